@@ -1,0 +1,1 @@
+"""healer keeps model-serving workloads in Kubernetes healthy."""
