@@ -1,0 +1,1 @@
+"""Value objects that every layer speaks in; imports nothing of ours."""

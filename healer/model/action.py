@@ -1,0 +1,52 @@
+"""What an action is to the rest of healer: a declaration that rules are checked against, and an outcome that was looked at."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSpec:
+    """The declaration of an action.
+
+    `params` validates what a rule writes below the action's name. `targets` are the kinds it can act on. `disrupts` says that it
+    takes a pod down, so that the floor and the one-disruption guard apply.
+    """
+
+    name: str
+    params: type[BaseModel]
+    targets: frozenset[str]
+    disrupts: bool
+    verb: str
+    """How a message says it: "evict"."""
+
+
+class OutcomeKind(StrEnum):
+    """How an attempt to act ended."""
+
+    DONE = "done"
+    """The cluster accepted it."""
+    GONE = "gone"
+    """The target was gone, or another object has its name: nothing was done, nothing is left to do to it."""
+    RECOVERED = "recovered"
+    """The fresh read showed it no longer sick: nothing was done."""
+    DEFERRED = "deferred"
+    """Not now (a PDB's 429, API throttling): ask again later."""
+    REFUSED = "refused"
+    """Never, as things stand (403, two PDBs over one pod): the step cannot help."""
+    FAILED = "failed"
+    """It may or may not have happened (time-out, 500): look, then try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of an attempt; `reason` is one CamelCase word for metrics, `text` says it in words.
+
+    `retry_after` is in seconds, when the server named one.
+    """
+
+    kind: OutcomeKind
+    reason: str
+    text: str
+    retry_after: float | None = None

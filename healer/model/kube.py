@@ -1,0 +1,188 @@
+"""The fields of Kubernetes objects that healer reads, as msgspec structs: everything else in an object is skipped undecoded.
+
+Shapes are those of Kubernetes 1.30 to 1.36 (core/v1, apps/v1, policy/v1); absent fields take the API's documented defaults.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+
+class _Kube(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    """Base of all structs here. Cycles cannot form, so the garbage collector need not look."""
+
+
+class Annotations(_Kube):
+    """The annotations that healer heeds; others (last-applied-configuration is large) are not kept."""
+
+    paused: str = msgspec.field(default="", name="healer.dev/paused")
+    revision: str = msgspec.field(default="", name="deployment.kubernetes.io/revision")
+    argocd: str = msgspec.field(default="", name="argocd.argoproj.io/tracking-id")
+
+
+class OwnerReference(_Kube):
+    kind: str
+    name: str
+    uid: str
+    controller: bool = False
+
+
+class Meta(_Kube):
+    name: str
+    uid: str
+    namespace: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    labels: dict[str, str] = {}
+    annotations: Annotations = Annotations()
+    owner_references: tuple[OwnerReference, ...] = ()
+
+    @property
+    def controller(self) -> OwnerReference | None:
+        """The owner that manages this object (ownerReference with controller: true), if any."""
+        return next((owner for owner in self.owner_references if owner.controller), None)
+
+
+class Waiting(_Kube):
+    reason: str = ""
+    message: str = ""
+
+
+class Running(_Kube):
+    started_at: datetime | None = None
+
+
+class Terminated(_Kube):
+    exit_code: int = 0
+    reason: str = ""
+    finished_at: datetime | None = None
+
+
+class ContainerState(_Kube):
+    waiting: Waiting | None = None
+    running: Running | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(_Kube):
+    name: str
+    ready: bool = False
+    restart_count: int = 0
+    state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
+
+
+class Condition(_Kube):
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    last_transition_time: datetime | None = None
+
+
+class InitContainer(_Kube):
+    """An init container of the spec; with restartPolicy Always it is a sidecar (1.29 and later)."""
+
+    name: str
+    restart_policy: str = ""
+
+
+class PodSpec(_Kube):
+    node_name: str = ""
+    init_containers: tuple[InitContainer, ...] = ()
+
+
+class PodStatus(_Kube):
+    phase: str = "Pending"
+    reason: str = ""
+    message: str = ""
+    conditions: tuple[Condition, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+
+
+class Pod(_Kube):
+    metadata: Meta
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def terminating(self) -> bool:
+        """Whether a deletion has been accepted for it."""
+        return self.metadata.deletion_timestamp is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it serves: condition Ready is True and no deletion is under way."""
+        return not self.terminating and any(c.type == "Ready" and c.status == "True" for c in self.status.conditions)
+
+    @property
+    def restarts(self) -> int:
+        """Restarts of all its containers over its life, init containers included."""
+        return sum(c.restart_count for c in self.status.container_statuses) + sum(
+            c.restart_count for c in self.status.init_container_statuses
+        )
+
+
+class ReplicaSet(_Kube):
+    metadata: Meta
+
+
+class DeploymentSpec(_Kube):
+    replicas: int = 1
+    paused: bool = False
+
+
+class DeploymentStatus(_Kube):
+    observed_generation: int = 0
+    replicas: int = 0
+    updated_replicas: int = 0
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+
+class Deployment(_Kube):
+    metadata: Meta
+    spec: DeploymentSpec = DeploymentSpec()
+    status: DeploymentStatus = DeploymentStatus()
+
+
+class LabelRequirement(_Kube):
+    key: str
+    operator: str
+    values: tuple[str, ...] = ()
+
+
+class LabelSelector(_Kube):
+    """metav1.LabelSelector: all of matchLabels and all of matchExpressions; an empty one selects everything."""
+
+    match_labels: dict[str, str] = {}
+    match_expressions: tuple[LabelRequirement, ...] = ()
+
+
+class BudgetSpec(_Kube):
+    """Spec of a PodDisruptionBudget. In policy/v1 a null selector selects nothing and an empty one every pod."""
+
+    selector: LabelSelector | None = None
+
+
+class BudgetStatus(_Kube):
+    disruptions_allowed: int = 0
+    current_healthy: int = 0
+    desired_healthy: int = 0
+
+
+class PodDisruptionBudget(_Kube):
+    metadata: Meta
+    spec: BudgetSpec = BudgetSpec()
+    status: BudgetStatus = BudgetStatus()
+
+
+class Namespace(_Kube):
+    metadata: Meta
+
+
+KubeObject = Pod | ReplicaSet | Deployment | PodDisruptionBudget | Namespace

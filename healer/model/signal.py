@@ -1,0 +1,30 @@
+"""One observation: a named condition of one target at one time, firing or resolved."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from healer.model.target import Target
+
+SourceName = Literal["pod", "alert"]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What a source saw.
+
+    `key` identifies the condition over its whole life, so that a resolve finds its firing (the pod's uid and the condition's name;
+    an alert's fingerprint). `occurrence` identifies one time that it happened: the same occurrence reported again is not a new one
+    (Alertmanager repeats; a watch relists). `at` is in seconds since the epoch.
+    """
+
+    source: SourceName
+    name: str
+    target: Target
+    firing: bool
+    at: float
+    key: str
+    occurrence: str = ""
+    message: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)

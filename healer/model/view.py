@@ -1,0 +1,149 @@
+"""What healer knows of the cluster at a moment: filled by `cluster`, read by everyone else."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+
+from healer.model.kube import Deployment, KubeObject, Namespace, Pod, PodDisruptionBudget, ReplicaSet
+from healer.model.selector import matches
+from healer.model.target import Target
+
+KINDS: tuple[type[KubeObject], ...] = (Namespace, Deployment, ReplicaSet, PodDisruptionBudget, Pod)
+
+
+class View:
+    """The objects, keyed by kind and uid, with indices by name and by controller.
+
+    All look-ups are O(1) or proportional to the answer. Owners are followed by uid, never by parsing names.
+    """
+
+    def __init__(self) -> None:
+        self._objects: dict[type[KubeObject], dict[str, KubeObject]] = {kind: {} for kind in KINDS}
+        self._uid_by_name: dict[tuple[type[KubeObject], str, str], str] = {}
+        self._owned: dict[str, dict[str, KubeObject]] = defaultdict(dict)  # controller's uid -> its objects by uid
+        self._budgets: dict[str, dict[str, PodDisruptionBudget]] = defaultdict(dict)  # namespace -> budgets by uid
+
+    # writing: by `cluster` only
+
+    def put(self, obj: KubeObject) -> None:
+        """Add or replace an object."""
+        meta = obj.metadata
+        uid = meta.uid
+        objects = self._objects[type(obj)]
+        before = objects.get(uid)
+        objects[uid] = obj
+        self._uid_by_name[type(obj), meta.namespace, meta.name] = uid
+        controller = meta.controller
+        if before is not None:
+            old = before.metadata.controller
+            if old is not None and (controller is None or controller.uid != old.uid):
+                self._disown(old.uid, uid)
+        if controller is not None:
+            self._owned[controller.uid][uid] = obj
+        if isinstance(obj, PodDisruptionBudget):
+            self._budgets[meta.namespace][uid] = obj
+
+    def drop(self, kind: type[KubeObject], uid: str) -> KubeObject | None:
+        """Remove an object; returns what was held of it."""
+        obj = self._objects[kind].pop(uid, None)
+        if obj is None:
+            return None
+        meta = obj.metadata
+        name = (kind, meta.namespace, meta.name)
+        if self._uid_by_name.get(name) == uid:  # a successor may have taken the name already
+            del self._uid_by_name[name]
+        if (controller := meta.controller) is not None:
+            self._disown(controller.uid, uid)
+        if kind is PodDisruptionBudget:
+            self._budgets[meta.namespace].pop(uid, None)
+        return obj
+
+    def _disown(self, owner: str, uid: str) -> None:
+        owned = self._owned.get(owner)
+        if owned is not None:
+            owned.pop(uid, None)
+            if not owned:
+                del self._owned[owner]
+
+    def uids(self, kind: type[KubeObject], namespace: str = "") -> set[str]:
+        """The uids held of a kind (of one namespace, when given)."""
+        return {uid for uid, obj in self._objects[kind].items() if not namespace or obj.metadata.namespace == namespace}
+
+    # reading
+
+    def count(self, kind: type[KubeObject]) -> int:
+        """How many objects of a kind are held."""
+        return len(self._objects[kind])
+
+    def pod(self, uid: str) -> Pod | None:
+        """The pod of that uid."""
+        pod = self._objects[Pod].get(uid)
+        return pod if isinstance(pod, Pod) else None
+
+    def pod_named(self, namespace: str, name: str) -> Pod | None:
+        """The pod that has that name now."""
+        return self.pod(self._uid_by_name.get((Pod, namespace, name), ""))
+
+    def pods(self) -> Iterable[Pod]:
+        """Every pod."""
+        return (pod for pod in self._objects[Pod].values() if isinstance(pod, Pod))
+
+    def deployment(self, uid: str) -> Deployment | None:
+        """The Deployment of that uid."""
+        deployment = self._objects[Deployment].get(uid)
+        return deployment if isinstance(deployment, Deployment) else None
+
+    def deployment_named(self, namespace: str, name: str) -> Deployment | None:
+        """The Deployment that has that name now."""
+        return self.deployment(self._uid_by_name.get((Deployment, namespace, name), ""))
+
+    def namespace(self, name: str) -> Namespace | None:
+        """The namespace of that name."""
+        namespace = self._objects[Namespace].get(self._uid_by_name.get((Namespace, "", name), ""))
+        return namespace if isinstance(namespace, Namespace) else None
+
+    def workload_of(self, pod: Pod) -> Target | None:
+        """The top controller of a pod: its Deployment by way of its ReplicaSet, else the controller itself.
+
+        None for a bare pod, and for one whose ReplicaSet is not known yet: a guess would be worse than waiting.
+        """
+        owner = pod.metadata.controller
+        if owner is None:
+            return None
+        namespace = pod.metadata.namespace
+        if owner.kind != "ReplicaSet":
+            return Target(owner.kind, namespace, owner.name, owner.uid)
+        replica_set = self._objects[ReplicaSet].get(owner.uid)
+        if replica_set is None:
+            return None
+        top = replica_set.metadata.controller or owner
+        return Target(top.kind, namespace, top.name, top.uid)
+
+    def pods_of(self, workload: Target) -> list[Pod]:
+        """All pods of a workload, of every revision, terminating ones included."""
+        found: list[Pod] = []
+        for owned in self._owned.get(workload.uid, {}).values():
+            if isinstance(owned, Pod):
+                found.append(owned)
+            elif isinstance(owned, ReplicaSet):
+                found.extend(p for p in self._owned.get(owned.metadata.uid, {}).values() if isinstance(p, Pod))
+        return found
+
+    def budgets_over(self, pod: Pod) -> list[PodDisruptionBudget]:
+        """The PodDisruptionBudgets whose selector matches the pod; more than one is a configuration error."""
+        return [
+            budget
+            for budget in self._budgets.get(pod.metadata.namespace, {}).values()
+            if budget.spec.selector is not None and matches(budget.spec.selector, pod.metadata.labels)
+        ]
+
+
+def target_of(obj: Pod | Deployment) -> Target:
+    """The target that names an object."""
+    meta = obj.metadata
+    return Target(type(obj).__name__, meta.namespace, meta.name, meta.uid)
+
+
+def epoch(moment: datetime | None) -> float | None:
+    """A Kubernetes timestamp in seconds since the epoch."""
+    return None if moment is None else moment.timestamp()
