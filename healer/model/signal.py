@@ -13,9 +13,9 @@ SourceName = Literal["pod", "alert"]
 class Signal:
     """What a source saw.
 
-    `key` identifies the condition over its whole life, so that a resolve finds its firing (the pod's uid and the condition's name;
-    an alert's fingerprint). `occurrence` identifies one time that it happened: the same occurrence reported again is not a new one
-    (Alertmanager repeats; a watch relists). `at` is in seconds since the epoch.
+    `key` identifies the condition over its whole life, so that a resolve finds its firing (the pod's uid and the condition's
+    name; an alert's fingerprint). `occurrence` identifies one time that it happened: the same occurrence reported again is not
+    a new one (Alertmanager repeats; a watch relists). `at` is in seconds since the epoch.
     """
 
     source: SourceName

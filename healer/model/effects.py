@@ -1,0 +1,75 @@
+"""What goes into the engine and what comes out of it."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from healer.model.action import Outcome
+from healer.model.decision import Decision
+from healer.model.incident import Entry, Incident
+from healer.model.signal import Signal
+from healer.model.target import Target
+
+# inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadChanged:
+    """The view of a workload (its pods, its Deployment) changed."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """An action came back. `incident`, `step` and `attempt` are those of the Act that it answers."""
+
+    incident: str
+    step: int
+    attempt: int
+    outcome: Outcome
+
+
+Input = Signal | Tick | WorkloadChanged | Acted
+
+# effects
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Do this. The incident is the one to claim in the journal first; with `dry_run` nothing may change in the cluster.
+
+    `seen_at` is when the signal that led to it was seen, in seconds since the epoch (healer_reaction_seconds).
+    """
+
+    incident: Incident
+    step: int
+    attempt: int
+    action: str
+    params: BaseModel
+    target: Target
+    dry_run: bool
+    seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An incident changed: journal it, log it, count it, tell people. `entry` is the new line of its history, if there is one."""
+
+    incident: Incident
+    entry: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision was made."""
+
+    decision: Decision
+
+
+Effect = Act | Record | Decided

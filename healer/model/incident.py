@@ -1,0 +1,116 @@
+"""One rule's open case on one workload, with all its sick targets: a state machine with a history.
+
+Incidents are immutable: each transition makes a new one, so whoever holds one (a sink, the journal) holds a snapshot.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from healer.model.target import Target
+
+
+class State(StrEnum):
+    """Where an incident stands."""
+
+    OPEN = "open"
+    """Matched; nothing decided yet."""
+    WAITING = "waiting"
+    """A guard deferred the next action."""
+    ACTING = "acting"
+    """An action was claimed and sent; its outcome is awaited."""
+    VERIFYING = "verifying"
+    """The action was accepted; whether it helped is being watched."""
+    HEALED = "healed"
+    """Verified healthy after an action of healer's; the cooldown runs."""
+    ESCALATED = "escalated"
+    """The ladder is spent; a human is needed. Stays until the signals are gone."""
+    CLOSED = "closed"
+    """Over: the cooldown passed, or the signals went away."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether healer will do nothing more for it."""
+        return self in (State.HEALED, State.CLOSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why: `code` is one CamelCase word of a bounded set (metrics, columns), `text` says it in words with the figures."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of an incident's history. `at` in seconds since the epoch; `step` counts from 0, None before the first."""
+
+    at: float
+    state: State
+    reason: Reason
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SickTarget:
+    """A target of an incident and the keys of the signals that fire for it; none firing means no longer sick."""
+
+    target: Target
+    signals: frozenset[str]
+    since: float
+    what: str
+    """The condition's name and message, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disruption:
+    """A pod that healer took down, until its replacement is ready.
+
+    `known` are the uids that the workload's pods had then: a ready pod that is not among them is the replacement.
+    """
+
+    target: Target
+    known: frozenset[str]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A case. Times are seconds since the epoch; `id` is a valid Kubernetes object name, `rule` is "ruleset/rule"."""
+
+    id: str
+    rule: str
+    workload: Target
+    severity: str
+    mode: str
+    notify: tuple[str, ...]
+    opened_at: float
+    changed_at: float
+    state: State
+    reason: Reason
+    targets: Mapping[str, SickTarget]
+    steps: tuple[str, ...]
+    """The actions of the ladder, by name."""
+    step: int = 0
+    attempt: int = 0
+    """Actions sent on this step."""
+    treated: frozenset[str] = frozenset()
+    """Uids of the targets that this step has acted on."""
+    disruption: Disruption | None = None
+    waiting_since: float | None = None
+    deadline: float | None = None
+    """When the verification of this step gives up."""
+    stable_since: float | None = None
+    """Since when all has been well, while verifying."""
+    wake_at: float | None = None
+    """When the engine wants to look again, whatever happens."""
+    acted_at: tuple[float, ...] = ()
+    """When actions were accepted: budgets and cooldowns count these."""
+    ended_at: float | None = None
+    history: tuple[Entry, ...] = field(default_factory=tuple)
+
+    @property
+    def sick(self) -> list[SickTarget]:
+        """The targets for which a signal still fires, those sick longest first."""
+        return sorted((t for t in self.targets.values() if t.signals), key=lambda t: t.since)
