@@ -8,8 +8,8 @@ from datetime import datetime
 import msgspec
 
 
-class _Kube(msgspec.Struct, rename="camel", gc=False):
-    """Base of all structs here. Nothing changes one once decoded; no cycles can form, so the garbage collector need not look."""
+class _Kube(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    """Base of all structs here: immutable; no cycles can form, so the garbage collector need not look."""
 
 
 class Annotations(_Kube):
