@@ -12,7 +12,7 @@ class _Kube(msgspec.Struct, rename="camel", frozen=True, gc=False):
     """Base of all structs here: immutable; no cycles can form, so the garbage collector need not look."""
 
 
-class Annotations(_Kube):
+class Annotations(_Kube, frozen=True):
     """The annotations that healer heeds; others (last-applied-configuration is large) are not kept."""
 
     paused: str = msgspec.field(default="", name="healer.dev/paused")
@@ -20,14 +20,14 @@ class Annotations(_Kube):
     argocd: str = msgspec.field(default="", name="argocd.argoproj.io/tracking-id")
 
 
-class OwnerReference(_Kube):
+class OwnerReference(_Kube, frozen=True):
     kind: str
     name: str
     uid: str
     controller: bool = False
 
 
-class Meta(_Kube):
+class Meta(_Kube, frozen=True):
     name: str
     uid: str
     namespace: str = ""
@@ -45,28 +45,28 @@ class Meta(_Kube):
         return next((owner for owner in self.owner_references if owner.controller), None)
 
 
-class Waiting(_Kube):
+class Waiting(_Kube, frozen=True):
     reason: str = ""
     message: str = ""
 
 
-class Running(_Kube):
+class Running(_Kube, frozen=True):
     started_at: datetime | None = None
 
 
-class Terminated(_Kube):
+class Terminated(_Kube, frozen=True):
     exit_code: int = 0
     reason: str = ""
     finished_at: datetime | None = None
 
 
-class ContainerState(_Kube):
+class ContainerState(_Kube, frozen=True):
     waiting: Waiting | None = None
     running: Running | None = None
     terminated: Terminated | None = None
 
 
-class ContainerStatus(_Kube):
+class ContainerStatus(_Kube, frozen=True):
     name: str
     ready: bool = False
     restart_count: int = 0
@@ -74,7 +74,7 @@ class ContainerStatus(_Kube):
     last_state: ContainerState = ContainerState()
 
 
-class Condition(_Kube):
+class Condition(_Kube, frozen=True):
     type: str
     status: str
     reason: str = ""
@@ -82,19 +82,19 @@ class Condition(_Kube):
     last_transition_time: datetime | None = None
 
 
-class InitContainer(_Kube):
+class InitContainer(_Kube, frozen=True):
     """An init container of the spec; with restartPolicy Always it is a sidecar (1.29 and later)."""
 
     name: str
     restart_policy: str = ""
 
 
-class PodSpec(_Kube):
+class PodSpec(_Kube, frozen=True):
     node_name: str = ""
     init_containers: tuple[InitContainer, ...] = ()
 
 
-class PodStatus(_Kube):
+class PodStatus(_Kube, frozen=True):
     phase: str = "Pending"
     reason: str = ""
     message: str = ""
@@ -103,7 +103,7 @@ class PodStatus(_Kube):
     init_container_statuses: tuple[ContainerStatus, ...] = ()
 
 
-class Pod(_Kube):
+class Pod(_Kube, frozen=True):
     metadata: Meta
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
@@ -126,16 +126,16 @@ class Pod(_Kube):
         )
 
 
-class ReplicaSet(_Kube):
+class ReplicaSet(_Kube, frozen=True):
     metadata: Meta
 
 
-class DeploymentSpec(_Kube):
+class DeploymentSpec(_Kube, frozen=True):
     replicas: int = 1
     paused: bool = False
 
 
-class DeploymentStatus(_Kube):
+class DeploymentStatus(_Kube, frozen=True):
     observed_generation: int = 0
     replicas: int = 0
     updated_replicas: int = 0
@@ -144,44 +144,44 @@ class DeploymentStatus(_Kube):
     conditions: tuple[Condition, ...] = ()
 
 
-class Deployment(_Kube):
+class Deployment(_Kube, frozen=True):
     metadata: Meta
     spec: DeploymentSpec = DeploymentSpec()
     status: DeploymentStatus = DeploymentStatus()
 
 
-class LabelRequirement(_Kube):
+class LabelRequirement(_Kube, frozen=True):
     key: str
     operator: str
     values: tuple[str, ...] = ()
 
 
-class LabelSelector(_Kube):
+class LabelSelector(_Kube, frozen=True):
     """metav1.LabelSelector: all of matchLabels and all of matchExpressions; an empty one selects everything."""
 
     match_labels: dict[str, str] = {}
     match_expressions: tuple[LabelRequirement, ...] = ()
 
 
-class BudgetSpec(_Kube):
+class BudgetSpec(_Kube, frozen=True):
     """Spec of a PodDisruptionBudget. In policy/v1 a null selector selects nothing and an empty one every pod."""
 
     selector: LabelSelector | None = None
 
 
-class BudgetStatus(_Kube):
+class BudgetStatus(_Kube, frozen=True):
     disruptions_allowed: int = 0
     current_healthy: int = 0
     desired_healthy: int = 0
 
 
-class PodDisruptionBudget(_Kube):
+class PodDisruptionBudget(_Kube, frozen=True):
     metadata: Meta
     spec: BudgetSpec = BudgetSpec()
     status: BudgetStatus = BudgetStatus()
 
 
-class Namespace(_Kube):
+class Namespace(_Kube, frozen=True):
     metadata: Meta
 
 
