@@ -1,0 +1,222 @@
+"""The CEL expression of a rule's `if`: compiled when the rule is read, evaluated on the facts of a signal.
+
+Variables are declared by their dotted names with exact types, so that a misspelt one or a wrong type is an error when the
+rule is read, not at night.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cache
+from types import MappingProxyType
+
+from cel_expr_python import cel  # type: ignore[import-untyped]  # it ships no types
+
+from healer.model.kube import Deployment, Pod
+from healer.model.signal import Signal, SourceName
+from healer.model.target import Target
+from healer.model.view import View, epoch
+
+_LABELS = cel.Type.Map(cel.Type.STRING, cel.Type.STRING)
+_COMMON: dict[str, tuple[cel.Type, str]] = {
+    "pod.name": (cel.Type.STRING, "the pod's name"),
+    "pod.namespace": (cel.Type.STRING, "its namespace"),
+    "pod.node": (cel.Type.STRING, 'the node it is on; "" before it is scheduled'),
+    "pod.phase": (cel.Type.STRING, "Pending, Running, Succeeded, Failed or Unknown"),
+    "pod.reason": (
+        cel.Type.STRING,
+        'why it is as it is: status.reason, else that of the first container that waits or ended; else ""',
+    ),
+    "pod.ready": (cel.Type.BOOL, "whether it serves"),
+    "pod.restarts": (cel.Type.INT, "restarts of all its containers over its life"),
+    "pod.age": (cel.Type.DURATION, "since its creation; compare with duration('10m')"),
+    "pod.labels": (_LABELS, "its labels"),
+    "workload.kind": (cel.Type.STRING, "the kind of the top controller, mostly Deployment"),
+    "workload.name": (cel.Type.STRING, "its name"),
+    "workload.namespace": (cel.Type.STRING, "its namespace"),
+    "workload.replicas": (cel.Type.INT, "desired replicas; of a Deployment only"),
+    "workload.ready": (cel.Type.INT, "ready replicas; of a Deployment only"),
+    "workload.labels": (_LABELS, "its labels; of a Deployment only"),
+    "signal.name": (cel.Type.STRING, "the condition or the alert that was seen"),
+    "signal.message": (cel.Type.STRING, "what the source said about it"),
+}
+_ALERT: dict[str, tuple[cel.Type, str]] = {
+    "alert.name": (cel.Type.STRING, "the alert's name"),
+    "alert.labels": (_LABELS, "all its labels"),
+    "alert.annotations": (_LABELS, "its annotations"),
+}
+VARIABLES: Mapping[SourceName, Mapping[str, tuple[cel.Type, str]]] = MappingProxyType(
+    {"pod": _COMMON, "alert": {**_COMMON, **_ALERT}}
+)
+"""What an expression may speak of, by trigger: name -> type, meaning."""
+
+_ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*?)(?=\n |\nERROR:| \[INVALID_ARGUMENT\]|$)", re.DOTALL)
+_EXPECTING = re.compile(r" expecting \{.*\}", re.DOTALL)
+_UNDECLARED = re.compile(r"undeclared reference to '([\w.]+)'")
+_ABSENT = re.compile(r'No value with name "([\w.]+)"')
+_STRING = r"""[rR]?(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
+_LITERAL = re.compile(rf"(?:\b(duration|timestamp|matches)\s*\(\s*({_STRING})\s*\))|{_STRING}")
+_HAS_VARIABLE = re.compile(r"\bhas\s*\(\s*(\w+\.\w+)\s*\)")
+
+
+class ConditionError(ValueError):
+    """An expression that cannot be used. `line` and `column` count from 1 within the expression."""
+
+    def __init__(self, message: str, hint: str = "", line: int = 1, column: int = 1) -> None:
+        super().__init__(message)
+        self.hint, self.line, self.column = hint, line, column
+
+
+class ConditionUnmet(Exception):
+    """An expression could not be evaluated on these facts; in words. Such a rule has not matched."""
+
+
+class Condition:
+    """A compiled expression. Raises ConditionError when `expression` is not one, or is not true-or-false."""
+
+    def __init__(self, expression: str, source: SourceName) -> None:
+        self.expression = expression
+        self.source = source
+        self._compiled = _compile(expression, source)
+
+    def holds(self, facts: Mapping[str, object]) -> bool:
+        """Whether it is true of the facts (see `facts`). Raises ConditionUnmet when they do not allow an answer."""
+        answer = self._compiled.eval(data=facts)
+        if answer.type() == cel.Type.BOOL:
+            return bool(answer.value())
+        raise ConditionUnmet(_in_words(str(answer.value())))
+
+
+@cache
+def _env(source: SourceName) -> cel.Env:
+    return cel.NewEnv(variables={name: kind for name, (kind, _) in VARIABLES[source].items()})
+
+
+def _compile(expression: str, source: SourceName) -> cel.Expression:
+    try:
+        compiled = _env(source).compile(expression)
+    except RuntimeError as error:  # the one class that the library raises
+        raise _explained(str(error), expression, source) from None
+    kind = compiled.return_type()
+    if kind != cel.Type.BOOL:
+        raise ConditionError(f"the expression is {_said(kind)}, not true or false", "compare it with something")
+    for found in _HAS_VARIABLE.finditer(expression):
+        if found[1] in VARIABLES[source]:
+            hint = "has() is for the keys of a map: has(pod.labels.app)"
+            raise ConditionError(
+                f"has({found[1]}) asks nothing: the variable is always declared", hint, *_place(expression, found.start())
+            )
+    _check_literals(expression, source)
+    return compiled
+
+
+def _check_literals(expression: str, source: SourceName) -> None:
+    """CEL reads the text in duration('...'), timestamp('...') and matches('...') only when it runs; look at it now."""
+    for found in _LITERAL.finditer(expression):
+        function, literal = found[1], found[2]
+        if function is None:
+            continue
+        call = f"''.matches({literal})" if function == "matches" else f"{function}({literal}) == {function}({literal})"
+        answer = _env(source).compile(call).eval(data={})
+        if answer.type() != cel.Type.BOOL:
+            hint = "such as duration('90s') or duration('1h30m')" if function == "duration" else ""
+            raise ConditionError(
+                f"{function}({literal}): {_in_words(str(answer.value()))}", hint, *_place(expression, found.start(2))
+            )
+
+
+def _explained(text: str, expression: str, source: SourceName) -> ConditionError:
+    """The first of the compiler's errors, with a hint."""
+    found = _ERROR.search(text)
+    if found is None:
+        return ConditionError(text)
+    line, column, message = int(found[1]), int(found[2]), found[3].strip()
+    undeclared = _UNDECLARED.search(message)
+    if undeclared is None:
+        message = _EXPECTING.sub("", message).replace("'<EOF>'", "end of the expression")
+        return ConditionError(message[0].lower() + message[1:], "", line, column)
+    name = undeclared[1]
+    # CEL points at the last dot; people look for the beginning of the word.
+    start = expression.split("\n")[line - 1].rfind(name, 0, column - 1 + len(name))
+    near = difflib.get_close_matches(name, VARIABLES[source], n=1, cutoff=0.6)
+    if name in VARIABLES["alert"]:
+        hint = "the variables of an alert are for rules with the trigger `alert`"
+    else:
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(VARIABLES[source]))}"
+    return ConditionError(f"there is no variable {name!r}", hint, line, start + 1 if start >= 0 else column)
+
+
+def _place(expression: str, offset: int) -> tuple[int, int]:
+    before = expression[:offset]
+    return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
+
+
+def _said(kind: cel.Type) -> str:
+    return f"of type {kind.name().lower()}"
+
+
+def _in_words(error: str) -> str:
+    """A run-time error of CEL's, for people."""
+    absent = _ABSENT.search(error)
+    if absent:
+        return f"{absent[1]} is not known of this target"
+    return error.partition(": ")[2] or error
+
+
+def facts(signal: Signal, view: View, now: float) -> dict[str, object]:
+    """The variables of a signal, from the view; `now` in seconds since the epoch. What is not known is left out."""
+    known: dict[str, object] = {"signal.name": signal.name, "signal.message": signal.message}
+    if signal.source == "alert":
+        known |= {"alert.name": signal.name, "alert.labels": dict(signal.labels), "alert.annotations": dict(signal.annotations)}
+    target = signal.target
+    if target.kind == "Pod":
+        pod = view.pod(target.uid)
+        if pod is not None:
+            known |= _of_pod(pod, now)
+            workload = view.workload_of(pod)
+            if workload is not None:
+                known |= _of_workload(workload, view.deployment(workload.uid))
+    else:
+        known |= _of_workload(target, view.deployment(target.uid))
+    return known
+
+
+def _of_pod(pod: Pod, now: float) -> dict[str, object]:
+    meta, created = pod.metadata, epoch(pod.metadata.creation_timestamp)
+    known: dict[str, object] = {
+        "pod.name": meta.name,
+        "pod.namespace": meta.namespace,
+        "pod.node": pod.spec.node_name,
+        "pod.phase": pod.status.phase,
+        "pod.reason": _reason(pod),
+        "pod.ready": pod.ready,
+        "pod.restarts": pod.restarts,
+        "pod.labels": meta.labels,
+    }
+    if created is not None:
+        known["pod.age"] = timedelta(seconds=max(0.0, now - created))
+    return known
+
+
+def _reason(pod: Pod) -> str:
+    if pod.status.reason:
+        return pod.status.reason
+    for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        for state in (status.state.waiting, status.state.terminated):
+            if state is not None and state.reason and state.reason != "Completed":
+                return state.reason
+    return ""
+
+
+def _of_workload(workload: Target, deployment: Deployment | None) -> dict[str, object]:
+    known: dict[str, object] = {
+        "workload.kind": workload.kind,
+        "workload.name": workload.name,
+        "workload.namespace": workload.namespace,
+    }
+    if deployment is not None:
+        known["workload.replicas"] = deployment.spec.replicas
+        known["workload.ready"] = deployment.status.ready_replicas
+        known["workload.labels"] = deployment.metadata.labels
+    return known

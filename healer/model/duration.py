@@ -1,0 +1,61 @@
+"""Durations as rules write them ("90s", "1h30m"), held as seconds."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+LONGEST = 30 * 86400.0
+"""The longest duration that is accepted, in seconds: windows are kept in memory."""
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII)
+_HINT = "write a number with a unit: 500ms, 90s, 2m, 1h30m, 1d"
+
+
+def parse(text: str) -> float:
+    """The seconds of a duration: whole numbers, each with a unit of d, h, m, s, ms, the larger unit first.
+
+    Raises ValueError when `text` is none, or is longer than 30 days.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None or not text:
+        raise ValueError(f"{text!r} is not a duration")
+    digits = zip(match.groups(), _UNITS.values(), strict=True)
+    seconds = sum(float(number) * unit for number, unit in digits if number is not None)
+    if seconds > LONGEST:
+        raise ValueError(f"{text!r} is longer than {say(LONGEST)}")
+    return seconds
+
+
+def say(seconds: float) -> str:
+    """The shortest way to write a duration, to the millisecond: what `parse` reads back."""
+    left = round(seconds * 1000)
+    parts: list[str] = []
+    for unit, size in _UNITS.items():
+        number, left = divmod(left, round(size * 1000))
+        if number:
+            parts.append(f"{number}{unit}")
+    return "".join(parts) or "0s"
+
+
+class InSeconds:
+    """Marks a field that holds a duration, for whoever walks the models (scaling, the reference in docs/rules.md)."""
+
+
+def _duration(value: Any, info: ValidationInfo) -> Any:
+    """A file must name the unit; code speaks in seconds."""
+    if isinstance(value, str):
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise PydanticCustomError("duration", "{text}", {"text": str(error), "hint": _HINT}) from None
+    if info.context is None:
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise PydanticCustomError("duration", "{value} has no unit", {"value": value, "hint": _HINT})
+    raise PydanticCustomError("duration", "not a duration", {"hint": _HINT})
+
+
+Duration = Annotated[float, BeforeValidator(_duration), InSeconds()]

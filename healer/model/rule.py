@@ -1,0 +1,407 @@
+"""The rule language: what to look for, what to do about it, and within which limits.
+
+These models are the schema: keys are the YAML's, whatever is not declared here is an error, and docs/rules.md is made from the
+fields' descriptions. A file is validated with the registry of actions as the context. Without a context the models are built
+from code, where numbers are seconds and fields may go by their Python names.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, Strict, ValidationError, ValidationInfo, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic.functional_validators import AfterValidator
+from pydantic_core import PydanticCustomError
+
+from healer.model.action import ActionSpec
+from healer.model.duration import Duration
+from healer.model.kube import LabelRequirement, LabelSelector
+from healer.model.signal import SourceName
+
+API_VERSION = "healer.dev/v1alpha1"
+ANYWHERE = "*"
+"""The namespace entry that means every namespace."""
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_CHANNEL = re.compile(r"#[^\s#@,A-Z]{1,80}|[CDGUW][A-Z0-9]{8,20}")
+
+
+def _fault(message: str, hint: str = "", at: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """An error that carries a hint and, below the place where it is raised, the way to what is wrong."""
+    return PydanticCustomError("rule", "{message}", {"message": message, "hint": hint, "at": at})
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise _fault(f"{text!r} is not a valid name", "lower-case letters, digits and '-', at most 63, as Kubernetes names are")
+    return text
+
+
+def _namespace(text: str) -> str:
+    if text != ANYWHERE and not _NAME.fullmatch(text):
+        hint = (
+            'write each namespace in full, or ["*"] for every namespace'
+            if "*" in text
+            else "a namespace's name as Kubernetes has it"
+        )
+        raise _fault(f"{text!r} is not a namespace", hint)
+    return text
+
+
+def _label_key(text: str) -> str:
+    prefix, slash, name = text.rpartition("/")
+    if not _LABEL_NAME.fullmatch(name) or (slash and not _SUBDOMAIN.fullmatch(prefix)):
+        raise _fault(f"{text!r} is not a valid label key", "[prefix/]name, the name at most 63 letters, digits, '-', '_' and '.'")
+    return text
+
+
+def _label_value(text: str) -> str:
+    if text and not _LABEL_NAME.fullmatch(text):
+        raise _fault(
+            f"{text!r} is not a valid label value", "at most 63 letters, digits, '-', '_' and '.', no such sign at the ends"
+        )
+    return text
+
+
+def _channel(text: str) -> str:
+    if not _CHANNEL.fullmatch(text):
+        hint = f'write "#{text.lstrip("#").lower()}", in quotes (a bare # begins a comment), or a Slack ID such as C0123456789'
+        raise _fault(f"{text!r} is not a channel", hint)
+    return text
+
+
+def _no_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise _fault(f"{str(value)!r} is listed twice", "delete one", (index,))
+    return values
+
+
+Text = Annotated[str, Field(min_length=1)]
+Whole = Annotated[int, Strict()]
+Name = Annotated[str, AfterValidator(_name)]
+Listed = AfterValidator(_no_repeats)
+
+
+class Model(BaseModel):
+    """Base of all rule models: nothing unknown, nothing changed once read."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Mode(StrEnum):
+    """How far a rule may go."""
+
+    OBSERVE = "observe"
+    """Decide and tell; change nothing."""
+    ENFORCE = "enforce"
+    """Act."""
+
+
+class Severity(StrEnum):
+    """How much it matters, to people and to the colour of a message."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class PodCondition(StrEnum):
+    """What healer observes of a pod, containers of every sort (init, sidecar, main) included."""
+
+    CRASH_LOOP_BACK_OFF = "CrashLoopBackOff"
+    OOM_KILLED = "OOMKilled"
+    IMAGE_PULL_BACK_OFF = "ImagePullBackOff"
+    ERR_IMAGE_PULL = "ErrImagePull"
+    CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"
+    NOT_READY = "NotReady"
+    RESTARTING = "Restarting"
+    """Restarts as a rate, never the lifetime count."""
+    UNSCHEDULABLE = "Unschedulable"
+    STUCK_TERMINATING = "StuckTerminating"
+    EVICTED = "Evicted"
+    FAILED = "Failed"
+
+
+class Count(Model):
+    """Seen that often."""
+
+    at_least: Annotated[Whole, Field(ge=2, le=1000)]
+    """How many distinct occurrences it takes. Once is what a rule without `count` takes."""
+    within: Annotated[Duration, Field(gt=0)]
+    """The window that they are counted in; it slides."""
+
+
+class When(Model):
+    """What a rule looks for: exactly one trigger (`pod` or `alert`), narrowed by the other keys."""
+
+    pod: Annotated[tuple[PodCondition, ...], Field(min_length=1), Listed] | None = None
+    """Trigger: any of these conditions of a pod."""
+    alert: Annotated[tuple[Text, ...], Field(min_length=1), Listed] | None = None
+    """Trigger: any of these alerts of Alertmanager, by the label `alertname`, whole and case-sensitive."""
+    labels: Mapping[Text, str] = Field(default_factory=dict)
+    """With `alert` only: labels that the alert must have, with exactly these values."""
+    condition: Annotated[Text | None, Field(alias="if")] = None
+    """A CEL expression that must be true. Unknown variables and wrong types are errors when the file is read."""
+    held_for: Annotated[Duration, Field(ge=0, alias="for")] = 0.0
+    """The condition must have held that long without a break."""
+    count: Count | None = None
+    """The condition must have occurred that often. Not together with `for`."""
+
+    @model_validator(mode="after")
+    def _one_trigger(self) -> Self:
+        if (self.pod is None) == (self.alert is None):
+            found = "none is given" if self.pod is None else "both are given"
+            raise _fault(f"exactly one of pod, alert is needed, {found}", "one trigger a rule: write a second rule for the other")
+        if self.labels and self.alert is None:
+            raise _fault("labels are those of an alert, and this is a pod trigger", "select pods by scope.selector", ("labels",))
+        if self.count is not None and self.held_for > 0:
+            raise _fault("for and count exclude each other", "held without a break is `for`, seen often is `count`", ("count",))
+        return self
+
+    @property
+    def source(self) -> SourceName:
+        """The source whose signals the trigger looks at."""
+        return "alert" if self.pod is None else "pod"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the signals that the trigger looks at."""
+        return self.alert or () if self.pod is None else tuple(str(name) for name in self.pod)
+
+
+class Verify(Model):
+    """How it is known that a step helped: the workload is at its desired ready count and the signal is gone."""
+
+    within: Annotated[Duration, Field(gt=0)] = 300.0
+    """Not healed by then: the next step."""
+    stable: Annotated[Duration, Field(ge=0)] = 30.0
+    """All must have been well for that long."""
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.stable > self.within:
+            raise _fault("stable is longer than within: this could never be verified", "make within the longer one", ("stable",))
+        return self
+
+
+class Step(Model):
+    """One rung of the ladder: the action, by its name as the only key besides `verify`, with its parameters below it."""
+
+    action: str
+    """The action's name."""
+    params: SerializeAsAny[BaseModel]
+    """What the action takes."""
+    verify: Verify = Verify()
+    """How success is told."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, data: Any, info: ValidationInfo) -> Any:
+        """Turn `{evict: {...}, verify: {...}}` into the fields; all that is wrong in it is reported at once."""
+        actions: Mapping[str, ActionSpec] | None = info.context
+        if actions is None or not isinstance(data, dict):
+            return data
+        named = [key for key in data if key != "verify"]
+        errors: list[dict[str, Any]] = []
+        for key in named:
+            if key not in actions:
+                errors.append({"type": "unknown_action", "loc": (key,), "msg": f"there is no action {key!r}"})
+        if len(named) != 1:
+            msg = "a step names exactly one action" + (
+                f", not {len(named)}: {', '.join(named)}" if named else ", this one names none"
+            )
+            errors.append(
+                {"type": "rule", "loc": (), "msg": msg, "ctx": {"hint": "steps are tried in turn: one list entry each"}}
+            )
+        read: dict[str, Any] = {"action": named[0] if named else ""}
+        for key, model in [(key, actions[key].params) for key in named if key in actions] + [("verify", Verify)]:
+            try:
+                read["verify" if key == "verify" else "params"] = model.model_validate(
+                    data.get(key, {}), context=actions, by_alias=True, by_name=False
+                )
+            except ValidationError as error:
+                errors += [{**e, "loc": (key, *e["loc"])} for e in error.errors(include_url=False)]
+        if errors:
+            raise PydanticCustomError("several", "several", {"errors": errors})
+        return read
+
+
+class Budget(Model):
+    """How much a rule may do in a time."""
+
+    actions: Annotated[Whole, Field(ge=1)]
+    """At most that many actions ..."""
+    per: Annotated[Duration, Field(gt=0)]
+    """... in any stretch of that length."""
+
+
+class Limits(Model):
+    """What keeps a rule from making things worse. A limit that is not written has its default: there is no "no limit"."""
+
+    cooldown: Annotated[Duration, Field(gt=0)] = 600.0
+    """After healing a workload, leave it alone for that long."""
+    min_ready: Annotated[Whole, Field(ge=1)] = 1
+    """Never leave fewer ready replicas than that."""
+    budget: Budget = Budget(actions=5, per=3600.0)
+    """At most so many actions of this rule."""
+
+
+class Requirement(Model):
+    """One requirement on a label, as in Kubernetes."""
+
+    key: Annotated[str, AfterValidator(_label_key)]
+    """The label."""
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    """NotIn and DoesNotExist also match when the label is absent."""
+    values: tuple[Annotated[str, AfterValidator(_label_value)], ...] = ()
+    """Needed by In and NotIn, refused by the others."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.operator in ("In", "NotIn") and not self.values:
+            raise _fault(f"{self.operator} needs values", "list at least one value", ("operator",))
+        if self.operator in ("Exists", "DoesNotExist") and self.values:
+            raise _fault(f"{self.operator} takes no values", "delete values, or use In or NotIn", ("values",))
+        return self
+
+
+class Selector(Model):
+    """A label selector, as in Kubernetes: all of it must match."""
+
+    match_labels: Mapping[Annotated[str, AfterValidator(_label_key)], Annotated[str, AfterValidator(_label_value)]] = Field(
+        default_factory=dict
+    )
+    """Labels with exactly these values."""
+    match_expressions: tuple[Requirement, ...] = ()
+    """Further requirements."""
+
+    @model_validator(mode="after")
+    def _can_match(self) -> Self:
+        if not self.match_labels and not self.match_expressions:
+            raise _fault("an empty selector selects everything", "leave `selector` out if you mean that")
+        for index, requirement in enumerate(self.match_expressions):
+            asked = [r for r in self.match_expressions[: index + 1] if r.key == requirement.key]
+            if why := self._impossible(requirement.key, asked):
+                hint = "all of matchLabels and matchExpressions must hold: delete what you do not mean"
+                raise _fault(f"this selector can never match: {why}", hint, ("matchExpressions", index))
+        return self
+
+    def _impossible(self, key: str, asked: list[Requirement]) -> str:
+        """In words: why no object can meet all that is asked of a label; empty when one can."""
+        operators = {requirement.operator for requirement in asked}
+        if "DoesNotExist" in operators and (key in self.match_labels or operators & {"In", "Exists"}):
+            return f"the label {key!r} is both needed and forbidden"
+        allowed = [set(requirement.values) for requirement in asked if requirement.operator == "In"]
+        if key in self.match_labels:
+            allowed.append({self.match_labels[key]})
+        denied = {value for requirement in asked if requirement.operator == "NotIn" for value in requirement.values}
+        return f"no value of the label {key!r} is left" if allowed and not set.intersection(*allowed) - denied else ""
+
+    @cached_property
+    def struct(self) -> LabelSelector:
+        """The same as the value that `healer.model.selector.matches` takes."""
+        return LabelSelector(
+            dict(self.match_labels),
+            tuple(LabelRequirement(key=r.key, operator=r.operator, values=r.values) for r in self.match_expressions),
+        )
+
+
+class Scope(Model):
+    """Where a rule holds."""
+
+    namespaces: Annotated[tuple[Annotated[str, AfterValidator(_namespace)], ...], Field(min_length=1), Listed]
+    """Namespaces, by name; every namespace only when written as `["*"]`."""
+    selector: Selector | None = None
+    """Of the pod's labels; of the workload's for an alert that names a workload. Left out: every pod of the namespaces."""
+
+    @model_validator(mode="after")
+    def _star_alone(self) -> Self:
+        if ANYWHERE in self.namespaces and len(self.namespaces) > 1:
+            raise _fault('"*" is every namespace, the others add nothing', "keep one or the other", ("namespaces",))
+        return self
+
+    def covers(self, namespace: str) -> bool:
+        """Whether the namespace is in it."""
+        return namespace in self.namespaces or ANYWHERE in self.namespaces
+
+
+class Rule(Model):
+    """One rule."""
+
+    name: Name
+    """Unique in its rule set; the rule's full name is "ruleset/rule"."""
+    when: When
+    """What to look for."""
+    scope: Scope | None = None
+    """Where. Replaces the rule set's `scope` as a whole; one of the two is needed."""
+    heal: Annotated[tuple[Step, ...], Field(min_length=1)]
+    """What to do: a ladder, climbed in order until verified healthy."""
+    limits: Limits = Limits()
+    """Within which limits."""
+    mode: Mode = Mode.OBSERVE
+    """`observe` decides and tells but changes nothing; only a written `enforce` acts."""
+    severity: Severity = Severity.WARNING
+    """How much it matters."""
+    notify: Annotated[tuple[Annotated[str, AfterValidator(_channel)], ...], Listed] = ()
+    """Slack channels (`"#ml-oncall"`, or an ID) to tell, besides the default channel of the settings."""
+
+
+class Metadata(Model):
+    """The rule set's name."""
+
+    name: Name
+    """Unique among all loaded rule sets."""
+
+
+class Spec(Model):
+    """The rules."""
+
+    scope: Scope | None = None
+    """Default scope of every rule below."""
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
+    """In any order; each is judged by itself."""
+
+
+class RuleSet(Model):
+    """A document of a rule file."""
+
+    api_version: Literal["healer.dev/v1alpha1"]
+    """The language's version."""
+    kind: Literal["RuleSet"]
+    """What the document is."""
+    metadata: Metadata
+    """Its name."""
+    spec: Spec
+    """Its rules."""
+
+
+def places(model: type[Model] = RuleSet) -> Iterator[tuple[tuple[str, ...], type[Model]]]:
+    """Every place of the language that holds keys: the way to it ("*" for a list entry) and the model that reads it."""
+    yield (), model
+    for field_name, field in model.model_fields.items():
+        key = field.alias or field_name
+        for below, many in _models_in(field.annotation):
+            for path, found in places(below):
+                yield ((key, "*", *path) if many else (key, *path)), found
+
+
+def _models_in(annotation: Any) -> Iterator[tuple[type[Model], bool]]:
+    """The rule models that an annotation mentions, and whether as entries of a tuple."""
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        yield annotation, False
+    for argument in getattr(annotation, "__args__", ()):
+        for found, many in _models_in(argument):
+            yield found, many or getattr(annotation, "__origin__", None) is tuple
