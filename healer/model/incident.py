@@ -71,6 +71,7 @@ class Disruption:
     """
 
     target: Target
+    workload: Target
     known: frozenset[str]
     at: float
 
@@ -95,10 +96,19 @@ class Incident:
     step: int = 0
     attempt: int = 0
     """Actions sent on this step."""
+    failures: int = 0
+    """How many of them failed in a row."""
+    acting_on: Target | None = None
+    """The target of the action that is under way."""
     treated: frozenset[str] = frozenset()
     """Uids of the targets that this step has acted on."""
+    known: frozenset[str] = frozenset()
+    """Uids of the workload's pods when this step first acted: a sick pod born later shows that the step did not help."""
     disruption: Disruption | None = None
     waiting_since: float | None = None
+    """Since when this step has been put off."""
+    not_before: float | None = None
+    """The cluster asked for that much patience before the next try."""
     deadline: float | None = None
     """When the verification of this step gives up."""
     stable_since: float | None = None

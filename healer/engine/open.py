@@ -1,0 +1,77 @@
+"""How an incident begins, and how its sick targets join and leave."""
+
+import hashlib
+import re
+from dataclasses import replace
+
+from healer.engine.rulebook import BoundRule
+from healer.model.incident import Entry, Incident, Reason, SickTarget, State
+from healer.model.signal import Signal
+from healer.model.target import Target
+
+MAX_HISTORY = 200
+"""Lines kept of an incident's history; beyond, the oldest but the first go (an object in the cluster has a size limit)."""
+
+
+def opened(rule: BoundRule, workload: Target, signal: Signal, now: float) -> Incident:
+    """A new incident of a rule on a workload."""
+    what = _what(signal)
+    reason = Reason(signal.name, f"{signal.target} is sick: {what}")
+    return Incident(
+        id=_name(rule.rule.name, workload, now),
+        rule=rule.name,
+        workload=workload,
+        severity=rule.rule.severity,
+        mode=rule.rule.mode,
+        notify=rule.rule.notify,
+        opened_at=now,
+        changed_at=now,
+        state=State.OPEN,
+        reason=reason,
+        targets={signal.target.uid: SickTarget(signal.target, frozenset({signal.key}), now, what)},
+        steps=tuple(step.action for step in rule.rule.heal),
+        history=(Entry(now, State.OPEN, reason),),
+    )
+
+
+def join(incident: Incident, signal: Signal, now: float) -> Incident:
+    """The incident with one more firing signal; the same object when it had that one already."""
+    uid = signal.target.uid
+    known = incident.targets.get(uid)
+    if known is not None and signal.key in known.signals:
+        return incident
+    if known is None:
+        sick = SickTarget(signal.target, frozenset({signal.key}), now, _what(signal))
+    else:
+        since = known.since if known.signals else now
+        sick = replace(known, signals=known.signals | {signal.key}, since=since, what=_what(signal))
+    reason = Reason(signal.name, f"{signal.target} is sick too: {_what(signal)}")
+    return noted(replace(incident, targets={**incident.targets, uid: sick}), reason, now)
+
+
+def leave(incident: Incident, key: str, now: float) -> Incident:
+    """The incident without a signal that no longer fires."""
+    targets = {uid: replace(t, signals=t.signals - {key}) for uid, t in incident.targets.items()}
+    gone = next(t for t in incident.targets.values() if key in t.signals)
+    left = sum(1 for t in targets.values() if t.signals)
+    rest = "no signal is left" if left == 0 else f"{left} sick target{'s' if left > 1 else ''} left"
+    return noted(replace(incident, targets=targets), Reason("Resolved", f"{gone.target}: {gone.what} is over; {rest}"), now)
+
+
+def noted(incident: Incident, reason: Reason, now: float, *, step: int | None = None) -> Incident:
+    """The incident with one more line of history, in its present state."""
+    history = (*incident.history, Entry(now, incident.state, reason, step))
+    if len(history) > MAX_HISTORY:
+        history = (history[0], *history[-(MAX_HISTORY - 1) :])
+    return replace(incident, history=history, changed_at=now)
+
+
+def _what(signal: Signal) -> str:
+    return signal.name if not signal.message or signal.message == signal.name else f"{signal.name}: {signal.message}"
+
+
+def _name(rule: str, workload: Target, now: float) -> str:
+    """A DNS label (RFC 1123, at most 63 characters) that is the same for the same opening and differs for others."""
+    digest = hashlib.sha256(f"{rule}/{workload.uid}/{now!r}".encode()).hexdigest()[:8]
+    stem = re.sub(r"[^a-z0-9-]+", "-", f"{rule}-{workload.name}".lower()).strip("-")[:54].rstrip("-")
+    return f"{stem}-{digest}"

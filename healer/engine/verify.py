@@ -1,0 +1,49 @@
+"""Whether a workload is as it should be: what "healed" means."""
+
+from healer.model.incident import Incident, Reason
+from healer.model.kube import Deployment
+from healer.model.target import Target
+from healer.model.view import View
+
+
+def rollout_in_progress(deployment: Deployment) -> Reason | None:
+    """Why the Deployment is not settled on its current revision, if it is not.
+
+    Source: kubectl's rollout status (polymorphichelpers/rollout_status.go) and the Deployment's documented status.
+    """
+    status, wanted = deployment.status, deployment.spec.replicas
+    if deployment.spec.paused:
+        return Reason("RolloutPaused", "its rollout is paused (spec.paused)")
+    if deployment.metadata.generation > status.observed_generation:
+        return Reason("RolloutInProgress", "the Deployment controller has not seen its newest spec yet")
+    if status.updated_replicas < wanted:
+        return Reason("RolloutInProgress", f"{status.updated_replicas} of {wanted} replicas are of the current revision")
+    if status.replicas > status.updated_replicas:
+        return Reason("RolloutInProgress", f"{status.replicas - status.updated_replicas} replicas of an older revision remain")
+    return None
+
+
+def unhealthy(view: View, workload: Target) -> Reason | None:
+    """Why the workload is not at its desired ready count on its current revision; None when it is.
+
+    Both the pods as watched and the Deployment's status must say so: either may lag behind the other.
+    """
+    deployment = view.deployment(workload.uid)
+    if deployment is None:
+        return Reason("WorkloadGone", f"{workload} is gone")
+    if (rollout := rollout_in_progress(deployment)) is not None:
+        return rollout
+    wanted = deployment.spec.replicas
+    ready = min(sum(pod.ready for pod in view.pods_of(workload)), deployment.status.ready_replicas)
+    if ready < wanted:
+        return Reason("NotEnoughReady", f"{ready} of {wanted} replicas are ready")
+    return None
+
+
+def unhealed(view: View, incident: Incident) -> Reason | None:
+    """Why the incident is not healed: a signal still fires, or its workload is not well; None when all is well."""
+    if sick := incident.sick:
+        named = ", ".join(f"{s.target} ({s.what})" for s in sick[:3])
+        more = f" and {len(sick) - 3} more" if len(sick) > 3 else ""
+        return Reason("StillSick", f"still sick: {named}{more}")
+    return unhealthy(view, incident.workload)

@@ -1,0 +1,1 @@
+"""What healer observes, each source turning what it sees into signals."""
