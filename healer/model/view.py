@@ -25,8 +25,8 @@ class View:
 
     # writing: by `cluster` only
 
-    def put(self, obj: KubeObject) -> None:
-        """Add or replace an object."""
+    def put(self, obj: KubeObject) -> KubeObject | None:
+        """Add or replace an object; returns what was held of it before."""
         meta = obj.metadata
         uid = meta.uid
         objects = self._objects[type(obj)]
@@ -42,6 +42,7 @@ class View:
             self._owned[controller.uid][uid] = obj
         if isinstance(obj, PodDisruptionBudget):
             self._budgets[meta.namespace][uid] = obj
+        return before
 
     def drop(self, kind: type[KubeObject], uid: str) -> KubeObject | None:
         """Remove an object; returns what was held of it."""
@@ -70,6 +71,10 @@ class View:
         return {uid for uid, obj in self._objects[kind].items() if not namespace or obj.metadata.namespace == namespace}
 
     # reading
+
+    def get(self, kind: type[KubeObject], uid: str) -> KubeObject | None:
+        """The object of that kind and uid."""
+        return self._objects[kind].get(uid)
 
     def count(self, kind: type[KubeObject]) -> int:
         """How many objects of a kind are held."""

@@ -1,0 +1,121 @@
+"""Where the cluster is and who we are there: the one place that touches kubernetes.aio (configuration, TLS, tokens, session)."""
+# mypy: disable-error-code="no-untyped-call"
+# (kubernetes.aio says that it is typed, and the functions used here are not.)
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+import yaml
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+from kubernetes.aio.config import ConfigException, incluster_config, load_kube_config
+from kubernetes.aio.config.incluster_config import InClusterConfigLoader
+
+from healer.cluster.errors import ClusterConfigError
+
+REFRESH = 60.0
+"""Seconds after which credentials of a kubeconfig are read again, for token files rotate; the in-cluster loader does the same."""
+
+# The loaders check little of what they read: a kubeconfig of a wrong shape ends in any of these.
+_BROKEN = (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError)
+
+
+_Load = Callable[[Configuration], Awaitable[None]]
+
+
+class Access:
+    """A way to one API server: base URL, credentials kept fresh, and an HTTP session with its TLS."""
+
+    def __init__(self, configuration: Configuration, load: _Load) -> None:
+        self._configuration = configuration
+        self._load = load
+        self._rest = RESTClientObject(configuration)
+
+    @classmethod
+    async def find(cls, *, context: str | None = None, kubeconfig: str | None = None) -> "Access":
+        """The service account of a pod, else the kubeconfig; a `context` or `kubeconfig` asks for the latter.
+
+        Raises ClusterConfigError when there is neither, or when what there is cannot be used.
+        """
+        if context is None and kubeconfig is None and _in_pod():
+            load: _Load = _load_service_account
+            origin = "the pod's service account"
+        else:
+            paths = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+            load = _kubeconfig_loader(paths, context)
+            origin = f"kubeconfig {paths}"
+        configuration = Configuration()
+        try:
+            await load(configuration)
+            return cls(configuration, load)
+        except _BROKEN as error:
+            raise ClusterConfigError(f"{origin} cannot be used: {error}") from error
+
+    @property
+    def url(self) -> str:
+        """The API server's base URL."""
+        return str(self._configuration.host)
+
+    async def authorization(self) -> str | None:
+        """The Authorization header to send now; reads the credentials again when that is due."""
+        try:
+            token = await self._configuration.get_api_key_with_prefix("BearerToken")
+        except _BROKEN as error:
+            raise ClusterConfigError(f"credentials cannot be read again: {error}") from error
+        return token.strip() if token else None  # a token file may end with a newline
+
+    async def renew(self) -> None:
+        """Read the credentials again at once: the server has refused the present ones."""
+        try:
+            await self._load(self._configuration)
+        except _BROKEN as error:
+            raise ClusterConfigError(f"credentials cannot be read again: {error}") from error
+
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: object, limits: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """Send a request; returns when the headers of the answer are there. Raises what aiohttp raises."""
+        answer = await self._rest.request(method, url, headers=dict(headers), body=body, _request_timeout=limits)
+        return cast(aiohttp.ClientResponse, answer.response)
+
+    async def aclose(self) -> None:
+        """Close the session."""
+        await self._rest.close()
+
+
+def _in_pod() -> bool:
+    return bool(os.environ.get(incluster_config.SERVICE_HOST_ENV_NAME)) and Path(incluster_config.SERVICE_TOKEN_FILENAME).exists()
+
+
+async def _load_service_account(configuration: Configuration) -> None:
+    """Sets a hook as well, by which the configuration reads the token file again each minute."""
+    InClusterConfigLoader(incluster_config.SERVICE_TOKEN_FILENAME, incluster_config.SERVICE_CERT_FILENAME).load_and_set(
+        configuration
+    )
+
+
+def _kubeconfig_loader(paths: str, context: str | None) -> _Load:
+    if not any(Path(path).expanduser().exists() for path in paths.split(os.pathsep) if path):
+        raise ClusterConfigError(
+            f"no cluster to talk to: not inside a pod with a service account, and there is no kubeconfig at {paths}. "
+            "Set KUBECONFIG or give --kubeconfig; inside a pod, set automountServiceAccountToken."
+        )
+
+    async def load(configuration: Configuration) -> None:
+        # persist_config: rewriting the user's file is not ours to do.
+        loader = await load_kube_config(paths, context, configuration, persist_config=False)
+        read_at = time.monotonic()
+
+        async def refresh(held: Any) -> None:
+            nonlocal read_at
+            if time.monotonic() - read_at >= REFRESH:
+                read_at = time.monotonic()
+                await loader.load_and_set(held)  # token files anew; exec and OIDC tokens when they expire
+
+        configuration.refresh_api_key_hook = refresh  # type: ignore[assignment]  # declared None, awaited when set
+
+    return load

@@ -1,0 +1,122 @@
+"""What can go wrong between us and the API server, as exceptions."""
+
+import msgspec
+
+
+class ClusterError(Exception):
+    """Base of everything that access to the cluster raises."""
+
+
+class ClusterConfigError(ClusterError):
+    """No usable way to the cluster: no configuration, a broken one, or credentials that cannot be read."""
+
+
+class ApiUnavailable(ClusterError):
+    """No answer: refused, cut, or timed out. The request may or may not have had an effect."""
+
+
+class Unreadable(ClusterError):
+    """An answer that is not what the Kubernetes API promises."""
+
+
+class _Cause(msgspec.Struct):
+    reason: str = ""
+
+
+class _Details(msgspec.Struct, rename="camel"):
+    causes: list[_Cause] | None = None
+    retry_after_seconds: float = 0
+
+
+class Status(msgspec.Struct):
+    """metav1.Status, as in the body of a failed request and in the ERROR event of a watch."""
+
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+    details: _Details | None = None
+
+
+class ApiError(ClusterError):
+    """The API server answered, and the answer is no.
+
+    `retry_after` is in seconds; `causes` holds the `reason` of each of the answer's causes ("DisruptionBudget", ...).
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: str = "",
+        message: str = "",
+        *,
+        causes: tuple[str, ...] = (),
+        retry_after: float | None = None,
+        request: str = "",
+    ) -> None:
+        super().__init__(f"{request}: {status} {reason}: {message}" if request else f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.causes = causes
+        self.retry_after = retry_after
+
+    @classmethod
+    def of_body(cls, status: int, body: bytes, *, retry_after: str | None = None, request: str = "") -> "ApiError":
+        """From an HTTP answer: its status, its body, its Retry-After header."""
+        try:
+            said = msgspec.json.decode(body, type=Status)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # the server's filters and proxies answer in plain text
+            said = Status(message=body[:500].decode(errors="replace").strip())
+        said.code = status
+        return cls.of_status(said, retry_after=_seconds(retry_after), request=request)
+
+    @classmethod
+    def of_status(cls, said: Status, *, retry_after: float | None = None, request: str = "") -> "ApiError":
+        """From a Status object; `retry_after` (s) wins over the one in its details."""
+        details = said.details or _Details()
+        return cls(
+            said.code,
+            said.reason,
+            said.message,
+            causes=tuple(cause.reason for cause in details.causes or ()),
+            retry_after=retry_after if retry_after is not None else details.retry_after_seconds or None,
+            request=request,
+        )
+
+    @property
+    def is_unauthorized(self) -> bool:
+        """The token is not accepted (any more)."""
+        return self.status == 401
+
+    @property
+    def is_forbidden(self) -> bool:
+        """RBAC, or an admission plugin, says no."""
+        return self.status == 403
+
+    @property
+    def is_not_found(self) -> bool:
+        """There is no such object."""
+        return self.status == 404
+
+    @property
+    def is_conflict(self) -> bool:
+        """A precondition (uid or resourceVersion) does not hold."""
+        return self.status == 409
+
+    @property
+    def is_expired(self) -> bool:
+        """The resourceVersion or the continue token is too old."""
+        return self.status == 410
+
+    @property
+    def is_throttled(self) -> bool:
+        """Too many requests; or, with the cause DisruptionBudget, a PodDisruptionBudget that refuses an eviction."""
+        return self.status == 429
+
+
+def _seconds(header: str | None) -> float | None:
+    """Retry-After in seconds; the API server never sends the form with a date."""
+    try:
+        return max(0.0, float(header)) if header is not None else None
+    except ValueError:
+        return None

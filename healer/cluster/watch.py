@@ -1,0 +1,300 @@
+"""The list-watch loop: keeps one kind of a view as the API server has it, through every fault.
+
+Small loops, one in the other, as in kopf's watching.py: for ever (`run`), one attempt that survives its faults (`_attempt`), one
+stream (`_stream`). The protocol is that of client-go's Reflector; what is done about each fault is listed at `_recover`.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NoReturn
+
+import aiohttp
+import msgspec
+import structlog
+
+from healer.cluster.api import Api
+from healer.cluster.backoff import Backoff
+from healer.cluster.decode import Bookmark, Drop, Loose, Page, Put, event_decoder
+from healer.cluster.errors import ApiError, ApiUnavailable, ClusterError, Unreadable
+from healer.cluster.lines import Splitter
+from healer.cluster.resources import Resource
+from healer.model.kube import KubeObject
+from healer.model.view import View
+
+log = structlog.get_logger()
+
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError)
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """One change of the view: `obj` is the object as it is now, or as it was last; `before` is what the view held of it."""
+
+    kind: type[KubeObject]
+    verb: Literal["put", "drop"]
+    obj: KubeObject
+    before: KubeObject | None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """The knobs of the loop; times in seconds, sizes in bytes. The defaults are those of FIELD.md, section 1."""
+
+    page: int = 500
+    """Objects a page of a list."""
+    timeout: tuple[int, int] = (300, 600)
+    """Between these the server is asked to end a stream, at random, so that many do not end at once."""
+    read_timeout: float = 70.0
+    """The longest silence: bookmarks come about every 60 s."""
+    backoff_first: float = 0.8
+    backoff_cap: float = 30.0
+    backoff_reset: float = 120.0
+    """Failures are forgotten after so long without one."""
+    retry_after_cap: float = 300.0
+    """A Retry-After beyond this is not believed."""
+    brief: float = 1.0
+    """A stream that ends sooner, having said nothing, counts as a failure, lest the loop spin."""
+    distrust: int = 5
+    """After so many failures in a row the resourceVersion is dropped: the server may have been restored from a backup."""
+    line_limit: int = 16 * 1024 * 1024
+    slice: float = 0.01
+    """In a burst, other tasks get a turn so often."""
+
+
+@dataclass(slots=True)
+class WatchCounts:
+    """What one reflector has done since it was made."""
+
+    lists: int = 0
+    streams: int = 0
+    events: int = 0
+    failures: int = 0
+    unreadable: int = 0
+
+
+@dataclass(slots=True)
+class _Turns:
+    """Gives the other tasks a turn, every `slice` seconds of work."""
+
+    slice: float
+    until: float = field(default=0.0)
+
+    async def offer(self) -> None:
+        if time.monotonic() >= self.until:
+            await asyncio.sleep(0)
+            self.until = time.monotonic() + self.slice
+
+
+class _Silence(Exception):
+    """Nothing was heard for the read timeout."""
+
+
+class Reflector:
+    """Keeps one kind of `view` (of one namespace, or of all) up to date and calls `listener` once for each change.
+
+    The listener is called after the view was changed. After a relist the view is changed at once and the changes are told then,
+    drops first; objects whose resourceVersion is the same are no change. What the listener raises ends `run`.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        resource: Resource,
+        view: View,
+        listener: Callable[[Change], None],
+        *,
+        namespace: str = "",
+        settings: WatchSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.resource = resource
+        self.namespace = namespace
+        self.synced = asyncio.Event()
+        """Set when the first complete list has been applied and told."""
+        self.counts = WatchCounts()
+        self._api = api
+        self._view = view
+        self._listener = listener
+        self._settings = settings = settings or WatchSettings()
+        self._clock = clock
+        self._rng = rng or random.Random()
+        self._path = resource.path(namespace)
+        self._events = event_decoder(resource.kind)
+        self._items: msgspec.json.Decoder[KubeObject] = msgspec.json.Decoder(resource.kind)
+        self._backoff = Backoff(settings.backoff_first, settings.backoff_cap, settings.backoff_reset, clock, self._rng.random)
+        self._version: str | None = None  # where the next stream begins; None: list first
+        self._alive = clock()
+
+    def age(self, now: float) -> float:
+        """Seconds at `now`, by the reflector's clock, since the server was last heard: list, accepted watch, event, bookmark."""
+        return max(0.0, now - self._alive)
+
+    async def run(self) -> NoReturn:
+        """Watch until cancelled."""
+        while True:
+            await self._attempt()
+
+    async def _attempt(self) -> None:
+        try:
+            if self._version is None:
+                self._version = await self._list()
+            await self._stream(self._version)
+        except _Silence:
+            log.debug("watch is silent, reconnecting", kind=self.resource.name, namespace=self.namespace)
+        except ClusterError as error:
+            await self._recover(error)
+
+    async def _recover(self, error: ClusterError) -> None:
+        """Wait as the fault asks, and drop the resourceVersion when it cannot be trusted any more.
+
+        Expired (410 as a status, as an ERROR event, or of a continue token), unreadable, or refused for another reason than load,
+        authorization or a fault of the server: list again. Everything else: go on from where the last stream ended.
+        """
+        delay = self._backoff.next()
+        self.counts.failures += 1
+        if isinstance(error, Unreadable):
+            self.counts.unreadable += 1
+        if isinstance(error, ApiError) and error.retry_after is not None:
+            delay = max(delay, min(error.retry_after, self._settings.retry_after_cap))
+        if _needs_list(error) or self._backoff.failures % self._settings.distrust == 0:
+            self._version = None
+        log.warning(
+            "watch failed",
+            kind=self.resource.name,
+            namespace=self.namespace,
+            error=str(error),
+            next="list" if self._version is None else "watch",
+            delay=round(delay, 3),
+        )
+        await asyncio.sleep(delay)
+
+    async def _list(self) -> str:
+        """Read all pages and replace what the view holds; returns the list's resourceVersion."""
+        found: dict[str, KubeObject] = {}
+        unreadable: set[str] = set()
+        query = {"limit": str(self._settings.page)}
+        while True:
+            page = await self._api.get(self._path, Page, query)
+            self._heard()
+            for raw in page.items or ():
+                try:
+                    obj = self._items.decode(raw)
+                    found[obj.metadata.uid] = obj
+                except _UNDECODABLE as error:
+                    unreadable.add(self._report(raw, error))
+            if not page.metadata.continue_:
+                break
+            query["continue"] = page.metadata.continue_
+        self.counts.lists += 1
+        turns = _Turns(self._settings.slice)
+        for change in self._replace(found, unreadable):
+            self._listener(change)
+            await turns.offer()
+        self.synced.set()
+        return page.metadata.resource_version
+
+    def _replace(self, found: dict[str, KubeObject], unreadable: set[str]) -> list[Change]:
+        """Make the view hold `found`, and what it held of `unreadable`; returns the changes, drops first."""
+        kind = self.resource.kind
+        changes: list[Change] = []
+        for uid in self._view.uids(kind, self.namespace) - found.keys() - unreadable:
+            if (gone := self._view.drop(kind, uid)) is not None:
+                changes.append(Change(kind, "drop", gone, gone))
+        for obj in found.values():
+            if (change := self._put(obj)) is not None:
+                changes.append(change)
+        return changes
+
+    def _report(self, raw: msgspec.Raw, error: Exception) -> str:
+        """Say which object of a list cannot be read; returns its uid, so that what is held of it is kept."""
+        self.counts.unreadable += 1
+        try:
+            meta = msgspec.json.decode(raw, type=Loose).metadata
+        except _UNDECODABLE:
+            meta = Loose().metadata
+        log.error("object cannot be read", kind=self.resource.name, namespace=meta.namespace, name=meta.name, error=str(error))
+        return meta.uid
+
+    async def _stream(self, version: str) -> None:
+        """Follow the changes from `version` until the server ends the stream. Raises ClusterError, or _Silence."""
+        query = {
+            "watch": "1",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(self._rng.randint(*self._settings.timeout)),
+        }
+        splitter = Splitter(self._settings.line_limit)
+        turns = _Turns(self._settings.slice)
+        async with self._api.stream(self._path, query, read_timeout=self._settings.read_timeout) as response:
+            self.counts.streams += 1
+            begun = self._heard()
+            events = self.counts.events
+            while chunk := await self._read(response):
+                self._heard()
+                for line in splitter.feed(chunk):
+                    if line:
+                        self._take(line)
+                        await turns.offer()
+        if splitter.partial:
+            raise ApiUnavailable(f"WATCH {self._path}: the stream ended in the middle of a line")
+        if self.counts.events == events and self._clock() - begun < self._settings.brief:
+            raise ApiUnavailable(f"WATCH {self._path}: the stream ended at once")
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """The next bytes of a stream, b"" at its end."""
+        try:
+            return await response.content.readany()
+        except aiohttp.SocketTimeoutError as error:
+            raise _Silence from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ApiUnavailable(f"WATCH {self._path}: {error or type(error).__name__}") from error
+
+    def _take(self, line: bytes) -> None:
+        """Apply one event, tell of it, and advance."""
+        try:
+            event = self._events.decode(line)
+        except _UNDECODABLE as error:
+            raise Unreadable(f"WATCH {self._path}: {error}: {line[:200]!r}") from error
+        self.counts.events += 1
+        if isinstance(event, Put):
+            change = self._put(event.object)
+            version = event.object.metadata.resource_version
+        elif isinstance(event, Drop):
+            change = self._drop(event.object)
+            version = event.object.metadata.resource_version
+        elif isinstance(event, Bookmark):
+            change = None
+            version = event.object.metadata.resource_version
+        else:
+            raise ApiError.of_status(event.object, request=f"WATCH {self._path}")
+        if change is not None:
+            self._listener(change)
+        self._version = version
+
+    def _put(self, obj: KubeObject) -> Change | None:
+        before = self._view.put(obj)
+        if before is not None and before.metadata.resource_version == obj.metadata.resource_version:
+            return None
+        return Change(self.resource.kind, "put", obj, before)
+
+    def _drop(self, obj: KubeObject) -> Change | None:
+        before = self._view.drop(self.resource.kind, obj.metadata.uid)
+        return None if before is None else Change(self.resource.kind, "drop", obj, before)
+
+    def _heard(self) -> float:
+        self._alive = self._clock()
+        return self._alive
+
+
+def _needs_list(error: ClusterError) -> bool:
+    match error:
+        case Unreadable():
+            return True
+        case ApiError():
+            too_new = "ResourceVersionTooLarge" in error.causes
+            return too_new or not (error.status in (401, 403, 429) or error.status >= 500)
+        case _:
+            return False
