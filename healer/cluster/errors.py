@@ -21,6 +21,7 @@ class Unreadable(ClusterError):
 
 class _Cause(msgspec.Struct):
     reason: str = ""
+    message: str = ""
 
 
 class _Details(msgspec.Struct, rename="camel"):
@@ -40,7 +41,8 @@ class Status(msgspec.Struct):
 class ApiError(ClusterError):
     """The API server answered, and the answer is no.
 
-    `retry_after` is in seconds; `causes` holds the `reason` of each of the answer's causes ("DisruptionBudget", ...).
+    `retry_after` is in seconds; `causes` holds the `reason` of each of the answer's causes ("DisruptionBudget", ...), `detail`
+    what the causes say in words, or else the message.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class ApiError(ClusterError):
         causes: tuple[str, ...] = (),
         retry_after: float | None = None,
         request: str = "",
+        detail: str = "",
     ) -> None:
         super().__init__(f"{request}: {status} {reason}: {message}" if request else f"{status} {reason}: {message}")
         self.status = status
@@ -59,6 +62,7 @@ class ApiError(ClusterError):
         self.message = message
         self.causes = causes
         self.retry_after = retry_after
+        self.detail = detail or message
 
     @classmethod
     def of_body(cls, status: int, body: bytes, *, retry_after: str | None = None, request: str = "") -> "ApiError":
@@ -81,6 +85,7 @@ class ApiError(ClusterError):
             causes=tuple(cause.reason for cause in details.causes or ()),
             retry_after=retry_after if retry_after is not None else details.retry_after_seconds or None,
             request=request,
+            detail="; ".join(cause.message for cause in details.causes or () if cause.message),
         )
 
     @property

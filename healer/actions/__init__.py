@@ -1,0 +1,1 @@
+"""What healer can do to the cluster: one file an action, the only writers to workloads."""

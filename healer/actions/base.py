@@ -1,0 +1,44 @@
+"""The interface of an action, and what one is given to work with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from healer.cluster.api import Api
+from healer.model.action import ActionSpec, Outcome
+from healer.model.effects import Act
+from healer.model.incident import Reason
+from healer.model.kube import Pod
+from healer.model.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt. `min_ready` is the rule's floor.
+
+    `still_sick` says whether a freshly read pod still has what the incident is about; `still_wanted` whether the incident still
+    asks for this very attempt (an alert may have been resolved since).
+    """
+
+    act: Act
+    api: Api
+    view: View
+    min_ready: int
+    still_sick: Callable[[Pod, Act], bool]
+    still_wanted: Callable[[Act], Reason | None]
+
+
+class Action(Protocol):
+    """An action. `run` looks first, acts at most once, and never raises for what a cluster may answer."""
+
+    @property
+    def spec(self) -> ActionSpec:
+        """Its declaration."""
+
+    async def run(self, call: Call) -> Outcome:
+        """Attempt it."""
+
+
+def specs(actions: Mapping[str, Action]) -> dict[str, ActionSpec]:
+    """The declarations of actions, by name."""
+    return {name: action.spec for name, action in actions.items()}

@@ -1,0 +1,68 @@
+"""The last look before acting: the target is read fresh, is still the same object, still sick, and may still be taken.
+
+Why again, when the guards have just allowed it: the view may be stale, and an eviction that fails on its uid precondition has
+already spent the PodDisruptionBudget (measured).
+"""
+
+from healer.actions.base import Call
+from healer.actions.refusal import refusal
+from healer.cluster.api import ApiError, ClusterError
+from healer.cluster.resources import RESOURCES
+from healer.engine.guards import floor
+from healer.engine.verify import rollout_in_progress
+from healer.model.action import Outcome, OutcomeKind
+from healer.model.kube import Deployment, Pod
+
+
+async def recheck(call: Call) -> Pod | Outcome:
+    """The pod as it is now when it may be taken, else the outcome of not acting."""
+    target = call.act.target
+    try:
+        pod = await call.api.get(RESOURCES[Pod].path(target.namespace, target.name), Pod)
+        if (gone := _gone(call, pod)) is not None:
+            return gone
+        if not call.still_sick(pod, call.act):
+            return Outcome(
+                OutcomeKind.RECOVERED, "Recovered", f"{target} was read afresh and is no longer sick: nothing was done"
+            )
+        if (veto := await _unsafe(call, pod)) is not None:
+            return veto
+    except ApiError as error:
+        if error.is_not_found:
+            return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{error.message or target}: nothing was left to do")
+        return refusal(error, f"read {target}")
+    except ClusterError as error:
+        return refusal(error, f"read {target}")
+    unwanted = call.still_wanted(call.act)
+    return pod if unwanted is None else Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
+
+
+def _gone(call: Call, pod: Pod) -> Outcome | None:
+    target = call.act.target
+    if pod.metadata.uid != target.uid:
+        return Outcome(OutcomeKind.GONE, "Replaced", f"{target} is another pod by now (uid {pod.metadata.uid}): left alone")
+    if pod.terminating:
+        return Outcome(OutcomeKind.GONE, "AlreadyTerminating", f"{target} is being deleted already: nothing was left to do")
+    return None
+
+
+async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
+    """The guards that depend on numbers, asked once more with fresh ones."""
+    workload = call.act.incident.workload
+    deployment = await call.api.get(RESOURCES[Deployment].path(workload.namespace, workload.name), Deployment)
+    if deployment.metadata.uid != workload.uid:
+        return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{workload} is another object by now: left alone")
+    for obj, name in ((pod, call.act.target), (deployment, workload)):
+        if obj.metadata.annotations.paused == "true":
+            return Outcome(OutcomeKind.DEFERRED, "Paused", f'healer.dev/paused is "true" on {name}')
+    if (rollout := rollout_in_progress(deployment)) is not None:
+        return Outcome(OutcomeKind.DEFERRED, "RolloutInProgress", f"a rollout has begun: {rollout.text}")
+    seen = sum(other.ready for other in call.view.pods_of(workload) if other.metadata.uid != pod.metadata.uid) + pod.ready
+    veto = floor(
+        ready=min(seen, deployment.status.ready_replicas),
+        in_flight=0,
+        target_ready=pod.ready,
+        desired=deployment.spec.replicas,
+        min_ready=call.min_ready,
+    )
+    return None if veto is None else Outcome(OutcomeKind.DEFERRED, veto.reason.code, f"read afresh: {veto.reason.text}")

@@ -1,0 +1,22 @@
+"""What an API server's no means to an action."""
+
+from healer.cluster.api import ApiError, ApiUnavailable, ClusterError
+from healer.model.action import Outcome, OutcomeKind
+
+
+def refusal(error: ClusterError, doing: str) -> Outcome:
+    """The outcome of a request that was refused or not answered, where the action knows nothing more particular.
+
+    A request that got no answer, or a 5xx, may have had its effect: the next try looks first.
+    """
+    if not isinstance(error, ApiError):
+        reason = "NoAnswer" if isinstance(error, ApiUnavailable) else "Unreadable"
+        return Outcome(OutcomeKind.FAILED, reason, f"{doing}: {error}")
+    said = f"{doing}: the API server answered {error.status} {error.reason}: {error.message}"
+    if error.is_forbidden:
+        return Outcome(OutcomeKind.REFUSED, "Forbidden", f"{said} (grant it in healer's role: deploy/healer)")
+    if error.is_throttled:
+        return Outcome(OutcomeKind.DEFERRED, "Throttled", said, error.retry_after)
+    if error.is_unauthorized or error.status >= 500:
+        return Outcome(OutcomeKind.FAILED, "ServerError", said, error.retry_after)
+    return Outcome(OutcomeKind.REFUSED, "Rejected", said)

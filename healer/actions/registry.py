@@ -1,0 +1,7 @@
+"""The actions that rules may name: a new one is a new file and one line here."""
+
+from healer.actions.base import Action
+from healer.actions.evict import Evict
+from healer.actions.restart import Restart
+
+ACTIONS: dict[str, Action] = {action.spec.name: action for action in (Evict(), Restart())}

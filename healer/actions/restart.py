@@ -1,0 +1,73 @@
+"""Restart a pod that no PodDisruptionBudget covers, by deleting exactly that pod; its controller makes the next.
+
+Under a budget the right action is `evict`, so there this one refuses.
+"""
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+from healer.actions.base import Call
+from healer.actions.recheck import recheck
+from healer.actions.refusal import refusal
+from healer.cluster.api import ApiError, ClusterError
+from healer.cluster.resources import RESOURCES
+from healer.model.action import ActionSpec, Outcome, OutcomeKind
+from healer.model.kube import Pod, PodDisruptionBudget
+from healer.model.selector import matches
+
+
+class RestartParams(BaseModel):
+    """Nothing to choose: the pod's own grace period holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Budgets(msgspec.Struct):
+    items: list[PodDisruptionBudget] = []
+
+
+class Restart:
+    """The action `restart`."""
+
+    spec = ActionSpec(name="restart", params=RestartParams, targets=frozenset({"Pod"}), disrupts=True, verb="restart")
+
+    async def run(self, call: Call) -> Outcome:
+        """Recheck, see that no budget covers the pod, then delete it by uid and resourceVersion."""
+        pod = await recheck(call)
+        if isinstance(pod, Outcome):
+            return pod
+        target = call.act.target
+        try:
+            budgets = await call.api.get(RESOURCES[PodDisruptionBudget].path(target.namespace), _Budgets)
+        except ClusterError as error:
+            return refusal(error, f"read the PodDisruptionBudgets of {target.namespace}")
+        covering = [b.metadata.name for b in budgets.items if b.spec.selector and matches(b.spec.selector, pod.metadata.labels)]
+        if covering:
+            text = f"PodDisruptionBudget {', '.join(sorted(covering))} covers {target}: use evict, which honours it"
+            return Outcome(OutcomeKind.REFUSED, "UnderBudget", text)
+        return await _delete(call, pod)
+
+
+async def _delete(call: Call, pod: Pod) -> Outcome:
+    target = call.act.target
+    options: dict[str, object] = {
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "preconditions": {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version},
+    }
+    if call.act.dry_run:
+        options["dryRun"] = ["All"]
+    try:
+        await call.api.request("DELETE", RESOURCES[Pod].path(target.namespace, target.name), body=options)
+    except ApiError as error:
+        if error.is_not_found:
+            return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{target} was gone already: nothing was left to do")
+        if error.is_conflict:
+            text = f"{target} changed between the last look and the restart: looking again ({error.message})"
+            return Outcome(OutcomeKind.DEFERRED, "Changed", text)
+        return refusal(error, f"restart {target}")
+    except ClusterError as error:
+        return refusal(error, f"restart {target}")
+    if call.act.dry_run:
+        return Outcome(OutcomeKind.DONE, "WouldRestart", f"{target} would be restarted (observe: dry run, nothing was done)")
+    return Outcome(OutcomeKind.DONE, "Restarted", f"{target} is deleted; waiting for its replacement")
