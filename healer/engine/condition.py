@@ -68,7 +68,7 @@ class ConditionError(ValueError):
         self.hint, self.line, self.column = hint, line, column
 
 
-class ConditionUnmet(Exception):
+class ConditionFailed(Exception):
     """An expression could not be evaluated on these facts; in words. Such a rule has not matched."""
 
 
@@ -81,11 +81,11 @@ class Condition:
         self._compiled = _compile(expression, source)
 
     def holds(self, facts: Mapping[str, object]) -> bool:
-        """Whether it is true of the facts (see `facts`). Raises ConditionUnmet when they do not allow an answer."""
+        """Whether it is true of the facts (see `facts`). Raises ConditionFailed when they do not allow an answer."""
         answer = self._compiled.eval(data=facts)
         if answer.type() == cel.Type.BOOL:
             return bool(answer.value())
-        raise ConditionUnmet(_in_words(str(answer.value())))
+        raise ConditionFailed(_in_words(str(answer.value())))
 
 
 @cache
@@ -139,12 +139,19 @@ def _explained(text: str, expression: str, source: SourceName) -> ConditionError
     name = undeclared[1]
     # CEL points at the last dot; people look for the beginning of the word.
     start = expression.split("\n")[line - 1].rfind(name, 0, column - 1 + len(name))
-    near = difflib.get_close_matches(name, VARIABLES[source], n=1, cutoff=0.6)
+    return ConditionError(f"there is no variable {name!r}", _meant(name, source), line, start + 1 if start >= 0 else column)
+
+
+def _meant(name: str, source: SourceName) -> str:
     if name in VARIABLES["alert"]:
-        hint = "the variables of an alert are for rules with the trigger `alert`"
-    else:
-        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(VARIABLES[source]))}"
-    return ConditionError(f"there is no variable {name!r}", hint, line, start + 1 if start >= 0 else column)
+        return "the variables of an alert are for rules with the trigger `alert`"
+    known = VARIABLES[source]
+    family = sorted(other for other in known if other.partition(".")[0] == name.partition(".")[0])
+    # The common beginning makes all of a family look alike: compare what comes after it.
+    tails = {other.partition(".")[2]: other for other in family}
+    near = difflib.get_close_matches(name.partition(".")[2], tails, n=1) if family else []
+    close = [tails[tail] for tail in near] or difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(family or sorted(known))}"
 
 
 def _place(expression: str, offset: int) -> tuple[int, int]:

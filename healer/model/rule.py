@@ -151,7 +151,7 @@ class When(Model):
     """Trigger: any of these conditions of a pod."""
     alert: Annotated[tuple[Text, ...], Field(min_length=1), Listed] | None = None
     """Trigger: any of these alerts of Alertmanager, by the label `alertname`, whole and case-sensitive."""
-    labels: Mapping[Text, str] = Field(default_factory=dict)
+    labels: Mapping[Text, Text] = Field(default_factory=dict)
     """With `alert` only: labels that the alert must have, with exactly these values."""
     condition: Annotated[Text | None, Field(alias="if")] = None
     """A CEL expression that must be true. Unknown variables and wrong types are errors when the file is read."""
@@ -243,9 +243,9 @@ class Budget(Model):
     """How much a rule may do in a time."""
 
     actions: Annotated[Whole, Field(ge=1)]
-    """At most that many actions ..."""
+    """At most that many actions."""
     per: Annotated[Duration, Field(gt=0)]
-    """... in any stretch of that length."""
+    """In any stretch of that length."""
 
 
 class Limits(Model):

@@ -1,0 +1,150 @@
+"""Rule files: from the text of YAML files to rules that are ready for use, or to everything that is wrong with them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from healer.engine.condition import Condition, ConditionError
+from healer.engine.located import Document, Path, documents, dotted
+from healer.engine.rulebook import BoundRule
+from healer.engine.wording import worded
+from healer.model.action import ActionSpec
+from healer.model.problem import Problem
+from healer.model.rule import API_VERSION, Rule, RuleSet
+from healer.model.signal import SourceName
+
+FEEDS: Mapping[SourceName, frozenset[str]] = {"pod": frozenset({"Pod"}), "alert": frozenset({"Pod", "Deployment"})}
+"""The kinds of target that each trigger can hand to an action."""
+
+
+def load(text: str, file: str, actions: Mapping[str, ActionSpec]) -> tuple[list[BoundRule], list[Problem]]:
+    """The rules of one file, and every problem in it by line. A document with a problem yields no rules."""
+    return load_all({file: text}, actions)
+
+
+def load_all(files: Mapping[str, str], actions: Mapping[str, ActionSpec]) -> tuple[list[BoundRule], list[Problem]]:
+    """The rules of several files (name -> text), and every problem in them, sorted; names must be unique across all of them."""
+    rules: list[BoundRule] = []
+    problems: list[Problem] = []
+    seen: dict[str, str] = {}  # rule set -> where it was
+    for file, text in files.items():
+        found, wrong = documents(text, file)
+        if not found and not wrong:
+            wrong.append(Problem(file, 1, 1, "", "the file holds no rules", f"begin with apiVersion: {API_VERSION}"))
+        for document in found:
+            faults = [*_known_elsewhere(document, file, seen), *_document_faults(document, file, actions)]
+            try:
+                ruleset = RuleSet.model_validate(document.data, context=actions, by_alias=True, by_name=False)
+            except ValidationError as error:
+                if not any(fault.path in ("kind", "apiVersion") for fault in faults):
+                    said = {problem.path for problem in wrong}  # no value: that is told already
+                    errors = worded(error.errors(include_url=False), document, file, actions)
+                    faults += [fault for fault in errors if fault.path not in said]
+            else:
+                if not faults and not wrong:
+                    rules += _bound(ruleset, document, file)
+            wrong += faults
+        problems += wrong
+    return rules, sorted(set(problems))
+
+
+def remarks(rules: Iterable[BoundRule]) -> list[str]:
+    """What is not wrong but may surprise: a rule that acts never, because nobody wrote that it may."""
+    return [
+        f"{bound.where or bound.name}: {bound.name} has no mode, so it only observes; write mode: enforce to let it act"
+        for bound in rules
+        if "mode" not in bound.rule.model_fields_set
+    ]
+
+
+def _bound(ruleset: RuleSet, document: Document, file: str) -> Iterator[BoundRule]:
+    for index, rule in enumerate(ruleset.spec.rules):
+        line, _ = document.at(("spec", "rules", index))
+        condition = None if rule.when.condition is None else Condition(rule.when.condition, rule.when.source)
+        yield BoundRule(ruleset.metadata.name, _scoped(rule, ruleset), condition, f"{file}:{line}")
+
+
+def _scoped(rule: Rule, ruleset: RuleSet) -> Rule:
+    return rule if rule.scope is not None else rule.model_copy(update={"scope": ruleset.spec.scope})
+
+
+# what the models cannot see: looked for in the plain data, so that it is found beside all other errors
+
+
+def _known_elsewhere(document: Document, file: str, seen: dict[str, str]) -> Iterator[Problem]:
+    path = ("metadata", "name")
+    name = _dig(document.data, path)
+    if not isinstance(name, str):
+        return
+    line, column = document.at(path)
+    if name in seen:
+        hint = "give each rule set a name of its own: a rule is known by ruleset/rule"
+        yield Problem(file, line, column, dotted(path), f"the rule set {name!r} is already in {seen[name]}", hint)
+    else:
+        seen[name] = f"{file}:{line}"
+
+
+def _document_faults(document: Document, file: str, actions: Mapping[str, ActionSpec]) -> Iterator[Problem]:
+    kind, version = _dig(document.data, ("kind",)), _dig(document.data, ("apiVersion",))
+    for key, value, wanted in (("kind", kind, "RuleSet"), ("apiVersion", version, API_VERSION)):
+        if value is not None and value != wanted:  # nothing else in it can be judged then
+            message = f"{key} is {document.written((key,)) or value!r}, not {wanted}"
+            yield Problem(file, *document.at((key,)), key, message, f"a rule file holds kind: RuleSet of {API_VERSION} alone")
+            return
+    rules = _dig(document.data, ("spec", "rules"))
+    lines: dict[str, int] = {}
+    for index, rule in enumerate(rules if isinstance(rules, list) else ()):
+        path: Path = ("spec", "rules", index)
+        if isinstance(rule, dict):
+            yield from _name_faults(rule, path, document, file, lines)
+            if "scope" not in rule and _dig(document.data, ("spec", "scope")) is None:
+                hint = 'say which namespaces, here or in spec.scope: scope: {namespaces: [production]}, or ["*"] for every one'
+                yield Problem(file, *document.at(path), dotted(path), "the rule has no scope", hint)
+            yield from _trigger_faults(rule, path, document, file, actions)
+
+
+def _name_faults(rule: dict[str, Any], path: Path, document: Document, file: str, lines: dict[str, int]) -> Iterator[Problem]:
+    name, path = rule.get("name"), (*path, "name")
+    if not isinstance(name, str):
+        return
+    line, column = document.at(path)
+    if name in lines:
+        hint = f"the first is on line {lines[name]}: rename one"
+        yield Problem(file, line, column, dotted(path), f"the rule name {name!r} is given twice", hint)
+    lines.setdefault(name, line)
+
+
+def _trigger_faults(
+    rule: dict[str, Any], path: Path, document: Document, file: str, actions: Mapping[str, ActionSpec]
+) -> Iterator[Problem]:
+    when = rule.get("when")
+    sources: list[SourceName] = [source for source in FEEDS if isinstance(when, dict) and source in when]
+    if len(sources) != 1:
+        return
+    source, where = sources[0], (*path, "when", "if")
+    expression = _dig(when, ("if",))
+    if isinstance(expression, str) and expression:
+        try:
+            Condition(expression, source)
+        except ConditionError as error:
+            place = document.inside(where, error.line, error.column)
+            yield Problem(file, *place, dotted(where), str(error), error.hint)
+    ladder = rule.get("heal")
+    for index, step in enumerate(ladder if isinstance(ladder, list) else ()):
+        for name in step if isinstance(step, dict) else ():
+            spec = actions.get(name)
+            if spec is not None and not spec.targets & FEEDS[source]:
+                where = (*path, "heal", index, name)
+                message = f"{name} acts on {' or '.join(sorted(spec.targets))}, and a rule on {source!r} has none to give it"
+                fit = sorted(other.name for other in actions.values() if other.targets & FEEDS[source])
+                yield Problem(file, *document.at_key(where), dotted(where), message, f"actions that fit: {', '.join(fit)}")
+
+
+def _dig(data: Any, path: Path) -> Any:
+    """What is at a path, None when nothing is."""
+    for part in path:
+        if not isinstance(data, dict) or part not in data:
+            return None
+        data = data[part]
+    return data

@@ -1,0 +1,153 @@
+"""What pydantic finds wrong with a rule file, said for the person who wrote it: place, words, and what they may have meant."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from healer.engine.located import Document, Path, dotted
+from healer.model.action import ActionSpec
+from healer.model.duration import say
+from healer.model.problem import Problem
+from healer.model.rule import Model, Step, places
+
+KEYS: Mapping[Path, type[Model]] = dict(places())
+"""The model that reads each place of the language; "*" stands for any list entry."""
+
+LATER = {
+    "When": {"event", "deployment", "query", "model", "canary"},
+    "Limits": {"maxUnhealthy"},
+    "Rule": {"onStorm"},
+    "Step": {"rollback", "quarantine", "pinVersion", "shiftTraffic"},
+    "mode": {"approve"},
+}
+"""What the language is to have and this version has not."""
+
+_HINTS = {
+    "minReady": "healer never takes the last ready replica",
+    "atLeast": "seen once is what a rule without count asks for",
+    "actions": "to do nothing, write mode: observe",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+def worded(
+    errors: Iterable[Mapping[str, Any]], document: Document, file: str, actions: Mapping[str, ActionSpec], around: Path = ()
+) -> Iterator[Problem]:
+    """The problems that pydantic's errors stand for; `around` is the path that their locations are relative to."""
+    for error in errors:
+        path: Path = (*around, *error["loc"])
+        context = error.get("ctx", {})
+        at_key = path[-1:] == ("[key]",)
+        if at_key:
+            path = path[:-1]
+        match error["type"]:
+            case "several":
+                yield from worded(context["errors"], document, file, actions, path)
+                continue
+            case "extra_forbidden" | "unknown_action":
+                at_key = True
+                message, hint = _unknown(path, actions)
+            case "missing":
+                at_key, (message, hint) = True, _missing(path)
+                yield Problem(file, *_home(document, path[:-1]), dotted(path), message, hint)
+                continue
+            case "rule" | "duration":
+                path = (*path, *context.get("at", ()))
+                message, hint = error["msg"], context.get("hint", "")
+                at_key = at_key or path not in document.nodes
+            case "too_short" if document.holds_entries(path):
+                continue  # pydantic counts the entries that passed; what is wrong with the others is reported
+            case _:
+                message, hint = _wrong_value(error, path, document)
+        place = document.at_key(path) if at_key else document.at(path)
+        yield Problem(file, *place, dotted(path), message, hint)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that was probably meant, as a hint; empty when none is near."""
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f"did you mean {by_lower[near[0]]}?" if near else ""
+
+
+def _home(document: Document, path: Path) -> tuple[int, int]:
+    """Where to point for something that is missing: the key above it, or the entry of the list."""
+    return document.at_key(path) if path and isinstance(path[-1], str) else document.at(path)
+
+
+def _unknown(path: Path, actions: Mapping[str, ActionSpec]) -> tuple[str, str]:
+    key = str(path[-1])
+    place = tuple("*" if isinstance(part, int) else part for part in path[:-1])
+    model = KEYS.get(place)
+    if model is None:  # below an action: its parameters
+        spec = actions.get(str(place[-1])) if place else None
+        known = list(spec.params.model_fields) if spec else []
+        hint = nearest(key, known) or (f"it takes {', '.join(sorted(known))}" if known else "it takes none: write {}")
+        return f"the action {place[-1]!r} has no parameter {key!r}", hint
+    if key in LATER.get(model.__name__, ()):
+        return f"{key!r} is not in this version of healer", "the rule language is to have it later; this version would ignore it"
+    if model is Step:
+        hint = nearest(key, actions) or f"the actions are {', '.join(sorted(actions))}"
+        return f"there is no action {key!r}", hint
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    if key == "<<":
+        return "merge keys (<<) are not supported", "write the keys out"
+    return f"unknown key {key!r}", nearest(key, known) or f"the keys here are {', '.join(known)}"
+
+
+def _missing(path: Path) -> tuple[str, str]:
+    key = str(path[-1])
+    model = KEYS[tuple("*" if isinstance(part, int) else part for part in path[:-1])]
+    field = next(field for name, field in model.model_fields.items() if (field.alias or name) == key)
+    hint = 'say which: [production], or ["*"] for every namespace' if key == "namespaces" else (field.description or "")
+    return f"the key {key!r} is missing", hint
+
+
+def _wrong_value(error: Mapping[str, Any], path: Path, document: Document) -> tuple[str, str]:
+    kind, context = error["type"], error.get("ctx", {})
+    key = next((part for part in reversed(path) if isinstance(part, str)), "")
+    written = document.written(path)
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        bound = context[name]
+        limit = say(bound) if isinstance(bound, float) else bound
+        return f"{key} must be {words} {limit}, not {written}", _HINTS.get(key, "")
+    match kind:
+        case "enum" | "literal_error":
+            known = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
+            if written in LATER.get(key, ()):
+                return f"{key} {written!r} is not in this version of healer", f"this version has {' and '.join(known)}"
+            return f"{key} {written!r} is not known" if written else f"{key} must be one of {', '.join(known)}", (
+                nearest(written, known) or f"one of {', '.join(known)}"
+            )
+        case "string_type" | "string_unicode":
+            if isinstance(error["input"], bool | int | float):
+                return f"{written} is not a text", f'YAML takes it for a {_type(error["input"])}; write "{written}", in quotes'
+            return f"{key} must be a text, not a {_type(error['input'])}", ""
+        case "int_type" | "int_parsing" | "int_from_float":
+            return f"{key} must be a whole number, not {written or 'a ' + _type(error['input'])}", ""
+        case "tuple_type":
+            return f"{key} must be a list, not a {_type(error['input'])}", f"write {key}: [{written or '...'}]"
+        case "model_type" | "model_attributes_type" | "mapping_type" | "dict_type":
+            model = KEYS.get(tuple("*" if isinstance(part, int) else part for part in path))
+            known = [field.alias or name for name, field in model.model_fields.items()] if model else []
+            hint = f"its keys are {', '.join(known)}" if known and model is not Step else ""
+            what = key or "a document"
+            what = f"an entry of {what}" if path and isinstance(path[-1], int) else what
+            return f"{what} must be a mapping, not a {_type(error['input'])}", hint
+        case "too_short" | "string_too_short":
+            return (
+                f"{key} must not be empty",
+                "give it at least one entry" if kind == "too_short" else "give it a text, or delete it",
+            )
+    return f"{key}: {error['msg']}", ""
+
+
+def _type(value: object) -> str:
+    names = {bool: "true-or-false", int: "number", float: "number", str: "text", list: "list", dict: "mapping"}
+    return names.get(type(value), "value of that type")
