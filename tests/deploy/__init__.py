@@ -1,0 +1,1 @@
+"""The image, the locks and the manifests that carry healer into a cluster."""

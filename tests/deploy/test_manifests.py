@@ -1,0 +1,165 @@
+"""deploy/healer: every file is there, has the shape that the API wants, and fits the others; kustomize renders the same."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.kustomize import Manifest, read, render, renderer
+
+ROOT = Path(__file__).parents[2]
+FOLDER = "deploy/healer"
+
+
+@pytest.fixture(scope="module")
+def manifests() -> list[Manifest]:
+    return read(ROOT / FOLDER)
+
+
+def _one(manifests: list[Manifest], kind: str) -> Manifest:
+    found = [manifest for manifest in manifests if manifest["kind"] == kind]
+    assert len(found) == 1, f"expected one {kind}, found {len(found)}"
+    return found[0]
+
+
+def _pod(manifests: list[Manifest]) -> Manifest:
+    spec: Manifest = _one(manifests, "Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def _container(manifests: list[Manifest]) -> Manifest:
+    (container,) = _pod(manifests)["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+def test_it_is_whole(manifests: list[Manifest]) -> None:
+    assert sorted(manifest["kind"] for manifest in manifests) == [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "ConfigMap",
+        "Deployment",
+        "Namespace",
+        "Service",
+        "ServiceAccount",
+    ]
+
+
+def test_every_manifest_has_the_shape_of_its_kind(manifests: list[Manifest]) -> None:
+    """By the models of the official client, which refuse unknown fields and wrong types at every depth."""
+    models = import_module("kubernetes.client")
+    for manifest in manifests:
+        model = getattr(models, f"V1{manifest['kind']}")
+        model.model_validate(manifest)
+
+
+def test_a_misspelt_field_would_be_seen(manifests: list[Manifest]) -> None:
+    deployment = _one(read(ROOT / FOLDER), "Deployment")
+    deployment["spec"]["template"]["spec"]["containers"][0]["readinesProbe"] = {}
+    with pytest.raises(ValueError, match="readinesProbe"):
+        import_module("kubernetes.client").V1Deployment.model_validate(deployment)
+
+
+def test_everything_that_has_a_namespace_is_in_healers(manifests: list[Manifest]) -> None:
+    own = _one(manifests, "Namespace")["metadata"]["name"]
+    namespaces = {manifest["metadata"].get("namespace", own) for manifest in manifests}
+    assert namespaces == {own}
+
+
+def test_the_deployment_and_the_service_select_the_pod(manifests: list[Manifest]) -> None:
+    labels = _one(manifests, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert _one(manifests, "Deployment")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert _one(manifests, "Service")["spec"]["selector"].items() <= labels.items()
+
+
+def test_the_role_is_bound_to_the_pods_account(manifests: list[Manifest]) -> None:
+    account = _one(manifests, "ServiceAccount")["metadata"]
+    binding = _one(manifests, "ClusterRoleBinding")
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}]
+    assert binding["roleRef"]["name"] == _one(manifests, "ClusterRole")["metadata"]["name"]
+    assert _pod(manifests)["serviceAccountName"] == account["name"]
+
+
+def test_probes_and_the_service_reach_a_port_of_the_container(manifests: list[Manifest]) -> None:
+    container = _container(manifests)
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    probes = {kind: container[kind]["httpGet"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert {kind: probe["path"] for kind, probe in probes.items()} == {
+        "startupProbe": "/healthz",
+        "livenessProbe": "/healthz",
+        "readinessProbe": "/readyz",
+    }
+    assert {probe["port"] for probe in probes.values()} <= ports.keys()
+    assert {port["targetPort"] for port in _one(manifests, "Service")["spec"]["ports"]} <= ports.keys()
+    assert {entry["name"]: entry["value"] for entry in container["env"]}["HEALER_HTTP__PORT"] == str(ports["http"])
+
+
+def test_every_mount_has_a_volume_and_the_rules_are_mounted_where_they_are_read(manifests: list[Manifest]) -> None:
+    volumes = {volume["name"]: volume for volume in _pod(manifests)["volumes"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in _container(manifests)["volumeMounts"]}
+    assert mounts.keys() == volumes.keys()
+    assert volumes["rules"]["configMap"]["name"] == _one(manifests, "ConfigMap")["metadata"]["name"]
+    assert _container(manifests)["args"] == ["run", "--rules", mounts["rules"]]
+
+
+def test_the_config_map_holds_every_rule_file(manifests: list[Manifest]) -> None:
+    assert _one(manifests, "ConfigMap")["data"].keys() == {path.name for path in (ROOT / "rules").glob("*.yaml")}
+
+
+def test_the_image_is_of_this_version(manifests: list[Manifest]) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert _container(manifests)["image"] == f"healer:{version}"
+
+
+def test_there_is_never_a_second_healer(manifests: list[Manifest]) -> None:
+    spec = _one(manifests, "Deployment")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_the_pod_is_confined(manifests: list[Manifest]) -> None:
+    """What the Pod Security Standard `restricted` asks for, and a root file system that cannot be written."""
+    pod, container = _pod(manifests), _container(manifests)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert "limits" in container["resources"]
+    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & pod.keys()
+
+
+def test_service_links_cannot_set_healers_settings(manifests: list[Manifest]) -> None:
+    assert _pod(manifests)["enableServiceLinks"] is False
+
+
+def test_kustomize_renders_the_same(manifests: list[Manifest], tmp_path: Path) -> None:
+    command = renderer()
+    if command is None:
+        missing = "neither kubectl nor kustomize is installed: nothing rendered deploy/healer for real"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    assert _by_name(render(command, ROOT, FOLDER, tmp_path)) == _by_name(manifests)
+
+
+def _by_name(manifests: list[Manifest]) -> dict[tuple[str, str], Manifest]:
+    found = [_without_hash(manifest) for manifest in manifests]
+    return {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in found}
+
+
+def _without_hash(value: Any) -> Any:
+    """The hash suffix of the generated ConfigMap, and of the name by which the Deployment mounts it, taken off."""
+    if isinstance(value, dict):
+        return {key: _without_hash(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_hash(each) for each in value]
+    return re.sub(r"^healer-rules-[a-z0-9]{10}$", "healer-rules", value) if isinstance(value, str) else value
