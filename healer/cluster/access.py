@@ -41,13 +41,7 @@ class Access:
 
         Raises ClusterConfigError when there is neither, or when what there is cannot be used.
         """
-        if context is None and kubeconfig is None and _in_pod():
-            load: _Load = _load_service_account
-            origin = "the pod's service account"
-        else:
-            paths = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-            load = _kubeconfig_loader(paths, context)
-            origin = f"kubeconfig {paths}"
+        origin, load = _choose(context, kubeconfig)
         configuration = Configuration()
         try:
             await load(configuration)
@@ -87,8 +81,12 @@ class Access:
         await self._rest.close()
 
 
-def _in_pod() -> bool:
-    return bool(os.environ.get(incluster_config.SERVICE_HOST_ENV_NAME)) and Path(incluster_config.SERVICE_TOKEN_FILENAME).exists()
+def _choose(context: str | None, kubeconfig: str | None) -> tuple[str, _Load]:
+    in_pod = os.environ.get(incluster_config.SERVICE_HOST_ENV_NAME) and Path(incluster_config.SERVICE_TOKEN_FILENAME).exists()
+    if context is None and kubeconfig is None and in_pod:
+        return "the pod's service account", _load_service_account
+    paths = kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    return f"kubeconfig {paths}", _kubeconfig_loader(paths, context)
 
 
 async def _load_service_account(configuration: Configuration) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 import aiohttp
@@ -74,17 +74,17 @@ class WatchCounts:
     unreadable: int = 0
 
 
-@dataclass(slots=True)
 class _Turns:
     """Gives the other tasks a turn, every `slice` seconds of work."""
 
-    slice: float
-    until: float = field(default=0.0)
+    def __init__(self, slice: float) -> None:
+        self._slice = slice
+        self._until = time.monotonic() + slice
 
     async def offer(self) -> None:
-        if time.monotonic() >= self.until:
+        if time.monotonic() >= self._until:
             await asyncio.sleep(0)
-            self.until = time.monotonic() + self.slice
+            self._until = time.monotonic() + self._slice
 
 
 class _Silence(Exception):
@@ -153,8 +153,8 @@ class Reflector:
         Expired (410 as a status, as an ERROR event, or of a continue token), unreadable, or refused for another reason than load,
         authorization or a fault of the server: list again. Everything else: go on from where the last stream ended.
         """
-        delay = self._backoff.next()
         self.counts.failures += 1
+        delay = self._backoff.next()
         if isinstance(error, Unreadable):
             self.counts.unreadable += 1
         if isinstance(error, ApiError) and error.retry_after is not None:

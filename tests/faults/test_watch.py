@@ -1,0 +1,391 @@
+"""Every fault of the watch, and that none of them loses state: the view ends as the server is, and the listener was told."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from tests.faults.conftest import Watched, Watching
+from tests.faults.server import Server, line, status
+
+
+async def test_follows_what_happens(server: Server, watching: Watching) -> None:
+    server.put("a")
+    async with watching() as watched:
+        await watched.settled()
+        await server.asked("watch", 1)
+        server.put("b")
+        server.put("a")
+        server.delete("b")
+        await watched.settled()
+        assert [verb for verb, *_ in watched.told] == ["put", "put", "put", "drop"]
+    assert watched.reflector.counts.failures == 0
+    (_, listed), (_, asked) = server.seen
+    assert listed == {"limit": "500"}
+    assert asked.pop("timeoutSeconds") in map(str, range(300, 601))
+    assert asked == {"watch": "1", "resourceVersion": "101", "allowWatchBookmarks": "true"}
+
+
+async def test_a_long_list_is_read_in_pages(server: Server, watching: Watching) -> None:
+    for number in range(7):
+        server.put(f"pod-{number}")
+    async with watching(page=3) as watched:
+        await watched.settled()
+        await watched.reflector.synced.wait()
+    assert [sort for sort, _ in server.seen][:3] == ["list", "page", "page"]
+
+
+async def test_an_empty_list_is_complete(server: Server, watching: Watching) -> None:
+    async with watching() as watched:
+        await watched.reflector.synced.wait()
+        await watched.settled()
+
+
+async def test_one_namespace_is_left_alone_by_the_watch_of_another(server: Server, watching: Watching) -> None:
+    server.put("a", namespace="one")
+    async with watching(namespace="two") as watched, watching(namespace="one") as other:
+        await other.settled()
+        await watched.reflector.synced.wait()
+        assert watched.held == {}
+        assert server.state == other.held
+
+
+async def expire_by_status(server: Server) -> None:
+    server.faults["watch"].append(status(410, "Expired", "too old"))
+    server.end()
+
+
+async def expire_by_event(server: Server) -> None:
+    server.compact()
+    server.end()
+
+
+async def expire_in_a_running_stream(server: Server) -> None:
+    server.inject(line({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}}))
+    server.end()
+
+
+@pytest.mark.parametrize("expire", [expire_by_status, expire_by_event, expire_in_a_running_stream])
+async def test_410_lists_again(server: Server, watching: Watching, expire: type[object]) -> None:
+    server.put("kept")
+    server.put("gone")
+    server.put("recreated")
+    async with watching() as watched:
+        await watched.settled()
+        await server.asked("watch", 1)
+        old = server.pods["recreated"]["metadata"]["uid"]
+        await _while_away(server, expire)
+        await watched.settled()
+        assert ("drop", old) in [(verb, uid) for verb, uid, _ in watched.told]
+        assert watched.view.pod(old) is None
+        await _still_follows(server, watched)
+    assert watched.reflector.counts.lists == 2
+    told = [uid for _, uid, _ in watched.told]
+    assert told.count(server.pods["kept"]["metadata"]["uid"]) == 1, "what has not changed is no change"
+    assert told.index(old) < told.index(server.pods["recreated"]["metadata"]["uid"]), "drops come first"
+
+
+async def _while_away(server: Server, expire: object) -> None:
+    """Close the watch in the way given, and in the same breath delete one pod and replace another by its namesake."""
+    assert callable(expire)
+    await expire(server)
+    server.delete("gone")
+    server.delete("recreated")
+    server.put("recreated")
+    server.compact()
+
+
+async def _still_follows(server: Server, watched: Watched) -> None:
+    """After a fault the watch must go on as before."""
+    server.put("afterwards")
+    await watched.settled()
+    server.delete("afterwards")
+    await watched.settled()
+
+
+async def test_410_on_a_continue_token_starts_the_list_over(server: Server, watching: Watching) -> None:
+    for number in range(5):
+        server.put(f"pod-{number}")
+
+    async def first_page_then_expiry(request: web.Request) -> web.StreamResponse:
+        server.faults["list"].append(status(410, "Expired", "The provided continue parameter is too old"))
+        return server.list(request)
+
+    server.faults["list"].append(first_page_then_expiry)
+    async with watching(page=2) as watched:
+        await watched.settled()
+    assert [sort for sort, _ in server.seen][:5] == ["list", "page", "list", "page", "page"]
+    assert watched.reflector.counts.lists == 1
+
+
+async def test_a_clean_end_is_no_failure_and_lists_nothing(server: Server, watching: Watching) -> None:
+    server.put("a")
+    async with watching() as watched:
+        await server.asked("watch", 1)
+        server.end()
+        server.put("b")
+        server.delete("a")
+        await watched.settled()
+        await _still_follows(server, watched)
+    assert (watched.reflector.counts.lists, watched.reflector.counts.failures) == (1, 0)
+
+
+async def test_a_stream_that_ends_at_once_again_and_again_is_a_failure(server: Server, watching: Watching) -> None:
+    server.put("a")
+
+    async def end_at_once(request: web.Request) -> web.StreamResponse:
+        return web.Response(content_type="application/json")
+
+    server.faults["watch"].extend([end_at_once] * 3)
+    async with watching(brief=60.0) as watched:
+        await server.asked("watch", 4)
+        await _still_follows(server, watched)
+    assert watched.reflector.counts.failures == 3
+
+
+async def test_a_connection_cut_half_way_through_a_line(server: Server, watching: Watching) -> None:
+    server.put("a")
+    async with watching() as watched:
+        await server.asked("watch", 1)
+        server.muted = True
+        server.put("b")
+        server.inject(line(server.history[-1][1])[:100])
+        server.cut()
+        server.muted = False
+        await watched.settled()
+        await _still_follows(server, watched)
+    assert watched.reflector.counts.lists == 1
+    assert watched.reflector.counts.failures == 1
+
+
+async def test_a_clean_end_half_way_through_a_line(server: Server, watching: Watching) -> None:
+    async with watching() as watched:
+        await server.asked("watch", 1)
+        server.muted = True
+        server.put("b")
+        server.inject(line(server.history[-1][1])[:-20])
+        server.end()
+        server.muted = False
+        await watched.settled()
+        await _still_follows(server, watched)
+    assert (watched.reflector.counts.failures, watched.reflector.counts.lists) == (1, 1)
+
+
+async def test_a_line_of_1_mb(server: Server, watching: Watching) -> None:
+    async with watching() as watched:
+        await server.asked("watch", 1)
+        server.put("small")
+        server.put("large", padding=1_000_000)
+        server.put("small")
+        await watched.settled()
+    assert watched.reflector.counts.failures == 0
+
+
+async def test_an_over_long_line_lists_again(server: Server, watching: Watching) -> None:
+    async with watching(line_limit=100_000) as watched:
+        await server.asked("watch", 1)
+        with capture_logs() as logs:
+            server.put("large", padding=1_000_000)
+            await watched.settled()
+        await _still_follows(server, watched)
+    assert (watched.reflector.counts.unreadable, watched.reflector.counts.lists) == (1, 2)
+    assert "longer than 100000 bytes" in logs[0]["error"]
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        b"garbage\n",
+        b'{"type":"MODIFIED"}\n',
+        b'{"type":"SURPRISE","object":{}}\n',
+        b'{"type":"ADDED","object":{"metadata":{"name":1,"uid":"u"}}}\n',
+        b'{"type":"ADDED","object":{"metadata":{"name":"\xff\xfe","uid":"u"}}}\n',
+        b'{"type":"BOOKMARK","object":{"metadata":{}}}\n',
+    ],
+)
+async def test_an_undecodable_line_lists_again(server: Server, watching: Watching, spoilt: bytes) -> None:
+    server.put("a")
+    async with watching() as watched:
+        await server.asked("watch", 1)
+        with capture_logs() as logs:
+            server.muted = True
+            server.put("b")
+            server.delete("a")
+            server.inject(spoilt)
+            server.muted = False
+            await watched.settled()
+        await _still_follows(server, watched)
+    assert (watched.reflector.counts.unreadable, watched.reflector.counts.lists) == (1, 2)
+    assert [entry["event"] for entry in logs] == ["watch failed"]
+
+
+async def test_an_object_of_a_list_that_cannot_be_read_hides_no_other(server: Server, watching: Watching) -> None:
+    server.put("a")
+    server.put("b")
+    async with watching() as watched:
+        await watched.settled()
+        await server.asked("watch", 1)
+        held = watched.held
+        with capture_logs() as logs:
+            server.pods["a"]["status"]["phase"] = 7
+            await expire_by_status(server)
+            server.put("c")
+            await watched.until(lambda: len(watched.told) == 3)
+        assert held.items() < watched.held.items(), "what was held of an object that cannot be read is kept"
+    assert [entry["name"] for entry in logs if entry["event"] == "object cannot be read"] == ["a"]
+
+
+async def test_a_silent_stream_is_reconnected_where_it_was(server: Server, watching: Watching) -> None:
+    server.put("a")
+    async with watching(read_timeout=0.1) as watched:
+        await server.asked("watch", 1)
+        server.muted = True
+        server.put("b")
+        server.delete("a")
+        await watched.settled()
+    assert watched.reflector.counts.lists == 1
+    assert watched.reflector.counts.failures == 0, "silence is no error"
+
+
+async def test_a_bookmark_is_where_the_next_stream_begins(server: Server, watching: Watching) -> None:
+    async with watching() as watched:
+        await server.asked("watch", 1)
+        marked = server.bookmark()
+        server.end()
+        await server.asked("watch", 2)
+        server.put("a")
+        await watched.settled()
+    assert server.seen[-1][1]["resourceVersion"] == marked
+
+
+def rotate(token: Path) -> None:
+    token.write_text("two\n")
+
+
+async def test_a_401_reads_the_rotated_token_at_once(server: Server, watching: Watching, token: Path) -> None:
+    server.put("a")
+    server.tokens = {"one"}
+    async with watching() as watched:
+        await server.asked("watch", 1)
+        rotate(token)
+        server.tokens = {"two"}
+        server.end()
+        server.put("b")
+        await watched.settled()
+    assert server.refused == 1
+    assert watched.reflector.counts.failures == 0
+
+
+async def test_a_401_for_good_is_tried_again_until_the_token_is_there(server: Server, watching: Watching, token: Path) -> None:
+    server.put("a")
+    server.tokens = {"two"}
+    async with watching() as watched:
+        await server.asked("list", 4)
+        rotate(token)
+        await watched.settled()
+    assert watched.reflector.counts.failures >= 1
+
+
+@pytest.mark.parametrize("sort", ["list", "watch"])
+async def test_retry_after_is_honoured(server: Server, watching: Watching, sort: str) -> None:
+    server.put("a")
+    server.faults[sort].append(status(429, "TooManyRequests", "later", retry_after="0.2"))
+    async with watching() as watched:
+        with capture_logs() as logs:
+            await server.asked(sort, 1)
+            before = asyncio.get_running_loop().time()
+            await server.asked(sort, 2)
+            waited = asyncio.get_running_loop().time() - before
+        await _still_follows(server, watched)
+    assert logs[0]["delay"] == 0.2
+    assert waited > 0.1, "asked again before it was asked to"
+    assert watched.reflector.counts.lists == 1
+
+
+@pytest.mark.parametrize("code", [500, 503, 504, 403])
+@pytest.mark.parametrize("sort", ["list", "watch"])
+async def test_a_refusal_is_tried_again(server: Server, watching: Watching, sort: str, code: int) -> None:
+    server.put("a")
+    server.faults[sort].extend([status(code, "Broken", "not now")] * 3)
+    async with watching() as watched:
+        with capture_logs() as logs:
+            await server.asked(sort, 4)
+        await _still_follows(server, watched)
+    assert (watched.reflector.counts.failures, watched.reflector.counts.lists) == (3, 1)
+    assert f"{code} Broken: not now" in logs[0]["error"]
+
+
+async def test_an_error_event_that_is_no_410_goes_on_where_it_was(server: Server, watching: Watching) -> None:
+    async with watching() as watched:
+        await server.asked("watch", 1)
+        server.inject(line({"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "etcd is away"}}))
+        server.end()
+        server.put("a")
+        await _still_follows(server, watched)
+    assert (watched.reflector.counts.failures, watched.reflector.counts.lists) == (1, 1)
+
+
+async def test_a_version_from_the_future_lists_again(server: Server, watching: Watching) -> None:
+    async with watching() as watched:
+        await server.asked("watch", 1)
+        server.faults["watch"].append(status(504, "Timeout", "Too large", causes=("ResourceVersionTooLarge",)))
+        server.end()
+        server.put("a")
+        await _still_follows(server, watched)
+    assert watched.reflector.counts.lists == 2
+
+
+async def test_the_server_is_down_and_comes_back(server: Server, watching: Watching) -> None:
+    server.put("a")
+    async with watching() as watched:
+        await watched.settled()
+        await server.asked("watch", 1)
+        with capture_logs() as logs:
+            await server.stop()
+            server.put("b")
+            server.delete("a")
+            await watched.failed(3)
+            await server.start()
+            await watched.settled()
+        await _still_follows(server, watched)
+    assert any("onnect" in entry["error"] for entry in logs)
+    assert watched.reflector.counts.lists == 1
+
+
+async def test_after_many_failures_the_version_is_not_trusted(server: Server, watching: Watching) -> None:
+    """The server comes back from a backup: its resourceVersions begin anew, and the pods are others."""
+    server.put("a")
+    async with watching(distrust=3) as watched:
+        await watched.settled()
+        await server.asked("watch", 1)
+        await server.stop()
+        server.restore()
+        server.put("b")
+        await watched.failed(3)
+        await server.start()
+        await watched.settled()
+        await _still_follows(server, watched)
+
+
+async def test_the_server_is_down_at_the_start(server: Server, watching: Watching) -> None:
+    await server.stop()
+    async with watching() as watched:
+        await watched.failed(3)
+        assert not watched.reflector.synced.is_set()
+        server.put("a")
+        await server.start()
+        await watched.settled()
+
+
+async def test_age_is_the_time_since_the_server_was_heard(server: Server, watching: Watching) -> None:
+    async with watching() as watched:
+        await watched.reflector.synced.wait()
+        await server.asked("watch", 1)
+        loop = asyncio.get_running_loop()
+        before = watched.reflector.age(loop.time() + 1000)
+        server.put("a")
+        await watched.settled()
+        assert before >= 1000 - 1
+        assert watched.reflector.age(loop.time() + 1000) < before + 1000
