@@ -39,6 +39,10 @@ def _container(manifests: list[Manifest]) -> Manifest:
     return container
 
 
+def _env(manifests: list[Manifest]) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in _container(manifests)["env"]}
+
+
 def test_it_is_whole(manifests: list[Manifest]) -> None:
     assert sorted(manifest["kind"] for manifest in manifests) == [
         "ClusterRole",
@@ -97,7 +101,7 @@ def test_probes_and_the_service_reach_a_port_of_the_container(manifests: list[Ma
     }
     assert {probe["port"] for probe in probes.values()} <= ports.keys()
     assert {port["targetPort"] for port in _one(manifests, "Service")["spec"]["ports"]} <= ports.keys()
-    assert {entry["name"]: entry["value"] for entry in container["env"]}["HEALER_HTTP__PORT"] == str(ports["http"])
+    assert _env(manifests)["HEALER_HTTP__PORT"] == str(ports["http"])
 
 
 def test_every_mount_has_a_volume_and_the_rules_are_mounted_where_they_are_read(manifests: list[Manifest]) -> None:
@@ -106,6 +110,13 @@ def test_every_mount_has_a_volume_and_the_rules_are_mounted_where_they_are_read(
     assert mounts.keys() == volumes.keys()
     assert volumes["rules"]["configMap"]["name"] == _one(manifests, "ConfigMap")["metadata"]["name"]
     assert _container(manifests)["args"] == ["run", "--rules", mounts["rules"]]
+
+
+def test_webhooks_need_a_token_that_is_mounted(manifests: list[Manifest]) -> None:
+    """Without one they would answer only loopback; the volume is optional, so that healer starts before the Secret is there."""
+    mounts = {mount["name"]: mount["mountPath"] for mount in _container(manifests)["volumeMounts"]}
+    assert Path(_env(manifests)["HEALER_HTTP__WEBHOOK_TOKEN_FILE"]).parent == Path(mounts["secrets"])
+    assert "HEALER_HTTP__ALLOW_ANONYMOUS" not in _env(manifests)
 
 
 def test_the_config_map_holds_every_rule_file(manifests: list[Manifest]) -> None:
