@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from healer.settings import Settings, load
 from tests.support.kustomize import Manifest, read, render, renderer
 
 ROOT = Path(__file__).parents[2]
@@ -39,8 +38,12 @@ def _container(manifests: list[Manifest]) -> Manifest:
     return container
 
 
-def _env(manifests: list[Manifest]) -> dict[str, str]:
-    return {entry["name"]: entry["value"] for entry in _container(manifests)["env"]}
+@pytest.fixture
+def settings(manifests: list[Manifest], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """As the daemon reads them from the container's environment; a name that is no knob is an error."""
+    for entry in _container(manifests)["env"]:
+        monkeypatch.setenv(entry["name"], entry["value"])
+    return load()
 
 
 def test_it_is_whole(manifests: list[Manifest]) -> None:
@@ -90,7 +93,7 @@ def test_the_role_is_bound_to_the_pods_account(manifests: list[Manifest]) -> Non
     assert _pod(manifests)["serviceAccountName"] == account["name"]
 
 
-def test_probes_and_the_service_reach_a_port_of_the_container(manifests: list[Manifest]) -> None:
+def test_probes_and_the_service_reach_a_port_of_the_container(manifests: list[Manifest], settings: Settings) -> None:
     container = _container(manifests)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     probes = {kind: container[kind]["httpGet"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
@@ -101,7 +104,7 @@ def test_probes_and_the_service_reach_a_port_of_the_container(manifests: list[Ma
     }
     assert {probe["port"] for probe in probes.values()} <= ports.keys()
     assert {port["targetPort"] for port in _one(manifests, "Service")["spec"]["ports"]} <= ports.keys()
-    assert _env(manifests)["HEALER_HTTP__PORT"] == str(ports["http"])
+    assert settings.http.port == ports["http"]
 
 
 def test_every_mount_has_a_volume_and_the_rules_are_mounted_where_they_are_read(manifests: list[Manifest]) -> None:
@@ -112,11 +115,12 @@ def test_every_mount_has_a_volume_and_the_rules_are_mounted_where_they_are_read(
     assert _container(manifests)["args"] == ["run", "--rules", mounts["rules"]]
 
 
-def test_webhooks_need_a_token_that_is_mounted(manifests: list[Manifest]) -> None:
+def test_webhooks_need_a_token_that_is_mounted(manifests: list[Manifest], settings: Settings) -> None:
     """Without one they would answer only loopback; the volume is optional, so that healer starts before the Secret is there."""
     mounts = {mount["name"]: mount["mountPath"] for mount in _container(manifests)["volumeMounts"]}
-    assert Path(_env(manifests)["HEALER_HTTP__WEBHOOK_TOKEN_FILE"]).parent == Path(mounts["secrets"])
-    assert "HEALER_HTTP__ALLOW_ANONYMOUS" not in _env(manifests)
+    assert settings.http.webhook_token_file is not None
+    assert settings.http.webhook_token_file.parent == Path(mounts["secrets"])
+    assert not settings.http.allow_anonymous
 
 
 def test_the_config_map_holds_every_rule_file(manifests: list[Manifest]) -> None:
@@ -163,14 +167,4 @@ def test_kustomize_renders_the_same(manifests: list[Manifest], tmp_path: Path) -
 
 
 def _by_name(manifests: list[Manifest]) -> dict[tuple[str, str], Manifest]:
-    found = [_without_hash(manifest) for manifest in manifests]
-    return {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in found}
-
-
-def _without_hash(value: Any) -> Any:
-    """The hash suffix of the generated ConfigMap, and of the name by which the Deployment mounts it, taken off."""
-    if isinstance(value, dict):
-        return {key: _without_hash(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_without_hash(each) for each in value]
-    return re.sub(r"^healer-rules-[a-z0-9]{10}$", "healer-rules", value) if isinstance(value, str) else value
+    return {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in manifests}

@@ -14,13 +14,13 @@ import yaml
 Manifest = dict[str, Any]
 
 _NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-_UNDERSTOOD = {"apiVersion", "kind", "namespace", "resources", "configMapGenerator"}
+_UNDERSTOOD = {"apiVersion", "kind", "namespace", "resources", "configMapGenerator", "generatorOptions"}
 _CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
 _TIMEOUT = 30.0  # seconds
 
 
 def read(folder: Path) -> list[Manifest]:
-    """The manifests of a folder's kustomization, ConfigMaps generated (without their hash suffix), namespace filled in.
+    """The manifests of a folder's kustomization, ConfigMaps generated, namespace filled in.
 
     Raises FileNotFoundError for anything named that is not there, ValueError for a kustomization field that is not understood
     here or a generated file that is outside the folder, yaml.YAMLError for what is not YAML.
@@ -31,6 +31,8 @@ def read(folder: Path) -> list[Manifest]:
     kustomization = yaml.safe_load(path.read_text())
     if unknown := kustomization.keys() - _UNDERSTOOD:
         raise ValueError(f"{path}: {sorted(unknown)} is not understood here: extend this reader or do without")
+    if kustomization.get("configMapGenerator") and kustomization.get("generatorOptions") != {"disableNameSuffixHash": True}:
+        raise ValueError(f"{path}: generated names must have no hash suffix, so that healer reads new rules while it runs")
     manifests = [manifest for name in kustomization.get("resources", []) for manifest in _resource(folder / name)]
     manifests += [_config_map(folder, each) for each in kustomization.get("configMapGenerator", [])]
     if namespace := kustomization.get("namespace"):
