@@ -1,0 +1,152 @@
+"""What a hollow pod does: each behaviour is a generator of the states that the kubelet would report, one after another.
+
+The forms are those recorded in tests/contract/kubernetes-1.36 and of the kubelet's own source (container states,
+exit codes, reasons). Times are in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from healer.lab.objects import Object, annotations_of, timestamp
+
+ANNOTATION = "lab.healer.dev/behaviour"
+FIRST_BACKOFF = 10.0
+LONGEST_BACKOFF = 300.0
+"""Seconds; the kubelet's back-off between restarts doubles from the one to the other."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """What the kubelet reports of a pod for a while: of its first container, and of the pod as a whole."""
+
+    state: Object
+    ready: bool = False
+    started: bool = False
+    restarts: int = 0
+    last: Object = field(default_factory=dict)
+    phase: str = "Running"
+    reason: str = ""
+    message: str = ""
+    hold: float | None = None
+    """How long this lasts, in seconds; None until the pod is told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What a behaviour needs to know of its pod."""
+
+    name: str
+    container: str
+    image: str
+    probed: bool
+    """Has the container a readiness probe? Without one, it counts as ready whenever it runs."""
+    ran: bool
+    """Has it run before? A pod that has never goes through Pending, and one that has never goes back to it."""
+    restarts: int
+    blink: float
+    """How long the short states last: a container that dies at once, an image pull that fails."""
+    scale: float
+    """Factor on the kubelet's own times."""
+
+
+def behaviour_of(pod: Object) -> str:
+    """The behaviour that the pod is told; an image with the tag `bad` cannot be pulled."""
+    images = [container.get("image") or "" for container in pod["spec"]["containers"]]
+    default = "image" if any(image.endswith(":bad") for image in images) else "ok"
+    return annotations_of(pod).get(ANNOTATION, default)
+
+
+def _running() -> Object:
+    return {"running": {"startedAt": timestamp()}}
+
+
+def _waiting(reason: str, message: str) -> Object:
+    return {"waiting": {"reason": reason, "message": message}}
+
+
+def _terminated(code: int, reason: str) -> Object:
+    return {"terminated": {"exitCode": code, "reason": reason, "startedAt": timestamp(), "finishedAt": timestamp()}}
+
+
+def _fine(life: Life) -> Iterator[Frame]:
+    yield Frame(_running(), ready=True, started=True, restarts=life.restarts)
+
+
+def _hang(life: Life) -> Iterator[Frame]:
+    yield Frame(_running(), started=True, restarts=life.restarts)
+
+
+def _crash(life: Life, code: int = 1, reason: str = "Error") -> Iterator[Frame]:
+    """Dies whenever it runs: restarted at once the first time, later with CrashLoopBackOff in between."""
+    restarts, backoff = life.restarts, 0.0
+    last: Object = {}
+    ready = not life.probed
+    if not life.ran:
+        yield Frame(_running(), ready=ready, started=True, restarts=restarts, hold=life.blink)
+    while True:
+        died = _terminated(code, reason)
+        if backoff:
+            text = f"back-off {_go_duration(backoff)} restarting failed container={life.container} pod={life.name}"
+            state = _waiting("CrashLoopBackOff", text)
+            yield Frame(state, restarts=restarts, last=died, hold=backoff * life.scale)
+        else:
+            yield Frame(died, restarts=restarts, last=last, hold=life.blink)
+        backoff = min(2 * backoff, LONGEST_BACKOFF) or FIRST_BACKOFF
+        restarts, last = restarts + 1, died
+        yield Frame(_running(), ready=ready, started=True, restarts=restarts, last=last, hold=life.blink)
+
+
+def _go_duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def _oom(life: Life) -> Iterator[Frame]:
+    return _crash(life, 137, "OOMKilled")
+
+
+def _image(life: Life) -> Iterator[Frame]:
+    phase, backoff = ("Running" if life.ran else "Pending"), FIRST_BACKOFF
+    failed = f'Failed to pull image "{life.image}": not found'
+    held = f'Back-off pulling image "{life.image}"'
+    while True:
+        yield Frame(_waiting("ErrImagePull", failed), restarts=life.restarts, phase=phase, hold=life.blink)
+        state = _waiting("ImagePullBackOff", held)
+        yield Frame(state, restarts=life.restarts, phase=phase, hold=backoff * life.scale)
+        backoff = min(2 * backoff, LONGEST_BACKOFF)
+
+
+def _config(life: Life) -> Iterator[Frame]:
+    state = _waiting("CreateContainerConfigError", f'configmap "{life.container}" not found')
+    yield Frame(state, restarts=life.restarts, phase="Running" if life.ran else "Pending")
+
+
+def _fail(life: Life) -> Iterator[Frame]:
+    yield Frame(_terminated(1, "Error"), restarts=life.restarts, phase="Failed")
+
+
+def _evicted(life: Life) -> Iterator[Frame]:
+    message = (
+        "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. "
+        f"Container {life.container} was using 2Gi, request is 0, has larger consumption of memory. "
+    )
+    killed = _terminated(137, "Error")
+    yield Frame(killed, restarts=life.restarts, phase="Failed", reason="Evicted", message=message)
+
+
+BEHAVIOURS: dict[str, Callable[[Life], Iterator[Frame]] | None] = {
+    "ok": _fine,
+    "slow": _fine,  # ready and well, as far as the kubelet can see; stand-in model servers heed the annotation
+    "refuse-to-terminate": _fine,
+    "hang": _hang,
+    "crash": _crash,
+    "oom": _oom,
+    "image": _image,
+    "config": _config,
+    "fail": _fail,
+    "evicted": _evicted,
+    "unschedulable": _fine,  # heeded by the scheduler; a pod that is placed already is past it
+    "manual": None,  # the kubelet writes no status: whoever tells the pod so does
+}

@@ -1,0 +1,60 @@
+"""A controller: changes of the store put keys in its queue, and it makes the world right for one key at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+
+from healer.lab.api import Api
+from healer.lab.store import Change, Key
+
+_BURST = 100
+"""Keys worked off before the event loop may serve others."""
+
+
+class Controller(ABC):
+    """A queue of keys without duplicates, hence never longer than there are objects, and timers that refill it."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self._queue: dict[Key, None] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._woken = asyncio.Event()
+        api.store.listeners.append(self.observe)
+
+    @abstractmethod
+    def observe(self, collection: str, change: Change) -> None:
+        """Look at a change and `enqueue` the keys that it concerns."""
+
+    @abstractmethod
+    def reconcile(self, key: Key) -> float | None:
+        """Make the world right for this key. Returns the seconds after which to look again, if at all."""
+
+    def enqueue(self, key: Key) -> None:
+        """Have the key reconciled soon."""
+        self._queue[key] = None
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Work for ever."""
+        try:
+            while True:
+                await self._woken.wait()
+                self._woken.clear()
+                self._work()
+                await asyncio.sleep(0)
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+
+    def _work(self) -> None:
+        for _ in range(min(len(self._queue), _BURST)):
+            key = next(iter(self._queue))
+            del self._queue[key]
+            if timer := self._timers.pop(key, None):
+                timer.cancel()
+            seconds = self.reconcile(key)
+            if seconds is not None:
+                self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.enqueue, key)
+        if self._queue:
+            self._woken.set()

@@ -1,0 +1,302 @@
+"""The Deployment controller: one ReplicaSet for each template, and rollouts from one to the next.
+
+It follows pkg/controller/deployment of Kubernetes (sync.go, rolling.go, recreate.go): revisions, the reuse of an old
+ReplicaSet when its template comes back, maxSurge and maxUnavailable, pausing, and the history limit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from healer.lab.api import Api
+from healer.lab.controllers.base import Controller
+from healer.lab.controllers.progress import RolloutView, deployment_status, overdue_in
+from healer.lab.kinds import DEPLOYMENT, POD, REPLICASET
+from healer.lab.objects import (
+    ALPHABET,
+    Object,
+    annotations_of,
+    clone,
+    controller_of,
+    labels_of,
+    owner_reference,
+)
+from healer.lab.store import Change, Key
+
+REVISION = "deployment.kubernetes.io/revision"
+_DESIRED = "deployment.kubernetes.io/desired-replicas"
+_MOST = "deployment.kubernetes.io/max-replicas"
+_HASH = "pod-template-hash"
+_NOT_COPIED = (REVISION, _DESIRED, _MOST, "kubectl.kubernetes.io/last-applied-configuration")
+
+
+class DeploymentController(Controller):
+    """Keys are Deployments."""
+
+    def __init__(self, api: Api, time_scale: float) -> None:
+        super().__init__(api)
+        self._time_scale = time_scale
+
+    def observe(self, collection: str, change: Change) -> None:
+        if collection == DEPLOYMENT.stored_in:
+            self.enqueue(change.key)
+        elif collection == REPLICASET.stored_in:
+            self._enqueue_owner(change.now.object)
+        elif collection == POD.stored_in and change.type == "DELETED":  # a Recreate waits for the last old pod
+            owner = controller_of(change.now.object)
+            replicaset = self.api.store.get(REPLICASET.stored_in, (change.key[0], owner["name"])) if owner else None
+            if replicaset is not None:
+                self._enqueue_owner(replicaset)
+
+    def _enqueue_owner(self, replicaset: Object) -> None:
+        owner = controller_of(replicaset)
+        if owner is not None and owner["kind"] == "Deployment":
+            self.enqueue((replicaset["metadata"]["namespace"], owner["name"]))
+
+    def reconcile(self, key: Key) -> float | None:
+        deployment = self.api.store.get(DEPLOYMENT.stored_in, key)
+        if deployment is None or "deletionTimestamp" in deployment["metadata"]:
+            return None
+        owned = self._owned(deployment)
+        current = self._current(deployment, owned)
+        paused = bool(deployment["spec"].get("paused"))
+        created = False
+        if current is None and not paused:
+            current, created = self._create(deployment, owned), True
+        elif current is not None and not paused:
+            current = self._renew(deployment, current, owned)
+        old = [item for item in owned if current is None or item["metadata"]["uid"] != current["metadata"]["uid"]]
+        if paused or self._was_scaled(deployment, owned):
+            self._scale_all(deployment, current, old)
+        elif current is not None and deployment["spec"]["strategy"]["type"] == "Recreate":
+            self._recreate(deployment, current, old)
+        elif current is not None:
+            self._roll(deployment, current, old)
+        return self._conclude(deployment, created)
+
+    def _owned(self, deployment: Object) -> list[Object]:
+        """Its ReplicaSets, oldest first."""
+        uid = deployment["metadata"]["uid"]
+        owned = [
+            item
+            for item in self.api.objects(REPLICASET, deployment["metadata"]["namespace"])
+            if (owner := controller_of(item)) is not None and owner["uid"] == uid
+        ]
+        return sorted(owned, key=lambda item: (item["metadata"]["creationTimestamp"], _revision(item)))
+
+    def _current(self, deployment: Object, owned: list[Object]) -> Object | None:
+        """The ReplicaSet with the Deployment's own template, whatever its age."""
+        template = deployment["spec"]["template"]
+        return next((item for item in owned if _bare_template(item) == _comparable(template)), None)
+
+    def _create(self, deployment: Object, owned: list[Object]) -> Object:
+        metadata, spec = deployment["metadata"], deployment["spec"]
+        digest = template_hash(spec["template"])
+        template = clone(spec["template"])
+        template["metadata"]["labels"] = labels_of(template) | {_HASH: digest}
+        selector = clone(spec["selector"])
+        selector["matchLabels"] = (selector.get("matchLabels") or {}) | {_HASH: digest}
+        replicas = self._room(deployment, owned, 0)
+        replicaset = {
+            "metadata": {
+                "name": f"{metadata['name']}-{digest}",
+                "labels": template["metadata"]["labels"],
+                "annotations": _copied(deployment) | self._notes(deployment) | {REVISION: _next_revision(owned)},
+                "ownerReferences": [owner_reference("apps/v1", "Deployment", deployment)],
+            },
+            "spec": {"replicas": replicas, "selector": selector, "template": template},
+        }
+        return self.api.create(REPLICASET, metadata["namespace"], replicaset)
+
+    def _renew(self, deployment: Object, current: Object, owned: list[Object]) -> Object:
+        """A ReplicaSet whose template came back gets a new revision, which is how a rollback shows."""
+        others = [item for item in owned if item is not current]
+        newest = max((_revision(item) for item in others), default=0)
+        revision = str(newest + 1) if _revision(current) <= newest else annotations_of(current).get(REVISION, "1")
+        wanted = annotations_of(current) | _copied(deployment) | {REVISION: revision}
+        return self._write(current, current["spec"]["replicas"], wanted)
+
+    def _was_scaled(self, deployment: Object, owned: list[Object]) -> bool:
+        wanted = str(deployment["spec"]["replicas"])
+        return any(item["spec"]["replicas"] > 0 and annotations_of(item).get(_DESIRED, wanted) != wanted for item in owned)
+
+    def _scale_all(self, deployment: Object, current: Object | None, old: list[Object]) -> None:
+        """Bring a new number of replicas to the ReplicaSets, each by its share when a rollout is under way."""
+        replicas = deployment["spec"]["replicas"]
+        everyone = [*old, *([current] if current else [])]
+        active = [item for item in everyone if item["spec"]["replicas"] > 0]
+        if len(active) <= 1:
+            only = active[0] if active else current
+            if only is not None:
+                self._scale(deployment, only, replicas)
+            return
+        total = sum(item["spec"]["replicas"] for item in active)
+        missing = (replicas + self._surge(deployment) if replicas else 0) - total
+        most = int(annotations_of(active[-1]).get(_MOST, total)) or total
+        left = missing
+        for item in sorted(active, key=lambda one: -one["spec"]["replicas"]):
+            share = round(item["spec"]["replicas"] * (total + missing) / most) - item["spec"]["replicas"]
+            share = max(min(share, left), 0) if missing > 0 else min(max(share, left), 0)
+            left -= share
+            self._scale(deployment, item, max(item["spec"]["replicas"] + share, 0))
+        largest = max(active, key=lambda one: int(one["spec"]["replicas"]))
+        if left:
+            fresh = self.api.get(REPLICASET, largest["metadata"]["namespace"], largest["metadata"]["name"])
+            self._scale(deployment, fresh, max(fresh["spec"]["replicas"] + left, 0))
+
+    def _roll(self, deployment: Object, current: Object, old: list[Object]) -> None:
+        """One step of a rolling update: first up, as far as the surge allows, else down."""
+        replicas = deployment["spec"]["replicas"]
+        if current["spec"]["replicas"] > replicas:
+            self._scale(deployment, current, replicas)
+            return
+        room = self._room(deployment, [*old, current], current["spec"]["replicas"])
+        if room > current["spec"]["replicas"]:
+            self._scale(deployment, current, room)
+            return
+        self._note(deployment, current)
+        running = [item for item in old if item["spec"]["replicas"] > 0]
+        if running:
+            self._shrink(deployment, current, running)
+
+    def _shrink(self, deployment: Object, current: Object, old: list[Object]) -> None:
+        least = deployment["spec"]["replicas"] - self._unavailable(deployment)
+        total = sum(item["spec"]["replicas"] for item in [*old, current])
+        new_missing = current["spec"]["replicas"] - current["status"].get("availableReplicas", 0)
+        spare = total - least - new_missing
+        for item in old:  # first the pods that do not work anyway (cleanupUnhealthyReplicas)
+            broken = item["spec"]["replicas"] - item["status"].get("availableReplicas", 0)
+            gone = max(min(broken, spare), 0)
+            if gone:
+                spare -= gone
+                self._scale(deployment, item, item["spec"]["replicas"] - gone)
+        fresh = [self.api.get(REPLICASET, item["metadata"]["namespace"], item["metadata"]["name"]) for item in old]
+        available = sum(item["status"].get("availableReplicas", 0) for item in [*fresh, current])
+        spare = available - least
+        for item in fresh:
+            gone = max(min(item["spec"]["replicas"], spare), 0)
+            if gone:
+                spare -= gone
+                self._scale(deployment, item, item["spec"]["replicas"] - gone)
+
+    def _recreate(self, deployment: Object, current: Object, old: list[Object]) -> None:
+        for item in old:
+            if item["spec"]["replicas"]:
+                self._scale(deployment, item, 0)
+        uids = {item["metadata"]["uid"] for item in old}
+        remaining = any(
+            (owner := controller_of(pod)) is not None and owner["uid"] in uids and pod["status"]["phase"] != "Failed"
+            for pod in self.api.objects(POD, deployment["metadata"]["namespace"])
+        )
+        if not remaining:
+            self._scale(deployment, current, deployment["spec"]["replicas"])
+
+    def _room(self, deployment: Object, everyone: list[Object], current: int) -> int:
+        """How many replicas the new ReplicaSet may have now (NewRSNewReplicas)."""
+        replicas: int = deployment["spec"]["replicas"]
+        if deployment["spec"]["strategy"]["type"] == "Recreate":
+            return replicas if not everyone else current
+        total = sum(item["spec"]["replicas"] for item in everyone)
+        room = replicas + self._surge(deployment) - total
+        grown: int = current + max(min(room, replicas - current), 0)
+        return grown
+
+    def _surge(self, deployment: Object) -> int:
+        strategy = deployment["spec"]["strategy"]
+        if strategy["type"] != "RollingUpdate":
+            return 0
+        return _share(strategy["rollingUpdate"]["maxSurge"], deployment["spec"]["replicas"], math.ceil)
+
+    def _unavailable(self, deployment: Object) -> int:
+        value = deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"]
+        share = _share(value, deployment["spec"]["replicas"], math.floor)
+        return share if share or self._surge(deployment) else 1  # both zero would never move (ResolveFenceposts)
+
+    def _notes(self, deployment: Object) -> dict[str, str]:
+        replicas = deployment["spec"]["replicas"]
+        return {_DESIRED: str(replicas), _MOST: str(replicas + self._surge(deployment))}
+
+    def _note(self, deployment: Object, replicaset: Object) -> None:
+        self._scale(deployment, replicaset, replicaset["spec"]["replicas"])
+
+    def _scale(self, deployment: Object, replicaset: Object, replicas: int) -> None:
+        self._write(replicaset, replicas, annotations_of(replicaset) | self._notes(deployment))
+
+    def _write(self, replicaset: Object, replicas: int, annotations: dict[str, str]) -> Object:
+        def change(obj: Object) -> None:
+            obj["spec"]["replicas"] = replicas
+            obj["metadata"]["annotations"] = annotations
+
+        metadata = replicaset["metadata"]
+        return self.api.modify(REPLICASET, metadata["namespace"], metadata["name"], change)
+
+    def _conclude(self, deployment: Object, created: bool) -> float | None:
+        """Write the status, drop what the history need not keep, and come back when the deadline is due."""
+        namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
+        owned = self._owned(deployment)
+        current = self._current(deployment, owned)
+        uids = {item["metadata"]["uid"] for item in owned}
+        terminating = sum(
+            "deletionTimestamp" in pod["metadata"] and (controller_of(pod) or {}).get("uid") in uids
+            for pod in self.api.objects(POD, namespace)
+        )
+        view = RolloutView(deployment, current, owned, terminating, created, self._time_scale)
+        status = deployment_status(view)
+
+        def change(obj: Object) -> None:
+            obj["status"] = status
+            if current is not None:
+                revision = annotations_of(current)[REVISION]
+                obj["metadata"]["annotations"] = annotations_of(obj) | {REVISION: revision}
+
+        stored = self.api.modify(DEPLOYMENT, namespace, name, change, subresource="status")
+        if view.complete:
+            self._forget(deployment, owned, current)
+        return overdue_in(stored, self._time_scale)
+
+    def _forget(self, deployment: Object, owned: list[Object], current: Object | None) -> None:
+        old = [item for item in owned if item is not current and not item["spec"]["replicas"]]
+        idle = [item for item in old if not item["status"].get("replicas")]
+        for item in sorted(idle, key=_revision)[: max(len(idle) - deployment["spec"]["revisionHistoryLimit"], 0)]:
+            self.api.delete(REPLICASET, item["metadata"]["namespace"], item["metadata"]["name"])
+
+
+def template_hash(template: Object) -> str:
+    """A pod-template-hash: FNV-1a of the template in Kubernetes' safe alphabet. Stable, though not Kubernetes' own."""
+    digest = 0x811C9DC5
+    for byte in msgspec.json.encode(template, order="deterministic"):
+        digest = ((digest ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return "".join(ALPHABET[ord(digit) % len(ALPHABET)] for digit in str(digest))
+
+
+def _comparable(template: Object) -> Object:
+    bare = clone(template)
+    bare["metadata"] = {key: value for key, value in bare["metadata"].items() if value and key != "creationTimestamp"}
+    return bare
+
+
+def _bare_template(replicaset: Object) -> Object:
+    template = clone(replicaset["spec"]["template"])
+    template["metadata"]["labels"].pop(_HASH, None)
+    return _comparable(template)
+
+
+def _revision(replicaset: Object) -> int:
+    return int(annotations_of(replicaset).get(REVISION, 0))
+
+
+def _next_revision(owned: list[Object]) -> str:
+    return str(max((_revision(item) for item in owned), default=0) + 1)
+
+
+def _copied(deployment: Object) -> dict[str, str]:
+    return {key: value for key, value in annotations_of(deployment).items() if key not in _NOT_COPIED}
+
+
+def _share(value: int | str, whole: int, rounding: object) -> int:
+    if isinstance(value, int):
+        return value
+    share = whole * int(value.rstrip("%")) / 100
+    return math.ceil(share) if rounding is math.ceil else math.floor(share)

@@ -1,0 +1,110 @@
+"""The disruption controller: it counts the pods of each PodDisruptionBudget and says how many may go."""
+
+from __future__ import annotations
+
+import math
+
+from healer.lab.api import Api
+from healer.lab.controllers.base import Controller
+from healer.lab.eviction import allowed_condition
+from healer.lab.kinds import DEPLOYMENT, DISRUPTION_BUDGET, POD, REPLICASET
+from healer.lab.objects import Object, clone, controller_of, is_ready, labels_of, seconds_since
+from healer.lab.selectors import label_selector
+from healer.lab.store import Change, Key
+
+DELETION_TIMEOUT = 120.0
+"""Seconds after which an evicted pod that did not go counts again (pkg/controller/disruption)."""
+
+
+class DisruptionController(Controller):
+    """Keys are PodDisruptionBudgets."""
+
+    def __init__(self, api: Api, time_scale: float) -> None:
+        super().__init__(api)
+        self._timeout = DELETION_TIMEOUT * time_scale
+
+    def observe(self, collection: str, change: Change) -> None:
+        if collection == DISRUPTION_BUDGET.stored_in:
+            self.enqueue(change.key)
+        elif collection == POD.stored_in:
+            for budget in self.api.objects(DISRUPTION_BUDGET, change.key[0]):
+                if any(_covers(budget, state.object) for state in (change.before, change.now) if state is not None):
+                    self.enqueue((change.key[0], budget["metadata"]["name"]))
+        elif collection in (DEPLOYMENT.stored_in, REPLICASET.stored_in):
+            for budget in self.api.objects(DISRUPTION_BUDGET, change.key[0]):
+                self.enqueue((change.key[0], budget["metadata"]["name"]))
+
+    def reconcile(self, key: Key) -> float | None:
+        budget = self.api.store.get(DISRUPTION_BUDGET.stored_in, key)
+        if budget is None:
+            return None
+        pods = [pod for pod in self.api.objects(POD, key[0]) if _covers(budget, pod)]
+        disrupted = self._still_disrupted(budget, pods)
+        expected, desired = self._wanted(budget, pods)
+        healthy = sum(
+            is_ready(pod) and "deletionTimestamp" not in pod["metadata"] and pod["metadata"]["name"] not in disrupted
+            for pod in pods
+        )
+        fresh = clone(budget)
+        fresh["status"] = {
+            "observedGeneration": budget["metadata"]["generation"],
+            **({"disruptedPods": disrupted} if disrupted else {}),
+            "disruptionsAllowed": max(healthy - desired, 0) if expected > 0 else 0,
+            "currentHealthy": healthy,
+            "desiredHealthy": desired,
+            "expectedPods": expected,
+            "conditions": budget["status"].get("conditions") or [],
+        }
+        allowed_condition(fresh)
+        self.api.update(DISRUPTION_BUDGET, key[0], key[1], fresh, subresource="status")
+        ages = [seconds_since(since) for since in disrupted.values()]
+        return max(self._timeout - max(ages), 0) + 0.01 if ages else None
+
+    def _still_disrupted(self, budget: Object, pods: list[Object]) -> dict[str, str]:
+        """Evicted pods that are neither terminating yet nor overdue."""
+        known: dict[str, str] = budget["status"].get("disruptedPods") or {}
+        return {
+            pod["metadata"]["name"]: known[pod["metadata"]["name"]]
+            for pod in pods
+            if pod["metadata"]["name"] in known
+            and "deletionTimestamp" not in pod["metadata"]
+            and seconds_since(known[pod["metadata"]["name"]]) < self._timeout
+        }
+
+    def _wanted(self, budget: Object, pods: list[Object]) -> tuple[int, int]:
+        """How many pods there should be, and how many of them healthy."""
+        spec = budget["spec"]
+        if "maxUnavailable" in spec:
+            expected = self._scale(pods)
+            return expected, max(expected - _share(spec["maxUnavailable"], expected), 0)
+        least = spec.get("minAvailable", 1)
+        expected = self._scale(pods) if isinstance(least, str) else len(pods)
+        return expected, _share(least, expected)
+
+    def _scale(self, pods: list[Object]) -> int:
+        """The replicas that the pods' controllers are asked for; a pod without one counts for itself."""
+        asked: dict[str, int] = {}
+        for pod in pods:
+            uid, replicas = self._top(pod)
+            asked[uid] = replicas
+        return sum(asked.values())
+
+    def _top(self, pod: Object) -> tuple[str, int]:
+        namespace = pod["metadata"]["namespace"]
+        top, replicas = pod, 1
+        for kind in (REPLICASET, DEPLOYMENT):
+            owner = controller_of(top)
+            found = self.api.store.get(kind.stored_in, (namespace, owner["name"])) if owner else None
+            if owner is None or found is None or found["metadata"]["uid"] != owner["uid"]:
+                break
+            top, replicas = found, found["spec"]["replicas"]
+        return top["metadata"]["uid"], replicas
+
+
+def _covers(budget: Object, pod: Object) -> bool:
+    return label_selector(budget["spec"].get("selector"))(labels_of(pod))
+
+
+def _share(value: int | str, whole: int) -> int:
+    """An int-or-percentage of `whole`, rounded up."""
+    return math.ceil(whole * int(value.rstrip("%")) / 100) if isinstance(value, str) else value

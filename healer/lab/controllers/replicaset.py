@@ -1,0 +1,116 @@
+"""The ReplicaSet controller: as many pods as asked for, adopted and released by labels."""
+
+from __future__ import annotations
+
+from healer.lab.api import DeleteOptions
+from healer.lab.controllers.base import Controller
+from healer.lab.kinds import POD, REPLICASET
+from healer.lab.objects import Object, clone, controller_of, is_active, is_ready, labels_of, owner_reference
+from healer.lab.selectors import label_selector
+from healer.lab.store import Change, Key
+
+_PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
+
+
+class ReplicaSetController(Controller):
+    """Keys are ReplicaSets."""
+
+    def observe(self, collection: str, change: Change) -> None:
+        if collection == REPLICASET.stored_in:
+            self.enqueue(change.key)
+        elif collection == POD.stored_in:
+            for state in (change.before, change.now):
+                if state is not None:
+                    self._enqueue_owner(state.object)
+
+    def _enqueue_owner(self, pod: Object) -> None:
+        namespace = pod["metadata"]["namespace"]
+        owner = controller_of(pod)
+        if owner is not None:
+            if owner["kind"] == "ReplicaSet":
+                self.enqueue((namespace, owner["name"]))
+            return
+        for replicaset in self.api.objects(REPLICASET, namespace):  # an orphan: whoever selects it may adopt it
+            if label_selector(replicaset["spec"]["selector"])(labels_of(pod)):
+                self.enqueue((namespace, replicaset["metadata"]["name"]))
+
+    def reconcile(self, key: Key) -> float | None:
+        replicaset = self.api.store.get(REPLICASET.stored_in, key)
+        if replicaset is None:
+            return None
+        pods = self._claim(replicaset)
+        active = [pod for pod in pods if is_active(pod)]
+        if "deletionTimestamp" not in replicaset["metadata"]:
+            missing = replicaset["spec"]["replicas"] - len(active)
+            for _ in range(missing):
+                self._create(replicaset)
+            for pod in sorted(active, key=_worth)[: max(-missing, 0)]:
+                self.api.delete(POD, key[0], pod["metadata"]["name"], DeleteOptions(uid=pod["metadata"]["uid"]))
+        self._count(replicaset)
+        return None
+
+    def _claim(self, replicaset: Object) -> list[Object]:
+        """Its pods, after letting go of those whose labels left the selector and adopting orphans that match."""
+        uid, namespace = replicaset["metadata"]["uid"], replicaset["metadata"]["namespace"]
+        selects = label_selector(replicaset["spec"]["selector"])
+        pods = []
+        for pod in self.api.objects(POD, namespace):
+            owner, matches = controller_of(pod), selects(labels_of(pod))
+            if owner is None and matches and is_active(pod):
+                reference = owner_reference("apps/v1", "ReplicaSet", replicaset)
+                pods.append(self._own(pod, [*(pod["metadata"].get("ownerReferences") or []), reference]))
+            elif owner is not None and owner["uid"] == uid and matches:
+                pods.append(pod)
+            elif owner is not None and owner["uid"] == uid:
+                others = [item for item in pod["metadata"]["ownerReferences"] if item["uid"] != uid]
+                self._own(pod, others)
+        return pods
+
+    def _own(self, pod: Object, owners: list[Object]) -> Object:
+        def change(obj: Object) -> None:
+            obj["metadata"].pop("ownerReferences", None)
+            if owners:
+                obj["metadata"]["ownerReferences"] = owners
+
+        return self.api.modify(POD, pod["metadata"]["namespace"], pod["metadata"]["name"], change)
+
+    def _create(self, replicaset: Object) -> None:
+        namespace, template = replicaset["metadata"]["namespace"], clone(replicaset["spec"]["template"])
+        pod = {
+            "metadata": template["metadata"]
+            | {
+                "generateName": f"{replicaset['metadata']['name']}-",
+                "ownerReferences": [owner_reference("apps/v1", "ReplicaSet", replicaset)],
+            },
+            "spec": template["spec"],
+        }
+        pod["metadata"].pop("creationTimestamp", None)
+        self.api.create(POD, namespace, pod)
+
+    def _count(self, replicaset: Object) -> None:
+        namespace, name = replicaset["metadata"]["namespace"], replicaset["metadata"]["name"]
+        uid = replicaset["metadata"]["uid"]
+        owned = [
+            pod for pod in self.api.objects(POD, namespace) if (owner := controller_of(pod)) is not None and owner["uid"] == uid
+        ]
+        active = [pod for pod in owned if is_active(pod)]
+        ready = sum(is_ready(pod) for pod in active)
+        counts = {
+            "replicas": len(active),
+            "fullyLabeledReplicas": len(active),
+            "readyReplicas": ready,
+            "availableReplicas": ready,
+        }
+        status = {
+            **{name: count for name, count in counts.items() if count or name == "replicas"},
+            "terminatingReplicas": sum("deletionTimestamp" in pod["metadata"] for pod in owned),
+            "observedGeneration": replicaset["metadata"]["generation"],
+        }
+        self.api.modify(REPLICASET, namespace, name, lambda obj: obj.update(status=status), subresource="status")
+
+
+def _worth(pod: Object) -> tuple[bool, int, bool, int]:
+    """Which pod to delete first: unassigned, pending, not ready, often restarted (ActivePods of pkg/controller)."""
+    status = pod["status"]
+    restarts = max((item["restartCount"] for item in status.get("containerStatuses") or []), default=0)
+    return bool(pod["spec"].get("nodeName")), _PHASES.get(status.get("phase"), 0), is_ready(pod), -restarts

@@ -1,0 +1,54 @@
+"""The hollow scheduler: pods go to the lab's nodes in turn, unless they are told to be unschedulable."""
+
+from __future__ import annotations
+
+from healer.lab.behaviour import behaviour_of
+from healer.lab.controllers.base import Controller
+from healer.lab.kinds import NODE, POD
+from healer.lab.objects import Object, condition, timestamp
+from healer.lab.store import Change, Key
+
+
+class Scheduler(Controller):
+    """Keys are pods."""
+
+    _turn = 0
+
+    def observe(self, collection: str, change: Change) -> None:
+        if collection == POD.stored_in and change.type != "DELETED" and not change.now.object["spec"].get("nodeName"):
+            self.enqueue(change.key)
+
+    def reconcile(self, key: Key) -> float | None:
+        pod = self.api.store.get(POD.stored_in, key)
+        if pod is None or pod["spec"].get("nodeName") or "deletionTimestamp" in pod["metadata"]:
+            return None
+        nodes = [node["metadata"]["name"] for node in self.api.objects(NODE)]
+        if not nodes or behaviour_of(pod) == "unschedulable":
+            total = len(nodes)
+            why = f"0/{total} nodes are available: {total} Insufficient cpu. preemption: 0/{total} nodes are available."
+            self.api.modify(POD, *key, lambda obj: _not_placed(obj, why), subresource="status")
+            return None
+        node = nodes[self._turn % len(nodes)]
+        self._turn += 1
+        self.api.bind(*key, node, _placed)
+        return None
+
+
+def _placed(pod: Object) -> None:
+    others = [item for item in pod["status"].get("conditions") or [] if item["type"] != "PodScheduled"]
+    placed = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": timestamp()}
+    pod["status"]["conditions"] = [*others, placed]
+
+
+def _not_placed(pod: Object, why: str) -> None:
+    if condition(pod, "PodScheduled") is None:
+        pod["status"]["conditions"] = [
+            {
+                "type": "PodScheduled",
+                "status": "False",
+                "lastProbeTime": None,
+                "lastTransitionTime": timestamp(),
+                "reason": "Unschedulable",
+                "message": why,
+            }
+        ]

@@ -1,0 +1,199 @@
+"""Faults on order: what a test tells the lab to do wrong with the next requests that match."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request as RBAC sees it. `resource` and `subresource` are empty for paths like /version."""
+
+    method: str
+    path: str
+    """The path with names replaced: /api/v1/namespaces/{namespace}/pods/{name}/eviction."""
+    verb: str
+    """get, list, watch, create, update, patch, delete or deletecollection."""
+    group: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    user_agent: str = ""
+    at: float = field(default_factory=time.time)
+    """Unix time in seconds."""
+
+    @property
+    def permission(self) -> str:
+        """`pods` or `pods/eviction`, as RBAC rules name it."""
+        return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
+
+
+class Deed(Enum):
+    """What a fault does."""
+
+    ANSWER = "answer"
+    DROP = "drop"
+    DELAY = "delay"
+    CUT_WATCH = "cut watch"
+    STALL_WATCH = "stall watch"
+    END_WATCH = "end watch"
+
+
+@dataclass(eq=False, slots=True)
+class Fault:
+    """One fault: which requests it meets, and how often. `hits` counts; `await used()` waits for the first."""
+
+    deed: Deed
+    match: Callable[[Seen], bool]
+    left: int | None
+    code: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    seconds: float = 0
+    hits: int = 0
+    _used: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def used(self) -> None:
+        """Return once a request has met this fault."""
+        await self._used.wait()
+
+    def meet(self) -> None:
+        """Count one request."""
+        self.hits += 1
+        if self.left is not None:
+            self.left -= 1
+        self._used.set()
+
+
+_IN_STREAM = (Deed.CUT_WATCH, Deed.STALL_WATCH)
+
+
+class Faults:
+    """The faults on order, oldest first.
+
+    Every method takes the same filters, all optional: `verb` (as RBAC has it: "watch", "list", "get", "create", ...),
+    `resource` ("pods" or "pods/eviction"), `name`, `match` (any test of the request), and `times`: how many requests
+    it meets, None for all until `clear()` or `remove(fault)`.
+    """
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+        self._wakers: set[asyncio.Event] = set()
+
+    def answer(self, code: int, *, headers: Mapping[str, str] | None = None, body: Any = None, **filters: Any) -> Fault:
+        """Answer with this status code. Without a body, a Status object that says the code."""
+        return self._order(Fault(Deed.ANSWER, **_filters(filters), code=code, headers=headers or {}, body=body))
+
+    def drop(self, **filters: Any) -> Fault:
+        """Close the connection without any answer."""
+        return self._order(Fault(Deed.DROP, **_filters(filters)))
+
+    def delay(self, seconds: float, **filters: Any) -> Fault:
+        """Wait so many seconds before the request is treated as usual."""
+        return self._order(Fault(Deed.DELAY, **_filters(filters), seconds=seconds))
+
+    def cut_watch(self, **filters: Any) -> Fault:
+        """Send half of a watch's next event, then close the connection. Meets open watches as well."""
+        return self._order(Fault(Deed.CUT_WATCH, **_filters(filters)))
+
+    def stall_watch(self, **filters: Any) -> Fault:
+        """Let a watch fall silent at its next event, the connection staying open. Meets open watches as well."""
+        return self._order(Fault(Deed.STALL_WATCH, **_filters(filters)))
+
+    def end_watch(self, **filters: Any) -> Fault:
+        """End a watch cleanly, at once. Meets open watches as well."""
+        fault = self._order(Fault(Deed.END_WATCH, **_filters(filters)))
+        self.wake()
+        return fault
+
+    def wake(self) -> None:
+        """Have all open watches look whether they are to end."""
+        for waker in self._wakers:
+            waker.set()
+
+    def remove(self, fault: Fault) -> None:
+        """Take one fault back."""
+        self._faults = [other for other in self._faults if other is not fault]
+
+    def clear(self) -> None:
+        """Take all faults back. A stalled watch stays stalled, as a dead connection does."""
+        self._faults.clear()
+
+    def at_request(self, seen: Seen) -> Fault | None:
+        """The fault that this request meets as it arrives, if any."""
+        return self._next(seen, (Deed.ANSWER, Deed.DROP, Deed.DELAY))
+
+    def in_stream(self, seen: Seen) -> Fault | None:
+        """The fault that a watch meets at its next event, if any."""
+        return self._next(seen, _IN_STREAM) if self._faults else None
+
+    def ends(self, seen: Seen) -> bool:
+        """Is this watch to end now?"""
+        return bool(self._faults) and self._next(seen, (Deed.END_WATCH,)) is not None
+
+    def register(self, waker: asyncio.Event) -> None:
+        """An open watch, to be woken when a fault concerns it before its next event."""
+        self._wakers.add(waker)
+
+    def unregister(self, waker: asyncio.Event) -> None:
+        """A watch that is over."""
+        self._wakers.discard(waker)
+
+    def _order(self, fault: Fault) -> Fault:
+        self._faults.append(fault)
+        return fault
+
+    def _next(self, seen: Seen, deeds: tuple[Deed, ...]) -> Fault | None:
+        for fault in self._faults:
+            if fault.deed in deeds and fault.match(seen):
+                fault.meet()
+                if fault.left == 0:
+                    self.remove(fault)
+                return fault
+        return None
+
+
+def _filters(filters: dict[str, Any]) -> dict[str, Any]:
+    """The constructor arguments of a Fault from the filters that a test gave."""
+    times: int | None = filters.pop("times", 1)
+    extra: Callable[[Seen], bool] | None = filters.pop("match", None)
+    if unknown := filters.keys() - {"verb", "resource", "name"}:
+        raise TypeError(f"unknown filter {sorted(unknown)}; use verb, resource, name, match, times")
+
+    def match(seen: Seen) -> bool:
+        facts = {"verb": seen.verb, "resource": seen.permission, "name": seen.name}
+        return all(facts[key] == value for key, value in filters.items()) and (extra is None or extra(seen))
+
+    return {"match": match, "left": times}
+
+
+class Requests:
+    """The last requests seen, oldest first, at most `limit` of them."""
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._seen: deque[Seen] = deque(maxlen=limit)
+
+    def __iter__(self) -> Iterator[Seen]:
+        return iter(list(self._seen))
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def add(self, seen: Seen) -> None:
+        """Remember a request."""
+        self._seen.append(seen)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._seen.clear()
+
+    def permissions(self) -> set[tuple[str, str, str]]:
+        """The (API group, resource or resource/subresource, verb) of all requests, to compare with RBAC."""
+        return {(seen.group, seen.permission, seen.verb) for seen in self._seen if seen.resource}

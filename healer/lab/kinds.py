@@ -1,0 +1,300 @@
+"""The kinds that the lab serves, one row each, and those that CustomResourceDefinitions add."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from healer.lab import defaults, validation
+from healer.lab.objects import Object
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "metadata.name": ("metadata", "name"),
+    "metadata.namespace": ("metadata", "namespace"),
+}
+_POD_FIELDS: dict[str, tuple[str, ...]] = _NAMES | {
+    "status.phase": ("status", "phase"),
+    "status.podIP": ("status", "podIP"),
+    "spec.nodeName": ("spec", "nodeName"),
+    "spec.restartPolicy": ("spec", "restartPolicy"),
+    "spec.schedulerName": ("spec", "schedulerName"),
+    "spec.serviceAccountName": ("spec", "serviceAccountName"),
+}
+_EVENT_FIELDS: dict[str, tuple[str, ...]] = (
+    _NAMES
+    | {name: (name,) for name in ("reason", "type", "reportingComponent")}
+    | {
+        f"involvedObject.{name}": ("involvedObject", name)
+        for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+    }
+)
+
+
+def same(obj: Object) -> Object:
+    """The object as it is."""
+    return obj
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of object: its names, its subresources, and the rules of its writes."""
+
+    group: str = ""
+    version: str = "v1"
+    plural: str
+    kind: str
+    short_names: tuple[str, ...] = ()
+    namespaced: bool = True
+    subresources: tuple[str, ...] = ()
+    counts_generation: bool = False
+    """metadata.generation starts at 1 and goes up when the spec changes."""
+    unconditional: bool = True
+    """PUT without a resourceVersion is allowed."""
+    create_on_update: bool = False
+    """PUT of a name that does not exist creates it."""
+    returns_deleted: bool = False
+    """DELETE answers with the object, not with a Status."""
+    created_with_status: bool = False
+    """POST keeps the status although it has a subresource of its own: kubelets register nodes so."""
+    fields: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NAMES)
+    fill: Callable[[Object], None] = defaults.nothing
+    check: validation.Check = validation.nothing
+    check_update: validation.UpdateCheck = validation.no_change_rule
+    collection: str = ""
+    """Where it is stored, when not under its own name: two kinds may show the same objects."""
+    show: Callable[[Object], Object] = same
+    accept: Callable[[Object], Object] = same
+    bookmark: Mapping[str, object] = field(default_factory=dict)
+    """What an empty object of this kind carries besides metadata, as bookmarks show it."""
+    schema: Object | None = None
+    """The structural schema of a custom resource; None for a built-in kind."""
+    columns: tuple[tuple[str, str, str], ...] = ()
+    """Name, type and JSON path of the additional printer columns of a custom resource."""
+
+    @property
+    def api_version(self) -> str:
+        """As objects carry it: `v1`, `apps/v1`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def resource(self) -> str:
+        """As messages name it: `pods`, `deployments.apps`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def qualified_kind(self) -> str:
+        """As validation errors name it: `Pod`, `Deployment.apps`."""
+        return f"{self.kind}.{self.group}" if self.group else self.kind
+
+    @property
+    def stored_in(self) -> str:
+        """The name of the collection in the store."""
+        return self.collection or self.resource
+
+    @property
+    def custom(self) -> bool:
+        """Does a CustomResourceDefinition define it?"""
+        return self.schema is not None
+
+    @property
+    def head(self) -> Object:
+        """kind and apiVersion, which stored objects do not carry."""
+        return {"kind": self.kind, "apiVersion": self.api_version}
+
+
+POD = Kind(
+    plural="pods",
+    kind="Pod",
+    short_names=("po",),
+    subresources=("status", "eviction"),
+    counts_generation=True,
+    returns_deleted=True,
+    fields=_POD_FIELDS,
+    fill=defaults.pod,
+    check=validation.pod,
+    check_update=validation.pod_update,
+    bookmark={"spec": {"containers": None}, "status": {}},
+)
+NAMESPACE = Kind(
+    plural="namespaces",
+    kind="Namespace",
+    short_names=("ns",),
+    namespaced=False,
+    subresources=("status",),
+    returns_deleted=True,
+    fields={**_NAMES, "status.phase": ("status", "phase")},
+    fill=defaults.namespace,
+    bookmark={"spec": {}, "status": {}},
+)
+NODE = Kind(
+    plural="nodes",
+    kind="Node",
+    short_names=("no",),
+    namespaced=False,
+    subresources=("status",),
+    created_with_status=True,
+)
+EVENT = Kind(
+    plural="events",
+    kind="Event",
+    short_names=("ev",),
+    create_on_update=True,
+    fields=_EVENT_FIELDS,
+    fill=defaults.event,
+)
+DEPLOYMENT = Kind(
+    group="apps",
+    plural="deployments",
+    kind="Deployment",
+    short_names=("deploy",),
+    subresources=("status", "scale"),
+    counts_generation=True,
+    fill=defaults.deployment,
+    check=validation.workload,
+    check_update=validation.workload_update,
+)
+REPLICASET = Kind(
+    group="apps",
+    plural="replicasets",
+    kind="ReplicaSet",
+    short_names=("rs",),
+    subresources=("status", "scale"),
+    counts_generation=True,
+    fields={**_NAMES, "status.replicas": ("status", "replicas")},
+    fill=defaults.replicaset,
+    check=validation.workload,
+    check_update=validation.workload_update,
+)
+DISRUPTION_BUDGET = Kind(
+    group="policy",
+    plural="poddisruptionbudgets",
+    kind="PodDisruptionBudget",
+    short_names=("pdb",),
+    subresources=("status",),
+    counts_generation=True,
+    unconditional=False,
+    fill=defaults.disruption_budget,
+    check=validation.disruption_budget,
+)
+DEFINITION = Kind(
+    group="apiextensions.k8s.io",
+    plural="customresourcedefinitions",
+    kind="CustomResourceDefinition",
+    short_names=("crd", "crds"),
+    namespaced=False,
+    subresources=("status",),
+    counts_generation=True,
+    unconditional=False,
+    returns_deleted=True,
+    fill=defaults.custom_resource_definition,
+)
+BUILT_IN = (
+    POD,
+    NAMESPACE,
+    NODE,
+    EVENT,
+    DEPLOYMENT,
+    REPLICASET,
+    DISRUPTION_BUDGET,
+    DEFINITION,
+    Kind(
+        plural="services",
+        kind="Service",
+        short_names=("svc",),
+        subresources=("status",),
+        create_on_update=True,
+        returns_deleted=True,
+        fill=defaults.service,
+    ),
+    Kind(plural="endpoints", kind="Endpoints", short_names=("ep",), create_on_update=True),
+    Kind(plural="configmaps", kind="ConfigMap", short_names=("cm",)),
+    Kind(
+        group="coordination.k8s.io",
+        plural="leases",
+        kind="Lease",
+        unconditional=False,
+        create_on_update=True,
+        bookmark={"spec": {}},
+    ),
+    Kind(
+        group="events.k8s.io",
+        plural="events",
+        kind="Event",
+        short_names=("ev",),
+        create_on_update=True,
+        fill=defaults.event,
+        collection="events",
+        show=defaults.new_event,
+        accept=defaults.core_event,
+    ),
+    Kind(
+        group="networking.k8s.io",
+        plural="ingresses",
+        kind="Ingress",
+        short_names=("ing",),
+        subresources=("status",),
+        counts_generation=True,
+        fill=defaults.ingress,
+    ),
+)
+
+
+class Kinds:
+    """The registry: built-in kinds, and custom ones as their definitions come and go."""
+
+    def __init__(self) -> None:
+        self._kinds = {(kind.group, kind.version, kind.plural): kind for kind in BUILT_IN}
+
+    def __iter__(self) -> Iterator[Kind]:
+        return iter(list(self._kinds.values()))
+
+    def find(self, group: str, version: str, plural: str) -> Kind | None:
+        """The kind behind a URL."""
+        return self._kinds.get((group, version, plural))
+
+    def of(self, api_version: str, kind: str) -> Kind | None:
+        """The kind that a manifest names."""
+        return next((row for row in self if row.api_version == api_version and row.kind == kind), None)
+
+    def named(self, resource: str) -> Kind:
+        """The kind by resource name, `pods` or `deployments.apps` or just `deployments`. KeyError if unknown."""
+        for row in self:
+            if resource in (row.resource, row.plural):
+                return row
+        raise KeyError(f"the lab serves no resource {resource!r}")
+
+    def serves(self, group: str, version: str) -> bool:
+        """Is there any kind in that group and version?"""
+        return any((row.group, row.version) == (group, version) for row in self)
+
+    def define(self, definition: Object) -> None:
+        """Serve the kinds of a CustomResourceDefinition."""
+        for kind in _custom_kinds(definition):
+            self._kinds[(kind.group, kind.version, kind.plural)] = kind
+
+    def undefine(self, definition: Object) -> None:
+        """Serve them no longer."""
+        for kind in _custom_kinds(definition):
+            self._kinds.pop((kind.group, kind.version, kind.plural), None)
+
+
+def _custom_kinds(definition: Object) -> Iterator[Kind]:
+    spec = definition["spec"]
+    for version in spec["versions"]:
+        if version.get("served"):
+            yield Kind(
+                group=spec["group"],
+                version=version["name"],
+                plural=spec["names"]["plural"],
+                kind=spec["names"]["kind"],
+                short_names=tuple(spec["names"].get("shortNames") or ()),
+                namespaced=spec.get("scope") == "Namespaced",
+                subresources=tuple(version.get("subresources") or ()),
+                counts_generation=True,
+                unconditional=False,
+                schema=(version.get("schema") or {}).get("openAPIV3Schema") or {},
+                columns=tuple(
+                    (column["name"], column["type"], column["jsonPath"])
+                    for column in version.get("additionalPrinterColumns") or []
+                ),
+            )

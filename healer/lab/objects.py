@@ -1,0 +1,92 @@
+"""Small helpers over Kubernetes objects as plain dicts: copies, names, times, labels, owners."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, cast
+
+Object = dict[str, Any]
+T = TypeVar("T")
+
+# Kubernetes leaves out vowels and look-alikes (k8s.io/apimachinery/pkg/util/rand).
+ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+
+
+def clone(value: T) -> T:
+    """A deep copy of JSON-like data, several times quicker than copy.deepcopy."""
+    if isinstance(value, dict):
+        return cast(T, {key: clone(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return cast(T, [clone(item) for item in value])
+    return value
+
+
+def suffix() -> str:
+    """Five random characters, as the API server appends to generateName."""
+    return "".join(random.choices(ALPHABET, k=5))
+
+
+def timestamp(ahead: float = 0) -> str:
+    """Now, or `ahead` seconds from now, as metav1.Time writes it (UTC, whole seconds)."""
+    return (datetime.now(UTC) + timedelta(seconds=ahead)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def micro_timestamp() -> str:
+    """Now as metav1.MicroTime writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def seconds_since(stamp: str) -> float:
+    """Seconds between a metav1.Time and now."""
+    return (datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()
+
+
+def labels_of(obj: Object) -> dict[str, str]:
+    """The labels, empty when there are none."""
+    return cast(dict[str, str], obj["metadata"].get("labels") or {})
+
+
+def annotations_of(obj: Object) -> dict[str, str]:
+    """The annotations, empty when there are none."""
+    return cast(dict[str, str], obj["metadata"].get("annotations") or {})
+
+
+def controller_of(obj: Object) -> Object | None:
+    """The owner reference with `controller: true`, if any."""
+    for owner in obj["metadata"].get("ownerReferences") or []:
+        if owner.get("controller"):
+            return cast(Object, owner)
+    return None
+
+
+def owner_reference(api_version: str, kind: str, owner: Object) -> Object:
+    """A controller's owner reference to `owner`."""
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def condition(obj: Object, kind: str) -> Object | None:
+    """The status condition of that type, if any."""
+    for item in (obj.get("status") or {}).get("conditions") or []:
+        if item["type"] == kind:
+            return cast(Object, item)
+    return None
+
+
+def is_ready(pod: Object) -> bool:
+    """Is the pod's condition Ready True? (Kubernetes' IsPodReady: nothing else counts.)"""
+    ready = condition(pod, "Ready")
+    return ready is not None and ready["status"] == "True"
+
+
+def is_active(pod: Object) -> bool:
+    """Does the pod count for its ReplicaSet: neither finished nor terminating?"""
+    finished = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return not finished and "deletionTimestamp" not in pod["metadata"]

@@ -1,0 +1,132 @@
+"""Label and field selectors, in the syntax of the API's query parameters and in that of LabelSelector objects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from healer.lab.objects import Object
+from healer.lab.status import bad_request
+
+LabelTest = Callable[[Mapping[str, str]], bool]
+FieldTest = Callable[[Object], bool]
+
+_TOKEN = re.compile(r"\s*(==|!=|=|!|,|\(|\)|[^\s=!,()]+)")
+_OPERATORS = "in, notin, =, ==, !=, gt, lt"
+
+
+class _Tokens:
+    """The tokens of a selector, read from the left."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens = [match.group(1) for match in _TOKEN.finditer(text.strip())]
+
+    def peek(self) -> str:
+        return self._tokens[0] if self._tokens else ""
+
+    def take(self) -> str:
+        return self._tokens.pop(0) if self._tokens else ""
+
+
+def parse_labels(text: str) -> LabelTest:
+    """A test for labels from `a=b,c in (d,e),!f`. Raises ApiError 400 when it cannot be parsed."""
+    tokens = _Tokens(text)
+    tests: list[LabelTest] = []
+    while tokens.peek():
+        tests.append(_requirement(tokens))
+        if tokens.peek() == ",":
+            tokens.take()
+        elif tokens.peek():
+            raise _parse_error(tokens.peek(), "',' or 'end of string'")
+    return lambda labels: all(test(labels) for test in tests)
+
+
+def _parse_error(found: str, expected: str) -> Exception:
+    return bad_request(f"unable to parse requirement: found '{found}', expected: {expected}")
+
+
+def _requirement(tokens: _Tokens) -> LabelTest:
+    key = tokens.take()
+    if key == "!":
+        absent = tokens.take()
+        return lambda labels: absent not in labels
+    if tokens.peek() in ("", ","):
+        return lambda labels: key in labels
+    operator = tokens.take()
+    if operator in ("=", "==", "!="):
+        value = tokens.take() if tokens.peek() not in ("", ",") else ""
+        if operator == "!=":
+            return lambda labels: labels.get(key) != value
+        return lambda labels: labels.get(key) == value
+    if operator in ("in", "notin"):
+        values = _values(tokens)
+        if operator == "notin":
+            return lambda labels: labels.get(key) not in values
+        return lambda labels: labels.get(key) in values
+    raise _parse_error(operator, _OPERATORS)
+
+
+def _values(tokens: _Tokens) -> frozenset[str]:
+    if (opening := tokens.take()) != "(":
+        raise _parse_error(opening, "'('")
+    values: set[str] = set()
+    while (token := tokens.take()) != ")":
+        if not token:
+            raise _parse_error("", "')' or ','")
+        if token != ",":
+            values.add(token)
+    return frozenset(values)
+
+
+def label_selector(selector: Mapping[str, Any] | None) -> LabelTest:
+    """A test for labels from a LabelSelector object; none selects nothing, an empty one everything."""
+    if selector is None:
+        return lambda labels: False
+    equal: dict[str, str] = selector.get("matchLabels") or {}
+    tests = [_expression(expression) for expression in selector.get("matchExpressions") or []]
+    return lambda labels: equal.items() <= labels.items() and all(test(labels) for test in tests)
+
+
+def _expression(expression: Mapping[str, Any]) -> LabelTest:
+    key: str = expression["key"]
+    values = expression.get("values") or []
+    tests: dict[str, LabelTest] = {
+        "In": lambda labels: labels.get(key) in values,
+        "NotIn": lambda labels: labels.get(key) not in values,
+        "Exists": lambda labels: key in labels,
+        "DoesNotExist": lambda labels: key not in labels,
+    }
+    return tests[expression["operator"]]
+
+
+def format_selector(selector: Mapping[str, Any] | None) -> str:
+    """A LabelSelector's matchLabels in the query syntax, as Scale objects carry it."""
+    return ",".join(f"{key}={value}" for key, value in sorted(((selector or {}).get("matchLabels") or {}).items()))
+
+
+def parse_fields(text: str, known: Mapping[str, tuple[str, ...]]) -> FieldTest:
+    """A test for objects from `metadata.name=x,status.phase!=Running`.
+
+    known: the fields that the kind supports, with their paths. Raises ApiError 400 for others.
+    """
+    tests: list[FieldTest] = []
+    for term in filter(None, text.split(",")):
+        match = re.fullmatch(r"([^=!]+)(==|!=|=)(.*)", term)
+        if match is None:
+            raise bad_request(f"invalid selector: '{term}'; can't understand '{term}'")
+        name, operator, value = match.groups()
+        if name not in known:
+            raise bad_request(f"field label not supported: {name}")
+        tests.append(_field_test(known[name], value, equal=operator != "!="))
+    return lambda obj: all(test(obj) for test in tests)
+
+
+def _field_test(path: tuple[str, ...], value: str, *, equal: bool) -> FieldTest:
+    def test(obj: Object) -> bool:
+        found: Any = obj
+        for step in path:
+            found = found.get(step) if isinstance(found, dict) else None
+        return (str(found if found is not None else "") == value) is equal
+
+    return test

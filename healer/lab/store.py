@@ -1,0 +1,150 @@
+"""The lab's etcd: objects by kind, one resourceVersion for all, and a log of changes that watches read.
+
+A watch is a cursor in the log of its collection, so a slow watcher costs nothing and one serialisation of an object
+serves every list and watch. Stored objects are never changed in place: a write stores a new dict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+import msgspec
+
+from healer.lab.objects import Object
+
+Key = tuple[str, str]
+"""(namespace, name); the namespace of a cluster-scoped object is empty."""
+
+
+class Stored:
+    """An object as stored, and its JSON, made once when first asked for."""
+
+    __slots__ = ("_tail", "object")
+
+    def __init__(self, obj: Object) -> None:
+        self.object = obj
+        self._tail: bytes | None = None
+
+    @property
+    def tail(self) -> bytes:
+        """The object's JSON without its opening brace, so that kind and apiVersion can be put in front."""
+        if self._tail is None:
+            self._tail = msgspec.json.encode(self.object)[1:]
+        return self._tail
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write: ADDED, MODIFIED or DELETED, at a resourceVersion."""
+
+    revision: int
+    type: str
+    key: Key
+    now: Stored
+    before: Stored | None
+
+
+@dataclass(slots=True)
+class Collection:
+    """All objects of one kind, the log of their changes, and the watches to wake."""
+
+    objects: dict[Key, Stored] = field(default_factory=dict)
+    log: list[Change] = field(default_factory=list)
+    floor: int = 0
+    """The newest resourceVersion that the log no longer holds."""
+    wakers: set[asyncio.Event] = field(default_factory=set)
+
+    def since(self, revision: int) -> list[Change]:
+        """The changes after a resourceVersion."""
+        return self.log[bisect_right(self.log, revision, key=attrgetter("revision")) :]
+
+    def at(self, revision: int) -> dict[Key, Stored]:
+        """The objects as they were at a resourceVersion: today's, with later changes undone."""
+        objects = dict(self.objects)
+        for change in reversed(self.since(revision)):
+            if change.before is None:
+                objects.pop(change.key, None)
+            else:
+                objects[change.key] = change.before
+        return objects
+
+
+Listener = Callable[[str, Change], None]
+
+
+class Store:
+    """Collections by name (`pods`, `deployments.apps`), under one resourceVersion.
+
+    history: how many changes a collection remembers for watches; older ones are compacted away.
+    """
+
+    def __init__(self, history: int = 20_000) -> None:
+        self.revision = 1
+        self.compacted = 0
+        self.listeners: list[Listener] = []
+        self._history = history
+        self._collections: dict[str, Collection] = {}
+
+    def collection(self, name: str) -> Collection:
+        """The collection of that name, made when first asked for."""
+        return self._collections.setdefault(name, Collection(floor=self.compacted))
+
+    def names(self) -> Iterator[str]:
+        """The names of all collections."""
+        return iter(list(self._collections))
+
+    def get(self, name: str, key: Key) -> Object | None:
+        """The stored object, not to be changed in place."""
+        stored = self.collection(name).objects.get(key)
+        return None if stored is None else stored.object
+
+    def put(self, name: str, key: Key, obj: Object) -> Object:
+        """Store `obj` (which from now on belongs to the store) under a new resourceVersion."""
+        collection = self.collection(name)
+        before = collection.objects.get(key)
+        stored = self._stamp(obj)
+        collection.objects[key] = stored
+        kind = "ADDED" if before is None else "MODIFIED"
+        self._publish(name, Change(self.revision, kind, key, stored, before))
+        return obj
+
+    def remove(self, name: str, key: Key) -> Object:
+        """Remove the object; the DELETED event carries its last state under a new resourceVersion."""
+        before = self.collection(name).objects.pop(key)
+        last = dict(before.object)
+        last["metadata"] = dict(last["metadata"])
+        stored = self._stamp(last)
+        self._publish(name, Change(self.revision, "DELETED", key, stored, before))
+        return last
+
+    def compact(self) -> None:
+        """Forget all changes until now: older resourceVersions answer 410 from here on."""
+        self.compacted = self.revision
+        for collection in self._collections.values():
+            collection.log.clear()
+            collection.floor = self.revision
+            _wake(collection)
+
+    def _stamp(self, obj: Object) -> Stored:
+        self.revision += 1
+        obj["metadata"]["resourceVersion"] = str(self.revision)
+        return Stored(obj)
+
+    def _publish(self, name: str, change: Change) -> None:
+        collection = self.collection(name)
+        collection.log.append(change)
+        if len(collection.log) > 2 * self._history:
+            collection.floor = collection.log[self._history - 1].revision
+            del collection.log[: self._history]
+        for listener in self.listeners:
+            listener(name, change)
+        _wake(collection)
+
+
+def _wake(collection: Collection) -> None:
+    for waker in collection.wakers:
+        waker.set()
