@@ -356,7 +356,7 @@ class Rule(Model):
     severity: Severity = Severity.WARNING
     """How much it matters."""
     notify: Annotated[tuple[Annotated[str, AfterValidator(_channel)], ...], Listed] = ()
-    """Slack channels (`"#ml-oncall"`, or an ID) to tell, besides the default channel of the settings."""
+    """Slack channels (`"#ml-oncall"`, or an ID) to tell, instead of the default channel of the settings."""
 
 
 class Metadata(Model):
