@@ -1,0 +1,88 @@
+"""The HTTP server: webhooks, probes, metrics."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from healer.http.access import Access
+from healer.http.answer import errors_as_json
+from healer.http.health import Check, Health
+from healer.http.settings import HttpSettings
+from healer.http.webhook import Receiver, Webhook
+
+LINGER = 2.0
+"""Seconds for which the rest of a refused body is read and thrown away, so that its sender gets to see the answer."""
+
+
+class Server:
+    """An async context manager: serves from entry to exit; at exit, requests under way get `shutdown_timeout` to finish.
+
+    `webhooks` maps a path to the receiver of what is posted there. Entry raises OSError when the port cannot be had.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: HttpSettings,
+        webhooks: Mapping[str, Receiver],
+        health: Callable[[], Health],
+        registry: CollectorRegistry,
+    ) -> None:
+        self._settings = settings
+        self._health = health
+        self._registry = registry
+        # The limit on bodies is Webhook's, which stops reading; aiohttp's own bounds only request.read().
+        app = web.Application(middlewares=[errors_as_json])
+        access = Access(settings)
+        bodies = asyncio.Semaphore(settings.max_bodies)
+        for path, receiver in webhooks.items():
+            app.router.add_post(path, Webhook(receiver, access, settings, bodies).handle)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            auto_decompress=False,  # a small body must not become a large one
+            keepalive_timeout=settings.idle_timeout,  # also closes a connection whose request head does not come
+            lingering_time=LINGER,
+            shutdown_timeout=settings.shutdown_timeout,
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; known once entered."""
+        return int(self._runner.addresses[0][1])
+
+    async def __aenter__(self) -> Self:
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._runner.cleanup()
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _checks(self._health().live)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return _checks(self._health().ready)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+
+
+def _checks(checks: Sequence[Check]) -> web.Response:
+    ok = all(check.ok for check in checks)
+    found = {check.name: {"ok": check.ok, "reason": check.reason} for check in checks}
+    return web.json_response({"ok": ok, "checks": found}, status=200 if ok else 503)

@@ -1,0 +1,99 @@
+"""The way of a webhook's body through the server: who, how much, how long, and what the answer is."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+import structlog
+from aiohttp import web
+
+from healer.http.access import Access
+from healer.http.answer import Refused
+from healer.http.settings import HttpSettings
+from healer.model.intake import QueueFull, WebhookError
+
+Receiver = Callable[[bytes], Awaitable[Mapping[str, int]]]
+"""Takes a body; returns, once all in it is decided, what became of it. Takes nothing when it raises WebhookError or QueueFull."""
+
+
+class Webhook:
+    """One webhook's route.
+
+    The order matters: nothing of a body is read before the sender is known, and never more of it than `max_body`.
+    """
+
+    def __init__(self, receiver: Receiver, access: Access, settings: HttpSettings, bodies: asyncio.Semaphore) -> None:
+        self._receiver = receiver
+        self._access = access
+        self._settings = settings
+        self._bodies = bodies
+        self._log = structlog.get_logger("healer.http")
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answers 200 when all is decided, 4xx when sending again is no use, 503 when it is."""
+        self._access.check(request)
+        _check_head(request, self._settings.max_body)
+        if self._bodies.locked():
+            raise _later("too many webhook bodies at once", 1)
+        async with self._bodies:
+            body = await self._read(request)
+            return web.json_response(dict(await self._decide(request, body)))
+
+    async def _read(self, request: web.Request) -> bytes:
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._settings.read_timeout):
+                async for chunk in request.content.iter_any():
+                    if len(body) + len(chunk) > self._settings.max_body:
+                        raise _too_large(self._settings.max_body)
+                    body += chunk
+        except TimeoutError as error:
+            raise Refused(
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"the body did not arrive within {self._settings.read_timeout:g} s",
+                "send it faster",
+                {"Connection": "close"},
+            ) from error
+        except (web.RequestPayloadError, ConnectionError) as error:
+            raise Refused(HTTPStatus.BAD_REQUEST, "the body broke off", "send it whole", {"Connection": "close"}) from error
+        return bytes(body)
+
+    async def _decide(self, request: web.Request, body: bytes) -> Mapping[str, int]:
+        try:
+            async with asyncio.timeout(self._settings.accept_timeout):
+                return await self._receiver(body)
+        except WebhookError as error:
+            self._log.warning("a webhook was refused", path=request.path, error=error.message)
+            raise Refused(error.status, error.message, error.hint) from error
+        except QueueFull as error:
+            self._log.warning("a webhook was put off", path=request.path, error=error.message)
+            raise _later(error.message, error.retry_after) from error
+        except TimeoutError as error:
+            self._log.warning("a webhook was put off", path=request.path, error="not decided in time")
+            raise _later(f"not decided within {self._settings.accept_timeout:g} s", 5) from error
+
+
+def _check_head(request: web.Request, max_body: int) -> None:
+    """What can be refused before the body is read."""
+    if request.content_type != "application/json":
+        # Also keeps out what a browser may send to another site without asking first.
+        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body is not application/json", "set Content-Type: application/json")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body is compressed", "send it without Content-Encoding")
+    if request.content_length is not None and request.content_length > max_body:
+        raise _too_large(max_body)
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"the body is larger than {limit} bytes",
+        "set max_alerts of the webhook_config, group by more labels, or raise HEALER_HTTP__MAX_BODY",
+        {"Connection": "close"},
+    )
+
+
+def _later(error: str, seconds: float) -> Refused:
+    retry_after = {"Retry-After": str(math.ceil(seconds))}
+    return Refused(HTTPStatus.SERVICE_UNAVAILABLE, error, "nothing was taken: send it again later", retry_after)

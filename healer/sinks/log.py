@@ -1,0 +1,67 @@
+"""The sink that is always there: one structured event for each line of an incident's history."""
+
+import asyncio
+from collections import deque
+
+import structlog
+from prometheus_client import Counter
+from pydantic import BaseModel, ConfigDict
+
+from healer.model.incident import Entry, Incident, State
+from healer.sinks.base import Progress
+
+_LOUD = frozenset({State.ESCALATED})
+_CLOSED_KEPT = 1000
+
+
+class LogSettings(BaseModel):
+    """The log sink has no knobs of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LogSink:
+    """Logs at once, in `tell`: the log is where to look when nothing else works any more."""
+
+    name = "log"
+
+    def __init__(self, settings: LogSettings, counter: Counter) -> None:
+        self._sent = counter.labels(self.name, "sent")
+        self._log = structlog.get_logger("healer.incident")
+        self._progress: dict[str, Progress] = {}
+        self._closed: deque[str] = deque()
+
+    def tell(self, incident: Incident) -> None:
+        """Log each line not logged yet; a closed incident is forgotten a thousand closed ones later."""
+        progress = self._progress.setdefault(incident.id, Progress())
+        for entry in progress.unseen(incident.history):
+            self._say(incident, entry)
+            progress.tell(incident.history, entry)
+        if incident.state is State.CLOSED and incident.id not in self._closed:
+            self._closed.append(incident.id)
+            if len(self._closed) > _CLOSED_KEPT:
+                self._progress.pop(self._closed.popleft(), None)
+
+    def _say(self, incident: Incident, entry: Entry) -> None:
+        say = self._log.warning if entry.state in _LOUD else self._log.info
+        say(
+            f"incident {entry.state}",
+            incident=incident.id,
+            rule=incident.rule,
+            workload=str(incident.workload),
+            namespace=incident.workload.namespace,
+            state=str(entry.state),
+            step=None if entry.step is None or entry.step >= len(incident.steps) else incident.steps[entry.step],
+            reason=entry.reason.code,
+            text=entry.reason.text,
+            at=entry.at,
+        )
+        self._sent.inc()
+
+    async def run(self) -> None:
+        """Nothing is left to do later."""
+        await asyncio.Event().wait()
+
+    async def flush(self, within: float) -> bool:
+        """All was told already."""
+        return True

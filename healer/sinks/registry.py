@@ -1,0 +1,68 @@
+"""The sinks there are, and the one way to have them: together, behind redaction."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from prometheus_client import Counter
+from pydantic import BaseModel
+
+from healer.model.incident import Incident
+from healer.model.redact import redacted
+from healer.sinks.base import Sink
+from healer.sinks.log import LogSettings, LogSink
+from healer.sinks.slack import SlackSettings, SlackSink
+
+S = TypeVar("S", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Kind(Generic[S]):
+    """A kind of sink: what can be set, and how one is made."""
+
+    settings: type[S]
+    make: Callable[[S, Counter], Sink]
+
+    def build(self, options: Mapping[str, object], counter: Counter) -> Sink:
+        """A sink. Raises pydantic.ValidationError, which says where, on an unknown or wrong option."""
+        return self.make(self.settings.model_validate(dict(options)), counter)
+
+
+SINKS: Mapping[str, Kind[Any]] = {
+    "log": Kind(LogSettings, LogSink),
+    "slack": Kind(SlackSettings, SlackSink),
+}
+
+
+class Sinks:
+    """All configured sinks as one. What they get is redacted here, so none can forget to."""
+
+    name = "all"
+
+    def __init__(self, sinks: list[Sink]) -> None:
+        self._sinks = sinks
+
+    def tell(self, incident: Incident) -> None:
+        """Tell every sink."""
+        safe = redacted(incident)
+        for sink in self._sinks:
+            sink.tell(safe)
+
+    async def run(self) -> None:
+        """Run every sink until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for sink in self._sinks:
+                group.create_task(sink.run(), name=f"sink {sink.name}")
+
+    async def flush(self, within: float) -> bool:
+        """Whether every sink had told all within `within` seconds."""
+        return all(await asyncio.gather(*(sink.flush(within) for sink in self._sinks)))
+
+
+def build(wanted: Mapping[str, Mapping[str, object]], counter: Counter, further: Sequence[Sink] = ()) -> Sinks:
+    """The sinks named in `wanted`, with their options, and `further` ready ones. Raises ValueError on an unknown name."""
+    unknown = sorted(set(wanted) - set(SINKS))
+    if unknown:
+        raise ValueError(f"there is no sink {unknown[0]!r}; there are {', '.join(sorted(SINKS))}")
+    return Sinks([SINKS[name].build(options, counter) for name, options in wanted.items()] + list(further))
