@@ -80,7 +80,7 @@ bench: $(VENV)/development ## Measure: prints figures, asserts nothing
 
 .PHONY: docs
 docs: $(VENV)/development ## Write the generated pages of docs/ anew
-	@$(BIN)/python -m tests.support.docs
+	@$(BIN)/python -c 'import pathlib, healer.settings; pathlib.Path("docs/settings.md").write_text(healer.settings.markdown(), "utf-8")'
 
 .PHONY: lock
 lock: $(VENV)/development ## Write the lock files anew from pyproject.toml (UPGRADE=1: with newer versions)

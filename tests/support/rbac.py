@@ -1,30 +1,25 @@
-"""What manifests grant, and what requests use: the same four words, so that the two can be compared."""
+"""What manifests grant, in the words in which the lab says what requests use (`Requests.permissions`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
 
 Manifest = Mapping[str, Any]
 
-_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-_OF_COLLECTION = {"get": "list", "delete": "deletecollection"}
-
 
 class Permission(NamedTuple):
-    """One thing that RBAC can allow; the core group and "no subresource" are empty strings."""
+    """One thing that RBAC can allow. The core group is an empty string; a resource may be `pods` or `pods/eviction`."""
 
-    verb: str
     group: str
     resource: str
-    subresource: str
+    verb: str
 
 
 def granted(manifests: Iterable[Manifest]) -> set[Permission]:
-    """Everything that the (Cluster)RoleBindings among the manifests allow, to whomever.
+    """Everything that the roles among the manifests allow.
 
-    A namespaced Role counts like a ClusterRole: this compares what is allowed, not where.
+    A namespaced Role counts like a ClusterRole: this says what is allowed, not where.
 
     Raises ValueError for a wildcard, for a rule with resourceNames or nonResourceURLs (neither compares with a request), for
     a binding of a role that is not among the manifests, and for a role that nothing binds.
@@ -37,17 +32,6 @@ def granted(manifests: Iterable[Manifest]) -> set[Permission]:
             f"bound but not given: {sorted(bound - roles.keys())}; given but not bound: {sorted(roles.keys() - bound)}"
         )
     return {permission for role in roles.values() for rule in role["rules"] for permission in _allowed(rule)}
-
-
-def used(requests: Iterable[tuple[str, str]]) -> set[Permission]:
-    """What the requests, each an HTTP method and a path with its query, need to be allowed.
-
-    Paths that name no resource (/version, /livez) need nothing that a role here could grant. Follows RequestInfoFactory of
-    k8s.io/apiserver/pkg/endpoints/request/requestinfo.go.
-
-    Raises ValueError for a method that the API does not have.
-    """
-    return {permission for method, url in requests if (permission := _needed(method, url))}
 
 
 def _role_key(kind: str, manifest: Manifest) -> tuple[str, str, str]:
@@ -65,33 +49,6 @@ def _allowed(rule: Manifest) -> Iterator[Permission]:
     if "*" in "".join(rule["apiGroups"] + rule["resources"] + rule["verbs"]):
         raise ValueError(f"a wildcard grants what nobody asked for: {rule}")
     for group in rule["apiGroups"]:
-        for path in rule["resources"]:
-            resource, _, subresource = path.partition("/")
+        for resource in rule["resources"]:
             for verb in rule["verbs"]:
-                yield Permission(verb, group, resource, subresource)
-
-
-def _needed(method: str, url: str) -> Permission | None:
-    if method not in _VERBS:
-        raise ValueError(f"{method} {url}: no such method in the Kubernetes API")
-    address = urlsplit(url)
-    match address.path.strip("/").split("/"):
-        case ["api", _, *rest]:
-            group = ""
-        case ["apis", group, _, *rest]:
-            pass
-        case _:
-            return None
-    match rest:
-        case []:
-            return None
-        case ["namespaces", _, resource, *below] if resource not in ("status", "finalize"):
-            pass
-        case [resource, *below]:
-            pass
-    verb = _VERBS[method]
-    if not below:
-        verb = _OF_COLLECTION.get(verb, verb)
-    if verb == "list" and parse_qs(address.query).get("watch", ["false"])[-1] in ("1", "true", "True"):
-        verb = "watch"
-    return Permission(verb, group, resource, below[1] if len(below) > 1 else "")
+                yield Permission(group, resource, verb)
