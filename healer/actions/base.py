@@ -14,7 +14,7 @@ from healer.model.view import View
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One attempt. `min_ready` is the rule's floor.
+    """One attempt. `sending` is to be called right before the request that changes something.
 
     `still_sick` says whether a freshly read pod still has what the incident is about; `still_wanted` whether the incident still
     asks for this very attempt (an alert may have been resolved since).
@@ -23,9 +23,9 @@ class Call:
     act: Act
     api: Api
     view: View
-    min_ready: int
     still_sick: Callable[[Pod, Act], bool]
     still_wanted: Callable[[Act], Reason | None]
+    sending: Callable[[], None]
 
 
 class Action(Protocol):

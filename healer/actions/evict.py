@@ -46,6 +46,7 @@ async def _evict(call: Call, pod: Pod) -> Outcome:
         "metadata": {"name": target.name, "namespace": target.namespace},
         "deleteOptions": options,
     }
+    call.sending()
     try:
         await call.api.request("POST", RESOURCES[Pod].path(target.namespace, target.name) + "/eviction", body=eviction)
     except ApiError as error:

@@ -63,6 +63,6 @@ async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
         in_flight=0,
         target_ready=pod.ready,
         desired=deployment.spec.replicas,
-        min_ready=call.min_ready,
+        min_ready=call.act.min_ready,
     )
     return None if veto is None else Outcome(OutcomeKind.DEFERRED, veto.reason.code, f"read afresh: {veto.reason.text}")

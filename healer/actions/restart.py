@@ -57,6 +57,7 @@ async def _delete(call: Call, pod: Pod) -> Outcome:
     }
     if call.act.dry_run:
         options["dryRun"] = ["All"]
+    call.sending()
     try:
         await call.api.request("DELETE", RESOURCES[Pod].path(target.namespace, target.name), body=options)
     except ApiError as error:

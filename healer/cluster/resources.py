@@ -12,6 +12,7 @@ class Resource:
     kind: type[KubeObject]
     group: str
     plural: str
+    namespaced: bool = True
 
     @property
     def name(self) -> str:
@@ -27,7 +28,7 @@ class Resource:
 RESOURCES: dict[type[KubeObject], Resource] = {
     resource.kind: resource
     for resource in (
-        Resource(Namespace, "/api/v1", "namespaces"),
+        Resource(Namespace, "/api/v1", "namespaces", namespaced=False),
         Resource(Deployment, "/apis/apps/v1", "deployments"),
         Resource(ReplicaSet, "/apis/apps/v1", "replicasets"),
         Resource(PodDisruptionBudget, "/apis/policy/v1", "poddisruptionbudgets"),

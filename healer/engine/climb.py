@@ -135,7 +135,17 @@ class Climber:
         )
         acting = self._move(acting, context, State.ACTING, reason)
         context.effects.append(
-            Act(acting, acting.step, acting.attempt, step.action, step.params, patient.target, dry, seen_at=context.now)
+            Act(
+                incident=acting,
+                step=acting.step,
+                attempt=acting.attempt,
+                action=step.action,
+                params=step.params,
+                target=patient.target,
+                dry_run=dry,
+                min_ready=context.rule.rule.limits.min_ready,
+                seen_at=context.now,
+            )
         )
         return acting
 

@@ -87,7 +87,7 @@ def no_rollout(q: Question) -> Veto | None:
     """Nothing while a rollout is in progress: the pods are on their way already."""
     deployment = q.view.deployment(q.incident.workload.uid)
     if deployment is None:
-        return Veto(Reason("WorkloadGone", f"{q.incident.workload} is not in the cluster (any more)"), refused=True)
+        return Veto(Reason("WorkloadGone", f"{q.incident.workload} is not in the cluster (any more)"))
     reason = rollout_in_progress(deployment)
     return None if reason is None else Veto(Reason("RolloutInProgress", f"a rollout is in progress: {reason.text}"))
 

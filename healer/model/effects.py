@@ -44,7 +44,7 @@ Input = Signal | Tick | WorkloadChanged | Acted
 class Act:
     """Do this. The incident is the one to claim in the journal first; with `dry_run` nothing may change in the cluster.
 
-    `seen_at` is when the signal that led to it was seen, in seconds since the epoch (healer_reaction_seconds).
+    `min_ready` is the rule's floor. `seen_at` is when the signal that led to it was seen, in seconds since the epoch (healer_reaction_seconds).
     """
 
     incident: Incident
@@ -54,6 +54,7 @@ class Act:
     params: BaseModel
     target: Target
     dry_run: bool
+    min_ready: int
     seen_at: float
 
 

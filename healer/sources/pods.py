@@ -4,6 +4,7 @@ Sources: the pod lifecycle and the kubelet's reasons as documented by Kubernetes
 containers are looked for in every container, init and sidecar ones included.
 """
 
+import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -145,6 +146,7 @@ class PodSource:
     def __init__(self, settings: PodSettings | None = None) -> None:
         self._settings = settings or PodSettings()
         self._seen: dict[str, _Seen] = {}
+        self._looks: list[tuple[float, str]] = []  # a heap of when to look at which uid; entries may be out of date
 
     def put(self, pod: Pod, before: Pod | None, now: float) -> list[Signal]:
         """A pod as it is now; `before` is how it was known. Returns what began, happened again, or ended."""
@@ -165,12 +167,17 @@ class PodSource:
 
     def due(self, now: float) -> list[Signal]:
         """What began or ended because time passed."""
-        due = [seen for seen in self._seen.values() if seen.look_at is not None and seen.look_at <= now]
-        return [signal for seen in due for signal in self._look(seen, now)]
+        signals: list[Signal] = []
+        while self._looks and self._looks[0][0] <= now:
+            _, uid = heapq.heappop(self._looks)
+            seen = self._seen.get(uid)
+            if seen is not None and seen.look_at is not None and seen.look_at <= now:
+                signals += self._look(seen, now)
+        return signals
 
     def next_due(self) -> float | None:
-        """When `due` has something to look at."""
-        return min((seen.look_at for seen in self._seen.values() if seen.look_at is not None), default=None)
+        """When `due` may have something to look at."""
+        return self._looks[0][0] if self._looks else None
 
     def still(self, pod: Pod, condition: PodCondition, now: float) -> bool:
         """Whether a freshly read pod still has a condition that was seen of it."""
@@ -188,7 +195,10 @@ class PodSource:
         if seen.restarts:
             looks.append(seen.restarts[0] + self._settings.restarts_within)
         later = [look for look in looks if look is not None and look > now]
-        seen.look_at = min(later, default=None)
+        look_at = min(later, default=None)
+        if look_at is not None and look_at != seen.look_at:
+            heapq.heappush(self._looks, (look_at, seen.pod.metadata.uid))
+        seen.look_at = look_at
         before, seen.findings = seen.findings, findings
         uid = seen.pod.metadata.uid
         if findings or seen.restarts or seen.look_at is not None:

@@ -1,0 +1,191 @@
+"""The daemon's heart: what the sources see goes into the engine, what the engine wants goes out to the doer and the recorder.
+
+All of it runs on the event loop and is synchronous between two awaits, so the engine is never entered twice.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from healer.cluster.watch import Change
+from healer.daemon.doer import Doer
+from healer.daemon.metrics import Metrics
+from healer.daemon.recorder import Recorder
+from healer.engine.engine import Engine
+from healer.engine.rulebook import Rulebook
+from healer.model.action import Outcome
+from healer.model.effects import Act, Acted, Decided, Effect, Input, Record, Tick, WorkloadChanged
+from healer.model.incident import Reason, State
+from healer.model.intake import QueueFull
+from healer.model.kube import Deployment, Pod
+from healer.model.rule import PodCondition
+from healer.model.signal import Signal
+from healer.model.view import View
+from healer.sources.pods import PodSource
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Signals of one delivery; `decided` is set when the engine has decided them all."""
+
+    signals: list[Signal]
+    decided: asyncio.Future[None]
+
+
+class Core:
+    """Feeds the engine and carries out its effects. `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        view: View,
+        pods: PodSource,
+        recorder: Recorder,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        queue: int,
+    ) -> None:
+        self._engine = engine
+        self._view = view
+        self._pods = pods
+        self._recorder = recorder
+        self._metrics = metrics
+        self._clock = clock
+        self._room = queue
+        self._waiting = 0
+        self._inbox: asyncio.Queue[_Batch] = asyncio.Queue(queue)  # `_waiting` counts the signals, of which a batch has some
+        self._doer: Doer | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._sooner = asyncio.Event()
+        self._due: float | None = None
+        self.stopping = False
+        metrics.queue(lambda: self._waiting)
+
+    # what the sources call
+
+    def changed(self, change: Change) -> None:
+        """A change of the view (the reflectors' listener). Before `run`, the view is not whole: nothing is decided on it."""
+        if self.stopping or self._doer is None:
+            return
+        obj, before = change.obj, change.before
+        if isinstance(obj, Pod):
+            now = self._clock()
+            if change.verb == "put":
+                self._signals(self._pods.put(obj, before if isinstance(before, Pod) else None, now))
+            else:
+                self._signals(self._pods.drop(obj, now))
+            workload = self._view.workload_of(obj)
+            if workload is not None and self._engine.concerns(workload.uid):
+                self._feed(WorkloadChanged(workload.uid))
+        elif isinstance(obj, Deployment) and self._engine.concerns(obj.metadata.uid):
+            self._feed(WorkloadChanged(obj.metadata.uid))
+
+    async def intake(self, signals: list[Signal]) -> None:
+        """Take signals from outside; returns when they are decided. Raises QueueFull when there is no room for all of them."""
+        if self.stopping:
+            raise QueueFull("healer is stopping")
+        if self._doer is None:
+            raise QueueFull("healer does not know the cluster yet")
+        if self._waiting and self._waiting + len(signals) > self._room:
+            raise QueueFull(f"{self._waiting} signals wait to be decided, there is room for {self._room}")
+        decided = asyncio.get_running_loop().create_future()
+        self._waiting += len(signals)
+        self._inbox.put_nowait(_Batch(signals, decided))
+        await decided
+
+    def use(self, rulebook: Rulebook) -> None:
+        """Take other rules."""
+        self._carry_out(self._engine.use(rulebook, self._view, self._clock()))
+
+    # what the doer asks
+
+    def still_sick(self, pod: Pod, act: Act) -> bool:
+        """Whether a freshly read pod still has what the incident is about. What an alert says cannot be read off the pod."""
+        incident = self._engine.incident(act.incident.id)
+        sick = None if incident is None else incident.targets.get(act.target.uid)
+        if sick is None:
+            return False
+        own = f"{act.target.uid}/"
+        now = self._clock()
+        return any(
+            not key.startswith(own) or self._pods.still(pod, PodCondition(key.removeprefix(own)), now) for key in sick.signals
+        )
+
+    def still_wanted(self, act: Act) -> Reason | None:
+        """Why the attempt is not wanted any more; None when it is."""
+        if self.stopping:
+            return Reason("Stopping", "healer is stopping: nothing was done")
+        incident = self._engine.incident(act.incident.id)
+        if incident is None or (incident.state, incident.step, incident.attempt) != (State.ACTING, act.step, act.attempt):
+            return Reason("Overtaken", "the incident went on meanwhile: nothing was done")
+        sick = incident.targets.get(act.target.uid)
+        if sick is None or not sick.signals:
+            return Reason("Resolved", f"{act.target} is no longer sick: nothing was done")
+        return None
+
+    # running
+
+    async def run(self, doer: Doer) -> None:
+        """Decide what comes in and what falls due, until cancelled. To be started when the view is synced."""
+        async with asyncio.TaskGroup() as group:
+            self._doer, self._group = doer, group
+            now = self._clock()
+            for pod in list(self._view.pods()):
+                self._signals(self._pods.put(pod, None, now))
+            group.create_task(self._take(), name="intake")
+            group.create_task(self._time(), name="time")
+
+    async def _take(self) -> None:
+        while True:
+            batch = await self._inbox.get()
+            self._signals(batch.signals)
+            self._waiting -= len(batch.signals)
+            if not batch.decided.done():  # its sender may have given up
+                batch.decided.set_result(None)
+            await asyncio.sleep(0)
+
+    async def _time(self) -> None:
+        """Tick whenever the engine or the pods asked for it."""
+        while True:
+            self._sooner.clear()
+            self._due = self._next()
+            try:
+                async with asyncio.timeout(None if self._due is None else max(0.0, self._due - self._clock())):
+                    await self._sooner.wait()
+            except TimeoutError:
+                now = self._clock()
+                self._signals(self._pods.due(now))
+                self._feed(Tick())
+
+    def _next(self) -> float | None:
+        return min((at for at in (self._engine.next_wake(), self._pods.next_due()) if at is not None), default=None)
+
+    def _signals(self, signals: list[Signal]) -> None:
+        for signal in signals:
+            self._metrics.signal(signal)
+            self._feed(signal)
+
+    def _feed(self, event: Input) -> None:
+        self._carry_out(self._engine.handle(event, self._view, self._clock()))
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Record():
+                    self._recorder.record(effect)
+                case Decided(decision):
+                    self._recorder.decided(decision)
+                case Act():
+                    self._act(effect)
+        due = self._next()
+        if due is not None and (self._due is None or due < self._due):
+            self._sooner.set()
+
+    def _act(self, act: Act) -> None:
+        if self._doer is None or self._group is None:
+            raise RuntimeError("the engine wants to act before the view is synced")
+        self._doer.start(act, self._acted, self._group)
+
+    def _acted(self, act: Act, outcome: Outcome) -> None:
+        self._feed(Acted(act.incident.id, act.step, act.attempt, outcome))

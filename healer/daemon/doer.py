@@ -1,0 +1,76 @@
+"""Carries out what the engine wants done: claim it in the journal, act, report the outcome."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+from healer.actions.base import Action, Call
+from healer.cluster.api import Api
+from healer.daemon.metrics import Metrics
+from healer.journal.base import Journal
+from healer.model.action import Outcome, OutcomeKind
+from healer.model.effects import Act
+from healer.model.incident import Reason
+from healer.model.kube import Pod
+from healer.model.view import View
+
+
+class Doer:
+    """Runs attempts as tasks, so many at once. An incident has at most one under way, which bounds the tasks."""
+
+    def __init__(
+        self,
+        *,
+        api: Api,
+        view: View,
+        actions: Mapping[str, Action],
+        journal: Journal,
+        metrics: Metrics,
+        still_sick: Callable[[Pod, Act], bool],
+        still_wanted: Callable[[Act], Reason | None],
+        at_once: int,
+        timeout: float,
+    ) -> None:
+        self._api = api
+        self._view = view
+        self._actions = actions
+        self._journal = journal
+        self._metrics = metrics
+        self._still_sick = still_sick
+        self._still_wanted = still_wanted
+        self._places = asyncio.Semaphore(at_once)
+        self._timeout = timeout
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def start(self, act: Act, report: Callable[[Act, Outcome], None], group: asyncio.TaskGroup) -> None:
+        """Begin an attempt; `report` is called with its outcome."""
+        task = group.create_task(self._do(act, report), name=f"{act.action} for {act.incident.id}")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def finish(self, within: float) -> bool:
+        """Wait for the attempts under way, at most `within` seconds; returns whether all ended."""
+        if not self._under_way:
+            return True
+        _, pending = await asyncio.wait(self._under_way, timeout=within)
+        return not pending
+
+    async def _do(self, act: Act, report: Callable[[Act, Outcome], None]) -> None:
+        async with self._places:
+            await self._journal.claim(act.incident)
+            call = Call(
+                act=act,
+                api=self._api,
+                view=self._view,
+                still_sick=self._still_sick,
+                still_wanted=self._still_wanted,
+                sending=lambda: self._metrics.reaction(max(0.0, time.time() - act.seen_at)),
+            )
+            try:
+                async with asyncio.timeout(self._timeout):
+                    outcome = await self._actions[act.action].run(call)
+            except TimeoutError:
+                text = f"{act.action} {act.target}: no end after {self._timeout:g} s"
+                outcome = Outcome(OutcomeKind.FAILED, "TimedOut", text)
+        self._metrics.outcome(act.action, outcome)
+        report(act, outcome)

@@ -1,0 +1,97 @@
+"""Rule files on disk: read at the start, and again when they change. Wrong ones change nothing: the last good rules stay."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import structlog
+
+from healer.engine.rulebook import Rulebook
+from healer.engine.rulefile import load_all
+from healer.model.action import ActionSpec
+from healer.model.problem import Problem
+
+
+class RulesError(Exception):
+    """The rules cannot be used; `problems` says what, where and what to do."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+def find(paths: Iterable[Path]) -> list[Path]:
+    """The rule files: each file as given, and of a folder every *.yaml and *.yml. Raises RulesError when there are none."""
+    files: list[Path] = []
+    problems: list[Problem] = []
+    for path in paths:
+        found = [path] if path.is_file() else sorted(_in_folder(path)) if path.is_dir() else []
+        if not found:
+            what = "holds no *.yaml files" if path.is_dir() else "does not exist"
+            problems.append(Problem(str(path), 0, 0, "", what, "name a rule file, or a folder of them"))
+        files += found
+    if problems:
+        raise RulesError(problems)
+    return files
+
+
+def read(paths: Iterable[Path]) -> dict[str, str]:
+    """The text of every rule file, by name. Raises RulesError."""
+    texts: dict[str, str] = {}
+    for file in find(paths):
+        try:
+            texts[str(file)] = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RulesError([Problem(str(file), 0, 0, "", f"cannot be read: {error}", "UTF-8 text is needed")]) from error
+    return texts
+
+
+def load(paths: Iterable[Path], actions: Mapping[str, ActionSpec]) -> Rulebook:
+    """The rules of these files and folders. Raises RulesError with every problem."""
+    return _rulebook(read(paths), actions)
+
+
+def _rulebook(texts: Mapping[str, str], actions: Mapping[str, ActionSpec]) -> Rulebook:
+    rules, problems = load_all(texts, actions)
+    if problems:
+        raise RulesError(problems)
+    return Rulebook(rules)
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    return [
+        path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and not path.name.startswith(".") and path.is_file()
+    ]
+
+
+class RuleFiles:
+    """Watches rule files by their content, so that a ConfigMap's swapped links are noticed like an edit."""
+
+    def __init__(self, paths: Iterable[Path], actions: Mapping[str, ActionSpec]) -> None:
+        self._paths = tuple(paths)
+        self._actions = actions
+        self._texts: dict[str, str] | None = None
+        self._complaint = ""
+        self._log = structlog.get_logger("healer.rules")
+
+    def load(self) -> Rulebook:
+        """The rules now. Raises RulesError."""
+        self._texts = read(self._paths)
+        return _rulebook(self._texts, self._actions)
+
+    async def reload(self, use: Callable[[Rulebook], None]) -> None:
+        """Call `use` with the rules when the files have changed and are right; say once what is wrong when they are not."""
+        try:
+            texts = await asyncio.to_thread(read, self._paths)
+            if texts == self._texts:
+                return
+            self._texts = texts
+            rulebook = await asyncio.to_thread(_rulebook, texts, self._actions)
+        except RulesError as error:
+            if str(error) != self._complaint:
+                self._log.error("rule files have errors: the last good rules stay", problems=[str(p) for p in error.problems])
+            self._complaint = str(error)
+            return
+        self._complaint = ""
+        self._log.info("rules reloaded", rules=len(rulebook.rules))
+        use(rulebook)

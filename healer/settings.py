@@ -1,0 +1,253 @@
+"""Every knob: from the environment (prefix HEALER_, `__` for nesting), else from the file given by --config, else its default.
+
+docs/settings.md is made from this module. A name that is not a knob is an error, in the file and in the environment.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "HEALER_"
+
+_SERVICE_LINK = re.compile(r"HEALER_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
+"""What the kubelet injects into pods beside a Service named healer (enableServiceLinks)."""
+
+
+class SettingsError(Exception):
+    """The settings are not usable; the message has a line for each thing that is wrong."""
+
+
+class Section(BaseModel):
+    """A group of knobs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Http(Section):
+    """The HTTP server: webhooks, probes, metrics."""
+
+    host: str = "0.0.0.0"
+    """The address to listen on."""
+    port: int = Field(8080, ge=0, le=65535)
+    """The port; 0 lets the system choose."""
+    webhook_token_file: Path | None = None
+    """A file with the bearer token that webhooks must carry. Without one, only loopback is answered."""
+    allow_anonymous: bool = False
+    """Answer webhooks of everyone when no token is configured. Whoever reaches the port can then have pods evicted."""
+    max_body: int = Field(1024 * 1024, gt=0)
+    """The largest webhook body, in bytes."""
+    accept_timeout: float = Field(5.0, gt=0)
+    """Seconds for the signals of a webhook to be decided; then 503."""
+
+
+class Cluster(Section):
+    """Access to the Kubernetes API."""
+
+    namespaces: tuple[str, ...] = ()
+    """Namespaces to watch; empty means all of them, which needs a ClusterRole."""
+    request_timeout: float = Field(10.0, gt=0)
+    """Seconds for one request."""
+    page: int = Field(500, gt=0)
+    """Objects a page of a list."""
+    watch_stale: float = Field(300.0, gt=0)
+    """A watch that was not heard of for so many seconds fails the liveness probe."""
+
+
+class Alerts(Section):
+    """The labels of an alert that name its target."""
+
+    namespace_label: str = "namespace"
+    pod_label: str = "pod"
+    deployment_label: str = "deployment"
+    queue: int = Field(1000, gt=0)
+    """Signals that may wait to be decided; beyond, the webhook answers 503 and Alertmanager sends them again."""
+    expiry: float = Field(43_200.0, gt=0)
+    """Seconds after which an alert that was not repeated counts as over. Must exceed Alertmanager's repeat_interval."""
+
+
+class Pods(Section):
+    """How conditions of pods are told."""
+
+    settle: float = Field(60.0, ge=0)
+    """A container that crashed, or ran out of memory, counts as over it after running for so many seconds."""
+    restarts: int = Field(3, ge=1)
+    """Restarting: that many restarts ..."""
+    restarts_within: float = Field(600.0, gt=0)
+    """... within so many seconds."""
+    terminating_grace: float = Field(60.0, ge=0)
+    """StuckTerminating: still there so many seconds after its grace period."""
+
+
+class Engine(Section):
+    """The decisions, apart from what rules say."""
+
+    max_wait: float = Field(1800.0, gt=0)
+    """Seconds for which guards may put off a step before it is given up for the next."""
+    retry: float = Field(15.0, gt=0)
+    """Seconds until a refusal that names no time (a PodDisruptionBudget's 429) is tried again."""
+    attempts: int = Field(3, ge=1)
+    """How often an action may fail before its step is given up."""
+    recheck: float = Field(15.0, gt=0)
+    """Seconds between two looks at a firing signal whose rule does not match yet."""
+    actions_at_once: int = Field(8, ge=1)
+    """Actions under way at the same time, on different workloads."""
+    action_timeout: float = Field(60.0, gt=0)
+    """Seconds for one attempt, its fresh look included."""
+
+
+class Slack(Section):
+    """Messages in Slack."""
+
+    token_file: Path | None = None
+    """A file with the bot token (scope chat:write). Without one, nothing is sent to Slack."""
+    channel: str = ""
+    """Where incidents of rules without `notify` go."""
+    base_url: str = "https://slack.com/api/"
+    """Slack's API; tests name a local server here."""
+
+
+class Log(Section):
+    """Logs, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto: coloured lines on a terminal, JSON elsewhere."""
+
+
+class Journal(Section):
+    """Where incidents are kept."""
+
+    keep: int = Field(1000, ge=1)
+    """Closed incidents kept."""
+
+
+class Settings(BaseSettings):
+    """All of them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+        use_attribute_docstrings=True,
+    )
+
+    http: Http = Http()
+    cluster: Cluster = Cluster()
+    alerts: Alerts = Alerts()
+    pods: Pods = Pods()
+    engine: Engine = Engine()
+    slack: Slack = Slack()
+    log: Log = Log()
+    journal: Journal = Journal()
+    rules_reload: float = Field(5.0, gt=0)
+    """Seconds between two looks at whether the rule files have changed."""
+    shutdown: float = Field(10.0, gt=0)
+    """Seconds for actions under way and messages to end after SIGTERM. Keep it below terminationGracePeriodSeconds."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which comes in as arguments."""
+        return env_settings, init_settings
+
+
+def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in force. Raises SettingsError, which names every knob that is wrong and where it was set."""
+    unknown = list(_unknown(environ))
+    if unknown:
+        raise SettingsError("\n".join(unknown))
+    values = {} if config is None else _read(config)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error, config, environ))) from error
+
+
+def knobs() -> Iterator[tuple[str, str, Any, str]]:
+    """Every knob: its variable, its key in the file, its default, what it is for."""
+    for name, field in Settings.model_fields.items():
+        section = field.default
+        if not isinstance(section, Section):
+            yield f"{PREFIX}{name.upper()}", name, field.default, field.description or ""
+            continue
+        for key, inner in type(section).model_fields.items():
+            variable = f"{PREFIX}{name.upper()}__{key.upper()}"
+            yield variable, f"{name}.{key}", inner.default, inner.description or f"{(type(section).__doc__ or '').strip()}"
+
+
+def _read(config: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(config.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{config}: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise SettingsError(f"{config}: must be a mapping of sections, such as http:")
+    return values
+
+
+def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
+    known = [variable for variable, _, _, _ in knobs()]
+    sections = {f"{PREFIX}{name.upper()}" for name, field in Settings.model_fields.items() if isinstance(field.default, Section)}
+    for variable in environ:
+        name = variable.upper()
+        if not name.startswith(PREFIX) or name in known or name in sections or _SERVICE_LINK.fullmatch(name):
+            continue
+        near = difflib.get_close_matches(name, known, 1)
+        yield f"{variable}: there is no such setting" + (f"; did you mean {near[0]}?" if near else " (see docs/settings.md)")
+
+
+def _explain(error: ValidationError, config: Path | None, environ: Mapping[str, str]) -> Iterator[str]:
+    keys = [key for _, key, _, _ in knobs()]
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"])
+        variable = PREFIX + "__".join(str(part).upper() for part in problem["loc"])
+        where = variable if variable in {name.upper() for name in environ} or config is None else f"{config}: {key}"
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, keys, 1)
+            yield f"{where}: there is no such setting" + (f"; did you mean {near[0]}?" if near else " (see docs/settings.md)")
+        else:
+            yield f"{where}: {problem['msg']}, not {problem['input']!r}"
+
+
+def markdown() -> str:
+    """docs/settings.md."""
+    lines = [
+        "# Settings",
+        "",
+        "<!-- made by `make docs` from healer/settings.py; do not edit -->",
+        "",
+        "Each knob is an environment variable, or a key of the YAML file given by `healer run --config FILE`;",
+        "the environment wins.",
+        "A name that is not in this list is an error. Durations are in seconds.",
+        "",
+    ]
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, Section):
+            lines += [f"## {name}", "", (type(field.default).__doc__ or "").strip(), "", *_table(name), ""]
+    return "\n".join([*lines, "## Others", "", *_table("")]) + "\n"
+
+
+def _table(section: str) -> Iterator[str]:
+    yield "| variable | key | default | meaning |"
+    yield "|---|---|---|---|"
+    for variable, key, default, meaning in knobs():
+        if key.rpartition(".")[0] == section:
+            shown = "(none)" if default is None or default == "" or default == () else f"`{default}`"
+            yield f"| `{variable}` | `{key}` | {shown} | {' '.join(meaning.split())} |"
