@@ -59,6 +59,10 @@ class Document:
         node = self.nodes.get(path)
         return node.value if isinstance(node, ScalarNode) else ""
 
+    def is_scalar(self, path: Path) -> bool:
+        """Whether a single value was written at a path."""
+        return isinstance(self.nodes.get(path), ScalarNode)
+
     def holds_entries(self, path: Path) -> bool:
         """Whether a list that has entries was written at a path."""
         node = self.nodes.get(path)

@@ -89,7 +89,7 @@ def _document_faults(document: Document, file: str, actions: Mapping[str, Action
     kind, version = _dig(document.data, ("kind",)), _dig(document.data, ("apiVersion",))
     for key, value, wanted in (("kind", kind, "RuleSet"), ("apiVersion", version, API_VERSION)):
         if value is not None and value != wanted:  # nothing else in it can be judged then
-            message = f"{key} is {document.written((key,)) or value!r}, not {wanted}"
+            message = f"{key} is {value!r}, not {wanted!r}"
             yield Problem(file, *document.at((key,)), key, message, f"a rule file holds kind: RuleSet of {API_VERSION} alone")
             return
     rules = _dig(document.data, ("spec", "rules"))

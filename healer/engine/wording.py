@@ -1,6 +1,7 @@
 """What pydantic finds wrong with a rule file, said for the person who wrote it: place, words, and what they may have meant."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -52,20 +53,21 @@ def worded(
             case "extra_forbidden" | "unknown_action":
                 at_key = True
                 message, hint = _unknown(path, actions)
+            case "missing" if _misspelt(path, document):
+                continue  # told as the unknown key that it is
             case "missing":
-                at_key, (message, hint) = True, _missing(path)
+                message, hint = _missing(path)
                 yield Problem(file, *_home(document, path[:-1]), dotted(path), message, hint)
                 continue
             case "rule" | "duration":
                 path = (*path, *context.get("at", ()))
                 message, hint = error["msg"], context.get("hint", "")
-                at_key = at_key or path not in document.nodes
+                at_key = at_key or not document.is_scalar(path)
             case "too_short" if document.holds_entries(path):
                 continue  # pydantic counts the entries that passed; what is wrong with the others is reported
             case _:
                 message, hint = _wrong_value(error, path, document)
-        place = document.at_key(path) if at_key else document.at(path)
-        yield Problem(file, *place, dotted(path), message, hint)
+        yield Problem(file, *(_home(document, path) if at_key else document.at(path)), dotted(path), message, hint)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -76,36 +78,55 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _home(document: Document, path: Path) -> tuple[int, int]:
-    """Where to point for something that is missing: the key above it, or the entry of the list."""
+    """Where to point for what is wrong with a mapping or a list as a whole: its key, or the entry of the list that it is."""
     return document.at_key(path) if path and isinstance(path[-1], str) else document.at(path)
 
 
 def _unknown(path: Path, actions: Mapping[str, ActionSpec]) -> tuple[str, str]:
     key = str(path[-1])
-    place = tuple("*" if isinstance(part, int) else part for part in path[:-1])
-    model = KEYS.get(place)
+    model = _model_at(path[:-1])
     if model is None:  # below an action: its parameters
-        spec = actions.get(str(place[-1])) if place else None
+        spec = actions.get(str(path[-2])) if len(path) > 1 else None
         known = list(spec.params.model_fields) if spec else []
         hint = nearest(key, known) or (f"it takes {', '.join(sorted(known))}" if known else "it takes none: write {}")
-        return f"the action {place[-1]!r} has no parameter {key!r}", hint
+        return f"the action {path[-2]!r} has no parameter {key!r}", hint
     if key in LATER.get(model.__name__, ()):
         return f"{key!r} is not in this version of healer", "the rule language is to have it later; this version would ignore it"
     if model is Step:
         hint = nearest(key, actions) or f"the actions are {', '.join(sorted(actions))}"
         return f"there is no action {key!r}", hint
-    known = [field.alias or name for name, field in model.model_fields.items()]
+    known = _keys_of(model)
     if key == "<<":
         return "merge keys (<<) are not supported", "write the keys out"
     return f"unknown key {key!r}", nearest(key, known) or f"the keys here are {', '.join(known)}"
 
 
+def _model_at(path: Path) -> type[Model] | None:
+    return KEYS.get(tuple("*" if isinstance(part, int) else part for part in path))
+
+
+def _keys_of(model: type[Model]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _misspelt(path: Path, document: Document) -> bool:
+    """Whether the missing key is there under a name that is nearly its own."""
+    model = _model_at(path[:-1])
+    if model is None:
+        return False
+    known = _keys_of(model)
+    others = [str(other[-1]) for other in document.keys if other[:-1] == path[:-1] and other[-1] not in known]
+    return any(nearest(other, known) == f"did you mean {path[-1]}?" for other in others)
+
+
 def _missing(path: Path) -> tuple[str, str]:
     key = str(path[-1])
-    model = KEYS[tuple("*" if isinstance(part, int) else part for part in path[:-1])]
-    field = next(field for name, field in model.model_fields.items() if (field.alias or name) == key)
-    hint = 'say which: [production], or ["*"] for every namespace' if key == "namespaces" else (field.description or "")
-    return f"the key {key!r} is missing", hint
+    model = _model_at(path[:-1])
+    fields = {} if model is None else {field.alias or name: field for name, field in model.model_fields.items()}
+    meaning = re.sub(r"\s+", " ", fields[key].description or "") if key in fields else ""
+    return f"the key {key!r} is missing", (
+        'say which: [production], or ["*"] for every namespace' if key == "namespaces" else meaning
+    )
 
 
 def _wrong_value(error: Mapping[str, Any], path: Path, document: Document) -> tuple[str, str]:
@@ -115,7 +136,7 @@ def _wrong_value(error: Mapping[str, Any], path: Path, document: Document) -> tu
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         bound = context[name]
-        limit = say(bound) if isinstance(bound, float) else bound
+        limit = say(bound) if isinstance(error["input"], str) else bound
         return f"{key} must be {words} {limit}, not {written}", _HINTS.get(key, "")
     match kind:
         case "enum" | "literal_error":
@@ -130,13 +151,14 @@ def _wrong_value(error: Mapping[str, Any], path: Path, document: Document) -> tu
                 return f"{written} is not a text", f'YAML takes it for a {_type(error["input"])}; write "{written}", in quotes'
             return f"{key} must be a text, not a {_type(error['input'])}", ""
         case "int_type" | "int_parsing" | "int_from_float":
+            if isinstance(error["input"], str):
+                return f"{key} must be a whole number, not the text {written!r}", "numbers stand without quotes"
             return f"{key} must be a whole number, not {written or 'a ' + _type(error['input'])}", ""
         case "tuple_type":
             return f"{key} must be a list, not a {_type(error['input'])}", f"write {key}: [{written or '...'}]"
         case "model_type" | "model_attributes_type" | "mapping_type" | "dict_type":
-            model = KEYS.get(tuple("*" if isinstance(part, int) else part for part in path))
-            known = [field.alias or name for name, field in model.model_fields.items()] if model else []
-            hint = f"its keys are {', '.join(known)}" if known and model is not Step else ""
+            model = _model_at(path)
+            hint = f"its keys are {', '.join(_keys_of(model))}" if model and model is not Step else ""
             what = key or "a document"
             what = f"an entry of {what}" if path and isinstance(path[-1], int) else what
             return f"{what} must be a mapping, not a {_type(error['input'])}", hint

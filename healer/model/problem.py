@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One problem. `line` and `column` count from 1; `path` is the way to it inside the file ("spec.rules[0].when.if")."""
+    """One problem. `path` is the way to it inside the file ("spec.rules[0].when.if").
+
+    `line` and `column` count from 1; both are 0 when the file as a whole is the problem.
+    """
 
     file: str
     line: int
@@ -15,5 +18,5 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}:{self.column}: {self.message}"
-        return f"{where}\n    hint: {self.hint}" if self.hint else where
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.message}" + (f"\n    hint: {self.hint}" if self.hint else "")

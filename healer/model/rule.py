@@ -256,7 +256,7 @@ class Limits(Model):
     min_ready: Annotated[Whole, Field(ge=1)] = 1
     """Never leave fewer ready replicas than that."""
     budget: Budget = Budget(actions=5, per=3600.0)
-    """At most so many actions of this rule."""
+    """At most so many actions of this rule on one workload."""
 
 
 class Requirement(Model):
@@ -350,7 +350,7 @@ class Rule(Model):
     heal: Annotated[tuple[Step, ...], Field(min_length=1)]
     """What to do: a ladder, climbed in order until verified healthy."""
     limits: Limits = Limits()
-    """Within which limits."""
+    """What it may not exceed."""
     mode: Mode = Mode.OBSERVE
     """`observe` decides and tells but changes nothing; only a written `enforce` acts."""
     severity: Severity = Severity.WARNING

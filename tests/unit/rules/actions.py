@@ -1,0 +1,26 @@
+"""A small registry of actions for rules to be checked against."""
+
+from pydantic import BaseModel, ConfigDict
+
+from healer.model.action import ActionSpec
+
+
+class Nothing(BaseModel):
+    """No parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Scaling(BaseModel):
+    """One parameter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    replicas: int
+
+
+ACTIONS = {
+    "evict": ActionSpec("evict", Nothing, frozenset({"Pod"}), True, "evict"),
+    "restart": ActionSpec("restart", Nothing, frozenset({"Pod"}), True, "restart"),
+    "scale": ActionSpec("scale", Scaling, frozenset({"Deployment"}), False, "scale"),
+}
