@@ -7,7 +7,7 @@ refused channel holds up the others. What is pending is bounded by the number of
 import asyncio
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -102,8 +102,11 @@ class SlackSink:
 
     name = "slack"
 
-    def __init__(self, settings: SlackSettings, counter: Counter) -> None:
+    def __init__(
+        self, settings: SlackSettings, counter: Counter, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._settings = settings
+        self._sleep = sleep
         self._count = counter
         self._log = structlog.get_logger("healer.slack")
         self._token = SecretFile(settings.token_file)
@@ -206,7 +209,7 @@ class SlackSink:
         """Wait as long as Slack says, else longer each time, with full jitter."""
         self._count.labels(self.name, "retried").inc()
         if later.retry_after is not None:
-            await asyncio.sleep(later.retry_after + random.uniform(0, 0.1))
+            await self._sleep(later.retry_after + random.uniform(0, 0.1))
             return
         if not self._troubles:
             self._log.warning(
@@ -214,7 +217,7 @@ class SlackSink:
             )
         longest = min(self._settings.backoff_most, self._settings.backoff * 2 ** min(self._troubles, 30))
         self._troubles += 1
-        await asyncio.sleep(random.uniform(0, longest))
+        await self._sleep(random.uniform(0, longest))
 
     def _refused(self, thread: _Thread, job: _Job, never: Never) -> None:
         """Find another way, or let the thread rest for long."""

@@ -1,0 +1,370 @@
+"""The Slack sink against a local Slack: one message, its thread, each line once, whatever happens in between."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from healer.model.incident import Incident, State
+from healer.sinks.base import notifications
+from healer.sinks.slack import SlackSettings, SlackSink
+from tests.support.slack import TOKEN, FakeSlack, Misbehaviour
+from tests.unit.sinks.incidents import incident, then
+
+CHANNEL = "#ml-oncall"
+Sleep = Callable[[float], Awaitable[None]]
+CUT = Misbehaviour("cut")
+
+
+class Bench:
+    """A sink that runs, the Slack it talks to, and the counter."""
+
+    def __init__(self, slack: FakeSlack, token_file: Path, *, sleep: Sleep = asyncio.sleep, **settings: Any) -> None:
+        self.slack = slack
+        self.registry = CollectorRegistry()
+        options = {"channel": "#default", "backoff": 0.01, "backoff_most": 0.02, "reconsider": 0.02} | settings
+        known = SlackSettings.model_validate({"token_file": token_file, "base_url": slack.url, **options})
+        self.sink = SlackSink(known, notifications(self.registry), sleep)
+
+    def count(self, outcome: str) -> float:
+        return self.registry.get_sample_value("healer_notifications_total", {"sink": "slack", "outcome": outcome}) or 0.0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.sink.run())
+        try:
+            yield
+        finally:
+            assert not task.done(), task  # a worker that dies takes the daemon with it
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[FakeSlack]:
+    async with FakeSlack() as server:
+        yield server
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    return file
+
+
+def healed(name: str = "crash-loop-1", **options: Any) -> list[Incident]:
+    """The snapshots of an incident from opened to closed."""
+    story = [incident(name, **options)]
+    for state, text in (
+        (State.WAITING, "a rollout is in progress"),
+        (State.ACTING, "evicting the pod"),
+        (State.VERIFYING, "evicted; waiting for 3 of 3 ready"),
+        (State.HEALED, "3 of 3 ready for 1 min"),
+        (State.CLOSED, "cooldown over"),
+    ):
+        story.append(then(story[-1], state, text))
+    return story
+
+
+def mount(file: Path, secret: str) -> None:
+    """Change a secret as kubelet does: at once, never half."""
+    new = file.with_suffix(".new")
+    new.write_text(secret)
+    new.replace(file)
+
+
+def lines(thread: list[str]) -> list[str]:
+    """The replies without their times."""
+    return [text.partition("> ")[2] for text in thread]
+
+
+WHOLE_THREAD = [
+    "*open*: CrashLoopBackOff for 2 min",
+    "*waiting* evict: a rollout is in progress",
+    "*acting* evict: evicting the pod",
+    "*verifying* evict: evicted; waiting for 3 of 3 ready",
+    "*healed* evict: 3 of 3 ready for 1 min",
+    "*closed* evict: cooldown over",
+]
+
+
+async def test_one_message_edited_as_the_incident_proceeds_with_its_history_in_the_thread(
+    slack: FakeSlack, token_file: Path
+) -> None:
+    bench = Bench(slack, token_file)
+    async with bench.running():
+        for told, snapshot in enumerate(healed(), start=1):
+            bench.sink.tell(snapshot)
+            assert await bench.sink.flush(10)
+            assert lines(slack.threads(CHANNEL)[0]) == WHOLE_THREAD[:told]
+    (message,) = slack.messages[CHANNEL]
+    assert len(message.edits) == 5
+    assert message.text == ":white_check_mark: deployment/tensorflow-serving: crash-loop, closed. cooldown over"
+    assert [block["type"] for block in message.blocks] == ["header", *["section"] * 5, "context"]
+    assert list(slack.messages) == [CHANNEL]
+    assert bench.count("sent") == 6 + 1 + 5
+    assert bench.count("failed") == bench.count("retried") == 0
+
+
+async def test_snapshots_told_at_once_are_coalesced_and_no_line_is_lost(slack: FakeSlack, token_file: Path) -> None:
+    bench = Bench(slack, token_file)
+    for snapshot in healed():
+        bench.sink.tell(snapshot)
+    async with bench.running():
+        assert await bench.sink.flush(10)
+    (message,) = slack.messages[CHANNEL]
+    assert message.edits == []
+    assert lines(slack.threads(CHANNEL)[0]) == WHOLE_THREAD
+
+
+async def test_an_older_snapshot_does_not_undo_a_newer_one(slack: FakeSlack, token_file: Path) -> None:
+    bench = Bench(slack, token_file)
+    story = healed()
+    async with bench.running():
+        for snapshot in (story[3], story[1]):
+            bench.sink.tell(snapshot)
+            assert await bench.sink.flush(10)
+    assert ", verifying." in slack.messages[CHANNEL][0].text
+    assert lines(slack.threads(CHANNEL)[0]) == WHOLE_THREAD[:4]
+
+
+async def test_every_channel_of_the_rule_is_told_and_the_default_one_without(slack: FakeSlack, token_file: Path) -> None:
+    bench = Bench(slack, token_file)
+    async with bench.running():
+        bench.sink.tell(incident("a", notify=("#one", "#two", "#one")))
+        bench.sink.tell(incident("b", notify=()))
+        assert await bench.sink.flush(10)
+    assert {name: len(messages) for name, messages in slack.messages.items()} == {"#one": 1, "#two": 1, "#default": 1}
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(CUT, id="cut"),
+        pytest.param(Misbehaviour("status", status=500), id="500"),
+        pytest.param(Misbehaviour("status", status=503), id="503"),
+        pytest.param(Misbehaviour("page"), id="a proxy's page"),
+        pytest.param(Misbehaviour("limit", retry_after=0), id="429"),
+        pytest.param(Misbehaviour("error", code="internal_error"), id="internal_error"),
+        pytest.param(Misbehaviour("lose"), id="answer lost"),
+    ],
+)
+@pytest.mark.parametrize("first", range(4))
+async def test_what_passes_is_retried_and_nothing_is_lost_or_doubled(
+    slack: FakeSlack, token_file: Path, trouble: Misbehaviour, first: int
+) -> None:
+    bench = Bench(slack, token_file)
+    story = healed()
+    bench.sink.tell(story[0])
+    async with bench.running():
+        if first:
+            assert await bench.sink.flush(10)
+        slack.next(*[trouble] * 3)
+        for snapshot in story[: 1 + first]:
+            bench.sink.tell(snapshot)
+        assert await bench.sink.flush(10)
+        bench.sink.tell(story[-1])
+        assert await bench.sink.flush(10)
+    assert len(slack.messages[CHANNEL]) == 1
+    assert lines(slack.threads(CHANNEL)[0]) == WHOLE_THREAD
+    assert bench.count("retried") == 3
+
+
+async def test_retry_after_is_waited_out_to_its_last_digit(slack: FakeSlack, token_file: Path) -> None:
+    waits: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+
+    bench = Bench(slack, token_file, sleep=note)
+    slack.next(Misbehaviour("limit", retry_after=37), Misbehaviour("error", code="ratelimited"))
+    async with bench.running():
+        bench.sink.tell(incident())
+        assert await bench.sink.flush(10)
+    assert [int(seconds) for seconds in waits] == [37, 30]  # 30: when Slack names no time
+
+
+async def test_the_wait_doubles_with_jitter_and_starts_afresh_after_a_success(slack: FakeSlack, token_file: Path) -> None:
+    waits: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+
+    bench = Bench(slack, token_file, sleep=note, backoff=1.0, backoff_most=8.0)
+    slack.next(*[CUT] * 40)
+    async with bench.running():
+        bench.sink.tell(incident())
+        assert await bench.sink.flush(10)
+        slack.next(CUT)
+        bench.sink.tell(healed()[1])
+        assert await bench.sink.flush(10)
+    assert all(0 <= seconds <= min(8, 2**number) for number, seconds in enumerate(waits[:40]))
+    assert max(waits) > 4  # it does grow; 36 draws below 4 of 8 have a chance of 2^-36
+    assert len(set(waits)) == 41
+    assert waits[40] <= 1
+
+
+async def test_slack_down_and_back_with_many_incidents_under_way(slack: FakeSlack, token_file: Path) -> None:
+    bench = Bench(slack, token_file)
+    stories = [healed(f"incident-{number}") for number in range(20)]
+    async with bench.running():
+        for story in stories:
+            bench.sink.tell(story[0])
+        await slack.wait_for(lambda s: len(s.calls) >= 10)
+        slack.down = True
+        for moment in range(1, 6):
+            for story in stories:
+                bench.sink.tell(story[moment])
+        tries = len(slack.calls)
+        await slack.wait_for(lambda s: len(s.calls) >= tries + 5)
+        assert not await bench.sink.flush(0)
+        slack.down = False
+        assert await bench.sink.flush(20)
+    assert len(slack.messages[CHANNEL]) == 20
+    assert [lines(thread) for thread in slack.threads(CHANNEL)] == [WHOLE_THREAD] * 20
+
+
+async def test_nobody_listens_at_first(token_file: Path) -> None:
+    slack = FakeSlack()
+    bench = Bench(slack, token_file)
+    with capture_logs() as logs:
+        async with bench.running():
+            bench.sink.tell(incident())
+            while bench.count("retried") < 3:
+                await asyncio.wait_for(bench.sink._turned.wait(), 10)
+                bench.sink._turned.clear()
+            async with slack:
+                assert await bench.sink.flush(10)
+    assert len(slack.messages[CHANNEL]) == 1
+    assert [entry["event"] for entry in logs] == [
+        "Slack cannot be reached; healing goes on, messages wait",
+        "Slack answers again",
+    ]  # once each, not once a try
+
+
+async def test_a_refused_channel_is_said_once_and_holds_up_nobody(slack: FakeSlack, token_file: Path) -> None:
+    slack.errors["#gone"] = "channel_not_found"
+    bench = Bench(slack, token_file, reconsider=3600.0)
+    bad, good = healed("bad", notify=("#gone",)), healed("good", notify=("#here",))
+    with capture_logs() as logs:
+        async with bench.running():
+            for moment in range(6):
+                bench.sink.tell(bad[moment])
+                bench.sink.tell(good[moment])
+                assert not await bench.sink.flush(10)  # says so, at once
+    assert lines(slack.threads("#here")[0]) == WHOLE_THREAD
+    (complaint,) = [entry for entry in logs if entry["log_level"] == "error"]
+    assert complaint["error"] == "channel_not_found"
+    assert "invite the app" in complaint["hint"]
+    assert complaint["channel"] == "#gone"
+    assert bench.count("failed") == 1
+    assert sum(arguments["channel"] == "#gone" for _, arguments in slack.calls) == 1
+
+
+async def test_once_the_cause_is_gone_everything_is_told_after_all(slack: FakeSlack, token_file: Path) -> None:
+    slack.errors[CHANNEL] = "not_in_channel"
+    bench = Bench(slack, token_file)
+    async with bench.running():
+        for snapshot in healed():
+            bench.sink.tell(snapshot)
+        await slack.wait_for(lambda s: len(s.calls) >= 3)
+        del slack.errors[CHANNEL]
+        await slack.wait_for(lambda s: len(s.threads(CHANNEL)) == 1 and len(s.threads(CHANNEL)[0]) == 6)
+        assert await bench.sink.flush(10)
+    assert lines(slack.threads(CHANNEL)[0]) == WHOLE_THREAD
+
+
+async def test_a_rotated_token_is_used_without_a_restart(slack: FakeSlack, token_file: Path) -> None:
+    bench = Bench(slack, token_file)
+    slack.token = "xoxb-new-token"
+    with capture_logs() as logs:
+        async with bench.running():
+            bench.sink.tell(incident())
+            await slack.wait_for(lambda s: len(s.calls) >= 1)
+            await asyncio.to_thread(mount, token_file, slack.token)
+            await slack.wait_for(lambda s: [len(thread) for thread in s.threads(CHANNEL)] == [1])
+            assert await bench.sink.flush(10)
+    (complaint,) = [entry for entry in logs if entry["log_level"] == "error"]
+    assert complaint["error"] == "invalid_auth"
+    assert "xoxb-1" not in str(logs)
+    assert "token" in complaint["hint"]
+
+
+async def test_a_missing_token_file_is_said_and_healed_by_mounting_it(slack: FakeSlack, tmp_path: Path) -> None:
+    token_file = tmp_path / "later"
+    bench = Bench(slack, token_file)
+    with capture_logs() as logs:
+        async with bench.running():
+            bench.sink.tell(incident())
+            assert not await bench.sink.flush(10)
+            assert slack.calls == []
+            await asyncio.to_thread(mount, token_file, TOKEN)
+            await slack.wait_for(lambda s: [len(thread) for thread in s.threads(CHANNEL)] == [1])
+            assert await bench.sink.flush(10)
+    assert [entry["error"] for entry in logs if entry["log_level"] == "error"] == ["no_token"]
+
+
+async def test_when_a_message_cannot_be_edited_its_thread_goes_on(slack: FakeSlack, token_file: Path) -> None:
+    bench = Bench(slack, token_file)
+    story = healed()
+    async with bench.running():
+        bench.sink.tell(story[0])
+        assert await bench.sink.flush(10)
+        slack.next(Misbehaviour("error", code="edit_window_closed"))
+        for snapshot in story[1:]:
+            bench.sink.tell(snapshot)
+        assert await bench.sink.flush(10)
+    assert slack.messages[CHANNEL][0].edits == []
+    assert lines(slack.threads(CHANNEL)[0]) == WHOLE_THREAD
+
+
+async def test_blocks_that_slack_dislikes_are_left_out(slack: FakeSlack, token_file: Path) -> None:
+    bench = Bench(slack, token_file)
+    slack.next(Misbehaviour("error", code="invalid_blocks"))
+    async with bench.running():
+        for snapshot in healed():
+            bench.sink.tell(snapshot)
+        assert await bench.sink.flush(10)
+    (message,) = slack.messages[CHANNEL]
+    assert message.blocks == []
+    assert lines(slack.threads(CHANNEL)[0]) == WHOLE_THREAD
+
+
+async def test_memory_is_bounded_and_what_is_told_goes_first(slack: FakeSlack, token_file: Path) -> None:
+    bench = Bench(slack, token_file, capacity=3)
+    async with bench.running():
+        bench.sink.tell(incident("told"))
+        bench.sink.tell(healed("closed")[-1])
+        assert await bench.sink.flush(10)
+        slack.down = True
+        for name in ("new", "newer"):
+            bench.sink.tell(incident(name))
+        assert [key for key, _ in bench.sink._threads] == ["told", "new", "newer"]
+        for name in ("newest", "latest"):
+            bench.sink.tell(incident(name))
+        assert [key for key, _ in bench.sink._threads] == ["newer", "newest", "latest"]
+        slack.down = False
+        assert await bench.sink.flush(10)
+    assert bench.count("dropped") == 1
+    assert len(slack.messages[CHANNEL]) == 5
+
+
+async def test_a_history_whose_oldest_lines_were_cut_off_is_continued(slack: FakeSlack, token_file: Path) -> None:
+    bench = Bench(slack, token_file)
+    story = healed()
+    async with bench.running():
+        bench.sink.tell(story[2])
+        assert await bench.sink.flush(10)
+        bench.sink.tell(replace(story[4], history=story[4].history[2:]))
+        assert await bench.sink.flush(10)
+        bench.sink.tell(replace(story[5], history=story[5].history[5:]))
+        assert await bench.sink.flush(10)
+    assert lines(slack.threads(CHANNEL)[0]) == WHOLE_THREAD
