@@ -72,7 +72,7 @@ types: $(VENV)/development ## Static types
 
 .PHONY: layers
 layers: $(VENV)/development ## The layers: who may import whom
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 .PHONY: bench
 bench: $(VENV)/development ## Measure: prints figures, asserts nothing
