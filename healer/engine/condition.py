@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cache
 from types import MappingProxyType
 
-from cel_expr_python import cel  # type: ignore[import-untyped]  # it ships no types
+from cel_expr_python import cel
 
 from healer.model.kube import Deployment, Pod
 from healer.model.signal import Signal, SourceName
@@ -54,6 +54,7 @@ VARIABLES: Mapping[SourceName, Mapping[str, tuple[cel.Type, str]]] = MappingProx
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*?)(?=\n |\nERROR:| \[INVALID_ARGUMENT\]|$)", re.DOTALL)
 _EXPECTING = re.compile(r" expecting \{.*\}", re.DOTALL)
 _UNDECLARED = re.compile(r"undeclared reference to '([\w.]+)'")
+_CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 _ABSENT = re.compile(r'No value with name "([\w.]+)"')
 _STRING = r"""[rR]?(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
 _LITERAL = re.compile(rf"(?:\b(duration|timestamp|matches)\s*\(\s*({_STRING})\s*\))|{_STRING}")
@@ -82,10 +83,7 @@ class Condition:
 
     def holds(self, facts: Mapping[str, object]) -> bool:
         """Whether it is true of the facts (see `facts`). Raises ConditionFailed when they do not allow an answer."""
-        answer = self._compiled.eval(data=facts)
-        if answer.type() == cel.Type.BOOL:
-            return bool(answer.value())
-        raise ConditionFailed(_in_words(str(answer.value())))
+        return _evaluate(self._compiled, facts)
 
 
 @cache
@@ -111,6 +109,17 @@ def _compile(expression: str, source: SourceName) -> cel.Expression:
     return compiled
 
 
+def _evaluate(compiled: cel.Expression, facts: Mapping[str, object]) -> bool:
+    """The library answers with an error as a value, but raises where it gives up (an expression that runs away)."""
+    try:
+        answer = compiled.eval(data=facts)
+    except RuntimeError as error:
+        raise ConditionFailed(_in_words(str(error))) from None
+    if answer.type() != cel.Type.BOOL:
+        raise ConditionFailed(_in_words(str(answer.value())))
+    return bool(answer.value())
+
+
 def _check_literals(expression: str, source: SourceName) -> None:
     """CEL reads the text in duration('...'), timestamp('...') and matches('...') only when it runs; look at it now."""
     for found in _LITERAL.finditer(expression):
@@ -118,12 +127,11 @@ def _check_literals(expression: str, source: SourceName) -> None:
         if function is None:
             continue
         call = f"''.matches({literal})" if function == "matches" else f"{function}({literal}) == {function}({literal})"
-        answer = _env(source).compile(call).eval(data={})
-        if answer.type() != cel.Type.BOOL:
+        try:
+            _evaluate(_env(source).compile(call), {})
+        except ConditionFailed as error:
             hint = "such as duration('90s') or duration('1h30m')" if function == "duration" else ""
-            raise ConditionError(
-                f"{function}({literal}): {_in_words(str(answer.value()))}", hint, *_place(expression, found.start(2))
-            )
+            raise ConditionError(f"{function}({literal}): {error}", hint, *_place(expression, found.start(2))) from None
 
 
 def _explained(text: str, expression: str, source: SourceName) -> ConditionError:
@@ -168,7 +176,7 @@ def _in_words(error: str) -> str:
     absent = _ABSENT.search(error)
     if absent:
         return f"{absent[1]} is not known of this target"
-    return error.partition(": ")[2] or error
+    return _CODE.sub("", error)
 
 
 def facts(signal: Signal, view: View, now: float) -> dict[str, object]:

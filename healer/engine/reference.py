@@ -16,7 +16,7 @@ _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def render(text: str) -> str:
-    """The page, with all that is between `<!-- table: NAME -->` and `<!-- end -->` made anew. Raises KeyError on an unknown name."""
+    """The page, all between `<!-- table: NAME -->` and `<!-- end -->` made anew. Raises KeyError on an unknown name."""
     tables = {model.__name__: _keys(model) for _, model in places()}
     tables |= {"variables": _variables(), "conditions": _conditions()}
     return _BLOCK.sub(lambda found: f"{found[1]}{tables[found[2]]}\n{found[3]}", text)

@@ -5,6 +5,7 @@ fields' descriptions. A file is validated with the registry of actions as the co
 from code, where numbers are seconds and fields may go by their Python names.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -227,11 +228,13 @@ class Step(Model):
                 {"type": "rule", "loc": (), "msg": msg, "ctx": {"hint": "steps are tried in turn: one list entry each"}}
             )
         read: dict[str, Any] = {"action": named[0] if named else ""}
-        for key, model in [(key, actions[key].params) for key in named if key in actions] + [("verify", Verify)]:
+        for key in [*(key for key in named if key in actions), "verify"]:
             try:
-                read["verify" if key == "verify" else "params"] = model.model_validate(
-                    data.get(key, {}), context=actions, by_alias=True, by_name=False
-                )
+                if key == "verify":
+                    read["verify"] = Verify.model_validate(data.get(key, {}), context=actions, by_alias=True, by_name=False)
+                else:  # an action's model is not one of ours; as strict JSON nothing in it is coerced
+                    params = actions[key].params
+                    read["params"] = params.model_validate_json(json.dumps(data[key]), strict=True, context=actions)
             except ValidationError as error:
                 errors += [{**e, "loc": (key, *e["loc"])} for e in error.errors(include_url=False)]
         if errors:

@@ -1,0 +1,35 @@
+"""Durations as rules write them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from healer.model.duration import LONGEST, parse, say
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90.0),
+        ("2m", 120.0),
+        ("1h30m", 5400.0),
+        ("500ms", 0.5),
+        ("1d", 86400.0),
+        ("1m500ms", 60.5),
+        ("0s", 0.0),
+        ("30d", LONGEST),
+    ],
+)
+def test_parse(text: str, seconds: float) -> None:
+    assert parse(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "90", "s", "1.5m", "-1s", "1m1h", "1s ", " 1s", "1M", "1w", "1s1s", "١s", "31d", "30d1ms"])
+def test_what_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a duration|is longer than"):
+        parse(text)
+
+
+@given(st.integers(0, int(LONGEST) * 1000))
+def test_what_is_said_is_read_back(milliseconds: int) -> None:
+    assert parse(say(milliseconds / 1000)) == pytest.approx(milliseconds / 1000)

@@ -1,0 +1,140 @@
+"""What a right rule file means: values, defaults, scopes, several documents."""
+
+from pathlib import Path
+
+from healer.engine.rulefile import load, load_all, remarks
+from healer.model.duration import parse
+from healer.model.rule import Budget, Count, Limits, Mode, Severity, Verify
+from tests.unit.rules.actions import ACTIONS, Scaling
+from tests.unit.rules.test_errors import GOOD
+
+PACK = Path(__file__).parents[3] / "rules"
+
+FULL = """\
+apiVersion: healer.dev/v1alpha1
+kind: RuleSet
+metadata: {name: serving}
+spec:
+  scope:
+    namespaces: [production, staging]
+    selector:
+      matchLabels: {app: tf, example.com/team: ml}
+      matchExpressions:
+        - {key: track, operator: NotIn, values: [canary]}
+        - {key: app, operator: Exists}
+  rules:
+    - name: slow
+      when:
+        alert: [Slow, "Slower than ever"]
+        labels: {team: "1"}
+        if: has(alert.labels.pod) && pod.age > duration('1m')
+        count: {atLeast: 3, within: 1h30m}
+      scope: {namespaces: ["*"]}
+      heal:
+        - scale: {replicas: 4}
+          verify: {within: 2m, stable: 500ms}
+        - evict: {}
+      limits:
+        cooldown: 1d
+        minReady: 2
+        budget: {actions: 1, per: 6h}
+      mode: enforce
+      severity: info
+      notify: ["#ml-oncall", C0123456789]
+"""
+
+
+def test_every_value_is_what_was_written() -> None:
+    rules, problems = load(FULL, "f.yaml", ACTIONS)
+    assert problems == []
+    (bound,) = rules
+    rule = bound.rule
+    assert (bound.name, bound.where) == ("serving/slow", "f.yaml:13")
+    assert (rule.when.source, rule.when.names) == ("alert", ("Slow", "Slower than ever"))
+    assert rule.when.labels == {"team": "1"}
+    assert rule.when.count == Count(at_least=3, within=5400.0)
+    assert bound.condition is not None
+    assert bound.condition.expression == "has(alert.labels.pod) && pod.age > duration('1m')"
+    assert [(step.action, step.verify) for step in rule.heal] == [
+        ("scale", Verify(within=120.0, stable=0.5)),
+        ("evict", Verify()),
+    ]
+    assert rule.heal[0].params == Scaling(replicas=4)
+    assert rule.limits == Limits(cooldown=86400.0, min_ready=2, budget=Budget(actions=1, per=21600.0))
+    assert (rule.mode, rule.severity, rule.notify) == (Mode.ENFORCE, Severity.INFO, ("#ml-oncall", "C0123456789"))
+    assert bound.scope.namespaces == ("*",)
+    assert bound.scope.selector is None
+    assert remarks(rules) == []
+
+
+def test_what_is_not_written_is_the_careful_choice() -> None:
+    (bound,), _ = load(GOOD, "f.yaml", ACTIONS)
+    rule = bound.rule
+    assert rule.mode is Mode.OBSERVE
+    assert rule.limits == Limits(cooldown=600.0, min_ready=1, budget=Budget(actions=5, per=3600.0))
+    assert rule.heal[0].verify == Verify(within=300.0, stable=30.0)
+    assert (rule.when.condition, rule.when.count, rule.notify, rule.severity) == (None, None, (), Severity.WARNING)
+    assert remarks([bound]) == ["f.yaml:7: serving/crash has no mode, so it only observes; write mode: enforce to let it act"]
+
+
+def test_the_scope_of_the_rule_set_holds_for_rules_without_their_own() -> None:
+    text = FULL.replace('      scope: {namespaces: ["*"]}\n', "")
+    (bound,), problems = load(text, "f.yaml", ACTIONS)
+    assert problems == []
+    labels = {"app": "tf", "example.com/team": "ml"}
+    assert bound.scope_covers("production", labels)
+    assert bound.scope_covers("staging", {**labels, "track": "stable"})
+    assert not bound.scope_covers("elsewhere", labels)
+    assert not bound.scope_covers("production", {**labels, "track": "canary"})
+    assert not bound.scope_covers("production", {"app": "tf"})
+
+
+def test_a_scope_of_its_own_replaces_the_rule_sets_as_a_whole() -> None:
+    (bound,), _ = load(FULL, "f.yaml", ACTIONS)
+    assert bound.scope_covers("elsewhere", {})
+
+
+def test_several_documents_and_files() -> None:
+    other = GOOD.replace("serving", "other")
+    rules, problems = load_all({"a.yaml": f"---\n{GOOD}---\n{other}---\n", "b.yaml": FULL.replace("serving", "third")}, ACTIONS)
+    assert problems == []
+    assert [rule.name for rule in rules] == ["serving/crash", "other/crash", "third/slow"]
+
+
+def test_anchors_may_be_used() -> None:
+    text = GOOD.replace("for: 2m", "for: &long 2m").replace("- evict: {}", "- evict: {}\n          verify: {within: *long}")
+    (bound,), problems = load(text, "f.yaml", ACTIONS)
+    assert problems == []
+    assert bound.rule.heal[0].verify.within == 120.0
+
+
+def test_the_rule_pack_is_right() -> None:
+    files = {file.name: file.read_text(encoding="utf-8") for file in PACK.glob("*.yaml")}
+    rules, problems = load_all(files, ACTIONS)
+    assert [str(problem) for problem in problems] == []
+    assert remarks(rules) == []
+    assert {rule.name.partition("/")[0] for rule in rules} == {"tensorflow-serving"}
+
+
+def test_the_rule_pack_acts_only_on_the_pods_of_tensorflow_serving_in_production() -> None:
+    rules, _ = load((PACK / "tensorflow-serving.yaml").read_text(encoding="utf-8"), "pack", ACTIONS)
+    for rule in rules:
+        assert rule.scope_covers("production", {"app": "tensorflow-serving", "version": "v1"})
+        assert not rule.scope_covers("production", {"app": "database"})
+        assert not rule.scope_covers("kube-system", {"app": "tensorflow-serving"})
+        assert {step.action for step in rule.rule.heal} <= {"evict", "restart"}
+
+
+def test_the_rule_pack_never_acts_on_what_a_fresh_pod_cannot_cure() -> None:
+    rules, _ = load((PACK / "tensorflow-serving.yaml").read_text(encoding="utf-8"), "pack", ACTIONS)
+    acting = {name for rule in rules if rule.rule.mode is Mode.ENFORCE for name in rule.rule.when.names}
+    assert "CrashLoopBackOff" in acting
+    assert not acting & {"OOMKilled", "CreateContainerConfigError", "Unschedulable", "StuckTerminating", "Evicted", "Failed"}
+
+
+def test_an_alert_has_time_to_end_before_the_next_step() -> None:
+    """A rate over five minutes, and five more of Alertmanager's group_interval."""
+    rules, _ = load((PACK / "tensorflow-serving.yaml").read_text(encoding="utf-8"), "pack", ACTIONS)
+    within = [step.verify.within for rule in rules if rule.rule.when.source == "alert" for step in rule.rule.heal]
+    assert within
+    assert min(within) > parse("10m")
