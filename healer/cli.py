@@ -107,10 +107,10 @@ def demo(
 ) -> None:
     """Show a healing from beginning to end, in less than a minute, with nothing but this machine.
 
-    An embedded cluster serves the Kubernetes API on loopback and the real daemon connects to it. Exit code 1 when anything did not
-    heal.
+    An embedded cluster serves the Kubernetes API on loopback and the real daemon connects to it. Exit code 1 when anything
+    did not heal.
     """
-    from healer.lab.demo import show  # the lab is not needed, and not loaded, by the other verbs
+    from healer.demo import show  # the other verbs do without the lab
 
     _logs(knobs.Log(level="error"))
     try:

@@ -76,7 +76,7 @@ class Pods(Section):
     """How conditions of pods are told."""
 
     settle: float = Field(60.0, ge=0)
-    """A container that crashed, or ran out of memory, counts as over it after running for so many seconds."""
+    """A container that crashed, or ran out of memory, counts as over it once it is ready and has run for so many seconds."""
     restarts: int = Field(3, ge=1)
     """Restarting: that many restarts ..."""
     restarts_within: float = Field(600.0, gt=0)

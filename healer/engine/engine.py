@@ -109,7 +109,7 @@ class Engine:
 
     def _ask_again(self, firings: list[Firing], view: View, now: float, effects: list[Effect]) -> None:
         for firing in firings:
-            for match in self._matcher.ask(firing, view, now):
+            for match in self._matcher.ask(firing, view, now, again=True):
                 if match.news:
                     self._matched(match, view, now, effects)
 

@@ -114,10 +114,12 @@ class Matcher:
         """Every firing signal."""
         return list(self._firings.values())
 
-    def ask(self, firing: Firing, view: View, now: float) -> Iterator[Match]:
-        """What each rule that is concerned makes of the signal now."""
+    def ask(self, firing: Firing, view: View, now: float, *, again: bool = False) -> Iterator[Match]:
+        """What each rule that is concerned makes of the signal now; `again` leaves out the rules that it has matched."""
         signal = firing.signal
         for rule in self._rulebook.concerned(signal.source, signal.name, signal.target.namespace):
+            if again and firing.verdicts.get(rule.name) == "":
+                continue
             match = self._judge(rule, firing, view, now)
             code = "" if match.reason is None else match.reason.code
             news = firing.verdicts.get(rule.name) != code

@@ -44,7 +44,8 @@ Input = Signal | Tick | WorkloadChanged | Acted
 class Act:
     """Do this. The incident is the one to claim in the journal first; with `dry_run` nothing may change in the cluster.
 
-    `min_ready` is the rule's floor. `seen_at` is when the signal that led to it was seen, in seconds since the epoch (healer_reaction_seconds).
+    `min_ready` is the rule's floor. `seen_at` is when the signal that led to it was seen, in seconds since the epoch
+    (healer_reaction_seconds).
     """
 
     incident: Incident

@@ -20,7 +20,7 @@ class PodSettings:
     """Durations in seconds."""
 
     settle: float = 60.0
-    """A container that crashed or ran out of memory counts as over it once it has run for so long."""
+    """A container that crashed or ran out of memory counts as over it once it is ready and has run for so long."""
     restarts: int = 3
     """Restarting: that many restarts ..."""
     restarts_within: float = 600.0
@@ -256,9 +256,9 @@ def _containers(pod: Pod) -> Iterator[ContainerStatus]:
 
 
 def _unsettled(status: ContainerStatus, now: float, settings: PodSettings) -> float | None:
-    """Until when a container that went down counts as not over it: 0 while it is down, None when it has settled."""
+    """Until when a container that went down counts as not over it: 0 while it does not serve, None when it has settled."""
     running = status.state.running
-    if running is None:
+    if running is None or not status.ready:
         return 0.0
     started = epoch(running.started_at)
     until = now + settings.settle if started is None else started + settings.settle

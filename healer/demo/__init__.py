@@ -1,0 +1,5 @@
+"""The show: the lab, the real daemon connected to it over HTTP, and a timeline of what happens."""
+
+from healer.demo.show import show
+
+__all__ = ["show"]

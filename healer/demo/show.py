@@ -1,0 +1,96 @@
+"""Runs the show: lab and daemon up, the scenario, a summary, everything down again."""
+
+import asyncio
+import contextlib
+import tempfile
+from pathlib import Path
+
+import aiohttp
+from rich.table import Table
+
+from healer.actions.base import specs
+from healer.actions.registry import ACTIONS
+from healer.cluster.api import Api
+from healer.daemon import Daemon, RuleFiles, Watchers
+from healer.demo.scenario import NAMESPACE, Stage, play, ready_pods
+from healer.demo.timeline import Timeline
+from healer.engine.rulebook import scaled
+from healer.lab import Lab, serving
+from healer.model.decision import Decision, Verb
+from healer.model.incident import Incident, State
+from healer.settings import Engine, Http, Log, Pods, Settings
+from healer.sources.alertmanager import PATH
+
+SPEED = 60
+"""How much faster than in production the rules' times run."""
+_START_DELAY = 1.5
+_LONGEST = 40.0
+
+
+async def show(rules: Path, svg: Path | None) -> bool:
+    """Play the demo; returns whether everything healed. Raises RulesError when the rules cannot be used."""
+    rulebook = scaled(RuleFiles([rules], specs(ACTIONS)).load(), 1 / SPEED)
+    timeline = Timeline()
+    ignored: list[Decision] = []
+    watchers = Watchers(sinks=[timeline], decisions=(timeline.decided, ignored.append))
+    async with Lab(start_delay=_START_DELAY, time_scale=1 / SPEED) as lab:
+        await lab.apply(serving())
+        await lab.wait_for(lambda lab: len(ready_pods(lab)) == 3)
+        timeline.title(f"A cluster in this process serves the Kubernetes API at {lab.url}: 3 replicas of tensorflow-serving.")
+        timeline.title(f"The real daemon connects to it. Rules: {rules}, their times run {SPEED} times as fast, for the show.")
+        daemon = Daemon(_settings(), rulebook, watchers=watchers)
+        completed = await _perform(lab, daemon, timeline)
+    gone = [d for d in ignored if d.verb is Verb.IGNORE and d.reason.code == "TargetGone"]
+    timeline.table(_summary(daemon.incidents, gone))
+    healed = completed and len(daemon.incidents) == 2 and len(gone) == 1 and all(_healed(i) for i in daemon.incidents)
+    timeline.title("Everything healed." if healed else "Something did not heal: see the timeline.")
+    if svg is not None:
+        timeline.save(svg)
+    return healed
+
+
+async def _perform(lab: Lab, daemon: Daemon, timeline: Timeline) -> bool:
+    """Returns whether the scenario came to its end, and every incident to its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        kubeconfig = Path(folder) / "kubeconfig"
+        lab.write_kubeconfig(kubeconfig)
+        api = await Api.connect(kubeconfig=str(kubeconfig))
+    async with contextlib.aclosing(api), asyncio.TaskGroup() as group:
+        running = group.create_task(daemon.run(api))
+        try:
+            async with asyncio.timeout(_LONGEST), aiohttp.ClientSession() as http:
+                await daemon.ready.wait()
+                await play(Stage(lab, timeline, http, f"http://127.0.0.1:{daemon.port}{PATH}"))
+                await timeline.until(lambda incidents: all(incident.ended_at for incident in incidents))
+        except TimeoutError:
+            return False
+        finally:
+            daemon.stop()
+            await running
+    return True
+
+
+def _settings() -> Settings:
+    return Settings(
+        http=Http(host="127.0.0.1", port=0),
+        pods=Pods(settle=60 / SPEED, restarts_within=600 / SPEED),
+        engine=Engine(retry=15 / SPEED, recheck=15 / SPEED, max_wait=1800 / SPEED),
+        log=Log(level="error"),
+    )
+
+
+def _healed(incident: Incident) -> bool:
+    return any(entry.state is State.HEALED for entry in incident.history)
+
+
+def _summary(incidents: list[Incident], gone: list[Decision]) -> Table:
+    table = Table("incident", "steps", "outcome", "time to heal", title=f"What healer did to tensorflow-serving in {NAMESPACE}")
+    for incident in incidents:
+        healed = _healed(incident)
+        steps = ", ".join(incident.steps[: incident.step + 1])
+        took = f"{incident.ended_at - incident.opened_at:.1f} s" if healed and incident.ended_at else "-"
+        outcome = "[green]healed[/]" if healed else f"[red]{incident.state}[/]"
+        table.add_row(incident.id, steps, outcome, took)
+    for decision in gone:
+        table.add_row(f"(none: {decision.rule.rpartition('/')[2]})", "none", "[green]already gone[/]", "-")
+    return table

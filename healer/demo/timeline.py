@@ -1,0 +1,114 @@
+"""The timeline: one line for each thing that happens, printed as it happens."""
+
+import asyncio
+import io
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from healer.model.decision import Decision, Verb
+from healer.model.incident import Incident, State
+from healer.sinks.base import Progress
+
+_STYLES = {
+    "lab": "magenta",
+    "signal": "yellow",
+    "guard": "cyan",
+    "act": "bold blue",
+    "verify": "blue",
+    "healed": "bold green",
+    "human": "bold red",
+    "ignore": "dim",
+}
+_STATES = {
+    State.OPEN: "signal",
+    State.ACTING: "act",
+    State.VERIFYING: "verify",
+    State.HEALED: "healed",
+    State.ESCALATED: "human",
+    State.CLOSED: "ignore",
+}
+_POD = re.compile(r"\b([a-z0-9-]+?)-[a-z0-9]{8,10}-([a-z0-9]{5})\b")
+_WIDTH = 150
+
+
+class Timeline:
+    """A sink and an ear for decisions. Colour on terminals only; `save` makes a picture of it."""
+
+    name = "timeline"
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._screen = Console(highlight=False)
+        self._record = Console(record=True, file=io.StringIO(), width=_WIDTH, highlight=False, force_terminal=True)
+        self._told: dict[str, Progress] = {}
+        self._pending: set[tuple[str, str]] = set()
+        self._incidents: dict[str, Incident] = {}
+        self._changed = asyncio.Event()
+
+    def say(self, who: str, text: str, rule: str = "") -> None:
+        """Print one line; `who` is one of the kinds that have a style."""
+        line = Text.assemble(
+            (f"{time.monotonic() - self._began:6.1f} s  ", "dim"),
+            (f"{who:<7}", _STYLES[who]),
+            (f"{rule:<12}", "dim"),
+            _POD.sub(r"\1-…\2", text),
+        )
+        for console in (self._screen, self._record):
+            console.print(line, soft_wrap=console is self._screen)
+
+    def title(self, text: str) -> None:
+        """Print a heading."""
+        for console in (self._screen, self._record):
+            console.print(text, style="bold", soft_wrap=console is self._screen)
+
+    def table(self, table: Table) -> None:
+        """Print a table."""
+        for console in (self._screen, self._record):
+            console.print(table)
+
+    def save(self, path: Path) -> None:
+        """Write all that was printed as an SVG picture."""
+        self._record.save_svg(str(path), title="healer demo")
+
+    def decided(self, decision: Decision) -> None:
+        """Show a decision that no incident's history will tell, or that is a guard's."""
+        rule = decision.rule.rpartition("/")[2]
+        match decision.verb:
+            case Verb.PEND if (rule, decision.target.uid) not in self._pending:
+                self._pending.add((rule, decision.target.uid))
+                self.say("signal", f"{decision.target}: {decision.reason.text}", rule)
+            case Verb.IGNORE if decision.reason.code == "TargetGone":
+                self.say("ignore", decision.reason.text, rule)
+            case Verb.DEFER:
+                self.say("guard", f"not now: {decision.reason.text}", rule)
+            case Verb.REFUSE:
+                self.say("guard", f"no: {decision.reason.text}", rule)
+
+    def tell(self, incident: Incident) -> None:
+        """Show the new lines of an incident's history."""
+        self._incidents[incident.id] = incident
+        self._changed.set()
+        progress = self._told.setdefault(incident.id, Progress())
+        for entry in progress.unseen(incident.history):
+            progress.tell(incident.history, entry)
+            if entry.state is not State.WAITING:
+                self.say(_STATES[entry.state], entry.reason.text, incident.rule.rpartition("/")[2])
+
+    async def until(self, predicate: Callable[[list[Incident]], bool]) -> None:
+        """Return once the predicate holds of the incidents told so far."""
+        while not predicate(list(self._incidents.values())):
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def run(self) -> None:
+        """Nothing to do: a line is printed at once."""
+
+    async def flush(self, timeout: float) -> bool:  # noqa: ASYNC109 - the interface of a sink
+        """All is told already."""
+        return True
