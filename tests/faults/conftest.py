@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -129,14 +130,16 @@ Watching = Callable[..., AbstractAsyncContextManager[Watched]]
 
 @pytest.fixture
 def watching(server: Server, kubeconfig: str) -> Watching:
-    """Starts reflectors; keyword arguments change WatchSettings, `namespace` the scope."""
+    """Starts reflectors; keyword arguments change WatchSettings, `namespace` the scope, `view` what is filled."""
 
     @asynccontextmanager
-    async def start(*, namespace: str = "", **settings: Any) -> AsyncIterator[Watched]:
+    async def start(
+        *, namespace: str = "", view: View | None = None, clock: Callable[[], float] = time.monotonic, **settings: Any
+    ) -> AsyncIterator[Watched]:
         api = await Api.connect(kubeconfig=kubeconfig)
 
         news = asyncio.Event()
-        view = View()
+        view = View() if view is None else view
         reflector = Reflector(
             api,
             RESOURCES[Pod],
@@ -144,6 +147,7 @@ def watching(server: Server, kubeconfig: str) -> Watching:
             lambda change: watched.listen(change),
             namespace=namespace,
             settings=replace(HURRIED, **settings),
+            clock=clock,
             rng=Dice(news),
         )
         watched = Watched(server, view, reflector, news=news)
