@@ -166,16 +166,16 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
-def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+def load(config: Path | None = None) -> Settings:
     """The settings in force. Raises SettingsError, which names every knob that is wrong and where it was set."""
-    unknown = list(_unknown(environ))
+    unknown = list(_unknown(os.environ))
     if unknown:
         raise SettingsError("\n".join(unknown))
     values = {} if config is None else _read(config)
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(error, config, environ))) from error
+        raise SettingsError("\n".join(_explain(error, config, os.environ))) from error
 
 
 def knobs() -> Iterator[tuple[str, str, Any, str]]:

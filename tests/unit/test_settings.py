@@ -1,0 +1,75 @@
+"""Settings: where they come from, what wrong ones say, and that their page is current."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from healer import settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in [name for name in os.environ if name.startswith("HEALER_")]:
+        monkeypatch.delenv(variable)
+
+
+def test_defaults_need_nothing() -> None:
+    found = settings.load()
+    assert found.http.port == 8080
+    assert found.slack.token_file is None
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "healer.yaml"
+    config.write_text("http: {port: 1111, host: 127.0.0.1}\nengine: {attempts: 7}\n")
+    monkeypatch.setenv("HEALER_HTTP__PORT", "2222")
+    found = settings.load(config)
+    assert (found.http.port, found.http.host, found.engine.attempts) == (2222, "127.0.0.1", 7)
+
+
+def test_a_misspelt_variable_is_an_error_with_a_suggestion() -> None:
+    with pytest.raises(
+        settings.SettingsError, match="HEALER_HTTP__PROT: there is no such setting; did you mean HEALER_HTTP__PORT"
+    ):
+        settings.load(None, {"HEALER_HTTP__PROT": "1"})
+
+
+def test_a_misspelt_key_of_the_file_is_an_error_with_its_place(tmp_path: Path) -> None:
+    config = tmp_path / "healer.yaml"
+    config.write_text("http: {prot: 1}\n")
+    with pytest.raises(
+        settings.SettingsError, match=r"healer\.yaml: http\.prot: there is no such setting; did you mean http\.port"
+    ):
+        settings.load(config)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "http: [", "\xff"])
+def test_a_file_that_is_no_mapping_says_so(tmp_path: Path, text: str) -> None:
+    config = tmp_path / "healer.yaml"
+    config.write_bytes(text.encode("latin-1"))
+    with pytest.raises(settings.SettingsError, match=r"healer\.yaml"):
+        settings.load(config)
+
+
+def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEALER_HTTP__PORT", "many")
+    with pytest.raises(settings.SettingsError, match=r"HEALER_HTTP__PORT: .*integer.*'many'"):
+        settings.load()
+
+
+@pytest.mark.parametrize(
+    "name", ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8080_TCP", "PORT_8080_TCP_ADDR"]
+)
+def test_what_the_kubelet_injects_beside_a_service_named_healer_is_no_setting(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"HEALER_{name}", "tcp://10.0.0.1:8080")
+    assert settings.load() == settings.Settings()
+
+
+def test_every_knob_says_what_it_is_for() -> None:
+    assert [variable for variable, _, _, meaning in settings.knobs() if not meaning] == []
+
+
+def test_the_page_is_current() -> None:
+    page = Path(__file__).parents[2] / "docs" / "settings.md"
+    assert page.read_text("utf-8") == settings.markdown(), "run `make docs`"
