@@ -1,0 +1,110 @@
+"""What is posted keeps Slack's limits whatever an incident says, and says nothing that Slack would obey."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from healer.model.incident import Entry, Incident, Reason, SickTarget, State
+from healer.model.target import Target
+from healer.sinks.slack_message import Message, clip, render, reply
+from tests.support.slack import _problem
+from tests.unit.sinks.incidents import incident, then
+
+
+def texts(message: Message) -> list[str]:
+    found = [message.text]
+    for block in message.blocks:
+        found += [text["text"] for text in [block["text"]] if "text" in block] if "text" in block else []
+        found += [text["text"] for text in block.get("fields", []) + block.get("elements", [])]
+    return found
+
+
+def steps(snapshot: Incident) -> list[str]:
+    (section,) = [text for text in texts(render(snapshot)) if text.startswith("*Steps*")]
+    return [line.split(" ")[0] for line in section.splitlines()[1:]]
+
+
+def test_the_ladder_shows_how_far_it_was_climbed() -> None:
+    story = incident()
+    assert steps(story) == [":white_small_square:", ":white_small_square:"]
+    story = then(story, State.ACTING, "evicting")
+    assert steps(story) == [":wrench:", ":white_small_square:"]
+    story = then(story, State.VERIFYING, "rolled back", step=1)
+    assert steps(story) == [":x:", ":hourglass_flowing_sand:"]
+    assert steps(then(story, State.ESCALATED, "spent", step=1)) == [":x:", ":x:"]
+    story = then(story, State.HEALED, "well", step=1)
+    assert steps(story) == [":x:", ":white_check_mark:"]
+    assert steps(then(story, State.CLOSED, "over", step=1)) == [":x:", ":white_check_mark:"]
+    assert steps(then(incident(), State.CLOSED, "gone by itself")) == [":heavy_minus_sign:", ":white_small_square:"]
+
+
+def test_the_message_says_what_is_needed() -> None:
+    story = then(incident(), State.ESCALATED, "the ladder is spent")
+    message = render(story)
+    said = "\n".join(texts(message))
+    for part in (
+        ":rotating_light: deployment/tensorflow-serving: crash-loop, escalated",
+        "production/deployment/tensorflow-serving",
+        "tensorflow-serving/crash-loop",
+        "critical",
+        "the ladder is spent",
+        "pod/tensorflow-serving-7b5b8c9d4-xyz12: CrashLoopBackOff: back-off 5m0s",
+        "<!date^1000^{time_secs}|00:16:40Z> *open*: CrashLoopBackOff for 2 min",
+        "crash-loop-1",
+    ):
+        assert part in said
+    assert "changes nothing" in "\n".join(texts(render(replace(story, mode="observe"))))
+
+
+def test_of_a_long_history_the_newest_lines_are_shown_in_order() -> None:
+    story = incident()
+    for number in range(40):
+        story = then(story, State.WAITING, f"line {number} " + "x" * 250)
+    (section,) = [text for text in texts(render(story)) if text.startswith("*History*")]
+    numbers = [int(line.split("line ")[1].split(" ")[0]) for line in section.splitlines()[1:]]
+    assert numbers == list(range(40 - len(numbers), 40))
+    assert len(numbers) >= 5
+
+
+words = st.text(alphabet="ab&<>!@#|*_` \n\t😀;", min_size=1, max_size=5000)
+moments = st.floats(0, 4e9)
+
+
+@given(words, words, words, st.integers(1, 60), moments)
+def test_slack_takes_whatever_an_incident_says(reason: str, what: str, name: str, many: int, at: float) -> None:
+    told = Reason("Because", reason)
+    story = replace(
+        incident(),
+        reason=told,
+        history=tuple(Entry(at, State.WAITING, told, 0) for _ in range(many)),
+        steps=tuple(f"step {number}" for number in range(many)),
+        targets={
+            str(number): SickTarget(Target("Pod", "n", name[:253], str(number)), frozenset({"k"}), at, what)
+            for number in range(many)
+        },
+    )
+    message = render(story)
+    assert _problem({"text": message.text, "blocks": list(message.blocks)}) == ""
+    assert len(reply(story.history[0], story)) < 3000
+    header, *rest = texts(message)[1:]
+    assert len(header) <= 150
+    for text in rest:
+        assert "<" not in text.replace("<!date^", "")  # no mention, no link: nothing that Slack would obey
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "clipped"),
+    [
+        ("a<b&c>d", 99, "a&lt;b&amp;c&gt;d"),
+        ("<!channel> & all", 99, "&lt;!channel&gt; &amp; all"),
+        ("abcdef", 6, "abcdef"),
+        ("abcdefg", 6, "abcde…"),
+        ("abc<<<<", 6, "abc…"),
+        ("abc<<<<", 8, "abc&lt;…"),
+        ("abc<d<", 8, "abc&lt;…"),
+    ],
+)
+def test_clipping_never_cuts_an_escape(text: str, limit: int, clipped: str) -> None:
+    assert clip(text, limit) == clipped
