@@ -28,11 +28,12 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
     assert (found.http.port, found.http.host, found.engine.attempts) == (2222, "127.0.0.1", 7)
 
 
-def test_a_misspelt_variable_is_an_error_with_a_suggestion() -> None:
+def test_a_misspelt_variable_is_an_error_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEALER_HTTP__PROT", "1")
     with pytest.raises(
         settings.SettingsError, match="HEALER_HTTP__PROT: there is no such setting; did you mean HEALER_HTTP__PORT"
     ):
-        settings.load(None, {"HEALER_HTTP__PROT": "1"})
+        settings.load()
 
 
 def test_a_misspelt_key_of_the_file_is_an_error_with_its_place(tmp_path: Path) -> None:
