@@ -140,7 +140,7 @@ class Api:
         grace = _grace(kind, obj, options)
         if "deletionTimestamp" in obj["metadata"]:
             last = self._hasten(kind, obj, grace, options)
-        elif grace or obj["metadata"].get("finalizers") or kind is NAMESPACE:
+        elif kind in (POD, NAMESPACE) or obj["metadata"].get("finalizers"):
             last = self._mark(kind, obj, grace, options)
         else:
             last = obj if options.dry_run else self.store.remove(kind.stored_in, (namespace, name))
@@ -218,7 +218,9 @@ class Api:
             marked["status"]["phase"] = "Terminating"
         if options.dry_run:
             return marked
-        return self.store.put(kind.stored_in, _key(obj), marked)
+        stored = self.store.put(kind.stored_in, _key(obj), marked)
+        self._finish(kind, stored)
+        return stored
 
     def _hasten(self, kind: Kind, obj: Object, grace: int, options: DeleteOptions) -> Object:
         """A second delete: a shorter grace period counts, and none at all ends the object."""

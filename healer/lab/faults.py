@@ -92,7 +92,7 @@ class Faults:
         return self._order(Fault(Deed.ANSWER, **_filters(filters), code=code, headers=headers or {}, body=body))
 
     def drop(self, **filters: Any) -> Fault:
-        """Close the connection without any answer."""
+        """Close the connection without any answer. Some clients then repeat a GET by themselves: see `times`."""
         return self._order(Fault(Deed.DROP, **_filters(filters)))
 
     def delay(self, seconds: float, **filters: Any) -> Fault:

@@ -117,7 +117,8 @@ class _Call:
 
     async def answer(self) -> web.StreamResponse:
         subresource = self._to.subresource
-        if subresource and subresource not in self._kind.subresources:
+        misplaced = bool(self._to.name) and self._to.namespace is None
+        if misplaced or (subresource and subresource not in self._kind.subresources):
             raise status.no_such_endpoint()
         verb = self._seen.verb
         if subresource == "eviction":

@@ -55,7 +55,9 @@ class Collection:
     objects: dict[Key, Stored] = field(default_factory=dict)
     log: list[Change] = field(default_factory=list)
     floor: int = 0
-    """The newest resourceVersion that the log no longer holds."""
+    """The oldest resourceVersion that a request may still start from."""
+    lost: int = 0
+    """The newest resourceVersion that the log itself no longer holds."""
     wakers: set[asyncio.Event] = field(default_factory=set)
 
     def since(self, revision: int) -> list[Change]:
@@ -122,12 +124,14 @@ class Store:
         return last
 
     def compact(self) -> None:
-        """Forget all changes until now: older resourceVersions answer 410 from here on."""
+        """Let no request start from any resourceVersion handed out so far: they answer 410 from here on.
+
+        Open watches go on, as those of an API server do, whose cache has long read what etcd compacts.
+        """
+        self.revision += 1
         self.compacted = self.revision
         for collection in self._collections.values():
-            collection.log.clear()
             collection.floor = self.revision
-            _wake(collection)
 
     def _stamp(self, obj: Object) -> Stored:
         self.revision += 1
@@ -138,7 +142,8 @@ class Store:
         collection = self.collection(name)
         collection.log.append(change)
         if len(collection.log) > 2 * self._history:
-            collection.floor = collection.log[self._history - 1].revision
+            collection.lost = collection.log[self._history - 1].revision
+            collection.floor = max(collection.floor, collection.lost)
             del collection.log[: self._history]
         for listener in self.listeners:
             listener(name, change)

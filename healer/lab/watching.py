@@ -62,6 +62,9 @@ class Watch:
         """The lines that a watch begins with: all objects, unless it starts from a resourceVersion."""
         revision = parse_revision(self.options.revision)
         if revision and not self.initial_end:
+            floor = self.store.collection(self.kind.stored_in).floor
+            if revision < floor:
+                raise status.expired(revision, floor)
             self.cursor = revision
             return
         self.cursor = self.store.revision
@@ -75,8 +78,8 @@ class Watch:
     def news(self) -> list[bytes]:
         """The lines of the changes since the last call. Raises ApiError 410 when the log no longer holds them."""
         collection = self.store.collection(self.kind.stored_in)
-        if self.cursor < collection.floor:
-            raise status.expired(self.cursor, collection.floor)
+        if self.cursor < collection.lost:
+            raise status.expired(self.cursor, collection.lost)
         changes = collection.since(self.cursor)[:_BATCH]
         if not changes:
             return []
@@ -145,21 +148,19 @@ class Stream:
     async def _stream(self, request: web.Request, response: web.StreamResponse) -> None:
         loop = asyncio.get_running_loop()
         deadline = None if self._watch.timeout is None else loop.time() + self._watch.timeout
-        lines = list(self._watch.opening())
         bookmark_at = self._next_bookmark(loop.time(), deadline)
-        while not (self._closing.is_set() or self._faults.ends(self._seen)):
-            if lines and not await self._write(request, response, lines):
-                return
-            self._woken.clear()
-            try:
+        try:
+            lines = list(self._watch.opening())
+            while not (self._closing.is_set() or self._faults.ends(self._seen)):
+                if lines and not await self._write(request, response, lines):
+                    return
+                self._woken.clear()
                 lines = self._watch.news()
-            except status.ApiError as error:
-                lines = [_line("ERROR", msgspec.json.encode(error.body))]
-                await self._write(request, response, lines)
-                return
-            if not lines and await self._idle(bookmark_at - loop.time()):
-                bookmark_at = self._next_bookmark(loop.time(), deadline)
-                lines = [self._watch.bookmark()]
+                if not lines and await self._idle(bookmark_at - loop.time()):
+                    bookmark_at = self._next_bookmark(loop.time(), deadline)
+                    lines = [self._watch.bookmark()]
+        except status.ApiError as error:
+            await self._write(request, response, [_line("ERROR", msgspec.json.encode(error.body))])
 
     def _next_bookmark(self, now: float, deadline: float | None) -> float:
         """Every so often, and once two seconds before the end (cacher.go, nextBookmarkTime)."""
