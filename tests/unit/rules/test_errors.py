@@ -538,3 +538,11 @@ def test_nesting_and_aliases_without_end_are_refused() -> None:
 def test_text_that_is_not_unicode() -> None:
     problem = only("apiVersion: healer.dev/v1alpha1\nkind: \ud800\n")
     assert (problem.line, problem.column, problem.message) == (2, 7, "the text is not valid Unicode")
+
+
+@pytest.mark.parametrize(("value", "why"), [('"4"', "not the text '4'"), ("true", "not true"), ("4.5", "not 4.5")])
+def test_the_parameters_of_an_action_are_not_coerced(value: str, why: str) -> None:
+    text = GOOD.replace("pod: [CrashLoopBackOff]", "alert: [A]").replace("evict: {}", f"scale: {{replicas: {value}}}")
+    problem = only(text)
+    assert (problem.line, problem.column) == (12, 29)
+    assert problem.message == f"replicas must be a whole number, {why}"
