@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -34,7 +35,7 @@ _STATES = {
     State.CLOSED: "ignore",
 }
 _POD = re.compile(r"\b([a-z0-9-]+?)-[a-z0-9]{8,10}-([a-z0-9]{5})\b")
-_WIDTH = 150
+_WIDTH = 170
 
 
 class Timeline:
@@ -74,7 +75,8 @@ class Timeline:
 
     def save(self, path: Path) -> None:
         """Write all that was printed as an SVG picture."""
-        self._record.save_svg(str(path), title="healer demo")
+        local = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)  # no font from elsewhere
+        self._record.save_svg(str(path), title="healer demo", code_format=local)
 
     def decided(self, decision: Decision) -> None:
         """Show a decision that no incident's history will tell, or that is a guard's."""
