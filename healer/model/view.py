@@ -72,10 +72,6 @@ class View:
 
     # reading
 
-    def get(self, kind: type[KubeObject], uid: str) -> KubeObject | None:
-        """The object of that kind and uid."""
-        return self._objects[kind].get(uid)
-
     def count(self, kind: type[KubeObject]) -> int:
         """How many objects of a kind are held."""
         return len(self._objects[kind])

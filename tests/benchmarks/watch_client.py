@@ -1,7 +1,7 @@
 """One measurement of the watch in a process of its own, on one core; prints its figures as JSON.
 
-Run as `python -m tests.benchmarks.watch_client WHO KUBECONFIG EVENTS CPU`. WHO is `healer` (a list, then so many events from socket
-to view and listener) or `official` (kubernetes.aio.watch into V1Pod).
+Run as `python -m tests.benchmarks.watch_client WHO KUBECONFIG EVENTS CPU`. WHO is `healer` (a list, then so many events from
+socket to view and listener) or `official` (kubernetes.aio.watch into V1Pod).
 """
 # mypy: disable-error-code="no-untyped-call"
 # (kubernetes.aio says that it is typed, and the functions used here are not.)

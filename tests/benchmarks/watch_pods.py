@@ -3,7 +3,7 @@
 from typing import Any
 
 _PROBE = {"httpGet": {"path": "/v1/models/resnet", "port": 8501, "scheme": "HTTP"}, "timeoutSeconds": 5, "successThreshold": 1}
-_MANAGED = {
+_MANAGED: dict[str, Any] = {
     "f:metadata": {
         "f:annotations": {
             ".": {},
@@ -49,7 +49,7 @@ _MANAGED = {
         },
     },
 }
-_STATUS_MANAGED = {
+_STATUS_MANAGED: dict[str, Any] = {
     "f:status": {
         "f:conditions": {
             f'k:{{"type":"{kind}"}}': {".": {}, "f:lastProbeTime": {}, "f:lastTransitionTime": {}, "f:status": {}, "f:type": {}}
