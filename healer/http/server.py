@@ -15,7 +15,7 @@ from healer.http.health import Check, Health
 from healer.http.settings import HttpSettings
 from healer.http.webhook import Receiver, Webhook
 
-LINGER = 2.0
+LINGER = 1.0
 """Seconds for which the rest of a refused body is read and thrown away, so that its sender gets to see the answer."""
 
 

@@ -91,11 +91,17 @@ def parse(body: bytes) -> Notification:
             raise WebhookError(400, f"version is {version!r:.40}, but healer understands only {VERSION!r}", _HINT)
         return _notification.decode(body)
     except msgspec.ValidationError as error:
-        raise WebhookError(400, f"not an Alertmanager notification: {error}", _HINT) from error
+        raise WebhookError(400, f"not an Alertmanager notification: {_brief(error)}", _HINT) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise WebhookError(400, f"the body is not JSON: {error}", _HINT) from error
     except RecursionError as error:
         raise WebhookError(400, "the body is nested too deeply", _HINT) from error
+
+
+def _brief(error: Exception) -> str:
+    """The error with its end, which says where; a wrong value in its middle may be as long as the body."""
+    text = str(error)
+    return text if len(text) <= 200 else f"{text[:100]}…{text[-100:]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,268 @@
+"""Alertmanager's webhook, version 4, as it is really sent: all alerts of a group, their targets, and clear errors."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from healer.model.intake import WebhookError
+from healer.model.kube import Deployment, Meta, Pod
+from healer.model.target import Target
+from healer.model.view import View
+from healer.sources.alertmanager import MESSAGE_LIMIT, TargetLabels, Untargeted, parse, signals
+
+NOW = 1_785_585_600.0
+BORN = datetime(2026, 8, 1, 9, 0, tzinfo=UTC)
+DEFAULT = TargetLabels()
+
+
+def alert(pod: str = "tensorflow-serving-7b5b8c9d4-abcde", **changes: Any) -> dict[str, Any]:
+    """One alert as Alertmanager 0.27 sends it; a change to None leaves the key out."""
+    sent = {
+        "status": "firing",
+        "labels": {
+            "alertname": "ModelLatencyHigh",
+            "instance": "10.244.1.7:8501",
+            "job": "tensorflow-serving",
+            "namespace": "production",
+            "pod": pod,
+            "severity": "critical",
+        },
+        "annotations": {"description": "p99 is 812 ms, the objective is 250 ms", "summary": f"{pod} is slow"},
+        "startsAt": "2026-08-01T10:00:00.123456789Z",
+        "endsAt": "0001-01-01T00:00:00Z",
+        "generatorURL": "http://prometheus:9090/graph?g0.expr=histogram_quantile&g0.tab=1",
+        "fingerprint": "c6eadffa33fcdf37",
+    }
+    return {key: value for key, value in (sent | changes).items() if value is not None}
+
+
+def body(*alerts: dict[str, Any], **changes: Any) -> bytes:
+    """A whole POST."""
+    return json.dumps(
+        {
+            "receiver": "healer",
+            "status": "firing",
+            "alerts": list(alerts),
+            "groupLabels": {"alertname": "ModelLatencyHigh"},
+            "commonLabels": {"alertname": "ModelLatencyHigh", "namespace": "production"},
+            "commonAnnotations": {},
+            "externalURL": "http://alertmanager:9093",
+            "version": "4",
+            "groupKey": '{}/{severity="critical"}:{alertname="ModelLatencyHigh"}',
+            "truncatedAlerts": 0,
+        }
+        | changes
+    ).encode()
+
+
+@pytest.fixture
+def view() -> View:
+    held = View()
+    for suffix in ("abcde", "fghij"):
+        name = f"tensorflow-serving-7b5b8c9d4-{suffix}"
+        held.put(Pod(Meta(name=name, uid=f"uid-{suffix}", namespace="production", creation_timestamp=BORN)))
+    held.put(Deployment(Meta(name="tensorflow-serving", uid="uid-d", namespace="production", creation_timestamp=BORN)))
+    return held
+
+
+def only(view: View, sent: dict[str, Any], labels: TargetLabels = DEFAULT) -> Target | Untargeted:
+    found, lost = signals(parse(body(sent)), view, labels, NOW)
+    assert len(found) + len(lost) == 1
+    return found[0].target if found else lost[0]
+
+
+def test_an_alert_becomes_a_signal(view: View) -> None:
+    (signal,), lost = signals(parse(body(alert())), view, DEFAULT, NOW)
+    assert lost == []
+    assert signal.source == "alert"
+    assert signal.name == "ModelLatencyHigh"
+    assert signal.target == Target("Pod", "production", "tensorflow-serving-7b5b8c9d4-abcde", "uid-abcde")
+    assert signal.firing
+    assert signal.at == NOW
+    assert signal.key == "c6eadffa33fcdf37"
+    assert signal.message == "tensorflow-serving-7b5b8c9d4-abcde is slow"
+    assert signal.labels["severity"] == "critical"
+    assert signal.annotations["description"] == "p99 is 812 ms, the objective is 250 ms"
+
+
+def test_every_alert_of_a_group_counts_firing_and_resolved(view: View) -> None:
+    sent = body(
+        alert(fingerprint="1"),
+        alert("tensorflow-serving-7b5b8c9d4-fghij", fingerprint="2", status="resolved", endsAt="2026-08-01T10:05:00Z"),
+        alert("gone", fingerprint="3"),
+        truncatedAlerts=7,
+    )
+    notification = parse(sent)
+    found, lost = signals(notification, view, DEFAULT, NOW)
+    assert [(signal.key, signal.firing, signal.target.uid) for signal in found] == [
+        ("1", True, "uid-abcde"),
+        ("2", False, "uid-fghij"),
+        ("3", True, ""),
+    ]
+    assert lost == []
+    assert notification.truncated_alerts == 7
+
+
+def test_the_key_lasts_and_the_occurrence_is_one_time_that_it_fires(view: View) -> None:
+    def identity(**changes: Any) -> tuple[str, str]:
+        (signal,), _ = signals(parse(body(alert(**changes))), view, DEFAULT, NOW)
+        return signal.key, signal.occurrence
+
+    key, occurrence = identity()
+    assert identity(status="resolved", endsAt="2026-08-01T10:05:00Z") == (key, occurrence)
+    again, later = identity(startsAt="2026-08-01T11:00:00Z")
+    assert again == key
+    assert later != occurrence
+
+
+def test_without_a_fingerprint_the_key_is_made_of_the_labels(view: View) -> None:
+    def key(sent: dict[str, Any]) -> str:
+        (signal,), _ = signals(parse(body(sent)), view, DEFAULT, NOW)
+        return signal.key
+
+    sent = alert(fingerprint=None)
+    turned = sent | {"labels": dict(reversed(sent["labels"].items())), "status": "resolved"}
+    assert key(sent) == key(turned) == key(sent | {"fingerprint": ""})
+    assert key(sent) != key(alert("other", fingerprint=None))
+
+
+def test_what_healer_does_not_need_may_be_missing_and_what_it_does_not_know_may_be_there(view: View) -> None:
+    bare = alert(endsAt=None, generatorURL=None, annotations=None, silenceURL="http://x", values={"B": 44.2}, extra=[{"a": None}])
+    sent = json.dumps({"version": "4", "alerts": [bare, alert()], "orgId": 1, "notificationReason": "x"}).encode()
+    found, lost = signals(parse(sent), view, DEFAULT, NOW)
+    assert [signal.message for signal in found] == ["ModelLatencyHigh", "tensorflow-serving-7b5b8c9d4-abcde is slow"]
+    assert lost == []
+
+
+@pytest.mark.parametrize(
+    ("annotations", "message"),
+    [
+        ({"summary": "s", "description": "d"}, "s"),
+        ({"summary": "", "description": "d"}, "d"),
+        ({"runbook_url": "http://x"}, "ModelLatencyHigh"),
+        ({"summary": "x" * 5000}, "x" * (MESSAGE_LIMIT - 1) + "…"),
+    ],
+)
+def test_the_message_is_the_summary_else_the_description_else_the_name(
+    view: View, annotations: dict[str, str], message: str
+) -> None:
+    (signal,), _ = signals(parse(body(alert(annotations=annotations))), view, DEFAULT, NOW)
+    assert signal.message == message
+
+
+def labelled(**labels: str) -> dict[str, Any]:
+    return alert(labels={"alertname": "A"} | labels)
+
+
+POD = "tensorflow-serving-7b5b8c9d4-abcde"
+HELD = Target("Pod", "production", POD, "uid-abcde")
+DEPLOYED = Target("Deployment", "production", "tensorflow-serving", "uid-d")
+
+
+def test_a_pod_wins_over_a_deployment_even_when_it_is_gone(view: View) -> None:
+    both = {"namespace": "production", "deployment": "tensorflow-serving"}
+    assert only(view, labelled(**both)) == DEPLOYED
+    assert only(view, labelled(**both, pod=POD)) == HELD
+    assert only(view, labelled(**both, pod="gone")) == Target("Pod", "production", "gone", "")
+    assert only(view, labelled(**both, pod="")) == DEPLOYED
+    assert only(view, labelled(namespace="staging", pod=POD)) == Target("Pod", "staging", POD, "")
+    assert only(view, labelled(namespace="production", deployment="gone")) == Target("Deployment", "production", "gone", "")
+
+
+def test_an_alert_older_than_the_pod_is_about_its_predecessor(view: View) -> None:
+    before, same = "2026-08-01T08:59:59.999Z", "2026-08-01T11:00:00+02:00"
+    assert only(view, alert(startsAt=before)) == Target("Pod", "production", POD, "")
+    assert only(view, alert(startsAt=same)) == HELD
+    assert only(view, alert(startsAt="0001-01-01T00:00:00Z")) == Target("Pod", "production", POD, "")
+
+
+def test_the_labels_can_be_others(view: View) -> None:
+    labels = TargetLabels(namespace="kubernetes_namespace", pod="kubernetes_pod_name")
+    sent = labelled(kubernetes_namespace="production", kubernetes_pod_name=POD, namespace="monitoring", pod="exporter")
+    assert only(view, sent, labels) == HELD
+
+
+@pytest.mark.parametrize(
+    ("labels", "code", "reason"),
+    [
+        ({"alertname": "A", "pod": POD}, "NoLabel", "'namespace'"),
+        ({"alertname": "A", "namespace": "production"}, "NoLabel", "'pod' or 'deployment'"),
+        ({"alertname": "A", "namespace": "", "pod": ""}, "NoLabel", "'namespace'"),
+        ({"namespace": "production", "pod": POD}, "NoName", "'alertname'"),
+        ({"alertname": "A", "namespace": "production", "pod": "ksm-0", "exported_pod": POD}, "Ambiguous", "'exported_pod'"),
+        (
+            {"alertname": "A", "namespace": "mon", "exported_namespace": "production", "pod": POD},
+            "Ambiguous",
+            "'exported_namespace'",
+        ),
+    ],
+)
+def test_an_alert_that_names_no_target_is_told_apart_and_takes_no_other_with_it(
+    view: View, labels: dict[str, str], code: str, reason: str
+) -> None:
+    found, lost = signals(parse(body(alert(labels=labels, fingerprint="lost"), alert())), view, DEFAULT, NOW)
+    assert [signal.target for signal in found] == [HELD]
+    (untargeted,) = lost
+    assert (untargeted.key, untargeted.code) == ("lost", code)
+    assert reason in untargeted.reason
+
+
+def test_an_exported_label_that_agrees_is_no_ambiguity(view: View) -> None:
+    assert only(view, labelled(namespace="production", exported_namespace="production", pod=POD)) == HELD
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (b"", "the body is not JSON"),
+        (b"not json", "the body is not JSON"),
+        (body(alert())[:-20], "the body is not JSON"),
+        (b"\xff\xfe", "the body is not JSON"),
+        (body(alert()).replace(b"ModelLatencyHigh", b"\xff\xfe", 1), "the body is not JSON"),
+        (body(alert()) + b"{}", "the body is not JSON"),
+        (b'{"version": "4", "x": ' + b"[" * 100_000, "nested too deeply"),
+        (b"[]", "Expected `object`, got `array`"),
+        (b"{}", "version is None"),
+        (body(version="3"), "version is '3', but healer understands only '4'"),
+        (body(version=4), "version is 4"),
+        (body(version="4" * 10_000), "version is '4444"),
+        (json.dumps({"version": "4"}).encode(), "`alerts`"),
+        (body(alerts={}), "$.alerts"),
+        (body(alert(), truncatedAlerts=-1), "$.truncatedAlerts"),
+        (body(alert(), alert(status="pending")), "$.alerts[1].status"),
+        (body(alert(), alert(status="p" * 10_000)), "$.alerts[1].status"),
+        (body(alert(), alert(), alert(startsAt=None)), "`startsAt` - at `$.alerts[2]`"),
+        (body(alert(startsAt="yesterday")), "$.alerts[0].startsAt"),
+        (body(alert(startsAt="2026-08-01T10:00:00")), "$.alerts[0].startsAt"),
+        (body(alert(labels={"alertname": 1})), "$.alerts[0].labels[...]"),
+        (body(alert(labels=["alertname"])), "$.alerts[0].labels"),
+    ],
+)
+def test_a_malformed_body_is_refused_whole_and_the_error_says_where(sent: bytes, message: str) -> None:
+    with pytest.raises(WebhookError) as refused:
+        parse(sent)
+    assert refused.value.status == 400
+    assert message in refused.value.message
+    assert len(refused.value.message) < 300
+    assert "webhook_config" in refused.value.hint
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*alert(), "version", "alerts", "x"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.binary(max_size=64) | st.builds(lambda alerts, more: body(**({"alerts": alerts} | more)), json_values, st.just({})))
+def test_nothing_but_a_webhook_error_comes_of_any_body(sent: bytes) -> None:
+    try:
+        parse(sent)
+    except WebhookError as refused:
+        assert refused.status == 400  # noqa: PT017  # a body may also be right
