@@ -10,7 +10,7 @@ from healer.engine.ledger import Ledger
 from healer.engine.verify import rollout_in_progress
 from healer.model.action import ActionSpec
 from healer.model.incident import Incident, Reason, State
-from healer.model.rule import Limits
+from healer.model.rule import Limits, Mode
 from healer.model.target import Target
 from healer.model.view import View
 
@@ -76,9 +76,9 @@ def not_paused(q: Question) -> Veto | None:
 
 
 def one_ladder(q: Question) -> Veto | None:
-    """One ladder climbing on a workload at a time, whichever rules are open."""
+    """One ladder climbing on a workload at a time, whichever rules are open. One that only observes climbs nothing."""
     for other in q.others:
-        if other.state in (State.ACTING, State.VERIFYING):
+        if other.mode != Mode.OBSERVE and other.state in (State.ACTING, State.VERIFYING):
             return Veto(Reason("OtherIncident", f"{other.id} ({other.rule}) is {other.state} on {q.incident.workload}"))
     return None
 
