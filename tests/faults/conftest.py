@@ -36,6 +36,8 @@ class Watched:
     """uid -> resourceVersion, by the changes alone."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
     running: asyncio.Task[NoReturn] | None = None
+    heed: Callable[[], None] | None = None
+    """Called at each change."""
 
     def listen(self, change: Change) -> None:
         """The listener."""
@@ -48,6 +50,8 @@ class Watched:
         else:
             del self.folded[uid]
         self.news.set()
+        if self.heed is not None:
+            self.heed()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Until the reflector has told, or failed, enough to make `condition` true."""

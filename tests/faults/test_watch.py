@@ -123,6 +123,28 @@ async def test_410_on_a_continue_token_starts_the_list_over(server: Server, watc
     assert watched.reflector.counts.lists == 1
 
 
+async def test_a_burst_leaves_turns_to_others(server: Server, watching: Watching) -> None:
+    turns = [0]
+
+    async def other() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    async with watching(slice=0.0) as watched:
+        await server.asked("watch", 1)
+        task = asyncio.create_task(other())
+        during: set[int] = set()
+        watched.heed = lambda: during.add(turns[0])
+        server.muted = True
+        for number in range(100):
+            server.put(f"pod-{number}")
+        server.inject(b"".join(line(event) for _, event in server.history))
+        await watched.settled()
+        task.cancel()
+    assert len(during) == 100, "with a slice of no time, each event leaves a turn"
+
+
 async def test_a_clean_end_is_no_failure_and_lists_nothing(server: Server, watching: Watching) -> None:
     server.put("a")
     async with watching() as watched:

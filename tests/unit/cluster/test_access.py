@@ -87,7 +87,15 @@ async def test_the_context_is_chosen(tmp_path: Path) -> None:
         await Api.connect(kubeconfig=path, context="absent")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", "clusters: 3", "contexts: [{}]", "current-context: x"])
+TEXT_FOR_USER = """
+current-context: it
+contexts: [{name: it, context: {cluster: it, user: it}}]
+clusters: [{name: it, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: it, user: text}]
+"""
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "clusters: 3", "contexts: [{}]", "current-context: x", TEXT_FOR_USER])
 async def test_a_broken_kubeconfig_is_a_clear_error(tmp_path: Path, content: str) -> None:
     path = tmp_path / "broken"
     await asyncio.to_thread(path.write_text, content)
