@@ -14,7 +14,7 @@ from healer.lab import schema, status
 from healer.lab.kinds import DEPLOYMENT, NAMESPACE, POD, Kind, Kinds
 from healer.lab.objects import Object, clone, suffix, timestamp
 from healer.lab.store import Key, Store
-from healer.lab.validation import check_name
+from healer.lab.validation import check_metadata
 
 _SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
@@ -65,10 +65,8 @@ class Api:
         """A stored object as the API shows it."""
         return kind.head | kind.show(obj)
 
-    def create(
-        self, kind: Kind, namespace: str, body: Object, *, dry_run: bool = False, warnings: list[str] | None = None
-    ) -> Object:
-        """Store a new object. `warnings` receives the paths of fields that were dropped as unknown."""
+    def create(self, kind: Kind, namespace: str, body: Object, *, dry_run: bool = False) -> Object:
+        """Store a new object."""
         obj = _accepted(kind, body)
         metadata = obj["metadata"]
         if not metadata.get("name") and metadata.get("generateName"):
@@ -78,7 +76,7 @@ class Api:
             obj.pop("status", None)
         if metadata.pop("resourceVersion", None):
             raise status.ApiError(500, "", "resourceVersion should not be set on objects to be created")
-        self._check(kind, obj, None, warnings)
+        self._check(kind, obj, None)
         key: Key = (namespace, metadata["name"])
         if self.store.get(kind.stored_in, key) is not None:
             raise status.already_exists(kind, metadata["name"])
@@ -99,18 +97,17 @@ class Api:
         *,
         subresource: str = "",
         dry_run: bool = False,
-        warnings: list[str] | None = None,
     ) -> tuple[Object, bool]:
         """Replace an object, or its status. Returns what is stored, and whether it was created."""
         old = self.store.get(kind.stored_in, (namespace, name))
         if old is None and kind.create_on_update and not subresource:
-            return self.create(kind, namespace, body, dry_run=dry_run, warnings=warnings), True
+            return self.create(kind, namespace, body, dry_run=dry_run), True
         if old is None:
             raise status.not_found(kind, name)
         new = _accepted(kind, body)
         self._check_identity(kind, name, new, old)
         new = _merged(kind, new, old, subresource)
-        self._check(kind, new, old, warnings)
+        self._check(kind, new, old)
         _count_generation(kind, new, old, subresource)
         if new == old or dry_run:
             return new, False
@@ -174,21 +171,19 @@ class Api:
         home = self.get(NAMESPACE, "", namespace)
         if "deletionTimestamp" in home["metadata"]:
             why = f"unable to create new content in namespace {namespace} because it is being terminated"
-            raise status.forbidden_because(kind, metadata.get("name") or "", why)
+            cause = status.Cause("metadata.namespace", f"namespace {namespace} is being terminated", "NamespaceTerminating")
+            raise status.forbidden_because(kind, metadata.get("name") or "", why, [cause])
 
-    def _check(self, kind: Kind, new: Object, old: Object | None, warnings: list[str] | None) -> None:
-        causes = check_name(new["metadata"].get("name") or "")
-        if kind.schema is not None:
-            dropped = schema.prune(new, kind.schema)
-            if warnings is not None:
-                warnings += dropped
+    def _check(self, kind: Kind, new: Object, old: Object | None) -> None:
+        if kind.custom:
             schema.fill(new, kind.schema)
-            causes += schema.validate({key: value for key, value in new.items() if key != "metadata"}, kind.schema)
+            content = {key: value for key, value in new.items() if key != "metadata"}
+            causes = check_metadata(new["metadata"]) + list(schema.validate(content, kind.schema))
         else:
             kind.fill(new)
-            causes += kind.check(new)
+            causes = check_metadata(new["metadata"]) + kind.check(new)
             if old is not None and not causes:
-                causes += kind.check_update(new, old)
+                causes = kind.check_update(new, old)
         if causes:
             raise status.invalid(kind, new["metadata"].get("name") or "", causes)
 
@@ -198,12 +193,17 @@ class Api:
             given = metadata["name"]
             raise status.bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
         if metadata.get("uid", known["uid"]) != known["uid"]:
-            why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {known['uid']}"
+            place = f"{known['namespace']}/{name}" if known.get("namespace") else name
+            why = (
+                f"StorageError: invalid object, Code: 4, Key: /registry/{kind.plural}/{place}, ResourceVersion: 0, "
+                f"AdditionalErrorMsg: Precondition failed: UID in precondition: {metadata['uid']}, "
+                f"UID in object meta: {known['uid']}"
+            )
             raise status.conflict(kind, name, why)
         version = metadata.get("resourceVersion")
         if not version and not kind.unconditional:
             message = "Invalid value: 0: must be specified for an update"
-            raise status.invalid(kind, name, [status.Cause("metadata.resourceVersion", message)])
+            raise status.invalid_update(kind, name, status.Cause("metadata.resourceVersion", message))
         if version and version != known["resourceVersion"]:
             raise status.conflict(kind, name)
 
@@ -211,7 +211,8 @@ class Api:
         marked = clone(obj)
         metadata = marked["metadata"]
         metadata["deletionTimestamp"] = timestamp(grace)
-        metadata["deletionGracePeriodSeconds"] = grace
+        if kind is not NAMESPACE:
+            metadata["deletionGracePeriodSeconds"] = grace
         if kind.counts_generation:
             metadata["generation"] += 1
         if kind is NAMESPACE:
@@ -258,9 +259,7 @@ def _key(obj: Object) -> Key:
 def _accepted(kind: Kind, body: Object) -> Object:
     """A copy of the body in the stored form: without kind and apiVersion, with metadata."""
     obj = kind.accept({key: clone(value) for key, value in body.items() if key not in ("kind", "apiVersion")})
-    if not isinstance(obj.setdefault("metadata", {}), dict):
-        raise status.bad_request("json: cannot unmarshal into Go struct field .metadata of type v1.ObjectMeta")
-    obj["metadata"].pop("managedFields", None)
+    obj.setdefault("metadata", {}).pop("managedFields", None)
     return obj
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from healer.lab import defaults, validation
+from healer.lab import defaults, shapes, validation
 from healer.lab.objects import Object
 
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -66,8 +66,10 @@ class Kind:
     accept: Callable[[Object], Object] = same
     bookmark: Mapping[str, object] = field(default_factory=dict)
     """What an empty object of this kind carries besides metadata, as bookmarks show it."""
-    schema: Object | None = None
-    """The structural schema of a custom resource; None for a built-in kind."""
+    schema: Object = field(default_factory=lambda: shapes.OPEN)
+    """Which fields there are, as a structural schema; that of a built-in kind may be open."""
+    custom: bool = False
+    """Does a CustomResourceDefinition define it?"""
     columns: tuple[tuple[str, str, str], ...] = ()
     """Name, type and JSON path of the additional printer columns of a custom resource."""
 
@@ -92,17 +94,13 @@ class Kind:
         return self.collection or self.resource
 
     @property
-    def custom(self) -> bool:
-        """Does a CustomResourceDefinition define it?"""
-        return self.schema is not None
-
-    @property
     def head(self) -> Object:
         """kind and apiVersion, which stored objects do not carry."""
         return {"kind": self.kind, "apiVersion": self.api_version}
 
 
 POD = Kind(
+    schema=shapes.POD,
     plural="pods",
     kind="Pod",
     short_names=("po",),
@@ -135,14 +133,17 @@ NODE = Kind(
     created_with_status=True,
 )
 EVENT = Kind(
+    schema=shapes.EVENT,
     plural="events",
     kind="Event",
     short_names=("ev",),
     create_on_update=True,
     fields=_EVENT_FIELDS,
     fill=defaults.event,
+    check=validation.event,
 )
 DEPLOYMENT = Kind(
+    schema=shapes.DEPLOYMENT,
     group="apps",
     plural="deployments",
     kind="Deployment",
@@ -154,6 +155,7 @@ DEPLOYMENT = Kind(
     check_update=validation.workload_update,
 )
 REPLICASET = Kind(
+    schema=shapes.REPLICASET,
     group="apps",
     plural="replicasets",
     kind="ReplicaSet",
@@ -166,6 +168,7 @@ REPLICASET = Kind(
     check_update=validation.workload_update,
 )
 DISRUPTION_BUDGET = Kind(
+    schema=shapes.DISRUPTION_BUDGET,
     group="policy",
     plural="poddisruptionbudgets",
     kind="PodDisruptionBudget",
@@ -207,11 +210,12 @@ BUILT_IN = (
         fill=defaults.service,
     ),
     Kind(plural="endpoints", kind="Endpoints", short_names=("ep",), create_on_update=True),
-    Kind(plural="configmaps", kind="ConfigMap", short_names=("cm",)),
+    Kind(plural="configmaps", kind="ConfigMap", short_names=("cm",), schema=shapes.CONFIG_MAP),
     Kind(
         group="coordination.k8s.io",
         plural="leases",
         kind="Lease",
+        schema=shapes.LEASE,
         unconditional=False,
         create_on_update=True,
         bookmark={"spec": {}},
@@ -222,7 +226,9 @@ BUILT_IN = (
         kind="Event",
         short_names=("ev",),
         create_on_update=True,
+        schema=shapes.EVENT,
         fill=defaults.event,
+        check=validation.new_event,
         collection="events",
         show=defaults.new_event,
         accept=defaults.core_event,
@@ -292,6 +298,7 @@ def _custom_kinds(definition: Object) -> Iterator[Kind]:
                 subresources=tuple(version.get("subresources") or ()),
                 counts_generation=True,
                 unconditional=False,
+                custom=True,
                 schema=(version.get("schema") or {}).get("openAPIV3Schema") or {},
                 columns=tuple(
                     (column["name"], column["type"], column["jsonPath"])

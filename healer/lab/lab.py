@@ -20,6 +20,7 @@ from healer.lab.controllers.disruption import DisruptionController
 from healer.lab.controllers.garbage import GarbageCollector, NamespaceController
 from healer.lab.controllers.replicaset import ReplicaSetController
 from healer.lab.controllers.scheduler import Scheduler
+from healer.lab.decoding import decode
 from healer.lab.faults import Faults, Requests
 from healer.lab.kinds import NAMESPACE, NODE, POD, Kinds
 from healer.lab.kubelet import Kubelet
@@ -126,7 +127,7 @@ class Lab:
             namespace = (obj["metadata"].get("namespace") or "default") if kind.namespaced else ""
             if namespace and self.store.get(NAMESPACE.stored_in, ("", namespace)) is None:
                 self.api.create(NAMESPACE, "", {"metadata": {"name": namespace}})
-            self.api.create(kind, namespace, obj)
+            self.api.create(kind, namespace, decode(kind, obj)[0])
             await asyncio.sleep(0)  # a definition is served before its first object comes
 
     async def apply_yaml(self, text: str) -> None:

@@ -14,6 +14,7 @@ from healer.lab import status
 from healer.lab.kinds import Kind, same
 from healer.lab.objects import Object, labels_of
 from healer.lab.selectors import parse_fields, parse_labels
+from healer.lab.status import Cause
 from healer.lab.store import Key, Store, Stored
 
 _FRESHNESS_TIMEOUT = 3.0
@@ -32,6 +33,8 @@ class ListOptions:
     token: str
     revision: str
     match: str
+    initial: bool
+    """sendInitialEvents was given."""
 
     @classmethod
     def read(cls, kind: Kind, namespace: str | None, query: Mapping[str, str]) -> ListOptions:
@@ -49,10 +52,11 @@ class ListOptions:
         return cls(
             namespace=namespace,
             selector=selector,
-            limit=_number(query.get("limit", ""), "limit"),
+            limit=_number(query.get("limit", "")),
             token=query.get("continue", ""),
             revision=query.get("resourceVersion", ""),
             match=query.get("resourceVersionMatch", ""),
+            initial="sendInitialEvents" in query,
         )
 
     def selects(self, key: Key, obj: Object) -> bool:
@@ -60,11 +64,11 @@ class ListOptions:
         return (self.namespace is None or key[0] == self.namespace) and (self.selector is None or self.selector(obj))
 
 
-def _number(text: str, name: str) -> int:
+def _number(text: str) -> int:
     if not text:
         return 0
     if not text.lstrip("-").isdecimal():
-        raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax ({name})')
+        raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
     return int(text)
 
 
@@ -111,6 +115,9 @@ async def list_objects(store: Store, kind: Kind, options: ListOptions) -> bytes:
 
 def _check_match(options: ListOptions) -> None:
     problem = ""
+    if options.initial:
+        cause = Cause("sendInitialEvents", "Forbidden: sendInitialEvents is forbidden for list", "FieldValueForbidden")
+        raise status.invalid_options([cause])
     if options.match and not options.revision:
         problem = "resourceVersionMatch is forbidden unless resourceVersion is provided"
     elif options.match and options.token:
@@ -118,8 +125,10 @@ def _check_match(options: ListOptions) -> None:
     elif options.match == "Exact" and options.revision == "0":
         problem = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
     if problem:
-        cause = status.Cause("resourceVersionMatch", f"Forbidden: {problem}", "FieldValueForbidden")
-        raise status.invalid_options([cause])
+        raise status.invalid_options([Cause("resourceVersionMatch", f"Forbidden: {problem}", "FieldValueForbidden")])
+    if options.match not in ("", "Exact", "NotOlderThan"):
+        message = f'Unsupported value: "{options.match}": supported values: "Exact", "NotOlderThan", ""'
+        raise status.invalid_options([Cause("resourceVersionMatch", message, "FieldValueNotSupported")])
 
 
 async def _fresh(store: Store, kind: Kind, options: ListOptions) -> tuple[Mapping[Key, Stored], int]:
@@ -140,7 +149,8 @@ def parse_revision(text: str) -> int:
     if not text:
         return 0
     if not text.isdecimal():
-        raise status.bad_request(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+        why = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise status.bad_request(f"invalid resource version: {why}")
     return int(text)
 
 
@@ -172,7 +182,9 @@ def _continued(store: Store, kind: Kind, token: str) -> tuple[Mapping[Key, Store
         namespace, _, name = body["start"].rstrip("\0").partition("/")
         revision, start = int(body["rv"]), (namespace, name)
     except (binascii.Error, msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError):
-        raise status.bad_request("continue key is not valid: illegal base64 data or missing start") from None
+        raise status.bad_request(
+            "invalid continue token: continue key is not valid: illegal base64 data or missing start"
+        ) from None
     collection = store.collection(kind.stored_in)
     if revision < 0:
         return collection.objects, store.revision, start

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from healer.lab.objects import clone
-from healer.lab.status import bad_request, patch_failed
+from healer.lab.status import ApiError, bad_request, patch_failed
 
 # The keys by which strategic merge patch matches the items of a list (the patchMergeKey tags of k8s.io/api).
 # Where two kinds disagree on a field's name, the first key that the items carry counts.
@@ -74,7 +74,7 @@ def _merge_list(field: str, target: list[Any], patch: list[Any]) -> list[Any]:
     merged = list(target)
     for item in patch:
         if merge_key not in item:
-            raise bad_request(f"map: {item} does not contain declared merge key: {merge_key}")
+            raise ApiError(500, "", f"map: {item} does not contain declared merge key: {merge_key}")
         at = next((i for i, old in enumerate(merged) if old.get(merge_key) == item[merge_key]), None)
         if item.get("$patch") == "delete":
             merged = merged if at is None else merged[:at] + merged[at + 1 :]
@@ -95,7 +95,7 @@ def _merge_key(field: str, patch: list[Any]) -> str | None:
 def json_patch(target: Any, patch: Any) -> Any:
     """RFC 6902. Raises ApiError 400 for what is no patch, 422 for one that cannot be applied."""
     if not isinstance(patch, list) or not all(isinstance(step, dict) for step in patch):
-        raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+        raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp")
     document = {"": clone(target)}
     for step in patch:
         _apply(document, step)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from healer.lab import status
-from healer.lab.kinds import Kind
 from healer.lab.objects import Object
 from healer.lab.selectors import format_selector
 
@@ -23,7 +22,7 @@ def scale_of(workload: Object) -> Object:
     }
 
 
-def scaled(kind: Kind, workload: Object, scale: Object) -> Object:
+def scaled(workload: Object, scale: Object) -> Object:
     """The workload with the replicas of a written Scale. Raises ApiError 422 for a number below zero."""
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     name = workload["metadata"]["name"]
@@ -31,7 +30,7 @@ def scaled(kind: Kind, workload: Object, scale: Object) -> Object:
         raise status.bad_request('Scale in version "v1" cannot be handled as a Scale: spec.replicas must be an integer')
     if replicas < 0:
         message = f"Invalid value: {replicas}: must be greater than or equal to 0"
-        raise status.invalid(kind, name, [status.Cause("spec.replicas", message)])
+        raise status.invalid_scale(name, status.Cause("spec.replicas", message))
     metadata = dict(workload["metadata"])
     if version := (scale.get("metadata") or {}).get("resourceVersion"):
         metadata["resourceVersion"] = version

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from healer.lab import shapes
 from healer.lab.objects import Object, clone
 from healer.lab.status import Cause
 from healer.lab.validation import invalid_value, quoted, required
@@ -32,40 +33,37 @@ _JSON_NAMES: dict[type, str] = {
     float: "number",
     type(None): "null",
 }
-_ALWAYS_KNOWN = ("apiVersion", "kind", "metadata")
+
+
+def whole(schema: Object) -> Object:
+    """A schema with the fields that every object has."""
+    known = {"apiVersion": shapes.STRING, "kind": shapes.STRING, "metadata": shapes.METADATA}
+    return schema | {"properties": {**(schema.get("properties") or {}), **known}}
 
 
 def prune(obj: Object, schema: Object) -> list[str]:
     """Remove the fields that the schema does not know, and return their paths."""
-    known = schema | {"properties": {**{key: {} for key in _ALWAYS_KNOWN}, **(schema.get("properties") or {})}}
-    dropped: list[str] = []
-    for key in [key for key in obj if key not in known["properties"]]:
-        del obj[key]
-        dropped.append(key)
-    for key, value in obj.items():
-        if key not in _ALWAYS_KNOWN:
-            dropped += _prune(value, known["properties"][key], key)
-    return dropped
+    return _prune(obj, schema, "")
 
 
 def _prune(value: Any, schema: Object, path: str) -> list[str]:
-    if schema.get("x-kubernetes-preserve-unknown-fields"):
-        return []
     if isinstance(value, list):
         items = schema.get("items") or {}
         return [found for at, item in enumerate(value) for found in _prune(item, items, f"{path}[{at}]")]
     if not isinstance(value, dict):
         return []
+    prefix = f"{path}." if path else ""
     if isinstance(schema.get("additionalProperties"), dict):
         free = schema["additionalProperties"]
-        return [found for key, item in value.items() for found in _prune(item, free, f"{path}.{key}")]
+        return [found for key, item in value.items() for found in _prune(item, free, f"{prefix}{key}")]
     properties = schema.get("properties") or {}
-    if schema.get("additionalProperties"):
-        return []
-    dropped = [f"{path}.{key}" for key in value if key not in properties]
-    for key in [key for key in value if key not in properties]:
+    kept_open = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("additionalProperties")
+    unknown = [] if kept_open else [key for key in value if key not in properties]
+    for key in unknown:
         del value[key]
-    return dropped + [found for key, item in value.items() for found in _prune(item, properties[key], f"{path}.{key}")]
+    known = [(key, item) for key, item in value.items() if key in properties]
+    deeper = [found for key, item in known for found in _prune(item, properties[key], f"{prefix}{key}")]
+    return [f"{prefix}{key}" for key in unknown] + deeper
 
 
 def fill(value: Any, schema: Object) -> None:

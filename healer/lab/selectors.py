@@ -12,12 +12,13 @@ from healer.lab.status import bad_request
 LabelTest = Callable[[Mapping[str, str]], bool]
 FieldTest = Callable[[Object], bool]
 
-_TOKEN = re.compile(r"\s*(==|!=|=|!|,|\(|\)|[^\s=!,()]+)")
+_TOKEN = re.compile(r"\s*(==|!=|=|!|,|\(|\)|>|<|[^\s=!,()<>]+)")
 _OPERATORS = "in, notin, =, ==, !=, gt, lt"
+_SPECIAL = ("==", "!=", "=", "!", ",", "(", ")", ">", "<", "")
 
 
 class _Tokens:
-    """The tokens of a selector, read from the left."""
+    """The tokens of a selector, read from the left; the empty one is the end."""
 
     def __init__(self, text: str) -> None:
         self._tokens = [match.group(1) for match in _TOKEN.finditer(text.strip())]
@@ -30,26 +31,34 @@ class _Tokens:
 
 
 def parse_labels(text: str) -> LabelTest:
-    """A test for labels from `a=b,c in (d,e),!f`. Raises ApiError 400 when it cannot be parsed."""
+    """A test for labels from `a=b,c in (d,e),!f`. Raises ApiError 400 when it cannot be parsed.
+
+    The grammar and its complaints are those of k8s.io/apimachinery/pkg/labels/selector.go.
+    """
     tokens = _Tokens(text)
     tests: list[LabelTest] = []
+    if tokens.peek() in _SPECIAL and tokens.peek() not in ("", "!"):
+        raise bad_request(f"found '{tokens.peek()}', expected: !, identifier, or 'end of string'")
     while tokens.peek():
         tests.append(_requirement(tokens))
-        if tokens.peek() == ",":
-            tokens.take()
-        elif tokens.peek():
-            raise _parse_error(tokens.peek(), "',' or 'end of string'")
+        separator = tokens.take()
+        if separator not in ("", ","):
+            raise bad_request(f"found '{separator}', expected: ',' or 'end of string'")
+        if separator == "," and tokens.peek() in _SPECIAL and tokens.peek() != "!":
+            raise bad_request(f"found '{tokens.peek()}', expected: identifier after ','")
     return lambda labels: all(test(labels) for test in tests)
 
 
-def _parse_error(found: str, expected: str) -> Exception:
-    return bad_request(f"unable to parse requirement: found '{found}', expected: {expected}")
+def _parse_error(what: str) -> Exception:
+    return bad_request(f"unable to parse requirement: {what}")
 
 
 def _requirement(tokens: _Tokens) -> LabelTest:
     key = tokens.take()
     if key == "!":
         absent = tokens.take()
+        if absent in _SPECIAL:
+            raise _parse_error(f"found '{absent}', expected: identifier")
         return lambda labels: absent not in labels
     if tokens.peek() in ("", ","):
         return lambda labels: key in labels
@@ -64,16 +73,30 @@ def _requirement(tokens: _Tokens) -> LabelTest:
         if operator == "notin":
             return lambda labels: labels.get(key) not in values
         return lambda labels: labels.get(key) in values
-    raise _parse_error(operator, _OPERATORS)
+    if operator in (">", "<"):
+        return _comparison(key, operator, tokens.take())
+    raise _parse_error(f"found '{operator}', expected: {_OPERATORS}")
+
+
+def _comparison(key: str, operator: str, value: str) -> LabelTest:
+    if not value.isdecimal():
+        raise _parse_error("for 'Gt', 'Lt' operators, the value must be an integer")
+    bound = int(value)
+
+    def test(labels: Mapping[str, str]) -> bool:
+        found = labels.get(key, "")
+        return found.isdecimal() and (int(found) > bound if operator == ">" else int(found) < bound)
+
+    return test
 
 
 def _values(tokens: _Tokens) -> frozenset[str]:
     if (opening := tokens.take()) != "(":
-        raise _parse_error(opening, "'('")
+        raise _parse_error(f"found '{opening}' expected: '('")
     values: set[str] = set()
     while (token := tokens.take()) != ")":
         if not token:
-            raise _parse_error("", "')' or ','")
+            raise _parse_error("found '', expected: ',' or ')'")
         if token != ",":
             values.add(token)
     return frozenset(values)
@@ -116,6 +139,8 @@ def parse_fields(text: str, known: Mapping[str, tuple[str, ...]]) -> FieldTest:
         if match is None:
             raise bad_request(f"invalid selector: '{term}'; can't understand '{term}'")
         name, operator, value = match.groups()
+        if "=" in value:
+            raise bad_request("invalid field selector: unescaped character in value: 61")
         if name not in known:
             raise bad_request(f"field label not supported: {name}")
         tests.append(_field_test(known[name], value, equal=operator != "!="))

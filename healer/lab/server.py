@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from healer.lab import discovery, eviction, patch, routing, scale, status, tables
+from healer.lab import decoding, discovery, eviction, patch, routing, scale, status, tables
 from healer.lab.api import Api, DeleteOptions
 from healer.lab.faults import Deed, Faults, Requests, Seen
 from healer.lab.kinds import Kind
@@ -136,7 +136,7 @@ class _Call:
         if verb == "update" and self._to.name:
             return self._put(await self._object(*self._written_kind()))
         if verb == "patch" and self._to.name:
-            return self._put(await self._patched())
+            return self._put(await self._patched(), patched=True)
         if verb == "create" and not self._to.name and self._to.namespace is not None:
             return self._create(await self._object(self._kind.kind, self._kind.api_version))
         if verb == "delete" and not subresource:
@@ -162,26 +162,29 @@ class _Call:
         return web.Response(body=body, content_type="application/json")
 
     def _create(self, body: Object) -> web.Response:
-        warnings: list[str] = []
-        stored = self._api.create(self._kind, self._namespace, body, dry_run=self._dry_run, warnings=warnings)
-        return _json(self._api.shown(self._kind, stored), 201, _warned(warnings))
+        obj, unknown = self._decoded(body)
+        stored = self._api.create(self._kind, self._namespace, obj, dry_run=self._dry_run)
+        return _json(self._api.shown(self._kind, stored), 201, warnings=unknown)
 
-    def _put(self, body: Object) -> web.Response:
-        subresource = self._to.subresource
+    def _put(self, body: Object, *, patched: bool = False) -> web.Response:
+        name, subresource, unknown = self._to.name, self._to.subresource, list[str]()
         if subresource == "scale":
-            old = self._api.get(self._kind, self._namespace, self._to.name)
-            body, subresource = scale.scaled(self._kind, old, body), ""
-        warnings: list[str] = []
-        stored, created = self._api.update(
-            self._kind,
-            self._namespace,
-            self._to.name,
-            body,
-            subresource=subresource,
-            dry_run=self._dry_run,
-            warnings=warnings,
-        )
-        return _json(self._shown(stored), 201 if created else 200, _warned(warnings))
+            obj, subresource = scale.scaled(self._api.get(self._kind, self._namespace, name), body), ""
+        else:
+            obj, unknown = self._decoded(body, patched=patched)
+        stored, created = self._api.update(self._kind, self._namespace, name, obj, subresource=subresource, dry_run=self._dry_run)
+        return _json(self._shown(stored), 201 if created else 200, warnings=unknown)
+
+    def _decoded(self, body: Object, *, patched: bool = False) -> tuple[Object, list[str]]:
+        """The body as an object, and the unknown fields in it, which a client may want to be refused or ignored."""
+        obj, unknown = decoding.decode(self._kind, body, patched=patched)
+        wish = self._request.query.get("fieldValidation", "Warn")
+        if unknown and wish == "Strict":
+            fields = ", ".join(f'unknown field "{path}"' for path in unknown)
+            kind = self._kind
+            message = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
+            raise status.bad_request(f"{message}: strict decoding error: {fields}")
+        return obj, unknown if wish == "Warn" else []
 
     async def _patched(self) -> Object:
         """The object as it would be after the patch, still to be written."""
@@ -221,18 +224,26 @@ class _Call:
             message = f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind"
             raise status.bad_request(message)
         given_kind, given_version = body.get("kind") or kind, body.get("apiVersion") or api_version
-        if given_version != api_version:
-            message = f"the API version in the data ({given_version}) does not match the expected API version ({api_version})"
-            raise status.bad_request(message)
         if given_kind != kind:
-            version = api_version.rpartition("/")[2]
-            message = f'{given_kind} in version "{version}" cannot be handled as a {kind}'
+            version = given_version.rpartition("/")[2]
+            ours = f"{self._kind.group.partition('.')[0] or 'core'}.{kind}"
+            message = (
+                f'{given_kind} in version "{version}" cannot be handled as a {kind}: '
+                f"converting ({version}.{given_kind}) to ({ours}): unknown conversion"
+            )
+            raise status.bad_request(message)
+        if given_version != api_version and (kind, given_version) != ("Eviction", "policy/v1beta1"):
+            message = f"the API version in the data ({given_version}) does not match the expected API version ({api_version})"
             raise status.bad_request(message)
         return body
 
     async def _delete_options(self) -> DeleteOptions:
         raw = await self._request.read()
-        body: dict[str, Any] = dict(msgspec.json.decode(raw)) if raw else {}
+        try:
+            body = msgspec.json.decode(raw, type=dict[str, Any]) if raw else {}
+        except msgspec.DecodeError:
+            message = "couldn't get version/kind; json parse error: unexpected end of JSON input"
+            raise status.bad_request(message) from None
         query = self._request.query
         if "gracePeriodSeconds" in query:
             body["gracePeriodSeconds"] = int(query["gracePeriodSeconds"])
@@ -252,10 +263,10 @@ class _Call:
         return web.Response(body=listed, content_type="application/json")
 
 
-def _warned(paths: list[str]) -> Mapping[str, str]:
-    return {"Warning": ", ".join(f'299 - "unknown field \\"{path}\\""' for path in paths)} if paths else {}
-
-
-def _json(body: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    raw = msgspec.json.encode(body)
-    return web.Response(body=raw, status=code, headers=dict(headers or {}), content_type="application/json")
+def _json(body: Any, code: int = 200, headers: Mapping[str, str] | None = None, *, warnings: Sequence[str] = ()) -> web.Response:
+    answer = web.Response(
+        body=msgspec.json.encode(body), status=code, headers=dict(headers or {}), content_type="application/json"
+    )
+    for path in warnings:
+        answer.headers.add("Warning", f'299 - "unknown field \\"{path}\\""')
+    return answer

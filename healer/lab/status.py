@@ -100,26 +100,37 @@ def failed_precondition(kind: Kind, name: str, why: str) -> ApiError:
     return ApiError(409, "Conflict", message, details=_details(kind, name, kind.kind))
 
 
+def _because(subject: str, details: Mapping[str, Any], causes: Sequence[Cause]) -> ApiError:
+    """The 422 of all kinds: each distinct line once in the message, every cause in the details."""
+    lines = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
+    told = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
+    listed = [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes]
+    return ApiError(422, "Invalid", f"{subject} is invalid: {told}", details={**details, "causes": listed})
+
+
 def invalid(kind: Kind, name: str, causes: Sequence[Cause]) -> ApiError:
     """An object that fails validation, with one cause a field."""
-    lines = [f"{cause.field}: {cause.message}" for cause in causes]
-    told = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
-    details = _details(kind, name, kind.kind) | {
-        "causes": [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes]
-    }
-    return ApiError(422, "Invalid", f'{kind.qualified_kind} "{name}" is invalid: {told}', details=details)
+    return _because(f'{kind.qualified_kind} "{name}"', _details(kind, name, kind.kind), causes)
+
+
+def invalid_update(kind: Kind, name: str, cause: Cause) -> ApiError:
+    """An update that lacks its resourceVersion; named by resource, unlike other invalid objects."""
+    return _because(f'{kind.resource} "{name}"', _details(kind, name, kind.plural), [cause])
+
+
+def invalid_scale(name: str, cause: Cause) -> ApiError:
+    """A Scale that fails validation."""
+    return _because(f'Scale.autoscaling "{name}"', {"name": name, "group": "autoscaling", "kind": "Scale"}, [cause])
+
+
+def invalid_patch(why: str) -> ApiError:
+    """A patch whose result is no object of its kind. (The API server shows the whole object as well.)"""
+    return _because(' ""', {}, [Cause("patch", f"Invalid value: {why}")])
 
 
 def invalid_options(causes: Sequence[Cause]) -> ApiError:
     """List or watch options that contradict each other."""
-    lines = [f"{cause.field}: {cause.message}" for cause in causes]
-    told = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
-    details = {
-        "group": "meta.k8s.io",
-        "kind": "ListOptions",
-        "causes": [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes],
-    }
-    return ApiError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {told}', details=details)
+    return _because('ListOptions.meta.k8s.io ""', {"group": "meta.k8s.io", "kind": "ListOptions"}, causes)
 
 
 def patch_failed() -> ApiError:
@@ -146,10 +157,13 @@ def forbidden(kind: Kind, name: str, namespace: str, verb: str, resource: str, u
     return ApiError(403, "Forbidden", message, details=_details(kind, name, kind.plural))
 
 
-def forbidden_because(kind: Kind, name: str, why: str) -> ApiError:
+def forbidden_because(kind: Kind, name: str, why: str, causes: Sequence[Cause] = ()) -> ApiError:
     """Refused by the server's own rules, not by RBAC."""
     message = f'{kind.resource} "{name}" is forbidden: {why}'
-    return ApiError(403, "Forbidden", message, details=_details(kind, name, kind.plural))
+    details = _details(kind, name, kind.plural)
+    if causes:
+        details["causes"] = [{"reason": it.reason, "message": it.message, "field": it.field} for it in causes]
+    return ApiError(403, "Forbidden", message, details=details)
 
 
 def method_not_allowed() -> ApiError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from healer.lab.objects import Object, clone
@@ -18,6 +20,26 @@ _SUBDOMAIN_RULE = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
     "and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+_LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_LABEL_RULE = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+_KEY_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_KEY_RULE = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_MOST_ANNOTATIONS = 256 * 1024
+_LONGEST_EVENT_FIELD = 128
+_LONGEST_NOTE = 1024
+_PERCENT = re.compile(r"[0-9]+%")
+_PERCENT_RULE = (
+    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for "
+    "validation is '[0-9]+%')"
 )
 _POD_UPDATE_RULE = (
     "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
@@ -43,6 +65,24 @@ def check_name(name: str) -> list[Cause]:
     if len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
         return [invalid_value("metadata.name", f'"{name}"', _SUBDOMAIN_RULE)]
     return []
+
+
+def check_metadata(metadata: Object) -> list[Cause]:
+    """Name, label values, and the keys and size of annotations."""
+    causes = check_name(metadata.get("name") or "")
+    for value in (metadata.get("labels") or {}).values():
+        if len(value) > 63 or not _LABEL_VALUE.fullmatch(value):
+            causes.append(invalid_value("metadata.labels", f'"{value}"', _LABEL_RULE))
+    annotations: dict[str, str] = metadata.get("annotations") or {}
+    for key in (*annotations, *(metadata.get("labels") or {})):
+        name = key.rpartition("/")[2]
+        if len(name) > 63 or not _KEY_NAME.fullmatch(name):
+            field = "metadata.annotations" if key in annotations else "metadata.labels"
+            causes.append(invalid_value(field, f'"{key}"', _KEY_RULE))
+    if sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items()) > _MOST_ANNOTATIONS:
+        message = f"Too long: may not be more than {_MOST_ANNOTATIONS} bytes"
+        causes.append(Cause("metadata.annotations", message, "FieldValueTooLong"))
+    return causes
 
 
 def pod(obj: Object) -> list[Cause]:
@@ -85,8 +125,8 @@ def workload(obj: Object) -> list[Cause]:
     labels = template["metadata"].get("labels") or {}
     if not selector:
         causes.append(required("spec.selector"))
-    elif not label_selector(selector)(labels):
-        shown = _go_map(labels)
+    if not selector or not label_selector(selector)(labels):
+        shown = json.dumps(labels, separators=(",", ":"), sort_keys=True)
         why = "`selector` does not match template `labels`"
         causes.append(invalid_value("spec.template.metadata.labels", shown, why))
     return causes + _pod_spec(template["spec"], "spec.template.spec")
@@ -96,12 +136,8 @@ def workload_update(new: Object, old: Object) -> list[Cause]:
     """Deployment and ReplicaSet: the selector never changes."""
     if new["spec"].get("selector") == old["spec"].get("selector"):
         return []
-    shown = _go_map((new["spec"].get("selector") or {}).get("matchLabels") or {})
+    shown = json.dumps(new["spec"].get("selector"), separators=(",", ":"), sort_keys=True)
     return [invalid_value("spec.selector", shown, "field is immutable")]
-
-
-def _go_map(labels: dict[str, str]) -> str:
-    return "{" + ",".join(f'"{key}":"{value}"' for key, value in sorted(labels.items())) + "}"
 
 
 def _not_negative(spec: Object, field: str, path: str) -> list[Cause]:
@@ -117,7 +153,58 @@ def disruption_budget(obj: Object) -> list[Cause]:
     if "minAvailable" in spec and "maxUnavailable" in spec:
         shown = f'{{"minAvailable":{spec["minAvailable"]},"maxUnavailable":{spec["maxUnavailable"]}}}'
         return [invalid_value("spec", shown, "minAvailable and maxUnavailable cannot be both set")]
-    return _not_negative(spec, "minAvailable", "spec") + _not_negative(spec, "maxUnavailable", "spec")
+    return [
+        cause
+        for field in ("minAvailable", "maxUnavailable")
+        for cause in (*_not_negative(spec, field, "spec"), *_percentage(spec, field))
+    ]
+
+
+def _percentage(spec: Object, field: str) -> list[Cause]:
+    value = spec.get(field)
+    if not isinstance(value, str) or _PERCENT.fullmatch(value):
+        return []
+    return [invalid_value(f"spec.{field}", f'"{value}"', _PERCENT_RULE)]
+
+
+def event(obj: Object) -> list[Cause]:
+    """Event of core/v1 (legacyValidateEvent of pkg/apis/core/validation): old style, or new with an eventTime."""
+    namespace = obj["metadata"].get("namespace") or ""
+    about = (obj.get("involvedObject") or {}).get("namespace") or ""
+    if not obj.get("eventTime"):
+        fits = about == namespace if about else namespace in ("", "default")
+        return [] if fits else [_elsewhere(about)]
+    causes = [] if about or namespace in ("default", "kube-system") else [_elsewhere(about)]
+    for field in ("reportingComponent", "reportingInstance", "action", "reason"):
+        value = obj.get(field) or ""
+        if not value:
+            causes.append(required(field))
+        elif len(value) > _LONGEST_EVENT_FIELD:
+            causes.append(invalid_value(field, '""', f"can have at most {_LONGEST_EVENT_FIELD} characters"))
+    if len(obj.get("message") or "") > _LONGEST_NOTE:
+        causes.append(invalid_value("message", '""', f"can have at most {_LONGEST_NOTE} characters"))
+    return causes
+
+
+def new_event(obj: Object) -> list[Cause]:
+    """Event of events.k8s.io/v1 (ValidateEventCreate): all of the above, and nothing of the old style."""
+    shown = {"reportingComponent": "reportingController"}
+    causes = [replace(cause, field=shown.get(cause.field, cause.field)) for cause in event(obj)]
+    if not obj.get("eventTime"):
+        causes.append(required("eventTime"))
+    kind = obj.get("type") or ""
+    if kind not in ("Normal", "Warning"):
+        causes.append(invalid_value("type", '""', f"has invalid value: {kind}"))
+    for field in ("firstTimestamp", "lastTimestamp", "count"):
+        if obj.get(field):
+            causes.append(invalid_value(field, '""', "needs to be unset"))
+    if any((obj.get("source") or {}).values()):
+        causes.append(invalid_value("source", '""', "needs to be unset"))
+    return causes
+
+
+def _elsewhere(namespace: str) -> Cause:
+    return invalid_value("involvedObject.namespace", f'"{namespace}"', "does not match event.namespace")
 
 
 def nothing(obj: Object) -> list[Cause]:

@@ -40,6 +40,10 @@ class Watch:
         options = ListOptions.read(kind, namespace, query)
         initial = query.get("sendInitialEvents") in ("true", "1")
         problem = ""
+        if options.revision and not options.revision.isdecimal():  # a list answers 400, a watch 500
+            text = options.revision
+            why = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+            raise status.ApiError(500, "", why)
         if initial and options.match != "NotOlderThan":
             problem = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
         elif options.match and "sendInitialEvents" not in query:

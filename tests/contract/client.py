@@ -24,6 +24,7 @@ class Answer:
     code: int
     headers: dict[str, str]
     body: Any
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def causes(self) -> list[Object]:
@@ -73,7 +74,7 @@ class Client:
         async with self.session.request(method, self.url + path, data=text, headers=sent) as response:
             raw = await response.text()
             content = json.loads(raw) if response.content_type == "application/json" else raw
-            return Answer(response.status, dict(response.headers), content)
+            return Answer(response.status, dict(response.headers), content, response.headers.getall("Warning", []))
 
     async def get(self, path: str, **options: Any) -> Answer:
         """GET."""

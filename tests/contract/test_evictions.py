@@ -120,7 +120,7 @@ async def test_a_budget_not_counted_yet_asks_to_wait(api: Client) -> None:
 )
 async def test_an_unready_pod(api: Client, healthy: int, policy: str | None, code: int) -> None:
     target = await _pod(api, ready=False)
-    spec = {"unhealthyPodEvictionPolicy": policy} if policy else {}
+    spec: dict[str, Any] = {"unhealthyPodEvictionPolicy": policy} if policy else {}
     await _budget(api, allowed=0, healthy=healthy, **spec)
     answer = await _evict(api, target)
     assert answer.code == code

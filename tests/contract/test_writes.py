@@ -109,6 +109,40 @@ async def test_a_pods_spec_cannot_change(api: Client) -> None:
     assert [(cause["reason"], cause["field"]) for cause in answer.causes] == [("FieldValueForbidden", "spec")]
 
 
+async def test_wrong_types_are_refused(api: Client) -> None:
+    answer = await api.post(f"{api.apps}/deployments", deployment(replicas="three"))
+    assert (answer.code, answer.body["reason"]) == (400, "BadRequest")
+    labelled = deployment() | {"metadata": {"name": "x", "labels": {"count": 1}}}
+    answer = await api.post(f"{api.apps}/deployments", labelled)
+    assert (answer.code, answer.body["reason"]) == (400, "BadRequest")
+
+
+async def test_unknown_fields_are_dropped_with_a_warning(api: Client) -> None:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{api.namespace}/leases"
+    body = _lease()
+    body["spec"]["holder"] = "misspelt"
+    answer = await api.post(path, body)
+    assert answer.code == 201
+    assert "holder" not in answer.body["spec"]
+    assert answer.warnings == ['299 - "unknown field \\"spec.holder\\""']
+    strict = await api.post(f"{path}?fieldValidation=Strict", body)
+    assert (strict.code, strict.body["reason"]) == (400, "BadRequest")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "field"),
+    [
+        ({"labels": {"x": "bad value!"}}, "metadata.labels"),
+        ({"annotations": {"bad key!": "x"}}, "metadata.annotations"),
+        ({"annotations": {"x": "y" * 300_000}}, "metadata.annotations"),
+    ],
+)
+async def test_labels_and_annotations_have_rules(api: Client, metadata: Object, field: str) -> None:
+    answer = await api.patch(await _deployment(api), {"metadata": metadata})
+    assert (answer.code, answer.body["reason"]) == (422, "Invalid")
+    assert {cause["field"] for cause in answer.causes} == {field}
+
+
 async def test_a_lease_is_renewed_by_compare_and_swap(api: Client) -> None:
     path = f"/apis/coordination.k8s.io/v1/namespaces/{api.namespace}/leases"
     made = await api.make(path, _lease())
@@ -274,7 +308,8 @@ async def test_a_json_patch_that_cannot_be_applied(api: Client, steps: list[Obje
         ({"op": "test"}, JSON_PATCH, 400, "BadRequest"),
         ([], MERGE, 400, "BadRequest"),
         ({"spec": {"replicas": -1}}, MERGE, 422, "Invalid"),
-        ({"spec": {"replicas": "three"}}, MERGE, 400, "BadRequest"),
+        ({"spec": {"replicas": "three"}}, MERGE, 422, "Invalid"),
+        ({"metadata": {"annotations": {"healer.dev/paused": True}}}, MERGE, 422, "Invalid"),
     ],
 )
 async def test_patches_that_are_refused(api: Client, body: Any, form: str, code: int, reason: str) -> None:
