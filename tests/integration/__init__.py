@@ -1,0 +1,1 @@
+"""The real daemon, over real HTTP, as its users run it."""

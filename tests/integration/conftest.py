@@ -1,0 +1,75 @@
+"""A lab, a Slack, and healers to run against them."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from healer.lab import Lab
+from tests.support.healer import Healer, environment
+from tests.support.slack import FakeSlack
+
+
+@pytest.fixture
+async def lab() -> AsyncIterator[Lab]:
+    """A cluster in a hurry: a crash loop's first back-off lasts 0.2 s."""
+    async with Lab(time_scale=0.02) as lab:
+        yield lab
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[FakeSlack]:
+    async with FakeSlack() as slack:
+        yield slack
+
+
+class Run(Protocol):
+    """Starts a daemon, which ends with the test."""
+
+    async def __call__(self, *rules: str, ready: bool = True, **settings: str | Path) -> Healer:
+        """With these rule files (their texts), and settings beyond those of `settings`."""
+
+
+@pytest.fixture
+def rules_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def settings(lab: Lab, slack: FakeSlack, tmp_path: Path) -> dict[str, str | Path]:
+    """The environment of a daemon for the lab and the Slack of the test, in a hurry."""
+    lab.write_kubeconfig(tmp_path / "kubeconfig")
+    (tmp_path / "slack-token").write_text(slack.token)
+    return {
+        "KUBECONFIG": tmp_path / "kubeconfig",
+        "HEALER_HTTP__HOST": "127.0.0.1",
+        "HEALER_HTTP__PORT": "0",
+        "HEALER_SLACK__TOKEN_FILE": tmp_path / "slack-token",
+        "HEALER_SLACK__CHANNEL": "#default",
+        "HEALER_SLACK__BASE_URL": slack.url,
+        "HEALER_ENGINE__RETRY": "0.3",
+        "HEALER_ENGINE__RECHECK": "0.3",
+        "HEALER_RULES_RELOAD": "0.2",
+        "HEALER_LOG__LEVEL": "debug",
+        "HEALER_LOG__FORMAT": "json",
+    }
+
+
+@pytest.fixture
+async def run(settings: dict[str, str | Path], rules_folder: Path, tmp_path: Path) -> AsyncIterator[Run]:
+    async with AsyncExitStack() as stack:
+
+        async def start(*rules: str, ready: bool = True, **more: str | Path) -> Healer:
+            for number, text in enumerate(rules):
+                (rules_folder / f"{number}.yaml").write_text(text, "utf-8")
+            environ = environment(tmp_path, settings | more)
+            healer = await stack.enter_async_context(Healer(["--rules", str(rules_folder)], environ))
+            if ready:
+                await healer.says("healer is ready")
+            return healer
+
+        yield start

@@ -1,0 +1,175 @@
+"""What healer does about sick pods, each time the real process against the lab."""
+
+import aiohttp
+
+from healer.lab import Lab
+from tests.integration.conftest import Run
+from tests.integration.world import (
+    CRASH_LOOP,
+    NAMESPACE,
+    SLOW,
+    Floor,
+    evictions,
+    pods,
+    rule,
+    ruleset,
+    serve,
+    serves,
+    told,
+    uid,
+)
+from tests.support.healer import alert
+from tests.support.processes import PATIENCE
+from tests.support.slack import FakeSlack
+
+
+async def test_a_crash_looping_pod_is_evicted_and_replaced(lab: Lab, run: Run) -> None:
+    sick, *well = await serve(lab)
+    healer = await run(ruleset(CRASH_LOOP))
+    before = uid(lab, sick)
+    await lab.behave(NAMESPACE, sick, "crash")
+
+    healed = await healer.says("incident healed", rule="test/crash-loop")
+
+    assert evictions(lab) == [sick]
+    assert serves(3, without=before)(lab)
+    assert set(well) < set(pods(lab))
+    assert healer.history(healed["incident"]) == ["open", "acting", "verifying", "healed"]
+
+
+async def test_a_pod_that_was_sick_before_healer_came_is_seen(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab)
+    await lab.behave(NAMESPACE, sick, "crash")
+    healer = await run(ruleset(CRASH_LOOP))
+    await healer.says("incident healed")
+    assert evictions(lab) == [sick]
+
+
+async def test_an_alert_for_a_pod_that_is_gone_is_decided_and_nothing_is_done(lab: Lab, run: Run) -> None:
+    names = await serve(lab)
+    healer = await run(ruleset(SLOW))
+
+    status, answer = await healer.post(alert("HighLatency", pod="tensorflow-serving-0000-gone"))
+
+    assert (status, answer) == (200, {"accepted": 1, "untargeted": 0, "truncated": 0})
+    decision = await healer.says("ignore", rule="test/slow")
+    assert decision["reason"] == "TargetGone"
+    assert (await healer.metrics())["healer_decisions_total{decision=ignore,reason=TargetGone,rule=test/slow}"] == 1
+    assert evictions(lab) == []
+    assert list(pods(lab)) == names
+
+
+async def test_an_alert_that_names_a_workload_is_left_to_people_when_the_ladder_acts_on_pods_only(
+    lab: Lab, run: Run, slack: FakeSlack
+) -> None:
+    names = await serve(lab)
+    healer = await run(ruleset(SLOW))
+
+    status, _ = await healer.post(alert("HighLatency", deployment="tensorflow-serving"))
+
+    assert status == 200
+    escalated = await healer.says("incident escalated", rule="test/slow")
+    assert escalated["workload"] == "deployment/tensorflow-serving"
+    assert escalated["reason"] == "WrongTarget"
+    await slack.wait_for(told("escalated"), PATIENCE)
+    assert evictions(lab) == []
+    assert list(pods(lab)) == names
+
+
+async def test_a_budget_that_refuses_is_waited_for(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab, min_available=3)
+    healer = await run(ruleset(SLOW))
+    before = uid(lab, sick)
+    firing = alert("HighLatency", pod=sick)
+    await healer.post(firing)
+
+    waiting = await healer.says("incident waiting")
+    assert waiting["reason"] == "BudgetRefused"
+    assert uid(lab, sick) == before
+    await _patch(lab, "policy/v1", "poddisruptionbudgets/tensorflow-serving", {"spec": {"minAvailable": 2}})
+    await lab.wait_for(serves(3, without=before), PATIENCE)
+    await healer.post(firing | {"status": "resolved"})
+    await healer.says("incident healed", incident=waiting["incident"])
+
+    assert set(evictions(lab)) == {sick}
+    assert not [seen for seen in lab.requests if seen.verb == "delete"], "a refusal is never answered with a DELETE"
+    metrics = await healer.metrics()
+    assert metrics["healer_actions_total{action=evict,outcome=deferred}"] >= 1
+    assert metrics["healer_actions_total{action=evict,outcome=done}"] == 1
+
+
+async def test_an_alert_that_is_over_stops_the_waiting(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab, min_available=3)
+    healer = await run(ruleset(SLOW))
+    before = uid(lab, sick)
+    firing = alert("HighLatency", pod=sick)
+    await healer.post(firing)
+    await healer.says("incident waiting", reason="BudgetRefused")
+    await healer.post(firing | {"status": "resolved"})
+    closed = await healer.says("incident closed")
+    assert closed["reason"] == "Recovered"
+    assert uid(lab, sick) == before
+
+
+async def test_two_sick_pods_of_a_workload_go_one_after_the_other(lab: Lab, run: Run) -> None:
+    *sick, well = await serve(lab, min_available=None)  # no budget: what keeps the second pod is healer alone
+    healer = await run(ruleset(SLOW))
+    floor, was = Floor(lab), {name: uid(lab, name) for name in pods(lab)}
+    firing = [alert("HighLatency", pod=name) for name in sick]
+
+    assert (await healer.post(*firing))[0] == 200
+    await lab.wait_for(lambda lab: serves(3)(lab) and pods(lab).keys() & was.keys() == {well}, PATIENCE)
+    await healer.post(*({**each, "status": "resolved"} for each in firing))
+    await healer.says("incident healed")
+
+    assert sorted(evictions(lab)) == sorted(sick)
+    assert floor.lowest == 2, "never two down"
+    assert uid(lab, well) == was[well]
+    assert len(healer.find("open", rule="test/slow")) == 1, "one incident"
+    assert (await healer.metrics())["healer_actions_total{action=evict,outcome=done}"] == 2
+
+
+async def test_the_last_ready_pods_are_not_taken_for_an_alert(lab: Lab, run: Run) -> None:
+    names = await serve(lab, replicas=2, min_available=None)
+    healer = await run(ruleset(SLOW | {"limits": {"cooldown": "1m", "minReady": 2}}))
+    await healer.post(*(alert("HighLatency", pod=name) for name in names))
+    waiting = await healer.says("incident waiting")
+    assert waiting["reason"] == "BelowFloor"
+    assert evictions(lab) == []
+
+
+async def test_observing_asks_the_cluster_and_changes_nothing(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab, min_available=None)
+    healer = await run(
+        ruleset(SLOW | {"mode": "observe", "heal": [{"evict": {}, "verify": {"within": "500ms", "stable": "0s"}}]})
+    )
+    before = pods(lab)
+    floor = Floor(lab)
+    await healer.post(alert("HighLatency", pod=sick))
+
+    verifying = await healer.says("incident verifying")
+    await healer.says("incident escalated")
+
+    assert verifying["reason"] == "WouldEvict"
+    assert evictions(lab) == [sick], "the dry run"
+    assert pods(lab) == before
+    assert floor.lowest == 3
+
+
+async def test_a_restart_deletes_a_pod_that_no_budget_covers(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab, min_available=None)
+    heal = [{"restart": {}, "verify": {"within": "30s", "stable": "300ms"}}]
+    healer = await run(ruleset(rule("crash-loop", when=CRASH_LOOP["when"], heal=heal)))
+    before = uid(lab, sick)
+    await lab.behave(NAMESPACE, sick, "crash")
+    await healer.says("incident healed")
+    assert serves(3, without=before)(lab)
+    assert [seen.name for seen in lab.requests if (seen.verb, seen.permission) == ("delete", "pods")] == [sick]
+    assert evictions(lab) == []
+
+
+async def _patch(lab: Lab, api: str, path: str, change: object) -> None:
+    url = f"{lab.url}/apis/{api}/namespaces/{NAMESPACE}/{path}"
+    headers = {"Content-Type": "application/merge-patch+json"}
+    async with aiohttp.ClientSession() as session, session.patch(url, json=change, headers=headers) as answer:
+        assert answer.ok, await answer.text()

@@ -1,0 +1,134 @@
+"""healer when what it depends on fails, and when it is told to end."""
+
+import signal
+
+import pytest
+
+from healer.lab import Lab, Seen
+from healer.lab.api import DeleteOptions
+from healer.lab.kinds import POD
+from tests.integration.conftest import Run
+from tests.integration.world import CHANNEL, CRASH_LOOP, NAMESPACE, SLOW, evictions, ruleset, serve, serves, told, uid
+from tests.support.healer import Healer, alert
+from tests.support.processes import PATIENCE
+from tests.support.slack import FakeSlack
+
+
+async def test_slack_away_delays_messages_and_nothing_else(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    sick, *_ = await serve(lab)
+    slack.down = True
+    healer = await run(ruleset(CRASH_LOOP))
+    await lab.behave(NAMESPACE, sick, "crash")
+
+    healed = await healer.says("incident healed")
+    await healer.says("Slack cannot be reached; healing goes on, messages wait")
+    status, health = await healer.get("/healthz")
+    assert (status, health["ok"]) == (200, True)
+    assert (await healer.get("/readyz"))[0] == 200
+    assert slack.messages == {}
+
+    slack.down = False
+    await slack.wait_for(told("healed"), PATIENCE)
+    (message,) = slack.messages[CHANNEL]
+    assert len(message.replies) == len(healer.lines_of(healed["incident"])), "every line, once"
+
+
+def _away(lab: Lab) -> None:
+    """Have the API server break off every connection and take no new one."""
+    lab.faults.drop(times=None)
+    lab.faults.end_watch(times=None)
+
+
+async def test_a_pod_that_fell_sick_while_the_api_server_was_away_is_healed_afterwards(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab)
+    healer = await run(ruleset(CRASH_LOOP))
+    before = uid(lab, sick)
+    _away(lab)
+    await healer.says("watch failed", kind="Pod")
+    await lab.behave(NAMESPACE, sick, "crash")
+    assert (await healer.get("/healthz"))[0] == 200, "a restart would not bring the API server back"
+
+    lab.faults.clear()
+    await healer.says("incident healed")
+    assert evictions(lab) == [sick]
+    assert serves(3, without=before)(lab)
+
+
+async def test_an_action_that_meets_an_api_server_away_is_tried_again(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab)
+    healer = await run(ruleset(SLOW))
+    before, firing = uid(lab, sick), alert("HighLatency", pod=sick)
+    _away(lab)
+    assert (await healer.post(firing))[0] == 200, "taken: healer knows the pod"
+    waiting = await healer.says("incident waiting")
+    assert waiting["reason"] == "NoAnswer"
+
+    lab.faults.clear()
+    await lab.wait_for(serves(3, without=before), PATIENCE)
+    await healer.post(firing | {"status": "resolved"})
+    await healer.says("incident healed")
+    assert evictions(lab) == [sick]
+
+
+async def test_an_eviction_whose_answer_is_lost_is_looked_up_not_repeated(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab, min_available=None)
+    healer = await run(ruleset(SLOW))
+    before, firing = uid(lab, sick), alert("HighLatency", pod=sick)
+
+    def carried_out(seen: Seen) -> bool:
+        lab.api.delete(POD, NAMESPACE, seen.name, DeleteOptions(uid=before))
+        return True
+
+    lab.faults.drop(verb="create", resource="pods/eviction", match=carried_out)
+    await healer.post(firing)
+    waiting = await healer.says("incident waiting")
+    assert waiting["reason"] == "NoAnswer"
+    await healer.says("incident verifying")
+    await lab.wait_for(serves(3, without=before), PATIENCE)
+    await healer.post(firing | {"status": "resolved"})
+    await healer.says("incident healed")
+    assert evictions(lab) == [sick]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_idle_healer_ends_well_when_told_to(number: signal.Signals, lab: Lab, run: Run) -> None:
+    await serve(lab)
+    healer = await run(ruleset(CRASH_LOOP))
+    healer.send(number)
+    assert await healer.ended() == 0
+
+
+async def test_a_healer_that_has_not_seen_the_cluster_yet_ends_well_when_told_to(lab: Lab, run: Run) -> None:
+    listing = lab.faults.delay(30, verb="list", resource="pods", times=None)
+    healer = await run(ruleset(CRASH_LOOP), ready=False)
+    await listing.used()
+    healer.send(signal.SIGTERM)
+    assert await healer.ended() == 0
+
+
+async def test_the_end_waits_for_the_action_under_way_and_for_slack(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    sick, *_ = await serve(lab)
+    healer = await run(ruleset(SLOW))
+    before = uid(lab, sick)
+    eviction = lab.faults.delay(2, verb="create", resource="pods/eviction")
+    await healer.post(alert("HighLatency", pod=sick))
+    await eviction.used()
+
+    healer.send(signal.SIGTERM)
+    await healer.says("healer is stopping")
+    status, answer = await healer.post(alert("HighLatency", pod="another"))
+    assert status == 503, "Alertmanager sends it again, to the next healer"
+    assert "stopping" in answer["error"]
+    assert (await healer.get("/readyz"))[0] == 503
+
+    assert await healer.ended() == 0
+    assert healer.find("healer has stopped", actions_finished=True, all_told=True)
+    await lab.wait_for(serves(3, without=before), PATIENCE)
+    assert _said(healer, "verifying", "Evicted")
+    assert told("verifying")(slack), "the last line is in Slack before the end"
+    (message,) = slack.messages[CHANNEL]
+    assert ", verifying. " in message.text
+
+
+def _said(healer: Healer, state: str, reason: str) -> bool:
+    return bool(healer.find(f"incident {state}", reason=reason))
