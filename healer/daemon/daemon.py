@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -29,7 +30,7 @@ from healer.journal.memory import MemoryJournal
 from healer.model.decision import Decision
 from healer.model.incident import Incident
 from healer.model.view import View
-from healer.settings import Settings
+from healer.settings import PREFIX, Settings, SettingsError
 from healer.sinks import registry as sinks
 from healer.sinks.base import Sink, notifications
 from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
@@ -84,7 +85,7 @@ class Daemon:
         self._stop.set()
 
     async def run(self, api: Api) -> None:
-        """Serve until stopped or cancelled. Raises OSError when the HTTP port cannot be had."""
+        """Serve until stopped or cancelled. Raises SettingsError when the HTTP port cannot be had."""
         reflectors = self._reflectors(api)
         vitals = Vitals(reflectors, self._settings.cluster.watch_stale)
         for kind in RESOURCES.values():
@@ -95,8 +96,9 @@ class Daemon:
             health=vitals.health,
             registry=self._metrics.registry,
         )
-        async with asyncio.TaskGroup() as group, server:
+        async with _listening(server), asyncio.TaskGroup() as group:
             self.port = server.port
+            self._log.info("healer listens", host=self._settings.http.host, port=self.port)
             tasks: list[asyncio.Task[None]] = []
             for reflector in reflectors:
                 tasks.append(group.create_task(reflector.run(), name=f"watch {reflector.resource.plural}"))
@@ -194,6 +196,17 @@ def _http(settings: Settings) -> HttpSettings:
 def _oldest(reflectors: list[Reflector]) -> float:
     now = time.monotonic()
     return max(reflector.age(now) for reflector in reflectors)
+
+
+@asynccontextmanager
+async def _listening(server: Server) -> AsyncIterator[None]:
+    """The server from entry to exit, its port being a matter of the settings."""
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(server)
+        except OSError as error:
+            raise SettingsError(f"{PREFIX}HTTP__PORT: {error.strerror or error}") from error
+        yield
 
 
 async def _wait(event: asyncio.Event) -> None:
