@@ -2,10 +2,11 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from healer.engine.rulebook import BoundRule
-from healer.model.incident import Entry, Incident, Reason, SickTarget, State
+from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.signal import Signal
 from healer.model.target import Target
 
@@ -13,12 +14,12 @@ MAX_HISTORY = 200
 """Lines kept of an incident's history; beyond, the oldest but the first go (an object in the cluster has a size limit)."""
 
 
-def opened(rule: BoundRule, workload: Target, signal: Signal, now: float) -> Incident:
-    """A new incident of a rule on a workload."""
+def opened(rule: BoundRule, workload: Target, signal: Signal, now: float, number: int) -> Incident:
+    """A new incident of a rule on a workload; `number` tells openings at the same moment apart."""
     what = _what(signal)
     reason = Reason(signal.name, f"{signal.target} is sick: {what}")
     return Incident(
-        id=_name(rule.rule.name, workload, now),
+        id=_name(rule, workload, now, number),
         rule=rule.name,
         workload=workload,
         severity=rule.rule.severity,
@@ -28,7 +29,7 @@ def opened(rule: BoundRule, workload: Target, signal: Signal, now: float) -> Inc
         changed_at=now,
         state=State.OPEN,
         reason=reason,
-        targets={signal.target.uid: SickTarget(signal.target, frozenset({signal.key}), now, what)},
+        targets={signal.target.uid: SickTarget(signal.target, {signal.key: _symptom(signal)}, now, what)},
         steps=tuple(step.action for step in rule.rule.heal),
         history=(Entry(now, State.OPEN, reason),),
     )
@@ -41,17 +42,17 @@ def join(incident: Incident, signal: Signal, now: float) -> Incident:
     if known is not None and signal.key in known.signals:
         return incident
     if known is None:
-        sick = SickTarget(signal.target, frozenset({signal.key}), now, _what(signal))
+        sick = SickTarget(signal.target, {signal.key: _symptom(signal)}, now, _what(signal))
     else:
         since = known.since if known.signals else now
-        sick = replace(known, signals=known.signals | {signal.key}, since=since, what=_what(signal))
+        sick = replace(known, signals={**known.signals, signal.key: _symptom(signal)}, since=since, what=_what(signal))
     reason = Reason(signal.name, f"{signal.target} is sick too: {_what(signal)}")
     return noted(replace(incident, targets={**incident.targets, uid: sick}), reason, now)
 
 
 def leave(incident: Incident, key: str, now: float) -> Incident:
     """The incident without a signal that no longer fires."""
-    targets = {uid: replace(t, signals=t.signals - {key}) for uid, t in incident.targets.items()}
+    targets = {uid: replace(t, signals=_without(t.signals, key)) for uid, t in incident.targets.items()}
     gone = next(t for t in incident.targets.values() if key in t.signals)
     left = sum(1 for t in targets.values() if t.signals)
     rest = "no signal is left" if left == 0 else f"{left} sick target{'s' if left > 1 else ''} left"
@@ -66,12 +67,20 @@ def noted(incident: Incident, reason: Reason, now: float, *, step: int | None = 
     return replace(incident, history=history, changed_at=now)
 
 
+def _symptom(signal: Signal) -> Symptom:
+    return Symptom(signal.source, signal.name, signal.occurrence, signal.at)
+
+
+def _without(signals: Mapping[str, Symptom], key: str) -> Mapping[str, Symptom]:
+    return {other: symptom for other, symptom in signals.items() if other != key} if key in signals else signals
+
+
 def _what(signal: Signal) -> str:
     return signal.name if not signal.message or signal.message == signal.name else f"{signal.name}: {signal.message}"
 
 
-def _name(rule: str, workload: Target, now: float) -> str:
+def _name(rule: BoundRule, workload: Target, now: float, number: int) -> str:
     """A DNS label (RFC 1123, at most 63 characters) that is the same for the same opening and differs for others."""
-    digest = hashlib.sha256(f"{rule}/{workload.uid}/{now!r}".encode()).hexdigest()[:8]
-    stem = re.sub(r"[^a-z0-9-]+", "-", f"{rule}-{workload.name}".lower()).strip("-")[:54].rstrip("-")
+    digest = hashlib.sha256(f"{rule.name}/{workload.uid}/{now!r}/{number}".encode()).hexdigest()[:8]
+    stem = re.sub(r"[^a-z0-9-]+", "-", f"{rule.rule.name}-{workload.name}".lower()).strip("-")[:54].rstrip("-")
     return f"{stem}-{digest}"

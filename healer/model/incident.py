@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from healer.model.signal import SourceName
 from healer.model.target import Target
 
 
@@ -53,11 +54,21 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Symptom:
+    """What is kept of a firing signal, enough to know it again after a restart."""
+
+    source: SourceName
+    name: str
+    occurrence: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class SickTarget:
-    """A target of an incident and the keys of the signals that fire for it; none firing means no longer sick."""
+    """A target of an incident and the signals that fire for it, by key; none firing means no longer sick."""
 
     target: Target
-    signals: frozenset[str]
+    signals: Mapping[str, Symptom]
     since: float
     what: str
     """The condition's name and message, for people."""

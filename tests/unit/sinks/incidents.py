@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from healer.model.incident import Entry, Incident, Reason, SickTarget, State
+from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.target import Target
 
 POD = Target("Pod", "production", "tensorflow-serving-7b5b8c9d4-xyz12", "uid-1")
@@ -23,7 +23,11 @@ def incident(name: str = "crash-loop-1", *, notify: tuple[str, ...] = ("#ml-onca
         changed_at=1000.0,
         state=State.OPEN,
         reason=opened.reason,
-        targets={POD.uid: SickTarget(POD, frozenset({"k"}), 990.0, "CrashLoopBackOff: back-off 5m0s")},
+        targets={
+            POD.uid: SickTarget(
+                POD, {"k": Symptom("pod", "CrashLoopBackOff", "1", 990.0)}, 990.0, "CrashLoopBackOff: back-off 5m0s"
+            )
+        },
         steps=("evict", "rollback"),
         history=(opened,),
     )

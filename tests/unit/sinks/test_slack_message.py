@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healer.model.incident import Entry, Incident, Reason, SickTarget, State
+from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.target import Target
 from healer.sinks.slack_message import Message, clip, render, reply
 from tests.support.slack import _problem
@@ -81,7 +81,9 @@ def test_slack_takes_whatever_an_incident_says(reason: str, what: str, name: str
         history=tuple(Entry(at, State.WAITING, told, 0) for _ in range(many)),
         steps=tuple(f"step {number}" for number in range(many)),
         targets={
-            str(number): SickTarget(Target("Pod", "n", name[:253], str(number)), frozenset({"k"}), at, what)
+            str(number): SickTarget(
+                Target("Pod", "n", name[:253], str(number)), {"k": Symptom("pod", "CrashLoopBackOff", "1", 990.0)}, at, what
+            )
             for number in range(many)
         },
     )
