@@ -68,6 +68,11 @@ class Rulebook:
             for namespace, numbers in by_namespace.items():
                 self._index[source, name, namespace] = tuple(self.rules[n] for n in sorted({*numbers, *anywhere}))
 
+    @property
+    def by_name(self) -> Mapping[str, BoundRule]:
+        """The rules by full name."""
+        return self._by_name
+
     def get(self, name: str) -> BoundRule | None:
         """The rule of that full name."""
         return self._by_name.get(name)

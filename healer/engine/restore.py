@@ -1,0 +1,66 @@
+"""What a restart finds in the journal: incidents as they must be for the engine to go on with them, or to close them."""
+
+from collections.abc import Container, Mapping
+from dataclasses import replace
+
+from healer.engine.open import noted
+from healer.engine.rulebook import BoundRule
+from healer.model.incident import Incident, Reason, SickTarget, State
+from healer.model.signal import Signal
+from healer.model.view import View
+
+
+def symptoms_now(incident: Incident, sick_now: Container[str], now: float) -> Incident:
+    """The incident without the pods' symptoms that are over by now; what an alert said holds until it is resolved."""
+    targets: dict[str, SickTarget] = {}
+    for uid, sick in incident.targets.items():
+        kept = {key: s for key, s in sick.signals.items() if s.source == "alert" or key in sick_now}
+        targets[uid] = sick if len(kept) == len(sick.signals) else replace(sick, signals=kept)
+    if all(targets[uid] is sick for uid, sick in incident.targets.items()):
+        return incident
+    text = "read from the journal: some of its signals are over by now"
+    return noted(replace(incident, targets=targets), Reason("Resolved", text), now)
+
+
+def alerts_of(incident: Incident) -> list[Signal]:
+    """The alerts that were firing for the incident, as signals, so that their end is understood when it comes."""
+    return [
+        Signal(s.source, s.name, sick.target, firing=True, at=s.at, key=key, occurrence=s.occurrence, message=sick.what)
+        for sick in incident.targets.values()
+        for key, s in sick.signals.items()
+        if s.source == "alert"
+    ]
+
+
+def rule_of(incident: Incident, rules: Mapping[str, BoundRule]) -> BoundRule | None:
+    """The rule that the incident goes on with; None when it is gone, or its ladder is another one now."""
+    rule = rules.get(incident.rule)
+    if rule is None or tuple(step.action for step in rule.rule.heal) != incident.steps:
+        return None
+    return rule
+
+
+def took_effect(incident: Incident, view: View) -> bool:
+    """Whether the claimed action on a pod is seen to have happened: the pod is gone, or on its way."""
+    if incident.acting_on is None or incident.acting_on.kind != "Pod":
+        return False
+    pod = view.pod(incident.acting_on.uid)
+    return pod is None or pod.terminating
+
+
+def to_be_tried_again(incident: Incident, now: float) -> Incident:
+    """The incident whose claimed action was perhaps never sent: it counts as a failed try, and the next one looks first."""
+    reason = Reason("Interrupted", f"healer stopped while it was acting on {incident.acting_on}: looking again")
+    return noted(
+        replace(incident, state=State.OPEN, reason=reason, failures=incident.failures + 1, acting_on=None),
+        reason,
+        now,
+        step=incident.step,
+    )
+
+
+def closed_without_rule(incident: Incident, now: float) -> Incident:
+    """The incident, closed because nothing in force speaks of it."""
+    reason = Reason("RuleChanged", "its rule was changed or removed while healer was away; healer acts no further on it")
+    ended = now if incident.ended_at is None else incident.ended_at
+    return noted(replace(incident, state=State.CLOSED, reason=reason, ended_at=ended, wake_at=None), reason, now)
