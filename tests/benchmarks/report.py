@@ -1,0 +1,98 @@
+"""Figures, and how they are shown: as a table on a terminal, in Markdown, in JSON."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+HOW = """\
+    make bench                                    # all of it, some minutes
+    .venv/bin/python -m tests.benchmarks --help   # one part, more runs, JSON, this page anew
+
+The measured process has one core to itself, the API server and the load have others. Everything is real but the API server: it
+costs next to nothing, so that what is measured is its client. It speaks plain HTTP on loopback, in the chunks that Kubernetes
+sends. The measured daemon is `healer run` with the rule pack in rules/, its log written to a file. Figures depend on the machine and
+on what else runs there: compare ratios."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row: what was measured, once a run."""
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+    goal: tuple[Literal["<", "<=", ">=", "="], float] | None = None
+
+    @property
+    def summary(self) -> tuple[float, float, float]:
+        """Least, median, most."""
+        return min(self.values), median(self.values), max(self.values)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median reaches the goal; where nothing may be lost, whether every run does. None without a goal."""
+        match self.goal:
+            case ("<", bound):
+                return median(self.values) < bound
+            case ("<=", bound):
+                return median(self.values) <= bound
+            case (">=", bound):
+                return median(self.values) >= bound
+            case ("=", bound):
+                return all(value == bound for value in self.values)
+            case _:
+                return None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All figures, by part, and where and when they were taken."""
+
+    machine: str
+    date: str
+    parts: dict[str, list[Figure]]
+
+    def show(self) -> None:
+        """The tables, on standard output."""
+        console = Console(width=132)
+        for title, figures in self.parts.items():
+            table = Table("", "unit", "min", "median", "max", "goal", "", title=title, title_justify="left", expand=True)
+            for column in table.columns[1:]:
+                column.no_wrap = True
+            for cells in _rows(figures):
+                table.add_row(*cells)
+            console.print(table)
+        console.print(f"{self.date}, {self.machine}", highlight=False)
+
+    def json(self) -> str:
+        """Everything, each run's value included."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+
+    def markdown(self) -> str:
+        """docs/benchmarks.md."""
+        lines = ["# Benchmarks", "", "<!-- made by `python -m tests.benchmarks --write`; do not edit -->", "", HOW, ""]
+        lines += [f"Measured on {self.date}: {self.machine}.", ""]
+        for title, figures in self.parts.items():
+            lines += [f"## {title}", "", "| | unit | min | median | max | goal | |", "|---|---|---:|---:|---:|---|---|"]
+            lines += ["| " + " | ".join(cells) + " |" for cells in _rows(figures)]
+            lines.append("")
+        return "\n".join(lines)
+
+
+def _rows(figures: Iterable[Figure]) -> Iterable[tuple[str, ...]]:
+    for figure in figures:
+        goal = "" if figure.goal is None else f"{figure.goal[0]} {_number(figure.goal[1])}"
+        met = {None: "", True: "met", False: "missed"}[figure.met]
+        yield figure.name, figure.unit, *map(_number, figure.summary), goal, met
+
+
+def _number(value: float) -> str:
+    """About three digits that mean something."""
+    if value == int(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
