@@ -5,9 +5,13 @@ A built-in kind refuses wrong types here, as Go's decoder does; a custom resourc
 
 from __future__ import annotations
 
+from typing import TypeVar, cast
+
 from healer.lab import schema, shapes, status
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object, clone
+
+T = TypeVar("T")
 
 
 def decode(kind: Kind, body: Object, *, patched: bool = False) -> tuple[Object, list[str]]:
@@ -18,6 +22,9 @@ def decode(kind: Kind, body: Object, *, patched: bool = False) -> tuple[Object, 
     obj = kind.accept({key: clone(value) for key, value in body.items() if key not in ("kind", "apiVersion")})
     if obj.get("metadata") is None:
         obj["metadata"] = {}
+    for part in () if kind.custom else ("metadata", "spec"):
+        if part in obj:
+            obj[part] = _without_nulls(obj[part])
     checked = schema.whole(shapes.OPEN if kind.custom else kind.schema)
     for cause in schema.validate(obj, checked):
         why = f"json: cannot unmarshal into Go struct field {cause.field}: {cause.message}"
@@ -25,3 +32,12 @@ def decode(kind: Kind, body: Object, *, patched: bool = False) -> tuple[Object, 
             raise status.invalid_patch(why)
         raise status.bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')
     return obj, schema.prune(obj, schema.whole(kind.schema))
+
+
+def _without_nulls(value: T) -> T:
+    """To Go's decoder, null is the same as absent."""
+    if isinstance(value, dict):
+        return cast(T, {key: _without_nulls(item) for key, item in value.items() if item is not None})
+    if isinstance(value, list):
+        return cast(T, [_without_nulls(item) for item in value])
+    return value

@@ -27,7 +27,7 @@ def scaled(workload: Object, scale: Object) -> Object:
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     name = workload["metadata"]["name"]
     if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise status.bad_request('Scale in version "v1" cannot be handled as a Scale: spec.replicas must be an integer')
+        raise status.invalid_patch("json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32")
     if replicas < 0:
         message = f"Invalid value: {replicas}: must be greater than or equal to 0"
         raise status.invalid_scale(name, status.Cause("spec.replicas", message))

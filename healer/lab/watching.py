@@ -142,8 +142,8 @@ class Stream:
         try:
             async with asyncio.timeout(self._watch.timeout):
                 await self._stream(request, response)
-        except TimeoutError:
-            return response  # a watch that has had its time ends cleanly
+        except (TimeoutError, ConnectionResetError):
+            return response  # it has had its time, or its client has gone
         finally:
             wakers.discard(self._woken)
             self._faults.unregister(self._woken)

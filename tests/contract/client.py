@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -114,6 +115,28 @@ class Client:
                     yield json.loads(line)
 
             yield events()
+
+    async def until(self, path: str, predicate: Callable[[list[Object]], object], within: float = 30) -> list[Object]:
+        """The objects of a collection, sorted by name, as soon as the predicate holds for them.
+
+        Raises TimeoutError after so many seconds.
+        """
+        query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+        found: dict[str, Object] = {}
+        begun = False
+        async with asyncio.timeout(within), self.watch(f"{path}?{query}") as events:
+            async for event in events:
+                metadata = event["object"]["metadata"]
+                if event["type"] == "BOOKMARK":
+                    begun = True
+                elif event["type"] == "DELETED":
+                    found.pop(metadata["name"], None)
+                else:
+                    found[metadata["name"]] = event["object"]
+                objects = [found[name] for name in sorted(found)]
+                if begun and predicate(objects):
+                    return objects
+        raise AssertionError(f"the watch of {path} ended")
 
     async def watched(self, path: str) -> list[Object]:
         """All events of a watch that ends by itself."""

@@ -26,10 +26,11 @@ from healer.lab.objects import (
 from healer.lab.store import Change, Key
 
 REVISION = "deployment.kubernetes.io/revision"
+_HISTORY = "deployment.kubernetes.io/revision-history"
 _DESIRED = "deployment.kubernetes.io/desired-replicas"
 _MOST = "deployment.kubernetes.io/max-replicas"
 _HASH = "pod-template-hash"
-_NOT_COPIED = (REVISION, _DESIRED, _MOST, "kubectl.kubernetes.io/last-applied-configuration")
+_NOT_COPIED = (REVISION, _HISTORY, _DESIRED, _MOST, "kubectl.kubernetes.io/last-applied-configuration")
 
 
 class DeploymentController(Controller):
@@ -112,10 +113,12 @@ class DeploymentController(Controller):
 
     def _renew(self, deployment: Object, current: Object, owned: list[Object]) -> Object:
         """A ReplicaSet whose template came back gets a new revision, which is how a rollback shows."""
-        others = [item for item in owned if item is not current]
-        newest = max((_revision(item) for item in others), default=0)
-        revision = str(newest + 1) if _revision(current) <= newest else annotations_of(current).get(REVISION, "1")
-        wanted = annotations_of(current) | _copied(deployment) | {REVISION: revision}
+        newest = max((_revision(item) for item in owned if item is not current), default=0)
+        known = annotations_of(current)
+        wanted = known | _copied(deployment)
+        if _revision(current) <= newest:
+            history = [*filter(None, known.get(_HISTORY, "").split(",")), known.get(REVISION, "")]
+            wanted |= {REVISION: str(newest + 1), _HISTORY: ",".join(filter(None, history))}
         return self._write(current, current["spec"]["replicas"], wanted)
 
     def _was_scaled(self, deployment: Object, owned: list[Object]) -> bool:
