@@ -118,7 +118,7 @@ class SlackSink:
 
     def tell(self, incident: Incident) -> None:
         """Note the newest snapshot for each of the incident's channels."""
-        for channel in dict.fromkeys(incident.notify or (self._settings.channel,)):
+        for channel in incident.notify or (self._settings.channel,):
             thread = self._threads.get((incident.id, channel))
             if thread is None:
                 self._make_room()

@@ -32,9 +32,14 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class Misbehaviour:
-    """How one call is answered instead of properly. `lose`: the message is taken, but the answer never arrives."""
+    """How one call is answered instead of properly.
 
-    kind: Literal["error", "status", "limit", "cut", "lose", "page"]
+    `error`: Slack's own, with `code`. `status`: an HTTP status, with `code` as JSON, else a page of HTML. `limit`: 429. `cut`:
+    the connection breaks. `lose`: the message is taken, but the answer never arrives. `page`, `garbage`, `list`: a 200 that is
+    a proxy's text, half JSON, or JSON of another shape.
+    """
+
+    kind: Literal["error", "status", "limit", "cut", "lose", "page", "garbage", "list"]
     code: str = ""
     status: int = 200
     retry_after: int = 0
@@ -115,6 +120,12 @@ class FakeSlack:
         match oddity:
             case Misbehaviour(kind="error", code=code):
                 return _no(code)
+            case Misbehaviour(kind="status", status=status, code=code) if code:
+                return web.json_response({"ok": False, "error": code}, status=status)
+            case Misbehaviour(kind="garbage"):
+                return web.Response(text='{"ok": tr', content_type="application/json")
+            case Misbehaviour(kind="list"):
+                return web.json_response(["ok"])
             case Misbehaviour(kind="status", status=status):
                 return web.Response(status=status, text="<html>not Slack</html>", content_type="text/html")
             case Misbehaviour(kind="page"):

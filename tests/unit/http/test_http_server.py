@@ -218,6 +218,15 @@ async def test_a_body_is_never_held_beyond_the_limit(daemon: Daemon) -> None:
         writer.close()
 
 
+async def test_a_body_that_says_it_is_too_large_is_not_read(daemon: Daemon) -> None:
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2000000\r\n\r\n".encode()
+    async with daemon.serving() as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        writer.write(head)
+        assert b" 413 " in await asyncio.wait_for(reader.readline(), 5)  # not one byte of the body was sent
+        writer.close()
+
+
 async def test_a_body_of_exactly_the_limit_is_taken(daemon: Daemon) -> None:
     sent = group("firing")
     async with daemon.serving(replace(LOCAL, max_body=len(sent))) as client:

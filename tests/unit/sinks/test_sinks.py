@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from healer.model.incident import State
-from healer.sinks.base import notifications
+from healer.model.incident import Entry, Reason, State
+from healer.sinks.base import Progress, notifications
 from healer.sinks.log import LogSettings, LogSink
 from healer.sinks.registry import build
 from tests.support.slack import TOKEN, FakeSlack
@@ -57,6 +57,28 @@ def test_the_log_sink_forgets_closed_incidents_in_the_end() -> None:
         for number in range(1500):
             sink.tell(then(incident(str(number)), State.CLOSED, "over"))
     assert len(sink._progress) == 1000
+
+
+def lines(*texts: str, at: float = 1.0) -> tuple[Entry, ...]:
+    return tuple(Entry(at, State.WAITING, Reason("Because", text)) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("told", "history", "unseen"),
+    [
+        (lines("a", "b"), lines("a", "b", "c", "d"), lines("c", "d")),
+        (lines("a", "a"), lines("a", "a", "a"), lines("a")),  # the same line again is another line
+        (lines("a", "b"), lines("b", "c", "d"), lines("c", "d")),  # cut off at the front, all at one time
+        (lines("a", "b"), lines("b"), ()),
+        (lines("a", "b"), lines("c", at=1.0) + lines("d", at=2.0), lines("d", at=2.0)),  # what was told last is gone
+        ((), lines("a"), lines("a")),
+    ],
+)
+def test_what_is_unseen_of_a_history(told: tuple[Entry, ...], history: tuple[Entry, ...], unseen: tuple[Entry, ...]) -> None:
+    progress = Progress()
+    for entry in told:
+        progress.tell(told, entry)
+    assert tuple(progress.unseen(history)) == unseen
 
 
 async def test_whatever_the_sink_what_it_gets_is_redacted(tmp_path: Path) -> None:

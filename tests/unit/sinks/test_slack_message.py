@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
@@ -72,11 +72,16 @@ words = st.text(alphabet="ab&<>!@#|*_` \n\t😀;", min_size=1, max_size=5000)
 moments = st.floats(0, 4e9)
 
 
+@settings(deadline=None)
 @given(words, words, words, st.integers(1, 60), moments)
+@example("<" * 5000, "&" * 5000, "x" * 253, 60, 4e9)
+@example("x" * 5000, "x" * 5000, "x" * 253, 60, 4e9)
 def test_slack_takes_whatever_an_incident_says(reason: str, what: str, name: str, many: int, at: float) -> None:
     told = Reason("Because", reason)
     story = replace(
         incident(),
+        workload=Target("Deployment", "n" * 63, name[:253], "d"),
+        rule=f"tensorflow-serving/{name[:253]}",
         reason=told,
         history=tuple(Entry(at, State.WAITING, told, 0) for _ in range(many)),
         steps=tuple(f"step {number}" for number in range(many)),

@@ -125,6 +125,16 @@ async def test_snapshots_told_at_once_are_coalesced_and_no_line_is_lost(slack: F
     assert lines(slack.threads(CHANNEL)[0]) == WHOLE_THREAD
 
 
+async def test_a_long_history_holds_up_no_other_incident(slack: FakeSlack, token_file: Path) -> None:
+    bench = Bench(slack, token_file)
+    bench.sink.tell(healed("long")[-1])
+    bench.sink.tell(incident("new"))
+    async with bench.running():
+        assert await bench.sink.flush(10)
+    assert [arguments.get("thread_ts") for _, arguments in slack.calls][:2] == [None, None]
+    assert [len(thread) for thread in slack.threads(CHANNEL)] == [6, 1]
+
+
 async def test_an_older_snapshot_does_not_undo_a_newer_one(slack: FakeSlack, token_file: Path) -> None:
     bench = Bench(slack, token_file)
     story = healed()
@@ -151,7 +161,10 @@ async def test_every_channel_of_the_rule_is_told_and_the_default_one_without(sla
         pytest.param(CUT, id="cut"),
         pytest.param(Misbehaviour("status", status=500), id="500"),
         pytest.param(Misbehaviour("status", status=503), id="503"),
+        pytest.param(Misbehaviour("status", status=503, code="not_documented"), id="503 in JSON"),
         pytest.param(Misbehaviour("page"), id="a proxy's page"),
+        pytest.param(Misbehaviour("garbage"), id="half an answer"),
+        pytest.param(Misbehaviour("list"), id="another answer"),
         pytest.param(Misbehaviour("limit", retry_after=0), id="429"),
         pytest.param(Misbehaviour("error", code="internal_error"), id="internal_error"),
         pytest.param(Misbehaviour("lose"), id="answer lost"),
@@ -272,13 +285,15 @@ async def test_a_refused_channel_is_said_once_and_holds_up_nobody(slack: FakeSla
 async def test_once_the_cause_is_gone_everything_is_told_after_all(slack: FakeSlack, token_file: Path) -> None:
     slack.errors[CHANNEL] = "not_in_channel"
     bench = Bench(slack, token_file)
-    async with bench.running():
-        for snapshot in healed():
-            bench.sink.tell(snapshot)
-        await slack.wait_for(lambda s: len(s.calls) >= 3)
-        del slack.errors[CHANNEL]
-        await slack.wait_for(lambda s: len(s.threads(CHANNEL)) == 1 and len(s.threads(CHANNEL)[0]) == 6)
-        assert await bench.sink.flush(10)
+    with capture_logs() as logs:
+        async with bench.running():
+            for snapshot in healed():
+                bench.sink.tell(snapshot)
+            await slack.wait_for(lambda s: len(s.calls) >= 3)
+            del slack.errors[CHANNEL]
+            await slack.wait_for(lambda s: len(s.threads(CHANNEL)) == 1 and len(s.threads(CHANNEL)[0]) == 6)
+            assert await bench.sink.flush(10)
+    assert [entry["error"] for entry in logs] == ["not_in_channel"]  # said once, whatever the number of tries
     assert lines(slack.threads(CHANNEL)[0]) == WHOLE_THREAD
 
 
