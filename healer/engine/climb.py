@@ -13,7 +13,7 @@ from healer.engine.ledger import Ledger
 from healer.engine.open import noted
 from healer.engine.rulebook import BoundRule
 from healer.engine.tuning import Tuning
-from healer.engine.verify import unhealed
+from healer.engine.verify import unhealed, unhealthy
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
 from healer.model.effects import Act, Decided, Effect, Record
@@ -68,6 +68,8 @@ class Climber:
     # open, waiting
 
     def _consider(self, incident: Incident, context: Context) -> Incident:
+        if incident.failures and (done := self._done_after_all(incident, context)) is not None:
+            return done
         if not context.in_force:
             return self._close(incident, context, _RULE_CHANGED)
         if not incident.sick:
@@ -127,7 +129,6 @@ class Climber:
             incident,
             attempt=incident.attempt + 1,
             acting_on=patient.target,
-            known=incident.known or pods,
             disruption=Disruption(patient.target, incident.workload, pods, context.now),
             stable_since=None,
             not_before=None,
@@ -150,9 +151,10 @@ class Climber:
         return acting
 
     def _defer(self, incident: Incident, target: Target, veto: Veto, context: Context) -> Incident:
-        since = context.now if incident.waiting_since is None or veto.patient else incident.waiting_since
         wake = context.now + self._tuning.retry if veto.until is None else veto.until
+        since = None  # however long a human or a limit asks for patience, the step does not fail by it
         if not veto.patient:
+            since = context.now if incident.waiting_since is None else incident.waiting_since
             wake = min(wake, since + self._tuning.max_wait)
         if incident.state is State.WAITING and incident.reason.code == veto.reason.code:
             # still the same reason: nobody needs to be told again
@@ -175,8 +177,11 @@ class Climber:
             case OutcomeKind.GONE if incident.failures:
                 # a try whose answer was lost did take effect
                 return self._accepted(incident, target, reason, context)
-            case OutcomeKind.GONE | OutcomeKind.RECOVERED:
+            case OutcomeKind.GONE:
                 return self._watch(_treated(incident, target), context, reason)
+            case OutcomeKind.RECOVERED:
+                # nothing was done to it, so that it may still be treated in this step, should it stay sick
+                return self._retry(replace(incident, failures=0), target, reason, self._tuning.retry, context)
             case OutcomeKind.REFUSED:
                 self._decide(context, Verb.REFUSE, reason, target, incident)
                 return self._climb(incident, context, reason)
@@ -186,12 +191,15 @@ class Climber:
                 return self._retry(incident, target, reason, outcome.retry_after or self._tuning.retry, context)
 
     def _accepted(self, incident: Incident, target: Target, reason: Reason, context: Context) -> Incident:
+        disruption = incident.disruption
         incident = _treated(incident, target)
+        if disruption is not None:
+            incident = replace(incident, known=incident.known or disruption.known)
         if context.rule.rule.mode is Mode.OBSERVE:
             return self._watch(incident, context, reason)
         self._ledger.acted(_key(incident), context.now)
-        if self._actions[self._step(incident, context).action].disrupts and incident.disruption is not None:
-            self._ledger.disrupted(incident.disruption)
+        if self._actions[self._step(incident, context).action].disrupts and disruption is not None:
+            self._ledger.disrupted(disruption)
         return self._watch(replace(incident, acted_at=(*incident.acted_at, context.now)), context, reason)
 
     def _watch(self, incident: Incident, context: Context, reason: Reason) -> Incident:
@@ -202,34 +210,62 @@ class Climber:
     def _failed(self, incident: Incident, target: Target, outcome: Outcome, context: Context) -> Incident:
         failures = incident.failures + 1
         if failures >= self._tuning.attempts:
+            if (done := self._done_after_all(incident, context)) is not None:
+                return done
             return self._climb(incident, context, Reason(outcome.reason, f"{outcome.text}; tried {failures} times"))
         pause = outcome.retry_after or self._tuning.retry * 2 ** (failures - 1)
         reason = Reason(outcome.reason, outcome.text)
         return self._retry(replace(incident, failures=failures), target, reason, pause, context)
 
+    def _done_after_all(self, incident: Incident, context: Context) -> Incident | None:
+        """What follows when the answer to the last try was lost, and its target is seen to go; None when it is not."""
+        if incident.disruption is None:
+            return None
+        target = incident.disruption.target
+        pod = context.view.pod(target.uid)
+        if pod is not None and not pod.terminating:
+            return None
+        reason = Reason("AnswerLost", f"no answer came, but {target} is gone or on its way: counted as done")
+        return self._accepted(incident, target, reason, context)
+
     def _retry(self, incident: Incident, target: Target, reason: Reason, pause: float, context: Context) -> Incident:
         since = context.now if incident.waiting_since is None else incident.waiting_since
         until = context.now + pause
         self._decide(context, Verb.DEFER, reason, target, incident)
-        waiting = replace(incident, wake_at=until, not_before=until, waiting_since=since, acting_on=None)
+        wake = min(until, since + self._tuning.max_wait)
+        waiting = replace(incident, wake_at=wake, not_before=until, waiting_since=since, acting_on=None)
         return self._move(waiting, context, State.WAITING, reason)
 
     # verifying
 
     def _verify(self, incident: Incident, context: Context) -> Incident:
-        wrong = unhealed(context.view, incident)
+        wrong = unhealed(context.view, incident) or self._still_there(incident, context)
         if wrong is None:
             return self._settle(incident, context)
         if wrong.code == "WorkloadGone":
             return self._close(incident, context, wrong)
-        if incident.deadline is None or context.now >= incident.deadline:
-            return self._climb(incident, context, wrong)
-        patient = self._patient(incident)
-        if patient is not None and context.in_force and self._ask(incident, patient, context) is None:
+        patient = self._patient(incident) if context.in_force else None
+        veto = None if patient is None else self._ask(incident, patient, context)
+        if patient is not None and veto is None:
             return self._act(incident, patient, context)
-        if incident.stable_since is None:
+        if incident.deadline is None or context.now >= incident.deadline:
+            if patient is not None and veto is not None and veto.patient:
+                return self._defer(incident, patient.target, veto, context)
+            return self._climb(incident, context, wrong)
+        wake = incident.deadline
+        if veto is not None:
+            wake = min(wake, context.now + self._tuning.retry if veto.until is None else veto.until)
+        if incident.stable_since is None and incident.wake_at is not None and context.now < incident.wake_at <= wake:
             return incident
-        return replace(incident, stable_since=None, wake_at=incident.deadline)
+        return replace(incident, stable_since=None, wake_at=wake)
+
+    def _still_there(self, incident: Incident, context: Context) -> Reason | None:
+        """The view may lag behind an action: a workload is not well before the pod that was taken down is seen to go."""
+        for disruption in self._ledger.in_flight(incident.workload.uid, context.view):
+            pod = context.view.pod(disruption.target.uid)
+            if pod is not None and not pod.terminating:
+                return Reason("StillThere", f"{disruption.target} was taken down and is not seen to go yet")
+        return None
 
     def _settle(self, incident: Incident, context: Context) -> Incident:
         """All is well now; healed once it has been so for as long as the step asks."""
@@ -269,9 +305,12 @@ class Climber:
     def _outlast(self, incident: Incident, context: Context) -> Incident:
         if not context.in_force:
             return self._close(incident, context, _RULE_CHANGED)
-        if not incident.sick:
-            return self._close(incident, context, Reason("Recovered", "all signals are gone after the escalation"))
-        return incident
+        if incident.sick:
+            return incident
+        wrong = unhealthy(context.view, incident.workload) if incident.acted_at else None
+        if wrong is not None and wrong.code != "WorkloadGone":
+            return incident  # what healer left behind is not well: that is not over
+        return self._close(incident, context, Reason("Recovered", "all signals are gone after the escalation"))
 
     def _cool(self, incident: Incident, context: Context) -> Incident:
         if incident.wake_at is not None and context.now < incident.wake_at:
@@ -280,6 +319,8 @@ class Climber:
 
     def _close(self, incident: Incident, context: Context, reason: Reason) -> Incident:
         self._decide(context, Verb.CLOSE, reason, incident.workload, incident)
+        if incident.acted_at and incident.ended_at is None:
+            self._ledger.ended(_key(incident), context.now)
         ended = context.now if incident.ended_at is None else incident.ended_at
         return self._move(replace(incident, ended_at=ended, wake_at=None), context, State.CLOSED, reason)
 

@@ -78,9 +78,14 @@ def not_paused(q: Question) -> Veto | None:
 def one_ladder(q: Question) -> Veto | None:
     """One ladder climbing on a workload at a time, whichever rules are open. One that only observes climbs nothing."""
     for other in q.others:
-        if other.mode != Mode.OBSERVE and other.state in (State.ACTING, State.VERIFYING):
+        if climbing(other):
             return Veto(Reason("OtherIncident", f"{other.id} ({other.rule}) is {other.state} on {q.incident.workload}"))
     return None
+
+
+def climbing(incident: Incident) -> bool:
+    """Whether an incident keeps others off its workload: it acts, looks whether that helped, or does not know if it has acted."""
+    return incident.mode != Mode.OBSERVE and (incident.state in (State.ACTING, State.VERIFYING) or incident.failures > 0)
 
 
 def no_rollout(q: Question) -> Veto | None:

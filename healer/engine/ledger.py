@@ -2,7 +2,7 @@
 
 from collections import defaultdict, deque
 
-from healer.model.incident import Disruption
+from healer.model.incident import Disruption, Incident
 from healer.model.view import View
 
 Key = tuple[str, str]  # rule, uid of the workload
@@ -26,6 +26,16 @@ class Ledger:
         """An incident in which healer acted came to its end: the cooldown runs from here."""
         self._ended[key] = at
 
+    def learn(self, incident: Incident, view: View) -> None:
+        """Take in what an incident of the journal says was done."""
+        key = (incident.rule, incident.workload.uid)
+        for at in incident.acted_at:
+            self.acted(key, at)
+        if incident.acted_at and incident.ended_at is not None:
+            self.ended(key, max(incident.ended_at, self._ended.get(key, 0.0)))
+        if incident.acted_at and incident.disruption is not None and not _over(incident.disruption, view):
+            self.disrupted(incident.disruption)
+
     def last_end(self, key: Key) -> float | None:
         """When the last incident in which healer acted ended."""
         return self._ended.get(key)
@@ -47,8 +57,14 @@ class Ledger:
             self._disruptions.pop(workload, None)
         return remaining
 
-    def forget(self, before: float) -> None:
-        """Drop what is older than any limit looks back."""
+    def remembers(self) -> bool:
+        """Whether there is anything that may be forgotten some time."""
+        return bool(self._actions or self._ended or self._disruptions)
+
+    def forget(self, before: float, view: View) -> None:
+        """Drop what is older than any limit looks back, and the disruptions that are over."""
+        for workload in list(self._disruptions):
+            self.in_flight(workload, view)
         for key in [key for key, times in self._actions.items() if not times or times[-1] < before]:
             del self._actions[key]
         for key in [key for key, at in self._ended.items() if at < before]:

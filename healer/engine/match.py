@@ -19,6 +19,10 @@ class Firing:
     signal: Signal
     verdicts: dict[str, str] = field(default_factory=dict)
     """The last reason code for each rule that was asked, so that only changes are decisions."""
+    workload: str = ""
+    """The uid of the workload that it was last seen to belong to."""
+    incidents: dict[str, None] = field(default_factory=dict)
+    """The incidents that it is part of, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Matcher:
     def __init__(self, rulebook: Rulebook) -> None:
         self._rulebook = rulebook
         self._firings: dict[str, Firing] = {}
-        self._by_workload: dict[str, set[str]] = {}
+        self._by_workload: dict[str, dict[str, None]] = {}  # uid -> keys, in the order they came: decisions must repeat
         self._held: dict[tuple[str, str], tuple[float, set[str]]] = {}  # (rule, target's uid) -> since, keys
         self._seen: dict[tuple[str, str], deque[tuple[float, str]]] = {}  # (rule, workload's uid) -> occurrences
 
@@ -53,25 +57,42 @@ class Matcher:
         return self._rulebook
 
     def use(self, rulebook: Rulebook) -> None:
-        """Take other rules; what fires is kept and must be asked about again."""
+        """Take other rules; what fires is kept and must be asked about again. Rules that are the same go on as they were."""
+        same = {rule.name for rule in rulebook.rules if (old := self._rulebook.get(rule.name)) and old.rule == rule.rule}
         self._rulebook = rulebook
-        self._held.clear()
+        self._held = {key: held for key, held in self._held.items() if key[0] in same}
+        self._seen = {key: seen for key, seen in self._seen.items() if key[0] in same}
         for firing in self._firings.values():
-            firing.verdicts.clear()
+            firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if rule in same}
 
     def get(self, key: str) -> Firing | None:
         """The firing signal of that key."""
         return self._firings.get(key)
 
     def waits(self) -> bool:
-        """Whether time alone may change a verdict: some rule has not matched yet, or an alert may expire."""
-        return any(f.signal.source == "alert" or any(f.verdicts.values()) for f in self._firings.values())
+        """Whether time alone may change something: a rule has not matched yet, an alert may expire, a count is remembered."""
+        return bool(self._seen) or any(f.signal.source == "alert" or any(f.verdicts.values()) for f in self._firings.values())
+
+    def forget(self, now: float) -> None:
+        """Drop the counts of workloads for which nothing fires, once all of them are outside their window."""
+        for (rule, workload), seen in list(self._seen.items()):
+            bound = self._rulebook.get(rule)
+            count = None if bound is None else bound.rule.when.count
+            if count is None or (workload not in self._by_workload and seen[-1][0] <= now - count.within):
+                del self._seen[rule, workload]
 
     def expired(self, before: float) -> list[Firing]:
         """The alerts that were last reported before that time."""
         return [f for f in self._firings.values() if f.signal.source == "alert" and f.signal.at < before]
 
-    def firing(self, signal: Signal, view: View) -> Firing:
+    def supersedes(self, signal: Signal) -> bool:
+        """Whether a firing signal is a later time of one that is known, on another object: the resolve between was not seen."""
+        known = self._firings.get(signal.key)
+        if known is None or not known.signal.target.exists:
+            return False
+        return known.signal.occurrence != signal.occurrence and known.signal.target.uid != signal.target.uid
+
+    def firing(self, signal: Signal) -> Firing:
         """Note a firing signal. The same occurrence reported again keeps its target: names recur, a sick pod does not."""
         known = self._firings.get(signal.key)
         if known is not None and known.signal.occurrence == signal.occurrence and known.signal.target.exists:
@@ -80,9 +101,6 @@ class Matcher:
             known = self._firings[signal.key] = Firing(signal)
         else:
             known.signal = signal
-        workload = workload_of(signal.target, view)
-        if workload is not None:
-            self._by_workload.setdefault(workload.uid, set()).add(signal.key)
         return known
 
     def resolved(self, key: str) -> Firing | None:
@@ -92,10 +110,7 @@ class Matcher:
             return None
         for rule in firing.verdicts:
             self._release(rule, firing)
-        for uid in [uid for uid, keys in self._by_workload.items() if key in keys]:
-            self._by_workload[uid].discard(key)
-            if not self._by_workload[uid]:
-                del self._by_workload[uid]
+        self._locate(firing, "")
         return firing
 
     def concerns(self, workload: str) -> bool:
@@ -117,6 +132,9 @@ class Matcher:
     def ask(self, firing: Firing, view: View, now: float, *, again: bool = False) -> Iterator[Match]:
         """What each rule that is concerned makes of the signal now; `again` leaves out the rules that it has matched."""
         signal = firing.signal
+        workload = workload_of(signal.target, view)
+        if workload is not None:
+            self._locate(firing, workload.uid)
         for rule in self._rulebook.concerned(signal.source, signal.name, signal.target.namespace):
             if again and firing.verdicts.get(rule.name) == "":
                 continue
@@ -165,6 +183,18 @@ class Matcher:
             text = f"held for {now - since:.0f} of {when.held_for:.0f} s"
             return Match(rule, firing, workload, Reason("NotLongEnough", text), pending=True, wake_at=since + when.held_for)
         return Match(rule, firing, workload)
+
+    def _locate(self, firing: Firing, workload: str) -> None:
+        """Index a firing signal by the workload (uid) that it belongs to; an empty uid takes it out."""
+        if firing.workload == workload:
+            return
+        if keys := self._by_workload.get(firing.workload):
+            keys.pop(firing.signal.key, None)
+            if not keys:
+                del self._by_workload[firing.workload]
+        firing.workload = workload
+        if workload:
+            self._by_workload.setdefault(workload, {})[firing.signal.key] = None
 
     def _release(self, rule: str, firing: Firing) -> None:
         held = self._held.get((rule, firing.signal.target.uid))

@@ -1,0 +1,436 @@
+"""A small world for the engine: one Deployment with its pods, and a driver that plays inputs at given times. No clock, no tasks.
+
+`World` is the cluster: helpers change it as kubelet and controllers would, and it tells whoever listens. `Drill` feeds an engine
+from it as the daemon does: pod conditions through the pod source, changes, ticks when they are due, outcomes when a test says so.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import yaml
+from pydantic import BaseModel
+
+from healer.actions.base import specs
+from healer.actions.registry import ACTIONS as REGISTRY
+from healer.engine.engine import Engine
+from healer.engine.rulebook import Rulebook
+from healer.engine.rulefile import load
+from healer.engine.tuning import Tuning
+from healer.model.action import ActionSpec, Outcome, OutcomeKind
+from healer.model.decision import Decision, Verb
+from healer.model.effects import Act, Acted, Decided, Effect, Input, Record, Tick, WorkloadChanged
+from healer.model.incident import Entry, Incident, State
+from healer.model.kube import (
+    Annotations,
+    BudgetSpec,
+    Condition,
+    ContainerState,
+    ContainerStatus,
+    Deployment,
+    DeploymentSpec,
+    DeploymentStatus,
+    KubeObject,
+    LabelSelector,
+    Meta,
+    Namespace,
+    OwnerReference,
+    Pod,
+    PodDisruptionBudget,
+    PodSpec,
+    PodStatus,
+    ReplicaSet,
+    Running,
+    Terminated,
+    Waiting,
+)
+from healer.model.signal import Signal
+from healer.model.target import Target
+from healer.model.view import View, target_of
+from healer.sources.pods import PodSettings, PodSource
+
+START = 1_800_000_000.0
+"""When every drill begins, in seconds since the epoch."""
+NAMESPACE = "production"
+APP = "serving"
+
+
+class Nothing(BaseModel, extra="forbid"):
+    """The parameters of an action that takes none."""
+
+
+NUDGE = ActionSpec(name="nudge", params=Nothing, targets=frozenset({"Pod", "Deployment"}), disrupts=False, verb="nudge")
+"""An action that takes no pod down, for ladders with a second kind of rung."""
+ACTIONS: Mapping[str, ActionSpec] = {**specs(REGISTRY), "nudge": NUDGE}
+
+
+def moment(at: float) -> datetime:
+    """Seconds since the epoch as Kubernetes has it."""
+    return datetime.fromtimestamp(at, UTC)
+
+
+# rules
+
+
+def rule(name: str = "crash-loop", **more: Any) -> dict[str, Any]:
+    """A rule that evicts crash-looping pods, verified within 5 min when well for 1 min; `more` overrides its keys."""
+    return {
+        "name": name,
+        "when": {"pod": ["CrashLoopBackOff"]},
+        "heal": [{"evict": {}, "verify": {"within": "5m", "stable": "1m"}}],
+        "mode": "enforce",
+    } | more
+
+
+def rulebook(*rules: dict[str, Any], name: str = "test") -> Rulebook:
+    """Rules as a file would hold them, through the loader. Fails the test that wrote a wrong one."""
+    document = {
+        "apiVersion": "healer.dev/v1alpha1",
+        "kind": "RuleSet",
+        "metadata": {"name": name},
+        "spec": {"scope": {"namespaces": [NAMESPACE]}, "rules": list(rules)},
+    }
+    bound, problems = load(yaml.safe_dump(document, sort_keys=False), "test.yaml", ACTIONS)
+    assert not problems, "\n".join(map(str, problems))
+    return Rulebook(bound)
+
+
+# the cluster
+
+
+class World:
+    """A namespace with one Deployment of `replicas` ready pods named serving-1, serving-2, ... with uids pod-1, pod-2, ..."""
+
+    def __init__(self, replicas: int = 3, *, owner: str = "Deployment") -> None:
+        self.view = View()
+        self.listeners: list[Callable[[KubeObject, KubeObject | None, bool], None]] = []
+        """Called with an object, what it was before, and whether it is still there."""
+        self.now = START
+        self._born = 0
+        self._owner = OwnerReference("ReplicaSet", f"{APP}-rs", "rs-1", controller=True)
+        self.view.put(Namespace(Meta(NAMESPACE, "ns-1")))
+        self.deployment = Deployment(
+            Meta(APP, "deploy-1", NAMESPACE, generation=1, labels={"app": APP}), DeploymentSpec(replicas), DeploymentStatus(1)
+        )
+        if owner == "Deployment":
+            self.view.put(self.deployment)
+            self.view.put(
+                ReplicaSet(
+                    Meta(
+                        f"{APP}-rs",
+                        "rs-1",
+                        NAMESPACE,
+                        owner_references=(OwnerReference(owner, APP, "deploy-1", controller=True),),
+                    )
+                )
+            )
+        else:
+            self._owner = OwnerReference(owner, APP, "owner-1", controller=True)
+        self._supported = owner == "Deployment"
+        for _ in range(replicas):
+            self.add()
+
+    # looking
+
+    @property
+    def pods(self) -> list[Pod]:
+        """The pods there are, oldest first."""
+        return sorted(self.view.pods(), key=lambda pod: int(pod.metadata.uid.removeprefix("pod-")))
+
+    @property
+    def workload(self) -> Target:
+        """The Deployment as a target."""
+        return target_of(self.deployment)
+
+    def pod(self, name: str) -> Pod:
+        """The pod of that name."""
+        pod = self.view.pod_named(NAMESPACE, name)
+        assert pod is not None, f"there is no pod {name}"
+        return pod
+
+    def target(self, name: str) -> Target:
+        """The pod of that name as a target."""
+        return target_of(self.pod(name))
+
+    # pods
+
+    def add(self, name: str = "", *, ready: bool = True) -> str:
+        """A further pod; returns its name."""
+        self._born += 1
+        meta = Meta(
+            name or f"{APP}-{self._born}",
+            f"pod-{self._born}",
+            NAMESPACE,
+            creation_timestamp=moment(self.now),
+            labels={"app": APP},
+            owner_references=(self._owner,),
+        )
+        self._put(Pod(meta, PodSpec("node-1"), _status(self.now, ready=ready)))
+        return meta.name
+
+    def crash(self, name: str, restarts: int = 5) -> None:
+        """It waits in CrashLoopBackOff."""
+        state = ContainerState(waiting=Waiting("CrashLoopBackOff", "back-off 5m0s restarting failed container"))
+        last = ContainerState(terminated=Terminated(1, "Error", moment(self.now)))
+        self._status(name, _status(self.now, ready=False, state=state, last=last, restarts=restarts))
+
+    def unready(self, name: str) -> None:
+        """It runs, and its probe fails."""
+        self._status(name, _status(self.now, ready=False, restarts=self.pod(name).restarts))
+
+    def mend(self, name: str) -> None:
+        """It runs and is ready (again)."""
+        self._status(name, _status(self.now, ready=True, restarts=self.pod(name).restarts))
+
+    def terminate(self, name: str) -> None:
+        """Its deletion was accepted."""
+        pod = self.pod(name)
+        meta = msgspec.structs.replace(pod.metadata, deletion_timestamp=moment(self.now + 30))
+        self._put(msgspec.structs.replace(pod, metadata=meta))
+
+    def remove(self, name: str) -> None:
+        """It is gone."""
+        pod = self.pod(name)
+        self.view.drop(Pod, pod.metadata.uid)
+        self._sync()
+        self._tell(pod, pod, held=False)
+
+    def replace(self, name: str, successor: str = "") -> str:
+        """It goes, and its ReplicaSet makes another, which gets ready; returns the new one's name."""
+        self.terminate(name)
+        new = self.add(successor, ready=False) if successor != name else ""
+        self.remove(name)
+        new = new or self.add(successor, ready=False)
+        self.mend(new)
+        return new
+
+    def ready(self, count: int) -> None:
+        """Exactly so many pods are ready, the oldest first."""
+        for number, pod in enumerate(self.pods):
+            (self.mend if number < count else self.unready)(pod.metadata.name)
+
+    def pause(self, what: str, paused: str = "true") -> None:
+        """Set healer.dev/paused on "namespace", "deployment" or a pod, by name; "" takes it away."""
+        obj: KubeObject | None
+        if what == "namespace":
+            obj = self.view.namespace(NAMESPACE)
+        else:
+            obj = self.deployment if what == "deployment" else self.pod(what)
+        assert obj is not None
+        meta = msgspec.structs.replace(obj.metadata, annotations=Annotations(paused=paused))
+        self._put(msgspec.structs.replace(obj, metadata=meta))
+
+    # the Deployment
+
+    def rollout(self, **status: int) -> None:
+        """Override fields of the Deployment's status as they are in a rollout; none: it is over."""
+        self._sync(**status)
+        self._tell(self.deployment, self.deployment, held=True)
+
+    def respecify(self, *, generation: int = 0, **spec: Any) -> None:
+        """Change the Deployment's spec (and generation) with no controller looking."""
+        meta = msgspec.structs.replace(self.deployment.metadata, generation=generation or self.deployment.metadata.generation)
+        spec_ = msgspec.structs.replace(self.deployment.spec, **spec)
+        self._put(msgspec.structs.replace(self.deployment, metadata=meta, spec=spec_))
+
+    def delete_deployment(self) -> None:
+        """It is gone, its pods not yet."""
+        self.view.drop(Deployment, self.deployment.metadata.uid)
+        self._supported = False
+        self._tell(self.deployment, self.deployment, held=False)
+
+    def protect(self, name: str = APP) -> None:
+        """A PodDisruptionBudget over all pods."""
+        self._put(PodDisruptionBudget(Meta(name, f"pdb-{name}", NAMESPACE), BudgetSpec(LabelSelector({"app": APP}))))
+
+    def forget_owner(self) -> Callable[[], None]:
+        """The view does not know the ReplicaSet (yet); call what is returned when it does."""
+        replica_set = self.view.drop(ReplicaSet, "rs-1")
+        assert replica_set is not None
+        return lambda: self._put(replica_set)
+
+    def _status(self, name: str, status: PodStatus) -> None:
+        self._put(msgspec.structs.replace(self.pod(name), status=status))
+
+    def _put(self, obj: KubeObject) -> None:
+        before = self.view.put(obj)
+        if isinstance(obj, Deployment):
+            self.deployment = obj
+        elif isinstance(obj, Pod):
+            self._sync()
+        self._tell(obj, before, held=True)
+
+    def _sync(self, **override: int) -> None:
+        """The Deployment's status, as its controller would write it."""
+        if not self._supported:
+            return
+        pods = [pod for pod in self.view.pods() if not pod.terminating]
+        ready = sum(pod.ready for pod in pods)
+        counts = {"replicas": len(pods), "updated_replicas": len(pods), "ready_replicas": ready, "available_replicas": ready}
+        counts["observed_generation"] = self.deployment.metadata.generation
+        status = msgspec.structs.replace(DeploymentStatus(), **(counts | override))
+        self.deployment = msgspec.structs.replace(self.deployment, status=status)
+        self.view.put(self.deployment)
+
+    def _tell(self, obj: KubeObject, before: KubeObject | None, *, held: bool) -> None:
+        for listener in self.listeners:
+            listener(obj, before, held)
+
+
+def _status(
+    now: float,
+    *,
+    ready: bool,
+    state: ContainerState | None = None,
+    last: ContainerState | None = None,
+    restarts: int = 0,
+) -> PodStatus:
+    running = ContainerState(running=Running(moment(now)))
+    container = ContainerStatus(APP, ready, restarts, state or running, last or ContainerState())
+    condition = Condition("Ready", "True" if ready else "False", "" if ready else "ContainersNotReady", "", moment(now))
+    return PodStatus("Running", conditions=(condition,), container_statuses=(container,))
+
+
+# driving
+
+
+@dataclass
+class Drill:
+    """An engine in a world. Whatever happens is fed to it at `now`; what it answers is collected.
+
+    `every` is None: it is woken when it asked to be; else it gets a tick each so many seconds.
+    """
+
+    rules: Rulebook
+    world: World = field(default_factory=World)
+    tuning: Tuning = field(default_factory=Tuning)
+    settings: PodSettings = field(default_factory=lambda: PodSettings(settle=0.0))
+    every: float | None = None
+    now: float = START
+    effects: list[Effect] = field(default_factory=list)
+    waiting: list[Act] = field(default_factory=list)
+    """The acts whose outcome is not told yet."""
+    checks: list[Callable[["Drill", Input, list[Effect]], None]] = field(default_factory=list)
+    """Called after each input."""
+
+    def __post_init__(self) -> None:
+        self.engine = Engine(self.rules, ACTIONS, self.tuning)
+        self.source = PodSource(self.settings)
+        self.world.listeners.append(self._changed)
+
+    # what comes in
+
+    def feed(self, event: Input) -> list[Effect]:
+        """One input, now."""
+        return self._collect(event, self.engine.handle(event, self.world.view, self.now))
+
+    def use(self, rules: Rulebook) -> list[Effect]:
+        """Other rules, now."""
+        return self._collect(Tick(), self.engine.use(rules, self.world.view, self.now))
+
+    def alert(
+        self,
+        target: str | Target,
+        name: str = "HighLatency",
+        *,
+        firing: bool = True,
+        key: str = "",
+        occurrence: str = "1",
+        **labels: str,
+    ) -> list[Effect]:
+        """An alert about a pod, by name, or about a target."""
+        target = self.world.target(target) if isinstance(target, str) else target
+        key = key or f"{name}-{target.name}"
+        signal = Signal("alert", name, target, firing, self.now, key, f"{key}@{occurrence}", f"{name} on {target.name}", labels)
+        return self.feed(signal)
+
+    def answer(self, kind: OutcomeKind = OutcomeKind.DONE, reason: str = "", retry_after: float | None = None) -> list[Effect]:
+        """The outcome of the oldest act that is under way."""
+        act = self.waiting.pop(0)
+        outcome = Outcome(kind, reason or kind.value.capitalize(), f"{act.action} {act.target}: {kind}", retry_after)
+        return self.feed(Acted(act.incident.id, act.step, act.attempt, outcome))
+
+    def wait(self, seconds: float) -> list[Effect]:
+        """Let time pass, with the ticks that fall due."""
+        end, seen = self.now + seconds, len(self.effects)
+        while (due := self._due()) is not None and due <= end:
+            self.now = self.world.now = max(self.now, due)
+            for signal in self.source.due(self.now):
+                self.feed(signal)
+            self.feed(Tick())
+        self.now = self.world.now = end
+        return self.effects[seen:]
+
+    def _due(self) -> float | None:
+        if self.every is not None:
+            return self.now + self.every
+        return min((at for at in (self.engine.next_wake(), self.source.next_due()) if at is not None), default=None)
+
+    def _changed(self, obj: KubeObject, before: KubeObject | None, held: bool) -> None:
+        if isinstance(obj, Pod):
+            was = before if isinstance(before, Pod) else None
+            for signal in self.source.put(obj, was, self.now) if held else self.source.drop(obj, self.now):
+                self.feed(signal)
+            workload = self.world.view.workload_of(obj)
+            if workload is not None and self.engine.concerns(workload.uid):
+                self.feed(WorkloadChanged(workload.uid))
+        elif isinstance(obj, Deployment) and self.engine.concerns(obj.metadata.uid):
+            self.feed(WorkloadChanged(obj.metadata.uid))
+
+    def _collect(self, event: Input, effects: list[Effect]) -> list[Effect]:
+        self.effects += effects
+        self.waiting += [effect for effect in effects if isinstance(effect, Act)]
+        for check in self.checks:
+            check(self, event, effects)
+        return effects
+
+    # what came out
+
+    @property
+    def incidents(self) -> dict[str, Incident]:
+        """The newest snapshot of every incident there was, in the order they opened."""
+        return {effect.incident.id: effect.incident for effect in self.effects if isinstance(effect, Record)}
+
+    @property
+    def incident(self) -> Incident:
+        """The only incident there was: as the engine holds it, or as it was when it closed."""
+        (known,) = self.incidents.values()
+        return self.engine.incident(known.id) or known
+
+    @property
+    def acts(self) -> list[Act]:
+        """All that was to be done."""
+        return [effect for effect in self.effects if isinstance(effect, Act)]
+
+    @property
+    def acted_on(self) -> list[str]:
+        """The names of what was acted on, in order."""
+        return [act.target.name for act in self.acts]
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """All decisions."""
+        return decisions(self.effects)
+
+    @property
+    def history(self) -> list[Entry]:
+        """The only incident's history."""
+        return list(self.incident.history)
+
+
+def state(drill: Drill) -> State:
+    """Where its only incident stands."""
+    return drill.incident.state
+
+
+def decisions(effects: Iterable[Effect], verb: Verb | None = None) -> list[Decision]:
+    """The decisions among effects, of one verb when given."""
+    found = [effect.decision for effect in effects if isinstance(effect, Decided)]
+    return [decision for decision in found if verb in (None, decision.verb)]
+
+
+def codes(effects: Iterable[Effect], verb: Verb | None = None) -> list[str]:
+    """The reasons of the decisions among effects, by code."""
+    return [decision.reason.code for decision in decisions(effects, verb)]
