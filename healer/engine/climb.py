@@ -178,16 +178,18 @@ class Climber:
                 # a try whose answer was lost did take effect
                 return self._accepted(incident, target, reason, context)
             case OutcomeKind.GONE:
-                return self._watch(_treated(incident, target), context, reason)
+                return self._watch(_treated(_undone(incident), target), context, reason)
             case OutcomeKind.RECOVERED:
                 # nothing was done to it, so that it may still be treated in this step, should it stay sick
-                return self._retry(replace(incident, failures=0), target, reason, self._tuning.retry, context)
+                return self._retry(_undone(incident), target, reason, self._tuning.retry, context)
             case OutcomeKind.REFUSED:
                 self._decide(context, Verb.REFUSE, reason, target, incident)
-                return self._climb(incident, context, reason)
+                return self._climb(_undone(incident), context, reason)
             case OutcomeKind.FAILED:
                 return self._failed(incident, target, outcome, context)
             case OutcomeKind.DEFERRED:
+                if not incident.failures:
+                    incident = _undone(incident)
                 return self._retry(incident, target, reason, outcome.retry_after or self._tuning.retry, context)
 
     def _accepted(self, incident: Incident, target: Target, reason: Reason, context: Context) -> Incident:
@@ -350,12 +352,18 @@ def _treated(incident: Incident, target: Target) -> Incident:
     return replace(incident, treated=incident.treated | {target.uid}, failures=0)
 
 
+def _undone(incident: Incident) -> Incident:
+    """The incident after a try that did nothing, and a look that showed so."""
+    return replace(incident, failures=0, disruption=None)
+
+
 def _fresh_step(incident: Incident) -> Incident:
     """The incident without what belongs to one step only."""
     return replace(
         incident,
         attempt=0,
         failures=0,
+        disruption=None if incident.failures else incident.disruption,
         treated=frozenset(),
         known=frozenset(),
         acting_on=None,

@@ -123,6 +123,7 @@ class Engine:
             if case.incident.state is State.ACTING:
                 self._resume(case, view, now, effects)
             self._advance(case.incident.id, view, now, effects)
+        self._schedule_recheck(now)
         return effects
 
     def _resume(self, case: _Case, view: View, now: float, effects: list[Effect]) -> None:
@@ -183,6 +184,7 @@ class Engine:
             verb = Verb.OPEN
         else:
             incident, verb = join(self._cases[incident_id].incident, signal, now), Verb.JOIN
+            match.firing.incidents[incident.id] = None
             if incident is self._cases[incident_id].incident:
                 return
             self._cases[incident_id].incident = incident
@@ -261,7 +263,7 @@ class Engine:
         return Context(case.rule, in_force is not None and in_force.rule == case.rule.rule, view, others, now, effects)
 
     def _advance(self, incident_id: str, view: View, now: float, effects: list[Effect], was: Incident | None = None) -> None:
-        """Let an incident go as far as it can now, then the neighbours that may have waited for it; `was` is what it was before."""
+        """Let an incident go as far as it can now, then those that may have waited for it; `was` is what it was before."""
         case = self._cases.get(incident_id)
         if case is None:
             return

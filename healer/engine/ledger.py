@@ -2,7 +2,7 @@
 
 from collections import defaultdict, deque
 
-from healer.model.incident import Disruption, Incident
+from healer.model.incident import Disruption, Incident, State
 from healer.model.view import View
 
 Key = tuple[str, str]  # rule, uid of the workload
@@ -33,7 +33,8 @@ class Ledger:
             self.acted(key, at)
         if incident.acted_at and incident.ended_at is not None:
             self.ended(key, max(incident.ended_at, self._ended.get(key, 0.0)))
-        if incident.acted_at and incident.disruption is not None and not _over(incident.disruption, view):
+        in_doubt = incident.state is State.ACTING or incident.failures > 0  # the engine looks whether that one happened
+        if incident.acted_at and incident.disruption is not None and not in_doubt and not _over(incident.disruption, view):
             self.disrupted(incident.disruption)
 
     def last_end(self, key: Key) -> float | None:

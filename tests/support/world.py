@@ -330,6 +330,10 @@ class Drill:
         """Other rules, now."""
         return self._collect(Tick(), self.engine.use(rules, self.world.view, self.now))
 
+    def restore(self, incidents: list[Incident], sick_now: set[str]) -> list[Effect]:
+        """What a journal holds, now."""
+        return self._collect(Tick(), self.engine.restore(incidents, sick_now, self.world.view, self.now))
+
     def alert(
         self,
         target: str | Target,

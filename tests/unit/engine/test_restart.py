@@ -1,0 +1,102 @@
+"""After a restart of healer the incidents go on from the journal, and what fires finds them again."""
+
+import pytest
+
+from healer.model.action import OutcomeKind
+from healer.model.incident import State
+from tests.support.world import Drill, World, rule, rulebook, state
+
+
+def restarted(before: Drill) -> Drill:
+    """A new engine on the same world, with what the journal holds, and the pods as they are."""
+    after = Drill(before.rules, before.world, before.tuning, now=before.now)
+    before.world.listeners.clear()
+    before.world.listeners.append(after._changed)
+    signals = [s for pod in before.world.pods for s in after.source.put(pod, None, after.now)]
+    after.restore(list(before.incidents.values()), {signal.key for signal in signals})
+    for signal in signals:
+        after.feed(signal)
+    return after
+
+
+def test_a_signal_that_fires_on_still_ends_its_incident() -> None:
+    d = Drill(rulebook(rule()))
+    d.world.pause("deployment")
+    d.world.crash("serving-1")
+    d = restarted(d)
+    d.world.mend("serving-1")
+    assert state(d) is State.CLOSED
+
+
+def test_an_alert_still_expires() -> None:
+    d = Drill(rulebook(rule(when={"alert": ["HighLatency"]}, mode="observe")))
+    d.alert("serving-1")
+    d.answer()
+    d.wait(1000)
+    assert state(d) is State.ESCALATED
+    d = restarted(d)
+    d.wait(d.tuning.alert_expiry)
+    assert state(d) is State.CLOSED
+
+
+def test_a_claimed_action_that_took_effect_counts_and_is_not_repeated() -> None:
+    d = Drill(rulebook(rule()))
+    d.world.crash("serving-1")
+    d.world.listeners.clear()
+    d.world.replace("serving-1")
+    d = restarted(d)
+    assert d.acts == []
+    assert len(d.incident.acted_at) == 1
+    d.wait(60)
+    assert state(d) is State.HEALED
+
+
+def test_a_claimed_action_that_had_no_effect_is_tried_again() -> None:
+    d = Drill(rulebook(rule()))
+    d.world.crash("serving-1")
+    d = restarted(d)
+    assert d.acted_on == ["serving-1"]
+    assert state(d) is State.ACTING
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.DEFERRED, OutcomeKind.FAILED, None])
+def test_a_try_that_took_no_pod_down_is_no_disruption_in_flight(kind: OutcomeKind | None) -> None:
+    """One pod is treated; the second one's eviction was put off, failed, or is under way as healer dies."""
+    d = Drill(rulebook(rule()), World(4))
+    d.world.crash("serving-1")
+    d.world.crash("serving-2")
+    d.answer()
+    d.world.replace("serving-1")
+    if kind is not None:
+        d.answer(kind)
+    d = restarted(d)
+    d.wait(15)
+    assert d.acted_on == ["serving-2"]
+
+
+def test_a_pod_that_was_taken_down_stays_in_flight() -> None:
+    d = Drill(rulebook(rule()), World(4))
+    d.world.crash("serving-1")
+    d.world.crash("serving-2")
+    d.answer()
+    d.world.terminate("serving-1")
+    new = d.world.add(ready=False)
+    d.world.remove("serving-1")
+    d = restarted(d)
+    d.wait(15)
+    assert d.acted_on == []
+    d.world.mend(new)
+    assert d.acted_on == ["serving-2"]
+
+
+def test_the_cooldown_survives() -> None:
+    d = Drill(rulebook(rule(limits={"cooldown": "10m"})))
+    d.world.crash("serving-1")
+    d.answer()
+    d.world.replace("serving-1")
+    d.wait(60)
+    d = restarted(d)
+    d.world.crash("serving-2")
+    assert d.acts == []
+    d.wait(600)
+    assert d.acted_on == ["serving-2"]
