@@ -21,6 +21,7 @@ from healer.daemon import Daemon, RuleFiles, RulesError
 from healer.daemon.rulefiles import read
 from healer.engine.rulebook import Rulebook
 from healer.engine.rulefile import load_all, remarks
+from healer.model.redact import redact_event
 
 EXIT_PROBLEMS = 1
 EXIT_SETUP = 2
@@ -136,6 +137,7 @@ def _logs(log: knobs.Log) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            redact_event,
             *final,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

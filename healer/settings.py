@@ -43,8 +43,16 @@ class Http(Section):
     """Answer webhooks of everyone when no token is configured. Whoever reaches the port can then have pods evicted."""
     max_body: int = Field(1024 * 1024, gt=0)
     """The largest webhook body, in bytes."""
+    max_bodies: int = Field(32, gt=0)
+    """Webhook bodies held at once; one more is answered 503. Bounds the memory together with max_body."""
+    read_timeout: float = Field(10.0, gt=0)
+    """Seconds for a request's body to arrive."""
+    idle_timeout: float = Field(30.0, gt=0)
+    """Seconds for a request's head to arrive, and for the next request on a connection."""
     accept_timeout: float = Field(5.0, gt=0)
     """Seconds for the signals of a webhook to be decided; then 503."""
+    shutdown_timeout: float = Field(5.0, gt=0)
+    """Seconds for requests under way to finish when the server stops."""
 
 
 class Cluster(Section):

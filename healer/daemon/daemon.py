@@ -25,7 +25,6 @@ from healer.engine.engine import Engine
 from healer.engine.rulebook import Rulebook
 from healer.engine.tuning import Tuning
 from healer.http.server import Server
-from healer.http.settings import HttpSettings
 from healer.journal.memory import MemoryJournal
 from healer.model.decision import Decision
 from healer.model.incident import Incident
@@ -91,7 +90,7 @@ class Daemon:
         for kind in RESOURCES.values():
             self._metrics.watch(kind.name, partial(_oldest, [r for r in reflectors if r.resource is kind]))
         server = Server(
-            settings=_http(self._settings),
+            settings=self._settings.http,
             webhooks={PATH: self._webhook()},
             health=vitals.health,
             registry=self._metrics.registry,
@@ -187,10 +186,6 @@ def _sinks(settings: Settings, metrics: Metrics, further: list[Sink]) -> sinks.S
 def _tuning(settings: Settings) -> Tuning:
     engine = settings.engine
     return Tuning(engine.max_wait, engine.retry, engine.attempts, engine.recheck, settings.alerts.expiry)
-
-
-def _http(settings: Settings) -> HttpSettings:
-    return HttpSettings(**settings.http.model_dump())
 
 
 def _oldest(reflectors: list[Reflector]) -> float:

@@ -12,8 +12,8 @@ from prometheus_client.exposition import choose_encoder
 from healer.http.access import Access
 from healer.http.answer import errors_as_json
 from healer.http.health import Check, Health
-from healer.http.settings import HttpSettings
 from healer.http.webhook import Receiver, Webhook
+from healer.settings import Http
 
 LINGER = 1.0
 """Seconds for which the rest of a refused body is read and thrown away, so that its sender gets to see the answer."""
@@ -28,7 +28,7 @@ class Server:
     def __init__(
         self,
         *,
-        settings: HttpSettings,
+        settings: Http,
         webhooks: Mapping[str, Receiver],
         health: Callable[[], Health],
         registry: CollectorRegistry,

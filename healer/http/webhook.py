@@ -10,8 +10,8 @@ from aiohttp import web
 
 from healer.http.access import Access
 from healer.http.answer import Refused
-from healer.http.settings import HttpSettings
 from healer.model.intake import QueueFull, WebhookError
+from healer.settings import Http
 
 Receiver = Callable[[bytes], Awaitable[Mapping[str, int]]]
 """Takes a body; returns, once all in it is decided, what became of it. Takes nothing when it raises WebhookError or QueueFull."""
@@ -23,7 +23,7 @@ class Webhook:
     The order matters: nothing of a body is read before the sender is known, and never more of it than `max_body`.
     """
 
-    def __init__(self, receiver: Receiver, access: Access, settings: HttpSettings, bodies: asyncio.Semaphore) -> None:
+    def __init__(self, receiver: Receiver, access: Access, settings: Http, bodies: asyncio.Semaphore) -> None:
         self._receiver = receiver
         self._access = access
         self._settings = settings

@@ -7,7 +7,6 @@ import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,23 @@ from structlog.testing import capture_logs
 
 from healer.http.health import Check, Health
 from healer.http.server import Server
-from healer.http.settings import HttpSettings
 from healer.model.intake import QueueFull
 from healer.model.kube import Meta, Pod
 from healer.model.signal import Signal
 from healer.model.view import View
+from healer.settings import Http
 from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
 from tests.unit.sources.test_alertmanager import alert, body
 
 JSON = {"Content-Type": "application/json"}
-LOCAL = HttpSettings(host="127.0.0.1", port=0)
+LOCAL = Http(host="127.0.0.1", port=0)
+
+
+def local(**knobs: object) -> Http:
+    """LOCAL with other knobs."""
+    return Http.model_validate({**LOCAL.model_dump(), **knobs})
+
+
 Answer = tuple[int, dict[str, Any], dict[str, str]]
 
 
@@ -61,7 +67,7 @@ class Daemon:
         self.decided += signals
 
     @asynccontextmanager
-    async def serving(self, settings: HttpSettings = LOCAL) -> AsyncIterator["Client"]:
+    async def serving(self, settings: Http = LOCAL) -> AsyncIterator["Client"]:
         server = Server(settings=settings, webhooks={PATH: self.webhook}, health=lambda: self.health, registry=self.registry)
         async with server, aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
             yield Client(session, server.port)
@@ -206,7 +212,7 @@ async def test_thirty_megabytes_are_not_held(daemon: Daemon, chunked: bool) -> N
 
 async def test_a_body_is_never_held_beyond_the_limit(daemon: Daemon) -> None:
     """The endless body of a sender that waits for nothing: the answer comes after the limit, long before the end."""
-    async with daemon.serving(replace(LOCAL, max_body=100_000)) as client:
+    async with daemon.serving(local(max_body=100_000)) as client:
         reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
         writer.write(
             f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
@@ -229,14 +235,14 @@ async def test_a_body_that_says_it_is_too_large_is_not_read(daemon: Daemon) -> N
 
 async def test_a_body_of_exactly_the_limit_is_taken(daemon: Daemon) -> None:
     sent = group("firing")
-    async with daemon.serving(replace(LOCAL, max_body=len(sent))) as client:
+    async with daemon.serving(local(max_body=len(sent))) as client:
         assert (await client.post(sent))[0] == 200
         assert (await client.post(sent + b" "))[0] == 413
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(daemon: Daemon) -> None:
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n".encode()
-    async with daemon.serving(replace(LOCAL, read_timeout=0.1)) as client:
+    async with daemon.serving(local(read_timeout=0.1)) as client:
         answer = await client.raw(head + b'{"version": "4", ')
     assert b" 408 " in answer.partition(b"\r\n")[0]
     assert b"did not arrive within 0.1 s" in answer
@@ -244,7 +250,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(daemon: Daemon) -> No
 
 
 async def test_a_head_that_does_not_come_is_not_waited_for(daemon: Daemon) -> None:
-    async with daemon.serving(replace(LOCAL, idle_timeout=0.1)) as client:
+    async with daemon.serving(local(idle_timeout=0.1)) as client:
         assert await client.raw(b"") == b""
         assert await client.raw(f"POST {PATH} HTTP/1.1\r\nHost: ".encode()) == b""
 
@@ -252,7 +258,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(daemon: Daemon) -> No
 async def test_a_sender_that_goes_away_half_way_leaves_nothing_behind(daemon: Daemon) -> None:
     sent = group("firing")
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n".encode()
-    async with daemon.serving(replace(LOCAL, max_bodies=1)) as client:
+    async with daemon.serving(local(max_bodies=1)) as client:
         for _ in range(3):
             _, writer = await asyncio.open_connection("127.0.0.1", client.port)
             writer.write(head + sent[:-1])
@@ -289,7 +295,7 @@ async def test_a_full_queue_is_503_and_taken_the_next_time(daemon: Daemon) -> No
 
 async def test_what_is_not_decided_in_time_is_503(daemon: Daemon) -> None:
     daemon.gate.clear()
-    async with daemon.serving(replace(LOCAL, accept_timeout=0.05)) as client:
+    async with daemon.serving(local(accept_timeout=0.05)) as client:
         status, answer, headers = await client.post(group("firing"))
     assert status == 503
     assert answer["error"] == "not decided within 0.05 s"
@@ -298,7 +304,7 @@ async def test_what_is_not_decided_in_time_is_503(daemon: Daemon) -> None:
 
 async def test_too_many_bodies_at_once_are_503(daemon: Daemon) -> None:
     daemon.gate.clear()
-    async with daemon.serving(replace(LOCAL, max_bodies=1)) as client:
+    async with daemon.serving(local(max_bodies=1)) as client:
         first = asyncio.create_task(client.post(group("firing")))
         await daemon.waiting.wait()
         status, answer, headers = await client.post(group("firing"))
@@ -337,7 +343,7 @@ def bearer(token: str, scheme: str = "Bearer") -> dict[str, str]:
 async def test_without_the_token_nobody_is_let_in_not_even_from_loopback(
     daemon: Daemon, token_file: Path, headers: dict[str, str]
 ) -> None:
-    async with daemon.serving(replace(LOCAL, webhook_token_file=token_file, allow_anonymous=True)) as client:
+    async with daemon.serving(local(webhook_token_file=token_file, allow_anonymous=True)) as client:
         status, answer, answered = await client.post(group("firing"), headers)
     assert status == 401
     assert answered["WWW-Authenticate"] == 'Bearer realm="healer"'
@@ -348,7 +354,7 @@ async def test_without_the_token_nobody_is_let_in_not_even_from_loopback(
 
 @pytest.mark.parametrize("headers", [bearer("s3cret-tökén"), bearer("s3cret-tökén", "bearer"), bearer(" s3cret-tökén")])
 async def test_with_the_token_one_is_let_in(daemon: Daemon, token_file: Path, headers: dict[str, str]) -> None:
-    async with daemon.serving(replace(LOCAL, webhook_token_file=token_file)) as client:
+    async with daemon.serving(local(webhook_token_file=token_file)) as client:
         assert (await client.post(group("firing"), headers))[0] == 200
 
 
@@ -362,7 +368,7 @@ async def test_tokens_are_compared_in_constant_time(daemon: Daemon, token_file: 
         return real(given, token)
 
     monkeypatch.setattr(hmac, "compare_digest", watched)
-    async with daemon.serving(replace(LOCAL, webhook_token_file=token_file)) as client:
+    async with daemon.serving(local(webhook_token_file=token_file)) as client:
         for headers in (JSON, bearer("x"), bearer("s3cret-tökén", "Basic"), bearer("s3cret-tökén")):
             await client.post(group("firing"), headers)
     token = "s3cret-tökén".encode()
@@ -370,7 +376,7 @@ async def test_tokens_are_compared_in_constant_time(daemon: Daemon, token_file: 
 
 
 async def test_a_rotated_token_is_taken_at_once(daemon: Daemon, token_file: Path) -> None:
-    async with daemon.serving(replace(LOCAL, webhook_token_file=token_file)) as client:
+    async with daemon.serving(local(webhook_token_file=token_file)) as client:
         assert (await client.post(group("firing"), bearer("s3cret-tökén")))[0] == 200
         new = token_file.with_name("new")
         await asyncio.to_thread(new.write_text, "other-tökén!")
@@ -386,7 +392,7 @@ async def test_a_configured_token_that_cannot_be_read_lets_nobody_in(
     file = tmp_path / "token"
     if content is not None:
         await asyncio.to_thread(file.write_bytes, content)
-    async with daemon.serving(replace(LOCAL, webhook_token_file=file, allow_anonymous=True)) as client:
+    async with daemon.serving(local(webhook_token_file=file, allow_anonymous=True)) as client:
         with capture_logs() as logs:
             for headers in (JSON, bearer(""), bearer("None")):
                 status, answer, answered = await client.post(group("firing"), headers)
@@ -422,13 +428,13 @@ async def test_without_a_token_only_loopback_itself_is_answered(daemon: Daemon) 
 
 
 async def test_unless_everyone_is_allowed(daemon: Daemon) -> None:
-    async with daemon.serving(replace(LOCAL, allow_anonymous=True)) as client, from_elsewhere(client.port) as session:
+    async with daemon.serving(local(allow_anonymous=True)) as client, from_elsewhere(client.port) as session:
         assert (await Client(session, client.port).post(group("firing")))[0] == 200
 
 
 async def test_who_is_settled_before_the_body_is_read(daemon: Daemon, token_file: Path) -> None:
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n".encode()
-    async with daemon.serving(replace(LOCAL, webhook_token_file=token_file)) as client:
+    async with daemon.serving(local(webhook_token_file=token_file)) as client:
         reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
         writer.write(head)
         assert b" 401 " in await asyncio.wait_for(reader.readline(), 30)  # not one byte of the body was sent
@@ -441,7 +447,7 @@ async def test_who_is_settled_before_the_body_is_read(daemon: Daemon, token_file
 async def test_probes_say_each_check_and_its_reason_and_need_no_token(daemon: Daemon, token_file: Path) -> None:
     synced, lease = Check("pods", True, "synced 2 s ago"), Check("lease", False, "held by healer-1")
     daemon.health = Health(live=(synced,), ready=(synced, lease))
-    async with daemon.serving(replace(LOCAL, webhook_token_file=token_file)) as client, from_elsewhere(client.port) as session:
+    async with daemon.serving(local(webhook_token_file=token_file)) as client, from_elsewhere(client.port) as session:
         outside = Client(session, client.port)
         status, text = await outside.get("/healthz")
         assert (status, json.loads(text)) == (200, {"ok": True, "checks": {"pods": {"ok": True, "reason": "synced 2 s ago"}}})
@@ -472,7 +478,7 @@ async def test_metrics_are_those_of_the_registry_in_the_format_asked_for(daemon:
 async def test_a_taken_port_is_an_error_at_the_start_and_leaves_nothing_open(daemon: Daemon) -> None:
     async with daemon.serving() as client:
         with pytest.raises(OSError, match="address already in use"):
-            async with daemon.serving(replace(LOCAL, port=client.port)):
+            async with daemon.serving(local(port=client.port)):
                 raise AssertionError("two servers on one port")
 
 
