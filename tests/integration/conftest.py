@@ -8,14 +8,16 @@ from typing import Protocol
 import pytest
 
 from healer.lab import Lab
-from tests.support.healer import Healer, environment
+from tests.integration.world import LAB_TOKEN
+from tests.support.healer import TOKEN, Healer, environment
+from tests.support.slack import TOKEN as SLACK_TOKEN
 from tests.support.slack import FakeSlack
 
 
 @pytest.fixture
 async def lab() -> AsyncIterator[Lab]:
     """A cluster in a hurry: a crash loop's first back-off lasts 0.2 s."""
-    async with Lab(time_scale=0.02) as lab:
+    async with Lab(time_scale=0.02, token=LAB_TOKEN) as lab:
         yield lab
 
 
@@ -29,7 +31,7 @@ class Run(Protocol):
     """Starts a daemon, which ends with the test."""
 
     async def __call__(self, *rules: str, ready: bool = True, **settings: str | Path) -> Healer:
-        """With these rule files (their texts), and settings beyond those of `settings`."""
+        """With these rule files (their texts), and settings beyond those of `settings`; returns when it is ready, or at once."""
 
 
 @pytest.fixture
@@ -61,6 +63,8 @@ def settings(lab: Lab, slack: FakeSlack, tmp_path: Path) -> dict[str, str | Path
 
 @pytest.fixture
 async def run(settings: dict[str, str | Path], rules_folder: Path, tmp_path: Path) -> AsyncIterator[Run]:
+    """Whatever else a test asserts: no daemon of it prints a secret, or ends by a failure."""
+    started: list[Healer] = []
     async with AsyncExitStack() as stack:
 
         async def start(*rules: str, ready: bool = True, **more: str | Path) -> Healer:
@@ -68,8 +72,12 @@ async def run(settings: dict[str, str | Path], rules_folder: Path, tmp_path: Pat
                 (rules_folder / f"{number}.yaml").write_text(text, "utf-8")
             environ = environment(tmp_path, settings | more)
             healer = await stack.enter_async_context(Healer(["--rules", str(rules_folder)], environ))
+            started.append(healer)
             if ready:
                 await healer.says("healer is ready")
             return healer
 
         yield start
+    for healer in started:
+        assert await healer.ended() == 0
+        assert not [secret for secret in (LAB_TOKEN, TOKEN, SLACK_TOKEN) if secret in "\n".join(healer.lines)]

@@ -1,15 +1,15 @@
 """What healer does about sick pods, each time the real process against the lab."""
 
-import aiohttp
-
-from healer.lab import Lab
+from healer.lab import Lab, serving
 from tests.integration.conftest import Run
 from tests.integration.world import (
+    CHANNEL,
     CRASH_LOOP,
     NAMESPACE,
     SLOW,
     Floor,
     evictions,
+    patch,
     pods,
     rule,
     ruleset,
@@ -21,6 +21,8 @@ from tests.integration.world import (
 from tests.support.healer import alert
 from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
+
+_BUDGET = f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets/tensorflow-serving"
 
 
 async def test_a_crash_looping_pod_is_evicted_and_replaced(lab: Lab, run: Run) -> None:
@@ -86,7 +88,7 @@ async def test_a_budget_that_refuses_is_waited_for(lab: Lab, run: Run) -> None:
     waiting = await healer.says("incident waiting")
     assert waiting["reason"] == "BudgetRefused"
     assert uid(lab, sick) == before
-    await _patch(lab, "policy/v1", "poddisruptionbudgets/tensorflow-serving", {"spec": {"minAvailable": 2}})
+    await patch(lab, _BUDGET, {"spec": {"minAvailable": 2}})
     await lab.wait_for(serves(3, without=before), PATIENCE)
     await healer.post(firing | {"status": "resolved"})
     await healer.says("incident healed", incident=waiting["incident"])
@@ -168,8 +170,47 @@ async def test_a_restart_deletes_a_pod_that_no_budget_covers(lab: Lab, run: Run)
     assert evictions(lab) == []
 
 
-async def _patch(lab: Lab, api: str, path: str, change: object) -> None:
-    url = f"{lab.url}/apis/{api}/namespaces/{NAMESPACE}/{path}"
-    headers = {"Content-Type": "application/merge-patch+json"}
-    async with aiohttp.ClientSession() as session, session.patch(url, json=change, headers=headers) as answer:
-        assert answer.ok, await answer.text()
+async def test_a_workload_all_of_whose_pods_crash_is_left_alone_and_people_are_asked(
+    lab: Lab, run: Run, slack: FakeSlack
+) -> None:
+    await lab.apply(serving(behaviour="crash", min_available=None))
+    healer = await run(ruleset(CRASH_LOOP), HEALER_ENGINE__MAX_WAIT="1")
+    await healer.says("incident waiting", reason="BelowFloor")
+    escalated = await healer.says("incident escalated")
+    assert escalated["reason"] == "WaitedTooLong"
+    await slack.wait_for(told("escalated"), PATIENCE)
+    assert len(slack.messages[CHANNEL]) == 1, "one message, not one for each pod"
+    assert evictions(lab) == []
+
+
+async def test_a_paused_namespace_is_left_alone_until_it_is_not(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab)
+    await patch(lab, f"/api/v1/namespaces/{NAMESPACE}", {"metadata": {"annotations": {"healer.dev/paused": "true"}}})
+    healer = await run(ruleset(CRASH_LOOP))
+    await lab.behave(NAMESPACE, sick, "crash")
+    await healer.says("incident waiting", reason="Paused")
+    assert evictions(lab) == []
+    await patch(lab, f"/api/v1/namespaces/{NAMESPACE}", {"metadata": {"annotations": {"healer.dev/paused": None}}})
+    await healer.says("incident healed")
+    assert evictions(lab) == [sick]
+
+
+async def test_an_eviction_that_is_forbidden_is_left_to_people(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab)
+    lab.forbid("create", "pods/eviction")
+    healer = await run(ruleset(CRASH_LOOP))
+    before = uid(lab, sick)
+    await lab.behave(NAMESPACE, sick, "crash")
+    escalated = await healer.says("incident escalated")
+    assert escalated["reason"] == "Forbidden"
+    assert "pods/eviction" in escalated["text"]
+    assert evictions(lab) == [sick], "asked once"
+    assert uid(lab, sick) == before
+
+
+async def test_only_the_given_namespaces_are_watched(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab)
+    healer = await run(ruleset(CRASH_LOOP), HEALER_CLUSTER__NAMESPACES=f'["{NAMESPACE}"]')
+    await lab.behave(NAMESPACE, sick, "crash")
+    await healer.says("incident healed")
+    assert {seen.namespace for seen in lab.requests if seen.resource != "namespaces"} == {NAMESPACE}

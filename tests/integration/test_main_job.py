@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.integration.world import CHANNEL, NAMESPACE, SLOW, Floor, evictions, 
 from tests.support.healer import TOKEN, Healer
 from tests.support.model_server import METRICS, ModelServers
 from tests.support.processes import PATIENCE
-from tests.support.prometheus import alertmanager, prometheus
+from tests.support.prometheus import Monitor, alertmanager, prometheus
 from tests.support.slack import FakeSlack
 
 _P90 = "histogram_quantile(0.9, sum by (namespace, pod, le) (rate(:tensorflow:serving:request_latency_bucket[2s]))) / 1000 > 200"
@@ -36,13 +37,23 @@ _ALERTS = {
 }
 
 
-def _prometheus(alerts: Path, targets: Path, alertmanager: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Monitored:
+    """A daemon, the Prometheus that watches it and the model servers, and the names of their pods."""
+
+    healer: Healer
+    prometheus: Monitor
+    pods: list[str]
+
+
+def _prometheus(alerts: Path, targets: Path, alertmanager: str, healer: str) -> dict[str, Any]:
     return {
         "global": {"scrape_interval": "300ms", "scrape_timeout": "300ms", "evaluation_interval": "300ms"},
         "rule_files": [str(alerts)],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
         "scrape_configs": [
             {"job_name": "tensorflow-serving", "metrics_path": METRICS, "file_sd_configs": [{"files": [str(targets)]}]},
+            {"job_name": "healer", "static_configs": [{"targets": [healer]}]},
         ],
     }
 
@@ -62,7 +73,7 @@ def _alertmanager(webhook: str, token: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def monitored(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[tuple[Healer, list[str]]]:
+async def monitored(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[Monitored]:
     """Three pods with model servers, watched by Prometheus, whose alerts reach a daemon by way of Alertmanager."""
     (tmp_path / "token").write_text(TOKEN)
     (tmp_path / "alerts.yml").write_text(yaml.safe_dump(_ALERTS))
@@ -70,17 +81,15 @@ async def monitored(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[tuple[H
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(ModelServers(lab, tmp_path / "targets.json"))
         healer = await run(ruleset(SLOW), HEALER_HTTP__WEBHOOK_TOKEN_FILE=tmp_path / "token")
-        webhook = f"{await healer.listens()}/webhooks/alertmanager"
-        sender = await stack.enter_async_context(alertmanager(tmp_path / "am", _alertmanager(webhook, tmp_path / "token")))
-        config = _prometheus(tmp_path / "alerts.yml", tmp_path / "targets.json", sender.address)
-        await stack.enter_async_context(prometheus(tmp_path / "prometheus", config))
-        yield healer, names
+        url = await healer.listens()
+        config = _alertmanager(f"{url}/webhooks/alertmanager", tmp_path / "token")
+        sender = await stack.enter_async_context(alertmanager(tmp_path / "alertmanager", config))
+        config = _prometheus(tmp_path / "alerts.yml", tmp_path / "targets.json", sender.address, url.removeprefix("http://"))
+        yield Monitored(healer, await stack.enter_async_context(prometheus(tmp_path / "prometheus", config)), names)
 
 
-async def test_a_slow_pod_is_replaced_and_slack_reads_how(
-    monitored: tuple[Healer, list[str]], lab: Lab, slack: FakeSlack
-) -> None:
-    healer, (sick, *well) = monitored
+async def test_a_slow_pod_is_replaced_and_slack_reads_how(monitored: Monitored, lab: Lab, slack: FakeSlack) -> None:
+    healer, (sick, *well) = monitored.healer, monitored.pods
     before, floor = uid(lab, sick), Floor(lab)
     await lab.behave(NAMESPACE, sick, "slow")
 
@@ -106,3 +115,7 @@ async def test_a_slow_pod_is_replaced_and_slack_reads_how(
     assert metrics["healer_reaction_seconds_count"] == 1
     assert metrics["healer_time_to_heal_seconds_count"] == 1
     assert metrics["healer_queue_depth"] == 0
+
+    targets = (await monitored.prometheus.get("/api/v1/targets"))["data"]["activeTargets"]
+    (scraped,) = [target for target in targets if target["labels"]["job"] == "healer"]
+    assert (scraped["health"], scraped["lastError"]) == ("up", ""), "Prometheus understands what /metrics says"

@@ -100,3 +100,17 @@ async def test_a_port_that_is_taken(good: Path, settings: dict[str, str | Path],
     assert code == 2, printed
     assert port in printed
     assert "Traceback" not in printed
+
+
+async def test_a_context_that_the_kubeconfig_does_not_have(good: Path, settings: dict[str, str | Path], tmp_path: Path) -> None:
+    code, printed = await verb("run", "--rules", good, "--context", "elsewhere", home=tmp_path, **settings)
+    assert code == 2
+    assert "elsewhere" in printed
+    assert "Traceback" not in printed
+
+
+async def test_settings_from_a_file(good: Path, tmp_path: Path) -> None:
+    (tmp_path / "healer.yaml").write_text("http:\n  prot: 8080\n")
+    code, printed = await verb("run", "--rules", good, "--config", tmp_path / "healer.yaml", home=tmp_path)
+    assert code == 2
+    assert f"{tmp_path / 'healer.yaml'}: http.prot: there is no such setting; did you mean http.port?" in printed

@@ -9,7 +9,7 @@ from healer.lab.api import DeleteOptions
 from healer.lab.kinds import POD
 from tests.integration.conftest import Run
 from tests.integration.world import CHANNEL, CRASH_LOOP, NAMESPACE, SLOW, evictions, ruleset, serve, serves, told, uid
-from tests.support.healer import Healer, alert
+from tests.support.healer import alert
 from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
 
@@ -124,11 +124,32 @@ async def test_the_end_waits_for_the_action_under_way_and_for_slack(lab: Lab, ru
     assert await healer.ended() == 0
     assert healer.find("healer has stopped", actions_finished=True, all_told=True)
     await lab.wait_for(serves(3, without=before), PATIENCE)
-    assert _said(healer, "verifying", "Evicted")
+    assert healer.find("incident verifying", reason="Evicted")
     assert told("verifying")(slack), "the last line is in Slack before the end"
     (message,) = slack.messages[CHANNEL]
     assert ", verifying. " in message.text
 
 
-def _said(healer: Healer, state: str, reason: str) -> bool:
-    return bool(healer.find(f"incident {state}", reason=reason))
+async def test_the_end_does_not_wait_for_ever(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    sick, *_ = await serve(lab)
+    slack.down = True
+    healer = await run(ruleset(SLOW), HEALER_SHUTDOWN="1")
+    eviction = lab.faults.delay(30, verb="create", resource="pods/eviction")
+    await healer.post(alert("HighLatency", pod=sick))
+    await eviction.used()
+    healer.send(signal.SIGTERM)
+    assert await healer.ended() == 0
+    assert healer.find("healer has stopped", actions_finished=False, all_told=False)
+
+
+async def test_what_healer_may_not_see_yet_is_asked_for_again(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab)
+    await lab.behave(NAMESPACE, sick, "crash")
+    lab.forbid("list", "pods")
+    healer = await run(ruleset(CRASH_LOOP), ready=False)
+    failed = await healer.says("watch failed", kind="Pod")
+    assert "forbidden" in failed["error"]
+    assert (await healer.get("/readyz"))[0] == 503
+    lab.allow("list", "pods")
+    await healer.says("incident healed")
+    assert evictions(lab) == [sick]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import yaml
 
 from healer.lab import Lab, serving
@@ -12,6 +13,7 @@ from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
 
 NAMESPACE = "production"
+LAB_TOKEN = "a-token-of-the-service-account"
 CHANNEL = "#ml-oncall"
 
 Rule = dict[str, Any]
@@ -77,6 +79,13 @@ def evictions(lab: Lab) -> list[str]:
 def told(state: str) -> Callable[[FakeSlack], bool]:
     """Whether a thread of the channel has a line of that state."""
     return lambda slack: any(f"*{state}*" in line for thread in slack.threads(CHANNEL) for line in thread)
+
+
+async def patch(lab: Lab, path: str, change: object) -> None:
+    """Change an object as kubectl patch --type=merge does; the path is that below the API server's URL."""
+    headers = {"Content-Type": "application/merge-patch+json", "Authorization": f"Bearer {LAB_TOKEN}"}
+    async with aiohttp.ClientSession() as session, session.patch(f"{lab.url}{path}", json=change, headers=headers) as answer:
+        assert answer.ok, await answer.text()
 
 
 class Floor:

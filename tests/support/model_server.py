@@ -61,8 +61,12 @@ class ModelServer:
         now = asyncio.get_running_loop().time()
         due = int((now - self._served_until) * _RATE)
         self._served_until += due / _RATE
+        self.take(due)
+
+    def take(self, requests: int) -> None:
+        """Serve so many requests at once."""
         latencies = SLOW if self.slow else FAST
-        for _ in range(due):
+        for _ in range(requests):
             latency = latencies[next(self._turn) % len(latencies)]
             self._requests += 1
             self._sum += latency
