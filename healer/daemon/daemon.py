@@ -123,8 +123,9 @@ class Daemon:
         vitals.ready = False
         self._core.stopping = True
         self._log.info("healer is stopping")
+        end = time.monotonic() + self._settings.shutdown
         finished = await doer.finish(self._settings.shutdown)
-        told = await self._sinks.flush(self._settings.shutdown)
+        told = await self._sinks.flush(max(0.0, end - time.monotonic()))
         self._log.info("healer has stopped", actions_finished=finished, all_told=told)
         synced.cancel()
         for task in tasks:
