@@ -1,0 +1,1 @@
+"""The lab's own parts, where the contract does not reach them."""
