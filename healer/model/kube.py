@@ -42,7 +42,10 @@ class Meta(_Kube, frozen=True):
     @property
     def controller(self) -> OwnerReference | None:
         """The owner that manages this object (ownerReference with controller: true), if any."""
-        return next((owner for owner in self.owner_references if owner.controller), None)
+        for owner in self.owner_references:  # no generator: this is asked several times an event
+            if owner.controller:
+                return owner
+        return None
 
 
 class Waiting(_Kube, frozen=True):
@@ -116,14 +119,20 @@ class Pod(_Kube, frozen=True):
     @property
     def ready(self) -> bool:
         """Whether it serves: condition Ready is True and no deletion is under way."""
-        return not self.terminating and any(c.type == "Ready" and c.status == "True" for c in self.status.conditions)
+        for condition in self.status.conditions:
+            if condition.type == "Ready":
+                return condition.status == "True" and not self.terminating
+        return False
 
     @property
     def restarts(self) -> int:
         """Restarts of all its containers over its life, init containers included."""
-        return sum(c.restart_count for c in self.status.container_statuses) + sum(
-            c.restart_count for c in self.status.init_container_statuses
-        )
+        restarts = 0
+        for container in self.status.container_statuses:
+            restarts += container.restart_count
+        for container in self.status.init_container_statuses:
+            restarts += container.restart_count
+        return restarts
 
 
 class ReplicaSet(_Kube, frozen=True):

@@ -238,12 +238,9 @@ class PodSource:
 
 def _is_well(pod: Pod) -> bool:
     """A quick look that is right for nearly every event: it runs, is ready, and no container is anything but running."""
-    return (
-        pod.ready
-        and pod.status.phase == "Running"
-        and all(s.state.waiting is None and s.state.terminated is None for s in pod.status.container_statuses)
-        and all(s.last_state.terminated is None for s in _containers(pod))
-    )
+    if not pod.ready or pod.status.phase != "Running":
+        return False
+    return all(s.state.running is not None and s.last_state.terminated is None for s in _containers(pod))
 
 
 def _containers(pod: Pod) -> Iterator[ContainerStatus]:
