@@ -4,6 +4,7 @@ docs/settings.md is made from this module. A name that is not a knob is an error
 """
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -176,9 +177,8 @@ class Settings(BaseSettings):
 
 def load(config: Path | None = None) -> Settings:
     """The settings in force. Raises SettingsError, which names every knob that is wrong and where it was set."""
-    unknown = list(_unknown(os.environ))
-    if unknown:
-        raise SettingsError("\n".join(unknown))
+    if wrong := [*_unknown(os.environ), *_not_json(os.environ)]:
+        raise SettingsError("\n".join(wrong))
     values = {} if config is None else _read(config)
     try:
         return Settings(**values)
@@ -210,9 +210,24 @@ def _read(config: Path) -> dict[str, Any]:
     return values
 
 
+def _sections() -> set[str]:
+    return {f"{PREFIX}{name.upper()}" for name, field in Settings.model_fields.items() if isinstance(field.default, Section)}
+
+
+def _not_json(environ: Mapping[str, str]) -> Iterator[str]:
+    """Lists, and whole sections, are written as JSON in the environment."""
+    given = {name.upper(): value for name, value in environ.items()}
+    forms = {variable: '["one", "two"]' for variable, _, default, _ in knobs() if isinstance(default, tuple)}
+    for variable, form in (forms | dict.fromkeys(_sections(), '{"knob": 1}')).items():
+        try:
+            json.loads(given.get(variable, "null"))
+        except ValueError:
+            yield f"{variable}: is read as JSON: write it like {form}, not {given[variable]!r}"
+
+
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
     known = [variable for variable, _, _, _ in knobs()]
-    sections = {f"{PREFIX}{name.upper()}" for name, field in Settings.model_fields.items() if isinstance(field.default, Section)}
+    sections = _sections()
     for variable in environ:
         name = variable.upper()
         if not name.startswith(PREFIX) or name in known or name in sections or _SERVICE_LINK.fullmatch(name):

@@ -45,7 +45,10 @@ class Watchers:
 
 
 class Daemon:
-    """One healer. `run` serves until `stop` is called, and then ends in good order."""
+    """One healer. `run` serves until `stop` is called, and then ends in good order.
+
+    Raises SettingsError when the settings do not go together.
+    """
 
     def __init__(
         self, settings: Settings, rulebook: Rulebook, *, files: RuleFiles | None = None, watchers: Watchers | None = None
@@ -180,6 +183,8 @@ def _sinks(settings: Settings, metrics: Metrics, further: list[Sink]) -> sinks.S
     wanted: dict[str, dict[str, object]] = {"log": {}}
     slack = settings.slack
     if slack.token_file is not None:
+        if not slack.channel:
+            raise SettingsError(f"{PREFIX}SLACK__CHANNEL: not given; incidents of rules without `notify` need a channel to go to")
         wanted["slack"] = {"token_file": slack.token_file, "channel": slack.channel, "base_url": slack.base_url}
     return sinks.build(wanted, notifications(metrics.registry), further)
 
@@ -196,12 +201,12 @@ def _oldest(reflectors: list[Reflector]) -> float:
 
 @asynccontextmanager
 async def _listening(server: Server) -> AsyncIterator[None]:
-    """The server from entry to exit, its port being a matter of the settings."""
+    """The server from entry to exit; where it listens is a matter of the settings."""
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(server)
         except OSError as error:
-            raise SettingsError(f"{PREFIX}HTTP__PORT: {error.strerror or error}") from error
+            raise SettingsError(f"{PREFIX}HTTP__HOST, {PREFIX}HTTP__PORT: {error.strerror or error}") from error
         yield
 
 
