@@ -70,13 +70,13 @@ def furnished(pods: int) -> State:
     state.lists["namespaces"] = [
         msgspec.json.encode({"metadata": {"name": name, "uid": name, "resourceVersion": "1"}}) for name in ("production", "bench")
     ]
-    for workload in (*workloads, *sentinels):
+    for number, workload in enumerate((*workloads, *sentinels)):
         for plural, obj in workload.objects():
             body = msgspec.json.encode(obj)
             state.lists[plural].append(body)
             state.named[f"{plural}/{workload.namespace}/{obj['metadata']['name']}"] = body
         for replica in range(REPLICAS):
-            body = pod(workload, replica, 1)
+            body = pod(workload, replica, 1, health(number * REPLICAS + replica, 0))
             state.lists["pods"].append(body)
             state.named[f"pods/{workload.namespace}/{workload.pod(replica)}"] = body
     state.events = [_chunk(b"MODIFIED", body) for body in _cycle(workloads)] if workloads else []

@@ -33,9 +33,7 @@ _DECODED = {"deployments": Deployment, "replicasets": ReplicaSet}
 
 def rules(count: int, relation: Relation) -> str:
     """A rule file: one rule on the alert HighLatency in `production`, and `count` - 1 that its signals do not concern."""
-    others = [
-        _rule(f"other-{n}", *_PLACE[relation](n)) for n in range(1, count)
-    ]
+    others = [_rule(f"other-{n}", *_PLACE[relation](n)) for n in range(1, count)]
     return "\n".join([_HEAD, _rule("slow", "HighLatency", "production"), *others])
 
 

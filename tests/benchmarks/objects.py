@@ -15,6 +15,7 @@ Health = Literal["well", "restarted", "crashing", "failed"]
 
 BORN = "2026-01-05T08:00:00Z"
 READY = "2026-01-05T08:00:42Z"
+_RESOURCES = {"limits": {"cpu": "4", "memory": "8Gi"}, "requests": {"cpu": "2", "memory": "6Gi"}}
 REPLICAS = 3
 OLD_REPLICA_SETS = 2
 """A Deployment keeps those of its earlier revisions (revisionHistoryLimit)."""
@@ -100,16 +101,14 @@ def _pod(workload: Workload, replica: int, version: int, health: Health) -> Obje
     meta["annotations"] = {
         "prometheus.io/scrape": "true",
         "prometheus.io/port": "8501",
-        "prometheus.io/path": "/monitoring/prometheus/metrics",
         "kubectl.kubernetes.io/restartedAt": BORN,
-        "cni.projectcalico.org/podIP": "10.12.3.4/32",
     }
     meta["managedFields"] = _MANAGED
     ready = health in ("well", "restarted")
     phase = "Failed" if health == "failed" else "Running"
     return {
         "metadata": meta,
-        "spec": {**_SPEC, "nodeName": f"ip-10-12-{replica}-77.eu-west-1.compute.internal"},
+        "spec": {**_SPEC, "nodeName": f"gpu-pool-{replica:04}.internal"},
         "status": {
             "phase": phase,
             "conditions": [
@@ -158,8 +157,8 @@ def _status(name: str, state: Object, last: Object, restarts: int, *, ready: boo
         "lastState": last,
         "ready": ready,
         "restartCount": restarts,
-        "image": f"registry.internal.example.com/ml/{name}:2.16.1",
-        "imageID": f"registry.internal.example.com/ml/{name}@sha256:{'0a1b' * 16}",
+        "image": f"registry.example.com/ml/{name}:2.16.1",
+        "imageID": f"registry.example.com/ml/{name}@sha256:{'0a1b' * 16}",
         "containerID": f"containerd://{'4c7d' * 16}",
         "started": ready,
     }
@@ -171,50 +170,69 @@ def _condition(kind: str, true: bool) -> Object:
     return found if true else found | trouble
 
 
-def _probe(path: str) -> Object:
-    http = {"path": path, "port": 8501, "scheme": "HTTP"}
-    return {"httpGet": http, "timeoutSeconds": 2, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
+def _probe(seconds: int) -> Object:
+    http = {"path": "/v1/models/ranker", "port": 8501, "scheme": "HTTP"}
+    return {"httpGet": http, "timeoutSeconds": 2, "periodSeconds": seconds, "successThreshold": 1, "failureThreshold": 3}
 
 
-def _container(name: str, image: str) -> Object:
-    return {
-        "name": name,
-        "image": f"registry.internal.example.com/ml/{image}",
-        "args": ["--model_config_file=/config/models.config", "--monitoring_config_file=/config/monitoring.config"],
-        "ports": [{"name": "rest", "containerPort": 8501, "protocol": "TCP"}],
-        "env": [
-            {"name": "MODEL_NAME", "value": "ranker"},
-            {"name": "TF_CPP_MIN_LOG_LEVEL", "value": "1"},
-            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
-        ],
-        "resources": {"limits": {"cpu": "4", "memory": "8Gi"}, "requests": {"cpu": "2", "memory": "6Gi"}},
-        "volumeMounts": [
-            {"name": "models", "mountPath": "/models"},
-            {"name": "kube-api-access", "readOnly": True, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"},
-        ],
-        "livenessProbe": _probe("/v1/models/ranker"),
-        "readinessProbe": _probe("/v1/models/ranker"),
-        "terminationMessagePath": "/dev/termination-log",
-        "terminationMessagePolicy": "File",
-        "imagePullPolicy": "IfNotPresent",
-    }
+def _mount(name: str, path: str) -> Object:
+    return {"name": name, "readOnly": True, "mountPath": path}
+
+
+def _field(name: str, path: str) -> Object:
+    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
 
 
 def _toleration(key: str) -> Object:
     return {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
 
 
+_TOKEN = _mount("kube-api-access", "/var/run/secrets/kubernetes.io/serviceaccount")
+_SERVING: Object = {
+    "name": "serving",
+    "image": "registry.example.com/ml/serving:2.16.1",
+    "args": ["--model_config_file=/config/models.config"],
+    "ports": [{"containerPort": 8500, "protocol": "TCP"}, {"name": "rest", "containerPort": 8501, "protocol": "TCP"}],
+    "env": [{"name": "MODEL_NAME", "value": "ranker"}, _field("POD_NAME", "metadata.name"), _field("NODE", "spec.nodeName")],
+    "resources": _RESOURCES,
+    "volumeMounts": [_mount("models", "/models"), _mount("config", "/config"), _TOKEN],
+    "livenessProbe": _probe(20),
+    "readinessProbe": _probe(10),
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+    "imagePullPolicy": "IfNotPresent",
+    "securityContext": {"capabilities": {"drop": ["ALL"]}, "allowPrivilegeEscalation": False},
+}
+_METRICS: Object = {
+    "name": "metrics",
+    "image": "registry.example.com/ml/metrics:1.0.3",
+    "ports": [{"name": "metrics", "containerPort": 9090, "protocol": "TCP"}],
+    "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+    "volumeMounts": [_TOKEN],
+    "imagePullPolicy": "IfNotPresent",
+}
 _SPEC: Object = {
     "volumes": [
         {"name": "models", "emptyDir": {"sizeLimit": "20Gi"}},
-        {"name": "config", "configMap": {"name": "tensorflow-serving-models", "defaultMode": 420}},
+        {"name": "config", "configMap": {"name": "models", "defaultMode": 420}},
+        {
+            "name": "kube-api-access",
+            "projected": {
+                "sources": [
+                    {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+                    {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                ],
+                "defaultMode": 420,
+            },
+        },
     ],
-    "initContainers": [{"name": "fetch-model", "image": "registry.internal.example.com/ml/fetch-model:2.16.1"}],
-    "containers": [_container("serving", "serving:2.16.1"), {"name": "metrics", "image": "registry.internal.example.com/ml/metrics:1.0.3"}],
+    "initContainers": [{"name": "fetch-model", "image": "registry.example.com/ml/fetch-model:2.16.1"}],
+    "containers": [_SERVING, _METRICS],
     "restartPolicy": "Always",
     "terminationGracePeriodSeconds": 30,
     "dnsPolicy": "ClusterFirst",
     "serviceAccountName": "tensorflow-serving",
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     "schedulerName": "default-scheduler",
     "tolerations": [_toleration("node.kubernetes.io/not-ready"), _toleration("node.kubernetes.io/unreachable")],
     "priority": 0,

@@ -15,8 +15,8 @@ HOW = """\
 
 The measured process has one core to itself, the API server and the load have others. Everything is real but the API server: it
 costs next to nothing, so that what is measured is its client. It speaks plain HTTP on loopback, in the chunks that Kubernetes
-sends. The measured daemon is `healer run` with the rule pack in rules/, its log written to a file. Figures depend on the machine and
-on what else runs there: compare ratios."""
+sends. The measured daemon is `healer run` with the rule pack in rules/, its log written to a file. Figures depend on the machine
+and on what else runs there: compare ratios."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,13 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All figures, by part, and where and when they were taken."""
+    """All figures, by part, and where and when they were taken; `watch` is a table of its own, as text."""
 
     machine: str
     date: str
+    runs: int
     parts: dict[str, list[Figure]]
+    watch: str = ""
 
     def show(self) -> None:
         """The tables, on standard output."""
@@ -67,7 +69,8 @@ class Report:
             for cells in _rows(figures):
                 table.add_row(*cells)
             console.print(table)
-        console.print(f"{self.date}, {self.machine}", highlight=False)
+        console.print(self.watch, markup=False, highlight=False)
+        console.print(f"{self.date}, {self.runs} runs, {self.machine}", highlight=False)
 
     def json(self) -> str:
         """Everything, each run's value included."""
@@ -76,11 +79,13 @@ class Report:
     def markdown(self) -> str:
         """docs/benchmarks.md."""
         lines = ["# Benchmarks", "", "<!-- made by `python -m tests.benchmarks --write`; do not edit -->", "", HOW, ""]
-        lines += [f"Measured on {self.date}: {self.machine}.", ""]
+        lines += [f"Measured on {self.date}, {self.runs} runs each: {self.machine}.", ""]
         for title, figures in self.parts.items():
             lines += [f"## {title}", "", "| | unit | min | median | max | goal | |", "|---|---|---:|---:|---:|---|---|"]
             lines += ["| " + " | ".join(cells) + " |" for cells in _rows(figures)]
             lines.append("")
+        if self.watch:
+            lines += ["## The list-watch loop alone", "", "```", self.watch.rstrip(), "```", ""]
         return "\n".join(lines)
 
 

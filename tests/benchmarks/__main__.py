@@ -1,0 +1,73 @@
+"""`python -m tests.benchmarks`: measures, prints figures, asserts nothing."""
+
+import argparse
+import contextlib
+import io
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.benchmarks import alerts, events, rules, watch
+from tests.benchmarks.machine import Cores, Unmeasurable, describe
+from tests.benchmarks.report import Figure, Report
+
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+PARTS: dict[str, tuple[str, Callable[[Cores, int], list[Figure]]]] = {
+    "events": ("Pod events, socket to engine", events.throughput),
+    "reaction": (f"Reaction, with {alerts.BACKGROUND:,} pod events/s in the background", alerts.reaction),
+    "webhook": (f"Webhook, {alerts.CONNECTIONS} connections", alerts.intake),
+    "pods": ("10,000 pods", events.tracking),
+    "rules": ("1,000 rules against 10", rules.many),
+    "start": ("Start, and memory when idle", events.starting),
+}
+WATCH = "watch"
+
+
+def main() -> int:
+    """Run what was asked for; 1 when it could not be measured, whatever the figures."""
+    asked = _arguments()
+    names = asked.part or [*PARTS, WATCH]
+    try:
+        cores = Cores.choose()
+        parts: dict[str, list[Figure]] = {}
+        for name in names:
+            if name in PARTS:
+                title, run = PARTS[name]
+                sys.stderr.write(f"measuring: {title} ...\n")
+                parts[title] = run(cores, asked.runs)
+        alone = _watch_alone() if WATCH in names and asked.output != "json" else ""
+    except Unmeasurable as error:
+        sys.stderr.write(f"benchmarks: {error}\n")
+        return 1
+    report = Report(describe(), time.strftime("%Y-%m-%d"), asked.runs, parts, alone)
+    if asked.output == "json":
+        sys.stdout.write(report.json() + "\n")
+    else:
+        report.show()
+    if asked.write:
+        PAGE.write_text(report.markdown(), "utf-8")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure healer on this machine.")
+    parser.add_argument(
+        "part", nargs="*", choices=[*PARTS, WATCH, []], help=f"what to measure: {', '.join([*PARTS, WATCH])}; all by default"
+    )
+    parser.add_argument("-r", "--runs", type=int, default=5, metavar="N", help="how often each is measured (5)")
+    parser.add_argument("-o", "--output", choices=["table", "json"], default="table", help="json: with every run's value")
+    parser.add_argument("--write", action="store_true", help=f"also write {PAGE.parent.name}/{PAGE.name}")
+    return parser.parse_args()
+
+
+def _watch_alone() -> str:
+    """The benchmark of the list-watch loop by itself prints its own table."""
+    sys.stderr.write("measuring: the watch alone ...\n")
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        watch.main()
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
