@@ -83,11 +83,10 @@ class Climber:
             )
         if incident.not_before is not None and context.now < incident.not_before:
             return incident
-        patient = self._patient(incident)
+        patient, veto = self._patient(incident, context)
         if patient is None:
             reason = Reason("NothingLeft", f"{self._step(incident, context).action} was tried on every sick target")
             return self._climb(incident, context, reason)
-        veto = self._ask(incident, patient, context)
         if veto is None:
             return self._act(incident, patient, context)
         if veto.refused:
@@ -95,14 +94,23 @@ class Climber:
             return self._climb(incident, context, veto.reason)
         return self._defer(incident, patient.target, veto, context)
 
-    def _patient(self, incident: Incident) -> SickTarget | None:
-        """The target to act on: sick, not yet treated in this step, and not born after the step began to act."""
+    def _patient(self, incident: Incident, context: Context) -> tuple[SickTarget | None, Veto | None]:
+        """The target to act on: sick, not yet treated in this step, and not born after the step acted.
+
+        The one sick longest that nothing speaks against; else the first, with the veto against it.
+        """
+        first: tuple[SickTarget | None, Veto | None] = (None, None)
         for sick in incident.sick:
             uid = sick.target.uid
             born_later = incident.known and sick.target.kind == "Pod" and uid not in incident.known
-            if uid not in incident.treated and not born_later:
-                return sick
-        return None
+            if uid in incident.treated or born_later:
+                continue
+            veto = self._ask(incident, sick, context)
+            if veto is None or not veto.of_target:
+                return sick, veto
+            if first[1] is None or first[1].refused:
+                first = sick, veto
+        return first
 
     def _ask(self, incident: Incident, patient: SickTarget, context: Context) -> Veto | None:
         return ask(
@@ -246,8 +254,7 @@ class Climber:
             return self._settle(incident, context)
         if wrong.code == "WorkloadGone":
             return self._close(incident, context, wrong)
-        patient = self._patient(incident) if context.in_force else None
-        veto = None if patient is None else self._ask(incident, patient, context)
+        patient, veto = self._patient(incident, context) if context.in_force else (None, None)
         if patient is not None and veto is None:
             return self._act(incident, patient, context)
         if incident.deadline is None or context.now >= incident.deadline:

@@ -19,13 +19,15 @@ from healer.model.view import View
 class Veto:
     """Not now, or (refused) never as things stand. `until` is when to ask again, in seconds since the epoch, where known.
 
-    `patient` vetoes do not use up the time that a step may wait: a human or a limit asked for the delay.
+    `patient` vetoes do not use up the time that a step may wait: a human or a limit asked for the delay. `of_target` ones speak
+    against this target alone, so that another may do.
     """
 
     reason: Reason
     refused: bool = False
     until: float | None = None
     patient: bool = False
+    of_target: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ def can_act_on(q: Question) -> Veto | None:
     """The action must fit the target, and the workload must be one that healer knows how to judge."""
     if q.target.kind not in q.action.targets:
         wanted = " or a ".join(sorted(q.action.targets))
-        return Veto(Reason("WrongTarget", f"{q.action.name} acts on a {wanted}, and the signal names {q.target}"), refused=True)
+        text = f"{q.action.name} acts on a {wanted}, and the signal names {q.target}"
+        return Veto(Reason("WrongTarget", text), refused=True, of_target=True)
     if q.incident.workload.kind != "Deployment":
         workload = q.incident.workload
         return Veto(
@@ -71,7 +74,7 @@ def not_paused(q: Question) -> Veto | None:
     namespace = q.view.namespace(q.incident.workload.namespace)
     for obj, name in ((pod, f"{q.target}"), (deployment, f"{q.incident.workload}"), (namespace, "the namespace")):
         if obj is not None and obj.metadata.annotations.paused == "true":
-            return Veto(Reason("Paused", f'healer.dev/paused is "true" on {name}'), patient=True)
+            return Veto(Reason("Paused", f'healer.dev/paused is "true" on {name}'), patient=True, of_target=obj is pod)
     return None
 
 

@@ -73,8 +73,11 @@ def moment(at: float) -> datetime:
 
 # rules
 
+Yaml = dict[str, Any]
+"""A piece of a rule file."""
 
-def rule(name: str = "crash-loop", **more: Any) -> dict[str, Any]:
+
+def rule(name: str = "crash-loop", **more: Any) -> Yaml:
     """A rule that evicts crash-looping pods, verified within 5 min when well for 1 min; `more` overrides its keys."""
     return {
         "name": name,
@@ -84,7 +87,7 @@ def rule(name: str = "crash-loop", **more: Any) -> dict[str, Any]:
     } | more
 
 
-def rulebook(*rules: dict[str, Any], name: str = "test") -> Rulebook:
+def rulebook(*rules: Yaml, name: str = "test") -> Rulebook:
     """Rules as a file would hold them, through the loader. Fails the test that wrote a wrong one."""
     document = {
         "apiVersion": "healer.dev/v1alpha1",

@@ -6,7 +6,7 @@ from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.decision import Verb
 from healer.model.incident import State
-from tests.support.world import Drill, World, codes, decisions, rule, rulebook, state
+from tests.support.world import Drill, World, Yaml, codes, decisions, rule, rulebook, state
 
 EVICT = {"evict": {}, "verify": {"within": "5m", "stable": "1m"}}
 RESTART = {"restart": {}, "verify": {"within": "5m", "stable": "1m"}}
@@ -14,7 +14,7 @@ NUDGE = {"nudge": {}, "verify": {"within": "5m", "stable": "1m"}}
 GENEROUS = {"budget": {"actions": 50, "per": "1h"}}
 
 
-def drill(*rules: dict[str, object], replicas: int = 3, tuning: Tuning | None = None) -> Drill:
+def drill(*rules: Yaml, replicas: int = 3, tuning: Tuning | None = None) -> Drill:
     return Drill(rulebook(*(rules or (rule(),))), World(replicas), tuning or Tuning())
 
 

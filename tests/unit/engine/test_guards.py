@@ -1,0 +1,444 @@
+"""What keeps healer from making things worse: each guard, when it holds an action back and when it lets go."""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from healer.engine.guards import floor
+from healer.engine.tuning import Tuning
+from healer.model.action import OutcomeKind
+from healer.model.decision import Verb
+from healer.model.incident import State
+from healer.model.kube import DeploymentSpec
+from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
+
+GENEROUS = {"budget": {"actions": 50, "per": "1h"}}
+
+
+def drill(*rules: Yaml, replicas: int = 3, tuning: Tuning | None = None) -> Drill:
+    return Drill(rulebook(*(rules or (rule(),))), World(replicas), tuning or Tuning())
+
+
+def heal(d: Drill) -> str:
+    """The eviction under way is accepted, the pod replaced, the incident healed; returns the successor's name."""
+    target = d.waiting[0].target.name
+    d.answer()
+    new = d.world.replace(target)
+    d.wait(60)
+    return new
+
+
+# cooldown
+
+
+def test_after_healing_the_workload_is_left_alone_for_the_cooldown() -> None:
+    d = drill(rule(limits={"cooldown": "10m"}))
+    d.world.crash("serving-1")
+    heal(d)
+    d.wait(100)
+    d.world.crash("serving-2")
+    assert codes(d.effects, Verb.DEFER) == ["Cooldown"]
+    d.wait(499)
+    assert d.acted_on == ["serving-1"]
+    d.wait(1)
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_a_cooldown_longer_than_the_longest_wait_is_no_failure_of_the_step() -> None:
+    d = drill(rule(limits={"cooldown": "2h"}))
+    d.world.crash("serving-1")
+    heal(d)
+    d.world.crash("serving-2")
+    d.wait(7200)
+    assert d.acted_on == ["serving-1", "serving-2"]
+    assert codes(d.effects, Verb.ESCALATE) == []
+
+
+def test_the_cooldown_is_of_one_rule() -> None:
+    d = drill(rule(limits={"cooldown": "1h"}), rule("other", when={"alert": ["HighLatency"]}))
+    d.world.crash("serving-1")
+    heal(d)
+    d.alert("serving-2")
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_the_cooldown_runs_after_an_escalation_too() -> None:
+    d = drill(rule(limits={"cooldown": "1h"}))
+    d.world.crash("serving-1")
+    d.answer()
+    new = d.world.replace("serving-1")
+    d.world.crash(new)
+    d.wait(300)
+    d.world.mend(new)
+    d.world.crash("serving-2")
+    assert codes(d.effects, Verb.DEFER) == ["Cooldown"]
+
+
+def test_within_an_incident_there_is_no_cooldown() -> None:
+    d = drill(rule(limits={"cooldown": "1h"}), replicas=4)
+    d.world.crash("serving-1")
+    d.world.crash("serving-2")
+    d.answer()
+    d.world.replace("serving-1")
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+# budget
+
+
+def test_the_budget_is_a_sliding_window() -> None:
+    d = drill(rule(limits={"budget": {"actions": 2, "per": "20m"}, "cooldown": "1m"}))
+    sent = []
+    d.checks.append(
+        lambda drill, event, effects: sent.extend([drill.now] * len([1 for e in effects if type(e).__name__ == "Act"]))
+    )
+    begin, name = d.now, "serving-1"
+    for _ in range(4):
+        d.world.crash(name)
+        while not d.waiting:
+            d.wait(1)
+        name = heal(d)
+        d.wait(60)
+    assert [at - begin for at in sent] == [0, 120, 1200, 1320]
+
+
+def test_a_budget_that_stays_spent_asks_a_human_after_the_longest_wait() -> None:
+    d = drill(rule(limits={"budget": {"actions": 1, "per": "6h"}, "cooldown": "1m"}))
+    d.world.crash("serving-1")
+    heal(d)
+    d.wait(60)
+    d.world.crash("serving-2")
+    d.wait(1799)
+    assert codes(d.effects, Verb.ESCALATE) == []
+    d.wait(1)
+    assert codes(d.effects, Verb.ESCALATE) == ["WaitedTooLong"]
+    assert len(d.acts) == 1
+
+
+def test_the_budget_counts_accepted_actions_only() -> None:
+    d = drill(rule(limits={"budget": {"actions": 1, "per": "6h"}}))
+    d.world.crash("serving-1")
+    for _ in range(3):
+        d.answer(OutcomeKind.DEFERRED)
+        d.wait(15)
+    assert d.acted_on == ["serving-1"] * 4
+
+
+def test_the_budget_belongs_to_the_workload_not_to_the_pod() -> None:
+    d = drill(rule(limits={"budget": {"actions": 1, "per": "6h"}, "cooldown": "1m"}))
+    d.world.crash("serving-1")
+    new = heal(d)
+    d.wait(60)
+    d.world.crash(new)
+    assert codes(d.effects, Verb.DEFER) == ["BudgetSpent"]
+
+
+# the floor
+
+
+@pytest.mark.parametrize(
+    ("ready", "in_flight", "target_ready", "desired", "min_ready", "allowed"),
+    [
+        (3, 0, True, 3, 1, True),
+        (3, 0, True, 3, 2, True),
+        (3, 0, True, 3, 3, False),
+        (2, 0, False, 3, 2, True),
+        (1, 0, False, 3, 2, False),
+        (2, 1, True, 3, 1, False),  # one is on its way down already, and looks ready
+        (3, 1, True, 3, 1, True),
+        (1, 0, True, 3, 1, False),  # the last ready replica
+        (0, 0, False, 3, 1, False),  # nothing serves: that is no single pod's fault
+        (1, 0, True, 1, 1, False),  # a single replica that serves
+        (0, 0, False, 1, 1, True),  # a single replica that does not: nothing is lost
+        (0, 0, False, 0, 1, True),
+        (1, 0, True, 2, 0, False),  # minReady below 1 counts as 1
+    ],
+)
+def test_the_floor(ready: int, in_flight: int, target_ready: bool, desired: int, min_ready: int, allowed: bool) -> None:
+    veto = floor(ready=ready, in_flight=in_flight, target_ready=target_ready, desired=desired, min_ready=min_ready)
+    assert (veto is None) == allowed
+
+
+def test_the_last_ready_replica_is_never_taken() -> None:
+    d = drill(rule(when={"alert": ["HighLatency"]}))
+    d.world.ready(1)
+    d.alert("serving-1")
+    d.wait(600)
+    assert d.acts == []
+    assert codes(d.effects, Verb.DEFER) == ["BelowFloor"]
+
+
+def test_min_ready_raises_the_floor() -> None:
+    d = drill(rule(limits={"minReady": 3}))
+    d.world.crash("serving-1")
+    assert codes(d.effects, Verb.DEFER) == ["BelowFloor"]
+    d.world.add()
+    assert d.acted_on == ["serving-1"]
+
+
+def test_a_single_replica_that_is_not_ready_may_be_taken() -> None:
+    d = drill(replicas=1)
+    d.world.crash("serving-1")
+    assert d.acted_on == ["serving-1"]
+
+
+def test_a_single_replica_that_is_ready_may_not() -> None:
+    d = drill(rule(when={"alert": ["HighLatency"]}), replicas=1)
+    d.alert("serving-1")
+    assert codes(d.effects, Verb.DEFER) == ["BelowFloor"]
+
+
+def test_a_terminating_pod_does_not_count_as_ready() -> None:
+    d = drill(replicas=3)
+    d.world.terminate("serving-2")
+    d.world.respecify(replicas=2)
+    d.world.remove("serving-3")
+    d.world.add(ready=False)
+    d.world.crash("serving-1")
+    assert codes(d.effects, Verb.DEFER) == ["BelowFloor"]
+
+
+def test_the_floor_does_not_concern_an_action_that_takes_no_pod_down() -> None:
+    d = drill(rule(heal=[{"nudge": {}}]))
+    d.world.ready(0)
+    d.world.crash("serving-1")
+    assert d.acted_on == ["serving-1"]
+
+
+# one disruption in flight
+
+
+def in_flight(rules: tuple[Yaml, ...] = ()) -> Drill:
+    """Two pods are sick; the first was evicted and is going."""
+    d = drill(*rules, replicas=4)
+    d.world.crash("serving-1")
+    d.world.crash("serving-2")
+    d.answer()
+    return d
+
+
+def test_nothing_more_while_the_pod_is_still_there() -> None:
+    d = in_flight()
+    d.world.add("early")  # the replacement may be ready before the old one is gone
+    d.world.terminate("serving-1")
+    d.wait(60)
+    assert d.acted_on == ["serving-1"]
+    d.world.remove("serving-1")
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_nothing_more_while_the_replacement_is_not_ready() -> None:
+    d = in_flight()
+    d.world.remove("serving-1")
+    new = d.world.add(ready=False)
+    d.wait(60)
+    assert d.acted_on == ["serving-1"]
+    d.world.mend(new)
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_another_pod_that_gets_ready_is_no_replacement() -> None:
+    d = drill(replicas=5)
+    d.world.unready("serving-5")
+    d.world.crash("serving-1")
+    d.world.crash("serving-2")
+    d.answer()
+    d.world.remove("serving-1")
+    d.world.add(ready=False)
+    d.world.mend("serving-5")
+    d.wait(60)
+    assert d.acted_on == ["serving-1"]
+
+
+def test_a_workload_that_was_scaled_down_meanwhile_needs_no_replacement() -> None:
+    d = in_flight()
+    d.world.remove("serving-1")
+    assert d.acted_on == ["serving-1"]
+    d.world.respecify(replicas=2)
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_one_in_flight_across_rules() -> None:
+    """The first rule's incident is over (its step was given up), its pod not replaced yet."""
+    d = drill(rule(), rule("other", when={"alert": ["HighLatency"]}), replicas=4)
+    d.world.crash("serving-1")
+    d.answer()
+    d.world.remove("serving-1")
+    new = d.world.add(ready=False)
+    d.alert("serving-2")
+    d.wait(300)
+    assert [incident.state for incident in d.incidents.values()] == [State.ESCALATED, State.WAITING]
+    assert d.engine.incidents()[1].reason.code == "DisruptionInFlight"
+    d.world.mend(new)
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+# rollouts
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ({"observed_generation": 0}, "has not seen its newest spec"),
+        ({"updated_replicas": 2}, "2 of 3 replicas are of the current revision"),
+        ({"replicas": 4}, "1 replicas of an older revision remain"),
+    ],
+)
+def test_nothing_during_a_rollout(status: dict[str, int], why: str) -> None:
+    d = drill(rule(when={"alert": ["HighLatency"]}))
+    d.world.rollout(**status)
+    d.alert("serving-1")
+    assert d.acts == []
+    assert codes(d.effects, Verb.DEFER) == ["RolloutInProgress"]
+    assert why in d.incident.reason.text
+    d.world.rollout()
+    assert d.acted_on == ["serving-1"]
+
+
+def test_nothing_while_the_rollout_is_paused() -> None:
+    d = drill()
+    d.world.respecify(paused=True)
+    d.world.crash("serving-1")
+    assert codes(d.effects, Verb.DEFER) == ["RolloutInProgress"]
+    assert "spec.paused" in d.incident.reason.text
+
+
+def test_a_rollout_that_never_ends_gives_the_step_up() -> None:
+    d = drill()
+    d.world.respecify(paused=True)
+    d.world.crash("serving-1")
+    d.wait(1800)
+    assert state(d) is State.ESCALATED
+    assert "rollout is paused" in d.incident.reason.text
+
+
+# paused
+
+
+@pytest.mark.parametrize("where", ["serving-1", "deployment", "namespace"])
+def test_paused_stops_everything_and_never_escalates_by_waiting(where: str) -> None:
+    d = drill()
+    d.world.pause(where)
+    d.world.crash("serving-1")
+    d.wait(7 * 86_400)
+    assert state(d) is State.WAITING
+    assert d.incident.reason.code == "Paused"
+    assert d.acts == []
+    assert len(d.history) == 2  # said once
+    d.world.pause(where, "")
+    d.wait(15)
+    assert d.acted_on == ["serving-1"]
+
+
+def test_paused_for_long_and_then_put_off_begins_the_longest_wait_anew() -> None:
+    d = drill()
+    d.world.pause("deployment")
+    d.world.crash("serving-1")
+    d.wait(86_400)
+    d.world.respecify(paused=True)
+    d.world.pause("deployment", "")
+    d.wait(1799)
+    assert state(d) is State.WAITING
+    d.wait(1)
+    assert state(d) is State.ESCALATED
+
+
+def test_pausing_one_pod_leaves_the_others_to_be_treated() -> None:
+    """The pause is of the pod that has been sick longest."""
+    d = drill(replicas=4)
+    d.world.pause("serving-1")
+    d.world.crash("serving-1")
+    d.wait(1)
+    d.world.crash("serving-2")
+    d.wait(60)
+    assert d.acted_on == ["serving-2"]
+
+
+def test_only_true_pauses() -> None:
+    d = drill()
+    d.world.pause("deployment", "false")
+    d.world.crash("serving-1")
+    assert d.acted_on == ["serving-1"]
+
+
+# one ladder
+
+
+def test_one_ladder_climbs_on_a_workload_at_a_time() -> None:
+    d = drill(rule("one"), rule("two", when={"alert": ["HighLatency"]}), replicas=4)
+    d.world.crash("serving-1")
+    d.alert("serving-2")
+    assert codes(d.effects, Verb.DEFER) == ["OtherIncident"]
+    d.answer()
+    d.world.replace("serving-1")
+    assert d.acted_on == ["serving-1"]  # verifying
+    d.wait(60)
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_the_other_ladder_goes_on_at_once_when_the_first_is_put_off() -> None:
+    d = drill(rule("one"), rule("two", when={"alert": ["HighLatency"]}), replicas=4)
+    d.world.crash("serving-1")
+    d.alert("serving-2")
+    d.answer(OutcomeKind.DEFERRED)
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_the_other_ladder_waits_while_it_is_not_known_whether_the_first_acted() -> None:
+    d = drill(rule("one"), rule("two", when={"alert": ["HighLatency"]}), replicas=4)
+    d.world.crash("serving-1")
+    d.alert("serving-2")
+    d.answer(OutcomeKind.FAILED)
+    d.wait(14)
+    assert d.acted_on == ["serving-1"]
+    d.wait(1)
+    assert d.acted_on == ["serving-1", "serving-1"]
+
+
+def test_workloads_do_not_wait_for_each_other() -> None:
+    d = drill(rule(when={"alert": ["HighLatency"]}, heal=[{"nudge": {}}]))
+    other = msgspec.structs.replace(d.world.deployment.metadata, name="other", uid="deploy-2")
+    d.world.view.put(msgspec.structs.replace(d.world.deployment, metadata=other, spec=DeploymentSpec(3)))
+    d.alert(d.world.workload)
+    d.alert(replace(d.world.workload, name="other", uid="deploy-2"))
+    assert d.acted_on == ["serving", "other"]
+
+
+# what healer cannot treat
+
+
+def test_an_action_that_does_not_fit_the_target_is_refused_and_the_next_step_tried() -> None:
+    d = drill(rule(when={"alert": ["HighLatency"]}, heal=[{"evict": {}}, {"nudge": {}}]))
+    d.alert(d.world.workload)
+    assert codes(d.effects, Verb.REFUSE) == ["WrongTarget"]
+    assert [act.action for act in d.acts] == ["nudge"]
+
+
+def test_a_workload_of_another_kind_is_a_human_s_matter() -> None:
+    d = Drill(rulebook(rule()), World(owner="StatefulSet"))
+    d.world.crash("serving-1")
+    assert d.acts == []
+    assert codes(d.effects, Verb.REFUSE) == ["UnsupportedWorkload"]
+    assert state(d) is State.ESCALATED
+    d.world.mend("serving-1")
+    assert state(d) is State.CLOSED
+
+
+def test_a_target_that_does_not_fit_leaves_the_others_to_be_treated() -> None:
+    d = drill(rule(when={"alert": ["HighLatency"]}), replicas=4)
+    d.alert("serving-1")
+    d.alert(d.world.workload)
+    d.wait(1)
+    d.alert("serving-2")
+    d.answer()
+    d.world.replace("serving-1")
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_a_workload_that_the_view_does_not_hold_is_not_acted_on() -> None:
+    d = drill()
+    d.world.delete_deployment()
+    d.world.crash("serving-1")
+    assert d.acts == []
+    assert codes(d.effects, Verb.DEFER) == ["WorkloadGone"]
