@@ -70,7 +70,7 @@ class Api:
         obj = _accepted(kind, body)
         metadata = obj["metadata"]
         if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = metadata["generateName"] + suffix()
+            metadata["name"] = self._free_name(kind, namespace, metadata["generateName"])
         self._place(kind, namespace, metadata)
         if "status" in kind.subresources and not kind.created_with_status:
             obj.pop("status", None)
@@ -160,6 +160,12 @@ class Api:
                 f"ResourceVersion in record ({metadata['resourceVersion']}). The object might have been modified"
             )
             raise status.failed_precondition(kind, metadata["name"], why)
+
+    def _free_name(self, kind: Kind, namespace: str, prefix: str) -> str:
+        """A generated name; a taken one is tried again, eight times in all (the feature RetryGenerateName)."""
+        names = [prefix + suffix() for _ in range(8)]
+        taken = self.store.collection(kind.stored_in).objects
+        return next((name for name in names if (namespace, name) not in taken), names[-1])
 
     def _place(self, kind: Kind, namespace: str, metadata: Object) -> None:
         if not kind.namespaced:

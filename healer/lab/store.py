@@ -14,7 +14,7 @@ from operator import attrgetter
 
 import msgspec
 
-from healer.lab.objects import Object
+from healer.lab.objects import Object, controller_of
 
 Key = tuple[str, str]
 """(namespace, name); the namespace of a cluster-scoped object is empty."""
@@ -53,6 +53,8 @@ class Collection:
     """All objects of one kind, the log of their changes, and the watches to wake."""
 
     objects: dict[Key, Stored] = field(default_factory=dict)
+    owned: dict[str, set[Key]] = field(default_factory=dict)
+    """The keys of the objects that a controller owns, by the controller's uid; under "" those that none owns."""
     log: list[Change] = field(default_factory=list)
     floor: int = 0
     """The oldest resourceVersion that a request may still start from."""
@@ -99,6 +101,11 @@ class Store:
         """The names of all collections."""
         return iter(list(self._collections))
 
+    def owned(self, name: str, uid: str) -> list[Object]:
+        """The objects whose controller has that uid, sorted by key; with "" those without a controller."""
+        collection = self.collection(name)
+        return [collection.objects[key].object for key in sorted(collection.owned.get(uid, ()))]
+
     def get(self, name: str, key: Key) -> Object | None:
         """The stored object, not to be changed in place."""
         stored = self.collection(name).objects.get(key)
@@ -140,6 +147,10 @@ class Store:
 
     def _publish(self, name: str, change: Change) -> None:
         collection = self.collection(name)
+        if change.before is not None:
+            collection.owned[_owner(change.before.object)].discard(change.key)
+        if change.type != "DELETED":
+            collection.owned.setdefault(_owner(change.now.object), set()).add(change.key)
         collection.log.append(change)
         if len(collection.log) > 2 * self._history:
             collection.lost = collection.log[self._history - 1].revision
@@ -148,6 +159,11 @@ class Store:
         for listener in self.listeners:
             listener(name, change)
         _wake(collection)
+
+
+def _owner(obj: Object) -> str:
+    owner = controller_of(obj)
+    return "" if owner is None else owner["uid"]
 
 
 def _wake(collection: Collection) -> None:

@@ -142,7 +142,7 @@ class Stream:
         try:
             async with asyncio.timeout(self._watch.timeout):
                 await self._stream(request, response)
-        except (TimeoutError, ConnectionResetError):
+        except (TimeoutError, ConnectionError):
             return response  # it has had its time, or its client has gone
         finally:
             wakers.discard(self._woken)

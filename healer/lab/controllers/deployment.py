@@ -79,12 +79,7 @@ class DeploymentController(Controller):
 
     def _owned(self, deployment: Object) -> list[Object]:
         """Its ReplicaSets, oldest first."""
-        uid = deployment["metadata"]["uid"]
-        owned = [
-            item
-            for item in self.api.objects(REPLICASET, deployment["metadata"]["namespace"])
-            if (owner := controller_of(item)) is not None and owner["uid"] == uid
-        ]
+        owned = self.api.store.owned(REPLICASET.stored_in, deployment["metadata"]["uid"])
         return sorted(owned, key=lambda item: (item["metadata"]["creationTimestamp"], _revision(item)))
 
     def _current(self, deployment: Object, owned: list[Object]) -> Object | None:
@@ -188,10 +183,10 @@ class DeploymentController(Controller):
         for item in old:
             if item["spec"]["replicas"]:
                 self._scale(deployment, item, 0)
-        uids = {item["metadata"]["uid"] for item in old}
         remaining = any(
-            (owner := controller_of(pod)) is not None and owner["uid"] in uids and pod["status"]["phase"] != "Failed"
-            for pod in self.api.objects(POD, deployment["metadata"]["namespace"])
+            pod["status"]["phase"] != "Failed"
+            for item in old
+            for pod in self.api.store.owned(POD.stored_in, item["metadata"]["uid"])
         )
         if not remaining:
             self._scale(deployment, current, deployment["spec"]["replicas"])
@@ -240,10 +235,10 @@ class DeploymentController(Controller):
         namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
         owned = self._owned(deployment)
         current = self._current(deployment, owned)
-        uids = {item["metadata"]["uid"] for item in owned}
         terminating = sum(
-            "deletionTimestamp" in pod["metadata"] and (controller_of(pod) or {}).get("uid") in uids
-            for pod in self.api.objects(POD, namespace)
+            "deletionTimestamp" in pod["metadata"]
+            for item in owned
+            for pod in self.api.store.owned(POD.stored_in, item["metadata"]["uid"])
         )
         view = RolloutView(deployment, current, owned, terminating, created, self._time_scale)
         status = deployment_status(view)

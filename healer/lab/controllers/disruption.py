@@ -38,7 +38,8 @@ class DisruptionController(Controller):
         budget = self.api.store.get(DISRUPTION_BUDGET.stored_in, key)
         if budget is None:
             return None
-        pods = [pod for pod in self.api.objects(POD, key[0]) if _covers(budget, pod)]
+        covers = label_selector(budget["spec"].get("selector"))
+        pods = [pod for pod in self.api.objects(POD, key[0]) if covers(labels_of(pod))]
         disrupted = self._still_disrupted(budget, pods)
         expected, desired = self._wanted(budget, pods)
         healthy = sum(

@@ -54,16 +54,15 @@ class ReplicaSetController(Controller):
         uid, namespace = replicaset["metadata"]["uid"], replicaset["metadata"]["namespace"]
         selects = label_selector(replicaset["spec"]["selector"])
         pods = []
-        for pod in self.api.objects(POD, namespace):
-            owner, matches = controller_of(pod), selects(labels_of(pod))
-            if owner is None and matches and is_active(pod):
+        for pod in self.api.store.owned(POD.stored_in, uid):
+            if selects(labels_of(pod)):
+                pods.append(pod)
+            else:
+                self._own(pod, [item for item in pod["metadata"]["ownerReferences"] if item["uid"] != uid])
+        for pod in self.api.store.owned(POD.stored_in, ""):
+            if pod["metadata"]["namespace"] == namespace and selects(labels_of(pod)) and is_active(pod):
                 reference = owner_reference("apps/v1", "ReplicaSet", replicaset)
                 pods.append(self._own(pod, [*(pod["metadata"].get("ownerReferences") or []), reference]))
-            elif owner is not None and owner["uid"] == uid and matches:
-                pods.append(pod)
-            elif owner is not None and owner["uid"] == uid:
-                others = [item for item in pod["metadata"]["ownerReferences"] if item["uid"] != uid]
-                self._own(pod, others)
         return pods
 
     def _own(self, pod: Object, owners: list[Object]) -> Object:
@@ -89,10 +88,7 @@ class ReplicaSetController(Controller):
 
     def _count(self, replicaset: Object) -> None:
         namespace, name = replicaset["metadata"]["namespace"], replicaset["metadata"]["name"]
-        uid = replicaset["metadata"]["uid"]
-        owned = [
-            pod for pod in self.api.objects(POD, namespace) if (owner := controller_of(pod)) is not None and owner["uid"] == uid
-        ]
+        owned = self.api.store.owned(POD.stored_in, replicaset["metadata"]["uid"])
         active = [pod for pod in owned if is_active(pod)]
         ready = sum(is_ready(pod) for pod in active)
         counts = {
