@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,48 +18,14 @@ import aiohttp
 
 from healer.lab import Lab
 from healer.lab.objects import is_ready
+from tests.contract.comparison import WORKLOAD, compare, compare_watches
 
 Object = dict[str, Any]
 
 RECORDED = Path(__file__).parent / "kubernetes-1.36" / "exchanges.jsonl"
 _TOKEN = "sekret"
 _NAMESPACE = "production"
-_WORKLOAD = "tensorflow-serving"
-_POD = re.compile(rf"{_WORKLOAD}-[a-z0-9]{{8,10}}-[a-z0-9]{{5}}(?![a-z0-9-])")
-_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_NEUTRAL: tuple[tuple[re.Pattern[str], str], ...] = (
-    (_UID, "UID"),
-    (re.compile(rf"{_WORKLOAD}-[a-z0-9]{{8,10}}-[a-z0-9]{{5}}(?![a-z0-9])"), "POD"),
-    (re.compile(rf"{_WORKLOAD}-[a-z0-9]{{8,10}}(?![a-z0-9])"), "REPLICASET"),
-    (re.compile(r"\bt-[a-z0-9]{5}\b"), "GENERATED"),
-    (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
-    (re.compile(r'User "[^"]*"'), "USER"),
-    (re.compile(r"too old resource version: .*"), "TOO OLD"),
-    (re.compile(r"current: \d+"), "CURRENT"),
-    (re.compile(r"ResourceVersion in record \(\d+\)"), "IN RECORD"),
-    (re.compile(r"json parse error: .*"), "PARSE ERROR"),
-)
-# Whatever these hold, they differ by their nature, or because a stand-in wrote them.
-_VOLATILE = frozenset(
-    {
-        "uid",
-        "resourceVersion",
-        "continue",
-        "remainingItemCount",
-        "nodeName",
-        "podIP",
-        "podIPs",
-        "imageID",
-        "pod-template-hash",
-        "restartCount",
-        "managedFields",
-        "volumes",
-        "volumeMounts",
-        "startTime",
-        "kubectl.kubernetes.io/last-applied-configuration",
-        "touched",
-    }
-)
+_POD = re.compile(rf"{WORKLOAD}-[a-z0-9]{{8,10}}-[a-z0-9]{{5}}(?![a-z0-9-])")
 # Where the lab is known to differ, and why that is no matter.
 _EXCUSED: dict[str, frozenset[str]] = {
     "pod: crashloop": frozenset({"message"}),
@@ -82,12 +48,8 @@ def exchanges() -> list[Object]:
     return [json.loads(line) for line in RECORDED.read_text(encoding="utf-8").splitlines()]
 
 
-def replay() -> dict[str, list[str]]:
+async def replay() -> dict[str, list[str]]:
     """What differs, by the name of the exchange."""
-    return asyncio.run(_replay())
-
-
-async def _replay() -> dict[str, list[str]]:
     async with Lab(token=_TOKEN, start_delay=0.01, termination_delay=0.02) as lab, aiohttp.ClientSession() as session:
         player = _Player(lab, session)
         return {exchange["name"]: await player.play(exchange) for exchange in exchanges()}
@@ -114,12 +76,12 @@ class _Player:
         if "lines" in recorded:
             lines = await (self.watch or self.read_watch(exchange))
             self.watch = None
-            return list(_compare_watches(recorded["lines"], lines))
+            return list(compare_watches(recorded["lines"], lines))
         code, body = await self.send(exchange["request"])
         self._learn(recorded["body"], body)
         if code != recorded["status"]:
             return [f"status {code}, recorded {recorded['status']}: {body}"]
-        return list(_missing(_neutral(recorded["body"]), _neutral(body), "", excused))
+        return list(compare(recorded["body"], body, excused))
 
     async def send(self, request: Object) -> tuple[int, Any]:
         """Send a recorded request."""
@@ -190,99 +152,23 @@ class _Player:
         return text
 
 
-def _neutral(value: Any) -> Any:
-    """The value without what differs from run to run."""
-    if isinstance(value, dict):
-        return {_neutral(key): _neutral(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_neutral(item) for item in value]
-    if isinstance(value, str):
-        for pattern, word in _NEUTRAL:
-            value = pattern.sub(word, value)
-    return value
-
-
-def _missing(recorded: Any, given: Any, path: str, excused: frozenset[str]) -> Iterator[str]:
-    """What the recorded answer holds and the given one does not."""
-    if isinstance(recorded, dict) and isinstance(given, dict):
-        for key, item in recorded.items():
-            if key in _VOLATILE or key in excused:
-                continue
-            if key not in given:
-                yield f"{path}.{key} is missing; recorded {item!r}"
-            else:
-                yield from _missing(item, given[key], f"{path}.{key}", excused)
-    elif isinstance(recorded, list) and isinstance(given, list):
-        yield from _missing_items(recorded, given, path, excused)
-    elif recorded != given:
-        yield f"{path} is {given!r}; recorded {recorded!r}"
-
-
-def _missing_items(recorded: list[Any], given: list[Any], path: str, excused: frozenset[str]) -> Iterator[str]:
-    if all(isinstance(item, dict) and {"type", "status"} <= item.keys() for item in recorded):  # in whatever order
-        by_type = {item["type"]: item for item in given}
-        for item in recorded:
-            yield from _missing(item, by_type.get(item["type"], {}), f"{path}[{item['type']}]", excused)
-        return
-    if len(recorded) != len(given):
-        yield f"{path} has {len(given)} items; recorded {len(recorded)}"
-    ordered = zip(sorted(recorded, key=_image), sorted(given, key=_image), strict=False)
-    for at, (one, other) in enumerate(ordered):
-        yield from _missing(one, other, f"{path}[{at}]", excused)
-
-
-def _image(item: Any) -> str:
-    """Pods are sorted by random names, so they are compared by the image they run."""
-    containers = item.get("spec", {}).get("containers") if isinstance(item, dict) else None
-    return str(containers[0]["image"]) if containers else ""
-
-
-def _compare_watches(recorded: list[Object], given: list[Object]) -> Iterator[str]:
-    """Each object's events are compared in their order; bookmarks must be there if any was recorded."""
-    old, new = _by_object([line["event"] for line in recorded]), _by_object(given)
-    old_types = sorted([event["type"] for event in events] for events in old.values())
-    new_types = sorted([event["type"] for event in events] for events in new.values())
-    if old_types != new_types:
-        yield f"events {new_types}; recorded {old_types}"
-        return
-    for one, other in zip(sorted(old.values(), key=_order), sorted(new.values(), key=_order), strict=True):
-        for event, counterpart in zip(one, other, strict=True):
-            yield from _missing(_neutral(event), _neutral(counterpart), event["type"], frozenset({"generation"}))
-
-
-def _order(events: list[Object]) -> list[str]:
-    return [event["type"] for event in events]
-
-
-def _by_object(events: list[Object]) -> dict[str, list[Object]]:
-    grouped: dict[str, list[Object]] = {}
-    for event in events:
-        metadata = event["object"]["metadata"]
-        marks = metadata.get("annotations", {}) if event["type"] == "BOOKMARK" else {}
-        key = metadata.get("uid") or f"{event['type']} {sorted(marks)}"
-        known = grouped.setdefault(key, [])
-        if event["type"] != "BOOKMARK" or not known:
-            known.append(event)
-    return grouped
-
-
 # What the recorder did out of sight.
 
 _Step = Callable[[_Player, Object], Awaitable[None]]
-_BUDGET = f"/apis/policy/v1/namespaces/{_NAMESPACE}/poddisruptionbudgets/{_WORKLOAD}"
-_DEPLOYMENT = f"/apis/apps/v1/namespaces/{_NAMESPACE}/deployments/{_WORKLOAD}"
+_BUDGET = f"/apis/policy/v1/namespaces/{_NAMESPACE}/poddisruptionbudgets/{WORKLOAD}"
+_DEPLOYMENT = f"/apis/apps/v1/namespaces/{_NAMESPACE}/deployments/{WORKLOAD}"
 
 
 async def _set_up(player: _Player, exchange: Object) -> None:
-    labels = {"app": _WORKLOAD, "version": "v1"}
-    container = {"name": _WORKLOAD, "image": "tensorflow/serving:2.16.1", "ports": [{"containerPort": 8501}]}
-    selector = {"matchLabels": {"app": _WORKLOAD}}
-    metadata = {"name": _WORKLOAD, "namespace": _NAMESPACE}
+    labels = {"app": WORKLOAD, "version": "v1"}
+    container = {"name": WORKLOAD, "image": "tensorflow/serving:2.16.1", "ports": [{"containerPort": 8501}]}
+    selector = {"matchLabels": {"app": WORKLOAD}}
+    metadata = {"name": WORKLOAD, "namespace": _NAMESPACE}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {**metadata, "labels": {"app": _WORKLOAD}},
+        "metadata": {**metadata, "labels": {"app": WORKLOAD}},
         "spec": {"replicas": 3, "selector": selector, "template": template},
     }
     budget = {
@@ -352,7 +238,7 @@ async def _budget_spent(player: _Player, exchange: Object) -> None:
     await _counted(player, healthy=3)
     target = player.pod_of(exchange)
     other = next(pod["metadata"]["name"] for pod in player.lab.objects("pods", _NAMESPACE) if pod["metadata"]["name"] != target)
-    player.pods[f"{_WORKLOAD}-6c98d79dd6-j2kdj"] = other  # the pod that the recorder made sick
+    player.pods[f"{WORKLOAD}-6c98d79dd6-j2kdj"] = other  # the pod that the recorder made sick
     await player.lab.behave(_NAMESPACE, other, "hang")
     await _counted(player, healthy=2)
 
@@ -426,7 +312,7 @@ async def _deadline_passed(player: _Player, exchange: Object) -> None:
 
 
 async def _undone(player: _Player, exchange: Object) -> None:
-    template = {"spec": {"containers": [{"name": _WORKLOAD, "image": "tensorflow/serving:2.16.1"}]}}
+    template = {"spec": {"containers": [{"name": WORKLOAD, "image": "tensorflow/serving:2.16.1"}]}}
     [deployment] = player.lab.objects("deployments", _NAMESPACE)
     container = deployment["spec"]["template"]["spec"]["containers"][0] | template["spec"]["containers"][0]
     await player.write(_DEPLOYMENT, {"spec": {"template": {"spec": {"containers": [container]}}}})

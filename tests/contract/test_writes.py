@@ -1,4 +1,4 @@
-"""Create, update, patch, scale and delete: what is stored, counted and refused."""
+"""Create, update and scale: what is stored, counted and refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.client import JSON_PATCH, MERGE, STRATEGIC, Client, Object, deployment, pod
+from tests.contract.client import Client, Object, deployment, pod
 
 ANOTHER_UID = "00000000-0000-0000-0000-000000000000"
 
@@ -224,104 +224,6 @@ async def test_status_is_written_by_its_subresource_only(api: Client) -> None:
     assert (answer.body["status"]["replicas"], answer.body["spec"]["replicas"]) == (5, 3)
 
 
-async def test_merge_patch_sets_and_removes(api: Client) -> None:
-    path = await _deployment(api)
-    for value, expected in (("true", "true"), (None, None)):
-        answer = await api.patch(path, {"metadata": {"annotations": {"healer.dev/paused": value}}})
-        assert answer.code == 200
-        assert (answer.body["metadata"].get("annotations") or {}).get("healer.dev/paused") == expected
-
-
-async def test_merge_patch_with_an_old_resource_version(api: Client) -> None:
-    path = await _deployment(api)
-    answer = await api.patch(path, {"metadata": {"resourceVersion": "1", "annotations": {"a": "b"}}})
-    assert (answer.code, answer.body["reason"]) == (409, "Conflict")
-    assert answer.body["details"] == {"name": "serving", "group": "apps", "kind": "deployments"}
-
-
-async def test_strategic_patch_merges_containers_by_name(api: Client) -> None:
-    path = await _deployment(api)
-    change = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "tensorflow/serving:bad"}]}}}}
-    container = (await api.patch(path, change, STRATEGIC)).body["spec"]["template"]["spec"]["containers"][0]
-    assert (container["image"], container["terminationMessagePolicy"]) == ("tensorflow/serving:bad", "File")
-
-
-async def test_strategic_patch_adds_and_deletes_containers(api: Client) -> None:
-    path = await _deployment(api)
-    two = {"containers": [{"name": "side", "image": "side:1"}]}
-    answer = await api.patch(path, {"spec": {"template": {"spec": two}}}, STRATEGIC)
-    names = [container["name"] for container in answer.body["spec"]["template"]["spec"]["containers"]]
-    assert sorted(names) == ["c", "side"]
-    one = {"containers": [{"name": "side", "$patch": "delete"}]}
-    answer = await api.patch(path, {"spec": {"template": {"spec": one}}}, STRATEGIC)
-    assert [item["name"] for item in answer.body["spec"]["template"]["spec"]["containers"]] == ["c"]
-
-
-async def test_strategic_patch_replaces_a_map_when_told(api: Client) -> None:
-    path = await _deployment(api)
-    change = {"spec": {"template": {"metadata": {"labels": {"$patch": "replace", "app": "serving"}}}}}
-    answer = await api.patch(path, change, STRATEGIC)
-    assert answer.body["spec"]["template"]["metadata"]["labels"] == {"app": "serving"}
-
-
-async def test_merge_patch_replaces_lists(api: Client) -> None:
-    path = await _deployment(api)
-    change = {"spec": {"template": {"spec": {"containers": [{"name": "new", "image": "i:1"}]}}}}
-    answer = await api.patch(path, change, MERGE)
-    assert [item["name"] for item in answer.body["spec"]["template"]["spec"]["containers"]] == ["new"]
-
-
-async def test_json_patch(api: Client) -> None:
-    path = await _deployment(api)
-    steps = [
-        {"op": "test", "path": "/spec/replicas", "value": 3},
-        {"op": "replace", "path": "/spec/replicas", "value": 4},
-        {"op": "add", "path": "/metadata/labels/a~1b", "value": "c"},
-        {"op": "add", "path": "/spec/template/spec/containers/-", "value": {"name": "d", "image": "d:1"}},
-        {"op": "remove", "path": "/spec/template/spec/containers/0"},
-    ]
-    answer = await api.patch(path, steps, JSON_PATCH)
-    assert answer.code == 200, answer
-    assert answer.body["spec"]["replicas"] == 4
-    assert answer.body["metadata"]["labels"]["a/b"] == "c"
-    assert [item["name"] for item in answer.body["spec"]["template"]["spec"]["containers"]] == ["d"]
-
-
-@pytest.mark.parametrize(
-    "steps",
-    [
-        [{"op": "test", "path": "/spec/replicas", "value": 9}],
-        [{"op": "replace", "path": "/spec/nope/x", "value": 4}],
-        [{"op": "remove", "path": "/spec/nope"}],
-    ],
-)
-async def test_a_json_patch_that_cannot_be_applied(api: Client, steps: list[Object]) -> None:
-    answer = await api.patch(await _deployment(api), steps, JSON_PATCH)
-    assert (answer.code, answer.body["reason"]) == (422, "Invalid")
-
-
-@pytest.mark.parametrize(
-    ("body", "form", "code", "reason"),
-    [
-        ({"spec": {}}, "application/json", 415, "UnsupportedMediaType"),
-        ("{", MERGE, 400, "BadRequest"),
-        ({"op": "test"}, JSON_PATCH, 400, "BadRequest"),
-        ([], MERGE, 400, "BadRequest"),
-        ({"spec": {"replicas": -1}}, MERGE, 422, "Invalid"),
-        ({"spec": {"replicas": "three"}}, MERGE, 422, "Invalid"),
-        ({"metadata": {"annotations": {"healer.dev/paused": True}}}, MERGE, 422, "Invalid"),
-    ],
-)
-async def test_patches_that_are_refused(api: Client, body: Any, form: str, code: int, reason: str) -> None:
-    answer = await api.patch(await _deployment(api), body, form)
-    assert (answer.code, answer.body["reason"]) == (code, reason), answer
-
-
-async def test_patch_of_nothing(api: Client) -> None:
-    answer = await api.patch(f"{api.apps}/deployments/nope", {"spec": {}})
-    assert (answer.code, answer.body["reason"]) == (404, "NotFound")
-
-
 async def test_a_dry_run_writes_nothing(api: Client) -> None:
     path = await _deployment(api)
     answer = await api.patch(f"{path}?dryRun=All", {"spec": {"replicas": 7}})
@@ -349,73 +251,3 @@ async def test_a_scale_below_zero(api: Client) -> None:
     answer = await api.patch(f"{await _deployment(api)}/scale", {"spec": {"replicas": -1}})
     assert (answer.code, answer.body["reason"]) == (422, "Invalid")
     assert [cause["field"] for cause in answer.causes] == ["spec.replicas"]
-
-
-async def test_delete_is_graceful_for_a_pod_on_a_node(api: Client) -> None:
-    made = await api.make(f"{api.core}/pods", pod("a"))
-    uid = {"preconditions": {"uid": made["metadata"]["uid"]}}
-    first = await api.delete(f"{api.core}/pods/a", uid)
-    assert first.code == 200
-    assert first.body["kind"] == "Pod"
-    assert first.body["metadata"]["deletionGracePeriodSeconds"] == 30
-    assert first.body["metadata"]["generation"] == made["metadata"]["generation"] + 1
-    again = await api.delete(f"{api.core}/pods/a")
-    assert (again.code, again.body["metadata"]["resourceVersion"]) == (200, first.body["metadata"]["resourceVersion"])
-    assert (await api.delete(f"{api.core}/pods/a", {"gracePeriodSeconds": 0})).code == 200
-    assert (await api.get(f"{api.core}/pods/a")).code == 404
-
-
-async def test_delete_of_an_unplaced_pod_is_immediate(api: Client) -> None:
-    body = pod("a")
-    del body["spec"]["nodeName"]
-    await api.make(f"{api.core}/pods", body)
-    assert (await api.delete(f"{api.core}/pods/a")).code == 200
-    assert (await api.get(f"{api.core}/pods/a")).code == 404
-
-
-@pytest.mark.parametrize(
-    ("preconditions", "what"),
-    [({"uid": ANOTHER_UID}, "the UID in the precondition"), ({"resourceVersion": "1"}, "the ResourceVersion in the")],
-)
-async def test_delete_preconditions(api: Client, preconditions: Object, what: str) -> None:
-    await api.make(f"{api.core}/pods", pod("a"))
-    answer = await api.delete(f"{api.core}/pods/a", {"preconditions": preconditions})
-    assert (answer.code, answer.body["reason"]) == (409, "Conflict")
-    assert answer.body["details"] == {"name": "a", "kind": "Pod"}
-    assert answer.body["message"].startswith(f'Operation cannot be fulfilled on Pod "a": {what}')
-    assert "deletionTimestamp" not in (await api.get(f"{api.core}/pods/a")).body["metadata"]
-
-
-async def test_delete_answers_with_a_status_for_most_kinds(api: Client) -> None:
-    path = await _deployment(api)
-    uid = (await api.get(path)).body["metadata"]["uid"]
-    answer = await api.delete(path)
-    assert (answer.code, answer.body["status"]) == (200, "Success")
-    assert answer.body["details"] == {"name": "serving", "group": "apps", "kind": "deployments", "uid": uid}
-    assert (await api.get(path)).code == 404
-
-
-async def test_a_dry_run_deletes_nothing(api: Client) -> None:
-    path = await _deployment(api)
-    assert (await api.delete(path, {"dryRun": ["All"]})).code == 200
-    assert (await api.get(path)).code == 200
-
-
-async def test_a_finalizer_holds_an_object(api: Client) -> None:
-    body = deployment()
-    body["metadata"]["finalizers"] = ["healer.dev/test"]
-    await api.make(f"{api.apps}/deployments", body)
-    path = f"{api.apps}/deployments/serving"
-    answer = await api.delete(path)
-    assert answer.code == 200
-    assert "deletionTimestamp" in (await api.get(path)).body["metadata"]
-    await api.patch(path, {"metadata": {"finalizers": None}})
-    assert (await api.get(path)).code == 404
-
-
-async def test_a_collection_is_deleted_by_selector(api: Client) -> None:
-    for name, version in (("a", "v1"), ("b", "v2")):
-        await api.make(f"{api.core}/configmaps", {"metadata": {"name": name, "labels": {"version": version}}})
-    assert (await api.delete(f"{api.core}/configmaps?labelSelector=version=v1")).code == 200
-    left = (await api.get(f"{api.core}/configmaps?labelSelector=version")).body["items"]
-    assert [item["metadata"]["name"] for item in left] == ["b"]
