@@ -60,6 +60,11 @@ class Engine:
         case = self._cases.get(incident_id)
         return None if case is None else case.incident
 
+    def incidents_of(self, key: str) -> list[str]:
+        """The incidents that a firing signal is part of, by the signal's key."""
+        firing = self._matcher.get(key)
+        return [] if firing is None else list(firing.incidents)
+
     def concerns(self, workload: str) -> bool:
         """Whether a change of that workload (by uid) can matter to any decision."""
         return workload in self._by_workload or self._matcher.concerns(workload)
@@ -221,7 +226,6 @@ class Engine:
         context = self._context(case, view, now, effects)
         was = case.incident
         case.incident = self._climber.acted(was, event.outcome, context)
-        self._schedule_recheck(now)
         self._advance(event.incident, view, now, effects, was)
 
     def _tick(self, view: View, now: float, effects: list[Effect]) -> None:
@@ -270,6 +274,7 @@ class Engine:
         was = was or case.incident
         context = self._context(case, view, now, effects)
         case.incident = after = self._climber.advance(case.incident, context)
+        self._schedule_recheck(now)  # what this leaves in the ledger is to be forgotten some time
         if after.state.settled and self._open.get((after.rule, after.workload.uid)) == after.id:
             del self._open[after.rule, after.workload.uid]  # a successor may have opened meanwhile: it stays
         if after.state is State.CLOSED:
