@@ -1,6 +1,7 @@
 """What healer does about sick pods, each time the real process against the lab."""
 
 from healer.lab import Lab, serving
+from healer.lab.objects import is_ready
 from tests.integration.conftest import Run
 from tests.integration.world import (
     CHANNEL,
@@ -41,8 +42,9 @@ async def test_a_crash_looping_pod_is_evicted_and_replaced(lab: Lab, run: Run) -
 
 async def test_a_pod_that_was_sick_before_healer_came_is_seen(lab: Lab, run: Run) -> None:
     sick, *_ = await serve(lab)
-    await lab.behave(NAMESPACE, sick, "crash")
-    healer = await run(ruleset(CRASH_LOOP))
+    await lab.behave(NAMESPACE, sick, "hang")
+    await lab.wait_for(lambda lab: not is_ready(pods(lab)[sick]), PATIENCE)  # from now on nothing changes
+    healer = await run(ruleset(rule("not-ready", when={"pod": ["NotReady"], "for": "300ms"})))
     await healer.says("incident healed")
     assert evictions(lab) == [sick]
 
