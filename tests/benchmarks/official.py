@@ -14,7 +14,7 @@ async def main(kubeconfig: str) -> None:
     """Watch pods until one of the namespace `bench` has failed."""
     await config.load_kube_config(kubeconfig)  # type: ignore[no-untyped-call]  # it says that it is typed, and is not
     async with client.ApiClient() as api:
-        pods = client.CoreV1Api(api)  # type: ignore[no-untyped-call]
+        pods = client.CoreV1Api(api)
         stream = watch.Watch().stream(pods.list_pod_for_all_namespaces, resource_version="1")  # type: ignore[no-untyped-call]
         async for event in stream:
             pod = event["object"]
