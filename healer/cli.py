@@ -27,6 +27,8 @@ EXIT_PROBLEMS = 1
 EXIT_SETUP = 2
 EXIT_FAILED = 3
 
+_FRAMES = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold tokens
+
 app = typer.Typer(
     help="Keeps model-serving workloads in Kubernetes healthy: sees a sick pod, heals it, verifies, and says so.",
     no_args_is_help=True,
@@ -128,9 +130,9 @@ def _logs(log: knobs.Log) -> None:
     pretty = log.format == "console" or (log.format == "auto" and sys.stderr.isatty())
     colours = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     final: list[structlog.types.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=colours)]
+        [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)]
         if pretty
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [structlog.processors.ExceptionRenderer(_FRAMES), structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[

@@ -100,7 +100,7 @@ def _kubeconfig_loader(paths: str, context: str | None) -> _Load:
     if not any(Path(path).expanduser().exists() for path in paths.split(os.pathsep) if path):
         raise ClusterConfigError(
             f"no cluster to talk to: not inside a pod with a service account, and there is no kubeconfig at {paths}. "
-            "Set KUBECONFIG or give --kubeconfig; inside a pod, set automountServiceAccountToken."
+            "Set KUBECONFIG, or make ~/.kube/config; inside a pod, set automountServiceAccountToken."
         )
 
     async def load(configuration: Configuration) -> None:

@@ -61,3 +61,23 @@ def test_help_teaches() -> None:
     for verb in ("run", "check", "demo"):
         assert healer(verb, "--help").returncode == 0
     assert "Exit codes" in healer("--help").stdout
+
+
+def test_a_traceback_in_the_log_shows_no_locals() -> None:
+    code = """
+import structlog
+from healer import cli, settings
+cli._logs(settings.Log(format="{format}"))
+def ask() -> None:
+    headers = {{"Authorization": "Bearer " + "hunter2" * 3}}
+    raise ValueError(len(headers))
+try:
+    ask()
+except ValueError as error:
+    structlog.get_logger().critical("failed", exc_info=error)
+"""
+    for form in ("json", "console"):
+        command = [sys.executable, "-c", code.format(format=form)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert "ValueError" in done.stderr
+        assert "hunter2" not in done.stderr.replace('"hunter2" * 3', "")
