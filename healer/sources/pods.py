@@ -43,10 +43,17 @@ def crash_looping(pod: Pod, now: float, settings: PodSettings, *, before: bool) 
     for status in _containers(pod):
         waiting = status.state.waiting
         if waiting is not None and waiting.reason == "CrashLoopBackOff":
-            return Finding(f"{_named(status)} crashed {_times(status)}{_exit(status)}", str(status.restart_count))
-        if before and status.restart_count and (unsettled := _unsettled(status, now, settings)) is not None:
-            return Finding(f"{_named(status)} crashed {_times(status)}{_exit(status)}", str(status.restart_count), unsettled)
+            return _crashed(status)
+        if before and status.restart_count and (until := _unsettled(status, now, settings, before=True)) is not None:
+            return _crashed(status, until)
     return None
+
+
+def _crashed(status: ContainerStatus, until: float | None = None) -> Finding:
+    times = "once" if _ends(status) == 1 else f"{_ends(status)} times"
+    ended = status.state.terminated or status.last_state.terminated
+    last = "" if ended is None else f", last exit {ended.exit_code} ({ended.reason or 'no reason given'})"
+    return Finding(f"{_named(status)} crashed {times}{last}", str(_ends(status)), until)
 
 
 def oom_killed(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
@@ -55,9 +62,9 @@ def oom_killed(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> 
         ended = status.state.terminated or status.last_state.terminated
         if ended is None or ended.reason != "OOMKilled":
             continue
-        unsettled = _unsettled(status, now, settings)
-        if unsettled is not None:
-            return Finding(f"{_named(status)} was killed out of memory", str(status.restart_count), unsettled or None)
+        until = _unsettled(status, now, settings, before=before)
+        if until is not None:
+            return Finding(f"{_named(status)} was killed out of memory", str(_ends(status)), until)
     return None
 
 
@@ -244,18 +251,30 @@ def _is_well(pod: Pod) -> bool:
 
 
 def _containers(pod: Pod) -> Iterator[ContainerStatus]:
-    """The containers that should run now; an init container that did its work is done, not crashed."""
+    """The containers that should run now; an init container that did its work is done, not crashed, unless it is a sidecar."""
     for status in pod.status.init_container_statuses:
         ended = status.state.terminated
-        if ended is None or ended.exit_code != 0:
+        if ended is None or ended.exit_code != 0 or _is_sidecar(pod, status.name):
             yield status
     yield from pod.status.container_statuses
 
 
-def _unsettled(status: ContainerStatus, now: float, settings: PodSettings) -> float | None:
-    """Until when a container that went down counts as not over it: 0 while it does not serve, None when it has settled."""
+def _is_sidecar(pod: Pod, container: str) -> bool:
+    return any(each.name == container and each.restart_policy == "Always" for each in pod.spec.init_containers)
+
+
+def _ends(status: ContainerStatus) -> int:
+    """How often a container has ended so far: one more than its restarts while it is down."""
+    return status.restart_count + (status.state.running is None)
+
+
+def _unsettled(status: ContainerStatus, now: float, settings: PodSettings, *, before: bool) -> float | None:
+    """Until when a container that went down counts as not over it: 0 while it does not serve, None when it has settled.
+
+    One that is not ready has not settled, if it counted so `before`: one that went down long ago has other reasons by now.
+    """
     running = status.state.running
-    if running is None or not status.ready:
+    if running is None or (before and not status.ready):
         return 0.0
     started = epoch(running.started_at)
     until = now + settings.settle if started is None else started + settings.settle
@@ -278,12 +297,3 @@ def _signal(pod: Pod, name: PodCondition, finding: Finding, now: float, *, firin
 
 def _named(status: ContainerStatus) -> str:
     return f"container {status.name}"
-
-
-def _times(status: ContainerStatus) -> str:
-    return "once" if status.restart_count <= 1 else f"{status.restart_count} times"
-
-
-def _exit(status: ContainerStatus) -> str:
-    ended = status.last_state.terminated or status.state.terminated
-    return "" if ended is None else f", last exit {ended.exit_code} ({ended.reason or 'no reason given'})"

@@ -1,0 +1,499 @@
+"""Pods as watched become signals: each condition, when it begins, happens again, and ends."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from healer.model.kube import (
+    Condition,
+    ContainerState,
+    ContainerStatus,
+    InitContainer,
+    Meta,
+    Pod,
+    PodSpec,
+    PodStatus,
+    Running,
+    Terminated,
+    Waiting,
+)
+from healer.model.rule import PodCondition
+from healer.model.signal import Signal
+from healer.sources.pods import PodSettings, PodSource
+from tests.support.world import moment
+
+NOW = 1_900_000_000.0
+SETTINGS = PodSettings(settle=60.0, restarts=3, restarts_within=600.0, terminating_grace=60.0)
+RECORDED = Path(__file__).parents[2] / "contract" / "kubernetes-1.36" / "exchanges.jsonl"
+
+
+def exchange(name: str) -> dict[str, Any]:
+    """The response of a recorded exchange with a real API server."""
+    for line in RECORDED.read_text("utf-8").splitlines():
+        recorded = json.loads(line)
+        if recorded["name"] == name:
+            response: dict[str, Any] = recorded["response"]
+            return response
+    raise LookupError(name)
+
+
+def recorded(name: str) -> Pod:
+    """A recorded pod."""
+    return msgspec.convert(exchange(name)["body"], Pod)
+
+
+@dataclass
+class Watch:
+    """A source and the time; says what begins as "+Name" and what ends as "-Name"."""
+
+    source: PodSource = field(default_factory=lambda: PodSource(SETTINGS))
+    now: float = NOW
+    known: dict[str, Pod] = field(default_factory=dict)
+
+    def put(self, pod: Pod) -> list[str]:
+        signals = self.source.put(pod, self.known.get(pod.metadata.uid), self.now)
+        self.known[pod.metadata.uid] = pod
+        return said(signals)
+
+    def drop(self, pod: Pod) -> list[str]:
+        del self.known[pod.metadata.uid]
+        return said(self.source.drop(pod, self.now))
+
+    def wait(self, seconds: float) -> list[str]:
+        """Let time pass, looking exactly when the source asks for it."""
+        end, found = self.now + seconds, []
+        while (due := self.source.next_due()) is not None and due <= end:
+            self.now = max(self.now, due)
+            found += said(self.source.due(self.now))
+        self.now = end
+        return found
+
+
+def said(signals: list[Signal]) -> list[str]:
+    return [("+" if signal.firing else "-") + signal.name for signal in signals]
+
+
+# statuses by hand
+
+
+def container(
+    state: Running | Waiting | Terminated | None = None,
+    *,
+    name: str = "main",
+    restarts: int = 0,
+    ready: bool | None = None,
+    last: Terminated | None = None,
+) -> ContainerStatus:
+    state = Running(moment(NOW - 3600)) if state is None else state
+    ready = isinstance(state, Running) if ready is None else ready
+    shown = ContainerState(
+        state if isinstance(state, Waiting) else None,
+        state if isinstance(state, Running) else None,
+        state if isinstance(state, Terminated) else None,
+    )
+    return ContainerStatus(name, ready, restarts, shown, ContainerState(terminated=last))
+
+
+def pod(
+    *containers: ContainerStatus,
+    init: tuple[ContainerStatus, ...] = (),
+    sidecars: tuple[str, ...] = (),
+    ready: bool | None = None,
+    phase: str = "Running",
+    uid: str = "u1",
+    deleted: float | None = None,
+    **status: Any,
+) -> Pod:
+    containers = containers or (container(),)
+    ready = all(each.ready for each in containers) if ready is None else ready
+    conditions = (Condition("Ready", "True" if ready else "False", last_transition_time=moment(NOW)),)
+    meta = Meta(f"pod-{uid}", uid, "production", deletion_timestamp=None if deleted is None else moment(deleted))
+    spec = PodSpec(init_containers=tuple(InitContainer(each.name, "Always" if each.name in sidecars else "") for each in init))
+    return Pod(
+        meta,
+        spec,
+        PodStatus(
+            **({"phase": phase, "conditions": conditions} | status), container_statuses=containers, init_container_statuses=init
+        ),
+    )
+
+
+CRASHED = Terminated(1, "Error", moment(NOW))
+OOM = Terminated(137, "OOMKilled", moment(NOW))
+BACK_OFF = Waiting("CrashLoopBackOff", "back-off 5m0s")
+
+
+def fresh(at: float) -> Running:
+    return Running(moment(at))
+
+
+# as recorded from a real cluster
+
+
+@pytest.mark.parametrize(
+    ("name", "conditions"),
+    [
+        ("pod: crashloop", {"CrashLoopBackOff", "NotReady"}),
+        ("pod: oom", {"CrashLoopBackOff", "OOMKilled", "NotReady"}),
+        ("pod: image", {"ImagePullBackOff"}),
+        ("pod: notready", {"NotReady"}),
+    ],
+)
+def test_conditions_as_recorded(name: str, conditions: set[str]) -> None:
+    assert set(Watch().put(recorded(name))) == {f"+{condition}" for condition in conditions}
+
+
+def test_an_eviction_as_recorded_is_no_sickness() -> None:
+    watch, found = Watch(now=datetime.fromisoformat("2026-11-22T13:41:05Z").timestamp()), set()
+    for line in exchange("watch: an eviction")["lines"]:
+        event = line["event"]
+        if event["type"] == "BOOKMARK":
+            continue
+        seen = msgspec.convert(event["object"], Pod)
+        found |= set(watch.drop(seen) if event["type"] == "DELETED" else watch.put(seen))
+    assert found == set()
+
+
+def test_pods_of_a_half_failed_rollout_as_recorded() -> None:
+    watch = Watch()
+    found = [tuple(watch.put(msgspec.convert(item, Pod))) for item in exchange("pods: half-failed rollout")["body"]["items"]]
+    assert () in found
+    assert any("+ImagePullBackOff" in each or "+ErrImagePull" in each for each in found)
+
+
+# what a signal says
+
+
+def test_a_signal_names_its_pod_by_uid_and_says_what_happened() -> None:
+    (signal, _) = PodSource(SETTINGS).put(pod(container(BACK_OFF, restarts=4, last=CRASHED)), None, NOW)
+    assert (signal.source, signal.name, signal.target.uid, signal.target.kind) == ("pod", "CrashLoopBackOff", "u1", "Pod")
+    assert signal.key == "u1/CrashLoopBackOff"
+    assert signal.message == "container main crashed 5 times, last exit 1 (Error)"
+    assert signal.at == NOW
+
+
+def test_the_message_is_about_the_last_crash() -> None:
+    watch = Watch()
+    watch.put(pod(container(BACK_OFF, restarts=1, last=CRASHED)))
+    again = pod(container(Terminated(2, "Error"), restarts=2, last=CRASHED))
+    (signal,) = (s for s in watch.source.put(again, None, NOW) if s.name == "CrashLoopBackOff")
+    assert signal.message == "container main crashed 3 times, last exit 2 (Error)"
+
+
+def test_a_pod_that_is_well_says_nothing_and_is_not_remembered() -> None:
+    watch = Watch()
+    assert watch.put(pod()) == []
+    assert watch.source._seen == {}
+
+
+# crash loops
+
+
+def test_a_crash_loop_lasts_while_the_container_runs_in_between() -> None:
+    watch = Watch()
+    assert watch.put(pod(container(BACK_OFF, restarts=3, last=CRASHED))) == ["+CrashLoopBackOff", "+NotReady"]
+    assert watch.put(pod(container(fresh(NOW), restarts=4, last=CRASHED))) == ["-NotReady"]
+    watch.wait(30)
+    assert watch.put(pod(container(CRASHED, restarts=4, last=CRASHED))) == ["+CrashLoopBackOff", "+NotReady"]  # once more
+    assert watch.put(pod(container(BACK_OFF, restarts=4, last=CRASHED))) == []
+
+
+def test_a_crash_loop_is_over_when_the_container_has_run_for_long_enough() -> None:
+    watch = Watch()
+    watch.put(pod(container(BACK_OFF, restarts=3, last=CRASHED)))
+    watch.put(pod(container(fresh(NOW), restarts=4, last=CRASHED)))
+    assert watch.wait(59) == []
+    assert watch.wait(1) == ["-CrashLoopBackOff"]
+
+
+def test_a_crash_loop_is_not_over_while_the_container_runs_and_does_not_serve() -> None:
+    watch = Watch()
+    watch.put(pod(container(BACK_OFF, restarts=3, last=CRASHED)))
+    watch.put(pod(container(fresh(NOW), restarts=4, last=CRASHED, ready=False)))
+    assert watch.wait(3600) == []
+    assert watch.put(pod(container(fresh(NOW), restarts=4, last=CRASHED))) == ["-CrashLoopBackOff", "-NotReady"]
+
+
+def test_a_restart_that_may_go_well_is_not_one_crash_more() -> None:
+    """`count` counts occurrences: the back-off after a crash and the run that follows are one."""
+    watch = Watch()
+    occurrences = set()
+    for status in (container(BACK_OFF, restarts=3, last=CRASHED), container(fresh(NOW), restarts=4, last=CRASHED)):
+        seen = pod(status)
+        watch.put(seen)
+        occurrences.add(watch.source._seen["u1"].findings[PodCondition.CRASH_LOOP_BACK_OFF].occurrence)
+    assert len(occurrences) == 1
+
+
+def test_a_container_that_restarted_and_runs_is_no_crash_loop_unless_it_was_one() -> None:
+    assert Watch().put(pod(container(fresh(NOW), restarts=1, last=CRASHED))) == []
+
+
+@pytest.mark.parametrize("sidecars", [(), ("first",)])
+def test_an_init_container_in_a_crash_loop(sidecars: tuple[str, ...]) -> None:
+    looping = container(BACK_OFF, name="first", restarts=3, last=CRASHED)
+    main = container(Waiting("PodInitializing"))
+    assert Watch().put(pod(main, init=(looping,), sidecars=sidecars, phase="Pending")) == ["+CrashLoopBackOff"]
+
+
+def test_an_init_container_that_did_its_work_is_over_its_crashes_at_once() -> None:
+    watch = Watch()
+    looping = container(BACK_OFF, name="first", restarts=3, last=CRASHED)
+    watch.put(pod(container(Waiting("PodInitializing")), init=(looping,), phase="Pending"))
+    done = container(Terminated(0, "Completed"), name="first", restarts=4, last=CRASHED)
+    assert watch.put(pod(container(Waiting("PodInitializing")), init=(done,), phase="Pending")) == ["-CrashLoopBackOff"]
+
+
+def test_a_sidecar_that_ends_well_again_and_again_is_in_a_crash_loop_all_the_while() -> None:
+    watch = Watch()
+    ended = Terminated(0, "Completed", moment(NOW))
+    looping = container(BACK_OFF, name="proxy", restarts=3, last=ended)
+    assert "+CrashLoopBackOff" in watch.put(pod(init=(looping,), sidecars=("proxy",), ready=False))
+    watch.put(pod(init=(container(fresh(NOW), name="proxy", restarts=4, last=ended),), sidecars=("proxy",)))
+    down = pod(init=(container(ended, name="proxy", restarts=4, last=ended),), sidecars=("proxy",), ready=False)
+    assert "-CrashLoopBackOff" not in watch.put(down)
+
+
+def test_two_containers_the_second_one_loops() -> None:
+    assert "+CrashLoopBackOff" in Watch().put(pod(container(), container(BACK_OFF, name="other", restarts=2, last=CRASHED)))
+
+
+def test_a_pod_that_is_ready_while_its_sidecar_waits_is_looked_at() -> None:
+    looping = container(BACK_OFF, name="proxy", restarts=2, last=CRASHED)
+    assert Watch().put(pod(init=(looping,), sidecars=("proxy",), ready=True)) == ["+CrashLoopBackOff"]
+
+
+# out of memory
+
+
+def test_killed_for_want_of_memory_until_it_has_run_well_for_a_while() -> None:
+    watch = Watch()
+    assert watch.put(pod(container(OOM))) == ["+OOMKilled", "+NotReady"]
+    assert watch.put(pod(container(fresh(NOW), restarts=1, last=OOM))) == ["-NotReady"]
+    assert watch.wait(59) == []
+    assert watch.wait(1) == ["-OOMKilled"]
+
+
+def test_one_kill_is_one_occurrence_and_the_next_another() -> None:
+    watch = Watch()
+    told = [*watch.put(pod(container(OOM)))]
+    told += watch.put(pod(container(fresh(NOW), restarts=1, last=OOM, ready=False), ready=False))
+    told += watch.put(pod(container(OOM, restarts=1, last=OOM)))
+    assert told.count("+OOMKilled") == 2
+
+
+def test_a_kill_of_long_ago_is_no_news_though_the_container_is_not_ready_now() -> None:
+    watch = Watch()
+    assert watch.put(pod(container(fresh(NOW - 7200), restarts=1, last=OOM))) == []
+    assert watch.put(pod(container(fresh(NOW - 7200), restarts=1, last=OOM, ready=False))) == ["+NotReady"]
+
+
+def test_a_later_crash_of_another_kind_ends_it() -> None:
+    watch = Watch()
+    watch.put(pod(container(OOM)))
+    assert "-OOMKilled" in watch.put(pod(container(CRASHED, restarts=1, last=OOM)))
+
+
+# images and configuration
+
+
+@pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError"])
+@pytest.mark.parametrize("initial", [False, True])
+def test_a_container_that_waits_for_something(reason: str, initial: bool) -> None:
+    waits = container(Waiting(reason, "because"), name="it")
+    waiting = pod(init=(waits,), phase="Pending", ready=False) if initial else pod(waits, phase="Pending")
+    watch = Watch()
+    (signal,) = watch.source.put(waiting, None, NOW)
+    assert (signal.name, signal.message) == (reason, "container it: because")
+    assert watch.put(pod()) == [f"-{reason}"]
+
+
+def test_one_cause_under_two_names_has_no_gap() -> None:
+    watch = Watch()
+    watch.put(pod(container(Waiting("ErrImagePull")), phase="Pending"))
+    assert watch.put(pod(container(Waiting("ImagePullBackOff")), phase="Pending")) == ["+ImagePullBackOff", "-ErrImagePull"]
+
+
+def test_waiting_to_be_created_is_no_sickness() -> None:
+    assert Watch().put(pod(container(Waiting("ContainerCreating")), phase="Pending")) == []
+
+
+# readiness
+
+
+def test_not_ready_and_ready_again() -> None:
+    watch = Watch()
+    assert watch.put(pod(container(ready=False))) == ["+NotReady"]
+    assert watch.put(pod(container(ready=False))) == []
+    assert watch.put(pod()) == ["-NotReady"]
+
+
+def test_a_pod_that_is_not_running_yet_is_not_called_not_ready() -> None:
+    assert Watch().put(pod(container(Waiting("PodInitializing")), phase="Pending")) == []
+
+
+def test_a_pod_that_has_ended_well_is_not_called_not_ready() -> None:
+    assert Watch().put(pod(container(Terminated(0, "Completed")), phase="Succeeded")) == []
+
+
+# restarting, as a rate
+
+
+def test_restarting_is_a_rate() -> None:
+    watch = Watch()
+    watch.put(pod(container(restarts=0)))
+    found = []
+    for restarts in (1, 2, 3):
+        watch.wait(100)
+        found += watch.put(pod(container(restarts=restarts)))
+    assert found == ["+Restarting"]
+    assert watch.wait(399) == []
+    assert watch.wait(1) == ["-Restarting"]
+
+
+def test_slow_restarts_never_add_up() -> None:
+    watch = Watch()
+    for restarts in range(50):
+        assert watch.put(pod(container(restarts=restarts))) == []
+        watch.wait(301)
+
+
+def test_the_lifetime_count_says_nothing() -> None:
+    watch = Watch()
+    assert watch.put(pod(container(restarts=5000))) == []
+    assert watch.put(pod(container(restarts=5000))) == []
+
+
+def test_restarts_of_all_containers_count_also_those_seen_at_once() -> None:
+    watch = Watch()
+    watch.put(pod(container(), container(name="other"), init=(container(name="side"),), sidecars=("side",)))
+    more = pod(container(restarts=1), container(name="other", restarts=1), init=(container(name="side", restarts=1),))
+    assert watch.put(more) == ["+Restarting"]
+
+
+def test_each_further_restart_is_an_occurrence() -> None:
+    watch = Watch()
+    watch.put(pod(container(restarts=0)))
+    assert watch.put(pod(container(restarts=3))) == ["+Restarting"]
+    assert watch.put(pod(container(restarts=4))) == ["+Restarting"]
+    assert watch.put(pod(container(restarts=4))) == []
+
+
+# conditions of the pod
+
+
+def test_unschedulable() -> None:
+    no_node = Condition("PodScheduled", "False", "Unschedulable", "0/3 nodes are available: 3 Insufficient memory.")
+    watch = Watch()
+    (signal,) = watch.source.put(pod(phase="Pending", ready=False, conditions=(no_node,)), None, NOW)
+    assert (signal.name, signal.message) == ("Unschedulable", "0/3 nodes are available: 3 Insufficient memory.")
+    assert watch.put(pod(container(Waiting("ContainerCreating")), phase="Pending")) == ["-Unschedulable"]
+
+
+def test_evicted_by_its_node_is_not_failed() -> None:
+    gone = pod(container(Terminated(137, "Error")), phase="Failed", reason="Evicted", message="low on memory")
+    assert Watch().put(gone) == ["+Evicted"]
+
+
+def test_failed() -> None:
+    assert Watch().put(pod(container(CRASHED), phase="Failed")) == ["+Failed"]
+
+
+# going
+
+
+def test_a_pod_that_goes_is_no_longer_sick() -> None:
+    watch = Watch()
+    watch.put(pod(container(BACK_OFF, restarts=3, last=CRASHED)))
+    going = pod(container(BACK_OFF, restarts=3, last=CRASHED), deleted=NOW + 30)
+    assert watch.put(going) == ["-CrashLoopBackOff", "-NotReady"]
+    assert watch.drop(going) == []
+    assert watch.source._seen == {}
+
+
+def test_stuck_terminating_by_time_alone() -> None:
+    watch = Watch()
+    going = pod(deleted=NOW + 30)
+    assert watch.put(going) == []
+    assert watch.wait(89) == []
+    assert watch.wait(1) == ["+StuckTerminating"]
+    assert watch.drop(going) == ["-StuckTerminating"]
+
+
+def test_stuck_terminating_is_seen_at_the_start_too() -> None:
+    assert Watch().put(pod(deleted=NOW - 600)) == ["+StuckTerminating"]
+
+
+def test_a_deletion_ends_every_condition() -> None:
+    watch = Watch()
+    sick = pod(container(BACK_OFF, restarts=3, last=OOM))
+    began = watch.put(sick)
+    assert {name[1:] for name in began} == {"CrashLoopBackOff", "OOMKilled", "NotReady"}
+    assert set(watch.drop(sick)) == {f"-{name[1:]}" for name in began}
+    assert watch.wait(3600) == []
+
+
+# relists
+
+
+def test_a_relist_replays_nothing() -> None:
+    watch = Watch()
+    sick, restarted = pod(container(BACK_OFF, restarts=3, last=CRASHED)), pod(container(restarts=7), uid="u2")
+    watch.put(sick)
+    watch.put(restarted)
+    assert watch.put(sick) == []
+    assert watch.put(restarted) == []
+
+
+def test_what_happened_during_a_gap_of_the_watch_is_seen_at_the_relist() -> None:
+    watch = Watch()
+    watch.put(pod(container(restarts=7)))
+    assert watch.put(pod(container(restarts=10))) == ["+Restarting"]
+
+
+def test_another_pod_of_the_same_name_has_a_life_of_its_own() -> None:
+    watch = Watch()
+    watch.put(pod(container(BACK_OFF, restarts=3, last=CRASHED)))
+    assert watch.put(pod(uid="u2")) == []
+    assert "u1" in watch.source._seen
+
+
+def test_nothing_is_remembered_of_pods_that_are_well_or_gone() -> None:
+    watch = Watch()
+    for number in range(100):
+        sick = pod(container(BACK_OFF, restarts=3, last=CRASHED), uid=f"u{number}")
+        watch.put(sick)
+        if number % 2:
+            watch.put(pod(uid=f"u{number}"))
+        else:
+            watch.drop(sick)
+    watch.wait(3600)
+    assert watch.source._seen == {}
+    assert watch.source._looks == []
+
+
+# the fresh look before acting
+
+
+def test_a_fresh_look_says_whether_it_still_is_so() -> None:
+    source = PodSource(SETTINGS)
+    looping = pod(container(BACK_OFF, restarts=3, last=CRASHED))
+    source.put(looping, None, NOW)
+    assert source.still(looping, PodCondition.CRASH_LOOP_BACK_OFF, NOW)
+    in_between = pod(container(fresh(NOW), restarts=4, last=CRASHED))
+    assert source.still(in_between, PodCondition.CRASH_LOOP_BACK_OFF, NOW + 59)
+    assert not source.still(in_between, PodCondition.CRASH_LOOP_BACK_OFF, NOW + 61)
+    assert not source.still(pod(), PodCondition.CRASH_LOOP_BACK_OFF, NOW)
+
+
+def test_a_fresh_look_at_a_rate_asks_what_was_seen() -> None:
+    watch = Watch()
+    watch.put(pod(container(restarts=0)))
+    assert not watch.source.still(pod(container(restarts=1)), PodCondition.RESTARTING, NOW)
+    watch.put(pod(container(restarts=3)))
+    assert watch.source.still(pod(container(restarts=3)), PodCondition.RESTARTING, NOW)
