@@ -76,12 +76,14 @@ async def _refused(call: Call, error: ApiError) -> Outcome:
 
 
 async def _conflict(call: Call, error: ApiError) -> Outcome:
-    """409: another pod may have the name by now, or the write met another one."""
+    """409: nothing was done. Another pod may have the name by now, or the write met another one."""
     target = call.act.target
     try:
         now = await call.api.get(RESOURCES[Pod].path(target.namespace, target.name), Pod)
     except ClusterError as failed:
+        if isinstance(failed, ApiError) and failed.is_not_found:
+            return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{target} is gone: nothing was left to do")
         return refusal(failed, f"read {target} again after a conflict")
     if now.metadata.uid != target.uid:
         return Outcome(OutcomeKind.GONE, "Replaced", f"{target} is another pod by now: left alone")
-    return Outcome(OutcomeKind.FAILED, "Conflict", f"evict {target}: {error.message}", error.retry_after)
+    return Outcome(OutcomeKind.DEFERRED, "Conflict", f"evict {target}: {error.message}", error.retry_after)

@@ -52,8 +52,9 @@ async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
     deployment = await call.api.get(RESOURCES[Deployment].path(workload.namespace, workload.name), Deployment)
     if deployment.metadata.uid != workload.uid:
         return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{workload} is another object by now: left alone")
-    for obj, name in ((pod, call.act.target), (deployment, workload)):
-        if obj.metadata.annotations.paused == "true":
+    namespace = call.view.namespace(workload.namespace)  # not worth a request of its own: the guard has just looked at the view
+    for obj, name in ((pod, call.act.target), (deployment, workload), (namespace, "the namespace")):
+        if obj is not None and obj.metadata.annotations.paused == "true":
             return Outcome(OutcomeKind.DEFERRED, "Paused", f'healer.dev/paused is "true" on {name}')
     if (rollout := rollout_in_progress(deployment)) is not None:
         return Outcome(OutcomeKind.DEFERRED, "RolloutInProgress", f"a rollout has begun: {rollout.text}")

@@ -45,6 +45,8 @@ class Restart:
         if covering:
             text = f"PodDisruptionBudget {', '.join(sorted(covering))} covers {target}: use evict, which honours it"
             return Outcome(OutcomeKind.REFUSED, "UnderBudget", text)
+        if (unwanted := call.still_wanted(call.act)) is not None:  # time has passed since recheck asked
+            return Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
         return await _delete(call, pod)
 
 
@@ -64,11 +66,28 @@ async def _delete(call: Call, pod: Pod) -> Outcome:
         if error.is_not_found:
             return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{target} was gone already: nothing was left to do")
         if error.is_conflict:
-            text = f"{target} changed between the last look and the restart: looking again ({error.message})"
-            return Outcome(OutcomeKind.DEFERRED, "Changed", text)
+            return await _conflict(call, error)
         return refusal(error, f"restart {target}")
     except ClusterError as error:
         return refusal(error, f"restart {target}")
     if call.act.dry_run:
         return Outcome(OutcomeKind.DONE, "WouldRestart", f"{target} would be restarted (observe: dry run, nothing was done)")
     return Outcome(OutcomeKind.DONE, "Restarted", f"{target} is deleted; waiting for its replacement")
+
+
+async def _conflict(call: Call, error: ApiError) -> Outcome:
+    """409: it changed since the last look. One that is going may go by this very request: a DELETE whose connection is cut is
+    repeated by the HTTP client."""
+    target = call.act.target
+    try:
+        now = await call.api.get(RESOURCES[Pod].path(target.namespace, target.name), Pod)
+    except ClusterError as failed:
+        if isinstance(failed, ApiError) and failed.is_not_found:
+            return Outcome(OutcomeKind.FAILED, "Conflict", f"{target} is gone, by this request or by another")
+        return refusal(failed, f"read {target} again after a conflict")
+    if now.metadata.uid != target.uid:
+        return Outcome(OutcomeKind.GONE, "Replaced", f"{target} is another pod by now: left alone")
+    if now.terminating:
+        return Outcome(OutcomeKind.FAILED, "Conflict", f"{target} is being deleted, by this request or by another")
+    text = f"{target} changed between the last look and the restart: looking again ({error.message})"
+    return Outcome(OutcomeKind.DEFERRED, "Changed", text)
