@@ -1,18 +1,76 @@
-"""The interface of a journal."""
+"""The interface of a journal, and what can go wrong with one."""
 
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import NoReturn, Protocol
 
 from healer.model.incident import Incident
 
 
+class JournalError(Exception):
+    """What was to be kept is not kept, or what is kept cannot be read: whoever wanted to act does not act."""
+
+
+class JournalMissing(JournalError):
+    """The cluster has no place for incidents; the message says what to apply."""
+
+
+class ClaimLost(JournalError):
+    """The incident is not ours (any more): somebody else has changed it. Reading the journal anew is the way back."""
+
+
+class NotLeading(ClaimLost):
+    """Another healer leads: nothing was sent."""
+
+
+class Undecodable(JournalError):
+    """An object that is no incident; the message says where and why."""
+
+
 class Journal(Protocol):
-    """Keeps the newest snapshot of each incident."""
+    """Keeps the newest snapshot of each incident, and what sinks must know of it after a restart."""
+
+    async def load(self) -> list[Incident]:
+        """Read everything that is kept, open and closed, oldest first, and forget what was noted and is not written.
+
+        Objects that cannot be read are logged, counted and left alone. Raises JournalMissing, JournalError.
+        """
 
     def note(self, incident: Incident) -> None:
-        """Keep a snapshot; never blocks."""
+        """Keep a snapshot; never blocks. Only the newest of an incident is written, those that wait longest first."""
 
     async def claim(self, incident: Incident) -> None:
-        """Keep the intent to act; returns once it is kept. To be awaited before the action is sent."""
+        """Keep the intent to act; returns once it is kept. To be awaited before the action is sent.
+
+        Raises ClaimLost when somebody else has changed what is kept of it since we last wrote or read it, JournalError when
+        the journal cannot be asked: then nothing may be done.
+        """
+
+    async def durable(self, ids: Iterable[str]) -> None:
+        """Return when all that was noted so far for these incidents is kept; give it a time limit.
+
+        Raises JournalError when it will not be: refused, lost, or not ours to write.
+        """
+
+    async def run(self) -> NoReturn:
+        """Write what is noted, until cancelled."""
+
+    async def flush(self, within: float) -> bool:
+        """Wait until everything noted is kept, at most `within` seconds; returns whether it is. `run` must be running."""
 
     def incidents(self) -> list[Incident]:
-        """All that is kept, oldest first."""
+        """The newest snapshot of each incident, oldest first."""
+
+    def remember(self, incident_id: str, sink: str, state: Mapping[str, str]) -> None:
+        """Keep what a sink must know of an incident after a restart, in place of what it knew; never blocks.
+
+        Short identifiers, no free text: it is kept as it is. Of an incident that is not kept, nothing is remembered.
+        """
+
+    def recall(self, incident_id: str) -> Mapping[str, Mapping[str, str]]:
+        """What sinks have had remembered of an incident, by sink."""
+
+    async def remembered(self, incident_id: str) -> None:
+        """Return when that is kept; see `durable`."""
+
+    async def prune(self, now: float) -> None:
+        """Let go of the closed incidents that are too old or too many, oldest first; `now` in seconds since the epoch."""

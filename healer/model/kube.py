@@ -18,6 +18,7 @@ class Annotations(_Kube, frozen=True):
     paused: str = msgspec.field(default="", name="healer.dev/paused")
     revision: str = msgspec.field(default="", name="deployment.kubernetes.io/revision")
     argocd: str = msgspec.field(default="", name="argocd.argoproj.io/tracking-id")
+    approved_by: str = msgspec.field(default="", name="healer.dev/approved-by")
 
 
 class OwnerReference(_Kube, frozen=True):
@@ -194,4 +195,10 @@ class Namespace(_Kube, frozen=True):
     metadata: Meta
 
 
-KubeObject = Pod | ReplicaSet | Deployment | PodDisruptionBudget | Namespace
+class Incident(_Kube, frozen=True):
+    """The object in which an incident is kept (healer.dev/v1alpha1): of it, what a person may write on it."""
+
+    metadata: Meta
+
+
+KubeObject = Pod | ReplicaSet | Deployment | PodDisruptionBudget | Namespace | Incident

@@ -6,11 +6,11 @@ image digests, times and plain numbers.
 """
 
 import re
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import replace
 from typing import Any
 
-from healer.model.incident import Entry, Incident, Reason
+from healer.model.incident import Incident, Reason
 
 # Ends a number that belongs to no longer word or number: a full stop may follow, ".5" or "-x" may not.
 _END = r"(?!\w|[.-]\w)"
@@ -61,20 +61,21 @@ def redact(text: str) -> str:
 
 def redacted(incident: Incident) -> Incident:
     """The incident with every free text redacted."""
+    return reworded(incident, redact)
+
+
+def reworded(incident: Incident, word: Callable[[str], str]) -> Incident:
+    """The incident with `word` applied to every free text, and to nothing else."""
+
+    def reason(before: Reason) -> Reason:
+        return replace(before, text=word(before.text))
+
     return replace(
         incident,
-        reason=_reason(incident.reason),
-        targets={uid: replace(sick, what=redact(sick.what)) for uid, sick in incident.targets.items()},
-        history=tuple(_entry(entry) for entry in incident.history),
+        reason=reason(incident.reason),
+        targets={uid: replace(sick, what=word(sick.what)) for uid, sick in incident.targets.items()},
+        history=tuple(replace(entry, reason=reason(entry.reason)) for entry in incident.history),
     )
-
-
-def _entry(entry: Entry) -> Entry:
-    return replace(entry, reason=_reason(entry.reason))
-
-
-def _reason(reason: Reason) -> Reason:
-    return replace(reason, text=redact(reason.text))
 
 
 def redact_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
-from healer.model.kube import Deployment, KubeObject, Namespace, Pod, PodDisruptionBudget, ReplicaSet
+from healer.model.kube import Deployment, Incident, KubeObject, Namespace, Pod, PodDisruptionBudget, ReplicaSet
 from healer.model.selector import matches
 from healer.model.target import Target
 
-KINDS: tuple[type[KubeObject], ...] = (Namespace, Deployment, ReplicaSet, PodDisruptionBudget, Pod)
+KINDS: tuple[type[KubeObject], ...] = (Namespace, Deployment, ReplicaSet, PodDisruptionBudget, Pod, Incident)
 
 
 class View:

@@ -1,0 +1,19 @@
+"""Which closed incidents need not be kept any longer."""
+
+from collections.abc import Iterable
+
+from healer.model.incident import Incident, State
+
+
+def outworn(incidents: Iterable[Incident], keep: int, keep_for: float, now: float) -> list[Incident]:
+    """The closed incidents beyond the newest `keep`, and those that ended more than `keep_for` seconds before `now`.
+
+    Oldest first. `now` in seconds since the epoch. What is open is never among them.
+    """
+    closed = sorted((incident for incident in incidents if incident.state is State.CLOSED), key=_ended)
+    surplus = len(closed) - keep
+    return [incident for index, incident in enumerate(closed) if index < surplus or now - _ended(incident) > keep_for]
+
+
+def _ended(incident: Incident) -> float:
+    return incident.changed_at if incident.ended_at is None else incident.ended_at

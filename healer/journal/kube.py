@@ -1,0 +1,382 @@
+"""Incidents as custom resources: they survive a restart and a change of leader."""
+
+import asyncio
+import itertools
+import math
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import msgspec
+import structlog
+
+from healer.cluster.api import Api
+from healer.cluster.backoff import Backoff
+from healer.cluster.decode import Loose, Page
+from healer.cluster.errors import ApiError, ClusterError, Unreadable
+from healer.journal import codec
+from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, Undecodable
+from healer.journal.keeping import outworn
+from healer.journal.stored import INCIDENTS, MISSING, Found, Stored
+from healer.model.incident import Incident
+
+_PAGE = 100
+_RESTS = 60.0
+"""Seconds until what the server refused is tried again; nothing else waits for it."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a journal has done since it was made."""
+
+    written: int = 0
+    refused: int = 0
+    lost: int = 0
+    undecodable: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    """An incident, its object, and how much of it is written: `noted` counts what was to be written, `written` what was."""
+
+    incident: Incident
+    stored: Stored
+    notices: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    claim: str = ""
+    """Of the last claim, and different in each: that makes every claim a write that only one can win."""
+    noted: int = 0
+    written: int = 0
+    ticket: int = 0
+    """The lower, the longer it waits to be written."""
+    refused: str = ""
+    not_before: float = 0.0
+
+
+class KubeJournal:
+    """See `Journal`. What waits to be written is bounded by the number of incidents: one newest snapshot of each.
+
+    keep, keep_for: how many closed incidents stay, and for how many seconds; namespaces: where incidents are looked for, empty
+    for everywhere; held: whether this healer leads, asked right before each write; home: the namespace for incidents of
+    workloads that have none; at_once: writes under way at a time, never two for the same workload.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        keep: int = 1000,
+        keep_for: float = math.inf,
+        namespaces: tuple[str, ...] = (),
+        held: Callable[[], bool] = lambda: True,
+        home: str = "healer",
+        at_once: int = 8,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._api = api
+        self._keep = keep
+        self._keep_for = keep_for
+        self._namespaces = namespaces or ("",)
+        self._held = held
+        self._home = home
+        self._at_once = at_once
+        self._backoff = backoff or Backoff(0.2, 15.0, 60.0, time.monotonic, random.random)
+        self._kept: dict[str, _Kept] = {}
+        self._pending: dict[str, _Kept] = {}
+        self._tickets = itertools.count()
+        self._news = asyncio.Event()
+        self._turned = asyncio.Event()
+        self._log = structlog.get_logger("healer.journal")
+        self.counts = Counts()
+
+    # reading
+
+    async def load(self) -> list[Incident]:
+        """See `Journal`. An object without a status is an incident whose opening was not finished: nothing was decided yet."""
+        for kept in self._kept.values():
+            async with kept.stored.lock:  # a write under way ends first
+                kept.stored.lose("the journal was read anew")
+        found: dict[str, _Kept] = {}
+        for namespace in self._namespaces:
+            async for raw in self._listed(namespace):
+                if (kept_or_none := self._read(bytes(raw))) is not None:
+                    found[kept_or_none.incident.id] = kept_or_none
+        self._kept = found
+        self._pending.clear()
+        self._turned.set()
+        return self.incidents()
+
+    async def _listed(self, namespace: str) -> AsyncIterator[msgspec.Raw]:
+        """The incidents of a namespace, or of all; a continue token that expired starts the list over."""
+        query = {"limit": str(_PAGE)}
+        while True:
+            try:
+                page = await self._api.get(INCIDENTS.path(namespace), Page, query)
+            except ClusterError as error:
+                if isinstance(error, ApiError) and error.is_expired and "continue" in query:
+                    del query["continue"]
+                    continue
+                raise _said(error) from error
+            for raw in page.items or ():
+                yield raw
+            if not page.metadata.continue_:
+                return
+            query["continue"] = page.metadata.continue_
+
+    def _read(self, raw: bytes) -> _Kept | None:
+        """An object of the list; None for one that is no incident, which is said and left alone."""
+        meta = Loose().metadata
+        try:
+            meta = msgspec.json.decode(raw, type=Loose).metadata
+            incident = codec.decode(raw)
+            if meta.namespace != self._home_of(incident):
+                raise Undecodable(f"is in namespace {meta.namespace!r}, but about one in {incident.workload.namespace!r}")
+            found = msgspec.json.decode(raw, type=Found)
+        except (Undecodable, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self.counts.undecodable += 1
+            self._log.error("incident cannot be read: left alone", namespace=meta.namespace, name=meta.name, error=str(error))
+            return None
+        kept = _Kept(incident, self._stored(incident), notices=codec.notices(found.status))
+        kept.stored.learn(found)
+        return kept
+
+    def incidents(self) -> list[Incident]:
+        """See `Journal`."""
+        return sorted((kept.incident for kept in self._kept.values()), key=lambda incident: (incident.opened_at, incident.id))
+
+    def namespace_of(self, incident_id: str) -> str | None:
+        """Where an incident is kept; None when it is not. An object of its name elsewhere is not it."""
+        kept = self._kept.get(incident_id)
+        return None if kept is None else kept.stored.namespace
+
+    # noting
+
+    def note(self, incident: Incident) -> None:
+        """See `Journal`. Of one that is lost, nothing is written any more."""
+        kept = self._kept_of(incident)
+        kept.incident = incident
+        self._owe(kept)
+
+    def remember(self, incident_id: str, sink: str, state: Mapping[str, str]) -> None:
+        """See `Journal`. Written together with the snapshot."""
+        kept = self._kept.get(incident_id)
+        if kept is not None and kept.notices.get(sink) != state:
+            kept.notices[sink] = dict(state)
+            self._owe(kept)
+
+    def recall(self, incident_id: str) -> Mapping[str, Mapping[str, str]]:
+        """See `Journal`."""
+        kept = self._kept.get(incident_id)
+        return {} if kept is None else kept.notices
+
+    async def remembered(self, incident_id: str) -> None:
+        """See `Journal`."""
+        await self.durable([incident_id])
+
+    async def durable(self, ids: Iterable[str]) -> None:
+        """See `Journal`. While the API server is away it waits."""
+        for kept, goal in [(kept, kept.noted) for kept in map(self._kept.get, ids) if kept is not None]:
+            while kept.written < goal:
+                if kept.stored.lost:
+                    raise ClaimLost(f"incident {kept.incident.id}: {kept.stored.lost}")
+                if kept.refused:
+                    raise JournalError(kept.refused)
+                if not self._held():
+                    raise NotLeading("another healer leads: nothing was written")
+                self._turned.clear()
+                await self._turned.wait()
+
+    def _kept_of(self, incident: Incident) -> _Kept:
+        kept = self._kept.get(incident.id)
+        if kept is None:
+            kept = self._kept[incident.id] = _Kept(incident, self._stored(incident))
+        return kept
+
+    def _stored(self, incident: Incident) -> Stored:
+        return Stored(self._api, self._held, self._home_of(incident), incident.id)
+
+    def _home_of(self, incident: Incident) -> str:
+        return incident.workload.namespace or self._home
+
+    def _owe(self, kept: _Kept) -> None:
+        kept.noted += 1
+        if not kept.stored.lost and kept.incident.id not in self._pending:
+            kept.ticket = next(self._tickets)
+            self._pending[kept.incident.id] = kept
+            self._news.set()
+
+    # writing
+
+    async def claim(self, incident: Incident) -> None:
+        """See `Journal`. A write whose answer is lost is looked up; only what the cluster certainly has is claimed."""
+        kept = self._kept_of(incident)
+        try:
+            async with kept.stored.lock:
+                kept.claim = uuid.uuid4().hex
+                await self._write(kept, incident)
+        except NotLeading:
+            raise
+        except ClaimLost as error:
+            self._mourn(kept, error)
+            raise
+        except (ClusterError, ValueError) as error:
+            raise _said(error) from error
+        finally:
+            self._turned.set()
+
+    async def run(self) -> NoReturn:
+        """See `Journal`. The API server being away delays all; what it refuses delays only itself."""
+        troubled = False
+        while True:
+            batch = await self._due()
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._bring(kept), name=f"journal {kept.incident.id}") for kept in batch]
+            troubles = [trouble for task in tasks if (trouble := task.result()) is not None]
+            self._turned.set()
+            if troubles:
+                if not troubled:
+                    self._log.warning(
+                        "the journal cannot be written: retrying", error=str(troubles[0]), pending=len(self._pending)
+                    )
+                after = max((t.retry_after or 0.0 for t in troubles if isinstance(t, ApiError)), default=0.0)
+                await asyncio.sleep(max(self._backoff.next(), min(after, _RESTS)))
+            elif troubled:
+                self._log.info("the journal can be written again", pending=len(self._pending))
+            troubled = bool(troubles)
+
+    async def flush(self, within: float) -> bool:
+        """See `Journal`."""
+        try:
+            async with asyncio.timeout(within):
+                while any(not kept.refused for kept in self._unwritten()):
+                    self._turned.clear()
+                    await self._turned.wait()
+        except TimeoutError:
+            return False
+        return not self._unwritten()
+
+    async def prune(self, now: float) -> None:
+        """See `Journal`. What cannot be deleted now stays for the next time."""
+        for incident in outworn(self.incidents(), self._keep, self._keep_for, now):
+            kept = self._kept[incident.id]
+            if kept.written < kept.noted and not kept.stored.lost:
+                continue
+            try:
+                async with kept.stored.lock:
+                    if not kept.stored.lost:
+                        await kept.stored.remove()
+            except (ClusterError, NotLeading) as error:
+                self._log.warning("old incidents cannot be deleted", incident=incident.id, error=str(error))
+                return
+            self._kept.pop(incident.id, None)
+
+    async def _due(self) -> list[_Kept]:
+        """The next to be written, of each workload the one that waits longest; waits until there is one."""
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            batch: dict[str, _Kept] = {}
+            for kept in sorted(self._pending.values(), key=lambda kept: kept.ticket):
+                if kept.not_before <= now and len(batch) < self._at_once:
+                    batch.setdefault(kept.incident.workload.uid, kept)
+            if batch:
+                return list(batch.values())
+            self._news.clear()
+            try:
+                async with asyncio.timeout_at(min((kept.not_before for kept in self._pending.values()), default=None)):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+
+    async def _bring(self, kept: _Kept) -> Exception | None:
+        """Write what is noted of an incident; returns what is in the way of all writes, if something is."""
+        try:
+            async with kept.stored.lock:
+                if kept.written < kept.noted:  # else a claim has written it meanwhile
+                    await self._write(kept)
+        except (NotLeading, JournalMissing) as error:
+            return error
+        except ClaimLost as error:
+            self._mourn(kept, error)
+            return None
+        except (ClusterError, ValueError) as error:
+            if isinstance(error, ClusterError) and _passes(error):
+                return error
+            self._refused(kept, error)
+        return None
+
+    async def _write(self, kept: _Kept, claimed: Incident | None = None) -> None:
+        """Write the newest snapshot, or the claimed one when that is another attempt's. The object's lock must be held.
+
+        A claim that was overtaken is written all the same, for it may be acted upon, and then what overtook it.
+        """
+        newest, noted = kept.incident, kept.noted
+        older = claimed is not None and claimed.changed_at < newest.changed_at
+        snapshot = newest if claimed is None or (older and _attempt(claimed) == _attempt(newest)) else claimed
+        async with self._taken(kept):
+            spec, status = codec.encode(snapshot)
+            await kept.stored.write(spec, status | codec.extras(kept.notices, kept.claim))
+        self.counts.written += 1
+        kept.refused = ""
+        if older and snapshot is claimed:
+            self._owe(kept)
+            return
+        kept.written = noted
+        if kept.incident is newest:
+            kept.incident = snapshot
+
+    @asynccontextmanager
+    async def _taken(self, kept: _Kept) -> AsyncIterator[None]:
+        """Off what is pending while it is written, so that news since then wait at the end; back in its place when that fails."""
+        waited, ticket = self._pending.pop(kept.incident.id, None), kept.ticket
+        try:
+            yield
+        except (Exception, asyncio.CancelledError):
+            if waited is kept and not kept.stored.lost:
+                kept.ticket = ticket
+                self._pending[kept.incident.id] = kept
+            raise
+
+    def _unwritten(self) -> list[_Kept]:
+        return [kept for kept in self._kept.values() if kept.written < kept.noted and not kept.stored.lost]
+
+    def _mourn(self, kept: _Kept, error: ClaimLost) -> None:
+        """An incident is not ours any more: nothing of it is written again before the journal is read anew."""
+        if self._pending.get(kept.incident.id) is kept:
+            del self._pending[kept.incident.id]
+        self.counts.lost += 1
+        self._log.warning("incident lost", incident=kept.incident.id, reason=str(error))
+
+    def _refused(self, kept: _Kept, error: Exception) -> None:
+        self.counts.refused += 1
+        kept.not_before = asyncio.get_running_loop().time() + _RESTS
+        words = str(_said(error))
+        if words != kept.refused:
+            self._log.error("the server refuses an incident: it is not journaled", incident=kept.incident.id, error=words)
+        kept.refused = words
+
+
+def _attempt(incident: Incident) -> tuple[object, ...]:
+    return incident.state, incident.step, incident.attempt
+
+
+def _passes(error: ClusterError) -> bool:
+    """Whether it may be otherwise the next time, and is no fault of what was sent."""
+    return not isinstance(error, ApiError | Unreadable) or (
+        isinstance(error, ApiError) and (error.status in (401, 429) or error.status >= 500)
+    )
+
+
+def _said(error: Exception) -> JournalError:
+    """The error in the words of the journal, with what to do where that is known."""
+    if isinstance(error, ApiError):
+        if error.is_not_found:
+            return JournalMissing(MISSING)
+        if error.is_forbidden:
+            return JournalError(f"{error}: the permissions for incidents are in deploy/healer/rbac.yaml")
+        if "strict decoding error" in error.message:
+            return JournalError(f"{error}: the definition is older than this healer: kubectl apply -f deploy/healer/crd.yaml")
+    return JournalError(f"the journal cannot be asked: {error}")

@@ -1,0 +1,161 @@
+"""One incident's object in the cluster: each write of its status is a compare-and-swap on its resourceVersion.
+
+What a conflict means is told by the status. A person who annotates the object changes its resourceVersion and not its status:
+the write is made again. A status that is neither the one that was known nor one that was sent is somebody else's: from then on
+the object is lost to us. One that was sent is our own, of a request whose answer never came.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from healer.cluster.api import Api
+from healer.cluster.errors import ApiError, ApiUnavailable, Unreadable
+from healer.cluster.resources import Resource
+from healer.journal.base import ClaimLost, JournalMissing, NotLeading
+from healer.model.kube import Incident
+
+INCIDENTS = Resource(Incident, "/apis/healer.dev/v1alpha1", "incidents")
+MISSING = "the cluster has no incidents.healer.dev: kubectl apply -f deploy/healer/crd.yaml"
+_TRIES = 8
+"""Writes of others, between our reading and our writing, that one write bears with."""
+
+Object = dict[str, Any]
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    uid: str
+    resource_version: str
+
+
+class Found(msgspec.Struct):
+    """What is read of an object: which one it is, and its status as it stands."""
+
+    metadata: _Meta
+    status: Object | None = None
+
+
+class Stored:
+    """The object of one incident. `held` is asked right before each write: who does not lead writes nothing."""
+
+    def __init__(self, api: Api, held: Callable[[], bool], namespace: str, name: str) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.lost = ""
+        """Why it is not ours any more, when it is not."""
+        self.lock = asyncio.Lock()
+        """To be held over a write or a removal."""
+        self._api = api
+        self._held = held
+        self._path = INCIDENTS.path(namespace, name)
+        self._uid = ""
+        self._version = ""
+        self._status: bytes | None = None
+        self._sent: set[bytes] = set()  # what may have come to stand since then
+
+    def learn(self, found: Found) -> None:
+        """Take what the cluster holds as what is known. What was sent to an older version cannot come to stand any more."""
+        if found.metadata.resource_version != self._version:
+            self._sent.clear()
+        self._uid = found.metadata.uid
+        self._version = found.metadata.resource_version
+        self._status = _digest(found.status)
+
+    async def write(self, spec: Object, status: Object) -> None:
+        """Make the status so, and the object where there is none; returns when the cluster has it.
+
+        Raises ClaimLost when the object is not ours, NotLeading, JournalMissing, ClusterError.
+        """
+        doubted = False
+        for _ in range(_TRIES):
+            self._check()
+            try:
+                if not self._uid:
+                    self.learn(await self._send("POST", INCIDENTS.path(self.namespace), spec=spec))
+                self._sent.add(_digest(status) or b"")
+                self.learn(await self._send("PUT", f"{self._path}/status", status=status))
+                return
+            except ApiError as error:
+                self._judge(error)
+            except ApiUnavailable:
+                if doubted:
+                    raise
+                doubted = True
+            await self._look()
+            if self._status == _digest(status):
+                return
+        raise ApiUnavailable(f"{self._path} is changed by others again and again")
+
+    async def remove(self) -> None:
+        """Delete the object, unless another has its name by now. Raises NotLeading, ClusterError."""
+        if not self._held():
+            raise NotLeading("another healer leads: nothing was deleted")
+        try:
+            await self._api.request("DELETE", self._path, body={"preconditions": {"uid": self._uid}})
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    def lose(self, why: str) -> None:
+        """From now on nothing is written. The first reason stays."""
+        self.lost = self.lost or why
+
+    def _check(self) -> None:
+        if self.lost:
+            raise ClaimLost(f"incident {self.name} in {self.namespace}: {self.lost}")
+        if not self._held():
+            raise NotLeading("another healer leads: nothing was written")
+
+    def _judge(self, error: ApiError) -> None:
+        """Whether a refusal is worth another look: a conflict, or an object that is gone. Everything else is raised."""
+        gone = error.is_not_found and error.reason == "NotFound"
+        if (gone and not self._uid) or "NamespaceTerminating" in error.causes:
+            self.lose("its namespace is gone")
+        elif error.is_not_found and not gone:
+            raise JournalMissing(MISSING) from error
+        elif not gone and not error.is_conflict:
+            raise error
+
+    async def _look(self) -> None:
+        """Read the object, and find out whether it is still ours."""
+        self._check()
+        try:
+            found = _found(await self._api.request("GET", self._path), self._path)
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+            if self._uid:
+                self.lose("somebody has deleted it")
+            return
+        status = _digest(found.status)
+        if self._uid and found.metadata.uid != self._uid:
+            self.lose("somebody has deleted it and made another of its name")
+        elif status != self._status and status not in self._sent:
+            self.lose("somebody else has written its status")
+        else:
+            self.learn(found)
+
+    async def _send(self, method: str, path: str, **content: Object) -> Found:
+        metadata = {"name": self.name, "namespace": self.namespace}
+        if self._uid:
+            metadata |= {"uid": self._uid, "resourceVersion": self._version}
+        head = {"apiVersion": INCIDENTS.group.removeprefix("/apis/"), "kind": INCIDENTS.name, "metadata": metadata}
+        # Strict: a definition that is older than we are is said to be, and does not drop in silence what it does not know.
+        return _found(await self._api.request(method, path, query={"fieldValidation": "Strict"}, body=head | content), path)
+
+
+def _found(body: bytes, path: str) -> Found:
+    try:
+        return msgspec.json.decode(body, type=Found)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{path}: the answer is no incident: {error}") from error
+
+
+def _digest(status: Object | None) -> bytes | None:
+    """Equal for equal statuses, whatever the order of their keys; None for none."""
+    if status is None:
+        return None
+    return hashlib.blake2b(msgspec.json.encode(status, order="sorted"), digest_size=16).digest()

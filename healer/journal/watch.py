@@ -1,0 +1,65 @@
+"""What people write on incident objects: the approval of an action, as an annotation."""
+
+import asyncio
+from collections.abc import Callable
+
+from healer.cluster.api import Api
+from healer.cluster.watch import Change, Reflector, WatchSettings
+from healer.journal.stored import INCIDENTS
+from healer.model.view import View
+
+_LONGEST = 253
+"""Characters of an approver's name; beyond, it is cut."""
+
+
+class Incidents:
+    """Watches the incident objects; calls `approved` with an incident's id and the approver whenever that annotation is written.
+
+    Those that stand at the first list are told too. namespace_of: where an incident of that id is kept, None when unknown
+    (KubeJournal.namespace_of): what is written on an object of that name elsewhere approves nothing, nor what is written on an
+    incident before it is known: `tell` repeats it.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        approved: Callable[[str, str], None],
+        *,
+        namespace_of: Callable[[str], str | None],
+        namespaces: tuple[str, ...] = (),
+        settings: WatchSettings | None = None,
+    ) -> None:
+        self._approved = approved
+        self._namespace_of = namespace_of
+        self._standing: dict[tuple[str, str], str] = {}  # (namespace, name) -> approver
+        view = View()
+        self.reflectors = [
+            Reflector(api, INCIDENTS, view, self._changed, namespace=namespace, settings=settings)
+            for namespace in namespaces or ("",)
+        ]
+        """One a namespace: for the probes and the metrics."""
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for reflector in self.reflectors:
+                group.create_task(reflector.run(), name=f"watch {INCIDENTS.plural}")
+
+    def tell(self) -> None:
+        """Tell of every approval that stands, again: after the journal was loaded, before which no incident is known."""
+        for (namespace, name), approver in list(self._standing.items()):
+            self._consider(namespace, name, approver)
+
+    def _changed(self, change: Change) -> None:
+        meta = change.obj.metadata
+        key = (meta.namespace, meta.name)
+        approver = meta.annotations.approved_by.strip()[:_LONGEST] if change.verb == "put" else ""
+        if not approver:
+            self._standing.pop(key, None)
+        elif self._standing.get(key) != approver:
+            self._standing[key] = approver
+            self._consider(*key, approver)
+
+    def _consider(self, namespace: str, name: str, approver: str) -> None:
+        if self._namespace_of(name) == namespace:
+            self._approved(name, approver)
