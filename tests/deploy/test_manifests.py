@@ -51,6 +51,7 @@ def test_it_is_whole(manifests: list[Manifest]) -> None:
         "ClusterRole",
         "ClusterRoleBinding",
         "ConfigMap",
+        "CustomResourceDefinition",
         "Deployment",
         "Namespace",
         "Service",

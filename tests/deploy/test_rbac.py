@@ -52,6 +52,12 @@ def test_a_role_that_nothing_binds_and_a_binding_of_nothing_are_refused() -> Non
         granted([binding])
 
 
-def test_healer_may_change_nothing_but_the_pods_it_heals() -> None:
+def test_healer_may_change_nothing_but_the_pods_it_heals_and_its_own_incidents() -> None:
     changes = {each for each in granted(read(ROOT / "deploy/healer")) if each.verb not in ("get", "list", "watch")}
-    assert changes == {Permission("", "pods/eviction", "create"), Permission("", "pods", "delete")}
+    assert changes == {
+        Permission("", "pods/eviction", "create"),
+        Permission("", "pods", "delete"),
+        Permission("healer.dev", "incidents", "create"),
+        Permission("healer.dev", "incidents", "delete"),
+        Permission("healer.dev", "incidents/status", "update"),
+    }

@@ -15,7 +15,7 @@ Manifest = dict[str, Any]
 
 _NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _UNDERSTOOD = {"apiVersion", "kind", "namespace", "resources", "configMapGenerator", "generatorOptions"}
-_CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+_CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
 _TIMEOUT = 30.0  # seconds
 
 
