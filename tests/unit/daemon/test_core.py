@@ -1,0 +1,197 @@
+"""The daemon's heart: what it takes and when it says so, what it starts with, what it still does while it stops."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from healer.model.decision import Verb
+from healer.model.incident import State
+from healer.model.intake import QueueFull
+from tests.support.world import rule
+from tests.unit.daemon.conftest import NAMESPACE, PATIENCE, House, house, ready
+
+SLOW = rule("slow", when={"alert": ["HighLatency"]}, heal=[{"evict": {}, "verify": {"within": "1m", "stable": "0s"}}])
+HUNG = rule("hung", when={"pod": ["NotReady"]}, heal=[{"evict": {}, "verify": {"within": "1m", "stable": "0s"}}])
+
+
+# intake
+
+
+async def test_intake_returns_when_the_engine_has_decided(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        taking = asyncio.create_task(h.core.intake([h.alert(0), h.alert(1, "Unheard")]))
+        await asyncio.sleep(0)
+        assert not taking.done()
+        await taking
+        assert [decision.verb for decision in h.decisions] == [Verb.OPEN, Verb.ALLOW, Verb.IGNORE]
+
+
+async def test_a_full_queue_takes_nothing_of_a_delivery(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW, queue=3) as h:
+        await h.start()
+        first, second, third = await asyncio.gather(
+            h.core.intake([h.alert(0), h.alert(1)]),
+            h.core.intake([h.alert(2), h.alert(2, "Unheard")]),
+            h.core.intake([h.alert(2, "Other")]),
+            return_exceptions=True,
+        )
+        assert (first, third) == (None, None)
+        assert isinstance(second, QueueFull)
+        assert second.retry_after > 0
+        assert {decision.target.name for decision in h.decisions} == {h.alert(n).target.name for n in (0, 1, 2)}
+        assert "Unheard" not in str(h.decisions)
+
+
+async def test_the_queue_has_room_again_when_it_is_decided(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW, queue=1) as h:
+        await h.start()
+        for _ in range(3):
+            await h.core.intake([h.alert(0)])
+
+
+async def test_a_delivery_larger_than_the_queue_is_taken_when_nothing_waits(tmp_path: Path) -> None:
+    """Else Alertmanager would repeat it for ever."""
+    async with house(tmp_path, SLOW, queue=1) as h:
+        await h.start()
+        await h.core.intake([h.alert(0), h.alert(1), h.alert(2)])
+
+
+async def test_a_sender_that_gives_up_does_not_stop_the_others(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        impatient = asyncio.create_task(h.core.intake([h.alert(0)]))
+        patient = asyncio.create_task(h.core.intake([h.alert(1, "Unheard")]))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        await patient
+        with pytest.raises(asyncio.CancelledError):
+            await impatient
+        assert [decision.verb for decision in h.decisions if decision.rule] == [Verb.OPEN, Verb.ALLOW]
+
+
+# the start
+
+
+async def test_before_the_view_is_whole_nothing_is_taken_and_nothing_decided(tmp_path: Path) -> None:
+    async with house(tmp_path, HUNG, SLOW, sick=True) as h:
+        await h.sync()
+        with pytest.raises(QueueFull, match="does not know the cluster yet"):
+            await h.core.intake([h.alert(0)])
+        assert h.decisions == []
+
+
+async def test_what_is_sick_already_is_healed_at_the_start(tmp_path: Path) -> None:
+    async with house(tmp_path, HUNG, sick=True) as h:
+        await h.start()
+        await h.until(lambda: h.states == [State.HEALED])
+        assert h.evictions == 1
+        assert ready(3)(h.lab)
+
+
+# time
+
+
+async def test_time_alone_is_enough(tmp_path: Path) -> None:
+    waits = HUNG | {"when": {"pod": ["NotReady"], "for": "100ms"}}
+    async with house(tmp_path, waits, sick=True) as h:
+        await h.start()
+        assert Verb.ALLOW not in [decision.verb for decision in h.decisions]
+        await h.until(lambda: h.states == [State.HEALED])
+
+
+# the end
+
+
+async def evicting(h: House) -> None:
+    """An eviction was sent, and its answer takes long."""
+    slow = h.lab.faults.delay(0.2, resource="pods/eviction")
+    await h.core.intake([h.alert(0)])
+    async with asyncio.timeout(PATIENCE):
+        await slow.used()
+
+
+async def test_stopping_takes_nothing_more(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW, HUNG) as h:
+        await h.start()
+        h.core.stopping = True
+        with pytest.raises(QueueFull, match="stopping"):
+            await h.core.intake([h.alert(0)])
+        name = h.lab.objects("pods", NAMESPACE)[0]["metadata"]["name"]
+        await h.lab.behave(NAMESPACE, name, "hang")
+        await h.lab.wait_for(ready(2))
+        await h.until(lambda: sum(pod.ready for pod in h.view.pods()) == 2)
+        assert h.decisions == []
+
+
+async def test_stopping_lets_an_action_under_way_finish_and_records_it(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        await evicting(h)
+        h.core.stopping = True
+        assert await h.doer.finish(PATIENCE)
+        (incident,) = h.journal.incidents()
+        assert incident.state is State.VERIFYING
+        assert len(incident.acted_at) == 1
+
+
+async def test_stopping_waits_no_longer_than_it_is_told(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        h.lab.faults.delay(3600, resource="pods/eviction")
+        await h.core.intake([h.alert(0)])
+        assert not await h.doer.finish(0.01)
+
+
+async def test_what_had_not_been_sent_when_healer_stops_is_not_sent(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        h.journal.kept.clear()
+        await h.core.intake([h.alert(0)])
+        await h.journal.asked.wait()
+        h.core.stopping = True
+        h.journal.kept.set()
+        assert await h.doer.finish(PATIENCE)
+        assert h.evictions == 0
+        assert [incident.reason.code for incident in h.journal.incidents()] == ["Stopping"]
+
+
+async def test_an_attempt_after_the_stop_sends_nothing(tmp_path: Path) -> None:
+    """The action under way makes room for the next pod: that one is for whoever comes after."""
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        await evicting(h)
+        await h.core.intake([h.alert(1)])
+        h.core.stopping = True
+        while h.doer._under_way:
+            assert await h.doer.finish(PATIENCE)
+        assert h.evictions == 1
+
+
+# what the doer asks
+
+
+async def test_an_alert_that_ends_between_the_claim_and_the_act_stops_it(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        h.journal.kept.clear()
+        await h.core.intake([h.alert(0)])
+        await h.journal.asked.wait()
+        await h.core.intake([h.alert(0, firing=False)])
+        h.journal.kept.set()
+        await h.until(lambda: h.states == [State.CLOSED])
+        assert h.evictions == 0
+
+
+async def test_a_pod_that_recovers_between_the_claim_and_the_act_is_left_alone(tmp_path: Path) -> None:
+    async with house(tmp_path, HUNG, sick=True) as h:
+        h.journal.kept.clear()
+        await h.start()
+        await h.journal.asked.wait()
+        for pod in h.lab.objects("pods", NAMESPACE):
+            await h.lab.behave(NAMESPACE, pod["metadata"]["name"], "ok")
+        await h.lab.wait_for(ready(3))
+        h.journal.kept.set()
+        await h.until(lambda: h.states == [State.CLOSED])
+        assert h.evictions == 0

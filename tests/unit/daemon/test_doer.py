@@ -1,0 +1,48 @@
+"""The doer: claims before it acts, does so many at once, and always reports."""
+
+from pathlib import Path
+
+import pytest
+
+from healer.model.incident import State
+from tests.support.world import rule
+from tests.unit.daemon.conftest import house
+
+SLOW = rule("slow", when={"alert": ["HighLatency"]}, heal=[{"evict": {}, "verify": {"within": "1m", "stable": "0s"}}])
+
+
+async def test_the_intent_is_kept_before_anything_is_asked_of_the_cluster(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        h.lab.requests.clear()
+        h.journal.kept.clear()
+        await h.core.intake([h.alert(0)])
+        await h.journal.asked.wait()
+        assert [seen.verb for seen in h.lab.requests] == []
+        h.journal.kept.set()
+        await h.until(lambda: h.states == [State.VERIFYING])
+        assert h.evictions == 1
+
+
+async def test_an_action_without_an_end_is_given_up_and_said_to_have_failed(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW, patience=0.05) as h:
+        await h.start()
+        h.lab.faults.delay(3600, verb="get", resource="pods")
+        await h.core.intake([h.alert(0)])
+        await h.until(lambda: "TimedOut" in [decision.reason.code for decision in h.decisions])
+        await h.until(lambda: any(incident.failures for incident in h.journal.incidents()) or h.evictions > 0)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+async def test_so_many_at_once_and_the_others_in_turn(tmp_path: Path, at_once: int) -> None:
+    """Two incidents on one workload never act at once, unless one only observes."""
+    watch = rule("watch", when={"alert": ["HighLatency"]}, heal=[{"evict": {}}], mode="observe")
+    async with house(tmp_path, watch, SLOW, at_once=at_once) as h:
+        await h.start()
+        h.journal.kept.clear()
+        await h.core.intake([h.alert(0)])
+        assert h.states == [State.ACTING, State.ACTING]
+        await h.journal.asked.wait()
+        h.journal.kept.set()
+        await h.until(lambda: State.ACTING not in h.states)
+        assert h.journal.most == at_once
