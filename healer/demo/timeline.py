@@ -98,9 +98,16 @@ class Timeline:
         self._changed.set()
         progress = self._told.setdefault(incident.id, Progress())
         for entry in progress.unseen(incident.history):
-            progress.tell(incident.history, entry)
+            progress.tell(entry)
             if entry.state is not State.WAITING:
                 self.say(_STATES[entry.state], entry.reason.text, incident.rule.rpartition("/")[2])
+
+    def resume(self, incident: Incident) -> None:
+        """A lab starts empty; should it not, what went before is part of the story."""
+        self.tell(incident)
+
+    def reset(self) -> None:
+        """Nothing to forget: what is printed stays."""
 
     async def until(self, predicate: Callable[[list[Incident]], bool]) -> None:
         """Return once the predicate holds of the incidents told so far."""

@@ -1,12 +1,18 @@
-"""What a sink is, and how it knows which lines of a history it has not told yet."""
+"""What a sink is, what it may have remembered for it, and how it knows which lines of a history it has not told yet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from hashlib import blake2s
+from typing import Protocol, Self
 
 from prometheus_client import CollectorRegistry, Counter
 
 from healer.model.incident import Entry, Incident
+
+_SURE = 29
+"""Characters of a text that a journal never cuts off."""
+_TICK = 0.01
+"""Seconds that a time may differ after a journal has kept it."""
 
 
 class Sink(Protocol):
@@ -21,6 +27,12 @@ class Sink(Protocol):
     def tell(self, incident: Incident) -> None:
         """Note that an incident changed; `run` does the telling."""
 
+    def resume(self, incident: Incident) -> None:
+        """Note an incident of the journal, which another healer may have told in part: at a start, and on becoming the leader."""
+
+    def reset(self) -> None:
+        """Forget all that is pending or cached, and abort what is under way: another healer leads now."""
+
     async def run(self) -> None:
         """Tell, for ever; cancel to stop."""
 
@@ -28,30 +40,97 @@ class Sink(Protocol):
         """Wait until all is told, or cannot be, at most `within` seconds; returns whether all is told. `run` must be running."""
 
 
+class NotKept(Exception):
+    """A memory cannot keep anything just now; it may later."""
+
+
+class Memory(Protocol):
+    """What outlives a sink's process: for each incident and sink a flat map of strings, some hundred bytes."""
+
+    def recall(self, incident: str, sink: str) -> Mapping[str, str]:
+        """What was kept last; empty when nothing was."""
+
+    async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
+        """Keep `state` in place of what was kept before; returns once it is durable. Of an incident that is kept no longer,
+        nothing needs to be. Raises NotKept."""
+
+
+class ProcessMemory:
+    """A memory that lasts as long as the process. Of more than `most` incidents, those remembered longest ago are forgotten."""
+
+    def __init__(self, most: int = 10_000) -> None:
+        self._most = most
+        self._kept: dict[str, dict[str, dict[str, str]]] = {}
+
+    def recall(self, incident: str, sink: str) -> Mapping[str, str]:
+        """What was kept last."""
+        return self._kept.get(incident, {}).get(sink, {})
+
+    async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
+        """Keep a state."""
+        self._kept[incident] = self._kept.pop(incident, {}) | {sink: dict(state)}
+        while len(self._kept) > self._most:
+            del self._kept[next(iter(self._kept))]
+
+
 def notifications(registry: CollectorRegistry) -> Counter:
     """The counter that all sinks share; `outcome` is sent, retried, failed or dropped."""
     return Counter("healer_notifications", "Messages to people, by what became of them.", ["sink", "outcome"], registry=registry)
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """By what a line of a history is known again, also after a journal has kept it, which may round its time and cut its text."""
+
+    at: float
+    digest: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> Self:
+        """The mark of a line."""
+        return cls(entry.at, _digest(entry))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The mark that `str` wrote. Raises ValueError."""
+        at, digest = text.split(" ")
+        return cls(float(at), digest)
+
+    def __str__(self) -> str:
+        return f"{self.at:.3f} {self.digest}"
+
+    def fits(self, entry: Entry) -> bool:
+        """Whether it is this line's."""
+        return abs(entry.at - self.at) < _TICK and self.digest == _digest(entry)
+
+
+def _digest(entry: Entry) -> str:
+    parts = (entry.state, str(entry.step), entry.reason.code, entry.reason.text[:_SURE])
+    return blake2s("\n".join(parts).encode(), digest_size=4).hexdigest()
+
+
 @dataclass(slots=True)
 class Progress:
-    """How far an append-only history has been told. Survives a history whose oldest lines were cut off."""
+    """How far an append-only history has been told: how many lines, and the last of them.
+
+    Survives a history whose oldest lines were cut off.
+    """
 
     told: int = 0
-    last: Entry | None = None
+    last: Mark | None = None
 
     def unseen(self, history: Sequence[Entry]) -> Sequence[Entry]:
         """The lines not told yet, oldest first."""
         if self.last is None:
             return history
-        if self.told <= len(history) and history[self.told - 1] == self.last:
+        if 0 < self.told <= len(history) and self.last.fits(history[self.told - 1]):
             return history[self.told :]
         for index in range(len(history) - 1, -1, -1):
-            if history[index] == self.last:
+            if self.last.fits(history[index]):
                 return history[index + 1 :]
         return [entry for entry in history if entry.at > self.last.at]
 
-    def tell(self, history: Sequence[Entry], entry: Entry) -> None:
+    def tell(self, entry: Entry) -> None:
         """Note that `entry`, the first that is unseen, was told."""
-        self.told = len(history) - len(self.unseen(history)) + 1
-        self.last = entry
+        self.told += 1
+        self.last = Mark.of(entry)

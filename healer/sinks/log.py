@@ -36,7 +36,22 @@ class LogSink:
         progress = self._progress.setdefault(incident.id, Progress())
         for entry in progress.unseen(incident.history):
             self._say(incident, entry)
-            progress.tell(incident.history, entry)
+            progress.tell(entry)
+        self._forget(incident)
+
+    def resume(self, incident: Incident) -> None:
+        """Take its lines as logged: a log is ahead of any journal, and each would be there again at every start."""
+        progress = self._progress.setdefault(incident.id, Progress())
+        for entry in progress.unseen(incident.history):
+            progress.tell(entry)
+        self._forget(incident)
+
+    def reset(self) -> None:
+        """Forget how far incidents were logged; `resume` will say."""
+        self._progress.clear()
+        self._closed.clear()
+
+    def _forget(self, incident: Incident) -> None:
         if incident.state is State.CLOSED and incident.id not in self._closed:
             self._closed.append(incident.id)
             if len(self._closed) > _CLOSED_KEPT:

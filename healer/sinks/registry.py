@@ -10,9 +10,10 @@ from pydantic import BaseModel
 
 from healer.model.incident import Incident
 from healer.model.redact import redacted
-from healer.sinks.base import Sink
+from healer.sinks.base import Memory, ProcessMemory, Sink
 from healer.sinks.log import LogSettings, LogSink
-from healer.sinks.slack import SlackSettings, SlackSink
+from healer.sinks.slack import SlackSink
+from healer.sinks.slack_settings import SlackSettings
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -22,15 +23,15 @@ class Kind(Generic[S]):
     """A kind of sink: what can be set, and how one is made."""
 
     settings: type[S]
-    make: Callable[[S, Counter], Sink]
+    make: Callable[[S, Counter, Memory], Sink]
 
-    def build(self, options: Mapping[str, object], counter: Counter) -> Sink:
+    def build(self, options: Mapping[str, object], counter: Counter, memory: Memory) -> Sink:
         """A sink. Raises pydantic.ValidationError, which says where, on an unknown or wrong option."""
-        return self.make(self.settings.model_validate(dict(options)), counter)
+        return self.make(self.settings.model_validate(dict(options)), counter, memory)
 
 
 SINKS: Mapping[str, Kind[Any]] = {
-    "log": Kind(LogSettings, LogSink),
+    "log": Kind(LogSettings, lambda settings, counter, _: LogSink(settings, counter)),
     "slack": Kind(SlackSettings, SlackSink),
 }
 
@@ -49,6 +50,17 @@ class Sinks:
         for sink in self._sinks:
             sink.tell(safe)
 
+    def resume(self, incident: Incident) -> None:
+        """Let every sink go on with an incident of the journal."""
+        safe = redacted(incident)
+        for sink in self._sinks:
+            sink.resume(safe)
+
+    def reset(self) -> None:
+        """Let every sink forget what it holds."""
+        for sink in self._sinks:
+            sink.reset()
+
     async def run(self) -> None:
         """Run every sink until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -60,9 +72,15 @@ class Sinks:
         return all(await asyncio.gather(*(sink.flush(within) for sink in self._sinks)))
 
 
-def build(wanted: Mapping[str, Mapping[str, object]], counter: Counter, further: Sequence[Sink] = ()) -> Sinks:
-    """The sinks named in `wanted`, with their options, and `further` ready ones. Raises ValueError on an unknown name."""
+def build(
+    wanted: Mapping[str, Mapping[str, object]], counter: Counter, further: Sequence[Sink] = (), memory: Memory | None = None
+) -> Sinks:
+    """The sinks named in `wanted`, with their options, and `further` ready ones. Raises ValueError on an unknown name.
+
+    memory: what lets a sink go on where another process stopped; without one, it is this process's.
+    """
     unknown = sorted(set(wanted) - set(SINKS))
     if unknown:
         raise ValueError(f"there is no sink {unknown[0]!r}; there are {', '.join(sorted(SINKS))}")
-    return Sinks([SINKS[name].build(options, counter) for name, options in wanted.items()] + list(further))
+    kept = ProcessMemory() if memory is None else memory
+    return Sinks([SINKS[name].build(options, counter, kept) for name, options in wanted.items()] + list(further))

@@ -6,128 +6,87 @@ refused channel holds up the others. What is pending is bounded by the number of
 
 import asyncio
 import random
-import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 import aiohttp
 import structlog
 from prometheus_client import Counter
-from pydantic import BaseModel, ConfigDict, Field
 from slack_sdk.web.async_client import AsyncWebClient
 
-from healer.model.incident import Entry, Incident, State
+from healer.model.incident import Incident, State
 from healer.secret import SecretFile
-from healer.sinks.base import Progress
-from healer.sinks.slack_call import EDIT_ERRORS, FORM_ERRORS, Later, Never, Sent, call
-from healer.sinks.slack_message import Message, render, reply
+from healer.sinks import slack_look
+from healer.sinks.base import Memory, NotKept
+from healer.sinks.keeper import Keeper
+from healer.sinks.slack_call import EDIT_ERRORS, FORM_ERRORS, TOKEN_ERRORS, Later, Never, call
+from healer.sinks.slack_message import Message
+from healer.sinks.slack_settings import SlackSettings
+from healer.sinks.slack_thread import Edit, Job, Keep, Look, Post, Thread
+
+T = TypeVar("T")
 
 _DOUBLINGS = 4
-
-
-class SlackSettings(BaseModel):
-    """The knobs of the Slack sink; times in seconds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    token_file: Path = Field(description="File with the bot token (xoxb-...), read again when it changes.")
-    channel: str = Field(min_length=1, description="Channel for rules whose `notify` names none.")
-    base_url: str = Field(default="https://slack.com/api/", description="Where Slack's Web API is.")
-    timeout: float = Field(default=10.0, gt=0, description="For one call.")
-    backoff: float = Field(default=1.0, gt=0, description="First wait after Slack could not be reached; doubled each time.")
-    backoff_most: float = Field(default=60.0, gt=0, description="Longest such wait.")
-    reconsider: float = Field(
-        default=300.0, gt=0, description="Before a message that Slack refused is tried again; doubled, too."
-    )
-    capacity: int = Field(default=1000, gt=0, description="Threads that are remembered.")
-
-
-@dataclass(slots=True, eq=False)
-class _Thread:
-    """One incident in one channel, and how much of it people have seen."""
-
-    channel: str
-    incident: Incident
-    channel_id: str = ""
-    ts: str = ""
-    shown: Message | None = None
-    progress: Progress = field(default_factory=Progress)
-    bare: bool = False
-    """Slack disliked the form (blocks, id) of what was sent: send plain text only."""
-    frozen: bool = False
-    """The message cannot be edited any more; its thread goes on."""
-    refusals: int = 0
-    not_before: float = 0.0
-    complaints: set[str] = field(default_factory=set)
-
-    def job(self) -> "_Job | None":
-        """The next call to make for it: open it, bring its message up to date, or add the next line; None when all is told."""
-        message = render(self.incident)
-        message = Message(message.text) if self.bare else message
-        if not self.ts:
-            return _Job("chat.postMessage", message)
-        if not self.frozen and message != self.shown:
-            return _Job("chat.update", message)
-        for entry in self.progress.unseen(self.incident.history):
-            return _Job("chat.postMessage", Message(reply(entry, self.incident)), (self.incident.history, entry))
-        return None
-
-    def done(self, job: "_Job", sent: Sent) -> None:
-        """Note that Slack took a job's message."""
-        if job.line is not None:
-            self.progress.tell(*job.line)
-            return
-        self.shown = job.message
-        if not self.ts:
-            self.channel_id, self.ts = sent.channel, sent.ts
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One call: the method, what to say, and for a reply the history and the line of it that it tells."""
-
-    method: Literal["chat.postMessage", "chat.update"]
-    message: Message
-    line: tuple[Sequence[Entry], Entry] | None = None
+_PAUSE = 1.0
+"""Seconds until the journal is asked again to keep how a thread stands."""
+_FRESH = 60.0
+"""Seconds for which an intent holds: a message in doubt is looked for at the time of its intent."""
 
 
 class SlackSink:
-    """Tells Slack; see `Sink`. Each line is posted once, also when Slack was away.
+    """Tells Slack; see `Sink`. Each line is posted once, also when Slack was away, or this process (`Thread` says how).
 
-    When the connection breaks after Slack took a message and before it said so, nobody can know; the message is sent again with
-    the same client_msg_id, by which Slack recognises it. (Slack documents that key only in the errors of chat.postMessage.)
+    clock: seconds since the epoch.
     """
 
     name = "slack"
 
     def __init__(
-        self, settings: SlackSettings, counter: Counter, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        settings: SlackSettings,
+        counter: Counter,
+        memory: Memory,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._sleep = sleep
+        self._clock = clock
         self._count = counter
         self._log = structlog.get_logger("healer.slack")
         self._token = SecretFile(settings.token_file)
-        self._threads: dict[tuple[str, str], _Thread] = {}
-        self._pending: dict[_Thread, None] = {}  # an ordered set: the next to be served is first
+        self._keeper = Keeper(memory)
+        self._threads: dict[tuple[str, str], Thread] = {}
+        self._pending: dict[Thread, None] = {}  # an ordered set: the next to be served is first
+        self._ids: dict[str, str] = {}
         self._told = asyncio.Event()
         self._turned = asyncio.Event()
+        self._turn_limit: asyncio.Timeout | None = None
         self._troubles = 0
 
     def tell(self, incident: Incident) -> None:
         """Note the newest snapshot for each of the incident's channels."""
-        for channel in incident.notify or (self._settings.channel,):
-            thread = self._threads.get((incident.id, channel))
-            if thread is None:
-                self._make_room()
-                thread = self._threads[incident.id, channel] = _Thread(channel, incident)
-            elif incident.changed_at < thread.incident.changed_at:
-                continue
-            thread.incident = incident
-            self._pending.setdefault(thread)
-        self._told.set()
+        for channel in self._channels(incident):
+            self._note(incident, channel)
+
+    def resume(self, incident: Incident) -> None:
+        """Note an incident of the journal. That one is closed of which nobody was ever told is no news any more."""
+        for channel in self._channels(incident):
+            if incident.state is not State.CLOSED or not self._old_news(Thread(channel, incident)):
+                self._note(incident, channel)
+
+    def reset(self) -> None:
+        """Forget all threads, and abort the call that is under way: the next leader looks whether Slack has got it."""
+        for thread in self._threads.values():
+            thread.lost = True
+        self._threads.clear()
+        self._pending.clear()
+        if self._turn_limit is not None:
+            self._turn_limit.reschedule(asyncio.get_running_loop().time())
+        self._turned.set()
 
     async def run(self) -> None:
         """Serve pending threads for ever."""
@@ -152,7 +111,85 @@ class SlackSink:
             return False
         return not self._pending
 
-    async def _next(self) -> _Thread:
+    # threads
+
+    def _channels(self, incident: Incident) -> tuple[str, ...]:
+        return incident.notify or (self._settings.channel,)
+
+    def _note(self, incident: Incident, channel: str) -> None:
+        thread = self._threads.get((incident.id, channel))
+        if thread is None:
+            self._make_room()
+            thread = self._threads[incident.id, channel] = Thread(channel, incident)
+        elif incident.changed_at < thread.incident.changed_at:
+            return
+        thread.incident = incident
+        self._pending.setdefault(thread)
+        self._told.set()
+
+    def _old_news(self, thread: Thread) -> bool:
+        """Whether of a thread that nobody has told of here there is nothing to tell, or never was."""
+        self._recall(thread)
+        return not thread.kept or thread.complete
+
+    def _recall(self, thread: Thread) -> None:
+        """Go on where the last process stopped."""
+        try:
+            thread.take_up(self._keeper.recall(thread.incident.id, self._key(thread)))
+        except ValueError as error:
+            self._log.error(
+                "what was kept of a thread cannot be read: starting another", incident=thread.incident.id, error=str(error)
+            )
+        if thread.channel_id:
+            self._ids[thread.channel] = thread.channel_id
+        if thread.doubt and thread.intent is not None:
+            self._settle(thread, thread.intent.since - self._clock())
+
+    def _key(self, thread: Thread) -> str:
+        return f"{self.name} {thread.channel}"
+
+    def _settle(self, thread: Thread, after: float = 0.0) -> None:
+        """Give Slack the time to show what it took."""
+        thread.rest(asyncio.get_running_loop().time() + min(after, _FRESH) + self._settings.settle)
+
+    async def _keep(self, thread: Thread) -> bool:
+        """Have remembered how a thread stands; returns whether it is."""
+        state = thread.state()
+        if thread.lost or state == thread.kept:
+            return not thread.lost
+        try:
+            await self._keeper.keep(thread.incident.id, self._key(thread), state)
+        except NotKept as error:
+            if thread.unkept_since is None:
+                thread.unkept_since = asyncio.get_running_loop().time()
+                self._log.warning(
+                    "what was told cannot be kept: trying again",
+                    error=str(error),
+                    incident=thread.incident.id,
+                    channel=thread.channel,
+                )
+            return False
+        thread.kept, thread.unkept_since = state, None
+        return True
+
+    def _make_room(self) -> None:
+        """Forget a thread when there are too many: one that is told and closed, else one that is told, else the oldest."""
+        if len(self._threads) < self._settings.capacity:
+            return
+
+        def worth(item: tuple[tuple[str, str], Thread]) -> tuple[bool, bool]:
+            return item[1] in self._pending, item[1].incident.state is not State.CLOSED
+
+        key, thread = min(self._threads.items(), key=worth)
+        del self._threads[key]
+        if thread in self._pending:
+            del self._pending[thread]
+            self._count.labels(self.name, "dropped").inc()
+            self._log.error("a message was dropped: too many incidents wait for Slack", incident=key[0], channel=key[1])
+
+    # turns
+
+    async def _next(self) -> Thread:
         """The thread whose turn it is; waits until there is one."""
         loop = asyncio.get_running_loop()
         while True:
@@ -168,42 +205,150 @@ class SlackSink:
             except TimeoutError:
                 continue
 
-    async def _turn(self, client: AsyncWebClient, thread: _Thread) -> None:
-        """Make the next call that a thread needs, and judge what came of it."""
+    async def _turn(self, client: AsyncWebClient, thread: Thread) -> None:
+        """Do the next thing that a thread needs, and judge what came of it."""
         del self._pending[thread]
+        if thread.kept is None:
+            self._recall(thread)
         job = thread.job()
         if job is None:
             return
         self._pending[thread] = None  # at the end: the others are next
+        if thread.not_before > asyncio.get_running_loop().time():
+            return
         try:
-            sent = await call(client, job.method, self._token, self._arguments(thread, job))
+            async with asyncio.timeout(None) as self._turn_limit:
+                await self._do(client, thread, job)
+        except TimeoutError:
+            if not thread.lost:
+                raise
+        finally:
+            self._turn_limit = None
+
+    async def _do(self, client: AsyncWebClient, thread: Thread, job: Job) -> None:
+        try:
+            match job:
+                case Look():
+                    await self._look(client, thread)
+                case Edit():
+                    await self._edit(client, thread, job)
+                case Post():
+                    await self._post(client, thread, job)
+                case Keep():
+                    if not await self._keep(thread):
+                        thread.rest(asyncio.get_running_loop().time() + _PAUSE)
         except Later as later:
             await self._bide(later)
         except Never as never:
             self._refused(thread, job, never)
-        else:
-            thread.done(job, sent)
-            thread.refusals = 0
-            self._count.labels(self.name, "sent").inc()
-            if self._troubles:
-                self._log.info("Slack answers again", after_tries=self._troubles)
-            self._troubles = 0
 
-    def _arguments(self, thread: _Thread, job: _Job) -> dict[str, object]:
-        arguments: dict[str, object] = {"channel": thread.channel_id or thread.channel, "text": job.message.text}
-        if job.message.blocks:
-            arguments["blocks"] = list(job.message.blocks)
-        if job.method == "chat.update":
-            return arguments | {"ts": thread.ts}
-        if not thread.bare:
-            # The same for every try of the same line, and for no other.
-            name = f"healer:{thread.incident.id}:{thread.channel}"
-            if job.line is not None:
-                name += f":{thread.progress.told}:{job.line[1]}"
-            arguments["client_msg_id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
-        if job.line is not None:
+    async def _edit(self, client: AsyncWebClient, thread: Thread, edit: Edit) -> None:
+        place = {"channel": thread.channel_id, "ts": thread.ts}
+        await self._ask(client, "chat.update", place | _content(edit.message), dict)
+        thread.shown = edit.message
+        self._sent(thread)
+
+    async def _post(self, client: AsyncWebClient, thread: Thread, post: Post) -> None:
+        """Say that a message will be posted, post it, say that it was."""
+        if not await self._intended(thread, post):
+            return
+        arguments = {"channel": thread.channel_id or thread.channel, **_content(post.message), "metadata": thread.metadata(post)}
+        if thread.ts:
             arguments["thread_ts"] = thread.ts
-        return arguments | {"unfurl_links": False, "unfurl_media": False}
+        arguments |= {"unfurl_links": False, "unfurl_media": False}
+        thread.doubt = True  # whatever ends this, unless Slack gives a clear answer
+        try:
+            channel_id, ts = await self._ask(client, "chat.postMessage", arguments, lambda a: (str(a["channel"]), str(a["ts"])))
+        except Later as later:
+            thread.doubt = later.doubtful
+            if later.doubtful:
+                self._settle(thread)
+            raise
+        except Never:
+            thread.doubt = False
+            raise
+        thread.posted(post, channel_id, ts)
+        self._ids[thread.channel] = channel_id
+        self._sent(thread)
+        await self._keep(thread)
+
+    async def _intended(self, thread: Thread, post: Post) -> bool:
+        """Have the intent to post kept; returns whether to go on.
+
+        While the journal cannot keep it, because the API server is away, lines wait: the incident's message is edited all the
+        while, shows the state and the last lines, and needs no intent, so what people need is lost neither way. For that message
+        itself the wait has an end. That the API server is away is when people must hear of an incident, and the price is small:
+        it may be there twice if this process dies, too, before the journal is back. Neither holds up healing (promise 13).
+        """
+        thread.intend(post, self._clock(), _FRESH)
+        if await self._keep(thread):
+            return True
+        now = asyncio.get_running_loop().time()
+        patient_until = (thread.unkept_since or now) + self._settings.patience
+        if thread.lost or thread.ts or now < patient_until:
+            thread.rest(now + _PAUSE if thread.ts else min(now + _PAUSE, patient_until))
+            return False
+        self._log.warning(
+            "posted before it could be kept: it will be there twice if healer ends before it can",
+            incident=thread.incident.id,
+            channel=thread.channel,
+        )
+        return True
+
+    async def _look(self, client: AsyncWebClient, thread: Thread) -> None:
+        """Resolve a doubt. A limit on looking (it is per method) holds up this thread only."""
+        try:
+            there = await self._find(partial(self._ask, client), thread)
+        except Later as later:
+            if later.retry_after is None:
+                raise
+            self._count.labels(self.name, "retried").inc()
+            thread.rest(asyncio.get_running_loop().time() + later.retry_after)
+        except Never as never:
+            if never.code in TOKEN_ERRORS:
+                raise
+            self._log.warning(
+                "a thread may lack some lines: whether they were posted cannot be seen"
+                if thread.ts
+                else "posted again: whether it was already cannot be seen, so it may be there twice",
+                error=never.code,
+                hint="grant the Slack app channels:history and channels:read (groups:... if it is private), and /invite it",
+                incident=thread.incident.id,
+                channel=thread.channel,
+            )
+            thread.surrender()
+        else:
+            thread.refusals = 0
+            self._log.info("looked for a message in doubt", incident=thread.incident.id, channel=thread.channel, there=there)
+
+    async def _find(self, ask: slack_look.Ask, thread: Thread) -> bool:
+        """Whether what a thread intended was posted."""
+        intent = thread.intent
+        if intent is None:
+            raise RuntimeError("a thread is in doubt without an intent")
+        if thread.ts:
+            progress = await slack_look.lines(ask, thread.channel_id, thread.ts, thread.incident.id, intent.since)
+            thread.told(progress)
+            return progress.told >= intent.last
+        thread.channel_id = self._ids.get(thread.channel) or await slack_look.channel_id(ask, thread.channel)
+        self._ids[thread.channel] = thread.channel_id
+        until = intent.since + _FRESH + self._settings.timeout
+        thread.found(await slack_look.message(ask, thread.channel_id, thread.incident.id, intent.since, until))
+        return bool(thread.ts)
+
+    async def _ask(
+        self, client: AsyncWebClient, method: str, arguments: Mapping[str, object], read: Callable[[Mapping[str, Any]], T]
+    ) -> T:
+        """Call Slack. Raises Later or Never."""
+        answer = await call(client, method, self._token, arguments, read)
+        if self._troubles:
+            self._log.info("Slack answers again", after_tries=self._troubles)
+        self._troubles = 0
+        return answer
+
+    def _sent(self, thread: Thread) -> None:
+        thread.refusals = 0
+        self._count.labels(self.name, "sent").inc()
 
     async def _bide(self, later: Later) -> None:
         """Wait as long as Slack says, else longer each time, with full jitter."""
@@ -219,13 +364,13 @@ class SlackSink:
         self._troubles += 1
         await self._sleep(random.uniform(0, longest))
 
-    def _refused(self, thread: _Thread, job: _Job, never: Never) -> None:
+    def _refused(self, thread: Thread, job: Job, never: Never) -> None:
         """Find another way, or let the thread rest for long."""
         if never.code in FORM_ERRORS and not thread.bare:
             thread.bare = True
             return
         self._count.labels(self.name, "failed").inc()
-        if job.method == "chat.update" and never.code in EDIT_ERRORS:
+        if isinstance(job, Edit) and never.code in EDIT_ERRORS:
             thread.frozen = True
         else:
             rest = self._settings.reconsider * 2 ** min(thread.refusals, _DOUBLINGS)
@@ -242,17 +387,6 @@ class SlackSink:
                 token_file=str(self._settings.token_file),
             )
 
-    def _make_room(self) -> None:
-        """Forget a thread when there are too many: one that is told and closed, else one that is told, else the oldest."""
-        if len(self._threads) < self._settings.capacity:
-            return
 
-        def worth(item: tuple[tuple[str, str], _Thread]) -> tuple[bool, bool]:
-            return item[1] in self._pending, item[1].incident.state is not State.CLOSED
-
-        key, thread = min(self._threads.items(), key=worth)
-        del self._threads[key]
-        if thread in self._pending:
-            del self._pending[thread]
-            self._count.labels(self.name, "dropped").inc()
-            self._log.error("a message was dropped: too many incidents wait for Slack", incident=key[0], channel=key[1])
+def _content(message: Message) -> dict[str, object]:
+    return {"text": message.text} | ({"blocks": list(message.blocks)} if message.blocks else {})

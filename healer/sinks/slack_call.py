@@ -4,8 +4,8 @@ Errors: https://docs.slack.dev/reference/methods/chat.postMessage#errors. Limits
 The SDK's AsyncRateLimitErrorRetryHandler is not used: in 3.47 it reads only the first digit of Retry-After.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import aiohttp
 from slack_sdk.errors import SlackClientError
@@ -14,14 +14,14 @@ from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from healer.secret import SecretError, SecretFile
 
+T = TypeVar("T")
+
 _DEFAULT_RETRY_AFTER = 30.0
 
 _PASSING = frozenset({"internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org"})
 _LIMITED = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
 FORM_ERRORS = frozenset(
     {
-        "duplicate_channel_not_found",  # these two are about client_msg_id
-        "duplicate_message_not_found",
         "invalid_blocks",
         "invalid_blocks_format",
         "msg_blocks_too_long",
@@ -32,14 +32,14 @@ FORM_ERRORS = frozenset(
 EDIT_ERRORS = frozenset({"cant_update_message", "edit_window_closed", "message_not_found", "update_failed"})
 """A message cannot be edited any more."""
 
+TOKEN_ERRORS = frozenset({"account_inactive", "invalid_auth", "not_authed", "token_expired", "token_revoked", "no_token"})
+"""Nothing can be asked before the token is mended."""
+_FORMS = frozenset({"conversations.history", "conversations.replies", "users.conversations"})
+"""Methods that read; their documentation names JSON only of late, and forms ever since."""
+
 _TOKEN = "put a valid bot token (xoxb-...) with the scope chat:write into the file that token_file names"
 _HINTS = {
-    "account_inactive": _TOKEN,
-    "invalid_auth": _TOKEN,
-    "not_authed": _TOKEN,
-    "token_expired": _TOKEN,
-    "token_revoked": _TOKEN,
-    "no_token": _TOKEN,
+    **dict.fromkeys(TOKEN_ERRORS, _TOKEN),
     "missing_scope": "grant the Slack app the scope chat:write (and chat:write.public for channels it has not joined)",
     "channel_not_found": "check the channel's name in `notify` or the sink's `channel`; invite the app if it is private",
     "not_in_channel": "invite the app to the channel (/invite), or grant it chat:write.public",
@@ -50,11 +50,12 @@ _HINTS = {
 
 
 class Later(Exception):
-    """It may pass: try again, after `retry_after` seconds when Slack named a time."""
+    """It may pass: try again, after `retry_after` seconds when Slack named a time. `doubtful`: Slack may have done it already."""
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    def __init__(self, reason: str, retry_after: float | None = None, *, doubtful: bool = True) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+        self.doubtful = doubtful
 
 
 class Never(Exception):
@@ -66,26 +67,34 @@ class Never(Exception):
         self.hint = _HINTS.get(code, "see https://docs.slack.dev/reference/methods/chat.postMessage#errors")
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """Where Slack put a message: the channel's id, and the timestamp that names the message in it."""
+async def call(
+    client: AsyncWebClient,
+    method: str,
+    token: SecretFile,
+    arguments: Mapping[str, object],
+    read: Callable[[Mapping[str, Any]], T],
+) -> T:
+    """Call `method` and `read` the answer. Raises Later or Never.
 
-    channel: str
-    ts: str
-
-
-async def call(client: AsyncWebClient, method: str, token: SecretFile, arguments: Mapping[str, object]) -> Sent:
-    """Call `method` (chat.postMessage or chat.update). Raises Later or Never."""
+    Slack says of internal_error and fatal_error that some of the call may have been done: so may be said of every failure but
+    a plain refusal and a connection that never was.
+    """
     try:
-        response = await client.api_call(method, json={**arguments, "token": token.read()})
-        return Sent(str(response["channel"]), str(response["ts"]))
+        headers = {"Authorization": f"Bearer {token.read()}"}
+        if method in _FORMS:
+            response = await client.api_call(method, data=dict(arguments), headers=headers)
+        else:
+            response = await client.api_call(method, json=dict(arguments), headers=headers)
+        return read(response.data if isinstance(response.data, dict) else {})
     except SecretError as error:
         raise Never("no_token") from error
     except SlackClientError as error:
         raise _judge(getattr(error, "response", None)) from error
+    except aiohttp.ClientConnectorError as error:
+        raise Later(f"{type(error).__name__}: {error}", doubtful=False) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise Later(f"{type(error).__name__}: {error}") from error
-    except (AttributeError, KeyError, LookupError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         # The SDK trips like this over a 200 that is not Slack's: a proxy's text page, a JSON list, an unknown charset.
         raise Later(f"the answer is not Slack's ({type(error).__name__})") from error
 
@@ -96,7 +105,7 @@ def _judge(response: object) -> Later | Never:
         return Later("the answer is not JSON")
     code = str(response.data.get("error", "")) if isinstance(response.data, dict) else ""
     if response.status_code == 429 or code in _LIMITED:
-        return Later("rate limited", _seconds(response.headers.get("Retry-After")))
+        return Later("rate limited", _seconds(response.headers.get("Retry-After")), doubtful=False)
     if response.status_code >= 500 or code in _PASSING or not code:
         return Later(f"HTTP {response.status_code} {code}".rstrip())
     return Never(code)

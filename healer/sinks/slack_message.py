@@ -12,7 +12,7 @@ from typing import Any
 from healer.model.incident import Entry, Incident, State
 
 HEADER, FIELD, NOW, LIST, LINE, TEXT = 150, 500, 1500, 2500, 300, 3000
-"""Characters in a header, a field, the reason, a list of lines, a line's free text, the text for notifications."""
+"""Characters in a header, a field, the reason, a list of lines, a line's free text, the text of a message."""
 TARGETS, LINES = 10, 10
 """Targets and history lines that the message shows."""
 
@@ -65,6 +65,19 @@ def reply(entry: Entry, incident: Incident) -> str:
     """One line of the history."""
     step = f" {incident.steps[entry.step]}" if entry.step is not None and entry.step < len(incident.steps) else ""
     return f"{_time(entry.at)} *{entry.state}*{clip(step, 100)}: {clip(entry.reason.text, LINE)}"
+
+
+def replies(entries: Sequence[Entry], incident: Incident) -> tuple[Message, Sequence[Entry]]:
+    """One reply with as many of the first lines as it holds, at least one, and which these are."""
+    lines = [reply(entries[0], incident)]
+    room = TEXT - len(lines[0])
+    for entry in entries[1:]:
+        line = reply(entry, incident)
+        room -= len(line) + 1
+        if room < 0:
+            break
+        lines.append(line)
+    return Message("\n".join(lines)), entries[: len(lines)]
 
 
 def clip(text: str, limit: int) -> str:

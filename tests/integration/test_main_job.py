@@ -104,7 +104,7 @@ async def test_a_slow_pod_is_replaced_and_slack_reads_how(monitored: Monitored, 
     (message,) = slack.messages[CHANNEL]
     assert ", healed. " in message.text
     assert any(", acting. " in text or ", verifying. " in text for text in message.edits), "edited as it proceeded"
-    assert len(message.replies) == len(healer.lines_of(incident)), "all of its history is in the thread"
+    assert len(slack.posted) == 1 + len(healer.lines_of(incident)), "all of its history is in the thread"
     assert sick in message.replies[0].text
 
     metrics = await healer.metrics()

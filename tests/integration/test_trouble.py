@@ -29,8 +29,9 @@ async def test_slack_away_delays_messages_and_nothing_else(lab: Lab, run: Run, s
 
     slack.down = False
     await slack.wait_for(told("healed"), PATIENCE)
-    (message,) = slack.messages[CHANNEL]
-    assert len(message.replies) == len(healer.lines_of(healed["incident"])), "every line, once"
+    assert len(slack.messages[CHANNEL]) == 1
+    assert set(slack.posted.values()) == {1}
+    assert len(slack.posted) == 1 + len(healer.lines_of(healed["incident"])), "every line, once"
 
 
 def _away(lab: Lab) -> None:

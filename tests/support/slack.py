@@ -1,13 +1,15 @@
 """A local server that speaks as much of Slack's Web API as healer uses, and can be told to misbehave.
 
-Rules kept as Slack documents them: a bearer token; errors as 200 with {"ok": false}; chat.update takes the channel's id, not its
-name; replies by thread_ts; limits on blocks and text; a repeated client_msg_id answers with the message that is there already.
+Rules kept as Slack documents them: a bearer token and its scopes; errors as 200 with {"ok": false}; only chat.postMessage takes a
+channel's name, all else its id; replies by thread_ts; limits on blocks and text; metadata stays when a message is edited, and is
+shown when include_all_metadata asks for it; lists come in pages. Nothing is recognised when it is posted again.
 """
 
 import asyncio
 import socket
-from collections import deque
-from collections.abc import Callable
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -15,6 +17,14 @@ from typing import Any, Literal, Self
 from aiohttp import web
 
 TOKEN = "xoxb-123456789012-testtoken"
+SCOPES = frozenset({"chat:write", "channels:history", "channels:read"})
+_NEEDED = {
+    "chat.postMessage": "chat:write",
+    "chat.update": "chat:write",
+    "conversations.history": "channels:history",
+    "conversations.replies": "channels:history",
+    "users.conversations": "channels:read",
+}
 
 
 @dataclass(slots=True)
@@ -25,6 +35,7 @@ class Posted:
     ts: str
     text: str
     blocks: list[dict[str, Any]]
+    metadata: dict[str, Any] = field(default_factory=dict)
     edits: list[str] = field(default_factory=list)
     """The texts that it had before, oldest first."""
     replies: list["Posted"] = field(default_factory=list)
@@ -45,6 +56,9 @@ class Misbehaviour:
     retry_after: int = 0
 
 
+Moment = Literal["come", "done"]
+
+
 class FakeSlack:
     """An async context manager; the port is held from construction, and nobody listens before entry."""
 
@@ -58,9 +72,19 @@ class FakeSlack:
         """While true every connection is cut."""
         self.errors: dict[str, str] = {}
         """Channels (by name) that answer an error, and which."""
+        self.scopes = set(SCOPES)
+        """What the token may; without a scope, what needs it is answered missing_scope."""
+        self.strangers: set[str] = set()
+        """Channels (by name) that the app may post to without having joined them."""
+        self.page = 100
+        """Items on a page of a list, at most."""
+        self.posted: Counter[tuple[str, str, int]] = Counter()
+        """How often each line (0: the message itself) of an incident was posted, by channel, incident and line."""
+        self.hook: Callable[[str, Moment], Awaitable[bool]] | None = None
+        """Awaited when a call has come and, again, when it was carried out but not answered; False cuts the connection."""
+        self._known: dict[str, None] = {}
         self._script: deque[Misbehaviour] = deque()
-        self._sequence = 0
-        self._by_key: dict[str, Posted] = {}
+        self._last_ts = 0.0
         self._changed = asyncio.Event()
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
@@ -102,14 +126,26 @@ class FakeSlack:
         """The texts of the replies, for each message of a channel."""
         return [[reply.text for reply in message.replies] for message in self.messages.get(channel, [])]
 
+    @property
+    def twice(self) -> list[tuple[str, str, int]]:
+        """The lines that people read more than once, by channel, incident and line."""
+        return [line for line, times in self.posted.items() if times > 1]
+
     # the API
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
-        arguments: dict[str, Any] = await request.json()
+        arguments: dict[str, Any] = await _arguments(request, method)
+        if method == "chat.postMessage":
+            self._known[_name(str(arguments["channel"]))] = None
         self.calls.append((method, arguments))
         try:
-            return self._answer(request, method, arguments)
+            if self.hook is not None and not await self.hook(method, "come"):
+                return _cut(request)
+            answer = self._answer(request, method, arguments)
+            if self.hook is not None and not await self.hook(method, "done"):
+                return _cut(request)
+            return answer
         finally:
             self._changed.set()
 
@@ -134,28 +170,73 @@ class FakeSlack:
                 return web.json_response({"ok": False, "error": "ratelimited"}, status=429, headers={"Retry-After": str(seconds)})
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return _no("invalid_auth")
-        answer = self._post(arguments) if method == "chat.postMessage" else self._update(arguments)
+        answer = self._carry_out(method, arguments)
         return _cut(request) if oddity is not None else answer
+
+    def _carry_out(self, method: str, arguments: dict[str, Any]) -> web.Response:
+        if (needed := _NEEDED[method]) not in self.scopes:
+            return web.json_response({"ok": False, "error": "missing_scope", "needed": needed, "provided": ",".join(self.scopes)})
+        match method:
+            case "chat.postMessage":
+                return self._post(arguments)
+            case "chat.update":
+                return self._update(arguments)
+            case "conversations.history":
+                return self._history(arguments)
+            case "conversations.replies":
+                return self._replies(arguments)
+            case _:
+                joined = [{"id": _id(name), "name": name.removeprefix("#")} for name in self._known if name not in self.strangers]
+                return self._list("channels", joined, arguments)
 
     def _post(self, arguments: dict[str, Any]) -> web.Response:
         name = _name(str(arguments["channel"]))
         if problem := self.errors.get(name) or _problem(arguments):
             return _no(problem)
-        key = str(arguments.get("client_msg_id", ""))
-        posted = self._by_key.get(key)
-        if posted is None:
-            posted = Posted(name, self._next_ts(), str(arguments["text"]), list(arguments.get("blocks", [])))
-            parent = arguments.get("thread_ts")
-            if parent is None:
-                self.messages.setdefault(name, []).append(posted)
-            else:
-                message = self._message(name, str(parent))
-                if message is None:
-                    return _no("thread_not_found")
-                message.replies.append(posted)
-            if key:
-                self._by_key[key] = posted
+        metadata: dict[str, Any] = arguments.get("metadata", {})
+        posted = Posted(name, self._next_ts(), str(arguments["text"]), list(arguments.get("blocks", [])), metadata)
+        parent = arguments.get("thread_ts")
+        if parent is None:
+            self.messages.setdefault(name, []).append(posted)
+        else:
+            message = self._message(name, str(parent))
+            if message is None:
+                return _no("thread_not_found")
+            message.replies.append(posted)
+        if metadata:
+            payload: dict[str, Any] = metadata["event_payload"]
+            self.posted.update((name, str(payload["incident"]), line) for line in range(payload["line"], payload["last"] + 1))
         return web.json_response({"ok": True, "channel": _id(name), "ts": posted.ts})
+
+    def _history(self, arguments: dict[str, Any]) -> web.Response:
+        """Newest first, as Slack has it; `oldest` and `latest` are exclusive."""
+        channel = str(arguments["channel"])
+        if problem := self._unreadable(channel):
+            return _no(problem)
+        found = [message for message in self.messages.get(_name(channel), []) if _within(message, arguments)]
+        return self._list("messages", [_shown(message, arguments) for message in reversed(found)], arguments)
+
+    def _replies(self, arguments: dict[str, Any]) -> web.Response:
+        """Oldest first, and the parent before all, whatever the time."""
+        channel = str(arguments["channel"])
+        if problem := self._unreadable(channel):
+            return _no(problem)
+        parent = self._message(_name(channel), str(arguments["ts"]))
+        if parent is None:
+            return _no("thread_not_found")
+        found = [reply for reply in parent.replies if _within(reply, arguments)]
+        return self._list("messages", [_shown(message, arguments) for message in (parent, *found)], arguments)
+
+    def _unreadable(self, channel: str) -> str:
+        if not channel.startswith("C-") or _name(channel) not in self._known:
+            return "channel_not_found"
+        return "not_in_channel" if _name(channel) in self.strangers else ""
+
+    def _list(self, key: str, items: list[dict[str, Any]], arguments: dict[str, Any]) -> web.Response:
+        start = int(arguments.get("cursor", 0))
+        end = start + min(self.page, int(arguments["limit"]))
+        following = str(end) if end < len(items) else ""
+        return web.json_response({"ok": True, key: items[start:end], "response_metadata": {"next_cursor": following}})
 
     def _update(self, arguments: dict[str, Any]) -> web.Response:
         channel = str(arguments["channel"])
@@ -174,8 +255,27 @@ class FakeSlack:
         return next((message for message in self.messages.get(channel, []) if message.ts == ts), None)
 
     def _next_ts(self) -> str:
-        self._sequence += 1
-        return f"1700000000.{self._sequence:06d}"
+        self._last_ts = max(time.time(), self._last_ts + 1e-5)
+        return f"{self._last_ts:.6f}"
+
+
+async def _arguments(request: web.Request, method: str) -> dict[str, Any]:
+    """What a method that reads takes as a form, and a method that writes as JSON."""
+    if method.startswith("chat."):
+        arguments: dict[str, Any] = await request.json()
+        return arguments
+    return dict(await request.post())
+
+
+def _within(message: Posted, arguments: Mapping[str, Any]) -> bool:
+    return float(arguments.get("oldest", 0)) < float(message.ts) < float(arguments.get("latest", "inf"))
+
+
+def _shown(message: Posted, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    shown: dict[str, Any] = {"type": "message", "ts": message.ts, "text": message.text}
+    if message.metadata and arguments.get("include_all_metadata") == "true":
+        shown["metadata"] = message.metadata
+    return shown
 
 
 def _no(code: str) -> web.Response:

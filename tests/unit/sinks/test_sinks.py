@@ -1,6 +1,7 @@
 """The log sink, and all sinks together behind redaction."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from healer.model.incident import Entry, Reason, State
-from healer.sinks.base import Progress, notifications
+from healer.sinks.base import Mark, ProcessMemory, Progress, notifications
 from healer.sinks.log import LogSettings, LogSink
 from healer.sinks.registry import build
 from tests.support.slack import TOKEN, FakeSlack
@@ -59,6 +60,46 @@ def test_the_log_sink_forgets_closed_incidents_in_the_end() -> None:
     assert len(sink._progress) == 1000
 
 
+def test_the_log_goes_on_after_a_restart_with_what_is_new() -> None:
+    sink = LogSink(LogSettings(), notifications(CollectorRegistry()))
+    story = then(incident(), State.ACTING, "evicting")
+    with capture_logs() as logs:
+        sink.resume(story)
+        sink.tell(then(story, State.VERIFYING, "evicted"))
+        sink.reset()
+        assert sink._progress == {}
+        sink.resume(then(story, State.VERIFYING, "evicted"))
+        sink.tell(then(then(story, State.VERIFYING, "evicted"), State.HEALED, "3 of 3 ready"))
+    assert [entry["text"] for entry in logs] == ["evicted", "3 of 3 ready"]
+
+
+async def test_a_memory_of_this_process_keeps_what_was_remembered_last_and_not_without_end() -> None:
+    memory = ProcessMemory(most=2)
+    for name in ("a", "b", "a", "c"):
+        await memory.remember(name, "one", {"told": name})
+        await memory.remember(name, "two", {"told": "other"})
+    await memory.remember("c", "one", {"told": "again"})
+    assert memory.recall("a", "one") == {"told": "a"}
+    assert memory.recall("b", "one") == {}
+    assert (memory.recall("c", "one"), memory.recall("c", "two")) == ({"told": "again"}, {"told": "other"})
+
+
+def test_a_line_is_known_again_after_a_journal_has_kept_it() -> None:
+    line = Entry(1700000000.1234567, State.WAITING, Reason("Because", "a text that is longer than any journal wants to keep"))
+    mark = Mark.parse(str(Mark.of(line)))
+    kept = replace(line, at=1700000000.123457, reason=Reason("Because", line.reason.text[:29] + "…"))
+    assert mark.fits(line)
+    assert mark.fits(kept)
+    for other in (
+        replace(line, at=line.at + 1),
+        replace(line, state=State.ACTING),
+        replace(line, step=0),
+        replace(line, reason=Reason("Other", line.reason.text)),
+        replace(line, reason=Reason("Because", "another text")),
+    ):
+        assert not mark.fits(other)
+
+
 def lines(*texts: str, at: float = 1.0) -> tuple[Entry, ...]:
     return tuple(Entry(at, State.WAITING, Reason("Because", text)) for text in texts)
 
@@ -77,7 +118,7 @@ def lines(*texts: str, at: float = 1.0) -> tuple[Entry, ...]:
 def test_what_is_unseen_of_a_history(told: tuple[Entry, ...], history: tuple[Entry, ...], unseen: tuple[Entry, ...]) -> None:
     progress = Progress()
     for entry in told:
-        progress.tell(told, entry)
+        progress.tell(entry)
     assert tuple(progress.unseen(history)) == unseen
 
 
@@ -99,6 +140,30 @@ async def test_whatever_the_sink_what_it_gets_is_redacted(tmp_path: Path) -> Non
         assert [entry["text"] for entry in logs][-1] == "[email] paused it"
         assert slack.messages["#ml-oncall"][0].text.endswith("[email] paused it")
         assert "bob" not in str(slack.calls) + str(logs)
+
+
+async def test_all_sinks_resume_and_forget_together_and_share_one_memory(tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    await asyncio.to_thread(token_file.write_text, TOKEN)
+    memory = ProcessMemory()
+    story = then(incident(), State.WAITING, "bob@example.com paused it")
+    async with FakeSlack() as slack:
+        wanted = {"log": {}, "slack": {"token_file": token_file, "channel": "#ml", "base_url": slack.url}}
+        for _ in range(2):
+            sinks = build(wanted, notifications(CollectorRegistry()), memory=memory)
+            sinks.resume(story)
+            sinks.reset()
+            with capture_logs() as logs:
+                task = asyncio.create_task(sinks.run())
+                assert await sinks.flush(10)  # what was resumed is forgotten
+                sinks.resume(story)
+                assert await sinks.flush(10)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+        assert logs == []
+        assert sorted(slack.posted.values()) == [1, 1, 1]
+        assert "bob" not in str(slack.calls)
 
 
 def test_an_unknown_sink_or_option_is_an_error_that_says_so() -> None:

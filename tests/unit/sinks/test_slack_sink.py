@@ -1,77 +1,17 @@
 """The Slack sink against a local Slack: one message, its thread, each line once, whatever happens in between."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from healer.model.incident import Incident, State
-from healer.sinks.base import notifications
-from healer.sinks.slack import SlackSettings, SlackSink
 from tests.support.slack import TOKEN, FakeSlack, Misbehaviour
-from tests.unit.sinks.incidents import incident, then
+from tests.unit.sinks.incidents import incident
+from tests.unit.sinks.story import CHANNEL, WHOLE_THREAD, Bench, healed, lines
 
-CHANNEL = "#ml-oncall"
-Sleep = Callable[[float], Awaitable[None]]
 CUT = Misbehaviour("cut")
-
-
-class Bench:
-    """A sink that runs, the Slack it talks to, and the counter."""
-
-    def __init__(self, slack: FakeSlack, token_file: Path, *, sleep: Sleep = asyncio.sleep, **settings: Any) -> None:
-        self.slack = slack
-        self.registry = CollectorRegistry()
-        options = {"channel": "#default", "backoff": 0.01, "backoff_most": 0.02, "reconsider": 0.02} | settings
-        known = SlackSettings.model_validate({"token_file": token_file, "base_url": slack.url, **options})
-        self.sink = SlackSink(known, notifications(self.registry), sleep)
-
-    def count(self, outcome: str) -> float:
-        return self.registry.get_sample_value("healer_notifications_total", {"sink": "slack", "outcome": outcome}) or 0.0
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.sink.run())
-        try:
-            yield
-        finally:
-            assert not task.done(), task  # a worker that dies takes the daemon with it
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
-
-@pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with FakeSlack() as server:
-        yield server
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    file = tmp_path / "token"
-    file.write_text(TOKEN + "\n")
-    return file
-
-
-def healed(name: str = "crash-loop-1", **options: Any) -> list[Incident]:
-    """The snapshots of an incident from opened to closed."""
-    story = [incident(name, **options)]
-    for state, text in (
-        (State.WAITING, "a rollout is in progress"),
-        (State.ACTING, "evicting the pod"),
-        (State.VERIFYING, "evicted; waiting for 3 of 3 ready"),
-        (State.HEALED, "3 of 3 ready for 1 min"),
-        (State.CLOSED, "cooldown over"),
-    ):
-        story.append(then(story[-1], state, text))
-    return story
 
 
 def mount(file: Path, secret: str) -> None:
@@ -79,21 +19,6 @@ def mount(file: Path, secret: str) -> None:
     new = file.with_suffix(".new")
     new.write_text(secret)
     new.replace(file)
-
-
-def lines(thread: list[str]) -> list[str]:
-    """The replies without their times."""
-    return [text.partition("> ")[2] for text in thread]
-
-
-WHOLE_THREAD = [
-    "*open*: CrashLoopBackOff for 2 min",
-    "*waiting* evict: a rollout is in progress",
-    "*acting* evict: evicting the pod",
-    "*verifying* evict: evicted; waiting for 3 of 3 ready",
-    "*healed* evict: 3 of 3 ready for 1 min",
-    "*closed* evict: cooldown over",
-]
 
 
 async def test_one_message_edited_as_the_incident_proceeds_with_its_history_in_the_thread(
@@ -132,7 +57,7 @@ async def test_a_long_history_holds_up_no_other_incident(slack: FakeSlack, token
     async with bench.running():
         assert await bench.sink.flush(10)
     assert [arguments.get("thread_ts") for _, arguments in slack.calls][:2] == [None, None]
-    assert [len(thread) for thread in slack.threads(CHANNEL)] == [6, 1]
+    assert [len(lines(thread)) for thread in slack.threads(CHANNEL)] == [6, 1]
 
 
 async def test_an_older_snapshot_does_not_undo_a_newer_one(slack: FakeSlack, token_file: Path) -> None:
@@ -291,7 +216,7 @@ async def test_once_the_cause_is_gone_everything_is_told_after_all(slack: FakeSl
                 bench.sink.tell(snapshot)
             await slack.wait_for(lambda s: len(s.calls) >= 3)
             del slack.errors[CHANNEL]
-            await slack.wait_for(lambda s: len(s.threads(CHANNEL)) == 1 and len(s.threads(CHANNEL)[0]) == 6)
+            await slack.wait_for(lambda s: len(s.threads(CHANNEL)) == 1 and len(lines(s.threads(CHANNEL)[0])) == 6)
             assert await bench.sink.flush(10)
     assert [entry["error"] for entry in logs] == ["not_in_channel"]  # said once, whatever the number of tries
     assert lines(slack.threads(CHANNEL)[0]) == WHOLE_THREAD
