@@ -295,8 +295,7 @@ class KubeJournal:
         """Write what is noted of an incident; returns what is in the way of all writes, if something is."""
         try:
             async with kept.stored.lock:
-                if kept.written < kept.noted:  # else a claim has written it meanwhile
-                    await self._write(kept)
+                await self._write(kept)
         except (NotLeading, JournalMissing) as error:
             return error
         except ClaimLost as error:
@@ -320,7 +319,7 @@ class KubeJournal:
             spec, status = codec.encode(snapshot)
             await kept.stored.write(spec, status | codec.extras(kept.notices, kept.claim))
         self.counts.written += 1
-        kept.refused = ""
+        kept.refused, kept.not_before = "", 0.0
         if older and snapshot is claimed:
             self._owe(kept)
             return

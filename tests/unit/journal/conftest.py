@@ -87,7 +87,7 @@ class Cluster:
         hurry = Backoff(0.001, 0.005, 60.0, time.monotonic, random.random)
         journal = KubeJournal(await self.api(), namespaces=(self.client.namespace,), backoff=hurry, **how)
         if running:
-            await self.stack.enter_async_context(_running(journal))
+            await self.stack.enter_async_context(writing(journal))
         return journal
 
     async def stored(self, name: str) -> Object:
@@ -109,7 +109,7 @@ async def durable(journal: KubeJournal, *names: str) -> None:
 
 
 @asynccontextmanager
-async def _running(journal: KubeJournal) -> AsyncIterator[None]:
+async def writing(journal: KubeJournal) -> AsyncIterator[None]:
     task = asyncio.create_task(journal.run())
     try:
         yield

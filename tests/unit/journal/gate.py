@@ -19,6 +19,8 @@ class Deed(Enum):
     """The connection is closed; the server never hears of it."""
     SWALLOW = "swallow"
     """The server answers, and the answer is lost."""
+    DELAY = "delay"
+    """The connection is closed; the server hears of it when the test lets it go."""
     HOLD = "hold"
     """It waits until the test lets it go."""
     ANSWER = "answer"
@@ -82,6 +84,12 @@ class Gate:
             answer = web.json_response(order.body, status=order.status)
             answer.force_close()
             return answer
+        if order is not None and order.deed is Deed.DELAY:
+            await request.read()
+            cut = await _cut(request)
+            await order.go.wait()
+            await self._pass_on(request)
+            return cut
         if order is not None and order.deed is Deed.HOLD:
             await order.go.wait()
         answer = await self._pass_on(request)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from healer.cluster.api import Api
-from healer.journal.base import ClaimLost, JournalError
+from healer.cluster.backoff import Backoff
+from healer.journal.base import ClaimLost, JournalError, NotLeading
 from healer.journal.kube import KubeJournal
 from healer.lab import Lab
 from healer.model.incident import Incident, State
 from tests.contract.apiserver import ADMIN
-from tests.unit.journal.conftest import PATIENCE, Cluster, definition, durable
+from tests.unit.journal.conftest import PATIENCE, Cluster, definition, durable, writing
 from tests.unit.journal.gate import Deed
 from tests.unit.journal.incidents import incident, then
 
@@ -168,18 +170,26 @@ async def test_the_answer_to_a_claim_is_lost_and_so_is_the_look(cluster: Cluster
 
 
 async def test_a_write_that_comes_to_stand_late_is_known_for_our_own(cluster: Cluster) -> None:
-    """The first PUT is held up beyond its time limit and takes effect after the look that found nothing of it."""
-    journal = await cluster.journal()
+    """Its answer was given up; it takes effect after the look that found nothing of it, when nothing more could be sent."""
+    held = True
+    journal = await cluster.journal(held=lambda: held)
     opened = await opened_in(cluster, journal)
-    hold = cluster.gate.order(Deed.HOLD, "PUT")
-    claim = asyncio.create_task(journal.claim(then(opened, State.ACTING, attempt=1)))
-    await asyncio.wait_for(hold.met.wait(), PATIENCE)
-    claim.cancel()
-    await asyncio.gather(claim, return_exceptions=True)
+    delay = cluster.gate.order(Deed.DELAY, "PUT")
     late = asyncio.Event()
-    cluster.gate.passing.append(lambda method, _: late.set() if method == "PUT" else None)
-    hold.go.set()
+
+    def passed(method: str, path: str) -> None:
+        nonlocal held
+        held = method != "GET"
+        if method == "PUT":
+            late.set()
+
+    cluster.gate.passing.append(passed)
+    with pytest.raises(NotLeading):
+        await journal.claim(then(opened, State.ACTING, attempt=1))
+    assert (await cluster.stored(opened.id))["status"]["state"] == "open"
+    delay.go.set()
     await asyncio.wait_for(late.wait(), PATIENCE)
+    cluster.gate.passing.clear()
     await journal.claim(then(opened, State.ACTING, attempt=2, later=2))
     assert (await cluster.stored(opened.id))["status"]["attempt"] == 2
 
@@ -227,6 +237,32 @@ async def test_the_api_server_is_away_for_a_while(cluster: Cluster) -> None:
     await durable(journal, *found)
 
 
+async def test_what_fails_keeps_its_place(cluster: Cluster) -> None:
+    journal = await cluster.journal(at_once=1)
+    first = await opened_in(cluster, journal, "first")
+    cluster.gate.order(Deed.REFUSE, "PUT", "first", times=2)
+    journal.note(then(first, State.WAITING))
+    journal.note(incident("second", cluster.client.namespace))
+    assert await journal.flush(PATIENCE)
+    written = [path.split("/")[-2] for method, path in cluster.gate.seen if method == "PUT"]
+    assert written == ["first", "first", "second"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_server_in_trouble_is_left_in_peace(cluster: Cluster, named: bool) -> None:
+    """For as long as it asks, or as the back-off says: here, an age."""
+    backoff = Backoff(3600.0, 3600.0, 1e9, time.monotonic, lambda: 0.0 if named else 1.0)
+    journal = KubeJournal(await cluster.api(), namespaces=(cluster.client.namespace,), backoff=backoff)
+    said = {"kind": "Status", "code": 429, "message": "not now", "details": {"retryAfterSeconds": 3600} if named else {}}
+    order = cluster.gate.order(Deed.ANSWER, "POST", status=429, body=said)
+    journal.note(incident("one", cluster.client.namespace))
+    async with writing(journal):
+        await asyncio.wait_for(order.met.wait(), PATIENCE)
+        journal.note(incident("two", cluster.client.namespace))
+        assert not await journal.flush(0.2)
+    assert cluster.gate.seen == []
+
+
 @pytest.mark.parametrize("status", [401, 429, 500, 503])
 async def test_a_server_in_trouble_is_asked_again(cluster: Cluster, status: int) -> None:
     journal = await cluster.journal()
@@ -250,6 +286,11 @@ async def test_what_the_server_refuses_holds_up_nothing_else(cluster: Cluster) -
     await durable(journal, "welcome")
     assert not await journal.flush(PATIENCE), "it is not written, and it is said"
     assert journal.counts.refused == 1
+    acting = then(refused, State.ACTING, attempt=1)
+    await journal.claim(acting)
+    journal.note(then(acting, State.VERIFYING))
+    await durable(journal, "refused")
+    assert await journal.flush(PATIENCE)
 
 
 async def test_a_namespace_that_is_gone_takes_its_incidents_with_it(cluster: Cluster) -> None:
@@ -293,13 +334,9 @@ async def test_a_claim_that_was_overtaken_is_written_and_then_what_overtook_it(c
     acting = then(incident(namespace=cluster.client.namespace), State.ACTING, attempt=1)
     waiting = then(acting, State.WAITING)
     journal.note(waiting)
-    states: list[str] = []
     await journal.claim(acting)
-    states.append((await cluster.stored(acting.id))["status"]["state"])
-    running = asyncio.create_task(journal.run())
-    await durable(journal, acting.id)
-    states.append((await cluster.stored(acting.id))["status"]["state"])
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    assert states == ["acting", "waiting"]
+    assert (await cluster.stored(acting.id))["status"]["state"] == "acting"
+    async with writing(journal):
+        await durable(journal, acting.id)
+    assert (await cluster.stored(acting.id))["status"]["state"] == "waiting"
     assert journal.incidents() == [waiting]

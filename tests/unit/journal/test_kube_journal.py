@@ -15,7 +15,7 @@ from healer.journal.kube import KubeJournal
 from healer.lab import Lab
 from healer.model.incident import State
 from healer.model.target import Target
-from tests.unit.journal.conftest import PATIENCE, REAL, Cluster, durable
+from tests.unit.journal.conftest import PATIENCE, REAL, Cluster, durable, writing
 from tests.unit.journal.gate import Deed
 from tests.unit.journal.incidents import NOW, incident, then
 
@@ -68,6 +68,23 @@ async def test_load_gives_the_oldest_first_page_by_page(cluster: Cluster) -> Non
     await durable(journal, *(each.id for each in made))
     assert await (await cluster.journal(running=False)).load() == made[::-1]
     assert cluster.gate.count("GET") == 2, "a hundred a page"
+
+
+async def test_a_list_that_expires_between_two_pages_is_read_anew(cluster: Cluster) -> None:
+    journal = await cluster.journal(at_once=16)
+    made = [incident(f"i-{number:03}", cluster.client.namespace, opened_at=NOW + number) for number in range(101)]
+    for each in made:
+        journal.note(each)
+    await durable(journal, *(each.id for each in made))
+    expired = {"kind": "Status", "code": 410, "reason": "Expired", "message": "The provided continue parameter is too old"}
+
+    def expire(method: str, path: str) -> None:
+        cluster.gate.passing.clear()
+        cluster.gate.order(Deed.ANSWER, "GET", status=410, body=expired)
+
+    cluster.gate.passing.append(expire)
+    assert await (await cluster.journal(running=False)).load() == made
+    assert cluster.gate.count("GET") == 3
 
 
 async def test_what_is_no_incident_is_counted_and_left_alone(cluster: Cluster) -> None:
@@ -152,7 +169,11 @@ async def test_a_workloads_incidents_are_written_in_the_order_in_which_they_were
     await asyncio.wait_for(hold.met.wait(), PATIENCE)
     journal.note(then(first, State.CLOSED))
     journal.note(second)
+    next_hold = cluster.gate.order(Deed.HOLD, "PUT", "first")
     hold.go.set()
+    await asyncio.wait_for(next_hold.met.wait(), PATIENCE)
+    assert (await cluster.client.get(f"{cluster.path}/second")).code == 404
+    next_hold.go.set()
     await durable(journal, "second")
     written = [path.split("/")[-2] for method, path in cluster.gate.seen if method == "PUT"]
     assert written == ["first", "first", "second"]
@@ -199,6 +220,14 @@ async def test_closed_incidents_go_by_number_and_by_age_the_oldest_first(cluster
     await journal.prune(NOW + 105.5)
     assert [each.id for each in journal.incidents()] == ["i-0", "i-5"], "those that ended more than 100 s ago are gone"
     assert len((await cluster.client.get(cluster.path)).body["items"]) == 2
+
+
+async def test_what_is_not_written_yet_is_not_let_go_of(cluster: Cluster) -> None:
+    journal = await cluster.journal(running=False, keep_for=0.0)
+    closed = then(incident(namespace=cluster.client.namespace), State.CLOSED)
+    journal.note(closed)
+    await journal.prune(NOW + 1e6)
+    assert journal.incidents() == [closed]
 
 
 async def test_another_object_of_the_name_is_not_deleted(cluster: Cluster) -> None:
@@ -309,3 +338,14 @@ async def test_reading_anew_forgets_what_was_not_written(cluster: Cluster) -> No
     cluster.gate.take_back(refuse)
     await journal.claim(then(opened, State.ACTING, attempt=1, later=2))
     assert journal.counts.written == 2
+
+
+async def test_after_reading_anew_it_is_written_as_before(cluster: Cluster) -> None:
+    journal = await cluster.journal(running=False)
+    opened = incident(namespace=cluster.client.namespace)
+    journal.note(opened)
+    assert await journal.load() == []
+    journal.note(then(opened, State.WAITING))
+    async with writing(journal):
+        await durable(journal, opened.id)
+    assert (await cluster.stored(opened.id))["status"]["state"] == "waiting"
