@@ -87,7 +87,7 @@ class Replica:
 @asynccontextmanager
 async def joined(lab: Lab, kubeconfig: str, identity: str, clock: Callable[[], float], **settings: Any) -> AsyncIterator[Replica]:
     """A replica from entry to exit; keyword arguments change LeaseSettings, which are quick."""
-    api = await Api.connect(kubeconfig=kubeconfig)
+    api = await Api.connect(kubeconfig=kubeconfig, request_timeout=1000)  # the lease has limits of its own
     replica = Replica(lab, clock)
     replica.lease = Lease(
         api,

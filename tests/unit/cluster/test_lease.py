@@ -227,8 +227,8 @@ async def test_a_leader_stops_when_another_holds_the_lease(lab: Lab, join: Joini
         assert me.log[2:] == ["ended 0", "began 2"]
 
 
-async def test_a_leader_that_is_annotated_leads_on(lab: Lab, join: Joining) -> None:
-    async with join() as me:
+async def test_a_leader_that_is_annotated_reads_that_and_renews_at_once(lab: Lab, join: Joining) -> None:
+    async with join(retry=500, deadline=1000, duration=2000) as me:
         await me.leads()
         for note in ("a", "b", "c"):
             await annotated(me, note)
@@ -410,6 +410,17 @@ async def test_a_release_without_an_answer_does_not_hold_up_the_exit(lab: Lab, j
         me.running.cancel()
         await asyncio.wait((me.running,), timeout=PATIENCE)
         assert (me.running.cancelled(), hanging.hits) == (True, 1)
+
+
+async def test_a_release_that_never_succeeds_is_given_up(lab: Lab, join: Joining) -> None:
+    async with join(renew=6, request_timeout=0.2) as me:
+        await me.leads()
+        conflict = lab.faults.answer(409, verb="update", resource="leases", times=None)
+        me.running.cancel()
+        await asyncio.wait((me.running,), timeout=PATIENCE)
+        assert me.running.cancelled()
+        assert conflict.hits > 1
+        assert holder(lab) == "me"
 
 
 async def test_a_follower_that_exits_writes_nothing(lab: Lab, join: Joining) -> None:
