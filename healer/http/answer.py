@@ -27,7 +27,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except Refused as refused:
         return _error(refused.status, refused.error, refused.hint, refused.headers)
     except web.HTTPException as error:
-        hint = "POST /webhooks/alertmanager; GET /healthz, /readyz, /metrics"
+        hint = "POST /webhooks/alertmanager; GET /healthz, /readyz, /metrics, /decisions"
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return _error(error.status, HTTPStatus(error.status).phrase, hint, allow)
 

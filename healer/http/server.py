@@ -1,4 +1,4 @@
-"""The HTTP server: webhooks, probes, metrics."""
+"""The HTTP server: webhooks, probes, metrics, recent decisions."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +11,10 @@ from prometheus_client.exposition import choose_encoder
 
 from healer.http.access import Access
 from healer.http.answer import errors_as_json
+from healer.http.decisions import PATH, Decisions
 from healer.http.health import Check, Health
 from healer.http.webhook import Receiver, Webhook
+from healer.model.decision import Decision
 from healer.settings import Http
 
 LINGER = 1.0
@@ -22,7 +24,8 @@ LINGER = 1.0
 class Server:
     """An async context manager: serves from entry to exit; at exit, requests under way get `shutdown_timeout` to finish.
 
-    `webhooks` maps a path to the receiver of what is posted there. Entry raises OSError when the port cannot be had.
+    `webhooks` maps a path to the receiver of what is posted there; `decisions` gives the recent ones,
+    oldest first. Entry raises OSError when the port cannot be had.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Server:
         webhooks: Mapping[str, Receiver],
         health: Callable[[], Health],
         registry: CollectorRegistry,
+        decisions: Callable[[], Sequence[Decision]] = tuple,
     ) -> None:
         self._settings = settings
         self._health = health
@@ -45,6 +49,7 @@ class Server:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_get(PATH, Decisions(decisions).handle)
         self._runner = web.AppRunner(
             app,
             access_log=None,

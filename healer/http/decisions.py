@@ -1,0 +1,106 @@
+"""Recent decisions as JSON, both ways: what GET /decisions answers, and what its readers make of it."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from itertools import islice
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from healer.http.answer import Refused
+from healer.model.decision import Decision, Verb
+from healer.model.incident import Reason
+from healer.model.redact import redact
+from healer.model.target import Target
+
+PATH = "/decisions"
+MOST = 1000
+"""The longest answer, in decisions; of more, the newest."""
+_AT_ONCE = 25
+"""Decisions redacted before others get their turn on the loop: about a millisecond."""
+
+_FILTERS: Mapping[str, Callable[[Decision], str]] = {
+    "namespace": lambda decision: decision.target.namespace,
+    "kind": lambda decision: decision.target.kind,
+    "name": lambda decision: decision.target.name,
+    "rule": lambda decision: decision.rule,
+    "incident": lambda decision: decision.incident,
+}
+
+
+class Decisions:
+    """The route: recent decisions, newest last, at most MOST; each parameter of the query, when given, must match exactly.
+
+    It asks for no token, like /metrics, and unlike a webhook: nobody can do anything with it but read, texts are redacted, and
+    what is left are names that `kubectl get events` shows as well. `healer explain` reads it through the API server's proxy,
+    which sends no token of ours on; there the API server's own rights (get on pods/proxy or services/proxy) are the gate.
+    """
+
+    def __init__(self, recent: Callable[[], Sequence[Decision]]) -> None:
+        self._recent = recent
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answers 200, or 400 for a parameter that there is not: a misspelt one would let everything through."""
+        wanted = _wanted(request)
+        fits = (d for d in reversed(self._recent()) if all(_FILTERS[name](d) == value for name, value in wanted.items()))
+        newest = list(islice(fits, MOST))
+        rows: list[Mapping[str, Any]] = []
+        for index, decision in enumerate(reversed(newest)):
+            if index and not index % _AT_ONCE:
+                await asyncio.sleep(0)
+            rows.append(plain(decision))
+        return web.Response(body=msgspec.json.encode({"decisions": rows}), content_type="application/json")
+
+
+def plain(decision: Decision) -> Mapping[str, Any]:
+    """A decision as JSON has it, its text redacted."""
+    return {
+        "at": _written(decision.at),
+        "decision": decision.verb,
+        "rule": decision.rule,
+        "incident": decision.incident,
+        "target": decision.target,
+        "reason": {"code": decision.reason.code, "text": redact(decision.reason.text)},
+    }
+
+
+def read(body: bytes) -> list[Decision]:
+    """The decisions of an answer, oldest first. Raises ValueError when it is none."""
+    try:
+        rows = msgspec.json.decode(body, type=_Answer).decisions
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError(f"this is no answer of {PATH}: {error}") from error
+    return [Decision(row.at.timestamp(), row.decision, row.reason, row.target, row.rule, row.incident) for row in rows]
+
+
+class _Row(msgspec.Struct):
+    at: datetime
+    decision: Verb
+    rule: str
+    incident: str
+    target: Target
+    reason: Reason
+
+
+class _Answer(msgspec.Struct):
+    decisions: list[_Row]
+
+
+def _wanted(request: web.Request) -> dict[str, str]:
+    wanted: dict[str, str] = {}
+    for name, value in request.query.items():
+        if name not in _FILTERS or name in wanted:
+            known = ", ".join(_FILTERS)
+            error = f"{name!r} is given twice" if name in wanted else f"there is no parameter {name!r}"
+            raise Refused(HTTPStatus.BAD_REQUEST, error, f"the parameters are {known}, each once")
+        if value:
+            wanted[name] = value
+    return wanted
+
+
+def _written(at: float) -> str:
+    """Seconds since the epoch in RFC 3339."""
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
