@@ -229,7 +229,7 @@ class Climber:
 
     def _done_after_all(self, incident: Incident, context: Context) -> Incident | None:
         """What follows when the answer to the last try was lost, and its target is seen to go; None when it is not."""
-        if incident.disruption is None:
+        if incident.disruption is None or incident.disruption.target.kind != "Pod":
             return None
         target = incident.disruption.target
         pod = context.view.pod(target.uid)

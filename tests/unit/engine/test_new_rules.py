@@ -137,3 +137,24 @@ def test_the_budget_outlives_a_change_of_the_rule() -> None:
     d.use(rulebook(rule(limits={"budget": {"actions": 1, "per": "5h"}, "cooldown": "1m"})))
     d.world.crash("serving-2")
     assert codes(d.effects, Verb.DEFER) == ["BudgetSpent"]
+
+
+def test_an_escalated_incident_of_a_changed_rule_is_the_new_rule_s() -> None:
+    d = drill(heal=[{"restart": {}}])
+    d.world.crash("serving-1")
+    d.answer(OutcomeKind.REFUSED)
+    d.use(rulebook(rule()))
+    old, new = d.incidents.values()
+    assert (old.state, old.reason.code) == (State.CLOSED, "RuleChanged")
+    assert [act.action for act in d.acts] == ["restart", "evict"]
+    assert new.state is State.ACTING
+
+
+def test_a_removed_rule_asks_no_human() -> None:
+    d = drill()
+    d.world.crash("serving-1")
+    d.answer()
+    d.use(rulebook(rule("other", when={"alert": ["X"]})))
+    d.wait(3600)
+    assert state(d) is State.CLOSED
+    assert codes(d.effects, Verb.ESCALATE) == []

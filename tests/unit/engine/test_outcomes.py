@@ -29,6 +29,7 @@ def test_a_budget_s_no_is_asked_again_until_the_longest_wait_and_then_climbs() -
             d.answer(OutcomeKind.DEFERRED, "BudgetRefused")
         d.wait(1)
     assert [act.action for act in d.acts] == ["evict"] * 120 + ["nudge"]
+    assert codes(d.effects, Verb.DEFER) == ["BudgetRefused"] * 120
     assert d.now == d.incident.opened_at + 1800
     assert codes(d.effects, Verb.CLIMB) == ["WaitedTooLong"]
 
@@ -112,6 +113,15 @@ def test_the_last_lost_answer_is_looked_at_too() -> None:
     d.world.terminate("serving-1")
     d.answer(OutcomeKind.FAILED)
     assert state(d) is State.VERIFYING
+
+
+def test_a_failure_on_what_is_no_pod_is_tried_again() -> None:
+    d = Drill(rulebook(rule(when={"alert": ["HighLatency"]}, heal=[NUDGE])))
+    d.alert(d.world.workload)
+    d.answer(OutcomeKind.FAILED)
+    assert state(d) is State.WAITING
+    d.wait(15)
+    assert len(d.acts) == 2
 
 
 def test_failures_count_in_a_row_and_by_target() -> None:
