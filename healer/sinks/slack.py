@@ -170,7 +170,7 @@ class SlackSink:
                 )
             return False
         thread.kept, thread.unkept_since = state, None
-        return True
+        return not thread.lost
 
     def _make_room(self) -> None:
         """Forget a thread when there are too many: one that is told and closed, else one that is told, else the oldest."""
@@ -284,9 +284,9 @@ class SlackSink:
         if await self._keep(thread):
             return True
         now = asyncio.get_running_loop().time()
-        patient_until = (thread.unkept_since or now) + self._settings.patience
-        if thread.lost or thread.ts or now < patient_until:
-            thread.rest(now + _PAUSE if thread.ts else min(now + _PAUSE, patient_until))
+        since = now if thread.unkept_since is None else thread.unkept_since
+        if thread.lost or thread.ts or now < since + self._settings.patience:
+            thread.rest(now + _PAUSE)
             return False
         self._log.warning(
             "posted before it could be kept: it will be there twice if healer ends before it can",

@@ -193,7 +193,7 @@ class Thread:
     @property
     def complete(self) -> bool:
         """Whether people have seen all of the history."""
-        return bool(self.ts) and not self.doubt and not self.progress.unseen(self.incident.history)
+        return bool(self.ts) and not self.progress.unseen(self.incident.history)
 
 
 def _intent(state: Mapping[str, str]) -> Intent:

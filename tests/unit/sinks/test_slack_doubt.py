@@ -161,6 +161,23 @@ async def test_where_it_cannot_look_it_says_so_and_tells_people(slack: FakeSlack
     assert slack.posted[CHANNEL, "crash-loop-1", 0] == 1
 
 
+async def test_a_channel_that_another_thread_knows_by_its_id_needs_no_search(slack: FakeSlack, token_file: Path) -> None:
+    memory = ProcessMemory()
+    first = Bench(slack, token_file, memory)
+    known = healed("known")
+    async with first.running():
+        first.sink.tell(known[0])
+        assert await first.sink.flush(10)
+    await in_doubt(memory)
+    bench = Bench(slack, token_file, memory)
+    async with bench.running():
+        for snapshot in (known[1], incident()):
+            bench.sink.resume(snapshot)
+        assert await bench.sink.flush(10)
+    assert "users.conversations" not in [method for method, _ in slack.calls]
+    assert slack.posted[CHANNEL, "crash-loop-1", 0] == 1
+
+
 async def test_a_bad_token_is_no_reason_to_post_again(slack: FakeSlack, token_file: Path) -> None:
     memory = ProcessMemory()
     await in_doubt(memory)
@@ -279,6 +296,14 @@ async def test_the_message_waits_for_the_journal_only_so_long_and_lines_wait_unt
         "what was told cannot be kept: trying again",
         "posted before it could be kept: it will be there twice if healer ends before it can",
     ]  # once each, not once a try
+    memory.away = True
+    with capture_logs() as logs:
+        async with bench.running():
+            bench.sink.tell(story[4])
+            assert not await bench.sink.flush(0.1)
+            memory.away = False
+            assert await bench.sink.flush(10)
+    assert [entry["event"] for entry in logs] == ["what was told cannot be kept: trying again"]
     again = Bench(slack, token_file, memory)
     async with again.running():
         again.sink.resume(story[-1])

@@ -272,6 +272,44 @@ async def test_a_leader_that_lost_its_lease_says_nothing_more(slack: FakeSlack, 
     assert memory.recall("another", f"slack {CHANNEL}") == {}
 
 
+async def test_a_lease_lost_while_the_intent_is_kept_leaves_it_an_intent(slack: FakeSlack, token_file: Path) -> None:
+    class Fateful(ProcessMemory):
+        async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
+            await super().remember(incident, sink, state)
+            bench.sink.reset()
+
+    memory = Fateful()
+    bench = Bench(slack, token_file, memory)
+    async with bench.running():
+        bench.sink.tell(incident())
+        assert await bench.sink.flush(10)
+        await bench.sink._turned.wait()
+    assert memory.recall("crash-loop-1", f"slack {CHANNEL}")["posting"] == "0-0"
+    assert slack.calls == []
+
+
+async def test_a_sink_that_is_stopped_and_runs_again_posts_nothing_twice(slack: FakeSlack, token_file: Path) -> None:
+    bench = Bench(slack, token_file)
+    done = asyncio.Event()
+
+    async def hangs(method: str, moment: Moment) -> bool:
+        if moment == "done":
+            done.set()
+            await asyncio.Event().wait()
+        return True
+
+    for snapshot in healed():
+        done.clear()
+        slack.hook = hangs
+        async with bench.running():
+            bench.sink.tell(snapshot)
+            await asyncio.wait_for(done.wait(), 10)
+        slack.hook = None
+        async with bench.running():
+            assert await bench.sink.flush(10)
+    settled(slack, healed())
+
+
 async def test_what_slack_got_while_the_lease_was_lost_is_left_to_the_next_leader(slack: FakeSlack, token_file: Path) -> None:
     memory = ProcessMemory()
     old, new = Bench(slack, token_file, memory), Bench(slack, token_file, memory)
