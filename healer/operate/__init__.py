@@ -1,0 +1,1 @@
+"""What people do to a running healer, and ask of it, through the cluster: pause, approve, explain."""

@@ -1,0 +1,98 @@
+"""Approving the action that an incident waits with: what would be done is shown, and exactly that is approved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from healer.cluster.api import Api
+from healer.cluster.errors import ApiError
+from healer.journal.base import Undecodable
+from healer.journal.codec import decode
+from healer.model.incident import Incident
+from healer.operate.objects import OperateError, Place, Seen, annotate, at, decoded, get, valid
+from healer.operate.words import deed, needs_approval, patient, step
+
+APPROVED_BY = "healer.dev/approved-by"
+_TRIES = 5
+
+
+class NotWaiting(Exception):
+    """The incident does not wait for approval (any more); the message says how it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an incident waits with."""
+
+    incident: Incident
+    place: Place
+    seen: Seen
+
+    @property
+    def approver(self) -> str:
+        """Who has approved it last; empty when nobody has."""
+        return self.seen.annotations.get(APPROVED_BY, "")
+
+    def __str__(self) -> str:
+        incident = self.incident
+        where = f"{incident.workload} in {incident.workload.namespace}"
+        lines = [
+            f"incident {incident.id} ({incident.rule}, {incident.severity}) on {where}",
+            f"  {step(incident)}: {deed(incident)}",
+        ]
+        lines += [f"  sick: {sick.target}: {sick.what}" for sick in incident.sick]
+        return "\n".join([*lines, f"  {incident.reason.text}"])
+
+
+async def approve(api: Api, namespace: str, name: str, by: str, show: Callable[[Asked], None]) -> Asked:
+    """Show what will be done, and approve it. Raises NotWaiting, OperateError when there is no such incident, ClusterError.
+
+    What was shown is what is approved: the write holds only for the incident as it was read. One that changed meanwhile and
+    still waits with the same step for the same target is approved as it is then; any other is not.
+    """
+    if not by.strip():
+        raise OperateError("who approves? name somebody by --by")
+    asked = await _ask(api, namespace, name)
+    show(asked)
+    for _ in range(_TRIES):
+        try:
+            return await _sign(api, asked, by.strip())
+        except ApiError as error:
+            if not error.is_conflict:
+                raise
+        again = await _ask(api, namespace, name)
+        if _what(again) != _what(asked):
+            raise NotWaiting(f"incident {name} changed meanwhile, nothing was approved: look again. It is now:\n{again}")
+        asked = again
+    raise OperateError(f"incident {name} is changed by others again and again: nothing was approved, try again")
+
+
+async def _ask(api: Api, namespace: str, name: str) -> Asked:
+    place = at("Incident", valid(namespace, "a namespace"), valid(name, "the name of an incident"))
+    body = await get(api, place)
+    if body is None:
+        raise OperateError(f"there is no {place}: kubectl get incidents -n {namespace}")
+    try:
+        incident = decode(body)
+    except Undecodable as error:
+        raise OperateError(f"{place} cannot be read: {error}") from error
+    if not needs_approval(incident):
+        raise NotWaiting(f"incident {name} does not wait for approval: it is {incident.state}: {incident.reason.text}")
+    return Asked(incident, place, decoded(body, Seen, place))
+
+
+async def _sign(api: Api, asked: Asked, by: str) -> Asked:
+    """Write the annotation. One that stands is removed first: healer hears of an approval only when the annotation changes."""
+    seen: Seen | None = asked.seen
+    for value in (None, by) if asked.approver else (by,):
+        if seen is not None:
+            version = seen.metadata.resource_version
+            seen = await annotate(api, asked.place, {APPROVED_BY: value}, resource_version=version)
+    if seen is None:
+        raise NotWaiting(f"incident {asked.incident.id} is gone: nothing was approved")
+    return Asked(asked.incident, asked.place, seen)
+
+
+def _what(asked: Asked) -> tuple[object, ...]:
+    """What is approved: which incident's step, on what."""
+    incident = asked.incident
+    return asked.seen.metadata.uid, incident.step, incident.storming, incident.attempt, patient(incident)

@@ -1,0 +1,141 @@
+"""The objects that people name on the command line: where the API server has them, and how they are read and annotated."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from healer.cluster.api import Api
+from healer.cluster.errors import ApiError, Unreadable
+from healer.cluster.resources import RESOURCES
+from healer.journal.stored import INCIDENTS, MISSING
+from healer.model.kube import Deployment, Namespace, OwnerReference, Pod, ReplicaSet
+
+T = TypeVar("T")
+
+EVERYTHING = "everything"
+LEASE = "healer"
+"""The name of the Lease that the replicas of healer share. It stands for everything that they heal."""
+
+_RESOURCES = {kind.__name__: RESOURCES[kind] for kind in (Pod, ReplicaSet, Deployment, Namespace)} | {"Incident": INCIDENTS}
+_WORDS = {
+    "Pod": ("pod", "pods", "po"),
+    "Deployment": ("deployment", "deployments", "deploy", "deployment.apps"),
+    "Namespace": ("namespace", "namespaces", "ns"),
+    "Incident": ("incident", "incidents", "inc", "incidents.healer.dev"),
+}
+_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+
+
+class OperateError(Exception):
+    """What was asked for cannot be done; the message says what, where, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An object by kind, namespace and name, and its path in the API. `namespace` is empty for a Namespace."""
+
+    kind: str
+    namespace: str
+    name: str
+    path: str
+
+    def __str__(self) -> str:
+        if self.kind == "Lease":
+            return EVERYTHING
+        return f"{self.kind.lower()}/{self.name}" + (f" in {self.namespace}" if self.namespace else "")
+
+
+class Meta(msgspec.Struct, rename="camel"):
+    """What is read of any object."""
+
+    name: str
+    uid: str
+    resource_version: str
+    annotations: dict[str, str] | None = None
+    owner_references: list[OwnerReference] | None = None
+
+
+class Seen(msgspec.Struct):
+    """An object, of any kind."""
+
+    metadata: Meta
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """Its annotations, none where the API leaves them out."""
+        return self.metadata.annotations or {}
+
+
+def at(kind: str, namespace: str, name: str) -> Place:
+    """The place of a Pod, ReplicaSet, Deployment, Namespace or Incident."""
+    resource = _RESOURCES[kind]
+    namespace = namespace if resource.namespaced else ""
+    return Place(kind, namespace, name, resource.path(namespace, name))
+
+
+def lease(namespace: str) -> Place:
+    """The Lease of the healer that runs in that namespace."""
+    return Place("Lease", namespace, LEASE, f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}")
+
+
+def named(text: str, namespace: str, kinds: Collection[str]) -> Place:
+    """The place that `kind/name` means; `kinds` are those that make sense here. Raises OperateError."""
+    word, slash, name = text.partition("/")
+    kind = next((kind for kind in kinds if word.lower() in _WORDS[kind]), None)
+    if not slash or kind is None:
+        raise OperateError(f"{text!r} is not understood: write {' or '.join(f'{kind.lower()}/NAME' for kind in kinds)}")
+    valid(name, f"the name of a {kind.lower()}")
+    return at(kind, valid(namespace, "a namespace"), name)
+
+
+def valid(name: str, what: str) -> str:
+    """The name, if it can be one: it becomes part of a path. Raises OperateError."""
+    if not is_name(name):
+        raise OperateError(f"{name!r} cannot be {what}: it has lower-case letters, digits, '-' and '.'")
+    return name
+
+
+def is_name(text: str) -> bool:
+    """Whether an object can have that name."""
+    return _NAME.fullmatch(text) is not None
+
+
+async def get(api: Api, place: Place) -> bytes | None:
+    """An object as it is now; None when there is none. Raises OperateError where the kind is not served, ClusterError."""
+    try:
+        return await api.request("GET", place.path)
+    except ApiError as error:
+        if not error.is_not_found:
+            raise
+        if place.kind == "Incident" and error.reason != "NotFound":
+            raise OperateError(MISSING) from error
+        return None
+
+
+async def annotate(
+    api: Api, place: Place, annotations: Mapping[str, str | None], *, resource_version: str | None = None
+) -> Seen | None:
+    """Write annotations, remove those that are None; returns the object as it is then, None when there is none.
+
+    With `resource_version`, only if it has not changed since: else ApiError with status 409. Raises ClusterError.
+    """
+    condition = {} if resource_version is None else {"resourceVersion": resource_version}
+    body = {"metadata": {"annotations": dict(annotations), **condition}}
+    try:
+        answer = await api.request("PATCH", place.path, body=body, content_type="application/merge-patch+json")
+    except ApiError as error:
+        if error.is_not_found:
+            return None
+        raise
+    return decoded(answer, Seen, place)
+
+
+def decoded(body: bytes, type: type[T], place: Place) -> T:
+    """An answer, as an object of that type. Raises Unreadable."""
+    try:
+        return msgspec.json.decode(body, type=type)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{place.path}: the answer is no {place.kind}: {error}") from error

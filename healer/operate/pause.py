@@ -1,0 +1,147 @@
+"""Pausing healer for a workload, a namespace or everything: an annotation on the object, so that the cluster remembers it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from healer.cluster.api import Api
+from healer.cluster.errors import ApiError
+from healer.operate.objects import EVERYTHING, OperateError, Place, Seen, annotate, at, decoded, get, lease, named
+
+PAUSED = "healer.dev/paused"
+BY = "healer.dev/paused-by"
+REASON = "healer.dev/paused-reason"
+
+_KINDS = ("Deployment", "Namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Somebody has paused healer, here. `by` and `reason` may be empty: the annotation alone is enough."""
+
+    place: Place
+    by: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}" + (f" by {self.by}" if self.by else "") + (f" ({self.reason})" if self.reason else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a pause or a resume came to: how it stands now, how it stood before, and what else still pauses healer there."""
+
+    place: Place
+    now: Pause | None
+    before: Pause | None
+    others: tuple[Pause, ...]
+
+
+def place_of(text: str, namespace: str, healer_namespace: str) -> Place:
+    """What `deployment/NAME`, `namespace/NAME` or `everything` means. Raises OperateError."""
+    if text == EVERYTHING:
+        return lease(healer_namespace)
+    try:
+        return named(text, namespace, _KINDS)
+    except OperateError as error:
+        raise OperateError(f"{error}" + ("" if "/" in text else f" or {EVERYTHING}")) from error
+
+
+async def pause(api: Api, place: Place, by: str, reason: str, healer_namespace: str) -> Done:
+    """Pause healer there. A pause that stands is replaced. Raises OperateError when there is no such object, ClusterError."""
+    return await _put(api, place, {PAUSED: "true", BY: by, REASON: reason or None}, healer_namespace)
+
+
+async def resume(api: Api, place: Place, healer_namespace: str) -> Done:
+    """Take the pause back, with who and why. Raises OperateError when there is no such object, ClusterError."""
+    return await _put(api, place, {PAUSED: None, BY: None, REASON: None}, healer_namespace)
+
+
+async def _put(api: Api, place: Place, annotations: Mapping[str, str | None], healer_namespace: str) -> Done:
+    body = await get(api, place)
+    after = None if body is None else await annotate(api, place, annotations)
+    if body is None or after is None:
+        raise OperateError(_missing(place))
+    around, _ = await standing(api, [other for other in above(place, healer_namespace) if other != place])
+    return Done(place, pause_of(place, after), pause_of(place, decoded(body, Seen, place)), tuple(around))
+
+
+def _missing(place: Place) -> str:
+    if place.kind == "Lease":
+        return (
+            f"there is no Lease {place.name!r} in namespace {place.namespace!r}, and so no healer that could be told: "
+            "name the namespace that it runs in by --healer-namespace"
+        )
+    return f"there is no {place}"
+
+
+def above(place: Place, healer_namespace: str) -> list[Place]:
+    """Where a pause of that place may stand: on itself, on its namespace, on the Lease."""
+    own = [] if place.kind in ("Namespace", "Lease") else [place]
+    namespace = {"Namespace": place.name, "Lease": ""}.get(place.kind, place.namespace)
+    return [*own, *([at("Namespace", "", namespace)] if namespace else []), lease(healer_namespace)]
+
+
+async def standing(api: Api, places: Iterable[Place]) -> tuple[list[Pause], list[str]]:
+    """The pauses that stand on these, and in words what of them may not be read. Raises ClusterError."""
+    found: list[Pause] = []
+    unread: list[str] = []
+    for place in places:
+        try:
+            body = await get(api, place)
+        except ApiError as error:
+            unread.append(f"whether healer is paused on {place} is not known: {error}")
+            continue
+        if body is not None and (pause := pause_of(place, decoded(body, Seen, place))) is not None:
+            found.append(pause)
+    return found, unread
+
+
+def pause_of(place: Place, seen: Seen) -> Pause | None:
+    """The pause that stands on an object; only "true" is one."""
+    said = seen.annotations
+    return Pause(place, said.get(BY, ""), said.get(REASON, "")) if said.get(PAUSED) == "true" else None
+
+
+def told(done: Done) -> list[str]:
+    """In words: what was done, when it takes effect, what still stands."""
+    place, was = done.place, done.before
+    where = "everywhere" if place.kind == "Lease" else f"for {place}"
+    if done.now is not None:
+        lines = [f"healer is paused {where}" + (f"; it was before: {was}" if was else "")]
+    else:
+        lines = [f"healer goes on {where}" if was else f"healer was not paused {where}: nothing to take back"]
+    if done.now is not None or was is not None:
+        lines.append(effect(done))
+    return lines + [f"still paused: {other}" for other in done.others]
+
+
+def effect(done: Done) -> str:
+    """When it takes effect."""
+    when = "at once" if done.place.kind != "Lease" else "when the leader next renews its Lease (every 2 s by default)"
+    if done.now is not None:
+        return f"takes effect {when}: no further action is sent; one that was sent already is still verified"
+    if done.place.kind == "Deployment":
+        return "takes effect at once: what waits is asked again"
+    return f"takes effect {when}: what waits is asked again at its next look, every 15 s by default"
+
+
+def plain_pause(pause: Pause | None) -> dict[str, object] | None:
+    """A pause for programs."""
+    return None if pause is None else {"on": _plain_place(pause.place), "by": pause.by, "reason": pause.reason}
+
+
+def plain(done: Done) -> dict[str, object]:
+    """The same as `told`, for programs."""
+    return {
+        "target": _plain_place(done.place),
+        "paused": done.now is not None,
+        "by": done.now.by if done.now else "",
+        "reason": done.now.reason if done.now else "",
+        "before": plain_pause(done.before),
+        "effect": effect(done),
+        "others": [plain_pause(other) for other in done.others],
+    }
+
+
+def _plain_place(place: Place) -> dict[str, str]:
+    return {"kind": place.kind, "namespace": place.namespace, "name": place.name}

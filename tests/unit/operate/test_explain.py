@@ -1,0 +1,361 @@
+"""What an explanation says, from the lab, the journal in it, and a daemon behind the API server's proxy."""
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from healer.lab.kinds import NAMESPACE, POD
+from healer.lab.objects import clone
+from healer.model.decision import Verb
+from healer.model.incident import SickTarget, State
+from healer.model.target import Target
+from healer.operate.facts import Facts, facts
+from healer.operate.objects import named
+from healer.operate.show import plain, show
+from healer.operate.story import next_steps, verdict
+from tests.unit.operate.conftest import NAME, RULE, SERVICE, SPACE, Place
+
+KINDS = ("Pod", "Deployment", "Incident")
+DEPLOYMENT = f"deployment/{NAME}"
+INCIDENT = "incident/crash-loop-1"
+
+
+async def known(place: Place, what: str = "", url: str | None = None) -> Facts:
+    what = what or str(place.pod)
+    return await facts(place.api, named(what, SPACE, KINDS), "healer", url, place.now)
+
+
+def screen(found: Facts) -> str:
+    console = Console(file=io.StringIO(), width=400, highlight=False, markup=False)
+    show(found, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+# the verdict
+
+
+async def test_a_healthy_pod(place: Place) -> None:
+    found = await known(place)
+    assert found.known
+    assert verdict(found).text == "nothing is wrong that a rule is about"
+    assert (found.workload, found.condition) == (place.workload, "Running, ready, 0 restarts")
+    assert next_steps(found) == ["nothing, until a signal fires"]
+    assert found.notes == ()
+
+
+STATES: list[tuple[State, str, dict[str, Any], str, str, str]] = [
+    (State.OPEN, "Because", {}, "open", "open: so it is", "if none objects, healer will evict pod/"),
+    (
+        State.WAITING,
+        "DisruptionInFlight",
+        {"wake": 12},
+        "waiting",
+        "Z (in 12 s), then step 1 of 2 (evict)",
+        "Z (in 12 s) the guards are asked again; if none objects, healer will evict pod/",
+    ),
+    (
+        State.WAITING,
+        "NeedsApproval",
+        {"wake": 3600},
+        "approval",
+        "waiting for a human to approve step 1 of 2 (evict): so it is",
+        "healer approve crash-loop-1 -n production",
+    ),
+    (State.ACTING, "Allowed", {}, "healing", "healing: step 1 of 2 (evict): so it is", "if not, step 2 of 2 (rollback)"),
+    (
+        State.VERIFYING,
+        "Evicted",
+        {"deadline": 150},
+        "healing",
+        "healing: step 1 of 2 (evict): looking until",
+        "if not, step 2 of 2 (rollback)",
+    ),
+    (
+        State.VERIFYING,
+        "Evicted",
+        {"deadline": 150, "step": 1},
+        "healing",
+        "healing: step 2 of 2 (rollback): looking until",
+        "(in 2 m 30 s)",
+    ),
+    (State.ESCALATED, "NothingLeft", {}, "escalated", "a human is needed: so it is", "closes it when its signals are gone"),
+    (State.HEALED, "Healed", {"wake": 60}, "healed", "healed: so it is", "closed when its cooldown ends"),
+]
+
+
+@pytest.mark.parametrize(("state", "code", "times", "short", "said", "following"), STATES)
+@pytest.mark.parametrize("what", ["", DEPLOYMENT, INCIDENT])
+async def test_each_state_has_its_verdict_and_its_next(
+    place: Place, what: str, state: State, code: str, times: dict[str, int], short: str, said: str, following: str
+) -> None:
+    more: dict[str, Any] = {"step": times.get("step", 0)}
+    more |= {"wake_at": place.now + times["wake"]} if "wake" in times else {}
+    more |= {"deadline": place.now + times["deadline"]} if "deadline" in times else {}
+    await place.keep(place.incident(state, code, **more))
+    found = await known(place, what)
+    assert verdict(found).code == short
+    assert said in verdict(found).text
+    (line,) = next_steps(found)
+    assert line.startswith("crash-loop-1: ")
+    assert following in line
+
+
+async def test_the_last_step_is_followed_by_a_human(place: Place) -> None:
+    await place.keep(place.incident(State.ACTING, step=1))
+    assert "if not, a human is asked" in next_steps(await known(place))[0]
+
+
+async def test_a_storm_step_is_not_a_step_of_the_ladder(place: Place) -> None:
+    made = place.incident(State.ACTING, storming=True)
+    found = replace(await known(place), incidents=(made,))
+    assert "healing: its onStorm step" in verdict(found).text
+    assert "if not, step 1 of 2 (evict)" in next_steps(found)[0]
+
+
+async def test_an_incident_that_observes_says_that_nothing_is_changed(place: Place) -> None:
+    await place.keep(place.incident(State.WAITING, mode="observe", wake_at=place.now + 9))
+    found = await known(place)
+    assert verdict(found).text.endswith("mode observe: nothing is changed")
+    assert "healer would evict" in next_steps(found)[0]
+
+
+async def test_a_closed_incident_is_the_past(place: Place) -> None:
+    await place.keep(place.incident(State.CLOSED, ended_at=place.now - 10))
+    found = await known(place)
+    assert verdict(found).code == "well"
+    assert "the last one, crash-loop-1, closed" in verdict(found).text
+    assert next_steps(found) == ["nothing, until a signal fires"]
+
+
+async def test_of_several_incidents_the_one_that_acts_speaks(place: Place) -> None:
+    await place.keep(
+        place.incident(State.ESCALATED, id="slow-1"),
+        place.incident(State.VERIFYING, id="crash-2"),
+        place.incident(State.WAITING, "OtherIncident", id="z-3"),
+    )
+    assert verdict(await known(place, DEPLOYMENT)).code == "healing"
+
+
+async def test_a_look_long_overdue_asks_whether_healer_runs(place: Place) -> None:
+    await place.lead("healer-abc-1@healer-abc:8080")
+    await place.keep(place.incident(State.WAITING, wake_at=place.now - 600))
+    assert next_steps(await known(place))[-1] == (
+        "a look is overdue by 10 m: is healer running? healer-abc-1@healer-abc:8080 held the Lease"
+    )
+    await place.keep(place.incident(State.WAITING, wake_at=place.now - 5))
+    assert not any("overdue" in line for line in next_steps(await known(place)))
+
+
+async def test_what_was_seen_and_not_acted_upon(place: Place) -> None:
+    place.decided(Verb.PEND, "Held", "holds since 20 s, the rule asks for 2 m")
+    found = await known(place)
+    assert verdict(found).code == "seen"
+    assert f"{RULE}: holds since 20 s" in verdict(found).text
+
+
+# what belongs to what
+
+
+async def test_incidents_of_others_are_not_shown(place: Place) -> None:
+    other = Target("Pod", SPACE, "other", "uid-other")
+    sick = SickTarget(other, {}, place.now, "CrashLoopBackOff")
+    elsewhere = Target("Deployment", SPACE, "elsewhere", "uid-elsewhere")
+    await place.keep(
+        place.incident(State.CLOSED, id="pods"),
+        place.incident(State.CLOSED, id="others", targets={other.uid: sick}),
+        place.incident(State.WAITING, id="open", targets={other.uid: sick}),
+        place.incident(State.WAITING, id="away", workload=elsewhere, targets={other.uid: sick}),
+    )
+    assert [i.id for i in (await known(place)).incidents] == ["open", "pods"]
+    assert [i.id for i in (await known(place, DEPLOYMENT)).incidents] == ["open", "others", "pods"]
+    assert [i.id for i in (await known(place, "incident/away")).incidents] == ["away"]
+    assert [i.id for i in (await known(place, "pod/other")).incidents] == ["away", "open", "others"]
+
+
+async def test_a_successor_of_the_same_name_is_another(place: Place) -> None:
+    before = replace(place.workload, uid="an-earlier-one")
+    await place.keep(place.incident(State.CLOSED, workload=before, targets={}))
+    assert (await known(place, DEPLOYMENT)).incidents == ()
+
+
+async def test_decisions_on_the_pods_of_a_deployment_are_its_own(place: Place) -> None:
+    await place.keep(place.incident(State.WAITING))
+    gone = Target("Pod", SPACE, "gone", "uid-gone")
+    place.decided(Verb.PEND, "Held", "on a pod")
+    place.decided(Verb.IGNORE, "NoRule", "on another's pod", target=gone)
+    place.decided(Verb.DEFER, "Paused", "on the incident", target=gone, incident="crash-loop-1")
+    place.decided(Verb.IGNORE, "NoRule", "elsewhere", target=replace(place.pod, namespace="staging"))
+    texts = {what: [d.reason.text for d in (await known(place, what)).decisions or ()] for what in (DEPLOYMENT, "", INCIDENT)}
+    assert texts == {
+        DEPLOYMENT: ["on a pod", "on the incident"],
+        "": ["on a pod", "on the incident"],
+        INCIDENT: ["on the incident"],
+    }
+
+
+async def test_a_pod_that_is_gone_is_known_by_its_name(place: Place) -> None:
+    gone = Target("Pod", SPACE, "gone", "uid-gone")
+    place.decided(Verb.IGNORE, "TargetGone", "pod/gone is not in the cluster", target=replace(gone, uid=""))
+    place.decided(Verb.ALLOW, "Allowed", "will evict pod/gone", target=gone)
+    found = await known(place, "pod/gone")
+    assert found.known
+    assert verdict(found).text.startswith("pod/gone is gone; ")
+    assert len(found.decisions or ()) == 2
+
+
+@pytest.mark.parametrize("what", ["pod/typo", "deployment/typo", "incident/typo"])
+async def test_of_what_is_nowhere_nothing_is_known(place: Place, what: str) -> None:
+    place.decided(Verb.PEND, "Held", "on a pod")
+    found = await known(place, what)
+    assert not found.known
+    assert verdict(found).text == f"there is no {what} in production, and nothing is known about {what}"
+
+
+# pauses
+
+
+@pytest.mark.parametrize("what", ["", DEPLOYMENT, INCIDENT])
+async def test_every_pause_that_concerns_it_is_named(place: Place, what: str) -> None:
+    await place.lead()
+    await place.keep(place.incident(State.WAITING, "Paused"))
+    mark = {"healer.dev/paused": "true", "healer.dev/paused-by": "bob"}
+    place.annotate(annotations=mark)
+    place.annotate(NAMESPACE, SPACE, annotations=mark)
+    place.annotate(POD, place.pod.name, annotations=mark)
+    await place.api.request(
+        "PATCH",
+        "/apis/coordination.k8s.io/v1/namespaces/healer/leases/healer",
+        body={"metadata": {"annotations": mark}},
+        content_type="application/merge-patch+json",
+    )
+    found = await known(place, what)
+    own = [] if what else ["Pod"]
+    assert sorted(pause.place.kind for pause in found.pauses) == sorted([*own, "Deployment", "Namespace", "Lease"])
+    assert "paused on " in verdict(found).text
+    assert next_steps(found)[0].startswith("nothing, until healer goes on: it is paused on ")
+
+
+# the daemon
+
+
+async def test_the_leader_is_asked_before_the_service(place: Place) -> None:
+    await place.lead("healer-6d5f-abcde-17@10.0.0.7:9090")
+    by_pod = "/api/v1/namespaces/healer/pods/http:healer-6d5f-abcde:9090/proxy"
+    place.decided(Verb.PEND, "Held", "on a pod")
+    place.front.proxied[by_pod] = place.front.proxied.pop(SERVICE)
+    assert len((await known(place)).decisions or ()) == 1
+    assert place.front.asked == [f"{by_pod}/decisions"]
+    place.front.proxied[SERVICE] = place.front.proxied.pop(by_pod)
+    assert len((await known(place)).decisions or ()) == 1
+    assert place.front.asked[1:] == [f"{by_pod}/decisions", f"{SERVICE}/decisions"]
+
+
+async def test_a_url_is_asked_directly(place: Place) -> None:
+    place.decided(Verb.PEND, "Held", "on a pod")
+    assert len((await known(place, url=place.server + "/")).decisions or ()) == 1
+    assert place.front.asked == []
+
+
+@pytest.mark.parametrize("url", [None, "http://127.0.0.1:1", "nonsense", "LAB"])
+async def test_without_the_daemon_the_journal_speaks_alone(place: Place, url: str | None) -> None:
+    place.front.proxied.clear()
+    await place.keep(place.incident(State.CLOSED, ended_at=place.now - 10))
+    found = await known(place, url=place.lab.url if url == "LAB" else url)
+    assert found.decisions is None
+    assert "(as far as the journal tells)" in verdict(found).text
+    (note,) = found.notes
+    assert note.startswith("the daemon cannot be reached, so this is from the journal alone: ")
+    assert "\n" not in note
+
+
+async def test_what_may_not_be_read_is_said(place: Place) -> None:
+    for resource in ("incidents", "replicasets", "leases", "namespaces"):
+        place.lab.forbid("get", resource)
+        place.lab.forbid("list", resource)
+    found = await known(place)
+    assert found.workload is None
+    assert found.known
+    said = "\n".join(found.notes)
+    for part in (
+        "the journal is not shown",
+        "what owns pod/",
+        "who leads is not known",
+        "paused on namespace/production is not known",
+    ):
+        assert part in said
+
+
+async def test_with_neither_journal_nor_daemon_nothing_is_known(place: Place) -> None:
+    place.lab.api.kinds.undefine(place.lab.objects("customresourcedefinitions")[0])
+    place.front.proxied.clear()
+    found = await known(place)
+    assert not found.known
+    assert any("kubectl apply -f deploy/healer/crd.yaml" in note for note in found.notes)
+
+
+async def test_an_incident_that_cannot_be_read_hides_no_other(place: Place) -> None:
+    await place.keep(place.incident(State.WAITING), place.incident(State.WAITING, id="broken-1"))
+    kind = place.lab.api.kinds.named("incidents")
+    broken = clone(place.lab.api.get(kind, SPACE, "broken-1"))
+    broken["status"]["state"] = "confused"
+    place.lab.store.put(kind.stored_in, (SPACE, "broken-1"), broken)
+    found = await known(place)
+    assert [i.id for i in found.incidents] == ["crash-loop-1"]
+    assert found.notes[0].startswith("incident broken-1 cannot be read: ")
+
+
+# what is printed
+
+
+async def test_the_screen_has_verdict_history_rules_decisions_and_next(place: Place) -> None:
+    await place.keep(place.incident(State.WAITING, "Paused", "another pod is down"))
+    place.decided(Verb.PEND, "Held", "held for 20 s", ago=40)
+    place.decided(Verb.DEFER, "DisruptionInFlight", "another pod is down", incident="crash-loop-1")
+    text = screen(await known(place))
+    head, said, *rest = text.splitlines()
+    assert head == f"{place.pod} in production: Running, ready, 0 restarts; belongs to {place.workload}"
+    assert said.startswith("waiting: another pod is down")
+    titles = [line for line in rest if line and not line.startswith(" ")]
+    assert titles[0].startswith(f"incident crash-loop-1 ({RULE}, critical, enforce): waiting, step 1 of 2 (evict), opened ")
+    assert titles[1:] == ["rules considered", "decisions", "what happens next"]
+    for part in ("crash-loops", "held for 20 s", "defer", "the guards are asked again"):
+        assert part in text
+
+
+async def test_nothing_that_is_quoted_steers_the_terminal(place: Place) -> None:
+    await place.keep(place.incident(State.WAITING, "Paused", "\x1b[2Jcleared [red]not markup[/]"))
+    place.decided(Verb.DEFER, "Paused", "\x1b]0;title\x07 [bold]still not[/]")
+    text = screen(await known(place))
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "[red]not markup[/]" in text
+    assert "[bold]still not[/]" in text
+
+
+async def test_programs_get_the_same_with_stable_keys(place: Place) -> None:
+    await place.lead("healer-abc-1@healer-abc:8080")
+    await place.keep(place.incident(State.WAITING))
+    place.decided(Verb.DEFER, "Paused", "paused", incident="crash-loop-1")
+    made = plain(await known(place))
+    assert list(made) == [
+        "target",
+        "found",
+        "condition",
+        "workload",
+        "verdict",
+        "pauses",
+        "incidents",
+        "rules",
+        "decisions",
+        "next",
+        "leader",
+        "notes",
+        "at",
+    ]
+    (incident,) = made["incidents"]
+    assert {"name", "rule", "workload", "steps", "openedAt", "state", "reason", "history", "next"} <= incident.keys()
+    assert made["rules"] == made["decisions"]

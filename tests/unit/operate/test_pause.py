@@ -1,0 +1,148 @@
+"""Pausing and resuming, against the lab: what stands in the cluster then, and that healer heeds it."""
+
+import asyncio
+
+import pytest
+
+from healer.cluster.errors import ApiError
+from healer.cluster.lease import Lease, LeaseSettings
+from healer.lab.kinds import NAMESPACE
+from healer.operate.objects import OperateError
+from healer.operate.pause import Done, pause, place_of, plain, resume, told
+from tests.support.lease import QUICK
+from tests.support.processes import PATIENCE
+from tests.unit.operate.conftest import NAME, SPACE, Place
+
+ALL = {"healer.dev/paused": "true", "healer.dev/paused-by": "alice", "healer.dev/paused-reason": "a migration"}
+DEPLOYMENT = f"deployment/{NAME}"
+
+
+async def paused(place: Place, what: str, by: str = "alice", reason: str = "a migration") -> Done:
+    return await pause(place.api, place_of(what, SPACE, "healer"), by, reason, "healer")
+
+
+async def resumed(place: Place, what: str) -> Done:
+    return await resume(place.api, place_of(what, SPACE, "healer"), "healer")
+
+
+def ours(annotations: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in annotations.items() if key.startswith("healer.dev/paused")}
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "name"),
+    [(DEPLOYMENT, "deployments", NAME), (f"namespace/{SPACE}", "namespaces", SPACE), ("everything", "leases", "healer")],
+)
+async def test_a_pause_is_three_annotations_and_a_resume_removes_them_and_no_others(
+    place: Place, what: str, kind: str, name: str
+) -> None:
+    await place.lead()
+    before = place.annotations(kind, name)
+    done = await paused(place, what)
+    assert place.annotations(kind, name) == before | ALL
+    assert (done.now is not None, done.before) == (True, None)
+    done = await resumed(place, what)
+    assert place.annotations(kind, name) == before
+    assert (done.now, done.before and done.before.by) == (None, "alice")
+
+
+async def test_short_words_are_understood(place: Place) -> None:
+    await paused(place, f"deploy/{NAME}")
+    await paused(place, f"ns/{SPACE}")
+    assert ours(place.annotations()) == ALL
+    assert ours(place.annotations("namespaces", SPACE)) == ALL
+
+
+async def test_without_a_reason_an_older_one_does_not_stay(place: Place) -> None:
+    await paused(place, DEPLOYMENT)
+    done = await paused(place, DEPLOYMENT, by="bob", reason="")
+    assert ours(place.annotations()) == {"healer.dev/paused": "true", "healer.dev/paused-by": "bob"}
+    assert "it was before: deployment/tensorflow-serving in production by alice (a migration)" in told(done)[0]
+
+
+async def test_the_leader_hears_of_a_pause_of_everything(place: Place) -> None:
+    """And goes on leading: an annotation is no rival."""
+    heard: asyncio.Queue[bool] = asyncio.Queue()
+    settings = LeaseSettings(namespace="healer", **QUICK)
+    lease = Lease(
+        place.api, settings, "healer-a", on_annotations=lambda found: heard.put_nowait(found.get("healer.dev/paused") == "true")
+    )
+    leading = asyncio.Event()
+
+    async def term() -> None:
+        leading.set()
+        await asyncio.Event().wait()
+
+    async def hears(what: bool) -> None:
+        while await heard.get() is not what:
+            assert lease.held()
+
+    await place.lab.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "healer"}})
+    running = asyncio.create_task(lease.run(term))
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await leading.wait()
+            await paused(place, "everything")
+            await hears(True)
+            await resumed(place, "everything")
+            await hears(False)
+        assert lease.held()
+        assert lease.epoch == 0
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_is_not_there_cannot_be_paused(place: Place) -> None:
+    for what, said in (
+        ("deployment/typo", "there is no deployment/typo in production"),
+        ("namespace/typo", "there is no namespace/typo"),
+        ("everything", "there is no Lease 'healer' in namespace 'healer'"),
+    ):
+        with pytest.raises(OperateError, match=said):
+            await paused(place, what)
+        with pytest.raises(OperateError, match=said):
+            await resumed(place, what)
+    assert not any(seen.verb in ("create", "patch", "update") for seen in place.lab.requests if seen.user_agent == "healer")
+
+
+@pytest.mark.parametrize(
+    "what", ["everythin", "pod/x", "statefulset/x", "deployment/", "deployment/../../leases", "deployment/A b"]
+)
+def test_what_cannot_be_meant_is_an_error(what: str) -> None:
+    with pytest.raises(OperateError, match=r"deployment/NAME or namespace/NAME|cannot be the name"):
+        place_of(what, SPACE, "healer")
+
+
+async def test_a_resume_says_what_else_still_pauses_it(place: Place) -> None:
+    await place.lead()
+    await paused(place, f"namespace/{SPACE}", by="bob", reason="")
+    await paused(place, "everything")
+    await paused(place, DEPLOYMENT)
+    done = await resumed(place, DEPLOYMENT)
+    assert told(done)[-2:] == ["still paused: namespace/production by bob", "still paused: everything by alice (a migration)"]
+    assert [other["on"]["kind"] for other in plain(done)["others"]] == ["Namespace", "Lease"]  # type: ignore[attr-defined]
+
+
+async def test_resuming_what_is_not_paused_says_so(place: Place) -> None:
+    place.annotate(NAMESPACE, SPACE, annotations={"healer.dev/paused-reason": "left over"})
+    done = await resumed(place, f"namespace/{SPACE}")
+    assert told(done) == [f"healer was not paused for namespace/{SPACE}: nothing to take back"]
+
+
+async def test_only_true_is_a_pause(place: Place) -> None:
+    place.annotate(annotations={"healer.dev/paused": "yes"})
+    assert (await resumed(place, DEPLOYMENT)).before is None
+
+
+async def test_a_refusal_is_not_taken_for_an_absence(place: Place) -> None:
+    place.lab.forbid("patch", "deployments")
+    with pytest.raises(ApiError) as caught:
+        await paused(place, DEPLOYMENT)
+    assert caught.value.is_forbidden
+
+
+async def test_who_may_not_read_the_lease_may_pause_all_the_same(place: Place) -> None:
+    place.lab.forbid("get", "leases")
+    assert (await paused(place, DEPLOYMENT)).others == ()
+    assert ours(place.annotations()) == ALL
