@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from healer.model.incident import Incident, State
 from healer.sinks.base import Memory, ProcessMemory
-from tests.support.slack import FakeSlack, Moment
+from tests.support.slack import FakeSlack, Misbehaviour, Moment
 from tests.unit.sinks.incidents import incident, then
 from tests.unit.sinks.story import CHANNEL, Bench, healed, lines
 
@@ -276,16 +276,41 @@ async def test_a_lease_lost_while_the_intent_is_kept_leaves_it_an_intent(slack: 
     class Fateful(ProcessMemory):
         async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
             await super().remember(incident, sink, state)
-            bench.sink.reset()
+            if incident == "crash-loop-1":
+                bench.sink.reset()
 
     memory = Fateful()
     bench = Bench(slack, token_file, memory)
     async with bench.running():
+        bench.sink.tell(incident("before"))  # leaves an open connection: what is written to it is sent at once
+        assert await bench.sink.flush(10)
         bench.sink.tell(incident())
         assert await bench.sink.flush(10)
-        await bench.sink._turned.wait()
+        bench.sink.tell(incident("after"))
+        assert await bench.sink.flush(10)
     assert memory.recall("crash-loop-1", f"slack {CHANNEL}")["posting"] == "0-0"
-    assert slack.calls == []
+    assert {incident for _, incident, _ in slack.posted} == {"before", "after"}
+
+
+async def test_whoever_waits_for_all_to_be_told_need_not_wait_for_what_is_another_leaders_now(
+    slack: FakeSlack, token_file: Path
+) -> None:
+    memory = ProcessMemory()
+    slack.next(Misbehaviour("lose"))
+    for settle in (0.0, 3600.0):
+        bench = Bench(slack, token_file, memory, settle=settle)
+        async with bench.running():
+            bench.sink.resume(incident())
+            if not settle:
+                await slack.wait_for(lambda s: CHANNEL in s.messages)
+                continue
+            waiting = asyncio.create_task(bench.sink.flush(30))
+            while not bench.sink._threads["crash-loop-1", CHANNEL].doubt:
+                await bench.sink._turned.wait()
+                bench.sink._turned.clear()
+            assert not waiting.done()
+            bench.sink.reset()
+            assert await asyncio.wait_for(waiting, 20)
 
 
 async def test_a_sink_that_is_stopped_and_runs_again_posts_nothing_twice(slack: FakeSlack, token_file: Path) -> None:
