@@ -1,7 +1,8 @@
 """An API server that costs next to nothing, so that what is measured is its client: `python -m tests.benchmarks.apiserver`.
 
 Objects are bytes made beforehand; lists have pages, a watch sends each event as a chunk of its own, as Kubernetes does. It
-accepts every eviction, notes when it came, and takes nothing down. The paths below /bench are for the benchmarks.
+accepts every eviction, notes when it came, and takes nothing down; what healer writes of its own is kept, unchecked.
+The paths below /bench are for the benchmarks.
 
     GET  /bench/done        ends a burst, for clients that cannot evict
     GET  /bench/evictions   {"namespace/pod": seconds of the monotonic clock, which is one for all processes of a machine}
@@ -19,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from tests.benchmarks.objects import REPLICAS, Health, Workload, pod
+from tests.benchmarks.objects import REPLICAS, Health, Object, Workload, pod
 
 _VERSIONS = 6
 """Events of a pod before its first state comes again."""
@@ -53,6 +54,7 @@ class State:
     named: dict[str, bytes] = field(default_factory=dict)
     watchers: list[asyncio.StreamWriter] = field(default_factory=list)
     watched: asyncio.Event = field(default_factory=asyncio.Event)
+    kept: dict[str, Object] = field(default_factory=dict)
     evictions: dict[str, float] = field(default_factory=dict)
     done: asyncio.Event = field(default_factory=asyncio.Event)
     events: list[bytes] = field(default_factory=list)
@@ -92,6 +94,28 @@ def _cycle(workloads: list[Workload]) -> list[bytes]:
         for number, workload in enumerate(few)
         for replica in range(REPLICAS)
     ]
+
+
+def _keep(kept: dict[str, Object], method: str, path: str, body: bytes) -> tuple[str, bytes]:
+    """What healer itself writes (incidents, its lease): kept by path as it is sent, under a new resourceVersion each time."""
+    sent: Object = msgspec.json.decode(body) if body else {}
+    name = path.removesuffix("/status")
+    if method == "POST":
+        name = f"{path}/{sent['metadata']['name']}"
+        kept[name] = sent
+    elif method == "GET" and path.endswith(("/incidents", "/leases")):
+        return "200 OK", b'{"metadata":{"resourceVersion":"1"},"items":[]}'
+    elif name not in kept:
+        status = {"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": f"{path} not found"}
+        return "404 Not Found", msgspec.json.encode(status)
+    elif method == "PUT":
+        kept[name] = kept[name] | sent
+    elif method == "DELETE":
+        return "200 OK", msgspec.json.encode(kept.pop(name))
+    if method in ("POST", "PUT"):
+        version = str(int(kept[name]["metadata"].get("resourceVersion") or 1) + 1)
+        kept[name]["metadata"] = kept[name]["metadata"] | {"uid": name, "resourceVersion": version}
+    return ("201 Created" if method == "POST" else "200 OK"), msgspec.json.encode(kept[name])
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -164,9 +188,7 @@ class Server:
         if parts[-1] in _KINDS:
             return "200 OK", self._page(parts[-1], query)
         found = state.named.get("/".join((parts[-2], parts[-3], parts[-1])))
-        if found is None:
-            return "404 Not Found", json.dumps({"kind": "Status", "status": "Failure", "code": 404, "message": path}).encode()
-        return "200 OK", found
+        return ("200 OK", found) if found is not None else _keep(state.kept, method, path, body)
 
     def _page(self, plural: str, query: dict[str, str]) -> bytes:
         items, begin = self._state.lists[plural], int(query.get("continue", 0))
