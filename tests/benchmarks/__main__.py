@@ -29,7 +29,7 @@ def main() -> int:
     asked = _arguments()
     names = asked.part or [*PARTS, WATCH]
     try:
-        cores = Cores.choose()
+        cores, machine = Cores.choose(), describe()
         parts: dict[str, list[Figure]] = {}
         for name in names:
             if name in PARTS:
@@ -40,7 +40,7 @@ def main() -> int:
     except Unmeasurable as error:
         sys.stderr.write(f"benchmarks: {error}\n")
         return 1
-    report = Report(describe(), time.strftime("%Y-%m-%d"), asked.runs, parts, alone)
+    report = Report(machine, time.strftime("%Y-%m-%d"), asked.runs, parts, alone)
     if asked.output == "json":
         sys.stdout.write(report.json() + "\n")
     else:

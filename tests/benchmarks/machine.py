@@ -108,11 +108,12 @@ class Child:
 
 
 def describe() -> str:
-    """The machine in one line."""
+    """The machine in one line, and how busy it is already: others' work falsifies figures."""
     cpu = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         info = Path("/proc/cpuinfo").read_text("utf-8")
         cpu = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), cpu)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"{os.cpu_count()} cores ({cpu}), {memory:.0f} GiB, {platform.system()} {platform.release()}, {python}"
+    busy = f"load average {os.getloadavg()[0]:.1f} before the first run"
+    return f"{os.cpu_count()} cores ({cpu}), {memory:.0f} GiB, {platform.system()}, {python}; {busy}"
