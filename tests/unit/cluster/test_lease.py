@@ -303,20 +303,23 @@ async def test_no_request_is_waited_for_beyond_the_deadline(lab: Lab, join: Join
         await me.leads()
         failing = lab.faults.answer(500, verb="update", resource="leases", times=None)
         await failing.used()
-        hanging = lab.faults.delay(1000, resource="leases")
+        hanging = lab.faults.delay(1000, resource="leases", times=None)
         lab.faults.remove(failing)
         clock.now += 999.95
         await hanging.used()
         clock.now += 0.05
         await me.until(lambda: "ended 0" in me.log)
+        lab.faults.clear()
 
 
 async def test_a_term_that_ends_ends_the_run_and_the_lease_is_released(lab: Lab, join: Joining) -> None:
+    await given(lab, "")
     async with join() as me:
         me.task = lambda: asyncio.sleep(0)
         await asyncio.wait((me.running,), timeout=PATIENCE)
         assert me.running.result() is None
-        assert (me.log, holder(lab), me.lease.holder, me.lease.held()) == (["began 0", "ended 0"], "", None, False)
+        assert (me.log, holder(lab), me.lease.holder, me.lease.held()) == (["began 5", "ended 5"], "", None, False)
+        assert stored(lab)["spec"]["leaseTransitions"] == 5
 
 
 async def test_a_term_that_raises_ends_the_run_and_the_lease_is_released(lab: Lab, join: Joining) -> None:
@@ -383,6 +386,18 @@ async def test_a_second_cancellation_reaches_the_term(lab: Lab, join: Joining) -
         await asyncio.wait((me.running,), timeout=PATIENCE)
         assert me.running.cancelled()
         assert (me.log[-1], holder(lab)) == ("ended 0", "")
+
+
+async def test_an_exit_while_a_lost_term_winds_down(lab: Lab, join: Joining) -> None:
+    async with join() as me:
+        await me.leads()
+        me.wind_down = asyncio.Event().wait
+        change(lab, {"holderIdentity": "other"})
+        await me.until(lambda: "cancelled 0, held: False" in me.log)
+        me.running.cancel()
+        await asyncio.wait((me.running,), timeout=PATIENCE)
+        assert me.running.cancelled()
+        assert (me.log[-1], holder(lab)) == ("ended 0", "other")
 
 
 async def test_a_release_that_meets_a_change_is_tried_again(lab: Lab, join: Joining) -> None:
