@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from healer.model.decision import Verb
+from healer.model.effects import Record
 from healer.model.incident import State
 from tests.support.world import Drill, World, codes, rule, rulebook, state
 
@@ -59,6 +60,20 @@ def test_resolved_for_one_pod_leaves_the_other_sick() -> None:
     d.alert("serving-1", firing=False)
     d.world.pause("deployment", "")
     assert d.acted_on == ["serving-2"]
+
+
+def test_that_a_signal_is_over_is_recorded() -> None:
+    d = drill()
+    d.world.pause("deployment")
+    d.alert("serving-1")
+    d.alert("serving-2")
+    (effect,) = d.alert("serving-1", firing=False)
+    assert isinstance(effect, Record)
+    assert effect.entry == effect.incident.history[-1]
+    assert (
+        effect.incident.history[-1].reason.text
+        == "pod/serving-1: HighLatency: HighLatency on serving-1 is over; 1 sick target left"
+    )
 
 
 def test_a_pod_with_two_alerts_is_sick_until_both_are_over() -> None:

@@ -100,3 +100,34 @@ def test_the_cooldown_survives() -> None:
     assert d.acts == []
     d.wait(600)
     assert d.acted_on == ["serving-2"]
+
+
+def test_an_incident_whose_rule_is_gone_is_closed() -> None:
+    d = Drill(rulebook(rule(), rule("other", when={"alert": ["HighLatency"]})), World(4))
+    d.world.pause("deployment")
+    d.world.crash("serving-1")
+    d.alert("serving-2")
+    d.rules = rulebook(rule("other", when={"alert": ["HighLatency"]}))
+    d = restarted(d)
+    assert [(i.rule, i.state) for i in d.incidents.values() if i.state is State.CLOSED] == [("test/crash-loop", State.CLOSED)]
+    assert [(i.rule, i.state) for i in d.engine.incidents()] == [("test/other", State.WAITING)]
+
+
+def test_what_was_closed_stays_closed() -> None:
+    d = Drill(rulebook(rule()))
+    d.world.pause("deployment")
+    d.world.crash("serving-1")
+    d.world.mend("serving-1")
+    d = restarted(d)
+    assert d.effects == []
+    assert d.engine.incidents() == []
+
+
+def test_an_alert_that_is_repeated_after_the_restart_is_no_news() -> None:
+    d = Drill(rulebook(rule(when={"alert": ["HighLatency"]})))
+    d.world.pause("deployment")
+    d.alert("serving-1")
+    d = restarted(d)
+    assert d.alert("serving-1") == []
+    d.alert("serving-1", firing=False)
+    assert state(d) is State.CLOSED

@@ -404,6 +404,33 @@ def test_failed() -> None:
     assert Watch().put(pod(container(CRASHED), phase="Failed")) == ["+Failed"]
 
 
+@pytest.mark.parametrize(
+    ("sick", "message"),
+    [
+        (pod(phase="Failed", reason="Evicted", message="low on memory"), "low on memory"),
+        (pod(phase="Failed", reason="Evicted"), "evicted by its node"),
+        (pod(phase="Failed", reason="NodeLost", message="the node is gone"), "the node is gone"),
+        (pod(phase="Failed", reason="NodeShutdown"), "NodeShutdown"),
+        (pod(phase="Failed"), "failed"),
+        (pod(conditions=(Condition("Ready", "False", "ContainersNotReady", "main is not ready"),)), "main is not ready"),
+        (pod(conditions=(Condition("Ready", "False", "ContainersNotReady"),)), "ContainersNotReady"),
+        (pod(conditions=(Condition("Ready", "Unknown"),)), "not ready"),
+        (pod(phase="Pending", conditions=(Condition("PodScheduled", "False", "Unschedulable"),)), "no node fits"),
+        (pod(deleted=NOW - 120), "should have been gone 120 s ago"),
+        (pod(container(Waiting("ErrImagePull")), phase="Pending"), "container main: ErrImagePull"),
+        (pod(container(Terminated(137, "OOMKilled")), ready=True), "container main was killed out of memory"),
+    ],
+)
+def test_the_message_says_what_is_known(sick: Pod, message: str) -> None:
+    (signal,) = PodSource(SETTINGS).put(sick, None, NOW)
+    assert signal.message == message
+
+
+def test_a_pod_whose_scheduling_waits_by_intent_is_not_unschedulable() -> None:
+    gated = (Condition("PodScheduled", "False", "SchedulingGated"),)
+    assert Watch().put(pod(phase="Pending", conditions=gated)) == []
+
+
 # going
 
 
@@ -436,6 +463,14 @@ def test_a_deletion_ends_every_condition() -> None:
     assert {name[1:] for name in began} == {"CrashLoopBackOff", "OOMKilled", "NotReady"}
     assert set(watch.drop(sick)) == {f"-{name[1:]}" for name in began}
     assert watch.wait(3600) == []
+
+
+def test_a_pod_that_is_gone_is_not_looked_at_when_its_time_comes() -> None:
+    watch = Watch()
+    going = pod(deleted=NOW + 30)
+    watch.put(going)
+    watch.drop(going)
+    assert watch.wait(600) == []
 
 
 # relists
