@@ -301,6 +301,33 @@ async def test_a_namespace_that_is_gone_takes_its_incidents_with_it(cluster: Clu
     assert await journal.flush(PATIENCE)
 
 
+async def test_a_namespace_that_is_going_takes_its_incidents_with_it(cluster: Cluster) -> None:
+    """As a real server answers while it deletes one: 403, with a cause of its own."""
+    journal = await cluster.journal()
+    causes = [{"reason": "NamespaceTerminating", "message": "namespace x is being terminated", "field": "metadata.namespace"}]
+    said = {"kind": "Status", "code": 403, "reason": "Forbidden", "message": "forbidden", "details": {"causes": causes}}
+    cluster.gate.order(Deed.ANSWER, "POST", status=403, body=said)
+    journal.note(incident("orphan", cluster.client.namespace))
+    with pytest.raises(ClaimLost, match="its namespace is gone"):
+        await durable(journal, "orphan")
+
+
+async def test_a_claim_makes_durable_what_was_noted(cluster: Cluster) -> None:
+    """Whoever waits for that is told, although the writer has written nothing."""
+    journal = await cluster.journal(running=False)
+    acting = then(incident(namespace=cluster.client.namespace), State.ACTING, attempt=1)
+    journal.note(acting)
+    hold = cluster.gate.order(Deed.HOLD, "PUT")
+    claim = asyncio.create_task(journal.claim(acting))
+    await asyncio.wait_for(hold.met.wait(), PATIENCE)
+    waiting = asyncio.create_task(durable(journal, acting.id))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    hold.go.set()
+    await claim
+    await waiting
+
+
 async def test_a_definition_that_is_too_old_is_told_of(tmp_path: Path) -> None:
     """A field that it does not know is not dropped in silence: nothing is claimed, and the message says what to apply."""
     old = definition()
