@@ -1,6 +1,7 @@
 """Figures, and how they are shown: as a table on a terminal, in Markdown, in JSON."""
 
-from collections.abc import Iterable
+import operator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
@@ -34,19 +35,15 @@ class Figure:
         return min(self.values), median(self.values), max(self.values)
 
     @property
-    def met(self) -> bool | None:
-        """Whether the median reaches the goal; where nothing may be lost, whether every run does. None without a goal."""
-        match self.goal:
-            case ("<", bound):
-                return median(self.values) < bound
-            case ("<=", bound):
-                return median(self.values) <= bound
-            case (">=", bound):
-                return median(self.values) >= bound
-            case ("=", bound):
-                return all(value == bound for value in self.values)
-            case _:
-                return None
+    def met(self) -> int | None:
+        """In how many runs the goal was reached; None without a goal. A median alone would hide the run that missed it."""
+        if self.goal is None:
+            return None
+        reached, bound = _REACHED[self.goal[0]], self.goal[1]
+        return sum(reached(value, bound) for value in self.values)
+
+
+_REACHED: dict[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": operator.le, ">=": operator.ge, "=": operator.eq}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ class Report:
         """The tables, on standard output."""
         console = Console(width=132)
         for title, figures in self.parts.items():
-            table = Table("", "unit", "min", "median", "max", "goal", "", title=title, title_justify="left", expand=True)
+            table = Table("", "unit", "min", "median", "max", "goal", "met in", title=title, title_justify="left", expand=True)
             for column in table.columns[1:]:
                 column.no_wrap = True
             for cells in _rows(figures):
@@ -81,7 +78,7 @@ class Report:
         lines = ["# Benchmarks", "", "<!-- made by `python -m tests.benchmarks --write`; do not edit -->", "", HOW, ""]
         lines += [f"Measured on {self.date}, {self.runs} runs each: {self.machine}.", ""]
         for title, figures in self.parts.items():
-            lines += [f"## {title}", "", "| | unit | min | median | max | goal | |", "|---|---|---:|---:|---:|---|---|"]
+            lines += [f"## {title}", "", "| | unit | min | median | max | goal | met in |", "|---|---|---:|---:|---:|---|---|"]
             lines += ["| " + " | ".join(cells) + " |" for cells in _rows(figures)]
             lines.append("")
         if self.watch:
@@ -92,7 +89,7 @@ class Report:
 def _rows(figures: Iterable[Figure]) -> Iterable[tuple[str, ...]]:
     for figure in figures:
         goal = "" if figure.goal is None else f"{figure.goal[0]} {_number(figure.goal[1])}"
-        met = {None: "", True: "met", False: "missed"}[figure.met]
+        met = "" if figure.met is None else f"{figure.met} of {len(figure.values)}"
         yield figure.name, figure.unit, *map(_number, figure.summary), goal, met
 
 
