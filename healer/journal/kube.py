@@ -96,14 +96,14 @@ class KubeJournal:
 
     async def load(self) -> list[Incident]:
         """See `Journal`. An object without a status is an incident whose opening was not finished: nothing was decided yet."""
-        for kept in self._kept.values():
-            async with kept.stored.lock:  # a write under way ends first
-                kept.stored.lose("the journal was read anew")
+        for old in self._kept.values():
+            async with old.stored.lock:  # a write under way ends first
+                old.stored.lose("the journal was read anew")
         found: dict[str, _Kept] = {}
         for namespace in self._namespaces:
             async for raw in self._listed(namespace):
-                if (kept_or_none := self._read(bytes(raw))) is not None:
-                    found[kept_or_none.incident.id] = kept_or_none
+                if (kept := self._read(bytes(raw))) is not None:
+                    found[kept.incident.id] = kept
         self._kept = found
         self._pending.clear()
         self._turned.set()
@@ -313,14 +313,14 @@ class KubeJournal:
         A claim that was overtaken is written all the same, for it may be acted upon, and then what overtook it.
         """
         newest, noted = kept.incident, kept.noted
-        older = claimed is not None and claimed.changed_at < newest.changed_at
-        snapshot = newest if claimed is None or (older and _attempt(claimed) == _attempt(newest)) else claimed
+        same = claimed is None or _attempt(claimed) == _attempt(newest)
+        snapshot = newest if claimed is None or (same and claimed.changed_at <= newest.changed_at) else claimed
         async with self._taken(kept):
             spec, status = codec.encode(snapshot)
             await kept.stored.write(spec, status | codec.extras(kept.notices, kept.claim))
         self.counts.written += 1
         kept.refused, kept.not_before = "", 0.0
-        if older and snapshot is claimed:
+        if not same and snapshot.changed_at < newest.changed_at:
             self._owe(kept)
             return
         kept.written = noted

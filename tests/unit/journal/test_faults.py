@@ -344,16 +344,27 @@ async def test_a_definition_that_is_too_old_is_told_of(tmp_path: Path) -> None:
             await api.aclose()
 
 
-async def test_a_claim_is_not_undone_by_an_older_snapshot(cluster: Cluster) -> None:
-    """A further signal was noted before the claim was made: what is written has both."""
+@pytest.mark.parametrize("later", [0, 1])
+async def test_a_claim_undoes_nothing_that_was_noted_before_it(cluster: Cluster, later: float) -> None:
+    """A further signal came before the claim was made, or at the same moment: what is written has both."""
     journal = await cluster.journal(running=False)
     acting = then(incident(namespace=cluster.client.namespace), State.ACTING, attempt=1)
     journal.note(acting)
-    joined = then(acting, State.ACTING, "one more is sick")
+    joined = then(acting, State.ACTING, "one more is sick", later=later)
     journal.note(joined)
     await journal.claim(acting)
     assert await (await cluster.journal(running=False)).load() == [joined]
     assert journal.incidents() == [joined]
+
+
+async def test_a_claim_at_the_moment_of_the_opening_is_the_later_of_the_two(cluster: Cluster) -> None:
+    journal = await cluster.journal(running=False)
+    opened = incident(namespace=cluster.client.namespace)
+    journal.note(opened)
+    acting = then(opened, State.ACTING, attempt=1, later=0)
+    await journal.claim(acting)
+    assert await journal.flush(PATIENCE)
+    assert await (await cluster.journal(running=False)).load() == journal.incidents() == [acting]
 
 
 async def test_a_claim_that_was_overtaken_is_written_and_then_what_overtook_it(cluster: Cluster) -> None:
