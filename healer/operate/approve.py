@@ -9,7 +9,7 @@ from healer.journal.base import Undecodable
 from healer.journal.codec import decode
 from healer.model.incident import Incident
 from healer.operate.objects import OperateError, Place, Seen, annotate, at, decoded, get, valid
-from healer.operate.words import deed, needs_approval, patient, step
+from healer.operate.words import deed, patient, step, wants_word
 
 APPROVED_BY = "healer.dev/approved-by"
 _TRIES = 5
@@ -75,7 +75,7 @@ async def _ask(api: Api, namespace: str, name: str) -> Asked:
         incident = decode(body)
     except Undecodable as error:
         raise OperateError(f"{place} cannot be read: {error}") from error
-    if not needs_approval(incident):
+    if not wants_word(incident):
         raise NotWaiting(f"incident {name} does not wait for approval: it is {incident.state}: {incident.reason.text}")
     return Asked(incident, place, decoded(body, Seen, place))
 

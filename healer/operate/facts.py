@@ -18,7 +18,7 @@ from healer.model.kube import Deployment, LabelSelector, Pod, ReplicaSet
 from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.operate.asking import recent
-from healer.operate.objects import Place, Seen, at, decoded, get, lease
+from healer.operate.objects import Place, at, decoded, get, lease
 from healer.operate.pause import Pause, above, standing
 
 _PAGE = "500"
@@ -213,7 +213,7 @@ async def _subject(api: Api, place: Place, incidents: list[Incident], notes: lis
 
 
 async def _owner(api: Api, pod: Pod, notes: list[str]) -> Target | None:
-    """The pod's workload: its ReplicaSet is read by name and must have the uid that the pod knows."""
+    """The pod's workload: its ReplicaSet is read by name, and found by the uid that the pod knows."""
     owner = pod.metadata.controller
     view = View()
     if owner is not None and owner.kind == "ReplicaSet":
@@ -223,7 +223,7 @@ async def _owner(api: Api, pod: Pod, notes: list[str]) -> Target | None:
         except ApiError as error:
             notes.append(f"what owns {target_of(pod)} is not known: {error}")
             return None
-        if body is not None and decoded(body, Seen, place).metadata.uid == owner.uid:
+        if body is not None:  # a successor of its name has another uid: the view does not find it
             view.put(decoded(body, ReplicaSet, place))
     return view.workload_of(pod)
 

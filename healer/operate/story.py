@@ -8,7 +8,7 @@ from healer.model.duration import about
 from healer.model.incident import Incident, State
 from healer.model.rule import Mode
 from healer.operate.facts import Facts
-from healer.operate.words import beyond, deed, needs_approval, step, when
+from healer.operate.words import asks, beyond, deed, step, stops_all, wants_word, when
 
 LATE = 60.0
 """Seconds by which a look may be overdue before somebody should see to healer itself."""
@@ -45,7 +45,7 @@ def _standing(incident: Incident, now: float) -> Verdict:
     observed = "; mode observe: nothing is changed" if incident.mode == Mode.OBSERVE else ""
     why = incident.reason.text
     match incident.state:
-        case State.WAITING if needs_approval(incident):
+        case State.WAITING if asks(incident):
             return Verdict("approval", f"waiting for a human to approve {step(incident)}: {why}")
         case State.WAITING:
             until = f" until {when(incident.wake_at, now)}" if incident.wake_at is not None else ""
@@ -98,11 +98,13 @@ def next_of(incident: Incident, now: float) -> str:
     """What happens next to one incident; empty when it is closed."""
     otherwise = beyond(incident)
     would = "would" if incident.mode == Mode.OBSERVE else "will"
+    ask = f"healer approve {incident.id} -n {incident.workload.namespace}"
     match incident.state:
-        case State.WAITING if needs_approval(incident):
-            expiry = f", before it expires {_look(incident.wake_at, now)}" if incident.wake_at is not None else ""
-            ask = f"healer approve {incident.id} -n {incident.workload.namespace}"
-            return f"{incident.id}: somebody approves {deed(incident)}{expiry}: {ask}"
+        case State.ESCALATED if stops_all(incident):
+            return f"{incident.id}: healer acts again after a quiet time, or when somebody says so: {ask}"
+        case State.WAITING if wants_word(incident):
+            expiry = f", before it expires {_look(incident.wake_at, now)}" if asks(incident) else ""
+            return f"{incident.id}: somebody approves to {deed(incident)}{expiry}: {ask}"
         case State.OPEN | State.WAITING:
             asked = f"{_look(incident.wake_at, now)} the guards are asked again"
             return f"{incident.id}: {asked}; if none objects, healer {would} {deed(incident)}"

@@ -2,17 +2,28 @@
 
 from datetime import UTC, datetime
 
+from healer.engine.approval import waits
+from healer.engine.wide import BREAKER
 from healer.model.duration import about
 from healer.model.incident import Incident, State
 from healer.model.target import Target
 
-WAITS = "NeedsApproval"
-"""The reason's code of an incident that waits for a human."""
+_GUARD = "NeedsApproval"
 
 
-def needs_approval(incident: Incident) -> bool:
-    """Whether it waits for a human's word."""
-    return incident.state is State.WAITING and incident.reason.code == WAITS
+def asks(incident: Incident) -> bool:
+    """Whether a human's word is all that it waits for."""
+    return incident.state is State.WAITING and incident.reason.code == _GUARD
+
+
+def stops_all(incident: Incident) -> bool:
+    """Whether it says that healer acts nowhere, until somebody lets it go on."""
+    return incident.rule == BREAKER and incident.state is not State.CLOSED
+
+
+def wants_word(incident: Incident) -> bool:
+    """Whether a human's word would change anything: its step was asked for and is not approved, or it stops everything."""
+    return waits(incident) or stops_all(incident)
 
 
 def patient(incident: Incident) -> Target:
@@ -23,12 +34,16 @@ def patient(incident: Incident) -> Target:
 
 def step(incident: Incident) -> str:
     """The step that it is at: "step 1 of 2 (evict)"."""
+    if not incident.steps:
+        return "no ladder"
     return "its onStorm step" if incident.storming else _step(incident, incident.step)
 
 
 def deed(incident: Incident) -> str:
     """What that step does: "evict pod/x"."""
-    if incident.storming:
+    if stops_all(incident):
+        return "let healer act again, everywhere"
+    if incident.storming or not incident.steps:
         return f"what onStorm says, on {incident.workload}"
     return f"{incident.steps[incident.step]} {patient(incident)}"
 

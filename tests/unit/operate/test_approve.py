@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from healer.cluster.api import Api
+from healer.engine.wide import BREAKER
 from healer.journal.watch import Incidents
 from healer.lab.objects import Object
-from healer.model.incident import Incident, State
+from healer.model.incident import Approved, Incident, State
+from healer.model.target import Target
 from healer.operate.approve import Asked, NotWaiting, approve
 from healer.operate.objects import OperateError
 from tests.support.processes import PATIENCE
@@ -21,7 +23,8 @@ BY = "healer.dev/approved-by"
 
 
 def waiting(place: Place, **more: Any) -> Incident:
-    return place.incident(State.WAITING, "NeedsApproval", "mode approve: a human decides", **more)
+    asked = {"mode": "approve", "asked_at": place.now - 10}
+    return place.incident(State.WAITING, "NeedsApproval", "a human decides", **asked | more)
 
 
 async def approved(place: Place, by: str = "alice") -> list[str]:
@@ -95,7 +98,13 @@ def meanwhile(place: Place, **status: Any) -> Callable[[Asked], None]:
 
 @pytest.mark.parametrize(
     "status",
-    [{"step": 1}, {"attempt": 1}, {"targets": {}}, {"state": "escalated"}, {"reason": {"code": "Paused", "text": "paused"}}],
+    [
+        {"step": 1},
+        {"attempt": 1},
+        {"targets": {}},
+        {"state": "escalated"},
+        {"approvals": [{"step": 0, "by": "bob", "at": "2026-08-01T09:00:00Z"}]},
+    ],
 )
 async def test_an_approval_holds_only_for_what_was_shown(place: Place, status: dict[str, Any]) -> None:
     await place.keep(waiting(place))
@@ -109,6 +118,32 @@ async def test_a_change_that_does_not_matter_is_no_hindrance(place: Place) -> No
     asked = await approve(place.api, SPACE, NAME, "alice", meanwhile(place, wakeAt="2030-01-01T00:00:00Z"))
     assert asked.approver == "alice"
     assert place.annotations("incidents", NAME) == {BY: "alice"}
+
+
+async def test_what_another_guard_puts_off_meanwhile_is_approved_all_the_same(place: Place) -> None:
+    await place.keep(place.incident(State.WAITING, "Paused", mode="approve", asked_at=place.now - 10))
+    await approved(place)
+    assert place.annotations("incidents", NAME) == {BY: "alice"}
+
+
+async def test_what_is_approved_already_does_not_wait(place: Place) -> None:
+    await place.keep(waiting(place, approvals=(Approved(0, "bob", place.now - 5),)))
+    with pytest.raises(NotWaiting):
+        await approved(place)
+    await place.keep(waiting(place, approvals=(Approved(0, "bob", place.now - 5),), step=1))
+    await approved(place)
+
+
+async def test_healer_is_told_to_go_on_after_the_breaker(place: Place) -> None:
+    """Its incident has no ladder."""
+    cluster = Target("Cluster", SPACE, "cluster", "cluster")
+    await place.keep(place.incident(State.ESCALATED, rule=BREAKER, workload=cluster, steps=(), targets={}))
+    (shown,) = await approved(place)
+    assert "no ladder: let healer act again, everywhere" in shown
+    assert place.annotations("incidents", NAME) == {BY: "alice"}
+    await place.keep(place.incident(State.CLOSED, rule=BREAKER, workload=cluster, steps=(), targets={}))
+    with pytest.raises(NotWaiting):
+        await approved(place)
 
 
 async def test_what_is_not_there_cannot_be_approved(place: Place) -> None:

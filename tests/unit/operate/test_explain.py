@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from healer.engine.wide import BREAKER
+from healer.lab import serving
 from healer.lab.kinds import NAMESPACE, POD
 from healer.lab.objects import clone
 from healer.model.decision import Verb
@@ -60,7 +62,7 @@ STATES: list[tuple[State, str, dict[str, Any], str, str, str]] = [
     (
         State.WAITING,
         "NeedsApproval",
-        {"wake": 3600},
+        {"wake": 3600, "mode": "approve", "asked_at": 1.0},
         "approval",
         "waiting for a human to approve step 1 of 2 (evict): so it is",
         "healer approve crash-loop-1 -n production",
@@ -90,9 +92,9 @@ STATES: list[tuple[State, str, dict[str, Any], str, str, str]] = [
 @pytest.mark.parametrize(("state", "code", "times", "short", "said", "following"), STATES)
 @pytest.mark.parametrize("what", ["", DEPLOYMENT, INCIDENT])
 async def test_each_state_has_its_verdict_and_its_next(
-    place: Place, what: str, state: State, code: str, times: dict[str, int], short: str, said: str, following: str
+    place: Place, what: str, state: State, code: str, times: dict[str, Any], short: str, said: str, following: str
 ) -> None:
-    more: dict[str, Any] = {"step": times.get("step", 0)}
+    more = {name: value for name, value in times.items() if name not in ("wake", "deadline")}
     more |= {"wake_at": place.now + times["wake"]} if "wake" in times else {}
     more |= {"deadline": place.now + times["deadline"]} if "deadline" in times else {}
     await place.keep(place.incident(state, code, **more))
@@ -116,6 +118,21 @@ async def test_a_storm_step_is_not_a_step_of_the_ladder(place: Place) -> None:
     assert "if not, step 1 of 2 (evict)" in next_steps(found)[0]
 
 
+async def test_the_breaker_of_the_whole_cluster_has_no_ladder(place: Place) -> None:
+    cluster = Target("Cluster", SPACE, "cluster", "cluster")
+    await place.keep(place.incident(State.ESCALATED, rule=BREAKER, workload=cluster, steps=(), targets={}))
+    found = await known(place, INCIDENT)
+    assert "healer approve crash-loop-1 -n production" in next_steps(found)[0]
+    assert "no ladder" in screen(found)
+
+
+async def test_an_approval_is_still_wanted_when_another_guard_objects(place: Place) -> None:
+    await place.keep(place.incident(State.WAITING, "Paused", mode="approve", asked_at=place.now - 10))
+    found = await known(place)
+    assert verdict(found).code == "waiting"
+    assert next_steps(found)[0].endswith(f"somebody approves to evict {place.pod}: healer approve crash-loop-1 -n production")
+
+
 async def test_an_incident_that_observes_says_that_nothing_is_changed(place: Place) -> None:
     await place.keep(place.incident(State.WAITING, mode="observe", wake_at=place.now + 9))
     found = await known(place)
@@ -133,7 +150,7 @@ async def test_a_closed_incident_is_the_past(place: Place) -> None:
 
 async def test_of_several_incidents_the_one_that_acts_speaks(place: Place) -> None:
     await place.keep(
-        place.incident(State.ESCALATED, id="slow-1"),
+        place.incident(State.ESCALATED, id="a-1"),
         place.incident(State.VERIFYING, id="crash-2"),
         place.incident(State.WAITING, "OtherIncident", id="z-3"),
     )
@@ -155,6 +172,9 @@ async def test_what_was_seen_and_not_acted_upon(place: Place) -> None:
     found = await known(place)
     assert verdict(found).code == "seen"
     assert f"{RULE}: holds since 20 s" in verdict(found).text
+    await place.keep(place.incident(State.CLOSED))
+    place.decisions[:] = [replace(place.decisions[0], at=place.now - 30)]
+    assert "the last one, crash-loop-1, closed" in verdict(await known(place)).text, "what came before the incident is over"
 
 
 # what belongs to what
@@ -171,6 +191,9 @@ async def test_incidents_of_others_are_not_shown(place: Place) -> None:
         place.incident(State.WAITING, id="away", workload=elsewhere, targets={other.uid: sick}),
     )
     assert [i.id for i in (await known(place)).incidents] == ["open", "pods"]
+    await place.keep(place.incident(State.CLOSED, id="others", targets={}, treated=frozenset({place.pod.uid})))
+    assert [i.id for i in (await known(place)).incidents] == ["open", "others", "pods"]
+    await place.keep(place.incident(State.CLOSED, id="others", targets={other.uid: sick}))
     assert [i.id for i in (await known(place, DEPLOYMENT)).incidents] == ["open", "others", "pods"]
     assert [i.id for i in (await known(place, "incident/away")).incidents] == ["away"]
     assert [i.id for i in (await known(place, "pod/other")).incidents] == ["away", "open", "others"]
@@ -180,6 +203,42 @@ async def test_a_successor_of_the_same_name_is_another(place: Place) -> None:
     before = replace(place.workload, uid="an-earlier-one")
     await place.keep(place.incident(State.CLOSED, workload=before, targets={}))
     assert (await known(place, DEPLOYMENT)).incidents == ()
+
+
+async def test_a_successor_of_its_replica_set_does_not_own_a_pod(place: Place) -> None:
+    pod = clone(place.lab.api.get(POD, SPACE, place.pod.name))
+    pod["metadata"]["ownerReferences"][0]["uid"] = "an-earlier-one"
+    place.lab.store.put(POD.stored_in, (SPACE, place.pod.name), pod)
+    assert (await known(place)).workload is None
+
+
+async def test_pods_are_found_by_every_form_of_selector(place: Place) -> None:
+    labels = {"app": "other", "tier": "serving", "fast": ""}
+    expressions = [
+        {"key": "tier", "operator": "In", "values": ["serving", "batch"]},
+        {"key": "tier", "operator": "NotIn", "values": ["web"]},
+        {"key": "fast", "operator": "Exists"},
+        {"key": "slow", "operator": "DoesNotExist"},
+    ]
+    (manifest, *_) = serving("other", SPACE, replicas=1, min_available=None)
+    manifest["spec"]["selector"] = {"matchLabels": {"app": "other"}, "matchExpressions": expressions}
+    manifest["spec"]["template"]["metadata"]["labels"] = labels
+    await place.lab.apply(manifest)
+    await place.lab.wait_for(lambda lab: len(lab.objects("pods", SPACE)) == 4)
+    (pod,) = [obj["metadata"] for obj in place.lab.objects("pods", SPACE) if obj["metadata"]["name"].startswith("other-")]
+    place.decided(Verb.PEND, "Held", "on a pod", target=Target("Pod", SPACE, pod["name"], pod["uid"]))
+    assert len((await known(place, "deployment/other")).decisions or ()) == 1
+
+
+@pytest.mark.parametrize("expired", [False, True])
+async def test_a_long_journal_is_read_to_its_end(place: Place, monkeypatch: pytest.MonkeyPatch, expired: bool) -> None:
+    """Page by page, and from its beginning again when a continue token has expired."""
+    monkeypatch.setattr("healer.operate.facts._PAGE", "1")
+    await place.keep(*(place.incident(State.CLOSED, id=f"crash-loop-{number}") for number in range(3)))
+    if expired:
+        pages = iter(range(1000))
+        place.lab.faults.answer(410, verb="list", resource="incidents", match=lambda _: next(pages) == 1)
+    assert [i.id for i in (await known(place)).incidents] == ["crash-loop-0", "crash-loop-1", "crash-loop-2"]
 
 
 async def test_decisions_on_the_pods_of_a_deployment_are_its_own(place: Place) -> None:
@@ -270,6 +329,7 @@ async def test_without_the_daemon_the_journal_speaks_alone(place: Place, url: st
     (note,) = found.notes
     assert note.startswith("the daemon cannot be reached, so this is from the journal alone: ")
     assert "\n" not in note
+    assert url != "LAB" or "404" in note
 
 
 async def test_what_may_not_be_read_is_said(place: Place) -> None:
@@ -324,6 +384,17 @@ async def test_the_screen_has_verdict_history_rules_decisions_and_next(place: Pl
     assert titles[1:] == ["rules considered", "decisions", "what happens next"]
     for part in ("crash-loops", "held for 20 s", "defer", "the guards are asked again"):
         assert part in text
+
+
+async def test_the_newest_decisions_are_on_the_screen(place: Place) -> None:
+    for number in range(40):
+        place.decided(Verb.PEND, "Held", f"look {number}.", ago=100 - number)
+    text = screen(await known(place))
+    assert "10 earlier ones: -o json" in text
+    assert "look 9." not in text
+    assert "look 10." in text
+    assert "look 39." in text
+    assert len(plain(await known(place))["decisions"]) == 40
 
 
 async def test_nothing_that_is_quoted_steers_the_terminal(place: Place) -> None:

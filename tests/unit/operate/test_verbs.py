@@ -69,13 +69,13 @@ async def test_what_cannot_be_done_exits_2_and_says_why(place: Place, arguments:
 
 
 async def test_approve_shows_what_will_be_done_and_says_who_approved(place: Place) -> None:
-    await place.keep(place.incident(State.WAITING, "NeedsApproval", "mode approve: a human decides"))
+    await place.keep(place.incident(State.WAITING, "NeedsApproval", "a human decides", mode="approve", asked_at=place.now - 10))
     code, said = await healer(place, "approve", "crash-loop-1")
     assert code == 0
     lines = said.splitlines()
     assert lines[0].startswith("incident crash-loop-1 (tensorflow-serving/crash-loop, critical) on ")
     assert f"  step 1 of 2 (evict): evict {place.pod}" in lines
-    assert lines[-1] == "approved by alice: healer asks its guards once more, and then acts"
+    assert lines[-1] == "approved by alice: healer asks its guards once more, and goes on"
     assert place.annotations("incidents", "crash-loop-1") == {"healer.dev/approved-by": "alice"}
 
 
