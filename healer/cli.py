@@ -6,9 +6,12 @@ import logging
 import os
 import signal
 import sys
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 
+import msgspec
 import structlog
 import typer
 from rich.console import Console
@@ -16,12 +19,18 @@ from rich.console import Console
 from healer import settings as knobs
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
-from healer.cluster.api import Api, ClusterConfigError
+from healer.cluster.api import Api, ClusterConfigError, ClusterError
 from healer.daemon import Daemon, RuleFiles, RulesError
 from healer.daemon.rulefiles import read
 from healer.engine.rulebook import Rulebook
 from healer.engine.rulefile import load_all, remarks
 from healer.model.redact import redact_event
+from healer.operate import approve as approving
+from healer.operate import pause as pausing
+from healer.operate import show as showing
+from healer.operate.facts import facts
+from healer.operate.objects import OperateError, named, valid
+from healer.operate.who import who
 
 EXIT_PROBLEMS = 1
 EXIT_SETUP = 2
@@ -35,8 +44,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog="Exit codes: 0 well; 1 problems were found, or something did not heal; 2 settings, rules or cluster are not usable; "
-    "3 the daemon ended by a failure.",
+    epilog="Exit codes: 0 well; 1 problems were found, or something did not heal, does not wait or is not known; 2 settings, "
+    "rules or cluster are not usable, or what is named is not there; 3 the daemon ended by a failure.",
 )
 
 RulePaths = Annotated[
@@ -44,11 +53,23 @@ RulePaths = Annotated[
 ]
 
 
+Context = Annotated[str | None, typer.Option(help="The context of the kubeconfig to use.")]
+InNamespace = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", metavar="NS", help="Its namespace; by default that of the kubeconfig's context."),
+]
+HealerNamespace = Annotated[str, typer.Option(metavar="NS", help="The namespace that healer runs in.")]
+Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="For people or for programs.")]
+Pausable = Annotated[str, typer.Argument(metavar="WHAT", help="deployment/NAME, namespace/NAME, or everything.")]
+
+T = TypeVar("T")
+
+
 @app.command()
 def run(
     rules: RulePaths,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML; the environment wins over it.")] = None,
-    context: Annotated[str | None, typer.Option(help="The context of the kubeconfig to use.")] = None,
+    context: Context = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
@@ -122,6 +143,131 @@ def demo(
         typer.echo(f"healer: {error}", err=True)
         raise typer.Exit(EXIT_SETUP) from error
     raise typer.Exit(0 if healed else EXIT_PROBLEMS)
+
+
+@app.command()
+def pause(
+    what: Pausable,
+    namespace: InNamespace = None,
+    reason: Annotated[str, typer.Option(help="Why, for whoever finds it paused.")] = "",
+    healer_namespace: HealerNamespace = "healer",
+    output: Output = "text",
+    context: Context = None,
+) -> None:
+    """Keep healer from acting on a Deployment, in a namespace, or anywhere, until it is resumed.
+
+    It goes on watching, deciding and telling. Kept in the cluster, as the annotation healer.dev/paused. Exit code 2 when what
+    is named is not there.
+    """
+    me = who(context)
+
+    async def work(api: Api) -> pausing.Done:
+        place = pausing.place_of(what, namespace or me.namespace, valid(healer_namespace, "a namespace"))
+        return await pausing.pause(api, place, me.user, reason, healer_namespace)
+
+    _print_pause(_with_cluster(work, context), output)
+
+
+@app.command()
+def resume(
+    what: Pausable,
+    namespace: InNamespace = None,
+    healer_namespace: HealerNamespace = "healer",
+    output: Output = "text",
+    context: Context = None,
+) -> None:
+    """Take a pause back. Says what else still pauses healer there. Exit code 2 when what is named is not there."""
+    me = who(context)
+
+    async def work(api: Api) -> pausing.Done:
+        place = pausing.place_of(what, namespace or me.namespace, valid(healer_namespace, "a namespace"))
+        return await pausing.resume(api, place, healer_namespace)
+
+    _print_pause(_with_cluster(work, context), output)
+
+
+def _print_pause(done: pausing.Done, output: str) -> None:
+    if output == "json":
+        _print_json(pausing.plain(done))
+    else:
+        for line in pausing.told(done):
+            typer.echo(showing.clean(line))
+
+
+@app.command()
+def approve(
+    name: Annotated[str, typer.Argument(metavar="INCIDENT", help="The name of the incident.")],
+    namespace: InNamespace = None,
+    by: Annotated[str | None, typer.Option(help="Who approves; by default the kubeconfig's user, or $USER.")] = None,
+    context: Context = None,
+) -> None:
+    """Approve the action that an incident waits with; shows what will be done first.
+
+    Exit code 1 when it does not wait for approval, 2 when there is no such incident.
+    """
+    me = who(context)
+
+    async def work(api: Api) -> approving.Asked:
+        return await approving.approve(
+            api,
+            namespace or me.namespace,
+            name,
+            me.user if by is None else by,
+            lambda asked: typer.echo(showing.clean(str(asked))),
+        )
+
+    try:
+        asked = _with_cluster(work, context)
+    except approving.NotWaiting as error:
+        typer.echo(showing.clean(f"healer: {error}"), err=True)
+        raise typer.Exit(EXIT_PROBLEMS) from error
+    typer.echo(showing.clean(f"approved by {asked.approver}: healer asks its guards once more, and goes on"))
+
+
+@app.command()
+def explain(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="pod/NAME, deployment/NAME or incident/NAME.")],
+    namespace: InNamespace = None,
+    url: Annotated[str | None, typer.Option(help="Where the daemon answers, when not through the API server's proxy.")] = None,
+    healer_namespace: HealerNamespace = "healer",
+    output: Output = "text",
+    context: Context = None,
+) -> None:
+    """Say what healer makes of a pod, a Deployment or an incident: rules, decisions with their reasons, what happens next.
+
+    From the cluster, the journal and the daemon's recent decisions, read afresh. Exit code 1 when nothing is known of it.
+    """
+    me = who(context)
+
+    async def work(api: Api) -> bool:
+        place = named(what, namespace or me.namespace, ("Pod", "Deployment", "Incident"))
+        found = await facts(api, place, valid(healer_namespace, "a namespace"), url, time.time())
+        if output == "json":
+            _print_json(showing.plain(found))
+        else:
+            showing.show(found, showing.console())
+        return found.known
+
+    if not _with_cluster(work, context):
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+def _with_cluster(work: Callable[[Api], Awaitable[T]], context: str | None) -> T:
+    """Do it with a connection; what cannot be done is said, and ends the program with exit code 2."""
+
+    async def connected() -> T:
+        async with contextlib.aclosing(await Api.connect(context=context)) as api:
+            return await work(api)
+
+    try:
+        return asyncio.run(connected())
+    except (OperateError, ClusterError) as error:
+        typer.echo(showing.clean(f"healer: {error}"), err=True)
+        raise typer.Exit(EXIT_SETUP) from error
+
+
+def _print_json(content: object) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))
 
 
 def _logs(log: knobs.Log) -> None:
