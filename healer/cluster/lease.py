@@ -195,7 +195,9 @@ class Lease:
                         if not error.is_conflict:
                             raise
         except (ClusterError, TimeoutError) as error:
-            log.warning("lease not released, it will expire", lease=self._path, identity=self._identity, error=str(error))
+            log.warning(
+                "lease not released, it will expire", lease=self._path, identity=self._identity, error=str(error) or "timed out"
+            )
 
     def _is_ours(self) -> bool:
         """Is what we last read what we last took? A record with our name that another process wrote is not."""
