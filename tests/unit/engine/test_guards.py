@@ -39,6 +39,8 @@ def test_after_healing_the_workload_is_left_alone_for_the_cooldown() -> None:
     d.wait(100)
     d.world.crash("serving-2")
     assert codes(d.effects, Verb.DEFER) == ["Cooldown"]
+    (second,) = [incident for incident in d.engine.incidents() if incident.state is State.WAITING]
+    assert second.reason.text == "the last healing ended 100 s ago; 500 s of cooldown left"
     d.wait(499)
     assert d.acted_on == ["serving-1"]
     d.wait(1)
@@ -187,6 +189,7 @@ def test_a_single_replica_that_is_ready_may_not() -> None:
     d = drill(rule(when={"alert": ["HighLatency"]}), replicas=1)
     d.alert("serving-1")
     assert codes(d.effects, Verb.DEFER) == ["BelowFloor"]
+    assert d.incident.reason.text == "it would leave 0 ready replicas; minReady asks for 1"
 
 
 def test_a_terminating_pod_does_not_count_as_ready() -> None:
@@ -272,6 +275,18 @@ def test_one_in_flight_across_rules() -> None:
     assert d.engine.incidents()[1].reason.code == "DisruptionInFlight"
     d.world.mend(new)
     assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_an_action_that_takes_no_pod_down_does_not_wait_for_a_disruption() -> None:
+    nudge = rule("nudges", when={"alert": ["HighLatency"]}, heal=[{"nudge": {}}])
+    d = drill(rule(heal=[{"evict": {}, "verify": {"within": "1m", "stable": "1s"}}]), nudge, replicas=4)
+    d.world.crash("serving-1")
+    d.answer()
+    d.world.remove("serving-1")
+    d.world.add(ready=False)
+    d.wait(60)
+    d.alert("serving-2")
+    assert [(act.action, act.target.name) for act in d.acts] == [("evict", "serving-1"), ("nudge", "serving-2")]
 
 
 # rollouts

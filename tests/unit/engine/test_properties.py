@@ -222,6 +222,17 @@ def test_everything_ends_and_nothing_is_kept_of_it(life: list[tuple[Any, ...]]) 
     assert d.engine.next_wake() is None
 
 
+def test_nothing_is_kept_of_a_workload_that_is_deleted_while_it_is_healed() -> None:
+    d = Drill(RULES, World(4), TUNING)
+    d.world.crash("serving-1")
+    d.answer()
+    d.world.delete_deployment()
+    for pod in d.world.pods:
+        d.world.remove(pod.metadata.name)
+    d.wait(10_000)
+    assert kept(d) == {}
+
+
 def kept(d: Drill) -> dict[str, object]:
     """What the engine holds on to, by attribute: for memory only, decisions are looked at elsewhere."""
     parts = {"engine": d.engine, "matcher": d.engine._matcher, "ledger": d.engine._ledger}

@@ -16,6 +16,7 @@ def restarted(before: Drill) -> Drill:
     after.restore(list(before.incidents.values()), {signal.key for signal in signals})
     for signal in signals:
         after.feed(signal)
+    after.wait(0)
     return after
 
 
@@ -131,3 +132,16 @@ def test_an_alert_that_is_repeated_after_the_restart_is_no_news() -> None:
     assert d.alert("serving-1") == []
     d.alert("serving-1", firing=False)
     assert state(d) is State.CLOSED
+
+
+def test_the_budget_survives() -> None:
+    d = Drill(rulebook(rule(limits={"budget": {"actions": 1, "per": "6h"}, "cooldown": "1m"})))
+    d.world.crash("serving-1")
+    d.answer()
+    d.world.replace("serving-1")
+    d.wait(120)
+    d = restarted(d)
+    d.world.crash("serving-2")
+    d.wait(60)
+    assert d.acts == []
+    assert [incident.reason.code for incident in d.engine.incidents()] == ["BudgetSpent"]
