@@ -40,6 +40,7 @@ def reaction(cores: Cores, runs: int) -> list[Figure]:
     found: list[list[float]] = []
     lost: list[int] = []
     busy: list[float] = []
+    robbed: list[float] = []
     for _ in range(runs):
         with api_server(cores, WORKLOADS * REPLICAS) as api, healer(cores, api) as daemon, pinned(cores.load):
             api.ask("POST", f"/bench/background?rate={BACKGROUND}")
@@ -47,7 +48,9 @@ def reaction(cores: Cores, runs: int) -> list[Figure]:
             used, since = daemon.child.cpu(), time.monotonic()
             time.sleep(1)
             busy.append((daemon.child.cpu() - used) / (time.monotonic() - since) * 100)
+            waited, since = daemon.child.waited(), time.monotonic()
             sent = asyncio.run(_one_by_one(daemon, _calm()[:SAMPLES]))
+            robbed.append((daemon.child.waited() - waited) / (time.monotonic() - since) * 100)
             evicted = _evictions(api, len(sent))
             api.ask("POST", "/bench/background?rate=0")
             found.append(sorted(evicted[name] - at for name, at in sent.items() if name in evicted))
@@ -61,6 +64,7 @@ def reaction(cores: Cores, runs: int) -> list[Figure]:
         ),
         Figure("alert posted to eviction requested, worst", "ms", tuple(times[-1] * 1e3 for times in found)),
         Figure(f"signals lost, of {SAMPLES}", "", tuple(map(float, lost)), ("=", 0)),
+        Figure("the daemon could run, and other processes had its core", "% of the time", tuple(robbed)),
         Figure(f"CPU at {BACKGROUND:,} pod events/s alone", "% of a core", tuple(busy)),
     ]
 

@@ -97,6 +97,10 @@ class Child:
         fields = Path(f"/proc/{self.running.pid}/stat").read_text("utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def waited(self) -> float:
+        """Seconds for which its main thread could have run and another process had the core."""
+        return int(Path(f"/proc/{self.running.pid}/schedstat").read_text("utf-8").split()[1]) / 1e9
+
     def end(self) -> None:
         """Ask it to end, and see that it does."""
         self.running.terminate()
