@@ -48,8 +48,8 @@ def _standing(incident: Incident, now: float) -> Verdict:
         case State.WAITING if asks(incident):
             return Verdict("approval", f"waiting for a human to approve {step(incident)}: {why}")
         case State.WAITING:
-            until = f" until {when(incident.wake_at, now)}" if incident.wake_at is not None else ""
-            return Verdict("waiting", f"waiting: {why}{until}, then {step(incident)}{observed}")
+            until = f"until {when(incident.wake_at, now)}, " if incident.wake_at is not None else ""
+            return Verdict("waiting", f"waiting: {why}; {until}then {step(incident)}{observed}")
         case State.ACTING:
             return Verdict("healing", f"healing: {step(incident)}: {why}{observed}")
         case State.VERIFYING:
