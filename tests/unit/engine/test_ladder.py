@@ -2,6 +2,7 @@
 
 import pytest
 
+from healer.engine.open import MAX_HISTORY
 from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.decision import Verb
@@ -212,6 +213,19 @@ def test_healed_needs_the_current_revision() -> None:
     assert state(d) is State.HEALED
 
 
+def test_healed_needs_the_deployment_to_say_so_too() -> None:
+    """Pods and status are watched apart: either may lag behind the other."""
+    d = drill()
+    d.world.crash("serving-2")
+    evicted(d)
+    d.world.rollout(ready_replicas=2)
+    d.wait(120)
+    assert state(d) is State.VERIFYING
+    d.world.rollout()
+    d.wait(60)
+    assert state(d) is State.HEALED
+
+
 def test_healed_needs_the_evicted_pod_to_be_seen_to_go() -> None:
     """The alert is over and the view has all replicas ready, for it does not know of the eviction yet."""
     d = drill(rule(when={"alert": ["HighLatency"]}, heal=[{"evict": {}, "verify": {"within": "5m", "stable": "0s"}}]))
@@ -242,6 +256,17 @@ def test_sick_pods_of_one_workload_are_one_incident() -> None:
     d.world.crash("serving-2")
     assert [t.target.name for t in d.incident.sick] == ["serving-1", "serving-2"]
     assert codes(d.effects, Verb.JOIN) == ["CrashLoopBackOff"]
+
+
+def test_a_pod_that_fell_sick_anew_is_treated_after_those_sick_since() -> None:
+    d = drill(replicas=5)
+    d.world.pause("deployment")
+    for name in ("serving-1", "serving-2"):
+        d.world.crash(name)
+        d.wait(1)
+    d.world.mend("serving-1")
+    d.world.crash("serving-1")
+    assert [t.target.name for t in d.incident.sick] == ["serving-2", "serving-1"]
 
 
 def test_sick_pods_are_treated_one_after_another() -> None:
@@ -447,3 +472,20 @@ def test_a_rule_that_observes_does_not_hold_back_one_that_acts() -> None:
     d = drill(rule("watches", mode="observe"), rule("acts"))
     d.world.crash("serving-1")
     assert [(act.incident.rule, act.dry_run) for act in d.acts] == [("test/watches", True), ("test/acts", False)]
+
+
+# the history
+
+
+def test_a_long_history_keeps_its_beginning_and_its_end() -> None:
+    d = drill()
+    d.world.pause("deployment")
+    d.world.crash("serving-1")
+    for _ in range(MAX_HISTORY):
+        d.world.crash("serving-2")
+        d.wait(1)
+        d.world.mend("serving-2")
+    assert len(d.history) == MAX_HISTORY
+    assert d.history[0].reason.text.startswith("pod/serving-1 is sick")
+    assert d.history[-1].reason.text.endswith("is over; 1 sick target left")
+    assert d.history[1].at > d.history[0].at

@@ -115,6 +115,7 @@ def test_a_change_of_one_rule_does_not_forget_what_others_counted() -> None:
     often = rule("often", when={"alert": ["HighLatency"], "count": {"atLeast": 2, "within": "10m"}})
     d = Drill(rulebook(often))
     d.alert("serving-1")
+    d.alert("serving-1", firing=False)
     d.use(rulebook(often, rule()))
     d.alert("serving-1", occurrence="2")
     assert d.acted_on == ["serving-1"]
