@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -24,6 +25,7 @@ from healer.daemon import Daemon, RuleFiles, RulesError
 from healer.daemon.rulefiles import read
 from healer.engine.rulebook import Rulebook
 from healer.engine.rulefile import load_all, remarks
+from healer.journal.base import JournalMissing
 from healer.model.redact import redact_event
 from healer.operate import approve as approving
 from healer.operate import pause as pausing
@@ -48,6 +50,14 @@ app = typer.Typer(
     "rules or cluster are not usable, or what is named is not there; 3 the daemon ended by a failure.",
 )
 
+
+class JournalKind(StrEnum):
+    """As settings.journal.kind."""
+
+    KUBERNETES = "kubernetes"
+    MEMORY = "memory"
+
+
 RulePaths = Annotated[
     list[Path], typer.Option("--rules", metavar="DIR|FILE", help="A rule file, or a folder of them. May be given several times.")
 ]
@@ -70,6 +80,7 @@ def run(
     rules: RulePaths,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML; the environment wins over it.")] = None,
     context: Context = None,
+    journal: Annotated[JournalKind | None, typer.Option(help="Where incidents are kept; wins over HEALER_JOURNAL__KIND.")] = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
@@ -78,13 +89,15 @@ def run(
     """
     try:
         settings = knobs.load(config)
+        if journal is not None:
+            settings = settings.model_copy(update={"journal": settings.journal.model_copy(update={"kind": journal.value})})
         _logs(settings.log)
         files = RuleFiles(rules, specs(ACTIONS))
         rulebook = files.load()
         for remark in remarks(rulebook.rules):
             structlog.get_logger("healer.rules").info(remark)
         asyncio.run(_run(settings, rulebook, files, context))
-    except (knobs.SettingsError, RulesError, ClusterConfigError) as error:
+    except (knobs.SettingsError, RulesError, ClusterConfigError, JournalMissing) as error:
         typer.echo(f"healer: {error}", err=True)
         raise typer.Exit(EXIT_SETUP) from error
     except ExceptionGroup as group:
@@ -127,6 +140,9 @@ def check(
 @app.command()
 def demo(
     rules: Annotated[Path, typer.Option(metavar="DIR|FILE", help="The rules to show.")] = Path("rules"),
+    definition: Annotated[Path, typer.Option(metavar="FILE", help="The manifest that defines incidents in a cluster.")] = Path(
+        "deploy/healer/crd.yaml"
+    ),
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Also save the timeline as a picture.")] = None,
 ) -> None:
     """Show a healing from beginning to end, in less than a minute, with nothing but this machine.
@@ -138,8 +154,8 @@ def demo(
 
     _logs(knobs.Log(level="error"))
     try:
-        healed = asyncio.run(show(rules, svg))
-    except (RulesError, ClusterConfigError) as error:
+        healed = asyncio.run(show(rules, definition.read_text("utf-8"), svg))
+    except (RulesError, ClusterConfigError, OSError) as error:
         typer.echo(f"healer: {error}", err=True)
         raise typer.Exit(EXIT_SETUP) from error
     raise typer.Exit(0 if healed else EXIT_PROBLEMS)

@@ -111,11 +111,38 @@ class Engine(Section):
     """Seconds for one attempt, its fresh look included."""
 
 
+class Limits(Section):
+    """What bounds healer as a whole, beside the limits of each rule. Rebuilt from the journal after a restart."""
+
+    budget_workload: int = Field(10, ge=1)
+    """Actions on one workload, of all rules together, within budget_per."""
+    budget_namespace: int = Field(30, ge=1)
+    """Actions in one namespace."""
+    budget_cluster: int = Field(60, ge=1)
+    """Actions in the whole cluster."""
+    budget_per: float = Field(3600.0, gt=0)
+    """Seconds; the window in which these are counted slides."""
+    node_storm_pods: int = Field(5, ge=2)
+    """So many sick pods on one node, and half of those on it, are one incident of the node; no pod of it is taken."""
+    breaker_incidents: int = Field(20, ge=1)
+    """More incidents than that opened within breaker_window stop all actions."""
+    breaker_window: float = Field(300.0, gt=0)
+    """Seconds."""
+    breaker_quiet: float = Field(600.0, gt=0)
+    """Seconds without a further incident after which actions go on by themselves."""
+
+
 class Slack(Section):
     """Messages in Slack."""
 
     token_file: Path | None = None
-    """A file with the bot token (scope chat:write). Without one, nothing is sent to Slack."""
+    """A file with the bot token. Without one, nothing is sent to Slack.
+
+    Scopes: chat:write (chat:write.public for channels that the app has not joined); and, so that after a crash healer can see
+    whether a message was already posted, channels:history and channels:read (groups:history and groups:read in private channels)
+    and the app invited to the channel. Without these, after a crash at the wrong moment the message may be there twice or a reply
+    be missing; the log says so.
+    """
     channel: str = ""
     """Where incidents of rules without `notify` go."""
     base_url: str = "https://slack.com/api/"
@@ -133,8 +160,35 @@ class Log(Section):
 class Journal(Section):
     """Where incidents are kept."""
 
+    kind: Literal["kubernetes", "memory"] = "kubernetes"
+    """kubernetes: as objects (`kubectl get incidents`), which survive a restart; memory: forgotten at a restart."""
     keep: int = Field(1000, ge=1)
     """Closed incidents kept."""
+    keep_for: float = Field(30 * 86400.0, gt=0)
+    """Seconds for which a closed incident is kept."""
+    prune: float = Field(300.0, gt=0)
+    """Seconds between two looks at what need not be kept any more."""
+
+
+class Leader(Section):
+    """The election among replicas: one acts, the others watch and take over."""
+
+    enabled: bool = True
+    """Without election, run one replica only."""
+    namespace: str = ""
+    """Where the Lease is; empty: the namespace of the pod, else `default`."""
+    name: str = "healer"
+    """The Lease. Replicas of one healer share it."""
+    address: str = ""
+    """host:port at which the other replicas reach this one's HTTP server; empty: this host's name and port."""
+    duration: float = Field(10.0, gt=0)
+    """A follower takes over when the lease was not renewed for so many seconds."""
+    deadline: float = Field(7.0, gt=0)
+    """A leader that could not renew for so many seconds stops acting. Must be below duration."""
+    renew: float = Field(2.0, gt=0)
+    """Seconds between renewals."""
+    retry: float = Field(1.0, gt=0)
+    """Seconds between a follower's looks."""
 
 
 class Settings(BaseSettings):
@@ -154,9 +208,11 @@ class Settings(BaseSettings):
     alerts: Alerts = Alerts()
     pods: Pods = Pods()
     engine: Engine = Engine()
+    limits: Limits = Limits()
     slack: Slack = Slack()
     log: Log = Log()
     journal: Journal = Journal()
+    leader: Leader = Leader()
     rules_reload: float = Field(5.0, gt=0)
     """Seconds between two looks at whether the rule files have changed."""
     shutdown: float = Field(10.0, gt=0)

@@ -14,7 +14,7 @@ from healer.model.view import View
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One attempt. `sending` is to be called right before the request that changes something.
+    """One attempt. `sending` is to be called right before the request that changes something; what it returns forbids that.
 
     `still_sick` says whether a freshly read pod still has what the incident is about; `still_wanted` whether the incident still
     asks for this very attempt (an alert may have been resolved since).
@@ -25,7 +25,7 @@ class Call:
     view: View
     still_sick: Callable[[Pod, Act], bool]
     still_wanted: Callable[[Act], Reason | None]
-    sending: Callable[[], None]
+    sending: Callable[[], Outcome | None]
 
 
 class Action(Protocol):

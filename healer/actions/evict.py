@@ -46,7 +46,8 @@ async def _evict(call: Call, pod: Pod) -> Outcome:
         "metadata": {"name": target.name, "namespace": target.namespace},
         "deleteOptions": options,
     }
-    call.sending()
+    if (forbidden := call.sending()) is not None:
+        return forbidden
     try:
         await call.api.request("POST", RESOURCES[Pod].path(target.namespace, target.name) + "/eviction", body=eviction)
     except ApiError as error:

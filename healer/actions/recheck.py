@@ -5,7 +5,7 @@ already spent the PodDisruptionBudget (measured).
 """
 
 from healer.actions.base import Call
-from healer.actions.refusal import refusal
+from healer.actions.refusal import unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.engine.guards import floor
@@ -30,9 +30,9 @@ async def recheck(call: Call) -> Pod | Outcome:
     except ApiError as error:
         if error.is_not_found:
             return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{error.message or target}: nothing was left to do")
-        return refusal(error, f"read {target}")
+        return unread(error, f"read {target}")
     except ClusterError as error:
-        return refusal(error, f"read {target}")
+        return unread(error, f"read {target}")
     unwanted = call.still_wanted(call.act)
     return pod if unwanted is None else Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
 

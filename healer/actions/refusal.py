@@ -1,5 +1,7 @@
 """What an API server's no means to an action."""
 
+from dataclasses import replace
+
 from healer.cluster.api import ApiError, ApiUnavailable, ClusterError
 from healer.model.action import Outcome, OutcomeKind
 
@@ -20,3 +22,9 @@ def refusal(error: ClusterError, doing: str) -> Outcome:
     if error.is_unauthorized or error.status >= 500:
         return Outcome(OutcomeKind.FAILED, "ServerError", said, error.retry_after)
     return Outcome(OutcomeKind.REFUSED, "Rejected", said)
+
+
+def unread(error: ClusterError, doing: str) -> Outcome:
+    """The same for a request that only reads: without an answer nothing was done, so that it is no failed try."""
+    outcome = refusal(error, doing)
+    return replace(outcome, kind=OutcomeKind.DEFERRED) if outcome.kind is OutcomeKind.FAILED else outcome

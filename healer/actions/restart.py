@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from healer.actions.base import Call
 from healer.actions.recheck import recheck
-from healer.actions.refusal import refusal
+from healer.actions.refusal import refusal, unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
@@ -40,7 +40,7 @@ class Restart:
         try:
             budgets = await call.api.get(RESOURCES[PodDisruptionBudget].path(target.namespace), _Budgets)
         except ClusterError as error:
-            return refusal(error, f"read the PodDisruptionBudgets of {target.namespace}")
+            return unread(error, f"read the PodDisruptionBudgets of {target.namespace}")
         covering = [b.metadata.name for b in budgets.items if b.spec.selector and matches(b.spec.selector, pod.metadata.labels)]
         if covering:
             text = f"PodDisruptionBudget {', '.join(sorted(covering))} covers {target}: use evict, which honours it"
@@ -59,7 +59,8 @@ async def _delete(call: Call, pod: Pod) -> Outcome:
     }
     if call.act.dry_run:
         options["dryRun"] = ["All"]
-    call.sending()
+    if (forbidden := call.sending()) is not None:
+        return forbidden
     try:
         await call.api.request("DELETE", RESOURCES[Pod].path(target.namespace, target.name), body=options)
     except ApiError as error:

@@ -27,6 +27,9 @@ _BROKEN = (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, Look
 _Load = Callable[[Configuration], Awaitable[None]]
 
 
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
 class Access:
     """A way to one API server: base URL, credentials kept fresh, and an HTTP session with its TLS."""
 
@@ -117,3 +120,11 @@ def _kubeconfig_loader(paths: str, context: str | None) -> _Load:
         configuration.refresh_api_key_hook = refresh  # type: ignore[assignment]  # declared None, awaited when set
 
     return load
+
+
+def own_namespace() -> str:
+    """The namespace of the pod that this process runs in; "default" outside of a cluster, as kubectl has it."""
+    try:
+        return _NAMESPACE_FILE.read_text("utf-8").strip() or "default"
+    except OSError:
+        return "default"

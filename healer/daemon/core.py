@@ -13,9 +13,10 @@ from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
 from healer.engine.engine import Engine
 from healer.engine.rulebook import Rulebook
+from healer.journal.base import Journal, JournalError
 from healer.model.action import Outcome
-from healer.model.effects import Act, Acted, Decided, Effect, Input, Record, Tick, WorkloadChanged
-from healer.model.incident import Reason, State
+from healer.model.effects import Act, Acted, Approval, Decided, Effect, Input, Record, Tick, WorkloadChanged
+from healer.model.incident import Incident, Reason, State
 from healer.model.intake import QueueFull
 from healer.model.kube import Deployment, Pod
 from healer.model.rule import PodCondition
@@ -42,6 +43,7 @@ class Core:
         view: View,
         pods: PodSource,
         recorder: Recorder,
+        journal: Journal,
         metrics: Metrics,
         clock: Callable[[], float],
         queue: int,
@@ -50,6 +52,7 @@ class Core:
         self._view = view
         self._pods = pods
         self._recorder = recorder
+        self._journal = journal
         self._metrics = metrics
         self._clock = clock
         self._room = queue
@@ -60,6 +63,8 @@ class Core:
         self._sooner = asyncio.Event()
         self._due: float | None = None
         self.stopping = False
+        self.begun = asyncio.Event()
+        """Set when signals are taken."""
         metrics.queue(lambda: self._waiting)
 
     # what the sources call
@@ -82,7 +87,10 @@ class Core:
             self._feed(WorkloadChanged(obj.metadata.uid))
 
     async def intake(self, signals: list[Signal]) -> None:
-        """Take signals from outside; returns when they are decided. Raises QueueFull when there is no room for all of them."""
+        """Take signals from outside; returns when they are decided and what follows is journaled.
+
+        Raises QueueFull when there is no room for all of them, or the journal cannot be written: they are to be sent again.
+        """
         if self.stopping:
             raise QueueFull("healer is stopping")
         if self._doer is None:
@@ -93,6 +101,18 @@ class Core:
         self._waiting += len(signals)
         self._inbox.put_nowait(_Batch(signals, decided))
         await decided
+        try:
+            await self._journal.durable({incident for signal in signals for incident in self._engine.incidents_of(signal.key)})
+        except JournalError as error:
+            raise QueueFull(f"what was decided cannot be journaled: {error}") from error
+
+    def approved(self, incident_id: str, by: str) -> None:
+        """A human has approved what an incident waits with."""
+        self._feed(Approval(incident_id, by))
+
+    def incident(self, incident_id: str) -> Incident | None:
+        """An incident that is not closed, by id."""
+        return self._engine.incident(incident_id)
 
     def use(self, rulebook: Rulebook) -> None:
         """Take other rules."""
@@ -126,15 +146,26 @@ class Core:
 
     # running
 
-    async def run(self, doer: Doer) -> None:
-        """Decide what comes in and what falls due, until cancelled. To be started when the view is synced."""
+    async def run(self, doer: Doer, incidents: list[Incident]) -> None:
+        """Decide what comes in and what falls due, until cancelled. To be started when the view is synced.
+
+        `incidents` are those of the journal, oldest first.
+        """
         async with asyncio.TaskGroup() as group:
             self._doer, self._group = doer, group
-            now = self._clock()
-            for pod in list(self._view.pods()):
-                self._signals(self._pods.put(pod, None, now))
+            self._begin(incidents)
+            self.begun.set()
             group.create_task(self._take(), name="intake")
             group.create_task(self._time(), name="time")
+
+    def _begin(self, incidents: list[Incident]) -> None:
+        now = self._clock()
+        signals = [signal for pod in self._view.pods() for signal in self._pods.put(pod, None, now)]
+        for incident in incidents:
+            self._metrics.incident(incident)
+        self._carry_out(self._engine.restore(incidents, {signal.key for signal in signals}, self._view, now))
+        self._signals(signals)
+        self._feed(Tick())  # now that all that fires is told, the engine may act
 
     async def _take(self) -> None:
         while True:

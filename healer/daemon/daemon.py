@@ -1,40 +1,47 @@
 """The composition root: builds the parts, starts and stops them, nothing else."""
 
 import asyncio
+import os
+import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Never
 
+import aiohttp
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from healer.actions.base import specs
-from healer.actions.registry import ACTIONS
+from healer.cluster.access import own_namespace
 from healer.cluster.api import Api
+from healer.cluster.lease import Lease, LeaseSettings
 from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import Change, Reflector, WatchSettings
-from healer.daemon.core import Core
-from healer.daemon.doer import Doer
 from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
 from healer.daemon.rulefiles import RuleFiles
+from healer.daemon.term import Term
 from healer.daemon.vitals import Vitals
-from healer.engine.engine import Engine
 from healer.engine.rulebook import Rulebook
-from healer.engine.tuning import Tuning
+from healer.http.forward import SUFFIX, Forward
 from healer.http.server import Server
+from healer.http.webhook import Receiver
+from healer.journal.base import Journal, JournalError, JournalMissing
+from healer.journal.kube import KubeJournal
 from healer.journal.memory import MemoryJournal
 from healer.model.decision import Decision
 from healer.model.incident import Incident
+from healer.model.intake import QueueFull
+from healer.model.kube import Pod
+from healer.model.signal import Signal
 from healer.model.view import View
 from healer.settings import PREFIX, Settings, SettingsError
 from healer.sinks import registry as sinks
-from healer.sinks.base import Sink, notifications
+from healer.sinks.base import Memory, NotKept, Sink, notifications
 from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
-from healer.sources.pods import PodSettings, PodSource
-
 
 @dataclass(slots=True)
 class Watchers:
@@ -45,153 +52,270 @@ class Watchers:
 
 
 class Daemon:
-    """One healer. `run` serves until `stop` is called, and then ends in good order.
-
-    Raises SettingsError when the settings do not go together.
-    """
+    """One healer. `run` serves until `stop` is called, and then ends in good order."""
 
     def __init__(
         self, settings: Settings, rulebook: Rulebook, *, files: RuleFiles | None = None, watchers: Watchers | None = None
     ):
         watchers = watchers or Watchers()
         self._settings = settings
+        self._rulebook = rulebook
         self._files = files
         self._log = structlog.get_logger("healer")
         self._stop = asyncio.Event()
         self.ready = asyncio.Event()
         """Set when the caches are synced and the HTTP server listens."""
         self.port = 0
-        """The HTTP server's port, once ready."""
+        """The HTTP server's port, once it listens."""
         self._view = View()
         self._metrics = Metrics()
-        self.journal = MemoryJournal(settings.journal.keep)
-        self._sinks = _sinks(settings, self._metrics, watchers.sinks)
-        recorder = Recorder(self.journal, self._metrics, self._sinks.tell, watchers.decisions)
-        self._core = Core(
-            engine=Engine(rulebook, specs(ACTIONS), _tuning(settings)),
-            view=self._view,
-            pods=PodSource(PodSettings(**settings.pods.model_dump())),
-            recorder=recorder,
-            metrics=self._metrics,
-            clock=time.time,
-            queue=settings.alerts.queue,
-        )
+        self._journal: Journal = MemoryJournal(settings.journal.keep)
+        self._sinks = _sinks(settings, self._metrics, watchers.sinks, self)
+        self._decisions: deque[Decision] = deque(maxlen=1000)
+        self._observers = watchers.decisions
+        self._lease: Lease | None = None
+        self._term: Term | None = None
+        self._home = settings.leader.namespace or own_namespace()
+        self._role = asyncio.Event()
+        """Set when we lead, or know who does."""
 
     @property
     def incidents(self) -> list[Incident]:
-        """Every incident that is kept, oldest first."""
-        return self.journal.incidents()
+        """Every incident that is kept, oldest first, as of our last term."""
+        return self._journal.incidents()
 
     def stop(self) -> None:
         """Ask `run` to end: no more signals are taken, actions under way finish, sinks are flushed."""
         self._stop.set()
 
+    # what the sinks keep, in the journal of the present term
+
+    def recall(self, incident: str, sink: str) -> Mapping[str, str]:
+        """What a sink has kept beside an incident."""
+        return self._journal.recall(incident).get(sink, {})
+
+    async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
+        """Keep something for a sink beside an incident."""
+        try:
+            self._journal.remember(incident, sink, state)
+            await self._journal.remembered(incident)
+        except JournalError as error:
+            raise NotKept(str(error)) from error
+
+    # running
+
     async def run(self, api: Api) -> None:
-        """Serve until stopped or cancelled. Raises SettingsError when the HTTP port cannot be had."""
+        """Serve until stopped or cancelled.
+
+        Raises SettingsError when the HTTP port cannot be had, JournalMissing when the cluster does not know incidents.
+        """
+        await self._check_journal(api)
         reflectors = self._reflectors(api)
         vitals = Vitals(reflectors, self._settings.cluster.watch_stale)
         for kind in RESOURCES.values():
             self._metrics.watch(kind.name, partial(_oldest, [r for r in reflectors if r.resource is kind]))
-        server = Server(
-            settings=self._settings.http,
-            webhooks={PATH: self._webhook()},
-            health=vitals.health,
-            registry=self._metrics.registry,
-        )
-        async with _listening(server), asyncio.TaskGroup() as group:
-            self.port = server.port
-            self._log.info("healer listens", host=self._settings.http.host, port=self.port)
-            tasks: list[asyncio.Task[None]] = []
-            for reflector in reflectors:
-                tasks.append(group.create_task(reflector.run(), name=f"watch {reflector.resource.plural}"))
-            tasks.append(group.create_task(self._sinks.run(), name="sinks"))
-            tasks.append(group.create_task(vitals.beat(), name="heartbeat"))
-            await self._serve(api, reflectors, vitals, group, tasks)
+        async with aiohttp.ClientSession() as session:
+            server = Server(
+                settings=self._settings.http,
+                webhooks=self._webhooks(session),
+                health=vitals.health,
+                registry=self._metrics.registry,
+                decisions=lambda: list(self._decisions),
+            )
+            async with _listening(server), asyncio.TaskGroup() as group:
+                self.port = server.port
+                self._log.info("healer listens", host=self._settings.http.host, port=self.port)
+                tasks = [group.create_task(_for_ever(r.run()), name=f"watch {r.resource.plural}") for r in reflectors]
+                tasks.append(group.create_task(self._sinks.run(), name="sinks"))
+                tasks.append(group.create_task(vitals.beat(), name="heartbeat"))
+                await self._serve(api, reflectors, vitals, group)
+                for task in tasks:
+                    task.cancel()
 
-    async def _serve(
-        self, api: Api, reflectors: list[Reflector], vitals: Vitals, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]]
-    ) -> None:
+    async def _serve(self, api: Api, reflectors: list[Reflector], vitals: Vitals, group: asyncio.TaskGroup) -> None:
         stopped = group.create_task(_wait(self._stop), name="stop")
         synced = group.create_task(_synced(reflectors), name="sync")
         await asyncio.wait((synced, stopped), return_when=asyncio.FIRST_COMPLETED)
-        doer = self._doer(api)
         if not stopped.done():
-            tasks.append(group.create_task(self._core.run(doer), name="core"))
-            vitals.ready = True
-            self._log.info("healer is ready", cluster=api.url, port=self.port, pods=len(list(self._view.pods())))
-            self.ready.set()
+            leading = group.create_task(self._lead(api), name="lead")
+            settled = group.create_task(_wait(self._role), name="role")
+            await asyncio.wait((settled, stopped), return_when=asyncio.FIRST_COMPLETED)
+            settled.cancel()
             scheduler = self._scheduler()
+            vitals.ready = True
+            self._log.info(
+                "healer is ready",
+                cluster=api.url,
+                port=self.port,
+                pods=self._view.count(Pod),
+                role="follower" if self._term is None else "leader",
+            )
+            self.ready.set()
             await stopped
+            self._log.info("healer is stopping")
+            vitals.ready = False
             scheduler.shutdown(wait=False)
-        vitals.ready = False
-        self._core.stopping = True
-        self._log.info("healer is stopping")
-        end = time.monotonic() + self._settings.shutdown
-        finished = await doer.finish(self._settings.shutdown)
-        told = await self._sinks.flush(max(0.0, end - time.monotonic()))
-        self._log.info("healer has stopped", actions_finished=finished, all_told=told)
+            leading.cancel()
+            await asyncio.wait((leading,))
         synced.cancel()
-        for task in tasks:
-            task.cancel()
+        self._log.info("healer has stopped")
+
+    async def _lead(self, api: Api) -> None:
+        """Term after term, each begun when we are the one to act."""
+        settings = self._lease_settings()
+        while True:
+            if settings is None:
+                await self._serve_term(api, _always)
+            else:
+                self._lease = Lease(api, settings, self._identity(), on_annotations=self._read_lease)
+                await self._lease.run(partial(self._serve_term, api, self._lease.held))
+
+    async def _serve_term(self, api: Api, held: Callable[[], bool]) -> None:
+        self._journal = self._new_journal(api, held)
+        self._metrics.begin_term()
+        self._term = Term(
+            settings=self._settings,
+            home=self._home,
+            rulebook=self._rulebook,
+            api=api,
+            view=self._view,
+            journal=self._journal,
+            metrics=self._metrics,
+            sinks=self._sinks,
+            recorder=Recorder(self._journal, self._metrics, self._sinks.tell, self._decisions, self._observers),
+            held=held,
+            began=self._role.set,
+        )
+        try:
+            await self._term.run()
+        finally:
+            self._term = None
+
+    def _read_lease(self, annotations: Mapping[str, str]) -> None:
+        """Whenever the Lease was read: who leads, and whether somebody has paused everything by an annotation on it."""
+        if self._lease is not None and self._lease.holder not in (None, "", self._identity()):
+            self._role.set()
+        paused = annotations.get("healer.dev/paused") == "true"
+        by, why = annotations.get("healer.dev/paused-by", "somebody"), annotations.get("healer.dev/paused-reason", "")
+        self._view.paused_everywhere = (f"{by}: {why}" if why else by) if paused else ""
+
+    def _changed(self, change: Change) -> None:
+        if self._term is not None:
+            self._term.core.changed(change)
+
+    def _use(self, rulebook: Rulebook) -> None:
+        self._rulebook = rulebook
+        if self._term is not None:
+            self._term.core.use(rulebook)
+
+    async def _intake(self, signals: list[Signal]) -> None:
+        if not self.ready.is_set():
+            raise QueueFull("healer does not know the cluster yet")
+        if self._term is None:
+            raise QueueFull("this healer does not lead at the moment", retry_after=2)
+        await self._term.core.intake(signals)
 
     # parts
 
     def _reflectors(self, api: Api) -> list[Reflector]:
-        listener: Callable[[Change], None] = self._core.changed
         settings = WatchSettings(page=self._settings.cluster.page)
         namespaces = self._settings.cluster.namespaces or ("",)
         return [
-            Reflector(api, resource, self._view, listener, namespace=namespace, settings=settings)
+            Reflector(api, resource, self._view, self._changed, namespace=namespace, settings=settings)
             for resource in RESOURCES.values()
             for namespace in (namespaces if resource.namespaced else ("",))
         ]
 
-    def _webhook(self) -> AlertmanagerWebhook:
-        alerts = self._settings.alerts
-        return AlertmanagerWebhook(
+    def _webhooks(self, session: aiohttp.ClientSession) -> dict[str, Receiver]:
+        """The webhook, and where a follower's goes on to."""
+        alerts, http = self._settings.alerts, self._settings.http
+        own = AlertmanagerWebhook(
             view=self._view,
             labels=TargetLabels(alerts.namespace_label, alerts.pod_label, alerts.deployment_label),
-            intake=self._core.intake,
+            intake=self._intake,
             clock=time.time,
             registry=self._metrics.registry,
         )
+        forward = Forward(session, self._leader_address, PATH, http.webhook_token_file, http.accept_timeout)
 
-    def _doer(self, api: Api) -> Doer:
-        return Doer(
-            api=api,
-            view=self._view,
-            actions=ACTIONS,
-            journal=self.journal,
-            metrics=self._metrics,
-            still_sick=self._core.still_sick,
-            still_wanted=self._core.still_wanted,
-            at_once=self._settings.engine.actions_at_once,
-            timeout=self._settings.engine.action_timeout,
+        async def receive(body: bytes) -> Mapping[str, int]:
+            return await (own if self._term is not None or self._lease is None else forward)(body)
+
+        return {PATH: receive, PATH + SUFFIX: own}
+
+    def _leader_address(self) -> str | None:
+        holder = None if self._lease is None else self._lease.holder
+        return None if holder is None or holder == self._identity() else holder.partition("@")[2] or None
+
+    def _identity(self) -> str:
+        """Unique among processes, and where to reach us."""
+        address = self._settings.leader.address or f"{socket.gethostname()}:{self.port}"
+        return f"{socket.gethostname()}-{os.getpid()}@{address}"
+
+    def _lease_settings(self) -> LeaseSettings | None:
+        leader = self._settings.leader
+        if not leader.enabled:
+            return None
+        return LeaseSettings(
+            namespace=self._home,
+            name=leader.name,
+            duration=leader.duration,
+            deadline=leader.deadline,
+            renew=leader.renew,
+            retry=leader.retry,
         )
 
+    def _new_journal(self, api: Api, held: Callable[[], bool]) -> Journal:
+        journal = self._settings.journal
+        if journal.kind == "memory":
+            return self._journal
+        return KubeJournal(
+            api,
+            keep=journal.keep,
+            keep_for=journal.keep_for,
+            namespaces=self._settings.cluster.namespaces,
+            held=held,
+            home=self._home,
+        )
+
+    async def _check_journal(self, api: Api) -> None:
+        try:
+            await self._new_journal(api, _always).load()
+        except JournalMissing:
+            raise
+        except JournalError as error:
+            self._log.warning("the journal cannot be read yet", error=str(error))
+
     def _scheduler(self) -> AsyncIOScheduler:
-        """Housekeeping: for now, a look at the rule files."""
-        scheduler = AsyncIOScheduler(timezone="UTC")
+        """Housekeeping: a look at the rule files, and at incidents that need not be kept any more."""
+        scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"max_instances": 1, "coalesce": True})
         if self._files is not None:
-            seconds = self._settings.rules_reload
-            scheduler.add_job(self._files.reload, "interval", [self._core.use], seconds=seconds, max_instances=1, coalesce=True)
+            scheduler.add_job(self._files.reload, "interval", [self._use], seconds=self._settings.rules_reload)
+        scheduler.add_job(self._prune, "interval", seconds=self._settings.journal.prune)
         scheduler.start()
         return scheduler
 
+    async def _prune(self) -> None:
+        if self._term is not None:
+            await self._journal.prune(time.time())
 
-def _sinks(settings: Settings, metrics: Metrics, further: list[Sink]) -> sinks.Sinks:
+
+def _sinks(settings: Settings, metrics: Metrics, further: list[Sink], memory: Memory) -> sinks.Sinks:
     wanted: dict[str, dict[str, object]] = {"log": {}}
     slack = settings.slack
     if slack.token_file is not None:
         if not slack.channel:
             raise SettingsError(f"{PREFIX}SLACK__CHANNEL: not given; incidents of rules without `notify` need a channel to go to")
         wanted["slack"] = {"token_file": slack.token_file, "channel": slack.channel, "base_url": slack.base_url}
-    return sinks.build(wanted, notifications(metrics.registry), further)
+    return sinks.build(wanted, notifications(metrics.registry), further, memory)
 
 
-def _tuning(settings: Settings) -> Tuning:
-    engine = settings.engine
-    return Tuning(engine.max_wait, engine.retry, engine.attempts, engine.recheck, settings.alerts.expiry)
+def _always() -> bool:
+    return True
+
+
+async def _for_ever(forever: Awaitable[Never]) -> None:
+    await forever
 
 
 def _oldest(reflectors: list[Reflector]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from healer.actions.base import Action, Call
 from healer.cluster.api import Api
 from healer.daemon.metrics import Metrics
-from healer.journal.base import Journal
+from healer.journal.base import ClaimLost, Journal, JournalError
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.incident import Reason
@@ -28,6 +28,7 @@ class Doer:
         metrics: Metrics,
         still_sick: Callable[[Pod, Act], bool],
         still_wanted: Callable[[Act], Reason | None],
+        held: Callable[[], bool],
         at_once: int,
         timeout: float,
     ) -> None:
@@ -38,6 +39,7 @@ class Doer:
         self._metrics = metrics
         self._still_sick = still_sick
         self._still_wanted = still_wanted
+        self._held = held
         self._places = asyncio.Semaphore(at_once)
         self._timeout = timeout
         self._under_way: set[asyncio.Task[None]] = set()
@@ -57,20 +59,35 @@ class Doer:
 
     async def _do(self, act: Act, report: Callable[[Act, Outcome], None]) -> None:
         async with self._places:
-            await self._journal.claim(act.incident)
-            call = Call(
-                act=act,
-                api=self._api,
-                view=self._view,
-                still_sick=self._still_sick,
-                still_wanted=self._still_wanted,
-                sending=lambda: self._metrics.reaction(max(0.0, time.time() - act.seen_at)),
-            )
-            try:
-                async with asyncio.timeout(self._timeout):
-                    outcome = await self._actions[act.action].run(call)
-            except TimeoutError:
-                text = f"{act.action} {act.target}: no end after {self._timeout:g} s"
-                outcome = Outcome(OutcomeKind.FAILED, "TimedOut", text)
+            outcome = await self._claimed(act)
         self._metrics.outcome(act.action, outcome)
         report(act, outcome)
+
+    async def _claimed(self, act: Act) -> Outcome:
+        """Write the intent, then act. Raises ClaimLost when somebody else has written to the incident: who else acts on it?"""
+        try:
+            await self._journal.claim(act.incident)
+        except ClaimLost:
+            raise
+        except JournalError as error:
+            text = f"the intent to {act.action} {act.target} cannot be written: nothing was done ({error})"
+            return Outcome(OutcomeKind.DEFERRED, "NotJournaled", text)
+        call = Call(
+            act=act,
+            api=self._api,
+            view=self._view,
+            still_sick=self._still_sick,
+            still_wanted=self._still_wanted,
+            sending=lambda: self._sending(act),
+        )
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._actions[act.action].run(call)
+        except TimeoutError:
+            return Outcome(OutcomeKind.FAILED, "TimedOut", f"{act.action} {act.target}: no end after {self._timeout:g} s")
+
+    def _sending(self, act: Act) -> Outcome | None:
+        if not self._held():
+            return Outcome(OutcomeKind.DEFERRED, "NotLeading", f"the lease is lost: {act.action} was not sent, nothing was done")
+        self._metrics.reaction(max(0.0, time.time() - act.seen_at))
+        return None

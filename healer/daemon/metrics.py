@@ -39,6 +39,11 @@ class Metrics:
         self._names.add(name)
         self._signals.labels(*name).inc()
 
+    def begin_term(self) -> None:
+        """Forget the incidents counted: those of the journal are told anew."""
+        self._incidents.clear()
+        self._states.clear()
+
     def incident(self, incident: Incident) -> None:
         """An incident changed."""
         before = self._states.get(incident.id)

@@ -15,13 +15,14 @@ _QUIET = frozenset({Verb.IGNORE, Verb.PEND})
 
 
 class Recorder:
-    """Never blocks. `observers` are called with each decision (the demo's timeline)."""
+    """Never blocks. `decisions` gets the latest, oldest first; `observers` are called with each (the demo's timeline)."""
 
     def __init__(
         self,
         journal: Journal,
         metrics: Metrics,
         tell: Callable[[Incident], None],
+        decisions: deque[Decision],
         observers: tuple[Callable[[Decision], None], ...],
     ) -> None:
         self._journal = journal
@@ -29,8 +30,7 @@ class Recorder:
         self._tell = tell
         self._observers = observers
         self._log = structlog.get_logger("healer.decisions")
-        self.decisions: deque[Decision] = deque(maxlen=1000)
-        """The latest, oldest first."""
+        self._decisions = decisions
 
     def record(self, record: Record) -> None:
         """An incident changed."""
@@ -41,7 +41,7 @@ class Recorder:
 
     def decided(self, decision: Decision) -> None:
         """A decision was made."""
-        self.decisions.append(decision)
+        self._decisions.append(decision)
         self._metrics.decision(decision)
         log = self._log.debug if decision.verb in _QUIET else self._log.info
         log(

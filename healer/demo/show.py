@@ -27,21 +27,28 @@ _START_DELAY = 1.5
 _LONGEST = 40.0
 
 
-async def show(rules: Path, svg: Path | None) -> bool:
-    """Play the demo; returns whether everything healed. Raises RulesError when the rules cannot be used."""
+async def show(rules: Path, definition: str, svg: Path | None) -> bool:
+    """Play the demo; returns whether everything healed.
+
+    `definition` is the manifest that defines incidents in a cluster, as YAML. Raises RulesError when the rules cannot be used.
+    """
     rulebook = scaled(RuleFiles([rules], specs(ACTIONS)).load(), 1 / SPEED)
     timeline = Timeline()
     ignored: list[Decision] = []
     watchers = Watchers(sinks=[timeline], decisions=(timeline.decided, ignored.append))
     async with Lab(start_delay=_START_DELAY, time_scale=1 / SPEED) as lab:
+        await lab.apply_yaml(definition)
         await lab.apply(serving())
         await lab.wait_for(lambda lab: len(ready_pods(lab)) == 3)
         timeline.title(f"A cluster in this process serves the Kubernetes API at {lab.url}: 3 replicas of tensorflow-serving.")
         timeline.title(f"The real daemon connects to it. Rules: {rules}, their times run {SPEED} times as fast, for the show.")
         daemon = Daemon(_settings(), rulebook, watchers=watchers)
         completed = await _perform(lab, daemon, timeline)
+        journaled = await _get_incidents(lab)
     gone = [d for d in ignored if d.verb is Verb.IGNORE and d.reason.code == "TargetGone"]
     timeline.table(_summary(daemon.incidents, gone))
+    timeline.title("$ kubectl get incidents --all-namespaces")
+    timeline.lines(journaled)
     healed = completed and len(daemon.incidents) == 2 and len(gone) == 1 and all(_healed(i) for i in daemon.incidents)
     timeline.title("Everything healed." if healed else "Something did not heal: see the timeline.")
     if svg is not None:
@@ -68,6 +75,22 @@ async def _perform(lab: Lab, daemon: Daemon, timeline: Timeline) -> bool:
             daemon.stop()
             await running
     return True
+
+
+async def _get_incidents(lab: Lab) -> list[str]:
+    """What kubectl prints: the table that the API server makes by the definition's columns."""
+    accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(f"{lab.url}/apis/healer.dev/v1alpha1/incidents", headers=accept) as response,
+    ):
+        response.raise_for_status()
+        found = await response.json()
+    columns = [number for number, column in enumerate(found["columnDefinitions"]) if column["priority"] == 0]
+    head = ["NAMESPACE", *(found["columnDefinitions"][number]["name"].upper() for number in columns)]
+    rows = [[row["object"]["metadata"]["namespace"], *(str(row["cells"][n]) for n in columns)] for row in found["rows"]]
+    widths = [max(map(len, cells)) for cells in zip(head, *rows, strict=True)]
+    return ["   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [head, *rows]]
 
 
 def _settings() -> Settings:

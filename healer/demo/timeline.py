@@ -68,6 +68,11 @@ class Timeline:
         for console in (self._screen, self._record):
             console.print(text, style="bold", soft_wrap=console is self._screen)
 
+    def lines(self, lines: list[str]) -> None:
+        """Print text as it is."""
+        for console in (self._screen, self._record):
+            console.print("\n".join(lines), soft_wrap=console is self._screen)
+
     def table(self, table: Table) -> None:
         """Print a table."""
         for console in (self._screen, self._record):

@@ -70,8 +70,8 @@ class Kind:
     """Which fields there are, as a structural schema; that of a built-in kind may be open."""
     custom: bool = False
     """Does a CustomResourceDefinition define it?"""
-    columns: tuple[tuple[str, str, str], ...] = ()
-    """Name, type and JSON path of the additional printer columns of a custom resource."""
+    columns: tuple[tuple[str, str, str, int], ...] = ()
+    """Name, type, JSON path and priority of the additional printer columns of a custom resource."""
 
     @property
     def api_version(self) -> str:
@@ -301,7 +301,7 @@ def _custom_kinds(definition: Object) -> Iterator[Kind]:
                 custom=True,
                 schema=(version.get("schema") or {}).get("openAPIV3Schema") or {},
                 columns=tuple(
-                    (column["name"], column["type"], column["jsonPath"])
+                    (column["name"], column["type"], column["jsonPath"], column.get("priority", 0))
                     for column in version.get("additionalPrinterColumns") or []
                 ),
             )

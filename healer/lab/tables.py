@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from healer.lab.kinds import Kind
@@ -17,20 +18,20 @@ _NAME = (
 
 def table(kind: Kind, listed: Object) -> Object:
     """A decoded list as a Table: the name, then a custom resource's printer columns, else the age."""
-    columns = kind.columns or (("Age", "date", ".metadata.creationTimestamp"),)
+    columns = kind.columns or (("Age", "date", ".metadata.creationTimestamp", 0),)
     definitions = [{"name": "Name", "type": "string", "format": "name", "description": _NAME, "priority": 0}] + [
         {
             "name": name,
             "type": form,
             "format": "",
             "description": f"Custom resource definition column (in JSONPath format): {path}",
-            "priority": 0,
+            "priority": priority,
         }
-        for name, form, path in columns
+        for name, form, path, priority in columns
     ]
     rows = [
         {
-            "cells": [item["metadata"]["name"], *(_look_up(item, path) for _, _, path in columns)],
+            "cells": [item["metadata"]["name"], *(_cell(item, form, path) for _, form, path, _ in columns)],
             "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]},
         }
         for item in listed["items"]
@@ -42,6 +43,26 @@ def table(kind: Kind, listed: Object) -> Object:
         "columnDefinitions": definitions,
         "rows": rows,
     }
+
+
+def _cell(item: Object, form: str, path: str) -> Any:
+    """A value; of a date, how long ago it was, in the words of apimachinery's HumanDuration up to days."""
+    value = _look_up(item, path)
+    if form != "date" or not isinstance(value, str):
+        return value
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(value)).total_seconds())
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 2:
+        return f"{max(seconds, 0)}s"
+    if minutes < 10:
+        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
+    if hours < 3:
+        return f"{minutes}m"
+    if hours < 8:
+        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
+    if hours < 48:
+        return f"{hours}h"
+    return f"{days}d"
 
 
 def _look_up(item: Object, path: str) -> Any:

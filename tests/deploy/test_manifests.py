@@ -42,7 +42,8 @@ def _container(manifests: list[Manifest]) -> Manifest:
 def settings(manifests: list[Manifest], monkeypatch: pytest.MonkeyPatch) -> Settings:
     """As the daemon reads them from the container's environment; a name that is no knob is an error."""
     for entry in _container(manifests)["env"]:
-        monkeypatch.setenv(entry["name"], entry["value"])
+        if "value" in entry:
+            monkeypatch.setenv(entry["name"], entry["value"])
     return load()
 
 
@@ -54,6 +55,8 @@ def test_it_is_whole(manifests: list[Manifest]) -> None:
         "CustomResourceDefinition",
         "Deployment",
         "Namespace",
+        "Role",
+        "RoleBinding",
         "Service",
         "ServiceAccount",
     ]
@@ -88,9 +91,10 @@ def test_the_deployment_and_the_service_select_the_pod(manifests: list[Manifest]
 
 def test_the_role_is_bound_to_the_pods_account(manifests: list[Manifest]) -> None:
     account = _one(manifests, "ServiceAccount")["metadata"]
-    binding = _one(manifests, "ClusterRoleBinding")
-    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}]
-    assert binding["roleRef"]["name"] == _one(manifests, "ClusterRole")["metadata"]["name"]
+    for kind in ("ClusterRole", "Role"):
+        binding = _one(manifests, f"{kind}Binding")
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}]
+        assert binding["roleRef"]["name"] == _one(manifests, kind)["metadata"]["name"]
     assert _pod(manifests)["serviceAccountName"] == account["name"]
 
 
@@ -133,9 +137,13 @@ def test_the_image_is_of_this_version(manifests: list[Manifest]) -> None:
     assert _container(manifests)["image"] == f"healer:{version}"
 
 
-def test_there_is_never_a_second_healer(manifests: list[Manifest]) -> None:
+def test_the_replicas_reach_each_other_and_have_time_to_hand_over(manifests: list[Manifest]) -> None:
     spec = _one(manifests, "Deployment")["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert spec["replicas"] == 2
+    environ = {entry["name"]: entry for entry in _container(manifests)["env"]}
+    assert environ["POD_IP"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
+    assert environ["HEALER_LEADER__ADDRESS"]["value"] == f"$(POD_IP):{environ['HEALER_HTTP__PORT']['value']}"
+    assert _pod(manifests)["terminationGracePeriodSeconds"] > Settings().shutdown
 
 
 def test_the_pod_is_confined(manifests: list[Manifest]) -> None:

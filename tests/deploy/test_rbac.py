@@ -60,4 +60,6 @@ def test_healer_may_change_nothing_but_the_pods_it_heals_and_its_own_incidents()
         Permission("healer.dev", "incidents", "create"),
         Permission("healer.dev", "incidents", "delete"),
         Permission("healer.dev", "incidents/status", "update"),
+        Permission("coordination.k8s.io", "leases", "create"),
+        Permission("coordination.k8s.io", "leases", "update"),
     }

@@ -13,11 +13,14 @@ from tests.support.healer import TOKEN, Healer, environment
 from tests.support.slack import TOKEN as SLACK_TOKEN
 from tests.support.slack import FakeSlack
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 async def lab() -> AsyncIterator[Lab]:
     """A cluster in a hurry: a crash loop's first back-off lasts 0.2 s."""
     async with Lab(time_scale=0.02, token=LAB_TOKEN) as lab:
+        await lab.apply_yaml((ROOT / "deploy" / "healer" / "crd.yaml").read_text("utf-8"))
         yield lab
 
 

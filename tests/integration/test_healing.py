@@ -176,11 +176,9 @@ async def test_a_workload_all_of_whose_pods_crash_is_left_alone_and_people_are_a
     lab: Lab, run: Run, slack: FakeSlack
 ) -> None:
     await lab.apply(serving(behaviour="crash", min_available=None))
-    healer = await run(ruleset(CRASH_LOOP), HEALER_ENGINE__MAX_WAIT="1")
-    await healer.says("incident waiting", reason="BelowFloor")
-    escalated = await healer.says("incident escalated")
-    assert escalated["reason"] == "WaitedTooLong"
-    await slack.wait_for(told("escalated"), PATIENCE)
+    healer = await run(ruleset(CRASH_LOOP))
+    await healer.says("incident waiting", reason="Storm")
+    await slack.wait_for(told("waiting"), PATIENCE)
     assert len(slack.messages[CHANNEL]) == 1, "one message, not one for each pod"
     assert evictions(lab) == []
 
@@ -215,4 +213,5 @@ async def test_only_the_given_namespaces_are_watched(lab: Lab, run: Run) -> None
     healer = await run(ruleset(CRASH_LOOP), HEALER_CLUSTER__NAMESPACES=f'["{NAMESPACE}"]')
     await lab.behave(NAMESPACE, sick, "crash")
     await healer.says("incident healed")
-    assert {seen.namespace for seen in lab.requests if seen.resource != "namespaces"} == {NAMESPACE}
+    elsewhere = ("namespaces", "leases")  # one is of no namespace, the other in healer's own
+    assert {seen.namespace for seen in lab.requests if seen.resource not in elsewhere} == {NAMESPACE}

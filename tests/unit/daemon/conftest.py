@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ class House:
     async def start(self) -> None:
         """Sync, then start the core; returns when it takes signals."""
         await self.sync()
-        self.tasks.append(self.group.create_task(self.core.run(self.doer)))
+        self.tasks.append(self.group.create_task(self.core.run(self.doer, await self.journal.load())))
         await asyncio.sleep(0)  # its first turn: it is running now
 
     async def until(self, holds: Callable[[], bool]) -> None:
@@ -159,7 +160,8 @@ def _furnished(lab: Lab, api: Api, group: asyncio.TaskGroup, rules: Rulebook, qu
         engine=Engine(rules, specs(ACTIONS), Tuning(retry=0.05, recheck=0.05)),
         view=view,
         pods=PodSource(PodSettings(settle=0.0)),
-        recorder=Recorder(journal, metrics, lambda incident: news.set(), (decided,)),
+        recorder=Recorder(journal, metrics, lambda incident: news.set(), deque(), (decided,)),
+        journal=journal,
         metrics=metrics,
         clock=time.time,
         queue=queue,
@@ -172,6 +174,7 @@ def _furnished(lab: Lab, api: Api, group: asyncio.TaskGroup, rules: Rulebook, qu
         metrics=metrics,
         still_sick=core.still_sick,
         still_wanted=core.still_wanted,
+        held=lambda: True,
         at_once=at_once,
         timeout=patience,
     )

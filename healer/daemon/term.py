@@ -1,0 +1,162 @@
+"""One term of leadership: the engine and everything that acts, from the journal's load until the lease ends.
+
+A follower has none: it watches, so that its view is warm, and waits.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from healer.actions.base import specs
+from healer.actions.registry import ACTIONS
+from healer.cluster.api import Api
+from healer.daemon.core import Core
+from healer.daemon.doer import Doer
+from healer.daemon.metrics import Metrics
+from healer.daemon.recorder import Recorder
+from healer.engine.engine import Engine
+from healer.engine.rulebook import Rulebook
+from healer.engine.tuning import Tuning
+from healer.journal.base import ClaimLost, Journal
+from healer.journal.kube import KubeJournal
+from healer.journal.watch import Incidents
+from healer.model.view import View
+from healer.settings import Settings
+from healer.sinks.base import Sink
+from healer.sources.pods import PodSettings, PodSource
+
+
+class Term:
+    """Built anew for each term, so that nothing of an earlier one is believed.
+
+    `home` is healer's own namespace; `held` says whether we may act at this moment; `began` is called when signals are taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        home: str,
+        rulebook: Rulebook,
+        api: Api,
+        view: View,
+        journal: Journal,
+        metrics: Metrics,
+        sinks: Sink,
+        recorder: Recorder,
+        held: Callable[[], bool],
+        began: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._sinks = sinks
+        self._api = api
+        self._held = held
+        self._began = began
+        self._log = structlog.get_logger("healer")
+        self.core = Core(
+            engine=Engine(rulebook, specs(ACTIONS), _tuning(settings, home)),
+            view=view,
+            pods=PodSource(PodSettings(**settings.pods.model_dump())),
+            recorder=recorder,
+            journal=journal,
+            metrics=metrics,
+            clock=time.time,
+            queue=settings.alerts.queue,
+        )
+        self._doer = Doer(
+            api=api,
+            view=view,
+            actions=ACTIONS,
+            journal=journal,
+            metrics=metrics,
+            still_sick=self.core.still_sick,
+            still_wanted=self.core.still_wanted,
+            held=held,
+            at_once=settings.engine.actions_at_once,
+            timeout=settings.engine.action_timeout,
+        )
+
+    async def run(self) -> None:
+        """Until cancelled. Returns by itself only when somebody else has written to the journal: then what we know is not true.
+
+        Cancelled while the lease is held, it ends in good order: no more signals, actions under way finish, all is told.
+        """
+        serving = asyncio.create_task(self._serve(), name="term")
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            if self._held():
+                await self._wind_down()
+            raise
+        except ExceptionGroup as group:
+            lost, others = group.split(ClaimLost)
+            if others is not None:
+                raise others from None
+            self._log.error("somebody else wrote to the journal: beginning anew from what it says", error=str(lost))
+        finally:
+            serving.cancel()
+            await asyncio.wait((serving,))
+            self._sinks.reset()
+
+    async def _serve(self) -> None:
+        incidents = await self._journal.load()
+        for incident in incidents:
+            self._sinks.resume(incident)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._journal.run(), name="journal")
+            group.create_task(self.core.run(self._doer, incidents), name="core")
+            await self.core.begun.wait()
+            self._began()
+            if isinstance(self._journal, KubeJournal):
+                group.create_task(self._hear_approvals(self._journal), name="approvals")
+
+    async def _hear_approvals(self, journal: KubeJournal) -> None:
+        """Pass on what people write on incidents, until cancelled.
+
+        An approval that stood before this term, by somebody whose approval the incident has had already, is the old one: it was
+        for an earlier step. Whoever means this one writes it again.
+        """
+
+        def approved(incident_id: str, by: str) -> None:
+            incident = self.core.incident(incident_id)
+            had = incident is not None and any(approval.by == by for approval in incident.approvals)
+            if had and not all(reflector.synced.is_set() for reflector in watch.reflectors):
+                self._log.info("an approval from before is not taken for a new one", incident=incident_id, by=by)
+                return
+            self.core.approved(incident_id, by)
+
+        watch = Incidents(
+            self._api, approved, namespace_of=journal.namespace_of, namespaces=tuple(self._settings.cluster.namespaces)
+        )
+        await watch.run()
+
+    async def _wind_down(self) -> None:
+        self.core.stopping = True
+        end = time.monotonic() + self._settings.shutdown
+        finished = await self._doer.finish(self._settings.shutdown)
+        told = await self._sinks.flush(max(0.0, end - time.monotonic()))
+        kept = await self._journal.flush(max(1.0, end - time.monotonic()))
+        self._log.info("healer acts no more", actions_finished=finished, all_told=told, all_kept=kept)
+
+
+def _tuning(settings: Settings, home: str) -> Tuning:
+    engine, limits = settings.engine, settings.limits
+    return Tuning(
+        max_wait=engine.max_wait,
+        retry=engine.retry,
+        attempts=engine.attempts,
+        recheck=engine.recheck,
+        alert_expiry=settings.alerts.expiry,
+        home=home,
+        node_storm_pods=limits.node_storm_pods,
+        budget_per=limits.budget_per,
+        budget_workload=limits.budget_workload,
+        budget_namespace=limits.budget_namespace,
+        budget_cluster=limits.budget_cluster,
+        breaker_incidents=limits.breaker_incidents,
+        breaker_window=limits.breaker_window,
+        breaker_quiet=limits.breaker_quiet,
+    )

@@ -1,0 +1,56 @@
+"""A follower's webhook: passes a body on to the leader, so that a Service may send to any replica."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from healer.model.intake import QueueFull, WebhookError
+from healer.secret import SecretError, SecretFile
+
+SUFFIX = "/forwarded"
+"""Where the leader takes what a follower passes on: from there nothing is passed on again."""
+
+
+class Forward:
+    """A receiver. `leader` gives the leader's "host:port", None when nobody leads; `path` is the webhook's own."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, leader: Callable[[], str | None], path: str, token_file: Path | None, timeout: float
+    ) -> None:
+        self._session = session
+        self._leader = leader
+        self._path = path + SUFFIX
+        self._token = None if token_file is None else SecretFile(token_file)
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+
+    async def __call__(self, body: bytes) -> Mapping[str, int]:
+        """The leader's answer. Raises what the leader refused it with, and QueueFull when no leader answers."""
+        leader = self._leader()
+        if leader is None:
+            raise QueueFull("no healer leads at the moment", retry_after=2)
+        try:
+            headers = {"Content-Type": "application/json"}
+            if self._token is not None:
+                headers["Authorization"] = f"Bearer {self._token.read()}"
+            async with self._session.post(
+                f"http://{leader}{self._path}", data=body, headers=headers, timeout=self._timeout
+            ) as response:
+                return _answer(response.status, await response.read())
+        except (TimeoutError, aiohttp.ClientError, SecretError, msgspec.DecodeError) as error:
+            raise QueueFull(f"the leader at {leader} cannot be asked: {error or type(error).__name__}", retry_after=2) from error
+
+
+class _Refusal(msgspec.Struct):
+    error: str = "refused"
+    hint: str = ""
+
+
+def _answer(status: int, body: bytes) -> Mapping[str, int]:
+    if status == 200:
+        return msgspec.json.decode(body, type=dict[str, int])
+    said = msgspec.json.decode(body, type=_Refusal)
+    if 400 <= status < 500 and status not in (401, 403, 404):
+        raise WebhookError(status, said.error, said.hint)
+    raise QueueFull(f"the leader answered {status}: {said.error}", retry_after=2)
