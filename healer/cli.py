@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -106,6 +107,10 @@ def run(
 
 
 async def _run(settings: knobs.Settings, rulebook: Rulebook, files: RuleFiles, context: str | None) -> None:
+    # The objects that a watch makes are not tracked (msgspec), and what is loaded by now stays: rare collections find as much.
+    # With the defaults, full ones pause the loop for some 30 ms at 10,000 pods (measured).
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     api = await Api.connect(context=context, request_timeout=settings.cluster.request_timeout)
     daemon = Daemon(settings, rulebook, files=files)
     loop = asyncio.get_running_loop()

@@ -63,7 +63,7 @@ class Term:
             recorder=recorder,
             journal=journal,
             metrics=metrics,
-            clock=time.time,
+            clock=steady_clock(),
             queue=settings.alerts.queue,
         )
         self._doer = Doer(
@@ -140,6 +140,12 @@ class Term:
         told = await self._sinks.flush(max(0.0, end - time.monotonic()))
         kept = await self._journal.flush(max(1.0, end - time.monotonic()))
         self._log.info("healer acts no more", actions_finished=finished, all_told=told, all_kept=kept)
+
+
+def steady_clock() -> Callable[[], float]:
+    """Seconds since the epoch that never jump: the wall clock as it is now, moved on by the monotonic one."""
+    began = time.time() - time.monotonic()
+    return lambda: began + time.monotonic()
 
 
 def _tuning(settings: Settings, home: str) -> Tuning:
