@@ -1,0 +1,1 @@
+"""The daemon killed at every request that it sends."""
