@@ -39,8 +39,6 @@ EXIT_PROBLEMS = 1
 EXIT_SETUP = 2
 EXIT_FAILED = 3
 
-_FRAMES = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold tokens
-
 app = typer.Typer(
     help="Keeps model-serving workloads in Kubernetes healthy: sees a sick pod, heals it, verifies, and says so.",
     no_args_is_help=True,
@@ -296,18 +294,24 @@ def _logs(log: knobs.Log) -> None:
     level = logging.getLevelNamesMapping()[log.level.upper()]
     pretty = log.format == "console" or (log.format == "auto" and sys.stderr.isatty())
     colours = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    final: list[structlog.types.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)]
+    rendered: list[structlog.types.Processor] = (
+        [structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))]
+        if not pretty
+        else [structlog.processors.ExceptionRenderer()]
+    )  # no locals: they hold tokens
+    final: structlog.types.Processor = (
+        structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
         if pretty
-        else [structlog.processors.ExceptionRenderer(_FRAMES), structlog.processors.JSONRenderer()]
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *rendered,
             redact_event,
-            *final,
+            final,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

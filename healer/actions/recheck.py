@@ -52,6 +52,8 @@ async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
     deployment = await call.api.get(RESOURCES[Deployment].path(workload.namespace, workload.name), Deployment)
     if deployment.metadata.uid != workload.uid:
         return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{workload} is another object by now: left alone")
+    if call.view.paused_everywhere:
+        return Outcome(OutcomeKind.DEFERRED, "Paused", f"everything is paused ({call.view.paused_everywhere})")
     namespace = call.view.namespace(workload.namespace)  # not worth a request of its own: the guard has just looked at the view
     for obj, name in ((pod, call.act.target), (deployment, workload), (namespace, "the namespace")):
         if obj is not None and obj.metadata.annotations.paused == "true":

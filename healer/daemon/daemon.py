@@ -43,6 +43,7 @@ from healer.sinks import registry as sinks
 from healer.sinks.base import Memory, NotKept, Sink, notifications
 from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
 
+
 @dataclass(slots=True)
 class Watchers:
     """What someone in the same process may hang on to a daemon: further sinks, and ears for decisions."""
@@ -176,6 +177,7 @@ class Daemon:
         self._term = Term(
             settings=self._settings,
             home=self._home,
+            journaled=self._journaled_namespaces(),
             rulebook=self._rulebook,
             api=api,
             view=self._view,
@@ -273,10 +275,15 @@ class Daemon:
             api,
             keep=journal.keep,
             keep_for=journal.keep_for,
-            namespaces=self._settings.cluster.namespaces,
+            namespaces=self._journaled_namespaces(),
             held=held,
             home=self._home,
         )
+
+    def _journaled_namespaces(self) -> tuple[str, ...]:
+        """Where incidents are: with their workloads, and at home those of nodes and of the cluster."""
+        namespaces = self._settings.cluster.namespaces
+        return tuple(dict.fromkeys((*namespaces, self._home))) if namespaces else ()
 
     async def _check_journal(self, api: Api) -> None:
         try:

@@ -31,7 +31,8 @@ from healer.sources.pods import PodSettings, PodSource
 class Term:
     """Built anew for each term, so that nothing of an earlier one is believed.
 
-    `home` is healer's own namespace; `held` says whether we may act at this moment; `began` is called when signals are taken.
+    `home` is healer's own namespace; `journaled` are those with incidents, empty for all; `held` says whether we may act at this
+    moment; `began` is called when signals are taken.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Term:
         *,
         settings: Settings,
         home: str,
+        journaled: tuple[str, ...],
         rulebook: Rulebook,
         api: Api,
         view: View,
@@ -53,6 +55,7 @@ class Term:
         self._journal = journal
         self._sinks = sinks
         self._api = api
+        self._journaled = journaled
         self._held = held
         self._began = began
         self._log = structlog.get_logger("healer")
@@ -128,9 +131,7 @@ class Term:
                 return
             self.core.approved(incident_id, by)
 
-        watch = Incidents(
-            self._api, approved, namespace_of=journal.namespace_of, namespaces=tuple(self._settings.cluster.namespaces)
-        )
+        watch = Incidents(self._api, approved, namespace_of=journal.namespace_of, namespaces=self._journaled)
         await watch.run()
 
     async def _wind_down(self) -> None:

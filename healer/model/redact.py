@@ -81,6 +81,18 @@ def reworded(incident: Incident, word: Callable[[str], str]) -> Incident:
 def redact_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor: redacts every string of a log event, for the logs that no incident passes through."""
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = redact(value)
+        event[key] = _redacted_value(value)
     return event
+
+
+def _redacted_value(value: Any) -> Any:
+    """The value, every string in it redacted: a rendered traceback is a list of dictionaries."""
+    match value:
+        case str():
+            return redact(value)
+        case list():
+            return [_redacted_value(each) for each in value]
+        case dict():
+            return {key: _redacted_value(each) for key, each in value.items()}
+        case _:
+            return value
