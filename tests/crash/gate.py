@@ -13,6 +13,7 @@ from aiohttp import web
 
 from healer.lab.kinds import Kinds
 from healer.lab.routing import route, seen
+from tests.support.processes import PATIENCE
 
 Moment = Literal["before", "after"]
 """Before: the request never reaches the server. After: it is carried out, and its answer never reaches the daemon."""
@@ -29,7 +30,7 @@ class Gate:
     before is carried out, as it would be in a real network.
     """
 
-    def __init__(self, server: str, kinds: Kinds, fatal: Callable[[Point], bool]) -> None:
+    def __init__(self, server: str, kinds: Kinds, fatal: Callable[[Point], bool] = lambda _: False) -> None:
         self.url = ""
         self.points: list[Point] = []
         """Every point of this life that was passed, or was the last."""
@@ -37,6 +38,8 @@ class Gate:
         """How often the API server has accepted to evict a pod, by uid."""
         self.dead = False
         """Whether the daemon was killed here."""
+        self._shut: Callable[[str], bool] = lambda _: False
+        self._opened = asyncio.Event()
         self._server = server
         self._kinds = kinds
         self._fatal = fatal
@@ -59,11 +62,25 @@ class Gate:
         if self._session is not None:
             await self._session.close()
 
-    async def passed(self, name: str) -> None:
-        """Return once a request of that name was answered."""
-        while (name, 1, "after") not in self.points:
-            self._news.clear()
-            await self._news.wait()
+    def close(self, *names: str) -> None:
+        """From now on requests of these names, of any when none is given, wait until the gate is opened again."""
+        self._shut = lambda name: not names or name in names
+
+    def open(self) -> None:
+        """Let everything pass, what has waited too."""
+        self._shut = lambda _: False
+        self._opened.set()
+
+    def answered(self, name: str) -> int:
+        """How many requests of that name were."""
+        return sum(point[0] == name and point[2] == "after" for point in self.points)
+
+    async def passed(self, name: str, times: int = 1) -> None:
+        """Return once so many requests of that name were answered."""
+        async with asyncio.timeout(PATIENCE):
+            while self.answered(name) < times:
+                self._news.clear()
+                await self._news.wait()
 
     async def slack(self, method: str, moment: Literal["come", "done"]) -> bool:
         """See FakeSlack.hook."""
@@ -82,6 +99,8 @@ class Gate:
         body = await request.read()
         if not self._passes((name, number, "before")):
             return _cut(request)
+        if self._shut(name):
+            await self._opened.wait()
         headers = {key: value for key, value in request.headers.items() if key.lower() not in _OF_THE_HOP} | _ONE_BY_ONE
         url = self._server + request.raw_path
         async with self._session.request(request.method, url, data=body or None, headers=headers) as answer:
