@@ -2,6 +2,7 @@
 
 from healer.actions.base import Action
 from healer.actions.evict import Evict
+from healer.actions.page import Page
 from healer.actions.restart import Restart
 
-ACTIONS: dict[str, Action] = {action.spec.name: action for action in (Evict(), Restart())}
+ACTIONS: dict[str, Action] = {action.spec.name: action for action in (Evict(), Restart(), Page())}

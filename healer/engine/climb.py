@@ -1,48 +1,25 @@
-"""How an incident climbs its ladder: the transitions of one incident, from one state to the next.
+"""How an incident climbs its ladder: from what is seen to the next move of one incident.
 
 open, waiting --(guards allow)--> acting --(accepted)--> verifying --(well for long enough)--> healed --> closed
    ^   |                             |                        |
    |   +--(signals gone)--> closed   +--(deferred)--> waiting +--(deadline)--> next step, after the last: escalated --> closed
+
+When a storm breaks, the incident that takes over leaves the ladder where it is, for onStorm or to hold, and comes back to it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from healer.engine.guards import Question, Veto, ask
-from healer.engine.ledger import Ledger
-from healer.engine.open import noted
-from healer.engine.rulebook import BoundRule
-from healer.engine.tuning import Tuning
+from healer.engine.guards import Veto
+from healer.engine.moves import RULE_CHANGED, Context
+from healer.engine.outcomes import Outcomes
 from healer.engine.verify import unhealed, unhealthy
-from healer.model.action import ActionSpec, Outcome, OutcomeKind
-from healer.model.decision import Decision, Verb
-from healer.model.effects import Act, Decided, Effect, Record
-from healer.model.incident import Disruption, Incident, Reason, SickTarget, State
-from healer.model.rule import Mode, Step
-from healer.model.target import Target
-from healer.model.view import View
+from healer.model.decision import Verb
+from healer.model.duration import about
+from healer.model.incident import Incident, Reason, SickTarget, State
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a transition may look at, and where its effects go."""
-
-    rule: BoundRule
-    in_force: bool
-    """Whether the rule is still loaded, unchanged."""
-    view: View
-    others: list[Incident]
-    now: float
-    effects: list[Effect]
-
-
-class Climber:
+class Climber(Outcomes):
     """The transitions. Each takes an incident and returns the one that follows, adding its effects to the context."""
-
-    def __init__(self, actions: Mapping[str, ActionSpec], ledger: Ledger, tuning: Tuning) -> None:
-        self._actions = actions
-        self._ledger = ledger
-        self._tuning = tuning
 
     def advance(self, incident: Incident, context: Context) -> Incident:
         """As far as the incident can go without another input."""
@@ -52,7 +29,13 @@ class Climber:
                 return after
             incident = after
 
+    def absorb(self, incident: Incident, into: Incident, context: Context) -> Incident:
+        """Close an incident that has done nothing, because a wider one is about its pods as well."""
+        return self._close(incident, context, Reason("Storm", f"{into.reason.text}: see {into.id}"))
+
     def _next(self, incident: Incident, context: Context) -> Incident:
+        if (after := self._weather(incident, context)) is not incident:
+            return after
         match incident.state:
             case State.OPEN | State.WAITING:
                 return self._consider(incident, context)
@@ -65,21 +48,36 @@ class Climber:
             case _:
                 return incident
 
+    def _weather(self, incident: Incident, context: Context) -> Incident:
+        """A storm that comes or goes; an action that is under way is awaited first."""
+        storm = context.storm
+        if not context.in_force or incident.state is State.ACTING or incident.state.settled:
+            return incident
+        if storm is not None and storm.taker == incident.id:
+            if incident.storm:
+                return incident
+            if incident.failures and (done := self._done_after_all(incident, context)) is not None:
+                return done
+            return self._take_over(incident, storm, context)
+        return self._let_up(incident, context) if incident.storm else incident
+
     # open, waiting
 
     def _consider(self, incident: Incident, context: Context) -> Incident:
         if incident.failures and (done := self._done_after_all(incident, context)) is not None:
             return done
         if not context.in_force:
-            return self._close(incident, context, _RULE_CHANGED)
+            return self._close(incident, context, RULE_CHANGED)
         if not incident.sick:
             if incident.acted_at:
                 return self._watch(incident, context, Reason("SignalsGone", "all signals are gone; verifying"))
             return self._close(incident, context, Reason("Recovered", "all signals are gone before healer acted"))
+        if context.storm is not None and not incident.storming:
+            return self._defer(incident, incident.workload, _held(incident, context), context)
         if incident.waiting_since is not None and context.now >= incident.waiting_since + self._tuning.max_wait:
-            waited = context.now - incident.waiting_since
+            waited = about(context.now - incident.waiting_since)
             return self._climb(
-                incident, context, Reason("WaitedTooLong", f"waited {waited:.0f} s, at last because {incident.reason.text}")
+                incident, context, Reason("WaitedTooLong", f"waited {waited}, at last because {incident.reason.text}")
             )
         if incident.not_before is not None and context.now < incident.not_before:
             return incident
@@ -91,14 +89,19 @@ class Climber:
             return self._act(incident, patient, context)
         if veto.refused:
             self._decide(context, Verb.REFUSE, veto.reason, patient.target, incident)
+            if veto.final:
+                return self._escalate(incident, context, veto.reason)
             return self._climb(incident, context, veto.reason)
         return self._defer(incident, patient.target, veto, context)
 
     def _patient(self, incident: Incident, context: Context) -> tuple[SickTarget | None, Veto | None]:
         """The target to act on: sick, not yet treated in this step, and not born after the step acted.
 
-        The one sick longest that nothing speaks against; else the first, with the veto against it.
+        The one sick longest that nothing speaks against; else the first, with the veto against it. In a storm it is the workload.
         """
+        if incident.storming:
+            workload = SickTarget(incident.workload, {}, incident.changed_at, f"{len(incident.sick)} of its pods are sick")
+            return workload, self._ask(incident, workload, context)
         first: tuple[SickTarget | None, Veto | None] = (None, None)
         for sick in incident.sick:
             uid = sick.target.uid
@@ -112,140 +115,6 @@ class Climber:
                 first = sick, veto
         return first
 
-    def _ask(self, incident: Incident, patient: SickTarget, context: Context) -> Veto | None:
-        return ask(
-            Question(
-                incident=incident,
-                action=self._actions[self._step(incident, context).action],
-                target=patient.target,
-                limits=context.rule.rule.limits,
-                view=context.view,
-                ledger=self._ledger,
-                others=context.others,
-                now=context.now,
-            )
-        )
-
-    def _act(self, incident: Incident, patient: SickTarget, context: Context) -> Incident:
-        step = self._step(incident, context)
-        dry = context.rule.rule.mode is Mode.OBSERVE
-        would = "would (observe)" if dry else "will"
-        reason = Reason("Allowed", f"no guard objects: {would} {step.action} {patient.target} ({patient.what})")
-        self._decide(context, Verb.ALLOW, reason, patient.target, incident)
-        pods = frozenset(pod.metadata.uid for pod in context.view.pods_of(incident.workload))
-        acting = replace(
-            incident,
-            attempt=incident.attempt + 1,
-            acting_on=patient.target,
-            disruption=Disruption(patient.target, incident.workload, pods, context.now),
-            stable_since=None,
-            not_before=None,
-            wake_at=None,
-        )
-        acting = self._move(acting, context, State.ACTING, reason)
-        context.effects.append(
-            Act(
-                incident=acting,
-                step=acting.step,
-                attempt=acting.attempt,
-                action=step.action,
-                params=step.params,
-                target=patient.target,
-                dry_run=dry,
-                min_ready=context.rule.rule.limits.min_ready,
-                seen_at=context.now,
-            )
-        )
-        return acting
-
-    def _defer(self, incident: Incident, target: Target, veto: Veto, context: Context) -> Incident:
-        wake = context.now + self._tuning.retry if veto.until is None else veto.until
-        since = None  # however long a human or a limit asks for patience, the step does not fail by it
-        if not veto.patient:
-            since = context.now if incident.waiting_since is None else incident.waiting_since
-            wake = min(wake, since + self._tuning.max_wait)
-        if incident.state is State.WAITING and incident.reason.code == veto.reason.code:
-            # still the same reason: nobody needs to be told again
-            due = incident.wake_at is None or incident.wake_at <= context.now
-            return replace(incident, wake_at=wake, waiting_since=since) if due and wake > context.now else incident
-        self._decide(context, Verb.DEFER, veto.reason, target, incident)
-        return self._move(replace(incident, waiting_since=since, wake_at=wake), context, State.WAITING, veto.reason)
-
-    # acting
-
-    def acted(self, incident: Incident, outcome: Outcome, context: Context) -> Incident:
-        """What follows from an action's outcome."""
-        target = incident.acting_on
-        if target is None:
-            raise ValueError(f"{incident.id} is acting on nothing")
-        reason = Reason(outcome.reason, outcome.text)
-        match outcome.kind:
-            case OutcomeKind.DONE:
-                return self._accepted(incident, target, reason, context)
-            case OutcomeKind.GONE if incident.failures:
-                # a try whose answer was lost did take effect
-                return self._accepted(incident, target, reason, context)
-            case OutcomeKind.GONE:
-                return self._watch(_treated(_undone(incident), target), context, reason)
-            case OutcomeKind.RECOVERED:
-                # nothing was done to it, so that it may still be treated in this step, should it stay sick
-                return self._retry(_undone(incident), target, reason, self._tuning.retry, context)
-            case OutcomeKind.REFUSED:
-                self._decide(context, Verb.REFUSE, reason, target, incident)
-                return self._climb(_undone(incident), context, reason)
-            case OutcomeKind.FAILED:
-                return self._failed(incident, target, outcome, context)
-            case OutcomeKind.DEFERRED:
-                if not incident.failures:
-                    incident = _undone(incident)
-                return self._retry(incident, target, reason, outcome.retry_after or self._tuning.retry, context)
-
-    def _accepted(self, incident: Incident, target: Target, reason: Reason, context: Context) -> Incident:
-        disruption = incident.disruption
-        incident = _treated(incident, target)
-        if disruption is not None:
-            incident = replace(incident, known=incident.known or disruption.known)
-        if context.rule.rule.mode is Mode.OBSERVE:
-            return self._watch(incident, context, reason)
-        self._ledger.acted(_key(incident), context.now)
-        if self._actions[self._step(incident, context).action].disrupts and disruption is not None:
-            self._ledger.disrupted(disruption)
-        return self._watch(replace(incident, acted_at=(*incident.acted_at, context.now)), context, reason)
-
-    def _watch(self, incident: Incident, context: Context, reason: Reason) -> Incident:
-        deadline = context.now + self._step(incident, context).verify.within
-        watched = replace(incident, deadline=deadline, wake_at=deadline, stable_since=None, acting_on=None, waiting_since=None)
-        return self._move(watched, context, State.VERIFYING, reason)
-
-    def _failed(self, incident: Incident, target: Target, outcome: Outcome, context: Context) -> Incident:
-        failures = incident.failures + 1
-        if failures >= self._tuning.attempts:
-            if (done := self._done_after_all(incident, context)) is not None:
-                return done
-            return self._climb(incident, context, Reason(outcome.reason, f"{outcome.text}; tried {failures} times"))
-        pause = outcome.retry_after or self._tuning.retry * 2 ** (failures - 1)
-        reason = Reason(outcome.reason, outcome.text)
-        return self._retry(replace(incident, failures=failures), target, reason, pause, context)
-
-    def _done_after_all(self, incident: Incident, context: Context) -> Incident | None:
-        """What follows when the answer to the last try was lost, and its target is seen to go; None when it is not."""
-        if incident.disruption is None or incident.disruption.target.kind != "Pod":
-            return None
-        target = incident.disruption.target
-        pod = context.view.pod(target.uid)
-        if pod is not None and not pod.terminating:
-            return None
-        reason = Reason("AnswerLost", f"no answer came, but {target} is gone or on its way: counted as done")
-        return self._accepted(incident, target, reason, context)
-
-    def _retry(self, incident: Incident, target: Target, reason: Reason, pause: float, context: Context) -> Incident:
-        since = context.now if incident.waiting_since is None else incident.waiting_since
-        until = context.now + pause
-        self._decide(context, Verb.DEFER, reason, target, incident)
-        wake = min(until, since + self._tuning.max_wait)
-        waiting = replace(incident, wake_at=wake, not_before=until, waiting_since=since, acting_on=None)
-        return self._move(waiting, context, State.WAITING, reason)
-
     # verifying
 
     def _verify(self, incident: Incident, context: Context) -> Incident:
@@ -254,10 +123,13 @@ class Climber:
             return self._settle(incident, context)
         if wrong.code == "WorkloadGone":
             return self._close(incident, context, wrong)
-        patient, veto = self._patient(incident, context) if context.in_force else (None, None)
+        more = context.in_force and not incident.storming  # onStorm is taken on the workload, which is one
+        patient, veto = self._patient(incident, context) if more else (None, None)
         if patient is not None and veto is None:
             return self._act(incident, patient, context)
         if incident.deadline is None or context.now >= incident.deadline:
+            if context.in_force and context.storm is not None and context.storm.taker != incident.id:
+                return self._defer(incident, incident.workload, _held(incident, context), context)
             if patient is not None and veto is not None and veto.patient:
                 return self._defer(incident, patient.target, veto, context)
             return self._climb(incident, context, wrong)
@@ -284,36 +156,23 @@ class Climber:
             if incident.stable_since is not None:
                 return incident
             return replace(incident, stable_since=since, wake_at=since + stable)
+        lasted = about(context.now - since)
         if not incident.acted_at:
-            text = f"well for {context.now - since:.0f} s, without an action of healer's"
-            return self._close(incident, context, Reason("Recovered", text))
-        text = f"{incident.workload} is at its desired ready count and no signal is left, stable for {context.now - since:.0f} s"
+            return self._close(incident, context, Reason("Recovered", f"well for {lasted}, without an action of healer's"))
+        text = f"{incident.workload} is at its desired ready count and no signal is left, stable for {lasted}"
         reason = Reason("Healed", text)
         self._decide(context, Verb.HEAL, reason, incident.workload, incident)
-        self._ledger.ended(_key(incident), context.now)
+        self._ledger.ended(incident, context.now)
+        self._looks.rules.healed(incident.rule)
         cooled = context.now + context.rule.rule.limits.cooldown
-        return self._move(replace(incident, ended_at=context.now, wake_at=cooled), context, State.HEALED, reason)
+        healed = replace(incident, ended_at=context.now, wake_at=cooled, storm=False, storming=False)
+        return self._move(healed, context, State.HEALED, reason)
 
-    # healed, escalated, closed
-
-    def _climb(self, incident: Incident, context: Context, why: Reason) -> Incident:
-        """Go on to the next step; after the last one, to a human."""
-        if not context.in_force:
-            return self._close(incident, context, _RULE_CHANGED)
-        done, following = incident.steps[incident.step], incident.step + 1
-        if following < len(incident.steps):
-            reason = Reason(why.code, f"step {following} ({done}) did not help: {why.text}; next is {incident.steps[following]}")
-            self._decide(context, Verb.CLIMB, reason, incident.workload, incident)
-            return self._move(replace(_fresh_step(incident), step=following), context, State.OPEN, reason)
-        reason = Reason(why.code, f"the ladder is spent, a human is needed: {done}: {why.text}")
-        self._decide(context, Verb.ESCALATE, reason, incident.workload, incident)
-        if incident.acted_at:
-            self._ledger.ended(_key(incident), context.now)
-        return self._move(replace(_fresh_step(incident), ended_at=context.now), context, State.ESCALATED, reason)
+    # escalated, healed
 
     def _outlast(self, incident: Incident, context: Context) -> Incident:
         if not context.in_force:
-            return self._close(incident, context, _RULE_CHANGED)
+            return self._close(incident, context, RULE_CHANGED)
         if incident.sick:
             return incident
         wrong = unhealthy(context.view, incident.workload) if incident.acted_at else None
@@ -326,57 +185,9 @@ class Climber:
             return incident
         return self._close(incident, context, Reason("CooledDown", "stayed healed for the whole cooldown"))
 
-    def _close(self, incident: Incident, context: Context, reason: Reason) -> Incident:
-        self._decide(context, Verb.CLOSE, reason, incident.workload, incident)
-        if incident.acted_at and incident.ended_at is None:
-            self._ledger.ended(_key(incident), context.now)
-        ended = context.now if incident.ended_at is None else incident.ended_at
-        return self._move(replace(incident, ended_at=ended, wake_at=None), context, State.CLOSED, reason)
 
-    # helpers
-
-    def _step(self, incident: Incident, context: Context) -> Step:
-        return context.rule.rule.heal[incident.step]
-
-    def _move(self, incident: Incident, context: Context, state: State, reason: Reason) -> Incident:
-        """Change state, with a line in the history and a record."""
-        moved = noted(replace(incident, state=state, reason=reason), reason, context.now, step=incident.step)
-        context.effects.append(Record(moved, moved.history[-1]))
-        return moved
-
-    def _decide(self, context: Context, verb: Verb, reason: Reason, target: Target, incident: Incident) -> None:
-        context.effects.append(Decided(Decision(context.now, verb, reason, target, incident.rule, incident.id)))
-
-
-_RULE_CHANGED = Reason("RuleChanged", "its rule was changed or removed; healer acts no further on it")
-
-
-def _key(incident: Incident) -> tuple[str, str]:
-    return incident.rule, incident.workload.uid
-
-
-def _treated(incident: Incident, target: Target) -> Incident:
-    return replace(incident, treated=incident.treated | {target.uid}, failures=0)
-
-
-def _undone(incident: Incident) -> Incident:
-    """The incident after a try that did nothing, and a look that showed so."""
-    return replace(incident, failures=0, disruption=None)
-
-
-def _fresh_step(incident: Incident) -> Incident:
-    """The incident without what belongs to one step only."""
-    return replace(
-        incident,
-        attempt=0,
-        failures=0,
-        disruption=None if incident.failures else incident.disruption,
-        treated=frozenset(),
-        known=frozenset(),
-        acting_on=None,
-        waiting_since=None,
-        not_before=None,
-        deadline=None,
-        stable_since=None,
-        wake_at=None,
-    )
+def _held(incident: Incident, context: Context) -> Veto:
+    """Why an incident waits for the storm on its workload to be over."""
+    storm = context.storm
+    who = "healer holds" if storm is None or storm.taker == incident.id else f"{storm.taker} has taken over"
+    return Veto(Reason("Storm", f"{storm}: {who} until it is over"), patient=True)

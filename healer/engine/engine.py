@@ -1,64 +1,64 @@
 """The engine: takes an input, returns effects. Every shell (daemon, tests, benchmarks) drives this one object.
 
-Its state is the signals that fire (`match`), the incidents that are open, and what was done lately (`ledger`). It reads the
-cluster only through a `View`, and the time only from its arguments.
+Its state is the signals that fire (`match`), the incidents that are open (`cases`, `wide`), and what was done lately (`ledger`).
+It reads the cluster only through a `View`, and the time only from its arguments.
 """
 
 import heapq
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field
 
-from healer.engine.climb import Climber, Context
-from healer.engine.guards import climbing
+from healer.engine.approval import granted, waits
+from healer.engine.breaker import ClusterBreaker, RuleBreakers
+from healer.engine.cases import Case, Cases
+from healer.engine.climb import Climber
+from healer.engine.guards import Watch
 from healer.engine.ledger import Ledger
 from healer.engine.match import Firing, Match, Matcher
 from healer.engine.open import join, leave, opened
-from healer.engine.restore import alerts_of, closed_without_rule, rule_of, symptoms_now, to_be_tried_again, took_effect
-from healer.engine.rulebook import BoundRule, Rulebook
+from healer.engine.restore import as_it_was, closed_without_rule, rule_of, signals_of, to_be_tried_again, took_effect
+from healer.engine.rulebook import Rulebook
 from healer.engine.tuning import Tuning
+from healer.engine.wide import BREAKER, NODE_STORM, NodeStorms, breaker_open, node_storm, over, with_targets
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
-from healer.model.effects import Acted, Decided, Effect, Input, Record, Tick, WorkloadChanged
+from healer.model.duration import about
+from healer.model.effects import Acted, Approval, Decided, Effect, Input, Record, Tick, WorkloadChanged
 from healer.model.incident import Incident, Reason, State
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
 
 
-@dataclass(slots=True)
-class _Case:
-    """An open incident and the rule as it was when the incident opened."""
-
-    incident: Incident
-    rule: BoundRule
-    queued_wake: float | None = field(default=None)
-
-
 class Engine:
     """The pure decision maker. Not safe for concurrent use; times are seconds since the epoch."""
 
     def __init__(self, rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuning | None = None) -> None:
-        self._tuning = tuning or Tuning()
+        self._tuning = tuning = tuning or Tuning()
         self._matcher = Matcher(rulebook)
         self._ledger = Ledger()
-        self._climber = Climber(actions, self._ledger, self._tuning)
-        self._cases: dict[str, _Case] = {}
-        self._open: dict[tuple[str, str], str] = {}  # (rule, workload's uid) -> incident
-        self._by_workload: dict[str, dict[str, None]] = {}  # workload's uid -> incidents, oldest first
-        self._wakes: list[tuple[float, str]] = []  # when, incident or signal key
+        self._nodes = NodeStorms()
+        self._rules = RuleBreakers()
+        self._breaker = ClusterBreaker(tuning.breaker_incidents, tuning.breaker_window, tuning.breaker_quiet)
+        watch = Watch(tuning, self._ledger, self._nodes, self._rules, self._breaker)
+        self._cases = Cases(Climber(actions, watch), self._matcher, self._ledger)
+        self._looks: list[tuple[float, str]] = []  # when, key of a signal that may match by then
         self._next_recheck: float | None = None
+        self._restored_at: float | None = None
         self._opened = 0
 
     # what a shell asks
 
     def incidents(self) -> list[Incident]:
         """The incidents that are not closed."""
-        return [case.incident for case in self._cases.values()]
+        wide = [self._breaker.incident] if self._breaker.incident is not None else []
+        return [case.incident for case in self._cases.all()] + self._nodes.all() + wide
 
     def incident(self, incident_id: str) -> Incident | None:
         """An incident that is not closed, by id."""
         case = self._cases.get(incident_id)
-        return None if case is None else case.incident
+        if case is not None:
+            return case.incident
+        return next((incident for incident in self.incidents() if incident.id == incident_id), None)
 
     def incidents_of(self, key: str) -> list[str]:
         """The incidents that a firing signal is part of, by the signal's key."""
@@ -67,14 +67,13 @@ class Engine:
 
     def concerns(self, workload: str) -> bool:
         """Whether a change of that workload (by uid) can matter to any decision."""
-        return workload in self._by_workload or self._matcher.concerns(workload)
+        return self._cases.concerns(workload) or self._matcher.concerns(workload)
 
     def next_wake(self) -> float | None:
         """When the next Tick is due, if time alone can change something."""
-        due = [self._wakes[0][0]] if self._wakes else []
-        if self._next_recheck is not None:
-            due.append(self._next_recheck)
-        return min(due, default=None)
+        due = [self._restored_at, self._cases.next_wake(), self._next_recheck, self._breaker.resumes_at]
+        due.append(self._looks[0][0] if self._looks else None)
+        return min((at for at in due if at is not None), default=None)
 
     def handle(self, event: Input, view: View, now: float) -> list[Effect]:
         """Decide what follows from one input. The effects are to be carried out in their order."""
@@ -86,69 +85,74 @@ class Engine:
                 self._resolved(event.key, view, now, effects)
             case WorkloadChanged(uid):
                 self._ask_again(self._matcher.of_workload(uid), view, now, effects)
-                for incident_id in list(self._by_workload.get(uid, ())):
+                for incident_id in self._cases.on(uid):
                     self._advance(incident_id, view, now, effects)
             case Acted():
                 self._acted(event, view, now, effects)
+            case Approval():
+                self._approved(event, view, now, effects)
             case Tick():
                 self._tick(view, now, effects)
+        self._look_around(view, now, effects)
         return effects
 
     def use(self, rulebook: Rulebook, view: View, now: float) -> list[Effect]:
         """Take other rules. An incident whose rule is unchanged goes on; another acts no further and is closed."""
         effects: list[Effect] = []
-        self._matcher.use(rulebook)
-        for incident_id in list(self._cases):
-            self._advance(incident_id, view, now, effects)
+        held, self._cases.held = self._cases.held, True
+        self._matcher.use(rulebook, view)
+        for case in self._cases.all():
+            self._advance(case.incident.id, view, now, effects)
         self._ask_again(self._matcher.all(), view, now, effects)
+        self._cases.outdated.clear()  # what still fires of theirs has just been asked about
+        if not held:
+            self._let_go(view, now, effects)
+            self._look_around(view, now, effects)
         return effects
 
     def restore(self, incidents: Iterable[Incident], sick_now: Container[str], view: View, now: float) -> list[Effect]:
         """Go on from a journal, oldest incident first; to be called once, before any other input.
 
-        `sick_now` holds the keys of the pods' signals that fire now. A claimed action is resolved by looking at the cluster: it
-        took effect, or it is tried again, which looks first.
+        `sick_now` holds the keys of the pods' signals that fire now; the signals themselves are to be fed next. Nothing is acted
+        on before the first Tick, which is due at once: only then it is known how much is sick. A claimed action is resolved by
+        looking at the cluster: it took effect, or it is tried again, which looks first.
         """
         effects: list[Effect] = []
-        for incident in incidents:
+        known = list(incidents)
+        self._rules.learn(known)
+        resumed_at = max((i.ended_at for i in known if i.rule == BREAKER and i.ended_at is not None), default=0.0)
+        self._breaker.learn((i.opened_at for i in known if i.rule != BREAKER), resumed_at)
+        for incident in known:
             self._ledger.learn(incident, view)
-            if incident.state is State.CLOSED:
-                continue
-            rule = rule_of(incident, self._matcher.rulebook.by_name)
-            if rule is None:
-                closed = closed_without_rule(incident, now)
-                effects.append(Record(closed, closed.history[-1]))
-                continue
-            self._admit(_Case(symptoms_now(incident, sick_now, now), rule))
-            for alert in alerts_of(incident):
-                firing = self._matcher.firing(alert)
-                firing.incidents[incident.id] = None
-                firing.verdicts[rule.name] = ""
-        for case in list(self._cases.values()):
-            if case.incident.state is State.ACTING:
-                self._resume(case, view, now, effects)
-            self._advance(case.incident.id, view, now, effects)
+            if incident.state is not State.CLOSED:
+                self._go_on(as_it_was(incident, sick_now, now), view, now, effects)
+        self._restored_at, self._cases.held = now, True
         self._schedule_recheck(now)
         return effects
 
-    def _resume(self, case: _Case, view: View, now: float, effects: list[Effect]) -> None:
-        if took_effect(case.incident, view):
-            text = f"healer was away; {case.incident.acting_on} is gone or going: the action took effect"
-            outcome = Outcome(OutcomeKind.DONE, "FoundDone", text)
-            case.incident = self._climber.acted(case.incident, outcome, self._context(case, view, now, effects))
-        else:
-            case.incident = to_be_tried_again(case.incident, now)
-            effects.append(Record(case.incident, case.incident.history[-1]))
-
-    def _admit(self, case: _Case) -> None:
-        incident = case.incident
-        self._cases[incident.id] = case
-        if not incident.state.settled:
-            self._open[incident.rule, incident.workload.uid] = incident.id
-        self._by_workload.setdefault(incident.workload.uid, {})[incident.id] = None
-        if incident.wake_at is not None:
-            case.queued_wake = incident.wake_at
-            heapq.heappush(self._wakes, (incident.wake_at, incident.id))
+    def _go_on(self, incident: Incident, view: View, now: float, effects: list[Effect]) -> None:
+        """Go on with an incident of the journal."""
+        if incident.rule == BREAKER:
+            self._breaker.incident = incident
+            return
+        if incident.rule == NODE_STORM:
+            self._nodes.put(incident)
+            return
+        rule = rule_of(incident, self._matcher.rulebook.by_name)
+        if rule is None:
+            closed = closed_without_rule(incident, now)
+            effects.append(Record(closed, closed.history[-1]))
+            return
+        case = Case(incident, rule)
+        self._cases.admit(case)
+        for signal in signals_of(incident):
+            self._matcher.resume(signal, rule.name, incident.id, view)
+        if incident.state is State.ACTING:
+            if took_effect(incident, view):
+                text = f"healer was away; {incident.acting_on} is gone or going: the action took effect"
+                self._cases.acted(case, Outcome(OutcomeKind.DONE, "FoundDone", text), view, now, effects)
+            else:
+                self._cases.take(case, to_be_tried_again(incident, now), effects)
 
     # signals
 
@@ -175,29 +179,47 @@ class Engine:
         signal, rule = match.firing.signal, match.rule
         if match.reason is not None or match.workload is None:
             if match.news and match.wake_at is not None:
-                heapq.heappush(self._wakes, (match.wake_at, signal.key))
+                heapq.heappush(self._looks, (match.wake_at, signal.key))
             if match.news and match.reason is not None:
                 verb = Verb.PEND if match.pending else Verb.IGNORE
                 effects.append(Decided(Decision(now, verb, match.reason, signal.target, rule.name)))
             self._schedule_recheck(now)
             return
-        incident_id = self._open.get((rule.name, match.workload.uid))
-        if incident_id is None:
-            self._opened += 1
-            incident = opened(rule, match.workload, signal, now, self._opened)
-            self._admit(_Case(incident, rule))
+        self._look_at_nodes(view, now, effects)  # before one more incident opens, or a pod is acted on
+        case = self._cases.of_rule(rule.name, match.workload.uid)
+        if self._left_to_its_node(match, case, view, now, effects):
+            return
+        if case is None:
+            deployment = view.deployment(match.workload.uid)
+            revision = "" if deployment is None else deployment.metadata.annotations.revision
+            incident = opened(rule, match.workload, signal, now, self._number(), revision)
+            self._cases.admit(Case(incident, rule))
             verb = Verb.OPEN
         else:
-            incident, verb = join(self._cases[incident_id].incident, signal, now), Verb.JOIN
+            incident, verb = join(case.incident, signal, now), Verb.JOIN
             match.firing.incidents[incident.id] = None
-            if incident is self._cases[incident_id].incident:
+            if incident is case.incident:
                 return
-            self._cases[incident_id].incident = incident
+            case.incident = incident
         match.firing.incidents[incident.id] = None
         reason = Reason(signal.name, f"{signal.target}: {signal.message or signal.name}")
         effects.append(Decided(Decision(now, verb, reason, signal.target, rule.name, incident.id)))
         effects.append(Record(incident, incident.history[-1]))
+        if verb is Verb.OPEN:
+            self._count_opening(view, now, effects)
         self._advance(incident.id, view, now, effects)
+
+    def _left_to_its_node(self, match: Match, case: Case | None, view: View, now: float, effects: list[Effect]) -> bool:
+        """Whether the pod is on a node with a storm: that incident has it, unless one of its rule has it already."""
+        signal = match.firing.signal
+        storm = self._nodes.over(signal.target.uid, view)
+        if storm is None or (case is not None and signal.target.uid in case.incident.targets):
+            return False
+        if storm.id not in match.firing.incidents:
+            match.firing.incidents[storm.id] = None
+            reason = Reason("NodeStorm", f"{signal.target} is on {storm.workload}: one of many sick pods there")
+            effects.append(Decided(Decision(now, Verb.JOIN, reason, signal.target, match.rule.name, storm.id)))
+        return True
 
     def _resolved(self, key: str, view: View, now: float, effects: list[Effect]) -> None:
         firing = self._matcher.resolved(key)
@@ -206,11 +228,10 @@ class Engine:
         for incident_id in firing.incidents:
             case = self._cases.get(incident_id)
             if case is not None and any(key in sick.signals for sick in case.incident.targets.values()):
-                case.incident = leave(case.incident, key, now)
-                effects.append(Record(case.incident, case.incident.history[-1]))
+                self._cases.take(case, leave(case.incident, key, now), effects)
                 self._advance(incident_id, view, now, effects)
 
-    # actions and time
+    # actions, approvals and time
 
     def _acted(self, event: Acted, view: View, now: float, effects: list[Effect]) -> None:
         case = self._cases.get(event.incident)
@@ -219,23 +240,44 @@ class Engine:
             event.step,
             event.attempt,
         ):
-            target = Target("Incident", "", event.incident, "")
-            reason = Reason("StaleOutcome", f"an outcome that no incident waits for: {event.outcome.text}")
-            effects.append(Decided(Decision(now, Verb.IGNORE, reason, target, incident=event.incident)))
+            text = f"an outcome that no incident waits for: {event.outcome.text}"
+            self._answer(event.incident, Verb.IGNORE, Reason("StaleOutcome", text), now, effects)
             return
-        context = self._context(case, view, now, effects)
-        was = case.incident
-        case.incident = self._climber.acted(was, event.outcome, context)
-        self._advance(event.incident, view, now, effects, was)
+        self._cases.acted(case, event.outcome, view, now, effects)
+        self._schedule_recheck(now)
+
+    def _approved(self, event: Approval, view: View, now: float, effects: list[Effect]) -> None:
+        case, breaker = self._cases.get(event.incident), self._breaker.incident
+        if breaker is not None and breaker.id == event.incident:
+            reason = Reason("Approved", f"{event.by} has healer go on")
+            self._answer(event.incident, Verb.APPROVE, reason, now, effects)
+            self._resume(reason, view, now, effects)
+        elif case is not None and waits(case.incident):
+            reason = Reason("Approved", f"approved by {event.by}")
+            self._answer(event.incident, Verb.APPROVE, reason, now, effects)
+            self._cases.take(case, granted(case.incident, event.by, now), effects)
+            self._advance(event.incident, view, now, effects)
+        else:
+            incident = self.incident(event.incident)
+            stands = "it is not open" if incident is None else f"it is {incident.state}: {incident.reason.text}"
+            text = f"{event.by} approved an incident that does not wait for approval: {stands}"
+            self._answer(event.incident, Verb.REFUSE, Reason("NotAwaited", text), now, effects)
+
+    def _answer(self, incident_id: str, verb: Verb, reason: Reason, now: float, effects: list[Effect]) -> None:
+        """A decision about an incident by its id."""
+        incident = self.incident(incident_id)
+        target = Target("Incident", "", incident_id, "") if incident is None else incident.workload
+        rule = "" if incident is None else incident.rule
+        effects.append(Decided(Decision(now, verb, reason, target, rule, incident_id)))
 
     def _tick(self, view: View, now: float, effects: list[Effect]) -> None:
-        while self._wakes and self._wakes[0][0] <= now:
-            _, key = heapq.heappop(self._wakes)
-            if key in self._cases:
-                self._cases[key].queued_wake = None
-                self._advance(key, view, now, effects)
-            elif (firing := self._matcher.get(key)) is not None:
-                self._ask_again([firing], view, now, effects)
+        if self._restored_at is not None:
+            self._restored_at = None
+            self._let_go(view, now, effects)
+        if (resumes := self._breaker.resumes_at) is not None and now >= resumes:
+            text = f"no further incident has opened for {about(self._tuning.breaker_quiet)}: healer goes on"
+            self._resume(Reason("Quiet", text), view, now, effects)
+        self._wake(view, now, effects)
         if self._next_recheck is not None and now >= self._next_recheck:
             self._next_recheck = None
             for firing in self._matcher.expired(now - self._tuning.alert_expiry):
@@ -246,6 +288,18 @@ class Engine:
             if self._matcher.waits() or self._ledger.remembers():
                 self._schedule_recheck(now)
 
+    def _wake(self, view: View, now: float, effects: list[Effect]) -> None:
+        """Look at what wanted to be looked at by now, in the order of the times asked for."""
+        while True:
+            look, wake = self._looks[0][0] if self._looks else None, self._cases.next_wake()
+            if look is not None and look <= now and (wake is None or look <= wake):
+                firing = self._matcher.get(heapq.heappop(self._looks)[1])
+                self._ask_again([firing] if firing is not None else [], view, now, effects)
+            elif (incident_id := self._cases.due(now)) is not None:
+                self._advance(incident_id, view, now, effects)
+            else:
+                return
+
     def _schedule_recheck(self, now: float) -> None:
         if self._next_recheck is None:
             self._next_recheck = now + self._tuning.recheck
@@ -253,52 +307,111 @@ class Engine:
     def _looks_back(self) -> float:
         """How far any limit looks back, in seconds."""
         limits = [rule.rule.limits for rule in self._matcher.rulebook.rules]
-        return max((max(each.cooldown, each.budget.per) for each in limits), default=0.0)
+        return max((max(each.cooldown, each.budget.per) for each in limits), default=0.0) + self._tuning.budget_per
 
     # incidents
 
-    def _context(self, case: _Case, view: View, now: float, effects: list[Effect]) -> Context:
-        others = [
-            self._cases[other].incident
-            for other in self._by_workload.get(case.incident.workload.uid, ())
-            if other != case.incident.id
-        ]
-        in_force = self._matcher.rulebook.get(case.rule.name)
-        return Context(case.rule, in_force is not None and in_force.rule == case.rule.rule, view, others, now, effects)
-
-    def _advance(self, incident_id: str, view: View, now: float, effects: list[Effect], was: Incident | None = None) -> None:
-        """Let an incident go as far as it can now, then those that may have waited for it; `was` is what it was before."""
-        case = self._cases.get(incident_id)
-        if case is None:
-            return
-        was = was or case.incident
-        context = self._context(case, view, now, effects)
-        case.incident = after = self._climber.advance(case.incident, context)
+    def _advance(self, incident_id: str, view: View, now: float, effects: list[Effect]) -> None:
+        """Let an incident go as far as it can now."""
+        self._cases.advance(incident_id, view, now, effects)
         self._schedule_recheck(now)  # what this leaves in the ledger is to be forgotten some time
-        if after.state.settled and self._open.get((after.rule, after.workload.uid)) == after.id:
-            del self._open[after.rule, after.workload.uid]  # a successor may have opened meanwhile: it stays
-        if after.state is State.CLOSED:
-            self._close(after)
-            if not context.in_force:
-                self._hand_over(after, view, now, effects)
-        elif after.wake_at is not None and after.wake_at != case.queued_wake:
-            case.queued_wake = after.wake_at
-            heapq.heappush(self._wakes, (after.wake_at, after.id))
-        if climbing(was) and not climbing(after):
-            for other in list(self._by_workload.get(after.workload.uid, ())):
-                if other != incident_id:
-                    self._advance(other, view, now, effects)
 
-    def _hand_over(self, closed: Incident, view: View, now: float, effects: list[Effect]) -> None:
-        """What still fires of an incident that was closed because its rule changed is for the rule as it is now."""
-        left = [firing for firing in self._matcher.of_workload(closed.workload.uid) if closed.id in firing.incidents]
-        for firing in left:
-            firing.verdicts.pop(closed.rule, None)
-        self._ask_again(left, view, now, effects)
+    def _let_go(self, view: View, now: float, effects: list[Effect]) -> None:
+        """All that fires is known: what was held goes on."""
+        self._cases.held = False
+        for storm in self._nodes.all():
+            self._look_at_node(storm.workload.name, view, now, effects)
+        self._look_at_nodes(view, now, effects)
+        for case in self._cases.all():
+            self._advance(case.incident.id, view, now, effects)
 
-    def _close(self, incident: Incident) -> None:
-        del self._cases[incident.id]
-        neighbours = self._by_workload.get(incident.workload.uid, {})
-        neighbours.pop(incident.id, None)
-        if not neighbours:
-            self._by_workload.pop(incident.workload.uid, None)
+    def _look_around(self, view: View, now: float, effects: list[Effect]) -> None:
+        """What the input has changed for others than those that it is about."""
+        if self._cases.held:
+            return
+        self._look_at_nodes(view, now, effects)
+        for workload in self._matcher.census.changed_workloads():
+            if (self._cases.storm(workload, view) is not None) != self._cases.stormy(workload):
+                for incident_id in self._cases.on(workload):
+                    self._advance(incident_id, view, now, effects)
+        while self._cases.outdated:
+            closed = self._cases.outdated.pop(0)
+            # what still fires is for the rule as it is now
+            left = [firing for firing in self._matcher.of_workload(closed.workload.uid) if closed.id in firing.incidents]
+            for firing in left:
+                firing.verdicts.pop(closed.rule, None)
+            self._ask_again(left, view, now, effects)
+
+    # more than one workload
+
+    def _number(self) -> int:
+        """Of an incident: it tells those apart that open at the same moment."""
+        self._opened += 1
+        return self._opened
+
+    def _count_opening(self, view: View, now: float, effects: list[Effect]) -> None:
+        if self._breaker.opened(now):
+            incident = self._breaker.incident = breaker_open(self._tuning, now, self._number())
+            effects.append(Decided(Decision(now, Verb.OPEN, incident.reason, incident.workload, BREAKER, incident.id)))
+            effects.append(Record(incident, incident.history[-1]))
+
+    def _resume(self, reason: Reason, view: View, now: float, effects: list[Effect]) -> None:
+        """The cluster-wide breaker closes: all that waited for it goes on."""
+        incident = self._breaker.incident
+        if incident is None:
+            return
+        self._breaker.closed()
+        self._end(incident, reason, now, effects)
+        for case in self._cases.all():
+            self._advance(case.incident.id, view, now, effects)
+
+    def _look_at_nodes(self, view: View, now: float, effects: list[Effect]) -> None:
+        if not self._cases.held:
+            for node in self._matcher.census.changed_nodes():
+                self._look_at_node(node, view, now, effects)
+
+    def _look_at_node(self, node: str, view: View, now: float, effects: list[Effect]) -> None:
+        """Whether there is a storm on a node now; one that is over leaves its pods to the rules again."""
+        sick, incident = self._matcher.census.sick_on(node), self._nodes.on(node)
+        firings = [firing for key in self._matcher.census.keys_on(node) if (firing := self._matcher.get(key)) is not None]
+        if incident is None:
+            if sick >= self._tuning.node_storm_pods and 2 * sick >= view.count_on(node):
+                self._storm_on_node(node, firings, view, now, effects)
+        elif sick >= self._tuning.node_storm_pods:
+            if (after := with_targets(incident, firings, now)) is not incident:
+                self._nodes.put(after)
+                effects.append(Record(after, None))
+        else:
+            self._nodes.drop(node)
+            text = f"{sick} pods on {incident.workload} are sick, fewer than {self._tuning.node_storm_pods}"
+            self._end(incident, Reason("Recovered", text), now, effects)
+            for firing in firings:
+                firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if verdict}
+            self._ask_again(firings, view, now, effects)
+
+    def _storm_on_node(self, node: str, firings: list[Firing], view: View, now: float, effects: list[Effect]) -> None:
+        rules = [self._matcher.rulebook.get(name) for firing in firings for name in firing.verdicts if name in firing.heeded]
+        notify = [channel for rule in rules if rule is not None for channel in rule.rule.notify]
+        storm = node_storm(node, firings, notify, view, self._tuning.home, now, self._number())
+        self._nodes.put(storm)
+        effects.append(Decided(Decision(now, Verb.OPEN, storm.reason, storm.workload, NODE_STORM, storm.id)))
+        effects.append(Record(storm, storm.history[-1]))
+        self._count_opening(view, now, effects)
+        concerned = {incident_id: None for firing in firings for incident_id in firing.incidents}
+        for incident_id in concerned:
+            case = self._cases.get(incident_id)
+            if case is not None and self._can_be_absorbed(case.incident, view):
+                self._cases.absorb(case, storm, view, now, effects)
+        for firing in firings:
+            firing.incidents[storm.id] = None
+
+    def _can_be_absorbed(self, incident: Incident, view: View) -> bool:
+        """Whether it has done nothing, and all of its pods are on nodes with storms."""
+        quiet = incident.state in (State.OPEN, State.WAITING, State.ESCALATED) and not incident.acted_at and not incident.failures
+        return quiet and all(self._nodes.over(sick.target.uid, view) is not None for sick in incident.sick)
+
+    def _end(self, incident: Incident, reason: Reason, now: float, effects: list[Effect]) -> None:
+        """Close an incident that has no ladder."""
+        closed = over(incident, reason, now)
+        effects.append(Decided(Decision(now, Verb.CLOSE, reason, incident.workload, incident.rule, incident.id)))
+        effects.append(Record(closed, closed.history[-1]))

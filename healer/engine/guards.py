@@ -6,10 +6,17 @@ They are asked in the order of `GUARDS`; the first veto counts.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from healer.engine.ledger import Ledger
+from healer.engine.approval import how, is_approved
+from healer.engine.breaker import ClusterBreaker, RuleBreakers
+from healer.engine.ledger import Ledger, key_of
+from healer.engine.storm import Storm
+from healer.engine.tuning import Tuning
 from healer.engine.verify import rollout_in_progress
+from healer.engine.wide import NodeStorms
 from healer.model.action import ActionSpec
+from healer.model.duration import about
 from healer.model.incident import Incident, Reason, State
+from healer.model.kube import Annotations
 from healer.model.rule import Limits, Mode
 from healer.model.target import Target
 from healer.model.view import View
@@ -20,7 +27,7 @@ class Veto:
     """Not now, or (refused) never as things stand. `until` is when to ask again, in seconds since the epoch, where known.
 
     `patient` vetoes do not use up the time that a step may wait: a human or a limit asked for the delay. `of_target` ones speak
-    against this target alone, so that another may do.
+    against this target alone, so that another may do. `asks`: a human's approval lifts it; `final`: no further step is left.
     """
 
     reason: Reason
@@ -28,6 +35,19 @@ class Veto:
     until: float | None = None
     patient: bool = False
     of_target: bool = False
+    asks: bool = False
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the guards look at besides the workload: what was done lately, and what stops more than one incident."""
+
+    tuning: Tuning
+    ledger: Ledger
+    nodes: NodeStorms
+    rules: RuleBreakers
+    cluster: ClusterBreaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +57,21 @@ class Question:
     incident: Incident
     action: ActionSpec
     target: Target
+    what: str
+    """What is wrong with the target, for people."""
     limits: Limits
     view: View
-    ledger: Ledger
+    watch: Watch
+    storm: Storm | None
+    """The storm on the workload."""
     others: Iterable[Incident]
     """The other incidents on the same workload."""
     now: float
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was done lately."""
+        return self.watch.ledger
 
 
 def ask(question: Question) -> Veto | None:
@@ -68,19 +97,76 @@ def can_act_on(q: Question) -> Veto | None:
 
 
 def not_paused(q: Question) -> Veto | None:
-    """`healer.dev/paused: "true"` on the pod, the workload or the namespace stops everything."""
+    """Pausing all of healer, or `healer.dev/paused: "true"` on the pod, the workload or the namespace, stops everything."""
+    if q.view.paused_everywhere:
+        return Veto(Reason("Paused", f"healer is paused everywhere: {q.view.paused_everywhere}"), patient=True)
     pod = q.view.pod(q.target.uid)
     deployment = q.view.deployment(q.incident.workload.uid)
     namespace = q.view.namespace(q.incident.workload.namespace)
     for obj, name in ((pod, f"{q.target}"), (deployment, f"{q.incident.workload}"), (namespace, "the namespace")):
         if obj is not None and obj.metadata.annotations.paused == "true":
-            return Veto(Reason("Paused", f'healer.dev/paused is "true" on {name}'), patient=True, of_target=obj is pod)
+            text = f'healer.dev/paused is "true" on {name}{_pauser(obj.metadata.annotations)}'
+            return Veto(Reason("Paused", text), patient=True, of_target=obj is pod)
     return None
+
+
+def _pauser(annotations: Annotations) -> str:
+    """Who paused and why, where the annotations say so: " (by ann: the store is moved)"."""
+    by = f"by {annotations.paused_by}" if annotations.paused_by else ""
+    said = ": ".join(part for part in (by, annotations.paused_reason) if part)
+    return f" ({said})" if said else ""
+
+
+def no_storm(q: Question) -> Veto | None:
+    """In a storm one incident speaks for the workload, and even that takes no pod."""
+    if q.storm is None:
+        return None
+    if q.storm.taker != q.incident.id:
+        return Veto(Reason("Storm", f"{q.storm}: {q.storm.taker} has taken over"), patient=True)
+    if q.target.kind == "Pod":
+        return Veto(Reason("Storm", f"{q.storm}: they are not treated one by one"), patient=True)
+    return None
+
+
+def no_node_storm(q: Question) -> Veto | None:
+    """Pods on a node that is sick itself are left alone."""
+    storm = q.watch.nodes.over(q.target.uid, q.view) if q.target.kind == "Pod" else None
+    if storm is None:
+        return None
+    text = f"{q.target} is on {storm.workload}, where many pods are sick at once: see {storm.id}"
+    return Veto(Reason("NodeStorm", text), patient=True, of_target=True)
+
+
+def cluster_breaker(q: Question) -> Veto | None:
+    """Nothing anywhere after too many incidents opened at once."""
+    opened = q.watch.cluster.incident
+    if opened is None:
+        return None
+    return Veto(Reason("ClusterBreaker", f"healer acts nowhere for now: see {opened.id}"), patient=True)
+
+
+def rule_breaker(q: Question) -> Veto | None:
+    """Nothing by a rule that has failed too often in a row, but one try after a while."""
+    objection = q.watch.rules.objection(q.incident, q.limits.breaker, q.now)
+    return None if objection is None else Veto(objection, patient=True)
+
+
+def approved(q: Question) -> Veto | None:
+    """In mode approve a human says yes before each step that changes anything."""
+    if not q.action.changes or is_approved(q.incident):
+        return None
+    within = q.limits.approve_within
+    asked = q.now if q.incident.asked_at is None else q.incident.asked_at
+    if q.now >= asked + within:
+        text = f"nobody approved within {about(within)} to {q.action.verb} {q.target} ({q.what})"
+        return Veto(Reason("ApprovalExpired", text), refused=True, final=True)
+    text = f"a human must approve within {about(within)} to {q.action.verb} {q.target} ({q.what}): {how(q.incident)}"
+    return Veto(Reason("NeedsApproval", text), until=asked + within, patient=True, asks=True)
 
 
 def one_ladder(q: Question) -> Veto | None:
     """One ladder climbing on a workload at a time, whichever rules are open. One that only observes climbs nothing."""
-    for other in q.others:
+    for other in q.others if q.action.changes else ():
         if climbing(other):
             return Veto(Reason("OtherIncident", f"{other.id} ({other.rule}) is {other.state} on {q.incident.workload}"))
     return None
@@ -93,6 +179,8 @@ def climbing(incident: Incident) -> bool:
 
 def no_rollout(q: Question) -> Veto | None:
     """Nothing while a rollout is in progress: the pods are on their way already."""
+    if not q.action.changes:
+        return None
     deployment = q.view.deployment(q.incident.workload.uid)
     if deployment is None:
         return Veto(Reason("WorkloadGone", f"{q.incident.workload} is not in the cluster (any more)"))
@@ -112,29 +200,57 @@ def one_disruption(q: Question) -> Veto | None:
 
 def cooled_down(q: Question) -> Veto | None:
     """Time must pass between two incidents of a rule on a workload in which healer acted."""
-    if q.incident.acted_at:
+    if q.incident.acted_at or not q.action.changes:
         return None
-    ended = q.ledger.last_end((q.incident.rule, q.incident.workload.uid))
+    ended = q.ledger.last_end(key_of(q.incident))
     if ended is None or q.now >= ended + q.limits.cooldown:
         return None
     left = ended + q.limits.cooldown - q.now
     return Veto(
-        Reason("Cooldown", f"the last healing ended {q.now - ended:.0f} s ago; {left:.0f} s of cooldown left"),
+        Reason("Cooldown", f"the last healing ended {about(q.now - ended)} ago; {about(left)} of cooldown left"),
         until=ended + q.limits.cooldown,
         patient=True,
     )
 
 
 def within_budget(q: Question) -> Veto | None:
-    """At most so many actions in a sliding window."""
+    """At most so many actions of the rule on a revision of the workload, in a sliding window."""
+    if not q.action.changes:
+        return None
     budget = q.limits.budget
-    spent = q.ledger.actions_since((q.incident.rule, q.incident.workload.uid), q.now - budget.per)
+    spent = q.ledger.actions_since(key_of(q.incident), q.now - budget.per)
     if len(spent) < budget.actions:
         return None
-    return Veto(
-        Reason("BudgetSpent", f"{len(spent)} actions in the last {budget.per:.0f} s; the budget is {budget.actions}"),
-        until=spent[-budget.actions] + budget.per,
-    )
+    text = f"{len(spent)} actions in the last {about(budget.per)}; the budget is {budget.actions}"
+    return Veto(Reason("BudgetSpent", text), until=spent[-budget.actions] + budget.per)
+
+
+def within_caps(q: Question) -> Veto | None:
+    """At most so many actions of all rules on the workload, in its namespace, and in the cluster.
+
+    An action of another incident that may be on its way counts: several workloads may be acted on at the same time.
+    """
+    if not q.action.changes:
+        return None
+    tuning, workload = q.watch.tuning, q.incident.workload
+    since = q.now - tuning.budget_per
+    on_its_way = q.ledger.in_doubt(q.incident.id, workload.namespace)
+    for code, where, most, spent, doubtful in (
+        ("WorkloadBudget", f"on {workload}", tuning.budget_workload, q.ledger.on_workload(workload.uid, since), 0),
+        (
+            "NamespaceBudget",
+            f"in the namespace {workload.namespace}",
+            tuning.budget_namespace,
+            q.ledger.in_namespace(workload.namespace, since),
+            on_its_way,
+        ),
+        ("ClusterBudget", "in the cluster", tuning.budget_cluster, q.ledger.anywhere(since), q.ledger.in_doubt(q.incident.id)),
+    ):
+        if len(spent) + doubtful >= most:
+            until = spent[-most] + tuning.budget_per if len(spent) >= most else None
+            text = f"{len(spent) + doubtful} actions {where} in the last {about(tuning.budget_per)}; the budget is {most}"
+            return Veto(Reason(code, text), until=until)
+    return None
 
 
 def above_floor(q: Question) -> Veto | None:
@@ -173,10 +289,16 @@ def _ready(view: View, target: Target) -> bool:
 GUARDS: tuple[Callable[[Question], Veto | None], ...] = (
     can_act_on,
     not_paused,
+    no_storm,
+    no_node_storm,
+    cluster_breaker,
+    rule_breaker,
+    approved,
     one_ladder,
     no_rollout,
     one_disruption,
     cooled_down,
     within_budget,
+    within_caps,
     above_floor,
 )

@@ -1,38 +1,58 @@
 """What healer has done lately, by rule and workload: what budgets, cooldowns and the one-disruption guard count."""
 
-from collections import defaultdict, deque
+from bisect import bisect_right, insort
+from collections import defaultdict
+from typing import TypeVar
 
 from healer.model.incident import Disruption, Incident, State
+from healer.model.rule import Mode
 from healer.model.view import View
 
-Key = tuple[str, str]  # rule, uid of the workload
-
-_KEPT = 1000  # actions remembered a rule and workload: far above any budget worth the name
+K = TypeVar("K")
+Key = tuple[str, str, str]  # rule, uid of the workload, its revision
 
 
 class Ledger:
     """Times in seconds since the epoch."""
 
     def __init__(self) -> None:
-        self._actions: dict[Key, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
+        self._actions: dict[Key, list[float]] = defaultdict(list)
+        self._by_workload: dict[str, list[float]] = defaultdict(list)
+        self._by_namespace: dict[str, list[float]] = defaultdict(list)
+        self._anywhere: list[float] = []
+        self._in_doubt: dict[str, str] = {}  # incident -> namespace: it acts, or does not know if it has acted
         self._ended: dict[Key, float] = {}
         self._disruptions: dict[str, list[Disruption]] = {}
 
-    def acted(self, key: Key, at: float) -> None:
+    def acted(self, incident: Incident, at: float) -> None:
         """An action was accepted by the cluster."""
-        self._actions[key].append(at)
+        for times in (
+            self._actions[key_of(incident)],
+            self._by_workload[incident.workload.uid],
+            self._by_namespace[incident.workload.namespace],
+            self._anywhere,
+        ):
+            insort(times, at)  # a journal is not read in the order of the actions
 
-    def ended(self, key: Key, at: float) -> None:
+    def ended(self, incident: Incident, at: float) -> None:
         """An incident in which healer acted came to its end: the cooldown runs from here."""
-        self._ended[key] = at
+        key = key_of(incident)
+        self._ended[key] = max(at, self._ended.get(key, 0.0))
+
+    def saw(self, incident: Incident) -> None:
+        """Note whether an action of an incident may be on its way: budgets of many workloads count that too."""
+        maybe = incident.state is State.ACTING or (incident.failures > 0 and not incident.state.settled)
+        if maybe and incident.mode != Mode.OBSERVE:
+            self._in_doubt[incident.id] = incident.workload.namespace
+        else:
+            self._in_doubt.pop(incident.id, None)
 
     def learn(self, incident: Incident, view: View) -> None:
         """Take in what an incident of the journal says was done."""
-        key = (incident.rule, incident.workload.uid)
         for at in incident.acted_at:
-            self.acted(key, at)
+            self.acted(incident, at)
         if incident.acted_at and incident.ended_at is not None:
-            self.ended(key, max(incident.ended_at, self._ended.get(key, 0.0)))
+            self.ended(incident, incident.ended_at)
         in_doubt = incident.state is State.ACTING or incident.failures > 0  # the engine looks whether that one happened
         if incident.acted_at and incident.disruption is not None and not in_doubt and not _over(incident.disruption, view):
             self.disrupted(incident.disruption)
@@ -42,8 +62,24 @@ class Ledger:
         return self._ended.get(key)
 
     def actions_since(self, key: Key, since: float) -> list[float]:
-        """The times of the actions after `since`, oldest first."""
-        return [at for at in self._actions.get(key, ()) if at > since]
+        """The times of a rule's actions on a revision of a workload after `since`, oldest first."""
+        return _after(since, self._actions.get(key, []))
+
+    def on_workload(self, uid: str, since: float) -> list[float]:
+        """The times of all actions on a workload after `since`, oldest first."""
+        return _after(since, self._by_workload.get(uid, []))
+
+    def in_namespace(self, namespace: str, since: float) -> list[float]:
+        """The times of all actions in a namespace after `since`, oldest first."""
+        return _after(since, self._by_namespace.get(namespace, []))
+
+    def anywhere(self, since: float) -> list[float]:
+        """The times of all actions after `since`, oldest first."""
+        return _after(since, self._anywhere)
+
+    def in_doubt(self, incident: str, namespace: str = "") -> int:
+        """How many actions of other incidents may be on their way (in one namespace, when given)."""
+        return sum(1 for other, where in self._in_doubt.items() if other != incident and namespace in ("", where))
 
     def disrupted(self, disruption: Disruption) -> None:
         """A pod was taken down."""
@@ -60,16 +96,33 @@ class Ledger:
 
     def remembers(self) -> bool:
         """Whether there is anything that may be forgotten some time."""
-        return bool(self._actions or self._ended or self._disruptions)
+        return bool(self._anywhere or self._actions or self._ended or self._disruptions)
 
     def forget(self, before: float, view: View) -> None:
         """Drop what is older than any limit looks back, and the disruptions that are over."""
         for workload in list(self._disruptions):
             self.in_flight(workload, view)
-        for key in [key for key, times in self._actions.items() if not times or times[-1] < before]:
-            del self._actions[key]
+        self._actions = _kept(before, self._actions)
+        self._by_workload = _kept(before, self._by_workload)
+        self._by_namespace = _kept(before, self._by_namespace)
+        self._anywhere = _after(before, self._anywhere)
         for key in [key for key, at in self._ended.items() if at < before]:
             del self._ended[key]
+
+
+def key_of(incident: Incident) -> Key:
+    """What attempts are counted by: a new pod is not a new patient, a new revision is."""
+    return incident.rule, incident.workload.uid, incident.revision
+
+
+def _after(since: float, times: list[float]) -> list[float]:
+    return times[bisect_right(times, since) :]
+
+
+def _kept(since: float, times: dict[K, list[float]]) -> dict[K, list[float]]:
+    """What is left of the times of each key, without the keys that have none left."""
+    left = {key: _after(since, each) for key, each in times.items() if each[-1] > since}
+    return defaultdict(list, left)
 
 
 def _over(disruption: Disruption, view: View) -> bool:

@@ -4,8 +4,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from healer.engine.census import Census, Place
 from healer.engine.condition import ConditionFailed, facts
 from healer.engine.rulebook import BoundRule, Rulebook
+from healer.model.duration import about
 from healer.model.incident import Reason
 from healer.model.signal import Signal
 from healer.model.target import Target
@@ -23,6 +25,10 @@ class Firing:
     """The uid of the workload that it was last seen to belong to."""
     incidents: dict[str, None] = field(default_factory=dict)
     """The incidents that it is part of, oldest first."""
+    heeded: set[str] = field(default_factory=set)
+    """The rules that it has matched, or that wait for it to last or to recur."""
+    place: Place | None = None
+    """Where the census counts its pod as sick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Matcher:
     """The signals that fire now, and what each rule has seen of them. Times in seconds since the epoch."""
 
     def __init__(self, rulebook: Rulebook) -> None:
+        self.census = Census()
         self._rulebook = rulebook
         self._firings: dict[str, Firing] = {}
         self._by_workload: dict[str, dict[str, None]] = {}  # uid -> keys, in the order they came: decisions must repeat
@@ -56,7 +63,7 @@ class Matcher:
         """The rules in force."""
         return self._rulebook
 
-    def use(self, rulebook: Rulebook) -> None:
+    def use(self, rulebook: Rulebook, view: View) -> None:
         """Take other rules; what fires is kept and must be asked about again. Rules that are the same go on as they were."""
         same = {rule.name for rule in rulebook.rules if (old := self._rulebook.get(rule.name)) and old.rule == rule.rule}
         self._rulebook = rulebook
@@ -64,6 +71,8 @@ class Matcher:
         self._seen = {key: seen for key, seen in self._seen.items() if key[0] in same}
         for firing in self._firings.values():
             firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if rule in same}
+            firing.heeded &= same
+            self._count(firing, view)
 
     def get(self, key: str) -> Firing | None:
         """The firing signal of that key."""
@@ -111,7 +120,21 @@ class Matcher:
         for rule in firing.verdicts:
             self._release(rule, firing)
         self._locate(firing, "")
+        if firing.place is not None:
+            self.census.remove(firing.place, key)
+            firing.place = None
         return firing
+
+    def resume(self, signal: Signal, rule: str, incident: str, view: View) -> None:
+        """Note a signal that a rule had matched, and that is part of an incident, before a restart."""
+        firing = self.firing(signal)
+        firing.incidents[incident] = None
+        firing.verdicts[rule] = ""
+        firing.heeded.add(rule)
+        workload = workload_of(firing.signal.target, view)
+        if workload is not None:
+            self._locate(firing, workload.uid)
+        self._count(firing, view)
 
     def concerns(self, workload: str) -> bool:
         """Whether a signal fires for that workload (by uid)."""
@@ -135,6 +158,7 @@ class Matcher:
         workload = workload_of(signal.target, view)
         if workload is not None:
             self._locate(firing, workload.uid)
+        self._count(firing, view)
         for rule in self._rulebook.concerned(signal.source, signal.name, signal.target.namespace):
             if again and firing.verdicts.get(rule.name) == "":
                 continue
@@ -142,8 +166,12 @@ class Matcher:
             code = "" if match.reason is None else match.reason.code
             news = firing.verdicts.get(rule.name) != code
             firing.verdicts[rule.name] = code
-            if match.reason is not None and not match.pending:
+            if match.reason is None or match.pending:
+                firing.heeded.add(rule.name)
+            else:
+                firing.heeded.discard(rule.name)
                 self._release(rule.name, firing)
+            self._count(firing, view)
             yield Match(rule, firing, match.workload, match.reason, match.pending, match.wake_at, news)
 
     def _judge(self, rule: BoundRule, firing: Firing, view: View, now: float) -> Match:
@@ -177,12 +205,24 @@ class Matcher:
                 seen.append((signal.at, signal.occurrence))
             recent = sum(1 for at, _ in seen if at > now - when.count.within)
             if recent < when.count.at_least:
-                text = f"seen {recent} of {when.count.at_least} times within {when.count.within:.0f} s"
+                text = f"{signal.name} seen {recent} of {when.count.at_least} times within {about(when.count.within)}"
                 return Match(rule, firing, workload, Reason("NotOftenEnough", text), pending=True)
         if now < since + when.held_for:
-            text = f"held for {now - since:.0f} of {when.held_for:.0f} s"
+            text = f"{signal.name} held for {about(now - since)} of {about(when.held_for)}"
             return Match(rule, firing, workload, Reason("NotLongEnough", text), pending=True, wake_at=since + when.held_for)
         return Match(rule, firing, workload)
+
+    def _count(self, firing: Firing, view: View) -> None:
+        """Have the census count what is so now: a pod that is gone is not sick, whatever still fires for it."""
+        target, place = firing.signal.target, None
+        if firing.heeded and target.kind == "Pod" and (pod := view.pod(target.uid)) is not None:
+            place = Place(firing.workload, pod.spec.node_name, target.uid)
+        if place != firing.place:
+            if firing.place is not None:
+                self.census.remove(firing.place, firing.signal.key)
+            if place is not None:
+                self.census.add(place, firing.signal.key)
+            firing.place = place
 
     def _locate(self, firing: Firing, workload: str) -> None:
         """Index a firing signal by the workload (uid) that it belongs to; an empty uid takes it out."""

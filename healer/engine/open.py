@@ -14,12 +14,12 @@ MAX_HISTORY = 200
 """Lines kept of an incident's history; beyond, the oldest but the first go (an object in the cluster has a size limit)."""
 
 
-def opened(rule: BoundRule, workload: Target, signal: Signal, now: float, number: int) -> Incident:
+def opened(rule: BoundRule, workload: Target, signal: Signal, now: float, number: int, revision: str = "") -> Incident:
     """A new incident of a rule on a workload; `number` tells openings at the same moment apart."""
-    what = _what(signal)
+    what = what_of(signal)
     reason = Reason(signal.name, f"{signal.target} is sick: {what}")
     return Incident(
-        id=_name(rule, workload, now, number),
+        id=name(rule.name, workload, now, number),
         rule=rule.name,
         workload=workload,
         severity=rule.rule.severity,
@@ -29,8 +29,9 @@ def opened(rule: BoundRule, workload: Target, signal: Signal, now: float, number
         changed_at=now,
         state=State.OPEN,
         reason=reason,
-        targets={signal.target.uid: SickTarget(signal.target, {signal.key: _symptom(signal)}, now, what)},
+        targets={signal.target.uid: SickTarget(signal.target, {signal.key: symptom_of(signal)}, now, what)},
         steps=tuple(step.action for step in rule.rule.heal),
+        revision=revision,
         history=(Entry(now, State.OPEN, reason),),
     )
 
@@ -42,11 +43,11 @@ def join(incident: Incident, signal: Signal, now: float) -> Incident:
     if known is not None and signal.key in known.signals:
         return incident
     if known is None:
-        sick = SickTarget(signal.target, {signal.key: _symptom(signal)}, now, _what(signal))
+        sick = SickTarget(signal.target, {signal.key: symptom_of(signal)}, now, what_of(signal))
     else:
         since = known.since if known.signals else now
-        sick = replace(known, signals={**known.signals, signal.key: _symptom(signal)}, since=since, what=_what(signal))
-    reason = Reason(signal.name, f"{signal.target} is sick too: {_what(signal)}")
+        sick = replace(known, signals={**known.signals, signal.key: symptom_of(signal)}, since=since, what=what_of(signal))
+    reason = Reason(signal.name, f"{signal.target} is sick too: {what_of(signal)}")
     return noted(replace(incident, targets={**incident.targets, uid: sick}), reason, now)
 
 
@@ -67,7 +68,8 @@ def noted(incident: Incident, reason: Reason, now: float, *, step: int | None = 
     return replace(incident, history=history, changed_at=now)
 
 
-def _symptom(signal: Signal) -> Symptom:
+def symptom_of(signal: Signal) -> Symptom:
+    """What is kept of a signal."""
     return Symptom(signal.source, signal.name, signal.occurrence, signal.at)
 
 
@@ -75,12 +77,13 @@ def _without(signals: Mapping[str, Symptom], key: str) -> Mapping[str, Symptom]:
     return {other: symptom for other, symptom in signals.items() if other != key} if key in signals else signals
 
 
-def _what(signal: Signal) -> str:
+def what_of(signal: Signal) -> str:
+    """What a signal says, for people."""
     return signal.name if not signal.message or signal.message == signal.name else f"{signal.name}: {signal.message}"
 
 
-def _name(rule: BoundRule, workload: Target, now: float, number: int) -> str:
+def name(rule: str, workload: Target, now: float, number: int) -> str:
     """A DNS label (RFC 1123, at most 63 characters) that is the same for the same opening and differs for others."""
-    digest = hashlib.sha256(f"{rule.name}/{workload.uid}/{now!r}/{number}".encode()).hexdigest()[:8]
-    stem = re.sub(r"[^a-z0-9-]+", "-", f"{rule.rule.name}-{workload.name}".lower()).strip("-")[:54].rstrip("-")
+    digest = hashlib.sha256(f"{rule}/{workload.uid}/{now!r}/{number}".encode()).hexdigest()[:8]
+    stem = re.sub(r"[^a-z0-9-]+", "-", f"{rule.rpartition('/')[2]}-{workload.name}".lower()).strip("-")[:54].rstrip("-")
     return f"{stem}-{digest}"

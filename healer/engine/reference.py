@@ -10,7 +10,9 @@ from pydantic_core import PydanticUndefined
 
 from healer.engine.condition import VARIABLES
 from healer.model.duration import InSeconds, say
-from healer.model.rule import Model, PodCondition, Step, places
+from healer.model.form import Model
+from healer.model.portion import InReplicas
+from healer.model.rule import PodCondition, Step, places
 
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -49,6 +51,8 @@ def _key_rows(model: type[Model]) -> Iterator[tuple[str, ...]]:
 def _type(annotation: Any, metadata: list[Any]) -> str:
     if any(isinstance(mark, InSeconds) for mark in metadata):
         return "duration"
+    if any(isinstance(mark, InReplicas) for mark in metadata):
+        return "percentage or whole number"
     if hasattr(annotation, "__metadata__"):
         return _type(annotation.__origin__, list(annotation.__metadata__))
     arguments = [argument for argument in get_args(annotation) if argument not in (type(None), ...)]

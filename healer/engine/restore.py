@@ -4,14 +4,20 @@ from collections.abc import Container, Mapping
 from dataclasses import replace
 
 from healer.engine.open import noted
+from healer.engine.outcomes import paged
 from healer.engine.rulebook import BoundRule
 from healer.model.incident import Incident, Reason, SickTarget, State
 from healer.model.signal import Signal
 from healer.model.view import View
 
 
-def symptoms_now(incident: Incident, sick_now: Container[str], now: float) -> Incident:
-    """The incident without the pods' symptoms that are over by now; what an alert said holds until it is resolved."""
+def as_it_was(incident: Incident, sick_now: Container[str], now: float) -> Incident:
+    """The incident without the pods' symptoms that are over by now; what an alert said holds until it is resolved.
+
+    What a page has raised is raised again: the object that an incident is kept in has only how it was opened.
+    """
+    if incident.paged is not None:
+        incident = paged(incident, incident.paged)
     targets: dict[str, SickTarget] = {}
     for uid, sick in incident.targets.items():
         kept = {key: s for key, s in sick.signals.items() if s.source == "alert" or key in sick_now}
@@ -22,13 +28,12 @@ def symptoms_now(incident: Incident, sick_now: Container[str], now: float) -> In
     return noted(replace(incident, targets=targets), Reason("Resolved", text), now)
 
 
-def alerts_of(incident: Incident) -> list[Signal]:
-    """The alerts that were firing for the incident, as signals, so that their end is understood when it comes."""
+def signals_of(incident: Incident) -> list[Signal]:
+    """What was firing for the incident, as signals, so that their end is understood when it comes."""
     return [
         Signal(s.source, s.name, sick.target, firing=True, at=s.at, key=key, occurrence=s.occurrence, message=sick.what)
         for sick in incident.targets.values()
         for key, s in sick.signals.items()
-        if s.source == "alert"
     ]
 
 
@@ -37,7 +42,7 @@ def rule_of(incident: Incident, rules: Mapping[str, BoundRule]) -> BoundRule | N
     rule = rules.get(incident.rule)
     if rule is None or tuple(step.action for step in rule.rule.heal) != incident.steps:
         return None
-    return rule
+    return None if incident.storming and rule.rule.on_storm is None else rule
 
 
 def took_effect(incident: Incident, view: View) -> bool:

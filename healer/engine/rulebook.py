@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from healer.engine.condition import Condition
 from healer.model.duration import InSeconds
-from healer.model.rule import ANYWHERE, Rule, Scope
+from healer.model.form import ANYWHERE
+from healer.model.rule import Rule, Scope
 from healer.model.selector import matches
 
 M = TypeVar("M", bound=BaseModel)

@@ -17,6 +17,9 @@ from healer.model.signal import SourceName
 FEEDS: Mapping[SourceName, frozenset[str]] = {"pod": frozenset({"Pod"}), "alert": frozenset({"Pod", "Deployment"})}
 """The kinds of target that each trigger can hand to an action."""
 
+WORKLOAD = "Deployment"
+"""The kind of target that onStorm is taken on."""
+
 
 def load(text: str, file: str, actions: Mapping[str, ActionSpec]) -> tuple[list[BoundRule], list[Problem]]:
     """The rules of one file, and every problem in it by line. A document with a problem yields no rules."""
@@ -102,6 +105,7 @@ def _document_faults(document: Document, file: str, actions: Mapping[str, Action
                 hint = 'say which namespaces, here or in spec.scope: scope: {namespaces: [production]}, or ["*"] for every one'
                 yield Problem(file, *document.at(path), dotted(path), "the rule has no scope", hint)
             yield from _trigger_faults(rule, path, document, file, actions)
+            yield from _storm_faults(rule, path, document, file, actions)
 
 
 def _name_faults(rule: dict[str, Any], path: Path, document: Document, file: str, lines: dict[str, int]) -> Iterator[Problem]:
@@ -139,6 +143,19 @@ def _trigger_faults(
                 message = f"{name} acts on {' or '.join(sorted(spec.targets))}, and a rule on {source!r} has none to give it"
                 fit = sorted(other.name for other in actions.values() if other.targets & FEEDS[source])
                 yield Problem(file, *document.at_key(where), dotted(where), message, f"actions that fit: {', '.join(fit)}")
+
+
+def _storm_faults(
+    rule: dict[str, Any], path: Path, document: Document, file: str, actions: Mapping[str, ActionSpec]
+) -> Iterator[Problem]:
+    step = rule.get("onStorm")
+    for name in step if isinstance(step, dict) else ():
+        spec = actions.get(name)
+        if spec is not None and WORKLOAD not in spec.targets:
+            where = (*path, "onStorm", name)
+            message = f"{name} acts on {' or '.join(sorted(spec.targets))}, and onStorm is taken on the workload, a {WORKLOAD}"
+            fit = sorted(other.name for other in actions.values() if WORKLOAD in other.targets)
+            yield Problem(file, *document.at_key(where), dotted(where), message, f"actions that fit: {', '.join(fit)}")
 
 
 def _dig(data: Any, path: Path) -> Any:

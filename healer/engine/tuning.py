@@ -1,6 +1,6 @@
 """The engine's own knobs, apart from what each rule says."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,27 @@ class Tuning:
     alert_expiry: float = 43_200.0
     """An alert that was not repeated for so long no longer counts as firing (Alertmanager repeats each 4 h by default)."""
 
+    home: str = "default"
+    """The namespace in which incidents of no namespace are kept: those of a node, and of the cluster."""
+    node_storm_pods: int = 5
+    """So many sick pods on one node, and half of those on it, are one incident of the node."""
+    budget_per: float = 3600.0
+    """The window in which the three budgets below are counted; it slides."""
+    budget_workload: int = 10
+    """Actions on one workload, of all rules together."""
+    budget_namespace: int = 30
+    """Actions in one namespace."""
+    budget_cluster: int = 60
+    """Actions in the whole cluster."""
+    breaker_incidents: int = 20
+    """More incidents than that opened within `breaker_window` stop all actions."""
+    breaker_window: float = 300.0
+    breaker_quiet: float = 600.0
+    """Actions go on by themselves when no further incident has opened for so long."""
+
     def scaled(self, factor: float) -> "Tuning":
         """The same with every duration multiplied."""
-        return Tuning(
-            self.max_wait * factor, self.retry * factor, self.attempts, self.recheck * factor, self.alert_expiry * factor
-        )
+        return replace(self, **{name: getattr(self, name) * factor for name in _DURATIONS})
+
+
+_DURATIONS = tuple(field.name for field in fields(Tuning) if field.type is float)

@@ -8,18 +8,16 @@ from typing import Any
 from healer.engine.located import Document, Path, dotted
 from healer.model.action import ActionSpec
 from healer.model.duration import say
+from healer.model.form import Model
 from healer.model.problem import Problem
-from healer.model.rule import Model, Step, places
+from healer.model.rule import Step, places
 
 KEYS: Mapping[Path, type[Model]] = dict(places())
 """The model that reads each place of the language; "*" stands for any list entry."""
 
 LATER = {
     "When": {"event", "deployment", "query", "model", "canary"},
-    "Limits": {"maxUnhealthy"},
-    "Rule": {"onStorm"},
     "Step": {"rollback", "quarantine", "pinVersion", "shiftTraffic"},
-    "mode": {"approve"},
 }
 """What the language is to have and this version has not."""
 
@@ -141,8 +139,6 @@ def _wrong_value(error: Mapping[str, Any], path: Path, document: Document) -> tu
     match kind:
         case "enum" | "literal_error":
             known = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
-            if written in LATER.get(key, ()):
-                return f"{key} {written!r} is not in this version of healer", f"this version has {' and '.join(known)}"
             return f"{key} {written!r} is not known" if written else f"{key} must be one of {', '.join(known)}", (
                 nearest(written, known) or f"one of {', '.join(known)}"
             )
@@ -159,6 +155,8 @@ def _wrong_value(error: Mapping[str, Any], path: Path, document: Document) -> tu
         case "model_type" | "model_attributes_type" | "mapping_type" | "dict_type":
             model = _model_at(path)
             hint = f"its keys are {', '.join(_keys_of(model))}" if model and model is not Step else ""
+            if model is Step and key == "onStorm":
+                hint = "one step, without a dash: onStorm: {page: {}}"
             what = key or "a document"
             what = f"an entry of {what}" if path and isinstance(path[-1], int) else what
             return f"{what} must be a mapping, not a {_type(error['input'])}", hint

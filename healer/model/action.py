@@ -20,6 +20,8 @@ class ActionSpec:
     disrupts: bool
     verb: str
     """How a message says it: "evict"."""
+    changes: bool = True
+    """Whether it changes anything in the cluster. What does not spends no budget, and waits for no rollout."""
 
 
 class OutcomeKind(StrEnum):

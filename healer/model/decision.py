@@ -23,6 +23,8 @@ class Verb(StrEnum):
     CLIMB = "climb"
     ESCALATE = "escalate"
     CLOSE = "close"
+    APPROVE = "approve"
+    """A human has approved a step, or has healer go on."""
 
 
 @dataclass(frozen=True, slots=True)

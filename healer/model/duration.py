@@ -59,3 +59,16 @@ def _duration(value: Any, info: ValidationInfo) -> Any:
 
 
 Duration = Annotated[float, BeforeValidator(_duration), InSeconds()]
+
+
+def about(seconds: float) -> str:
+    """A duration for people to read, by its two largest units: "300 ms", "12 s", "2 m 30 s", "1 h 5 m"."""
+    if 0 < seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    left, parts = max(0, round(seconds)), []
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        parts.append((number, unit))
+    while len(parts) > 1 and not parts[0][0]:
+        del parts[0]
+    return " ".join(f"{number} {unit}" for number, unit in parts[:2] if number) or "0 s"

@@ -35,7 +35,15 @@ class Acted:
     outcome: Outcome
 
 
-Input = Signal | Tick | WorkloadChanged | Acted
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A human approves what an incident waits with, or has healer go on after the cluster-wide breaker; `by` says who."""
+
+    incident: str
+    by: str
+
+
+Input = Signal | Tick | WorkloadChanged | Acted | Approval
 
 # effects
 

@@ -88,6 +88,16 @@ class Disruption:
 
 
 @dataclass(frozen=True, slots=True)
+class Approved:
+    """A human's word that a step may be taken. `at` in seconds since the epoch; `storm`: the rule's onStorm is meant."""
+
+    step: int
+    by: str
+    at: float
+    storm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """A case. Times are seconds since the epoch; `id` is a valid Kubernetes object name, `rule` is "ruleset/rule"."""
 
@@ -104,6 +114,8 @@ class Incident:
     targets: Mapping[str, SickTarget]
     steps: tuple[str, ...]
     """The actions of the ladder, by name."""
+    revision: str = ""
+    """The workload's revision when it opened, as its Deployment says: attempts on another one are counted anew."""
     step: int = 0
     attempt: int = 0
     """Actions sent on this step."""
@@ -129,6 +141,17 @@ class Incident:
     acted_at: tuple[float, ...] = ()
     """When actions were accepted: budgets and cooldowns count these."""
     ended_at: float | None = None
+    storm: bool = False
+    """It has taken over its workload: too many pods are sick at once for them to be treated one by one."""
+    storming: bool = False
+    """The step under way is the rule's onStorm, not the one of the ladder that `step` counts."""
+    stormed: bool = False
+    """onStorm was taken or given up: it runs once."""
+    paged: tuple[str, ...] | None = None
+    """The channels that an action `page` asked for help in besides `notify`; None: nobody was paged."""
+    asked_at: float | None = None
+    """Since when this step waits for a human's approval."""
+    approvals: tuple[Approved, ...] = ()
     history: tuple[Entry, ...] = field(default_factory=tuple)
 
     @property

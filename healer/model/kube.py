@@ -16,6 +16,8 @@ class Annotations(_Kube, frozen=True):
     """The annotations that healer heeds; others (last-applied-configuration is large) are not kept."""
 
     paused: str = msgspec.field(default="", name="healer.dev/paused")
+    paused_by: str = msgspec.field(default="", name="healer.dev/paused-by")
+    paused_reason: str = msgspec.field(default="", name="healer.dev/paused-reason")
     revision: str = msgspec.field(default="", name="deployment.kubernetes.io/revision")
     argocd: str = msgspec.field(default="", name="argocd.argoproj.io/tracking-id")
     approved_by: str = msgspec.field(default="", name="healer.dev/approved-by")

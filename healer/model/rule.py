@@ -6,100 +6,22 @@ from code, where numbers are seconds and fields may go by their Python names.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, Strict, ValidationError, ValidationInfo, model_validator
-from pydantic.alias_generators import to_camel
-from pydantic.functional_validators import AfterValidator
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from healer.model.action import ActionSpec
 from healer.model.duration import Duration
+from healer.model.form import ANYWHERE, Channel, LabelKey, LabelValue, Listed, Model, Name, Namespace, Text, Whole, fault
 from healer.model.kube import LabelRequirement, LabelSelector
+from healer.model.portion import Portion
 from healer.model.signal import SourceName
 
 API_VERSION = "healer.dev/v1alpha1"
-ANYWHERE = "*"
-"""The namespace entry that means every namespace."""
-
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_CHANNEL = re.compile(r"#[^\s#@,A-Z]{1,80}|[CDGUW][A-Z0-9]{8,20}")
-
-
-def _fault(message: str, hint: str = "", at: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    """An error that carries a hint and, below the place where it is raised, the way to what is wrong."""
-    return PydanticCustomError("rule", "{message}", {"message": message, "hint": hint, "at": at})
-
-
-def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise _fault(f"{text!r} is not a valid name", "lower-case letters, digits and '-', at most 63, as Kubernetes names are")
-    return text
-
-
-def _namespace(text: str) -> str:
-    if text != ANYWHERE and not _NAME.fullmatch(text):
-        hint = (
-            'write each namespace in full, or ["*"] for every namespace'
-            if "*" in text
-            else "a namespace's name as Kubernetes has it"
-        )
-        raise _fault(f"{text!r} is not a namespace", hint)
-    return text
-
-
-def _label_key(text: str) -> str:
-    prefix, slash, name = text.rpartition("/")
-    if not _LABEL_NAME.fullmatch(name) or (slash and not _SUBDOMAIN.fullmatch(prefix)):
-        raise _fault(f"{text!r} is not a valid label key", "[prefix/]name, the name at most 63 letters, digits, '-', '_' and '.'")
-    return text
-
-
-def _label_value(text: str) -> str:
-    if text and not _LABEL_NAME.fullmatch(text):
-        raise _fault(
-            f"{text!r} is not a valid label value", "at most 63 letters, digits, '-', '_' and '.', no such sign at the ends"
-        )
-    return text
-
-
-def _channel(text: str) -> str:
-    if not _CHANNEL.fullmatch(text):
-        hint = f'write "#{text.lstrip("#").lower()}", in quotes (a bare # begins a comment), or a Slack ID such as C0123456789'
-        raise _fault(f"{text!r} is not a channel", hint)
-    return text
-
-
-def _no_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            raise _fault(f"{str(value)!r} is listed twice", "delete one", (index,))
-    return values
-
-
-Text = Annotated[str, Field(min_length=1)]
-Whole = Annotated[int, Strict()]
-Name = Annotated[str, AfterValidator(_name)]
-Listed = AfterValidator(_no_repeats)
-
-
-class Model(BaseModel):
-    """Base of all rule models: nothing unknown, nothing changed once read."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        use_attribute_docstrings=True,
-    )
 
 
 class Mode(StrEnum):
@@ -107,6 +29,8 @@ class Mode(StrEnum):
 
     OBSERVE = "observe"
     """Decide and tell; change nothing."""
+    APPROVE = "approve"
+    """Act, when a human has approved the step."""
     ENFORCE = "enforce"
     """Act."""
 
@@ -165,11 +89,11 @@ class When(Model):
     def _one_trigger(self) -> Self:
         if (self.pod is None) == (self.alert is None):
             found = "none is given" if self.pod is None else "both are given"
-            raise _fault(f"exactly one of pod, alert is needed, {found}", "one trigger a rule: write a second rule for the other")
+            raise fault(f"exactly one of pod, alert is needed, {found}", "one trigger a rule: write a second rule for the other")
         if self.labels and self.alert is None:
-            raise _fault("labels are those of an alert, and this is a pod trigger", "select pods by scope.selector", ("labels",))
+            raise fault("labels are those of an alert, and this is a pod trigger", "select pods by scope.selector", ("labels",))
         if self.count is not None and self.held_for > 0:
-            raise _fault("for and count exclude each other", "held without a break is `for`, seen often is `count`", ("count",))
+            raise fault("for and count exclude each other", "held without a break is `for`, seen often is `count`", ("count",))
         return self
 
     @property
@@ -194,7 +118,7 @@ class Verify(Model):
     @model_validator(mode="after")
     def _reachable(self) -> Self:
         if self.stable > self.within:
-            raise _fault("stable is longer than within: this could never be verified", "make within the longer one", ("stable",))
+            raise fault("stable is longer than within: this could never be verified", "make within the longer one", ("stable",))
         return self
 
 
@@ -242,6 +166,13 @@ class Step(Model):
         return read
 
 
+class PageParams(Model):
+    """What the action `page` takes."""
+
+    channels: Annotated[tuple[Channel, ...], Listed] = ()
+    """Slack channels to tell besides those of `notify`."""
+
+
 class Budget(Model):
     """How much a rule may do in a time."""
 
@@ -249,6 +180,15 @@ class Budget(Model):
     """At most that many actions."""
     per: Annotated[Duration, Field(gt=0)]
     """In any stretch of that length."""
+
+
+class Breaker(Model):
+    """When a rule is to stop by itself."""
+
+    failures: Annotated[Whole, Field(ge=1)]
+    """So many incidents of the rule in a row, on whichever workloads, in which healer acted and a human was needed in the end."""
+    reset: Annotated[Duration, Field(gt=0)]
+    """After that long one incident may act again: healed closes the breaker, another failure opens it anew."""
 
 
 class Limits(Model):
@@ -259,34 +199,38 @@ class Limits(Model):
     min_ready: Annotated[Whole, Field(ge=1)] = 1
     """Never leave fewer ready replicas than that."""
     budget: Budget = Budget(actions=5, per=3600.0)
-    """At most so many actions of this rule on one workload."""
+    """At most so many actions of this rule on one revision of one workload."""
+    max_unhealthy: Portion = "50%"
+    """More of the desired replicas sick at once, and at least two, are a storm: pods are not treated one by one."""
+    breaker: Breaker = Breaker(failures=3, reset=3600.0)
+    """After so many failed healings in a row the rule acts no more for a while."""
+    approve_within: Annotated[Duration, Field(gt=0)] = 3600.0
+    """With `mode: approve`: a step that nobody approved by then is left to a human."""
 
 
 class Requirement(Model):
     """One requirement on a label, as in Kubernetes."""
 
-    key: Annotated[str, AfterValidator(_label_key)]
+    key: LabelKey
     """The label."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     """NotIn and DoesNotExist also match when the label is absent."""
-    values: tuple[Annotated[str, AfterValidator(_label_value)], ...] = ()
+    values: tuple[LabelValue, ...] = ()
     """Needed by In and NotIn, refused by the others."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.operator in ("In", "NotIn") and not self.values:
-            raise _fault(f"{self.operator} needs values", "list at least one value", ("operator",))
+            raise fault(f"{self.operator} needs values", "list at least one value", ("operator",))
         if self.operator in ("Exists", "DoesNotExist") and self.values:
-            raise _fault(f"{self.operator} takes no values", "delete values, or use In or NotIn", ("values",))
+            raise fault(f"{self.operator} takes no values", "delete values, or use In or NotIn", ("values",))
         return self
 
 
 class Selector(Model):
     """A label selector, as in Kubernetes: all of it must match."""
 
-    match_labels: Mapping[Annotated[str, AfterValidator(_label_key)], Annotated[str, AfterValidator(_label_value)]] = Field(
-        default_factory=dict
-    )
+    match_labels: Mapping[LabelKey, LabelValue] = Field(default_factory=dict)
     """Labels with exactly these values."""
     match_expressions: tuple[Requirement, ...] = ()
     """Further requirements."""
@@ -294,12 +238,12 @@ class Selector(Model):
     @model_validator(mode="after")
     def _can_match(self) -> Self:
         if not self.match_labels and not self.match_expressions:
-            raise _fault("an empty selector selects everything", "leave `selector` out if you mean that")
+            raise fault("an empty selector selects everything", "leave `selector` out if you mean that")
         for index, requirement in enumerate(self.match_expressions):
             asked = [r for r in self.match_expressions[: index + 1] if r.key == requirement.key]
             if why := self._impossible(requirement.key, asked):
                 hint = "all of matchLabels and matchExpressions must hold: delete what you do not mean"
-                raise _fault(f"this selector can never match: {why}", hint, ("matchExpressions", index))
+                raise fault(f"this selector can never match: {why}", hint, ("matchExpressions", index))
         return self
 
     def _impossible(self, key: str, asked: list[Requirement]) -> str:
@@ -325,7 +269,7 @@ class Selector(Model):
 class Scope(Model):
     """Where a rule holds."""
 
-    namespaces: Annotated[tuple[Annotated[str, AfterValidator(_namespace)], ...], Field(min_length=1), Listed]
+    namespaces: Annotated[tuple[Namespace, ...], Field(min_length=1), Listed]
     """Namespaces, by name; every namespace only when written as `["*"]`."""
     selector: Selector | None = None
     """Of the pod's labels; of the workload's for an alert that names a workload. Left out: every pod of the namespaces."""
@@ -333,7 +277,7 @@ class Scope(Model):
     @model_validator(mode="after")
     def _star_alone(self) -> Self:
         if ANYWHERE in self.namespaces and len(self.namespaces) > 1:
-            raise _fault('"*" is every namespace, the others add nothing', "keep one or the other", ("namespaces",))
+            raise fault('"*" is every namespace, the others add nothing', "keep one or the other", ("namespaces",))
         return self
 
     def covers(self, namespace: str) -> bool:
@@ -352,13 +296,15 @@ class Rule(Model):
     """Where. Replaces the rule set's `scope` as a whole; one of the two is needed."""
     heal: Annotated[tuple[Step, ...], Field(min_length=1)]
     """What to do: a ladder, climbed in order until verified healthy."""
+    on_storm: Step | None = None
+    """What to do, once, when too many pods of the workload are sick at once. Left out: hold, and tell."""
     limits: Limits = Limits()
     """What it may not exceed."""
     mode: Mode = Mode.OBSERVE
-    """`observe` decides and tells but changes nothing; only a written `enforce` acts."""
+    """`observe` decides and tells but changes nothing; `approve` asks a human before each step; only a written `enforce` acts."""
     severity: Severity = Severity.WARNING
     """How much it matters."""
-    notify: Annotated[tuple[Annotated[str, AfterValidator(_channel)], ...], Listed] = ()
+    notify: Annotated[tuple[Channel, ...], Listed] = ()
     """Slack channels (`"#ml-oncall"`, or an ID) to tell, instead of the default channel of the settings."""
 
 

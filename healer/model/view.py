@@ -22,6 +22,9 @@ class View:
         self._uid_by_name: dict[tuple[type[KubeObject], str, str], str] = {}
         self._owned: dict[str, dict[str, KubeObject]] = defaultdict(dict)  # controller's uid -> its objects by uid
         self._budgets: dict[str, dict[str, PodDisruptionBudget]] = defaultdict(dict)  # namespace -> budgets by uid
+        self._by_node: dict[str, set[str]] = defaultdict(set)  # node's name -> uids of its pods
+        self.paused_everywhere = ""
+        """Who has paused healer as a whole, and why; "" when nobody has. Written by the daemon, from the Lease's annotations."""
 
     # writing: by `cluster` only
 
@@ -40,7 +43,9 @@ class View:
                 self._disown(old.uid, uid)
         if controller is not None:
             self._owned[controller.uid][uid] = obj
-        if isinstance(obj, PodDisruptionBudget):
+        if isinstance(obj, Pod):
+            self._place(uid, obj, before if isinstance(before, Pod) else None)
+        elif isinstance(obj, PodDisruptionBudget):
             self._budgets[meta.namespace][uid] = obj
         return before
 
@@ -55,9 +60,24 @@ class View:
             del self._uid_by_name[name]
         if (controller := meta.controller) is not None:
             self._disown(controller.uid, uid)
-        if kind is PodDisruptionBudget:
+        if isinstance(obj, Pod):
+            self._place(uid, None, obj)
+        elif isinstance(obj, PodDisruptionBudget):
             self._budgets[meta.namespace].pop(uid, None)
         return obj
+
+    def _place(self, uid: str, pod: Pod | None, before: Pod | None) -> None:
+        """Note the node that a pod is on, and was on before; a pod that is not scheduled is on none."""
+        node, old = pod.spec.node_name if pod else "", before.spec.node_name if before else ""
+        if node == old:
+            return
+        if old:
+            pods = self._by_node[old]
+            pods.discard(uid)
+            if not pods:
+                del self._by_node[old]
+        if node:
+            self._by_node[node].add(uid)
 
     def _disown(self, owner: str, uid: str) -> None:
         owned = self._owned.get(owner)
@@ -88,6 +108,10 @@ class View:
     def pods(self) -> Iterable[Pod]:
         """Every pod."""
         return (pod for pod in self._objects[Pod].values() if isinstance(pod, Pod))
+
+    def count_on(self, node: str) -> int:
+        """How many pods are on a node."""
+        return len(self._by_node.get(node, ()))
 
     def deployment(self, uid: str) -> Deployment | None:
         """The Deployment of that uid."""

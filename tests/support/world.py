@@ -24,7 +24,6 @@ from healer.model.decision import Decision, Verb
 from healer.model.effects import Act, Acted, Decided, Effect, Input, Record, Tick, WorkloadChanged
 from healer.model.incident import Entry, Incident, State
 from healer.model.kube import (
-    Annotations,
     BudgetSpec,
     Condition,
     ContainerState,
@@ -214,7 +213,7 @@ class World:
         for number, pod in enumerate(self.pods):
             (self.mend if number < count else self.unready)(pod.metadata.name)
 
-    def pause(self, what: str, paused: str = "true") -> None:
+    def pause(self, what: str, paused: str = "true", *, by: str = "", reason: str = "") -> None:
         """Set healer.dev/paused on "namespace", "deployment" or a pod, by name; "" takes it away."""
         obj: KubeObject | None
         if what == "namespace":
@@ -222,7 +221,8 @@ class World:
         else:
             obj = self.deployment if what == "deployment" else self.pod(what)
         assert obj is not None
-        meta = msgspec.structs.replace(obj.metadata, annotations=Annotations(paused=paused))
+        annotations = msgspec.structs.replace(obj.metadata.annotations, paused=paused, paused_by=by, paused_reason=reason)
+        meta = msgspec.structs.replace(obj.metadata, annotations=annotations)
         self._put(msgspec.structs.replace(obj, metadata=meta))
 
     # the Deployment
@@ -237,6 +237,12 @@ class World:
         meta = msgspec.structs.replace(self.deployment.metadata, generation=generation or self.deployment.metadata.generation)
         spec_ = msgspec.structs.replace(self.deployment.spec, **spec)
         self._put(msgspec.structs.replace(self.deployment, metadata=meta, spec=spec_))
+
+    def revise(self, revision: str) -> None:
+        """It is of another revision: nothing else of it changes, as if all had been rolled out at once."""
+        annotations = msgspec.structs.replace(self.deployment.metadata.annotations, revision=revision)
+        meta = msgspec.structs.replace(self.deployment.metadata, annotations=annotations)
+        self._put(msgspec.structs.replace(self.deployment, metadata=meta))
 
     def delete_deployment(self) -> None:
         """It is gone, its pods not yet."""

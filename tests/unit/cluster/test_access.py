@@ -64,9 +64,7 @@ async def ask(api: Api) -> None:
 
 
 async def test_no_cluster_anywhere_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(
-        ClusterConfigError, match=r"no kubeconfig at .*home/\.kube/config.*Set KUBECONFIG, or make ~/\.kube"
-    ):
+    with pytest.raises(ClusterConfigError, match=r"no kubeconfig at .*home/\.kube/config.*Set KUBECONFIG, or make ~/\.kube"):
         await Api.connect()
 
 

@@ -40,7 +40,7 @@ def test_after_healing_the_workload_is_left_alone_for_the_cooldown() -> None:
     d.world.crash("serving-2")
     assert codes(d.effects, Verb.DEFER) == ["Cooldown"]
     (second,) = [incident for incident in d.engine.incidents() if incident.state is State.WAITING]
-    assert second.reason.text == "the last healing ended 100 s ago; 500 s of cooldown left"
+    assert second.reason.text == "the last healing ended 1 m 40 s ago; 8 m 20 s of cooldown left"
     d.wait(499)
     assert d.acted_on == ["serving-1"]
     d.wait(1)

@@ -478,7 +478,7 @@ def test_a_rule_that_observes_does_not_hold_back_one_that_acts() -> None:
 
 
 def test_a_long_history_keeps_its_beginning_and_its_end() -> None:
-    d = drill()
+    d = drill(replicas=4)
     d.world.pause("deployment")
     d.world.crash("serving-1")
     for _ in range(MAX_HISTORY):

@@ -12,23 +12,45 @@ from hypothesis import strategies as st
 from healer.engine.tuning import Tuning
 from healer.engine.verify import rollout_in_progress
 from healer.model.action import OutcomeKind
-from healer.model.effects import Act, Decided, Effect, Input, Record
+from healer.model.effects import Act, Approval, Decided, Effect, Input, Record
 from healer.model.incident import Incident, State
 from healer.model.target import Target
 from tests.support.world import NAMESPACE, START, Drill, World, rule, rulebook
 
 BUDGET, PER = 3, 1200.0
 MIN_READY = 2
-LIMITS = {"budget": {"actions": BUDGET, "per": "20m"}, "cooldown": "5m", "minReady": MIN_READY}
+WITHIN_ALL = 5
+FAILURES, RESET = 2, 900.0
+LIMITS = {
+    "budget": {"actions": BUDGET, "per": "20m"},
+    "cooldown": "5m",
+    "minReady": MIN_READY,
+    "breaker": {"failures": FAILURES, "reset": "15m"},
+}
 EVICT = {"evict": {}, "verify": {"within": "3m", "stable": "30s"}}
 RULES = rulebook(
-    rule("crash-loop", heal=[EVICT, {"restart": {}, "verify": {"within": "2m", "stable": "10s"}}], limits=LIMITS),
-    rule("not-ready", when={"pod": ["NotReady"], "for": "1m"}, heal=[EVICT], limits=LIMITS),
+    rule(
+        "crash-loop",
+        heal=[EVICT, {"restart": {}, "verify": {"within": "2m", "stable": "10s"}}],
+        onStorm={"page": {"channels": ["#sre"]}},
+        limits=LIMITS,
+    ),
+    rule("not-ready", when={"pod": ["NotReady"], "for": "1m"}, heal=[EVICT], onStorm={"nudge": {}}, limits=LIMITS),
+    rule("asks", when={"alert": ["HighErrors"]}, mode="approve", heal=[EVICT, {"nudge": {}}], limits=LIMITS),
     rule("often", when={"alert": ["HighLatency"], "count": {"atLeast": 2, "within": "10m"}}, heal=[EVICT], limits=LIMITS),
     rule("slow", when={"alert": ["HighLatency", "HighErrors"], "if": "workload.ready >= 2"}, heal=[EVICT], limits=LIMITS),
     rule("watch", when={"pod": ["CrashLoopBackOff"]}, heal=[EVICT], limits=LIMITS, mode="observe"),
 )
-TUNING = Tuning(max_wait=600.0, alert_expiry=3000.0)
+TUNING = Tuning(
+    max_wait=600.0,
+    alert_expiry=3000.0,
+    node_storm_pods=4,
+    budget_per=PER,
+    budget_workload=WITHIN_ALL,
+    breaker_incidents=7,
+    breaker_window=100.0,
+    breaker_quiet=200.0,
+)
 PODS = st.integers(0, 5)
 MOVES = st.one_of(
     st.tuples(st.just("crash"), PODS),
@@ -47,6 +69,9 @@ MOVES = st.one_of(
     st.tuples(st.just("rollout"), st.sampled_from([0, 1, 2])),
     st.tuples(st.just("scale"), st.integers(1, 5)),
     st.tuples(st.just("rules"), st.booleans()),
+    st.tuples(st.just("everywhere"), st.booleans()),
+    st.tuples(st.just("revise"), st.sampled_from(["", "2"])),
+    st.tuples(st.just("approve"), PODS),
 )
 LIVES = st.lists(MOVES, min_size=12, max_size=50)
 EXAMPLES = int(os.environ.get("HEALER_TEST_EXAMPLES", "0"))
@@ -92,8 +117,17 @@ def play(d: Drill, move: tuple[Any, ...]) -> None:
             d.world.respecify(generation=d.world.deployment.metadata.generation + 1)
         case "scale", int(count):
             d.world.respecify(replicas=count)
+        case "everywhere", paused:
+            d.world.view.paused_everywhere = "ann: maintenance" if paused else ""
+        case "revise", revision:
+            d.world.revise(revision)
+        case "approve", int(number):
+            incidents = d.engine.incidents()
+            if incidents:
+                d.feed(Approval(incidents[number % len(incidents)].id, "ann"))
         case "rules", all_of_them:
-            d.use(RULES if all_of_them else FEWER)
+            d.rules = RULES if all_of_them else FEWER
+            d.use(d.rules)
         case what, int(number):
             if pods:
                 getattr(d.world, what)(pods[number % len(pods)])
@@ -103,17 +137,24 @@ class Promises:
     """Looks at every input and what came of it."""
 
     def __init__(self) -> None:
-        self.accepted: dict[tuple[str, str], list[float]] = {}
+        self.accepted: dict[tuple[str, str, str], list[float]] = {}
         self.known: dict[str, Incident] = {}
         self.attempts: set[tuple[str, int, int]] = set()
+        self.approved: set[tuple[str, int, bool]] = set()
+        self.failed: dict[str, tuple[int, float]] = {}
+        self.trying: dict[str, str] = {}
+        self.openings: list[float] = []
 
     def __call__(self, d: Drill, event: Input, effects: list[Effect]) -> None:
+        if isinstance(event, Approval) and event.incident in self.known:
+            incident = self.known[event.incident]
+            self.approved.add((incident.id, incident.step, incident.storming))
         for effect in effects:
             match effect:
                 case Act():
                     self._act(d, effect)
-                case Record(incident):
-                    self._record(d, incident)
+                case Record(incident, entry):
+                    self._record(d, incident, told=entry is not None)
                 case Decided(decision):
                     assert decision.reason.code
                     assert decision.reason.text
@@ -121,33 +162,69 @@ class Promises:
         self._now(d)
 
     def _act(self, d: Drill, act: Act) -> None:
-        attempt = (act.incident.id, act.step, act.attempt)
+        incident = act.incident
+        attempt = (incident.id, act.step, act.attempt)
         assert attempt not in self.attempts, "an attempt is made once"
         self.attempts.add(attempt)
-        sick = act.incident.targets[act.target.uid]
-        assert sick.signals, "the target's signals are all resolved"
-        assert act.target.uid not in act.incident.treated, "each target once a step"
-        deployment = d.world.deployment
-        assert rollout_in_progress(deployment) is None
-        namespace = d.world.view.namespace(NAMESPACE)
-        pod = d.world.view.pod(act.target.uid)
-        for obj in (pod, deployment, namespace):
+        assert not d.world.view.paused_everywhere
+        assert not any(other.rule == "healer/breaker" for other in d.engine.incidents()), "the cluster-wide breaker is open"
+        self._breaker(d, act)
+        namespace, pod = d.world.view.namespace(NAMESPACE), d.world.view.pod(act.target.uid)
+        for obj in (pod, d.world.deployment, namespace):
             assert obj is None or obj.metadata.annotations.paused != "true", "paused"
+        if incident.mode == "approve":
+            assert (incident.id, act.step, incident.storming) in self.approved, "nobody approved this step"
+            assert any((a.step, a.storm) == (act.step, incident.storming) for a in incident.approvals)
+        if act.action != "page":
+            assert rollout_in_progress(d.world.deployment) is None
+        if incident.storming:
+            assert (incident.storm, incident.stormed) == (True, False), "onStorm runs in a storm, and once"
+            assert act.target == incident.workload
+        else:
+            assert incident.targets[act.target.uid].signals, "the target's signals are all resolved"
+            assert act.target.uid not in incident.treated, "each target once a step"
+        if act.target.kind == "Pod":
+            sick = self._sick(d)
+            assert sick < 2 or 2 * sick <= d.world.deployment.spec.replicas, "in a storm no pod is taken"
+            assert sick < TUNING.node_storm_pods or 2 * sick < len(d.world.pods), "in a storm of the node none of its pods is"
         if act.dry_run:
-            assert act.incident.mode == "observe"
-            return
+            assert incident.mode == "observe"
+        elif act.action != "page":
+            self._disrupts(d, act)
+
+    def _disrupts(self, d: Drill, act: Act) -> None:
+        replicas, pod = d.world.deployment.spec.replicas, d.world.view.pod(act.target.uid)
         target_ready = pod is not None and pod.ready
         ready = sum(pod.ready for pod in d.world.pods)
-        assert ready - target_ready >= MIN_READY or (deployment.spec.replicas <= 1 and not target_ready), "below the floor"
-        spent = self.accepted.get((act.incident.rule, act.incident.workload.uid), [])
+        if act.action != "nudge":
+            assert ready - target_ready >= MIN_READY or (replicas <= 1 and not target_ready), "below the floor"
+        spent = self.accepted.get((act.incident.rule, act.incident.workload.uid, act.incident.revision), [])
         assert sum(at > d.now - PER for at in spent) < BUDGET, "over budget"
+        assert sum(at > d.now - PER for times in self.accepted.values() for at in times) < WITHIN_ALL, (
+            "over the workload's budget"
+        )
         for other in d.engine.incidents():
             down = other.disruption
             done = down is not None and down.target.uid in other.treated and other.acted_at and other.id != act.incident.id
-            if done and down is not None:
+            if done and down is not None and act.action != "nudge":
                 assert d.world.view.pod(down.target.uid) is None, "one disruption in flight"
 
-    def _record(self, d: Drill, incident: Incident) -> None:
+    def _breaker(self, d: Drill, act: Act) -> None:
+        """After so many failures in a row none may act, then one."""
+        rule = act.incident.rule
+        failures, last = self.failed.get(rule, (0, 0.0))
+        if failures >= FAILURES:
+            assert d.now >= last + RESET, "its rule's breaker is open"
+            if not act.dry_run:
+                assert self.trying.setdefault(rule, act.incident.id) == act.incident.id, "one try when it is half open"
+
+    def _sick(self, d: Drill) -> int:
+        """At least so many pods are sick at once."""
+        loaded = {incident.rule for incident in d.engine.incidents()} & {rule.name for rule in d.rules.rules}
+        targets = [t for i in d.engine.incidents() if i.rule in loaded and not i.state.settled for t in i.sick]
+        return len({t.target.uid for t in targets if d.world.view.pod(t.target.uid) is not None})
+
+    def _record(self, d: Drill, incident: Incident, *, told: bool) -> None:
         before = self.known.get(incident.id)
         if before is not None:
             assert (before.rule, before.workload, before.opened_at) == (incident.rule, incident.workload, incident.opened_at)
@@ -155,25 +232,49 @@ class Promises:
             assert before.step <= incident.step
         times = [entry.at for entry in incident.history]
         assert times == sorted(times)
-        assert times[-1] == incident.changed_at == d.now
+        assert times[-1] == incident.changed_at
+        assert not told or times[-1] == d.now
         if before is None or len(before.acted_at) < len(incident.acted_at):
-            self.accepted[incident.rule, incident.workload.uid] = [
-                *self.accepted.get((incident.rule, incident.workload.uid), []),
-                *incident.acted_at[len(before.acted_at) if before else 0 :],
-            ]
+            self.accepted.setdefault((incident.rule, incident.workload.uid, incident.revision), []).extend(
+                incident.acted_at[len(before.acted_at) if before else 0 :]
+            )
         if incident.mode == "observe":
             assert incident.state is not State.HEALED
             assert not incident.acted_at
+        if incident.paged is not None:
+            assert incident.severity == "critical"
+            assert "#sre" in incident.notify
+        self._ends(d, before, incident)
         self.known[incident.id] = incident
+
+    def _ends(self, d: Drill, before: Incident | None, incident: Incident) -> None:
+        if before is not None and before.state == incident.state:
+            return
+        if incident.state is State.HEALED:
+            self.failed.pop(incident.rule, None)
+        elif incident.state is State.ESCALATED and incident.acted_at:
+            self.failed[incident.rule] = self.failed.get(incident.rule, (0, 0.0))[0] + 1, d.now
+        ended = incident.state.settled or incident.state is State.ESCALATED
+        if ended and (incident.state is not State.CLOSED or self.trying.get(incident.rule) == incident.id):
+            self.trying.pop(incident.rule, None) if incident.acted_at or incident.state is State.CLOSED else None
+        if incident.rule == "healer/breaker" and incident.state is State.CLOSED:
+            self.openings.clear()
+        elif before is None and incident.rule != "healer/breaker":
+            self.openings.append(d.now)
 
     def _now(self, d: Drill) -> None:
         incidents = d.engine.incidents()
         assert len({incident.id for incident in incidents}) == len(incidents)
-        acting = [i for i in incidents if i.state is State.ACTING and i.mode == "enforce"]
-        assert len(acting) <= 1, "one ladder a workload"
+        acting = [i for i in incidents if i.state is State.ACTING and i.mode != "observe"]
+        acts = {act.incident.id: act.action for act in d.waiting}
+        assert sum(acts[i.id] != "page" for i in acting) <= 1, "one ladder a workload"
         unsettled = [(i.rule, i.workload.uid) for i in incidents if not i.state.settled]
         assert len(set(unsettled)) == len(unsettled), "one open incident a rule and workload"
-        assert {i.id for i in incidents if i.state is State.ACTING} == {act.incident.id for act in d.waiting}
+        assert {i.id for i in incidents if i.state is State.ACTING} == set(acts)
+        enforcing = [i for i in incidents if i.storm and i.mode != "observe"]
+        assert len(enforcing) <= 1, "one incident takes over"
+        if sum(at > d.now - TUNING.breaker_window for at in self.openings) > TUNING.breaker_incidents:
+            assert any(i.rule == "healer/breaker" for i in incidents), "too many incidents at once stop everything"
         for incident in incidents:
             assert incident.state is not State.OPEN, "decided at once"
             if incident.state in (State.WAITING, State.VERIFYING, State.HEALED):
@@ -194,6 +295,7 @@ def quieten(d: Drill) -> None:
         for number in range(1, 60):
             gone = Target("Pod", NAMESPACE, f"serving-{number}", "")
             d.alert(gone, name, firing=False)
+    d.world.view.paused_everywhere = ""
     for pod in d.world.pods:
         d.world.remove(pod.metadata.name)
     while d.waiting:
@@ -235,7 +337,9 @@ def test_nothing_is_kept_of_a_workload_that_is_deleted_while_it_is_healed() -> N
 
 def kept(d: Drill) -> dict[str, object]:
     """What the engine holds on to, by attribute: for memory only, decisions are looked at elsewhere."""
-    parts = {"engine": d.engine, "matcher": d.engine._matcher, "ledger": d.engine._ledger}
+    census = d.engine._matcher.census
+    parts = {"engine": d.engine, "cases": d.engine._cases, "matcher": d.engine._matcher, "ledger": d.engine._ledger}
+    parts |= {"sick in": census._workloads, "sick on": census._nodes, "nodes": d.engine._nodes}
     return {
         f"{part}.{name}": value
         for part, obj in parts.items()

@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from healer.actions.page import Page
 from healer.model.action import ActionSpec
 
 
@@ -22,5 +23,6 @@ class Scaling(BaseModel):
 ACTIONS = {
     "evict": ActionSpec("evict", Nothing, frozenset({"Pod"}), True, "evict"),
     "restart": ActionSpec("restart", Nothing, frozenset({"Pod"}), True, "restart"),
+    "page": Page.spec,
     "scale": ActionSpec("scale", Scaling, frozenset({"Deployment"}), False, "scale"),
 }

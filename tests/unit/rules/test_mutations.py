@@ -33,7 +33,7 @@ def known(path: Path) -> set[str]:
     """The keys that the language has where a path leads."""
     place = tuple("*" if isinstance(part, int) else part for part in path)
     model = KEYS.get(place)
-    steps = set(ACTIONS) if place[-2:] == ("heal", "*") else set()
+    steps = set(ACTIONS) if place[-2:] == ("heal", "*") or place[-1:] == ("onStorm",) else set()
     return steps | {field.alias or name for name, field in model.model_fields.items()} if model else set()
 
 
@@ -96,6 +96,8 @@ def test_an_edit_anywhere_gives_problems_or_rules_that_say_what_the_yaml_says(at
         assert bound.rule.when.labels == written["when"].get("labels", {})
         assert (bound.rule.when.count is None) == ("count" not in written["when"])
         assert bound.rule.mode.value == written.get("mode", "observe")
+        assert bound.rule.limits.max_unhealthy == written.get("limits", {}).get("maxUnhealthy", "50%")
+        assert (bound.rule.on_storm is None) == ("onStorm" not in written)
         assert list(bound.scope.namespaces) == written.get("scope", {"namespaces": ["production", "staging"]})["namespaces"]
         assert [step.action for step in bound.rule.heal] == [
             next(key for key in step if key != "verify") for step in written["heal"]

@@ -92,6 +92,10 @@ def test_scaled_shrinks_every_duration_and_nothing_else() -> None:
     assert [step.verify for step in after.rule.heal] == [Verify(within=12.0, stable=0.05), Verify(within=30.0, stable=3.0)]
     assert after.rule.limits.cooldown == 8640.0
     assert after.rule.limits.budget == Budget(actions=1, per=2160.0)
+    assert after.rule.limits.breaker.reset == 1080.0
+    assert after.rule.limits.approve_within == 120.0
+    assert after.rule.on_storm is not None
+    assert after.rule.on_storm.verify == Verify(within=360.0, stable=30.0)
     assert after.condition is before.condition
     assert scaled(Rulebook([after]), 10).rules[0].rule == before.rule
 

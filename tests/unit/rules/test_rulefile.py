@@ -4,7 +4,7 @@ from pathlib import Path
 
 from healer.engine.rulefile import load, load_all, remarks
 from healer.model.duration import parse
-from healer.model.rule import Budget, Count, Limits, Mode, Severity, Verify
+from healer.model.rule import Breaker, Budget, Count, Limits, Mode, PageParams, Severity, Verify
 from tests.unit.rules.actions import ACTIONS, Scaling
 from tests.unit.rules.test_errors import GOOD
 
@@ -38,6 +38,12 @@ spec:
         cooldown: 1d
         minReady: 2
         budget: {actions: 1, per: 6h}
+        maxUnhealthy: 3
+        breaker: {failures: 2, reset: 3h}
+        approveWithin: 20m
+      onStorm:
+        page: {channels: ["#sre"]}
+        verify: {within: 1h, stable: 5m}
       mode: enforce
       severity: info
       notify: ["#ml-oncall", C0123456789]
@@ -60,7 +66,17 @@ def test_every_value_is_what_was_written() -> None:
         ("evict", Verify()),
     ]
     assert rule.heal[0].params == Scaling(replicas=4)
-    assert rule.limits == Limits(cooldown=86400.0, min_ready=2, budget=Budget(actions=1, per=21600.0))
+    assert rule.limits == Limits(
+        cooldown=86400.0,
+        min_ready=2,
+        budget=Budget(actions=1, per=21600.0),
+        max_unhealthy=3,
+        breaker=Breaker(failures=2, reset=10800.0),
+        approve_within=1200.0,
+    )
+    assert rule.on_storm is not None
+    assert (rule.on_storm.action, rule.on_storm.verify) == ("page", Verify(within=3600.0, stable=300.0))
+    assert rule.on_storm.params == PageParams(channels=("#sre",))
     assert (rule.mode, rule.severity, rule.notify) == (Mode.ENFORCE, Severity.INFO, ("#ml-oncall", "C0123456789"))
     assert bound.scope.namespaces == ("*",)
     assert bound.scope.selector is None
@@ -71,7 +87,15 @@ def test_what_is_not_written_is_the_careful_choice() -> None:
     (bound,), _ = load(GOOD, "f.yaml", ACTIONS)
     rule = bound.rule
     assert rule.mode is Mode.OBSERVE
-    assert rule.limits == Limits(cooldown=600.0, min_ready=1, budget=Budget(actions=5, per=3600.0))
+    assert rule.limits == Limits(
+        cooldown=600.0,
+        min_ready=1,
+        budget=Budget(actions=5, per=3600.0),
+        max_unhealthy="50%",
+        breaker=Breaker(failures=3, reset=3600.0),
+        approve_within=3600.0,
+    )
+    assert rule.on_storm is None
     assert rule.heal[0].verify == Verify(within=300.0, stable=30.0)
     assert (rule.when.condition, rule.when.count, rule.notify, rule.severity) == (None, None, (), Severity.WARNING)
     assert remarks([bound]) == ["f.yaml:7: serving/crash has no mode, so it only observes; write mode: enforce to let it act"]

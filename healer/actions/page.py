@@ -1,0 +1,23 @@
+"""Page people: it changes nothing in the cluster, but makes the incident critical and has it told in more channels.
+
+The engine does that when the outcome comes back; sinks tell what it records.
+"""
+
+from healer.actions.base import Call
+from healer.model.action import ActionSpec, Outcome, OutcomeKind
+from healer.model.rule import PageParams
+
+
+class Page:
+    """The action `page`."""
+
+    spec = ActionSpec(
+        name="page", params=PageParams, targets=frozenset({"Deployment"}), disrupts=False, verb="page people about", changes=False
+    )
+
+    async def run(self, call: Call) -> Outcome:
+        """There is nothing to send: sinks tell what the engine records."""
+        target = call.act.target
+        if call.act.dry_run:
+            return Outcome(OutcomeKind.DONE, "WouldPage", f"people would be paged about {target} (observe: nobody was)")
+        return Outcome(OutcomeKind.DONE, "Paged", f"people are paged about {target}")

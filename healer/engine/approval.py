@@ -1,0 +1,33 @@
+"""A human's word before a step of a rule in mode approve: who waits for it, how it is asked for, and what it changes."""
+
+from dataclasses import replace
+
+from healer.engine.open import noted
+from healer.model.incident import Approved, Incident, Reason, State
+from healer.model.rule import Mode
+
+
+def is_approved(incident: Incident) -> bool:
+    """Whether the step that is next may be taken, for all a human must say to it."""
+    return incident.mode != Mode.APPROVE or any(
+        (approved.step, approved.storm) == (incident.step, incident.storming) for approved in incident.approvals
+    )
+
+
+def waits(incident: Incident) -> bool:
+    """Whether it has asked for approval of its step, and has none."""
+    open_ = not incident.state.settled and incident.state is not State.ESCALATED
+    return open_ and incident.asked_at is not None and not is_approved(incident)
+
+
+def how(incident: Incident) -> str:
+    """The commands that approve."""
+    place = f"{incident.id} -n {incident.workload.namespace}"
+    return f'"healer approve {place}" or "kubectl annotate incident {place} healer.dev/approved-by=YOU"'
+
+
+def granted(incident: Incident, by: str, now: float) -> Incident:
+    """The incident with its step approved."""
+    approved = Approved(incident.step, by, now, incident.storming)
+    reason = Reason("Approved", f"approved by {by}")
+    return noted(replace(incident, approvals=(*incident.approvals, approved)), reason, now, step=incident.step)

@@ -1,0 +1,177 @@
+"""The open incidents: found by id, rule or workload, woken when they asked for it, each led as far as it can go."""
+
+import heapq
+from dataclasses import dataclass, field
+
+from healer.engine.climb import Climber
+from healer.engine.guards import climbing
+from healer.engine.ledger import Ledger
+from healer.engine.match import Matcher
+from healer.engine.moves import Context
+from healer.engine.rulebook import BoundRule
+from healer.engine.storm import FEWEST, Storm, storm_on
+from healer.model.action import Outcome
+from healer.model.effects import Effect, Record
+from healer.model.incident import Incident, State
+from healer.model.view import View
+
+
+@dataclass(slots=True)
+class Case:
+    """An open incident and the rule as it was when the incident opened."""
+
+    incident: Incident
+    rule: BoundRule
+    queued_wake: float | None = field(default=None)
+
+
+class Cases:
+    """Times in seconds since the epoch."""
+
+    def __init__(self, climber: Climber, matcher: Matcher, ledger: Ledger) -> None:
+        self.held = False
+        """Not all that fires is known (again) yet: until it is, only what its rule no longer speaks for goes on."""
+        self.outdated: list[Incident] = []
+        """Incidents that were closed because their rule changed, since somebody last took them from here."""
+        self._climber = climber
+        self._matcher = matcher
+        self._ledger = ledger
+        self._cases: dict[str, Case] = {}
+        self._open: dict[tuple[str, str], str] = {}  # (rule, workload's uid) -> incident
+        self._by_workload: dict[str, dict[str, None]] = {}  # workload's uid -> incidents, oldest first
+        self._wakes: list[tuple[float, str]] = []  # when, incident
+
+    # looking
+
+    def all(self) -> list[Case]:
+        """All of them, oldest first."""
+        return list(self._cases.values())
+
+    def get(self, incident_id: str) -> Case | None:
+        """The case of an incident."""
+        return self._cases.get(incident_id)
+
+    def of_rule(self, rule: str, workload: str) -> Case | None:
+        """The unsettled case of a rule on a workload (by uid)."""
+        incident_id = self._open.get((rule, workload))
+        return None if incident_id is None else self._cases[incident_id]
+
+    def on(self, workload: str) -> list[str]:
+        """The incidents on a workload (by uid), oldest first."""
+        return list(self._by_workload.get(workload, ()))
+
+    def concerns(self, workload: str) -> bool:
+        """Whether there are any."""
+        return workload in self._by_workload
+
+    def stormy(self, workload: str) -> bool:
+        """Whether an incident has taken over the workload."""
+        return any(self._cases[each].incident.storm for each in self._by_workload.get(workload, ()))
+
+    def storm(self, workload: str, view: View) -> Storm | None:
+        """The storm on a workload, if there is one."""
+        sick = self._matcher.census.sick_in(workload)
+        deployment = view.deployment(workload) if sick >= FEWEST else None
+        if deployment is None:
+            return None
+        cases = [self._cases[each] for each in self._by_workload.get(workload, ())]
+        return storm_on(sick, deployment.spec.replicas, [(c.incident, c.rule.rule) for c in cases if self._in_force(c)])
+
+    # changing
+
+    def admit(self, case: Case) -> None:
+        """Take in a new one."""
+        incident = case.incident
+        self._cases[incident.id] = case
+        if not incident.state.settled:
+            self._open[incident.rule, incident.workload.uid] = incident.id
+        self._by_workload.setdefault(incident.workload.uid, {})[incident.id] = None
+        self._ledger.saw(incident)
+        self._queue(case)
+
+    def take(self, case: Case, incident: Incident, effects: list[Effect]) -> None:
+        """The incident is another one now, by a line in its history."""
+        case.incident = incident
+        effects.append(Record(incident, incident.history[-1]))
+
+    def acted(self, case: Case, outcome: Outcome, view: View, now: float, effects: list[Effect]) -> None:
+        """An action came back."""
+        was = case.incident
+        case.incident = self._climber.acted(was, outcome, self._context(case, view, now, effects))
+        self.advance(was.id, view, now, effects, was)
+
+    def advance(self, incident_id: str, view: View, now: float, effects: list[Effect], was: Incident | None = None) -> None:
+        """Let an incident go as far as it can now, then those that may have waited for it; `was` is what it was before."""
+        case = self._cases.get(incident_id)
+        if case is None:
+            return
+        was = was or case.incident
+        context = self._context(case, view, now, effects)
+        if self.held and context.in_force:
+            return
+        self._settle(case, was, self._climber.advance(case.incident, context), context)
+
+    def absorb(self, case: Case, into: Incident, view: View, now: float, effects: list[Effect]) -> None:
+        """Close a case that has done nothing, because a wider incident is about its pods as well."""
+        context = self._context(case, view, now, effects)
+        self._settle(case, case.incident, self._climber.absorb(case.incident, into, context), context)
+
+    def _settle(self, case: Case, was: Incident, after: Incident, context: Context) -> None:
+        case.incident = after
+        self._ledger.saw(after)
+        if after.state.settled and self._open.get((after.rule, after.workload.uid)) == after.id:
+            del self._open[after.rule, after.workload.uid]  # a successor may have opened meanwhile: it stays
+        if after.state is State.CLOSED:
+            self._drop(after)
+            if not context.in_force:
+                self.outdated.append(after)
+        else:
+            self._queue(case)
+        if (climbing(was) and not climbing(after)) or was.storm != after.storm:
+            for other in self.on(after.workload.uid):
+                if other != after.id:
+                    self.advance(other, context.view, context.now, context.effects)
+
+    def _drop(self, incident: Incident) -> None:
+        del self._cases[incident.id]
+        neighbours = self._by_workload.get(incident.workload.uid, {})
+        neighbours.pop(incident.id, None)
+        if not neighbours:
+            self._by_workload.pop(incident.workload.uid, None)
+
+    def _in_force(self, case: Case) -> bool:
+        rule = self._matcher.rulebook.get(case.rule.name)
+        return rule is not None and (rule is case.rule or rule.rule == case.rule.rule)
+
+    def _context(self, case: Case, view: View, now: float, effects: list[Effect]) -> Context:
+        workload = case.incident.workload.uid
+        return Context(
+            rule=case.rule,
+            in_force=self._in_force(case),
+            view=view,
+            others=[self._cases[other].incident for other in self.on(workload) if other != case.incident.id],
+            storm=self.storm(workload, view),
+            now=now,
+            effects=effects,
+        )
+
+    # waking
+
+    def next_wake(self) -> float | None:
+        """When one of them wants to be looked at, whatever happens."""
+        return self._wakes[0][0] if self._wakes else None
+
+    def due(self, now: float) -> str | None:
+        """One that wants to be looked at by now."""
+        if not self._wakes or self._wakes[0][0] > now:
+            return None
+        _, incident_id = heapq.heappop(self._wakes)
+        if (case := self._cases.get(incident_id)) is not None:
+            case.queued_wake = None
+        return incident_id
+
+    def _queue(self, case: Case) -> None:
+        wake = case.incident.wake_at
+        if wake is not None and wake != case.queued_wake:
+            case.queued_wake = wake
+            heapq.heappush(self._wakes, (wake, case.incident.id))

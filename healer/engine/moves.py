@@ -1,0 +1,241 @@
+"""The moves of an incident from one state to another: each makes the incident that follows, with its line and its record.
+
+When which of them is made is said in `climb` (by what is seen) and `outcomes` (by how an action ended).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from healer.engine.guards import Question, Veto, Watch, ask
+from healer.engine.open import noted
+from healer.engine.rulebook import BoundRule
+from healer.engine.storm import Storm
+from healer.model.action import ActionSpec
+from healer.model.decision import Decision, Verb
+from healer.model.effects import Act, Decided, Effect, Record
+from healer.model.incident import Disruption, Incident, Reason, SickTarget, State
+from healer.model.rule import Mode, Step
+from healer.model.target import Target
+from healer.model.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a transition may look at, and where its effects go."""
+
+    rule: BoundRule
+    in_force: bool
+    """Whether the rule is still loaded, unchanged."""
+    view: View
+    others: list[Incident]
+    storm: Storm | None
+    """The storm on the workload."""
+    now: float
+    effects: list[Effect]
+
+
+class Moves:
+    """Each takes an incident and returns the one that follows, adding its effects to the context."""
+
+    def __init__(self, actions: Mapping[str, ActionSpec], watch: Watch) -> None:
+        self._actions = actions
+        self._looks = watch
+        self._ledger = watch.ledger
+        self._tuning = watch.tuning
+
+    # on the ladder
+
+    def _act(self, incident: Incident, patient: SickTarget, context: Context) -> Incident:
+        step = self._step(incident, context)
+        dry = context.rule.rule.mode is Mode.OBSERVE
+        would = "would (observe)" if dry else "will"
+        reason = Reason("Allowed", f"no guard objects: {would} {step.action} {patient.target} ({patient.what})")
+        self._decide(context, Verb.ALLOW, reason, patient.target, incident)
+        disruption = incident.disruption
+        if patient.target.kind == "Pod":
+            pods = frozenset(pod.metadata.uid for pod in context.view.pods_of(incident.workload))
+            disruption = Disruption(patient.target, incident.workload, pods, context.now)
+        acting = replace(
+            incident,
+            attempt=incident.attempt + 1,
+            acting_on=patient.target,
+            disruption=disruption,
+            stable_since=None,
+            not_before=None,
+            wake_at=None,
+        )
+        if not dry:
+            self._looks.rules.acts(acting, context.rule.rule.limits.breaker)
+        acting = self._move(acting, context, State.ACTING, reason)
+        context.effects.append(
+            Act(
+                incident=acting,
+                step=acting.step,
+                attempt=acting.attempt,
+                action=step.action,
+                params=step.params,
+                target=patient.target,
+                dry_run=dry,
+                min_ready=context.rule.rule.limits.min_ready,
+                seen_at=context.now,
+            )
+        )
+        return acting
+
+    def _defer(self, incident: Incident, target: Target, veto: Veto, context: Context) -> Incident:
+        wake = context.now + self._tuning.retry if veto.until is None else veto.until
+        since = None  # however long a human or a limit asks for patience, the step does not fail by it
+        if not veto.patient:
+            since = context.now if incident.waiting_since is None else incident.waiting_since
+            wake = min(wake, since + self._tuning.max_wait)
+        if incident.state is State.WAITING and incident.reason.code == veto.reason.code:
+            # still the same reason: nobody needs to be told again
+            due = incident.wake_at is None or incident.wake_at <= context.now
+            return replace(incident, wake_at=wake, waiting_since=since) if due and wake > context.now else incident
+        self._decide(context, Verb.DEFER, veto.reason, target, incident)
+        asked = context.now if veto.asks and incident.asked_at is None else incident.asked_at
+        return self._move(
+            replace(incident, waiting_since=since, wake_at=wake, asked_at=asked), context, State.WAITING, veto.reason
+        )
+
+    def _retry(self, incident: Incident, target: Target, reason: Reason, pause: float, context: Context) -> Incident:
+        since = context.now if incident.waiting_since is None else incident.waiting_since
+        until = context.now + pause
+        self._decide(context, Verb.DEFER, reason, target, incident)
+        wake = min(until, since + self._tuning.max_wait)
+        waiting = replace(incident, wake_at=wake, not_before=until, waiting_since=since, acting_on=None)
+        return self._move(waiting, context, State.WAITING, reason)
+
+    def _watch(self, incident: Incident, context: Context, reason: Reason) -> Incident:
+        deadline = context.now + self._step(incident, context).verify.within
+        watched = replace(incident, deadline=deadline, wake_at=deadline, stable_since=None, acting_on=None)
+        watched = replace(watched, waiting_since=None, asked_at=None)
+        return self._move(watched, context, State.VERIFYING, reason)
+
+    def _climb(self, incident: Incident, context: Context, why: Reason) -> Incident:
+        """Go on to the next step; after the last one, to a human. What onStorm did not mend is held until the storm is over."""
+        if not context.in_force:
+            return self._close(incident, context, RULE_CHANGED)
+        if incident.storming:
+            return self._hold(incident, context, why)
+        done, following = incident.steps[incident.step], incident.step + 1
+        if following < len(incident.steps):
+            reason = Reason(why.code, f"step {following} ({done}) did not help: {why.text}; next is {incident.steps[following]}")
+            self._decide(context, Verb.CLIMB, reason, incident.workload, incident)
+            return self._move(replace(fresh_step(incident), step=following), context, State.OPEN, reason)
+        return self._escalate(incident, context, Reason(why.code, f"the ladder is spent, a human is needed: {done}: {why.text}"))
+
+    def _escalate(self, incident: Incident, context: Context, reason: Reason) -> Incident:
+        self._decide(context, Verb.ESCALATE, reason, incident.workload, incident)
+        if incident.acted_at:
+            self._ledger.ended(incident, context.now)
+            self._looks.rules.failed(incident.rule, context.now)
+        escalated = replace(fresh_step(incident), storming=False, ended_at=context.now)
+        return self._move(escalated, context, State.ESCALATED, reason)
+
+    def _close(self, incident: Incident, context: Context, reason: Reason) -> Incident:
+        self._decide(context, Verb.CLOSE, reason, incident.workload, incident)
+        if incident.acted_at and incident.ended_at is None:
+            self._ledger.ended(incident, context.now)
+        self._looks.rules.left(incident)
+        ended = context.now if incident.ended_at is None else incident.ended_at
+        closed = replace(incident, ended_at=ended, wake_at=None, storm=False, storming=False)
+        return self._move(closed, context, State.CLOSED, reason)
+
+    # in a storm
+
+    def _take_over(self, incident: Incident, storm: Storm, context: Context) -> Incident:
+        """The ladder stops here: onStorm is next, if there is one that has not run yet; else the incident holds."""
+        step = None if incident.stormed else context.rule.rule.on_storm
+        text = "holding until it is over, nothing to do about it" if step is None else f"next is {step.action}"
+        reason = Reason("Storm", f"{storm}: pods are not treated one by one; {text}")
+        self._decide(context, Verb.DEFER, reason, incident.workload, incident)
+        taking = replace(_fresh_try(incident), storm=True, storming=step is not None)
+        return self._move(taking, context, State.WAITING, reason)
+
+    def _hold(self, incident: Incident, context: Context, why: Reason) -> Incident:
+        """onStorm is over, and has not helped."""
+        action = self._step(incident, context).action
+        held = replace(_fresh_try(incident), storming=False, stormed=True)
+        if not held.storm:
+            return self._go_on(held, context, Reason(why.code, f"onStorm ({action}) is over: {why.text}"))
+        text = f"onStorm ({action}) did not help: {why.text}; holding until the storm is over, a human is needed"
+        reason = Reason("Storm", text)
+        self._decide(context, Verb.DEFER, reason, incident.workload, incident)
+        return self._move(held, context, State.WAITING, reason)
+
+    def _let_up(self, incident: Incident, context: Context) -> Incident:
+        """The storm is over, or another incident speaks for the workload: the ladder goes on where it was."""
+        reason = Reason("StormOver", "the storm is over: the ladder goes on")
+        if context.storm is not None:
+            reason = Reason("Storm", f"{context.storm}: {context.storm.taker} takes over from here")
+        calm = replace(incident, storm=False)
+        if incident.state is State.ESCALATED or (incident.state is State.VERIFYING and not (incident.storming and incident.sick)):
+            return self._move(calm, context, incident.state, reason)
+        return self._go_on(replace(_fresh_try(calm), storming=False), context, reason)
+
+    def _go_on(self, incident: Incident, context: Context, reason: Reason) -> Incident:
+        """Go on with the ladder: with looking whether its step has helped, if that has acted on something."""
+        if incident.treated:
+            return self._watch(incident, context, reason)
+        return self._move(incident, context, State.OPEN, reason)
+
+    # helpers
+
+    def _ask(self, incident: Incident, patient: SickTarget, context: Context) -> Veto | None:
+        return ask(
+            Question(
+                incident=incident,
+                action=self._actions[self._step(incident, context).action],
+                target=patient.target,
+                what=patient.what,
+                limits=context.rule.rule.limits,
+                view=context.view,
+                watch=self._looks,
+                storm=context.storm,
+                others=context.others,
+                now=context.now,
+            )
+        )
+
+    def _step(self, incident: Incident, context: Context) -> Step:
+        on_storm = context.rule.rule.on_storm
+        return on_storm if incident.storming and on_storm is not None else context.rule.rule.heal[incident.step]
+
+    def _move(self, incident: Incident, context: Context, state: State, reason: Reason) -> Incident:
+        """Change state, with a line in the history and a record."""
+        moved = noted(replace(incident, state=state, reason=reason), reason, context.now, step=incident.step)
+        context.effects.append(Record(moved, moved.history[-1]))
+        return moved
+
+    def _decide(self, context: Context, verb: Verb, reason: Reason, target: Target, incident: Incident) -> None:
+        context.effects.append(Decided(Decision(context.now, verb, reason, target, incident.rule, incident.id)))
+
+
+RULE_CHANGED = Reason("RuleChanged", "its rule was changed or removed; healer acts no further on it")
+
+
+def fresh_step(incident: Incident) -> Incident:
+    """The incident without what belongs to one step only."""
+    return replace(
+        _fresh_try(incident),
+        attempt=0,
+        treated=frozenset(),
+        known=frozenset(),
+    )
+
+
+def _fresh_try(incident: Incident) -> Incident:
+    """The incident without what belongs to one way of trying a step only; what the step has acted on is kept."""
+    return replace(
+        incident,
+        failures=0,
+        disruption=None if incident.failures else incident.disruption,
+        acting_on=None,
+        waiting_since=None,
+        not_before=None,
+        deadline=None,
+        stable_since=None,
+        wake_at=None,
+        asked_at=None,
+    )

@@ -1,0 +1,98 @@
+"""What follows from the way in which an action ended."""
+
+from dataclasses import replace
+
+from healer.engine.moves import Context, Moves
+from healer.model.action import Outcome, OutcomeKind
+from healer.model.decision import Verb
+from healer.model.incident import Incident, Reason
+from healer.model.rule import Mode, PageParams, Severity
+from healer.model.target import Target
+
+
+class Outcomes(Moves):
+    """The transitions out of `acting`."""
+
+    def acted(self, incident: Incident, outcome: Outcome, context: Context) -> Incident:
+        """What follows from an action's outcome."""
+        target = incident.acting_on
+        if target is None:
+            raise ValueError(f"{incident.id} is acting on nothing")
+        reason = Reason(outcome.reason, outcome.text)
+        match outcome.kind:
+            case OutcomeKind.DONE:
+                return self._accepted(incident, target, reason, context)
+            case OutcomeKind.GONE if incident.failures:
+                # a try whose answer was lost did take effect
+                return self._accepted(incident, target, reason, context)
+            case OutcomeKind.GONE:
+                return self._watch(_treated(_undone(incident), target), context, reason)
+            case OutcomeKind.RECOVERED:
+                # nothing was done to it, so that it may still be treated in this step, should it stay sick
+                return self._retry(_undone(incident), target, reason, self._tuning.retry, context)
+            case OutcomeKind.REFUSED:
+                self._decide(context, Verb.REFUSE, reason, target, incident)
+                return self._climb(_undone(incident), context, reason)
+            case OutcomeKind.FAILED:
+                return self._failed(incident, target, outcome, context)
+            case OutcomeKind.DEFERRED:
+                if not incident.failures:
+                    incident = _undone(incident)
+                return self._retry(incident, target, reason, outcome.retry_after or self._tuning.retry, context)
+
+    def _accepted(self, incident: Incident, target: Target, reason: Reason, context: Context) -> Incident:
+        step, disruption = self._step(incident, context), incident.disruption
+        incident = _treated(incident, target)
+        taken = disruption if disruption is not None and disruption.target == target else None
+        if taken is not None:
+            incident = replace(incident, known=incident.known or taken.known)
+        if context.rule.rule.mode is Mode.OBSERVE:
+            return self._watch(incident, context, reason)
+        if isinstance(step.params, PageParams):
+            incident = paged(incident, step.params.channels)
+        if not self._actions[step.action].changes:
+            return self._watch(incident, context, reason)
+        self._ledger.acted(incident, context.now)
+        if self._actions[step.action].disrupts and taken is not None:
+            self._ledger.disrupted(taken)
+        return self._watch(replace(incident, acted_at=(*incident.acted_at, context.now)), context, reason)
+
+    def _failed(self, incident: Incident, target: Target, outcome: Outcome, context: Context) -> Incident:
+        failures = incident.failures + 1
+        if failures >= self._tuning.attempts:
+            if (done := self._done_after_all(incident, context)) is not None:
+                return done
+            return self._climb(incident, context, Reason(outcome.reason, f"{outcome.text}; tried {failures} times"))
+        pause = outcome.retry_after or self._tuning.retry * 2 ** (failures - 1)
+        reason = Reason(outcome.reason, outcome.text)
+        return self._retry(replace(incident, failures=failures), target, reason, pause, context)
+
+    def _done_after_all(self, incident: Incident, context: Context) -> Incident | None:
+        """What follows when the answer to the last try was lost, and its target is seen to go; None when it is not."""
+        if incident.disruption is None or incident.disruption.target.kind != "Pod" or incident.storming:
+            return None
+        target = incident.disruption.target
+        pod = context.view.pod(target.uid)
+        if pod is not None and not pod.terminating:
+            return None
+        reason = Reason("AnswerLost", f"no answer came, but {target} is gone or on its way: counted as done")
+        return self._accepted(incident, target, reason, context)
+
+
+def paged(incident: Incident, channels: tuple[str, ...]) -> Incident:
+    """The incident after people were called: it is critical, and told in these channels too."""
+    notify = (*incident.notify, *(channel for channel in channels if channel not in incident.notify))
+    return replace(incident, severity=Severity.CRITICAL, notify=notify, paged=channels)
+
+
+def _treated(incident: Incident, target: Target) -> Incident:
+    """The incident after its step was taken on a target; onStorm is no step of the ladder, and runs once."""
+    if incident.storming:
+        return replace(incident, failures=0, stormed=True)
+    return replace(incident, treated=incident.treated | {target.uid}, failures=0)
+
+
+def _undone(incident: Incident) -> Incident:
+    """The incident after a try that did nothing, and a look that showed so."""
+    tried = incident.disruption is not None and incident.disruption.target == incident.acting_on
+    return replace(incident, failures=0, disruption=None if tried else incident.disruption)

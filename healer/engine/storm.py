@@ -1,0 +1,50 @@
+"""Storms of a workload: so many of its pods are sick at once that it is not the pods' fault."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from healer.model.incident import Incident, State
+from healer.model.portion import exceeded
+from healer.model.rule import Mode, Rule
+
+FEWEST = 2
+"""One sick pod alone is never a storm, however few replicas there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storm:
+    """`taker` is the incident that takes over the workload while it lasts; `limit` as its rule has it."""
+
+    sick: int
+    desired: int
+    limit: int | str
+    taker: str
+
+    def __str__(self) -> str:
+        return f"{self.sick} of {self.desired} pods are sick at once, more than {self.limit}"
+
+
+def storm_on(sick: int, desired: int, cases: Iterable[tuple[Incident, Rule]]) -> Storm | None:
+    """The storm on a workload with so many sick pods, of which these incidents are open, oldest first.
+
+    The strictest of their limits counts. An incident that only observes neither sets the limit for those that act, nor takes
+    over from them.
+    """
+    able = [case for case in cases if _able(case[0])]
+    able = [case for case in able if case[0].mode != Mode.OBSERVE] or able
+    limits = [rule.limits.max_unhealthy for _, rule in able if exceeded(rule.limits.max_unhealthy, sick, desired)]
+    if not limits or sick < FEWEST:
+        return None
+    taker = next((incident for incident, _ in able if incident.storm), able[0][0])
+    return Storm(sick, desired, min(limits, key=lambda limit: _pods(limit, desired)), taker.id)
+
+
+def _able(incident: Incident) -> bool:
+    """Whether an incident can take over; one that has, and is a human's matter now, still speaks for the workload."""
+    if incident.state.settled or (incident.state is State.ESCALATED and not incident.storm):
+        return False
+    return incident.storming or bool(incident.sick)
+
+
+def _pods(limit: int | str, desired: int) -> float:
+    return limit if isinstance(limit, int) else int(limit.removesuffix("%")) * desired / 100

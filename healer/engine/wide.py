@@ -1,0 +1,126 @@
+"""Incidents of more than one workload: of a node on which many pods are sick, and of the cluster when healer stops everywhere.
+
+They have no ladder. A human is told once, and healer closes them when they are over.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from healer.engine.match import Firing
+from healer.engine.open import name, noted, symptom_of, what_of
+from healer.engine.tuning import Tuning
+from healer.model.duration import about
+from healer.model.incident import Entry, Incident, Reason, SickTarget, State
+from healer.model.rule import Mode, Severity
+from healer.model.target import Target
+from healer.model.view import View
+
+NODE_STORM = "healer/node-storm"
+BREAKER = "healer/breaker"
+"""The names that stand for a rule in these incidents."""
+_NAMED = 10
+"""Workloads that a text names."""
+
+
+class NodeStorms:
+    """The nodes on which so many pods are sick that it is the node's fault, each with its incident."""
+
+    def __init__(self) -> None:
+        self._incidents: dict[str, Incident] = {}
+
+    def on(self, node: str) -> Incident | None:
+        """The incident of a node, if there is a storm on it."""
+        return self._incidents.get(node)
+
+    def over(self, pod: str, view: View) -> Incident | None:
+        """The incident of the node that a pod (by uid) is on, if there is a storm on it."""
+        if not self._incidents:
+            return None
+        found = view.pod(pod)
+        return None if found is None else self._incidents.get(found.spec.node_name)
+
+    def put(self, incident: Incident) -> None:
+        """Note a storm, or that it changed."""
+        self._incidents[incident.workload.name] = incident
+
+    def drop(self, node: str) -> None:
+        """It is over."""
+        del self._incidents[node]
+
+    def all(self) -> list[Incident]:
+        """The incidents, oldest first."""
+        return list(self._incidents.values())
+
+
+def node_storm(
+    node: str, firings: Iterable[Firing], notify: Iterable[str], view: View, home: str, now: float, number: int
+) -> Incident:
+    """The incident of a node on which these signals fire."""
+    target = Target("Node", home, node, f"node/{node}")
+    incident = _incident(NODE_STORM, target, tuple(dict.fromkeys(notify)), now, number)
+    incident = with_targets(incident, firings, now)
+    workloads = Counter(_workload(sick.target, view) for sick in incident.targets.values())
+    named = ", ".join(f"{workload} ({count})" for workload, count in workloads.most_common(_NAMED))
+    more = f" and {len(workloads) - _NAMED} more" if len(workloads) > _NAMED else ""
+    sick, on_it = len(incident.targets), view.count_on(node)
+    text = f"{sick} of {on_it} pods on {target} are sick at once: {named}{more}; healer takes none of them, a human is needed"
+    return _told(incident, Reason("NodeStorm", text), now)
+
+
+def breaker_open(tuning: Tuning, now: float, number: int) -> Incident:
+    """The incident that says that healer acts nowhere."""
+    incident = _incident(BREAKER, Target("Cluster", tuning.home, "cluster", "cluster"), (), now, number)
+    text = (
+        f"more than {tuning.breaker_incidents} incidents opened within {about(tuning.breaker_window)}: healer acts nowhere until "
+        f"{about(tuning.breaker_quiet)} have passed without another one, or until somebody lets it go on: kubectl annotate "
+        f"incident {incident.id} -n {tuning.home} healer.dev/approved-by=YOU"
+    )
+    return _told(incident, Reason("ClusterBreaker", text), now)
+
+
+def over(incident: Incident, reason: Reason, now: float) -> Incident:
+    """The incident, closed."""
+    return noted(replace(incident, state=State.CLOSED, reason=reason, ended_at=now), reason, now)
+
+
+def with_targets(incident: Incident, firings: Iterable[Firing], now: float) -> Incident:
+    """The incident with the pods for which these signals fire as its targets; the same object when it has them already."""
+    targets: dict[str, SickTarget] = {}
+    for firing in firings:
+        signal = firing.signal
+        known = targets.get(signal.target.uid)
+        if known is None:
+            before = incident.targets.get(signal.target.uid)
+            since = before.since if before is not None and before.signals else now
+            known = SickTarget(signal.target, {}, since, what_of(signal))
+        targets[signal.target.uid] = replace(known, signals={**known.signals, signal.key: symptom_of(signal)})
+    return incident if targets.keys() == incident.targets.keys() else replace(incident, targets=targets)
+
+
+def _incident(rule: str, target: Target, notify: tuple[str, ...], now: float, number: int) -> Incident:
+    reason = Reason("", "")
+    return Incident(
+        id=name(rule, target, now, number),
+        rule=rule,
+        workload=target,
+        severity=Severity.CRITICAL,
+        mode=Mode.OBSERVE,
+        notify=notify,
+        opened_at=now,
+        changed_at=now,
+        state=State.ESCALATED,
+        reason=reason,
+        targets={},
+        steps=(),
+    )
+
+
+def _told(incident: Incident, reason: Reason, now: float) -> Incident:
+    return replace(incident, reason=reason, history=(Entry(now, State.ESCALATED, reason),))
+
+
+def _workload(target: Target, view: View) -> str:
+    pod = view.pod(target.uid)
+    workload = None if pod is None else view.workload_of(pod)
+    return f"{target.namespace}/{target.name if workload is None else workload.name}"

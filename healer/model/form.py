@@ -1,0 +1,91 @@
+"""How the values of the rule language are formed: names, labels, channels, lists; and what all of its models have in common."""
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic.alias_generators import to_camel
+from pydantic.functional_validators import AfterValidator
+from pydantic_core import PydanticCustomError
+
+ANYWHERE = "*"
+"""The namespace entry that means every namespace."""
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_CHANNEL = re.compile(r"#[^\s#@,A-Z]{1,80}|[CDGUW][A-Z0-9]{8,20}")
+
+
+def fault(message: str, hint: str = "", at: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """An error that carries a hint and, below the place where it is raised, the way to what is wrong."""
+    return PydanticCustomError("rule", "{message}", {"message": message, "hint": hint, "at": at})
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise fault(f"{text!r} is not a valid name", "lower-case letters, digits and '-', at most 63, as Kubernetes names are")
+    return text
+
+
+def _namespace(text: str) -> str:
+    if text != ANYWHERE and not _NAME.fullmatch(text):
+        hint = (
+            'write each namespace in full, or ["*"] for every namespace'
+            if "*" in text
+            else "a namespace's name as Kubernetes has it"
+        )
+        raise fault(f"{text!r} is not a namespace", hint)
+    return text
+
+
+def _label_key(text: str) -> str:
+    prefix, slash, name = text.rpartition("/")
+    if not _LABEL_NAME.fullmatch(name) or (slash and not _SUBDOMAIN.fullmatch(prefix)):
+        raise fault(f"{text!r} is not a valid label key", "[prefix/]name, the name at most 63 letters, digits, '-', '_' and '.'")
+    return text
+
+
+def _label_value(text: str) -> str:
+    if text and not _LABEL_NAME.fullmatch(text):
+        raise fault(
+            f"{text!r} is not a valid label value", "at most 63 letters, digits, '-', '_' and '.', no such sign at the ends"
+        )
+    return text
+
+
+def _channel(text: str) -> str:
+    if not _CHANNEL.fullmatch(text):
+        hint = f'write "#{text.lstrip("#").lower()}", in quotes (a bare # begins a comment), or a Slack ID such as C0123456789'
+        raise fault(f"{text!r} is not a channel", hint)
+    return text
+
+
+def _no_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise fault(f"{str(value)!r} is listed twice", "delete one", (index,))
+    return values
+
+
+Text = Annotated[str, Field(min_length=1)]
+Whole = Annotated[int, Strict()]
+Listed = AfterValidator(_no_repeats)
+Name = Annotated[str, AfterValidator(_name)]
+Namespace = Annotated[str, AfterValidator(_namespace)]
+LabelKey = Annotated[str, AfterValidator(_label_key)]
+LabelValue = Annotated[str, AfterValidator(_label_value)]
+Channel = Annotated[str, AfterValidator(_channel)]
+
+
+class Model(BaseModel):
+    """Base of all rule models: nothing unknown, nothing changed once read."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        use_attribute_docstrings=True,
+    )

@@ -1,0 +1,37 @@
+"""A part of a workload's replicas, as rules write it: "40%" of those desired, or a whole number of them."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+_PERCENT = re.compile(r"([1-9][0-9]?|100)%", re.ASCII)
+_HINT = "write a percentage of the desired replicas (40%), or a whole number of pods (3)"
+
+
+def exceeded(portion: int | str, number: int, of: int) -> bool:
+    """Whether `number` is more than that portion of `of`."""
+    if isinstance(portion, int):
+        return number > portion
+    return number * 100 > int(portion.removesuffix("%")) * of
+
+
+class InReplicas:
+    """Marks a field that holds a portion, for whoever walks the models (the reference in docs/rules.md)."""
+
+
+def _portion(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value >= 1:
+            return value
+        raise PydanticCustomError("rule", "{value} is too few", {"value": value, "hint": "one sick pod alone is never a storm"})
+    if isinstance(value, str) and _PERCENT.fullmatch(value):
+        return value
+    if isinstance(value, str | float) and not isinstance(value, bool):
+        written = repr(value) if isinstance(value, str) else value
+        raise PydanticCustomError("rule", "{value} is no part of the replicas", {"value": written, "hint": _HINT})
+    raise PydanticCustomError("rule", "neither a percentage nor a number", {"hint": _HINT})
+
+
+Portion = Annotated[int | str, BeforeValidator(_portion), InReplicas()]
