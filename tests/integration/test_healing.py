@@ -213,5 +213,5 @@ async def test_only_the_given_namespaces_are_watched(lab: Lab, run: Run) -> None
     healer = await run(ruleset(CRASH_LOOP), HEALER_CLUSTER__NAMESPACES=f'["{NAMESPACE}"]')
     await lab.behave(NAMESPACE, sick, "crash")
     await healer.says("incident healed")
-    elsewhere = ("namespaces", "leases")  # one is of no namespace, the other in healer's own
+    elsewhere = ("namespaces", "leases", "incidents")  # of no namespace; in healer's own; there too, those of nodes
     assert {seen.namespace for seen in lab.requests if seen.resource not in elsewhere} == {NAMESPACE}
