@@ -18,10 +18,11 @@ import pytest
 import yaml
 
 from healer.lab import Lab
+from healer.lab.kinds import POD
 from healer.lab.objects import Object
 from healer.lab.store import Change
 from tests.crash.gate import Gate, Moment, Point
-from tests.integration.world import CHANNEL, LAB_TOKEN, NAMESPACE, rule, ruleset, serve, serves, told, uid
+from tests.integration.world import CHANNEL, LAB_TOKEN, NAMESPACE, pods, rule, ruleset, serve, serves, told, uid
 from tests.support.healer import Healer, environment
 from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
@@ -44,6 +45,8 @@ _SETTINGS: dict[str, str | Path] = {
     "HEALER_LEADER__RETRY": "0.1",
     "HEALER_LOG__FORMAT": "json",
 }
+_SLOWLY = 30.0
+"""The pod's first back-off lasts five minutes: whenever healer looks, it is in its crash loop."""
 _MUST = ("create leases", "create incidents", "update incidents/status", "create pods/eviction", "slack chat.postMessage")
 """What a matrix that leaves it out was not about."""
 _AT_ONCE = 2
@@ -57,21 +60,34 @@ class World:
 
     def __init__(self, lab: Lab, slack: FakeSlack, folder: Path) -> None:
         self.evicted: Counter[str] = Counter()
-        self.pods: set[str] = set()
+        self.born: set[str] = set()
         """The uids of all that there ever were."""
         self._lab = lab
         self._slack = slack
         self._folder = folder
 
     async def sicken(self) -> str:
-        """Have the workload serve, and one of its pods crash; returns that pod's uid."""
+        """Have the workload serve, and one of its pods crash, which is slow to go; returns that pod's uid.
+
+        Slow to go: a second eviction of a pod that is gone could only fail, and would not be noticed.
+        """
         self._lab.store.listeners.append(self._look)
         sick, *_ = await serve(self._lab)
         before = uid(self._lab, sick)
         await self._lab.behave(NAMESPACE, sick, "crash")
+        self._hold(before, ["healer.test/slow-to-go"])
         return before
 
-    async def live(self, fatal: Callable[[Point], bool]) -> list[Point]:
+    def _hold(self, pod: str, finalizers: list[str]) -> None:
+        """Have these finalizers keep the pod from going, if it is still there."""
+
+        def change(obj: Object) -> None:
+            obj["metadata"]["finalizers"] = finalizers
+
+        for name in [name for name, found in pods(self._lab).items() if found["metadata"]["uid"] == pod]:
+            self._lab.api.modify(POD, NAMESPACE, name, change)
+
+    async def live(self, sick: str, fatal: Callable[[Point], bool]) -> list[Point]:
         """One life: until everything is healed and told, or until a point is fatal. Returns the points that it came by."""
         healer = self._healer()
 
@@ -85,7 +101,7 @@ class World:
             self._write_kubeconfig(gate.url)
             self._slack.hook = gate.slack
             async with healer:
-                healed = asyncio.create_task(self._healed(gate))
+                healed = asyncio.create_task(self._healed(gate, sick))
                 ended = asyncio.create_task(healer.ended())
                 await asyncio.wait((healed, ended), return_when=asyncio.FIRST_COMPLETED)
                 if not ended.done():
@@ -100,25 +116,27 @@ class World:
     def verify(self, sick: str, killed: Point | None) -> None:
         """What holds in the end, wherever a daemon died."""
         assert self.evicted == {sick: 1}
-        assert len(self.pods) == 4
+        assert len(self.born) == 4
         assert serves(3, without=sick)(self._lab)
         incidents = incidents_of(self._lab)
-        assert [_ending(incident) for incident in incidents if _acted(incident)] == ["healed"], incidents
+        assert [_ending(incident) for incident in incidents if "acting" in _states(incident)] == ["healed"], incidents
         assert len(incidents) == 1 or killed in _OPENING, incidents
         assert self._slack.twice == []
         told = self._slack.threads(CHANNEL)
         assert len(told) == len(incidents)
         assert all(len(thread) == len(set(thread)) for thread in told), told
 
-    async def _healed(self, gate: Gate) -> None:
-        """Until the daemon leads, the incident is healed and people have been told."""
+    async def _healed(self, gate: Gate, sick: str) -> None:
+        """Until the daemon leads, the incident is healed and people have been told. The pod goes when healer counts on it."""
         await gate.passed("watch incidents")  # the last that it does to begin: by now it goes on with what the journal says
-        await self._lab.wait_for(lambda lab: all_healed(lab), PATIENCE)
+        await self._lab.wait_for(lambda lab: any(_state(i) in ("verifying", "healed") for i in incidents_of(lab)), PATIENCE)
+        self._hold(sick, [])
+        await self._lab.wait_for(all_healed, PATIENCE)
         await self._slack.wait_for(told("healed"), PATIENCE)
 
     def _look(self, collection: str, change: Change) -> None:
         if collection == "pods":
-            self.pods.update(pod["metadata"]["uid"] for pod in self._lab.objects("pods", NAMESPACE))
+            self.born.update(pod["metadata"]["uid"] for pod in self._lab.objects("pods", NAMESPACE))
 
     def _healer(self) -> Healer:
         rules, token = self._folder / "rules.yaml", self._folder / "slack-token"
@@ -150,17 +168,19 @@ def all_healed(lab: Lab) -> bool:
     return "healed" in endings and "" not in endings
 
 
+def _state(incident: Object) -> str:
+    return str(incident.get("status", {}).get("state", ""))
+
+
 def _ending(incident: Object) -> str:
     """How it ended: healed, whether or not it was closed since; else its last state when that is an end, empty before."""
-    status = incident.get("status", {})
-    states = [entry["state"] for entry in status.get("history", [])]
-    if "healed" in states:
+    if "healed" in _states(incident):
         return "healed"
-    return status.get("state", "") if status.get("state") in ("closed", "escalated") else ""
+    return _state(incident) if _state(incident) in ("closed", "escalated") else ""
 
 
-def _acted(incident: Object) -> bool:
-    return "acting" in [entry["state"] for entry in incident["status"]["history"]]
+def _states(incident: Object) -> list[str]:
+    return [entry["state"] for entry in incident.get("status", {}).get("history", [])]
 
 
 class Matrix:
@@ -192,14 +212,14 @@ class Matrix:
             mine.append(point)
             return True
 
-        async with Lab(time_scale=0.02, token=LAB_TOKEN) as lab, FakeSlack() as slack:
+        async with Lab(time_scale=_SLOWLY, token=LAB_TOKEN) as lab, FakeSlack() as slack:
             await lab.apply_yaml(_CRD.read_text("utf-8"))
             world = World(lab, slack, folder)
             sick = await world.sicken()
             try:
-                points = await world.live(fatal)
+                points = await world.live(sick, fatal)
                 if mine:
-                    await world.live(lambda _: False)
+                    await world.live(sick, lambda _: False)
                 else:
                     self.whole.update(points)
                 world.verify(sick, mine[0] if mine else None)

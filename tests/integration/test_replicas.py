@@ -17,7 +17,8 @@ from aiohttp import web
 from healer.lab import Lab
 from healer.lab.store import Change
 from tests.crash.gate import Gate, Point
-from tests.integration.world import CRASH_LOOP, NAMESPACE, SLOW, ruleset, serve, serves, uid
+from tests.integration.conftest import ROOT
+from tests.integration.world import CRASH_LOOP, LAB_TOKEN, NAMESPACE, SLOW, ruleset, serve, serves, uid
 from tests.support.healer import Healer, alert, environment
 from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
@@ -164,6 +165,14 @@ class Pair:
             holder = str(lease["spec"].get("holderIdentity") or "")
             if self.holders[-1:] != [holder]:
                 self.holders.append(holder)
+
+
+@pytest.fixture
+async def lab() -> AsyncIterator[Lab]:
+    """A cluster in which a crash loop's first back-off lasts five minutes: whenever healer looks, the pod is in it."""
+    async with Lab(time_scale=30, token=LAB_TOKEN) as lab:
+        await lab.apply_yaml((ROOT / "deploy" / "healer" / "crd.yaml").read_text("utf-8"))
+        yield lab
 
 
 @pytest.fixture
