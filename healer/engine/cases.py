@@ -66,7 +66,8 @@ class Cases:
 
     def stormy(self, workload: str) -> bool:
         """Whether an incident has taken over the workload."""
-        return any(self._cases[each].incident.storm for each in self._by_workload.get(workload, ()))
+        cases = (self._cases[each] for each in self._by_workload.get(workload, ()))
+        return any(case.incident.storm and self.in_force(case) for case in cases)
 
     def storm(self, workload: str, view: View) -> Storm | None:
         """The storm on a workload, if there is one."""
@@ -75,7 +76,12 @@ class Cases:
         if deployment is None:
             return None
         cases = [self._cases[each] for each in self._by_workload.get(workload, ())]
-        return storm_on(sick, deployment.spec.replicas, [(c.incident, c.rule.rule) for c in cases if self._in_force(c)])
+        return storm_on(sick, deployment.spec.replicas, [(c.incident, c.rule.rule) for c in cases if self.in_force(c)])
+
+    def in_force(self, case: Case) -> bool:
+        """Whether its rule is still loaded, unchanged."""
+        rule = self._matcher.rulebook.get(case.rule.name)
+        return rule is not None and (rule is case.rule or rule.rule == case.rule.rule)
 
     # changing
 
@@ -139,15 +145,11 @@ class Cases:
         if not neighbours:
             self._by_workload.pop(incident.workload.uid, None)
 
-    def _in_force(self, case: Case) -> bool:
-        rule = self._matcher.rulebook.get(case.rule.name)
-        return rule is not None and (rule is case.rule or rule.rule == case.rule.rule)
-
     def _context(self, case: Case, view: View, now: float, effects: list[Effect]) -> Context:
         workload = case.incident.workload.uid
         return Context(
             rule=case.rule,
-            in_force=self._in_force(case),
+            in_force=self.in_force(case),
             view=view,
             others=[self._cases[other].incident for other in self.on(workload) if other != case.incident.id],
             storm=self.storm(workload, view),

@@ -83,8 +83,9 @@ class Engine:
                 self._fires(event, view, now, effects)
             case Signal():
                 self._resolved(event.key, view, now, effects)
-            case WorkloadChanged(uid):
-                self._ask_again(self._matcher.of_workload(uid), view, now, effects)
+            case WorkloadChanged(uid, pod):
+                # Asking about all its pods at each event of one would make a storm's cost quadratic.
+                self._ask_again(self._matcher.of_workload(uid, pod), view, now, effects)
                 for incident_id in self._cases.on(uid):
                     self._advance(incident_id, view, now, effects)
             case Acted():

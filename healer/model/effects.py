@@ -20,9 +20,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadChanged:
-    """The view of a workload (its pods, its Deployment) changed."""
+    """The view of a workload changed: its Deployment, or the one pod whose uid is given."""
 
     uid: str
+    pod: str = ""
 
 
 @dataclass(frozen=True, slots=True)

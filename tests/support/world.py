@@ -196,8 +196,10 @@ class World:
         """It is gone."""
         pod = self.pod(name)
         self.view.drop(Pod, pod.metadata.uid)
+        was = self.deployment
         self._sync()
         self._tell(pod, pod, held=False)
+        self._tell_deployment(pod, was)
 
     def replace(self, name: str, successor: str = "") -> str:
         """It goes, and its ReplicaSet makes another, which gets ready; returns the new one's name."""
@@ -264,12 +266,13 @@ class World:
         self._put(msgspec.structs.replace(self.pod(name), status=status))
 
     def _put(self, obj: KubeObject) -> None:
-        before = self.view.put(obj)
+        before, was = self.view.put(obj), self.deployment
         if isinstance(obj, Deployment):
             self.deployment = obj
         elif isinstance(obj, Pod):
             self._sync()
         self._tell(obj, before, held=True)
+        self._tell_deployment(obj, was)
 
     def _sync(self, **override: int) -> None:
         """The Deployment's status, as its controller would write it."""
@@ -282,6 +285,11 @@ class World:
         status = msgspec.structs.replace(DeploymentStatus(), **(counts | override))
         self.deployment = msgspec.structs.replace(self.deployment, status=status)
         self.view.put(self.deployment)
+
+    def _tell_deployment(self, obj: KubeObject, was: Deployment) -> None:
+        """What a change of a pod has changed of the Deployment is an event of its own."""
+        if isinstance(obj, Pod) and self.deployment != was:
+            self._tell(self.deployment, was, held=True)
 
     def _tell(self, obj: KubeObject, before: KubeObject | None, *, held: bool) -> None:
         for listener in self.listeners:
@@ -388,7 +396,7 @@ class Drill:
                 self.feed(signal)
             workload = self.world.view.workload_of(obj)
             if workload is not None and self.engine.concerns(workload.uid):
-                self.feed(WorkloadChanged(workload.uid))
+                self.feed(WorkloadChanged(workload.uid, obj.metadata.uid))
         elif isinstance(obj, Deployment) and self.engine.concerns(obj.metadata.uid):
             self.feed(WorkloadChanged(obj.metadata.uid))
 

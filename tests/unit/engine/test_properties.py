@@ -167,7 +167,8 @@ class Promises:
         assert attempt not in self.attempts, "an attempt is made once"
         self.attempts.add(attempt)
         assert not d.world.view.paused_everywhere
-        assert not any(other.rule == "healer/breaker" for other in d.engine.incidents()), "the cluster-wide breaker is open"
+        breakers = [other for other in self.known.values() if other.rule == "healer/breaker"]
+        assert all(other.state is State.CLOSED for other in breakers), "the cluster-wide breaker is open"
         self._breaker(d, act)
         namespace, pod = d.world.view.namespace(NAMESPACE), d.world.view.pod(act.target.uid)
         for obj in (pod, d.world.deployment, namespace):
@@ -271,7 +272,8 @@ class Promises:
         unsettled = [(i.rule, i.workload.uid) for i in incidents if not i.state.settled]
         assert len(set(unsettled)) == len(unsettled), "one open incident a rule and workload"
         assert {i.id for i in incidents if i.state is State.ACTING} == set(acts)
-        enforcing = [i for i in incidents if i.storm and i.mode != "observe"]
+        cases = d.engine._cases
+        enforcing = [c for c in cases.all() if c.incident.storm and c.incident.mode != "observe" and cases.in_force(c)]
         assert len(enforcing) <= 1, "one incident takes over"
         if sum(at > d.now - TUNING.breaker_window for at in self.openings) > TUNING.breaker_incidents:
             assert any(i.rule == "healer/breaker" for i in incidents), "too many incidents at once stop everything"
