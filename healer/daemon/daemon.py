@@ -102,6 +102,8 @@ class Daemon:
             await self._journal.remembered(incident)
         except JournalError as error:
             raise NotKept(str(error)) from error
+        if self._lease is not None and not self._lease.held():  # we may have been stopped since it was written
+            raise NotKept("the lease is lost: what was to be told is the next leader's to tell")
 
     # running
 
