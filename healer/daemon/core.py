@@ -80,9 +80,9 @@ class Core:
                 self._signals(self._pods.put(obj, before if isinstance(before, Pod) else None, now))
             else:
                 self._signals(self._pods.drop(obj, now))
-            workload = self._view.workload_of(obj)
-            if workload is not None and self._engine.concerns(workload.uid):
-                self._feed(WorkloadChanged(workload.uid))
+            workload = self._view.workload_uid(obj)
+            if workload and self._engine.concerns(workload):
+                self._feed(WorkloadChanged(workload, obj.metadata.uid))
         elif isinstance(obj, Deployment) and self._engine.concerns(obj.metadata.uid):
             self._feed(WorkloadChanged(obj.metadata.uid))
 

@@ -13,8 +13,6 @@ from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
 
-_NOT_OFTEN_ENOUGH = "NotOftenEnough"
-
 
 @dataclass(slots=True)
 class Firing:
@@ -150,7 +148,7 @@ class Matcher:
         firings = [self._firings[key] for key in self._by_workload.get(workload, ())]
         if not pod:
             return firings
-        return [f for f in firings if f.signal.target.uid == pod or _NOT_OFTEN_ENOUGH in f.verdicts.values()]
+        return [f for f in firings if f.signal.target.uid == pod or "NotOftenEnough" in f.verdicts.values()]
 
     def unmatched(self) -> list[Firing]:
         """The firing signals that some rule asked about has not matched yet."""
@@ -214,7 +212,7 @@ class Matcher:
             recent = sum(1 for at, _ in seen if at > now - when.count.within)
             if recent < when.count.at_least:
                 text = f"{signal.name} seen {recent} of {when.count.at_least} times within {about(when.count.within)}"
-                return Match(rule, firing, workload, Reason(_NOT_OFTEN_ENOUGH, text), pending=True)
+                return Match(rule, firing, workload, Reason("NotOftenEnough", text), pending=True)
         if now < since + when.held_for:
             text = f"{signal.name} held for {about(now - since)} of {about(when.held_for)}"
             return Match(rule, firing, workload, Reason("NotLongEnough", text), pending=True, wake_at=since + when.held_for)

@@ -20,7 +20,7 @@ class View:
     def __init__(self) -> None:
         self._objects: dict[type[KubeObject], dict[str, KubeObject]] = {kind: {} for kind in KINDS}
         self._uid_by_name: dict[tuple[type[KubeObject], str, str], str] = {}
-        self._owned: dict[str, dict[str, KubeObject]] = defaultdict(dict)  # controller's uid -> its objects by uid
+        self._owned: dict[str, dict[str, type[KubeObject]]] = defaultdict(dict)  # controller's uid -> its objects' uids and kinds
         self._budgets: dict[str, dict[str, PodDisruptionBudget]] = defaultdict(dict)  # namespace -> budgets by uid
         self._by_node: dict[str, set[str]] = defaultdict(set)  # node's name -> uids of its pods
         self.paused_everywhere = ""
@@ -35,14 +35,10 @@ class View:
         objects = self._objects[type(obj)]
         before = objects.get(uid)
         objects[uid] = obj
-        self._uid_by_name[type(obj), meta.namespace, meta.name] = uid
-        controller = meta.controller
-        if before is not None:
-            old = before.metadata.controller
-            if old is not None and (controller is None or controller.uid != old.uid):
-                self._disown(old.uid, uid)
-        if controller is not None:
-            self._owned[controller.uid][uid] = obj
+        if before is None:  # an object keeps its name; by now a successor may have taken it
+            self._uid_by_name[type(obj), meta.namespace, meta.name] = uid
+        if before is None or before.metadata.owner_references != meta.owner_references:
+            self._own(obj, before)
         if isinstance(obj, Pod):
             self._place(uid, obj, before if isinstance(before, Pod) else None)
         elif isinstance(obj, PodDisruptionBudget):
@@ -78,6 +74,15 @@ class View:
                 del self._by_node[old]
         if node:
             self._by_node[node].add(uid)
+
+    def _own(self, obj: KubeObject, before: KubeObject | None) -> None:
+        """Note whose an object is, and is no longer."""
+        uid, controller = obj.metadata.uid, obj.metadata.controller
+        old = None if before is None else before.metadata.controller
+        if old is not None and (controller is None or controller.uid != old.uid):
+            self._disown(old.uid, uid)
+        if controller is not None:
+            self._owned[controller.uid][uid] = type(obj)
 
     def _disown(self, owner: str, uid: str) -> None:
         owned = self._owned.get(owner)
@@ -144,15 +149,21 @@ class View:
         top = replica_set.metadata.controller or owner
         return Target(top.kind, namespace, top.name, top.uid)
 
+    def workload_uid(self, pod: Pod) -> str:
+        """The uid of `workload_of`, "" for none: asked at every event, so that nothing is made for it."""
+        owner = pod.metadata.controller
+        if owner is None or owner.kind != "ReplicaSet":
+            return "" if owner is None else owner.uid
+        replica_set = self._objects[ReplicaSet].get(owner.uid)
+        if replica_set is None:
+            return ""
+        return (replica_set.metadata.controller or owner).uid
+
     def pods_of(self, workload: Target) -> list[Pod]:
         """All pods of a workload, of every revision, terminating ones included."""
-        found: list[Pod] = []
-        for owned in self._owned.get(workload.uid, {}).values():
-            if isinstance(owned, Pod):
-                found.append(owned)
-            elif isinstance(owned, ReplicaSet):
-                found.extend(p for p in self._owned.get(owned.metadata.uid, {}).values() if isinstance(p, Pod))
-        return found
+        owners = [workload.uid, *(uid for uid, kind in self._owned.get(workload.uid, {}).items() if kind is ReplicaSet)]
+        uids = [uid for owner in owners for uid, kind in self._owned.get(owner, {}).items() if kind is Pod]
+        return [pod for pod in map(self.pod, uids) if pod is not None]
 
     def budgets_over(self, pod: Pod) -> list[PodDisruptionBudget]:
         """The PodDisruptionBudgets whose selector matches the pod; more than one is a configuration error."""

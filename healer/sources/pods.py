@@ -158,7 +158,8 @@ class PodSource:
     def put(self, pod: Pod, before: Pod | None, now: float) -> list[Signal]:
         """A pod as it is now; `before` is how it was known. Returns what began, happened again, or ended."""
         seen = self._seen.get(pod.metadata.uid)
-        restarted = 0 if before is None else max(pod.restarts - before.restarts, 0)
+        restarts = pod.restarts
+        restarted = max(restarts - before.restarts, 0) if restarts and before is not None else 0
         if seen is None:
             if not restarted and _is_well(pod):
                 return []
@@ -260,7 +261,11 @@ def _containers(pod: Pod) -> Iterator[ContainerStatus]:
 
 
 def _is_sidecar(pod: Pod, container: str) -> bool:
-    return any(each.name == container and each.restart_policy == "Always" for each in pod.spec.init_containers)
+    """Whether an init container is one that goes on running beside the others (restartPolicy Always)."""
+    for init in pod.spec.init_containers:  # no generator: this is asked at every event
+        if init.name == container:
+            return init.restart_policy == "Always"
+    return False
 
 
 def _ends(status: ContainerStatus) -> int:
