@@ -13,7 +13,7 @@ from healer.engine.cases import Case, Cases
 from healer.engine.climb import Climber
 from healer.engine.guards import Watch
 from healer.engine.ledger import Ledger
-from healer.engine.match import Firing, Match, Matcher
+from healer.engine.match import UNNAMED, Firing, Match, Matcher
 from healer.engine.open import join, leave, opened
 from healer.engine.restore import as_it_was, closed_without_rule, rule_of, signals_of, to_be_tried_again, took_effect
 from healer.engine.rulebook import Rulebook
@@ -138,6 +138,8 @@ class Engine:
             return
         if incident.rule == NODE_STORM:
             self._nodes.put(incident)
+            for signal in signals_of(incident):
+                self._matcher.resume(signal, UNNAMED, incident.id, view)
             return
         rule = rule_of(incident, self._matcher.rulebook.by_name)
         if rule is None:

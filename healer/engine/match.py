@@ -13,6 +13,9 @@ from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
 
+UNNAMED = ""
+"""The rules that had matched a signal before a restart, where the incident that it is part of does not say which."""
+
 
 @dataclass(slots=True)
 class Firing:
@@ -71,7 +74,7 @@ class Matcher:
         self._seen = {key: seen for key, seen in self._seen.items() if key[0] in same}
         for firing in self._firings.values():
             firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if rule in same}
-            firing.heeded &= same
+            firing.heeded &= same | {UNNAMED}
             self._count(firing, view)
 
     def get(self, key: str) -> Firing | None:
@@ -110,6 +113,7 @@ class Matcher:
             known = self._firings[signal.key] = Firing(signal)
         else:
             known.signal = signal
+            known.heeded.discard(UNNAMED)  # it speaks for itself now
         return known
 
     def resolved(self, key: str) -> Firing | None:
@@ -129,8 +133,9 @@ class Matcher:
         """Note a signal that a rule had matched, and that is part of an incident, before a restart."""
         firing = self.firing(signal)
         firing.incidents[incident] = None
-        firing.verdicts[rule] = ""
         firing.heeded.add(rule)
+        if rule != UNNAMED:
+            firing.verdicts[rule] = ""
         workload = workload_of(firing.signal.target, view)
         if workload is not None:
             self._locate(firing, workload.uid)

@@ -165,12 +165,19 @@ class Moves:
         return self._move(held, context, State.WAITING, reason)
 
     def _let_up(self, incident: Incident, context: Context) -> Incident:
-        """The storm is over, or another incident speaks for the workload: the ladder goes on where it was."""
-        reason = Reason("StormOver", "the storm is over: the ladder goes on")
+        """The storm is over, or another incident speaks for the workload: the ladder goes on where it was.
+
+        An onStorm that has changed something is given its time to help what is still sick, as any step is.
+        """
+        step = self._step(incident, context)
+        patient = not (incident.storming and incident.sick) or self._actions[step.action].changes
+        stays = incident.state is State.ESCALATED or (incident.state is State.VERIFYING and patient)
+        then = "a human is needed still" if incident.state is State.ESCALATED else f"{step.action} is still being verified"
+        reason = Reason("StormOver", f"the storm is over: {then if stays else 'the ladder goes on'}")
         if context.storm is not None:
             reason = Reason("Storm", f"{context.storm}: {context.storm.taker} takes over from here")
         calm = replace(incident, storm=False)
-        if incident.state is State.ESCALATED or (incident.state is State.VERIFYING and not (incident.storming and incident.sick)):
+        if stays:
             return self._move(calm, context, incident.state, reason)
         return self._go_on(replace(_fresh_try(calm), storming=False), context, reason)
 

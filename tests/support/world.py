@@ -138,8 +138,9 @@ class World:
 
     @property
     def pods(self) -> list[Pod]:
-        """The pods there are, oldest first."""
-        return sorted(self.view.pods(), key=lambda pod: int(pod.metadata.uid.removeprefix("pod-")))
+        """The Deployment's pods, oldest first."""
+        mine = (pod for pod in self.view.pods() if pod.metadata.controller == self._owner)
+        return sorted(mine, key=lambda pod: int(pod.metadata.uid.removeprefix("pod-")))
 
     @property
     def workload(self) -> Target:
@@ -158,7 +159,7 @@ class World:
 
     # pods
 
-    def add(self, name: str = "", *, ready: bool = True) -> str:
+    def add(self, name: str = "", *, ready: bool = True, node: str = "node-1") -> str:
         """A further pod; returns its name."""
         self._born += 1
         meta = Meta(
@@ -169,7 +170,7 @@ class World:
             labels={"app": APP},
             owner_references=(self._owner,),
         )
-        self._put(Pod(meta, PodSpec("node-1"), _status(self.now, ready=ready)))
+        self._put(Pod(meta, PodSpec(node), _status(self.now, ready=ready)))
         return meta.name
 
     def crash(self, name: str, restarts: int = 5) -> None:
@@ -227,6 +228,29 @@ class World:
         meta = msgspec.structs.replace(obj.metadata, annotations=annotations)
         self._put(msgspec.structs.replace(obj, metadata=meta))
 
+    def other(
+        self, name: str, *, namespace: str = NAMESPACE, nodes: Iterable[str] = ("node-1", "node-1", "node-1")
+    ) -> list[Target]:
+        """Another Deployment, with a ready pod on each of these nodes; returns the pods. Only the view knows of it."""
+        names = list(nodes)
+        count = len(names)
+        deployment = Deployment(
+            Meta(name, f"{name}-uid", namespace, generation=1),
+            DeploymentSpec(count),
+            DeploymentStatus(1, count, count, count, count),
+        )
+        owner = OwnerReference("Deployment", name, f"{name}-uid", controller=True)
+        self.view.put(deployment)
+        self.view.put(ReplicaSet(Meta(f"{name}-rs", f"{name}-rs-uid", namespace, owner_references=(owner,))))
+        owner = OwnerReference("ReplicaSet", f"{name}-rs", f"{name}-rs-uid", controller=True)
+        targets: list[Target] = []
+        for number, node in enumerate(names, 1):
+            meta = Meta(f"{name}-{number}", f"{name}-pod-{number}", namespace, owner_references=(owner,))
+            pod = Pod(meta, PodSpec(node), _status(self.now, ready=True))
+            self.view.put(pod)
+            targets.append(target_of(pod))
+        return targets
+
     # the Deployment
 
     def rollout(self, **status: int) -> None:
@@ -278,7 +302,7 @@ class World:
         """The Deployment's status, as its controller would write it."""
         if not self._supported:
             return
-        pods = [pod for pod in self.view.pods() if not pod.terminating]
+        pods = [pod for pod in self.pods if not pod.terminating]
         ready = sum(pod.ready for pod in pods)
         counts = {"replicas": len(pods), "updated_replicas": len(pods), "ready_replicas": ready, "available_replicas": ready}
         counts["observed_generation"] = self.deployment.metadata.generation

@@ -1,0 +1,500 @@
+"""Many sick pods of a workload at once are not the pods' fault: none is taken, one incident speaks for them all."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from healer.engine.storm import storm_on
+from healer.model.action import OutcomeKind
+from healer.model.decision import Verb
+from healer.model.effects import Record
+from healer.model.incident import Incident, State
+from healer.model.portion import exceeded
+from tests.support.world import START, Drill, World, Yaml, codes, rule, rulebook, state
+
+PAGE = {"page": {"channels": ["#sre"]}, "verify": {"within": "5m", "stable": "1m"}}
+NUDGE = {"nudge": {}, "verify": {"within": "5m", "stable": "1m"}}
+SLOW = {"alert": ["HighLatency"]}
+
+
+def drill(*rules: Yaml, replicas: int = 4, **more: Any) -> Drill:
+    return Drill(rulebook(*(rules or (rule(**more),))), World(replicas))
+
+
+def stormy(*rules: Yaml, replicas: int = 4, **more: Any) -> Drill:
+    """Three pods crash at once: three of four. Whatever happens to the first one is over: it was paused."""
+    d = drill(*rules, replicas=replicas, **more)
+    d.world.pause("deployment")
+    for number in (1, 2, 3):
+        d.world.crash(f"serving-{number}")
+    d.world.pause("deployment", "")
+    d.wait(15)
+    return d
+
+
+def told(d: Drill, incident: Incident) -> list[str]:
+    """The reasons of an incident's history, by code."""
+    return [entry.reason.code for entry in d.incidents[incident.id].history]
+
+
+# what a storm is
+
+
+@pytest.mark.parametrize(
+    ("limit", "sick", "desired", "storm"),
+    [
+        ("50%", 2, 4, False),
+        ("50%", 3, 4, True),
+        ("50%", 2, 3, True),
+        ("40%", 4, 10, False),
+        ("40%", 5, 10, True),
+        ("33%", 1, 3, True),
+        ("100%", 4, 4, False),
+        ("100%", 5, 4, True),
+        (3, 3, 100, False),
+        (3, 4, 100, True),
+        ("50%", 2, 0, True),
+    ],
+)
+def test_a_portion_is_exceeded(limit: int | str, sick: int, desired: int, storm: bool) -> None:
+    assert exceeded(limit, sick, desired) == storm
+
+
+@pytest.mark.parametrize(("limit", "acts"), [("50%", False), ("75%", True), (2, False), (3, True)])
+def test_above_the_limit_no_pod_is_taken(limit: int | str, acts: bool) -> None:
+    d = stormy(limits={"maxUnhealthy": limit})
+    assert bool(d.acts) == acts
+    assert ("Storm" in told(d, d.incident)) != acts
+
+
+def test_the_default_is_half() -> None:
+    d = stormy()
+    assert d.acts == []
+    assert d.incident.reason.code == "Storm"
+    assert "3 of 4 pods are sick at once, more than 50%" in d.incident.reason.text
+
+
+def test_one_sick_pod_alone_is_no_storm() -> None:
+    d = drill(replicas=1)
+    d.world.crash("serving-1")
+    assert d.acted_on == ["serving-1"]
+
+
+def test_pods_that_a_rule_is_still_waiting_for_count_as_sick() -> None:
+    """One has crashed for long enough, the others not yet."""
+    d = drill(when={"pod": ["CrashLoopBackOff"], "for": "2m"})
+    d.world.crash("serving-1")
+    d.wait(60)
+    d.world.crash("serving-2")
+    d.world.crash("serving-3")
+    d.wait(60)
+    assert d.acts == []
+    assert d.incident.storm
+
+
+def test_what_other_rules_see_on_the_workload_counts() -> None:
+    d = drill(rule(), rule("slow", when=SLOW | {"for": "1h"}))
+    d.alert("serving-2")
+    d.alert("serving-3")
+    d.world.crash("serving-1")
+    assert d.acts == []
+    assert d.incident.reason.code == "Storm"
+
+
+def test_what_no_rule_heeds_does_not_count() -> None:
+    d = drill(rule(), rule("slow", when=SLOW | {"if": "pod.restarts > 100"}))
+    d.alert("serving-2")
+    d.alert("serving-3", "Unheard")
+    d.world.unready("serving-4")
+    d.world.crash("serving-1")
+    assert d.acted_on == ["serving-1"]
+
+
+def test_a_pod_with_several_signals_counts_once() -> None:
+    d = drill(rule(), rule("slow", when=SLOW))
+    d.alert("serving-1")
+    d.alert("serving-1", "HighLatency", key="other")
+    d.world.crash("serving-1")
+    assert "Storm" not in codes(d.effects)
+
+
+def test_a_pod_that_is_gone_is_not_sick_whatever_still_fires_for_it() -> None:
+    d = drill(when=SLOW)
+    d.alert("serving-1")
+    d.answer()
+    d.world.replace("serving-1")
+    d.alert("serving-2")
+    d.alert("serving-3")
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_more_sick_than_desired_after_scaling_down_is_a_storm_at_once() -> None:
+    d = drill(replicas=6)
+    d.world.pause("deployment")
+    d.world.crash("serving-1")
+    d.world.crash("serving-2")
+    d.world.respecify(replicas=3)
+    assert d.incident.storm
+    d.world.respecify(replicas=6)
+    assert not d.incident.storm
+
+
+# who takes over
+
+
+def test_the_oldest_incident_takes_over_and_the_others_wait_naming_it() -> None:
+    d = drill(rule(), rule("slow", when=SLOW), replicas=5)
+    d.world.pause("deployment")
+    d.world.crash("serving-1")
+    d.alert("serving-2")
+    d.world.crash("serving-3")
+    d.world.pause("deployment", "")
+    d.wait(60)
+    first, second = d.incidents.values()
+    assert (first.storm, second.storm) == (True, False)
+    assert (second.state, second.reason.code) == (State.WAITING, "Storm")
+    assert first.id in second.reason.text
+    assert d.acts == []
+
+
+def test_it_is_told_once() -> None:
+    d = stormy()
+    d.world.crash("serving-4")
+    d.wait(3600)
+    assert told(d, d.incident).count("Storm") == 1
+    assert codes(d.effects, Verb.DEFER).count("Storm") == 1
+
+
+def test_it_waits_patiently() -> None:
+    d = stormy()
+    d.wait(7 * 86_400)
+    assert state(d) is State.WAITING
+
+
+def test_the_strictest_limit_counts() -> None:
+    d = drill(rule(limits={"maxUnhealthy": "90%"}), rule("slow", when=SLOW, limits={"maxUnhealthy": "40%"}), replicas=4)
+    d.world.pause("deployment")
+    d.world.crash("serving-1")
+    d.alert("serving-2")
+    d.world.pause("deployment", "")
+    d.wait(15)
+    assert d.acts == []
+    assert "more than 40%" in next(iter(d.incidents.values())).reason.text
+
+
+def test_a_rule_that_only_observes_neither_sets_the_limit_nor_takes_over() -> None:
+    watch = rule("watch", mode="observe", limits={"maxUnhealthy": 1})
+    d = drill(watch, rule(limits={"maxUnhealthy": "75%"}))
+    d.world.crash("serving-1")
+    d.answer()
+    d.answer()
+    d.world.crash("serving-2")
+    assert [i.rule for i in d.engine.incidents() if i.storm] == []
+    d.world.crash("serving-3")
+    d.world.crash("serving-4")
+    assert [i.rule for i in d.engine.incidents() if i.storm] == ["test/crash-loop"]
+
+
+def test_a_rule_that_observes_takes_over_when_it_is_alone_and_pages_nobody() -> None:
+    d = stormy(mode="observe", onStorm=PAGE)
+    assert [(act.action, act.dry_run) for act in d.acts] == [("page", True)]
+    d.answer()
+    assert d.incident.paged is None
+    assert (d.incident.severity, d.incident.notify) == ("warning", ())
+
+
+def test_an_incident_that_closes_hands_the_storm_on() -> None:
+    d = drill(rule(), rule("slow", when=SLOW), replicas=5)
+    d.world.pause("deployment")
+    d.world.crash("serving-1")
+    for number in (2, 3, 4):
+        d.alert(f"serving-{number}")
+    assert [i.storm for i in d.engine.incidents()] == [True, False]
+    d.world.mend("serving-1")
+    assert [(i.rule, i.storm) for i in d.engine.incidents()] == [("test/slow", True)]
+
+
+# while an action is under way
+
+
+def test_a_storm_that_breaks_while_a_pod_is_being_taken_takes_no_further_one() -> None:
+    d = drill()
+    d.world.crash("serving-1")
+    d.world.crash("serving-2")
+    d.world.crash("serving-3")
+    assert state(d) is State.ACTING
+    d.answer()
+    assert (state(d), d.incident.reason.code) == (State.WAITING, "Storm")
+    d.wait(3600)
+    assert d.acted_on == ["serving-1"]
+
+
+def test_the_budget_of_evictions_is_not_spent() -> None:
+    d = stormy(onStorm=PAGE, limits={"budget": {"actions": 1, "per": "6h"}})
+    d.answer()
+    assert d.incident.acted_at == ()
+    d.world.mend("serving-2")
+    d.world.mend("serving-3")
+    assert [act.action for act in d.acts] == ["page", "evict"]
+
+
+def test_another_that_verifies_does_so_to_its_end_and_then_waits() -> None:
+    d = drill(rule(), rule("slow", when=SLOW, heal=[{"evict": {}}, NUDGE]), replicas=6)
+    d.world.pause("serving-1")
+    d.world.crash("serving-1")
+    d.alert("serving-2")
+    d.answer()
+    for number in (3, 4):
+        d.world.crash(f"serving-{number}")
+    first, second = d.engine.incidents()
+    assert (first.storm, second.state) == (True, State.VERIFYING)
+    d.wait(300)
+    first, second = d.engine.incidents()
+    assert (second.state, second.reason.code, second.step) == (State.WAITING, "Storm", 0)
+
+
+def test_an_answer_that_was_lost_is_not_forgotten_when_the_pod_is_seen_to_go() -> None:
+    d = drill()
+    d.world.crash("serving-1")
+    d.answer(OutcomeKind.FAILED)
+    d.world.listeners.clear()
+    d.world.terminate("serving-1")
+    d.world.listeners.append(d._changed)
+    d.world.crash("serving-2")
+    d.world.crash("serving-3")
+    assert len(d.incident.acted_at) == 1
+    assert d.incident.storm
+
+
+# when it is over
+
+
+def test_the_ladder_goes_on_for_what_is_still_sick() -> None:
+    d = stormy()
+    d.world.mend("serving-2")
+    assert told(d, d.incident)[-2:] == ["StormOver", "Allowed"]
+    assert not d.incident.storm
+    assert d.acted_on == ["serving-1"]
+
+
+def test_the_ladder_goes_on_where_it_was() -> None:
+    """Its first step had acted: whether that helped is looked at anew, for as long as the step allows."""
+    d = drill(heal=[{"evict": {}, "verify": {"within": "5m", "stable": "1m"}}, NUDGE])
+    d.world.crash("serving-1")
+    d.answer()
+    d.world.crash("serving-2")
+    d.world.crash("serving-3")
+    d.wait(600)
+    assert d.incident.storm
+    d.world.mend("serving-2")
+    d.world.mend("serving-3")
+    assert (state(d), d.incident.step) == (State.VERIFYING, 0)
+    d.wait(299)
+    assert len(d.acts) == 1
+    d.wait(1)
+    assert [act.action for act in d.acts] == ["evict", "nudge"]
+
+
+def test_a_storm_that_passes_by_itself_closes_the_incident() -> None:
+    d = stormy()
+    d.world.pause("deployment")
+    for number in (1, 2, 3):
+        d.world.mend(f"serving-{number}")
+    assert state(d) is State.CLOSED
+    assert d.acts == []
+
+
+def test_the_others_go_on_too() -> None:
+    d = drill(rule(heal=[NUDGE]), rule("slow", when=SLOW), replicas=5)
+    d.world.pause("deployment")
+    d.world.crash("serving-1")
+    d.alert("serving-2")
+    d.world.crash("serving-3")
+    d.world.pause("deployment", "")
+    d.wait(60)
+    assert d.acts == []
+    d.world.mend("serving-3")
+    assert d.acted_on == ["serving-1"]
+    d.answer()
+    d.world.mend("serving-1")
+    d.wait(60)
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+# onStorm
+
+
+def test_on_storm_is_taken_on_the_workload() -> None:
+    d = stormy(onStorm=NUDGE)
+    (act,) = d.acts
+    assert (act.action, act.target, act.step) == ("nudge", d.world.workload, 0)
+    assert (act.incident.storm, act.incident.storming) == (True, True)
+
+
+def test_a_page_makes_it_critical_and_is_told_in_its_channels_too() -> None:
+    d = stormy(onStorm=PAGE, notify=["#ml"], severity="info")
+    assert (d.incident.severity, d.incident.notify) == ("info", ("#ml",))
+    d.answer()
+    assert (d.incident.severity, d.incident.notify, d.incident.paged) == ("critical", ("#ml", "#sre"), ("#sre",))
+    (record,) = [e for e in d.effects if isinstance(e, Record) and e.incident.state is State.VERIFYING]
+    assert record.incident.notify == ("#ml", "#sre")
+
+
+def test_a_channel_that_is_told_already_is_not_told_twice() -> None:
+    d = stormy(onStorm=PAGE, notify=["#sre", "#ml"])
+    d.answer()
+    assert d.incident.notify == ("#sre", "#ml")
+
+
+def test_it_is_verified_and_when_that_fails_the_incident_holds() -> None:
+    d = stormy(onStorm=PAGE)
+    d.answer()
+    d.wait(299)
+    assert state(d) is State.VERIFYING
+    d.wait(1)
+    assert (state(d), d.incident.reason.code) == (State.WAITING, "Storm")
+    assert "onStorm (page) did not help" in d.incident.reason.text
+    d.wait(86_400)
+    assert len(d.acts) == 1
+
+
+def test_it_is_healed_by_on_storm() -> None:
+    d = stormy(onStorm=NUDGE)
+    d.answer()
+    for number in (1, 2, 3):
+        d.world.mend(f"serving-{number}")
+    d.wait(60)
+    assert state(d) is State.HEALED
+    assert (d.incident.storm, d.incident.storming) == (False, False)
+
+
+def test_a_page_heals_nothing() -> None:
+    d = stormy(onStorm=PAGE)
+    d.answer()
+    d.world.pause("deployment")
+    for number in (1, 2, 3):
+        d.world.mend(f"serving-{number}")
+    d.wait(60)
+    assert (state(d), d.incident.reason.code) == (State.CLOSED, "Recovered")
+    assert d.incident.acted_at == ()
+
+
+def test_below_the_limit_after_a_page_the_ladder_goes_on() -> None:
+    d = stormy(onStorm=PAGE)
+    d.answer()
+    d.world.mend("serving-1")
+    assert [(act.action, act.target.name) for act in d.acts] == [("page", "serving"), ("evict", "serving-2")]
+
+
+def test_below_the_limit_after_a_change_that_has_its_time_to_help_what_is_left() -> None:
+    d = stormy(onStorm=NUDGE)
+    d.answer()
+    d.world.mend("serving-1")
+    d.wait(299)
+    assert (state(d), d.incident.storm) == (State.VERIFYING, False)
+    assert len(d.acts) == 1
+    d.wait(1)
+    assert [(act.action, act.target.name) for act in d.acts] == [("nudge", "serving"), ("evict", "serving-2")]
+
+
+def test_it_runs_once_an_incident() -> None:
+    d = stormy(onStorm=PAGE)
+    d.answer()
+    d.world.pause("deployment")
+    d.world.mend("serving-1")
+    d.world.crash("serving-1")
+    d.wait(3600)
+    assert d.incident.storm
+    assert [act.action for act in d.acts] == ["page"]
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.REFUSED, OutcomeKind.FAILED])
+def test_when_it_cannot_be_done_the_incident_holds(kind: OutcomeKind) -> None:
+    d = stormy(onStorm=NUDGE)
+    while d.waiting:
+        d.answer(kind)
+        d.wait(60)
+    assert (state(d), d.incident.reason.code) == (State.WAITING, "Storm")
+    assert d.incident.stormed
+    assert set(d.acted_on) == {"serving"}
+
+
+def test_a_guard_may_put_it_off_and_in_the_end_it_is_given_up() -> None:
+    d = drill(onStorm=NUDGE)
+    d.world.pause("deployment")
+    for number in (1, 2, 3):
+        d.world.crash(f"serving-{number}")
+    d.world.respecify(paused=True)
+    d.world.pause("deployment", "")
+    d.wait(1799)
+    assert d.incident.reason.code == "RolloutInProgress"
+    d.wait(60)
+    assert (state(d), d.incident.reason.code, d.incident.stormed) == (State.WAITING, "Storm", True)
+    assert d.acts == []
+
+
+@pytest.mark.parametrize("how", ["rollout", "cooldown", "other ladder"])
+def test_a_page_waits_for_nothing_that_only_concerns_changes(how: str) -> None:
+    d = drill(rule(onStorm=PAGE, limits={"cooldown": "10h"}), rule("slow", when=SLOW), replicas=6)
+    if how == "cooldown":
+        d.world.crash("serving-1")
+        d.answer()
+        d.world.replace("serving-1")
+        d.wait(60)
+    d.world.pause("serving-2")
+    d.world.crash("serving-2")
+    if how == "other ladder":
+        d.alert("serving-3")
+        d.answer()
+    if how == "rollout":
+        d.world.respecify(paused=True)
+    for number in (4, 5, 6):
+        d.world.crash(f"serving-{number}")
+    assert d.acts[-1].action == "page"
+
+
+@pytest.mark.parametrize("where", ["deployment", "namespace"])
+def test_a_pause_holds_a_page_too(where: str) -> None:
+    d = drill(onStorm=PAGE)
+    d.world.pause(where)
+    for number in (1, 2, 3):
+        d.world.crash(f"serving-{number}")
+    d.wait(600)
+    assert d.acts == []
+    assert d.incident.reason.code == "Paused"
+
+
+def test_a_changed_rule_ends_the_storm_s_incident_and_the_new_rule_s_takes_over() -> None:
+    d = stormy(onStorm=PAGE)
+    d.answer()
+    d.wait(300)
+    d.use(rulebook(rule(onStorm=PAGE, severity="info")))
+    old, new = d.incidents.values()
+    assert (old.state, old.reason.code, old.storm) == (State.CLOSED, "RuleChanged", False)
+    assert new.storm
+    assert [act.action for act in d.acts] == ["page", "page"]
+
+
+def test_new_rules_act_on_nothing_before_it_is_known_how_much_is_sick() -> None:
+    d = drill(when={"alert": ["X"]})
+    for number in (1, 2, 3):
+        d.world.crash(f"serving-{number}")
+    d.use(rulebook(rule()))
+    assert d.acts == []
+    assert d.incident.storm
+
+
+# the choice, in plain terms
+
+
+def test_an_escalated_incident_takes_over_only_if_it_had_before() -> None:
+    d = stormy()
+    incident, bound = d.incident, d.rules.rules[0].rule
+    done = replace(incident, state=State.ESCALATED)
+    assert storm_on(3, 4, [(done, bound)]) is not None
+    assert storm_on(3, 4, [(replace(done, storm=False), bound)]) is None
+    healed = replace(incident, state=State.HEALED)
+    assert storm_on(3, 4, [(healed, bound)]) is None
+    assert storm_on(1, 0, [(incident, bound)]) is None
+    assert d.now > START
