@@ -160,7 +160,11 @@ class Core:
 
     def _begin(self, incidents: list[Incident]) -> None:
         now = self._clock()
-        signals = [signal for pod in self._view.pods() for signal in self._pods.put(pod, None, now)]
+        had = _conditions_of(incidents)
+        signals: list[Signal] = []
+        for pod in self._view.pods():
+            known = had.get(pod.metadata.uid)
+            signals += self._pods.resume(pod, known, now) if known else self._pods.put(pod, None, now)
         for incident in incidents:
             self._metrics.incident(incident)
         self._carry_out(self._engine.restore(incidents, {signal.key for signal in signals}, self._view, now))
@@ -220,3 +224,13 @@ class Core:
 
     def _acted(self, act: Act, outcome: Outcome) -> None:
         self._feed(Acted(act.incident.id, act.step, act.attempt, outcome))
+
+
+def _conditions_of(incidents: list[Incident]) -> dict[str, set[PodCondition]]:
+    """The conditions of pods that open incidents are about, by the pod's uid."""
+    had: dict[str, set[PodCondition]] = {}
+    for incident in incidents:
+        for uid, sick in incident.targets.items() if not incident.state.settled else ():
+            names = {PodCondition(symptom.name) for symptom in sick.signals.values() if symptom.source == "pod"}
+            had.setdefault(uid, set()).update(names)
+    return had

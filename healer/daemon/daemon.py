@@ -43,6 +43,9 @@ from healer.sinks import registry as sinks
 from healer.sinks.base import Memory, NotKept, Sink, notifications
 from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
 
+_LEASE_REQUEST = 1.5
+"""Seconds that one request about the lease may take, at most; a server that is always slower has no leader."""
+
 
 @dataclass(slots=True)
 class Watchers:
@@ -267,6 +270,7 @@ class Daemon:
             deadline=leader.deadline,
             renew=leader.renew,
             retry=leader.retry,
+            request_timeout=min(_LEASE_REQUEST, leader.deadline / 2),
         )
 
     def _new_journal(self, api: Api, held: Callable[[], bool]) -> Journal:

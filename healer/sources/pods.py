@@ -6,7 +6,7 @@ containers are looked for in every container, init and sidecar ones included.
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from healer.model.kube import ContainerStatus, Pod
@@ -155,6 +155,17 @@ class PodSource:
         self._seen: dict[str, _Seen] = {}
         self._looks: list[tuple[float, str]] = []  # a heap of when to look at which uid; entries may be out of date
 
+    def resume(self, pod: Pod, had: set[PodCondition], now: float) -> list[Signal]:
+        """A pod whose conditions the journal knows from before a restart; returns those that it still has.
+
+        A container that crash-loops may be caught while it runs for a moment. Restarts of before are not known one by one: as
+        many as it takes count as of now.
+        """
+        seen = _Seen(pod, {}, deque(maxlen=max(self._settings.restarts, 1) * 2))
+        if PodCondition.RESTARTING in had:
+            seen.restarts.extend([now] * self._settings.restarts)
+        return self._look(seen, now, had)
+
     def put(self, pod: Pod, before: Pod | None, now: float) -> list[Signal]:
         """A pod as it is now; `before` is how it was known. Returns what began, happened again, or ended."""
         seen = self._seen.get(pod.metadata.uid)
@@ -194,8 +205,8 @@ class PodSource:
             return seen is not None and condition in seen.findings
         return condition in dict(self._conditions(pod, {condition}, now)[0])
 
-    def _look(self, seen: _Seen, now: float) -> list[Signal]:
-        found, look_at = self._conditions(seen.pod, set(seen.findings), now)
+    def _look(self, seen: _Seen, now: float, had: Collection[PodCondition] = ()) -> list[Signal]:
+        found, look_at = self._conditions(seen.pod, {*seen.findings, *had}, now)
         findings = dict(found)
         if (restarting := self._restarting(seen, now)) is not None:
             findings[PodCondition.RESTARTING] = restarting

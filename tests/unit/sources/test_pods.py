@@ -532,3 +532,19 @@ def test_a_fresh_look_at_a_rate_asks_what_was_seen() -> None:
     assert not watch.source.still(pod(container(restarts=1)), PodCondition.RESTARTING, NOW)
     watch.put(pod(container(restarts=3)))
     assert watch.source.still(pod(container(restarts=3)), PodCondition.RESTARTING, NOW)
+
+
+def test_after_a_restart_a_crash_loop_goes_on_though_the_container_runs_at_that_moment() -> None:
+    between = pod(container(fresh(NOW - 5), restarts=4, last=CRASHED))
+    assert said(PodSource(SETTINGS).put(between, None, NOW)) == []
+    assert said(PodSource(SETTINGS).resume(between, {PodCondition.CRASH_LOOP_BACK_OFF}, NOW)) == ["+CrashLoopBackOff"]
+
+
+def test_after_a_restart_restarts_of_before_count_for_one_more_window() -> None:
+    source = PodSource(SETTINGS)
+    assert said(source.resume(pod(), {PodCondition.RESTARTING}, NOW)) == ["+Restarting"]
+    assert said(source.due(NOW + SETTINGS.restarts_within + 1)) == ["-Restarting"]
+
+
+def test_after_a_restart_what_is_over_is_not_told() -> None:
+    assert said(PodSource(SETTINGS).resume(pod(), {PodCondition.NOT_READY}, NOW)) == []
