@@ -370,6 +370,37 @@ def test_pausing_one_pod_leaves_the_others_to_be_treated() -> None:
     assert d.acted_on == ["serving-2"]
 
 
+def test_paused_everywhere_stops_everything_and_is_said_first() -> None:
+    d = drill()
+    d.world.pause("deployment")
+    d.world.view.paused_everywhere = "by ann: the store is moved"
+    d.world.crash("serving-1")
+    d.wait(7 * 86_400)
+    assert (state(d), d.acts) == (State.WAITING, [])
+    assert d.incident.reason.code == "Paused"
+    assert d.incident.reason.text == "healer is paused everywhere: by ann: the store is moved"
+    d.world.view.paused_everywhere = ""
+    d.world.pause("deployment", "")
+    d.wait(15)
+    assert d.acted_on == ["serving-1"]
+
+
+@pytest.mark.parametrize(
+    ("by", "reason", "said"),
+    [
+        ("", "", ""),
+        ("ann", "", " (by ann)"),
+        ("", "the store is moved", " (the store is moved)"),
+        ("ann", "the store is moved", " (by ann: the store is moved)"),
+    ],
+)
+def test_who_paused_and_why_is_said(by: str, reason: str, said: str) -> None:
+    d = drill()
+    d.world.pause("deployment", by=by, reason=reason)
+    d.world.crash("serving-1")
+    assert d.incident.reason.text == f'healer.dev/paused is "true" on deployment/serving{said}'
+
+
 def test_only_true_pauses() -> None:
     d = drill()
     d.world.pause("deployment", "false")

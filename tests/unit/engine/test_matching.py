@@ -65,6 +65,15 @@ def test_for_waits_until_the_condition_has_held_that_long() -> None:
     assert d.acted_on == ["serving-1"]
 
 
+def test_what_is_waited_for_is_said_by_name() -> None:
+    d = drill(when={"pod": ["CrashLoopBackOff"], "for": "2m"})
+    d.world.crash("serving-1")
+    assert [x.reason.text for x in decisions(d.effects, Verb.PEND)] == ["CrashLoopBackOff held for 0 s of 2 m"]
+    d = drill(when={"pod": ["CrashLoopBackOff"], "count": {"atLeast": 3, "within": "90m"}})
+    d.world.crash("serving-1")
+    assert [x.reason.text for x in decisions(d.effects, Verb.PEND)] == ["CrashLoopBackOff seen 1 of 3 times within 1 h 30 m"]
+
+
 def test_a_gap_begins_for_anew() -> None:
     d = drill(when={"pod": ["CrashLoopBackOff"], "for": "2m"})
     d.world.crash("serving-1")

@@ -15,6 +15,7 @@ from healer.model.kube import (
     OwnerReference,
     Pod,
     PodDisruptionBudget,
+    PodSpec,
     ReplicaSet,
 )
 from healer.model.target import Target
@@ -167,3 +168,17 @@ def test_indices_agree_with_the_objects_after_any_history(history: list[tuple[bo
     for number in range(4):
         found = view.pod_named("ns", f"pod-{number}")
         assert found is next((pod for pod in model.values() if pod.metadata.name == f"pod-{number}"), None)
+
+
+def test_how_many_pods_are_on_a_node() -> None:
+    first, second = (Pod(meta(name, owner=OLD), PodSpec(node)) for name, node in (("one", "a"), ("two", "")))
+    view = filled(first, second)
+    assert [view.count_on(node) for node in ("a", "b", "")] == [1, 0, 0]
+    view.put(Pod(second.metadata, PodSpec("a")))
+    view.put(Pod(second.metadata, PodSpec("a")))
+    assert view.count_on("a") == 2
+    view.put(Pod(first.metadata, PodSpec("b")))
+    assert [view.count_on(node) for node in ("a", "b")] == [1, 1]
+    view.drop(Pod, first.metadata.uid)
+    view.drop(Pod, first.metadata.uid)
+    assert [view.count_on(node) for node in ("a", "b")] == [1, 0]
