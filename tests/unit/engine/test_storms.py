@@ -12,6 +12,7 @@ from healer.model.effects import Record
 from healer.model.incident import Incident, State
 from healer.model.portion import exceeded
 from tests.support.world import START, Drill, World, Yaml, codes, rule, rulebook, state
+from tests.unit.engine.test_restart import restarted
 
 PAGE = {"page": {"channels": ["#sre"]}, "verify": {"within": "5m", "stable": "1m"}}
 NUDGE = {"nudge": {}, "verify": {"within": "5m", "stable": "1m"}}
@@ -498,3 +499,64 @@ def test_an_escalated_incident_takes_over_only_if_it_had_before() -> None:
     assert storm_on(3, 4, [(healed, bound)]) is None
     assert storm_on(1, 0, [(incident, bound)]) is None
     assert d.now > START
+
+
+# after a restart
+
+
+def test_a_storm_goes_on_after_a_restart() -> None:
+    d = restarted(stormy())
+    d.wait(600)
+    assert d.acts == []
+    d.world.mend("serving-1")
+    assert d.acted_on == ["serving-2"]
+
+
+def test_nothing_is_acted_on_before_it_is_known_what_fires() -> None:
+    """One incident is open; two pods more, which no incident has, began to crash while healer was away."""
+    d = drill()
+    d.world.pause("deployment")
+    d.world.crash("serving-1")
+    d.world.listeners.clear()
+    d.world.crash("serving-2")
+    d.world.crash("serving-3")
+    d.world.pause("deployment", "")
+    d = restarted(d)
+    assert d.acts == []
+    assert d.incident.storm
+
+
+def test_nor_at_the_first_start() -> None:
+    d = drill()
+    d.world.listeners.clear()
+    for number in (1, 2, 3):
+        d.world.crash(f"serving-{number}")
+    d = restarted(d)
+    assert d.acts == []
+    assert d.incident.storm
+
+
+def test_a_page_is_not_repeated_and_what_it_raised_is_raised_again() -> None:
+    """What an incident was opened with never changes in the object that it is kept in."""
+    before = stormy(onStorm=PAGE, notify=["#ml"])
+    before.answer()
+    before.wait(300)
+    kept = replace(before.incident, severity="warning", notify=("#ml",))
+    d = drill(onStorm=PAGE, notify=["#ml"])
+    d.world.listeners.clear()
+    for number in (1, 2, 3):
+        d.world.crash(f"serving-{number}")
+    signals = [s for pod in d.world.pods for s in d.source.put(pod, None, d.now)]
+    d.restore([kept], {signal.key for signal in signals})
+    for signal in signals:
+        d.feed(signal)
+    d.wait(600)
+    (incident,) = d.engine.incidents()
+    assert (incident.severity, incident.notify) == ("critical", ("#ml", "#sre"))
+    assert d.acts == []
+
+
+def test_an_on_storm_that_was_under_way_is_tried_again() -> None:
+    d = restarted(stormy(onStorm=NUDGE))
+    d.wait(15)
+    assert [(act.action, act.target.name) for act in d.acts] == [("nudge", "serving")]
