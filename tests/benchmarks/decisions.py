@@ -16,6 +16,8 @@ from healer.actions.registry import ACTIONS
 from healer.engine.engine import Engine
 from healer.engine.rulebook import Rulebook
 from healer.engine.rulefile import load_all
+from healer.engine.tuning import Tuning
+from healer.engine.tuning import Tuning
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act, Acted, Tick
 from healer.model.kube import Deployment, Pod, ReplicaSet
@@ -51,6 +53,13 @@ _PLACE: dict[Relation, Callable[[int], tuple[str, str]]] = {
 }
 
 
+_MANY = 1_000_000
+_UNLIMITED = Tuning(
+    node_storm_pods=_MANY, budget_workload=_MANY, budget_namespace=_MANY, budget_cluster=_MANY, breaker_incidents=_MANY
+)
+"""The limits on all of healer are out of the way: here it does more at once than it would ever dare."""
+
+
 def _rule(name: str, signal: str, namespace: str, trigger: str = "alert") -> str:
     return f"""
     - name: {name}
@@ -77,7 +86,7 @@ def measure(count: int, relation: Relation) -> float:
     loaded, problems = load_all({"many.yaml": rules(count, relation)}, specs(ACTIONS))
     if problems:
         raise Unmeasurable(str(problems[0]))
-    engine = Engine(Rulebook(loaded), specs(ACTIONS))
+    engine = Engine(Rulebook(loaded), specs(ACTIONS), Tuning(breaker_incidents=10 * WORKLOADS))  # they all open at once
     workloads = [Workload(f"tfs-{number:05}") for number in range(WORKLOADS)]
     view = _view(workloads)
     for workload in workloads[:50]:  # warm

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from healer.engine.storm import storm_on
+from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.decision import Verb
 from healer.model.effects import Record
 from healer.model.incident import Incident, State
 from healer.model.portion import exceeded
-from tests.support.world import START, Drill, World, Yaml, codes, rule, rulebook, state
+from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
 from tests.unit.engine.test_restart import restarted
 
 PAGE = {"page": {"channels": ["#sre"]}, "verify": {"within": "5m", "stable": "1m"}}
@@ -253,6 +254,22 @@ def test_another_that_verifies_does_so_to_its_end_and_then_waits() -> None:
     d.wait(300)
     first, second = d.engine.incidents()
     assert (second.state, second.reason.code, second.step) == (State.WAITING, "Storm", 0)
+
+
+def test_another_that_verifies_takes_no_further_pod() -> None:
+    d = Drill(rulebook(rule(), rule("slow", when=SLOW)), World(6), Tuning(node_storm_pods=50))
+    d.world.pause("serving-1")
+    d.world.crash("serving-1")
+    d.alert("serving-2")
+    d.answer()
+    d.world.crash("serving-3")
+    d.alert("serving-4")
+    d.alert("serving-5")
+    d.world.replace("serving-2")
+    d.wait(60)
+    first, second = d.engine.incidents()
+    assert (first.storm, second.state) == (True, State.VERIFYING)
+    assert d.acted_on == ["serving-2"]
 
 
 def test_an_answer_that_was_lost_is_not_forgotten_when_the_pod_is_seen_to_go() -> None:
@@ -498,7 +515,34 @@ def test_an_escalated_incident_takes_over_only_if_it_had_before() -> None:
     healed = replace(incident, state=State.HEALED)
     assert storm_on(3, 4, [(healed, bound)]) is None
     assert storm_on(1, 0, [(incident, bound)]) is None
-    assert d.now > START
+
+
+def test_the_one_that_has_taken_over_keeps_it_though_an_older_one_could() -> None:
+    d = stormy()
+    incident, bound = d.incident, d.rules.rules[0].rule
+    older = replace(incident, id="older", storm=False)
+    storm = storm_on(3, 4, [(older, bound), (incident, bound)])
+    assert storm is not None
+    assert storm.taker == incident.id
+
+
+def test_an_incident_without_a_sick_pod_does_not_take_over_but_onstorm_is_seen_to_its_end() -> None:
+    d = stormy()
+    incident, bound = d.incident, d.rules.rules[0].rule
+    well = replace(incident, id="well", targets={}, storm=False)
+    storm = storm_on(3, 4, [(well, bound), (incident, bound)])
+    assert storm is not None
+    assert storm.taker == incident.id
+    storm = storm_on(3, 4, [(replace(well, storming=True), bound)])
+    assert storm is not None
+    assert storm.taker == "well"
+
+
+def test_of_two_limits_the_strictest_is_named() -> None:
+    d = stormy()
+    loose, strict = (rulebook(rule(limits={"maxUnhealthy": limit})).rules[0].rule for limit in ("50%", 1))
+    storm = storm_on(3, 4, [(d.incident, loose), (d.incident, strict)])
+    assert str(storm) == "3 of 4 pods are sick at once, more than 1"
 
 
 # after a restart
