@@ -17,7 +17,6 @@ from healer.engine.engine import Engine
 from healer.engine.rulebook import Rulebook
 from healer.engine.rulefile import load_all
 from healer.engine.tuning import Tuning
-from healer.engine.tuning import Tuning
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act, Acted, Tick
 from healer.model.kube import Deployment, Pod, ReplicaSet
