@@ -33,10 +33,10 @@ class RuleBreakers:
         """An incident was healed: the row of failures is broken."""
         self._rows.pop(rule, None)
 
-    def acts(self, incident: Incident, breaker: Breaker) -> None:
+    def acts(self, incident: Incident) -> None:
         """An incident acts. When its breaker is half open it is the one that may."""
         row = self._rows.get(incident.rule)
-        if row is not None and row.failures >= breaker.failures:
+        if row is not None:
             row.probe = incident.id
 
     def left(self, incident: Incident) -> None:

@@ -65,7 +65,7 @@ class Moves:
             wake_at=None,
         )
         if not dry:
-            self._looks.rules.acts(acting, context.rule.rule.limits.breaker)
+            self._looks.rules.acts(acting)
         acting = self._move(acting, context, State.ACTING, reason)
         context.effects.append(
             Act(

@@ -218,6 +218,21 @@ def test_the_one_that_has_the_try_has_it_after_a_restart() -> None:
     assert "w3" in on(d, "w4").reason.text
 
 
+def test_the_row_goes_by_when_incidents_ended() -> None:
+    """The first one to open is the last one to end, and it fails."""
+    d = several(6, limits={"breaker": {"failures": 1, "reset": "1h"}})
+    fire(d, "w0")
+    fire(d, "w1")
+    d.waiting.reverse()
+    heal(d, "w1")
+    d.answer()
+    d.wait(300)
+    assert [on(d, name).state for name in ("w0", "w1")] == [State.ESCALATED, State.HEALED]
+    d = restarted(d)
+    fire(d, "w2")
+    assert d.acts == []
+
+
 # the cluster-wide breaker
 
 FEW = Tuning(breaker_incidents=3, breaker_window=300.0, breaker_quiet=600.0, home="healer")

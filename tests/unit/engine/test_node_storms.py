@@ -159,6 +159,29 @@ def test_those_that_act_go_on_but_take_no_further_pod_of_that_node() -> None:
     assert node(d).id in case.reason.text
 
 
+def test_a_further_signal_of_a_pod_that_an_incident_has_joins_that() -> None:
+    d = drill(limits={"maxUnhealthy": "90%"})
+    d.world.other("z", nodes=[BAD, GOOD, GOOD])
+    fail(d, "z")
+    d.world.view.paused_everywhere = "ann"
+    fail(d, "abcd")
+    assert node(d).state is State.ESCALATED
+    d.alert(pod(d, "z"), key="second")
+    case = next(i for i in d.engine.incidents() if i.workload.name == "z")
+    assert set(case.sick[0].signals) == {"HighLatency-z-1", "second"}
+
+
+def test_what_has_acted_and_failed_stays_a_human_s_matter() -> None:
+    d = drill(pods=6)
+    fail(d, "a")
+    d.answer()
+    d.wait(300)
+    d.world.view.paused_everywhere = "ann"
+    fail(d, "bcdef")
+    assert node(d).state is State.ESCALATED
+    assert [(i.workload.name, i.state) for i in d.engine.incidents()] == [("a", State.ESCALATED), (BAD, State.ESCALATED)]
+
+
 def test_it_closes_when_fewer_are_sick_and_the_rules_have_the_rest() -> None:
     d = drill()
     d.world.view.paused_everywhere = "ann"
@@ -199,12 +222,34 @@ def test_it_goes_on_after_a_restart_and_ends_if_it_is_over_by_then() -> None:
     fail(d, "abcde")
     d.wait(60)
     after = restarted(d)
+    assert [e for e in after.effects if isinstance(e, Record)] == []
     assert after.acts == []
     assert [i.rule for i in after.engine.incidents()] == ["healer/node-storm"]
     after.world.view.paused_everywhere = ""
     fail(after, "abcd")
     after.wait(60)
     assert after.acts == []
+
+
+def test_after_a_restart_new_rules_do_not_end_it() -> None:
+    d = drill()
+    d.world.view.paused_everywhere = "ann"
+    fail(d, "abcde")
+    after = restarted(d)
+    after.use(rulebook(rule(when=ALERT), rule("other")))
+    assert [i.rule for i in after.engine.incidents()] == ["healer/node-storm"]
+
+
+def test_after_a_restart_what_fires_again_is_for_the_rules_to_judge() -> None:
+    d = drill()
+    d.world.view.paused_everywhere = "ann"
+    fail(d, "abcde")
+    d.rules = rulebook(rule(when=ALERT | {"if": "pod.name != 'a-1'"}))
+    after = restarted(d)
+    assert [i.rule for i in after.engine.incidents()] == ["healer/node-storm"]
+    fail(after, "a")
+    assert node(after).state is State.CLOSED
+    assert [i.workload.name for i in after.engine.incidents()] == ["b", "c", "d", "e"]
 
 
 def test_of_one_workload_alone_it_is_a_storm_of_the_node_as_well() -> None:

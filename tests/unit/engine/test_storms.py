@@ -113,6 +113,13 @@ def test_what_no_rule_heeds_does_not_count() -> None:
     assert d.acted_on == ["serving-1"]
 
 
+def test_what_no_rule_heeds_any_more_does_not_count() -> None:
+    d = drill(rule(), rule("slow", when=SLOW | {"if": "workload.ready >= 3", "for": "1h"}), replicas=3)
+    d.alert("serving-2")
+    d.world.crash("serving-1")
+    assert told(d, d.incident) == ["CrashLoopBackOff", "Storm", "StormOver", "Allowed"]
+
+
 def test_a_pod_with_several_signals_counts_once() -> None:
     d = drill(rule(), rule("slow", when=SLOW))
     d.alert("serving-1")
@@ -206,6 +213,27 @@ def test_a_rule_that_observes_takes_over_when_it_is_alone_and_pages_nobody() -> 
     assert (d.incident.severity, d.incident.notify) == ("warning", ())
 
 
+def test_one_that_acts_takes_over_at_once_from_one_that_observes() -> None:
+    d = drill(rule("watch", mode="observe"), rule("slow", when=SLOW))
+    for number in (1, 2, 3):
+        d.world.crash(f"serving-{number}")
+    d.answer()
+    assert [i.storm for i in d.engine.incidents()] == [True]
+    d.alert("serving-4")
+    assert [(i.rule, i.storm) for i in d.engine.incidents()] == [("test/watch", False), ("test/slow", True)]
+
+
+def test_one_whose_rule_is_gone_does_not_take_over() -> None:
+    d = drill()
+    d.world.crash("serving-1")
+    d.answer()
+    d.use(rulebook(rule("slow", when=SLOW, onStorm=PAGE)))
+    for number in (2, 3, 4):
+        d.alert(f"serving-{number}")
+    assert [(i.rule, i.storm) for i in d.engine.incidents()] == [("test/crash-loop", False), ("test/slow", True)]
+    assert d.acts[-1].action == "page"
+
+
 def test_an_incident_that_closes_hands_the_storm_on() -> None:
     d = drill(rule(), rule("slow", when=SLOW), replicas=5)
     d.world.pause("deployment")
@@ -273,13 +301,14 @@ def test_another_that_verifies_takes_no_further_pod() -> None:
 
 
 def test_an_answer_that_was_lost_is_not_forgotten_when_the_pod_is_seen_to_go() -> None:
+    """The storm breaks with the very signal after which the pod's end is first looked at."""
     d = drill()
     d.world.crash("serving-1")
+    d.world.crash("serving-2")
     d.answer(OutcomeKind.FAILED)
     d.world.listeners.clear()
     d.world.terminate("serving-1")
     d.world.listeners.append(d._changed)
-    d.world.crash("serving-2")
     d.world.crash("serving-3")
     assert len(d.incident.acted_at) == 1
     assert d.incident.storm
@@ -419,8 +448,10 @@ def test_below_the_limit_after_a_change_that_has_its_time_to_help_what_is_left()
 def test_it_runs_once_an_incident() -> None:
     d = stormy(onStorm=PAGE)
     d.answer()
-    d.world.pause("deployment")
+    for number in (1, 2, 3):
+        d.world.pause(f"serving-{number}")
     d.world.mend("serving-1")
+    assert not d.incident.storm
     d.world.crash("serving-1")
     d.wait(3600)
     assert d.incident.storm
@@ -598,6 +629,15 @@ def test_a_page_is_not_repeated_and_what_it_raised_is_raised_again() -> None:
     (incident,) = d.engine.incidents()
     assert (incident.severity, incident.notify) == ("critical", ("#ml", "#sre"))
     assert d.acts == []
+
+
+def test_an_on_storm_that_the_rule_has_no_more_ends_the_incident() -> None:
+    d = stormy(onStorm=NUDGE)
+    d.answer()
+    d.rules = rulebook(rule())
+    old, new = restarted(d).incidents.values()
+    assert (old.state, old.reason.code) == (State.CLOSED, "RuleChanged")
+    assert new.storm
 
 
 def test_an_on_storm_that_was_under_way_is_tried_again() -> None:
