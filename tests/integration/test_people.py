@@ -1,0 +1,59 @@
+"""What people say to a running healer through the cluster: pause, approve; and what it says to them when it cannot run."""
+
+from pathlib import Path
+
+from healer.lab import Lab
+from tests.integration.conftest import Run
+from tests.integration.world import CRASH_LOOP, NAMESPACE, evictions, ruleset, serve
+from tests.support.healer import verb
+
+HOME = ("--healer-namespace", "default")
+
+
+async def test_everything_is_paused_and_goes_on(lab: Lab, run: Run, tmp_path: Path, settings: dict[str, str | Path]) -> None:
+    sick, *_ = await serve(lab)
+    kubeconfig = {"KUBECONFIG": settings["KUBECONFIG"]}
+    healer = await run(ruleset(CRASH_LOOP), HEALER_LEADER__RENEW="0.2")
+    code, printed = await verb("pause", "everything", *HOME, "--reason", "load test", home=tmp_path, **kubeconfig)
+    assert code == 0, printed
+    await lab.behave(NAMESPACE, sick, "crash")
+    waiting = await healer.says("incident waiting", reason="Paused")
+    assert "load test" in waiting["text"]
+    assert evictions(lab) == []
+    code, printed = await verb("resume", "everything", *HOME, home=tmp_path, **kubeconfig)
+    assert code == 0, printed
+    await healer.says("incident healed")
+    assert evictions(lab) == [sick]
+
+
+async def test_a_step_waits_for_approval_and_is_taken_then(
+    lab: Lab, run: Run, tmp_path: Path, settings: dict[str, str | Path]
+) -> None:
+    sick, *_ = await serve(lab)
+    healer = await run(ruleset(CRASH_LOOP | {"mode": "approve"}))
+    await lab.behave(NAMESPACE, sick, "crash")
+    waiting = await healer.says("incident waiting", reason="NeedsApproval")
+    assert evictions(lab) == []
+    arguments = ("approve", waiting["incident"], "-n", NAMESPACE, "--by", "alice")
+    code, printed = await verb(*arguments, home=tmp_path, KUBECONFIG=settings["KUBECONFIG"])
+    assert code == 0, printed
+    await healer.says("incident healed")
+    assert evictions(lab) == [sick]
+    (incident,) = lab.objects("incidents.healer.dev")
+    assert [approval["by"] for approval in incident["status"]["approvals"]] == ["alice"]
+
+
+async def test_a_cluster_without_the_definition_of_incidents_says_what_to_apply(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(ruleset(CRASH_LOOP))
+    async with Lab() as lab:
+        lab.write_kubeconfig(tmp_path / "kubeconfig")
+        code, printed = await verb(
+            "run",
+            "--rules",
+            str(tmp_path / "rules.yaml"),
+            home=tmp_path,
+            KUBECONFIG=tmp_path / "kubeconfig",
+            HEALER_HTTP__PORT="0",
+        )
+    assert code == 2
+    assert "kubectl apply -f deploy/healer/crd.yaml" in printed
