@@ -393,9 +393,7 @@ class Engine:
             self._ask_again(firings, view, now, effects)
 
     def _storm_on_node(self, node: str, firings: list[Firing], view: View, now: float, effects: list[Effect]) -> None:
-        rules = [self._matcher.rulebook.get(name) for firing in firings for name in firing.verdicts if name in firing.heeded]
-        notify = [channel for rule in rules if rule is not None for channel in rule.rule.notify]
-        storm = node_storm(node, firings, notify, view, self._tuning.home, now, self._number())
+        storm = node_storm(node, firings, self._matcher.rulebook, view, self._tuning.home, now, self._number())
         self._nodes.put(storm)
         effects.append(Decided(Decision(now, Verb.OPEN, storm.reason, storm.workload, NODE_STORM, storm.id)))
         effects.append(Record(storm, storm.history[-1]))
@@ -403,15 +401,10 @@ class Engine:
         concerned = {incident_id: None for firing in firings for incident_id in firing.incidents}
         for incident_id in concerned:
             case = self._cases.get(incident_id)
-            if case is not None and self._can_be_absorbed(case.incident, view):
+            if case is not None and self._nodes.absorbs(case.incident, view):
                 self._cases.absorb(case, storm, view, now, effects)
         for firing in firings:
             firing.incidents[storm.id] = None
-
-    def _can_be_absorbed(self, incident: Incident, view: View) -> bool:
-        """Whether it has done nothing, and all of its pods are on nodes with storms."""
-        quiet = incident.state in (State.OPEN, State.WAITING, State.ESCALATED) and not incident.acted_at and not incident.failures
-        return quiet and all(self._nodes.over(sick.target.uid, view) is not None for sick in incident.sick)
 
     def _end(self, incident: Incident, reason: Reason, now: float, effects: list[Effect]) -> None:
         """Close an incident that has no ladder."""

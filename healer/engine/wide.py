@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from healer.engine.match import Firing
 from healer.engine.open import name, noted, symptom_of, what_of
+from healer.engine.rulebook import Rulebook
 from healer.engine.tuning import Tuning
 from healer.model.duration import about
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State
@@ -48,18 +49,25 @@ class NodeStorms:
         """It is over."""
         del self._incidents[node]
 
+    def absorbs(self, incident: Incident, view: View) -> bool:
+        """Whether an incident of a workload has done nothing, and all of its pods are on nodes with storms."""
+        quiet = incident.state in (State.OPEN, State.WAITING, State.ESCALATED) and not incident.acted_at and not incident.failures
+        return quiet and all(self.over(sick.target.uid, view) is not None for sick in incident.sick)
+
     def all(self) -> list[Incident]:
         """The incidents, oldest first."""
         return list(self._incidents.values())
 
 
 def node_storm(
-    node: str, firings: Iterable[Firing], notify: Iterable[str], view: View, home: str, now: float, number: int
+    node: str, firings: Iterable[Firing], rulebook: Rulebook, view: View, home: str, now: float, number: int
 ) -> Incident:
-    """The incident of a node on which these signals fire."""
+    """The incident of a node on which these signals fire; it is told where the rules that heed them are."""
+    firings = list(firings)
     target = Target("Node", home, node, f"node/{node}")
-    incident = _incident(NODE_STORM, target, tuple(dict.fromkeys(notify)), now, number)
-    incident = with_targets(incident, firings, now)
+    rules = [rulebook.get(name) for firing in firings for name in firing.verdicts if name in firing.heeded]
+    notify = dict.fromkeys(channel for rule in rules if rule is not None for channel in rule.rule.notify)
+    incident = with_targets(_incident(NODE_STORM, target, tuple(notify), now, number), firings, now)
     workloads = Counter(_workload(sick.target, view) for sick in incident.targets.values())
     named = ", ".join(f"{workload} ({count})" for workload, count in workloads.most_common(_NAMED))
     more = f" and {len(workloads) - _NAMED} more" if len(workloads) > _NAMED else ""

@@ -561,7 +561,7 @@ def test_an_incident_without_a_sick_pod_does_not_take_over_but_onstorm_is_seen_t
     d = stormy()
     incident, bound = d.incident, d.rules.rules[0].rule
     well = replace(incident, id="well", targets={}, storm=False)
-    storm = storm_on(3, 4, [(well, bound), (incident, bound)])
+    storm = storm_on(3, 4, [(well, bound), (replace(incident, storm=False), bound)])
     assert storm is not None
     assert storm.taker == incident.id
     storm = storm_on(3, 4, [(replace(well, storming=True), bound)])
