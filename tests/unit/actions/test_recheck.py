@@ -109,7 +109,8 @@ async def test_the_namespace_was_paused_meanwhile(bench: Bench) -> None:
 @ACTIONS
 async def test_a_rollout_has_begun(bench: Bench, action: str) -> None:
     def new_image(deployment: dict[str, Any]) -> None:
-        deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "tensorflow/serving:2.17.0"
+        # one that cannot be pulled: the rollout stays in progress, and takes none of the old pods
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "tensorflow/serving:bad"
 
     bench.lab.api.modify(DEPLOYMENT, NAMESPACE, NAME, new_image)
     outcome = await bench.attempt(action)
