@@ -1,6 +1,6 @@
 """The interface of an action, and what one is given to work with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,8 @@ class Call:
     """One attempt. `sending` is to be called right before the request that changes something; what it returns forbids that.
 
     `still_sick` says whether a freshly read pod still has what the incident is about; `still_wanted` whether the incident still
-    asks for this very attempt (an alert may have been resolved since).
+    asks for this very attempt (an alert may have been resolved since). `kept` is what this action has kept beside the incident so
+    far; `keep` writes what it is to be, and returns only when that is journaled: an outcome then forbids to go on.
     """
 
     act: Act
@@ -26,6 +27,8 @@ class Call:
     still_sick: Callable[[Pod, Act], bool]
     still_wanted: Callable[[Act], Reason | None]
     sending: Callable[[], Outcome | None]
+    kept: Mapping[str, str]
+    keep: Callable[[Mapping[str, str]], Awaitable[Outcome | None]]
 
 
 class Action(Protocol):

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from healer.actions.base import Action, Call
 from healer.cluster.api import Api
@@ -79,12 +80,26 @@ class Doer:
             still_sick=self._still_sick,
             still_wanted=self._still_wanted,
             sending=lambda: self._sending(act),
+            kept=self._journal.recall(act.incident.id).get(act.action, {}),
+            keep=partial(self._keep, act),
         )
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._actions[act.action].run(call)
         except TimeoutError:
             return Outcome(OutcomeKind.FAILED, "TimedOut", f"{act.action} {act.target}: no end after {self._timeout:g} s")
+
+    async def _keep(self, act: Act, state: Mapping[str, str]) -> Outcome | None:
+        """Journal what an action needs to know later, before it acts."""
+        try:
+            self._journal.remember(act.incident.id, act.action, state)
+            await self._journal.remembered(act.incident.id)
+        except ClaimLost:
+            raise
+        except JournalError as error:
+            text = f"what {act.action} is about to change cannot be written down: nothing was done ({error})"
+            return Outcome(OutcomeKind.DEFERRED, "NotJournaled", text)
+        return None
 
     def _sending(self, act: Act) -> Outcome | None:
         if not self._held():

@@ -1,9 +1,14 @@
 """What an action is to the rest of healer: a declaration that rules are checked against, and an outcome that was looked at."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from healer.model.rule import When
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,12 @@ class ActionSpec:
     """How a message says it: "evict"."""
     changes: bool = True
     """Whether it changes anything in the cluster. What does not spends no budget, and waits for no rollout."""
+    in_rollout: bool = False
+    """Whether it may be taken while a rollout is in progress: to roll it back, or to take traffic off it."""
+    complete: "Callable[[Any, When], BaseModel] | None" = None
+    """Fills in what the parameters leave to the rule's trigger, when rules are read. Raises ValueError: what is missing."""
+    diverts: bool = False
+    """It takes traffic off the workload: what must be well afterwards is the side that serves instead, not the workload."""
 
 
 class OutcomeKind(StrEnum):

@@ -19,9 +19,20 @@ from healer.model.duration import Duration
 from healer.model.form import ANYWHERE, Channel, LabelKey, LabelValue, Listed, Model, Name, Namespace, Text, Whole, fault
 from healer.model.kube import LabelRequirement, LabelSelector
 from healer.model.portion import Portion
+from healer.model.probe import Canary, Query, ServedModel
 from healer.model.signal import SourceName
 
 API_VERSION = "healer.dev/v1alpha1"
+
+TRIGGERS: tuple[SourceName, ...] = ("pod", "alert", "query", "model", "canary")
+"""The keys of `when` of which a rule has exactly one."""
+
+QUERY_SIGNAL = "QueryPassed"
+"""The signal of a query that passes its threshold."""
+BAD_CANARY = "BadCanary"
+"""The signal of a canary that was judged BAD and gets traffic."""
+UNKNOWN_VERDICT = "UnknownVerdict"
+"""The signal of a canary that gets traffic and cannot be judged: nothing is done about it but to say so."""
 
 
 class Mode(StrEnum):
@@ -70,12 +81,18 @@ class Count(Model):
 
 
 class When(Model):
-    """What a rule looks for: exactly one trigger (`pod` or `alert`), narrowed by the other keys."""
+    """What a rule looks for: exactly one trigger (`pod`, `alert`, `query`, `model` or `canary`), narrowed by the other keys."""
 
     pod: Annotated[tuple[PodCondition, ...], Field(min_length=1), Listed] | None = None
     """Trigger: any of these conditions of a pod."""
     alert: Annotated[tuple[Text, ...], Field(min_length=1), Listed] | None = None
     """Trigger: any of these alerts of Alertmanager, by the label `alertname`, whole and case-sensitive."""
+    query: Query | None = None
+    """Trigger: a PromQL expression passes a threshold."""
+    model: ServedModel | None = None
+    """Trigger: a model server's own status of a model."""
+    canary: Canary | None = None
+    """Trigger: the judge finds that the canary is bad."""
     labels: Mapping[Text, Text] = Field(default_factory=dict)
     """With `alert` only: labels that the alert must have, with exactly these values."""
     condition: Annotated[Text | None, Field(alias="if")] = None
@@ -87,24 +104,43 @@ class When(Model):
 
     @model_validator(mode="after")
     def _one_trigger(self) -> Self:
-        if (self.pod is None) == (self.alert is None):
-            found = "none is given" if self.pod is None else "both are given"
-            raise fault(f"exactly one of pod, alert is needed, {found}", "one trigger a rule: write a second rule for the other")
+        given = [source for source in TRIGGERS if getattr(self, source) is not None]
+        if len(given) != 1:
+            found = f"{' and '.join(given)} are given" if given else "none is given"
+            hint = "one trigger a rule: write a second rule for the other"
+            raise fault(f"exactly one of {', '.join(TRIGGERS)} is needed, {found}", hint)
         if self.labels and self.alert is None:
-            raise fault("labels are those of an alert, and this is a pod trigger", "select pods by scope.selector", ("labels",))
+            raise fault(
+                "labels are those of an alert, and this is no alert trigger", "select pods by scope.selector", ("labels",)
+            )
         if self.count is not None and self.held_for > 0:
             raise fault("for and count exclude each other", "held without a break is `for`, seen often is `count`", ("count",))
+        if self.canary is not None:
+            for key, written in (
+                ("if", self.condition is not None),
+                ("for", self.held_for > 0),
+                ("count", self.count is not None),
+            ):
+                if written:
+                    hint = "delete it: alpha, measures and every say when a canary is bad"
+                    raise fault(f"{key} is not for a canary, whose judge weighs all its evidence", hint, (key,))
         return self
 
     @property
     def source(self) -> SourceName:
         """The source whose signals the trigger looks at."""
-        return "alert" if self.pod is None else "pod"
+        return next(source for source in TRIGGERS if getattr(self, source) is not None)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the signals that the trigger looks at."""
-        return self.alert or () if self.pod is None else tuple(str(name) for name in self.pod)
+        if self.alert is not None:
+            return self.alert
+        if self.pod is not None:
+            return tuple(str(name) for name in self.pod)
+        if self.model is not None:
+            return self.model.conditions
+        return (QUERY_SIGNAL,) if self.query is not None else (BAD_CANARY, UNKNOWN_VERDICT)
 
 
 class Verify(Model):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from healer.model.target import Target
 
-SourceName = Literal["pod", "alert"]
+SourceName = Literal["pod", "alert", "query", "model", "canary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,8 @@ class Signal:
 
     `key` identifies the condition over its whole life, so that a resolve finds its firing (the pod's uid and the condition's
     name; an alert's fingerprint). `occurrence` identifies one time that it happened: the same occurrence reported again is not
-    a new one (Alertmanager repeats; a watch relists). `at` is in seconds since the epoch.
+    a new one (Alertmanager repeats; a watch relists). `at` is in seconds since the epoch. `rule` is the full name of the rule
+    that asked for it, and which alone it concerns; "" for what any rule may look at.
     """
 
     source: SourceName
@@ -28,3 +29,4 @@ class Signal:
     message: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    rule: str = ""

@@ -66,8 +66,9 @@ def test_help_teaches() -> None:
 def test_a_traceback_in_the_log_shows_no_locals() -> None:
     code = """
 import structlog
-from healer import cli, settings
-cli._logs(settings.Log(format="{format}"))
+from healer import settings
+from healer.cli import common
+common.logs(settings.Log(format="{format}"))
 def ask() -> None:
     headers = {{"Authorization": "Bearer " + "hunter2" * 3}}
     raise ValueError(len(headers))

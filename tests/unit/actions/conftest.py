@@ -1,12 +1,13 @@
 """A lab with a serving workload of three, a client of it, and attempts on its first pod."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from pydantic import BaseModel
 
 from healer.actions.base import Call
 from healer.actions.registry import ACTIONS
@@ -44,6 +45,10 @@ class Bench:
     kubeconfig: str
     sent: list[str] = field(default_factory=list)
     """The actions that said they were about to send."""
+    kept: dict[str, str] = field(default_factory=dict)
+    """What the attempts have kept beside the incident."""
+    unkept: Outcome | None = None
+    """When set, nothing can be kept, and why."""
 
     async def attempt(
         self,
@@ -54,8 +59,10 @@ class Bench:
         sick: bool = True,
         wanted: Callable[[], Reason | None] = lambda: None,
         meanwhile: Callable[[], None] = _nothing,
+        params: BaseModel | None = None,
+        target: Target | None = None,
     ) -> Outcome:
-        """One attempt on the target; `meanwhile` happens between the last look and the request."""
+        """One attempt, on the pod unless another target is given; `meanwhile` happens between the last look and the request."""
         signal = Signal("pod", "CrashLoopBackOff", self.target, firing=True, at=0.0, key="k")
         (bound,) = rulebook(rule()).rules
         act = Act(
@@ -63,8 +70,8 @@ class Bench:
             step=0,
             attempt=1,
             action=action,
-            params=ACTIONS[action].spec.params(),
-            target=self.target,
+            params=ACTIONS[action].spec.params() if params is None else params,
+            target=self.target if target is None else target,
             dry_run=dry_run,
             min_ready=min_ready,
             seen_at=0.0,
@@ -74,6 +81,11 @@ class Bench:
             self.sent.append(action)
             meanwhile()
 
+        async def keep(state: Mapping[str, str]) -> Outcome | None:
+            if self.unkept is None:
+                self.kept = dict(state)
+            return self.unkept
+
         call = Call(
             act=act,
             api=self.api,
@@ -81,6 +93,8 @@ class Bench:
             still_sick=lambda pod, act: sick,
             still_wanted=lambda act: wanted(),
             sending=sending,
+            kept=self.kept,
+            keep=keep,
         )
         self.lab.requests.clear()
         return await ACTIONS[action].run(call)

@@ -1,0 +1,88 @@
+"""What the verbs share: exit codes, options, the connection, how things are printed, the log."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+import structlog
+import typer
+
+from healer import settings as knobs
+from healer.cluster.api import Api, ClusterError
+from healer.model.redact import redact_event
+from healer.operate import show as showing
+from healer.operate.objects import OperateError
+
+EXIT_PROBLEMS = 1
+EXIT_SETUP = 2
+EXIT_FAILED = 3
+
+RulePaths = Annotated[
+    list[Path], typer.Option("--rules", metavar="DIR|FILE", help="A rule file, or a folder of them. May be given several times.")
+]
+
+
+Context = Annotated[str | None, typer.Option(help="The context of the kubeconfig to use.")]
+InNamespace = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", metavar="NS", help="Its namespace; by default that of the kubeconfig's context."),
+]
+HealerNamespace = Annotated[str, typer.Option(metavar="NS", help="The namespace that healer runs in.")]
+Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="For people or for programs.")]
+
+T = TypeVar("T")
+
+
+def with_cluster(work: Callable[[Api], Awaitable[T]], context: str | None) -> T:
+    """Do it with a connection; what cannot be done is said, and ends the program with exit code 2."""
+
+    async def connected() -> T:
+        async with contextlib.aclosing(await Api.connect(context=context)) as api:
+            return await work(api)
+
+    try:
+        return asyncio.run(connected())
+    except (OperateError, ClusterError) as error:
+        typer.echo(showing.clean(f"healer: {error}"), err=True)
+        raise typer.Exit(EXIT_SETUP) from error
+
+
+def print_json(content: object) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))
+
+
+def logs(log: knobs.Log) -> None:
+    """Structured logs on standard error: for people on a terminal, JSON lines elsewhere."""
+    level = logging.getLevelNamesMapping()[log.level.upper()]
+    pretty = log.format == "console" or (log.format == "auto" and sys.stderr.isatty())
+    colours = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    rendered: list[structlog.types.Processor] = (
+        [structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))]
+        if not pretty
+        else [structlog.processors.ExceptionRenderer()]
+    )  # no locals: they hold tokens
+    final: structlog.types.Processor = (
+        structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
+        if pretty
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *rendered,
+            redact_event,
+            final,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")

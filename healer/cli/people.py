@@ -1,0 +1,134 @@
+"""The verbs for people on call: pause, resume, approve, explain."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from healer.cli.common import (
+    EXIT_PROBLEMS,
+    Context,
+    HealerNamespace,
+    InNamespace,
+    Output,
+    print_json,
+    with_cluster,
+)
+from healer.cluster.api import Api
+from healer.operate import approve as approving
+from healer.operate import pause as pausing
+from healer.operate import show as showing
+from healer.operate.facts import facts
+from healer.operate.objects import named, valid
+from healer.operate.who import who
+
+app = typer.Typer()
+
+Pausable = Annotated[str, typer.Argument(metavar="WHAT", help="deployment/NAME, namespace/NAME, or everything.")]
+
+
+@app.command()
+def pause(
+    what: Pausable,
+    namespace: InNamespace = None,
+    reason: Annotated[str, typer.Option(help="Why, for whoever finds it paused.")] = "",
+    healer_namespace: HealerNamespace = "healer",
+    output: Output = "text",
+    context: Context = None,
+) -> None:
+    """Keep healer from acting on a Deployment, in a namespace, or anywhere, until it is resumed.
+
+    It goes on watching, deciding and telling. Kept in the cluster, as the annotation healer.dev/paused. Exit code 2 when what
+    is named is not there.
+    """
+    me = who(context)
+
+    async def work(api: Api) -> pausing.Done:
+        place = pausing.place_of(what, namespace or me.namespace, valid(healer_namespace, "a namespace"))
+        return await pausing.pause(api, place, me.user, reason, healer_namespace)
+
+    _print_pause(with_cluster(work, context), output)
+
+
+@app.command()
+def resume(
+    what: Pausable,
+    namespace: InNamespace = None,
+    healer_namespace: HealerNamespace = "healer",
+    output: Output = "text",
+    context: Context = None,
+) -> None:
+    """Take a pause back. Says what else still pauses healer there. Exit code 2 when what is named is not there."""
+    me = who(context)
+
+    async def work(api: Api) -> pausing.Done:
+        place = pausing.place_of(what, namespace or me.namespace, valid(healer_namespace, "a namespace"))
+        return await pausing.resume(api, place, healer_namespace)
+
+    _print_pause(with_cluster(work, context), output)
+
+
+def _print_pause(done: pausing.Done, output: str) -> None:
+    if output == "json":
+        print_json(pausing.plain(done))
+    else:
+        for line in pausing.told(done):
+            typer.echo(showing.clean(line))
+
+
+@app.command()
+def approve(
+    name: Annotated[str, typer.Argument(metavar="INCIDENT", help="The name of the incident.")],
+    namespace: InNamespace = None,
+    by: Annotated[str | None, typer.Option(help="Who approves; by default the kubeconfig's user, or $USER.")] = None,
+    context: Context = None,
+) -> None:
+    """Approve the action that an incident waits with; shows what will be done first.
+
+    Exit code 1 when it does not wait for approval, 2 when there is no such incident.
+    """
+    me = who(context)
+
+    async def work(api: Api) -> approving.Asked:
+        return await approving.approve(
+            api,
+            namespace or me.namespace,
+            name,
+            me.user if by is None else by,
+            lambda asked: typer.echo(showing.clean(str(asked))),
+        )
+
+    try:
+        asked = with_cluster(work, context)
+    except approving.NotWaiting as error:
+        typer.echo(showing.clean(f"healer: {error}"), err=True)
+        raise typer.Exit(EXIT_PROBLEMS) from error
+    typer.echo(showing.clean(f"approved by {asked.approver}: healer asks its guards once more, and goes on"))
+
+
+@app.command()
+def explain(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="pod/NAME, deployment/NAME or incident/NAME.")],
+    namespace: InNamespace = None,
+    url: Annotated[str | None, typer.Option(help="Where the daemon answers, when not through the API server's proxy.")] = None,
+    healer_namespace: HealerNamespace = "healer",
+    output: Output = "text",
+    context: Context = None,
+) -> None:
+    """Say what healer makes of a pod, a Deployment or an incident: rules, decisions with their reasons, what happens next.
+
+    From the cluster, the journal and the daemon's recent decisions, read afresh. Exit code 1 when nothing is known of it.
+    """
+    me = who(context)
+
+    async def work(api: Api) -> bool:
+        place = named(what, namespace or me.namespace, ("Pod", "Deployment", "Incident"))
+        found = await facts(api, place, valid(healer_namespace, "a namespace"), url, time.time())
+        if output == "json":
+            print_json(showing.plain(found))
+        else:
+            showing.show(found, showing.console())
+        return found.known
+
+    if not with_cluster(work, context):
+        raise typer.Exit(EXIT_PROBLEMS)
