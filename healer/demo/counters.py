@@ -1,0 +1,54 @@
+"""What TensorFlow Serving counts of the requests it answers: the names, labels, units and buckets are its own.
+
+Source: tensorflow_serving/servables/tensorflow/util.cc (request_count, request_latency) and util/prometheus_exporter.cc.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import NamedTuple
+
+REQUESTS = ":tensorflow:serving:request_count"
+LATENCY = ":tensorflow:serving:request_latency"
+EDGES = tuple(10 * 1.8**k for k in range(33))
+"""Upper edges of the latency's buckets, in microseconds."""
+
+
+class Sample(NamedTuple):
+    """One series at one moment."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class Counters:
+    """The counters of one server, from 0. A status that never came has no series, and neither has the latency of no success."""
+
+    def __init__(self, model: str = "model") -> None:
+        self._model = model
+        self._requests: Counter[str] = Counter()
+        self._buckets = [0] * (len(EDGES) + 1)
+        self._microseconds = 0.0
+
+    def count(self, status: str, seconds: float, times: int = 1) -> None:
+        """Requests answered with that status after so many seconds, which are recorded of those that succeeded only."""
+        if times == 0:
+            return
+        self._requests[status] += times
+        if status == "OK":
+            self._buckets[bisect_left(EDGES, seconds * 1e6)] += times
+            self._microseconds += seconds * 1e6 * times
+
+    def samples(self) -> Iterator[Sample]:
+        """Every series."""
+        for status, requests in self._requests.items():
+            yield Sample(REQUESTS, {"model_name": self._model, "status": status}, requests)
+        if succeeded := self._requests["OK"]:
+            labels = {"model_name": self._model, "API": "Predict", "entrypoint": "REST"}
+            for edge, within in zip((*EDGES, float("inf")), accumulate(self._buckets), strict=True):
+                le = "+Inf" if edge == float("inf") else f"{edge:g}"
+                yield Sample(f"{LATENCY}_bucket", {**labels, "le": le}, within)
+            yield Sample(f"{LATENCY}_sum", labels, self._microseconds)
+            yield Sample(f"{LATENCY}_count", labels, succeeded)

@@ -1,0 +1,43 @@
+"""A stand-in for Prometheus: it answers an instant query of the HTTP API from counters of this process, as if just scraped."""
+
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from healer.demo.counters import Sample
+from healer.demo.promql import Unsupported, evaluate
+
+
+class StandIn:
+    """Listens on a port of loopback from entry to exit; `samples` gives all series that there are now."""
+
+    def __init__(self, samples: Callable[[], Iterable[Sample]]) -> None:
+        self.url = ""
+        self._samples = samples
+        app = web.Application()
+        app.router.add_get("/api/v1/query", self._query)
+        app.router.add_post("/api/v1/query", self._query)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+
+    async def __aenter__(self) -> Self:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._runner.cleanup()
+
+    async def _query(self, request: web.Request) -> web.Response:
+        asked = {**request.query, **await request.post()}
+        at = float(str(asked.get("time", time.time())))
+        try:
+            found = evaluate(str(asked["query"]), self._samples())
+        except Unsupported as error:
+            answer = {"status": "error", "errorType": "bad_data", "error": str(error)}
+            return web.json_response(answer, status=400)
+        result: list[dict[str, Any]] = [{"metric": labels, "value": [at, f"{value:g}"]} for labels, value in found]
+        return web.json_response({"status": "success", "data": {"resultType": "vector", "result": result}})
