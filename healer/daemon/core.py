@@ -83,7 +83,7 @@ class Core:
             workload = self._view.workload_uid(obj)
             if workload and self._engine.concerns(workload):
                 self._feed(WorkloadChanged(workload, obj.metadata.uid))
-        elif isinstance(obj, Deployment) and self._engine.concerns(obj.metadata.uid):
+        elif isinstance(obj, Deployment):
             self._feed(WorkloadChanged(obj.metadata.uid))
 
     async def intake(self, signals: list[Signal]) -> None:
@@ -105,6 +105,11 @@ class Core:
             await self._journal.durable({incident for signal in signals for incident in self._engine.incidents_of(signal.key)})
         except JournalError as error:
             raise QueueFull(f"what was decided cannot be journaled: {error}") from error
+
+    def observed(self, signals: list[Signal]) -> None:
+        """Take what our own sources have found out."""
+        if not self.stopping:
+            self._signals(signals)
 
     def approved(self, incident_id: str, by: str) -> None:
         """A human has approved what an incident waits with."""
@@ -140,7 +145,8 @@ class Core:
         if incident is None or (incident.state, incident.step, incident.attempt) != (State.ACTING, act.step, act.attempt):
             return Reason("Overtaken", "the incident went on meanwhile: nothing was done")
         sick = incident.targets.get(act.target.uid)
-        if sick is None or not sick.signals:
+        recovered = (sick is None or not sick.signals) if act.target != incident.workload else not incident.sick
+        if recovered:
             return Reason("Resolved", f"{act.target} is no longer sick: nothing was done")
         return None
 

@@ -97,10 +97,13 @@ class Climber(Outcomes):
     def _patient(self, incident: Incident, context: Context) -> tuple[SickTarget | None, Veto | None]:
         """The target to act on: sick, not yet treated in this step, and not born after the step acted.
 
-        The one sick longest that nothing speaks against; else the first, with the veto against it. In a storm it is the workload.
+        The one sick longest that nothing speaks against; else the first, with the veto against it. In a storm it is the workload,
+        and for an action that acts on workloads.
         """
-        if incident.storming:
-            workload = SickTarget(incident.workload, {}, incident.changed_at, f"{len(incident.sick)} of its pods are sick")
+        if incident.storming or "Pod" not in self._actions[self._step(incident, context).action].targets:
+            if incident.workload.uid in incident.treated and not incident.storming:
+                return None, None
+            workload = _as_patient(incident)
             return workload, self._ask(incident, workload, context)
         first: tuple[SickTarget | None, Veto | None] = (None, None)
         for sick in incident.sick:
@@ -118,7 +121,7 @@ class Climber(Outcomes):
     # verifying
 
     def _verify(self, incident: Incident, context: Context) -> Incident:
-        wrong = unhealed(context.view, incident) or self._still_there(incident, context)
+        wrong = unhealed(context.view, incident, self._serving(incident, context)) or self._still_there(incident, context)
         if wrong is None:
             return self._settle(incident, context)
         if wrong.code == "WorkloadGone":
@@ -159,7 +162,8 @@ class Climber(Outcomes):
         lasted = about(context.now - since)
         if not incident.acted_at:
             return self._close(incident, context, Reason("Recovered", f"well for {lasted}, without an action of healer's"))
-        text = f"{incident.workload} is at its desired ready count and no signal is left, stable for {lasted}"
+        serving = self._serving(incident, context)
+        text = f"{serving} is at its desired ready count and no signal is left, stable for {lasted}"
         reason = Reason("Healed", text)
         self._decide(context, Verb.HEAL, reason, incident.workload, incident)
         self._ledger.ended(incident, context.now)
@@ -184,6 +188,15 @@ class Climber(Outcomes):
         if incident.wake_at is not None and context.now < incident.wake_at:
             return incident
         return self._close(incident, context, Reason("CooledDown", "stayed healed for the whole cooldown"))
+
+
+def _as_patient(incident: Incident) -> SickTarget:
+    """The workload as what is acted on, and what is wrong with it."""
+    if (itself := incident.targets.get(incident.workload.uid)) is not None and itself.signals:
+        return itself
+    sick = incident.sick
+    what = f"{len(sick)} of its pods are sick" if len(sick) != 1 else f"{sick[0].target}: {sick[0].what}"
+    return SickTarget(incident.workload, {}, incident.changed_at, what)
 
 
 def _held(incident: Incident, context: Context) -> Veto:

@@ -46,8 +46,17 @@ _ALERT: dict[str, tuple[cel.Type, str]] = {
     "alert.labels": (_LABELS, "all its labels"),
     "alert.annotations": (_LABELS, "its annotations"),
 }
+_QUERY: dict[str, tuple[cel.Type, str]] = {
+    "query.labels": (_LABELS, "all labels of the series"),
+}
 VARIABLES: Mapping[SourceName, Mapping[str, tuple[cel.Type, str]]] = MappingProxyType(
-    {"pod": _COMMON, "alert": {**_COMMON, **_ALERT}}
+    {
+        "pod": _COMMON,
+        "alert": {**_COMMON, **_ALERT},
+        "query": {**_COMMON, **_QUERY},
+        "model": _COMMON,
+        "canary": _COMMON,
+    }
 )
 """What an expression may speak of, by trigger: name -> type, meaning."""
 
@@ -151,8 +160,9 @@ def _explained(text: str, expression: str, source: SourceName) -> ConditionError
 
 
 def _meant(name: str, source: SourceName) -> str:
-    if name in VARIABLES["alert"]:
-        return "the variables of an alert are for rules with the trigger `alert`"
+    for trigger, said in (("alert", _ALERT), ("query", _QUERY)):
+        if name in said:
+            return f"{name} is for rules with the trigger `{trigger}`"
     known = VARIABLES[source]
     family = sorted(other for other in known if other.partition(".")[0] == name.partition(".")[0])
     # The common beginning makes all of a family look alike: compare what comes after it.
@@ -184,6 +194,8 @@ def facts(signal: Signal, view: View, now: float) -> dict[str, object]:
     known: dict[str, object] = {"signal.name": signal.name, "signal.message": signal.message}
     if signal.source == "alert":
         known |= {"alert.name": signal.name, "alert.labels": dict(signal.labels), "alert.annotations": dict(signal.annotations)}
+    if signal.source == "query":
+        known["query.labels"] = dict(signal.labels)
     target = signal.target
     if target.kind == "Pod":
         pod = view.pod(target.uid)

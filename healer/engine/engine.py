@@ -12,6 +12,7 @@ from healer.engine.breaker import ClusterBreaker, RuleBreakers
 from healer.engine.cases import Case, Cases
 from healer.engine.climb import Climber
 from healer.engine.guards import Watch
+from healer.engine.healthy import Healthy
 from healer.engine.ledger import Ledger
 from healer.engine.match import UNNAMED, Firing, Match, Matcher
 from healer.engine.open import join, leave, opened
@@ -24,6 +25,7 @@ from healer.model.decision import Decision, Verb
 from healer.model.duration import about
 from healer.model.effects import Acted, Approval, Decided, Effect, Input, Record, Tick, WorkloadChanged
 from healer.model.incident import Incident, Reason, State
+from healer.model.kube import Deployment
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
@@ -38,6 +40,7 @@ class Engine:
         self._ledger = Ledger()
         self._nodes = NodeStorms()
         self._rules = RuleBreakers()
+        self._healthy = Healthy(tuning.healthy_after)
         self._breaker = ClusterBreaker(tuning.breaker_incidents, tuning.breaker_window, tuning.breaker_quiet)
         watch = Watch(tuning, self._ledger, self._nodes, self._rules, self._breaker)
         self._cases = Cases(Climber(actions, watch), self._matcher, self._ledger)
@@ -84,6 +87,8 @@ class Engine:
             case Signal():
                 self._resolved(event.key, view, now, effects)
             case WorkloadChanged(uid, pod):
+                if not pod:
+                    self._healthy.look(uid, view, now)
                 # Asking about all its pods at each event of one would make a storm's cost quadratic.
                 self._ask_again(self._matcher.of_workload(uid, pod), view, now, effects)
                 for incident_id in self._cases.on(uid):
@@ -127,6 +132,8 @@ class Engine:
             self._ledger.learn(incident, view)
             if incident.state is not State.CLOSED:
                 self._go_on(as_it_was(incident, sick_now, now), view, now, effects)
+        for workload in view.uids(Deployment):
+            self._healthy.look(workload, view, now)
         self._restored_at, self._cases.held = now, True
         self._schedule_recheck(now)
         return effects
@@ -195,7 +202,8 @@ class Engine:
         if case is None:
             deployment = view.deployment(match.workload.uid)
             revision = "" if deployment is None else deployment.metadata.annotations.revision
-            incident = opened(rule, match.workload, signal, now, self._number(), revision)
+            healthy = self._healthy.revision(match.workload.uid, now)
+            incident = opened(rule, match.workload, signal, now, self._number(), revision, healthy)
             self._cases.admit(Case(incident, rule))
             verb = Verb.OPEN
         else:

@@ -17,7 +17,7 @@ from healer.model.action import ActionSpec
 from healer.model.duration import about
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Annotations
-from healer.model.rule import Limits, Mode
+from healer.model.rule import UNKNOWN_VERDICT, Limits, Mode
 from healer.model.target import Target
 from healer.model.view import View
 
@@ -66,6 +66,8 @@ class Question:
     """The storm on the workload."""
     others: Iterable[Incident]
     """The other incidents on the same workload."""
+    hold: float
+    """Seconds for which a canary that cannot be judged is left as it is."""
     now: float
 
     @property
@@ -115,6 +117,19 @@ def _pauser(annotations: Annotations) -> str:
     by = f"by {annotations.paused_by}" if annotations.paused_by else ""
     said = ": ".join(part for part in (by, annotations.paused_reason) if part)
     return f" ({said})" if said else ""
+
+
+def known_verdict(q: Question) -> Veto | None:
+    """Unknown is not bad: nothing is done about a canary that cannot be judged, but a human is asked after a while."""
+    sick = q.incident.sick
+    if any(symptom.name != UNKNOWN_VERDICT for target in sick for symptom in target.signals.values()) or not sick:
+        return None
+    since = min(target.since for target in sick)
+    if q.now >= since + q.hold:
+        text = f"nothing could be judged for {about(q.hold)} ({q.what}): the traffic stays as it is, a human is needed"
+        return Veto(Reason("HeldTooLong", text), refused=True, final=True)
+    text = f"{q.what}; the traffic stays as it is, for at most {about(q.hold)} before a human is asked"
+    return Veto(Reason("UnknownVerdict", text), until=since + q.hold, patient=True)
 
 
 def no_storm(q: Question) -> Veto | None:
@@ -178,8 +193,8 @@ def climbing(incident: Incident) -> bool:
 
 
 def no_rollout(q: Question) -> Veto | None:
-    """Nothing while a rollout is in progress: the pods are on their way already."""
-    if not q.action.changes:
+    """Nothing while a rollout is in progress: the pods are on their way already. But it may be rolled back."""
+    if not q.action.changes or q.action.in_rollout:
         return None
     deployment = q.view.deployment(q.incident.workload.uid)
     if deployment is None:
@@ -288,6 +303,7 @@ def _ready(view: View, target: Target) -> bool:
 
 GUARDS: tuple[Callable[[Question], Veto | None], ...] = (
     can_act_on,
+    known_verdict,
     not_paused,
     no_storm,
     no_node_storm,

@@ -170,7 +170,7 @@ class Matcher:
         if workload is not None:
             self._locate(firing, workload.uid)
         self._count(firing, view)
-        for rule in self._rulebook.concerned(signal.source, signal.name, signal.target.namespace):
+        for rule in self._rulebook.concerned(signal.source, signal.name, signal.target.namespace, signal.rule):
             if again and firing.verdicts.get(rule.name) == "":
                 continue
             match = self._judge(rule, firing, view, now)

@@ -14,9 +14,10 @@ from healer.model.action import ActionSpec
 from healer.model.decision import Decision, Verb
 from healer.model.effects import Act, Decided, Effect, Record
 from healer.model.incident import Disruption, Incident, Reason, SickTarget, State
+from healer.model.probe import diverted_to
 from healer.model.rule import Mode, Step
 from healer.model.target import Target
-from healer.model.view import View
+from healer.model.view import View, target_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +202,7 @@ class Moves:
                 watch=self._looks,
                 storm=context.storm,
                 others=context.others,
+                hold=0.0 if context.rule.rule.when.canary is None else context.rule.rule.when.canary.hold,
                 now=context.now,
             )
         )
@@ -208,6 +210,13 @@ class Moves:
     def _step(self, incident: Incident, context: Context) -> Step:
         on_storm = context.rule.rule.on_storm
         return on_storm if incident.storming and on_storm is not None else context.rule.rule.heal[incident.step]
+
+    def _serving(self, incident: Incident, context: Context) -> Target:
+        """The workload that must be well for the step to have helped: the other one, when traffic was taken off this one."""
+        step = self._step(incident, context)
+        other = diverted_to(step.params) if self._actions[step.action].diverts else None
+        deployment = None if other is None else context.view.deployment_named(incident.workload.namespace, other.deployment)
+        return incident.workload if deployment is None else target_of(deployment)
 
     def _move(self, incident: Incident, context: Context, state: State, reason: Reason) -> Incident:
         """Change state, with a line in the history and a record."""

@@ -14,7 +14,9 @@ MAX_HISTORY = 200
 """Lines kept of an incident's history; beyond, the oldest but the first go (an object in the cluster has a size limit)."""
 
 
-def opened(rule: BoundRule, workload: Target, signal: Signal, now: float, number: int, revision: str = "") -> Incident:
+def opened(
+    rule: BoundRule, workload: Target, signal: Signal, now: float, number: int, revision: str = "", healthy: str = ""
+) -> Incident:
     """A new incident of a rule on a workload; `number` tells openings at the same moment apart."""
     what = what_of(signal)
     reason = Reason(signal.name, f"{signal.target} is sick: {what}")
@@ -32,6 +34,7 @@ def opened(rule: BoundRule, workload: Target, signal: Signal, now: float, number
         targets={signal.target.uid: SickTarget(signal.target, {signal.key: symptom_of(signal)}, now, what)},
         steps=tuple(step.action for step in rule.rule.heal),
         revision=revision,
+        healthy=healthy,
         history=(Entry(now, State.OPEN, reason),),
     )
 

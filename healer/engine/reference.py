@@ -12,7 +12,8 @@ from healer.engine.condition import VARIABLES
 from healer.model.duration import InSeconds, say
 from healer.model.form import Model
 from healer.model.portion import InReplicas
-from healer.model.rule import PodCondition, Step, places
+from healer.model.probe import InShares
+from healer.model.rule import TRIGGERS, PodCondition, Step, places
 
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -51,6 +52,8 @@ def _key_rows(model: type[Model]) -> Iterator[tuple[str, ...]]:
 def _type(annotation: Any, metadata: list[Any]) -> str:
     if any(isinstance(mark, InSeconds) for mark in metadata):
         return "duration"
+    if any(isinstance(mark, InShares) for mark in metadata):
+        return "percentage"
     if any(isinstance(mark, InReplicas) for mark in metadata):
         return "percentage or whole number"
     if hasattr(annotation, "__metadata__"):
@@ -80,13 +83,22 @@ def _origin(annotation: Any) -> type:
 
 def _bounds(field: FieldInfo) -> str:
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    if any(isinstance(mark, InShares) for mark in _marks(field.annotation, list(field.metadata))):
+        return ""  # as every percentage
+    timed = any(isinstance(mark, InSeconds) for mark in _marks(field.annotation, list(field.metadata)))
     bounds = [
-        f"{word} {say(limit) if isinstance(limit, float) or field.annotation is float else limit}"
-        for mark in field.metadata
+        f"{word} {say(limit) if timed else limit}"
+        for mark in _marks(field.annotation, list(field.metadata))
         for name, word in words.items()
         if (limit := getattr(mark, name, None)) is not None
     ]
     return f", {' and '.join(bounds)}" if bounds else ""
+
+
+def _marks(annotation: Any, metadata: list[Any]) -> list[Any]:
+    """What is said of a type, at the field and where the type is optional (`Annotated[...] | None`)."""
+    inner = [mark for part in get_args(annotation) for mark in getattr(part, "__metadata__", ())]
+    return [mark for entry in (*metadata, *inner) for mark in (getattr(entry, "metadata", None) or [entry])]
 
 
 def _default(field: FieldInfo) -> str:
@@ -104,14 +116,18 @@ def _written(value: Any, field: FieldInfo) -> str:
             f"{part.alias or name}: {_written(getattr(value, name), part)}" for name, part in type(value).model_fields.items()
         )
         return "{" + ", ".join(parts) + "}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(str(entry) for entry in value)}]"
     return say(value) if any(isinstance(mark, InSeconds) for mark in field.metadata) else str(value)
 
 
 def _variables() -> str:
     def rows() -> Iterator[tuple[str, ...]]:
-        for name, (kind, meaning) in VARIABLES["alert"].items():
-            known = "pod, alert" if name in VARIABLES["pod"] else "alert"
-            yield f"`{name}`", str(kind.name()).lower(), known, meaning
+        triggers = [trigger for trigger in TRIGGERS if trigger != "canary"]  # whose judge has all conditions in itself
+        every = {name: said for trigger in triggers for name, said in VARIABLES[trigger].items()}
+        for name, (kind, meaning) in every.items():
+            known = [trigger for trigger in triggers if name in VARIABLES[trigger]]
+            yield f"`{name}`", str(kind.name()).lower(), ", ".join(known), meaning
 
     return _table(("variable", "type", "in rules on", "meaning"), rows())
 

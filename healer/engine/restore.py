@@ -7,12 +7,12 @@ from healer.engine.open import noted
 from healer.engine.outcomes import paged
 from healer.engine.rulebook import BoundRule
 from healer.model.incident import Incident, Reason, SickTarget, State
-from healer.model.signal import Signal
+from healer.model.signal import ASKED, Signal
 from healer.model.view import View
 
 
 def as_it_was(incident: Incident, sick_now: Container[str], now: float) -> Incident:
-    """The incident without the pods' symptoms that are over by now; what an alert said holds until it is resolved.
+    """The incident without the pods' symptoms that are over by now; what others said holds until they take it back.
 
     What a page has raised is raised again: the object that an incident is kept in has only how it was opened.
     """
@@ -20,7 +20,7 @@ def as_it_was(incident: Incident, sick_now: Container[str], now: float) -> Incid
         incident = paged(incident, incident.paged)
     targets: dict[str, SickTarget] = {}
     for uid, sick in incident.targets.items():
-        kept = {key: s for key, s in sick.signals.items() if s.source == "alert" or key in sick_now}
+        kept = {key: s for key, s in sick.signals.items() if s.source != "pod" or key in sick_now}
         targets[uid] = sick if len(kept) == len(sick.signals) else replace(sick, signals=kept)
     if all(targets[uid] is sick for uid, sick in incident.targets.items()):
         return incident
@@ -31,7 +31,17 @@ def as_it_was(incident: Incident, sick_now: Container[str], now: float) -> Incid
 def signals_of(incident: Incident) -> list[Signal]:
     """What was firing for the incident, as signals, so that their end is understood when it comes."""
     return [
-        Signal(s.source, s.name, sick.target, firing=True, at=s.at, key=key, occurrence=s.occurrence, message=sick.what)
+        Signal(
+            s.source,
+            s.name,
+            sick.target,
+            firing=True,
+            at=s.at,
+            key=key,
+            occurrence=s.occurrence,
+            message=sick.what,
+            rule=incident.rule if s.source in ASKED else "",
+        )
         for sick in incident.targets.values()
         for key, s in sick.signals.items()
     ]

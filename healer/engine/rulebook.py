@@ -78,8 +78,15 @@ class Rulebook:
         """The rule of that full name."""
         return self._by_name.get(name)
 
-    def concerned(self, source: str, name: str, namespace: str) -> Sequence[BoundRule]:
-        """The rules whose trigger and namespaces fit a signal, in order: at most two look-ups, however many rules there are."""
+    def concerned(self, source: str, name: str, namespace: str, only: str = "") -> Sequence[BoundRule]:
+        """The rules whose trigger and namespaces fit a signal, in order: at most two look-ups, however many rules there are.
+
+        `only` is the full name of the one rule that asked for the signal, where one did.
+        """
+        if only:
+            rule = self._by_name.get(only)
+            fits = rule is not None and name in rule.rule.when.names and rule.scope.covers(namespace)
+            return (rule,) if rule is not None and fits else ()
         found = self._index.get((source, name, namespace))
         return self._index.get((source, name, ANYWHERE), ()) if found is None else found
 

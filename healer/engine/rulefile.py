@@ -11,11 +11,18 @@ from healer.engine.rulebook import BoundRule
 from healer.engine.wording import worded
 from healer.model.action import ActionSpec
 from healer.model.problem import Problem
-from healer.model.rule import API_VERSION, Rule, RuleSet
+from healer.model.rule import API_VERSION, Rule, RuleSet, Step
 from healer.model.signal import SourceName
 
-FEEDS: Mapping[SourceName, frozenset[str]] = {"pod": frozenset({"Pod"}), "alert": frozenset({"Pod", "Deployment"})}
-"""The kinds of target that each trigger can hand to an action."""
+_BOTH = frozenset({"Pod", "Deployment"})
+FEEDS: Mapping[SourceName, frozenset[str]] = {
+    "pod": _BOTH,
+    "alert": _BOTH,
+    "query": _BOTH,
+    "model": _BOTH,
+    "canary": frozenset({"Deployment"}),
+}
+"""The kinds of target that each trigger can hand to an action: what it names, and the workload that this belongs to."""
 
 WORKLOAD = "Deployment"
 """The kind of target that onStorm is taken on."""
@@ -45,8 +52,10 @@ def load_all(files: Mapping[str, str], actions: Mapping[str, ActionSpec]) -> tup
                     errors = worded(error.errors(include_url=False), document, file, actions)
                     faults += [fault for fault in errors if fault.path not in said]
             else:
+                bound, incomplete = _bound(ruleset, document, file, actions)
+                faults += incomplete
                 if not faults and not wrong:
-                    rules += _bound(ruleset, document, file)
+                    rules += bound
             wrong += faults
         problems += wrong
     return rules, sorted(set(problems))
@@ -61,11 +70,45 @@ def remarks(rules: Iterable[BoundRule]) -> list[str]:
     ]
 
 
-def _bound(ruleset: RuleSet, document: Document, file: str) -> Iterator[BoundRule]:
+def _bound(
+    ruleset: RuleSet, document: Document, file: str, actions: Mapping[str, ActionSpec]
+) -> tuple[list[BoundRule], list[Problem]]:
+    """The rules, ready for use where nothing is wrong with them, and what their steps leave open that no trigger fills in."""
+    bound: list[BoundRule] = []
+    faults: list[Problem] = []
     for index, rule in enumerate(ruleset.spec.rules):
-        line, _ = document.at(("spec", "rules", index))
-        condition = None if rule.when.condition is None else Condition(rule.when.condition, rule.when.source)
-        yield BoundRule(ruleset.metadata.name, _scoped(rule, ruleset), condition, f"{file}:{line}")
+        path: Path = ("spec", "rules", index)
+        rule = _scoped(_completed(rule, path, document, file, actions, faults), ruleset)
+        if rule.scope is None:
+            continue  # told by _document_faults
+        line, _ = document.at(path)
+        try:
+            condition = None if rule.when.condition is None else Condition(rule.when.condition, rule.when.source)
+        except ConditionError:
+            continue  # told by _trigger_faults
+        bound.append(BoundRule(ruleset.metadata.name, rule, condition, f"{file}:{line}"))
+    return bound, faults
+
+
+def _completed(
+    rule: Rule, path: Path, document: Document, file: str, actions: Mapping[str, ActionSpec], faults: list[Problem]
+) -> Rule:
+    """The rule with what its actions take from its trigger."""
+
+    def complete(step: Step, where: Path) -> Step:
+        fill_in = actions[step.action].complete
+        if fill_in is None:
+            return step
+        try:
+            return step.model_copy(update={"params": fill_in(step.params, rule.when)})
+        except ValueError as error:
+            where = (*where, step.action)
+            faults.append(Problem(file, *document.at_key(where), dotted(where), str(error)))
+            return step
+
+    heal = tuple(complete(step, (*path, "heal", number)) for number, step in enumerate(rule.heal))
+    on_storm = None if rule.on_storm is None else complete(rule.on_storm, (*path, "onStorm"))
+    return rule.model_copy(update={"heal": heal, "on_storm": on_storm})
 
 
 def _scoped(rule: Rule, ruleset: RuleSet) -> Rule:

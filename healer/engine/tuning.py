@@ -18,6 +18,8 @@ class Tuning:
     alert_expiry: float = 43_200.0
     """An alert that was not repeated for so long no longer counts as firing (Alertmanager repeats each 4 h by default)."""
 
+    healthy_after: float = 600.0
+    """A revision that was at its desired ready count for so long counts as healthy: a rollback may go back to it."""
     home: str = "default"
     """The namespace in which incidents of no namespace are kept: those of a node, and of the cluster."""
     node_storm_pods: int = 5

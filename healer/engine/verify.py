@@ -40,10 +40,10 @@ def unhealthy(view: View, workload: Target) -> Reason | None:
     return None
 
 
-def unhealed(view: View, incident: Incident) -> Reason | None:
-    """Why the incident is not healed: a signal still fires, or its workload is not well; None when all is well."""
+def unhealed(view: View, incident: Incident, serving: Target) -> Reason | None:
+    """Why the incident is not healed: a signal still fires, or the workload that serves is not well; None when all is well."""
     if sick := incident.sick:
         named = ", ".join(f"{s.target} ({s.what})" for s in sick[:3])
         more = f" and {len(sick) - 3} more" if len(sick) > 3 else ""
         return Reason("StillSick", f"still sick: {named}{more}")
-    return unhealthy(view, incident.workload)
+    return unhealthy(view, serving)

@@ -16,8 +16,8 @@ KEYS: Mapping[Path, type[Model]] = dict(places())
 """The model that reads each place of the language; "*" stands for any list entry."""
 
 LATER = {
-    "When": {"event", "deployment", "query", "model", "canary"},
-    "Step": {"rollback", "quarantine", "pinVersion", "shiftTraffic"},
+    "When": {"event", "deployment"},
+    "Step": {"quarantine"},
 }
 """What the language is to have and this version has not."""
 

@@ -116,6 +116,8 @@ class Incident:
     """The actions of the ladder, by name."""
     revision: str = ""
     """The workload's revision when it opened, as its Deployment says: attempts on another one are counted anew."""
+    healthy: str = ""
+    """The revision of the workload that healer last saw well for a while, when it opened; "" when it has seen none."""
     step: int = 0
     attempt: int = 0
     """Actions sent on this step."""

@@ -1,9 +1,9 @@
 """The triggers that healer asks for itself, on a schedule: a query, the model servers' status, the canary judge."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from healer.model.duration import Duration
@@ -37,12 +37,15 @@ class InShares:
     """Marks a field that holds a share, for whoever walks the models (the reference in docs/rules.md)."""
 
 
-def _share(value: Any) -> Any:
+def _share(value: Any, info: ValidationInfo) -> Any:
+    """A file writes it as a percentage; code as a part of one."""
+    hint = "write a percentage above 0% and below 100%: 0.5%"
     if isinstance(value, str):
         if (found := _SHARE.fullmatch(value)) and 0 < float(found[1]) < 100:
             return float(found[1]) / 100
-        hint = "write a percentage above 0% and below 100%: 0.5%"
         raise PydanticCustomError("rule", "{value} is no share of the requests", {"value": repr(value), "hint": hint})
+    if info.context is not None:
+        raise PydanticCustomError("rule", "not a percentage", {"hint": hint})
     return value
 
 
@@ -72,6 +75,19 @@ class Side(Model):
     def backend(self) -> str:
         """The name of the Service."""
         return self.service or self.deployment
+
+
+@runtime_checkable
+class Diversion(Protocol):
+    """The parameters of an action that takes traffic off one side for the other."""
+
+    stable: Side | None
+    """The side that serves then."""
+
+
+def diverted_to(params: object) -> Side | None:
+    """The side that serves after an action with these parameters, where they name one."""
+    return params.stable if isinstance(params, Diversion) else None
 
 
 class Measure(Model):

@@ -308,7 +308,7 @@ class Scope(Model):
     namespaces: Annotated[tuple[Namespace, ...], Field(min_length=1), Listed]
     """Namespaces, by name; every namespace only when written as `["*"]`."""
     selector: Selector | None = None
-    """Of the pod's labels; of the workload's for an alert that names a workload. Left out: every pod of the namespaces."""
+    """Of the pod's labels; of the workload's for what names a workload. Left out: every pod of the namespaces."""
 
     @model_validator(mode="after")
     def _star_alone(self) -> Self:

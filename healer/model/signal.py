@@ -8,6 +8,9 @@ from healer.model.target import Target
 
 SourceName = Literal["pod", "alert", "query", "model", "canary"]
 
+ASKED: frozenset[SourceName] = frozenset({"query", "model", "canary"})
+"""The sources that healer asks for one rule each: what they say concerns no other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Signal:

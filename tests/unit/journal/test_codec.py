@@ -164,7 +164,7 @@ def _type(found: Object, wanted: str, path: str) -> Any:
 
 
 IDENTIFIERS = {
-    "Incident": {"id", "rule", "severity", "mode", "revision"},
+    "Incident": {"id", "rule", "severity", "mode", "revision", "healthy"},
     "Symptom": {"name", "occurrence"},
     "Reason": {"code"},
     "Target": {"kind", "namespace", "name", "uid"},

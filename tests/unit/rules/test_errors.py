@@ -40,6 +40,12 @@ def test_the_file_that_the_errors_are_made_from_is_right() -> None:
     assert [rule.name for rule in rules] == ["serving/crash"]
 
 
+SERIES = """a{pod=~"{{ pods }}"}"""
+CANARY = (
+    "canary: {route: {kind: Ingress, name: split}, stable: {deployment: v1}, canary: {deployment: v2}, "
+    f"measures: [{{name: errors, total: '{SERIES}', bad: '{SERIES}'}}]}}"
+)
+
 CASES = {
     # replaced, by what, line, column, message, hint
     "unknown key, near": ("for: 2m", "fro: 2m", 10, 9, "unknown key 'fro'", "did you mean for?"),
@@ -50,7 +56,7 @@ CASES = {
         10,
         9,
         "unknown key 'zzz'",
-        "the keys here are pod, alert, labels, if, for, count",
+        "the keys here are pod, alert, query, model, canary, labels, if, for, count",
     ),
     "field by its Python name": ("for: 2m", "held_for: 2m", 10, 9, "unknown key 'held_for'", "the keys here are "),
     "merge key": ("for: 2m", "<<: {for: 2m}", 10, 9, "merge keys (<<) are not supported", "write the keys out"),
@@ -151,7 +157,7 @@ CASES = {
         "'sre' is not a channel",
         'write "#sre", in quotes',
     ),
-    "action of later": ("evict", "rollback", 12, 11, "'rollback' is not in this version", "is to have it later"),
+    "action of later": ("evict", "quarantine", 12, 11, "'quarantine' is not in this version", "is to have it later"),
     "unknown mode": (
         "      heal:",
         "      mode: enforced\n      heal:",
@@ -212,12 +218,12 @@ CASES = {
         "it takes none: write {}",
     ),
     "action that the trigger cannot feed": (
-        "evict: {}",
-        "scale: {replicas: 3}",
-        12,
+        "pod: [CrashLoopBackOff]\n        for: 2m",
+        CANARY,
         11,
-        "scale acts on Deployment, and a rule on 'pod' has none to give it",
-        "actions that fit: evict, restart",
+        11,
+        "evict acts on Pod, and a rule on 'canary' has none to give it",
+        "actions that fit: page, scale",
     ),
     "no steps": ("heal:\n        - evict: {}", "heal: []", 11, 13, "heal must not be empty", "at least one entry"),
     "step that is no mapping": ("- evict: {}", "- evict", 12, 11, "an entry of heal must be a mapping, not a text", ""),
@@ -258,7 +264,7 @@ CASES = {
         "",
         8,
         7,
-        "exactly one of pod, alert is needed, none is given",
+        "exactly one of pod, alert, query, model, canary is needed, none is given",
         "one trigger a rule",
     ),
     "both triggers": (
@@ -266,7 +272,7 @@ CASES = {
         "alert: [A]",
         8,
         7,
-        "exactly one of pod, alert is needed, both are given",
+        "exactly one of pod, alert, query, model, canary is needed, pod and alert are given",
         "write a second rule for the other",
     ),
     "labels of a pod trigger": (
