@@ -17,6 +17,8 @@ from tests.support.processes import PATIENCE, Process, program
 _LISTENING = re.compile(r'msg="Listening on".* address=(\S+)')
 _LOOK = 0.05
 """Seconds between two looks at /-/ready: the readiness of a foreign process can only be asked for."""
+ANY = "127.0.0.1:0"
+"""Listen on a free port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,11 @@ class Monitor:
 
 
 @asynccontextmanager
-async def prometheus(folder: Path, config: Mapping[str, Any]) -> AsyncIterator[Monitor]:
+async def prometheus(folder: Path, config: Mapping[str, Any], address: str = ANY) -> AsyncIterator[Monitor]:
     """Prometheus with this configuration; its file and data are in `folder`. Skips the test where it is not installed."""
     path = program("prometheus", "prometheus")
     command = [path, f"--config.file={_written(folder, config)}", f"--storage.tsdb.path={folder / 'data'}"]
-    async with _monitor("prometheus", command) as monitor:
+    async with _monitor("prometheus", command, address) as monitor:
         yield monitor
 
 
@@ -59,8 +61,8 @@ def _written(folder: Path, config: Mapping[str, Any]) -> Path:
 
 
 @asynccontextmanager
-async def _monitor(name: str, command: Sequence[str]) -> AsyncIterator[Monitor]:
-    async with Process(name, [*command, "--web.listen-address=127.0.0.1:0"]) as process:
+async def _monitor(name: str, command: Sequence[str], address: str = ANY) -> AsyncIterator[Monitor]:
+    async with Process(name, [*command, f"--web.listen-address={address}"]) as process:
         found: list[str] = []
 
         def listens() -> bool:
