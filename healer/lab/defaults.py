@@ -103,22 +103,6 @@ def namespace(obj: Object) -> None:
     obj.setdefault("status", {"phase": "Active"})
 
 
-def service(obj: Object) -> None:
-    """Service: of type ClusterIP."""
-    spec = obj.setdefault("spec", {})
-    spec.setdefault("type", "ClusterIP")
-    spec.setdefault("sessionAffinity", "None")
-    for port in spec.get("ports") or []:
-        port.setdefault("protocol", "TCP")
-        port.setdefault("targetPort", port.get("port"))
-    obj.setdefault("status", {"loadBalancer": {}})
-
-
-def ingress(obj: Object) -> None:
-    """Ingress: an empty status."""
-    obj.setdefault("status", {"loadBalancer": {}})
-
-
 def custom_resource_definition(obj: Object) -> None:
     """CustomResourceDefinition: names, and the status that the server has not filled yet."""
     spec = obj.setdefault("spec", {})

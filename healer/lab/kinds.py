@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from healer.lab import defaults, shapes, validation
+from healer.lab import defaults, networking, shapes, validation
 from healer.lab.objects import Object
 
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -191,6 +191,39 @@ DEFINITION = Kind(
     returns_deleted=True,
     fill=defaults.custom_resource_definition,
 )
+SERVICE = Kind(
+    schema=shapes.SERVICE,
+    plural="services",
+    kind="Service",
+    short_names=("svc",),
+    subresources=("status",),
+    create_on_update=True,
+    returns_deleted=True,
+    fill=networking.service,
+    check=networking.check_service,
+    check_update=networking.check_service_update,
+)
+INGRESS = Kind(
+    schema=shapes.INGRESS,
+    group="networking.k8s.io",
+    plural="ingresses",
+    kind="Ingress",
+    short_names=("ing",),
+    subresources=("status",),
+    counts_generation=True,
+    fill=networking.ingress,
+    check=networking.check_ingress,
+)
+ENDPOINT_SLICE = Kind(
+    schema=shapes.ENDPOINT_SLICE,
+    group="discovery.k8s.io",
+    plural="endpointslices",
+    kind="EndpointSlice",
+    counts_generation=True,
+    fill=networking.endpoint_slice,
+    check=networking.check_endpoint_slice,
+    check_update=networking.check_endpoint_slice_update,
+)
 BUILT_IN = (
     POD,
     NAMESPACE,
@@ -200,17 +233,18 @@ BUILT_IN = (
     REPLICASET,
     DISRUPTION_BUDGET,
     DEFINITION,
-    Kind(
-        plural="services",
-        kind="Service",
-        short_names=("svc",),
-        subresources=("status",),
-        create_on_update=True,
-        returns_deleted=True,
-        fill=defaults.service,
-    ),
+    SERVICE,
+    ENDPOINT_SLICE,
+    INGRESS,
     Kind(plural="endpoints", kind="Endpoints", short_names=("ep",), create_on_update=True),
-    Kind(plural="configmaps", kind="ConfigMap", short_names=("cm",), schema=shapes.CONFIG_MAP),
+    Kind(
+        plural="configmaps",
+        kind="ConfigMap",
+        short_names=("cm",),
+        schema=shapes.CONFIG_MAP,
+        check=validation.config_map,
+        check_update=validation.config_map_update,
+    ),
     Kind(
         group="coordination.k8s.io",
         plural="leases",
@@ -232,15 +266,6 @@ BUILT_IN = (
         collection="events",
         show=defaults.new_event,
         accept=defaults.core_event,
-    ),
-    Kind(
-        group="networking.k8s.io",
-        plural="ingresses",
-        kind="Ingress",
-        short_names=("ing",),
-        subresources=("status",),
-        counts_generation=True,
-        fill=defaults.ingress,
     ),
 )
 

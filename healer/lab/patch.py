@@ -44,7 +44,17 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def strategic_patch(target: Any, patch: Any) -> Any:
-    """Merge patch, but with lists of known fields merged by key, and with `$patch` directives."""
+    """Merge patch, but with lists of known fields merged by key, and with `$patch` directives.
+
+    Lists at the top of an object are replaced: the one kind that has any, EndpointSlice, has them atomic.
+    """
+    merged = _merge(target, patch)
+    if isinstance(patch, dict):
+        merged |= {key: clone(value) for key, value in patch.items() if isinstance(value, list)}
+    return merged
+
+
+def _merge(target: Any, patch: Any) -> Any:
     if not isinstance(patch, dict):
         return clone(patch)
     if patch.get("$patch") == "replace":
@@ -61,7 +71,7 @@ def strategic_patch(target: Any, patch: Any) -> Any:
         elif isinstance(value, list):
             merged[key] = _merge_list(key, merged.get(key) or [], value)
         else:
-            merged[key] = strategic_patch(merged.get(key), value)
+            merged[key] = _merge(merged.get(key), value)
     return merged
 
 
@@ -71,18 +81,32 @@ def _merge_list(field: str, target: list[Any], patch: list[Any]) -> list[Any]:
     merge_key = _merge_key(field, patch)
     if merge_key is None or {"$patch": "replace"} in patch:
         return clone([item for item in patch if item != {"$patch": "replace"}])
-    merged = list(target)
+    known = {item[merge_key]: item for item in target if merge_key in item}
+    patched: dict[Any, Any] = {}
+    gone = set()
     for item in patch:
         if merge_key not in item:
             raise ApiError(500, "", f"map: {item} does not contain declared merge key: {merge_key}")
-        at = next((i for i, old in enumerate(merged) if old.get(merge_key) == item[merge_key]), None)
+        key = item[merge_key]
         if item.get("$patch") == "delete":
-            merged = merged if at is None else merged[:at] + merged[at + 1 :]
-        elif at is None:
-            merged.append(strategic_patch({}, item))
+            gone.add(key)
         else:
-            merged[at] = strategic_patch(merged[at], item)
-    return merged
+            patched[key] = _merge(known.get(key, {}), item)
+    left = [item for item in target if item.get(merge_key) not in gone | patched.keys()]
+    return _in_order(left, list(patched.values()), [item.get(merge_key) for item in target], merge_key)
+
+
+def _in_order(left: list[Any], patched: list[Any], before: list[Any], merge_key: str) -> list[Any]:
+    """Patched items in the patch's order; those it left alone before what they stood before (mergeSortedSlice of
+    k8s.io/apimachinery/pkg/util/strategicpatch)."""
+    merged, waiting = [], list(left)
+    for item in patched:
+        if item[merge_key] in before:
+            at = before.index(item[merge_key])
+            while waiting and before.index(waiting[0].get(merge_key)) < at:
+                merged.append(waiting.pop(0))
+        merged.append(item)
+    return merged + waiting
 
 
 def _merge_key(field: str, patch: list[Any]) -> str | None:
@@ -109,8 +133,7 @@ def _apply(document: dict[str, Any], step: dict[str, Any]) -> None:
     elif operation == "remove":
         _remove(document, path)
     elif operation == "replace":
-        _remove(document, path)
-        _add(document, path, clone(step.get("value")))
+        _replace(document, path, clone(step.get("value")))
     elif operation == "move":
         _add(document, path, _remove(document, _pointer(step.get("from"))))
     elif operation == "copy":
@@ -151,6 +174,15 @@ def _add(document: dict[str, Any], path: list[str], value: Any) -> None:
         parent.insert(len(parent) if last == "-" else _index(last, len(parent)), value)
     else:
         raise patch_failed()
+
+
+def _replace(document: dict[str, Any], path: list[str], value: Any) -> None:
+    """Against RFC 6902, a field that is not there is added, as the API server's library (evanphx/json-patch 4) does."""
+    parent, last = _find(document, path[:-1]), path[-1]
+    if isinstance(parent, list):
+        parent[_index(last, len(parent) - 1)] = value
+    else:
+        _add(document, path, value)
 
 
 def _remove(document: dict[str, Any], path: list[str]) -> Any:

@@ -104,6 +104,39 @@ LEASE = _object(
     )
 )
 CONFIG_MAP = _object(immutable=BOOLEAN, data=TEXTS, binaryData=TEXTS)
+_SERVICE_PORT = _object(
+    name=STRING, protocol=STRING, appProtocol=STRING, port=INTEGER, targetPort=INT_OR_STRING, nodePort=INTEGER
+)
+SERVICE = _object(spec=_open_object(selector=TEXTS, type=STRING, clusterIP=STRING, ports=_list(_SERVICE_PORT)), status=OPEN)
+_BACKEND = _object(
+    service=_object(name=STRING, port=_object(name=STRING, number=INTEGER)),
+    resource=_object(apiGroup=STRING, kind=STRING, name=STRING),
+)
+_PATH = _object(path=STRING, pathType=STRING, backend=_BACKEND)
+INGRESS = _object(
+    spec=_object(
+        ingressClassName=STRING,
+        defaultBackend=_BACKEND,
+        tls=_list(_object(hosts=_list(STRING), secretName=STRING)),
+        rules=_list(_object(host=STRING, http=_object(paths=_list(_PATH)))),
+    ),
+    status=OPEN,
+)
+_ENDPOINT = _object(
+    addresses=_list(STRING),
+    conditions=_object(ready=BOOLEAN, serving=BOOLEAN, terminating=BOOLEAN),
+    hostname=STRING,
+    targetRef=_REFERENCE,
+    nodeName=STRING,
+    zone=STRING,
+    hints=OPEN,
+    deprecatedTopology=TEXTS,
+)
+ENDPOINT_SLICE = _object(
+    addressType=STRING,
+    endpoints=_list(_ENDPOINT),
+    ports=_list(_object(name=STRING, protocol=STRING, port=INTEGER, appProtocol=STRING)),
+)
 EVENT = _object(
     involvedObject=_REFERENCE,
     reason=STRING,

@@ -33,6 +33,12 @@ _KEY_RULE = (
     "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
     "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 )
+_FILE = re.compile(r"[-._a-zA-Z0-9]+")
+_FILE_RULE = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+    "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
+_FROZEN = "Forbidden: field is immutable when `immutable` is set"
 _MOST_ANNOTATIONS = 256 * 1024
 _LONGEST_EVENT_FIELD = 128
 _LONGEST_NOTE = 1024
@@ -62,8 +68,13 @@ def check_name(name: str) -> list[Cause]:
     """metadata.name must be a DNS subdomain."""
     if not name:
         return [required("metadata.name", "name or generateName is required")]
-    if len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
-        return [invalid_value("metadata.name", f'"{name}"', _SUBDOMAIN_RULE)]
+    return check_subdomain("metadata.name", name)
+
+
+def check_subdomain(field: str, value: str) -> list[Cause]:
+    """A field that must be a DNS subdomain."""
+    if len(value) > 253 or not _SUBDOMAIN.fullmatch(value):
+        return [invalid_value(field, f'"{value}"', _SUBDOMAIN_RULE)]
     return []
 
 
@@ -145,6 +156,27 @@ def _not_negative(spec: Object, field: str, path: str) -> list[Cause]:
     if isinstance(value, bool) or not isinstance(value, int) or value >= 0:
         return []
     return [invalid_value(f"{path}.{field}", str(value), "must be greater than or equal to 0")]
+
+
+def config_map(obj: Object) -> list[Cause]:
+    """ConfigMap: keys that can be names of files, each in one of its two maps."""
+    texts, others = obj.get("data") or {}, obj.get("binaryData") or {}
+    causes = [
+        invalid_value(f"{field}[{key}]", f'"{key}"', _FILE_RULE)
+        for field, keys in (("data", texts), ("binaryData", others))
+        for key in keys
+        if not _FILE.fullmatch(key)
+    ]
+    both = sorted(texts.keys() & others.keys())
+    return causes + [invalid_value(f"data[{key}]", f'"{key}"', "duplicate of key present in binaryData") for key in both]
+
+
+def config_map_update(new: Object, old: Object) -> list[Cause]:
+    """ConfigMap: one that was made immutable stays as it is."""
+    if not old.get("immutable"):
+        return []
+    fields = [field for field in ("immutable", "data", "binaryData") if new.get(field) != old.get(field)]
+    return [Cause(field, _FROZEN, "FieldValueForbidden") for field in fields]
 
 
 def disruption_budget(obj: Object) -> list[Cause]:

@@ -147,7 +147,7 @@ def _controller_manager(assets: Path, folder: Path, url: str) -> Iterator[None]:
     }
     path = folder / "kubeconfig"
     path.write_text(json.dumps(config), encoding="utf-8")
-    names = ("disruption", "deployment", "replicaset", "garbage-collector", "namespace")
+    names = ("disruption", "deployment", "replicaset", "endpointslice", "garbage-collector", "namespace")
     command = [
         str(assets / "kube-controller-manager"),
         f"--kubeconfig={path}",

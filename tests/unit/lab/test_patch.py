@@ -72,7 +72,7 @@ def test_a_patch_leaves_its_target_alone() -> None:
     target = {"a": {"b": [1]}, "containers": [{"name": "x", "image": "1"}]}
     json_patch(target, [{"op": "add", "path": "/a/b/-", "value": 2}])
     merge_patch(target, {"a": {"b": None}})
-    strategic_patch(target, {"containers": [{"name": "x", "image": "2"}]})
+    strategic_patch({"spec": target}, {"spec": {"containers": [{"name": "x", "image": "2"}]}})
     assert target == {"a": {"b": [1]}, "containers": [{"name": "x", "image": "1"}]}
 
 
@@ -84,12 +84,23 @@ def test_a_patch_leaves_its_target_alone() -> None:
         ({"$setElementOrder/env": [{"name": "x"}]}, {}),
         ({"env": [{"name": "x", "value": "2"}]}, {"env": [{"name": "x", "value": "2"}]}),
         ({"env": [{"$patch": "replace"}, {"name": "y"}]}, {"env": [{"name": "y"}]}),
+        ({"env": [{"name": "z"}]}, {"env": [{"name": "z"}, {"name": "x", "value": "1"}]}),
+        ({"env": [{"name": "z"}, {"name": "x"}]}, {"env": [{"name": "z"}, {"name": "x", "value": "1"}]}),
+        ({"env": [{"name": "x", "$patch": "delete"}]}, {"env": []}),
         ({"labels": {"$patch": "delete"}}, {"labels": None}),
         ({"command": ["new"]}, {"command": ["new"]}),
     ],
 )
 def test_strategic_patch(patch: Any, expected: dict[str, Any]) -> None:
     target = {"finalizers": ["a"], "env": [{"name": "x", "value": "1"}], "labels": {"a": "b"}, "command": ["old"]}
-    merged = strategic_patch(target, patch)
+    merged = strategic_patch({"spec": target}, {"spec": patch})["spec"]
     wanted = target | expected
     assert merged == {key: value for key, value in wanted.items() if value is not None}
+
+
+def test_a_list_at_the_top_of_an_object_is_replaced() -> None:
+    target = {"ports": [{"name": "a", "port": 1}], "endpoints": []}
+    assert strategic_patch(target, {"ports": [{"name": "b", "port": 2}]}) == {
+        "ports": [{"name": "b", "port": 2}],
+        "endpoints": [],
+    }
