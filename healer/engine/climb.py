@@ -179,7 +179,7 @@ class Climber(Outcomes):
             return self._close(incident, context, RULE_CHANGED)
         if incident.sick:
             return incident
-        wrong = unhealthy(context.view, incident.workload) if incident.acted_at else None
+        wrong = unhealthy(context.view, self._serving(incident, context)) if incident.acted_at else None
         if wrong is not None and wrong.code != "WorkloadGone":
             return incident  # what healer left behind is not well: that is not over
         return self._close(incident, context, Reason("Recovered", "all signals are gone after the escalation"))

@@ -22,6 +22,7 @@ from healer.engine.tuning import Tuning
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
 from healer.model.effects import Act, Acted, Decided, Effect, Input, Record, Tick, WorkloadChanged
+from healer.model.form import Model
 from healer.model.incident import Entry, Incident, State
 from healer.model.kube import (
     BudgetSpec,
@@ -45,6 +46,8 @@ from healer.model.kube import (
     Terminated,
     Waiting,
 )
+from healer.model.probe import Side
+from healer.model.rule import When
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View, target_of
@@ -62,7 +65,33 @@ class Nothing(BaseModel, extra="forbid"):
 
 NUDGE = ActionSpec(name="nudge", params=Nothing, targets=frozenset({"Pod", "Deployment"}), disrupts=False, verb="nudge")
 """An action that takes no pod down, for ladders with a second kind of rung."""
-ACTIONS: Mapping[str, ActionSpec] = {**specs(REGISTRY), "nudge": NUDGE}
+
+
+class Diverting(Model):
+    """The parameters of an action that takes traffic off one side for the other."""
+
+    stable: Side | None = None
+
+
+def _complete(params: Diverting, when: When) -> Diverting:
+    stable = params.stable or (when.canary and when.canary.stable)
+    if stable is None:
+        raise ValueError("it needs stable, for its rule is not on a canary")
+    return Diverting(stable=stable)
+
+
+DIVERT = ActionSpec(
+    name="divert",
+    params=Diverting,
+    targets=frozenset({"Deployment"}),
+    disrupts=False,
+    verb="divert",
+    in_rollout=True,
+    complete=_complete,
+    diverts=True,
+)
+"""An action that takes traffic off a workload."""
+ACTIONS: Mapping[str, ActionSpec] = {**specs(REGISTRY), "nudge": NUDGE, "divert": DIVERT}
 
 
 def moment(at: float) -> datetime:
@@ -391,6 +420,11 @@ class Drill:
         signal = Signal("alert", name, target, firing, self.now, key, f"{key}@{occurrence}", f"{name} on {target.name}", labels)
         return self.feed(signal)
 
+    def judged(self, name: str, target: Target, *, rule: str = "test/bad-canary", firing: bool = True) -> list[Effect]:
+        """What the canary source says: BadCanary or UnknownVerdict."""
+        key = f"canary/{rule}/{target.uid}/{name}"
+        return self.feed(Signal("canary", name, target, firing, self.now, key, "1/20", f"{name}: in figures", rule=rule))
+
     def answer(self, kind: OutcomeKind = OutcomeKind.DONE, reason: str = "", retry_after: float | None = None) -> list[Effect]:
         """The outcome of the oldest act that is under way."""
         act = self.waiting.pop(0)
@@ -421,7 +455,7 @@ class Drill:
             workload = self.world.view.workload_of(obj)
             if workload is not None and self.engine.concerns(workload.uid):
                 self.feed(WorkloadChanged(workload.uid, obj.metadata.uid))
-        elif isinstance(obj, Deployment) and self.engine.concerns(obj.metadata.uid):
+        elif isinstance(obj, Deployment):
             self.feed(WorkloadChanged(obj.metadata.uid))
 
     def _collect(self, event: Input, effects: list[Effect]) -> list[Effect]:
