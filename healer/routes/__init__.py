@@ -1,0 +1,1 @@
+"""Routes: what splits the traffic between a stable version and its canary."""

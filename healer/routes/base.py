@@ -1,0 +1,130 @@
+"""The two things that are done to a route: read the weights of its two backends, write them.
+
+One interface for all kinds; what differs between them is how the backends are found (`Find`, one file a kind).
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from healer.cluster.api import Api
+from healer.cluster.errors import ApiError
+from healer.routes.endpoints import ready
+from healer.routes.registry import ROUTERS
+from healer.routes.route import (
+    BackendMissing,
+    Found,
+    KindMissing,
+    NoReadyEndpoints,
+    NotTaken,
+    Place,
+    RouteContended,
+    RouteError,
+    RouteMissing,
+    RouteUnreadable,
+    Weights,
+)
+
+__all__ = [
+    "BackendMissing",
+    "Change",
+    "KindMissing",
+    "NoReadyEndpoints",
+    "NotTaken",
+    "Place",
+    "RouteContended",
+    "RouteError",
+    "RouteMissing",
+    "RouteUnreadable",
+    "Weights",
+    "read",
+    "write",
+]
+
+_TRIES = 5
+_CHANGED = (404, 409, 422)
+"""What a patch meets when the object is not the one that was read: gone, another version, or without the patched field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The weights as they were and as they are; equal when there was nothing to change, and nothing was sent."""
+
+    before: Weights
+    after: Weights
+
+
+async def read(api: Api, place: Place) -> Weights:
+    """The weights of the two backends as they are now. Raises RouteError, ClusterError."""
+    return (await _find(api, place)).weights
+
+
+async def write(
+    api: Api,
+    place: Place,
+    change: Callable[[Weights], Weights],
+    *,
+    sending: Callable[[Weights, Weights], Awaitable[None]],
+    dry_run: bool = False,
+) -> Change:
+    """Set the weights to what `change` makes of the present ones, and read them back.
+
+    The patch holds the weight fields alone, and only for the very version that was read: what others write meanwhile makes it
+    begin anew with a fresh read, a few times. `change` may be asked several times, and may raise to stop. `sending` is awaited
+    right before each patch with the weights before and after, and may raise to stop it. With `dry_run` the server checks the
+    patch and changes nothing. Raises RouteError, and ClusterError: after `sending` it may or may not have been changed.
+    """
+    version = ""
+    refused: ApiError | None = None
+    for _ in range(_TRIES):
+        found = await _find(api, place)
+        if refused is not None and refused.status != 409 and found.version == version:
+            raise refused  # the object is as it was: it is the patch that is refused
+        version = found.version
+        wanted = change(found.weights)
+        if wanted == found.weights:
+            return Change(found.weights, found.weights)
+        await _served(api, place, found.weights, wanted)
+        await sending(found.weights, wanted)
+        try:
+            await _patch(api, found, wanted, dry_run=dry_run)
+        except ApiError as error:
+            if error.status not in _CHANGED:
+                raise
+            refused = error
+            continue
+        return Change(found.weights, wanted if dry_run else await _taken(api, place, wanted))
+    raise RouteContended(f"{place} is changed by others again and again: its weights were left alone ({refused})")
+
+
+async def _find(api: Api, place: Place) -> Found:
+    if place.kind not in ROUTERS:
+        raise RouteUnreadable(f"{place.kind} is no kind of route that healer knows: {', '.join(ROUTERS)}")
+    return await ROUTERS[place.kind](api, place)
+
+
+async def _served(api: Api, place: Place, before: Weights, after: Weights) -> None:
+    """No side gets more weight than it has unless somebody there is ready to serve. Raises NoReadyEndpoints."""
+    for side, service in enumerate((place.stable, place.canary)):
+        more = any(new[side] > old[side] for old, new in zip(before.pairs, after.pairs, strict=True))
+        if more and not await ready(api, place.namespace, service):
+            raise NoReadyEndpoints(f"service/{service} has no ready endpoints: {place} sends it no more traffic")
+
+
+async def _patch(api: Api, found: Found, weights: Weights, *, dry_run: bool) -> None:
+    """The version is replaced by itself: that has the server compare it with the present one, and answer 409 when it differs."""
+    version = {"op": "replace", "path": "/metadata/resourceVersion", "value": found.version}
+    await api.request(
+        "PATCH",
+        found.path,
+        query={"dryRun": "All"} if dry_run else None,
+        body=[version, *found.edits(weights)],
+        content_type="application/json-patch+json",
+    )
+
+
+async def _taken(api: Api, place: Place, wanted: Weights) -> Weights:
+    """What is there after the patch. Raises NotTaken."""
+    now = (await _find(api, place)).weights
+    if now != wanted:
+        raise NotTaken(f"{place} was set to {wanted} (stable:canary), and read back it has {now}: something else sets it")
+    return now

@@ -1,0 +1,39 @@
+"""Who is ready to serve behind a Service, from its EndpointSlices.
+
+Source: discovery.k8s.io/v1; `conditions.ready` left out means ready, an endpoint may be in more than one slice.
+"""
+
+import msgspec
+
+from healer.cluster.api import Api
+
+
+class _Conditions(msgspec.Struct):
+    ready: bool | None = None
+
+
+class _Endpoint(msgspec.Struct):
+    addresses: list[str] | None = None
+    conditions: _Conditions | None = None
+
+
+class _Slice(msgspec.Struct):
+    endpoints: list[_Endpoint] | None = None
+
+
+class _Slices(msgspec.Struct):
+    items: list[_Slice] | None = None
+
+
+async def ready(api: Api, namespace: str, service: str) -> int:
+    """How many endpoints of a Service are ready; 0 where there is no such Service. Raises ClusterError."""
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    slices = await api.get(path, _Slices, {"labelSelector": f"kubernetes.io/service-name={service}"})
+    return len(
+        {
+            tuple(endpoint.addresses or ())
+            for each in slices.items or ()
+            for endpoint in each.endpoints or ()
+            if endpoint.conditions is None or endpoint.conditions.ready is not False
+        }
+    )

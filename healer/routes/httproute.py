@@ -1,0 +1,72 @@
+"""HTTPRoute of the Gateway API: `spec.rules[].backendRefs[].weight`.
+
+Source: gateway.networking.k8s.io/v1. Weights are relative within a rule, 1 where left out; a reference is to a Service of the
+route's own namespace unless its group, kind or namespace say otherwise.
+"""
+
+import msgspec
+
+from healer.cluster.api import Api
+from healer.routes.route import Found, Place, fetched
+from healer.routes.split import Backend, Rule, found
+
+GROUP = "gateway.networking.k8s.io"
+
+
+class _Ref(msgspec.Struct):
+    name: str
+    group: str | None = None
+    kind: str | None = None
+    namespace: str | None = None
+    weight: int | None = None
+
+    def backend(self, place: Place) -> Backend:
+        kind, namespace = self.kind or "Service", self.namespace or place.namespace
+        inside = (self.group or "", kind, namespace) == ("", "Service", place.namespace)
+        return Backend(self.name if inside else f"{kind} {self.name} in {namespace}", 1 if self.weight is None else self.weight)
+
+
+class _Mirror(msgspec.Struct, rename="camel"):
+    backend_ref: _Ref
+
+
+class _Filter(msgspec.Struct, rename="camel"):
+    request_mirror: _Mirror | None = None
+
+
+class _Rule(msgspec.Struct, rename="camel"):
+    backend_refs: list[_Ref] | None = None
+    filters: list[_Filter] | None = None
+
+    def mirrors(self, place: Place) -> bool:
+        refs = [each.request_mirror.backend_ref for each in self.filters or () if each.request_mirror]
+        return any(ref.backend(place).service == place.canary for ref in refs)
+
+
+class _Spec(msgspec.Struct):
+    rules: list[_Rule] | None = None
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    resource_version: str
+
+
+class _HTTPRoute(msgspec.Struct):
+    metadata: _Meta
+    spec: _Spec
+
+
+async def find(api: Api, place: Place) -> Found:
+    """See `Find`."""
+    path = f"/apis/{GROUP}/v1/namespaces/{place.namespace}/httproutes/{place.name}"
+    route = await fetched(api, path, _HTTPRoute, place, GROUP)
+    rules = [
+        Rule(
+            words=f"rule {number + 1}",
+            where=f"/spec/rules/{number}/backendRefs",
+            backends=[ref.backend(place) for ref in rule.backend_refs or ()],
+            mirrors=rule.mirrors(place),
+        )
+        for number, rule in enumerate(route.spec.rules or ())
+    ]
+    return found(place, path, route.metadata.resource_version, rules)

@@ -1,0 +1,168 @@
+"""The canary Ingress of ingress-nginx: its annotations `canary-weight` of `canary-weight-total`.
+
+Source: ingress-nginx, annotations "canary" and rootfs/etc/nginx/lua/balancer.lua. The canary Ingress stands beside the main one
+with the same hosts and paths, and gets `weight` of `total` requests (100 where left out, and never less); the rest stays with the
+main one. A header or a cookie goes before the weight, and so does session affinity unless `affinity-canary-behavior` is "legacy".
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from healer.cluster.api import Api
+from healer.routes.route import BackendMissing, Edit, Found, Place, RouteMissing, RouteUnreadable, Weights
+
+PREFIX = "nginx.ingress.kubernetes.io/"
+WEIGHT = f"{PREFIX}canary-weight"
+_CLASS = "kubernetes.io/ingress.class"
+_TOTAL = 100
+
+Spot = tuple[str, str]
+"""A host and a path."""
+
+
+class _Service(msgspec.Struct):
+    name: str
+
+
+class _Backend(msgspec.Struct):
+    service: _Service | None = None
+
+    def __str__(self) -> str:
+        return self.service.name if self.service else "no Service"
+
+
+class _Path(msgspec.Struct):
+    backend: _Backend
+    path: str = "/"
+
+
+class _Http(msgspec.Struct):
+    paths: list[_Path] | None = None
+
+
+class _Rule(msgspec.Struct):
+    host: str = ""
+    http: _Http | None = None
+
+
+class _Spec(msgspec.Struct, rename="camel"):
+    rules: list[_Rule] | None = None
+    default_backend: _Backend | None = None
+    ingress_class_name: str | None = None
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str
+    resource_version: str
+    annotations: dict[str, str] | None = None
+
+
+class _Ingress(msgspec.Struct):
+    metadata: _Meta
+    spec: _Spec
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        return self.metadata.annotations or {}
+
+    def nginx(self, name: str) -> str:
+        """An annotation of ingress-nginx, empty where it is left out."""
+        return self.annotations.get(PREFIX + name, "")
+
+    @property
+    def is_canary(self) -> bool:
+        return self.nginx("canary") == "true"
+
+    @property
+    def controller(self) -> str:
+        """Its class; empty where it does not say."""
+        return self.spec.ingress_class_name or self.annotations.get(_CLASS, "")
+
+    @property
+    def backends(self) -> Iterator[tuple[Spot, str]]:
+        """Each host and path with the Service behind it; the default backend has neither."""
+        if self.spec.default_backend:
+            yield ("", ""), str(self.spec.default_backend)
+        for rule in self.spec.rules or ():
+            for path in (rule.http.paths if rule.http else None) or ():
+                yield (rule.host, path.path or "/"), str(path.backend)
+
+
+class _Ingresses(msgspec.Struct):
+    items: list[_Ingress]
+
+
+async def find(api: Api, place: Place) -> Found:
+    """See `Find`. The main Ingress must lead to stable, or what is taken from the canary would go elsewhere."""
+    collection = f"/apis/networking.k8s.io/v1/namespaces/{place.namespace}/ingresses"
+    everything = (await api.get(collection, _Ingresses)).items
+    canary = next((each for each in everything if each.metadata.name == place.name), None)
+    if canary is None:
+        raise RouteMissing(f"there is no {place} in {place.namespace}")
+    if not canary.is_canary:
+        found = canary.annotations.get(f"{PREFIX}canary")
+        raise RouteUnreadable(f'{place} is no canary: its annotation {PREFIX}canary is {found!r}, not "true"')
+    spots = _spots(place, canary)
+    mains = [each for each in everything if not each.is_canary and _shared(each, canary)]
+    besides = _besides(canary, _mains(place, spots, mains))
+    weight, total = _number(place, canary, "canary-weight", 0), _number(place, canary, "canary-weight-total", _TOTAL)
+    total = max(total, _TOTAL)
+    if weight > total:
+        raise RouteUnreadable(f"{place} has weight {weight} of {total}: what is meant?")
+
+    def edits(weights: Weights) -> Iterable[Edit]:
+        ((_, value),) = weights.pairs
+        yield {"op": "add", "path": f"/metadata/annotations/{WEIGHT.replace('/', '~1')}", "value": str(value)}
+
+    weights = Weights(((total - weight, weight),), besides)
+    return Found(f"{collection}/{place.name}", canary.metadata.resource_version, weights, edits)
+
+
+def _shared(one: _Ingress, other: _Ingress) -> bool:
+    """Whether the same controller may serve both: the default class need not be written."""
+    return not one.controller or not other.controller or one.controller == other.controller
+
+
+def _spots(place: Place, canary: _Ingress) -> set[Spot]:
+    """The hosts and paths of the canary Ingress. Raises BackendMissing unless all lead to the canary."""
+    services = {service for _, service in canary.backends}
+    if services != {place.canary}:
+        found = ", ".join(sorted(services)) or "nothing"
+        raise BackendMissing(f"{place} should lead to the Service {place.canary} alone, and leads to {found}")
+    return {spot for spot, _ in canary.backends}
+
+
+def _mains(place: Place, spots: set[Spot], others: list[_Ingress]) -> list[_Ingress]:
+    """The Ingresses that the canary takes traffic from. Raises BackendMissing unless they lead to stable."""
+    leads = [(each, spot, service) for each in others for spot, service in each.backends if spot in spots]
+    astray = [
+        f"ingress/{each.metadata.name} leads {host}{path} to {service}"
+        for each, (host, path), service in leads
+        if service != place.stable
+    ]
+    if astray or not leads:
+        found = "; ".join(astray) or "no Ingress that is no canary has one of its hosts and paths"
+        raise BackendMissing(f"what {place} does not take should go to the Service {place.stable}: {found}")
+    return [each for each, _, _ in leads]
+
+
+def _besides(canary: _Ingress, mains: list[_Ingress]) -> tuple[str, ...]:
+    """Which requests reach the canary whatever its weight is."""
+    besides = []
+    if header := canary.nginx("canary-by-header"):
+        value = canary.nginx("canary-by-header-value") or canary.nginx("canary-by-header-pattern") or "always"
+        besides.append(f"requests with the header {header}: {value} go to the canary")
+    if cookie := canary.nginx("canary-by-cookie"):
+        besides.append(f"requests with the cookie {cookie}=always go to the canary")
+    sticky = any(each.nginx("affinity") == "cookie" for each in (canary, *mains))
+    if sticky and canary.nginx("affinity-canary-behavior") != "legacy":
+        besides.append("clients whose session is bound to the canary by a cookie (affinity) stay there")
+    return tuple(besides)
+
+
+def _number(place: Place, canary: _Ingress, name: str, default: int) -> int:
+    text = canary.nginx(name)
+    if text and not (text.isascii() and text.isdigit()):
+        raise RouteUnreadable(f"{place} has {PREFIX}{name}: {text!r}, which is no whole number")
+    return int(text) if text else default

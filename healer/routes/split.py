@@ -1,0 +1,69 @@
+"""Splits in lists of weighted backends, as HTTPRoute and VirtualService have them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from healer.routes.route import BackendMissing, Edit, Found, Place, RouteUnreadable, Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """An entry of a list: the Service, its weight, and in words what else the entry says, which healer leaves to others."""
+
+    service: str
+    weight: int
+    more: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.service} ({self.more})" if self.more else self.service
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One list of backends. `words` name it for people; `where` is its JSON pointer, empty when it cannot be split."""
+
+    words: str
+    where: str
+    backends: Sequence[Backend]
+    mirrors: bool = False
+    """Whether copies of its requests go to the canary."""
+
+    def __str__(self) -> str:
+        return f"{self.words} sends to {', '.join(map(str, self.backends)) or 'nobody'}"
+
+
+def found(place: Place, path: str, version: str, rules: Sequence[Rule]) -> Found:
+    """The route with these rules: each that has both backends is a split.
+
+    Raises BackendMissing when there is none, RouteUnreadable for one that names a backend twice.
+    """
+    fields: list[tuple[str, str]] = []
+    pairs: list[tuple[int, int]] = []
+    besides: list[str] = []
+    for rule in rules:
+        stable, canary = (_entry(place, rule, service) for service in (place.stable, place.canary))
+        if stable is not None and canary is not None:
+            fields.append((f"{rule.where}/{stable}/weight", f"{rule.where}/{canary}/weight"))
+            pairs.append((rule.backends[stable].weight, rule.backends[canary].weight))
+        elif any(backend.service == place.canary and backend.weight for backend in rule.backends):
+            besides.append(str(rule))
+        if rule.mirrors:
+            besides.append(f"{rule.words} mirrors to {place.canary}")
+    if not fields:
+        said = f"{place} nowhere splits traffic between the Services {place.stable} and {place.canary}"
+        raise BackendMissing(f"{said}: {'; '.join(map(str, rules)) or 'it has no rules'}")
+
+    def edits(weights: Weights) -> Iterable[Edit]:
+        for pointers, pair in zip(fields, weights.pairs, strict=True):
+            for pointer, weight in zip(pointers, pair, strict=True):
+                yield {"op": "add", "path": pointer, "value": weight}
+
+    return Found(path, version, Weights(tuple(pairs), tuple(besides)), edits)
+
+
+def _entry(place: Place, rule: Rule, service: str) -> int | None:
+    """The index of the Service in a list that can be split."""
+    at = [index for index, backend in enumerate(rule.backends) if backend.service == service and not backend.more]
+    if len(at) > 1:
+        raise RouteUnreadable(f"{rule.words} of {place} names {service} twice: which weight is meant?")
+    return at[0] if at and rule.where else None

@@ -1,0 +1,90 @@
+"""VirtualService of Istio: `spec.http[].route[].weight`.
+
+Source: networking.istio.io/v1, and v1beta1, which has the same fields. Weights sum to 100 by custom, and are 0 where left out; a
+single destination gets everything whatever its weight. A host without a dot is a Service of the VirtualService's own namespace. Stable
+and canary are told apart by host; subsets of one host are left alone.
+"""
+
+import msgspec
+
+from healer.cluster.api import Api
+from healer.routes.route import Found, KindMissing, Place, fetched
+from healer.routes.split import Backend, Rule, found
+
+GROUP = "networking.istio.io"
+
+
+class _Destination(msgspec.Struct):
+    host: str
+    subset: str | None = None
+
+    def service(self, place: Place) -> str:
+        """The Service of the VirtualService's namespace that the host names; else the host."""
+        name, _, domain = self.host.partition(".")
+        inside = domain in ("", place.namespace, f"{place.namespace}.svc") or domain.startswith(f"{place.namespace}.svc.")
+        return name if inside else self.host
+
+
+class _Target(msgspec.Struct):
+    destination: _Destination
+    weight: int | None = None
+
+
+class _Mirror(msgspec.Struct):
+    destination: _Destination
+
+
+class _Route(msgspec.Struct):
+    route: list[_Target] | None = None
+    mirror: _Destination | None = None
+    mirrors: list[_Mirror] | None = None
+
+    def rule(self, place: Place, words: str, where: str) -> Rule:
+        targets = self.route or []
+        backends = [
+            Backend(
+                target.destination.service(place),
+                1 if len(targets) == 1 else target.weight or 0,
+                f"subset {target.destination.subset}" if target.destination.subset else "",
+            )
+            for target in targets
+        ]
+        mirrored = [*([self.mirror] if self.mirror else []), *(each.destination for each in self.mirrors or ())]
+        return Rule(words, where, backends, any(each.service(place) == place.canary for each in mirrored))
+
+
+class _Spec(msgspec.Struct):
+    http: list[_Route] | None = None
+    tcp: list[_Route] | None = None
+    tls: list[_Route] | None = None
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    resource_version: str
+
+
+class _VirtualService(msgspec.Struct):
+    metadata: _Meta
+    spec: _Spec
+
+
+async def find(api: Api, place: Place) -> Found:
+    """See `Find`: splits of HTTP; what goes to the canary by TCP or TLS is named."""
+    path, service = await _get(api, place)
+    rules = [
+        route.rule(place, f"{kind} route {number + 1}", f"/spec/http/{number}/route" if kind == "http" else "")
+        for kind, routes in (("http", service.spec.http), ("tcp", service.spec.tcp), ("tls", service.spec.tls))
+        for number, route in enumerate(routes or ())
+    ]
+    return found(place, path, service.metadata.resource_version, rules)
+
+
+async def _get(api: Api, place: Place) -> tuple[str, _VirtualService]:
+    """By v1; by v1beta1 where the cluster does not serve v1 (Istio before 1.22)."""
+    v1, v1beta1 = (
+        f"/apis/{GROUP}/{version}/namespaces/{place.namespace}/virtualservices/{place.name}" for version in ("v1", "v1beta1")
+    )
+    try:
+        return v1, await fetched(api, v1, _VirtualService, place, GROUP)
+    except KindMissing:
+        return v1beta1, await fetched(api, v1beta1, _VirtualService, place, GROUP)
