@@ -1,0 +1,232 @@
+"""The canary judge: whether a canary's requests are worse than stable's, by a test that may be looked at after every window.
+
+The mathematics: judge_evidence. The figures are requests and the bad ones among them, of both sides in the same windows, so
+that what hits both cancels. alpha is the chance of ever condemning a good canary in one trial (one revision at one weight),
+over all looks and measures.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from healer.engine.judge_dispersion import Dispersion, Unrest
+from healer.engine.judge_evidence import Better, Worse
+from healer.model.verdict import Counts, Finding, Verdict, VerdictKind
+
+PRAISE = 20.0
+"""The evidence needed for GOOD: the chance to ever say so of a canary at its limit is at most 1/20."""
+DOUBT = 3.0
+"""The evidence against a canary that is too much for GOOD."""
+LEAST_LIMIT = 0.01
+"""Without an slo no canary has to be better than 1 % bad to be GOOD, however few of stable's requests are bad."""
+MOST_LIMIT = 0.5
+LARGEST = 2.0**53
+"""Above, a float does not count single requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one measure saw since the last look, of both sides in the same time. `stable` is None when stable is gone (no ready
+    pods, scaled to 0): only the slo can judge then."""
+
+    canary: Counts
+    stable: Counts | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The measure could not be read; `why`, in words."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """One measure as the judge needs it. The canary's bad share may be `tolerance` times stable's, and is condemned above `slo`
+    (a share, 0 to 1) whatever stable does. `bad` says it in words: "bad", "slower than 218.6 ms"."""
+
+    name: str
+    tolerance: float
+    slo: float | None
+    bad: str = "bad"
+
+
+class Judge:
+    """Holds the evidence of one canary, and what is known of how stable's bad requests come.
+
+    A look gives one window a measure. BAD stays until `restart`: the evidence has been spent. GOOD does not: it is lost when
+    later windows speak against it. UNKNOWN is the word of one look only; the evidence is kept.
+    """
+
+    def __init__(self, alpha: float, yardsticks: Sequence[Yardstick]) -> None:
+        """`alpha` is split evenly over all tests: one a measure, and one more for each with an slo."""
+        tests = len(yardsticks) + sum(yardstick.slo is not None for yardstick in yardsticks)
+        self._measures = {yardstick.name: _Measure(yardstick, tests / alpha) for yardstick in yardsticks}
+        self._verdict = _UNSEEN
+
+    @property
+    def verdict(self) -> Verdict:
+        """The last one."""
+        return self._verdict
+
+    def learn(self, measure: str, stable_bad: Iterable[float], /) -> None:
+        """Stable's bad requests a window before the trial, oldest first; the windows as long as those to come. One without a
+        number, or with a negative one, is left out. Raises KeyError for no measure of ours."""
+        self._measures[measure].learn(stable_bad)
+
+    def look(self, windows: Mapping[str, Window | Missing]) -> Verdict:
+        """The verdict with one more window of each measure. A measure without one is missing. Raises KeyError for no measure of
+        ours."""
+        if strange := windows.keys() - self._measures.keys():
+            raise KeyError(f"no such measure: {', '.join(sorted(strange))}")
+        condemned_before = [measure for measure in self._measures.values() if measure.condemned]
+        findings = {name: each.look(windows.get(name, Missing("not looked at"))) for name, each in self._measures.items()}
+        first = [each.yardstick.name for each in condemned_before] if condemned_before else list(findings)
+        self._verdict = _together(findings, first)
+        return self._verdict
+
+    def restart(self) -> None:
+        """A new revision or weight: the evidence starts afresh; what was learnt of stable's bursts stays."""
+        for measure in self._measures.values():
+            measure.restart()
+        self._verdict = _UNSEEN
+
+
+class _Measure:
+    def __init__(self, yardstick: Yardstick, needed: float) -> None:
+        self.yardstick = yardstick
+        self._needed = needed
+        self._history = Dispersion()
+        self.restart()
+
+    def restart(self) -> None:
+        self.condemned: Finding | None = None
+        self._canary = Counts()
+        self._stable = Counts()
+        self._against_stable = Worse()
+        self._against_slo = Worse()
+        self._praise = Better()
+        self._unrest = Unrest()
+        self._least_phi: float | None = None
+
+    def learn(self, stable_bad: Iterable[float]) -> None:
+        for bad in stable_bad:
+            if 0 <= bad <= LARGEST:
+                self._history.add(bad)
+
+    def look(self, window: Window | Missing) -> Finding:
+        if isinstance(window, Window):
+            window = _sound(window)
+        if isinstance(window, Window) and window.stable is None and self.yardstick.slo is None:
+            window = Missing("nothing to compare with: stable is gone, and there is no slo")
+        if isinstance(window, Missing):
+            return self.condemned or self._finding(VerdictKind.UNKNOWN, f"{self.yardstick.name}: {window.why}", self._stable)
+        self._add(window)
+        if self.condemned is None:
+            finding = self._judged(window.stable is None)
+            if finding.kind is VerdictKind.BAD:
+                self.condemned = finding
+            return finding
+        return self.condemned
+
+    def _add(self, window: Window) -> None:
+        if self._least_phi is None:
+            self._least_phi = self._history.cautious
+        canary, stable, slo = window.canary, window.stable, self.yardstick.slo
+        limit = slo if slo is not None else self._limit()
+        self._praise.limit(canary.requests, canary.bad, limit, max(self._history.seen, self._unrest.seen))
+        self._canary += canary
+        self._unrest.add(canary.bad)
+        if slo is not None:
+            self._against_slo.limit(canary.requests, canary.bad, slo)
+        if stable is not None:
+            tolerance = self.yardstick.tolerance
+            self._against_stable.compare(canary.requests, canary.bad, stable.requests, stable.bad, tolerance)
+            self._stable += stable
+            self._history.add(stable.bad)
+
+    def _limit(self) -> float:
+        """What the canary must be better than to be GOOD: by the windows before this one, and by stable's share at its lower
+        bound of two standard errors, lest a few bad requests of stable excuse any number of the canary's."""
+        least = max(0.0, self._stable.bad - 2 * math.sqrt(self._phi * self._stable.bad))
+        share = least / self._stable.requests if least else 0.0
+        return min(MOST_LIMIT, max(LEAST_LIMIT, self.yardstick.tolerance * share))
+
+    @property
+    def _phi(self) -> float:
+        return max(self._least_phi or 1.0, self._history.cautious, self._unrest.seen)
+
+    def _judged(self, alone: bool) -> Finding:
+        by_slo, by_stable = self._against()
+        stable = None if alone else self._stable
+        if max(by_slo, by_stable) >= self._needed:
+            stable = None if by_slo > by_stable else self._stable
+            words = f"evidence {_figure(max(by_slo, by_stable))} >= {_figure(self._needed)}"
+            return self._finding(VerdictKind.BAD, self._words(stable, words), stable)
+        if not self._canary.requests:
+            return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: no requests yet", stable)
+        good = self._praise.value
+        if good >= PRAISE and max(by_slo, by_stable) < DOUBT:
+            words = f"evidence for it {_figure(good)} >= {_figure(PRAISE)}"
+            return self._finding(VerdictKind.GOOD, self._words(stable, words), stable)
+        words = (
+            f"evidence {_figure(max(by_slo, by_stable))} of {_figure(self._needed)}, for it {_figure(good)} of {_figure(PRAISE)}"
+        )
+        return self._finding(VerdictKind.INSUFFICIENT, self._words(stable, words), stable)
+
+    def _against(self) -> tuple[float, float]:
+        return self._against_slo.against(self._phi), self._against_stable.against(self._phi)
+
+    def _words(self, stable: Counts | None, evidence: str) -> str:
+        name, bad, slo, canary = self.yardstick.name, self.yardstick.bad, self.yardstick.slo or 0, self._canary
+        other = (
+            f"{100 * slo:g} % are allowed" if stable is None else f"stable {_figure(stable.bad)} of {_figure(stable.requests)}"
+        )
+        bursts = f", tempered by {self._phi:.1f} for bursts" if self._phi >= 1.5 else ""
+        return f"{name}: canary {_figure(canary.bad)} of {_figure(canary.requests)} {bad}, {other}; {evidence}{bursts}"
+
+    def _finding(self, kind: VerdictKind, text: str, stable: Counts | None) -> Finding:
+        return Finding(self.yardstick.name, kind, text, self._canary, stable, max(self._against()), self._needed, self._phi)
+
+
+_UNSEEN = Verdict(VerdictKind.INSUFFICIENT, "no look yet")
+
+
+def _together(findings: Mapping[str, Finding], first: Sequence[str]) -> Verdict:
+    """The worst counts; the text is of the findings that made it so, the measure that condemned first before the others."""
+    told = tuple(findings.values())
+    kinds = {finding.kind for finding in told}
+    if VerdictKind.BAD in kinds:
+        bad = sorted((each for each in told if each.kind is VerdictKind.BAD), key=lambda each: each.measure not in first)
+        return Verdict(VerdictKind.BAD, ". ".join(each.text for each in bad), told)
+    kind = next((kind for kind in (VerdictKind.UNKNOWN, VerdictKind.INSUFFICIENT) if kind in kinds), VerdictKind.GOOD)
+    return Verdict(kind, ". ".join(each.text for each in told if each.kind is kind), told)
+
+
+def _sound(window: Window) -> Window | Missing:
+    """The window, its bad counts brought down to the requests where PromQL's extrapolation put them above."""
+    if fault := _fault("canary", window.canary) or (window.stable and _fault("stable", window.stable)):
+        return Missing(fault)
+    return Window(_capped(window.canary), window.stable and _capped(window.stable))
+
+
+def _fault(side: str, counts: Counts) -> str:
+    for figure in (counts.requests, counts.bad):
+        if not 0 <= figure <= LARGEST:
+            return f"{side} has a count of {figure:g}"
+    if counts.bad > counts.requests * 1.01 + 1:
+        return f"{side} has {_figure(counts.bad)} bad of {_figure(counts.requests)} requests: the two do not belong together"
+    return ""
+
+
+def _capped(counts: Counts) -> Counts:
+    return Counts(counts.requests, min(counts.bad, counts.requests))
+
+
+def _figure(value: float) -> str:
+    """For people: whole numbers from ten on, with thousands separators."""
+    if value >= 1e15:
+        return f"{value:.0e}"
+    if value >= 10 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.2g}"

@@ -1,0 +1,92 @@
+"""Over-dispersion: by how much bad requests come in bursts rather than alone."""
+
+import math
+from collections import deque
+
+SCALES = (1, 4, 16)
+"""Windows a block: at little traffic a burst lasts longer than one window, and each of its windows looks calm by itself."""
+LEAST_BLOCKS = 4
+UNSEEN = 5.0
+"""A burst of so many bad requests is taken to be missing in the history by chance: with nothing learnt phi is 5, not 1."""
+
+
+class Dispersion:
+    """Stable's bad counts a window, oldest first, reduced to phi: the variance over the mean of counts of windows.
+
+    The variance is taken from the differences of neighbouring blocks, not from the distance to the mean: traffic that rises and
+    falls over the day is no burst. The ratio to the mean is the Allan factor of point processes (Lowen and Teich,
+    Fractal-Based Point Processes, 2005, section 3.5.3); it is 1 for independent requests, B for bursts of B, E[B²]/E[B] for
+    bursts of random size, and does not depend on how many bursts there are, so it may be learnt at another weight. The largest
+    of several block lengths counts.
+    """
+
+    def __init__(self) -> None:
+        self._sums = deque([0.0], maxlen=2 * max(SCALES) + 1)
+        self._squares = dict.fromkeys(SCALES, 0.0)
+        self._windows = 0
+        self._bad = 0.0
+
+    def add(self, bad: float) -> None:
+        """The next window. Its cost does not grow with the history."""
+        self._windows += 1
+        self._bad += bad
+        self._sums.append(self._sums[-1] + bad)
+        for scale in SCALES:
+            if self._windows >= 2 * scale:
+                difference = self._sums[-1] - 2 * self._sums[-1 - scale] + self._sums[-1 - 2 * scale]
+                self._squares[scale] += difference * difference
+
+    @property
+    def seen(self) -> float:
+        """The phi that the windows show, at least 1; 1 while there are too few of them."""
+        if not self._bad:
+            return 1.0
+        factors = [
+            self._squares[scale] / (self._windows - 2 * scale + 1) / (2 * scale * self._bad / self._windows)
+            for scale in SCALES
+            if self._windows >= LEAST_BLOCKS * scale
+        ]
+        return max([1.0, *factors])
+
+    @property
+    def cautious(self) -> float:
+        """The phi to condemn by: what was seen, at its upper bound, and what a short history may not have shown.
+
+        The Allan factor of k windows has a relative standard error of sqrt(3/k) (normal counts); two of them are added to what
+        exceeds 1. What a history can tell of bursts is limited by its windows and by its bad requests, whichever are fewer; one
+        unseen burst is added to that.
+        """
+        if not self._windows:
+            return UNSEEN
+        upper = 1 + (self.seen - 1) * (1 + 2 * math.sqrt(3 / self._windows))
+        told = min(self._bad, self._windows)
+        return max(upper, (upper * told + UNSEEN * UNSEEN) / (told + UNSEEN))
+
+
+class Unrest:
+    """The same of the canary's own windows, of one trial: bursts that stable does not have.
+
+    Only neighbouring windows, and nothing before the first: a canary that is evenly bad shows none, one that breaks shows a
+    single step, which weighs less with every window.
+    """
+
+    def __init__(self) -> None:
+        self._windows = 0
+        self._bad = 0.0
+        self._squares = 0.0
+        self._last = 0.0
+
+    def add(self, bad: float) -> None:
+        """The next window."""
+        if self._windows:
+            self._squares += (bad - self._last) ** 2
+        self._windows += 1
+        self._bad += bad
+        self._last = bad
+
+    @property
+    def seen(self) -> float:
+        """At least 1."""
+        if self._windows < 2 or not self._bad:
+            return 1.0
+        return max(1.0, self._squares / (self._windows - 1) / (2 * self._bad / self._windows))
