@@ -26,6 +26,8 @@ class Metrics:
         self._decisions = Counter("healer_decisions", "Decisions.", ["rule", "decision", "reason"], registry=registry)
         self._reaction = Histogram("healer_reaction_seconds", "Signal seen to action sent.", registry=registry, buckets=_SECONDS)
         self._healing = Histogram("healer_time_to_heal_seconds", "Opened to healed.", registry=registry, buckets=_HEALING)
+        self._verdicts = Counter("healer_verdicts", "Looks at canaries, by verdict.", ["rule", "verdict"], registry=registry)
+        self._unanswered = Counter("healer_unanswered_looks", "Looks that could not tell.", ["rule"], registry=registry)
         self._age = Gauge("healer_watch_age_seconds", "Since a watch was last heard of.", ["kind"], registry=registry)
         self._queue = Gauge("healer_queue_depth", "Signals that wait to be decided.", registry=registry)
         self._names: set[tuple[str, str]] = set()
@@ -69,6 +71,14 @@ class Metrics:
     def reaction(self, seconds: float) -> None:
         """An action was sent so long after its signal was seen."""
         self._reaction.observe(seconds)
+
+    def verdict(self, rule: str, kind: str) -> None:
+        """A canary was looked at."""
+        self._verdicts.labels(rule, kind).inc()
+
+    def unanswered(self, rule: str) -> None:
+        """A look of a rule came to nothing: no answer, or none that says anything."""
+        self._unanswered.labels(rule).inc()
 
     def watch(self, kind: str, age: Callable[[], float]) -> None:
         """Read a watch's age whenever metrics are asked for."""

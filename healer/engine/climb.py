@@ -72,7 +72,8 @@ class Climber(Outcomes):
             if incident.acted_at:
                 return self._watch(incident, context, Reason("SignalsGone", "all signals are gone; verifying"))
             return self._close(incident, context, Reason("Recovered", "all signals are gone before healer acted"))
-        if context.storm is not None and not incident.storming:
+        diverts = self._actions[self._step(incident, context).action].diverts
+        if context.storm is not None and not incident.storming and not diverts:
             return self._defer(incident, incident.workload, _held(incident, context), context)
         if incident.waiting_since is not None and context.now >= incident.waiting_since + self._tuning.max_wait:
             waited = about(context.now - incident.waiting_since)

@@ -133,8 +133,8 @@ def known_verdict(q: Question) -> Veto | None:
 
 
 def no_storm(q: Question) -> Veto | None:
-    """In a storm one incident speaks for the workload, and even that takes no pod."""
-    if q.storm is None:
+    """In a storm one incident speaks for the workload, and even that takes no pod. But traffic may be taken off it."""
+    if q.storm is None or q.action.diverts:
         return None
     if q.storm.taker != q.incident.id:
         return Veto(Reason("Storm", f"{q.storm}: {q.storm.taker} has taken over"), patient=True)
@@ -180,8 +180,11 @@ def approved(q: Question) -> Veto | None:
 
 
 def one_ladder(q: Question) -> Veto | None:
-    """One ladder climbing on a workload at a time, whichever rules are open. One that only observes climbs nothing."""
-    for other in q.others if q.action.changes else ():
+    """One ladder climbing on a workload at a time, whichever rules are open. One that only observes climbs nothing.
+
+    Taking traffic off a workload takes none of its pods: those who are served by a bad version need not wait for another ladder.
+    """
+    for other in q.others if q.action.changes and not q.action.diverts else ():
         if climbing(other):
             return Veto(Reason("OtherIncident", f"{other.id} ({other.rule}) is {other.state} on {q.incident.workload}"))
     return None

@@ -30,7 +30,7 @@ def storm_on(sick: int, desired: int, cases: Iterable[tuple[Incident, Rule]]) ->
     The strictest of their limits counts. An incident that only observes neither sets the limit for those that act, nor takes
     over from them.
     """
-    able = [case for case in cases if _able(case[0])]
+    able = [case for case in cases if case[1].when.canary is None and _able(case[0])]  # a canary's rule is about no pods
     able = [case for case in able if case[0].mode != Mode.OBSERVE] or able
     limits = [rule.limits.max_unhealthy for _, rule in able if exceeded(rule.limits.max_unhealthy, sick, desired)]
     if not limits or sick < FEWEST:

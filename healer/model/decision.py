@@ -23,6 +23,8 @@ class Verb(StrEnum):
     CLIMB = "climb"
     ESCALATE = "escalate"
     CLOSE = "close"
+    JUDGE = "judge"
+    """The canary judge has come to another verdict."""
     APPROVE = "approve"
     """A human has approved a step, or has healer go on."""
 

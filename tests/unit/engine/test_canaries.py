@@ -143,6 +143,31 @@ def test_a_restart_goes_on_with_it_until_the_judge_takes_it_back() -> None:
     assert state(after) is State.HEALED
 
 
+def test_traffic_is_taken_off_while_another_ladder_climbs_on_the_workload() -> None:
+    d = drill(rule(), BAD_CANARY)
+    d.world.crash("serving-1")
+    d.answer()
+    d.judged("BadCanary", d.world.workload)
+    assert [act.action for act in d.waiting] == ["divert"]
+
+
+def test_traffic_is_taken_off_in_a_storm() -> None:
+    d = drill(BAD_CANARY, rule(when={"pod": ["CrashLoopBackOff"], "for": "1h"}))
+    d.world.crash("serving-1")
+    d.world.crash("serving-2")
+    d.judged("BadCanary", d.world.workload)
+    assert [act.action for act in d.waiting] == ["divert"]
+
+
+def test_a_storm_is_not_for_the_rule_of_a_canary_to_take_over() -> None:
+    d = drill(BAD_CANARY, rule())
+    d.judged("BadCanary", d.world.workload)
+    d.world.crash("serving-1")
+    d.world.crash("serving-2")
+    by_rule = {incident.rule: incident for incident in d.incidents.values()}
+    assert (by_rule["test/bad-canary"].storm, by_rule["test/crash-loop"].storm) == (False, True)
+
+
 # actions on workloads, whatever triggered
 
 
