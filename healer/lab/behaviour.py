@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from healer.lab.objects import Object, annotations_of, timestamp
 
 ANNOTATION = "lab.healer.dev/behaviour"
+ADDRESSES = "lab.healer.dev/addresses"
+"""Of a pod: the IP addresses that it may have, separated by commas. Pods of one template share them out evenly, so that
+stand-ins can listen there: `127.0.0.2`."""
 FIRST_BACKOFF = 10.0
 LONGEST_BACKOFF = 300.0
 """Seconds; the kubelet's back-off between restarts doubles from the one to the other."""
@@ -56,6 +59,11 @@ def behaviour_of(pod: Object) -> str:
     images = [container.get("image") or "" for container in pod["spec"]["containers"]]
     default = "image" if any(image.endswith(":bad") for image in images) else "ok"
     return annotations_of(pod).get(ANNOTATION, default)
+
+
+def addresses_of(pod: Object) -> list[str]:
+    """The addresses that the pod may have; none when any will do."""
+    return [address for address in annotations_of(pod).get(ADDRESSES, "").replace(" ", "").split(",") if address]
 
 
 def _running() -> Object:

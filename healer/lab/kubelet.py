@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from healer.lab.api import Api, DeleteOptions
-from healer.lab.behaviour import BEHAVIOURS, Frame, Life, behaviour_of
+from healer.lab.behaviour import BEHAVIOURS, Frame, Life, addresses_of, behaviour_of
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import POD
 from healer.lab.objects import Object, condition, timestamp
@@ -72,8 +73,7 @@ class Kubelet(Controller):
         if resident is not None and (resident.uid, resident.behaviour) == (uid, behaviour):
             return resident
         if resident is None or resident.uid != uid:
-            self._addresses += 1
-            address = f"10.1.{self._addresses // 250 % 250}.{self._addresses % 250 + 1}"
+            address = pod["status"].get("podIP") or self._address(pod)
             due = now + (0 if pod["status"].get("containerStatuses") else self._start_delay)
             resident = _Resident(uid, behaviour, self._frames(pod, behaviour), due, address)
         else:
@@ -81,6 +81,14 @@ class Kubelet(Controller):
             resident = _Resident(uid, behaviour, self._frames(pod, behaviour), now, told.ip, told.ends)
         self._residents[key] = resident
         return resident
+
+    def _address(self, pod: Object) -> str:
+        """One of the addresses that the pod may have, the one that fewest pods have; else the next free one."""
+        if allowed := addresses_of(pod):
+            taken = Counter(resident.ip for resident in self._residents.values())
+            return min(allowed, key=lambda address: taken[address])
+        self._addresses += 1
+        return f"10.1.{self._addresses // 250 % 250}.{self._addresses % 250 + 1}"
 
     def _frames(self, pod: Object, behaviour: str) -> Iterator[Frame]:
         make = BEHAVIOURS.get(behaviour)

@@ -17,6 +17,7 @@ from healer.lab.controllers.base import Controller
 from healer.lab.controllers.definition import DefinitionController
 from healer.lab.controllers.deployment import DeploymentController
 from healer.lab.controllers.disruption import DisruptionController
+from healer.lab.controllers.endpoints import EndpointSliceController
 from healer.lab.controllers.garbage import GarbageCollector, NamespaceController
 from healer.lab.controllers.replicaset import ReplicaSetController
 from healer.lab.controllers.scheduler import Scheduler
@@ -75,6 +76,7 @@ class Lab:
                 ReplicaSetController(self.api),
                 DeploymentController(self.api, time_scale),
                 DisruptionController(self.api, time_scale),
+                EndpointSliceController(self.api),
                 GarbageCollector(self.api),
                 NamespaceController(self.api),
             ]
