@@ -1,25 +1,25 @@
-"""A stand-in for Prometheus: it answers an instant query of the HTTP API from counters of this process, as if just scraped."""
+"""A stand-in for Prometheus: it answers queries of the HTTP API from counters of this process, as if just scraped."""
 
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from aiohttp import web
 
 from healer.demo.counters import Sample
-from healer.demo.promql import Unsupported, evaluate
+from healer.demo.promql import Unsupported, select
 
 
 class StandIn:
-    """Listens on a port of loopback from entry to exit; `samples` gives all series that there are now."""
+    """Listens on a port of loopback from entry to exit; `samples` gives all series that there are now. It keeps no past."""
 
     def __init__(self, samples: Callable[[], Iterable[Sample]]) -> None:
         self.url = ""
         self._samples = samples
         app = web.Application()
         app.router.add_get("/api/v1/query", self._query)
-        app.router.add_post("/api/v1/query", self._query)
+        app.router.add_get("/api/v1/query_range", self._query_range)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
 
     async def __aenter__(self) -> Self:
@@ -32,12 +32,13 @@ class StandIn:
         await self._runner.cleanup()
 
     async def _query(self, request: web.Request) -> web.Response:
-        asked = {**request.query, **await request.post()}
-        at = float(str(asked.get("time", time.time())))
+        at = float(request.query.get("time", time.time()))
         try:
-            found = evaluate(str(asked["query"]), self._samples())
+            found = select(request.query["query"], self._samples())
         except Unsupported as error:
-            answer = {"status": "error", "errorType": "bad_data", "error": str(error)}
-            return web.json_response(answer, status=400)
-        result: list[dict[str, Any]] = [{"metric": labels, "value": [at, f"{value:g}"]} for labels, value in found]
-        return web.json_response({"status": "success", "data": {"resultType": "vector", "result": result}})
+            return web.json_response({"status": "error", "errorType": "bad_data", "error": str(error)}, status=400)
+        vector = [{"metric": {"__name__": s.name, **s.labels}, "value": [at, f"{s.value}"]} for s in found]
+        return web.json_response({"status": "success", "data": {"resultType": "vector", "result": vector}})
+
+    async def _query_range(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "success", "data": {"resultType": "matrix", "result": []}})

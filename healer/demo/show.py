@@ -12,10 +12,15 @@ from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.daemon import Daemon, RuleFiles, Watchers
-from healer.demo.scenario import NAMESPACE, Stage, play, ready_pods
+from healer.demo.cluster import APP, NAMESPACE, REPLICAS, STABLE, ready_pods, stable
+from healer.demo.prometheus import StandIn
+from healer.demo.scenario import play
+from healer.demo.stage import Stage
 from healer.demo.timeline import Timeline
+from healer.demo.traffic import Traffic
+from healer.demo.trial import trial
 from healer.engine.rulebook import scaled
-from healer.lab import Lab, serving
+from healer.lab import Lab
 from healer.model.decision import Decision, Verb
 from healer.model.incident import Incident, State
 from healer.settings import Engine, Http, Log, Pods, Settings
@@ -24,7 +29,7 @@ from healer.sources.alertmanager import PATH
 SPEED = 60
 """How much faster than in production the rules' times run."""
 _START_DELAY = 1.5
-_LONGEST = 40.0
+_LONGEST = 50.0
 
 
 async def show(rules: Path, definition: str, svg: Path | None) -> bool:
@@ -38,25 +43,30 @@ async def show(rules: Path, definition: str, svg: Path | None) -> bool:
     watchers = Watchers(sinks=[timeline], decisions=(timeline.decided, ignored.append))
     async with Lab(start_delay=_START_DELAY, time_scale=1 / SPEED) as lab:
         await lab.apply_yaml(definition)
-        await lab.apply(serving())
-        await lab.wait_for(lambda lab: len(ready_pods(lab)) == 3)
-        timeline.title(f"A cluster in this process serves the Kubernetes API at {lab.url}: 3 replicas of tensorflow-serving.")
-        timeline.title(f"The real daemon connects to it. Rules: {rules}, their times run {SPEED} times as fast, for the show.")
-        daemon = Daemon(_settings(), rulebook, watchers=watchers)
-        completed = await _perform(lab, daemon, timeline)
+        await lab.apply(stable())
+        await lab.wait_for(lambda lab: len(ready_pods(lab, STABLE)) == REPLICAS)
+        traffic = Traffic(lab)
+        async with StandIn(traffic.samples) as prometheus:
+            timeline.title(f"A cluster in this process serves the Kubernetes API at {lab.url}: {REPLICAS} replicas of {STABLE}.")
+            timeline.title(
+                f"The real daemon connects to it. Rules: {rules}, their times run {SPEED} times as fast, for the show."
+            )
+            timeline.title("Requests to the models are simulated; a stand-in for Prometheus counts them.")
+            daemon = Daemon(_settings(prometheus.url), rulebook, watchers=watchers)
+            completed = await _perform(lab, traffic, daemon, timeline)
         journaled = await _get_incidents(lab)
     gone = [d for d in ignored if d.verb is Verb.IGNORE and d.reason.code == "TargetGone"]
     timeline.table(_summary(daemon.incidents, gone))
     timeline.title("$ kubectl get incidents --all-namespaces")
     timeline.lines(journaled)
-    healed = completed and len(daemon.incidents) == 2 and len(gone) == 1 and all(_healed(i) for i in daemon.incidents)
+    healed = completed and len(daemon.incidents) == 3 and len(gone) == 1 and all(_healed(i) for i in daemon.incidents)
     timeline.title("Everything healed." if healed else "Something did not heal: see the timeline.")
     if svg is not None:
         timeline.save(svg)
     return healed
 
 
-async def _perform(lab: Lab, daemon: Daemon, timeline: Timeline) -> bool:
+async def _perform(lab: Lab, traffic: Traffic, daemon: Daemon, timeline: Timeline) -> bool:
     """Returns whether the scenario came to its end, and every incident to its own."""
     with tempfile.TemporaryDirectory() as folder:
         kubeconfig = Path(folder) / "kubeconfig"
@@ -67,7 +77,9 @@ async def _perform(lab: Lab, daemon: Daemon, timeline: Timeline) -> bool:
         try:
             async with asyncio.timeout(_LONGEST), aiohttp.ClientSession() as http:
                 await daemon.ready.wait()
-                await play(Stage(lab, timeline, http, f"http://127.0.0.1:{daemon.port}{PATH}"))
+                stage = Stage(lab, traffic, timeline, http, f"http://127.0.0.1:{daemon.port}{PATH}")
+                await play(stage)
+                await trial(stage)
                 await timeline.until(lambda incidents: all(incident.ended_at for incident in incidents))
         except TimeoutError:
             return False
@@ -93,7 +105,7 @@ async def _get_incidents(lab: Lab) -> list[str]:
     return ["   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [head, *rows]]
 
 
-def _settings() -> Settings:
+def _settings(prometheus: str) -> Settings:
     return Settings(
         http=Http(host="127.0.0.1", port=0),
         pods=Pods(settle=60 / SPEED, restarts_within=600 / SPEED),
@@ -107,7 +119,7 @@ def _healed(incident: Incident) -> bool:
 
 
 def _summary(incidents: list[Incident], gone: list[Decision]) -> Table:
-    table = Table("incident", "steps", "outcome", "time to heal", title=f"What healer did to tensorflow-serving in {NAMESPACE}")
+    table = Table("incident", "steps", "outcome", "time to heal", title=f"What healer did to {APP} in {NAMESPACE}")
     for incident in incidents:
         healed = _healed(incident)
         steps = ", ".join(incident.steps[: incident.step + 1])

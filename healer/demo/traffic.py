@@ -1,29 +1,29 @@
 """Simulated traffic to two versions of a model, split as the canary Ingress says at that moment."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+from healer.demo.cluster import CANARY, NAMESPACE, STABLE, ready_pods, weight
 from healer.demo.counters import Counters, Sample
 from healer.lab import Lab
 
-PERIOD = 0.1
-"""Seconds from one lot of requests to the next."""
-LOT = 60
-"""Requests in a lot."""
+LOT, PERIOD = 60, 0.1
+"""Requests that come together, and seconds from one such lot to the next."""
+USUAL = 0.01
+"""The share of requests that fails when all is well."""
 _SECONDS = (0.02, 0.025, 0.03, 0.04, 0.06)
-_WEIGHT = "nginx.ingress.kubernetes.io/canary-weight"
 
 
 class Version:
-    """The requests to one Deployment, all to one pod of it; `failing` is the share, 0 to 1, that it answers with an error."""
+    """The requests to a version, whose pods of now take turns; `failing` is the share, 0 to 1, that is answered with an error."""
 
-    def __init__(self, namespace: str, deployment: str, pod: str, failing: float) -> None:
-        self.failing = failing
-        self._labels = {"namespace": namespace, "deployment": deployment, "pod": pod}
-        self._counters = Counters()
-        self._requests = 0
+    def __init__(self, lab: Lab, deployment: str) -> None:
+        self.failing = USUAL
+        self.requests = 0
+        self._deployment = deployment
+        self._pods = [(pod, Counters()) for pod in ready_pods(lab, deployment)]
         self._due = 0.0
 
     def take(self) -> None:
@@ -31,51 +31,59 @@ class Version:
         self._due += self.failing
         fails = self._due >= 1
         self._due -= fails
-        self._requests += 1
-        self._counters.count("INTERNAL" if fails else "OK", _SECONDS[self._requests % len(_SECONDS)])
+        self.requests += 1
+        _, counters = self._pods[self.requests % len(self._pods)]
+        counters.count("INTERNAL" if fails else "OK", _SECONDS[self.requests % len(_SECONDS)])
 
     def samples(self) -> Iterator[Sample]:
         """Its series, with the labels that Prometheus gives to what it scrapes from a pod."""
-        for sample in self._counters.samples():
-            yield Sample(sample.name, {**self._labels, **sample.labels}, sample.value)
+        for pod, counters in self._pods:
+            labels = {"namespace": NAMESPACE, "deployment": self._deployment, "pod": pod}
+            for sample in counters.samples():
+                yield Sample(sample.name, labels | sample.labels, sample.value)
 
 
 class Traffic:
-    """Requests from entry to exit. `versions` are stable and canary, `ingress` is the canary's."""
+    """Requests from entry to exit, to the pods that both versions have at entry."""
 
-    def __init__(self, lab: Lab, namespace: str, ingress: str, versions: tuple[Version, Version]) -> None:
-        self.stable, self.canary = versions
+    def __init__(self, lab: Lab) -> None:
+        self.versions: dict[str, Version] = {}
+        """By Deployment; none before entry."""
         self._lab = lab
-        self._ingress = (namespace, ingress)
         self._credit = 0
+        self._answered = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        self.versions = {name: Version(self._lab, name) for name in (STABLE, CANARY)}
         self._running = asyncio.create_task(self._run(), name="traffic")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+        assert self._running is not None
+        self._running.cancel()
+        await asyncio.wait([self._running])
+        if not self._running.cancelled():
+            self._running.result()  # raises what ended it
 
-    @property
-    def weight(self) -> int:
-        """Percent of the requests that go to the canary."""
-        namespace, name = self._ingress
-        (ingress,) = [found for found in self._lab.objects("ingresses", namespace) if found["metadata"]["name"] == name]
-        return int(ingress["metadata"]["annotations"][_WEIGHT])
+    def samples(self) -> Iterator[Sample]:
+        """The series of both versions as they are now."""
+        for version in self.versions.values():
+            yield from version.samples()
 
-    def samples(self) -> Sequence[Sample]:
-        """The series of both versions."""
-        return [*self.stable.samples(), *self.canary.samples()]
+    async def until(self, requests: int) -> None:
+        """Return when the canary has answered so many requests."""
+        while self.versions[CANARY].requests < requests:
+            self._answered.clear()
+            await self._answered.wait()
 
     async def _run(self) -> None:
         while True:
-            weight = self.weight
+            share = weight(self._lab)
             for _ in range(LOT):
-                self._credit += weight
+                self._credit += share
                 to_canary = self._credit >= 100
                 self._credit -= 100 * to_canary
-                (self.canary if to_canary else self.stable).take()
+                self.versions[CANARY if to_canary else STABLE].take()
+            self._answered.set()
             await asyncio.sleep(PERIOD)
