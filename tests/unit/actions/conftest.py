@@ -1,7 +1,7 @@
 """A lab with a serving workload of three, a client of it, and attempts on its first pod."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,18 @@ class Bench:
         meanwhile: Callable[[], None] = _nothing,
         params: BaseModel | None = None,
         target: Target | None = None,
+        step: int = 0,
+        **facts: Any,
     ) -> Outcome:
-        """One attempt, on the pod unless another target is given; `meanwhile` happens between the last look and the request."""
+        """One attempt, on the pod unless another target is given; `meanwhile` happens between the last look and the request.
+
+        `facts` are fields of the incident.
+        """
         signal = Signal("pod", "CrashLoopBackOff", self.target, firing=True, at=0.0, key="k")
         (bound,) = rulebook(rule()).rules
         act = Act(
-            incident=opened(bound, self.workload, signal, 0.0, 1),
-            step=0,
+            incident=replace(opened(bound, self.workload, signal, 0.0, 1), **facts),
+            step=step,
             attempt=1,
             action=action,
             params=ACTIONS[action].spec.params() if params is None else params,
