@@ -101,7 +101,7 @@ def check(
 
 @app.command()
 def demo(
-    rules: Annotated[Path, typer.Option(metavar="DIR|FILE", help="The rules to show.")] = Path("rules"),
+    rules: RulePaths = [Path("rules"), Path("rules/canary")],  # noqa: B006 - typer reads it, and hands out a copy
     definition: Annotated[Path, typer.Option(metavar="FILE", help="The manifest that defines incidents in a cluster.")] = Path(
         "deploy/healer/crd.yaml"
     ),

@@ -37,7 +37,7 @@ class StandIn:
             found = select(request.query["query"], self._samples())
         except Unsupported as error:
             return web.json_response({"status": "error", "errorType": "bad_data", "error": str(error)}, status=400)
-        vector = [{"metric": {"__name__": s.name, **s.labels}, "value": [at, f"{s.value}"]} for s in found]
+        vector = [{"metric": s.labels | {"__name__": s.name}, "value": [at, f"{s.value}"]} for s in found]
         return web.json_response({"status": "success", "data": {"resultType": "vector", "result": vector}})
 
     async def _query_range(self, _: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -23,7 +24,7 @@ from healer.engine.rulebook import scaled
 from healer.lab import Lab
 from healer.model.decision import Decision, Verb
 from healer.model.incident import Incident, State
-from healer.settings import Engine, Http, Log, Pods, Settings
+from healer.settings import Engine, Http, Log, Pods, Prometheus, Settings
 from healer.sources.alertmanager import PATH
 
 SPEED = 60
@@ -32,12 +33,12 @@ _START_DELAY = 1.5
 _LONGEST = 50.0
 
 
-async def show(rules: Path, definition: str, svg: Path | None) -> bool:
+async def show(rules: Sequence[Path], definition: str, svg: Path | None) -> bool:
     """Play the demo; returns whether everything healed.
 
     `definition` is the manifest that defines incidents in a cluster, as YAML. Raises RulesError when the rules cannot be used.
     """
-    rulebook = scaled(RuleFiles([rules], specs(ACTIONS)).load(), 1 / SPEED)
+    rulebook = scaled(RuleFiles(rules, specs(ACTIONS)).load(), 1 / SPEED)
     timeline = Timeline()
     ignored: list[Decision] = []
     watchers = Watchers(sinks=[timeline], decisions=(timeline.decided, ignored.append))
@@ -47,11 +48,8 @@ async def show(rules: Path, definition: str, svg: Path | None) -> bool:
         await lab.wait_for(lambda lab: len(ready_pods(lab, STABLE)) == REPLICAS)
         traffic = Traffic(lab)
         async with StandIn(traffic.samples) as prometheus:
-            timeline.title(f"A cluster in this process serves the Kubernetes API at {lab.url}: {REPLICAS} replicas of {STABLE}.")
-            timeline.title(
-                f"The real daemon connects to it. Rules: {rules}, their times run {SPEED} times as fast, for the show."
-            )
-            timeline.title("Requests to the models are simulated; a stand-in for Prometheus counts them.")
+            for line in _preface(lab.url, rules):
+                timeline.title(line)
             daemon = Daemon(_settings(prometheus.url), rulebook, watchers=watchers)
             completed = await _perform(lab, traffic, daemon, timeline)
         journaled = await _get_incidents(lab)
@@ -64,6 +62,12 @@ async def show(rules: Path, definition: str, svg: Path | None) -> bool:
     if svg is not None:
         timeline.save(svg)
     return healed
+
+
+def _preface(cluster: str, rules: Sequence[Path]) -> Iterator[str]:
+    yield f"A cluster in this process serves the Kubernetes API at {cluster}: {REPLICAS} replicas of {STABLE}."
+    yield f"The real daemon connects to it, with the rules of {' and '.join(map(str, rules))}: {SPEED} times as fast, for the show."
+    yield "Alerts and requests to the models are simulated; a stand-in for Prometheus counts the requests."
 
 
 async def _perform(lab: Lab, traffic: Traffic, daemon: Daemon, timeline: Timeline) -> bool:
@@ -110,6 +114,7 @@ def _settings(prometheus: str) -> Settings:
         http=Http(host="127.0.0.1", port=0),
         pods=Pods(settle=60 / SPEED, restarts_within=600 / SPEED),
         engine=Engine(retry=15 / SPEED, recheck=15 / SPEED, max_wait=1800 / SPEED),
+        prometheus=Prometheus(url=prometheus),
         log=Log(level="error"),
     )
 

@@ -19,12 +19,12 @@ _HOST = "models.example.com"
 _SERIES = 'namespace="{{ namespace }}", pod=~"{{ pods }}"'
 ERRORS = {
     "name": "errors",
-    "total": f'sum(:tensorflow:serving:request_count{{{_SERIES}, status!="INVALID_ARGUMENT"}})',
-    "bad": f'sum(:tensorflow:serving:request_count{{{_SERIES}, status!~"OK|INVALID_ARGUMENT"}})',
+    "total": f':tensorflow:serving:request_count{{{_SERIES}, status!="INVALID_ARGUMENT"}}',
+    "bad": f':tensorflow:serving:request_count{{{_SERIES}, status!~"OK|INVALID_ARGUMENT"}}',
 }
 LATENCY = {
     "name": "latency",
-    "histogram": f"sum by (le) (:tensorflow:serving:request_latency_bucket{{{_SERIES}}})",
+    "histogram": f":tensorflow:serving:request_latency_bucket{{{_SERIES}}}",
     "slowerThan": "200ms",
     "unit": "us",
 }
