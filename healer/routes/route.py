@@ -103,6 +103,11 @@ class Weights:
         """The same for people: "20 %"."""
         return f"{100 * self.share:.4g} %"
 
+    @property
+    def whole_percent(self) -> int:
+        """The same in whole percent, rounded down."""
+        return max((100 * canary // (stable + canary) for stable, canary in self.pairs if stable + canary), default=0)
+
     def at_most(self, percent: int) -> "Weights":
         """The canary's share lowered to so many percent in every split, never raised.
 

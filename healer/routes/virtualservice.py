@@ -1,8 +1,8 @@
 """VirtualService of Istio: `spec.http[].route[].weight`.
 
 Source: networking.istio.io/v1, and v1beta1, which has the same fields. Weights sum to 100 by custom, and are 0 where left out; a
-single destination gets everything whatever its weight. A host without a dot is a Service of the VirtualService's own namespace. Stable
-and canary are told apart by host; subsets of one host are left alone.
+single destination gets everything whatever its weight. A host without a dot is a Service of the VirtualService's own namespace.
+Stable and canary are told apart by host; subsets of one host are left alone.
 """
 
 import msgspec

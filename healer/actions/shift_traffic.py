@@ -1,0 +1,216 @@
+"""Shift traffic from a canary to its stable version, by the weights of their route: never towards the canary.
+
+What a weight does not rule (a header, a cookie, a rule of the canary's own) is left as it is, and named: the traffic that people
+are on at random is shifted all the same, and nothing is claimed of the rest.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from healer.actions.base import Call
+from healer.actions.refusal import refusal, unread
+from healer.cluster.api import ApiError, ClusterError
+from healer.cluster.resources import RESOURCES
+from healer.model.action import ActionSpec, Outcome, OutcomeKind
+from healer.model.form import Model, Whole, fault
+from healer.model.kube import Deployment
+from healer.model.probe import RouteRef, Side
+from healer.model.rule import When
+from healer.routes.base import Change, NoReadyEndpoints, NotTaken, Place, RouteContended, RouteError, Weights, write
+from healer.routes.note import KEPT_BY, MOST_BYTES, Note, notes
+
+_KINDS: dict[type[RouteError], OutcomeKind] = {
+    NoReadyEndpoints: OutcomeKind.DEFERRED,
+    RouteContended: OutcomeKind.DEFERRED,
+    NotTaken: OutcomeKind.FAILED,
+}
+"""What is not here is refused: no later try would end otherwise."""
+
+
+class ShiftTrafficParams(Model):
+    """How far; and between whom, where the rule's trigger is no canary that says so."""
+
+    to: Annotated[Whole, Field(ge=0, le=100)] | None = None
+    """The share that the canary may keep, in percent of what it and stable get; it never gets more than it has."""
+    by: Annotated[Whole, Field(ge=1, le=100)] | None = None
+    """So many points of that share are taken from it: from 50 percent `by: 20` leaves 30."""
+    route: RouteRef | None = None
+    """What splits the traffic; by default that of the rule's `canary` trigger, and so for the two sides."""
+    stable: Side | None = None
+    """The version that gets the traffic."""
+    canary: Side | None = None
+    """The version that loses it: the Deployment that the incident is about."""
+
+    @model_validator(mode="after")
+    def _how_far(self) -> Self:
+        if (self.to is None) == (self.by is None):
+            raise fault("exactly one of to, by is needed", "to: 0 takes all traffic off the canary")
+        return self
+
+
+def complete(params: ShiftTrafficParams, when: When) -> ShiftTrafficParams:
+    """The parameters with what the rule's trigger says of the route. Raises ValueError where neither says it."""
+    if when.canary is not None:
+        missing = {key: getattr(when.canary, key) for key in ("route", "stable", "canary") if getattr(params, key) is None}
+        params = params.model_copy(update=missing)
+    if params.route is None or params.stable is None or params.canary is None:
+        lacking = [key for key in ("route", "stable", "canary") if getattr(params, key) is None]
+        raise ValueError(f"{' and '.join(lacking)} must be written here, because the rule's trigger is no canary")
+    if params.stable.deployment == params.canary.deployment or params.stable.backend == params.canary.backend:
+        raise ValueError("stable and canary are the same: each is a Deployment with a Service of its own")
+    return params
+
+
+class ShiftTraffic:
+    """The action `shiftTraffic`."""
+
+    spec = ActionSpec(
+        name=KEPT_BY,
+        params=ShiftTrafficParams,
+        targets=frozenset({"Deployment"}),
+        disrupts=False,
+        verb="shift traffic away from",
+        in_rollout=True,
+        complete=complete,
+        diverts=True,
+    )
+
+    async def run(self, call: Call) -> Outcome:
+        """Recheck, then read the route afresh, keep the weights that it had, and set the new ones."""
+        params = call.act.params
+        assert isinstance(params, ShiftTrafficParams)
+        if params.route is None or params.stable is None or params.canary is None:
+            return Outcome(
+                OutcomeKind.REFUSED, "NoRoute", "the rule says nothing of a route: route, stable and canary are needed"
+            )
+        target = call.act.target
+        if target.name != params.canary.deployment:
+            text = f"{target} is not the canary {params.canary.deployment}: traffic is only taken off what is sick"
+            return Outcome(OutcomeKind.REFUSED, "NotTheCanary", text)
+        if (unfit := await _recheck(call)) is not None:
+            return unfit
+        place = Place(target.namespace, params.route.kind, params.route.name, params.stable.backend, params.canary.backend)
+        try:
+            shift = _Shift(call, params, place, notes(call.kept))
+        except ValueError as error:
+            return Outcome(OutcomeKind.REFUSED, "NoteUnreadable", f"what was kept of an earlier shift cannot be read: {error}")
+        return await shift.run()
+
+
+async def _recheck(call: Call) -> Outcome | None:
+    """Why nothing is to be done: the Deployment is another by now, or paused, or the incident asks for it no longer."""
+    target = call.act.target
+    try:
+        deployment = await call.api.get(RESOURCES[Deployment].path(target.namespace, target.name), Deployment)
+    except ApiError as error:
+        if error.is_not_found:
+            return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{target} is gone: its traffic was left as it is")
+        return unread(error, f"read {target}")
+    except ClusterError as error:
+        return unread(error, f"read {target}")
+    if deployment.metadata.uid != target.uid:
+        return Outcome(OutcomeKind.GONE, "Replaced", f"{target} is another Deployment by now: left alone")
+    if call.view.paused_everywhere:
+        return Outcome(OutcomeKind.DEFERRED, "Paused", f"everything is paused ({call.view.paused_everywhere})")
+    for obj, name in ((deployment, target), (call.view.namespace(target.namespace), "the namespace")):
+        if obj is not None and obj.metadata.annotations.paused == "true":
+            return Outcome(OutcomeKind.DEFERRED, "Paused", f'healer.dev/paused is "true" on {name}')
+    return _unwanted(call)
+
+
+def _unwanted(call: Call) -> Outcome | None:
+    unwanted = call.still_wanted(call.act)
+    return None if unwanted is None else Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
+
+
+class _Stopped(Exception):
+    """Nothing may be sent; the outcome says why."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.text)
+        self.outcome = outcome
+
+
+@dataclass(slots=True)
+class _Shift:
+    """One attempt on one route."""
+
+    call: Call
+    params: ShiftTrafficParams
+    place: Place
+    kept: dict[Place, Note]
+    sent: bool = False
+
+    async def run(self) -> Outcome:
+        """Set the weights, or say why not."""
+        doing = f"shift the traffic of {self.place}"
+        try:
+            change = await write(self.call.api, self.place, self._lowered, sending=self._sending, dry_run=self.call.act.dry_run)
+        except _Stopped as stopped:
+            return stopped.outcome
+        except RouteError as error:
+            kind = _KINDS.get(type(error), OutcomeKind.REFUSED)
+            return Outcome(kind, type(error).__name__, f"{doing}: {error}")
+        except ClusterError as error:
+            return refusal(error, doing) if self.sent else unread(error, doing)
+        return self._done(change)
+
+    @property
+    def rung(self) -> str:
+        """The step that this is a try of."""
+        return "storm" if self.call.act.incident.storming else str(self.call.act.step)
+
+    def _lowered(self, now: Weights) -> Weights:
+        return now.at_most(self._aim(now))
+
+    def _aim(self, now: Weights) -> int:
+        """The percent that the canary is to keep: decided once a rung, or a second try would take away twice."""
+        if self.params.to is not None:
+            return self.params.to
+        note = self.kept.get(self.place)
+        if note is not None and note.rung == self.rung:
+            return note.aim
+        return max(0, now.whole_percent - (self.params.by or 0))
+
+    async def _sending(self, before: Weights, after: Weights) -> None:
+        """Right before the patch: what was there is journaled, the attempt still wanted, and the lease held."""
+        if not self.call.act.dry_run:
+            await self._keep(before, after)
+        forbidden = _unwanted(self.call) or self.call.sending()
+        if forbidden is not None:
+            raise _Stopped(forbidden)
+        self.sent = True
+
+    async def _keep(self, before: Weights, after: Weights) -> None:
+        """The weights before the first shift of the incident stay: those are what a human wants back."""
+        first = self.kept.get(self.place)
+        note = Note(str(before) if first is None else first.before, str(after), self.rung, self._aim(before))
+        if len(str(note).encode()) > MOST_BYTES:
+            text = f"{self.place} has {len(before.pairs)} splits: too many to keep what they were, so they are left alone"
+            raise _Stopped(Outcome(OutcomeKind.REFUSED, "TooManySplits", text))
+        self.kept = self.kept | {self.place: note}
+        unkept = await self.call.keep({place.key: str(note) for place, note in self.kept.items()})
+        if unkept is not None:
+            raise _Stopped(unkept)
+
+    def _done(self, change: Change) -> Outcome:
+        before, after, of = change.before, change.after, f"traffic of {self.place}:"
+        if before == after:
+            share = f"canary has {after.percent}"
+            note = self.kept.get(self.place)
+            if note is not None and note.after == str(after):
+                text = f"{of} {share}, set by an earlier try of this incident"
+                return Outcome(OutcomeKind.DONE, "FoundDone", text + self._besides(after))
+            return Outcome(OutcomeKind.DONE, "AlreadyShifted", f"{of} {share} already: nothing was done{self._besides(after)}")
+        rest = "the rest" if after.share else "all that the weights rule" if after.besides else "all"
+        text = f"{of} canary {before.percent} -> {after.percent}, {rest} to {self.place.stable}{self._besides(after)}"
+        if self.call.act.dry_run:
+            return Outcome(OutcomeKind.DONE, "WouldShift", f"would shift the {text} (observe: dry run, nothing was done)")
+        return Outcome(OutcomeKind.DONE, "Shifted", text)
+
+    def _besides(self, weights: Weights) -> str:
+        if not weights.besides:
+            return ""
+        return f"; {self.place.canary} still gets what weights do not rule: {'; '.join(weights.besides)}"

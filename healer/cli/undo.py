@@ -1,0 +1,50 @@
+"""The verb that takes back what healer did to a route: undo."""
+
+from typing import Annotated
+
+import typer
+
+from healer.cli.common import EXIT_PROBLEMS, Context, InNamespace, Output, print_json, with_cluster
+from healer.cluster.api import Api
+from healer.operate import show as showing
+from healer.operate import undo as undoing
+from healer.operate.objects import named
+from healer.operate.who import who
+
+app = typer.Typer()
+
+
+@app.command()
+def undo(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="incident/NAME: the incident that traffic was shifted for.")],
+    namespace: InNamespace = None,
+    by: Annotated[str | None, typer.Option(help="Who undoes it; by default the kubeconfig's user, or $USER.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also when somebody else has changed the weights since.")] = False,
+    output: Output = "text",
+    context: Context = None,
+) -> None:
+    """Put back the weights that a route had before healer shifted its traffic for an incident; shows what will be done first.
+
+    Exit code 1 when nothing is undone: nothing was shifted, the weights were changed by somebody else since, the canary has no
+    ready endpoints. Exit code 2 when there is no such incident.
+    """
+    me = who(context)
+
+    def show(found: undoing.Undoing) -> None:
+        if output == "text":
+            typer.echo(showing.clean(str(found)))
+
+    async def work(api: Api) -> undoing.Undoing:
+        place = named(what, namespace or me.namespace, ("Incident",))
+        return await undoing.undo(api, place.namespace, place.name, me.user if by is None else by, show, force=force)
+
+    try:
+        found = with_cluster(work, context)
+    except undoing.NotUndone as error:
+        typer.echo(showing.clean(f"healer: {error}"), err=True)
+        raise typer.Exit(EXIT_PROBLEMS) from error
+    if output == "json":
+        print_json(undoing.plain(found, undone=found.needed))
+    else:
+        said = f"undone by {found.by}" if found.needed else f"nothing was left to do: undone by {found.by}"
+        typer.echo(showing.clean(said))

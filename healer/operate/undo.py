@@ -1,0 +1,165 @@
+"""Putting back the weights that a route had before healer shifted its traffic for an incident."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from healer.cluster.api import Api
+from healer.journal import codec
+from healer.journal.base import Undecodable
+from healer.journal.stored import Found
+from healer.model.incident import Incident
+from healer.operate.objects import OperateError, Place, Seen, annotate, at, decoded, get, valid
+from healer.routes.base import Place as Route
+from healer.routes.base import RouteError, Weights, read, write
+from healer.routes.note import KEPT_BY, notes
+
+UNDONE_BY = "healer.dev/undone-by"
+
+
+class NotUndone(Exception):
+    """Nothing is put back; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One route: the weights now, those that healer set last, and those from before, which are to be put back."""
+
+    route: Route
+    now: Weights
+    set: Weights
+    before: Weights
+
+    @property
+    def back(self) -> bool:
+        """Whether it has the weights from before."""
+        return self.now == self.before
+
+    def __str__(self) -> str:
+        sides = f"{self.route.stable}:{self.route.canary}"
+        if self.back:
+            return f"{self.route}: has the weights from before, {self.before} ({sides})"
+        return f"{self.route}: canary {self.now.percent} -> {self.before.percent}, weights {self.now} -> {self.before} ({sides})"
+
+
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """What an incident's shifts were, and how the routes stand."""
+
+    incident: Incident
+    place: Place
+    moves: tuple[Move, ...]
+    by: str = ""
+    """Who put them back last; empty when nobody has."""
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is a weight to put back."""
+        return not all(move.back for move in self.moves)
+
+    def __str__(self) -> str:
+        incident = self.incident
+        lines = [f"incident {incident.id} ({incident.rule}, {incident.state}) on {incident.workload} in {self.place.namespace}"]
+        lines += [f"  {move}" for move in self.moves]
+        if self.needed and not incident.state.settled:
+            lines.append(
+                f"  the incident is {incident.state}: healer may shift again; healer pause {incident.workload} keeps it from that"
+            )
+        return "\n".join(lines)
+
+
+def plain(undoing: Undoing, *, undone: bool) -> dict[str, Any]:
+    """For programs. `undone`: whether weights were put back by this very call."""
+    return {
+        "incident": undoing.incident.id,
+        "namespace": undoing.place.namespace,
+        "undone": undone,
+        "by": undoing.by,
+        "routes": [
+            {
+                "kind": move.route.kind,
+                "name": move.route.name,
+                "stable": move.route.stable,
+                "canary": move.route.canary,
+                "found": str(move.now),
+                "setByHealer": str(move.set),
+                "before": str(move.before),
+            }
+            for move in undoing.moves
+        ],
+    }
+
+
+async def undo(api: Api, namespace: str, name: str, by: str, show: Callable[[Undoing], None], *, force: bool = False) -> Undoing:
+    """Show what will be done, put the weights back, and write who did it on the incident. Idempotent.
+
+    Weights that are neither those that healer set nor those from before are somebody else's, and stay unless `force`. Raises
+    NotUndone, OperateError when there is no such incident, ClusterError: then some routes may have been put back, and
+    doing it again does the rest.
+    """
+    if not by.strip():
+        raise OperateError("who undoes it? name somebody by --by")
+    undoing = await _read(api, namespace, name)
+    show(undoing)
+    for move in undoing.moves:
+        _allowed(move, move.now, force)
+    for move in undoing.moves:
+        await _put_back(api, move, force)
+    if undoing.needed or not undoing.by:
+        undoing = await _sign(api, undoing, by.strip())
+    return undoing
+
+
+async def _read(api: Api, namespace: str, name: str) -> Undoing:
+    place = at("Incident", valid(namespace, "a namespace"), valid(name, "the name of an incident"))
+    body = await get(api, place)
+    if body is None:
+        raise OperateError(f"there is no {place}: kubectl get incidents -n {namespace}")
+    try:
+        incident = codec.decode(body)
+        kept = notes(codec.notices(decoded(body, Found, place).status).get(KEPT_BY, {}))
+    except (Undecodable, ValueError) as error:
+        raise OperateError(f"{place} cannot be read: {error}") from error
+    if not kept:
+        raise NotUndone(f"nothing to undo: healer has shifted no traffic for {place}")
+    moves = []
+    for route, note in kept.items():
+        try:
+            now = await read(api, route)
+        except RouteError as error:
+            raise NotUndone(f"nothing was undone: {error}") from error
+        moves.append(Move(route, now, set=Weights.parse(note.after), before=Weights.parse(note.before)))
+    by = decoded(body, Seen, place).annotations.get(UNDONE_BY, "")
+    return Undoing(incident, place, tuple(moves), by)
+
+
+def _allowed(move: Move, now: Weights, force: bool) -> None:
+    """Raises NotUndone when the weights are not healer's to put back."""
+    if len(now.pairs) != len(move.before.pairs):
+        splits = f"{len(now.pairs)} splits, not {len(move.before.pairs)} as before"
+        raise NotUndone(f"nothing was undone: {move.route} has {splits}: set its weights by hand (they were {move.before})")
+    if now not in (move.set, move.before) and not force:
+        text = f"{move.route} has weights {now}, and healer set {move.set}: somebody has changed them since"
+        raise NotUndone(f"nothing was undone: {text}. --force puts {move.before} back all the same")
+
+
+async def _put_back(api: Api, move: Move, force: bool) -> None:
+    """Set the weights from before, unless others appear meanwhile. Raises NotUndone, ClusterError."""
+
+    def change(now: Weights) -> Weights:
+        _allowed(move, now, force)
+        return move.before
+
+    async def sending(before: Weights, after: Weights) -> None:
+        """Nothing more to ask: a person is waiting."""
+
+    try:
+        await write(api, move.route, change, sending=sending)
+    except RouteError as error:
+        raise NotUndone(f"not undone: {error}") from error
+
+
+async def _sign(api: Api, undoing: Undoing, by: str) -> Undoing:
+    if await annotate(api, undoing.place, {UNDONE_BY: by}) is None:
+        raise OperateError(f"the weights were put back, but {undoing.place} is gone: nobody can be named there")
+    return Undoing(undoing.incident, undoing.place, undoing.moves, by)

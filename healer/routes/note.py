@@ -1,0 +1,42 @@
+"""What is kept of a shift of traffic beside its incident, so that a crash, a later rung and `healer undo` know what was there."""
+
+from collections.abc import Mapping
+from typing import Self
+
+import msgspec
+
+from healer.routes.route import Place, Weights
+
+KEPT_BY = "shiftTraffic"
+"""The name of the action that keeps it."""
+MOST_BYTES = 1024
+"""The longest text that may be kept (deploy/healer/crd.yaml)."""
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Of one place: the weights before healer first touched them in this incident, and those that it set last.
+
+    `rung` is the step that set them and `aim` the canary's percent that it was to come to: it comes to that however often it is
+    tried, also where the rule says how much to take away.
+    """
+
+    before: str
+    after: str
+    rung: str
+    aim: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """A note that was kept. Raises ValueError."""
+        note = msgspec.json.decode(text, type=cls)
+        Weights.parse(note.before)
+        Weights.parse(note.after)
+        return note
+
+    def __str__(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+
+def notes(kept: Mapping[str, str]) -> dict[Place, Note]:
+    """What is kept, by place. Raises ValueError for what healer did not write."""
+    return {Place.parse(key): Note.parse(text) for key, text in kept.items()}
