@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from healer.lab.behaviour import ANNOTATION
+from collections.abc import Sequence
+
+from healer.lab.behaviour import ADDRESSES, ANNOTATION
 from healer.lab.objects import Object
 
 
@@ -15,26 +17,34 @@ def serving(
     min_available: int | str | None = 2,
     unhealthy_eviction: str | None = None,
     behaviour: str | None = None,
+    app: str | None = None,
+    version: str = "v1",
+    port: int = 8501,
+    addresses: Sequence[str] = (),
 ) -> list[Object]:
     """The manifests of one workload: Deployment, Service and, unless `min_available` is None, a PDB.
 
-    unhealthy_eviction: the PDB's unhealthyPodEvictionPolicy; behaviour: what all its pods do.
+    unhealthy_eviction: the PDB's unhealthyPodEvictionPolicy; behaviour: what all its pods do; app: one of several versions of
+    this application, told apart by the label `version`; port: where its pods listen; addresses: the IP addresses that they may
+    have, any when there are none.
     """
-    labels = {"app": name, "version": "v1"}
-    annotations = {"annotations": {ANNOTATION: behaviour}} if behaviour else {}
+    labels = {"app": app or name, "version": version}
+    selector = labels if app else {"app": name}
+    told = {**({ANNOTATION: behaviour} if behaviour else {}), **({ADDRESSES: ",".join(addresses)} if addresses else {})}
+    annotations = {"annotations": told} if told else {}
     container = {
         "name": "tensorflow-serving",
         "image": image,
-        "ports": [{"containerPort": 8501}],
-        "readinessProbe": {"httpGet": {"path": "/v1/models/model", "port": 8501}},
+        "ports": [{"containerPort": port}],
+        "readinessProbe": {"httpGet": {"path": "/v1/models/model", "port": port}},
     }
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},
+        "metadata": {"name": name, "namespace": namespace, "labels": labels if app else {"app": name}},
         "spec": {
             "replicas": replicas,
-            "selector": {"matchLabels": {"app": name}},
+            "selector": {"matchLabels": selector},
             "template": {"metadata": {"labels": labels, **annotations}, "spec": {"containers": [container]}},
         },
     }
@@ -42,7 +52,7 @@ def serving(
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 8501}]},
+        "spec": {"selector": selector, "ports": [{"name": "http", "port": port}]},
     }
     if min_available is None:
         return [deployment, service]
@@ -51,6 +61,6 @@ def serving(
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"minAvailable": min_available, "selector": {"matchLabels": {"app": name}}, **policy},
+        "spec": {"minAvailable": min_available, "selector": {"matchLabels": selector}, **policy},
     }
     return [deployment, service, budget]

@@ -1,0 +1,100 @@
+"""A stable version and its canary as manifests: two workloads, and the route between them by each of three routers.
+
+The names are those of the article: Deployments `tensorflow-serving-v1` and `-v2` of one application, each behind a Service of
+its own name. Weights are percentages for the canary. HTTPRoute and VirtualService need their definitions in the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from healer.lab.objects import Object
+from healer.lab.workload import serving
+
+APP = "tensorflow-serving"
+STABLE, CANARY = f"{APP}-v1", f"{APP}-v2"
+"""The names of the Deployments and of their Services."""
+ROUTE = "model-ab-testing"
+"""The name of the HTTPRoute, the VirtualService or the canary's Ingress."""
+MAIN = "model"
+"""The name of the stable version's Ingress."""
+HOST = "models.example.com"
+_NGINX = "nginx.ingress.kubernetes.io"
+
+
+def versions(
+    namespace: str = "production",
+    *,
+    replicas: tuple[int, int] = (3, 1),
+    images: tuple[str, str] = ("tensorflow/serving:2.16.1", "tensorflow/serving:2.17.0"),
+    ports: tuple[int, int] = (8501, 8501),
+    addresses: tuple[Sequence[str], Sequence[str]] = ((), ()),
+) -> list[Object]:
+    """The two Deployments with a Service each. The pairs are for stable and canary.
+
+    ports: where their pods listen, and their Services; addresses: the IP addresses that their pods may have.
+    """
+    return [
+        manifest
+        for at, name in enumerate((STABLE, CANARY))
+        for manifest in serving(
+            name,
+            namespace,
+            replicas=replicas[at],
+            image=images[at],
+            min_available=None,
+            app=APP,
+            version=f"v{at + 1}",
+            port=ports[at],
+            addresses=addresses[at],
+        )
+    ]
+
+
+def ingresses(namespace: str = "production", *, weight: int = 10, ports: tuple[int, int] = (8501, 8501)) -> list[Object]:
+    """ingress-nginx: the main Ingress to stable, and the one that its annotations make the canary's."""
+    annotations = {f"{_NGINX}/canary": "true", f"{_NGINX}/canary-weight": str(weight)}
+    return [
+        _ingress(MAIN, namespace, STABLE, ports[0], {}),
+        _ingress(ROUTE, namespace, CANARY, ports[1], {"annotations": annotations}),
+    ]
+
+
+def _ingress(name: str, namespace: str, service: str, port: int, notes: Object) -> Object:
+    backend = {"service": {"name": service, "port": {"number": port}}}
+    path = {"path": "/v1/models", "pathType": "Prefix", "backend": backend}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": name, "namespace": namespace, **notes},
+        "spec": {"ingressClassName": "nginx", "rules": [{"host": HOST, "http": {"paths": [path]}}]},
+    }
+
+
+def http_route(namespace: str = "production", *, weight: int = 10, ports: tuple[int, int] = (8501, 8501)) -> Object:
+    """Gateway API: one rule with two backendRefs."""
+    shares = zip((STABLE, CANARY), ports, (100 - weight, weight), strict=True)
+    backends = [{"name": name, "port": port, "weight": share} for name, port, share in shares]
+    matches = [{"path": {"type": "PathPrefix", "value": "/v1/models"}}]
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": ROUTE, "namespace": namespace},
+        "spec": {
+            "parentRefs": [{"name": "models"}],
+            "hostnames": [HOST],
+            "rules": [{"matches": matches, "backendRefs": backends}],
+        },
+    }
+
+
+def virtual_service(namespace: str = "production", *, weight: int = 10, ports: tuple[int, int] = (8501, 8501)) -> Object:
+    """Istio: one HTTP route with two destinations."""
+    shares = zip((STABLE, CANARY), ports, (100 - weight, weight), strict=True)
+    split = [{"destination": {"host": name, "port": {"number": port}}, "weight": share} for name, port, share in shares]
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": ROUTE, "namespace": namespace},
+        "spec": {"hosts": [HOST], "http": [{"match": [{"uri": {"prefix": "/v1/models"}}], "route": split}]},
+    }
