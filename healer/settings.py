@@ -81,6 +81,27 @@ class Alerts(Section):
     """Seconds after which an alert that was not repeated counts as over. Must exceed Alertmanager's repeat_interval."""
 
 
+class Prometheus(Section):
+    """Where rules with the triggers `query` and `canary` ask."""
+
+    url: str = ""
+    """The base URL of Prometheus, or of what speaks its API (`http://prometheus.monitoring:9090`). Needed by such rules."""
+    token_file: Path | None = None
+    """A file with a bearer token to send; read anew for each query, for tokens rotate."""
+    ca_file: Path | None = None
+    """A file with the certificates to trust for https; empty: those that Python's `requests` trusts."""
+    timeout: float = Field(10.0, gt=0)
+    """Seconds for one query, the wait for its turn included. Prometheus is told as well, so that it stops working on it."""
+    at_once: int = Field(4, ge=1, le=32)
+    """Queries under way at the same time."""
+    series: int = Field(1000, ge=1)
+    """An answer with more series is an error: it would be a query about something else than meant."""
+    stale: float = Field(120.0, gt=0)
+    """Seconds after which a sample is too old to judge by. Must be more than twice the scrape interval."""
+    history: int = Field(100, ge=0)
+    """Windows of a stable version's past from which the canary judge learns how bursty its errors are; 0: none."""
+
+
 class Pods(Section):
     """How conditions of pods are told."""
 
@@ -206,6 +227,7 @@ class Settings(BaseSettings):
     http: Http = Http()
     cluster: Cluster = Cluster()
     alerts: Alerts = Alerts()
+    prometheus: Prometheus = Prometheus()
     pods: Pods = Pods()
     engine: Engine = Engine()
     limits: Limits = Limits()

@@ -19,6 +19,8 @@ from healer.model.kube import Deployment, Pod
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View, target_of
+from healer.sources.targets import Nameless, named_by
+from healer.sources.targets import TargetLabels as TargetLabels
 
 VERSION = "4"
 PATH = "/webhooks/alertmanager"
@@ -105,15 +107,6 @@ def _brief(error: Exception) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetLabels:
-    """The labels of an alert that name its target."""
-
-    namespace: str = "namespace"
-    pod: str = "pod"
-    deployment: str = "deployment"
-
-
-@dataclass(frozen=True, slots=True)
 class Untargeted:
     """An alert that no signal can be made of, and why: `code` is one CamelCase word of a bounded set (metrics)."""
 
@@ -156,29 +149,14 @@ def _signal(alert: Alert, target: Target, now: float) -> Signal:
 
 
 def _target(alert: Alert, view: View, labels: TargetLabels) -> Target | Untargeted:
-    def untargeted(code: str, reason: str) -> Untargeted:
-        return Untargeted(alert.name, alert.key, code, reason)
-
     if not alert.name:
-        return untargeted("NoName", "it has no label 'alertname'")
-    kind = "Pod" if alert.labels.get(labels.pod) else "Deployment"
-    label = labels.pod if kind == "Pod" else labels.deployment
-    for used in (labels.namespace, label):
-        if not alert.labels.get(used):
-            wanted = repr(used) if used == labels.namespace else f"{labels.pod!r} or {labels.deployment!r}"
-            return untargeted("NoLabel", f"it has no label {wanted}")
-        # Prometheus renames a label of the metric that clashes with one of the scraped target to exported_<label>. Then the plain
-        # one names the exporter (kube-state-metrics, say), and acting on it would hit a bystander.
-        exported = alert.labels.get(f"exported_{used}")
-        if exported is not None and exported != alert.labels[used]:
-            return untargeted(
-                "Ambiguous",
-                f"labels {used!r} and 'exported_{used}' differ: set honor_labels on the scrape, or healer's target labels",
-            )
-    namespace, name = alert.labels[labels.namespace], alert.labels[label]
-    held = view.pod_named(namespace, name) if kind == "Pod" else view.deployment_named(namespace, name)
+        return Untargeted("", alert.key, "NoName", "it has no label 'alertname'")
+    named = named_by(alert.labels, labels)
+    if isinstance(named, Nameless):
+        return Untargeted(alert.name, alert.key, named.code, named.reason)
+    held = named.held(view)
     if held is None or _predates(alert, held):
-        return Target(kind, namespace, name, "")
+        return Target(named.kind, named.namespace, named.name, "")
     return target_of(held)
 
 

@@ -1,0 +1,146 @@
+"""The schedule of what healer asks for itself: each rule has a look `every` so often, spread over the time."""
+
+import asyncio
+import random
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import floor
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.base import BaseTrigger
+
+from healer.engine.rulebook import BoundRule, Rulebook
+from healer.model.rule import When
+from healer.model.signal import Signal, SourceName
+
+Look = Callable[[float], Awaitable[list[Signal]]]
+"""One look, at a time in seconds since the epoch, and what it has seen. It handles the errors that it has to expect."""
+Maker = Callable[[BoundRule], Look]
+"""What looks for one rule. Evidence lives in what it makes: a rule that changes gets a new one."""
+
+_FIRST, _LAST = 0.1, 0.8
+"""Looks fall between these shares of their interval. The rest is for the jitter, and for Prometheus to store what it scraped."""
+_JITTER = 0.1
+"""Of the interval."""
+_SOON = 5.0
+"""Seconds within which a rule is looked at for the first time."""
+
+
+class Beat(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
+    """Once in each interval of the time since the epoch, at a place in it that is the rule's own, and a little jitter.
+
+    APScheduler's own interval adds its jitter to the time of the run before, and so wanders: two looks may fall into one.
+    """
+
+    def __init__(self, every: float, name: str) -> None:
+        self._every = every
+        self.share = _FIRST + (_LAST - _FIRST) * (zlib.crc32(name.encode()) / 2**32)
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        """The next interval's: of the one after the last run, or after now, whichever is later."""
+        last = max(now.timestamp() - self._every, 0.0 if previous is None else previous.timestamp())
+        start = (floor(last / self._every) + 1) * self._every
+        offset = (self.share + _JITTER * random.random()) * self._every
+        return datetime.fromtimestamp(start + offset, UTC)
+
+
+@dataclass(slots=True)
+class _Probe:
+    rule: BoundRule
+    look: Look
+    running: asyncio.Task[None] | None = None
+
+
+class Probes:
+    """Looks for every rule of a rulebook whose trigger has a maker; `tell` is given what they see, on the event loop.
+
+    A look that takes longer than its interval delays only its own rule. What a look raises ends `run`: the error is healer's.
+    """
+
+    def __init__(
+        self,
+        makers: Mapping[SourceName, Maker],
+        *,
+        clock: Callable[[], float],
+        tell: Callable[[list[Signal]], None],
+    ) -> None:
+        self._makers = makers
+        self._clock = clock
+        self._tell = tell
+        self._probes: dict[str, _Probe] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._log = structlog.get_logger("healer.probes")
+        self._scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"max_instances": 1, "coalesce": True})
+
+    def use(self, rulebook: Rulebook) -> None:
+        """Look for these rules from now on. A rule whose trigger and scope are what they were keeps its evidence."""
+        wanted = {rule.name: rule for rule in rulebook.rules if rule.rule.when.source in self._makers}
+        for name, probe in list(self._probes.items()):
+            if name not in wanted or not _same(probe.rule, wanted[name]):
+                del self._probes[name]
+                self._scheduler.remove_job(name)
+                if probe.running is not None:
+                    probe.running.cancel()
+        for name, rule in wanted.items():
+            if name not in self._probes:
+                probe = self._probes[name] = _Probe(rule, self._makers[rule.rule.when.source](rule))
+                self._schedule(probe)
+
+    async def run(self) -> None:
+        """Look, until cancelled. Raises what a look raises, in an ExceptionGroup."""
+        async with asyncio.TaskGroup() as self._group:
+            self._scheduler.start()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await self._end()
+
+    def _schedule(self, probe: _Probe) -> None:
+        every = every_of(probe.rule.rule.when)
+        beat = Beat(every, probe.rule.name)
+        self._scheduler.add_job(
+            self._due,
+            beat,
+            [probe],
+            id=probe.rule.name,
+            misfire_grace_time=every,
+            next_run_time=datetime.now(UTC) + timedelta(seconds=beat.share * min(every, _SOON)),
+        )
+
+    async def _due(self, probe: _Probe) -> None:
+        """The scheduler's job: as long as the look, so that no second one begins, but the look is a task of ours."""
+        if self._group is None or self._probes.get(probe.rule.name) is not probe:
+            return
+        probe.running = self._group.create_task(self._look(probe), name=f"look {probe.rule.name}")
+        await asyncio.wait((probe.running,))
+        probe.running = None
+
+    async def _look(self, probe: _Probe) -> None:
+        seen = await probe.look(self._clock())
+        if seen and self._probes.get(probe.rule.name) is probe:  # the rules may have changed meanwhile
+            self._tell(seen)
+
+    async def _end(self) -> None:
+        """Looks first, for the scheduler would cancel its jobs and log that as errors."""
+        self._scheduler.pause()
+        running = [probe.running for probe in self._probes.values() if probe.running is not None]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+        self._scheduler.shutdown(wait=False)
+
+
+def every_of(when: When) -> float:
+    """Seconds between two looks of a trigger that is asked for. Raises ValueError for another."""
+    asked = when.query or when.canary or when.model
+    if asked is None:
+        raise ValueError(f"the trigger {when.source} is not asked for")
+    return asked.every
+
+
+def _same(old: BoundRule, new: BoundRule) -> bool:
+    return old.rule.when == new.rule.when and old.scope == new.scope
