@@ -1,0 +1,155 @@
+"""Where the fields of a protobuf text are: the spans that an edit may touch, so that it leaves everything else alone.
+
+Source: the Text Format Language Specification of Protocol Buffers. Names and types are the protobuf library's to check.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+class ConfigError(Exception):
+    """A models.config that TensorFlow Serving would refuse, or that cannot be changed as asked; says where and what to do."""
+
+
+@dataclass(slots=True)
+class Value:
+    """A value: text[start:end]. `fields` are those of a message, braces not included; a scalar has none."""
+
+    start: int
+    end: int
+    fields: "list[Field] | None" = None
+
+
+@dataclass(slots=True)
+class Field:
+    """A field: text[start:end], with its separator text[start:full_end]; several values, between `commas`, when it is a list."""
+
+    name: str
+    start: int
+    values: list[Value] = field(default_factory=list)
+    commas: list[int] = field(default_factory=list)
+    bracketed: bool = False
+    end: int = 0
+    full_end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str
+    start: int
+    end: int
+
+
+_TOKEN = re.compile(
+    r"""(?P<skip>[ \t\r\n\f\v]+|\#[^\n]*)
+      | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+      | (?P<sign>[{}<>\[\]:;,])
+      | (?P<word>[^\s{}<>\[\]:;,"'#]+)""",
+    re.VERBOSE,
+)
+_UNDERSCORED = re.compile(r"-?\d[\d]*_[\w]*", re.ASCII)
+_CLOSING = {"{": "}", "<": ">"}
+
+
+def place(text: str, offset: int) -> str:
+    """ "line 3, column 7", both from 1."""
+    before = text[:offset]
+    return f"line {before.count(chr(10)) + 1}, column {offset - before.rfind(chr(10))}"
+
+
+def fields_of(text: str) -> list[Field]:
+    """The fields of a whole text. Raises ConfigError."""
+    return _Reader(text).message("")
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens = list(_tokens(text))
+        self._next = 0
+
+    def message(self, closing: str) -> list[Field]:
+        """Fields up to the closing sign, which is left to the caller; "" is the end of the text."""
+        found = []
+        while (token := self._peek()).text != closing:
+            if not token.text:
+                raise ConfigError(f"{place(self._text, token.start)}: the text ends where {closing!r} is missing")
+            found.append(self._field())
+        return found
+
+    def _field(self) -> Field:
+        token = self._take()
+        made = Field(token.text, token.start)
+        if token.text == "[":  # the name of an extension, or of the type in an Any
+            while self._take().text not in ("]", ""):
+                continue
+        elif token.text in (*"{}<>];:,",):
+            raise ConfigError(f"{place(self._text, token.start)}: a field's name is expected, not {token.text!r}")
+        if self._peek().text == ":":
+            self._take()
+        if self._peek().text == "[":
+            self._list(made)
+        else:
+            made.values.append(self._value())
+        made.end = made.full_end = self._last.end
+        if self._peek().text in (";", ","):
+            made.full_end = self._take().end
+        return made
+
+    def _list(self, made: Field) -> None:
+        made.bracketed = True
+        self._take()
+        while self._peek().text != "]":
+            made.values.append(self._value())
+            if self._peek().text == ",":
+                made.commas.append(self._take().start)
+            elif self._peek().text != "]":
+                token = self._peek()
+                raise ConfigError(f"{place(self._text, token.start)}: ',' or ']' is expected, not {token.text or 'the end'!r}")
+        self._take()
+
+    def _value(self) -> Value:
+        token = self._take()
+        if (closing := _CLOSING.get(token.text)) is not None:
+            fields = self.message(closing)
+            return Value(token.start, self._take().end, fields)
+        if not token.text or token.text in (*"}>]:;,",):
+            raise ConfigError(f"{place(self._text, token.start)}: a value is expected, not {token.text or 'the end'!r}")
+        while token.text[0] in "\"'" and self._peek().text[:1] in ('"', "'"):  # strings side by side are one
+            self._take()
+        return Value(token.start, self._last.end)
+
+    @property
+    def _last(self) -> _Token:
+        return self._tokens[self._next - 1]
+
+    def _peek(self) -> _Token:
+        return self._tokens[self._next]
+
+    def _take(self) -> _Token:
+        token = self._tokens[self._next]
+        self._next = min(self._next + 1, len(self._tokens) - 1)
+        return token
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    """The tokens, and an empty one at the end. A number with an underscore is an error: Python's library reads it, and TensorFlow
+    Serving's does not."""
+    at = 0
+    while at < len(text):
+        found = _TOKEN.match(text, at)
+        if found is None:
+            raise ConfigError(f"{place(text, at)}: {text[at]!r} begins a string that does not end on its line")
+        if found.lastgroup != "skip":
+            if _UNDERSCORED.fullmatch(found[0]):
+                raise ConfigError(f"{place(text, at)}: {found[0]} is no number: {DIGITS}")
+            yield _Token(found[0], at, found.end())
+        at = found.end()
+    yield _Token("", at, at)
+
+
+DIGITS = (
+    "a version is a whole number, the name of the directory that holds it, without underscores, dashes or dots: 20231001, "
+    "not 2023_10_01"
+)
