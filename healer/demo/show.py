@@ -66,7 +66,8 @@ async def show(rules: Sequence[Path], definition: str, svg: Path | None) -> bool
 
 def _preface(cluster: str, rules: Sequence[Path]) -> Iterator[str]:
     yield f"A cluster in this process serves the Kubernetes API at {cluster}: {REPLICAS} replicas of {STABLE}."
-    yield f"The real daemon connects to it, with the rules in {' and '.join(map(str, rules))}, {SPEED} times as fast for the show."
+    read = " and ".join(map(str, rules))
+    yield f"The real daemon connects to it, with the rules in {read}: {SPEED} times as fast, for the show."
     yield "Alerts and requests to the models are simulated; a stand-in for Prometheus counts the requests."
 
 

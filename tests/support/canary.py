@@ -1,21 +1,14 @@
-"""A canary beside its stable version: two workloads, the route between them by each of three routers, and the rule."""
+"""The setup of a canary, for tests: the rule in a hurry, the route by each of three routers, and a Prometheus that scrapes it."""
 
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from healer.lab import serving
+from healer.lab.canary import CANARY, ROUTE, STABLE, http_route, ingresses, virtual_service
 from healer.lab.objects import Object
 from tests.support.traffic import METRICS, Version
 
-STABLE, CANARY = "tensorflow-serving-v1", "tensorflow-serving-v2"
-"""The names of the Deployments and of their Services."""
-ROUTE = "model-ab-testing"
-"""The name of the route, of whichever kind."""
-
-_PORT = 8501
-_HOST = "models.example.com"
 _SERIES = 'namespace="{{ namespace }}", pod=~"{{ pods }}"'
 ERRORS = {
     "name": "errors",
@@ -30,60 +23,11 @@ LATENCY = {
 }
 
 
-def workloads(namespace: str, replicas: int = 2) -> list[Object]:
-    """The two Deployments with their Services."""
-    return [manifest for name in (STABLE, CANARY) for manifest in serving(name, namespace, replicas=replicas, min_available=None)]
-
-
 def route(kind: str, namespace: str, weight: int) -> list[Object]:
     """The manifests of a route that gives the canary so many percent."""
-    return {"Ingress": _ingresses, "HTTPRoute": _http_route, "VirtualService": _virtual_service}[kind](namespace, weight)
-
-
-def _ingresses(namespace: str, weight: int) -> list[Object]:
-    """ingress-nginx: an Ingress for stable, and a second one for the canary."""
-    prefix = "nginx.ingress.kubernetes.io"
-    annotations = {f"{prefix}/canary": "true", f"{prefix}/canary-weight": str(weight)}
-    return [_ingress("model", namespace, STABLE, {}), _ingress(ROUTE, namespace, CANARY, annotations)]
-
-
-def _ingress(name: str, namespace: str, service: str, annotations: Mapping[str, str]) -> Object:
-    backend = {"service": {"name": service, "port": {"number": _PORT}}}
-    rule = {"host": _HOST, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": {"name": name, "namespace": namespace, "annotations": dict(annotations)},
-        "spec": {"ingressClassName": "nginx", "rules": [rule]},
-    }
-
-
-def _http_route(namespace: str, weight: int) -> list[Object]:
-    backends = [{"name": name, "port": _PORT, "weight": share} for name, share in _shares(weight)]
-    return [
-        {
-            "apiVersion": "gateway.networking.k8s.io/v1",
-            "kind": "HTTPRoute",
-            "metadata": {"name": ROUTE, "namespace": namespace},
-            "spec": {"parentRefs": [{"name": "models"}], "hostnames": [_HOST], "rules": [{"backendRefs": backends}]},
-        }
-    ]
-
-
-def _virtual_service(namespace: str, weight: int) -> list[Object]:
-    split = [{"destination": {"host": name, "port": {"number": _PORT}}, "weight": share} for name, share in _shares(weight)]
-    return [
-        {
-            "apiVersion": "networking.istio.io/v1",
-            "kind": "VirtualService",
-            "metadata": {"name": ROUTE, "namespace": namespace},
-            "spec": {"hosts": [_HOST], "http": [{"route": split}]},
-        }
-    ]
-
-
-def _shares(weight: int) -> tuple[tuple[str, int], tuple[str, int]]:
-    return (STABLE, 100 - weight), (CANARY, weight)
+    if kind == "Ingress":
+        return ingresses(namespace, weight=weight)
+    return [{"HTTPRoute": http_route, "VirtualService": virtual_service}[kind](namespace, weight=weight)]
 
 
 def when(kind: str, *measures: Mapping[str, Any], every: str = "1s", hold: str = "30m") -> dict[str, Any]:

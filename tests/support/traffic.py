@@ -118,10 +118,11 @@ class Version:
 @asynccontextmanager
 async def versions(lab: Lab, namespace: str, *names: str) -> AsyncIterator[list[Version]]:
     """Servers for the pods that these Deployments have at this moment; a pod that comes later has none."""
+    everywhere = [pod["metadata"]["name"] for pod in lab.objects("pods", namespace)]
     async with AsyncExitStack() as stack:
         found = []
         for name in names:
-            pods = [pod["metadata"]["name"] for pod in lab.objects("pods", namespace) if pod["metadata"]["labels"]["app"] == name]
+            pods = [pod for pod in everywhere if pod.startswith(f"{name}-")]
             assert pods, f"Deployment {name} has no pods yet"
             found.append(Version(name, namespace, {pod: await stack.enter_async_context(ModelServer()) for pod in pods}))
         yield found
