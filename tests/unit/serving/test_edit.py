@@ -194,7 +194,7 @@ def test_a_model_that_is_not_there() -> None:
 
 # any file, any change
 
-COMMENT = re.compile(r"#[^\n]*")
+COMMENT = re.compile(r"#[^\r\n]*")
 VERSIONS = st.lists(st.integers(1, 9), max_size=4, unique=True)
 POLICIES = st.one_of(
     st.builds(Policy, st.just("latest"), st.integers(1, 3)),
