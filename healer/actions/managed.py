@@ -1,0 +1,68 @@
+"""Who else writes a Deployment and would put its own template back: a GitOps controller, or the operator that owns it.
+
+Sources: Argo CD's user guide, "Resource Tracking"; Flux's kustomize-controller and helm-controller. The label
+app.kubernetes.io/instance says nothing: Argo CD before 3.0 tracks by it, and half of all Helm charts set it, too. There the API
+server's own note of who set the template (managedFields) tells them apart.
+"""
+
+from healer.actions.rolling import ManagedFields, WholeMeta
+
+_WRITERS = {
+    "argocd-controller": "Argo CD",
+    "argocd-application-controller": "Argo CD",
+    "kustomize-controller": "Flux (a Kustomization)",
+    "helm-controller": "Flux (a HelmRelease)",
+}
+_KUSTOMIZE, _HELM = "kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io"
+
+
+def manager_of(metadata: WholeMeta) -> str | None:
+    """Who manages a Deployment, in words; None when nobody is known to."""
+    return _argo(metadata) or _flux(metadata) or _writer(metadata) or _operator(metadata)
+
+
+def _argo(metadata: WholeMeta) -> str | None:
+    application = _tracked(metadata) or metadata.labels.get("argocd.argoproj.io/instance")
+    return f"Argo CD (Application {application})" if application else None
+
+
+def _tracked(metadata: WholeMeta) -> str | None:
+    """The Application of a tracking id, APPLICATION:GROUP/KIND:NAMESPACE/NAME. One that names another object was copied from it,
+    and Argo CD does not take this one for its own."""
+    application, _, rest = metadata.annotations.argocd.partition(":")
+    kind, _, named = rest.partition(":")
+    if rest and (kind.rpartition("/")[2], named) != ("Deployment", f"{metadata.namespace}/{metadata.name}"):
+        return None
+    return application
+
+
+def _flux(metadata: WholeMeta) -> str | None:
+    for group, kind in ((_KUSTOMIZE, "Kustomization"), (_HELM, "HelmRelease")):
+        name = metadata.labels.get(f"{group}/name")
+        if name and not (group == _KUSTOMIZE and _let_go(metadata)):
+            return f"Flux ({kind} {metadata.labels.get(f'{group}/namespace', '')}/{name})"
+    return None
+
+
+def _let_go(metadata: WholeMeta) -> bool:
+    """Whether kustomize-controller was told to leave the object as it is."""
+    marks = metadata.annotations
+    return marks.flux_reconcile.lower() == "disabled" or marks.flux_ssa.lower() in ("ignore", "ifnotpresent")
+
+
+def _writer(metadata: WholeMeta) -> str | None:
+    """A GitOps controller that has set part of the template, labels or not."""
+    writers = {entry.manager for entry in metadata.managed_fields if _sets_template(entry)} & _WRITERS.keys()
+    if _let_go(metadata):
+        writers.discard("kustomize-controller")
+    return _WRITERS[min(writers)] if writers else None
+
+
+def _sets_template(entry: ManagedFields) -> bool:
+    spec = entry.fields.get("f:spec")
+    return isinstance(spec, dict) and "f:template" in spec
+
+
+def _operator(metadata: WholeMeta) -> str | None:
+    owner = metadata.controller
+    return None if owner is None else f"the controller of {owner.kind.lower()}/{owner.name}, which owns it"
