@@ -5,8 +5,9 @@ that counts as slow is answered as fast as any, so that no test waits for it.
 """
 
 import asyncio
+import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -82,7 +83,7 @@ class ModelServer:
         return web.json_response({"predictions": [0.5]})
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(text="".join(map(_line, self._counters.samples())), content_type="text/plain")
+        return web.Response(text=exposition(self._counters.samples()), content_type="text/plain")
 
     async def _status(self, _: web.Request) -> web.Response:
         version = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
@@ -116,7 +117,7 @@ class Version:
 
 
 @asynccontextmanager
-async def versions(lab: Lab, namespace: str, *names: str) -> AsyncIterator[list[Version]]:
+async def serving(lab: Lab, namespace: str, *names: str) -> AsyncIterator[list[Version]]:
     """Servers for the pods that these Deployments have at this moment; a pod that comes later has none."""
     everywhere = [pod["metadata"]["name"] for pod in lab.objects("pods", namespace)]
     async with AsyncExitStack() as stack:
@@ -226,6 +227,10 @@ _WEIGHTS: Mapping[str, Callable[[Object, Sequence[str]], dict[str, int]]] = {
 _RESOURCES = {"Ingress": "ingresses", "HTTPRoute": "httproutes", "VirtualService": "virtualservices"}
 
 
-def _line(sample: Sample) -> str:
-    labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
-    return f"{sample.name}{{{labels}}} {sample.value}\n"
+def exposition(samples: Iterable[Sample]) -> str:
+    """As Prometheus scrapes it."""
+    return "".join(f"{sample.name}{{{_labels(sample)}}} {sample.value}\n" for sample in samples)
+
+
+def _labels(sample: Sample) -> str:
+    return ",".join(f"{name}={json.dumps(value)}" for name, value in sample.labels.items())

@@ -1,0 +1,233 @@
+"""A canary on trial, all real but the cluster, the models and Slack: requests by the route's weights, Prometheus, healer."""
+
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from healer.lab import Lab
+from healer.lab.canary import CANARY, ROUTE, STABLE, versions
+from healer.lab.objects import Object
+from tests.integration.conftest import ROOT, Run
+from tests.integration.world import CHANNEL, NAMESPACE, rule, ruleset, serves, told
+from tests.support.canary import reserved, route, scraping, when
+from tests.support.healer import Healer, verb
+from tests.support.processes import PATIENCE
+from tests.support.prometheus import prometheus
+from tests.support.slack import FakeSlack, Posted
+from tests.support.traffic import Traffic, Version, serving
+
+DEFINITIONS = {"Ingress": "", "HTTPRoute": "httproutes.yaml", "VirtualService": "virtualservices.yaml"}
+"""The kinds of routes, and what defines them in a cluster that does not have them by itself."""
+RULE = "test/bad-canary"
+BEFORE = {STABLE: 80, CANARY: 20}
+SHIFTED = {STABLE: 100, CANARY: 0}
+LOOKS = 10
+"""A canary that fails 20 % of its requests is caught within so many looks; a good one is left alone for as many."""
+
+
+class Prometheus:
+    """A Prometheus that can die, and come back where it was with what it had stored."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], address: str) -> None:
+        self.url = f"http://{address}"
+        self._how = (folder, config, address)
+        self._life = AsyncExitStack()
+
+    async def start(self) -> None:
+        """Be up."""
+        self._monitor = await self._life.enter_async_context(prometheus(*self._how))
+
+    async def kill(self) -> None:
+        """Be gone, at once."""
+        self._monitor.process.send(signal.SIGKILL)
+        await self._monitor.process.ended()
+
+    async def aclose(self) -> None:
+        """End what runs."""
+        await self._life.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A canary with a fifth of the traffic, and a healer that looks at it every second."""
+
+    lab: Lab
+    healer: Healer
+    prometheus: Prometheus
+    traffic: Traffic
+    stable: Version
+    canary: Version
+
+    async def looks(self, *verdicts: str) -> float:
+        """How often healer has looked, in all or with these verdicts."""
+        metrics = await self.healer.metrics()
+        found = re.compile(rf"healer_verdicts_total{{rule={RULE},verdict=({'|'.join(verdicts) or '.*'})}}")
+        return sum(value for name, value in metrics.items() if found.fullmatch(name))
+
+    async def look(self, times: int, *verdicts: str) -> None:
+        """Return when healer has looked so many times more, counting those with these verdicts."""
+        goal = await self.looks(*verdicts) + times
+        while await self.looks(*verdicts) < goal:
+            await self.traffic.until(1)
+
+    async def shifted(self) -> None:
+        """Return when all traffic is stable's."""
+        await self.lab.wait_for(lambda _: self.traffic.weights() == SHIFTED, PATIENCE)
+
+    def incidents(self) -> list[Object]:
+        """As kubectl shows them."""
+        return self.lab.objects("incidents.healer.dev", NAMESPACE)
+
+
+class Start(Protocol):
+    """Begins a trial, which ends with the test."""
+
+    async def __call__(self, kind: str = "Ingress") -> Trial:
+        """Behind that kind of route."""
+
+
+@pytest.fixture
+async def start(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[Start]:
+    async with AsyncExitStack() as stack:
+
+        async def begin(kind: str = "Ingress") -> Trial:
+            if DEFINITIONS[kind]:
+                await lab.apply_yaml((ROOT / "tests" / "contract" / "crds" / DEFINITIONS[kind]).read_text("utf-8"))
+            await lab.apply([*versions(NAMESPACE, replicas=(2, 2)), *route(kind, NAMESPACE, BEFORE[CANARY])])
+            await lab.wait_for(serves(4), PATIENCE)
+            stable, canary = await stack.enter_async_context(serving(lab, NAMESPACE, STABLE, CANARY))
+            traffic = await stack.enter_async_context(Traffic(lab, NAMESPACE, (kind, ROUTE), (stable, canary)))
+            address = stack.enter_context(reserved())
+            server = Prometheus(tmp_path / "prometheus", scraping([stable, canary]), address)
+            stack.push_async_callback(server.aclose)
+            await server.start()
+            step = {"shiftTraffic": {"to": 0}, "verify": {"within": "30s", "stable": "300ms"}}
+            bad_canary = rule("bad-canary", when=when(kind), heal=[step], limits={"cooldown": "1s"})
+            healer = await run(ruleset(bad_canary), HEALER_PROMETHEUS__URL=server.url)
+            return Trial(lab, healer, server, traffic, stable, canary)
+
+        yield begin
+
+
+def words(message: Posted) -> str:
+    """All that people read of an incident."""
+    return "\n".join([message.text, *(reply.text for reply in message.replies)])
+
+
+def texts(incident: Object) -> str:
+    """All that an incident's object says of what happened."""
+    return "\n".join(entry["text"] for entry in incident["status"]["history"])
+
+
+async def test_the_stand_in_splits_by_the_weights(lab: Lab) -> None:
+    await lab.apply([*versions(NAMESPACE, replicas=(2, 2)), *route("Ingress", NAMESPACE, 20)])
+    await lab.wait_for(serves(4), PATIENCE)
+    async with (
+        serving(lab, NAMESPACE, STABLE, CANARY) as sides,
+        Traffic(lab, NAMESPACE, ("Ingress", ROUTE), sides) as traffic,
+    ):
+        await traffic.until(200)
+        assert traffic.sent[CANARY] / traffic.sent.total() == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", DEFINITIONS)
+async def test_a_canary_that_fails_loses_its_traffic(kind: str, lab: Lab, slack: FakeSlack, start: Start) -> None:
+    trial = await start(kind)
+    await trial.look(2, "INSUFFICIENT", "GOOD")
+    assert trial.traffic.weights() == BEFORE
+
+    before = await trial.looks()
+    trial.canary.behave(failing=0.2)
+    await trial.shifted()
+    assert await trial.looks() - before <= LOOKS
+    healed = await trial.healer.says("incident healed", rule=RULE)
+    await slack.wait_for(told("healed"), PATIENCE)
+
+    (message,) = slack.messages[CHANNEL]
+    (incident,) = trial.incidents()
+    for said in (words(message), texts(incident)):
+        found = re.search(r"errors: canary (\d+) of (\d+) bad, stable 0 of ([\d,]+); evidence ([\d,]+) >= 200", said)
+        assert found is not None, said
+        bad, requests, _, evidence = (int(figure.replace(",", "")) for figure in found.groups())
+        assert 0 < bad <= 0.2 * requests + 1
+        assert requests <= trial.traffic.sent[CANARY]
+        assert evidence >= 200
+        assert "canary 20 % -> 0 %" in said
+    assert healed["incident"] == incident["metadata"]["name"]
+    assert "80" in str(incident["status"]["notices"]["shiftTraffic"]), "the weights before are journaled"
+    seen = trial.traffic.sent[CANARY]
+    await trial.traffic.until(200)
+    assert trial.traffic.sent[CANARY] == seen, "nobody is sent to the canary any more"
+
+
+async def test_a_good_canary_keeps_its_traffic(slack: FakeSlack, start: Start) -> None:
+    trial = await start()
+    trial.stable.behave(failing=0.01, slow=0.01)
+    trial.canary.behave(failing=0.01, slow=0.01, invalid=0.3)
+    await trial.look(LOOKS, "INSUFFICIENT", "GOOD")
+    assert await trial.looks("BAD", "UNKNOWN") <= 2, "only before the first two scrapes may it be unknown"
+    assert trial.traffic.weights() == BEFORE
+    assert trial.incidents() == []
+    assert slack.messages == {}
+
+
+async def test_a_slow_canary_loses_its_traffic(slack: FakeSlack, start: Start) -> None:
+    trial = await start()
+    trial.stable.behave(slow=0.01)
+    await trial.look(2, "INSUFFICIENT", "GOOD")
+    trial.canary.behave(slow=0.4)
+    await trial.shifted()
+    await slack.wait_for(told("healed"), PATIENCE)
+    (message,) = slack.messages[CHANNEL]
+    assert re.search(r"latency: canary \d+ of \d+ slower than 218\.6 ms, stable \d+ of [\d,]+; evidence", words(message))
+
+
+async def test_without_prometheus_the_weight_is_held_and_that_is_said_once(lab: Lab, slack: FakeSlack, start: Start) -> None:
+    trial = await start()
+    await trial.look(2, "INSUFFICIENT", "GOOD")
+    await trial.prometheus.kill()
+    trial.canary.behave(failing=0.2)
+    held = await trial.healer.says("incident waiting", rule=RULE)
+    assert held["reason"] == "UnknownVerdict"
+    await trial.look(LOOKS, "UNKNOWN")
+    assert trial.traffic.weights() == BEFORE
+    (message,) = slack.messages[CHANNEL]
+    assert len(trial.incidents()) == 1
+    said = len(message.replies)
+    await trial.look(2, "UNKNOWN")
+    assert len(message.replies) == said, "said once"
+
+    trial.canary.behave()
+    await trial.prometheus.start()
+    await trial.look(2, "INSUFFICIENT", "GOOD")
+    await slack.wait_for(told("closed"), PATIENCE)
+    assert len(slack.messages[CHANNEL]) == 1
+
+    trial.canary.behave(failing=0.2)
+    await trial.shifted()
+    await slack.wait_for(told("healed"), PATIENCE)
+
+
+async def test_undo_gives_the_canary_its_traffic_back(
+    lab: Lab, start: Start, settings: dict[str, str | Path], tmp_path: Path
+) -> None:
+    trial = await start()
+    trial.canary.behave(failing=0.2)
+    await trial.shifted()
+    incident = (await trial.healer.says("incident healed", rule=RULE))["incident"]
+    trial.canary.behave()
+    arguments = ("undo", f"incident/{incident}", "-n", NAMESPACE, "--by", "alice")
+    code, printed = await verb(*arguments, home=tmp_path, KUBECONFIG=settings["KUBECONFIG"])
+    assert code == 0, printed
+    assert "canary 0 % -> 20 %" in printed
+    assert trial.traffic.weights() == BEFORE
+    await trial.look(LOOKS, "INSUFFICIENT", "GOOD")
+    assert trial.traffic.weights() == BEFORE, "what was held against it before is forgotten"
+    (found,) = trial.incidents()
+    assert found["metadata"]["annotations"]["healer.dev/undone-by"] == "alice"
