@@ -1,0 +1,55 @@
+"""Weights as values: what is kept of them, and how they are lowered."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from healer.routes.base import Place, Weights
+from healer.routes.note import Note, notes
+
+pairs = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 10_000)), min_size=1, max_size=5).map(tuple)
+
+
+@given(pairs)
+def test_the_text_of_weights_is_read_back(pairs: tuple[tuple[int, int], ...]) -> None:
+    assert Weights.parse(str(Weights(pairs))) == Weights(pairs)
+
+
+@given(pairs, st.integers(0, 100))
+def test_lowering_keeps_sums_and_never_raises_the_canary(pairs: tuple[tuple[int, int], ...], percent: int) -> None:
+    lowered = Weights(pairs, ("more",)).at_most(percent)
+    assert lowered.besides == ("more",)
+    for (stable, canary), (new_stable, new_canary) in zip(pairs, lowered.pairs, strict=True):
+        assert new_stable + new_canary == stable + canary
+        assert 0 <= new_canary <= canary
+        assert 100 * new_canary <= percent * (stable + canary)
+        assert new_canary == canary or 100 * (new_canary + 1) > percent * (stable + canary), "lower than asked"
+    assert lowered.at_most(percent) == lowered
+
+
+@given(pairs)
+def test_the_whole_percent_is_the_share_rounded_down(pairs: tuple[tuple[int, int], ...]) -> None:
+    weights = Weights(pairs)
+    assert weights.whole_percent <= 100 * weights.share + 1e-9 < weights.whole_percent + 1 + 1e-6
+
+
+@pytest.mark.parametrize("text", ["", "80", "80:20:1", "80:20,", "80:-20", "a:b", "80:²"])
+def test_other_texts_are_no_weights(text: str) -> None:
+    with pytest.raises(ValueError, match="no list of stable:canary"):
+        Weights.parse(text)
+
+
+def test_a_place_is_kept_as_one_text() -> None:
+    place = Place("production", "HTTPRoute", "model", "v1", "v2")
+    assert Place.parse(place.key) == place
+    for text in ("", "a/b/c/d", "a/b/c/d/e/f", "a/b//d/e"):
+        with pytest.raises(ValueError, match="namespace/kind/name/stable/canary"):
+            Place.parse(text)
+
+
+def test_notes_are_read_back_and_what_is_none_is_an_error() -> None:
+    place, note = Place("production", "HTTPRoute", "model", "v1", "v2"), Note("80:20", "100:0", "0", 0)
+    assert notes({place.key: str(note)}) == {place: note}
+    for text in ("", "{}", str(note).replace("80:20", "80"), "null"):
+        with pytest.raises(ValueError, match=r".+"):
+            notes({place.key: text})
