@@ -4,5 +4,7 @@ from healer.actions.base import Action
 from healer.actions.evict import Evict
 from healer.actions.page import Page
 from healer.actions.restart import Restart
+from healer.actions.rollback import Rollback
+from healer.actions.rollout_restart import RolloutRestart
 
-ACTIONS: dict[str, Action] = {action.spec.name: action for action in (Evict(), Restart(), Page())}
+ACTIONS: dict[str, Action] = {action.spec.name: action for action in (Evict(), Restart(), Page(), Rollback(), RolloutRestart())}
