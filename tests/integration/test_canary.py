@@ -1,5 +1,6 @@
 """A canary on trial, all real but the cluster, the models and Slack: requests by the route's weights, Prometheus, healer."""
 
+import asyncio
 import re
 import signal
 from collections.abc import AsyncIterator
@@ -107,6 +108,7 @@ async def start(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[Start]:
             server = Prometheus(tmp_path / "prometheus", scraping([stable, canary]), address)
             stack.push_async_callback(server.aclose)
             await server.start()
+            await asyncio.gather(stable.scraped(), canary.scraped())
             step = {"shiftTraffic": {"to": 0}, "verify": {"within": "30s", "stable": "300ms"}}
             bad_canary = rule("bad-canary", when=when(kind), heal=[step], limits={"cooldown": "1s"})
             healer = await run(ruleset(bad_canary), HEALER_PROMETHEUS__URL=server.url)

@@ -18,6 +18,7 @@ from aiohttp import web
 from healer.demo.counters import Counters, Sample
 from healer.lab import Lab
 from healer.lab.objects import Object
+from tests.support.processes import PATIENCE
 
 MODEL = "model"
 METRICS = "/monitoring/prometheus/metrics"
@@ -55,6 +56,8 @@ class ModelServer:
         """Of the rest, which succeed: recorded as SLOW."""
         self.address = ""
         self._counters = Counters(MODEL)
+        self._scraped = asyncio.Condition()
+        self._scrapes = 0
         app = web.Application()
         app.router.add_post(PREDICT, self._predict)
         app.router.add_get(METRICS, self._metrics)
@@ -71,6 +74,12 @@ class ModelServer:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._runner.cleanup()
 
+    async def scraped(self, times: int = 2) -> None:
+        """Return when Prometheus has come so many times more: when it comes again it has stored what it got before."""
+        goal = self._scrapes + times
+        async with self._scraped, asyncio.timeout(PATIENCE):
+            await self._scraped.wait_for(lambda: self._scrapes >= goal)
+
     async def _predict(self, request: web.Request) -> web.Response:
         await request.read()
         if self.failing.next():
@@ -83,6 +92,9 @@ class ModelServer:
         return web.json_response({"predictions": [0.5]})
 
     async def _metrics(self, _: web.Request) -> web.Response:
+        async with self._scraped:
+            self._scrapes += 1
+            self._scraped.notify_all()
         return web.Response(text=exposition(self._counters.samples()), content_type="text/plain")
 
     async def _status(self, _: web.Request) -> web.Response:
@@ -103,6 +115,10 @@ class Version:
         """Answer like this from now on: shares from 0 to 1."""
         for server in self._servers.values():
             server.failing.value, server.invalid.value, server.slow.value = failing, invalid, slow
+
+    async def scraped(self) -> None:
+        """Return when Prometheus has stored what all its servers show now."""
+        await asyncio.gather(*(server.scraped() for server in self._servers.values()))
 
     def address(self) -> str:
         """Where the next request goes: the pods take turns."""
@@ -164,7 +180,7 @@ class Traffic:
         found = _WEIGHTS[self._kind](route, list(self._versions))
         return {name: found.get(name, 0) for name in self._versions}
 
-    async def until(self, requests: int, name: str | None = None, within: float = 60) -> None:
+    async def until(self, requests: int, name: str | None = None, within: float = PATIENCE) -> None:
         """Return when so many more requests were answered, by that version or by all."""
         goal = self._answers(name) + requests
         async with asyncio.timeout(within):
