@@ -7,7 +7,7 @@ from healer.actions.rollback import RollbackParams
 from healer.lab import Lab
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.objects import Object, is_ready
-from healer.model.action import Outcome
+from healer.model.action import Outcome, OutcomeKind
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -81,3 +81,7 @@ async def strategy(bench: Bench, **rolling: int | str) -> None:
 async def roll_back(bench: Bench, *, to: int | None = None, even_if_managed: bool = False, **more: Any) -> Outcome:
     params = RollbackParams(to_revision=to, even_if_managed=even_if_managed)
     return await bench.attempt("rollback", params=params, target=bench.workload, **more)
+
+
+def verdict(outcome: Outcome) -> tuple[OutcomeKind, str]:
+    return outcome.kind, outcome.reason

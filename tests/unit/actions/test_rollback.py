@@ -27,13 +27,10 @@ from tests.unit.actions.rollouts import (
     settled,
     ship,
     strategy,
+    verdict,
 )
 
 FROM, BY = "healer.dev/rolled-back-from", "healer.dev/rolled-back-by"
-
-
-def verdict(outcome: Outcome) -> tuple[OutcomeKind, str]:
-    return outcome.kind, outcome.reason
 
 
 def replace(bench: Bench) -> None:
