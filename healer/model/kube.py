@@ -107,6 +107,7 @@ class PodStatus(_Kube, frozen=True):
     conditions: tuple[Condition, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
     init_container_statuses: tuple[ContainerStatus, ...] = ()
+    pod_ip: str = msgspec.field(default="", name="podIP")
 
 
 class Pod(_Kube, frozen=True):
