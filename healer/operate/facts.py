@@ -1,27 +1,24 @@
 """What is known of an object: the cluster, the journal and the daemon are asked, afresh."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from healer.cluster.api import Api
-from healer.cluster.decode import Loose, Page
-from healer.cluster.errors import ApiError, Unreadable
-from healer.cluster.resources import RESOURCES
+from healer.cluster.decode import Loose
+from healer.cluster.errors import ApiError
 from healer.journal.base import Undecodable
 from healer.journal.codec import decode
 from healer.journal.stored import INCIDENTS, MISSING
 from healer.model.decision import Decision
 from healer.model.incident import Incident, State
-from healer.model.kube import Deployment, LabelSelector, Pod, ReplicaSet
+from healer.model.kube import Deployment, Pod, ReplicaSet
 from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.operate.asking import recent
 from healer.operate.objects import Place, at, decoded, get, lease
 from healer.operate.pause import Pause, above, standing
-
-_PAGE = "500"
+from healer.operate.workload import listed, put_pods
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +76,6 @@ class _Lease(msgspec.Struct):
     spec: _LeaseSpec = msgspec.field(default_factory=_LeaseSpec)
 
 
-class _DeploymentSpec(msgspec.Struct):
-    selector: LabelSelector
-
-
-class _Selecting(msgspec.Struct):
-    spec: _DeploymentSpec
-
-
 async def facts(api: Api, place: Place, healer_namespace: str, url: str | None, now: float) -> Facts:
     """All that is known of a pod, a Deployment or an incident. `now` in seconds since the epoch.
 
@@ -126,35 +115,17 @@ async def _journal(api: Api, namespace: str, notes: list[str]) -> list[Incident]
     """The incidents of a namespace, oldest first; None when they cannot be read."""
     found: list[Incident] = []
     try:
-        listed = await _listed(api, INCIDENTS.path(namespace))
+        kept = await listed(api, INCIDENTS.path(namespace))
     except ApiError as error:
         notes.append(f"the journal is not shown: {MISSING if error.is_not_found else error}")
         return None
-    for raw in listed:
+    for raw in kept:
         try:
             found.append(decode(bytes(raw)))
         except Undecodable as error:
             name = msgspec.json.decode(raw, type=Loose).metadata.name
             notes.append(f"incident {name} cannot be read: {error}")
     return sorted(found, key=lambda incident: (incident.opened_at, incident.id))
-
-
-async def _listed(api: Api, path: str, **query: str) -> list[msgspec.Raw]:
-    """The objects of a list, page by page; one whose continue token has expired is read from its beginning."""
-    found: list[msgspec.Raw] = []
-    token = ""
-    while True:
-        try:
-            page = await api.get(path, Page, {"limit": _PAGE, **query} | ({"continue": token} if token else {}))
-        except ApiError as error:
-            if not (error.is_expired and token):
-                raise
-            found, token = [], ""
-            continue
-        found += page.items or ()
-        token = page.metadata.continue_
-        if not token:
-            return found
 
 
 def _concerns(incident: Incident, subject: _Subject) -> bool:
@@ -232,26 +203,13 @@ async def _deployment(api: Api, place: Place, body: bytes, notes: list[str]) -> 
     deployment = decoded(body, Deployment, place)
     target = target_of(deployment)
     view = View()
-    selector = _written(decoded(body, _Selecting, place).spec.selector)
-    kinds: tuple[type[ReplicaSet] | type[Pod], ...] = (ReplicaSet, Pod)
     try:
-        for kind in kinds:
-            for raw in await _listed(api, RESOURCES[kind].path(place.namespace), labelSelector=selector):
-                view.put(msgspec.json.decode(raw, type=kind))
+        await put_pods(api, place, body, view)
     except ApiError as error:
         notes.append(f"what was decided on the pods of {target} is not all shown: {error}")
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{place.path}: one of its pods cannot be read: {error}") from error
     uids = frozenset({target.uid, *(pod.metadata.uid for pod in view.pods_of(target))})
     condition = f"{deployment.status.ready_replicas} of {deployment.spec.replicas} replicas ready"
     return _Subject(target, True, condition, target, uids)
-
-
-def _written(selector: LabelSelector) -> str:
-    """A selector as a query has it."""
-    operators: Mapping[str, str] = {"In": "{0} in ({1})", "NotIn": "{0} notin ({1})", "Exists": "{0}", "DoesNotExist": "!{0}"}
-    labels = [f"{key}={value}" for key, value in selector.match_labels.items()]
-    return ",".join(labels + [operators[e.operator].format(e.key, ",".join(e.values)) for e in selector.match_expressions])
 
 
 def _health(pod: Pod) -> str:

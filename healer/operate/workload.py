@@ -1,0 +1,66 @@
+"""A Deployment with its ReplicaSets and pods, read afresh."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from healer.cluster.api import Api
+from healer.cluster.decode import Page
+from healer.cluster.errors import ApiError, Unreadable
+from healer.cluster.resources import RESOURCES
+from healer.model.kube import LabelSelector, Pod, ReplicaSet
+from healer.model.view import View
+from healer.operate.objects import Place, decoded
+
+_PAGE = "500"
+
+
+class _DeploymentSpec(msgspec.Struct):
+    selector: LabelSelector
+
+
+class _Selecting(msgspec.Struct):
+    spec: _DeploymentSpec
+
+
+async def put_pods(api: Api, place: Place, body: bytes, view: View) -> None:
+    """Put the ReplicaSets and pods into the view that the Deployment at that place, read as `body`, selects.
+
+    Raises ClusterError: some may be in the view then.
+    """
+    selector = _written(decoded(body, _Selecting, place).spec.selector)
+    kinds: tuple[type[ReplicaSet] | type[Pod], ...] = (ReplicaSet, Pod)
+    try:
+        for kind in kinds:
+            for raw in await listed(api, RESOURCES[kind].path(place.namespace), labelSelector=selector):
+                view.put(msgspec.json.decode(raw, type=kind))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{place.path}: one of its pods cannot be read: {error}") from error
+
+
+async def listed(api: Api, path: str, **query: str) -> list[msgspec.Raw]:
+    """The objects of a list, page by page; one whose continue token has expired is read from its beginning.
+
+    Raises ClusterError.
+    """
+    found: list[msgspec.Raw] = []
+    token = ""
+    while True:
+        try:
+            page = await api.get(path, Page, {"limit": _PAGE, **query} | ({"continue": token} if token else {}))
+        except ApiError as error:
+            if not (error.is_expired and token):
+                raise
+            found, token = [], ""
+            continue
+        found += page.items or ()
+        token = page.metadata.continue_
+        if not token:
+            return found
+
+
+def _written(selector: LabelSelector) -> str:
+    """A selector as a query has it."""
+    operators: Mapping[str, str] = {"In": "{0} in ({1})", "NotIn": "{0} notin ({1})", "Exists": "{0}", "DoesNotExist": "!{0}"}
+    labels = [f"{key}={value}" for key, value in selector.match_labels.items()]
+    return ",".join(labels + [operators[e.operator].format(e.key, ",".join(e.values)) for e in selector.match_expressions])
