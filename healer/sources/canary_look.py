@@ -1,0 +1,259 @@
+"""One canary of one rule, looked at again and again: its traffic, its measures read from Prometheus, the judge's verdict.
+
+It knows nothing of the daemon, so that `healer gate` and `healer compare` judge by the very same code.
+
+Times. A look is about the time up to a point of a grid with a line every `every` seconds, a little back, for what Prometheus has
+scraped is stored a moment later. Expressions with {{ window }} are evaluated at these lines, so that windows tile; counters too,
+so that all of one look are of one time.
+
+What is noticed when data stops: a target whose scrape fails, or that is gone, loses its series at once (Prometheus marks them
+stale), and then there is no data. When Prometheus itself stood still, was restarted, or is fed by others, the last samples count
+for `prometheus.stale` seconds (a server older than 2.40 or that ignores `lookback_delta`: 5 minutes). Within that time counters
+stand still: no requests, which is evidence of nothing. An exporter that goes on answering with the same figures cannot be told
+from one without traffic.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import floor
+from typing import NamedTuple
+
+import structlog
+
+from healer.cluster.errors import ClusterError
+from healer.engine.judge import Judge, Missing, Window, Yardstick
+from healer.model.probe import Canary, Measure, fill, named
+from healer.model.verdict import Verdict, VerdictKind
+from healer.routes.base import RouteError, RouteMissing
+from healer.sources.prometheus import Asked, QueryFailed, Sample
+from healer.sources.readings import Reading, Tally, counted, edge_above, past, past_slow, slower, timed, within
+
+_LAG = 1.0
+"""Seconds after which what was scraped is surely stored; a tenth of the interval when that is less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What is known of a side's Deployment: the names of its pods, terminating ones too, and how many are ready.
+
+    `rolling`: pods of more than one revision serve, or will soon.
+    """
+
+    pods: Sequence[str]
+    ready: int
+    revision: str = ""
+    rolling: bool = False
+
+
+class Sides(NamedTuple):
+    """Both; None for a Deployment that does not exist."""
+
+    canary: Side | None
+    stable: Side | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look has found. Without a verdict the canary gets no traffic, and `why` says how that is known.
+
+    `judged` is False when nothing could be compared yet: at the first look there are only counters to count from. `fresh` is
+    False when no new window has begun since the last look, whose findings these are.
+    """
+
+    verdict: Verdict | None
+    why: str = ""
+    share: float = 0.0
+    """The canary's share of the traffic, 0 to 1."""
+    revision: str = ""
+    judged: bool = False
+    fresh: bool = True
+    windows: Mapping[str, Window | Missing] = field(default_factory=dict)
+    """By measure."""
+
+
+class CanaryLook:
+    """Holds the evidence of one canary in one namespace. It starts afresh at another revision or weight.
+
+    `share` reads the canary's share of the traffic, and may raise RouteError or ClusterError; `sides` tells of the Deployments.
+    `history` windows of stable's past are read at the beginning, to learn how bursty its errors are.
+    """
+
+    def __init__(
+        self,
+        canary: Canary,
+        namespace: str,
+        prometheus: Asked,
+        *,
+        share: Callable[[], Awaitable[float]],
+        sides: Callable[[], Sides],
+        history: int = 100,
+    ) -> None:
+        self._canary = canary
+        self._namespace = namespace
+        self._prometheus = prometheus
+        self._share = share
+        self._sides = sides
+        self._history = history
+        self._log = structlog.get_logger("healer.canary").bind(namespace=namespace, canary=canary.canary.deployment)
+        self._under: tuple[str, float] | None = None
+        self._at = 0.0
+        self._last = Look(None)
+        self._edges: dict[str, float] = {}
+        self._tallies: dict[str, Tally] = {}
+        self._yardsticks: list[Yardstick] = []
+        self._judge = Judge(canary.alpha, [])
+        self._learnt = False
+
+    async def look(self, now: float) -> Look:
+        """Look once. `now` in seconds since the epoch."""
+        sides = self._sides()
+        if sides.canary is None:
+            return self._idle(f"deployment/{self._canary.canary.deployment} does not exist")
+        try:
+            share = await self._share()
+        except RouteMissing as error:
+            return self._idle(str(error))
+        except (RouteError, ClusterError) as error:
+            unknown = Verdict(VerdictKind.UNKNOWN, f"the route cannot be read: {error}")
+            return replace(self._last, verdict=unknown, why="", judged=False, fresh=True, windows={})
+        if share <= 0:
+            return self._idle("the canary gets no traffic")
+        if sides.canary.rolling:
+            self._under = None
+            text = "a rollout of the canary is under way: it is judged when that is done"
+            verdict = Verdict(VerdictKind.INSUFFICIENT, text)
+            return self._found(Look(verdict, share=share, revision=sides.canary.revision))
+        if (under := (sides.canary.revision, share)) != self._under:
+            self._start(under)
+        at = self._line(now)
+        if at <= self._at:
+            return replace(self._last, fresh=False)
+        self._at = at
+        return self._found(await self._judged(at, sides.canary, sides.stable, share))
+
+    def _line(self, now: float) -> float:
+        """The last line of the grid before now."""
+        every = self._canary.every
+        return floor((now - min(_LAG, every / 10)) / every) * every
+
+    def _idle(self, why: str) -> Look:
+        self._under = None
+        return self._found(Look(None, why))
+
+    def _found(self, look: Look) -> Look:
+        self._last = look
+        return look
+
+    def _start(self, under: tuple[str, float]) -> None:
+        self._under = under
+        self._at = 0.0
+        self._edges = {}
+        self._tallies = {measure.name: Tally() for measure in self._canary.measures if not measure.windowed}
+        self._judge.restart()
+
+    # one look
+
+    async def _judged(self, at: float, canary: Side, stable: Side | None, share: float) -> Look:
+        begun = len(self._tallies) < len(self._canary.measures) or any(tally.begun for tally in self._tallies.values())
+        stable = stable if stable is not None and stable.ready > 0 else None
+        async with asyncio.TaskGroup() as group:
+            reading = {m.name: group.create_task(self._window(m, at, canary, stable)) for m in self._canary.measures}
+        windows = {name: task.result() for name, task in reading.items()}
+        self._measure_by_edges()
+        if stable is not None:
+            await self._learn(at, stable)
+        if not begun and not any(isinstance(window, Missing) for window in windows.values()):
+            verdict = Verdict(VerdictKind.INSUFFICIENT, "first look: requests are counted from here on")
+            return Look(verdict, share=share, revision=canary.revision, windows=windows)
+        verdict = self._judge.look(windows)
+        return Look(verdict, share=share, revision=canary.revision, judged=begun, windows=windows)
+
+    def _measure_by_edges(self) -> None:
+        """Have a judge that names the edges in force. They are known from the first data on, so there is no evidence to lose."""
+        wanted = [Yardstick(m.name, m.tolerance, m.slo, self._bad(m)) for m in self._canary.measures]
+        if wanted != self._yardsticks:
+            self._yardsticks = wanted
+            self._judge = Judge(self._canary.alpha, wanted)
+            self._learnt = False
+
+    def _bad(self, measure: Measure) -> str:
+        if measure.slower_than is None:
+            return "bad"
+        edge = self._edges.get(measure.name)
+        return slower(measure.slower_than, "s") if edge is None else slower(edge, measure.unit)
+
+    async def _window(self, measure: Measure, at: float, canary: Side, stable: Side | None) -> Window | Missing:
+        try:
+            readings = await self._readings(measure, at, self._present(canary, stable))
+        except QueryFailed as error:
+            return Missing(str(error))
+        sides: list[Reading] = []
+        for side, reading in zip(("the canary", "stable"), readings, strict=False):
+            if isinstance(reading, Missing):
+                return Missing(f"no data of {side}: {reading.why}")
+            sides.append(reading)
+        ours, theirs = sides[0], sides[1] if len(sides) > 1 else None
+        return within(ours, theirs) if measure.windowed else self._tallies[measure.name].take(ours, theirs)
+
+    async def _readings(self, measure: Measure, at: float, sides: Sequence[tuple[str, Side]]) -> list[Reading | Missing]:
+        """What the sides have now. Raises QueryFailed. One question after the other: the first without an answer is enough."""
+        if measure.histogram is not None:
+            return self._timed(measure, [await self._ask(measure.histogram, *side, at) for side in sides])
+        found: list[Reading | Missing] = []
+        for side in sides:
+            total = await self._ask(measure.total or "", *side, at)
+            found.append(counted(total, await self._ask(measure.bad or "", *side, at) if total else []))
+        return found
+
+    def _timed(self, measure: Measure, sides: Sequence[Sequence[Sample]]) -> list[Reading | Missing]:
+        slower_than = measure.slower_than or 0.0
+        edge = self._edges.get(measure.name) or edge_above(sides, slower_than, measure.unit)
+        if edge is None:
+            text = f"the histogram has no edge for {slower(slower_than, 's')}"
+            return [Missing(text if buckets else "the histogram has no series") for buckets in sides]
+        if all(sides):
+            self._edges[measure.name] = edge
+        return [timed(buckets, edge) for buckets in sides]
+
+    def _present(self, canary: Side, stable: Side | None) -> list[tuple[str, Side]]:
+        sides = [(self._canary.canary.deployment, canary)]
+        return sides if stable is None else [*sides, (self._canary.stable.deployment, stable)]
+
+    async def _ask(self, template: str, deployment: str, side: Side, at: float) -> list[Sample]:
+        return await self._prometheus.query(self._filled(template, deployment, side), at)
+
+    def _filled(self, template: str, deployment: str, side: Side) -> str:
+        every = self._canary.every
+        values = {
+            "deployment": deployment,
+            "namespace": self._namespace,
+            "pods": "|".join(pod.replace(".", "[.]") for pod in sorted(side.pods)) or "no pods",
+            "window": f"{every:.0f}s" if every == int(every) else f"{every * 1e3:.0f}ms",
+        }
+        return fill(template, {place: values[place] for place in named(template)})
+
+    # stable's past
+
+    async def _learn(self, at: float, stable: Side) -> None:
+        """Have the judge learn stable's bursts, once. What cannot be had is not: the judge then expects some."""
+        if self._learnt or not self._history:
+            return
+        self._learnt = True
+        for measure in self._canary.measures:
+            try:
+                bad = await self._past(measure, at, stable)
+            except QueryFailed as error:
+                self._log.warning("stable's past cannot be read: the judge goes without", measure=measure.name, reason=str(error))
+            else:
+                self._judge.learn(measure.name, bad)
+
+    async def _past(self, measure: Measure, at: float, stable: Side) -> list[float]:
+        every = self._canary.every
+        start = at - self._history * every
+        expr = self._filled(measure.bad or measure.histogram or "", self._canary.stable.deployment, stable)
+        series = await self._prometheus.range(expr, start, at, every)
+        if measure.histogram is not None:
+            edge = self._edges.get(measure.name)
+            series = [] if edge is None else past_slow(series, edge)
+        return past(series, increases=measure.windowed, start=start, step=every, windows=self._history)
