@@ -22,6 +22,8 @@ def decode(kind: Kind, body: Object, *, patched: bool = False) -> tuple[Object, 
     obj = kind.accept({key: clone(value) for key, value in body.items() if key not in ("kind", "apiVersion")})
     if obj.get("metadata") is None:
         obj["metadata"] = {}
+    if kind.custom:
+        obj = _with_whole_numbers(obj)
     for part in () if kind.custom else ("metadata", "spec"):
         if part in obj:
             obj[part] = _without_nulls(obj[part])
@@ -31,7 +33,8 @@ def decode(kind: Kind, body: Object, *, patched: bool = False) -> tuple[Object, 
         if patched:
             raise status.invalid_patch(why)
         raise status.bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')
-    return obj, schema.prune(obj, schema.whole(kind.schema))
+    unknown = schema.prune(obj, schema.whole(kind.schema))
+    return obj, sorted(unknown) if kind.custom else unknown
 
 
 def _without_nulls(value: T) -> T:
@@ -41,3 +44,12 @@ def _without_nulls(value: T) -> T:
     if isinstance(value, list):
         return cast(T, [_without_nulls(item) for item in value])
     return value
+
+
+def _with_whole_numbers(value: T) -> T:
+    """Go writes a float without a fraction as an integer: 1.0 is 1."""
+    if isinstance(value, dict):
+        return cast(T, {key: _with_whole_numbers(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return cast(T, [_with_whole_numbers(item) for item in value])
+    return cast(T, int(value)) if isinstance(value, float) and value.is_integer() else value

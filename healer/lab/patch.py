@@ -138,7 +138,7 @@ def _apply(document: dict[str, Any], step: dict[str, Any]) -> None:
         _add(document, path, _remove(document, _pointer(step.get("from"))))
     elif operation == "copy":
         _add(document, path, clone(_find(document, _pointer(step.get("from")))))
-    elif operation != "test" or _find(document, path) != step.get("value"):
+    elif operation != "test" or _found(document, path) != step.get("value"):
         raise patch_failed()
 
 
@@ -160,10 +160,17 @@ def _find(document: Any, path: list[str]) -> Any:
     return found
 
 
+def _found(document: Any, path: list[str]) -> Any:
+    """What a test compares with: a field that is not there is null, as the API server's library has it."""
+    parent = _find(document, path[:-1])
+    return parent.get(path[-1]) if isinstance(parent, dict) else _find(parent, path[-1:])
+
+
 def _index(part: str, last: int) -> int:
-    if not part.isdecimal() or int(part) > last:
+    """A place in a list whose last is `last`; counted from the end when negative, as the API server's library does."""
+    if not part.removeprefix("-").isdecimal() or not -last - 1 <= int(part) <= last:
         raise patch_failed()
-    return int(part)
+    return int(part) % (last + 1)
 
 
 def _add(document: dict[str, Any], path: list[str], value: Any) -> None:

@@ -1,8 +1,9 @@
 """Structural schemas of custom resources: pruning of unknown fields, defaults, and validation.
 
-Covered: type, properties, additionalProperties, items, required, enum, pattern, minimum, maximum, minLength, maxLength,
-nullable, default, x-kubernetes-preserve-unknown-fields, x-kubernetes-int-or-string. Not covered: CEL rules
-(x-kubernetes-validations), formats, oneOf and the like; healer's own resources use none of them.
+Covered: type, the format int32, properties, additionalProperties, items, required, enum, pattern, minimum, maximum,
+minLength, maxLength, minItems, maxItems, nullable, default, x-kubernetes-preserve-unknown-fields,
+x-kubernetes-int-or-string. Not covered: CEL rules (x-kubernetes-validations), other formats, oneOf and the like;
+healer's own resources use none of them.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def fill(value: Any, schema: Object) -> None:
     """Put in the schema's defaults."""
     if isinstance(value, dict):
         for key, sub in (schema.get("properties") or {}).items():
-            if key not in value and "default" in sub:
+            if "default" in sub and (key not in value or (value[key] is None and not sub.get("nullable"))):
                 value[key] = clone(sub["default"])
             if key in value:
                 fill(value[key], sub)
@@ -84,9 +85,7 @@ def validate(value: Any, schema: Object, path: str = "") -> Iterator[Cause]:
     if value is None and schema.get("nullable"):
         return
     if not _has_type(value, schema):
-        found = _JSON_NAMES[type(value)]
-        why = f'{path} in body must be of type {schema["type"]}: "{found}"'
-        yield Cause(path, f'Invalid value: "{found}": {why}', "FieldValueTypeInvalid")
+        yield from _wrong_type(value, schema, path)
         return
     if "enum" in schema and value not in schema["enum"]:
         allowed = ", ".join(quoted(item) for item in schema["enum"])
@@ -98,6 +97,30 @@ def validate(value: Any, schema: Object, path: str = "") -> Iterator[Cause]:
     elif isinstance(value, list):
         for at, item in enumerate(value):
             yield from validate(item, schema.get("items") or {}, f"{path}[{at}]")
+        yield from _length(value, schema, path)
+
+
+def _length(value: list[Any], schema: Object, path: str) -> Iterator[Cause]:
+    least, most = schema.get("minItems", 0), schema.get("maxItems", len(value))
+    if len(value) < least:
+        yield invalid_value(path, str(len(value)), f"{path} in body should have at least {least} items")
+    if len(value) > most:
+        yield Cause(path, f"Too many: {len(value)}: must have at most {most} items", "FieldValueTooMany")
+
+
+def _wrong_type(value: Any, schema: Object, path: str) -> Iterator[Cause]:
+    wanted, found = schema["type"], _JSON_NAMES[type(value)]
+    fraction, form = isinstance(value, float) and wanted == "integer", schema.get("format", "")
+    if fraction and form:
+        wanted, found = form, "float64"
+    why = f'{path} in body must be of type {wanted}: "{found}"'
+    yield Cause(path, f'Invalid value: "{found}": {why}', "FieldValueTypeInvalid")
+    if fraction:
+        yield _not_in_format(path, f"with format {form}" if form else "(default format)")
+
+
+def _not_in_format(path: str, form: str) -> Cause:
+    return Cause("<nil>", f'Invalid value: "": Checked value must be of type integer {form} in {path}')
 
 
 def _has_type(value: Any, schema: Object) -> bool:
@@ -120,6 +143,8 @@ def _limits(value: Any, schema: Object, path: str) -> Iterator[Cause]:
             least = schema["minLength"]
             yield invalid_value(path, quoted(value), f"{path} in body should be at least {least} chars long")
     elif isinstance(value, int | float) and not isinstance(value, bool):
+        if schema.get("format") == "int32" and not -(2**31) <= value < 2**31:
+            yield _not_in_format(path, "with format int32")
         if value < schema.get("minimum", value):
             least = schema["minimum"]
             yield invalid_value(path, quoted(value), f"{path} in body should be greater than or equal to {least}")

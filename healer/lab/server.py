@@ -25,6 +25,10 @@ _MERGE, _JSON, _STRATEGIC = (
 _READ_ONLY = "the body of the request was in an unknown format - accepted media types include: "
 _CUSTOM_PATCHES = _READ_ONLY + "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
 _BODY_TYPES = _READ_ONLY + "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+_WARNINGS = web.RequestKey("warnings", list[str])
+"""What a request is warned of, whether it is refused in the end or not."""
+_SHOWN = 30
+"""How many characters of a body a message shows."""
 _LARGEST_BODY = 3 * 1024 * 1024
 """Bytes; the API server's own limit."""
 
@@ -77,7 +81,7 @@ class Server:
         try:
             return await self._answer(request, to, seen)
         except status.ApiError as error:
-            return _json(error.body, error.code, error.headers)
+            return _json(error.body, error.code, error.headers, warnings=request.get(_WARNINGS, ()))
 
     async def _answer(self, request: web.Request, to: routing.Route, seen: Seen) -> web.StreamResponse:
         if request.path in ("/healthz", "/readyz", "/livez"):
@@ -163,6 +167,7 @@ class _Call:
 
     def _create(self, body: Object) -> web.Response:
         obj, unknown = self._decoded(body)
+        self._request[_WARNINGS] = unknown
         stored = self._api.create(self._kind, self._namespace, obj, dry_run=self._dry_run)
         return _json(self._api.shown(self._kind, stored), 201, warnings=unknown)
 
@@ -172,6 +177,7 @@ class _Call:
             obj, subresource = scale.scaled(self._api.get(self._kind, self._namespace, name), body), ""
         else:
             obj, unknown = self._decoded(body, patched=patched)
+        self._request[_WARNINGS] = unknown
         stored, created = self._api.update(self._kind, self._namespace, name, obj, subresource=subresource, dry_run=self._dry_run)
         return _json(self._shown(stored), 201 if created else 200, warnings=unknown)
 
@@ -181,6 +187,8 @@ class _Call:
         wish = self._request.query.get("fieldValidation", "Warn")
         if unknown and wish == "Strict":
             fields = ", ".join(f'unknown field "{path}"' for path in unknown)
+            if patched:
+                raise status.invalid_patch(f"strict decoding error: {fields}")
             kind = self._kind
             message = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
             raise status.bad_request(f"{message}: strict decoding error: {fields}")
@@ -200,7 +208,9 @@ class _Call:
             raise status.bad_request("error decoding patch: unexpected end of JSON input") from None
         apply = {_MERGE: patch.merge_patch, _JSON: patch.json_patch, _STRATEGIC: patch.strategic_patch}[form]
         if form != _JSON and not isinstance(change, dict):
-            raise status.bad_request("error decoding patch: json: cannot unmarshal into Go value of type map")
+            raise status.bad_request(
+                "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
+            )
         new = apply(self._shown(old), change)
         if not isinstance(new, dict):
             raise status.patch_failed()
@@ -223,7 +233,14 @@ class _Call:
         if not isinstance(body, dict):
             message = f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind"
             raise status.bad_request(message)
-        given_kind, given_version = body.get("kind") or kind, body.get("apiVersion") or api_version
+        if self._kind.custom and not body.get("kind"):
+            text = raw.decode()
+            shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
+            message = (
+                f"the object provided is unrecognized (must be of type {kind}): Object 'Kind' is missing in '{text}' ({shown})"
+            )
+            raise status.bad_request(message)
+        given_kind, given_version = body.get("kind") or kind, body.get("apiVersion") or ("" if self._kind.custom else api_version)
         if given_kind != kind:
             version = given_version.rpartition("/")[2]
             ours = f"{self._kind.group.partition('.')[0] or 'core'}.{kind}"
