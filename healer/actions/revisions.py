@@ -40,23 +40,27 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the Deployment is now, and what it was before. `condemned`: what healer rolled back from last, 0: nothing."""
+    """What the Deployment is now, and what it was before. `condemned`: the revisions that healer rolled back from.
+
+    A mark on the Deployment is copied to the ReplicaSets that it makes or takes back, so that they remember older ones.
+    """
 
     current: int
     template: Template
     revisions: tuple[Revision, ...]
-    condemned: int
+    condemned: frozenset[int]
 
     @classmethod
     def of(cls, deployment: Rollable, replicasets: Sequence[Holder]) -> "History":
         """The history that the ReplicaSets of this very Deployment keep; those that say no revision count for nothing."""
-        owned = (r for r in replicasets if r.metadata.controller and r.metadata.controller.uid == deployment.metadata.uid)
-        marks = deployment.metadata.annotations
+        uid = deployment.metadata.uid
+        owned = [r for r in replicasets if r.metadata.controller is not None and r.metadata.controller.uid == uid]
+        marks = [deployment.metadata.annotations, *(r.metadata.annotations for r in owned)]
         return cls(
-            current=number(marks.revision),
+            current=number(deployment.metadata.annotations.revision),
             template=deployment.spec.template,
             revisions=tuple(revision for revision in map(_revision, owned) if revision.number),
-            condemned=number(marks.rolled_back_from),
+            condemned=frozenset(filter(None, (number(mark.rolled_back_from) for mark in marks))),
         )
 
     def called(self, wanted: int) -> Revision | None:
@@ -87,29 +91,34 @@ def choose(history: History, wanted: int | None, healthy: int) -> Revision | Out
     target = _default(history, healthy) if wanted is None else _wanted(history, wanted)
     if isinstance(target, Outcome):
         return target
-    condemned = history.called(history.condemned)
-    proven = history.called(healthy) if healthy > history.condemned else None
-    if condemned is None or (proven is not None and alike(proven.template, condemned.template)):
-        return target
-    if history.is_now(condemned):
-        text = (
-            f"healer rolled revision {history.condemned} back before, and it was put back (as {history.current}): left to people"
-        )
-        return Outcome(OutcomeKind.REFUSED, "PutBack", text)
-    if alike(target.template, condemned.template):
-        text = f"revision {target.number} is what healer rolled back from before ({history.condemned}): no going to and fro"
-        return Outcome(OutcomeKind.REFUSED, "PingPong", text)
+    for condemned in sorted(history.condemned):
+        if (veto := _condemned(history, condemned, target, healthy)) is not None:
+            return veto
     return target
 
 
+def _condemned(history: History, number: int, target: Revision, healthy: int) -> Outcome | None:
+    """Why not, when it is the template of a revision that healer rolled back from."""
+    condemned = history.called(number)
+    proven = history.called(healthy) if healthy > number else None
+    if condemned is None or (proven is not None and alike(proven.template, condemned.template)):
+        return None
+    if history.is_now(condemned):
+        text = f"healer rolled back from revision {number} before, and it was put back (as {history.current}): left to people"
+        return Outcome(OutcomeKind.REFUSED, "PutBack", text)
+    if alike(target.template, condemned.template):
+        now = "" if target.number == number else f" (now {target.number})"
+        text = f"healer rolled back from revision {number}{now} before: no going to and fro"
+        return Outcome(OutcomeKind.REFUSED, "PingPong", text)
+    return None
+
+
 def _wanted(history: History, wanted: int) -> Revision | Outcome:
-    if wanted == history.current:
-        return Outcome(OutcomeKind.REFUSED, "AlreadyCurrent", f"revision {wanted} is the current one already")
-    target = next((r for r in history.revisions if r.number == wanted), None)
+    target = history.called(wanted)
     if target is None:
         return _gone(history, f"the wanted revision {wanted}")
     if history.is_now(target):
-        text = f"revision {wanted} has the same template as the current revision {history.current}: nothing would change"
+        text = f"revision {wanted} has the template of the current revision {history.current}: nothing would change"
         return Outcome(OutcomeKind.REFUSED, "AlreadyCurrent", text)
     return target
 

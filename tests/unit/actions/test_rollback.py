@@ -264,8 +264,32 @@ async def test_no_to_and_fro(bench: Bench) -> None:
     for wanted in ({}, {"to": 2}, {"healthy": "2"}):
         outcome = await roll_back(bench, **wanted)
         assert verdict(outcome) == (OutcomeKind.REFUSED, "PingPong")
-        assert "(2)" in outcome.text
+        assert "from revision 2 before" in outcome.text
         assert bench.writes == []
+
+
+async def test_nor_to_what_it_came_from_the_time_before(bench: Bench) -> None:
+    """2 was rolled back to 1, which became 3, then 4 to 3: the Deployment's mark names 4, the ReplicaSet of 4 still 2."""
+    await ship(bench, GOOD)
+    await roll_back(bench)
+    await bench.lab.wait_for(settled)
+    await ship(bench, NEWER)
+    await roll_back(bench, step=1)
+    await bench.lab.wait_for(settled)
+    await ship(bench, "tensorflow/serving:2.19.0")
+    assert annotations(bench.lab)[FROM] == "4"
+    outcome = await roll_back(bench, step=2, to=2)
+    assert (verdict(outcome), "from revision 2 before" in outcome.text) == ((OutcomeKind.REFUSED, "PingPong"), True)
+
+
+async def test_a_revision_is_known_by_the_numbers_that_it_had(bench: Bench) -> None:
+    """1 came back as 3: the rule that names it means the template."""
+    await ship(bench, GOOD)
+    await ship(bench, FIRST)
+    assert verdict(await roll_back(bench, to=1)) == (OutcomeKind.REFUSED, "AlreadyCurrent")
+    await ship(bench, NEWER)
+    assert "to revision 3 (" in (await roll_back(bench, to=1)).text
+    assert image(bench.lab) == FIRST
 
 
 async def test_replicasets_of_another_deployment_are_not_its_history(bench: Bench) -> None:
