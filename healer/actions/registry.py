@@ -6,5 +6,8 @@ from healer.actions.page import Page
 from healer.actions.restart import Restart
 from healer.actions.rollback import Rollback
 from healer.actions.rollout_restart import RolloutRestart
+from healer.actions.shift_traffic import ShiftTraffic
 
-ACTIONS: dict[str, Action] = {action.spec.name: action for action in (Evict(), Restart(), Page(), Rollback(), RolloutRestart())}
+ACTIONS: dict[str, Action] = {
+    action.spec.name: action for action in (Evict(), Restart(), Page(), Rollback(), RolloutRestart(), ShiftTraffic())
+}

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from healer.actions.base import Call
 from healer.actions.refusal import refusal, unread
+from healer.actions.rolling import rung
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
@@ -111,7 +112,7 @@ async def _recheck(call: Call) -> Outcome | None:
     except ClusterError as error:
         return unread(error, f"read {target}")
     if deployment.metadata.uid != target.uid:
-        return Outcome(OutcomeKind.GONE, "Replaced", f"{target} is another Deployment by now: left alone")
+        return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{target} is another object by now: left alone")
     if call.view.paused_everywhere:
         return Outcome(OutcomeKind.DEFERRED, "Paused", f"everything is paused ({call.view.paused_everywhere})")
     for obj, name in ((deployment, target), (call.view.namespace(target.namespace), "the namespace")):
@@ -141,6 +142,7 @@ class _Shift:
     params: ShiftTrafficParams
     place: Place
     kept: dict[Place, Note]
+    """By earlier attempts of the incident."""
     sent: bool = False
 
     async def run(self) -> Outcome:
@@ -157,11 +159,6 @@ class _Shift:
             return refusal(error, doing) if self.sent else unread(error, doing)
         return self._done(change)
 
-    @property
-    def rung(self) -> str:
-        """The step that this is a try of."""
-        return "storm" if self.call.act.incident.storming else str(self.call.act.step)
-
     def _lowered(self, now: Weights) -> Weights:
         return now.at_most(self._aim(now))
 
@@ -170,7 +167,7 @@ class _Shift:
         if self.params.to is not None:
             return self.params.to
         note = self.kept.get(self.place)
-        if note is not None and note.rung == self.rung:
+        if note is not None and note.rung == rung(self.call):
             return note.aim
         return max(0, now.whole_percent - (self.params.by or 0))
 
@@ -184,14 +181,16 @@ class _Shift:
         self.sent = True
 
     async def _keep(self, before: Weights, after: Weights) -> None:
-        """The weights before the first shift of the incident stay: those are what a human wants back."""
+        """The weights before the first shift of the incident stay: those are what a human wants back.
+
+        After a conflict nothing of this attempt is in force, so that it begins anew with what was kept before it.
+        """
         first = self.kept.get(self.place)
-        note = Note(str(before) if first is None else first.before, str(after), self.rung, self._aim(before))
+        note = Note(str(before) if first is None else first.before, str(after), rung(self.call), self._aim(before))
         if len(str(note).encode()) > MOST_BYTES:
             text = f"{self.place} has {len(before.pairs)} splits: too many to keep what they were, so they are left alone"
             raise _Stopped(Outcome(OutcomeKind.REFUSED, "TooManySplits", text))
-        self.kept = self.kept | {self.place: note}
-        unkept = await self.call.keep({place.key: str(note) for place, note in self.kept.items()})
+        unkept = await self.call.keep({place.key: str(each) for place, each in (self.kept | {self.place: note}).items()})
         if unkept is not None:
             raise _Stopped(unkept)
 
