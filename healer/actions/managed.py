@@ -1,4 +1,4 @@
-"""Who else writes a Deployment and would put its own template back: a GitOps controller, or the operator that owns it.
+"""Who else writes an object and would put its own content back: a GitOps controller, or the operator that owns it.
 
 Sources: Argo CD's user guide, "Resource Tracking"; Flux's kustomize-controller and helm-controller. The label
 app.kubernetes.io/instance says nothing: Argo CD before 3.0 tracks by it, and half of all Helm charts set it, too. There the API
@@ -16,22 +16,25 @@ _WRITERS = {
 _KUSTOMIZE, _HELM = "kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io"
 
 
-def manager_of(metadata: WholeMeta) -> str | None:
-    """Who manages a Deployment, in words; None when nobody is known to."""
-    return _argo(metadata) or _flux(metadata) or _writer(metadata) or _operator(metadata)
+def manager_of(metadata: WholeMeta, *, kind: str = "Deployment", part: tuple[str, ...] = ("f:spec", "f:template")) -> str | None:
+    """Who manages an object of that kind, in words; None when nobody is known to.
+
+    `part` is the way to what is about to be changed, as managedFields has it: a GitOps controller that has set it manages it.
+    """
+    return _argo(metadata, kind) or _flux(metadata) or _writer(metadata, part) or _operator(metadata)
 
 
-def _argo(metadata: WholeMeta) -> str | None:
-    application = _tracked(metadata) or metadata.labels.get("argocd.argoproj.io/instance")
+def _argo(metadata: WholeMeta, kind: str) -> str | None:
+    application = _tracked(metadata, kind) or metadata.labels.get("argocd.argoproj.io/instance")
     return f"Argo CD (Application {application})" if application else None
 
 
-def _tracked(metadata: WholeMeta) -> str | None:
+def _tracked(metadata: WholeMeta, of: str) -> str | None:
     """The Application of a tracking id, APPLICATION:GROUP/KIND:NAMESPACE/NAME. One that names another object was copied from it,
     and Argo CD does not take this one for its own."""
     application, _, rest = metadata.annotations.argocd.partition(":")
     kind, _, named = rest.partition(":")
-    if rest and (kind.rpartition("/")[2], named) != ("Deployment", f"{metadata.namespace}/{metadata.name}"):
+    if rest and (kind.rpartition("/")[2], named) != (of, f"{metadata.namespace}/{metadata.name}"):
         return None
     return application
 
@@ -50,17 +53,19 @@ def _let_go(metadata: WholeMeta) -> bool:
     return marks.flux_reconcile.lower() == "disabled" or marks.flux_ssa.lower() in ("ignore", "ifnotpresent")
 
 
-def _writer(metadata: WholeMeta) -> str | None:
-    """A GitOps controller that has set part of the template, labels or not."""
-    writers = {entry.manager for entry in metadata.managed_fields if _sets_template(entry)} & _WRITERS.keys()
+def _writer(metadata: WholeMeta, part: tuple[str, ...]) -> str | None:
+    """A GitOps controller that has set what is about to be changed, labels or not."""
+    writers = {entry.manager for entry in metadata.managed_fields if _sets(entry, part)} & _WRITERS.keys()
     if _let_go(metadata):
         writers.discard("kustomize-controller")
     return _WRITERS[min(writers)] if writers else None
 
 
-def _sets_template(entry: ManagedFields) -> bool:
-    spec = entry.fields.get("f:spec")
-    return isinstance(spec, dict) and "f:template" in spec
+def _sets(entry: ManagedFields, part: tuple[str, ...]) -> bool:
+    fields: object = entry.fields
+    for name in part:
+        fields = fields.get(name) if isinstance(fields, dict) else None
+    return fields is not None
 
 
 def _operator(metadata: WholeMeta) -> str | None:
