@@ -19,6 +19,7 @@ from healer.sinks.base import Progress
 _STYLES = {
     "lab": "magenta",
     "signal": "yellow",
+    "judge": "yellow",
     "guard": "cyan",
     "act": "bold blue",
     "verify": "blue",
@@ -92,6 +93,8 @@ class Timeline:
                 self.say("signal", f"{decision.target}: {decision.reason.text}", rule)
             case Verb.IGNORE if decision.reason.code == "TargetGone":
                 self.say("ignore", decision.reason.text, rule)
+            case Verb.JUDGE:
+                self.say("judge", decision.reason.text, rule)
             case Verb.DEFER:
                 self.say("guard", f"not now: {decision.reason.text}", rule)
             case Verb.REFUSE:

@@ -28,6 +28,8 @@ DEFINITIONS = {"Ingress": "", "HTTPRoute": "httproutes.yaml", "VirtualService": 
 RULE = "test/bad-canary"
 BEFORE = {STABLE: 80, CANARY: 20}
 SHIFTED = {STABLE: 100, CANARY: 0}
+USUAL = 0.01
+"""The share of the requests that fails when all is well."""
 LOOKS = 10
 """A canary that fails 20 % of its requests is caught within so many looks; a good one is left alone for as many."""
 
@@ -103,6 +105,8 @@ async def start(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[Start]:
             await lab.apply([*versions(NAMESPACE, replicas=(2, 2)), *route(kind, NAMESPACE, BEFORE[CANARY])])
             await lab.wait_for(serves(4), PATIENCE)
             stable, canary = await stack.enter_async_context(serving(lab, NAMESPACE, STABLE, CANARY))
+            for version in (stable, canary):
+                version.behave(failing=USUAL)
             traffic = await stack.enter_async_context(Traffic(lab, NAMESPACE, (kind, ROUTE), (stable, canary)))
             address = stack.enter_context(reserved())
             server = Prometheus(tmp_path / "prometheus", scraping([stable, canary]), address)
@@ -154,9 +158,9 @@ async def test_a_canary_that_fails_loses_its_traffic(kind: str, lab: Lab, slack:
     (message,) = slack.messages[CHANNEL]
     (incident,) = trial.incidents()
     for said in (words(message), texts(incident)):
-        found = re.search(r"errors: canary (\d+) of (\d+) bad, stable 0 of ([\d,]+); evidence ([\d,]+) >= 200", said)
+        found = re.search(r"errors: canary (\d+) of (\d+) bad, stable (\d+) of ([\d,]+); evidence ([\d,]+) >= 200", said)
         assert found is not None, said
-        bad, requests, _, evidence = (int(figure.replace(",", "")) for figure in found.groups())
+        bad, requests, _, _, evidence = (int(figure.replace(",", "")) for figure in found.groups())
         assert 0 < bad <= 0.2 * requests + 1
         assert requests <= trial.traffic.sent[CANARY]
         assert evidence >= 200
@@ -170,8 +174,8 @@ async def test_a_canary_that_fails_loses_its_traffic(kind: str, lab: Lab, slack:
 
 async def test_a_good_canary_keeps_its_traffic(slack: FakeSlack, start: Start) -> None:
     trial = await start()
-    trial.stable.behave(failing=0.01, slow=0.01)
-    trial.canary.behave(failing=0.01, slow=0.01, invalid=0.3)
+    trial.stable.behave(failing=USUAL, slow=USUAL)
+    trial.canary.behave(failing=USUAL, slow=USUAL, invalid=0.3)
     await trial.look(LOOKS, "INSUFFICIENT", "GOOD")
     assert await trial.looks("BAD", "UNKNOWN") <= 2, "only before the first two scrapes may it be unknown"
     assert trial.traffic.weights() == BEFORE
@@ -181,7 +185,7 @@ async def test_a_good_canary_keeps_its_traffic(slack: FakeSlack, start: Start) -
 
 async def test_a_slow_canary_loses_its_traffic(slack: FakeSlack, start: Start) -> None:
     trial = await start()
-    trial.stable.behave(slow=0.01)
+    trial.stable.behave(failing=USUAL, slow=USUAL)
     await trial.look(2, "INSUFFICIENT", "GOOD")
     trial.canary.behave(slow=0.4)
     await trial.shifted()
@@ -205,7 +209,7 @@ async def test_without_prometheus_the_weight_is_held_and_that_is_said_once(lab: 
     await trial.look(2, "UNKNOWN")
     assert len(message.replies) == said, "said once"
 
-    trial.canary.behave()
+    trial.canary.behave(failing=USUAL)
     await trial.prometheus.start()
     await trial.look(2, "INSUFFICIENT", "GOOD")
     await slack.wait_for(told("closed"), PATIENCE)
@@ -223,7 +227,7 @@ async def test_undo_gives_the_canary_its_traffic_back(
     trial.canary.behave(failing=0.2)
     await trial.shifted()
     incident = (await trial.healer.says("incident healed", rule=RULE))["incident"]
-    trial.canary.behave()
+    trial.canary.behave(failing=USUAL)
     arguments = ("undo", f"incident/{incident}", "-n", NAMESPACE, "--by", "alice")
     code, printed = await verb(*arguments, home=tmp_path, KUBECONFIG=settings["KUBECONFIG"])
     assert code == 0, printed
