@@ -19,15 +19,20 @@ from healer.model.form import Model, Whole, fault
 from healer.model.kube import Deployment
 from healer.model.probe import RouteRef, Side
 from healer.model.rule import When
-from healer.routes.base import Change, NoReadyEndpoints, NotTaken, Place, RouteContended, RouteError, Weights, write
+from healer.routes.base import (
+    BackendMissing,
+    Change,
+    KindMissing,
+    NoReadyEndpoints,
+    NotTaken,
+    Place,
+    RouteContended,
+    RouteError,
+    RouteMissing,
+    Weights,
+    write,
+)
 from healer.routes.note import KEPT_BY, MOST_BYTES, Note, notes
-
-_KINDS: dict[type[RouteError], OutcomeKind] = {
-    NoReadyEndpoints: OutcomeKind.DEFERRED,
-    RouteContended: OutcomeKind.DEFERRED,
-    NotTaken: OutcomeKind.FAILED,
-}
-"""What is not here is refused: no later try would end otherwise."""
 
 
 class ShiftTrafficParams(Model):
@@ -126,6 +131,21 @@ def _unwanted(call: Call) -> Outcome | None:
     return None if unwanted is None else Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
 
 
+def _unrouted(error: RouteError, doing: str) -> Outcome:
+    """What is wrong with a route stays wrong until somebody mends it: only what others may do meanwhile is tried again."""
+    for reason, kind, outcome in (
+        ("NoReadyEndpoints", NoReadyEndpoints, OutcomeKind.DEFERRED),
+        ("RouteContended", RouteContended, OutcomeKind.DEFERRED),
+        ("NotTaken", NotTaken, OutcomeKind.FAILED),
+        ("BackendMissing", BackendMissing, OutcomeKind.REFUSED),
+        ("KindMissing", KindMissing, OutcomeKind.REFUSED),
+        ("RouteMissing", RouteMissing, OutcomeKind.REFUSED),
+    ):
+        if isinstance(error, kind):
+            return Outcome(outcome, reason, f"{doing}: {error}")
+    return Outcome(OutcomeKind.REFUSED, "RouteUnreadable", f"{doing}: {error}")
+
+
 class _Stopped(Exception):
     """Nothing may be sent; the outcome says why."""
 
@@ -153,8 +173,7 @@ class _Shift:
         except _Stopped as stopped:
             return stopped.outcome
         except RouteError as error:
-            kind = _KINDS.get(type(error), OutcomeKind.REFUSED)
-            return Outcome(kind, type(error).__name__, f"{doing}: {error}")
+            return _unrouted(error, doing)
         except ClusterError as error:
             return refusal(error, doing) if self.sent else unread(error, doing)
         return self._done(change)

@@ -14,7 +14,7 @@ Edit = dict[str, Any]
 
 
 class RouteError(Exception):
-    """Why the traffic cannot be shifted, in words. The name of the subclass is the reason's code."""
+    """Why the traffic cannot be shifted, in words."""
 
 
 class RouteMissing(RouteError):

@@ -1,5 +1,6 @@
 """`shiftTraffic` over HTTP against the lab: what is kept before it, what is sent, and what it says."""
 
+import asyncio
 import json
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import pytest
 
 from healer.actions.shift_traffic import ShiftTrafficParams, complete
+from healer.lab.kinds import Kind
 from healer.lab.objects import Object
+from healer.lab.store import Change
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
 from healer.model.probe import RouteRef, Side
@@ -52,6 +55,10 @@ class Scene:
         return await self.bench.attempt("shiftTraffic", params=given, target=self.bench.workload, **how)
 
     @property
+    def kind(self) -> Kind:
+        return self.bench.lab.api.kinds.named("httproutes")
+
+    @property
     def weights(self) -> list[tuple[int, int]]:
         """As the cluster has them."""
         (route,) = self.bench.lab.objects("httproutes")
@@ -60,8 +67,7 @@ class Scene:
 
     def set(self, *weights: tuple[int, int]) -> None:
         """As somebody else does it."""
-        kind = self.bench.lab.api.kinds.named("httproutes")
-        self.bench.lab.api.modify(kind, NAMESPACE, ROUTE.name, lambda obj: obj.update(spec=a_route(*weights)["spec"]))
+        self.bench.lab.api.modify(self.kind, NAMESPACE, ROUTE.name, lambda obj: obj.update(spec=a_route(*weights)["spec"]))
 
     @property
     def note(self) -> dict[str, Any]:
@@ -177,12 +183,10 @@ async def test_a_conflict_keeps_what_was_really_there(scene: Scene) -> None:
 
 
 async def test_what_weights_do_not_rule_is_said_and_not_claimed(scene: Scene) -> None:
-    kind = scene.bench.lab.api.kinds.named("httproutes")
-
     def own_rule(obj: Object) -> None:
         obj["spec"]["rules"].append({"matches": [{"headers": []}], "backendRefs": [{"name": NAME}]})
 
-    scene.bench.lab.api.modify(kind, NAMESPACE, ROUTE.name, own_rule)
+    scene.bench.lab.api.modify(scene.kind, NAMESPACE, ROUTE.name, own_rule)
     for _ in range(2):
         outcome = await scene.shift(to=0)
         assert f"; {NAME} still gets what weights do not rule: rule 2 sends to {NAME}" in outcome.text
@@ -267,6 +271,27 @@ async def test_a_route_that_is_missing(scene: Scene) -> None:
     outcome = await scene.shift(params=given)
     assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "BackendMissing")
     assert scene.weights == [(80, 20)]
+
+
+async def test_a_route_that_something_else_sets_is_a_failure(scene: Scene) -> None:
+    def revert(collection: str, change: Change) -> None:
+        if collection == scene.kind.stored_in:
+            scene.bench.lab.store.listeners.remove(revert)
+            asyncio.get_running_loop().call_soon(scene.set, (80, 20))
+
+    scene.bench.lab.store.listeners.append(revert)
+    outcome = await scene.shift(to=0)
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.FAILED, "NotTaken")
+    assert "read back it has 80:20" in outcome.text
+
+
+async def test_a_route_that_is_ambiguous(scene: Scene) -> None:
+    def twice(obj: Object) -> None:
+        obj["spec"]["rules"][0]["backendRefs"] *= 2
+
+    scene.bench.lab.api.modify(scene.kind, NAMESPACE, ROUTE.name, twice)
+    outcome = await scene.shift(to=0)
+    assert (outcome.kind, outcome.reason, scene.bench.writes) == (OutcomeKind.REFUSED, "RouteUnreadable", [])
 
 
 @pytest.mark.parametrize(
