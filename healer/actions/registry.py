@@ -3,11 +3,13 @@
 from healer.actions.base import Action
 from healer.actions.evict import Evict
 from healer.actions.page import Page
+from healer.actions.pin_model_version import PinModelVersion
 from healer.actions.restart import Restart
 from healer.actions.rollback import Rollback
 from healer.actions.rollout_restart import RolloutRestart
 from healer.actions.shift_traffic import ShiftTraffic
 
 ACTIONS: dict[str, Action] = {
-    action.spec.name: action for action in (Evict(), Restart(), Page(), Rollback(), RolloutRestart(), ShiftTraffic())
+    action.spec.name: action
+    for action in (Evict(), Restart(), Page(), Rollback(), RolloutRestart(), PinModelVersion(), ShiftTraffic())
 }

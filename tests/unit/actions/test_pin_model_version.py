@@ -1,0 +1,382 @@
+"""`pinModelVersion` over HTTP against the lab and servers that report their status: make before break, nothing else touched."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+from pydantic import ValidationError
+
+from healer.actions.managed import manager_of
+from healer.actions.pin_model_version import PinModelVersion, PinModelVersionParams
+from healer.actions.rolling import WholeMeta
+from healer.lab.kinds import DEPLOYMENT, Kind
+from healer.lab.objects import Object
+from healer.model.action import Outcome, OutcomeKind
+from healer.model.incident import Reason
+from healer.serving.config import Served, find, specific
+from healer.serving.history import HISTORY
+from tests.support.tensorflow_serving import StatusServers, status_servers
+from tests.unit.actions.conftest import NAME, NAMESPACE, Bench, three_ready
+
+MAP = "models"
+FILE = """\
+model_config_list {
+  config {
+    name: "ranker"  # the home page
+    base_path: "/models/ranker"
+    model_version_policy { specific { versions: 41 versions: 42 } }
+    version_labels { key: "stable" value: 41 }
+    version_labels { key: "canary" value: 42 }
+  }
+  config { name: "free" base_path: "/models/free" }
+  config { name: "every" base_path: "/models/every" model_version_policy { all {} } }
+}
+"""
+ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+FLAGS = ["--model_config_file_poll_wait_seconds=30", "--allow_version_labels_for_unavailable_models"]
+
+
+class Stand:
+    """The bench, the ConfigMap in it, and the servers in its pods."""
+
+    def __init__(self, bench: Bench, servers: StatusServers) -> None:
+        self.bench = bench
+        self.servers = servers
+
+    async def pin(self, model: str = "ranker", *, step: int = 0, more: dict[str, Any] | None = None, **how: Any) -> Outcome:
+        """One attempt on the Deployment; keys of the action in `more`, those of the attempt in `how`."""
+        keys: dict[str, Any] = {"version": 41} if not more or not more.keys() & {"version", "label"} else {}
+        params = PinModelVersionParams(config_map=MAP, model=model, port=self.servers.port, **keys, **(more or {}))
+        return await self.bench.attempt(PinModelVersion.spec.name, target=self.bench.workload, params=params, step=step, **how)
+
+    def all_say(self, *versions: tuple[Any, ...]) -> None:
+        for address in ADDRESSES:
+            self.servers.say(address, *versions)
+
+    @property
+    def map(self) -> Object:
+        (found,) = [one for one in self.bench.lab.objects("configmaps", NAMESPACE) if one["metadata"]["name"] == MAP]
+        return found
+
+    @property
+    def text(self) -> str:
+        return str(self.map["data"]["models.config"])
+
+    def served(self, model: str = "ranker") -> Served:
+        return find(self.text, model)
+
+    def modify(self, kind: Kind, name: str, change: Any) -> None:
+        self.bench.lab.api.modify(kind, NAMESPACE, name, change)
+
+    def modify_map(self, change: Any) -> None:
+        self.modify(self.bench.lab.api.kinds.named("configmaps"), MAP, change)
+
+    def template(self, change: Any) -> None:
+        self.modify(DEPLOYMENT, NAME, lambda obj: change(obj["spec"]["template"]["spec"]))
+
+
+@pytest.fixture
+async def stand(bench: Bench) -> AsyncIterator[Stand]:
+    """All servers have 41 and 42; the pods of the view have the servers' addresses."""
+    await bench.lab.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": MAP, "namespace": NAMESPACE},
+            "data": {"models.config": FILE, "monitoring.config": "prometheus_config { enable: true }"},
+        }
+    )
+    async with status_servers(*ADDRESSES) as servers:
+        stand = Stand(bench, servers)
+
+        def mount(spec: Object) -> None:
+            spec["volumes"] = [{"name": "config", "configMap": {"name": MAP}}]
+            spec["containers"][0]["args"] = FLAGS
+
+        stand.template(mount)
+        await bench.lab.wait_for(three_ready)
+        place_pods(bench)
+        stand.all_say((41, "AVAILABLE"), (42, "AVAILABLE"))
+        yield stand
+
+
+def place_pods(bench: Bench, ready: int = 3) -> None:
+    """The pods of the view have the servers' addresses; those after the first `ready` are not ready."""
+    bench.look()
+    for number, pod in enumerate(bench.view.pods_of(bench.workload)):
+        status = msgspec.structs.replace(pod.status, pod_ip=ADDRESSES[number % 3])
+        if number >= ready:
+            status = msgspec.structs.replace(status, conditions=())
+        bench.view.put(msgspec.structs.replace(pod, status=status))
+
+
+async def test_pinned_to_the_stable_version_with_its_labels(stand: Stand) -> None:
+    outcome = await stand.pin(more={"label": "stable"})
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DONE, "Pinned")
+    assert outcome.text == (
+        "model ranker in configmap/models is pinned to version 41: it was specific 41, 42; label canary moves from version 42, "
+        "which is not loaded any more, to 41"
+    )
+    assert stand.served() == Served("ranker", "/models/ranker", specific([41]), {"stable": 41, "canary": 41})
+    assert stand.bench.writes == ["patch configmaps"]
+    assert stand.bench.sent == ["pinModelVersion"]
+    assert stand.map["data"]["monitoring.config"] == "prometheus_config { enable: true }"
+    assert (
+        stand.text.replace("versions: 41 }", "versions: 41 versions: 42 }").replace(
+            'key: "canary" value: 41', 'key: "canary" value: 42'
+        )
+        == FILE
+    )
+
+
+async def test_what_the_file_said_is_kept_before_and_the_history_tells_it(stand: Stand) -> None:
+    await stand.pin()
+    kept = stand.bench.kept
+    assert {key: kept[key] for key in ("configMap", "key", "model", "version")} == {
+        "configMap": MAP,
+        "key": "models.config",
+        "model": "ranker",
+        "version": "41",
+    }
+    before = {"policy": "specific 41, 42", "versions": [41, 42], "labels": {"canary": 42, "stable": 41}}
+    assert msgspec.json.decode(kept["from"]) == before
+    (entry,) = msgspec.json.decode(stand.map["metadata"]["annotations"][HISTORY])
+    assert entry["from"] == before
+    assert entry["to"] == {"policy": "specific 41", "versions": [41], "labels": {"canary": 41, "stable": 41}}
+    assert (entry["what"], entry["model"], entry["key"]) == ("pinModelVersion", "ranker", "models.config")
+    assert entry["who"].startswith("healer (crash-loop-")
+
+
+async def test_nothing_is_sent_when_nothing_can_be_kept(stand: Stand) -> None:
+    stand.bench.unkept = Outcome(OutcomeKind.DEFERRED, "NotJournaled", "no journal")
+    assert await stand.pin() == stand.bench.unkept
+    assert stand.bench.writes == []
+    assert stand.text == FILE
+
+
+async def test_a_second_try_finds_it_done(stand: Stand) -> None:
+    await stand.pin()
+    again = await stand.pin()
+    assert (again.kind, again.reason) == (OutcomeKind.DONE, "FoundDone")
+    assert stand.bench.writes == []
+
+
+async def test_what_somebody_else_pinned_is_done_already(stand: Stand) -> None:
+    await stand.pin()
+    stand.bench.kept = {}
+    again = await stand.pin()
+    assert (again.kind, again.reason) == (OutcomeKind.DONE, "AlreadyPinned")
+    assert stand.bench.writes == []
+
+
+async def test_a_version_that_is_not_loaded_is_loaded_beside_the_others_first(stand: Stand) -> None:
+    stand.all_say((42, "AVAILABLE"), (41, "END"))
+    first = await stand.pin("free")
+    assert (first.kind, first.reason) == (OutcomeKind.DEFERRED, "Loading")
+    assert "41 END" in first.text
+    assert "latest 1 -> specific 41, 42" in first.text
+    assert stand.served("free").policy == specific([41, 42])
+    stand.all_say((42, "AVAILABLE"), (41, "LOADING"))
+    waits = await stand.pin("free")
+    assert (waits.kind, waits.reason) == (OutcomeKind.DEFERRED, "Loading")
+    assert stand.bench.writes == []
+    stand.all_say((42, "AVAILABLE"), (41, "AVAILABLE"))
+    done = await stand.pin("free")
+    assert (done.kind, done.reason) == (OutcomeKind.DONE, "Pinned")
+    assert stand.served("free").policy == specific([41])
+    assert msgspec.json.decode(stand.bench.kept["from"])["policy"] == "latest 1", "that of before the first write stays"
+
+
+async def test_one_server_without_the_version_is_enough_to_wait(stand: Stand) -> None:
+    stand.servers.say(ADDRESSES[1], (42, "AVAILABLE"), (41, "LOADING"))
+    outcome = await stand.pin()
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DEFERRED, "Loading")
+    assert stand.bench.writes == []
+
+
+async def test_a_label_never_moves_to_a_version_that_is_not_available(stand: Stand) -> None:
+    stand.all_say((41, "AVAILABLE"), (42, "AVAILABLE"))
+    outcome = await stand.pin(more={"version": 40})
+    assert outcome.kind is OutcomeKind.DEFERRED
+    assert stand.served() == Served("ranker", "/models/ranker", specific([40, 41, 42]), {"stable": 41, "canary": 42})
+
+
+async def test_a_version_that_cannot_be_loaded_is_refused(stand: Stand) -> None:
+    stand.servers.say(ADDRESSES[0], (42, "AVAILABLE"), (41, "END", "NOT_FOUND", "no such file"))
+    outcome = await stand.pin()
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "CannotLoad")
+    assert "41 END (NOT_FOUND: no such file)" in outcome.text
+    assert stand.text == FILE
+
+
+async def test_a_version_that_is_not_on_the_disk_is_refused(stand: Stand) -> None:
+    outcome = await stand.pin("every", more={"version": 7})
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "NotOnDisk")
+    assert stand.text == FILE
+
+
+async def test_servers_that_say_nothing_hold_it(stand: Stand) -> None:
+    stand.servers.say(ADDRESSES[2], raw=web.Response(text="<html>", status=502))
+    outcome = await stand.pin()
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DEFERRED, "ServersUnknown")
+    assert "502" in outcome.text
+    assert stand.text == FILE
+
+
+async def test_servers_of_which_none_is_known_to_have_a_version_hold_it(stand: Stand) -> None:
+    stand.all_say()
+    outcome = await stand.pin("free")
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "ServersUnknown")
+    assert stand.text == FILE
+
+
+async def test_without_a_ready_pod_there_is_nothing_to_lose(stand: Stand) -> None:
+    place_pods(stand.bench, ready=0)
+    outcome = await stand.pin()
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DONE, "Pinned")
+    assert stand.servers.asked == []
+
+
+async def test_observe_changes_nothing(stand: Stand) -> None:
+    outcome = await stand.pin(dry_run=True)
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DONE, "WouldPin")
+    assert "would be pinned to version 41" in outcome.text
+    assert stand.bench.writes == ["patch configmaps"], "a dry run of the server"
+    assert stand.text == FILE
+    assert HISTORY not in (stand.map["metadata"].get("annotations") or {})
+    assert stand.bench.kept == {}
+
+
+async def test_observe_says_what_would_come_first(stand: Stand) -> None:
+    outcome = await stand.pin(dry_run=True, more={"version": 40})
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DONE, "WouldPin")
+    assert "loaded beside the others first" in outcome.text
+    assert stand.text == FILE
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"annotations": {"argocd.argoproj.io/tracking-id": f"shop:/ConfigMap:{NAMESPACE}/{MAP}"}}, "Argo CD"),
+        ({"labels": {"kustomize.toolkit.fluxcd.io/name": "shop"}}, "Flux"),
+    ],
+)
+async def test_a_file_that_git_manages_is_left_alone_unless_told(stand: Stand, metadata: Object, said: str) -> None:
+    stand.modify_map(lambda obj: obj["metadata"].update(metadata))
+    outcome = await stand.pin()
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "Managed")
+    assert said in outcome.text
+    assert "evenIfManaged" in outcome.text
+    assert stand.text == FILE
+    assert (await stand.pin(more={"version": 41, "even_if_managed": True})).reason == "Pinned"
+
+
+def test_a_controller_that_has_set_the_data_manages_it_labels_or_not() -> None:
+    def by(fields: Object) -> str | None:
+        meta = {"name": MAP, "uid": "u", "managedFields": [{"manager": "kustomize-controller", "fieldsV1": fields}]}
+        return manager_of(msgspec.convert(meta, WholeMeta), kind="ConfigMap", part=("f:data",))
+
+    assert by({"f:data": {"f:models.config": {}}}) == "Flux (a Kustomization)"
+    assert by({"f:metadata": {"f:labels": {}}}) is None
+
+
+async def test_a_file_that_the_pods_do_not_mount(stand: Stand) -> None:
+    stand.template(lambda spec: spec.pop("volumes"))
+    outcome = await stand.pin()
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "NotMounted")
+    assert stand.text == FILE
+
+
+async def test_what_people_must_know_of_the_servers_is_said(stand: Stand) -> None:
+    def bare(spec: Object) -> None:
+        spec["containers"][0]["args"] = []
+        spec["containers"][0]["volumeMounts"] = [{"name": "config", "mountPath": "/m", "subPath": "models.config"}]
+
+    stand.template(bare)
+    outcome = await stand.pin()
+    for words in ("subPath", "--model_config_file_poll_wait_seconds", "--allow_version_labels_for_unavailable_models"):
+        assert words in outcome.text
+
+
+async def test_another_write_in_between_is_met_and_kept(stand: Stand) -> None:
+    def comment() -> None:
+        if "meanwhile" not in stand.text:
+            stand.modify_map(lambda obj: obj["data"].update({"models.config": "# meanwhile\n" + obj["data"]["models.config"]}))
+
+    outcome = await stand.pin(meanwhile=comment)
+    assert outcome.reason == "Pinned"
+    assert stand.bench.writes == ["patch configmaps"] * 2
+    assert stand.text.startswith("# meanwhile\n")
+    assert stand.served().policy == specific([41])
+
+
+async def test_one_who_writes_all_the_time_is_given_way_to(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("healer.serving.store.TRIES", 2)
+    number = iter(range(10))
+
+    def comment() -> None:
+        stand.modify_map(lambda obj: obj["data"].update({"other": str(next(number))}))
+
+    outcome = await stand.pin(meanwhile=comment)
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DEFERRED, "Contended")
+    assert stand.text == FILE
+
+
+async def test_a_signal_that_ended_meanwhile_stops_it(stand: Stand) -> None:
+    outcome = await stand.pin(wanted=lambda: Reason("Resolved", "the alert is over"))
+    assert outcome == Outcome(OutcomeKind.RECOVERED, "Resolved", "the alert is over")
+    assert stand.bench.writes == []
+    assert stand.bench.sent == []
+
+
+@pytest.mark.parametrize("where", ["deployment", "everywhere"])
+async def test_paused(stand: Stand, where: str) -> None:
+    if where == "everywhere":
+        stand.bench.view.paused_everywhere = "ann"
+    else:
+        stand.bench.change("deployment", **{"healer.dev/paused": "true"})
+    outcome = await stand.pin()
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DEFERRED, "Paused")
+    assert stand.text == FILE
+
+
+async def test_another_deployment_of_that_name(stand: Stand) -> None:
+    stand.bench.workload = replace(stand.bench.workload, uid="before")
+    outcome = await stand.pin()
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "WorkloadReplaced")
+    assert stand.text == FILE
+
+
+@pytest.mark.parametrize(
+    ("more", "model", "reason", "said"),
+    [
+        ({"version": 41}, "rank", "ConfigUnusable", "no model 'rank' in it; there are 'ranker', 'free', 'every'"),
+        ({"label": "stable"}, "free", "NoStableLabel", "label stable"),
+        ({"version": 41, "key": "models.conf"}, "ranker", "ConfigUnusable", "no key 'models.conf' .it has: models.config, mon"),
+    ],
+)
+async def test_what_is_not_there(stand: Stand, more: dict[str, Any], model: str, reason: str, said: str) -> None:
+    outcome = await stand.pin(model, more=more)
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, reason)
+    assert re.search(said, outcome.text)
+    assert stand.text == FILE
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({}, "exactly one of version, label"),
+        ({"version": 3, "label": "stable"}, "exactly one of version, label"),
+        ({"version": 0}, "greater than or equal to 1"),
+        ({"version": "2023_10_01"}, "valid integer"),
+        ({"label": "canary"}, "stable"),
+        ({"version": 3, "dir": 1}, "Extra inputs"),
+    ],
+)
+def test_parameters_that_make_no_sense(params: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        PinModelVersionParams.model_validate({"configMap": MAP, "model": "m"} | params)
