@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import floor
+from math import ceil, floor
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -106,7 +106,7 @@ class Probes:
             beat,
             [probe],
             id=probe.rule.name,
-            misfire_grace_time=every,
+            misfire_grace_time=ceil(every),  # which APScheduler wants whole
             next_run_time=datetime.now(UTC) + timedelta(seconds=beat.share * min(every, _SOON)),
         )
 
