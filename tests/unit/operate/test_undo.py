@@ -1,0 +1,251 @@
+"""`healer undo`, against the lab: the very weights from before come back, and only those that are healer's to take back."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from healer.actions.registry import ACTIONS
+from healer.lab.objects import Object
+from healer.model.incident import State
+from healer.operate.objects import OperateError, at
+from healer.operate.undo import NotUndone, Undoing, undo
+from healer.routes.base import Place as Route
+from healer.routes.note import KEPT_BY, Note
+from tests.support.healer import verb
+from tests.unit.operate.conftest import SPACE, Place
+from tests.unit.routes.conftest import gateway, slice_of
+
+ID = "crash-loop-1"
+STABLE, CANARY = "serving-stable", "serving-canary"
+ROUTE = Route(SPACE, "HTTPRoute", "model", STABLE, CANARY)
+NOTE = Note("80:20", "100:0", "0", 0)
+BY = {"healer.dev/undone-by": "alice"}
+
+Weights = tuple[int, int]
+
+
+def rules(*weights: Weights) -> list[Object]:
+    return [
+        {"backendRefs": [{"name": STABLE, "weight": stable}, {"name": CANARY, "weight": canary}, {"name": "third", "weight": 7}]}
+        for stable, canary in weights
+    ]
+
+
+class Shifted:
+    """The place, with an incident that has shifted all traffic off a canary that had 20 percent."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.lab = place.lab
+        self.api = place.api
+
+    async def set_up(self) -> None:
+        await self.lab.apply([gateway(), slice_of(STABLE, True), slice_of(CANARY, True)])
+        await self.route("model", (100, 0))
+        await self.kept(NOTE)
+
+    async def route(self, name: str, *weights: Weights) -> None:
+        head = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute"}
+        await self.lab.apply(head | {"metadata": {"name": name, "namespace": SPACE}, "spec": {"rules": rules(*weights)}})
+
+    async def kept(self, *notes: Note, state: State = State.HEALED) -> None:
+        """An incident with what the action has kept beside it, a route each: "model", "model-1", ..."""
+        await self.place.keep(self.place.incident(state, rule="canaries/bad"))
+        keys = [ROUTE.key.replace("/model/", f"/model{f'-{number}' if number else ''}/") for number in range(len(notes))]
+        status = {"notices": {KEPT_BY: {key: str(note) for key, note in zip(keys, notes, strict=True)}}}
+        await self.status(status)
+
+    async def status(self, status: Object) -> None:
+        path = f"{at('Incident', SPACE, ID).path}/status"
+        await self.api.request("PATCH", path, body={"status": status}, content_type="application/merge-patch+json")
+
+    def set(self, *weights: Weights, name: str = "model") -> None:
+        """As somebody else does it."""
+        kind = self.lab.api.kinds.named("httproutes")
+        self.lab.api.modify(kind, SPACE, name, lambda obj: obj["spec"].update(rules=rules(*weights)))
+
+    def weights(self, name: str = "model") -> list[Weights]:
+        """As the cluster has them."""
+        (route,) = [obj for obj in self.lab.objects("httproutes") if obj["metadata"]["name"] == name]
+        found = [{ref["name"]: ref["weight"] for ref in rule["backendRefs"]} for rule in route["spec"]["rules"]]
+        assert all(each["third"] == 7 for each in found)
+        return [(each[STABLE], each[CANARY]) for each in found]
+
+    @property
+    def signed(self) -> dict[str, str]:
+        """The annotations of the incident."""
+        return self.place.annotations("incidents", ID)
+
+    async def undo(self, *, force: bool = False, by: str = "alice", show: Callable[[Undoing], None] = lambda _: None) -> Undoing:
+        self.lab.requests.clear()
+        return await undo(self.api, SPACE, ID, by, show, force=force)
+
+    async def type(self, *arguments: str) -> tuple[int, str]:
+        """The verb as a process."""
+        return await verb("undo", *arguments, home=self.place.home, KUBECONFIG=self.place.kubeconfig)
+
+    @property
+    def patched(self) -> list[str]:
+        return [seen.permission for seen in self.lab.requests if seen.verb == "patch"]
+
+
+@pytest.fixture
+async def shifted(place: Place) -> Shifted:
+    shifted = Shifted(place)
+    await shifted.set_up()
+    return shifted
+
+
+async def test_the_weights_from_before_come_back_and_it_is_written_who_did_it(shifted: Shifted) -> None:
+    shown: list[str] = []
+    undoing = await shifted.undo(by="  alice ", show=lambda found: shown.append(str(found)))
+    assert shifted.weights() == [(80, 20)]
+    assert shifted.signed == BY
+    assert (undoing.by, undoing.needed) == ("alice", True)
+    assert shown == [
+        f"incident {ID} (canaries/bad, healed) on {shifted.place.workload} in production\n"
+        f"  httproute/model: canary 0 % -> 20 %, weights 100:0 -> 80:20 ({STABLE}:{CANARY})"
+    ]
+
+
+async def test_a_second_time_there_is_nothing_left_to_do(shifted: Shifted) -> None:
+    await shifted.undo()
+    undoing = await shifted.undo(by="bob")
+    assert (undoing.needed, undoing.by, shifted.patched) == (False, "alice", [])
+
+
+async def test_one_that_was_cut_off_before_it_was_signed_is_signed(shifted: Shifted) -> None:
+    shifted.lab.faults.answer(500, verb="patch", resource="incidents")
+    with pytest.raises(Exception, match="500"):
+        await shifted.undo()
+    assert shifted.weights() == [(80, 20)]
+    await shifted.undo()
+    assert (shifted.patched, shifted.signed) == (["incidents"], BY)
+
+
+async def test_every_split_and_every_route(shifted: Shifted) -> None:
+    shifted.set((100, 0), (5, 0))
+    await shifted.route("model-1", (9, 1))
+    await shifted.kept(Note("80:20,3:2", "100:0,5:0", "0", 0), Note("5:5", "9:1", "1", 10))
+    await shifted.undo()
+    assert (shifted.weights(), shifted.weights("model-1")) == ([(80, 20), (3, 2)], [(5, 5)])
+
+
+async def test_what_was_journaled_and_never_sent_needs_nothing(shifted: Shifted) -> None:
+    shifted.set((80, 20))
+    assert not (await shifted.undo()).needed
+    assert shifted.patched == ["incidents"]
+
+
+@pytest.mark.parametrize("weights", [(50, 50), (0, 0), (99, 1)])
+async def test_weights_that_somebody_has_changed_since_stay_unless_forced(shifted: Shifted, weights: Weights) -> None:
+    shifted.set(weights)
+    with pytest.raises(NotUndone, match=r"httproute/model has weights .*, and healer set 100:0: somebody .* --force puts 80:20"):
+        await shifted.undo()
+    assert (shifted.weights(), shifted.patched, shifted.signed) == ([weights], [], {})
+    await shifted.undo(force=True)
+    assert (shifted.weights(), shifted.signed) == ([(80, 20)], BY)
+
+
+async def test_weights_that_somebody_changes_while_it_is_shown_stay(shifted: Shifted) -> None:
+    with pytest.raises(NotUndone, match="has weights 60:40"):
+        await shifted.undo(show=lambda _: shifted.set((60, 40)))
+    assert (shifted.weights(), shifted.signed) == ([(60, 40)], {})
+
+
+async def test_one_route_that_somebody_changed_leaves_all_as_they_are(shifted: Shifted) -> None:
+    await shifted.route("model-1", (1, 1))
+    await shifted.kept(NOTE, Note("5:5", "9:1", "1", 10))
+    with pytest.raises(NotUndone, match="httproute/model-1 has weights 1:1"):
+        await shifted.undo()
+    assert (shifted.weights(), shifted.patched) == ([(100, 0)], [])
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_splits_that_came_or_went_cannot_be_told_apart(shifted: Shifted, force: bool) -> None:
+    shifted.set((100, 0), (100, 0))
+    with pytest.raises(NotUndone, match=r"2 splits, not 1 as before: set its weights by hand \(they were 80:20\)"):
+        await shifted.undo(force=force)
+    assert shifted.patched == []
+
+
+async def test_no_traffic_for_a_canary_without_ready_endpoints(shifted: Shifted) -> None:
+    kind = shifted.lab.api.kinds.named("endpointslices")
+    slices = slice_of(CANARY, False)
+    shifted.lab.api.modify(kind, SPACE, slices["metadata"]["name"], lambda obj: obj.update(endpoints=slices["endpoints"]))
+    with pytest.raises(NotUndone, match=f"service/{CANARY} has no ready endpoints"):
+        await shifted.undo(force=True)
+    assert (shifted.weights(), shifted.signed) == ([(100, 0)], {})
+
+
+async def test_a_route_that_is_gone(shifted: Shifted) -> None:
+    shifted.lab.store.remove(shifted.lab.api.kinds.named("httproutes").stored_in, (SPACE, "model"))
+    with pytest.raises(NotUndone, match="there is no httproute/model in production"):
+        await shifted.undo()
+
+
+@pytest.mark.parametrize("notices", [{}, {KEPT_BY: {}}, {"slack": {"ts": "1"}}])
+async def test_nothing_was_shifted(shifted: Shifted, notices: Any) -> None:
+    await shifted.kept()
+    await shifted.status({"notices": None})
+    await shifted.status({"notices": notices})
+    with pytest.raises(NotUndone, match=f"nothing to undo: healer has shifted no traffic for incident/{ID} in production"):
+        await shifted.undo()
+
+
+async def test_what_cannot_be_read_or_is_not_there(shifted: Shifted) -> None:
+    await shifted.status({"notices": {KEPT_BY: {"x": "y"}}})
+    with pytest.raises(OperateError, match=f"incident/{ID} in production cannot be read"):
+        await shifted.undo()
+    with pytest.raises(OperateError, match="there is no incident/typo in production"):
+        await undo(shifted.api, SPACE, "typo", "alice", lambda _: None)
+    with pytest.raises(OperateError, match="--by"):
+        await shifted.undo(by=" ")
+
+
+@pytest.mark.parametrize("state", [State.VERIFYING, State.ESCALATED])
+async def test_an_open_incident_may_shift_again_and_that_is_said(shifted: Shifted, state: State) -> None:
+    await shifted.kept(NOTE, state=state)
+    shown: list[str] = []
+    await shifted.undo(show=lambda found: shown.append(str(found)))
+    assert f"the incident is {state}: healer may shift again; healer pause {shifted.place.workload}" in shown[0]
+
+
+def test_the_action_keeps_it_under_its_own_name() -> None:
+    assert KEPT_BY in ACTIONS
+
+
+# as it is typed
+
+
+async def test_typed(shifted: Shifted) -> None:
+    code, said = await shifted.type(f"incident/{ID}")
+    assert code == 0
+    assert said.splitlines()[0].startswith(f"incident {ID} (canaries/bad, healed)")
+    assert said.splitlines()[-1] == "undone by alice"
+    assert (shifted.weights(), shifted.signed) == ([(80, 20)], BY)
+    code, said = await shifted.type(f"incident/{ID}", "--by", "bob")
+    assert (code, said.splitlines()[-1]) == (0, "nothing was left to do: undone by alice")
+
+
+async def test_typed_for_programs(shifted: Shifted) -> None:
+    code, said = await shifted.type(f"incident/{ID}", "-n", SPACE, "-o", "json", "--by", "pipeline")
+    route = {"kind": "HTTPRoute", "name": "model", "stable": STABLE, "canary": CANARY}
+    weights = {"found": "100:0", "setByHealer": "100:0", "before": "80:20"}
+    assert (code, json.loads(said)) == (
+        0,
+        {"incident": ID, "namespace": SPACE, "undone": True, "by": "pipeline", "routes": [route | weights]},
+    )
+
+
+async def test_typed_in_vain(shifted: Shifted) -> None:
+    shifted.set((50, 50))
+    code, said = await shifted.type(f"incident/{ID}")
+    assert code == 1
+    assert "healer: nothing was undone: httproute/model has weights 50:50" in said
+    assert (await shifted.type(f"incident/{ID}", "--force"))[0] == 0
+    for arguments in (("incident/typo",), ("pod/x",), (f"incident/{ID}", "--context", "away")):
+        code, said = await shifted.type(*arguments)
+        assert (code, said.startswith("healer: ")) == (2, True)
