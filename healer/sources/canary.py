@@ -20,8 +20,8 @@ from healer.routes.base import Place, read
 from healer.sources.canary_look import CanaryLook, Look, Side, Sides
 from healer.sources.prometheus import Asked
 
-Told = Callable[[str, Target, Verdict], None]
-"""Told a rule's full name, the canary's Deployment, and the verdict, when it is another one than before."""
+Told = Callable[[str, Target, Verdict, bool], None]
+"""Told a rule's full name, the canary's Deployment, the verdict of each look, and whether it is another one than before."""
 
 _DOUBTS = 2
 """So many looks in a row without anything to judge by are a signal: one alone is a hiccup."""
@@ -30,7 +30,17 @@ _DOUBTS = 2
 class CanaryProbe:
     """The looks of one rule, in every namespace of its scope that has the canary's Deployment."""
 
-    def __init__(self, rule: BoundRule, prometheus: Asked, api: Api, view: View, told: Told, *, history: int = 100) -> None:
+    def __init__(
+        self,
+        rule: BoundRule,
+        prometheus: Asked,
+        api: Api,
+        view: View,
+        told: Told,
+        *,
+        history: int = 100,
+        stale: float = 120.0,
+    ) -> None:
         canary = rule.rule.when.canary
         if canary is None:
             raise ValueError(f"rule {rule.name} is about no canary")
@@ -41,6 +51,7 @@ class CanaryProbe:
         self._view = view
         self._told = told
         self._history = history
+        self._stale = stale
         self._trials: dict[str, _Trial] = {}  # by the uid of the canary's Deployment
 
     async def look(self, now: float) -> list[Signal]:
@@ -72,6 +83,7 @@ class CanaryProbe:
             share=partial(share_of, self._api, place_of(self._canary, namespace)),
             sides=partial(sides_of, self._view, self._canary, namespace),
             history=self._history,
+            stale=self._stale,
         )
         return _Trial(look, Standing(self._rule.name, target_of(deployment)), self._told)
 
@@ -95,9 +107,9 @@ class _Trial:
             self._kind = None
             if look.why != self._why:
                 self._log.info("nothing to judge", canary=self._standing.target.name, reason=look.why)
-        elif look.verdict.kind is not self._kind:
-            self._kind = look.verdict.kind
-            self._told(self._standing.rule, self._standing.target, look.verdict)
+        else:
+            news, self._kind = look.verdict.kind is not self._kind, look.verdict.kind
+            self._told(self._standing.rule, self._standing.target, look.verdict, news)
         self._why = look.why
         return self._standing.after(look, now)
 

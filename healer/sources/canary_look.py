@@ -8,9 +8,9 @@ so that all of one look are of one time.
 
 What is noticed when data stops: a target whose scrape fails, or that is gone, loses its series at once (Prometheus marks them
 stale), and then there is no data. When Prometheus itself stood still, was restarted, or is fed by others, the last samples count
-for `prometheus.stale` seconds (a server older than 2.40 or that ignores `lookback_delta`: 5 minutes). Within that time counters
-stand still: no requests, which is evidence of nothing. An exporter that goes on answering with the same figures cannot be told
-from one without traffic.
+for `prometheus.stale` seconds (by a server before 2.43 for 5 minutes). Until then counters stand still, which is evidence of
+nothing; and where both sides have counted requests and then none for longer than `stale`, that is stale data, and unknown. What
+is not noticed: one side alone that stands still, for it may have no traffic.
 """
 
 import asyncio
@@ -76,7 +76,8 @@ class CanaryLook:
     """Holds the evidence of one canary in one namespace. It starts afresh at another revision or weight.
 
     `share` reads the canary's share of the traffic, and may raise RouteError or ClusterError; `sides` tells of the Deployments.
-    `history` windows of stable's past are read at the beginning, to learn how bursty its errors are.
+    `history` windows of stable's past are read at the beginning, to learn how bursty its errors are. Without a request on either
+    side for `stale` seconds the data are.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class CanaryLook:
         share: Callable[[], Awaitable[float]],
         sides: Callable[[], Sides],
         history: int = 100,
+        stale: float = 120.0,
     ) -> None:
         self._canary = canary
         self._namespace = namespace
@@ -95,6 +97,7 @@ class CanaryLook:
         self._share = share
         self._sides = sides
         self._history = history
+        self._stale = stale
         self._log = structlog.get_logger("healer.canary").bind(namespace=namespace, canary=canary.canary.deployment)
         self._under: tuple[str, float] | None = None
         self._at = 0.0
@@ -149,7 +152,7 @@ class CanaryLook:
         self._under = under
         self._at = 0.0
         self._edges = {}
-        self._tallies = {measure.name: Tally() for measure in self._canary.measures if not measure.windowed}
+        self._tallies = {measure.name: Tally(self._stale) for measure in self._canary.measures if not measure.windowed}
         self._judge.restart()
 
     # one look
@@ -194,7 +197,7 @@ class CanaryLook:
                 return Missing(f"no data of {side}: {reading.why}")
             sides.append(reading)
         ours, theirs = sides[0], sides[1] if len(sides) > 1 else None
-        return within(ours, theirs) if measure.windowed else self._tallies[measure.name].take(ours, theirs)
+        return within(ours, theirs) if measure.windowed else self._tallies[measure.name].take(ours, theirs, at)
 
     async def _readings(self, measure: Measure, at: float, sides: Sequence[tuple[str, Side]]) -> list[Reading | Missing]:
         """What the sides have now. Raises QueryFailed. One question after the other: the first without an answer is enough."""
@@ -224,14 +227,7 @@ class CanaryLook:
         return await self._prometheus.query(self._filled(template, deployment, side), at)
 
     def _filled(self, template: str, deployment: str, side: Side) -> str:
-        every = self._canary.every
-        values = {
-            "deployment": deployment,
-            "namespace": self._namespace,
-            "pods": "|".join(pod.replace(".", "[.]") for pod in sorted(side.pods)) or "no pods",
-            "window": f"{every:.0f}s" if every == int(every) else f"{every * 1e3:.0f}ms",
-        }
-        return fill(template, {place: values[place] for place in named(template)})
+        return filled(template, self._namespace, deployment, side, self._canary.every)
 
     # stable's past
 
@@ -257,3 +253,14 @@ class CanaryLook:
             edge = self._edges.get(measure.name)
             series = [] if edge is None else past_slow(series, edge)
         return past(series, increases=measure.windowed, start=start, step=every, windows=self._history)
+
+
+def filled(template: str, namespace: str, deployment: str, side: Side, every: float) -> str:
+    """The expression of a template for one side; `every`: seconds that its {{ window }} is long."""
+    values = {
+        "deployment": deployment,
+        "namespace": namespace,
+        "pods": "|".join(pod.replace(".", "[.]") for pod in sorted(side.pods)) or "no pods",
+        "window": f"{every:.0f}s" if every == int(every) else f"{every * 1e3:.0f}ms",
+    }
+    return fill(template, {place: values[place] for place in named(template)})

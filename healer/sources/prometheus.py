@@ -1,7 +1,7 @@
 """Questions to Prometheus, asked by threads of a small pool: the event loop waits for the answer and never for the network.
 
-The HTTP API is that of https://prometheus.io/docs/prometheus/latest/querying/api/ (since 2.40, for `lookback_delta`; a server
-that does not know a parameter ignores it).
+The HTTP API is that of https://prometheus.io/docs/prometheus/latest/querying/api/; a server that does not know a parameter
+ignores it: `lookback_delta` came with Prometheus 2.43, `limit` with 3.0.
 """
 
 import asyncio
@@ -67,7 +67,8 @@ class Prometheus:
     """One Prometheus. Times are in seconds, points in time since the epoch.
 
     `at_once` queries run at the same time, others wait for their turn; `timeout` is for both together. `most` is the largest
-    number of series of an answer. Samples older than `stale` are not seen. Close it when done.
+    number of series of an answer. Samples older than `stale` are not seen (before Prometheus 2.43: older than its own 5 minutes).
+    Close it when done.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Prometheus:
         """What a thread of the pool is answered. Whoever is cancelled leaves a thread that ends by its own timeout."""
         until = time.monotonic() + self._timeout
         late = QueryFailed(f"Prometheus: no answer within {self._timeout:g} s from {self._at}")
+        nonsense = f"Prometheus: the answer from {self._at} is not one of its API"
 
         def work() -> T:
             if (left := until - time.monotonic()) <= 0:
@@ -134,10 +136,12 @@ class Prometheus:
                 return ask(left)
             except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
                 raise late from error
+            except requests.JSONDecodeError as error:
+                raise QueryFailed(nonsense) from error
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 raise QueryFailed(f"Prometheus at {self._at}: {_cause(error)}") from error
             except (PrometheusApiClientException, KeyError, TypeError, ValueError) as error:
-                raise QueryFailed(f"Prometheus: the answer from {self._at} is not one of its API") from error
+                raise QueryFailed(nonsense) from error
             except SecretError as error:
                 raise QueryFailed(f"Prometheus: {error}") from error
 

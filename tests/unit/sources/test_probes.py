@@ -1,0 +1,166 @@
+"""The schedule: each rule in its turn, none twice at once, none because of another; changed rules begin anew."""
+
+import asyncio
+import itertools
+import logging
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from healer.engine.rulebook import BoundRule, Rulebook, scaled
+from healer.model.signal import Signal
+from healer.model.target import Target
+from healer.sources.probes import Beat, Look, Probes
+from tests.support.world import Yaml, rule, rulebook
+
+FASTER = 0.05
+
+
+def asking(name: str, **query: object) -> Yaml:
+    """A rule that is looked at once a second, which FASTER makes 50 ms."""
+    return rule(name, when={"query": {"expr": "up", "above": 1, "every": "1s"} | query}, heal=[{"page": {}}])
+
+
+def fast(*rules: Yaml) -> Rulebook:
+    return scaled(rulebook(*rules), FASTER)
+
+
+class Watched:
+    """Probes whose looks are counted by rule; a look waits for `gate`, then raises `error`, or sees one signal."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.begun: dict[str, int] = {}
+        self.ended: dict[str, int] = {}
+        self.told: list[str] = []
+        self.news = asyncio.Condition()
+        self.closed: set[str] = set()
+        """Rules whose looks do not end."""
+        self.error: Exception | None = None
+        self.probes = Probes({"query": self._make}, clock=lambda: 7.0, tell=self._tell)
+
+    def _make(self, bound: BoundRule) -> Look:
+        self.made.append(bound.name)
+
+        async def look(now: float) -> list[Signal]:
+            name = bound.name
+            self.begun[name] = self.begun.get(name, 0) + 1
+            async with self.news:
+                self.news.notify_all()
+            if name in self.closed:
+                await asyncio.Event().wait()
+            if self.error is not None:
+                raise self.error
+            self.ended[name] = self.ended.get(name, 0) + 1
+            return [Signal("query", "QueryPassed", Target("Pod", "a", "b", "c"), firing=True, at=now, key=name)]
+
+        return look
+
+    def _tell(self, signals: list[Signal]) -> None:
+        self.told += [signal.key for signal in signals]
+
+    async def until(self, name: str, looks: int) -> None:
+        """Wait until so many looks of a rule have begun."""
+        async with asyncio.timeout(30), self.news:
+            await self.news.wait_for(lambda: self.begun.get(name, 0) >= looks)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """From entry to exit; what ends it early is raised."""
+        task = asyncio.create_task(self.probes.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def test_each_rule_is_looked_at_again_and_again() -> None:
+    watched = Watched()
+    watched.probes.use(fast(asking("one"), asking("two"), rule("pods")))
+    async with watched.running():
+        await watched.until("test/one", 3)
+        await watched.until("test/two", 3)
+    assert sorted(watched.made) == ["test/one", "test/two"], "a rule about pods is not asked for"
+    assert set(watched.told) == {"test/one", "test/two"}
+
+
+async def test_a_look_that_hangs_is_not_begun_twice_and_delays_no_other() -> None:
+    watched = Watched()
+    watched.closed.add("test/one")
+    watched.probes.use(fast(asking("one"), asking("two")))
+    async with watched.running():
+        await watched.until("test/one", 1)
+        await watched.until("test/two", 5)
+        assert watched.begun["test/one"] == 1
+
+
+async def test_rules_that_stay_the_same_keep_their_evidence() -> None:
+    watched = Watched()
+    watched.probes.use(fast(asking("one"), asking("two")))
+    async with watched.running():
+        watched.probes.use(fast(asking("one") | {"severity": "info"}, asking("two", above=2)))
+        await watched.until("test/one", 1)
+    assert watched.made == ["test/one", "test/two", "test/two"]
+
+
+async def test_a_rule_that_is_gone_is_looked_at_no_more_and_what_it_sees_is_not_told() -> None:
+    watched = Watched()
+    watched.closed.add("test/one")
+    watched.probes.use(fast(asking("one")))
+    async with watched.running():
+        await watched.until("test/one", 1)
+        watched.probes.use(fast(asking("two")))
+        await watched.until("test/two", 5)
+    assert watched.begun["test/one"] == 1
+    assert "test/one" not in watched.told
+
+
+async def test_an_unexpected_error_is_loud() -> None:
+    watched = Watched()
+    watched.error = ZeroDivisionError("a defect")
+    watched.probes.use(fast(asking("one")))
+    with pytest.raises(ExceptionGroup) as raised:
+        async with asyncio.timeout(30):
+            await watched.probes.run()
+    assert raised.group_contains(ZeroDivisionError)
+
+
+async def test_it_ends_in_the_middle_of_a_look_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    watched = Watched()
+    watched.closed.add("test/one")
+    watched.probes.use(fast(asking("one")))
+    with caplog.at_level(logging.WARNING):
+        async with watched.running():
+            await watched.until("test/one", 1)
+        await asyncio.sleep(0)
+    assert not watched.ended
+    assert not caplog.records
+    assert len(asyncio.all_tasks()) == 1, "nothing is left running"
+
+
+@given(st.text(min_size=1), st.floats(1, 3600), st.floats(0, 2e9))
+def test_a_beat_falls_once_into_each_interval(name: str, every: float, start: float) -> None:
+    beat = Beat(every, name)
+    at: datetime | None = None
+    now = datetime.fromtimestamp(start, UTC)
+    intervals: list[int] = []
+    for _ in range(20):
+        at = beat.get_next_fire_time(at, now)
+        now = max(now, at) + timedelta(seconds=every * 0.01)
+        share, interval = math.modf(at.timestamp() / every)
+        assert 0.09 <= share <= 0.91
+        intervals.append(int(interval))
+    assert intervals == list(range(intervals[0], intervals[0] + 20))
+
+
+def test_beats_of_many_rules_are_spread() -> None:
+    shares = sorted(Beat(30, f"rules/query-{number}").share for number in range(200))
+    gaps = [after - before for before, after in itertools.pairwise(shares)]
+    assert max(gaps) < 0.05
