@@ -57,7 +57,7 @@ class Rollback:
             return history
         if (done := _found(call, deployment, history)) is not None:
             return done
-        veto = held(call, deployment) or _managed(call, deployment) or _moved_on(call, history)
+        veto = held(call, deployment) or _managed(call, deployment) or _moved_on(call, deployment, history)
         if veto is not None:
             return veto
         params = RollbackParams.model_validate(call.act.params)
@@ -107,14 +107,16 @@ def _managed(call: Call, deployment: Rollable) -> Outcome | None:
     return Outcome(OutcomeKind.REFUSED, "Managed", text)
 
 
-def _moved_on(call: Call, history: History) -> Outcome | None:
+def _moved_on(call: Call, deployment: Rollable, history: History) -> Outcome | None:
     """The incident is about a revision; one that somebody has rolled out since may be the cure, and is not to be undone.
 
     What healer itself made of it since (a restart, an earlier rollback) is no such thing.
     """
     opened = number(call.act.incident.revision)
-    own = history.held_by(call.kept.get("replicaSet", ""))
-    if opened in (0, history.current) or history.is_now(history.called(opened)) or history.is_now(own):
+    if opened in (0, history.current) or history.is_now(history.called(opened)):
+        return None
+    own = deployment.metadata.annotations.rolled_back_by == call.act.incident.id
+    if own and history.is_now(history.held_by(call.kept.get("replicaSet", ""))):
         return None
     text = (
         f"{call.act.target} is at revision {history.current} by now, and the incident is about revision {opened}: "

@@ -415,6 +415,16 @@ async def test_what_somebody_has_rolled_out_since_is_not_undone(bench: Bench) ->
     assert bench.writes == []
 
 
+async def test_what_somebody_has_rolled_back_by_hand_is_neither_healer_s_deed_nor_undone(bench: Bench) -> None:
+    """It was about to do just that, and was stopped: the revision before is now the sick one."""
+    await ship(bench, GOOD)
+    await roll_back(bench, revision="2", wanted=lambda: Reason("Stopping", "healer is stopping"))
+    assert bench.kept["to"] == "1"
+    await ship(bench, FIRST)
+    assert verdict(await roll_back(bench, revision="2")) == (OutcomeKind.DEFERRED, "NewRevision")
+    assert bench.writes == []
+
+
 async def test_changed_between_the_look_and_the_request(bench: Bench) -> None:
     await ship(bench, GOOD)
     outcome = await roll_back(bench, meanwhile=lambda: bench.change("deployment", **{"healer.dev/paused": "true"}))
