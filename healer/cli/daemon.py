@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import gc
 import signal
+import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +24,7 @@ from healer.daemon.rulefiles import read
 from healer.engine.rulebook import Rulebook
 from healer.engine.rulefile import load_all, remarks
 from healer.journal.base import JournalMissing
+from healer.sources.prometheus import unserved
 
 app = typer.Typer()
 
@@ -50,7 +53,7 @@ def run(
         if journal is not None:
             settings = settings.model_copy(update={"journal": settings.journal.model_copy(update={"kind": journal.value})})
         logs(settings.log)
-        files = RuleFiles(rules, specs(ACTIONS))
+        files = RuleFiles(rules, specs(ACTIONS), partial(unserved, url=settings.prometheus.url))
         rulebook = files.load()
         for remark in remarks(rulebook.rules):
             structlog.get_logger("healer.rules").info(remark)
@@ -68,6 +71,8 @@ async def _run(settings: knobs.Settings, rulebook: Rulebook, files: RuleFiles, c
     # With the defaults, full ones pause the loop for some 30 ms at 10,000 pods (measured).
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    # Threads that parse what Prometheus answers take turns with the loop: 5 ms each by default, a pod event's delay.
+    sys.setswitchinterval(0.001)
     api = await Api.connect(context=context, request_timeout=settings.cluster.request_timeout)
     daemon = Daemon(settings, rulebook, files=files)
     loop = asyncio.get_running_loop()

@@ -213,7 +213,7 @@ class Daemon:
     def _use(self, rulebook: Rulebook) -> None:
         self._rulebook = rulebook
         if self._term is not None:
-            self._term.core.use(rulebook)
+            self._term.use(rulebook)
 
     async def _intake(self, signals: list[Signal]) -> None:
         if not self.ready.is_set():

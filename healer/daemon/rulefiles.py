@@ -64,12 +64,23 @@ def _in_folder(folder: Path) -> list[Path]:
     ]
 
 
+def _none(_: Rulebook) -> list[Problem]:
+    return []
+
+
 class RuleFiles:
     """Watches rule files by their content, so that a ConfigMap's swapped links are noticed like an edit."""
 
-    def __init__(self, paths: Iterable[Path], actions: Mapping[str, ActionSpec]) -> None:
+    def __init__(
+        self,
+        paths: Iterable[Path],
+        actions: Mapping[str, ActionSpec],
+        objections: Callable[[Rulebook], list[Problem]] = _none,
+    ) -> None:
+        """`objections` says what of rules that are right in themselves cannot be used by this healer."""
         self._paths = tuple(paths)
         self._actions = actions
+        self._objections = objections
         self._texts: dict[str, str] | None = None
         self._complaint = ""
         self._log = structlog.get_logger("healer.rules")
@@ -77,7 +88,13 @@ class RuleFiles:
     def load(self) -> Rulebook:
         """The rules now. Raises RulesError."""
         self._texts = read(self._paths)
-        return _rulebook(self._texts, self._actions)
+        return self._usable(self._texts)
+
+    def _usable(self, texts: Mapping[str, str]) -> Rulebook:
+        rulebook = _rulebook(texts, self._actions)
+        if problems := self._objections(rulebook):
+            raise RulesError(problems)
+        return rulebook
 
     async def reload(self, use: Callable[[Rulebook], None]) -> None:
         """Call `use` with the rules when the files have changed and are right; say once what is wrong when they are not."""
@@ -86,7 +103,7 @@ class RuleFiles:
             if texts == self._texts:
                 return
             self._texts = texts
-            rulebook = await asyncio.to_thread(_rulebook, texts, self._actions)
+            rulebook = await asyncio.to_thread(self._usable, texts)
         except RulesError as error:
             if str(error) != self._complaint:
                 self._log.error("rule files have errors: the last good rules stay", problems=[str(p) for p in error.problems])

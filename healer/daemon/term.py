@@ -12,6 +12,7 @@ import structlog
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
+from healer.daemon.asking import Asking
 from healer.daemon.core import Core
 from healer.daemon.doer import Doer
 from healer.daemon.metrics import Metrics
@@ -59,6 +60,7 @@ class Term:
         self._held = held
         self._began = began
         self._log = structlog.get_logger("healer")
+        self._clock = steady_clock()
         self.core = Core(
             engine=Engine(rulebook, specs(ACTIONS), _tuning(settings, home)),
             view=view,
@@ -66,9 +68,19 @@ class Term:
             recorder=recorder,
             journal=journal,
             metrics=metrics,
-            clock=steady_clock(),
+            clock=self._clock,
             queue=settings.alerts.queue,
         )
+        self._asking = Asking(
+            settings=settings,
+            api=api,
+            view=view,
+            metrics=metrics,
+            clock=self._clock,
+            tell=self.core.observed,
+            decided=recorder.decided,
+        )
+        self._asking.use(rulebook)
         self._doer = Doer(
             api=api,
             view=view,
@@ -81,6 +93,11 @@ class Term:
             at_once=settings.engine.actions_at_once,
             timeout=settings.engine.action_timeout,
         )
+
+    def use(self, rulebook: Rulebook) -> None:
+        """Take other rules."""
+        self.core.use(rulebook)
+        self._asking.use(rulebook)
 
     async def run(self) -> None:
         """Until cancelled. Returns by itself only when somebody else has written to the journal: then what we know is not true.
@@ -113,6 +130,7 @@ class Term:
             group.create_task(self.core.run(self._doer, incidents), name="core")
             await self.core.begun.wait()
             self._began()
+            group.create_task(self._asking.run(), name="asking")
             if isinstance(self._journal, KubeJournal):
                 group.create_task(self._hear_approvals(self._journal), name="approvals")
 

@@ -16,6 +16,11 @@ class VerdictKind(StrEnum):
     UNKNOWN = "UNKNOWN"
     """Not to be judged: no data, or data that cannot be trusted. Never bad, never good."""
 
+    @property
+    def code(self) -> str:
+        """As the reason of a decision: "Good"."""
+        return self.value.capitalize()
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:

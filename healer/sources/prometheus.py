@@ -21,6 +21,7 @@ from prometheus_api_client.prometheus_connect import PrometheusConnect
 from requests.auth import AuthBase
 
 from healer.engine.rulebook import Rulebook
+from healer.model.problem import Problem
 from healer.secret import SecretError, SecretFile
 
 T = TypeVar("T")
@@ -158,13 +159,13 @@ class Prometheus:
         return found
 
 
-def unserved(rulebook: Rulebook, url: str) -> list[str]:
-    """The rules that ask Prometheus, a line each, when the settings name none."""
+def unserved(rulebook: Rulebook, url: str) -> list[Problem]:
+    """The rules that ask Prometheus, when the settings name none."""
     if url:
         return []
-    text = "asks Prometheus, and the settings name none: set prometheus.url (HEALER_PROMETHEUS__URL)"
     asking = [rule for rule in rulebook.rules if rule.rule.when.source in _ASKS]
-    return [f"{rule.where}: rule {rule.name} {text}" if rule.where else f"rule {rule.name} {text}" for rule in asking]
+    message, hint = "asks Prometheus, and the settings name none", "set prometheus.url (HEALER_PROMETHEUS__URL)"
+    return [Problem(rule.where or "rules", 0, 0, "", f"rule {rule.name} {message}", hint) for rule in asking]
 
 
 class _Bearer(AuthBase):

@@ -213,6 +213,6 @@ async def test_the_rules_that_need_what_is_not_configured() -> None:
     )
     book = Rulebook([BoundRule("tfs", asking, where="rules.yaml:7")])
     assert unserved(book, "http://prometheus") == []
-    [line] = unserved(book, "")
-    assert line.startswith("rules.yaml:7: rule tfs/slow asks Prometheus")
-    assert "HEALER_PROMETHEUS__URL" in line
+    [problem] = unserved(book, "")
+    assert str(problem).startswith("rules.yaml:7: rule tfs/slow asks Prometheus")
+    assert "HEALER_PROMETHEUS__URL" in problem.hint

@@ -1,0 +1,107 @@
+"""What healer asks for itself, in one term: Prometheus and the model servers, on the schedule of the rules."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from functools import partial
+
+from healer.cluster.api import Api
+from healer.daemon.metrics import Metrics
+from healer.engine.rulebook import BoundRule, Rulebook
+from healer.model.decision import Decision, Verb
+from healer.model.incident import Reason
+from healer.model.signal import Signal, SourceName
+from healer.model.target import Target
+from healer.model.verdict import Verdict
+from healer.model.view import View
+from healer.settings import Settings
+from healer.sources.canary import CanaryProbe
+from healer.sources.model import ModelLook
+from healer.sources.probes import Look, Maker, Probes
+from healer.sources.prometheus import Prometheus
+from healer.sources.query import QueryLook
+from healer.sources.targets import TargetLabels
+
+_SERVERS_AT_ONCE = 16
+"""Model servers that are asked at the same time."""
+
+
+class Asking:
+    """The looks of a term. `tell` is given what they see, `decided` what the judge says; both are called on the loop."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        api: Api,
+        view: View,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        tell: Callable[[list[Signal]], None],
+        decided: Callable[[Decision], None],
+    ) -> None:
+        self._settings = settings
+        self._api = api
+        self._view = view
+        self._metrics = metrics
+        self._clock = clock
+        self._decided = decided
+        self._places = asyncio.Semaphore(_SERVERS_AT_ONCE)
+        self._prometheus = _prometheus(settings)
+        makers: dict[SourceName, Maker] = {"model": self._model}
+        if self._prometheus is not None:
+            makers |= {
+                "query": partial(self._query, self._prometheus),
+                "canary": partial(self._canary, self._prometheus),
+            }
+        self._probes = Probes(makers, clock=clock, tell=tell)
+
+    def use(self, rulebook: Rulebook) -> None:
+        """Ask for these rules from now on."""
+        self._probes.use(rulebook)
+
+    async def run(self) -> None:
+        """Ask, until cancelled."""
+        async with contextlib.AsyncExitStack() as stack:
+            if self._prometheus is not None:
+                await stack.enter_async_context(contextlib.aclosing(self._prometheus))
+            await self._probes.run()
+
+    def _query(self, prometheus: Prometheus, rule: BoundRule) -> Look:
+        alerts = self._settings.alerts
+        names = TargetLabels(alerts.namespace_label, alerts.pod_label, alerts.deployment_label)
+        return QueryLook(rule, prometheus, self._view, names, self._unanswered).look
+
+    def _canary(self, prometheus: Prometheus, rule: BoundRule) -> Look:
+        asked = self._settings.prometheus
+        probe = CanaryProbe(rule, prometheus, self._api, self._view, self._judged, history=asked.history, stale=asked.stale)
+        return probe.look
+
+    def _model(self, rule: BoundRule) -> Look:
+        return ModelLook(rule, self._view, self._places).look
+
+    def _unanswered(self, rule: str, why: str) -> None:
+        if why:
+            self._metrics.unanswered(rule)
+
+    def _judged(self, rule: str, target: Target, verdict: Verdict, news: bool) -> None:
+        self._metrics.verdict(rule, verdict.kind)
+        if news:
+            reason = Reason(verdict.kind.code, verdict.text)
+            self._decided(Decision(self._clock(), Verb.JUDGE, reason, target, rule))
+
+
+def _prometheus(settings: Settings) -> Prometheus | None:
+    """None when the settings name none: rules that need it are refused then."""
+    asked = settings.prometheus
+    if not asked.url:
+        return None
+    return Prometheus(
+        asked.url,
+        token_file=asked.token_file,
+        ca_file=asked.ca_file,
+        timeout=asked.timeout,
+        at_once=asked.at_once,
+        most=asked.series,
+        stale=asked.stale,
+    )
