@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-import aiohttp
 import msgspec
 from pydantic import Field, model_validator
 
@@ -25,7 +24,7 @@ from healer.serving.config import STABLE, ConfigError, Served
 from healer.serving.history import Author, State
 from healer.serving.mount import caveats, mounts
 from healer.serving.plan import Change, Refused, beside, pin
-from healer.serving.status import PORT, ModelState, StatusError, VersionStatus, ask, available
+from healer.serving.status import PORT, ModelState, Versions, VersionStatus, ask_each, available
 from healer.serving.store import KEY, Document, Written, write
 
 _PATIENCE = 3.0
@@ -204,21 +203,11 @@ class _Pin:
         except Refused as error:
             raise _Stopped(OutcomeKind.REFUSED, "ServersUnknown", str(error)) from error
 
-    async def _servers(self) -> dict[str, tuple[VersionStatus, ...] | str]:
+    async def _servers(self) -> dict[str, Versions | str]:
         """What each ready pod says of the model; in words why not. Without a ready pod nothing can be lost."""
         pods = {p.metadata.name: p.status.pod_ip for p in self.call.view.pods_of(self.call.act.target) if p.ready}
         places = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(session: aiohttp.ClientSession, address: str) -> tuple[VersionStatus, ...] | str:
-            async with places:
-                try:
-                    return await ask(session, address, self.params.port, self.params.model, _PATIENCE)
-                except StatusError as error:
-                    return str(error)
-
-        async with aiohttp.ClientSession() as session:
-            said = await asyncio.gather(*(one(session, address) for address in pods.values()))
-        return dict(zip(pods, said, strict=True))
+        return await ask_each(pods, self.params.port, self.params.model, places=places, patience=_PATIENCE)
 
     async def _keep(self, served: Served) -> None:
         """What the file said before the first write of this incident stays: that is what a human wants back."""
@@ -259,7 +248,7 @@ class _Pin:
         return Outcome(OutcomeKind.DONE, "WouldPin" if dry else "Pinned", text)
 
 
-def _own(said: tuple[VersionStatus, ...], version: int) -> VersionStatus | None:
+def _own(said: Versions, version: int) -> VersionStatus | None:
     return next((one for one in said if one.version == version), None)
 
 

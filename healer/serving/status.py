@@ -1,8 +1,10 @@
-"""What a server says of a model: `GET /v1/models/NAME`.
+"""What servers say of a model: `GET /v1/models/NAME`.
 
 Source: tensorflow_serving/apis/get_model_status.proto, g3doc/api_rest.md, model_servers/get_model_status_impl.cc.
 """
 
+import asyncio
+from collections.abc import Mapping
 from enum import StrEnum
 from urllib.parse import quote
 
@@ -44,6 +46,10 @@ class VersionStatus(msgspec.Struct, frozen=True):
         return f"{self.version} {self.state}{wrong}"
 
 
+Versions = tuple[VersionStatus, ...]
+"""An answer: the versions that the server knows, ascending; none when it serves no such model."""
+
+
 class _Status(msgspec.Struct):
     error_code: str = "OK"
     error_message: str = ""
@@ -64,8 +70,8 @@ class _Error(msgspec.Struct):
     error: str = ""
 
 
-def parse(status: int, body: bytes) -> tuple[VersionStatus, ...]:
-    """An answer, versions ascending; none when the server serves no such model. Raises StatusError."""
+def parse(status: int, body: bytes) -> Versions:
+    """An answer. Raises StatusError."""
     try:
         if status == 404 and msgspec.json.decode(body, type=_Error).error.startswith(_NONE):
             return ()
@@ -90,7 +96,7 @@ def status_path(model: str) -> str:
     return f"/v1/models/{quote(model, safe='')}"
 
 
-async def ask(session: aiohttp.ClientSession, host: str, port: int, model: str, patience: float) -> tuple[VersionStatus, ...]:
+async def ask(session: aiohttp.ClientSession, host: str, port: int, model: str, patience: float) -> Versions:
     """Ask one server; `patience` is in seconds, for all of it. Raises StatusError."""
     address = f"[{host}]" if ":" in host else host
     url = f"http://{address}:{port}{status_path(model)}"
@@ -109,6 +115,23 @@ async def ask(session: aiohttp.ClientSession, host: str, port: int, model: str, 
         raise StatusError(f"no answer: {error or type(error).__name__}") from error
 
 
-def available(versions: tuple[VersionStatus, ...]) -> frozenset[int]:
+async def ask_each(
+    addresses: Mapping[str, str], port: int, model: str, *, places: asyncio.Semaphore, patience: float
+) -> dict[str, Versions | str]:
+    """Ask the servers at these addresses, `places` of them at once: their answers, or in words why there is none, by name."""
+
+    async def one(session: aiohttp.ClientSession, host: str) -> Versions | str:
+        async with places:
+            try:
+                return await ask(session, host, port, model, patience)
+            except StatusError as error:
+                return str(error)
+
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        asked = {name: group.create_task(one(session, host)) for name, host in addresses.items()}
+    return {name: task.result() for name, task in asked.items()}
+
+
+def available(versions: Versions) -> frozenset[int]:
     """The versions that can be asked for a prediction."""
     return frozenset(one.version for one in versions if one.state is ModelState.AVAILABLE)

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import aiohttp
 import structlog
 
 from healer.engine.rulebook import BoundRule
@@ -17,13 +16,11 @@ from healer.model.probe import ModelCondition, ServedModel
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.serving.status import ModelState, StatusError, VersionStatus, ask
+from healer.serving.status import ModelState, Versions, ask_each
 
 _ON_ITS_WAY = (ModelState.START, ModelState.LOADING)
 _SHOWN = 5
 """Versions that a message names, the newest."""
-
-Versions = tuple[VersionStatus, ...]
 
 
 @dataclass(slots=True)
@@ -146,19 +143,13 @@ class ModelLook:
             if self._rule.scope_covers(pod.metadata.namespace, pod.metadata.labels)
         }
         asked = [pod for pod in covered.values() if pod.status.phase == "Running" and pod.status.pod_ip and not pod.terminating]
-        async with aiohttp.ClientSession() as session:
-            answers = await asyncio.gather(*(self._ask(session, pod) for pod in asked))
+        hosts = {pod.metadata.uid: pod.status.pod_ip for pod in asked}
+        answers = await ask_each(hosts, self._model.port, self._model.name, places=self._places, patience=self._patience)
         signals = self._memory.gone(self._memory.uids - covered.keys(), now)
-        for pod, said in zip(asked, answers, strict=True):
+        for pod in asked:
+            said = answers[pod.metadata.uid]
             if not isinstance(said, str):
                 signals += self._memory.answered(pod, said, now)
             elif self._memory.unanswered(pod):
                 self._log.warning("the status is not known", namespace=pod.metadata.namespace, pod=pod.metadata.name, why=said)
         return signals
-
-    async def _ask(self, session: aiohttp.ClientSession, pod: Pod) -> Versions | str:
-        async with self._places:
-            try:
-                return await ask(session, pod.status.pod_ip, self._model.port, self._model.name, self._patience)
-            except StatusError as error:
-                return str(error)

@@ -9,14 +9,18 @@ from aiohttp import web
 
 
 class StatusServers:
-    """What each address answers: (version, state) pairs, a whole `web.Response`, or an Event that is waited for first."""
+    """What each address answers: versions with their states, or a whole `web.Response`; nothing said is no such model."""
 
     def __init__(self) -> None:
         self.port = 0
         self.asked: list[str] = []
         """The paths, in the order of the requests."""
+        self.arrived: asyncio.Queue[str] = asyncio.Queue()
+        """The same, to wait for."""
         self.at_once = self.most = 0
         """Requests under way now, and at most."""
+        self.together: asyncio.Barrier | None = None
+        """When set, so many requests are answered at once, and none before."""
         self._says: dict[str, Any] = {}
 
     def say(self, address: str, *versions: tuple[Any, ...], raw: web.Response | None = None) -> None:
@@ -25,10 +29,12 @@ class StatusServers:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.raw_path)
+        self.arrived.put_nowait(request.raw_path)
         self.at_once += 1
         self.most = max(self.most, self.at_once)
         try:
-            await asyncio.sleep(0)
+            if self.together is not None:
+                await self.together.wait()
             assert request.transport is not None
             said = self._says.get(request.transport.get_extra_info("sockname")[0])
             if isinstance(said, web.Response):
