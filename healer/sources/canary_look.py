@@ -26,7 +26,7 @@ from healer.engine.judge import Judge, Missing, Window, Yardstick
 from healer.model.probe import Canary, Measure, fill, named
 from healer.model.verdict import Verdict, VerdictKind
 from healer.routes.base import RouteError, RouteMissing
-from healer.sources.prometheus import Asked, QueryFailed, Sample
+from healer.sources.prometheus import Asked, QueryFailed, Sample, Series
 from healer.sources.readings import Reading, Tally, counted, edge_above, past, past_slow, slower, timed, within
 
 _LAG = 1.0
@@ -245,14 +245,20 @@ class CanaryLook:
                 self._judge.learn(measure.name, bad)
 
     async def _past(self, measure: Measure, at: float, stable: Side) -> list[float]:
-        every = self._canary.every
-        start = at - self._history * every
-        expr = self._filled(measure.bad or measure.histogram or "", self._canary.stable.deployment, stable)
-        series = await self._prometheus.range(expr, start, at, every)
+        every, windows = self._canary.every, self._history
+        start = at - windows * every
+
+        async def read(template: str) -> list[Series]:
+            expr = self._filled(template, self._canary.stable.deployment, stable)
+            return await self._prometheus.range(expr, start, at, every)
+
         if measure.histogram is not None:
-            edge = self._edges.get(measure.name)
-            series = [] if edge is None else past_slow(series, edge)
-        return past(series, increases=measure.windowed, start=start, step=every, windows=self._history)
+            total = await read(measure.histogram)
+            bad = past_slow(total, self._edges[measure.name]) if measure.name in self._edges else []
+        else:
+            total = await read(measure.total or "")
+            bad = await read(measure.bad or "")
+        return past(total, bad, increases=measure.windowed, start=start, step=every, windows=windows)
 
 
 def filled(template: str, namespace: str, deployment: str, side: Side, every: float) -> str:

@@ -42,7 +42,7 @@ def timed(buckets: Sequence[Sample], edge: float) -> Reading | Missing:
     if any(isnan(sample.value) for sample in buckets):
         return Missing("a value is NaN")
     every, fast = _by_key(_at(buckets, inf)), _by_key(_at(buckets, edge))
-    if every.keys() != fast.keys():
+    if not every or every.keys() != fast.keys():
         return Missing(f"not all of the histogram's series have the edges {edge:g} and +Inf")
     return Reading(every, {key: max(0.0, count - fast[key]) for key, count in every.items()})
 
@@ -169,22 +169,25 @@ def within(canary: Reading, stable: Reading | None) -> Window:
     return Window(_sum(canary), None if stable is None else _sum(stable))
 
 
-def past(series: Sequence[Series], *, increases: bool, start: float, step: float, windows: int) -> list[float]:
-    """The counts a window, oldest first, of the `windows` that begin at `start`: from counters, or from increases.
+def past(
+    total: Sequence[Series], bad: Sequence[Series], *, increases: bool, start: float, step: float, windows: int
+) -> list[float]:
+    """The bad requests a window, oldest first, of the `windows` that begin at `start`: from counters, or from increases.
 
-    No value is no bad request: a series of errors begins with the first of them. A window in which a counter was reset is left
-    out.
+    Where `total` has values and `bad` has none there were none: a series of errors begins with the first of them. Windows without
+    values of `total`, and those in which a counter was reset, are left out.
     """
     ends = [round(start + step * number, 3) for number in range(windows + 1)]
-    at = [{frozenset(each.labels.items()): value for each in series if (value := _value(each, end)) is not None} for end in ends]
-    if increases:
-        return [sum(values.values()) for values in at[1:]]
+    known = {at for each in total for at in each.points}
+    at = [{frozenset(each.labels.items()): value for each in bad if (value := _value(each, end)) is not None} for end in ends]
     found: list[float] = []
     marks: Marks = {key: _Mark(value, value) for key, value in at[0].items()}
-    for values in at[1:]:
-        growth = _grown(marks, values, known=bool(marks))
+    for begin, end, values in zip(ends, ends[1:], at[1:], strict=False):
+        growth = _grown(marks, values, known=begin in known)
         marks = growth.marks
-        if not growth.reset:
+        if increases and end in known:
+            found.append(sum(values.values()))
+        elif not increases and {begin, end} <= known and not growth.reset:
             found.append(growth.amount)
     return found
 
