@@ -298,6 +298,10 @@ class Kinds:
         """Is there any kind in that group and version?"""
         return any((row.group, row.version) == (group, version) for row in self)
 
+    def builds_in(self, group: str) -> bool:
+        """Is any kind of that group built in, whatever its version?"""
+        return any(row.group == group for row in self if not row.custom)
+
     def define(self, definition: Object) -> None:
         """Serve the kinds of a CustomResourceDefinition."""
         for kind in _custom_kinds(definition):

@@ -92,9 +92,9 @@ class Server:
         if found is not None and request.method == "GET":
             return _json(found)
         if to.kind is None:
-            if to.plural and self._api.kinds.serves(to.group, to.version):
+            if to.plural and self._api.kinds.builds_in(to.group):
                 raise status.no_such_endpoint()
-            return web.Response(status=404, text="404 page not found\n")
+            return _no_page()
         if (seen.verb, seen.permission) in self._forbidden:
             namespace = to.namespace or ""
             raise status.forbidden(to.kind, to.name, namespace, seen.verb, seen.permission, self.user)
@@ -122,6 +122,8 @@ class _Call:
     async def answer(self) -> web.StreamResponse:
         subresource = self._to.subresource
         misplaced = bool(self._to.name) and self._to.namespace is None
+        if misplaced and self._kind.custom:
+            return _no_page()
         if misplaced or (subresource and subresource not in self._kind.subresources):
             raise status.no_such_endpoint()
         verb = self._seen.verb
@@ -278,6 +280,11 @@ class _Call:
             metadata = item["metadata"]
             self._api.delete(self._kind, metadata.get("namespace") or "", metadata["name"], doomed)
         return web.Response(body=listed, content_type="application/json")
+
+
+def _no_page() -> web.Response:
+    """The answer to a path that no handler has: among custom resources, and where nothing is served."""
+    return web.Response(status=404, text="404 page not found\n")
 
 
 def _json(body: Any, code: int = 200, headers: Mapping[str, str] | None = None, *, warnings: Sequence[str] = ()) -> web.Response:

@@ -1,99 +1,16 @@
-"""What a cluster's controllers make of Deployments, ReplicaSets and PodDisruptionBudgets.
-
-There are no kubelets: the tests play them, in the same way for the lab and for a real controller manager. Pods are on
-a node from the start, so that their deletion waits for the one who plays the kubelet.
-"""
+"""What a cluster's controllers make of Deployments, ReplicaSets and PodDisruptionBudgets, with the kubelets of rollout.py."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Any
-
 import pytest
 
-from healer.lab.behaviour import ANNOTATION
-from tests.contract.client import STRATEGIC, Client, Object, budget, deployment
-
-_READY = {
-    "status": {
-        "phase": "Running",
-        "conditions": [{"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"}],
-    }
-}
-_UNREADY = {"status": {"conditions": [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "False"}]}}
-
-
-def _workload(**spec: Any) -> Object:
-    """A Deployment whose pods the lab's own kubelet leaves alone."""
-    body = deployment(**spec)
-    template = body["spec"]["template"]
-    template["metadata"]["annotations"] = {ANNOTATION: "manual"}
-    template["spec"] |= {"nodeName": "node-0", "automountServiceAccountToken": False}
-    return body
-
-
-@asynccontextmanager
-async def _kubelet(managed: Client) -> AsyncIterator[None]:
-    """Makes new pods ready, unless their image is bad, and confirms deletions."""
-
-    async def play() -> None:
-        async with managed.watch(f"{managed.core}/pods?watch=1") as events:
-            async for event in events:
-                pod = event["object"]
-                path = f"{managed.core}/pods/{pod['metadata']['name']}"
-                if event["type"] == "ADDED" and not pod["spec"]["containers"][0]["image"].endswith(":bad"):
-                    await managed.patch(f"{path}/status", _READY)
-                if event["type"] == "MODIFIED" and pod["metadata"].get("deletionGracePeriodSeconds"):
-                    await managed.delete(path, {"gracePeriodSeconds": 0})
-
-    task = asyncio.create_task(play())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _up(managed: Client, **spec: Any) -> Object:
-    """A Deployment that is complete."""
-    await managed.make(f"{managed.apps}/deployments", _workload(**spec))
-    return await _settled(managed)
-
-
-async def _settled(managed: Client, replicas: int = 3) -> Object:
-    def complete(found: list[Object]) -> bool:
-        status = found[0]["status"] if found else {}
-        counts = [status.get(name) for name in ("replicas", "updatedReplicas", "availableReplicas")]
-        current = bool(found) and status.get("observedGeneration") == found[0]["metadata"]["generation"]
-        return current and counts == [replicas] * 3 and _progress(found[0])["reason"] == "NewReplicaSetAvailable"
-
-    return (await managed.until(f"{managed.apps}/deployments", complete))[0]
-
-
-def _progress(found: Object) -> Object:
-    condition: Object = next((it for it in found["status"].get("conditions", []) if it["type"] == "Progressing"), {})
-    return condition | {"reason": condition.get("reason")}
-
-
-async def _pods(managed: Client) -> list[Object]:
-    pods: list[Object] = (await managed.get(f"{managed.core}/pods")).body["items"]
-    return pods
-
-
-def _alive(pods: list[Object]) -> list[Object]:
-    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-
-
-def _by_revision(replicasets: list[Object]) -> dict[str, Object]:
-    return {item["metadata"]["annotations"]["deployment.kubernetes.io/revision"]: item for item in replicasets}
+from tests.contract.client import STRATEGIC, Client, Object, budget
+from tests.contract.rollout import UNREADY, alive, by_revision, kubelet, pods, progress, settled, up
 
 
 async def test_a_deployment_comes_up(managed: Client) -> None:
-    async with _kubelet(managed):
-        made = await _up(managed)
+    async with kubelet(managed):
+        made = await up(managed)
     assert made["metadata"]["generation"] == 1
     assert made["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "1"
     status = {key: value for key, value in made["status"].items() if key != "conditions"}
@@ -122,7 +39,7 @@ async def test_a_deployment_comes_up(managed: Client) -> None:
     }
     [owner] = replicaset["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"], owner["controller"]) == ("Deployment", made["metadata"]["uid"], True)
-    for pod in await _pods(managed):
+    for pod in await pods(managed):
         assert pod["metadata"]["generateName"] == f"{name}-"
         assert pod["metadata"]["labels"] == {"app": "serving", "version": "v1", "pod-template-hash": digest}
         assert pod["metadata"]["ownerReferences"][0]["uid"] == replicaset["metadata"]["uid"]
@@ -139,8 +56,8 @@ async def test_a_deployment_comes_up(managed: Client) -> None:
     ],
 )
 async def test_a_budget_is_counted(managed: Client, spec: Object, expected: tuple[int, ...]) -> None:
-    async with _kubelet(managed):
-        await _up(managed)
+    async with kubelet(managed):
+        await up(managed)
         await managed.make(f"{managed.policy}/poddisruptionbudgets", budget(**spec))
         counts = ("expectedPods", "currentHealthy", "desiredHealthy", "disruptionsAllowed")
 
@@ -163,22 +80,22 @@ async def _budgeted(managed: Client, allowed: int) -> Object:
 
 
 async def test_an_unready_pod_costs_the_budget(managed: Client) -> None:
-    async with _kubelet(managed):
-        await _up(managed)
+    async with kubelet(managed):
+        await up(managed)
         await managed.make(f"{managed.policy}/poddisruptionbudgets", budget())
         await _budgeted(managed, 1)
-        [pod, *_] = await _pods(managed)
-        await managed.patch(f"{managed.core}/pods/{pod['metadata']['name']}/status", _UNREADY, STRATEGIC)
+        [pod, *_] = await pods(managed)
+        await managed.patch(f"{managed.core}/pods/{pod['metadata']['name']}/status", UNREADY, STRATEGIC)
         found = await _budgeted(managed, 0)
     assert found["status"]["currentHealthy"] == 2
 
 
 async def test_an_evicted_pod_is_replaced_and_the_budget_recovers(managed: Client) -> None:
-    async with _kubelet(managed):
-        await _up(managed)
+    async with kubelet(managed):
+        await up(managed)
         await managed.make(f"{managed.policy}/poddisruptionbudgets", budget())
         await _budgeted(managed, 1)
-        [pod, *_] = await _pods(managed)
+        [pod, *_] = await pods(managed)
         name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
         answer = await managed.post(f"{managed.core}/pods/{name}/eviction", {"metadata": {"name": name}})
         assert answer.code == 201
@@ -188,16 +105,16 @@ async def test_an_evicted_pod_is_replaced_and_the_budget_recovers(managed: Clien
 
         await managed.until(f"{managed.core}/pods", replaced)
         found = await _budgeted(managed, 1)
-        await _settled(managed)
+        await settled(managed)
     assert "disruptedPods" not in found["status"]
 
 
 async def test_a_budget_spent_in_vain_stays_spent(managed: Client) -> None:
-    async with _kubelet(managed):
-        await _up(managed)
+    async with kubelet(managed):
+        await up(managed)
         await managed.make(f"{managed.policy}/poddisruptionbudgets", budget())
         await _budgeted(managed, 1)
-        [pod, *_] = await _pods(managed)
+        [pod, *_] = await pods(managed)
         name = pod["metadata"]["name"]
         body = {"metadata": {"name": name}, "deleteOptions": {"preconditions": {"uid": "0" * 8}}}
         answer = await managed.post(f"{managed.core}/pods/{name}/eviction", body)
@@ -212,16 +129,16 @@ async def test_a_budget_spent_in_vain_stays_spent(managed: Client) -> None:
 
 
 async def test_a_bad_rollout_halts_and_passes_its_deadline(managed: Client) -> None:
-    async with _kubelet(managed):
-        await _up(managed, progressDeadlineSeconds=2)
+    async with kubelet(managed):
+        await up(managed, progressDeadlineSeconds=2)
         bad = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "tensorflow/serving:bad"}]}}}}
         await managed.patch(f"{managed.apps}/deployments/serving", bad, STRATEGIC)
 
         def overdue(found: list[Object]) -> bool:
-            return bool(_progress(found[0])["reason"] == "ProgressDeadlineExceeded")
+            return bool(progress(found[0])["reason"] == "ProgressDeadlineExceeded")
 
         [found] = await managed.until(f"{managed.apps}/deployments", overdue)
-        replicasets = _by_revision((await managed.get(f"{managed.apps}/replicasets")).body["items"])
+        replicasets = by_revision((await managed.get(f"{managed.apps}/replicasets")).body["items"])
     status = {key: value for key, value in found["status"].items() if key not in ("conditions", "observedGeneration")}
     assert status == {
         "replicas": 4,
@@ -231,15 +148,15 @@ async def test_a_bad_rollout_halts_and_passes_its_deadline(managed: Client) -> N
         "unavailableReplicas": 1,
         "terminatingReplicas": 0,
     }
-    progress, name = _progress(found), replicasets["2"]["metadata"]["name"]
-    assert progress["status"] == "False"
-    assert progress["message"] == f'ReplicaSet "{name}" has timed out progressing.'
+    late, name = progress(found), replicasets["2"]["metadata"]["name"]
+    assert late["status"] == "False"
+    assert late["message"] == f'ReplicaSet "{name}" has timed out progressing.'
     assert {key: item["spec"]["replicas"] for key, item in replicasets.items()} == {"1": 3, "2": 1}
 
 
 async def test_a_rollback_takes_the_old_replicaset_under_a_new_revision(managed: Client) -> None:
-    async with _kubelet(managed):
-        await _up(managed)
+    async with kubelet(managed):
+        await up(managed)
         for image in ("tensorflow/serving:bad", "tensorflow/serving:2.16.1"):
             before = {item["metadata"]["uid"] for item in (await managed.get(f"{managed.apps}/replicasets")).body["items"]}
             change = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}}
@@ -249,26 +166,26 @@ async def test_a_rollback_takes_the_old_replicaset_under_a_new_revision(managed:
                     f"{managed.apps}/replicasets",
                     lambda found: len(found) == 2 and all(item["status"]["replicas"] for item in found),
                 )
-        made = await _settled(managed)
+        made = await settled(managed)
         replicasets = await managed.until(
             f"{managed.apps}/replicasets", lambda found: sorted(it["spec"]["replicas"] for it in found) == [0, 3]
         )
     assert {item["metadata"]["uid"] for item in replicasets} == before
     assert made["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "3"
-    revisions = _by_revision(replicasets)
+    revisions = by_revision(replicasets)
     assert {key: item["spec"]["replicas"] for key, item in revisions.items()} == {"2": 0, "3": 3}
     history = revisions["3"]["metadata"]["annotations"]["deployment.kubernetes.io/revision-history"]
     assert history == "1"
 
 
 async def test_a_restart_keeps_within_surge_and_unavailability(managed: Client) -> None:
-    async with _kubelet(managed):
-        await _up(managed)
+    async with kubelet(managed):
+        await up(managed)
         revision = (await managed.get(f"{managed.apps}/deployments")).body["metadata"]["resourceVersion"]
         stamp = {"kubectl.kubernetes.io/restartedAt": "2026-11-22T10:00:00Z"}
         change = {"spec": {"template": {"metadata": {"annotations": stamp}}}}
         await managed.patch(f"{managed.apps}/deployments/serving", change, STRATEGIC)
-        await _settled(managed)
+        await settled(managed)
         path = f"{managed.apps}/deployments?watch=1&resourceVersion={revision}&timeoutSeconds=1"
         seen = [event["object"]["status"] for event in await managed.watched(path)]
     assert max(status["replicas"] for status in seen) == 4
@@ -276,8 +193,8 @@ async def test_a_restart_keeps_within_surge_and_unavailability(managed: Client) 
 
 
 async def test_a_paused_deployment_does_not_roll(managed: Client) -> None:
-    async with _kubelet(managed):
-        await _up(managed)
+    async with kubelet(managed):
+        await up(managed)
         change = {
             "paused": True,
             "template": {"spec": {"containers": [{"name": "c", "image": "tensorflow/serving:2.17.0"}]}},
@@ -286,20 +203,20 @@ async def test_a_paused_deployment_does_not_roll(managed: Client) -> None:
 
         def paused(found: list[Object]) -> bool:
             seen = found[0]["status"].get("observedGeneration") == found[0]["metadata"]["generation"]
-            return bool(seen and _progress(found[0])["reason"] == "DeploymentPaused")
+            return bool(seen and progress(found[0])["reason"] == "DeploymentPaused")
 
         [found] = await managed.until(f"{managed.apps}/deployments", paused)
-        assert _progress(found)["status"] == "Unknown"
+        assert progress(found)["status"] == "Unknown"
         assert found["status"].get("updatedReplicas") is None
         assert len((await managed.get(f"{managed.apps}/replicasets")).body["items"]) == 1
         await managed.patch(f"{managed.apps}/deployments/serving", {"spec": {"paused": False}})
-        await _settled(managed)
+        await settled(managed)
 
 
 async def test_a_pod_whose_labels_leave_is_released_and_one_that_matches_is_adopted(managed: Client) -> None:
-    async with _kubelet(managed):
-        await _up(managed)
-        [pod, *_] = await _pods(managed)
+    async with kubelet(managed):
+        await up(managed)
+        [pod, *_] = await pods(managed)
         path, digest = f"{managed.core}/pods/{pod['metadata']['name']}", pod["metadata"]["labels"]["pod-template-hash"]
         await managed.patch(path, {"metadata": {"labels": {"app": None, "pod-template-hash": None}}})
         released = await managed.until(
@@ -308,18 +225,18 @@ async def test_a_pod_whose_labels_leave_is_released_and_one_that_matches_is_adop
         )
         [free] = [item for item in released if not item["metadata"].get("ownerReferences")]
         assert free["metadata"]["uid"] == pod["metadata"]["uid"]
-        await _settled(managed)
+        await settled(managed)
         await managed.patch(path, {"metadata": {"labels": {"app": "serving", "pod-template-hash": digest}}})
         left = await managed.until(f"{managed.core}/pods", lambda pods: len(pods) == 3)
     assert all(item["metadata"]["ownerReferences"] for item in left)
 
 
 async def test_scaling_down_takes_the_unready_pod(managed: Client) -> None:
-    async with _kubelet(managed):
-        await _up(managed)
-        pods = await _pods(managed)
-        sick = pods[1]["metadata"]
-        await managed.patch(f"{managed.core}/pods/{sick['name']}/status", _UNREADY, STRATEGIC)
+    async with kubelet(managed):
+        await up(managed)
+        found = await pods(managed)
+        sick = found[1]["metadata"]
+        await managed.patch(f"{managed.core}/pods/{sick['name']}/status", UNREADY, STRATEGIC)
         await managed.until(f"{managed.apps}/deployments", lambda found: found[0]["status"].get("readyReplicas") == 2)
         await managed.patch(f"{managed.apps}/deployments/serving/scale", {"spec": {"replicas": 2}})
         left = await managed.until(f"{managed.core}/pods", lambda found: len(found) == 2)
@@ -327,29 +244,29 @@ async def test_scaling_down_takes_the_unready_pod(managed: Client) -> None:
 
 
 async def test_a_failed_pod_is_replaced_and_stays(managed: Client) -> None:
-    async with _kubelet(managed):
-        await _up(managed)
-        [pod, *_] = await _pods(managed)
+    async with kubelet(managed):
+        await up(managed)
+        [pod, *_] = await pods(managed)
         name = pod["metadata"]["name"]
         await managed.patch(f"{managed.core}/pods/{name}/status", {"status": {"phase": "Failed", "reason": "Evicted"}})
-        await managed.until(f"{managed.core}/pods", lambda pods: len(_alive(pods)) == 4)
-        found = await _settled(managed)
+        await managed.until(f"{managed.core}/pods", lambda pods: len(alive(pods)) == 4)
+        found = await settled(managed)
     assert found["status"]["replicas"] == 3
 
 
 async def test_what_is_owned_goes_with_its_owner(managed: Client) -> None:
-    async with _kubelet(managed):
-        await _up(managed)
+    async with kubelet(managed):
+        await up(managed)
         await managed.delete(f"{managed.apps}/deployments/serving")
         await managed.until(f"{managed.apps}/replicasets", lambda found: not found)
         await managed.until(f"{managed.core}/pods", lambda found: not found)
 
 
 async def test_a_namespace_takes_everything_with_it(managed: Client) -> None:
-    async with _kubelet(managed):
-        await _up(managed)
+    async with kubelet(managed):
+        await up(managed)
         answer = await managed.delete(f"/api/v1/namespaces/{managed.namespace}")
         assert (answer.code, answer.body["status"]["phase"]) == (200, "Terminating")
         names = {managed.namespace}
         await managed.until("/api/v1/namespaces", lambda found: not names & {item["metadata"]["name"] for item in found})
-        assert (await _pods(managed)) == []
+        assert (await pods(managed)) == []
