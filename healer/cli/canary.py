@@ -1,0 +1,211 @@
+"""The verbs about canaries, for people and for pipelines: gate, compare."""
+
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from healer import settings as knobs
+from healer.actions.base import specs
+from healer.actions.registry import ACTIONS
+from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, InNamespace, Output, logs, print_json, with_cluster
+from healer.cluster.api import Api
+from healer.daemon.rulefiles import RulesError, load
+from healer.engine.rulebook import BoundRule
+from healer.model.duration import LONGEST, parse, say
+from healer.model.verdict import VerdictKind
+from healer.operate import compare as comparing
+from healer.operate import gate as gating
+from healer.operate import report as reporting
+from healer.operate import show as showing
+from healer.operate.canary import chosen
+from healer.operate.objects import OperateError, Place, named
+from healer.operate.who import who
+from healer.sources.prometheus import Prometheus
+
+T = TypeVar("T")
+
+app = typer.Typer()
+
+_EXITS = {VerdictKind.GOOD: 0, VerdictKind.BAD: EXIT_PROBLEMS}
+_SERIES = 10_000
+"""The largest number of series of an answer. A person waits for it, no event loop of a daemon."""
+_SHORTEST, _LONGEST = 1.0, 3600.0
+"""Seconds between two looks, as in rules."""
+
+
+def _seconds(text: str, option: str, shortest: float = 0.001, longest: float = LONGEST) -> float:
+    """A duration of the command line. Raises typer.BadParameter."""
+    try:
+        seconds = parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}: write a number with a unit: 90s, 30m, 1h30m", param_hint=option) from error
+    if not shortest <= seconds <= longest:
+        raise typer.BadParameter(f"{text} is not between {say(shortest)} and {say(longest)}", param_hint=option)
+    return seconds
+
+
+What = Annotated[str, typer.Argument(metavar="deployment/NAME", help="The canary's Deployment.")]
+RuleFile = Annotated[
+    Path, typer.Option("--canary", metavar="RULEFILE", help="The rule file with the rule that judges it (when: {canary: ...}).")
+]
+RuleName = Annotated[
+    str | None, typer.Option("--rule", metavar="NAME", help="Which rule, where several of the file judge that Deployment.")
+]
+PrometheusUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--prometheus", metavar="URL", help="Prometheus; by default HEALER_PROMETHEUS__URL. Its token file, too, is a setting."
+    ),
+]
+
+
+@app.command()
+def gate(
+    what: What,
+    canary: RuleFile,
+    namespace: InNamespace = None,
+    rule: RuleName = None,
+    prometheus: PrometheusUrl = None,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="How long to wait.")] = "30m",
+    every: Annotated[str | None, typer.Option(metavar="TIME", help="Time between two looks; else as the rule says.")] = None,
+    output: Output = "text",
+    context: Context = None,
+) -> None:
+    """Wait until a canary is rolled out and judged, for pipelines. Changes nothing in the cluster.
+
+    Judged as the daemon does, by the requests that the route sends to it from now on. Progress on standard error, the result on
+    standard output. Exit code 0 GOOD; 1 BAD, or the rollout failed; 2 neither in time, or it could not be judged: unknown,
+    no traffic, no such Deployment or rule, no Prometheus; 130 interrupted.
+    """
+
+    within = _seconds(timeout, "--timeout")
+    between = None if every is None else _seconds(every, "--every", _SHORTEST, _LONGEST)
+
+    async def work(api: Api, client: Prometheus, judging: BoundRule, place: Place, ask: knobs.Prometheus) -> gating.Gated:
+        with _Teller(showing.console(error=True)) as tell:
+            return await gating.gate(
+                api,
+                client,
+                judging,
+                place,
+                within=within,
+                every=between,
+                history=ask.history,
+                stale=ask.stale,
+                tell=tell,
+            )
+
+    gated = _asked(work, what, canary, namespace, rule, prometheus, context)
+    if output == "json":
+        print_json(gating.plain(gated))
+    else:
+        for line in gating.told(gated):
+            typer.echo(showing.clean(line))
+    raise typer.Exit(_EXITS.get(gated.kind, EXIT_SETUP))
+
+
+@app.command()
+def compare(
+    what: What,
+    canary: RuleFile,
+    namespace: InNamespace = None,
+    rule: RuleName = None,
+    prometheus: PrometheusUrl = None,
+    since: Annotated[str, typer.Option(metavar="TIME", help="How far back.")] = "1h",
+    output: Output = "text",
+    context: Context = None,
+) -> None:
+    """Stable and canary side by side: requests, bad share, latency, evidence, verdict.
+
+    Exit code 0 when the report could be made, whatever the verdict; 2 when not.
+    """
+
+    back = _seconds(since, "--since")
+
+    async def work(api: Api, client: Prometheus, judging: BoundRule, place: Place, ask: knobs.Prometheus) -> reporting.Report:
+        return await comparing.compare(api, client, judging, place, since=back, now=time.time(), history=ask.history)
+
+    report = _asked(work, what, canary, namespace, rule, prometheus, context)
+    if output == "json":
+        print_json(reporting.plain(report))
+    else:
+        reporting.show(report, showing.console())
+
+
+class _Teller:
+    """Tells how it stands: on a terminal in one line that is kept up to date, elsewhere a line when it has changed."""
+
+    def __init__(self, screen: Console) -> None:
+        self._screen = screen
+        self._status = screen.status("...") if screen.is_terminal else None
+        self._said = ""
+
+    def __enter__(self) -> "_Teller":
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, progress: gating.Progress) -> None:
+        text = showing.clean(str(progress))
+        if self._status is not None:
+            self._status.update(Text(text))
+        elif text != self._said:
+            self._screen.print(text)
+        self._said = text
+
+
+Work = Callable[[Api, Prometheus, BoundRule, Place, knobs.Prometheus], Awaitable[T]]
+
+
+def _asked(
+    work: Work[T],
+    what: str,
+    file: Path,
+    namespace: str | None,
+    rule: str | None,
+    url: str | None,
+    context: str | None,
+) -> T:
+    """Do it with connections to the cluster and to Prometheus; what cannot be done is said, and ends with exit code 2."""
+    try:
+        settings = knobs.load()
+        logs(knobs.Log(level="error"))
+        place = named(what, namespace or who(context).namespace, ("Deployment",))
+        judging = chosen(_rules([file]), place, rule)
+        ask = settings.prometheus
+        if not (url := url or ask.url):
+            raise OperateError("which Prometheus? Give its URL by --prometheus, or in HEALER_PROMETHEUS__URL")
+        if not url.startswith(("http://", "https://")):
+            raise OperateError(f"{url!r} is no URL of Prometheus: http://prometheus.monitoring:9090")
+    except (knobs.SettingsError, RulesError, OperateError) as error:
+        typer.echo(showing.clean(f"healer: {error}"), err=True)
+        raise typer.Exit(EXIT_SETUP) from error
+
+    async def connected(api: Api) -> T:
+        client = Prometheus(
+            url,
+            token_file=ask.token_file,
+            ca_file=ask.ca_file,
+            timeout=ask.timeout,
+            at_once=ask.at_once,
+            most=max(ask.series, _SERIES),
+            stale=ask.stale,
+        )
+        async with contextlib.aclosing(client):
+            return await work(api, client, judging, place, ask)
+
+    return with_cluster(connected, context)
+
+
+def _rules(files: Sequence[Path]) -> tuple[BoundRule, ...]:
+    return load(files, specs(ACTIONS)).rules
