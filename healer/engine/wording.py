@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from healer.engine.located import Document, Path, dotted
 from healer.model.action import ActionSpec
 from healer.model.duration import say
@@ -85,7 +87,7 @@ def _unknown(path: Path, actions: Mapping[str, ActionSpec]) -> tuple[str, str]:
     model = _model_at(path[:-1])
     if model is None:  # below an action: its parameters
         spec = actions.get(str(path[-2])) if len(path) > 1 else None
-        known = list(spec.params.model_fields) if spec else []
+        known = _keys_of(spec.params) if spec else []
         hint = nearest(key, known) or (f"it takes {', '.join(sorted(known))}" if known else "it takes none: write {}")
         return f"the action {path[-2]!r} has no parameter {key!r}", hint
     if key in LATER.get(model.__name__, ()):
@@ -103,7 +105,7 @@ def _model_at(path: Path) -> type[Model] | None:
     return KEYS.get(tuple("*" if isinstance(part, int) else part for part in path))
 
 
-def _keys_of(model: type[Model]) -> list[str]:
+def _keys_of(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

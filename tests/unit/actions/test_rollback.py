@@ -3,15 +3,19 @@
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
+from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.actions.rollback import RollbackParams
+from healer.engine.rulefile import load
 from healer.lab.kinds import DEPLOYMENT, REPLICASET
 from healer.lab.kinds import NAMESPACE as NAMESPACES
 from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
+from tests.support.world import rule
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
 from tests.unit.actions.rollouts import (
     BAD,
@@ -515,6 +519,13 @@ def test_the_parameters_of_a_rule() -> None:
 def test_what_a_rule_may_not_write(written: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RollbackParams.model_validate(written)
+
+
+def test_a_misspelt_parameter_is_named_as_a_rule_writes_it() -> None:
+    spec = {"scope": {"namespaces": [NAMESPACE]}, "rules": [rule(heal=[{"rollback": {"toRevison": 6}}])]}
+    text = yaml.safe_dump({"apiVersion": "healer.dev/v1alpha1", "kind": "RuleSet", "metadata": {"name": "test"}, "spec": spec})
+    _, (problem,) = load(text, "f.yaml", specs(ACTIONS))
+    assert (problem.message, problem.hint) == ("the action 'rollback' has no parameter 'toRevison'", "did you mean toRevision?")
 
 
 def test_it_may_be_taken_while_a_rollout_is_in_progress() -> None:
