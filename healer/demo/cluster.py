@@ -4,7 +4,20 @@ from healer.lab import Lab, serving
 from healer.lab.canary import APP, CANARY, ROUTE, STABLE, ingresses
 from healer.lab.objects import Object, is_active, is_ready
 
-__all__ = ["APP", "CANARY", "NAMESPACE", "REPLICAS", "STABLE", "WEIGHT", "canary", "is_gone", "ready_pods", "stable", "weight"]
+__all__ = [
+    "APP",
+    "CANARY",
+    "NAMESPACE",
+    "REPLICAS",
+    "STABLE",
+    "WEIGHT",
+    "canary",
+    "is_gone",
+    "ready_pods",
+    "split",
+    "stable",
+    "weight",
+]
 
 NAMESPACE = "production"
 REPLICAS = 3
@@ -21,8 +34,13 @@ def stable() -> list[Object]:
 
 def canary() -> list[Object]:
     """What comes with the second version."""
-    _, split = ingresses(NAMESPACE, weight=WEIGHT)
-    return [*serving(CANARY, NAMESPACE, replicas=1, min_available=None, app=APP, version="v2"), split]
+    return serving(CANARY, NAMESPACE, replicas=1, min_available=None, app=APP, version="v2")
+
+
+def split() -> Object:
+    """What gives it requests."""
+    _, second = ingresses(NAMESPACE, weight=WEIGHT)
+    return second
 
 
 def ready_pods(lab: Lab, deployment: str) -> list[str]:
@@ -38,6 +56,6 @@ def is_gone(lab: Lab, pod: str) -> bool:
 
 
 def weight(lab: Lab) -> int:
-    """Percent of the requests that the Ingress gives to the canary now."""
-    (ingress,) = [ingress for ingress in lab.objects("ingresses", NAMESPACE) if ingress["metadata"]["name"] == ROUTE]
-    return int(ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"])
+    """Percent of the requests that the canary's Ingress gives to it now; none before there is one."""
+    found = [ingress["metadata"] for ingress in lab.objects("ingresses", NAMESPACE) if ingress["metadata"]["name"] == ROUTE]
+    return sum(int(metadata["annotations"]["nginx.ingress.kubernetes.io/canary-weight"]) for metadata in found)

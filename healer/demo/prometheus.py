@@ -1,4 +1,4 @@
-"""A stand-in for Prometheus: it answers queries of the HTTP API from counters of this process, as if just scraped."""
+"""A stand-in for Prometheus: it answers queries of the HTTP API from counters of this process."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -12,9 +12,12 @@ from healer.demo.promql import Unsupported, select
 
 
 class StandIn:
-    """Listens on a port of loopback from entry to exit; `samples` gives all series that there are now. It keeps no past."""
+    """Listens on a port of loopback from entry to exit. `samples` gives all series at a time, in seconds since the epoch.
 
-    def __init__(self, samples: Callable[[], Iterable[Sample]]) -> None:
+    It says of ranges of time that it has none.
+    """
+
+    def __init__(self, samples: Callable[[float], Iterable[Sample]]) -> None:
         self.url = ""
         self._samples = samples
         app = web.Application()
@@ -34,7 +37,7 @@ class StandIn:
     async def _query(self, request: web.Request) -> web.Response:
         at = float(request.query.get("time", time.time()))
         try:
-            found = select(request.query["query"], self._samples())
+            found = select(request.query["query"], self._samples(at))
         except Unsupported as error:
             return web.json_response({"status": "error", "errorType": "bad_data", "error": str(error)}, status=400)
         vector = [{"metric": s.labels | {"__name__": s.name}, "value": [at, f"{s.value}"]} for s in found]

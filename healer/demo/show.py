@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
-from rich.table import Table
+from rich.table import Column, Table
 
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
@@ -125,7 +125,9 @@ def _healed(incident: Incident) -> bool:
 
 
 def _summary(incidents: list[Incident], gone: list[Decision]) -> Table:
-    table = Table("incident", "steps", "outcome", "time to heal", title=f"What healer did to {APP} in {NAMESPACE}")
+    table = Table(
+        Column("incident", overflow="fold"), "steps", "outcome", "took", title=f"What healer did to {APP} in {NAMESPACE}"
+    )
     for incident in incidents:
         healed = _healed(incident)
         steps = ", ".join(incident.steps[: incident.step + 1])

@@ -1,6 +1,8 @@
 """Simulated traffic to two versions of a model, split as the canary Ingress says at that moment."""
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
@@ -11,16 +13,18 @@ from healer.lab import Lab
 
 LOT, PERIOD = 60, 0.1
 """Requests that come together, and seconds from one such lot to the next."""
-USUAL = 0.01
-"""The share of requests that fails when all is well."""
+_KEPT = 100
+"""Scrapes."""
+_USUAL = 0.01
+"""The share of requests that the stable version fails at its best. The canary is better, at first."""
 _SECONDS = (0.02, 0.025, 0.03, 0.04, 0.06)
 
 
 class Version:
     """The requests to a version, whose pods of now take turns; `failing` is the share, 0 to 1, that is answered with an error."""
 
-    def __init__(self, lab: Lab, deployment: str) -> None:
-        self.failing = USUAL
+    def __init__(self, lab: Lab, deployment: str, failing: float) -> None:
+        self.failing = failing
         self.requests = 0
         self._deployment = deployment
         self._pods = [(pod, Counters()) for pod in ready_pods(lab, deployment)]
@@ -44,18 +48,24 @@ class Version:
 
 
 class Traffic:
-    """Requests from entry to exit, to the pods that both versions have at entry."""
+    """Requests from entry to exit, to the pods that both versions have at entry; before them, one to each to see that it answers.
+
+    What the servers have counted is kept for a while, as Prometheus has it that scrapes them after each lot of requests.
+    """
 
     def __init__(self, lab: Lab) -> None:
         self.versions: dict[str, Version] = {}
         """By Deployment; none before entry."""
         self._lab = lab
         self._credit = 0
-        self._answered = asyncio.Event()
+        self._scrapes: deque[tuple[float, list[Sample]]] = deque(maxlen=_KEPT)
+        self._sent = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self.versions = {name: Version(self._lab, name) for name in (STABLE, CANARY)}
+        self.versions = {STABLE: Version(self._lab, STABLE, _USUAL), CANARY: Version(self._lab, CANARY, 0.0)}
+        for version in self.versions.values():
+            version.take()
         self._running = asyncio.create_task(self._run(), name="traffic")
         return self
 
@@ -66,16 +76,15 @@ class Traffic:
         if not self._running.cancelled():
             self._running.result()  # raises what ended it
 
-    def samples(self) -> Iterator[Sample]:
-        """The series of both versions as they are now."""
-        for version in self.versions.values():
-            yield from version.samples()
+    def samples(self, at: float) -> list[Sample]:
+        """The series of both versions as they were scraped last before a time, in seconds since the epoch."""
+        return next((samples for scraped, samples in reversed(self._scrapes) if scraped <= at), [])
 
-    async def until(self, requests: int) -> None:
-        """Return when the canary has answered so many requests."""
-        while self.versions[CANARY].requests < requests:
-            self._answered.clear()
-            await self._answered.wait()
+    async def until(self, deployment: str, requests: int) -> None:
+        """Return when a version has answered so many requests."""
+        while self.versions[deployment].requests < requests:
+            self._sent.clear()
+            await self._sent.wait()
 
     async def _run(self) -> None:
         while True:
@@ -85,5 +94,6 @@ class Traffic:
                 to_canary = self._credit >= 100
                 self._credit -= 100 * to_canary
                 self.versions[CANARY if to_canary else STABLE].take()
-            self._answered.set()
+            self._scrapes.append((time.time(), [s for version in self.versions.values() for s in version.samples()]))
+            self._sent.set()
             await asyncio.sleep(PERIOD)

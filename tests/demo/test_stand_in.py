@@ -79,14 +79,14 @@ async def ask(url: str, queries: Iterable[str]) -> list[list[tuple[dict[str, str
 
 async def test_it_answers_the_rules_queries_as_prometheus_does(scraped: str) -> None:
     asked = queries()
-    async with StandIn(samples) as stand_in:
+    async with StandIn(lambda _: samples()) as stand_in:
         answers = await ask(stand_in.url, asked)
     assert answers == await ask(scraped, asked)
     assert [len(answer) for answer in answers] == [2, 2, 0, 1, 68, 34], "totals, bad ones, buckets, each of stable and canary"
 
 
 async def test_what_it_does_not_know_it_refuses() -> None:
-    async with StandIn(samples) as stand_in, aclosing(Prometheus(stand_in.url)) as client:
+    async with StandIn(lambda _: samples()) as stand_in, aclosing(Prometheus(stand_in.url)) as client:
         for query in ("rate(x[5m])", 'x{pod~"a"}', "x + y"):
             with pytest.raises(QueryFailed, match="HTTP 400: the demo's stand-in"):
                 await client.query(query, time.time())
