@@ -104,8 +104,8 @@ class CanaryLook:
         self._last = Look(None)
         self._edges: dict[str, float] = {}
         self._tallies: dict[str, Tally] = {}
-        self._yardsticks: list[Yardstick] = []
-        self._judge = Judge(canary.alpha, [])
+        self._yardsticks = self._by_edges()
+        self._judge = Judge(canary.alpha, self._yardsticks)
         self._learnt = False
 
     async def look(self, now: float) -> Look:
@@ -163,7 +163,7 @@ class CanaryLook:
         async with asyncio.TaskGroup() as group:
             reading = {m.name: group.create_task(self._window(m, at, canary, stable)) for m in self._canary.measures}
         windows = {name: task.result() for name, task in reading.items()}
-        self._measure_by_edges()
+        self._name_edges()
         if stable is not None:
             await self._learn(at, stable)
         if not begun and not any(isinstance(window, Missing) for window in windows.values()):
@@ -172,10 +172,12 @@ class CanaryLook:
         verdict = self._judge.look(windows)
         return Look(verdict, share=share, revision=canary.revision, judged=begun, windows=windows)
 
-    def _measure_by_edges(self) -> None:
+    def _by_edges(self) -> list[Yardstick]:
+        return [Yardstick(m.name, m.tolerance, m.slo, self._bad(m)) for m in self._canary.measures]
+
+    def _name_edges(self) -> None:
         """Have a judge that names the edges in force. They are known from the first data on, so there is no evidence to lose."""
-        wanted = [Yardstick(m.name, m.tolerance, m.slo, self._bad(m)) for m in self._canary.measures]
-        if wanted != self._yardsticks:
+        if (wanted := self._by_edges()) != self._yardsticks:
             self._yardsticks = wanted
             self._judge = Judge(self._canary.alpha, wanted)
             self._learnt = False

@@ -1,0 +1,471 @@
+"""Canaries judged from a real Prometheus that remembers their traffic; and what becomes a signal of it."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from healer.cluster.api import Api
+from healer.cluster.errors import ApiUnavailable
+from healer.lab import Lab
+from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses
+from healer.lab.objects import Object
+from healer.model.kube import Deployment
+from healer.model.probe import Canary
+from healer.model.rule import BAD_CANARY, UNKNOWN_VERDICT
+from healer.model.signal import Signal
+from healer.model.target import Target
+from healer.model.verdict import Counts, Verdict, VerdictKind
+from healer.routes.base import BackendMissing, RouteMissing
+from healer.sources.canary import CanaryProbe, Standing
+from healer.sources.canary_look import CanaryLook, Look, Side, Sides
+from healer.sources.prometheus import Asked, Prometheus, QueryFailed, Sample, Series
+from tests.support.canary import LATENCY, when
+from tests.support.world import NAMESPACE, World, rule, rulebook
+from tests.unit.cluster.conftest import kubeconfig
+from tests.unit.sources.conftest import Points, remembering
+
+EVERY = 30.0
+START = math.floor((time.time() - 2400) / EVERY) * EVERY
+"""The first look's time: on a line of the grid, in seconds since the epoch."""
+WINDOWS = 20
+"""So many windows of traffic follow; there is as much before."""
+GOOD, BAD, INSUFFICIENT, UNKNOWN = VerdictKind.GOOD, VerdictKind.BAD, VerdictKind.INSUFFICIENT, VerdictKind.UNKNOWN
+INCREASES = {
+    "name": "errors",
+    "total": 'sum(increase(requests{pod=~"{{ pods }}"}[{{ window }}]))',
+    "bad": 'sum(increase(requests{pod=~"{{ pods }}",status="bad"}[{{ window }}]))',
+}
+COUNTERS = {
+    "name": "errors",
+    "total": 'requests{pod=~"{{ pods }}"}',
+    "bad": 'requests{pod=~"{{ pods }}",status="bad"}',
+}
+
+
+def requests(pod: str, good: float, bad: float, *, windows: Sequence[int] = range(-WINDOWS, WINDOWS + 1)) -> dict[str, Points]:
+    """The counters of a pod that was scraped twice a window, with so many requests in each."""
+    times = [START + EVERY * number + half for number in windows for half in (-EVERY / 2, 0.0)]
+    return {
+        f'requests{{pod="{pod}",status="{status}"}}': {at: math.floor(number * each / 2) for number, at in enumerate(times)}
+        for status, each in (("good", good), ("bad", bad))
+        if each
+    }
+
+
+def latencies(pod: str, fast: int, slow: int) -> dict[str, Points]:
+    """TensorFlow Serving's histogram of a pod, in microseconds."""
+    edges = {"121480": fast, "218600": fast, "393500": fast, "+Inf": fast + slow}
+    times = [START + EVERY * number for number in range(-WINDOWS, WINDOWS + 1)]
+    name = ":tensorflow:serving:request_latency_bucket"
+    return {
+        f'{name}{{namespace="{NAMESPACE}",pod="{pod}",le="{le}"}}': {at: float(number * each) for number, at in enumerate(times)}
+        for le, each in edges.items()
+    }
+
+
+BOTH = Sides(Side(("v2-a",), 1, "7"), Side(("v1-a", "v1-b"), 2, "3"))
+
+
+@dataclass
+class Switch:
+    """A Prometheus that may be away."""
+
+    prometheus: Prometheus
+    away: bool = False
+
+    async def query(self, expr: str, at: float) -> list[Sample]:
+        self._check()
+        return await self.prometheus.query(expr, at)
+
+    async def range(self, expr: str, start: float, end: float, step: float) -> list[Series]:
+        self._check()
+        return await self.prometheus.range(expr, start, end, step)
+
+    def _check(self) -> None:
+        if self.away:
+            raise QueryFailed("Prometheus is away")
+
+
+@dataclass
+class Bench:
+    """A canary's looks, a window apart, with what is known of the cluster."""
+
+    prometheus: Asked
+    measures: Sequence[Mapping[str, Any]] = (COUNTERS,)
+    share: float = 0.25
+    trouble: Exception | None = None
+    sides: Sides = BOTH
+    history: int = WINDOWS
+    number: int = -1
+    look_at: CanaryLook = field(init=False)
+
+    def __post_init__(self) -> None:
+        asked = when("Ingress", *self.measures, every="30s")
+        (bound,) = rulebook(rule("bad-canary", when=asked, heal=[{"page": {}}])).rules
+        canary = bound.rule.when.canary
+        assert isinstance(canary, Canary)
+        self.look_at = CanaryLook(
+            canary, NAMESPACE, self.prometheus, share=self._share, sides=lambda: self.sides, history=self.history
+        )
+
+    async def _share(self) -> float:
+        if self.trouble is not None:
+            raise self.trouble
+        return self.share
+
+    async def look(self, windows: int = 1) -> Look:
+        """So many windows on."""
+        self.number += windows
+        return await self.look_at.look(START + EVERY * self.number + 7)
+
+    async def verdict(self, windows: int = 1) -> tuple[VerdictKind, str]:
+        look = await self.look(windows)
+        assert look.verdict is not None
+        return look.verdict.kind, look.verdict.text
+
+    async def until(self, kind: VerdictKind) -> Verdict:
+        """Look until that is the verdict. Fails the test when it never is."""
+        while self.number < WINDOWS - 1:
+            look = await self.look()
+            if look.verdict is not None and look.verdict.kind is kind:
+                return look.verdict
+        pytest.fail(f"never {kind}: {look.verdict}")
+
+
+STEADY = requests("v1-a", 99, 1) | requests("v1-b", 99, 1)
+
+
+# verdicts
+
+
+@pytest.mark.parametrize("measure", [COUNTERS, INCREASES], ids=["counters", "increases"])
+async def test_a_canary_that_fails(tmp_path: Path, measure: Mapping[str, Any]) -> None:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 40, 10)) as prometheus:
+        bench = Bench(prometheus, [measure])
+        verdict = await bench.until(BAD)
+        looks = bench.number + (1 if measure is INCREASES else 0)
+        assert f"canary {10 * looks} of {50 * looks} bad, stable {2 * looks} of {200 * looks};" in verdict.text
+        assert looks <= 4
+
+
+async def test_a_good_canary(tmp_path: Path) -> None:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 99, 1)) as prometheus:
+        bench = Bench(prometheus, [COUNTERS | {"slo": "5%"}])
+        assert (await bench.until(GOOD)).text.startswith("errors: canary ")
+        while bench.number < WINDOWS - 1:
+            assert (await bench.verdict())[0] in (GOOD, INSUFFICIENT)
+
+
+async def test_a_slow_canary(tmp_path: Path) -> None:
+    series = latencies("v1-a", 99, 1) | latencies("v1-b", 99, 1) | latencies("v2-a", 40, 10)
+    async with remembering(tmp_path, series) as prometheus:
+        bench = Bench(prometheus, [LATENCY])
+        verdict = await bench.until(BAD)
+        assert f"canary {10 * bench.number} of {50 * bench.number} slower than 218.6 ms, stable" in verdict.text
+
+
+async def test_an_slo_beyond_the_last_edge(tmp_path: Path) -> None:
+    series = latencies("v1-a", 99, 1) | latencies("v2-a", 40, 10)
+    async with remembering(tmp_path, series) as prometheus:
+        bench = Bench(prometheus, [LATENCY | {"slowerThan": "400ms"}])
+        assert await bench.verdict() == (
+            UNKNOWN,
+            "latency: no data of the canary: the histogram has no edge for slower than 400 ms",
+        )
+
+
+async def test_the_first_look_counts_from_there(tmp_path: Path) -> None:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 40, 10)) as prometheus:
+        bench = Bench(prometheus)
+        first = await bench.look()
+        assert first.verdict == Verdict(INSUFFICIENT, "first look: requests are counted from here on")
+        assert not first.judged
+        second = await bench.look()
+        assert second.judged
+        assert second.verdict is not None
+        assert [finding.canary for finding in second.verdict.findings] == [Counts(50, 10)]
+
+
+async def test_two_looks_in_one_window_are_one(tmp_path: Path) -> None:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 40, 10)) as prometheus:
+        bench = Bench(prometheus)
+        await bench.look(2)
+        look = await bench.look()
+        again = await bench.look_at.look(START + EVERY * bench.number + 29)
+        assert again == replace(look, fresh=False)
+        nearly = await bench.look_at.look(START + EVERY * (bench.number + 1) + 0.9)
+        assert not nearly.fresh, "what was scraped a moment ago may not be stored yet"
+        assert (await bench.look_at.look(START + EVERY * (bench.number + 1) + 1.1)).fresh
+
+
+@pytest.mark.parametrize("change", ["revision", "weight"])
+async def test_evidence_starts_afresh(tmp_path: Path, change: str) -> None:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 40, 10)) as prometheus:
+        bench = Bench(prometheus)
+        await bench.until(BAD)
+        if change == "weight":
+            bench.share = 0.1
+        else:
+            bench.sides = Sides(Side(("v2-a",), 1, "8"), bench.sides.stable)
+        look = await bench.look()
+        assert (look.judged, look.share, look.revision) == (
+            False,
+            bench.share,
+            bench.sides.canary and bench.sides.canary.revision,
+        )
+        look = await bench.look()
+        assert look.verdict is not None
+        assert [finding.canary for finding in look.verdict.findings] == [Counts(50, 10)]
+
+
+async def test_it_is_not_judged_while_it_is_rolled_out(tmp_path: Path) -> None:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 40, 10)) as prometheus:
+        bench = Bench(prometheus)
+        await bench.until(BAD)
+        steady = bench.sides
+        bench.sides = Sides(Side(("v2-a",), 1, "8", rolling=True), steady.stable)
+        assert (await bench.verdict())[0] is INSUFFICIENT
+        bench.sides = Sides(Side(("v2-a",), 1, "8"), steady.stable)
+        assert await bench.verdict() == (INSUFFICIENT, "first look: requests are counted from here on")
+
+
+async def test_the_past_tells_how_bursty_stable_is(tmp_path: Path) -> None:
+    times = [START + EVERY * number for number in range(-WINDOWS, WINDOWS + 1)]
+    bursts = {'requests{pod="v1-b",status="bad"}': {at: 30.0 * ((number + 2) // 5) for number, at in enumerate(times)}}
+    async with remembering(tmp_path, STEADY | requests("v2-a", 40, 10) | bursts) as prometheus:
+        phis = {}
+        for history in (0, WINDOWS):
+            bench = Bench(prometheus, history=history)
+            await bench.look()
+            look = await bench.look()
+            assert look.verdict is not None
+            [phis[history]] = [finding.phi for finding in look.verdict.findings]
+        assert phis[WINDOWS] > 2 * phis[0]
+
+
+# nothing to compare
+
+
+async def test_stable_is_gone_and_the_slo_judges(tmp_path: Path) -> None:
+    async with remembering(tmp_path, requests("v2-a", 40, 10)) as prometheus:
+        for stable in (None, Side(("v1-a",), 0)):
+            bench = Bench(prometheus, [COUNTERS | {"slo": "5%"}], sides=Sides(Side(("v2-a",), 1), stable))
+            verdict = await bench.until(BAD)
+            assert "5 % are allowed" in verdict.text
+
+
+async def test_no_data_is_unknown_and_says_whose(tmp_path: Path) -> None:
+    async with remembering(tmp_path, requests("v1-a", 99, 1)) as prometheus:
+        bench = Bench(prometheus)
+        assert await bench.verdict() == (UNKNOWN, "errors: no data of the canary: `total` has no series")
+        bench.sides = Sides(Side((), 0), bench.sides.stable)
+        assert (await bench.verdict())[0] is UNKNOWN, "no pods are not all pods"
+        bench.sides = Sides(Side(("v1-a",), 1), Side(("v1-b",), 1))
+        assert await bench.verdict() == (UNKNOWN, "errors: no data of stable: `total` has no series")
+
+
+async def test_prometheus_away_is_unknown_and_no_request_is_lost(tmp_path: Path) -> None:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 99, 1)) as prometheus:
+        switch = Switch(prometheus)
+        bench = Bench(switch)
+        await bench.look(2)
+        switch.away = True
+        assert [await bench.verdict() for _ in range(3)] == [(UNKNOWN, "errors: Prometheus is away")] * 3
+        switch.away = False
+        look = await bench.look()
+        assert look.verdict is not None
+        assert [(finding.canary, finding.stable) for finding in look.verdict.findings] == [(Counts(400, 4), Counts(800, 8))]
+
+
+async def test_old_samples_that_nobody_renews_are_stale(tmp_path: Path) -> None:
+    series = STEADY | requests("v2-a", 99, 1)
+    ended = {name: {at: value for at, value in points.items() if at <= START + EVERY} for name, points in series.items()}
+    async with remembering(tmp_path, ended) as prometheus:
+        bench = Bench(prometheus)
+        for _ in range(2):
+            await bench.look()
+        said = [await bench.verdict() for _ in range(8)]
+        assert UNKNOWN not in [kind for kind, _ in said[:3]]
+        assert [kind for kind, _ in said[4:]] == [UNKNOWN] * 4
+        # Prometheus before 2.43 goes on answering for five minutes; later ones stop after two.
+        assert "stale: no request was counted" in said[4][1] or "`total` has no series" in said[4][1]
+
+
+async def test_no_traffic_is_nothing_to_judge(tmp_path: Path) -> None:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 40, 10)) as prometheus:
+        bench = Bench(prometheus)
+        await bench.until(BAD)
+        bench.share = 0.0
+        assert (await bench.look()) == Look(None, "the canary gets no traffic")
+        bench.trouble = RouteMissing("ingress/model-ab-testing is not there")
+        assert (await bench.look()) == Look(None, "ingress/model-ab-testing is not there")
+        bench.sides = Sides(None, bench.sides.stable)
+        assert (await bench.look()) == Look(None, f"deployment/{CANARY} does not exist")
+
+
+@pytest.mark.parametrize("trouble", [BackendMissing("it has no backend v2"), ApiUnavailable("GET /apis: timed out")])
+async def test_a_route_that_cannot_be_read_is_unknown_and_loses_no_evidence(tmp_path: Path, trouble: Exception) -> None:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 99, 1)) as prometheus:
+        bench = Bench(prometheus)
+        await bench.look(2)
+        bench.trouble = trouble
+        assert await bench.verdict() == (UNKNOWN, f"the route cannot be read: {trouble}")
+        bench.trouble = None
+        look = await bench.look()
+        assert look.verdict is not None
+        assert [finding.canary for finding in look.verdict.findings] == [Counts(200, 2)]
+
+
+# signals
+
+TARGET = Target("Deployment", NAMESPACE, CANARY, "uid-2")
+
+
+def found(kind: VerdictKind | None, *, revision: str = "7", share: float = 0.2, judged: bool = True) -> Look:
+    verdict = None if kind is None else Verdict(kind, f"it is {kind}")
+    return Look(verdict, "no traffic", share, revision, judged=judged)
+
+
+class Told:
+    """What a standing signals, look after look: "+bad" fires, "-bad" is over."""
+
+    def __init__(self) -> None:
+        self.standing = Standing("test/bad-canary", TARGET)
+
+    def __call__(self, *looks: Look) -> list[str]:
+        return [self._word(signal) for look in looks for signal in self.standing.after(look, 5.0)]
+
+    def _word(self, signal: Signal) -> str:
+        return ("+" if signal.firing else "-") + signal.key.rpartition("/")[2]
+
+
+def test_what_a_signal_says() -> None:
+    standing = Standing("test/bad-canary", TARGET)
+    assert standing.after(found(BAD, share=1 / 3), 5.0) == [
+        Signal(
+            source="canary",
+            name=BAD_CANARY,
+            target=TARGET,
+            firing=True,
+            at=5.0,
+            key="canary/test/bad-canary/uid-2/bad",
+            occurrence="7/33.33",
+            message="it is BAD",
+            rule="test/bad-canary",
+        ),
+        Signal(
+            source="canary",
+            name=UNKNOWN_VERDICT,
+            target=TARGET,
+            firing=False,
+            at=5.0,
+            key="canary/test/bad-canary/uid-2/unknown",
+            message="it is BAD",
+            rule="test/bad-canary",
+        ),
+    ]
+
+
+def test_bad_stays_until_it_is_known_to_be_over() -> None:
+    told = Told()
+    told(found(BAD))
+    assert told(found(BAD)) == ["+bad"]
+    assert told(found(INSUFFICIENT), found(UNKNOWN), found(INSUFFICIENT, judged=False)) == []
+    assert told(found(INSUFFICIENT, share=0.1)) == [], "less traffic is no proof"
+    assert told(found(GOOD)) == ["-bad"]
+    assert told(found(GOOD), found(None)) == []
+
+
+@pytest.mark.parametrize("look", [found(None), found(INSUFFICIENT, revision="8", judged=False)], ids=["no traffic", "revision"])
+def test_bad_is_over(look: Look) -> None:
+    told = Told()
+    told(found(BAD))
+    assert told(look) == ["-bad"]
+
+
+def test_one_doubt_is_none() -> None:
+    told = Told()
+    told(found(GOOD))
+    assert told(found(UNKNOWN), found(GOOD), found(UNKNOWN)) == []
+    assert told(found(UNKNOWN)) == ["+unknown"]
+    assert told(found(UNKNOWN)) == ["+unknown"]
+    assert told(found(INSUFFICIENT, judged=False)) == [], "nothing was compared yet"
+    assert told(found(INSUFFICIENT)) == ["-unknown"]
+
+
+def test_doubt_is_over_without_traffic() -> None:
+    told = Told()
+    told(found(GOOD), found(UNKNOWN), found(UNKNOWN))
+    assert told(found(None)) == ["-unknown"]
+
+
+def test_what_an_earlier_healer_signalled_is_ended_by_what_can_end_it() -> None:
+    assert Told()(found(None)) == ["-bad", "-unknown"]
+    assert Told()(found(GOOD)) == ["-bad", "-unknown"]
+    assert Told()(found(INSUFFICIENT, judged=False)) == []
+    assert Told()(found(INSUFFICIENT)) == ["-unknown"], "too little evidence does not acquit"
+    assert Told()(found(UNKNOWN)) == []
+
+
+# in a cluster
+
+
+async def test_a_rule_looks_at_the_canary_that_its_route_sends_traffic_to(tmp_path: Path) -> None:
+    """The weights come from a real route, the pods from the view, the counters from Prometheus."""
+    world = World()
+    world.other(STABLE)
+    pods = [pod.name for pod in world.other(CANARY)]
+    series: dict[str, Points] = {}
+    for pod in pods:
+        series |= requests(pod, 10, 10)
+    for number in (1, 2, 3):
+        series |= requests(f"{STABLE}-{number}", 99, 1)
+    (bound,) = rulebook(rule("bad-canary", when=when("Ingress", COUNTERS, every="30s"), heal=[{"page": {}}])).rules
+    told: list[VerdictKind] = []
+
+    def tell(name: str, target: Target, verdict: Verdict, news: bool) -> None:
+        assert (name, target.name) == ("test/bad-canary", CANARY)
+        if news:
+            told.append(verdict.kind)
+
+    async with remembering(tmp_path / "prometheus", series) as prometheus, Lab(controllers=False) as lab:
+        api = await Api.connect(kubeconfig=kubeconfig(tmp_path, lab.url))
+        probe = CanaryProbe(bound, prometheus, api, world.view, tell)
+
+        async def look(number: int) -> list[str]:
+            signals = await probe.look(START + EVERY * number + 7)
+            assert {signal.target.name for signal in signals} <= {CANARY}
+            return [("+" if signal.firing else "-") + signal.name for signal in signals]
+
+        assert await look(0) == ["-BadCanary", "-UnknownVerdict"], "there is no route yet"
+        await lab.apply(
+            [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}, *ingresses(NAMESPACE, weight=20)]
+        )
+        assert await look(1) == []
+        assert await look(2) == ["+BadCanary"]
+        assert await look(2) == [], "the same window"
+        assert await look(3) == ["+BadCanary"]
+        weigh(lab, "0")
+        assert await look(4) == ["-BadCanary"]
+        weigh(lab, "50")
+        assert await look(5) == []
+        assert await look(6) == ["+BadCanary"]
+        world.view.drop(Deployment, f"{CANARY}-uid")
+        assert await look(7) == ["-BadCanary"]
+        assert await look(8) == []
+        await api.aclose()
+    assert told == [INSUFFICIENT, BAD, INSUFFICIENT, BAD]
+
+
+def weigh(lab: Lab, weight: str) -> None:
+    """Give the canary so many percent, as whoever made the route would."""
+
+    def change(obj: Object) -> None:
+        obj["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"] = weight
+
+    lab.api.modify(lab.api.kinds.named("ingresses"), NAMESPACE, ROUTE, change)
