@@ -141,6 +141,13 @@ async def test_after_a_crash_it_is_found_done(scene: Scene) -> None:
     assert (scene.bench.writes, scene.weights) == ([], [(85, 15)])
 
 
+async def test_what_somebody_else_did_meanwhile_is_not_healer_s(scene: Scene) -> None:
+    await scene.shift(by=5)
+    scene.set((95, 5))
+    outcome = await scene.shift(by=5)
+    assert (outcome.reason, scene.bench.writes) == ("AlreadyShifted", [])
+
+
 async def test_after_a_crash_before_the_patch_it_comes_to_the_same(scene: Scene) -> None:
     scene.bench.lab.faults.drop(verb="patch", times=None)
     outcome = await scene.shift(by=5)

@@ -350,6 +350,14 @@ async def test_istio_what_weights_do_not_rule_is_named(roads: Roads) -> None:
     )
 
 
+async def test_istio_splits_of_tcp_are_named_and_left(roads: Roads) -> None:
+    tcp = [{"route": [target(STABLE, 80), target(CANARY, 20)]}]
+    place = await roads.add("VirtualService", 20, https([target(STABLE, 80), target(CANARY, 20)], tcp=tcp))
+    change = await roads.to(place, 0)
+    assert (str(change.after), change.after.besides) == ("100:0", (f"tcp route 1 sends to {STABLE}, {CANARY}",))
+    assert roads.object(place)["spec"]["tcp"] == tcp
+
+
 @pytest.mark.parametrize("versions", [("v1",), ("v1", "v1beta1"), ("v1beta1",)])
 async def test_istio_by_the_newest_version_that_is_served(roads: Roads, versions: tuple[str, ...]) -> None:
     roads.lab.api.kinds.undefine(istio())
