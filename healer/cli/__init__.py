@@ -2,7 +2,7 @@
 
 import typer
 
-from healer.cli import daemon, people, undo
+from healer.cli import canary, daemon, models, people, undo
 
 app = typer.Typer(
     help="Keeps model-serving workloads in Kubernetes healthy: sees a sick pod, heals it, verifies, and says so.",
@@ -14,7 +14,7 @@ app = typer.Typer(
     "rules or cluster are not usable, or what is named is not there; 3 the daemon ended by a failure.",
 )
 
-for group in (daemon, people, undo):
+for group in (daemon, people, canary, undo, models):
     app.add_typer(group.app)
 
 
