@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from copy import deepcopy
+from itertools import groupby
 from typing import Any
 
 import pytest
 
 from tests.contract.client import JSON_PATCH, MERGE, STRATEGIC, Client, Object
-from tests.contract.rollout import by_revision, kubelet, settled, up
+from tests.contract.rollout import by_revision, kubelet, progress, settled, up
 
 REVISION = "deployment.kubernetes.io/revision"
 HISTORY = "deployment.kubernetes.io/revision-history"
@@ -223,3 +224,39 @@ async def test_a_rolling_update_stays_within_its_bounds(managed: Client) -> None
             totals.append(sum(sizes.values()))
     assert max(totals) == 3
     assert min(totals) == 2
+
+
+async def _reasons(managed: Client, image: str) -> list[str]:
+    """The reasons of the condition Progressing on the way to another image, each once in a row."""
+    listed = (await managed.get(f"{managed.apps}/deployments")).body["metadata"]["resourceVersion"]
+    await _roll_to(managed, image)
+    events = await managed.watched(f"{managed.apps}/deployments?watch=1&resourceVersion={listed}&timeoutSeconds=1")
+    reasons = [progress(event["object"])["reason"] for event in events]
+    return [reason for reason, _ in groupby(reasons)]
+
+
+async def test_how_a_rollout_and_a_rollback_are_told(managed: Client) -> None:
+    async with kubelet(managed):
+        await up(managed)
+        forth = await _reasons(managed, "2.17.0")
+        back = await _reasons(managed, "2.16.1")
+    assert forth == ["NewReplicaSetAvailable", "NewReplicaSetCreated", "ReplicaSetUpdated", "NewReplicaSetAvailable"]
+    assert back == ["NewReplicaSetAvailable", "ReplicaSetUpdated", "NewReplicaSetAvailable"]
+
+
+async def test_a_rollback_out_of_a_rollout_that_missed_its_deadline(managed: Client) -> None:
+    path = f"{managed.apps}/deployments/serving"
+    async with kubelet(managed):
+        await up(managed, progressDeadlineSeconds=1)
+        [first] = await _replicasets(managed, 3)
+        bad = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "tensorflow/serving:bad"}]}}}}
+        await managed.patch(path, bad, STRATEGIC)
+        await managed.until(
+            f"{managed.apps}/deployments", lambda found: progress(found[0])["reason"] == "ProgressDeadlineExceeded"
+        )
+        await managed.patch(path, {"spec": {"template": _template_of(first)}})
+        after = await settled(managed)
+        revisions = by_revision(await _replicasets(managed, 0, 3))
+    assert (progress(after)["status"], progress(after)["reason"]) == ("True", "NewReplicaSetAvailable")
+    assert progress(after)["message"] == f'ReplicaSet "{first["metadata"]["name"]}" has successfully progressed.'
+    assert {key: item["spec"]["replicas"] for key, item in revisions.items()} == {"2": 0, "3": 3}
