@@ -192,6 +192,11 @@ def test_a_model_that_is_not_there() -> None:
         change(FILE, "x", Policy(), {})
 
 
+def test_what_would_come_out_otherwise_than_meant_is_not_written() -> None:
+    with pytest.raises(ConfigError, match="in a way that healer cannot change"):
+        change(one(""), "a", Policy(), {'x" value: 3 } version_labels { key: "y': 3})
+
+
 # any file, any change
 
 COMMENT = re.compile(r"#[^\r\n]*")

@@ -258,8 +258,8 @@ def test_a_long_why_is_cut() -> None:
 
 
 def test_the_stable_versions_are_those_of_the_model_and_the_key() -> None:
-    others = [entry(2, 2, 9, model="b"), entry(3, 2, 8, key="other")]
-    assert stables([entry(1, 1, 2), *others, entry(4, 2, 2), entry(5, 2, 3)], "a", KEY) == [1, 2, 3]
+    others = [entry(4, 3, 9, model="b"), entry(5, 3, 8, key="other")]
+    assert stables([entry(1, 1, 2), entry(2, 2, 2), entry(3, 2, 3), *others], "a", KEY) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("text", ["[", "{}", '[{"at": 1}]'])
