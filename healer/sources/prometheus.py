@@ -119,9 +119,8 @@ class Prometheus:
         return await self._answer(ask)
 
     async def aclose(self) -> None:
-        """Start no further query, and wait for those under way: their timeout at the most."""
+        """Ask nothing more. Nobody waits for what is under way: it ends by its timeout, and before that the process does not."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(self._pool.shutdown)
         self._connect.close()
 
     async def _answer(self, ask: Callable[[float], T]) -> T:

@@ -6,7 +6,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import yaml
 
 from tests.benchmarks.machine import Child, Cores, Unmeasurable, process
 
+MAIN = "from healer.cli import main; main()"
 RULES = Path(__file__).parents[2] / "rules"
 SENTINEL = """
 apiVersion: healer.dev/v1alpha1
@@ -64,8 +65,13 @@ def api_server(cores: Cores, pods: int) -> Iterator[ApiServer]:
 
 
 @contextlib.contextmanager
-def healer(cores: Cores, api: ApiServer, further: str = "") -> Iterator[Healer]:
-    """The daemon with the rule pack, the sentinel's rule and `further` ones. Raises Unmeasurable when it does not get ready."""
+def healer(
+    cores: Cores, api: ApiServer, further: str = "", *, main: str = MAIN, settings: Mapping[str, str] | None = None
+) -> Iterator[Healer]:
+    """The daemon with the rule pack, the sentinel's rule and `further` ones. Raises Unmeasurable when it does not get ready.
+
+    `main` is the program that has its verbs; `settings` are further variables of its environment.
+    """
     with tempfile.TemporaryDirectory() as folder:
         kubeconfig = write_kubeconfig(Path(folder), api)
         files = [RULES / "tensorflow-serving.yaml"]
@@ -78,7 +84,8 @@ def healer(cores: Cores, api: ApiServer, further: str = "") -> Iterator[Healer]:
         # More is healed at once here than healer would ever dare: the limits on all of it are out of the way.
         for limit in ("BREAKER_INCIDENTS", "BUDGET_WORKLOAD", "BUDGET_NAMESPACE", "BUDGET_CLUSTER", "NODE_STORM_PODS"):
             environment[f"HEALER_LIMITS__{limit}"] = "1000000"
-        program = ["-c", "from healer.cli import main; main()", "run", *named]
+        environment |= settings or {}
+        program = ["-c", main, "run", *named]
         with process(cores.measured, *program, environment=environment) as child:
             yield _ready(child)
 
