@@ -32,6 +32,8 @@ class Past:
 
     async def range(self, expr: str, start: float, end: float, step: float) -> list[Series]:
         """Of another time: asked each time. Raises QueryFailed."""
+        if self.failure is not None:
+            raise self.failure
         return await self._prometheus.range(expr, start, end, step)
 
     async def series(self, expr: str) -> list[Series]:
