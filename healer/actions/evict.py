@@ -6,12 +6,13 @@ Source: policy/v1 Eviction and the recorded answers of a 1.36 API server.
 from pydantic import BaseModel, ConfigDict
 
 from healer.actions.base import Call
-from healer.actions.recheck import recheck
+from healer.actions.recheck import RECHECKED, recheck
 from healer.actions.refusal import refusal
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.kube import Pod
+from healer.model.permission import permissions
 
 _TWO_BUDGETS = "more than one PodDisruptionBudget"
 
@@ -25,7 +26,14 @@ class EvictParams(BaseModel):
 class Evict:
     """The action `evict`."""
 
-    spec = ActionSpec(name="evict", params=EvictParams, targets=frozenset({"Pod"}), disrupts=True, verb="evict")
+    spec = ActionSpec(
+        name="evict",
+        params=EvictParams,
+        targets=frozenset({"Pod"}),
+        disrupts=True,
+        verb="evict",
+        needs=lambda _: RECHECKED | permissions("", "pods/eviction", "create"),
+    )
 
     async def run(self, call: Call) -> Outcome:
         """Recheck, then ask for the eviction once."""

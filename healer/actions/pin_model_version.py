@@ -20,6 +20,7 @@ from healer.actions.rolling import Rollable, WholeMeta, look
 from healer.cluster.api import ApiError, ClusterError
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.form import Model, Name, Text, Whole, fault
+from healer.model.permission import permissions
 from healer.serving.config import STABLE, ConfigError, Served
 from healer.serving.history import Author, State
 from healer.serving.mount import caveats, mounts
@@ -69,6 +70,7 @@ class PinModelVersion:
         disrupts=False,
         verb="pin the model of",
         in_rollout=True,  # it takes no pod down, and a rollout that hangs because its pods cannot load a version is what it mends
+        needs=lambda _: permissions("apps", "deployments", "get") | permissions("", "configmaps", "get patch"),
     )
 
     async def run(self, call: Call) -> Outcome:

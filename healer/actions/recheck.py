@@ -12,6 +12,10 @@ from healer.engine.guards import floor
 from healer.engine.verify import rollout_in_progress
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.kube import Deployment, Pod
+from healer.model.permission import permissions
+
+RECHECKED = permissions("", "pods", "get") | permissions("apps", "deployments", "get")
+"""What the look asks for."""
 
 
 async def recheck(call: Call) -> Pod | Outcome:

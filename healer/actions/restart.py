@@ -7,12 +7,13 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from healer.actions.base import Call
-from healer.actions.recheck import recheck
+from healer.actions.recheck import RECHECKED, recheck
 from healer.actions.refusal import refusal, unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.kube import Pod, PodDisruptionBudget
+from healer.model.permission import permissions
 from healer.model.selector import matches
 
 
@@ -29,7 +30,14 @@ class _Budgets(msgspec.Struct):
 class Restart:
     """The action `restart`."""
 
-    spec = ActionSpec(name="restart", params=RestartParams, targets=frozenset({"Pod"}), disrupts=True, verb="restart")
+    spec = ActionSpec(
+        name="restart",
+        params=RestartParams,
+        targets=frozenset({"Pod"}),
+        disrupts=True,
+        verb="restart",
+        needs=lambda _: RECHECKED | permissions("policy", "poddisruptionbudgets", "list") | permissions("", "pods", "delete"),
+    )
 
     async def run(self, call: Call) -> Outcome:
         """Recheck, see that no budget covers the pod, then delete it by uid and resourceVersion."""

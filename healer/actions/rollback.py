@@ -20,6 +20,7 @@ from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.form import Model, Whole
 from healer.model.kube import ReplicaSet
+from healer.model.permission import permissions
 
 
 class RollbackParams(Model):
@@ -45,6 +46,7 @@ class Rollback:
         disrupts=False,
         verb="roll back",
         in_rollout=True,
+        needs=lambda _: permissions("apps", "deployments", "get patch") | permissions("apps", "replicasets", "list"),
     )
 
     async def run(self, call: Call) -> Outcome:

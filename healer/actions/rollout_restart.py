@@ -13,6 +13,7 @@ from healer.actions.template import RESTARTED_AT, RESTARTED_BY
 from healer.engine.verify import rollout_in_progress
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.form import Model
+from healer.model.permission import permissions
 
 
 class RolloutRestartParams(Model):
@@ -28,6 +29,7 @@ class RolloutRestart:
         targets=frozenset({"Deployment"}),
         disrupts=False,
         verb="restart the rollout of",
+        needs=lambda _: permissions("apps", "deployments", "get patch"),
     )
 
     async def run(self, call: Call) -> Outcome:

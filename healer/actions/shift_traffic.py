@@ -17,6 +17,7 @@ from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.form import Model, Whole, fault
 from healer.model.kube import Deployment
+from healer.model.permission import Permissions, permissions, union
 from healer.model.probe import RouteRef, Side
 from healer.model.rule import When
 from healer.routes.base import (
@@ -33,6 +34,7 @@ from healer.routes.base import (
     write,
 )
 from healer.routes.note import KEPT_BY, MOST_BYTES, Note, notes
+from healer.routes.registry import ROUTERS
 
 
 class ShiftTrafficParams(Model):
@@ -69,6 +71,13 @@ def complete(params: ShiftTrafficParams, when: When) -> ShiftTrafficParams:
     return params
 
 
+def _needs(params: ShiftTrafficParams) -> Permissions:
+    """What the look, the endpoints and the route ask for; a route that no trigger has named yet is of any kind."""
+    kinds = list(ROUTERS) if params.route is None else [params.route.kind]
+    looks = permissions("apps", "deployments", "get") | permissions("discovery.k8s.io", "endpointslices", "list")
+    return looks | union(ROUTERS[kind].reads | ROUTERS[kind].writes for kind in kinds)
+
+
 class ShiftTraffic:
     """The action `shiftTraffic`."""
 
@@ -80,6 +89,7 @@ class ShiftTraffic:
         verb="shift traffic away from",
         in_rollout=True,
         complete=complete,
+        needs=_needs,
         diverts=True,
     )
 

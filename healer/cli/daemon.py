@@ -12,18 +12,22 @@ from typing import Annotated
 
 import structlog
 import typer
+import yaml
 from rich.console import Console
 
 from healer import settings as knobs
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
-from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, RulePaths, logs
+from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, HealerNamespace, RulePaths, logs
 from healer.cluster.api import Api, ClusterConfigError
 from healer.daemon import Daemon, RuleFiles, RulesError
+from healer.daemon.rulefiles import load as load_rules
 from healer.daemon.rulefiles import read
 from healer.engine.rulebook import Rulebook
 from healer.engine.rulefile import load_all, remarks
 from healer.journal.base import JournalMissing
+from healer.operate import rbac as granting
+from healer.operate.objects import OperateError, valid
 from healer.sources.prometheus import unserved
 
 app = typer.Typer()
@@ -102,6 +106,25 @@ def check(
     for remark in remarks(rules):
         out.print(remark, style="yellow", markup=False)
     out.print(f"{len(rules)} rules in {len(texts)} file(s): no problems", style="green")
+
+
+@app.command()
+def rbac(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Rule files, or folders of them.")],
+    healer_namespace: HealerNamespace = "healer",
+) -> None:
+    """Print the manifests that grant healer exactly what these rules need of the cluster, and nothing else.
+
+    For `kubectl apply -f -`: the service account, a ClusterRole, and a Role for the lease, all named healer, with their
+    bindings. deploy/healer has them for the rules in rules/. Exit code 2 when the rules cannot be used.
+    """
+    try:
+        rulebook = load_rules(paths, specs(ACTIONS))
+        namespace = valid(healer_namespace, "a namespace")
+    except (RulesError, OperateError) as error:
+        typer.echo(f"healer: {error}", err=True)
+        raise typer.Exit(EXIT_SETUP) from error
+    typer.echo(yaml.safe_dump_all(granting.manifests(granting.needed(rulebook, ACTIONS), namespace), sort_keys=False), nl=False)
 
 
 @app.command()

@@ -59,9 +59,13 @@ class Judge:
     """
 
     def __init__(self, alpha: float, yardsticks: Sequence[Yardstick]) -> None:
-        """`alpha` is split evenly over all tests: one a measure, and one more for each with an slo."""
+        """`alpha` is split evenly over all tests: one a measure, and one more for each with an slo. Raises ValueError for no
+        measure at all, or two of one name."""
         tests = len(yardsticks) + sum(yardstick.slo is not None for yardstick in yardsticks)
         self._measures = {yardstick.name: _Measure(yardstick, tests / alpha) for yardstick in yardsticks}
+        if not yardsticks or len(self._measures) < len(yardsticks):
+            raise ValueError("a judge needs measures, each with a name of its own")
+        self._condemned: list[str] = []
         self._verdict = _UNSEEN
 
     @property
@@ -79,16 +83,17 @@ class Judge:
         ours."""
         if strange := windows.keys() - self._measures.keys():
             raise KeyError(f"no such measure: {', '.join(sorted(strange))}")
-        condemned_before = [measure for measure in self._measures.values() if measure.condemned]
         findings = {name: each.look(windows.get(name, Missing("not looked at"))) for name, each in self._measures.items()}
-        first = [each.yardstick.name for each in condemned_before] if condemned_before else list(findings)
-        self._verdict = _together(findings, first)
+        bad = [name for name, finding in findings.items() if finding.kind is VerdictKind.BAD]
+        self._condemned += [name for name in bad if name not in self._condemned]
+        self._verdict = _together(findings, self._condemned)
         return self._verdict
 
     def restart(self) -> None:
         """A new revision or weight: the evidence starts afresh; what was learnt of stable's bursts stays."""
         for measure in self._measures.values():
             measure.restart()
+        self._condemned = []
         self._verdict = _UNSEEN
 
 
@@ -115,26 +120,30 @@ class _Measure:
                 self._history.add(bad)
 
     def look(self, window: Window | Missing) -> Finding:
+        window = self._usable(window)
         if isinstance(window, Window):
-            window = _sound(window)
-        if isinstance(window, Window) and window.stable is None and self.yardstick.slo is None:
-            window = Missing("nothing to compare with: stable is gone, and there is no slo")
+            self._add(window)
+        if self.condemned is not None:
+            return self.condemned
         if isinstance(window, Missing):
-            return self.condemned or self._finding(VerdictKind.UNKNOWN, f"{self.yardstick.name}: {window.why}", self._stable)
-        self._add(window)
-        if self.condemned is None:
-            finding = self._judged(window.stable is None)
-            if finding.kind is VerdictKind.BAD:
-                self.condemned = finding
-            return finding
-        return self.condemned
+            return self._finding(VerdictKind.UNKNOWN, f"{self.yardstick.name}: {window.why}", self._stable)
+        finding = self._judged(alone=window.stable is None)
+        if finding.kind is VerdictKind.BAD:
+            self.condemned = finding
+        return finding
+
+    def _usable(self, window: Window | Missing) -> Window | Missing:
+        if isinstance(window, Window) and window.stable is None and self.yardstick.slo is None:
+            return Missing("nothing to compare with: stable is gone, and there is no slo")
+        return _sound(window) if isinstance(window, Window) else window
 
     def _add(self, window: Window) -> None:
         if self._least_phi is None:
             self._least_phi = self._history.cautious
+            self._history.cut()
         canary, stable, slo = window.canary, window.stable, self.yardstick.slo
         limit = slo if slo is not None else self._limit()
-        self._praise.limit(canary.requests, canary.bad, limit, max(self._history.seen, self._unrest.seen))
+        self._praise.limit(canary.requests, canary.bad, limit, self._history.seen)
         self._canary += canary
         self._unrest.add(canary.bad)
         if slo is not None:
@@ -156,22 +165,21 @@ class _Measure:
     def _phi(self) -> float:
         return max(self._least_phi or 1.0, self._history.cautious, self._unrest.seen)
 
-    def _judged(self, alone: bool) -> Finding:
+    def _judged(self, *, alone: bool) -> Finding:
         by_slo, by_stable = self._against()
+        against, favour = max(by_slo, by_stable), self._praise.value
         stable = None if alone else self._stable
-        if max(by_slo, by_stable) >= self._needed:
+        if against >= self._needed:
             stable = None if by_slo > by_stable else self._stable
-            words = f"evidence {_figure(max(by_slo, by_stable))} >= {_figure(self._needed)}"
+            words = f"evidence {_evidence(against)} >= {_evidence(self._needed)}"
             return self._finding(VerdictKind.BAD, self._words(stable, words), stable)
         if not self._canary.requests:
             return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: no requests yet", stable)
-        good = self._praise.value
-        if good >= PRAISE and max(by_slo, by_stable) < DOUBT:
-            words = f"evidence for it {_figure(good)} >= {_figure(PRAISE)}"
+        if favour >= PRAISE and against < DOUBT:
+            words = f"evidence for it {_evidence(favour)} >= {_evidence(PRAISE)}"
             return self._finding(VerdictKind.GOOD, self._words(stable, words), stable)
-        words = (
-            f"evidence {_figure(max(by_slo, by_stable))} of {_figure(self._needed)}, for it {_figure(good)} of {_figure(PRAISE)}"
-        )
+        words = f"evidence against it {_evidence(against)} of {_evidence(self._needed)}"
+        words += f", for it {_evidence(favour)} of {_evidence(PRAISE)}"
         return self._finding(VerdictKind.INSUFFICIENT, self._words(stable, words), stable)
 
     def _against(self) -> tuple[float, float]:
@@ -192,13 +200,13 @@ class _Measure:
 _UNSEEN = Verdict(VerdictKind.INSUFFICIENT, "no look yet")
 
 
-def _together(findings: Mapping[str, Finding], first: Sequence[str]) -> Verdict:
-    """The worst counts; the text is of the findings that made it so, the measure that condemned first before the others."""
+def _together(findings: Mapping[str, Finding], condemned: Sequence[str]) -> Verdict:
+    """The worst counts; the text is of the findings that made it so, of BAD ones the measure that condemned first before the
+    others."""
     told = tuple(findings.values())
+    if condemned:
+        return Verdict(VerdictKind.BAD, ". ".join(findings[name].text for name in condemned), told)
     kinds = {finding.kind for finding in told}
-    if VerdictKind.BAD in kinds:
-        bad = sorted((each for each in told if each.kind is VerdictKind.BAD), key=lambda each: each.measure not in first)
-        return Verdict(VerdictKind.BAD, ". ".join(each.text for each in bad), told)
     kind = next((kind for kind in (VerdictKind.UNKNOWN, VerdictKind.INSUFFICIENT) if kind in kinds), VerdictKind.GOOD)
     return Verdict(kind, ". ".join(each.text for each in told if each.kind is kind), told)
 
@@ -224,9 +232,12 @@ def _capped(counts: Counts) -> Counts:
 
 
 def _figure(value: float) -> str:
-    """For people: whole numbers from ten on, with thousands separators."""
-    if value >= 1e15:
-        return f"{value:.0e}"
-    if value >= 10 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.2g}"
+    """A count for people: whole from ten on, with thousands separators."""
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+
+
+def _evidence(value: float) -> str:
+    """Never rounded up, lest what is not reached looks so."""
+    if value >= 1e6:
+        return "over a million"
+    return f"{math.floor(value):,}" if value >= 100 else f"{math.floor(10 * value + 1e-9) / 10:g}"

@@ -5,26 +5,33 @@ from collections import deque
 
 SCALES = (1, 4, 16)
 """Windows a block: at little traffic a burst lasts longer than one window, and each of its windows looks calm by itself."""
-LEAST_BLOCKS = 4
+LEAST_PLACES = 2
+"""A block length counts once it was compared at more than so many places, times itself: after four blocks."""
 UNSEEN = 5.0
 """A burst of so many bad requests is taken to be missing in the history by chance: with nothing learnt phi is 5, not 1."""
 
 
 class Dispersion:
-    """Stable's bad counts a window, oldest first, reduced to phi: the variance over the mean of counts of windows.
+    """Stable's bad counts a window, oldest first, reduced to phi: by how many times the variance of a count is above its mean.
 
-    The variance is taken from the differences of neighbouring blocks, not from the distance to the mean: traffic that rises and
-    falls over the day is no burst. The ratio to the mean is the Allan factor of point processes (Lowen and Teich,
-    Fractal-Based Point Processes, 2005, section 3.5.3); it is 1 for independent requests, B for bursts of B, E[B²]/E[B] for
-    bursts of random size, and does not depend on how many bursts there are, so it may be learnt at another weight. The largest
-    of several block lengths counts.
+    Neighbouring blocks a and b of windows are compared, phi = sum (a - b)^2 / sum (a + b), and not each with the mean of all:
+    traffic that rises and falls over the day is no burst. The quotient is the Allan factor of point processes (Lowen and Teich,
+    Fractal-Based Point Processes, 2005, section 3.5.3). It is 1 for independent requests, B for bursts of B, E[B^2]/E[B] for
+    bursts of random size, and does not depend on how many there are, so that it may be learnt at another weight. The largest of
+    several block lengths counts.
     """
 
     def __init__(self) -> None:
-        self._sums = deque([0.0], maxlen=2 * max(SCALES) + 1)
         self._squares = dict.fromkeys(SCALES, 0.0)
+        self._both = dict.fromkeys(SCALES, 0.0)
+        self._places = dict.fromkeys(SCALES, 0)
         self._windows = 0
         self._bad = 0.0
+        self.cut()
+
+    def cut(self) -> None:
+        """What comes is not a neighbour of what was: stable has another share of the traffic from here on."""
+        self._sums = deque([0.0], maxlen=2 * max(SCALES) + 1)
 
     def add(self, bad: float) -> None:
         """The next window. Its cost does not grow with the history."""
@@ -32,21 +39,17 @@ class Dispersion:
         self._bad += bad
         self._sums.append(self._sums[-1] + bad)
         for scale in SCALES:
-            if self._windows >= 2 * scale:
-                difference = self._sums[-1] - 2 * self._sums[-1 - scale] + self._sums[-1 - 2 * scale]
-                self._squares[scale] += difference * difference
+            if len(self._sums) > 2 * scale:
+                before, between, now = self._sums[-1 - 2 * scale], self._sums[-1 - scale], self._sums[-1]
+                self._squares[scale] += (now - 2 * between + before) ** 2
+                self._both[scale] += now - before
+                self._places[scale] += 1
 
     @property
     def seen(self) -> float:
         """The phi that the windows show, at least 1; 1 while there are too few of them."""
-        if not self._bad:
-            return 1.0
-        factors = [
-            self._squares[scale] / (self._windows - 2 * scale + 1) / (2 * scale * self._bad / self._windows)
-            for scale in SCALES
-            if self._windows >= LEAST_BLOCKS * scale
-        ]
-        return max([1.0, *factors])
+        ready = [scale for scale in SCALES if self._places[scale] > LEAST_PLACES * scale and self._both[scale]]
+        return max([1.0, *(self._squares[scale] / self._both[scale] for scale in ready)])
 
     @property
     def cautious(self) -> float:
@@ -71,22 +74,18 @@ class Unrest:
     """
 
     def __init__(self) -> None:
-        self._windows = 0
-        self._bad = 0.0
         self._squares = 0.0
-        self._last = 0.0
+        self._both = 0.0
+        self._last: float | None = None
 
     def add(self, bad: float) -> None:
         """The next window."""
-        if self._windows:
+        if self._last is not None:
             self._squares += (bad - self._last) ** 2
-        self._windows += 1
-        self._bad += bad
+            self._both += bad + self._last
         self._last = bad
 
     @property
     def seen(self) -> float:
         """At least 1."""
-        if self._windows < 2 or not self._bad:
-            return 1.0
-        return max(1.0, self._squares / (self._windows - 1) / (2 * self._bad / self._windows))
+        return max(1.0, self._squares / self._both) if self._both else 1.0

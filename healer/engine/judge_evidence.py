@@ -10,10 +10,13 @@ from typing import Final
 
 RATIOS: Final = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 """By how much worse than allowed the bets take the canary to be."""
-RENEWED: Final = 20
-"""A new bet is placed every so many windows: those won by a good canary must not hide that it breaks later."""
+RENEWED: Final = 10
+"""A new bet is placed every so many windows: what was lost on a good canary must not hide that it breaks later."""
 FIRST: Final = 0.9
 """The share of the stake on the bet from the first window; the n-th bet after it has the rest, over n (n + 1)."""
+KEPT: Final = 100
+"""So many bets are kept: the first, and the latest. The others are given away, which is fair, so that a look costs no more after
+weeks."""
 CEILING: Final = 1e300
 """Evidence above is said to be this."""
 
@@ -29,7 +32,8 @@ class Worse:
 
     def __init__(self) -> None:
         self._logs = [0.0] * len(RATIOS)
-        self._starts = [tuple(self._logs)]
+        self._bets = [(FIRST, self._logs)]
+        self._placed = 1
         self._windows = 0
 
     def compare(self, requests: float, bad: float, stable_requests: float, stable_bad: float, tolerance: float) -> None:
@@ -53,18 +57,17 @@ class Worse:
 
     def against(self, phi: float) -> float:
         """The e-value, at most CEILING."""
-        logs = []
-        left = 1.0
-        for number, start in enumerate(self._starts):
-            share = FIRST if number == 0 else (1 - FIRST) / (number * (number + 1))
-            left -= share
-            weight = math.log(share / len(RATIOS))
-            logs += [weight + (now - then) / phi for now, then in zip(self._logs, start, strict=True)]
-        return _total([*logs, math.log(left)])
+        logs = [math.log((1 - FIRST) / self._placed)]  # the stake not placed yet
+        for share, start in self._bets:
+            stake = math.log(share / len(RATIOS))
+            logs += [stake + (now - then) / phi for now, then in zip(self._logs, start, strict=True)]
+        return _total(logs)
 
     def _add(self, gains: Sequence[float]) -> None:
         if self._windows and self._windows % RENEWED == 0:
-            self._starts.append(tuple(self._logs))
+            self._bets.append(((1 - FIRST) / (self._placed * (self._placed + 1)), self._logs))
+            self._placed += 1
+            del self._bets[1:-KEPT]
         self._windows += 1
         self._logs = [log + gain for log, gain in zip(self._logs, gains, strict=True)]
 
@@ -100,4 +103,6 @@ def _total(logs: Iterable[float]) -> float:
     """The sum of exponentials, without overflow."""
     terms = list(logs)
     top = max(terms)
-    return CEILING if top > math.log(CEILING) else min(CEILING, math.exp(top) * sum(math.exp(term - top) for term in terms))
+    if top > math.log(CEILING):
+        return CEILING
+    return min(CEILING, math.exp(top) * math.fsum(math.exp(term - top) for term in terms))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from healer.model.permission import Permissions
+
 if TYPE_CHECKING:
     from healer.model.rule import When
 
@@ -31,6 +33,8 @@ class ActionSpec:
     """Whether it may be taken while a rollout is in progress: to roll it back, or to take traffic off it."""
     complete: "Callable[[Any, When], BaseModel] | None" = None
     """Fills in what the parameters leave to the rule's trigger, when rules are read. Raises ValueError: what is missing."""
+    needs: Callable[[Any], Permissions] = lambda _: frozenset()
+    """What it asks the API server for, with these parameters."""
     diverts: bool = False
     """It takes traffic off the workload: what must be well afterwards is the side that serves instead, not the workload."""
 

@@ -99,7 +99,7 @@ async def write(
 async def _find(api: Api, place: Place) -> Found:
     if place.kind not in ROUTERS:
         raise RouteUnreadable(f"{place.kind} is no kind of route that healer knows: {', '.join(ROUTERS)}")
-    return await ROUTERS[place.kind](api, place)
+    return await ROUTERS[place.kind].find(api, place)
 
 
 async def _served(api: Api, place: Place, before: Weights, after: Weights) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Self, TypeVar
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
+from healer.model.permission import Permissions
 
 T = TypeVar("T")
 
@@ -135,7 +136,16 @@ class Found:
 
 
 Find = Callable[[Api, Place], Awaitable[Found]]
-"""What there is to a router kind: find the two backends in the object. Raises RouteError, ClusterError; never guesses."""
+"""Finds the two backends in the object. Raises RouteError, ClusterError; never guesses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """What there is to a router kind: how its backends are found, and what reading and writing asks the API server for."""
+
+    find: Find
+    reads: Permissions
+    writes: Permissions
 
 
 async def fetched(api: Api, path: str, type: type[T], place: Place, group: str) -> T:

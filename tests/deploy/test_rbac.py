@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from healer.actions.base import specs
+from healer.actions.registry import ACTIONS
+from healer.actions.shift_traffic import ShiftTrafficParams
+from healer.daemon.rulefiles import load
+from healer.model.permission import Permission
+from healer.operate.rbac import LEASE, manifests, needed
 from tests.support.kustomize import read
-from tests.support.rbac import Manifest, Permission, granted
+from tests.support.rbac import Manifest, granted
 
 ROOT = Path(__file__).parents[2]
+PARAMS = {"shiftTraffic": ShiftTrafficParams(to=0)}
 
 
 def _role(*rules: Manifest) -> list[Manifest]:
@@ -52,11 +59,30 @@ def test_a_role_that_nothing_binds_and_a_binding_of_nothing_are_refused() -> Non
         granted([binding])
 
 
+def test_deploy_grants_what_the_shipped_rules_need_and_nothing_else() -> None:
+    needs = needed(load([ROOT / "rules"], specs(ACTIONS)), ACTIONS)
+    assert granted(read(ROOT / "deploy/healer")) == needs | LEASE
+
+
+def test_what_is_printed_grants_what_is_needed() -> None:
+    needs = needed(load([ROOT / "rules", ROOT / "rules/canary"], specs(ACTIONS)), ACTIONS)
+    printed = manifests(needs, "elsewhere")
+    assert granted(printed) == needs | LEASE
+    assert {"get", "list", "watch"} < {verb for _, _, verb in needs}
+    assert {each["metadata"].get("namespace") for each in printed} == {"elsewhere", None}
+    assert Permission("networking.k8s.io", "ingresses", "patch") in needs
+    assert Permission("apps", "deployments", "patch") not in needs
+
+
+def test_each_action_says_what_it_needs() -> None:
+    unsaid = [name for name, action in ACTIONS.items() if action.spec.changes and not action.spec.needs(PARAMS.get(name))]
+    assert unsaid == []
+
+
 def test_healer_may_change_nothing_but_the_pods_it_heals_and_its_own_incidents() -> None:
     changes = {each for each in granted(read(ROOT / "deploy/healer")) if each.verb not in ("get", "list", "watch")}
     assert changes == {
         Permission("", "pods/eviction", "create"),
-        Permission("", "pods", "delete"),
         Permission("healer.dev", "incidents", "create"),
         Permission("healer.dev", "incidents", "delete"),
         Permission("healer.dev", "incidents/status", "update"),

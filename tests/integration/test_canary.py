@@ -1,6 +1,7 @@
 """A canary on trial, all real but the cluster, the models and Slack: requests by the route's weights, Prometheus, healer."""
 
 import asyncio
+import html
 import re
 import signal
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from tests.support.canary import reserved, route, scraping, when
 from tests.support.healer import Healer, verb
 from tests.support.processes import PATIENCE
 from tests.support.prometheus import prometheus
-from tests.support.slack import FakeSlack, Posted
+from tests.support.slack import FakeSlack
 from tests.support.traffic import Traffic, Version, serving
 
 DEFINITIONS = {"Ingress": "", "HTTPRoute": "httproutes.yaml", "VirtualService": "virtualservices.yaml"}
@@ -102,33 +103,35 @@ async def start(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[Start]:
         async def begin(kind: str = "Ingress") -> Trial:
             if DEFINITIONS[kind]:
                 await lab.apply_yaml((ROOT / "tests" / "contract" / "crds" / DEFINITIONS[kind]).read_text("utf-8"))
-            await lab.apply([*versions(NAMESPACE, replicas=(2, 2)), *route(kind, NAMESPACE, BEFORE[CANARY])])
+            await lab.apply(versions(NAMESPACE, replicas=(2, 2)))
             await lab.wait_for(serves(4), PATIENCE)
             stable, canary = await stack.enter_async_context(serving(lab, NAMESPACE, STABLE, CANARY))
             for version in (stable, canary):
                 version.behave(failing=USUAL)
             traffic = await stack.enter_async_context(Traffic(lab, NAMESPACE, (kind, ROUTE), (stable, canary)))
-            address = stack.enter_context(reserved())
-            server = Prometheus(tmp_path / "prometheus", scraping([stable, canary]), address)
+            server = Prometheus(tmp_path / "prometheus", scraping([stable, canary]), stack.enter_context(reserved()))
             stack.push_async_callback(server.aclose)
             await server.start()
-            await asyncio.gather(stable.scraped(), canary.scraped())
             step = {"shiftTraffic": {"to": 0}, "verify": {"within": "30s", "stable": "300ms"}}
             bad_canary = rule("bad-canary", when=when(kind), heal=[step], limits={"cooldown": "1s"})
-            healer = await run(ruleset(bad_canary), HEALER_PROMETHEUS__URL=server.url)
+            healer, *_ = await asyncio.gather(
+                run(ruleset(bad_canary), HEALER_PROMETHEUS__URL=server.url), stable.scraped(), canary.scraped()
+            )
+            await lab.apply(route(kind, NAMESPACE, BEFORE[CANARY]))
             return Trial(lab, healer, server, traffic, stable, canary)
 
         yield begin
 
 
-def words(message: Posted) -> str:
-    """All that people read of an incident."""
-    return "\n".join([message.text, *(reply.text for reply in message.replies)])
+def message(slack: FakeSlack) -> str:
+    """All that people have read in the only message there is, as it stood from first to last."""
+    (posted,) = slack.messages[CHANNEL]
+    return html.unescape("\n".join([*posted.edits, posted.text]))
 
 
-def texts(incident: Object) -> str:
+def history(incident: Object) -> str:
     """All that an incident's object says of what happened."""
-    return "\n".join(entry["text"] for entry in incident["status"]["history"])
+    return "\n".join(entry["reason"]["text"] for entry in incident["status"]["history"])
 
 
 async def test_the_stand_in_splits_by_the_weights(lab: Lab) -> None:
@@ -155,9 +158,8 @@ async def test_a_canary_that_fails_loses_its_traffic(kind: str, lab: Lab, slack:
     healed = await trial.healer.says("incident healed", rule=RULE)
     await slack.wait_for(told("healed"), PATIENCE)
 
-    (message,) = slack.messages[CHANNEL]
     (incident,) = trial.incidents()
-    for said in (words(message), texts(incident)):
+    for said in (message(slack), history(incident)):
         found = re.search(r"errors: canary (\d+) of (\d+) bad, stable (\d+) of ([\d,]+); evidence ([\d,]+) >= 200", said)
         assert found is not None, said
         bad, requests, _, _, evidence = (int(figure.replace(",", "")) for figure in found.groups())
@@ -190,8 +192,8 @@ async def test_a_slow_canary_loses_its_traffic(slack: FakeSlack, start: Start) -
     trial.canary.behave(slow=0.4)
     await trial.shifted()
     await slack.wait_for(told("healed"), PATIENCE)
-    (message,) = slack.messages[CHANNEL]
-    assert re.search(r"latency: canary \d+ of \d+ slower than 218\.6 ms, stable \d+ of [\d,]+; evidence", words(message))
+    figures = r"latency: canary \d+ of \d+ slower than 218\.6 ms, stable \d+ of [\d,]+; evidence [\d,]+ >= 200"
+    assert re.search(figures, message(slack)), message(slack)
 
 
 async def test_without_prometheus_the_weight_is_held_and_that_is_said_once(lab: Lab, slack: FakeSlack, start: Start) -> None:
@@ -201,23 +203,26 @@ async def test_without_prometheus_the_weight_is_held_and_that_is_said_once(lab: 
     trial.canary.behave(failing=0.2)
     held = await trial.healer.says("incident waiting", rule=RULE)
     assert held["reason"] == "UnknownVerdict"
-    await trial.look(LOOKS, "UNKNOWN")
+    await slack.wait_for(told("waiting"), PATIENCE)
+    said = list(slack.posted)
+    await trial.look(4, "UNKNOWN")
     assert trial.traffic.weights() == BEFORE
-    (message,) = slack.messages[CHANNEL]
-    assert len(trial.incidents()) == 1
-    said = len(message.replies)
-    await trial.look(2, "UNKNOWN")
-    assert len(message.replies) == said, "said once"
+    assert list(slack.posted) == said, "said once"
+    assert "the traffic stays as it is" in message(slack)
+    (unknown,) = trial.incidents()
 
     trial.canary.behave(failing=USUAL)
     await trial.prometheus.start()
     await trial.look(2, "INSUFFICIENT", "GOOD")
     await slack.wait_for(told("closed"), PATIENCE)
-    assert len(slack.messages[CHANNEL]) == 1
+    assert ", closed. " in message(slack)
+    assert [incident["status"]["state"] for incident in trial.incidents()] == ["closed"]
+    assert trial.traffic.weights() == BEFORE
 
     trial.canary.behave(failing=0.2)
     await trial.shifted()
-    await slack.wait_for(told("healed"), PATIENCE)
+    healed = await trial.healer.says("incident healed", rule=RULE)
+    assert healed["incident"] != unknown["metadata"]["name"], "another case, though of the same canary"
 
 
 async def test_undo_gives_the_canary_its_traffic_back(
@@ -233,7 +238,7 @@ async def test_undo_gives_the_canary_its_traffic_back(
     assert code == 0, printed
     assert "canary 0 % -> 20 %" in printed
     assert trial.traffic.weights() == BEFORE
-    await trial.look(LOOKS, "INSUFFICIENT", "GOOD")
+    await trial.look(4, "INSUFFICIENT", "GOOD")
     assert trial.traffic.weights() == BEFORE, "what was held against it before is forgotten"
     (found,) = trial.incidents()
     assert found["metadata"]["annotations"]["healer.dev/undone-by"] == "alice"

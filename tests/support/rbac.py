@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from healer.model.permission import Permission
 
 Manifest = Mapping[str, Any]
-
-
-class Permission(NamedTuple):
-    """One thing that RBAC can allow. The core group is an empty string; a resource may be `pods` or `pods/eviction`."""
-
-    group: str
-    resource: str
-    verb: str
 
 
 def granted(manifests: Iterable[Manifest]) -> set[Permission]:

@@ -148,8 +148,9 @@ async def serving(lab: Lab, namespace: str, *names: str) -> AsyncIterator[list[V
 class Traffic:
     """Requests without end, from entry to exit, each to the version whose turn it is by the weights that the route has then.
 
-    It plays the router and its clients in one: the route is read from the lab before each batch of requests, and followed
-    smoothly (nginx's weighted round robin), so that a weight of 20 % gets one request of any five.
+    Before, each server gets one, as whoever rolls it out would send it: TensorFlow Serving shows no counters before. It plays
+    the router and its clients in one: the route is read from the lab before each batch of requests, and followed smoothly (nginx's
+    weighted round robin), so that a weight of 20 % gets one request of any five.
     """
 
     def __init__(self, lab: Lab, namespace: str, route: tuple[str, str], versions: Sequence[Version]) -> None:
@@ -175,10 +176,11 @@ class Traffic:
             self._sending.result()  # raises what ended it
 
     def weights(self) -> dict[str, int]:
-        """The weight of each version, as the route says at this moment."""
-        route = next(r for r in self._lab.objects(_RESOURCES[self._kind], self._namespace) if r["metadata"]["name"] == self._name)
-        found = _WEIGHTS[self._kind](route, list(self._versions))
-        return {name: found.get(name, 0) for name in self._versions}
+        """The weight of each version, as the route says at this moment; all is the first one's as long as there is no route."""
+        routes = self._lab.objects(_RESOURCES[self._kind], self._namespace)
+        found = [_WEIGHTS[self._kind](r, list(self._versions)) for r in routes if r["metadata"]["name"] == self._name]
+        weights = found[0] if found else {next(iter(self._versions)): 100}
+        return {name: weights.get(name, 0) for name in self._versions}
 
     async def until(self, requests: int, name: str | None = None, within: float = PATIENCE) -> None:
         """Return when so many more requests were answered, by that version or by all."""
@@ -193,6 +195,8 @@ class Traffic:
 
     async def _send(self) -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+            everybody = [version for version in self._versions.values() for _ in version.targets()]
+            await asyncio.gather(*(self._ask(session, version) for version in everybody))
             while True:
                 weights = self.weights()
                 await asyncio.gather(*(self._ask(session, self._next(weights)) for _ in range(_BATCH)))

@@ -1,0 +1,97 @@
+"""Least privilege: exactly what the loaded rules need of the API server, as the manifests that grant it.
+
+Watching, the journal and the lease are the same for all rules; beyond them a rule needs what its trigger and its steps ask for.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from healer.actions.base import Action
+from healer.engine.rulebook import BoundRule, Rulebook
+from healer.model.permission import Permission, Permissions, permissions, union
+from healer.routes.registry import ROUTERS
+
+Manifest = dict[str, Any]
+
+WATCHED = union(
+    (
+        permissions("", "pods", "list watch"),
+        permissions("", "namespaces", "list watch"),
+        permissions("apps", "deployments", "list watch"),
+        permissions("apps", "replicasets", "list watch"),
+        permissions("policy", "poddisruptionbudgets", "list watch"),
+    )
+)
+"""Pods, what owns them, what protects them, and who has paused healer."""
+JOURNAL = permissions("healer.dev", "incidents", "list watch get create delete") | permissions(
+    "healer.dev", "incidents/status", "update"
+)
+"""Incidents are opened, read back after a conflict, watched for approvals, and deleted when they are old."""
+LEASE = permissions("coordination.k8s.io", "leases", "get create update")
+"""By which the replicas agree on who acts; in healer's own namespace."""
+
+
+def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
+    """What a healer with these rules asks for, the lease apart."""
+    return union([WATCHED, JOURNAL, *(_of_rule(rule, actions) for rule in rulebook.rules)])
+
+
+def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:
+    rule = bound.rule
+    steps = [*rule.heal, *([rule.on_storm] if rule.on_storm is not None else [])]
+    trigger = ROUTERS[rule.when.canary.route.kind].reads if rule.when.canary is not None else frozenset()
+    return union([trigger, *(actions[step.action].spec.needs(step.params) for step in steps)])
+
+
+NAME = "healer"
+"""Of the service account, of the roles, and of what binds them."""
+
+
+def manifests(needs: Permissions, namespace: str) -> list[Manifest]:
+    """The service account with its roles. `namespace` is healer's own."""
+    subjects = [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}]
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(namespace)}
+    return [
+        account,
+        *_bound("ClusterRole", needs, "", subjects),
+        *_bound("Role", LEASE, namespace, subjects),
+    ]
+
+
+def _bound(kind: str, needs: Permissions, namespace: str, subjects: list[dict[str, str]]) -> list[Manifest]:
+    group = "rbac.authorization.k8s.io"
+    head = {"apiVersion": f"{group}/v1"}
+    return [
+        {**head, "kind": kind, "metadata": _meta(namespace), "rules": _rules(needs)},
+        {
+            **head,
+            "kind": f"{kind}Binding",
+            "metadata": _meta(namespace),
+            "roleRef": {"apiGroup": group, "kind": kind, "name": NAME},
+            "subjects": subjects,
+        },
+    ]
+
+
+def _meta(namespace: str) -> Manifest:
+    meta: Manifest = {"name": NAME, "labels": {"app.kubernetes.io/name": NAME}}
+    return meta | ({"namespace": namespace} if namespace else {})
+
+
+def _rules(needs: Permissions) -> list[Manifest]:
+    """One rule for all resources of a group that need the same verbs."""
+    verbs: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for group, resource, verb in sorted(needs, key=_order):
+        verbs[group, resource].append(verb)
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (group, resource), same in verbs.items():
+        alike[group, tuple(same)].append(resource)
+    return [{"apiGroups": [group], "resources": names, "verbs": list(same)} for (group, same), names in alike.items()]
+
+
+_VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
+
+
+def _order(permission: Permission) -> tuple[str, str, int]:
+    return permission.group, permission.resource, _VERBS.index(permission.verb)

@@ -1,0 +1,150 @@
+"""The trials: which traffic, judged by whom, and what came of it."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import astuple, dataclass, replace
+from itertools import product
+from typing import Any, Final
+
+import numpy as np
+
+from tests.benchmarks import judge_fast as fast
+from tests.benchmarks import judge_rivals as rivals
+from tests.benchmarks.judge_traffic import BURST, HORIZON, Cell, Floats, Traffic, simulate
+
+ALPHA: Final = 0.01
+TOLERANCE: Final = 1.5
+WEIGHTS: Final = (0.05, 0.1, 0.25, 0.5)
+REQUESTS: Final = (12, 300, 3000)
+SHARES: Final = (0.001, 0.01, 0.05)
+RATIOS: Final = (2.0, 5.0, 10.0)
+_AT_ONCE: Final = 500
+
+_Told = tuple[dict[str, "Caught"], int, int]
+Judging = Callable[[Traffic, Cell], Floats]
+JUDGES: Final[Mapping[str, Judging]] = {
+    "healer": lambda traffic, _: fast.caught(traffic, ALPHA, TOLERANCE),
+    "threshold": lambda traffic, cell: rivals.threshold(traffic, TOLERANCE, cell.share),
+    "Mann-Whitney": lambda traffic, _: rivals.mann_whitney(traffic),
+    "z-test": lambda traffic, _: rivals.z_test(traffic, ALPHA),
+}
+TEMPERED: Final[Mapping[str, Judging]] = {
+    "healer": JUDGES["healer"],
+    "plain phi": lambda traffic, _: fast.caught(traffic, ALPHA, TOLERANCE, fast.plain),
+    "untempered": lambda traffic, _: fast.caught(traffic, ALPHA, TOLERANCE, fast.untempered),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """In how many runs a judge said BAD, of how many, and the median window at which (infinite when in less than half)."""
+
+    runs: int
+    bad: int
+    window: float
+
+    @property
+    def share(self) -> float:
+        """0 to 1."""
+        return self.bad / self.runs
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's, 95 %."""
+        z2 = 1.959964**2
+        middle = (self.share + z2 / (2 * self.runs)) / (1 + z2 / self.runs)
+        half = (z2 * (self.share * (1 - self.share) / self.runs + z2 / (4 * self.runs**2))) ** 0.5 / (1 + z2 / self.runs)
+        return max(0.0, middle - half) if self.bad else 0.0, min(1.0, middle + half)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Traffic outside of the grid, in words; the cells are of several weights, traffics and shares."""
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What every judge made of every cell; of scenes, by healer and what it would be without its phi; `checked` runs were judged
+    by the real Judge as well, and `differed` of them had another outcome."""
+
+    runs: tuple[int, int]
+    grid: Mapping[Cell, Mapping[str, Caught]]
+    scenes: Mapping[Scene, Mapping[str, Sequence[Caught]]]
+    checked: int
+    differed: int
+
+
+def grid(burst: int, ratio: float = 1.0) -> list[Cell]:
+    """All cells of one kind, the small first."""
+    places = product(REQUESTS, SHARES, WEIGHTS)
+    return [Cell(weight, requests, share, ratio, burst) for requests, share, weight in places]
+
+
+def scenes() -> list[Scene]:
+    """What the grid does not ask."""
+
+    def all_of(burst: int, **changed: Any) -> tuple[Cell, ...]:
+        return tuple(replace(cell, **changed) for cell in grid(burst))
+
+    return [
+        Scene("independent", all_of(1)),
+        Scene("independent, the canary 1.5 times as bad: just tolerated", all_of(1, ratio=TOLERANCE)),
+        Scene(f"bursts of {BURST}", all_of(BURST)),
+        Scene(f"bursts of {BURST}, just tolerated", all_of(BURST, ratio=TOLERANCE)),
+        Scene(f"bursts of {BURST}, learnt from 100 windows", all_of(BURST, history=100)),
+        Scene(f"bursts of {BURST}, nothing learnt before", all_of(BURST, history=0)),
+        Scene(f"bursts of random length, {BURST} on average", all_of(BURST, varied=True)),
+        Scene("bursts of 60", all_of(60)),
+        Scene("bursts of 200", all_of(200)),
+        Scene(f"the canary's in bursts of {BURST}, stable's independent", all_of(BURST, calm=True)),
+    ]
+
+
+def run(good_runs: int, bad_runs: int, workers: int) -> Results:
+    """All of it, in processes. `good_runs` where the canary is tolerable, `bad_runs` where it is not."""
+    cells = [cell for burst in (1, BURST) for ratio in (1.0, *RATIOS) for cell in grid(burst, ratio)]
+    tasks = [(cell, good_runs if cell.ratio == 1 else bad_runs, False) for cell in cells]
+    outside = scenes()
+    tasks += [(cell, good_runs, True) for scene in outside for cell in scene.cells]
+    with ProcessPoolExecutor(workers) as pool:
+        told = list(_progress(pool.map(_trial, tasks), len(tasks)))
+    judged = [outcome for outcome, _, _ in told]
+    rest = iter(judged[len(cells) :])
+    met: dict[Scene, dict[str, list[Caught]]] = {}
+    for scene in outside:
+        of_cells = [next(rest) for _ in scene.cells]
+        met[scene] = {name: [outcome[name] for outcome in of_cells] for name in TEMPERED}
+    found = dict(zip(cells, judged[: len(cells)], strict=True))
+    return Results((good_runs, bad_runs), found, met, sum(checked for _, checked, _ in told), sum(other for *_, other in told))
+
+
+def _trial(task: tuple[Cell, int, bool]) -> _Told:
+    """Every judge on the same runs of one cell. The seed is made of the cell alone."""
+    cell, runs, outside = task
+    judges = TEMPERED if outside else JUDGES
+    rng = np.random.default_rng([round(1000 * figure) for figure in astuple(cell)])
+    windows: dict[str, list[Floats]] = {name: [] for name in judges}
+    checked = differed = 0
+    for begun in range(0, runs, _AT_ONCE):
+        traffic = simulate(cell, min(_AT_ONCE, runs - begun), rng)
+        for name, judge in judges.items():
+            windows[name].append(judge(traffic, cell))
+        checked += 1
+        differed += fast.caught_by_judge(traffic, 0, ALPHA, TOLERANCE) != windows["healer"][-1][0]
+    return {name: _outcome(np.concatenate(found)) for name, found in windows.items()}, checked, differed
+
+
+def _outcome(windows: Floats) -> Caught:
+    return Caught(windows.size, int((windows <= HORIZON).sum()), float(np.median(windows)))
+
+
+def _progress(told: Iterable[_Told], total: int) -> Iterator[_Told]:
+    for number, each in enumerate(told, 1):
+        if number % 20 == 0 or number == total:
+            sys.stderr.write(f"\r  {number} of {total} kinds of traffic judged" + ("\n" if number == total else ""))
+            sys.stderr.flush()
+        yield each

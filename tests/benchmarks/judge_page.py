@@ -1,0 +1,163 @@
+"""The figures in docs/canary.md: how well the judge judges. What stands around them there is written by hand."""
+
+from collections.abc import Iterable, Sequence
+
+from tests.benchmarks.judge_grid import (
+    ALPHA,
+    JUDGES,
+    RATIOS,
+    TEMPERED,
+    TOLERANCE,
+    Caught,
+    Results,
+    grid,
+)
+from tests.benchmarks.judge_plot import RATIO
+from tests.benchmarks.judge_traffic import BURST, HISTORY, HORIZON, Cell
+
+PLOT = "canary.svg"
+BEGIN = "<!-- figures: made by `python -m tests.benchmarks.judge --write`; do not edit -->"
+END = "<!-- end of the figures -->"
+
+METHOD = f"""\
+Simulated traffic, {HORIZON} windows a trial (50 minutes of 30 s), alpha {ALPHA:.0%}, tolerance {TOLERANCE}. Requests arrive as
+a Poisson process and are split at random. Bad requests are independent, or come in bursts: on each side, {BURST} requests in a
+row are bad, within a window or over many, with random gaps between, to the same share in the long run. Stable runs alone for
+{HISTORY} windows before (six hours), from which healer learns phi, as in production. The others look at the same traffic,
+after every window too:
+
+- **threshold**, as Flagger: a window with more than {TOLERANCE} times stable's true share bad (at least 1 %) is a failed check,
+  five of them condemn, and passes never take one back. Windows without a canary request, failed checks in Flagger, pass here.
+- **Mann-Whitney** at 98 %, as Kayenta: the bad shares of all windows so far; the interval of the shift must lie above a quarter
+  of it.
+- **z-test** of two proportions on all requests so far, one-sided at 1 %.
+
+A false alarm is BAD within the trial for a canary that is exactly as good as stable. Intervals are Wilson's, 95 %.
+"""
+
+
+def within(page: str, results: Results) -> str:
+    """The page with its figures anew: all between the two marks. Raises ValueError where there are none."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the page has no figures between {BEGIN} and {END}")
+    return f"{before}{begin}\n{figures(results)}\n{end}{after}"
+
+
+def figures(results: Results) -> str:
+    """All of them, in Markdown."""
+    return "\n".join([METHOD, _said(results), _summary(results), _picture(), _outside(results), _details(results)])
+
+
+def held(results: Results, burst: int) -> tuple[int, int]:
+    """In how many of the cells healer's false alarms are at most alpha, or twice that in bursts, and of how many."""
+    bound = ALPHA if burst == 1 else 2 * ALPHA
+    cells = grid(burst)
+    return sum(results.grid[cell]["healer"].share <= bound for cell in cells), len(cells)
+
+
+def worst(outcomes: Iterable[Caught]) -> Caught:
+    """The one with the largest share."""
+    return max(outcomes, key=lambda outcome: outcome.share)
+
+
+def _said(results: Results) -> str:
+    calm, bursty = held(results, 1), held(results, BURST)
+    return f"""\
+{results.runs[0]:,} trials of every kind of traffic with a good canary, {results.runs[1]:,} with a bad one. healer's false alarms
+are at most alpha in {calm[0]} of {calm[1]} independent cells, and at most 2 alpha in {bursty[0]} of {bursty[1]} bursty ones. Its
+formulas run in numpy here; {results.checked:,} of the trials were judged by the real judge as well, with another outcome in
+{results.differed or "none"} of them.
+"""
+
+
+def _summary(results: Results) -> str:
+    ratios = [f"{ratio:g}x" for ratio in RATIOS]
+    head = ["", "traffic", "false alarms, worst cell", "false alarms, mean of cells", *(f"{ratio} caught" for ratio in ratios)]
+    rows = []
+    for burst, kind in ((1, "independent"), (BURST, f"bursts of {BURST}")):
+        for name in JUDGES:
+            good = [results.grid[cell][name] for cell in grid(burst)]
+            caught = [_mean([results.grid[cell][name] for cell in grid(burst, ratio)]) for ratio in RATIOS]
+            rows.append([name, kind, _with_interval(worst(good)), _percent(_mean(good)), *(f"{share:.0%}" for share in caught)])
+    text = f"Caught: how many canaries 2, 5 or 10 times as bad as stable are BAD within {HORIZON} windows, mean of all cells."
+    return "\n".join([*_table(head, rows), "", text, ""])
+
+
+def _picture() -> str:
+    return f"""\
+![False alarms against windows until caught, a point a cell and judge]({PLOT})
+
+A point is one cell (stable's bad share and the canary's weight): across, the windows until a canary {RATIO:g} times as bad is
+caught; up, the false alarms in the same cell. Left and low is good. A judge far up catches early because it condemns everybody.
+The dashed line is what is allowed: alpha, and twice that in bursts.
+"""
+
+
+def _outside(results: Results) -> str:
+    rows = []
+    for scene, outcomes in results.scenes.items():
+        rows.append([scene.name, *(_with_interval(worst(outcomes[name])) for name in TEMPERED)])
+    text = """\
+### Beyond the grid
+False alarms of healer in its worst cell, when the world is otherwise than the grid has it, and what they would be with the
+textbook's phi (variance over mean of the windows before the trial), or with none.
+"""
+    after = """
+The last line is a matter of opinion: a canary whose errors come in bursts the like of which stable never shows, though no more of
+them, is condemned more often than alpha. With no history at all the first bursts may be taken for a bad canary, too.
+"""
+    return "\n".join([text, *_table(["", *TEMPERED], rows), after])
+
+
+def _details(results: Results) -> str:
+    lines = ["### Every cell", ""]
+    for burst, kind in ((1, "Independent"), (BURST, f"Bursts of {BURST}")):
+        lines += [f"#### {kind}: false alarms", "", *_alarms(results, burst), ""]
+        lines += [f"#### {kind}: windows until caught", ""]
+        lines += ["The median; and the share of trials in which it was caught at all, where that is not all of them.", ""]
+        lines += [*_windows(results, burst), ""]
+    return "\n".join(lines)
+
+
+def _alarms(results: Results, burst: int) -> list[str]:
+    rows = [[*_place(cell), *(_with_interval(results.grid[cell][name]) for name in JUDGES)] for cell in grid(burst)]
+    return _table(["requests", "stable bad", "weight", *JUDGES], rows)
+
+
+def _windows(results: Results, burst: int) -> list[str]:
+    rows = []
+    for cells in zip(*(grid(burst, ratio) for ratio in RATIOS), strict=True):
+        rows.append([*_place(cells[0]), *(_caught(results.grid[cell][name]) for name in JUDGES for cell in cells)])
+    head = [f"{name} {ratio:g}x" for name in JUDGES for ratio in RATIOS]
+    return _table(["requests", "stable bad", "weight", *head], rows)
+
+
+def _place(cell: Cell) -> list[str]:
+    return [f"{cell.requests:,}", f"{cell.share:.1%}", f"{cell.weight:.0%}"]
+
+
+def _caught(outcome: Caught) -> str:
+    share = f"{outcome.share:.0%}" if 0.005 < outcome.share < 0.995 else ""
+    if outcome.share < 0.5:
+        return share or "–"
+    return f"{outcome.window:g} ({share})" if share else f"{outcome.window:g}"
+
+
+def _with_interval(outcome: Caught) -> str:
+    low, high = outcome.interval
+    return f"{_percent(outcome.share)} ({100 * low:.2g}–{100 * high:.2g})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %" if share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def _mean(outcomes: Sequence[Caught]) -> float:
+    return sum(outcome.share for outcome in outcomes) / len(outcomes)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
