@@ -47,7 +47,11 @@ ROUTE = {
     "stable": {"deployment": STABLE},
     "canary": {"deployment": CANARY},
 }
-STEPS = {"Shift": {"shiftTraffic": {"to": 0, **ROUTE}}, "Again": {"rolloutRestart": {}}, "Back": {"rollback": {}}}
+STEPS: dict[str, dict[str, Any]] = {
+    "Shift": {"shiftTraffic": {"to": 0, **ROUTE}},
+    "Again": {"rolloutRestart": {}},
+    "Back": {"rollback": {}},
+}
 ON_WORKLOADS = [
     rule(name.lower(), when={"alert": [name]}, heal=[step | {"verify": {"within": "30s", "stable": "300ms"}}])
     for name, step in STEPS.items()
