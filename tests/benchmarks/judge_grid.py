@@ -144,7 +144,6 @@ def _outcome(windows: Floats) -> Caught:
 
 def _progress(told: Iterable[_Told], total: int) -> Iterator[_Told]:
     for number, each in enumerate(told, 1):
-        if number % 20 == 0 or number == total:
-            sys.stderr.write(f"\r  {number} of {total} kinds of traffic judged" + ("\n" if number == total else ""))
-            sys.stderr.flush()
+        if number * 10 // total > (number - 1) * 10 // total:
+            sys.stderr.write(f"  {number} of {total} kinds of traffic judged\n")
         yield each

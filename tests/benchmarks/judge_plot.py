@@ -17,7 +17,7 @@ _MARKS: Final = {
     "Mann-Whitney": ("^", "#4d9221"),
     "z-test": ("x", "#b2182b"),
 }
-_MISSED: Final = 1.7 * HORIZON
+_MISSED: Final = 2.4 * HORIZON
 """Where a median beyond the horizon is drawn."""
 
 
@@ -43,13 +43,13 @@ def _panel(axes: Axes, results: Results, burst: int, requests: int) -> None:
     for name, (marker, colour) in _MARKS.items():
         across = [min(results.grid[cell][name].window, _MISSED) for cell in bad.values()]
         up = [100 * results.grid[good[place]][name].share for place in bad]
-        axes.scatter(across, up, marker=marker, c=colour, s=26, alpha=0.75, label=name, clip_on=False, zorder=3)
+        axes.scatter(across, up, marker=marker, c=colour, s=26, alpha=0.6, label=name, clip_on=False, zorder=3)
     allowed = 100 * ALPHA * (1 if burst == 1 else 2)
     axes.axhline(allowed, color="grey", linewidth=0.8, linestyle="--")
-    axes.axvline(1.3 * HORIZON, color="lightgrey", linewidth=0.8)
+    axes.axvline(1.5 * HORIZON, color="lightgrey", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=0.1)
-    axes.set_xlim(0.9, 2 * HORIZON)
+    axes.set_xlim(0.9, 3 * HORIZON)
     axes.set_ylim(0, 100)
     axes.set_xticks([1, 3, 10, 30, 100, _MISSED], ["1", "3", "10", "30", "100", "never"])
     axes.set_xticks([], minor=True)

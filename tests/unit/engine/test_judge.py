@@ -1,0 +1,242 @@
+"""The judge's verdicts, and its words."""
+
+import math
+
+import pytest
+
+from healer.engine.judge import Judge, Missing, Window, Yardstick
+from healer.model.verdict import Counts, Verdict, VerdictKind
+
+ERRORS = Yardstick("errors", 1.5, None)
+SLOW = Yardstick("latency", 1.5, None, "slower than 218.6 ms")
+GOOD, BAD = Window(Counts(300, 3), Counts(3000, 30)), Window(Counts(300, 60), Counts(3000, 30))
+CALM = [1.0, 0.0] * 500
+
+
+def judge(*yardsticks: Yardstick, alpha: float = 0.01) -> Judge:
+    """One that has learnt that stable's bad requests come alone."""
+    made = Judge(alpha, yardsticks or [ERRORS])
+    for yardstick in yardsticks or [ERRORS]:
+        made.learn(yardstick.name, CALM)
+    return made
+
+
+def looks(judge: Judge, window: Window | Missing, times: int) -> Verdict:
+    """The verdict after so many looks at the same."""
+    for _ in range(times):
+        judge.look({"errors": window})
+    return judge.verdict
+
+
+def test_a_canary_that_is_worse_is_bad_and_the_figures_are_said() -> None:
+    verdict = judge().look({"errors": Window(Counts(310, 41), Counts(3050, 40))})
+    assert verdict.kind is VerdictKind.BAD
+    assert verdict.text == "errors: canary 41 of 310 bad, stable 40 of 3,050; evidence over a million >= 100"
+    [finding] = verdict.findings
+    assert (finding.canary, finding.stable, finding.needed) == (Counts(310, 41), Counts(3050, 40), 100)
+    assert finding.phi < 1.1
+
+
+def test_bad_stays_until_restart_with_the_figures_that_condemned() -> None:
+    condemning = judge()
+    said = condemning.look({"errors": BAD}).text
+    assert looks(condemning, Window(Counts(3000, 0), Counts(3000, 30)), 20) == condemning.verdict
+    assert condemning.verdict.text == said
+    assert condemning.look({"errors": Missing("Prometheus does not answer")}).kind is VerdictKind.BAD
+    condemning.restart()
+    assert condemning.verdict == Verdict(VerdictKind.INSUFFICIENT, "no look yet")
+    assert condemning.look({"errors": GOOD}).kind is VerdictKind.INSUFFICIENT
+
+
+def test_a_restart_keeps_what_was_learnt_of_bursts_and_nothing_else() -> None:
+    bursty = Judge(0.01, [ERRORS])
+    bursty.learn("errors", [0, 0, 0, 20, 0, 0, 0, 0] * 50)
+    first = bursty.look({"errors": BAD}).findings[0]
+    bursty.restart()
+    again = bursty.look({"errors": BAD}).findings[0]
+    assert again.canary == first.canary
+    assert again.phi == pytest.approx(first.phi, rel=0.1)
+    assert first.phi > 20
+
+
+def test_zero_bad_requests_are_good_after_about_300_for_one_percent() -> None:
+    """ln .05 / ln .99 = 298.07; 2 % more for the stake on other bets."""
+    one_by_one = judge()
+    kinds = [one_by_one.look({"errors": Window(Counts(1, 0), Counts(10, 0))}).kind for _ in range(310)]
+    good = kinds.index(VerdictKind.GOOD) + 1
+    assert 299 <= good <= 305
+    assert set(kinds[:good]) == {VerdictKind.INSUFFICIENT, VerdictKind.GOOD}
+    assert one_by_one.verdict.text == "errors: canary 0 of 310 bad, stable 0 of 3,100; evidence for it 21.8 >= 20"
+
+
+def test_the_slo_is_the_limit_for_good() -> None:
+    strict = judge(Yardstick("errors", 1.5, 0.001))
+    assert looks(strict, Window(Counts(100, 0), Counts(1000, 0)), 29).kind is VerdictKind.INSUFFICIENT
+    assert looks(strict, Window(Counts(100, 0), Counts(1000, 0)), 2).kind is VerdictKind.GOOD
+
+
+def test_where_stable_is_bad_the_canary_may_be_bad_too() -> None:
+    assert looks(judge(), Window(Counts(300, 15), Counts(3000, 150)), 40).kind is VerdictKind.GOOD
+
+
+def test_a_few_bad_requests_of_stable_excuse_nothing() -> None:
+    """3 of 20 are a share of 15 %, by which 20 requests were enough; but 3 may be chance."""
+    early = judge()
+    early.look({"errors": Window(Counts(0, 0), Counts(20, 3))})
+    assert early.look({"errors": Window(Counts(100, 0), Counts(1, 0))}).kind is VerdictKind.INSUFFICIENT
+
+
+def test_a_canary_that_is_bad_for_one_window_only_is_not_condemned_in_the_middle_of_a_trial() -> None:
+    """A burst the like of which stable never had: it has to outlast its window."""
+    once = judge()
+    looks(once, GOOD, 20)
+    assert once.look({"errors": BAD}).kind is VerdictKind.INSUFFICIENT
+    assert looks(once, GOOD, 50).kind is VerdictKind.INSUFFICIENT
+    looks(once, BAD, 4)
+    assert once.verdict.kind is VerdictKind.BAD
+
+
+def test_good_is_lost_when_the_canary_breaks() -> None:
+    breaking = judge()
+    assert looks(breaking, Window(Counts(300, 0), Counts(3000, 30)), 500).kind is VerdictKind.GOOD
+    assert looks(breaking, Window(Counts(300, 20), Counts(3000, 30)), 2).kind is not VerdictKind.GOOD
+    assert looks(breaking, Window(Counts(300, 20), Counts(3000, 30)), 30).kind is VerdictKind.BAD
+
+
+def test_a_canary_below_the_limit_but_worse_than_stable_is_not_good() -> None:
+    """Half of the 1 % that is always allowed, and five times what stable has."""
+    doubted = judge()
+    kinds = {doubted.look({"errors": Window(Counts(200, 1), Counts(2000, 2))}).kind for _ in range(60)}
+    assert kinds == {VerdictKind.INSUFFICIENT, VerdictKind.BAD}
+
+
+def test_without_requests_it_has_nothing_to_say() -> None:
+    verdict = looks(judge(), Window(Counts(0, 0), Counts(3000, 30)), 100)
+    assert (verdict.kind, verdict.text) == (VerdictKind.INSUFFICIENT, "errors: no requests yet")
+
+
+def test_missing_data_is_unknown_for_one_look_and_keeps_the_evidence() -> None:
+    interrupted, control = judge(), judge()
+    window = Window(Counts(30, 1), Counts(300, 9))
+    for number in range(12):
+        if number % 2:
+            verdict = interrupted.look({"errors": Missing("no series for the canary")})
+            assert (verdict.kind, verdict.text) == (VerdictKind.UNKNOWN, "errors: no series for the canary")
+            assert verdict.findings[0].canary == control.verdict.findings[0].canary
+        else:
+            assert interrupted.look({"errors": window}) == control.look({"errors": window})
+    assert interrupted.look({}).text == "errors: not looked at"
+
+
+@pytest.mark.parametrize(
+    ("window", "why"),
+    [
+        (Window(Counts(math.nan, 0), Counts(10, 0)), "errors: canary has a count of nan"),
+        (Window(Counts(10, 0), Counts(10, math.inf)), "errors: stable has a count of inf"),
+        (Window(Counts(10, -1), Counts(10, 0)), "errors: canary has a count of -1"),
+        (Window(Counts(1e300, 0), Counts(10, 0)), "errors: canary has a count of 1e+300"),
+        (Window(Counts(100, 103), Counts(10, 0)), "errors: canary has 103 bad of 100 requests: the two do not belong together"),
+        (Window(Counts(10, 1), None), "errors: nothing to compare with: stable is gone, and there is no slo"),
+    ],
+)
+def test_figures_that_cannot_be_judged_are_unknown(window: Window, why: str) -> None:
+    asked = judge()
+    verdict = looks(asked, window, 50)
+    assert (verdict.kind, verdict.text) == (VerdictKind.UNKNOWN, why)
+    assert verdict.findings[0].evidence == pytest.approx(1)
+    assert asked.look({"errors": GOOD}).findings[0].canary == GOOD.canary
+
+
+def test_a_little_more_bad_than_requests_is_extrapolation() -> None:
+    assert judge().look({"errors": Window(Counts(10, 10.9), Counts(100, 0))}).findings[0].canary == Counts(10, 10)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6, 1e12])
+def test_any_count_can_be_judged(scale: float) -> None:
+    asked = judge(Yardstick("errors", 1.5, 0.01))
+    verdict = looks(asked, Window(Counts(300 * scale, 150 * scale), Counts(300 * scale, 3 * scale)), 300)
+    assert verdict.kind is VerdictKind.BAD
+    assert math.isfinite(verdict.findings[0].evidence)
+    well = judge(Yardstick("errors", 1.5, 0.01))
+    assert looks(well, Window(Counts(300 * scale, scale / 10), Counts(300 * scale, scale)), 300).findings[0].evidence >= 0
+    assert (well.verdict.kind is VerdictKind.GOOD) == (scale >= 1)
+
+
+def test_with_stable_gone_the_slo_judges() -> None:
+    alone = judge(Yardstick("errors", 1.5, 0.02))
+    verdict = looks(alone, Window(Counts(300, 30), None), 1)
+    assert verdict.kind is VerdictKind.BAD
+    assert verdict.text.startswith("errors: canary 30 of 300 bad, 2 % are allowed; evidence ")
+    assert verdict.findings[0].stable is None
+    assert looks(judge(Yardstick("errors", 1.5, 0.02)), Window(Counts(300, 0), None), 2).kind is VerdictKind.GOOD
+
+
+def test_an_slo_condemns_what_stable_shares() -> None:
+    both = Window(Counts(300, 30), Counts(3000, 300))
+    assert looks(judge(Yardstick("errors", 1.5, 0.02)), both, 3).kind is VerdictKind.BAD
+    assert looks(judge(), both, 300).kind is VerdictKind.GOOD
+
+
+def test_alpha_is_split_over_all_tests() -> None:
+    verdict = judge(ERRORS, Yardstick("latency", 1.5, 0.05)).look({"errors": GOOD, "latency": GOOD})
+    assert [finding.needed for finding in verdict.findings] == pytest.approx([300, 300])
+
+
+def test_of_several_measures_the_one_that_condemned_first_is_told_first() -> None:
+    two = judge(ERRORS, SLOW)
+    assert two.look({"errors": GOOD, "latency": BAD}).text.startswith("latency: canary 60 of 300 slower than 218.6 ms, stable")
+    for _ in range(3):
+        later = two.look({"errors": Window(Counts(300, 200), Counts(3000, 30)), "latency": GOOD})
+    assert later.text.startswith("latency: canary 60 of 300 slower than 218.6 ms, stable 30 of 3,000; evidence ")
+    assert ". errors: canary 403 of 900 bad, stable 90 of 9,000; evidence " in later.text
+    assert [finding.measure for finding in later.findings] == ["errors", "latency"]
+
+
+def test_one_measure_that_is_missing_makes_all_unknown_but_not_a_bad_one() -> None:
+    two = judge(ERRORS, SLOW)
+    verdict = two.look({"errors": GOOD, "latency": Missing("no buckets")})
+    assert (verdict.kind, verdict.text) == (VerdictKind.UNKNOWN, "latency: no buckets")
+    for _ in range(3):
+        verdict = two.look({"errors": BAD, "latency": Missing("no buckets")})
+    assert verdict.kind is VerdictKind.BAD
+
+
+def test_all_measures_must_be_good() -> None:
+    two = judge(ERRORS, SLOW)
+    clean, slow = Window(Counts(400, 0), Counts(4000, 0)), Window(Counts(4, 0), Counts(40, 0))
+    verdict = two.look({"errors": clean, "latency": slow})
+    assert verdict.kind is VerdictKind.INSUFFICIENT
+    assert verdict.text.startswith("latency: canary 0 of 4 slower than 218.6 ms, stable 0 of 40; evidence against it 1 of 200")
+    assert two.look({"errors": clean, "latency": clean}).kind is VerdictKind.GOOD
+
+
+def test_evidence_is_never_rounded_up() -> None:
+    asked = judge(alpha=0.2)
+    texts = []
+    for _ in range(40):
+        finding = asked.look({"errors": Window(Counts(20, 0.21), Counts(200, 1))}).findings[0]
+        texts.append((finding.evidence, finding.text))
+    for evidence, text in texts:
+        said = float(text.partition("evidence against it ")[2].partition(" ")[0])
+        assert said <= evidence + 1e-9 < said + 0.1 + 1e-9
+
+
+def test_a_judge_without_measures_would_find_everything_good() -> None:
+    with pytest.raises(ValueError, match="needs measures"):
+        Judge(0.01, [])
+    with pytest.raises(ValueError, match="a name of its own"):
+        Judge(0.01, [ERRORS, ERRORS])
+
+
+def test_a_measure_that_it_does_not_know_is_an_error() -> None:
+    with pytest.raises(KeyError, match="errrors"):
+        judge().look({"errrors": GOOD})
+    with pytest.raises(KeyError, match="errrors"):
+        judge().learn("errrors", CALM)
+
+
+def test_a_history_with_gaps_is_learnt_without_them() -> None:
+    gaps, whole = Judge(0.01, [ERRORS]), Judge(0.01, [ERRORS])
+    gaps.learn("errors", [1, math.nan, 0, 2, -1, math.inf, 0, 0] * 20)
+    whole.learn("errors", [1, 0, 2, 0, 0] * 20)
+    assert gaps.look({"errors": GOOD}) == whole.look({"errors": GOOD})

@@ -1,0 +1,220 @@
+"""The bets: their formulas by hand, and that they are fair."""
+
+import math
+from collections.abc import Iterator
+from itertools import product
+from random import Random
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from healer.engine.judge_evidence import CEILING, RATIOS, Better, Worse
+
+shares = st.floats(0, 1)
+tolerances = st.floats(1, 4)
+phis = st.floats(1, 30)
+few = st.integers(0, 7)
+
+
+def compared(*windows: tuple[float, float, float, float], tolerance: float = 1.5, phi: float = 1.0) -> float:
+    """The evidence after windows of canary requests, bad; stable requests, bad."""
+    bets = Worse()
+    for window in windows:
+        bets.compare(*window, tolerance)
+    return bets.against(phi)
+
+
+def limited(*windows: tuple[float, float], limit: float, phi: float = 1.0) -> float:
+    bets = Worse()
+    for requests, bad in windows:
+        bets.limit(requests, bad, limit)
+    return bets.against(phi)
+
+
+def praised(*windows: tuple[float, float], limit: float, phi: float = 1.0) -> float:
+    bets = Better()
+    for requests, bad in windows:
+        bets.limit(requests, bad, limit, phi)
+    return bets.value
+
+
+def outcomes(requests: int, share: float) -> Iterator[tuple[int, float]]:
+    """Every number of bad requests, and how likely it is."""
+    for bad in range(requests + 1):
+        yield bad, math.comb(requests, bad) * share**bad * (1 - share) ** (requests - bad)
+
+
+# the formulas
+
+
+def test_a_window_by_hand() -> None:
+    """Four canary requests, 2 bad; six of stable, 1 bad; tolerance 1.5: 6 against 6, so that half of the bad are the canary's."""
+    each = [rho**2 / ((rho * 6 + 6) / 12) ** 3 for rho in (1.5, 2, 3, 5, 10, 30)]
+    assert each[1] == pytest.approx(4 / 1.5**3)
+    assert compared((4, 2, 6, 1)) == pytest.approx(0.9 * sum(each) / 6 + 0.1)
+
+
+def test_windows_multiply_and_phi_takes_the_root() -> None:
+    each = [rho**5 / ((rho * 6 + 6) / 12) ** 7 * rho**1 / ((rho * 1.5 + 9) / 10.5) ** 1 for rho in RATIOS]
+    both = ((4, 5, 6, 2), (1, 1, 9, 0))
+    assert compared(*both) == pytest.approx(0.9 * sum(each) / 6 + 0.1)
+    assert compared(*both, phi=3) == pytest.approx(0.9 * sum(one ** (1 / 3) for one in each) / 6 + 0.1)
+
+
+def test_the_limit_by_hand() -> None:
+    """Wald's ratio at odds rho times those of 1 in 5: p1 = rho / (rho + 4)."""
+    each = [(rho / (rho + 4) / 0.2) ** 3 * (4 / (rho + 4) / 0.8) ** 2 for rho in RATIOS]
+    assert limited((5, 3), limit=0.2) == pytest.approx(0.9 * sum(each) / 6 + 0.1)
+
+
+def test_praise_by_hand() -> None:
+    """1 bad of 10, limit 20 %: nothing is left of the bet on none; the others are on 2, 6, 10 and 14 %."""
+    each = [(p / 0.2) * ((1 - p) / 0.8) ** 9 for p in (0.02, 0.06, 0.10, 0.14)]
+    assert praised((10, 1), limit=0.2) == pytest.approx(0.0125 * sum(each))
+    assert praised((10, 0), limit=0.2) == pytest.approx(
+        0.95 / 0.8**10 + 0.0125 * sum(((1 - p) / 0.8) ** 10 for p in (0.02, 0.06, 0.1, 0.14))
+    )
+
+
+def test_nothing_seen_is_no_evidence() -> None:
+    assert compared() == pytest.approx(1)
+    assert compared((0, 0, 0, 0), (5, 0, 9, 0), (0, 0, 9, 9), (5, 5, 0, 0)) == pytest.approx(1)
+    assert praised(limit=0.01) == pytest.approx(1)
+
+
+# they are fair: what is expected to be won is at most the stake
+
+
+@given(few, few, shares, shares, tolerances)
+def test_comparison_is_fair(canary: int, stable: int, stable_share: float, part: float, tolerance: float) -> None:
+    share = min(1.0, part * tolerance * stable_share)
+    expected = sum(
+        likely * also * compared((canary, bad, stable, stable_bad), tolerance=tolerance)
+        for (bad, likely), (stable_bad, also) in product(outcomes(canary, share), outcomes(stable, stable_share))
+    )
+    assert expected <= 1 + 1e-9
+
+
+@given(few, st.floats(0.001, 0.999), shares)
+def test_the_limit_is_fair(requests: int, limit: float, part: float) -> None:
+    expected = sum(likely * limited((requests, bad), limit=limit) for bad, likely in outcomes(requests, part * limit))
+    assert expected <= 1 + 1e-9
+
+
+@given(few, st.floats(0.001, 0.9), shares)
+def test_praise_is_fair(requests: int, limit: float, part: float) -> None:
+    share = limit + part * (1 - limit)
+    expected = sum(likely * praised((requests, bad), limit=limit) for bad, likely in outcomes(requests, share))
+    assert expected <= 1 + 1e-9
+
+
+@given(few, few, shares, tolerances, st.integers(2, 20))
+def test_bursts_of_phi_are_fair(canary: int, stable: int, stable_share: float, tolerance: float, burst: int) -> None:
+    """Groups of requests that are bad together."""
+    share = min(1.0, tolerance * stable_share)
+    expected = sum(
+        likely * also * compared((burst * canary, burst * bad, burst * stable, burst * other), tolerance=tolerance, phi=burst)
+        for (bad, likely), (other, also) in product(outcomes(canary, share), outcomes(stable, stable_share))
+    )
+    assert expected <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("phi", [1.0, 5.0])
+def test_bets_placed_later_are_fair_too(phi: float) -> None:
+    """Two requests a side in each of twelve windows, all ways how the last two can go: shares .4 and .6, tolerance 1.5."""
+    bets = Worse()
+    for _ in range(10):
+        bets.compare(2, 0, 2, 2, 1.5)
+    start = bets.against(phi)
+    expected = 0.0
+    ways = list(product(outcomes(2, 0.6), outcomes(2, 0.4)))
+    for ((bad, likely), (other, also)), ((bad2, likely2), (other2, also2)) in product(ways, ways):
+        again = Worse()
+        for _ in range(10):
+            again.compare(2, 0, 2, 2, 1.5)
+        again.compare(2, bad, 2, other, 1.5)
+        again.compare(2, bad2, 2, other2, 1.5)
+        expected += likely * also * likely2 * also2 * again.against(phi)
+    assert expected <= start + 1e-9
+
+
+# what does not matter, and what does
+
+windows = st.lists(
+    st.tuples(st.integers(1, 500), st.floats(0, 1), st.integers(1, 5000), st.floats(0, 1)).map(
+        lambda each: (each[0], each[0] * each[1], each[2], each[2] * each[3])
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(windows, st.randoms(use_true_random=False), phis)
+def test_the_order_does_not_matter(seen: list[tuple[float, float, float, float]], random: Random, phi: float) -> None:
+    mixed = list(seen)
+    random.shuffle(mixed)
+    assert compared(*mixed, phi=phi) == pytest.approx(compared(*seen, phi=phi), rel=1e-6)
+
+
+@given(windows, st.floats(0, 1), st.floats(0, 1), phis)
+def test_a_window_may_be_cut_in_two(seen: list[tuple[float, float, float, float]], cut: float, bad: float, phi: float) -> None:
+    """At the same weight in both parts, wherever the bad requests fall."""
+    canary, canary_bad, stable, stable_bad = seen[0]
+    parts = (
+        (canary * cut, canary_bad * bad, stable * cut, stable_bad * bad),
+        (canary * (1 - cut), canary_bad * (1 - bad), stable * (1 - cut), stable_bad * (1 - bad)),
+    )
+    assume(0.01 < cut < 0.99)
+    assert compared(*parts, *seen[1:], phi=phi) == pytest.approx(compared(*seen, phi=phi), rel=1e-6)
+
+
+@given(windows, tolerances, phis)
+def test_no_evidence_against_a_canary_that_was_never_worse(
+    seen: list[tuple[float, float, float, float]], tolerance: float, phi: float
+) -> None:
+    """Whatever the weight in each window."""
+    never_worse = [(n, min(x, n * tolerance * other / m), m, other) for n, x, m, other in seen]
+    assert compared(*never_worse, tolerance=tolerance, phi=phi) <= 1 + 1e-6
+
+
+@given(windows, st.floats(0, 500), phis)
+def test_more_bad_requests_are_never_less_evidence(
+    seen: list[tuple[float, float, float, float]], more: float, phi: float
+) -> None:
+    canary, bad, stable, stable_bad = seen[0]
+    added = compared((canary, bad + more, stable, stable_bad), *seen[1:], phi=phi)
+    assert added >= compared(*seen, phi=phi) * (1 - 1e-9)
+
+
+@given(windows, phis, phis)
+def test_a_larger_phi_never_makes_evidence_out_of_none(
+    seen: list[tuple[float, float, float, float]], phi: float, other: float
+) -> None:
+    """Jensen: if the winnings reach c > 1 with the larger phi they have reached it with the smaller."""
+    small, large = sorted((phi, other))
+    bound = compared(*seen, phi=large)
+    assert bound <= 1 + 1e-9 or compared(*seen, phi=small) >= min(bound, CEILING / 2) * (1 - 1e-6)
+
+
+def test_a_good_record_does_not_hide_a_break() -> None:
+    good, bad = (300, 3, 3000, 30), (300, 30, 3000, 30)
+    assert compared(*[good] * 500) < 1
+    assert compared(*[good] * 500, *[bad] * 15) > 1000
+
+
+def test_only_so_many_bets_are_kept_and_what_they_give_stays_below_what_it_was() -> None:
+    good, bad = (300, 3, 3000, 30), (300, 30, 3000, 30)
+    assert 1000 < compared(*[good] * 3000, *[bad] * 20) < compared(*[good] * 500, *[bad] * 20)
+
+
+def test_praise_is_capped_so_that_it_can_be_lost() -> None:
+    once, long = praised((2000, 0), limit=0.01), praised(*[(2000, 0)] * 1000, limit=0.01)
+    assert long <= 5 * 10_001
+    assert once > 20
+    assert praised(*[(2000, 0)] * 1000, (400, 40), limit=0.01) < 1
+
+
+@pytest.mark.parametrize("far", [compared((2.0**53, 2.0**53, 2.0**53, 0)), limited((2.0**53, 2.0**53), limit=1e-6)])
+def test_evidence_has_a_ceiling(far: float) -> None:
+    assert far == CEILING
