@@ -149,8 +149,8 @@ class Traffic:
     """Requests without end, from entry to exit, each to the version whose turn it is by the weights that the route has then.
 
     Before, each server gets one, as whoever rolls it out would send it: TensorFlow Serving shows no counters before. It plays
-    the router and its clients in one: the route is read from the lab before each batch of requests, and followed smoothly (nginx's
-    weighted round robin), so that a weight of 20 % gets one request of any five.
+    the router and its clients in one: the route is read from the lab before each batch of requests, and followed smoothly
+    (nginx's weighted round robin), so that a weight of 20 % gets one request of any five.
     """
 
     def __init__(self, lab: Lab, namespace: str, route: tuple[str, str], versions: Sequence[Version]) -> None:
