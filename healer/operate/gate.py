@@ -180,7 +180,9 @@ class _Gate:
         self._rolled_out = True
         progress = self._judged(await self._look.look(self._clock()))
         if unwell and progress.kind is VerdictKind.GOOD:
-            return Progress(VerdictKind.INSUFFICIENT, f"{progress.text}. But {unwell}", progress.findings)
+            return Progress(
+                VerdictKind.INSUFFICIENT, f"it is GOOD by its requests: {progress.text}. But {unwell}", progress.findings
+            )
         return progress
 
     def _unwell(self, deployment: Deployment) -> str:
