@@ -145,6 +145,12 @@ async def test_the_slice_goes_with_its_service(cluster: Client) -> None:
     await cluster.until(path, lambda found: not found)
 
 
+async def test_a_slice_has_the_labels_of_its_service(cluster: Client) -> None:
+    await _two_pods(cluster)
+    await cluster.patch(f"{cluster.core}/services/serving", {"metadata": {"labels": {"team": "search"}}})
+    await _slice(cluster, lambda found: found["metadata"]["labels"]["team"] == "search")
+
+
 async def test_a_deleted_slice_comes_back(cluster: Client) -> None:
     await _two_pods(cluster)
     found = await _slice(cluster, lambda found: True)

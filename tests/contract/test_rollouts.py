@@ -209,8 +209,10 @@ async def _images_over(managed: Client, rollout: Any) -> tuple[list[set[str]], s
     return seen, set(there.values())
 
 
-async def test_a_rolling_update_stays_within_its_bounds(managed: Client) -> None:
-    bounds = {"maxSurge": 0, "maxUnavailable": 1}
+@pytest.mark.parametrize("down", [1, "10%"])
+async def test_a_rolling_update_stays_within_its_bounds(managed: Client, down: int | str) -> None:
+    """Also when rounding leaves none to take down: one is, since it would never end."""
+    bounds = {"maxSurge": 0, "maxUnavailable": down}
     async with kubelet(managed):
         await up(managed, strategy={"rollingUpdate": bounds})
         listed = (await managed.get(f"{managed.apps}/replicasets")).body

@@ -191,6 +191,11 @@ async def test_places_in_lists(api: Client, router: Router) -> None:
     assert last.code == 200, last
     assert (_at(last.body, canary), _at(last.body, router.weights[0] or "")) == (3, 90)
     assert _at(made, canary) == 10
+    backend, _, _ = canary.rpartition("/1/")
+    third = {"name": "c", "destination": {"host": "c"}}
+    more = await api.patch(path, [{"op": "add", "path": f"{backend}/-1", "value": third}], JSON_PATCH)
+    assert [item.get("weight") for item in _at(more.body, backend)][:2] == [90, 3]
+    assert len(_at(more.body, backend)) == 3
 
 
 def _weight_is(value: Any) -> list[Object]:
@@ -318,9 +323,11 @@ async def test_routes_that_a_virtual_service_refuses(api: Client, route: Object,
 
 async def test_a_virtual_service_drops_what_it_does_not_know_but_in_its_status(api: Client) -> None:
     path, made = await _made(api, VIRTUAL_SERVICE)
-    answer = await api.patch(path, {"spec": {"unknown": 1}, "extra": 2}, MERGE)
+    deep = [{"op": "add", "path": f"{place}/unknown", "value": 1} for place in ("/spec", "/spec/http/0")]
+    answer = await api.patch(path, [*deep, {"op": "add", "path": "/extra", "value": 2}], JSON_PATCH)
     assert (answer.code, _rest(answer.body)) == (200, _rest(made))
-    assert sorted(answer.warnings) == [f'299 - "unknown field \\"{field}\\""' for field in ("extra", "spec.unknown")]
+    dropped = ("extra", "spec.http[0].unknown", "spec.unknown")
+    assert answer.warnings == [f'299 - "unknown field \\"{field}\\""' for field in dropped]
     status = await api.patch(f"{path}/status", {"status": {"anything": {"a": 1}}}, MERGE)
     assert (status.code, status.body["status"]) == (200, {"anything": {"a": 1}})
 
