@@ -4,7 +4,7 @@ import asyncio
 import io
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich._export_format import CONSOLE_SVG_FORMAT
@@ -39,6 +39,15 @@ _POD = re.compile(r"\b([a-z0-9-]+?)-[a-z0-9]{8,10}-([a-z0-9]{5})\b")
 _WIDTH = 170
 
 
+def _line(cells: Sequence[Text]) -> Table:
+    """A line of the picture, whose text goes on below itself where it is too long."""
+    grid = Table.grid()
+    for cell in cells[:-1]:
+        grid.add_column(no_wrap=True, min_width=cell.cell_len)
+    grid.add_row(*cells)
+    return grid
+
+
 class Timeline:
     """A sink and an ear for decisions. Colour on terminals only; `save` makes a picture of it."""
 
@@ -55,14 +64,14 @@ class Timeline:
 
     def say(self, who: str, text: str, rule: str = "") -> None:
         """Print one line; `who` is one of the kinds that have a style."""
-        line = Text.assemble(
-            (f"{time.monotonic() - self._began:6.1f} s  ", "dim"),
-            (f"{who:<7}", _STYLES[who]),
-            (f"{rule:<12}", "dim"),
-            _POD.sub(r"\1-…\2", text),
+        cells = (
+            Text(f"{time.monotonic() - self._began:6.1f} s  ", "dim"),
+            Text(f"{who:<7}", _STYLES[who]),
+            Text(f"{rule:<12}", "dim"),
+            Text(_POD.sub(r"\1-…\2", text)),
         )
-        for console in (self._screen, self._record):
-            console.print(line, soft_wrap=console is self._screen)
+        self._screen.print(Text.assemble(*cells), soft_wrap=True)
+        self._record.print(_line(cells))
 
     def title(self, text: str) -> None:
         """Print a heading."""
@@ -94,7 +103,7 @@ class Timeline:
             case Verb.IGNORE if decision.reason.code == "TargetGone":
                 self.say("ignore", decision.reason.text, rule)
             case Verb.JUDGE:
-                self.say("judge", decision.reason.text, rule)
+                self.say("judge", f"{decision.reason.code.upper()}: {decision.reason.text}", rule)
             case Verb.DEFER:
                 self.say("guard", f"not now: {decision.reason.text}", rule)
             case Verb.REFUSE:

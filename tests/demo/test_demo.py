@@ -1,5 +1,6 @@
 """The demo as a person runs it: it ends by itself, shows a healing, and its exit code tells whether everything healed."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,14 @@ def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_it_heals_and_says_so(tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
-    done = demo("--rules", str(RULES), "--svg", str(picture))
+    done = demo("--rules", str(RULES), "--rules", str(RULES / "canary"), "--svg", str(picture))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Everything healed." in done.stdout
     for shown in ("begins to crash", "is evicted", "not now:", "nothing to heal", "healed", "60 times as fast"):
         assert shown in done.stdout
+    assert "begins to fail 20 % of its requests" in done.stdout
+    assert re.search(r"BAD: errors: canary [\d,]+ of [\d,]+ bad, stable [\d,]+ of [\d,]+; evidence [\d,]+ >= 200", done.stdout)
+    assert "canary 20 % -> 0 %" in done.stdout
     assert "\x1b[" not in done.stdout
     assert picture.read_text().startswith("<svg")
 

@@ -134,6 +134,35 @@ def history(incident: Object) -> str:
     return "\n".join(entry["reason"]["text"] for entry in incident["status"]["history"])
 
 
+async def test_without_prometheus_the_weight_is_held_and_that_is_said_once(lab: Lab, slack: FakeSlack, start: Start) -> None:
+    trial = await start()
+    await trial.look(2, "INSUFFICIENT", "GOOD")
+    await trial.prometheus.kill()
+    trial.canary.behave(failing=0.2)
+    held = await trial.healer.says("incident waiting", rule=RULE)
+    assert held["reason"] == "UnknownVerdict"
+    await slack.wait_for(told("waiting"), PATIENCE)
+    said = list(slack.posted)
+    await trial.look(4, "UNKNOWN")
+    assert trial.traffic.weights() == BEFORE
+    assert list(slack.posted) == said, "said once"
+    assert "the traffic stays as it is" in message(slack)
+    (unknown,) = trial.incidents()
+
+    trial.canary.behave(failing=USUAL)
+    await trial.prometheus.start()
+    await trial.look(2, "INSUFFICIENT", "GOOD")
+    await slack.wait_for(told("closed"), PATIENCE)
+    assert ", closed. " in message(slack)
+    assert [incident["status"]["state"] for incident in trial.incidents()] == ["closed"]
+    assert trial.traffic.weights() == BEFORE
+
+    trial.canary.behave(failing=0.2)
+    await trial.shifted()
+    healed = await trial.healer.says("incident healed", rule=RULE)
+    assert healed["incident"] != unknown["metadata"]["name"], "another case, though of the same canary"
+
+
 async def test_the_stand_in_splits_by_the_weights(lab: Lab) -> None:
     await lab.apply([*versions(NAMESPACE, replicas=(2, 2)), *route("Ingress", NAMESPACE, 20)])
     await lab.wait_for(serves(4), PATIENCE)
@@ -194,35 +223,6 @@ async def test_a_slow_canary_loses_its_traffic(slack: FakeSlack, start: Start) -
     await slack.wait_for(told("healed"), PATIENCE)
     figures = r"latency: canary \d+ of \d+ slower than 218\.6 ms, stable \d+ of [\d,]+; evidence [\d,]+ >= 200"
     assert re.search(figures, message(slack)), message(slack)
-
-
-async def test_without_prometheus_the_weight_is_held_and_that_is_said_once(lab: Lab, slack: FakeSlack, start: Start) -> None:
-    trial = await start()
-    await trial.look(2, "INSUFFICIENT", "GOOD")
-    await trial.prometheus.kill()
-    trial.canary.behave(failing=0.2)
-    held = await trial.healer.says("incident waiting", rule=RULE)
-    assert held["reason"] == "UnknownVerdict"
-    await slack.wait_for(told("waiting"), PATIENCE)
-    said = list(slack.posted)
-    await trial.look(4, "UNKNOWN")
-    assert trial.traffic.weights() == BEFORE
-    assert list(slack.posted) == said, "said once"
-    assert "the traffic stays as it is" in message(slack)
-    (unknown,) = trial.incidents()
-
-    trial.canary.behave(failing=USUAL)
-    await trial.prometheus.start()
-    await trial.look(2, "INSUFFICIENT", "GOOD")
-    await slack.wait_for(told("closed"), PATIENCE)
-    assert ", closed. " in message(slack)
-    assert [incident["status"]["state"] for incident in trial.incidents()] == ["closed"]
-    assert trial.traffic.weights() == BEFORE
-
-    trial.canary.behave(failing=0.2)
-    await trial.shifted()
-    healed = await trial.healer.says("incident healed", rule=RULE)
-    assert healed["incident"] != unknown["metadata"]["name"], "another case, though of the same canary"
 
 
 async def test_undo_gives_the_canary_its_traffic_back(
