@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import alerts, events, judge, rules, watch
+from tests.benchmarks import alerts, events, judge, queries, rules, watch
 from tests.benchmarks.machine import Cores, Unmeasurable, describe
 from tests.benchmarks.report import Figure, Report
 
@@ -19,6 +19,7 @@ PARTS: dict[str, tuple[str, Callable[[Cores, int], list[Figure]]]] = {
     "webhook": (f"Webhook, {alerts.CONNECTIONS} connections", alerts.intake),
     "pods": ("10,000 pods", events.tracking),
     "rules": ("1,000 rules against 10", rules.many),
+    "queries": (f"Pod events beside {queries.QUERIES} rules that ask Prometheus", queries.delays),
     "start": ("Start, and memory when idle", events.starting),
     "judge": ("The canary judge against others", judge.measure),
 }

@@ -28,9 +28,12 @@ _STAMPED = "from tests.benchmarks.stamps import main; main()"
 def delays(cores: Cores, runs: int) -> list[Figure]:
     """How long after it was sent the loop reads a stamp: without queries, with them, and with them ten times as often."""
     found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
+    robbed: list[float] = []
     for _ in range(runs):
         for way, every in WAYS.items():
-            found[way].append(_measured(cores, every))
+            late, other = _measured(cores, every)
+            found[way].append(late)
+            robbed.append(other)
     figures: list[Figure] = []
     for way, measured in found.items():
         name = way if way == "no queries" else f"{QUERIES} queries {way}"
@@ -41,11 +44,14 @@ def delays(cores: Cores, runs: int) -> list[Figure]:
             _quantile(loaded, 0.99) - _quantile(calm, 0.99) for loaded, calm in zip(found[way], found["no queries"], strict=True)
         ]
         figures.append(Figure(f"added by {QUERIES} queries {way}, p99", "ms", tuple(added), ("<", 5)))
-    return figures
+    return [*figures, Figure("the loop could run, and another thread or process had its core", "% of the time", tuple(robbed))]
 
 
-def _measured(cores: Cores, every: float | None) -> list[float]:
-    """Delays in ms, sorted. Raises Unmeasurable when too few queries were asked to have cost anything."""
+def _measured(cores: Cores, every: float | None) -> tuple[list[float], float]:
+    """Delays in ms, sorted, and in percent of the time how long the loop could have run and was not let.
+
+    Raises Unmeasurable when too few queries were asked to have cost anything.
+    """
     with (
         api_server(cores, PODS) as api,
         process(cores.load, "-m", "tests.benchmarks.prometheus", str(PODS // REPLICAS)) as prometheus,
@@ -56,11 +62,12 @@ def _measured(cores: Cores, every: float | None) -> list[float]:
         with healer(cores, api, further=rules, main=_STAMPED, settings={"HEALER_PROMETHEUS__URL": url}) as daemon:
             api.ask("POST", f"/bench/background?rate={BACKGROUND}")
             _stamp(daemon, 7.0)  # the first looks come within five seconds
-            before = _asked(url)
+            before, waited = _asked(url), daemon.child.waited()
             late = sorted(_stamp(daemon, SECONDS))
+            robbed = (daemon.child.waited() - waited) / SECONDS * 100
             if every is not None and _asked(url) - before < QUERIES * SECONDS / every / 2:
                 raise Unmeasurable(f"only {_asked(url) - before} queries came within {SECONDS:g} s")
-            return late
+            return late, robbed
 
 
 def _asked(url: str) -> int:
