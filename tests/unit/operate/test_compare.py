@@ -33,7 +33,7 @@ from tests.unit.sources.conftest import remembering
 SPACE = "production"
 EVERY = 30
 NOW = 1_790_000_010.0
-"""The end of the last window is 10 s before."""
+"""At the end of a window, which may not be stored yet: the last one is that before."""
 END = 1_790_000_000 // EVERY * EVERY
 WINDOWS = 20
 SINCE = WINDOWS * EVERY
@@ -61,7 +61,7 @@ class Pod:
         found: dict[str, dict[float, float]] = {name: {} for name, _ in self._counters(labels)}
         for half in range(2 * self.first, 2 * self.last + 1):
             anew = self.reset is not None and half >= 2 * self.reset - 1
-            start, begun = (0.0, 2 * (self.reset or 0) - 1) if anew else (1000.0, 2 * self.first)
+            start, begun = (0.0, 2 * (self.reset or 0) - 1) if anew else (1000.0 * (self.first < 0), 2 * self.first)
             for name, each in self._counters(labels):
                 found[name][_end(half / 2)] = start + each * (half - begun) / 2
         return found
@@ -239,6 +239,24 @@ async def test_a_long_time_is_told_by_longer_windows_and_asked_for_in_pieces(sit
     assert 200 < windows <= 240
     assert max((end - start) / report.step for _, start, end in listening.asked if start >= report.since) < 60
     assert len(listening.asked) == len(set(listening.asked))
+
+
+async def test_what_was_asked_for_in_pieces_is_counted_whole(site: Site) -> None:
+    pods = [Pod(site.pod(STABLE, "aaaaa"), 100, 0, first=-90), Pod(site.pod(CANARY, "ccccc"), 9, 1, first=-90)]
+    (row,) = (await site.report(*pods, since=100 * EVERY)).rows
+    assert (row.read, row.unread) == (100, 0)
+    assert (row.canary.counts.requests, row.canary.counts.bad) == (1000, 100)
+
+
+async def test_it_is_told_since_when_the_verdict_is_what_it_is(site: Site) -> None:
+    report = await site.report(
+        Pod(site.pod(STABLE, "aaaaa"), 100, 0),
+        Pod(site.pod(CANARY, "ccccc"), 100, 0),
+        Pod(site.pod(CANARY, "ddddd"), 0, 100, first=10),
+    )
+    assert report.verdict.kind is VerdictKind.BAD
+    assert report.verdict_at is not None
+    assert END - SINCE + 10 * EVERY < report.verdict_at < END
 
 
 async def test_without_an_answer_there_is_no_report_and_no_second_question(site: Site) -> None:
