@@ -105,8 +105,7 @@ def gate(
     if output == "json":
         print_json(gating.plain(gated))
     else:
-        for line in gating.told(gated):
-            typer.echo(showing.clean(line))
+        gating.show(gated, showing.console())
     raise typer.Exit(_EXITS.get(gated.kind, EXIT_SETUP))
 
 

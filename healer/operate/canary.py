@@ -1,15 +1,23 @@
 """The canary that a person or a pipeline asks about: which rule judges it, and how its two Deployments stand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from healer.cluster.api import Api
 from healer.engine.rulebook import BoundRule
 from healer.model.kube import Deployment
 from healer.model.probe import Canary
-from healer.model.verdict import Counts, Finding
+from healer.model.verdict import Counts, Finding, VerdictKind
 from healer.model.view import View
 from healer.operate.objects import OperateError, Place, at, decoded, get
 from healer.operate.workload import put_pods
+
+STYLES: Mapping[VerdictKind, str] = {
+    VerdictKind.GOOD: "bold green",
+    VerdictKind.BAD: "bold red",
+    VerdictKind.INSUFFICIENT: "bold yellow",
+    VerdictKind.UNKNOWN: "bold magenta",
+}
+"""How a verdict is shown on a terminal."""
 
 
 def chosen(rules: Sequence[BoundRule], place: Place, name: str | None) -> BoundRule:

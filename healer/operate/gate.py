@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from rich.console import Console
+from rich.text import Text
+
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ApiUnavailable, ClusterError
 from healer.engine.rulebook import BoundRule
@@ -15,8 +18,9 @@ from healer.model.kube import Deployment
 from healer.model.probe import Canary
 from healer.model.verdict import Finding, VerdictKind
 from healer.model.view import View, target_of
-from healer.operate.canary import both, canary_of, plain_finding, there
+from healer.operate.canary import STYLES, both, canary_of, plain_finding, there
 from healer.operate.objects import OperateError, Place
+from healer.operate.show import clean
 from healer.routes.base import RouteError
 from healer.sources.canary import place_of, share_of, sides_of
 from healer.sources.canary_look import CanaryLook, Look
@@ -224,11 +228,12 @@ def _passing(error: ClusterError) -> bool:
     return isinstance(error, ApiUnavailable) or (isinstance(error, ApiError) and (error.status == 429 or error.status >= 500))
 
 
-def told(gated: Gated) -> list[str]:
-    """The result in words."""
+def show(gated: Gated, screen: Console) -> None:
+    """Print the result."""
     looks = f"{gated.looks} look{'' if gated.looks == 1 else 's'}"
-    head = f"{gated.kind}: {gated.place}, after {looks} in {about(gated.seconds)}"
-    return [head, f"  {gated.text}"]
+    head = clean(f": {gated.place}, after {looks} in {about(gated.seconds)}")
+    screen.print(Text.assemble((str(gated.kind), STYLES[gated.kind]), head))
+    screen.print(clean(f"  {gated.text}"))
 
 
 def plain(gated: Gated) -> dict[str, object]:

@@ -10,14 +10,13 @@ from rich.text import Text
 
 from healer.model.duration import about
 from healer.model.verdict import Counts, Finding, Verdict
-from healer.operate.canary import plain_counts, plain_finding
+from healer.operate.canary import STYLES, plain_counts, plain_finding
 from healer.operate.figures import Quantile, interval
 from healer.operate.objects import Place
 from healer.operate.show import clean
 from healer.operate.words import clock
 
 SHARES: Mapping[str, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-_STYLES = {"GOOD": "bold green", "BAD": "bold red", "INSUFFICIENT": "bold yellow", "UNKNOWN": "bold magenta"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class Report:
 def show(report: Report, screen: Console) -> None:
     """Print it: what is compared, the figures side by side, the verdict, what to know about it."""
     place, now = report.place, report.until
-    span = f"{clock(report.since, now)} to {clock(now, now)} ({about(now - report.since)}, by {about(report.step)})"
+    span = f"{clock(report.since, now)} to {clock(now, now)} ({about(now - report.since)}, windows of {about(report.step)})"
     screen.print(clean(f"{place} beside deployment/{report.stable}, {span}"), style="bold")
     table = Table(box=None, pad_edge=True, padding=(0, 2), header_style="dim")
     table.add_column("")
@@ -82,7 +81,7 @@ def show(report: Report, screen: Console) -> None:
     screen.print(table)
     kind, at = report.verdict.kind, report.verdict_at
     since = "" if at is None else f" since {clock(at, now)}"
-    screen.print(Text.assemble((str(kind), _STYLES[kind]), clean(f"{since}: {report.verdict.text}")))
+    screen.print(Text.assemble((str(kind), STYLES[kind]), clean(f"{since}: {report.verdict.text}")))
     for note in report.notes:
         screen.print(clean(f"note: {note}"), style="dim")
 

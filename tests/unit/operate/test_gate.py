@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
@@ -20,7 +22,7 @@ from healer.lab.canary import CANARY, STABLE, ingresses, versions
 from healer.lab.objects import is_ready
 from healer.model.verdict import VerdictKind
 from healer.operate.canary import chosen
-from healer.operate.gate import Gated, Progress, gate, plain, told
+from healer.operate.gate import Gated, Progress, gate, plain, show
 from healer.operate.objects import OperateError, at
 from healer.sources.prometheus import Sample, Series
 from tests.integration.world import pods, rule, ruleset, serves
@@ -171,7 +173,13 @@ async def test_too_little_traffic_is_told_as_that(lab: Lab, tmp_path: Path, rate
 
 def test_the_result_in_words_and_for_programs() -> None:
     gated = Gated(PLACE, "test/bad-canary", GOOD, "errors: canary 0 of 310 bad", (), 1, 12.3456, timed_out=False)
-    assert told(gated) == [f"GOOD: deployment/{CANARY} in {SPACE}, after 1 look in 12 s", "  errors: canary 0 of 310 bad"]
+    screen = Console(file=StringIO(), width=200)
+    show(gated, screen)
+    assert isinstance(screen.file, StringIO)
+    assert screen.file.getvalue().splitlines() == [
+        f"GOOD: deployment/{CANARY} in {SPACE}, after 1 look in 12 s",
+        "  errors: canary 0 of 310 bad",
+    ]
     found: Mapping[str, Any] = plain(gated)
     assert (found["verdict"], found["seconds"], found["rule"]) == ("GOOD", 12.346, "test/bad-canary")
 
