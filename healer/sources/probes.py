@@ -120,7 +120,7 @@ class Probes:
 
     async def _look(self, probe: _Probe) -> None:
         seen = await probe.look(self._clock())
-        if seen and self._probes.get(probe.rule.name) is probe:  # the rules may have changed meanwhile
+        if seen:
             self._tell(seen)
 
     async def _end(self) -> None:

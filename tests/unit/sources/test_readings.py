@@ -200,10 +200,12 @@ def test_an_edge_that_both_sides_have() -> None:
     assert edge_above([], 0.2, "ms") is None
 
 
-def test_an_edge_is_not_missed_by_rounding() -> None:
-    for edge in range(1, 2000):
+@pytest.mark.parametrize("unit", ["ms", "us"])
+def test_an_edge_is_not_missed_by_rounding(unit: str) -> None:
+    for number in range(1, 20_000):
+        edge = number / 10
         side = [sample(1, le=str(edge)), sample(1, le="+Inf")]
-        assert edge_above([side], edge / 1000, "ms") == edge
+        assert edge_above([side], edge / {"ms": 1e3, "us": 1e6}[unit], unit) == edge
 
 
 def test_what_is_slow_in_words() -> None:
