@@ -84,7 +84,7 @@ class Alerts(Section):
 class Prometheus(Section):
     """Where rules with the triggers `query` and `canary` ask."""
 
-    url: str = ""
+    url: str = Field("", pattern=r"^(https?://\S+)?$")
     """The base URL of Prometheus, or of what speaks its API (`http://prometheus.monitoring:9090`). Needed by such rules."""
     token_file: Path | None = None
     """A file with a bearer token to send; read anew for each query, for tokens rotate."""

@@ -219,7 +219,8 @@ def _refusal(answer: requests.Response) -> str:
     except ValueError:
         said = None
     text = said.get("error") if isinstance(said, dict) else None
-    text = text if isinstance(text, str) else answer.text.strip() or answer.reason or "no reason given"
+    if not isinstance(text, str):  # not `answer.text`, which guesses the encoding of all of it at length
+        text = answer.content[:_PIECE].decode("utf-8", "replace").strip() or answer.reason or "no reason given"
     return f"HTTP {answer.status_code}: {text[:_PIECE]}"
 
 
