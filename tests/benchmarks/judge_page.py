@@ -1,6 +1,7 @@
 """The figures in docs/canary.md: how well the judge judges. What stands around them there is written by hand."""
 
 from collections.abc import Iterable, Sequence
+from statistics import median
 
 from tests.benchmarks.judge_grid import (
     ALPHA,
@@ -31,6 +32,8 @@ after every window too:
 - **Mann-Whitney** at 98 %, as Kayenta: the bad shares of all windows so far; the interval of the shift must lie above a quarter
   of it.
 - **z-test** of two proportions on all requests so far, one-sided at 1 %.
+
+The last two tolerate nothing: a canary twice as bad is twice as bad to them, and a third worse than tolerated to healer.
 
 A false alarm is BAD within the trial for a canary that is exactly as good as stable. Intervals are Wilson's, 95 %.
 """
@@ -74,15 +77,21 @@ formulas run in numpy here; {results.checked:,} of the trials were judged by the
 
 def _summary(results: Results) -> str:
     ratios = [f"{ratio:g}x" for ratio in RATIOS]
-    head = ["", "traffic", "false alarms, worst cell", "false alarms, mean of cells", *(f"{ratio} caught" for ratio in ratios)]
+    head = ["", "traffic", "false alarms, worst cell", "false alarms, mean", *(f"{ratio} caught" for ratio in ratios)]
+    head.append(f"windows until {ratios[-1]} caught")
     rows = []
     for burst, kind in ((1, "independent"), (BURST, f"bursts of {BURST}")):
         for name in JUDGES:
             good = [results.grid[cell][name] for cell in grid(burst)]
-            caught = [_mean([results.grid[cell][name] for cell in grid(burst, ratio)]) for ratio in RATIOS]
-            rows.append([name, kind, _with_interval(worst(good)), _percent(_mean(good)), *(f"{share:.0%}" for share in caught)])
-    text = f"Caught: how many canaries 2, 5 or 10 times as bad as stable are BAD within {HORIZON} windows, mean of all cells."
-    return "\n".join([*_table(head, rows), "", text, ""])
+            bad = [[results.grid[cell][name] for cell in grid(burst, ratio)] for ratio in RATIOS]
+            rows.append([name, kind, _with_interval(worst(good)), _percent(_mean(good)), *(f"{_mean(each):.0%}" for each in bad)])
+            window = median(outcome.window for outcome in bad[-1])
+            rows[-1].append(f"{window:g}" if window <= HORIZON else "–")
+    text = f"""\
+Caught: how many canaries 2, 5 or 10 times as bad as stable are BAD within {HORIZON} windows, mean of all cells; and the window by
+which half of them are in half of the cells.
+"""
+    return "\n".join([*_table(head, rows), "", text])
 
 
 def _picture() -> str:
@@ -146,8 +155,8 @@ def _caught(outcome: Caught) -> str:
 
 
 def _with_interval(outcome: Caught) -> str:
-    low, high = outcome.interval
-    return f"{_percent(outcome.share)} ({100 * low:.2g}–{100 * high:.2g})"
+    low, high = (f"{100 * end:.0f}" if end > 0.0995 else f"{100 * end:.2g}" for end in outcome.interval)
+    return f"{_percent(outcome.share)} ({low}–{high})"
 
 
 def _percent(share: float) -> str:

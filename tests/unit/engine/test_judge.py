@@ -59,6 +59,33 @@ def test_a_restart_keeps_what_was_learnt_of_bursts_and_nothing_else() -> None:
     assert first.phi > 20
 
 
+def test_phi_does_not_sink_within_a_trial() -> None:
+    """Or a calm hour would make much of what was seen before it."""
+    calmed = Judge(0.01, [ERRORS])
+    calmed.learn("errors", [0, 0, 0, 20, 0, 0, 0, 0] * 5)
+    before = calmed.look({"errors": GOOD}).findings[0].phi
+    assert before > 20
+    assert looks(calmed, Window(Counts(300, 3), Counts(3000, 30)), 400).findings[0].phi == before
+    calmed.restart()
+    assert calmed.look({"errors": GOOD}).findings[0].phi < before / 2
+
+
+def test_bursts_of_stable_in_the_trial_are_learnt_too() -> None:
+    restless = judge()
+    for _ in range(10):
+        restless.look({"errors": Window(Counts(300, 3), Counts(3000, 0))})
+        restless.look({"errors": Window(Counts(300, 3), Counts(3000, 60))})
+    assert restless.verdict.findings[0].phi > 5
+
+
+def test_good_takes_longer_where_bad_requests_come_in_bursts() -> None:
+    bursty = Judge(0.01, [ERRORS])
+    bursty.learn("errors", [0, 0, 0, 5, 0, 0, 0, 0] * 50)
+    clean = Window(Counts(304, 0), Counts(3040, 0))
+    assert looks(bursty, clean, 3).kind is VerdictKind.INSUFFICIENT
+    assert looks(bursty, clean, 3).kind is VerdictKind.GOOD
+
+
 def test_zero_bad_requests_are_good_after_about_300_for_one_percent() -> None:
     """ln .05 / ln .99 = 298.07; 2 % more for the stake on other bets."""
     one_by_one = judge()

@@ -208,6 +208,17 @@ def test_only_so_many_bets_are_kept_and_what_they_give_stays_below_what_it_was()
     assert 1000 < compared(*[good] * 3000, *[bad] * 20) < compared(*[good] * 500, *[bad] * 20)
 
 
+def test_the_first_bet_is_kept() -> None:
+    """What it won before all others were placed."""
+    bad, nothing = (300, 30, 3000, 30), (300, 0, 3000, 0)
+    assert compared(bad, *[nothing] * 1500) == pytest.approx(compared(bad), rel=1e-6)
+
+
+def test_praise_is_tempered() -> None:
+    assert praised(*[(100, 0)] * 3, limit=0.01) > 19
+    assert praised(*[(100, 0)] * 3, limit=0.01, phi=5) == pytest.approx(praised((60, 0), limit=0.01))
+
+
 def test_praise_is_capped_so_that_it_can_be_lost() -> None:
     once, long = praised((2000, 0), limit=0.01), praised(*[(2000, 0)] * 1000, limit=0.01)
     assert long <= 5 * 10_001
