@@ -2,9 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -83,7 +84,6 @@ def gate(
     standard output. Exit code 0 GOOD; 1 BAD, or the rollout failed; 2 neither in time, or it could not be judged: unknown,
     no traffic, no such Deployment or rule, no Prometheus; 130 interrupted.
     """
-
     within = _seconds(timeout, "--timeout")
     between = None if every is None else _seconds(every, "--every", _SHORTEST, _LONGEST)
 
@@ -124,7 +124,6 @@ def compare(
 
     Exit code 0 when the report could be made, whatever the verdict; 2 when not.
     """
-
     back = _seconds(since, "--since")
 
     async def work(api: Api, client: Prometheus, judging: BoundRule, place: Place, ask: knobs.Prometheus) -> reporting.Report:
@@ -180,19 +179,16 @@ def _asked(
         settings = knobs.load()
         logs(knobs.Log(level="error"))
         place = named(what, namespace or who(context).namespace, ("Deployment",))
-        judging = chosen(_rules([file]), place, rule)
+        judging = chosen(load([file], specs(ACTIONS)).rules, place, rule)
         ask = settings.prometheus
-        if not (url := url or ask.url):
-            raise OperateError("which Prometheus? Give its URL by --prometheus, or in HEALER_PROMETHEUS__URL")
-        if not url.startswith(("http://", "https://")):
-            raise OperateError(f"{url!r} is no URL of Prometheus: http://prometheus.monitoring:9090")
+        address = _url(url or ask.url)
     except (knobs.SettingsError, RulesError, OperateError) as error:
         typer.echo(showing.clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
 
     async def connected(api: Api) -> T:
         client = Prometheus(
-            url,
+            address,
             token_file=ask.token_file,
             ca_file=ask.ca_file,
             timeout=ask.timeout,
@@ -206,5 +202,15 @@ def _asked(
     return with_cluster(connected, context)
 
 
-def _rules(files: Sequence[Path]) -> tuple[BoundRule, ...]:
-    return load(files, specs(ACTIONS)).rules
+def _url(text: str) -> str:
+    """The URL of Prometheus. Raises OperateError."""
+    if not text:
+        raise OperateError("which Prometheus? Give its URL by --prometheus, or in HEALER_PROMETHEUS__URL")
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise OperateError(f"{text!r} is no URL of Prometheus: write it like http://prometheus.monitoring:9090")
+    return text

@@ -185,16 +185,16 @@ async def test_a_bad_canary_is_stopped_and_compared(site: Open) -> None:
 
 async def test_without_traffic_it_times_out_and_says_what_to_do(site: Open) -> None:
     here = await site(weight=0)
-    answer = await here.ask("gate", "--timeout", "2s")
+    answer = await here.ask("gate", "--timeout", "4s")
     assert answer.code == 2
     assert "INSUFFICIENT: " in answer.out
-    assert "timed out after 2 s: the canary gets no traffic" in answer.out
+    assert "timed out after 4 s: the canary gets no traffic" in answer.out
     assert f"Give {NAME} weight on ingress/{ROUTE}" in answer.out
 
 
 async def test_without_data_it_times_out_unknown(site: Open) -> None:
     here = await site(traffic=False)
-    answer = await here.ask("gate", "--timeout", "3s", "-o", "json")
+    answer = await here.ask("gate", "--timeout", "4s", "-o", "json")
     assert answer.code == 2
     assert (answer.json["verdict"], answer.json["timedOut"]) == ("UNKNOWN", True)
     assert "no data of the canary" in answer.json["text"]
@@ -222,9 +222,9 @@ async def test_a_rollout_is_waited_for(site: Open) -> None:
 
 async def test_a_rollout_that_never_ends_times_out(site: Open) -> None:
     here = await site(traffic=False, manifests=versions(NAMESPACE, replicas=(2, 0)))
-    answer = await here.ask("gate", "--timeout", "2s")
+    answer = await here.ask("gate", "--timeout", "4s")
     assert answer.code == 2
-    assert "timed out after 2 s: it is scaled to 0 replicas" in answer.out
+    assert "timed out after 4 s: it is scaled to 0 replicas" in answer.out
 
 
 async def test_a_rollout_that_fails_is_bad_at_once(site: Open) -> None:
@@ -250,6 +250,8 @@ async def test_what_is_not_there_is_no_verdict(site: Open) -> None:
         return answer.err
 
     assert "write deployment/NAME" in await said(what="pod/x")
+    assert "is no URL of Prometheus" in await said("--prometheus", "http://[::1")
+    assert "which Prometheus?" in await said("--prometheus", "")
     assert "'5' is not a duration" in await said("--timeout", "5")
     assert "is not the canary of any rule" in await said(what=f"deployment/{STABLE}", verb="compare")
     assert f"there is no {NAME} in elsewhere: name its namespace by -n" in await said("-n", "elsewhere")
