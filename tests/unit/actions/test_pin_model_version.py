@@ -10,8 +10,10 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
+from healer.actions.base import Call
 from healer.actions.managed import manager_of
 from healer.actions.pin_model_version import PinModelVersion, PinModelVersionParams
+from healer.actions.registry import ACTIONS
 from healer.actions.rolling import WholeMeta
 from healer.lab.kinds import DEPLOYMENT, Kind
 from healer.lab.objects import Object
@@ -331,6 +333,24 @@ async def test_a_signal_that_ended_meanwhile_stops_it(stand: Stand) -> None:
     assert outcome == Outcome(OutcomeKind.RECOVERED, "Resolved", "the alert is over")
     assert stand.bench.writes == []
     assert stand.bench.sent == []
+
+
+async def test_one_who_leads_no_longer_sends_nothing(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = Outcome(OutcomeKind.DEFERRED, "NotLeading", "the lease is lost")
+
+    class Deposed(PinModelVersion):
+        async def run(self, call: Call) -> Outcome:
+            return await super().run(replace(call, sending=lambda: lost))
+
+    monkeypatch.setitem(ACTIONS, PinModelVersion.spec.name, Deposed())
+    assert await stand.pin() == lost
+    assert stand.bench.writes == []
+
+
+async def test_a_config_map_that_is_gone(stand: Stand) -> None:
+    stand.bench.lab.store.remove("configmaps", (NAMESPACE, MAP))
+    outcome = await stand.pin()
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "NoConfigMap")
 
 
 @pytest.mark.parametrize("where", ["deployment", "everywhere"])

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -64,9 +65,17 @@ class Stand:
     def history(self) -> list[dict[str, Any]]:
         return list(json.loads(self.map["metadata"]["annotations"][HISTORY]))
 
+    def modify(self, change: Callable[[Object], None]) -> None:
+        self.place.lab.api.modify(self.place.lab.api.kinds.named("configmaps"), SPACE, MAP, change)
+
     def rewrite(self, text: str) -> None:
-        kind = self.place.lab.api.kinds.named("configmaps")
-        self.place.lab.api.modify(kind, SPACE, MAP, lambda obj: obj["data"].update({"models.config": text}))
+        self.modify(lambda obj: obj["data"].update({"models.config": text}))
+
+    def age(self) -> None:
+        """All changes so far were made an hour earlier."""
+        ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat(timespec="seconds")
+        history = json.dumps([one | {"at": ago} for one in self.history])
+        self.modify(lambda obj: obj["metadata"]["annotations"].update({HISTORY: history}))
 
 
 @pytest.fixture
@@ -102,6 +111,9 @@ async def stand(place: Place) -> AsyncIterator[Stand]:
 
 
 async def test_the_list(stand: Stand) -> None:
+    bare = {"metadata": {"name": "bare", "namespace": SPACE}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    await stand.place.lab.apply({"apiVersion": "v1", "kind": "Pod"} | bare)
+    await stand.place.lab.wait_for(lambda lab: len(list(filter(is_ready, lab.objects("pods", SPACE)))) == 4)
     code, said = await stand.models("list")
     assert code == 0
     assert [" ".join(line.split()) for line in said.splitlines()] == [
@@ -125,6 +137,7 @@ async def test_a_release_from_the_first_load_to_the_rollback(stand: Stand) -> No
     assert code == 0
     assert said.splitlines()[0] == "model ranker changed: specific 41, 42 -> specific 41, 42, 43"
     assert "--model_config_file_poll_wait_seconds" in said
+    assert "@@" not in said, "the diff is for a dry run"
     code, said = await stand.models("add", "ranker", "43", "--label", "canary")
     assert code == 1, "the servers do not have it AVAILABLE yet"
     assert "label canary stays at version 42" in said
@@ -142,6 +155,7 @@ async def test_a_release_from_the_first_load_to_the_rollback(stand: Stand) -> No
         ("models promote", "alice", "two quiet days"),
         ("models rollback", "alice", "slow"),
     ]
+    assert [len(one["history"]) for one in await stand.json("list")] == [4, 0]
     code, said = await stand.models("list")
     assert "ranker: " in said
     assert "models rollback by alice: slow (specific 41, 42, 43, canary 43, stable 43 -> specific 41, 42, 43" in said
@@ -193,6 +207,8 @@ async def test_without_the_servers_a_move_is_made_but_for_what_has_just_come(sta
     code, said = await stand.models("promote", "ranker", "43")
     assert (code, "try again in a few minutes" in said) == (1, True)
     assert stand.served().labels["stable"] == 42
+    stand.age()
+    assert (await stand.models("promote", "ranker", "43"))[0] == 0, "they have had the time"
     code, said = await stand.models("add", "free", "43")
     assert (code, "name those to keep in the file" in said) == (1, True)
 
@@ -217,9 +233,8 @@ async def test_a_server_that_knows_no_such_model_answers(stand: Stand) -> None:
 
 
 async def test_who_manages_the_file_is_said(stand: Stand) -> None:
-    kind = stand.place.lab.api.kinds.named("configmaps")
     labels = {"kustomize.toolkit.fluxcd.io/name": "shop"}
-    stand.place.lab.api.modify(kind, SPACE, MAP, lambda obj: obj["metadata"].update({"labels": labels}))
+    stand.modify(lambda obj: obj["metadata"].update({"labels": labels}))
     code, said = await stand.models("promote", "ranker")
     assert (code, "managed by Flux" in said) == (0, True)
 
