@@ -5,7 +5,7 @@ import numpy as np
 from healer.engine.judge import Judge, Window, Yardstick
 from healer.model.verdict import Counts, VerdictKind
 
-RUNS, WINDOWS = 250, 60
+RUNS, WINDOWS = 150, 60
 LIMIT = 0.03
 
 
