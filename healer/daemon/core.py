@@ -27,10 +27,10 @@ from healer.sources.pods import PodSource
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Signals of one delivery; `decided` is set when the engine has decided them all."""
+    """Signals of one delivery; `decided` is set when the engine has decided them all: the incidents that they concern."""
 
     signals: list[Signal]
-    decided: asyncio.Future[None]
+    decided: asyncio.Future[set[str]]
 
 
 class Core:
@@ -97,12 +97,12 @@ class Core:
             raise QueueFull("healer does not know the cluster yet")
         if self._waiting and self._waiting + len(signals) > self._room:
             raise QueueFull(f"{self._waiting} signals wait to be decided, there is room for {self._room}")
-        decided = asyncio.get_running_loop().create_future()
+        decided: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
         self._waiting += len(signals)
         self._inbox.put_nowait(_Batch(signals, decided))
-        await decided
+        concerned = await decided
         try:
-            await self._journal.durable({incident for signal in signals for incident in self._engine.incidents_of(signal.key)})
+            await self._journal.durable(concerned)
         except JournalError as error:
             raise QueueFull(f"what was decided cannot be journaled: {error}") from error
 
@@ -180,10 +180,12 @@ class Core:
     async def _take(self) -> None:
         while True:
             batch = await self._inbox.get()
+            concerned = self._concerned(batch.signals)  # what is over is no part of an incident afterwards
             self._signals(batch.signals)
+            concerned |= self._concerned(batch.signals)
             self._waiting -= len(batch.signals)
             if not batch.decided.done():  # its sender may have given up
-                batch.decided.set_result(None)
+                batch.decided.set_result(concerned)
             await asyncio.sleep(0)
 
     async def _time(self) -> None:
@@ -206,6 +208,10 @@ class Core:
         for signal in signals:
             self._metrics.signal(signal)
             self._feed(signal)
+
+    def _concerned(self, signals: list[Signal]) -> set[str]:
+        """The incidents that these signals are part of."""
+        return {incident for signal in signals for incident in self._engine.incidents_of(signal.key)}
 
     def _feed(self, event: Input) -> None:
         self._carry_out(self._engine.handle(event, self._view, self._clock()))

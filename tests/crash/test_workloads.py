@@ -1,0 +1,319 @@
+"""What healer does to workloads, with the daemon killed at every request that differs from those of an eviction.
+
+An alert of Alertmanager names a Deployment, and is over when healer looks whether its action has helped. Here a daemon dies
+
+- before and after every write from the claim on: to the journal, to the workload, its route or its file, and
+- before every read of the action, which is after the read before it: nothing has changed in between.
+
+How a daemon begins, opens an incident and tells Slack is the same as in the matrix of an eviction, and is tried there.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, ClassVar
+
+import aiohttp
+import msgspec
+import pytest
+
+from healer.lab import Lab, serving
+from healer.lab.canary import CANARY, ROUTE, STABLE, versions
+from healer.lab.kinds import DEPLOYMENT
+from healer.lab.objects import Object, clone
+from healer.lab.store import Change
+from healer.serving.config import find, specific
+from healer.serving.history import HISTORY, State, load
+from tests.crash.gate import Gate, Point
+from tests.crash.matrix import Matrix
+from tests.crash.world import Scenario, all_healed, incidents_of, state, states
+from tests.integration.world import NAMESPACE, Rule, rule, serves, told
+from tests.support.canary import route
+from tests.support.healer import Healer, alert, verb
+from tests.support.processes import PATIENCE
+from tests.support.slack import FakeSlack
+from tests.support.tensorflow_serving import StatusServers, status_servers
+
+_AT_ONCE = 2
+"""Runs at a time: the matrix of an eviction runs beside these."""
+_JOURNAL = "update incidents/status"
+_NAME = "tensorflow-serving"
+_REVISION = "deployment.kubernetes.io/revision"
+_WEIGHT = "nginx.ingress.kubernetes.io/canary-weight"
+_MAP = "models"
+_FILE = """\
+model_config_list {
+  config {
+    name: "ranker"  # the home page
+    base_path: "/models/ranker"
+    model_version_policy { specific { versions: 42 } }
+    version_labels { key: "stable" value: 42 }
+  }
+}
+"""
+
+
+class OnWorkload(Scenario):
+    """An alert on a Deployment, and one step against it."""
+
+    deployment = _NAME
+    action: ClassVar[str]
+    reads: ClassVar[frozenset[str]]
+    """The requests by which only the action looks."""
+    watched: ClassVar[str]
+    """The resource that the action changes."""
+
+    async def begin(self, stack: AsyncExitStack) -> Rule:
+        self._alert = alert("HighErrors", deployment=self.deployment)
+        self._taken: set[str] = set()
+        """What Alertmanager was answered 2xx to: it sends the rest again."""
+        self.seen: list[Object] = []
+        """What the action changes, as it was, and after each write."""
+        self.kept: list[dict[str, str]] = []
+        """What was journaled for the action at each of these writes."""
+        await self.prepare(stack)
+        self._kind = self.lab.api.kinds.named(self.watched)
+        self.seen.append(clone(self.object()))
+        self.lab.store.listeners.append(self._look)
+        step = {self.action: self.params(), "verify": {"within": "30s", "stable": "100ms"}}
+        return rule("high-errors", when={"alert": ["HighErrors"]}, heal=[step])
+
+    @abstractmethod
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        """Have the workload be as it is when the alert comes."""
+
+    @abstractmethod
+    def object(self) -> Object:
+        """What the action changes, as it is."""
+
+    def params(self) -> dict[str, Any]:
+        """Of the action."""
+        return {}
+
+    def matters(self, point: Point) -> bool:
+        name, _, moment = point
+        if name in self.reads:
+            return moment == "before"
+        if name == _JOURNAL:
+            return any("acting" in states(each) and state(each) != "healed" for each in incidents_of(self.lab))
+        return name in self.must
+
+    async def heal(self, healer: Healer, gate: Gate) -> None:
+        await self._send(healer, "firing")
+        await self.lab.wait_for(lambda lab: any(state(i) in ("verifying", "healed") for i in incidents_of(lab)), PATIENCE)
+        await self._send(healer, "resolved")
+        await self.lab.wait_for(all_healed, PATIENCE)
+        await self.slack.wait_for(told("healed"), PATIENCE)
+
+    async def _send(self, healer: Healer, status: str) -> None:
+        """As Alertmanager does: until it is answered 2xx, by another daemon when this one dies."""
+        if status in self._taken:
+            return
+        try:
+            code, answer = await healer.post(self._alert | {"status": status})
+        except aiohttp.ClientError:
+            await healer.ended()
+            return
+        assert code == 200, answer
+        self._taken.add(status)
+
+    @property
+    def notice(self) -> dict[str, str]:
+        """What is journaled for the action."""
+        kept = [each["status"].get("notices", {}).get(self.action) for each in incidents_of(self.lab) if "status" in each]
+        return next((dict(each) for each in kept if each), {})
+
+    def _look(self, collection: str, change: Change) -> None:
+        if collection == self._kind.stored_in and change.key == (NAMESPACE, self.seen[0]["metadata"]["name"]):
+            self.seen.append(clone(self.object()))
+            self.kept.append(self.notice)
+
+    def named(self, resource: str, name: str) -> Object:
+        """An object as it is."""
+        (found,) = [each for each in self.lab.objects(resource, NAMESPACE) if each["metadata"]["name"] == name]
+        return found
+
+
+class ShiftTraffic(OnWorkload):
+    """All traffic is taken off a canary that has a fifth of it."""
+
+    deployment = CANARY
+    action = "shiftTraffic"
+    must = (_JOURNAL, "patch ingresses")
+    reads = frozenset({"get deployments", "list ingresses", "list endpointslices"})
+    watched = "ingresses"
+    far: ClassVar[dict[str, int]] = {"to": 0}
+    left = 0
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        await self.lab.apply([*versions(NAMESPACE, replicas=(1, 1)), *route("Ingress", NAMESPACE, 20)])
+        await self.lab.wait_for(serves(2), PATIENCE)
+
+    def object(self) -> Object:
+        return self.named("ingresses", ROUTE)
+
+    def params(self) -> dict[str, Any]:
+        sides = {"stable": {"deployment": STABLE}, "canary": {"deployment": CANARY}}
+        return {**self.far, "route": {"kind": "Ingress", "name": ROUTE}, **sides}
+
+    async def verify(self) -> None:
+        assert [_weight(each) for each in self.seen] == ["20", str(self.left)]
+        assert _without_weight(self.seen[1]) == _without_weight(self.seen[0])
+        for kept in (*self.kept, self.notice):  # journaled before it was patched, and to the end
+            (note,) = kept.values()
+            assert msgspec.json.decode(note)["before"] == "80:20"
+        healed = next(each for each in incidents_of(self.lab) if "healed" in states(each))
+        kubeconfig = self.folder / "kubeconfig"
+        self.lab.write_kubeconfig(kubeconfig)  # past the gate of the dead
+        name = f"incident/{healed['metadata']['name']}"
+        code, printed = await verb("undo", name, "-n", NAMESPACE, "--by", "alice", home=self.folder, KUBECONFIG=kubeconfig)
+        assert code == 0, printed
+        assert [_weight(each) for each in self.seen] == ["20", str(self.left), "20"]
+        assert _without_weight(self.seen[2]) == _without_weight(self.seen[0])
+
+
+class ShiftBy(ShiftTraffic):
+    """A part of it is taken off: a second time, it would be too much."""
+
+    far: ClassVar[dict[str, int]] = {"by": 15}
+    left = 5
+
+
+def _weight(ingress: Object) -> str:
+    return str(ingress["metadata"]["annotations"][_WEIGHT])
+
+
+def _without_weight(ingress: Object) -> Object:
+    """All of it but the weight, and but what the API server itself writes when something changes."""
+    rest = clone(ingress)
+    del rest["metadata"]["annotations"][_WEIGHT]
+    for key in ("resourceVersion", "managedFields", "generation"):
+        rest["metadata"].pop(key, None)
+    return rest
+
+
+class OnTemplate(OnWorkload):
+    """The Deployment's template is changed."""
+
+    must = (_JOURNAL, "patch deployments")
+    watched = "deployments"
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        await self.lab.apply(serving(replicas=2, min_available=None))
+        await self.lab.wait_for(_settled("1"), PATIENCE)
+
+    def object(self) -> Object:
+        return self.named("deployments", _NAME)
+
+    def rolled(self) -> list[Object]:
+        """The templates that it had, one after the other; see that each was a revision of its own, and the last one serves."""
+        found: list[Object] = []
+        for each in self.seen:
+            if (template := each["spec"]["template"]) not in found[-1:]:
+                found.append(template)
+        revisions = list(dict.fromkeys(each["metadata"]["annotations"][_REVISION] for each in self.seen))
+        first = int(revisions[0])
+        assert revisions == [str(first + number) for number in range(len(found))]
+        assert _settled(revisions[-1])(self.lab)
+        return found
+
+
+class Rollback(OnTemplate):
+    """Revision 2 is bad, and revision 1 comes back as revision 3."""
+
+    action = "rollback"
+    reads = frozenset({"get deployments", "list replicasets"})
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        await super().prepare(stack)
+        self._good = clone(self.object()["spec"]["template"])
+
+        def ship(obj: Object) -> None:
+            obj["spec"]["template"]["spec"]["containers"][0]["image"] = "tensorflow/serving:2.17.0"
+
+        self.lab.api.modify(DEPLOYMENT, NAMESPACE, _NAME, ship)
+        await self.lab.wait_for(_settled("2"), PATIENCE)
+
+    async def verify(self) -> None:
+        assert self.rolled()[1:] == [self._good]
+        assert self.object()["metadata"]["annotations"]["healer.dev/rolled-back-from"] == "2"
+
+
+class RolloutRestart(OnTemplate):
+    """The same template with another date is rolled out."""
+
+    action = "rolloutRestart"
+    reads = frozenset({"get deployments"})
+
+    async def verify(self) -> None:
+        before, after = self.rolled()
+        assert before["spec"] == after["spec"]
+        assert "kubectl.kubernetes.io/restartedAt" in after["metadata"]["annotations"]
+
+
+class PinModelVersion(OnWorkload):
+    """Version 42 is served, and 41 is to be: it is loaded beside the other first, and alone only when it is there."""
+
+    action = "pinModelVersion"
+    must = (_JOURNAL, "patch configmaps")
+    reads = frozenset({"get deployments", "get configmaps"})
+    watched = "configmaps"
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        address = "127.0.0.1"
+        self._servers: StatusServers = await stack.enter_async_context(status_servers(address))
+        data = {"models.config": _FILE, "monitoring.config": "prometheus_config { enable: true }"}
+        metadata = {"name": _MAP, "namespace": NAMESPACE}
+        models = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+        manifests = serving(replicas=2, min_available=None, addresses=(address,))
+        manifests[0]["spec"]["template"]["spec"]["volumes"] = [{"name": "config", "configMap": {"name": _MAP}}]
+
+        def follow(*_: object) -> None:
+            """The servers have what the file says."""
+            versions = find(self.object()["data"]["models.config"], "ranker").policy.versions
+            self._servers.say(address, *((version, "AVAILABLE") for version in versions))
+
+        await self.lab.apply([models, *manifests])
+        follow()
+        self.lab.store.listeners.append(follow)
+        await self.lab.wait_for(_settled("1"), PATIENCE)
+
+    def object(self) -> Object:
+        return self.named("configmaps", _MAP)
+
+    def params(self) -> dict[str, Any]:
+        return {"configMap": _MAP, "model": "ranker", "version": 41, "port": self._servers.port}
+
+    async def verify(self) -> None:
+        files = [each["data"]["models.config"] for each in self.seen]
+        assert [find(file, "ranker").policy for file in files] == [specific([42]), specific([41, 42]), specific([41])]
+        assert find(files[-1], "ranker").labels == {"stable": 41}
+        assert self.object()["data"]["monitoring.config"] == self.seen[0]["data"]["monitoring.config"]
+        original = State.of(specific([42]), {"stable": 42})
+        for kept in (*self.kept, self.notice):  # journaled before it was written, and to the end
+            assert msgspec.json.decode(kept["from"], type=State) == original
+        history = load(self.object()["metadata"]["annotations"][HISTORY])
+        assert [entry.after.versions for entry in history] == [(41, 42), (41,)]
+        assert history[0].before == original
+
+
+def _settled(revision: str) -> Callable[[Lab], bool]:
+    """Whether the Deployment is at that revision, two pods of it are ready, and none is there besides."""
+
+    def holds(lab: Lab) -> bool:
+        (found,) = [each for each in lab.objects("deployments", NAMESPACE) if each["metadata"]["name"] == _NAME]
+        status = found.get("status", {})
+        at = found["metadata"].get("annotations", {}).get(_REVISION)
+        return at == revision and status.get("updatedReplicas") == 2 and serves(2)(lab)
+
+    return holds
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scenario", [ShiftTraffic, ShiftBy, Rollback, RolloutRestart, PinModelVersion])
+async def test_a_daemon_killed_while_it_changes_a_workload_does_it_once(
+    scenario: Callable[[Lab, FakeSlack, Path], OnWorkload], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    matrix = Matrix(getattr(scenario, "__name__", ""), scenario, tmp_path)
+    record_property("figures", await matrix.complete(_AT_ONCE))
