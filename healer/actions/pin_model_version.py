@@ -178,7 +178,7 @@ class _Pin:
         return version
 
     async def _safe(self, served: Served, change: Change) -> Change:
-        """The change, when no server can lose what it serves; else the version beside the others, which comes first."""
+        """The change, when no server can lose what it serves, or refuse it; else the version beside the others, to come first."""
         answers = await self._servers()
         wrong = {name: said for name, said in answers.items() if isinstance(said, str)}
         if wrong:
@@ -186,7 +186,8 @@ class _Pin:
             raise _Stopped(OutcomeKind.DEFERRED, "ServersUnknown", text)
         told = {name: said for name, said in answers.items() if not isinstance(said, str)}
         lacking = {name: _own(said, self.version) for name, said in told.items() if self.version not in available(said)}
-        if not lacking:
+        serving = {version for said in told.values() for version in available(said)}
+        if not lacking or not (serving or _moves(served, change)):
             return change
         if broken := {
             name: str(one) for name, one in lacking.items() if one and one.state is ModelState.END and one.code != "OK"
@@ -201,7 +202,7 @@ class _Pin:
             text = f"{self.loading}, though the policy is to load all: it is not on the disk"
             raise _Stopped(OutcomeKind.REFUSED, "NotOnDisk", text)
         try:
-            return beside(served, self.version, {version for said in told.values() for version in available(said)})
+            return beside(served, self.version, serving)
         except Refused as error:
             raise _Stopped(OutcomeKind.REFUSED, "ServersUnknown", str(error)) from error
 
@@ -248,6 +249,11 @@ class _Pin:
         notes += caveats(self.deployment.spec.template, params.config_map, labels=bool(change.labels))
         text = f"{name} {'would be' if dry else 'is'} pinned to version {self.version}: {'; '.join(notes)}{dry}"
         return Outcome(OutcomeKind.DONE, "WouldPin" if dry else "Pinned", text)
+
+
+def _moves(served: Served, change: Change) -> bool:
+    """Whether a label moves: servers refuse the whole file while the version that it moves to is not AVAILABLE."""
+    return any(served.labels.get(label) != version for label, version in change.labels.items())
 
 
 def _own(said: Versions, version: int) -> VersionStatus | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import msgspec
 
@@ -41,7 +40,7 @@ class Entry(msgspec.Struct, frozen=True):
     """One change. `at` is RFC 3339; `what` the verb or the action; `before` and `after` are `from` and `to` in JSON."""
 
     at: str
-    who: Annotated[str, msgspec.Meta(max_length=10_000)]
+    who: str
     why: str
     what: str
     model: str

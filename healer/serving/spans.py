@@ -41,6 +41,11 @@ class _Token:
     end: int
 
 
+DIGITS = (
+    "a version is a whole number, the name of the directory that holds it, without underscores, dashes or dots: 20231001, "
+    "not 2023_10_01"
+)
+
 _TOKEN = re.compile(
     r"""(?P<skip>[ \t\r\n\f\v]+|\#[^\n]*)
       | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
@@ -147,9 +152,3 @@ def _tokens(text: str) -> Iterator[_Token]:
             yield _Token(found[0], at, found.end())
         at = found.end()
     yield _Token("", at, at)
-
-
-DIGITS = (
-    "a version is a whole number, the name of the directory that holds it, without underscores, dashes or dots: 20231001, "
-    "not 2023_10_01"
-)

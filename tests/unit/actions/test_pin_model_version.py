@@ -229,11 +229,18 @@ async def test_servers_that_say_nothing_hold_it(stand: Stand) -> None:
     assert stand.text == FILE
 
 
-async def test_servers_of_which_none_is_known_to_have_a_version_hold_it(stand: Stand) -> None:
-    stand.all_say()
+async def test_servers_that_serve_nothing_have_nothing_to_lose(stand: Stand) -> None:
+    stand.all_say((42, "END"))
     outcome = await stand.pin("free")
-    assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "ServersUnknown")
-    assert stand.text == FILE
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DONE, "Pinned")
+    assert stand.served("free").policy == specific([41])
+
+
+async def test_but_they_would_refuse_a_label_that_moves(stand: Stand) -> None:
+    stand.all_say((42, "END"))
+    outcome = await stand.pin(more={"version": 40})
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DEFERRED, "Loading")
+    assert stand.served() == Served("ranker", "/models/ranker", specific([40, 41, 42]), {"stable": 41, "canary": 42})
 
 
 async def test_without_a_ready_pod_there_is_nothing_to_lose(stand: Stand) -> None:
