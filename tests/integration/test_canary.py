@@ -138,7 +138,6 @@ async def test_without_prometheus_the_weight_is_held_and_that_is_said_once(lab: 
     trial = await start()
     await trial.look(2, "INSUFFICIENT", "GOOD")
     await trial.prometheus.kill()
-    trial.canary.behave(failing=0.2)
     held = await trial.healer.says("incident waiting", rule=RULE)
     assert held["reason"] == "UnknownVerdict"
     await slack.wait_for(told("waiting"), PATIENCE)
@@ -149,7 +148,6 @@ async def test_without_prometheus_the_weight_is_held_and_that_is_said_once(lab: 
     assert "the traffic stays as it is" in message(slack)
     (unknown,) = trial.incidents()
 
-    trial.canary.behave(failing=USUAL)
     await trial.prometheus.start()
     await trial.look(2, "INSUFFICIENT", "GOOD")
     await slack.wait_for(told("closed"), PATIENCE)
@@ -197,7 +195,12 @@ async def test_a_canary_that_fails_loses_its_traffic(kind: str, lab: Lab, slack:
         assert evidence >= 200
         assert "canary 20 % -> 0 %" in said
     assert healed["incident"] == incident["metadata"]["name"]
-    assert "80" in str(incident["status"]["notices"]["shiftTraffic"]), "the weights before are journaled"
+    assert '"before":"80:20"' in str(incident["status"]["notices"]["shiftTraffic"]), "the weights before are journaled"
+    written = [seen for seen in lab.requests if seen.verb == "patch" and seen.name == ROUTE]
+    assert len(written) == 1, "one change, whatever healer knows besides"
+    metrics = await trial.healer.metrics()
+    assert metrics["healer_signals_total{name=BadCanary,source=canary}"] >= 2, "firing and over"
+    assert metrics["healer_actions_total{action=shiftTraffic,outcome=done}"] == 1
     seen = trial.traffic.sent[CANARY]
     await trial.traffic.until(200)
     assert trial.traffic.sent[CANARY] == seen, "nobody is sent to the canary any more"
