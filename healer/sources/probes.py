@@ -25,6 +25,8 @@ _FIRST, _LAST = 0.1, 0.8
 """Looks fall between these shares of their interval. The rest is for the jitter, and for Prometheus to store what it scraped."""
 _JITTER = 0.1
 """Of the interval."""
+_NEAR = 0.01
+"""Of the interval: a run that is so little before its place is the run at it, by rounding."""
 _SOON = 5.0
 """Seconds within which a rule is looked at for the first time."""
 
@@ -40,11 +42,12 @@ class Beat(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
         self.share = _FIRST + (_LAST - _FIRST) * (zlib.crc32(name.encode()) / 2**32)
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
-        """The next interval's: of the one after the last run, or after now, whichever is later."""
+        """The first place after the last run; the very first run, which comes soon, is at none."""
         last = max(now.timestamp() - self._every, 0.0 if previous is None else previous.timestamp())
-        start = (floor(last / self._every) + 1) * self._every
-        offset = (self.share + _JITTER * random.random()) * self._every
-        return datetime.fromtimestamp(start + offset, UTC)
+        place = (floor(last / self._every) + self.share) * self._every
+        if last >= place - _NEAR * self._every:
+            place += self._every
+        return datetime.fromtimestamp(place + _JITTER * self._every * random.random(), UTC)
 
 
 @dataclass(slots=True)

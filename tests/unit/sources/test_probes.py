@@ -160,6 +160,13 @@ def test_a_beat_falls_once_into_each_interval(name: str, every: float, start: fl
     assert intervals == list(range(intervals[0], intervals[0] + 20))
 
 
+@given(st.text(min_size=1), st.floats(1, 3600), st.floats(1e9, 2e9))
+def test_a_beat_follows_the_first_look_within_an_interval(name: str, every: float, first: float) -> None:
+    at = datetime.fromtimestamp(first, UTC)
+    gap = (Beat(every, name).get_next_fire_time(at, at + timedelta(seconds=0.01)) - at).total_seconds()
+    assert 0 < gap <= 1.12 * every
+
+
 def test_beats_of_many_rules_are_spread() -> None:
     shares = sorted(Beat(30, f"rules/query-{number}").share for number in range(200))
     gaps = [after - before for before, after in itertools.pairwise(shares)]
