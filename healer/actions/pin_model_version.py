@@ -101,9 +101,9 @@ def _veto(call: Call, deployment: Rollable, params: PinModelVersionParams) -> Ou
 class _Stopped(Exception):
     """Nothing may be written; the outcome says why."""
 
-    def __init__(self, kind: OutcomeKind, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.outcome = Outcome(kind, reason, text)
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.text)
+        self.outcome = outcome
 
 
 @dataclass(slots=True)
@@ -154,12 +154,11 @@ class _Pin:
         """What the file is to say; asked again when somebody else was faster. Raises _Stopped."""
         manager = manager_of(msgspec.convert(document.meta, WholeMeta), kind="ConfigMap", part=("f:data",))
         if manager is not None and not self.params.even_if_managed:
-            raise _Stopped(
-                OutcomeKind.REFUSED,
-                "Managed",
+            text = (
                 f"configmap/{document.name} is managed by {manager}, which would put its own file back: change it there, or "
-                "write evenIfManaged: true",
+                "write evenIfManaged: true"
             )
+            raise _Stopped(Outcome(OutcomeKind.REFUSED, "Managed", text))
         served = document.find(self.params.model)
         self.version, self.loading = self._wanted(served), ""
         change = pin(served, self.version)
@@ -174,7 +173,9 @@ class _Pin:
             return self.params.version
         version = served.labels.get(STABLE)
         if version is None:
-            raise _Stopped(OutcomeKind.REFUSED, "NoStableLabel", f"no version of model {served.name} has the label {STABLE}")
+            raise _Stopped(
+                Outcome(OutcomeKind.REFUSED, "NoStableLabel", f"no version of model {served.name} has the label {STABLE}")
+            )
         return version
 
     async def _safe(self, served: Served, change: Change) -> Change:
@@ -183,7 +184,7 @@ class _Pin:
         wrong = {name: said for name, said in answers.items() if isinstance(said, str)}
         if wrong:
             text = f"whether version {self.version} can be served is not known: {_listed(wrong)}"
-            raise _Stopped(OutcomeKind.DEFERRED, "ServersUnknown", text)
+            raise _Stopped(Outcome(OutcomeKind.DEFERRED, "ServersUnknown", text))
         told = {name: said for name, said in answers.items() if not isinstance(said, str)}
         lacking = {name: _own(said, self.version) for name, said in told.items() if self.version not in available(said)}
         serving = {version for said in told.values() for version in available(said)}
@@ -192,19 +193,21 @@ class _Pin:
         if broken := {
             name: str(one) for name, one in lacking.items() if one and one.state is ModelState.END and one.code != "OK"
         }:
-            raise _Stopped(OutcomeKind.REFUSED, "CannotLoad", f"version {self.version} cannot be loaded: {_listed(broken)}")
+            raise _Stopped(
+                Outcome(OutcomeKind.REFUSED, "CannotLoad", f"version {self.version} cannot be loaded: {_listed(broken)}")
+            )
         self.loading = (
             f"version {self.version} is not AVAILABLE yet on {_listed({n: str(s or 'not loaded') for n, s in lacking.items()})}"
         )
         if served.policy.loads(self.version):
-            raise _Stopped(OutcomeKind.DEFERRED, "Loading", f"{self.loading}: pinned when it is")
+            raise _Stopped(Outcome(OutcomeKind.DEFERRED, "Loading", f"{self.loading}: pinned when it is"))
         if served.policy.choice == "all":
             text = f"{self.loading}, though the policy is to load all: it is not on the disk"
-            raise _Stopped(OutcomeKind.REFUSED, "NotOnDisk", text)
+            raise _Stopped(Outcome(OutcomeKind.REFUSED, "NotOnDisk", text))
         try:
             return beside(served, self.version, serving)
         except Refused as error:
-            raise _Stopped(OutcomeKind.REFUSED, "ServersUnknown", str(error)) from error
+            raise _Stopped(Outcome(OutcomeKind.REFUSED, "ServersUnknown", str(error))) from error
 
     async def _servers(self) -> dict[str, Versions | str]:
         """What each ready pod says of the model; in words why not. Without a ready pod nothing can be lost."""
@@ -219,13 +222,13 @@ class _Pin:
         first = kept.get("from") if {key: kept.get(key) for key in note} == note else None
         state = msgspec.json.encode(State.of(served.policy, served.labels)).decode()
         if (unkept := await self.call.keep({**note, "from": first or state})) is not None:
-            raise _Stopped(unkept.kind, unkept.reason, unkept.text)
+            raise _Stopped(unkept)
 
     def _sending(self) -> None:
         if (unwanted := self.call.still_wanted(self.call.act)) is not None:
-            raise _Stopped(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
+            raise _Stopped(Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text))
         if (forbidden := self.call.sending()) is not None:
-            raise _Stopped(forbidden.kind, forbidden.reason, forbidden.text)
+            raise _Stopped(forbidden)
         self.sent = True
 
     def _done(self, written: Written) -> Outcome:
