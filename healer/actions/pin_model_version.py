@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from healer.actions.base import Call
 from healer.actions.managed import manager_of
+from healer.actions.paused import paused
 from healer.actions.refusal import refusal, unread
 from healer.actions.rolling import Rollable, WholeMeta, look
 from healer.cluster.api import ApiError, ClusterError
@@ -87,11 +88,8 @@ class PinModelVersion:
 
 def _veto(call: Call, deployment: Rollable, params: PinModelVersionParams) -> Outcome | None:
     target = call.act.target
-    if call.view.paused_everywhere:
-        return Outcome(OutcomeKind.DEFERRED, "Paused", f"everything is paused ({call.view.paused_everywhere})")
-    for obj, name in ((deployment, target), (call.view.namespace(target.namespace), "the namespace")):
-        if obj is not None and obj.metadata.annotations.paused == "true":
-            return Outcome(OutcomeKind.DEFERRED, "Paused", f'healer.dev/paused is "true" on {name}')
+    if (stopped := paused(call, deployment)) is not None:
+        return stopped
     if not mounts(deployment.spec.template, params.config_map):
         text = f"the pods of {target} have no volume of configmap/{params.config_map}: what it says does not concern them"
         return Outcome(OutcomeKind.REFUSED, "NotMounted", text)

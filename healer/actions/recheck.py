@@ -5,6 +5,7 @@ already spent the PodDisruptionBudget (measured).
 """
 
 from healer.actions.base import Call
+from healer.actions.paused import paused
 from healer.actions.refusal import unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
@@ -56,12 +57,8 @@ async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
     deployment = await call.api.get(RESOURCES[Deployment].path(workload.namespace, workload.name), Deployment)
     if deployment.metadata.uid != workload.uid:
         return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{workload} is another object by now: left alone")
-    if call.view.paused_everywhere:
-        return Outcome(OutcomeKind.DEFERRED, "Paused", f"everything is paused ({call.view.paused_everywhere})")
-    namespace = call.view.namespace(workload.namespace)  # not worth a request of its own: the guard has just looked at the view
-    for obj, name in ((pod, call.act.target), (deployment, workload), (namespace, "the namespace")):
-        if obj is not None and obj.metadata.annotations.paused == "true":
-            return Outcome(OutcomeKind.DEFERRED, "Paused", f'healer.dev/paused is "true" on {name}')
+    if (held := paused(call, pod, deployment)) is not None:
+        return held
     if (rollout := rollout_in_progress(deployment)) is not None:
         return Outcome(OutcomeKind.DEFERRED, "RolloutInProgress", f"a rollout has begun: {rollout.text}")
     seen = sum(other.ready for other in call.view.pods_of(workload) if other.metadata.uid != pod.metadata.uid) + pod.ready

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from healer.actions.base import Call
+from healer.actions.paused import paused
 from healer.actions.refusal import refusal, unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
@@ -105,12 +106,8 @@ async def look(call: Call) -> Rollable | Outcome:
 def held(call: Call, deployment: Rollable) -> Outcome | None:
     """Why nothing may be done to it for now."""
     target = call.act.target
-    if call.view.paused_everywhere:
-        return Outcome(OutcomeKind.DEFERRED, "Paused", f"everything is paused ({call.view.paused_everywhere})")
-    namespace = call.view.namespace(target.namespace)  # not worth a request of its own: the guard has just looked at the view
-    for obj, name in ((deployment, f"{target}"), (namespace, "the namespace")):
-        if obj is not None and obj.metadata.annotations.paused == "true":
-            return Outcome(OutcomeKind.DEFERRED, "Paused", f'healer.dev/paused is "true" on {name}')
+    if (stopped := paused(call, deployment)) is not None:
+        return stopped
     if deployment.spec.paused:
         return Outcome(OutcomeKind.DEFERRED, "RolloutPaused", f"the rollout of {target} is paused (spec.paused)")
     if deployment.metadata.generation > deployment.status.observed_generation:

@@ -10,13 +10,12 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from healer.actions.base import Call
+from healer.actions.paused import paused
 from healer.actions.refusal import refusal, unread
-from healer.actions.rolling import rung
-from healer.cluster.api import ApiError, ClusterError
-from healer.cluster.resources import RESOURCES
+from healer.actions.rolling import look, rung
+from healer.cluster.api import ClusterError
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.form import Model, Whole, fault
-from healer.model.kube import Deployment
 from healer.model.permission import Permissions, permissions, union
 from healer.model.probe import RouteRef, Side
 from healer.model.rule import When
@@ -117,23 +116,10 @@ class ShiftTraffic:
 
 async def _recheck(call: Call) -> Outcome | None:
     """Why nothing is to be done: the Deployment is another by now, or paused, or the incident asks for it no longer."""
-    target = call.act.target
-    try:
-        deployment = await call.api.get(RESOURCES[Deployment].path(target.namespace, target.name), Deployment)
-    except ApiError as error:
-        if error.is_not_found:
-            return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{target} is gone: its traffic was left as it is")
-        return unread(error, f"read {target}")
-    except ClusterError as error:
-        return unread(error, f"read {target}")
-    if deployment.metadata.uid != target.uid:
-        return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{target} is another object by now: left alone")
-    if call.view.paused_everywhere:
-        return Outcome(OutcomeKind.DEFERRED, "Paused", f"everything is paused ({call.view.paused_everywhere})")
-    for obj, name in ((deployment, target), (call.view.namespace(target.namespace), "the namespace")):
-        if obj is not None and obj.metadata.annotations.paused == "true":
-            return Outcome(OutcomeKind.DEFERRED, "Paused", f'healer.dev/paused is "true" on {name}')
-    return _unwanted(call)
+    deployment = await look(call)
+    if isinstance(deployment, Outcome):
+        return deployment
+    return paused(call, deployment) or _unwanted(call)
 
 
 def _unwanted(call: Call) -> Outcome | None:
