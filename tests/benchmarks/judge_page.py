@@ -21,11 +21,11 @@ BEGIN = "<!-- figures: made by `python -m tests.benchmarks.judge --write`; do no
 END = "<!-- end of the figures -->"
 
 METHOD = f"""\
-Simulated traffic, {HORIZON} windows a trial (50 minutes of 30 s), alpha {ALPHA:.0%}, tolerance {TOLERANCE}. Requests arrive as
+Simulated traffic, {HORIZON} windows a trial (50 minutes of 30 s), alpha {100 * ALPHA:g} %, tolerance {TOLERANCE}. Requests arrive as
 a Poisson process and are split at random. Bad requests are independent, or come in bursts: on each side, {BURST} requests in a
 row are bad, within a window or over many, with random gaps between, to the same share in the long run. Stable runs alone for
-{HISTORY} windows before (six hours), from which healer learns phi, as in production. The others look at the same traffic,
-after every window too:
+{HISTORY} windows before (six hours), from which healer learns phi; what fewer do is said below. The others look at the same
+traffic, after every window too:
 
 - **threshold**, as Flagger: a window with more than {TOLERANCE} times stable's true share bad (at least 1 %) is a failed check,
   five of them condemn, and passes never take one back. Windows without a canary request, failed checks in Flagger, pass here.
@@ -84,7 +84,9 @@ def _summary(results: Results) -> str:
         for name in JUDGES:
             good = [results.grid[cell][name] for cell in grid(burst)]
             bad = [[results.grid[cell][name] for cell in grid(burst, ratio)] for ratio in RATIOS]
-            rows.append([name, kind, _with_interval(worst(good)), _percent(_mean(good)), *(f"{_mean(each):.0%}" for each in bad)])
+            rows.append(
+                [name, kind, _with_interval(worst(good)), _percent(_mean(good)), *(f"{100 * _mean(each):.0f} %" for each in bad)]
+            )
             window = median(outcome.window for outcome in bad[-1])
             rows[-1].append(f"{window:g}" if window <= HORIZON else "–")
     text = f"""\
@@ -144,11 +146,11 @@ def _windows(results: Results, burst: int) -> list[str]:
 
 
 def _place(cell: Cell) -> list[str]:
-    return [f"{cell.requests:,}", f"{cell.share:.1%}", f"{cell.weight:.0%}"]
+    return [f"{cell.requests:,}", f"{100 * cell.share:g} %", f"{100 * cell.weight:g} %"]
 
 
 def _caught(outcome: Caught) -> str:
-    share = f"{outcome.share:.0%}" if 0.005 < outcome.share < 0.995 else ""
+    share = f"{100 * outcome.share:.0f} %" if 0.005 < outcome.share < 0.995 else ""
     if outcome.share < 0.5:
         return share or "–"
     return f"{outcome.window:g} ({share})" if share else f"{outcome.window:g}"
