@@ -21,8 +21,8 @@ BEGIN = "<!-- figures: made by `python -m tests.benchmarks.judge --write`; do no
 END = "<!-- end of the figures -->"
 
 METHOD = f"""\
-Simulated traffic, {HORIZON} windows a trial (50 minutes of 30 s), alpha {100 * ALPHA:g} %, tolerance {TOLERANCE}. Requests arrive as
-a Poisson process and are split at random. Bad requests are independent, or come in bursts: on each side, {BURST} requests in a
+Simulated traffic, {HORIZON} windows a trial (50 minutes of 30 s), alpha {100 * ALPHA:g} %, tolerance {TOLERANCE}. Requests arrive
+as a Poisson process and are split at random. Bad requests are independent, or come in bursts: on each side, {BURST} requests in a
 row are bad, within a window or over many, with random gaps between, to the same share in the long run. Stable runs alone for
 {HISTORY} windows before (six hours), from which healer learns phi; what fewer do is said below. The others look at the same
 traffic, after every window too:
