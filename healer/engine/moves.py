@@ -219,8 +219,9 @@ class Moves:
         return incident.workload if deployment is None else target_of(deployment)
 
     def _move(self, incident: Incident, context: Context, state: State, reason: Reason) -> Incident:
-        """Change state, with a line in the history and a record."""
-        moved = noted(replace(incident, state=state, reason=reason), reason, context.now, step=incident.step)
+        """Change state, with a line in the history and a record. onStorm is no step of the ladder, and its lines name none."""
+        step = None if incident.storming else incident.step
+        moved = noted(replace(incident, state=state, reason=reason), reason, context.now, step=step)
         context.effects.append(Record(moved, moved.history[-1]))
         return moved
 

@@ -70,7 +70,7 @@ def to_be_tried_again(incident: Incident, now: float) -> Incident:
         replace(incident, state=State.OPEN, reason=reason, failures=incident.failures + 1, acting_on=None),
         reason,
         now,
-        step=incident.step,
+        step=None if incident.storming else incident.step,
     )
 
 

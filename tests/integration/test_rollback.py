@@ -82,6 +82,7 @@ async def test_a_revision_whose_pods_crash_is_rolled_back_and_said_once(lab: Lab
     (line,) = [line for line in texts(slack) if "rolled back from revision 2 to revision 1" in line]
     assert f"image {NEW} -&gt; {OLD}" in line
     assert slack.twice == []
+    assert "evict" not in "".join(texts(slack)), "the ladder's step was not taken"
     assert (await healer.metrics())["healer_actions_total{action=rollback,outcome=done}"] == 1
 
 
