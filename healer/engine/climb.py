@@ -171,7 +171,7 @@ class Climber(Outcomes):
         self._looks.rules.healed(incident.rule)
         cooled = context.now + context.rule.rule.limits.cooldown
         healed = replace(incident, ended_at=context.now, wake_at=cooled, storm=False, storming=False)
-        return self._move(healed, context, State.HEALED, reason)
+        return self._move(healed, context, State.HEALED, reason, stormed=incident.storming)
 
     # escalated, healed
 

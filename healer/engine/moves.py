@@ -218,9 +218,12 @@ class Moves:
         deployment = None if other is None else context.view.deployment_named(incident.workload.namespace, other.deployment)
         return incident.workload if deployment is None else target_of(deployment)
 
-    def _move(self, incident: Incident, context: Context, state: State, reason: Reason) -> Incident:
-        """Change state, with a line in the history and a record. onStorm is no step of the ladder, and its lines name none."""
-        step = None if incident.storming else incident.step
+    def _move(self, incident: Incident, context: Context, state: State, reason: Reason, *, stormed: bool = False) -> Incident:
+        """Change state, with a line in the history and a record.
+
+        onStorm is no step of the ladder, and its lines name none; `stormed`: it is what has just ended.
+        """
+        step = None if incident.storming or stormed else incident.step
         moved = noted(replace(incident, state=state, reason=reason), reason, context.now, step=step)
         context.effects.append(Record(moved, moved.history[-1]))
         return moved

@@ -45,7 +45,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of an incident's history. `at` in seconds since the epoch; `step` of the ladder counts from 0, None: about none."""
+    """One line of an incident's history. `at` in seconds since the epoch; `step` of the ladder from 0, None where about none."""
 
     at: float
     state: State
