@@ -20,6 +20,7 @@ DOUBT = 3.0
 LEAST_LIMIT = 0.01
 """Without an slo no canary has to be better than 1 % bad to be GOOD, however few of stable's requests are bad."""
 MOST_LIMIT = 0.5
+"""However bad stable is, a canary of which half is bad is not GOOD."""
 LARGEST = 2.0**53
 """Above, a float does not count single requests."""
 
