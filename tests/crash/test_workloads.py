@@ -43,6 +43,11 @@ _JOURNAL = "update incidents/status"
 _NAME = "tensorflow-serving"
 _REVISION = "deployment.kubernetes.io/revision"
 _WEIGHT = "nginx.ingress.kubernetes.io/canary-weight"
+_ROUTE: dict[str, Any] = {
+    "route": {"kind": "Ingress", "name": ROUTE},
+    "stable": {"deployment": STABLE},
+    "canary": {"deployment": CANARY},
+}
 _MAP = "models"
 _FILE = """\
 model_config_list {
@@ -57,7 +62,7 @@ model_config_list {
 
 
 class OnWorkload(Scenario):
-    """An alert on a Deployment, and one step against it."""
+    """An alert on a Deployment, and what is done about it."""
 
     deployment = _NAME
     action: ClassVar[str]
@@ -80,8 +85,7 @@ class OnWorkload(Scenario):
         self._kind = self.lab.api.kinds.named(self.watched)
         self.seen.append(clone(self.object()))
         self.lab.store.listeners.append(self._look)
-        step = {self.action: self.params(), "verify": {"within": "30s", "stable": "100ms"}}
-        return rule("high-errors", when={"alert": ["HighErrors"]}, heal=[step])
+        return rule("high-errors", when={"alert": ["HighErrors"]}, heal=self.ladder())
 
     @abstractmethod
     async def prepare(self, stack: AsyncExitStack) -> None:
@@ -91,9 +95,17 @@ class OnWorkload(Scenario):
     def object(self) -> Object:
         """What the action changes, as it is."""
 
-    def params(self) -> dict[str, Any]:
-        """Of the action."""
-        return {}
+    def ladder(self) -> list[dict[str, Any]]:
+        """What the rule does about it."""
+        return [self.step()]
+
+    def step(self, within: str = "30s", **params: Any) -> dict[str, Any]:
+        """A step of it, with these parameters of the action."""
+        return {self.action: params, "verify": {"within": within, "stable": "100ms"}}
+
+    def better(self) -> bool:
+        """Whether what was done will end the alert."""
+        return True
 
     def matters(self, point: Point) -> bool:
         name, _, moment = point
@@ -105,7 +117,9 @@ class OnWorkload(Scenario):
 
     async def heal(self, healer: Healer, gate: Gate) -> None:
         await self._send(healer, "firing")
-        await self.lab.wait_for(lambda lab: any(state(i) in ("verifying", "healed") for i in incidents_of(lab)), PATIENCE)
+        await self.lab.wait_for(
+            lambda lab: self.better() and any(state(i) in ("verifying", "healed") for i in incidents_of(lab)), PATIENCE
+        )
         await self._send(healer, "resolved")
         await self.lab.wait_for(all_healed, PATIENCE)
         await self.slack.wait_for(told("healed"), PATIENCE)
@@ -147,8 +161,8 @@ class ShiftTraffic(OnWorkload):
     must = (_JOURNAL, "patch ingresses")
     reads = frozenset({"get deployments", "list ingresses", "list endpointslices"})
     watched = "ingresses"
-    far: ClassVar[dict[str, int]] = {"to": 0}
-    left = 0
+    weights: ClassVar[list[str]] = ["20", "0"]
+    """One after the other."""
 
     async def prepare(self, stack: AsyncExitStack) -> None:
         await self.lab.apply([*versions(NAMESPACE, replicas=(1, 1)), *route("Ingress", NAMESPACE, 20)])
@@ -157,13 +171,14 @@ class ShiftTraffic(OnWorkload):
     def object(self) -> Object:
         return self.named("ingresses", ROUTE)
 
-    def params(self) -> dict[str, Any]:
-        sides = {"stable": {"deployment": STABLE}, "canary": {"deployment": CANARY}}
-        return {**self.far, "route": {"kind": "Ingress", "name": ROUTE}, **sides}
+    def ladder(self) -> list[dict[str, Any]]:
+        return [self.step(to=0, **_ROUTE)]
+
+    def better(self) -> bool:
+        return _weight(self.object()) == "0"
 
     async def verify(self) -> None:
-        assert [_weight(each) for each in self.seen] == ["20", str(self.left)]
-        assert _without_weight(self.seen[1]) == _without_weight(self.seen[0])
+        assert [_weight(each) for each in self.seen] == self.weights
         for kept in (*self.kept, self.notice):  # journaled before it was patched, and to the end
             (note,) = kept.values()
             assert msgspec.json.decode(note)["before"] == "80:20"
@@ -175,16 +190,18 @@ class ShiftTraffic(OnWorkload):
             await undo(api, NAMESPACE, healed["metadata"]["name"], "alice", lambda _: None)
         finally:
             await api.aclose()
-        assert [_weight(each) for each in self.seen] == ["20", str(self.left), "20"]
-        assert _without_weight(self.seen[2]) == _without_weight(self.seen[0])
+        assert [_weight(each) for each in self.seen] == [*self.weights, "20"]
+        assert all(_without_weight(each) == _without_weight(self.seen[0]) for each in self.seen)
 
 
-class ShiftBy(ShiftTraffic):
-    """A part of it is taken off: a second time, it would be too much."""
+class ShiftBySteps(ShiftTraffic):
+    """A part of it is taken off, then the rest: what there was is what there was before the first step."""
 
     reads = frozenset()
-    far: ClassVar[dict[str, int]] = {"by": 15}
-    left = 5
+    weights: ClassVar[list[str]] = ["20", "5", "0"]
+
+    def ladder(self) -> list[dict[str, Any]]:
+        return [self.step("200ms", by=15, **_ROUTE), self.step(by=5, **_ROUTE)]
 
 
 def _weight(ingress: Object) -> str:
@@ -287,8 +304,8 @@ class PinModelVersion(OnWorkload):
     def object(self) -> Object:
         return self.named("configmaps", _MAP)
 
-    def params(self) -> dict[str, Any]:
-        return {"configMap": _MAP, "model": "ranker", "version": 41, "port": self._servers.port}
+    def ladder(self) -> list[dict[str, Any]]:
+        return [self.step(configMap=_MAP, model="ranker", version=41, port=self._servers.port)]
 
     async def verify(self) -> None:
         files = [each["data"]["models.config"] for each in self.seen]
@@ -316,7 +333,7 @@ def _settled(revision: str) -> Callable[[Lab], bool]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("scenario", [ShiftTraffic, ShiftBy, Rollback, RolloutRestart, PinModelVersion])
+@pytest.mark.parametrize("scenario", [ShiftTraffic, ShiftBySteps, Rollback, RolloutRestart, PinModelVersion])
 async def test_a_daemon_killed_while_it_changes_a_workload_does_it_once(
     scenario: Callable[[Lab, FakeSlack, Path], OnWorkload], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
