@@ -99,8 +99,9 @@ class Prometheus(Section):
     stale: float = Field(120.0, gt=0)
     """Seconds after which a sample is too old to judge by, and a canary's data stale in which no request was counted. Must be
     more than twice the scrape interval. Prometheus before 2.43 goes by its own 5 minutes for samples."""
-    history: int = Field(100, ge=0)
-    """Windows of a stable version's past from which the canary judge learns how bursty its errors are; 0: none."""
+    history: int = Field(720, ge=0)
+    """Windows of a stable version's past from which the canary judge learns how bursty its errors are; 0: none.
+    The less of it there is, the more cautious, and the slower, the judge."""
 
 
 class Pods(Section):

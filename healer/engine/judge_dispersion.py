@@ -7,6 +7,10 @@ SCALES = (1, 4, 16)
 """Windows a block: at little traffic a burst lasts longer than one window, and each of its windows looks calm by itself."""
 LEAST_PLACES = 2
 """A block length counts once it was compared at more than so many places, times itself: after four blocks."""
+MOST = 100.0
+"""The largest phi: what is burstier is an outage, and must not keep the judge from ever condemning again."""
+MOST_OWN = 25.0
+"""The largest phi by the canary's own windows. Above, bursts that stable has not are the canary's fault."""
 UNSEEN = 5.0
 """A burst of so many bad requests is taken to be missing in the history by chance: with nothing learnt phi is 5, not 1."""
 
@@ -47,9 +51,9 @@ class Dispersion:
 
     @property
     def seen(self) -> float:
-        """The phi that the windows show, at least 1; 1 while there are too few of them."""
+        """The phi that the windows show, from 1 to MOST; 1 while there are too few of them."""
         ready = [scale for scale in SCALES if self._places[scale] > LEAST_PLACES * scale and self._both[scale]]
-        return max([1.0, *(self._squares[scale] / self._both[scale] for scale in ready)])
+        return min(MOST, max([1.0, *(self._squares[scale] / self._both[scale] for scale in ready)]))
 
     @property
     def cautious(self) -> float:
@@ -63,7 +67,7 @@ class Dispersion:
             return UNSEEN
         upper = 1 + (self.seen - 1) * (1 + 2 * math.sqrt(3 / self._windows))
         told = min(self._bad, self._windows)
-        return max(upper, (upper * told + UNSEEN * UNSEEN) / (told + UNSEEN))
+        return min(MOST, max(upper, (upper * told + UNSEEN * UNSEEN) / (told + UNSEEN)))
 
 
 class Unrest:
@@ -87,5 +91,5 @@ class Unrest:
 
     @property
     def seen(self) -> float:
-        """At least 1."""
-        return max(1.0, self._squares / self._both) if self._both else 1.0
+        """From 1 to MOST_OWN."""
+        return min(MOST_OWN, max(1.0, self._squares / self._both)) if self._both else 1.0

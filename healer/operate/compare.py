@@ -46,7 +46,7 @@ class _Seen(NamedTuple):
 
 
 async def compare(
-    api: Api, prometheus: Asked, rule: BoundRule, place: Place, *, since: float, now: float, history: int = 100
+    api: Api, prometheus: Asked, rule: BoundRule, place: Place, *, since: float, now: float, history: int = 720
 ) -> Report:
     """The report on the last `since` seconds before `now` (since the epoch). `history`: windows of stable before that, from
     which the judge learns how bursty its errors are.

@@ -74,7 +74,7 @@ async def gate(
     *,
     within: float,
     every: float | None = None,
-    history: int = 100,
+    history: int = 720,
     stale: float = 120.0,
     tell: Callable[[Progress], None],
     clock: Callable[[], float] = time.time,

@@ -4,11 +4,8 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
 
+from healer.sources.pieces import in_pieces
 from healer.sources.prometheus import Asked, QueryFailed, Sample, Series
-from healer.sources.readings import Key
-
-_PIECE = 60
-"""Points of one question: many series over a long time would be too large an answer."""
 
 
 class Past:
@@ -43,16 +40,8 @@ class Past:
                 raise self.failure
             if expr not in self._known:
                 try:
-                    self._known[expr] = await self._whole(expr)
+                    self._known[expr] = await in_pieces(self._prometheus, expr, self.points[0], self.points[-1], self.step)
                 except QueryFailed as error:
                     self.failure = error
                     raise
             return self._known[expr]
-
-    async def _whole(self, expr: str) -> list[Series]:
-        found: dict[Key, dict[float, float]] = defaultdict(dict)
-        for first in range(0, len(self.points), _PIECE):
-            points = self.points[first : first + _PIECE]
-            for each in await self._prometheus.range(expr, points[0], points[-1], self.step):
-                found[frozenset(each.labels.items())].update({round(at, 3): value for at, value in each.points.items()})
-        return [Series(dict(key), values) for key, values in found.items()]

@@ -38,7 +38,7 @@ class CanaryProbe:
         view: View,
         told: Told,
         *,
-        history: int = 100,
+        history: int = 720,
         stale: float = 120.0,
     ) -> None:
         canary = rule.rule.when.canary

@@ -26,6 +26,7 @@ from healer.engine.judge import Judge, Missing, Window, Yardstick
 from healer.model.probe import Canary, Measure, fill, named
 from healer.model.verdict import Verdict, VerdictKind
 from healer.routes.base import RouteError, RouteMissing
+from healer.sources.pieces import in_pieces
 from healer.sources.prometheus import Asked, QueryFailed, Sample, Series
 from healer.sources.readings import Reading, Tally, counted, edge_above, past, past_slow, slower, timed, within
 
@@ -88,7 +89,7 @@ class CanaryLook:
         *,
         share: Callable[[], Awaitable[float]],
         sides: Callable[[], Sides],
-        history: int = 100,
+        history: int = 720,
         stale: float = 120.0,
     ) -> None:
         self._canary = canary
@@ -252,7 +253,7 @@ class CanaryLook:
 
         async def read(template: str) -> list[Series]:
             expr = self._filled(template, self._canary.stable.deployment, stable)
-            return await self._prometheus.range(expr, start, at, every)
+            return await in_pieces(self._prometheus, expr, start, at, every)
 
         if measure.histogram is not None:
             total = await read(measure.histogram)

@@ -86,10 +86,11 @@ def _stable_phi(traffic: Traffic) -> Floats:
         squares, both = (was[:, -1:] + now for was, now in zip(before[:2], during[:2], strict=True))
         ready = before[2][-1] + during[2] > dispersion.LEAST_PLACES * scale
         seen = np.maximum(seen, np.divide(squares, both, out=np.ones_like(bad), where=ready & (both > 0)))
+    seen = np.minimum(seen, dispersion.MOST)
     upper = 1 + (seen - 1) * (1 + 2 * np.sqrt(3 / np.maximum(windows, 1)))
     told = np.minimum(bad, windows)
     phi: Floats = np.maximum(upper, (upper * told + dispersion.UNSEEN**2) / (told + dispersion.UNSEEN))
-    return phi
+    return np.minimum(phi, dispersion.MOST)
 
 
 def _differences(counts: Floats, scale: int) -> tuple[Floats, Floats, Floats]:
@@ -110,4 +111,4 @@ def _canary_phi(bad: Floats) -> Floats:
     both = np.cumsum(bad[:, 1:] + bad[:, :-1], axis=1)
     both = np.concatenate((np.zeros((len(bad), 1)), both), axis=1)
     phi: Floats = np.divide(squares, both, out=np.ones_like(bad), where=both > 0)
-    return np.maximum(1.0, phi)
+    return np.clip(phi, 1.0, dispersion.MOST_OWN)

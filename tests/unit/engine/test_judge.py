@@ -37,6 +37,21 @@ def test_a_canary_that_is_worse_is_bad_and_the_figures_are_said() -> None:
     assert finding.phi < 1.1
 
 
+def test_a_burst_of_the_canary_does_not_hide_that_it_goes_on_failing() -> None:
+    """One window with a thousand bad requests, then a hundred each: its own unrest is no excuse without end."""
+    windows = [Window(Counts(400, 0), Counts(160, 0)), Window(Counts(1000, 1000), Counts(400, 0))]
+    judge_ = Judge(0.01, [ERRORS])
+    kinds = [judge_.look({"errors": window}).kind for window in [*windows, *[Window(Counts(400, 100), Counts(160, 0))] * 4]]
+    assert kinds[-1] is VerdictKind.BAD
+
+
+def test_an_outage_in_stables_past_does_not_blind_the_judge() -> None:
+    judge_ = Judge(0.01, [ERRORS])
+    judge_.learn("errors", [3.0] * 360 + [5000.0] * 10 + [3.0] * 350)
+    windows = [Window(Counts(300, 150), Counts(3000, 30))] * 10
+    assert [judge_.look({"errors": window}).kind for window in windows][-1] is VerdictKind.BAD
+
+
 def test_bad_stays_until_restart_with_the_figures_that_condemned() -> None:
     condemning = judge()
     said = condemning.look({"errors": BAD}).text
@@ -223,7 +238,7 @@ def test_of_several_measures_the_one_that_condemned_first_is_told_first() -> Non
     for _ in range(3):
         later = two.look({"errors": Window(Counts(300, 200), Counts(3000, 30)), "latency": GOOD})
     assert later.text.startswith("latency: canary 60 of 300 slower than 218.6 ms, stable 30 of 3,000; evidence ")
-    assert ". errors: canary 403 of 900 bad, stable 90 of 9,000; evidence " in later.text
+    assert ". errors: canary 203 of 600 bad, stable 60 of 6,000; evidence " in later.text
     assert [finding.measure for finding in later.findings] == ["errors", "latency"]
 
 
