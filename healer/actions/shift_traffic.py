@@ -111,15 +111,18 @@ class ShiftTraffic:
             shift = _Shift(call, params, place, notes(call.kept))
         except ValueError as error:
             return Outcome(OutcomeKind.REFUSED, "NoteUnreadable", f"what was kept of an earlier shift cannot be read: {error}")
-        return await shift.run()
+        outcome = await shift.run()
+        if outcome.kind in (OutcomeKind.DONE, OutcomeKind.FAILED):
+            return outcome  # also when the incident asks for it no longer: that may be why
+        return _unwanted(call) or outcome
 
 
 async def _recheck(call: Call) -> Outcome | None:
-    """Why nothing is to be done: the Deployment is another by now, or paused, or the incident asks for it no longer."""
+    """Why nothing is to be done: the Deployment is another by now, or paused."""
     deployment = await look(call)
     if isinstance(deployment, Outcome):
         return deployment
-    return paused(call, deployment) or _unwanted(call)
+    return paused(call, deployment)
 
 
 def _unwanted(call: Call) -> Outcome | None:
@@ -217,7 +220,8 @@ class _Shift:
             if note is not None and note.after == str(after):
                 text = f"{of} {share}, set by an earlier try of this incident"
                 return Outcome(OutcomeKind.DONE, "FoundDone", text + self._besides(after))
-            return Outcome(OutcomeKind.DONE, "AlreadyShifted", f"{of} {share} already: nothing was done{self._besides(after)}")
+            text = f"{of} {share} already: nothing was done{self._besides(after)}"
+            return _unwanted(self.call) or Outcome(OutcomeKind.DONE, "AlreadyShifted", text)
         rest = "the rest" if after.share else "all that the weights rule" if after.besides else "all"
         text = f"{of} canary {before.percent} -> {after.percent}, {rest} to {self.place.stable}{self._besides(after)}"
         if self.call.act.dry_run:

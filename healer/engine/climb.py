@@ -71,6 +71,8 @@ class Climber(Outcomes):
         if not incident.sick:
             if incident.acted_at:
                 return self._watch(incident, context, Reason("SignalsGone", "all signals are gone; verifying"))
+            if (done := self._perhaps_done(incident, context)) is not None:
+                return done
             return self._close(incident, context, Reason("Recovered", "all signals are gone before healer acted"))
         diverts = self._actions[self._step(incident, context).action].diverts
         if context.storm is not None and not incident.storming and not diverts:

@@ -78,6 +78,16 @@ class Outcomes(Moves):
         reason = Reason("AnswerLost", f"no answer came, but {target} is gone or on its way: counted as done")
         return self._accepted(incident, target, reason, context)
 
+    def _perhaps_done(self, incident: Incident, context: Context) -> Incident | None:
+        """What follows when all signals are gone, and the answer to the last try on the workload was lost: perhaps that is why.
+
+        None when there was no such try. What an action on a pod came to, the pod itself shows.
+        """
+        if not incident.failures or "Pod" in self._actions[self._step(incident, context).action].targets:
+            return None
+        text = "all signals are gone, and no answer to the last try came: it is counted as done"
+        return self._accepted(incident, incident.workload, Reason("AnswerLost", text), context)
+
 
 def paged(incident: Incident, channels: tuple[str, ...]) -> Incident:
     """The incident after people were called: it is critical, and told in these channels too."""

@@ -175,7 +175,7 @@ class ShiftTraffic(OnWorkload):
         return [self.step(to=0, **_ROUTE)]
 
     def better(self) -> bool:
-        return _weight(self.object()) == "0"
+        return _weight(self.object()) == self.weights[-1]
 
     async def verify(self) -> None:
         assert [_weight(each) for each in self.seen] == self.weights
@@ -195,13 +195,13 @@ class ShiftTraffic(OnWorkload):
 
 
 class ShiftBySteps(ShiftTraffic):
-    """A part of it is taken off, then the rest: what there was is what there was before the first step."""
+    """A part of it is taken off, then another: neither twice, and what there was is what there was before the first."""
 
     reads = frozenset()
-    weights: ClassVar[list[str]] = ["20", "5", "0"]
+    weights: ClassVar[list[str]] = ["20", "10", "5"]
 
     def ladder(self) -> list[dict[str, Any]]:
-        return [self.step("200ms", by=15, **_ROUTE), self.step(by=5, **_ROUTE)]
+        return [self.step("200ms", by=10, **_ROUTE), self.step(by=5, **_ROUTE)]
 
 
 def _weight(ingress: Object) -> str:

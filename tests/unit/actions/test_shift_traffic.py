@@ -241,10 +241,23 @@ async def test_no_longer_wanted(scene: Scene) -> None:
 
 
 async def test_no_longer_wanted_when_it_is_journaled(scene: Scene) -> None:
-    answers = iter([None, Reason("Resolved", "it is good again")])
-    outcome = await scene.shift(to=0, wanted=lambda: next(answers))
+    outcome = await scene.shift(to=0, wanted=lambda: Reason("Resolved", "it is good again") if scene.bench.kept else None)
     assert (outcome.kind, outcome.reason, scene.bench.writes) == (OutcomeKind.RECOVERED, "Resolved", [])
     assert scene.bench.sent == []
+
+
+async def test_no_longer_wanted_because_an_earlier_try_has_done_it(scene: Scene) -> None:
+    """Its answer was lost, and the incident is to know that it did act."""
+    await scene.shift(to=0)
+    outcome = await scene.shift(to=0, wanted=lambda: Reason("Resolved", "it is good again"))
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DONE, "FoundDone")
+
+
+@pytest.mark.parametrize("others", [[(100, 0)], []], ids=["shifted", "removed"])
+async def test_no_longer_wanted_and_nothing_to_do(scene: Scene, others: list[tuple[int, int]]) -> None:
+    scene.set(*others)
+    outcome = await scene.shift(to=0, wanted=lambda: Reason("Resolved", "it is good again"))
+    assert (outcome.kind, outcome.reason, scene.bench.writes) == (OutcomeKind.RECOVERED, "Resolved", [])
 
 
 async def test_another_deployment_of_that_name(scene: Scene) -> None:

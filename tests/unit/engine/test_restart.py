@@ -145,3 +145,27 @@ def test_the_budget_survives() -> None:
     d.wait(60)
     assert d.acts == []
     assert [incident.reason.code for incident in d.engine.incidents()] == ["BudgetSpent"]
+
+
+@pytest.mark.parametrize("action", ["rolloutRestart", "rollback"])
+def test_a_try_on_the_workload_that_may_have_ended_the_alert_is_counted(action: str) -> None:
+    """healer died while it acted, and the alert is over before it can look: it does not say that it had done nothing."""
+    d = Drill(rulebook(rule(when={"alert": ["HighLatency"]}, heal=[{action: {}, "verify": {"within": "5m", "stable": "1m"}}])))
+    d.alert(d.world.workload)
+    assert state(d) is State.ACTING
+    d.world.pause("deployment")
+    d = restarted(d)
+    assert state(d) is State.WAITING
+    d.alert(d.world.workload, firing=False)
+    assert (state(d), d.incident.reason.code) == (State.VERIFYING, "AnswerLost")
+    assert len(d.incident.acted_at) == 1
+    d.wait(60)
+    assert state(d) is State.HEALED
+
+
+def test_a_try_that_certainly_did_nothing_is_not_counted() -> None:
+    d = Drill(rulebook(rule(when={"alert": ["HighLatency"]}, heal=[{"rollback": {}}])))
+    d.alert(d.world.workload)
+    d.answer(OutcomeKind.DEFERRED)
+    d.alert(d.world.workload, firing=False)
+    assert (state(d), d.incident.reason.code) == (State.CLOSED, "Recovered")
