@@ -97,8 +97,8 @@ class Prometheus(Section):
     series: int = Field(1000, ge=1)
     """An answer with more series is an error: it would be a query about something else than meant."""
     stale: float = Field(120.0, gt=0)
-    """Seconds after which a sample is too old to judge by, and a canary's data stale in which no request was counted. Must be
-    more than twice the scrape interval. Prometheus before 2.43 goes by its own 5 minutes for samples."""
+    """Seconds after which a sample is too old to judge by. Must be more than twice the scrape interval. Prometheus before 2.43
+    goes by its own 5 minutes."""
     history: int = Field(720, ge=0)
     """Windows of a stable version's past from which the canary judge learns how bursty its errors are; 0: none.
     The less of it there is, the more cautious, and the slower, the judge."""

@@ -97,7 +97,6 @@ def gate(
                 within=within,
                 every=between,
                 history=ask.history,
-                stale=ask.stale,
                 tell=tell,
             )
 

@@ -74,7 +74,7 @@ class Asking:
 
     def _canary(self, prometheus: Prometheus, rule: BoundRule) -> Look:
         asked = self._settings.prometheus
-        probe = CanaryProbe(rule, prometheus, self._api, self._view, self._judged, history=asked.history, stale=asked.stale)
+        probe = CanaryProbe(rule, prometheus, self._api, self._view, self._judged, history=asked.history)
         return probe.look
 
     def _model(self, rule: BoundRule) -> Look:

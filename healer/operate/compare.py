@@ -4,7 +4,7 @@ by which the daemon looks."""
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, inf, isnan
+from math import ceil, floor, isnan
 from typing import NamedTuple
 
 from healer.cluster.api import Api
@@ -123,7 +123,7 @@ class _Replay:
             return self.sides
 
         # A time without requests is one, however long: for a time without scrapes there are no points.
-        canary_look = CanaryLook(self.canary, self.namespace, self.past, share=share, sides=sides, history=history, stale=inf)
+        canary_look = CanaryLook(self.canary, self.namespace, self.past, share=share, sides=sides, history=history)
         seen: list[_Seen] = []
         for at in self.past.points:
             seen.append(_Seen(at, await canary_look.look(at + self.past.step / 2)))
@@ -192,12 +192,12 @@ def _times(
             by_edge[edge / _SCALE[measure.unit]][labels] = {at: value for at, value in each.points.items() if not isnan(value)}
     buckets: dict[float, float] = {}
     for edge, series in by_edge.items():
-        tally = Tally(inf)
+        tally = Tally()
         for at, window in windows:
             reading = Reading({labels: points[at] for labels, points in series.items() if at in points})
             if not reading.total:
                 continue
-            grown = within(reading, None) if measure.windowed else tally.take(reading, None, at)
+            grown = within(reading, None) if measure.windowed else tally.take(reading, None)
             if isinstance(grown, Window) and isinstance(window, Window):
                 buckets[edge] = buckets.get(edge, 0.0) + grown.canary.requests
     return {name: quantile(buckets, share) for name, share in SHARES.items()}

@@ -75,19 +75,17 @@ async def gate(
     within: float,
     every: float | None = None,
     history: int = 720,
-    stale: float = 120.0,
     tell: Callable[[Progress], None],
     clock: Callable[[], float] = time.time,
 ) -> Gated:
     """Wait until the rollout is done, then look until the verdict is GOOD or BAD, for `within` seconds at the most.
 
-    `every`: seconds between two looks; by default as the rule says. `history`: windows of stable's past to learn from. Data in
-    which nothing moves for `stale` seconds are UNKNOWN. `tell` is called at each look. `clock`: seconds since the epoch. A
-    rollout that fails is BAD. Raises OperateError and ClusterError for what waiting does not mend: no such Deployment or route,
-    no access, no Prometheus at the start.
+    `every`: seconds between two looks; by default as the rule says. `history`: windows of stable's past to learn from. `tell` is
+    called at each look. `clock`: seconds since the epoch. A rollout that fails is BAD. Raises OperateError and ClusterError for
+    what waiting does not mend: no such Deployment or route, no access, no Prometheus at the start.
     """
     canary = canary_of(rule) if every is None else canary_of(rule).model_copy(update={"every": every})
-    waiting = _Gate(api, prometheus, rule, canary, place, history, stale, tell, clock)
+    waiting = _Gate(api, prometheus, rule, canary, place, history, tell, clock)
     began = time.monotonic()
     try:
         async with asyncio.timeout(within) as limit:
@@ -114,7 +112,6 @@ class _Gate:
         canary: Canary,
         place: Place,
         history: int,
-        stale: float,
         tell: Callable[[Progress], None],
         clock: Callable[[], float],
     ) -> None:
@@ -139,7 +136,6 @@ class _Gate:
             share=self._share,
             sides=lambda: sides_of(self._view, self._canary, place.namespace),
             history=history,
-            stale=stale,
         )
 
     async def checked(self) -> None:

@@ -39,7 +39,6 @@ class CanaryProbe:
         told: Told,
         *,
         history: int = 720,
-        stale: float = 120.0,
     ) -> None:
         canary = rule.rule.when.canary
         if canary is None:
@@ -51,7 +50,6 @@ class CanaryProbe:
         self._view = view
         self._told = told
         self._history = history
-        self._stale = stale
         self._trials: dict[str, _Trial] = {}  # by the uid of the canary's Deployment
 
     async def look(self, now: float) -> list[Signal]:
@@ -83,7 +81,6 @@ class CanaryProbe:
             share=partial(share_of, self._api, place_of(self._canary, namespace)),
             sides=partial(sides_of, self._view, self._canary, namespace),
             history=self._history,
-            stale=self._stale,
         )
         return _Trial(look, Standing(self._rule.name, target_of(deployment)), self._told)
 

@@ -8,9 +8,8 @@ so that all of one look are of one time.
 
 What is noticed when data stops: a target whose scrape fails, or that is gone, loses its series at once (Prometheus marks them
 stale), and then there is no data. When Prometheus itself stood still, was restarted, or is fed by others, the last samples count
-for `prometheus.stale` seconds (by a server before 2.43 for 5 minutes). Until then counters stand still, which is evidence of
-nothing; and where both sides have counted requests and then none for longer than `stale`, that is stale data, and unknown. What
-is not noticed: one side alone that stands still, for it may have no traffic.
+for `prometheus.stale` seconds (by a server before 2.43 for 5 minutes); then there is no data either. Until then counters stand
+still, which is evidence of nothing: so they do without traffic, and that is no reason to call anybody.
 """
 
 import asyncio
@@ -77,8 +76,7 @@ class CanaryLook:
     """Holds the evidence of one canary in one namespace. It starts afresh at another revision or weight.
 
     `share` reads the canary's share of the traffic, and may raise RouteError or ClusterError; `sides` tells of the Deployments.
-    `history` windows of stable's past are read at the beginning, to learn how bursty its errors are. Without a request on either
-    side for `stale` seconds the data are.
+    `history` windows of stable's past are read at the beginning, to learn how bursty its errors are.
     """
 
     def __init__(
@@ -90,7 +88,6 @@ class CanaryLook:
         share: Callable[[], Awaitable[float]],
         sides: Callable[[], Sides],
         history: int = 720,
-        stale: float = 120.0,
     ) -> None:
         self._canary = canary
         self._namespace = namespace
@@ -98,7 +95,6 @@ class CanaryLook:
         self._share = share
         self._sides = sides
         self._history = history
-        self._stale = stale
         self._log = structlog.get_logger("healer.canary").bind(namespace=namespace, canary=canary.canary.deployment)
         self._under: tuple[str, float] | None = None
         self._at = 0.0
@@ -153,7 +149,7 @@ class CanaryLook:
         self._under = under
         self._at = 0.0
         self._edges = {}
-        self._tallies = {measure.name: Tally(self._stale) for measure in self._canary.measures if not measure.windowed}
+        self._tallies = {measure.name: Tally() for measure in self._canary.measures if not measure.windowed}
         self._judge.restart()
 
     # one look
@@ -200,7 +196,7 @@ class CanaryLook:
                 return Missing(f"no data of {side}: {reading.why}")
             sides.append(reading)
         ours, theirs = sides[0], sides[1] if len(sides) > 1 else None
-        return within(ours, theirs) if measure.windowed else self._tallies[measure.name].take(ours, theirs, at)
+        return within(ours, theirs) if measure.windowed else self._tallies[measure.name].take(ours, theirs)
 
     async def _readings(self, measure: Measure, at: float, sides: Sequence[tuple[str, Side]]) -> list[Reading | Missing]:
         """What the sides have now. Raises QueryFailed. One question after the other: the first without an answer is enough."""

@@ -123,22 +123,19 @@ class _Step(NamedTuple):
 class Tally:
     """One measure's counters from look to look, both sides in step: a window has the same beginning and end for both.
 
-    What cannot be read leaves all as it was, and the next window is the longer. Counters that have grown and then stand still on
-    both sides for longer than `stale` seconds are taken for old samples that nobody renews.
+    What cannot be read leaves all as it was, and the next window is the longer.
     """
 
-    def __init__(self, stale: float) -> None:
-        self._stale = stale
+    def __init__(self) -> None:
         self._canary: _Base | None = None
         self._stable: _Base | None = None
-        self._grown_at: float | None = None
 
     @property
     def begun(self) -> bool:
         """Whether there was a look before."""
         return self._canary is not None
 
-    def take(self, canary: Reading, stable: Reading | None, at: float) -> Window | Missing:
+    def take(self, canary: Reading, stable: Reading | None) -> Window | Missing:
         """What came since the look before; nothing at the first, nor when one side has just come or is another altogether."""
         ours = _step(self._canary, canary)
         theirs = None if stable is None else _step(self._stable, stable)
@@ -149,10 +146,6 @@ class Tally:
                 return Missing(f"a counter of {side} was reset")
         if ours.new or (theirs is not None and theirs.new):
             return Window(Counts(), None if theirs is None else Counts())
-        if ours.counts.requests or (theirs is not None and theirs.counts.requests):
-            self._grown_at = at
-        elif self._grown_at is not None and at - self._grown_at > self._stale:
-            return Missing(f"stale: no request was counted on any side for {at - self._grown_at:.0f} s")
         return Window(ours.counts, None if theirs is None else theirs.counts)
 
 

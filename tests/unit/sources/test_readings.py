@@ -25,16 +25,14 @@ def reading(**values: float) -> Reading:
 
 
 class Looks:
-    """Looks at a canary, 30 s apart, beside a stable version in which nothing moves."""
+    """Looks at a canary beside a stable version in which nothing moves."""
 
     def __init__(self) -> None:
-        self.tally = Tally(stale=120)
-        self.at = 0.0
+        self.tally = Tally()
 
     def __call__(self, canary: Reading, stable: Reading | None = STILL) -> float | str:
         """The requests since the last look, or why they are not known."""
-        self.at += 30
-        window = self.tally.take(canary, stable, self.at)
+        window = self.tally.take(canary, stable)
         return window.why if isinstance(window, Missing) else window.canary.requests
 
 
@@ -55,9 +53,9 @@ def test_each_series_by_itself() -> None:
 
 
 def test_bad_ones_appear_with_the_first() -> None:
-    tally = Tally(stale=120)
-    tally.take(reading(a=100), STILL, 0)
-    window = tally.take(Reading(pods(a=110), pods(a=3)), STILL, 30)
+    tally = Tally()
+    tally.take(reading(a=100), STILL)
+    window = tally.take(Reading(pods(a=110), pods(a=3)), STILL)
     assert window == Window(Counts(10, 3), Counts(0, 0))
 
 
@@ -86,24 +84,20 @@ def test_other_series_altogether_are_a_new_beginning() -> None:
 
 
 def test_stable_comes_and_goes_in_step() -> None:
-    tally = Tally(stale=120)
-    tally.take(reading(a=10), None, 0)
-    assert tally.take(reading(a=12), None, 30) == Window(Counts(2, 0), None)
-    assert tally.take(reading(a=17), reading(s=100), 60) == Window(Counts(), Counts()), "from here on both"
-    assert tally.take(reading(a=18), reading(s=109), 90) == Window(Counts(1, 0), Counts(9, 0))
-    assert tally.take(reading(a=20), None, 120) == Window(Counts(2, 0), None)
-    assert tally.take(reading(a=25), reading(s=200), 150) == Window(Counts(), Counts()), "what it did meanwhile is no window"
+    tally = Tally()
+    tally.take(reading(a=10), None)
+    assert tally.take(reading(a=12), None) == Window(Counts(2, 0), None)
+    assert tally.take(reading(a=17), reading(s=100)) == Window(Counts(), Counts()), "from here on both"
+    assert tally.take(reading(a=18), reading(s=109)) == Window(Counts(1, 0), Counts(9, 0))
+    assert tally.take(reading(a=20), None) == Window(Counts(2, 0), None)
+    assert tally.take(reading(a=25), reading(s=200)) == Window(Counts(), Counts()), "what it did meanwhile is no window"
 
 
-def test_what_stands_still_on_both_sides_is_stale_in_the_end() -> None:
+def test_what_stands_still_is_no_evidence_and_nothing_unknown() -> None:
     look = Looks()
     look(reading(a=10), reading(s=10))
-    assert [look(reading(a=10), reading(s=10)) for _ in range(8)] == [0] * 8, "it never moved: there is no traffic"
     assert look(reading(a=11), reading(s=10)) == 1
-    assert [look(reading(a=11), reading(s=10)) for _ in range(4)] == [0] * 4
-    assert look(reading(a=11), reading(s=10)) == "stale: no request was counted on any side for 150 s"
-    assert look(reading(a=12), reading(s=10)) == 1
-    assert [look(reading(a=12), reading(s=10 + n)) for n in range(1, 9)] == [0] * 8, "stable moves: so the data are new"
+    assert [look(reading(a=11), reading(s=10)) for _ in range(20)] == [0] * 20
 
 
 POD = st.sampled_from("abcd")
@@ -119,10 +113,11 @@ def test_every_request_is_counted_once(steps: list[dict[str, tuple[int, bool]]])
             counts[pod] = counts.get(pod, 0) + more
         unseen = {pod for pod, (_, seen) in step.items() if not seen}
         grown = look(reading(**{pod: value for pod, value in counts.items() if pod not in unseen}))
-        assert isinstance(grown, float | int) or grown.startswith("stale")
-        total += grown if not isinstance(grown, str) else 0
+        assert not isinstance(grown, str)
+        total += grown
     grown = look(reading(**counts))
-    assert total + (grown if not isinstance(grown, str) else 0) == sum(counts.values()) - 3
+    assert not isinstance(grown, str)
+    assert total + grown == sum(counts.values()) - 3
 
 
 # reading
