@@ -50,7 +50,7 @@ class Moves:
         step = self._step(incident, context)
         dry = context.rule.rule.mode is Mode.OBSERVE
         would = "would (observe)" if dry else "will"
-        reason = Reason("Allowed", f"no guard objects: {would} {step.action} {patient.target} ({patient.what})")
+        reason = Reason("Allowed", f"no guard objects: {would} {self._actions[step.action].verb} {patient.target} ({patient.what})")
         self._decide(context, Verb.ALLOW, reason, patient.target, incident)
         disruption = incident.disruption
         if patient.target.kind == "Pod":
