@@ -1,11 +1,12 @@
 """What healer does to workloads, with the daemon killed at the requests that differ from those of an eviction.
 
-An alert of Alertmanager names a Deployment, and is over when healer looks whether its action has helped. A daemon dies before and
-after every write from the claim on, until the outcome is journaled: to the journal, and to the route, the Deployment or the file.
+An alert of Alertmanager names a Deployment, and is over when healer looks whether its action has helped. From the claim on, until
+the outcome is journaled, a daemon dies before and after the write to the route, the Deployment or the file, and before each to
+the journal. After one of these the cluster is as it is before what follows, and before or after a read as it was before that.
 
 Coarser than the matrix of an eviction, so that all of them are quick together. How a daemon begins, opens an incident and tells
-Slack is the same there, and tried there. Before or after a read the cluster is as it was after the write before; that the action
-begins well at each of its reads is tried with the one that has most of them, and the end of the alert with the quickest.
+Slack is the same there, and tried there. Deaths at the reads of an action, which should make no difference, are tried with the
+one that has most, and deaths around the end of the alert with the quickest.
 """
 
 from abc import abstractmethod
@@ -109,11 +110,11 @@ class OnWorkload(Scenario):
 
     def matters(self, point: Point) -> bool:
         name, _, moment = point
-        if name in self.reads:
-            return moment == "before"
+        if name in self.must:
+            return True
         if name == _JOURNAL:
-            return any(state(each) in self.phases for each in incidents_of(self.lab))
-        return name in self.must
+            return moment == "before" and any(state(each) in self.phases for each in incidents_of(self.lab))
+        return name in self.reads and moment == "before"
 
     async def heal(self, healer: Healer, gate: Gate) -> None:
         await self._send(healer, "firing")
@@ -158,7 +159,7 @@ class ShiftTraffic(OnWorkload):
 
     deployment = CANARY
     action = "shiftTraffic"
-    must = (_JOURNAL, "patch ingresses")
+    must = ("patch ingresses",)
     reads = frozenset({"get deployments", "list ingresses", "list endpointslices"})
     watched = "ingresses"
     weights: ClassVar[list[str]] = ["20", "0"]
@@ -220,7 +221,7 @@ def _without_weight(ingress: Object) -> Object:
 class OnTemplate(OnWorkload):
     """The Deployment's template is changed."""
 
-    must = (_JOURNAL, "patch deployments")
+    must = ("patch deployments",)
     watched = "deployments"
 
     async def prepare(self, stack: AsyncExitStack) -> None:
@@ -279,7 +280,7 @@ class PinModelVersion(OnWorkload):
     """Version 42 is served, and 41 is to be: it is loaded beside the other first, and alone only when it is there."""
 
     action = "pinModelVersion"
-    must = (_JOURNAL, "patch configmaps")
+    must = ("patch configmaps",)
     watched = "configmaps"
 
     async def prepare(self, stack: AsyncExitStack) -> None:
