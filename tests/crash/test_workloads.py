@@ -9,6 +9,7 @@ Slack is the same there, and tried there. Deaths at the reads of an action, whic
 one that has most, and deaths around the end of the alert with the quickest.
 """
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -129,8 +130,11 @@ class OnWorkload(Scenario):
         """As Alertmanager does: until it is answered 2xx, by another daemon when this one dies."""
         if status in self._taken:
             return
+        code, answer = 503, None
         try:
-            code, answer = await healer.post(self._alert | {"status": status})
+            while code == 503:  # it has lost its lease, on a machine with too much to do
+                code, answer = await healer.post(self._alert | {"status": status})
+                await asyncio.sleep(0.1 if code == 503 else 0)
         except aiohttp.ClientError:
             await healer.ended()
             return
