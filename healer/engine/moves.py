@@ -49,8 +49,8 @@ class Moves:
     def _act(self, incident: Incident, patient: SickTarget, context: Context) -> Incident:
         step = self._step(incident, context)
         dry = context.rule.rule.mode is Mode.OBSERVE
-        would = "would (observe)" if dry else "will"
-        reason = Reason("Allowed", f"no guard objects: {would} {self._actions[step.action].verb} {patient.target} ({patient.what})")
+        doing = f"{'would (observe)' if dry else 'will'} {self._actions[step.action].verb}"
+        reason = Reason("Allowed", f"no guard objects: {doing} {patient.target} ({patient.what})")
         self._decide(context, Verb.ALLOW, reason, patient.target, incident)
         disruption = incident.disruption
         if patient.target.kind == "Pod":
