@@ -146,7 +146,7 @@ class _Measure:
         limit = slo if slo is not None else self._limit()
         self._praise.limit(canary.requests, canary.bad, limit, self._history.seen)
         self._canary += canary
-        self._unrest.add(canary.bad)
+        self._unrest.add(canary)
         if slo is not None:
             self._against_slo.limit(canary.requests, canary.bad, slo)
         if stable is not None:

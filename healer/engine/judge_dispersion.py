@@ -3,6 +3,8 @@
 import math
 from collections import deque
 
+from healer.model.verdict import Counts
+
 SCALES = (1, 4, 16)
 """Windows a block: at little traffic a burst lasts longer than one window, and each of its windows looks calm by itself."""
 LEAST_PLACES = 2
@@ -74,22 +76,26 @@ class Unrest:
     """The same of the canary's own windows, of one trial: bursts that stable does not have.
 
     Only neighbouring windows, and nothing before the first: a canary that is evenly bad shows none, one that breaks shows a
-    single step, which weighs less with every window.
+    single step, which weighs less with every window. Of the x bad requests of two windows x_1 are in the first, which has the
+    part q of the requests; if each is bad by itself that is binomial, and phi = sum (x_1 - x q)^2 / sum x q (1 - q), which for
+    windows of one size is the quotient above. So requests that come unevenly are no unrest.
     """
 
     def __init__(self) -> None:
         self._squares = 0.0
-        self._both = 0.0
-        self._last: float | None = None
+        self._expected = 0.0
+        self._last = Counts()
 
-    def add(self, bad: float) -> None:
+    def add(self, counts: Counts) -> None:
         """The next window."""
-        if self._last is not None:
-            self._squares += (bad - self._last) ** 2
-            self._both += bad + self._last
-        self._last = bad
+        both = self._last + counts
+        if self._last.requests and counts.requests:
+            part = self._last.requests / both.requests
+            self._squares += (self._last.bad - both.bad * part) ** 2
+            self._expected += both.bad * part * (1 - part)
+        self._last = counts
 
     @property
     def seen(self) -> float:
         """From 1 to MOST_OWN."""
-        return min(MOST_OWN, max(1.0, self._squares / self._both)) if self._both else 1.0
+        return min(MOST_OWN, max(1.0, self._squares / self._expected)) if self._expected else 1.0

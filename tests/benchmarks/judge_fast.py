@@ -19,7 +19,7 @@ _LARGEST = 600.0
 def tempered(traffic: Traffic) -> Floats:
     """The judge's phi, by run and window."""
     phi = _stable_phi(traffic)
-    return np.maximum(np.maximum(phi[:, :1], phi[:, 1:]), _canary_phi(traffic.canary_bad))
+    return np.maximum(np.maximum(phi[:, :1], phi[:, 1:]), _canary_phi(traffic.canary_bad, traffic.canary))
 
 
 def plain(traffic: Traffic) -> Floats:
@@ -106,9 +106,11 @@ def _differences(counts: Floats, scale: int) -> tuple[Floats, Floats, Floats]:
     return squares, both, places
 
 
-def _canary_phi(bad: Floats) -> Floats:
-    squares = np.cumsum(np.diff(bad, axis=1, prepend=bad[:, :1]) ** 2, axis=1)
-    both = np.cumsum(bad[:, 1:] + bad[:, :-1], axis=1)
-    both = np.concatenate((np.zeros((len(bad), 1)), both), axis=1)
-    phi: Floats = np.divide(squares, both, out=np.ones_like(bad), where=both > 0)
+def _canary_phi(bad: Floats, requests: Floats) -> Floats:
+    both, together = bad[:, 1:] + bad[:, :-1], requests[:, 1:] + requests[:, :-1]
+    part = np.divide(requests[:, :-1], together, out=np.zeros_like(together), where=together > 0)
+    squares = np.where((part > 0) & (part < 1), (bad[:, :-1] - both * part) ** 2, 0.0)
+    none = np.zeros((len(bad), 1))
+    above, below = (np.concatenate((none, np.cumsum(each, axis=1)), axis=1) for each in (squares, both * part * (1 - part)))
+    phi: Floats = np.divide(above, below, out=np.ones_like(bad), where=below > 0)
     return np.clip(phi, 1.0, dispersion.MOST_OWN)

@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 
 import pytest
 
 from healer.engine.judge_dispersion import UNSEEN, Dispersion, Unrest
+from healer.model.verdict import Counts
 
 
 def learnt(counts: Iterable[float]) -> Dispersion:
@@ -16,10 +17,11 @@ def learnt(counts: Iterable[float]) -> Dispersion:
     return made
 
 
-def unrest(counts: Iterable[float]) -> float:
+def unrest(counts: Iterable[float], requests: Iterable[float] = ()) -> float:
+    """Of windows with so many bad requests, of 100 each where it is not said."""
     made = Unrest()
-    for bad in counts:
-        made.add(bad)
+    for bad, every in zip(counts, chain(requests, repeat(100.0)), strict=False):
+        made.add(Counts(every, bad))
     return made.seen
 
 
@@ -120,6 +122,11 @@ def test_the_canary_has_unrest_when_its_bad_requests_come_and_go() -> None:
 
 def test_a_canary_that_is_evenly_bad_has_none() -> None:
     assert unrest([]) == unrest([0, 0]) == unrest([20]) == unrest([20] * 9) == 1
+
+
+def test_a_canary_is_not_restless_because_its_requests_come_unevenly() -> None:
+    assert unrest([90, 6, 75, 12], [300, 20, 250, 40]) == 1
+    assert unrest([0, 0, 20, 0], [100, 0, 100, 100]) == pytest.approx(10**2 / 5), "a window without requests says nothing"
 
 
 def test_a_canary_that_breaks_is_restless_for_a_while() -> None:
