@@ -130,16 +130,16 @@ class OnWorkload(Scenario):
         """As Alertmanager does: until it is answered 2xx, by another daemon when this one dies."""
         if status in self._taken:
             return
-        code, answer = 503, None
-        try:
-            while code == 503:  # it has lost its lease, on a machine with too much to do
+        while healer.runs:
+            try:
                 code, answer = await healer.post(self._alert | {"status": status})
-                await asyncio.sleep(0.1 if code == 503 else 0)
-        except aiohttp.ClientError:
-            await healer.ended()
-            return
-        assert code == 200, answer
-        self._taken.add(status)
+            except aiohttp.ClientError:
+                code = 503
+            if code != 503:
+                assert code == 200, answer
+                self._taken.add(status)
+                return
+            await asyncio.sleep(0.1)  # it has lost its lease, on a machine with too much to do; or it is dying
 
     @property
     def notice(self) -> dict[str, str]:

@@ -93,7 +93,11 @@ class World:
                 if not ended.done() and not gate.dead:
                     await healed
                     healer.send(signal.SIGTERM)
-                code = await ended
+                try:
+                    code = await ended
+                except BaseException as error:
+                    error.add_note(f"it last came by {gate.points[-6:]}")
+                    raise
                 healed.cancel()
                 await asyncio.wait((healed,))
                 assert code == (-signal.SIGKILL if gate.dead else 0), healer.printed

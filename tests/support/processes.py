@@ -68,6 +68,11 @@ class Process:
         """Send a signal."""
         self._running.send_signal(number)
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended yet, as far as was noticed."""
+        return self._running.returncode is None
+
     async def ended(self, within: float = PATIENCE) -> int:
         """Its exit code, once it has ended and all that it printed is read. Fails the test when it goes on."""
         try:
