@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from healer.actions.base import specs
+from healer.actions.registry import ACTIONS as REGISTRY
 from healer.engine.reference import render, tables_in
 from healer.engine.rulefile import load
 from healer.model.rule import places
@@ -30,3 +32,13 @@ def test_the_example_that_is_explained_line_by_line_is_a_rule() -> None:
     rules, problems = load(example, "docs/rules.md", ACTIONS)
     assert problems == []
     assert [rule.name for rule in rules] == ["tensorflow-serving/crash-loop"]
+
+
+def test_every_example_on_the_page_is_right() -> None:
+    examples = [part.split("```")[0] for part in PAGE.read_text(encoding="utf-8").split("```yaml\n")[1:]]
+    whole = [example for example in examples if "kind: RuleSet" in example]
+    assert len(whole) > 1
+    for example in whole:
+        rules, problems = load(example, "docs/rules.md", specs(REGISTRY))
+        assert problems == []
+        assert rules

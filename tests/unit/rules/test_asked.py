@@ -1,0 +1,97 @@
+"""What can be wrong with the triggers that healer asks for itself: query, model, canary; and with the actions that fit them."""
+
+import pytest
+
+from healer.actions.base import specs
+from healer.actions.registry import ACTIONS
+from healer.engine.rulefile import load
+from healer.model.problem import Problem
+
+CANARY = """\
+apiVersion: healer.dev/v1alpha1
+kind: RuleSet
+metadata: {name: asked}
+spec:
+  scope: {namespaces: [production]}
+  rules:
+    - name: bad-canary
+      when:
+        canary:
+          route: {kind: Ingress, name: split}
+          stable: {deployment: v1}
+          canary: {deployment: v2}
+          measures:
+            - name: errors
+              total: 'a{pod=~"{{ pods }}"}'
+              bad: 'b{pod=~"{{ pods }}"}'
+              slo: 1%
+            - name: latency
+              histogram: 'c{pod=~"{{ pods }}"}'
+              slowerThan: 200ms
+              unit: us
+      heal:
+        - shiftTraffic: {to: 0}
+"""
+QUERY = CANARY[: CANARY.index("        canary:")] + "        query: {expr: up, above: 0.5}\n      heal:\n        - evict: {}\n"
+MODEL = QUERY.replace("query: {expr: up, above: 0.5}", "model: {name: ranker}")
+
+
+def problems(text: str) -> list[Problem]:
+    """Everything that is wrong."""
+    return load(text, "f.yaml", specs(ACTIONS))[1]
+
+
+@pytest.mark.parametrize("text", [CANARY, QUERY, MODEL], ids=["canary", "query", "model"])
+def test_what_the_errors_are_made_from_is_right(text: str) -> None:
+    assert problems(text) == []
+
+
+CASES = {
+    # in, replaced, by what, line, message, hint
+    "a kind of route": (CANARY, "Ingress", "Gateway", 10, "Gateway", "Ingress"),
+    "the same Deployment": (CANARY, "{deployment: v2}", "{deployment: v1}", 12, "the same Deployment", "a Deployment of its own"),
+    "the same Service": (CANARY, "deployment: v2", "deployment: v2, service: v1", 12, "the same Service", "its own"),
+    "both sides together": (CANARY, 'a{pod=~"{{ pods }}"}', "a", 15, "both sides would be counted together", "{{ pods }}"),
+    "a place that is none": (CANARY, 'a{pod=~"{{ pods }}"}', "a{{ pod }}", 15, "{{ pod }} is no place", "{{ pods }}"),
+    "a window of one only": (
+        CANARY,
+        'a{pod=~"{{ pods }}"}',
+        "a{{ pods }}[{{ window }}]",
+        16,
+        "the other has not",
+        "counters both",
+    ),
+    "half a measure": (CANARY, "              slowerThan: 200ms\n", "", 18, "either total and bad, or histogram", "both keys"),
+    "two measures of a name": (CANARY, "name: latency", "name: errors", 13, "two measures have the same name", "rename one"),
+    "a share that is none": (CANARY, "slo: 1%", "slo: 0.01", 17, "not a percentage", "0.5%"),
+    "a share of everything": (CANARY, "slo: 1%", "slo: 100%", 17, "'100%' is no share of the requests", "below 100%"),
+    "a tolerance that asks for more": (CANARY, "slo: 1%", "tolerance: 0.5", 17, "at least 1", ""),
+    "an alpha beyond reason": (CANARY, "          measures:", "          alpha: 0.5\n          measures:", 13, "at most 0.2", ""),
+    "for": (CANARY, "      heal:", "        for: 1m\n      heal:", 22, "for is not for a canary", "delete it"),
+    "an action on pods": (CANARY, "shiftTraffic: {to: 0}", "evict: {}", 23, "a rule on 'canary' has none", "shiftTraffic"),
+    "neither to nor by": (CANARY, "{to: 0}", "{}", 23, "exactly one of to, by", "to: 0"),
+    "a shift without a route": (QUERY, "evict: {}", "shiftTraffic: {to: 0}", 11, "route", ""),
+    "no threshold": (QUERY, ", above: 0.5", "", 9, "exactly one of above, below", "the value"),
+    "two thresholds": (QUERY, "above: 0.5", "above: 0.5, below: 0.1", 9, "exactly one of above, below", "the value"),
+    "too often": (QUERY, "above: 0.5", "above: 0.5, every: 500ms", 9, "at least 1s", ""),
+    "a version that nothing asks for": (
+        MODEL,
+        "name: ranker",
+        "name: ranker, version: 3",
+        9,
+        "belong together",
+        "both, or neither",
+    ),
+    "a variable of an alert": (QUERY, "above: 0.5}", "above: 0.5}\n        if: alert.name == 'x'", 10, "alert.name", "`alert`"),
+    "which version to pin": (MODEL, "evict: {}", "pinModelVersion: {configMap: m, model: r}", 11, "version, label", "stable"),
+}
+
+
+@pytest.mark.parametrize(("text", "old", "new", "line", "message", "hint"), CASES.values(), ids=CASES)
+def test_error(text: str, old: str, new: str, line: int, message: str, hint: str) -> None:
+    assert old in text
+    found = problems(text.replace(old, new, 1))
+    assert len(found) == 1, [str(problem) for problem in found]
+    assert found[0].line == line, str(found[0])
+    assert message in found[0].message
+    assert hint in found[0].hint
