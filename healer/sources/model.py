@@ -19,6 +19,8 @@ from healer.model.view import View, target_of
 from healer.serving.status import ModelState, Versions, ask_each
 
 _ON_ITS_WAY = (ModelState.START, ModelState.LOADING)
+_PODS_AT_ONCE = 500
+"""Pods whose scope is looked at in one go: about half a millisecond."""
 _SHOWN = 5
 """Versions that a message names, the newest."""
 
@@ -137,11 +139,7 @@ class ModelLook:
 
     async def look(self, now: float) -> list[Signal]:
         """Ask once. `now` in seconds since the epoch."""
-        covered = {
-            pod.metadata.uid: pod
-            for pod in self._view.pods()
-            if self._rule.scope_covers(pod.metadata.namespace, pod.metadata.labels)
-        }
+        covered = await self._covered()
         asked = [pod for pod in covered.values() if pod.status.phase == "Running" and pod.status.pod_ip and not pod.terminating]
         hosts = {pod.metadata.uid: pod.status.pod_ip for pod in asked}
         answers = await ask_each(hosts, self._model.port, self._model.name, places=self._places, patience=self._patience)
@@ -153,3 +151,13 @@ class ModelLook:
             elif self._memory.unanswered(pod):
                 self._log.warning("the status is not known", namespace=pod.metadata.namespace, pod=pod.metadata.name, why=said)
         return signals
+
+    async def _covered(self) -> dict[str, Pod]:
+        """The pods in the rule's scope, by uid. Others get their turn on the loop meanwhile: a cluster has many pods."""
+        covered: dict[str, Pod] = {}
+        for number, pod in enumerate(list(self._view.pods()), 1):
+            if self._rule.scope_covers(pod.metadata.namespace, pod.metadata.labels):
+                covered[pod.metadata.uid] = pod
+            if not number % _PODS_AT_ONCE:
+                await asyncio.sleep(0)
+        return covered

@@ -7,9 +7,11 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import yaml
 
 Object = dict[str, Any]
 
@@ -63,6 +65,17 @@ class Client:
     def policy(self) -> str:
         """The path of the test's namespace in policy/v1."""
         return f"/apis/policy/v1/namespaces/{self.namespace}"
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """For programs that are to reach the same server as the same user."""
+        server = {"server": self.url, "insecure-skip-tls-verify": self.url.startswith("https")}
+        config = {
+            "current-context": "it",
+            "clusters": [{"name": "it", "cluster": server}],
+            "users": [{"name": "it", "user": {"token": self.headers["Authorization"].removeprefix("Bearer ")}}],
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        }
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
 
     async def send(
         self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None, form: str = ""

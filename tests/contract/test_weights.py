@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from healer.cluster.api import Api
 from healer.lab.canary import CANARY, ROUTE, STABLE
@@ -20,13 +19,7 @@ each = pytest.mark.parametrize("router", ROUTERS, ids=lambda router: router.kind
 @pytest.fixture
 async def access(api: Client, tmp_path: Path) -> AsyncIterator[Api]:
     """healer's client of the server under contract."""
-    config = {
-        "current-context": "it",
-        "clusters": [{"name": "it", "cluster": {"server": api.url, "insecure-skip-tls-verify": api.url.startswith("https")}}],
-        "users": [{"name": "it", "user": {"token": api.headers["Authorization"].removeprefix("Bearer ")}}],
-        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-    }
-    (tmp_path / "config").write_text(yaml.safe_dump(config), encoding="utf-8")
+    api.write_kubeconfig(tmp_path / "config")
     found = await Api.connect(kubeconfig=str(tmp_path / "config"))
     yield found
     await found.aclose()
