@@ -45,3 +45,11 @@ class Action(Protocol):
 def specs(actions: Mapping[str, Action]) -> dict[str, ActionSpec]:
     """The declarations of actions, by name."""
     return {name: action.spec for name, action in actions.items()}
+
+
+class Stopped(Exception):
+    """Raised on the way to a request that is not to be sent; the outcome says why."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.text)
+        self.outcome = outcome

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 import msgspec
 from pydantic import Field, model_validator
 
-from healer.actions.base import Call
+from healer.actions.base import Call, Stopped
 from healer.actions.managed import manager_of
 from healer.actions.paused import paused
 from healer.actions.refusal import refusal, unread
@@ -96,14 +96,6 @@ def _veto(call: Call, deployment: Rollable, params: PinModelVersionParams) -> Ou
     return None
 
 
-class _Stopped(Exception):
-    """Nothing may be written; the outcome says why."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.text)
-        self.outcome = outcome
-
-
 @dataclass(slots=True)
 class _Pin:
     """One attempt."""
@@ -128,7 +120,7 @@ class _Pin:
             written = await write(
                 call.api, where, params.model, author, self._decide, sending=self._sending, dry_run=call.act.dry_run
             )
-        except _Stopped as stopped:
+        except Stopped as stopped:
             return stopped.outcome
         except ConfigError as error:
             return Outcome(OutcomeKind.REFUSED, "ConfigUnusable", f"{doing}: {error}")
@@ -149,14 +141,14 @@ class _Pin:
         return refusal(error, doing) if self.sent else unread(error, doing)
 
     async def _decide(self, document: Document) -> Change:
-        """What the file is to say; asked again when somebody else was faster. Raises _Stopped."""
+        """What the file is to say; asked again when somebody else was faster. Raises Stopped."""
         manager = manager_of(msgspec.convert(document.meta, WholeMeta), kind="ConfigMap", part=("f:data",))
         if manager is not None and not self.params.even_if_managed:
             text = (
                 f"configmap/{document.name} is managed by {manager}, which would put its own file back: change it there, or "
                 "write evenIfManaged: true"
             )
-            raise _Stopped(Outcome(OutcomeKind.REFUSED, "Managed", text))
+            raise Stopped(Outcome(OutcomeKind.REFUSED, "Managed", text))
         served = document.find(self.params.model)
         self.version, self.loading = self._wanted(served), ""
         change = pin(served, self.version)
@@ -171,7 +163,7 @@ class _Pin:
             return self.params.version
         version = served.labels.get(STABLE)
         if version is None:
-            raise _Stopped(
+            raise Stopped(
                 Outcome(OutcomeKind.REFUSED, "NoStableLabel", f"no version of model {served.name} has the label {STABLE}")
             )
         return version
@@ -182,7 +174,7 @@ class _Pin:
         wrong = {name: said for name, said in answers.items() if isinstance(said, str)}
         if wrong:
             text = f"whether version {self.version} can be served is not known: {_listed(wrong)}"
-            raise _Stopped(Outcome(OutcomeKind.DEFERRED, "ServersUnknown", text))
+            raise Stopped(Outcome(OutcomeKind.DEFERRED, "ServersUnknown", text))
         told = {name: said for name, said in answers.items() if not isinstance(said, str)}
         lacking = {name: _own(said, self.version) for name, said in told.items() if self.version not in available(said)}
         serving = {version for said in told.values() for version in available(said)}
@@ -191,21 +183,21 @@ class _Pin:
         if broken := {
             name: str(one) for name, one in lacking.items() if one and one.state is ModelState.END and one.code != "OK"
         }:
-            raise _Stopped(
+            raise Stopped(
                 Outcome(OutcomeKind.REFUSED, "CannotLoad", f"version {self.version} cannot be loaded: {_listed(broken)}")
             )
         self.loading = (
             f"version {self.version} is not AVAILABLE yet on {_listed({n: str(s or 'not loaded') for n, s in lacking.items()})}"
         )
         if served.policy.loads(self.version):
-            raise _Stopped(Outcome(OutcomeKind.DEFERRED, "Loading", f"{self.loading}: pinned when it is"))
+            raise Stopped(Outcome(OutcomeKind.DEFERRED, "Loading", f"{self.loading}: pinned when it is"))
         if served.policy.choice == "all":
             text = f"{self.loading}, though the policy is to load all: it is not on the disk"
-            raise _Stopped(Outcome(OutcomeKind.REFUSED, "NotOnDisk", text))
+            raise Stopped(Outcome(OutcomeKind.REFUSED, "NotOnDisk", text))
         try:
             return beside(served, self.version, serving)
         except Refused as error:
-            raise _Stopped(Outcome(OutcomeKind.REFUSED, "ServersUnknown", str(error))) from error
+            raise Stopped(Outcome(OutcomeKind.REFUSED, "ServersUnknown", str(error))) from error
 
     async def _servers(self) -> dict[str, Versions | str]:
         """What each ready pod says of the model; in words why not. Without a ready pod nothing can be lost."""
@@ -220,13 +212,13 @@ class _Pin:
         first = kept.get("from") if {key: kept.get(key) for key in note} == note else None
         state = msgspec.json.encode(State.of(served.policy, served.labels)).decode()
         if (unkept := await self.call.keep({**note, "from": first or state})) is not None:
-            raise _Stopped(unkept)
+            raise Stopped(unkept)
 
     def _sending(self) -> None:
         if (unwanted := self.call.still_wanted(self.call.act)) is not None:
-            raise _Stopped(Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text))
+            raise Stopped(Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text))
         if (forbidden := self.call.sending()) is not None:
-            raise _Stopped(forbidden)
+            raise Stopped(forbidden)
         self.sent = True
 
     def _done(self, written: Written) -> Outcome:

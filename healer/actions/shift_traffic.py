@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from healer.actions.base import Call
+from healer.actions.base import Call, Stopped
 from healer.actions.paused import paused
 from healer.actions.refusal import refusal, unread
 from healer.actions.rolling import look, rung
@@ -145,14 +145,6 @@ def _unrouted(error: RouteError, doing: str) -> Outcome:
     return Outcome(OutcomeKind.REFUSED, "RouteUnreadable", f"{doing}: {error}")
 
 
-class _Stopped(Exception):
-    """Nothing may be sent; the outcome says why."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.text)
-        self.outcome = outcome
-
-
 @dataclass(slots=True)
 class _Shift:
     """One attempt on one route."""
@@ -169,7 +161,7 @@ class _Shift:
         doing = f"shift the traffic of {self.place}"
         try:
             change = await write(self.call.api, self.place, self._lowered, sending=self._sending, dry_run=self.call.act.dry_run)
-        except _Stopped as stopped:
+        except Stopped as stopped:
             return stopped.outcome
         except RouteError as error:
             return _unrouted(error, doing)
@@ -195,7 +187,7 @@ class _Shift:
             await self._keep(before, after)
         forbidden = _unwanted(self.call) or self.call.sending()
         if forbidden is not None:
-            raise _Stopped(forbidden)
+            raise Stopped(forbidden)
         self.sent = True
 
     async def _keep(self, before: Weights, after: Weights) -> None:
@@ -207,10 +199,10 @@ class _Shift:
         note = Note(str(before) if first is None else first.before, str(after), rung(self.call), self._aim(before))
         if len(str(note).encode()) > MOST_BYTES:
             text = f"{self.place} has {len(before.pairs)} splits: too many to keep what they were, so they are left alone"
-            raise _Stopped(Outcome(OutcomeKind.REFUSED, "TooManySplits", text))
+            raise Stopped(Outcome(OutcomeKind.REFUSED, "TooManySplits", text))
         unkept = await self.call.keep({place.key: str(each) for place, each in (self.kept | {self.place: note}).items()})
         if unkept is not None:
-            raise _Stopped(unkept)
+            raise Stopped(unkept)
 
     def _done(self, change: Change) -> Outcome:
         before, after, of = change.before, change.after, f"traffic of {self.place}:"

@@ -194,7 +194,9 @@ class Step(Model):
                     read["verify"] = Verify.model_validate(data.get(key, {}), context=actions, by_alias=True, by_name=False)
                 else:  # an action's model is not one of ours; as strict JSON nothing in it is coerced
                     params = actions[key].params
-                    read["params"] = params.model_validate_json(json.dumps(data[key]), strict=True, context=actions)
+                    read["params"] = params.model_validate_json(
+                        json.dumps(data[key]), strict=True, context=actions, by_alias=True, by_name=False
+                    )
             except ValidationError as error:
                 errors += [{**e, "loc": (key, *e["loc"])} for e in error.errors(include_url=False)]
         if errors:

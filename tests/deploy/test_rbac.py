@@ -10,6 +10,9 @@ from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.actions.shift_traffic import ShiftTrafficParams
 from healer.daemon.rulefiles import load
+from healer.daemon.rulefiles import read as read_rules
+from healer.engine.rulebook import Rulebook
+from healer.engine.rulefile import load_all
 from healer.model.permission import Permission
 from healer.operate.rbac import LEASE, manifests, needed
 from tests.support.kustomize import read
@@ -72,6 +75,18 @@ def test_what_is_printed_grants_what_is_needed() -> None:
     assert {each["metadata"].get("namespace") for each in printed} == {"elsewhere", None}
     assert Permission("networking.k8s.io", "ingresses", "patch") in needs
     assert Permission("apps", "deployments", "patch") not in needs
+
+
+def test_a_canary_that_people_are_only_paged_about_is_read_and_not_written() -> None:
+    files = read_rules([ROOT / "rules/canary"])
+    paged = {
+        name: text.replace("        - shiftTraffic: {to: 0}\n          verify: {within: 2m, stable: 30s}\n", "")
+        for name, text in files.items()
+    }
+    rules, problems = load_all(paged, specs(ACTIONS))
+    assert problems == []
+    beyond = needed(Rulebook(rules), ACTIONS) - needed(Rulebook([]), ACTIONS)
+    assert beyond == {Permission("networking.k8s.io", "ingresses", "list")}
 
 
 def test_each_action_says_what_it_needs() -> None:

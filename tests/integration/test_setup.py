@@ -127,3 +127,10 @@ async def test_settings_from_a_file(good: Path, tmp_path: Path) -> None:
     code, printed = await verb("run", "--rules", good, "--config", tmp_path / "healer.yaml", home=tmp_path)
     assert code == 2
     assert f"{tmp_path / 'healer.yaml'}: http.prot: there is no such setting; did you mean http.port?" in printed
+
+
+async def test_rules_that_need_prometheus_are_refused_without_one(tmp_path: Path) -> None:
+    code, printed = await verb("run", "--rules", ROOT / "rules/canary", home=tmp_path)
+    assert code == 2, printed
+    assert "canary/bad-canary asks Prometheus, and the settings name none" in printed
+    assert "HEALER_PROMETHEUS__URL" in printed

@@ -21,6 +21,7 @@ from healer.daemon.recorder import Recorder
 from healer.engine.engine import Engine
 from healer.engine.rulebook import Rulebook
 from healer.engine.tuning import Tuning
+from healer.journal.base import JournalError
 from healer.journal.memory import MemoryJournal
 from healer.lab import Lab, serving
 from healer.lab.objects import is_ready
@@ -44,6 +45,8 @@ class HeldJournal(MemoryJournal):
         self.kept = asyncio.Event()
         self.kept.set()
         self.asked = asyncio.Event()
+        self.forgets = False
+        """Whether what is to be remembered cannot be written."""
         self.most = 0
         """The most claims that were under way at once."""
         self._claims = 0
@@ -55,6 +58,11 @@ class HeldJournal(MemoryJournal):
         await self.kept.wait()
         await super().claim(incident)
         self._claims -= 1
+
+    async def remembered(self, incident_id: str) -> None:
+        if self.forgets:
+            raise JournalError("the API server is away")
+        await super().remembered(incident_id)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import pytest
 
 from healer.model.incident import State
 from tests.support.world import rule
-from tests.unit.daemon.conftest import house
+from tests.unit.daemon.conftest import House, house
 
 SLOW = rule("slow", when={"alert": ["HighLatency"]}, heal=[{"evict": {}, "verify": {"within": "1m", "stable": "0s"}}])
 
@@ -46,3 +46,42 @@ async def test_so_many_at_once_and_the_others_in_turn(tmp_path: Path, at_once: i
         h.journal.kept.set()
         await h.until(lambda: State.ACTING not in h.states)
         assert h.journal.most == at_once
+
+
+RESTART = rule("slow", when={"alert": ["HighLatency"]}, heal=[{"rolloutRestart": {}, "verify": {"within": "1m", "stable": "0s"}}])
+
+
+def restarts(h: House) -> int:
+    return sum((seen.verb, seen.permission) == ("patch", "deployments") for seen in h.lab.requests)
+
+
+async def test_an_alert_about_a_pod_may_be_answered_on_its_workload(tmp_path: Path) -> None:
+    async with house(tmp_path, RESTART) as h:
+        await h.start()
+        await h.core.intake([h.alert(0)])
+        await h.until(lambda: h.states == [State.VERIFYING])
+        assert restarts(h) == 1
+
+
+async def test_what_is_to_be_done_to_a_workload_is_not_wanted_once_none_of_its_pods_is_sick(tmp_path: Path) -> None:
+    async with house(tmp_path, RESTART) as h:
+        await h.start()
+        h.journal.kept.clear()
+        await h.core.intake([h.alert(0)])
+        await h.journal.asked.wait()
+        await h.core.intake([h.alert(0, firing=False)])
+        h.journal.kept.set()
+        await h.until(lambda: h.states == [State.CLOSED])
+        assert restarts(h) == 0
+
+
+async def test_what_cannot_be_written_down_beforehand_is_not_done(tmp_path: Path) -> None:
+    async with house(tmp_path, RESTART) as h:
+        await h.start()
+        h.journal.forgets = True
+        await h.core.intake([h.alert(0)])
+        await h.until(lambda: "NotJournaled" in [decision.reason.code for decision in h.decisions])
+        assert restarts(h) == 0
+        h.journal.forgets = False
+        await h.until(lambda: h.states == [State.VERIFYING])
+        assert restarts(h) == 1

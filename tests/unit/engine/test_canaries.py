@@ -7,6 +7,7 @@ from healer.engine.rulefile import load
 from healer.model.action import OutcomeKind
 from healer.model.decision import Verb
 from healer.model.incident import State
+from healer.model.view import target_of
 from tests.support.world import ACTIONS, NAMESPACE, Drill, World, codes, decisions, rule, rulebook, state
 
 SERIES = 'a{pod=~"{{ pods }}"}'
@@ -121,6 +122,15 @@ def test_a_signal_for_one_rule_concerns_no_other() -> None:
     assert [incident.rule for incident in d.incidents.values()] == ["test/other-canary"]
 
 
+def test_a_signal_for_a_rule_opens_nothing_outside_of_its_namespaces() -> None:
+    d = drill()
+    (elsewhere, *_) = d.world.other("far", namespace="staging")
+    deployment = d.world.view.deployment_named(elsewhere.namespace, "far")
+    assert deployment is not None
+    d.judged("BadCanary", target_of(deployment))
+    assert codes(d.effects) == ["NoRule"]
+
+
 def test_a_signal_for_a_rule_that_is_gone_opens_nothing() -> None:
     d = drill()
     d.judged("BadCanary", d.world.workload, rule="test/gone")
@@ -152,9 +162,12 @@ def test_traffic_is_taken_off_while_another_ladder_climbs_on_the_workload() -> N
 
 
 def test_traffic_is_taken_off_in_a_storm() -> None:
-    d = drill(BAD_CANARY, rule(when={"pod": ["CrashLoopBackOff"], "for": "1h"}))
+    d = drill(BAD_CANARY, rule(limits={"maxUnhealthy": "50%"}))
+    d.world.pause("deployment")
     d.world.crash("serving-1")
     d.world.crash("serving-2")
+    d.world.pause("deployment", "")
+    assert "Storm" in codes(d.effects)
     d.judged("BadCanary", d.world.workload)
     assert [act.action for act in d.waiting] == ["divert"]
 
@@ -166,6 +179,16 @@ def test_a_storm_is_not_for_the_rule_of_a_canary_to_take_over() -> None:
     d.world.crash("serving-2")
     by_rule = {incident.rule: incident for incident in d.incidents.values()}
     assert (by_rule["test/bad-canary"].storm, by_rule["test/crash-loop"].storm) == (False, True)
+
+
+def test_after_a_restart_too_a_signal_concerns_no_other_rule() -> None:
+    other = rule("other-canary", when=WHEN, heal=DIVERTED)
+    before = drill(BAD_CANARY, other)
+    before.judged("BadCanary", before.world.workload)
+    after = Drill(before.rules, before.world, now=before.now + 5)
+    after.restore([before.incident], set())
+    after.wait(60)
+    assert {incident.rule for incident in after.engine.incidents()} == {"test/bad-canary"}
 
 
 # actions on workloads, whatever triggered
@@ -271,3 +294,13 @@ def test_a_deployment_that_is_gone_is_forgotten() -> None:
     d.world.delete_deployment()
     d.world.view.put(deployment)
     assert opened_healthy(d) == ""
+
+
+def test_a_restart_need_not_see_a_change_to_learn_what_is_well() -> None:
+    before = drill()
+    before.world.revise("1")
+    after = Drill(before.rules, before.world, now=before.now)
+    after.restore([], set())
+    after.wait(700)
+    after.world.revise("2")
+    assert opened_healthy(after) == "1"

@@ -83,6 +83,7 @@ CASES = {
         "both, or neither",
     ),
     "a variable of an alert": (QUERY, "above: 0.5}", "above: 0.5}\n        if: alert.name == 'x'", 10, "alert.name", "`alert`"),
+    "a parameter by its Python name": (QUERY, "evict: {}", "rollback: {to_revision: 3}", 11, "to_revision", ""),
     "which version to pin": (MODEL, "evict: {}", "pinModelVersion: {configMap: m, model: r}", 11, "version, label", "stable"),
 }
 
