@@ -188,6 +188,7 @@ def test_after_a_restart_too_a_signal_concerns_no_other_rule() -> None:
     after = Drill(before.rules, before.world, now=before.now + 5)
     after.restore([before.incident], set())
     after.wait(60)
+    after.world.rollout()  # a change of the workload: its signals are asked about again
     assert {incident.rule for incident in after.engine.incidents()} == {"test/bad-canary"}
 
 
