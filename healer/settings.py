@@ -9,11 +9,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from healer.model.duration import parse
 
 PREFIX = "HEALER_"
 
@@ -23,6 +25,23 @@ _SERVICE_LINK = re.compile(r"HEALER_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|U
 
 class SettingsError(Exception):
     """The settings are not usable; the message has a line for each thing that is wrong."""
+
+
+_PLAIN_NUMBER = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.IGNORECASE | re.ASCII)
+
+
+def _seconds(value: object) -> object:
+    """A duration as rules write it, in seconds; anything else is left to pydantic, which says what is wrong with it."""
+    if not isinstance(value, str) or _PLAIN_NUMBER.fullmatch(value.strip()):
+        return value
+    try:
+        return parse(value.strip())
+    except ValueError as error:
+        raise ValueError(f"{error}; write seconds, or a number with a unit: 90s, 2m, 1h30m") from error
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+"""A duration: a number of seconds, or a text as in rules ("30s", "1h30m")."""
 
 
 class Section(BaseModel):
@@ -46,13 +65,13 @@ class Http(Section):
     """The largest webhook body, in bytes."""
     max_bodies: int = Field(32, gt=0)
     """Webhook bodies held at once; one more is answered 503. Bounds the memory together with max_body."""
-    read_timeout: float = Field(10.0, gt=0)
+    read_timeout: Seconds = Field(10.0, gt=0)
     """Seconds for a request's body to arrive."""
-    idle_timeout: float = Field(30.0, gt=0)
+    idle_timeout: Seconds = Field(30.0, gt=0)
     """Seconds for a request's head to arrive, and for the next request on a connection."""
-    accept_timeout: float = Field(5.0, gt=0)
+    accept_timeout: Seconds = Field(5.0, gt=0)
     """Seconds for the signals of a webhook to be decided; then 503."""
-    shutdown_timeout: float = Field(5.0, gt=0)
+    shutdown_timeout: Seconds = Field(5.0, gt=0)
     """Seconds for requests under way to finish when the server stops."""
 
 
@@ -61,11 +80,11 @@ class Cluster(Section):
 
     namespaces: tuple[str, ...] = ()
     """Namespaces to watch; empty means all of them, which needs a ClusterRole."""
-    request_timeout: float = Field(10.0, gt=0)
+    request_timeout: Seconds = Field(10.0, gt=0)
     """Seconds for one request."""
     page: int = Field(500, gt=0)
     """Objects a page of a list."""
-    watch_stale: float = Field(300.0, gt=0)
+    watch_stale: Seconds = Field(300.0, gt=0)
     """A watch that was not heard of for so many seconds fails the liveness probe."""
 
 
@@ -77,7 +96,7 @@ class Alerts(Section):
     deployment_label: str = "deployment"
     queue: int = Field(1000, gt=0)
     """Signals that may wait to be decided; beyond, the webhook answers 503 and Alertmanager sends them again."""
-    expiry: float = Field(43_200.0, gt=0)
+    expiry: Seconds = Field(43_200.0, gt=0)
     """Seconds after which an alert that was not repeated counts as over. Must exceed Alertmanager's repeat_interval."""
 
 
@@ -90,13 +109,13 @@ class Prometheus(Section):
     """A file with a bearer token to send; read anew for each query, for tokens rotate."""
     ca_file: Path | None = None
     """A file with the certificates to trust for https; empty: those that Python's `requests` trusts."""
-    timeout: float = Field(10.0, gt=0)
+    timeout: Seconds = Field(10.0, gt=0)
     """Seconds for one query, the wait for its turn included. Prometheus is told as well, so that it stops working on it."""
     at_once: int = Field(4, ge=1, le=32)
     """Queries under way at the same time."""
     series: int = Field(1000, ge=1)
     """An answer with more series is an error: it would be a query about something else than meant."""
-    stale: float = Field(120.0, gt=0)
+    stale: Seconds = Field(120.0, gt=0)
     """Seconds after which a sample is too old to judge by. Must be more than twice the scrape interval. Prometheus before 2.43
     goes by its own 5 minutes."""
     history: int = Field(720, ge=0)
@@ -107,30 +126,30 @@ class Prometheus(Section):
 class Pods(Section):
     """How conditions of pods are told."""
 
-    settle: float = Field(60.0, ge=0)
+    settle: Seconds = Field(60.0, ge=0)
     """A container that crashed, or ran out of memory, counts as over it once it is ready and has run for so many seconds."""
     restarts: int = Field(3, ge=1)
     """Restarting: that many restarts ..."""
-    restarts_within: float = Field(600.0, gt=0)
+    restarts_within: Seconds = Field(600.0, gt=0)
     """... within so many seconds."""
-    terminating_grace: float = Field(60.0, ge=0)
+    terminating_grace: Seconds = Field(60.0, ge=0)
     """StuckTerminating: still there so many seconds after its grace period."""
 
 
 class Engine(Section):
     """The decisions, apart from what rules say."""
 
-    max_wait: float = Field(1800.0, gt=0)
+    max_wait: Seconds = Field(1800.0, gt=0)
     """Seconds for which guards may put off a step before it is given up for the next."""
-    retry: float = Field(15.0, gt=0)
+    retry: Seconds = Field(15.0, gt=0)
     """Seconds until a refusal that names no time (a PodDisruptionBudget's 429) is tried again."""
     attempts: int = Field(3, ge=1)
     """How often an action may fail before its step is given up."""
-    recheck: float = Field(15.0, gt=0)
+    recheck: Seconds = Field(15.0, gt=0)
     """Seconds between two looks at a firing signal whose rule does not match yet."""
     actions_at_once: int = Field(8, ge=1)
     """Actions under way at the same time, on different workloads."""
-    action_timeout: float = Field(60.0, gt=0)
+    action_timeout: Seconds = Field(60.0, gt=0)
     """Seconds for one attempt, its fresh look included."""
 
 
@@ -143,15 +162,15 @@ class Limits(Section):
     """Actions in one namespace."""
     budget_cluster: int = Field(60, ge=1)
     """Actions in the whole cluster."""
-    budget_per: float = Field(3600.0, gt=0)
+    budget_per: Seconds = Field(3600.0, gt=0)
     """Seconds; the window in which these are counted slides."""
     node_storm_pods: int = Field(5, ge=2)
     """So many sick pods on one node, and half of those on it, are one incident of the node; no pod of it is taken."""
     breaker_incidents: int = Field(20, ge=1)
     """More incidents than that opened within breaker_window stop all actions."""
-    breaker_window: float = Field(300.0, gt=0)
+    breaker_window: Seconds = Field(300.0, gt=0)
     """Seconds."""
-    breaker_quiet: float = Field(600.0, gt=0)
+    breaker_quiet: Seconds = Field(600.0, gt=0)
     """Seconds without a further incident after which actions go on by themselves."""
 
 
@@ -187,9 +206,9 @@ class Journal(Section):
     """kubernetes: as objects (`kubectl get incidents`), which survive a restart; memory: forgotten at a restart."""
     keep: int = Field(1000, ge=1)
     """Closed incidents kept."""
-    keep_for: float = Field(30 * 86400.0, gt=0)
+    keep_for: Seconds = Field(30 * 86400.0, gt=0)
     """Seconds for which a closed incident is kept."""
-    prune: float = Field(300.0, gt=0)
+    prune: Seconds = Field(300.0, gt=0)
     """Seconds between two looks at what need not be kept any more."""
 
 
@@ -204,13 +223,13 @@ class Leader(Section):
     """The Lease. Replicas of one healer share it."""
     address: str = ""
     """host:port at which the other replicas reach this one's HTTP server; empty: this host's name and port."""
-    duration: float = Field(10.0, gt=0)
+    duration: Seconds = Field(10.0, gt=0)
     """A follower takes over when the lease was not renewed for so many seconds."""
-    deadline: float = Field(7.0, gt=0)
+    deadline: Seconds = Field(7.0, gt=0)
     """A leader that could not renew for so many seconds stops acting. Must be below duration."""
-    renew: float = Field(2.0, gt=0)
+    renew: Seconds = Field(2.0, gt=0)
     """Seconds between renewals."""
-    retry: float = Field(1.0, gt=0)
+    retry: Seconds = Field(1.0, gt=0)
     """Seconds between a follower's looks."""
 
 
@@ -237,9 +256,9 @@ class Settings(BaseSettings):
     log: Log = Log()
     journal: Journal = Journal()
     leader: Leader = Leader()
-    rules_reload: float = Field(5.0, gt=0)
+    rules_reload: Seconds = Field(5.0, gt=0)
     """Seconds between two looks at whether the rule files have changed."""
-    shutdown: float = Field(10.0, gt=0)
+    shutdown: Seconds = Field(10.0, gt=0)
     """Seconds for actions under way and messages to end after SIGTERM. Keep it below terminationGracePeriodSeconds."""
 
     @classmethod
@@ -253,6 +272,22 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file, which comes in as arguments."""
         return env_settings, init_settings
+
+
+class Isolated(Settings):
+    """Settings of a program's own choice: nothing of the environment is read."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The arguments alone."""
+        return (init_settings,)
 
 
 def load(config: Path | None = None) -> Settings:
@@ -338,7 +373,7 @@ def markdown() -> str:
         "",
         "Each knob is an environment variable, or a key of the YAML file given by `healer run --config FILE`;",
         "the environment wins.",
-        "A name that is not in this list is an error. Durations are in seconds.",
+        "A name that is not in this list is an error. A duration is a number of seconds, or written as in rules: `30s`, `1h30m`.",
         "",
     ]
     for name, field in Settings.model_fields.items():

@@ -1,21 +1,39 @@
 """The verbs: what a person, a container or a pipeline types. A group of verbs is a file."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
-from healer.cli import canary, daemon, models, people, undo
+from healer.cli import canary, check, daemon, models, people, undo
 
 app = typer.Typer(
     help="Keeps model-serving workloads in Kubernetes healthy: sees a sick pod, heals it, verifies, and says so.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog="Exit codes: 0 well; 1 problems were found, or something did not heal, does not wait or is not known; 2 settings, "
     "rules or cluster are not usable, or what is named is not there; 3 the daemon ended by a failure.",
 )
 
-for group in (daemon, people, canary, undo, models):
+for group in (daemon, check, people, canary, undo, models):
     app.add_typer(group.app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"healer {version('healer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def healer(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that stand before the verb."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The verbs around the daemon itself: run, check, demo."""
+"""The verbs around the daemon itself: run, rbac, demo."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,6 @@ from typing import Annotated
 import structlog
 import typer
 import yaml
-from rich.console import Console
 
 from healer import settings as knobs
 from healer.actions.base import specs
@@ -22,9 +21,9 @@ from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, H
 from healer.cluster.api import Api, ClusterConfigError
 from healer.daemon import Daemon, RuleFiles, RulesError
 from healer.daemon.rulefiles import load as load_rules
-from healer.daemon.rulefiles import read
+from healer.daemon.rulefiles import passed_over
 from healer.engine.rulebook import Rulebook
-from healer.engine.rulefile import load_all, remarks
+from healer.engine.rulefile import remarks
 from healer.journal.base import JournalMissing
 from healer.operate import rbac as granting
 from healer.operate.objects import OperateError, valid
@@ -59,7 +58,7 @@ def run(
         logs(settings.log)
         files = RuleFiles(rules, specs(ACTIONS), partial(unserved, url=settings.prometheus.url))
         rulebook = files.load()
-        for remark in remarks(rulebook.rules):
+        for remark in [*passed_over(rules), *remarks(rulebook.rules)]:
             structlog.get_logger("healer.rules").info(remark)
         asyncio.run(_run(settings, rulebook, files, context))
     except (knobs.SettingsError, RulesError, ClusterConfigError, JournalMissing) as error:
@@ -84,28 +83,6 @@ async def _run(settings: knobs.Settings, rulebook: Rulebook, files: RuleFiles, c
         loop.add_signal_handler(number, daemon.stop)
     async with contextlib.aclosing(api):
         await daemon.run(api)
-
-
-@app.command()
-def check(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Rule files, or folders of them.")],
-) -> None:
-    """Check rule files: every error with file:line:column and a hint. Exit code 1 when there is one."""
-    try:
-        texts = read(paths)
-    except RulesError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(EXIT_SETUP) from error
-    rules, problems = load_all(texts, specs(ACTIONS))
-    out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True, highlight=False)
-    for problem in problems:
-        err.print(str(problem), style="red", markup=False)
-    if problems:
-        err.print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {len(texts)} file(s)", style="bold red")
-        raise typer.Exit(EXIT_PROBLEMS)
-    for remark in remarks(rules):
-        out.print(remark, style="yellow", markup=False)
-    out.print(f"{len(rules)} rules in {len(texts)} file(s): no problems", style="green")
 
 
 @app.command()

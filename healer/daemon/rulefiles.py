@@ -26,13 +26,31 @@ def find(paths: Iterable[Path]) -> list[Path]:
     problems: list[Problem] = []
     for path in paths:
         found = [path] if path.is_file() else sorted(_in_folder(path)) if path.is_dir() else []
-        if not found:
+        dangling = [file for file in (found if path.is_dir() else [path]) if file.is_symlink() and not file.exists()]
+        for link in dangling:
+            what = f"is a link to {link.readlink()}, which does not exist"
+            problems.append(Problem(str(link), 0, 0, "", what, "delete the link, or put the file back"))
+        if not found and not dangling:
             what = "holds no *.yaml files" if path.is_dir() else "does not exist"
             problems.append(Problem(str(path), 0, 0, "", what, "name a rule file, or a folder of them"))
         files += found
     if problems:
         raise RulesError(problems)
     return files
+
+
+def passed_over(paths: Iterable[Path]) -> list[str]:
+    """What lies in the folders and may hold rules, and is not read; a sentence each."""
+    said: list[str] = []
+    for folder in (path for path in paths if path.is_dir()):
+        for entry in sorted(folder.iterdir()):
+            if entry.name.startswith(".") or not entry.is_dir():
+                continue
+            if _is_yaml(entry):
+                said.append(f"{entry}: is a folder and not a file, so it is passed over")
+            elif any(_is_yaml(inner) for inner in entry.iterdir()):
+                said.append(f"{entry}: is a folder inside a folder, so its rules are not read; name it as well if you mean them")
+    return said
 
 
 def read(paths: Iterable[Path]) -> dict[str, str]:
@@ -58,10 +76,13 @@ def _rulebook(texts: Mapping[str, str], actions: Mapping[str, ActionSpec]) -> Ru
     return Rulebook(rules)
 
 
+def _is_yaml(path: Path) -> bool:
+    return path.suffix in (".yaml", ".yml") and not path.name.startswith(".")
+
+
 def _in_folder(folder: Path) -> list[Path]:
-    return [
-        path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and not path.name.startswith(".") and path.is_file()
-    ]
+    """Its rule files; a link to nothing is one of them, so that it is not lost in silence."""
+    return [path for path in folder.iterdir() if _is_yaml(path) and not path.is_dir()]
 
 
 def _none(_: Rulebook) -> list[Problem]:

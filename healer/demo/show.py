@@ -24,7 +24,7 @@ from healer.engine.rulebook import scaled
 from healer.lab import Lab
 from healer.model.decision import Decision, Verb
 from healer.model.incident import Incident, State
-from healer.settings import Engine, Http, Log, Pods, Prometheus, Settings
+from healer.settings import Engine, Http, Isolated, Leader, Log, Pods, Prometheus, Settings
 from healer.sources.alertmanager import PATH
 
 SPEED = 60
@@ -111,12 +111,14 @@ async def _get_incidents(lab: Lab) -> list[str]:
 
 
 def _settings(prometheus: str) -> Settings:
-    return Settings(
+    """What the demo needs, and nothing of the operator's environment: no Slack, no other Prometheus, no other namespace."""
+    return Isolated(
         http=Http(host="127.0.0.1", port=0),
         pods=Pods(settle=60 / SPEED, restarts_within=600 / SPEED),
         engine=Engine(retry=15 / SPEED, recheck=15 / SPEED, max_wait=1800 / SPEED),
         prometheus=Prometheus(url=prometheus),
         log=Log(level="error"),
+        leader=Leader(namespace="default"),
     )
 
 

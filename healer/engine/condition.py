@@ -67,6 +67,18 @@ _CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 _ABSENT = re.compile(r'No value with name "([\w.]+)"')
 _STRING = r"""[rR]?(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
 _LITERAL = re.compile(rf"(?:\b(duration|timestamp|matches)\s*\(\s*({_STRING})\s*\))|{_STRING}")
+_TEXT = re.compile(_STRING)
+_OVERLOAD = re.compile(r"found no matching overload for '([^']+)' applied to '\(([^']*)\)'")
+_WORD_OPERATORS = {
+    "and": "CEL writes && for and",
+    "or": "CEL writes || for or",
+    "not": "CEL writes ! for not: !pod.ready",
+    "True": "CEL writes true",
+    "False": "CEL writes false",
+}
+_WORD_OPERATOR = re.compile(r"(?<![.\w])(and|or|not)(?![.\w])")
+_SINGLE_EQUALS = re.compile(r"(?<![=!<>])=(?![=~])")
+_TYPE_NAMES = {"bool": "a true-or-false", "string": "a text", "int": "a whole number", "double": "a number with decimals"}
 _HAS_VARIABLE = re.compile(r"\bhas\s*\(\s*(\w+\.\w+)\s*\)")
 
 
@@ -152,16 +164,49 @@ def _explained(text: str, expression: str, source: SourceName) -> ConditionError
     undeclared = _UNDECLARED.search(message)
     if undeclared is None:
         message = _EXPECTING.sub("", message).replace("'<EOF>'", "end of the expression")
-        return ConditionError(message[0].lower() + message[1:], "", line, column)
+        overload = _OVERLOAD.search(message)
+        if overload is not None:
+            return ConditionError(*_mismatch(overload[1], overload[2]), line, column)
+        return ConditionError(message[0].lower() + message[1:], _foreign(expression), line, column)
     name = undeclared[1]
+    if name in _WORD_OPERATORS:
+        column_of = expression.split("\n")[line - 1].find(name) + 1
+        return ConditionError(f"there is no variable {name!r}", _WORD_OPERATORS[name], line, column_of or column)
     # CEL points at the last dot; people look for the beginning of the word.
     start = expression.split("\n")[line - 1].rfind(name, 0, column - 1 + len(name))
     return ConditionError(f"there is no variable {name!r}", _meant(name, source), line, start + 1 if start >= 0 else column)
 
 
+def _foreign(expression: str) -> str:
+    """A hint for what other languages write, looked for outside of texts; empty when nothing of the kind is there."""
+    bare = _TEXT.sub("''", expression)
+    if (word := _WORD_OPERATOR.search(bare)) is not None:
+        return _WORD_OPERATORS[word[1]]
+    if _SINGLE_EQUALS.search(bare):
+        return "CEL compares with ==: pod.phase == 'Pending'"
+    return ""
+
+
+def _mismatch(operator: str, types: str) -> tuple[str, str]:
+    """What is wrong with operands whose types do not fit, and what to write instead."""
+    sign = operator.strip("_@")
+    operands = [kind.strip() for kind in types.split(",")]
+    message = f"{sign!r} cannot be applied to {' and '.join(_TYPE_NAMES.get(kind, kind) for kind in operands)}"
+    match set(operands):
+        case kinds if kinds == {"bool", "string"}:
+            return message, "true and false stand without quotes: pod.ready == false, or !pod.ready"
+        case kinds if kinds == {"int", "string"}:
+            return message, "a number stands without quotes: pod.restarts >= 5"
+        case kinds if kinds == {"int", "double"}:
+            return message, "compare with a whole number: pod.restarts >= 5"
+        case kinds if any("duration" in kind.lower() for kind in kinds):
+            return message, "compare a duration with a duration: pod.age > duration('10m')"
+    return message, "compare values of one type; docs/rules.md has the type of each variable"
+
+
 def _meant(name: str, source: SourceName) -> str:
     for trigger, said in (("alert", _ALERT), ("query", _QUERY)):
-        if name in said:
+        if source != trigger and any(name == known or name.startswith(f"{known}.") for known in said):
             return f"{name} is for rules with the trigger `{trigger}`"
     known = VARIABLES[source]
     family = sorted(other for other in known if other.partition(".")[0] == name.partition(".")[0])

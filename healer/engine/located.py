@@ -3,6 +3,7 @@
 Stricter than YAML: an empty value, a key that stands twice, a tag, and nesting or aliases without end are problems.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's parser is t
 _TAG = "tag:yaml.org,2002:"
 _NUMBERS = SafeConstructor()
 _ESCAPES = {"x": 4, "u": 6, "U": 10}
+_COMMENT_IN_FLOW = re.compile(r"""[\[{,]\s*(#)[^\]}]*[\]}]""")
 _HINTS = {
     "cannot start any token": "YAML allows no tab for indentation, and a value that begins with a sign needs quotes",
     "mapping values are not allowed": "indent by spaces alone, and put a value that holds ': ' in quotes",
@@ -71,7 +73,7 @@ class Document:
     def inside(self, path: Path, line: int, column: int) -> Place:
         """Where a character of a text stands, given its line and column within the text.
 
-        Exact for a text on one line and for a literal block (`|`); the first line for one that YAML folds.
+        Exact for every style but a quoted text of several lines with escapes in it: there it is where the text begins.
         """
         node = self.nodes[path]
         start, end = node.start_mark, node.end_mark
@@ -84,9 +86,28 @@ class Document:
             own = text.lstrip("\n")
             indent = (len(raw) - len(raw.lstrip(" "))) - (len(own) - len(own.lstrip(" ")))
             return start.line + 1 + line, indent + column
-        if start.line != end.line or style == ">" or line > 1:
-            return _place(node)
+        if isinstance(node, ScalarNode) and (start.line != end.line or style == ">" or line > 1):
+            return self._in_folded(node, line, column)
         return start.line + 1, start.column + 1 + _offset(first[start.column : end.column], column - 1)
+
+    def _in_folded(self, node: ScalarNode, line: int, column: int) -> Place:
+        """The place of a character in a text that YAML folds: what is no white space keeps its order and its number."""
+        value, start = node.value, node.start_mark
+        offset = sum(len(each) + 1 for each in value.split("\n")[: line - 1]) + column - 1
+        before = sum(not sign.isspace() for sign in value[:offset])
+        quoted = node.style in ("'", '"')
+        raw = self.lines[start.line : node.end_mark.line + 1]
+        if quoted and ("\\" in "".join(raw) or "''" in "".join(raw)):
+            return _place(node)
+        first = (start.line + 1, 0) if node.style == ">" else (start.line, start.column + int(quoted))
+        for number in range(first[0], len(self.lines)):
+            for position in range(first[1] if number == first[0] else 0, len(self.lines[number])):
+                if self.lines[number][position].isspace():
+                    continue
+                if not before:
+                    return number + 1, position + 1
+                before -= 1
+        return _place(node)
 
 
 def documents(text: str, file: str) -> tuple[list[Document], list[Problem]]:
@@ -109,7 +130,7 @@ def documents(text: str, file: str) -> tuple[list[Document], list[Problem]]:
             problems += reading.problems
             found.append(Document(data, reading.nodes, reading.keys, lines))
     except yaml.YAMLError as error:
-        problems.append(_syntax(error, file))
+        problems.append(_syntax(error, file, lines))
     except RecursionError:
         problems.append(_too_deep(file, (1, 1), ()))
     return found, problems
@@ -215,10 +236,22 @@ def _widths(raw: str, quote: str) -> Iterator[int]:
         position += width
 
 
-def _syntax(error: yaml.YAMLError, file: str) -> Problem:
+def _swallowed(lines: list[str], last: int) -> Place | None:
+    """Where a # that was meant as text begins a comment inside of a list or mapping, at or before a line (from 0)."""
+    for number in range(min(last, len(lines) - 1), -1, -1):
+        found = _COMMENT_IN_FLOW.search(lines[number])
+        if found is not None:
+            return number + 1, found.start(1) + 1
+    return None
+
+
+def _syntax(error: yaml.YAMLError, file: str, lines: list[str]) -> Problem:
     mark = getattr(error, "problem_mark", None)
     what = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
     context = str(getattr(error, "context", None) or "")
     hint = next((hint for sign, hint in _HINTS.items() if sign in f"{what} {context}"), "")
     line, column = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
+    if "flow" in context and mark is not None and (place := _swallowed(lines, mark.line)) is not None:
+        hint = 'a bare # begins a comment, and the rest of the line is lost: write "#name", in quotes'
+        return Problem(file, *place, "", "not valid YAML: the list or mapping is not closed, # begins a comment here", hint)
     return Problem(file, line, column, "", f"not valid YAML: {what}" + (f" ({context})" if context else ""), hint)

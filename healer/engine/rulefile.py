@@ -1,5 +1,6 @@
 """Rule files: from the text of YAML files to rules that are ready for use, or to everything that is wrong with them."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from healer.engine.located import Document, Path, documents, dotted
 from healer.engine.rulebook import BoundRule
 from healer.engine.wording import worded
 from healer.model.action import ActionSpec
+from healer.model.form import ANYWHERE
 from healer.model.problem import Problem
 from healer.model.rule import API_VERSION, Rule, RuleSet, Step
 from healer.model.signal import SourceName
@@ -26,6 +28,10 @@ FEEDS: Mapping[SourceName, frozenset[str]] = {
 
 WORKLOAD = "Deployment"
 """The kind of target that onStorm is taken on."""
+
+
+_PATTERN = re.compile(r"[*+?|^$()\[\]\\]")
+"""What names of alerts have only where a regular expression or a glob was meant."""
 
 
 def load(text: str, file: str, actions: Mapping[str, ActionSpec]) -> tuple[list[BoundRule], list[Problem]]:
@@ -62,12 +68,16 @@ def load_all(files: Mapping[str, str], actions: Mapping[str, ActionSpec]) -> tup
 
 
 def remarks(rules: Iterable[BoundRule]) -> list[str]:
-    """What is not wrong but may surprise: a rule that acts never, because nobody wrote that it may."""
-    return [
-        f"{bound.where or bound.name}: {bound.name} has no mode, so it only observes; write mode: enforce to let it act"
-        for bound in rules
-        if "mode" not in bound.rule.model_fields_set
-    ]
+    """What is not wrong but may surprise, a sentence each: what a rule never does, or never matches."""
+    return [f"{bound.where or bound.name}: {bound.name} {said}" for bound in rules for said in _remarks_on(bound.rule)]
+
+
+def _remarks_on(rule: Rule) -> Iterator[str]:
+    if "mode" not in rule.model_fields_set:
+        yield "has no mode, so it only observes; write mode: enforce to let it act"
+    for name in rule.when.alert or ():
+        if _PATTERN.search(name):
+            yield f"waits for an alert of the name {name!r}: names are compared whole, not as patterns; list the names"
 
 
 def _bound(
@@ -82,6 +92,7 @@ def _bound(
         if rule.scope is None:
             continue  # told by _document_faults
         line, _ = document.at(path)
+        faults += _ambiguous(rule, path, document, file)
         try:
             condition = None if rule.when.condition is None else Condition(rule.when.condition, rule.when.source)
         except ConditionError:
@@ -109,6 +120,21 @@ def _completed(
     heal = tuple(complete(step, (*path, "heal", number)) for number, step in enumerate(rule.heal))
     on_storm = None if rule.on_storm is None else complete(rule.on_storm, (*path, "onStorm"))
     return rule.model_copy(update={"heal": heal, "on_storm": on_storm})
+
+
+def _ambiguous(rule: Rule, path: Path, document: Document, file: str) -> Iterator[Problem]:
+    """A query that names a Deployment leaves no doubt which one only where the scope is one namespace."""
+    query = rule.when.query
+    if query is None or query.deployment is None or rule.scope is None:
+        return
+    namespaces = rule.scope.namespaces
+    if len(namespaces) == 1 and namespaces[0] != ANYWHERE:
+        return
+    where = (*path, "when", "query", "deployment")
+    which = "every namespace" if ANYWHERE in namespaces else f"{len(namespaces)} namespaces"
+    hint = "give the rule a scope of its own with one namespace, or have the series carry namespace and pod"
+    message = f"deployment names {query.deployment!r}, and the rule's scope is {which}: in which of them?"
+    yield Problem(file, *document.at_key(where), dotted(where), message, hint)
 
 
 def _scoped(rule: Rule, ruleset: RuleSet) -> Rule:

@@ -88,6 +88,8 @@ def _unknown(path: Path, actions: Mapping[str, ActionSpec]) -> tuple[str, str]:
     if model is None:  # below an action: its parameters
         spec = actions.get(str(path[-2])) if len(path) > 1 else None
         known = _keys_of(spec.params) if spec else []
+        if key == "verify":
+            return f"the action {path[-2]!r} has no parameter 'verify'", f"verify stands beside {path[-2]}, not below it"
         hint = nearest(key, known) or (f"it takes {', '.join(sorted(known))}" if known else "it takes none: write {}")
         return f"the action {path[-2]!r} has no parameter {key!r}", hint
     if key in LATER.get(model.__name__, ()):
@@ -153,10 +155,13 @@ def _wrong_value(error: Mapping[str, Any], path: Path, document: Document) -> tu
                 return f"{key} must be a whole number, not the text {written!r}", "numbers stand without quotes"
             return f"{key} must be a whole number, not {written or 'a ' + _type(error['input'])}", ""
         case "tuple_type":
-            return f"{key} must be a list, not a {_type(error['input'])}", f"write {key}: [{written or '...'}]"
+            entry = written or next((f"{{{name}: ...}}" for name in error["input"]), "...") if error["input"] else "..."
+            return f"{key} must be a list, not a {_type(error['input'])}", f"write {key}: [{entry}]"
         case "model_type" | "model_attributes_type" | "mapping_type" | "dict_type":
             model = _model_at(path)
             hint = f"its keys are {', '.join(_keys_of(model))}" if model and model is not Step else ""
+            if model is Step and written:
+                hint = f"an action is a key with its parameters below it: write {written}: {{}}"
             if model is Step and key == "onStorm":
                 hint = "one step, without a dash: onStorm: {page: {}}"
             what = key or "a document"

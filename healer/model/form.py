@@ -56,7 +56,8 @@ def _label_value(text: str) -> str:
 
 def _channel(text: str) -> str:
     if not _CHANNEL.fullmatch(text):
-        hint = f'write "#{text.lstrip("#").lower()}", in quotes (a bare # begins a comment), or a Slack ID such as C0123456789'
+        name = re.sub(r"[\s#@,]+", "-", text.lower()).strip("-")[:80] or "ml-oncall"
+        hint = f'write "#{name}", in quotes (a bare # begins a comment), or a Slack ID such as C0123456789'
         raise fault(f"{text!r} is not a channel", hint)
     return text
 

@@ -1,5 +1,8 @@
 """The verbs, as a person types them: what they print and how they exit."""
 
+import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,10 +10,10 @@ from pathlib import Path
 RULES = Path(__file__).parents[2] / "rules"
 
 
-def healer(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def healer(*arguments: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from healer.cli import main; main()", *arguments]
     env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **environ}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=env, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=env, check=False, input=stdin)
 
 
 def test_check_accepts_the_rule_pack() -> None:
@@ -25,16 +28,52 @@ def test_check_names_every_problem_with_its_place_and_exits_1(tmp_path: Path) ->
     done = healer("check", str(tmp_path))
     assert done.returncode == 1
     line = next(number for number, text in enumerate(wrong.splitlines(), 1) if "evikt" in text)
-    assert f"wrong.yaml:{line}:" in done.stderr
-    assert "did you mean evict" in done.stderr
-    assert "did you mean cooldown" in done.stderr
-    assert "\x1b[" not in done.stderr
+    assert f"wrong.yaml:{line}:" in done.stdout
+    assert "did you mean evict" in done.stdout
+    assert "did you mean cooldown" in done.stdout
+    assert "\x1b[" not in done.stdout
 
 
 def test_check_of_nothing_exits_2(tmp_path: Path) -> None:
     done = healer("check", str(tmp_path))
     assert done.returncode == 2
     assert "holds no *.yaml files" in done.stderr
+
+
+def test_check_reads_standard_input_and_answers_programs() -> None:
+    text = (RULES / "tensorflow-serving.yaml").read_text()
+    done = healer("check", "-", "-o", "json", stdin=text.replace("evict:", "evikt:", 1))
+    assert done.returncode == 1
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert (problem["file"], problem["hint"]) == ("<stdin>", "did you mean evict?")
+    right = json.loads(healer("check", "-", "-o", "json", stdin=text).stdout)
+    assert right["problems"] == []
+    assert right["rules"][0].keys() == {"name", "where", "mode"}
+
+
+def test_check_says_what_of_a_folder_it_passes_over(tmp_path: Path) -> None:
+    """A rule file that is not read guards nothing."""
+    shutil.copy(RULES / "tensorflow-serving.yaml", tmp_path)
+    (tmp_path / "team").mkdir()
+    shutil.copy(RULES / "tensorflow-serving.yaml", tmp_path / "team")
+    (tmp_path / "odd.yaml").mkdir()
+    done = healer("check", str(tmp_path))
+    assert done.returncode == 0
+    assert f"{tmp_path / 'team'}: is a folder inside a folder" in done.stdout
+    assert f"{tmp_path / 'odd.yaml'}: is a folder and not a file" in done.stdout
+
+
+def test_check_says_that_a_link_leads_nowhere(tmp_path: Path) -> None:
+    shutil.copy(RULES / "tensorflow-serving.yaml", tmp_path)
+    (tmp_path / "more.yaml").symlink_to("gone.yaml")
+    done = healer("check", str(tmp_path))
+    assert done.returncode == 2
+    assert "more.yaml: is a link to gone.yaml, which does not exist" in done.stderr
+
+
+def test_version_and_short_help() -> None:
+    assert re.fullmatch(r"healer \d+\.\d+\.\d+\S*\n", healer("--version").stdout)
+    assert healer("check", "-h").stdout == healer("check", "--help").stdout != ""
 
 
 def test_run_without_a_cluster_says_what_to_do_and_exits_2(tmp_path: Path) -> None:

@@ -59,6 +59,27 @@ def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
         settings.load()
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30.0), ("1h30m", 5400.0), ("500ms", 0.5), ("7", 7.0), ("7.5", 7.5)])
+def test_a_duration_is_seconds_or_written_as_in_rules(text: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEALER_ENGINE__RETRY", text)
+    assert settings.load().engine.retry == seconds
+
+
+@pytest.mark.parametrize("text", ["30x", "soon", "-5s", "0s"])
+def test_what_is_no_duration_names_its_variable(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEALER_ENGINE__RETRY", text)
+    with pytest.raises(settings.SettingsError, match="HEALER_ENGINE__RETRY"):
+        settings.load()
+
+
+def test_isolated_settings_read_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo is nobody's production: an operator's token for Slack is not the demo's."""
+    monkeypatch.setenv("HEALER_SLACK__TOKEN_FILE", "/etc/healer/token")
+    monkeypatch.setenv("HEALER_SLACK__CHANNEL", "#ml-oncall")
+    monkeypatch.setenv("HEALER_HTTP__PROT", "not even a setting")
+    assert settings.Isolated().slack == settings.Slack()
+
+
 @pytest.mark.parametrize(
     "name", ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8080_TCP", "PORT_8080_TCP_ADDR"]
 )

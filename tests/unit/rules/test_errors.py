@@ -345,8 +345,8 @@ CASES = {
     "misspelt variable in a folded block": (
         "for: 2m",
         "if: >\n          pod.ready &&\n          pod.nodes == ''",
-        10,
-        13,
+        12,
+        11,
         "there is no variable 'pod.nodes'",
         "did you mean pod.node?",
     ),
@@ -358,7 +358,14 @@ CASES = {
         "there is no variable 'alert.name'",
         "for rules with the trigger `alert`",
     ),
-    "wrong type in a condition": ("for: 2m", "if: pod.restarts > 'a'", 10, 26, "found no matching overload for '_>_'", ""),
+    "wrong type in a condition": (
+        "for: 2m",
+        "if: pod.restarts > 'a'",
+        10,
+        26,
+        "'>' cannot be applied to a whole number and a text",
+        "without quotes",
+    ),
     "condition that is a number": (
         "for: 2m",
         "if: pod.restarts",
@@ -552,7 +559,80 @@ CASES = {
     "tag": ("for: 2m", "for: !!binary aGk=", 10, 14, "the tag !!binary has no meaning here", "delete it"),
     "tab": ("        for: 2m", "\tfor: 2m", 10, 1, "not valid YAML: ", "no tab for indentation"),
     "colon in a value": ("for: 2m", "if: a: b", 10, 14, "not valid YAML: mapping values are not allowed", "in quotes"),
-    "comment in a list": ("[CrashLoopBackOff]", "[ #CrashLoopBackOff]", 11, 11, "not valid YAML: ", "quote what begins with #"),
+    "comment in a list": (
+        "[CrashLoopBackOff]",
+        "[ #CrashLoopBackOff]",
+        9,
+        16,
+        "# begins a comment here",
+        'write "#name", in quotes',
+    ),
+    "comment in a list of channels": (
+        "      heal:",
+        "      notify: [#ml-oncall]\n      mode: enforce\n      heal:",
+        11,
+        16,
+        "# begins a comment here",
+        "the rest of the line is lost",
+    ),
+    "variable in a flow text of several lines": (
+        "for: 2m",
+        "if: pod.ready &&\n          pod.nodes == ''",
+        11,
+        11,
+        "there is no variable 'pod.nodes'",
+        "did you mean pod.node?",
+    ),
+    "variable in a quoted text of several lines": (
+        "for: 2m",
+        'if: "pod.ready\n          && pod.nodes == pod.name"',
+        11,
+        14,
+        "there is no variable 'pod.nodes'",
+        "did you mean pod.node?",
+    ),
+    "action as a text": ("- evict: {}", "- evict", 12, 11, "an entry of heal must be a mapping", "write evict: {}"),
+    "ladder as a mapping": ("- evict: {}", "evict: {}", 12, 9, "heal must be a list", "write heal: [{evict: ...}]"),
+    "verify below the action": (
+        "evict: {}",
+        "evict: {verify: {}}",
+        12,
+        19,
+        "has no parameter 'verify'",
+        "verify stands beside evict",
+    ),
+    "and in words": ("for: 2m", "if: pod.ready and pod.restarts > 3", 10, 23, "syntax error", "CEL writes && for and"),
+    "or in words": ("for: 2m", "if: pod.ready or true", 10, 23, "syntax error", "CEL writes || for or"),
+    "not in words": ("for: 2m", "if: not pod.ready", 10, 17, "syntax error", "CEL writes ! for not"),
+    "one equals sign": ("for: 2m", "if: pod.restarts = 3", 10, 26, "syntax error", "CEL compares with =="),
+    "true in capitals": ("for: 2m", "if: pod.ready == True", 10, 26, "there is no variable 'True'", "CEL writes true"),
+    "a quoted false": (
+        "for: 2m",
+        'if: pod.ready == "false"',
+        10,
+        23,
+        "'==' cannot be applied to a true-or-false and a text",
+        "pod.ready == false, or !pod.ready",
+    ),
+    "a quoted number": (
+        "for: 2m",
+        'if: pod.restarts >= "5"',
+        10,
+        26,
+        "'>=' cannot be applied to a whole number and a text",
+        "a number stands without quotes",
+    ),
+    "an age without a duration": ("for: 2m", "if: pod.age > 10", 10, 21, "cannot be applied to", "pod.age > duration('10m')"),
+    "a label of the other trigger": (
+        "for: 2m",
+        "if: alert.labels.team == 'ml'",
+        10,
+        13,
+        "there is no variable 'alert.labels.team'",
+        "alert.labels.team is for rules with the trigger `alert`",
+    ),
+    "channel with a space": ("for: 2m", "for: 2m\n      notify: [ml oncall]", 11, 16, "is not a channel", 'write "#ml-oncall"'),
+    "channel without a name": ("for: 2m", 'for: 2m\n      notify: [""]', 11, 16, "is not a channel", 'write "#ml-oncall"'),
 }
 
 
@@ -565,6 +645,18 @@ def test_error(old: str, new: str, line: int, column: int, message: str, hint: s
     assert (problem.line, problem.column) == (line, column)
     assert str(problem).startswith(f"f.yaml:{line}:{column}: {problem.message}")
     assert problem.path or problem.message.startswith("not valid YAML")
+
+
+@pytest.mark.parametrize("namespaces", ['"*"', "production, staging"])
+def test_a_query_that_names_a_deployment_needs_one_namespace(namespaces: str) -> None:
+    """The first of several would be taken, and perhaps the wrong Deployment restarted."""
+    query = "query: {expr: up, above: 1, deployment: tf}"
+    text = GOOD.replace("pod: [CrashLoopBackOff]", query).replace("evict", "page")
+    assert load(text, "f.yaml", ACTIONS)[1] == []
+    problem = only(text.replace("[production]", f"[{namespaces}]"))
+    assert (problem.line, problem.path) == (9, "spec.rules[0].when.query.deployment")
+    assert "in which of them?" in problem.message
+    assert "a scope of its own with one namespace" in problem.hint
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n---\n"])

@@ -50,6 +50,17 @@ spec:
 """
 
 
+def test_a_name_of_an_alert_that_looks_like_a_pattern_is_remarked() -> None:
+    """Names are compared whole: such a rule would wait for ever."""
+    text = GOOD.replace("pod: [CrashLoopBackOff]", 'alert: ["GPU.*", HighLatency]').replace(
+        "- evict: {}", "- evict: {}\n      mode: enforce"
+    )
+    rules, problems = load(text, "f.yaml", ACTIONS)
+    assert problems == []
+    (remark,) = remarks(rules)
+    assert remark.startswith("f.yaml:7: serving/crash waits for an alert of the name 'GPU.*'")
+
+
 def test_every_value_is_what_was_written() -> None:
     rules, problems = load(FULL, "f.yaml", ACTIONS)
     assert problems == []
