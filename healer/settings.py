@@ -151,6 +151,8 @@ class Engine(Section):
     """Actions under way at the same time, on different workloads."""
     action_timeout: Seconds = Field(60.0, gt=0)
     """Seconds for one attempt, its fresh look included."""
+    healthy_after: Seconds = Field(600.0, ge=0)
+    """Seconds at its desired ready count after which a revision counts as healthy: a rollback may go back to it."""
 
 
 class Limits(Section):
@@ -186,9 +188,23 @@ class Slack(Section):
     be missing; the log says so.
     """
     channel: str = ""
-    """Where incidents of rules without `notify` go."""
+    """Where incidents of rules without `notify` go, and those of rules whose channel Slack refuses."""
     base_url: str = "https://slack.com/api/"
     """Slack's API; tests name a local server here."""
+    timeout: Seconds = Field(10.0, gt=0)
+    """For one call."""
+    backoff: Seconds = Field(1.0, gt=0)
+    """The first wait after Slack could not be reached; doubled each time ..."""
+    backoff_most: Seconds = Field(60.0, gt=0)
+    """... up to this."""
+    reconsider: Seconds = Field(300.0, gt=0)
+    """Before a message that Slack refused is tried again; doubled each time, too."""
+    settle: Seconds = Field(3.0, ge=0)
+    """After which Slack surely shows a message that it took."""
+    patience: Seconds = Field(30.0, ge=0)
+    """To wait for the journal before an incident's message is posted."""
+    capacity: int = Field(1000, gt=0)
+    """Threads that are remembered."""
 
 
 class Log(Section):

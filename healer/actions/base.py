@@ -29,6 +29,8 @@ class Call:
     sending: Callable[[], Outcome | None]
     kept: Mapping[str, str]
     keep: Callable[[Mapping[str, str]], Awaitable[Outcome | None]]
+    reaches_people: bool = True
+    """Whether a sink is set up that goes to people."""
 
 
 class Action(Protocol):

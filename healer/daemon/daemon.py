@@ -21,6 +21,7 @@ from healer.cluster.lease import Lease, LeaseSettings
 from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import Change, Reflector, WatchSettings
 from healer.daemon.metrics import Metrics
+from healer.daemon.reach import Reach
 from healer.daemon.recorder import Recorder
 from healer.daemon.rulefiles import RuleFiles
 from healer.daemon.term import Term
@@ -40,7 +41,7 @@ from healer.model.signal import Signal
 from healer.model.view import View
 from healer.settings import PREFIX, Settings, SettingsError
 from healer.sinks import registry as sinks
-from healer.sinks.base import Memory, NotKept, Sink, notifications
+from healer.sinks.base import Memory, Meters, NotKept, Sink
 from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
 
 _LEASE_REQUEST = 1.5
@@ -75,6 +76,7 @@ class Daemon:
         self._metrics = Metrics()
         self._journal: Journal = MemoryJournal(settings.journal.keep)
         self._sinks = _sinks(settings, self._metrics, watchers.sinks, self)
+        self._reach = Reach(self._sinks, settings.slack, rulebook)
         self._decisions: deque[Decision] = deque(maxlen=1000)
         self._observers = watchers.decisions
         self._lease: Lease | None = None
@@ -134,6 +136,7 @@ class Daemon:
                 tasks = [group.create_task(_for_ever(r.run()), name=f"watch {r.resource.plural}") for r in reflectors]
                 tasks.append(group.create_task(self._sinks.run(), name="sinks"))
                 tasks.append(group.create_task(vitals.beat(), name="heartbeat"))
+                tasks.append(group.create_task(_for_ever(self._reach.run()), name="reach"))
                 await self._serve(api, reflectors, vitals, group)
                 for task in tasks:
                     task.cancel()
@@ -212,6 +215,7 @@ class Daemon:
 
     def _use(self, rulebook: Rulebook) -> None:
         self._rulebook = rulebook
+        self._reach.use(rulebook)
         if self._term is not None:
             self._term.use(rulebook)
 
@@ -319,8 +323,8 @@ def _sinks(settings: Settings, metrics: Metrics, further: list[Sink], memory: Me
     if slack.token_file is not None:
         if not slack.channel:
             raise SettingsError(f"{PREFIX}SLACK__CHANNEL: not given; incidents of rules without `notify` need a channel to go to")
-        wanted["slack"] = {"token_file": slack.token_file, "channel": slack.channel, "base_url": slack.base_url}
-    return sinks.build(wanted, notifications(metrics.registry), further, memory)
+        wanted["slack"] = slack.model_dump()
+    return sinks.build(wanted, Meters(metrics.registry), further, memory)
 
 
 def _always() -> bool:

@@ -32,6 +32,7 @@ class Doer:
         held: Callable[[], bool],
         at_once: int,
         timeout: float,
+        reaches_people: bool = True,
     ) -> None:
         self._api = api
         self._view = view
@@ -43,6 +44,7 @@ class Doer:
         self._held = held
         self._places = asyncio.Semaphore(at_once)
         self._timeout = timeout
+        self._reaches_people = reaches_people
         self._under_way: set[asyncio.Task[None]] = set()
 
     def start(self, act: Act, report: Callable[[Act, Outcome], None], group: asyncio.TaskGroup) -> None:
@@ -82,6 +84,7 @@ class Doer:
             sending=lambda: self._sending(act),
             kept=self._journal.recall(act.incident.id).get(act.action, {}),
             keep=partial(self._keep, act),
+            reaches_people=self._reaches_people,
         )
         try:
             async with asyncio.timeout(self._timeout):

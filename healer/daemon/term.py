@@ -25,7 +25,7 @@ from healer.journal.kube import KubeJournal
 from healer.journal.watch import Incidents
 from healer.model.view import View
 from healer.settings import Settings
-from healer.sinks.base import Sink
+from healer.sinks.registry import Sinks
 from healer.sources.pods import PodSettings, PodSource
 
 
@@ -47,7 +47,7 @@ class Term:
         view: View,
         journal: Journal,
         metrics: Metrics,
-        sinks: Sink,
+        sinks: Sinks,
         recorder: Recorder,
         held: Callable[[], bool],
         began: Callable[[], None],
@@ -92,6 +92,7 @@ class Term:
             held=held,
             at_once=settings.engine.actions_at_once,
             timeout=settings.engine.action_timeout,
+            reaches_people=sinks.reach_people,
         )
 
     def use(self, rulebook: Rulebook) -> None:
@@ -174,6 +175,7 @@ def _tuning(settings: Settings, home: str) -> Tuning:
         retry=engine.retry,
         attempts=engine.attempts,
         recheck=engine.recheck,
+        healthy_after=engine.healthy_after,
         alert_expiry=settings.alerts.expiry,
         home=home,
         node_storm_pods=limits.node_storm_pods,

@@ -4,7 +4,7 @@ import asyncio
 import io
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from rich._export_format import CONSOLE_SVG_FORMAT
@@ -134,6 +134,10 @@ class Timeline:
 
     async def run(self) -> None:
         """Nothing to do: a line is printed at once."""
+
+    async def check(self, channels: Collection[str]) -> list[str]:
+        """A screen takes all."""
+        return []
 
     async def flush(self, timeout: float) -> bool:  # noqa: ASYNC109 - the interface of a sink
         """All is told already."""

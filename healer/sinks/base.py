@@ -1,11 +1,11 @@
 """What a sink is, what it may have remembered for it, and how it knows which lines of a history it has not told yet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2s
 from typing import Protocol, Self
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from healer.model.incident import Entry, Incident
 
@@ -35,6 +35,9 @@ class Sink(Protocol):
 
     async def run(self) -> None:
         """Tell, for ever; cancel to stop."""
+
+    async def check(self, channels: Collection[str]) -> list[str]:
+        """What would keep messages from these channels, a sentence each. Waits while that cannot be known."""
 
     async def flush(self, within: float) -> bool:
         """Wait until all is told, or cannot be, at most `within` seconds; returns whether all is told. `run` must be running."""
@@ -73,9 +76,19 @@ class ProcessMemory:
             del self._kept[next(iter(self._kept))]
 
 
-def notifications(registry: CollectorRegistry) -> Counter:
-    """The counter that all sinks share; `outcome` is sent, retried, failed or dropped."""
-    return Counter("healer_notifications", "Messages to people, by what became of them.", ["sink", "outcome"], registry=registry)
+class Meters:
+    """What all sinks count in: messages, whose `outcome` is sent, retried, failed or dropped; and the channels that take them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.notifications = Counter(
+            "healer_notifications", "Messages to people, by what became of them.", ["sink", "outcome"], registry=registry
+        )
+        self.usable = Gauge(
+            "healer_channel_usable",
+            "1 when a channel took the last message, 0 when it refused.",
+            ["sink", "channel"],
+            registry=registry,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Collection
 
 import structlog
-from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict
 
 from healer.model.incident import Entry, Incident, State
-from healer.sinks.base import Progress
+from healer.sinks.base import Meters, Progress
 
 _LOUD = frozenset({State.ESCALATED})
 _CLOSED_KEPT = 1000
@@ -25,8 +25,8 @@ class LogSink:
 
     name = "log"
 
-    def __init__(self, settings: LogSettings, counter: Counter) -> None:
-        self._sent = counter.labels(self.name, "sent")
+    def __init__(self, settings: LogSettings, meters: Meters) -> None:
+        self._sent = meters.notifications.labels(self.name, "sent")
         self._log = structlog.get_logger("healer.incident")
         self._progress: dict[str, Progress] = {}
         self._closed: deque[str] = deque()
@@ -76,6 +76,10 @@ class LogSink:
     async def run(self) -> None:
         """Nothing is left to do later."""
         await asyncio.Event().wait()
+
+    async def check(self, channels: Collection[str]) -> list[str]:
+        """The log takes all."""
+        return []
 
     async def flush(self, within: float) -> bool:
         """All was told already."""

@@ -7,23 +7,24 @@ refused channel holds up the others. What is pending is bounded by the number of
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
 import structlog
-from prometheus_client import Counter
 from slack_sdk.web.async_client import AsyncWebClient
 
 from healer.model.incident import Incident, State
 from healer.secret import SecretFile
-from healer.sinks import slack_look
-from healer.sinks.base import Memory, NotKept
+from healer.settings import Slack
+from healer.sinks import slack_look, slack_setup
+from healer.sinks.base import Memory, Meters, NotKept
 from healer.sinks.keeper import Keeper
-from healer.sinks.slack_call import EDIT_ERRORS, FORM_ERRORS, TOKEN_ERRORS, Later, Never, call
+from healer.sinks.slack_call import EDIT_ERRORS, FORM_ERRORS, TOKEN_ERRORS, WORKSPACE_ERRORS, Later, Never, call
+from healer.sinks.slack_channels import Channels
 from healer.sinks.slack_message import Message
-from healer.sinks.slack_settings import SlackSettings
 from healer.sinks.slack_thread import Edit, Job, Keep, Look, Post, Thread
 
 T = TypeVar("T")
@@ -38,15 +39,15 @@ _FRESH = 60.0
 class SlackSink:
     """Tells Slack; see `Sink`. Each line is posted once, also when Slack was away, or this process (`Thread` says how).
 
-    clock: seconds since the epoch.
+    clock: seconds since the epoch. Raises ValueError when the settings lack a token file or a channel.
     """
 
     name = "slack"
 
     def __init__(
         self,
-        settings: SlackSettings,
-        counter: Counter,
+        settings: Slack,
+        meters: Meters,
         memory: Memory,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -55,9 +56,12 @@ class SlackSink:
         self._settings = settings
         self._sleep = sleep
         self._clock = clock
-        self._count = counter
+        self._count = meters.notifications
         self._log = structlog.get_logger("healer.slack")
+        if settings.token_file is None or not settings.channel:
+            raise ValueError("the Slack sink needs a token file and a default channel")
         self._token = SecretFile(settings.token_file)
+        self._channels = Channels(self.name, settings.channel, meters.usable)
         self._keeper = Keeper(memory)
         self._threads: dict[tuple[str, str], Thread] = {}
         self._pending: dict[Thread, None] = {}  # an ordered set: the next to be served is first
@@ -69,12 +73,12 @@ class SlackSink:
 
     def tell(self, incident: Incident) -> None:
         """Note the newest snapshot for each of the incident's channels."""
-        for channel in self._channels(incident):
+        for channel in self._told_in(incident):
             self._note(incident, channel)
 
     def resume(self, incident: Incident) -> None:
         """Note an incident of the journal. That one is closed of which nobody was ever told is no news any more."""
-        for channel in self._channels(incident):
+        for channel in self._told_in(incident):
             if incident.state is not State.CLOSED or not self._old_news(Thread(channel, incident)):
                 self._note(incident, channel)
 
@@ -90,15 +94,39 @@ class SlackSink:
 
     async def run(self) -> None:
         """Serve pending threads for ever."""
+        async with self._client() as client:
+            while True:
+                thread = await self._next()
+                await self._turn(client, thread)
+                self._turned.set()
+
+    async def check(self, channels: Collection[str]) -> list[str]:
+        """What would keep messages from these channels and from the default one, a sentence each. Waits while Slack is away."""
+        scopes: set[str] = set()
+
+        def heard(headers: Mapping[str, str]) -> None:
+            given = next((value for name, value in headers.items() if name.lower() == "x-oauth-scopes"), "")
+            scopes.update(each.strip() for each in given.split(",") if each.strip())
+
+        async with self._client() as client:
+            while True:
+                try:
+                    await call(client, "auth.test", self._token, {}, dict, heard)
+                    wanted = dict.fromkeys((*channels, self._settings.channel))
+                    return await slack_setup.problems(partial(self._ask, client), wanted, scopes or None)
+                except Later as later:
+                    await self._sleep(self._settings.backoff_most if later.retry_after is None else later.retry_after)
+                except Never as never:
+                    return [f"Slack refuses healer's token ({never.code}): {never.hint} ({self._settings.token_file})"]
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[AsyncWebClient]:
         limit = aiohttp.ClientTimeout(total=self._settings.timeout)
         # trust_env, not the client's own reading of the environment: that one knows no NO_PROXY.
         async with aiohttp.ClientSession(timeout=limit, trust_env=True) as session:
             client = AsyncWebClient(base_url=self._settings.base_url, session=session, retry_handlers=[])
             client.proxy = None
-            while True:
-                thread = await self._next()
-                await self._turn(client, thread)
-                self._turned.set()
+            yield client
 
     async def flush(self, within: float) -> bool:
         """Wait until nothing is pending but what Slack refused, at most `within` seconds."""
@@ -113,8 +141,10 @@ class SlackSink:
 
     # threads
 
-    def _channels(self, incident: Incident) -> tuple[str, ...]:
-        return incident.notify or (self._settings.channel,)
+    def _told_in(self, incident: Incident) -> tuple[str, ...]:
+        """The channels of an incident; the default one too, where it has stood in for one of them."""
+        channels, default = self._channels.for_people(incident.notify), self._settings.channel
+        return channels if default in channels or (incident.id, default) not in self._threads else (*channels, default)
 
     def _note(self, incident: Incident, channel: str) -> None:
         thread = self._threads.get((incident.id, channel))
@@ -124,6 +154,7 @@ class SlackSink:
         elif incident.changed_at < thread.incident.changed_at:
             return
         thread.incident = incident
+        thread.note = self._channels.stands_in(channel, incident.notify)
         self._pending.setdefault(thread)
         self._told.set()
 
@@ -195,15 +226,19 @@ class SlackSink:
         while True:
             now = loop.time()
             for thread in self._pending:
-                if thread.not_before <= now:
+                if self._due(thread) <= now:
                     return thread
             self._told.clear()
-            soonest = min((thread.not_before for thread in self._pending), default=None)
+            soonest = min((self._due(thread) for thread in self._pending), default=None)
             try:
                 async with asyncio.timeout_at(soonest):
                     await self._told.wait()
             except TimeoutError:
                 continue
+
+    def _due(self, thread: Thread) -> float:
+        """When a thread, and its channel, may be served again."""
+        return max(thread.not_before, self._channels.rests_until(thread.channel))
 
     async def _turn(self, client: AsyncWebClient, thread: Thread) -> None:
         """Do the next thing that a thread needs, and judge what came of it."""
@@ -214,7 +249,7 @@ class SlackSink:
         if job is None:
             return
         self._pending[thread] = None  # at the end: the others are next
-        if thread.not_before > asyncio.get_running_loop().time():
+        if self._due(thread) > asyncio.get_running_loop().time():
             return
         try:
             async with asyncio.timeout(None) as self._turn_limit:
@@ -238,7 +273,7 @@ class SlackSink:
                     if not await self._keep(thread):
                         thread.rest(asyncio.get_running_loop().time() + _PAUSE)
         except Later as later:
-            await self._bide(later)
+            await self._bide(later, thread)
         except Never as never:
             self._refused(thread, job, never)
 
@@ -348,13 +383,15 @@ class SlackSink:
 
     def _sent(self, thread: Thread) -> None:
         thread.refusals = 0
+        self._channels.took(thread.channel)
         self._count.labels(self.name, "sent").inc()
 
-    async def _bide(self, later: Later) -> None:
-        """Wait as long as Slack says, else longer each time, with full jitter."""
+    async def _bide(self, later: Later, thread: Thread) -> None:
+        """Leave a channel alone as long as Slack says; while Slack is away, wait longer each time, with full jitter."""
         self._count.labels(self.name, "retried").inc()
         if later.retry_after is not None:
-            await self._sleep(later.retry_after + random.uniform(0, 0.1))
+            now = asyncio.get_running_loop().time()
+            self._channels.rest(thread.channel, now, later.retry_after + random.uniform(0, 0.1))
             return
         if not self._troubles:
             self._log.warning(
@@ -376,6 +413,10 @@ class SlackSink:
             rest = self._settings.reconsider * 2 ** min(thread.refusals, _DOUBLINGS)
             thread.refusals += 1
             thread.not_before = asyncio.get_running_loop().time() + rest
+            if never.code not in WORKSPACE_ERRORS:
+                self._channels.refused(thread.channel, never.code)
+                for channel in self._told_in(thread.incident):  # the fallback among them
+                    self._note(thread.incident, channel)
         if never.code not in thread.complaints:
             thread.complaints.add(never.code)
             self._log.error(

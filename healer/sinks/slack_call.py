@@ -34,7 +34,9 @@ EDIT_ERRORS = frozenset({"cant_update_message", "edit_window_closed", "message_n
 
 TOKEN_ERRORS = frozenset({"account_inactive", "invalid_auth", "not_authed", "token_expired", "token_revoked", "no_token"})
 """Nothing can be asked before the token is mended."""
-_FORMS = frozenset({"conversations.history", "conversations.replies", "users.conversations"})
+WORKSPACE_ERRORS = TOKEN_ERRORS | {"missing_scope", "ekm_access_denied", "org_login_required", "not_allowed_token_type"}
+"""No channel would take a message."""
+_FORMS = frozenset({"auth.test", "conversations.history", "conversations.replies", "users.conversations"})
 """Methods that read; their documentation names JSON only of late, and forms ever since."""
 
 _TOKEN = "put a valid bot token (xoxb-...) with the scope chat:write into the file that token_file names"
@@ -73,8 +75,9 @@ async def call(
     token: SecretFile,
     arguments: Mapping[str, object],
     read: Callable[[Mapping[str, Any]], T],
+    heard: Callable[[Mapping[str, str]], None] | None = None,
 ) -> T:
-    """Call `method` and `read` the answer. Raises Later or Never.
+    """Call `method` and `read` the answer; `heard` is given its headers. Raises Later or Never.
 
     Slack says of internal_error and fatal_error that some of the call may have been done: so may be said of every failure but
     a plain refusal and a connection that never was.
@@ -85,6 +88,8 @@ async def call(
             response = await client.api_call(method, data=dict(arguments), headers=headers)
         else:
             response = await client.api_call(method, json=dict(arguments), headers=headers)
+        if heard is not None:
+            heard(response.headers)
         return read(response.data if isinstance(response.data, dict) else {})
     except SecretError as error:
         raise Never("no_token") from error

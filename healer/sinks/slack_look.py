@@ -35,14 +35,23 @@ async def channel_id(ask: Ask, channel: str) -> str:
     if _ID.fullmatch(channel):
         return channel
     name = channel.removeprefix("#")
-    query = {"types": "public_channel,private_channel", "exclude_archived": "true"}
-    async for page in _pages(
-        ask, "users.conversations", query, lambda answer: [(c["id"], c["name"]) for c in answer["channels"]]
-    ):
+    async for page in _joined(ask):
         for found, called in page:
             if called == name:
-                return str(found)
+                return found
     raise Never("not_in_channel")
+
+
+async def joined(ask: Ask) -> tuple[set[str], set[str]]:
+    """The ids and the names of the channels that the app has joined and that are not archived. Raises Later or Never."""
+    found = [each async for page in _joined(ask) for each in page]
+    return {channel for channel, _ in found}, {name for _, name in found}
+
+
+def _joined(ask: Ask) -> AsyncIterator[list[tuple[str, str]]]:
+    """Ids and names, page by page."""
+    query = {"types": "public_channel,private_channel", "exclude_archived": "true"}
+    return _pages(ask, "users.conversations", query, lambda answer: [(str(c["id"]), str(c["name"])) for c in answer["channels"]])
 
 
 async def message(ask: Ask, channel: str, incident: str, since: float, until: float) -> str | None:

@@ -37,8 +37,8 @@ class Message:
     blocks: tuple[Block, ...] = ()
 
 
-def render(incident: Incident) -> Message:
-    """The incident's one message, as it stands now."""
+def render(incident: Incident, note: str = "") -> Message:
+    """The incident's one message, as it stands now; `note` says why it is in this channel, where that needs saying."""
     head = f"{_emoji(incident)} {incident.workload}: {incident.rule.rpartition('/')[2]}, {incident.state}"
     fields = {
         "Workload": f"{incident.workload.namespace}/{incident.workload}",
@@ -57,8 +57,10 @@ def render(incident: Incident) -> Message:
         {"type": "section", "fields": [_mrkdwn(f"*{name}*\n{clip(value, FIELD)}") for name, value in fields.items()]},
         *({"type": "section", "text": _mrkdwn(text)} for text in sections if text),
         {"type": "context", "elements": [_mrkdwn(f"{clip(incident.id, FIELD)}, opened {_time(incident.opened_at)}")]},
+        *([{"type": "context", "elements": [_mrkdwn(clip(note, NOW))]}] if note else []),
     ]
-    return Message(clip(f"{head}. {incident.reason.text}", TEXT), tuple(blocks))
+    ending = f" ({note})" if note else ""
+    return Message(clip(f"{head}. {incident.reason.text}{ending}", TEXT), tuple(blocks))
 
 
 def reply(entry: Entry, incident: Incident) -> str:

@@ -70,6 +70,8 @@ class Thread:
 
     channel: str
     incident: Incident
+    note: str = ""
+    """Why it is told in this channel, where it is meant for another."""
     channel_id: str = ""
     ts: str = ""
     shown: Message | None = None
@@ -153,7 +155,7 @@ class Thread:
         self.intent, self.doubt = None, False
 
     def _message(self) -> Message:
-        message = render(self.incident)
+        message = render(self.incident, self.note)
         return Message(message.text) if self.bare else message
 
     # what outlives the process

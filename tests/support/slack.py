@@ -19,6 +19,7 @@ from aiohttp import web
 TOKEN = "xoxb-123456789012-testtoken"
 SCOPES = frozenset({"chat:write", "channels:history", "channels:read"})
 _NEEDED = {
+    "auth.test": "",
     "chat.postMessage": "chat:write",
     "chat.update": "chat:write",
     "conversations.history": "channels:history",
@@ -76,6 +77,8 @@ class FakeSlack:
         """What the token may; without a scope, what needs it is answered missing_scope."""
         self.strangers: set[str] = set()
         """Channels (by name) that the app may post to without having joined them."""
+        self.joined: set[str] = set()
+        """Channels (by name) that the app is in before anything is posted there."""
         self.page = 100
         """Items on a page of a list, at most."""
         self.posted: Counter[tuple[str, str, int]] = Counter()
@@ -174,9 +177,14 @@ class FakeSlack:
         return _cut(request) if oddity is not None else answer
 
     def _carry_out(self, method: str, arguments: dict[str, Any]) -> web.Response:
-        if (needed := _NEEDED[method]) not in self.scopes:
+        needed = _NEEDED[method]
+        if needed and needed not in self.scopes:
             return web.json_response({"ok": False, "error": "missing_scope", "needed": needed, "provided": ",".join(self.scopes)})
         match method:
+            case "auth.test":
+                return web.json_response(
+                    {"ok": True, "user": "healer"}, headers={"X-OAuth-Scopes": ",".join(sorted(self.scopes))}
+                )
             case "chat.postMessage":
                 return self._post(arguments)
             case "chat.update":
@@ -186,7 +194,10 @@ class FakeSlack:
             case "conversations.replies":
                 return self._replies(arguments)
             case _:
-                joined = [{"id": _id(name), "name": name.removeprefix("#")} for name in self._known if name not in self.strangers]
+                known = dict.fromkeys((*self._known, *sorted(self.joined)))
+                archived = {name for name, code in self.errors.items() if code == "is_archived"}
+                names = [name for name in known if name not in self.strangers | archived]
+                joined = [{"id": _id(name), "name": name.removeprefix("#")} for name in names]
                 return self._list("channels", joined, arguments)
 
     def _post(self, arguments: dict[str, Any]) -> web.Response:

@@ -21,7 +21,7 @@ from healer.model.form import Model
 from healer.model.rule import Rule, Verify
 from healer.model.view import View
 from healer.settings import knobs
-from healer.sinks.base import notifications
+from healer.sinks.base import Meters
 from healer.sources.alertmanager import AlertmanagerWebhook, TargetLabels
 
 ROOT = Path(__file__).parents[2]
@@ -192,7 +192,7 @@ def metric_names() -> set[str]:
         """Nothing is sent."""
 
     registry = Metrics().registry
-    notifications(registry)
+    Meters(registry)
     AlertmanagerWebhook(
         view=View(), labels=TargetLabels("namespace", "pod", "deployment"), intake=taken, clock=lambda: 0.0, registry=registry
     )

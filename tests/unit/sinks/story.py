@@ -10,9 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from healer.model.incident import Incident, State
-from healer.sinks.base import Memory, ProcessMemory, notifications
+from healer.settings import Slack
+from healer.sinks.base import Memory, Meters, ProcessMemory
 from healer.sinks.slack import SlackSink
-from healer.sinks.slack_settings import SlackSettings
 from tests.support.slack import FakeSlack
 from tests.unit.sinks.incidents import incident, then
 
@@ -45,12 +45,15 @@ class Bench:
         self.slack = slack
         self.registry = CollectorRegistry()
         options = {"channel": "#default", "backoff": 0.01, "backoff_most": 0.02, "reconsider": 0.02, "settle": 0.0} | settings
-        known = SlackSettings.model_validate({"token_file": token_file, "base_url": slack.url, **options})
+        known = Slack.model_validate({"token_file": token_file, "base_url": slack.url, **options})
         further = {} if clock is None else {"clock": clock}
-        self.sink = SlackSink(known, notifications(self.registry), memory or ProcessMemory(), sleep=sleep, **further)
+        self.sink = SlackSink(known, Meters(self.registry), memory or ProcessMemory(), sleep=sleep, **further)
 
     def count(self, outcome: str) -> float:
         return self.registry.get_sample_value("healer_notifications_total", {"sink": "slack", "outcome": outcome}) or 0.0
+
+    def usable(self, channel: str) -> float | None:
+        return self.registry.get_sample_value("healer_channel_usable", {"sink": "slack", "channel": channel})
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from healer.model.incident import Entry, Reason, State
-from healer.sinks.base import Mark, ProcessMemory, Progress, notifications
+from healer.sinks.base import Mark, Meters, ProcessMemory, Progress
 from healer.sinks.log import LogSettings, LogSink
 from healer.sinks.registry import build
 from tests.support.slack import TOKEN, FakeSlack
@@ -19,7 +19,7 @@ from tests.unit.sinks.incidents import incident, then
 
 def test_the_log_has_one_event_for_each_line_of_the_history() -> None:
     registry = CollectorRegistry()
-    sink = LogSink(LogSettings(), notifications(registry))
+    sink = LogSink(LogSettings(), Meters(registry))
     story = incident()
     with capture_logs() as logs:
         sink.tell(story)
@@ -53,7 +53,7 @@ def test_the_log_has_one_event_for_each_line_of_the_history() -> None:
 
 
 def test_the_log_sink_forgets_closed_incidents_in_the_end() -> None:
-    sink = LogSink(LogSettings(), notifications(CollectorRegistry()))
+    sink = LogSink(LogSettings(), Meters(CollectorRegistry()))
     with capture_logs():
         for number in range(1500):
             sink.tell(then(incident(str(number)), State.CLOSED, "over"))
@@ -61,7 +61,7 @@ def test_the_log_sink_forgets_closed_incidents_in_the_end() -> None:
 
 
 def test_the_log_goes_on_after_a_restart_with_what_is_new() -> None:
-    sink = LogSink(LogSettings(), notifications(CollectorRegistry()))
+    sink = LogSink(LogSettings(), Meters(CollectorRegistry()))
     story = then(incident(), State.ACTING, "evicting")
     with capture_logs() as logs:
         sink.resume(story)
@@ -128,7 +128,7 @@ async def test_whatever_the_sink_what_it_gets_is_redacted(tmp_path: Path) -> Non
     async with FakeSlack() as slack:
         sinks = build(
             {"log": {}, "slack": {"token_file": token_file, "channel": "#ml", "base_url": slack.url}},
-            notifications(CollectorRegistry()),
+            Meters(CollectorRegistry()),
         )
         with capture_logs() as logs:
             task = asyncio.create_task(sinks.run())
@@ -150,7 +150,7 @@ async def test_all_sinks_resume_and_forget_together_and_share_one_memory(tmp_pat
     async with FakeSlack() as slack:
         wanted = {"log": {}, "slack": {"token_file": token_file, "channel": "#ml", "base_url": slack.url}}
         for _ in range(2):
-            sinks = build(wanted, notifications(CollectorRegistry()), memory=memory)
+            sinks = build(wanted, Meters(CollectorRegistry()), memory=memory)
             sinks.resume(story)
             sinks.reset()
             with capture_logs() as logs:
@@ -167,10 +167,12 @@ async def test_all_sinks_resume_and_forget_together_and_share_one_memory(tmp_pat
 
 
 def test_an_unknown_sink_or_option_is_an_error_that_says_so() -> None:
-    counter = notifications(CollectorRegistry())
+    meters = Meters(CollectorRegistry())
     with pytest.raises(ValueError, match=r"there is no sink 'slak'; there are log, slack"):
-        build({"slak": {}}, counter)
+        build({"slak": {}}, meters)
     with pytest.raises(ValidationError, match=r"chanel"):
-        build({"slack": {"token_file": "/t", "channel": "#a", "chanel": "#b"}}, counter)
-    with pytest.raises(ValidationError, match=r"channel"):
-        build({"slack": {"token_file": "/t"}}, counter)
+        build({"slack": {"token_file": "/t", "channel": "#a", "chanel": "#b"}}, meters)
+    with pytest.raises(ValueError, match=r"channel"):
+        build({"slack": {"token_file": "/t"}}, meters)
+    with pytest.raises(ValueError, match=r"token file"):
+        build({"slack": {"channel": "#a"}}, meters)

@@ -116,18 +116,30 @@ async def test_what_passes_is_retried_and_nothing_is_lost_or_doubled(
     assert bench.count("retried") == 3
 
 
-async def test_retry_after_is_waited_out_to_its_last_digit(slack: FakeSlack, token_file: Path) -> None:
-    waits: list[float] = []
-
-    async def note(seconds: float) -> None:
-        waits.append(seconds)
-
-    bench = Bench(slack, token_file, sleep=note)
-    slack.next(Misbehaviour("limit", retry_after=37), Misbehaviour("error", code="ratelimited"))
+@pytest.mark.parametrize(
+    ("misbehaviour", "seconds"),
+    [
+        (Misbehaviour("limit", retry_after=37), 37),
+        (Misbehaviour("error", code="ratelimited"), 30),
+        (Misbehaviour("limit", retry_after=10**9), 600),
+    ],
+)
+async def test_a_limit_holds_up_its_channel_alone(
+    misbehaviour: Misbehaviour, seconds: int, slack: FakeSlack, token_file: Path
+) -> None:
+    """As long as Slack says, to the last digit; 30 s when it names no time; never for days."""
+    bench = Bench(slack, token_file)
+    slack.next(misbehaviour)
     async with bench.running():
-        bench.sink.tell(incident())
-        assert await bench.sink.flush(10)
-    assert [int(seconds) for seconds in waits] == [37, 30]  # 30: when Slack names no time
+        bench.sink.tell(incident("a", notify=("#busy",)))
+        await slack.wait_for(lambda s: len(s.calls) == 1)
+        bench.sink.tell(incident("b", notify=("#quiet",)))
+        bench.sink.tell(incident("c", notify=("#busy",)))
+        await slack.wait_for(lambda s: [len(thread) for thread in s.threads("#quiet")] == [1])
+        left = bench.sink._channels.rests_until("#busy") - asyncio.get_running_loop().time()
+    assert "#busy" not in slack.messages
+    assert sum(arguments.get("channel") == "#busy" for _, arguments in slack.calls) == 1
+    assert seconds - 5 < left <= seconds + 0.1
 
 
 async def test_the_wait_doubles_with_jitter_and_starts_afresh_after_a_success(slack: FakeSlack, token_file: Path) -> None:
@@ -205,6 +217,75 @@ async def test_a_refused_channel_is_said_once_and_holds_up_nobody(slack: FakeSla
     assert complaint["channel"] == "#gone"
     assert bench.count("failed") == 1
     assert sum(arguments["channel"] == "#gone" for _, arguments in slack.calls) == 1
+
+
+@pytest.mark.parametrize("code", ["is_archived", "channel_not_found", "not_in_channel", "restricted_action"])
+async def test_what_a_channel_refuses_is_told_in_the_default_channel(code: str, slack: FakeSlack, token_file: Path) -> None:
+    """A rule's channel was archived when the team moved: people must hear of the incident all the same, from beginning to end."""
+    slack.errors["#moved"] = code
+    bench = Bench(slack, token_file, reconsider=3600.0)
+    story = healed(notify=("#moved",))
+    with capture_logs():
+        async with bench.running():
+            for snapshot in story:
+                bench.sink.tell(snapshot)
+                await slack.wait_for(lambda s: len(s.threads("#default")) == 1)
+                await bench.sink.flush(10)
+            bench.sink.tell(incident("next", notify=("#moved",)))
+            await slack.wait_for(lambda s: len(s.threads("#default")) == 2)
+    assert lines(slack.threads("#default")[0]) == WHOLE_THREAD
+    assert f"Slack refuses the rule's channel: #moved ({code})" in slack.messages["#default"][0].text
+    assert bench.usable("#moved") == 0
+    assert bench.usable("#default") == 1
+
+
+async def test_a_channel_that_takes_messages_again_needs_nobody_to_stand_in(slack: FakeSlack, token_file: Path) -> None:
+    slack.errors["#moved"] = "is_archived"
+    bench = Bench(slack, token_file)
+    with capture_logs():
+        async with bench.running():
+            bench.sink.tell(incident("first", notify=("#moved",)))
+            await slack.wait_for(lambda s: len(s.messages.get("#default", [])) == 1)
+            del slack.errors["#moved"]
+            await slack.wait_for(lambda s: [len(thread) for thread in s.threads("#moved")] == [1])
+            bench.sink.tell(incident("second", notify=("#moved",)))
+            assert await bench.sink.flush(10)
+    assert len(slack.messages["#default"]) == 1
+    assert bench.usable("#moved") == 1
+
+
+async def test_a_token_that_slack_refuses_is_no_matter_of_a_channel(slack: FakeSlack, token_file: Path) -> None:
+    bench = Bench(slack, token_file, reconsider=3600.0)
+    slack.token = "xoxb-another"
+    with capture_logs():
+        async with bench.running():
+            bench.sink.tell(incident(notify=("#one",)))
+            assert not await bench.sink.flush(10)
+    assert [arguments["channel"] for _, arguments in slack.calls] == ["#one"]
+
+
+async def test_a_check_finds_what_would_keep_messages_from_people(slack: FakeSlack, token_file: Path) -> None:
+    bench = Bench(slack, token_file)
+    slack.joined = {"#default", "#here", "#old"}
+    slack.errors["#old"] = "is_archived"
+    assert await bench.sink.check(["#here"]) == []
+    found = await bench.sink.check(["#here", "#old", "#never"])
+    assert [problem.split(",")[0] for problem in found] == ["Slack's app is not in #old", "Slack's app is not in #never"]
+    slack.scopes = {"channels:read"}
+    (lacking,) = await bench.sink.check(["#here"])
+    assert "lacks the scope chat:write" in lacking
+    slack.token = "xoxb-another"
+    (refused,) = await bench.sink.check(["#here"])
+    assert refused.startswith("Slack refuses healer's token (invalid_auth)")
+    assert "xoxb" not in refused.replace("(xoxb-...)", "")
+
+
+async def test_a_check_says_nothing_of_channels_that_it_cannot_know(slack: FakeSlack, token_file: Path) -> None:
+    """chat:write.public posts to any public channel; without channels:read nobody can say which were joined."""
+    bench = Bench(slack, token_file)
+    for scopes in ({"chat:write", "chat:write.public", "channels:read"}, {"chat:write"}):
+        slack.scopes = scopes
+        assert await bench.sink.check(["#anywhere"]) == []
 
 
 async def test_once_the_cause_is_gone_everything_is_told_after_all(slack: FakeSlack, token_file: Path) -> None:
