@@ -68,7 +68,7 @@ class Climber(Outcomes):
             return done
         if not context.in_force:
             return self._close(incident, context, RULE_CHANGED)
-        if not incident.sick:
+        if not incident.any_sick:
             if incident.acted_at:
                 return self._watch(incident, context, Reason("SignalsGone", "all signals are gone; verifying"))
             if (done := self._perhaps_done(incident, context)) is not None:
@@ -180,7 +180,7 @@ class Climber(Outcomes):
     def _outlast(self, incident: Incident, context: Context) -> Incident:
         if not context.in_force:
             return self._close(incident, context, RULE_CHANGED)
-        if incident.sick:
+        if incident.any_sick:
             return incident
         wrong = unhealthy(context.view, self._serving(incident, context)) if incident.acted_at else None
         if wrong is not None and wrong.code != "WorkloadGone":

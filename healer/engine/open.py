@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 
 from healer.engine.rulebook import BoundRule
@@ -56,8 +55,8 @@ def join(incident: Incident, signal: Signal, now: float) -> Incident:
 
 def leave(incident: Incident, key: str, now: float) -> Incident:
     """The incident without a signal that no longer fires."""
-    targets = {uid: replace(t, signals=_without(t.signals, key)) for uid, t in incident.targets.items()}
     gone = next(t for t in incident.targets.values() if key in t.signals)
+    targets = {uid: _without(t, key) if key in t.signals else t for uid, t in incident.targets.items()}
     left = sum(1 for t in targets.values() if t.signals)
     rest = "no signal is left" if left == 0 else f"{left} sick target{'s' if left > 1 else ''} left"
     return noted(replace(incident, targets=targets), Reason("Resolved", f"{gone.target}: {gone.what} is over; {rest}"), now)
@@ -76,8 +75,8 @@ def symptom_of(signal: Signal) -> Symptom:
     return Symptom(signal.source, signal.name, signal.occurrence, signal.at)
 
 
-def _without(signals: Mapping[str, Symptom], key: str) -> Mapping[str, Symptom]:
-    return {other: symptom for other, symptom in signals.items() if other != key} if key in signals else signals
+def _without(sick: SickTarget, key: str) -> SickTarget:
+    return replace(sick, signals={other: symptom for other, symptom in sick.signals.items() if other != key})
 
 
 def what_of(signal: Signal) -> str:

@@ -43,7 +43,7 @@ def _able(incident: Incident) -> bool:
     """Whether an incident can take over; one that has, and is a human's matter now, still speaks for the workload."""
     if incident.state.settled or (incident.state is State.ESCALATED and not incident.storm):
         return False
-    return incident.storming or bool(incident.sick)
+    return incident.storming or incident.any_sick
 
 
 def _pods(limit: int | str, desired: int) -> float:

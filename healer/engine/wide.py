@@ -14,6 +14,7 @@ from healer.engine.tuning import Tuning
 from healer.model.duration import about
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State
 from healer.model.rule import Mode, Severity
+from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
 
@@ -94,16 +95,21 @@ def over(incident: Incident, reason: Reason, now: float) -> Incident:
 
 def with_targets(incident: Incident, firings: Iterable[Firing], now: float) -> Incident:
     """The incident with the pods for which these signals fire as its targets; the same object when it has them already."""
-    targets: dict[str, SickTarget] = {}
+    pods: dict[str, list[Signal]] = {}
     for firing in firings:
-        signal = firing.signal
-        known = targets.get(signal.target.uid)
-        if known is None:
-            before = incident.targets.get(signal.target.uid)
-            since = before.since if before is not None and before.signals else now
-            known = SickTarget(signal.target, {}, since, what_of(signal))
-        targets[signal.target.uid] = replace(known, signals={**known.signals, signal.key: symptom_of(signal)})
-    return incident if targets.keys() == incident.targets.keys() else replace(incident, targets=targets)
+        pods.setdefault(firing.signal.target.uid, []).append(firing.signal)
+    if pods.keys() == incident.targets.keys():
+        return incident
+    targets = {uid: _sick(incident.targets.get(uid), signals, now) for uid, signals in pods.items()}
+    return replace(incident, targets=targets)
+
+
+def _sick(before: SickTarget | None, signals: list[Signal], now: float) -> SickTarget:
+    """A pod for which these signals fire; the same object where nothing has changed since `before`."""
+    if before is not None and before.signals.keys() == {signal.key for signal in signals}:
+        return before
+    since = before.since if before is not None and before.signals else now
+    return SickTarget(signals[0].target, {signal.key: symptom_of(signal) for signal in signals}, since, what_of(signals[0]))
 
 
 def _incident(rule: str, target: Target, notify: tuple[str, ...], now: float, number: int) -> Incident:

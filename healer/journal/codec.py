@@ -18,7 +18,7 @@ import msgspec
 
 from healer.journal.base import Undecodable
 from healer.model.incident import Incident, Reason, State
-from healer.model.redact import redact, reworded
+from healer.model.text import cut
 
 Object = dict[str, Any]
 
@@ -28,8 +28,8 @@ MOST_LINES = 200
 """Lines of history in an object; beyond, the oldest but the first are left out. That of the engine is no longer."""
 MOST_BYTES = 512 * 1024
 """The size that an object is shortened to; etcd refuses 1.5 MB."""
-_LENGTHS = (1000, 300, 100, 30)
-"""Characters of a text: the longest allowed, and what it is cut to, step by step, in an object that is too large."""
+_LENGTHS = (300, 100, 30)
+"""Characters that a text is cut to, step by step, in an object that is too large."""
 
 
 def _form(kind: Any, only: Callable[[str], bool]) -> Any:
@@ -83,19 +83,17 @@ _Found: Any = msgspec.defstruct("Incident", [("metadata", _Meta), ("spec", SPEC)
 
 
 def encode(incident: Incident) -> tuple[Object, Object]:
-    """The spec and the status. Free texts are redacted; they and the history are shortened where the object would be too large.
+    """The spec and the status. Free texts and the history are shortened where the object would be too large.
 
     Raises ValueError for a time that no calendar has (NaN, infinity, beyond the year 9999).
     """
-    clean = reworded(incident, _clean)
-    if len(clean.history) > MOST_LINES:
-        clean = dataclasses.replace(clean, history=(clean.history[0], *clean.history[1 - MOST_LINES :]))
-    spec, status = _plain(clean, SPEC), _plain(clean, STATUS)
-    for length in _LENGTHS[1:]:
+    if len(incident.history) > MOST_LINES:
+        incident = dataclasses.replace(incident, history=(incident.history[0], *incident.history[1 - MOST_LINES :]))
+    spec, status = _plain(incident, SPEC), _plain(incident, STATUS)
+    for length in _LENGTHS:
         if len(msgspec.json.encode(status)) <= MOST_BYTES:
             break
-        clean = reworded(clean, functools.partial(_cut, most=length))
-        status = _plain(clean, STATUS)
+        _shorten(status, length)
     return spec, status | {"doing": _doing(incident)}
 
 
@@ -114,12 +112,6 @@ def decode(obj: bytes | Mapping[str, Any]) -> Incident:
         reason = Reason("Unfinished", "healer stopped while it opened this incident: nothing had been decided")
         return Incident(id=found.metadata.name, changed_at=at, state=State.OPEN, reason=reason, targets={}, **fields)
     return Incident(id=found.metadata.name, **fields, **_fields(found.status))
-
-
-@functools.lru_cache(4096)
-def _clean(text: str) -> str:
-    """The text as it may be kept; remembered, because a history is written again with each of its lines."""
-    return _cut(redact(text), _LENGTHS[0])
 
 
 def extras(notices: Mapping[str, Mapping[str, str]], claim: str) -> Object:
@@ -164,8 +156,12 @@ def _fields(struct: Any) -> dict[str, Any]:
     return {name: _native(getattr(struct, name)) for name in struct.__struct_fields__}
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _shorten(status: Object, most: int) -> None:
+    """Cut every free text of a status."""
+    for reason in (status["reason"], *(entry["reason"] for entry in status["history"])):
+        reason["text"] = cut(reason["text"], most)
+    for sick in status["targets"].values():
+        sick["what"] = cut(sick["what"], most)
 
 
 def _doing(incident: Incident) -> str:

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from healer.model.signal import SourceName
 from healer.model.target import Target
+from healer.model.text import free_text
 
 
 class State(StrEnum):
@@ -37,10 +38,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why: `code` is one CamelCase word of a bounded set (metrics, columns), `text` says it in words with the figures."""
+    """Why: `code` is one CamelCase word of a bounded set (metrics, columns), `text` says it in words with the figures.
+
+    Whoever makes one may put in what others have said: it is made safe here (`free_text`).
+    """
 
     code: str
     text: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", free_text(self.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,10 @@ class SickTarget:
     signals: Mapping[str, Symptom]
     since: float
     what: str
-    """The condition's name and message, for people."""
+    """The condition's name and message, for people; made safe here (`free_text`)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", free_text(self.what))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +165,11 @@ class Incident:
     """Since when this step waits for a human's approval."""
     approvals: tuple[Approved, ...] = ()
     history: tuple[Entry, ...] = field(default_factory=tuple)
+
+    @property
+    def any_sick(self) -> bool:
+        """Whether a signal still fires for any target."""
+        return any(target.signals for target in self.targets.values())
 
     @property
     def sick(self) -> list[SickTarget]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from healer.model.target import Target
+from healer.model.text import free_text
 
 SourceName = Literal["pod", "alert", "query", "model", "canary"]
 
@@ -19,7 +20,7 @@ class Signal:
     `key` identifies the condition over its whole life, so that a resolve finds its firing (the pod's uid and the condition's
     name; an alert's fingerprint). `occurrence` identifies one time that it happened: the same occurrence reported again is not
     a new one (Alertmanager repeats; a watch relists). `at` is in seconds since the epoch. `rule` is the full name of the rule
-    that asked for it, and which alone it concerns; "" for what any rule may look at.
+    that asked for it, and which alone it concerns; "" for what any rule may look at. `message` is made safe here (`free_text`).
     """
 
     source: SourceName
@@ -33,3 +34,6 @@ class Signal:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     rule: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", free_text(self.message))

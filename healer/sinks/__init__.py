@@ -1,1 +1,1 @@
-"""Where people are told of incidents; redaction stands in front of every sink."""
+"""Where people are told of incidents."""

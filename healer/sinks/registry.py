@@ -1,4 +1,4 @@
-"""The sinks there are, and the one way to have them: together, behind redaction."""
+"""The sinks there are, and the one way to have them: together."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -8,7 +8,6 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from healer.model.incident import Incident
-from healer.model.redact import redacted
 from healer.settings import Slack
 from healer.sinks.base import Memory, Meters, ProcessMemory, Sink
 from healer.sinks.log import LogSettings, LogSink
@@ -36,7 +35,7 @@ SINKS: Mapping[str, Kind[Any]] = {
 
 
 class Sinks:
-    """All configured sinks as one. What they get is redacted here, so none can forget to."""
+    """All configured sinks as one. The texts of what they get are safe: an incident has no others."""
 
     name = "all"
 
@@ -50,15 +49,13 @@ class Sinks:
 
     def tell(self, incident: Incident) -> None:
         """Tell every sink."""
-        safe = redacted(incident)
         for sink in self._sinks:
-            sink.tell(safe)
+            sink.tell(incident)
 
     def resume(self, incident: Incident) -> None:
         """Let every sink go on with an incident of the journal."""
-        safe = redacted(incident)
         for sink in self._sinks:
-            sink.resume(safe)
+            sink.resume(incident)
 
     def reset(self) -> None:
         """Let every sink forget what it holds."""

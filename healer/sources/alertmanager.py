@@ -24,8 +24,6 @@ from healer.sources.targets import TargetLabels as TargetLabels
 
 VERSION = "4"
 PATH = "/webhooks/alertmanager"
-MESSAGE_LIMIT = 1000
-"""Characters of an annotation that a signal carries as its message: it ends up in a journal entry and in chat."""
 
 _HINT = "send what Alertmanager's webhook_configs send: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config"
 
@@ -61,8 +59,7 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
     @property
     def message(self) -> str:
         """What it says for people."""
-        text = self.annotations.get("summary") or self.annotations.get("description") or self.name
-        return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
+        return self.annotations.get("summary") or self.annotations.get("description") or self.name
 
 
 class Notification(msgspec.Struct, frozen=True, rename="camel"):

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from healer.model.incident import Incident
-from healer.model.redact import redact, redact_event, redacted
+from healer.model.incident import Incident, State
+from healer.model.redact import redact, redact_event
 from tests.unit.sinks.incidents import incident, then
 
 JWT = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
@@ -105,12 +105,12 @@ def secretive() -> Incident:
     return type(story)(**{**{name: getattr(story, name) for name in story.__slots__}, "targets": sick})
 
 
-def test_every_free_text_of_an_incident_is_redacted_and_nothing_else_changes() -> None:
-    before = secretive()
-    after = redacted(before)
-    assert "bob" not in str(after)
-    assert "eyJ" not in str(after)
-    assert str(after) == str(before).replace("bob@example.com", "[email]").replace(JWT, "[token]")
+def test_every_free_text_of_an_incident_is_redacted() -> None:
+    told = str(secretive())
+    assert "bob" not in told
+    assert "eyJ" not in told
+    assert told.count("[email]") == len(State) + 1  # its reason and its target, and a line for each state but the first
+    assert told.count("[token]") == len(State)
 
 
 def test_log_events_are_redacted_by_the_processor() -> None:

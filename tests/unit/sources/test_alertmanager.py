@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from healer.model.intake import WebhookError
 from healer.model.kube import Deployment, Meta, Pod
 from healer.model.target import Target
+from healer.model.text import MOST
 from healer.model.view import View
-from healer.sources.alertmanager import MESSAGE_LIMIT, TargetLabels, Untargeted, parse, signals
+from healer.sources.alertmanager import TargetLabels, Untargeted, parse, signals
 
 NOW = 1_785_585_600.0
 BORN = datetime(2026, 8, 1, 9, 0, tzinfo=UTC)
@@ -144,7 +145,7 @@ def test_what_healer_does_not_need_may_be_missing_and_what_it_does_not_know_may_
         ({"summary": "s", "description": "d"}, "s"),
         ({"summary": "", "description": "d"}, "d"),
         ({"runbook_url": "http://x"}, "ModelLatencyHigh"),
-        ({"summary": "x" * 5000}, "x" * (MESSAGE_LIMIT - 1) + "…"),
+        ({"summary": "x" * 5000}, "x" * (MOST - 1) + "…"),
     ],
 )
 def test_the_message_is_the_summary_else_the_description_else_the_name(

@@ -1,0 +1,85 @@
+"""Numbers that are about a person: cards, accounts, identity cards, telephones. Check digits tell them from plain numbers."""
+
+import re
+from datetime import date
+
+_DIGITS = re.compile(r"\d[\d ().+-]{6}")
+_ACCOUNT = re.compile(r"[A-Z]{2}\d\d ?[A-Z\d]{4}")
+"""Without one of these there is none of these numbers."""
+_BEFORE = r"(?<![\w.+-])"
+_END = r"(?!\w|[.-]\w)"
+"""Ends a number that belongs to no longer word or number: a full stop may follow, ".5" or "-x" may not."""
+_UNIT = r"(?!\s?(?:[kmgt]i?b|bytes?|[mun]?s|seconds?|requests?|rows|tokens?|samples?|items|events|of|pods)\b)"
+
+_IDENTITY = re.compile(rf"(?<![\w.-])\d{{17}}[\dXx]{_END}")
+_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_CARD = re.compile(
+    rf"(?<![\w.-])(?:\d{{4}}[ -]?\d{{4}}[ -]?\d{{4}}[ -]?\d{{4}}(?:[ -]?\d{{3}})?|\d{{4}}[ -]?\d{{6}}[ -]?\d{{4,5}}){_END}"
+)
+_ISSUERS = re.compile(
+    r"4(?:\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|3(?:0[0-5]|[68]\d)\d{11}|35\d{14}|6(?:011|2|4[4-9]|5)\d{10,17}"
+)
+"""The first digits and lengths of cards. What begins with 1, as times in milliseconds do, is none."""
+_IBAN = re.compile(r"(?<![\w-])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{1,4}){3,8}")
+_SSN = re.compile(rf"(?<![\w.-])\d{{3}}-\d{{2}}-\d{{4}}{_END}")
+_MOBILE = re.compile(rf"(?<![\w.-])(?:(?:\+|00)?86[- ]?)?1[3-9]\d(?:[- ]?\d{{4}}){{2}}{_END}{_UNIT}", re.I)
+"""Of mainland China."""
+_INTERNATIONAL = re.compile(rf"(?<![\w+])\+\d(?:[ ().-]{{0,2}}\d){{7,14}}{_END}")
+_AMERICAN = re.compile(
+    rf"(?<![\w.-])(?<!\d )(?:1[-. ])?(?:\([2-9]\d{{2}}\) ?|[2-9]\d{{2}}[-. ])[2-9]\d{{2}}[-. ]\d{{4}}{_END}{_UNIT}", re.I
+)
+_CALLED = re.compile(rf"(?i)\b((?:call|phone|tel|telephone|mobile|cell|sms|fax|whatsapp)\W{{1,3}})\d{{8,12}}{_END}{_UNIT}")
+_MEBIBYTE = 1 << 20
+
+
+def redact_numbers(text: str) -> str:
+    """The text without the numbers of cards, accounts, identity cards and telephones."""
+    if not (_DIGITS.search(text) or _ACCOUNT.search(text)):
+        return text
+    text = _IDENTITY.sub(lambda found: "[identity number]" if _is_identity(found[0]) else found[0], text)
+    text = _CARD.sub(lambda found: "[card]" if _is_card(found[0]) else found[0], text)
+    text = _IBAN.sub(_without_iban, text)
+    text = _SSN.sub("[ssn]", text)
+    text = _INTERNATIONAL.sub("[phone]", text)
+    text = _MOBILE.sub(lambda found: found[0] if _is_bytes(found[0]) else "[phone]", text)
+    text = _AMERICAN.sub("[phone]", text)
+    return _CALLED.sub(r"\1[phone]", text)
+
+
+def _is_identity(number: str) -> bool:
+    """Whether it is a resident identity number of China (GB 11643-1999): a date of birth, and a check digit."""
+    try:
+        born = date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
+    except ValueError:
+        return False
+    check = sum(int(digit) * weight for digit, weight in zip(number[:17], _WEIGHTS, strict=True)) % 11
+    return born.year >= 1850 and number[17].upper() == "10X98765432"[check]
+
+
+def _is_card(written: str) -> bool:
+    """Whether the digits are those of a card, and their sum fits (Luhn)."""
+    digits = [int(digit) for digit in written if digit.isdecimal()]
+    if not _ISSUERS.fullmatch("".join(map(str, digits))):
+        return False
+    doubled = (sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _without_iban(found: re.Match[str]) -> str:
+    """An account number (ISO 13616) at the beginning of what was found, which may go on with other words, is cut out."""
+    written = found[0]
+    for end in range(len(written), 14, -1):
+        number = written[:end].replace(" ", "")
+        ends = end == len(written) or written[end] == " "
+        if ends and written[end - 1] != " " and 15 <= len(number) <= 34 and _remainder(number) == 1:
+            return "[iban]" + written[end:]
+    return written
+
+
+def _remainder(number: str) -> int:
+    return int("".join(str(int(sign, 36)) for sign in number[4:] + number[:4])) % 97
+
+
+def _is_bytes(written: str) -> bool:
+    """Whether a number of eleven digits is rather one of bytes: 16 GiB look like a telephone."""
+    return written.isdecimal() and int(written) % _MEBIBYTE == 0
