@@ -79,13 +79,17 @@ class Cluster(Section):
     """Access to the Kubernetes API."""
 
     namespaces: tuple[str, ...] = ()
-    """Namespaces to watch; empty means all of them, which needs a ClusterRole."""
+    """Namespaces to watch; empty means all of them, which needs a ClusterRole. For Roles in these namespaces alone see
+    `healer rbac --namespace`."""
+    namespace_poll: Seconds = Field(5.0, gt=0)
+    """Seconds between two looks at whether a Namespace is paused, when `namespaces` names them (without it they are watched)."""
     request_timeout: Seconds = Field(10.0, gt=0)
     """Seconds for one request."""
     page: int = Field(500, gt=0)
     """Objects a page of a list."""
     watch_stale: Seconds = Field(300.0, gt=0)
-    """A watch that was not heard of for so many seconds fails the liveness probe."""
+    """A watch whose loop tried nothing and heard nothing for so many seconds fails the liveness probe: only a restart helps then.
+    An API server that does not answer is no reason."""
 
 
 class Alerts(Section):

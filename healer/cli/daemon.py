@@ -89,19 +89,40 @@ async def _run(settings: knobs.Settings, rulebook: Rulebook, files: RuleFiles, c
 def rbac(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Rule files, or folders of them.")],
     healer_namespace: HealerNamespace = "healer",
+    within: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            metavar="NS",
+            help="Confine healer to this namespace, as HEALER_CLUSTER__NAMESPACES does. May be given several times.",
+        ),
+    ] = None,
+    lease: Annotated[str, typer.Option(metavar="NAME", help="The Lease, as HEALER_LEADER__NAME has it.")] = granting.NAME,
 ) -> None:
     """Print the manifests that grant healer exactly what these rules need of the cluster, and nothing else.
 
     For `kubectl apply -f -`: the service account, a ClusterRole, and a Role for the lease, all named healer, with their
-    bindings. deploy/healer has them for the rules in rules/. Exit code 2 when the rules cannot be used.
+    bindings. With --namespace there are Roles in these namespaces instead, and a ClusterRole only where a rule needs what
+    lives in no namespace. deploy/healer has them for the rules in rules/. Exit code 2 when the rules cannot be used.
     """
     try:
         rulebook = load_rules(paths, specs(ACTIONS))
         namespace = valid(healer_namespace, "a namespace")
+        confined = [valid(each, "a namespace") for each in within or ()]
+        name = valid(lease, "the name of a Lease")
     except (RulesError, OperateError) as error:
         typer.echo(f"healer: {error}", err=True)
         raise typer.Exit(EXIT_SETUP) from error
-    typer.echo(yaml.safe_dump_all(granting.manifests(granting.needed(rulebook, ACTIONS), namespace), sort_keys=False), nl=False)
+    printed = granting.manifests(granting.needed(rulebook, ACTIONS), namespace, within=confined, lease=name)
+    typer.echo(yaml.dump_all(printed, Dumper=_Plain, sort_keys=False), nl=False)
+
+
+class _Plain(yaml.SafeDumper):
+    """Without anchors: what two manifests share is written twice, for people to read."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
 
 
 @app.command()

@@ -126,11 +126,26 @@ class Reflector:
         self._items: msgspec.json.Decoder[KubeObject] = msgspec.json.Decoder(resource.kind)
         self._backoff = Backoff(settings.backoff_first, settings.backoff_cap, settings.backoff_reset, clock, self._rng.random)
         self._version: str | None = None  # where the next stream begins; None: list first
-        self._alive = clock()
+        self.trouble = ""
+        """Why the last attempt failed; empty while all is well."""
+        self._alive: float | None = None
+        self._tried = self._begun = clock()
+
+    @property
+    def heard(self) -> bool:
+        """Whether the server has ever answered."""
+        return self._alive is not None
 
     def age(self, now: float) -> float:
-        """Seconds at `now`, by the reflector's clock, since the server was last heard: list, accepted watch, event, bookmark."""
-        return max(0.0, now - self._alive)
+        """Seconds at `now`, by the reflector's clock, since the server was last heard: list, accepted watch, event, bookmark.
+
+        Since the beginning when it was never heard.
+        """
+        return max(0.0, now - (self._begun if self._alive is None else self._alive))
+
+    def idle(self, now: float) -> float:
+        """Seconds at `now` since anything was heard or tried: a loop that works tries again and again."""
+        return max(0.0, now - max(self._tried, self._alive or self._tried))
 
     async def run(self) -> NoReturn:
         """Watch until cancelled."""
@@ -143,6 +158,7 @@ class Reflector:
                 self._version = await self._list()
             await self._stream(self._version)
         except _Silence:
+            self._tried = self._clock()
             log.debug("watch is silent, reconnecting", kind=self.resource.name, namespace=self.namespace)
         except ClusterError as error:
             await self._recover(error)
@@ -154,6 +170,8 @@ class Reflector:
         authorization or a fault of the server: list again. Everything else: go on from where the last stream ended.
         """
         self.counts.failures += 1
+        self.trouble = str(error)
+        self._tried = self._clock()
         delay = self._backoff.next()
         if isinstance(error, Unreadable):
             self.counts.unreadable += 1
@@ -285,8 +303,9 @@ class Reflector:
         return None if before is None else Change(self.resource.kind, "drop", obj, before)
 
     def _heard(self) -> float:
-        self._alive = self._clock()
-        return self._alive
+        self._alive = now = self._clock()
+        self.trouble = ""
+        return now
 
 
 def _needs_list(error: ClusterError) -> bool:

@@ -19,13 +19,14 @@ from healer.cluster.access import own_namespace
 from healer.cluster.api import Api
 from healer.cluster.lease import Lease, LeaseSettings
 from healer.cluster.resources import RESOURCES
-from healer.cluster.watch import Change, Reflector, WatchSettings
+from healer.cluster.watch import Change
 from healer.daemon.metrics import Metrics
 from healer.daemon.reach import Reach
 from healer.daemon.recorder import Recorder
 from healer.daemon.rulefiles import RuleFiles
 from healer.daemon.term import Term
 from healer.daemon.vitals import Vitals
+from healer.daemon.watching import Watcher, oldest, synced, watchers
 from healer.engine.rulebook import Rulebook
 from healer.http.forward import SUFFIX, Forward
 from healer.http.server import Server
@@ -118,10 +119,10 @@ class Daemon:
         Raises SettingsError when the HTTP port cannot be had, JournalMissing when the cluster does not know incidents.
         """
         await self._check_journal(api)
-        reflectors = self._reflectors(api)
-        vitals = Vitals(reflectors, self._settings.cluster.watch_stale)
+        watched = watchers(api, self._view, self._changed, self._settings.cluster)
+        vitals = Vitals(watched, self._settings.cluster.watch_stale)
         for kind in RESOURCES.values():
-            self._metrics.watch(kind.name, partial(_oldest, [r for r in reflectors if r.resource is kind]))
+            self._metrics.watch(kind.name, partial(oldest, [each for each in watched if each.resource is kind]))
         async with aiohttp.ClientSession() as session:
             server = Server(
                 settings=self._settings.http,
@@ -133,18 +134,18 @@ class Daemon:
             async with _listening(server), asyncio.TaskGroup() as group:
                 self.port = server.port
                 self._log.info("healer listens", host=self._settings.http.host, port=self.port)
-                tasks = [group.create_task(_for_ever(r.run()), name=f"watch {r.resource.plural}") for r in reflectors]
+                tasks = [group.create_task(_for_ever(each.run()), name=f"watch {each.resource.plural}") for each in watched]
                 tasks.append(group.create_task(self._sinks.run(), name="sinks"))
                 tasks.append(group.create_task(vitals.beat(), name="heartbeat"))
                 tasks.append(group.create_task(_for_ever(self._reach.run()), name="reach"))
-                await self._serve(api, reflectors, vitals, group)
+                await self._serve(api, watched, vitals, group)
                 for task in tasks:
                     task.cancel()
 
-    async def _serve(self, api: Api, reflectors: list[Reflector], vitals: Vitals, group: asyncio.TaskGroup) -> None:
+    async def _serve(self, api: Api, watched: list[Watcher], vitals: Vitals, group: asyncio.TaskGroup) -> None:
         stopped = group.create_task(_wait(self._stop), name="stop")
-        synced = group.create_task(_synced(reflectors), name="sync")
-        await asyncio.wait((synced, stopped), return_when=asyncio.FIRST_COMPLETED)
+        whole = group.create_task(synced(watched), name="sync")
+        await asyncio.wait((whole, stopped), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
             leading = group.create_task(self._lead(api), name="lead")
             settled = group.create_task(_wait(self._role), name="role")
@@ -166,7 +167,7 @@ class Daemon:
             scheduler.shutdown(wait=False)
             leading.cancel()
             await asyncio.wait((leading,))
-        synced.cancel()
+        whole.cancel()
         self._log.info("healer has stopped")
 
     async def _lead(self, api: Api) -> None:
@@ -227,15 +228,6 @@ class Daemon:
         await self._term.core.intake(signals)
 
     # parts
-
-    def _reflectors(self, api: Api) -> list[Reflector]:
-        settings = WatchSettings(page=self._settings.cluster.page)
-        namespaces = self._settings.cluster.namespaces or ("",)
-        return [
-            Reflector(api, resource, self._view, self._changed, namespace=namespace, settings=settings)
-            for resource in RESOURCES.values()
-            for namespace in (namespaces if resource.namespaced else ("",))
-        ]
 
     def _webhooks(self, session: aiohttp.ClientSession) -> dict[str, Receiver]:
         """The webhook, and where a follower's goes on to."""
@@ -335,11 +327,6 @@ async def _for_ever(forever: Awaitable[Never]) -> None:
     await forever
 
 
-def _oldest(reflectors: list[Reflector]) -> float:
-    now = time.monotonic()
-    return max(reflector.age(now) for reflector in reflectors)
-
-
 @asynccontextmanager
 async def _listening(server: Server) -> AsyncIterator[None]:
     """The server from entry to exit; where it listens is a matter of the settings."""
@@ -353,8 +340,3 @@ async def _listening(server: Server) -> AsyncIterator[None]:
 
 async def _wait(event: asyncio.Event) -> None:
     await event.wait()
-
-
-async def _synced(reflectors: list[Reflector]) -> None:
-    for reflector in reflectors:
-        await reflector.synced.wait()

@@ -1,12 +1,14 @@
 """Whether the daemon is alive and ready: what the probes answer.
 
-Liveness depends on what a restart can mend (a stalled watch or event loop), never on Slack or Prometheus.
+Liveness depends on what a restart can mend (a loop that stands still), never on Slack, Prometheus or the API server: a watch
+that is tried again and again is alive. What is wrong there is said in the body of both probes.
 """
 
 import asyncio
 import time
+from collections.abc import Sequence
 
-from healer.cluster.watch import Reflector
+from healer.daemon.watching import Watcher
 from healer.http.health import Check, Health
 
 _BEAT = 1.0
@@ -16,8 +18,8 @@ _STALLED = 30.0
 class Vitals:
     """Times by the monotonic clock, in seconds."""
 
-    def __init__(self, reflectors: list[Reflector], stale: float) -> None:
-        self._reflectors = reflectors
+    def __init__(self, watched: Sequence[Watcher], stale: float) -> None:
+        self._watched = watched
         self._stale = stale
         self._beaten = time.monotonic()
         self.ready = False
@@ -34,14 +36,25 @@ class Vitals:
         now = time.monotonic()
         lag = max(0.0, now - self._beaten - _BEAT)
         loop = Check("loop", lag < _STALLED, f"the event loop lags {lag:.1f} s")
-        watches = [self._watch(reflector, now) for reflector in self._reflectors]
-        synced = [
-            Check(f"{r.resource.plural} synced", r.synced.is_set(), "listed" if r.synced.is_set() else "not listed yet")
-            for r in self._reflectors
-        ]
+        watches = [self._watch(watcher, now) for watcher in self._watched]
+        synced = [_synced(watcher) for watcher in self._watched]
         taking = Check("taking signals", self.ready, "yes" if self.ready else "starting or stopping")
         return Health(live=[loop, *watches], ready=[*synced, taking])
 
-    def _watch(self, reflector: Reflector, now: float) -> Check:
-        age = reflector.age(now)
-        return Check(f"watch {reflector.resource.plural}", age < self._stale, f"last heard of {age:.0f} s ago")
+    def _watch(self, watcher: Watcher, now: float) -> Check:
+        idle = watcher.idle(now)
+        heard = f"last heard of {watcher.age(now):.0f} s ago" if watcher.heard else f"never heard, for {watcher.age(now):.0f} s"
+        stalled = "" if idle < self._stale else f"; nothing was tried for {idle:.0f} s"
+        return Check(
+            f"watch {_named(watcher)}", not stalled, heard + stalled + (f": {watcher.trouble}" if watcher.trouble else "")
+        )
+
+
+def _synced(watcher: Watcher) -> Check:
+    done = watcher.synced.is_set()
+    why = f": {watcher.trouble}" if watcher.trouble else ""
+    return Check(f"{_named(watcher)} synced", done, f"listed{why}" if done else f"not listed yet{why}")
+
+
+def _named(watcher: Watcher) -> str:
+    return watcher.resource.plural + (f" in {watcher.namespace}" if watcher.namespace else "")

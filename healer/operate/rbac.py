@@ -1,10 +1,11 @@
 """Least privilege: exactly what the loaded rules need of the API server, as the manifests that grant it.
 
 Watching, the journal and the lease are the same for all rules; beyond them a rule needs what its trigger and its steps ask for.
+With namespaces named, everything is granted by Roles in them, and a ClusterRole is printed only for what lives in no namespace.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from healer.actions.base import Action
@@ -30,6 +31,11 @@ JOURNAL = permissions("healer.dev", "incidents", "list watch get create delete")
 """Incidents are opened, read back after a conflict, watched for approvals, and deleted when they are old."""
 LEASE = permissions("coordination.k8s.io", "leases", "get create update")
 """By which the replicas agree on who acts; in healer's own namespace."""
+OWN_NAMESPACE = permissions("", "namespaces", "get")
+"""Who has paused healer in a namespace, where Namespaces cannot be listed: allowed by a Role in that very namespace."""
+
+_CLUSTER_WIDE = frozenset({("", "namespaces"), ("", "nodes"), ("apiextensions.k8s.io", "customresourcedefinitions")})
+"""Resources that live in no namespace: a Role grants nothing on them, but `get` on the Namespace that it is in."""
 
 
 def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
@@ -45,25 +51,51 @@ def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:
 
 
 NAME = "healer"
-"""Of the service account, of the roles, and of what binds them."""
+"""Of the service account, of the roles, and of what binds them; and of the Lease where nobody names another."""
 
 
-def manifests(needs: Permissions, namespace: str) -> list[Manifest]:
-    """The service account with its roles. `namespace` is healer's own."""
+def manifests(needs: Permissions, namespace: str, *, within: Sequence[str] = (), lease: str = NAME) -> list[Manifest]:
+    """The service account with its roles. `namespace` is healer's own, `lease` the name of its Lease.
+
+    `within`: the namespaces that healer is confined to (HEALER_CLUSTER__NAMESPACES); empty for the whole cluster.
+    """
     subjects = [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}]
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(namespace)}
+    own = _lease_rules(lease)
+    if not within:
+        return [account, *_bound("ClusterRole", _rules(needs), "", subjects), *_bound("Role", own, namespace, subjects)]
+    everywhere, inside = _split(needs)
+    roles = [
+        role for each in dict.fromkeys(within) if each != namespace for role in _bound("Role", _rules(inside), each, subjects)
+    ]
+    at_home = _rules(inside if namespace in within else JOURNAL)  # at home are the incidents of nodes and of the cluster
+    cluster = _bound("ClusterRole", _rules(everywhere), "", subjects) if everywhere else []
+    return [account, *cluster, *roles, *_bound("Role", [*at_home, *own], namespace, subjects)]
+
+
+def _split(needs: Permissions) -> tuple[Permissions, Permissions]:
+    """What only a ClusterRole can grant, and what a Role grants. Namespaces are read by name then, each in itself."""
+    everywhere = frozenset(
+        each for each in needs if (each.group, each.resource) in _CLUSTER_WIDE and each.resource != "namespaces"
+    )
+    namespaces = frozenset(each for each in needs if each.resource == "namespaces")
+    return everywhere, (needs - everywhere - namespaces) | OWN_NAMESPACE
+
+
+def _lease_rules(lease: str) -> list[Manifest]:
+    """The one Lease by its name; to create it, which has no name yet when RBAC is asked, is a rule of its own."""
+    group = "coordination.k8s.io"
     return [
-        account,
-        *_bound("ClusterRole", needs, "", subjects),
-        *_bound("Role", LEASE, namespace, subjects),
+        {"apiGroups": [group], "resources": ["leases"], "resourceNames": [lease], "verbs": ["get", "update"]},
+        {"apiGroups": [group], "resources": ["leases"], "verbs": ["create"]},
     ]
 
 
-def _bound(kind: str, needs: Permissions, namespace: str, subjects: list[dict[str, str]]) -> list[Manifest]:
+def _bound(kind: str, rules: list[Manifest], namespace: str, subjects: list[dict[str, str]]) -> list[Manifest]:
     group = "rbac.authorization.k8s.io"
     head = {"apiVersion": f"{group}/v1"}
     return [
-        {**head, "kind": kind, "metadata": _meta(namespace), "rules": _rules(needs)},
+        {**head, "kind": kind, "metadata": _meta(namespace), "rules": rules},
         {
             **head,
             "kind": f"{kind}Binding",

@@ -13,10 +13,11 @@ from healer.daemon.rulefiles import load
 from healer.daemon.rulefiles import read as read_rules
 from healer.engine.rulebook import Rulebook
 from healer.engine.rulefile import load_all
+from healer.lab.faults import Seen
 from healer.model.permission import Permission
 from healer.operate.rbac import LEASE, manifests, needed
 from tests.support.kustomize import read
-from tests.support.rbac import Manifest, granted
+from tests.support.rbac import Authorizer, Manifest, granted
 
 ROOT = Path(__file__).parents[2]
 PARAMS = {"shiftTraffic": ShiftTrafficParams(to=0)}
@@ -45,12 +46,12 @@ def test_a_rule_grants_the_product_of_its_lists() -> None:
         {"apiGroups": ["*"], "resources": ["pods"], "verbs": ["get"]},
         {"apiGroups": [""], "resources": ["pods/*"], "verbs": ["get"]},
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["*"]},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"], "resourceNames": ["one"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"], "resourceNames": ["one"]},
         {"nonResourceURLs": ["/metrics"], "verbs": ["get"]},
     ],
 )
 def test_what_cannot_be_compared_is_refused(rule: Manifest) -> None:
-    with pytest.raises(ValueError, match=r"a wildcard grants|a rule must have"):
+    with pytest.raises(ValueError, match=r"a wildcard grants|a rule must have|these verbs name no object"):
         granted(_role(rule))
 
 
@@ -104,3 +105,53 @@ def test_healer_may_change_nothing_but_the_pods_it_heals_and_its_own_incidents()
         Permission("coordination.k8s.io", "leases", "create"),
         Permission("coordination.k8s.io", "leases", "update"),
     }
+
+
+def _asked(verb: str, resource: str, namespace: str = "", name: str = "", group: str = "") -> Seen:
+    plural, _, subresource = resource.partition("/")
+    return Seen("", "", verb, group, plural, subresource, namespace, name)
+
+
+def _confined() -> list[Manifest]:
+    needs = needed(load([ROOT / "rules", ROOT / "rules/canary"], specs(ACTIONS)), ACTIONS)
+    return [*manifests(needs, "healer", within=("production", "staging"), lease="mine")]
+
+
+def test_confined_to_namespaces_nothing_cluster_wide_is_granted() -> None:
+    printed = _confined()
+    assert {each["kind"] for each in printed} == {"ServiceAccount", "Role", "RoleBinding"}
+    assert {each["metadata"]["namespace"] for each in printed} == {"healer", "production", "staging"}
+    for binding in printed:
+        if binding["kind"] == "RoleBinding":
+            assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "healer", "namespace": "healer"}]
+
+
+@pytest.mark.parametrize("namespace", ["production", "staging"])
+def test_confined_healer_has_its_rights_in_each_namespace_and_nowhere_else(namespace: str) -> None:
+    allows = Authorizer(_confined()).allows
+    for where, expected in ((namespace, True), ("kube-system", False), ("", False)):
+        assert allows(_asked("list", "pods", where)) is expected
+        assert allows(_asked("create", "pods/eviction", where, "a-pod")) is expected
+        assert allows(_asked("patch", "ingresses", where, "route", "networking.k8s.io")) is expected
+        assert allows(_asked("update", "incidents/status", where, "an-incident", "healer.dev")) is expected
+    assert allows(_asked("get", "namespaces", name=namespace))
+    assert not allows(_asked("list", "namespaces"))
+    assert not allows(_asked("get", "namespaces", name="kube-system"))
+
+
+def test_at_home_a_confined_healer_has_its_lease_and_the_incidents_of_nodes() -> None:
+    allows = Authorizer(_confined()).allows
+    assert allows(_asked("create", "incidents", "healer", group="healer.dev"))
+    assert not allows(_asked("list", "pods", "healer"))
+
+
+@pytest.mark.parametrize(("printed", "lease"), [(read(ROOT / "deploy/healer"), "healer"), (_confined(), "mine")])
+def test_of_leases_healer_may_write_its_own(printed: list[Manifest], lease: str) -> None:
+    """Whoever may write any Lease may take the leadership of any controller in that namespace."""
+    allows = Authorizer(printed).allows
+    group = "coordination.k8s.io"
+    for name, expected in ((lease, True), ("another", False)):
+        assert allows(_asked("get", "leases", "healer", name, group)) is expected
+        assert allows(_asked("update", "leases", "healer", name, group)) is expected
+    assert allows(_asked("create", "leases", "healer", group=group))
+    assert not allows(_asked("get", "leases", "production", lease, group))

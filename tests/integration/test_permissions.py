@@ -9,11 +9,12 @@ from healer.engine.rulefile import load_all
 from healer.lab import Lab
 from healer.lab.canary import CANARY, STABLE, ingresses, versions
 from healer.model.permission import Permission, Permissions
-from healer.operate.rbac import LEASE, needed
+from healer.operate.rbac import LEASE, manifests, needed
 from tests.integration.conftest import Run
 from tests.integration.world import CRASH_LOOP, NAMESPACE, SLOW, patch, rule, ruleset, serve, serves, uid
 from tests.support.healer import alert
 from tests.support.processes import PATIENCE
+from tests.support.rbac import Authorizer
 
 
 async def test_exactly_what_evict_and_restart_need_is_granted(lab: Lab, run: Run) -> None:
@@ -75,6 +76,50 @@ async def test_exactly_what_actions_on_workloads_need_is_granted(lab: Lab, run: 
     beyond = used(lab) - needs(*ON_WORKLOADS) - LEASE
     assert beyond == set(), "healer asks for what nobody granted it"
     assert needs(*ON_WORKLOADS) - used(lab) == needs() - used(lab), "nobody needs this"
+
+
+CONFINED: dict[str, Any] = {"HEALER_CLUSTER__NAMESPACES": f'["{NAMESPACE}"]', "HEALER_LEADER__NAMESPACE": "default"}
+
+
+async def test_a_healer_with_roles_in_its_namespaces_only_heals_there(lab: Lab, run: Run) -> None:
+    """The lab refuses what `healer rbac --namespace` does not grant, as RBAC would; healer asks for nothing that is refused."""
+    sick, *_ = await serve(lab, min_available=None)
+    before = uid(lab, sick)
+    printed = manifests(needs(CRASH_LOOP), "default", within=(NAMESPACE,))
+    assert {each["kind"] for each in printed} == {"ServiceAccount", "Role", "RoleBinding"}
+    allows = Authorizer(printed).allows
+    refused = lab.faults.answer(403, match=lambda seen: not allows(seen), times=None)
+    healer = await run(ruleset(CRASH_LOOP), **CONFINED)
+    await lab.behave(NAMESPACE, sick, "crash")
+    await healer.says("incident healed", rule="test/crash-loop")
+    await lab.wait_for(serves(3, without=before), PATIENCE)
+    asked = [seen for seen in lab.requests if seen.user_agent == "healer" and not allows(seen)]
+    assert (refused.hits, asked) == (0, [])
+
+
+async def test_a_pause_of_a_namespace_is_seen_by_a_confined_healer(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab, min_available=None)
+    path = f"/api/v1/namespaces/{NAMESPACE}"
+    await patch(lab, path, {"metadata": {"annotations": {"healer.dev/paused": "true"}}})
+    healer = await run(ruleset(CRASH_LOOP), **CONFINED, HEALER_CLUSTER__NAMESPACE_POLL="100ms")
+    await lab.behave(NAMESPACE, sick, "crash")
+    waiting = await healer.says("incident waiting", rule="test/crash-loop")
+    assert waiting["reason"] == "Paused"
+    await patch(lab, path, {"metadata": {"annotations": {"healer.dev/paused": None}}})
+    await healer.says("incident healed", rule="test/crash-loop")
+
+
+async def test_a_namespace_that_may_not_be_read_is_said_once_and_holds_up_nothing(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab, min_available=None)
+    for verb in ("get", "list", "watch"):
+        lab.forbid(verb, "namespaces")
+    healer = await run(ruleset(CRASH_LOOP), **CONFINED, HEALER_CLUSTER__NAMESPACE_POLL="50ms")
+    await lab.behave(NAMESPACE, sick, "crash")
+    await healer.says("incident healed", rule="test/crash-loop")
+    (said,) = healer.find("a namespace cannot be read: healer.dev/paused on it is not seen")
+    assert (said["namespace"], said["missing"]) == (NAMESPACE, "get namespaces")
+    assert "healer rbac" in said["hint"]
+    assert sum((seen.verb, seen.resource) == ("get", "namespaces") for seen in lab.requests) > 1
 
 
 def rolled_out(lab: Lab) -> bool:

@@ -1,10 +1,11 @@
-"""What manifests grant, in the words in which the lab says what requests use (`Requests.permissions`)."""
+"""What manifests grant: as a set, in the words of `Requests.permissions`, and request by request, as RBAC decides."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from healer.lab.faults import Seen
 from healer.model.permission import Permission
 
 Manifest = Mapping[str, Any]
@@ -13,19 +14,44 @@ Manifest = Mapping[str, Any]
 def granted(manifests: Iterable[Manifest]) -> set[Permission]:
     """Everything that the roles among the manifests allow.
 
-    A namespaced Role counts like a ClusterRole: this says what is allowed, not where.
+    A namespaced Role counts like a ClusterRole, and a rule for named objects like one for all: this says what is allowed, not
+    where.
 
-    Raises ValueError for a wildcard, for a rule with resourceNames or nonResourceURLs (neither compares with a request), for
-    a binding of a role that is not among the manifests, and for a role that nothing binds.
+    Raises ValueError for a wildcard, for a rule with nonResourceURLs (which compares with no request), for a binding of a role
+    that is not among the manifests, and for a role that nothing binds.
     """
-    manifests = list(manifests)
+    return {permission for role in _roles(list(manifests)) for rule in role["rules"] for permission, _ in _allowed(rule)}
+
+
+class Authorizer:
+    """Decides requests by roles, as RBAC does. Raises ValueError like `granted`."""
+
+    def __init__(self, manifests: Iterable[Manifest]) -> None:
+        self._rules = [
+            (role["metadata"].get("namespace", "") if role["kind"] == "Role" else None, permission, names)
+            for role in _roles(list(manifests))
+            for rule in role["rules"]
+            for permission, names in _allowed(rule)
+        ]
+
+    def allows(self, seen: Seen) -> bool:
+        """Whether a role allows it there. A Namespace that is named is an object of itself, as the API server has it."""
+        asked = Permission(seen.group, seen.permission, seen.verb)
+        namespace = seen.name if seen.resource == "namespaces" and seen.name else seen.namespace
+        return not seen.resource or any(
+            permission == asked and where in (None, namespace or "*") and (not names or seen.name in names)
+            for where, permission, names in self._rules
+        )
+
+
+def _roles(manifests: list[Manifest]) -> list[Manifest]:
     roles = {_role_key(each["kind"], each): each for each in manifests if each["kind"] in ("Role", "ClusterRole")}
     bound = {_bound_role(each) for each in manifests if each["kind"] in ("RoleBinding", "ClusterRoleBinding")}
     if bound != roles.keys():
         raise ValueError(
             f"bound but not given: {sorted(bound - roles.keys())}; given but not bound: {sorted(roles.keys() - bound)}"
         )
-    return {permission for role in roles.values() for rule in role["rules"] for permission in _allowed(rule)}
+    return list(roles.values())
 
 
 def _role_key(kind: str, manifest: Manifest) -> tuple[str, str, str]:
@@ -37,12 +63,16 @@ def _bound_role(binding: Manifest) -> tuple[str, str, str]:
     return ref["kind"], binding["metadata"].get("namespace", "") if ref["kind"] == "Role" else "", ref["name"]
 
 
-def _allowed(rule: Manifest) -> Iterator[Permission]:
-    if rule.keys() != {"apiGroups", "resources", "verbs"}:
-        raise ValueError(f"a rule must have apiGroups, resources and verbs, and nothing else: {rule}")
+def _allowed(rule: Manifest) -> Iterator[tuple[Permission, tuple[str, ...]]]:
+    """Each permission, and the names of the objects that it is limited to, none for all."""
+    if rule.keys() - {"resourceNames"} != {"apiGroups", "resources", "verbs"}:
+        raise ValueError(f"a rule must have apiGroups, resources and verbs, maybe resourceNames, and nothing else: {rule}")
     if "*" in "".join(rule["apiGroups"] + rule["resources"] + rule["verbs"]):
         raise ValueError(f"a wildcard grants what nobody asked for: {rule}")
+    names = tuple(rule.get("resourceNames", ()))
+    if names and {"create", "list", "watch"} & set(rule["verbs"]):
+        raise ValueError(f"these verbs name no object, or not for RBAC: {rule}")
     for group in rule["apiGroups"]:
         for resource in rule["resources"]:
             for verb in rule["verbs"]:
-                yield Permission(group, resource, verb)
+                yield Permission(group, resource, verb), names

@@ -1,0 +1,106 @@
+"""Namespaces read by name, for a healer whose rights end at its namespaces: to list and watch them needs a ClusterRole.
+
+A Role may allow `get` on `namespaces` in the very namespace that is read: RBAC takes a Namespace for an object of itself.
+Without that right the annotation `healer.dev/paused` on a Namespace is not seen. That is said once, and holds up nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+import structlog
+
+from healer.cluster.api import Api
+from healer.cluster.errors import ApiError, ClusterError
+from healer.cluster.resources import RESOURCES
+from healer.model.kube import Namespace
+from healer.model.view import View
+
+log = structlog.get_logger()
+
+
+class NamespacePoll:
+    """Keeps one Namespace of `view` up to date by reading it every `every` seconds.
+
+    A read that fails leaves what is held: a pause that was seen stands until somebody is seen to have taken it back.
+    """
+
+    resource = RESOURCES[Namespace]
+
+    def __init__(
+        self, api: Api, view: View, namespace: str, *, every: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.namespace = namespace
+        self.synced = asyncio.Event()
+        """Set when the server has answered for the first time, be it with a refusal."""
+        self.trouble = ""
+        """Why the last read failed; empty when it did not."""
+        self.refused = False
+        """Whether we may not read it: then nobody can pause healer by an annotation on it."""
+        self._api = api
+        self._view = view
+        self._every = every
+        self._clock = clock
+        self._path = self.resource.path(name=namespace)
+        self._begun = clock()
+        self._heard: float | None = None
+        self._tried = self._begun
+
+    def age(self, now: float) -> float:
+        """Seconds at `now` since the server last answered; since the beginning when it never did."""
+        return max(0.0, now - (self._begun if self._heard is None else self._heard))
+
+    @property
+    def heard(self) -> bool:
+        """Whether the server has ever answered."""
+        return self._heard is not None
+
+    def idle(self, now: float) -> float:
+        """Seconds at `now` since anything was tried: a loop that works tries again and again."""
+        return max(0.0, now - self._tried)
+
+    async def run(self) -> NoReturn:
+        """Read until cancelled."""
+        while True:
+            await self._look()
+            await asyncio.sleep(self._every)
+
+    async def _look(self) -> None:
+        try:
+            found = await self._api.get(self._path, Namespace)
+        except ApiError as error:
+            self.trouble = str(error)
+            if error.is_not_found:
+                self._take(None)
+            elif error.is_forbidden:
+                self._refuse()
+        except ClusterError as error:
+            self.trouble = str(error)
+        else:
+            self._take(found)
+            self.trouble, self.refused = "", False
+        self._tried = self._clock()
+
+    def _take(self, found: Namespace | None) -> None:
+        held = self._view.namespace(self.namespace)
+        if held is not None and (found is None or found.metadata.uid != held.metadata.uid):
+            self._view.drop(Namespace, held.metadata.uid)
+        if found is not None:
+            self._view.put(found)
+        self._answered()
+
+    def _refuse(self) -> None:
+        if not self.refused:
+            log.warning(
+                "a namespace cannot be read: healer.dev/paused on it is not seen",
+                namespace=self.namespace,
+                missing="get namespaces",
+                hint=f"`healer rbac RULES... --namespace {self.namespace}` prints the Role; or pause the workload, or everything",
+            )
+        self.refused = True
+        self._answered()
+
+    def _answered(self) -> None:
+        self._heard = self._clock()
+        self.synced.set()

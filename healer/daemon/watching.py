@@ -1,0 +1,77 @@
+"""What keeps the view up to date: a list and watch for each kind and namespace; Namespaces one by one where rights end there."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Never, Protocol
+
+from healer.cluster.api import Api
+from healer.cluster.poll import NamespacePoll
+from healer.cluster.resources import RESOURCES, Resource
+from healer.cluster.watch import Change, Reflector, WatchSettings
+from healer.model.view import View
+from healer.settings import Cluster
+
+
+class _Synced(Protocol):
+    def is_set(self) -> bool: ...
+
+    async def wait(self) -> object: ...
+
+
+class Watcher(Protocol):
+    """A Reflector or a NamespacePoll. Times by the monotonic clock, in seconds."""
+
+    @property
+    def resource(self) -> Resource:
+        """What is watched."""
+
+    @property
+    def namespace(self) -> str:
+        """Where; empty for everywhere."""
+
+    @property
+    def synced(self) -> _Synced:
+        """Set when the view holds what there was."""
+
+    @property
+    def heard(self) -> bool:
+        """Whether the server has ever answered."""
+
+    @property
+    def trouble(self) -> str:
+        """Why the last attempt failed; empty while all is well."""
+
+    def age(self, now: float) -> float:
+        """Since the server was last heard."""
+
+    def idle(self, now: float) -> float:
+        """Since anything was heard or tried."""
+
+    def run(self) -> Awaitable[Never]:
+        """Watch until cancelled."""
+
+
+def watchers(api: Api, view: View, changed: Callable[[Change], None], settings: Cluster) -> list[Watcher]:
+    """What a daemon with these settings watches."""
+    found: list[Watcher] = []
+    for resource in RESOURCES.values():
+        if not resource.namespaced and settings.namespaces:
+            found += [NamespacePoll(api, view, name, every=settings.namespace_poll) for name in settings.namespaces]
+            continue
+        found += [
+            Reflector(api, resource, view, changed, namespace=name, settings=WatchSettings(page=settings.page))
+            for name in settings.namespaces or ("",)
+        ]
+    return found
+
+
+def oldest(watched: Sequence[Watcher]) -> float:
+    """The age of the watch that was not heard for longest, in seconds."""
+    now = time.monotonic()
+    return max(watcher.age(now) for watcher in watched)
+
+
+async def synced(watched: Iterable[Watcher]) -> None:
+    """Return when all are."""
+    for watcher in watched:
+        await watcher.synced.wait()
