@@ -8,7 +8,7 @@ from healer.cluster.api import Api
 from healer.model.action import ActionSpec, Outcome
 from healer.model.effects import Act
 from healer.model.incident import Reason
-from healer.model.kube import Pod
+from healer.model.kube import Deployment, Pod
 from healer.model.view import View
 
 
@@ -16,8 +16,9 @@ from healer.model.view import View
 class Call:
     """One attempt. `sending` is to be called right before the request that changes something; what it returns forbids that.
 
-    `still_sick` says whether a freshly read pod still has what the incident is about; `still_wanted` whether the incident still
-    asks for this very attempt (an alert may have been resolved since). `kept` is what this action has kept beside the incident so
+    `still_sick` says whether a freshly read pod still has what the incident is about. `still_wanted` says whether the incident
+    still asks for this very attempt (an alert may have been resolved since), and whether its rule still covers the target: given
+    as it was just read, or None for as the view has it. `kept` is what this action has kept beside the incident so
     far; `keep` writes what it is to be, and returns only when that is journaled: an outcome then forbids to go on.
     """
 
@@ -25,12 +26,18 @@ class Call:
     api: Api
     view: View
     still_sick: Callable[[Pod, Act], bool]
-    still_wanted: Callable[[Act], Reason | None]
+    still_wanted: Callable[[Act, Pod | Deployment | None], Reason | None]
     sending: Callable[[], Outcome | None]
     kept: Mapping[str, str]
     keep: Callable[[Mapping[str, str]], Awaitable[Outcome | None]]
     reaches_people: bool = True
     """Whether a sink is set up that goes to people."""
+
+
+Recheck = Callable[[Act], Awaitable[Outcome | None]]
+"""Asks the source of an incident's signals, right before its action runs, whether they still hold: what only an Alertmanager or a
+Prometheus knows. Returns the outcome of not acting (`RECOVERED` when it is over, `DEFERRED` when it cannot be known), or None to
+go on. It answers within seconds, and does not raise for what a server may answer."""
 
 
 class Action(Protocol):

@@ -215,7 +215,7 @@ class _Pin:
             raise Stopped(unkept)
 
     def _sending(self) -> None:
-        if (unwanted := self.call.still_wanted(self.call.act)) is not None:
+        if (unwanted := self.call.still_wanted(self.call.act, self.deployment)) is not None:
             raise Stopped(Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text))
         if (forbidden := self.call.sending()) is not None:
             raise Stopped(forbidden)

@@ -1,4 +1,4 @@
-"""The last look before acting: the target is read fresh, is still the same object, still sick, and may still be taken.
+"""The last look before acting: the target is read fresh, is still the same object, sick, covered by the rule, and may be taken.
 
 Why again, when the guards have just allowed it: the view may be stale, and an eviction that fails on its uid precondition has
 already spent the PodDisruptionBudget (measured).
@@ -38,7 +38,7 @@ async def recheck(call: Call) -> Pod | Outcome:
         return unread(error, f"read {target}")
     except ClusterError as error:
         return unread(error, f"read {target}")
-    unwanted = call.still_wanted(call.act)
+    unwanted = call.still_wanted(call.act, pod)
     return pod if unwanted is None else Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
 
 

@@ -53,7 +53,7 @@ class Restart:
         if covering:
             text = f"PodDisruptionBudget {', '.join(sorted(covering))} covers {target}: use evict, which honours it"
             return Outcome(OutcomeKind.REFUSED, "UnderBudget", text)
-        if (unwanted := call.still_wanted(call.act)) is not None:  # time has passed since recheck asked
+        if (unwanted := call.still_wanted(call.act, pod)) is not None:  # time has passed since recheck asked
             return Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
         return await _delete(call, pod)
 

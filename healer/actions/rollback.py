@@ -70,7 +70,7 @@ class Rollback:
             return veto
         keep = {"step": rung(call), "from": str(history.current), "to": str(goal.number), "replicaSet": goal.holder}
         change = _change(call, deployment, history, goal)
-        failed = await patch(call, change, keep, f"roll {call.act.target} back to revision {goal.number}")
+        failed = await patch(call, deployment, change, keep, f"roll {call.act.target} back to revision {goal.number}")
         return failed or _done(call, history, goal)
 
 

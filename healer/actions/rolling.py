@@ -158,15 +158,16 @@ def _share(amount: Amount, whole: int, *, up: bool) -> int:
     return math.ceil(share / 100) if up else share // 100
 
 
-async def patch(call: Call, change: Change, keep: Mapping[str, str], doing: str) -> Outcome | None:
+async def patch(call: Call, deployment: Deployment, change: Change, keep: Mapping[str, str], doing: str) -> Outcome | None:
     """Journal what is about to change, then send the one PATCH. None when it was accepted, else how it ended.
 
-    `doing` says in words what it is: "roll deployment/x back". A dry run journals nothing: there is nothing to undo.
+    `deployment` is the look that the change was made from. `doing` says in words what it is: "roll deployment/x back". A dry run
+    journals nothing: there is nothing to undo.
     """
     target, dry_run = call.act.target, call.act.dry_run
     if not dry_run and (unkept := await call.keep(keep)) is not None:
         return unkept
-    if (unwanted := call.still_wanted(call.act)) is not None:
+    if (unwanted := call.still_wanted(call.act, deployment)) is not None:
         return Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
     if (forbidden := call.sending()) is not None:
         return forbidden

@@ -47,9 +47,8 @@ class RolloutRestart:
         if (veto := unsafe(call, deployment)) is not None:
             return veto
         at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        failed = await patch(
-            call, _change(call, deployment, at), {"step": rung(call), "at": at}, f"restart the rollout of {target}"
-        )
+        keep = {"step": rung(call), "at": at}
+        failed = await patch(call, deployment, _change(call, deployment, at), keep, f"restart the rollout of {target}")
         if failed is not None:
             return failed
         if call.act.dry_run:

@@ -16,6 +16,7 @@ from healer.actions.rolling import look, rung
 from healer.cluster.api import ClusterError
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.form import Model, Whole, fault
+from healer.model.kube import Deployment
 from healer.model.permission import Permissions, permissions, union
 from healer.model.probe import RouteRef, Side
 from healer.model.rule import When
@@ -104,29 +105,24 @@ class ShiftTraffic:
         if target.name != params.canary.deployment:
             text = f"{target} is not the canary {params.canary.deployment}: traffic is only taken off what is sick"
             return Outcome(OutcomeKind.REFUSED, "NotTheCanary", text)
-        if (unfit := await _recheck(call)) is not None:
-            return unfit
+        deployment = await look(call)
+        if isinstance(deployment, Outcome):
+            return deployment
+        if (held := paused(call, deployment)) is not None:
+            return held
         place = Place(target.namespace, params.route.kind, params.route.name, params.stable.backend, params.canary.backend)
         try:
-            shift = _Shift(call, params, place, notes(call.kept))
+            shift = _Shift(call, params, place, deployment, notes(call.kept))
         except ValueError as error:
             return Outcome(OutcomeKind.REFUSED, "NoteUnreadable", f"what was kept of an earlier shift cannot be read: {error}")
         outcome = await shift.run()
         if outcome.kind in (OutcomeKind.DONE, OutcomeKind.FAILED):
             return outcome  # also when the incident asks for it no longer: that may be why
-        return _unwanted(call) or outcome
+        return _unwanted(call, deployment) or outcome
 
 
-async def _recheck(call: Call) -> Outcome | None:
-    """Why nothing is to be done: the Deployment is another by now, or paused."""
-    deployment = await look(call)
-    if isinstance(deployment, Outcome):
-        return deployment
-    return paused(call, deployment)
-
-
-def _unwanted(call: Call) -> Outcome | None:
-    unwanted = call.still_wanted(call.act)
+def _unwanted(call: Call, deployment: Deployment) -> Outcome | None:
+    unwanted = call.still_wanted(call.act, deployment)
     return None if unwanted is None else Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
 
 
@@ -152,6 +148,8 @@ class _Shift:
     call: Call
     params: ShiftTrafficParams
     place: Place
+    deployment: Deployment
+    """The canary as it was just read."""
     kept: dict[Place, Note]
     """By earlier attempts of the incident."""
     sent: bool = False
@@ -185,7 +183,7 @@ class _Shift:
         """Right before the patch: what was there is journaled, the attempt still wanted, and the lease held."""
         if not self.call.act.dry_run:
             await self._keep(before, after)
-        forbidden = _unwanted(self.call) or self.call.sending()
+        forbidden = _unwanted(self.call, self.deployment) or self.call.sending()
         if forbidden is not None:
             raise Stopped(forbidden)
         self.sent = True
@@ -213,7 +211,7 @@ class _Shift:
                 text = f"{of} {share}, set by an earlier try of this incident"
                 return Outcome(OutcomeKind.DONE, "FoundDone", text + self._besides(after))
             text = f"{of} {share} already: nothing was done{self._besides(after)}"
-            return _unwanted(self.call) or Outcome(OutcomeKind.DONE, "AlreadyShifted", text)
+            return _unwanted(self.call, self.deployment) or Outcome(OutcomeKind.DONE, "AlreadyShifted", text)
         rest = "the rest" if after.share else "all that the weights rule" if after.besides else "all"
         text = f"{of} canary {before.percent} -> {after.percent}, {rest} to {self.place.stable}{self._besides(after)}"
         if self.call.act.dry_run:

@@ -16,9 +16,9 @@ from healer.engine.rulebook import Rulebook
 from healer.journal.base import Journal, JournalError
 from healer.model.action import Outcome
 from healer.model.effects import Act, Acted, Approval, Decided, Effect, Input, Record, Tick, WorkloadChanged
-from healer.model.incident import Incident, Reason, State
+from healer.model.incident import Incident, Reason
 from healer.model.intake import QueueFull
-from healer.model.kube import Deployment, Pod
+from healer.model.kube import Deployment, KubeObject, Pod
 from healer.model.rule import PodCondition
 from healer.model.signal import Signal
 from healer.model.view import View
@@ -80,11 +80,19 @@ class Core:
                 self._signals(self._pods.put(obj, before if isinstance(before, Pod) else None, now))
             else:
                 self._signals(self._pods.drop(obj, now))
-            workload = self._view.workload_uid(obj)
-            if workload and self._engine.concerns(workload):
-                self._feed(WorkloadChanged(workload, obj.metadata.uid))
+            for workload in self._workloads_of(obj, before):
+                if self._engine.concerns(workload):
+                    self._feed(WorkloadChanged(workload, obj.metadata.uid))
         elif isinstance(obj, Deployment):
             self._feed(WorkloadChanged(obj.metadata.uid))
+
+    def _workloads_of(self, pod: Pod, before: KubeObject | None) -> list[str]:
+        """The workload (by uid) that a pod belongs to, and the one that has just lost it: it may have been released."""
+        workload = self._view.workload_uid(pod)
+        lost = ""
+        if isinstance(before, Pod) and before.metadata.owner_references != pod.metadata.owner_references:
+            lost = self._view.workload_uid(before)
+        return [uid for uid in dict.fromkeys((lost, workload)) if uid]
 
     async def intake(self, signals: list[Signal]) -> None:
         """Take signals from outside; returns when they are decided and what follows is journaled.
@@ -137,18 +145,11 @@ class Core:
             not key.startswith(own) or self._pods.still(pod, PodCondition(key.removeprefix(own)), now) for key in sick.signals
         )
 
-    def still_wanted(self, act: Act) -> Reason | None:
-        """Why the attempt is not wanted any more; None when it is."""
+    def still_wanted(self, act: Act, fresh: Pod | Deployment | None) -> Reason | None:
+        """Why the attempt is not wanted any more; None when it is. `fresh` is its target as it was just read, where it was."""
         if self.stopping:
             return Reason("Stopping", "healer is stopping: nothing was done")
-        incident = self._engine.incident(act.incident.id)
-        if incident is None or (incident.state, incident.step, incident.attempt) != (State.ACTING, act.step, act.attempt):
-            return Reason("Overtaken", "the incident went on meanwhile: nothing was done")
-        sick = incident.targets.get(act.target.uid)
-        recovered = (sick is None or not sick.signals) if act.target != incident.workload else not incident.sick
-        if recovered:
-            return Reason("Resolved", f"{act.target} is no longer sick: nothing was done")
-        return None
+        return self._engine.unwanted(act, self._view, self._clock(), fresh)
 
     # running
 

@@ -2,22 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from healer.actions.base import Action, Call
+from healer.actions.base import Action, Call, Recheck
 from healer.cluster.api import Api
 from healer.daemon.metrics import Metrics
 from healer.journal.base import ClaimLost, Journal, JournalError
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.incident import Reason
-from healer.model.kube import Pod
+from healer.model.kube import Deployment, Pod
 from healer.model.view import View
 
 
 class Doer:
-    """Runs attempts as tasks, so many at once. An incident has at most one under way, which bounds the tasks."""
+    """Runs attempts as tasks, so many at once. An incident has at most one under way, which bounds the tasks.
+
+    `rechecks` are asked in their order before the action runs; the first outcome counts.
+    """
 
     def __init__(
         self,
@@ -28,7 +31,8 @@ class Doer:
         journal: Journal,
         metrics: Metrics,
         still_sick: Callable[[Pod, Act], bool],
-        still_wanted: Callable[[Act], Reason | None],
+        still_wanted: Callable[[Act, Pod | Deployment | None], Reason | None],
+        rechecks: Sequence[Recheck] = (),
         held: Callable[[], bool],
         at_once: int,
         timeout: float,
@@ -41,6 +45,7 @@ class Doer:
         self._metrics = metrics
         self._still_sick = still_sick
         self._still_wanted = still_wanted
+        self._rechecks = rechecks
         self._held = held
         self._places = asyncio.Semaphore(at_once)
         self._timeout = timeout
@@ -88,6 +93,9 @@ class Doer:
         )
         try:
             async with asyncio.timeout(self._timeout):
+                for recheck in self._rechecks:
+                    if (outcome := await recheck(act)) is not None:
+                        return outcome
                 return await self._actions[act.action].run(call)
         except TimeoutError:
             return Outcome(OutcomeKind.FAILED, "TimedOut", f"{act.action} {act.target}: no end after {self._timeout:g} s")

@@ -4,15 +4,18 @@ import heapq
 from dataclasses import dataclass, field
 
 from healer.engine.climb import Climber
+from healer.engine.fit import misfit
 from healer.engine.guards import climbing
 from healer.engine.ledger import Ledger
-from healer.engine.match import Matcher
+from healer.engine.match import Firing, Matcher
 from healer.engine.moves import Context
 from healer.engine.rulebook import BoundRule
 from healer.engine.storm import FEWEST, Storm, storm_on
 from healer.model.action import Outcome
 from healer.model.effects import Effect, Record
-from healer.model.incident import Incident, State
+from healer.model.incident import Incident, Reason, State
+from healer.model.kube import Deployment, Pod
+from healer.model.target import Target
 from healer.model.view import View
 
 
@@ -82,6 +85,28 @@ class Cases:
         """Whether its rule is still loaded, unchanged."""
         rule = self._matcher.rulebook.get(case.rule.name)
         return rule is not None and (rule is case.rule or rule.rule == case.rule.rule)
+
+    def misfit(self, case: Case, firing: Firing, view: View, now: float, fresh: Pod | Deployment | None = None) -> Reason | None:
+        """Why a signal is not the business of the case's rule any more; None when it is. `fresh` is its target, just read."""
+        return misfit(case.rule, firing.signal, case.incident.workload, view, now, fresh)
+
+    def unwanted(
+        self, case: Case, target: Target, view: View, now: float, fresh: Pod | Deployment | None = None
+    ) -> Reason | None:
+        """Why nothing is to be done to a target of a case now; None when something is.
+
+        One sick target that its rule covers is reason enough to act on the workload. `fresh` is the target as it was just read.
+        """
+        incident, itself = case.incident, target == case.incident.workload
+        why = Reason("Resolved", f"{target} is no longer sick: nothing was done")
+        for sick in incident.sick if itself else [incident.targets.get(target.uid)]:
+            for key in () if sick is None else sick.signals:
+                firing = self._matcher.get(key)
+                reason = None if firing is None else self.misfit(case, firing, view, now, _same(fresh, firing.signal.target))
+                if firing is not None and reason is None:
+                    return None
+                why = reason or why
+        return why
 
     # changing
 
@@ -153,6 +178,7 @@ class Cases:
             view=view,
             others=[self._cases[other].incident for other in self.on(workload) if other != case.incident.id],
             storm=self.storm(workload, view),
+            unfit=lambda target: self.unwanted(case, target, view, now),
             now=now,
             effects=effects,
         )
@@ -177,3 +203,8 @@ class Cases:
         if wake is not None and wake != case.queued_wake:
             case.queued_wake = wake
             heapq.heappush(self._wakes, (wake, case.incident.id))
+
+
+def _same(fresh: Pod | Deployment | None, target: Target) -> Pod | Deployment | None:
+    """What was just read, where it is that target."""
+    return fresh if fresh is not None and fresh.metadata.uid == target.uid else None

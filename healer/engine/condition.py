@@ -234,23 +234,24 @@ def _in_words(error: str) -> str:
     return _CODE.sub("", error)
 
 
-def facts(signal: Signal, view: View, now: float) -> dict[str, object]:
-    """The variables of a signal, from the view; `now` in seconds since the epoch. What is not known is left out."""
+def facts(signal: Signal, view: View, now: float, fresh: Pod | Deployment | None = None) -> dict[str, object]:
+    """The variables of a signal, from the view; `now` in seconds since the epoch. What is not known is left out.
+
+    `fresh` is the signal's target as it was just read, where it was.
+    """
     known: dict[str, object] = {"signal.name": signal.name, "signal.message": signal.message}
     if signal.source == "alert":
         known |= {"alert.name": signal.name, "alert.labels": dict(signal.labels), "alert.annotations": dict(signal.annotations)}
     if signal.source == "query":
         known["query.labels"] = dict(signal.labels)
-    target = signal.target
-    if target.kind == "Pod":
-        pod = view.pod(target.uid)
-        if pod is not None:
-            known |= _of_pod(pod, now)
-            workload = view.workload_of(pod)
-            if workload is not None:
-                known |= _of_workload(workload, view.deployment(workload.uid))
-    else:
-        known |= _of_workload(target, view.deployment(target.uid))
+    target = fresh or view.find(signal.target)
+    if isinstance(target, Pod):
+        known |= _of_pod(target, now)
+        workload = view.workload_of(target)
+        if workload is not None:
+            known |= _of_workload(workload, view.deployment(workload.uid))
+    elif signal.target.kind != "Pod":
+        known |= _of_workload(signal.target, target)
     return known
 
 

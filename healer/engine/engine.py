@@ -11,6 +11,7 @@ from healer.engine.approval import granted, waits
 from healer.engine.breaker import ClusterBreaker, RuleBreakers
 from healer.engine.cases import Case, Cases
 from healer.engine.climb import Climber
+from healer.engine.fit import FOREIGN
 from healer.engine.guards import Watch
 from healer.engine.healthy import Healthy
 from healer.engine.ledger import Ledger
@@ -23,9 +24,9 @@ from healer.engine.wide import BREAKER, NODE_STORM, NodeStorms, breaker_open, no
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
 from healer.model.duration import about
-from healer.model.effects import Acted, Approval, Decided, Effect, Input, Record, Tick, WorkloadChanged
+from healer.model.effects import Act, Acted, Approval, Decided, Effect, Input, Record, Tick, WorkloadChanged
 from healer.model.incident import Incident, Reason, State
-from healer.model.kube import Deployment
+from healer.model.kube import Deployment, Pod
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
@@ -72,6 +73,17 @@ class Engine:
         """Whether a change of that workload (by uid) can matter to any decision."""
         return self._cases.concerns(workload) or self._matcher.concerns(workload)
 
+    def unwanted(self, act: Act, view: View, now: float, fresh: Pod | Deployment | None = None) -> Reason | None:
+        """Why an attempt is not to be made any more; None when it is. `fresh` is its target as it was just read."""
+        case = self._cases.get(act.incident.id)
+        if case is None or (case.incident.state, case.incident.step, case.incident.attempt) != (
+            State.ACTING,
+            act.step,
+            act.attempt,
+        ):
+            return Reason("Overtaken", "the incident went on meanwhile: nothing was done")
+        return self._cases.unwanted(case, act.target, view, now, fresh)
+
     def next_wake(self) -> float | None:
         """When the next Tick is due, if time alone can change something."""
         due = [self._restored_at, self._cases.next_wake(), self._next_recheck, self._breaker.resumes_at]
@@ -90,7 +102,9 @@ class Engine:
                 if not pod:
                     self._healthy.look(uid, view, now)
                 # Asking about all its pods at each event of one would make a storm's cost quadratic.
-                self._ask_again(self._matcher.of_workload(uid, pod), view, now, effects)
+                firings = self._matcher.of_workload(uid, pod)
+                self._release(firings, view, now, effects)
+                self._ask_again(firings, view, now, effects)
                 for incident_id in self._cases.on(uid):
                     self._advance(incident_id, view, now, effects)
             case Acted():
@@ -178,6 +192,18 @@ class Engine:
         if not asked:
             reason = Reason("NoRule", f"no rule is about {signal.source} {signal.name} in {signal.target.namespace}")
             effects.append(Decided(Decision(now, Verb.IGNORE, reason, signal.target)))
+
+    def _release(self, firings: list[Firing], view: View, now: float, effects: list[Effect]) -> None:
+        """Take the signals out of the incidents whose rules do not cover their targets any more."""
+        for firing in firings:
+            for incident_id in list(firing.incidents):
+                case = self._cases.get(incident_id)
+                reason = None if case is None else self._cases.misfit(case, firing, view, now)
+                if case is None or reason is None or reason.code not in FOREIGN:
+                    continue
+                self._matcher.disown(firing, case.rule.name, incident_id, view)
+                self._cases.take(case, leave(case.incident, firing.signal.key, now, reason), effects)
+                self._advance(incident_id, view, now, effects)
 
     def _ask_again(self, firings: list[Firing], view: View, now: float, effects: list[Effect]) -> None:
         for firing in firings:

@@ -69,6 +69,8 @@ class Question:
     hold: float
     """Seconds for which a canary that cannot be judged is left as it is."""
     now: float
+    unfit: Callable[[Target], Reason | None]
+    """Why nothing is to be done to a target: its rule does not cover it any more, or its condition is not met now."""
 
     @property
     def ledger(self) -> Ledger:
@@ -96,6 +98,12 @@ def can_act_on(q: Question) -> Veto | None:
             Reason("UnsupportedWorkload", f"{q.target} belongs to {workload}; healer acts on Deployments only"), refused=True
         )
     return None
+
+
+def covered(q: Question) -> Veto | None:
+    """What was true when the rule matched must be true when healer acts: the scope, the owner, the condition."""
+    reason = q.unfit(q.target)
+    return None if reason is None else Veto(reason, patient=True, of_target=True)
 
 
 def not_paused(q: Question) -> Veto | None:
@@ -306,6 +314,7 @@ def _ready(view: View, target: Target) -> bool:
 
 GUARDS: tuple[Callable[[Question], Veto | None], ...] = (
     can_act_on,
+    covered,
     known_verdict,
     not_paused,
     no_storm,

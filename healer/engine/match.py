@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from healer.engine.census import Census, Place
-from healer.engine.condition import ConditionFailed, facts
+from healer.engine.fit import fit
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.model.duration import about
 from healer.model.incident import Reason
@@ -129,6 +129,14 @@ class Matcher:
             firing.place = None
         return firing
 
+    def disown(self, firing: Firing, rule: str, incident: str, view: View) -> None:
+        """Note that a signal is no part of an incident any more, because its rule does not cover it; the rule is asked again."""
+        firing.incidents.pop(incident, None)
+        firing.verdicts.pop(rule, None)
+        firing.heeded.discard(rule)
+        self._release(rule, firing)
+        self._count(firing, view)
+
     def resume(self, signal: Signal, rule: str, incident: str, view: View) -> None:
         """Note a signal that a rule had matched, and that is part of an incident, before a restart."""
         firing = self.firing(signal)
@@ -186,25 +194,10 @@ class Matcher:
             yield Match(rule, firing, match.workload, match.reason, match.pending, match.wake_at, news)
 
     def _judge(self, rule: BoundRule, firing: Firing, view: View, now: float) -> Match:
-        signal, when = firing.signal, rule.rule.when
-        labels = _labels(signal.target, view)
-        if labels is None:
-            return Match(rule, firing, None, Reason("TargetGone", f"{signal.target} is not in the cluster: nothing to heal"))
-        if not rule.scope_covers(signal.target.namespace, labels):
-            return Match(rule, firing, None, Reason("OutOfScope", f"{signal.target} is outside the rule's scope"))
-        workload = workload_of(signal.target, view)
-        if workload is None:
-            return Match(rule, firing, None, Reason("NoWorkload", f"no known controller owns {signal.target}"))
-        for label, value in when.labels.items():
-            if signal.labels.get(label) != value:
-                return Match(rule, firing, workload, Reason("LabelsDiffer", f"the alert's label {label} is not {value!r}"))
-        if rule.condition is not None:
-            try:
-                if not rule.condition.holds(facts(signal, view, now)):
-                    return Match(rule, firing, workload, Reason("ConditionUnmet", f"not so: {when.condition}"))
-            except ConditionFailed as error:
-                return Match(rule, firing, workload, Reason("ConditionFailed", f"{when.condition}: {error}"))
-        return self._long_and_often_enough(rule, firing, workload, now)
+        found = fit(rule, firing.signal, view, now)
+        if found.workload is None or found.reason is not None:
+            return Match(rule, firing, found.workload, found.reason)
+        return self._long_and_often_enough(rule, firing, found.workload, now)
 
     def _long_and_often_enough(self, rule: BoundRule, firing: Firing, workload: Target, now: float) -> Match:
         signal, when = firing.signal, rule.rule.when
@@ -261,9 +254,3 @@ def workload_of(target: Target, view: View) -> Target | None:
         return target if target.exists else None
     pod = view.pod(target.uid)
     return None if pod is None else view.workload_of(pod)
-
-
-def _labels(target: Target, view: View) -> dict[str, str] | None:
-    """The labels of a target; None when the cluster does not hold it."""
-    obj = view.deployment(target.uid) if target.kind == "Deployment" else view.pod(target.uid)
-    return None if obj is None else obj.metadata.labels

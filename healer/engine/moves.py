@@ -3,7 +3,7 @@
 When which of them is made is said in `climb` (by what is seen) and `outcomes` (by how an action ended).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from healer.engine.guards import Question, Veto, Watch, ask
@@ -31,6 +31,8 @@ class Context:
     others: list[Incident]
     storm: Storm | None
     """The storm on the workload."""
+    unfit: Callable[[Target], Reason | None]
+    """Why nothing is to be done to a target: see the guard `covered`."""
     now: float
     effects: list[Effect]
 
@@ -204,6 +206,7 @@ class Moves:
                 others=context.others,
                 hold=0.0 if context.rule.rule.when.canary is None else context.rule.rule.when.canary.hold,
                 now=context.now,
+                unfit=context.unfit,
             )
         )
 

@@ -53,13 +53,17 @@ def join(incident: Incident, signal: Signal, now: float) -> Incident:
     return noted(replace(incident, targets={**incident.targets, uid: sick}), reason, now)
 
 
-def leave(incident: Incident, key: str, now: float) -> Incident:
-    """The incident without a signal that no longer fires."""
+def leave(incident: Incident, key: str, now: float, why: Reason | None = None) -> Incident:
+    """The incident without a signal that no longer fires, or that is not its rule's business any more: `why` says so."""
     gone = next(t for t in incident.targets.values() if key in t.signals)
     targets = {uid: _without(t, key) if key in t.signals else t for uid, t in incident.targets.items()}
     left = sum(1 for t in targets.values() if t.signals)
     rest = "no signal is left" if left == 0 else f"{left} sick target{'s' if left > 1 else ''} left"
-    return noted(replace(incident, targets=targets), Reason("Resolved", f"{gone.target}: {gone.what} is over; {rest}"), now)
+    if why is None:
+        reason = Reason("Resolved", f"{gone.target}: {gone.what} is over; {rest}")
+    else:
+        reason = Reason(why.code, f"{why.text}: healer leaves it alone; {rest}")
+    return noted(replace(incident, targets=targets), reason, now)
 
 
 def noted(incident: Incident, reason: Reason, now: float, *, step: int | None = None) -> Incident:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
-from healer.model.kube import Deployment, Incident, KubeObject, Namespace, Pod, PodDisruptionBudget, ReplicaSet
+from healer.model.kube import Deployment, Incident, KubeObject, Namespace, OwnerReference, Pod, PodDisruptionBudget, ReplicaSet
 from healer.model.selector import matches
 from healer.model.target import Target
 
@@ -127,6 +127,10 @@ class View:
         """The Deployment that has that name now."""
         return self.deployment(self._uid_by_name.get((Deployment, namespace, name), ""))
 
+    def find(self, target: Target) -> Pod | Deployment | None:
+        """The object that a target names, by its uid; None when it is not held."""
+        return self.deployment(target.uid) if target.kind == "Deployment" else self.pod(target.uid)
+
     def namespace(self, name: str) -> Namespace | None:
         """The namespace of that name."""
         namespace = self._objects[Namespace].get(self._uid_by_name.get((Namespace, "", name), ""))
@@ -135,35 +139,36 @@ class View:
     def workload_of(self, pod: Pod) -> Target | None:
         """The top controller of a pod: its Deployment by way of its ReplicaSet, else the controller itself.
 
-        None for a bare pod, and for one whose ReplicaSet is not known yet: a guess would be worse than waiting.
+        None for a bare pod, and for one whose ReplicaSet is not known yet: a guess would be worse than waiting. None for one that
+        names an owner in another namespace, too: anybody may write that, and no controller owns across namespaces.
         """
-        owner = pod.metadata.controller
-        if owner is None:
-            return None
-        namespace = pod.metadata.namespace
-        if owner.kind != "ReplicaSet":
-            return Target(owner.kind, namespace, owner.name, owner.uid)
-        replica_set = self._objects[ReplicaSet].get(owner.uid)
-        if replica_set is None:
-            return None
-        top = replica_set.metadata.controller or owner
-        return Target(top.kind, namespace, top.name, top.uid)
+        top = self._top(pod)
+        return None if top is None else Target(top.kind, pod.metadata.namespace, top.name, top.uid)
 
     def workload_uid(self, pod: Pod) -> str:
         """The uid of `workload_of`, "" for none: asked at every event, so that nothing is made for it."""
-        owner = pod.metadata.controller
-        if owner is None or owner.kind != "ReplicaSet":
-            return "" if owner is None else owner.uid
-        replica_set = self._objects[ReplicaSet].get(owner.uid)
-        if replica_set is None:
-            return ""
-        return (replica_set.metadata.controller or owner).uid
+        top = self._top(pod)
+        return "" if top is None else top.uid
+
+    def _top(self, pod: Pod) -> OwnerReference | None:
+        owner, namespace = pod.metadata.controller, pod.metadata.namespace
+        if owner is not None and owner.kind == "ReplicaSet":
+            replica_set = self._objects[ReplicaSet].get(owner.uid)
+            if replica_set is None or replica_set.metadata.namespace != namespace:
+                return None
+            owner = replica_set.metadata.controller or owner
+        deployment = None if owner is None else self._objects[Deployment].get(owner.uid)
+        if owner is None or deployment is None:
+            return owner
+        meta = deployment.metadata  # the reference may say what it likes; only the uid cannot be made up
+        return owner if (owner.kind, owner.name, namespace) == ("Deployment", meta.name, meta.namespace) else None
 
     def pods_of(self, workload: Target) -> list[Pod]:
         """All pods of a workload, of every revision, terminating ones included."""
         owners = [workload.uid, *(uid for uid, kind in self._owned.get(workload.uid, {}).items() if kind is ReplicaSet)]
         uids = [uid for owner in owners for uid, kind in self._owned.get(owner, {}).items() if kind is Pod]
-        return [pod for pod in map(self.pod, uids) if pod is not None]
+        pods = [pod for pod in map(self.pod, uids) if pod is not None]
+        return [pod for pod in pods if pod.metadata.namespace == workload.namespace and self.workload_uid(pod) == workload.uid]
 
     def budgets_over(self, pod: Pod) -> list[PodDisruptionBudget]:
         """The PodDisruptionBudgets whose selector matches the pod; more than one is a configuration error."""

@@ -216,6 +216,17 @@ class World:
         """It runs and is ready (again)."""
         self._status(name, _status(self.now, ready=True, restarts=self.pod(name).restarts))
 
+    def relabel(self, name: str, **labels: str) -> None:
+        """It has these labels, and no others."""
+        pod = self.pod(name)
+        self._put(msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, labels=labels)))
+
+    def own(self, name: str, owner: OwnerReference | None = None) -> None:
+        """It has another controller; None: it was released, as by `kubectl label` off its ReplicaSet's selector."""
+        pod = self.pod(name)
+        owners = () if owner is None else (owner,)
+        self._put(msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, owner_references=owners)))
+
     def terminate(self, name: str) -> None:
         """Its deletion was accepted."""
         pod = self.pod(name)
@@ -452,9 +463,10 @@ class Drill:
             was = before if isinstance(before, Pod) else None
             for signal in self.source.put(obj, was, self.now) if held else self.source.drop(obj, self.now):
                 self.feed(signal)
-            workload = self.world.view.workload_of(obj)
-            if workload is not None and self.engine.concerns(workload.uid):
-                self.feed(WorkloadChanged(workload.uid, obj.metadata.uid))
+            owners = [self.world.view.workload_uid(pod) for pod in (was, obj) if pod is not None]
+            for workload in dict.fromkeys(owners):
+                if workload and self.engine.concerns(workload):
+                    self.feed(WorkloadChanged(workload, obj.metadata.uid))
         elif isinstance(obj, Deployment):
             self.feed(WorkloadChanged(obj.metadata.uid))
 

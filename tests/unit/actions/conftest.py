@@ -96,7 +96,7 @@ class Bench:
             api=self.api,
             view=self.view,
             still_sick=lambda pod, act: sick,
-            still_wanted=lambda act: wanted(),
+            still_wanted=lambda act, fresh: wanted(),
             sending=sending,
             kept=self.kept,
             keep=keep,

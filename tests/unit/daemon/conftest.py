@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from healer.actions.base import specs
+from healer.actions.base import Recheck, specs
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.cluster.resources import RESOURCES
@@ -79,6 +79,8 @@ class House:
     decisions: list[Decision] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+    rechecks: list[Recheck] = field(default_factory=list)
+    """What the doer asks before an action runs."""
 
     async def sync(self) -> None:
         """Have watches keep the view, and wait until it is whole."""
@@ -158,6 +160,7 @@ def ready(count: int) -> Callable[[Lab], bool]:
 def _furnished(lab: Lab, api: Api, group: asyncio.TaskGroup, rules: Rulebook, queue: int, at_once: int, patience: float) -> House:
     view, journal, metrics = View(), HeldJournal(), Metrics()
     decisions: list[Decision] = []
+    rechecks: list[Recheck] = []
     news = asyncio.Event()
 
     def decided(decision: Decision) -> None:
@@ -182,8 +185,9 @@ def _furnished(lab: Lab, api: Api, group: asyncio.TaskGroup, rules: Rulebook, qu
         metrics=metrics,
         still_sick=core.still_sick,
         still_wanted=core.still_wanted,
+        rechecks=rechecks,
         held=lambda: True,
         at_once=at_once,
         timeout=patience,
     )
-    return House(lab, api, core, doer, view, journal, group, decisions, news)
+    return House(lab, api, core, doer, view, journal, group, decisions, news, rechecks=rechecks)

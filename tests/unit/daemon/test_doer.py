@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from healer.cluster.resources import RESOURCES
+from healer.model.action import Outcome, OutcomeKind
+from healer.model.effects import Act
 from healer.model.incident import State
+from healer.model.kube import Pod
 from tests.support.world import rule
-from tests.unit.daemon.conftest import House, house
+from tests.unit.daemon.conftest import NAMESPACE, House, house
 
 SLOW = rule("slow", when={"alert": ["HighLatency"]}, heal=[{"evict": {}, "verify": {"within": "1m", "stable": "0s"}}])
 
@@ -46,6 +50,47 @@ async def test_so_many_at_once_and_the_others_in_turn(tmp_path: Path, at_once: i
         h.journal.kept.set()
         await h.until(lambda: State.ACTING not in h.states)
         assert h.journal.most == at_once
+
+
+async def test_the_source_is_asked_again_before_anything_is_done(tmp_path: Path) -> None:
+    """The first outcome that a recheck gives is the attempt's, and the action does not run."""
+    answers = [Outcome(OutcomeKind.DEFERRED, "Unasked", "Alertmanager does not answer: nothing was done"), None]
+    asked: list[str] = []
+
+    async def recheck(act: Act) -> Outcome | None:
+        asked.append(act.target.name)
+        return answers.pop(0)
+
+    async with house(tmp_path, SLOW) as h:
+        h.rechecks.append(recheck)
+        await h.start()
+        h.lab.requests.clear()
+        await h.core.intake([h.alert(0)])
+        await h.until(lambda: "Unasked" in [decision.reason.code for decision in h.decisions])
+        assert [seen.permission for seen in h.lab.requests if seen.verb == "get"] == []
+        await h.until(lambda: h.states == [State.VERIFYING])
+        assert (len(asked), h.evictions) == (2, 1)
+
+
+async def test_a_pod_that_leaves_the_selector_while_the_intent_is_written_is_left_alone(tmp_path: Path) -> None:
+    scope = {"namespaces": [NAMESPACE], "selector": {"matchLabels": {"app": "tensorflow-serving"}}}
+    async with house(tmp_path, SLOW | {"scope": scope}) as h:
+        await h.start()
+        h.journal.kept.clear()
+        await h.core.intake([h.alert(0)])
+        await h.journal.asked.wait()
+        for watch in h.tasks[: len(RESOURCES)]:  # from here on the view lags behind
+            watch.cancel()
+        name = h.alert(0).target.name
+        await h.api.request(
+            "PATCH",
+            RESOURCES[Pod].path(NAMESPACE, name),
+            body={"metadata": {"labels": {"app": "quarantined"}}},
+            content_type="application/merge-patch+json",
+        )
+        h.journal.kept.set()
+        await h.until(lambda: "OutOfScope" in [decision.reason.code for decision in h.decisions])
+        assert h.evictions == 0
 
 
 RESTART = rule("slow", when={"alert": ["HighLatency"]}, heal=[{"rolloutRestart": {}, "verify": {"within": "1m", "stable": "0s"}}])

@@ -1,0 +1,61 @@
+"""Whether a signal is a rule's business: asked when it comes, when its target changes, and right before healer acts on it."""
+
+from dataclasses import dataclass
+
+from healer.engine.condition import ConditionFailed, facts
+from healer.engine.rulebook import BoundRule
+from healer.model.incident import Reason
+from healer.model.kube import Deployment, Pod
+from healer.model.signal import Signal
+from healer.model.target import Target
+from healer.model.view import View
+
+FOREIGN = frozenset({"NotAbout", "OutOfScope", "NoWorkload", "OtherWorkload", "LabelsDiffer"})
+"""The codes of what does not pass by itself: somebody has relabelled, released or handed over the target. Such a signal leaves
+its incident. A condition that is not met at the moment only forbids to act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What is known of a signal's target, and why the signal is not the rule's business; `reason` is None when it is."""
+
+    workload: Target | None
+    reason: Reason | None = None
+
+
+def fit(rule: BoundRule, signal: Signal, view: View, now: float, fresh: Pod | Deployment | None = None) -> Fit:
+    """Whether a rule's trigger, scope, labels and condition fit a signal. `fresh` is the target as it was just read.
+
+    Without it, the target is looked at as the view has it.
+    """
+    target, when = signal.target, rule.rule.when
+    obj = fresh or view.find(target)
+    if signal.source != when.source or signal.name not in when.names:
+        return Fit(None, Reason("NotAbout", f"the rule is not about {signal.source} {signal.name}"))
+    if obj is None:
+        return Fit(None, Reason("TargetGone", f"{target} is not in the cluster: nothing to heal"))
+    if not rule.scope_covers(target.namespace, obj.metadata.labels):
+        return Fit(None, Reason("OutOfScope", f"{target} is outside the rule's scope"))
+    workload = target if isinstance(obj, Deployment) else view.workload_of(obj)
+    if workload is None:
+        return Fit(None, Reason("NoWorkload", f"no known controller owns {target}"))
+    for label, value in when.labels.items():
+        if signal.labels.get(label) != value:
+            return Fit(workload, Reason("LabelsDiffer", f"the alert's label {label} is not {value!r}"))
+    if rule.condition is not None:
+        try:
+            if not rule.condition.holds(facts(signal, view, now, obj)):
+                return Fit(workload, Reason("ConditionUnmet", f"not so: {when.condition}"))
+        except ConditionFailed as error:
+            return Fit(workload, Reason("ConditionFailed", f"{when.condition}: {error}"))
+    return Fit(workload)
+
+
+def misfit(
+    rule: BoundRule, signal: Signal, workload: Target, view: View, now: float, fresh: Pod | Deployment | None = None
+) -> Reason | None:
+    """Why a signal of an incident on that workload is not the rule's business any more; None when it still is."""
+    found = fit(rule, signal, view, now, fresh)
+    if found.workload is not None and found.workload.uid != workload.uid:
+        return Reason("OtherWorkload", f"{signal.target} belongs to {found.workload} by now, not to {workload}")
+    return found.reason
