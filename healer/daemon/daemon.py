@@ -20,6 +20,7 @@ from healer.cluster.api import Api
 from healer.cluster.lease import Lease, LeaseSettings
 from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import Change
+from healer.daemon.coverage import RuleCoverage
 from healer.daemon.metrics import Metrics
 from healer.daemon.reach import Reach
 from healer.daemon.recorder import Recorder
@@ -77,6 +78,7 @@ class Daemon:
         self._metrics = Metrics()
         self._journal: Journal = MemoryJournal(settings.journal.keep)
         self._sinks = _sinks(settings, self._metrics, watchers.sinks, self)
+        self._coverage = RuleCoverage(self._view, rulebook, settings.cluster.namespaces, self._metrics.registry)
         self._reach = Reach(self._sinks, settings.slack, rulebook)
         self._decisions: deque[Decision] = deque(maxlen=1000)
         self._observers = watchers.decisions
@@ -130,6 +132,7 @@ class Daemon:
                 health=vitals.health,
                 registry=self._metrics.registry,
                 decisions=lambda: list(self._decisions),
+                rules=self._coverage.rows,
             )
             async with _listening(server), asyncio.TaskGroup() as group:
                 self.port = server.port
@@ -161,9 +164,11 @@ class Daemon:
                 role="follower" if self._term is None else "leader",
             )
             self.ready.set()
+            covering = group.create_task(self._coverage.run(), name="coverage")
             await stopped
             self._log.info("healer is stopping")
             vitals.ready = False
+            covering.cancel()
             scheduler.shutdown(wait=False)
             leading.cancel()
             await asyncio.wait((leading,))
@@ -217,6 +222,7 @@ class Daemon:
     def _use(self, rulebook: Rulebook) -> None:
         self._rulebook = rulebook
         self._reach.use(rulebook)
+        self._coverage.use(rulebook)
         if self._term is not None:
             self._term.use(rulebook)
 

@@ -13,6 +13,8 @@ from healer.http.access import Access
 from healer.http.answer import errors_as_json
 from healer.http.decisions import PATH, Decisions
 from healer.http.health import Check, Health
+from healer.http.rules import PATH as RULES
+from healer.http.rules import RuleRow, Rules
 from healer.http.webhook import Receiver, Webhook
 from healer.model.decision import Decision
 from healer.settings import Http
@@ -25,7 +27,7 @@ class Server:
     """An async context manager: serves from entry to exit; at exit, requests under way get `shutdown_timeout` to finish.
 
     `webhooks` maps a path to the receiver of what is posted there; `decisions` gives the recent ones,
-    oldest first. Entry raises OSError when the port cannot be had.
+    oldest first; `rules` those in force. Entry raises OSError when the port cannot be had.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Server:
         health: Callable[[], Health],
         registry: CollectorRegistry,
         decisions: Callable[[], Sequence[Decision]] = tuple,
+        rules: Callable[[], Sequence[RuleRow]] = tuple,
     ) -> None:
         self._settings = settings
         self._health = health
@@ -50,6 +53,7 @@ class Server:
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(PATH, Decisions(decisions).handle)
+        app.router.add_get(RULES, Rules(rules).handle)
         self._runner = web.AppRunner(
             app,
             access_log=None,

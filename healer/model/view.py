@@ -114,6 +114,14 @@ class View:
         """Every pod."""
         return (pod for pod in self._objects[Pod].values() if isinstance(pod, Pod))
 
+    def deployments(self) -> Iterable[Deployment]:
+        """Every Deployment."""
+        return (each for each in self._objects[Deployment].values() if isinstance(each, Deployment))
+
+    def names(self, kind: type[KubeObject]) -> set[str]:
+        """The names held of a kind."""
+        return {obj.metadata.name for obj in self._objects[kind].values()}
+
     def count_on(self, node: str) -> int:
         """How many pods are on a node."""
         return len(self._by_node.get(node, ()))

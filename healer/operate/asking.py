@@ -1,15 +1,23 @@
-"""Asking the running daemon for its recent decisions: at a URL, else through the API server's proxy."""
+"""Asking the running daemon for its recent decisions and its rules: at a URL, else through the API server's proxy."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
 
 import aiohttp
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ApiUnavailable
 from healer.http.decisions import PATH, read
+from healer.http.rules import PATH as RULES
+from healer.http.rules import RuleRow
+from healer.http.rules import read as read_rules
 from healer.model.decision import Decision
 from healer.operate.objects import is_name
+
+T = TypeVar("T")
 
 _SERVICE = "healer"
 _PORT = "8080"
@@ -17,37 +25,57 @@ _PORT = "8080"
 _PATIENCE = aiohttp.ClientTimeout(total=5.0)
 
 
-async def recent(api: Api, namespace: str, healer_namespace: str, leader: str, url: str | None) -> list[Decision] | str:
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The way to the daemon: `url`, where one is given, else the API server's proxy to the `leader` in healer's namespace."""
+
+    api: Api
+    healer_namespace: str
+    leader: str
+    url: str | None
+
+    async def get(self, path: str, query: dict[str, str]) -> bytes:
+        """The body of a GET. Raises what `_asked` names."""
+        if self.url:
+            return await _direct(f"{self.url.rstrip('/')}{path}", query)
+        return await _proxied(self.api, self.healer_namespace, self.leader, path, query)
+
+
+async def recent(door: Door, namespace: str) -> list[Decision] | str:
     """The recent decisions on objects of a namespace, oldest first; or in words why they cannot be had."""
-    query = {"namespace": namespace}
+    return await _asked(door, PATH, {"namespace": namespace}, read)
+
+
+async def rules(door: Door) -> list[RuleRow] | str:
+    """The rules in force; or in words why they cannot be had."""
+    return await _asked(door, RULES, {}, read_rules)
+
+
+async def _asked(door: Door, path: str, query: dict[str, str], read: Callable[[bytes], list[T]]) -> list[T] | str:
     try:
-        body = await (_direct(url, query) if url else _proxied(api, healer_namespace, leader, query))
-        return read(body)
+        return read(await door.get(path, query))
     except (ApiError, ApiUnavailable, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         said = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
         return f"the daemon cannot be reached, so this is from the journal alone: {' '.join(said.split())}"
 
 
 async def _direct(url: str, query: dict[str, str]) -> bytes:
-    async with (
-        aiohttp.ClientSession(timeout=_PATIENCE) as session,
-        session.get(f"{url.rstrip('/')}{PATH}", params=query) as answer,
-    ):
+    async with aiohttp.ClientSession(timeout=_PATIENCE) as session, session.get(url, params=query) as answer:
         body = await answer.read()
         if answer.status != 200:
             raise ValueError(f"GET {answer.url}: {answer.status} {body[:300].decode(errors='replace')}")
         return body
 
 
-async def _proxied(api: Api, healer_namespace: str, leader: str, query: dict[str, str]) -> bytes:
+async def _proxied(api: Api, healer_namespace: str, leader: str, path: str, query: dict[str, str]) -> bytes:
     """The leader decides, so its pod is asked first; else the Service, behind which any replica may answer."""
     base = f"/api/v1/namespaces/{healer_namespace}"
     pod, port = _pod_of(leader)
     async with asyncio.timeout(_PATIENCE.total):
         if is_name(pod):
             with suppress(ApiError):  # the identity may be no pod's, or only the Service may be asked
-                return await api.request("GET", f"{base}/pods/http:{pod}:{port}/proxy{PATH}", query=query)
-        return await api.request("GET", f"{base}/services/http:{_SERVICE}:{_PORT}/proxy{PATH}", query=query)
+                return await api.request("GET", f"{base}/pods/http:{pod}:{port}/proxy{path}", query=query)
+        return await api.request("GET", f"{base}/services/http:{_SERVICE}:{_PORT}/proxy{path}", query=query)
 
 
 def _pod_of(identity: str) -> tuple[str, str]:

@@ -1,21 +1,26 @@
 """What is known of an object: the cluster, the journal and the daemon are asked, afresh."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
+from pydantic import ValidationError
 
 from healer.cluster.api import Api
 from healer.cluster.decode import Loose
 from healer.cluster.errors import ApiError
+from healer.engine.coverage import differs
+from healer.http.rules import RuleRow
 from healer.journal.base import Undecodable
 from healer.journal.codec import decode
 from healer.journal.stored import INCIDENTS, MISSING
 from healer.model.decision import Decision
 from healer.model.incident import Incident, State
 from healer.model.kube import Deployment, Pod, ReplicaSet
+from healer.model.rule import Scope
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.operate.asking import recent
+from healer.operate.asking import Door, recent, rules
 from healer.operate.objects import Place, at, decoded, get, lease
 from healer.operate.pause import Pause, above, standing
 from healer.operate.workload import listed, put_pods
@@ -27,6 +32,14 @@ class Leader:
 
     holder: str
     renewed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guarding:
+    """A rule in force, and in words what keeps the subject out of its scope; "" when it is in it."""
+
+    rule: RuleRow
+    differs: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +62,8 @@ class Facts:
     leader: Leader | None
     notes: tuple[str, ...]
     at: float
+    guards: tuple[Guarding, ...] | None = None
+    """What each rule in force makes of a pod or a Deployment by its scope; None when the daemon could not be asked."""
 
     @property
     def known(self) -> bool:
@@ -58,13 +73,17 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """The object itself: what it is, what owns it, and the uids that stand for it (its own, its workload's, its pods')."""
+    """The object itself: what it is, what owns it, and the uids that stand for it (its own, its workload's, its pods').
+
+    `labels` are None for what has none that a rule could select by: an incident, and what is gone.
+    """
 
     target: Target
     found: bool
     condition: str
     workload: Target | None
     uids: frozenset[str]
+    labels: Mapping[str, str] | None = None
 
 
 class _LeaseSpec(msgspec.Struct, rename="camel"):
@@ -86,9 +105,13 @@ async def facts(api: Api, place: Place, healer_namespace: str, url: str | None, 
     subject = await _subject(api, place, kept or [], notes)
     about = tuple(incident for incident in kept or () if _concerns(incident, subject))
     leader = await _leader(api, healer_namespace, notes)
-    heard = await recent(api, place.namespace, healer_namespace, leader.holder if leader else "", url)
+    door = Door(api, healer_namespace, leader.holder if leader else "", url)
+    heard = await recent(door, place.namespace)
+    guards = None
     if isinstance(heard, str):
         notes.append(heard)
+    elif subject.labels is not None:
+        guards = await _guards(door, subject.target.namespace, subject.labels, notes)
     places = above(place, healer_namespace)
     if subject.workload is not None and subject.workload.kind == "Deployment" and place.kind != "Deployment":
         places.insert(0, at("Deployment", place.namespace, subject.workload.name))
@@ -105,7 +128,21 @@ async def facts(api: Api, place: Place, healer_namespace: str, url: str | None, 
         leader=leader,
         notes=tuple(notes + unread),
         at=now,
+        guards=guards,
     )
+
+
+async def _guards(door: Door, namespace: str, labels: Mapping[str, str], notes: list[str]) -> tuple[Guarding, ...] | None:
+    """The rules in force and what they make of an object with these labels; None when they are not known."""
+    rows = await rules(door)
+    if isinstance(rows, str):
+        notes.append(f"which rules are about it is not known: {rows}")
+        return None
+    try:
+        return tuple(Guarding(row, differs(Scope.model_validate(row.scope), namespace, labels)) for row in rows)
+    except ValidationError as error:
+        notes.append(f"which rules are about it is not known: the daemon's rules cannot be read: {error.errors()[0]['msg']}")
+        return None
 
 
 # the journal
@@ -180,7 +217,7 @@ async def _subject(api: Api, place: Place, incidents: list[Incident], notes: lis
     pod = decoded(body, Pod, place)
     target, workload = target_of(pod), await _owner(api, pod, notes)
     uids = frozenset(each.uid for each in (target, workload) if each is not None)
-    return _Subject(target, True, _health(pod), workload, uids)
+    return _Subject(target, True, _health(pod), workload, uids, pod.metadata.labels)
 
 
 async def _owner(api: Api, pod: Pod, notes: list[str]) -> Target | None:
@@ -209,7 +246,7 @@ async def _deployment(api: Api, place: Place, body: bytes, notes: list[str]) -> 
         notes.append(f"what was decided on the pods of {target} is not all shown: {error}")
     uids = frozenset({target.uid, *(pod.metadata.uid for pod in view.pods_of(target))})
     condition = f"{deployment.status.ready_replicas} of {deployment.spec.replicas} replicas ready"
-    return _Subject(target, True, condition, target, uids)
+    return _Subject(target, True, condition, target, uids, deployment.metadata.labels)
 
 
 def _health(pod: Pod) -> str:

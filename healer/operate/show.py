@@ -11,7 +11,7 @@ from healer.http.decisions import plain as plain_decision
 from healer.journal.codec import encode
 from healer.model.decision import Decision
 from healer.model.incident import Incident, State
-from healer.operate.facts import Facts
+from healer.operate.facts import Facts, Guarding
 from healer.operate.pause import plain_pause
 from healer.operate.story import considered, next_of, next_steps, verdict
 from healer.operate.words import clock, step, when
@@ -29,6 +29,8 @@ _STYLES = {
     "escalated": "bold red",
     "unknown": "bold red",
 }
+_RULES = 10
+"""Rules on the screen that are not about it; JSON has all."""
 _WIDE = 10_000
 
 
@@ -56,6 +58,8 @@ def show(facts: Facts, screen: Console) -> None:
     open_or_last = [i for i in facts.incidents if i.state is not State.CLOSED] or list(facts.incidents[-1:])
     for incident in facts.incidents:
         _incident(screen, incident, facts.at, whole=incident in open_or_last)
+    if facts.guards is not None:
+        _guards(screen, facts.guards)
     if facts.decisions:
         _decisions(screen, facts.decisions, facts.at)
     _title(screen, "what happens next")
@@ -81,6 +85,19 @@ def _incident(screen: Console, incident: Incident, now: float, *, whole: bool) -
         number = "" if entry.step is None else str(entry.step + 1)
         table.add_row(*_cells(clock(entry.at, now), entry.state, number, entry.reason.text))
     screen.print(table)
+
+
+def _guards(screen: Console, guards: tuple[Guarding, ...]) -> None:
+    """Which rules are about it; when none is, what keeps it out of each."""
+    inside = [guard.rule for guard in guards if not guard.differs]
+    _title(screen, "rules about it")
+    for rule in inside:
+        screen.print(clean(f"  {rule.name} ({rule.mode}): {rule.trigger} {', '.join(rule.names)}"))
+    if inside:
+        return
+    screen.print("  none: no rule in force is about it" if guards else "  none: healer has no rules", style="yellow")
+    for guard in guards[:_RULES]:
+        screen.print(clean(f"  {guard.rule.name}: {guard.differs}"))
 
 
 def _decisions(screen: Console, decisions: tuple[Decision, ...], now: float) -> None:
@@ -130,11 +147,17 @@ def plain(facts: Facts) -> dict[str, Any]:
         "incidents": [_plain_incident(incident, facts.at) for incident in facts.incidents],
         "rules": [plain_decision(last) for last in considered(facts.decisions or ())],
         "decisions": None if facts.decisions is None else [plain_decision(decision) for decision in facts.decisions],
+        "guards": None if facts.guards is None else [_plain_guard(guard) for guard in facts.guards],
         "next": next_steps(facts),
         "leader": facts.leader,
         "notes": facts.notes,
         "at": datetime.fromtimestamp(facts.at, UTC).isoformat().replace("+00:00", "Z"),
     }
+
+
+def _plain_guard(guard: Guarding) -> dict[str, Any]:
+    rule = guard.rule
+    return {"rule": rule.name, "mode": rule.mode, "inScope": not guard.differs, "differs": guard.differs}
 
 
 def _plain_incident(incident: Incident, now: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from healer.model.decision import Decision, Verb
 from healer.model.duration import about
@@ -48,7 +49,7 @@ def _standing(incident: Incident, now: float) -> Verdict:
         case State.WAITING if asks(incident):
             return Verdict("approval", f"waiting for a human to approve {step(incident)}: {why}")
         case State.WAITING:
-            until = f"until {when(incident.wake_at, now)}, " if incident.wake_at is not None else ""
+            until = f"until {when(incident.wake_at, now)}, " if incident.wake_at is not None and incident.wake_at > now else ""
             return Verdict("waiting", f"waiting: {why}; {until}then {step(incident)}{observed}")
         case State.ACTING:
             return Verdict("healing", f"healing: {step(incident)}: {why}{observed}")
@@ -88,10 +89,23 @@ def next_steps(facts: Facts) -> list[str]:
     lines = [f"nothing, until healer goes on: it is paused on {pause}" for pause in facts.pauses]
     lines += [line for incident in facts.incidents if (line := next_of(incident, facts.at))]
     overdue = max((_overdue(incident, facts.at) for incident in facts.incidents), default=0.0)
-    if overdue > LATE:
+    if overdue > LATE and not _running(facts):
         leads = f"{facts.leader.holder} held the Lease" if facts.leader and facts.leader.holder else "no leader is known"
         lines.append(f"a look is overdue by {about(overdue)}: is healer running? {leads}")
     return lines or ["nothing, until a signal fires"]
+
+
+def _running(facts: Facts) -> bool:
+    """Whether healer is seen to run: it answered, or the Lease was renewed lately. Its looks are not all in the journal."""
+    if facts.decisions is not None:
+        return True
+    if facts.leader is None or not facts.leader.holder:
+        return False
+    try:
+        renewed = datetime.fromisoformat(facts.leader.renewed).timestamp()
+    except ValueError:
+        return False
+    return facts.at - renewed < LATE
 
 
 def next_of(incident: Incident, now: float) -> str:
@@ -123,7 +137,7 @@ def next_of(incident: Incident, now: float) -> str:
 
 
 def _look(at: float | None, now: float) -> str:
-    return "at its next look" if at is None else when(at, now)
+    return "at its next look" if at is None or at <= now else when(at, now)
 
 
 def _overdue(incident: Incident, now: float) -> float:

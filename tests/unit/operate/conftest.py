@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from healer.cluster.api import Api
 from healer.http.health import Health
+from healer.http.rules import RuleRow
 from healer.http.server import Server
 from healer.journal.codec import encode
 from healer.lab import Lab, serving
@@ -71,6 +73,8 @@ class Place:
     workload: Target
     now: float
     decisions: list[Decision]
+    rules: list[RuleRow]
+    """Those in force."""
     server: str
     """The daemon's own URL."""
 
@@ -92,7 +96,7 @@ class Place:
         self.lab.api.modify(kind, "" if kind is NAMESPACE else SPACE, name, change)
 
     async def lead(self, holder: str = "") -> None:
-        """A Lease, as a leader writes it."""
+        """A Lease, as a leader wrote it long ago."""
         spec = {"holderIdentity": holder, "leaseDurationSeconds": 10, "renewTime": "2026-08-01T09:00:00.000000Z"}
         await self.lab.apply(
             {
@@ -102,6 +106,15 @@ class Place:
                 "spec": spec,
             }
         )
+
+    def renew(self) -> None:
+        """The leader renews its Lease."""
+
+        def change(obj: Object) -> None:
+            now = datetime.fromtimestamp(self.now, UTC)
+            obj["spec"]["renewTime"] = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+        self.lab.api.modify(self.lab.api.kinds.named("leases"), "healer", "healer", change)
 
     def incident(self, state: State, code: str = "Because", text: str = "so it is", **more: Any) -> Incident:
         """An incident on the pod, of a rule with two steps, opened a minute ago and in that state since ten seconds."""
@@ -156,12 +169,14 @@ def _up(lab: Lab) -> bool:
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     """Three replicas, nothing wrong, no Lease."""
     decisions: list[Decision] = []
+    rules: list[RuleRow] = []
     server = Server(
         settings=Http(host="127.0.0.1", port=0),
         webhooks={},
         health=Health,
         registry=CollectorRegistry(),
         decisions=lambda: decisions,
+        rules=lambda: rules,
     )
     async with (
         Lab(start_delay=0.005, termination_delay=0.005) as lab,
@@ -194,6 +209,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
                 Target("Deployment", SPACE, NAME, deployment["uid"]),
                 time.time(),
                 decisions,
+                rules,
                 url,
             )
         finally:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from healer.engine.wide import BREAKER
+from healer.http.rules import RuleRow
 from healer.lab import serving
 from healer.lab.kinds import NAMESPACE, POD
 from healer.lab.objects import clone
@@ -158,13 +159,21 @@ async def test_of_several_incidents_the_one_that_acts_speaks(place: Place) -> No
 
 
 async def test_a_look_long_overdue_asks_whether_healer_runs(place: Place) -> None:
+    """Only where nothing shows that it runs: it looks again more often than it writes so in the journal."""
     await place.lead("healer-abc-1@healer-abc:8080")
     await place.keep(place.incident(State.WAITING, wake_at=place.now - 600))
+    answered = await known(place)
+    assert not any("overdue" in line for line in next_steps(answered)), "the daemon has just answered"
+    assert "at its next look the guards are asked again" in next_steps(answered)[0]
+    place.front.proxied.clear()
     assert next_steps(await known(place))[-1] == (
         "a look is overdue by 10 m: is healer running? healer-abc-1@healer-abc:8080 held the Lease"
     )
     await place.keep(place.incident(State.WAITING, wake_at=place.now - 5))
     assert not any("overdue" in line for line in next_steps(await known(place)))
+    await place.keep(place.incident(State.WAITING, wake_at=place.now - 600))
+    place.renew()
+    assert not any("overdue" in line for line in next_steps(await known(place))), "the Lease was renewed"
 
 
 async def test_what_was_seen_and_not_acted_upon(place: Place) -> None:
@@ -307,10 +316,10 @@ async def test_the_leader_is_asked_before_the_service(place: Place) -> None:
     place.decided(Verb.PEND, "Held", "on a pod")
     place.front.proxied[by_pod] = place.front.proxied.pop(SERVICE)
     assert len((await known(place)).decisions or ()) == 1
-    assert place.front.asked == [f"{by_pod}/decisions"]
+    assert place.front.asked == [f"{by_pod}/decisions", f"{by_pod}/rules"]
     place.front.proxied[SERVICE] = place.front.proxied.pop(by_pod)
     assert len((await known(place)).decisions or ()) == 1
-    assert place.front.asked[1:] == [f"{by_pod}/decisions", f"{SERVICE}/decisions"]
+    assert place.front.asked[2:4] == [f"{by_pod}/decisions", f"{SERVICE}/decisions"]
 
 
 async def test_a_url_is_asked_directly(place: Place) -> None:
@@ -381,9 +390,39 @@ async def test_the_screen_has_verdict_history_rules_decisions_and_next(place: Pl
     assert said.startswith("waiting: another pod is down")
     titles = [line for line in rest if line and not line.startswith(" ")]
     assert titles[0].startswith(f"incident crash-loop-1 ({RULE}, critical, enforce): waiting, step 1 of 2 (evict), opened ")
-    assert titles[1:] == ["rules considered", "decisions", "what happens next"]
+    assert titles[1:] == ["rules about it", "rules considered", "decisions", "what happens next"]
     for part in ("crash-loops", "held for 20 s", "defer", "the guards are asked again"):
         assert part in text
+
+
+def rule_on(app: str, namespace: str = SPACE) -> RuleRow:
+    scope = {"namespaces": [namespace], "selector": {"matchLabels": {"app": app}}}
+    return RuleRow(f"serving/{app}", "enforce", "pod", ["CrashLoopBackOff"], scope)
+
+
+async def test_the_rules_that_are_about_it_are_named(place: Place) -> None:
+    place.rules[:] = [rule_on(NAME), rule_on("another")]
+    text = screen(await known(place))
+    assert f"  serving/{NAME} (enforce): pod CrashLoopBackOff" in text
+    assert "another" not in text
+    assert plain(await known(place))["guards"] == [
+        {"rule": f"serving/{NAME}", "mode": "enforce", "inScope": True, "differs": ""},
+        {
+            "rule": "serving/another",
+            "mode": "enforce",
+            "inScope": False,
+            "differs": f"its label 'app' is '{NAME}', and the selector wants 'another'",
+        },
+    ]
+
+
+async def test_what_no_rule_is_about_is_told_what_differs(place: Place) -> None:
+    """A misspelt namespace or label guards nothing, and nobody would know."""
+    place.rules[:] = [rule_on("tensorflow-servng"), rule_on(NAME, "prodcution")]
+    text = screen(await known(place))
+    assert "none: no rule in force is about it" in text
+    assert "its label 'app' is 'tensorflow-serving', and the selector wants 'tensorflow-servng'" in text
+    assert "its namespace is production, and the scope is prodcution" in text
 
 
 async def test_the_newest_decisions_are_on_the_screen(place: Place) -> None:
@@ -422,6 +461,7 @@ async def test_programs_get_the_same_with_stable_keys(place: Place) -> None:
         "incidents",
         "rules",
         "decisions",
+        "guards",
         "next",
         "leader",
         "notes",

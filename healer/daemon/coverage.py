@@ -1,0 +1,109 @@
+"""What the rules guard: said at the start and when the rules change, kept up to date for metrics and `healer explain`."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+
+from healer.engine.coverage import Coverage, Covering, counted
+from healer.engine.rulebook import BoundRule, Rulebook
+from healer.http.rules import RuleRow
+from healer.model.view import View
+
+EVERY = 60.0
+"""Seconds between two looks while the rules stay the same."""
+_NAMED = 10
+"""Rules that the line at the start names."""
+
+
+class RuleCoverage:
+    """`watched`: the namespaces that healer watches, empty for all."""
+
+    def __init__(self, view: View, rulebook: Rulebook, watched: Collection[str], registry: CollectorRegistry) -> None:
+        self._view = view
+        self._rulebook = rulebook
+        self._watched = watched
+        self._changed = asyncio.Event()
+        self._found: dict[str, Coverage] = {}
+        self._doubted: set[str] = set()
+        self._said: Rulebook | None = None
+        self._log = structlog.get_logger("healer.rules")
+        self._targets = Gauge("healer_rule_targets", "Pods in the scope of a rule.", ["rule"], registry=registry)
+
+    def use(self, rulebook: Rulebook) -> None:
+        """Look at these rules from now on, and say what they cover."""
+        self._rulebook = rulebook
+        self._changed.set()
+
+    def rows(self) -> list[RuleRow]:
+        """The rules in force, with what they covered at the last look."""
+        return [_row(bound, self._found.get(bound.name)) for bound in self._rulebook.rules]
+
+    async def run(self) -> None:
+        """Look, for ever. The view must be whole."""
+        while True:
+            self._changed.clear()
+            await self.look()
+            try:
+                async with asyncio.timeout(EVERY):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def look(self) -> None:
+        """Look once; say what is new."""
+        rulebook = self._rulebook
+        found = await self._look(rulebook)
+        if rulebook is not self._said:
+            self._log.info("rules in force", summary=summary(rulebook, found), rules=len(rulebook.rules))
+            self._said = rulebook
+        self._doubt(found)
+
+    async def _look(self, rulebook: Rulebook) -> list[Coverage]:
+        """Others get their turn on the loop after each rule: a rule costs a look at each pod of its namespaces."""
+        covering = Covering(self._view, self._watched)
+        found: list[Coverage] = []
+        for bound in rulebook.rules:
+            await asyncio.sleep(0)
+            found.append(covering.of(bound))
+        for rule in self._found.keys() - {each.rule for each in found}:
+            self._targets.remove(rule)
+        for each in found:
+            self._targets.labels(each.rule).set(each.pods)
+        self._found = {each.rule: each for each in found}
+        return found
+
+    def _doubt(self, found: Sequence[Coverage]) -> None:
+        """Say once what a rule lacks, and once that it has it."""
+        doubts = {f"{each.rule}: {doubt}": (each.rule, doubt) for each in found for doubt in each.doubts}
+        for key in doubts.keys() - self._doubted:
+            rule, doubt = doubts[key]
+            self._log.warning("a rule guards less than it says", rule=rule, reason=doubt)
+        for rule in {key.partition(":")[0] for key in self._doubted} - {rule for rule, _ in doubts.values()}:
+            self._log.info("a rule guards what it says", rule=rule)
+        self._doubted = set(doubts)
+
+
+def _row(bound: BoundRule, covered: Coverage | None) -> RuleRow:
+    when = bound.rule.when
+    return RuleRow(
+        name=bound.name,
+        mode=bound.rule.mode,
+        trigger=when.source,
+        names=list(when.names),
+        scope=bound.scope.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        pods=None if covered is None else covered.pods,
+        workloads=None if covered is None else covered.workloads,
+        doubts=[] if covered is None else list(covered.doubts),
+    )
+
+
+def summary(rulebook: Rulebook, found: Sequence[Coverage]) -> str:
+    """ "12 rules (7 enforce, 5 observe); crash-loop covers 3 pods of 1 workload"."""
+    modes = Counter(str(bound.rule.mode) for bound in rulebook.rules)
+    by_mode = ", ".join(f"{modes[mode]} {mode}" for mode in ("enforce", "approve", "observe") if modes[mode])
+    covered = [str(each) for each in found[:_NAMED]]
+    more = [f"and {len(found) - _NAMED} more rules"] if len(found) > _NAMED else []
+    return "; ".join([f"{counted(len(rulebook.rules), 'rule')} ({by_mode or 'none'})", *covered, *more])

@@ -1,0 +1,45 @@
+"""The rules in force as JSON, both ways: what GET /rules answers, and what `healer explain` and `healer status` make of it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+PATH = "/rules"
+
+
+class RuleRow(msgspec.Struct, frozen=True, rename="camel"):
+    """One rule in force. `scope` is as in a rule file; `pods` and `workloads` are None before the first look at its scope."""
+
+    name: str
+    mode: str
+    trigger: str
+    names: list[str]
+    scope: dict[str, Any]
+    pods: int | None = None
+    workloads: int | None = None
+    doubts: list[str] = []
+
+
+class Rules:
+    """The route. It asks for no token, like /decisions: names of rules, namespaces and labels are all that it tells."""
+
+    def __init__(self, rows: Callable[[], Sequence[RuleRow]]) -> None:
+        self._rows = rows
+
+    async def handle(self, _: web.Request) -> web.Response:
+        """Answers 200."""
+        return web.Response(body=msgspec.json.encode({"rules": list(self._rows())}), content_type="application/json")
+
+
+def read(body: bytes) -> list[RuleRow]:
+    """The rules of an answer, in their order. Raises ValueError when it is none."""
+    try:
+        return msgspec.json.decode(body, type=_Answer).rules
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError(f"this is no answer of {PATH}: {error}") from error
+
+
+class _Answer(msgspec.Struct):
+    rules: list[RuleRow]

@@ -1,0 +1,36 @@
+"""The line that says what the rules guard, and the metric."""
+
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from healer.daemon.coverage import RuleCoverage
+from healer.engine.rulebook import Rulebook
+from healer.engine.rulefile import load
+from tests.unit.engine.test_coverage import cluster
+from tests.unit.rules.actions import ACTIONS
+from tests.unit.rules.test_errors import GOOD
+
+
+def rulebook(text: str = GOOD) -> Rulebook:
+    rules, problems = load(text, "f.yaml", ACTIONS)
+    assert problems == []
+    return Rulebook(rules)
+
+
+async def test_what_rules_guard_is_said_at_the_start_and_when_they_change() -> None:
+    registry = CollectorRegistry()
+    coverage = RuleCoverage(cluster(), rulebook(), (), registry)
+    with capture_logs() as logs:
+        await coverage.look()
+        assert coverage.rows()[0].pods == 2
+        assert registry.get_sample_value("healer_rule_targets", {"rule": "serving/crash"}) == 2
+        coverage.use(rulebook(GOOD.replace("[production]", "[prodcution]").replace("name: crash", "name: loop")))
+        await coverage.look()
+        await coverage.look()
+    assert len(logs) == 3, "what has not changed is not said again"
+    assert logs[0]["summary"] == "1 rule (1 observe); serving/crash covers 2 pods of 1 workload"
+    assert logs[1]["summary"] == "1 rule (1 observe); serving/loop covers 0 pods of 0 workloads"
+    assert (logs[2]["log_level"], logs[2]["rule"]) == ("warning", "serving/loop")
+    assert logs[2]["reason"].startswith("there is no namespace 'prodcution'")
+    assert registry.get_sample_value("healer_rule_targets", {"rule": "serving/crash"}) is None
+    assert registry.get_sample_value("healer_rule_targets", {"rule": "serving/loop"}) == 0
