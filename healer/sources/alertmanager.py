@@ -148,7 +148,7 @@ def _signal(alert: Alert, target: Target, now: float) -> Signal:
 def _target(alert: Alert, view: View, labels: TargetLabels) -> Target | Untargeted:
     if not alert.name:
         return Untargeted("", alert.key, "NoName", "it has no label 'alertname'")
-    named = named_by(alert.labels, labels)
+    named = named_by(alert.labels, labels, view)
     if isinstance(named, Nameless):
         return Untargeted(alert.name, alert.key, named.code, named.reason)
     held = named.held(view)

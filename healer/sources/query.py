@@ -85,7 +85,7 @@ class QueryLook:
         return found
 
     def _target(self, sample: Sample) -> Target | None:
-        named: Named | Nameless = named_by(sample.labels, self._names)
+        named: Named | Nameless = named_by(sample.labels, self._names, self._view)
         if isinstance(named, Nameless) and named.code == "NoLabel" and self._query.deployment is not None:
             named = Named("Deployment", self._rule.scope.namespaces[0], self._query.deployment)
         if isinstance(named, Nameless):

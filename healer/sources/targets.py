@@ -1,10 +1,49 @@
-"""Labels of Prometheus, on an alert or on a series, as the object that they name."""
+"""Labels of Prometheus, on an alert or on a series, as the object that they name.
 
+The labels of one series come from two places: from the metric, which may speak of any object, and from the target that was
+scraped, which is the exporter. So `pod` may be the exporter's own pod beside the `namespace` and the `deployment` that the metric
+is about (kube-state-metrics under honor_labels). A pod is therefore believed only where every other label that names an object
+fits it: its owners by uid, and its node.
+"""
+
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from healer.model.kube import Deployment, Pod
 from healer.model.view import View
+
+OWNERS: Mapping[str, str] = {
+    "replicaset": "ReplicaSet",
+    "statefulset": "StatefulSet",
+    "daemonset": "DaemonSet",
+    "job_name": "Job",
+    "replicationcontroller": "ReplicationController",
+}
+"""The labels of kube-state-metrics that name what owns pods, besides the one for Deployments, which is a setting."""
+NODE = "node"
+"""The label that names a node: the pod's own, or the one that the metric is about."""
+STRANGERS = (
+    "configmap",
+    "cronjob",
+    "horizontalpodautoscaler",
+    "ingress",
+    "limitrange",
+    "networkpolicy",
+    "persistentvolume",
+    "persistentvolumeclaim",
+    "poddisruptionbudget",
+    "resourcequota",
+    "secret",
+    "verticalpodautoscaler",
+)
+"""The labels of kube-state-metrics that name an object of which it cannot be known here that a pod belongs to it."""
+
+_LONGEST, _RANDOM = 63, 5
+"""Characters of the longest name that Kubernetes generates, and of its random end."""
+_HASH = re.compile(r"[a-z0-9]{1,10}-")
+"""What stands in a pod's name between that of its Deployment and its random end: the hash of the revision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +59,7 @@ class TargetLabels:
 class Named:
     """A pod or a Deployment by name; whether the cluster has it is another matter."""
 
-    kind: str
+    kind: Literal["Pod", "Deployment"]
     namespace: str
     name: str
 
@@ -38,18 +77,80 @@ class Nameless:
     reason: str
 
 
-def named_by(labels: Mapping[str, str], names: TargetLabels) -> Named | Nameless:
-    """What these labels are about; a pod wins over a Deployment."""
-    kind = "Pod" if labels.get(names.pod) else "Deployment"
-    label = names.pod if kind == "Pod" else names.deployment
-    for used in (names.namespace, label):
-        if not labels.get(used):
-            wanted = repr(used) if used == names.namespace else f"{names.pod!r} or {names.deployment!r}"
-            return Nameless("NoLabel", f"it has no label {wanted}")
-        # Prometheus renames a label of the metric that clashes with one of the scraped target to exported_<label>. Then the plain
-        # one names the exporter (kube-state-metrics, say), and acting on it would hit a bystander.
-        exported = labels.get(f"exported_{used}")
-        if exported is not None and exported != labels[used]:
+def named_by(labels: Mapping[str, str], names: TargetLabels, view: View) -> Named | Nameless:
+    """What these labels are about: the pod where all other labels fit it, else the Deployment where there is one."""
+    namespace, pod, deployment = (labels.get(name, "") for name in (names.namespace, names.pod, names.deployment))
+    if not namespace or not (pod or deployment):
+        missing = f"{names.pod!r} or {names.deployment!r}" if namespace else repr(names.namespace)
+        return Nameless("NoLabel", f"it has no label {missing}")
+    # Prometheus renames a label of the metric that clashes with one of the scraped target to exported_<label>. Then the plain
+    # one names the exporter (kube-state-metrics, say), and acting on it would hit a bystander.
+    for used in (names.namespace, names.pod if pod else names.deployment):
+        if labels.get(f"exported_{used}", labels[used]) != labels[used]:
             hint = "set honor_labels on the scrape, or healer's target labels"
             return Nameless("Ambiguous", f"labels {used!r} and 'exported_{used}' differ: {hint}")
-    return Named(kind, labels[names.namespace], labels[label])
+    if not pod:
+        return _workload(labels, names, "") or Named("Deployment", namespace, deployment)
+    misfit = _misfit(labels, names, view)
+    if not misfit:
+        return Named("Pod", namespace, pod)
+    if deployment and not _seems_of(pod, deployment) and view.deployment_named(namespace, deployment) is not None:
+        return _workload(labels, names, misfit) or Named("Deployment", namespace, deployment)
+    return _ambiguous(misfit)
+
+
+def _workload(labels: Mapping[str, str], names: TargetLabels, misfit: str) -> Nameless | None:
+    """What keeps the Deployment from being what the labels are about: another workload, or another name of its own."""
+    exported, plain = f"exported_{names.deployment}", labels[names.deployment]
+    if labels.get(exported, plain) != plain:
+        return _ambiguous(f"labels {names.deployment!r} and {exported!r} differ")
+    other = next((label for label in OWNERS if label != "replicaset" and labels.get(label)), None)
+    if other is None:
+        return None
+    return _ambiguous(misfit or f"labels {names.deployment!r} and {other!r} name two workloads")
+
+
+def _ambiguous(why: str) -> Nameless:
+    return Nameless("Ambiguous", f"{why}: drop the labels of the exporter (`without` in the expression, or labeldrop)")
+
+
+def _misfit(labels: Mapping[str, str], names: TargetLabels, view: View) -> str:
+    """Why the pod that the labels name is not what they are about, in words; "" when all labels fit it."""
+    namespace, name = labels[names.namespace], labels[names.pod]
+    pod = view.pod_named(namespace, name)
+    for label, kind in ((names.deployment, "Deployment"), *OWNERS.items()):
+        owner = labels.get(label)
+        if owner and not _owned(name, pod, kind, owner, view):
+            return f"pod {name!r} is not one of {kind} {owner!r}, which label {label!r} names"
+    node = labels.get(NODE)
+    if node and pod is not None and pod.spec.node_name != node:
+        return f"pod {name!r} is not on node {node!r}, which label {NODE!r} names"
+    stranger = next((label for label in STRANGERS if labels.get(label)), None)
+    return "" if stranger is None else f"label {stranger!r} names another object than pod {name!r}"
+
+
+def _owned(name: str, pod: Pod | None, kind: str, owner: str, view: View) -> bool:
+    """Whether what has that kind and name controls the pod, directly or by its ReplicaSet; of a pod that is gone, whether it may
+    have done so."""
+    if kind == "Deployment":
+        top = None if pod is None else view.workload_of(pod)
+        if pod is None or top is None:  # a ReplicaSet that is not known yet: no rule takes its pod before it is
+            return _seems_of(name, owner)
+        deployment = view.deployment_named(pod.metadata.namespace, owner)
+        return deployment is not None and top.kind == kind and top.uid == deployment.metadata.uid
+    if pod is None:
+        return name.startswith(f"{owner}-")
+    controller = pod.metadata.controller
+    return controller is not None and (controller.kind, controller.name) == (kind, owner)
+
+
+def _seems_of(pod: str, deployment: str) -> bool:
+    """Whether a pod's name is as those of that Deployment's pods are.
+
+    Owners are never found by names. But an alert goes on for a while when its pod has been replaced, and the Deployment must not
+    be treated for that: a name that fits keeps the alert with the pod, which is gone. Generated names are cut to 63 characters.
+    """
+    stem, whole = pod[:-_RANDOM], f"{deployment}-"
+    cut = len(pod) == _LONGEST
+    revision = stem.removeprefix(whole).removesuffix("-" if cut else "") + ("-" if cut else "")
+    return (cut and whole.startswith(stem)) or (stem.startswith(whole) and _HASH.fullmatch(revision) is not None)

@@ -167,6 +167,16 @@ async def test_a_series_without_labels_is_about_the_deployment_of_the_rule(impos
     assert (signal.target.kind, signal.target.name, signal.firing) == ("Deployment", APP, True)
 
 
+async def test_the_exporters_pod_beside_a_deployment_is_not_what_a_series_is_about(
+    imposter: Imposter, prometheus: Prometheus
+) -> None:
+    """kube-state-metrics' series under honor_labels: `deployment` is the object's, `pod` the exporter's."""
+    bench = Bench(prometheus)
+    bench.world.other("kube-state-metrics")
+    imposter.answer = series(("kube-state-metrics-1", 9), deployment=APP)
+    assert await bench.fires() == {APP: True}
+
+
 @pytest.mark.parametrize(
     "strange",
     [
