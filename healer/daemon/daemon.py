@@ -1,6 +1,7 @@
 """The composition root: builds the parts, starts and stops them, nothing else."""
 
 import asyncio
+import gc
 import os
 import socket
 import time
@@ -206,6 +207,7 @@ class Daemon:
             await self._term.run()
         finally:
             self._term = None
+            gc.collect()  # a term is a web of references, and the collector comes by itself only now and then
 
     def _read_lease(self, annotations: Mapping[str, str]) -> None:
         """Whenever the Lease was read: who leads, and whether somebody has paused everything by an annotation on it."""
@@ -295,7 +297,7 @@ class Daemon:
 
     async def _check_journal(self, api: Api) -> None:
         try:
-            await self._new_journal(api, _always).load()
+            await self._new_journal(api, _always).check()
         except JournalMissing:
             raise
         except JournalError as error:

@@ -126,6 +126,7 @@ class Term:
         incidents = await self._journal.load()
         for incident in incidents:
             self._sinks.resume(incident)
+            await asyncio.sleep(0)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._journal.run(), name="journal")
             group.create_task(self.core.run(self._doer, incidents), name="core")

@@ -29,6 +29,9 @@ class Undecodable(JournalError):
 class Journal(Protocol):
     """Keeps the newest snapshot of each incident, and what sinks must know of it after a restart."""
 
+    async def check(self) -> None:
+        """Look whether there is a place for incidents. Raises JournalMissing when there is none, else JournalError."""
+
     async def load(self) -> list[Incident]:
         """Read everything that is kept, open and closed, oldest first, and forget what was noted and is not written.
 

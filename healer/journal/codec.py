@@ -17,7 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from healer.journal.base import Undecodable
-from healer.model.incident import Incident, Reason, State
+from healer.model.incident import Entry, Incident, Reason, State
 from healer.model.text import cut
 
 Object = dict[str, Any]
@@ -32,10 +32,14 @@ _LENGTHS = (300, 100, 30)
 """Characters that a text is cut to, step by step, in an object that is too large."""
 
 
-def _form(kind: Any, only: Callable[[str], bool]) -> Any:
-    """A struct like those fields of a dataclass that `only` lets through."""
+def _form(kind: Any, only: Callable[[str], bool], **instead: Any) -> Any:
+    """A struct like those fields of a dataclass that `only` lets through; `instead` gives some fields another type."""
     hints = get_type_hints(kind)
-    fields = [(f.name, _shape(hints[f.name]), *_default(f, hints[f.name])) for f in dataclasses.fields(kind) if only(f.name)]
+    fields = [
+        (f.name, instead.get(f.name) or _shape(hints[f.name]), *_default(f, hints[f.name]))
+        for f in dataclasses.fields(kind)
+        if only(f.name)
+    ]
     return msgspec.defstruct(
         kind.__name__, fields, rename="camel", omit_defaults=True, frozen=True, kw_only=True, namespace={"MODEL": kind}
     )
@@ -70,8 +74,14 @@ def _default(f: "dataclasses.Field[Any]", hint: Any) -> tuple[Any, ...]:
     return ()
 
 
+def _changes(name: str) -> bool:
+    return name not in FIXED and name != "id"
+
+
 SPEC = _form(Incident, FIXED.__contains__)
-STATUS = _form(Incident, lambda name: name not in FIXED and name != "id")
+STATUS = _form(Incident, _changes)
+_STORED = _form(Incident, _changes, history=tuple[msgspec.Raw, ...])
+"""A status as it is read: which lines of its history are wanted depends on its state."""
 
 
 class _Meta(msgspec.Struct):
@@ -79,7 +89,7 @@ class _Meta(msgspec.Struct):
     namespace: str = ""
 
 
-_Found: Any = msgspec.defstruct("Incident", [("metadata", _Meta), ("spec", SPEC), ("status", STATUS | None, None)])
+_Found: Any = msgspec.defstruct("Incident", [("metadata", _Meta), ("spec", SPEC), ("status", _STORED | None, None)])
 
 
 def encode(incident: Incident) -> tuple[Object, Object]:
@@ -97,13 +107,13 @@ def encode(incident: Incident) -> tuple[Object, Object]:
     return spec, status | {"doing": _doing(incident)}
 
 
-def decode(obj: bytes | Mapping[str, Any]) -> Incident:
+def decode(obj: bytes | Mapping[str, Any], closed_lines: int = MOST_LINES) -> Incident:
     """The incident of an object; one without a status was opened, and nothing had been decided when its writer stopped.
 
-    Raises Undecodable.
+    Of a closed one, only the newest `closed_lines` of its history are read. Raises Undecodable.
     """
     try:
-        found = msgspec.json.decode(obj, type=_Found) if isinstance(obj, bytes) else msgspec.convert(obj, _Found)
+        found = msgspec.json.decode(obj if isinstance(obj, bytes) else msgspec.json.encode(obj), type=_Found)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Undecodable(str(error)) from error
     fields = _fields(found.spec)
@@ -111,7 +121,13 @@ def decode(obj: bytes | Mapping[str, Any]) -> Incident:
         at = fields["opened_at"]
         reason = Reason("Unfinished", "healer stopped while it opened this incident: nothing had been decided")
         return Incident(id=found.metadata.name, changed_at=at, state=State.OPEN, reason=reason, targets={}, **fields)
-    return Incident(id=found.metadata.name, **fields, **_fields(found.status))
+    status = found.status
+    if status.state is State.CLOSED:
+        status = msgspec.structs.replace(status, history=status.history[-closed_lines:])
+    try:
+        return Incident(id=found.metadata.name, **fields, **_fields(status))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Undecodable(f"{error} - in status.history") from error
 
 
 def extras(notices: Mapping[str, Mapping[str, str]], claim: str) -> Object:
@@ -140,6 +156,8 @@ def _plain(incident: Incident, form: Any) -> Object:
 def _native(value: Any) -> Any:
     """What a struct holds, as the model has it."""
     match value:
+        case msgspec.Raw():
+            return _native(msgspec.json.decode(value, type=_part(Entry)))
         case msgspec.Struct():
             return getattr(value, "MODEL")(**_fields(value))  # noqa: B009 - structs declare no such attribute
         case datetime():

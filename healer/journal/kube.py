@@ -21,10 +21,11 @@ from healer.cluster.errors import ApiError, ClusterError, Unreadable
 from healer.journal import codec
 from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, Undecodable
 from healer.journal.keeping import outworn
-from healer.journal.stored import INCIDENTS, MISSING, Found, Stored
-from healer.model.incident import Incident
+from healer.journal.stored import INCIDENTS, MISSING, PAGE, Found, Stored
+from healer.model.incident import Incident, State
 
-_PAGE = 100
+_CLOSED_LINES = 20
+"""Lines of a closed incident's history that are kept here: what a sink may not have told yet."""
 _RESTS = 60.0
 """Seconds until what the server refused is tried again; nothing else waits for it."""
 
@@ -46,6 +47,8 @@ class _Kept:
     incident: Incident
     stored: Stored
     notices: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    whole: bool = True
+    """Whether `incident` has all lines of its history; one without is read again before it is written."""
     claim: str = ""
     """Of the last claim, and different in each: that makes every claim a write that only one can win."""
     noted: int = 0
@@ -104,14 +107,22 @@ class KubeJournal:
             async for raw in self._listed(namespace):
                 if (kept := self._read(bytes(raw))) is not None:
                     found[kept.incident.id] = kept
+                await asyncio.sleep(0)  # each costs milliseconds, and the lease is renewed meanwhile
         self._kept = found
         self._pending.clear()
         self._turned.set()
         return self.incidents()
 
+    async def check(self) -> None:
+        """See `Journal`."""
+        try:
+            await self._api.get(INCIDENTS.path(self._namespaces[0]), Page, {"limit": "1"})
+        except ClusterError as error:
+            raise _said(error) from error
+
     async def _listed(self, namespace: str) -> AsyncIterator[msgspec.Raw]:
         """The incidents of a namespace, or of all; a continue token that expired starts the list over."""
-        query = {"limit": str(_PAGE)}
+        query = {"limit": str(PAGE)}
         while True:
             try:
                 page = await self._api.get(INCIDENTS.path(namespace), Page, query)
@@ -131,7 +142,7 @@ class KubeJournal:
         meta = Loose().metadata
         try:
             meta = msgspec.json.decode(raw, type=Loose).metadata
-            incident = codec.decode(raw)
+            incident = codec.decode(raw, _CLOSED_LINES)
             if meta.namespace != self._home_of(incident):
                 raise Undecodable(f"is in namespace {meta.namespace!r}, but about one in {incident.workload.namespace!r}")
             found = msgspec.json.decode(raw, type=Found)
@@ -139,7 +150,8 @@ class KubeJournal:
             self.counts.undecodable += 1
             self._log.error("incident cannot be read: left alone", namespace=meta.namespace, name=meta.name, error=str(error))
             return None
-        kept = _Kept(incident, self._stored(incident), notices=codec.notices(found.status))
+        whole = incident.state is not State.CLOSED or len(incident.history) < _CLOSED_LINES
+        kept = _Kept(incident, self._stored(incident), notices=codec.notices(found.status), whole=whole)
         kept.stored.learn(found)
         return kept
 
@@ -157,7 +169,7 @@ class KubeJournal:
     def note(self, incident: Incident) -> None:
         """See `Journal`. Of one that is lost, nothing is written any more."""
         kept = self._kept_of(incident)
-        kept.incident = incident
+        kept.incident, kept.whole = incident, True
         self._owe(kept)
 
     def remember(self, incident_id: str, sink: str, state: Mapping[str, str]) -> None:
@@ -312,6 +324,8 @@ class KubeJournal:
 
         A claim that was overtaken is written all the same, for it may be acted upon, and then what overtook it.
         """
+        if not kept.whole:
+            kept.incident, kept.whole = await kept.stored.read(codec.decode), True
         newest, noted = kept.incident, kept.noted
         same = claimed is None or _attempt(claimed) == _attempt(newest)
         snapshot = newest if claimed is None or (same and claimed.changed_at <= newest.changed_at) else claimed

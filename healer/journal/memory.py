@@ -18,6 +18,9 @@ class MemoryJournal:
         self._incidents: dict[str, Incident] = {}
         self._notices: dict[str, dict[str, Mapping[str, str]]] = {}
 
+    async def check(self) -> None:
+        """Memory is always there."""
+
     async def load(self) -> list[Incident]:
         """All that is kept, oldest first."""
         return self.incidents()

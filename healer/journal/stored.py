@@ -8,22 +8,25 @@ the object is lost to us. One that was sent is our own, of a request whose answe
 import asyncio
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ApiUnavailable, Unreadable
 from healer.cluster.resources import Resource
-from healer.journal.base import ClaimLost, JournalMissing, NotLeading
+from healer.journal.base import ClaimLost, JournalMissing, NotLeading, Undecodable
 from healer.model.kube import Incident
 
 INCIDENTS = Resource(Incident, "/apis/healer.dev/v1alpha1", "incidents")
 MISSING = "the cluster has no incidents.healer.dev: kubectl apply -f deploy/healer/crd.yaml"
+PAGE = 25
+"""Incidents of a list's page: each may have half a megabyte."""
 _TRIES = 8
 """Writes of others, between our reading and our writing, that one write bears with."""
 
 Object = dict[str, Any]
+T = TypeVar("T")
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -88,6 +91,18 @@ class Stored:
             if self._status == _digest(status):
                 return
         raise ApiUnavailable(f"{self._path} is changed by others again and again")
+
+    async def read(self, decode: Callable[[bytes], T]) -> T:
+        """What the cluster holds of it now. Raises ClaimLost when it cannot be read (any more), ClusterError."""
+        try:
+            return decode(await self._api.request("GET", self._path))
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+            self.lose("somebody has deleted it")
+        except Undecodable as error:
+            self.lose(f"it cannot be read: {error}")
+        raise ClaimLost(f"incident {self.name} in {self.namespace}: {self.lost}")
 
     async def remove(self) -> None:
         """Delete the object, unless another has its name by now. Raises NotLeading, ClusterError."""

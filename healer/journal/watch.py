@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from healer.cluster.api import Api
 from healer.cluster.watch import Change, Reflector, WatchSettings
-from healer.journal.stored import INCIDENTS
+from healer.journal.stored import INCIDENTS, PAGE
 from healer.model.view import View
 
 _LONGEST = 253
@@ -34,7 +34,7 @@ class Incidents:
         self._standing: dict[tuple[str, str], str] = {}  # (namespace, name) -> approver
         view = View()
         self.reflectors = [
-            Reflector(api, INCIDENTS, view, self._changed, namespace=namespace, settings=settings)
+            Reflector(api, INCIDENTS, view, self._changed, namespace=namespace, settings=settings or WatchSettings(page=PAGE))
             for namespace in namespaces or ("",)
         ]
         """One a namespace: for the probes and the metrics."""
