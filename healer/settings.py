@@ -133,7 +133,7 @@ class Pods(Section):
     settle: Seconds = Field(60.0, ge=0)
     """A container that crashed, or ran out of memory, counts as over it once it is ready and has run for so many seconds."""
     restarts: int = Field(3, ge=1)
-    """Restarting: that many restarts ..."""
+    """Restarting: that many restarts of one container ..."""
     restarts_within: Seconds = Field(600.0, gt=0)
     """... within so many seconds."""
     terminating_grace: Seconds = Field(60.0, ge=0)

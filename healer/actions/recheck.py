@@ -61,6 +61,8 @@ async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
         return held
     if (rollout := rollout_in_progress(deployment)) is not None:
         return Outcome(OutcomeKind.DEFERRED, "RolloutInProgress", f"a rollout has begun: {rollout.text}")
+    if pod.finished:  # its record serves nobody: no floor is under it
+        return None
     seen = sum(other.ready for other in call.view.pods_of(workload) if other.metadata.uid != pod.metadata.uid) + pod.ready
     veto = floor(
         ready=min(seen, deployment.status.ready_replicas),

@@ -79,7 +79,8 @@ class Cases:
         if deployment is None:
             return None
         cases = [self._cases[each] for each in self._by_workload.get(workload, ())]
-        return storm_on(sick, deployment.spec.replicas, [(c.incident, c.rule.rule) for c in cases if self.in_force(c)])
+        speaking = [case for case in cases if self.in_force(case) and not _of_records(case.incident, view)]
+        return storm_on(sick, deployment.spec.replicas, [(case.incident, case.rule.rule) for case in speaking])
 
     def in_force(self, case: Case) -> bool:
         """Whether its rule is still loaded, unchanged."""
@@ -208,3 +209,8 @@ class Cases:
 def _same(fresh: Pod | Deployment | None, target: Target) -> Pod | Deployment | None:
     """What was just read, where it is that target."""
     return fresh if fresh is not None and fresh.metadata.uid == target.uid else None
+
+
+def _of_records(incident: Incident, view: View) -> bool:
+    """Whether all that is sick are records of finished pods: such an incident says nothing about the pods that live."""
+    return bool(incident.sick) and all(view.finished(sick.target.uid) for sick in incident.sick)

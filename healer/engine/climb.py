@@ -124,7 +124,8 @@ class Climber(Outcomes):
     # verifying
 
     def _verify(self, incident: Incident, context: Context) -> Incident:
-        wrong = unhealed(context.view, incident, self._serving(incident, context)) or self._still_there(incident, context)
+        serving = None if context.rule.rule.when.of_records else self._serving(incident, context)
+        wrong = unhealed(context.view, incident, serving) or self._still_there(incident, context)
         if wrong is None:
             return self._settle(incident, context)
         if wrong.code == "WorkloadGone":

@@ -30,6 +30,7 @@ _COMMON: dict[str, tuple[cel.Type, str]] = {
     ),
     "pod.ready": (cel.Type.BOOL, "whether it serves"),
     "pod.restarts": (cel.Type.INT, "restarts of all its containers over its life"),
+    "pod.maxRestarts": (cel.Type.INT, "restarts of its most restarted container over its life"),
     "pod.age": (cel.Type.DURATION, "since its creation; compare with duration('10m')"),
     "pod.labels": (_LABELS, "its labels"),
     "workload.kind": (cel.Type.STRING, "the kind of the top controller, mostly Deployment"),
@@ -265,6 +266,7 @@ def _of_pod(pod: Pod, now: float) -> dict[str, object]:
         "pod.reason": _reason(pod),
         "pod.ready": pod.ready,
         "pod.restarts": pod.restarts,
+        "pod.maxRestarts": pod.max_restarts,
         "pod.labels": meta.labels,
     }
     if created is not None:

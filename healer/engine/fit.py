@@ -10,9 +10,9 @@ from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
 
-FOREIGN = frozenset({"NotAbout", "OutOfScope", "NoWorkload", "OtherWorkload", "LabelsDiffer"})
-"""The codes of what does not pass by itself: somebody has relabelled, released or handed over the target. Such a signal leaves
-its incident. A condition that is not met at the moment only forbids to act."""
+FOREIGN = frozenset({"NotAbout", "OutOfScope", "NoWorkload", "OtherWorkload", "LabelsDiffer", "TargetFinished"})
+"""The codes of what does not pass by itself: somebody has relabelled, released or handed over the target, or only its record is
+left. Such a signal leaves its incident. A condition that is not met at the moment only forbids to act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ def fit(rule: BoundRule, signal: Signal, view: View, now: float, fresh: Pod | De
         return Fit(None, Reason("NotAbout", f"the rule is not about {signal.source} {signal.name}"))
     if obj is None:
         return Fit(None, Reason("TargetGone", f"{target} is not in the cluster: nothing to heal"))
+    if isinstance(obj, Pod) and obj.finished and signal.source != "pod":  # its own conditions say so, and may be matched
+        return Fit(None, Reason("TargetFinished", f"{target} has finished: only its record is left"))
     if not rule.scope_covers(target.namespace, obj.metadata.labels):
         return Fit(None, Reason("OutOfScope", f"{target} is outside the rule's scope"))
     workload = target if isinstance(obj, Deployment) else view.workload_of(obj)

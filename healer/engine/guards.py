@@ -216,7 +216,7 @@ def no_rollout(q: Question) -> Veto | None:
 
 def one_disruption(q: Question) -> Veto | None:
     """One pod down at a time: the pod taken last must be gone and replaced by a ready one."""
-    if not q.action.disrupts:
+    if not _takes_a_pod(q):
         return None
     flying = q.ledger.in_flight(q.incident.workload.uid, q.view)
     if not flying:
@@ -284,7 +284,7 @@ def above_floor(q: Question) -> Veto | None:
 
     A single replica that is not ready is the exception: taking it loses nothing.
     """
-    if not q.action.disrupts:
+    if not _takes_a_pod(q):
         return None
     deployment = q.view.deployment(q.incident.workload.uid)
     pods = q.view.pods_of(q.incident.workload)
@@ -305,6 +305,11 @@ def floor(*, ready: int, in_flight: int, target_ready: bool, desired: int, min_r
     if left >= wanted:
         return None
     return Veto(Reason("BelowFloor", f"it would leave {max(left, 0)} ready replicas; minReady asks for {wanted}"))
+
+
+def _takes_a_pod(q: Question) -> bool:
+    """Whether the workload has one pod less afterwards; to delete the record of a finished pod takes nothing from it."""
+    return q.action.disrupts and not q.view.finished(q.target.uid)
 
 
 def _ready(view: View, target: Target) -> bool:

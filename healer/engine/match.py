@@ -9,6 +9,7 @@ from healer.engine.fit import fit
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.model.duration import about
 from healer.model.incident import Reason
+from healer.model.rule import REPLACED
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
@@ -217,9 +218,13 @@ class Matcher:
         return Match(rule, firing, workload)
 
     def _count(self, firing: Firing, view: View) -> None:
-        """Have the census count what is so now: a pod that is gone is not sick, whatever still fires for it."""
-        target, place = firing.signal.target, None
-        if firing.heeded and target.kind == "Pod" and (pod := view.pod(target.uid)) is not None:
+        """Have the census count what is so now: a pod that is gone or has finished is not sick, whatever still fires for it.
+
+        Nor is one that should be gone by now, and that its workload has replaced (StuckTerminating).
+        """
+        signal, target, place = firing.signal, firing.signal.target, None
+        replaced = signal.source == "pod" and signal.name in REPLACED
+        if firing.heeded and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
             place = Place(firing.workload, pod.spec.node_name, target.uid)
         if place != firing.place:
             if firing.place is not None:

@@ -40,10 +40,13 @@ def unhealthy(view: View, workload: Target) -> Reason | None:
     return None
 
 
-def unhealed(view: View, incident: Incident, serving: Target) -> Reason | None:
-    """Why the incident is not healed: a signal still fires, or the workload that serves is not well; None when all is well."""
+def unhealed(view: View, incident: Incident, serving: Target | None) -> Reason | None:
+    """Why the incident is not healed: a signal still fires, or the workload that serves is not well; None when all is well.
+
+    `serving` is None where the incident is about no workload's health: a record of a finished pod is healed when it is gone.
+    """
     if sick := incident.sick:
         named = ", ".join(f"{s.target} ({s.what})" for s in sick[:3])
         more = f" and {len(sick) - 3} more" if len(sick) > 3 else ""
         return Reason("StillSick", f"still sick: {named}{more}")
-    return unhealthy(view, serving)
+    return None if serving is None else unhealthy(view, serving)

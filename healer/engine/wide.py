@@ -39,7 +39,7 @@ class NodeStorms:
         """The incident of the node that a pod (by uid) is on, if there is a storm on it."""
         if not self._incidents:
             return None
-        found = view.pod(pod)
+        found = view.living(pod)
         return None if found is None else self._incidents.get(found.spec.node_name)
 
     def put(self, incident: Incident) -> None:

@@ -121,12 +121,25 @@ class Pod(_Kube, frozen=True):
         return self.metadata.deletion_timestamp is not None
 
     @property
+    def finished(self) -> bool:
+        """Whether it has ended for good (phase Failed or Succeeded): no container of it runs again, what is left is a record.
+
+        Its conditions and container statuses are those of its last moment, and may say anything (a Ready that is still True).
+        """
+        return self.status.phase in ("Failed", "Succeeded")
+
+    @property
     def ready(self) -> bool:
-        """Whether it serves: condition Ready is True and no deletion is under way."""
+        """Whether it serves: condition Ready is True, it has not finished, and no deletion is under way."""
         for condition in self.status.conditions:
             if condition.type == "Ready":
-                return condition.status == "True" and not self.terminating
+                return condition.status == "True" and not self.terminating and not self.finished
         return False
+
+    @property
+    def containers(self) -> tuple[ContainerStatus, ...]:
+        """The statuses of all its containers, init containers first."""
+        return self.status.init_container_statuses + self.status.container_statuses
 
     @property
     def restarts(self) -> int:
@@ -137,6 +150,11 @@ class Pod(_Kube, frozen=True):
         for container in self.status.init_container_statuses:
             restarts += container.restart_count
         return restarts
+
+    @property
+    def max_restarts(self) -> int:
+        """Restarts of its most restarted container over its life, init containers included."""
+        return max((container.restart_count for container in self.containers), default=0)
 
 
 class ReplicaSet(_Kube, frozen=True):

@@ -71,6 +71,12 @@ class PodCondition(StrEnum):
     FAILED = "Failed"
 
 
+RECORDS = frozenset({PodCondition.EVICTED, PodCondition.FAILED})
+"""The conditions of a pod that has finished: what has them is a record, and no pod of the workload any more."""
+REPLACED = RECORDS | {PodCondition.STUCK_TERMINATING}
+"""The conditions of a pod that does not count among the replicas of its workload: the controller has replaced it."""
+
+
 class Count(Model):
     """Seen that often."""
 
@@ -130,6 +136,11 @@ class When(Model):
     def source(self) -> SourceName:
         """The source whose signals the trigger looks at."""
         return next(source for source in TRIGGERS if getattr(self, source) is not None)
+
+    @property
+    def of_records(self) -> bool:
+        """Whether it looks at records of finished pods alone, which have no part in how well the workload is."""
+        return self.pod is not None and RECORDS.issuperset(self.pod)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ class View:
         self._uid_by_name: dict[tuple[type[KubeObject], str, str], str] = {}
         self._owned: dict[str, dict[str, type[KubeObject]]] = defaultdict(dict)  # controller's uid -> its objects' uids and kinds
         self._budgets: dict[str, dict[str, PodDisruptionBudget]] = defaultdict(dict)  # namespace -> budgets by uid
-        self._by_node: dict[str, set[str]] = defaultdict(set)  # node's name -> uids of its pods
+        self._by_node: dict[str, set[str]] = defaultdict(set)  # node's name -> uids of the living pods on it
         self.paused_everywhere = ""
         """Who has paused healer as a whole, and why; "" when nobody has. Written by the daemon, from the Lease's annotations."""
 
@@ -63,8 +63,8 @@ class View:
         return obj
 
     def _place(self, uid: str, pod: Pod | None, before: Pod | None) -> None:
-        """Note the node that a pod is on, and was on before; a pod that is not scheduled is on none."""
-        node, old = pod.spec.node_name if pod else "", before.spec.node_name if before else ""
+        """Note the node that a pod is on, and was on before; one that is not scheduled or has finished is on none."""
+        node, old = _node_of(pod), _node_of(before)
         if node == old:
             return
         if old:
@@ -110,6 +110,16 @@ class View:
         """The pod that has that name now."""
         return self.pod(self._uid_by_name.get((Pod, namespace, name), ""))
 
+    def living(self, uid: str) -> Pod | None:
+        """The pod of that uid, unless it has finished: only the living are counted."""
+        pod = self.pod(uid)
+        return None if pod is None or pod.finished else pod
+
+    def finished(self, uid: str) -> bool:
+        """Whether the pod of that uid has finished, so that only its record is left. False for one that is not held."""
+        pod = self.pod(uid)
+        return pod is not None and pod.finished
+
     def pods(self) -> Iterable[Pod]:
         """Every pod."""
         return (pod for pod in self._objects[Pod].values() if isinstance(pod, Pod))
@@ -123,7 +133,7 @@ class View:
         return {obj.metadata.name for obj in self._objects[kind].values()}
 
     def count_on(self, node: str) -> int:
-        """How many pods are on a node."""
+        """How many pods are on a node, the records of finished ones not counted."""
         return len(self._by_node.get(node, ()))
 
     def deployment(self, uid: str) -> Deployment | None:
@@ -172,7 +182,7 @@ class View:
         return owner if (owner.kind, owner.name, namespace) == ("Deployment", meta.name, meta.namespace) else None
 
     def pods_of(self, workload: Target) -> list[Pod]:
-        """All pods of a workload, of every revision, terminating ones included."""
+        """All pods of a workload, of every revision: terminating ones and the records of finished ones included."""
         owners = [workload.uid, *(uid for uid, kind in self._owned.get(workload.uid, {}).items() if kind is ReplicaSet)]
         uids = [uid for owner in owners for uid, kind in self._owned.get(owner, {}).items() if kind is Pod]
         pods = [pod for pod in map(self.pod, uids) if pod is not None]
@@ -185,6 +195,10 @@ class View:
             for budget in self._budgets.get(pod.metadata.namespace, {}).values()
             if budget.spec.selector is not None and matches(budget.spec.selector, pod.metadata.labels)
         ]
+
+
+def _node_of(pod: Pod | None) -> str:
+    return pod.spec.node_name if pod is not None and not pod.finished else ""
 
 
 def target_of(obj: Pod | Deployment) -> Target:

@@ -1,13 +1,14 @@
 """Pods as watched -> signals: which of the named conditions a pod has, when they begin, happen again and end.
 
 Sources: the pod lifecycle and the kubelet's reasons as documented by Kubernetes and recorded from a real cluster. Conditions of
-containers are looked for in every container, init and sidecar ones included.
+containers are looked for in every container, init and sidecar ones included. A pod that has finished has no condition of a living
+one, whatever its last statuses say: only Evicted or Failed, which are about its record.
 """
 
 import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from healer.model.kube import ContainerStatus, Pod
 from healer.model.rule import PodCondition
@@ -22,7 +23,7 @@ class PodSettings:
     settle: float = 60.0
     """A container that crashed or ran out of memory counts as over it once it is ready and has run for so long."""
     restarts: int = 3
-    """Restarting: that many restarts ..."""
+    """Restarting: that many restarts of one container ..."""
     restarts_within: float = 600.0
     """... within that time."""
     terminating_grace: float = 60.0
@@ -121,10 +122,11 @@ DETECTORS: dict[PodCondition, Detector] = {
     PodCondition.CREATE_CONTAINER_CONFIG_ERROR: _waiting_for("CreateContainerConfigError"),
     PodCondition.NOT_READY: not_ready,
     PodCondition.UNSCHEDULABLE: unschedulable,
-    PodCondition.EVICTED: evicted,
-    PodCondition.FAILED: failed,
 }
 """The conditions that one look at a living pod shows. StuckTerminating is of a pod being deleted, Restarting needs two looks."""
+
+OF_RECORDS: dict[PodCondition, Detector] = {PodCondition.EVICTED: evicted, PodCondition.FAILED: failed}
+"""The conditions that one look at a finished pod shows."""
 
 
 def stuck_terminating(pod: Pod, now: float, settings: PodSettings) -> tuple[Finding | None, float | None]:
@@ -143,7 +145,8 @@ class _Seen:
 
     pod: Pod
     findings: dict[PodCondition, Finding]
-    restarts: deque[float]
+    restarts: dict[str, deque[float]] = field(default_factory=dict)
+    """When each container restarted, by its name."""
     look_at: float | None = None
 
 
@@ -161,22 +164,23 @@ class PodSource:
         A container that crash-loops may be caught while it runs for a moment. Restarts of before are not known one by one: as
         many as it takes count as of now.
         """
-        seen = _Seen(pod, {}, deque(maxlen=max(self._settings.restarts, 1) * 2))
-        if PodCondition.RESTARTING in had:
-            seen.restarts.extend([now] * self._settings.restarts)
+        seen = _Seen(pod, {})
+        if PodCondition.RESTARTING in had and (containers := pod.containers):
+            most = max(containers, key=lambda status: status.restart_count)
+            self._restarted(seen, most.name, self._settings.restarts, now)
         return self._look(seen, now, had)
 
     def put(self, pod: Pod, before: Pod | None, now: float) -> list[Signal]:
         """A pod as it is now; `before` is how it was known. Returns what began, happened again, or ended."""
         seen = self._seen.get(pod.metadata.uid)
-        restarts = pod.restarts
-        restarted = max(restarts - before.restarts, 0) if restarts and before is not None else 0
+        restarted = {} if before is None else _restarts_since(before, pod)
         if seen is None:
             if not restarted and _is_well(pod):
                 return []
-            seen = _Seen(pod, {}, deque(maxlen=max(self._settings.restarts, 1) * 2))
+            seen = _Seen(pod, {})
         seen.pod = pod
-        seen.restarts.extend([now] * min(restarted, self._settings.restarts))
+        for container, times in restarted.items():
+            self._restarted(seen, container, times, now)
         return self._look(seen, now)
 
     def drop(self, pod: Pod, now: float) -> list[Signal]:
@@ -211,8 +215,7 @@ class PodSource:
         if (restarting := self._restarting(seen, now)) is not None:
             findings[PodCondition.RESTARTING] = restarting
         looks = [look_at, *(f.until for f in findings.values())]
-        if seen.restarts:
-            looks.append(seen.restarts[0] + self._settings.restarts_within)
+        looks += [times[0] + self._settings.restarts_within for times in seen.restarts.values()]
         later = [look for look in looks if look is not None and look > now]
         look_at = min(later, default=None)
         if look_at is not None and look_at != seen.look_at:
@@ -240,19 +243,42 @@ class PodSource:
             finding, look_at = stuck_terminating(pod, now, self._settings)
             return ([] if finding is None else [(PodCondition.STUCK_TERMINATING, finding)]), look_at
         found = []
-        for name, detect in DETECTORS.items():
+        for name, detect in (OF_RECORDS if pod.finished else DETECTORS).items():
             finding = detect(pod, now, self._settings, before=name in before)
             if finding is not None:
                 found.append((name, finding))
         return found, None
 
+    def _restarted(self, seen: _Seen, container: str, times: int, now: float) -> None:
+        known = seen.restarts.setdefault(container, deque(maxlen=max(self._settings.restarts, 1) * 2))
+        known.extend([now] * min(times, self._settings.restarts))
+
     def _restarting(self, seen: _Seen, now: float) -> Finding | None:
-        while seen.restarts and seen.restarts[0] <= now - self._settings.restarts_within:
-            seen.restarts.popleft()
-        count = len(seen.restarts)
-        if count < self._settings.restarts or seen.pod.terminating:
+        """The rate is that of one container: a node's reboot restarts all of a pod's containers, and is one event for each."""
+        for container, times in list(seen.restarts.items()):
+            while times and times[0] <= now - self._settings.restarts_within:
+                times.popleft()
+            if not times:
+                del seen.restarts[container]
+        most = max(seen.restarts, key=lambda container: len(seen.restarts[container]), default="")
+        times = seen.restarts.get(most, deque())
+        if len(times) < self._settings.restarts or seen.pod.terminating or seen.pod.finished:
             return None
-        return Finding(f"{count} restarts within {self._settings.restarts_within:.0f} s", str(seen.pod.restarts))
+        text = f"container {most}: {len(times)} restarts within {self._settings.restarts_within:.0f} s"
+        return Finding(text, f"{most}/{_count_of(seen.pod, most)}")
+
+
+def _restarts_since(before: Pod, pod: Pod) -> dict[str, int]:
+    """How often each container restarted between two looks; only those that did."""
+    if not pod.restarts:  # nearly every event of nearly every pod
+        return {}
+    known = {status.name: status.restart_count for status in before.containers}
+    counts = ((status.name, status.restart_count - known.get(status.name, 0)) for status in pod.containers)
+    return {name: times for name, times in counts if times > 0}
+
+
+def _count_of(pod: Pod, container: str) -> int:
+    return next((status.restart_count for status in pod.containers if status.name == container), 0)
 
 
 def _is_well(pod: Pod) -> bool:

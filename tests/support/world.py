@@ -251,6 +251,12 @@ class World:
         self.mend(new)
         return new
 
+    def finish(self, name: str, reason: str = "Evicted", phase: str = "Failed") -> str:
+        """It ends for good, and its record stays as the kubelet left it, a Ready that is True among it; returns its successor."""
+        status = msgspec.structs.replace(self.pod(name).status, phase=phase, reason=reason)
+        self._status(name, status)
+        return self.add()
+
     def ready(self, count: int) -> None:
         """Exactly so many pods are ready, the oldest first."""
         for number, pod in enumerate(self.pods):
@@ -342,7 +348,7 @@ class World:
         """The Deployment's status, as its controller would write it."""
         if not self._supported:
             return
-        pods = [pod for pod in self.pods if not pod.terminating]
+        pods = [pod for pod in self.pods if not pod.terminating and not pod.finished]
         ready = sum(pod.ready for pod in pods)
         counts = {"replicas": len(pods), "updated_replicas": len(pods), "ready_replicas": ready, "available_replicas": ready}
         counts["observed_generation"] = self.deployment.metadata.generation

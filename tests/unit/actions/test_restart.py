@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from healer.lab.kinds import POD
+from healer.lab.objects import Object
 from healer.model.action import OutcomeKind
 from healer.model.incident import Reason
 from tests.unit.actions.conftest import NAMESPACE, Bench, three_ready
@@ -92,3 +93,16 @@ async def test_resolved_while_the_budgets_were_read_sends_nothing(bench: Bench) 
     assert (outcome.kind, outcome.reason) == (OutcomeKind.RECOVERED, "Resolved")
     assert bench.writes == []
     assert bench.sent == []
+
+
+@pytest.mark.parametrize("finished", [True, False])
+async def test_the_floor_is_not_under_a_record(bench: Bench, finished: bool) -> None:
+    """A pod that has finished serves nobody, even where its last status says Ready."""
+    bench.lab.api.modify(POD, NAMESPACE, bench.target.name, lambda pod: _ended(pod, finished), subresource="status")
+    outcome = await bench.attempt("restart", min_ready=3)
+    assert outcome.reason == ("Restarted" if finished else "BelowFloor")
+
+
+def _ended(pod: Object, finished: bool) -> None:
+    if finished:
+        pod["status"] |= {"phase": "Failed", "reason": "Evicted"}

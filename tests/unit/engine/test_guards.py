@@ -488,3 +488,28 @@ def test_a_workload_that_the_view_does_not_hold_is_not_acted_on() -> None:
     d.world.crash("serving-1")
     assert d.acts == []
     assert codes(d.effects, Verb.DEFER) == ["WorkloadGone"]
+
+
+# records
+
+
+def test_no_floor_is_under_a_record() -> None:
+    """It serves nobody: to delete it leaves the workload what it has."""
+    d = drill(rule("tidy", when={"pod": ["Failed"]}, limits={"minReady": 3}), replicas=2)
+    d.world.finish("serving-1", "OutOfmemory")
+    assert d.acted_on == ["serving-1"]
+    assert set(codes(d.effects, Verb.DEFER)) == {"RolloutInProgress"}  # before its successor was there
+
+
+def test_a_record_that_is_gone_is_healed_however_the_workload_is() -> None:
+    """The ladder of a rule on records neither climbs nor holds up others for what living pods suffer."""
+    tidy = rule(
+        "tidy", when={"pod": ["Failed"]}, heal=[{"evict": {}, "verify": {"within": "5m", "stable": "10s"}}, {"rollback": {}}]
+    )
+    d = drill(tidy, replicas=3)
+    d.world.finish("serving-1", "OutOfmemory")
+    d.world.unready("serving-2")
+    d.answer()
+    d.world.remove("serving-1")
+    d.wait(10)
+    assert d.incident.state is State.HEALED

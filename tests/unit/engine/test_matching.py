@@ -264,3 +264,26 @@ def test_every_decision_has_a_reason_in_words() -> None:
     for decision in d.decisions:
         assert decision.reason.code.isalnum()
         assert " " in decision.reason.text
+
+
+# what has finished
+
+
+def test_an_alert_about_a_pod_that_has_finished_matches_no_rule() -> None:
+    d = drill(when=LATENCY)
+    d.world.finish("serving-1")
+    d.alert("serving-1")
+    assert codes(d.effects, Verb.IGNORE)[-1] == "TargetFinished"
+    assert d.engine.incidents() == []
+
+
+def test_an_alert_leaves_its_incident_when_the_pod_finishes() -> None:
+    """While it waits: the ladder has nothing to do for the record, nor for the workload because of it."""
+    d = drill(when=LATENCY, heal=[{"evict": {}}, {"rollback": {}}])
+    d.world.pause("deployment")
+    d.alert("serving-1")
+    d.world.finish("serving-1")
+    d.world.pause("deployment", "")
+    d.wait(3600)
+    assert d.acts == []
+    assert state(d) is State.CLOSED

@@ -273,3 +273,21 @@ def test_the_number_is_tuned(pods: int) -> None:
         d.world.other(name, nodes=[BAD, GOOD])
         d.alert(pod(d, name))
         assert (codes(d.effects, Verb.OPEN).count("NodeStorm") == 1) == (number >= pods)
+
+
+# the dead are not counted
+
+
+def test_records_on_a_node_are_neither_sick_nor_on_it() -> None:
+    """Four sick of five that live, beside six records: neither do the records make it five, nor do they make it a minority."""
+    d = Drill(rulebook(rule(when=ALERT), rule("tidy", when={"pod": ["Evicted"]})), World(3), Tuning(home="healer"))
+    d.world.view.paused_everywhere = "ann"
+    for _ in range(6):
+        name = d.world.add(node=BAD)
+        d.world.finish(name)
+    for name in "abcde":
+        d.world.other(name, nodes=[BAD, GOOD, GOOD, GOOD])
+    fail(d, "abcd")
+    assert not any(incident.rule == "healer/node-storm" for incident in d.engine.incidents())
+    fail(d, "e")
+    assert "5 of 5 pods on node/node-bad are sick at once" in node(d).reason.text

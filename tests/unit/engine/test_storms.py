@@ -644,3 +644,57 @@ def test_an_on_storm_that_was_under_way_is_tried_again() -> None:
     d = restarted(stormy(onStorm=NUDGE))
     d.wait(15)
     assert [(act.action, act.target.name) for act in d.acts] == [("nudge", "serving")]
+
+
+# the dead are not counted
+
+
+def test_records_of_finished_pods_are_no_storm() -> None:
+    d = drill(rule("tidy", when={"pod": ["Evicted", "Failed"]}), rule(), replicas=3)
+    for name, reason in (("serving-1", "Evicted"), ("serving-2", "OutOfcpu"), ("serving-3", "NodeShutdown")):
+        d.world.finish(name, reason)
+    assert not any(incident.storm for incident in d.engine.incidents())
+    for name in ("serving-1", "serving-2", "serving-3"):
+        d.answer()
+        d.world.remove(name)
+    d.world.finish("serving-4", "Evicted", phase="Succeeded")
+    d.wait(600)
+    d.world.crash("serving-5")
+    assert not any(incident.storm for incident in d.engine.incidents())
+    assert d.acted_on[-1] == "serving-5"
+
+
+def test_an_alert_on_a_pod_that_has_finished_counts_no_more() -> None:
+    d = drill(rule("slow", when=SLOW), rule(), replicas=3)
+    d.world.pause("deployment")
+    d.alert("serving-1")
+    d.world.finish("serving-1")
+    d.world.crash("serving-2")
+    assert not any(incident.storm for incident in d.engine.incidents())
+
+
+def test_an_incident_about_records_does_not_speak_for_the_living() -> None:
+    """Neither its onStorm nor its limit is for a storm of pods that live."""
+    tidy = rule("tidy", when={"pod": ["Evicted"]}, onStorm=NUDGE, limits={"maxUnhealthy": 1})
+    d = drill(tidy, rule(limits={"maxUnhealthy": "70%"}), replicas=4)
+    d.world.pause("deployment")
+    d.world.finish("serving-1")
+    for name in ("serving-2", "serving-3"):
+        d.world.crash(name)
+    assert not any(incident.storm for incident in d.engine.incidents())
+    d.world.crash("serving-4")
+    (taker,) = (incident for incident in d.engine.incidents() if incident.storm)
+    assert taker.rule == "test/crash-loop"
+
+
+def test_pods_that_should_be_gone_are_no_storm_of_those_that_replaced_them() -> None:
+    d = drill(rule("stuck", when={"pod": ["StuckTerminating"]}, heal=[PAGE]), rule(), replicas=3)
+    for name in ("serving-1", "serving-2"):
+        d.world.terminate(name)
+        d.world.add()
+    d.wait(120)
+    d.answer()
+    d.world.crash("serving-3")
+    d.wait(300)
+    assert not any(incident.storm for incident in d.engine.incidents())
+    assert d.acted_on[-1] == "serving-3"

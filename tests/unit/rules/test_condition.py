@@ -39,7 +39,8 @@ def view() -> View:
     )
     owner = (OwnerReference("Deployment", "tf", "d", controller=True),)
     found.put(ReplicaSet(Meta("tf-1", "r", "production", owner_references=owner)))
-    crashing = ContainerStatus("model", restart_count=7, state=ContainerState(waiting=Waiting("CrashLoopBackOff")))
+    crashing = ContainerStatus("model", restart_count=5, state=ContainerState(waiting=Waiting("CrashLoopBackOff")))
+    fetching = ContainerStatus("fetch", restart_count=2)
     found.put(
         Pod(
             Meta(
@@ -51,7 +52,7 @@ def view() -> View:
                 owner_references=(OwnerReference("ReplicaSet", "tf-1", "r", controller=True),),
             ),
             PodSpec(node_name="node-1"),
-            PodStatus(phase="Running", container_statuses=(crashing,)),
+            PodStatus(phase="Running", container_statuses=(crashing,), init_container_statuses=(fetching,)),
         )
     )
     return found
@@ -71,7 +72,7 @@ def holds(expression: str, given: Signal) -> bool:
     "expression",
     [
         "pod.name == 'tf-0' && pod.namespace == 'production' && pod.node == 'node-1'",
-        "pod.phase == 'Running' && pod.reason == 'CrashLoopBackOff' && !pod.ready && pod.restarts == 7",
+        "pod.phase == 'Running' && pod.reason == 'CrashLoopBackOff' && !pod.ready && pod.restarts == 7 && pod.maxRestarts == 5",
         "pod.age == duration('10m') && pod.labels == {'app': 'tf'}",
         "workload.kind == 'Deployment' && workload.name == 'tf' && workload.namespace == 'production'",
         "workload.replicas == 3 && workload.ready == 2 && workload.labels['team'] == 'ml'",

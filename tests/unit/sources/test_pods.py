@@ -369,11 +369,43 @@ def test_the_lifetime_count_says_nothing() -> None:
     assert watch.put(pod(container(restarts=5000))) == []
 
 
-def test_restarts_of_all_containers_count_also_those_seen_at_once() -> None:
+def of_three(server: int, mesh: int, side: int) -> Pod:
+    """A pod with two containers and a sidecar, that have restarted so often."""
+    side_ = container(name="side", restarts=side)
+    return pod(container(restarts=server), container(name="mesh", restarts=mesh), init=(side_,), sidecars=("side",))
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        [(1, 1, 1)],
+        [(1, 0, 0), (1, 1, 0), (1, 1, 1)],
+        [(2, 2, 2)],  # the node reboots twice
+    ],
+)
+def test_a_reboot_of_the_node_is_one_restart_of_each_container(looks: list[tuple[int, int, int]]) -> None:
+    """At once, or as the containers come up one after another."""
     watch = Watch()
-    watch.put(pod(container(), container(name="other"), init=(container(name="side"),), sidecars=("side",)))
-    more = pod(container(restarts=1), container(name="other", restarts=1), init=(container(name="side", restarts=1),))
-    assert watch.put(more) == ["+Restarting"]
+    watch.put(of_three(0, 0, 0))
+    for restarts in looks:
+        assert watch.put(of_three(*restarts)) == []
+        watch.wait(2)
+
+
+@pytest.mark.parametrize("many", [(3, 1, 1), (1, 3, 1), (1, 1, 3)])
+def test_the_rate_is_that_of_the_container_that_restarts_most(many: tuple[int, int, int]) -> None:
+    watch = Watch()
+    watch.put(of_three(0, 0, 0))
+    (signal,) = watch.source.put(of_three(*many), watch.known["u1"], NOW)
+    assert signal.name == "Restarting"
+    name = ("main", "mesh", "side")[many.index(3)]
+    assert signal.message == f"container {name}: 3 restarts within 600 s"
+
+
+def test_restarts_seen_at_once_count_each() -> None:
+    watch = Watch()
+    watch.put(pod(container(restarts=7)))
+    assert watch.put(pod(container(restarts=10))) == ["+Restarting"]
 
 
 def test_each_further_restart_is_an_occurrence() -> None:
@@ -398,6 +430,48 @@ def test_unschedulable() -> None:
 def test_evicted_by_its_node_is_not_failed() -> None:
     gone = pod(container(Terminated(137, "Error")), phase="Failed", reason="Evicted", message="low on memory")
     assert Watch().put(gone) == ["+Evicted"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "condition"),
+    [
+        ("Evicted", "Evicted"),
+        ("NodeShutdown", "Failed"),
+        ("OutOfcpu", "Failed"),
+        ("UnexpectedAdmissionError", "Failed"),
+        ("", "Failed"),
+    ],
+)
+@pytest.mark.parametrize(
+    "last",
+    [
+        container(BACK_OFF, restarts=9, last=CRASHED),
+        container(OOM, restarts=2),
+        container(Terminated(137, "ContainerStatusUnknown"), restarts=1, last=OOM),
+        container(Waiting("ErrImagePull")),
+        container(Waiting("CreateContainerConfigError")),
+        container(),
+    ],
+)
+def test_a_record_has_no_condition_of_a_living_pod(reason: str, condition: str, last: ContainerStatus) -> None:
+    """Whatever its statuses said at its last moment."""
+    record = pod(last, ready=True, phase="Failed", reason=reason)
+    assert Watch().put(record) == [f"+{condition}"]
+    assert not record.ready
+
+
+def test_what_fires_of_a_pod_ends_when_the_pod_does() -> None:
+    watch = Watch()
+    watch.put(pod(container(restarts=0)))
+    watch.put(pod(container(BACK_OFF, restarts=3, last=CRASHED)))
+    found = watch.put(pod(container(BACK_OFF, restarts=3, last=CRASHED), phase="Failed", reason="Evicted"))
+    assert sorted(found) == ["+Evicted", "-CrashLoopBackOff", "-NotReady", "-Restarting"]
+    assert watch.wait(10_000) == []
+
+
+def test_a_pod_that_has_ended_well_has_no_condition_at_all() -> None:
+    watch = Watch()
+    assert watch.put(pod(container(OOM, restarts=2, last=CRASHED), phase="Succeeded")) == []
 
 
 def test_failed() -> None:
