@@ -1,5 +1,7 @@
 """Whether somebody has paused healer there, asked once more right before acting."""
 
+import time
+
 from healer.actions.base import Call
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.kube import Deployment, Pod
@@ -9,9 +11,10 @@ def paused(call: Call, *fresh: Pod | Deployment) -> Outcome | None:
     """The outcome of not acting when healer is paused on one of these objects (just read), in their namespace, or everywhere."""
     if call.view.paused_everywhere:
         return Outcome(OutcomeKind.DEFERRED, "Paused", f"everything is paused ({call.view.paused_everywhere})")
-    on = [f"{_named(obj)}" for obj in fresh if obj.metadata.annotations.paused == "true"]
+    now = time.time()
+    on = [f"{_named(obj)}" for obj in fresh if obj.metadata.annotations.pauses(now)]
     namespace = call.view.namespace(call.act.target.namespace)  # no request of its own: the guard has just looked at the view
-    if namespace is not None and namespace.metadata.annotations.paused == "true":
+    if namespace is not None and namespace.metadata.annotations.pauses(now):
         on.append("the namespace")
     return Outcome(OutcomeKind.DEFERRED, "Paused", f'healer.dev/paused is "true" on {on[0]}') if on else None
 

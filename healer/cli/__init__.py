@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from healer.cli import canary, check, daemon, models, people, undo
+from healer.cli import canary, check, daemon, models, people, status, undo
 
 app = typer.Typer(
     help="Keeps model-serving workloads in Kubernetes healthy: sees a sick pod, heals it, verifies, and says so.",
@@ -17,7 +17,7 @@ app = typer.Typer(
     "rules or cluster are not usable, or what is named is not there; 3 the daemon ended by a failure.",
 )
 
-for group in (daemon, check, people, canary, undo, models):
+for group in (daemon, check, status, people, canary, undo, models):
     app.add_typer(group.app)
 
 

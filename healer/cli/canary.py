@@ -14,11 +14,10 @@ from rich.text import Text
 from healer import settings as knobs
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
-from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, InNamespace, Output, logs, print_json, with_cluster
+from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, InNamespace, Output, duration, logs, print_json, with_cluster
 from healer.cluster.api import Api
 from healer.daemon.rulefiles import RulesError, load
 from healer.engine.rulebook import BoundRule
-from healer.model.duration import LONGEST, parse, say
 from healer.model.verdict import VerdictKind
 from healer.operate import compare as comparing
 from healer.operate import gate as gating
@@ -38,17 +37,6 @@ _SERIES = 10_000
 """The largest number of series of an answer. A person waits for it, no event loop of a daemon."""
 _SHORTEST, _LONGEST = 1.0, 3600.0
 """Seconds between two looks, as in rules."""
-
-
-def _seconds(text: str, option: str, shortest: float = 0.001, longest: float = LONGEST) -> float:
-    """A duration of the command line. Raises typer.BadParameter."""
-    try:
-        seconds = parse(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}: write a number with a unit: 90s, 30m, 1h30m", param_hint=option) from error
-    if not shortest <= seconds <= longest:
-        raise typer.BadParameter(f"{text} is not between {say(shortest)} and {say(longest)}", param_hint=option)
-    return seconds
 
 
 What = Annotated[str, typer.Argument(metavar="deployment/NAME", help="The canary's Deployment.")]
@@ -84,8 +72,8 @@ def gate(
     standard output. Exit code 0 GOOD; 1 BAD, or the rollout failed; 2 neither in time, or it could not be judged: unknown,
     no traffic, no such Deployment or rule, no Prometheus; 130 interrupted.
     """
-    within = _seconds(timeout, "--timeout")
-    between = None if every is None else _seconds(every, "--every", _SHORTEST, _LONGEST)
+    within = duration(timeout, "--timeout")
+    between = None if every is None else duration(every, "--every", _SHORTEST, _LONGEST)
 
     async def work(api: Api, client: Prometheus, judging: BoundRule, place: Place, ask: knobs.Prometheus) -> gating.Gated:
         with _Teller(showing.console(error=True)) as tell:
@@ -123,7 +111,7 @@ def compare(
 
     Exit code 0 when the report could be made, whatever the verdict; 2 when not.
     """
-    back = _seconds(since, "--since")
+    back = duration(since, "--since")
 
     async def work(api: Api, client: Prometheus, judging: BoundRule, place: Place, ask: knobs.Prometheus) -> reporting.Report:
         return await comparing.compare(api, client, judging, place, since=back, now=time.time(), history=ask.history)

@@ -8,12 +8,14 @@ import typer
 
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
-from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Output, print_json
+from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, Output, print_json, with_cluster
 from healer.daemon.rulefiles import RulesError, passed_over, read
+from healer.engine.coverage import Coverage, counted
 from healer.engine.rulebook import BoundRule
 from healer.engine.rulefile import load_all, remarks
 from healer.model.problem import Problem
 from healer.operate import show as showing
+from healer.operate.coverage import coverage
 
 app = typer.Typer()
 
@@ -23,11 +25,16 @@ STDIN = Path("-")
 @app.command()
 def check(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Rule files, folders of them, or - for standard input.")],
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Also say what each rule would guard in the cluster as it is.")
+    ] = False,
     output: Output = "text",
+    context: Context = None,
 ) -> None:
     """Check rule files: every error with file:line:column and a hint; and what is no error but may surprise.
 
-    The result is on standard output. Exit code 1 when there is an error, 2 when the files cannot be read.
+    The result is on standard output. Exit code 1 when there is an error, 2 when the files, or with --cluster the cluster, cannot
+    be read.
     """
     named = [path for path in paths if path != STDIN]
     try:
@@ -39,10 +46,14 @@ def check(
         texts["<stdin>"] = _stdin()
     rules, problems = load_all(texts, specs(ACTIONS))
     said = [*passed_over(named), *remarks(rules)]
+    covered: list[Coverage] = []
+    if cluster and not problems:
+        covered, notes = with_cluster(lambda api: coverage(api, rules), context)
+        said += notes
     if output == "json":
-        print_json(_plain(texts, rules, problems, said))
+        print_json(_plain(texts, rules, problems, said, covered))
     else:
-        _show(texts, rules, problems, said)
+        _show(texts, rules, problems, said, covered)
     if problems:
         raise typer.Exit(EXIT_PROBLEMS)
 
@@ -55,23 +66,27 @@ def _stdin() -> str:
         raise typer.Exit(EXIT_SETUP) from error
 
 
-def _show(texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], said: list[str]) -> None:
+def _show(
+    texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], said: list[str], covered: list[Coverage]
+) -> None:
     screen = showing.console()
     for problem in problems:
         screen.print(showing.clean(str(problem)), style="red")
     for remark in said:
         screen.print(showing.clean(remark), style="yellow")
+    for each in covered:
+        screen.print(showing.clean(str(each)), style="" if each.pods else "yellow")
+        for doubt in each.doubts:
+            screen.print(showing.clean(f"    {doubt}"), style="yellow")
     if problems:
-        screen.print(f"{_counted(len(problems), 'problem')} in {_counted(len(texts), 'file')}", style="bold red")
+        screen.print(f"{counted(len(problems), 'problem')} in {counted(len(texts), 'file')}", style="bold red")
     else:
-        screen.print(f"{_counted(len(rules), 'rule')} in {_counted(len(texts), 'file')}: no problems", style="green")
+        screen.print(f"{counted(len(rules), 'rule')} in {counted(len(texts), 'file')}: no problems", style="green")
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def _plain(texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], said: list[str]) -> dict[str, object]:
+def _plain(
+    texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], said: list[str], covered: list[Coverage]
+) -> dict[str, object]:
     return {
         "files": list(texts),
         "rules": [{"name": bound.name, "where": bound.where, "mode": bound.rule.mode} for bound in rules],
@@ -87,4 +102,7 @@ def _plain(texts: dict[str, str], rules: list[BoundRule], problems: list[Problem
             for problem in problems
         ],
         "remarks": said,
+        "coverage": [
+            {"rule": each.rule, "pods": each.pods, "workloads": each.workloads, "doubts": each.doubts} for each in covered
+        ],
     }

@@ -15,6 +15,7 @@ import typer
 
 from healer import settings as knobs
 from healer.cluster.api import Api, ClusterError
+from healer.model.duration import LONGEST, parse, say
 from healer.model.redact import redact_event
 from healer.operate import show as showing
 from healer.operate.objects import OperateError
@@ -51,6 +52,17 @@ def with_cluster(work: Callable[[Api], Awaitable[T]], context: str | None) -> T:
     except (OperateError, ClusterError) as error:
         typer.echo(showing.clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
+
+
+def duration(text: str, option: str, shortest: float = 0.001, longest: float = LONGEST) -> float:
+    """A duration of the command line, in seconds. Raises typer.BadParameter."""
+    try:
+        seconds = parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}: write a number with a unit: 90s, 30m, 1h30m", param_hint=option) from error
+    if not shortest <= seconds <= longest:
+        raise typer.BadParameter(f"{text} is not between {say(shortest)} and {say(longest)}", param_hint=option)
+    return seconds
 
 
 def print_json(content: object) -> None:

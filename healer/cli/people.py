@@ -1,5 +1,6 @@
 """The verbs for people on call: pause, resume, approve, explain."""
 
+import sys
 import time
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from healer.cli.common import (
     HealerNamespace,
     InNamespace,
     Output,
+    duration,
     print_json,
     with_cluster,
 )
@@ -32,20 +34,22 @@ def pause(
     what: Pausable,
     namespace: InNamespace = None,
     reason: Annotated[str, typer.Option(help="Why, for whoever finds it paused.")] = "",
+    for_: Annotated[str | None, typer.Option("--for", metavar="TIME", help="For how long: 2h; by default until resumed.")] = None,
     healer_namespace: HealerNamespace = "healer",
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Keep healer from acting on a Deployment, in a namespace, or anywhere, until it is resumed.
+    """Keep healer from acting on a Deployment, in a namespace, or anywhere, until it is resumed or the time is up.
 
     It goes on watching, deciding and telling. Kept in the cluster, as the annotation healer.dev/paused. Exit code 2 when what
     is named is not there.
     """
     me = who(context)
+    until = None if for_ is None else time.time() + duration(for_, "--for")
 
     async def work(api: Api) -> pausing.Done:
         place = pausing.place_of(what, namespace or me.namespace, valid(healer_namespace, "a namespace"))
-        return await pausing.pause(api, place, me.user, reason, healer_namespace)
+        return await pausing.pause(api, place, me.user, reason, healer_namespace, until=until)
 
     _print_pause(with_cluster(work, context), output)
 
@@ -78,32 +82,38 @@ def _print_pause(done: pausing.Done, output: str) -> None:
 
 @app.command()
 def approve(
-    name: Annotated[str, typer.Argument(metavar="INCIDENT", help="The name of the incident.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="incident/NAME; the name alone will do.")],
     namespace: InNamespace = None,
     by: Annotated[str | None, typer.Option(help="Who approves; by default the kubeconfig's user, or $USER.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Approve the action that an incident waits with; shows what will be done first.
+    """Approve the action that an incident waits with; shows what will be done and, on a terminal, asks first.
 
-    Exit code 1 when it does not wait for approval, 2 when there is no such incident.
+    Exit code 1 when it does not wait for approval or the answer is no, 2 when there is no such incident.
     """
     me = who(context)
 
+    def show(asked: approving.Asked) -> None:
+        if output == "text":
+            typer.echo(showing.clean(str(asked)))
+        if not yes and sys.stdin.isatty() and not typer.confirm("Approve?", err=True):
+            raise approving.NotWaiting(f"nothing was approved: incident {asked.incident.id} waits on")
+
     async def work(api: Api) -> approving.Asked:
-        return await approving.approve(
-            api,
-            namespace or me.namespace,
-            name,
-            me.user if by is None else by,
-            lambda asked: typer.echo(showing.clean(str(asked))),
-        )
+        place = named(what if "/" in what else f"incident/{what}", namespace or me.namespace, ("Incident",))
+        return await approving.approve(api, place.namespace, place.name, me.user if by is None else by, show)
 
     try:
         asked = with_cluster(work, context)
     except approving.NotWaiting as error:
         typer.echo(showing.clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_PROBLEMS) from error
-    typer.echo(showing.clean(f"approved by {asked.approver}: healer asks its guards once more, and goes on"))
+    if output == "json":
+        print_json(approving.plain(asked))
+    else:
+        typer.echo(showing.clean(f"approved by {asked.approver}: healer asks its guards once more, and goes on"))
 
 
 @app.command()

@@ -39,7 +39,7 @@ from healer.journal.memory import MemoryJournal
 from healer.model.decision import Decision
 from healer.model.incident import Incident
 from healer.model.intake import QueueFull
-from healer.model.kube import Pod
+from healer.model.kube import Pod, ends
 from healer.model.signal import Signal
 from healer.model.view import View
 from healer.settings import PREFIX, Settings, SettingsError
@@ -213,7 +213,8 @@ class Daemon:
         """Whenever the Lease was read: who leads, and whether somebody has paused everything by an annotation on it."""
         if self._lease is not None and self._lease.holder not in (None, "", self._identity()):
             self._role.set()
-        paused = annotations.get("healer.dev/paused") == "true"
+        until = ends(annotations.get("healer.dev/paused-until", ""))
+        paused = annotations.get("healer.dev/paused") == "true" and until > time.time()
         by, why = annotations.get("healer.dev/paused-by", "somebody"), annotations.get("healer.dev/paused-reason", "")
         self._view.paused_everywhere = (f"{by}: {why}" if why else by) if paused else ""
 

@@ -23,7 +23,7 @@ def waits(incident: Incident) -> bool:
 def how(incident: Incident) -> str:
     """The commands that approve."""
     place = f"{incident.id} -n {incident.workload.namespace}"
-    return f'"healer approve {place}" or "kubectl annotate incident {place} healer.dev/approved-by=YOU"'
+    return f'"healer approve incident/{place}" or "kubectl annotate incident {place} healer.dev/approved-by=YOU"'
 
 
 def granted(incident: Incident, by: str, now: float) -> Incident:

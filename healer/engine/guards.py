@@ -5,6 +5,7 @@ They are asked in the order of `GUARDS`; the first veto counts.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import isfinite
 
 from healer.engine.approval import how, is_approved
 from healer.engine.breaker import ClusterBreaker, RuleBreakers
@@ -16,7 +17,7 @@ from healer.engine.wide import NodeStorms
 from healer.model.action import ActionSpec
 from healer.model.duration import about
 from healer.model.incident import Incident, Reason, State
-from healer.model.kube import Annotations
+from healer.model.kube import Annotations, ends
 from healer.model.rule import UNKNOWN_VERDICT, Limits, Mode
 from healer.model.target import Target
 from healer.model.view import View
@@ -114,16 +115,18 @@ def not_paused(q: Question) -> Veto | None:
     deployment = q.view.deployment(q.incident.workload.uid)
     namespace = q.view.namespace(q.incident.workload.namespace)
     for obj, name in ((pod, f"{q.target}"), (deployment, f"{q.incident.workload}"), (namespace, "the namespace")):
-        if obj is not None and obj.metadata.annotations.paused == "true":
+        if obj is not None and obj.metadata.annotations.pauses(q.now):
             text = f'healer.dev/paused is "true" on {name}{_pauser(obj.metadata.annotations)}'
-            return Veto(Reason("Paused", text), patient=True, of_target=obj is pod)
+            until = ends(obj.metadata.annotations.paused_until)
+            return Veto(Reason("Paused", text), until=until if isfinite(until) else None, patient=True, of_target=obj is pod)
     return None
 
 
 def _pauser(annotations: Annotations) -> str:
     """Who paused and why, where the annotations say so: " (by ann: the store is moved)"."""
     by = f"by {annotations.paused_by}" if annotations.paused_by else ""
-    said = ": ".join(part for part in (by, annotations.paused_reason) if part)
+    until = f"until {annotations.paused_until}" if annotations.paused_until else ""
+    said = ": ".join(part for part in (" ".join(part for part in (by, until) if part), annotations.paused_reason) if part)
     return f" ({said})" if said else ""
 
 

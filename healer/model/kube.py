@@ -4,6 +4,7 @@ Shapes are those of Kubernetes 1.30 to 1.36 (core/v1, apps/v1, policy/v1); absen
 """
 
 from datetime import datetime
+from math import inf
 
 import msgspec
 
@@ -12,15 +13,30 @@ class _Kube(msgspec.Struct, rename="camel", frozen=True, gc=False):
     """Base of all structs here: immutable; no cycles can form, so the garbage collector need not look."""
 
 
+def ends(until: str) -> float:
+    """When a pause ends (RFC 3339), in seconds since the epoch; infinity without a time, and for what is none: a pause that
+    cannot be read goes on."""
+    try:
+        at = datetime.fromisoformat(until) if until else None
+    except ValueError:
+        return inf
+    return inf if at is None or at.tzinfo is None else at.timestamp()
+
+
 class Annotations(_Kube, frozen=True):
     """The annotations that healer heeds; others (last-applied-configuration is large) are not kept."""
 
     paused: str = msgspec.field(default="", name="healer.dev/paused")
     paused_by: str = msgspec.field(default="", name="healer.dev/paused-by")
     paused_reason: str = msgspec.field(default="", name="healer.dev/paused-reason")
+    paused_until: str = msgspec.field(default="", name="healer.dev/paused-until")
     revision: str = msgspec.field(default="", name="deployment.kubernetes.io/revision")
     argocd: str = msgspec.field(default="", name="argocd.argoproj.io/tracking-id")
     approved_by: str = msgspec.field(default="", name="healer.dev/approved-by")
+
+    def pauses(self, now: float) -> bool:
+        """Whether they pause healer at that time, in seconds since the epoch."""
+        return self.paused == "true" and not ends(self.paused_until) <= now
 
 
 class OwnerReference(_Kube, frozen=True):

@@ -43,6 +43,21 @@ class Asked:
         return "\n".join([*lines, f"  {incident.reason.text}"])
 
 
+def plain(asked: Asked) -> dict[str, object]:
+    """The same for programs."""
+    incident = asked.incident
+    target = patient(incident)
+    return {
+        "incident": incident.id,
+        "namespace": incident.workload.namespace,
+        "rule": incident.rule,
+        "step": step(incident),
+        "action": deed(incident),
+        "target": {"kind": target.kind, "namespace": target.namespace, "name": target.name},
+        "by": asked.approver,
+    }
+
+
 async def approve(api: Api, namespace: str, name: str, by: str, show: Callable[[Asked], None]) -> Asked:
     """Show what will be done, and approve it. Raises NotWaiting, OperateError when there is no such incident, ClusterError.
 

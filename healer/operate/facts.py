@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 from pydantic import ValidationError
@@ -32,6 +33,13 @@ class Leader:
 
     holder: str
     renewed: str
+
+    def age(self, now: float) -> float | None:
+        """Seconds since it was renewed; None when the time cannot be read."""
+        try:
+            return now - datetime.fromisoformat(self.renewed).timestamp()
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +112,7 @@ async def facts(api: Api, place: Place, healer_namespace: str, url: str | None, 
     kept = await _journal(api, place.namespace, notes)
     subject = await _subject(api, place, kept or [], notes)
     about = tuple(incident for incident in kept or () if _concerns(incident, subject))
-    leader = await _leader(api, healer_namespace, notes)
+    leader = await leading(api, healer_namespace, notes)
     door = Door(api, healer_namespace, leader.holder if leader else "", url)
     heard = await recent(door, place.namespace)
     guards = None
@@ -256,7 +264,8 @@ def _health(pod: Pod) -> str:
     return f"{pod.status.phase}, {state}" + (f" ({', '.join(why)})" if why else "") + f", {pod.restarts} restarts"
 
 
-async def _leader(api: Api, healer_namespace: str, notes: list[str]) -> Leader | None:
+async def leading(api: Api, healer_namespace: str, notes: list[str]) -> Leader | None:
+    """Who holds the Lease; None where there is none, or it may not be read: then a note says so."""
     place = lease(healer_namespace)
     try:
         body = await get(api, place)

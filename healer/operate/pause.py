@@ -1,29 +1,38 @@
 """Pausing healer for a workload, a namespace or everything: an annotation on the object, so that the cluster remembers it."""
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
+from healer.model.kube import ends
 from healer.operate.objects import EVERYTHING, OperateError, Place, Seen, annotate, at, decoded, get, lease, named
 
 PAUSED = "healer.dev/paused"
 BY = "healer.dev/paused-by"
 REASON = "healer.dev/paused-reason"
+UNTIL = "healer.dev/paused-until"
 
 _KINDS = ("Deployment", "Namespace")
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Somebody has paused healer, here. `by` and `reason` may be empty: the annotation alone is enough."""
+    """Somebody has paused healer, here, until a time (RFC 3339) where there is one.
+
+    `by`, `reason` and `until` may be empty: the annotation alone is enough.
+    """
 
     place: Place
     by: str
     reason: str
+    until: str = ""
 
     def __str__(self) -> str:
-        return f"{self.place}" + (f" by {self.by}" if self.by else "") + (f" ({self.reason})" if self.reason else "")
+        by, until = (f" by {self.by}" if self.by else ""), (f" until {self.until}" if self.until else "")
+        return f"{self.place}{by}{until}" + (f" ({self.reason})" if self.reason else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +55,18 @@ def place_of(text: str, namespace: str, healer_namespace: str) -> Place:
         raise OperateError(f"{error}" + ("" if "/" in text else f" or {EVERYTHING}")) from error
 
 
-async def pause(api: Api, place: Place, by: str, reason: str, healer_namespace: str) -> Done:
-    """Pause healer there. A pause that stands is replaced. Raises OperateError when there is no such object, ClusterError."""
-    return await _put(api, place, {PAUSED: "true", BY: by, REASON: reason or None}, healer_namespace)
+async def pause(api: Api, place: Place, by: str, reason: str, healer_namespace: str, *, until: float | None = None) -> Done:
+    """Pause healer there, until somebody resumes it or that time (seconds since the epoch) has come.
+
+    A pause that stands is replaced. Raises OperateError when there is no such object, ClusterError.
+    """
+    end = None if until is None else datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return await _put(api, place, {PAUSED: "true", BY: by, REASON: reason or None, UNTIL: end}, healer_namespace)
 
 
 async def resume(api: Api, place: Place, healer_namespace: str) -> Done:
     """Take the pause back, with who and why. Raises OperateError when there is no such object, ClusterError."""
-    return await _put(api, place, {PAUSED: None, BY: None, REASON: None}, healer_namespace)
+    return await _put(api, place, {PAUSED: None, BY: None, REASON: None, UNTIL: None}, healer_namespace)
 
 
 async def _put(api: Api, place: Place, annotations: Mapping[str, str | None], healer_namespace: str) -> Done:
@@ -97,9 +110,11 @@ async def standing(api: Api, places: Iterable[Place]) -> tuple[list[Pause], list
 
 
 def pause_of(place: Place, seen: Seen) -> Pause | None:
-    """The pause that stands on an object; only "true" is one."""
+    """The pause that stands on an object; only "true" is one, and only until it ends."""
     said = seen.annotations
-    return Pause(place, said.get(BY, ""), said.get(REASON, "")) if said.get(PAUSED) == "true" else None
+    if said.get(PAUSED) != "true" or ends(said.get(UNTIL, "")) <= time.time():
+        return None
+    return Pause(place, said.get(BY, ""), said.get(REASON, ""), said.get(UNTIL, ""))
 
 
 def told(done: Done) -> list[str]:
@@ -107,7 +122,8 @@ def told(done: Done) -> list[str]:
     place, was = done.place, done.before
     where = "everywhere" if place.kind == "Lease" else f"for {place}"
     if done.now is not None:
-        lines = [f"healer is paused {where}" + (f"; it was before: {was}" if was else "")]
+        until = f" until {done.now.until}" if done.now.until else ""
+        lines = [f"healer is paused {where}{until}" + (f"; it was before: {was}" if was else "")]
     else:
         lines = [f"healer goes on {where}" if was else f"healer was not paused {where}: nothing to take back"]
     if done.now is not None or was is not None:
@@ -127,7 +143,16 @@ def effect(done: Done) -> str:
 
 def plain_pause(pause: Pause | None) -> dict[str, object] | None:
     """A pause for programs."""
-    return None if pause is None else {"on": _plain_place(pause.place), "by": pause.by, "reason": pause.reason}
+    return (
+        None
+        if pause is None
+        else {
+            "on": _plain_place(pause.place),
+            "by": pause.by,
+            "reason": pause.reason,
+            "until": pause.until,
+        }
+    )
 
 
 def plain(done: Done) -> dict[str, object]:
@@ -137,6 +162,7 @@ def plain(done: Done) -> dict[str, object]:
         "paused": done.now is not None,
         "by": done.now.by if done.now else "",
         "reason": done.now.reason if done.now else "",
+        "until": done.now.until if done.now else "",
         "before": plain_pause(done.before),
         "effect": effect(done),
         "others": [plain_pause(other) for other in done.others],

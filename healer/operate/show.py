@@ -62,7 +62,7 @@ def show(facts: Facts, screen: Console) -> None:
         _guards(screen, facts.guards)
     if facts.decisions:
         _decisions(screen, facts.decisions, facts.at)
-    _title(screen, "what happens next")
+    title(screen, "what happens next")
     for line in next_steps(facts):
         screen.print(clean(f"  {line}"))
 
@@ -76,21 +76,21 @@ def _head(facts: Facts) -> str:
 
 def _incident(screen: Console, incident: Incident, now: float, *, whole: bool) -> None:
     traits = f"({incident.rule}, {incident.severity}, {incident.mode})"
-    _title(screen, f"incident {incident.id} {traits}: {incident.state}, {step(incident)}, opened {when(incident.opened_at, now)}")
+    title(screen, f"incident {incident.id} {traits}: {incident.state}, {step(incident)}, opened {when(incident.opened_at, now)}")
     if not whole:
         screen.print(clean(f"  {incident.reason.text}"))
         return
-    table = _table("time", "state", "step", "reason")
+    rows = table("time", "state", "step", "reason")
     for entry in incident.history:
         number = "" if entry.step is None else str(entry.step + 1)
-        table.add_row(*_cells(clock(entry.at, now), entry.state, number, entry.reason.text))
-    screen.print(table)
+        rows.add_row(*cells(clock(entry.at, now), entry.state, number, entry.reason.text))
+    screen.print(rows)
 
 
 def _guards(screen: Console, guards: tuple[Guarding, ...]) -> None:
     """Which rules are about it; when none is, what keeps it out of each."""
     inside = [guard.rule for guard in guards if not guard.differs]
-    _title(screen, "rules about it")
+    title(screen, "rules about it")
     for rule in inside:
         screen.print(clean(f"  {rule.name} ({rule.mode}): {rule.trigger} {', '.join(rule.names)}"))
     if inside:
@@ -101,32 +101,34 @@ def _guards(screen: Console, guards: tuple[Guarding, ...]) -> None:
 
 
 def _decisions(screen: Console, decisions: tuple[Decision, ...], now: float) -> None:
-    _title(screen, "rules considered")
-    table = _table("rule", "at last", "why")
+    title(screen, "rules considered")
+    rows = table("rule", "at last", "why")
     for last in considered(decisions):
-        table.add_row(*_cells(last.rule or "(none)", last.verb, last.reason.text))
-    screen.print(table)
-    _title(screen, "decisions")
+        rows.add_row(*cells(last.rule or "(none)", last.verb, last.reason.text))
+    screen.print(rows)
+    title(screen, "decisions")
     if len(decisions) > _DECISIONS:
         screen.print(f"  {len(decisions) - _DECISIONS} earlier ones: -o json")
-    table = _table("time", "rule", "decision", "reason")
+    rows = table("time", "rule", "decision", "reason")
     for decision in decisions[-_DECISIONS:]:
-        table.add_row(*_cells(clock(decision.at, now), decision.rule, decision.verb, decision.reason.text))
-    screen.print(table)
+        rows.add_row(*cells(clock(decision.at, now), decision.rule, decision.verb, decision.reason.text))
+    screen.print(rows)
 
 
-def _title(screen: Console, text: str) -> None:
+def title(screen: Console, text: str) -> None:
+    """A heading."""
     screen.print(clean(f"\n{text}"), style="bold")
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=True, padding=(0, 2), header_style="dim")
+def table(*columns: str) -> Table:
+    """A table without lines."""
+    rows = Table(box=None, pad_edge=True, padding=(0, 2), header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+        rows.add_column(column, overflow="fold")
+    return rows
 
 
-def _cells(*texts: str) -> list[Text]:
+def cells(*texts: str) -> list[Text]:
     """Cells whose text is taken as it is."""
     return [Text(clean(text)) for text in texts]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
 from healer.model.decision import Decision, Verb
 from healer.model.duration import about
@@ -101,18 +100,15 @@ def _running(facts: Facts) -> bool:
         return True
     if facts.leader is None or not facts.leader.holder:
         return False
-    try:
-        renewed = datetime.fromisoformat(facts.leader.renewed).timestamp()
-    except ValueError:
-        return False
-    return facts.at - renewed < LATE
+    age = facts.leader.age(facts.at)
+    return age is not None and age < LATE
 
 
 def next_of(incident: Incident, now: float) -> str:
     """What happens next to one incident; empty when it is closed."""
     otherwise = beyond(incident)
     would = "would" if incident.mode == Mode.OBSERVE else "will"
-    ask = f"healer approve {incident.id} -n {incident.workload.namespace}"
+    ask = f"healer approve incident/{incident.id} -n {incident.workload.namespace}"
     match incident.state:
         case State.ESCALATED if stops_all(incident):
             return f"{incident.id}: healer acts again after a quiet time, or when somebody says so: {ask}"

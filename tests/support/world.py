@@ -262,7 +262,7 @@ class World:
         for number, pod in enumerate(self.pods):
             (self.mend if number < count else self.unready)(pod.metadata.name)
 
-    def pause(self, what: str, paused: str = "true", *, by: str = "", reason: str = "") -> None:
+    def pause(self, what: str, paused: str = "true", *, by: str = "", reason: str = "", until: str = "") -> None:
         """Set healer.dev/paused on "namespace", "deployment" or a pod, by name; "" takes it away."""
         obj: KubeObject | None
         if what == "namespace":
@@ -270,7 +270,9 @@ class World:
         else:
             obj = self.deployment if what == "deployment" else self.pod(what)
         assert obj is not None
-        annotations = msgspec.structs.replace(obj.metadata.annotations, paused=paused, paused_by=by, paused_reason=reason)
+        annotations = msgspec.structs.replace(
+            obj.metadata.annotations, paused=paused, paused_by=by, paused_reason=reason, paused_until=until
+        )
         meta = msgspec.structs.replace(obj.metadata, annotations=annotations)
         self._put(msgspec.structs.replace(obj, metadata=meta))
 

@@ -31,7 +31,7 @@ def test_before_the_first_action_a_human_is_asked_and_told_how() -> None:
     assert d.acts == []
     assert (state(d), d.incident.reason.code) == (State.WAITING, "NeedsApproval")
     name = d.incident.id
-    assert f"healer approve {name} -n production" in d.incident.reason.text
+    assert f"healer approve incident/{name} -n production" in d.incident.reason.text
     assert f"kubectl annotate incident {name} -n production healer.dev/approved-by=YOU" in d.incident.reason.text
     assert "evict pod/serving-1" in d.incident.reason.text
     assert codes(d.effects, Verb.DEFER) == ["NeedsApproval"]

@@ -1,6 +1,7 @@
 """What keeps healer from making things worse: each guard, when it holds an action back and when it lets go."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -344,6 +345,28 @@ def test_paused_stops_everything_and_never_escalates_by_waiting(where: str) -> N
     d.world.pause(where, "")
     d.wait(15)
     assert d.acted_on == ["serving-1"]
+
+
+@pytest.mark.parametrize("where", ["serving-1", "deployment", "namespace"])
+def test_a_pause_with_an_end_ends_by_itself(where: str) -> None:
+    d = drill()
+    d.world.pause(where, by="ann", until=datetime.fromtimestamp(d.now + 7200, UTC).isoformat())
+    d.world.crash("serving-1")
+    d.wait(7199)
+    assert d.acts == []
+    assert "(by ann until 20" in d.incident.reason.text
+    d.wait(2)
+    assert d.acted_on == ["serving-1"]
+
+
+@pytest.mark.parametrize("until", ["soon", "2026-13-01T00:00:00Z", "2020-01-01T00:00:00"])
+def test_a_pause_whose_end_cannot_be_read_goes_on(until: str) -> None:
+    """No time zone is no time: somebody wanted healer to keep out, and only an end that is sure lets it in again."""
+    d = drill()
+    d.world.pause("deployment", until=until)
+    d.world.crash("serving-1")
+    d.wait(86_400)
+    assert d.acts == []
 
 
 def test_paused_for_long_and_then_put_off_begins_the_longest_wait_anew() -> None:

@@ -66,7 +66,7 @@ STATES: list[tuple[State, str, dict[str, Any], str, str, str]] = [
         {"wake": 3600, "mode": "approve", "asked_at": 1.0},
         "approval",
         "waiting for a human to approve step 1 of 2 (evict): so it is",
-        "healer approve crash-loop-1 -n production",
+        "healer approve incident/crash-loop-1 -n production",
     ),
     (State.ACTING, "Allowed", {}, "healing", "healing: step 1 of 2 (evict): so it is", "if not, step 2 of 2 (rollback)"),
     (
@@ -123,7 +123,7 @@ async def test_the_breaker_of_the_whole_cluster_has_no_ladder(place: Place) -> N
     cluster = Target("Cluster", SPACE, "cluster", "cluster")
     await place.keep(place.incident(State.ESCALATED, rule=BREAKER, workload=cluster, steps=(), targets={}))
     found = await known(place, INCIDENT)
-    assert "healer approve crash-loop-1 -n production" in next_steps(found)[0]
+    assert "healer approve incident/crash-loop-1 -n production" in next_steps(found)[0]
     assert "no ladder" in screen(found)
 
 
@@ -131,7 +131,9 @@ async def test_an_approval_is_still_wanted_when_another_guard_objects(place: Pla
     await place.keep(place.incident(State.WAITING, "Paused", mode="approve", asked_at=place.now - 10))
     found = await known(place)
     assert verdict(found).code == "waiting"
-    assert next_steps(found)[0].endswith(f"somebody approves to evict {place.pod}: healer approve crash-loop-1 -n production")
+    assert next_steps(found)[0].endswith(
+        f"somebody approves to evict {place.pod}: healer approve incident/crash-loop-1 -n production"
+    )
 
 
 async def test_an_incident_that_observes_says_that_nothing_is_changed(place: Place) -> None:

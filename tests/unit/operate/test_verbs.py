@@ -1,14 +1,19 @@
 """The verbs as a person types them, as processes against the lab: what they print, how they exit."""
 
 import json
+import time
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from healer.http.rules import RuleRow
 from healer.model.decision import Verb
 from healer.model.incident import State
 from tests.support.healer import verb
 from tests.unit.operate.conftest import NAME, SPACE, Place
+from tests.unit.rules.test_errors import GOOD
 
 DEPLOYMENT = f"deployment/{NAME}"
 
@@ -70,7 +75,7 @@ async def test_what_cannot_be_done_exits_2_and_says_why(place: Place, arguments:
 
 async def test_approve_shows_what_will_be_done_and_says_who_approved(place: Place) -> None:
     await place.keep(place.incident(State.WAITING, "NeedsApproval", "a human decides", mode="approve", asked_at=place.now - 10))
-    code, said = await healer(place, "approve", "crash-loop-1")
+    code, said = await healer(place, "approve", "incident/crash-loop-1")
     assert code == 0
     lines = said.splitlines()
     assert lines[0].startswith("incident crash-loop-1 (tensorflow-serving/crash-loop, critical) on ")
@@ -84,6 +89,72 @@ async def test_approve_exits_1_when_nothing_waits(place: Place) -> None:
     code, said = await healer(place, "approve", "crash-loop-1", "--by", "bob")
     assert code == 1
     assert "does not wait for approval: it is verifying" in said
+
+
+async def test_approve_answers_programs_and_takes_the_name_alone(place: Place) -> None:
+    await place.keep(place.incident(State.WAITING, "NeedsApproval", "a human decides", mode="approve", asked_at=place.now - 10))
+    code, said = await healer(place, "approve", "crash-loop-1", "--yes", "-o", "json")
+    assert code == 0
+    done = json.loads(said)
+    assert (done["incident"], done["by"], done["action"]) == ("crash-loop-1", "alice", f"evict {place.pod}")
+
+
+async def test_a_pause_for_a_time_says_when_it_ends(place: Place) -> None:
+    code, said = await healer(place, "pause", DEPLOYMENT, "--for", "2h", "-o", "json")
+    assert code == 0
+    done = json.loads(said)
+    ends = datetime.fromisoformat(done["until"]).timestamp()
+    assert place.now + 7100 < ends < time.time() + 7201
+    assert place.annotations()["healer.dev/paused-until"] == done["until"]
+    code, said = await healer(place, "pause", DEPLOYMENT, "--for", "2 hours")
+    assert code == 2
+    assert "write a number with a unit" in said
+    await healer(place, "resume", DEPLOYMENT)
+    assert "healer.dev/paused-until" not in place.annotations()
+
+
+async def test_status_names_the_leader_the_rules_the_pauses_and_the_open_incidents(place: Place) -> None:
+    await place.lead("healer-abc-1@healer-abc:8080")
+    place.renew()
+    place.rules.append(RuleRow("serving/loop", "enforce", "pod", ["NotReady"], {"namespaces": ["x"]}, 0, 0, ["no namespace 'x'"]))
+    await place.keep(place.incident(State.WAITING, "DisruptionInFlight", "another pod is down"))
+    await healer(place, "pause", DEPLOYMENT, "--reason", "a migration")
+    code, said = await healer(place, "status")
+    assert code == 0, said
+    assert said.startswith("healer-abc-1@healer-abc:8080 leads; its Lease was renewed ")
+    assert "paused: deployment/tensorflow-serving in production by alice (a migration)" in said
+    assert "no namespace 'x'" in said
+    assert "another pod is down" in said
+    code, said = await healer(place, "status", "-n", SPACE, "-o", "json")
+    found = json.loads(said)
+    assert (code, found["led"]) == (0, True)
+    assert [rule["name"] for rule in found["rules"]] == ["serving/loop"]
+    assert [incident["name"] for incident in found["incidents"]] == ["crash-loop-1"]
+    assert [pause["by"] for pause in found["pauses"]] == ["alice"]
+
+
+@pytest.mark.parametrize("lease", [False, True], ids=["no lease", "a lease that nobody renews"])
+async def test_status_exits_1_when_nobody_leads(place: Place, lease: bool) -> None:
+    if lease:
+        await place.lead("healer-abc-1@healer-abc:8080")
+    code, said = await healer(place, "status")
+    assert code == 1
+    assert said.startswith("nobody leads")
+
+
+async def test_check_says_what_rules_would_guard_in_the_cluster(place: Place, tmp_path: Path) -> None:
+    """Before the daemon has them: a misspelt label guards nothing."""
+    right, wrong = tmp_path / "right.yaml", tmp_path / "wrong.yaml"
+    right.write_text(GOOD)
+    misspelt = "{namespaces: [production], selector: {matchLabels: {app: tensorflow-servng}}}"
+    wrong.write_text(GOOD.replace("{namespaces: [production]}", misspelt).replace("name: serving", "name: wrong"))
+    code, said = await healer(place, "check", "--cluster", str(right), str(wrong))
+    assert code == 0
+    assert "serving/crash covers 3 pods of 1 workload" in said
+    assert "wrong/crash covers 0 pods of 0 workloads" in said
+    assert "no pod in production has app=tensorflow-servng; did you mean 'tensorflow-serving'?" in said
+    code, said = await healer(place, "check", "--cluster", str(right), "-o", "json")
+    assert json.loads(said)["coverage"] == [{"rule": "serving/crash", "pods": 3, "workloads": 1, "doubts": []}]
 
 
 async def test_explain_for_people_and_for_programs(place: Place) -> None:

@@ -1,0 +1,43 @@
+"""The verb that says how healer itself stands: status."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from healer.cli.common import EXIT_PROBLEMS, Context, HealerNamespace, Output, print_json, with_cluster
+from healer.cluster.api import Api
+from healer.operate import show as showing
+from healer.operate import status as standing
+from healer.operate.objects import valid
+
+app = typer.Typer()
+
+
+@app.command()
+def status(
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", metavar="NS", help="Pauses and incidents of one namespace; by default of all."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Where the daemon answers, when not through the API server's proxy.")] = None,
+    healer_namespace: HealerNamespace = "healer",
+    output: Output = "text",
+    context: Context = None,
+) -> None:
+    """Say who leads, which rules are in force and what they cover, what is paused, and which incidents are open.
+
+    Exit code 1 when nobody leads: healer acts nowhere then. 2 when the cluster cannot be reached.
+    """
+
+    async def work(api: Api) -> standing.Status:
+        space = "" if namespace is None else valid(namespace, "a namespace")
+        return await standing.status(api, space, valid(healer_namespace, "a namespace"), url, time.time())
+
+    found = with_cluster(work, context)
+    if output == "json":
+        print_json(standing.plain(found))
+    else:
+        standing.show(found, showing.console())
+    if not found.led:
+        raise typer.Exit(EXIT_PROBLEMS)

@@ -1,0 +1,58 @@
+"""What rule files would guard in a cluster as it is now: the same look as the daemon's, before it has them."""
+
+import msgspec
+
+from healer.cluster.api import Api
+from healer.cluster.errors import ApiError
+from healer.cluster.resources import RESOURCES
+from healer.engine.coverage import Coverage, Covering
+from healer.engine.rulebook import BoundRule
+from healer.model.form import ANYWHERE
+from healer.model.kube import Deployment, KubeObject, Namespace, Pod, ReplicaSet
+from healer.model.view import View
+from healer.operate.workload import listed
+from healer.routes.base import RouteError, read
+from healer.sources.canary import place_of
+
+_KINDS: tuple[type[KubeObject], ...] = (Deployment, ReplicaSet, Pod)
+
+
+async def coverage(api: Api, rules: list[BoundRule]) -> tuple[list[Coverage], list[str]]:
+    """What each rule covers, and in words what may not be read. Raises ClusterError."""
+    view, notes = View(), list[str]()
+    everywhere = any(ANYWHERE in bound.scope.namespaces for bound in rules)
+    namespaces = [""] if everywhere else sorted({space for bound in rules for space in bound.scope.namespaces})
+    await _put(api, view, Namespace, "", notes)
+    for namespace in namespaces:
+        for kind in _KINDS:
+            await _put(api, view, kind, namespace, notes)
+    covering = Covering(view)
+    found = [covering.of(bound) for bound in rules]
+    routes = [await _route(api, bound) for bound in rules]
+    return [
+        Coverage(each.rule, each.pods, each.workloads, (*each.doubts, *([route] if route else [])))
+        for each, route in zip(found, routes, strict=True)
+    ], notes
+
+
+async def _put(api: Api, view: View, kind: type[KubeObject], namespace: str, notes: list[str]) -> None:
+    resource = RESOURCES[kind]
+    try:
+        for raw in await listed(api, resource.path(namespace)):
+            view.put(msgspec.json.decode(raw, type=kind))
+    except (ApiError, msgspec.MsgspecError) as error:
+        where = f" in {namespace}" if namespace else ""
+        notes.append(f"{resource.plural}{where} are not known: {error}")
+
+
+async def _route(api: Api, bound: BoundRule) -> str:
+    """What is wrong with the route that a rule names; empty when it is there, or none is named."""
+    canary = bound.rule.when.canary
+    if canary is None or ANYWHERE in bound.scope.namespaces:
+        return ""
+    for namespace in bound.scope.namespaces:
+        try:
+            await read(api, place_of(canary, namespace))
+        except (RouteError, ApiError) as error:
+            return str(error)
+    return ""

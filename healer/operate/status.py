@@ -1,0 +1,204 @@
+"""How healer itself stands: who leads, which rules are in force and what they guard, what is paused, which incidents are open."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from healer.cluster.api import Api
+from healer.cluster.errors import ApiError
+from healer.http.rules import RuleRow
+from healer.journal.base import Undecodable
+from healer.journal.codec import decode
+from healer.journal.stored import INCIDENTS, MISSING
+from healer.model.duration import about
+from healer.model.incident import Incident, State
+from healer.operate.asking import Door, rules
+from healer.operate.facts import Leader, leading
+from healer.operate.objects import Place, Seen, at, get, lease
+from healer.operate.pause import Pause, pause_of, plain_pause
+from healer.operate.show import cells, clean, table, title
+from healer.operate.words import step, when
+from healer.operate.workload import listed
+
+STALE = 60.0
+"""Seconds after which a Lease that nobody has renewed has no holder any more, whatever it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`rules` and `incidents` are None where they cannot be known; `notes` say why. `at` in seconds since the epoch."""
+
+    leader: Leader | None
+    rules: tuple[RuleRow, ...] | None
+    pauses: tuple[Pause, ...]
+    incidents: tuple[Incident, ...] | None
+    notes: tuple[str, ...]
+    at: float
+
+    @property
+    def led(self) -> bool:
+        """Whether somebody leads: holds the Lease, and has renewed it lately."""
+        if self.leader is None or not self.leader.holder:
+            return False
+        age = self.leader.age(self.at)
+        return age is not None and age < STALE
+
+
+async def status(api: Api, namespace: str, healer_namespace: str, url: str | None, now: float) -> Status:
+    """How it stands now; of one namespace, or of all when it is empty. What may not be read becomes a note.
+
+    Raises ClusterError.
+    """
+    notes: list[str] = []
+    leader = await leading(api, healer_namespace, notes)
+    rows = await rules(Door(api, healer_namespace, leader.holder if leader else "", url))
+    if isinstance(rows, str):
+        notes.append(f"the rules are not known: {rows}")
+    return Status(
+        leader=leader,
+        rules=None if isinstance(rows, str) else tuple(rows),
+        pauses=tuple(await _pauses(api, namespace, healer_namespace, notes)),
+        incidents=await _incidents(api, namespace, notes),
+        notes=tuple(notes),
+        at=now,
+    )
+
+
+async def _incidents(api: Api, namespace: str, notes: list[str]) -> tuple[Incident, ...] | None:
+    """Those that are not closed, oldest first."""
+    try:
+        kept = await listed(api, INCIDENTS.path(namespace))
+    except ApiError as error:
+        notes.append(f"incidents are not shown: {MISSING if error.is_not_found else error}")
+        return None
+    found: list[Incident] = []
+    unreadable = 0
+    for raw in kept:
+        try:
+            found.append(decode(bytes(raw)))
+        except Undecodable:
+            unreadable += 1
+    if unreadable:
+        notes.append(f"{unreadable} incidents cannot be read: kubectl get incidents -A -o yaml shows them")
+    open_ = [incident for incident in found if incident.state is not State.CLOSED]
+    return tuple(sorted(open_, key=lambda incident: (incident.opened_at, incident.id)))
+
+
+async def _pauses(api: Api, namespace: str, healer_namespace: str, notes: list[str]) -> list[Pause]:
+    """Of everything, of namespaces, of Deployments."""
+    found: list[Pause] = []
+    everything = lease(healer_namespace)
+    try:
+        body = await get(api, everything)
+        found += _paused(everything, body)
+    except ApiError as error:
+        notes.append(f"whether everything is paused is not known: {error}")
+    for kind in ("Namespace", "Deployment"):
+        try:
+            if kind == "Namespace" and namespace:
+                place = at("Namespace", "", namespace)
+                found += _paused(place, await get(api, place))
+                continue
+            path = at(kind, namespace, "").path.rstrip("/")
+            for raw in await listed(api, path):
+                seen = msgspec.json.decode(raw, type=_Named)
+                found += _paused(at(kind, seen.metadata.namespace, seen.metadata.name), bytes(raw))
+        except (ApiError, msgspec.MsgspecError) as error:
+            notes.append(f"which {kind.lower()}s are paused is not known: {error}")
+    return found
+
+
+class _Meta(msgspec.Struct):
+    name: str
+    namespace: str = ""
+
+
+class _Named(msgspec.Struct):
+    metadata: _Meta
+
+
+def _paused(place: Place, body: bytes | None) -> Iterable[Pause]:
+    if body is None:
+        return []
+    pause = pause_of(place, msgspec.json.decode(body, type=Seen))
+    return [] if pause is None else [pause]
+
+
+# for people
+
+
+def show(found: Status, screen: Console) -> None:
+    """Print it."""
+    screen.print(clean(_led(found)), style="bold green" if found.led else "bold red")
+    for note in found.notes:
+        screen.print(clean(f"note: {note}"), style="yellow")
+    for pause in found.pauses:
+        screen.print(clean(f"paused: {pause}"), style="magenta")
+    if found.rules is not None:
+        title(screen, f"{len(found.rules)} rules in force")
+        rows = table("rule", "mode", "trigger", "pods", "workloads", "guards less than it says")
+        for rule in found.rules:
+            counts = ("?" if number is None else str(number) for number in (rule.pods, rule.workloads))
+            rows.add_row(*cells(rule.name, rule.mode, rule.trigger, *counts, "; ".join(rule.doubts)))
+        screen.print(rows)
+    if found.incidents is not None:
+        title(screen, f"{len(found.incidents)} incidents are open" if found.incidents else "no incident is open")
+        rows = table("namespace", "incident", "workload", "state", "step", "opened", "reason")
+        for incident in found.incidents:
+            opened = when(incident.opened_at, found.at)
+            target = incident.workload
+            rows.add_row(
+                *cells(target.namespace, incident.id, str(target), incident.state, step(incident), opened, incident.reason.text)
+            )
+        if found.incidents:
+            screen.print(rows)
+
+
+def _led(found: Status) -> str:
+    leader = found.leader
+    if leader is None or not leader.holder:
+        return "nobody leads: healer acts nowhere"
+    age = leader.age(found.at)
+    renewed = "at a time that cannot be read" if age is None else f"{about(age)} ago"
+    if found.led:
+        return f"{leader.holder} leads; its Lease was renewed {renewed}"
+    return f"nobody leads: {leader.holder} held the Lease and renewed it {renewed}"
+
+
+# for programs
+
+
+def plain(found: Status) -> dict[str, Any]:
+    """The same as JSON has it; times are RFC 3339."""
+    incidents = None
+    if found.incidents is not None:
+        incidents = [
+            {
+                "namespace": incident.workload.namespace,
+                "name": incident.id,
+                "rule": incident.rule,
+                "workload": str(incident.workload),
+                "state": incident.state,
+                "step": step(incident),
+                "openedAt": _moment(incident.opened_at),
+                "reason": {"code": incident.reason.code, "text": incident.reason.text},
+            }
+            for incident in found.incidents
+        ]
+    return {
+        "led": found.led,
+        "leader": found.leader,
+        "rules": found.rules,
+        "pauses": [plain_pause(pause) for pause in found.pauses],
+        "incidents": incidents,
+        "notes": found.notes,
+        "at": _moment(found.at),
+    }
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
