@@ -338,6 +338,8 @@ def _read(config: Path) -> dict[str, Any]:
         values = yaml.safe_load(config.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{config}: {error}") from error
+    except RecursionError as error:
+        raise SettingsError(f"{config}: it is nested too deeply: settings are sections of keys and values") from error
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from cel_expr_python import cel
 
+from healer.engine import condition_bounds
 from healer.model.kube import Deployment, Pod
 from healer.model.signal import Signal, SourceName
 from healer.model.target import Target
@@ -45,7 +46,7 @@ _COMMON: dict[str, tuple[cel.Type, str]] = {
 _ALERT: dict[str, tuple[cel.Type, str]] = {
     "alert.name": (cel.Type.STRING, "the alert's name"),
     "alert.labels": (_LABELS, "all its labels"),
-    "alert.annotations": (_LABELS, "its annotations"),
+    "alert.annotations": (_LABELS, "its annotations; of a text, the first 2,048 characters"),
 }
 _QUERY: dict[str, tuple[cel.Type, str]] = {
     "query.labels": (_LABELS, "all labels of the series"),
@@ -105,7 +106,10 @@ class Condition:
 
     def holds(self, facts: Mapping[str, object]) -> bool:
         """Whether it is true of the facts (see `facts`). Raises ConditionFailed when they do not allow an answer."""
-        return _evaluate(self._compiled, facts)
+        try:
+            return _evaluate(self._compiled, condition_bounds.seen(facts, self.expression))
+        except condition_bounds.TooLarge as error:
+            raise ConditionFailed(str(error)) from None
 
 
 @cache
@@ -114,6 +118,10 @@ def _env(source: SourceName) -> cel.Env:
 
 
 def _compile(expression: str, source: SourceName) -> cel.Expression:
+    try:
+        condition_bounds.check(expression)
+    except condition_bounds.TooCostly as error:
+        raise ConditionError(str(error), error.hint, *_place(expression, error.offset)) from None
     try:
         compiled = _env(source).compile(expression)
     except RuntimeError as error:  # the one class that the library raises

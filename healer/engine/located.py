@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from yaml.constructor import SafeConstructor
+from yaml.events import CollectionEndEvent, CollectionStartEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from healer.model.problem import Problem
@@ -122,6 +123,8 @@ def documents(text: str, file: str) -> tuple[list[Document], list[Problem]]:
     problems: list[Problem] = []
     lines = text.split("\n")
     try:
+        if (deep := _too_deep_at(text)) is not None:
+            return [], [_too_deep(file, deep, ())]
         for node in yaml.compose_all(text, Loader=_Loader):
             if isinstance(node, ScalarNode) and node.tag == _TAG + "null":
                 continue
@@ -131,9 +134,24 @@ def documents(text: str, file: str) -> tuple[list[Document], list[Problem]]:
             found.append(Document(data, reading.nodes, reading.keys, lines))
     except yaml.YAMLError as error:
         problems.append(_syntax(error, file, lines))
-    except RecursionError:
-        problems.append(_too_deep(file, (1, 1), ()))
     return found, problems
+
+
+def _too_deep_at(text: str) -> Place | None:
+    """Where a text is nested deeper than a file may be; None when it is not, or is no YAML before it gets there.
+
+    Looked at before nodes are made of it: libyaml makes them by calling itself, until the process dies of it.
+    """
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                mark = event.start_mark
+                return (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
+    except yaml.YAMLError:
+        return None  # told when nodes are made of what comes before
+    return None
 
 
 @dataclass(slots=True)

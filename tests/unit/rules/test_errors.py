@@ -1,5 +1,9 @@
 """Each kind of error in a rule file: where it is, what it says, and the hint."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from healer.engine.rulefile import load, load_all
@@ -718,6 +722,17 @@ def test_nesting_and_aliases_without_end_are_refused() -> None:
     )
     for text in ("[" * 100 + "]" * 100, "[" * 5000 + "]" * 5000, "a: &a [*a]\n", bomb):
         assert any("nested too deeply" in problem.message for problem in problems(text))
+
+
+@pytest.mark.parametrize("unit", ["[", "{a: ", "- ", "? ", "a: [", "&a ["])
+def test_nesting_that_libyaml_dies_of_is_refused_with_its_place(unit: str, tmp_path: Path) -> None:
+    """In a process of its own: what is tried here is a segmentation fault."""
+    file = tmp_path / "deep.yaml"
+    file.write_text("x: 1\n---\n" + unit * 60_000)
+    code = f"from healer.engine.located import documents; print(*documents(open({str(file)!r}).read(), 'deep.yaml')[1])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("deep.yaml:3:")
+    assert "nested too deeply" in said
 
 
 def test_text_that_is_not_unicode() -> None:
