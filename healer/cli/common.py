@@ -14,6 +14,7 @@ import structlog
 import typer
 
 from healer import settings as knobs
+from healer.cli.terminal import TerminalRenderer
 from healer.cluster.api import Api, ClusterError
 from healer.model.duration import LONGEST, parse, say
 from healer.model.redact import redact_event
@@ -79,11 +80,7 @@ def logs(log: knobs.Log) -> None:
         if not pretty
         else [structlog.processors.ExceptionRenderer()]
     )  # no locals: they hold tokens
-    final: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
-        if pretty
-        else structlog.processors.JSONRenderer()
-    )
+    final: structlog.types.Processor = TerminalRenderer(colours=colours) if pretty else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
