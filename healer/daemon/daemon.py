@@ -45,6 +45,7 @@ from healer.model.view import View
 from healer.settings import PREFIX, Settings, SettingsError
 from healer.sinks import registry as sinks
 from healer.sinks.base import Memory, Meters, NotKept, Sink
+from healer.sinks.boundary import Boundary
 from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
 
 _LEASE_REQUEST = 1.5
@@ -78,11 +79,12 @@ class Daemon:
         self._view = View()
         self._metrics = Metrics()
         self._journal: Journal = MemoryJournal(settings.journal.keep)
-        self._sinks = _sinks(settings, self._metrics, watchers.sinks, self)
+        meters = Meters(self._metrics.registry)
+        self._sinks = _sinks(settings, meters, watchers.sinks, self)
         self._coverage = RuleCoverage(self._view, rulebook, settings.cluster.namespaces, self._metrics.registry)
         self._reach = Reach(self._sinks, settings.slack, rulebook)
         self._decisions: deque[Decision] = deque(maxlen=1000)
-        self._observers = watchers.decisions
+        self._observers = tuple(Boundary("observer", meters).around(observe) for observe in watchers.decisions)
         self._lease: Lease | None = None
         self._term: Term | None = None
         self._home = settings.leader.namespace or own_namespace()
@@ -318,14 +320,14 @@ class Daemon:
             await self._journal.prune(time.time())
 
 
-def _sinks(settings: Settings, metrics: Metrics, further: list[Sink], memory: Memory) -> sinks.Sinks:
+def _sinks(settings: Settings, meters: Meters, further: list[Sink], memory: Memory) -> sinks.Sinks:
     wanted: dict[str, dict[str, object]] = {"log": {}}
     slack = settings.slack
     if slack.token_file is not None:
         if not slack.channel:
             raise SettingsError(f"{PREFIX}SLACK__CHANNEL: not given; incidents of rules without `notify` need a channel to go to")
         wanted["slack"] = slack.model_dump()
-    return sinks.build(wanted, Meters(metrics.registry), further, memory)
+    return sinks.build(wanted, meters, further, memory)
 
 
 def _always() -> bool:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from healer.model.incident import Incident
 from healer.settings import Slack
 from healer.sinks.base import Memory, Meters, ProcessMemory, Sink
+from healer.sinks.boundary import Boundary
 from healer.sinks.log import LogSettings, LogSink
 from healer.sinks.slack import SlackSink
 
@@ -34,13 +35,21 @@ SINKS: Mapping[str, Kind[Any]] = {
 }
 
 
+_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+"""Seconds until a sink that has ended by a fault runs again; doubled each time."""
+
+
 class Sinks:
-    """All configured sinks as one. The texts of what they get are safe: an incident has no others."""
+    """All configured sinks as one. The texts of what they get are safe: an incident has no others.
+
+    A fault of one ends at its boundary: the others are told, and it is told the next time.
+    """
 
     name = "all"
 
-    def __init__(self, sinks: list[Sink]) -> None:
+    def __init__(self, sinks: list[Sink], meters: Meters) -> None:
         self._sinks = sinks
+        self._boundaries = [(sink, Boundary(sink.name, meters)) for sink in sinks]
 
     @property
     def reach_people(self) -> bool:
@@ -49,33 +58,50 @@ class Sinks:
 
     def tell(self, incident: Incident) -> None:
         """Tell every sink."""
-        for sink in self._sinks:
-            sink.tell(incident)
+        for sink, boundary in self._boundaries:
+            with boundary:
+                sink.tell(incident)
 
     def resume(self, incident: Incident) -> None:
         """Let every sink go on with an incident of the journal."""
-        for sink in self._sinks:
-            sink.resume(incident)
+        for sink, boundary in self._boundaries:
+            with boundary:
+                sink.resume(incident)
 
     def reset(self) -> None:
         """Let every sink forget what it holds."""
-        for sink in self._sinks:
-            sink.reset()
+        for sink, boundary in self._boundaries:
+            with boundary:
+                sink.reset()
 
     async def run(self) -> None:
         """Run every sink until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for sink in self._sinks:
-                group.create_task(sink.run(), name=f"sink {sink.name}")
+            for sink, boundary in self._boundaries:
+                group.create_task(_keep_running(sink, boundary), name=f"sink {sink.name}")
 
     async def check(self, channels: Collection[str]) -> list[str]:
         """What would keep messages of any sink from people."""
-        found = await asyncio.gather(*(sink.check(channels) for sink in self._sinks))
-        return [problem for problems in found for problem in problems]
+        found: list[str] = []
+        for sink, boundary in self._boundaries:
+            with boundary:
+                found += await sink.check(channels)
+        return found
 
     async def flush(self, within: float) -> bool:
         """Whether every sink had told all within `within` seconds."""
-        return all(await asyncio.gather(*(sink.flush(within) for sink in self._sinks)))
+        told = await asyncio.gather(*(sink.flush(within) for sink in self._sinks), return_exceptions=True)
+        return all(each is True for each in told)
+
+
+async def _keep_running(sink: Sink, boundary: Boundary) -> None:
+    """Run a sink for ever, anew after a fault."""
+    pause = _PAUSE
+    while True:
+        with boundary:
+            await sink.run()
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def build(
@@ -89,4 +115,4 @@ def build(
     if unknown:
         raise ValueError(f"there is no sink {unknown[0]!r}; there are {', '.join(sorted(SINKS))}")
     kept = ProcessMemory() if memory is None else memory
-    return Sinks([SINKS[name].build(options, meters, kept) for name, options in wanted.items()] + list(further))
+    return Sinks([SINKS[name].build(options, meters, kept) for name, options in wanted.items()] + list(further), meters)

@@ -1,6 +1,7 @@
-"""The log sink, and all sinks together behind redaction."""
+"""The log sink, and all sinks together: a fault of one harms no other."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from healer.model.incident import Entry, Reason, State
+from healer.model.incident import Entry, Incident, Reason, State
 from healer.sinks.base import Mark, Meters, ProcessMemory, Progress
+from healer.sinks.boundary import Boundary
 from healer.sinks.log import LogSettings, LogSink
 from healer.sinks.registry import build
 from tests.support.slack import TOKEN, FakeSlack
@@ -176,3 +178,76 @@ def test_an_unknown_sink_or_option_is_an_error_that_says_so() -> None:
         build({"slack": {"token_file": "/t"}}, meters)
     with pytest.raises(ValueError, match=r"token file"):
         build({"slack": {"channel": "#a"}}, meters)
+
+
+class Faulty:
+    """A sink that fails at what one incident tells, and whose worker ends by a fault once."""
+
+    name = "faulty"
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.runs = 0
+        self.again = asyncio.Event()
+
+    def tell(self, incident: Incident) -> None:
+        if incident.id == "odd":
+            raise KeyError("no such colour")
+        self.told.append(incident.id)
+
+    resume = tell
+
+    def reset(self) -> None:
+        raise RuntimeError("nothing to forget")
+
+    async def run(self) -> None:
+        self.runs += 1
+        if self.runs == 1:
+            raise ExceptionGroup("worker", [ValueError("a worker fell")])
+        self.again.set()
+        await asyncio.Event().wait()
+
+    async def check(self, channels: Collection[str]) -> list[str]:
+        raise LookupError("nobody there")
+
+    async def flush(self, within: float) -> bool:
+        raise OSError("no way out")
+
+
+async def test_a_fault_of_a_sink_harms_neither_the_others_nor_the_next_incident(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("healer.sinks.registry._PAUSE", 0.0)
+    registry = CollectorRegistry()
+    faulty = Faulty()
+    sinks = build({"log": {}}, Meters(registry), [faulty])
+    with capture_logs() as logs:
+        for name in ("one", "odd", "odd", "two"):
+            sinks.tell(incident(name))
+            sinks.resume(incident(name))
+        running = asyncio.create_task(sinks.run())
+        async with asyncio.timeout(30):
+            await faulty.again.wait()
+        assert not await sinks.flush(1.0)
+        assert await sinks.check([]) == []
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        sinks.reset()
+    assert faulty.told == ["one", "one", "two", "two"]
+    assert [entry["incident"] for entry in logs if entry["event"] == "incident open"] == ["one", "odd", "two"]
+    said = [entry["error"] for entry in logs if entry["event"] == "a sink failed at what it was told; all else goes on"]
+    assert said[0] == "KeyError: 'no such colour'"
+    assert len(said) == len(set(said)) == 4, "each fault is said once"
+    assert registry.get_sample_value("healer_notifications_total", {"sink": "faulty", "outcome": "failed"}) == 7
+
+
+def test_an_observer_of_decisions_may_fail() -> None:
+    heard: list[int] = []
+
+    def observe(number: int) -> None:
+        heard.append(10 // number)
+
+    contained = Boundary("observer", Meters(CollectorRegistry())).around(observe)
+    with capture_logs():
+        for number in (1, 0, 2):
+            contained(number)
+    assert heard == [10, 5]
