@@ -5,7 +5,7 @@ All of it runs on the event loop and is synchronous between two awaits, so the e
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from healer.cluster.watch import Change
 from healer.daemon.doer import Doer
@@ -15,7 +15,7 @@ from healer.engine.engine import Engine
 from healer.engine.rulebook import Rulebook
 from healer.journal.base import Journal, JournalError
 from healer.model.action import Outcome
-from healer.model.effects import Act, Acted, Approval, Decided, Effect, Input, Record, Tick, WorkloadChanged
+from healer.model.effects import Act, Acted, Approval, Decided, Effect, Input, Record, Tick, Together, WorkloadChanged
 from healer.model.incident import Incident, Reason
 from healer.model.intake import QueueFull
 from healer.model.kube import Deployment, KubeObject, Pod
@@ -24,13 +24,25 @@ from healer.model.signal import Signal
 from healer.model.view import View
 from healer.sources.pods import PodSource
 
+_PART = 100
+"""Signals that the engine is told of in one turn: about 10 ms, so that a large delivery does not hold the loop."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Signals of one delivery; `decided` is set when the engine has decided them all: the incidents that they concern."""
+    """Signals of one delivery or answer; `decided` is set when all of them are: to the incidents that they concern."""
 
     signals: list[Signal]
     decided: asyncio.Future[set[str]]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was seen of the cluster since the engine was last told: the pods' signals, and what changed (workload, pod or "")."""
+
+    signals: list[Signal] = field(default_factory=list)
+    changes: dict[tuple[str, str], None] = field(default_factory=dict)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Core:
@@ -57,7 +69,10 @@ class Core:
         self._clock = clock
         self._room = queue
         self._waiting = 0
-        self._inbox: asyncio.Queue[_Batch] = asyncio.Queue(queue)  # `_waiting` counts the signals, of which a batch has some
+        self._inbox: asyncio.Queue[_Batch] = asyncio.Queue()  # bounded by `_room`, and by the number of rules that ask
+        self._midway = False
+        """Of a delivery some parts are still to be told: what comes between them is a part too."""
+        self._seen = _Seen()
         self._doer: Doer | None = None
         self._group: asyncio.TaskGroup | None = None
         self._sooner = asyncio.Event()
@@ -74,17 +89,21 @@ class Core:
         if self.stopping or self._doer is None:
             return
         obj, before = change.obj, change.before
+        seen = self._seen
         if isinstance(obj, Pod):
             now = self._clock()
             if change.verb == "put":
-                self._signals(self._pods.put(obj, before if isinstance(before, Pod) else None, now))
+                seen.signals += self._pods.put(obj, before if isinstance(before, Pod) else None, now)
             else:
-                self._signals(self._pods.drop(obj, now))
+                seen.signals += self._pods.drop(obj, now)
             for workload in self._workloads_of(obj, before):
-                if self._engine.concerns(workload):
-                    self._feed(WorkloadChanged(workload, obj.metadata.uid))
+                seen.changes[workload, obj.metadata.uid] = None
         elif isinstance(obj, Deployment):
-            self._feed(WorkloadChanged(obj.metadata.uid))
+            seen.changes[obj.metadata.uid, ""] = None
+        if len(seen.signals) + len(seen.changes) >= _PART:  # the watch gets no further ahead of us than that
+            self._look()
+        else:
+            seen.news.set()
 
     def _workloads_of(self, pod: Pod, before: KubeObject | None) -> list[str]:
         """The workload (by uid) that a pod belongs to, and the one that has just lost it: it may have been released."""
@@ -105,10 +124,7 @@ class Core:
             raise QueueFull("healer does not know the cluster yet")
         if self._waiting and self._waiting + len(signals) > self._room:
             raise QueueFull(f"{self._waiting} signals wait to be decided, there is room for {self._room}")
-        decided: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
-        self._waiting += len(signals)
-        self._inbox.put_nowait(_Batch(signals, decided))
-        concerned = await decided
+        concerned = await self._put(signals)
         try:
             await self._journal.durable(concerned)
         except JournalError as error:
@@ -117,7 +133,13 @@ class Core:
     def observed(self, signals: list[Signal]) -> None:
         """Take what our own sources have found out."""
         if not self.stopping:
-            self._signals(signals)
+            self._put(signals)
+
+    def _put(self, signals: list[Signal]) -> asyncio.Future[set[str]]:
+        decided: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
+        self._waiting += len(signals)
+        self._inbox.put_nowait(_Batch(signals, decided))
+        return decided
 
     def approved(self, incident_id: str, by: str) -> None:
         """A human has approved what an incident waits with."""
@@ -163,6 +185,7 @@ class Core:
             self._begin(incidents)
             self.begun.set()
             group.create_task(self._take(), name="intake")
+            group.create_task(self._watch(), name="changes")
             group.create_task(self._time(), name="time")
 
     def _begin(self, incidents: list[Incident]) -> None:
@@ -182,12 +205,20 @@ class Core:
         while True:
             batch = await self._inbox.get()
             concerned = self._concerned(batch.signals)  # what is over is no part of an incident afterwards
-            self._signals(batch.signals)
+            for begin in range(0, len(batch.signals), _PART):
+                self._midway = begin + _PART < len(batch.signals)
+                self._signals(batch.signals[begin : begin + _PART])
+                await asyncio.sleep(0)
             concerned |= self._concerned(batch.signals)
             self._waiting -= len(batch.signals)
             if not batch.decided.done():  # its sender may have given up
                 batch.decided.set_result(concerned)
-            await asyncio.sleep(0)
+
+    async def _watch(self) -> None:
+        """Tell the engine what was seen since it was last told: what the watches brought in one turn of theirs at once."""
+        while True:
+            await self._seen.news.wait()
+            self._look()
 
     async def _time(self) -> None:
         """Tick whenever the engine or the pods asked for it."""
@@ -206,15 +237,34 @@ class Core:
         return min((at for at in (self._engine.next_wake(), self._pods.next_due()) if at is not None), default=None)
 
     def _signals(self, signals: list[Signal]) -> None:
+        self._look()  # what was seen before
+        self._together(signals)
+
+    def _together(self, signals: list[Signal]) -> None:
         for signal in signals:
             self._metrics.signal(signal)
-            self._feed(signal)
+        if signals:
+            self._decide(Together(tuple(signals), whole=not self._midway))
 
     def _concerned(self, signals: list[Signal]) -> set[str]:
         """The incidents that these signals are part of."""
         return {incident for signal in signals for incident in self._engine.incidents_of(signal.key)}
 
     def _feed(self, event: Input) -> None:
+        self._look()  # what was seen before
+        self._decide(event)
+
+    def _look(self) -> None:
+        """Tell the engine of the changes that were seen."""
+        signals, changes = self._seen.signals, self._seen.changes
+        self._seen.signals, self._seen.changes = [], {}
+        self._seen.news.clear()
+        self._together(signals)
+        for workload, pod in changes:
+            if not pod or self._engine.concerns(workload):
+                self._decide(WorkloadChanged(workload, pod))
+
+    def _decide(self, event: Input) -> None:
         self._carry_out(self._engine.handle(event, self._view, self._clock()))
 
     def _carry_out(self, effects: list[Effect]) -> None:

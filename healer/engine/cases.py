@@ -33,7 +33,7 @@ class Cases:
 
     def __init__(self, climber: Climber, matcher: Matcher, ledger: Ledger) -> None:
         self.held = False
-        """Not all that fires is known (again) yet: until it is, only what its rule no longer speaks for goes on."""
+        """Not all that fires is known (again) yet: until it is, only what its rule no longer speaks for goes on (`let_go`)."""
         self.outdated: list[Incident] = []
         """Incidents that were closed because their rule changed, since somebody last took them from here."""
         self._climber = climber
@@ -43,6 +43,7 @@ class Cases:
         self._open: dict[tuple[str, str], str] = {}  # (rule, workload's uid) -> incident
         self._by_workload: dict[str, dict[str, None]] = {}  # workload's uid -> incidents, oldest first
         self._wakes: list[tuple[float, str]] = []  # when, incident
+        self._to_go_on: dict[str, Incident] = {}  # those that would have gone on while held, as they were when they wanted to
 
     # looking
 
@@ -140,8 +141,21 @@ class Cases:
         was = was or case.incident
         context = self._context(case, view, now, effects)
         if self.held and context.in_force:
+            self._to_go_on.setdefault(incident_id, was)
             return
         self._settle(case, was, self._climber.advance(case.incident, context), context)
+
+    def end(self, case: Case, view: View, now: float, effects: list[Effect]) -> None:
+        """Close a case that has done nothing, and that has nothing sick left, also while others are held."""
+        context = self._context(case, view, now, effects)
+        self._settle(case, case.incident, self._climber.advance(case.incident, context), context)
+
+    def let_go(self, view: View, now: float, effects: list[Effect]) -> None:
+        """All that fires is known: what was held goes on."""
+        self.held = False
+        waiting, self._to_go_on = self._to_go_on, {}
+        for incident_id, was in waiting.items():
+            self.advance(incident_id, view, now, effects, was)
 
     def absorb(self, case: Case, into: Incident, view: View, now: float, effects: list[Effect]) -> None:
         """Close a case that has done nothing, because a wider incident is about its pods as well."""

@@ -5,7 +5,8 @@ It reads the cluster only through a `View`, and the time only from its arguments
 """
 
 import heapq
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from healer.engine.approval import granted, waits
 from healer.engine.breaker import ClusterBreaker, RuleBreakers
@@ -16,15 +17,15 @@ from healer.engine.guards import Watch
 from healer.engine.healthy import Healthy
 from healer.engine.ledger import Ledger
 from healer.engine.match import UNNAMED, Firing, Match, Matcher
-from healer.engine.open import join, leave, opened
+from healer.engine.open import has, join, leave, opened
 from healer.engine.restore import as_it_was, closed_without_rule, rule_of, signals_of, to_be_tried_again, took_effect
-from healer.engine.rulebook import Rulebook
+from healer.engine.rulebook import BoundRule, Rulebook
 from healer.engine.tuning import Tuning
 from healer.engine.wide import BREAKER, NODE_STORM, NodeStorms, breaker_open, node_storm, over, with_targets
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
 from healer.model.duration import about
-from healer.model.effects import Act, Acted, Approval, Decided, Effect, Input, Record, Tick, WorkloadChanged
+from healer.model.effects import Act, Acted, Approval, Decided, Effect, Input, Record, Tick, Together, WorkloadChanged
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Deployment, Pod
 from healer.model.signal import Signal
@@ -48,6 +49,10 @@ class Engine:
         self._looks: list[tuple[float, str]] = []  # when, key of a signal that may match by then
         self._next_recheck: float | None = None
         self._restored_at: float | None = None
+        self._arriving = False
+        """Of signals that arrive together some are still to come."""
+        self._partial = False
+        """Not all that fires is known (again) yet: no storm is judged by it."""
         self._opened = 0
 
     # what a shell asks
@@ -94,10 +99,10 @@ class Engine:
         """Decide what follows from one input. The effects are to be carried out in their order."""
         effects: list[Effect] = []
         match event:
-            case Signal(firing=True):
-                self._fires(event, view, now, effects)
             case Signal():
-                self._resolved(event.key, view, now, effects)
+                self._arrive((event,), view, now, effects, whole=not self._arriving)
+            case Together(signals, whole):
+                self._arrive(signals, view, now, effects, whole=whole)
             case WorkloadChanged(uid, pod):
                 if not pod:
                     self._healthy.look(uid, view, now)
@@ -119,7 +124,8 @@ class Engine:
     def use(self, rulebook: Rulebook, view: View, now: float) -> list[Effect]:
         """Take other rules. An incident whose rule is unchanged goes on; another acts no further and is closed."""
         effects: list[Effect] = []
-        held, self._cases.held = self._cases.held, True
+        held = self._partial
+        self._partial = self._cases.held = True
         self._matcher.use(rulebook, view)
         for case in self._cases.all():
             self._advance(case.incident.id, view, now, effects)
@@ -148,7 +154,9 @@ class Engine:
                 self._go_on(as_it_was(incident, sick_now, now), view, now, effects)
         for workload in view.uids(Deployment):
             self._healthy.look(workload, view, now)
-        self._restored_at, self._cases.held = now, True
+        self._restored_at, self._partial, self._cases.held = now, True, True
+        for case in self._cases.all():
+            self._advance(case.incident.id, view, now, effects)  # as soon as they may
         self._schedule_recheck(now)
         return effects
 
@@ -180,21 +188,35 @@ class Engine:
 
     # signals
 
-    def _fires(self, signal: Signal, view: View, now: float, effects: list[Effect]) -> None:
-        if self._matcher.supersedes(signal):
-            self._resolved(signal.key, view, now, effects)
+    def _arrive(self, signals: Sequence[Signal], view: View, now: float, effects: list[Effect], *, whole: bool = True) -> None:
+        """Take in signals that arrive together: all are known before any incident goes on."""
+        over: dict[str, set[str]] = {}  # incident -> keys
+        matches: list[Match] = []
+        for signal in signals:
+            if not signal.firing or self._matcher.supersedes(signal):
+                for incident_id in self._resolved(signal.key):
+                    over.setdefault(incident_id, set()).add(signal.key)
+            if signal.firing:
+                matches += self._fires(signal, view, now, effects)
+        self._arriving = not whole
+        if self._arriving:
+            self._partial = self._cases.held = True
+        self._decide(over, matches, view, now, effects)
+        if whole and self._partial and self._restored_at is None:
+            self._let_go(view, now, effects)
+
+    def _fires(self, signal: Signal, view: View, now: float, effects: list[Effect]) -> list[Match]:
         firing = self._matcher.firing(signal)
         self._schedule_recheck(now)
-        asked = False
-        for match in self._matcher.ask(firing, view, now):
-            asked = True
-            self._matched(match, view, now, effects)
-        if not asked:
+        matches = list(self._matcher.ask(firing, view, now))
+        if not matches:
             reason = Reason("NoRule", f"no rule is about {signal.source} {signal.name} in {signal.target.namespace}")
             effects.append(Decided(Decision(now, Verb.IGNORE, reason, signal.target)))
+        return matches
 
     def _release(self, firings: list[Firing], view: View, now: float, effects: list[Effect]) -> None:
         """Take the signals out of the incidents whose rules do not cover their targets any more."""
+        held, self._cases.held = self._cases.held, True
         for firing in firings:
             for incident_id in list(firing.incidents):
                 case = self._cases.get(incident_id)
@@ -202,16 +224,49 @@ class Engine:
                 if case is None or reason is None or reason.code not in FOREIGN:
                     continue
                 self._matcher.disown(firing, case.rule.name, incident_id, view)
-                self._cases.take(case, leave(case.incident, firing.signal.key, now, reason), effects)
-                self._advance(incident_id, view, now, effects)
+                self._change(case, leave(case.incident, {firing.signal.key}, now, reason), view, now, effects)
+        if not held:
+            self._cases.let_go(view, now, effects)
 
-    def _ask_again(self, firings: list[Firing], view: View, now: float, effects: list[Effect]) -> None:
-        for firing in firings:
-            for match in self._matcher.ask(firing, view, now, again=True):
-                if match.news:
-                    self._matched(match, view, now, effects)
+    def _resolved(self, key: str) -> Iterable[str]:
+        """Note that a signal is over; returns the incidents that it was part of."""
+        firing = self._matcher.resolved(key)
+        return () if firing is None else firing.incidents
 
-    def _matched(self, match: Match, view: View, now: float, effects: list[Effect]) -> None:
+    def _ask_again(self, firings: Iterable[Firing], view: View, now: float, effects: list[Effect]) -> None:
+        matches = [match for firing in firings for match in self._matcher.ask(firing, view, now, again=True) if match.news]
+        self._decide({}, matches, view, now, effects)
+
+    def _decide(
+        self, over: Mapping[str, set[str]], matches: Sequence[Match], view: View, now: float, effects: list[Effect]
+    ) -> None:
+        """What becomes of incidents whose signals are over, and of what rules make of others; then all of these go on."""
+        held, self._cases.held = self._cases.held, True
+        self._look_at_nodes(view, now, effects)  # before more incidents open
+        for incident_id, keys in over.items():
+            if (case := self._cases.get(incident_id)) is not None:
+                self._change(case, leave(case.incident, keys, now), view, now, effects)
+                if not held and _is_over(case.incident):  # what fires from now on is a case of its own
+                    self._cases.end(case, view, now, effects)
+        joining: dict[str, dict[str, Signal]] = {}  # incident -> key -> signal
+        for match in matches:
+            if self._matcher.get(match.firing.signal.key) is match.firing:  # it has not ended meanwhile
+                self._matched(match, joining, view, now, effects)
+        for incident_id, signals in joining.items():
+            if (case := self._cases.get(incident_id)) is not None:
+                self._change(case, join(case.incident, list(signals.values()), now), view, now, effects)
+        if not held:
+            self._cases.let_go(view, now, effects)
+
+    def _change(self, case: Case, incident: Incident, view: View, now: float, effects: list[Effect]) -> None:
+        if incident is not case.incident:
+            self._cases.take(case, incident, effects)
+            self._advance(incident.id, view, now, effects)
+
+    def _matched(
+        self, match: Match, joining: dict[str, dict[str, Signal]], view: View, now: float, effects: list[Effect]
+    ) -> None:
+        """Open an incident for a match, or note in `joining` that it is part of one."""
         signal, rule = match.firing.signal, match.rule
         if match.reason is not None or match.workload is None:
             if match.news and match.wake_at is not None:
@@ -221,30 +276,32 @@ class Engine:
                 effects.append(Decided(Decision(now, verb, match.reason, signal.target, rule.name)))
             self._schedule_recheck(now)
             return
-        self._look_at_nodes(view, now, effects)  # before one more incident opens, or a pod is acted on
         case = self._cases.of_rule(rule.name, match.workload.uid)
         if self._left_to_its_node(match, case, view, now, effects):
             return
-        if case is None:
-            deployment = view.deployment(match.workload.uid)
-            revision = "" if deployment is None else deployment.metadata.annotations.revision
-            healthy = self._healthy.revision(match.workload.uid, now)
-            incident = opened(rule, match.workload, signal, now, self._number(), revision, healthy)
-            self._cases.admit(Case(incident, rule))
-            verb = Verb.OPEN
-        else:
-            incident, verb = join(case.incident, signal, now), Verb.JOIN
-            match.firing.incidents[incident.id] = None
-            if incident is case.incident:
-                return
-            case.incident = incident
-        match.firing.incidents[incident.id] = None
         reason = Reason(signal.name, f"{signal.target}: {signal.message or signal.name}")
-        effects.append(Decided(Decision(now, verb, reason, signal.target, rule.name, incident.id)))
-        effects.append(Record(incident, incident.history[-1]))
-        if verb is Verb.OPEN:
+        if case is None:
+            incident = self._open(rule, match.workload, signal, view, now)
+            match.firing.incidents[incident.id] = None
+            effects.append(Decided(Decision(now, Verb.OPEN, reason, signal.target, rule.name, incident.id)))
+            effects.append(Record(incident, incident.history[-1]))
             self._count_opening(view, now, effects)
-        self._advance(incident.id, view, now, effects)
+            self._advance(incident.id, view, now, effects)
+            return
+        incident = case.incident
+        match.firing.incidents[incident.id] = None
+        coming = joining.setdefault(incident.id, {})
+        if signal.key not in coming and not has(incident, signal):
+            coming[signal.key] = signal
+            effects.append(Decided(Decision(now, Verb.JOIN, reason, signal.target, rule.name, incident.id)))
+
+    def _open(self, rule: BoundRule, workload: Target, signal: Signal, view: View, now: float) -> Incident:
+        deployment = view.deployment(workload.uid)
+        revision = "" if deployment is None else deployment.metadata.annotations.revision
+        healthy = self._healthy.revision(workload.uid, now)
+        incident = opened(rule, workload, signal, now, self._number(), revision, healthy)
+        self._cases.admit(Case(incident, rule))
+        return incident
 
     def _left_to_its_node(self, match: Match, case: Case | None, view: View, now: float, effects: list[Effect]) -> bool:
         """Whether the pod is on a node with a storm: that incident has it, unless one of its rule has it already."""
@@ -257,16 +314,6 @@ class Engine:
             reason = Reason("NodeStorm", f"{signal.target} is on {storm.workload}: one of many sick pods there")
             effects.append(Decided(Decision(now, Verb.JOIN, reason, signal.target, match.rule.name, storm.id)))
         return True
-
-    def _resolved(self, key: str, view: View, now: float, effects: list[Effect]) -> None:
-        firing = self._matcher.resolved(key)
-        if firing is None:
-            return
-        for incident_id in firing.incidents:
-            case = self._cases.get(incident_id)
-            if case is not None and any(key in sick.signals for sick in case.incident.targets.values()):
-                self._cases.take(case, leave(case.incident, key, now), effects)
-                self._advance(incident_id, view, now, effects)
 
     # actions, approvals and time
 
@@ -310,15 +357,16 @@ class Engine:
     def _tick(self, view: View, now: float, effects: list[Effect]) -> None:
         if self._restored_at is not None:
             self._restored_at = None
-            self._let_go(view, now, effects)
+            if not self._arriving:
+                self._let_go(view, now, effects)
         if (resumes := self._breaker.resumes_at) is not None and now >= resumes:
             text = f"no further incident has opened for {about(self._tuning.breaker_quiet)}: healer goes on"
             self._resume(Reason("Quiet", text), view, now, effects)
         self._wake(view, now, effects)
         if self._next_recheck is not None and now >= self._next_recheck:
             self._next_recheck = None
-            for firing in self._matcher.expired(now - self._tuning.alert_expiry):
-                self._resolved(firing.signal.key, view, now, effects)
+            ended = [replace(f.signal, firing=False) for f in self._matcher.expired(now - self._tuning.alert_expiry)]
+            self._arrive(ended, view, now, effects, whole=not self._arriving)
             self._ask_again(self._matcher.unmatched(), view, now, effects)
             self._matcher.forget(now)
             self._ledger.forget(now - self._looks_back(), view)
@@ -355,16 +403,15 @@ class Engine:
 
     def _let_go(self, view: View, now: float, effects: list[Effect]) -> None:
         """All that fires is known: what was held goes on."""
-        self._cases.held = False
+        self._partial = False
         for storm in self._nodes.all():
             self._look_at_node(storm.workload.name, view, now, effects)
         self._look_at_nodes(view, now, effects)
-        for case in self._cases.all():
-            self._advance(case.incident.id, view, now, effects)
+        self._cases.let_go(view, now, effects)
 
     def _look_around(self, view: View, now: float, effects: list[Effect]) -> None:
         """What the input has changed for others than those that it is about."""
-        if self._cases.held:
+        if self._partial:
             return
         self._look_at_nodes(view, now, effects)
         for workload in self._matcher.census.changed_workloads():
@@ -403,7 +450,7 @@ class Engine:
             self._advance(case.incident.id, view, now, effects)
 
     def _look_at_nodes(self, view: View, now: float, effects: list[Effect]) -> None:
-        if not self._cases.held:
+        if not self._partial:
             for node in self._matcher.census.changed_nodes():
                 self._look_at_node(node, view, now, effects)
 
@@ -445,3 +492,8 @@ class Engine:
         closed = over(incident, reason, now)
         effects.append(Decided(Decision(now, Verb.CLOSE, reason, incident.workload, incident.rule, incident.id)))
         effects.append(Record(closed, closed.history[-1]))
+
+
+def _is_over(incident: Incident) -> bool:
+    """Whether healer has done nothing for an incident, and nothing is left to do."""
+    return not (incident.any_sick or incident.acted_at or incident.failures or incident.treated) and incident.acting_on is None

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from healer.engine.rulebook import BoundRule
@@ -11,6 +12,8 @@ from healer.model.target import Target
 
 MAX_HISTORY = 200
 """Lines kept of an incident's history; beyond, the oldest but the first go (an object in the cluster has a size limit)."""
+_NAMED = 5
+"""Signals that a line names when many come or go at once."""
 
 
 def opened(
@@ -38,32 +41,52 @@ def opened(
     )
 
 
-def join(incident: Incident, signal: Signal, now: float) -> Incident:
-    """The incident with one more firing signal; the same object when it had that one already."""
-    uid = signal.target.uid
-    known = incident.targets.get(uid)
-    if known is not None and signal.key in known.signals:
-        return incident
-    if known is None:
-        sick = SickTarget(signal.target, {signal.key: symptom_of(signal)}, now, what_of(signal))
-    else:
+def join(incident: Incident, signals: Sequence[Signal], now: float) -> Incident:
+    """The incident with further firing signals, in one line of its history; the same object when it had them all already."""
+    targets = dict(incident.targets)
+    new = [signal for signal in signals if not has(incident, signal)]
+    for signal in new:
+        known = targets.get(signal.target.uid)
+        if known is None:
+            known = SickTarget(signal.target, {}, now, "")
         since = known.since if known.signals else now
-        sick = replace(known, signals={**known.signals, signal.key: symptom_of(signal)}, since=since, what=what_of(signal))
-    reason = Reason(signal.name, f"{signal.target} is sick too: {what_of(signal)}")
-    return noted(replace(incident, targets={**incident.targets, uid: sick}), reason, now)
+        signals_ = {**known.signals, signal.key: symptom_of(signal)}
+        targets[signal.target.uid] = replace(known, signals=signals_, since=since, what=what_of(signal))
+    if not new:
+        return incident
+    text = f"{new[0].target} is sick too: {what_of(new[0])}"
+    if len(new) > 1:
+        text = f"{len(new)} further signals fire: {_some([f'{each.target} ({what_of(each)})' for each in new])}"
+    return noted(replace(incident, targets=targets), Reason(new[0].name, text), now)
 
 
-def leave(incident: Incident, key: str, now: float, why: Reason | None = None) -> Incident:
-    """The incident without a signal that no longer fires, or that is not its rule's business any more: `why` says so."""
-    gone = next(t for t in incident.targets.values() if key in t.signals)
-    targets = {uid: _without(t, key) if key in t.signals else t for uid, t in incident.targets.items()}
+def leave(incident: Incident, keys: Collection[str], now: float, why: Reason | None = None) -> Incident:
+    """The incident without signals that no longer fire, or that are not its rule's business any more: `why` says so.
+
+    In one line of its history; the same object when it has none of them.
+    """
+    over = [f"{t.target}: {t.what}" for t in incident.targets.values() for key in t.signals if key in keys]
+    if not over:
+        return incident
+    targets = {uid: _without(t, keys) for uid, t in incident.targets.items()}
     left = sum(1 for t in targets.values() if t.signals)
     rest = "no signal is left" if left == 0 else f"{left} sick target{'s' if left > 1 else ''} left"
-    if why is None:
-        reason = Reason("Resolved", f"{gone.target}: {gone.what} is over; {rest}")
-    else:
-        reason = Reason(why.code, f"{why.text}: healer leaves it alone; {rest}")
-    return noted(replace(incident, targets=targets), reason, now)
+    if why is not None:
+        return noted(replace(incident, targets=targets), Reason(why.code, f"{why.text}: healer leaves it alone; {rest}"), now)
+    said = f"{over[0]} is over" if len(over) == 1 else f"{len(over)} signals are over: {_some(over)}"
+    return noted(replace(incident, targets=targets), Reason("Resolved", f"{said}; {rest}"), now)
+
+
+def has(incident: Incident, signal: Signal) -> bool:
+    """Whether a firing signal is part of the incident."""
+    known = incident.targets.get(signal.target.uid)
+    return known is not None and signal.key in known.signals
+
+
+def _some(named: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return ", ".join(named[:_NAMED]) + more
 
 
 def noted(incident: Incident, reason: Reason, now: float, *, step: int | None = None) -> Incident:
@@ -79,8 +102,9 @@ def symptom_of(signal: Signal) -> Symptom:
     return Symptom(signal.source, signal.name, signal.occurrence, signal.at)
 
 
-def _without(sick: SickTarget, key: str) -> SickTarget:
-    return replace(sick, signals={other: symptom for other, symptom in sick.signals.items() if other != key})
+def _without(sick: SickTarget, keys: Collection[str]) -> SickTarget:
+    left = {key: symptom for key, symptom in sick.signals.items() if key not in keys}
+    return sick if len(left) == len(sick.signals) else replace(sick, signals=left)
 
 
 def what_of(signal: Signal) -> str:

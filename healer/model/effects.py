@@ -44,7 +44,19 @@ class Approval:
     by: str
 
 
-Input = Signal | Tick | WorkloadChanged | Acted | Approval
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Signals that arrive together: of one delivery, of one answer, of changes that were seen at once.
+
+    All of them are known before any incident goes on. `whole` is False for a part that further parts follow: until the last one
+    no incident goes on, so that a large delivery can be told in parts, with other inputs between them.
+    """
+
+    signals: tuple[Signal, ...]
+    whole: bool = True
+
+
+Input = Signal | Together | Tick | WorkloadChanged | Acted | Approval
 
 # effects
 

@@ -21,7 +21,7 @@ from healer.engine.rulefile import load
 from healer.engine.tuning import Tuning
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
-from healer.model.effects import Act, Acted, Decided, Effect, Input, Record, Tick, WorkloadChanged
+from healer.model.effects import Act, Acted, Decided, Effect, Input, Record, Tick, Together, WorkloadChanged
 from healer.model.form import Model
 from healer.model.incident import Entry, Incident, State
 from healer.model.kube import (
@@ -434,10 +434,26 @@ class Drill:
         **labels: str,
     ) -> list[Effect]:
         """An alert about a pod, by name, or about a target."""
+        return self.feed(self.alarm(target, name, firing=firing, key=key, occurrence=occurrence, **labels))
+
+    def alarm(
+        self,
+        target: str | Target,
+        name: str = "HighLatency",
+        *,
+        firing: bool = True,
+        key: str = "",
+        occurrence: str = "1",
+        **labels: str,
+    ) -> Signal:
+        """What `alert` feeds."""
         target = self.world.target(target) if isinstance(target, str) else target
         key = key or f"{name}-{target.name}"
-        signal = Signal("alert", name, target, firing, self.now, key, f"{key}@{occurrence}", f"{name} on {target.name}", labels)
-        return self.feed(signal)
+        return Signal("alert", name, target, firing, self.now, key, f"{key}@{occurrence}", f"{name} on {target.name}", labels)
+
+    def together(self, *signals: Signal, whole: bool = True) -> list[Effect]:
+        """Signals that arrive together."""
+        return self.feed(Together(signals, whole))
 
     def judged(self, name: str, target: Target, *, rule: str = "test/bad-canary", firing: bool = True) -> list[Effect]:
         """What the canary source says: BadCanary or UnknownVerdict."""

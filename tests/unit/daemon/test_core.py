@@ -1,13 +1,17 @@
 """The daemon's heart: what it takes and when it says so, what it starts with, what it still does while it stops."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from healer.cluster.watch import Change
 from healer.model.decision import Verb
 from healer.model.incident import State
 from healer.model.intake import QueueFull
+from healer.model.kube import Condition, Pod
 from tests.support.world import rule
 from tests.unit.daemon.conftest import NAMESPACE, PATIENCE, House, house, ready
 
@@ -25,7 +29,7 @@ async def test_intake_returns_when_the_engine_has_decided(tmp_path: Path) -> Non
         await asyncio.sleep(0)
         assert not taking.done()
         await taking
-        assert [decision.verb for decision in h.decisions] == [Verb.OPEN, Verb.ALLOW, Verb.IGNORE]
+        assert [decision.verb for decision in h.decisions] == [Verb.IGNORE, Verb.OPEN, Verb.ALLOW]
 
 
 async def test_a_full_queue_takes_nothing_of_a_delivery(tmp_path: Path) -> None:
@@ -40,7 +44,8 @@ async def test_a_full_queue_takes_nothing_of_a_delivery(tmp_path: Path) -> None:
         assert (first, third) == (None, None)
         assert isinstance(second, QueueFull)
         assert second.retry_after > 0
-        assert {decision.target.name for decision in h.decisions} == {h.alert(n).target.name for n in (0, 1, 2)}
+        named = {decision.target.name for decision in h.decisions if decision.target.kind == "Pod"}
+        assert named == {h.alert(n).target.name for n in (0, 1, 2)}
         assert "Unheard" not in str(h.decisions)
 
 
@@ -69,6 +74,55 @@ async def test_a_sender_that_gives_up_does_not_stop_the_others(tmp_path: Path) -
         with pytest.raises(asyncio.CancelledError):
             await impatient
         assert [decision.verb for decision in h.decisions if decision.rule] == [Verb.OPEN, Verb.ALLOW]
+
+
+async def test_the_alerts_of_one_delivery_are_decided_together(tmp_path: Path) -> None:
+    """All three replicas: that is a storm before the first of them is taken."""
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        await h.core.intake([h.alert(number) for number in range(3)])
+        (incident,) = h.journal.incidents()
+        assert (incident.state, incident.reason.code) == (State.WAITING, "Storm")
+        assert Verb.ALLOW not in [decision.verb for decision in h.decisions]
+
+
+async def test_what_our_own_sources_see_at_once_is_decided_together(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        h.core.observed([h.alert(number) for number in range(3)])
+        await h.until(lambda: h.states == [State.WAITING])
+        assert Verb.ALLOW not in [decision.verb for decision in h.decisions]
+
+
+async def test_a_large_delivery_is_told_in_parts_and_acted_on_as_a_whole(tmp_path: Path) -> None:
+    """The loop gets turns in between, in which changes of pods are told too: none of it lets an incident go on."""
+    async with house(tmp_path, SLOW, HUNG, queue=2000) as h:
+        await h.start()
+        filler = [replace(h.alert(2, "Unheard"), key=f"unheard-{number}") for number in range(1000)]
+        taking = asyncio.create_task(h.core.intake([h.alert(0), *filler, h.alert(1)]))
+        turns = 0
+        while not taking.done():
+            turns += 1
+            pod = next(iter(h.view.pods()))
+            h.core.changed(Change(Pod, "put", pod, pod))
+            await asyncio.sleep(0)
+        await taking
+        assert turns > len(filler) / 100
+        (incident,) = h.journal.incidents()
+        assert (incident.state, incident.reason.code) == (State.WAITING, "Storm")
+        assert Verb.ALLOW not in [decision.verb for decision in h.decisions]
+
+
+async def test_what_the_watches_bring_in_one_turn_is_decided_together(tmp_path: Path) -> None:
+    async with house(tmp_path, HUNG) as h:
+        await h.start()
+        for pod in list(h.view.pods()):
+            status = msgspec.structs.replace(pod.status, conditions=(Condition("Ready", "False"),))
+            sick = msgspec.structs.replace(pod, status=status)
+            h.core.changed(Change(Pod, "put", sick, h.view.put(sick)))
+        await h.until(lambda: h.states == [State.WAITING])
+        assert h.journal.incidents()[0].reason.code == "Storm"
+        assert Verb.ALLOW not in [decision.verb for decision in h.decisions]
 
 
 # the start
