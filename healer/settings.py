@@ -16,11 +16,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from healer.model.duration import parse
+from healer.model.redact import redact
 
 PREFIX = "HEALER_"
 
 _SERVICE_LINK = re.compile(r"HEALER_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
 """What the kubelet injects into pods beside a Service named healer (enableServiceLinks)."""
+
+
+_PLAIN = re.compile(r"-?[\d.]{0,12}[a-zA-Z]{0,12}")
+"""What may be shown of a value that is wrong: `maybe`, `10x`, `1h30`."""
 
 
 class SettingsError(Exception):
@@ -337,7 +342,7 @@ def _read(config: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(config.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{config}: {error}") from error
+        raise SettingsError(redact(f"{config}: {error}")) from error
     except RecursionError as error:
         raise SettingsError(f"{config}: it is nested too deeply: settings are sections of keys and values") from error
     if values is None:
@@ -359,7 +364,7 @@ def _not_json(environ: Mapping[str, str]) -> Iterator[str]:
         try:
             json.loads(given.get(variable, "null"))
         except ValueError:
-            yield f"{variable}: is read as JSON: write it like {form}, not {given[variable]!r}"
+            yield f"{variable}: is read as JSON: write it like {form}"
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
@@ -383,7 +388,14 @@ def _explain(error: ValidationError, config: Path | None, environ: Mapping[str, 
             near = difflib.get_close_matches(key, keys, 1)
             yield f"{where}: there is no such setting" + (f"; did you mean {near[0]}?" if near else " (see docs/settings.md)")
         else:
-            yield f"{where}: {problem['msg']}, not {problem['input']!r}"
+            yield f"{where}: {problem['msg']}{_given(problem['input'])}"
+
+
+def _given(value: object) -> str:
+    """What was given instead, where it can be no secret that came to the wrong place: a number, or one short word."""
+    said = repr(value)
+    plain = isinstance(value, int | float) or (isinstance(value, str) and _PLAIN.fullmatch(value) is not None)
+    return f", not {said}" if plain and redact(said) == said else ""
 
 
 def markdown() -> str:

@@ -14,7 +14,8 @@ from rich.text import Text
 from healer import settings as knobs
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
-from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, InNamespace, Output, duration, logs, print_json, with_cluster
+from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, InNamespace, Output, duration, print_json, with_cluster
+from healer.cli.logs import logs
 from healer.cluster.api import Api
 from healer.daemon.rulefiles import RulesError, load
 from healer.engine.rulebook import BoundRule

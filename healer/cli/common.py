@@ -1,23 +1,16 @@
-"""What the verbs share: exit codes, options, the connection, how things are printed, the log."""
+"""What the verbs share: exit codes, options, the connection, how things are printed."""
 
 import asyncio
 import contextlib
-import logging
-import os
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
-import structlog
 import typer
 
-from healer import settings as knobs
-from healer.cli.terminal import TerminalRenderer
 from healer.cluster.api import Api, ClusterError
 from healer.model.duration import LONGEST, parse, say
-from healer.model.redact import redact_event
 from healer.operate import show as showing
 from healer.operate.objects import OperateError
 
@@ -68,30 +61,3 @@ def duration(text: str, option: str, shortest: float = 0.001, longest: float = L
 
 def print_json(content: object) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))
-
-
-def logs(log: knobs.Log) -> None:
-    """Structured logs on standard error: for people on a terminal, JSON lines elsewhere."""
-    level = logging.getLevelNamesMapping()[log.level.upper()]
-    pretty = log.format == "console" or (log.format == "auto" and sys.stderr.isatty())
-    colours = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    rendered: list[structlog.types.Processor] = (
-        [structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))]
-        if not pretty
-        else [structlog.processors.ExceptionRenderer()]
-    )  # no locals: they hold tokens
-    final: structlog.types.Processor = TerminalRenderer(colours=colours) if pretty else structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *rendered,
-            redact_event,
-            final,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
-    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")

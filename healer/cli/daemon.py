@@ -17,9 +17,12 @@ import yaml
 from healer import settings as knobs
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
-from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, HealerNamespace, RulePaths, logs
+from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, HealerNamespace, RulePaths
+from healer.cli.logs import logs
+from healer.cli.stream import Stream
 from healer.cluster.api import Api, ClusterConfigError
 from healer.daemon import Daemon, RuleFiles, RulesError
+from healer.daemon.daemon import Watchers
 from healer.daemon.rulefiles import load as load_rules
 from healer.daemon.rulefiles import passed_over
 from healer.engine.rulebook import Rulebook
@@ -30,6 +33,9 @@ from healer.operate.objects import OperateError, valid
 from healer.sources.prometheus import unserved
 
 app = typer.Typer()
+
+_LAST_WORDS = 1.0
+"""Seconds for the last lines of the log to be taken."""
 
 
 class JournalKind(StrEnum):
@@ -51,25 +57,29 @@ def run(
     It finds the cluster like kubectl: the service account inside a pod, else KUBECONFIG or ~/.kube/config. Every setting is in
     docs/settings.md. A rule without `mode: enforce` only observes.
     """
+    stream: Stream | None = None
     try:
         settings = knobs.load(config)
         if journal is not None:
             settings = settings.model_copy(update={"journal": settings.journal.model_copy(update={"kind": journal.value})})
-        logs(settings.log)
+        stream = logs(settings.log)
         files = RuleFiles(rules, specs(ACTIONS), partial(unserved, url=settings.prometheus.url))
         rulebook = files.load()
         for remark in [*passed_over(rules), *remarks(rulebook.rules)]:
             structlog.get_logger("healer.rules").info(remark)
-        asyncio.run(_run(settings, rulebook, files, context))
+        asyncio.run(_run(settings, rulebook, files, context, stream))
     except (knobs.SettingsError, RulesError, ClusterConfigError, JournalMissing) as error:
         typer.echo(f"healer: {error}", err=True)
         raise typer.Exit(EXIT_SETUP) from error
     except ExceptionGroup as group:
         structlog.get_logger("healer").critical("healer failed", exc_info=group)
         raise typer.Exit(EXIT_FAILED) from group
+    finally:
+        if stream is not None:
+            stream.drain(_LAST_WORDS)
 
 
-async def _run(settings: knobs.Settings, rulebook: Rulebook, files: RuleFiles, context: str | None) -> None:
+async def _run(settings: knobs.Settings, rulebook: Rulebook, files: RuleFiles, context: str | None, stream: Stream) -> None:
     # The objects that a watch makes are not tracked (msgspec), and what is loaded by now stays: rare collections find as much.
     # With the defaults, full ones pause the loop for some 30 ms at 10,000 pods (measured).
     gc.freeze()
@@ -77,7 +87,7 @@ async def _run(settings: knobs.Settings, rulebook: Rulebook, files: RuleFiles, c
     # Threads that parse what Prometheus answers take turns with the loop: 5 ms each by default, a pod event's delay.
     sys.setswitchinterval(0.001)
     api = await Api.connect(context=context, request_timeout=settings.cluster.request_timeout)
-    daemon = Daemon(settings, rulebook, files=files)
+    daemon = Daemon(settings, rulebook, files=files, watchers=Watchers(lines_dropped=lambda: stream.dropped))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop)

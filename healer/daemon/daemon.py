@@ -54,10 +54,12 @@ _LEASE_REQUEST = 1.5
 
 @dataclass(slots=True)
 class Watchers:
-    """What someone in the same process may hang on to a daemon: further sinks, and ears for decisions."""
+    """What someone in the same process may hang on to a daemon: further sinks, ears for decisions, the state of the log."""
 
     sinks: list[Sink] = field(default_factory=list)
     decisions: tuple[Callable[[Decision], None], ...] = ()
+    lines_dropped: Callable[[], float] | None = None
+    """How many lines of the log nobody took."""
 
 
 class Daemon:
@@ -78,6 +80,8 @@ class Daemon:
         """The HTTP server's port, once it listens."""
         self._view = View()
         self._metrics = Metrics()
+        if watchers.lines_dropped is not None:
+            self._metrics.lines_dropped(watchers.lines_dropped)
         self._journal: Journal = MemoryJournal(settings.journal.keep)
         meters = Meters(self._metrics.registry)
         self._sinks = _sinks(settings, meters, watchers.sinks, self)

@@ -84,6 +84,10 @@ class Metrics:
         """Read a watch's age whenever metrics are asked for."""
         self._age.labels(kind).set_function(age)
 
+    def lines_dropped(self, count: Callable[[], float]) -> None:
+        """Read how many lines of the log were dropped whenever metrics are asked for."""
+        Gauge("healer_log_lines_dropped", "Log lines that nobody took.", registry=self.registry).set_function(count)
+
     def queue(self, depth: Callable[[], float]) -> None:
         """Read the queue's depth whenever metrics are asked for."""
         self._queue.set_function(depth)

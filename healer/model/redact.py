@@ -14,6 +14,11 @@ from typing import Any
 from healer.model.redact_numbers import redact_numbers
 
 SECRET = "[secret]"
+SLACK = 1000
+"""Characters beyond a cut that are looked at too, and of those at the end of what is looked at, that are not shown: a secret that
+is cut in two is not known as one."""
+_LOGGED = 16_384
+"""Characters of one text in a log event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,13 @@ def redact(text: str) -> str:
     return redact_numbers(text)
 
 
+def redact_most(text: str, most: int) -> str:
+    """The text redacted; of one that is longer than `most` characters, the end may be left out."""
+    if len(text) <= most + 2 * SLACK:
+        return redact(text)
+    return redact(text[: most + 2 * SLACK])[:-SLACK] + "…"
+
+
 def names_secret(key: str) -> bool:
     """Whether what a key names is a secret: `password`, `X-API-Key`, `aws_secret_access_key`."""
     return _NAMES_SECRET.search(key) is not None
@@ -164,7 +176,7 @@ def _redacted(value: Any) -> Any:
     """The value, every string in it redacted: a rendered traceback is a list of dictionaries."""
     match value:
         case str():
-            return redact(value)
+            return redact_most(value, _LOGGED)
         case list() | tuple():
             return [_redacted(each) for each in value]
         case dict():

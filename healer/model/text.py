@@ -7,13 +7,10 @@ direction of writing; without personal data and secrets; not without end.
 import re
 import unicodedata
 
-from healer.model.redact import redact
+from healer.model.redact import SLACK, redact_most
 
 MOST = 1000
 """Characters of a free text; the definition of incidents allows no more."""
-_SLACK = 1000
-"""Characters beyond the cut that are looked at too, and of those at the end of what is looked at, that are not shown: a secret
-that is cut in two is not known as one."""
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0")
 """Letters and marks that are not seen, beside all of the category "format"."""
 _SUSPECT = re.compile("[" + "".join(sorted(_UNSEEN)) + "]")
@@ -21,14 +18,7 @@ _SUSPECT = re.compile("[" + "".join(sorted(_UNSEEN)) + "]")
 
 def free_text(text: str, most: int = MOST) -> str:
     """The text as it may be kept and shown, of at most `most` characters."""
-    return cut(safe(one_line(text[: most + 3 * _SLACK]), most), most)
-
-
-def safe(text: str, most: int) -> str:
-    """The text redacted. Of one with more than `most` characters, at least so many are looked at, and its end is left out."""
-    if len(text) <= most + 2 * _SLACK:
-        return redact(text)
-    return redact(text[: most + 2 * _SLACK])[:-_SLACK] + "…"
+    return cut(redact_most(one_line(text[: most + 3 * SLACK]), most), most)
 
 
 def one_line(text: str) -> str:

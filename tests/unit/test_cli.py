@@ -106,8 +106,8 @@ def test_a_traceback_in_the_log_shows_no_locals() -> None:
     code = """
 import structlog
 from healer import settings
-from healer.cli import common
-common.logs(settings.Log(format="{format}"))
+from healer.cli.logs import logs
+logs(settings.Log(format="{format}"))
 def ask() -> None:
     headers = {{"Authorization": "Bearer " + "hunter2" * 3}}
     raise ValueError(len(headers))

@@ -95,3 +95,39 @@ def test_every_knob_says_what_it_is_for() -> None:
 def test_the_page_is_current() -> None:
     page = Path(__file__).parents[2] / "docs" / "settings.md"
     assert page.read_text("utf-8") == settings.markdown(), "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HEALER_HTTP__PORT", "xoxb-123456789012-hunter2"),
+        ("HEALER_PROMETHEUS__URL", "ftp://ann:hunter2@prometheus"),
+        ("HEALER_CLUSTER__NAMESPACES", "hunter2, production"),
+        ("HEALER_SLACK", '{"token": "hunter2hunter2"'),
+        ("HEALER_SLACK", '"hunter2hunter2"'),
+        ("HEALER_SLACK", '{"channel": ["hunter2"], "tokenn": "hunter2"}'),
+        ("HEALER_LOG__LEVEL", "hunter2 correct horse"),
+    ],
+)
+def test_an_error_shows_no_value_that_may_be_a_secret(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the wrong place may be the token that belongs to another."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(settings.SettingsError) as wrong:
+        settings.load()
+    assert variable in str(wrong.value)
+    assert "hunter2" not in str(wrong.value)
+
+
+def test_a_file_that_is_no_yaml_is_not_shown(tmp_path: Path) -> None:
+    config = tmp_path / "healer.yaml"
+    config.write_text("slack:\n  password: hunter2\n  token: hunter2hunter2]\n - x\n")
+    with pytest.raises(settings.SettingsError) as wrong:
+        settings.load(config)
+    assert "hunter2" not in str(wrong.value)
+
+
+def test_a_file_that_is_nested_without_end_is_an_error(tmp_path: Path) -> None:
+    config = tmp_path / "healer.yaml"
+    config.write_text("[" * 50_000)
+    with pytest.raises(settings.SettingsError, match="nested too deeply"):
+        settings.load(config)

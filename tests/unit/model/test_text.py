@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from healer.engine.engine import Engine
 from healer.engine.tuning import Tuning
-from healer.model import text as module
+from healer.model import redact as module
 from healer.model.incident import Reason, SickTarget
 from healer.model.signal import Signal
 from healer.model.target import Target
@@ -57,7 +57,7 @@ def test_it_is_printable_and_stays_as_it_is(text: str) -> None:
 @pytest.mark.parametrize("most", [40, MOST])
 def test_no_secret_is_cut_in_two_and_shown(secret: str, most: int) -> None:
     """Wherever the cut falls, and wherever what is looked at ends."""
-    ends = {most, *(module._SLACK * times + most for times in (1, 2, 3))}
+    ends = {most, *(module.SLACK * times + most for times in (1, 2, 3))}
     for end in ends:
         for offset in range(end - len(secret) - 2, end + 2):
             shown = free_text("x" * max(0, offset - 1) + " " + secret + " and so on" * 500, most)
