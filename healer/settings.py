@@ -141,6 +141,9 @@ class Pods(Section):
     """Restarting: that many restarts of one container ..."""
     restarts_within: Seconds = Field(600.0, gt=0)
     """... within so many seconds."""
+    starting: Seconds = Field(600.0, ge=0)
+    """NotStarting: a pod on a node whose containers do not run so many seconds after the last thing that went forward (it was
+    placed, its sandbox was made, an init container started or ended)."""
     terminating_grace: Seconds = Field(60.0, ge=0)
     """StuckTerminating: still there so many seconds after its grace period."""
 

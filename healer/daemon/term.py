@@ -26,7 +26,8 @@ from healer.journal.watch import Incidents
 from healer.model.view import View
 from healer.settings import Settings
 from healer.sinks.registry import Sinks
-from healer.sources.pods import PodSettings, PodSource
+from healer.sources.pod_conditions import PodSettings
+from healer.sources.pods import PodSource
 
 
 class Term:

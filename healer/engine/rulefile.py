@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from healer.engine.condition import Condition, ConditionError
 from healer.engine.located import Document, Path, documents, dotted
+from healer.engine.reach import unreachable
 from healer.engine.rulebook import BoundRule
 from healer.engine.wording import worded
 from healer.model.action import ActionSpec
@@ -69,15 +70,17 @@ def load_all(files: Mapping[str, str], actions: Mapping[str, ActionSpec]) -> tup
 
 def remarks(rules: Iterable[BoundRule]) -> list[str]:
     """What is not wrong but may surprise, a sentence each: what a rule never does, or never matches."""
-    return [f"{bound.where or bound.name}: {bound.name} {said}" for bound in rules for said in _remarks_on(bound.rule)]
+    return [f"{bound.where or bound.name}: {bound.name} {said}" for bound in rules for said in _remarks_on(bound)]
 
 
-def _remarks_on(rule: Rule) -> Iterator[str]:
+def _remarks_on(bound: BoundRule) -> Iterator[str]:
+    rule = bound.rule
     if "mode" not in rule.model_fields_set:
         yield "has no mode, so it only observes; write mode: enforce to let it act"
     for name in rule.when.alert or ():
         if _PATTERN.search(name):
             yield f"waits for an alert of the name {name!r}: names are compared whole, not as patterns; list the names"
+    yield from unreachable(bound)
 
 
 def _bound(

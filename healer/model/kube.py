@@ -80,6 +80,7 @@ class Terminated(_Kube, frozen=True):
     exit_code: int = 0
     reason: str = ""
     finished_at: datetime | None = None
+    message: str = ""
 
 
 class ContainerState(_Kube, frozen=True):
@@ -94,6 +95,7 @@ class ContainerStatus(_Kube, frozen=True):
     restart_count: int = 0
     state: ContainerState = ContainerState()
     last_state: ContainerState = ContainerState()
+    started: bool = False
 
 
 class Condition(_Kube, frozen=True):

@@ -62,6 +62,8 @@ class PodCondition(StrEnum):
     IMAGE_PULL_BACK_OFF = "ImagePullBackOff"
     ERR_IMAGE_PULL = "ErrImagePull"
     CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"
+    NOT_STARTING = "NotStarting"
+    """Its containers cannot be created or started, or have not been for long."""
     NOT_READY = "NotReady"
     RESTARTING = "Restarting"
     """Restarts as a rate, never the lifetime count."""

@@ -1,142 +1,15 @@
-"""Pods as watched -> signals: which of the named conditions a pod has, when they begin, happen again and end.
-
-Sources: the pod lifecycle and the kubelet's reasons as documented by Kubernetes and recorded from a real cluster. Conditions of
-containers are looked for in every container, init and sidecar ones included. A pod that has finished has no condition of a living
-one, whatever its last statuses say: only Evicted or Failed, which are about its record.
-"""
+"""Pods as watched -> signals: when the named conditions of a pod begin, happen again and end."""
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from healer.model.kube import ContainerStatus, Pod
+from healer.model.kube import Pod
 from healer.model.rule import PodCondition
 from healer.model.signal import Signal
-from healer.model.view import epoch, target_of
-
-
-@dataclass(frozen=True, slots=True)
-class PodSettings:
-    """Durations in seconds."""
-
-    settle: float = 60.0
-    """A container that crashed or ran out of memory counts as over it once it is ready and has run for so long."""
-    restarts: int = 3
-    """Restarting: that many restarts of one container ..."""
-    restarts_within: float = 600.0
-    """... within that time."""
-    terminating_grace: float = 60.0
-    """StuckTerminating: still there so long after the time by which it had to be gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A condition that a pod has. `occurrence` tells one time from the next; `until` is when time alone may end it (epoch)."""
-
-    message: str
-    occurrence: str = ""
-    until: float | None = None
-
-
-def crash_looping(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
-    """Waiting in CrashLoopBackOff; between the crashes it runs for a while, and is still in the loop until it has settled."""
-    for status in _containers(pod):
-        waiting = status.state.waiting
-        if waiting is not None and waiting.reason == "CrashLoopBackOff":
-            return _crashed(status)
-        if before and status.restart_count and (until := _unsettled(status, now, settings, before=True)) is not None:
-            return _crashed(status, until)
-    return None
-
-
-def _crashed(status: ContainerStatus, until: float | None = None) -> Finding:
-    times = "once" if _ends(status) == 1 else f"{_ends(status)} times"
-    ended = status.state.terminated or status.last_state.terminated
-    last = "" if ended is None else f", last exit {ended.exit_code} ({ended.reason or 'no reason given'})"
-    return Finding(f"{_named(status)} crashed {times}{last}", str(_ends(status)), until)
-
-
-def oom_killed(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
-    """A container was killed for want of memory and has not run well for a while since."""
-    for status in _containers(pod):
-        ended = status.state.terminated or status.last_state.terminated
-        if ended is None or ended.reason != "OOMKilled":
-            continue
-        until = _unsettled(status, now, settings, before=before)
-        if until is not None:
-            return Finding(f"{_named(status)} was killed out of memory", str(_ends(status)), until)
-    return None
-
-
-def _waiting_for(reason: str) -> "Detector":
-    def detect(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
-        for status in _containers(pod):
-            if status.state.waiting is not None and status.state.waiting.reason == reason:
-                return Finding(f"{_named(status)}: {status.state.waiting.message or reason}")
-        return None
-
-    return detect
-
-
-def not_ready(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
-    """It runs (or its node no longer says), and its Ready condition is not True."""
-    if pod.status.phase != "Running":
-        return None
-    for condition in pod.status.conditions:
-        if condition.type == "Ready" and condition.status != "True":
-            since = epoch(condition.last_transition_time)
-            return Finding(condition.message or condition.reason or "not ready", f"{since}")
-    return None
-
-
-def unschedulable(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
-    """The scheduler finds no node for it."""
-    for condition in pod.status.conditions:
-        if condition.type == "PodScheduled" and condition.status == "False" and condition.reason == "Unschedulable":
-            return Finding(condition.message or "no node fits")
-    return None
-
-
-def evicted(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
-    """The kubelet evicted it; what is left is a record."""
-    if pod.status.phase == "Failed" and pod.status.reason == "Evicted":
-        return Finding(pod.status.message or "evicted by its node")
-    return None
-
-
-def failed(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
-    """It ended in failure, not by eviction."""
-    if pod.status.phase == "Failed" and pod.status.reason != "Evicted":
-        return Finding(pod.status.message or pod.status.reason or "failed")
-    return None
-
-
-Detector = Callable[..., Finding | None]
-
-DETECTORS: dict[PodCondition, Detector] = {
-    PodCondition.CRASH_LOOP_BACK_OFF: crash_looping,
-    PodCondition.OOM_KILLED: oom_killed,
-    PodCondition.IMAGE_PULL_BACK_OFF: _waiting_for("ImagePullBackOff"),
-    PodCondition.ERR_IMAGE_PULL: _waiting_for("ErrImagePull"),
-    PodCondition.CREATE_CONTAINER_CONFIG_ERROR: _waiting_for("CreateContainerConfigError"),
-    PodCondition.NOT_READY: not_ready,
-    PodCondition.UNSCHEDULABLE: unschedulable,
-}
-"""The conditions that one look at a living pod shows. StuckTerminating is of a pod being deleted, Restarting needs two looks."""
-
-OF_RECORDS: dict[PodCondition, Detector] = {PodCondition.EVICTED: evicted, PodCondition.FAILED: failed}
-"""The conditions that one look at a finished pod shows."""
-
-
-def stuck_terminating(pod: Pod, now: float, settings: PodSettings) -> tuple[Finding | None, float | None]:
-    """Whether it should be gone by now, and when to look again. deletionTimestamp is when the grace period ends."""
-    gone_by = epoch(pod.metadata.deletion_timestamp)
-    if gone_by is None:
-        return None, None
-    if now < gone_by + settings.terminating_grace:
-        return None, gone_by + settings.terminating_grace
-    return Finding(f"should have been gone {now - gone_by:.0f} s ago", f"{gone_by}"), None
+from healer.model.view import target_of
+from healer.sources.pod_conditions import Finding, PodSettings, conditions, containers
 
 
 @dataclass(slots=True)
@@ -204,14 +77,16 @@ class PodSource:
 
     def still(self, pod: Pod, condition: PodCondition, now: float) -> bool:
         """Whether a freshly read pod still has a condition that was seen of it."""
+        seen = self._seen.get(pod.metadata.uid)
         if condition is PodCondition.RESTARTING:
-            seen = self._seen.get(pod.metadata.uid)
             return seen is not None and condition in seen.findings
-        return condition in dict(self._conditions(pod, {condition}, now)[0])
+        before: dict[PodCondition, Finding | None] = {condition: None}
+        if seen is not None:
+            before |= seen.findings
+        return condition in conditions(pod, before, now, self._settings)[0]
 
     def _look(self, seen: _Seen, now: float, had: Collection[PodCondition] = ()) -> list[Signal]:
-        found, look_at = self._conditions(seen.pod, {*seen.findings, *had}, now)
-        findings = dict(found)
+        findings, look_at = conditions(seen.pod, {**dict.fromkeys(had), **seen.findings}, now, self._settings)
         if (restarting := self._restarting(seen, now)) is not None:
             findings[PodCondition.RESTARTING] = restarting
         looks = [look_at, *(f.until for f in findings.values())]
@@ -235,19 +110,6 @@ class PodSource:
         ]
         ended = [_signal(seen.pod, name, f, now, firing=False) for name, f in before.items() if name not in findings]
         return began + ended
-
-    def _conditions(
-        self, pod: Pod, before: set[PodCondition], now: float
-    ) -> tuple[list[tuple[PodCondition, Finding]], float | None]:
-        if pod.terminating:
-            finding, look_at = stuck_terminating(pod, now, self._settings)
-            return ([] if finding is None else [(PodCondition.STUCK_TERMINATING, finding)]), look_at
-        found = []
-        for name, detect in (OF_RECORDS if pod.finished else DETECTORS).items():
-            finding = detect(pod, now, self._settings, before=name in before)
-            if finding is not None:
-                found.append((name, finding))
-        return found, None
 
     def _restarted(self, seen: _Seen, container: str, times: int, now: float) -> None:
         known = seen.restarts.setdefault(container, deque(maxlen=max(self._settings.restarts, 1) * 2))
@@ -285,42 +147,7 @@ def _is_well(pod: Pod) -> bool:
     """A quick look that is right for nearly every event: it runs, is ready, and no container is anything but running."""
     if not pod.ready or pod.status.phase != "Running":
         return False
-    return all(s.state.running is not None and s.last_state.terminated is None for s in _containers(pod))
-
-
-def _containers(pod: Pod) -> Iterator[ContainerStatus]:
-    """The containers that should run now; an init container that did its work is done, not crashed, unless it is a sidecar."""
-    for status in pod.status.init_container_statuses:
-        ended = status.state.terminated
-        if ended is None or ended.exit_code != 0 or _is_sidecar(pod, status.name):
-            yield status
-    yield from pod.status.container_statuses
-
-
-def _is_sidecar(pod: Pod, container: str) -> bool:
-    """Whether an init container is one that goes on running beside the others (restartPolicy Always)."""
-    for init in pod.spec.init_containers:  # no generator: this is asked at every event
-        if init.name == container:
-            return init.restart_policy == "Always"
-    return False
-
-
-def _ends(status: ContainerStatus) -> int:
-    """How often a container has ended so far: one more than its restarts while it is down."""
-    return status.restart_count + (status.state.running is None)
-
-
-def _unsettled(status: ContainerStatus, now: float, settings: PodSettings, *, before: bool) -> float | None:
-    """Until when a container that went down counts as not over it: 0 while it does not serve, None when it has settled.
-
-    One that is not ready has not settled, if it counted so `before`: one that went down long ago has other reasons by now.
-    """
-    running = status.state.running
-    if running is None or (before and not status.ready):
-        return 0.0
-    started = epoch(running.started_at)
-    until = now + settings.settle if started is None else started + settings.settle
-    return until if now < until else None
+    return all(s.state.running is not None and s.last_state.terminated is None for s in containers(pod))
 
 
 def _signal(pod: Pod, name: PodCondition, finding: Finding, now: float, *, firing: bool) -> Signal:
@@ -335,7 +162,3 @@ def _signal(pod: Pod, name: PodCondition, finding: Finding, now: float, *, firin
         occurrence=f"{uid}/{name.value}/{finding.occurrence}",
         message=finding.message,
     )
-
-
-def _named(status: ContainerStatus) -> str:
-    return f"container {status.name}"

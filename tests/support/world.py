@@ -51,7 +51,8 @@ from healer.model.rule import When
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.sources.pods import PodSettings, PodSource
+from healer.sources.pod_conditions import PodSettings
+from healer.sources.pods import PodSource
 
 START = 1_800_000_000.0
 """When every drill begins, in seconds since the epoch."""

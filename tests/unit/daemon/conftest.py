@@ -29,7 +29,8 @@ from healer.model.decision import Decision
 from healer.model.incident import Incident, State
 from healer.model.signal import Signal
 from healer.model.view import View, target_of
-from healer.sources.pods import PodSettings, PodSource
+from healer.sources.pod_conditions import PodSettings
+from healer.sources.pods import PodSource
 from tests.support.world import Yaml, rulebook
 
 NAMESPACE = "production"

@@ -24,7 +24,8 @@ from healer.model.kube import (
 )
 from healer.model.rule import PodCondition
 from healer.model.signal import Signal
-from healer.sources.pods import PodSettings, PodSource
+from healer.sources.pod_conditions import PodSettings
+from healer.sources.pods import PodSource
 from tests.support.world import moment
 
 NOW = 1_900_000_000.0
@@ -197,9 +198,9 @@ def test_a_pod_that_is_well_says_nothing_and_is_not_remembered() -> None:
 def test_a_crash_loop_lasts_while_the_container_runs_in_between() -> None:
     watch = Watch()
     assert watch.put(pod(container(BACK_OFF, restarts=3, last=CRASHED))) == ["+CrashLoopBackOff", "+NotReady"]
-    assert watch.put(pod(container(fresh(NOW), restarts=4, last=CRASHED))) == ["-NotReady"]
+    assert watch.put(pod(container(fresh(NOW), restarts=4, last=CRASHED))) == []  # NotReady, though it is ready for a moment
     watch.wait(30)
-    assert watch.put(pod(container(CRASHED, restarts=4, last=CRASHED))) == ["+CrashLoopBackOff", "+NotReady"]  # once more
+    assert watch.put(pod(container(CRASHED, restarts=4, last=CRASHED))) == ["+CrashLoopBackOff"]  # once more
     assert watch.put(pod(container(BACK_OFF, restarts=4, last=CRASHED))) == []
 
 
@@ -208,7 +209,7 @@ def test_a_crash_loop_is_over_when_the_container_has_run_for_long_enough() -> No
     watch.put(pod(container(BACK_OFF, restarts=3, last=CRASHED)))
     watch.put(pod(container(fresh(NOW), restarts=4, last=CRASHED)))
     assert watch.wait(59) == []
-    assert watch.wait(1) == ["-CrashLoopBackOff"]
+    assert watch.wait(1) == ["-CrashLoopBackOff", "-NotReady"]
 
 
 def test_a_crash_loop_is_not_over_while_the_container_runs_and_does_not_serve() -> None:
@@ -313,10 +314,145 @@ def test_a_container_that_waits_for_something(reason: str, initial: bool) -> Non
     assert watch.put(pod()) == [f"-{reason}"]
 
 
-def test_one_cause_under_two_names_has_no_gap() -> None:
+def test_the_two_names_of_a_failing_pull_hold_together() -> None:
+    """They alternate: a rule that names one of them, and waits for long, is not set back by each try of the kubelet."""
+    watch, found = Watch(), []
+    for _ in range(3):
+        for reason in ("ErrImagePull", "ImagePullBackOff"):
+            found += watch.put(pod(container(Waiting(reason)), phase="Pending"))
+            watch.wait(300)
+    assert found == ["+ErrImagePull", "+ImagePullBackOff"]
+    assert sorted(watch.put(pod())) == ["-ErrImagePull", "-ImagePullBackOff"]
+
+
+def test_what_alternates_holds_together_after_a_restart_too() -> None:
+    source = PodSource(SETTINGS)
+    backing_off = pod(container(Waiting("ImagePullBackOff")), phase="Pending")
+    names = {signal.name for signal in source.resume(backing_off, {PodCondition.ERR_IMAGE_PULL}, NOW)}
+    assert names == {"ErrImagePull", "ImagePullBackOff"}
+    assert source.still(backing_off, PodCondition.ERR_IMAGE_PULL, NOW)
+
+
+# not starting
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "CreateContainerError",
+        "RunContainerError",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "PostStartHookError",
+        "CreatePodSandboxError",
+    ],
+)
+@pytest.mark.parametrize("initial", [True, False])
+def test_what_the_kubelet_cannot_start_is_told_at_once_with_its_words(reason: str, initial: bool) -> None:
+    waits = container(Waiting(reason, "the kubelet's own words"))
+    sick = pod(init=(waits,), phase="Pending", ready=False) if initial else pod(waits, phase="Pending")
+    signals = PodSource(SETTINGS).put(sick, None, NOW)
+    assert [signal.name for signal in signals] == ["NotStarting", "NotReady"]
+    assert signals[0].message == f"container main: {reason}: the kubelet's own words"
+
+
+def test_a_process_that_the_runtime_cannot_start_is_not_starting_between_the_tries_too() -> None:
     watch = Watch()
-    watch.put(pod(container(Waiting("ErrImagePull")), phase="Pending"))
-    assert watch.put(pod(container(Waiting("ImagePullBackOff")), phase="Pending")) == ["+ImagePullBackOff", "-ErrImagePull"]
+    failed = Terminated(128, "StartError", moment(NOW), 'exec: "serve": executable file not found in $PATH')
+    assert "+NotStarting" in watch.put(pod(container(Waiting("RunContainerError"), restarts=1)))
+    assert "-NotStarting" not in watch.put(pod(container(failed, restarts=1)))
+    assert "-NotStarting" not in watch.put(pod(container(BACK_OFF, restarts=1, last=failed)))
+    assert "-NotStarting" in watch.put(pod(container(fresh(NOW), restarts=2, last=failed)))
+
+
+def on_a_node(*containers: ContainerStatus, **more: Any) -> Pod:
+    """A pod that was placed at NOW and is not running yet."""
+    placed = pod(*containers, phase="Pending", ready=False, **more)
+    return msgspec.structs.replace(placed, spec=msgspec.structs.replace(placed.spec, node_name="node-1"))
+
+
+CREATING = container(Waiting("ContainerCreating"))
+INITIALIZING = container(Waiting("PodInitializing"))
+NO_SANDBOX = (
+    Condition("PodReadyToStartContainers", "False", last_transition_time=moment(NOW)),
+    Condition("Ready", "False", last_transition_time=moment(NOW)),
+)
+
+
+@pytest.mark.parametrize(
+    ("starting", "message"),
+    [
+        (on_a_node(CREATING), "nothing has gone forward for 10 m: container main: ContainerCreating"),
+        (
+            on_a_node(CREATING, conditions=NO_SANDBOX),
+            "nothing has gone forward for 10 m: container main: ContainerCreating"
+            " (its volumes, network or sandbox are not ready: see its events)",
+        ),
+        (on_a_node(INITIALIZING), "nothing has gone forward for 10 m: container main: PodInitializing"),
+        (
+            on_a_node(INITIALIZING, init=(container(fresh(NOW), name="fetch", ready=False),)),
+            "nothing has gone forward for 10 m: init container fetch runs and does not end",
+        ),
+        (
+            on_a_node(INITIALIZING, init=(container(fresh(NOW), name="mesh", ready=False),), sidecars=("mesh",)),
+            "nothing has gone forward for 10 m: sidecar container mesh runs and is not started: its startup probe fails",
+        ),
+    ],
+)
+def test_a_pod_that_does_not_get_to_run_is_not_starting_after_a_while(starting: Pod, message: str) -> None:
+    source = PodSource(SETTINGS)
+    assert source.put(starting, None, NOW) == []
+    assert source.next_due() == NOW + 600
+    signals = source.due(NOW + 600)
+    assert [(signal.name, signal.message) for signal in signals] == [("NotStarting", message), ("NotReady", message)]
+
+
+def test_a_pod_that_its_node_has_not_taken_up_is_not_starting_after_a_while() -> None:
+    untouched = on_a_node(CREATING)
+    status = msgspec.structs.replace(untouched.status, container_statuses=())
+    watch = Watch()
+    assert watch.put(msgspec.structs.replace(untouched, status=status)) == []
+    assert watch.wait(600) == ["+NotStarting", "+NotReady"]
+
+
+def test_each_thing_that_goes_forward_gives_it_time_anew() -> None:
+    """A pod with init containers that take nine minutes each is on its way."""
+    watch = Watch()
+    assert watch.put(on_a_node(INITIALIZING, init=(container(fresh(NOW + 500), name="one", ready=False),))) == []
+    assert watch.wait(1000) == []
+    done = container(Terminated(0, "Completed", moment(NOW + 1000)), name="one", ready=True)
+    assert watch.put(on_a_node(INITIALIZING, init=(done, container(fresh(NOW + 1001), name="two", ready=False)))) == []
+    assert watch.wait(600) == []
+    assert watch.wait(1) == ["+NotStarting", "+NotReady"]
+    assert watch.put(pod(container(fresh(NOW + 1601)))) == ["-NotStarting", "-NotReady"]
+
+
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImagePull", "CreateContainerConfigError", "CrashLoopBackOff"])
+def test_what_has_a_name_of_its_own_is_not_called_not_starting(reason: str) -> None:
+    watch = Watch()
+    watch.put(on_a_node(INITIALIZING, init=(container(Waiting(reason), name="first"),)))
+    assert watch.wait(10_000) == []
+
+
+def test_a_pod_that_has_no_node_is_not_called_not_starting() -> None:
+    watch = Watch()
+    assert watch.put(pod(CREATING, phase="Pending", ready=False)) == []
+    gated = (Condition("PodScheduled", "False", "SchedulingGated", last_transition_time=moment(NOW)),)
+    assert watch.put(on_a_node(CREATING, conditions=gated, uid="u2")) == []
+    assert watch.wait(10_000) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ({"reason": "NodeLost", "message": "Node node-1 is unresponsive"}, "NodeLost: Node node-1 is unresponsive"),
+        ({}, "its node no longer reports it"),
+    ],
+)
+def test_a_pod_whose_node_is_lost_is_not_ready(status: dict[str, Any], message: str) -> None:
+    """The oldest servers have the phase Unknown; newer ones only say that it is not ready."""
+    (signal,) = PodSource(SETTINGS).put(pod(phase="Unknown", **status), None, NOW)
+    assert (signal.name, signal.message) == ("NotReady", message)
 
 
 def test_waiting_to_be_created_is_no_sickness() -> None:

@@ -1,0 +1,301 @@
+"""Which of the named conditions a pod has, as one look at it shows: a function each.
+
+Sources: the pod lifecycle and the kubelet's reasons as documented by Kubernetes and recorded from a real cluster. Conditions of
+containers are looked for in every container, init and sidecar ones included. A pod that has finished has no condition of a living
+one, whatever its last statuses say: only Evicted or Failed, which are about its record.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from healer.model.duration import about
+from healer.model.kube import Condition, ContainerStatus, Pod
+from healer.model.rule import PodCondition
+from healer.model.view import epoch
+
+
+@dataclass(frozen=True, slots=True)
+class PodSettings:
+    """Durations in seconds."""
+
+    settle: float = 60.0
+    """A container that crashed or ran out of memory counts as over it once it is ready and has run for so long."""
+    restarts: int = 3
+    """Restarting: that many restarts of one container ..."""
+    restarts_within: float = 600.0
+    """... within that time."""
+    starting: float = 600.0
+    """NotStarting: its containers do not run so long after the last thing that went forward."""
+    terminating_grace: float = 60.0
+    """StuckTerminating: still there so long after the time by which it had to be gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A condition that a pod has. `occurrence` tells one time from the next.
+
+    Time alone may begin it at `since`, and end it at `until` (seconds since the epoch): before `since` it is not there yet.
+    """
+
+    message: str
+    occurrence: str = ""
+    until: float | None = None
+    since: float = 0.0
+
+
+def crash_looping(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+    """Waiting in CrashLoopBackOff; between the crashes it runs for a while, and is still in the loop until it has settled."""
+    for status in containers(pod):
+        waiting = status.state.waiting
+        if waiting is not None and waiting.reason == "CrashLoopBackOff":
+            return _crashed(status)
+        if before and status.restart_count and (until := _unsettled(status, now, settings, before=True)) is not None:
+            return _crashed(status, until)
+    return None
+
+
+def _crashed(status: ContainerStatus, until: float | None = None) -> Finding:
+    times = "once" if _ends(status) == 1 else f"{_ends(status)} times"
+    ended = status.state.terminated or status.last_state.terminated
+    last = "" if ended is None else f", last exit {ended.exit_code} ({ended.reason or 'no reason given'})"
+    return Finding(f"{_named(status)} crashed {times}{last}", str(_ends(status)), until)
+
+
+def oom_killed(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+    """A container was killed for want of memory and has not run well for a while since."""
+    for status in containers(pod):
+        ended = status.state.terminated or status.last_state.terminated
+        if ended is None or ended.reason != "OOMKilled":
+            continue
+        until = _unsettled(status, now, settings, before=before)
+        if until is not None:
+            return Finding(f"{_named(status)} was killed out of memory", str(_ends(status)), until)
+    return None
+
+
+def _waiting_for(reason: str) -> "Detector":
+    def detect(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+        for status in containers(pod):
+            if status.state.waiting is not None and status.state.waiting.reason == reason:
+                return Finding(f"{_named(status)}: {status.state.waiting.message or reason}")
+        return None
+
+    return detect
+
+
+def not_starting(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+    """The kubelet says that it cannot create or start a container, or has said nothing new for long about one that should run.
+
+    What has a name of its own (image pulls, CreateContainerConfigError, crash loops, Unschedulable) is not meant.
+    """
+    for status in containers(pod):
+        waiting, ended = status.state.waiting, status.state.terminated or status.last_state.terminated
+        if waiting is not None and waiting.reason in _UNABLE:
+            return Finding(f"{_named(status)}: {_said(waiting.reason, waiting.message)}")
+        if status.state.running is None and ended is not None and ended.reason in _NEVER_RAN:
+            return Finding(f"{_named(status)}: {_said(ended.reason, ended.message)}")
+    return _stuck_starting(pod, now, settings)
+
+
+_UNABLE = frozenset(
+    {
+        "CreateContainerError",
+        "RunContainerError",
+        "RunInitContainerError",
+        "PreCreateHookError",
+        "PreStartHookError",
+        "PostStartHookError",
+        "VerifyNonRootError",
+        "CreatePodSandboxError",
+        "ConfigPodSandboxError",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+"""Of a container that waits. Sources: pkg/kubelet/container/sync_result.go, images/types.go, kuberuntime/kuberuntime_container.go
+and cri-api/pkg/errors of Kubernetes 1.36."""
+_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
+"""Of a container that ended: the runtime could not start its process (containerd, and dockershim)."""
+_OF_ITS_OWN = frozenset({"CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "CreateContainerConfigError"})
+
+
+def _stuck_starting(pod: Pod, now: float, settings: PodSettings) -> Finding | None:
+    """It has a node, and nothing has gone forward there for long: ContainerCreating, PodInitializing, or no word at all."""
+    waiting = [status for status in containers(pod) if status.state.waiting is not None]
+    scheduled, forward = _condition(pod, "PodScheduled"), _forward(pod)
+    placed = pod.spec.node_name and (scheduled is None or scheduled.status == "True")
+    if pod.status.phase != "Pending" or not placed or forward is None:
+        return None
+    if any(status.state.waiting.reason in _OF_ITS_OWN for status in waiting if status.state.waiting is not None):
+        return None
+    text = f"nothing has gone forward for {about(now - forward)}: {_what_is_awaited(pod, waiting)}"
+    return Finding(text, since=forward + settings.starting)
+
+
+def _forward(pod: Pod) -> float | None:
+    """When something last went forward on the way to a running pod, in seconds since the epoch."""
+    moments = [condition.last_transition_time for condition in pod.status.conditions]
+    for status in pod.containers:
+        moments += [state.running.started_at for state in (status.state, status.last_state) if state.running is not None]
+        moments += [state.terminated.finished_at for state in (status.state, status.last_state) if state.terminated is not None]
+    known = [moment.timestamp() for moment in moments if moment is not None]
+    return max(known, default=epoch(pod.metadata.creation_timestamp))
+
+
+def _what_is_awaited(pod: Pod, waiting: list[ContainerStatus]) -> str:
+    for status in pod.status.init_container_statuses:
+        if status.state.running is not None and not _is_sidecar(pod, status.name):
+            return f"init {_named(status)} runs and does not end"
+        if status.state.running is not None and not status.started:
+            return f"sidecar {_named(status)} runs and is not started: its startup probe fails"
+    if not waiting or waiting[0].state.waiting is None:
+        return "its node has not taken it up"
+    said = waiting[0].state.waiting
+    sandbox = _condition(pod, "PodReadyToStartContainers")
+    hint = " (its volumes, network or sandbox are not ready: see its events)" if sandbox and sandbox.status != "True" else ""
+    return f"{_named(waiting[0])}: {_said(said.reason or 'waiting', said.message)}{hint}"
+
+
+def _condition(pod: Pod, kind: str) -> Condition | None:
+    return next((condition for condition in pod.status.conditions if condition.type == kind), None)
+
+
+def _said(reason: str, message: str) -> str:
+    return f"{reason}: {message}" if message else reason
+
+
+def not_ready(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+    """Its Ready condition is not True though it runs, or should run by now (NotStarting); or its node no longer reports it."""
+    if pod.status.phase == "Unknown":
+        return Finding(_said(pod.status.reason or "its node no longer reports it", pod.status.message))
+    if pod.status.phase != "Running":
+        return not_starting(pod, now, settings, before=before)
+    for condition in pod.status.conditions:
+        if condition.type == "Ready" and condition.status != "True":
+            since = epoch(condition.last_transition_time)
+            return Finding(condition.message or condition.reason or "not ready", f"{since}")
+    return None
+
+
+def unschedulable(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+    """The scheduler finds no node for it."""
+    for condition in pod.status.conditions:
+        if condition.type == "PodScheduled" and condition.status == "False" and condition.reason == "Unschedulable":
+            return Finding(condition.message or "no node fits")
+    return None
+
+
+def evicted(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+    """The kubelet evicted it; what is left is a record."""
+    if pod.status.phase == "Failed" and pod.status.reason == "Evicted":
+        return Finding(pod.status.message or "evicted by its node")
+    return None
+
+
+def failed(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+    """It ended in failure, not by eviction."""
+    if pod.status.phase == "Failed" and pod.status.reason != "Evicted":
+        return Finding(pod.status.message or pod.status.reason or "failed")
+    return None
+
+
+def stuck_terminating(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+    """Its deletion was accepted, and it should be gone by now. deletionTimestamp is when the grace period ends."""
+    gone_by = epoch(pod.metadata.deletion_timestamp)
+    if gone_by is None:
+        return None
+    return Finding(f"should have been gone {now - gone_by:.0f} s ago", f"{gone_by}", since=gone_by + settings.terminating_grace)
+
+
+Detector = Callable[..., Finding | None]
+
+DETECTORS: dict[PodCondition, Detector] = {
+    PodCondition.CRASH_LOOP_BACK_OFF: crash_looping,
+    PodCondition.OOM_KILLED: oom_killed,
+    PodCondition.IMAGE_PULL_BACK_OFF: _waiting_for("ImagePullBackOff"),
+    PodCondition.ERR_IMAGE_PULL: _waiting_for("ErrImagePull"),
+    PodCondition.CREATE_CONTAINER_CONFIG_ERROR: _waiting_for("CreateContainerConfigError"),
+    PodCondition.NOT_STARTING: not_starting,
+    PodCondition.NOT_READY: not_ready,
+    PodCondition.UNSCHEDULABLE: unschedulable,
+}
+"""The conditions that one look at a living pod shows. Restarting needs more than one."""
+
+OF_TERMINATING: dict[PodCondition, Detector] = {PodCondition.STUCK_TERMINATING: stuck_terminating}
+"""The condition that one look at a pod shows that is being deleted."""
+
+OF_RECORDS: dict[PodCondition, Detector] = {PodCondition.EVICTED: evicted, PodCondition.FAILED: failed}
+"""The conditions that one look at a finished pod shows."""
+
+HELD_BY: dict[PodCondition, PodCondition] = {
+    PodCondition.ERR_IMAGE_PULL: PodCondition.IMAGE_PULL_BACK_OFF,
+    PodCondition.IMAGE_PULL_BACK_OFF: PodCondition.ERR_IMAGE_PULL,
+    PodCondition.NOT_READY: PodCondition.CRASH_LOOP_BACK_OFF,
+}
+"""Conditions that alternate by the nature of one trouble: the first, once seen, lasts while the second does. A kubelet that pulls
+again shows ErrImagePull between two back-offs, and a container without a readiness probe is ready between two crashes."""
+
+
+def conditions(
+    pod: Pod, before: Mapping[PodCondition, Finding | None], now: float, settings: PodSettings
+) -> tuple[dict[PodCondition, Finding], float | None]:
+    """What a pod has now, given what it had `before` (None: it is not known how); and when time alone may begin something more.
+
+    Times in seconds since the epoch.
+    """
+    detectors = OF_TERMINATING if pod.terminating else OF_RECORDS if pod.finished else DETECTORS
+    found: dict[PodCondition, Finding] = {}
+    begins: list[float] = []
+    for name, detect in detectors.items():
+        finding = detect(pod, now, settings, before=name in before)
+        if finding is not None and finding.since <= now:
+            found[name] = finding
+        elif finding is not None:
+            begins.append(finding.since)
+    for name in before:
+        holding = found.get(HELD_BY[name]) if name in HELD_BY else None
+        if name not in found and holding is not None:
+            found[name] = before[name] or holding
+    return found, min(begins, default=None)
+
+
+def containers(pod: Pod) -> Iterator[ContainerStatus]:
+    """The containers that should run now; an init container that did its work is done, not crashed, unless it is a sidecar."""
+    for status in pod.status.init_container_statuses:
+        ended = status.state.terminated
+        if ended is None or ended.exit_code != 0 or _is_sidecar(pod, status.name):
+            yield status
+    yield from pod.status.container_statuses
+
+
+def _is_sidecar(pod: Pod, container: str) -> bool:
+    """Whether an init container is one that goes on running beside the others (restartPolicy Always)."""
+    for init in pod.spec.init_containers:  # no generator: this is asked at every event
+        if init.name == container:
+            return init.restart_policy == "Always"
+    return False
+
+
+def _ends(status: ContainerStatus) -> int:
+    """How often a container has ended so far: one more than its restarts while it is down."""
+    return status.restart_count + (status.state.running is None)
+
+
+def _unsettled(status: ContainerStatus, now: float, settings: PodSettings, *, before: bool) -> float | None:
+    """Until when a container that went down counts as not over it: 0 while it does not serve, None when it has settled.
+
+    One that is not ready has not settled, if it counted so `before`: one that went down long ago has other reasons by now.
+    """
+    running = status.state.running
+    if running is None or (before and not status.ready):
+        return 0.0
+    started = epoch(running.started_at)
+    until = now + settings.settle if started is None else started + settings.settle
+    return until if now < until else None
+
+
+def _named(status: ContainerStatus) -> str:
+    return f"container {status.name}"
