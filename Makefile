@@ -57,6 +57,10 @@ demo: $(VENV)/runtime ## Show healer at work on an embedded cluster (under a min
 test: packages lint types layers ## Check everything: lint, types, layers, all tests
 	@$(BIN)/python -m pytest -n auto
 
+.PHONY: unit
+unit: $(VENV)/development ## The unit tests alone, for while you write (under 90 seconds)
+	@$(BIN)/python -m pytest -n auto -q tests/unit
+
 .PHONY: packages
 packages: # what the tests need from the distribution
 	@.ci/packages

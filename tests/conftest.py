@@ -1,6 +1,18 @@
-"""Figures that a test records as the property `figures` are printed after the run, with or without xdist."""
+"""What holds for the whole run: figures that a test records as the property `figures` are printed after it; Ctrl-C works."""
+
+import signal
 
 from _pytest.terminal import TerminalReporter
+
+
+def pytest_configure() -> None:
+    """Heed SIGINT, and have the processes that tests start heed it.
+
+    A background job of a script is started with SIGINT ignored, and so would be all that it starts: a handler of one's own is
+    what a new program does not inherit.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

@@ -5,8 +5,10 @@
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 import yaml
@@ -36,6 +38,9 @@ class Access:
     def __init__(self, configuration: Configuration, load: _Load) -> None:
         self._configuration = configuration
         self._load = load
+        if _is_loopback(str(configuration.host)):
+            # A proxy of the environment is never for loopback, as Go's http.ProxyFromEnvironment has it, and so kubectl.
+            configuration.client_session_kwargs = {"trust_env": False}
         self._rest = RESTClientObject(configuration)
 
     @classmethod
@@ -82,6 +87,14 @@ class Access:
     async def aclose(self) -> None:
         """Close the session."""
         await self._rest.close()
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _choose(context: str | None, kubeconfig: str | None) -> tuple[str, _Load]:
