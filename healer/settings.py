@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from healer.model.duration import parse
@@ -49,6 +49,11 @@ Seconds = Annotated[float, BeforeValidator(_seconds)]
 """A duration: a number of seconds, or a text as in rules ("30s", "1h30m")."""
 
 
+_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+_NAME_OR_NONE = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$"
+"""Names of objects: they become part of a path."""
+
+
 class Section(BaseModel):
     """A group of knobs."""
 
@@ -83,7 +88,7 @@ class Http(Section):
 class Cluster(Section):
     """Access to the Kubernetes API."""
 
-    namespaces: tuple[str, ...] = ()
+    namespaces: tuple[Annotated[str, Field(pattern=_NAME)], ...] = ()
     """Namespaces to watch; empty means all of them, which needs a ClusterRole. For Roles in these namespaces alone see
     `healer rbac --namespace`."""
     namespace_poll: Seconds = Field(5.0, gt=0)
@@ -245,12 +250,17 @@ class Leader(Section):
 
     enabled: bool = True
     """Without election, run one replica only."""
-    namespace: str = ""
+    namespace: str = Field("", pattern=_NAME_OR_NONE)
     """Where the Lease is; empty: the namespace of the pod, else `default`."""
-    name: str = "healer"
-    """The Lease. Replicas of one healer share it."""
-    address: str = ""
+    name: str = Field("healer", pattern=_NAME)
+    """The Lease. Replicas of one healer share it; `healer pause everything` writes on it, also when there is no election."""
+    address: str = Field("", pattern=r"^(\S+:[0-9]+)?$")
     """host:port at which the other replicas reach this one's HTTP server; empty: this host's name and port."""
+    service: str = Field("healer", pattern=_NAME_OR_NONE)
+    """healer's Service, in the same namespace. A follower passes a webhook, and its token, on to the leader's address only when
+    that is an endpoint of it; empty: only to `peers`."""
+    peers: tuple[str, ...] = ()
+    """Further addresses (host:port) that a follower may pass webhooks on to: for replicas outside of a cluster."""
     duration: Seconds = Field(10.0, gt=0)
     """A follower takes over when the lease was not renewed for so many seconds."""
     deadline: Seconds = Field(7.0, gt=0)
@@ -259,6 +269,20 @@ class Leader(Section):
     """Seconds between renewals."""
     retry: Seconds = Field(1.0, gt=0)
     """Seconds between a follower's looks."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Leader":
+        """Times that do not go together would have two replicas act at once, or none."""
+        orders = (("renew", "deadline"), ("retry", "deadline"), ("deadline", "duration"))
+        wrong = [
+            f"{PREFIX}LEADER__{low.upper()} ({getattr(self, low):g} s) must be below "
+            f"{PREFIX}LEADER__{high.upper()} ({getattr(self, high):g} s)"
+            for low, high in orders
+            if getattr(self, low) >= getattr(self, high)
+        ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
 
 
 class Settings(BaseSettings):
@@ -384,12 +408,16 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
 def _explain(error: ValidationError, config: Path | None, environ: Mapping[str, str]) -> Iterator[str]:
     keys = [key for _, key, _, _ in knobs()]
     for problem in error.errors(include_url=False):
-        key = ".".join(str(part) for part in problem["loc"])
-        variable = PREFIX + "__".join(str(part).upper() for part in problem["loc"])
+        parts = [part for part in problem["loc"] if isinstance(part, str)]
+        key, variable = ".".join(parts), PREFIX + "__".join(part.upper() for part in parts)
         where = variable if variable in {name.upper() for name in environ} or config is None else f"{config}: {key}"
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(key, keys, 1)
             yield f"{where}: there is no such setting" + (f"; did you mean {near[0]}?" if near else " (see docs/settings.md)")
+        elif (
+            isinstance(problem["input"], dict | BaseModel) and problem["type"] == "value_error"
+        ):  # of several settings: it names them
+            yield str(problem["msg"]).removeprefix("Value error, ")
         else:
             yield f"{where}: {problem['msg']}{_given(problem['input'])}"
 

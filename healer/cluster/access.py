@@ -35,7 +35,9 @@ _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 class Access:
     """A way to one API server: base URL, credentials kept fresh, and an HTTP session with its TLS."""
 
-    def __init__(self, configuration: Configuration, load: _Load) -> None:
+    def __init__(self, configuration: Configuration, load: _Load, origin: str = "") -> None:
+        self.origin = origin
+        """Where the way was found: the pod's service account, or which context of which kubeconfig."""
         self._configuration = configuration
         self._load = load
         if _is_loopback(str(configuration.host)):
@@ -53,7 +55,7 @@ class Access:
         configuration = Configuration()
         try:
             await load(configuration)
-            return cls(configuration, load)
+            return cls(configuration, load, origin)
         except _BROKEN as error:
             raise ClusterConfigError(f"{origin} cannot be used: {error}") from error
 
@@ -102,7 +104,8 @@ def _choose(context: str | None, kubeconfig: str | None) -> tuple[str, _Load]:
     if context is None and kubeconfig is None and in_pod:
         return "the pod's service account", _load_service_account
     paths = kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    return f"kubeconfig {paths}", _kubeconfig_loader(paths, context)
+    named = f"context {context}" if context else "current context"
+    return f"{named} of kubeconfig {paths}", _kubeconfig_loader(paths, context)
 
 
 async def _load_service_account(configuration: Configuration) -> None:

@@ -1,8 +1,8 @@
 """The client: one request, one answer; or one request and a stream of lines."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -10,11 +10,15 @@ import aiohttp
 import msgspec
 
 from healer.cluster.access import Access
+from healer.cluster.contact import Asked, Contact, asked
 from healer.cluster.errors import ApiError, ApiUnavailable, ClusterConfigError, ClusterError, Unreadable
 
 __all__ = ["Api", "ApiError", "ApiUnavailable", "ClusterConfigError", "ClusterError", "Unreadable"]
 
 T = TypeVar("T")
+
+_LARGEST = 256 * 1024 * 1024
+"""Bytes of one answer, unpacked: a page of a list holds far less."""
 
 
 class Api:
@@ -25,6 +29,8 @@ class Api:
     """
 
     def __init__(self, access: Access, *, request_timeout: float = 10.0, connect_timeout: float = 5.0) -> None:
+        self.contact = Contact(f"{access.url} ({access.origin})" if access.origin else access.url)
+        """How the server answers: shared by all who ask it through this client."""
         self._access = access
         self._request_timeout = aiohttp.ClientTimeout(total=request_timeout, sock_connect=connect_timeout)
         self._connect_timeout = connect_timeout
@@ -56,17 +62,17 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: object | None = None,
         content_type: str = "application/json",
+        within: float | None = None,
     ) -> bytes:
-        """The body of a 2xx answer. `body` is anything that msgspec can turn into JSON."""
-        asked = f"{method} {path}"
+        """The body of a 2xx answer. `body` is anything that msgspec can turn into JSON; `within` (s) shortens the timeout."""
         content = None if body is None else msgspec.to_builtins(body)
-        response = await self._answer(method, path, query, content, content_type, self._request_timeout)
-        try:
-            return await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unavailable(asked, error) from error
-        finally:
-            response.release()
+        with self._noted(asked(method, path, query)):
+            try:
+                async with asyncio.timeout(within):
+                    response = await self._answer(method, path, query, content, content_type, self._request_timeout)
+                    return await _whole(response)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise _unavailable(f"{method} {path}", error) from error
 
     async def get(self, path: str, type: type[T], query: Mapping[str, str] | None = None) -> T:
         """GET, decoded into `type`. Raises Unreadable when the answer does not have that shape."""
@@ -85,7 +91,8 @@ class Api:
         `read_timeout` is the longest silence allowed, before the headers and between any two reads.
         """
         limits = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=read_timeout)
-        response = await self._answer("GET", path, query, None, "application/json", limits)
+        with self._noted(asked("GET", path, query)):
+            response = await self._answer("GET", path, query, None, "application/json", limits, compressed=False)
         try:
             yield response
         finally:
@@ -103,11 +110,15 @@ class Api:
         content: object,
         content_type: str,
         limits: aiohttp.ClientTimeout,
+        *,
+        compressed: bool = True,
     ) -> aiohttp.ClientResponse:
         """A 2xx answer whose body has not been read yet; credentials that are refused are renewed once."""
-        asked = f"{method} {path}"
+        request = f"{method} {path}"
         url = f"{self._access.url}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "healer"}
+        if not compressed:
+            headers["Accept-Encoding"] = "identity"
         for renewed in (False, True):
             token = await self._access.authorization()
             if token:
@@ -118,11 +129,21 @@ class Api:
                     return response
                 said = await self._refusal(response)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise _unavailable(asked, error) from error
+                raise _unavailable(request, error) from error
             if renewed or response.status != 401:
                 break
             await self._renew(token)
-        raise ApiError.of_body(response.status, said, retry_after=response.headers.get("Retry-After"), request=asked)
+        raise ApiError.of_body(response.status, said, retry_after=response.headers.get("Retry-After"), request=request)
+
+    @contextmanager
+    def _noted(self, what: Asked) -> Generator[None]:
+        """Tells the contact how a request went."""
+        try:
+            yield
+        except ClusterError as error:
+            self.contact.failed(what, error)
+            raise
+        self.contact.answered(what)
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> bytes:
         """What the server says of it; a stream's timeout is for silence, so the whole gets a limit here."""
@@ -138,5 +159,18 @@ class Api:
                 await self._access.renew()
 
 
-def _unavailable(asked: str, error: Exception) -> ApiUnavailable:
-    return ApiUnavailable(f"{asked}: {'timed out' if isinstance(error, TimeoutError) else error or type(error).__name__}")
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """The body. Raises Unreadable when it is longer than any answer may be."""
+    try:
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > _LARGEST:
+                raise Unreadable(f"{response.method} {response.url.path}: the answer is longer than {_LARGEST} bytes")
+        return bytes(body)
+    finally:
+        response.release()
+
+
+def _unavailable(request: str, error: Exception) -> ApiUnavailable:
+    return ApiUnavailable(f"{request}: {'timed out' if isinstance(error, TimeoutError) else error or type(error).__name__}")

@@ -17,6 +17,7 @@ from healer.model.kube import KubeObject
 class ListMeta(msgspec.Struct, rename="camel"):
     resource_version: str
     continue_: str = msgspec.field(default="", name="continue")
+    remaining_item_count: int | None = None
 
 
 class Page(msgspec.Struct):

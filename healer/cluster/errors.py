@@ -2,6 +2,9 @@
 
 import msgspec
 
+LONGEST_WAIT = 300.0
+"""Seconds: a longer Retry-After is not believed. Whoever sends it would keep healer from its work for days."""
+
 
 class ClusterError(Exception):
     """Base of everything that access to the cluster raises."""
@@ -41,8 +44,8 @@ class Status(msgspec.Struct):
 class ApiError(ClusterError):
     """The API server answered, and the answer is no.
 
-    `retry_after` is in seconds; `causes` holds the `reason` of each of the answer's causes ("DisruptionBudget", ...), `detail`
-    what the causes say in words, or else the message.
+    `retry_after` is in seconds, at most LONGEST_WAIT; `causes` holds the `reason` of each of the answer's causes
+    ("DisruptionBudget", ...), `detail` what the causes say in words, or else the message.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class ApiError(ClusterError):
         self.reason = reason
         self.message = message
         self.causes = causes
-        self.retry_after = retry_after
+        self.retry_after = None if retry_after is None else min(max(0.0, retry_after), LONGEST_WAIT)
         self.detail = detail or message
 
     @classmethod
@@ -99,6 +102,11 @@ class ApiError(ClusterError):
         return self.status == 403
 
     @property
+    def is_missing_permission(self) -> bool:
+        """The authorizer says no: its words name the user and the verb, which those of an admission plugin do not."""
+        return self.is_forbidden and '" cannot ' in self.message
+
+    @property
     def is_not_found(self) -> bool:
         """There is no such object."""
         return self.status == 404
@@ -117,6 +125,11 @@ class ApiError(ClusterError):
     def is_throttled(self) -> bool:
         """Too many requests; or, with the cause DisruptionBudget, a PodDisruptionBudget that refuses an eviction."""
         return self.status == 429
+
+
+def is_servers(error: ClusterError) -> bool:
+    """Whether the server as a whole does not answer as it should: no answer, 5xx, or credentials that it does not know."""
+    return isinstance(error, ApiUnavailable) or (isinstance(error, ApiError) and (error.status == 401 or error.status >= 500))
 
 
 def _seconds(header: str | None) -> float | None:

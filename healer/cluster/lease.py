@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from healer.cluster.api import Api, ApiError, ApiUnavailable, ClusterError, Unreadable
+from healer.cluster.api import Api, ApiError, ClusterError, Unreadable
 
 log = structlog.get_logger()
 
@@ -120,6 +120,17 @@ class Lease:
     def held(self) -> bool:
         """May we act, at this moment? To be asked right before every change of the cluster."""
         return self._clock() < self._until
+
+    @property
+    def trouble(self) -> str:
+        """What the last request about the Lease failed with; empty when it did not."""
+        return self._complaint
+
+    def leader(self) -> str | None:
+        """The identity of whom we may take for the leader: we, while we hold it; another, until their Lease has expired."""
+        if self._is_ours():
+            return self._identity if self.held() else None
+        return None if self._is_free() else self.holder
 
     async def run(self, term: Callable[[], Awaitable[None]]) -> None:
         """Campaign for ever; while we lead, run `term()` as a task.
@@ -261,11 +272,7 @@ class Lease:
         limit = self._settings.request_timeout
         if self.held():
             limit = min(limit, self._until - self._clock())
-        try:
-            async with asyncio.timeout(limit):
-                return await self._api.request(method, path, body=body)
-        except TimeoutError as error:
-            raise ApiUnavailable(f"{method} {path}: timed out") from error
+        return await self._api.request(method, path, body=body, within=limit)
 
     def _see(self, body: bytes | None) -> None:
         """Take note of the Lease as it is, None for missing. Raises Unreadable."""
@@ -289,7 +296,8 @@ class Lease:
         if isinstance(error, ApiError) and error.is_conflict:
             log.debug("lease has changed meanwhile", lease=self._path, error=said)
         elif said != self._complaint:
-            log.warning("lease request failed, trying again", lease=self._path, identity=self._identity, error=said)
+            log_it = log.debug if self._api.contact.trouble else log.warning  # the contact says for all that there is no answer
+            log_it("lease request failed, trying again", lease=self._path, identity=self._identity, error=said)
             self._complaint = said
 
 

@@ -1,7 +1,8 @@
 """The list-watch loop: keeps one kind of a view as the API server has it, through every fault.
 
 Small loops, one in the other, as in kopf's watching.py: for ever (`run`), one attempt that survives its faults (`_attempt`), one
-stream (`_stream`). The protocol is that of client-go's Reflector; what is done about each fault is listed at `_recover`.
+stream (`_stream`). What is heard is a whole event: bytes that drip, empty lines and a stream that says nothing new are not.
+The protocol is that of client-go's Reflector; what is done about each fault is listed at `_recover`.
 """
 
 import asyncio
@@ -17,9 +18,10 @@ import structlog
 
 from healer.cluster.api import Api
 from healer.cluster.backoff import Backoff
-from healer.cluster.decode import Bookmark, Drop, Loose, Page, Put, event_decoder
-from healer.cluster.errors import ApiError, ApiUnavailable, ClusterError, Unreadable
+from healer.cluster.decode import Bookmark, Drop, Loose, Put, event_decoder
+from healer.cluster.errors import ApiError, ApiUnavailable, ClusterError, Unreadable, is_servers
 from healer.cluster.lines import Splitter
+from healer.cluster.pages import pages
 from healer.cluster.resources import Resource
 from healer.model.kube import KubeObject
 from healer.model.view import View
@@ -47,15 +49,17 @@ class WatchSettings:
     timeout: tuple[int, int] = (300, 600)
     """Between these the server is asked to end a stream, at random, so that many do not end at once."""
     read_timeout: float = 70.0
-    """The longest silence: bookmarks come about every 60 s."""
+    """The longest wait for the next whole event: bookmarks come about every 60 s."""
     backoff_first: float = 0.8
     backoff_cap: float = 30.0
     backoff_reset: float = 120.0
     """Failures are forgotten after so long without one."""
-    retry_after_cap: float = 300.0
-    """A Retry-After beyond this is not believed."""
     brief: float = 1.0
-    """A stream that ends sooner, having said nothing, counts as a failure, lest the loop spin."""
+    """A stream that ends sooner counts as a failure when it brought nothing; when it did, the next waits until then."""
+    patience: float = 5.0
+    """A server that does not answer is logged when it has not for so long ..."""
+    again: float = 600.0
+    """... and a failure that stays the same so often."""
     distrust: int = 5
     """After so many failures in a row the resourceVersion is dropped: the server may have been restored from a backup."""
     line_limit: int = 16 * 1024 * 1024
@@ -70,6 +74,8 @@ class WatchCounts:
     lists: int = 0
     streams: int = 0
     events: int = 0
+    told: int = 0
+    """Events that changed the view."""
     failures: int = 0
     unreadable: int = 0
 
@@ -128,8 +134,9 @@ class Reflector:
         self._version: str | None = None  # where the next stream begins; None: list first
         self.trouble = ""
         """Why the last attempt failed; empty while all is well."""
+        self._said = ("", 0.0)  # the last trouble that was logged, and when
         self._alive: float | None = None
-        self._tried = self._begun = clock()
+        self._failing = self._tried = self._begun = clock()
 
     @property
     def heard(self) -> bool:
@@ -170,16 +177,19 @@ class Reflector:
         authorization or a fault of the server: list again. Everything else: go on from where the last stream ended.
         """
         self.counts.failures += 1
-        self.trouble = str(error)
         self._tried = self._clock()
+        if not self.trouble:
+            self._failing = self._tried
+        self.trouble = str(error)
         delay = self._backoff.next()
         if isinstance(error, Unreadable):
             self.counts.unreadable += 1
         if isinstance(error, ApiError) and error.retry_after is not None:
-            delay = max(delay, min(error.retry_after, self._settings.retry_after_cap))
+            delay = max(delay, error.retry_after)
         if _needs_list(error) or self._backoff.failures % self._settings.distrust == 0:
             self._version = None
-        log.warning(
+        log_it = log.warning if self._worth_saying(error) else log.debug
+        log_it(
             "watch failed",
             kind=self.resource.name,
             namespace=self.namespace,
@@ -189,30 +199,40 @@ class Reflector:
         )
         await asyncio.sleep(delay)
 
+    def _worth_saying(self, error: ClusterError) -> bool:
+        """Once for as long as it stays the same. The contact says for all that the server, or a permission, is missing."""
+        now, what = self._clock(), str(error)
+        said, at = self._said
+        again = what == said and now - at < self._settings.again
+        brief = is_servers(error) and now - self._failing < self._settings.patience
+        missing = isinstance(error, ApiError) and error.is_missing_permission
+        if again or brief or missing or self._api.contact.trouble:
+            return False
+        self._said = (what, now)
+        return True
+
     async def _list(self) -> str:
         """Read all pages and replace what the view holds; returns the list's resourceVersion."""
         found: dict[str, KubeObject] = {}
         unreadable: set[str] = set()
-        query = {"limit": str(self._settings.page)}
-        while True:
-            page = await self._api.get(self._path, Page, query)
+        version = ""
+        turns = _Turns(self._settings.slice)
+        async for page in pages(self._api, self._path, page=self._settings.page):
             self._heard()
+            version = page.metadata.resource_version
             for raw in page.items or ():
                 try:
                     obj = self._items.decode(raw)
                     found[obj.metadata.uid] = obj
                 except _UNDECODABLE as error:
                     unreadable.add(self._report(raw, error))
-            if not page.metadata.continue_:
-                break
-            query["continue"] = page.metadata.continue_
+                await turns.offer()
         self.counts.lists += 1
-        turns = _Turns(self._settings.slice)
         for change in self._replace(found, unreadable):
             self._listener(change)
             await turns.offer()
         self.synced.set()
-        return page.metadata.resource_version
+        return version
 
     def _replace(self, found: dict[str, KubeObject], unreadable: set[str]) -> list[Change]:
         """Make the view hold `found`, and what it held of `unreadable`; returns the changes, drops first."""
@@ -246,20 +266,31 @@ class Reflector:
         }
         splitter = Splitter(self._settings.line_limit)
         turns = _Turns(self._settings.slice)
+        told, begun = self.counts.told, self._clock()
         async with self._api.stream(self._path, query, read_timeout=self._settings.read_timeout) as response:
+            if (packed := response.headers.get("Content-Encoding", "identity")) != "identity":
+                raise Unreadable(f"WATCH {self._path}: the stream is packed ({packed}): a proxy in between does that")
             self.counts.streams += 1
-            begun = self._heard()
-            events = self.counts.events
+            heard = self._heard()
             while chunk := await self._read(response):
-                self._heard()
                 for line in splitter.feed(chunk):
                     if line:
                         self._take(line)
+                        heard = self._heard()
                         await turns.offer()
+                if self._clock() - heard > self._settings.read_timeout:
+                    raise _Silence
         if splitter.partial:
             raise ApiUnavailable(f"WATCH {self._path}: the stream ended in the middle of a line")
-        if self.counts.events == events and self._clock() - begun < self._settings.brief:
+        await self._pace(begun, brought=self.counts.told > told)
+
+    async def _pace(self, begun: float, *, brought: bool) -> None:
+        """Of a stream that has ended: let the next one wait when this one was brief, lest the loop spin."""
+        left = self._settings.brief - (self._clock() - begun)
+        if left > 0 and not brought:
             raise ApiUnavailable(f"WATCH {self._path}: the stream ended at once")
+        if left > 0:
+            await asyncio.sleep(left)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """The next bytes of a stream, b"" at its end."""
@@ -289,6 +320,7 @@ class Reflector:
         else:
             raise ApiError.of_status(event.object, request=f"WATCH {self._path}")
         if change is not None:
+            self.counts.told += 1
             self._listener(change)
         self._version = version
 

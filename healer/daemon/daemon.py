@@ -2,8 +2,6 @@
 
 import asyncio
 import gc
-import os
-import socket
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -18,11 +16,13 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from healer.cluster.access import own_namespace
 from healer.cluster.api import Api
-from healer.cluster.lease import Lease, LeaseSettings
+from healer.cluster.endpoints import ServiceEndpoints
 from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import Change
 from healer.daemon.coverage import RuleCoverage
+from healer.daemon.leadership import Leadership
 from healer.daemon.metrics import Metrics
+from healer.daemon.peers import Peers
 from healer.daemon.reach import Reach
 from healer.daemon.recorder import Recorder
 from healer.daemon.rulefiles import RuleFiles
@@ -34,12 +34,12 @@ from healer.http.forward import SUFFIX, Forward
 from healer.http.server import Server
 from healer.http.webhook import Receiver
 from healer.journal.base import Journal, JournalError, JournalMissing
-from healer.journal.kube import KubeJournal
+from healer.journal.kube import Counts, KubeJournal
 from healer.journal.memory import MemoryJournal
 from healer.model.decision import Decision
 from healer.model.incident import Incident
 from healer.model.intake import QueueFull
-from healer.model.kube import Pod, ends
+from healer.model.kube import Pod
 from healer.model.signal import Signal
 from healer.model.view import View
 from healer.settings import PREFIX, Settings, SettingsError
@@ -47,9 +47,6 @@ from healer.sinks import registry as sinks
 from healer.sinks.base import Memory, Meters, NotKept, Sink
 from healer.sinks.boundary import Boundary
 from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
-
-_LEASE_REQUEST = 1.5
-"""Seconds that one request about the lease may take, at most; a server that is always slower has no leader."""
 
 
 @dataclass(slots=True)
@@ -83,17 +80,18 @@ class Daemon:
         if watchers.lines_dropped is not None:
             self._metrics.lines_dropped(watchers.lines_dropped)
         self._journal: Journal = MemoryJournal(settings.journal.keep)
+        self._counts = Counts()
         meters = Meters(self._metrics.registry)
         self._sinks = _sinks(settings, meters, watchers.sinks, self)
         self._coverage = RuleCoverage(self._view, rulebook, settings.cluster.namespaces, self._metrics.registry)
         self._reach = Reach(self._sinks, settings.slack, rulebook)
         self._decisions: deque[Decision] = deque(maxlen=1000)
         self._observers = tuple(Boundary("observer", meters).around(observe) for observe in watchers.decisions)
-        self._lease: Lease | None = None
         self._term: Term | None = None
         self._home = settings.leader.namespace or own_namespace()
         self._role = asyncio.Event()
         """Set when we lead, or know who does."""
+        self._leadership = Leadership(settings.leader, self._home, self._view, lambda: self.port, self._role)
 
     @property
     def incidents(self) -> list[Incident]:
@@ -117,7 +115,7 @@ class Daemon:
             await self._journal.remembered(incident)
         except JournalError as error:
             raise NotKept(str(error)) from error
-        if self._lease is not None and not self._lease.held():  # we may have been stopped since it was written
+        if not self._leadership.held():  # we may have been stopped since it was written
             raise NotKept("the lease is lost: what was to be told is the next leader's to tell")
 
     # running
@@ -129,13 +127,19 @@ class Daemon:
         """
         await self._check_journal(api)
         watched = watchers(api, self._view, self._changed, self._settings.cluster)
-        vitals = Vitals(watched, self._settings.cluster.watch_stale)
+        vitals = Vitals(watched, self._settings.cluster.watch_stale, api.contact, self._leadership.check)
+        self._metrics.contact(api.contact)
+        if self._files is not None:
+            self._metrics.rules(self._files)
+        self._metrics.journal(self._counts, lambda: len(self._journal.incidents()))
+        self._metrics.leads(lambda: self._term is not None and self._leadership.held())
         for kind in RESOURCES.values():
             self._metrics.watch(kind.name, partial(oldest, [each for each in watched if each.resource is kind]))
+        peers = self._peers(api)
         async with aiohttp.ClientSession() as session:
             server = Server(
                 settings=self._settings.http,
-                webhooks=self._webhooks(session),
+                webhooks=self._webhooks(session, peers),
                 health=vitals.health,
                 registry=self._metrics.registry,
                 decisions=lambda: list(self._decisions),
@@ -148,16 +152,16 @@ class Daemon:
                 tasks.append(group.create_task(self._sinks.run(), name="sinks"))
                 tasks.append(group.create_task(vitals.beat(), name="heartbeat"))
                 tasks.append(group.create_task(_for_ever(self._reach.run()), name="reach"))
-                await self._serve(api, watched, vitals, group)
+                await self._serve(api, watched, vitals, peers, group)
                 for task in tasks:
                     task.cancel()
 
-    async def _serve(self, api: Api, watched: list[Watcher], vitals: Vitals, group: asyncio.TaskGroup) -> None:
+    async def _serve(self, api: Api, watched: list[Watcher], vitals: Vitals, peers: Peers, group: asyncio.TaskGroup) -> None:
         stopped = group.create_task(_wait(self._stop), name="stop")
         whole = group.create_task(synced(watched), name="sync")
         await asyncio.wait((whole, stopped), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
-            leading = group.create_task(self._lead(api), name="lead")
+            leading = group.create_task(_for_ever(self._leadership.run(api, partial(self._serve_term, api))), name="lead")
             settled = group.create_task(_wait(self._role), name="role")
             await asyncio.wait((settled, stopped), return_when=asyncio.FIRST_COMPLETED)
             settled.cancel()
@@ -172,8 +176,10 @@ class Daemon:
             )
             self.ready.set()
             covering = group.create_task(self._coverage.run(), name="coverage")
+            finding = group.create_task(peers.look(), name="peers")
             await stopped
             self._log.info("healer is stopping")
+            finding.cancel()
             vitals.ready = False
             covering.cancel()
             scheduler.shutdown(wait=False)
@@ -181,16 +187,6 @@ class Daemon:
             await asyncio.wait((leading,))
         whole.cancel()
         self._log.info("healer has stopped")
-
-    async def _lead(self, api: Api) -> None:
-        """Term after term, each begun when we are the one to act."""
-        settings = self._lease_settings()
-        while True:
-            if settings is None:
-                await self._serve_term(api, _always)
-            else:
-                self._lease = Lease(api, settings, self._identity(), on_annotations=self._read_lease)
-                await self._lease.run(partial(self._serve_term, api, self._lease.held))
 
     async def _serve_term(self, api: Api, held: Callable[[], bool]) -> None:
         self._journal = self._new_journal(api, held)
@@ -209,20 +205,12 @@ class Daemon:
             held=held,
             began=self._role.set,
         )
+        self._leadership.serving = True
         try:
             await self._term.run()
         finally:
-            self._term = None
+            self._term, self._leadership.serving = None, False
             gc.collect()  # a term is a web of references, and the collector comes by itself only now and then
-
-    def _read_lease(self, annotations: Mapping[str, str]) -> None:
-        """Whenever the Lease was read: who leads, and whether somebody has paused everything by an annotation on it."""
-        if self._lease is not None and self._lease.holder not in (None, "", self._identity()):
-            self._role.set()
-        until = ends(annotations.get("healer.dev/paused-until", ""))
-        paused = annotations.get("healer.dev/paused") == "true" and until > time.time()
-        by, why = annotations.get("healer.dev/paused-by", "somebody"), annotations.get("healer.dev/paused-reason", "")
-        self._view.paused_everywhere = (f"{by}: {why}" if why else by) if paused else ""
 
     def _changed(self, change: Change) -> None:
         if self._term is not None:
@@ -244,7 +232,13 @@ class Daemon:
 
     # parts
 
-    def _webhooks(self, session: aiohttp.ClientSession) -> dict[str, Receiver]:
+    def _peers(self, api: Api) -> Peers:
+        leader = self._settings.leader
+        service = ServiceEndpoints(api, self._home, leader.service) if leader.enabled and leader.service else None
+        secret = self._settings.http.webhook_token_file is not None
+        return Peers(service, leader.peers, own=lambda: self._leadership.address, secret=secret)
+
+    def _webhooks(self, session: aiohttp.ClientSession, peers: Peers) -> dict[str, Receiver]:
         """The webhook, and where a follower's goes on to."""
         alerts, http = self._settings.alerts, self._settings.http
         own = AlertmanagerWebhook(
@@ -254,35 +248,17 @@ class Daemon:
             clock=time.time,
             registry=self._metrics.registry,
         )
-        forward = Forward(session, self._leader_address, PATH, http.webhook_token_file, http.accept_timeout)
+
+        async def leader() -> str:
+            return await peers.checked(self._leadership.leader())
+
+        forward = Forward(session, leader, PATH, http.webhook_token_file, http.accept_timeout)
 
         async def receive(body: bytes) -> Mapping[str, int]:
-            return await (own if self._term is not None or self._lease is None else forward)(body)
+            leads = self._term is not None or not self._leadership.elected or not self.ready.is_set()
+            return await (own if leads else forward)(body)
 
         return {PATH: receive, PATH + SUFFIX: own}
-
-    def _leader_address(self) -> str | None:
-        holder = None if self._lease is None else self._lease.holder
-        return None if holder is None or holder == self._identity() else holder.partition("@")[2] or None
-
-    def _identity(self) -> str:
-        """Unique among processes, and where to reach us."""
-        address = self._settings.leader.address or f"{socket.gethostname()}:{self.port}"
-        return f"{socket.gethostname()}-{os.getpid()}@{address}"
-
-    def _lease_settings(self) -> LeaseSettings | None:
-        leader = self._settings.leader
-        if not leader.enabled:
-            return None
-        return LeaseSettings(
-            namespace=self._home,
-            name=leader.name,
-            duration=leader.duration,
-            deadline=leader.deadline,
-            renew=leader.renew,
-            retry=leader.retry,
-            request_timeout=min(_LEASE_REQUEST, leader.deadline / 2),
-        )
 
     def _new_journal(self, api: Api, held: Callable[[], bool]) -> Journal:
         journal = self._settings.journal
@@ -295,6 +271,7 @@ class Daemon:
             namespaces=self._journaled_namespaces(),
             held=held,
             home=self._home,
+            counts=self._counts,
         )
 
     def _journaled_namespaces(self) -> tuple[str, ...]:
@@ -308,7 +285,8 @@ class Daemon:
         except JournalMissing:
             raise
         except JournalError as error:
-            self._log.warning("the journal cannot be read yet", error=str(error))
+            log_it = self._log.debug if api.contact.trouble else self._log.warning  # the contact has said it for all
+            log_it("the journal cannot be read yet", error=str(error))
 
     def _scheduler(self) -> AsyncIOScheduler:
         """Housekeeping: a look at the rule files, and at incidents that need not be kept any more."""

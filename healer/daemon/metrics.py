@@ -1,9 +1,15 @@
 """What healer says of itself to Prometheus. Every label has a bounded set of values: names of rules, states, reason codes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from healer.cluster.contact import Contact
+from healer.daemon.rulefiles import RuleFiles
+from healer.journal.kube import Counts
 from healer.model.action import Outcome
 from healer.model.decision import Decision
 from healer.model.incident import Incident, State
@@ -30,6 +36,14 @@ class Metrics:
         self._unanswered = Counter("healer_unanswered_looks", "Looks that could not tell.", ["rule"], registry=registry)
         self._age = Gauge("healer_watch_age_seconds", "Since a watch was last heard of.", ["kind"], registry=registry)
         self._queue = Gauge("healer_queue_depth", "Signals that wait to be decided.", registry=registry)
+        self._leader = Gauge(
+            "healer_leader", "1 while this replica leads and may act; the sum is 0 when nobody does.", registry=registry
+        )
+        Gauge("healer_build_info", "Always 1.", ["version"], registry=registry).labels(version("healer")).set(1)
+        self._loaded = Gauge("healer_rules_last_reload_successful", "0 while rule files have errors.", registry=registry)
+        self._loaded.set(1)
+        self._loaded_at = Gauge("healer_rules_last_reload_success_timestamp_seconds", "Of the rules in force.", registry=registry)
+        self._loaded_at.set_to_current_time()
         self._names: set[tuple[str, str]] = set()
         self._states: dict[str, State] = {}
 
@@ -88,6 +102,59 @@ class Metrics:
         """Read how many lines of the log were dropped whenever metrics are asked for."""
         Gauge("healer_log_lines_dropped", "Log lines that nobody took.", registry=self.registry).set_function(count)
 
+    def leads(self, leads: Callable[[], bool]) -> None:
+        """Ask whether this replica leads whenever metrics are asked for."""
+        self._leader.set_function(leads)
+
+    def contact(self, contact: Contact) -> None:
+        """Read how the API server answers whenever metrics are asked for."""
+        self.registry.register(_Answers(contact))
+
+    def journal(self, counts: Counts, objects: Callable[[], int]) -> None:
+        """Read what the journal has done, and how many incidents it keeps, whenever metrics are asked for."""
+        self.registry.register(_Journal(counts, objects))
+
+    def rules(self, files: RuleFiles) -> None:
+        """Ask how the rule files are whenever metrics are asked for."""
+        self._loaded.set_function(lambda: files.sound)
+        self._loaded_at.set_function(lambda: files.loaded_at)
+
     def queue(self, depth: Callable[[], float]) -> None:
         """Read the queue's depth whenever metrics are asked for."""
         self._queue.set_function(depth)
+
+
+class _Answers(Collector):
+    """The API server's answers: counted where they come in, and read here, so that every series stands from the beginning."""
+
+    def __init__(self, contact: Contact) -> None:
+        self._contact = contact
+
+    def collect(self) -> Iterable[Metric]:
+        requests = CounterMetricFamily("healer_api_requests", "Requests to the API server, by answer.", labels=["verb", "code"])
+        for verb, code, count in self._contact.numbers():
+            requests.add_metric([verb, code], count)
+        yield requests
+        reachable = not self._contact.trouble and self._contact.heard
+        yield GaugeMetricFamily("healer_api_reachable", "0 while the API server gives no good answer.", value=reachable)
+        yield GaugeMetricFamily("healer_api_silence_seconds", "Since its last good answer.", value=self._contact.silence())
+        missing = len(self._contact.missing)
+        yield GaugeMetricFamily(
+            "healer_missing_permissions", "Permissions that were refused and not granted since.", value=missing
+        )
+
+
+class _Journal(Collector):
+    """What the journals of all terms have done."""
+
+    def __init__(self, counts: Counts, objects: Callable[[], int]) -> None:
+        self._counts = counts
+        self._objects = objects
+
+    def collect(self) -> Iterable[Metric]:
+        counts = self._counts
+        yield CounterMetricFamily("healer_journal_writes", "Incidents written.", value=counts.written)
+        yield CounterMetricFamily("healer_journal_failures", "Writes that the API server refused.", value=counts.refused)
+        yield CounterMetricFamily("healer_journal_conflicts", "Incidents lost to another writer.", value=counts.lost)
+        yield CounterMetricFamily("healer_journal_unreadable", "Objects that are no incident.", value=counts.undecodable)
+        yield GaugeMetricFamily("healer_journal_objects", "Incidents kept.", value=self._objects())

@@ -1,6 +1,7 @@
 """Rule files on disk: read at the start, and again when they change. Wrong ones change nothing: the last good rules stay."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -104,6 +105,11 @@ class RuleFiles:
         self._objections = objections
         self._texts: dict[str, str] | None = None
         self._complaint = ""
+        self._refused = False  # whether the texts that were read last are not used
+        self.sound = True
+        """Whether the files, as they were last read, are the rules in force."""
+        self.loaded_at = time.time()
+        """When the rules in force were read, in seconds since the epoch."""
         self._log = structlog.get_logger("healer.rules")
 
     def load(self) -> Rulebook:
@@ -122,14 +128,16 @@ class RuleFiles:
         try:
             texts = await asyncio.to_thread(read, self._paths)
             if texts == self._texts:
+                self.sound = not self._refused
                 return
-            self._texts = texts
+            self._texts, self._refused = texts, True
             rulebook = await asyncio.to_thread(self._usable, texts)
         except RulesError as error:
+            self.sound = False
             if str(error) != self._complaint:
                 self._log.error("rule files have errors: the last good rules stay", problems=[str(p) for p in error.problems])
             self._complaint = str(error)
             return
-        self._complaint = ""
+        self._complaint, self._refused, self.sound, self.loaded_at = "", False, True, time.time()
         self._log.info("rules reloaded", rules=len(rulebook.rules))
         use(rulebook)

@@ -6,8 +6,10 @@ that is tried again and again is alive. What is wrong there is said in the body 
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from healer.cluster.contact import Contact
 from healer.daemon.watching import Watcher
 from healer.http.health import Check, Health
 
@@ -18,9 +20,11 @@ _STALLED = 30.0
 class Vitals:
     """Times by the monotonic clock, in seconds."""
 
-    def __init__(self, watched: Sequence[Watcher], stale: float) -> None:
+    def __init__(self, watched: Sequence[Watcher], stale: float, contact: Contact, leadership: Callable[[], Check]) -> None:
         self._watched = watched
         self._stale = stale
+        self._contact = contact
+        self._leadership = leadership
         self._beaten = time.monotonic()
         self.ready = False
         """Whether the daemon takes signals."""
@@ -39,7 +43,13 @@ class Vitals:
         watches = [self._watch(watcher, now) for watcher in self._watched]
         synced = [_synced(watcher) for watcher in self._watched]
         taking = Check("taking signals", self.ready, "yes" if self.ready else "starting or stopping")
-        return Health(live=[loop, *watches], ready=[*synced, taking])
+        told = [self._cluster(), replace(self._leadership(), told=True)]
+        return Health(live=[loop, *watches, *told], ready=[*synced, taking, *told])
+
+    def _cluster(self) -> Check:
+        """How the API server answers. Neither a restart nor another replica mends it, so that no probe fails for it."""
+        ok = self._contact.heard and not self._contact.trouble and not self._contact.missing
+        return Check("cluster", ok, self._contact.told(), told=True)
 
     def _watch(self, watcher: Watcher, now: float) -> Check:
         idle = watcher.idle(now)

@@ -54,13 +54,14 @@ class Watcher(Protocol):
 def watchers(api: Api, view: View, changed: Callable[[Change], None], settings: Cluster) -> list[Watcher]:
     """What a daemon with these settings watches."""
     found: list[Watcher] = []
+    namespaces = tuple(dict.fromkeys(settings.namespaces))
     for resource in RESOURCES.values():
-        if not resource.namespaced and settings.namespaces:
-            found += [NamespacePoll(api, view, name, every=settings.namespace_poll) for name in settings.namespaces]
+        if not resource.namespaced and namespaces:
+            found += [NamespacePoll(api, view, name, every=settings.namespace_poll) for name in namespaces]
             continue
         found += [
             Reflector(api, resource, view, changed, namespace=name, settings=WatchSettings(page=settings.page))
-            for name in settings.namespaces or ("",)
+            for name in namespaces or ("",)
         ]
     return found
 

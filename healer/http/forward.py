@@ -1,6 +1,6 @@
 """A follower's webhook: passes a body on to the leader, so that a Service may send to any replica."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -14,10 +14,15 @@ SUFFIX = "/forwarded"
 
 
 class Forward:
-    """A receiver. `leader` gives the leader's "host:port", None when nobody leads; `path` is the webhook's own."""
+    """A receiver. `leader` gives the leader's "host:port", known to be healer's, or raises QueueFull; `path` is the webhook's."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, leader: Callable[[], str | None], path: str, token_file: Path | None, timeout: float
+        self,
+        session: aiohttp.ClientSession,
+        leader: Callable[[], Awaitable[str]],
+        path: str,
+        token_file: Path | None,
+        timeout: float,
     ) -> None:
         self._session = session
         self._leader = leader
@@ -27,15 +32,13 @@ class Forward:
 
     async def __call__(self, body: bytes) -> Mapping[str, int]:
         """The leader's answer. Raises what the leader refused it with, and QueueFull when no leader answers."""
-        leader = self._leader()
-        if leader is None:
-            raise QueueFull("no healer leads at the moment", retry_after=2)
+        leader = await self._leader()
         try:
             headers = {"Content-Type": "application/json"}
             if self._token is not None:
                 headers["Authorization"] = f"Bearer {self._token.read()}"
             async with self._session.post(
-                f"http://{leader}{self._path}", data=body, headers=headers, timeout=self._timeout
+                f"http://{leader}{self._path}", data=body, headers=headers, timeout=self._timeout, allow_redirects=False
             ) as response:
                 return _answer(response.status, await response.read())
         except (TimeoutError, aiohttp.ClientError, SecretError, msgspec.DecodeError) as error:

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at; `reason` says in words why it is well or not ("pods synced 2 s ago")."""
+    """One thing looked at; `reason` says in words why it is well or not ("pods synced 2 s ago").
+
+    One that is `told` is for people: it does not decide what the probe answers, because no restart and no other replica mends it.
+    """
 
     name: str
     ok: bool
     reason: str
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from healer.http.rules import PATH as RULES
 from healer.http.rules import RuleRow, Rules
 from healer.http.webhook import Receiver, Webhook
 from healer.model.decision import Decision
+from healer.model.redact import redact
 from healer.settings import Http
 
 LINGER = 1.0
@@ -92,6 +93,6 @@ class Server:
 
 
 def _checks(checks: Sequence[Check]) -> web.Response:
-    ok = all(check.ok for check in checks)
-    found = {check.name: {"ok": check.ok, "reason": check.reason} for check in checks}
+    ok = all(check.ok or check.told for check in checks)
+    found = {check.name: {"ok": check.ok, "reason": redact(check.reason)} for check in checks}
     return web.json_response({"ok": ok, "checks": found}, status=200 if ok else 503)

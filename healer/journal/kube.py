@@ -18,6 +18,7 @@ from healer.cluster.api import Api
 from healer.cluster.backoff import Backoff
 from healer.cluster.decode import Loose, Page
 from healer.cluster.errors import ApiError, ClusterError, Unreadable
+from healer.cluster.pages import pages
 from healer.journal import codec
 from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, Undecodable
 from healer.journal.keeping import outworn
@@ -26,13 +27,15 @@ from healer.model.incident import Incident, State
 
 _CLOSED_LINES = 20
 """Lines of a closed incident's history that are kept here: what a sink may not have told yet."""
+_TRIES = 5
+"""Times that a list is begun anew when its continue token expires."""
 _RESTS = 60.0
 """Seconds until what the server refused is tried again; nothing else waits for it."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """What a journal has done since it was made."""
+    """What a journal has done since it was made; a daemon's journals, of one term after the other, may share one."""
 
     written: int = 0
     refused: int = 0
@@ -78,6 +81,7 @@ class KubeJournal:
         home: str = "healer",
         at_once: int = 8,
         backoff: Backoff | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self._api = api
         self._keep = keep
@@ -93,7 +97,7 @@ class KubeJournal:
         self._news = asyncio.Event()
         self._turned = asyncio.Event()
         self._log = structlog.get_logger("healer.journal")
-        self.counts = Counts()
+        self.counts = counts or Counts()
 
     # reading
 
@@ -122,20 +126,15 @@ class KubeJournal:
 
     async def _listed(self, namespace: str) -> AsyncIterator[msgspec.Raw]:
         """The incidents of a namespace, or of all; a continue token that expired starts the list over."""
-        query = {"limit": str(PAGE)}
-        while True:
+        for attempt in range(_TRIES):
             try:
-                page = await self._api.get(INCIDENTS.path(namespace), Page, query)
-            except ClusterError as error:
-                if isinstance(error, ApiError) and error.is_expired and "continue" in query:
-                    del query["continue"]
-                    continue
-                raise _said(error) from error
-            for raw in page.items or ():
-                yield raw
-            if not page.metadata.continue_:
+                async for page in pages(self._api, INCIDENTS.path(namespace), page=PAGE):
+                    for raw in page.items or ():
+                        yield raw
                 return
-            query["continue"] = page.metadata.continue_
+            except ClusterError as error:
+                if not (isinstance(error, ApiError) and error.is_expired and attempt + 1 < _TRIES):
+                    raise _said(error) from error
 
     def _read(self, raw: bytes) -> _Kept | None:
         """An object of the list; None for one that is no incident, which is said and left alone."""

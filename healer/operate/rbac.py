@@ -29,8 +29,10 @@ JOURNAL = permissions("healer.dev", "incidents", "list watch get create delete")
     "healer.dev", "incidents/status", "update"
 )
 """Incidents are opened, read back after a conflict, watched for approvals, and deleted when they are old."""
-LEASE = permissions("coordination.k8s.io", "leases", "get create update")
-"""By which the replicas agree on who acts; in healer's own namespace."""
+LEASE = permissions("coordination.k8s.io", "leases", "get create update") | permissions(
+    "discovery.k8s.io", "endpointslices", "list"
+)
+"""By which the replicas agree on who acts, and know each other's addresses; in healer's own namespace."""
 OWN_NAMESPACE = permissions("", "namespaces", "get")
 """Who has paused healer in a namespace, where Namespaces cannot be listed: allowed by a Role in that very namespace."""
 
@@ -88,6 +90,7 @@ def _lease_rules(lease: str) -> list[Manifest]:
     return [
         {"apiGroups": [group], "resources": ["leases"], "resourceNames": [lease], "verbs": ["get", "update"]},
         {"apiGroups": [group], "resources": ["leases"], "verbs": ["create"]},
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]},
     ]
 
 

@@ -5,14 +5,15 @@ from collections.abc import Mapping
 import msgspec
 
 from healer.cluster.api import Api
-from healer.cluster.decode import Page
 from healer.cluster.errors import ApiError, Unreadable
+from healer.cluster.pages import pages
 from healer.cluster.resources import RESOURCES
 from healer.model.kube import LabelSelector, Pod, ReplicaSet
 from healer.model.view import View
 from healer.operate.objects import Place, decoded
 
-_PAGE = "500"
+_PAGE = 500
+_TRIES = 5
 
 
 class _DeploymentSpec(msgspec.Struct):
@@ -43,20 +44,13 @@ async def listed(api: Api, path: str, **query: str) -> list[msgspec.Raw]:
 
     Raises ClusterError.
     """
-    found: list[msgspec.Raw] = []
-    token = ""
-    while True:
+    for attempt in range(_TRIES):
         try:
-            page = await api.get(path, Page, {"limit": _PAGE, **query} | ({"continue": token} if token else {}))
+            return [raw async for page in pages(api, path, page=_PAGE, query=query) for raw in page.items or ()]
         except ApiError as error:
-            if not (error.is_expired and token):
+            if not (error.is_expired and attempt + 1 < _TRIES):
                 raise
-            found, token = [], ""
-            continue
-        found += page.items or ()
-        token = page.metadata.continue_
-        if not token:
-            return found
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _written(selector: LabelSelector) -> str:

@@ -1,6 +1,7 @@
 """Every fault of the watch, and that none of them loses state: the view ends as the server is, and the listener was told."""
 
 import asyncio
+import gzip
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from structlog.testing import capture_logs
 
 from healer.model.view import View
 from tests.faults.conftest import Watched, Watching
-from tests.faults.server import Server, line, status
+from tests.faults.server import Answer, Server, line, status
 
 
 async def test_follows_what_happens(server: Server, watching: Watching) -> None:
@@ -435,3 +436,108 @@ async def test_age_is_the_time_since_the_server_was_heard(server: Server, watchi
         server.put("b")
         await watched.settled()
         assert watched.reflector.age(now[0]) == 0
+
+
+async def stream(*parts: bytes, headers: dict[str, str] | None = None, gap: float = 0.0) -> Answer:
+    """A watch that sends these bytes and ends well."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        for part in parts:
+            await response.write(part)
+            await asyncio.sleep(gap)
+        return response
+
+    return answer
+
+
+OLD_NEWS = line({"type": "BOOKMARK", "object": {"kind": "Pod", "metadata": {"resourceVersion": "101"}}})
+
+
+@pytest.mark.parametrize("said", [b"", b"\n\n\n", OLD_NEWS], ids=["nothing", "empty lines", "a bookmark"])
+async def test_a_stream_that_brings_nothing_and_ends_is_backed_off_from(server: Server, watching: Watching, said: bytes) -> None:
+    """A proxy that answers so was asked 1,600 times a second."""
+    server.put("a")
+    server.faults["watch"].extend([await stream(said)] * 4)
+    async with watching(brief=60.0) as watched:
+        await server.asked("watch", 5)
+        await _still_follows(server, watched)
+    assert watched.reflector.counts.failures == 4
+
+
+async def test_a_stream_that_ends_after_each_event_is_not_asked_for_at_once(server: Server, watching: Watching) -> None:
+    """It brings something, so that it is no failure; the next one waits until `brief` is over."""
+    server.put("a")
+
+    async def one_event(_: web.Request) -> web.StreamResponse:
+        server.muted = True
+        server.put("a")
+        server.muted = False
+        return web.Response(body=line(server.history[-1][1]))
+
+    server.faults["watch"].extend([one_event] * 3)
+    async with watching(brief=0.2) as watched:
+        began = asyncio.get_running_loop().time()
+        await server.asked("watch", 4)
+        assert asyncio.get_running_loop().time() - began >= 3 * 0.2
+        await _still_follows(server, watched)
+    assert watched.reflector.counts.failures == 0
+
+
+async def test_a_packed_stream_is_refused_in_words(server: Server, watching: Watching) -> None:
+    server.put("a")
+    packed = gzip.compress(OLD_NEWS)
+    server.faults["watch"].append(await stream(packed, headers={"Content-Encoding": "gzip"}))
+    with capture_logs() as logs:
+        async with watching() as watched:
+            await server.asked("watch", 2)
+            await _still_follows(server, watched)
+    assert ["packed (gzip)" in entry["error"] for entry in logs if entry["event"] == "watch failed"] == [True]
+
+
+@pytest.mark.parametrize("drip", [b"{", b"\n"], ids=["bytes", "empty lines"])
+async def test_a_stream_that_drips_is_silent(server: Server, watching: Watching, drip: bytes) -> None:
+    """Bytes that never become an event reset no clock: what happened meanwhile is learnt from the next stream."""
+    server.put("a")
+    server.faults["watch"].append(await stream(*[drip] * 1000, gap=0.02))
+    async with watching(read_timeout=0.3) as watched:
+        await server.asked("watch", 1)
+        server.put("b")
+        await watched.settled()
+        assert server.history
+    assert watched.reflector.counts.streams == 2
+
+
+@pytest.mark.parametrize("way", ["new tokens", "one token", "empty pages"])
+async def test_a_list_without_an_end_is_given_up(server: Server, watching: Watching, way: str) -> None:
+    """It took 2.5 GB. The list counts for nothing: what was known stays."""
+    for number in range(4):
+        server.put(f"pod-{number}")
+    asked = [0]
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        asked[0] += 1
+        server.faults["list"].appendleft(endless)
+        items = [] if way == "empty pages" and asked[0] > 1 else list(server.pods.values())[:2]
+        token = "same" if way == "one token" else f"token-{asked[0]}"
+        meta = {"resourceVersion": "104", "continue": token, "remainingItemCount": 2}
+        return web.json_response({"metadata": meta, "items": items})
+
+    server.faults["list"].append(endless)
+    with capture_logs() as logs:
+        async with watching(page=2) as watched:
+            await watched.failed(1)
+            assert (watched.held, watched.reflector.counts.lists) == ({}, 0)
+            server.faults["list"].clear()
+            await watched.settled()
+    assert asked[0] <= 12
+    assert any("has no end" in entry["error"] for entry in logs if entry["event"] == "watch failed")
+
+
+async def test_a_retry_after_of_years_is_not_believed(server: Server, watching: Watching) -> None:
+    server.faults["list"].append(status(429, "TooManyRequests", "later", retry_after="1000000000"))
+    with capture_logs() as logs:
+        async with watching() as watched:
+            await watched.failed(1)
+    assert [entry["delay"] for entry in logs if entry["event"] == "watch failed"] == [300.0]

@@ -134,3 +134,32 @@ async def test_rules_that_need_prometheus_are_refused_without_one(tmp_path: Path
     assert code == 2, printed
     assert "canary/bad-canary asks Prometheus, and the settings name none" in printed
     assert "HEALER_PROMETHEUS__URL" in printed
+
+
+async def test_times_of_the_lease_that_do_not_fit_together(good: Path, settings: dict[str, str | Path], tmp_path: Path) -> None:
+    wrong: dict[str, str | Path] = {"HEALER_LEADER__DURATION": "5", "HEALER_LEADER__RENEW": "8s"}
+    code, printed = await verb("run", "--rules", good, home=tmp_path, **(settings | wrong))
+    assert code == 2
+    assert printed == (
+        "healer: HEALER_LEADER__RENEW (8 s) must be below HEALER_LEADER__DEADLINE (7 s); "
+        "HEALER_LEADER__DEADLINE (7 s) must be below HEALER_LEADER__DURATION (5 s)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HEALER_LEADER__NAME", ""),
+        ("HEALER_LEADER__NAME", "Not/A/Name"),
+        ("HEALER_LEADER__NAMESPACE", "a/b"),
+        ("HEALER_LEADER__ADDRESS", "no-port"),
+        ("HEALER_CLUSTER__NAMESPACES", '["production", "Not A Name"]'),
+    ],
+)
+async def test_names_that_cannot_be(
+    good: Path, settings: dict[str, str | Path], tmp_path: Path, variable: str, value: str
+) -> None:
+    code, printed = await verb("run", "--rules", good, home=tmp_path, **(settings | {variable: value}))
+    assert code == 2
+    assert variable in printed
+    assert "Traceback" not in printed

@@ -244,7 +244,7 @@ async def test_pods_are_found_by_every_form_of_selector(place: Place) -> None:
 @pytest.mark.parametrize("expired", [False, True])
 async def test_a_long_journal_is_read_to_its_end(place: Place, monkeypatch: pytest.MonkeyPatch, expired: bool) -> None:
     """Page by page, and from its beginning again when a continue token has expired."""
-    monkeypatch.setattr("healer.operate.workload._PAGE", "1")
+    monkeypatch.setattr("healer.operate.workload._PAGE", 1)
     await place.keep(*(place.incident(State.CLOSED, id=f"crash-loop-{number}") for number in range(3)))
     if expired:
         pages = iter(range(1000))

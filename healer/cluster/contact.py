@@ -1,0 +1,167 @@
+"""How the API server answers: counted, and what is wrong with it said once and then seldom, in one line for all who ask it."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from healer.cluster.errors import ApiError, ClusterConfigError, ClusterError, is_servers
+
+log = structlog.get_logger("healer.cluster")
+
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
+CODES = ("2xx", "401", "403", "404", "409", "410", "422", "429", "4xx", "5xx", "none")
+"""Codes as they are counted; `none` is no answer."""
+_PATIENCE = 5.0
+"""Seconds for which a server that has answered before may fail before it is said: one lost request is no trouble."""
+_FIRST, _SELDOM = 60.0, 3600.0
+"""Seconds between two lines about the same trouble: doubled from the one to the other."""
+_WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request in the words of RBAC; `resource` may be `pods/eviction`, `namespace` is empty for cluster-wide ones."""
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}{f'.{self.group}' if self.group else ''}" + (
+            f" in namespace {self.namespace}" if self.namespace else ""
+        )
+
+
+def asked(method: str, path: str, query: Mapping[str, str] | None = None) -> Asked:
+    """What a request asks for."""
+    group, _, rest = path.removeprefix("/apis/").partition("/") if path.startswith("/apis/") else ("", "", path[len("/api/") :])
+    parts = rest.split("/")[1:]  # after the version
+    namespace = ""
+    if parts[:1] == ["namespaces"] and len(parts) > 1:
+        namespace, parts = parts[1], parts[2:] or parts
+    resource, name, *subresource = [*parts, "", ""][: max(2, len(parts))]
+    if method in ("GET", "HEAD"):
+        verb = "get" if name else "watch" if query and query.get("watch") == "1" else "list"
+    else:
+        verb = _WRITES.get(method, "get")
+    return Asked(verb, group, "/".join([resource, *subresource]), namespace)
+
+
+class Contact:
+    """What is known of one API server by its answers. `where` says which cluster that is; `clock` is monotonic, in seconds.
+
+    An answer is good when the server knows what it says: 2xx, and every refusal but 401, 429 and 5xx.
+    """
+
+    def __init__(self, where: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.where = where
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """Requests so far, by verb and code (VERBS, CODES)."""
+        self._clock = clock
+        self._begun = clock()
+        self._good: float | None = None
+        self._failing: float | None = None
+        self._why = ""
+        self._said_at: float | None = None
+        self._pause = _FIRST
+        self._missing: dict[Asked, str] = {}
+
+    # what the client tells
+
+    def answered(self, what: Asked) -> None:
+        """A request came back with 2xx."""
+        self.counts[what.verb, "2xx"] += 1
+        if self._missing.pop(what, None) is not None:
+            log.info("a permission that was missing is granted now", permission=str(what))
+        self._well()
+
+    def failed(self, what: Asked, error: ClusterError) -> None:
+        """A request came back with a refusal, or did not."""
+        status = error.status if isinstance(error, ApiError) else None
+        self.counts[what.verb, _code(status)] += 1
+        if is_servers(error) or isinstance(error, ClusterConfigError):
+            self._ill(str(error))
+        elif status != 429:
+            self._forbidden(what, error)
+            self._well()
+
+    # what others ask
+
+    @property
+    def heard(self) -> bool:
+        """Whether the server has ever given a good answer."""
+        return self._good is not None
+
+    @property
+    def trouble(self) -> str:
+        """Why the server cannot be used at present; empty when it can."""
+        if self._failing is None or (self.heard and self._clock() - self._failing < _PATIENCE):
+            return ""
+        return self._why
+
+    @property
+    def missing(self) -> tuple[Asked, ...]:
+        """What was refused for want of a permission, and not granted since."""
+        return tuple(self._missing)
+
+    def silence(self) -> float:
+        """Seconds since the last good answer; since the beginning when there was none."""
+        return max(0.0, self._clock() - (self._begun if self._good is None else self._good))
+
+    def told(self) -> str:
+        """How it stands, in a sentence."""
+        last = f"last good answer {self.silence():.0f} s ago" if self.heard else f"never heard, for {self.silence():.0f} s"
+        why = f"; {self.trouble}" if self.trouble else ""
+        return f"{self.where}: {last}{why}" + "".join(f"; may not {each}" for each in list(self._missing)[:5])
+
+    def numbers(self) -> Iterator[tuple[str, str, int]]:
+        """Verb, code and count, for each pair, also those that did not come yet."""
+        for verb in VERBS:
+            for code in CODES:
+                yield verb, code, self.counts[verb, code]
+
+    # inside
+
+    def _well(self) -> None:
+        self._good = self._clock()
+        if self._said_at is not None:
+            log.info("the cluster answers again", cluster=self.where)
+        self._failing, self._why, self._said_at, self._pause = None, "", None, _FIRST
+
+    def _ill(self, why: str) -> None:
+        now = self._clock()
+        if self._failing is None:
+            self._failing = now
+        self._why = why
+        if not self.trouble or (self._said_at is not None and now - self._said_at < self._pause):
+            return
+        self._pause = _FIRST if self._said_at is None else min(_SELDOM, self._pause * 2)
+        self._said_at = now
+        log.error(
+            "the cluster cannot be reached: nothing is healed until it can",
+            cluster=self.where,
+            error=why,
+            since=f"{now - self._failing:.0f} s" if self.heard else "never heard",
+        )
+
+    def _forbidden(self, what: Asked, error: ClusterError) -> None:
+        if what in self._missing or not isinstance(error, ApiError) or not error.is_missing_permission:
+            return
+        self._missing[what] = str(error)
+        log.error(
+            "a permission is missing",
+            permission=str(what),
+            cluster=self.where,
+            error=str(error),
+            hint="`healer rbac RULES...` prints what the rules need, for kubectl apply (--namespace NS: as Roles)",
+        )
+
+
+def _code(status: int | None) -> str:
+    if status is None:
+        return "none"
+    return str(status) if str(status) in CODES else f"{status // 100}xx" if f"{status // 100}xx" in CODES else "4xx"

@@ -1,0 +1,64 @@
+"""The addresses behind a Service, as its EndpointSlices have them: whom a replica of healer may take for another."""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from healer.cluster.api import Api, Unreadable
+from healer.cluster.pages import pages
+
+_PAGE = 100
+
+
+class _Endpoint(msgspec.Struct):
+    addresses: list[str]
+
+
+class _Port(msgspec.Struct):
+    port: int | None = None
+
+
+class _Slice(msgspec.Struct):
+    endpoints: list[_Endpoint] | None = None
+    ports: list[_Port] | None = None
+
+
+class ServiceEndpoints:
+    """Reads them when asked, at most every `fresh` seconds. `clock` is monotonic."""
+
+    def __init__(
+        self, api: Api, namespace: str, service: str, *, fresh: float = 2.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._api = api
+        self._path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+        self._query = {"labelSelector": f"kubernetes.io/service-name={service}"}
+        self._fresh = fresh
+        self._clock = clock
+        self._known: frozenset[str] = frozenset()
+        self._read: float | None = None
+
+    async def addresses(self) -> frozenset[str]:
+        """Each as "host:port", of endpoints that are ready and of those that are not. Raises ClusterError."""
+        if self._read is None or self._clock() - self._read >= self._fresh:
+            self._known = frozenset(await self._list())
+            self._read = self._clock()
+        return self._known
+
+    async def _list(self) -> list[str]:
+        found: list[str] = []
+        async for page in pages(self._api, self._path, page=_PAGE, query=self._query):
+            for raw in page.items or ():
+                try:
+                    part = msgspec.json.decode(raw, type=_Slice)
+                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                    raise Unreadable(f"{self._path}: one of them is no EndpointSlice: {error}") from error
+                ports = [port.port for port in part.ports or () if port.port is not None]
+                hosts = [host for endpoint in part.endpoints or () for host in endpoint.addresses]
+                found += [joined(host, port) for host in hosts for port in ports]
+        return found
+
+
+def joined(host: str, port: int) -> str:
+    """host:port, with the brackets that an IPv6 address needs."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
