@@ -32,6 +32,7 @@ class Evict:
         targets=frozenset({"Pod"}),
         disrupts=True,
         verb="evict",
+        evicts=True,
         needs=lambda _: RECHECKED | permissions("", "pods/eviction", "create"),
     )
 

@@ -1,9 +1,13 @@
 """What an API server's no means to an action."""
 
+import re
 from dataclasses import replace
 
 from healer.cluster.api import ApiError, ApiUnavailable, ClusterError
 from healer.model.action import Outcome, OutcomeKind
+
+_LACKS_RIGHTS = re.compile(r'is forbidden: User ".*" cannot ')
+"""How an API server says that rights are missing. Admission plugins, webhooks and policies answer 403 too, in other words."""
 
 
 def refusal(error: ClusterError, doing: str) -> Outcome:
@@ -16,7 +20,8 @@ def refusal(error: ClusterError, doing: str) -> Outcome:
         return Outcome(OutcomeKind.FAILED, reason, f"{doing}: {error}")
     said = f"{doing}: the API server answered {error.status} {error.reason}: {error.message}"
     if error.is_forbidden:
-        return Outcome(OutcomeKind.REFUSED, "Forbidden", f"{said} (grant it in healer's role: deploy/healer)")
+        hint = " (grant it in healer's role: deploy/healer)" if _LACKS_RIGHTS.search(error.message) else ""
+        return Outcome(OutcomeKind.REFUSED, "Forbidden", f"{said}{hint}")
     if error.is_throttled:
         return Outcome(OutcomeKind.DEFERRED, "Throttled", said, error.retry_after)
     if error.is_unauthorized or error.status >= 500:

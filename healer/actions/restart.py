@@ -1,6 +1,7 @@
 """Restart a pod that no PodDisruptionBudget covers, by deleting exactly that pod; its controller makes the next.
 
-Under a budget the right action is `evict`, so there this one refuses.
+Under a budget the right action is `evict`, so there this one refuses. After an eviction that was denied it is never taken
+(`healer.engine.guards.not_denied`).
 """
 
 import msgspec
@@ -36,6 +37,7 @@ class Restart:
         targets=frozenset({"Pod"}),
         disrupts=True,
         verb="restart",
+        deletes=True,
         needs=lambda _: RECHECKED | permissions("policy", "poddisruptionbudgets", "list") | permissions("", "pods", "delete"),
     )
 

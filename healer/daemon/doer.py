@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from healer.actions.base import Action, Call, Recheck
@@ -80,13 +81,21 @@ class Doer:
         except JournalError as error:
             text = f"the intent to {act.action} {act.target} cannot be written: nothing was done ({error})"
             return Outcome(OutcomeKind.DEFERRED, "NotJournaled", text)
+        asked = False
+
+        def sending() -> Outcome | None:
+            nonlocal asked
+            forbidden = self._sending(act)
+            asked = forbidden is None
+            return forbidden
+
         call = Call(
             act=act,
             api=self._api,
             view=self._view,
             still_sick=self._still_sick,
             still_wanted=self._still_wanted,
-            sending=lambda: self._sending(act),
+            sending=sending,
             kept=self._journal.recall(act.incident.id).get(act.action, {}),
             keep=partial(self._keep, act),
             reaches_people=self._reaches_people,
@@ -96,9 +105,11 @@ class Doer:
                 for recheck in self._rechecks:
                     if (outcome := await recheck(act)) is not None:
                         return outcome
-                return await self._actions[act.action].run(call)
+                outcome = await self._actions[act.action].run(call)
         except TimeoutError:
-            return Outcome(OutcomeKind.FAILED, "TimedOut", f"{act.action} {act.target}: no end after {self._timeout:g} s")
+            outcome = Outcome(OutcomeKind.FAILED, "TimedOut", f"{act.action} {act.target}: no end after {self._timeout:g} s")
+        granted = outcome.kind in (OutcomeKind.DONE, OutcomeKind.GONE)
+        return replace(outcome, denied=asked and self._actions[act.action].spec.evicts and not granted)
 
     async def _keep(self, act: Act, state: Mapping[str, str]) -> Outcome | None:
         """Journal what an action needs to know later, before it acts."""

@@ -163,6 +163,19 @@ def no_node_storm(q: Question) -> Veto | None:
     return Veto(Reason("NodeStorm", text), patient=True, of_target=True)
 
 
+def not_denied(q: Question) -> Veto | None:
+    """No pod is deleted whose eviction was denied, by whichever incident; nor any other in an incident that was told no."""
+    if not q.action.deletes:
+        return None
+    answer = q.ledger.denial(q.target.uid)
+    own = answer is not None
+    if answer is None and (answer := next(iter(q.incident.denied.values()), None)) is None:
+        return None
+    what = f"the eviction of {q.target}" if own else "an eviction in this incident"
+    text = f"{what} was not granted, so that healer does not {q.action.verb} it instead ({answer})"
+    return Veto(Reason("EvictionDenied", text), refused=True, of_target=own and not q.incident.denied)
+
+
 def cluster_breaker(q: Question) -> Veto | None:
     """Nothing anywhere after too many incidents opened at once."""
     opened = q.watch.cluster.incident
@@ -327,6 +340,7 @@ GUARDS: tuple[Callable[[Question], Veto | None], ...] = (
     not_paused,
     no_storm,
     no_node_storm,
+    not_denied,
     cluster_breaker,
     rule_breaker,
     approved,

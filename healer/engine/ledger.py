@@ -23,6 +23,7 @@ class Ledger:
         self._in_doubt: dict[str, str] = {}  # incident -> namespace: it acts, or does not know if it has acted
         self._ended: dict[Key, float] = {}
         self._disruptions: dict[str, list[Disruption]] = {}
+        self._denied: dict[str, str] = {}  # pod's uid -> the answer to the eviction that was asked for
 
     def acted(self, incident: Incident, at: float) -> None:
         """An action was accepted by the cluster."""
@@ -48,7 +49,9 @@ class Ledger:
             self._in_doubt.pop(incident.id, None)
 
     def learn(self, incident: Incident, view: View) -> None:
-        """Take in what an incident of the journal says was done."""
+        """Take in what an incident of the journal says was done, or was not granted."""
+        if incident.mode != Mode.OBSERVE:
+            self._denied |= {pod: answer for pod, answer in incident.denied.items() if view.pod(pod) is not None}
         for at in incident.acted_at:
             self.acted(incident, at)
         if incident.acted_at and incident.ended_at is not None:
@@ -56,6 +59,14 @@ class Ledger:
         in_doubt = incident.state is State.ACTING or incident.failures > 0  # the engine looks whether that one happened
         if incident.acted_at and incident.disruption is not None and not in_doubt and not _over(incident.disruption, view):
             self.disrupted(incident.disruption)
+
+    def was_denied(self, pod: str, answer: str) -> None:
+        """An eviction of a pod (by uid) was asked for, and not granted."""
+        self._denied[pod] = answer
+
+    def denial(self, pod: str) -> str | None:
+        """The last answer to an eviction of a pod (by uid) that was not granted, by whichever incident."""
+        return self._denied.get(pod)
 
     def last_end(self, key: Key) -> float | None:
         """When the last incident in which healer acted ended."""
@@ -96,12 +107,13 @@ class Ledger:
 
     def remembers(self) -> bool:
         """Whether there is anything that may be forgotten some time."""
-        return bool(self._anywhere or self._actions or self._ended or self._disruptions)
+        return bool(self._anywhere or self._actions or self._ended or self._disruptions or self._denied)
 
     def forget(self, before: float, view: View) -> None:
         """Drop what is older than any limit looks back, and the disruptions that are over."""
         for workload in list(self._disruptions):
             self.in_flight(workload, view)
+        self._denied = {pod: answer for pod, answer in self._denied.items() if view.pod(pod) is not None}
         self._actions = _kept(before, self._actions)
         self._by_workload = _kept(before, self._by_workload)
         self._by_namespace = _kept(before, self._by_namespace)

@@ -8,6 +8,12 @@ from healer.model.decision import Verb
 from healer.model.incident import Incident, Reason
 from healer.model.rule import Mode, PageParams, Severity
 from healer.model.target import Target
+from healer.model.text import cut
+
+_DENIED = 100
+"""Evictions that were not granted that an incident keeps."""
+_ANSWER = 300
+"""Characters that it keeps of an answer."""
 
 
 class Outcomes(Moves):
@@ -19,6 +25,10 @@ class Outcomes(Moves):
         if target is None:
             raise ValueError(f"{incident.id} is acting on nothing")
         reason = Reason(outcome.reason, outcome.text)
+        if outcome.denied:
+            incident = _denied(incident, target, reason.text)
+            if incident.mode != Mode.OBSERVE:  # what a dry run was told stops nobody else
+                self._ledger.was_denied(target.uid, reason.text)
         match outcome.kind:
             case OutcomeKind.DONE:
                 return self._accepted(incident, target, reason, context)
@@ -100,6 +110,12 @@ def _treated(incident: Incident, target: Target) -> Incident:
     if incident.storming:
         return replace(incident, failures=0, stormed=True)
     return replace(incident, treated=incident.treated | {target.uid}, failures=0)
+
+
+def _denied(incident: Incident, target: Target, answer: str) -> Incident:
+    """The incident after an eviction that was not granted; of so many pods the latest are kept, for an object has its limits."""
+    others = [(uid, said) for uid, said in incident.denied.items() if uid != target.uid]
+    return replace(incident, denied=dict([*others, (target.uid, cut(answer, _ANSWER))][-_DENIED:]))
 
 
 def _undone(incident: Incident) -> Incident:

@@ -35,6 +35,10 @@ class ActionSpec:
     """Fills in what the parameters leave to the rule's trigger, when rules are read. Raises ValueError: what is missing."""
     needs: Callable[[Any], Permissions] = lambda _: frozenset()
     """What it asks the API server for, with these parameters."""
+    evicts: bool = False
+    """It asks for an eviction, which may be denied: by a PodDisruptionBudget, an admission policy, missing rights."""
+    deletes: bool = False
+    """It takes a pod by a DELETE, about which nobody is asked: never after an eviction was denied."""
     diverts: bool = False
     """It takes traffic off the workload: what must be well afterwards is the side that serves instead, not the workload."""
 
@@ -60,10 +64,12 @@ class OutcomeKind(StrEnum):
 class Outcome:
     """The outcome of an attempt; `reason` is one CamelCase word for metrics, `text` says it in words.
 
-    `retry_after` is in seconds, when the server named one.
+    `retry_after` is in seconds, when the server named one. `denied`: an eviction was asked for, and not granted, for whatever
+    reason, or nobody answered.
     """
 
     kind: OutcomeKind
     reason: str
     text: str
     retry_after: float | None = None
+    denied: bool = False

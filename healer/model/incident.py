@@ -150,6 +150,8 @@ class Incident:
     """Since when all has been well, while verifying."""
     wake_at: float | None = None
     """When the engine wants to look again, whatever happens."""
+    denied: Mapping[str, str] = field(default_factory=dict)
+    """The pods (by uid) whose eviction was asked for and not granted, and the answer: none of them is deleted instead."""
     acted_at: tuple[float, ...] = ()
     """When actions were accepted: budgets and cooldowns count these."""
     ended_at: float | None = None

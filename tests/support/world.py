@@ -461,10 +461,12 @@ class Drill:
         key = f"canary/{rule}/{target.uid}/{name}"
         return self.feed(Signal("canary", name, target, firing, self.now, key, "1/20", f"{name}: in figures", rule=rule))
 
-    def answer(self, kind: OutcomeKind = OutcomeKind.DONE, reason: str = "", retry_after: float | None = None) -> list[Effect]:
+    def answer(
+        self, kind: OutcomeKind = OutcomeKind.DONE, reason: str = "", retry_after: float | None = None, *, denied: bool = False
+    ) -> list[Effect]:
         """The outcome of the oldest act that is under way."""
         act = self.waiting.pop(0)
-        outcome = Outcome(kind, reason or kind.value.capitalize(), f"{act.action} {act.target}: {kind}", retry_after)
+        outcome = Outcome(kind, reason or kind.value.capitalize(), f"{act.action} {act.target}: {kind}", retry_after, denied)
         return self.feed(Acted(act.incident.id, act.step, act.attempt, outcome))
 
     def wait(self, seconds: float) -> list[Effect]:

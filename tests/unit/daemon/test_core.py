@@ -223,6 +223,39 @@ async def test_an_attempt_after_the_stop_sends_nothing(tmp_path: Path) -> None:
         assert h.evictions == 1
 
 
+# a denied eviction
+
+POLICY = "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'no-evictions' with binding 'all' denied request: it is being moved"
+WEBHOOK = 'admission webhook "evictions.example.com" denied the request: the operator restarts the pod itself'
+
+
+@pytest.mark.parametrize(("code", "words"), [(403, POLICY), (403, WEBHOOK), (400, WEBHOOK), (500, WEBHOOK), (422, WEBHOOK)])
+async def test_a_denied_eviction_is_not_followed_by_a_delete(tmp_path: Path, code: int, words: str) -> None:
+    """The server's words are in the incident, without a hint about rights that nobody lacks."""
+    ladder = SLOW | {"heal": [{"evict": {}}, {"restart": {}}]}
+    async with house(tmp_path, ladder) as h:
+        await h.start()
+        body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": words, "code": code}
+        h.lab.faults.answer(code, times=None, verb="create", resource="pods/eviction", body=body)
+        await h.core.intake([h.alert(0)])
+        await h.until(lambda: h.states == [State.ESCALATED])
+        assert [seen for seen in h.lab.requests if (seen.verb, seen.permission) == ("delete", "pods")] == []
+        (incident,) = h.journal.incidents()
+        assert words in " ".join(entry.reason.text for entry in incident.history)
+        assert "role" not in " ".join(entry.reason.text for entry in incident.history)
+        assert list(incident.denied) == [h.alert(0).target.uid]
+
+
+async def test_an_eviction_without_an_answer_is_not_followed_by_a_delete(tmp_path: Path) -> None:
+    ladder = SLOW | {"heal": [{"evict": {}}, {"restart": {}}]}
+    async with house(tmp_path, ladder, patience=0.2) as h:
+        await h.start()
+        h.lab.faults.delay(3600, times=None, resource="pods/eviction")
+        await h.core.intake([h.alert(0)])
+        await h.until(lambda: h.states == [State.ESCALATED])
+        assert [seen for seen in h.lab.requests if (seen.verb, seen.permission) == ("delete", "pods")] == []
+
+
 # what the doer asks
 
 
