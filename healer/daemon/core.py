@@ -24,7 +24,7 @@ from healer.model.signal import Signal
 from healer.model.view import View
 from healer.sources.pods import PodSource
 
-_PART = 100
+_PART = 40
 """Signals that the engine is told of in one turn: about 10 ms, so that a large delivery does not hold the loop."""
 
 

@@ -17,7 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from healer.journal.base import Undecodable
-from healer.model.incident import Entry, Incident, Reason, State
+from healer.model.incident import Entry, Incident, Reason, SickTarget, State
 from healer.model.text import cut
 
 Object = dict[str, Any]
@@ -26,6 +26,9 @@ FIXED = ("rule", "workload", "severity", "mode", "notify", "steps", "opened_at")
 """The fields that never change after opening: the spec. All others but the id, which is the object's name, are the status."""
 MOST_LINES = 200
 """Lines of history in an object; beyond, the oldest but the first are left out. That of the engine is no longer."""
+MOST_TARGETS = 1000
+"""Targets in an object; beyond, those are left out that are no longer sick or fell sick last. That of the engine has them all;
+after a restart, those of them that are still sick join anew."""
 MOST_BYTES = 512 * 1024
 """The size that an object is shortened to; etcd refuses 1.5 MB."""
 _LENGTHS = (300, 100, 30)
@@ -99,6 +102,8 @@ def encode(incident: Incident) -> tuple[Object, Object]:
     """
     if len(incident.history) > MOST_LINES:
         incident = dataclasses.replace(incident, history=(incident.history[0], *incident.history[1 - MOST_LINES :]))
+    if len(incident.targets) > MOST_TARGETS:
+        incident = dataclasses.replace(incident, targets=_foremost(incident))
     spec, status = _plain(incident, SPEC), _plain(incident, STATUS)
     for length in _LENGTHS:
         if len(msgspec.json.encode(status)) <= MOST_BYTES:
@@ -172,6 +177,16 @@ def _native(value: Any) -> Any:
 
 def _fields(struct: Any) -> dict[str, Any]:
     return {name: _native(getattr(struct, name)) for name in struct.__struct_fields__}
+
+
+def _foremost(incident: Incident) -> dict[str, SickTarget]:
+    """Those of many targets that matter most: what is acted on, then the sick, those sick longest first."""
+    acted_on = "" if incident.acting_on is None else incident.acting_on.uid
+
+    def rank(item: tuple[str, SickTarget]) -> tuple[bool, bool, float]:
+        return item[0] != acted_on, not item[1].signals, item[1].since
+
+    return dict(sorted(incident.targets.items(), key=rank)[:MOST_TARGETS])
 
 
 def _shorten(status: Object, most: int) -> None:

@@ -37,13 +37,17 @@ class Pattern:
         return text
 
 
-_SEPARATOR = r"(?:\\?['\"]\s{0,3}[:=]\s{0,3}|\s{0,1}=\s{0,1}|\s{0,1}:\s{1,3}|:(?=[^\s/:]))"
+_SEPARATOR = (
+    r"(?:\\?['\"]\s{0,3}[:=]\s{0,3}|\s{0,1}=\s{0,1}|\s{0,1}:\s{1,3}|:(?=[^\s/:])|\s(?:is|was)\s{0,1}:?\s{1,2}(?=\S{0,100}\d))"
+)
 """Between a key and its value, the quotes of a key included: those of JSON in a string are escaped."""
 _VALUE = r"(?:\\\"(?:(?!\\\").){1,500}+\\\"|'[^']{1,500}+'|\"(?:[^\"\\]|\\.){1,500}+\"|[^\s'\",;&\\]{1,500}+)"
 _KEYS = (
     r"(?:pass(?:word|wd|phrase|code)|(?<![a-z])pwd|secret|token|credentials?|x-amz-signature|[?&]sig|session[_-]?id"
-    r"|(?:api|access|account|auth|private|secret|shared|signing|encryption|master|license)[_-]?key)"
+    r"|(?:api|access|account|auth|private|secret|shared|signing|encryption|master|license)[ _-]?key)"
 )
+_DONE = re.compile(r"\[[a-z ]{1,20}\]")
+"""What stands where something was cut out."""
 _KEY_SIGNS = ("pass", "pwd", "secret", "token", "credential", "signature", "sig=", "session", "key")
 _SAID = re.compile(
     r"(?i)a|an|and|are|bad|been|cannot|context|could|denied|does|due|eof|empty|end|error|expected|"
@@ -59,7 +63,7 @@ def _named(found: re.Match[str]) -> str:
     """A value with the key that names it; a word of a sentence, a count, or a working directory is no secret."""
     key, value = found[1], found[2]
     bare = value.rstrip(".)")
-    if _SAID.fullmatch(bare) or (bare == "" and value):
+    if _SAID.fullmatch(bare) or _DONE.match(value) or not any(map(str.isalnum, bare)):
         return found[0]
     lower = key.lower()
     if "token" in lower and bare.isdecimal() and len(bare) < 8:
@@ -95,7 +99,13 @@ _PATTERNS = (
         ),
         "[private key]",
     ),
-    Pattern(("://",), re.compile(r"(?<=://)[^\s/?#@]*+(?:@[^\s/?#@]*+)*@"), "[credentials]@"),
+    Pattern(
+        ("://",),
+        re.compile(
+            r"(?<=://)(?:[^\s/?#@]*+(?:@[^\s/?#@]*+)*@|[^\s/?#@:]{0,100}+:(?!\d{1,5}[/?#])[^\s/?#@]{0,200}+[/?#][^\s@]{1,200}+@)"
+        ),
+        "[credentials]@",
+    ),
     Pattern(("hooks.slack.com",), re.compile(r"(?<=hooks\.slack\.com/)(services|workflows|triggers)/[\w/-]++"), r"\1/[secret]"),
     Pattern(("/webhooks/",), re.compile(r"(?<=/api/webhooks/)\d{5,}+/[\w-]{16,}+"), SECRET),
     Pattern(("xox", "xapp-"), re.compile(r"\bxox[a-z](?:\.xox[a-z])?-[\w-]{8,}+|\bxapp-\d+-[\w-]{8,}+"), "[slack token]"),

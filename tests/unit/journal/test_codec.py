@@ -223,6 +223,21 @@ def test_it_is_never_too_large() -> None:
     assert found.targets.keys() == targets.keys()
 
 
+def test_of_very_many_targets_the_foremost_are_kept() -> None:
+    """Those that are acted on and those sick longest; an object of all would be refused, and nothing could be done any more."""
+    before = incident()
+    (sick,) = before.targets.values()
+    targets = {}
+    for number in range(5_000):
+        target = dataclasses.replace(sick.target, name=f"serving-{number}", uid=f"uid-{number:04}")
+        signals = {} if number < 2_000 else sick.signals
+        targets[target.uid] = dataclasses.replace(sick, target=target, signals=signals, since=sick.since + number)
+    acting = dataclasses.replace(before, targets=targets, acting_on=targets["uid-4999"].target)
+    kept = obj(acting)
+    assert len(msgspec.json.encode(kept)) < codec.MOST_BYTES + 4096
+    assert sorted(codec.decode(kept).targets) == [f"uid-{number:04}" for number in (*range(2_000, 2_999), 4_999)]
+
+
 def test_the_longest_text_fits_the_definition() -> None:
     kept = obj(then(incident(), State.WAITING, "x" * 5_000))
     assert len(kept["status"]["reason"]["text"]) == 1000
