@@ -22,7 +22,7 @@ PACE = 0.002
 SECONDS = 20.0
 """Of measuring, for each way; queries every 30 s are spread, so that two thirds of them fall into it."""
 WAYS: dict[str, float | None] = {"no queries": None, "every 30 s": 30.0, "every 3 s": 3.0}
-_STAMPED = "from tests.benchmarks.stamps import main; main()"
+STAMPED = "from tests.benchmarks.stamps import main; main()"
 
 
 def delays(cores: Cores, runs: int) -> list[Figure]:
@@ -59,11 +59,11 @@ def _measured(cores: Cores, every: float | None) -> tuple[list[float], float]:
     ):
         url = f"http://127.0.0.1:{json.loads(prometheus.said())['port']}"
         rules = "" if every is None else _rules(every)
-        with healer(cores, api, further=rules, main=_STAMPED, settings={"HEALER_PROMETHEUS__URL": url}) as daemon:
+        with healer(cores, api, further=rules, main=STAMPED, settings={"HEALER_PROMETHEUS__URL": url}) as daemon:
             api.ask("POST", f"/bench/background?rate={BACKGROUND}")
-            _stamp(daemon, 7.0)  # the first looks come within five seconds
+            stamp(daemon, 7.0)  # the first looks come within five seconds
             before, waited = _asked(url), daemon.child.waited()
-            late = sorted(_stamp(daemon, SECONDS))
+            late = sorted(stamp(daemon, SECONDS))
             robbed = (daemon.child.waited() - waited) / SECONDS * 100
             if every is not None and _asked(url) - before < QUERIES * SECONDS / every / 2:
                 raise Unmeasurable(f"only {_asked(url) - before} queries came within {SECONDS:g} s")
@@ -75,7 +75,7 @@ def _asked(url: str) -> int:
         return int(answer.read())
 
 
-def _stamp(daemon: Healer, seconds: float) -> list[float]:
+def stamp(daemon: Healer, seconds: float) -> list[float]:
     """Send stamps at random intervals for so long; returns how late each was read, in ms."""
     stdin = daemon.child.running.stdin
     assert stdin is not None  # a pipe, see process()
