@@ -20,13 +20,17 @@ from healer.cluster.api import Api
 from healer.operate import approve as approving
 from healer.operate import pause as pausing
 from healer.operate import show as showing
+from healer.operate.everything import everything
 from healer.operate.facts import facts
-from healer.operate.objects import named, valid
+from healer.operate.objects import EVERYTHING, LEASE, Place, named, valid
 from healer.operate.who import who
 
 app = typer.Typer()
 
 Pausable = Annotated[str, typer.Argument(metavar="WHAT", help="deployment/NAME, namespace/NAME, or everything.")]
+LeaseName = Annotated[
+    str, typer.Option(metavar="NAME", help="For everything: healer's Lease, where its HEALER_LEADER__NAME is another.")
+]
 
 
 @app.command()
@@ -36,6 +40,7 @@ def pause(
     reason: Annotated[str, typer.Option(help="Why, for whoever finds it paused.")] = "",
     for_: Annotated[str | None, typer.Option("--for", metavar="TIME", help="For how long: 2h; by default until resumed.")] = None,
     healer_namespace: HealerNamespace = "healer",
+    lease: LeaseName = LEASE,
     output: Output = "text",
     context: Context = None,
 ) -> None:
@@ -48,8 +53,8 @@ def pause(
     until = None if for_ is None else time.time() + duration(for_, "--for")
 
     async def work(api: Api) -> pausing.Done:
-        place = pausing.place_of(what, namespace or me.namespace, valid(healer_namespace, "a namespace"))
-        return await pausing.pause(api, place, me.user, reason, healer_namespace, until=until)
+        place = await _place(api, what, namespace or me.namespace, healer_namespace, lease)
+        return await pausing.pause(api, place, me.user, reason, healer_namespace, until=until, make=what == EVERYTHING)
 
     _print_pause(with_cluster(work, context), output)
 
@@ -59,6 +64,7 @@ def resume(
     what: Pausable,
     namespace: InNamespace = None,
     healer_namespace: HealerNamespace = "healer",
+    lease: LeaseName = LEASE,
     output: Output = "text",
     context: Context = None,
 ) -> None:
@@ -66,10 +72,16 @@ def resume(
     me = who(context)
 
     async def work(api: Api) -> pausing.Done:
-        place = pausing.place_of(what, namespace or me.namespace, valid(healer_namespace, "a namespace"))
+        place = await _place(api, what, namespace or me.namespace, healer_namespace, lease)
         return await pausing.resume(api, place, healer_namespace)
 
     _print_pause(with_cluster(work, context), output)
+
+
+async def _place(api: Api, what: str, namespace: str, healer_namespace: str, lease: str) -> Place:
+    """What is to be paused or resumed. Where everything stands is looked for when the usual Lease is not there."""
+    own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
+    return await everything(api, own, name) if what == EVERYTHING else pausing.place_of(what, namespace, own)
 
 
 def _print_pause(done: pausing.Done, output: str) -> None:

@@ -26,6 +26,8 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _NEVER = -math.inf
+LABELS = {"app.kubernetes.io/name": "healer"}
+"""By which people's verbs find the Lease, whatever its name and namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +260,8 @@ class Lease:
         sent = self._clock()
         self._stale = True
         if self._found is None:
-            head = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._settings.name}}
+            metadata = {"name": self._settings.name, "labels": LABELS}
+            head = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
             body = await self._ask("POST", self._collection, head | {"spec": spec})
         else:
             whole = self._found | {"spec": self._found.get("spec", {}) | spec}

@@ -5,6 +5,7 @@ is done.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -17,7 +18,7 @@ import structlog
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ClusterError
-from healer.cluster.lease import Lease, LeaseSettings
+from healer.cluster.lease import LABELS, Lease, LeaseSettings
 from healer.http.health import Check
 from healer.model.intake import QueueFull
 from healer.model.kube import ends
@@ -92,7 +93,7 @@ class Leadership:
         """Term after term, each begun when we are the one to act; until cancelled."""
         if not self.elected:
             pause = _Pause(api, self._path, self._annotated, self._unknown)
-            await pause.look()
+            await pause.begin(self._settings.name)
             async with asyncio.TaskGroup() as group:
                 group.create_task(pause.run(self._settings.renew), name="pause")
                 while True:
@@ -152,6 +153,15 @@ class _Pause:
         self._path = path
         self._told = told
         self._refused = refused
+        self._missing = False
+
+    async def begin(self, name: str) -> None:
+        """Read it, and make it where there is none: `healer pause everything` finds it then."""
+        await self.look()
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name, "labels": LABELS}}
+        if self._missing:
+            with contextlib.suppress(ClusterError):  # the contact says what is missing; the pause makes the Lease itself then
+                await self._api.request("POST", self._path.rpartition("/")[0], body=body)
 
     async def run(self, every: float) -> NoReturn:
         while True:
@@ -162,6 +172,7 @@ class _Pause:
         try:
             found = await self._api.get(self._path, _Annotated)
         except ApiError as error:
+            self._missing = error.is_not_found
             if error.is_not_found:
                 self._told({})
             elif error.is_forbidden:

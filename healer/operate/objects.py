@@ -76,9 +76,9 @@ def at(kind: str, namespace: str, name: str) -> Place:
     return Place(kind, namespace, name, resource.path(namespace, name))
 
 
-def lease(namespace: str) -> Place:
+def lease(namespace: str, name: str = LEASE) -> Place:
     """The Lease of the healer that runs in that namespace."""
-    return Place("Lease", namespace, LEASE, f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}")
+    return Place("Lease", namespace, name, f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
 
 
 def named(text: str, namespace: str, kinds: Collection[str]) -> Place:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.model.kube import ends
+from healer.operate.everything import heeded, made
 from healer.operate.objects import EVERYTHING, OperateError, Place, Seen, annotate, at, decoded, get, lease, named
 
 PAUSED = "healer.dev/paused"
@@ -43,6 +44,8 @@ class Done:
     now: Pause | None
     before: Pause | None
     others: tuple[Pause, ...]
+    doubt: str = ""
+    """Why nobody may hear of it, in words."""
 
 
 def place_of(text: str, namespace: str, healer_namespace: str) -> Place:
@@ -55,13 +58,23 @@ def place_of(text: str, namespace: str, healer_namespace: str) -> Place:
         raise OperateError(f"{error}" + ("" if "/" in text else f" or {EVERYTHING}")) from error
 
 
-async def pause(api: Api, place: Place, by: str, reason: str, healer_namespace: str, *, until: float | None = None) -> Done:
+async def pause(
+    api: Api,
+    place: Place,
+    by: str,
+    reason: str,
+    healer_namespace: str,
+    *,
+    until: float | None = None,
+    make: bool = False,
+) -> Done:
     """Pause healer there, until somebody resumes it or that time (seconds since the epoch) has come.
 
-    A pause that stands is replaced. Raises OperateError when there is no such object, ClusterError.
+    A pause that stands is replaced. `make`: a Lease that is missing is made, for a healer that will read it.
+    Raises OperateError when there is no such object, ClusterError.
     """
     end = None if until is None else datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return await _put(api, place, {PAUSED: "true", BY: by, REASON: reason or None, UNTIL: end}, healer_namespace)
+    return await _put(api, place, {PAUSED: "true", BY: by, REASON: reason or None, UNTIL: end}, healer_namespace, make=make)
 
 
 async def resume(api: Api, place: Place, healer_namespace: str) -> Done:
@@ -69,22 +82,32 @@ async def resume(api: Api, place: Place, healer_namespace: str) -> Done:
     return await _put(api, place, {PAUSED: None, BY: None, REASON: None, UNTIL: None}, healer_namespace)
 
 
-async def _put(api: Api, place: Place, annotations: Mapping[str, str | None], healer_namespace: str) -> Done:
+async def _put(
+    api: Api, place: Place, annotations: Mapping[str, str | None], healer_namespace: str, *, make: bool = False
+) -> Done:
     body = await get(api, place)
+    if body is None and place.kind == "Lease" and make:
+        body = await made(api, place, annotations)
+        return Done(place, pause_of(place, decoded(body, Seen, place)), None, (), heeded(body, time.time()))
     after = None if body is None else await annotate(api, place, annotations)
     if body is None or after is None:
         raise OperateError(_missing(place))
+    doubt = heeded(body, time.time()) if place.kind == "Lease" else ""
     around, _ = await standing(api, [other for other in above(place, healer_namespace) if other != place])
-    return Done(place, pause_of(place, after), pause_of(place, decoded(body, Seen, place)), tuple(around))
+    return Done(place, pause_of(place, after), pause_of(place, decoded(body, Seen, place)), tuple(around), doubt)
 
 
 def _missing(place: Place) -> str:
-    if place.kind == "Lease":
-        return (
-            f"there is no Lease {place.name!r} in namespace {place.namespace!r}, and so no healer that could be told: "
-            "name the namespace that it runs in by --healer-namespace"
-        )
-    return f"there is no {place}"
+    if place.kind != "Lease":
+        return f"there is no {place}"
+    return (
+        f"there is no {_named(place)}, and so no healer that could be told: "
+        "name the namespace that it runs in by --healer-namespace"
+    )
+
+
+def _named(place: Place) -> str:
+    return f"Lease {place.name!r} in namespace {place.namespace!r}" if place.kind == "Lease" else str(place)
 
 
 def above(place: Place, healer_namespace: str) -> list[Place]:
@@ -128,6 +151,8 @@ def told(done: Done) -> list[str]:
         lines = [f"healer goes on {where}" if was else f"healer was not paused {where}: nothing to take back"]
     if done.now is not None or was is not None:
         lines.append(effect(done))
+    if done.doubt:
+        lines.append(f"{_named(done.place)}: {done.doubt}")
     return lines + [f"still paused: {other}" for other in done.others]
 
 
@@ -166,6 +191,7 @@ def plain(done: Done) -> dict[str, object]:
         "before": plain_pause(done.before),
         "effect": effect(done),
         "others": [plain_pause(other) for other in done.others],
+        "doubt": done.doubt,
     }
 
 

@@ -1,12 +1,14 @@
 """Pausing and resuming, against the lab: what stands in the cluster then, and that healer heeds it."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
 from healer.cluster.errors import ApiError
 from healer.cluster.lease import Lease, LeaseSettings
 from healer.lab.kinds import NAMESPACE
+from healer.operate.everything import everything
 from healer.operate.objects import OperateError
 from healer.operate.pause import Done, pause, place_of, plain, resume, told
 from tests.support.lease import QUICK
@@ -146,3 +148,58 @@ async def test_who_may_not_read_the_lease_may_pause_all_the_same(place: Place) -
     place.lab.forbid("get", "leases")
     assert (await paused(place, DEPLOYMENT)).others == ()
     assert ours(place.annotations()) == ALL
+
+
+async def _leads(place: Place, namespace: str, name: str, **labels: str) -> None:
+    """Another healer, with a Lease of its own."""
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    spec = {"holderIdentity": "healer-7@10.0.0.7:8080", "renewTime": now, "leaseDurationSeconds": 10}
+    metadata = {"name": name, "namespace": namespace, "labels": labels}
+    await place.lab.apply({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec})
+
+
+def _lease(place: Place, namespace: str, name: str) -> dict[str, str]:
+    (found,) = [each for each in place.lab.objects("leases", namespace) if each["metadata"]["name"] == name]
+    return ours(found["metadata"].get("annotations") or {})
+
+
+@pytest.mark.parametrize("labels", [{"app.kubernetes.io/name": "healer"}, {}], ids=["its own", "made by somebody else"])
+async def test_everything_is_paused_on_the_lease_that_healer_has_whatever_its_name(place: Place, labels: dict[str, str]) -> None:
+    await _leads(place, "ml-platform", "our-healer", **labels)
+    found = await everything(place.api)
+    done = await pause(place.api, found, "alice", "a migration", found.namespace)
+    assert _lease(place, "ml-platform", "our-healer") == ALL
+    assert done.doubt == ""
+    await resume(place.api, await everything(place.api), "ml-platform")
+    assert _lease(place, "ml-platform", "our-healer") == {}
+
+
+async def test_of_several_healers_the_one_must_be_named(place: Place) -> None:
+    label = {"app.kubernetes.io/name": "healer"}
+    await _leads(place, "one", "a", **label)
+    await _leads(place, "two", "b", **label)
+    with pytest.raises(OperateError, match="--healer-namespace one --lease a, or --healer-namespace two --lease b"):
+        await everything(place.api)
+    assert (await everything(place.api, "two", "b")).path.endswith("/two/leases/b")
+
+
+async def test_who_may_not_look_for_leases_is_told_what_to_name(place: Place) -> None:
+    place.lab.forbid("list", "leases")
+    with pytest.raises(OperateError, match=r"cannot be looked for .* by --healer-namespace and --lease"):
+        await everything(place.api)
+
+
+async def test_a_lease_that_is_named_and_missing_is_made_with_the_pause_on_it(place: Place) -> None:
+    """A healer without an election reads it, and one that begins with it."""
+    done = await pause(place.api, await everything(place.api, SPACE, "ours"), "alice", "a migration", SPACE, make=True)
+    assert _lease(place, SPACE, "ours") == ALL
+    assert "no replica holds it" in told(done)[-1]
+
+
+async def test_a_pause_that_no_leader_reads_is_doubted(place: Place) -> None:
+    await _leads(place, SPACE, "ours")
+    [path] = [await everything(place.api, SPACE, "ours")]
+    old = {"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}
+    await place.api.request("PATCH", path.path, body=old, content_type="application/merge-patch+json")
+    done = await pause(place.api, path, "alice", "", SPACE)
+    assert "has not renewed it for" in told(done)[-1]

@@ -1,0 +1,82 @@
+"""Where `healer pause everything` is written: healer's Lease, whatever its name and namespace, and whether anybody reads it."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from healer.cluster.api import Api
+from healer.cluster.errors import ApiError
+from healer.operate.objects import LEASE, OperateError, Place, get, lease
+from healer.operate.workload import listed
+
+_LEASES = "/apis/coordination.k8s.io/v1/leases"
+_LABEL = "app.kubernetes.io/name=healer"
+"""On each Lease that a healer has made."""
+_IDENTITY = re.compile(r"\S+-[0-9]+@\S+:[0-9]+")
+"""Of a healer that leads: known also where somebody else has made the Lease."""
+_RENEWED = 60.0
+"""Seconds: a Lease that was not renewed for longer has no leader."""
+NAMESPACE = "healer"
+
+
+class _Meta(msgspec.Struct):
+    name: str
+    namespace: str
+
+
+class _Spec(msgspec.Struct, rename="camel"):
+    holder_identity: str | None = None
+    renew_time: datetime | None = None
+
+
+class _Lease(msgspec.Struct):
+    metadata: _Meta
+    spec: _Spec = msgspec.field(default_factory=_Spec)
+
+
+async def everything(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Place:
+    """The Lease of that name and namespace; with the usual names, when it is not there, the one that a healer has elsewhere.
+
+    Raises OperateError when there are several, or none that can be found, ClusterError.
+    """
+    place = lease(namespace, name)
+    if (namespace, name) != (NAMESPACE, LEASE) or await get(api, place) is not None:
+        return place
+    missing = f"there is no Lease {name!r} in namespace {namespace!r}"
+    hint = "name healer's own by --healer-namespace and --lease (its HEALER_LEADER__NAMESPACE and HEALER_LEADER__NAME)"
+    try:
+        found = await _leases(api, labelSelector=_LABEL)
+        found = found or [each for each in await _leases(api) if _IDENTITY.fullmatch(each.spec.holder_identity or "")]
+    except ApiError as error:
+        raise OperateError(f"{missing}, and others cannot be looked for ({error}): {hint}") from error
+    places = [each.metadata for each in found]
+    if not places:
+        raise OperateError(f"{missing}, and none elsewhere, and so no healer that could be told: {hint}; then it is made")
+    if len(places) > 1:
+        several = ", or ".join(f"--healer-namespace {each.namespace} --lease {each.name}" for each in places)
+        raise OperateError(f"{missing}, and several healers elsewhere: say which one: {several}")
+    return lease(places[0].namespace, places[0].name)
+
+
+async def _leases(api: Api, **query: str) -> list[_Lease]:
+    return [msgspec.json.decode(raw, type=_Lease) for raw in await listed(api, _LEASES, **query)]
+
+
+async def made(api: Api, place: Place, annotations: Mapping[str, str | None]) -> bytes:
+    """Make the Lease, with these annotations, for a healer that will read it. Raises ClusterError."""
+    standing = {key: value for key, value in annotations.items() if value is not None}
+    metadata = {"name": place.name, "labels": {"app.kubernetes.io/name": "healer"}, "annotations": standing}
+    body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
+    return await api.request("POST", place.path.rpartition("/")[0], body=body)
+
+
+def heeded(body: bytes, now: float) -> str:
+    """In words, that nobody may be reading this Lease; "" when a leader does. `now` in seconds since the epoch."""
+    spec = msgspec.json.decode(body, type=_Lease).spec
+    if not spec.holder_identity or spec.renew_time is None:
+        return "no replica holds it: only a healer that runs without an election, or that begins with this Lease, reads it"
+    since = now - spec.renew_time.timestamp()
+    late = f"{spec.holder_identity} holds it, and has not renewed it for {since:.0f} s: is it the right one?"
+    return "" if since < _RENEWED else late
