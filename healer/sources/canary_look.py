@@ -78,7 +78,7 @@ class Look:
     judged: bool = False
     fresh: bool = True
     routed: bool = True
-    """Whether there is a route at all. Without one nothing is known of the canary's traffic."""
+    """Whether there is a route at all, or one may come yet."""
     windows: Mapping[str, Window | Missing] = field(default_factory=dict)
     """By measure."""
 
@@ -112,6 +112,8 @@ class CanaryLook:
         self._log = structlog.get_logger("healer.canary").bind(namespace=namespace, canary=canary.canary.deployment)
         self._under: tuple[str, float] | None = None
         self._at = 0.0
+        self._unrouted: float | None = None
+        """Since when there is no route."""
         self._last = Look(None)
         self._edges: dict[str, float] = {}
         self._tallies: dict[str, Tally] = {}
@@ -131,10 +133,11 @@ class CanaryLook:
         try:
             share = await self._share()
         except RouteMissing as error:
-            return self._unrouted(str(error), sides.canary)
+            return self._without_route(now, str(error), sides.canary)
         except (RouteError, ClusterError) as error:
             unknown = Verdict(VerdictKind.UNKNOWN, f"the route cannot be read: {error}")
             return replace(self._last, verdict=unknown, why="", judged=False, fresh=True, windows={})
+        self._unrouted = None
         if share <= 0:
             return self._idle("the canary gets no traffic")
         if sides.canary.rolling:
@@ -155,9 +158,12 @@ class CanaryLook:
         every = self._canary.every
         return floor((now - min(_LAG, every / 10)) / every) * every
 
-    def _unrouted(self, why: str, canary: Side) -> Look:
-        """A canary without replicas needs no route; one that may serve is guarded by nobody."""
-        if not canary.wanted and not canary.pods:
+    def _without_route(self, now: float, why: str, canary: Side) -> Look:
+        """A canary without replicas needs no route, and one that is being set up gets it in a moment; any other may serve, and
+        nobody guards it."""
+        if self._unrouted is None:
+            self._unrouted = now
+        if now - self._unrouted < self._canary.hold or not (canary.wanted or canary.pods):
             return self._idle(why)
         self._under = None
         text = f"{why}: deployment/{self._canary.canary.deployment} is not guarded"

@@ -99,6 +99,7 @@ class Bench:
     prometheus: Asked
     measures: Sequence[Mapping[str, Any]] = (COUNTERS,)
     share: float = 0.25
+    hold: str = "30m"
     trouble: Exception | None = None
     sides: Sides = BOTH
     history: int = WINDOWS
@@ -106,7 +107,7 @@ class Bench:
     look_at: CanaryLook = field(init=False)
 
     def __post_init__(self) -> None:
-        asked = when("Ingress", *self.measures, every="30s")
+        asked = when("Ingress", *self.measures, every="30s", hold=self.hold)
         (bound,) = rulebook(rule("bad-canary", when=asked, heal=[{"page": {}}])).rules
         canary = bound.rule.when.canary
         assert isinstance(canary, Canary)
@@ -396,14 +397,21 @@ async def test_no_traffic_is_nothing_to_judge(tmp_path: Path) -> None:
 
 
 async def test_a_canary_without_a_route_is_not_guarded_and_that_is_no_silence(tmp_path: Path) -> None:
+    """After `hold`: until then it may be that the canary is being set up."""
     async with remembering(tmp_path, STEADY | requests("v2-a", 40, 10)) as prometheus:
-        bench = Bench(prometheus, trouble=RouteMissing("there is no ingress/model-ab-testing in production"))
-        look = await bench.look()
-        text = f"there is no ingress/model-ab-testing in production: deployment/{CANARY} is not guarded"
-        assert look == Look(Verdict(UNKNOWN, text), revision="7", routed=False)
-        bench.sides = Sides(Side((), 0, "7", wanted=0), bench.sides.stable)
         why = "there is no ingress/model-ab-testing in production"
-        assert await bench.look() == Look(None, why), "nobody is there to be guarded"
+        bench = Bench(prometheus, trouble=RouteMissing(why), hold="90s")
+        assert [await bench.look() for _ in range(3)] == [Look(None, why)] * 3
+        unguarded = Look(Verdict(UNKNOWN, f"{why}: deployment/{CANARY} is not guarded"), revision="7", routed=False)
+        assert await bench.look() == unguarded
+        bench.trouble = None
+        assert (await bench.verdict())[0] is INSUFFICIENT
+        bench.trouble = RouteMissing(why)
+        assert [await bench.look() for _ in range(3)] == [Look(None, why)] * 3, "the time is counted anew"
+        bench.sides = Sides(Side((), 0, "7", wanted=0), bench.sides.stable)
+        assert [await bench.look() for _ in range(3)] == [Look(None, why)] * 3, "nobody is there to be guarded"
+        bench.sides = BOTH
+        assert await bench.look() == unguarded
 
 
 @pytest.mark.parametrize("trouble", [BackendMissing("it has no backend v2"), ApiUnavailable("GET /apis: timed out")])
@@ -565,7 +573,8 @@ async def test_a_rule_looks_at_the_canary_that_its_route_sends_traffic_to(tmp_pa
         series |= requests(pod, 10, 10)
     for number in (1, 2, 3):
         series |= requests(f"{STABLE}-{number}", 99, 1)
-    (bound,) = rulebook(rule("bad-canary", when=when("Ingress", COUNTERS, every="30s"), heal=[{"page": {}}])).rules
+    asked = when("Ingress", COUNTERS, every="30s", hold="30s")
+    (bound,) = rulebook(rule("bad-canary", when=asked, heal=[{"page": {}}])).rules
     told: list[VerdictKind] = []
 
     def tell(name: str, target: Target, verdict: Verdict, news: bool) -> None:
@@ -582,8 +591,9 @@ async def test_a_rule_looks_at_the_canary_that_its_route_sends_traffic_to(tmp_pa
             assert {signal.target.name for signal in signals} <= {CANARY}
             return [("+" if signal.firing else "-") + signal.name for signal in signals]
 
-        assert await look(-2) == ["-BadCanary"], "there is no route yet"
-        assert await look(-1) == ["+UnknownVerdict"], "its absence is no hiccup"
+        assert await look(-3) == ["-BadCanary", "-UnknownVerdict"], "there is no route yet"
+        assert await look(-2) == []
+        assert await look(-1) == ["+UnknownVerdict"], "it has not come"
         await lab.apply(
             [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}, *ingresses(NAMESPACE, weight=20)]
         )
