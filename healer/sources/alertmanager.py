@@ -18,6 +18,7 @@ from healer.model.intake import WebhookError
 from healer.model.kube import Deployment, Pod
 from healer.model.signal import Signal
 from healer.model.target import Target
+from healer.model.text import free_text
 from healer.model.view import View, target_of
 from healer.sources.targets import Nameless, named_by
 from healer.sources.targets import TargetLabels as TargetLabels
@@ -100,7 +101,8 @@ def parse(body: bytes) -> Notification:
 def _brief(error: Exception) -> str:
     """The error with its end, which says where; a wrong value in its middle may be as long as the body."""
     text = str(error)
-    return text if len(text) <= 200 else f"{text[:100]}…{text[-100:]}"
+    where = text[max(0, text.rfind(" - at ")) :] if " - at " in text else ""
+    return free_text(text.removesuffix(where), 120) + where[-100:]
 
 
 @dataclass(frozen=True, slots=True)
