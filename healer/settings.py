@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from healer.model.duration import parse
 from healer.model.redact import redact
+from healer.model.signal import REPLICA_LABELS
 
 PREFIX = "HEALER_"
 
@@ -103,7 +104,7 @@ class Cluster(Section):
 
 
 class Alerts(Section):
-    """The labels of an alert that name its target."""
+    """What is taken from Alertmanager, and where it is asked whether an alert still fires."""
 
     namespace_label: str = "namespace"
     pod_label: str = "pod"
@@ -112,6 +113,23 @@ class Alerts(Section):
     """Signals that may wait to be decided; beyond, the webhook answers 503 and Alertmanager sends them again."""
     expiry: Seconds = Field(43_200.0, gt=0)
     """Seconds after which an alert that was not repeated counts as over. Must exceed Alertmanager's repeat_interval."""
+    freshness: Seconds = Field(10.0, gt=0)
+    """Seconds for which a report of an alert counts when healer acts. Alertmanager tells nobody that a silenced alert has ended,
+    so an older report says nothing. With `url` healer asks; without it, it waits until Alertmanager repeats the alert."""
+    url: str = Field("", pattern=r"^(https?://[^\s,]+(\s*,\s*https?://[^\s,]+)*)?$")
+    """The base URL of Alertmanager's API (`http://alertmanager.monitoring:9093`), of a pair both with a comma between. There
+    healer asks whether an alert still fires, or is silenced, before it acts on one that waited."""
+    token_file: Path | None = None
+    """A file with a bearer token to send there; read anew for each request."""
+    ca_file: Path | None = None
+    """A file with the certificates to trust for https there; empty: the system's."""
+    timeout: Seconds = Field(10.0, gt=0)
+    """Seconds for one request there."""
+    absent: Seconds = Field(120.0, gt=0)
+    """Seconds for which Alertmanager must lack an alert before it counts as over: two of Prometheus' resend delays (1 m), for an
+    Alertmanager that has just started knows nothing. Until then nothing is done about it."""
+    replica_labels: tuple[str, ...] = REPLICA_LABELS
+    """Labels in which the servers of a pair of Prometheus differ: what differs in nothing else is one trouble for `count`."""
 
 
 class Prometheus(Section):

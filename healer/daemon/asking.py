@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from healer.cluster.api import Api
@@ -15,19 +15,26 @@ from healer.model.target import Target
 from healer.model.verdict import Verdict
 from healer.model.view import View
 from healer.settings import Settings
+from healer.sources.alertmanager_api import Alertmanagers
 from healer.sources.canary import CanaryProbe
 from healer.sources.model import ModelLook
 from healer.sources.probes import Look, Maker, Probes
 from healer.sources.prometheus import Prometheus
 from healer.sources.query import QueryLook
+from healer.sources.standing import Standing
 from healer.sources.targets import TargetLabels
 
 _SERVERS_AT_ONCE = 16
 """Model servers that are asked at the same time."""
+_LOOKS_A_REPORT = 3
+"""How often Alertmanager is asked while a report of an alert is fresh: one answer may be lost."""
 
 
 class Asking:
-    """The looks of a term. `tell` is given what they see, `decided` what the judge says; both are called on the loop."""
+    """The looks of a term. `tell` is given what they see, `decided` what the judge says; both are called on the loop.
+
+    `alerts` are those that fire as far as is known.
+    """
 
     def __init__(
         self,
@@ -39,6 +46,7 @@ class Asking:
         clock: Callable[[], float],
         tell: Callable[[list[Signal]], None],
         decided: Callable[[Decision], None],
+        alerts: Callable[[], Sequence[Signal]],
     ) -> None:
         self._settings = settings
         self._api = api
@@ -55,6 +63,7 @@ class Asking:
                 "canary": partial(self._canary, self._prometheus),
             }
         self._probes = Probes(makers, clock=clock, tell=tell)
+        self._standing = self._alertmanager(alerts, tell)
 
     def use(self, rulebook: Rulebook) -> None:
         """Ask for these rules from now on."""
@@ -65,12 +74,36 @@ class Asking:
         async with contextlib.AsyncExitStack() as stack:
             if self._prometheus is not None:
                 await stack.enter_async_context(contextlib.aclosing(self._prometheus))
-            await self._probes.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._probes.run(), name="probes")
+                if self._standing is not None:
+                    group.create_task(self._standing.run(), name="alerts that stand")
+
+    def _alertmanager(self, alerts: Callable[[], Sequence[Signal]], tell: Callable[[list[Signal]], None]) -> Standing | None:
+        """None when the settings name no Alertmanager: then an alert counts for as long as its last report is fresh."""
+        asked = self._settings.alerts
+        if not asked.url:
+            return None
+        urls = [url.strip() for url in asked.url.split(",")]
+        return Standing(
+            Alertmanagers(urls, token_file=asked.token_file, ca_file=asked.ca_file, timeout=asked.timeout),
+            view=self._view,
+            labels=self._names(),
+            replicas=asked.replica_labels,
+            known=alerts,
+            tell=tell,
+            heard=self._metrics.alertmanager,
+            clock=self._clock,
+            every=asked.freshness / _LOOKS_A_REPORT,
+            absent=asked.absent,
+        )
+
+    def _names(self) -> TargetLabels:
+        alerts = self._settings.alerts
+        return TargetLabels(alerts.namespace_label, alerts.pod_label, alerts.deployment_label)
 
     def _query(self, prometheus: Prometheus, rule: BoundRule) -> Look:
-        alerts = self._settings.alerts
-        names = TargetLabels(alerts.namespace_label, alerts.pod_label, alerts.deployment_label)
-        return QueryLook(rule, prometheus, self._view, names, self._unanswered).look
+        return QueryLook(rule, prometheus, self._view, self._names(), self._unanswered).look
 
     def _canary(self, prometheus: Prometheus, rule: BoundRule) -> Look:
         asked = self._settings.prometheus

@@ -149,6 +149,10 @@ class Core:
         """An incident that is not closed, by id."""
         return self._engine.incident(incident_id)
 
+    def alerts(self) -> list[Signal]:
+        """The alerts that fire and that some rule is about."""
+        return self._engine.alerts()
+
     def use(self, rulebook: Rulebook) -> None:
         """Take other rules."""
         self._carry_out(self._engine.use(rulebook, self._view, self._clock()))

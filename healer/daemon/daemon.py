@@ -244,6 +244,7 @@ class Daemon:
         own = AlertmanagerWebhook(
             view=self._view,
             labels=TargetLabels(alerts.namespace_label, alerts.pod_label, alerts.deployment_label),
+            replicas=alerts.replica_labels,
             intake=self._intake,
             clock=time.time,
             registry=self._metrics.registry,

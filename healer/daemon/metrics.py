@@ -34,6 +34,11 @@ class Metrics:
         self._healing = Histogram("healer_time_to_heal_seconds", "Opened to healed.", registry=registry, buckets=_HEALING)
         self._verdicts = Counter("healer_verdicts", "Looks at canaries, by verdict.", ["rule", "verdict"], registry=registry)
         self._unanswered = Counter("healer_unanswered_looks", "Looks that could not tell.", ["rule"], registry=registry)
+        self._alertmanager = Counter(
+            "healer_alertmanager_looks", "Times that Alertmanager was asked what fires.", ["outcome"], registry=registry
+        )
+        for outcome in ("answered", "unanswered"):
+            self._alertmanager.labels(outcome)
         self._age = Gauge("healer_watch_age_seconds", "Since a watch was last heard of.", ["kind"], registry=registry)
         self._queue = Gauge("healer_queue_depth", "Signals that wait to be decided.", registry=registry)
         self._leader = Gauge(
@@ -85,6 +90,10 @@ class Metrics:
     def reaction(self, seconds: float) -> None:
         """An action was sent so long after its signal was seen."""
         self._reaction.observe(seconds)
+
+    def alertmanager(self, answered: bool) -> None:
+        """Alertmanager was asked what fires; where there are several, all of them answered or not."""
+        self._alertmanager.labels("answered" if answered else "unanswered").inc()
 
     def verdict(self, rule: str, kind: str) -> None:
         """A canary was looked at."""

@@ -80,6 +80,7 @@ class Term:
             clock=self._clock,
             tell=self.core.observed,
             decided=recorder.decided,
+            alerts=self.core.alerts,
         )
         self._asking.use(rulebook)
         self._doer = Doer(
@@ -179,6 +180,7 @@ def _tuning(settings: Settings, home: str) -> Tuning:
         recheck=engine.recheck,
         healthy_after=engine.healthy_after,
         alert_expiry=settings.alerts.expiry,
+        alert_freshness=settings.alerts.freshness,
         home=home,
         node_storm_pods=limits.node_storm_pods,
         budget_per=limits.budget_per,

@@ -24,7 +24,7 @@ from healer.engine.rulebook import scaled
 from healer.lab import Lab
 from healer.model.decision import Decision, Verb
 from healer.model.incident import Incident, State
-from healer.settings import Engine, Http, Isolated, Leader, Log, Pods, Prometheus, Settings
+from healer.settings import Alerts, Engine, Http, Isolated, Leader, Log, Pods, Prometheus, Settings
 from healer.sources.alertmanager import PATH
 
 SPEED = 60
@@ -116,6 +116,7 @@ def _settings(prometheus: str) -> Settings:
         http=Http(host="127.0.0.1", port=0),
         pods=Pods(settle=60 / SPEED, restarts_within=600 / SPEED),
         engine=Engine(retry=15 / SPEED, recheck=15 / SPEED, max_wait=1800 / SPEED),
+        alerts=Alerts(freshness=600),  # nobody can be asked whether the show's alerts still fire
         prometheus=Prometheus(url=prometheus),
         log=Log(level="error"),
         leader=Leader(namespace="default"),

@@ -31,7 +31,7 @@ class Case:
 class Cases:
     """Times in seconds since the epoch."""
 
-    def __init__(self, climber: Climber, matcher: Matcher, ledger: Ledger) -> None:
+    def __init__(self, climber: Climber, matcher: Matcher, ledger: Ledger, freshness: float) -> None:
         self.held = False
         """Not all that fires is known (again) yet: until it is, only what its rule no longer speaks for goes on (`let_go`)."""
         self.outdated: list[Incident] = []
@@ -39,6 +39,7 @@ class Cases:
         self._climber = climber
         self._matcher = matcher
         self._ledger = ledger
+        self._freshness = freshness  # seconds for which an alert that was reported counts as firing when healer acts
         self._cases: dict[str, Case] = {}
         self._open: dict[tuple[str, str], str] = {}  # (rule, workload's uid) -> incident
         self._by_workload: dict[str, dict[str, None]] = {}  # workload's uid -> incidents, oldest first
@@ -105,6 +106,8 @@ class Cases:
             for key in () if sick is None else sick.signals:
                 firing = self._matcher.get(key)
                 reason = None if firing is None else self.misfit(case, firing, view, now, _same(fresh, firing.signal.target))
+                if firing is not None and reason is None:
+                    reason = firing.doubt(now, self._freshness)
                 if firing is not None and reason is None:
                     return None
                 why = reason or why

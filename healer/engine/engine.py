@@ -45,7 +45,7 @@ class Engine:
         self._healthy = Healthy(tuning.healthy_after)
         self._breaker = ClusterBreaker(tuning.breaker_incidents, tuning.breaker_window, tuning.breaker_quiet)
         watch = Watch(tuning, self._ledger, self._nodes, self._rules, self._breaker)
-        self._cases = Cases(Climber(actions, watch), self._matcher, self._ledger)
+        self._cases = Cases(Climber(actions, watch), self._matcher, self._ledger, tuning.alert_freshness)
         self._looks: list[tuple[float, str]] = []  # when, key of a signal that may match by then
         self._next_recheck: float | None = None
         self._restored_at: float | None = None
@@ -73,6 +73,10 @@ class Engine:
         """The incidents that a firing signal is part of, by the signal's key."""
         firing = self._matcher.get(key)
         return [] if firing is None else list(firing.incidents)
+
+    def alerts(self) -> list[Signal]:
+        """The alerts that fire and that some rule is about."""
+        return [firing.signal for firing in self._matcher.all() if firing.signal.source == "alert" and firing.verdicts]
 
     def concerns(self, workload: str) -> bool:
         """Whether a change of that workload (by uid) can matter to any decision."""
@@ -150,6 +154,7 @@ class Engine:
         self._breaker.learn((i.opened_at for i in known if i.rule != BREAKER), resumed_at)
         for incident in known:
             self._ledger.learn(incident, view)
+            self._matcher.ended.learn(incident.ended)
             if incident.state is not State.CLOSED:
                 self._go_on(as_it_was(incident, sick_now, now), view, now, effects)
         for workload in view.uids(Deployment):
@@ -192,7 +197,14 @@ class Engine:
         """Take in signals that arrive together: all are known before any incident goes on."""
         over: dict[str, set[str]] = {}  # incident -> keys
         matches: list[Match] = []
+        confirmed: dict[str, None] = {}  # incidents that waited for a word of an alert
         for signal in signals:
+            if (reason := self._matcher.no_news(signal)) is not None:
+                effects.append(Decided(Decision(now, Verb.IGNORE, reason, signal.target)))
+                continue
+            known = self._matcher.get(signal.key)
+            if signal.firing and known is not None and known.doubt(now, self._tuning.alert_freshness) is not None:
+                confirmed |= known.incidents
             if not signal.firing or self._matcher.supersedes(signal):
                 for incident_id in self._resolved(signal.key):
                     over.setdefault(incident_id, set()).add(signal.key)
@@ -202,6 +214,8 @@ class Engine:
         if self._arriving:
             self._partial = self._cases.held = True
         self._decide(over, matches, view, now, effects)
+        for incident_id in confirmed:
+            self._advance(incident_id, view, now, effects)
         if whole and self._partial and self._restored_at is None:
             self._let_go(view, now, effects)
 
@@ -245,7 +259,7 @@ class Engine:
         self._look_at_nodes(view, now, effects)  # before more incidents open
         for incident_id, keys in over.items():
             if (case := self._cases.get(incident_id)) is not None:
-                self._change(case, leave(case.incident, keys, now), view, now, effects)
+                self._change(case, leave(case.incident, keys, now, ends=self._matcher.ended.of(keys)), view, now, effects)
                 if not held and _is_over(case.incident):  # what fires from now on is a case of its own
                     self._cases.end(case, view, now, effects)
         joining: dict[str, dict[str, Signal]] = {}  # incident -> key -> signal

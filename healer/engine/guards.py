@@ -10,9 +10,10 @@ from math import isfinite
 from healer.engine.approval import how, is_approved
 from healer.engine.breaker import ClusterBreaker, RuleBreakers
 from healer.engine.ledger import Ledger, key_of
+from healer.engine.match import UNHEARD
 from healer.engine.storm import Storm
 from healer.engine.tuning import Tuning
-from healer.engine.verify import STUCK, rollout_in_progress
+from healer.engine.verify import rollout_in_progress
 from healer.engine.wide import NodeStorms
 from healer.model.action import ActionSpec
 from healer.model.duration import about
@@ -104,7 +105,9 @@ def can_act_on(q: Question) -> Veto | None:
 def covered(q: Question) -> Veto | None:
     """What was true when the rule matched must be true when healer acts: the scope, the owner, the condition."""
     reason = q.unfit(q.target)
-    return None if reason is None else Veto(reason, patient=True, of_target=True)
+    if reason is None or (reason.code == UNHEARD and not q.action.changes):
+        return None  # people may be paged for an alert that was not repeated: it changes nothing
+    return Veto(reason, patient=True, of_target=True)
 
 
 def not_paused(q: Question) -> Veto | None:
@@ -227,11 +230,7 @@ def no_rollout(q: Question) -> Veto | None:
     if deployment is None:
         return Veto(Reason("WorkloadGone", f"{q.incident.workload} is not in the cluster (any more)"))
     reason = rollout_in_progress(deployment)
-    if reason is None:
-        return None
-    if reason.code == STUCK:
-        return Veto(reason)
-    return Veto(Reason("RolloutInProgress", f"a rollout is in progress: {reason.text}"))
+    return None if reason is None else Veto(Reason("RolloutInProgress", f"a rollout is in progress: {reason.text}"))
 
 
 def one_disruption(q: Question) -> Veto | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from healer.engine.census import Census, Place
+from healer.engine.ended import Ended
 from healer.engine.fit import fit
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.model.duration import about
@@ -16,6 +17,9 @@ from healer.model.view import View
 
 UNNAMED = ""
 """The rules that had matched a signal before a restart, where the incident that it is part of does not say which."""
+
+UNHEARD = "NotRepeated"
+"""The code of what keeps healer from changing anything for an alert: nobody has said lately that it fires."""
 
 
 @dataclass(slots=True)
@@ -33,6 +37,27 @@ class Firing:
     """The rules that it has matched, or that wait for it to last or to recur."""
     place: Place | None = None
     """Where the census counts its pod as sick."""
+
+    def doubt(self, now: float, freshness: float) -> Reason | None:
+        """Why nothing is to be done about it now, though it fires as far as is known; None when it may."""
+        signal = self.signal
+        if signal.source != "alert":
+            return None
+        if signal.held:
+            return Reason("Suppressed", f"{signal.name}: {signal.held}; healer does nothing about it until that ends")
+        if now < signal.at + freshness:
+            return None
+        text = f"{signal.name} was last reported {about(now - signal.at)} ago, and a report counts for {about(freshness)}"
+        return Reason("NotRepeated", f"{text}: healer waits until Alertmanager says again that it fires")
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """What several replicas of one Prometheus report at the same time: who did first, and the keys of all that fire."""
+
+    key: str
+    occurrence: str
+    firing: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +81,12 @@ class Matcher:
 
     def __init__(self, rulebook: Rulebook) -> None:
         self.census = Census()
+        self.ended = Ended()
         self._rulebook = rulebook
         self._firings: dict[str, Firing] = {}
         self._by_workload: dict[str, dict[str, None]] = {}  # uid -> keys, in the order they came: decisions must repeat
         self._held: dict[tuple[str, str], tuple[float, set[str]]] = {}  # (rule, target's uid) -> since, keys
+        self._troubles: dict[str, _Trouble] = {}
         self._seen: dict[tuple[str, str], deque[tuple[float, str]]] = {}  # (rule, workload's uid) -> occurrences
 
     @property
@@ -105,6 +132,20 @@ class Matcher:
             return False
         return known.signal.occurrence != signal.occurrence and known.signal.target.uid != signal.target.uid
 
+    def no_news(self, signal: Signal) -> Reason | None:
+        """Why what is said of an alert is about a time that is over, as a slower Alertmanager says it. Notes an end."""
+        known = self._firings.get(signal.key)
+        if signal.firing and self.ended.spans(signal.key, signal.began):
+            return Reason("EndedBefore", f"{signal.name} has ended since it began so")
+        if signal.firing or signal.ended is None:
+            return None
+        if known is not None and known.signal.began is not None and known.signal.began > signal.ended:
+            return Reason("BegunSince", f"{signal.name} has begun anew since it ended so")
+        if self._rulebook.concerned(signal.source, signal.name, signal.target.namespace, signal.rule):
+            for key in {signal.key, signal.trouble or signal.key}:
+                self.ended.note(key, signal.ended)
+        return None
+
     def firing(self, signal: Signal) -> Firing:
         """Note a firing signal. The same occurrence reported again keeps its target: names recur, a sick pod does not."""
         known = self._firings.get(signal.key)
@@ -112,6 +153,8 @@ class Matcher:
             signal = replace(signal, target=known.signal.target)
         if known is None:
             known = self._firings[signal.key] = Firing(signal)
+            if signal.trouble:
+                self._troubles.setdefault(signal.trouble, _Trouble(signal.key, signal.occurrence)).firing.add(signal.key)
         else:
             known.signal = signal
             known.heeded.discard(UNNAMED)  # it speaks for itself now
@@ -122,6 +165,7 @@ class Matcher:
         firing = self._firings.pop(key, None)
         if firing is None:
             return None
+        self._recovers(firing.signal)
         for rule in firing.verdicts:
             self._release(rule, firing)
         self._locate(firing, "")
@@ -206,8 +250,9 @@ class Matcher:
         keys.add(signal.key)
         if when.count is not None:
             seen = self._seen.setdefault((rule.name, workload.uid), deque(maxlen=max(when.count.at_least * 4, 64)))
-            if all(occurrence != signal.occurrence for _, occurrence in seen):
-                seen.append((signal.at, signal.occurrence))
+            occurrence = self._occurrence(signal)
+            if occurrence and all(occurrence != counted for _, counted in seen):
+                seen.append((signal.at, occurrence))
             recent = sum(1 for at, _ in seen if at > now - when.count.within)
             if recent < when.count.at_least:
                 text = f"{signal.name} seen {recent} of {when.count.at_least} times within {about(when.count.within)}"
@@ -216,6 +261,20 @@ class Matcher:
             text = f"{signal.name} held for {about(now - since)} of {about(when.held_for)}"
             return Match(rule, firing, workload, Reason("NotLongEnough", text), pending=True, wake_at=since + when.held_for)
         return Match(rule, firing, workload)
+
+    def _occurrence(self, signal: Signal) -> str:
+        """What a signal is counted as: what several replicas of one Prometheus report is one thing; "" for a late report."""
+        first = self._troubles.get(signal.trouble)
+        if first is None or first.key == signal.key:
+            return "" if self.ended.spans(signal.trouble, signal.began) else signal.occurrence
+        return first.occurrence
+
+    def _recovers(self, signal: Signal) -> None:
+        trouble = self._troubles.get(signal.trouble)
+        if trouble is not None:
+            trouble.firing.discard(signal.key)
+            if not trouble.firing:
+                del self._troubles[signal.trouble]
 
     def _count(self, firing: Firing, view: View) -> None:
         """Have the census count what is so now: a pod that is gone or has finished is not sick, whatever still fires for it.

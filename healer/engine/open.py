@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from healer.engine.rulebook import BoundRule
@@ -12,6 +12,8 @@ from healer.model.target import Target
 
 MAX_HISTORY = 200
 """Lines kept of an incident's history; beyond, the oldest but the first go (an object in the cluster has a size limit)."""
+MAX_ENDED = 200
+"""Ends of alerts kept in an incident; beyond, the oldest go."""
 _NAMED = 5
 """Signals that a line names when many come or go at once."""
 
@@ -60,21 +62,26 @@ def join(incident: Incident, signals: Sequence[Signal], now: float) -> Incident:
     return noted(replace(incident, targets=targets), Reason(new[0].name, text), now)
 
 
-def leave(incident: Incident, keys: Collection[str], now: float, why: Reason | None = None) -> Incident:
+def leave(
+    incident: Incident, keys: Collection[str], now: float, why: Reason | None = None, ends: Mapping[str, float] | None = None
+) -> Incident:
     """The incident without signals that no longer fire, or that are not its rule's business any more: `why` says so.
 
-    In one line of its history; the same object when it has none of them.
+    In one line of its history; the same object when it has none of them. `ends` has the times at which alerts ended, by their
+    senders' clocks, as far as they are known.
     """
     over = [f"{t.target}: {t.what}" for t in incident.targets.values() for key in t.signals if key in keys]
     if not over:
         return incident
     targets = {uid: _without(t, keys) for uid, t in incident.targets.items()}
     left = sum(1 for t in targets.values() if t.signals)
+    ended = {key: at for key, at in incident.ended.items() if key not in (ends or ())} | dict(ends or {})
+    calm = replace(incident, targets=targets, ended=dict(list(ended.items())[-MAX_ENDED:]))
     rest = "no signal is left" if left == 0 else f"{left} sick target{'s' if left > 1 else ''} left"
     if why is not None:
-        return noted(replace(incident, targets=targets), Reason(why.code, f"{why.text}: healer leaves it alone; {rest}"), now)
+        return noted(calm, Reason(why.code, f"{why.text}: healer leaves it alone; {rest}"), now)
     said = f"{over[0]} is over" if len(over) == 1 else f"{len(over)} signals are over: {_some(over)}"
-    return noted(replace(incident, targets=targets), Reason("Resolved", f"{said}; {rest}"), now)
+    return noted(calm, Reason("Resolved", f"{said}; {rest}"), now)
 
 
 def has(incident: Incident, signal: Signal) -> bool:

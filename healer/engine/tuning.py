@@ -1,5 +1,6 @@
 """The engine's own knobs, apart from what each rule says."""
 
+import math
 from dataclasses import dataclass, fields, replace
 
 
@@ -17,6 +18,8 @@ class Tuning:
     """How often a rule whose condition does not hold yet is evaluated again while its signal fires."""
     alert_expiry: float = 43_200.0
     """An alert that was not repeated for so long no longer counts as firing (Alertmanager repeats each 4 h by default)."""
+    alert_freshness: float = math.inf
+    """Nothing is done about an alert that was last reported so long ago: it may have ended without a word."""
 
     healthy_after: float = 600.0
     """A revision that was at its desired ready count for so long counts as healthy: a rollback may go back to it."""

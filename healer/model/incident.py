@@ -166,6 +166,8 @@ class Incident:
     asked_at: float | None = None
     """Since when this step waits for a human's approval."""
     approvals: tuple[Approved, ...] = ()
+    ended: Mapping[str, float] = field(default_factory=dict)
+    """Its alerts that have ended, by key, and when, the newest last: what a slower Alertmanager still says of them is no news."""
     history: tuple[Entry, ...] = field(default_factory=tuple)
 
     @property

@@ -12,6 +12,9 @@ SourceName = Literal["pod", "alert", "query", "model", "canary"]
 ASKED: frozenset[SourceName] = frozenset({"query", "model", "canary"})
 """The sources that healer asks for one rule each: what they say concerns no other."""
 
+REPLICA_LABELS = ("prometheus_replica", "replica", "__replica__", "prometheus")
+"""The external labels in which the servers of a pair of Prometheus usually differ."""
+
 
 @dataclass(frozen=True, slots=True)
 class Signal:
@@ -21,6 +24,10 @@ class Signal:
     name; an alert's fingerprint). `occurrence` identifies one time that it happened: the same occurrence reported again is not
     a new one (Alertmanager repeats; a watch relists). `at` is in seconds since the epoch. `rule` is the full name of the rule
     that asked for it, and which alone it concerns; "" for what any rule may look at. `message` is made safe here (`free_text`).
+
+    Of an alert: `began` and `ended` are its startsAt and endsAt as its sender's clock had them, in seconds since the epoch, None
+    where they are not known; `held` says why nothing is to be done about it though it fires (it is silenced, say); `trouble`
+    identifies what several replicas of one Prometheus report, "" where `key` does.
     """
 
     source: SourceName
@@ -34,6 +41,11 @@ class Signal:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     rule: str = ""
+    began: float | None = None
+    ended: float | None = None
+    held: str = ""
+    trouble: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", free_text(self.message))
+        object.__setattr__(self, "held", free_text(self.held))

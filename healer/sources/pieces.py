@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from healer.sources.prometheus import Asked, Series
-from healer.sources.warmup import Key
+from healer.sources.readings import Key
 
 _POINTS = 60
 

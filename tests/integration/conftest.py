@@ -59,6 +59,7 @@ def settings(lab: Lab, slack: FakeSlack, tmp_path: Path) -> dict[str, str | Path
         "HEALER_ENGINE__RETRY": "0.3",
         "HEALER_ENGINE__RECHECK": "0.3",
         "HEALER_RULES_RELOAD": "0.2",
+        "HEALER_ALERTS__FRESHNESS": "10m",  # most tests send an alert once, and have no Alertmanager that could be asked
         "HEALER_LOG__LEVEL": "debug",
         "HEALER_LOG__FORMAT": "json",
     }

@@ -1,7 +1,7 @@
 """Alertmanager's webhook, version 4, as it is really sent: all alerts of a group, their targets, and clear errors."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from healer.model.intake import WebhookError
-from healer.model.kube import Deployment, Meta, Pod
+from healer.model.kube import Deployment, Meta, OwnerReference, Pod
 from healer.model.target import Target
 from healer.model.text import MOST
 from healer.model.view import View
@@ -177,6 +177,132 @@ def test_an_alert_older_than_the_pod_is_about_its_predecessor(view: View) -> Non
     assert only(view, alert(startsAt=before)) == Target("Pod", "production", POD, "")
     assert only(view, alert(startsAt=same)) == HELD
     assert only(view, alert(startsAt="0001-01-01T00:00:00Z")) == Target("Pod", "production", POD, "")
+
+
+def owned(view: View, name: str, kind: str) -> str:
+    """A pod of a controller of that kind, made at BORN; returns its uid."""
+    owner = (OwnerReference(kind=kind, name="owner", uid="owner", controller=True),)
+    meta = Meta(name=name, uid=f"uid-{name}", namespace="production", creation_timestamp=BORN, owner_references=owner)
+    view.put(Pod(meta))
+    return meta.uid
+
+
+def uid_of(view: View, sent: dict[str, Any], now: datetime) -> str:
+    """The uid of the target that an alert gets at a time."""
+    (signal,), _ = signals(parse(body(sent)), view, DEFAULT, now.timestamp())
+    return signal.target.uid
+
+
+@pytest.mark.parametrize("kind", ["ReplicaSet", "Job", "DaemonSet"])
+def test_a_pod_with_a_random_name_has_no_predecessor(view: View, kind: str) -> None:
+    """Prometheus' clock may be behind by any time."""
+    uid = owned(view, "random-x2c4v", kind)
+    assert uid_of(view, alert("random-x2c4v", startsAt="2026-08-01T08:00:00Z"), BORN) == uid
+
+
+def test_what_still_fires_long_after_a_name_was_given_again_is_about_who_has_it_now(view: View) -> None:
+    """At first it is about the predecessor, for a rate keeps an alert alive; the healthy successor must not be taken."""
+    uid = owned(view, "db-0", "StatefulSet")
+    before = alert("db-0", startsAt="2026-08-01T08:59:50Z")
+    assert uid_of(view, before, BORN + timedelta(minutes=14)) == ""
+    assert uid_of(view, before, BORN + timedelta(minutes=15)) == uid
+
+
+def test_a_clock_that_is_behind_does_not_part_a_deployment_from_its_alert(view: View) -> None:
+    def sent(starts_at: str) -> str:
+        labels = {"alertname": "A", "namespace": "production", "deployment": "tensorflow-serving"}
+        return uid_of(view, alert(labels=labels, startsAt=starts_at), BORN + timedelta(minutes=5))
+
+    assert sent("2026-08-01T08:59:00Z") == "uid-d"
+    assert sent("2026-08-01T08:58:59Z") == "", "a Deployment of that name was there before"
+
+
+def test_a_key_is_as_long_as_the_journal_allows_and_stays_the_same(view: View) -> None:
+    def key(**changes: Any) -> str:
+        (signal,), _ = signals(parse(body(alert(**changes))), view, DEFAULT, NOW)
+        return signal.key
+
+    long = "f" * 2000
+    assert len(key(fingerprint=long)) == 16
+    assert key(fingerprint=long) == key(fingerprint=long, status="resolved") != key(fingerprint=long + "0")
+
+
+def test_what_is_longer_than_anything_real_is_no_signal(view: View) -> None:
+    """It would be kept, told and shown."""
+    sent = [
+        labelled(namespace="production", pod="p" * 254),
+        labelled(namespace="production", pod=POD, pad="x" * 40_000),
+        alert(labels={"alertname": "A" * 2000, "namespace": "production", "pod": POD}),
+    ]
+    found, lost = signals(parse(body(*sent)), view, DEFAULT, NOW)
+    assert found == []
+    assert [each.code for each in lost] == ["NoObject", "TooLong", "TooLong"]
+    assert all(len(each.name) <= 1024 and len(each.reason) < 200 for each in lost)
+
+
+def test_times_are_those_of_the_sender_and_an_end_is_none_of_the_future(view: View) -> None:
+    def times(**changes: Any) -> tuple[float | None, float | None]:
+        (signal,), _ = signals(parse(body(alert(startsAt="2026-08-01T10:00:00Z", **changes))), view, DEFAULT, NOW)
+        return signal.began, signal.ended
+
+    began = datetime(2026, 8, 1, 10, tzinfo=UTC).timestamp()
+    assert times() == (began, None)
+    assert times(status="resolved", endsAt="2026-08-01T10:05:00Z") == (began, began + 300)
+    assert times(status="resolved", endsAt="9999-12-31T23:59:59Z") == (began, NOW)
+    for nonsense in ("0001-01-01T00:00:00Z", "soon", 5, None):
+        assert times(status="resolved", endsAt=nonsense) == (began, began)
+
+
+def test_replicas_of_a_prometheus_report_one_trouble(view: View) -> None:
+    def trouble(**more: str) -> str:
+        labels = {"alertname": "A", "namespace": "production", "pod": POD, **more}
+        (signal,), _ = signals(parse(body(alert(labels=labels, fingerprint=None))), view, DEFAULT, NOW)
+        return signal.trouble
+
+    assert trouble(prometheus_replica="0") == trouble(prometheus_replica="1") != ""
+    assert trouble(replica="0", prometheus="a") == trouble(replica="1", prometheus="b")
+    assert trouble(replica="0", severity="page") != trouble(replica="0")
+    assert trouble() == ""
+
+
+GRAFANA = {
+    "receiver": "healer",
+    "status": "firing",
+    "orgId": 1,
+    "alerts": [
+        {
+            "status": "firing",
+            "labels": {"alertname": "High latency", "grafana_folder": "Serving", "namespace": "production", "pod": POD},
+            "annotations": {"summary": "p99 is 812 ms"},
+            "startsAt": "2026-08-01T10:00:40Z",
+            "endsAt": "0001-01-01T00:00:00Z",
+            "generatorURL": "https://grafana.example/alerting/grafana/be7q/view?orgId=1",
+            "fingerprint": "57c6d9296de2ad39",
+            "silenceURL": "https://grafana.example/alerting/silence/new?alertmanager=grafana",
+            "dashboardURL": "",
+            "panelURL": "",
+            "values": {"B": 44.23943737541908, "C": 1},
+            "valueString": "[ var='B' labels={pod=a} value=44.23943737541908 ], [ var='C' labels={pod=a} value=1 ]",
+        }
+    ],
+    "groupLabels": {"alertname": "High latency", "grafana_folder": "Serving"},
+    "commonLabels": {"alertname": "High latency"},
+    "commonAnnotations": {},
+    "externalURL": "https://grafana.example/",
+    "version": "1",
+    "groupKey": '{}:{alertname="High latency", grafana_folder="Serving"}',
+    "truncatedAlerts": 0,
+    "title": "[FIRING:1] High latency Serving",
+    "state": "alerting",
+    "message": "**Firing**\n\nValue: B=44.239, C=1\n",
+}
+"""What Grafana-managed alerting posts, as its documentation shows it."""
+
+
+def test_grafana_managed_alerting_is_taken(view: View) -> None:
+    (signal,), lost = signals(parse(json.dumps(GRAFANA).encode()), view, DEFAULT, NOW)
+    assert lost == []
+    assert (signal.name, signal.target, signal.firing, signal.message) == ("High latency", HELD, True, "p99 is 812 ms")
 
 
 def test_the_labels_can_be_others(view: View) -> None:
