@@ -76,6 +76,9 @@ class Http(Section):
     """The largest webhook body, in bytes."""
     max_bodies: int = Field(32, gt=0)
     """Webhook bodies held at once; one more is answered 503. Bounds the memory together with max_body."""
+    max_connections: int = Field(256, gt=0)
+    """Connections held at once, and no more than a quarter of the files that the process may open (`ulimit -n`). One more closes
+    the one that is idle for longest."""
     read_timeout: Seconds = Field(10.0, gt=0)
     """Seconds for a request's body to arrive."""
     idle_timeout: Seconds = Field(30.0, gt=0)

@@ -11,6 +11,7 @@ from prometheus_client.exposition import choose_encoder
 
 from healer.http.access import Access
 from healer.http.answer import errors_as_json
+from healer.http.connections import Connections
 from healer.http.decisions import PATH, Decisions
 from healer.http.health import Check, Health
 from healer.http.rules import PATH as RULES
@@ -22,6 +23,8 @@ from healer.settings import Http
 
 LINGER = 1.0
 """Seconds for which the rest of a refused body is read and thrown away, so that its sender gets to see the answer."""
+
+_BACKLOG = 128
 
 
 class Server:
@@ -45,7 +48,9 @@ class Server:
         self._health = health
         self._registry = registry
         # The limit on bodies is Webhook's, which stops reading; aiohttp's own bounds only request.read().
-        app = web.Application(middlewares=[errors_as_json])
+        self._connections = Connections(settings.max_connections)
+        self._listening: asyncio.Server | None = None
+        app = web.Application(middlewares=[self._connections.watch, errors_as_json])
         access = Access(settings)
         bodies = asyncio.Semaphore(settings.max_bodies)
         for path, receiver in webhooks.items():
@@ -67,18 +72,27 @@ class Server:
     @property
     def port(self) -> int:
         """The port that is listened on; known once entered."""
-        return int(self._runner.addresses[0][1])
+        if self._listening is None:
+            raise RuntimeError("the server does not listen yet")
+        return int(self._listening.sockets[0].getsockname()[1])
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
+        self._connections.server = self._runner.server
+        # The backlog is also how many connections asyncio accepts before the first of them is looked at.
+        backlog = min(_BACKLOG, self._connections.most)
         try:
-            await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
+            self._listening = await asyncio.get_running_loop().create_server(
+                self._connections, self._settings.host, self._settings.port, backlog=backlog
+            )
         except OSError:
             await self._runner.cleanup()
             raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._listening is not None:
+            self._listening.close()
         await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
