@@ -62,7 +62,7 @@ class Asking:
                 "query": partial(self._query, self._prometheus),
                 "canary": partial(self._canary, self._prometheus),
             }
-        self._probes = Probes(makers, clock=clock, tell=tell)
+        self._probes = Probes(makers, clock=clock, tell=tell, late=metrics.late)
         self._standing = self._alertmanager(alerts, tell)
 
     def use(self, rulebook: Rulebook) -> None:

@@ -39,6 +39,7 @@ class Metrics:
         )
         for outcome in ("answered", "unanswered"):
             self._alertmanager.labels(outcome)
+        self._late = Counter("healer_looks_late", "Looks left out: the one before was under way.", ["rule"], registry=registry)
         self._age = Gauge("healer_watch_age_seconds", "Since a watch was last heard of.", ["kind"], registry=registry)
         self._queue = Gauge("healer_queue_depth", "Signals that wait to be decided.", registry=registry)
         self._leader = Gauge(
@@ -102,6 +103,10 @@ class Metrics:
     def unanswered(self, rule: str) -> None:
         """A look of a rule came to nothing: no answer, or none that says anything."""
         self._unanswered.labels(rule).inc()
+
+    def late(self, rule: str) -> None:
+        """A look of a rule was left out, because the one before was still under way."""
+        self._late.labels(rule).inc()
 
     def watch(self, kind: str, age: Callable[[], float]) -> None:
         """Read a watch's age whenever metrics are asked for."""

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,10 @@ _NEAR = 0.01
 """Of the interval: a run that is so little before its place is the run at it, by rounding."""
 _SOON = 5.0
 """Seconds within which a rule is looked at for the first time."""
+_NAMED = 10
+"""Rules that are named in the log line about late looks."""
+_GATHER, _AGAIN = 1.0, 300.0
+"""Seconds for which late looks are gathered into one such line, and until the next one."""
 
 
 class Beat(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
@@ -60,7 +65,8 @@ class _Probe:
 class Probes:
     """Looks for every rule of a rulebook whose trigger has a maker; `tell` is given what they see, on the event loop.
 
-    A look that takes longer than its interval delays only its own rule. What a look raises ends `run`: the error is healer's.
+    A look that takes longer than its interval delays only its own rule: the next one is left out, and `late` is told the rule.
+    What a look raises ends `run`: the error is healer's.
     """
 
     def __init__(
@@ -69,10 +75,14 @@ class Probes:
         *,
         clock: Callable[[], float],
         tell: Callable[[list[Signal]], None],
+        late: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._makers = makers
         self._clock = clock
         self._tell = tell
+        self._tell_late = late
+        self._late: Counter[str] = Counter()  # left out since the last line about it, by rule
+        self._line: asyncio.TimerHandle | None = None
         self._probes: dict[str, _Probe] = {}
         self._group: asyncio.TaskGroup | None = None
         self._log = structlog.get_logger("healer.probes")
@@ -114,12 +124,29 @@ class Probes:
         )
 
     async def _due(self, probe: _Probe) -> None:
-        """The scheduler's job: as long as the look, so that no second one begins, but the look is a task of ours."""
+        """The scheduler's job: it begins a look and is over, so that what is late is for us to count and to say."""
         if self._group is None or self._probes.get(probe.rule.name) is not probe:
             return
+        if probe.running is not None and not probe.running.done():
+            self._left_out(probe.rule.name)
+            return
         probe.running = self._group.create_task(self._look(probe), name=f"look {probe.rule.name}")
-        await asyncio.wait((probe.running,))
-        probe.running = None
+
+    def _left_out(self, rule: str) -> None:
+        self._tell_late(rule)
+        self._late[rule] += 1
+        if self._line is None:
+            self._line = asyncio.get_running_loop().call_later(_GATHER, self._say_late)
+
+    def _say_late(self) -> None:
+        """One line for all rules, and no further one for a while."""
+        self._line = None
+        if not self._late:
+            return
+        rules = [name for name, _ in self._late.most_common(_NAMED)]
+        self._log.warning("looks take longer than their interval", late=self._late.total(), of=len(self._late), rules=rules)
+        self._late.clear()
+        self._line = asyncio.get_running_loop().call_later(_AGAIN, self._say_late)
 
     async def _look(self, probe: _Probe) -> None:
         seen = await probe.look(self._clock())
@@ -129,6 +156,8 @@ class Probes:
     async def _end(self) -> None:
         """Looks first, for the scheduler would cancel its jobs and log that as errors."""
         self._scheduler.pause()
+        if self._line is not None:
+            self._line.cancel()
         running = [probe.running for probe in self._probes.values() if probe.running is not None]
         for task in running:
             task.cancel()

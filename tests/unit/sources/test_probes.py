@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from healer.engine.rulebook import BoundRule, Rulebook, scaled
 from healer.model.signal import Signal
@@ -42,7 +43,11 @@ class Watched:
         self.closed: set[str] = set()
         """Rules whose looks do not end."""
         self.error: Exception | None = None
-        self.probes = Probes({"query": self._make}, clock=lambda: 7.0, tell=self._tell)
+        self.late: list[str] = []
+        self.probes = Probes({"query": self._make}, clock=lambda: 7.0, tell=self._tell, late=self._was_late)
+
+    def _was_late(self, rule: str) -> None:
+        self.late.append(rule)
 
     def _make(self, bound: BoundRule) -> Look:
         self.made.append(bound.name)
@@ -171,3 +176,29 @@ def test_beats_of_many_rules_are_spread() -> None:
     shares = sorted(Beat(30, f"rules/query-{number}").share for number in range(200))
     gaps = [after - before for before, after in itertools.pairwise(shares)]
     assert max(gaps) < 0.05
+
+
+async def test_forty_late_looks_are_one_line_and_counted_by_rule(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """APScheduler said of each, each second, that its maximum number of running instances was reached."""
+    monkeypatch.setattr("healer.sources.probes._GATHER", 2.0)  # 40 intervals: each rule is late by then
+    said, say = asyncio.Event(), Probes._say_late
+
+    def saying(probes: Probes) -> None:
+        say(probes)
+        said.set()
+
+    monkeypatch.setattr(Probes, "_say_late", saying)
+    names = [f"slow-{number}" for number in range(40)]
+    watched = Watched()
+    watched.closed = {f"test/{name}" for name in names}
+    with capture_logs() as logs, caplog.at_level(logging.WARNING):
+        watched.probes.use(fast(*(asking(name) for name in names)))
+        async with watched.running(), asyncio.timeout(30):
+            await said.wait()
+    (line,) = logs
+    assert (line["event"], line["of"], len(line["rules"])) == ("looks take longer than their interval", 40, 10)
+    assert set(watched.late) == watched.closed
+    assert len(watched.late) >= line["late"] > 40
+    assert not [record for record in caplog.records if record.name.startswith("apscheduler")]
