@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
@@ -11,6 +12,9 @@ from healer.engine.coverage import Coverage, Covering, counted
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.http.rules import RuleRow
 from healer.model.view import View
+
+Missing = Callable[[BoundRule], Awaitable[str]]
+"""What is wrong with the route that a rule names, in words; "" when nothing is."""
 
 EVERY = 60.0
 """Seconds between two looks while the rules stay the same."""
@@ -41,33 +45,34 @@ class RuleCoverage:
         """The rules in force, with what they covered at the last look."""
         return [_row(bound, self._found.get(bound.name)) for bound in self._rulebook.rules]
 
-    async def run(self) -> None:
+    async def run(self, missing: Missing) -> None:
         """Look, for ever. The view must be whole."""
         while True:
             self._changed.clear()
-            await self.look()
+            await self.look(missing)
             try:
                 async with asyncio.timeout(EVERY):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
-    async def look(self) -> None:
+    async def look(self, missing: Missing) -> None:
         """Look once; say what is new."""
         rulebook = self._rulebook
-        found = await self._look(rulebook)
+        found = await self._look(rulebook, missing)
         if rulebook is not self._said:
             self._log.info("rules in force", summary=summary(rulebook, found), rules=len(rulebook.rules))
             self._said = rulebook
         self._doubt(found)
 
-    async def _look(self, rulebook: Rulebook) -> list[Coverage]:
+    async def _look(self, rulebook: Rulebook, missing: Missing) -> list[Coverage]:
         """Others get their turn on the loop after each rule: a rule costs a look at each pod of its namespaces."""
         covering = Covering(self._view, self._watched)
         found: list[Coverage] = []
         for bound in rulebook.rules:
             await asyncio.sleep(0)
-            found.append(covering.of(bound))
+            covered, route = covering.of(bound), await missing(bound)
+            found.append(replace(covered, doubts=(*covered.doubts, route)) if route else covered)
         for rule in self._found.keys() - {each.rule for each in found}:
             self._targets.remove(rule)
         for each in found:

@@ -47,6 +47,7 @@ from healer.sinks import registry as sinks
 from healer.sinks.base import Memory, Meters, NotKept, Sink
 from healer.sinks.boundary import Boundary
 from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
+from healer.sources.canary import missing_route
 
 
 @dataclass(slots=True)
@@ -175,7 +176,7 @@ class Daemon:
                 role="follower" if self._term is None else "leader",
             )
             self.ready.set()
-            covering = group.create_task(self._coverage.run(), name="coverage")
+            covering = group.create_task(self._coverage.run(partial(missing_route, api)), name="coverage")
             finding = group.create_task(peers.look(), name="peers")
             await stopped
             self._log.info("healer is stopping")

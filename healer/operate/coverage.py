@@ -11,8 +11,7 @@ from healer.model.form import ANYWHERE
 from healer.model.kube import Deployment, KubeObject, Namespace, Pod, ReplicaSet
 from healer.model.view import View
 from healer.operate.workload import listed
-from healer.routes.base import RouteError, read
-from healer.sources.canary import place_of
+from healer.sources.canary import missing_route
 
 _KINDS: tuple[type[KubeObject], ...] = (Deployment, ReplicaSet, Pod)
 
@@ -28,7 +27,7 @@ async def coverage(api: Api, rules: list[BoundRule]) -> tuple[list[Coverage], li
             await _put(api, view, kind, namespace, notes)
     covering = Covering(view)
     found = [covering.of(bound) for bound in rules]
-    routes = [await _route(api, bound) for bound in rules]
+    routes = [await missing_route(api, bound) for bound in rules]
     return [
         Coverage(each.rule, each.pods, each.workloads, (*each.doubts, *([route] if route else [])))
         for each, route in zip(found, routes, strict=True)
@@ -43,16 +42,3 @@ async def _put(api: Api, view: View, kind: type[KubeObject], namespace: str, not
     except (ApiError, msgspec.MsgspecError) as error:
         where = f" in {namespace}" if namespace else ""
         notes.append(f"{resource.plural}{where} are not known: {error}")
-
-
-async def _route(api: Api, bound: BoundRule) -> str:
-    """What is wrong with the route that a rule names; empty when it is there, or none is named."""
-    canary = bound.rule.when.canary
-    if canary is None or ANYWHERE in bound.scope.namespaces:
-        return ""
-    for namespace in bound.scope.namespaces:
-        try:
-            await read(api, place_of(canary, namespace))
-        except (RouteError, ApiError) as error:
-            return str(error)
-    return ""

@@ -6,7 +6,7 @@ from functools import partial
 
 import structlog
 
-from healer.cluster.api import Api
+from healer.cluster.api import Api, ClusterError
 from healer.engine.rulebook import BoundRule
 from healer.model.form import ANYWHERE
 from healer.model.kube import Deployment
@@ -16,7 +16,7 @@ from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.verdict import Verdict, VerdictKind
 from healer.model.view import View, target_of
-from healer.routes.base import Place, read
+from healer.routes.base import Place, RouteError, read
 from healer.sources.canary_look import CanaryLook, Look, Side, Sides
 from healer.sources.prometheus import Asked
 
@@ -185,6 +185,21 @@ class Standing:
 def place_of(canary: Canary, namespace: str) -> Place:
     """Where the weights between the two sides are."""
     return Place(namespace, canary.route.kind, canary.route.name, canary.stable.backend, canary.canary.backend)
+
+
+async def missing_route(api: Api, bound: BoundRule) -> str:
+    """What is wrong with the route that a rule names; "" when it is there, the rule names none, or the server does not say."""
+    canary = bound.rule.when.canary
+    if canary is None or ANYWHERE in bound.scope.namespaces:
+        return ""
+    try:
+        for namespace in bound.scope.namespaces:
+            await read(api, place_of(canary, namespace))
+    except RouteError as error:
+        return str(error)
+    except ClusterError:
+        return ""
+    return ""
 
 
 async def share_of(api: Api, place: Place) -> float:

@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from healer.daemon.coverage import RuleCoverage
-from healer.engine.rulebook import Rulebook
+from healer.engine.rulebook import BoundRule, Rulebook
 from healer.engine.rulefile import load
 from tests.unit.engine.test_coverage import cluster
 from tests.unit.rules.actions import ACTIONS
@@ -17,16 +17,31 @@ def rulebook(text: str = GOOD) -> Rulebook:
     return Rulebook(rules)
 
 
+async def no_route(_: BoundRule) -> str:
+    return ""
+
+
+async def test_a_route_that_is_not_there_is_said_at_the_start() -> None:
+    async def missing(_: BoundRule) -> str:
+        return "there is no ingress/split in production"
+
+    coverage = RuleCoverage(cluster(), rulebook(), (), CollectorRegistry())
+    with capture_logs() as logs:
+        await coverage.look(missing)
+    assert logs[-1]["reason"] == "there is no ingress/split in production"
+    assert coverage.rows()[0].doubts == ["there is no ingress/split in production"]
+
+
 async def test_what_rules_guard_is_said_at_the_start_and_when_they_change() -> None:
     registry = CollectorRegistry()
     coverage = RuleCoverage(cluster(), rulebook(), (), registry)
     with capture_logs() as logs:
-        await coverage.look()
+        await coverage.look(no_route)
         assert coverage.rows()[0].pods == 2
         assert registry.get_sample_value("healer_rule_targets", {"rule": "serving/crash"}) == 2
         coverage.use(rulebook(GOOD.replace("[production]", "[prodcution]").replace("name: crash", "name: loop")))
-        await coverage.look()
-        await coverage.look()
+        await coverage.look(no_route)
+        await coverage.look(no_route)
     assert len(logs) == 3, "what has not changed is not said again"
     assert logs[0]["summary"] == "1 rule (1 observe); serving/crash covers 2 pods of 1 workload"
     assert logs[1]["summary"] == "1 rule (1 observe); serving/loop covers 0 pods of 0 workloads"
