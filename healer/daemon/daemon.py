@@ -49,6 +49,9 @@ from healer.sinks.boundary import Boundary
 from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
 from healer.sources.canary import missing_route
 
+_COLLECTED_AFTER = 1.0
+"""Seconds after which what is left of a term is collected."""
+
 
 @dataclass(slots=True)
 class Watchers:
@@ -211,7 +214,9 @@ class Daemon:
             await self._term.run()
         finally:
             self._term, self._leadership.serving = None, False
-            gc.collect()  # a term is a web of references, and the collector comes by itself only now and then
+            self._metrics.queue(float)  # 0.0, and nothing of the term is held
+            # A term is a web of references, and the collector comes by itself now and then. Not at once: what ended it holds it.
+            asyncio.get_running_loop().call_later(_COLLECTED_AFTER, gc.collect)
 
     def _changed(self, change: Change) -> None:
         if self._term is not None:
