@@ -15,7 +15,14 @@ Manifest = dict[str, Any]
 
 _NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _UNDERSTOOD = {"apiVersion", "kind", "namespace", "resources", "configMapGenerator", "generatorOptions"}
-_CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+CLUSTER_WIDE = {
+    "Namespace",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}
 _TIMEOUT = 30.0  # seconds
 
 
@@ -37,7 +44,7 @@ def read(folder: Path) -> list[Manifest]:
     manifests += [_config_map(folder, each) for each in kustomization.get("configMapGenerator", [])]
     if namespace := kustomization.get("namespace"):
         for manifest in manifests:
-            if manifest["kind"] not in _CLUSTER_WIDE:
+            if manifest["kind"] not in CLUSTER_WIDE:
                 manifest["metadata"]["namespace"] = namespace
     return manifests
 
