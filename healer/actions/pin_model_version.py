@@ -238,7 +238,7 @@ class _Pin:
             if self.call.act.dry_run:
                 return Outcome(OutcomeKind.DONE, "WouldPin", f"would pin {name} to version {self.version}; {text}{dry}")
             return Outcome(OutcomeKind.DEFERRED, "Loading", text)
-        notes = [f"it was {before.policy}", *change.notes]
+        notes = [f"it was {before.policy}", *change.notes, *written.before.octals]
         notes += caveats(self.deployment.spec.template, params.config_map, labels=bool(change.labels))
         text = f"{name} {'would be' if dry else 'is'} pinned to version {self.version}: {'; '.join(notes)}{dry}"
         return Outcome(OutcomeKind.DONE, "WouldPin" if dry else "Pinned", text)

@@ -6,7 +6,7 @@ already spent the PodDisruptionBudget (measured).
 
 from healer.actions.base import Call
 from healer.actions.paused import paused
-from healer.actions.refusal import unread
+from healer.actions.refusal import under_way, unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.engine.guards import floor
@@ -60,7 +60,7 @@ async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
     if (held := paused(call, pod, deployment)) is not None:
         return held
     if (rollout := rollout_in_progress(deployment)) is not None:
-        return Outcome(OutcomeKind.DEFERRED, "RolloutInProgress", f"a rollout has begun: {rollout.text}")
+        return under_way(rollout)
     if pod.finished:  # its record serves nobody: no floor is under it
         return None
     seen = sum(other.ready for other in call.view.pods_of(workload) if other.metadata.uid != pod.metadata.uid) + pod.ready

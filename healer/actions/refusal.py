@@ -4,7 +4,9 @@ import re
 from dataclasses import replace
 
 from healer.cluster.api import ApiError, ApiUnavailable, ClusterError
+from healer.engine.verify import STUCK
 from healer.model.action import Outcome, OutcomeKind
+from healer.model.incident import Reason
 
 _LACKS_RIGHTS = re.compile(r'is forbidden: User ".*" cannot ')
 """How an API server says that rights are missing. Admission plugins, webhooks and policies answer 403 too, in other words."""
@@ -33,3 +35,10 @@ def unread(error: ClusterError, doing: str) -> Outcome:
     """The same for a request that only reads: without an answer nothing was done, so that it is no failed try."""
     outcome = refusal(error, doing)
     return replace(outcome, kind=OutcomeKind.DEFERRED) if outcome.kind is OutcomeKind.FAILED else outcome
+
+
+def under_way(rollout: Reason) -> Outcome:
+    """The outcome of an action that a rollout keeps back, which has begun since the guards allowed the action."""
+    if rollout.code == STUCK:
+        return Outcome(OutcomeKind.DEFERRED, rollout.code, rollout.text)
+    return Outcome(OutcomeKind.DEFERRED, "RolloutInProgress", f"a rollout has begun: {rollout.text}")

@@ -8,6 +8,7 @@ manager named kubectl (so its FAQ), and healer's requests are noted as healer's 
 from datetime import UTC, datetime
 
 from healer.actions.base import Call
+from healer.actions.refusal import under_way
 from healer.actions.rolling import Change, Rollable, held, look, patch, rung, unsafe
 from healer.actions.template import RESTARTED_AT, RESTARTED_BY
 from healer.engine.verify import rollout_in_progress
@@ -43,7 +44,7 @@ class RolloutRestart:
         if (veto := held(call, deployment)) is not None:
             return veto
         if (rollout := rollout_in_progress(deployment)) is not None:
-            return Outcome(OutcomeKind.DEFERRED, "RolloutInProgress", f"a rollout has begun: {rollout.text}")
+            return under_way(rollout)
         if (veto := unsafe(call, deployment)) is not None:
             return veto
         at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from healer.model.text import said_in
+
 LONGEST_WAIT = 300.0
 """Seconds: a longer Retry-After is not believed. Whoever sends it would keep healer from its work for days."""
 
@@ -73,7 +75,7 @@ class ApiError(ClusterError):
         try:
             said = msgspec.json.decode(body, type=Status)
         except (msgspec.DecodeError, UnicodeDecodeError):  # the server's filters and proxies answer in plain text
-            said = Status(message=body[:500].decode(errors="replace").strip())
+            said = Status(message=said_in(body, 500))
         said.code = status
         return cls.of_status(said, retry_after=_seconds(retry_after), request=request)
 

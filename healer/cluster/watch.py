@@ -24,6 +24,7 @@ from healer.cluster.lines import Splitter
 from healer.cluster.pages import pages
 from healer.cluster.resources import Resource
 from healer.model.kube import KubeObject
+from healer.model.text import said_in
 from healer.model.view import View
 
 log = structlog.get_logger()
@@ -306,7 +307,7 @@ class Reflector:
         try:
             event = self._events.decode(line)
         except _UNDECODABLE as error:
-            raise Unreadable(f"WATCH {self._path}: {error}: {line[:200]!r}") from error
+            raise Unreadable(f"WATCH {self._path}: {error}: {said_in(line, 200)!r}") from error
         self.counts.events += 1
         if isinstance(event, Put):
             change = self._put(event.object)

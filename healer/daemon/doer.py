@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+import structlog
+
 from healer.actions.base import Action, Call, Recheck
 from healer.cluster.api import Api
 from healer.daemon.metrics import Metrics
@@ -52,6 +54,7 @@ class Doer:
         self._timeout = timeout
         self._reaches_people = reaches_people
         self._under_way: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger("healer.doer")
 
     def start(self, act: Act, report: Callable[[Act, Outcome], None], group: asyncio.TaskGroup) -> None:
         """Begin an attempt; `report` is called with its outcome."""
@@ -108,6 +111,12 @@ class Doer:
                 outcome = await self._actions[act.action].run(call)
         except TimeoutError:
             outcome = Outcome(OutcomeKind.FAILED, "TimedOut", f"{act.action} {act.target}: no end after {self._timeout:g} s")
+        except ClaimLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - what one attempt stumbles over must end that attempt, and not the daemon
+            self._log.exception("an action failed by an error of healer's own", action=act.action, incident=act.incident.id)
+            text = f"{act.action} {act.target}: an error of healer's own ({error!r}): its log has the traceback; please report it"
+            outcome = Outcome(OutcomeKind.FAILED, "InternalError", text)
         granted = outcome.kind in (OutcomeKind.DONE, OutcomeKind.GONE)
         return replace(outcome, denied=asked and self._actions[act.action].spec.evicts and not granted)
 

@@ -13,7 +13,7 @@ from healer.engine.ledger import Ledger, key_of
 from healer.engine.match import UNHEARD
 from healer.engine.storm import Storm
 from healer.engine.tuning import Tuning
-from healer.engine.verify import rollout_in_progress
+from healer.engine.verify import STUCK, rollout_in_progress
 from healer.engine.wide import NodeStorms
 from healer.model.action import ActionSpec
 from healer.model.duration import about
@@ -230,7 +230,11 @@ def no_rollout(q: Question) -> Veto | None:
     if deployment is None:
         return Veto(Reason("WorkloadGone", f"{q.incident.workload} is not in the cluster (any more)"))
     reason = rollout_in_progress(deployment)
-    return None if reason is None else Veto(Reason("RolloutInProgress", f"a rollout is in progress: {reason.text}"))
+    if reason is None:
+        return None
+    if reason.code == STUCK:
+        return Veto(reason)
+    return Veto(Reason("RolloutInProgress", f"a rollout is in progress: {reason.text}"))
 
 
 def one_disruption(q: Question) -> Veto | None:

@@ -7,7 +7,7 @@ over all looks and measures.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from healer.engine.judge_dispersion import Dispersion, Unrest
 from healer.engine.judge_evidence import Better, Worse
@@ -32,6 +32,10 @@ class Window:
 
     canary: Counts
     stable: Counts | None
+    warming: float = 0.0
+    """Requests of the canary's to servers that are still cold: they are left out of its counts."""
+    doubt: str = ""
+    """Why no bad request may mean that none could be seen, in words. The canary is not GOOD while there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Yardstick:
     tolerance: float
     slo: float | None
     bad: str = "bad"
+    warmup: str = ""
+    """How long servers warm up, in words."""
 
 
 class Judge:
@@ -114,6 +120,8 @@ class _Measure:
         self._praise = Better()
         self._unrest = Unrest()
         self._least_phi: float | None = None
+        self._warming = 0.0
+        self._doubt = ""
 
     def learn(self, stable_bad: Iterable[float]) -> None:
         for bad in stable_bad:
@@ -146,6 +154,8 @@ class _Measure:
         limit = slo if slo is not None else self._limit()
         self._praise.limit(canary.requests, canary.bad, limit, self._history.seen)
         self._canary += canary
+        self._warming += window.warming
+        self._doubt = window.doubt
         self._unrest.add(canary)
         if slo is not None:
             self._against_slo.limit(canary.requests, canary.bad, slo)
@@ -175,7 +185,10 @@ class _Measure:
             words = f"evidence {_evidence(against)} >= {_evidence(self._needed)}"
             return self._finding(VerdictKind.BAD, self._words(stable, words), stable)
         if not self._canary.requests:
-            return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: no requests yet", stable)
+            none = f"no requests yet{self._left_out}"
+            return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: {none}", stable)
+        if self._doubt:
+            return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: {self._doubt}", stable)
         if favour >= PRAISE and against < DOUBT:
             words = f"evidence for it {_evidence(favour)} >= {_evidence(PRAISE)}"
             return self._finding(VerdictKind.GOOD, self._words(stable, words), stable)
@@ -192,7 +205,15 @@ class _Measure:
             f"{100 * slo:g} % are allowed" if stable is None else f"stable {_figure(stable.bad)} of {_figure(stable.requests)}"
         )
         bursts = f", tempered by {self._phi:.1f} for bursts" if self._phi >= 1.5 else ""
-        return f"{name}: canary {_figure(canary.bad)} of {_figure(canary.requests)} {bad}, {other}; {evidence}{bursts}"
+        counted = f"canary {_figure(canary.bad)} of {_figure(canary.requests)} {bad}, {other}"
+        return f"{name}: {counted}; {evidence}{bursts}{self._left_out}"
+
+    @property
+    def _left_out(self) -> str:
+        """What is not counted, in words."""
+        if not self._warming:
+            return ""
+        return f" (its first {_figure(self._warming)} requests do not count: warm-up, {self.yardstick.warmup})"
 
     def _finding(self, kind: VerdictKind, text: str, stable: Counts | None) -> Finding:
         return Finding(self.yardstick.name, kind, text, self._canary, stable, max(self._against()), self._needed, self._phi)
@@ -216,7 +237,7 @@ def _sound(window: Window) -> Window | Missing:
     """The window, its bad counts brought down to the requests where PromQL's extrapolation put them above."""
     if fault := _fault("canary", window.canary) or (window.stable and _fault("stable", window.stable)):
         return Missing(fault)
-    return Window(_capped(window.canary), window.stable and _capped(window.stable))
+    return replace(window, canary=_capped(window.canary), stable=window.stable and _capped(window.stable))
 
 
 def _fault(side: str, counts: Counts) -> str:

@@ -5,9 +5,12 @@ from healer.model.kube import Deployment
 from healer.model.target import Target
 from healer.model.view import View
 
+STUCK = "RolloutStuck"
+"""The code of a rollout of which the Deployment itself says that it does not get on: not the same as one that takes its time."""
+
 
 def rollout_in_progress(deployment: Deployment) -> Reason | None:
-    """Why the Deployment is not settled on its current revision, if it is not.
+    """Why the Deployment is not settled on its current revision, if it is not; in its own words where it says that it is stuck.
 
     Source: kubectl's rollout status (polymorphichelpers/rollout_status.go) and the Deployment's documented status.
     """
@@ -17,9 +20,25 @@ def rollout_in_progress(deployment: Deployment) -> Reason | None:
     if deployment.metadata.generation > status.observed_generation:
         return Reason("RolloutInProgress", "the Deployment controller has not seen its newest spec yet")
     if status.updated_replicas < wanted:
-        return Reason("RolloutInProgress", f"{status.updated_replicas} of {wanted} replicas are of the current revision")
-    if status.replicas > status.updated_replicas:
-        return Reason("RolloutInProgress", f"{status.replicas - status.updated_replicas} replicas of an older revision remain")
+        found = f"{status.updated_replicas} of {wanted} replicas are of the current revision"
+    elif status.replicas > status.updated_replicas:
+        found = f"{status.replicas - status.updated_replicas} replicas of an older revision remain"
+    else:
+        return None
+    if (failure := failure_of(deployment)) is not None:
+        return Reason("RolloutStuck", f"{found}, and {deployment.metadata.name} does not get on: {failure}")
+    return Reason("RolloutInProgress", found)
+
+
+def failure_of(deployment: Deployment) -> str | None:
+    """What keeps a Deployment from having its replicas, as it says itself: a quota, admission, its progress deadline.
+
+    The controller copies a ReplicaSet's ReplicaFailure into the Deployment's conditions (getReplicaFailures).
+    """
+    for kind, status in (("ReplicaFailure", "True"), ("Progressing", "False")):
+        for condition in deployment.status.conditions:
+            if (condition.type, condition.status) == (kind, status):
+                return f"{kind}={status} ({condition.reason}): {condition.message}"
     return None
 
 
@@ -36,7 +55,8 @@ def unhealthy(view: View, workload: Target) -> Reason | None:
     wanted = deployment.spec.replicas
     ready = min(sum(pod.ready for pod in view.pods_of(workload)), deployment.status.ready_replicas)
     if ready < wanted:
-        return Reason("NotEnoughReady", f"{ready} of {wanted} replicas are ready")
+        failure = failure_of(deployment)
+        return Reason("NotEnoughReady", f"{ready} of {wanted} replicas are ready" + (f"; {failure}" if failure else ""))
     return None
 
 

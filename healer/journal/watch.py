@@ -6,6 +6,7 @@ from collections.abc import Callable
 from healer.cluster.api import Api
 from healer.cluster.watch import Change, Reflector, WatchSettings
 from healer.journal.stored import INCIDENTS, PAGE
+from healer.model.text import one_line
 from healer.model.view import View
 
 _LONGEST = 253
@@ -53,7 +54,7 @@ class Incidents:
     def _changed(self, change: Change) -> None:
         meta = change.obj.metadata
         key = (meta.namespace, meta.name)
-        approver = meta.annotations.approved_by.strip()[:_LONGEST] if change.verb == "put" else ""
+        approver = one_line(meta.annotations.approved_by[:_LONGEST]).strip() if change.verb == "put" else ""
         if not approver:
             self._standing.pop(key, None)
         elif self._standing.get(key) != approver:

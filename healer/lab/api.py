@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from healer.lab import schema, status
-from healer.lab.kinds import DEPLOYMENT, NAMESPACE, POD, Kind, Kinds
+from healer.lab import quota, schema, status
+from healer.lab.admission import Admission, Asked
+from healer.lab.kinds import DEPLOYMENT, NAMESPACE, POD, RESOURCE_QUOTA, Kind, Kinds
 from healer.lab.objects import Object, clone, suffix, timestamp
 from healer.lab.store import Key, Store
 from healer.lab.validation import check_metadata
 
+_LONGEST_PREFIX = 58
+"""Of a generated name: what is longer is cut, so that five random characters make a DNS label of it (names/generate.go)."""
 _SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -48,6 +51,7 @@ class Api:
     def __init__(self, store: Store, kinds: Kinds) -> None:
         self.store = store
         self.kinds = kinds
+        self.admission = Admission()
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object:
         """The stored object, not to be changed in place."""
@@ -77,6 +81,9 @@ class Api:
         if metadata.pop("resourceVersion", None):
             raise status.ApiError(500, "", "resourceVersion should not be set on objects to be created")
         self._check(kind, obj, None)
+        self.admission.check(Asked("create", kind, kind.plural, namespace, metadata["name"], obj))
+        if kind is POD:
+            quota.refuse(kind, obj, self.objects(RESOURCE_QUOTA, namespace), self.objects(POD, namespace))
         key: Key = (namespace, metadata["name"])
         if self.store.get(kind.stored_in, key) is not None:
             raise status.already_exists(kind, metadata["name"])
@@ -109,6 +116,8 @@ class Api:
         new = _merged(kind, new, old, subresource)
         self._check(kind, new, old)
         _count_generation(kind, new, old, subresource)
+        resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
+        self.admission.check(Asked("update", kind, resource, namespace, name, new))
         if new == old or dry_run:
             return new, False
         stored = self.store.put(kind.stored_in, (namespace, name), new)
@@ -128,10 +137,17 @@ class Api:
         change(pod)
         return self.store.put(POD.stored_in, (namespace, name), pod)
 
-    def delete(self, kind: Kind, namespace: str, name: str, options: DeleteOptions = DeleteOptions()) -> Object:
-        """Delete, or mark for deletion. Returns the body of the answer: the object or a Status."""
+    def delete(
+        self, kind: Kind, namespace: str, name: str, options: DeleteOptions = DeleteOptions(), *, admitted: bool = False
+    ) -> Object:
+        """Delete, or mark for deletion. Returns the body of the answer: the object or a Status.
+
+        `admitted`: admission was asked already, as for an eviction.
+        """
         obj = self.get(kind, namespace, name)
         self.check_preconditions(kind, obj, options)
+        if not admitted:
+            self.admission.check(Asked("delete", kind, kind.plural, namespace, name, obj))
         if options.orphan and not options.dry_run:
             self._orphan(obj["metadata"]["uid"])
         grace = _grace(kind, obj, options)
@@ -163,7 +179,7 @@ class Api:
 
     def _free_name(self, kind: Kind, namespace: str, prefix: str) -> str:
         """A generated name; a taken one is tried again, eight times in all (the feature RetryGenerateName)."""
-        names = [prefix + suffix() for _ in range(8)]
+        names = [prefix[:_LONGEST_PREFIX] + suffix() for _ in range(8)]
         taken = self.store.collection(kind.stored_in).objects
         return next((name for name in names if (namespace, name) not in taken), names[-1])
 

@@ -95,6 +95,12 @@ def disruption_budget(obj: Object) -> None:
     obj.setdefault("status", zero)
 
 
+def resource_quota(obj: Object) -> None:
+    """ResourceQuota: nothing counted yet."""
+    obj.setdefault("spec", {})
+    obj.setdefault("status", {})
+
+
 def namespace(obj: Object) -> None:
     """Namespace: active, with its name as a label."""
     name = obj["metadata"]["name"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from healer.lab import status
+from healer.lab.admission import Asked
 from healer.lab.api import Api, DeleteOptions
 from healer.lab.kinds import DISRUPTION_BUDGET, POD
 from healer.lab.objects import Object, clone, condition, is_ready, labels_of, timestamp
@@ -25,6 +26,7 @@ def evict(api: Api, namespace: str, name: str, eviction: Object, *, dry_run: boo
     options = DeleteOptions.read(eviction.get("deleteOptions") or {})
     options = replace(options, dry_run=options.dry_run or dry_run)
     pod = api.get(POD, namespace, name)
+    api.admission.check(Asked("create", POD, "pods/eviction", namespace, name, pod))
     if not _ignores_budgets(pod):
         _ask_budget(api, pod, options)
     _delete(api, pod, options)
@@ -105,7 +107,7 @@ def _delete(api: Api, pod: Object, options: DeleteOptions) -> None:
     if not options.dry_run:
         api.modify(POD, namespace, name, _condemn, subresource="status")
         options = replace(options, resource_version=None)
-    api.delete(POD, namespace, name, options)
+    api.delete(POD, namespace, name, options, admitted=True)
 
 
 def _condemn(pod: Object) -> None:

@@ -224,6 +224,14 @@ ENDPOINT_SLICE = Kind(
     check=networking.check_endpoint_slice,
     check_update=networking.check_endpoint_slice_update,
 )
+RESOURCE_QUOTA = Kind(
+    plural="resourcequotas",
+    kind="ResourceQuota",
+    short_names=("quota",),
+    subresources=("status",),
+    returns_deleted=True,
+    fill=defaults.resource_quota,
+)
 BUILT_IN = (
     POD,
     NAMESPACE,
@@ -236,6 +244,7 @@ BUILT_IN = (
     SERVICE,
     ENDPOINT_SLICE,
     INGRESS,
+    RESOURCE_QUOTA,
     Kind(plural="endpoints", kind="Endpoints", short_names=("ep",), create_on_update=True),
     Kind(
         plural="configmaps",

@@ -11,6 +11,7 @@ from typing import Any, Self
 import yaml
 from aiohttp import web
 
+from healer.lab.admission import Admission
 from healer.lab.api import Api
 from healer.lab.behaviour import ANNOTATION, BEHAVIOURS
 from healer.lab.controllers.base import Controller
@@ -19,6 +20,7 @@ from healer.lab.controllers.deployment import DeploymentController
 from healer.lab.controllers.disruption import DisruptionController
 from healer.lab.controllers.endpoints import EndpointSliceController
 from healer.lab.controllers.garbage import GarbageCollector, NamespaceController
+from healer.lab.controllers.quotas import QuotaController
 from healer.lab.controllers.replicaset import ReplicaSetController
 from healer.lab.controllers.scheduler import Scheduler
 from healer.lab.decoding import decode
@@ -77,6 +79,7 @@ class Lab:
                 DeploymentController(self.api, time_scale),
                 DisruptionController(self.api, time_scale),
                 EndpointSliceController(self.api),
+                QuotaController(self.api),
                 GarbageCollector(self.api),
                 NamespaceController(self.api),
             ]
@@ -179,6 +182,11 @@ class Lab:
     def allow(self, verb: str, resource: str) -> None:
         """Take a `forbid` back."""
         self._server.allow(verb, resource)
+
+    @property
+    def admission(self) -> Admission:
+        """Denials on order: what a webhook or a policy of the cluster refuses, to clients and controllers alike."""
+        return self.api.admission
 
     @property
     def bookmark_every(self) -> float:

@@ -166,6 +166,12 @@ def forbidden_because(kind: Kind, name: str, why: str, causes: Sequence[Cause] =
     return ApiError(403, "Forbidden", message, details=details)
 
 
+def denied_by_policy(kind: Kind, name: str, why: str, code: int, reason: str) -> ApiError:
+    """Denied by a ValidatingAdmissionPolicy: worded as forbidden, whatever its code and reason."""
+    details = _details(kind, name, kind.plural) | {"causes": [{"message": why}]}
+    return ApiError(code, reason, f'{kind.resource} "{name}" is forbidden: {why}', details=details)
+
+
 def method_not_allowed() -> ApiError:
     """A method that the resource does not have."""
     message = "the server does not allow this method on the requested resource"

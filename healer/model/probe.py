@@ -109,6 +109,9 @@ class Measure(Model):
     """The canary's bad share may be up to so many times that of stable."""
     slo: Share | None = None
     """A bad share of the canary above this condemns it whatever stable does: for when stable is gone, or bad as well."""
+    warmup: Annotated[Duration | None, Field(ge=0, le=86400)] = None
+    """A server's first requests are no evidence for so long; 0s: all are. By default two looks and 20 requests of a histogram's,
+    for a cold server is slow, and none of `total` and `bad`."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:

@@ -11,6 +11,8 @@ from healer.model.redact import SLACK, redact_most
 
 MOST = 1000
 """Characters of a free text; the definition of incidents allows no more."""
+_LOOKED_AT = 4 * SLACK
+"""Bytes of an answer that are looked at beyond what is shown: a character takes up to four."""
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0")
 """Letters and marks that are not seen, beside all of the category "format"."""
 _SUSPECT = re.compile("[" + "".join(sorted(_UNSEEN)) + "]")
@@ -19,6 +21,11 @@ _SUSPECT = re.compile("[" + "".join(sorted(_UNSEEN)) + "]")
 def free_text(text: str, most: int = MOST) -> str:
     """The text as it may be kept and shown, of at most `most` characters."""
     return cut(redact_most(one_line(text[: most + 3 * SLACK]), most), most)
+
+
+def said_in(body: bytes, most: int) -> str:
+    """What an answer that cannot be read says, as text that may be shown."""
+    return free_text(body[: _LOOKED_AT + most].decode(errors="replace").strip(), most)
 
 
 def one_line(text: str) -> str:

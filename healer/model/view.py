@@ -188,6 +188,11 @@ class View:
         pods = [pod for pod in map(self.pod, uids) if pod is not None]
         return [pod for pod in pods if pod.metadata.namespace == workload.namespace and self.workload_uid(pod) == workload.uid]
 
+    def replica_sets_of(self, workload: Target) -> list[ReplicaSet]:
+        """The ReplicaSets of a Deployment, of every revision."""
+        held = (self._objects[ReplicaSet].get(uid) for uid in self._owned.get(workload.uid, {}))
+        return [each for each in held if isinstance(each, ReplicaSet)]
+
     def budgets_over(self, pod: Pod) -> list[PodDisruptionBudget]:
         """The PodDisruptionBudgets whose selector matches the pod; more than one is a configuration error."""
         return [

@@ -15,6 +15,7 @@ from healer.http.rules import PATH as RULES
 from healer.http.rules import RuleRow
 from healer.http.rules import read as read_rules
 from healer.model.decision import Decision
+from healer.model.text import said_in
 from healer.operate.objects import is_name
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ async def _direct(url: str, query: dict[str, str]) -> bytes:
     async with aiohttp.ClientSession(timeout=_PATIENCE) as session, session.get(url, params=query) as answer:
         body = await answer.read()
         if answer.status != 200:
-            raise ValueError(f"GET {answer.url}: {answer.status} {body[:300].decode(errors='replace')}")
+            raise ValueError(f"GET {answer.url}: {answer.status} {said_in(body, 300)}")
         return body
 
 

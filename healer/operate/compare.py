@@ -12,7 +12,7 @@ from healer.engine.judge import Missing, Window
 from healer.engine.rulebook import BoundRule
 from healer.engine.verify import rollout_in_progress
 from healer.model.duration import about
-from healer.model.kube import Deployment
+from healer.model.kube import Deployment, ReplicaSet
 from healer.model.probe import Canary, Measure
 from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.model.view import View, target_of
@@ -22,7 +22,7 @@ from healer.operate.objects import OperateError, Place
 from healer.operate.past import Past
 from healer.operate.report import SHARES, Column, Report, Row
 from healer.routes.base import RouteError
-from healer.sources.canary import place_of, share_of, sides_of
+from healer.sources.canary import place_of, revisions_of, share_of, sides_of
 from healer.sources.canary_look import CanaryLook, Look, Side, Sides, filled
 from healer.sources.prometheus import Asked, QueryFailed, Sample, Series
 from healer.sources.readings import Key, Reading, Tally, edge_above, slower, within
@@ -31,6 +31,8 @@ _MOST = 240
 """Windows of a report: over a long time they are the longer."""
 _LAG = 1.0
 """Seconds after which what was scraped is surely stored."""
+_LONGEST = 58
+"""Characters of a pod's name before its random end."""
 _SCALE = {"s": 1.0, "ms": 1e3, "us": 1e6}
 _WEIGHTS = (
     "the weights of that time are not known, and need not be: the test asks whether the canary has more of the bad requests "
@@ -88,15 +90,22 @@ async def compare(
 def _sides(view: View, canary: Canary, deployment: Deployment) -> Sides:
     """The Deployments with all pods that they had in that time: those that are gone have counted requests as well.
 
-    Their names are not known any more, so patterns stand for them: for the canary's, all pods of the ReplicaSets that have pods
-    now, lest an earlier revision is judged with it; for stable's, those of every revision.
+    Their names are not known any more, so patterns stand for them: for the canary's, the pods of its present revision, lest an
+    earlier one is judged with it; for stable's, those of every revision.
     """
     now = sides_of(view, canary, deployment.metadata.namespace)
-    owners = {pod.metadata.controller for pod in view.pods_of(target_of(deployment))} - {None}
-    ours = sorted(f"{owner.name}-[a-z0-9]+" for owner in owners if owner is not None) or [_any_pod(deployment.metadata.name)]
-    theirs = [_any_pod(canary.stable.deployment)]
-    stable = None if now.stable is None else Side(theirs, now.stable.ready, now.stable.revision)
-    return Sides(Side(ours, deployment.status.ready_replicas, deployment.metadata.annotations.revision), stable)
+    name, revision = deployment.metadata.name, deployment.metadata.annotations.revision
+    ours = _pods_of(revisions_of(view, deployment)) or [_any_pod(name)]
+    stable = view.deployment_named(deployment.metadata.namespace, canary.stable.deployment)
+    known = [] if stable is None else view.replica_sets_of(target_of(stable))
+    theirs = sorted({_any_pod(canary.stable.deployment), *_pods_of(known)})
+    other = None if now.stable is None else Side(theirs, now.stable.ready, now.stable.revision)
+    return Sides(Side(ours, deployment.status.ready_replicas, revision), other)
+
+
+def _pods_of(replica_sets: Sequence[ReplicaSet]) -> list[str]:
+    """Patterns for the names of their pods, which are cut before the random end (apiserver, names.SimpleNameGenerator)."""
+    return sorted(f"{f'{each.metadata.name}-'[:_LONGEST]}[a-z0-9]+" for each in replica_sets)
 
 
 def _any_pod(deployment: str) -> str:
@@ -123,7 +132,7 @@ class _Replay:
             return self.sides
 
         # A time without requests is one, however long: for a time without scrapes there are no points.
-        canary_look = CanaryLook(self.canary, self.namespace, self.past, share=share, sides=sides, history=history)
+        canary_look = CanaryLook(self.canary, self.namespace, self.past, share=share, sides=sides, history=history, standing=True)
         seen: list[_Seen] = []
         for at in self.past.points:
             seen.append(_Seen(at, await canary_look.look(at + self.past.step / 2)))
@@ -198,7 +207,8 @@ def _times(
             if not reading.total:
                 continue
             grown = within(reading, None) if measure.windowed else tally.take(reading, None)
-            if isinstance(grown, Window) and isinstance(window, Window):
+            warming = isinstance(window, Window) and window.warming and not window.canary.requests
+            if isinstance(grown, Window) and isinstance(window, Window) and not warming:
                 buckets[edge] = buckets.get(edge, 0.0) + grown.canary.requests
     return {name: quantile(buckets, share) for name, share in SHARES.items()}
 
@@ -241,7 +251,7 @@ def _notes(view: View, canary: Canary, deployment: Deployment, rows: Sequence[Ro
     """What one should know to read the figures."""
     notes = []
     if (rollout := rollout_in_progress(deployment)) is not None:
-        notes.append(f"a rollout of the canary is under way ({rollout.text}): its revisions are counted together")
+        notes.append(f"a rollout of the canary is under way ({rollout.text}): only the pods of its newest revision are counted")
     stable = view.deployment_named(deployment.metadata.namespace, canary.stable.deployment)
     if stable is None or not stable.status.ready_replicas:
         notes.append(f"deployment/{canary.stable.deployment} has no ready pods: the canary is compared with nothing but its slo")

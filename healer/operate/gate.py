@@ -11,12 +11,13 @@ from rich.text import Text
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ApiUnavailable, ClusterError
+from healer.engine.judge import Window
 from healer.engine.rulebook import BoundRule
 from healer.engine.verify import unhealthy
 from healer.model.duration import about
 from healer.model.kube import Deployment
 from healer.model.probe import Canary
-from healer.model.verdict import Finding, VerdictKind
+from healer.model.verdict import Finding, Verdict, VerdictKind
 from healer.model.view import View, target_of
 from healer.operate.canary import STYLES, both, canary_of, plain_finding, there
 from healer.operate.objects import OperateError, Place
@@ -198,10 +199,13 @@ class _Gate:
             return Progress(VerdictKind.INSUFFICIENT, look.why, advice=advice)
         self.looks += look.fresh
         verdict = look.verdict
-        return Progress(verdict.kind, verdict.text, verdict.findings, _advice(verdict.kind, verdict.findings))
+        return Progress(verdict.kind, verdict.text, verdict.findings, _advice(look, verdict))
 
 
-def _advice(kind: VerdictKind, findings: tuple[Finding, ...]) -> str:
+def _advice(look: Look, verdict: Verdict) -> str:
+    kind, findings = verdict.kind, verdict.findings
+    if not look.routed or any(isinstance(window, Window) and window.doubt for window in look.windows.values()):
+        return ""
     if kind is VerdictKind.UNKNOWN:
         return "See that Prometheus has the series that the rule's measures ask for, of both Deployments"
     if not any(finding.canary.requests for finding in findings):

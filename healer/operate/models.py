@@ -179,7 +179,7 @@ def _unusable(where: Where, error: ApiError | ConfigError) -> Exception:
 def _done(where: Where, model: str, written: Written, fleet: Fleet, seen: Told, *, dry_run: bool) -> Done:
     document, change = written.before, written.change
     before = document.find(model)
-    notes = [*change.notes]
+    notes = [*change.notes, *document.octals]
     if change.differs(before):
         notes += fleet.caveats(labels=bool(change.labels))
         moved = any(before.labels.get(label) != version for label, version in change.labels.items())

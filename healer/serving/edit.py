@@ -95,7 +95,7 @@ def _versions(text: str, body: Value, wanted: Sequence[int]) -> list[Edit]:
     going: list[tuple[Field, int]] = []
     for field in fields:
         for index, value in enumerate(field.values):
-            version = int(text[value.start : value.end], 0)
+            version = _number(text, value)
             if version in wanted and version not in kept:
                 kept.add(version)
             else:
@@ -135,6 +135,13 @@ def _label(text: str, body: Value, label: str, version: int | None) -> list[Edit
         return [(last.values[-1].end, last.values[-1].end, f", {entry}")]
     policies = [field for field in body.fields or [] if field.name == "model_version_policy"]
     return [_inserted(text, body, last or (policies[-1] if policies else None), f"version_labels {entry}")]
+
+
+def _number(text: str, value: Value) -> int:
+    """A version as TensorFlow Serving reads it: a leading 0 makes a number octal. It was read once already, so it is one."""
+    message = VersionLabel()
+    text_format.Parse(f"value: {text[value.start : value.end]}", message)
+    return int(message.value)
 
 
 def _key(text: str, entry: Value) -> str:

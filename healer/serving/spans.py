@@ -53,7 +53,11 @@ _TOKEN = re.compile(
       | (?P<word>[^\s{}<>\[\]:;,"'#]+)""",
     re.VERBOSE,
 )
-_UNDERSCORED = re.compile(r"-?\d[\d]*_[\w]*", re.ASCII)
+_UNREAD = re.compile(r"-?(?:\d+_\w*|0[bBoO]\w*|(?=\d*[^\x00-\x7f])\d+)")
+"""Numbers that Python's library reads and TensorFlow Serving's does not: 2023_10_01, 0o7, digits of other scripts."""
+_OCTAL = re.compile(r"-?0[0-9]+", re.ASCII)
+_DEEPEST = 100
+"""Messages inside each other: TensorFlow Serving's own limit (protobuf's default), below what the interpreter's stack holds."""
 _CLOSING = {"{": "}", "<": ">"}
 
 
@@ -61,6 +65,16 @@ def place(text: str, offset: int) -> str:
     """ "line 3, column 7", both from 1."""
     before = text[:offset]
     return f"line {before.count(chr(10)) + 1}, column {offset - before.rfind(chr(10))}"
+
+
+def octals(text: str) -> list[str]:
+    """The numbers that mean another one than they look like, in words: a leading 0 makes a number octal. Raises ConfigError."""
+    found = [token for token in _tokens(text) if _OCTAL.fullmatch(token.text)]
+    return [
+        f"{place(text, token.start)}: {token.text} is an octal number and means {meant}: write it without the leading 0"
+        for token in found
+        if (meant := str(abs(int(token.text, 8)))) != (token.text.lstrip("-0") or "0")
+    ]
 
 
 def fields_of(text: str) -> list[Field]:
@@ -73,6 +87,7 @@ class _Reader:
         self._text = text
         self._tokens = list(_tokens(text))
         self._next = 0
+        self._depth = 0
 
     def message(self, closing: str) -> list[Field]:
         """Fields up to the closing sign, which is left to the caller; "" is the end of the text."""
@@ -117,7 +132,11 @@ class _Reader:
     def _value(self) -> Value:
         token = self._take()
         if (closing := _CLOSING.get(token.text)) is not None:
+            self._depth += 1
+            if self._depth > _DEEPEST:
+                raise ConfigError(f"{place(self._text, token.start)}: more than {_DEEPEST} messages inside each other")
             fields = self.message(closing)
+            self._depth -= 1
             return Value(token.start, self._take().end, fields)
         if not token.text or token.text in (*"}>]:;,",):
             raise ConfigError(f"{place(self._text, token.start)}: a value is expected, not {token.text or 'the end'!r}")
@@ -139,16 +158,18 @@ class _Reader:
 
 
 def _tokens(text: str) -> Iterator[_Token]:
-    """The tokens, and an empty one at the end. A number with an underscore is an error: Python's library reads it, and TensorFlow
-    Serving's does not."""
+    """The tokens, and an empty one at the end. Raises ConfigError for a number that TensorFlow Serving does not read."""
     at = 0
     while at < len(text):
         found = _TOKEN.match(text, at)
         if found is None:
             raise ConfigError(f"{place(text, at)}: {text[at]!r} begins a string that does not end on its line")
         if found.lastgroup != "skip":
-            if _UNDERSCORED.fullmatch(found[0]):
+            if _UNREAD.fullmatch(found[0]):
                 raise ConfigError(f"{place(text, at)}: {found[0]} is no number: {DIGITS}")
+            if _OCTAL.fullmatch(found[0]) and {"8", "9"} & set(found[0]):
+                plain = found[0].replace("-", "").lstrip("0")
+                raise ConfigError(f"{place(text, at)}: {found[0]} is no number, for a leading 0 makes it octal: write {plain}")
             yield _Token(found[0], at, found.end())
         at = found.end()
     yield _Token("", at, at)

@@ -11,6 +11,8 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from healer.model.text import said_in
+
 PORT = 8501
 """Where the REST API usually is."""
 _LONGEST = 1 << 20
@@ -88,7 +90,7 @@ def parse(status: int, body: bytes) -> Versions:
 
 
 def _shown(body: bytes) -> str:
-    return " ".join(body[:200].decode(errors="replace").split())
+    return " ".join(said_in(body, 200).split())
 
 
 def status_path(model: str) -> str:

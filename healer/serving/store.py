@@ -11,7 +11,7 @@ from healer.serving.config import Served, find, models
 from healer.serving.edit import change as edited
 from healer.serving.history import HISTORY, Author, Entry, dump, load
 from healer.serving.plan import Change
-from healer.serving.spans import ConfigError
+from healer.serving.spans import ConfigError, octals
 
 T = TypeVar("T")
 
@@ -50,6 +50,11 @@ class Document:
     def models(self) -> tuple[Served, ...]:
         """The models in it."""
         return self._placed(lambda: models(self.text))
+
+    @property
+    def octals(self) -> list[str]:
+        """Its numbers that mean another one than they look like, in words."""
+        return self._placed(lambda: octals(self.text))
 
     def find(self, model: str) -> Served:
         """One of them."""

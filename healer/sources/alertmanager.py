@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from healer.model.intake import WebhookError
 from healer.model.signal import REPLICA_LABELS, Signal
+from healer.model.text import free_text
 from healer.model.view import View
 from healer.sources.alert import Alert, read
 from healer.sources.alert import Untargeted as Untargeted
@@ -68,7 +69,8 @@ def parse(body: bytes) -> Notification:
 def _brief(error: Exception) -> str:
     """The error with its end, which says where; a wrong value in its middle may be as long as the body."""
     text = str(error)
-    return text if len(text) <= 200 else f"{text[:100]}…{text[-100:]}"
+    where = text[max(0, text.rfind(" - at ")) :] if " - at " in text else ""
+    return free_text(text.removesuffix(where), 120) + where[-100:]
 
 
 def signals(

@@ -9,7 +9,7 @@ import structlog
 from healer.cluster.api import Api, ClusterError
 from healer.engine.rulebook import BoundRule
 from healer.model.form import ANYWHERE
-from healer.model.kube import Deployment
+from healer.model.kube import Deployment, ReplicaSet
 from healer.model.probe import Canary
 from healer.model.rule import BAD_CANARY, UNKNOWN_VERDICT
 from healer.model.signal import Signal
@@ -117,10 +117,10 @@ class _Trial:
 class Standing:
     """What is signalled of one canary: pure, look after look.
 
-    BadCanary fires at BAD. It is over when the canary gets no traffic, when its revision is another one, or when fresh evidence
-    says GOOD; too little evidence, or none, ends nothing. UnknownVerdict fires at the second look in a row that could not judge,
-    and is over when one could. What a healer before this one has signalled is not known: the first look that can end a signal
-    ends it, whether or not it fires.
+    BadCanary fires at BAD. It is over when the canary gets no traffic, when there is no route to it, when its revision is another
+    one, or when fresh evidence says GOOD; too little evidence, or none, ends nothing. UnknownVerdict fires at the second look in
+    a row that could not judge, and is over when one could. What a healer before this one has signalled is not known: the first
+    look that can end a signal ends it, whether or not it fires.
     """
 
     def __init__(self, rule: str, target: Target) -> None:
@@ -137,7 +137,9 @@ class Standing:
             self._doubts = 0
             return self.over(now, look.why)
         signals: list[Signal] = []
-        if self._fires[BAD_CANARY] and look.revision != self._revision:
+        if not look.routed:
+            signals += self._end(BAD_CANARY, now, verdict.text)
+        elif self._fires[BAD_CANARY] and look.revision != self._revision:
             signals += self._end(BAD_CANARY, now, f"{self.target} has another revision now: {look.revision}")
         occurrence = f"{look.revision}/{100 * look.share:.4g}"
         if verdict.kind is VerdictKind.BAD:
@@ -212,15 +214,27 @@ def sides_of(view: View, canary: Canary, namespace: str) -> Sides:
     return Sides(_side(view, namespace, canary.canary.deployment), _side(view, namespace, canary.stable.deployment))
 
 
+def revisions_of(view: View, deployment: Deployment) -> list[ReplicaSet]:
+    """The ReplicaSets of a Deployment's present revision: one, or none while the view does not have it yet."""
+    revision = deployment.metadata.annotations.revision
+    return [each for each in view.replica_sets_of(target_of(deployment)) if each.metadata.annotations.revision == revision]
+
+
 def _side(view: View, namespace: str, name: str) -> Side | None:
+    """Pods of earlier revisions may serve for many minutes after a rollout, while they terminate: they are not on trial."""
     deployment = view.deployment_named(namespace, name)
     if deployment is None:
         return None
-    pods = view.pods_of(target_of(deployment))
     status = deployment.status
+    current = {each.metadata.uid for each in revisions_of(view, deployment)}
+    rolling = status.updated_replicas < status.replicas or not current
+    pods = view.pods_of(target_of(deployment))
+    if not rolling:
+        pods = [pod for pod in pods if (owner := pod.metadata.controller) is not None and owner.uid in current]
     return Side(
         pods=tuple(pod.metadata.name for pod in pods),
         ready=sum(pod.ready for pod in pods),
         revision=deployment.metadata.annotations.revision,
-        rolling=status.updated_replicas < status.replicas,
+        rolling=rolling,
+        wanted=deployment.spec.replicas,
     )

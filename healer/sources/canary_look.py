@@ -15,6 +15,7 @@ still, which is evidence of nothing: so they do without traffic, and that is no 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import floor
 from typing import NamedTuple
 
@@ -27,23 +28,31 @@ from healer.model.verdict import Verdict, VerdictKind
 from healer.routes.base import RouteError, RouteMissing
 from healer.sources.pieces import in_pieces
 from healer.sources.prometheus import Asked, QueryFailed, Sample, Series
-from healer.sources.readings import Reading, Tally, counted, edge_above, past, past_slow, slower, timed, within
+from healer.sources.readings import Tally, counted, edge_above, past, past_slow, slower, timed
+from healer.sources.selectors import doubt
+from healer.sources.warmup import Reading, Warmth, Warmup, judged
+from healer.sources.warmup import Sides as Warmths
 
 _LAG = 1.0
 """Seconds after which what was scraped is surely stored; a tenth of the interval when that is less."""
 
+_WARMUP_LOOKS, _WARMUP_REQUESTS = 2, 20
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What is known of a side's Deployment: the names of its pods, terminating ones too, and how many are ready.
+    """What is known of a side's Deployment: the names of its pods of the present revision, terminating ones too, and how many
+    are ready.
 
-    `rolling`: pods of more than one revision serve, or will soon.
+    `rolling`: pods of more than one revision serve, or will soon; `pods` are those of all of them then. `wanted`: the replicas
+    that it is to have.
     """
 
     pods: Sequence[str]
     ready: int
     revision: str = ""
     rolling: bool = False
+    wanted: int = 1
 
 
 class Sides(NamedTuple):
@@ -68,6 +77,8 @@ class Look:
     revision: str = ""
     judged: bool = False
     fresh: bool = True
+    routed: bool = True
+    """Whether there is a route at all, or one may come yet."""
     windows: Mapping[str, Window | Missing] = field(default_factory=dict)
     """By measure."""
 
@@ -76,7 +87,8 @@ class CanaryLook:
     """Holds the evidence of one canary in one namespace. It starts afresh at another revision or weight.
 
     `share` reads the canary's share of the traffic, and may raise RouteError or ClusterError; `sides` tells of the Deployments.
-    `history` windows of stable's past are read at the beginning, to learn how bursty its errors are.
+    `history` windows of stable's past are read at the beginning, to learn how bursty its errors are. `standing`: the canary has
+    been there before the first look, so that its servers are not taken to be cold then.
     """
 
     def __init__(
@@ -88,6 +100,7 @@ class CanaryLook:
         share: Callable[[], Awaitable[float]],
         sides: Callable[[], Sides],
         history: int = 720,
+        standing: bool = False,
     ) -> None:
         self._canary = canary
         self._namespace = namespace
@@ -95,12 +108,19 @@ class CanaryLook:
         self._share = share
         self._sides = sides
         self._history = history
+        self._standing = standing
         self._log = structlog.get_logger("healer.canary").bind(namespace=namespace, canary=canary.canary.deployment)
         self._under: tuple[str, float] | None = None
         self._at = 0.0
+        self._unrouted: float | None = None
+        """Since when there is no route."""
         self._last = Look(None)
         self._edges: dict[str, float] = {}
         self._tallies: dict[str, Tally] = {}
+        self._warmth: dict[str, Warmths] = {}
+        self._warming = ""
+        self._counting: set[str] = set()
+        """The measures whose `bad` has counted something: it is known to match."""
         self._yardsticks = self._by_edges()
         self._judge = Judge(canary.alpha, self._yardsticks)
         self._learnt = False
@@ -113,10 +133,11 @@ class CanaryLook:
         try:
             share = await self._share()
         except RouteMissing as error:
-            return self._idle(str(error))
+            return self._without_route(now, str(error), sides.canary)
         except (RouteError, ClusterError) as error:
             unknown = Verdict(VerdictKind.UNKNOWN, f"the route cannot be read: {error}")
             return replace(self._last, verdict=unknown, why="", judged=False, fresh=True, windows={})
+        self._unrouted = None
         if share <= 0:
             return self._idle("the canary gets no traffic")
         if sides.canary.rolling:
@@ -137,8 +158,20 @@ class CanaryLook:
         every = self._canary.every
         return floor((now - min(_LAG, every / 10)) / every) * every
 
+    def _without_route(self, now: float, why: str, canary: Side) -> Look:
+        """A canary without replicas needs no route, and one that is being set up gets it in a moment; any other may serve, and
+        nobody guards it."""
+        if self._unrouted is None:
+            self._unrouted = now
+        if now - self._unrouted < self._canary.hold or not (canary.wanted or canary.pods):
+            return self._idle(why)
+        self._under = None
+        text = f"{why}: deployment/{self._canary.canary.deployment} is not guarded"
+        return self._found(Look(Verdict(VerdictKind.UNKNOWN, text), revision=canary.revision, routed=False))
+
     def _idle(self, why: str) -> Look:
         self._under = None
+        self._warmth = {}
         return self._found(Look(None, why))
 
     def _found(self, look: Look) -> Look:
@@ -149,7 +182,10 @@ class CanaryLook:
         self._under = under
         self._at = 0.0
         self._edges = {}
-        self._tallies = {measure.name: Tally() for measure in self._canary.measures if not measure.windowed}
+        if self._warming != under[0] or not self._warmth:
+            self._warming, self._warmth = under[0], {each.name: self._cold(each) for each in self._canary.measures}
+        counters = [measure.name for measure in self._canary.measures if not measure.windowed]
+        self._tallies = {name: Tally(self._warmth[name]) for name in counters}
         self._judge.restart()
 
     # one look
@@ -170,7 +206,7 @@ class CanaryLook:
         return Look(verdict, share=share, revision=canary.revision, judged=begun, windows=windows)
 
     def _by_edges(self) -> list[Yardstick]:
-        return [Yardstick(m.name, m.tolerance, m.slo, self._bad(m)) for m in self._canary.measures]
+        return [Yardstick(m.name, m.tolerance, m.slo, self._bad(m), str(self._warmup(m))) for m in self._canary.measures]
 
     def _name_edges(self) -> None:
         """Have a judge that names the edges in force. They are known from the first data on, so there is no evidence to lose."""
@@ -186,8 +222,10 @@ class CanaryLook:
         return slower(measure.slower_than, "s") if edge is None else slower(edge, measure.unit)
 
     async def _window(self, measure: Measure, at: float, canary: Side, stable: Side | None) -> Window | Missing:
+        present = self._present(canary, stable)
         try:
-            readings = await self._readings(measure, at, self._present(canary, stable))
+            readings = await self._readings(measure, at, present)
+            doubted = await self._doubted(measure, readings, at, present)
         except QueryFailed as error:
             return Missing(str(error))
         sides: list[Reading] = []
@@ -196,7 +234,34 @@ class CanaryLook:
                 return Missing(f"no data of {side}: {reading.why}")
             sides.append(reading)
         ours, theirs = sides[0], sides[1] if len(sides) > 1 else None
-        return within(ours, theirs) if measure.windowed else self._tallies[measure.name].take(ours, theirs)
+        if measure.windowed:
+            window: Window | Missing = judged(self._warmth[measure.name], ours, theirs, at)
+        else:
+            window = self._tallies[measure.name].take(ours, theirs, at)
+        return replace(window, doubt=doubted) if isinstance(window, Window) else window
+
+    async def _doubted(
+        self, measure: Measure, readings: Sequence[Reading | Missing], at: float, sides: Sequence[tuple[str, Side]]
+    ) -> str:
+        """Why that nothing was bad so far may be because nothing could be seen; "" when it could. Raises QueryFailed."""
+        if measure.total is None or measure.bad is None or any(isinstance(each, Missing) for each in readings):
+            return ""
+        if any(value > 0 for each in readings if isinstance(each, Reading) for value in each.bad.values()):
+            self._counting.add(measure.name)
+        if measure.name in self._counting:
+            return ""
+        filling = [partial(self._filled, deployment=deployment, side=side) for deployment, side in sides]
+        return await doubt(measure.total, measure.bad, filling, lambda expr: self._prometheus.query(expr, at))
+
+    def _cold(self, measure: Measure) -> Warmths:
+        """Of a new trial: the canary's servers are cold, stable's are not."""
+        return Warmth(self._warmup(measure), standing=self._standing), Warmth(self._warmup(measure), standing=True)
+
+    def _warmup(self, measure: Measure) -> Warmup:
+        """As the rule says; by default the first answers of a server are slow, and not wrong."""
+        if measure.warmup is not None:
+            return Warmup(measure.warmup)
+        return Warmup() if measure.histogram is None else Warmup(_WARMUP_LOOKS * self._canary.every, _WARMUP_REQUESTS)
 
     async def _readings(self, measure: Measure, at: float, sides: Sequence[tuple[str, Side]]) -> list[Reading | Missing]:
         """What the sides have now. Raises QueryFailed. One question after the other: the first without an answer is enough."""
@@ -257,6 +322,8 @@ class CanaryLook:
         else:
             total = await read(measure.total or "")
             bad = await read(measure.bad or "")
+            if any(value > 0 for each in bad for value in each.points.values()):
+                self._counting.add(measure.name)
         return past(total, bad, increases=measure.windowed, start=start, step=every, windows=windows)
 
 

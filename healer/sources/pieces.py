@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from healer.sources.prometheus import Asked, Series
-from healer.sources.readings import Key
+from healer.sources.warmup import Key
 
 _POINTS = 60
 

@@ -22,6 +22,7 @@ from requests.auth import AuthBase
 
 from healer.engine.rulebook import Rulebook
 from healer.model.problem import Problem
+from healer.model.text import free_text, said_in
 from healer.secret import SecretError, SecretFile
 
 T = TypeVar("T")
@@ -220,8 +221,8 @@ def _refusal(answer: requests.Response) -> str:
         said = None
     text = said.get("error") if isinstance(said, dict) else None
     if not isinstance(text, str):  # not `answer.text`, which guesses the encoding of all of it at length
-        text = answer.content[:_PIECE].decode("utf-8", "replace").strip() or answer.reason or "no reason given"
-    return f"HTTP {answer.status_code}: {text[:_PIECE]}"
+        text = said_in(answer.content, _PIECE) or answer.reason or "no reason given"
+    return f"HTTP {answer.status_code}: {free_text(text, _PIECE)}"
 
 
 def _cause(error: BaseException) -> str:
@@ -230,7 +231,7 @@ def _cause(error: BaseException) -> str:
     while (before := first.__cause__ or first.__context__) is not None:
         first = before
     said = first.strerror if isinstance(first, OSError) else None
-    return (said or str(first) or type(first).__name__)[:_PIECE]
+    return free_text(said or str(first) or type(first).__name__, _PIECE)
 
 
 def _samples(result: Any) -> list[Sample]:

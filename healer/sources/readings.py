@@ -1,29 +1,21 @@
 """What a measure's series say at a look, and what came since the look before: the arithmetic of the canary's windows, no I/O."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf, isnan
 from typing import NamedTuple
 
 from healer.engine.judge import Missing, Window
 from healer.model.verdict import Counts
 from healer.sources.prometheus import Sample, Series
+from healer.sources.warmup import Key, Reading, Sides, Warmth, Warmup, judged, total_of
 
-Key = frozenset[tuple[str, str]]
-"""A series, by its labels."""
+__all__ = ["Key", "Reading", "Tally", "counted", "edge_above", "past", "past_slow", "slower", "timed", "within"]
 
 _FORGET = 100
 """Looks after which a series that is seen no more is forgotten."""
 _SCALE = {"s": 1.0, "ms": 1e3, "us": 1e6}
 """Of a histogram's edges: how many to the second."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The values of one side at one time, by series: all requests, and the bad ones."""
-
-    total: Mapping[Key, float]
-    bad: Mapping[Key, float] = field(default_factory=dict)
 
 
 def counted(total: Sequence[Sample], bad: Sequence[Sample]) -> Reading | Missing:
@@ -74,7 +66,7 @@ Marks = Mapping[Key, _Mark]
 
 @dataclass(frozen=True, slots=True)
 class _Growth:
-    amount: float
+    by_key: Mapping[Key, float]
     marks: Marks
     reset: bool
 
@@ -86,23 +78,23 @@ def _grown(marks: Marks, values: Mapping[Key, float], *, known: bool) -> _Growth
     not: an aggregated counter dips while one of its pods is not scraped. A counter that is new began at 0 when others of its
     side are `known`; one that was away counts from where it was.
     """
-    amount, reset, after = 0.0, False, dict[Key, _Mark]()
+    by_key, reset, after = dict[Key, float](), False, dict[Key, _Mark]()
     for key, value in values.items():
         mark = marks.get(key)
         if mark is None:
-            amount += value if known else 0.0
+            by_key[key] = value if known else 0.0
             after[key] = _Mark(value, value)
         elif value >= mark.most:
-            amount += value - mark.most
+            by_key[key] = value - mark.most
             after[key] = _Mark(value, value)
         else:
             reset = reset or value < mark.value
-            amount += max(0.0, value - mark.value)
+            by_key[key] = max(0.0, value - mark.value)
             after[key] = _Mark(value, mark.most)
     for key, mark in marks.items():
         if key not in values and mark.absent < _FORGET:
             after[key] = mark._replace(absent=mark.absent + 1)
-    return _Growth(amount, after, reset)
+    return _Growth(by_key, after, reset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +106,7 @@ class _Base:
 
 
 class _Step(NamedTuple):
-    counts: Counts
+    grown: Reading
     base: _Base
     new: bool
     reset: bool
@@ -126,7 +118,9 @@ class Tally:
     What cannot be read leaves all as it was, and the next window is the longer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, warmth: Sides | None = None) -> None:
+        """`warmth`: of the canary's servers and of stable's; by default all are warm."""
+        self._warmth = warmth or (Warmth(Warmup()), Warmth(Warmup()))
         self._canary: _Base | None = None
         self._stable: _Base | None = None
 
@@ -135,8 +129,11 @@ class Tally:
         """Whether there was a look before."""
         return self._canary is not None
 
-    def take(self, canary: Reading, stable: Reading | None) -> Window | Missing:
-        """What came since the look before; nothing at the first, nor when one side has just come or is another altogether."""
+    def take(self, canary: Reading, stable: Reading | None, at: float = 0.0) -> Window | Missing:
+        """What came since the look before; nothing at the first, nor when one side has just come or is another altogether.
+
+        `at`: the time of the readings.
+        """
         ours = _step(self._canary, canary)
         theirs = None if stable is None else _step(self._stable, stable)
         self._canary = ours.base
@@ -145,8 +142,11 @@ class Tally:
             if step is not None and step.reset:
                 return Missing(f"a counter of {side} was reset")
         if ours.new or (theirs is not None and theirs.new):
+            for warmth, reading in zip(self._warmth, (canary, stable), strict=True):
+                if reading is not None:
+                    warmth.first(reading)
             return Window(Counts(), None if theirs is None else Counts())
-        return Window(ours.counts, None if theirs is None else theirs.counts)
+        return judged(self._warmth, ours.grown, None if theirs is None else theirs.grown, at)
 
 
 def _step(base: _Base | None, reading: Reading) -> _Step:
@@ -154,12 +154,12 @@ def _step(base: _Base | None, reading: Reading) -> _Step:
     if base is None or not known:
         base = _Base({}, {})
     total, bad = _grown(base.total, reading.total, known=known), _grown(base.bad, reading.bad, known=known)
-    return _Step(Counts(total.amount, bad.amount), _Base(total.marks, bad.marks), not known, total.reset or bad.reset)
+    return _Step(Reading(total.by_key, bad.by_key), _Base(total.marks, bad.marks), not known, total.reset or bad.reset)
 
 
 def within(canary: Reading, stable: Reading | None) -> Window:
     """The window of expressions that give what came within it."""
-    return Window(_sum(canary), None if stable is None else _sum(stable))
+    return Window(total_of(canary), None if stable is None else total_of(stable))
 
 
 def past(
@@ -181,7 +181,7 @@ def past(
         if increases and end in known:
             found.append(sum(values.values()))
         elif not increases and {begin, end} <= known and not growth.reset:
-            found.append(growth.amount)
+            found.append(sum(growth.by_key.values()))
     return found
 
 
@@ -204,10 +204,6 @@ def _value(series: Series, at: float) -> float | None:
 
 def _by_key(samples: Iterable[Sample]) -> dict[Key, float]:
     return {frozenset(sample.labels.items()): sample.value for sample in samples}
-
-
-def _sum(reading: Reading) -> Counts:
-    return Counts(sum(reading.total.values()), sum(reading.bad.values()))
 
 
 def _at(buckets: Sequence[Sample], edge: float) -> list[Sample]:

@@ -42,6 +42,7 @@ class _Run:
     grown: float = 0.0
     refused: int = 0
     leases: int = 0
+    robbed: float = 0.0
 
 
 def storm(cores: Cores, runs: int) -> list[Figure]:
@@ -59,6 +60,7 @@ def storm(cores: Cores, runs: int) -> list[Figure]:
         Figure("memory grown by them", "MB", each("grown"), ("<", 50)),
         Figure("POSTs not answered 200", "", each("refused"), ("=", 0)),
         Figure("leases lost", "", each("leases"), ("=", 0)),
+        Figure("the daemon could run, and other processes had its core", "% of the time", each("robbed")),
     ]
 
 
@@ -67,18 +69,21 @@ def _measured(cores: Cores) -> _Run:
     with _lab(cores) as (api, names), healer(cores, api, main=STAMPED, settings=_LIMITS) as daemon, pinned(cores.load):
         stamp(daemon, 2.0)
         before = daemon.child.memory()
-        nobodys = [
-            _body([alert("NobodysAlert", pod=names[number % PODS], n=str(number)) for number in part]) for part in _parts()
-        ]
-        run.nobodys, run.nobodys_hold = _watched(daemon, nobodys, run)
+        waited, since = daemon.child.waited(), time.monotonic()
+        run.nobodys, run.nobodys_hold = _watched(daemon, [_body(_nobodys(names, part)) for part in _parts()], run)
         run.grown = daemon.child.memory() - before
         run.answered, run.hold = _watched(daemon, [_body([alert("HighLatency", pod=name) for name in names])], run)
+        run.robbed = (daemon.child.waited() - waited) / (time.monotonic() - since) * 100
         run.leases = daemon.child.log.read_text("utf-8").count('"lease lost"')
     return run
 
 
 def _parts() -> list[range]:
     return [range(begin, begin + AT_ONCE) for begin in range(0, NOBODYS, AT_ONCE)]
+
+
+def _nobodys(names: Sequence[str], numbers: range) -> list[Any]:
+    return [alert("NobodysAlert", pod=names[number % PODS], n=str(number)) for number in numbers]
 
 
 def _watched(daemon: Healer, bodies: Sequence[bytes], run: _Run) -> tuple[float, float]:

@@ -302,7 +302,7 @@ class World:
 
     # the Deployment
 
-    def rollout(self, **status: int) -> None:
+    def rollout(self, **status: Any) -> None:
         """Override fields of the Deployment's status as they are in a rollout; none: it is over."""
         self._sync(**status)
         self._tell(self.deployment, self.deployment, held=True)
@@ -347,7 +347,7 @@ class World:
         self._tell(obj, before, held=True)
         self._tell_deployment(obj, was)
 
-    def _sync(self, **override: int) -> None:
+    def _sync(self, **override: Any) -> None:
         """The Deployment's status, as its controller would write it."""
         if not self._supported:
             return

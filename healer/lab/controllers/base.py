@@ -1,4 +1,7 @@
-"""A controller: changes of the store put keys in its queue, and it makes the world right for one key at a time."""
+"""A controller: changes of the store put keys in its queue, and it makes the world right for one key at a time.
+
+What the API refuses is tried again, with a back-off that doubles, as the work queues of Kubernetes' controllers do.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ import asyncio
 from abc import ABC, abstractmethod
 
 from healer.lab.api import Api
+from healer.lab.status import ApiError
 from healer.lab.store import Change, Key
 
+_FIRST_BACKOFF = 0.005
+_LONGEST_BACKOFF = 5.0
+"""Seconds between two tries of a key that the API refuses (workqueue's default begins alike, and goes up to 1,000 s)."""
 _BURST = 100
 """Keys worked off before the event loop may serve others."""
 
@@ -19,6 +26,9 @@ class Controller(ABC):
         self.api = api
         self._queue: dict[Key, None] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._failures: dict[Key, int] = {}
+        self.refused: ApiError | None = None
+        """The last refusal that it met, for tests that look why nothing happens."""
         self._woken = asyncio.Event()
         api.store.listeners.append(self.observe)
 
@@ -28,7 +38,10 @@ class Controller(ABC):
 
     @abstractmethod
     def reconcile(self, key: Key) -> float | None:
-        """Make the world right for this key. Returns the seconds after which to look again, if at all."""
+        """Make the world right for this key. Returns the seconds after which to look again, if at all.
+
+        An ApiError that it raises has the key tried again later.
+        """
 
     def enqueue(self, key: Key) -> None:
         """Have the key reconciled soon."""
@@ -53,8 +66,19 @@ class Controller(ABC):
             del self._queue[key]
             if timer := self._timers.pop(key, None):
                 timer.cancel()
-            seconds = self.reconcile(key)
+            seconds = self._reconciled(key)
             if seconds is not None:
                 self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.enqueue, key)
         if self._queue:
             self._woken.set()
+
+    def _reconciled(self, key: Key) -> float | None:
+        """Reconcile a key; returns when to look again, after a refusal too."""
+        try:
+            seconds = self.reconcile(key)
+        except ApiError as error:
+            self.refused = error
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            return float(min(_FIRST_BACKOFF * 2 ** min(failures - 1, 16), _LONGEST_BACKOFF))
+        self._failures.pop(key, None)
+        return seconds

@@ -12,7 +12,7 @@ import msgspec
 
 from healer.lab.api import Api
 from healer.lab.controllers.base import Controller
-from healer.lab.controllers.progress import RolloutView, deployment_status, overdue_in
+from healer.lab.controllers.progress import RolloutView, deployment_status, not_created, overdue_in
 from healer.lab.kinds import DEPLOYMENT, POD, REPLICASET
 from healer.lab.objects import (
     ALPHABET,
@@ -23,6 +23,7 @@ from healer.lab.objects import (
     labels_of,
     owner_reference,
 )
+from healer.lab.status import ApiError
 from healer.lab.store import Change, Key
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -104,7 +105,22 @@ class DeploymentController(Controller):
             },
             "spec": {"replicas": replicas, "selector": selector, "template": template},
         }
-        return self.api.create(REPLICASET, metadata["namespace"], replicaset)
+        try:
+            return self.api.create(REPLICASET, metadata["namespace"], replicaset)
+        except ApiError as error:
+            self._say_refused(deployment, f'Failed to create new replica set "{replicaset["metadata"]["name"]}": {error.message}')
+            raise
+
+    def _say_refused(self, deployment: Object, message: str) -> None:
+        def change(obj: Object) -> None:
+            obj["status"]["conditions"] = [
+                *(item for item in obj["status"].get("conditions") or [] if item["type"] != "Progressing"),
+                not_created(deployment, message),
+            ]
+
+        self.api.modify(
+            DEPLOYMENT, deployment["metadata"]["namespace"], deployment["metadata"]["name"], change, subresource="status"
+        )
 
     def _renew(self, deployment: Object, current: Object, owned: list[Object]) -> Object:
         """A ReplicaSet whose template came back gets a new revision, which is how a rollback shows."""

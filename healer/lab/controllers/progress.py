@@ -1,4 +1,4 @@
-"""The status of a Deployment: its counts, and the conditions Available and Progressing."""
+"""The status of a Deployment: its counts, and the conditions Available, Progressing and ReplicaFailure."""
 
 from __future__ import annotations
 
@@ -53,8 +53,18 @@ def deployment_status(view: RolloutView) -> Object:
         "observedGeneration": view.deployment["metadata"]["generation"],
         **{name: count for name, count in counts.items() if count},
         "terminatingReplicas": view.terminating,
-        "conditions": [_available(view), *_progressing(view, counts)],
+        "conditions": [_available(view), *_progressing(view, counts), *_replica_failure(view)],
     }
+
+
+def _replica_failure(view: RolloutView) -> list[Object]:
+    """What keeps a ReplicaSet from making its pods: the current one's first (getReplicaFailures)."""
+    current = [] if view.current is None else [view.current]
+    for replicaset in [*current, *view.owned]:
+        failed = condition(replicaset, "ReplicaFailure")
+        if failed is not None and failed["status"] == "True":
+            return [failed | {"lastUpdateTime": failed["lastTransitionTime"]}]
+    return []
 
 
 def overdue_in(deployment: Object, time_scale: float) -> float | None:
@@ -66,6 +76,22 @@ def overdue_in(deployment: Object, time_scale: float) -> float | None:
         return None
     deadline: float = deployment["spec"]["progressDeadlineSeconds"] * time_scale
     return max(deadline - seconds_since(progressing["lastUpdateTime"]), 0) + 0.05
+
+
+def not_created(deployment: Object, message: str) -> Object:
+    """The condition of a Deployment whose new ReplicaSet the API refuses (getNewReplicaSet)."""
+    before, now = condition(deployment, "Progressing"), timestamp()
+    if before is not None and (before["reason"], before["message"]) == ("ReplicaSetCreateError", message):
+        return before
+    since = before["lastTransitionTime"] if before is not None and before["status"] == "False" else now
+    return {
+        "type": "Progressing",
+        "status": "False",
+        "lastUpdateTime": now,
+        "lastTransitionTime": since,
+        "reason": "ReplicaSetCreateError",
+        "message": message,
+    }
 
 
 def _available(view: RolloutView) -> Object:

@@ -5,8 +5,19 @@ from __future__ import annotations
 from healer.lab.api import DeleteOptions
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import POD, REPLICASET
-from healer.lab.objects import Object, clone, controller_of, is_active, is_ready, labels_of, owner_reference
+from healer.lab.objects import (
+    Object,
+    clone,
+    condition,
+    controller_of,
+    is_active,
+    is_ready,
+    labels_of,
+    owner_reference,
+    timestamp,
+)
 from healer.lab.selectors import label_selector
+from healer.lab.status import ApiError
 from healer.lab.store import Change, Key
 
 _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
@@ -40,13 +51,19 @@ class ReplicaSetController(Controller):
             return None
         pods = self._claim(replicaset)
         active = [pod for pod in pods if is_active(pod)]
+        missing = replicaset["spec"]["replicas"] - len(active)
+        failure: ApiError | None = None
         if "deletionTimestamp" not in replicaset["metadata"]:
-            missing = replicaset["spec"]["replicas"] - len(active)
-            for _ in range(missing):
-                self._create(replicaset)
-            for pod in sorted(active, key=_worth)[: max(-missing, 0)]:
-                self.api.delete(POD, key[0], pod["metadata"]["name"], DeleteOptions(uid=pod["metadata"]["uid"]))
-        self._count(replicaset)
+            try:
+                for _ in range(missing):
+                    self._create(replicaset)
+                for pod in sorted(active, key=_worth)[: max(-missing, 0)]:
+                    self.api.delete(POD, key[0], pod["metadata"]["name"], DeleteOptions(uid=pod["metadata"]["uid"]))
+            except ApiError as error:
+                failure = error
+        self._count(replicaset, _failed(replicaset, missing, failure))
+        if failure is not None:
+            raise failure  # it is written in the status; now it is tried again later
         return None
 
     def _claim(self, replicaset: Object) -> list[Object]:
@@ -86,7 +103,7 @@ class ReplicaSetController(Controller):
         pod["metadata"].pop("creationTimestamp", None)
         self.api.create(POD, namespace, pod)
 
-    def _count(self, replicaset: Object) -> None:
+    def _count(self, replicaset: Object, failed: Object | None) -> None:
         namespace, name = replicaset["metadata"]["namespace"], replicaset["metadata"]["name"]
         owned = self.api.store.owned(POD.stored_in, replicaset["metadata"]["uid"])
         active = [pod for pod in owned if is_active(pod)]
@@ -101,8 +118,24 @@ class ReplicaSetController(Controller):
             **{name: count for name, count in counts.items() if count or name == "replicas"},
             "terminatingReplicas": sum("deletionTimestamp" in pod["metadata"] for pod in owned),
             "observedGeneration": replicaset["metadata"]["generation"],
+            **({"conditions": [failed]} if failed else {}),
         }
         self.api.modify(REPLICASET, namespace, name, lambda obj: obj.update(status=status), subresource="status")
+
+
+def _failed(replicaset: Object, missing: int, failure: ApiError | None) -> Object | None:
+    """The condition ReplicaFailure, which stays until all pods could be made or taken (replica_set_utils.go)."""
+    if failure is None:
+        return None
+    if (before := condition(replicaset, "ReplicaFailure")) is not None:  # the first failure's words stay
+        return before
+    return {
+        "type": "ReplicaFailure",
+        "status": "True",
+        "lastTransitionTime": timestamp(),
+        "reason": "FailedCreate" if missing > 0 else "FailedDelete",
+        "message": failure.message,
+    }
 
 
 def _worth(pod: Object) -> tuple[bool, int, bool, int]:

@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from healer.actions.base import Recheck, specs
+from healer.actions.base import Action, Recheck, specs
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.cluster.resources import RESOURCES
@@ -127,7 +127,13 @@ class House:
 
 @asynccontextmanager
 async def house(
-    folder: Path, *rules: Yaml, queue: int = 100, at_once: int = 4, patience: float = 10.0, sick: bool = False
+    folder: Path,
+    *rules: Yaml,
+    queue: int = 100,
+    at_once: int = 4,
+    patience: float = 10.0,
+    sick: bool = False,
+    actions: Mapping[str, Action] = ACTIONS,
 ) -> AsyncIterator[House]:
     """A house around a lab with three ready pods; `sick`: one of them cannot start any more, since before healer came."""
     async with Lab(start_delay=0.005, termination_delay=0.005) as lab:
@@ -140,7 +146,7 @@ async def house(
         api = await Api.connect(kubeconfig=str(folder / "config"))
         try:
             async with asyncio.TaskGroup() as group:
-                inside = _furnished(lab, api, group, rulebook(*rules), queue, at_once, patience)
+                inside = _furnished(lab, api, group, rulebook(*rules), queue, at_once, patience, actions)
                 yield inside
                 for task in inside.tasks:
                     task.cancel()
@@ -158,7 +164,16 @@ def ready(count: int) -> Callable[[Lab], bool]:
     return holds
 
 
-def _furnished(lab: Lab, api: Api, group: asyncio.TaskGroup, rules: Rulebook, queue: int, at_once: int, patience: float) -> House:
+def _furnished(
+    lab: Lab,
+    api: Api,
+    group: asyncio.TaskGroup,
+    rules: Rulebook,
+    queue: int,
+    at_once: int,
+    patience: float,
+    actions: Mapping[str, Action],
+) -> House:
     view, journal, metrics = View(), HeldJournal(), Metrics()
     decisions: list[Decision] = []
     rechecks: list[Recheck] = []
@@ -169,7 +184,7 @@ def _furnished(lab: Lab, api: Api, group: asyncio.TaskGroup, rules: Rulebook, qu
         news.set()
 
     core = Core(
-        engine=Engine(rules, specs(ACTIONS), Tuning(retry=0.05, recheck=0.05)),
+        engine=Engine(rules, specs(actions), Tuning(retry=0.05, recheck=0.05)),
         view=view,
         pods=PodSource(PodSettings(settle=0.0)),
         recorder=Recorder(journal, metrics, lambda incident: news.set(), deque(), (decided,)),
@@ -181,7 +196,7 @@ def _furnished(lab: Lab, api: Api, group: asyncio.TaskGroup, rules: Rulebook, qu
     doer = Doer(
         api=api,
         view=view,
-        actions=ACTIONS,
+        actions=actions,
         journal=journal,
         metrics=metrics,
         still_sick=core.still_sick,

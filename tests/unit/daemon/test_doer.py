@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from healer.actions.base import Call
+from healer.actions.evict import Evict
+from healer.actions.registry import ACTIONS
 from healer.cluster.resources import RESOURCES
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
@@ -34,6 +37,27 @@ async def test_an_action_without_an_end_is_given_up_and_said_to_have_failed(tmp_
         h.lab.faults.delay(3600, verb="get", resource="pods")
         await h.core.intake([h.alert(0)])
         await h.until(lambda: "TimedOut" in [decision.reason.code for decision in h.decisions])
+        await h.until(lambda: any(incident.failures for incident in h.journal.incidents()) or h.evictions > 0)
+
+
+class Stumbling(Evict):
+    """An action with a fault of its own: what it meets at the first pod is none of what it expects."""
+
+    def __init__(self) -> None:
+        self.stumbled = 0
+
+    async def run(self, call: Call) -> Outcome:
+        if not self.stumbled:
+            self.stumbled += 1
+            raise ValueError("invalid literal for int() with base 0: '00000006'")
+        return await super().run(call)
+
+
+async def test_a_fault_of_an_action_ends_its_attempt_and_nothing_else(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW, actions={**ACTIONS, "evict": Stumbling()}) as h:
+        await h.start()
+        await h.core.intake([h.alert(0)])
+        await h.until(lambda: "InternalError" in [decision.reason.code for decision in h.decisions])
         await h.until(lambda: any(incident.failures for incident in h.journal.incidents()) or h.evictions > 0)
 
 

@@ -11,7 +11,7 @@ from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.decision import Verb
 from healer.model.incident import State
-from healer.model.kube import DeploymentSpec
+from healer.model.kube import Condition, DeploymentSpec
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
 
 GENEROUS = {"budget": {"actions": 50, "per": "1h"}}
@@ -309,6 +309,52 @@ def test_nothing_during_a_rollout(status: dict[str, int], why: str) -> None:
     assert codes(d.effects, Verb.DEFER) == ["RolloutInProgress"]
     assert why in d.incident.reason.text
     d.world.rollout()
+    assert d.acted_on == ["serving-1"]
+
+
+QUOTA = 'pods "serving-7d-x2k9q" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=2, limited: pods=2'
+
+
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        ((Condition("ReplicaFailure", "True", "FailedCreate", QUOTA),), f"ReplicaFailure=True (FailedCreate): {QUOTA}"),
+        (
+            (
+                Condition(
+                    "Progressing", "False", "ProgressDeadlineExceeded", 'ReplicaSet "serving-7d" has timed out progressing.'
+                ),
+            ),
+            'Progressing=False (ProgressDeadlineExceeded): ReplicaSet "serving-7d" has timed out progressing.',
+        ),
+        (
+            (
+                Condition("Progressing", "False", "ReplicaSetCreateError", "late"),
+                Condition("ReplicaFailure", "True", "FailedCreate", "now"),
+            ),
+            "ReplicaFailure=True (FailedCreate): now",
+        ),
+    ],
+)
+def test_a_rollout_that_is_stuck_is_told_in_the_deployment_s_words(conditions: tuple[Condition, ...], said: str) -> None:
+    d = drill(rule(when={"alert": ["HighLatency"]}))
+    d.world.rollout(updated_replicas=2)
+    d.alert("serving-1")
+    d.world.rollout(updated_replicas=2, conditions=conditions)
+    d.wait(15)
+    assert codes(d.effects, Verb.DEFER) == ["RolloutInProgress", "RolloutStuck"]  # told anew: it is another reason now
+    assert d.incident.reason.text == f"2 of 3 replicas are of the current revision, and serving does not get on: {said}"
+    assert d.acts == []
+
+
+def test_conditions_that_say_that_all_is_well_keep_nothing_back() -> None:
+    well = (
+        Condition("Available", "True", "MinimumReplicasAvailable"),
+        Condition("Progressing", "True", "NewReplicaSetAvailable"),
+    )
+    d = drill(rule(when={"alert": ["HighLatency"]}))
+    d.world.rollout(conditions=(*well, Condition("ReplicaFailure", "False", "FailedCreate", "long ago")))
+    d.alert("serving-1")
     assert d.acted_on == ["serving-1"]
 
 

@@ -10,7 +10,7 @@ from healer.model import redact as module
 from healer.model.incident import Reason, SickTarget
 from healer.model.signal import Signal
 from healer.model.target import Target
-from healer.model.text import MOST, free_text
+from healer.model.text import MOST, free_text, said_in
 from healer.model.view import target_of
 from tests.support.world import ACTIONS, START, World, rule, rulebook
 
@@ -98,3 +98,12 @@ def test_what_is_redacted_is_in_proportion_to_what_is_said(pods: int, monkeypatc
     for pod in world.pods:
         engine.handle(Signal("alert", "Latency", target_of(pod), False, START, pod.metadata.uid, "1", "slow"), world.view, START)
     assert looked < 2_000 * pods
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_what_an_answer_says_is_made_safe_before_it_is_cut(secret: str) -> None:
+    for offset in range(200 - len(secret) - 2, 202):
+        shown = said_in(b"x" * max(0, offset - 1) + b" " + secret.encode() + b" and so on" * 500, 200)
+        assert len(shown) <= 200
+        assert not any(secret[at : at + 8] in shown for at in range(4, len(secret) - 8, 4))
+    assert said_in(b"<html>\r\n\xff bad gateway", 200) == "<html>  \ufffd bad gateway"

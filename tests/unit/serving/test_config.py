@@ -3,6 +3,7 @@
 import pytest
 
 from healer.serving.config import ConfigError, Policy, Served, find, models, read, specific
+from healer.serving.spans import octals
 
 FILE = """\
 # what the fleet serves
@@ -83,6 +84,29 @@ def test_what_is_refused_says_where(text: str, said: str) -> None:
 
 def test_a_number_with_an_underscore_in_a_string_or_a_comment_is_none() -> None:
     assert find(one('# 2023_10_01\n model_platform: "2023_10_01"'), "a").name == "a"
+
+
+@pytest.mark.parametrize("number", ["0b11", "0o7", "\u0666", "2023_10_01"])
+def test_a_number_that_the_server_does_not_read_is_refused_though_python_reads_it(number: str) -> None:
+    with pytest.raises(ConfigError, match=f"line 1, column [0-9]+: {number} is no number: a version is a whole number"):
+        find(f'model_config_list {{ config {{ name: "a" version_labels {{ value: {number} }} }} }}', "a")
+
+
+def test_a_leading_zero_makes_a_number_octal_and_that_is_said() -> None:
+    file = 'model_config_list {{ config {{ name: "a" model_version_policy {{ specific {{ versions: {0} }} }} }} }}'
+    assert find(file.format("00000006"), "a").policy == specific([6])
+    assert octals(file.format("00000006")) == [], "it means what it looks like"
+    assert find(file.format("00000010"), "a").policy == specific([8])
+    assert octals(file.format("00000010")) == [
+        "line 1, column 84: 00000010 is an octal number and means 8: write it without the leading 0"
+    ]
+    with pytest.raises(ConfigError, match="00000008 is no number, for a leading 0 makes it octal: write 8"):
+        find(file.format("00000008"), "a")
+
+
+def test_messages_inside_each_other_have_an_end() -> None:
+    with pytest.raises(ConfigError, match="more than 100 messages inside each other"):
+        find("config { " * 100_000, "a")
 
 
 def test_a_model_that_is_not_there() -> None:

@@ -155,6 +155,12 @@ def one(inside: str) -> str:
             {},
             one("model_version_policy { specific { versions: 0x10 versions: 17 } } "),
         ),
+        (
+            one("model_version_policy { specific { versions: 00000006 versions: 010 } } "),
+            specific([6, 8, 9]),
+            {},
+            one("model_version_policy { specific { versions: 00000006 versions: 010 versions: 9 } } "),
+        ),
         (one("version_labels: [{key: 'x' value: 1}] "), Policy(), {}, one("version_labels: [] ")),
         (
             one("version_labels: [{key: 'x' value: 1}] "),
@@ -232,7 +238,7 @@ class Writer:
         return f"{name}{self.message(inside)}{self.end()}"
 
     def versions(self, versions: tuple[int, ...]) -> str:
-        numbers = [self.pick(str(v), hex(v)) for v in self._random.sample(versions, len(versions))]
+        numbers = [self.pick(str(v), hex(v), f"000{v:o}") for v in self._random.sample(versions, len(versions))]
         if self._random.random() < 0.4:
             listed = f"{self.gap()},{self.gap()}".join(numbers)
             return f"versions: [{self.gap()}{listed}{self.gap()}]{self.end()}"

@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiUnavailable
 from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses
 from healer.lab.objects import Object
-from healer.model.kube import Deployment
+from healer.model.kube import Deployment, Meta, OwnerReference, Pod, ReplicaSet
 from healer.model.probe import Canary
 from healer.model.rule import BAD_CANARY, UNKNOWN_VERDICT
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.routes.base import BackendMissing, RouteMissing
-from healer.sources.canary import CanaryProbe, Standing
+from healer.sources.canary import CanaryProbe, Standing, sides_of
 from healer.sources.canary_look import CanaryLook, Look, Side, Sides
 from healer.sources.prometheus import Asked, Prometheus, QueryFailed, Sample, Series
 from tests.support.canary import LATENCY, when
@@ -98,6 +99,7 @@ class Bench:
     prometheus: Asked
     measures: Sequence[Mapping[str, Any]] = (COUNTERS,)
     share: float = 0.25
+    hold: str = "30m"
     trouble: Exception | None = None
     sides: Sides = BOTH
     history: int = WINDOWS
@@ -105,7 +107,7 @@ class Bench:
     look_at: CanaryLook = field(init=False)
 
     def __post_init__(self) -> None:
-        asked = when("Ingress", *self.measures, every="30s")
+        asked = when("Ingress", *self.measures, every="30s", hold=self.hold)
         (bound,) = rulebook(rule("bad-canary", when=asked, heal=[{"page": {}}])).rules
         canary = bound.rule.when.canary
         assert isinstance(canary, Canary)
@@ -166,7 +168,94 @@ async def test_a_slow_canary(tmp_path: Path) -> None:
     async with remembering(tmp_path, series) as prometheus:
         bench = Bench(prometheus, [LATENCY])
         verdict = await bench.until(BAD)
-        assert f"canary {10 * bench.number} of {50 * bench.number} slower than 218.6 ms, stable" in verdict.text
+        judged = bench.number - 2
+        assert f"canary {10 * judged} of {50 * judged} slower than 218.6 ms, stable" in verdict.text
+        assert verdict.text.endswith("(its first 100 requests do not count: warm-up, 1 m and 20 requests a server)")
+
+
+@pytest.mark.parametrize("warmup", [None, "90s"], ids=["by default", "as the rule says"])
+async def test_the_first_requests_of_a_cold_server_are_no_evidence(tmp_path: Path, warmup: str | None) -> None:
+    """Twenty slow ones within the first minute, none afterwards; and of a pod that comes later the same."""
+    series = latencies("v1-a", 99, 1) | latencies("v1-b", 99, 1)
+    for pod, begins in (("v2-a", 0), ("v2-b", 6)):
+        for le in ("218600", "+Inf"):
+            looks = {number: number - begins for number in range(begins, WINDOWS)}
+            slow = {number: 0 if le == "+Inf" else 10 * min(since, 2) for number, since in looks.items()}
+            name = f':tensorflow:serving:request_latency_bucket{{namespace="{NAMESPACE}",pod="{pod}",le="{le}"}}'
+            series[name] = {START + EVERY * number: 50.0 * since - slow[number] for number, since in looks.items()}
+    async with remembering(tmp_path, series) as prometheus:
+        bench = Bench(prometheus, [LATENCY | ({} if warmup is None else {"warmup": warmup})])
+        bench.sides = Sides(Side(("v2-a", "v2-b"), 2, "7"), BOTH.stable)
+        assert (await bench.verdict())[0] is INSUFFICIENT
+        assert (await bench.verdict())[1].startswith("latency: no requests yet (its first 50 requests do not count: warm-up")
+        while bench.number < WINDOWS - 2:
+            kind, text = await bench.verdict()
+            assert kind in (GOOD, INSUFFICIENT), text
+        assert "canary 0 of " in text
+
+
+async def test_what_is_slow_after_the_warm_up_is_evidence(tmp_path: Path) -> None:
+    series = latencies("v1-a", 99, 1) | latencies("v1-b", 99, 1) | latencies("v2-a", 40, 10)
+    async with remembering(tmp_path, series) as prometheus:
+        cold, warm = Bench(prometheus, [LATENCY]), Bench(prometheus, [LATENCY | {"warmup": "0s"}])
+        await cold.until(BAD)
+        await warm.until(BAD)
+        assert cold.number == warm.number + 2
+
+
+async def test_a_weight_does_not_make_servers_cold(tmp_path: Path) -> None:
+    series = latencies("v1-a", 99, 1) | latencies("v2-a", 40, 10)
+    async with remembering(tmp_path, series) as prometheus:
+        bench = Bench(prometheus, [LATENCY])
+        await bench.until(BAD)
+        bench.share = 0.5
+        await bench.look()
+        assert "canary 10 of 50 slower" in (await bench.verdict())[1]
+
+
+def status(pod: str, code: str, each: float) -> dict[str, Points]:
+    """The counter of a pod's answers with a code."""
+    return {f'requests{{pod="{pod}",code="{code}"}}': {START + EVERY * n: each * (n + WINDOWS) for n in range(-WINDOWS, WINDOWS)}}
+
+
+@pytest.mark.parametrize(
+    ("bad", "canary", "why"),
+    [
+        ('status=~"5.."', "500", "no series of requests has the label status"),
+        ('code="5xx"', "500", 'the canary has requests with code="500", which stable has not'),
+        ('status=~"5.."} or vector(0) or requests{pod=~"{{ pods }}", status="x"', "200", "has the label status"),
+    ],
+)
+async def test_what_has_never_matched_proves_nothing(tmp_path: Path, bad: str, canary: str, why: str) -> None:
+    """The canary may fail all of its requests, and `bad` sees none of them."""
+    measure = COUNTERS | {"bad": f'requests{{pod=~"{{{{ pods }}}}", {bad}}}'}
+    series = status("v1-a", "200", 900) | status("v1-b", "200", 900) | status("v2-a", canary, 900)
+    async with remembering(tmp_path, series) as prometheus:
+        bench = Bench(prometheus, [measure])
+        await bench.look()
+        while bench.number < WINDOWS - 2:
+            kind, text = await bench.verdict()
+            assert kind is INSUFFICIENT
+            assert "has never matched a series, and " in text
+            assert why in text
+
+
+async def test_a_metric_that_neither_side_has_proves_nothing(tmp_path: Path) -> None:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 99, 1)) as prometheus:
+        bench = Bench(prometheus, [COUNTERS | {"bad": 'failures{pod=~"{{ pods }}"}'}])
+        await bench.look()
+        kind, text = await bench.verdict(5)
+        assert (kind, text.partition(", and ")[2]) == (
+            INSUFFICIENT,
+            "neither side has a series of failures: check it, for so nothing can be bad",
+        )
+
+
+async def test_a_healthy_service_has_no_series_of_errors(tmp_path: Path) -> None:
+    series = status("v1-a", "200", 900) | status("v1-b", "200", 900) | status("v2-a", "200", 900)
+    async with remembering(tmp_path, series) as prometheus:
+        bench = Bench(prometheus, [COUNTERS | {"bad": 'requests{pod=~"{{ pods }}", code=~"5.."}'}])
+        await bench.until(GOOD)
 
 
 async def test_an_slo_beyond_the_last_edge(tmp_path: Path) -> None:
@@ -303,10 +392,26 @@ async def test_no_traffic_is_nothing_to_judge(tmp_path: Path) -> None:
         await bench.until(BAD)
         bench.share = 0.0
         assert (await bench.look()) == Look(None, "the canary gets no traffic")
-        bench.trouble = RouteMissing("ingress/model-ab-testing is not there")
-        assert (await bench.look()) == Look(None, "ingress/model-ab-testing is not there")
         bench.sides = Sides(None, bench.sides.stable)
         assert (await bench.look()) == Look(None, f"deployment/{CANARY} does not exist")
+
+
+async def test_a_canary_without_a_route_is_not_guarded_and_that_is_no_silence(tmp_path: Path) -> None:
+    """After `hold`: until then it may be that the canary is being set up."""
+    async with remembering(tmp_path, STEADY | requests("v2-a", 40, 10)) as prometheus:
+        why = "there is no ingress/model-ab-testing in production"
+        bench = Bench(prometheus, trouble=RouteMissing(why), hold="90s")
+        assert [await bench.look() for _ in range(3)] == [Look(None, why)] * 3
+        unguarded = Look(Verdict(UNKNOWN, f"{why}: deployment/{CANARY} is not guarded"), revision="7", routed=False)
+        assert await bench.look() == unguarded
+        bench.trouble = None
+        assert (await bench.verdict())[0] is INSUFFICIENT
+        bench.trouble = RouteMissing(why)
+        assert [await bench.look() for _ in range(3)] == [Look(None, why)] * 3, "the time is counted anew"
+        bench.sides = Sides(Side((), 0, "7", wanted=0), bench.sides.stable)
+        assert [await bench.look() for _ in range(3)] == [Look(None, why)] * 3, "nobody is there to be guarded"
+        bench.sides = BOTH
+        assert await bench.look() == unguarded
 
 
 @pytest.mark.parametrize("trouble", [BackendMissing("it has no backend v2"), ApiUnavailable("GET /apis: timed out")])
@@ -327,9 +432,9 @@ async def test_a_route_that_cannot_be_read_is_unknown_and_loses_no_evidence(tmp_
 TARGET = Target("Deployment", NAMESPACE, CANARY, "uid-2")
 
 
-def found(kind: VerdictKind | None, *, revision: str = "7", share: float = 0.2, judged: bool = True) -> Look:
+def found(kind: VerdictKind | None, *, revision: str = "7", share: float = 0.2, judged: bool = True, routed: bool = True) -> Look:
     verdict = None if kind is None else Verdict(kind, f"it is {kind}")
-    return Look(verdict, "no traffic", share, revision, judged=judged)
+    return Look(verdict, "no traffic", share, revision, judged=judged, routed=routed)
 
 
 class Told:
@@ -399,6 +504,15 @@ def test_one_doubt_is_none() -> None:
     assert told(found(INSUFFICIENT)) == ["-unknown"]
 
 
+def test_a_route_that_is_gone_ends_what_is_bad_and_is_a_doubt() -> None:
+    told = Told()
+    gone = found(UNKNOWN, judged=False, routed=False)
+    told(found(BAD))
+    assert told(gone) == ["-bad"]
+    assert told(gone, gone) == ["+unknown", "+unknown"]
+    assert told(found(None)) == ["-unknown"]
+
+
 def test_doubt_is_over_without_traffic() -> None:
     told = Told()
     told(found(GOOD), found(UNKNOWN), found(UNKNOWN))
@@ -416,6 +530,39 @@ def test_what_an_earlier_healer_signalled_is_ended_by_what_can_end_it() -> None:
 # in a cluster
 
 
+def revised(world: World, revision: str) -> None:
+    """The canary of the world is rolled out anew: its earlier pods terminate."""
+    deployment = world.view.deployment_named(NAMESPACE, CANARY)
+    assert deployment is not None
+    marks = replace_struct(deployment.metadata.annotations, revision=revision)
+    world.view.put(replace_struct(deployment, metadata=replace_struct(deployment.metadata, annotations=marks)))
+    owner = OwnerReference("Deployment", CANARY, deployment.metadata.uid, controller=True)
+    owned = Meta(f"{CANARY}-new", "new-uid", NAMESPACE, annotations=marks, owner_references=(owner,))
+    world.view.put(ReplicaSet(owned))
+    owner = OwnerReference("ReplicaSet", f"{CANARY}-new", "new-uid", controller=True)
+    world.view.put(Pod(Meta(f"{CANARY}-new-1", "new-pod", NAMESPACE, owner_references=(owner,))))
+
+
+def test_pods_of_an_earlier_revision_are_not_the_canary_however_long_they_terminate() -> None:
+    world = World()
+    world.other(STABLE)
+    earlier = {pod.name for pod in world.other(CANARY)}
+    (bound,) = rulebook(rule("bad-canary", when=when("Ingress", COUNTERS), heal=[{"page": {}}])).rules
+    canary = bound.rule.when.canary
+    assert isinstance(canary, Canary)
+    before = sides_of(world.view, canary, NAMESPACE).canary
+    assert before is not None
+    assert set(before.pods) == earlier
+    revised(world, "8")
+    after = sides_of(world.view, canary, NAMESPACE).canary
+    assert after is not None
+    assert (after.pods, after.revision, after.rolling) == ((f"{CANARY}-new-1",), "8", False)
+    world.view.drop(ReplicaSet, "new-uid")
+    blind = sides_of(world.view, canary, NAMESPACE).canary
+    assert blind is not None
+    assert blind.rolling, "the watch has not brought the ReplicaSet yet: whose pods are on trial is not known"
+
+
 async def test_a_rule_looks_at_the_canary_that_its_route_sends_traffic_to(tmp_path: Path) -> None:
     """The weights come from a real route, the pods from the view, the counters from Prometheus."""
     world = World()
@@ -426,7 +573,8 @@ async def test_a_rule_looks_at_the_canary_that_its_route_sends_traffic_to(tmp_pa
         series |= requests(pod, 10, 10)
     for number in (1, 2, 3):
         series |= requests(f"{STABLE}-{number}", 99, 1)
-    (bound,) = rulebook(rule("bad-canary", when=when("Ingress", COUNTERS, every="30s"), heal=[{"page": {}}])).rules
+    asked = when("Ingress", COUNTERS, every="30s", hold="30s")
+    (bound,) = rulebook(rule("bad-canary", when=asked, heal=[{"page": {}}])).rules
     told: list[VerdictKind] = []
 
     def tell(name: str, target: Target, verdict: Verdict, news: bool) -> None:
@@ -443,12 +591,14 @@ async def test_a_rule_looks_at_the_canary_that_its_route_sends_traffic_to(tmp_pa
             assert {signal.target.name for signal in signals} <= {CANARY}
             return [("+" if signal.firing else "-") + signal.name for signal in signals]
 
-        assert await look(0) == ["-BadCanary", "-UnknownVerdict"], "there is no route yet"
+        assert await look(-3) == ["-BadCanary", "-UnknownVerdict"], "there is no route yet"
+        assert await look(-2) == []
+        assert await look(-1) == ["+UnknownVerdict"], "it has not come"
         await lab.apply(
             [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}, *ingresses(NAMESPACE, weight=20)]
         )
-        assert await look(1) == []
-        assert await look(2) == ["+BadCanary"]
+        assert await look(1) == [], "nothing is compared yet"
+        assert await look(2) == ["+BadCanary", "-UnknownVerdict"]
         assert await look(2) == [], "the same window"
         assert await look(3) == ["+BadCanary"]
         weigh(lab, "0")
@@ -460,7 +610,7 @@ async def test_a_rule_looks_at_the_canary_that_its_route_sends_traffic_to(tmp_pa
         assert await look(7) == ["-BadCanary"]
         assert await look(8) == []
         await api.aclose()
-    assert told == [INSUFFICIENT, BAD, INSUFFICIENT, BAD]
+    assert told == [UNKNOWN, INSUFFICIENT, BAD, INSUFFICIENT, BAD]
 
 
 def weigh(lab: Lab, weight: str) -> None:

@@ -1,0 +1,135 @@
+"""An expression of bad requests that matches nothing is no proof that nothing is bad: whether it could match at all.
+
+A healthy service has no series of errors, and neither has one whose label is misspelt. They are told apart by what is there
+besides: the metric, the labels by which the expression selects, and what the canary has that stable has not.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from healer.model.probe import named
+from healer.sources.prometheus import Sample
+
+Ask = Callable[[str], Awaitable[list[Sample]]]
+"""The samples of an expression. Raises QueryFailed."""
+Filled = Callable[[str], str]
+"""A template, or a part of one, with one side's values in its places."""
+
+_MARK = "\x00"
+_SHOWN = 120
+_STRING = r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'|`[^`]*`"
+_TOKEN = re.compile(rf"#[^\n]*|{_STRING}|(?P<name>[a-zA-Z_:\x00][\w:\x00]*)?\s*\{{(?P<body>(?:[^}}\"'`]|{_STRING})*)\}}")
+_MATCHER = re.compile(rf"\s*(?P<label>[\w.:]+|\"[^\"]*\")\s*(?P<sign>=~|!~|!=|=)\s*(?P<value>{_STRING})\s*,?")
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition of a selector, as it is written. `places`: it names the side, by a place of the template."""
+
+    label: str
+    sign: str
+    value: str
+    places: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.label}{self.sign}{self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """What an expression selects: a metric, "" where a matcher names it, and the matchers."""
+
+    metric: str
+    matchers: tuple[Matcher, ...]
+
+    def __str__(self) -> str:
+        return f"{self.metric}{{{', '.join(map(str, self.matchers))}}}"
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.metric or next((each.value for each in self.matchers if each.label == "__name__"), "a metric")
+
+    @property
+    def chosen(self) -> list[str]:
+        """The labels by which it selects among the series of one side."""
+        ours = (each.label for each in self.matchers if not each.places and each.label != "__name__" and len(each.value) > 2)
+        return list(dict.fromkeys(ours))
+
+    def of_side(self, *more: str) -> str:
+        """All series of its metric that one side has, with more matchers."""
+        kept = [str(each) for each in self.matchers if each.places or each.label == "__name__"]
+        return f"{self.metric}{{{', '.join([*kept, *more])}}}"
+
+
+def selectors(template: str) -> list[Selector]:
+    """Those of a template that have braces, in its order; their places are as the template has them."""
+    places: list[str] = []
+
+    def mark(place: str) -> str:
+        places.append(place)
+        return f"{_MARK}{len(places) - 1}{_MARK}"
+
+    marked = re.sub(r"\{\{\s*(.*?)\s*\}\}", lambda found: mark(found[1]), template)
+
+    def back(text: str) -> str:
+        return re.sub(rf"{_MARK}(\d+){_MARK}", lambda found: f"{{{{ {places[int(found[1])]} }}}}", text)
+
+    return [
+        Selector(
+            back(found["name"] or ""),
+            tuple(
+                Matcher(one["label"], one["sign"], back(one["value"]), tuple(sorted(named(back(one["value"])))))
+                for one in _MATCHER.finditer(found["body"])
+            ),
+        )
+        for found in _TOKEN.finditer(marked)
+        if found["body"] is not None
+    ]
+
+
+async def doubt(total: str, bad: str, sides: Sequence[Filled], ask: Ask) -> str:
+    """Why no answer to `bad` may not mean that no request is bad, in words; "" where it means that.
+
+    `total` and `bad` are templates; the canary is the first of the sides. Raises QueryFailed.
+    """
+
+    async def there(expr: str) -> bool:
+        for side in sides:
+            if await ask(f"group({side(expr)})"):
+                return True
+        return False
+
+    chosen: dict[str, None] = {}
+    for selector in selectors(bad):
+        if await there(str(selector)):
+            return ""
+        if not await there(selector.of_side()):
+            return _never(bad, f"neither side has a series of {selector.name}")
+        for label in selector.chosen:
+            if not await there(selector.of_side(f'{label}!=""')):
+                return _never(bad, f"no series of {selector.name} has the label {label}")
+            chosen[label] = None
+    strange = await _strange(total, list(chosen), sides, ask)
+    return _never(bad, f"the canary has {strange}, which stable has not") if strange else ""
+
+
+def _never(bad: str, why: str) -> str:
+    shown = bad if len(bad) <= _SHOWN else f"{bad[:_SHOWN]}..."
+    return f"the expression `{shown}` has never matched a series, and {why}: check it, for so nothing can be bad"
+
+
+async def _strange(total: str, labels: Iterable[str], sides: Sequence[Filled], ask: Ask) -> str:
+    """What the canary's requests have as one of these labels and stable's have not."""
+    if len(sides) < 2:
+        return ""
+    for label in labels:
+        for selector in selectors(total):
+            canary, stable = [
+                {sample.labels.get(label, "") for sample in await ask(f"group by ({label}) ({side(str(selector))})")}
+                for side in sides
+            ]
+            if stable and (found := canary - stable - {""}):
+                return f'{selector.name} with {label}="{min(found)}"'
+    return ""
