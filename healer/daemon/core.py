@@ -13,11 +13,11 @@ from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
 from healer.engine.engine import Engine
 from healer.engine.rulebook import Rulebook
-from healer.journal.base import Journal, JournalError
+from healer.journal.base import Journal, JournalError, Unkept
 from healer.model.action import Outcome
-from healer.model.effects import Act, Acted, Approval, Decided, Effect, Input, Record, Tick, Together, WorkloadChanged
+from healer.model.effects import Act, Acted, Approval, Decided, Dropped, Effect, Input, Record, Tick, Together, WorkloadChanged
 from healer.model.incident import Incident, Reason
-from healer.model.intake import QueueFull
+from healer.model.intake import PERHAPS, QueueFull
 from healer.model.kube import Deployment, KubeObject, Pod
 from healer.model.rule import PodCondition
 from healer.model.signal import Signal
@@ -127,8 +127,18 @@ class Core:
         concerned = await self._put(signals)
         try:
             await self._journal.durable(concerned)
+        except Unkept as unkept:
+            self._leave_alone(unkept)
         except JournalError as error:
-            raise QueueFull(f"what was decided cannot be journaled: {error}") from error
+            raise QueueFull(f"what was decided cannot be journaled: {error}", hint=PERHAPS) from error
+
+    def _leave_alone(self, unkept: Unkept) -> None:
+        """Incidents that cannot be written keep nothing else from being taken. The journal has said so; nothing is done for them.
+
+        One that is refused is written again after a while, and acts on nothing before. One that is set aside is closed.
+        """
+        for incident_id, why in unkept.aside.items():
+            self._feed(Dropped(incident_id, f"{why}: healer acts no further on it"))
 
     def observed(self, signals: list[Signal]) -> None:
         """Take what our own sources have found out."""

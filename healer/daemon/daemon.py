@@ -33,7 +33,7 @@ from healer.engine.rulebook import Rulebook
 from healer.http.forward import SUFFIX, Forward
 from healer.http.server import Server
 from healer.http.webhook import Receiver
-from healer.journal.base import Journal, JournalError, JournalMissing
+from healer.journal.base import Journal, JournalError, JournalMissing, Unkept
 from healer.journal.kube import Counts, KubeJournal
 from healer.journal.memory import MemoryJournal
 from healer.model.decision import Decision
@@ -118,7 +118,8 @@ class Daemon:
             self._journal.remember(incident, sink, state)
             await self._journal.remembered(incident)
         except JournalError as error:
-            raise NotKept(str(error)) from error
+            if not isinstance(error, Unkept) or error.refused:
+                raise NotKept(str(error)) from error
         if not self._leadership.held():  # we may have been stopped since it was written
             raise NotKept("the lease is lost: what was to be told is the next leader's to tell")
 

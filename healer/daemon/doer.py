@@ -11,7 +11,7 @@ import structlog
 from healer.actions.base import Action, Call, Recheck
 from healer.cluster.api import Api
 from healer.daemon.metrics import Metrics
-from healer.journal.base import ClaimLost, Journal, JournalError
+from healer.journal.base import ClaimLost, Journal, JournalError, SetAside
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.incident import Reason
@@ -79,9 +79,9 @@ class Doer:
         """Write the intent, then act. Raises ClaimLost when somebody else has written to the incident: who else acts on it?"""
         try:
             await self._journal.claim(act.incident)
-        except ClaimLost:
-            raise
         except JournalError as error:
+            if isinstance(error, ClaimLost) and not isinstance(error, SetAside):
+                raise
             text = f"the intent to {act.action} {act.target} cannot be written: nothing was done ({error})"
             return Outcome(OutcomeKind.DEFERRED, "NotJournaled", text)
         asked = False
@@ -125,9 +125,9 @@ class Doer:
         try:
             self._journal.remember(act.incident.id, act.action, state)
             await self._journal.remembered(act.incident.id)
-        except ClaimLost:
-            raise
         except JournalError as error:
+            if isinstance(error, ClaimLost) and not isinstance(error, SetAside):
+                raise
             text = f"what {act.action} is about to change cannot be written down: nothing was done ({error})"
             return Outcome(OutcomeKind.DEFERRED, "NotJournaled", text)
         return None

@@ -160,6 +160,11 @@ class Cases:
         for incident_id, was in waiting.items():
             self.advance(incident_id, view, now, effects, was)
 
+    def abandon(self, case: Case, reason: Reason, view: View, now: float, effects: list[Effect]) -> None:
+        """Close a case of which nothing can be kept: without that, nothing may be done."""
+        context = self._context(case, view, now, effects)
+        self._settle(case, case.incident, self._climber.abandon(case.incident, reason, context), context)
+
     def absorb(self, case: Case, into: Incident, view: View, now: float, effects: list[Effect]) -> None:
         """Close a case that has done nothing, because a wider incident is about its pods as well."""
         context = self._context(case, view, now, effects)

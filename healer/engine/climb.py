@@ -29,6 +29,10 @@ class Climber(Outcomes):
                 return after
             incident = after
 
+    def abandon(self, incident: Incident, reason: Reason, context: Context) -> Incident:
+        """Close an incident of which nothing can be kept."""
+        return self._close(incident, context, reason)
+
     def absorb(self, incident: Incident, into: Incident, context: Context) -> Incident:
         """Close an incident that has done nothing, because a wider one is about its pods as well."""
         return self._close(incident, context, Reason("Storm", f"{into.reason.text}: see {into.id}"))

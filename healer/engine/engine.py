@@ -25,7 +25,7 @@ from healer.engine.wide import BREAKER, NODE_STORM, NodeStorms, breaker_open, no
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
 from healer.model.duration import about
-from healer.model.effects import Act, Acted, Approval, Decided, Effect, Input, Record, Tick, Together, WorkloadChanged
+from healer.model.effects import Act, Acted, Approval, Decided, Dropped, Effect, Input, Record, Tick, Together, WorkloadChanged
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Deployment, Pod
 from healer.model.signal import Signal
@@ -120,6 +120,9 @@ class Engine:
                 self._acted(event, view, now, effects)
             case Approval():
                 self._approved(event, view, now, effects)
+            case Dropped(incident_id, why):
+                if (case := self._cases.get(incident_id)) is not None:
+                    self._cases.abandon(case, Reason("NotKept", why), view, now, effects)
             case Tick():
                 self._tick(view, now, effects)
         self._look_around(view, now, effects)

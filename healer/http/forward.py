@@ -6,7 +6,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from healer.model.intake import QueueFull, WebhookError
+from healer.model.intake import NOTHING, PERHAPS, QueueFull, WebhookError
 from healer.secret import SecretError, SecretFile
 
 SUFFIX = "/forwarded"
@@ -42,7 +42,12 @@ class Forward:
             ) as response:
                 return _answer(response.status, await response.read())
         except (TimeoutError, aiohttp.ClientError, SecretError, msgspec.DecodeError) as error:
-            raise QueueFull(f"the leader at {leader} cannot be asked: {error or type(error).__name__}", retry_after=2) from error
+            connected = not isinstance(error, aiohttp.ClientConnectorError | SecretError)
+            raise QueueFull(
+                f"the leader at {leader} cannot be asked: {error or type(error).__name__}",
+                retry_after=2,
+                hint=PERHAPS if connected else NOTHING,
+            ) from error
 
 
 class _Refusal(msgspec.Struct):
@@ -56,4 +61,4 @@ def _answer(status: int, body: bytes) -> Mapping[str, int]:
     said = msgspec.json.decode(body, type=_Refusal)
     if 400 <= status < 500 and status not in (401, 403, 404):
         raise WebhookError(status, said.error, said.hint)
-    raise QueueFull(f"the leader answered {status}: {said.error}", retry_after=2)
+    raise QueueFull(f"the leader answered {status}: {said.error}", retry_after=2, hint=said.hint if status == 503 else NOTHING)

@@ -10,11 +10,12 @@ from aiohttp import web
 
 from healer.http.access import Access
 from healer.http.answer import Refused
-from healer.model.intake import QueueFull, WebhookError
+from healer.model.intake import NOTHING, PERHAPS, QueueFull, WebhookError
 from healer.settings import Http
 
 Receiver = Callable[[bytes], Awaitable[Mapping[str, int]]]
-"""Takes a body; returns, once all in it is decided, what became of it. Takes nothing when it raises WebhookError or QueueFull."""
+"""Takes a body; returns, once all in it is decided, what became of it. Takes nothing when it raises WebhookError; of QueueFull,
+its `hint` says whether."""
 
 
 class Webhook:
@@ -35,7 +36,7 @@ class Webhook:
         self._access.check(request)
         _check_head(request, self._settings.max_body)
         if self._bodies.locked():
-            raise _later("too many webhook bodies at once", 1)
+            raise _later("too many webhook bodies at once", 1, NOTHING)
         async with self._bodies:
             body = await self._read(request)
             return web.json_response(dict(await self._decide(request, body)))
@@ -68,10 +69,10 @@ class Webhook:
             raise Refused(error.status, error.message, error.hint) from error
         except QueueFull as error:
             self._log.warning("a webhook was put off", path=request.path, error=error.message)
-            raise _later(error.message, error.retry_after) from error
+            raise _later(error.message, error.retry_after, error.hint) from error
         except TimeoutError as error:
             self._log.warning("a webhook was put off", path=request.path, error="not decided in time")
-            raise _later(f"not decided within {self._settings.accept_timeout:g} s", 5) from error
+            raise _later(f"not decided within {self._settings.accept_timeout:g} s", 5, PERHAPS) from error
 
 
 def _check_head(request: web.Request, max_body: int) -> None:
@@ -94,6 +95,6 @@ def _too_large(limit: int) -> Refused:
     )
 
 
-def _later(error: str, seconds: float) -> Refused:
+def _later(error: str, seconds: float, hint: str) -> Refused:
     retry_after = {"Retry-After": str(math.ceil(seconds))}
-    return Refused(HTTPStatus.SERVICE_UNAVAILABLE, error, "nothing was taken: send it again later", retry_after)
+    return Refused(HTTPStatus.SERVICE_UNAVAILABLE, error, hint, retry_after)

@@ -18,6 +18,22 @@ class ClaimLost(JournalError):
     """The incident is not ours (any more): somebody else has changed it. Reading the journal anew is the way back."""
 
 
+class SetAside(ClaimLost):
+    """Of one incident nothing is kept: its object was deleted, its namespace is ending. It is of no concern to any other."""
+
+
+class Unkept(SetAside):
+    """Some incidents are not kept, each for its own reason; the others that were asked for are.
+
+    `refused` are those that are tried again after a while, `aside` those of which nothing is kept any more: by id, the reason.
+    """
+
+    def __init__(self, refused: Mapping[str, str], aside: Mapping[str, str]) -> None:
+        super().__init__("; ".join({**refused, **aside}.values()))
+        self.refused = refused
+        self.aside = aside
+
+
 class NotLeading(ClaimLost):
     """Another healer leads: nothing was sent."""
 
@@ -51,7 +67,7 @@ class Journal(Protocol):
     async def durable(self, ids: Iterable[str]) -> None:
         """Return when all that was noted so far for these incidents is kept; give it a time limit.
 
-        Raises JournalError when it will not be: refused, lost, or not ours to write.
+        Raises Unkept when some of it will not be, once all the rest is; JournalError when nothing of ours is written at present.
         """
 
     async def run(self) -> NoReturn:

@@ -20,7 +20,7 @@ from healer.cluster.decode import Loose, Page
 from healer.cluster.errors import ApiError, ClusterError, Unreadable
 from healer.cluster.pages import pages
 from healer.journal import codec
-from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, Undecodable
+from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, Undecodable, Unkept
 from healer.journal.keeping import outworn
 from healer.journal.stored import INCIDENTS, MISSING, PAGE, Found, Stored
 from healer.model.incident import Incident, State
@@ -29,6 +29,8 @@ _CLOSED_LINES = 20
 """Lines of a closed incident's history that are kept here: what a sink may not have told yet."""
 _TRIES = 5
 """Times that a list is begun anew when its continue token expires."""
+_ALONE = 5
+"""Attempts in a row that fail, until an incident waits by itself, where others have been written meanwhile."""
 _RESTS = 60.0
 """Seconds until what the server refused is tried again; nothing else waits for it."""
 
@@ -58,6 +60,10 @@ class _Kept:
     written: int = 0
     ticket: int = 0
     """The lower, the longer it waits to be written."""
+    failures: int = 0
+    """Attempts in a row that met a trouble of the server's."""
+    others: int = 0
+    """How many incidents had been written when this one began to wait."""
     refused: str = ""
     not_before: float = 0.0
 
@@ -189,16 +195,24 @@ class KubeJournal:
 
     async def durable(self, ids: Iterable[str]) -> None:
         """See `Journal`. While the API server is away it waits."""
+        refused: dict[str, str] = {}
+        aside: dict[str, str] = {}
         for kept, goal in [(kept, kept.noted) for kept in map(self._kept.get, ids) if kept is not None]:
             while kept.written < goal:
+                if kept.stored.aside:
+                    aside[kept.incident.id] = f"incident {kept.incident.id}: {kept.stored.lost}"
+                    break
                 if kept.stored.lost:
                     raise ClaimLost(f"incident {kept.incident.id}: {kept.stored.lost}")
                 if kept.refused:
-                    raise JournalError(kept.refused)
+                    refused[kept.incident.id] = kept.refused
+                    break
                 if not self._held():
                     raise NotLeading("another healer leads: nothing was written")
                 self._turned.clear()
                 await self._turned.wait()
+        if refused or aside:
+            raise Unkept(refused, aside)
 
     def _kept_of(self, incident: Incident) -> _Kept:
         kept = self._kept.get(incident.id)
@@ -216,6 +230,7 @@ class KubeJournal:
         kept.noted += 1
         if not kept.stored.lost and kept.incident.id not in self._pending:
             kept.ticket = next(self._tickets)
+            kept.others = kept.others if kept.failures else self.counts.written
             self._pending[kept.incident.id] = kept
             self._news.set()
 
@@ -313,7 +328,7 @@ class KubeJournal:
             self._mourn(kept, error)
             return None
         except (ClusterError, ValueError) as error:
-            if isinstance(error, ClusterError) and _passes(error):
+            if isinstance(error, ClusterError) and _passes(error) and not self._alone(kept, error):
                 return error
             self._refused(kept, error)
         return None
@@ -332,7 +347,7 @@ class KubeJournal:
             spec, status = codec.encode(snapshot)
             await kept.stored.write(spec, status | codec.extras(kept.notices, kept.claim))
         self.counts.written += 1
-        kept.refused, kept.not_before = "", 0.0
+        kept.refused, kept.not_before, kept.failures = "", 0.0, 0
         if not same and snapshot.changed_at < newest.changed_at:
             self._owe(kept)
             return
@@ -351,6 +366,11 @@ class KubeJournal:
                 kept.ticket = ticket
                 self._pending[kept.incident.id] = kept
             raise
+
+    def _alone(self, kept: _Kept, error: ClusterError) -> bool:
+        """Whether a trouble of the server's is with this incident alone: an admission webhook that answers 500, say."""
+        kept.failures += 1
+        return isinstance(error, ApiError) and kept.failures >= _ALONE and self.counts.written > kept.others
 
     def _unwritten(self) -> list[_Kept]:
         return [kept for kept in self._kept.values() if kept.written < kept.noted and not kept.stored.lost]

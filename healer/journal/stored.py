@@ -15,7 +15,7 @@ import msgspec
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ApiUnavailable, Unreadable
 from healer.cluster.resources import Resource
-from healer.journal.base import ClaimLost, JournalMissing, NotLeading, Undecodable
+from healer.journal.base import ClaimLost, JournalMissing, NotLeading, SetAside, Undecodable
 from healer.model.kube import Incident
 
 INCIDENTS = Resource(Incident, "/apis/healer.dev/v1alpha1", "incidents")
@@ -49,6 +49,8 @@ class Stored:
         self.name = name
         self.lost = ""
         """Why it is not ours any more, when it is not."""
+        self.aside = False
+        """Whether that is of no concern to any other incident: the object or its namespace is gone."""
         self.lock = asyncio.Lock()
         """To be held over a write or a removal."""
         self._api = api
@@ -99,7 +101,7 @@ class Stored:
         except ApiError as error:
             if not error.is_not_found:
                 raise
-            self.lose("somebody has deleted it")
+            self.lose("somebody has deleted it", aside=True)
         except Undecodable as error:
             self.lose(f"it cannot be read: {error}")
         raise ClaimLost(f"incident {self.name} in {self.namespace}: {self.lost}")
@@ -114,13 +116,14 @@ class Stored:
             if error.status not in (404, 409):
                 raise
 
-    def lose(self, why: str) -> None:
+    def lose(self, why: str, *, aside: bool = False) -> None:
         """From now on nothing is written. The first reason stays."""
-        self.lost = self.lost or why
+        if not self.lost:
+            self.lost, self.aside = why, aside
 
     def _check(self) -> None:
         if self.lost:
-            raise ClaimLost(f"incident {self.name} in {self.namespace}: {self.lost}")
+            raise (SetAside if self.aside else ClaimLost)(f"incident {self.name} in {self.namespace}: {self.lost}")
         if not self._held():
             raise NotLeading("another healer leads: nothing was written")
 
@@ -128,7 +131,7 @@ class Stored:
         """Whether a refusal is worth another look: a conflict, or an object that is gone. Everything else is raised."""
         gone = error.is_not_found and error.reason == "NotFound"
         if (gone and not self._uid) or "NamespaceTerminating" in error.causes:
-            self.lose("its namespace is gone")
+            self.lose("its namespace is gone", aside=True)
         elif error.is_not_found and not gone:
             raise JournalMissing(MISSING) from error
         elif not gone and not error.is_conflict:
@@ -143,7 +146,7 @@ class Stored:
             if not error.is_not_found:
                 raise
             if self._uid:
-                self.lose("somebody has deleted it")
+                self.lose("somebody has deleted it", aside=True)
             return
         status = _digest(found.status)
         if self._uid and found.metadata.uid != self._uid:

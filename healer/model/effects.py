@@ -56,7 +56,15 @@ class Together:
     whole: bool = True
 
 
-Input = Signal | Together | Tick | WorkloadChanged | Acted | Approval
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Nothing is kept of an incident any more: its object was deleted, or its namespace is ending; `why` says which."""
+
+    incident: str
+    why: str
+
+
+Input = Dropped | Signal | Together | Tick | WorkloadChanged | Acted | Approval
 
 # effects
 

@@ -14,10 +14,15 @@ class WebhookError(Exception):
         self.hint = hint
 
 
-class QueueFull(Exception):
-    """Ours: no room now, nothing was taken, send it again after `retry_after` seconds."""
+NOTHING = "nothing was taken: send it again later"
+PERHAPS = "it is taken, in part at least, and not kept yet: send it again later; what was taken counts once"
 
-    def __init__(self, message: str = "the queue of signals is full", retry_after: float = 5.0) -> None:
+
+class QueueFull(Exception):
+    """Ours: send it again after `retry_after` seconds. `hint` says so, and whether anything was taken: NOTHING or PERHAPS."""
+
+    def __init__(self, message: str = "the queue of signals is full", retry_after: float = 5.0, *, hint: str = NOTHING) -> None:
         super().__init__(message)
+        self.hint = hint
         self.message = message
         self.retry_after = retry_after

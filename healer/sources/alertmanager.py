@@ -111,7 +111,7 @@ class AlertmanagerWebhook:
         )
 
     async def __call__(self, body: bytes) -> Mapping[str, int]:
-        """Take one body; returns what became of its alerts. Raises WebhookError or QueueFull, and then nothing was taken."""
+        """Take one body; returns what became of its alerts. Raises WebhookError (nothing was taken) or QueueFull."""
         notification = parse(body)
         found: list[Signal] = []
         lost: list[Untargeted] = []

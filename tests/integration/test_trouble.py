@@ -2,13 +2,27 @@
 
 import signal
 
+import aiohttp
 import pytest
 
-from healer.lab import Lab, Seen
+from healer.lab import Lab, Seen, serving
 from healer.lab.api import DeleteOptions
 from healer.lab.kinds import POD
 from tests.integration.conftest import Run
-from tests.integration.world import CHANNEL, CRASH_LOOP, NAMESPACE, SLOW, evictions, ruleset, serve, serves, told, uid
+from tests.integration.world import (
+    CHANNEL,
+    CRASH_LOOP,
+    LAB_TOKEN,
+    NAMESPACE,
+    SLOW,
+    evictions,
+    pods,
+    ruleset,
+    serve,
+    serves,
+    told,
+    uid,
+)
 from tests.support.healer import alert
 from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
@@ -70,6 +84,50 @@ async def test_an_action_that_meets_an_api_server_away_is_tried_again(lab: Lab, 
     await healer.post(firing | {"status": "resolved"})
     await healer.says("incident healed")
     assert evictions(lab) == [sick]
+
+
+async def test_an_incident_that_cannot_be_written_keeps_no_other_from_being_decided(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """One of a group is refused by a quota, as long as it fires: the group is taken, and for that one nothing is done."""
+    elsewhere = "staging"
+    await lab.apply(serving(namespace=elsewhere))
+    sick, *_ = await serve(lab, min_available=None)
+    await lab.wait_for(lambda lab: len(lab.objects("pods", elsewhere)) == 3, PATIENCE)
+    other = lab.objects("pods", elsewhere)[0]["metadata"]["name"]
+    said = {"kind": "Status", "code": 403, "reason": "Forbidden", "message": "exceeded quota: incidents"}
+    lab.faults.answer(
+        403, body=said, verb="create", resource="incidents", match=lambda seen: seen.namespace == elsewhere, times=None
+    )
+    healer = await run(ruleset(SLOW).replace(f"- {NAMESPACE}", "- '*'"))
+    firing = [alert("HighLatency", namespace=elsewhere, pod=other), alert("HighLatency", pod=sick)]
+
+    assert (await healer.post(*firing))[0] == 200
+    assert (await healer.post(*firing))[0] == 200, "and again"
+
+    await healer.says("incident verifying", namespace=NAMESPACE)
+    await healer.says("incident waiting", namespace=elsewhere, reason="NotJournaled")
+    assert evictions(lab) == [sick]
+    await slack.wait_for(lambda slack: len(slack.threads(CHANNEL)) == 2, PATIENCE)
+    assert (await healer.metrics())["healer_journal_failures_total"] >= 1
+
+
+async def test_an_incident_that_somebody_deletes_while_it_is_verified_is_closed(lab: Lab, run: Run) -> None:
+    sick, *_ = await serve(lab, min_available=None)
+    healer = await run(ruleset(SLOW))
+    firing = alert("HighLatency", pod=sick)
+    await healer.post(firing)
+    verifying = await healer.says("incident verifying")
+    incident = verifying["incident"]
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {LAB_TOKEN}"}) as session:
+        path = f"/apis/healer.dev/v1alpha1/namespaces/{NAMESPACE}/incidents/{incident}"
+        async with session.delete(f"{lab.url}{path}") as answer:
+            assert answer.ok
+    another = next(name for name in pods(lab) if name != sick)
+
+    assert (await healer.post(firing, alert("HighLatency", pod=another)))[0] == 200
+
+    closed = await healer.says("incident closed", incident=incident)
+    assert closed["reason"] == "NotKept"
+    assert (await healer.post(firing))[0] == 200
 
 
 async def test_an_eviction_whose_answer_is_lost_is_looked_up_not_repeated(lab: Lab, run: Run) -> None:

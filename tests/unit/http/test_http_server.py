@@ -299,6 +299,7 @@ async def test_what_is_not_decided_in_time_is_503(daemon: Daemon) -> None:
         status, answer, headers = await client.post(group("firing"))
     assert status == 503
     assert answer["error"] == "not decided within 0.05 s"
+    assert answer["hint"].startswith("it is taken, in part at least"), "the engine may have it already"
     assert headers["Retry-After"] == "5"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from healer.cluster.api import Api
 from healer.cluster.backoff import Backoff
-from healer.journal.base import ClaimLost, JournalError, NotLeading
+from healer.journal.base import ClaimLost, JournalError, NotLeading, Unkept
 from healer.journal.kube import KubeJournal
 from healer.lab import Lab
 from healer.model.incident import Incident, State
@@ -291,6 +291,37 @@ async def test_what_the_server_refuses_holds_up_nothing_else(cluster: Cluster) -
     journal.note(then(acting, State.VERIFYING))
     await durable(journal, "refused")
     assert await journal.flush(PATIENCE)
+
+
+async def test_what_cannot_be_kept_is_told_by_name_once_the_others_are(cluster: Cluster) -> None:
+    """One is refused, one is in a namespace that is gone; the third is kept all the same."""
+    journal = await cluster.journal()
+    said = {"kind": "Status", "status": "Failure", "code": 422, "reason": "Invalid", "message": "spec.notify: Too many"}
+    cluster.gate.order(Deed.ANSWER, "POST", status=422, body=said)
+    journal.note(incident("refused", cluster.client.namespace))
+    with pytest.raises(Unkept):
+        await durable(journal, "refused")
+    journal.note(incident("orphan", "no-such-namespace"))
+    journal.note(incident("welcome", cluster.client.namespace))
+    with pytest.raises(Unkept) as unkept:
+        await durable(journal, "refused", "orphan", "welcome")
+    assert list(unkept.value.refused) == ["refused"]
+    assert "Too many" in unkept.value.refused["refused"]
+    assert list(unkept.value.aside) == ["orphan"]
+    assert "its namespace is gone" in unkept.value.aside["orphan"]
+    assert (await cluster.stored("welcome"))["status"]["state"] == "open"
+
+
+async def test_an_incident_that_alone_meets_errors_of_the_server_waits_alone(cluster: Cluster) -> None:
+    """A webhook of admission that answers 500 for one namespace is no API server that is away."""
+    journal = await cluster.journal()
+    said = {"kind": "Status", "code": 500, "reason": "InternalError", "message": "failed calling webhook"}
+    cluster.gate.order(Deed.ANSWER, "PUT", "/webhook/", status=500, body=said, times=1000)
+    journal.note(incident("webhook", cluster.client.namespace))
+    journal.note(incident("welcome", cluster.client.namespace))
+    await durable(journal, "welcome")
+    with pytest.raises(Unkept, match="failed calling webhook"):
+        await durable(journal, "webhook")
 
 
 async def test_a_namespace_that_is_gone_takes_its_incidents_with_it(cluster: Cluster) -> None:
