@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -53,6 +53,10 @@ Seconds = Annotated[float, BeforeValidator(_seconds)]
 _NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 _NAME_OR_NONE = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$"
 """Names of objects: they become part of a path."""
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_SIGNING = ("authorization", "cookie", "proxy-authorization", "x-api-key")
+HeaderValue = Annotated[str, Field(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$")]
+"""The value of an HTTP header: one line of ASCII."""
 
 
 class Section(BaseModel):
@@ -141,9 +145,23 @@ class Prometheus(Section):
     url: str = Field("", pattern=r"^(https?://\S+)?$")
     """The base URL of Prometheus, or of what speaks its API (`http://prometheus.monitoring:9090`). Needed by such rules."""
     token_file: Path | None = None
-    """A file with a bearer token to send; read anew for each query, for tokens rotate."""
+    """A file with a bearer token to send; read anew for each query, for tokens rotate. Like all of these settings, also for
+    `healer gate` and `healer compare`."""
+    user: str = Field("", pattern=r"^[^:\x00-\x1f]*$")
+    """The user for basic authentication; needs password_file."""
+    password_file: Path | None = None
+    """A file with the user's password; read anew for each query."""
+    headers: dict[str, HeaderValue] = Field({})
+    """Headers to send, such as a tenant of Grafana Mimir: `{"X-Scope-OrgID": "ml"}`. Secrets go into header_files."""
+    header_files: dict[str, Path] = Field({})
+    """Headers whose values are secret: for each the file that holds it, read anew for each query."""
+    params: dict[str, str] = Field({})
+    """Parameters to send with each query besides healer's own (`timeout`, `lookback_delta`, `limit`, `partial_response`,
+    `deny_partial_response`); one with an empty value is left out, for a server that refuses it."""
     ca_file: Path | None = None
     """A file with the certificates to trust for https; empty: those that Python's `requests` trusts."""
+    insecure: bool = False
+    """Take any certificate: whoever is on the way can answer then. Better name the authority in ca_file."""
     timeout: Seconds = Field(10.0, gt=0)
     """Seconds for one query, the wait for its turn included. Prometheus is told as well, so that it stops working on it."""
     at_once: int = Field(4, ge=1, le=32)
@@ -156,6 +174,21 @@ class Prometheus(Section):
     history: int = Field(720, ge=0)
     """Windows of a stable version's past from which the canary judge learns how bursty its errors are; 0: none.
     The less of it there is, the more cautious, and the slower, the judge."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if bool(self.user) is not (self.password_file is not None):
+            raise ValueError("user and password_file belong together: set both, or neither")
+        if self.user and self.token_file is not None:
+            raise ValueError("user and token_file are two ways to sign in: set one of them")
+        if self.insecure and self.ca_file is not None:
+            raise ValueError("insecure takes any certificate, and ca_file only some: set one of them")
+        for name in (*self.headers, *self.header_files):
+            if not _HEADER.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a header")
+        if any(name.lower() in _SIGNING for name in self.headers):
+            raise ValueError("headers holds a secret: put its value into a file, and the file into header_files")
+        return self
 
 
 class Pods(Section):
@@ -405,9 +438,10 @@ def _sections() -> set[str]:
 
 
 def _not_json(environ: Mapping[str, str]) -> Iterator[str]:
-    """Lists, and whole sections, are written as JSON in the environment."""
+    """Lists, mappings, and whole sections, are written as JSON in the environment."""
     given = {name.upper(): value for name, value in environ.items()}
     forms = {variable: '["one", "two"]' for variable, _, default, _ in knobs() if isinstance(default, tuple)}
+    forms |= {variable: '{"name": "value"}' for variable, _, default, _ in knobs() if isinstance(default, dict)}
     for variable, form in (forms | dict.fromkeys(_sections(), '{"knob": 1}')).items():
         try:
             json.loads(given.get(variable, "null"))

@@ -27,7 +27,7 @@ from healer.operate import show as showing
 from healer.operate.canary import chosen
 from healer.operate.objects import OperateError, Place, named
 from healer.operate.who import who
-from healer.sources.prometheus import Prometheus
+from healer.sources.prometheus import Prometheus, connect
 
 T = TypeVar("T")
 
@@ -175,15 +175,7 @@ def _asked(
         raise typer.Exit(EXIT_SETUP) from error
 
     async def connected(api: Api) -> T:
-        client = Prometheus(
-            address,
-            token_file=ask.token_file,
-            ca_file=ask.ca_file,
-            timeout=ask.timeout,
-            at_once=ask.at_once,
-            most=max(ask.series, _SERIES),
-            stale=ask.stale,
-        )
+        client = connect(ask, url=address, series=_SERIES)
         async with contextlib.aclosing(client):
             return await work(api, client, judging, place, ask)
 

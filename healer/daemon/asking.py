@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from healer.cluster.api import Api
@@ -10,7 +10,7 @@ from healer.daemon.metrics import Metrics
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.model.decision import Decision, Verb
 from healer.model.incident import Reason
-from healer.model.signal import Signal, SourceName
+from healer.model.signal import Report, Signal, SourceName
 from healer.model.target import Target
 from healer.model.verdict import Verdict
 from healer.model.view import View
@@ -19,7 +19,7 @@ from healer.sources.alertmanager_api import Alertmanagers
 from healer.sources.canary import CanaryProbe
 from healer.sources.model import ModelLook
 from healer.sources.probes import Look, Maker, Probes
-from healer.sources.prometheus import Prometheus
+from healer.sources.prometheus import Prometheus, connect
 from healer.sources.query import QueryLook
 from healer.sources.standing import Standing
 from healer.sources.targets import TargetLabels
@@ -44,7 +44,7 @@ class Asking:
         view: View,
         metrics: Metrics,
         clock: Callable[[], float],
-        tell: Callable[[list[Signal]], None],
+        tell: Callable[[Sequence[Report]], Awaitable[object]],
         decided: Callable[[Decision], None],
         alerts: Callable[[], Sequence[Signal]],
     ) -> None:
@@ -55,7 +55,8 @@ class Asking:
         self._clock = clock
         self._decided = decided
         self._places = asyncio.Semaphore(_SERVERS_AT_ONCE)
-        self._prometheus = _prometheus(settings)
+        asked = settings.prometheus
+        self._prometheus = connect(asked) if asked.url else None  # then rules that need it are refused
         makers: dict[SourceName, Maker] = {"model": self._model}
         if self._prometheus is not None:
             makers |= {
@@ -69,6 +70,10 @@ class Asking:
         """Ask for these rules from now on."""
         self._probes.use(rulebook)
 
+    async def again(self, rule: str) -> None:
+        """Ask for a rule (full name) now; returns when the answer is told. Nothing is asked for a rule that is told by others."""
+        await self._probes.again(rule)
+
     async def run(self) -> None:
         """Ask, until cancelled."""
         async with contextlib.AsyncExitStack() as stack:
@@ -79,7 +84,9 @@ class Asking:
                 if self._standing is not None:
                     group.create_task(self._standing.run(), name="alerts that stand")
 
-    def _alertmanager(self, alerts: Callable[[], Sequence[Signal]], tell: Callable[[list[Signal]], None]) -> Standing | None:
+    def _alertmanager(
+        self, alerts: Callable[[], Sequence[Signal]], tell: Callable[[Sequence[Report]], object]
+    ) -> Standing | None:
         """None when the settings name no Alertmanager: then an alert counts for as long as its last report is fresh."""
         asked = self._settings.alerts
         if not asked.url:
@@ -122,19 +129,3 @@ class Asking:
         if news:
             reason = Reason(verdict.kind.code, verdict.text)
             self._decided(Decision(self._clock(), Verb.JUDGE, reason, target, rule))
-
-
-def _prometheus(settings: Settings) -> Prometheus | None:
-    """None when the settings name none: rules that need it are refused then."""
-    asked = settings.prometheus
-    if not asked.url:
-        return None
-    return Prometheus(
-        asked.url,
-        token_file=asked.token_file,
-        ca_file=asked.ca_file,
-        timeout=asked.timeout,
-        at_once=asked.at_once,
-        most=asked.series,
-        stale=asked.stale,
-    )

@@ -4,7 +4,7 @@ All of it runs on the event loop and is synchronous between two awaits, so the e
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from healer.cluster.watch import Change
@@ -20,7 +20,7 @@ from healer.model.incident import Incident, Reason
 from healer.model.intake import PERHAPS, QueueFull
 from healer.model.kube import Deployment, KubeObject, Pod
 from healer.model.rule import PodCondition
-from healer.model.signal import Signal
+from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.view import View
 from healer.sources.pods import PodSource
 
@@ -30,9 +30,10 @@ _PART = 40
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Signals of one delivery or answer; `decided` is set when all of them are: to the incidents that they concern."""
+    """Signals of one delivery or answer, and what it says of others; `decided` is set when all is: to the incidents concerned."""
 
     signals: list[Signal]
+    then: Sequence[Answered | Unanswered]
     decided: asyncio.Future[set[str]]
 
 
@@ -140,15 +141,19 @@ class Core:
         for incident_id, why in unkept.aside.items():
             self._feed(Dropped(incident_id, f"{why}: healer acts no further on it"))
 
-    def observed(self, signals: list[Signal]) -> None:
-        """Take what our own sources have found out."""
-        if not self.stopping:
-            self._put(signals)
+    def observed(self, reports: Sequence[Report]) -> asyncio.Future[set[str]]:
+        """Take what our own sources have found out; what is returned is done when it is decided."""
+        if self.stopping:
+            told: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
+            told.set_result(set())
+            return told
+        signals = [report for report in reports if isinstance(report, Signal)]
+        return self._put(signals, [report for report in reports if not isinstance(report, Signal)])
 
-    def _put(self, signals: list[Signal]) -> asyncio.Future[set[str]]:
+    def _put(self, signals: list[Signal], then: Sequence[Answered | Unanswered] = ()) -> asyncio.Future[set[str]]:
         decided: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
         self._waiting += len(signals)
-        self._inbox.put_nowait(_Batch(signals, decided))
+        self._inbox.put_nowait(_Batch(signals, then, decided))
         return decided
 
     def approved(self, incident_id: str, by: str) -> None:
@@ -223,6 +228,8 @@ class Core:
                 self._midway = begin + _PART < len(batch.signals)
                 self._signals(batch.signals[begin : begin + _PART])
                 await asyncio.sleep(0)
+            for report in batch.then:
+                self._feed(report)
             concerned |= self._concerned(batch.signals)
             self._waiting -= len(batch.signals)
             if not batch.decided.done():  # its sender may have given up

@@ -18,11 +18,14 @@ from healer.daemon.doer import Doer
 from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
 from healer.engine.engine import Engine
+from healer.engine.match import UNKNOWN
 from healer.engine.rulebook import Rulebook
 from healer.engine.tuning import Tuning
 from healer.journal.base import ClaimLost, Journal
 from healer.journal.kube import KubeJournal
 from healer.journal.watch import Incidents
+from healer.model.action import Outcome, OutcomeKind
+from healer.model.effects import Act
 from healer.model.view import View
 from healer.settings import Settings
 from healer.sinks.registry import Sinks
@@ -91,6 +94,7 @@ class Term:
             metrics=metrics,
             still_sick=self.core.still_sick,
             still_wanted=self.core.still_wanted,
+            rechecks=(self._asked_again,),
             held=held,
             at_once=settings.engine.actions_at_once,
             timeout=settings.engine.action_timeout,
@@ -123,6 +127,15 @@ class Term:
             serving.cancel()
             await asyncio.wait((serving,))
             self._sinks.reset()
+
+    async def _asked_again(self, act: Act) -> Outcome | None:
+        """What only a source can know is asked once more right before acting (`Recheck`)."""
+        await self._asking.again(act.incident.rule)
+        unwanted = self.core.still_wanted(act, None)
+        if unwanted is None:
+            return None
+        kind = OutcomeKind.DEFERRED if unwanted.code == UNKNOWN else OutcomeKind.RECOVERED
+        return Outcome(kind, unwanted.code, unwanted.text)
 
     async def _serve(self) -> None:
         incidents = await self._journal.load()

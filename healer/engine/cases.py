@@ -7,7 +7,7 @@ from healer.engine.climb import Climber
 from healer.engine.fit import misfit
 from healer.engine.guards import climbing
 from healer.engine.ledger import Ledger
-from healer.engine.match import Firing, Matcher
+from healer.engine.match import UNKNOWN, Firing, Matcher, not_known
 from healer.engine.moves import Context
 from healer.engine.rulebook import BoundRule
 from healer.engine.storm import FEWEST, Storm, storm_on
@@ -15,6 +15,7 @@ from healer.model.action import Outcome
 from healer.model.effects import Effect, Record
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Deployment, Pod
+from healer.model.rule import UNKNOWN_VERDICT
 from healer.model.target import Target
 from healer.model.view import View
 
@@ -113,6 +114,18 @@ class Cases:
                 why = reason or why
         return why
 
+    def unknown(self, incident: Incident) -> Reason | None:
+        """Why it is not known whether the incident's signals still fire; None when one is known to, or all are over."""
+        keys = [key for sick in incident.sick for key in sick.signals]
+        firings = [firing for key in keys if (firing := self._matcher.get(key)) is not None]
+        if firings:
+            told = [firing for firing in firings if firing.signal.name != UNKNOWN_VERDICT]
+            if any(not firing.unknown for firing in told) or not (told or incident.state is State.VERIFYING):
+                return None  # before healer acts, the guard `known_verdict` speaks of a canary that cannot be judged
+            return not_known(firings[0])
+        silent = self._matcher.silent(incident.rule)
+        return Reason(UNKNOWN, f"whether it is well is not known: {silent}") if silent else None
+
     # changing
 
     def admit(self, case: Case) -> None:
@@ -202,6 +215,7 @@ class Cases:
             others=[self._cases[other].incident for other in self.on(workload) if other != case.incident.id],
             storm=self.storm(workload, view),
             unfit=lambda target: self.unwanted(case, target, view, now),
+            unknown=self.unknown(case.incident),
             now=now,
             effects=effects,
         )

@@ -10,6 +10,7 @@ When a storm breaks, the incident that takes over leaves the ladder where it is,
 from dataclasses import replace
 
 from healer.engine.guards import Veto
+from healer.engine.match import UNKNOWN
 from healer.engine.moves import RULE_CHANGED, Context
 from healer.engine.outcomes import Outcomes
 from healer.engine.verify import unhealed, unhealthy
@@ -40,6 +41,10 @@ class Climber(Outcomes):
     def _next(self, incident: Incident, context: Context) -> Incident:
         if (after := self._weather(incident, context)) is not incident:
             return after
+        if (after := self._certain(incident, context)) is not incident:
+            return after
+        if context.in_force and incident.unknown_since is not None:
+            return incident
         match incident.state:
             case State.OPEN | State.WAITING:
                 return self._consider(incident, context)
@@ -64,6 +69,46 @@ class Climber(Outcomes):
                 return done
             return self._take_over(incident, storm, context)
         return self._let_up(incident, context) if incident.storm else incident
+
+    # not known
+
+    def _certain(self, incident: Incident, context: Context) -> Incident:
+        """What is not known is neither bad nor good: nothing is done, nothing is given up, and no time limit runs meanwhile.
+
+        People are told when it lasts, and asked for help when it lasts too long.
+        """
+        verifying = incident.state is State.VERIFYING
+        if not (verifying or incident.state in (State.OPEN, State.WAITING)) or not context.in_force:
+            return incident
+        doubt = context.unknown if incident.sick or verifying else None
+        if doubt is None:
+            return incident if incident.unknown_since is None else self._known_again(incident, context)
+        wrong = unhealthy(context.view, self._serving(incident, context)) if verifying else None
+        if wrong is not None and wrong.code == "WorkloadGone":
+            return self._close(incident, context, wrong)
+        since = context.now if incident.unknown_since is None else incident.unknown_since
+        told, end = min(since + self._tuning.retry, since + self._tuning.max_wait), since + self._tuning.max_wait
+        if context.now >= end:
+            text = f"nothing has been known for {about(end - since)}, so nothing is done and a human is needed: {doubt.text}"
+            return self._escalate(incident, context, Reason("UnknownTooLong", text), failed=False)
+        unsure = replace(incident, unknown_since=since, stable_since=None, wake_at=told if context.now < told else end)
+        if context.now < told or incident.reason.code == doubt.code:
+            return incident if unsure == incident else unsure
+        text = f"{doubt.text}; no step is taken until it is, and after {about(end - context.now)} a human is asked"
+        reason = Reason(doubt.code, text)
+        self._decide(context, Verb.DEFER, reason, incident.workload, incident)
+        return self._move(unsure, context, State.VERIFYING if verifying else State.WAITING, reason)
+
+    def _known_again(self, incident: Incident, context: Context) -> Incident:
+        """Its time limits are as long as if nothing had happened in between."""
+        gap = context.now - (context.now if incident.unknown_since is None else incident.unknown_since)
+        deadline = None if incident.deadline is None else incident.deadline + gap
+        since = None if incident.waiting_since is None else incident.waiting_since + gap
+        sure = replace(incident, unknown_since=None, deadline=deadline, waiting_since=since, wake_at=deadline)
+        if incident.state is not State.VERIFYING or incident.reason.code != UNKNOWN:
+            return sure
+        reason = Reason("KnownAgain", "what it is about is known again: verifying goes on")
+        return self._move(sure, context, State.VERIFYING, reason)
 
     # open, waiting
 

@@ -28,7 +28,7 @@ from healer.model.duration import about
 from healer.model.effects import Act, Acted, Approval, Decided, Dropped, Effect, Input, Record, Tick, Together, WorkloadChanged
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Deployment, Pod
-from healer.model.signal import Signal
+from healer.model.signal import Answered, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View
 
@@ -107,6 +107,12 @@ class Engine:
                 self._arrive((event,), view, now, effects, whole=not self._arriving)
             case Together(signals, whole):
                 self._arrive(signals, view, now, effects, whole=whole)
+            case Answered(rule, keys):
+                self._arrive(self._matcher.answered(rule, keys), view, now, effects, whole=not self._arriving)
+                self._advance_rule(rule, view, now, effects)
+            case Unanswered(rule, why, keys):
+                self._ask_again(self._matcher.unanswered(rule, why, keys), view, now, effects)
+                self._advance_rule(rule, view, now, effects)
             case WorkloadChanged(uid, pod):
                 if not pod:
                     self._healthy.look(uid, view, now)
@@ -331,6 +337,12 @@ class Engine:
             reason = Reason("NodeStorm", f"{signal.target} is on {storm.workload}: one of many sick pods there")
             effects.append(Decided(Decision(now, Verb.JOIN, reason, signal.target, match.rule.name, storm.id)))
         return True
+
+    def _advance_rule(self, rule: str, view: View, now: float, effects: list[Effect]) -> None:
+        """Let the incidents of a rule go on, of which it is known now whether its source answers."""
+        for case in self._cases.all():
+            if case.incident.rule == rule:
+                self._advance(case.incident.id, view, now, effects)
 
     # actions, approvals and time
 

@@ -1,7 +1,7 @@
 """Which rules the firing signals match: in scope, condition met, held long enough, seen often enough."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 
 from healer.engine.census import Census, Place
@@ -11,10 +11,12 @@ from healer.engine.rulebook import BoundRule, Rulebook
 from healer.model.duration import about
 from healer.model.incident import Reason
 from healer.model.rule import REPLACED
-from healer.model.signal import Signal
+from healer.model.signal import AT_ONCE, Signal
 from healer.model.target import Target
 from healer.model.view import View
 
+UNKNOWN = "Unknown"
+"""The reason's code while it is not known whether a signal still fires."""
 UNNAMED = ""
 """The rules that had matched a signal before a restart, where the incident that it is part of does not say which."""
 
@@ -37,10 +39,14 @@ class Firing:
     """The rules that it has matched, or that wait for it to last or to recur."""
     place: Place | None = None
     """Where the census counts its pod as sick."""
+    unknown: str = ""
+    """Why it is not known whether it still fires; "" when that is known. The census counts it as it did before."""
 
     def doubt(self, now: float, freshness: float) -> Reason | None:
         """Why nothing is to be done about it now, though it fires as far as is known; None when it may."""
         signal = self.signal
+        if self.unknown:
+            return not_known(self)
         if signal.source != "alert":
             return None
         if signal.held:
@@ -49,6 +55,15 @@ class Firing:
             return None
         text = f"{signal.name} was last reported {about(now - signal.at)} ago, and a report counts for {about(freshness)}"
         return Reason("NotRepeated", f"{text}: healer waits until Alertmanager says again that it fires")
+
+
+@dataclass(slots=True)
+class _Held:
+    """How long a rule has seen a target sick: since when, by which signals, and when the clock stopped (None: it runs)."""
+
+    since: float
+    keys: set[str] = field(default_factory=set)
+    stopped: float | None = None
 
 
 @dataclass(slots=True)
@@ -85,7 +100,8 @@ class Matcher:
         self._rulebook = rulebook
         self._firings: dict[str, Firing] = {}
         self._by_workload: dict[str, dict[str, None]] = {}  # uid -> keys, in the order they came: decisions must repeat
-        self._held: dict[tuple[str, str], tuple[float, set[str]]] = {}  # (rule, target's uid) -> since, keys
+        self._held: dict[tuple[str, str], _Held] = {}  # (rule, target's uid)
+        self._silent: dict[str, str] = {}  # rule -> why its source does not answer
         self._troubles: dict[str, _Trouble] = {}
         self._seen: dict[tuple[str, str], deque[tuple[float, str]]] = {}  # (rule, workload's uid) -> occurrences
 
@@ -100,6 +116,7 @@ class Matcher:
         self._rulebook = rulebook
         self._held = {key: held for key, held in self._held.items() if key[0] in same}
         self._seen = {key: seen for key, seen in self._seen.items() if key[0] in same}
+        self._silent = {rule: why for rule, why in self._silent.items() if rule in same}
         for firing in self._firings.values():
             firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if rule in same}
             firing.heeded &= same | {UNNAMED}
@@ -158,7 +175,43 @@ class Matcher:
         else:
             known.signal = signal
             known.heeded.discard(UNNAMED)  # it speaks for itself now
+            known.unknown = ""
         return known
+
+    # what is not known
+
+    def answered(self, rule: str, keys: Container[str]) -> list[Signal]:
+        """Note that the source of a rule has answered in full; returns the ends of its signals whose keys are not these."""
+        self._silent.pop(rule, None)
+        return [replace(f.signal, firing=False) for f in self._of_rule(rule) if f.signal.key not in keys]
+
+    def unanswered(self, rule: str, why: str, keys: Container[str] | None) -> list[Firing]:
+        """Note that it is not known whether signals of a rule still fire (None: any of them); returns those that fire."""
+        if keys is None:
+            self._silent[rule] = why
+        firings = [firing for firing in self._of_rule(rule) if keys is None or firing.signal.key in keys]
+        for firing in firings:
+            firing.unknown = why
+        for firing in firings:
+            self._stop_clocks(firing)
+        return firings
+
+    def silent(self, rule: str) -> str:
+        """Why the source of a rule does not answer; "" when it does, or has not been asked yet."""
+        return self._silent.get(rule, "")
+
+    def _of_rule(self, rule: str) -> list[Firing]:
+        return [firing for firing in self._firings.values() if firing.signal.rule == rule]
+
+    def _stop_clocks(self, firing: Firing) -> None:
+        """What is not known is not counted as sickness: the time since the last report that any of the signals fires."""
+        for rule in firing.verdicts:
+            held = self._held.get((rule, firing.signal.target.uid))
+            if held is None or held.stopped is not None:
+                continue
+            known = [self._firings[key] for key in held.keys if key in self._firings]
+            if all(each.unknown for each in known):
+                held.stopped = max((each.signal.at for each in known), default=held.since)
 
     def resolved(self, key: str) -> Firing | None:
         """Note that a signal is gone; returns what was known of it."""
@@ -189,6 +242,8 @@ class Matcher:
         firing.heeded.add(rule)
         if rule != UNNAMED:
             firing.verdicts[rule] = ""
+        if signal.source in AT_ONCE:
+            firing.unknown = "it has not been asked again since healer started"
         workload = workload_of(firing.signal.target, view)
         if workload is not None:
             self._locate(firing, workload.uid)
@@ -242,12 +297,17 @@ class Matcher:
         found = fit(rule, firing.signal, view, now)
         if found.workload is None or found.reason is not None:
             return Match(rule, firing, found.workload, found.reason)
+        if firing.unknown:
+            return Match(rule, firing, found.workload, not_known(firing), pending=True)
         return self._long_and_often_enough(rule, firing, found.workload, now)
 
     def _long_and_often_enough(self, rule: BoundRule, firing: Firing, workload: Target, now: float) -> Match:
         signal, when = firing.signal, rule.rule.when
-        since, keys = self._held.setdefault((rule.name, signal.target.uid), (now, set()))
-        keys.add(signal.key)
+        held = self._held.setdefault((rule.name, signal.target.uid), _Held(now))
+        held.keys.add(signal.key)
+        if held.stopped is not None:
+            held.since += now - held.stopped
+            held.stopped = None
         if when.count is not None:
             seen = self._seen.setdefault((rule.name, workload.uid), deque(maxlen=max(when.count.at_least * 4, 64)))
             occurrence = self._occurrence(signal)
@@ -257,9 +317,10 @@ class Matcher:
             if recent < when.count.at_least:
                 text = f"{signal.name} seen {recent} of {when.count.at_least} times within {about(when.count.within)}"
                 return Match(rule, firing, workload, Reason("NotOftenEnough", text), pending=True)
-        if now < since + when.held_for:
-            text = f"{signal.name} held for {about(now - since)} of {about(when.held_for)}"
-            return Match(rule, firing, workload, Reason("NotLongEnough", text), pending=True, wake_at=since + when.held_for)
+        until = held.since + when.held_for
+        if now < until:
+            text = f"{signal.name} held for {about(now - held.since)} of {about(when.held_for)}"
+            return Match(rule, firing, workload, Reason("NotLongEnough", text), pending=True, wake_at=until)
         return Match(rule, firing, workload)
 
     def _occurrence(self, signal: Signal) -> str:
@@ -307,9 +368,15 @@ class Matcher:
     def _release(self, rule: str, firing: Firing) -> None:
         held = self._held.get((rule, firing.signal.target.uid))
         if held is not None:
-            held[1].discard(firing.signal.key)
-            if not held[1]:
+            held.keys.discard(firing.signal.key)
+            if not held.keys:
                 del self._held[rule, firing.signal.target.uid]
+
+
+def not_known(firing: Firing) -> Reason:
+    """Why nothing follows from a signal."""
+    why = firing.unknown or firing.signal.message
+    return Reason(UNKNOWN, f"whether {firing.signal.target} is still sick is not known: {why}")
 
 
 def workload_of(target: Target, view: View) -> Target | None:

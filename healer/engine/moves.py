@@ -33,6 +33,8 @@ class Context:
     """The storm on the workload."""
     unfit: Callable[[Target], Reason | None]
     """Why nothing is to be done to a target: see the guard `covered`."""
+    unknown: Reason | None
+    """Why it is not known whether the incident's signals still fire; None when it is."""
     now: float
     effects: list[Effect]
 
@@ -128,10 +130,12 @@ class Moves:
             return self._move(replace(fresh_step(incident), step=following), context, State.OPEN, reason)
         return self._escalate(incident, context, Reason(why.code, f"the ladder is spent, a human is needed: {done}: {why.text}"))
 
-    def _escalate(self, incident: Incident, context: Context, reason: Reason) -> Incident:
+    def _escalate(self, incident: Incident, context: Context, reason: Reason, *, failed: bool = True) -> Incident:
+        """To a human. `failed`: what healer has done did not help; else it is not known whether it did."""
         self._decide(context, Verb.ESCALATE, reason, incident.workload, incident)
         if incident.acted_at:
             self._ledger.ended(incident, context.now)
+        if incident.acted_at and failed:
             self._looks.rules.failed(incident.rule, context.now)
         escalated = replace(fresh_step(incident), storming=False, ended_at=context.now)
         return self._move(escalated, context, State.ESCALATED, reason)
@@ -259,6 +263,7 @@ def _fresh_try(incident: Incident) -> Incident:
         not_before=None,
         deadline=None,
         stable_since=None,
+        unknown_since=None,
         wake_at=None,
         asked_at=None,
     )

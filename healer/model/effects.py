@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from healer.model.action import Outcome
 from healer.model.decision import Decision
 from healer.model.incident import Entry, Incident
-from healer.model.signal import Signal
+from healer.model.signal import Answered, Signal, Unanswered
 from healer.model.target import Target
 
 # inputs
@@ -64,7 +64,7 @@ class Dropped:
     why: str
 
 
-Input = Dropped | Signal | Together | Tick | WorkloadChanged | Acted | Approval
+Input = Signal | Together | Answered | Unanswered | Dropped | Tick | WorkloadChanged | Acted | Approval
 
 # effects
 

@@ -148,6 +148,8 @@ class Incident:
     """When the verification of this step gives up."""
     stable_since: float | None = None
     """Since when all has been well, while verifying."""
+    unknown_since: float | None = None
+    """Since when it has not been known whether its signals still fire: nothing is done meanwhile, and no time limit runs."""
     wake_at: float | None = None
     """When the engine wants to look again, whatever happens."""
     denied: Mapping[str, str] = field(default_factory=dict)

@@ -11,6 +11,8 @@ SourceName = Literal["pod", "alert", "query", "model", "canary"]
 
 ASKED: frozenset[SourceName] = frozenset({"query", "model", "canary"})
 """The sources that healer asks for one rule each: what they say concerns no other."""
+AT_ONCE: frozenset[SourceName] = frozenset({"query", "model"})
+"""Of these, the sources whose one answer says what fires now. A canary's verdict rests on the evidence of many looks instead."""
 
 REPLICA_LABELS = ("prometheus_replica", "replica", "__replica__", "prometheus")
 """The external labels in which the servers of a pair of Prometheus usually differ."""
@@ -49,3 +51,31 @@ class Signal:
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", free_text(self.message))
         object.__setattr__(self, "held", free_text(self.held))
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A source has answered in full what a rule asks for: of the rule's signals only those with these keys can still fire."""
+
+    rule: str
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """It is not known whether signals of a rule still fire: there is no answer, or none that may be believed.
+
+    Such a signal is neither bad nor over until its source reports it again. `keys`: which signals; None: all of the rule, for the
+    source does not answer at all. `why` is for people.
+    """
+
+    rule: str
+    why: str
+    keys: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "why", free_text(self.why))
+
+
+Report = Signal | Answered | Unanswered
+"""What a source has to say."""

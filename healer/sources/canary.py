@@ -12,7 +12,7 @@ from healer.model.form import ANYWHERE
 from healer.model.kube import Deployment, ReplicaSet
 from healer.model.probe import Canary
 from healer.model.rule import BAD_CANARY, UNKNOWN_VERDICT
-from healer.model.signal import Signal
+from healer.model.signal import Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.verdict import Verdict, VerdictKind
 from healer.model.view import View, target_of
@@ -52,16 +52,17 @@ class CanaryProbe:
         self._history = history
         self._trials: dict[str, _Trial] = {}  # by the uid of the canary's Deployment
 
-    async def look(self, now: float) -> list[Signal]:
+    async def look(self, now: float) -> list[Report]:
         """Look at each once. `now` in seconds since the epoch."""
         found = {deployment.metadata.uid: deployment for deployment in self._deployments()}
-        signals = [signal for uid in self._trials.keys() - found.keys() for signal in self._trials.pop(uid).gone(now)]
+        gone = self._trials.keys() - found.keys()
+        reports: list[Report] = [signal for uid in gone for signal in self._trials.pop(uid).gone(now)]
         for uid, deployment in found.items():
             if uid not in self._trials:
                 self._trials[uid] = self._trial(deployment)
         async with asyncio.TaskGroup() as group:
             looks = [group.create_task(self._trials[uid].look(now)) for uid in found]
-        return signals + [signal for look in looks for signal in look.result()]
+        return reports + [report for look in looks for report in look.result()]
 
     def _deployments(self) -> list[Deployment]:
         name, scope = self._canary.canary.deployment, self._rule.scope
@@ -96,7 +97,7 @@ class _Trial:
         self._why = ""
         self._log = structlog.get_logger("healer.canary").bind(rule=standing.rule, namespace=standing.target.namespace)
 
-    async def look(self, now: float) -> list[Signal]:
+    async def look(self, now: float) -> list[Report]:
         look = await self._look.look(now)
         if not look.fresh:
             return []
@@ -130,13 +131,13 @@ class Standing:
         self._revision = ""
         self._doubts = 0
 
-    def after(self, look: Look, now: float) -> list[Signal]:
-        """The signals of a fresh look; `now` in seconds since the epoch."""
+    def after(self, look: Look, now: float) -> list[Report]:
+        """What follows from a fresh look; `now` in seconds since the epoch."""
         verdict = look.verdict
         if verdict is None:
             self._doubts = 0
-            return self.over(now, look.why)
-        signals: list[Signal] = []
+            return [*self.over(now, look.why)]
+        signals: list[Report] = []
         if not look.routed:
             signals += self._end(BAD_CANARY, now, verdict.text)
         elif self._fires[BAD_CANARY] and look.revision != self._revision:
@@ -149,6 +150,8 @@ class Standing:
             signals += self._end(BAD_CANARY, now, verdict.text)
         if verdict.kind is VerdictKind.UNKNOWN:
             self._doubts += 1
+            if self._fires[BAD_CANARY] is not False:
+                signals.append(Unanswered(self.rule, verdict.text, frozenset({self._key(BAD_CANARY)})))
             if self._doubts >= _DOUBTS:
                 signals.append(self._begin(UNKNOWN_VERDICT, now, verdict.text, occurrence))
         elif look.judged:
@@ -177,11 +180,14 @@ class Standing:
             target=self.target,
             firing=firing,
             at=now,
-            key=f"canary/{self.rule}/{self.target.uid}/{'bad' if name == BAD_CANARY else 'unknown'}",
+            key=self._key(name),
             occurrence=occurrence,
             message=message,
             rule=self.rule,
         )
+
+    def _key(self, name: str) -> str:
+        return f"canary/{self.rule}/{self.target.uid}/{'bad' if name == BAD_CANARY else 'unknown'}"
 
 
 def place_of(canary: Canary, namespace: str) -> Place:

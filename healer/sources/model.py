@@ -13,7 +13,7 @@ from healer.engine.rulebook import BoundRule
 from healer.model.duration import about
 from healer.model.kube import Pod
 from healer.model.probe import ModelCondition, ServedModel
-from healer.model.signal import Signal
+from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.serving.status import ModelState, Versions, ask_each
@@ -78,6 +78,10 @@ class ModelMemory:
             signals += [self._signal(seen, c, now, f"{seen.target} is gone", firing=False) for c in seen.firing]
         return signals
 
+    def keys(self, uid: str) -> frozenset[str]:
+        """The keys of all signals that there may be of a pod."""
+        return frozenset(self._key(uid, condition) for condition in self.model.conditions)
+
     @property
     def uids(self) -> set[str]:
         """The pods that are remembered."""
@@ -107,9 +111,12 @@ class ModelMemory:
         return f"model {self.model.name}: {condition} no longer ({_told(versions)})"
 
     def _signal(self, seen: _Seen, condition: ModelCondition, now: float, message: str, *, firing: bool = True) -> Signal:
-        key = f"model/{self._rule}/{seen.target.uid}/{condition}"
+        key = self._key(seen.target.uid, condition)
         occurrence = seen.firing.get(condition, "")
         return Signal("model", condition, seen.target, firing, now, key, occurrence, message, rule=self._rule)
+
+    def _key(self, uid: str, condition: ModelCondition) -> str:
+        return f"model/{self._rule}/{uid}/{condition}"
 
 
 def _told(versions: Versions) -> str:
@@ -137,20 +144,27 @@ class ModelLook:
         self._memory = ModelMemory(rule.name, self._model)
         self._log = structlog.get_logger("healer.model").bind(rule=rule.name, model=self._model.name)
 
-    async def look(self, now: float) -> list[Signal]:
+    async def look(self, now: float) -> list[Report]:
         """Ask once. `now` in seconds since the epoch."""
         covered = await self._covered()
         asked = [pod for pod in covered.values() if pod.status.phase == "Running" and pod.status.pod_ip and not pod.terminating]
         hosts = {pod.metadata.uid: pod.status.pod_ip for pod in asked}
         answers = await ask_each(hosts, self._model.port, self._model.name, places=self._places, patience=self._patience)
-        signals = self._memory.gone(self._memory.uids - covered.keys(), now)
+        reports: list[Report] = [*self._memory.gone(self._memory.uids - covered.keys(), now)]
+        for uid, pod in covered.items():
+            if uid not in hosts and not pod.terminating:
+                why = f"pod/{pod.metadata.name} does not run yet, so that its server cannot be asked"
+                reports.append(Unanswered(self._rule.name, why, self._memory.keys(uid)))
         for pod in asked:
             said = answers[pod.metadata.uid]
             if not isinstance(said, str):
-                signals += self._memory.answered(pod, said, now)
-            elif self._memory.unanswered(pod):
+                reports += self._memory.answered(pod, said, now)
+                continue
+            reports.append(Unanswered(self._rule.name, said, self._memory.keys(pod.metadata.uid)))
+            if self._memory.unanswered(pod):
                 self._log.warning("the status is not known", namespace=pod.metadata.namespace, pod=pod.metadata.name, why=said)
-        return signals
+        reports.append(Answered(self._rule.name, frozenset().union(*map(self._memory.keys, covered))))
+        return reports
 
     async def _covered(self) -> dict[str, Pod]:
         """The pods in the rule's scope, by uid. Others get their turn on the loop meanwhile: a cluster has many pods."""

@@ -4,10 +4,10 @@ import asyncio
 import random
 import zlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import ceil, floor
+from math import ceil, floor, inf
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -15,10 +15,10 @@ from apscheduler.triggers.base import BaseTrigger
 
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.model.rule import When
-from healer.model.signal import Signal, SourceName
+from healer.model.signal import Report, SourceName
 
-Look = Callable[[float], Awaitable[list[Signal]]]
-"""One look, at a time in seconds since the epoch, and what it has seen. It handles the errors that it has to expect."""
+Look = Callable[[float], Awaitable[Sequence[Report]]]
+"""One look, at a time in seconds since the epoch, and what is to be said of it. It handles the errors that it has to expect."""
 Maker = Callable[[BoundRule], Look]
 """What looks for one rule. Evidence lives in what it makes: a rule that changes gets a new one."""
 
@@ -28,6 +28,8 @@ _JITTER = 0.1
 """Of the interval."""
 _NEAR = 0.01
 """Of the interval: a run that is so little before its place is the run at it, by rounding."""
+_FRESH = 1.0
+"""Seconds for which an answer is new enough not to be asked for again before an action."""
 _SOON = 5.0
 """Seconds within which a rule is looked at for the first time."""
 _NAMED = 10
@@ -60,10 +62,12 @@ class _Probe:
     rule: BoundRule
     look: Look
     running: asyncio.Task[None] | None = None
+    looked: float = -inf
+    """When its last look began (epoch, s)."""
 
 
 class Probes:
-    """Looks for every rule of a rulebook whose trigger has a maker; `tell` is given what they see, on the event loop.
+    """Looks for every rule of a rulebook whose trigger has a maker; `tell` is given what they see, and awaited.
 
     A look that takes longer than its interval delays only its own rule: the next one is left out, and `late` is told the rule.
     What a look raises ends `run`: the error is healer's.
@@ -74,7 +78,7 @@ class Probes:
         makers: Mapping[SourceName, Maker],
         *,
         clock: Callable[[], float],
-        tell: Callable[[list[Signal]], None],
+        tell: Callable[[Sequence[Report]], Awaitable[object]],
         late: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._makers = makers
@@ -101,6 +105,18 @@ class Probes:
             if name not in self._probes:
                 probe = self._probes[name] = _Probe(rule, self._makers[rule.rule.when.source](rule))
                 self._schedule(probe)
+
+    async def again(self, rule: str) -> None:
+        """Look at once, unless that has just been done; returns when what was seen is told. `rule`: its full name."""
+        probe = self._probes.get(rule)
+        if probe is None or self._group is None:
+            return
+        running = probe.running
+        if running is None or running.done():
+            if self._clock() < probe.looked + _FRESH:
+                return
+            running = self._begin(probe, self._group)
+        await asyncio.wait((running,))
 
     async def run(self) -> None:
         """Look, until cancelled. Raises what a look raises, in an ExceptionGroup."""
@@ -129,8 +145,12 @@ class Probes:
             return
         if probe.running is not None and not probe.running.done():
             self._left_out(probe.rule.name)
-            return
-        probe.running = self._group.create_task(self._look(probe), name=f"look {probe.rule.name}")
+        else:
+            self._begin(probe, self._group)
+
+    def _begin(self, probe: _Probe, group: asyncio.TaskGroup) -> asyncio.Task[None]:
+        probe.running = group.create_task(self._look(probe), name=f"look {probe.rule.name}")
+        return probe.running
 
     def _left_out(self, rule: str) -> None:
         self._tell_late(rule)
@@ -149,9 +169,10 @@ class Probes:
         self._line = asyncio.get_running_loop().call_later(_AGAIN, self._say_late)
 
     async def _look(self, probe: _Probe) -> None:
-        seen = await probe.look(self._clock())
+        probe.looked = self._clock()
+        seen = await probe.look(probe.looked)
         if seen:
-            self._tell(seen)
+            await self._tell(seen)
 
     async def _end(self) -> None:
         """Looks first, for the scheduler would cancel its jobs and log that as errors."""

@@ -6,45 +6,46 @@ ignores it: `lookback_delta` came with Prometheus 2.43, `limit` with 3.0.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import nan
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
 import urllib3
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from prometheus_api_client.prometheus_connect import PrometheusConnect
-from requests.auth import AuthBase
 
+from healer import settings as knobs
 from healer.engine.rulebook import Rulebook
 from healer.model.problem import Problem
-from healer.model.text import free_text, said_in
+from healer.model.text import free_text
 from healer.secret import SecretError, SecretFile
+from healer.sources.prometheus_http import WHOLE, Credentials, QueryFailed, Session
+
+__all__ = ["Asked", "Prometheus", "QueryFailed", "Sample", "Series", "connect", "unserved"]
 
 T = TypeVar("T")
 
-_MOST_BYTES = 2 * 1024 * 1024
-"""The largest answer. Reading JSON holds the interpreter's lock, and so the event loop, for 10 ms a megabyte."""
-_CHUNK = 64 * 1024
 _PIECE = 300
-"""Characters of what a server says that go into a message."""
+"""Characters of an error that go into a message."""
 _ASKS = ("query", "canary")
-
-
-class QueryFailed(Exception):
-    """There is no answer that could be used; the message says why, for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One series of an instant vector. The value may be NaN or infinite. A scalar has no labels."""
+    """One series of an instant vector. The value may be NaN or infinite. A scalar has no labels.
+
+    `odd`: why it has no value that could be read (then it is NaN), or no labels; "" for any other.
+    """
 
     labels: Mapping[str, str]
     value: float
+    odd: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +79,42 @@ class Prometheus:
         url: str,
         *,
         token_file: Path | None = None,
+        user: str = "",
+        password_file: Path | None = None,
+        headers: Mapping[str, str] | None = None,
+        header_files: Mapping[str, Path] | None = None,
+        params: Mapping[str, str] | None = None,
         ca_file: Path | None = None,
+        insecure: bool = False,
         timeout: float = 10.0,
         at_once: int = 4,
         most: int = 1000,
         stale: float = 120.0,
     ) -> None:
-        self._at = urlsplit(url).netloc.rpartition("@")[2]  # a password in the URL is not for messages
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        self._at = host  # a password in the URL is not for messages
         self._timeout = timeout
         self._most = most
-        self._params = {"timeout": f"{timeout:.3f}", "lookback_delta": f"{stale:.3f}"}
-        session = _Session()
-        session.trust_env = False  # proxies and .netrc of the environment: looked up anew, on disk, for each request
-        session.verify = True if ca_file is None else str(ca_file)
+        known = {"timeout": f"{timeout:.3f}", "lookback_delta": f"{stale:.3f}", **WHOLE, **(params or {})}
+        self._params = {name: value for name, value in known.items() if value}
+        session = Session(host)
+        session.verify = not insecure if ca_file is None else str(ca_file)
+        basic: tuple[str, SecretFile | str] | None = None
+        if user and password_file is not None:
+            basic = user, SecretFile(password_file)
+        elif parts.username is not None:
+            basic = unquote(parts.username), unquote(parts.password or "")
+        session.auth = Credentials(
+            token=None if token_file is None else SecretFile(token_file),
+            basic=basic,
+            headers=headers,
+            secret_headers={name: SecretFile(path) for name, path in (header_files or {}).items()},
+        )
         # The library's own retries, three with back-off, would multiply the timeout. The next look is soon enough.
         retry = urllib3.Retry(0, read=False)
-        session.auth = None if token_file is None else _Bearer(SecretFile(token_file))
-        self._connect = PrometheusConnect(url.rstrip("/"), session=session, retry=retry)
+        plain = parts._replace(netloc=host).geturl().rstrip("/")
+        self._connect = PrometheusConnect(plain, session=session, retry=retry, method="POST")
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="prometheus")
 
     async def query(self, expr: str, at: float) -> list[Sample]:
@@ -137,12 +157,10 @@ class Prometheus:
                 return ask(left)
             except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
                 raise late from error
-            except requests.JSONDecodeError as error:
-                raise QueryFailed(nonsense) from error
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 raise QueryFailed(f"Prometheus at {self._at}: {_cause(error)}") from error
             except (PrometheusApiClientException, KeyError, TypeError, ValueError) as error:
-                raise QueryFailed(nonsense) from error
+                raise QueryFailed(f"{nonsense}: {_cause(error)}") from error
             except SecretError as error:
                 raise QueryFailed(f"Prometheus: {error}") from error
 
@@ -159,6 +177,25 @@ class Prometheus:
         return found
 
 
+def connect(asked: knobs.Prometheus, *, url: str = "", series: int = 0) -> Prometheus:
+    """The Prometheus of the settings; `url` is asked in its place, and `series` may be more than theirs."""
+    return Prometheus(
+        url or asked.url,
+        token_file=asked.token_file,
+        user=asked.user,
+        password_file=asked.password_file,
+        headers=asked.headers,
+        header_files=asked.header_files,
+        params=asked.params,
+        ca_file=asked.ca_file,
+        insecure=asked.insecure,
+        timeout=asked.timeout,
+        at_once=asked.at_once,
+        most=max(asked.series, series),
+        stale=asked.stale,
+    )
+
+
 def unserved(rulebook: Rulebook, url: str) -> list[Problem]:
     """The rules that ask Prometheus, when the settings name none."""
     if url:
@@ -166,63 +203,6 @@ def unserved(rulebook: Rulebook, url: str) -> list[Problem]:
     asking = [rule for rule in rulebook.rules if rule.rule.when.source in _ASKS]
     message, hint = "asks Prometheus, and the settings name none", "set prometheus.url (HEALER_PROMETHEUS__URL)"
     return [Problem(rule.where or "rules", 0, 0, "", f"rule {rule.name} {message}", hint) for rule in asking]
-
-
-class _Bearer(AuthBase):
-    """Puts the token of now on each request. Raises SecretError."""
-
-    def __init__(self, secret: SecretFile) -> None:
-        self._secret = secret
-
-    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        r.headers["Authorization"] = f"Bearer {self._secret.read()}"
-        return r
-
-
-class _Session(requests.Session):
-    """Reads an answer whole before the library sees it: within the time, no larger than allowed, and only a 200.
-
-    `requests` takes a timeout for each read from the socket: one that sends a byte now and then would hold a thread for ever.
-    """
-
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send it. `timeout` is in seconds, for all of it. Raises QueryFailed for what is no answer, else as `requests` does."""
-        until = time.monotonic() + kwargs["timeout"]
-        answer = super().send(request, **{**kwargs, "stream": True})
-        if answer.is_redirect:
-            return answer
-        try:
-            answer._content = _body(answer.raw, until)
-        finally:
-            answer.close()
-        if answer.status_code != 200:
-            raise QueryFailed(f"Prometheus: {_refusal(answer)}")
-        return answer
-
-
-def _body(raw: urllib3.BaseHTTPResponse, until: float) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    while piece := raw.read1(_CHUNK, decode_content=True):
-        pieces.append(piece)
-        size += len(piece)
-        if size > _MOST_BYTES:
-            raise QueryFailed(f"Prometheus: an answer of more than {_MOST_BYTES >> 20} MiB: aggregate, or select fewer series")
-        if time.monotonic() > until:
-            raise requests.Timeout("the answer is too slow")
-    return b"".join(pieces)
-
-
-def _refusal(answer: requests.Response) -> str:
-    """What a server says when it does not answer: Prometheus' own words where it is Prometheus."""
-    try:
-        said = answer.json()
-    except ValueError:
-        said = None
-    text = said.get("error") if isinstance(said, dict) else None
-    if not isinstance(text, str):  # not `answer.text`, which guesses the encoding of all of it at length
-        text = said_in(answer.content, _PIECE) or answer.reason or "no reason given"
-    return f"HTTP {answer.status_code}: {free_text(text, _PIECE)}"
 
 
 def _cause(error: BaseException) -> str:
@@ -235,27 +215,70 @@ def _cause(error: BaseException) -> str:
 
 
 def _samples(result: Any) -> list[Sample]:
-    """The `result` of an instant query. Raises QueryFailed for another type, TypeError or ValueError for nonsense."""
+    """The `result` of an instant query. Raises QueryFailed for another type, or when no entry of it can be read."""
     if _scalar(result):
         return [Sample({}, float(result[1]))]
-    if not isinstance(result, list):
-        raise TypeError(type(result).__name__)
-    return [Sample(entry["metric"], float(_of_type(entry, "value", "values")[1])) for entry in result]
+    entries = _entries(result, "values")
+    found = [_sample(entry) for entry in entries]
+    if found and all(sample.odd for sample in found):
+        raise QueryFailed(f"Prometheus: the answer is not one of its API, or not one of numbers: {found[0].odd}")
+    return found
+
+
+def _sample(entry: Any) -> Sample:
+    labels = _labels(entry)
+    if labels is None:
+        return Sample({}, nan, "a series has no labels that could be read")
+    if "value" not in entry and ("histogram" in entry or "histograms" in entry):
+        return Sample(labels, nan, "the query gives native histograms; numbers are needed: take histogram_count or the like")
+    try:
+        _, value = entry["value"]
+        return Sample(labels, _number(value))
+    except (KeyError, TypeError, ValueError) as error:
+        return Sample(labels, nan, f"a series has no value that could be read: {_cause(error)}")
 
 
 def _series(result: Any) -> list[Series]:
+    """The `result` of a range query. What has no labels, or no numbers, is left out."""
+    found: list[Series] = []
+    for entry in _entries(result, "value"):
+        labels, values = _labels(entry), entry.get("values", ()) if isinstance(entry, dict) else ()
+        if labels is not None and isinstance(values, list):
+            found.append(Series(labels, dict(_points(values))))
+    return found
+
+
+def _points(values: list[Any]) -> Iterator[tuple[float, float]]:
+    for pair in values:
+        try:
+            at, value = pair
+            yield float(at), _number(value)
+        except (TypeError, ValueError):
+            continue
+
+
+def _entries(result: Any, other: str) -> list[Any]:
+    """The series of an answer. Raises QueryFailed where they have `other`, the key of the other type of answer."""
     if not isinstance(result, list):
-        raise TypeError(type(result).__name__)
-    return [Series(entry["metric"], {at: float(value) for at, value in _of_type(entry, "values", "value")}) for entry in result]
+        raise TypeError(f"its result is {type(result).__name__}")
+    if any(isinstance(entry, dict) and other in entry for entry in result):
+        raise QueryFailed("Prometheus: the query gives a range of values; an instant vector or a scalar is needed")
+    return result
+
+
+def _labels(entry: Any) -> dict[str, str] | None:
+    labels = entry.get("metric") if isinstance(entry, dict) else None
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        return None
+    return labels
+
+
+def _number(value: Any) -> float:
+    """Raises ValueError for what the API does not write for a number."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{str(value)[:50]!r} is no number")
+    return float(value)
 
 
 def _scalar(result: Any) -> bool:
     return isinstance(result, list) and len(result) == 2 and isinstance(result[1], str)
-
-
-def _of_type(entry: Mapping[str, Any], wanted: str, other: str) -> Any:
-    if other in entry:
-        raise QueryFailed("Prometheus: the query gives a range of values; an instant vector or a scalar is needed")
-    if wanted not in entry and ("histogram" in entry or "histograms" in entry):
-        raise QueryFailed("Prometheus: the query gives native histograms; numbers are needed: take histogram_count or the like")
-    return entry[wanted]

@@ -38,7 +38,7 @@ class Standing:
         labels: TargetLabels,
         replicas: Sequence[str],
         known: Callable[[], Sequence[Signal]],
-        tell: Callable[[list[Signal]], None],
+        tell: Callable[[list[Signal]], object],
         heard: Callable[[bool], None],
         clock: Callable[[], float],
         every: float,

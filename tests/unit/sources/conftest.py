@@ -60,11 +60,18 @@ class Imposter:
         self.answer: Answer = vector()
         self.asked: list[Mapping[str, str]] = []
         self.headers: list[Mapping[str, str]] = []
+        self.methods: list[str] = []
+        self.longest = 0
+        """Characters of the longest request line's path."""
         self.arrived = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """The one handler."""
-        self.asked.append({"path": request.path, **request.query})
+        form = await request.post()
+        asked = {name: value for name, value in form.items() if isinstance(value, str)}
+        self.asked.append({"path": request.path, **request.query, **asked})
+        self.methods.append(request.method)
+        self.longest = max(self.longest, len(request.path_qs))
         self.headers.append(dict(request.headers))
         self.arrived.set()
         return await self.answer(request)
@@ -76,11 +83,13 @@ def vector(*values: object, **labels: str) -> Answer:
     return saying({"status": "success", "data": {"resultType": "vector", "result": result}})
 
 
-def saying(body: object, status: int = 200) -> Answer:
+def saying(body: object, status: int = 200, **headers: str) -> Answer:
     """Answers with JSON, or with a text."""
 
     async def answer(_: web.Request) -> web.StreamResponse:
-        return web.Response(text=body, status=status) if isinstance(body, str) else web.json_response(body, status=status)
+        if isinstance(body, str):
+            return web.Response(text=body, status=status, headers=headers)
+        return web.json_response(body, status=status, headers=headers)
 
     return answer
 
@@ -89,7 +98,7 @@ def saying(body: object, status: int = 200) -> Answer:
 async def imposter() -> AsyncIterator[Imposter]:
     imposter = Imposter()
     app = web.Application()
-    app.router.add_get("/{path:.*}", imposter.handle)
+    app.router.add_route("*", "/{path:.*}", imposter.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.01)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

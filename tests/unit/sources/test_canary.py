@@ -18,7 +18,7 @@ from healer.lab.objects import Object
 from healer.model.kube import Deployment, Meta, OwnerReference, Pod, ReplicaSet
 from healer.model.probe import Canary
 from healer.model.rule import BAD_CANARY, UNKNOWN_VERDICT
-from healer.model.signal import Signal
+from healer.model.signal import Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.routes.base import BackendMissing, RouteMissing
@@ -438,15 +438,19 @@ def found(kind: VerdictKind | None, *, revision: str = "7", share: float = 0.2, 
 
 
 class Told:
-    """What a standing signals, look after look: "+bad" fires, "-bad" is over."""
+    """What a standing signals, look after look: "+bad" fires, "-bad" is over, "?bad" is not known."""
 
     def __init__(self) -> None:
         self.standing = Standing("test/bad-canary", TARGET)
 
     def __call__(self, *looks: Look) -> list[str]:
-        return [self._word(signal) for look in looks for signal in self.standing.after(look, 5.0)]
+        return [self._word(report) for look in looks for report in self.standing.after(look, 5.0)]
 
-    def _word(self, signal: Signal) -> str:
+    def _word(self, report: Report) -> str:
+        if isinstance(report, Unanswered):
+            return "?" + ",".join(key.rpartition("/")[2] for key in report.keys or ())
+        assert isinstance(report, Signal)
+        signal = report
         return ("+" if signal.firing else "-") + signal.key.rpartition("/")[2]
 
 
@@ -481,7 +485,7 @@ def test_bad_stays_until_it_is_known_to_be_over() -> None:
     told = Told()
     told(found(BAD))
     assert told(found(BAD)) == ["+bad"]
-    assert told(found(INSUFFICIENT), found(UNKNOWN), found(INSUFFICIENT, judged=False)) == []
+    assert told(found(INSUFFICIENT), found(UNKNOWN), found(INSUFFICIENT, judged=False)) == ["?bad"]
     assert told(found(INSUFFICIENT, share=0.1)) == [], "less traffic is no proof"
     assert told(found(GOOD)) == ["-bad"]
     assert told(found(GOOD), found(None)) == []
@@ -524,7 +528,7 @@ def test_what_an_earlier_healer_signalled_is_ended_by_what_can_end_it() -> None:
     assert Told()(found(GOOD)) == ["-bad", "-unknown"]
     assert Told()(found(INSUFFICIENT, judged=False)) == []
     assert Told()(found(INSUFFICIENT)) == ["-unknown"], "too little evidence does not acquit"
-    assert Told()(found(UNKNOWN)) == []
+    assert Told()(found(UNKNOWN)) == ["?bad"]
 
 
 # in a cluster
@@ -587,7 +591,8 @@ async def test_a_rule_looks_at_the_canary_that_its_route_sends_traffic_to(tmp_pa
         probe = CanaryProbe(bound, prometheus, api, world.view, tell)
 
         async def look(number: int) -> list[str]:
-            signals = await probe.look(START + EVERY * number + 7)
+            reports = await probe.look(START + EVERY * number + 7)
+            signals = [report for report in reports if isinstance(report, Signal)]
             assert {signal.target.name for signal in signals} <= {CANARY}
             return [("+" if signal.firing else "-") + signal.name for signal in signals]
 

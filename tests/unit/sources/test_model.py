@@ -9,7 +9,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from healer.model.kube import Pod
-from healer.model.signal import Signal
+from healer.model.signal import Report, Signal, Unanswered
 from healer.serving.status import ModelState, VersionStatus
 from healer.sources.model import ModelLook, ModelMemory
 from tests.support.tensorflow_serving import status_servers
@@ -169,8 +169,17 @@ def look_of(fleet: Fleet, port: int, **model: Any) -> ModelLook:
     )
 
 
-def places(signals: list[Signal]) -> list[str]:
-    return [f"{'+' if signal.firing else '-'}{signal.target.name}" for signal in signals]
+def signals_of(reports: list[Report]) -> list[Signal]:
+    return [report for report in reports if isinstance(report, Signal)]
+
+
+def places(reports: list[Report]) -> list[str]:
+    return [f"{'+' if signal.firing else '-'}{signal.target.name}" for signal in signals_of(reports)]
+
+
+def unknown(reports: list[Report]) -> set[str]:
+    """The uids of the pods of which nothing is known."""
+    return {key.split("/")[-2] for report in reports if isinstance(report, Unanswered) for key in report.keys or ()}
 
 
 async def test_every_running_pod_of_the_scope_is_asked_and_no_other() -> None:
@@ -188,10 +197,12 @@ async def test_every_running_pod_of_the_scope_is_asked_and_no_other() -> None:
         fleet.view.put(msgspec.structs.replace(fleet.numbered(1), metadata=going))
         servers.asked.clear()
         with capture_logs() as logged:
-            assert await looks.look(START + 30) == [], "what fired goes on: nothing says otherwise"
+            reports = await looks.look(START + 30)
+            assert signals_of(reports) == [], "nothing says that it is over"
+            assert unknown(reports) == {"pod-2", "pod-3"}, "nor that it is not"
         assert (len(servers.asked), logged) == (1, [])
         fleet.view.drop(Pod, fleet.numbered(2).metadata.uid)
-        (gone,) = await looks.look(START + 60)
+        (gone,) = signals_of(await looks.look(START + 60))
         assert places([gone]) == ["-serving-2"]
 
 
@@ -203,7 +214,7 @@ async def test_a_server_that_talks_nonsense_is_unknown_and_logged_until_it_answe
         looks = look_of(fleet, servers.port)
         with capture_logs() as logged:
             assert places(await looks.look(START)) == ["-serving-1"]
-            assert await looks.look(START + 30) == []
+            assert signals_of(await looks.look(START + 30)) == []
         assert sorted((line["pod"], line["log_level"]) for line in logged) == [("serving-2", "warning"), ("serving-3", "warning")]
         assert any("nginx" in line["why"] for line in logged)
         servers.say("127.0.0.2", (1, "AVAILABLE"))

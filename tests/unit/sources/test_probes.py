@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from healer.engine.rulebook import BoundRule, Rulebook, scaled
-from healer.model.signal import Signal
+from healer.model.signal import Report, Signal
 from healer.model.target import Target
 from healer.sources.probes import Beat, Look, Probes
 from tests.support.world import Yaml, rule, rulebook
@@ -43,8 +43,9 @@ class Watched:
         self.closed: set[str] = set()
         """Rules whose looks do not end."""
         self.error: Exception | None = None
+        self.now = 7.0
         self.late: list[str] = []
-        self.probes = Probes({"query": self._make}, clock=lambda: 7.0, tell=self._tell, late=self._was_late)
+        self.probes = Probes({"query": self._make}, clock=lambda: self.now, tell=self._tell, late=self._was_late)
 
     def _was_late(self, rule: str) -> None:
         self.late.append(rule)
@@ -66,8 +67,8 @@ class Watched:
 
         return look
 
-    def _tell(self, signals: list[Signal]) -> None:
-        self.told += [signal.key for signal in signals]
+    async def _tell(self, signals: Sequence[Report]) -> None:
+        self.told += [signal.key for signal in signals if isinstance(signal, Signal)]
 
     async def until(self, name: str, looks: int) -> None:
         """Wait until so many looks of a rule have begun."""
@@ -202,3 +203,22 @@ async def test_forty_late_looks_are_one_line_and_counted_by_rule(
     assert set(watched.late) == watched.closed
     assert len(watched.late) >= line["late"] > 40
     assert not [record for record in caplog.records if record.name.startswith("apscheduler")]
+
+
+# asked again
+
+
+async def test_asked_again_right_before_acting() -> None:
+    """A look at once, told before it returns; none when the last one is as good as new; one for both when one is under way."""
+    watched = Watched()
+    watched.probes.use(rulebook(rule("one", when={"query": {"expr": "up", "above": 1, "every": "1h"}}, heal=[{"page": {}}])))
+    async with watched.running():
+        await asyncio.sleep(0)
+        await watched.probes.again("test/one")
+        assert watched.told == ["test/one"]
+        await watched.probes.again("test/one")
+        assert watched.begun == {"test/one": 1}, "a moment ago"
+        watched.now += 10
+        await asyncio.gather(watched.probes.again("test/one"), watched.probes.again("test/one"))
+        assert watched.begun == {"test/one": 2}
+        await watched.probes.again("test/of-no-query")

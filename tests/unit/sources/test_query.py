@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog.testing
 
-from healer.model.signal import Signal
+from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.sources.prometheus import Prometheus
 from healer.sources.query import QueryLook
 from healer.sources.targets import TargetLabels
@@ -40,10 +41,22 @@ class Bench:
         self.now = NOW
         self._look = QueryLook(bound, prometheus, self.world.view, NAMES, lambda _, why: self.said.append(why))
 
-    async def look(self) -> list[Signal]:
-        """The signals of one more look, 30 s after the last."""
+    async def reports(self) -> list[Report]:
+        """What one more look has to say, 30 s after the last."""
         self.now += 30
         return await self._look.look(self.now)
+
+    async def look(self) -> list[Signal]:
+        """The signals of one more look."""
+        return [report for report in await self.reports() if isinstance(report, Signal)]
+
+    async def unknown(self) -> dict[str, str]:
+        """Of one more look: why it is not known whether pods are sick still, by uid; "*" for all of the rule."""
+        said: dict[str, str] = {}
+        for report in await self.reports():
+            if isinstance(report, Unanswered):
+                said |= {key.split("/")[3]: report.why for key in report.keys} if report.keys is not None else {"*": report.why}
+        return said
 
     async def fires(self) -> dict[str, bool]:
         """The same: by target, whether it fires."""
@@ -78,7 +91,7 @@ async def test_a_series_above_the_threshold_is_a_signal(imposter: Imposter, prom
 async def test_below(imposter: Imposter, prometheus: Prometheus) -> None:
     bench = Bench(prometheus, below=5)
     imposter.answer = series(("serving-1", 4), ("serving-2", 5), ("serving-3", "-Inf"))
-    assert await bench.fires() == {"serving-1": True, "serving-2": False, "serving-3": True}
+    assert await bench.fires() == {"serving-1": True, "serving-2": False}
 
 
 async def test_the_first_sight_is_told_either_way_then_only_what_fires_and_its_end(
@@ -110,12 +123,36 @@ async def test_two_series_of_one_pod_are_two_signals(imposter: Imposter, prometh
 # unknown
 
 
+@pytest.mark.parametrize("nothing", ["NaN", "+Inf", "-Inf"])
+@pytest.mark.parametrize("query", [{"above": 0.2}, {"below": 0.2}])
+async def test_a_value_that_is_no_number_is_not_known(
+    imposter: Imposter, prometheus: Prometheus, nothing: str, query: dict[str, float]
+) -> None:
+    """usage / limit is +Inf where there is no limit: that passes no threshold, and ends nothing."""
+    bench = Bench(prometheus, **query)
+    imposter.answer = series(("serving-1", nothing))
+    assert await bench.fires() == {}
+    fires = 0.3 if "above" in query else 0.1
+    imposter.answer = series(("serving-1", fires), ("serving-2", 0.2))
+    assert await bench.fires() == {"serving-1": True, "serving-2": False}
+    imposter.answer = series(("serving-1", nothing), ("serving-2", 0.2))
+    assert list(await bench.unknown()) == ["pod-1"]
+    imposter.answer = series(("serving-1", 0.2), ("serving-2", 0.2))
+    assert await bench.fires() == {"serving-1": False}, "it was kept in mind"
+
+
 @pytest.mark.parametrize(
     "nothing",
-    [saying("", 500), series(), series(("serving-1", "NaN")), series(("serving-2", 0.1))],
-    ids=["no answer", "no series", "NaN", "only another"],
+    [
+        saying("", 500),
+        saying({"status": "success", "warnings": ["store-1 is away"], "data": {"resultType": "vector", "result": []}}),
+        saying({"status": "success", "isPartial": True, "data": {"resultType": "vector", "result": []}}),
+        saying({"status": "success", "data": {"resultType": "vector", "result": None}}),
+        series(("job=serving", 9)),
+    ],
+    ids=["no answer", "thanos in part", "victoriametrics in part", "no result", "no target"],
 )
-async def test_what_is_not_known_ends_nothing_and_is_said_once(
+async def test_what_is_not_known_ends_nothing_and_each_look_is_told(
     imposter: Imposter, prometheus: Prometheus, nothing: Answer
 ) -> None:
     bench = Bench(prometheus)
@@ -123,17 +160,63 @@ async def test_what_is_not_known_ends_nothing_and_is_said_once(
     assert await bench.fires() == {"serving-1": True}
     imposter.answer = nothing
     for _ in range(3):
-        assert "serving-1" not in await bench.fires()
-    assert len(bench.said) == 1
+        reports = await bench.reports()
+        assert not any(isinstance(report, Signal | Answered) for report in reports)
+        assert any(isinstance(report, Unanswered) for report in reports)
+    assert all(bench.said[1:])
+    assert len(bench.said) == 4
     imposter.answer = series(("serving-1", 0.1))
     assert await bench.fires() == {"serving-1": False}, "it was kept in mind"
-    assert bench.said[1:] == [""]
+    assert bench.said[4:] == [""]
+
+
+@pytest.mark.parametrize("rest", [series(), series(("serving-2", 0.1)), series(("serving-1", 0.1), route="b")])
+async def test_a_whole_answer_without_the_series_ends_it(imposter: Imposter, prometheus: Prometheus, rest: Answer) -> None:
+    """`expr > 0.05` has no series when all is well, and a series that names a revision goes with it."""
+    bench = Bench(prometheus)
+    imposter.answer = series(("serving-1", 0.3), route="a")
+    [before] = await bench.look()
+    imposter.answer = rest
+    [over] = [signal for signal in await bench.look() if signal.key == before.key]
+    assert (over.firing, over.message) == (False, "the query has no such series any more")
+    assert bench.said == ["", ""]
+
+
+async def test_an_answer_says_which_signals_can_still_fire(imposter: Imposter, prometheus: Prometheus) -> None:
+    """So that what fired before a restart, and is in no answer after it, is over."""
+    imposter.answer = series(("serving-1", 0.3), ("serving-2", "NaN"), ("stranger", 9))
+    [answered] = [report for report in await Bench(prometheus).reports() if isinstance(report, Answered)]
+    assert answered.rule == "test/slow"
+    assert sorted(key.split("/")[3] for key in answered.keys) == ["pod-1", "pod-2"]
+
+
+async def test_one_odd_series_harms_only_itself(imposter: Imposter, prometheus: Prometheus) -> None:
+    """One without labels may be anything: what is missing besides is not over then."""
+    bench = Bench(prometheus)
+    imposter.answer = series(("serving-1", 0.3), ("serving-2", 0.3))
+    await bench.look()
+    odd = {"metric": {"namespace": NAMESPACE, "pod": "serving-1"}, "histogram": [NOW, {}]}
+    well = {"metric": {"namespace": NAMESPACE, "pod": "serving-2"}, "value": [NOW, "0.1"]}
+    imposter.answer = saying({"data": {"result": [odd, well]}})
+    reports = await bench.reports()
+    assert [(report.target.name, report.firing) for report in reports if isinstance(report, Signal)] == [("serving-2", False)]
+    assert [report.why for report in reports if isinstance(report, Unanswered)] != []
+    imposter.answer = saying({"data": {"result": [{"metric": None, "value": [NOW, "9"]}, well]}})
+    reports = await bench.reports()
+    assert not any(isinstance(report, Signal | Answered) for report in reports)
+
+
+async def test_labels_without_end_make_no_key_without_end(imposter: Imposter, prometheus: Prometheus) -> None:
+    """Keys are journaled."""
+    imposter.answer = series(("serving-1", 0.3), query="x" * 100_000)
+    [signal] = await Bench(prometheus).look()
+    assert len(signal.key) < 200
 
 
 async def test_no_answer_says_why(imposter: Imposter, prometheus: Prometheus) -> None:
     bench = Bench(prometheus)
     imposter.answer = saying({"status": "error", "error": "too many samples"}, 422)
-    assert await bench.look() == []
+    assert await bench.unknown() == {"*": "Prometheus: HTTP 422: too many samples"}
     assert bench.said == ["Prometheus: HTTP 422: too many samples"]
 
 
@@ -178,23 +261,38 @@ async def test_the_exporters_pod_beside_a_deployment_is_not_what_a_series_is_abo
 
 
 @pytest.mark.parametrize(
-    "strange",
+    ("strange", "said"),
     [
-        series(("other-1", 9), namespace="elsewhere"),
-        series(("stranger", 9)),
-        series(("job=serving", 9)),
-        series(("serving-1", 9), exported_pod="serving-2"),
+        (series(("other-1", 9), namespace="elsewhere"), ""),
+        (series(("stranger", 9)), ""),
+        (series(("job=serving", 9)), "no series of the query names a target: it has no label 'pod' or 'deployment'"),
+        (series(("serving-1", 9), exported_pod="serving-2"), "no series of the query names a target: labels 'pod' and"),
     ],
     ids=["another namespace", "not in the cluster", "no target", "of an exporter"],
 )
 async def test_what_is_about_nothing_of_the_rule_is_no_signal(
-    imposter: Imposter, prometheus: Prometheus, strange: Answer
+    imposter: Imposter, prometheus: Prometheus, strange: Answer, said: str
 ) -> None:
+    """What names a target elsewhere is an answer; what names none says nothing about anything."""
     bench = Bench(prometheus)
     bench.world.other("other", namespace="elsewhere")
     imposter.answer = strange
     assert await bench.look() == []
-    assert bench.said == ["no series of the query has a value for anything in the rule's scope"]
+    [why] = bench.said
+    assert why.startswith(said)
+    assert bool(why) is bool(said)
+
+
+async def test_a_series_without_the_labels_says_what_to_write(imposter: Imposter, prometheus: Prometheus) -> None:
+    """Once, with the labels that are missing."""
+    bench = Bench(prometheus)
+    imposter.answer = series(("job=serving", 9))
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(2):
+            await bench.look()
+    [line] = [line for line in logs if line["event"] == "a series of the query names no target"]
+    assert "'pod' or 'deployment'" in line["reason"]
+    assert "sum by (namespace, pod)" in line["hint"]
 
 
 async def test_with_a_real_prometheus(tmp_path: Path) -> None:
