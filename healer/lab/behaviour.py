@@ -131,6 +131,10 @@ def _config(life: Life) -> Iterator[Frame]:
     yield Frame(state, restarts=life.restarts, phase="Running" if life.ran else "Pending")
 
 
+def _complete(life: Life) -> Iterator[Frame]:
+    yield Frame(_terminated(0, "Completed"), restarts=life.restarts, phase="Succeeded")
+
+
 def _fail(life: Life) -> Iterator[Frame]:
     yield Frame(_terminated(1, "Error"), restarts=life.restarts, phase="Failed")
 
@@ -146,6 +150,7 @@ def _evicted(life: Life) -> Iterator[Frame]:
 
 BEHAVIOURS: dict[str, Callable[[Life], Iterator[Frame]] | None] = {
     "ok": _fine,
+    "complete": _complete,
     "slow": _fine,  # ready and well, as far as the kubelet can see; stand-in model servers heed the annotation
     "refuse-to-terminate": _fine,
     "hang": _hang,

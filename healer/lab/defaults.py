@@ -78,6 +78,53 @@ def replicaset(obj: Object) -> None:
     obj.setdefault("status", {"replicas": 0})
 
 
+def statefulset(obj: Object) -> None:
+    """StatefulSet: one replica, in order, a rolling update of all."""
+    spec = _with_template(obj)
+    spec.setdefault("podManagementPolicy", "OrderedReady")
+    strategy = spec.setdefault("updateStrategy", {})
+    strategy.setdefault("type", "RollingUpdate")
+    if strategy["type"] == "RollingUpdate":
+        strategy.setdefault("rollingUpdate", {}).setdefault("partition", 0)
+    spec.setdefault("revisionHistoryLimit", 10)
+    spec.setdefault("persistentVolumeClaimRetentionPolicy", {"whenDeleted": "Retain", "whenScaled": "Retain"})
+    obj.setdefault("status", {"replicas": 0, "availableReplicas": 0})
+
+
+def daemonset(obj: Object) -> None:
+    """DaemonSet: a rolling update, one node at a time."""
+    spec: Object = obj.setdefault("spec", {})
+    template = spec.setdefault("template", {})
+    template.setdefault("metadata", {})
+    pod_spec(template.setdefault("spec", {}))
+    strategy = spec.setdefault("updateStrategy", {})
+    strategy.setdefault("type", "RollingUpdate")
+    if strategy["type"] == "RollingUpdate":
+        rolling = strategy.setdefault("rollingUpdate", {})
+        rolling.setdefault("maxSurge", 0)
+        rolling.setdefault("maxUnavailable", 1)
+    spec.setdefault("revisionHistoryLimit", 10)
+    zero = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
+    obj.setdefault("status", dict.fromkeys(zero, 0))
+
+
+def job(obj: Object) -> None:
+    """Job: one completion, six retries; its selector and the labels of its pods are generated (pkg/registry/batch/job)."""
+    spec: Object = obj.setdefault("spec", {})
+    template = spec.setdefault("template", {})
+    template.setdefault("metadata", {})
+    pod_spec(template.setdefault("spec", {}))  # it restarts always, unless the template says otherwise: that is then refused
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = spec["parallelism"] = 1
+    spec.setdefault("parallelism", 1)
+    spec.setdefault("backoffLimit", 6)
+    spec.setdefault("completionMode", "NonIndexed")
+    spec.setdefault("suspend", False)
+    spec.setdefault("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed")
+    spec.setdefault("manualSelector", False)
+    obj.setdefault("status", {})
+
+
 def _with_template(obj: Object) -> Object:
     spec: Object = obj.setdefault("spec", {})
     if spec.get("replicas") is None:

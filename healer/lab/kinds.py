@@ -167,6 +167,39 @@ REPLICASET = Kind(
     check=validation.workload,
     check_update=validation.workload_update,
 )
+STATEFULSET = Kind(
+    group="apps",
+    plural="statefulsets",
+    kind="StatefulSet",
+    short_names=("sts",),
+    subresources=("status", "scale"),
+    counts_generation=True,
+    fill=defaults.statefulset,
+    check=validation.workload,
+    check_update=validation.workload_update,
+)
+DAEMONSET = Kind(
+    group="apps",
+    plural="daemonsets",
+    kind="DaemonSet",
+    short_names=("ds",),
+    subresources=("status",),
+    counts_generation=True,
+    fill=defaults.daemonset,
+    check=validation.workload,
+    check_update=validation.workload_update,
+)
+CONTROLLER_REVISION = Kind(group="apps", plural="controllerrevisions", kind="ControllerRevision")
+JOB = Kind(
+    group="batch",
+    plural="jobs",
+    kind="Job",
+    subresources=("status",),
+    counts_generation=True,
+    fill=defaults.job,
+    check=validation.job,
+    check_update=validation.job_update,
+)
 DISRUPTION_BUDGET = Kind(
     schema=shapes.DISRUPTION_BUDGET,
     group="policy",
@@ -239,6 +272,10 @@ BUILT_IN = (
     EVENT,
     DEPLOYMENT,
     REPLICASET,
+    STATEFULSET,
+    DAEMONSET,
+    CONTROLLER_REVISION,
+    JOB,
     DISRUPTION_BUDGET,
     DEFINITION,
     SERVICE,

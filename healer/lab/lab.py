@@ -15,14 +15,17 @@ from healer.lab.admission import Admission
 from healer.lab.api import Api
 from healer.lab.behaviour import ANNOTATION, BEHAVIOURS
 from healer.lab.controllers.base import Controller
+from healer.lab.controllers.daemonset import DaemonSetController
 from healer.lab.controllers.definition import DefinitionController
 from healer.lab.controllers.deployment import DeploymentController
 from healer.lab.controllers.disruption import DisruptionController
 from healer.lab.controllers.endpoints import EndpointSliceController
 from healer.lab.controllers.garbage import GarbageCollector, NamespaceController
+from healer.lab.controllers.job import JobController
 from healer.lab.controllers.quotas import QuotaController
 from healer.lab.controllers.replicaset import ReplicaSetController
 from healer.lab.controllers.scheduler import Scheduler
+from healer.lab.controllers.statefulset import StatefulSetController
 from healer.lab.decoding import decode
 from healer.lab.faults import Faults, Requests
 from healer.lab.kinds import NAMESPACE, NODE, POD, Kinds
@@ -77,6 +80,9 @@ class Lab:
                 Kubelet(self.api, start_delay, termination_delay, time_scale),
                 ReplicaSetController(self.api),
                 DeploymentController(self.api, time_scale),
+                StatefulSetController(self.api),
+                DaemonSetController(self.api),
+                JobController(self.api, time_scale),
                 DisruptionController(self.api, time_scale),
                 EndpointSliceController(self.api),
                 QuotaController(self.api),

@@ -151,6 +151,28 @@ def workload_update(new: Object, old: Object) -> list[Cause]:
     return [invalid_value("spec.selector", shown, "field is immutable")]
 
 
+def job(obj: Object) -> list[Cause]:
+    """Job: counts that are not negative, and pods that may end."""
+    spec = obj["spec"]
+    causes = [cause for field in ("parallelism", "completions", "backoffLimit") for cause in _not_negative(spec, field, "spec")]
+    policy = spec["template"]["spec"].get("restartPolicy")
+    causes += _pod_spec(spec["template"]["spec"], "spec.template.spec")
+    if policy not in ("OnFailure", "Never"):
+        rule = 'Required value: valid values: "OnFailure", "Never"'
+        causes.append(Cause("spec.template.spec.restartPolicy", rule, "FieldValueRequired"))
+    return causes
+
+
+def job_update(new: Object, old: Object) -> list[Cause]:
+    """Job: neither its template nor its completions change."""
+    fixed = ("template", "completions")
+    return [
+        Cause(f"spec.{field}", f"Invalid value: {json.dumps(new['spec'].get(field))}: field is immutable")
+        for field in fixed
+        if new["spec"].get(field) != old["spec"].get(field)
+    ]
+
+
 def _not_negative(spec: Object, field: str, path: str) -> list[Cause]:
     value = spec.get(field)
     if isinstance(value, bool) or not isinstance(value, int) or value >= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from healer.lab.behaviour import behaviour_of
 from healer.lab.controllers.base import Controller
+from healer.lab.controllers.daemonset import bound_to
 from healer.lab.kinds import NODE, POD
 from healer.lab.objects import Object, condition, timestamp
 from healer.lab.store import Change, Key
@@ -22,7 +23,8 @@ class Scheduler(Controller):
         pod = self.api.store.get(POD.stored_in, key)
         if pod is None or pod["spec"].get("nodeName") or "deletionTimestamp" in pod["metadata"]:
             return None
-        nodes = [node["metadata"]["name"] for node in self.api.objects(NODE)]
+        only = bound_to(pod)
+        nodes = [name for node in self.api.objects(NODE) if (name := node["metadata"]["name"]) == (only or name)]
         if not nodes or behaviour_of(pod) == "unschedulable":
             total = len(nodes)
             why = f"0/{total} nodes are available: {total} Insufficient cpu. preemption: 0/{total} nodes are available."

@@ -155,7 +155,7 @@ async def test_a_manual_pod_is_left_alone(lab: Lab) -> None:
 
 
 async def test_an_unknown_behaviour_is_an_error(lab: Lab) -> None:
-    with pytest.raises(ValueError, match="use one of config, crash"):
+    with pytest.raises(ValueError, match="use one of complete, config, crash"):
         await lab.behave("production", await _one(lab), "explode")
 
 

@@ -1,0 +1,122 @@
+"""The DaemonSet controller: one pod on each node that it may use, rolled one by one.
+
+It follows pkg/controller/daemon of Kubernetes 1.36; maxSurge is left out. A node that is lost keeps its pod: a DaemonSet's pods
+tolerate that.
+"""
+
+from __future__ import annotations
+
+from healer.lab.api import Api
+from healer.lab.controllers.owned import REVISION_LABEL, PodsController, finished, going, revision_of
+from healer.lab.kinds import DAEMONSET, NODE
+from healer.lab.objects import Object, is_ready, labels_of
+from healer.lab.store import Change, Key
+
+_TOLERATED = (
+    ("not-ready", "NoExecute"),
+    ("unreachable", "NoExecute"),
+    ("disk-pressure", "NoSchedule"),
+    ("memory-pressure", "NoSchedule"),
+    ("pid-pressure", "NoSchedule"),
+    ("unschedulable", "NoSchedule"),
+)
+
+
+class DaemonSetController(PodsController):
+    """Keys are DaemonSets."""
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(api, DAEMONSET)
+
+    def observe(self, collection: str, change: Change) -> None:
+        super().observe(collection, change)
+        if collection == NODE.stored_in and change.type != "MODIFIED":
+            for owner in self.api.objects(DAEMONSET):
+                self.enqueue((owner["metadata"]["namespace"], owner["metadata"]["name"]))
+
+    def reconcile(self, key: Key) -> float | None:
+        owner = self.api.store.get(DAEMONSET.stored_in, key)
+        if owner is None or going(owner):
+            return None
+        revision = self._revision(owner)
+        digest = revision.rpartition("-")[2]
+        wanted = owner["spec"]["template"]["spec"].get("nodeSelector") or {}
+        nodes = [node["metadata"]["name"] for node in self.api.objects(NODE) if wanted.items() <= labels_of(node).items()]
+        by_node: dict[str, Object] = {}
+        for pod in self._pods(owner):
+            node = _node_of(pod)
+            if finished(pod) or node not in nodes or node in by_node:
+                self._take(pod)
+            if not finished(pod):
+                by_node.setdefault(node, pod)
+        for node in nodes:
+            if node not in by_node:
+                self._make(
+                    owner,
+                    {REVISION_LABEL: digest, "pod-template-generation": "1"},
+                    _only_on(owner, node),
+                    generateName=f"{key[1]}-",
+                )
+        self._roll(owner, list(by_node.values()), digest)
+        self._conclude(key, owner, nodes, digest)
+        return None
+
+    def _roll(self, owner: Object, pods: list[Object], digest: str) -> None:
+        strategy = owner["spec"]["updateStrategy"]
+        if strategy["type"] != "RollingUpdate":
+            return
+        most = int(strategy.get("rollingUpdate", {}).get("maxUnavailable", 1))
+        old = [pod for pod in pods if revision_of(pod) != digest]
+        missing = sum(not is_ready(pod) or going(pod) for pod in pods)
+        for pod in sorted(old, key=is_ready):  # those that do not work anyway go first
+            if not is_ready(pod):
+                self._take(pod)
+            elif missing < most:
+                self._take(pod)
+                missing += 1
+
+    def _conclude(self, key: Key, owner: Object, nodes: list[str], digest: str) -> None:
+        pods = [pod for pod in self._pods(owner) if not finished(pod) and not going(pod)]
+        ready = sum(map(is_ready, pods))
+        there = len({_node_of(pod) for pod in pods} & set(nodes))
+        counts = {
+            "updatedNumberScheduled": sum(revision_of(pod) == digest for pod in pods),
+            "numberAvailable": ready,
+            "numberUnavailable": len(nodes) - ready,
+        }
+        status = {
+            "currentNumberScheduled": there,
+            "numberMisscheduled": 0,
+            "desiredNumberScheduled": len(nodes),
+            "numberReady": ready,
+            "observedGeneration": owner["metadata"]["generation"],
+            **{name: count for name, count in counts.items() if count},
+        }
+        self._write(key, status)
+
+
+def _only_on(owner: Object, node: str) -> Object:
+    """What of a pod's spec binds it to a node: an affinity that the scheduler reads, and tolerations."""
+    field = {"key": "metadata.name", "operator": "In", "values": [node]}
+    terms = {"nodeSelectorTerms": [{"matchFields": [field]}]}
+    tolerations = [{"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": effect} for taint, effect in _TOLERATED]
+    return {
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}},
+        "tolerations": [*(owner["spec"]["template"]["spec"].get("tolerations") or []), *tolerations],
+    }
+
+
+def bound_to(pod: Object) -> str:
+    """The node that a DaemonSet's pod is meant for; "" for another pod."""
+    affinity = ((pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    )
+    for term in (affinity or {}).get("nodeSelectorTerms") or []:
+        for field in term.get("matchFields") or []:
+            if field["key"] == "metadata.name" and len(field.get("values") or []) == 1:
+                return str(field["values"][0])
+    return ""
+
+
+def _node_of(pod: Object) -> str:
+    return pod["spec"].get("nodeName") or bound_to(pod)

@@ -1,0 +1,106 @@
+"""The StatefulSet controller: pods with ordinals, made and taken in their order, and rolled from the last to the first.
+
+It follows pkg/controller/statefulset/stateful_set_control.go of Kubernetes 1.36; volume claims are left out.
+"""
+
+from __future__ import annotations
+
+from healer.lab.api import Api
+from healer.lab.controllers.owned import REVISION_LABEL, PodsController, finished, going, revision_of
+from healer.lab.kinds import STATEFULSET
+from healer.lab.objects import Object, is_ready
+from healer.lab.store import Key
+
+
+class StatefulSetController(PodsController):
+    """Keys are StatefulSets."""
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(api, STATEFULSET)
+
+    def reconcile(self, key: Key) -> float | None:
+        owner = self.api.store.get(STATEFULSET.stored_in, key)
+        if owner is None or going(owner):
+            return None
+        update = self._revision(owner)
+        current = (owner["status"] or {}).get("currentRevision") or update
+        pods = {_ordinal(pod): pod for pod in self._pods(owner)}
+        if self._keep(owner, pods, current, update):
+            self._roll(owner, pods, update)
+        self._conclude(key, owner, current, update)
+        return None
+
+    def _keep(self, owner: Object, pods: dict[int, Object], current: str, update: str) -> bool:
+        """Have the pods that are wanted, one after another. Returns whether all are there and none is on its way."""
+        wanted, in_order = owner["spec"]["replicas"], owner["spec"]["podManagementPolicy"] == "OrderedReady"
+        settled = True
+        for ordinal in range(wanted):
+            pod = pods.get(ordinal)
+            if pod is None:
+                self._create(owner, ordinal, current, update)
+                settled = False
+            elif finished(pod):  # its record keeps the name
+                self._take(pod)
+                settled = False
+            elif going(pod) or not is_ready(pod):
+                settled = False
+            if in_order and not settled:
+                return False
+        for ordinal in sorted((number for number in pods if number >= wanted), reverse=True):
+            self._take(pods[ordinal])
+            settled = False
+            if in_order:
+                return False
+        return settled
+
+    def _create(self, owner: Object, ordinal: int, current: str, update: str) -> None:
+        name = f"{owner['metadata']['name']}-{ordinal}"
+        partition = _partition(owner)
+        revision = current if ordinal < partition else update
+        labels = {
+            REVISION_LABEL: revision,
+            "statefulset.kubernetes.io/pod-name": name,
+            "apps.kubernetes.io/pod-index": str(ordinal),
+        }
+        self._make(owner, labels, {"hostname": name, "subdomain": owner["spec"].get("serviceName") or ""}, name=name)
+
+    def _roll(self, owner: Object, pods: dict[int, Object], update: str) -> None:
+        """Take the last pod that is not of the newest revision; the next one when its successor is ready."""
+        if owner["spec"]["updateStrategy"]["type"] != "RollingUpdate":
+            return
+        for ordinal in sorted(pods, reverse=True):
+            if ordinal >= _partition(owner) and revision_of(pods[ordinal]) != update:
+                self._take(pods[ordinal])
+                return
+
+    def _conclude(self, key: Key, owner: Object, current: str, update: str) -> None:
+        pods = [pod for pod in self._pods(owner) if not finished(pod)]
+        living = [pod for pod in pods if not going(pod)]
+        ready = sum(map(is_ready, pods))
+        updated = sum(revision_of(pod) == update for pod in living)
+        if updated == len(pods) == owner["spec"]["replicas"] and ready == updated:
+            current = update
+        counts = {
+            "readyReplicas": ready,
+            "currentReplicas": sum(revision_of(pod) == current for pod in living),
+            "updatedReplicas": updated,
+        }
+        status = {
+            "observedGeneration": owner["metadata"]["generation"],
+            "replicas": len(pods),
+            **{name: count for name, count in counts.items() if count},
+            "currentRevision": current,
+            "updateRevision": update,
+            "collisionCount": 0,
+            "availableReplicas": ready,
+        }
+        self._write(key, status)
+
+
+def _ordinal(pod: Object) -> int:
+    return int(pod["metadata"]["name"].rpartition("-")[2])
+
+
+def _partition(owner: Object) -> int:
+    rolling = owner["spec"]["updateStrategy"].get("rollingUpdate") or {}
+    return int(rolling.get("partition") or 0)
