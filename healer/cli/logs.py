@@ -25,7 +25,6 @@ def logs(log: knobs.Log) -> Stream:
     first: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last = _rendered(stream, pretty=pretty)
     structlog.configure(
@@ -49,11 +48,12 @@ def logs(log: knobs.Log) -> Stream:
 
 def _rendered(stream: Stream, *, pretty: bool) -> list[structlog.types.Processor]:
     """From an event to a line; redaction comes after tracebacks were rendered, which hold what was said."""
+    clock = structlog.processors.TimeStamper(fmt="iso", utc=True)
     if pretty:
         colours = stream.isatty() and "NO_COLOR" not in os.environ
-        return [structlog.processors.ExceptionRenderer(), redact_event, TerminalRenderer(colours=colours)]
+        return [structlog.processors.ExceptionRenderer(), redact_event, clock, TerminalRenderer(colours=colours)]
     tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # no locals: they hold tokens
-    return [structlog.processors.ExceptionRenderer(tracebacks), redact_event, structlog.processors.JSONRenderer()]
+    return [structlog.processors.ExceptionRenderer(tracebacks), redact_event, clock, structlog.processors.JSONRenderer()]
 
 
 def _named(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

@@ -24,7 +24,7 @@ from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.view import View
 from healer.sources.pods import PodSource
 
-_PART = 40
+_PART = 25
 """Signals that the engine is told of in one turn: about 10 ms, so that a large delivery does not hold the loop."""
 
 

@@ -9,6 +9,7 @@ numbers.
 import re
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from healer.model.redact_numbers import redact_numbers
@@ -17,6 +18,8 @@ SECRET = "[secret]"
 SLACK = 1000
 """Characters beyond a cut that are looked at too, and of those at the end of what is looked at, that are not shown: a secret that
 is cut in two is not known as one."""
+_SHORT = 128
+"""Characters of a text that is likely to be a name, and to come again."""
 _LOGGED = 16_384
 """Characters of one text in a log event."""
 
@@ -165,6 +168,11 @@ def redact(text: str) -> str:
     return redact_numbers(text)
 
 
+@lru_cache(2048)
+def _redact_short(text: str) -> str:
+    return redact(text)
+
+
 def redact_most(text: str, most: int) -> str:
     """The text redacted; of one that is longer than `most` characters, the end may be left out."""
     if len(text) <= most + 2 * SLACK:
@@ -186,7 +194,7 @@ def _redacted(value: Any) -> Any:
     """The value, every string in it redacted: a rendered traceback is a list of dictionaries."""
     match value:
         case str():
-            return redact_most(value, _LOGGED)
+            return _redact_short(value) if len(value) <= _SHORT else redact_most(value, _LOGGED)
         case list() | tuple():
             return [_redacted(each) for each in value]
         case dict():

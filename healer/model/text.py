@@ -6,6 +6,7 @@ direction of writing; without personal data and secrets; not without end.
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from healer.model.redact import SLACK, redact_most
 
@@ -20,7 +21,12 @@ _SUSPECT = re.compile("[" + "".join(sorted(_UNSEEN)) + "]")
 
 def free_text(text: str, most: int = MOST) -> str:
     """The text as it may be kept and shown, of at most `most` characters."""
-    return cut(redact_most(one_line(text[: most + 3 * SLACK]), most), most)
+    return _made_safe(text[: most + 3 * SLACK], most)
+
+
+@lru_cache(2048)  # what a target has stands in its incident, in a line of it, and in that of its node
+def _made_safe(text: str, most: int) -> str:
+    return cut(redact_most(one_line(text), most), most)
 
 
 def said_in(body: bytes, most: int) -> str:
