@@ -14,8 +14,11 @@ from prometheus_client import CollectorRegistry
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.cli import app
+from healer.daemon.coverage import RuleCoverage
 from healer.daemon.metrics import Metrics
+from healer.engine.rulebook import Rulebook
 from healer.engine.rulefile import load
+from healer.journal.kube import Counts
 from healer.model.duration import say
 from healer.model.form import Model
 from healer.model.rule import Rule, Verify
@@ -41,7 +44,7 @@ def codes_in(tree: ast.AST) -> set[str]:
     for scope in [tree, *(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))]:
         for call in _own(scope):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in CODE_AT:
-                found |= _values(_argument(call), scope)
+                found |= _values(_argument(call), scope, tree)
     return found - {""}
 
 
@@ -63,19 +66,29 @@ def _argument(call: ast.Call) -> ast.expr:
     return named[0]
 
 
-def _values(value: ast.expr, scope: ast.AST) -> set[str]:
+def _values(value: ast.expr, scope: ast.AST, module: ast.AST) -> set[str]:
     match value:
         case ast.Constant(value=str(code)):
             return {code}
         case ast.IfExp(body=one, orelse=other):
-            return _values(one, scope) | _values(other, scope)
+            return _values(one, scope, module) | _values(other, scope, module)
         case ast.Attribute(attr=attribute) if attribute in PASSED_ON:
             return set()
         case ast.Name(id=name):
-            found = [each for node in _own(scope) for each in _given(name, node)]
+            found = [each for node in _own(scope) for each in _given(name, node)] or _constants(module, name)
             assert found, f"line {value.lineno}: cannot tell what {name} is"
-            return set().union(*(_values(each, scope) for each in found))
+            return set().union(*(_values(each, scope, module) for each in found))
     raise AssertionError(f"line {value.lineno}: cannot tell which reason code {ast.unparse(value)} is")
+
+
+def _constants(module: ast.AST, name: str) -> list[ast.expr]:
+    """What a constant of a module is, there or in the module that it is imported from."""
+    own = [each for node in ast.iter_child_nodes(module) for each in _given(name, node)]
+    for node in ast.iter_child_nodes(module):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names) and node.module is not None:
+            path = ROOT / (node.module.replace(".", "/") + ".py")
+            own += [each for other in ast.parse(path.read_text("utf-8")).body for each in _given(name, other)]
+    return own
 
 
 def _given(name: str, node: ast.AST) -> Iterator[ast.expr]:
@@ -104,6 +117,8 @@ def codes() -> frozenset[str]:
         ("Outcome(kind, text='text', reason='Two')", {"Two"}),
         ("def f():\n  code = 'One' if x else 'Two'\n  return Reason(code, 'text')", {"One", "Two"}),
         ("def f():\n  for code, n in (('One', 1), ('Two', 2)):\n    yield Reason(code, 'text')", {"One", "Two"}),
+        ("CODE = 'One'\ndef f():\n  return Reason(CODE, 'text')", {"One"}),
+        ("from healer.model.rule import UNKNOWN_VERDICT\nReason(UNKNOWN_VERDICT, 'text')", {"UnknownVerdict"}),
         ("Reason(why.code, 'passed on')", set()),
     ],
 )
@@ -191,8 +206,11 @@ def metric_names() -> set[str]:
     async def taken(_: object) -> None:
         """Nothing is sent."""
 
-    registry = Metrics().registry
+    metrics = Metrics()
+    metrics.journal(Counts(), lambda: 0)
+    registry = metrics.registry
     Meters(registry)
+    RuleCoverage(View(), Rulebook(), (), registry)
     AlertmanagerWebhook(
         view=View(), labels=TargetLabels("namespace", "pod", "deployment"), intake=taken, clock=lambda: 0.0, registry=registry
     )
