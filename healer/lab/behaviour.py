@@ -7,7 +7,7 @@ exit codes, reasons). Times are in seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from healer.lab.objects import Object, annotations_of, timestamp
 
@@ -22,13 +22,18 @@ LONGEST_BACKOFF = 300.0
 
 @dataclass(slots=True)
 class Frame:
-    """What the kubelet reports of a pod for a while: of its first container, and of the pod as a whole."""
+    """What the kubelet reports for a while of a container; and of the pod as a whole, when it is the first one's."""
 
     state: Object
     ready: bool = False
     started: bool = False
     restarts: int = 0
     last: Object = field(default_factory=dict)
+    sandbox: bool = True
+    """Has the pod its network and its volumes?"""
+    initialized: bool = True
+    initial: Object = field(default_factory=dict)
+    """The state of the first init container, while the pod is not initialized."""
     phase: str = "Running"
     reason: str = ""
     message: str = ""
@@ -52,6 +57,8 @@ class Life:
     """How long the short states last: a container that dies at once, an image pull that fails."""
     scale: float
     """Factor on the kubelet's own times."""
+    ends: bool = False
+    """Is it over when it dies (restartPolicy Never)?"""
 
 
 def behaviour_of(pod: Object) -> str:
@@ -59,6 +66,29 @@ def behaviour_of(pod: Object) -> str:
     images = [container.get("image") or "" for container in pod["spec"]["containers"]]
     default = "image" if any(image.endswith(":bad") for image in images) else "ok"
     return annotations_of(pod).get(ANNOTATION, default)
+
+
+def behaviours_of(pod: Object) -> dict[str, str]:
+    """What each container and sidecar does, by name.
+
+    One that is told nothing itself is well, but for the first one: that does what the pod is told.
+    """
+    spec, notes, told = pod["spec"], annotations_of(pod), behaviour_of(pod)
+    sidecars = [each for each in spec.get("initContainers") or [] if each.get("restartPolicy") == "Always"]
+    containers = [*spec["containers"], *sidecars]
+    if told in POD_WIDE or BEHAVIOURS.get(told) is None:
+        return {container["name"]: told for container in containers}
+    found: dict[str, str] = {}
+    for number, container in enumerate(containers):
+        default = "image" if (container.get("image") or "").endswith(":bad") else "ok"
+        whole = notes.get(ANNOTATION) if number == 0 else None
+        found[container["name"]] = notes.get(f"{ANNOTATION}.{container['name']}") or whole or default
+    return found
+
+
+def restarted(frame: Frame) -> Frame:
+    """The same container after a reboot of its node: it runs again, and the kubelet cannot tell how it ended."""
+    return replace(frame, state=_running(), restarts=frame.restarts + 1, last=_terminated(255, "Unknown"))
 
 
 def addresses_of(pod: Object) -> list[str]:
@@ -95,6 +125,9 @@ def _crash(life: Life, code: int = 1, reason: str = "Error") -> Iterator[Frame]:
         yield Frame(_running(), ready=ready, started=True, restarts=restarts, hold=life.blink)
     while True:
         died = _terminated(code, reason)
+        if life.ends:
+            yield Frame(died, restarts=restarts, last=last, phase="Failed")
+            return
         if backoff:
             text = f"back-off {_go_duration(backoff)} restarting failed container={life.container} pod={life.name}"
             state = _waiting("CrashLoopBackOff", text)
@@ -124,6 +157,40 @@ def _image(life: Life) -> Iterator[Frame]:
         state = _waiting("ImagePullBackOff", held)
         yield Frame(state, restarts=life.restarts, phase=phase, hold=backoff * life.scale)
         backoff = min(2 * backoff, LONGEST_BACKOFF)
+
+
+def _held_up(reason: str, message: str) -> Callable[[Life], Iterator[Frame]]:
+    """The kubelet cannot create the container, and says why; `{image}` stands for its image."""
+
+    def frames(life: Life) -> Iterator[Frame]:
+        state = _waiting(reason, message.replace("{image}", life.image))
+        yield Frame(state, restarts=life.restarts, phase="Running" if life.ran else "Pending")
+
+    return frames
+
+
+def _unrunnable(life: Life) -> Iterator[Frame]:
+    """The runtime cannot start its process: RunContainerError at each try, CrashLoopBackOff in between."""
+    message = 'failed to create containerd task: exec: "serve": executable file not found in $PATH'
+    restarts, backoff, last = life.restarts, FIRST_BACKOFF, Object()
+    while True:
+        yield Frame(_waiting("RunContainerError", message), restarts=restarts, last=last, hold=life.blink)
+        last = _terminated(128, "StartError")
+        last["terminated"]["message"] = message
+        text = f"back-off {_go_duration(backoff)} restarting failed container={life.container} pod={life.name}"
+        yield Frame(_waiting("CrashLoopBackOff", text), restarts=restarts, last=last, hold=backoff * life.scale)
+        backoff, restarts = min(2 * backoff, LONGEST_BACKOFF), restarts + 1
+
+
+def _creating(life: Life) -> Iterator[Frame]:
+    """Its volumes or its network do not come: the kubelet says no more than that."""
+    yield Frame({"waiting": {"reason": "ContainerCreating"}}, phase="Pending", sandbox=False)
+
+
+def _initializing(life: Life) -> Iterator[Frame]:
+    """Its first init container runs and does not end."""
+    waiting: Object = {"waiting": {"reason": "PodInitializing"}}
+    yield Frame(waiting, phase="Pending", initialized=False, initial=_running())
 
 
 def _config(life: Life) -> Iterator[Frame]:
@@ -160,6 +227,18 @@ BEHAVIOURS: dict[str, Callable[[Life], Iterator[Frame]] | None] = {
     "config": _config,
     "fail": _fail,
     "evicted": _evicted,
+    "creating": _creating,
+    "initializing": _initializing,
+    "create-error": _held_up("CreateContainerError", "context deadline exceeded"),
+    "run-error": _unrunnable,
+    "invalid-image": _held_up(
+        "InvalidImageName",
+        'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": invalid reference format',
+    ),
+    "never-pull": _held_up("ErrImageNeverPull", 'Container image "{image}" is not present with pull policy of Never'),
     "unschedulable": _fine,  # heeded by the scheduler; a pod that is placed already is past it
     "manual": None,  # the kubelet writes no status: whoever tells the pod so does
 }
+
+POD_WIDE = frozenset({"complete", "fail", "evicted", "creating", "initializing"})
+"""What a pod does as a whole: all its containers do it."""

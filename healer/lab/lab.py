@@ -14,6 +14,7 @@ from aiohttp import web
 from healer.lab.admission import Admission
 from healer.lab.api import Api
 from healer.lab.behaviour import ANNOTATION, BEHAVIOURS
+from healer.lab.controllers import nodes
 from healer.lab.controllers.base import Controller
 from healer.lab.controllers.daemonset import DaemonSetController
 from healer.lab.controllers.definition import DefinitionController
@@ -22,6 +23,7 @@ from healer.lab.controllers.disruption import DisruptionController
 from healer.lab.controllers.endpoints import EndpointSliceController
 from healer.lab.controllers.garbage import GarbageCollector, NamespaceController
 from healer.lab.controllers.job import JobController
+from healer.lab.controllers.nodes import NodeLifecycle
 from healer.lab.controllers.quotas import QuotaController
 from healer.lab.controllers.replicaset import ReplicaSetController
 from healer.lab.controllers.scheduler import Scheduler
@@ -74,10 +76,13 @@ class Lab:
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
         self._controllers: list[Controller] = [DefinitionController(self.api)]
+        self._kubelet: Kubelet | None = None
         if controllers:
+            self._kubelet = Kubelet(self.api, start_delay, termination_delay, time_scale)
             self._controllers += [
                 Scheduler(self.api),
-                Kubelet(self.api, start_delay, termination_delay, time_scale),
+                self._kubelet,
+                NodeLifecycle(self.api, time_scale),
                 ReplicaSetController(self.api),
                 DeploymentController(self.api, time_scale),
                 StatefulSetController(self.api),
@@ -145,15 +150,33 @@ class Lab:
         """Create the objects of a YAML stream."""
         await self.apply([document for document in yaml.safe_load_all(text) if document])
 
-    async def behave(self, namespace: str, pod: str, behaviour: str) -> None:
-        """Tell a pod what to do from now on: one of behaviour.BEHAVIOURS. Raises ValueError for another."""
+    async def behave(self, namespace: str, pod: str, behaviour: str, container: str = "") -> None:
+        """Tell a pod, or one container or sidecar of it, what to do from now on: one of behaviour.BEHAVIOURS.
+
+        Raises ValueError for another.
+        """
         if behaviour not in BEHAVIOURS:
             raise ValueError(f"unknown behaviour {behaviour!r}; use one of {', '.join(sorted(BEHAVIOURS))}")
 
         def change(obj: Object) -> None:
-            obj["metadata"]["annotations"] = annotations_of(obj) | {ANNOTATION: behaviour}
+            key = f"{ANNOTATION}.{container}" if container else ANNOTATION
+            obj["metadata"]["annotations"] = annotations_of(obj) | {key: behaviour}
 
         self.api.modify(POD, namespace, pod, change)
+
+    def lose_node(self, name: str) -> None:
+        """A node falls silent: it is tainted, its pods are not ready, and those that are deleted stay."""
+        nodes.lose(self.api, name)
+
+    def recover_node(self, name: str) -> None:
+        """A node that was lost answers again: its pods are reported anew, and those that were deleted end."""
+        nodes.recover(self.api, name)
+
+    def reboot_node(self, name: str) -> None:
+        """Every container on a node restarts once, and runs again at once. Raises RuntimeError where there are no kubelets."""
+        if self._kubelet is None:
+            raise RuntimeError("this lab has no kubelets: controllers=False")
+        self._kubelet.reboot(name)
 
     def objects(self, resource: str, namespace: str | None = None) -> list[Object]:
         """Copies of all objects of a resource (`pods`, `deployments`, `tests.example.dev`), sorted by name."""

@@ -24,7 +24,8 @@ class Scheduler(Controller):
         if pod is None or pod["spec"].get("nodeName") or "deletionTimestamp" in pod["metadata"]:
             return None
         only = bound_to(pod)
-        nodes = [name for node in self.api.objects(NODE) if (name := node["metadata"]["name"]) == (only or name)]
+        free = [node for node in self.api.objects(NODE) if not node["spec"].get("unschedulable") and not _closed(node, pod)]
+        nodes = [name for node in free if (name := node["metadata"]["name"]) == (only or name)]
         if not nodes or behaviour_of(pod) == "unschedulable":
             total = len(nodes)
             why = f"0/{total} nodes are available: {total} Insufficient cpu. preemption: 0/{total} nodes are available."
@@ -34,6 +35,13 @@ class Scheduler(Controller):
         self._turn += 1
         self.api.bind(*key, node, _placed)
         return None
+
+
+def _closed(node: Object, pod: Object) -> bool:
+    """Whether a taint that the pod does not tolerate keeps it off the node."""
+    tolerated = {(item.get("key"), item.get("effect")) for item in pod["spec"].get("tolerations") or []}
+    taints = [taint for taint in node["spec"].get("taints") or [] if taint["effect"] in ("NoSchedule", "NoExecute")]
+    return any((taint["key"], taint["effect"]) not in tolerated for taint in taints)
 
 
 def _placed(pod: Object) -> None:

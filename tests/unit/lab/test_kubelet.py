@@ -170,3 +170,144 @@ async def test_init_containers_and_sidecars_have_statuses(lab: Lab) -> None:
     fetch, proxy = _pod(lab)["status"]["initContainerStatuses"]
     assert fetch["state"]["terminated"]["reason"] == "Completed"
     assert "running" in proxy["state"]
+
+
+# several containers
+
+
+THREE = ("server", "mesh", "metrics")
+
+
+async def _of_three(lab: Lab, **spec: Any) -> str:
+    [deployment, *_] = serving(replicas=1, min_available=None)
+    template = deployment["spec"]["template"]["spec"]
+    template["containers"] = [{"name": name, "image": f"{name}:1"} for name in THREE]
+    template |= spec
+    await lab.apply(deployment)
+    await lab.wait_for(lambda it: is_ready(_pod(it)))
+    name: str = _pod(lab)["metadata"]["name"]
+    return name
+
+
+def _states(lab: Lab) -> dict[str, tuple[str, bool, int]]:
+    """Of each container: its state, whether it is ready, how often it restarted."""
+    found = _pod(lab)["status"]["containerStatuses"]
+    return {item["name"]: (next(iter(item["state"])), item["ready"], item["restartCount"]) for item in found}
+
+
+async def test_one_container_fails_and_the_others_go_on(lab: Lab) -> None:
+    name = await _of_three(lab)
+    began = {item["name"]: item["state"] for item in _pod(lab)["status"]["containerStatuses"]}
+    await lab.behave("production", name, "crash", "mesh")
+    await lab.wait_for(lambda it: _states(it)["mesh"][0] == "waiting")
+    assert {key: state for key, state in _states(lab).items() if key != "mesh"} == {
+        "server": ("running", True, 0),
+        "metrics": ("running", True, 0),
+    }
+    others = {item["name"]: item["state"] for item in _pod(lab)["status"]["containerStatuses"] if item["name"] != "mesh"}
+    assert others == {key: state for key, state in began.items() if key != "mesh"}
+    ready = condition(_pod(lab), "Ready")
+    assert ready is not None
+    assert ready["message"] == "containers with unready status: [mesh]"
+
+
+async def test_two_containers_fail_each_in_its_own_way(lab: Lab) -> None:
+    name = await _of_three(lab)
+    await lab.behave("production", name, "hang", "metrics")
+    await lab.behave("production", name, "oom", "mesh")
+    await lab.wait_for(lambda it: _states(it)["mesh"][2] >= 2 and not _states(it)["metrics"][1])
+    assert _states(lab)["server"] == ("running", True, 0)
+    assert _states(lab)["metrics"] == ("running", False, 0)
+
+
+async def test_a_sidecar_may_fail_too(lab: Lab) -> None:
+    proxy = {"name": "proxy", "image": "proxy:1", "restartPolicy": "Always"}
+    name = await _of_three(lab, initContainers=[proxy])
+    await lab.behave("production", name, "crash", "proxy")
+    await lab.wait_for(lambda it: "waiting" in _pod(it)["status"]["initContainerStatuses"][0]["state"])
+    assert all(state == ("running", True, 0) for state in _states(lab).values())
+    assert not is_ready(_pod(lab))
+
+
+async def test_a_node_that_reboots_restarts_every_container_once(lab: Lab) -> None:
+    await _of_three(lab)
+    lab.reboot_node(_pod(lab)["spec"]["nodeName"])
+    assert _states(lab) == dict.fromkeys(THREE, ("running", True, 1))
+    ends = [item["lastState"]["terminated"] for item in _pod(lab)["status"]["containerStatuses"]]
+    assert {(end["exitCode"], end["reason"]) for end in ends} == {(255, "Unknown")}
+
+
+# pods that do not get to run
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("creating", "ContainerCreating"),
+        ("initializing", "PodInitializing"),
+        ("create-error", "CreateContainerError"),
+        ("run-error", "RunContainerError"),
+        ("invalid-image", "InvalidImageName"),
+        ("never-pull", "ErrImageNeverPull"),
+    ],
+)
+async def test_a_pod_that_does_not_get_to_run(lab: Lab, behaviour: str, reason: str) -> None:
+    [deployment, *_] = serving(replicas=1, min_available=None, behaviour=behaviour)
+    deployment["spec"]["template"]["spec"]["initContainers"] = [{"name": "fetch", "image": "fetch:1"}]
+    await lab.apply(deployment)
+    await lab.wait_for(lambda it: _waiting(it) == reason)
+    pod = _pod(lab)
+    conditions = {item["type"]: item["status"] for item in pod["status"]["conditions"]}
+    assert conditions["PodReadyToStartContainers"] == ("False" if behaviour == "creating" else "True")
+    assert conditions["Initialized"] == ("False" if behaviour == "initializing" else "True")
+    [fetch] = pod["status"]["initContainerStatuses"]
+    assert next(iter(fetch["state"])) == ("running" if behaviour == "initializing" else "terminated")
+    await lab.behave("production", pod["metadata"]["name"], "ok")
+    await lab.wait_for(lambda it: is_ready(_pod(it)))
+
+
+@pytest.mark.parametrize(("policy", "phase", "restarts"), [("Never", "Failed", 0), ("OnFailure", "Running", 2)])
+async def test_a_pod_that_never_restarts_fails_when_it_dies(lab: Lab, policy: str, phase: str, restarts: int) -> None:
+    template = {"containers": [{"name": "train", "image": "train:1"}], "restartPolicy": policy}
+    metadata = {"name": "x", "namespace": "production", "annotations": {ANNOTATION: "crash"}}
+    await lab.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template})
+    await lab.wait_for(lambda it: _pod(it)["status"].get("phase") == phase and _container(it)["restartCount"] >= restarts)
+
+
+# nodes that are lost
+
+
+async def test_the_pods_of_a_lost_node_are_not_ready_and_in_the_end_deleted(lab: Lab) -> None:
+    """Nobody confirms the deletion until the node answers again; their replacement is elsewhere."""
+    name = await _one(lab)
+    node = _pod(lab)["spec"]["nodeName"]
+    lab.lose_node(node)
+    await lab.wait_for(lambda it: not is_ready(_pod(it)))
+    assert _pod(lab)["status"]["phase"] == "Running"
+    found = next(item for item in lab.objects("nodes") if item["metadata"]["name"] == node)
+    ready = condition(found, "Ready")
+    assert ready is not None
+    assert (ready["status"], ready["reason"]) == ("Unknown", "NodeStatusUnknown")
+
+    def replaced(it: Lab) -> bool:
+        pods = it.objects("pods", "production")
+        return len(pods) == 2 and sum(map(is_ready, pods)) == 1
+
+    await lab.wait_for(replaced)  # tolerated for 300 s, a hundred times quicker here
+    old = next(pod for pod in lab.objects("pods", "production") if pod["metadata"]["name"] == name)
+    new = next(pod for pod in lab.objects("pods", "production") if pod["metadata"]["name"] != name)
+    target = condition(old, "DisruptionTarget")
+    assert target is not None
+    assert (target["reason"], "deletionTimestamp" in old["metadata"]) == ("DeletionByTaintManager", True)
+    assert new["spec"]["nodeName"] != node
+    lab.recover_node(node)
+    await lab.wait_for(lambda it: len(it.objects("pods", "production")) == 1)
+
+
+async def test_a_node_that_answers_soon_has_its_pods_ready_again(lab: Lab) -> None:
+    name = await _one(lab)
+    lab.lose_node(_pod(lab)["spec"]["nodeName"])
+    await lab.wait_for(lambda it: not is_ready(_pod(it)))
+    lab.recover_node(_pod(lab)["spec"]["nodeName"])
+    await lab.wait_for(lambda it: is_ready(_pod(it)))
+    assert _pod(lab)["metadata"]["name"] == name

@@ -1,0 +1,123 @@
+"""Nodes that are lost: their pods are marked not ready, and deleted once they tolerate it no longer.
+
+It follows pkg/controller/nodelifecycle and tainteviction of Kubernetes 1.36: the node's Ready is Unknown, it is tainted
+unreachable, the pods keep their phase, and the taint manager's deletions wait for a kubelet that does not answer.
+"""
+
+from __future__ import annotations
+
+from healer.lab.api import Api
+from healer.lab.controllers.base import Controller
+from healer.lab.kinds import NODE, POD
+from healer.lab.objects import Object, condition, seconds_since, timestamp
+from healer.lab.store import Change, Key
+
+UNREACHABLE = "node.kubernetes.io/unreachable"
+
+
+class NodeLifecycle(Controller):
+    """Keys are pods. `time_scale` is a factor on how long they tolerate that their node is lost (300 s by default)."""
+
+    def __init__(self, api: Api, time_scale: float) -> None:
+        super().__init__(api)
+        self._time_scale = time_scale
+
+    def observe(self, collection: str, change: Change) -> None:
+        if collection == NODE.stored_in:
+            for pod in self.api.objects(POD):
+                if pod["spec"].get("nodeName") == change.key[1]:
+                    self.enqueue((pod["metadata"]["namespace"], pod["metadata"]["name"]))
+        elif collection == POD.stored_in and change.type == "ADDED":
+            self.enqueue(change.key)
+
+    def reconcile(self, key: Key) -> float | None:
+        pod = self.api.store.get(POD.stored_in, key)
+        taint = None if pod is None else _lost_since(self.api, pod["spec"].get("nodeName") or "")
+        if pod is None or taint is None or pod["status"].get("phase") in ("Succeeded", "Failed"):
+            return None
+        ready = condition(pod, "Ready")
+        if ready is not None and ready["status"] == "True":
+            self.api.modify(POD, *key, _not_ready, subresource="status")
+        tolerated = _tolerated(pod)
+        if tolerated is None or "deletionTimestamp" in pod["metadata"]:
+            return None
+        left = tolerated * self._time_scale - seconds_since(taint)
+        if left > 0:
+            return left
+        self.api.modify(POD, *key, _condemn, subresource="status")
+        self.api.delete(POD, *key)
+        return None
+
+
+def is_lost(api: Api, node: str) -> bool:
+    """Whether nothing is heard of a node."""
+    return _lost_since(api, node) is not None
+
+
+def lose(api: Api, node: str) -> None:
+    """A node falls silent."""
+
+    def change(obj: Object) -> None:
+        taints = [{"key": UNREACHABLE, "effect": effect, "timeAdded": timestamp()} for effect in ("NoSchedule", "NoExecute")]
+        obj["spec"]["taints"] = [*(obj["spec"].get("taints") or []), *taints]
+
+    api.modify(NODE, "", node, change)
+    _say(api, node, "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
+
+
+def recover(api: Api, node: str) -> None:
+    """A node that was lost answers again."""
+
+    def change(obj: Object) -> None:
+        obj["spec"]["taints"] = [taint for taint in obj["spec"].get("taints") or [] if taint["key"] != UNREACHABLE]
+
+    api.modify(NODE, "", node, change)
+    _say(api, node, "True", "KubeletReady", "kubelet is posting ready status")
+
+
+def _say(api: Api, node: str, word: str, reason: str, message: str) -> None:
+    ready = {"type": "Ready", "status": word, "lastTransitionTime": timestamp(), "reason": reason, "message": message}
+
+    def change(obj: Object) -> None:
+        others = [item for item in obj["status"].get("conditions") or [] if item["type"] != "Ready"]
+        obj["status"]["conditions"] = [*others, ready]
+
+    api.modify(NODE, "", node, change, subresource="status")
+
+
+def _lost_since(api: Api, node: str) -> str | None:
+    found = api.store.get(NODE.stored_in, ("", node))
+    for taint in (found["spec"].get("taints") or []) if found is not None else []:
+        if (taint["key"], taint["effect"]) == (UNREACHABLE, "NoExecute"):
+            return str(taint["timeAdded"])
+    return None
+
+
+def _tolerated(pod: Object) -> float | None:
+    """Seconds for which a pod tolerates that its node is lost; None for ever, 0 not at all."""
+    for toleration in pod["spec"].get("tolerations") or []:
+        meant = toleration.get("key") in (None, "", UNREACHABLE) and toleration.get("effect") in (None, "", "NoExecute")
+        if meant and toleration.get("operator") == "Exists":
+            seconds = toleration.get("tolerationSeconds")
+            return None if seconds is None else float(seconds)
+    return 0.0
+
+
+def _not_ready(pod: Object) -> None:
+    """What MarkPodsNotReady does: the word and its time, and nothing else."""
+    for item in pod["status"]["conditions"]:
+        if item["type"] == "Ready":
+            item |= {"status": "False", "lastTransitionTime": timestamp()}
+
+
+def _condemn(pod: Object) -> None:
+    target = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "lastProbeTime": None,
+        "lastTransitionTime": timestamp(),
+        "reason": "DeletionByTaintManager",
+        "message": "Taint manager: deleting due to NoExecute taint",
+    }
+    others = [item for item in pod["status"].get("conditions") or [] if item["type"] != "DisruptionTarget"]
+    pod["status"]["conditions"] = [*others, target]
