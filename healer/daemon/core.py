@@ -263,7 +263,7 @@ class Core:
 
     def _together(self, signals: list[Signal]) -> None:
         for signal in signals:
-            self._metrics.signal(signal)
+            self._metrics.signal(signal, self._engine.looks_for(signal))
         if signals:
             self._decide(Together(tuple(signals), whole=not self._midway))
 

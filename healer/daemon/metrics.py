@@ -17,8 +17,8 @@ from healer.model.signal import Signal
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _HEALING = (5, 10, 30, 60, 120, 300, 600, 1200, 3600)
-_MOST_NAMES = 200
-"""Alert names come from outside; past that many, the rest are counted as "other"."""
+_OTHER = "other"
+"""The name of all alerts that no rule is about: a sender can call them what he likes."""
 
 
 class Metrics:
@@ -50,16 +50,12 @@ class Metrics:
         self._loaded.set(1)
         self._loaded_at = Gauge("healer_rules_last_reload_success_timestamp_seconds", "Of the rules in force.", registry=registry)
         self._loaded_at.set_to_current_time()
-        self._names: set[tuple[str, str]] = set()
         self._states: dict[str, State] = {}
 
-    def signal(self, signal: Signal) -> None:
-        """A signal was taken."""
-        name = (signal.source, signal.name)
-        if name not in self._names and len(self._names) >= _MOST_NAMES:
-            name = (signal.source, "other")
-        self._names.add(name)
-        self._signals.labels(*name).inc()
+    def signal(self, signal: Signal, known: bool = True) -> None:
+        """A signal was taken; `known`: some rule in force looks for its name."""
+        name = signal.name if known or signal.source != "alert" else _OTHER
+        self._signals.labels(signal.source, name).inc()
 
     def begin_term(self) -> None:
         """Forget the incidents counted: those of the journal are told anew."""

@@ -74,6 +74,10 @@ class Engine:
         firing = self._matcher.get(key)
         return [] if firing is None else list(firing.incidents)
 
+    def looks_for(self, signal: Signal) -> bool:
+        """Whether some rule in force looks for signals of that name."""
+        return (signal.source, signal.name) in self._matcher.rulebook.names
+
     def alerts(self) -> list[Signal]:
         """The alerts that fire and that some rule is about."""
         return [firing.signal for firing in self._matcher.all() if firing.signal.source == "alert" and firing.verdicts]

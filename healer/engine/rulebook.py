@@ -63,6 +63,8 @@ class Rulebook:
             for name in rule.rule.when.names:
                 for namespace in rule.scope.namespaces:
                     listed[rule.rule.when.source, name][namespace].append(number)
+        self.names = frozenset((source, name) for source, name in listed)
+        """What rules look for: the source and the name of a signal."""
         self._index: dict[tuple[str, str, str], tuple[BoundRule, ...]] = {}
         for (source, name), by_namespace in listed.items():
             anywhere = by_namespace.get(ANYWHERE, [])

@@ -45,6 +45,7 @@ class Access:
                 "healer cannot read its webhook token",
                 "mount the secret that HEALER_HTTP__WEBHOOK_TOKEN_FILE names",
                 {"Retry-After": "30"},
+                logged=True,
             ) from error
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         # Bytes, because compare_digest takes only ASCII strings, and a header can hold anything.

@@ -5,32 +5,44 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from healer.http.refusals import Refusals
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Refused(Exception):
-    """A request that is not served; it becomes the JSON answer."""
+    """A request that is not served; it becomes the JSON answer. `logged`: why is in the log already."""
 
-    def __init__(self, status: int, error: str, hint: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, error: str, hint: str, headers: Mapping[str, str] | None = None, *, logged: bool = False
+    ) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
         self.hint = hint
         self.headers = headers or {}
+        self.logged = logged
 
 
-@web.middleware
-async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns refusals, and aiohttp's own (404, 405), into JSON."""
-    try:
-        return await handler(request)
-    except Refused as refused:
-        return _error(refused.status, refused.error, refused.hint, refused.headers)
-    except web.HTTPException as error:
-        hint = "POST /webhooks/alertmanager; GET /healthz, /readyz, /metrics, /decisions"
-        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        return _error(error.status, HTTPStatus(error.status).phrase, hint, allow)
+class ErrorsAsJson:
+    """The middleware that turns refusals, and aiohttp's own (404, 405), into JSON, and has them counted."""
 
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
 
-def _error(status: int, error: str, hint: str, headers: Mapping[str, str]) -> web.Response:
-    return web.json_response({"error": error, "hint": hint}, status=status, headers=headers)
+    @web.middleware
+    async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Serve a request."""
+        try:
+            return await handler(request)
+        except Refused as refused:
+            return self._error(request, refused)
+        except web.HTTPException as error:
+            hint = "POST /webhooks/alertmanager; GET /healthz, /readyz, /metrics, /decisions"
+            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+            return self._error(request, Refused(error.status, HTTPStatus(error.status).phrase, hint, allow))
+
+    def _error(self, request: web.Request, refused: Refused) -> web.Response:
+        self._refusals.note(request, refused.status, refused.error, refused.hint, log=not refused.logged)
+        said = {"error": refused.error, "hint": refused.hint}
+        return web.json_response(said, status=refused.status, headers=refused.headers)

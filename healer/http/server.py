@@ -10,10 +10,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from healer.http.access import Access
-from healer.http.answer import errors_as_json
+from healer.http.answer import ErrorsAsJson
 from healer.http.connections import Connections
 from healer.http.decisions import PATH, Decisions
 from healer.http.health import Check, Health
+from healer.http.refusals import Refusals
 from healer.http.rules import PATH as RULES
 from healer.http.rules import RuleRow, Rules
 from healer.http.webhook import Receiver, Webhook
@@ -50,7 +51,8 @@ class Server:
         # The limit on bodies is Webhook's, which stops reading; aiohttp's own bounds only request.read().
         self._connections = Connections(settings.max_connections)
         self._listening: asyncio.Server | None = None
-        app = web.Application(middlewares=[self._connections.watch, errors_as_json])
+        self._refusals = Refusals()
+        app = web.Application(middlewares=[self._connections.watch, ErrorsAsJson(self._refusals).handle])
         access = Access(settings)
         bodies = asyncio.Semaphore(settings.max_bodies)
         for path, receiver in webhooks.items():
@@ -88,9 +90,11 @@ class Server:
         except OSError:
             await self._runner.cleanup()
             raise
+        self._registry.register(self._refusals)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._registry.unregister(self._refusals)
         if self._listening is not None:
             self._listening.close()
         await self._runner.cleanup()

@@ -5,7 +5,6 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
-import structlog
 from aiohttp import web
 
 from healer.http.access import Access
@@ -29,7 +28,6 @@ class Webhook:
         self._access = access
         self._settings = settings
         self._bodies = bodies
-        self._log = structlog.get_logger("healer.http")
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answers 200 when all is decided, 4xx when sending again is no use, 503 when it is."""
@@ -39,7 +37,7 @@ class Webhook:
             raise _later("too many webhook bodies at once", 1, NOTHING)
         async with self._bodies:
             body = await self._read(request)
-            return web.json_response(dict(await self._decide(request, body)))
+            return web.json_response(dict(await self._decide(body)))
 
     async def _read(self, request: web.Request) -> bytes:
         body = bytearray()
@@ -60,18 +58,15 @@ class Webhook:
             raise Refused(HTTPStatus.BAD_REQUEST, "the body broke off", "send it whole", {"Connection": "close"}) from error
         return bytes(body)
 
-    async def _decide(self, request: web.Request, body: bytes) -> Mapping[str, int]:
+    async def _decide(self, body: bytes) -> Mapping[str, int]:
         try:
             async with asyncio.timeout(self._settings.accept_timeout):
                 return await self._receiver(body)
         except WebhookError as error:
-            self._log.warning("a webhook was refused", path=request.path, error=error.message)
             raise Refused(error.status, error.message, error.hint) from error
         except QueueFull as error:
-            self._log.warning("a webhook was put off", path=request.path, error=error.message)
             raise _later(error.message, error.retry_after, error.hint) from error
         except TimeoutError as error:
-            self._log.warning("a webhook was put off", path=request.path, error="not decided in time")
             raise _later(f"not decided within {self._settings.accept_timeout:g} s", 5, PERHAPS) from error
 
 

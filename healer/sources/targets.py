@@ -40,8 +40,8 @@ STRANGERS = (
 )
 """The labels of kube-state-metrics that name an object of which it cannot be known here that a pod belongs to it."""
 
-_LONGEST_OF_ALL = 253
-"""Characters of the longest name that an object can have."""
+_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
+"""What an object can be named (RFC 1123)."""
 _LONGEST, _RANDOM = 63, 5
 """Characters of the longest name that Kubernetes generates, and of its random end."""
 _HASH = re.compile(r"[a-z0-9]{1,10}-")
@@ -85,9 +85,8 @@ def named_by(labels: Mapping[str, str], names: TargetLabels, view: View) -> Name
     if not namespace or not (pod or deployment):
         missing = f"{names.pod!r} or {names.deployment!r}" if namespace else repr(names.namespace)
         return Nameless("NoLabel", f"it has no label {missing}")
-    longest = max(len(namespace), len(pod), len(deployment))
-    if longest > _LONGEST_OF_ALL:
-        return Nameless("NoObject", f"a label has {longest} characters; names in a cluster have at most {_LONGEST_OF_ALL}")
+    if not all(_NAME.fullmatch(name) for name in (namespace, pod or namespace, deployment or namespace)):
+        return Nameless("NoObject", "a label holds what no object can be named: lower-case letters, digits, '-' and '.' can be")
     # Prometheus renames a label of the metric that clashes with one of the scraped target to exported_<label>. Then the plain
     # one names the exporter (kube-state-metrics, say), and acting on it would hit a bystander.
     for used in (names.namespace, names.pod if pod else names.deployment):

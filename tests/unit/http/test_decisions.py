@@ -99,6 +99,19 @@ async def test_texts_are_redacted() -> None:
     assert "[email]" in text
 
 
+async def test_names_of_what_the_cluster_does_not_hold_are_redacted() -> None:
+    """They come from labels of an alert; an object's own name stays as it is."""
+    outside = Target("Pod", "ann@example.com", "+49 151 23456789 " + "x" * 1000, "")
+    held = Target("Pod", "production", "serving-49-151", "uid")
+    made = [Decision(AT, Verb.IGNORE, Reason("TargetGone", "gone"), target) for target in (outside, held)]
+    async with serving(made) as session, session.get("/decisions") as answer:
+        first, second = (row["target"] for row in (await answer.json())["decisions"])
+    assert first["namespace"] == "[email]"
+    assert "23456789" not in first["name"]
+    assert len(first["name"]) <= 253
+    assert second["name"] == "serving-49-151"
+
+
 async def test_no_token_is_asked_for_and_nothing_can_be_posted(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("a-token")
     async with serving([decision()], webhook_token_file=tmp_path / "token") as session:

@@ -131,6 +131,12 @@ def test_what_is_said_names_the_labels_and_what_to_do(view: View) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["x" * 254, "ann@example.com", "Gateway", "a b", "-a", "a-", "a/b", "ä"])
+def test_what_no_object_can_be_named_names_none(view: View, name: str) -> None:
+    """It would be shown as a name, whatever it is."""
+    assert about(view, pod=name) == about(view, deployment=name) == about(view, name, pod=POD) == "NoObject"
+
+
 def test_the_labels_can_be_others(view: View) -> None:
     names = TargetLabels(namespace="ns", pod="kubernetes_pod", deployment="app")
     labels = {"ns": "monitoring", "kubernetes_pod": EXPORTER, "app": "gateway", "namespace": "x", "pod": "y", "deployment": "z"}

@@ -1,0 +1,54 @@
+"""What the server has said no to: each refusal is counted, and some are logged."""
+
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+from aiohttp import web
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from healer.model.text import free_text
+
+SELDOM = 60.0
+"""Seconds between two lines about one status. A sender that is refused goes on for ever, and so must not fill the log."""
+_LIKELY = (400, 401, 403, 408, 413, 415, 503)
+
+
+class Refusals(Collector):
+    """Alertmanager gives up at a 4xx and tells nobody but its own log: here it is seen at healer's side."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._counts = dict.fromkeys(_LIKELY, 0)  # by status
+        self._clock = clock
+        self._logged: dict[int, float] = {}  # status -> when
+        self._unsaid: dict[int, int] = {}  # status -> refusals since then
+        self._log = structlog.get_logger("healer.http")
+
+    def collect(self) -> Iterable[Metric]:
+        """The counts, for Prometheus."""
+        refused = CounterMetricFamily("healer_http_refused", "Requests that were not served.", labels=["status"])
+        for status, count in self._counts.items():
+            refused.add_metric([str(status)], count)
+        yield refused
+
+    def note(self, request: web.Request, status: int, error: str, hint: str, *, log: bool = True) -> None:
+        """A request was answered with this status."""
+        self._counts[status] = self._counts.get(status, 0) + 1
+        now = self._clock()
+        if not log:
+            return
+        if now < self._logged.get(status, -SELDOM) + SELDOM:
+            self._unsaid[status] = self._unsaid.get(status, 0) + 1
+            return
+        self._logged[status] = now
+        self._log.warning(
+            "a request was refused",
+            status=status,
+            method=request.method,
+            path=free_text(request.path, 100),
+            sender=request.remote,
+            error=free_text(error, 300),
+            hint=hint,
+            more_since_the_last_line=self._unsaid.pop(status, 0),
+        )

@@ -1,0 +1,57 @@
+"""What is refused is seen at healer's side: counted by its status, and logged now and then."""
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from healer.http.health import Health
+from healer.http.refusals import SELDOM, Refusals
+from healer.http.server import Server
+from healer.settings import Http
+
+
+class Sender:
+    """As much of a request as is logged."""
+
+    method, path, remote = "POST", "/webhooks/alertmanager", "10.0.0.7"
+
+
+def test_one_line_a_minute_and_status_says_how_many_there_were() -> None:
+    times = iter((0.0, 1.0, 2.0, SELDOM, SELDOM))
+    refusals = Refusals(lambda: next(times))
+    with capture_logs() as logs:
+        for _ in range(4):
+            refusals.note(Sender(), 413, "too large", "group by more labels")  # type: ignore[arg-type]
+        refusals.note(Sender(), 401, "no token", "send one")  # type: ignore[arg-type]
+    assert [(line["status"], line["more_since_the_last_line"]) for line in logs] == [(413, 0), (413, 2), (401, 0)]
+    assert (logs[0]["sender"], logs[0]["error"], logs[0]["hint"]) == ("10.0.0.7", "too large", "group by more labels")
+    [family] = refusals.collect()
+    counts = {sample.labels["status"]: sample.value for sample in family.samples}
+    assert (counts["413"], counts["401"], counts["503"]) == (4, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body"),
+    [
+        (415, {"Content-Type": "text/plain"}, b"{}"),
+        (413, {"Content-Type": "application/json"}, b"x" * 200),
+        (404, {"Content-Type": "application/json"}, b"{}"),
+    ],
+)
+async def test_every_refusal_of_the_server_is_counted_from_zero(status: int, headers: dict[str, str], body: bytes) -> None:
+    async def receive(_: bytes) -> dict[str, int]:
+        return {}
+
+    registry = CollectorRegistry()
+    settings = Http(host="127.0.0.1", port=0, max_body=100)
+    server = Server(settings=settings, webhooks={"/hook": receive}, health=Health, registry=registry)
+
+    def counted() -> float | None:
+        return registry.get_sample_value("healer_http_refused_total", {"status": str(status)})
+
+    async with server, aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
+        assert counted() == (None if status == 404 else 0)
+        async with session.post("/other" if status == 404 else "/hook", data=body, headers=headers) as answer:
+            assert answer.status == status
+        assert counted() == 1
