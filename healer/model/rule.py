@@ -23,6 +23,10 @@ from healer.model.probe import Canary, Query, ServedModel
 from healer.model.signal import SourceName
 
 API_VERSION = "healer.dev/v1alpha1"
+MOST_STEPS = 100
+"""Steps of a ladder; the definition of incidents allows no more (a test says so)."""
+MOST_CHANNELS = 100
+"""Channels that a rule may tell, in `notify` and in all its pages together; likewise."""
 
 TRIGGERS: tuple[SourceName, ...] = ("pod", "alert", "query", "model", "canary")
 """The keys of `when` of which a rule has exactly one."""
@@ -345,7 +349,7 @@ class Rule(Model):
     """What to look for."""
     scope: Scope | None = None
     """Where. Replaces the rule set's `scope` as a whole; one of the two is needed."""
-    heal: Annotated[tuple[Step, ...], Field(min_length=1)]
+    heal: Annotated[tuple[Step, ...], Field(min_length=1, max_length=MOST_STEPS)]
     """What to do: a ladder, climbed in order until verified healthy."""
     on_storm: Step | None = None
     """What to do, once, when too many pods of the workload are sick at once. Left out: hold, and tell."""
@@ -357,6 +361,19 @@ class Rule(Model):
     """How much it matters."""
     notify: Annotated[tuple[Channel, ...], Listed] = ()
     """Slack channels (`"#ml-oncall"`, or an ID) to tell, instead of the default channel of the settings."""
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> Self:
+        """What an incident of the rule holds must fit its object in the cluster, or healer could not act on it."""
+        pages = [step.params for step in (*self.heal, self.on_storm) if step and isinstance(step.params, PageParams)]
+        channels = set(self.notify).union(*(page.channels for page in pages))
+        if len(channels) > MOST_CHANNELS:
+            raise fault(
+                f"{len(channels)} channels, in notify and in pages, are more than the {MOST_CHANNELS} that an incident can have",
+                "tell fewer channels",
+                ("notify",),
+            )
+        return self
 
 
 class Metadata(Model):

@@ -18,7 +18,7 @@ from healer.journal import codec
 from healer.journal.base import Undecodable
 from healer.lab import schema
 from healer.model.incident import Incident, State
-from healer.model.rule import Mode, Severity
+from healer.model.rule import MOST_CHANNELS, MOST_STEPS, Mode, Severity
 from tests.contract.client import Object
 from tests.unit.journal.conftest import definition
 from tests.unit.journal.incidents import incident, then
@@ -104,6 +104,14 @@ def test_the_definition_is_the_model() -> None:
     assert properties["status"]["properties"]["state"]["enum"] == list(State)
     assert properties["spec"]["properties"]["severity"]["enum"] == list(Severity)
     assert set(properties["spec"]["properties"]["mode"]["enum"]) >= set(Mode)
+
+
+def test_what_a_rule_may_hold_an_incident_may_hold() -> None:
+    """One limit, checked when rules are loaded."""
+    properties = crd_schema()["properties"]
+    assert properties["spec"]["properties"]["notify"]["maxItems"] == MOST_CHANNELS
+    assert properties["status"]["properties"]["paged"]["maxItems"] == MOST_CHANNELS
+    assert properties["spec"]["properties"]["steps"]["maxItems"] == MOST_STEPS
 
 
 def test_a_difference_would_be_seen() -> None:

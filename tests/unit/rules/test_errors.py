@@ -746,3 +746,22 @@ def test_the_parameters_of_an_action_are_not_coerced(value: str, why: str) -> No
     problem = only(text)
     assert (problem.line, problem.column) == (12, 29)
     assert problem.message == f"replicas must be a whole number, {why}"
+
+
+def test_what_an_incident_could_not_hold_is_an_error_of_the_rule() -> None:
+    """The definition of incidents would refuse each one of it: healer could never act."""
+
+    def channels(start: int, end: int) -> str:
+        return ", ".join(f'"#c{number}"' for number in range(start, end))
+
+    def rule(notify: int, paged: int, steps: int = 1) -> str:
+        text = GOOD + "        - evict: {}\n" * (steps - 2) + f"        - page: {{channels: [{channels(50, 50 + paged)}]}}\n"
+        return text + f"      notify: [{channels(0, notify)}]\n"
+
+    rules, found = load(rule(100, 50, 100), "f.yaml", ACTIONS)
+    assert found == []
+    assert rules
+    problem = only(rule(101, 0))
+    assert "101 channels, in notify and in pages, are more than the 100" in str(problem)
+    assert "101 channels" in str(only(rule(100, 51)))
+    assert "100" in str(only(rule(1, 1, 101)))
