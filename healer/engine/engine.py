@@ -239,6 +239,9 @@ class Engine:
         if not matches:
             reason = Reason("NoRule", f"no rule is about {signal.source} {signal.name} in {signal.target.namespace}")
             effects.append(Decided(Decision(now, Verb.IGNORE, reason, signal.target)))
+            if (lost := self._matcher.neglect(firing)) is not None:
+                reason = Reason("Forgotten", f"{lost.name}: too many alerts fire that no rule is about, it is forgotten")
+                effects.append(Decided(Decision(now, Verb.IGNORE, reason, lost.target)))
         return matches
 
     def _release(self, firings: list[Firing], view: View, now: float, effects: list[Effect]) -> None:

@@ -91,6 +91,12 @@ class Match:
     news: bool = True
 
 
+MOST_UNHEEDED = 2000
+"""Alerts that are kept though no rule is about them: rules may change. Of more, those told longest ago are forgotten."""
+_MOST_LABELS = 2048
+"""Characters of the labels that are kept of such an alert; with more, none are."""
+
+
 class Matcher:
     """The signals that fire now, and what each rule has seen of them. Times in seconds since the epoch."""
 
@@ -99,6 +105,7 @@ class Matcher:
         self.ended = Ended()
         self._rulebook = rulebook
         self._firings: dict[str, Firing] = {}
+        self._unheeded: dict[str, None] = {}  # keys of alerts that no rule is about, told longest ago first
         self._by_workload: dict[str, dict[str, None]] = {}  # uid -> keys, in the order they came: decisions must repeat
         self._held: dict[tuple[str, str], _Held] = {}  # (rule, target's uid)
         self._silent: dict[str, str] = {}  # rule -> why its source does not answer
@@ -218,6 +225,7 @@ class Matcher:
         firing = self._firings.pop(key, None)
         if firing is None:
             return None
+        self._unheeded.pop(key, None)
         self._recovers(firing.signal)
         for rule in firing.verdicts:
             self._release(rule, firing)
@@ -226,6 +234,20 @@ class Matcher:
             self.census.remove(firing.place, key)
             firing.place = None
         return firing
+
+    def neglect(self, firing: Firing) -> Signal | None:
+        """Keep of an alert that no rule is about what a later rule may want to know; returns one that is forgotten for it."""
+        signal = firing.signal
+        if signal.source != "alert":
+            return None
+        small = sum(len(name) + len(value) for name, value in signal.labels.items()) <= _MOST_LABELS
+        firing.signal = replace(signal, message=signal.name, labels=signal.labels if small else {}, annotations={})
+        self._unheeded.pop(signal.key, None)
+        self._unheeded[signal.key] = None
+        if len(self._unheeded) <= MOST_UNHEEDED:
+            return None
+        oldest = self.resolved(next(iter(self._unheeded)))
+        return None if oldest is None else oldest.signal
 
     def disown(self, firing: Firing, rule: str, incident: str, view: View) -> None:
         """Note that a signal is no part of an incident any more, because its rule does not cover it; the rule is asked again."""
@@ -281,6 +303,7 @@ class Matcher:
         for rule in self._rulebook.concerned(signal.source, signal.name, signal.target.namespace, signal.rule):
             if again and firing.verdicts.get(rule.name) == "":
                 continue
+            self._unheeded.pop(signal.key, None)
             match = self._judge(rule, firing, view, now)
             code = "" if match.reason is None else match.reason.code
             news = firing.verdicts.get(rule.name) != code
