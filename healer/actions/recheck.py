@@ -63,6 +63,8 @@ async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
         return under_way(rollout)
     if pod.finished:  # its record serves nobody: no floor is under it
         return None
+    if pod.ready and not call.act.ready:  # to take it is another matter now: whatever else is in flight counts
+        return Outcome(OutcomeKind.DEFERRED, "ReadyAgain", f"{call.act.target} was not ready and is by now: looking again")
     seen = sum(other.ready for other in call.view.pods_of(workload) if other.metadata.uid != pod.metadata.uid) + pod.ready
     veto = floor(
         ready=min(seen, deployment.status.ready_replicas),

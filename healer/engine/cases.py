@@ -92,7 +92,7 @@ class Cases:
 
     def misfit(self, case: Case, firing: Firing, view: View, now: float, fresh: Pod | Deployment | None = None) -> Reason | None:
         """Why a signal is not the business of the case's rule any more; None when it is. `fresh` is its target, just read."""
-        return misfit(case.rule, firing.signal, case.incident.workload, view, now, fresh)
+        return misfit(case.rule, firing.signal, case.incident.workload, self._ledger.took, view, now, fresh)
 
     def unwanted(
         self, case: Case, target: Target, view: View, now: float, fresh: Pod | Deployment | None = None

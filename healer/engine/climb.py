@@ -198,7 +198,7 @@ class Climber(Outcomes):
 
     def _still_there(self, incident: Incident, context: Context) -> Reason | None:
         """The view may lag behind an action: a workload is not well before the pod that was taken down is seen to go."""
-        for disruption in self._ledger.in_flight(incident.workload.uid, context.view):
+        for disruption in self._ledger.going(incident.workload.uid, context.view):
             pod = context.view.pod(disruption.target.uid)
             if pod is not None and not pod.terminating:
                 return Reason("StillThere", f"{disruption.target} was taken down and is not seen to go yet")

@@ -38,8 +38,8 @@ class Engine:
 
     def __init__(self, rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuning | None = None) -> None:
         self._tuning = tuning = tuning or Tuning()
-        self._matcher = Matcher(rulebook)
         self._ledger = Ledger()
+        self._matcher = Matcher(rulebook, self._ledger.took)
         self._nodes = NodeStorms()
         self._rules = RuleBreakers()
         self._healthy = Healthy(tuning.healthy_after)

@@ -1,5 +1,6 @@
 """Whether a signal is a rule's business: asked when it comes, when its target changes, and right before healer acts on it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from healer.engine.condition import ConditionFailed, facts
@@ -10,9 +11,9 @@ from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
 
-FOREIGN = frozenset({"NotAbout", "OutOfScope", "NoWorkload", "OtherWorkload", "LabelsDiffer", "TargetFinished"})
-"""The codes of what does not pass by itself: somebody has relabelled, released or handed over the target, or only its record is
-left. Such a signal leaves its incident. A condition that is not met at the moment only forbids to act."""
+FOREIGN = frozenset({"NotAbout", "OutOfScope", "NoWorkload", "OtherWorkload", "LabelsDiffer", "TargetFinished", "PodGone"})
+"""The codes of what does not pass by itself: somebody has relabelled, released or handed over the target, it is gone, or only its
+record is left. Such a signal leaves its incident. A condition that is not met at the moment only forbids to act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +24,26 @@ class Fit:
     reason: Reason | None = None
 
 
-def fit(rule: BoundRule, signal: Signal, view: View, now: float, fresh: Pod | Deployment | None = None) -> Fit:
+Took = Callable[[str], bool]
+"""Whether healer has taken down a pod, by its uid."""
+
+
+def fit(rule: BoundRule, signal: Signal, took: Took, view: View, now: float, fresh: Pod | Deployment | None = None) -> Fit:
     """Whether a rule's trigger, scope, labels and condition fit a signal. `fresh` is the target as it was just read.
 
-    Without it, the target is looked at as the view has it.
+    Without it, the target is looked at as the view has it. What an alert or a query says of a pod that is gone, or that healer
+    took and that is going, it says of the past: it may fire on for as long as its expression looks back. It says nothing about
+    the replacement.
     """
     target, when = signal.target, rule.rule.when
     obj = fresh or view.find(target)
     if signal.source != when.source or signal.name not in when.names:
         return Fit(None, Reason("NotAbout", f"the rule is not about {signal.source} {signal.name}"))
     if obj is None:
-        return Fit(None, Reason("TargetGone", f"{target} is not in the cluster: nothing to heal"))
+        code = "PodGone" if target.kind == "Pod" and target.exists else "TargetGone"
+        return Fit(None, Reason(code, f"{target} is not in the cluster: nothing to heal"))
+    if isinstance(obj, Pod) and obj.terminating and signal.source != "pod" and took(target.uid):
+        return Fit(None, Reason("PodGone", f"{target} was taken by healer and is going: what fires for it is of the past"))
     if isinstance(obj, Pod) and obj.finished and signal.source != "pod":  # its own conditions say so, and may be matched
         return Fit(None, Reason("TargetFinished", f"{target} has finished: only its record is left"))
     if not rule.scope_covers(target.namespace, obj.metadata.labels):
@@ -54,10 +64,16 @@ def fit(rule: BoundRule, signal: Signal, view: View, now: float, fresh: Pod | De
 
 
 def misfit(
-    rule: BoundRule, signal: Signal, workload: Target, view: View, now: float, fresh: Pod | Deployment | None = None
+    rule: BoundRule,
+    signal: Signal,
+    workload: Target,
+    took: Took,
+    view: View,
+    now: float,
+    fresh: Pod | Deployment | None = None,
 ) -> Reason | None:
     """Why a signal of an incident on that workload is not the rule's business any more; None when it still is."""
-    found = fit(rule, signal, view, now, fresh)
+    found = fit(rule, signal, took, view, now, fresh)
     if found.workload is not None and found.workload.uid != workload.uid:
         return Reason("OtherWorkload", f"{signal.target} belongs to {found.workload} by now, not to {workload}")
     return found.reason

@@ -210,11 +210,20 @@ def one_ladder(q: Question) -> Veto | None:
     """One ladder climbing on a workload at a time, whichever rules are open. One that only observes climbs nothing.
 
     Taking traffic off a workload takes none of its pods: those who are served by a bad version need not wait for another ladder.
+    A ladder that waits for the replacement of the pod that it took does not keep others off that replacement.
     """
     for other in q.others if q.action.changes and not q.action.diverts else ():
-        if climbing(other):
+        if climbing(other) and not _waits_for(other, q):
             return Veto(Reason("OtherIncident", f"{other.id} ({other.rule}) is {other.state} on {q.incident.workload}"))
     return None
+
+
+def _waits_for(incident: Incident, q: Question) -> bool:
+    """Whether an incident has nothing left but to see pods ready that came after it acted, and the target is such a pod."""
+    pod, down = q.view.pod(q.target.uid), incident.disruption
+    if pod is None or pod.ready or down is None or down.target.uid not in incident.treated:
+        return False
+    return incident.state is State.VERIFYING and not incident.any_sick and pod.metadata.uid not in down.known
 
 
 def climbing(incident: Incident) -> bool:
@@ -238,8 +247,11 @@ def no_rollout(q: Question) -> Veto | None:
 
 
 def one_disruption(q: Question) -> Veto | None:
-    """One pod down at a time: the pod taken last must be gone and replaced by a ready one."""
-    if not _takes_a_pod(q):
+    """One ready pod down at a time: the one taken last must be going, and replaced by a ready one.
+
+    A pod that is not ready may be taken whatever is in flight: the workload has no less afterwards.
+    """
+    if not _takes_a_pod(q) or not _ready(q.view, q.target):
         return None
     flying = q.ledger.in_flight(q.incident.workload.uid, q.view)
     if not flying:
@@ -313,7 +325,7 @@ def above_floor(q: Question) -> Veto | None:
     pods = q.view.pods_of(q.incident.workload)
     return floor(
         ready=sum(pod.ready for pod in pods),
-        in_flight=sum(1 for d in q.ledger.in_flight(q.incident.workload.uid, q.view) if _ready(q.view, d.target)),
+        in_flight=sum(1 for d in q.ledger.going(q.incident.workload.uid, q.view) if _ready(q.view, d.target)),
         target_ready=_ready(q.view, q.target),
         desired=0 if deployment is None else deployment.spec.replicas,
         min_ready=q.limits.min_ready,

@@ -23,6 +23,7 @@ class Ledger:
         self._in_doubt: dict[str, str] = {}  # incident -> namespace: it acts, or does not know if it has acted
         self._ended: dict[Key, float] = {}
         self._disruptions: dict[str, list[Disruption]] = {}
+        self._taken: dict[str, None] = {}  # uids of pods
         self._denied: dict[str, str] = {}  # pod's uid -> the answer to the eviction that was asked for
 
     def acted(self, incident: Incident, at: float) -> None:
@@ -56,9 +57,11 @@ class Ledger:
             self.acted(incident, at)
         if incident.acted_at and incident.ended_at is not None:
             self.ended(incident, incident.ended_at)
-        in_doubt = incident.state is State.ACTING or incident.failures > 0  # the engine looks whether that one happened
-        if incident.acted_at and incident.disruption is not None and not in_doubt and not _over(incident.disruption, view):
-            self.disrupted(incident.disruption)
+        for disruption in incident.down:
+            if not made_good(disruption, view):
+                self.disrupted(disruption)
+        if incident.acted_at and incident.mode != Mode.OBSERVE:
+            self._taken |= dict.fromkeys(uid for uid in incident.treated if view.pod(uid) is not None)
 
     def was_denied(self, pod: str, answer: str) -> None:
         """An eviction of a pod (by uid) was asked for, and not granted."""
@@ -94,11 +97,20 @@ class Ledger:
 
     def disrupted(self, disruption: Disruption) -> None:
         """A pod was taken down."""
+        self._taken[disruption.target.uid] = None
         self._disruptions.setdefault(disruption.workload.uid, []).append(disruption)
 
+    def took(self, pod: str) -> bool:
+        """Whether healer has taken down a pod (by uid) that may still be there."""
+        return pod in self._taken
+
     def in_flight(self, workload: str, view: View) -> list[Disruption]:
-        """The disruptions of a workload whose pod is not gone, or not replaced yet."""
-        remaining = [d for d in self._disruptions.get(workload, ()) if not _over(d, view)]
+        """The disruptions of a workload: its ready pods that were taken down and not made good yet."""
+        return [disruption for disruption in self.going(workload, view) if disruption.ready]
+
+    def going(self, workload: str, view: View) -> list[Disruption]:
+        """The same, and the pods that were not ready, and were taken down and are not seen to go yet."""
+        remaining = [d for d in self._disruptions.get(workload, ()) if not made_good(d, view)]
         if remaining:
             self._disruptions[workload] = remaining
         else:
@@ -107,12 +119,13 @@ class Ledger:
 
     def remembers(self) -> bool:
         """Whether there is anything that may be forgotten some time."""
-        return bool(self._anywhere or self._actions or self._ended or self._disruptions or self._denied)
+        return bool(self._anywhere or self._actions or self._ended or self._disruptions or self._taken or self._denied)
 
     def forget(self, before: float, view: View) -> None:
         """Drop what is older than any limit looks back, and the disruptions that are over."""
         for workload in list(self._disruptions):
-            self.in_flight(workload, view)
+            self.going(workload, view)
+        self._taken = {pod: None for pod in self._taken if view.pod(pod) is not None}
         self._denied = {pod: answer for pod, answer in self._denied.items() if view.pod(pod) is not None}
         self._actions = _kept(before, self._actions)
         self._by_workload = _kept(before, self._by_workload)
@@ -137,12 +150,17 @@ def _kept(since: float, times: dict[K, list[float]]) -> dict[K, list[float]]:
     return defaultdict(list, left)
 
 
-def _over(disruption: Disruption, view: View) -> bool:
-    """Whether the pod is gone and a pod that was not there then is ready, or the workload has all it wants without one."""
-    if view.pod(disruption.target.uid) is not None:
+def made_good(disruption: Disruption, view: View) -> bool:
+    """Whether nothing is missing any more for which a pod was taken down.
+
+    The pod is gone or going, and one that was not there then is ready, or the workload has all it wants without one. How long
+    the pod takes to go does not matter: on a node that is lost, for ever.
+    """
+    pod = view.pod(disruption.target.uid)
+    if pod is not None and not pod.terminating:
         return False
     deployment = view.deployment(disruption.workload.uid)
-    if deployment is None:
+    if deployment is None or not disruption.ready:
         return True
     ready = [pod for pod in view.pods_of(disruption.workload) if pod.ready]
     replaced = any(pod.metadata.uid not in disruption.known for pod in ready)

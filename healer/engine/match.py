@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from healer.engine.census import Census, Place
 from healer.engine.ended import Ended
-from healer.engine.fit import fit
+from healer.engine.fit import Took, fit
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.model.duration import about
 from healer.model.incident import Reason
@@ -100,7 +100,8 @@ _MOST_LABELS = 2048
 class Matcher:
     """The signals that fire now, and what each rule has seen of them. Times in seconds since the epoch."""
 
-    def __init__(self, rulebook: Rulebook) -> None:
+    def __init__(self, rulebook: Rulebook, took: Took) -> None:
+        self._took = took
         self.census = Census()
         self.ended = Ended()
         self._rulebook = rulebook
@@ -317,7 +318,7 @@ class Matcher:
             yield Match(rule, firing, match.workload, match.reason, match.pending, match.wake_at, news)
 
     def _judge(self, rule: BoundRule, firing: Firing, view: View, now: float) -> Match:
-        found = fit(rule, firing.signal, view, now)
+        found = fit(rule, firing.signal, self._took, view, now)
         if found.workload is None or found.reason is not None:
             return Match(rule, firing, found.workload, found.reason)
         if firing.unknown:

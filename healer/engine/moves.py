@@ -56,10 +56,11 @@ class Moves:
         doing = f"{'would (observe)' if dry else 'will'} {self._actions[step.action].verb}"
         reason = Reason("Allowed", f"no guard objects: {doing} {patient.target} ({patient.what})")
         self._decide(context, Verb.ALLOW, reason, patient.target, incident)
-        disruption = incident.disruption
+        pod, disruption = context.view.pod(patient.target.uid), incident.disruption
+        ready = pod is not None and pod.ready
         if patient.target.kind == "Pod":
             pods = frozenset(pod.metadata.uid for pod in context.view.pods_of(incident.workload))
-            disruption = Disruption(patient.target, incident.workload, pods, context.now)
+            disruption = Disruption(patient.target, incident.workload, pods, context.now, ready)
         acting = replace(
             incident,
             attempt=incident.attempt + 1,
@@ -83,6 +84,7 @@ class Moves:
                 dry_run=dry,
                 min_ready=context.rule.rule.limits.min_ready,
                 seen_at=context.now,
+                ready=ready,
             )
         )
         return acting

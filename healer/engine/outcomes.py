@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from healer.engine.ledger import made_good
 from healer.engine.moves import Context, Moves
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.decision import Verb
@@ -65,6 +66,9 @@ class Outcomes(Moves):
         self._ledger.acted(incident, context.now)
         if self._actions[step.action].disrupts and taken is not None:
             self._ledger.disrupted(taken)
+            if taken.ready:
+                down = tuple(each for each in incident.down if not made_good(each, context.view))
+                incident = replace(incident, down=(*down, taken))
         return self._watch(replace(incident, acted_at=(*incident.acted_at, context.now)), context, reason)
 
     def _failed(self, incident: Incident, target: Target, outcome: Outcome, context: Context) -> Incident:

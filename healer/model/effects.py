@@ -73,8 +73,8 @@ Input = Signal | Together | Answered | Unanswered | Dropped | Tick | WorkloadCha
 class Act:
     """Do this. The incident is the one to claim in the journal first; with `dry_run` nothing may change in the cluster.
 
-    `min_ready` is the rule's floor. `seen_at` is when the signal that led to it was seen, in seconds since the epoch
-    (healer_reaction_seconds).
+    `min_ready` is the rule's floor. `ready`: the pod was ready when this was decided. `seen_at` is when the signal that led to it
+    was seen, in seconds since the epoch (healer_reaction_seconds).
     """
 
     incident: Incident
@@ -86,6 +86,7 @@ class Act:
     dry_run: bool
     min_ready: int
     seen_at: float
+    ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)

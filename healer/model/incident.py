@@ -86,15 +86,17 @@ class SickTarget:
 
 @dataclass(frozen=True, slots=True)
 class Disruption:
-    """A pod that healer took down, until its replacement is ready.
+    """A pod that healer took down, until that is made good: a replacement is ready, or the workload has all it wants.
 
-    `known` are the uids that the workload's pods had then: a ready pod that is not among them is the replacement.
+    `known` are the uids that the workload's pods had then: a ready pod that is not among them is the replacement. To take a pod
+    that was not `ready` takes nothing from the workload: there is nothing to be made good.
     """
 
     target: Target
     workload: Target
     known: frozenset[str]
     at: float
+    ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,9 @@ class Incident:
     known: frozenset[str] = frozenset()
     """Uids of the workload's pods when this step first acted: a sick pod born later shows that the step did not help."""
     disruption: Disruption | None = None
+    """The pod that was taken down last, or may have been."""
+    down: tuple[Disruption, ...] = ()
+    """The ready pods that it has taken down and that were not made good when it last took one."""
     waiting_since: float | None = None
     """Since when this step has been put off."""
     not_before: float | None = None

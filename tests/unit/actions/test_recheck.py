@@ -73,6 +73,14 @@ async def test_the_floor_heeds_the_view_too_where_the_deployment_lags(bench: Ben
 
 
 @ACTIONS
+async def test_a_pod_that_was_not_ready_and_is_by_now_is_looked_at_again(bench: Bench, action: str) -> None:
+    """To take a ready pod is a disruption, and others may be in flight: that was not asked."""
+    outcome = await bench.attempt(action, ready=False)
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DEFERRED, "ReadyAgain")
+    assert nothing_was_done(bench)
+
+
+@ACTIONS
 async def test_the_rule_s_floor_is_asked(bench: Bench, action: str) -> None:
     assert (await bench.attempt(action, min_ready=3)).reason == "BelowFloor"
     assert nothing_was_done(bench)

@@ -213,23 +213,90 @@ def test_the_floor_does_not_concern_an_action_that_takes_no_pod_down() -> None:
 # one disruption in flight
 
 
-def in_flight(rules: tuple[Yaml, ...] = ()) -> Drill:
-    """Two pods are sick; the first was evicted and is going."""
-    d = drill(*rules, replicas=4)
-    d.world.crash("serving-1")
-    d.world.crash("serving-2")
+def in_flight() -> Drill:
+    """Two pods that are ready are slow; the first was evicted and is going."""
+    d = drill(rule(when={"alert": ["HighLatency"]}), replicas=4)
+    d.alert("serving-1")
+    d.alert("serving-2")
     d.answer()
     return d
 
 
-def test_nothing_more_while_the_pod_is_still_there() -> None:
+def test_nothing_more_while_the_pod_is_not_seen_to_go() -> None:
     d = in_flight()
-    d.world.add("early")  # the replacement may be ready before the old one is gone
-    d.world.terminate("serving-1")
+    d.world.add("early")
     d.wait(60)
     assert d.acted_on == ["serving-1"]
-    d.world.remove("serving-1")
+
+
+def test_a_pod_that_never_ends_blocks_nothing_once_it_is_replaced() -> None:
+    """Its node is lost: nobody confirms its end, and its ReplicaSet has long made another."""
+    d = in_flight()
+    d.world.terminate("serving-1")
+    new = d.world.add(ready=False)
+    d.wait(60)
+    assert d.acted_on == ["serving-1"]
+    d.world.mend(new)
     assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_a_pod_that_is_not_ready_is_taken_whatever_is_in_flight() -> None:
+    d = drill(replicas=6)
+    d.world.crash("serving-1")
+    d.world.crash("serving-2")
+    d.answer()
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_a_pod_that_is_not_ready_is_taken_while_a_ready_one_is_in_flight() -> None:
+    d = drill(rule(when={"alert": ["HighLatency"]}), replicas=6)
+    d.alert("serving-1")
+    d.answer()
+    d.world.remove("serving-1")
+    d.world.add(ready=False)
+    d.world.unready("serving-2")
+    d.alert("serving-2")
+    assert d.acted_on == ["serving-1", "serving-2"]
+    d.answer()
+    d.alert("serving-3")
+    assert d.acted_on == ["serving-1", "serving-2"], "the ready one is still not made good"
+
+
+def test_the_floor_holds_for_a_pod_that_is_not_ready_too() -> None:
+    d = drill(rule(limits={"minReady": 4}), replicas=6)
+    d.world.crash("serving-1")
+    d.world.crash("serving-2")
+    d.world.unready("serving-3")
+    d.answer()
+    d.wait(60)
+    assert d.acted_on == ["serving-1"]
+    d.world.mend("serving-3")
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_a_replacement_that_is_sick_itself_is_treated_by_another_rule() -> None:
+    """The first rule waits for that very pod to be ready, so that it does not keep others off it."""
+    d = drill(rule("slow", when={"alert": ["HighLatency"]}), rule(), replicas=4)
+    d.alert("serving-1")
+    d.answer()
+    d.world.remove("serving-1")
+    new = d.world.add(ready=False)
+    d.world.crash(new)
+    assert d.acted_on == ["serving-1", new]
+    d.answer()
+    d.world.replace(new)
+    d.wait(60)
+    assert [incident.state for incident in d.engine.incidents()] == [State.HEALED, State.HEALED]
+
+
+def test_another_pod_that_is_not_ready_waits_for_the_ladder_that_climbs() -> None:
+    d = drill(rule("slow", when={"alert": ["HighLatency"]}), rule(), replicas=6)
+    d.alert("serving-1")
+    d.answer()
+    d.world.replace("serving-1")
+    d.world.crash("serving-2")
+    assert d.acted_on == ["serving-1"]
+    assert codes(d.effects, Verb.DEFER) == ["OtherIncident"]
 
 
 def test_nothing_more_while_the_replacement_is_not_ready() -> None:
@@ -243,10 +310,10 @@ def test_nothing_more_while_the_replacement_is_not_ready() -> None:
 
 
 def test_another_pod_that_gets_ready_is_no_replacement() -> None:
-    d = drill(replicas=5)
+    d = drill(rule(when={"alert": ["HighLatency"]}), replicas=5)
     d.world.unready("serving-5")
-    d.world.crash("serving-1")
-    d.world.crash("serving-2")
+    d.alert("serving-1")
+    d.alert("serving-2")
     d.answer()
     d.world.remove("serving-1")
     d.world.add(ready=False)
@@ -265,8 +332,8 @@ def test_a_workload_that_was_scaled_down_meanwhile_needs_no_replacement() -> Non
 
 def test_one_in_flight_across_rules() -> None:
     """The first rule's incident is over (its step was given up), its pod not replaced yet."""
-    d = drill(rule(), rule("other", when={"alert": ["HighLatency"]}), replicas=4)
-    d.world.crash("serving-1")
+    d = drill(rule(when={"alert": ["HighErrors"]}), rule("other", when={"alert": ["HighLatency"]}), replicas=4)
+    d.alert("serving-1", "HighErrors")
     d.answer()
     d.world.remove("serving-1")
     new = d.world.add(ready=False)

@@ -205,10 +205,9 @@ class Promises:
             "over the workload's budget"
         )
         for other in d.engine.incidents():
-            down = other.disruption
-            done = down is not None and down.target.uid in other.treated and other.acted_at and other.id != act.incident.id
-            if done and down is not None and act.action != "nudge":
-                assert d.world.view.pod(down.target.uid) is None, "one disruption in flight"
+            for down in other.down if target_ready and act.action != "nudge" else ():
+                pod = d.world.view.pod(down.target.uid)
+                assert pod is None or pod.terminating, "one disruption in flight"
 
     def _breaker(self, d: Drill, act: Act) -> None:
         """After so many failures in a row none may act, then one."""

@@ -76,9 +76,9 @@ def test_a_try_that_took_no_pod_down_is_no_disruption_in_flight(kind: OutcomeKin
 
 
 def test_a_pod_that_was_taken_down_stays_in_flight() -> None:
-    d = Drill(rulebook(rule()), World(4))
-    d.world.crash("serving-1")
-    d.world.crash("serving-2")
+    d = Drill(rulebook(rule(when={"alert": ["HighLatency"]})), World(4))
+    d.alert("serving-1")
+    d.alert("serving-2")
     d.answer()
     d.world.terminate("serving-1")
     new = d.world.add(ready=False)
@@ -88,6 +88,22 @@ def test_a_pod_that_was_taken_down_stays_in_flight() -> None:
     assert d.acted_on == []
     d.world.mend(new)
     assert d.acted_on == ["serving-2"]
+
+
+def test_a_pod_that_was_taken_down_stays_in_flight_when_one_that_was_not_ready_was_taken_after_it() -> None:
+    """Of the last one alone the journal would know that nothing is missing for it."""
+    d = Drill(rulebook(rule(when={"alert": ["HighLatency"]})), World(6))
+    d.alert("serving-1")
+    d.world.unready("serving-2")
+    d.alert("serving-2")
+    d.alert("serving-3")
+    d.answer()
+    d.world.remove("serving-1")
+    d.answer()
+    assert d.acted_on == ["serving-1", "serving-2"]
+    d = restarted(d)
+    d.wait(15)
+    assert d.acted_on == []
 
 
 def test_the_cooldown_survives() -> None:
