@@ -108,7 +108,7 @@ class Core:
 
     def _workloads_of(self, pod: Pod, before: KubeObject | None) -> list[str]:
         """The workload (by uid) that a pod belongs to, and the one that has just lost it: it may have been released."""
-        workload = self._view.workload_uid(pod)
+        workload = self._view.workload_uid(pod) if pod.metadata.controller is not None else pod.metadata.uid  # nobody's: its own
         lost = ""
         if isinstance(before, Pod) and before.metadata.owner_references != pod.metadata.owner_references:
             lost = self._view.workload_uid(before)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from healer.model.duration import about
 from healer.model.incident import Incident, Reason, State
-from healer.model.rule import Breaker
+from healer.model.rule import Breaker, Mode
+from healer.model.target import TREATED
 
 
 @dataclass(slots=True)
@@ -78,6 +79,11 @@ class RuleBreakers:
 def _ending(incident: Incident) -> State | None:
     """How an incident ended before it was closed, as its history has it."""
     return next((e.state for e in reversed(incident.history) if e.state in (State.HEALED, State.ESCALATED)), None)
+
+
+def counts(incident: Incident) -> bool:
+    """Whether the opening of an incident counts for the cluster-wide breaker: healer may act on it, or it is of a node."""
+    return incident.workload.kind == "Node" or (incident.mode != Mode.OBSERVE and incident.workload.kind in TREATED)
 
 
 class ClusterBreaker:

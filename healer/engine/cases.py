@@ -10,12 +10,12 @@ from healer.engine.ledger import Ledger
 from healer.engine.match import UNKNOWN, Firing, Matcher, not_known
 from healer.engine.moves import Context
 from healer.engine.rulebook import BoundRule
-from healer.engine.storm import FEWEST, Storm, storm_on
+from healer.engine.storm import FEWEST, Storm, able, storm_on
 from healer.model.action import Outcome
 from healer.model.effects import Effect, Record
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Deployment, Pod
-from healer.model.rule import UNKNOWN_VERDICT
+from healer.model.rule import UNKNOWN_VERDICT, Mode
 from healer.model.target import Target
 from healer.model.view import View
 
@@ -70,20 +70,35 @@ class Cases:
         """Whether there are any."""
         return workload in self._by_workload
 
-    def stormy(self, workload: str) -> bool:
-        """Whether an incident has taken over the workload."""
+    def takers(self, workload: str) -> set[str]:
+        """The incidents that have taken over the workload."""
         cases = (self._cases[each] for each in self._by_workload.get(workload, ()))
-        return any(case.incident.storm and self.in_force(case) for case in cases)
+        return {case.incident.id for case in cases if case.incident.storm and self.in_force(case)}
 
-    def storm(self, workload: str, view: View) -> Storm | None:
-        """The storm on a workload, if there is one."""
+    def due_takers(self, workload: str, view: View) -> set[str]:
+        """The incidents that should have."""
+        storms = (self.storm(workload, view), self.storm(workload, view, observing=True))
+        return {storm.taker for storm in storms if storm is not None}
+
+    def storm(self, workload: str, view: View, *, observing: bool = False) -> Storm | None:
+        """The storm on a workload, if there is one, as those that act see it: what only observing rules heed is none for them.
+
+        Those that observe see that one, or their own where no other is open.
+        """
         sick = self._matcher.census.sick_in(workload)
         deployment = view.deployment(workload) if sick >= FEWEST else None
         if deployment is None:
             return None
         cases = [self._cases[each] for each in self._by_workload.get(workload, ())]
         speaking = [case for case in cases if self.in_force(case) and not _of_records(case.incident, view)]
-        return storm_on(sick, deployment.spec.replicas, [(case.incident, case.rule.rule) for case in speaking])
+        acting = [(c.incident, c.rule.rule) for c in speaking if c.incident.mode != Mode.OBSERVE]
+        storm = storm_on(self._matcher.census.to_treat_in(workload), deployment.spec.replicas, acting)
+        if storm is not None or not observing:
+            return storm
+        if any(able(incident) for incident, _ in acting):
+            return None
+        watching = [(c.incident, c.rule.rule) for c in speaking if c.incident.mode == Mode.OBSERVE]
+        return storm_on(sick, deployment.spec.replicas, watching)
 
     def in_force(self, case: Case) -> bool:
         """Whether its rule is still loaded, unchanged."""
@@ -213,7 +228,7 @@ class Cases:
             in_force=self.in_force(case),
             view=view,
             others=[self._cases[other].incident for other in self.on(workload) if other != case.incident.id],
-            storm=self.storm(workload, view),
+            storm=self.storm(workload, view, observing=case.incident.mode == Mode.OBSERVE),
             unfit=lambda target: self.unwanted(case, target, view, now),
             unknown=self.unknown(case.incident),
             now=now,

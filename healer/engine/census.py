@@ -5,38 +5,56 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a sick pod is: uids of its workload and itself, the name of its node ("" before it is scheduled)."""
+    """Where a sick pod is: uids of its workload and itself, the name of its node ("" before it is scheduled).
+
+    `acts`: a rule that may act heeds it, and its workload is one that healer can treat.
+    """
 
     workload: str
     node: str
     pod: str
+    acts: bool = True
 
 
 class Census:
-    """The pods for which something fires that some rule heeds: has matched, or is waiting to (`for`, `count`)."""
+    """The pods for which something fires that some rule heeds: has matched, or is waiting to (`for`, `count`).
+
+    What healer would act on is counted apart: nothing else may stop it. Of nodes only that is counted.
+    """
 
     def __init__(self) -> None:
         self._workloads = _Groups()
+        self._acting = _Groups()
         self._nodes = _Groups()
 
     def add(self, place: Place, key: str) -> None:
         """A signal is heeded."""
-        self._workloads.add(place.workload, place.pod, key)
-        if place.node:
-            self._nodes.add(place.node, place.pod, key)
+        for groups, group in self._groups(place):
+            groups.add(group, place.pod, key)
 
     def remove(self, place: Place, key: str) -> None:
         """It is not any more."""
-        self._workloads.remove(place.workload, place.pod, key)
-        if place.node:
-            self._nodes.remove(place.node, place.pod, key)
+        for groups, group in self._groups(place):
+            groups.remove(group, place.pod, key)
+
+    def _groups(self, place: Place) -> list[tuple["_Groups", str]]:
+        groups = [(self._workloads, place.workload)]
+        if place.acts:
+            groups.append((self._acting, place.workload))
+        if place.acts and place.node:
+            groups.append((self._nodes, place.node))
+        return groups
 
     def sick_in(self, workload: str) -> int:
-        """How many pods of a workload (by uid) are sick."""
+        """How many pods of a workload (by uid) are sick, for any rule."""
         return self._workloads.count(workload)
 
+    def to_treat_in(self, workload: str) -> int:
+        """How many pods of a workload (by uid) are sick for rules that may act on it."""
+        return self._acting.count(workload)
+
     def sick_on(self, node: str) -> int:
-        """How many pods on a node are sick."""
+        """How many pods on a node are sick for rules that may act on them."""
         return self._nodes.count(node)
 
     def keys_on(self, node: str) -> list[str]:
@@ -44,8 +62,8 @@ class Census:
         return self._nodes.keys(node)
 
     def changed_workloads(self) -> list[str]:
-        """The workloads whose number of sick pods has changed since the last call."""
-        return self._workloads.drain()
+        """The workloads whose number of sick pods, by either count, has changed since the last call."""
+        return list(dict.fromkeys([*self._workloads.drain(), *self._acting.drain()]))
 
     def changed_nodes(self) -> list[str]:
         """The nodes whose number of sick pods has changed since the last call."""

@@ -123,8 +123,7 @@ class Climber(Outcomes):
             if (done := self._perhaps_done(incident, context)) is not None:
                 return done
             return self._close(incident, context, Reason("Recovered", "all signals are gone before healer acted"))
-        diverts = self._actions[self._step(incident, context).action].diverts
-        if context.storm is not None and not incident.storming and not diverts:
+        if self._is_held(incident, context):
             return self._defer(incident, incident.workload, _held(incident, context), context)
         if incident.waiting_since is not None and context.now >= incident.waiting_since + self._tuning.max_wait:
             waited = about(context.now - incident.waiting_since)
@@ -145,6 +144,14 @@ class Climber(Outcomes):
                 return self._escalate(incident, context, veto.reason)
             return self._climb(incident, context, veto.reason)
         return self._defer(incident, patient.target, veto, context)
+
+    def _is_held(self, incident: Incident, context: Context) -> bool:
+        """Whether its step is not for a storm: it takes pods, or another incident speaks for the workload."""
+        storm, step = context.storm, self._step(incident, context)
+        action = self._actions[step.action]
+        if storm is None or incident.storming or action.diverts or not action.changes:
+            return False
+        return storm.taker != incident.id or self._takes_pods(step)
 
     def _patient(self, incident: Incident, context: Context) -> tuple[SickTarget | None, Veto | None]:
         """The target to act on: sick, not yet treated in this step, and not born after the step acted.
@@ -232,7 +239,8 @@ class Climber(Outcomes):
             return self._close(incident, context, RULE_CHANGED)
         if incident.any_sick:
             return incident
-        wrong = unhealthy(context.view, self._serving(incident, context)) if incident.acted_at else None
+        serving = self._serving(incident, context) if incident.acted_at else None
+        wrong = None if serving is None else unhealthy(context.view, serving)
         if wrong is not None and wrong.code != "WorkloadGone":
             return incident  # what healer left behind is not well: that is not over
         return self._close(incident, context, Reason("Recovered", "all signals are gone after the escalation"))

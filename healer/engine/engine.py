@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from healer.engine.approval import granted, waits
-from healer.engine.breaker import ClusterBreaker, RuleBreakers
+from healer.engine.breaker import ClusterBreaker, RuleBreakers, counts
 from healer.engine.cases import Case, Cases
 from healer.engine.climb import Climber
 from healer.engine.fit import FOREIGN
@@ -164,7 +164,7 @@ class Engine:
         known = list(incidents)
         self._rules.learn(known)
         resumed_at = max((i.ended_at for i in known if i.rule == BREAKER and i.ended_at is not None), default=0.0)
-        self._breaker.learn((i.opened_at for i in known if i.rule != BREAKER), resumed_at)
+        self._breaker.learn((i.opened_at for i in known if i.rule != BREAKER and counts(i)), resumed_at)
         for incident in known:
             self._ledger.learn(incident, view)
             self._matcher.ended.learn(incident.ended)
@@ -315,7 +315,8 @@ class Engine:
             match.firing.incidents[incident.id] = None
             effects.append(Decided(Decision(now, Verb.OPEN, reason, signal.target, rule.name, incident.id)))
             effects.append(Record(incident, incident.history[-1]))
-            self._count_opening(view, now, effects)
+            if counts(incident):
+                self._count_opening(view, now, effects)
             self._advance(incident.id, view, now, effects)
             return
         incident = case.incident
@@ -451,7 +452,7 @@ class Engine:
             return
         self._look_at_nodes(view, now, effects)
         for workload in self._matcher.census.changed_workloads():
-            if (self._cases.storm(workload, view) is not None) != self._cases.stormy(workload):
+            if self._cases.due_takers(workload, view) != self._cases.takers(workload):
                 for incident_id in self._cases.on(workload):
                     self._advance(incident_id, view, now, effects)
         while self._cases.outdated:

@@ -7,9 +7,10 @@ from healer.engine.condition import ConditionFailed, facts
 from healer.engine.rulebook import BoundRule
 from healer.model.incident import Reason
 from healer.model.kube import Deployment, Pod
+from healer.model.rule import PageParams
 from healer.model.signal import Signal
 from healer.model.target import Target
-from healer.model.view import View
+from healer.model.view import View, target_of
 
 FOREIGN = frozenset({"NotAbout", "OutOfScope", "NoWorkload", "OtherWorkload", "LabelsDiffer", "TargetFinished", "PodGone"})
 """The codes of what does not pass by itself: somebody has relabelled, released or handed over the target, it is gone, or only its
@@ -48,8 +49,8 @@ def fit(rule: BoundRule, signal: Signal, took: Took, view: View, now: float, fre
         return Fit(None, Reason("TargetFinished", f"{target} has finished: only its record is left"))
     if not rule.scope_covers(target.namespace, obj.metadata.labels):
         return Fit(None, Reason("OutOfScope", f"{target} is outside the rule's scope"))
-    workload = target if isinstance(obj, Deployment) else view.workload_of(obj)
-    if workload is None:
+    workload = _owner(obj, view)
+    if workload is None or (workload.kind == "Pod" and not _pages(rule)):
         return Fit(None, Reason("NoWorkload", f"no known controller owns {target}"))
     for label, value in when.labels.items():
         if signal.labels.get(label) != value:
@@ -77,3 +78,23 @@ def misfit(
     if found.workload is not None and found.workload.uid != workload.uid:
         return Reason("OtherWorkload", f"{signal.target} belongs to {found.workload} by now, not to {workload}")
     return found.reason
+
+
+def workload_of(target: Target, view: View) -> Target | None:
+    """The workload that a target belongs to; a Deployment is its own, and so is a pod that nobody owns."""
+    if target.kind == "Deployment":
+        return target if target.exists else None
+    pod = view.pod(target.uid)
+    return None if pod is None else _owner(pod, view)
+
+
+def _owner(obj: Pod | Deployment, view: View) -> Target | None:
+    if isinstance(obj, Deployment):
+        return target_of(obj)
+    return view.workload_of(obj) if obj.metadata.controller is not None else target_of(obj)
+
+
+def _pages(rule: BoundRule) -> bool:
+    """Whether a step of the rule tells people: that is all that can be done about a pod that nobody owns."""
+    steps = (*rule.rule.heal, rule.rule.on_storm)
+    return any(step is not None and isinstance(step.params, PageParams) for step in steps)

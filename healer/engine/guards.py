@@ -20,7 +20,7 @@ from healer.model.duration import about
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Annotations, ends
 from healer.model.rule import UNKNOWN_VERDICT, Limits, Mode
-from healer.model.target import Target
+from healer.model.target import TREATED, Target
 from healer.model.view import View
 
 
@@ -81,20 +81,22 @@ class Question:
 
 
 def ask(question: Question) -> Veto | None:
-    """The first veto, or None: go ahead."""
-    for guard in GUARDS:
+    """The first veto, or None: go ahead. To tell people is held by nothing but a pause."""
+    for guard in GUARDS if question.action.changes else TELLING:
         if (veto := guard(question)) is not None:
             return veto
     return None
 
 
 def can_act_on(q: Question) -> Veto | None:
-    """The action must fit the target, and the workload must be one that healer knows how to judge."""
+    """The action must fit the target, and the workload must be one that healer knows how to judge; any may be told of."""
+    if not q.action.changes:
+        return None
     if q.target.kind not in q.action.targets:
         wanted = " or a ".join(sorted(q.action.targets))
         text = f"{q.action.name} acts on a {wanted}, and the signal names {q.target}"
         return Veto(Reason("WrongTarget", text), refused=True, of_target=True)
-    if q.incident.workload.kind != "Deployment":
+    if q.incident.workload.kind not in TREATED:
         workload = q.incident.workload
         return Veto(
             Reason("UnsupportedWorkload", f"{q.target} belongs to {workload}; healer acts on Deployments only"), refused=True
@@ -351,6 +353,9 @@ def _ready(view: View, target: Target) -> bool:
     pod = view.pod(target.uid)
     return pod is not None and pod.ready
 
+
+TELLING: tuple[Callable[[Question], Veto | None], ...] = (can_act_on, covered, known_verdict, not_paused)
+"""The guards of an action that changes nothing: a pause is a stop for all that healer does on its own."""
 
 GUARDS: tuple[Callable[[Question], Veto | None], ...] = (
     can_act_on,

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 
 from healer.engine.census import Census, Place
 from healer.engine.ended import Ended
-from healer.engine.fit import Took, fit
+from healer.engine.fit import Took, fit, workload_of
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.model.duration import about
 from healer.model.incident import Reason
-from healer.model.rule import REPLACED
+from healer.model.rule import REPLACED, Mode
 from healer.model.signal import AT_ONCE, Signal
 from healer.model.target import Target
 from healer.model.view import View
@@ -369,13 +369,19 @@ class Matcher:
         signal, target, place = firing.signal, firing.signal.target, None
         replaced = signal.source == "pod" and signal.name in REPLACED
         if firing.heeded and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
-            place = Place(firing.workload, pod.spec.node_name, target.uid)
+            acts = view.deployment(firing.workload) is not None and any(map(self._may_act, firing.heeded))
+            place = Place(firing.workload, pod.spec.node_name, target.uid, acts)
         if place != firing.place:
             if firing.place is not None:
                 self.census.remove(firing.place, firing.signal.key)
             if place is not None:
                 self.census.add(place, firing.signal.key)
             firing.place = place
+
+    def _may_act(self, name: str) -> bool:
+        """Whether a rule may act; one that is not known by name may have."""
+        rule = self._rulebook.get(name)
+        return rule is None or rule.rule.mode is not Mode.OBSERVE
 
     def _locate(self, firing: Firing, workload: str) -> None:
         """Index a firing signal by the workload (uid) that it belongs to; an empty uid takes it out."""
@@ -401,11 +407,3 @@ def not_known(firing: Firing) -> Reason:
     """Why nothing follows from a signal."""
     why = firing.unknown or firing.signal.message
     return Reason(UNKNOWN, f"whether {firing.signal.target} is still sick is not known: {why}")
-
-
-def workload_of(target: Target, view: View) -> Target | None:
-    """The workload that a target belongs to; a Deployment is its own."""
-    if target.kind == "Deployment":
-        return target if target.exists else None
-    pod = view.pod(target.uid)
-    return None if pod is None else view.workload_of(pod)

@@ -16,7 +16,7 @@ from healer.model.effects import Act, Decided, Effect, Record
 from healer.model.incident import Disruption, Incident, Reason, SickTarget, State
 from healer.model.probe import diverted_to
 from healer.model.rule import Mode, Step
-from healer.model.target import Target
+from healer.model.target import TREATED, Target
 from healer.model.view import View, target_of
 
 
@@ -58,7 +58,7 @@ class Moves:
         self._decide(context, Verb.ALLOW, reason, patient.target, incident)
         pod, disruption = context.view.pod(patient.target.uid), incident.disruption
         ready = pod is not None and pod.ready
-        if patient.target.kind == "Pod":
+        if patient.target.kind == "Pod" and "Pod" in self._actions[step.action].targets:
             pods = frozenset(pod.metadata.uid for pod in context.view.pods_of(incident.workload))
             disruption = Disruption(patient.target, incident.workload, pods, context.now, ready)
         acting = replace(
@@ -126,6 +126,9 @@ class Moves:
         if incident.storming:
             return self._hold(incident, context, why)
         done, following = incident.steps[incident.step], incident.step + 1
+        if context.storm is not None and context.storm.taker == incident.id:
+            without = self._without_pods(incident, context, following)
+            following = following if without is None else without
         if following < len(incident.steps):
             reason = Reason(why.code, f"step {following} ({done}) did not help: {why.text}; next is {incident.steps[following]}")
             self._decide(context, Verb.CLIMB, reason, incident.workload, incident)
@@ -154,13 +157,36 @@ class Moves:
     # in a storm
 
     def _take_over(self, incident: Incident, storm: Storm, context: Context) -> Incident:
-        """The ladder stops here: onStorm is next, if there is one that has not run yet; else the incident holds."""
-        step = None if incident.stormed else context.rule.rule.on_storm
-        text = "holding until it is over, nothing to do about it" if step is None else f"next is {step.action}"
+        """The ladder takes no pods from here: onStorm is next, if there is one that has not run yet; else the steps that take
+        none. Without either the incident holds.
+        """
+        on_storm, following = context.rule.rule.on_storm, self._without_pods(incident, context)
+        taking = replace(incident, storm=True)
+        if on_storm is not None and not incident.stormed:
+            text, taking = f"next is {on_storm.action}", replace(_fresh_try(taking), storming=True)
+        elif following == incident.step and incident.state is not State.ESCALATED:
+            text = f"{incident.steps[following]} acts on the workload, and goes on"
+            return self._taken_over(taking, storm, text, incident.state, context)
+        elif following is not None and incident.state is not State.ESCALATED:
+            left = incident.step if incident.attempt == 0 else None
+            text, taking = f"next is {incident.steps[following]}", replace(fresh_step(taking), step=following, left_step=left)
+        else:
+            text, taking = "holding until it is over, no step acts on the workload: a human is needed", _fresh_try(taking)
+        return self._taken_over(taking, storm, text, State.WAITING, context)
+
+    def _taken_over(self, incident: Incident, storm: Storm, text: str, state: State, context: Context) -> Incident:
         reason = Reason("Storm", f"{storm}: pods are not treated one by one; {text}")
         self._decide(context, Verb.DEFER, reason, incident.workload, incident)
-        taking = replace(_fresh_try(incident), storm=True, storming=step is not None)
-        return self._move(taking, context, State.WAITING, reason)
+        return self._move(incident, context, state, reason)
+
+    def _without_pods(self, incident: Incident, context: Context, begin: int | None = None) -> int | None:
+        """The first step of the ladder from `begin` (its present one) on that takes no pods."""
+        steps = context.rule.rule.heal
+        begin = incident.step if begin is None else begin
+        return next((n for n in range(begin, len(steps)) if not self._takes_pods(steps[n])), None)
+
+    def _takes_pods(self, step: Step) -> bool:
+        return "Pod" in self._actions[step.action].targets
 
     def _hold(self, incident: Incident, context: Context, why: Reason) -> Incident:
         """onStorm is over, and has not helped."""
@@ -185,9 +211,11 @@ class Moves:
         reason = Reason("StormOver", f"the storm is over: {then if stays else 'the ladder goes on'}")
         if context.storm is not None:
             reason = Reason("Storm", f"{context.storm}: {context.storm.taker} takes over from here")
-        calm = replace(incident, storm=False)
+        calm = replace(incident, storm=False, left_step=None)
         if stays:
             return self._move(calm, context, incident.state, reason)
+        if incident.left_step is not None and incident.attempt == 0:
+            calm = replace(fresh_step(calm), step=incident.left_step)
         return self._go_on(replace(_fresh_try(calm), storming=False), context, reason)
 
     def _go_on(self, incident: Incident, context: Context, reason: Reason) -> Incident:
@@ -220,8 +248,13 @@ class Moves:
         on_storm = context.rule.rule.on_storm
         return on_storm if incident.storming and on_storm is not None else context.rule.rule.heal[incident.step]
 
-    def _serving(self, incident: Incident, context: Context) -> Target:
-        """The workload that must be well for the step to have helped: the other one, when traffic was taken off this one."""
+    def _serving(self, incident: Incident, context: Context) -> Target | None:
+        """The workload that must be well for the step to have helped: the other one, when traffic was taken off this one.
+
+        None for one whose health healer cannot judge: what fires for it is all that is known.
+        """
+        if incident.workload.kind not in TREATED:
+            return None
         step = self._step(incident, context)
         other = diverted_to(step.params) if self._actions[step.action].diverts else None
         deployment = None if other is None else context.view.deployment_named(incident.workload.namespace, other.deployment)

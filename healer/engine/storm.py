@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from healer.model.incident import Incident, State
 from healer.model.portion import exceeded
-from healer.model.rule import Mode, Rule
+from healer.model.rule import Rule
 
 FEWEST = 2
 """One sick pod alone is never a storm, however few replicas there are."""
@@ -27,19 +27,17 @@ class Storm:
 def storm_on(sick: int, desired: int, cases: Iterable[tuple[Incident, Rule]]) -> Storm | None:
     """The storm on a workload with so many sick pods, of which these incidents are open, oldest first.
 
-    The strictest of their limits counts. An incident that only observes neither sets the limit for those that act, nor takes
-    over from them.
+    The strictest of their limits counts.
     """
-    able = [case for case in cases if case[1].when.canary is None and _able(case[0])]  # a canary's rule is about no pods
-    able = [case for case in able if case[0].mode != Mode.OBSERVE] or able
-    limits = [rule.limits.max_unhealthy for _, rule in able if exceeded(rule.limits.max_unhealthy, sick, desired)]
+    those = [case for case in cases if case[1].when.canary is None and able(case[0])]  # a canary's rule is about no pods
+    limits = [rule.limits.max_unhealthy for _, rule in those if exceeded(rule.limits.max_unhealthy, sick, desired)]
     if not limits or sick < FEWEST:
         return None
-    taker = next((incident for incident, _ in able if incident.storm), able[0][0])
+    taker = next((incident for incident, _ in those if incident.storm), those[0][0])
     return Storm(sick, desired, min(limits, key=lambda limit: _pods(limit, desired)), taker.id)
 
 
-def _able(incident: Incident) -> bool:
+def able(incident: Incident) -> bool:
     """Whether an incident can take over; one that has, and is a human's matter now, still speaks for the workload."""
     if incident.state.settled or (incident.state is State.ESCALATED and not incident.storm):
         return False

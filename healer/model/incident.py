@@ -168,6 +168,8 @@ class Incident:
     """The step under way is the rule's onStorm, not the one of the ladder that `step` counts."""
     stormed: bool = False
     """onStorm was taken or given up: it runs once."""
+    left_step: int | None = None
+    """The step of the ladder that it has left for one that takes no pods while the storm lasts, and has not acted with yet."""
     paged: tuple[str, ...] | None = None
     """The channels that an action `page` asked for help in besides `notify`; None: nobody was paged."""
     asked_at: float | None = None

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+TREATED = frozenset({"Deployment"})
+"""The kinds of workloads whose health healer can judge, and which it acts on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

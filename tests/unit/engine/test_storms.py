@@ -202,6 +202,8 @@ def test_a_rule_that_only_observes_neither_sets_the_limit_nor_takes_over() -> No
     assert [i.rule for i in d.engine.incidents() if i.storm] == []
     d.world.crash("serving-3")
     d.world.crash("serving-4")
+    while d.waiting:
+        d.answer()
     assert [i.rule for i in d.engine.incidents() if i.storm] == ["test/crash-loop"]
 
 
@@ -213,13 +215,25 @@ def test_a_rule_that_observes_takes_over_when_it_is_alone_and_pages_nobody() -> 
     assert (d.incident.severity, d.incident.notify) == ("warning", ())
 
 
+def test_what_only_observing_rules_heed_is_no_storm_for_those_that_act() -> None:
+    """A rule that is tried out must not keep the others from healing."""
+    d = drill(rule("watch", mode="observe"), rule("slow", when=SLOW), replicas=6)
+    for number in (1, 2, 3, 4):
+        d.world.crash(f"serving-{number}")
+    while d.waiting:
+        d.answer()
+    assert [i.storm for i in d.engine.incidents()] == [True], "it may say so in its own story"
+    d.alert("serving-5")
+    assert [(i.rule, i.storm) for i in d.engine.incidents()] == [("test/watch", False), ("test/slow", False)]
+    assert [act.target.name for act in d.acts if not act.dry_run] == ["serving-5"]
+
+
 def test_one_that_acts_takes_over_at_once_from_one_that_observes() -> None:
     d = drill(rule("watch", mode="observe"), rule("slow", when=SLOW))
     for number in (1, 2, 3):
         d.world.crash(f"serving-{number}")
     d.answer()
-    assert [i.storm for i in d.engine.incidents()] == [True]
-    d.alert("serving-4")
+    d.together(*[d.alarm(f"serving-{number}") for number in (2, 3, 4)])
     assert [(i.rule, i.storm) for i in d.engine.incidents()] == [("test/watch", False), ("test/slow", True)]
 
 
@@ -327,11 +341,12 @@ def test_the_ladder_goes_on_for_what_is_still_sick() -> None:
 
 def test_the_ladder_goes_on_where_it_was() -> None:
     """Its first step had acted: whether that helped is looked at anew, for as long as the step allows."""
-    d = drill(heal=[{"evict": {}, "verify": {"within": "5m", "stable": "1m"}}, NUDGE])
+    heal = [{"evict": {}, "verify": {"within": "5m", "stable": "1m"}}, NUDGE]
+    d = drill(heal=heal, limits={"maxUnhealthy": 1})
     d.world.crash("serving-1")
-    d.answer()
     d.world.crash("serving-2")
     d.world.crash("serving-3")
+    d.answer()
     d.wait(600)
     assert d.incident.storm
     d.world.mend("serving-2")
@@ -698,3 +713,95 @@ def test_pods_that_should_be_gone_are_no_storm_of_those_that_replaced_them() -> 
     d.wait(300)
     assert not any(incident.storm for incident in d.engine.incidents())
     assert d.acted_on[-1] == "serving-3"
+
+
+# steps that take no pods
+
+LADDER = [
+    {"evict": {}, "verify": {"within": "5m", "stable": "1m"}},
+    {"rolloutRestart": {}, "verify": {"within": "5m", "stable": "1m"}},
+    {"restart": {}},
+    PAGE,
+]
+
+
+def test_a_ladder_that_begins_with_an_eviction_goes_to_its_first_step_that_takes_no_pods() -> None:
+    d = stormy(heal=LADDER)
+    assert [(act.action, act.target.name) for act in d.acts] == [("rolloutRestart", "serving")]
+    assert "next is rolloutRestart" in next(e.reason.text for e in d.history if e.reason.code == "Storm")
+
+
+def test_it_climbs_on_from_there_to_further_steps_that_take_none() -> None:
+    d = stormy(heal=LADDER)
+    d.answer()
+    d.wait(300)
+    assert [act.action for act in d.acts] == ["rolloutRestart", "page"]
+    d.answer()
+    assert d.incident.paged == ("#sre",)
+
+
+def test_it_goes_through_the_guards_as_any_step() -> None:
+    d = drill(heal=LADDER)
+    d.world.respecify(paused=True)
+    d.together(*[d.alarm(f"serving-{n}", "Unheard") for n in (1,)])
+    for number in (1, 2, 3):
+        d.world.crash(f"serving-{number}")
+    assert d.acts == []
+    assert d.incident.reason.code == "RolloutInProgress"
+    d.world.respecify(paused=False)
+    assert [act.action for act in d.acts] == ["rolloutRestart"]
+
+
+def test_a_storm_that_passes_before_that_step_has_acted_leads_back_to_the_pods() -> None:
+    """What is left sick is a pod or two: the workload need not be rolled for them."""
+    d = drill(heal=LADDER)
+    d.world.respecify(paused=True)
+    for number in (1, 2, 3):
+        d.world.crash(f"serving-{number}")
+    assert (d.incident.step, d.acts) == (1, [])
+    d.world.mend("serving-2")
+    d.world.mend("serving-3")
+    assert (d.incident.step, d.incident.storm) == (0, False)
+    d.world.respecify(paused=False)
+    assert [(act.action, act.target.name) for act in d.acts] == [("evict", "serving-1")]
+
+
+def test_one_that_acts_on_the_workload_already_is_not_stopped() -> None:
+    d = drill(rule(heal=[LADDER[1]]))
+    d.world.crash("serving-1")
+    d.answer()
+    d.world.crash("serving-2")
+    d.world.crash("serving-3")
+    assert (state(d), d.incident.storm) == (State.VERIFYING, True)
+    d.wait(300)
+    assert state(d) is State.ESCALATED
+
+
+def test_one_with_nothing_but_steps_on_pods_holds_and_says_that_a_human_is_needed() -> None:
+    d = stormy(heal=[{"evict": {}}, {"restart": {}}])
+    d.wait(3600)
+    assert (d.acts, state(d)) == ([], State.WAITING)
+    assert "a human is needed" in d.incident.reason.text
+
+
+def test_a_page_of_another_rule_is_held_by_no_storm() -> None:
+    d = drill(rule(), rule("slow", when=SLOW, heal=[PAGE]), replicas=5)
+    for number in (1, 2, 3):
+        d.world.pause("deployment")
+        d.world.crash(f"serving-{number}")
+    d.world.pause("deployment", "")
+    d.alert("serving-4")
+    assert [act.action for act in d.acts] == ["page"]
+
+
+def test_a_page_is_held_by_no_rollout_no_budget_and_no_breaker() -> None:
+    nudge = [{"nudge": {}}]
+    rules = rule(heal=nudge), rule("errors", when={"alert": ["HighErrors"]}, heal=nudge), rule("slow", when=SLOW, heal=[PAGE])
+    d = Drill(rulebook(*rules), World(4), Tuning(breaker_incidents=1, budget_cluster=1))
+    d.world.crash("serving-1")
+    d.answer()
+    d.alert("serving-2", "HighErrors")
+    d.world.respecify(paused=True)
+    assert "healer/breaker" in [incident.rule for incident in d.engine.incidents()]
+    d.alert("serving-3")
+    assert [act.action for act in d.acts] == ["nudge", "page"]
