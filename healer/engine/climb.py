@@ -83,7 +83,8 @@ class Climber(Outcomes):
         doubt = context.unknown if incident.sick or verifying else None
         if doubt is None:
             return incident if incident.unknown_since is None else self._known_again(incident, context)
-        wrong = unhealthy(context.view, self._serving(incident, context)) if verifying else None
+        serving = self._serving(incident, context) if verifying else None
+        wrong = None if serving is None else unhealthy(context.view, serving)
         if wrong is not None and wrong.code == "WorkloadGone":
             return self._close(incident, context, wrong)
         since = context.now if incident.unknown_since is None else incident.unknown_since

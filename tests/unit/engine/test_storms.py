@@ -795,7 +795,7 @@ def test_a_page_of_another_rule_is_held_by_no_storm() -> None:
 
 
 def test_a_page_is_held_by_no_rollout_no_budget_and_no_breaker() -> None:
-    nudge = [{"nudge": {}}]
+    nudge: list[Yaml] = [{"nudge": {}}]
     rules = rule(heal=nudge), rule("errors", when={"alert": ["HighErrors"]}, heal=nudge), rule("slow", when=SLOW, heal=[PAGE])
     d = Drill(rulebook(*rules), World(4), Tuning(breaker_incidents=1, budget_cluster=1))
     d.world.crash("serving-1")
