@@ -90,7 +90,7 @@ class Cases:
         if deployment is None:
             return None
         cases = [self._cases[each] for each in self._by_workload.get(workload, ())]
-        speaking = [case for case in cases if self.in_force(case) and not _of_records(case.incident, view)]
+        speaking = [case for case in cases if self.in_force(case) and not _of_records(case, view)]
         acting = [(c.incident, c.rule.rule) for c in speaking if c.incident.mode != Mode.OBSERVE]
         storm = storm_on(self._matcher.census.to_treat_in(workload), deployment.spec.replicas, acting)
         if storm is not None or not observing:
@@ -227,13 +227,18 @@ class Cases:
             rule=case.rule,
             in_force=self.in_force(case),
             view=view,
-            others=[self._cases[other].incident for other in self.on(workload) if other != case.incident.id],
+            others=[other.incident for other in self._at_work_on(workload, view) if other is not case],
             storm=self.storm(workload, view, observing=case.incident.mode == Mode.OBSERVE),
             unfit=lambda target: self.unwanted(case, target, view, now),
             unknown=self.unknown(case.incident),
             now=now,
             effects=effects,
         )
+
+    def _at_work_on(self, workload: str, view: View) -> list[Case]:
+        """The cases that may change a workload: one about records keeps nobody off it, unless it acts on the workload itself."""
+        cases = [self._cases[each] for each in self.on(workload)]
+        return [case for case in cases if _acts_on_workload(case.incident) or not _of_records(case, view)]
 
     # waking
 
@@ -262,6 +267,13 @@ def _same(fresh: Pod | Deployment | None, target: Target) -> Pod | Deployment | 
     return fresh if fresh is not None and fresh.metadata.uid == target.uid else None
 
 
-def _of_records(incident: Incident, view: View) -> bool:
-    """Whether all that is sick are records of finished pods: such an incident says nothing about the pods that live."""
-    return bool(incident.sick) and all(view.finished(sick.target.uid) for sick in incident.sick)
+def _of_records(case: Case, view: View) -> bool:
+    """Whether it is about records of finished pods alone: such an incident says nothing about the pods that live."""
+    sick = case.incident.sick
+    return case.rule.rule.when.of_records or (bool(sick) and all(view.finished(each.target.uid) for each in sick))
+
+
+def _acts_on_workload(incident: Incident) -> bool:
+    """Whether its present step changes the workload as a whole, or may have."""
+    treated = bool(incident.acted_at) and incident.workload.uid in incident.treated
+    return incident.acting_on == incident.workload or treated or incident.failures > 0

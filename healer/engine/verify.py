@@ -68,5 +68,7 @@ def unhealed(view: View, incident: Incident, serving: Target | None) -> Reason |
     if sick := incident.sick:
         named = ", ".join(f"{s.target} ({s.what})" for s in sick[:3])
         more = f" and {len(sick) - 3} more" if len(sick) > 3 else ""
-        return Reason("StillSick", f"still sick: {named}{more}")
+        deployment = None if serving is None else view.deployment(serving.uid)
+        failure = None if deployment is None else failure_of(deployment)
+        return Reason("StillSick", f"still sick: {named}{more}" + (f"; {failure}" if failure else ""))
     return None if serving is None else unhealthy(view, serving)

@@ -649,3 +649,35 @@ def test_a_record_that_is_gone_is_healed_however_the_workload_is() -> None:
     d.world.remove("serving-1")
     d.wait(10)
     assert d.incident.state is State.HEALED
+
+
+@pytest.mark.parametrize("conditions", [["Evicted", "Failed"], ["Failed", "OOMKilled"]])
+def test_a_ladder_about_records_keeps_none_off_the_living(conditions: list[str]) -> None:
+    """It is verified for as long as the records stay, which may be weeks."""
+    records = rule("records", when={"pod": conditions}, heal=[{"nudge": {}, "verify": {"within": "1h", "stable": "1m"}}])
+    d = drill(records, rule(), replicas=3)
+    d.world.finish("serving-1", "OutOfcpu")
+    d.answer()
+    d.world.crash("serving-2")
+    assert [(act.action, act.target.name) for act in d.acts] == [("nudge", "serving-1"), ("evict", "serving-2")]
+
+
+def test_what_is_still_sick_is_told_with_what_keeps_the_workload_from_its_replicas() -> None:
+    d = drill(rule(when={"alert": ["HighLatency"]}), replicas=4)
+    d.alert("serving-1")
+    d.answer()
+    d.world.remove("serving-1")
+    d.alert("serving-2")
+    d.world.rollout(updated_replicas=3, conditions=(Condition("ReplicaFailure", "True", "FailedCreate", QUOTA),))
+    d.wait(300)
+    assert "still sick: pod/serving-2" in d.incident.reason.text
+    assert f"ReplicaFailure=True (FailedCreate): {QUOTA}" in d.incident.reason.text
+
+
+def test_a_ladder_about_records_that_rolls_the_workload_keeps_others_off_it() -> None:
+    records = rule("records", when={"pod": ["Failed"]}, heal=[{"divert": {"stable": {"deployment": "serving"}}}])
+    d = drill(records, rule(), replicas=3)
+    d.world.finish("serving-1", "OutOfcpu")
+    d.answer()
+    d.world.crash("serving-2")
+    assert codes(d.effects, Verb.DEFER)[-1] == "OtherIncident"
