@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from healer.engine.condition import Condition, ConditionError
 from healer.engine.located import Document, Path, documents, dotted
+from healer.engine.promql import fault as promql_fault
+from healer.engine.promql import surprises, unfamiliar
 from healer.engine.reach import unreachable
 from healer.engine.rulebook import BoundRule
 from healer.engine.wording import worded
@@ -81,6 +83,10 @@ def _remarks_on(bound: BoundRule) -> Iterator[str]:
         if _PATTERN.search(name):
             yield f"waits for an alert of the name {name!r}: names are compared whole, not as patterns; list the names"
     yield from unreachable(bound)
+    if rule.when.query is not None:
+        yield from surprises(rule.when.query)
+    for measure in () if rule.when.canary is None else rule.when.canary.measures:
+        yield from unfamiliar(measure)
 
 
 def _bound(
@@ -206,6 +212,7 @@ def _trigger_faults(
         except ConditionError as error:
             place = document.inside(where, error.line, error.column)
             yield Problem(file, *place, dotted(where), str(error), error.hint)
+    yield from _promql_faults(when, path, document, file)
     ladder = rule.get("heal")
     for index, step in enumerate(ladder if isinstance(ladder, list) else ()):
         for name in step if isinstance(step, dict) else ():
@@ -215,6 +222,20 @@ def _trigger_faults(
                 message = f"{name} acts on {' or '.join(sorted(spec.targets))}, and a rule on {source!r} has none to give it"
                 fit = sorted(other.name for other in actions.values() if other.targets & FEEDS[source])
                 yield Problem(file, *document.at_key(where), dotted(where), message, f"actions that fit: {', '.join(fit)}")
+
+
+def _promql_faults(when: Any, path: Path, document: Document, file: str) -> Iterator[Problem]:
+    """Expressions that no server reads, where they stand."""
+    measures = _dig(when, ("canary", "measures"))
+    places: list[tuple[Path, bool]] = [(("query", "expr"), False)]
+    for number, measure in enumerate(measures if isinstance(measures, list) else ()):
+        keys = [key for key in ("total", "bad", "histogram") if isinstance(measure, dict) and key in measure]
+        places += [(("canary", "measures", number, key), True) for key in keys]
+    for below, template in places:
+        expression, where = _dig(when, below), (*path, "when", *below)
+        if isinstance(expression, str) and expression and (found := promql_fault(expression, template=template)) is not None:
+            place = document.inside(where, found.line, found.column)
+            yield Problem(file, *place, dotted(where), f"this is no PromQL: {found.message}", found.hint)
 
 
 def _storm_faults(
@@ -233,7 +254,8 @@ def _storm_faults(
 def _dig(data: Any, path: Path) -> Any:
     """What is at a path, None when nothing is."""
     for part in path:
-        if not isinstance(data, dict) or part not in data:
-            return None
-        data = data[part]
+        if isinstance(part, int):
+            data = data[part] if isinstance(data, list) and part < len(data) else None
+        else:
+            data = data.get(part) if isinstance(data, dict) else None
     return data

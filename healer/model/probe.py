@@ -123,13 +123,18 @@ class Measure(Model):
             )
         if None not in counters and timing != (None, None):
             raise fault("a measure is either total and bad, or histogram and slowerThan", "delete the keys of one of the two")
-        for key, template in (("total", self.total), ("bad", self.bad), ("histogram", self.histogram)):
-            if template is not None and not named(template) & {"deployment", "pods"}:
+        for key, template in self.promql():
+            if not named(template) & {"deployment", "pods"}:
                 hint = 'name the Deployment: pod=~"{{ pods }}", or {{ deployment }}'
                 raise fault("both sides would be counted together", hint, (key,))
         if self.total and self.bad and self.windowed != ("window" in named(self.bad)):
             raise fault("one of total and bad has {{ window }}, the other has not", "counters both, or increases both", ("bad",))
         return self
+
+    def promql(self) -> list[tuple[str, str]]:
+        """The expressions that it has, by their keys."""
+        given = (("total", self.total), ("bad", self.bad), ("histogram", self.histogram))
+        return [(key, text) for key, text in given if text is not None]
 
     @property
     def windowed(self) -> bool:

@@ -56,7 +56,7 @@ CASES = {
     "a window of one only": (
         CANARY,
         'a{pod=~"{{ pods }}"}',
-        "a{{ pods }}[{{ window }}]",
+        "increase(a{{ pods }}[{{ window }}])",
         16,
         "the other has not",
         "counters both",

@@ -1,0 +1,206 @@
+"""PromQL in rules: what no server reads is an error at its place; what only some servers read, or what surprises, is a remark."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from healer.engine.promql import fault
+from healer.engine.rulefile import load, remarks
+from tests.unit.rules.actions import ACTIONS
+
+RULES = """apiVersion: healer.dev/v1alpha1
+kind: RuleSet
+metadata: {name: test}
+spec:
+  scope: {namespaces: [production]}
+  rules:
+    - name: slow
+      when:
+        query:
+          expr: EXPR
+          above: 1
+      heal: [{page: {}}]
+      mode: enforce
+"""
+CANARY = """apiVersion: healer.dev/v1alpha1
+kind: RuleSet
+metadata: {name: test}
+spec:
+  scope: {namespaces: [production]}
+  rules:
+    - name: canary
+      when:
+        canary:
+          route: {kind: Ingress, name: split}
+          stable: {deployment: v1}
+          canary: {deployment: v2}
+          measures:
+            - name: errors
+              total: 'increase(requests_total{pod=~"{{ pods }}"}[{{ window }}])'
+              bad: 'BAD'
+      heal: [{page: {}}]
+      mode: enforce
+"""
+
+
+def in_block(expr: str) -> str:
+    return RULES.replace("EXPR", "|-\n" + "\n".join(f"            {line}" for line in expr.split("\n")))
+
+
+def checked(expr: str, **more: str) -> tuple[list[str], list[str]]:
+    """The problems and the remarks on a rule with that expression, written as a block."""
+    text = in_block(expr)
+    for key, value in more.items():
+        text = text.replace("above: 1", f"above: 1\n          {key}: {value}")
+    rules, problems = load(text, "r.yaml", ACTIONS)
+    return [str(problem) for problem in problems], remarks(rules)
+
+
+@pytest.mark.parametrize(
+    ("expr", "line", "column", "says"),
+    [
+        ("sum(rate(x[5m])", 11, 16, "'(' is not closed"),
+        ("sum(rate(x[5m]))) > 1", 11, 29, "')' closes nothing"),
+        ("rate(x[5m)", 11, 22, "')' stands where ']' is needed"),
+        ('x{pod="a}', 11, 19, "the text that begins here does not end"),
+        ("x{pod=}", 11, 14, "cannot be read from '{pod=}' on"),
+        ("sum by (namespace) (\n  rate(x[5m])\n) > > 3", 13, 15, "cannot be read from '>' on"),
+        ("x and", 11, 15, "cannot be read from 'and' on"),
+        ("sum by namespace (x)", 11, 17, "cannot be read from 'by' on"),
+        ('x{a=~"["}', 11, 13, "illegal regex"),
+        ("rate(x[$__interval])", 11, 13, "unexpected character inside brackets"),
+        ("x[5m]", 11, 13, "a range of values"),
+        ("'x'", 11, 13, "a text, not a number"),
+        ('x{pod=~"{{ pods }}"}[', 11, 33, "is not closed"),
+        ("{{ deployment }}_x", 11, 13, "this is no PromQL"),
+    ],
+)
+def test_what_no_server_reads_is_an_error_where_it_stands(expr: str, line: int, column: int, says: str) -> None:
+    """With the line and the column in the file, and a hint."""
+    rules, problems = load(in_block(expr), "r.yaml", ACTIONS)
+    assert rules == []
+    [problem] = problems
+    assert says in problem.message
+    assert (problem.line, problem.column) == (line, column)
+    assert problem.hint
+
+
+def test_an_expression_in_quotes_has_its_column_too() -> None:
+    [problem] = load(RULES.replace("EXPR", "'sum(x) by (pod'"), "r.yaml", ACTIONS)[1]
+    assert (problem.line, problem.column) == (10, 17 + len("'sum(x) by "))
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "ts_of_what_is_to_come(x)",
+        "rate(x)",
+        "sum(rate(x[5m])) by (namespace, pod) keep_metric_names",
+        "WITH (f = x) f",
+        "x default 0",
+        "rate(x[5i])",
+        "x[1h + 5m] / 3",
+        "rate(x[5m] smoothed)",
+        '{"a.b", namespace="c"} > 1Ki',
+        "time() > 5",
+        "sum(1)",
+        'x{a=~"\\\\Qa.b\\\\E"}',
+    ],
+)
+def test_what_some_server_may_read_is_no_error(expr: str) -> None:
+    """Newer functions, MetricsQL: the server that is asked decides, and `check` remarks on it."""
+    problems, said = checked(expr)
+    assert problems == []
+    assert expr.startswith("x{") or any("plain PromQL does not know" in remark for remark in said)
+
+
+@pytest.mark.parametrize(
+    ("expr", "says"),
+    [
+        ("sum by (namespace, pod) (x) > 0.05", "write the left side of '>' alone as expr, and above: 0.05"),
+        ("(sum by (namespace, pod) (x) <= (3))", "write the left side of '<=' alone as expr, and below: 3"),
+        ("x == bool 1", "gives 1 or 0"),
+        ("x > 1 and y < 3", "write the left side of '>' alone as expr, and above: 1"),
+        ("x > y", "and the limit as above or below"),
+    ],
+)
+def test_an_expression_that_compares_by_itself_is_a_remark(expr: str, says: str) -> None:
+    """It says what to write instead; the rule holds."""
+    problems, said = checked(expr)
+    assert problems == []
+    [remark] = said
+    assert remark.startswith("r.yaml:7: test/slow has an expr that compares by itself")
+    assert says in remark
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "sum(x)",
+        "max by (pod) (x)",
+        "sum by (namespace, app) (x) / sum by (namespace, app) (y)",
+        "histogram_quantile(0.99, sum by (le, namespace) (rate(x[5m])))",
+        "scalar(x)",
+        "topk(3, sum by (app) (x))",
+        "a / on (namespace) b",
+        "sum(x) or sum(y)",
+        "5",
+    ],
+)
+def test_an_aggregation_that_drops_the_target_is_a_remark(expr: str) -> None:
+    """Unless the rule names the Deployment."""
+    problems, [remark] = checked(expr)
+    assert problems == []
+    assert "by (namespace, pod) or by (namespace, deployment)" in remark
+    assert checked(expr, deployment="serving") == ([], [])
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "x",
+        "rate(x[5m])",
+        "sum by (namespace, pod) (x) / 3",
+        "1 - max by (deployment, namespace) (x)",
+        "sum without (container) (x)",
+        "sum by (namespace, pod, le) (x) * on (namespace, pod) group_left (node) y",
+        "label_replace(sum by (namespace, p) (x), 'pod', '$1', 'p', '(.*)')",
+        "topk(3, x)",
+        "x unless sum(y)",
+        "recorded:x:rate5m # a comment (",
+    ],
+)
+def test_nothing_is_said_of_an_expression_as_it_should_be(expr: str) -> None:
+    assert checked(expr) == ([], [])
+
+
+def test_the_measures_of_a_canary_are_read_with_their_places_filled() -> None:
+    """A fault stands where it was written, whatever is filled in before it."""
+    good = 'increase(errors_total{pod=~"{{ pods }}"}[{{ window }}])'
+    assert load(CANARY.replace("BAD", good), "r.yaml", ACTIONS)[1] == []
+    [problem] = load(CANARY.replace("BAD", good.removesuffix(")")), "r.yaml", ACTIONS)[1]
+    assert (problem.line, problem.path, problem.message) == (
+        16,
+        "spec.rules[0].when.canary.measures[0].bad",
+        "this is no PromQL: '(' is not closed",
+    )
+    assert problem.column == len("              bad: 'increase(")
+    rules, problems = load(CANARY.replace("BAD", good.replace("increase", "increase_pure")), "r.yaml", ACTIONS)
+    assert problems == []
+    [remark] = remarks(rules)
+    assert "increase_pure" in remark
+
+
+@pytest.mark.parametrize("text", ["(" * 60_000, "-" * 60_000 + "x", "+".join("x" * 30_000), "[" * 60_000, "x{" * 30_000])
+def test_no_expression_overflows_the_parser(text: str) -> None:
+    """A parser in another language ends the process when its stack is full."""
+    found: Any = fault(text, template=False)
+    assert found is None or found.line == 1
+
+
+@given(st.text("sumxby()[]{}<>=!~\"'`,+-*/ 5m\n{{ pods }}#", max_size=60))
+def test_no_text_makes_it_fail(text: str) -> None:
+    found = fault(text, template=True)
+    assert found is None or (found.line >= 1 and found.column >= 1 and found.message and found.hint)
