@@ -5,11 +5,15 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+import structlog
+
 from healer.cluster.api import Api
 from healer.daemon.metrics import Metrics
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.model.decision import Decision, Verb
+from healer.model.duration import about
 from healer.model.incident import Reason
+from healer.model.rule import Mode
 from healer.model.signal import Report, Signal, SourceName
 from healer.model.target import Target
 from healer.model.verdict import Verdict
@@ -26,6 +30,8 @@ from healer.sources.targets import TargetLabels
 
 _SERVERS_AT_ONCE = 16
 """Model servers that are asked at the same time."""
+_NAMED = 5
+"""Rules that a line names."""
 _LOOKS_A_REPORT = 3
 """How often Alertmanager is asked while a report of an alert is fresh: one answer may be lost."""
 
@@ -63,12 +69,21 @@ class Asking:
                 "query": partial(self._query, self._prometheus),
                 "canary": partial(self._canary, self._prometheus),
             }
+        self._log = structlog.get_logger("healer.alertmanager")
         self._probes = Probes(makers, clock=clock, tell=tell, late=metrics.late)
         self._standing = self._alertmanager(alerts, tell)
 
     def use(self, rulebook: Rulebook) -> None:
         """Ask for these rules from now on."""
         self._probes.use(rulebook)
+        acting = [rule.name for rule in rulebook.rules if rule.rule.when.alert and rule.rule.mode is not Mode.OBSERVE]
+        if self._standing is None and acting:
+            self._log.warning(
+                "alerts that wait are left alone: healer cannot ask whether they still fire",
+                rules=acting[:_NAMED],
+                fresh_for=about(self._settings.alerts.freshness),
+                hint="set alerts.url (HEALER_ALERTS__URL) to Alertmanager's address",
+            )
 
     async def again(self, rule: str) -> None:
         """Ask for a rule (full name) now; returns when the answer is told. Nothing is asked for a rule that is told by others."""

@@ -81,6 +81,7 @@ class Daemon:
         """The HTTP server's port, once it listens."""
         self._view = View()
         self._metrics = Metrics()
+        self._metrics.use(rulebook.by_name)
         if watchers.lines_dropped is not None:
             self._metrics.lines_dropped(watchers.lines_dropped)
         self._journal: Journal = MemoryJournal(settings.journal.keep)
@@ -224,6 +225,7 @@ class Daemon:
             self._term.core.changed(change)
 
     def _use(self, rulebook: Rulebook) -> None:
+        self._metrics.use(rulebook.by_name)
         self._rulebook = rulebook
         self._reach.use(rulebook)
         self._coverage.use(rulebook)

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from healer.cluster.contact import Contact
 from healer.daemon.rulefiles import RuleFiles
+from healer.engine.wide import BREAKER, NODE_STORM
 from healer.journal.kube import Counts
 from healer.model.action import Outcome
 from healer.model.decision import Decision
@@ -17,6 +18,7 @@ from healer.model.signal import Signal
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _HEALING = (5, 10, 30, 60, 120, 300, 600, 1200, 3600)
+_WIDE = (NODE_STORM, BREAKER)
 _OTHER = "other"
 """The name of all alerts that no rule is about: a sender can call them what he likes."""
 
@@ -50,7 +52,15 @@ class Metrics:
         self._loaded.set(1)
         self._loaded_at = Gauge("healer_rules_last_reload_success_timestamp_seconds", "Of the rules in force.", registry=registry)
         self._loaded_at.set_to_current_time()
+        self._rules: set[str] | None = None
         self._states: dict[str, State] = {}
+
+    def use(self, rules: Iterable[str]) -> None:
+        """These rules are in force. What is of none that ever was (somebody else wrote the incident) is counted as "other"."""
+        self._rules = (self._rules or {"", *_WIDE}).union(rules)
+
+    def _rule(self, name: str) -> str:
+        return name if self._rules is None or name in self._rules else _OTHER
 
     def signal(self, signal: Signal, known: bool = True) -> None:
         """A signal was taken; `known`: some rule in force looks for its name."""
@@ -68,8 +78,8 @@ class Metrics:
         if before is incident.state:
             return
         if before is not None:
-            self._incidents.labels(incident.rule, before).dec()
-        self._incidents.labels(incident.rule, incident.state).inc()
+            self._incidents.labels(self._rule(incident.rule), before).dec()
+        self._incidents.labels(self._rule(incident.rule), incident.state).inc()
         self._states[incident.id] = incident.state
         if incident.state is State.HEALED:
             self._healing.observe(incident.changed_at - incident.opened_at)
@@ -78,7 +88,7 @@ class Metrics:
 
     def decision(self, decision: Decision) -> None:
         """A decision was made. What no rule is about is counted under an empty rule, its reason telling so."""
-        self._decisions.labels(decision.rule, decision.verb, decision.reason.code).inc()
+        self._decisions.labels(self._rule(decision.rule), decision.verb, decision.reason.code).inc()
 
     def outcome(self, action: str, outcome: Outcome) -> None:
         """An attempt to act came back."""

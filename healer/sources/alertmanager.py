@@ -24,8 +24,8 @@ from healer.sources.targets import TargetLabels as TargetLabels
 VERSIONS = {"4": "Alertmanager", "1": "Grafana-managed alerting"}
 """The versions of the body that healer understands, and whose they are."""
 PATH = "/webhooks/alertmanager"
-_AT_ONCE = 200
-"""Alerts read before others get their turn on the loop: about five milliseconds."""
+_AT_ONCE = 25
+"""Alerts read before others get their turn on the loop: ten milliseconds or so."""
 
 _HINT = "send what Alertmanager's webhook_configs send: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config"
 

@@ -1,10 +1,16 @@
 """What the metrics say: no label is a sender's to choose."""
 
+from dataclasses import replace
+
 from healer.daemon.metrics import Metrics
 from healer.engine.engine import Engine
+from healer.engine.wide import BREAKER
+from healer.model.decision import Decision, Verb
+from healer.model.incident import Reason
 from healer.model.signal import Signal, SourceName
 from healer.model.target import Target
 from tests.support.world import ACTIONS, rule, rulebook
+from tests.unit.journal.incidents import incident
 
 
 def test_alerts_that_no_rule_is_about_are_one_series() -> None:
@@ -28,3 +34,16 @@ def test_alerts_that_no_rule_is_about_are_one_series() -> None:
         if sample.name.endswith("_total")
     }
     assert found == {("alert", "HighLatency"): 1, ("alert", "other"): 300, ("pod", "CrashLoopBackOff"): 1}
+
+
+def test_an_incident_of_no_rule_that_ever_was_has_no_series_of_its_own() -> None:
+    """Whoever may write incidents may write any rule's name into one."""
+    metrics = Metrics()
+    metrics.use(["test/crash-loop"])
+    metrics.use(["test/slow"])
+    for name in ("test/crash-loop", "test/slow", BREAKER, "ann@example.com"):
+        metrics.incident(replace(incident(name.partition("/")[2] or "x"), rule=name))
+        metrics.decision(Decision(0.0, Verb.OPEN, Reason("Slow", "slow"), Target("Pod", "p", "a", "u"), name))
+    for family in ("healer_incidents", "healer_decisions"):
+        [found] = [each for each in metrics.registry.collect() if each.name == family]
+        assert {sample.labels["rule"] for sample in found.samples} == {"test/crash-loop", "test/slow", BREAKER, "other"}
