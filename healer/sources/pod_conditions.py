@@ -35,12 +35,14 @@ class Finding:
     """A condition that a pod has. `occurrence` tells one time from the next.
 
     Time alone may begin it at `since`, and end it at `until` (seconds since the epoch): before `since` it is not there yet.
+    `at` is when it happened, where that is known and may be long ago.
     """
 
     message: str
     occurrence: str = ""
     until: float | None = None
     since: float = 0.0
+    at: float | None = None
 
 
 def crash_looping(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
@@ -136,7 +138,7 @@ def _stuck_starting(pod: Pod, now: float, settings: PodSettings) -> Finding | No
 
 
 def _forward(pod: Pod) -> float | None:
-    """When something last went forward on the way to a running pod, in seconds since the epoch."""
+    """When something last happened to a pod, in seconds since the epoch: on its way to run, or to its end."""
     moments = [condition.last_transition_time for condition in pod.status.conditions]
     for status in pod.containers:
         moments += [state.running.started_at for state in (status.state, status.last_state) if state.running is not None]
@@ -191,14 +193,14 @@ def unschedulable(pod: Pod, now: float, settings: PodSettings, *, before: bool) 
 def evicted(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
     """The kubelet evicted it; what is left is a record."""
     if pod.status.phase == "Failed" and pod.status.reason == "Evicted":
-        return Finding(pod.status.message or "evicted by its node")
+        return Finding(pod.status.message or "evicted by its node", at=_forward(pod))
     return None
 
 
 def failed(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
     """It ended in failure, not by eviction."""
     if pod.status.phase == "Failed" and pod.status.reason != "Evicted":
-        return Finding(pod.status.message or pod.status.reason or "failed")
+        return Finding(pod.status.message or pod.status.reason or "failed", at=_forward(pod))
     return None
 
 

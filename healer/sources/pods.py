@@ -157,7 +157,7 @@ def _signal(pod: Pod, name: PodCondition, finding: Finding, now: float, *, firin
         name=name.value,
         target=target_of(pod),
         firing=firing,
-        at=now,
+        at=now if finding.at is None or not firing else min(finding.at, now),
         key=f"{uid}/{name.value}",
         occurrence=f"{uid}/{name.value}/{finding.occurrence}",
         message=finding.message,

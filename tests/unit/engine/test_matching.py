@@ -287,3 +287,17 @@ def test_an_alert_leaves_its_incident_when_the_pod_finishes() -> None:
     d.wait(3600)
     assert d.acts == []
     assert state(d) is State.CLOSED
+
+
+def test_records_of_long_ago_do_not_count_as_of_now() -> None:
+    """When healer starts, it sees all records at once."""
+    d = drill(when={"pod": ["Evicted"], "count": {"atLeast": 3, "within": "1h"}}, replicas=4)
+    for name in ("serving-1", "serving-2", "serving-3"):
+        d.world.finish(name)
+    d.now = d.world.now = d.now + 86_400
+    fresh = Drill(d.rules, d.world, now=d.now)
+    for pod in d.world.pods:
+        for signal in fresh.source.put(pod, None, fresh.now):
+            fresh.feed(signal)
+    assert fresh.engine.incidents() == []
+    assert codes(fresh.effects, Verb.PEND)[-1] == "NotOftenEnough"

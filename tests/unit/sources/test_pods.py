@@ -758,3 +758,13 @@ def test_after_a_restart_restarts_of_before_count_for_one_more_window() -> None:
 
 def test_after_a_restart_what_is_over_is_not_told() -> None:
     assert said(PodSource(SETTINGS).resume(pod(), {PodCondition.NOT_READY}, NOW)) == []
+
+
+@pytest.mark.parametrize("reason", ["Evicted", "OutOfcpu"])
+def test_a_record_says_when_its_pod_ended(reason: str) -> None:
+    """A rule that counts within an hour does not count the records of last week when healer starts."""
+    week = 7 * 86_400
+    ended = container(Terminated(137, "Error", moment(NOW - week)))
+    old = (Condition("Ready", "False", last_transition_time=moment(NOW - week - 1)),)
+    (signal,) = PodSource(SETTINGS).put(pod(ended, phase="Failed", reason=reason, conditions=old), None, NOW)
+    assert signal.at == NOW - week
