@@ -20,6 +20,7 @@ from healer.cluster.endpoints import ServiceEndpoints
 from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import Change
 from healer.daemon.coverage import RuleCoverage
+from healer.daemon.definition import Definition
 from healer.daemon.leadership import Leadership
 from healer.daemon.metrics import Metrics
 from healer.daemon.peers import Peers
@@ -133,7 +134,9 @@ class Daemon:
         """
         await self._check_journal(api)
         watched = watchers(api, self._view, self._changed, self._settings.cluster)
-        vitals = Vitals(watched, self._settings.cluster.watch_stale, api.contact, self._leadership.check)
+        kept_in = next(iter(self._journaled_namespaces()), "")
+        definition = Definition(self._home, kept_in, needed=self._settings.journal.kind == "kubernetes")
+        vitals = Vitals(watched, self._settings.cluster.watch_stale, api.contact, self._leadership.check, definition.check)
         self._metrics.contact(api.contact)
         if self._files is not None:
             self._metrics.rules(self._files)
@@ -158,13 +161,13 @@ class Daemon:
                 tasks.append(group.create_task(self._sinks.run(), name="sinks"))
                 tasks.append(group.create_task(vitals.beat(), name="heartbeat"))
                 tasks.append(group.create_task(_for_ever(self._reach.run()), name="reach"))
-                await self._serve(api, watched, vitals, peers, group)
+                whole = group.create_task(_whole(api, watched, definition), name="sync")
+                await self._serve(api, whole, vitals, peers, group)
                 for task in tasks:
                     task.cancel()
 
-    async def _serve(self, api: Api, watched: list[Watcher], vitals: Vitals, peers: Peers, group: asyncio.TaskGroup) -> None:
+    async def _serve(self, api: Api, whole: asyncio.Task[None], vitals: Vitals, peers: Peers, group: asyncio.TaskGroup) -> None:
         stopped = group.create_task(_wait(self._stop), name="stop")
-        whole = group.create_task(synced(watched), name="sync")
         await asyncio.wait((whole, stopped), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
             leading = group.create_task(_for_ever(self._leadership.run(api, partial(self._serve_term, api))), name="lead")
@@ -339,6 +342,12 @@ async def _listening(server: Server) -> AsyncIterator[None]:
         except OSError as error:
             raise SettingsError(f"{PREFIX}HTTP__HOST, {PREFIX}HTTP__PORT: {error.strerror or error}") from error
         yield
+
+
+async def _whole(api: Api, watched: list[Watcher], definition: Definition) -> None:
+    """Return when the view is whole and incidents can be kept."""
+    await synced(watched)
+    await definition.wait(api)
 
 
 async def _wait(event: asyncio.Event) -> None:

@@ -20,11 +20,19 @@ _STALLED = 30.0
 class Vitals:
     """Times by the monotonic clock, in seconds."""
 
-    def __init__(self, watched: Sequence[Watcher], stale: float, contact: Contact, leadership: Callable[[], Check]) -> None:
+    def __init__(
+        self,
+        watched: Sequence[Watcher],
+        stale: float,
+        contact: Contact,
+        leadership: Callable[[], Check],
+        incidents: Callable[[], Check],
+    ) -> None:
         self._watched = watched
         self._stale = stale
         self._contact = contact
         self._leadership = leadership
+        self._incidents = incidents
         self._beaten = time.monotonic()
         self.ready = False
         """Whether the daemon takes signals."""
@@ -44,7 +52,7 @@ class Vitals:
         synced = [_synced(watcher) for watcher in self._watched]
         taking = Check("taking signals", self.ready, "yes" if self.ready else "starting or stopping")
         told = [self._cluster(), replace(self._leadership(), told=True)]
-        return Health(live=[loop, *watches, *told], ready=[*synced, taking, *told])
+        return Health(live=[loop, *watches, *told], ready=[*synced, self._incidents(), taking, *told])
 
     def _cluster(self) -> Check:
         """How the API server answers. Neither a restart nor another replica mends it, so that no probe fails for it."""

@@ -94,6 +94,8 @@ class Gate:
         to = route(request.path, self._kinds)
         what = seen(request.method, request.path, request.query, "", to)
         name = f"{what.verb} {what.permission}"
+        if what.resource == "incidents" and "dryRun" in request.query:
+            name += " (dry run)"  # the look at their definition, which is no opening of an incident
         self._count[name] += 1
         number = self._count[name]
         body = await request.read()

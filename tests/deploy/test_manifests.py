@@ -139,6 +139,12 @@ def test_the_image_is_of_this_version(manifests: list[Manifest]) -> None:
     assert _container(manifests)["image"] == f"healer:{version}"
 
 
+def test_the_definition_says_of_which_version_it_is(manifests: list[Manifest]) -> None:
+    """For whoever reads that it is older than the healer."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert _one(manifests, "CustomResourceDefinition")["metadata"]["labels"]["app.kubernetes.io/version"] == version
+
+
 def test_the_replicas_reach_each_other_and_have_time_to_hand_over(manifests: list[Manifest]) -> None:
     spec = _one(manifests, "Deployment")["spec"]
     assert spec["replicas"] == 2
