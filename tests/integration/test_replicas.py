@@ -86,9 +86,9 @@ class Replica:
 
     @property
     def writes(self) -> list[str]:
-        """What it has asked the API server to change, the Lease apart, in that order."""
+        """What it has asked the API server to change, the Lease and dry runs apart, in that order."""
         asked = [name for name, _, moment in self.gate.points if moment == "before"]
-        return [name for name in asked if name.startswith(_WRITES) and not name.endswith(" leases")]
+        return [name for name in asked if name.startswith(_WRITES) and not name.endswith((" leases", " (dry run)"))]
 
     @property
     def lists(self) -> int:
