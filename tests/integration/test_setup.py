@@ -79,7 +79,7 @@ async def test_a_setting_of_a_wrong_type(good: Path, tmp_path: Path) -> None:
 async def test_a_list_that_is_not_json(good: Path, tmp_path: Path) -> None:
     code, printed = await verb("run", "--rules", good, home=tmp_path, HEALER_CLUSTER__NAMESPACES="production")
     assert code == 2
-    assert printed == """healer: HEALER_CLUSTER__NAMESPACES: is read as JSON: write it like ["one", "two"], not 'production'"""
+    assert printed == """healer: HEALER_CLUSTER__NAMESPACES: is read as JSON: write it like ["one", "two"]"""
 
 
 async def test_slack_without_a_channel(good: Path, settings: dict[str, str | Path], tmp_path: Path) -> None:
