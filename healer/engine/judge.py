@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from healer.engine.judge_dispersion import Dispersion, Unrest
-from healer.engine.judge_evidence import Better, Worse
+from healer.engine.judge_dispersion import MOST_OWN, Dispersion
+from healer.engine.judge_evidence import Better, Drift, Worse
 from healer.model.verdict import Counts, Finding, Verdict, VerdictKind
 
 PRAISE = 20.0
@@ -21,6 +21,17 @@ LEAST_LIMIT = 0.01
 """Without an slo no canary has to be better than 1 % bad to be GOOD, however few of stable's requests are bad."""
 MOST_LIMIT = 0.5
 """However bad stable is, a canary of which half is bad is not GOOD."""
+LEAST_LOOKS = 2
+"""A canary is not GOOD by one window, however many requests it has."""
+TOLD = 20
+"""With fewer of stable's bad requests seen before the trial, or fewer windows, nobody knows how bad requests come: the trial
+itself must show it."""
+LEAST_REQUESTS = 9000
+"""So many the canary must have had then without a bad one to be GOOD: if 10 % are bad, in runs of 300, as many in a row are good
+once in 30. With bad ones in k windows it must have had so many over k + 1: then they do not come in such runs."""
+LOWER = 0.5
+"""Standard errors below what was seen of stable's share: the chance to call a canary GOOD that is just at its tolerance stays
+below 1/20 (docs/canary.md)."""
 LARGEST = 2.0**53
 """Above, a float does not count single requests."""
 
@@ -80,10 +91,11 @@ class Judge:
         """The last one."""
         return self._verdict
 
-    def learn(self, measure: str, stable_bad: Iterable[float], /) -> None:
-        """Stable's bad requests a window before the trial, oldest first; the windows as long as those to come. One without a
-        number, or with a negative one, is left out. Raises KeyError for no measure of ours."""
-        self._measures[measure].learn(stable_bad)
+    def learn(self, measure: str, stable: Iterable[Counts | float], /) -> None:
+        """Stable's windows before the trial, oldest first; they are as long as those to come. A plain number is the bad requests
+        of a window, where nobody knows how many there were: as many as in the others. A window without numbers, or with a
+        negative one, is left out. Raises KeyError for no measure of ours."""
+        self._measures[measure].learn(stable)
 
     def look(self, windows: Mapping[str, Window | Missing]) -> Verdict:
         """The verdict with one more window of each measure. A measure without one is missing. Raises KeyError for no measure of
@@ -109,24 +121,34 @@ class _Measure:
         self.yardstick = yardstick
         self._needed = needed
         self._history = Dispersion()
+        self._before = Counts()
+        """Stable's requests before any trial, where it is known how many they were."""
         self.restart()
 
     def restart(self) -> None:
         self.condemned: Finding | None = None
         self._canary = Counts()
         self._stable = Counts()
+        self._looks = self._bad_looks = 0
         self._against_stable = Worse()
         self._against_slo = Worse()
+        self._drift_from_stable = Drift()
+        self._drift_from_slo = Drift()
         self._praise = Better()
-        self._unrest = Unrest()
+        self._own = Dispersion()
         self._least_phi: float | None = None
+        self._knows_bursts = True
         self._warming = 0.0
         self._doubt = ""
 
-    def learn(self, stable_bad: Iterable[float]) -> None:
-        for bad in stable_bad:
-            if 0 <= bad <= LARGEST:
-                self._history.add(bad)
+    def learn(self, stable: Iterable[Counts | float]) -> None:
+        for each in stable:
+            window = each if isinstance(each, Counts) else Counts(_SOME, each)
+            if not all(0 <= figure <= LARGEST for figure in (window.requests, window.bad)):
+                continue
+            self._history.add(window)
+            if isinstance(each, Counts):
+                self._before += window
 
     def look(self, window: Window | Missing) -> Finding:
         window = self._usable(window)
@@ -149,32 +171,56 @@ class _Measure:
     def _add(self, window: Window) -> None:
         if self._least_phi is None:
             self._least_phi = self._history.cautious
+            self._knows_bursts = self._history.told >= TOLD
             self._history.cut()
         canary, stable, slo = window.canary, window.stable, self.yardstick.slo
         limit = slo if slo is not None else self._limit()
-        self._praise.limit(canary.requests, canary.bad, limit, self._history.seen)
+        self._praise.limit(canary.requests, canary.bad, limit, max(self._stables_phi, self._history.unbounded))
         self._canary += canary
+        self._looks += bool(canary.requests)
+        self._bad_looks += bool(canary.bad)
         self._warming += window.warming
         self._doubt = window.doubt
-        self._unrest.add(canary)
+        self._own.add(canary)
+        counted = bool(canary.requests) or not window.warming
         if slo is not None:
             self._against_slo.limit(canary.requests, canary.bad, slo)
+            if counted:
+                self._drift_from_slo.limit(canary.requests, canary.bad, slo)
         if stable is not None:
             tolerance = self.yardstick.tolerance
             self._against_stable.compare(canary.requests, canary.bad, stable.requests, stable.bad, tolerance)
+            if counted:
+                self._drift_from_stable.compare(canary.requests, canary.bad, stable.requests, stable.bad, tolerance)
             self._stable += stable
-            self._history.add(stable.bad)
+            self._history.add(stable)
 
     def _limit(self) -> float:
-        """What the canary must be better than to be GOOD: by the windows before this one, and by stable's share at its lower
-        bound of two standard errors, lest a few bad requests of stable excuse any number of the canary's."""
-        least = max(0.0, self._stable.bad - 2 * math.sqrt(self._phi * self._stable.bad))
-        share = least / self._stable.requests if least else 0.0
+        """What the canary must be better than to be GOOD: by the windows before this one, and by stable's share at a lower bound,
+        lest a few bad requests of stable excuse any number of the canary's.
+
+        Where stable is in the trial as it was before, its past counts, too: that knows its share far better.
+        """
+        counts, before = self._stable, self._before
+        expected = before.share * counts.requests
+        if before.requests and abs(counts.bad - expected) <= 3 * math.sqrt(self._phi * max(expected, 1)):
+            counts += before
+        least = max(0.0, counts.bad - LOWER * math.sqrt(self._phi * counts.bad))
+        share = least / counts.requests if least else 0.0
         return min(MOST_LIMIT, max(LEAST_LIMIT, self.yardstick.tolerance * share))
 
     @property
+    def _lacking(self) -> float:
+        """How many more requests it takes at least."""
+        return 0.0 if self._knows_bursts else max(0.0, LEAST_REQUESTS / (1 + self._bad_looks) - self._canary.requests)
+
+    @property
     def _phi(self) -> float:
-        return max(self._least_phi or 1.0, self._history.cautious, self._unrest.seen)
+        return max(self._stables_phi, self._own.unrest)
+
+    @property
+    def _stables_phi(self) -> float:
+        return max(self._least_phi or 1.0, self._history.cautious)
 
     def _judged(self, *, alone: bool) -> Finding:
         by_slo, by_stable = self._against()
@@ -189,15 +235,27 @@ class _Measure:
             return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: {none}", stable)
         if self._doubt:
             return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: {self._doubt}", stable)
-        if favour >= PRAISE and against < DOUBT:
+        if favour >= PRAISE and against < DOUBT and self._looks >= LEAST_LOOKS and not self._lacking:
             words = f"evidence for it {_evidence(favour)} >= {_evidence(PRAISE)}"
             return self._finding(VerdictKind.GOOD, self._words(stable, words), stable)
         words = f"evidence against it {_evidence(against)} of {_evidence(self._needed)}"
         words += f", for it {_evidence(favour)} of {_evidence(PRAISE)}"
+        if self._lacking:
+            words += f"; nothing is known of bursts: {_figure(math.ceil(self._lacking))} more good requests are needed for GOOD"
         return self._finding(VerdictKind.INSUFFICIENT, self._words(stable, words), stable)
 
     def _against(self) -> tuple[float, float]:
-        return self._against_slo.against(self._phi), self._against_stable.against(self._phi)
+        by_slo = self._evidence(self._against_slo, self._drift_from_slo)
+        return by_slo, self._evidence(self._against_stable, self._drift_from_stable)
+
+    def _evidence(self, worse: Worse, drift: Drift) -> float:
+        """Where stable's past tells of bursts, the bets by the cautious phi. Where it does not, either the bets by what the trial
+        has shown of bursts, as far as the trial's own variance agrees; or the bets as if they were large."""
+        phi = self._phi
+        if self._knows_bursts:
+            return worse.against(phi)
+        shown = max(self._history.upper, self._own.unrest, min(MOST_OWN, self._own.seen))
+        return max(min(worse.against(shown), drift.value), worse.against(max(phi, MOST_OWN)))
 
     def _words(self, stable: Counts | None, evidence: str) -> str:
         name, bad, slo, canary = self.yardstick.name, self.yardstick.bad, self.yardstick.slo or 0, self._canary
@@ -219,6 +277,8 @@ class _Measure:
         return Finding(self.yardstick.name, kind, text, self._canary, stable, max(self._against()), self._needed, self._phi)
 
 
+_SOME = 1.0
+"""Requests of a window, where nobody knows how many there were."""
 _UNSEEN = Verdict(VerdictKind.INSUFFICIENT, "no look yet")
 
 

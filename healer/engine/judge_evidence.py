@@ -5,6 +5,7 @@ Under the hypothesis the expected winnings never exceed the stake, so by Ville's
 """
 
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -72,15 +73,78 @@ class Worse:
         self._logs = [log + gain for log, gain in zip(self._logs, gains, strict=True)]
 
 
+class Drift:
+    """Evidence that the canary has more bad requests than it may, by a test that learns the bursts from the trial itself.
+
+    The asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (arXiv:2103.06476, theorem 2.2 and
+    its one-sided form) for the mean of y = x_c - allowed, a window each: the mean of t windows is above 0 when
+    mean > sd sqrt(2 (t rho^2 + 1) / (t rho)^2 ln(1 + sqrt(t rho^2 + 1) / (2 alpha))). The evidence is 1 / alpha for the smallest
+    alpha at which it is so. It needs no phi, but some windows; those of one burst are not told apart from each other, so that the
+    variance is also taken between neighbouring blocks, and never below that of requests that are bad each by itself.
+    """
+
+    LEAST: Final = 3
+    """Windows."""
+    SHARP: Final = 20
+    """Windows at which the bound is the tightest."""
+    SCALES: Final = (1, 4, 16)
+    RHO2: Final = (-2 * math.log(0.01) + math.log(1 - 2 * math.log(0.01))) / SHARP
+
+    def __init__(self) -> None:
+        self._windows = 0
+        self._squares = self._alone = 0.0
+        self._sums = deque([0.0], maxlen=2 * max(self.SCALES) + 1)
+        self._blocks = dict.fromkeys(self.SCALES, 0.0)
+        self._places = dict.fromkeys(self.SCALES, 0)
+
+    def compare(self, requests: float, bad: float, stable_requests: float, stable_bad: float, tolerance: float) -> None:
+        """One window of both sides, as Worse.compare has it."""
+        part = tolerance * requests / stable_requests if stable_requests else 0.0
+        self._add(bad - part * stable_bad, bad + part * part * stable_bad)
+
+    def limit(self, requests: float, bad: float, limit: float) -> None:
+        """One window of the canary alone, as Worse.limit has it."""
+        self._add(bad - limit * requests, bad)
+
+    def _add(self, excess: float, alone: float) -> None:
+        """`alone`: the variance of the excess, were each bad request bad by itself."""
+        self._windows += 1
+        self._squares += excess * excess
+        self._alone += alone
+        self._sums.append(self._sums[-1] + excess)
+        for scale in self.SCALES:
+            if len(self._sums) > 2 * scale:
+                before, between, now = self._sums[-1 - 2 * scale], self._sums[-1 - scale], self._sums[-1]
+                self._blocks[scale] += (now - 2 * between + before) ** 2
+                self._places[scale] += 1
+
+    @property
+    def value(self) -> float:
+        """The evidence, at most CEILING; below 1 where there is none."""
+        count = self._windows
+        mean = self._sums[-1] / count if count else 0.0
+        if count < self.LEAST or mean <= 0:
+            return 0.0
+        ready = [scale for scale in self.SCALES if self._places[scale] > 2 * scale]
+        blocks = [self._blocks[scale] / self._places[scale] / (2 * scale) for scale in ready]
+        variance = max([(self._squares - count * mean * mean) / (count - 1), self._alone / count, *blocks])
+        if not variance:
+            return 0.0
+        grown = count * self.RHO2 + 1
+        exponent = mean * mean * count * count * self.RHO2 / (2 * variance * grown)
+        return CEILING if exponent > math.log(CEILING) else min(CEILING, 2 * math.expm1(exponent) / math.sqrt(grown))
+
+
 class Better:
     """Evidence that the canary's bad share is below a limit, which may differ from window to window if set before each.
 
     Wald's test again, the other way round; the bets are that the share is so small a part of the limit. Nearly all is on no
-    bad request at all, so that without one n = ln .05 / ln(1 - limit) requests suffice, and 2 % more. Winnings are capped: what
+    bad request at all, so that without one n = ln .05 / ln(1 - limit) requests suffice, and 4 % more; most of the rest on the
+    share of a canary that is as good as stable, which is tolerated to be somewhat worse. Winnings are capped: what
     is above is given away, which is fair, so that a canary that goes bad loses its good name soon.
     """
 
-    PARTS: Final = {0.0: 0.95, 0.1: 0.0125, 0.3: 0.0125, 0.5: 0.0125, 0.7: 0.0125}
+    PARTS: Final = {0.0: 0.9, 0.3: 0.01, 0.5: 0.02, 0.7: 0.07}
     CAP: Final = math.log(10_000)
 
     def __init__(self) -> None:

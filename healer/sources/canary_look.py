@@ -24,11 +24,11 @@ import structlog
 from healer.cluster.errors import ClusterError
 from healer.engine.judge import Judge, Missing, Window, Yardstick
 from healer.model.probe import Canary, Measure, fill, named
-from healer.model.verdict import Verdict, VerdictKind
+from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.routes.base import RouteError, RouteMissing
 from healer.sources.pieces import in_pieces
 from healer.sources.prometheus import Asked, QueryFailed, Sample, Series
-from healer.sources.readings import Tally, counted, edge_above, past, past_slow, slower, timed
+from healer.sources.readings import Tally, counted, edge_above, past, past_all, past_slow, slower, timed
 from healer.sources.selectors import doubt
 from healer.sources.warmup import Reading, Warmth, Warmup, judged
 from healer.sources.warmup import Sides as Warmths
@@ -308,7 +308,7 @@ class CanaryLook:
             else:
                 self._judge.learn(measure.name, bad)
 
-    async def _past(self, measure: Measure, at: float, stable: Side) -> list[float]:
+    async def _past(self, measure: Measure, at: float, stable: Side) -> list[Counts]:
         every, windows = self._canary.every, self._history
         start = at - windows * every
 
@@ -317,8 +317,9 @@ class CanaryLook:
             return await in_pieces(self._prometheus, expr, start, at, every)
 
         if measure.histogram is not None:
-            total = await read(measure.histogram)
-            bad = past_slow(total, self._edges[measure.name]) if measure.name in self._edges else []
+            buckets = await read(measure.histogram)
+            bad = past_slow(buckets, self._edges[measure.name]) if measure.name in self._edges else []
+            total = past_all(buckets)
         else:
             total = await read(measure.total or "")
             bad = await read(measure.bad or "")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf, isnan
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from healer.model.verdict import Counts
 from healer.sources.prometheus import Sample, Series
 from healer.sources.warmup import Key, Reading, Sides, Warmth, Warmup, judged, total_of
 
-__all__ = ["Key", "Reading", "Tally", "counted", "edge_above", "past", "past_slow", "slower", "timed", "within"]
+__all__ = ["Key", "Reading", "Tally", "counted", "edge_above", "past", "past_all", "past_slow", "slower", "timed", "within"]
 
 _FORGET = 100
 """Looks after which a series that is seen no more is forgotten."""
@@ -164,25 +165,35 @@ def within(canary: Reading, stable: Reading | None) -> Window:
 
 def past(
     total: Sequence[Series], bad: Sequence[Series], *, increases: bool, start: float, step: float, windows: int
-) -> list[float]:
-    """The bad requests a window, oldest first, of the `windows` that begin at `start`: from counters, or from increases.
+) -> list[Counts]:
+    """The counts a window, oldest first, of the `windows` that begin at `start`: from counters, or from increases.
 
     Where `total` has values and `bad` has none there were none: a series of errors begins with the first of them. Windows without
     values of `total`, and those in which a counter was reset, are left out.
     """
     ends = [round(start + step * number, 3) for number in range(windows + 1)]
     known = {at for each in total for at in each.points}
-    at = [{frozenset(each.labels.items()): value for each in bad if (value := _value(each, end)) is not None} for end in ends]
-    found: list[float] = []
-    marks: Marks = {key: _Mark(value, value) for key, value in at[0].items()}
-    for begin, end, values in zip(ends, ends[1:], at[1:], strict=False):
-        growth = _grown(marks, values, known=begin in known)
-        marks = growth.marks
+    found: list[Counts] = []
+    sides = [[_values(side, end) for end in ends] for side in (total, bad)]
+    marks: list[Marks] = [{key: _Mark(value, value) for key, value in side[0].items()} for side in sides]
+    for number, (begin, end) in enumerate(pairwise(ends), 1):
+        values = [side[number] for side in sides]
+        grown = [_grown(mark, value, known=begin in known) for mark, value in zip(marks, values, strict=True)]
+        marks = [growth.marks for growth in grown]
         if increases and end in known:
-            found.append(sum(values.values()))
-        elif not increases and {begin, end} <= known and not growth.reset:
-            found.append(sum(growth.by_key.values()))
+            found.append(Counts(*(sum(value.values()) for value in values)))
+        elif not increases and {begin, end} <= known and not any(growth.reset for growth in grown):
+            found.append(Counts(*(sum(growth.by_key.values()) for growth in grown)))
     return found
+
+
+def _values(series: Sequence[Series], at: float) -> dict[Key, float]:
+    return {frozenset(each.labels.items()): value for each in series if (value := _value(each, at)) is not None}
+
+
+def past_all(series: Sequence[Series]) -> list[Series]:
+    """Of a histogram's buckets: the counters of all requests."""
+    return [Series(dict(_without_le(each.labels)), each.points) for each in series if _le(each.labels) == inf]
 
 
 def past_slow(series: Sequence[Series], edge: float) -> list[Series]:

@@ -8,18 +8,31 @@ from numpy.typing import NDArray
 
 from healer.engine import judge_dispersion as dispersion
 from healer.engine import judge_evidence as evidence
-from healer.engine.judge import Judge, Window, Yardstick
+from healer.engine.judge import (
+    DOUBT,
+    LEAST_LIMIT,
+    LEAST_LOOKS,
+    LEAST_REQUESTS,
+    LOWER,
+    MOST_LIMIT,
+    PRAISE,
+    TOLD,
+    Judge,
+    Window,
+    Yardstick,
+)
 from healer.model.verdict import Counts, VerdictKind
 from tests.benchmarks.judge_traffic import Floats, Traffic
 
 NEVER = np.inf
+RHO2 = evidence.Drift.RHO2
 _LARGEST = 600.0
 
 
 def tempered(traffic: Traffic) -> Floats:
     """The judge's phi, by run and window."""
-    phi = _stable_phi(traffic)
-    return np.maximum(np.maximum(phi[:, :1], phi[:, 1:]), _canary_phi(traffic.canary_bad, traffic.canary))
+    phi = _cautious(traffic, *_stable_upper(traffic))
+    return np.maximum(np.maximum(phi[:, :1], phi[:, 1:]), _unrest(traffic))
 
 
 def plain(traffic: Traffic) -> Floats:
@@ -42,14 +55,99 @@ def caught(traffic: Traffic, alpha: float, tolerance: float, phi: Callable[[Traf
     return first(_evidence(traffic, tolerance, phi(traffic)) >= 1 / alpha)
 
 
-def caught_by_judge(traffic: Traffic, run: int, alpha: float, tolerance: float) -> float:
-    """The same of one run, by the real Judge."""
+def judged(traffic: Traffic, alpha: float, tolerance: float) -> Floats:
+    """The same by the whole judge: with little of stable's past learnt, the trial itself must show how bad requests come."""
+    return first(_against(traffic, tolerance) >= 1 / alpha)
+
+
+def praised(traffic: Traffic, tolerance: float) -> Floats:
+    """The window of each run at which the judge says GOOD."""
+    return first(
+        (_favour(traffic, tolerance) >= PRAISE)
+        & (_against(traffic, tolerance) < DOUBT)
+        & (np.cumsum(traffic.canary > 0, axis=1) >= LEAST_LOOKS)
+        & (np.cumsum(traffic.canary, axis=1) >= _least_requests(traffic))
+    )
+
+
+def _least_requests(traffic: Traffic) -> Floats:
+    least: Floats = np.where(_known(traffic), 0, LEAST_REQUESTS) / (1 + np.cumsum(traffic.canary_bad > 0, axis=1))
+    return least
+
+
+def _against(traffic: Traffic, tolerance: float) -> Floats:
+    phi = tempered(traffic)
+    by_history = _evidence(traffic, tolerance, phi)
+    upper = np.minimum(_stable_upper(traffic)[0], dispersion.MOST)
+    own = np.minimum(_seen(_places(traffic.canary, traffic.canary_bad)), dispersion.MOST_OWN)
+    shown = np.maximum(np.maximum(upper[:, 1:], _unrest(traffic)), own)
+    agreed = np.minimum(_evidence(traffic, tolerance, shown), drift(traffic, tolerance))
+    by_trial = np.maximum(agreed, _evidence(traffic, tolerance, np.maximum(phi, dispersion.MOST_OWN)))
+    return np.where(_known(traffic), by_history, by_trial)
+
+
+def _known(traffic: Traffic) -> NDArray[np.bool_]:
+    """Of each run, whether stable's past tells of bursts."""
+    known: NDArray[np.bool_] = np.minimum(traffic.history.sum(axis=1, keepdims=True), traffic.history.shape[1]) >= TOLD
+    return known
+
+
+def drift(traffic: Traffic, tolerance: float, *, blocks: bool = True, least: int = evidence.Drift.LEAST) -> Floats:
+    """The evidence of the asymptotic confidence sequence; without `blocks` as its authors have it, the plain variance alone."""
+    part = np.divide(tolerance * traffic.canary, traffic.stable, out=np.zeros_like(traffic.canary), where=traffic.stable > 0)
+    excess = traffic.canary_bad - part * traffic.stable_bad
+    count = np.arange(1, excess.shape[1] + 1)
+    mean = np.cumsum(excess, axis=1) / count
+    variance = (np.cumsum(excess**2, axis=1) - count * mean**2) / np.maximum(count - 1, 1)
+    if blocks:
+        alone = np.cumsum(traffic.canary_bad + part**2 * traffic.stable_bad, axis=1) / count
+        variance = np.maximum(variance, alone)
+        sums = np.concatenate((np.zeros((len(excess), 1)), np.cumsum(excess, axis=1)), axis=1)
+        for scale in evidence.Drift.SCALES:
+            squares = (sums[:, 2 * scale :] - 2 * sums[:, scale:-scale] + sums[:, : -2 * scale]) ** 2
+            places = np.arange(1, squares.shape[1] + 1)
+            of_blocks = np.where(places > 2 * scale, np.cumsum(squares, axis=1) / places / (2 * scale), 0.0)
+            variance[:, 2 * scale - 1 :] = np.maximum(variance[:, 2 * scale - 1 :], of_blocks)
+    grown = count * RHO2 + 1
+    above = (mean * count) ** 2 * RHO2
+    exponent = np.divide(above, 2 * variance * grown, out=np.zeros_like(mean), where=(mean > 0) & (variance > 1e-12))
+    found: Floats = np.where(count >= least, 2 * np.expm1(np.minimum(exponent, _LARGEST)) / np.sqrt(grown), 0.0)
+    return found
+
+
+def _favour(traffic: Traffic, tolerance: float) -> Floats:
+    """The winnings of the bets that the canary is better than it has to be."""
+    upper, told = _stable_upper(traffic)
+    cautious = _cautious(traffic, upper, told)
+    cautious = np.maximum(cautious[:, :1], cautious[:, :-1])
+    phi = np.maximum(cautious, upper[:, :-1])
+    requests, bad = (np.cumsum(side, axis=1) - side for side in (traffic.stable, traffic.stable_bad))
+    before, before_bad = (side.sum(axis=1, keepdims=True) for side in (traffic.before, traffic.history))
+    expected = before_bad / np.maximum(before, 1) * requests
+    same = (before > 0) & (np.abs(bad - expected) <= 3 * np.sqrt(cautious * np.maximum(expected, 1)))
+    requests, bad = requests + same * before, bad + same * before_bad
+    least = np.maximum(0.0, bad - LOWER * np.sqrt(cautious * bad))
+    share = np.divide(least, requests, out=np.zeros_like(bad), where=requests > 0)
+    limit = np.clip(tolerance * share, LEAST_LIMIT, MOST_LIMIT)
+    total: Floats = np.zeros_like(limit)
+    for part, stake in evidence.Better.PARTS.items():
+        lost = traffic.canary_bad * (math.log(part) if part else -1e6)
+        gains = (lost + (traffic.canary - traffic.canary_bad) * (np.log1p(-part * limit) - np.log1p(-limit))) / phi
+        log = np.full(len(gains), math.log(stake))
+        for window in range(gains.shape[1]):
+            log = np.minimum(log + gains[:, window], evidence.Better.CAP)
+            total[:, window] += np.exp(log)
+    return total
+
+
+def by_judge(traffic: Traffic, run: int, alpha: float, tolerance: float, kind: VerdictKind) -> float:
+    """The window of one run at which the real Judge says that, from 1; NEVER if it does not."""
     judge = Judge(alpha, [Yardstick("errors", tolerance, None)])
-    judge.learn("errors", traffic.history[run].tolist())
+    judge.learn("errors", list(map(Counts, traffic.before[run].tolist(), traffic.history[run].tolist())))
     sides = (traffic.canary[run], traffic.canary_bad[run], traffic.stable[run], traffic.stable_bad[run])
     for number, (canary, canary_bad, stable, stable_bad) in enumerate(zip(*(side.tolist() for side in sides), strict=True), 1):
         verdict = judge.look({"errors": Window(Counts(canary, canary_bad), Counts(stable, stable_bad))})
-        if verdict.kind is VerdictKind.BAD:
+        if verdict.kind is kind:
             return number
     return NEVER
 
@@ -74,43 +172,65 @@ def _evidence(traffic: Traffic, tolerance: float, phi: Floats) -> Floats:
     return total
 
 
-def _stable_phi(traffic: Traffic) -> Floats:
-    """Before the trial, and after each of its windows."""
+_Places = list[tuple[Floats, Floats, Floats]]
+"""By block length, and by how many windows there were, from none: the squares, what they would be at phi 1, and the places."""
+
+
+def _stable_upper(traffic: Traffic) -> tuple[Floats, Floats]:
+    """The upper bound of stable's phi, and what was told of it: before the trial, and after each of its windows."""
     known = traffic.history.shape[1]
     windows = np.arange(known, known + traffic.stable_bad.shape[1] + 1)
     bad = np.concatenate((np.zeros((len(traffic.history), 1)), np.cumsum(traffic.stable_bad, axis=1)), axis=1)
     bad += traffic.history.sum(axis=1, keepdims=True)
-    seen = np.ones_like(bad)
-    for scale in dispersion.SCALES:
-        before, during = _differences(traffic.history, scale), _differences(traffic.stable_bad, scale)
-        squares, both = (was[:, -1:] + now for was, now in zip(before[:2], during[:2], strict=True))
-        ready = before[2][-1] + during[2] > dispersion.LEAST_PLACES * scale
-        seen = np.maximum(seen, np.divide(squares, both, out=np.ones_like(bad), where=ready & (both > 0)))
-    seen = np.minimum(seen, dispersion.MOST)
-    upper = 1 + (seen - 1) * (1 + 2 * np.sqrt(3 / np.maximum(windows, 1)))
-    told = np.minimum(bad, windows)
+    before, during = _places(traffic.before, traffic.history), _places(traffic.stable, traffic.stable_bad)
+    both = [
+        (was[0][:, -1:] + now[0], was[1][:, -1:] + now[1], was[2][-1] + now[2]) for was, now in zip(before, during, strict=True)
+    ]
+    upper = 1 + (_seen(both, skip=0) - 1) * (1 + 2 * np.sqrt(3 / np.maximum(windows, 1)))
+    return upper, np.minimum(bad, windows)
+
+
+def _cautious(traffic: Traffic, upper: Floats, told: Floats) -> Floats:
+    upper = np.minimum(upper, dispersion.MOST)
     phi: Floats = np.maximum(upper, (upper * told + dispersion.UNSEEN**2) / (told + dispersion.UNSEEN))
     return np.minimum(phi, dispersion.MOST)
 
 
-def _differences(counts: Floats, scale: int) -> tuple[Floats, Floats, Floats]:
-    """Of neighbouring blocks until each window, from none: the squares, the sums of both, and how many places there were."""
-    runs, windows = counts.shape
-    squares, both, places = np.zeros((runs, windows + 1)), np.zeros((runs, windows + 1)), np.zeros(windows + 1)
-    if windows >= 2 * scale:
-        sums = np.concatenate((np.zeros((runs, 1)), np.cumsum(counts, axis=1)), axis=1)
-        before, between, now = sums[:, : -2 * scale], sums[:, scale:-scale], sums[:, 2 * scale :]
-        squares[:, 2 * scale :] = np.cumsum((now - 2 * between + before) ** 2, axis=1)
-        both[:, 2 * scale :] = np.cumsum(now - before, axis=1)
-        places[2 * scale :] = np.arange(1, windows - 2 * scale + 2)
-    return squares, both, places
+def _seen(places: _Places, skip: int = 1) -> Floats:
+    """The largest phi of all block lengths, without the first `skip` columns."""
+    seen = np.ones_like(places[0][0])
+    for scale, (squares, expected, count) in zip(dispersion.SCALES, places, strict=True):
+        ready = (count > dispersion.LEAST_PLACES * scale) & (expected > 0)
+        seen = np.maximum(seen, np.divide(squares, expected, out=np.ones_like(seen), where=ready))
+    return seen[:, skip:]
 
 
-def _canary_phi(bad: Floats, requests: Floats) -> Floats:
-    both, together = bad[:, 1:] + bad[:, :-1], requests[:, 1:] + requests[:, :-1]
-    part = np.divide(requests[:, :-1], together, out=np.zeros_like(together), where=together > 0)
-    squares = np.where((part > 0) & (part < 1), (bad[:, :-1] - both * part) ** 2, 0.0)
-    none = np.zeros((len(bad), 1))
-    above, below = (np.concatenate((none, np.cumsum(each, axis=1)), axis=1) for each in (squares, both * part * (1 - part)))
-    phi: Floats = np.divide(above, below, out=np.ones_like(bad), where=below > 0)
-    return np.clip(phi, 1.0, dispersion.MOST_OWN)
+def _places(requests: Floats, bad: Floats) -> _Places:
+    runs, windows = bad.shape
+    found: _Places = []
+    for scale in dispersion.SCALES:
+        squares, expected, places = np.zeros((runs, windows + 1)), np.zeros((runs, windows + 1)), np.zeros(windows + 1)
+        if windows >= 2 * scale:
+            ours, theirs = (_blocks(each, scale) for each in (requests, bad))
+            together, both = ours[0] + ours[1], theirs[0] + theirs[1]
+            part = np.divide(ours[0], together, out=np.zeros_like(together), where=together > 0)
+            inside = (part > 0) & (part < 1)
+            squares[:, 2 * scale :] = np.cumsum(np.where(inside, (theirs[0] - both * part) ** 2, 0.0), axis=1)
+            expected[:, 2 * scale :] = np.cumsum(both * part * (1 - part), axis=1)
+            places[2 * scale :] = np.arange(1, windows - 2 * scale + 2)
+        found.append((squares, expected, places))
+    return found
+
+
+def _blocks(counts: Floats, scale: int) -> tuple[Floats, Floats]:
+    """Neighbouring blocks of so many windows: the sums of the first, and of the second."""
+    sums = np.concatenate((np.zeros((len(counts), 1)), np.cumsum(counts, axis=1)), axis=1)
+    before, between, now = sums[:, : -2 * scale], sums[:, scale:-scale], sums[:, 2 * scale :]
+    return between - before, now - between
+
+
+def _unrest(traffic: Traffic) -> Floats:
+    """What neighbouring windows of the canary show."""
+    squares, expected, _ = _places(traffic.canary, traffic.canary_bad)[0]
+    phi = np.divide(squares, expected, out=np.ones_like(squares), where=expected > 0)
+    return np.clip(phi, 1.0, dispersion.MOST_OWN)[:, 1:]

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from healer.model.verdict import VerdictKind
 from tests.benchmarks import judge_fast as fast
 from tests.benchmarks import judge_rivals as rivals
 from tests.benchmarks.judge_traffic import BURST, HORIZON, Cell, Floats, Traffic, simulate
@@ -19,26 +20,32 @@ WEIGHTS: Final = (0.05, 0.1, 0.25, 0.5)
 REQUESTS: Final = (12, 300, 3000)
 SHARES: Final = (0.001, 0.01, 0.05)
 RATIOS: Final = (2.0, 5.0, 10.0)
+RUN: Final = 300
+"""Bad requests in a row, for whom GOOD must not be."""
 _AT_ONCE: Final = 500
 
 _Told = tuple[dict[str, "Caught"], int, int]
 Judging = Callable[[Traffic, Cell], Floats]
 JUDGES: Final[Mapping[str, Judging]] = {
-    "healer": lambda traffic, _: fast.caught(traffic, ALPHA, TOLERANCE),
+    "healer": lambda traffic, _: fast.judged(traffic, ALPHA, TOLERANCE),
     "threshold": lambda traffic, cell: rivals.threshold(traffic, TOLERANCE, cell.share),
     "Mann-Whitney": lambda traffic, _: rivals.mann_whitney(traffic),
     "z-test": lambda traffic, _: rivals.z_test(traffic, ALPHA),
+    "sequence": lambda traffic, _: rivals.confidence_sequence(traffic, TOLERANCE, ALPHA),
 }
 TEMPERED: Final[Mapping[str, Judging]] = {
     "healer": JUDGES["healer"],
     "plain phi": lambda traffic, _: fast.caught(traffic, ALPHA, TOLERANCE, fast.plain),
     "untempered": lambda traffic, _: fast.caught(traffic, ALPHA, TOLERANCE, fast.untempered),
 }
+UNLEARNT: Final[Mapping[str, Judging]] = {name: JUDGES[name] for name in ("healer", "sequence")}
+PRAISING: Final[Mapping[str, Judging]] = {"healer": lambda traffic, _: fast.praised(traffic, TOLERANCE)}
 
 
 @dataclass(frozen=True, slots=True)
 class Caught:
-    """In how many runs a judge said BAD, of how many, and the median window at which (infinite when in less than half)."""
+    """In how many runs a judge said BAD (or GOOD, where praise is measured), of how many, and the median window at which (infinite
+    when in less than half)."""
 
     runs: int
     bad: int
@@ -74,6 +81,10 @@ class Results:
     runs: tuple[int, int]
     grid: Mapping[Cell, Mapping[str, Caught]]
     scenes: Mapping[Scene, Mapping[str, Sequence[Caught]]]
+    unlearnt: Mapping[Cell, Mapping[str, Caught]]
+    """Of the grid, with nothing of stable's past learnt."""
+    praise: Mapping[Scene, Sequence[Caught]]
+    """How often healer said GOOD."""
     checked: int
     differed: int
 
@@ -100,32 +111,69 @@ def scenes() -> list[Scene]:
         Scene(f"bursts of random length, {BURST} on average", all_of(BURST, varied=True)),
         Scene("bursts of 60", all_of(60)),
         Scene("bursts of 200", all_of(200)),
+        Scene("bursts of 200, nothing learnt before", all_of(200, history=0)),
+        Scene("independent, thirty times the traffic in two of twenty windows", all_of(1, spike=30)),
         Scene(f"the canary's in bursts of {BURST}, stable's independent", all_of(BURST, calm=True)),
+    ]
+
+
+def praised() -> list[Scene]:
+    """How GOOD is measured: canaries that must not be, and such as should."""
+
+    def cells(share: float, ratio: float, burst: int = 1, **changed: Any) -> tuple[Cell, ...]:
+        return tuple(
+            replace(Cell(weight, requests, share, ratio, burst), **changed) for requests in REQUESTS[1:] for weight in WEIGHTS
+        )
+
+    return [
+        Scene(f"10 % bad in runs of {RUN}, stable 1 % in such", cells(0.01, 10, RUN)),
+        Scene(f"10 % bad in runs of {RUN}, stable 1 % in such, nothing learnt before", cells(0.01, 10, RUN, history=0)),
+        Scene(
+            f"10 % bad in runs of {RUN}, stable 1 %, each alone, nothing learnt before",
+            cells(0.01, 10, RUN, calm=True, history=0),
+        ),
+        Scene(f"10 % bad in runs of {RUN}, stable 1 %, each alone for six hours", cells(0.01, 10, RUN, calm=True)),
+        Scene("1.5 times as bad as stable at 1 %: just tolerated", cells(0.01, TOLERANCE)),
+        Scene("the same, nothing learnt before", cells(0.01, TOLERANCE, history=0)),
+        Scene("1.5 times as bad, in bursts of 20", cells(0.01, TOLERANCE, BURST)),
+        Scene("as good as stable at 1 %", cells(0.01, 1.0)),
+        Scene("as good as stable at 1 %, nothing learnt before", cells(0.01, 1.0, history=0)),
+        Scene("as good as stable at 0.1 %", cells(0.001, 1.0)),
+        Scene("as good as stable, which has no bad request", cells(0.0, 1.0)),
     ]
 
 
 def run(good_runs: int, bad_runs: int, workers: int) -> Results:
     """All of it, in processes. `good_runs` where the canary is tolerable, `bad_runs` where it is not."""
     cells = [cell for burst in (1, BURST) for ratio in (1.0, *RATIOS) for cell in grid(burst, ratio)]
-    tasks = [(cell, good_runs if cell.ratio == 1 else bad_runs, False) for cell in cells]
-    outside = scenes()
-    tasks += [(cell, good_runs, True) for scene in outside for cell in scene.cells]
+    unlearnt = [replace(cell, history=0) for cell in cells]
+    outside, praise = scenes(), praised()
+    tasks = [(cell, good_runs if cell.ratio == 1 else bad_runs, judges) for judges in ("all", "unlearnt") for cell in cells]
+    tasks = [(replace(cell, history=0) if judges == "unlearnt" else cell, runs, judges) for cell, runs, judges in tasks]
+    tasks += [(cell, good_runs, "tempered") for scene in outside for cell in scene.cells]
+    tasks += [(cell, bad_runs, "praising") for scene in praise for cell in scene.cells]
     with ProcessPoolExecutor(workers) as pool:
         told = list(_progress(pool.map(_trial, tasks), len(tasks)))
-    judged = [outcome for outcome, _, _ in told]
-    rest = iter(judged[len(cells) :])
+    rest = iter(outcome for outcome, _, _ in told)
+    found = {cell: next(rest) for cell in cells}
+    without = {cell: next(rest) for cell in unlearnt}
     met: dict[Scene, dict[str, list[Caught]]] = {}
     for scene in outside:
         of_cells = [next(rest) for _ in scene.cells]
         met[scene] = {name: [outcome[name] for outcome in of_cells] for name in TEMPERED}
-    found = dict(zip(cells, judged[: len(cells)], strict=True))
-    return Results((good_runs, bad_runs), found, met, sum(checked for _, checked, _ in told), sum(other for *_, other in told))
+    good = {scene: [next(rest)["healer"] for _ in scene.cells] for scene in praise}
+    checked, differed = sum(checked for _, checked, _ in told), sum(other for *_, other in told)
+    return Results((good_runs, bad_runs), found, met, without, good, checked, differed)
 
 
-def _trial(task: tuple[Cell, int, bool]) -> _Told:
+_JUDGING: Final = {"all": JUDGES, "unlearnt": UNLEARNT, "tempered": TEMPERED, "praising": PRAISING}
+
+
+def _trial(task: tuple[Cell, int, str]) -> _Told:
     """Every judge on the same runs of one cell. The seed is made of the cell alone."""
-    cell, runs, outside = task
-    judges = TEMPERED if outside else JUDGES
+    cell, runs, judging = task
+    judges = _JUDGING[judging]
+    kind = VerdictKind.GOOD if judging == "praising" else VerdictKind.BAD
     rng = np.random.default_rng([round(1000 * figure) for figure in astuple(cell)])
     windows: dict[str, list[Floats]] = {name: [] for name in judges}
     checked = differed = 0
@@ -134,7 +182,7 @@ def _trial(task: tuple[Cell, int, bool]) -> _Told:
         for name, judge in judges.items():
             windows[name].append(judge(traffic, cell))
         checked += 1
-        differed += fast.caught_by_judge(traffic, 0, ALPHA, TOLERANCE) != windows["healer"][-1][0]
+        differed += fast.by_judge(traffic, 0, ALPHA, TOLERANCE, kind) != windows["healer"][-1][0]
     return {name: _outcome(np.concatenate(found)) for name, found in windows.items()}, checked, differed
 
 

@@ -1,14 +1,17 @@
 """The figures in docs/canary.md: how well the judge judges. What stands around them there is written by hand."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from statistics import median
 
 from tests.benchmarks.judge_grid import (
     ALPHA,
     JUDGES,
     RATIOS,
+    RUN,
     TEMPERED,
     TOLERANCE,
+    UNLEARNT,
     Caught,
     Results,
     grid,
@@ -32,8 +35,12 @@ traffic, after every window too:
 - **Mann-Whitney** at 98 %, as Kayenta: the bad shares of all windows so far; the interval of the shift must lie above a quarter
   of it.
 - **z-test** of two proportions on all requests so far, one-sided at 1 %.
+- **sequence**: the asymptotic confidence sequence of Waudby-Smith et al. (arXiv:2103.06476), one-sided at 1 %, on the canary's
+  bad requests less {TOLERANCE} times its part of stable's, a window: the best general method, which may be looked at after every
+  window too. It learns the bursts from the trial itself, and from nothing else.
 
-The last two tolerate nothing: a canary twice as bad is twice as bad to them, and a third worse than tolerated to healer.
+Mann-Whitney and the z-test tolerate nothing: a canary twice as bad is twice as bad to them, and a third worse than tolerated to
+healer.
 
 A false alarm is BAD within the trial for a canary that is exactly as good as stable. Intervals are Wilson's, 95 %.
 """
@@ -50,7 +57,18 @@ def within(page: str, results: Results) -> str:
 
 def figures(results: Results) -> str:
     """All of them, in Markdown."""
-    return "\n".join([METHOD, _said(results), _summary(results), _picture(), _outside(results), _details(results)])
+    return "\n".join(
+        [
+            METHOD,
+            _said(results),
+            _summary(results),
+            _picture(),
+            _outside(results),
+            _without(results),
+            _praise(results),
+            _details(results),
+        ]
+    )
 
 
 def held(results: Results, burst: int) -> tuple[int, int]:
@@ -120,6 +138,51 @@ The last line is a matter of opinion: a canary whose errors come in bursts the l
 them, is condemned more often than alpha. With no history at all the first bursts may be taken for a bad canary, too.
 """
     return "\n".join([text, *_table(["", *TEMPERED], rows), after])
+
+
+def _without(results: Results) -> str:
+    """With nothing learnt, beside the only other judge that is made for that."""
+    ratios = [f"{ratio:g}x" for ratio in RATIOS]
+    rows = []
+    for burst, kind in ((1, "independent"), (BURST, f"bursts of {BURST}")):
+        for name in UNLEARNT:
+            alarms, *bad = (
+                [results.unlearnt[replace(cell, history=0)][name] for cell in grid(burst, ratio)] for ratio in (1.0, *RATIOS)
+            )
+            shares = [f"{100 * _mean(each):.0f} %" for each in bad]
+            rows.append([name, kind, _with_interval(worst(alarms)), _percent(_mean(alarms)), *shares])
+    head = ["", "traffic", "false alarms, worst cell", "false alarms, mean", *(f"{ratio} caught" for ratio in ratios)]
+    text = """\
+### Nothing learnt before
+A Prometheus that has just begun, a stable version that has: then the trial must show how bad requests come. healer condemns when
+the bets, tempered by what the trial has shown of bursts, and the confidence sequence agree (its variance also taken between
+blocks of windows, or at 12 requests a window the bursts break it); or when even bursts of 25 could not explain what was seen.
+"""
+    return "\n".join([text, *_table(head, rows), ""])
+
+
+def _praise(results: Results) -> str:
+    """How often it says GOOD, and to whom."""
+    rows = []
+    for scene, outcomes in results.praise.items():
+        most = worst(outcomes)
+        middle = median(outcome.window for outcome in outcomes)
+        canary = median(outcome.window * cell.requests * cell.weight for outcome, cell in zip(outcomes, scene.cells, strict=True))
+        asked = [f"{middle:g}", f"{canary:,.0f}"] if middle <= HORIZON else ["–", "–"]
+        rows.append([scene.name, _with_interval(most), _percent(_mean(outcomes)), *asked])
+    text = f"""\
+### GOOD
+How often a canary is GOOD at any of the {HORIZON} windows; 300 and 3,000 requests a window, at all weights. For those that are as
+good as stable: the window by which half of them are GOOD, and how many requests of the canary's that takes, each the median of
+the cells.
+"""
+    after = f"""
+A canary whose bad requests come in runs the like of which stable has not shown in six hours looks well between two of them: the
+row "each alone for six hours" is the price of being quick where stable's past is known. Whoever must not take that risk waits
+for as many requests as a run takes to show (9,000 for {RUN} in a row at 10 %): the setting `prometheus.history` at 0 does that.
+"""
+    head = ["canary", "GOOD, worst cell", "GOOD, mean", "windows", "requests of the canary"]
+    return "\n".join([text, *_table(head, rows), after])
 
 
 def _details(results: Results) -> str:

@@ -16,6 +16,7 @@ _MARKS: Final = {
     "threshold": ("s", "#e08214"),
     "Mann-Whitney": ("^", "#4d9221"),
     "z-test": ("x", "#b2182b"),
+    "sequence": ("D", "#762a83"),
 }
 _MISSED: Final = 2.4 * HORIZON
 """Where a median beyond the horizon is drawn."""

@@ -1,10 +1,11 @@
-"""How others would judge the same canaries, looking after every window: by a threshold, by Mann-Whitney, by a z-test."""
+"""How others would judge the same canaries, looking after every window: by a threshold, by Mann-Whitney, by a z-test, by a
+confidence sequence."""
 
 from statistics import NormalDist
 
 import numpy as np
 
-from tests.benchmarks.judge_fast import NEVER, first
+from tests.benchmarks.judge_fast import NEVER, drift, first
 from tests.benchmarks.judge_traffic import Floats, Traffic
 
 FAILED_CHECKS = 5
@@ -33,6 +34,13 @@ def z_test(traffic: Traffic, alpha: float) -> Floats:
     difference = canary_bad / canary - stable_bad / stable
     score = np.divide(difference, error, out=np.zeros_like(difference), where=known & (error > 0))
     return first(score > NormalDist().inv_cdf(1 - alpha))
+
+
+def confidence_sequence(traffic: Traffic, tolerance: float, alpha: float) -> Floats:
+    """The asymptotic confidence sequence of arXiv:2103.06476, one-sided at level alpha, on x_c - r x_b n_c / n_b a window: the
+    strongest general method, which knows nothing of the history and learns the dispersion from the trial. Five windows at least,
+    for its variance is of them alone."""
+    return first(drift(traffic, tolerance, blocks=False, least=5) >= 1 / alpha)
 
 
 def mann_whitney(traffic: Traffic) -> Floats:

@@ -38,32 +38,37 @@ class Cell:
     """The canary is as good as stable in so many windows at the start."""
     history: int = HISTORY
     """Windows of stable alone that the judge has learnt from."""
+    spike: int = 1
+    """Times the traffic of two windows in every twenty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Counts by run and window; `history` has stable's bad ones before the trial, when it got all requests."""
+    """Counts by run and window; `before` and `history` are stable's requests and bad ones before the trial, when it got all."""
 
     canary: Floats
     canary_bad: Floats
     stable: Floats
     stable_bad: Floats
+    before: Floats
     history: Floats
 
 
 def simulate(cell: Cell, runs: int, rng: np.random.Generator) -> Traffic:
     """Requests arrive at random (Poisson) and are split at random. On each side they are bad independently, or in bursts: from
     some request on, as many in a row as a burst has, be it in one window or over many. The share is the same."""
-    canary = rng.poisson(cell.requests * cell.weight, (runs, HORIZON))
-    stable = rng.poisson(cell.requests * (1 - cell.weight), (runs, HORIZON))
-    before = rng.poisson(cell.requests, (runs, cell.history))
+    of_trial, of_history = (np.where(np.arange(windows) % 20 < 2, cell.spike, 1) for windows in (HORIZON, cell.history))
+    canary = rng.poisson(cell.requests * cell.weight * of_trial, (runs, HORIZON))
+    stable = rng.poisson(cell.requests * (1 - cell.weight) * of_trial, (runs, HORIZON))
+    before = rng.poisson(cell.requests * of_history, (runs, cell.history))
     lengths = (1 if cell.calm else cell.burst, cell.varied and not cell.calm)
     bad = _bad(np.concatenate((before, stable), axis=1), cell.share, *lengths, rng)
     canary_bad = _bad(canary, cell.share * cell.ratio, cell.burst, cell.varied, rng)
     if cell.breaks:
         good = _bad(canary, cell.share, cell.burst, cell.varied, rng)
         canary_bad[:, : cell.breaks] = good[:, : cell.breaks]
-    return Traffic(canary.astype(float), canary_bad, stable.astype(float), bad[:, cell.history :], bad[:, : cell.history])
+    counts = (canary.astype(float), canary_bad, stable.astype(float), bad[:, cell.history :])
+    return Traffic(*counts, before.astype(float), bad[:, : cell.history])
 
 
 def _bad(requests: Whole, share: float, burst: int, varied: bool, rng: np.random.Generator) -> Floats:

@@ -6,23 +6,21 @@ from itertools import chain, pairwise, repeat
 
 import pytest
 
-from healer.engine.judge_dispersion import UNSEEN, Dispersion, Unrest
+from healer.engine.judge_dispersion import MOST, UNSEEN, Dispersion
 from healer.model.verdict import Counts
 
 
-def learnt(counts: Iterable[float]) -> Dispersion:
+def learnt(counts: Iterable[float], requests: Iterable[float] = ()) -> Dispersion:
+    """From windows with so many bad requests, of 1,000 each where it is not said."""
     made = Dispersion()
-    for bad in counts:
-        made.add(bad)
+    for bad, every in zip(counts, chain(requests, repeat(1000.0)), strict=False):
+        made.add(Counts(every, bad))
     return made
 
 
 def unrest(counts: Iterable[float], requests: Iterable[float] = ()) -> float:
     """Of windows with so many bad requests, of 100 each where it is not said."""
-    made = Unrest()
-    for bad, every in zip(counts, chain(requests, repeat(100.0)), strict=False):
-        made.add(Counts(every, bad))
-    return made.seen
+    return learnt(counts, chain(requests, repeat(100.0))).unrest
 
 
 def alone(rng: random.Random, windows: int, mean: float) -> list[int]:
@@ -49,13 +47,13 @@ def test_the_next_scale_by_hand() -> None:
 def test_a_cut_is_no_burst() -> None:
     """Stable loses half of its traffic to the canary: 150 bad a window, then 75."""
     rng = random.Random(8)
-    cut, whole = learnt(alone(rng, 300, 50)), Dispersion()
+    cut, whole = learnt(alone(rng, 300, 50), repeat(100.0)), Dispersion()
     for bad in alone(rng, 300, 50):
-        whole.add(bad)
+        whole.add(Counts(100, bad))
     cut.cut()
     for bad in alone(rng, 40, 10):
-        cut.add(bad)
-        whole.add(bad)
+        cut.add(Counts(100, bad))
+        whole.add(Counts(100, bad))
     assert cut.seen < 1.3
     assert whole.seen > 3
 
@@ -90,6 +88,29 @@ def test_traffic_that_rises_and_falls_over_the_day_is_no_burst() -> None:
     """0 to 100 and back in a day of 2,880 windows: variance over mean is 17, and none of it is burst."""
     counts = [50 - abs(window - 1440) / 1440 * 50 + 50 * (window % 2) / 50 for window in range(2880)]
     assert learnt(counts).seen < 1.5
+
+
+def test_a_minute_of_thirty_times_the_traffic_is_no_burst() -> None:
+    """One request of a hundred is bad, spike or not: three a window, and ninety in every twentieth."""
+    requests = [9000.0 if window % 20 == 0 else 300.0 for window in range(720)]
+    rng = random.Random(9)
+    counts = [sum(rng.random() < 0.01 for _ in range(int(every))) for every in requests]
+    assert learnt(counts).seen > 20, "whoever does not know how many requests there were takes the spikes for bursts"
+    assert 1 <= learnt(counts, requests).seen < 1.4
+    assert learnt(counts, requests).cautious < 1.6
+
+
+def test_bursts_are_seen_beside_spikes_of_traffic() -> None:
+    rng = random.Random(10)
+    requests = [9000.0 if window % 20 == 0 else 300.0 for window in range(2000)]
+    counts = [20.0 * sum(rng.random() < 0.0005 for _ in range(int(every))) for every in requests]
+    assert learnt(counts, requests).seen == pytest.approx(20, rel=0.3)
+
+
+def test_an_outage_is_bounded_but_not_for_praise() -> None:
+    outages = learnt([300, 0, 0, 0, 0, 0, 0, 0] * 50)
+    assert outages.cautious == outages.upper == MOST
+    assert outages.unbounded > 250
 
 
 def test_with_nothing_learnt_some_bursts_are_expected() -> None:

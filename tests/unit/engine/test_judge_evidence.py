@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from healer.engine.judge_evidence import CEILING, RATIOS, Better, Worse
+from healer.engine.judge_evidence import CEILING, RATIOS, Better, Drift, Worse
 
 shares = st.floats(0, 1)
 tolerances = st.floats(1, 4)
@@ -69,12 +69,63 @@ def test_the_limit_by_hand() -> None:
 
 
 def test_praise_by_hand() -> None:
-    """1 bad of 10, limit 20 %: nothing is left of the bet on none; the others are on 2, 6, 10 and 14 %."""
-    each = [(p / 0.2) * ((1 - p) / 0.8) ** 9 for p in (0.02, 0.06, 0.10, 0.14)]
-    assert praised((10, 1), limit=0.2) == pytest.approx(0.0125 * sum(each))
-    assert praised((10, 0), limit=0.2) == pytest.approx(
-        0.95 / 0.8**10 + 0.0125 * sum(((1 - p) / 0.8) ** 10 for p in (0.02, 0.06, 0.1, 0.14))
+    """1 bad of 10, limit 20 %: nothing is left of the bet on none; the others are on 6, 10 and 14 %."""
+    stakes = {0.06: 0.01, 0.10: 0.02, 0.14: 0.07}
+    assert praised((10, 1), limit=0.2) == pytest.approx(
+        sum(stake * (p / 0.2) * ((1 - p) / 0.8) ** 9 for p, stake in stakes.items())
     )
+    assert praised((10, 0), limit=0.2) == pytest.approx(
+        0.9 / 0.8**10 + sum(stake * ((1 - p) / 0.8) ** 10 for p, stake in stakes.items())
+    )
+
+
+def drifted(*windows: tuple[float, float, float, float], tolerance: float = 1.5) -> float:
+    """The evidence of the trial's own variance after these windows: requests and bad ones of the canary, and of stable."""
+    made = Drift()
+    for window in windows:
+        made.compare(*window, tolerance)
+    return made.value
+
+
+def test_the_trials_own_variance_by_hand() -> None:
+    """Excesses 6, 2 and 7 of three windows, whose own variance is 7, and that of single requests 9.67."""
+    windows = ((100, 9, 300, 6), (100, 5, 300, 6), (100, 10, 300, 6))
+    variance = (9 + 5 + 10 + 3 * 6 * 0.25) / 3
+    rho2 = (-2 * math.log(0.01) + math.log(1 - 2 * math.log(0.01))) / 20
+    grown = 3 * rho2 + 1
+    assert drifted(*windows) == pytest.approx(
+        2 * math.expm1(5 * 5 * 9 * rho2 / (2 * variance * grown)) / math.sqrt(grown), rel=1e-9
+    )
+
+
+def test_two_windows_have_no_variance_to_speak_of() -> None:
+    assert drifted(*[(100, 100, 300, 3)] * 2) == 0
+    assert drifted(*[(100, 100, 300, 3)] * 3) > 1e6
+
+
+def test_one_burst_does_not_convince_and_what_goes_on_does() -> None:
+    calm, burst, worse = (300, 3, 3000, 30), (300, 60, 3000, 30), (300, 15, 3000, 30)
+    assert drifted(*[calm] * 5, burst, *[calm] * 20) < 1
+    assert drifted(*[calm] * 5, burst) < 10
+    assert drifted(*[worse] * 12) > 1000
+
+
+def test_windows_of_one_burst_are_one_event() -> None:
+    """Sixty in a row, five a window, are less than as many that are spread over every third window."""
+    calm, burst = (6, 0, 6, 0), (6, 5, 6, 0)
+    lasting = [*[calm] * 12, *[burst] * 12, *[calm] * 12]
+    spread = [burst if number % 3 == 1 else calm for number in range(36)]
+    assert drifted(*lasting) < drifted(*spread) / 1.5
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e12])
+def test_the_trials_own_variance_is_finite(scale: float) -> None:
+    assert drifted() == drifted(*[(0, 0, 0, 0)] * 5) == 0
+    assert 0 <= drifted(*[(scale, scale, scale, 0)] * 50) <= CEILING
+    made = Drift()
+    for _ in range(5):
+        made.limit(300 * scale, 30 * scale, 0.02)
+    assert 0 <= made.value <= CEILING
 
 
 def test_nothing_seen_is_no_evidence() -> None:
@@ -215,7 +266,7 @@ def test_the_first_bet_is_kept() -> None:
 
 
 def test_praise_is_tempered() -> None:
-    assert praised(*[(100, 0)] * 3, limit=0.01) > 19
+    assert praised(*[(100, 0)] * 3, limit=0.01) > 18
     assert praised(*[(100, 0)] * 3, limit=0.01, phi=5) == pytest.approx(praised((60, 0), limit=0.01))
 
 

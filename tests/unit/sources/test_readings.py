@@ -1,7 +1,7 @@
 """Counters from look to look: nothing counted twice, nothing lost but what cannot be known."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from healer.engine.judge import Missing, Window
 from healer.model.verdict import Counts
 from healer.sources.prometheus import Sample, Series
-from healer.sources.readings import Key, Reading, Tally, counted, edge_above, past, past_slow, slower, timed, within
+from healer.sources.readings import Key, Reading, Tally, counted, edge_above, past, past_all, past_slow, slower, timed, within
 
 STILL = Reading({frozenset({("pod", "s")}): 5.0})
 """A side in which nothing moves."""
@@ -218,28 +218,44 @@ def line(values: list[float | None], **labels: str) -> Series:
 EVER = [line([0] * 9)]
 
 
+def bad_of(counts: Sequence[Counts]) -> list[float]:
+    return [each.bad for each in counts]
+
+
 def test_the_past_of_counters() -> None:
     bad = [line([10, 12, 12, 15, 15], pod="a"), line([None, None, 4, 5, 5], pod="b")]
-    assert past(EVER, bad, increases=False, start=0, step=30, windows=4) == [2, 4, 4, 0]
+    assert bad_of(past(EVER, bad, increases=False, start=0, step=30, windows=4)) == [2, 4, 4, 0]
+
+
+def test_the_past_tells_of_how_many_requests() -> None:
+    """Each window with its own: a minute of thirty times the traffic is no burst."""
+    total = [line([0, 100, 3100, 3200], pod="a"), line([None, None, None, 40], pod="b")]
+    bad = [line([0, 1, 31, 32], pod="a")]
+    counts = [Counts(100, 1), Counts(3000, 30), Counts(140, 1)]
+    assert past(total, bad, increases=False, start=0, step=30, windows=3) == counts
+    assert past(total, bad, increases=True, start=0, step=30, windows=2) == [Counts(100, 1), Counts(3100, 31)]
+    assert past([line([5, 9, 3])], [], increases=False, start=0, step=30, windows=2) == [Counts(4, 0)], "a reset"
+    buckets = [line([6, 13], pod="a", le="+Inf"), line([1, 1], pod="a", le="10")]
+    assert past(past_all(buckets), [], increases=False, start=0, step=30, windows=1) == [Counts(7, 0)]
 
 
 def test_the_past_leaves_out_a_reset() -> None:
-    assert past(EVER, [line([10, 12, 3, 5], pod="a")], increases=False, start=0, step=30, windows=3) == [2, 2]
+    assert bad_of(past(EVER, [line([10, 12, 3, 5], pod="a")], increases=False, start=0, step=30, windows=3)) == [2, 2]
 
 
 def test_the_past_is_that_of_which_there_are_data() -> None:
     total = [line([None, None, 50, 60, 70, 80], pod="a")]
-    assert past(total, [], increases=False, start=0, step=30, windows=5) == [0, 0, 0]
+    assert bad_of(past(total, [], increases=False, start=0, step=30, windows=5)) == [0, 0, 0]
     bad = [line([None, None, None, 3, 4, 4], pod="a")]
-    assert past(total, bad, increases=False, start=0, step=30, windows=5) == [3, 1, 0]
-    assert past(total, bad, increases=True, start=0, step=30, windows=5) == [0, 3, 4, 4]
+    assert bad_of(past(total, bad, increases=False, start=0, step=30, windows=5)) == [3, 1, 0]
+    assert bad_of(past(total, bad, increases=True, start=0, step=30, windows=5)) == [0, 3, 4, 4]
 
 
 def test_the_past_of_increases() -> None:
     bad = [line([9, 1, None, 2], pod="a"), line([9, 1, None, math.nan], pod="b")]
-    assert past(EVER, bad, increases=True, start=0, step=30, windows=3) == [2, 0, 2]
+    assert bad_of(past(EVER, bad, increases=True, start=0, step=30, windows=3)) == [2, 0, 2]
 
 
 def test_the_past_of_what_was_slow() -> None:
     series = [line([5, 9], pod="a", le="20"), line([6, 13], pod="a", le="+Inf"), line([1, 1], pod="a", le="10")]
-    assert past(series, past_slow(series, 20), increases=False, start=0, step=30, windows=1) == [3]
+    assert bad_of(past(series, past_slow(series, 20), increases=False, start=0, step=30, windows=1)) == [3]
