@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from healer.engine.judge_dispersion import MOST_OWN, Dispersion
+from healer.engine.judge_dispersion import MOST_OWN, UNSEEN, Dispersion
 from healer.engine.judge_evidence import Better, Drift, Worse
 from healer.model.verdict import Counts, Finding, Verdict, VerdictKind
 
@@ -26,9 +26,9 @@ LEAST_LOOKS = 2
 TOLD = 20
 """With fewer of stable's bad requests seen before the trial, or fewer windows, nobody knows how bad requests come: the trial
 itself must show it."""
-LEAST_REQUESTS = 9000
+LEAST_REQUESTS = 10_000
 """So many the canary must have had then without a bad one to be GOOD: if 10 % are bad, in runs of 300, as many in a row are good
-once in 30. With bad ones in k windows it must have had so many over k + 1: then they do not come in such runs."""
+once in 40. With up to UNSEEN bad ones in each of k windows it must have had so many over k + 1: they do not come in such runs."""
 LOWER = 0.5
 """Standard errors below what was seen of stable's share: the chance to call a canary GOOD that is just at its tolerance stays
 below 1/20 (docs/canary.md)."""
@@ -129,7 +129,7 @@ class _Measure:
         self.condemned: Finding | None = None
         self._canary = Counts()
         self._stable = Counts()
-        self._looks = self._bad_looks = 0
+        self._looks = self._few_bad = 0
         self._against_stable = Worse()
         self._against_slo = Worse()
         self._drift_from_stable = Drift()
@@ -175,10 +175,10 @@ class _Measure:
             self._history.cut()
         canary, stable, slo = window.canary, window.stable, self.yardstick.slo
         limit = slo if slo is not None else self._limit()
-        self._praise.limit(canary.requests, canary.bad, limit, max(self._stables_phi, self._history.unbounded))
+        self._praise.limit(canary.requests, canary.bad, limit, self._praised_by)
         self._canary += canary
         self._looks += bool(canary.requests)
-        self._bad_looks += bool(canary.bad)
+        self._few_bad += 0 < canary.bad <= UNSEEN
         self._warming += window.warming
         self._doubt = window.doubt
         self._own.add(canary)
@@ -199,24 +199,31 @@ class _Measure:
         """What the canary must be better than to be GOOD: by the windows before this one, and by stable's share at a lower bound,
         lest a few bad requests of stable excuse any number of the canary's.
 
-        Where stable is in the trial as it was before, its past counts, too: that knows its share far better.
+        Where stable is in the trial as it was before, its past counts, too: that knows its share far better. Where nothing is
+        known of its bursts, its first windows may be one.
         """
-        counts, before = self._stable, self._before
+        counts, before, phi = self._stable, self._before, self._praised_by
         expected = before.share * counts.requests
-        if before.requests and abs(counts.bad - expected) <= 3 * math.sqrt(self._phi * max(expected, 1)):
+        if before.requests and abs(counts.bad - expected) <= 3 * math.sqrt(phi * max(expected, 1)):
             counts += before
-        least = max(0.0, counts.bad - LOWER * math.sqrt(self._phi * counts.bad))
+        early = not self._knows_bursts and self._history.windows < TOLD
+        least = 0.0 if early else max(0.0, counts.bad - LOWER * math.sqrt(phi * counts.bad))
         share = least / counts.requests if least else 0.0
         return min(MOST_LIMIT, max(LEAST_LIMIT, self.yardstick.tolerance * share))
 
     @property
     def _lacking(self) -> float:
         """How many more requests it takes at least."""
-        return 0.0 if self._knows_bursts else max(0.0, LEAST_REQUESTS / (1 + self._bad_looks) - self._canary.requests)
+        return 0.0 if self._knows_bursts else max(0.0, LEAST_REQUESTS / (1 + self._few_bad) - self._canary.requests)
 
     @property
     def _phi(self) -> float:
         return max(self._stables_phi, self._own.unrest)
+
+    @property
+    def _praised_by(self) -> float:
+        """The phi of GOOD: however bursty stable is."""
+        return max(self._stables_phi, self._history.unbounded)
 
     @property
     def _stables_phi(self) -> float:

@@ -71,7 +71,8 @@ def praised(traffic: Traffic, tolerance: float) -> Floats:
 
 
 def _least_requests(traffic: Traffic) -> Floats:
-    least: Floats = np.where(_known(traffic), 0, LEAST_REQUESTS) / (1 + np.cumsum(traffic.canary_bad > 0, axis=1))
+    few = (traffic.canary_bad > 0) & (traffic.canary_bad <= dispersion.UNSEEN)
+    least: Floats = np.where(_known(traffic), 0, LEAST_REQUESTS) / (1 + np.cumsum(few, axis=1))
     return least
 
 
@@ -124,9 +125,10 @@ def _favour(traffic: Traffic, tolerance: float) -> Floats:
     requests, bad = (np.cumsum(side, axis=1) - side for side in (traffic.stable, traffic.stable_bad))
     before, before_bad = (side.sum(axis=1, keepdims=True) for side in (traffic.before, traffic.history))
     expected = before_bad / np.maximum(before, 1) * requests
-    same = (before > 0) & (np.abs(bad - expected) <= 3 * np.sqrt(cautious * np.maximum(expected, 1)))
+    same = (before > 0) & (np.abs(bad - expected) <= 3 * np.sqrt(phi * np.maximum(expected, 1)))
     requests, bad = requests + same * before, bad + same * before_bad
-    least = np.maximum(0.0, bad - LOWER * np.sqrt(cautious * bad))
+    early = ~_known(traffic) & (traffic.history.shape[1] + np.arange(bad.shape[1]) < TOLD)
+    least = np.where(early, 0.0, np.maximum(0.0, bad - LOWER * np.sqrt(phi * bad)))
     share = np.divide(least, requests, out=np.zeros_like(bad), where=requests > 0)
     limit = np.clip(tolerance * share, LEAST_LIMIT, MOST_LIMIT)
     total: Floats = np.zeros_like(limit)

@@ -44,8 +44,8 @@ PRAISING: Final[Mapping[str, Judging]] = {"healer": lambda traffic, _: fast.prai
 
 @dataclass(frozen=True, slots=True)
 class Caught:
-    """In how many runs a judge said BAD (or GOOD, where praise is measured), of how many, and the median window at which (infinite
-    when in less than half)."""
+    """In how many runs a judge said BAD (or GOOD, where praise is measured), of how many, and the median window at which
+    (infinite when in less than half)."""
 
     runs: int
     bad: int

@@ -179,7 +179,7 @@ the cells.
     after = f"""
 A canary whose bad requests come in runs the like of which stable has not shown in six hours looks well between two of them: the
 row "each alone for six hours" is the price of being quick where stable's past is known. Whoever must not take that risk waits
-for as many requests as a run takes to show (9,000 for {RUN} in a row at 10 %): the setting `prometheus.history` at 0 does that.
+for as many requests as a run takes to show (10,000 for {RUN} in a row at 10 %): the setting `prometheus.history` at 0 does that.
 """
     head = ["canary", "GOOD, worst cell", "GOOD, mean", "windows", "requests of the canary"]
     return "\n".join([text, *_table(head, rows), after])

@@ -177,16 +177,16 @@ def test_with_nothing_learnt_good_takes_thousands_of_requests() -> None:
     """Of a canary of which 10 % are bad, in runs of 300, 300 in a row are good nearly always."""
     unlearned = Judge(0.01, [ERRORS])
     clean = Window(Counts(300, 0), Counts(3000, 0))
-    verdict = looks(unlearned, clean, 29)
+    verdict = looks(unlearned, clean, 33)
     assert verdict.kind is VerdictKind.INSUFFICIENT
     assert verdict.text.endswith(
-        "; nothing is known of bursts: 300 more good requests are needed for GOOD, tempered by 5.0 for bursts"
+        "; nothing is known of bursts: 100 more good requests are needed for GOOD, tempered by 5.0 for bursts"
     )
     assert unlearned.look({"errors": clean}).kind is VerdictKind.GOOD
 
 
 def test_who_has_failed_now_and_then_has_shown_how() -> None:
-    """With a bad request in one window of five it takes 3,000 instead of 9,000: they do not come in runs of 300."""
+    """With a bad request in one window of five it takes some 3,000 instead of 10,000: they do not come in runs of 300."""
     shown = Judge(0.01, [Yardstick("errors", 1.5, 0.02)])
     windows = [Window(Counts(300, number % 5 == 0), Counts(3000, 30)) for number in range(40)]
     kinds = [shown.look({"errors": window}).kind for window in windows]
