@@ -26,6 +26,8 @@ LEAST_LOOKS = 2
 TOLD = 20
 """With fewer of stable's bad requests seen before the trial, or fewer windows, nobody knows how bad requests come: the trial
 itself must show it."""
+LEARNT = 300
+"""After so many windows it is known also when hardly any was bad: they do not come often, be it in bursts."""
 LEAST_REQUESTS = 10_000
 """So many the canary must have had then without a bad one to be GOOD: if 10 % are bad, in runs of 300, as many in a row are good
 once in 40. With up to UNSEEN bad ones in each of k windows it must have had so many over k + 1: they do not come in such runs."""
@@ -171,7 +173,7 @@ class _Measure:
     def _add(self, window: Window) -> None:
         if self._least_phi is None:
             self._least_phi = self._history.cautious
-            self._knows_bursts = self._history.told >= TOLD
+            self._knows_bursts = self._history.told >= TOLD or self._history.windows >= LEARNT
             self._history.cut()
         canary, stable, slo = window.canary, window.stable, self.yardstick.slo
         limit = slo if slo is not None else self._limit()

@@ -10,6 +10,7 @@ from healer.engine import judge_dispersion as dispersion
 from healer.engine import judge_evidence as evidence
 from healer.engine.judge import (
     DOUBT,
+    LEARNT,
     LEAST_LIMIT,
     LEAST_LOOKS,
     LEAST_REQUESTS,
@@ -89,7 +90,10 @@ def _against(traffic: Traffic, tolerance: float) -> Floats:
 
 def _known(traffic: Traffic) -> NDArray[np.bool_]:
     """Of each run, whether stable's past tells of bursts."""
-    known: NDArray[np.bool_] = np.minimum(traffic.history.sum(axis=1, keepdims=True), traffic.history.shape[1]) >= TOLD
+    windows = traffic.history.shape[1]
+    known: NDArray[np.bool_] = np.minimum(traffic.history.sum(axis=1, keepdims=True), windows) >= TOLD
+    if windows >= LEARNT:
+        known[:] = True
     return known
 
 

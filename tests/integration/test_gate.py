@@ -134,15 +134,17 @@ def judging(name: str = "bad-canary") -> dict[str, Any]:
 
 async def test_a_good_canary_passes_and_nothing_is_touched(site: Open) -> None:
     here = await site()
+    here.versions[0].behave(failing=USUAL, slow=USUAL)
     here.versions[1].behave()
+    assert here.traffic is not None
+    await here.traffic.until(6000)  # half a minute, in which stable shows that its bad requests come alone
     here.lab.requests.clear()
     answer = await here.ask("gate", "-o", "json")
-    assert answer.code == 0
+    assert answer.code == 0, answer
     result = answer.json
     assert (result["verdict"], result["timedOut"]) == ("GOOD", False)
     assert result["target"] == {"kind": "Deployment", "namespace": NAMESPACE, "name": CANARY}
     assert {finding["measure"]: finding["verdict"] for finding in result["findings"]} == {"errors": "GOOD", "latency": "GOOD"}
-    assert here.traffic is not None
     assert 0 < result["findings"][0]["canary"]["requests"] <= here.traffic.sent[CANARY]
     assert result["looks"] >= 2
     assert result["seconds"] > 0

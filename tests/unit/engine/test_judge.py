@@ -185,6 +185,15 @@ def test_with_nothing_learnt_good_takes_thousands_of_requests() -> None:
     assert unlearned.look({"errors": clean}).kind is VerdictKind.GOOD
 
 
+def test_a_long_past_without_a_bad_request_is_one_that_is_known() -> None:
+    """It takes five times as many as where bad requests are known to come alone, and not ten thousand."""
+    clean = Judge(0.01, [ERRORS])
+    clean.learn("errors", [Counts(300, 0)] * 300)
+    window = Window(Counts(100, 0), Counts(1000, 0))
+    assert looks(clean, window, 14).kind is VerdictKind.INSUFFICIENT
+    assert looks(clean, window, 3).kind is VerdictKind.GOOD
+
+
 def test_who_has_failed_now_and_then_has_shown_how() -> None:
     """With a bad request in one window of five it takes some 3,000 instead of 10,000: they do not come in runs of 300."""
     shown = Judge(0.01, [Yardstick("errors", 1.5, 0.02)])
