@@ -1,20 +1,23 @@
 """What healer says of itself to Prometheus. Every label has a bounded set of values: names of rules, states, reason codes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from healer.actions.registry import ACTIONS
 from healer.cluster.contact import Contact
 from healer.daemon.rulefiles import RuleFiles
+from healer.engine.rulebook import BoundRule
 from healer.engine.wide import BREAKER, NODE_STORM
 from healer.journal.kube import Counts
-from healer.model.action import Outcome
+from healer.model.action import Outcome, OutcomeKind
 from healer.model.decision import Decision
 from healer.model.incident import Incident, State
-from healer.model.signal import Signal
+from healer.model.signal import ASKED, Signal
+from healer.model.verdict import VerdictKind
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _HEALING = (5, 10, 30, 60, 120, 300, 600, 1200, 3600)
@@ -31,6 +34,9 @@ class Metrics:
         self._signals = Counter("healer_signals", "Signals taken.", ["source", "name"], registry=registry)
         self._incidents = Gauge("healer_incidents", "Incidents by state.", ["rule", "state"], registry=registry)
         self._actions = Counter("healer_actions", "Attempts to act, by outcome.", ["action", "outcome"], registry=registry)
+        for action in ACTIONS:
+            for kind in OutcomeKind:
+                self._actions.labels(action, kind)
         self._decisions = Counter("healer_decisions", "Decisions.", ["rule", "decision", "reason"], registry=registry)
         self._reaction = Histogram("healer_reaction_seconds", "Signal seen to action sent.", registry=registry, buckets=_SECONDS)
         self._healing = Histogram("healer_time_to_heal_seconds", "Opened to healed.", registry=registry, buckets=_HEALING)
@@ -55,9 +61,26 @@ class Metrics:
         self._rules: set[str] | None = None
         self._states: dict[str, State] = {}
 
-    def use(self, rules: Iterable[str]) -> None:
-        """These rules are in force. What is of none that ever was (somebody else wrote the incident) is counted as "other"."""
+    def use(self, rules: Mapping[str, BoundRule]) -> None:
+        """These rules, by name, are in force. What is of none that ever was (somebody else wrote it) is counted as "other".
+
+        All that may be counted of them stands at 0 from now on: what is born at 1 has no rate, and the first is missed.
+        """
         self._rules = (self._rules or {"", *_WIDE}).union(rules)
+        self._at_zero()
+        for name, bound in rules.items():
+            if bound.rule.when.source in ASKED:
+                self._late.labels(name)
+            if bound.rule.when.source == "query":
+                self._unanswered.labels(name)
+            if bound.rule.when.source == "canary":
+                for kind in VerdictKind:
+                    self._verdicts.labels(name, kind)
+
+    def _at_zero(self) -> None:
+        for rule in (self._rules or set()) - {"", *_WIDE}:
+            for state in State:
+                self._incidents.labels(rule, state)
 
     def _rule(self, name: str) -> str:
         return name if self._rules is None or name in self._rules else _OTHER
@@ -71,6 +94,7 @@ class Metrics:
         """Forget the incidents counted: those of the journal are told anew."""
         self._incidents.clear()
         self._states.clear()
+        self._at_zero()
 
     def incident(self, incident: Incident) -> None:
         """An incident changed."""

@@ -76,6 +76,9 @@ class ProcessMemory:
             del self._kept[next(iter(self._kept))]
 
 
+OUTCOMES = ("sent", "retried", "failed", "dropped")
+
+
 class Meters:
     """What all sinks count in: messages, whose `outcome` is sent, retried, failed or dropped; and the channels that take them."""
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import structlog
 
-from healer.sinks.base import Meters
+from healer.sinks.base import OUTCOMES, Meters
 
 T = TypeVar("T")
 
@@ -22,6 +22,8 @@ class Boundary:
 
     def __init__(self, name: str, meters: Meters) -> None:
         self._name = name
+        for outcome in OUTCOMES:  # each stands at 0 from the beginning: what is born at 1 has no rate
+            meters.notifications.labels(name, outcome)
         self._failed = meters.notifications.labels(name, "failed")
         self._log = structlog.get_logger("healer.sinks")
         self._said: set[str] = set()

@@ -123,6 +123,10 @@ def _trouble(labels: Mapping[str, str], replicas: Sequence[str]) -> str:
     return "" if len(rest) == len(labels) else f"replicas/{_digest(sorted(rest.items()))}"
 
 
+UNTARGETED = ("NoName", "TooLong", "NoLabel", "NoObject", "Ambiguous")
+"""The codes of why an alert names no target."""
+
+
 def _target(alert: Alert, view: View, labels: TargetLabels, now: float) -> Target | Untargeted:
     if not alert.name:
         return Untargeted("", alert.key, "NoName", "it has no label 'alertname'")

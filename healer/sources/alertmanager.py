@@ -17,7 +17,7 @@ from healer.model.intake import WebhookError
 from healer.model.signal import REPLICA_LABELS, Signal
 from healer.model.text import free_text
 from healer.model.view import View
-from healer.sources.alert import Alert, read
+from healer.sources.alert import UNTARGETED, Alert, read
 from healer.sources.alert import Untargeted as Untargeted
 from healer.sources.targets import TargetLabels as TargetLabels
 
@@ -106,6 +106,8 @@ class AlertmanagerWebhook:
         self._untargeted = Counter(
             "healer_alerts_untargeted", "Alerts that no signal could be made of.", ["reason"], registry=registry
         )
+        for reason in UNTARGETED:
+            self._untargeted.labels(reason)
         self._truncated = Counter(
             "healer_alerts_truncated", "Alerts that Alertmanager left out of a group (max_alerts).", registry=registry
         )

@@ -218,7 +218,7 @@ def _samples(result: Any) -> list[Sample]:
     """The `result` of an instant query. Raises QueryFailed for another type, or when no entry of it can be read."""
     if _scalar(result):
         return [Sample({}, float(result[1]))]
-    entries = _entries(result, "values")
+    entries = _entries(result, "values", "a range of values; an instant vector or a scalar is needed")
     found = [_sample(entry) for entry in entries]
     if found and all(sample.odd for sample in found):
         raise QueryFailed(f"Prometheus: the answer is not one of its API, or not one of numbers: {found[0].odd}")
@@ -241,7 +241,7 @@ def _sample(entry: Any) -> Sample:
 def _series(result: Any) -> list[Series]:
     """The `result` of a range query. What has no labels, or no numbers, is left out."""
     found: list[Series] = []
-    for entry in _entries(result, "value"):
+    for entry in _entries(result, "value", "one value where a range of them is asked for"):
         labels, values = _labels(entry), entry.get("values", ()) if isinstance(entry, dict) else ()
         if labels is not None and isinstance(values, list):
             found.append(Series(labels, dict(_points(values))))
@@ -257,12 +257,12 @@ def _points(values: list[Any]) -> Iterator[tuple[float, float]]:
             continue
 
 
-def _entries(result: Any, other: str) -> list[Any]:
+def _entries(result: Any, other: str, gives: str) -> list[Any]:
     """The series of an answer. Raises QueryFailed where they have `other`, the key of the other type of answer."""
     if not isinstance(result, list):
         raise TypeError(f"its result is {type(result).__name__}")
     if any(isinstance(entry, dict) and other in entry for entry in result):
-        raise QueryFailed("Prometheus: the query gives a range of values; an instant vector or a scalar is needed")
+        raise QueryFailed(f"Prometheus: the query gives {gives}")
     return result
 
 

@@ -39,11 +39,25 @@ def test_alerts_that_no_rule_is_about_are_one_series() -> None:
 def test_an_incident_of_no_rule_that_ever_was_has_no_series_of_its_own() -> None:
     """Whoever may write incidents may write any rule's name into one."""
     metrics = Metrics()
-    metrics.use(["test/crash-loop"])
-    metrics.use(["test/slow"])
+    for name in ("crash-loop", "slow"):
+        metrics.use(rulebook(rule(name)).by_name)
     for name in ("test/crash-loop", "test/slow", BREAKER, "ann@example.com"):
         metrics.incident(replace(incident(name.partition("/")[2] or "x"), rule=name))
         metrics.decision(Decision(0.0, Verb.OPEN, Reason("Slow", "slow"), Target("Pod", "p", "a", "u"), name))
     for family in ("healer_incidents", "healer_decisions"):
         [found] = [each for each in metrics.registry.collect() if each.name == family]
         assert {sample.labels["rule"] for sample in found.samples} == {"test/crash-loop", "test/slow", BREAKER, "other"}
+
+
+def test_what_may_be_counted_stands_at_zero_from_the_start() -> None:
+    """A counter that is born at 1 has no rate: the first failure would raise no alert."""
+    metrics = Metrics()
+    query = rule("slow", when={"query": {"expr": "x", "above": 1}})
+    metrics.use(rulebook(rule("crash-loop"), query).by_name)
+    for _ in range(2):
+        value = metrics.registry.get_sample_value
+        assert value("healer_actions_total", {"action": "evict", "outcome": "refused"}) == 0
+        assert value("healer_unanswered_looks_total", {"rule": "test/slow"}) == 0
+        assert value("healer_unanswered_looks_total", {"rule": "test/crash-loop"}) is None
+        assert value("healer_incidents", {"rule": "test/crash-loop", "state": "escalated"}) == 0
+        metrics.begin_term()
