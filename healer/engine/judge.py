@@ -283,7 +283,10 @@ class _Measure:
         return f" (its first {_figure(self._warming)} requests do not count: warm-up, {self.yardstick.warmup})"
 
     def _finding(self, kind: VerdictKind, text: str, stable: Counts | None) -> Finding:
-        return Finding(self.yardstick.name, kind, text, self._canary, stable, max(self._against()), self._needed, self._phi)
+        limit = self._limit() if self.yardstick.slo is None else self.yardstick.slo
+        against = max(self._against())
+        praise = (self._praise.value, PRAISE, limit, math.ceil(self._lacking))
+        return Finding(self.yardstick.name, kind, text, self._canary, stable, against, self._needed, self._phi, *praise)
 
 
 _SOME = 1.0

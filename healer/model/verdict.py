@@ -51,6 +51,13 @@ class Finding:
     evidence: float
     needed: float
     phi: float
+    favour: float = 0.0
+    """The e-value for it, which must reach `praise` for GOOD."""
+    praise: float = 0.0
+    limit: float = 0.0
+    """The bad share, 0 to 1, that it must be better than to be GOOD."""
+    lacking: float = 0.0
+    """Requests without which it is not GOOD whatever the evidence, where nothing is known of bursts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,10 @@ def plain_finding(finding: Finding) -> dict[str, object]:
         "evidence": finding.evidence,
         "needed": finding.needed,
         "phi": finding.phi,
+        "evidenceFor": finding.favour,
+        "neededFor": finding.praise,
+        "limit": finding.limit,
+        "requestsLacking": finding.lacking,
     }
 
 

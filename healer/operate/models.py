@@ -104,9 +104,12 @@ async def listed(api: Api, where: Where) -> list[Found]:
 
 async def add(api: Api, where: Where, model: str, version: int, label: str, by: Author, *, dry_run: bool) -> Done:
     """Load a version beside the others, with that label ("" for none). Raises Refused, OperateError, ClusterError."""
-    return await _changed(
-        api, where, model, by, lambda served, _, seen: plan.add(served, version, label, seen.available), dry_run=dry_run
-    )
+    any_label = (await fleet_of(api, where.namespace, where.config_map)).takes_any_label
+
+    def added(served: Served, _: Document, seen: Told) -> Change:
+        return plan.add(served, version, label, seen.available, any_label=any_label)
+
+    return await _changed(api, where, model, by, added, dry_run=dry_run)
 
 
 async def promote(api: Api, where: Where, model: str, version: int | None, by: Author, *, prune: bool, dry_run: bool) -> Done:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from healer.cluster.api import Api, ApiError, ClusterError
-from healer.serving.mount import caveats, mounts
+from healer.serving.mount import caveats, mounts, takes_any_label
 from healer.serving.status import PORT, StatusError, Versions, available, parse, status_path
 
 _AT_ONCE = 8
@@ -33,6 +33,11 @@ class Fleet:
     config_map: str
     pods: Sequence[Mapping[str, Any]]
     why: str = ""
+
+    @property
+    def takes_any_label(self) -> bool:
+        """Whether all of these pods take labels of versions that are not AVAILABLE; also when no pod is known to refuse one."""
+        return all(map(takes_any_label, self.pods))
 
     def caveats(self, *, labels: bool) -> list[str]:
         """What keeps these pods from seeing a change of the file, in words."""

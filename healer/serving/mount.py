@@ -30,6 +30,11 @@ def caveats(template: Mapping[str, Any], config_map: str, *, labels: bool) -> li
     return found
 
 
+def takes_any_label(template: Mapping[str, Any]) -> bool:
+    """Whether a container of it is told to take labels of versions that are not AVAILABLE."""
+    return _UNAVAILABLE in " ".join(_said(template))
+
+
 def _volumes(template: Mapping[str, Any], config_map: str) -> set[str]:
     """The names of the volumes that hold it."""
     volumes = (template.get("spec") or {}).get("volumes") or []

@@ -66,8 +66,11 @@ def beside(served: Served, version: int, available: Collection[int]) -> Change:
     return Change(specific([*loaded, version, *served.labels.values()]), served.labels)
 
 
-def add(served: Served, version: int, label: str, available: Collection[int] | None) -> Change:
-    """That version loaded beside the others, with that label, "" for none. `available`: on all servers; None: not known."""
+def add(served: Served, version: int, label: str, available: Collection[int] | None, *, any_label: bool = True) -> Change:
+    """That version loaded beside the others, with that label, "" for none. `available`: on all servers; None: not known.
+
+    `any_label`: whether the servers may take a label of a version that is not AVAILABLE, by their flag.
+    """
     if label == STABLE:
         raise Refused(f"label {STABLE} is moved by promote, when the version is loaded")
     if label and not _LABEL.fullmatch(label):
@@ -76,6 +79,13 @@ def add(served: Served, version: int, label: str, available: Collection[int] | N
     at = served.labels.get(label)
     if not label or at == version:
         return loaded
+    if at is None and not any_label and available is not None and version not in available:
+        left = (
+            f"label {label} is not set: version {version} is not AVAILABLE on every server, and no container is told "
+            "--allow_version_labels_for_unavailable_models, so that the servers would refuse the whole file; say the same again "
+            "when it is AVAILABLE"
+        )
+        return Change(loaded.policy, served.labels, (), left)
     if at is None:
         notes = () if version in (available or ()) else (_NEW_LABEL.format(label=label, version=version),)
         return Change(loaded.policy, {**served.labels, label: version}, notes)

@@ -202,6 +202,14 @@ def test_who_has_failed_now_and_then_has_shown_how() -> None:
     assert 8 <= kinds.index(VerdictKind.GOOD) <= 15
 
 
+def test_a_finding_has_the_figures_that_decided() -> None:
+    [finding] = looks(judge(), Window(Counts(300, 0), Counts(3000, 0)), 2).findings
+    assert (finding.kind, finding.praise, finding.limit, finding.lacking) == (VerdictKind.GOOD, 20, 0.01, 0)
+    assert finding.favour > 20
+    [unlearned] = Judge(0.01, [ERRORS]).look({"errors": Window(Counts(300, 0), Counts(3000, 0))}).findings
+    assert unlearned.lacking == 9700
+
+
 def test_one_window_makes_nobody_good_however_many_requests_it_has() -> None:
     hasty = judge()
     assert hasty.look({"errors": Window(Counts(100_000, 0), Counts(100_000, 0))}).kind is VerdictKind.INSUFFICIENT

@@ -54,6 +54,13 @@ def test_a_label_that_is_new_comes_at_once_with_a_warning_unless_available() -> 
     assert add(served(1, stable=1), 2, "canary", {1, 2}).notes == ()
 
 
+def test_a_new_label_waits_where_the_servers_would_refuse_the_whole_file_for_it() -> None:
+    change = add(served(1, stable=1), 2, "canary", {1}, any_label=False)
+    assert (change.policy, change.labels) == (specific([1, 2]), {"stable": 1})
+    assert change.left.startswith("label canary is not set: version 2 is not AVAILABLE on every server")
+    assert add(served(1, 2, stable=1), 2, "canary", {1, 2}, any_label=False).labels == {"stable": 1, "canary": 2}
+
+
 @pytest.mark.parametrize("available", [None, {1, 2}])
 def test_a_label_that_exists_never_moves_in_the_file_that_first_loads_the_version(available: set[int] | None) -> None:
     change = add(served(1, 2, canary=2), 3, "canary", available)
