@@ -396,7 +396,7 @@ def _attempt(incident: Incident) -> tuple[object, ...]:
 
 
 def _passes(error: ClusterError) -> bool:
-    """Whether it may be otherwise the next time, and is no fault of what was sent: a right that is missing is granted some day."""
+    """Whether it may be otherwise the next time, and is no fault of what was sent; a missing right may be granted."""
     return not isinstance(error, ApiError | Unreadable) or (
         isinstance(error, ApiError) and (error.status in (401, 429) or error.status >= 500 or error.is_missing_permission)
     )
