@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import inf, isnan
+from math import inf, isfinite, isnan
 from typing import NamedTuple
 
 from healer.engine.judge import Missing, Window
@@ -23,8 +23,8 @@ def counted(total: Sequence[Sample], bad: Sequence[Sample]) -> Reading | Missing
     """Two expressions' values. No series of `bad` is no bad request, so long as there are any of `total`."""
     if not total:
         return Missing("`total` has no series")
-    if any(isnan(sample.value) for sample in (*total, *bad)):
-        return Missing("a value is NaN")
+    if (doubt := _doubt((*total, *bad))) is not None:
+        return doubt
     return Reading(_by_key(total), _by_key(bad))
 
 
@@ -32,8 +32,8 @@ def timed(buckets: Sequence[Sample], edge: float) -> Reading | Missing:
     """A histogram's buckets: all requests are those up to +Inf, the bad ones those above the edge."""
     if not buckets:
         return Missing("the histogram has no series")
-    if any(isnan(sample.value) for sample in buckets):
-        return Missing("a value is NaN")
+    if (doubt := _doubt(buckets)) is not None:
+        return doubt
     every, fast = _by_key(_at(buckets, inf)), _by_key(_at(buckets, edge))
     if not every or every.keys() != fast.keys():
         return Missing(f"not all of the histogram's series have the edges {edge:g} and +Inf")
@@ -208,9 +208,17 @@ def past_slow(series: Sequence[Series], edge: float) -> list[Series]:
     return slow
 
 
+def _doubt(samples: Sequence[Sample]) -> Missing | None:
+    """A value that is no finite number, and why; None when all are."""
+    strange = next((sample for sample in samples if not isfinite(sample.value)), None)
+    if strange is None:
+        return None
+    return Missing(strange.odd or f"a value is {'NaN' if isnan(strange.value) else f'{strange.value:+}'}")
+
+
 def _value(series: Series, at: float) -> float | None:
     value = series.points.get(at)
-    return None if value is None or isnan(value) else value
+    return None if value is None or not isfinite(value) else value
 
 
 def _by_key(samples: Iterable[Sample]) -> dict[Key, float]:

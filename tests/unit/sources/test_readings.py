@@ -137,6 +137,9 @@ def test_no_bad_series_is_no_bad_request() -> None:
         ([], [sample(1)], "`total` has no series"),
         ([sample(math.nan)], [], "a value is NaN"),
         ([sample(1)], [sample(math.nan)], "a value is NaN"),
+        ([sample(math.inf)], [], "a value is +inf"),
+        ([sample(1)], [sample(-math.inf)], "a value is -inf"),
+        ([sample(1), Sample({"pod": "b"}, math.nan, "native histograms")], [], "native histograms"),
     ],
 )
 def test_what_is_no_reading(total: list[Sample], bad: list[Sample], says: str) -> None:
@@ -165,6 +168,7 @@ def test_a_histogram_by_an_edge() -> None:
     [
         ([], "the histogram has no series"),
         (buckets("a", le20=math.nan, inf=1), "a value is NaN"),
+        (buckets("a", le20=math.inf, inf=1), "a value is +inf"),
         (buckets("a", le10=1, inf=1), "not all of the histogram's series have the edges 20 and +Inf"),
         (buckets("a", le20=1), "not all of the histogram's series have the edges 20 and +Inf"),
         (
