@@ -110,7 +110,8 @@ class ShiftTraffic:
             return deployment
         if (held := paused(call, deployment)) is not None:
             return held
-        place = Place(target.namespace, params.route.kind, params.route.name, params.stable.backend, params.canary.backend)
+        route, sides = params.route, (params.stable.backend, params.canary.backend)
+        place = Place(target.namespace, route.kind, route.name, *sides, route.apart(target.namespace))
         try:
             shift = _Shift(call, params, place, deployment, notes(call.kept))
         except ValueError as error:

@@ -60,7 +60,19 @@ class RouteRef(Model):
     kind: Literal["Ingress", "HTTPRoute", "VirtualService"]
     """Ingress: of ingress-nginx, the one with `canary: "true"`. HTTPRoute: Gateway API. VirtualService: Istio."""
     name: Name
-    """Its name, in the namespace of the Deployments."""
+    """Its name."""
+    namespace: Name | None = None
+    """Its namespace, where it is not that of the Deployments; an Ingress leads only to Services of its own."""
+
+    @model_validator(mode="after")
+    def _at_home(self) -> Self:
+        if self.kind == "Ingress" and self.namespace is not None:
+            raise fault("an Ingress leads only to Services of its own namespace", "delete the line", ("namespace",))
+        return self
+
+    def apart(self, namespace: str) -> str:
+        """Its namespace where it is another one than that of the Deployments; else ""."""
+        return "" if self.namespace in (None, namespace) else str(self.namespace)
 
 
 class Side(Model):

@@ -21,7 +21,7 @@ class _Ref(msgspec.Struct):
     weight: int | None = None
 
     def backend(self, place: Place) -> Backend:
-        kind, namespace = self.kind or "Service", self.namespace or place.namespace
+        kind, namespace = self.kind or "Service", self.namespace or place.home
         inside = (self.group or "", kind, namespace) == ("", "Service", place.namespace)
         return Backend(self.name if inside else f"{kind} {self.name} in {namespace}", 1 if self.weight is None else self.weight)
 
@@ -58,7 +58,7 @@ class _HTTPRoute(msgspec.Struct):
 
 async def find(api: Api, place: Place) -> Found:
     """See `Find`."""
-    path = f"/apis/{GROUP}/v1/namespaces/{place.namespace}/httproutes/{place.name}"
+    path = f"/apis/{GROUP}/v1/namespaces/{place.home}/httproutes/{place.name}"
     route = await fetched(api, path, _HTTPRoute, place, GROUP)
     rules = [
         Rule(

@@ -48,13 +48,19 @@ class NotTaken(RouteError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A route and its two backends, which are names of Services in the same namespace."""
+    """A route and its two backends, which are names of Services in `namespace`; the route is there, too, or in `apart`."""
 
     namespace: str
     kind: str
     name: str
     stable: str
     canary: str
+    apart: str = ""
+
+    @property
+    def home(self) -> str:
+        """The namespace of the route."""
+        return self.apart or self.namespace
 
     def __str__(self) -> str:
         return f"{self.kind.lower()}/{self.name}"
@@ -62,15 +68,18 @@ class Place:
     @property
     def key(self) -> str:
         """The whole of it as one text, to be kept; `parse` reads it."""
-        return "/".join((self.namespace, self.kind, self.name, self.stable, self.canary))
+        key = "/".join((self.namespace, self.kind, self.name, self.stable, self.canary))
+        return f"{key}@{self.apart}" if self.apart else key
 
     @classmethod
     def parse(cls, key: str) -> Self:
         """The place of a key. Raises ValueError."""
-        parts = key.split("/")
+        names, _, apart = key.partition("@")
+        parts = names.split("/")
         if len(parts) != 5 or not all(parts):
             raise ValueError(f"{key!r} is no namespace/kind/name/stable/canary")
-        return cls(*parts)
+        namespace, kind, name, stable, canary = parts
+        return cls(namespace, kind, name, stable, canary, apart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,4 +166,4 @@ async def fetched(api: Api, path: str, type: type[T], place: Place, group: str) 
             raise
         if error.reason != "NotFound":
             raise KindMissing(f"the cluster serves no {place.kind} of {group}: its definitions are not installed") from error
-        raise RouteMissing(f"there is no {place} in {place.namespace}") from error
+        raise RouteMissing(f"there is no {place} in {place.home}") from error

@@ -19,9 +19,11 @@ class _Destination(msgspec.Struct):
     subset: str | None = None
 
     def service(self, place: Place) -> str:
-        """The Service of the VirtualService's namespace that the host names; else the host."""
+        """The Service of the Deployments' namespace that the host names; else the host. A host without a dot is one of the
+        VirtualService's own namespace."""
         name, _, domain = self.host.partition(".")
-        inside = domain in ("", place.namespace, f"{place.namespace}.svc") or domain.startswith(f"{place.namespace}.svc.")
+        domain = domain or place.home
+        inside = domain in (place.namespace, f"{place.namespace}.svc") or domain.startswith(f"{place.namespace}.svc.")
         return name if inside else self.host
 
 
@@ -82,7 +84,7 @@ async def find(api: Api, place: Place) -> Found:
 async def _get(api: Api, place: Place) -> tuple[str, _VirtualService]:
     """By v1; by v1beta1 where the cluster does not serve v1 (Istio before 1.22)."""
     v1, v1beta1 = (
-        f"/apis/{GROUP}/{version}/namespaces/{place.namespace}/virtualservices/{place.name}" for version in ("v1", "v1beta1")
+        f"/apis/{GROUP}/{version}/namespaces/{place.home}/virtualservices/{place.name}" for version in ("v1", "v1beta1")
     )
     try:
         return v1, await fetched(api, v1, _VirtualService, place, GROUP)

@@ -192,7 +192,8 @@ class Standing:
 
 def place_of(canary: Canary, namespace: str) -> Place:
     """Where the weights between the two sides are."""
-    return Place(namespace, canary.route.kind, canary.route.name, canary.stable.backend, canary.canary.backend)
+    route = canary.route
+    return Place(namespace, route.kind, route.name, canary.stable.backend, canary.canary.backend, route.apart(namespace))
 
 
 async def missing_route(api: Api, bound: BoundRule) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from healer.cluster.api import ApiError
-from healer.lab.canary import CANARY, MAIN, ROUTE, STABLE
+from healer.lab.canary import CANARY, MAIN, ROUTE, STABLE, http_route, virtual_service
 from healer.lab.objects import Object
 from healer.routes.base import BackendMissing, KindMissing, Place, RouteMissing, RouteUnreadable, Weights, read
 from tests.unit.routes.conftest import NAMESPACE, Roads, definition, gateway, istio, route
@@ -386,3 +386,39 @@ async def test_two_writers_at_once_both_come_through(roads: Roads) -> None:
     place = await roads.add("HTTPRoute", 50)
     await asyncio.gather(roads.to(place, 30), roads.to(place, 10))
     assert await read(roads.api, place) == Weights(((90, 10),))
+
+
+# a route that lives with its gateway
+
+
+def apart(kind: str) -> list[Object]:
+    """A route in a namespace of its own, which names its backends with theirs."""
+    made = http_route("infra", weight=20) if kind == "HTTPRoute" else virtual_service("infra", weight=20)
+    if kind == "HTTPRoute":
+        for ref in made["spec"]["rules"][0]["backendRefs"]:
+            ref["namespace"] = NAMESPACE
+    else:
+        for target in made["spec"]["http"][0]["route"]:
+            target["destination"]["host"] = f"{target['destination']['host'].partition('.')[0]}.{NAMESPACE}.svc.cluster.local"
+    return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "infra"}}, made]
+
+
+@pytest.mark.parametrize("kind", ["HTTPRoute", "VirtualService"])
+async def test_a_route_in_another_namespace_than_the_deployments(roads: Roads, kind: str) -> None:
+    await roads.lab.apply(apart(kind))
+    place = Place(NAMESPACE, kind, ROUTE, STABLE, CANARY, "infra")
+    assert (await read(roads.api, place)).pairs == ((80, 20),)
+    await roads.to(place, 5)
+    assert (await read(roads.api, place)).pairs == ((95, 5),)
+    assert Place.parse(place.key) == place
+    with pytest.raises(RouteMissing, match=f"there is no {kind.lower()}/{ROUTE} in {NAMESPACE}"):
+        await read(roads.api, roads.place(kind))
+
+
+async def test_backends_of_that_name_in_the_routes_own_namespace_are_others(roads: Roads) -> None:
+    _, made = apart("HTTPRoute")
+    for ref in made["spec"]["rules"][0]["backendRefs"]:
+        del ref["namespace"]
+    await roads.lab.apply([made])
+    with pytest.raises(BackendMissing, match=f"Service {STABLE} in infra"):
+        await read(roads.api, Place(NAMESPACE, "HTTPRoute", ROUTE, STABLE, CANARY, "infra"))

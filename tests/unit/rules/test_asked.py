@@ -1,10 +1,12 @@
 """What can be wrong with the triggers that healer asks for itself: query, model, canary; and with the actions that fit them."""
 
 import pytest
+from pydantic import ValidationError
 
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.engine.rulefile import load
+from healer.model.probe import RouteRef
 from healer.model.problem import Problem
 
 CANARY = """\
@@ -96,3 +98,10 @@ def test_error(text: str, old: str, new: str, line: int, message: str, hint: str
     assert found[0].line == line, str(found[0])
     assert message in found[0].message
     assert hint in found[0].hint
+
+
+def test_an_ingress_leads_only_to_services_of_its_own_namespace() -> None:
+    with pytest.raises(ValidationError, match="an Ingress leads only to Services of its own namespace"):
+        RouteRef(kind="Ingress", name="split", namespace="infra")
+    assert RouteRef(kind="HTTPRoute", name="split", namespace="infra").apart("production") == "infra"
+    assert RouteRef(kind="HTTPRoute", name="split", namespace="production").apart("production") == ""
