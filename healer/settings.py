@@ -362,6 +362,8 @@ class Settings(BaseSettings):
     log: Log = Log()
     journal: Journal = Journal()
     leader: Leader = Leader()
+    mode: Literal["observe", "approve", "enforce"] = "enforce"
+    """The most that any rule may do, whatever it says: `observe` changes nothing, `approve` asks a human before each step."""
     rules_reload: Seconds = Field(5.0, gt=0)
     """Seconds between two looks at whether the rule files have changed."""
     shutdown: Seconds = Field(10.0, gt=0)

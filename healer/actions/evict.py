@@ -65,7 +65,7 @@ async def _evict(call: Call, pod: Pod) -> Outcome:
         return refusal(error, f"evict {target}")
     if call.act.dry_run:
         return Outcome(OutcomeKind.DONE, "WouldEvict", f"{target} would be evicted (observe: dry run, nothing was done)")
-    return Outcome(OutcomeKind.DONE, "Evicted", f"{target} is evicted; waiting for its replacement")
+    return Outcome(OutcomeKind.DONE, "Evicted", f"{target} is evicted; waiting for its replacement", ready=pod.ready)
 
 
 async def _refused(call: Call, error: ApiError) -> Outcome:

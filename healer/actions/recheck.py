@@ -63,7 +63,7 @@ async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
         return under_way(rollout)
     if pod.finished:  # its record serves nobody: no floor is under it
         return None
-    if pod.ready and not call.act.ready:  # to take it is another matter now: whatever else is in flight counts
+    if pod.ready and not call.act.alone:  # it was not ready when this was decided: two would be down
         return Outcome(OutcomeKind.DEFERRED, "ReadyAgain", f"{call.act.target} was not ready and is by now: looking again")
     seen = sum(other.ready for other in call.view.pods_of(workload) if other.metadata.uid != pod.metadata.uid) + pod.ready
     veto = floor(

@@ -83,7 +83,7 @@ async def _delete(call: Call, pod: Pod) -> Outcome:
         return refusal(error, f"restart {target}")
     if call.act.dry_run:
         return Outcome(OutcomeKind.DONE, "WouldRestart", f"{target} would be restarted (observe: dry run, nothing was done)")
-    return Outcome(OutcomeKind.DONE, "Restarted", f"{target} is deleted; waiting for its replacement")
+    return Outcome(OutcomeKind.DONE, "Restarted", f"{target} is deleted; waiting for its replacement", ready=pod.ready)
 
 
 async def _conflict(call: Call, error: ApiError) -> Outcome:

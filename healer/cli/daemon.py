@@ -28,6 +28,7 @@ from healer.daemon.rulefiles import passed_over
 from healer.engine.rulebook import Rulebook
 from healer.engine.rulefile import remarks
 from healer.journal.base import JournalMissing
+from healer.model.rule import Mode
 from healer.operate import rbac as granting
 from healer.operate.objects import OperateError, valid
 from healer.sources.prometheus import unserved
@@ -50,6 +51,7 @@ def run(
     rules: RulePaths,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML; the environment wins over it.")] = None,
     context: Context = None,
+    observe: Annotated[bool, typer.Option("--observe", help="No rule changes anything; wins over HEALER_MODE.")] = False,
     journal: Annotated[JournalKind | None, typer.Option(help="Where incidents are kept; wins over HEALER_JOURNAL__KIND.")] = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT.
@@ -62,8 +64,13 @@ def run(
         settings = knobs.load(config)
         if journal is not None:
             settings = settings.model_copy(update={"journal": settings.journal.model_copy(update={"kind": journal.value})})
+        if observe:
+            settings = settings.model_copy(update={"mode": Mode.OBSERVE.value})
         stream = logs(settings.log)
-        files = RuleFiles(rules, specs(ACTIONS), partial(unserved, url=settings.prometheus.url))
+        most = Mode(settings.mode)
+        if most is not Mode.ENFORCE:
+            structlog.get_logger("healer").warning("no rule goes further than this mode, whatever it says", mode=most.value)
+        files = RuleFiles(rules, specs(ACTIONS), partial(unserved, url=settings.prometheus.url), most)
         rulebook = files.load()
         for remark in [*passed_over(rules), *remarks(rulebook.rules)]:
             structlog.get_logger("healer.rules").info(remark)

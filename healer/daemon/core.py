@@ -293,8 +293,8 @@ class Core:
             match effect:
                 case Record():
                     self._recorder.record(effect)
-                case Decided(decision):
-                    self._recorder.decided(decision)
+                case Decided(decision, again):
+                    self._recorder.decided(decision, again=again)
                 case Act():
                     self._act(effect)
         due = self._next()

@@ -72,7 +72,7 @@ class Doer:
     async def _do(self, act: Act, report: Callable[[Act, Outcome], None]) -> None:
         async with self._places:
             outcome = await self._claimed(act)
-        self._metrics.outcome(act.action, outcome)
+        self._metrics.outcome(act.action, outcome, dry_run=act.dry_run)
         report(act, outcome)
 
     async def _claimed(self, act: Act) -> Outcome:

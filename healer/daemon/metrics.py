@@ -16,12 +16,14 @@ from healer.journal.kube import Counts
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.decision import Decision
 from healer.model.incident import Incident, State
+from healer.model.rule import Mode
 from healer.model.signal import ASKED, Signal
 from healer.model.verdict import VerdictKind
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _HEALING = (5, 10, 30, 60, 120, 300, 600, 1200, 3600)
 _WIDE = (NODE_STORM, BREAKER)
+_DRY_RUN = "dry-run"
 _OTHER = "other"
 """The name of all alerts that no rule is about: a sender can call them what he likes."""
 
@@ -32,11 +34,11 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self._signals = Counter("healer_signals", "Signals taken.", ["source", "name"], registry=registry)
-        self._incidents = Gauge("healer_incidents", "Incidents by state.", ["rule", "state"], registry=registry)
+        self._incidents = Gauge("healer_incidents", "Incidents by state.", ["rule", "mode", "state"], registry=registry)
         self._actions = Counter("healer_actions", "Attempts to act, by outcome.", ["action", "outcome"], registry=registry)
         for action in ACTIONS:
-            for kind in OutcomeKind:
-                self._actions.labels(action, kind)
+            for outcome in (*OutcomeKind, _DRY_RUN):
+                self._actions.labels(action, outcome)
         self._decisions = Counter("healer_decisions", "Decisions.", ["rule", "decision", "reason"], registry=registry)
         self._reaction = Histogram("healer_reaction_seconds", "Signal seen to action sent.", registry=registry, buckets=_SECONDS)
         self._healing = Histogram("healer_time_to_heal_seconds", "Opened to healed.", registry=registry, buckets=_HEALING)
@@ -58,7 +60,7 @@ class Metrics:
         self._loaded.set(1)
         self._loaded_at = Gauge("healer_rules_last_reload_success_timestamp_seconds", "Of the rules in force.", registry=registry)
         self._loaded_at.set_to_current_time()
-        self._rules: set[str] | None = None
+        self._rules: dict[str, Mode | None] | None = None
         self._states: dict[str, State] = {}
 
     def use(self, rules: Mapping[str, BoundRule]) -> None:
@@ -66,7 +68,7 @@ class Metrics:
 
         All that may be counted of them stands at 0 from now on: what is born at 1 has no rate, and the first is missed.
         """
-        self._rules = (self._rules or {"", *_WIDE}).union(rules)
+        self._rules = (self._rules or dict.fromkeys(("", *_WIDE))) | {name: bound.rule.mode for name, bound in rules.items()}
         self._at_zero()
         for name, bound in rules.items():
             if bound.rule.when.source in ASKED:
@@ -78,9 +80,9 @@ class Metrics:
                     self._verdicts.labels(name, kind)
 
     def _at_zero(self) -> None:
-        for rule in (self._rules or set()) - {"", *_WIDE}:
-            for state in State:
-                self._incidents.labels(rule, state)
+        for rule, mode in (self._rules or {}).items():
+            for state in State if mode is not None else ():
+                self._incidents.labels(rule, mode, state)
 
     def _rule(self, name: str) -> str:
         return name if self._rules is None or name in self._rules else _OTHER
@@ -102,10 +104,10 @@ class Metrics:
         if before is incident.state:
             return
         if before is not None:
-            self._incidents.labels(self._rule(incident.rule), before).dec()
-        self._incidents.labels(self._rule(incident.rule), incident.state).inc()
+            self._incidents.labels(self._rule(incident.rule), _mode(incident), before).dec()
+        self._incidents.labels(self._rule(incident.rule), _mode(incident), incident.state).inc()
         self._states[incident.id] = incident.state
-        if incident.state is State.HEALED:
+        if incident.state is State.HEALED and before is not None:  # else an earlier term has counted it
             self._healing.observe(incident.changed_at - incident.opened_at)
         if incident.state is State.CLOSED:
             del self._states[incident.id]
@@ -114,9 +116,9 @@ class Metrics:
         """A decision was made. What no rule is about is counted under an empty rule, its reason telling so."""
         self._decisions.labels(self._rule(decision.rule), decision.verb, decision.reason.code).inc()
 
-    def outcome(self, action: str, outcome: Outcome) -> None:
-        """An attempt to act came back."""
-        self._actions.labels(action, outcome.kind).inc()
+    def outcome(self, action: str, outcome: Outcome, *, dry_run: bool = False) -> None:
+        """An attempt to act came back; what was tried on nothing is neither done nor refused."""
+        self._actions.labels(action, _DRY_RUN if dry_run else outcome.kind).inc()
 
     def reaction(self, seconds: float) -> None:
         """An action was sent so long after its signal was seen."""
@@ -202,3 +204,8 @@ class _Journal(Collector):
         yield CounterMetricFamily("healer_journal_conflicts", "Incidents lost to another writer.", value=counts.lost)
         yield CounterMetricFamily("healer_journal_unreadable", "Objects that are no incident.", value=counts.undecodable)
         yield GaugeMetricFamily("healer_journal_objects", "Incidents kept.", value=self._objects())
+
+
+def _mode(incident: Incident) -> str:
+    """Of an incident; one that somebody else wrote may have anything there."""
+    return incident.mode if incident.mode in list(Mode) else _OTHER

@@ -39,10 +39,12 @@ class Recorder:
         if record.entry is not None:
             self._tell(record.incident)
 
-    def decided(self, decision: Decision) -> None:
-        """A decision was made."""
-        self._decisions.append(decision)
+    def decided(self, decision: Decision, *, again: bool = False) -> None:
+        """A decision was made; one that was said `again` is only counted."""
         self._metrics.decision(decision)
+        if again:
+            return
+        self._decisions.append(decision)
         log = self._log.debug if decision.verb in _QUIET else self._log.info
         log(
             str(decision.verb),

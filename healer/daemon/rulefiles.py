@@ -7,10 +7,11 @@ from pathlib import Path
 
 import structlog
 
-from healer.engine.rulebook import Rulebook
+from healer.engine.rulebook import Rulebook, capped
 from healer.engine.rulefile import load_all
 from healer.model.action import ActionSpec
 from healer.model.problem import Problem
+from healer.model.rule import Mode
 
 
 class RulesError(Exception):
@@ -98,8 +99,11 @@ class RuleFiles:
         paths: Iterable[Path],
         actions: Mapping[str, ActionSpec],
         objections: Callable[[Rulebook], list[Problem]] = _none,
+        most: Mode = Mode.ENFORCE,
     ) -> None:
-        """`objections` says what of rules that are right in themselves cannot be used by this healer."""
+        """`objections` says what of rules that are right in themselves cannot be used by this healer; no rule goes further than
+        the mode `most`."""
+        self._most = most
         self._paths = tuple(paths)
         self._actions = actions
         self._objections = objections
@@ -121,7 +125,7 @@ class RuleFiles:
         rulebook = _rulebook(texts, self._actions)
         if problems := self._objections(rulebook):
             raise RulesError(problems)
-        return rulebook
+        return capped(rulebook, self._most)
 
     async def reload(self, use: Callable[[Rulebook], None]) -> None:
         """Call `use` with the rules when the files have changed and are right; say once what is wrong when they are not."""

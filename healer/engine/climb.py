@@ -12,6 +12,7 @@ from dataclasses import replace
 from healer.engine.guards import Veto
 from healer.engine.match import UNKNOWN
 from healer.engine.moves import RULE_CHANGED, Context
+from healer.engine.observing import WATCHES_ON, asks, is_observing, recovered, still_sick
 from healer.engine.outcomes import Outcomes
 from healer.engine.verify import unhealed, unhealthy
 from healer.model.decision import Verb
@@ -88,14 +89,17 @@ class Climber(Outcomes):
         if wrong is not None and wrong.code == "WorkloadGone":
             return self._close(incident, context, wrong)
         since = context.now if incident.unknown_since is None else incident.unknown_since
+        if is_observing(incident) and context.now >= since + self._tuning.max_wait:
+            due = incident.wake_at is None or incident.wake_at <= context.now
+            return replace(incident, wake_at=context.now + self._tuning.max_wait) if due else incident
         told, end = min(since + self._tuning.retry, since + self._tuning.max_wait), since + self._tuning.max_wait
         if context.now >= end:
-            text = f"nothing has been known for {about(end - since)}, so nothing is done and a human is needed: {doubt.text}"
+            text = f"nothing has been known for {about(end - since)}, so nothing is done and {asks(incident)}: {doubt.text}"
             return self._escalate(incident, context, Reason("UnknownTooLong", text), failed=False)
         unsure = replace(incident, unknown_since=since, stable_since=None, wake_at=told if context.now < told else end)
         if context.now < told or incident.reason.code == doubt.code:
             return incident if unsure == incident else unsure
-        text = f"{doubt.text}; no step is taken until it is, and after {about(end - context.now)} a human is asked"
+        text = f"{doubt.text}; no step is taken until it is, and after {about(end - context.now)} {asks(incident)}"
         reason = Reason(doubt.code, text)
         self._decide(context, Verb.DEFER, reason, incident.workload, incident)
         return self._move(unsure, context, State.VERIFYING if verifying else State.WAITING, reason)
@@ -123,7 +127,8 @@ class Climber(Outcomes):
                 return self._watch(incident, context, Reason("SignalsGone", "all signals are gone; verifying"))
             if (done := self._perhaps_done(incident, context)) is not None:
                 return done
-            return self._close(incident, context, Reason("Recovered", "all signals are gone before healer acted"))
+            text = recovered(incident, context.now) if is_observing(incident) else "all signals are gone before healer acted"
+            return self._close(incident, context, Reason("Recovered", text))
         if self._is_held(incident, context):
             return self._defer(incident, incident.workload, _held(incident, context), context)
         if incident.waiting_since is not None and context.now >= incident.waiting_since + self._tuning.max_wait:
@@ -134,6 +139,9 @@ class Climber(Outcomes):
         if incident.not_before is not None and context.now < incident.not_before:
             return incident
         patient, veto = self._patient(incident, context)
+        if patient is None and is_observing(incident):
+            text = f"{self._step(incident, context).action} would have been taken on every sick target; {WATCHES_ON}"
+            return self._watch_on(incident, context, Reason("NothingLeft", text))
         if patient is None:
             reason = Reason("NothingLeft", f"{self._step(incident, context).action} was tried on every sick target")
             return self._climb(incident, context, reason)
@@ -191,6 +199,8 @@ class Climber(Outcomes):
         patient, veto = self._patient(incident, context) if more else (None, None)
         if patient is not None and veto is None:
             return self._act(incident, patient, context)
+        if is_observing(incident) and (incident.deadline is None or context.now >= incident.deadline):
+            return self._still_observed(incident, context, wrong)
         if incident.deadline is None or context.now >= incident.deadline:
             if context.in_force and context.storm is not None and context.storm.taker != incident.id:
                 return self._defer(incident, incident.workload, _held(incident, context), context)
@@ -203,6 +213,15 @@ class Climber(Outcomes):
         if incident.stable_since is None and incident.wake_at is not None and context.now < incident.wake_at <= wake:
             return incident
         return replace(incident, stable_since=None, wake_at=wake)
+
+    def _still_observed(self, incident: Incident, context: Context, wrong: Reason) -> Incident:
+        """Not well by the time at which the step would have been judged. That is told once; nobody knows what would have been."""
+        if incident.deadline is not None:
+            text = f"{still_sick(incident, context.now)}: {wrong.text}; {WATCHES_ON}"
+            return self._watch_on(incident, context, Reason(wrong.code, text))
+        if incident.stable_since is None and incident.wake_at is not None and context.now < incident.wake_at:
+            return incident
+        return replace(incident, stable_since=None, wake_at=context.now + self._tuning.max_wait)
 
     def _still_there(self, incident: Incident, context: Context) -> Reason | None:
         """The view may lag behind an action: a workload is not well before the pod that was taken down is seen to go."""
@@ -220,7 +239,12 @@ class Climber(Outcomes):
             if incident.stable_since is not None:
                 return incident
             return replace(incident, stable_since=since, wake_at=since + stable)
+        if incident.deadline is not None and context.now < incident.deadline and _is_going(incident, context):
+            waits = replace(incident, wake_at=incident.deadline)  # what falls sick meanwhile is part of it still
+            return incident if waits == incident else waits
         lasted = about(context.now - since)
+        if is_observing(incident):
+            return self._close(incident, context, Reason("Recovered", f"{recovered(incident, since)}; well for {lasted}"))
         if not incident.acted_at:
             return self._close(incident, context, Reason("Recovered", f"well for {lasted}, without an action of healer's"))
         serving = self._serving(incident, context)
@@ -250,6 +274,12 @@ class Climber(Outcomes):
         if incident.wake_at is not None and context.now < incident.wake_at:
             return incident
         return self._close(incident, context, Reason("CooledDown", "stayed healed for the whole cooldown"))
+
+
+def _is_going(incident: Incident, context: Context) -> bool:
+    """Whether the pod that it took is still there. It may stay so for ever, so that nothing fails by that."""
+    down = incident.disruption
+    return down is not None and down.target.uid in incident.treated and context.view.pod(down.target.uid) is not None
 
 
 def _as_patient(incident: Incident) -> SickTarget:

@@ -11,6 +11,7 @@ from healer.engine.approval import how, is_approved
 from healer.engine.breaker import ClusterBreaker, RuleBreakers
 from healer.engine.ledger import Ledger, key_of
 from healer.engine.match import UNHEARD
+from healer.engine.observing import asks
 from healer.engine.storm import Storm
 from healer.engine.tuning import Tuning
 from healer.engine.verify import STUCK, rollout_in_progress
@@ -142,7 +143,7 @@ def known_verdict(q: Question) -> Veto | None:
         return None
     since = min(target.since for target in sick)
     if q.now >= since + q.hold:
-        text = f"nothing could be judged for {about(q.hold)} ({q.what}): the traffic stays as it is, a human is needed"
+        text = f"nothing could be judged for {about(q.hold)} ({q.what}): the traffic stays as it is, {asks(q.incident)}"
         return Veto(Reason("HeldTooLong", text), refused=True, final=True)
     text = f"{q.what}; the traffic stays as it is, for at most {about(q.hold)} before a human is asked"
     return Veto(Reason("UnknownVerdict", text), until=since + q.hold, patient=True)
@@ -221,11 +222,15 @@ def one_ladder(q: Question) -> Veto | None:
 
 
 def _waits_for(incident: Incident, q: Question) -> bool:
-    """Whether an incident has nothing left but to see pods ready that came after it acted, and the target is such a pod."""
-    pod, down = q.view.pod(q.target.uid), incident.disruption
-    if pod is None or pod.ready or down is None or down.target.uid not in incident.treated:
+    """Whether an incident has nothing left but to see a pod ready that came after it acted, and the target is that pod; or to see
+    the end of the pod that it took, and all else is well."""
+    down = incident.disruption
+    if incident.state is not State.VERIFYING or incident.any_sick or down is None or down.target.uid not in incident.treated:
         return False
-    return incident.state is State.VERIFYING and not incident.any_sick and pod.metadata.uid not in down.known
+    pod, taken = q.view.pod(q.target.uid), q.view.pod(down.target.uid)
+    if taken is not None and taken.terminating and incident.stable_since is not None:
+        return True
+    return pod is not None and not pod.ready and pod.metadata.uid not in down.known
 
 
 def climbing(incident: Incident) -> bool:

@@ -3,10 +3,12 @@
 When which of them is made is said in `climb` (by what is seen) and `outcomes` (by how an action ended).
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from healer.engine.guards import Question, Veto, Watch, ask
+from healer.engine.observing import WATCHES_ON, asks, is_observing
 from healer.engine.open import noted
 from healer.engine.rulebook import BoundRule
 from healer.engine.storm import Storm
@@ -84,7 +86,7 @@ class Moves:
                 dry_run=dry,
                 min_ready=context.rule.rule.limits.min_ready,
                 seen_at=context.now,
-                ready=ready,
+                alone=not self._ledger.in_flight(incident.workload.uid, context.view),
             )
         )
         return acting
@@ -123,6 +125,8 @@ class Moves:
         """Go on to the next step; after the last one, to a human. What onStorm did not mend is held until the storm is over."""
         if not context.in_force:
             return self._close(incident, context, RULE_CHANGED)
+        if is_observing(incident):
+            return self._would_climb(incident, context, why)
         if incident.storming:
             return self._hold(incident, context, why)
         done, following = incident.steps[incident.step], incident.step + 1
@@ -137,6 +141,8 @@ class Moves:
 
     def _escalate(self, incident: Incident, context: Context, reason: Reason, *, failed: bool = True) -> Incident:
         """To a human. `failed`: what healer has done did not help; else it is not known whether it did."""
+        if is_observing(incident):
+            return self._watch_on(incident, context, Reason(reason.code, f"{reason.text}; {WATCHES_ON}"))
         self._decide(context, Verb.ESCALATE, reason, incident.workload, incident)
         if incident.acted_at:
             self._ledger.ended(incident, context.now)
@@ -144,6 +150,26 @@ class Moves:
             self._looks.rules.failed(incident.rule, context.now)
         escalated = replace(fresh_step(incident), storming=False, ended_at=context.now)
         return self._move(escalated, context, State.ESCALATED, reason)
+
+    # observing
+
+    def _would_climb(self, incident: Incident, context: Context, why: Reason) -> Incident:
+        """The step would not have been taken, so that the next one would have been tried. Whether one would have helped is not
+        known, and none is said to have failed."""
+        action, following = self._step(incident, context).action, incident.step + 1
+        if incident.storming or incident.treated or following >= len(incident.steps):
+            reason = Reason(why.code, f"{action} would not have been taken: {why.text}; {WATCHES_ON}")
+            return self._watch_on(incident, context, reason)
+        text = f"step {following} ({action}) would not have been taken: {why.text}; next would be {incident.steps[following]}"
+        reason = Reason(why.code, text)
+        self._decide(context, Verb.CLIMB, reason, incident.workload, incident)
+        return self._move(replace(fresh_step(incident), step=following), context, State.OPEN, reason)
+
+    def _watch_on(self, incident: Incident, context: Context, reason: Reason) -> Incident:
+        """Nothing more would be done for what is sick now: what becomes of it is watched, for as long as it takes."""
+        seen = incident.treated | {sick.target.uid for sick in incident.sick} | {incident.workload.uid}
+        watched = replace(_fresh_try(incident), treated=seen, wake_at=context.now + self._tuning.max_wait, storming=False)
+        return self._move(replace(watched, stormed=True), context, State.VERIFYING, reason)
 
     def _close(self, incident: Incident, context: Context, reason: Reason) -> Incident:
         self._decide(context, Verb.CLOSE, reason, incident.workload, incident)
@@ -171,7 +197,7 @@ class Moves:
             left = incident.step if incident.attempt == 0 else None
             text, taking = f"next is {incident.steps[following]}", replace(fresh_step(taking), step=following, left_step=left)
         else:
-            text, taking = "holding until it is over, no step acts on the workload: a human is needed", _fresh_try(taking)
+            text, taking = f"holding until it is over, no step acts on the workload: {asks(incident)}", _fresh_try(taking)
         return self._taken_over(taking, storm, text, State.WAITING, context)
 
     def _taken_over(self, incident: Incident, storm: Storm, text: str, state: State, context: Context) -> Incident:
@@ -266,12 +292,37 @@ class Moves:
         onStorm is no step of the ladder, and its lines name none; `stormed`: it is what has just ended.
         """
         step = None if incident.storming or stormed else incident.step
-        moved = noted(replace(incident, state=state, reason=reason), reason, context.now, step=step)
+        moved = replace(incident, state=state, reason=reason)
+        if state not in _ENDS and self._is_said(incident, reason):  # nobody needs to read it again
+            context.effects.append(Record(moved, None))
+            return moved
+        moved = noted(moved, reason, context.now, step=step)
         context.effects.append(Record(moved, moved.history[-1]))
         return moved
 
+    def _is_said(self, incident: Incident, reason: Reason) -> bool:
+        """Whether the history has the reason, but for its figures, in a line since the present step began."""
+        words = _but_for_figures(reason.text)
+        for entry in reversed(incident.history):
+            if entry.step is not None and entry.step != incident.step:
+                return False
+            if entry.reason.code == reason.code and _but_for_figures(entry.reason.text) == words:
+                return True
+        return False
+
     def _decide(self, context: Context, verb: Verb, reason: Reason, target: Target, incident: Incident) -> None:
-        context.effects.append(Decided(Decision(context.now, verb, reason, target, incident.rule, incident.id)))
+        decision = Decision(context.now, verb, reason, target, incident.rule, incident.id)
+        context.effects.append(Decided(decision, again=self._is_said(incident, reason)))
+
+
+_ENDS = frozenset({State.HEALED, State.ESCALATED, State.CLOSED})
+"""What is told in any case."""
+_FIGURES = re.compile(r"(?<![\w./:-])\d+(?:[.,]\d+)*(?![\w/:-])")
+"""Numbers that stand by themselves: counts, durations. Those in names tell one object from another."""
+
+
+def _but_for_figures(text: str) -> str:
+    return _FIGURES.sub("0", text)
 
 
 RULE_CHANGED = Reason("RuleChanged", "its rule was changed or removed; healer acts no further on it")

@@ -32,6 +32,8 @@ class Outcomes(Moves):
                 self._ledger.was_denied(target.uid, reason.text)
         match outcome.kind:
             case OutcomeKind.DONE:
+                if outcome.ready and incident.disruption is not None:
+                    incident = replace(incident, disruption=replace(incident.disruption, ready=True))
                 return self._accepted(incident, target, reason, context)
             case OutcomeKind.GONE if incident.failures:
                 # a try whose answer was lost did take effect

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from healer.engine.condition import Condition
 from healer.model.duration import InSeconds
 from healer.model.form import ANYWHERE
-from healer.model.rule import Rule, Scope
+from healer.model.rule import Mode, Rule, Scope
 from healer.model.selector import matches
 
 M = TypeVar("M", bound=BaseModel)
@@ -91,6 +91,17 @@ class Rulebook:
             return (rule,) if rule is not None and fits else ()
         found = self._index.get((source, name, namespace))
         return self._index.get((source, name, ANYWHERE), ()) if found is None else found
+
+
+def capped(rulebook: Rulebook, most: Mode) -> Rulebook:
+    """The same rules, none of which goes further than that mode: the more careful of the two holds."""
+    careful = list(Mode)  # the most careful first
+
+    def cap(bound: BoundRule) -> BoundRule:
+        mode = min(bound.rule.mode, most, key=careful.index)
+        return bound if mode is bound.rule.mode else replace(bound, rule=bound.rule.model_copy(update={"mode": mode}))
+
+    return Rulebook(map(cap, rulebook.rules))
 
 
 def scaled(rulebook: Rulebook, factor: float) -> Rulebook:

@@ -65,7 +65,7 @@ class Outcome:
     """The outcome of an attempt; `reason` is one CamelCase word for metrics, `text` says it in words.
 
     `retry_after` is in seconds, when the server named one. `denied`: an eviction was asked for, and not granted, for whatever
-    reason, or nobody answered.
+    reason, or nobody answered. `ready`: the pod that was taken was ready at the last look.
     """
 
     kind: OutcomeKind
@@ -73,3 +73,4 @@ class Outcome:
     text: str
     retry_after: float | None = None
     denied: bool = False
+    ready: bool = False

@@ -73,7 +73,7 @@ Input = Signal | Together | Answered | Unanswered | Dropped | Tick | WorkloadCha
 class Act:
     """Do this. The incident is the one to claim in the journal first; with `dry_run` nothing may change in the cluster.
 
-    `min_ready` is the rule's floor. `ready`: the pod was ready when this was decided. `seen_at` is when the signal that led to it
+    `min_ready` is the rule's floor. `alone`: no other ready pod is down. `seen_at` is when the signal that led to it
     was seen, in seconds since the epoch (healer_reaction_seconds).
     """
 
@@ -86,7 +86,7 @@ class Act:
     dry_run: bool
     min_ready: int
     seen_at: float
-    ready: bool = True
+    alone: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A decision was made."""
+    """A decision was made. `again`: the incident's history says so already; it is counted, and nobody is told."""
 
     decision: Decision
+    again: bool = False
 
 
 Effect = Act | Record | Decided

@@ -1,5 +1,9 @@
 """What healer does about sick pods, each time the real process against the lab."""
 
+from pathlib import Path
+
+import pytest
+
 from healer.lab import Lab, serving
 from healer.lab.objects import is_ready
 from tests.integration.conftest import Run
@@ -19,7 +23,7 @@ from tests.integration.world import (
     told,
     uid,
 )
-from tests.support.healer import alert
+from tests.support.healer import Healer, alert, environment
 from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
 
@@ -117,7 +121,7 @@ async def test_an_alert_that_is_over_stops_the_waiting(lab: Lab, run: Run) -> No
 
 async def test_two_sick_pods_of_a_workload_go_one_after_the_other(lab: Lab, run: Run) -> None:
     *sick, well = await serve(lab, min_available=None)  # no budget: what keeps the second pod is healer alone
-    healer = await run(ruleset(SLOW))
+    healer = await run(ruleset(SLOW | {"limits": {"cooldown": "10m", "maxUnhealthy": "70%"}}))
     floor, was = Floor(lab), {name: uid(lab, name) for name in pods(lab)}
     firing = [alert("HighLatency", pod=name) for name in sick]
 
@@ -133,9 +137,18 @@ async def test_two_sick_pods_of_a_workload_go_one_after_the_other(lab: Lab, run:
     assert (await healer.metrics())["healer_actions_total{action=evict,outcome=done}"] == 2
 
 
+async def test_what_is_sick_at_once_is_a_storm_before_the_first_pod_is_taken(lab: Lab, run: Run) -> None:
+    names = await serve(lab, min_available=None)
+    healer = await run(ruleset(SLOW))
+    await healer.post(*(alert("HighLatency", pod=name) for name in names))
+    waiting = await healer.says("incident waiting")
+    assert waiting["reason"] == "Storm"
+    assert evictions(lab) == []
+
+
 async def test_the_last_ready_pods_are_not_taken_for_an_alert(lab: Lab, run: Run) -> None:
     names = await serve(lab, replicas=2, min_available=None)
-    healer = await run(ruleset(SLOW | {"limits": {"cooldown": "1m", "minReady": 2}}))
+    healer = await run(ruleset(SLOW | {"limits": {"cooldown": "1m", "minReady": 2, "maxUnhealthy": "100%"}}))
     await healer.post(*(alert("HighLatency", pod=name) for name in names))
     waiting = await healer.says("incident waiting")
     assert waiting["reason"] == "BelowFloor"
@@ -152,9 +165,11 @@ async def test_observing_asks_the_cluster_and_changes_nothing(lab: Lab, run: Run
     await healer.post(alert("HighLatency", pod=sick))
 
     verifying = await healer.says("incident verifying")
-    await healer.says("incident escalated")
+    still = await healer.says("incident verifying", reason="StillSick")
 
     assert verifying["reason"] == "WouldEvict"
+    assert still["text"].startswith("still sick")
+    assert not healer.find("incident escalated")
     assert evictions(lab) == [sick], "the dry run"
     assert pods(lab) == before
     assert floor.lowest == 3
@@ -213,5 +228,32 @@ async def test_only_the_given_namespaces_are_watched(lab: Lab, run: Run) -> None
     healer = await run(ruleset(CRASH_LOOP), HEALER_CLUSTER__NAMESPACES=f'["{NAMESPACE}"]')
     await lab.behave(NAMESPACE, sick, "crash")
     await healer.says("incident healed")
-    elsewhere = ("namespaces", "leases", "incidents")  # of no namespace; in healer's own; there too, those of nodes
+    elsewhere = (
+        "namespaces",
+        "leases",
+        "incidents",
+        "endpointslices",
+    )  # of no namespace; in healer's own; there too, those of nodes
     assert {seen.namespace for seen in lab.requests if seen.resource not in elsewhere} == {NAMESPACE}
+
+
+@pytest.mark.parametrize(("arguments", "mode"), [(["--observe"], "enforce"), ([], "observe")])
+async def test_capped_no_rule_changes_anything_and_what_becomes_of_the_pod_is_said(
+    lab: Lab, settings: dict[str, str | Path], rules_folder: Path, tmp_path: Path, arguments: list[str], mode: str
+) -> None:
+    sick, *_ = await serve(lab)
+    (rules_folder / "rules.yaml").write_text(ruleset(SLOW), "utf-8")
+    environ = environment(tmp_path, settings | {"HEALER_MODE": mode})
+    async with Healer(["--rules", str(rules_folder), *arguments], environ) as healer:
+        await healer.says("healer is ready")
+        await healer.post(alert("HighLatency", pod=sick))
+        await healer.says("incident verifying", rule="test/slow")
+        await healer.post(alert("HighLatency", resolved=True, pod=sick))
+        closed = await healer.says("incident closed", rule="test/slow")
+        assert closed["text"].startswith("recovered by itself after")
+        assert healer.find("no rule goes further than this mode, whatever it says", mode="observe")
+        metrics = await healer.metrics()
+    assert metrics["healer_actions_total{action=evict,outcome=dry-run}"] == 1
+    assert "healer_actions_total{action=evict,outcome=done}" not in metrics
+    assert serves(3)(lab)
+    assert sick in pods(lab)

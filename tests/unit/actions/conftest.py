@@ -56,7 +56,7 @@ class Bench:
         *,
         dry_run: bool = False,
         min_ready: int = 1,
-        ready: bool = True,
+        alone: bool = True,
         sick: bool = True,
         wanted: Callable[[], Reason | None] = lambda: None,
         meanwhile: Callable[[], None] = _nothing,
@@ -81,7 +81,7 @@ class Bench:
             dry_run=dry_run,
             min_ready=min_ready,
             seen_at=0.0,
-            ready=ready,
+            alone=alone,
         )
 
         def sending() -> None:

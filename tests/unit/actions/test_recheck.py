@@ -73,11 +73,16 @@ async def test_the_floor_heeds_the_view_too_where_the_deployment_lags(bench: Ben
 
 
 @ACTIONS
-async def test_a_pod_that_was_not_ready_and_is_by_now_is_looked_at_again(bench: Bench, action: str) -> None:
-    """To take a ready pod is a disruption, and others may be in flight: that was not asked."""
-    outcome = await bench.attempt(action, ready=False)
+async def test_a_pod_that_is_ready_by_now_is_not_taken_while_another_is_down(bench: Bench, action: str) -> None:
+    """Only because it was not ready, it was to be taken whatever is in flight."""
+    outcome = await bench.attempt(action, alone=False)
     assert (outcome.kind, outcome.reason) == (OutcomeKind.DEFERRED, "ReadyAgain")
     assert nothing_was_done(bench)
+
+
+@ACTIONS
+async def test_what_was_taken_is_told_as_it_was_at_the_last_look(bench: Bench, action: str) -> None:
+    assert (await bench.attempt(action)).ready
 
 
 @ACTIONS

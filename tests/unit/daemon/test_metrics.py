@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+import pytest
+
 from healer.daemon.metrics import Metrics
 from healer.engine.engine import Engine
+from healer.engine.open import opened
 from healer.engine.wide import BREAKER
+from healer.model.action import Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
-from healer.model.incident import Reason
+from healer.model.incident import Incident, Reason, State
 from healer.model.signal import Signal, SourceName
 from healer.model.target import Target
 from tests.support.world import ACTIONS, rule, rulebook
@@ -59,5 +63,41 @@ def test_what_may_be_counted_stands_at_zero_from_the_start() -> None:
         assert value("healer_actions_total", {"action": "evict", "outcome": "refused"}) == 0
         assert value("healer_unanswered_looks_total", {"rule": "test/slow"}) == 0
         assert value("healer_unanswered_looks_total", {"rule": "test/crash-loop"}) is None
-        assert value("healer_incidents", {"rule": "test/crash-loop", "state": "escalated"}) == 0
+        assert value("healer_incidents", {"rule": "test/crash-loop", "mode": "enforce", "state": "escalated"}) == 0
         metrics.begin_term()
+
+
+def of_mode(mode: str = "enforce") -> Incident:
+    (bound,) = rulebook(rule("slow", mode=mode)).rules
+    target = Target("Deployment", "production", "serving", "u")
+    return opened(bound, target, Signal("pod", "CrashLoopBackOff", target, True, 0.0, "key"), 0.0, 1)
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+@pytest.mark.parametrize("kind", list(OutcomeKind))
+def test_a_dry_run_is_neither_done_nor_refused(kind: OutcomeKind) -> None:
+    metrics = Metrics()
+    metrics.outcome("evict", Outcome(kind, "Reason", "text"), dry_run=True)
+    assert value(metrics, "healer_actions_total", action="evict", outcome="dry-run") == 1
+    assert value(metrics, "healer_actions_total", action="evict", outcome=kind) == 0
+
+
+@pytest.mark.parametrize("mode", ["observe", "approve", "enforce"])
+def test_incidents_carry_the_mode(mode: str) -> None:
+    metrics = Metrics()
+    metrics.incident(of_mode(mode))
+    assert value(metrics, "healer_incidents", rule="test/slow", mode=mode, state="open") == 1
+
+
+def test_a_new_term_does_not_count_again_what_an_earlier_one_healed() -> None:
+    metrics, healed = Metrics(), replace(of_mode(), state=State.HEALED, changed_at=90.0)
+    metrics.incident(of_mode())
+    metrics.incident(healed)
+    assert value(metrics, "healer_time_to_heal_seconds_count") == 1
+    metrics.begin_term()
+    metrics.incident(healed)
+    assert value(metrics, "healer_time_to_heal_seconds_count") == 1
+    assert value(metrics, "healer_incidents", rule="test/slow", mode="enforce", state="healed") == 1

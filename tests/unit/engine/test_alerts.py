@@ -173,8 +173,8 @@ def test_an_alert_that_is_not_repeated_any_more_expires() -> None:
     d.alert("serving-1")
     d.answer()
     d.wait(43_200)
-    assert state(d) is State.ESCALATED
-    d.wait(15)
+    assert state(d) is State.VERIFYING
+    d.wait(15 + 60)
     assert state(d) is State.CLOSED
 
 
@@ -185,7 +185,7 @@ def test_a_repeat_keeps_it_alive() -> None:
     for _ in range(4):
         d.wait(14_400)
         d.alert("serving-1")
-    assert state(d) is State.ESCALATED
+    assert state(d) is State.VERIFYING
 
 
 def test_an_alert_that_no_rule_is_about_expires_too() -> None:
@@ -220,5 +220,5 @@ def test_a_pod_s_condition_never_expires() -> None:
     d.world.crash("serving-1")
     d.answer()
     d.wait(100_000)
-    assert state(d) is State.ESCALATED
+    assert state(d) is State.VERIFYING
     assert codes(d.effects, Verb.CLOSE) == []

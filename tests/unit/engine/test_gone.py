@@ -38,7 +38,7 @@ def test_it_is_ignored_while_the_pod_is_still_going() -> None:
     d.answer()
     d.world.terminate("serving-1")
     d.world.add()
-    d.wait(60)
+    d.wait(300)
     assert state(d) is State.HEALED
     d.alert("serving-1")
     d.wait(3600)
@@ -95,7 +95,7 @@ def test_it_is_of_the_past_after_a_restart_as_well() -> None:
     d.world.add()
     d = restarted(d)
     d.alert("serving-1")
-    d.wait(60)
+    d.wait(300)
     assert (state(d), d.acts) == (State.HEALED, [])
 
 
@@ -112,3 +112,47 @@ def test_a_pod_that_somebody_else_deletes_is_going_and_its_alert_counts_until_it
     d.world.terminate("serving-1")
     d.alert("serving-1", "PodStuckTerminating")
     assert [act.action for act in d.acts] == ["page"]
+
+
+def test_while_the_pod_that_was_taken_is_going_what_falls_sick_is_part_of_the_incident() -> None:
+    """All is well but for its end: it is not healed yet, so that no cooldown keeps healer from the next one."""
+    d = drill()
+    d.alert("serving-1")
+    d.answer()
+    d.world.terminate("serving-1")
+    d.world.add()
+    d.wait(120)
+    assert state(d) is State.VERIFYING
+    d.alert("serving-2")
+    assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_its_end_is_not_waited_for_beyond_the_step_s_time_and_nothing_fails_by_it() -> None:
+    d = drill()
+    d.alert("serving-1")
+    d.answer()
+    d.world.terminate("serving-1")
+    d.world.add()
+    d.wait(300)
+    assert (state(d), len(d.acts)) == (State.HEALED, 1)
+
+
+def test_when_it_ends_the_incident_is_healed_at_once() -> None:
+    d = drill()
+    d.alert("serving-1")
+    d.answer()
+    d.world.terminate("serving-1")
+    d.world.add()
+    d.wait(120)
+    d.world.remove("serving-1")
+    assert state(d) is State.HEALED
+
+
+def test_another_rule_does_not_wait_for_that_end() -> None:
+    d = drill(rule(when=SLOW, heal=LADDER), rule("errors", when={"alert": ["HighErrors"]}))
+    d.alert("serving-1")
+    d.answer()
+    d.world.terminate("serving-1")
+    d.world.add()
+    d.alert("serving-2", "HighErrors")
+    assert d.acted_on == ["serving-1", "serving-2"]

@@ -8,8 +8,9 @@ import pytest
 
 from healer.engine.guards import floor
 from healer.engine.tuning import Tuning
-from healer.model.action import OutcomeKind
+from healer.model.action import Outcome, OutcomeKind
 from healer.model.decision import Verb
+from healer.model.effects import Acted
 from healer.model.incident import State
 from healer.model.kube import Condition, DeploymentSpec
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
@@ -260,6 +261,16 @@ def test_a_pod_that_is_not_ready_is_taken_while_a_ready_one_is_in_flight() -> No
     d.answer()
     d.alert("serving-3")
     assert d.acted_on == ["serving-1", "serving-2"], "the ready one is still not made good"
+
+
+def test_a_pod_that_was_ready_at_the_last_look_is_a_disruption_whatever_the_view_had() -> None:
+    d = drill(replicas=6)
+    d.world.crash("serving-1")
+    act = d.waiting.pop(0)
+    d.feed(Acted(act.incident.id, act.step, act.attempt, Outcome(OutcomeKind.DONE, "Evicted", "evicted", ready=True)))
+    d.world.remove("serving-1")
+    d.world.add(ready=False)
+    assert d.engine._ledger.in_flight("deploy-1", d.world.view) != []
 
 
 def test_the_floor_holds_for_a_pod_that_is_not_ready_too() -> None:

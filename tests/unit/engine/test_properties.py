@@ -184,7 +184,7 @@ class Promises:
         else:
             assert incident.targets[act.target.uid].signals, "the target's signals are all resolved"
             assert act.target.uid not in incident.treated, "each target once a step"
-        if act.target.kind == "Pod":
+        if act.target.kind == "Pod" and not act.dry_run:
             sick = self._sick(d)
             assert sick < 2 or 2 * sick <= d.world.deployment.spec.replicas, "in a storm no pod is taken"
             assert sick < TUNING.node_storm_pods or 2 * sick < len(d.world.pods), "in a storm of the node none of its pods is"
@@ -221,7 +221,8 @@ class Promises:
     def _sick(self, d: Drill) -> int:
         """At least so many pods are sick at once."""
         loaded = {incident.rule for incident in d.engine.incidents()} & {rule.name for rule in d.rules.rules}
-        targets = [t for i in d.engine.incidents() if i.rule in loaded and not i.state.settled for t in i.sick]
+        acting = [i for i in d.engine.incidents() if i.rule in loaded and not i.state.settled and i.mode != "observe"]
+        targets = [t for i in acting for t in i.sick]
         return len({t.target.uid for t in targets if d.world.view.pod(t.target.uid) is not None})
 
     def _record(self, d: Drill, incident: Incident, *, told: bool) -> None:
@@ -240,6 +241,10 @@ class Promises:
             )
         if incident.mode == "observe":
             assert incident.state is not State.HEALED
+            assert incident.state is not State.ESCALATED or incident.rule.startswith("healer/"), (
+                "no alarm for what was never done"
+            )
+            assert not any(said in incident.reason.text for said in ("did not help", "a human is needed")) or not incident.steps
             assert not incident.acted_at
         if incident.paged is not None:
             assert incident.severity == "critical"
@@ -259,7 +264,7 @@ class Promises:
             self.trying.pop(incident.rule, None) if incident.acted_at or incident.state is State.CLOSED else None
         if incident.rule == "healer/breaker" and incident.state is State.CLOSED:
             self.openings.clear()
-        elif before is None and incident.rule != "healer/breaker":
+        elif before is None and incident.rule != "healer/breaker" and (incident.mode != "observe" or not incident.steps):
             self.openings.append(d.now)
 
     def _now(self, d: Drill) -> None:

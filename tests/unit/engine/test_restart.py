@@ -34,7 +34,7 @@ def test_an_alert_still_expires() -> None:
     d.alert("serving-1")
     d.answer()
     d.wait(1000)
-    assert state(d) is State.ESCALATED
+    assert state(d) is State.VERIFYING
     d = restarted(d)
     d.wait(d.tuning.alert_expiry)
     assert state(d) is State.CLOSED
