@@ -239,7 +239,7 @@ class Climber(Outcomes):
             if incident.stable_since is not None:
                 return incident
             return replace(incident, stable_since=since, wake_at=since + stable)
-        if incident.deadline is not None and context.now < incident.deadline and _is_going(incident, context):
+        if incident.deadline is not None and context.now < incident.deadline and self._is_going(incident, context):
             waits = replace(incident, wake_at=incident.deadline)  # what falls sick meanwhile is part of it still
             return incident if waits == incident else waits
         lasted = about(context.now - since)
@@ -256,6 +256,11 @@ class Climber(Outcomes):
         cooled = context.now + context.rule.rule.limits.cooldown
         healed = replace(incident, ended_at=context.now, wake_at=cooled, storm=False, storming=False)
         return self._move(healed, context, State.HEALED, reason, stormed=incident.storming)
+
+    def _is_going(self, incident: Incident, context: Context) -> bool:
+        """Whether the pod that it took is still there. It may stay so for ever, so that nothing fails by that."""
+        uid = "" if incident.disruption is None else incident.disruption.target.uid
+        return uid in incident.treated and self._ledger.took(uid) and context.view.pod(uid) is not None
 
     # escalated, healed
 
@@ -274,12 +279,6 @@ class Climber(Outcomes):
         if incident.wake_at is not None and context.now < incident.wake_at:
             return incident
         return self._close(incident, context, Reason("CooledDown", "stayed healed for the whole cooldown"))
-
-
-def _is_going(incident: Incident, context: Context) -> bool:
-    """Whether the pod that it took is still there. It may stay so for ever, so that nothing fails by that."""
-    down = incident.disruption
-    return down is not None and down.target.uid in incident.treated and context.view.pod(down.target.uid) is not None
 
 
 def _as_patient(incident: Incident) -> SickTarget:
