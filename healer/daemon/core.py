@@ -11,12 +11,26 @@ from healer.cluster.watch import Change
 from healer.daemon.doer import Doer
 from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
+from healer.engine.believe import Sifted
 from healer.engine.engine import Engine
 from healer.engine.rulebook import Rulebook
 from healer.journal.base import Journal, JournalError, Unkept
 from healer.model.action import Outcome
-from healer.model.effects import Act, Acted, Approval, Decided, Dropped, Effect, Input, Record, Tick, Together, WorkloadChanged
-from healer.model.incident import Incident, Reason
+from healer.model.effects import (
+    Act,
+    Acted,
+    Approval,
+    Decided,
+    Dropped,
+    Effect,
+    Input,
+    Loss,
+    Record,
+    Tick,
+    Together,
+    WorkloadChanged,
+)
+from healer.model.incident import Incident, Reason, Symptom
 from healer.model.intake import PERHAPS, QueueFull
 from healer.model.kube import Deployment, KubeObject, Pod
 from healer.model.rule import PodCondition
@@ -26,6 +40,7 @@ from healer.sources.pods import PodSource
 
 _PART = 25
 """Signals that the engine is told of in one turn: about 10 ms, so that a large delivery does not hold the loop."""
+_CONDITIONS = frozenset(condition.value for condition in PodCondition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +143,10 @@ class Core:
         concerned = await self._put(signals)
         try:
             await self._journal.durable(concerned)
-        except Unkept as unkept:
-            self._leave_alone(unkept)
+        except Unkept:
+            pass  # the journal has said so, and the engine knows of what is lost: it keeps nothing else from being taken
         except JournalError as error:
             raise QueueFull(f"what was decided cannot be journaled: {error}", hint=PERHAPS) from error
-
-    def _leave_alone(self, unkept: Unkept) -> None:
-        """Incidents that cannot be written keep nothing else from being taken. The journal has said so; nothing is done for them.
-
-        One that is refused is written again after a while, and acts on nothing before. One that is set aside is closed.
-        """
-        for incident_id, why in unkept.aside.items():
-            self._feed(Dropped(incident_id, f"{why}: healer acts no further on it"))
 
     def observed(self, reports: Sequence[Report]) -> asyncio.Future[set[str]]:
         """Take what our own sources have found out; what is returned is done when it is decided."""
@@ -159,6 +166,14 @@ class Core:
     def approved(self, incident_id: str, by: str) -> None:
         """A human has approved what an incident waits with."""
         self._feed(Approval(incident_id, by))
+
+    def lost(self, incident_id: str, why: str, how: Loss) -> None:
+        """The object that an incident is kept in is not ours any more."""
+        self._feed(Dropped(incident_id, why, how))
+
+    def sift(self, incidents: list[Incident]) -> Sifted:
+        """What of a journal is believed, before `run` goes on from it."""
+        return self._engine.sift(incidents, self._view, self._clock())
 
     def incident(self, incident_id: str) -> Incident | None:
         """An incident that is not closed, by id."""
@@ -180,10 +195,10 @@ class Core:
         sick = None if incident is None else incident.targets.get(act.target.uid)
         if sick is None:
             return False
-        own = f"{act.target.uid}/"
         now = self._clock()
         return any(
-            not key.startswith(own) or self._pods.still(pod, PodCondition(key.removeprefix(own)), now) for key in sick.signals
+            symptom.source != "pod" or ((condition := _condition(symptom)) is not None and self._pods.still(pod, condition, now))
+            for symptom in sick.signals.values()
         )
 
     def still_wanted(self, act: Act, fresh: Pod | Deployment | None) -> Reason | None:
@@ -197,7 +212,7 @@ class Core:
     async def run(self, doer: Doer, incidents: list[Incident]) -> None:
         """Decide what comes in and what falls due, until cancelled. To be started when the view is synced.
 
-        `incidents` are those of the journal, oldest first.
+        `incidents` are those of the journal that are believed, oldest first.
         """
         async with asyncio.TaskGroup() as group:
             self._doer, self._group = doer, group
@@ -315,6 +330,11 @@ def _conditions_of(incidents: list[Incident]) -> dict[str, set[PodCondition]]:
     had: dict[str, set[PodCondition]] = {}
     for incident in incidents:
         for uid, sick in incident.targets.items() if not incident.state.settled else ():
-            names = {PodCondition(symptom.name) for symptom in sick.signals.values() if symptom.source == "pod"}
-            had.setdefault(uid, set()).update(names)
+            names = {_condition(symptom) for symptom in sick.signals.values() if symptom.source == "pod"}
+            had.setdefault(uid, set()).update(name for name in names if name is not None)
     return had
+
+
+def _condition(symptom: Symptom) -> PodCondition | None:
+    """The condition of a pod that a symptom names; None for one that only another version of healer knows."""
+    return PodCondition(symptom.name) if symptom.name in _CONDITIONS else None

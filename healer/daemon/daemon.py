@@ -38,6 +38,7 @@ from healer.journal.base import Journal, JournalError, JournalMissing, Unkept
 from healer.journal.kube import Counts, KubeJournal
 from healer.journal.memory import MemoryJournal
 from healer.model.decision import Decision
+from healer.model.effects import Loss
 from healer.model.incident import Incident
 from healer.model.intake import QueueFull
 from healer.model.kube import Pod
@@ -285,7 +286,12 @@ class Daemon:
             held=held,
             home=self._home,
             counts=self._counts,
+            lost=self._lost,
         )
+
+    def _lost(self, incident: str, why: str, how: Loss) -> None:
+        if self._term is not None:
+            self._term.core.lost(incident, why, how)
 
     def _journaled_namespaces(self) -> tuple[str, ...]:
         """Where incidents are: with their workloads, and at home those of nodes and of the cluster."""

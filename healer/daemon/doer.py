@@ -11,7 +11,7 @@ import structlog
 from healer.actions.base import Action, Call, Recheck
 from healer.cluster.api import Api
 from healer.daemon.metrics import Metrics
-from healer.journal.base import ClaimLost, Journal, JournalError, SetAside
+from healer.journal.base import ClaimLost, Journal, JournalError
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.incident import Reason
@@ -76,14 +76,11 @@ class Doer:
         report(act, outcome)
 
     async def _claimed(self, act: Act) -> Outcome:
-        """Write the intent, then act. Raises ClaimLost when somebody else has written to the incident: who else acts on it?"""
+        """Write the intent, then act. What somebody else has written to is not acted on: who else acts on it?"""
         try:
             await self._journal.claim(act.incident)
         except JournalError as error:
-            if isinstance(error, ClaimLost) and not isinstance(error, SetAside):
-                raise
-            text = f"the intent to {act.action} {act.target} cannot be written: nothing was done ({error})"
-            return Outcome(OutcomeKind.DEFERRED, "NotJournaled", text)
+            return _unwritten(error, f"the intent to {act.action} {act.target} cannot be written")
         asked = False
 
         def sending() -> Outcome | None:
@@ -126,10 +123,7 @@ class Doer:
             self._journal.remember(act.incident.id, act.action, state)
             await self._journal.remembered(act.incident.id)
         except JournalError as error:
-            if isinstance(error, ClaimLost) and not isinstance(error, SetAside):
-                raise
-            text = f"what {act.action} is about to change cannot be written down: nothing was done ({error})"
-            return Outcome(OutcomeKind.DEFERRED, "NotJournaled", text)
+            return _unwritten(error, f"what {act.action} is about to change cannot be written down")
         return None
 
     def _sending(self, act: Act) -> Outcome | None:
@@ -137,3 +131,7 @@ class Doer:
             return Outcome(OutcomeKind.DEFERRED, "NotLeading", f"the lease is lost: {act.action} was not sent, nothing was done")
         self._metrics.reaction(max(0.0, time.time() - act.seen_at))
         return None
+
+
+def _unwritten(error: JournalError, what: str) -> Outcome:
+    return Outcome(OutcomeKind.DEFERRED, "NotJournaled", f"{what}: nothing was done ({error})")

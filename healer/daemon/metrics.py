@@ -61,6 +61,9 @@ class Metrics:
         self._loaded_at = Gauge("healer_rules_last_reload_success_timestamp_seconds", "Of the rules in force.", registry=registry)
         self._loaded_at.set_to_current_time()
         self._rules: dict[str, Mode | None] | None = None
+        self._aside = Gauge(
+            "healer_journal_set_aside", "Incident objects that healer does not believe, by reason.", ["reason"], registry=registry
+        )
         self._states: dict[str, State] = {}
 
     def use(self, rules: Mapping[str, BoundRule]) -> None:
@@ -97,6 +100,12 @@ class Metrics:
         self._incidents.clear()
         self._states.clear()
         self._at_zero()
+
+    def set_aside(self, reasons: Iterable[str]) -> None:
+        """The objects of the journal that are not believed, by reason; in place of what was said before."""
+        self._aside.clear()
+        for reason in reasons:
+            self._aside.labels(reason).inc()
 
     def incident(self, incident: Incident) -> None:
         """An incident changed."""

@@ -4,6 +4,7 @@ A follower has none: it watches, so that its view is warm, and waits.
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ import structlog
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
+from healer.cluster.backoff import Backoff
 from healer.daemon.asking import Asking
 from healer.daemon.core import Core
 from healer.daemon.doer import Doer
@@ -21,11 +23,12 @@ from healer.engine.engine import Engine
 from healer.engine.match import UNKNOWN
 from healer.engine.rulebook import Rulebook
 from healer.engine.tuning import Tuning
-from healer.journal.base import ClaimLost, Journal
+from healer.journal.base import Journal, JournalError
 from healer.journal.kube import KubeJournal
 from healer.journal.watch import Incidents
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
+from healer.model.incident import Incident
 from healer.model.view import View
 from healer.settings import Settings
 from healer.sinks.registry import Sinks
@@ -58,6 +61,7 @@ class Term:
     ) -> None:
         self._settings = settings
         self._journal = journal
+        self._metrics = metrics
         self._sinks = sinks
         self._api = api
         self._journaled = journaled
@@ -107,10 +111,7 @@ class Term:
         self._asking.use(rulebook)
 
     async def run(self) -> None:
-        """Until cancelled. Returns by itself only when somebody else has written to the journal: then what we know is not true.
-
-        Cancelled while the lease is held, it ends in good order: no more signals, actions under way finish, all is told.
-        """
+        """Until cancelled. While the lease is held, it ends in order: no more signals, actions under way finish, all is told."""
         serving = asyncio.create_task(self._serve(), name="term")
         try:
             await asyncio.shield(serving)
@@ -118,11 +119,6 @@ class Term:
             if self._held():
                 await self._wind_down()
             raise
-        except ExceptionGroup as group:
-            lost, others = group.split(ClaimLost)
-            if others is not None:
-                raise others from None
-            self._log.error("somebody else wrote to the journal: beginning anew from what it says", error=str(lost))
         finally:
             serving.cancel()
             await asyncio.wait((serving,))
@@ -138,7 +134,7 @@ class Term:
         return Outcome(kind, unwanted.code, unwanted.text)
 
     async def _serve(self) -> None:
-        incidents = await self._journal.load()
+        incidents = self._believed(await self._read())
         for incident in incidents:
             self._sinks.resume(incident)
             await asyncio.sleep(0)
@@ -151,22 +147,51 @@ class Term:
             if isinstance(self._journal, KubeJournal):
                 group.create_task(self._hear_approvals(self._journal), name="approvals")
 
+    async def _read(self) -> list[Incident]:
+        """What the journal holds. While it cannot be read, nothing is decided; it is tried again for as long as we lead."""
+        backoff = Backoff(0.5, 30.0, 60.0, time.monotonic, random.random)
+        said = ""
+        while True:
+            try:
+                return await self._journal.load()
+            except JournalError as error:
+                if str(error) != said:
+                    self._log.error("the journal cannot be read: healer acts on nothing until it can", error=str(error))
+                said = str(error)
+                await asyncio.sleep(backoff.next())
+
+    def _believed(self, read: list[Incident]) -> list[Incident]:
+        """The incidents that healer goes on from. The others are counted, named, and left as they are."""
+        sifted = self.core.sift(read)
+        unread = self._journal.unread if isinstance(self._journal, KubeJournal) else {}
+        self._metrics.set_aside(["Unreadable"] * len(unread) + [reason.code for _, reason in sifted.doubted])
+        self._journal.set_aside([incident.id for incident, _ in sifted.doubted])
+        for incident, reason in sifted.doubted:
+            self._log.error(
+                "an incident of the journal is not believed: it is set aside; look who wrote it, and delete it",
+                incident=incident.id,
+                namespace=incident.workload.namespace,
+                reason=reason.code,
+                text=reason.text,
+            )
+        return list(sifted.believed)
+
     async def _hear_approvals(self, journal: KubeJournal) -> None:
         """Pass on what people write on incidents, until cancelled.
 
-        An approval that stood before this term, by somebody whose approval the incident has had already, is the old one: it was
-        for an earlier step. Whoever means this one writes it again.
+        Of what stood before this term, an approval of an incident that is closed is done with, and one by somebody whose approval
+        the incident has had already was for an earlier step: whoever means this one writes it again.
         """
 
         def approved(incident_id: str, by: str) -> None:
             incident = self.core.incident(incident_id)
-            had = incident is not None and any(approval.by == by for approval in incident.approvals)
-            if had and not all(reflector.synced.is_set() for reflector in watch.reflectors):
-                self._log.info("an approval from before is not taken for a new one", incident=incident_id, by=by)
+            done = incident is None or any(approval.by == by for approval in incident.approvals)
+            if done and not all(reflector.synced.is_set() for reflector in watch.reflectors):
+                self._log.debug("an approval from before is not taken for a new one", incident=incident_id, by=by)
                 return
             self.core.approved(incident_id, by)
 
-        watch = Incidents(self._api, approved, namespace_of=journal.namespace_of, namespaces=self._journaled)
+        watch = Incidents(self._api, approved, uid_of=journal.uid_of, namespaces=self._journaled)
         await watch.run()
 
     async def _wind_down(self) -> None:

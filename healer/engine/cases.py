@@ -4,7 +4,7 @@ import heapq
 from dataclasses import dataclass, field
 
 from healer.engine.climb import Climber
-from healer.engine.fit import misfit
+from healer.engine.fit import UNREAD, misfit
 from healer.engine.guards import climbing
 from healer.engine.ledger import Ledger
 from healer.engine.match import UNKNOWN, Firing, Matcher, not_known
@@ -12,7 +12,7 @@ from healer.engine.moves import Context
 from healer.engine.rulebook import BoundRule
 from healer.engine.storm import FEWEST, Storm, able, storm_on
 from healer.model.action import Outcome
-from healer.model.effects import Effect, Record
+from healer.model.effects import Effect, Loss, Record
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Deployment, Pod
 from healer.model.rule import UNKNOWN_VERDICT, Mode
@@ -27,6 +27,10 @@ class Case:
     incident: Incident
     rule: BoundRule
     queued_wake: float | None = field(default=None)
+    lost: Reason | None = None
+    """Why the object that it is kept in is not healer's any more."""
+    loss: Loss | None = None
+    """What became of that object."""
 
 
 class Cases:
@@ -36,7 +40,7 @@ class Cases:
         self.held = False
         """Not all that fires is known (again) yet: until it is, only what its rule no longer speaks for goes on (`let_go`)."""
         self.outdated: list[Incident] = []
-        """Incidents that were closed because their rule changed, since somebody last took them from here."""
+        """Incidents closed because their rule changed or their object is gone, since somebody last took them from here."""
         self._climber = climber
         self._matcher = matcher
         self._ledger = ledger
@@ -107,7 +111,11 @@ class Cases:
 
     def misfit(self, case: Case, firing: Firing, view: View, now: float, fresh: Pod | Deployment | None = None) -> Reason | None:
         """Why a signal is not the business of the case's rule any more; None when it is. `fresh` is its target, just read."""
-        return misfit(case.rule, firing.signal, case.incident.workload, self._ledger.took, view, now, fresh)
+        target = firing.signal.target
+        if (sick := case.incident.targets.get(target.uid)) is None or firing.signal.key not in sick.signals:
+            return Reason("OtherTarget", f"its source says that {firing.signal.name} is about {target}")
+        reason = misfit(case.rule, firing.signal, case.incident.workload, self._ledger.took, view, now, fresh)
+        return None if reason is not None and reason.code in UNREAD and not firing.confirmed else reason
 
     def unwanted(
         self, case: Case, target: Target, view: View, now: float, fresh: Pod | Deployment | None = None
@@ -174,6 +182,12 @@ class Cases:
         if self.held and context.in_force:
             self._to_go_on.setdefault(incident_id, was)
             return
+        if case.lost is not None and case.incident.state is not State.ACTING:
+            human = case.loss is Loss.EDITED
+            self._settle(case, was, self._climber.abandon(case.incident, case.lost, context, human=human), context)
+            if case.loss is Loss.DELETED:
+                self.outdated.append(case.incident)  # what still fires of it opens another one
+            return
         self._settle(case, was, self._climber.advance(case.incident, context), context)
 
     def end(self, case: Case, view: View, now: float, effects: list[Effect]) -> None:
@@ -188,10 +202,11 @@ class Cases:
         for incident_id, was in waiting.items():
             self.advance(incident_id, view, now, effects, was)
 
-    def abandon(self, case: Case, reason: Reason, view: View, now: float, effects: list[Effect]) -> None:
-        """Close a case of which nothing can be kept: without that, nothing may be done."""
-        context = self._context(case, view, now, effects)
-        self._settle(case, case.incident, self._climber.abandon(case.incident, reason, context), context)
+    def lose(self, incident_id: str, why: str, how: Loss) -> None:
+        """Nothing can be kept of an incident any more: what is under way is awaited, and without that nothing may be done."""
+        if (case := self._cases.get(incident_id)) is not None:
+            code = "JournalLost" if how is Loss.EDITED else "NotKept"
+            case.lost, case.loss = Reason(code, f"{why}: healer acts no further on it"), how
 
     def absorb(self, case: Case, into: Incident, view: View, now: float, effects: list[Effect]) -> None:
         """Close a case that has done nothing, because a wider incident is about its pods as well."""

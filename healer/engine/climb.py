@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from healer.engine.guards import Veto
 from healer.engine.match import UNKNOWN
-from healer.engine.moves import RULE_CHANGED, Context
+from healer.engine.moves import RULE_CHANGED, Context, fresh_step
 from healer.engine.observing import WATCHES_ON, asks, is_observing, recovered, still_sick
 from healer.engine.outcomes import Outcomes
 from healer.engine.verify import unhealed, unhealthy
@@ -31,13 +31,21 @@ class Climber(Outcomes):
                 return after
             incident = after
 
-    def abandon(self, incident: Incident, reason: Reason, context: Context) -> Incident:
-        """Close an incident of which nothing can be kept."""
-        return self._close(incident, context, reason)
-
     def absorb(self, incident: Incident, into: Incident, context: Context) -> Incident:
         """Close an incident that has done nothing, because a wider one is about its pods as well."""
         return self._close(incident, context, Reason("Storm", f"{into.reason.text}: see {into.id}"))
+
+    def abandon(self, incident: Incident, why: Reason, context: Context, *, human: bool) -> Incident:
+        """Do nothing more about an incident of which nothing can be kept: close it, or leave it to a `human` while it is sick."""
+        if not human or incident.state is State.HEALED or not incident.any_sick:
+            return self._close(incident, context, why)
+        if incident.state is State.ESCALATED:
+            return incident
+        self._decide(context, Verb.ESCALATE, why, incident.workload, incident)
+        if incident.acted_at:
+            self._ledger.ended(incident, context.now)
+        self._looks.rules.left(incident)
+        return self._move(replace(fresh_step(incident), storming=False, ended_at=context.now), context, State.ESCALATED, why)
 
     def _next(self, incident: Incident, context: Context) -> Incident:
         if (after := self._weather(incident, context)) is not incident:

@@ -10,28 +10,30 @@ class Ended:
     """Ends of alerts by key, in seconds since the epoch, by the clock of whoever sent them.
 
     Two Alertmanagers that flush some milliseconds apart send firing, resolved, firing with the same startsAt, resolved. An alert
-    that ended at or after the time when a report says that it began does not fire again with that report.
+    that ended at or after the time when a report says that it began does not fire again with that report. What a journal says of
+    an end holds for targets in the namespace of its incident only: who may write there silences nobody else's alerts.
     """
 
     def __init__(self) -> None:
-        self._ends: dict[str, float] = {}
+        self._ends: dict[tuple[str, str], float] = {}  # (namespace of a journal's word, "" for what was heard; key)
 
-    def note(self, key: str, at: float) -> None:
+    def note(self, key: str, at: float, namespace: str = "") -> None:
         """It has ended then, if not later."""
-        self._ends[key] = max(at, self._ends.pop(key, at))
+        place = namespace, key
+        self._ends[place] = max(at, self._ends.pop(place, at))
         while len(self._ends) > MOST:
             del self._ends[next(iter(self._ends))]
 
-    def learn(self, ends: Mapping[str, float]) -> None:
-        """Take what a journal remembers."""
+    def learn(self, ends: Mapping[str, float], namespace: str) -> None:
+        """Take what a journal remembers of an incident in that namespace."""
         for key, at in ends.items():
-            self.note(key, at)
+            self.note(key, at, namespace)
 
     def of(self, keys: Iterable[str]) -> dict[str, float]:
-        """The ends that are known of these."""
-        return {key: self._ends[key] for key in keys if key in self._ends}
+        """The ends that were heard of these."""
+        return {key: self._ends["", key] for key in keys if ("", key) in self._ends}
 
-    def spans(self, key: str, began: float | None) -> bool:
-        """Whether what began then has ended."""
-        end = self._ends.get(key)
-        return end is not None and began is not None and began <= end
+    def spans(self, key: str, began: float | None, namespace: str) -> bool:
+        """Whether what began then, on a target in that namespace, has ended."""
+        ends = [self._ends[place] for place in (("", key), (namespace, key)) if place in self._ends]
+        return began is not None and any(began <= end for end in ends)

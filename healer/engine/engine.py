@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from healer.engine.approval import granted, waits
+from healer.engine.believe import Sifted, counts_for, openings, sift
 from healer.engine.breaker import ClusterBreaker, RuleBreakers, counts
 from healer.engine.cases import Case, Cases
 from healer.engine.climb import Climber
@@ -18,7 +19,16 @@ from healer.engine.healthy import Healthy
 from healer.engine.ledger import Ledger
 from healer.engine.match import UNNAMED, Firing, Match, Matcher
 from healer.engine.open import has, join, leave, opened
-from healer.engine.restore import as_it_was, closed_without_rule, rule_of, signals_of, to_be_tried_again, took_effect
+from healer.engine.restore import (
+    RULE_IS_GONE,
+    as_it_was,
+    closed_for,
+    not_for,
+    rule_of,
+    signals_of,
+    to_be_tried_again,
+    took_effect,
+)
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.engine.tuning import Tuning
 from healer.engine.wide import BREAKER, NODE_STORM, NodeStorms, breaker_open, node_storm, over, with_targets
@@ -130,9 +140,9 @@ class Engine:
                 self._acted(event, view, now, effects)
             case Approval():
                 self._approved(event, view, now, effects)
-            case Dropped(incident_id, why):
-                if (case := self._cases.get(incident_id)) is not None:
-                    self._cases.abandon(case, Reason("NotKept", why), view, now, effects)
+            case Dropped(incident_id, why, how):
+                self._cases.lose(incident_id, why, how)
+                self._advance(incident_id, view, now, effects)
             case Tick():
                 self._tick(view, now, effects)
         self._look_around(view, now, effects)
@@ -153,8 +163,12 @@ class Engine:
             self._look_around(view, now, effects)
         return effects
 
+    def sift(self, incidents: Iterable[Incident], view: View, now: float) -> Sifted:
+        """What of a journal is believed; only that is to be restored."""
+        return sift(incidents, self._matcher.rulebook.by_name, view, self._tuning.home, now)
+
     def restore(self, incidents: Iterable[Incident], sick_now: Container[str], view: View, now: float) -> list[Effect]:
-        """Go on from a journal, oldest incident first; to be called once, before any other input.
+        """Go on from the incidents of a journal that are believed, oldest first; to be called once, before any other input.
 
         `sick_now` holds the keys of the pods' signals that fire now; the signals themselves are to be fed next. Nothing is acted
         on before the first Tick, which is due at once: only then it is known how much is sick. A claimed action is resolved by
@@ -162,17 +176,20 @@ class Engine:
         """
         effects: list[Effect] = []
         known = list(incidents)
-        self._rules.learn(known)
+        counted = [incident for incident in known if counts_for(incident, self._matcher.rulebook.by_name, view)]
+        self._rules.learn(counted)
         resumed_at = max((i.ended_at for i in known if i.rule == BREAKER and i.ended_at is not None), default=0.0)
-        self._breaker.learn((i.opened_at for i in known if i.rule != BREAKER and counts(i)), resumed_at)
-        for incident in known:
+        self._breaker.learn(openings(i for i in known if counts(i) and (i.rule == NODE_STORM or i in counted)), resumed_at)
+        for incident in counted:
             self._ledger.learn(incident, view)
-            self._matcher.ended.learn(incident.ended)
+        for incident in known:
+            self._matcher.ended.learn(incident.ended, incident.workload.namespace)
             if incident.state is not State.CLOSED:
                 self._go_on(as_it_was(incident, sick_now, now), view, now, effects)
         for workload in view.uids(Deployment):
             self._healthy.look(workload, view, now)
         self._restored_at, self._partial, self._cases.held = now, True, True
+        self._release(self._matcher.all(), view, now, effects)
         for case in self._cases.all():
             self._advance(case.incident.id, view, now, effects)  # as soon as they may
         self._schedule_recheck(now)
@@ -189,8 +206,9 @@ class Engine:
                 self._matcher.resume(signal, UNNAMED, incident.id, view)
             return
         rule = rule_of(incident, self._matcher.rulebook.by_name)
-        if rule is None:
-            closed = closed_without_rule(incident, now)
+        why = RULE_IS_GONE if rule is None else not_for(incident, rule, view)
+        if rule is None or why is not None:
+            closed = closed_for(incident, why or RULE_IS_GONE, now)
             effects.append(Record(closed, closed.history[-1]))
             return
         case = Case(incident, rule)
@@ -234,6 +252,7 @@ class Engine:
 
     def _fires(self, signal: Signal, view: View, now: float, effects: list[Effect]) -> list[Match]:
         firing = self._matcher.firing(signal)
+        self._release([firing], view, now, effects)
         self._schedule_recheck(now)
         matches = list(self._matcher.ask(firing, view, now))
         if not matches:

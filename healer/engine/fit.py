@@ -12,9 +12,14 @@ from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View, target_of
 
-FOREIGN = frozenset({"NotAbout", "OutOfScope", "NoWorkload", "OtherWorkload", "LabelsDiffer", "TargetFinished", "PodGone"})
+FOREIGN = frozenset(
+    {"NotAbout", "OutOfScope", "NoWorkload", "OtherWorkload", "OtherTarget", "LabelsDiffer", "TargetFinished", "PodGone"}
+)
 """The codes of what does not pass by itself: somebody has relabelled, released or handed over the target, it is gone, or only its
 record is left. Such a signal leaves its incident. A condition that is not met at the moment only forbids to act."""
+
+UNREAD = frozenset({"LabelsDiffer", "ConditionUnmet", "ConditionFailed"})
+"""The codes of what cannot be said of a signal that only a journal tells of: an incident keeps no labels."""
 
 
 @dataclass(frozen=True, slots=True)

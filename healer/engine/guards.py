@@ -312,7 +312,13 @@ def within_caps(q: Question) -> Veto | None:
             q.ledger.in_namespace(workload.namespace, since),
             on_its_way,
         ),
-        ("ClusterBudget", "in the cluster", tuning.budget_cluster, q.ledger.anywhere(since), q.ledger.in_doubt(q.incident.id)),
+        (
+            "ClusterBudget",
+            "in the cluster",
+            tuning.budget_cluster,
+            q.ledger.anywhere(since, tuning.budget_namespace),
+            q.ledger.in_doubt(q.incident.id),
+        ),
     ):
         if len(spent) + doubtful >= most:
             until = spent[-most] + tuning.budget_per if len(spent) >= most else None
@@ -364,9 +370,9 @@ TELLING: tuple[Callable[[Question], Veto | None], ...] = (can_act_on, covered, k
 
 GUARDS: tuple[Callable[[Question], Veto | None], ...] = (
     can_act_on,
-    covered,
     known_verdict,
     not_paused,
+    covered,
     no_storm,
     no_node_storm,
     not_denied,

@@ -19,7 +19,6 @@ class Ledger:
         self._actions: dict[Key, list[float]] = defaultdict(list)
         self._by_workload: dict[str, list[float]] = defaultdict(list)
         self._by_namespace: dict[str, list[float]] = defaultdict(list)
-        self._anywhere: list[float] = []
         self._in_doubt: dict[str, str] = {}  # incident -> namespace: it acts, or does not know if it has acted
         self._ended: dict[Key, float] = {}
         self._disruptions: dict[str, list[Disruption]] = {}
@@ -32,7 +31,6 @@ class Ledger:
             self._actions[key_of(incident)],
             self._by_workload[incident.workload.uid],
             self._by_namespace[incident.workload.namespace],
-            self._anywhere,
         ):
             insort(times, at)  # a journal is not read in the order of the actions
 
@@ -87,9 +85,13 @@ class Ledger:
         """The times of all actions in a namespace after `since`, oldest first."""
         return _after(since, self._by_namespace.get(namespace, []))
 
-    def anywhere(self, since: float) -> list[float]:
-        """The times of all actions after `since`, oldest first."""
-        return _after(since, self._anywhere)
+    def anywhere(self, since: float, most: int) -> list[float]:
+        """The times of all actions after `since`, oldest first: of each namespace the latest `most`, its own budget.
+
+        Beyond that healer does not act in a namespace, so that more of them can only be a journal's word: it spends the budget of
+        no other namespace.
+        """
+        return sorted(at for times in self._by_namespace.values() for at in _after(since, times)[-most:])
 
     def in_doubt(self, incident: str, namespace: str = "") -> int:
         """How many actions of other incidents may be on their way (in one namespace, when given)."""
@@ -119,7 +121,7 @@ class Ledger:
 
     def remembers(self) -> bool:
         """Whether there is anything that may be forgotten some time."""
-        return bool(self._anywhere or self._actions or self._ended or self._disruptions or self._taken or self._denied)
+        return bool(self._actions or self._ended or self._disruptions or self._taken or self._denied)
 
     def forget(self, before: float, view: View) -> None:
         """Drop what is older than any limit looks back, and the disruptions that are over."""
@@ -130,7 +132,6 @@ class Ledger:
         self._actions = _kept(before, self._actions)
         self._by_workload = _kept(before, self._by_workload)
         self._by_namespace = _kept(before, self._by_namespace)
-        self._anywhere = _after(before, self._anywhere)
         for key in [key for key, at in self._ended.items() if at < before]:
             del self._ended[key]
 

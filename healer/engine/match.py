@@ -41,12 +41,17 @@ class Firing:
     """Where the census counts its pod as sick."""
     unknown: str = ""
     """Why it is not known whether it still fires; "" when that is known. The census counts it as it did before."""
+    confirmed: bool = True
+    """Whether its source has reported it to this engine; False for what only a journal says."""
 
     def doubt(self, now: float, freshness: float) -> Reason | None:
         """Why nothing is to be done about it now, though it fires as far as is known; None when it may."""
         signal = self.signal
         if self.unknown:
             return not_known(self)
+        if not self.confirmed:
+            text = f"{signal.source} {signal.name} of {signal.target} is known from the journal alone"
+            return Reason("Unconfirmed", f"{text}: healer waits until its source says so, too")
         if signal.source != "alert":
             return None
         if signal.held:
@@ -160,7 +165,7 @@ class Matcher:
     def no_news(self, signal: Signal) -> Reason | None:
         """Why what is said of an alert is about a time that is over, as a slower Alertmanager says it. Notes an end."""
         known = self._firings.get(signal.key)
-        if signal.firing and self.ended.spans(signal.key, signal.began):
+        if signal.firing and self.ended.spans(signal.key, signal.began, signal.target.namespace):
             return Reason("EndedBefore", f"{signal.name} has ended since it began so")
         if signal.firing or signal.ended is None:
             return None
@@ -174,14 +179,14 @@ class Matcher:
     def firing(self, signal: Signal) -> Firing:
         """Note a firing signal. The same occurrence reported again keeps its target: names recur, a sick pod does not."""
         known = self._firings.get(signal.key)
-        if known is not None and known.signal.occurrence == signal.occurrence and known.signal.target.exists:
+        if known is not None and known.signal.occurrence == signal.occurrence and _stays(known, signal.target):
             signal = replace(signal, target=known.signal.target)
         if known is None:
             known = self._firings[signal.key] = Firing(signal)
             if signal.trouble:
                 self._troubles.setdefault(signal.trouble, _Trouble(signal.key, signal.occurrence)).firing.add(signal.key)
         else:
-            known.signal = signal
+            known.signal, known.confirmed = signal, True
             known.heeded.discard(UNNAMED)  # it speaks for itself now
             known.unknown = ""
         return known
@@ -259,8 +264,9 @@ class Matcher:
         self._count(firing, view)
 
     def resume(self, signal: Signal, rule: str, incident: str, view: View) -> None:
-        """Note a signal that a rule had matched, and that is part of an incident, before a restart."""
+        """Note a signal that a rule had matched, and that is part of an incident, before a restart: so the journal says."""
         firing = self.firing(signal)
+        firing.confirmed = False
         firing.incidents[incident] = None
         firing.heeded.add(rule)
         if rule != UNNAMED:
@@ -351,7 +357,7 @@ class Matcher:
         """What a signal is counted as: what several replicas of one Prometheus report is one thing; "" for a late report."""
         first = self._troubles.get(signal.trouble)
         if first is None or first.key == signal.key:
-            return "" if self.ended.spans(signal.trouble, signal.began) else signal.occurrence
+            return "" if self.ended.spans(signal.trouble, signal.began, signal.target.namespace) else signal.occurrence
         return first.occurrence
 
     def _recovers(self, signal: Signal) -> None:
@@ -370,7 +376,8 @@ class Matcher:
         replaced = signal.source == "pod" and signal.name in REPLACED
         if firing.heeded and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
             acts = view.deployment(firing.workload) is not None and any(map(self._may_act, firing.heeded))
-            place = Place(firing.workload, pod.spec.node_name, target.uid, acts)
+            seen = firing.confirmed or UNNAMED in firing.heeded  # what is kept with a workload says nothing of a whole node
+            place = Place(firing.workload, pod.spec.node_name if seen else "", target.uid, acts)
         if place != firing.place:
             if firing.place is not None:
                 self.census.remove(firing.place, firing.signal.key)
@@ -407,3 +414,9 @@ def not_known(firing: Firing) -> Reason:
     """Why nothing follows from a signal."""
     why = firing.unknown or firing.signal.message
     return Reason(UNKNOWN, f"whether {firing.signal.target} is still sick is not known: {why}")
+
+
+def _stays(known: Firing, target: Target) -> bool:
+    """Whether the target of the first report stays; one that only a journal tells of must have the name that the source says."""
+    was = known.signal.target
+    return was.exists and (known.confirmed or (was.kind, was.namespace, was.name) == (target.kind, target.namespace, target.name))

@@ -74,8 +74,21 @@ def to_be_tried_again(incident: Incident, now: float) -> Incident:
     )
 
 
-def closed_without_rule(incident: Incident, now: float) -> Incident:
-    """The incident, closed because nothing in force speaks of it."""
-    reason = Reason("RuleChanged", "its rule was changed or removed while healer was away; healer acts no further on it")
+RULE_IS_GONE = Reason("RuleChanged", "its rule was changed or removed while healer was away; healer acts no further on it")
+
+
+def not_for(incident: Incident, rule: BoundRule, view: View) -> Reason | None:
+    """Why an incident is none of its rule's any more; None when it is."""
+    workload = incident.workload
+    if not rule.scope.covers(workload.namespace):
+        text = f"the rule does not cover the namespace {workload.namespace} any more; healer acts no further on it"
+        return Reason("OutOfScope", text)
+    if workload.kind == "Deployment" and view.deployment(workload.uid) is None:
+        return Reason("WorkloadGone", f"{workload} is gone")
+    return None
+
+
+def closed_for(incident: Incident, reason: Reason, now: float) -> Incident:
+    """The incident, closed because healer has nothing to do with it any more."""
     ended = now if incident.ended_at is None else incident.ended_at
     return noted(replace(incident, state=State.CLOSED, reason=reason, ended_at=ended, wake_at=None), reason, now)

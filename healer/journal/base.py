@@ -54,6 +54,9 @@ class Journal(Protocol):
         Objects that cannot be read are logged, counted and left alone. Raises JournalMissing, JournalError.
         """
 
+    def set_aside(self, ids: Iterable[str]) -> None:
+        """Forget incidents that were read and are not believed: nothing of them is written, recalled or removed."""
+
     def note(self, incident: Incident) -> None:
         """Keep a snapshot; never blocks. Only the newest of an incident is written, those that wait longest first."""
 

@@ -118,21 +118,21 @@ def decode(obj: bytes | Mapping[str, Any], closed_lines: int = MOST_LINES) -> In
     Of a closed one, only the newest `closed_lines` of its history are read. Raises Undecodable.
     """
     try:
-        found = msgspec.json.decode(obj if isinstance(obj, bytes) else msgspec.json.encode(obj), type=_Found)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return _decoded(obj if isinstance(obj, bytes) else msgspec.json.encode(obj), closed_lines)
+    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError) as error:  # OverflowError: a time that no calendar has
         raise Undecodable(str(error)) from error
-    fields = _fields(found.spec)
-    if found.status is None:
+
+
+def _decoded(obj: bytes, closed_lines: int) -> Incident:
+    found = msgspec.json.decode(obj, type=_Found)
+    fields, status = _fields(found.spec), found.status
+    if status is None:
         at = fields["opened_at"]
         reason = Reason("Unfinished", "healer stopped while it opened this incident: nothing had been decided")
         return Incident(id=found.metadata.name, changed_at=at, state=State.OPEN, reason=reason, targets={}, **fields)
-    status = found.status
     if status.state is State.CLOSED:
         status = msgspec.structs.replace(status, history=status.history[-closed_lines:])
-    try:
-        return Incident(id=found.metadata.name, **fields, **_fields(status))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Undecodable(f"{error} - in status.history") from error
+    return Incident(id=found.metadata.name, **fields, **_fields(status))
 
 
 def extras(notices: Mapping[str, Mapping[str, str]], claim: str) -> Object:

@@ -23,6 +23,7 @@ from healer.journal import codec
 from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, Undecodable, Unkept
 from healer.journal.keeping import outworn
 from healer.journal.stored import INCIDENTS, MISSING, PAGE, Found, Stored
+from healer.model.effects import Loss
 from healer.model.incident import Incident, State
 
 _CLOSED_LINES = 20
@@ -73,7 +74,8 @@ class KubeJournal:
 
     keep, keep_for: how many closed incidents stay, and for how many seconds; namespaces: where incidents are looked for, empty
     for everywhere; held: whether this healer leads, asked right before each write; home: the namespace for incidents of
-    workloads that have none; at_once: writes under way at a time, never two for the same workload.
+    workloads that have none; at_once: writes under way at a time, never two for the same workload; lost: called with the id of an
+    incident that is not ours any more, with why, and with what became of its object.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class KubeJournal:
         namespaces: tuple[str, ...] = (),
         held: Callable[[], bool] = lambda: True,
         home: str = "healer",
+        lost: Callable[[str, str, Loss], None] = lambda *_: None,
         at_once: int = 8,
         backoff: Backoff | None = None,
         counts: Counts | None = None,
@@ -95,6 +98,7 @@ class KubeJournal:
         self._namespaces = namespaces or ("",)
         self._held = held
         self._home = home
+        self._lost = lost
         self._at_once = at_once
         self._backoff = backoff or Backoff(0.2, 15.0, 60.0, time.monotonic, random.random)
         self._kept: dict[str, _Kept] = {}
@@ -104,6 +108,9 @@ class KubeJournal:
         self._turned = asyncio.Event()
         self._log = structlog.get_logger("healer.journal")
         self.counts = counts or Counts()
+        self.unread: dict[tuple[str, str], str] = {}
+        """The objects (namespace, name) that were left alone when the journal was read last, and why."""
+        self._complaints: dict[tuple[str, str], str] = {}
 
     # reading
 
@@ -112,11 +119,12 @@ class KubeJournal:
         for old in self._kept.values():
             async with old.stored.lock:  # a write under way ends first
                 old.stored.lose("the journal was read anew")
+        self._complaints, self.unread = self.unread, {}
         found: dict[str, _Kept] = {}
         for namespace in self._namespaces:
             async for raw in self._listed(namespace):
                 if (kept := self._read(bytes(raw))) is not None:
-                    found[kept.incident.id] = kept
+                    self._take(kept, found)
                 await asyncio.sleep(0)  # each costs milliseconds, and the lease is renewed meanwhile
         self._kept = found
         self._pending.clear()
@@ -151,23 +159,46 @@ class KubeJournal:
             if meta.namespace != self._home_of(incident):
                 raise Undecodable(f"is in namespace {meta.namespace!r}, but about one in {incident.workload.namespace!r}")
             found = msgspec.json.decode(raw, type=Found)
+            notices = codec.notices(found.status)
         except (Undecodable, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.counts.undecodable += 1
-            self._log.error("incident cannot be read: left alone", namespace=meta.namespace, name=meta.name, error=str(error))
+            self._leave(meta.namespace, meta.name, str(error))
             return None
         whole = incident.state is not State.CLOSED or len(incident.history) < _CLOSED_LINES
-        kept = _Kept(incident, self._stored(incident), notices=codec.notices(found.status), whole=whole)
+        kept = _Kept(incident, self._stored(incident), notices=notices, whole=whole)
         kept.stored.learn(found)
         return kept
+
+    def _take(self, kept: _Kept, found: dict[str, _Kept]) -> None:
+        """Note what was read. Of two with one name the older is the one that healer made: a name is copied after it is made."""
+        other = found.get(kept.incident.id)
+        if other is None:
+            found[kept.incident.id] = kept
+            return
+        older, younger = sorted((other, kept), key=lambda each: each.stored.created)
+        found[kept.incident.id] = older
+        self._leave(younger.stored.namespace, younger.incident.id, f"an older incident in {older.stored.namespace} has its name")
+
+    def _leave(self, namespace: str, name: str, error: str) -> None:
+        """Leave an object alone. What is wrong with it is said once."""
+        self.counts.undecodable += 1
+        self.unread[namespace, name] = error
+        if self._complaints.get((namespace, name)) != error:
+            self._log.error("incident cannot be read: left alone", namespace=namespace, name=name, error=error)
 
     def incidents(self) -> list[Incident]:
         """See `Journal`."""
         return sorted((kept.incident for kept in self._kept.values()), key=lambda incident: (incident.opened_at, incident.id))
 
-    def namespace_of(self, incident_id: str) -> str | None:
-        """Where an incident is kept; None when it is not. An object of its name elsewhere is not it."""
+    def uid_of(self, incident_id: str) -> str | None:
+        """The uid of the object that an incident is kept in; None when it is in none. Another of its name is not it."""
         kept = self._kept.get(incident_id)
-        return None if kept is None else kept.stored.namespace
+        return None if kept is None or kept.stored.lost else kept.stored.uid or None
+
+    def set_aside(self, ids: Iterable[str]) -> None:
+        """See `Journal`."""
+        for incident_id in ids:
+            if (kept := self._kept.pop(incident_id, None)) is not None:
+                kept.stored.lose("it is not believed to be healer's")
 
     # noting
 
@@ -199,7 +230,7 @@ class KubeJournal:
         aside: dict[str, str] = {}
         for kept, goal in [(kept, kept.noted) for kept in map(self._kept.get, ids) if kept is not None]:
             while kept.written < goal:
-                if kept.stored.aside:
+                if kept.stored.loss is not None:
                     aside[kept.incident.id] = f"incident {kept.incident.id}: {kept.stored.lost}"
                     break
                 if kept.stored.lost:
@@ -381,6 +412,8 @@ class KubeJournal:
             del self._pending[kept.incident.id]
         self.counts.lost += 1
         self._log.warning("incident lost", incident=kept.incident.id, reason=str(error))
+        if kept.stored.loss is not None:
+            self._lost(kept.incident.id, kept.stored.lost, kept.stored.loss)
 
     def _refused(self, kept: _Kept, error: Exception) -> None:
         self.counts.refused += 1

@@ -25,6 +25,12 @@ class MemoryJournal:
         """All that is kept, oldest first."""
         return self.incidents()
 
+    def set_aside(self, ids: Iterable[str]) -> None:
+        """Forget incidents."""
+        for incident_id in ids:
+            self._incidents.pop(incident_id, None)
+            self._notices.pop(incident_id, None)
+
     def note(self, incident: Incident) -> None:
         """Keep a snapshot."""
         self._incidents[incident.id] = incident

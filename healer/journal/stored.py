@@ -16,6 +16,7 @@ from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ApiUnavailable, Unreadable
 from healer.cluster.resources import Resource
 from healer.journal.base import ClaimLost, JournalMissing, NotLeading, SetAside, Undecodable
+from healer.model.effects import Loss
 from healer.model.kube import Incident
 
 INCIDENTS = Resource(Incident, "/apis/healer.dev/v1alpha1", "incidents")
@@ -32,6 +33,7 @@ T = TypeVar("T")
 class _Meta(msgspec.Struct, rename="camel"):
     uid: str
     resource_version: str
+    creation_timestamp: str = ""
 
 
 class Found(msgspec.Struct):
@@ -49,8 +51,10 @@ class Stored:
         self.name = name
         self.lost = ""
         """Why it is not ours any more, when it is not."""
-        self.aside = False
-        """Whether that is of no concern to any other incident: the object or its namespace is gone."""
+        self.loss: Loss | None = None
+        """How it was lost, where that is of no concern to any other incident."""
+        self.created = ""
+        """When the API server says that it was made, RFC 3339; "" before it was."""
         self.lock = asyncio.Lock()
         """To be held over a write or a removal."""
         self._api = api
@@ -65,7 +69,7 @@ class Stored:
         """Take what the cluster holds as what is known. What was sent to an older version cannot come to stand any more."""
         if found.metadata.resource_version != self._version:
             self._sent.clear()
-        self._uid = found.metadata.uid
+        self._uid, self.created = found.metadata.uid, found.metadata.creation_timestamp
         self._version = found.metadata.resource_version
         self._status = _digest(found.status)
 
@@ -101,7 +105,7 @@ class Stored:
         except ApiError as error:
             if not error.is_not_found:
                 raise
-            self.lose("somebody has deleted it", aside=True)
+            self.lose("somebody has deleted it", Loss.DELETED)
         except Undecodable as error:
             self.lose(f"it cannot be read: {error}")
         raise ClaimLost(f"incident {self.name} in {self.namespace}: {self.lost}")
@@ -116,14 +120,19 @@ class Stored:
             if error.status not in (404, 409):
                 raise
 
-    def lose(self, why: str, *, aside: bool = False) -> None:
+    @property
+    def uid(self) -> str:
+        """The object's uid; "" before it was made."""
+        return self._uid
+
+    def lose(self, why: str, how: Loss | None = None) -> None:
         """From now on nothing is written. The first reason stays."""
         if not self.lost:
-            self.lost, self.aside = why, aside
+            self.lost, self.loss = why, how
 
     def _check(self) -> None:
         if self.lost:
-            raise (SetAside if self.aside else ClaimLost)(f"incident {self.name} in {self.namespace}: {self.lost}")
+            raise (SetAside if self.loss else ClaimLost)(f"incident {self.name} in {self.namespace}: {self.lost}")
         if not self._held():
             raise NotLeading("another healer leads: nothing was written")
 
@@ -131,7 +140,7 @@ class Stored:
         """Whether a refusal is worth another look: a conflict, or an object that is gone. Everything else is raised."""
         gone = error.is_not_found and error.reason == "NotFound"
         if (gone and not self._uid) or "NamespaceTerminating" in error.causes:
-            self.lose("its namespace is gone", aside=True)
+            self.lose("its namespace is gone", Loss.HOMELESS)
         elif error.is_not_found and not gone:
             raise JournalMissing(MISSING) from error
         elif not gone and not error.is_conflict:
@@ -146,13 +155,13 @@ class Stored:
             if not error.is_not_found:
                 raise
             if self._uid:
-                self.lose("somebody has deleted it", aside=True)
+                self.lose("somebody has deleted it", Loss.DELETED)
             return
         status = _digest(found.status)
         if self._uid and found.metadata.uid != self._uid:
-            self.lose("somebody has deleted it and made another of its name")
+            self.lose("somebody has deleted it and made another of its name", Loss.DELETED)
         elif status != self._status and status not in self._sent:
-            self.lose("somebody else has written its status")
+            self.lose("somebody else has written its status", Loss.EDITED)
         else:
             self.learn(found)
 

@@ -16,9 +16,9 @@ _LONGEST = 253
 class Incidents:
     """Watches the incident objects; calls `approved` with an incident's id and the approver whenever that annotation is written.
 
-    Those that stand at the first list are told too. namespace_of: where an incident of that id is kept, None when unknown
-    (KubeJournal.namespace_of): what is written on an object of that name elsewhere approves nothing, nor what is written on an
-    incident before it is known: `tell` repeats it.
+    Those that stand at the first list are told too. uid_of: the uid of the object that an incident of that id is kept in, None
+    when unknown (KubeJournal.uid_of): what is written on another object of that name approves nothing, wherever it is, nor what
+    is written on an incident before it is known: `tell` repeats it.
     """
 
     def __init__(
@@ -26,13 +26,13 @@ class Incidents:
         api: Api,
         approved: Callable[[str, str], None],
         *,
-        namespace_of: Callable[[str], str | None],
+        uid_of: Callable[[str], str | None],
         namespaces: tuple[str, ...] = (),
         settings: WatchSettings | None = None,
     ) -> None:
         self._approved = approved
-        self._namespace_of = namespace_of
-        self._standing: dict[tuple[str, str], str] = {}  # (namespace, name) -> approver
+        self._uid_of = uid_of
+        self._standing: dict[tuple[str, str], str] = {}  # (name, uid) -> approver
         view = View()
         self.reflectors = [
             Reflector(api, INCIDENTS, view, self._changed, namespace=namespace, settings=settings or WatchSettings(page=PAGE))
@@ -48,12 +48,12 @@ class Incidents:
 
     def tell(self) -> None:
         """Tell of every approval that stands, again: after the journal was loaded, before which no incident is known."""
-        for (namespace, name), approver in list(self._standing.items()):
-            self._consider(namespace, name, approver)
+        for (name, uid), approver in list(self._standing.items()):
+            self._consider(name, uid, approver)
 
     def _changed(self, change: Change) -> None:
         meta = change.obj.metadata
-        key = (meta.namespace, meta.name)
+        key = (meta.name, meta.uid)
         approver = one_line(meta.annotations.approved_by[:_LONGEST]).strip() if change.verb == "put" else ""
         if not approver:
             self._standing.pop(key, None)
@@ -61,6 +61,6 @@ class Incidents:
             self._standing[key] = approver
             self._consider(*key, approver)
 
-    def _consider(self, namespace: str, name: str, approver: str) -> None:
-        if self._namespace_of(name) == namespace:
+    def _consider(self, name: str, uid: str, approver: str) -> None:
+        if self._uid_of(name) == uid:
             self._approved(name, approver)

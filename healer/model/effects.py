@@ -1,6 +1,7 @@
 """What goes into the engine and what comes out of it."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from pydantic import BaseModel
 
@@ -56,12 +57,24 @@ class Together:
     whole: bool = True
 
 
+class Loss(StrEnum):
+    """What became of the object that an incident is kept in."""
+
+    EDITED = "edited"
+    """Somebody else has written its status."""
+    DELETED = "deleted"
+    """It is gone."""
+    HOMELESS = "homeless"
+    """Its namespace is ending: there can be none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Nothing is kept of an incident any more: its object was deleted, or its namespace is ending; `why` says which."""
+    """Nothing is kept of an incident any more: `why` says what became of its object."""
 
     incident: str
     why: str
+    how: Loss
 
 
 Input = Signal | Together | Answered | Unanswered | Dropped | Tick | WorkloadChanged | Acted | Approval

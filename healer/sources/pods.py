@@ -5,10 +5,10 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from healer.model.kube import Pod
+from healer.model.kube import ContainerStatus, Pod
 from healer.model.rule import PodCondition
 from healer.model.signal import Signal
-from healer.model.view import target_of
+from healer.model.view import epoch, target_of
 from healer.sources.pod_conditions import Finding, PodSettings, conditions, containers
 
 
@@ -35,13 +35,20 @@ class PodSource:
         """A pod whose conditions the journal knows from before a restart; returns those that it still has.
 
         A container that crash-loops may be caught while it runs for a moment. Restarts of before are not known one by one: as
-        many as it takes count as of now.
+        many as it takes count as of now, of a container that has restarted so often and is seen to have ended lately.
         """
         seen = _Seen(pod, {})
-        if PodCondition.RESTARTING in had and (containers := pod.containers):
-            most = max(containers, key=lambda status: status.restart_count)
+        most = max(pod.containers, key=lambda status: status.restart_count, default=None)
+        if PodCondition.RESTARTING in had and most is not None and self._bears_out(most, now):
             self._restarted(seen, most.name, self._settings.restarts, now)
         return self._look(seen, now, had)
+
+    def _bears_out(self, status: ContainerStatus, now: float) -> bool:
+        """Whether a container may have restarted as often, and as lately, as a journal says."""
+        ended = status.state.terminated or status.last_state.terminated
+        at = None if ended is None else epoch(ended.finished_at)
+        lately = at is None or at > now - self._settings.restarts_within
+        return status.restart_count >= self._settings.restarts and ended is not None and lately
 
     def put(self, pod: Pod, before: Pod | None, now: float) -> list[Signal]:
         """A pod as it is now; `before` is how it was known. Returns what began, happened again, or ended."""

@@ -359,6 +359,8 @@ def test_it_survives_a_restart_and_closes_when_it_would_have(away: int) -> None:
     d.waiting.clear()
     d.now += away
     d = restarted(d)
+    assert d.acts == [], "no source has said anything yet"
+    fire(d, "w3")
     assert ("w3-1" in d.acted_on) == (away >= 600)
     d.wait(max(0, 600 - away))
     assert breaker(d).state is State.CLOSED

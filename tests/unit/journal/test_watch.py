@@ -35,13 +35,13 @@ class Told:
 
 
 @asynccontextmanager
-async def watching(cluster: Cluster, told: Told, namespace_of: Callable[[str], str | None]) -> AsyncIterator[Incidents]:
+async def watching(cluster: Cluster, told: Told, uid_of: Callable[[str], str | None]) -> AsyncIterator[Incidents]:
     """A watch that is synced."""
     settings = WatchSettings(backoff_first=0.001, backoff_cap=0.005, brief=0.0)
     incidents = Incidents(
         await cluster.api(direct=True),
         told.hear,
-        namespace_of=namespace_of,
+        uid_of=uid_of,
         namespaces=(cluster.client.namespace,),
         settings=settings,
     )
@@ -73,7 +73,7 @@ async def test_each_approval_is_told_once(cluster: Cluster) -> None:
     journal = await opened(cluster, "early", "late")
     await approve(cluster, "early", "alice")
     told = Told()
-    async with watching(cluster, told, journal.namespace_of):
+    async with watching(cluster, told, journal.uid_of):
         await told.until(1)
         journal.remember("early", "slack", {"ts": "1"})
         await durable(journal, "early")
@@ -89,7 +89,7 @@ async def test_an_approval_in_another_namespace_approves_nothing(cluster: Cluste
     journal = await opened(cluster, "mine", "yours")
     await approve(cluster, "yours", "mallory")
     told = Told()
-    elsewhere = {"mine": journal.namespace_of("mine"), "yours": "another"}
+    elsewhere = {"mine": journal.uid_of("mine"), "yours": "another's"}
     async with watching(cluster, told, elsewhere.get):
         await approve(cluster, "mine", "alice")
         await told.until(1)
@@ -100,7 +100,7 @@ async def test_what_was_approved_before_the_journal_was_read_is_told_again(clust
     await opened(cluster, "one", "two")
     await approve(cluster, "one", "alice")
     successor, told = await cluster.journal(), Told()
-    async with watching(cluster, told, successor.namespace_of) as incidents:
+    async with watching(cluster, told, successor.uid_of) as incidents:
         assert told.approvals == [], "nothing is known yet"
         await successor.load()
         incidents.tell()

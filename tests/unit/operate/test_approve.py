@@ -40,7 +40,12 @@ async def listening(place: Place) -> AsyncIterator["asyncio.Queue[tuple[str, str
     heard: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
     place.lab.write_kubeconfig(place.home / "direct")
     api = await Api.connect(kubeconfig=str(place.home / "direct"))
-    watch = Incidents(api, lambda name, by: heard.put_nowait((name, by)), namespace_of=lambda _: SPACE)
+
+    def uid_of(name: str) -> str:
+        (found,) = [each for each in place.lab.objects("incidents.healer.dev") if each["metadata"]["name"] == name]
+        return str(found["metadata"]["uid"])
+
+    watch = Incidents(api, lambda name, by: heard.put_nowait((name, by)), uid_of=uid_of)
     running = asyncio.create_task(watch.run())
     try:
         async with asyncio.timeout(PATIENCE):

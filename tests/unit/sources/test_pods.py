@@ -752,8 +752,23 @@ def test_after_a_restart_a_crash_loop_goes_on_though_the_container_runs_at_that_
 
 def test_after_a_restart_restarts_of_before_count_for_one_more_window() -> None:
     source = PodSource(SETTINGS)
-    assert said(source.resume(pod(), {PodCondition.RESTARTING}, NOW)) == ["+Restarting"]
+    often = pod(container(restarts=SETTINGS.restarts, last=Terminated(1, "Error", moment(NOW - 30))))
+    assert said(source.resume(often, {PodCondition.RESTARTING}, NOW)) == ["+Restarting"]
     assert said(source.due(NOW + SETTINGS.restarts_within + 1)) == ["-Restarting"]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        container(),
+        container(restarts=SETTINGS.restarts),
+        container(restarts=SETTINGS.restarts - 1, last=Terminated(1, "Error", moment(NOW - 30))),
+        container(restarts=50, last=Terminated(1, "Error", moment(NOW - SETTINGS.restarts_within - 1))),
+    ],
+    ids=["never", "unseen", "too seldom", "long ago"],
+)
+def test_no_journal_makes_a_pod_restart_that_does_not(status: ContainerStatus) -> None:
+    assert said(PodSource(SETTINGS).resume(pod(status), {PodCondition.RESTARTING}, NOW)) == []
 
 
 def test_after_a_restart_what_is_over_is_not_told() -> None:
