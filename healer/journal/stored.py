@@ -132,7 +132,8 @@ class Stored:
 
     def _check(self) -> None:
         if self.lost:
-            raise (SetAside if self.loss else ClaimLost)(f"incident {self.name} in {self.namespace}: {self.lost}")
+            error = ClaimLost if self.loss in (None, Loss.EDITED) else SetAside
+            raise error(f"incident {self.name} in {self.namespace}: {self.lost}")
         if not self._held():
             raise NotLeading("another healer leads: nothing was written")
 
