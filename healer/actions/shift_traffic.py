@@ -18,7 +18,7 @@ from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.form import Model, Whole, fault
 from healer.model.kube import Deployment
 from healer.model.permission import Permissions, permissions, union
-from healer.model.probe import RouteRef, Side
+from healer.model.probe import RouteRef, Side, unfit
 from healer.model.rule import When
 from healer.routes.base import (
     BackendMissing,
@@ -35,6 +35,10 @@ from healer.routes.base import (
 )
 from healer.routes.note import KEPT_BY, MOST_BYTES, Note, notes
 from healer.routes.registry import ROUTERS
+from healer.routes.route import Aim
+
+_TOLD = 8
+"""So many splits of a route are told one by one."""
 
 
 class ShiftTrafficParams(Model):
@@ -66,8 +70,8 @@ def complete(params: ShiftTrafficParams, when: When) -> ShiftTrafficParams:
     if params.route is None or params.stable is None or params.canary is None:
         lacking = [key for key in ("route", "stable", "canary") if getattr(params, key) is None]
         raise ValueError(f"{' and '.join(lacking)} must be written here, because the rule's trigger is no canary")
-    if params.stable.deployment == params.canary.deployment or params.stable.backend == params.canary.backend:
-        raise ValueError("stable and canary are the same: each is a Deployment with a Service of its own")
+    if (wrong := unfit(params.route, params.stable, params.canary)) is not None:
+        raise ValueError(f"{wrong.message()}: {(wrong.context or {})['hint']}")
     return params
 
 
@@ -110,8 +114,7 @@ class ShiftTraffic:
             return deployment
         if (held := paused(call, deployment)) is not None:
             return held
-        route, sides = params.route, (params.stable.backend, params.canary.backend)
-        place = Place(target.namespace, route.kind, route.name, *sides, route.apart(target.namespace))
+        place = Place.between(target.namespace, params.route, params.stable, params.canary)
         try:
             shift = _Shift(call, params, place, deployment, notes(call.kept))
         except ValueError as error:
@@ -171,14 +174,18 @@ class _Shift:
     def _lowered(self, now: Weights) -> Weights:
         return now.at_most(self._aim(now))
 
-    def _aim(self, now: Weights) -> int:
-        """The percent that the canary is to keep: decided once a rung, or a second try would take away twice."""
+    def _aim(self, now: Weights) -> Aim:
+        """The percent that the canary is to keep: decided once a rung, or a second try would take away twice.
+
+        Points are taken off each split's own share: one number says it for all where they come to the same.
+        """
         if self.params.to is not None:
             return self.params.to
         note = self.kept.get(self.place)
         if note is not None and note.rung == rung(self.call):
             return note.aim
-        return max(0, now.whole_percent - (self.params.by or 0))
+        aims = tuple(max(0, percent - (self.params.by or 0)) for percent in now.whole_percents)
+        return aims[0] if len(set(aims)) == 1 else aims
 
     async def _sending(self, before: Weights, after: Weights) -> None:
         """Right before the patch: what was there is journaled, the attempt still wanted, and the lease held."""
@@ -214,10 +221,23 @@ class _Shift:
             text = f"{of} {share} already: nothing was done{self._besides(after)}"
             return _unwanted(self.call, self.deployment) or Outcome(OutcomeKind.DONE, "AlreadyShifted", text)
         rest = "the rest" if after.share else "all that the weights rule" if after.besides else "all"
-        text = f"{of} canary {before.percent} -> {after.percent}, {rest} to {self.place.stable}{self._besides(after)}"
+        text = f"{of} canary {before.percent} -> {after.percent}, {rest} to {self.place.stable}"
+        text += self._each(change) + self._besides(after)
         if self.call.act.dry_run:
             return Outcome(OutcomeKind.DONE, "WouldShift", f"would shift the {text} (observe: dry run, nothing was done)")
         return Outcome(OutcomeKind.DONE, "Shifted", text)
+
+    def _each(self, change: Change) -> str:
+        """The splits with their weights, where there are several: one figure does not tell what became of each."""
+        before, after = change.before, change.after
+        if len(after.pairs) < 2:
+            return ""
+        each = [
+            f"{name} {old[0]}:{old[1]}" + (" left as it is" if old == new else f" -> {new[0]}:{new[1]}")
+            for name, old, new in zip(before.names, before.pairs, after.pairs, strict=True)
+        ]
+        more = f" and {len(each) - _TOLD} more" if len(each) > _TOLD else ""
+        return f" ({', '.join(each[:_TOLD])}{more}; stable:canary)"
 
     def _besides(self, weights: Weights) -> str:
         if not weights.besides:

@@ -131,7 +131,8 @@ def rbac(
     except (RulesError, OperateError) as error:
         typer.echo(f"healer: {error}", err=True)
         raise typer.Exit(EXIT_SETUP) from error
-    printed = granting.manifests(granting.needed(rulebook, ACTIONS), namespace, within=confined, lease=name)
+    needs, routes = granting.needed(rulebook, ACTIONS), granting.apart(rulebook)
+    printed = granting.manifests(needs, namespace, within=confined, lease=name, routes=routes)
     typer.echo(yaml.dump_all(printed, Dumper=_Plain, sort_keys=False), nl=False)
 
 

@@ -82,11 +82,66 @@ class Side(Model):
     """The Deployment."""
     service: Name | None = None
     """The Service in front of it, as the route names it; by default it has the Deployment's name."""
+    subset: Name | None = None
+    """VirtualService only: the subset of that Service, as the destination names it. Both sides may be subsets of one Service."""
+    pool: Name | None = None
+    """HTTPRoute only: the InferencePool in front of it, in place of a Service."""
+
+    @model_validator(mode="after")
+    def _one_backend(self) -> Self:
+        if self.pool is not None and (self.service is not None or self.subset is not None):
+            raise fault("a side has a pool, or a Service", "delete the line, or those of service and subset", ("pool",))
+        return self
 
     @property
     def backend(self) -> str:
-        """The name of the Service."""
-        return self.service or self.deployment
+        """What the route names, in words: "models", "models (subset v1)" or "InferencePool models"."""
+        if self.pool is not None:
+            return pool_words(self.pool)
+        service = self.service or self.deployment
+        return service if self.subset is None else f"{service} ({subset_words(self.subset)})"
+
+    @property
+    def counted_by(self) -> str:
+        """The Deployment whose ready pods count, where the endpoints of a Service do not tell them; else ""."""
+        return "" if self.subset is None and self.pool is None else self.deployment
+
+
+def subset_words(subset: str) -> str:
+    """How messages name a subset of a Service."""
+    return f"subset {subset}"
+
+
+def pool_words(pool: str) -> str:
+    """How messages name an InferencePool."""
+    return f"InferencePool {pool}"
+
+
+def unfit(route: RouteRef, stable: Side, canary: Side) -> PydanticCustomError | None:
+    """What keeps a route of this kind from splitting traffic between these two sides."""
+    for at, side in (("stable", stable), ("canary", canary)):
+        if side.subset is not None and route.kind != "VirtualService":
+            hint = "delete the line, and give each version a Service of its own"
+            return fault(f"an {route.kind} knows no subsets, only a VirtualService does", hint, (at, "subset"))
+        if side.pool is not None and route.kind != "HTTPRoute":
+            return fault(f"no {route.kind} leads to an InferencePool, only an HTTPRoute does", "write service", (at, "pool"))
+    if stable.deployment == canary.deployment:
+        hint = "a canary is a Deployment of its own"
+        return fault("stable and canary are the same Deployment", hint, ("canary", "deployment"))
+    if stable.pool is not None and stable.pool == canary.pool:
+        return fault("stable and canary have the same InferencePool", "each needs its own", ("canary", "pool"))
+    if (stable.pool, canary.pool) != (None, None):
+        return None
+    if (stable.service or stable.deployment) != (canary.service or canary.deployment):
+        return None
+    if stable.subset == canary.subset:
+        hint = "each needs its own" + ("; or name a subset for each" if route.kind == "VirtualService" else "")
+        same = "the same subset of the same Service" if stable.subset else "the same Service"
+        return fault(f"stable and canary have {same}", hint, ("canary", "subset" if stable.subset else "service"))
+    if stable.subset is None or canary.subset is None:
+        lacking = "stable" if stable.subset is None else "canary"
+        return fault(f"{lacking} has the whole Service, and so the other side's subset too", "name its subset", (lacking,))
+    return None
 
 
 @runtime_checkable
@@ -177,12 +232,8 @@ class Canary(Model):
         names = [measure.name for measure in self.measures]
         if len(set(names)) < len(names):
             raise fault("two measures have the same name", "rename one", ("measures",))
-        if self.stable.deployment == self.canary.deployment:
-            raise fault(
-                "stable and canary are the same Deployment", "a canary is a Deployment of its own", ("canary", "deployment")
-            )
-        if self.stable.backend == self.canary.backend:
-            raise fault("stable and canary have the same Service", "each needs its own", ("canary", "service"))
+        if (wrong := unfit(self.route, self.stable, self.canary)) is not None:
+            raise wrong
         return self
 
 

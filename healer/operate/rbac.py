@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from healer.actions.base import Action
+from healer.actions.shift_traffic import ShiftTrafficParams
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.model.permission import Permission, Permissions, permissions, union
 from healer.routes.registry import ROUTERS
@@ -52,14 +53,38 @@ def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:
     return union([trigger, *(actions[step.action].spec.needs(step.params) for step in steps)])
 
 
+def apart(rulebook: Rulebook) -> dict[str, Permissions]:
+    """What rules need of their routes in the namespaces that they name for them, by namespace."""
+    needs: dict[str, Permissions] = defaultdict(frozenset)
+    for rule in (bound.rule for bound in rulebook.rules):
+        steps = [*rule.heal, *([rule.on_storm] if rule.on_storm is not None else [])]
+        routes = [(rule.when.canary.route, False)] if rule.when.canary is not None else []
+        routes += [
+            (step.params.route, True) for step in steps if isinstance(step.params, ShiftTrafficParams) and step.params.route
+        ]
+        for route, written in routes:
+            if route.namespace is not None:
+                router = ROUTERS[route.kind]
+                needs[route.namespace] |= router.reads | (router.writes if written else frozenset())
+    return dict(needs)
+
+
 NAME = "healer"
 """Of the service account, of the roles, and of what binds them; and of the Lease where nobody names another."""
 
 
-def manifests(needs: Permissions, namespace: str, *, within: Sequence[str] = (), lease: str = NAME) -> list[Manifest]:
+def manifests(
+    needs: Permissions,
+    namespace: str,
+    *,
+    within: Sequence[str] = (),
+    lease: str = NAME,
+    routes: Mapping[str, Permissions] | None = None,
+) -> list[Manifest]:
     """The service account with its roles. `namespace` is healer's own, `lease` the name of its Lease.
 
-    `within`: the namespaces that healer is confined to (HEALER_CLUSTER__NAMESPACES); empty for the whole cluster.
+    `within`: the namespaces that healer is confined to (HEALER_CLUSTER__NAMESPACES); empty for the whole cluster. `routes`: what
+    it may do beyond these to routes that live elsewhere (`apart`).
     """
     subjects = [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}]
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(namespace)}
@@ -67,10 +92,10 @@ def manifests(needs: Permissions, namespace: str, *, within: Sequence[str] = (),
     if not within:
         return [account, *_bound("ClusterRole", _rules(needs), "", subjects), *_bound("Role", own, namespace, subjects)]
     everywhere, inside = _split(needs)
-    roles = [
-        role for each in dict.fromkeys(within) if each != namespace for role in _bound("Role", _rules(inside), each, subjects)
-    ]
-    at_home = _rules(inside if namespace in within else JOURNAL)  # at home are the incidents of nodes and of the cluster
+    granted = dict(routes or {}) | dict.fromkeys(within, inside)
+    home = granted.pop(namespace, frozenset()) | JOURNAL  # at home are the incidents of nodes and of the cluster
+    roles = [role for each, may in granted.items() for role in _bound("Role", _rules(may), each, subjects)]
+    at_home = _rules(home)
     cluster = _bound("ClusterRole", _rules(everywhere), "", subjects) if everywhere else []
     return [account, *cluster, *roles, *_bound("Role", [*at_home, *own], namespace, subjects)]
 

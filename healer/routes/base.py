@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.routes.endpoints import ready
+from healer.routes.endpoints import ready, ready_pods
 from healer.routes.registry import ROUTERS
 from healer.routes.route import (
     BackendMissing,
@@ -104,10 +104,14 @@ async def _find(api: Api, place: Place) -> Found:
 
 async def _served(api: Api, place: Place, before: Weights, after: Weights) -> None:
     """No side gets more weight than it has unless somebody there is ready to serve. Raises NoReadyEndpoints."""
-    for side, service in enumerate((place.stable, place.canary)):
-        more = any(new[side] > old[side] for old, new in zip(before.pairs, after.pairs, strict=True))
-        if more and not await ready(api, place.namespace, service):
-            raise NoReadyEndpoints(f"service/{service} has no ready endpoints: {place} sends it no more traffic")
+    for side, (backend, deployment) in enumerate(zip((place.stable, place.canary), place.counted_by, strict=True)):
+        if not any(new[side] > old[side] for old, new in zip(before.pairs, after.pairs, strict=True)):
+            continue
+        if deployment and not await ready_pods(api, place.namespace, deployment):
+            text = f"deployment/{deployment} behind {backend} has no ready pods: {place} sends it no more traffic"
+            raise NoReadyEndpoints(text)
+        if not deployment and not await ready(api, place.namespace, backend):
+            raise NoReadyEndpoints(f"service/{backend} has no ready endpoints: {place} sends it no more traffic")
 
 
 async def _patch(api: Api, found: Found, weights: Weights, *, dry_run: bool) -> None:

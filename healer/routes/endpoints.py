@@ -1,11 +1,15 @@
-"""Who is ready to serve behind a Service, from its EndpointSlices.
+"""Who is ready to serve: behind a Service, from its EndpointSlices; else of a Deployment, from its status.
 
-Source: discovery.k8s.io/v1; `conditions.ready` left out means ready, an endpoint may be in more than one slice.
+Source: discovery.k8s.io/v1; `conditions.ready` left out means ready, an endpoint may be in more than one slice. Subsets of one
+Service share its EndpointSlices, and an InferencePool has none.
 """
 
 import msgspec
 
 from healer.cluster.api import Api
+from healer.cluster.errors import ApiError
+from healer.cluster.resources import RESOURCES
+from healer.model.kube import Deployment
 
 
 class _Conditions(msgspec.Struct):
@@ -37,3 +41,14 @@ async def ready(api: Api, namespace: str, service: str) -> int:
             if endpoint.conditions is None or endpoint.conditions.ready is not False
         }
     )
+
+
+async def ready_pods(api: Api, namespace: str, deployment: str) -> int:
+    """How many pods of a Deployment are ready; 0 where there is no such Deployment. Raises ClusterError."""
+    try:
+        found = await api.get(RESOURCES[Deployment].path(namespace, deployment), Deployment)
+    except ApiError as error:
+        if not error.is_not_found:
+            raise
+        return 0
+    return found.status.ready_replicas

@@ -1,16 +1,20 @@
 """HTTPRoute of the Gateway API: `spec.rules[].backendRefs[].weight`.
 
 Source: gateway.networking.k8s.io/v1. Weights are relative within a rule, 1 where left out; a reference is to a Service of the
-route's own namespace unless its group, kind or namespace say otherwise.
+route's own namespace unless its group, kind or namespace say otherwise. InferencePool: of the Gateway API Inference Extension.
 """
 
 import msgspec
 
 from healer.cluster.api import Api
+from healer.model.probe import pool_words
 from healer.routes.route import Found, Place, fetched
-from healer.routes.split import Backend, Rule, found
+from healer.routes.split import Backend, Rule, found, named
 
 GROUP = "gateway.networking.k8s.io"
+_POOL = "InferencePool"
+_POOL_GROUPS = ("inference.networking.k8s.io", "inference.networking.x-k8s.io")
+"""Of v1, and of the versions before it."""
 
 
 class _Ref(msgspec.Struct):
@@ -22,8 +26,12 @@ class _Ref(msgspec.Struct):
 
     def backend(self, place: Place) -> Backend:
         kind, namespace = self.kind or "Service", self.namespace or place.home
-        inside = (self.group or "", kind, namespace) == ("", "Service", place.namespace)
-        return Backend(self.name if inside else f"{kind} {self.name} in {namespace}", 1 if self.weight is None else self.weight)
+        weight = 1 if self.weight is None else self.weight
+        if namespace == place.namespace and (self.group or "", kind) == ("", "Service"):
+            return Backend(self.name, weight)
+        if namespace == place.namespace and self.group in _POOL_GROUPS and kind == _POOL:
+            return Backend(pool_words(self.name), weight)
+        return Backend(f"{kind} {self.name} in {namespace}", weight)
 
 
 class _Mirror(msgspec.Struct, rename="camel"):
@@ -35,6 +43,7 @@ class _Filter(msgspec.Struct, rename="camel"):
 
 
 class _Rule(msgspec.Struct, rename="camel"):
+    name: str | None = None
     backend_refs: list[_Ref] | None = None
     filters: list[_Filter] | None = None
 
@@ -62,7 +71,7 @@ async def find(api: Api, place: Place) -> Found:
     route = await fetched(api, path, _HTTPRoute, place, GROUP)
     rules = [
         Rule(
-            words=f"rule {number + 1}",
+            words=f"rule {number + 1}{named(rule.name)}",
             where=f"/spec/rules/{number}/backendRefs",
             backends=[ref.backend(place) for ref in rule.backend_refs or ()],
             mirrors=rule.mirrors(place),

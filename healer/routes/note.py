@@ -5,7 +5,7 @@ from typing import Self
 
 import msgspec
 
-from healer.routes.route import Place, Weights
+from healer.routes.route import Aim, Place, Weights
 
 KEPT_BY = "shiftTraffic"
 """The name of the action that keeps it."""
@@ -16,14 +16,14 @@ MOST_BYTES = 1024
 class Note(msgspec.Struct, frozen=True):
     """Of one place: the weights before healer first touched them in this incident, and those that it set last.
 
-    `rung` is the step that set them and `aim` the canary's percent that it was to come to: it comes to that however often it is
-    tried, also where the rule says how much to take away.
+    `rung` is the step that set them and `aim` the canary's percent that it was to come to (of each split its own, where they
+    differ): it comes to that however often it is tried, also where the rule says how much to take away.
     """
 
     before: str
     after: str
     rung: str
-    aim: int
+    aim: Aim
 
     @classmethod
     def parse(cls, text: str) -> Self:

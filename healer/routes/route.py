@@ -1,17 +1,21 @@
 """What a route is to healer: a place, the weights of its two backends, and what can be wrong with it."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.model.permission import Permissions
+from healer.model.probe import RouteRef, Side
 
 T = TypeVar("T")
 
 Edit = dict[str, Any]
 """One operation of a JSON patch (RFC 6902)."""
+
+Aim = int | tuple[int, ...]
+"""The canary's percent: of every split, or of each split its own."""
 
 
 class RouteError(Exception):
@@ -48,7 +52,7 @@ class NotTaken(RouteError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A route and its two backends, which are names of Services in `namespace`; the route is there, too, or in `apart`."""
+    """A route and its two backends in `namespace`, in the words of `Side.backend`; the route is there, too, or in `apart`."""
 
     namespace: str
     kind: str
@@ -56,6 +60,14 @@ class Place:
     stable: str
     canary: str
     apart: str = ""
+    counted_by: tuple[str, str] = ("", "")
+    """See `Side.counted_by`: that of stable and that of the canary."""
+
+    @classmethod
+    def between(cls, namespace: str, route: RouteRef, stable: Side, canary: Side) -> Self:
+        """The place that a rule means, for Deployments in `namespace`."""
+        counted_by = (stable.counted_by, canary.counted_by)
+        return cls(namespace, route.kind, route.name, stable.backend, canary.backend, route.apart(namespace), counted_by)
 
     @property
     def home(self) -> str:
@@ -69,28 +81,33 @@ class Place:
     def key(self) -> str:
         """The whole of it as one text, to be kept; `parse` reads it."""
         key = "/".join((self.namespace, self.kind, self.name, self.stable, self.canary))
-        return f"{key}@{self.apart}" if self.apart else key
+        key = f"{key}@{self.apart}" if self.apart else key
+        return f"{key}#{'/'.join(self.counted_by)}" if any(self.counted_by) else key
 
     @classmethod
     def parse(cls, key: str) -> Self:
         """The place of a key. Raises ValueError."""
-        names, _, apart = key.partition("@")
+        whole, _, counted = key.partition("#")
+        names, _, apart = whole.partition("@")
         parts = names.split("/")
         if len(parts) != 5 or not all(parts):
             raise ValueError(f"{key!r} is no namespace/kind/name/stable/canary")
         namespace, kind, name, stable, canary = parts
-        return cls(namespace, kind, name, stable, canary, apart)
+        of_stable, _, of_canary = counted.partition("/")
+        return cls(namespace, kind, name, stable, canary, apart, (of_stable, of_canary))
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """The weights (stable, canary) of every split between the two backends, in the order of the route.
 
-    `besides` says in words which requests reach the canary whatever the weights are; it is not part of the weights.
+    `besides` says in words which requests reach the canary whatever the weights are, and `names` how the route names each split;
+    neither is part of the weights.
     """
 
     pairs: tuple[tuple[int, int], ...]
     besides: tuple[str, ...] = field(default=(), compare=False)
+    names: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         return ",".join(f"{stable}:{canary}" for stable, canary in self.pairs)
@@ -114,21 +131,24 @@ class Weights:
         return f"{100 * self.share:.4g} %"
 
     @property
-    def whole_percent(self) -> int:
-        """The same in whole percent, rounded down."""
-        return max((100 * canary // (stable + canary) for stable, canary in self.pairs if stable + canary), default=0)
+    def whole_percents(self) -> tuple[int, ...]:
+        """The canary's share of each split in whole percent, rounded down."""
+        return tuple(100 * canary // (stable + canary) if stable + canary else 0 for stable, canary in self.pairs)
 
-    def at_most(self, percent: int) -> "Weights":
+    def at_most(self, percent: Aim) -> "Weights":
         """The canary's share lowered to so many percent in every split, never raised.
 
         What stable and canary have together stays, so that other backends keep their shares; where that does not divide, the
-        canary gets less.
+        canary gets less. Where each split has an aim of its own and the route has other splits by now, the largest holds for all.
         """
+        aims = (percent,) * len(self.pairs) if isinstance(percent, int) else percent
+        if len(aims) != len(self.pairs):
+            aims = (max(aims, default=100),) * len(self.pairs)
         pairs = []
-        for stable, canary in self.pairs:
-            left = min(canary, (stable + canary) * percent // 100)
+        for (stable, canary), aim in zip(self.pairs, aims, strict=True):
+            left = min(canary, (stable + canary) * aim // 100)
             pairs.append((stable + canary - left, left))
-        return Weights(tuple(pairs), self.besides)
+        return replace(self, pairs=tuple(pairs))
 
 
 @dataclass(frozen=True, slots=True)

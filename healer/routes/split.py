@@ -8,7 +8,7 @@ from healer.routes.route import BackendMissing, Edit, Found, Place, RouteUnreada
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """An entry of a list: the Service, its weight, and in words what else the entry says, which healer leaves to others."""
+    """An entry of a list: the Service, its weight, and in words which part of it is meant (its subset), where not the whole."""
 
     service: str
     weight: int
@@ -16,6 +16,10 @@ class Backend:
 
     def __str__(self) -> str:
         return f"{self.service} ({self.more})" if self.more else self.service
+
+    def reaches(self, wanted: str) -> bool:
+        """Whether some of its requests go to this one: it is the same, the whole of it, or a part of it."""
+        return str(self) == wanted or self.service == wanted or (not self.more and wanted.startswith(f"{self.service} ("))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,11 @@ class Rule:
         return f"{self.words} sends to {', '.join(map(str, self.backends)) or 'nobody'}"
 
 
+def named(name: str | None) -> str:
+    """What follows a rule's number where the route names it."""
+    return f" ({name})" if name else ""
+
+
 def found(place: Place, path: str, version: str, rules: Sequence[Rule]) -> Found:
     """The route with these rules: each that has both backends is a split.
 
@@ -39,18 +48,23 @@ def found(place: Place, path: str, version: str, rules: Sequence[Rule]) -> Found
     """
     fields: list[tuple[str, str]] = []
     pairs: list[tuple[int, int]] = []
+    names: list[str] = []
     besides: list[str] = []
     for rule in rules:
         stable, canary = (_entry(place, rule, service) for service in (place.stable, place.canary))
+        ruled: tuple[int, ...] = ()
         if stable is not None and canary is not None:
+            ruled = (stable, canary)
             fields.append((f"{rule.where}/{stable}/weight", f"{rule.where}/{canary}/weight"))
             pairs.append((rule.backends[stable].weight, rule.backends[canary].weight))
-        elif any(backend.service == place.canary and backend.weight for backend in rule.backends):
+            names.append(rule.words)
+        others = [backend for at, backend in enumerate(rule.backends) if at not in ruled]
+        if any(backend.reaches(place.canary) and backend.weight for backend in others):
             besides.append(str(rule))
         if rule.mirrors:
             besides.append(f"{rule.words} mirrors to {place.canary}")
     if not fields:
-        said = f"{place} nowhere splits traffic between the Services {place.stable} and {place.canary}"
+        said = f"{place} nowhere splits traffic between {place.stable} and {place.canary}"
         raise BackendMissing(f"{said}: {'; '.join(map(str, rules)) or 'it has no rules'}")
 
     def edits(weights: Weights) -> Iterable[Edit]:
@@ -58,12 +72,12 @@ def found(place: Place, path: str, version: str, rules: Sequence[Rule]) -> Found
             for pointer, weight in zip(pointers, pair, strict=True):
                 yield {"op": "add", "path": pointer, "value": weight}
 
-    return Found(path, version, Weights(tuple(pairs), tuple(besides)), edits)
+    return Found(path, version, Weights(tuple(pairs), tuple(besides), tuple(names)), edits)
 
 
-def _entry(place: Place, rule: Rule, service: str) -> int | None:
-    """The index of the Service in a list that can be split."""
-    at = [index for index, backend in enumerate(rule.backends) if backend.service == service and not backend.more]
+def _entry(place: Place, rule: Rule, wanted: str) -> int | None:
+    """The index of the backend in a list that can be split."""
+    at = [index for index, backend in enumerate(rule.backends) if str(backend) == wanted]
     if len(at) > 1:
-        raise RouteUnreadable(f"{rule.words} of {place} names {service} twice: which weight is meant?")
+        raise RouteUnreadable(f"{rule.words} of {place} names {wanted} twice: which weight is meant?")
     return at[0] if at and rule.where else None

@@ -2,14 +2,15 @@
 
 Source: networking.istio.io/v1, and v1beta1, which has the same fields. Weights sum to 100 by custom, and are 0 where left out; a
 single destination gets everything whatever its weight. A host without a dot is a Service of the VirtualService's own namespace.
-Stable and canary are told apart by host; subsets of one host are left alone.
+Stable and canary are told apart by host and subset: the same host in another form is the same, another subset is another.
 """
 
 import msgspec
 
 from healer.cluster.api import Api
+from healer.model.probe import subset_words
 from healer.routes.route import Found, KindMissing, Place, fetched
-from healer.routes.split import Backend, Rule, found
+from healer.routes.split import Backend, Rule, found, named
 
 GROUP = "networking.istio.io"
 
@@ -26,6 +27,9 @@ class _Destination(msgspec.Struct):
         inside = domain in (place.namespace, f"{place.namespace}.svc") or domain.startswith(f"{place.namespace}.svc.")
         return name if inside else self.host
 
+    def backend(self, place: Place, weight: int) -> Backend:
+        return Backend(self.service(place), weight, subset_words(self.subset) if self.subset else "")
+
 
 class _Target(msgspec.Struct):
     destination: _Destination
@@ -37,22 +41,16 @@ class _Mirror(msgspec.Struct):
 
 
 class _Route(msgspec.Struct):
+    name: str | None = None
     route: list[_Target] | None = None
     mirror: _Destination | None = None
     mirrors: list[_Mirror] | None = None
 
     def rule(self, place: Place, words: str, where: str) -> Rule:
         targets = self.route or []
-        backends = [
-            Backend(
-                target.destination.service(place),
-                1 if len(targets) == 1 else target.weight or 0,
-                f"subset {target.destination.subset}" if target.destination.subset else "",
-            )
-            for target in targets
-        ]
+        backends = [target.destination.backend(place, 1 if len(targets) == 1 else target.weight or 0) for target in targets]
         mirrored = [*([self.mirror] if self.mirror else []), *(each.destination for each in self.mirrors or ())]
-        return Rule(words, where, backends, any(each.service(place) == place.canary for each in mirrored))
+        return Rule(words, where, backends, any(each.backend(place, 1).reaches(place.canary) for each in mirrored))
 
 
 class _Spec(msgspec.Struct):
@@ -74,7 +72,7 @@ async def find(api: Api, place: Place) -> Found:
     """See `Find`: splits of HTTP; what goes to the canary by TCP or TLS is named."""
     path, service = await _get(api, place)
     rules = [
-        route.rule(place, f"{kind} route {number + 1}", f"/spec/http/{number}/route" if kind == "http" else "")
+        route.rule(place, f"{kind} route {number + 1}{named(route.name)}", f"/spec/http/{number}/route" if kind == "http" else "")
         for kind, routes in (("http", service.spec.http), ("tcp", service.spec.tcp), ("tls", service.spec.tls))
         for number, route in enumerate(routes or ())
     ]

@@ -192,8 +192,7 @@ class Standing:
 
 def place_of(canary: Canary, namespace: str) -> Place:
     """Where the weights between the two sides are."""
-    route = canary.route
-    return Place(namespace, route.kind, route.name, canary.stable.backend, canary.canary.backend, route.apart(namespace))
+    return Place.between(namespace, canary.route, canary.stable, canary.canary)
 
 
 async def missing_route(api: Api, bound: BoundRule) -> str:

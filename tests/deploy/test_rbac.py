@@ -15,11 +15,29 @@ from healer.engine.rulebook import Rulebook
 from healer.engine.rulefile import load_all
 from healer.lab.faults import Seen
 from healer.model.permission import Permission
-from healer.operate.rbac import LEASE, manifests, needed
+from healer.operate.rbac import LEASE, apart, manifests, needed
 from tests.support.kustomize import read
 from tests.support.rbac import Authorizer, Manifest, granted
 
 ROOT = Path(__file__).parents[2]
+ELSEWHERE = """\
+apiVersion: healer.dev/v1alpha1
+kind: RuleSet
+metadata: {name: asked}
+spec:
+  scope: {namespaces: [production]}
+  rules:
+    - name: bad-canary
+      when:
+        canary:
+          route: {kind: HTTPRoute, name: split, namespace: infra}
+          stable: {deployment: v1}
+          canary: {deployment: v2}
+          measures:
+            - {name: errors, total: 'a{pod=~"{{ pods }}"}', bad: 'b{pod=~"{{ pods }}"}'}
+      heal:
+        - STEP
+"""
 PARAMS = {"shiftTraffic": ShiftTrafficParams(to=0)}
 
 
@@ -115,6 +133,26 @@ def _asked(verb: str, resource: str, namespace: str = "", name: str = "", group:
 def _confined() -> list[Manifest]:
     needs = needed(load([ROOT / "rules", ROOT / "rules/canary"], specs(ACTIONS)), ACTIONS)
     return [*manifests(needs, "healer", within=("production", "staging"), lease="mine")]
+
+
+@pytest.mark.parametrize(("shifts", "patches"), [("shiftTraffic: {to: 0}", True), ("page: {}", False)])
+def test_confined_healer_reaches_the_route_that_a_rule_names_elsewhere(shifts: str, patches: bool) -> None:
+    """Of the namespace of the route it gets the route alone, and to patch it only where a step shifts traffic."""
+    rules, problems = load_all({"f.yaml": ELSEWHERE.replace("STEP", shifts)}, specs(ACTIONS))
+    assert problems == []
+    book = Rulebook(rules)
+    for within in (["production"], ["production", "infra"]):
+        printed = manifests(needed(book, ACTIONS), "healer", within=within, routes=apart(book))
+        allows = Authorizer(printed).allows
+        assert allows(_asked("get", "httproutes", "infra", "split", "gateway.networking.k8s.io"))
+        assert allows(_asked("list", "pods", "production"))
+        assert allows(_asked("list", "pods", "infra")) is ("infra" in within)
+        assert allows(_asked("patch", "httproutes", "infra", "split", "gateway.networking.k8s.io")) is patches
+    at_home = manifests(needed(book, ACTIONS), "infra", within=["production"], routes=apart(book))
+    allows = Authorizer(at_home).allows
+    assert allows(_asked("get", "httproutes", "infra", "split", "gateway.networking.k8s.io"))
+    assert allows(_asked("create", "incidents", "infra", group="healer.dev"))
+    assert not allows(_asked("list", "pods", "infra"))
 
 
 def test_confined_to_namespaces_nothing_cluster_wide_is_granted() -> None:

@@ -99,6 +99,23 @@ async def test_some_of_it(scene: Scene) -> None:
     assert scene.weights == [(85, 15)]
 
 
+async def test_several_splits_are_each_their_own(scene: Scene) -> None:
+    """Points are taken off each split's own share, the outcome tells of each, and a second try takes nothing more."""
+    scene.set((80, 20), (50, 50), (100, 0))
+    outcome = await scene.shift(by=20)
+    each = "rule 1 80:20 -> 100:0, rule 2 50:50 -> 70:30, rule 3 100:0 left as it is; stable:canary"
+    assert outcome.text == f"traffic of httproute/model: canary 50 % -> 30 %, the rest to {STABLE} ({each})"
+    assert scene.weights == [(100, 0), (70, 30), (100, 0)]
+    assert scene.note["aim"] == [0, 30, 0]
+    assert (await scene.shift(by=20)).reason == "FoundDone"
+    assert scene.weights == [(100, 0), (70, 30), (100, 0)]
+
+
+async def test_of_many_splits_the_first_are_told(scene: Scene) -> None:
+    scene.set(*[(80, 20)] * 10)
+    assert "rule 8 80:20 -> 100:0 and 2 more; stable:canary)" in (await scene.shift(to=0)).text
+
+
 async def test_more_than_there_is(scene: Scene) -> None:
     await scene.shift(by=50)
     assert scene.weights == [(100, 0)]
@@ -391,7 +408,7 @@ def test_without_a_canary_the_action_must_say_it() -> None:
         complete(ShiftTrafficParams(to=0), when)
     with pytest.raises(ValueError, match=r"^stable must be written here"):
         complete(ShiftTrafficParams(to=0, route=ROUTE, canary=Side(deployment="v2")), when)
-    with pytest.raises(ValueError, match="are the same"):
+    with pytest.raises(ValueError, match="are the same Deployment: a canary is"):
         complete(ShiftTrafficParams(to=0, stable=Side(deployment="v2")), a_when())
 
 

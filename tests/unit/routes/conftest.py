@@ -12,6 +12,7 @@ from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, http_route, ingresses, virtual_service
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object, clone
+from healer.lab.workload import serving
 from healer.routes.base import Change, Place, Weights, write
 
 NAMESPACE = "production"
@@ -138,6 +139,13 @@ class Roads:
         wanted = slice_of(service, *ready)
         kind = self.lab.api.kinds.named("endpointslices")
         self.lab.api.modify(kind, NAMESPACE, wanted["metadata"]["name"], lambda obj: obj.update(endpoints=wanted["endpoints"]))
+
+    async def deployed(self, name: str, ready: int) -> None:
+        """A Deployment of which so many pods are ready."""
+        if all(obj["metadata"]["name"] != name for obj in self.lab.objects("deployments")):
+            await self.lab.apply(serving(name, NAMESPACE, replicas=2, min_available=None))
+        kind = self.lab.api.kinds.named("deployments")
+        self.lab.api.modify(kind, NAMESPACE, name, lambda obj: obj.update(status={"readyReplicas": ready}), subresource="status")
 
     async def to(
         self,

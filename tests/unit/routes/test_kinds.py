@@ -9,8 +9,9 @@ import pytest
 from healer.cluster.api import ApiError
 from healer.lab.canary import CANARY, MAIN, ROUTE, STABLE, http_route, virtual_service
 from healer.lab.objects import Object
-from healer.routes.base import BackendMissing, KindMissing, Place, RouteMissing, RouteUnreadable, Weights, read
-from tests.unit.routes.conftest import NAMESPACE, Roads, definition, gateway, istio, route
+from healer.model.probe import RouteRef, Side
+from healer.routes.base import BackendMissing, KindMissing, NoReadyEndpoints, Place, RouteMissing, RouteUnreadable, Weights, read
+from tests.unit.routes.conftest import NAMESPACE, Roads, definition, gateway, istio, route, slice_of
 
 NGINX = "nginx.ingress.kubernetes.io"
 
@@ -190,6 +191,17 @@ async def test_gateway_every_rule_with_both_is_a_split(
         assert [each for each in rule["backendRefs"] if each in others] == others
 
 
+@pytest.mark.parametrize("kind", ["HTTPRoute", "VirtualService"])
+async def test_splits_have_the_names_that_the_route_gives_them(roads: Roads, kind: str) -> None:
+    def twice(obj: Object) -> None:
+        (entry,) = obj["spec"].get("rules") or obj["spec"]["http"]
+        obj["spec"]["rules" if kind == "HTTPRoute" else "http"] = [entry, entry | {"name": "by-header"}]
+
+    words = "rule" if kind == "HTTPRoute" else "http route"
+    place = await roads.add(kind, 20, twice)
+    assert (await read(roads.api, place)).names == (f"{words} 1", f"{words} 2 (by-header)")
+
+
 async def test_gateway_where_shares_do_not_divide_the_canary_gets_less(roads: Roads) -> None:
     place = await roads.add("HTTPRoute", 20, rules(split(2, 1), split(50, 50)))
     change = await roads.to(place, 25)
@@ -282,6 +294,50 @@ async def test_no_right_to_read_is_not_taken_for_missing(roads: Roads) -> None:
         await read(roads.api, place)
 
 
+# InferencePool
+
+
+def pool(name: str, weight: int, group: str) -> Object:
+    return {"group": group, "kind": "InferencePool", "name": name, "weight": weight}
+
+
+POOLS = Place.between(
+    NAMESPACE,
+    RouteRef(kind="HTTPRoute", name=ROUTE),
+    Side(deployment=STABLE, pool="pool-1"),
+    Side(deployment=CANARY, pool="pool-2"),
+)
+
+
+@pytest.mark.parametrize("group", ["inference.networking.k8s.io", "inference.networking.x-k8s.io"])
+async def test_gateway_weights_of_inference_pools(roads: Roads, group: str) -> None:
+    """A pool has no EndpointSlices, so that the Deployment behind it says who is ready."""
+    await roads.add("HTTPRoute", 20, rules([pool("pool-1", 80, group), pool("pool-2", 20, group)], [pool("pool-2", 1, group)]))
+    with pytest.raises(NoReadyEndpoints, match=f"deployment/{STABLE} behind InferencePool pool-1 has no ready pods"):
+        await roads.to(POOLS, 0)
+    await roads.deployed(STABLE, 0)
+    with pytest.raises(NoReadyEndpoints):
+        await roads.to(POOLS, 0)
+    await roads.deployed(STABLE, 2)
+    change = await roads.to(POOLS, 5)
+    assert (str(change.before), str(change.after)) == ("80:20", "95:5")
+    assert change.after.besides == ("rule 2 sends to InferencePool pool-2",)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ref("pool-2", 20),
+        ref("pool-2", 20, kind="InferencePool", group="example.com"),
+        ref("pool-2", 20, kind="InferencePool", group="inference.networking.k8s.io", namespace="elsewhere"),
+    ],
+)
+async def test_gateway_what_is_no_pool_of_that_name_is_another(roads: Roads, other: Object) -> None:
+    await roads.add("HTTPRoute", 20, rules([pool("pool-1", 80, "inference.networking.k8s.io"), other]))
+    with pytest.raises(BackendMissing, match="nowhere splits traffic between InferencePool pool-1 and InferencePool pool-2"):
+        await read(roads.api, POOLS)
+
+
 # VirtualService
 
 
@@ -311,12 +367,50 @@ async def test_istio_hosts_of_other_places_are_others(roads: Roads, suffix: str)
         await read(roads.api, place)
 
 
-async def test_istio_subsets_of_one_host_are_left_alone(roads: Roads) -> None:
+async def test_istio_subsets_that_the_rule_does_not_name_are_left_alone(roads: Roads) -> None:
     targets = [target("models", 80, subset="v1"), target("models", 20, subset="v2")]
     await roads.add("VirtualService", 20, https(targets))
     place = Place(NAMESPACE, "VirtualService", ROUTE, "models", "models-canary")
     with pytest.raises(BackendMissing, match=r"http route 1 sends to models \(subset v1\), models \(subset v2\)"):
         await read(roads.api, place)
+
+
+def subsets(stable: str = "v1", canary: str = "v2") -> Place:
+    """The two sides as subsets of one host."""
+    sides = [Side(deployment=name, service="models", subset=subset) for name, subset in ((STABLE, stable), (CANARY, canary))]
+    return Place.between(NAMESPACE, RouteRef(kind="VirtualService", name=ROUTE), *sides)
+
+
+@pytest.mark.parametrize("host", ["models", f"models.{NAMESPACE}", f"models.{NAMESPACE}.svc.cluster.local"])
+async def test_istio_subsets_of_one_host_are_the_two_sides(roads: Roads, host: str) -> None:
+    """Nobody tells the endpoints of two subsets apart by their Service: the Deployments say who is ready."""
+    third = target("models", 10, subset="v3")
+    await roads.add("VirtualService", 20, https([target("models", 60, subset="v1"), third, target(host, 30, subset="v2")]))
+    await roads.lab.apply([slice_of("models", True)])
+    with pytest.raises(NoReadyEndpoints, match=rf"deployment/{STABLE} behind models \(subset v1\) has no ready pods"):
+        await roads.to(subsets(), 0)
+    assert roads.writes == []
+    await roads.deployed(STABLE, 1)
+    change = await roads.to(subsets(), 0)
+    assert (str(change.before), str(change.after), change.after.besides) == ("60:30", "90:0", ())
+    found = roads.object(subsets())["spec"]["http"][0]["route"]
+    assert [(each["destination"]["subset"], each["weight"]) for each in found] == [("v1", 90), ("v3", 10), ("v2", 0)]
+
+
+async def test_istio_what_else_reaches_the_pods_of_a_subset_is_named(roads: Roads) -> None:
+    both = [target("models", 80, subset="v1"), target("models", 20, subset="v2")]
+    whole, other = [target("models")], [target("models", subset="v3")]
+    mixed = [*both, target("models", 50)]
+    await roads.add("VirtualService", 20, https(both, [target("models", subset="v2")], whole, other, mixed))
+    weights = await read(roads.api, subsets())
+    assert weights.names == ("http route 1", "http route 5")
+    assert weights.besides == (
+        "http route 2 sends to models (subset v2)",
+        "http route 3 sends to models",
+        "http route 5 sends to models (subset v1), models (subset v2), models",
+    )
+    with pytest.raises(BackendMissing, match=r"nowhere splits traffic between models \(subset v1\) and models \(subset v9\)"):
+        await read(roads.api, subsets(canary="v9"))
 
 
 async def test_istio_the_sum_of_all_destinations_stays(roads: Roads) -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from healer.model.probe import RouteRef, Side
 from healer.routes.base import Place, Weights
 from healer.routes.note import Note, notes
 
@@ -30,7 +31,16 @@ def test_lowering_keeps_sums_and_never_raises_the_canary(pairs: tuple[tuple[int,
 @given(pairs)
 def test_the_whole_percent_is_the_share_rounded_down(pairs: tuple[tuple[int, int], ...]) -> None:
     weights = Weights(pairs)
-    assert weights.whole_percent <= 100 * weights.share + 1e-9 < weights.whole_percent + 1 + 1e-6
+    assert max(weights.whole_percents) <= 100 * weights.share + 1e-9 < max(weights.whole_percents) + 1 + 1e-6
+    assert weights.whole_percents == tuple(percent for pair in pairs for percent in Weights((pair,)).whole_percents)
+
+
+def test_each_split_may_have_an_aim_of_its_own() -> None:
+    """Of a route that has other splits by now, none is lowered further than the mildest of the aims says."""
+    weights = Weights(((80, 20), (50, 50)), names=("rule 1", "rule 2"))
+    assert str(weights.at_most((0, 30))) == "100:0,70:30"
+    assert weights.at_most((0, 30)).names == ("rule 1", "rule 2")
+    assert str(weights.at_most((0, 30, 10))) == "80:20,70:30"
 
 
 @pytest.mark.parametrize("text", ["", "80", "80:20:1", "80:20,", "80:-20", "a:b", "80:²"])
@@ -42,6 +52,10 @@ def test_other_texts_are_no_weights(text: str) -> None:
 def test_a_place_is_kept_as_one_text() -> None:
     place = Place("production", "HTTPRoute", "model", "v1", "v2")
     assert Place.parse(place.key) == place
+    stable, canary = Side(deployment="d1", service="m", subset="v1"), Side(deployment="d2", pool="p")
+    place = Place.between("a", RouteRef(kind="HTTPRoute", name="r", namespace="infra"), stable, canary)
+    assert (place.stable, place.canary, place.counted_by) == ("m (subset v1)", "InferencePool p", ("d1", "d2"))
+    assert Place.parse(place.key) == place
     for text in ("", "a/b/c/d", "a/b/c/d/e/f", "a/b//d/e"):
         with pytest.raises(ValueError, match="namespace/kind/name/stable/canary"):
             Place.parse(text)
@@ -50,6 +64,8 @@ def test_a_place_is_kept_as_one_text() -> None:
 def test_notes_are_read_back_and_what_is_none_is_an_error() -> None:
     place, note = Place("production", "HTTPRoute", "model", "v1", "v2"), Note("80:20", "100:0", "0", 0)
     assert notes({place.key: str(note)}) == {place: note}
+    several = Note("80:20,50:50", "100:0,70:30", "0", (0, 30))
+    assert notes({place.key: str(several)}) == {place: several}
     for text in ("", "{}", str(note).replace("80:20", "80"), "null"):
         with pytest.raises(ValueError, match=r".+"):
             notes({place.key: text})

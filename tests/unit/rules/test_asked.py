@@ -34,6 +34,12 @@ spec:
       heal:
         - shiftTraffic: {to: 0}
 """
+SUBSETS = (
+    CANARY.replace("Ingress", "VirtualService")
+    .replace("{deployment: v1}", "{deployment: v1, service: m, subset: a}")
+    .replace("{deployment: v2}", "{deployment: v2, service: m, subset: b}")
+)
+POOLS = CANARY.replace("Ingress", "HTTPRoute").replace("v1}", "v1, pool: a}").replace("v2}", "v2, pool: b}")
 QUERY = CANARY[: CANARY.index("        canary:")] + "        query: {expr: up, above: 0.5}\n      heal:\n        - evict: {}\n"
 MODEL = QUERY.replace("query: {expr: up, above: 0.5}", "model: {name: ranker}")
 
@@ -43,7 +49,7 @@ def problems(text: str) -> list[Problem]:
     return load(text, "f.yaml", specs(ACTIONS))[1]
 
 
-@pytest.mark.parametrize("text", [CANARY, QUERY, MODEL], ids=["canary", "query", "model"])
+@pytest.mark.parametrize("text", [CANARY, SUBSETS, POOLS, QUERY, MODEL], ids=["canary", "subsets", "pools", "query", "model"])
 def test_what_the_errors_are_made_from_is_right(text: str) -> None:
     assert problems(text) == []
 
@@ -53,6 +59,27 @@ CASES = {
     "a kind of route": (CANARY, "Ingress", "Gateway", 10, "Gateway", "Ingress"),
     "the same Deployment": (CANARY, "{deployment: v2}", "{deployment: v1}", 12, "the same Deployment", "a Deployment of its own"),
     "the same Service": (CANARY, "deployment: v2", "deployment: v2, service: v1", 12, "the same Service", "its own"),
+    "a subset of an Ingress": (CANARY, "deployment: v1", "deployment: v1, subset: a", 11, "only a VirtualService", "delete"),
+    "a pool of an Ingress": (CANARY, "deployment: v1", "deployment: v1, pool: a", 11, "only an HTTPRoute", "write service"),
+    "a pool and a Service": (
+        CANARY,
+        "deployment: v1",
+        "deployment: v1, pool: a, service: b",
+        11,
+        "a pool, or a Service",
+        "delete",
+    ),
+    "the same pool": (POOLS, "pool: b", "pool: a", 12, "the same InferencePool", "its own"),
+    "the same subset": (SUBSETS, "subset: b", "subset: a", 12, "the same subset of the same Service", "its own"),
+    "the whole Service": (SUBSETS, ", subset: b", "", 12, "canary has the whole Service", "name its subset"),
+    "a subset of an HTTPRoute": (
+        SUBSETS,
+        "VirtualService",
+        "HTTPRoute",
+        11,
+        "an HTTPRoute knows no subsets",
+        "a Service of its own",
+    ),
     "both sides together": (CANARY, 'a{pod=~"{{ pods }}"}', "a", 15, "both sides would be counted together", "{{ pods }}"),
     "a place that is none": (CANARY, 'a{pod=~"{{ pods }}"}', "a{{ pod }}", 15, "{{ pod }} is no place", "{{ pods }}"),
     "a window of one only": (
