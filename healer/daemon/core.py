@@ -11,6 +11,7 @@ from healer.cluster.watch import Change
 from healer.daemon.doer import Doer
 from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
+from healer.engine.approval import undone
 from healer.engine.believe import Sifted
 from healer.engine.engine import Engine
 from healer.engine.rulebook import Rulebook
@@ -28,6 +29,7 @@ from healer.model.effects import (
     Record,
     Tick,
     Together,
+    Undone,
     WorkloadChanged,
 )
 from healer.model.incident import Incident, Reason, Symptom
@@ -174,6 +176,15 @@ class Core:
     def sift(self, incidents: list[Incident]) -> Sifted:
         """What of a journal is believed, before `run` goes on from it."""
         return self._engine.sift(incidents, self._view, self._clock())
+
+    def undone(self, incident_id: str, by: str) -> None:
+        """A human has taken back what healer did for an incident, which may be closed by now: it is told all the same."""
+        if self._engine.incident(incident_id) is not None:
+            self._feed(Undone(incident_id, by))
+            return
+        kept = next((incident for incident in self._journal.incidents() if incident.id == incident_id), None)
+        if kept is not None and (after := undone(kept, by, self._clock())) is not kept:
+            self._recorder.record(Record(after, after.history[-1]))
 
     def incident(self, incident_id: str) -> Incident | None:
         """An incident that is not closed, by id."""

@@ -31,3 +31,11 @@ def granted(incident: Incident, by: str, now: float) -> Incident:
     approved = Approved(incident.step, by, now, incident.storming)
     reason = Reason("Approved", f"approved by {by}")
     return noted(replace(incident, approvals=(*incident.approvals, approved)), reason, now, step=incident.step)
+
+
+def undone(incident: Incident, by: str, now: float) -> Incident:
+    """The incident with a line that a human has taken back what healer did for it; the same object when it has that line."""
+    reason = Reason("Undone", f"{by} has taken back what healer did for it (healer undo)")
+    if any(entry.reason == reason for entry in incident.history):
+        return incident
+    return noted(incident, reason, now)

@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from healer.engine.approval import granted, waits
+from healer.engine.approval import granted, undone, waits
 from healer.engine.believe import Sifted, counts_for, openings, sift
 from healer.engine.breaker import ClusterBreaker, RuleBreakers, counts
 from healer.engine.cases import Case, Cases
@@ -35,7 +35,20 @@ from healer.engine.wide import BREAKER, NODE_STORM, NodeStorms, breaker_open, no
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
 from healer.model.duration import about
-from healer.model.effects import Act, Acted, Approval, Decided, Dropped, Effect, Input, Record, Tick, Together, WorkloadChanged
+from healer.model.effects import (
+    Act,
+    Acted,
+    Approval,
+    Decided,
+    Dropped,
+    Effect,
+    Input,
+    Record,
+    Tick,
+    Together,
+    Undone,
+    WorkloadChanged,
+)
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Deployment, Pod
 from healer.model.signal import Answered, Signal, Unanswered
@@ -140,6 +153,8 @@ class Engine:
                 self._acted(event, view, now, effects)
             case Approval():
                 self._approved(event, view, now, effects)
+            case Undone(incident_id, by):
+                self._undone(incident_id, by, now, effects)
             case Dropped(incident_id, why, how):
                 self._cases.lose(incident_id, why, how)
                 self._advance(incident_id, view, now, effects)
@@ -402,6 +417,11 @@ class Engine:
             stands = "it is not open" if incident is None else f"it is {incident.state}: {incident.reason.text}"
             text = f"{event.by} approved an incident that does not wait for approval: {stands}"
             self._answer(event.incident, Verb.REFUSE, Reason("NotAwaited", text), now, effects)
+
+    def _undone(self, incident_id: str, by: str, now: float, effects: list[Effect]) -> None:
+        case = self._cases.get(incident_id)
+        if case is not None and (after := undone(case.incident, by, now)) is not case.incident:
+            self._cases.take(case, after, effects)
 
     def _answer(self, incident_id: str, verb: Verb, reason: Reason, now: float, effects: list[Effect]) -> None:
         """A decision about an incident by its id."""

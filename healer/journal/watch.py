@@ -1,4 +1,4 @@
-"""What people write on incident objects: the approval of an action, as an annotation."""
+"""What people write on incident objects, as annotations: that they approve an action, that they have undone what healer did."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from healer.model.text import one_line
 from healer.model.view import View
 
 _LONGEST = 253
-"""Characters of an approver's name; beyond, it is cut."""
+"""Characters of a person's name; beyond, it is cut."""
 
 
 class Incidents:
-    """Watches the incident objects; calls `approved` with an incident's id and the approver whenever that annotation is written.
+    """Watches the incident objects; calls `approved` and `undone` with an incident's id and who it was when that is written.
 
     Those that stand at the first list are told too. uid_of: the uid of the object that an incident of that id is kept in, None
     when unknown (KubeJournal.uid_of): what is written on another object of that name approves nothing, wherever it is, nor what
@@ -27,12 +27,13 @@ class Incidents:
         approved: Callable[[str, str], None],
         *,
         uid_of: Callable[[str], str | None],
+        undone: Callable[[str, str], None] | None = None,
         namespaces: tuple[str, ...] = (),
         settings: WatchSettings | None = None,
     ) -> None:
-        self._approved = approved
+        self._ears = {"approved_by": approved} | ({} if undone is None else {"undone_by": undone})
         self._uid_of = uid_of
-        self._standing: dict[tuple[str, str], str] = {}  # (name, uid) -> approver
+        self._standing: dict[tuple[str, str, str], str] = {}  # (name, uid, annotation) -> who
         view = View()
         self.reflectors = [
             Reflector(api, INCIDENTS, view, self._changed, namespace=namespace, settings=settings or WatchSettings(page=PAGE))
@@ -47,20 +48,21 @@ class Incidents:
                 group.create_task(reflector.run(), name=f"watch {INCIDENTS.plural}")
 
     def tell(self) -> None:
-        """Tell of every approval that stands, again: after the journal was loaded, before which no incident is known."""
-        for (name, uid), approver in list(self._standing.items()):
-            self._consider(name, uid, approver)
+        """Tell of all that stands, again: after the journal was loaded, before which no incident is known."""
+        for key, who in list(self._standing.items()):
+            self._consider(*key, who)
 
     def _changed(self, change: Change) -> None:
         meta = change.obj.metadata
-        key = (meta.name, meta.uid)
-        approver = one_line(meta.annotations.approved_by[:_LONGEST]).strip() if change.verb == "put" else ""
-        if not approver:
-            self._standing.pop(key, None)
-        elif self._standing.get(key) != approver:
-            self._standing[key] = approver
-            self._consider(*key, approver)
+        for written in self._ears:
+            key = (meta.name, meta.uid, written)
+            who = one_line(getattr(meta.annotations, written)[:_LONGEST]).strip() if change.verb == "put" else ""
+            if not who:
+                self._standing.pop(key, None)
+            elif self._standing.get(key) != who:
+                self._standing[key] = who
+                self._consider(*key, who)
 
-    def _consider(self, name: str, uid: str, approver: str) -> None:
+    def _consider(self, name: str, uid: str, written: str, who: str) -> None:
         if self._uid_of(name) == uid:
-            self._approved(name, approver)
+            self._ears[written](name, who)

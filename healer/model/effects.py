@@ -77,7 +77,15 @@ class Dropped:
     how: Loss
 
 
-Input = Signal | Together | Answered | Unanswered | Dropped | Tick | WorkloadChanged | Acted | Approval
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A human has taken back what healer did for an incident; `by` says who."""
+
+    incident: str
+    by: str
+
+
+Input = Signal | Together | Answered | Unanswered | Dropped | Tick | WorkloadChanged | Acted | Approval | Undone
 
 # effects
 

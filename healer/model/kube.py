@@ -33,6 +33,7 @@ class Annotations(_Kube, frozen=True):
     revision: str = msgspec.field(default="", name="deployment.kubernetes.io/revision")
     argocd: str = msgspec.field(default="", name="argocd.argoproj.io/tracking-id")
     approved_by: str = msgspec.field(default="", name="healer.dev/approved-by")
+    undone_by: str = msgspec.field(default="", name="healer.dev/undone-by")
 
     def pauses(self, now: float) -> bool:
         """Whether they pause healer at that time, in seconds since the epoch."""

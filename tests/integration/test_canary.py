@@ -233,8 +233,8 @@ async def test_a_slow_canary_loses_its_traffic(slack: FakeSlack, start: Start) -
     assert re.search(figures, message(slack)), message(slack)
 
 
-async def test_undo_gives_the_canary_its_traffic_back(
-    lab: Lab, start: Start, settings: dict[str, str | Path], tmp_path: Path
+async def test_undo_gives_the_canary_its_traffic_back_and_is_told(
+    lab: Lab, slack: FakeSlack, start: Start, settings: dict[str, str | Path], tmp_path: Path
 ) -> None:
     trial = await start()
     trial.canary.behave(failing=0.2)
@@ -250,3 +250,5 @@ async def test_undo_gives_the_canary_its_traffic_back(
     assert trial.traffic.weights() == BEFORE, "what was held against it before is forgotten"
     (found,) = trial.incidents()
     assert found["metadata"]["annotations"]["healer.dev/undone-by"] == "alice"
+    line = "alice has taken back what healer did for it"
+    await slack.wait_for(lambda s: any(line in reply for thread in s.threads(CHANNEL) for reply in thread), PATIENCE)

@@ -6,7 +6,7 @@ import pytest
 
 from healer.model.action import OutcomeKind
 from healer.model.decision import Verb
-from healer.model.effects import Approval
+from healer.model.effects import Approval, Undone
 from healer.model.incident import Approved, State
 from tests.support.world import Drill, World, codes, decisions, rule, rulebook, state
 from tests.unit.engine.test_restart import restarted
@@ -230,3 +230,12 @@ def test_a_signal_that_ends_meanwhile_closes_it() -> None:
     d = asking()
     d.world.mend("serving-1")
     assert state(d) is State.CLOSED
+
+
+def test_what_a_human_takes_back_is_a_line_of_the_incident_once() -> None:
+    d = asking()
+    d.feed(Undone(d.incident.id, "alice"))
+    d.feed(Undone(d.incident.id, "alice"))
+    d.feed(Undone("another", "alice"))
+    said = [entry.reason.text for entry in d.incident.history if entry.reason.code == "Undone"]
+    assert said == ["alice has taken back what healer did for it (healer undo)"]
