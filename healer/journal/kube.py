@@ -127,6 +127,7 @@ class KubeJournal:
                     self._take(kept, found)
                 await asyncio.sleep(0)  # each costs milliseconds, and the lease is renewed meanwhile
         self._kept = found
+        self._part_notices()
         self._pending.clear()
         self._turned.set()
         return self.incidents()
@@ -177,6 +178,22 @@ class KubeJournal:
         older, younger = sorted((other, kept), key=lambda each: each.stored.created)
         found[kept.incident.id] = older
         self._leave(younger.stored.namespace, younger.incident.id, f"an older incident in {older.stored.namespace} has its name")
+
+    def _part_notices(self) -> None:
+        """Believe of two incidents that say the same of a sink's thread the older one only: the other would write into it."""
+        threads: set[tuple[str, str, str]] = set()
+        for kept in sorted(self._kept.values(), key=lambda kept: kept.stored.created):
+            for sink, state in list(kept.notices.items()):
+                thread = sink.partition(" ")[0], state.get("channel", ""), state.get("ts", "")
+                if thread[2] and thread in threads:
+                    del kept.notices[sink]
+                    self._log.error(
+                        "an older incident has that thread: another is begun",
+                        namespace=kept.stored.namespace,
+                        incident=kept.incident.id,
+                        sink=sink,
+                    )
+                threads.add(thread)
 
     def _leave(self, namespace: str, name: str, error: str) -> None:
         """Leave an object alone. What is wrong with it is said once."""

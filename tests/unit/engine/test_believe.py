@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from healer.engine.believe import sift
+from healer.engine.ended import Ended
 from healer.engine.wide import BREAKER, NODE_STORM
 from healer.model.effects import Dropped, Loss
 from healer.model.incident import Approved, Disruption, Entry, Incident, Reason, SickTarget, State, Symptom
@@ -189,6 +190,15 @@ def test_a_journal_makes_no_storm_on_a_node() -> None:
         targets[target.uid] = replace(sick, target=target, signals={f"fp-{number}": symptom})
     restored(d, replace(incident, targets=targets))
     assert [i.rule for i in d.engine.incidents()] == ["test/crash-loop"]
+
+
+def test_the_end_of_an_alert_that_a_journal_tells_of_holds_in_its_own_namespace() -> None:
+    ended = Ended()
+    ended.learn({"fp": START}, "attacker")
+    assert ended.spans("fp", START - 10, "attacker")
+    assert not ended.spans("fp", START - 10, NAMESPACE)
+    ended.note("fp", START)
+    assert ended.spans("fp", START - 10, NAMESPACE)
 
 
 # what the rule says

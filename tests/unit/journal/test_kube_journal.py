@@ -416,3 +416,36 @@ async def test_after_reading_anew_it_is_written_as_before(cluster: Cluster) -> N
     async with writing(journal):
         await durable(journal, opened.id)
     assert (await cluster.stored(opened.id))["status"]["state"] == "waiting"
+
+
+async def test_of_two_incidents_that_claim_one_thread_the_older_has_it(cluster: Cluster) -> None:
+    """Whoever copies what another incident keeps of its Slack thread would have healer write his own into it."""
+    journal = await cluster.journal()
+    for name, opened_at in (("genuine", NOW), ("copy", NOW + 5)):
+        journal.note(incident(name, cluster.client.namespace, opened_at=opened_at))
+        journal.remember(name, "slack #ml-oncall", {"channel": "C1", "ts": "17.1"})
+        await durable(journal, name)
+        if name == "genuine":
+            await asyncio.sleep(1.1)  # the API server tells of whole seconds when an object was made
+    successor = await cluster.journal(running=False)
+    await successor.load()
+    assert successor.recall("genuine") == {"slack #ml-oncall": {"channel": "C1", "ts": "17.1"}}
+    assert successor.recall("copy") == {}
+
+
+async def test_of_two_objects_of_one_name_the_older_is_healer_s(cluster: Cluster) -> None:
+    other = f"{cluster.client.namespace}-b"
+    await cluster.client.make("/api/v1/namespaces", {"metadata": {"name": other}})
+    journal = await cluster.journal()
+    genuine = incident("twice", cluster.client.namespace)
+    journal.note(genuine)
+    await durable(journal, "twice")
+    await asyncio.sleep(1.1)  # see above
+    copier = KubeJournal(await cluster.api(), namespaces=(other,))
+    async with writing(copier):
+        copier.note(incident("twice", other))
+        await durable(copier, "twice")
+    for order in ((cluster.client.namespace, other), (other, cluster.client.namespace)):
+        both = KubeJournal(await cluster.api(), namespaces=order)
+        assert await both.load() == [genuine]
+        assert list(both.unread) == [(other, "twice")]
