@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
+import structlog
 import typer
 
 from healer.cluster.api import Api, ClusterError
@@ -36,6 +38,9 @@ T = TypeVar("T")
 
 def with_cluster(work: Callable[[Api], Awaitable[T]], context: str | None) -> T:
     """Do it with a connection; what cannot be done is said, and ends the program with exit code 2."""
+
+    # A verb says itself what it cannot do: the lines of the log about the cluster are the daemon's.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
     async def connected() -> T:
         async with contextlib.aclosing(await Api.connect(context=context)) as api:
