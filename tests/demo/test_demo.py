@@ -35,7 +35,10 @@ def test_it_heals_and_says_so_whatever_the_environment_of_an_operator_holds(tmp_
     for shown in ("begins to crash", "is evicted", "not now:", "nothing to heal", "healed", "60 times as fast"):
         assert shown in done.stdout
     assert "begins to fail 20 % of its requests" in done.stdout
-    assert re.search(r"BAD: errors: canary [\d,]+ of [\d,]+ bad, stable [\d,]+ of [\d,]+; evidence (?:[\d,]+|over a million) >= 200", done.stdout)
+    assert re.search(
+        r"BAD: errors: canary [\d,]+ of [\d,]+ bad, stable [\d,]+ of [\d,]+; evidence (?:[\d,]+|over a million) >= 200",
+        done.stdout,
+    )
     assert "canary 20 % -> 0 %" in done.stdout
     assert "\x1b[" not in done.stdout
     assert picture.read_text().startswith("<svg")
