@@ -144,6 +144,7 @@ def test_a_restart_goes_on_with_it_until_the_judge_takes_it_back() -> None:
     after = Drill(before.rules, before.world, now=before.now + 5)
     after.restore([before.incident], set())
     after.wait(0)
+    after.judged("BadCanary", after.world.workload)  # a journal's word counts for nothing before the judge says it again
     after.wait(15)
     (act,) = after.waiting
     assert (act.action, act.attempt) == ("divert", 2)
