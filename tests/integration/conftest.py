@@ -33,7 +33,7 @@ async def slack() -> AsyncIterator[FakeSlack]:
 class Run(Protocol):
     """Starts a daemon, which ends with the test."""
 
-    async def __call__(self, *rules: str, ready: bool = True, **settings: str | Path) -> Healer:
+    async def __call__(self, *rules: str, ready: bool = True, files: int | None = None, **settings: str | Path) -> Healer:
         """With these rule files (their texts), and settings beyond those of `settings`; returns when it is ready, or at once."""
 
 
@@ -71,11 +71,11 @@ async def run(settings: dict[str, str | Path], rules_folder: Path, tmp_path: Pat
     started: list[Healer] = []
     async with AsyncExitStack() as stack:
 
-        async def start(*rules: str, ready: bool = True, **more: str | Path) -> Healer:
+        async def start(*rules: str, ready: bool = True, files: int | None = None, **more: str | Path) -> Healer:
             for number, text in enumerate(rules):
                 (rules_folder / f"{number}.yaml").write_text(text, "utf-8")
             environ = environment(tmp_path, settings | more)
-            healer = await stack.enter_async_context(Healer(["--rules", str(rules_folder)], environ))
+            healer = await stack.enter_async_context(Healer(["--rules", str(rules_folder)], environ, files=files))
             started.append(healer)
             if ready:
                 await healer.says("healer is ready")

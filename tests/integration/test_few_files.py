@@ -13,8 +13,7 @@ from tests.support.processes import PATIENCE
 async def test_idle_connections_do_not_keep_it_from_healing(lab: Lab, run: Run) -> None:
     slow, *_ = await serve(lab, min_available=None)
     before = uid(lab, slow)
-    healer = await run(ruleset(SLOW))
-    healer.limit_files(64)
+    healer = await run(ruleset(SLOW), files=64)
     port = int((await healer.listens()).rpartition(":")[2])
     async with AsyncExitStack() as stack:
         ends: list[asyncio.StreamReader] = []

@@ -38,8 +38,10 @@ async def verb(*arguments: str | Path, home: Path, **settings: str | Path) -> tu
 class Healer(Process):
     """`healer run`. Its log lines are `events`, in their order; what a test awaits is that one of them comes."""
 
-    def __init__(self, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
-        super().__init__("healer", [HEALER, "run", *arguments], environ)
+    def __init__(self, arguments: Sequence[str], environ: Mapping[str, str], *, files: int | None = None) -> None:
+        """With `files`, it may open so many from its start on, as under `ulimit -n`."""
+        limit = [] if files is None else ["sh", "-c", f'ulimit -n {files} && exec "$0" "$@"']
+        super().__init__("healer", [*limit, HEALER, "run", *arguments], environ)
         self.events: list[dict[str, Any]] = []
 
     def heard(self, line: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -68,10 +67,6 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._running.send_signal(number)
-
-    def limit_files(self, most: int) -> None:
-        """From now on it may hold so many open files, as under `ulimit -n`."""
-        resource.prlimit(self._running.pid, resource.RLIMIT_NOFILE, (most, most))
 
     @property
     def runs(self) -> bool:
