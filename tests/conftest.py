@@ -1,8 +1,13 @@
 """What holds for the whole run: figures that a test records as the property `figures` are printed after it; Ctrl-C works."""
 
 import signal
+from collections.abc import Iterator
 
+import pytest
 from _pytest.terminal import TerminalReporter
+
+from tests.support.healer import Healer
+from tests.support.warm import WarmStarts
 
 
 def pytest_configure() -> None:
@@ -13,6 +18,15 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm() -> Iterator[None]:
+    """Fork healers instead of starting each from nothing."""
+    Healer.warm = WarmStarts()
+    yield
+    Healer.warm.close()
+    Healer.warm = None
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

@@ -1,5 +1,6 @@
 """The real daemon as a process: what it is given, what it logs, what it answers over HTTP."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -7,12 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.processes import PATIENCE, Process
+from tests.support.warm import WarmProcess, WarmStarts
 
 HEALER = str(Path(sys.executable).with_name("healer"))
 """The installed command, as a container runs it."""
@@ -38,11 +40,21 @@ async def verb(*arguments: str | Path, home: Path, **settings: str | Path) -> tu
 class Healer(Process):
     """`healer run`. Its log lines are `events`, in their order; what a test awaits is that one of them comes."""
 
+    warm: ClassVar[WarmStarts | None] = None
+    """What they are forked from; without it each starts from nothing. pytest sets it (tests/conftest.py)."""
+
     def __init__(self, arguments: Sequence[str], environ: Mapping[str, str], *, files: int | None = None) -> None:
         """With `files`, it may open so many from its start on, as under `ulimit -n`."""
         limit = [] if files is None else ["sh", "-c", f'ulimit -n {files} && exec "$0" "$@"']
         super().__init__("healer", [*limit, HEALER, "run", *arguments], environ)
         self.events: list[dict[str, Any]] = []
+
+    async def _start(
+        self, command: Sequence[str], environ: Mapping[str, str] | None, limit: int
+    ) -> asyncio.subprocess.Process | WarmProcess:
+        if self.warm is None or environ is None or command[0] != HEALER:
+            return await super()._start(command, environ, limit)
+        return await self.warm.start(command, environ, limit)
 
     def heard(self, line: str) -> None:
         super().heard(line)

@@ -11,6 +11,8 @@ from typing import NoReturn, Self
 
 import pytest
 
+from tests.support.warm import WarmProcess
+
 PATIENCE = 60.0
 """Seconds after which what a test waits for counts as never coming; a deadline, not an expectation of speed."""
 _GOING = 15.0
@@ -27,18 +29,11 @@ class Process:
         self._command = command
         self._environ = environ
         self._news = asyncio.Event()
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | WarmProcess | None = None
         self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=self._environ,
-            limit=_LINE,
-        )
+        self._process = await self._start(self._command, self._environ, _LINE)
         self._reading = asyncio.create_task(self._read(self._process), name=f"output of {self.name}")
         return self
 
@@ -54,6 +49,19 @@ class Process:
             if self._reading is not None:
                 await self._reading
             sys.stdout.write(f"\n{self.printed}\n")  # pytest shows it with a test that failed, and only then
+
+    async def _start(
+        self, command: Sequence[str], environ: Mapping[str, str] | None, limit: int
+    ) -> asyncio.subprocess.Process | WarmProcess:
+        """Start it, its output a pipe with lines of so many bytes at most."""
+        return await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environ,
+            limit=limit,
+        )
 
     @property
     def printed(self) -> str:
@@ -97,12 +105,12 @@ class Process:
             self._fail(f"{what} did not come within {within:g} s")
 
     @property
-    def _running(self) -> asyncio.subprocess.Process:
+    def _running(self) -> asyncio.subprocess.Process | WarmProcess:
         if self._process is None:
             raise RuntimeError(f"{self.name} was not started")
         return self._process
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, process: asyncio.subprocess.Process | WarmProcess) -> None:
         assert process.stdout is not None
         async for line in process.stdout:
             self.heard(line.decode("utf-8", "replace").rstrip("\n"))
