@@ -30,7 +30,10 @@ InNamespace = Annotated[
     str | None,
     typer.Option("--namespace", "-n", metavar="NS", help="Its namespace; by default that of the kubeconfig's context."),
 ]
-HealerNamespace = Annotated[str, typer.Option(metavar="NS", help="The namespace that healer runs in.")]
+HealerNamespace = Annotated[
+    str, typer.Option(metavar="NS", envvar="HEALER_LEADER__NAMESPACE", help="The namespace that healer runs in, with its Lease.")
+]
+LeaseName = Annotated[str, typer.Option(metavar="NAME", envvar="HEALER_LEADER__NAME", help="healer's Lease in that namespace.")]
 Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="For people or for programs.")]
 
 T = TypeVar("T")

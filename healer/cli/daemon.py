@@ -17,7 +17,7 @@ import yaml
 from healer import settings as knobs
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
-from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, HealerNamespace, RulePaths
+from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, HealerNamespace, LeaseName, RulePaths
 from healer.cli.logs import logs
 from healer.cli.stream import Stream
 from healer.cluster.api import Api, ClusterConfigError
@@ -115,7 +115,7 @@ def rbac(
             help="Confine healer to this namespace, as HEALER_CLUSTER__NAMESPACES does. May be given several times.",
         ),
     ] = None,
-    lease: Annotated[str, typer.Option(metavar="NAME", help="The Lease, as HEALER_LEADER__NAME has it.")] = granting.NAME,
+    lease: LeaseName = granting.NAME,
 ) -> None:
     """Print the manifests that grant healer exactly what these rules need of the cluster, and nothing else.
 

@@ -11,6 +11,7 @@ from healer.cli.common import (
     Context,
     HealerNamespace,
     InNamespace,
+    LeaseName,
     Output,
     duration,
     print_json,
@@ -28,9 +29,6 @@ from healer.operate.who import who
 app = typer.Typer()
 
 Pausable = Annotated[str, typer.Argument(metavar="WHAT", help="deployment/NAME, namespace/NAME, or everything.")]
-LeaseName = Annotated[
-    str, typer.Option(metavar="NAME", help="For everything: healer's Lease, where its HEALER_LEADER__NAME is another.")
-]
 
 
 @app.command()
@@ -54,7 +52,9 @@ def pause(
 
     async def work(api: Api) -> pausing.Done:
         place = await _place(api, what, namespace or me.namespace, healer_namespace, lease)
-        return await pausing.pause(api, place, me.user, reason, healer_namespace, until=until, make=what == EVERYTHING)
+        return await pausing.pause(
+            api, place, me.user, reason, healer_namespace, until=until, make=what == EVERYTHING, lease=lease
+        )
 
     _print_pause(with_cluster(work, context), output)
 
@@ -73,13 +73,13 @@ def resume(
 
     async def work(api: Api) -> pausing.Done:
         place = await _place(api, what, namespace or me.namespace, healer_namespace, lease)
-        return await pausing.resume(api, place, healer_namespace)
+        return await pausing.resume(api, place, healer_namespace, lease=lease)
 
     _print_pause(with_cluster(work, context), output)
 
 
 async def _place(api: Api, what: str, namespace: str, healer_namespace: str, lease: str) -> Place:
-    """What is to be paused or resumed. Where everything stands is looked for when the usual Lease is not there."""
+    """What is to be paused or resumed."""
     own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
     return await everything(api, own, name) if what == EVERYTHING else pausing.place_of(what, namespace, own)
 
@@ -134,6 +134,7 @@ def explain(
     namespace: InNamespace = None,
     url: Annotated[str | None, typer.Option(help="Where the daemon answers, when not through the API server's proxy.")] = None,
     healer_namespace: HealerNamespace = "healer",
+    lease: LeaseName = LEASE,
     output: Output = "text",
     context: Context = None,
 ) -> None:
@@ -145,7 +146,8 @@ def explain(
 
     async def work(api: Api) -> bool:
         place = named(what, namespace or me.namespace, ("Pod", "Deployment", "Incident"))
-        found = await facts(api, place, valid(healer_namespace, "a namespace"), url, time.time())
+        own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
+        found = await facts(api, place, own, url, time.time(), name)
         if output == "json":
             print_json(showing.plain(found))
         else:

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from healer.cli.common import EXIT_PROBLEMS, Context, HealerNamespace, Output, print_json, with_cluster
+from healer.cli.common import EXIT_PROBLEMS, Context, HealerNamespace, LeaseName, Output, print_json, with_cluster
 from healer.cluster.api import Api
 from healer.operate import show as showing
 from healer.operate import status as standing
-from healer.operate.objects import valid
+from healer.operate.objects import LEASE, valid
 
 app = typer.Typer()
 
@@ -22,6 +22,7 @@ def status(
     ] = None,
     url: Annotated[str | None, typer.Option(help="Where the daemon answers, when not through the API server's proxy.")] = None,
     healer_namespace: HealerNamespace = "healer",
+    lease: LeaseName = LEASE,
     output: Output = "text",
     context: Context = None,
 ) -> None:
@@ -32,7 +33,8 @@ def status(
 
     async def work(api: Api) -> standing.Status:
         space = "" if namespace is None else valid(namespace, "a namespace")
-        return await standing.status(api, space, valid(healer_namespace, "a namespace"), url, time.time())
+        own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
+        return await standing.status(api, space, own, url, time.time(), name)
 
     found = with_cluster(work, context)
     if output == "json":

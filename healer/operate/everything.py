@@ -1,7 +1,8 @@
-"""Where `healer pause everything` is written: healer's Lease, whatever its name and namespace, and whether anybody reads it."""
+"""healer's Lease, whatever its name and namespace: found for every verb in one way, and whether anybody reads it."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -36,28 +37,51 @@ class _Lease(msgspec.Struct):
     spec: _Spec = msgspec.field(default_factory=_Spec)
 
 
-async def everything(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Place:
-    """The Lease of that name and namespace; with the usual names, when it is not there, the one that a healer has elsewhere.
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """Where healer's Lease may be: in one place, in several, or in none. `doubt`: why it is not surely in one, in words."""
 
-    Raises OperateError when there are several, or none that can be found, ClusterError.
+    places: tuple[Place, ...]
+    doubt: str = ""
+
+    def namespace(self, otherwise: str) -> str:
+        """The namespace that healer runs in, where that is known."""
+        return self.places[0].namespace if len(self.places) == 1 else otherwise
+
+
+async def everything(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Place:
+    """The one Lease that `leases` finds. Raises OperateError when there are several, or none that can be found, ClusterError."""
+    found = await leases(api, namespace, name)
+    if found.doubt:
+        raise OperateError(found.doubt)
+    return found.places[0]
+
+
+async def leases(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Leases:
+    """The Lease of that name and namespace; with the usual names, when it is not there, those that healers have elsewhere.
+
+    A name that somebody gave is believed, whether it is there or not. Raises ClusterError other than a refusal.
     """
     place = lease(namespace, name)
-    if (namespace, name) != (NAMESPACE, LEASE) or await get(api, place) is not None:
-        return place
+    if (namespace, name) != (NAMESPACE, LEASE):
+        return Leases((place,))
+    try:
+        if await get(api, place) is not None:
+            return Leases((place,))
+    except ApiError:  # whoever reads it for what it says hears of the same refusal
+        return Leases((place,))
     missing = f"there is no Lease {name!r} in namespace {namespace!r}"
     hint = "name healer's own by --healer-namespace and --lease (its HEALER_LEADER__NAMESPACE and HEALER_LEADER__NAME)"
     try:
         found = await _leases(api, labelSelector=_LABEL)
         found = found or [each for each in await _leases(api) if _IDENTITY.fullmatch(each.spec.holder_identity or "")]
     except ApiError as error:
-        raise OperateError(f"{missing}, and others cannot be looked for ({error}): {hint}") from error
-    places = [each.metadata for each in found]
+        return Leases((place,), f"{missing}, and others cannot be looked for ({error}): {hint}")
+    places = tuple(lease(each.metadata.namespace, each.metadata.name) for each in found)
     if not places:
-        raise OperateError(f"{missing}, and none elsewhere, and so no healer that could be told: {hint}; then it is made")
-    if len(places) > 1:
-        several = ", or ".join(f"--healer-namespace {each.namespace} --lease {each.name}" for each in places)
-        raise OperateError(f"{missing}, and several healers elsewhere: say which one: {several}")
-    return lease(places[0].namespace, places[0].name)
+        return Leases((), f"{missing}, and none elsewhere, and so no healer that could be told: {hint}; then it is made")
+    several = ", or ".join(f"--healer-namespace {each.namespace} --lease {each.name}" for each in places)
+    return Leases(places, f"{missing}, and several healers elsewhere: say which one: {several}" if len(places) > 1 else "")
 
 
 async def _leases(api: Api, **query: str) -> list[_Lease]:

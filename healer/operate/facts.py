@@ -22,7 +22,8 @@ from healer.model.rule import Scope
 from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.operate.asking import Door, recent, rules
-from healer.operate.objects import Place, at, decoded, get, lease
+from healer.operate.everything import Leases, leases
+from healer.operate.objects import LEASE, Place, at, decoded, get
 from healer.operate.pause import Pause, above, standing
 from healer.operate.workload import listed, put_pods
 
@@ -103,8 +104,8 @@ class _Lease(msgspec.Struct):
     spec: _LeaseSpec = msgspec.field(default_factory=_LeaseSpec)
 
 
-async def facts(api: Api, place: Place, healer_namespace: str, url: str | None, now: float) -> Facts:
-    """All that is known of a pod, a Deployment or an incident. `now` in seconds since the epoch.
+async def facts(api: Api, place: Place, healer_namespace: str, url: str | None, now: float, lease: str = LEASE) -> Facts:
+    """All that is known of a pod, a Deployment or an incident. `now` in seconds since the epoch; `lease`: the Lease's name.
 
     What may not be read, and a daemon that does not answer, become notes. Raises OperateError, ClusterError.
     """
@@ -112,15 +113,16 @@ async def facts(api: Api, place: Place, healer_namespace: str, url: str | None, 
     kept = await _journal(api, place.namespace, notes)
     subject = await _subject(api, place, kept or [], notes)
     about = tuple(incident for incident in kept or () if _concerns(incident, subject))
-    leader = await leading(api, healer_namespace, notes)
-    door = Door(api, healer_namespace, leader.holder if leader else "", url)
+    home = await leases(api, healer_namespace, lease)
+    leader = await leading(api, home, notes)
+    door = Door(api, home.namespace(healer_namespace), leader.holder if leader else "", url)
     heard = await recent(door, place.namespace)
     guards = None
     if isinstance(heard, str):
         notes.append(heard)
     elif subject.labels is not None:
         guards = await _guards(door, subject.target.namespace, subject.labels, notes)
-    places = above(place, healer_namespace)
+    places = above(place, home)
     if subject.workload is not None and subject.workload.kind == "Deployment" and place.kind != "Deployment":
         places.insert(0, at("Deployment", place.namespace, subject.workload.name))
     pauses, unread = await standing(api, [each for each in places if each.kind != "Incident"])
@@ -264,9 +266,14 @@ def _health(pod: Pod) -> str:
     return f"{pod.status.phase}, {state}" + (f" ({', '.join(why)})" if why else "") + f", {pod.restarts} restarts"
 
 
-async def leading(api: Api, healer_namespace: str, notes: list[str]) -> Leader | None:
-    """Who holds the Lease; None where there is none, or it may not be read: then a note says so."""
-    place = lease(healer_namespace)
+async def leading(api: Api, home: Leases, notes: list[str]) -> Leader | None:
+    """Who holds the Lease; None where there is none, or it may not be read, or it may be another: then a note says so."""
+    if not home.places:
+        return None
+    if home.doubt:
+        notes.append(f"who leads is not known: {home.doubt}")
+        return None
+    (place,) = home.places
     try:
         body = await get(api, place)
     except ApiError as error:

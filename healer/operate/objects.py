@@ -44,7 +44,7 @@ class Place:
 
     def __str__(self) -> str:
         if self.kind == "Lease":
-            return EVERYTHING
+            return EVERYTHING if self.name == LEASE else f"{EVERYTHING} (Lease {self.name} in {self.namespace})"
         return f"{self.kind.lower()}/{self.name}" + (f" in {self.namespace}" if self.namespace else "")
 
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.model.kube import ends
-from healer.operate.everything import heeded, made
-from healer.operate.objects import EVERYTHING, OperateError, Place, Seen, annotate, at, decoded, get, lease, named
+from healer.operate.everything import Leases, heeded, leases, made
+from healer.operate.objects import EVERYTHING, LEASE, OperateError, Place, Seen, annotate, at, decoded, get, lease, named
 
 PAUSED = "healer.dev/paused"
 BY = "healer.dev/paused-by"
@@ -67,23 +67,26 @@ async def pause(
     *,
     until: float | None = None,
     make: bool = False,
+    lease: str = LEASE,
 ) -> Done:
     """Pause healer there, until somebody resumes it or that time (seconds since the epoch) has come.
 
-    A pause that stands is replaced. `make`: a Lease that is missing is made, for a healer that will read it.
+    A pause that stands is replaced. `make`: a Lease that is missing is made, for a healer that will read it. `lease`: its name.
     Raises OperateError when there is no such object, ClusterError.
     """
     end = None if until is None else datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return await _put(api, place, {PAUSED: "true", BY: by, REASON: reason or None, UNTIL: end}, healer_namespace, make=make)
+    return await _put(
+        api, place, {PAUSED: "true", BY: by, REASON: reason or None, UNTIL: end}, healer_namespace, lease, make=make
+    )
 
 
-async def resume(api: Api, place: Place, healer_namespace: str) -> Done:
+async def resume(api: Api, place: Place, healer_namespace: str, *, lease: str = LEASE) -> Done:
     """Take the pause back, with who and why. Raises OperateError when there is no such object, ClusterError."""
-    return await _put(api, place, {PAUSED: None, BY: None, REASON: None, UNTIL: None}, healer_namespace)
+    return await _put(api, place, {PAUSED: None, BY: None, REASON: None, UNTIL: None}, healer_namespace, lease)
 
 
 async def _put(
-    api: Api, place: Place, annotations: Mapping[str, str | None], healer_namespace: str, *, make: bool = False
+    api: Api, place: Place, annotations: Mapping[str, str | None], healer_namespace: str, lease: str, *, make: bool = False
 ) -> Done:
     body = await get(api, place)
     if body is None and place.kind == "Lease" and make:
@@ -93,7 +96,8 @@ async def _put(
     if body is None or after is None:
         raise OperateError(_missing(place))
     doubt = heeded(body, time.time()) if place.kind == "Lease" else ""
-    around, _ = await standing(api, [other for other in above(place, healer_namespace) if other != place])
+    home = await leases(api, healer_namespace, lease)
+    around, _ = await standing(api, [other for other in above(place, home) if other != place])
     return Done(place, pause_of(place, after), pause_of(place, decoded(body, Seen, place)), tuple(around), doubt)
 
 
@@ -110,11 +114,11 @@ def _named(place: Place) -> str:
     return f"Lease {place.name!r} in namespace {place.namespace!r}" if place.kind == "Lease" else str(place)
 
 
-def above(place: Place, healer_namespace: str) -> list[Place]:
-    """Where a pause of that place may stand: on itself, on its namespace, on the Lease."""
+def above(place: Place, home: Leases) -> list[Place]:
+    """Where a pause of that place may stand: on itself, on its namespace, on the Lease; on each that may be healer's."""
     own = [] if place.kind in ("Namespace", "Lease") else [place]
     namespace = {"Namespace": place.name, "Lease": ""}.get(place.kind, place.namespace)
-    return [*own, *([at("Namespace", "", namespace)] if namespace else []), lease(healer_namespace)]
+    return [*own, *([at("Namespace", "", namespace)] if namespace else []), *home.places]
 
 
 async def standing(api: Api, places: Iterable[Place]) -> tuple[list[Pause], list[str]]:

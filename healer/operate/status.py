@@ -17,9 +17,10 @@ from healer.journal.stored import INCIDENTS, MISSING
 from healer.model.duration import about
 from healer.model.incident import Incident, State
 from healer.operate.asking import Door, rules
+from healer.operate.everything import Leases, leases
 from healer.operate.facts import Leader, leading
-from healer.operate.objects import Place, Seen, at, get, lease
-from healer.operate.pause import Pause, pause_of, plain_pause
+from healer.operate.objects import LEASE, Place, Seen, at, get
+from healer.operate.pause import Pause, pause_of, plain_pause, standing
 from healer.operate.show import cells, clean, table, title
 from healer.operate.words import step, when
 from healer.operate.workload import listed
@@ -48,20 +49,21 @@ class Status:
         return age is not None and age < STALE
 
 
-async def status(api: Api, namespace: str, healer_namespace: str, url: str | None, now: float) -> Status:
+async def status(api: Api, namespace: str, healer_namespace: str, url: str | None, now: float, lease: str = LEASE) -> Status:
     """How it stands now; of one namespace, or of all when it is empty. What may not be read becomes a note.
 
-    Raises ClusterError.
+    `lease`: the Lease's name. Raises ClusterError.
     """
     notes: list[str] = []
-    leader = await leading(api, healer_namespace, notes)
-    rows = await rules(Door(api, healer_namespace, leader.holder if leader else "", url))
+    home = await leases(api, healer_namespace, lease)
+    leader = await leading(api, home, notes)
+    rows = await rules(Door(api, home.namespace(healer_namespace), leader.holder if leader else "", url))
     if isinstance(rows, str):
         notes.append(f"the rules are not known: {rows}")
     return Status(
         leader=leader,
         rules=None if isinstance(rows, str) else tuple(rows),
-        pauses=tuple(await _pauses(api, namespace, healer_namespace, notes)),
+        pauses=tuple(await _pauses(api, namespace, home, notes)),
         incidents=await _incidents(api, namespace, notes),
         notes=tuple(notes),
         at=now,
@@ -88,15 +90,10 @@ async def _incidents(api: Api, namespace: str, notes: list[str]) -> tuple[Incide
     return tuple(sorted(open_, key=lambda incident: (incident.opened_at, incident.id)))
 
 
-async def _pauses(api: Api, namespace: str, healer_namespace: str, notes: list[str]) -> list[Pause]:
+async def _pauses(api: Api, namespace: str, home: Leases, notes: list[str]) -> list[Pause]:
     """Of everything, of namespaces, of Deployments."""
-    found: list[Pause] = []
-    everything = lease(healer_namespace)
-    try:
-        body = await get(api, everything)
-        found += _paused(everything, body)
-    except ApiError as error:
-        notes.append(f"whether everything is paused is not known: {error}")
+    found, unread = await standing(api, home.places)
+    notes += unread
     for kind in ("Namespace", "Deployment"):
         try:
             if kind == "Namespace" and namespace:

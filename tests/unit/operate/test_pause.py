@@ -203,3 +203,22 @@ async def test_a_pause_that_no_leader_reads_is_doubted(place: Place) -> None:
     await place.api.request("PATCH", path.path, body=old, content_type="application/merge-patch+json")
     done = await pause(place.api, path, "alice", "", SPACE)
     assert "has not renewed it for" in told(done)[-1]
+
+
+async def test_a_resume_finds_the_pause_of_everything_on_the_lease_that_healer_has(place: Place) -> None:
+    """Whatever its name: the one that is named, else the one that is found."""
+    await _leads(place, "ml-platform", "our-healer", **{"app.kubernetes.io/name": "healer"})
+    await pause(place.api, await everything(place.api), "alice", "a migration", "healer")
+    still = ["still paused: everything (Lease our-healer in ml-platform) by alice (a migration)"]
+    assert told(await resumed(place, f"namespace/{SPACE}"))[-1:] == still
+    named = await resume(place.api, place_of(DEPLOYMENT, SPACE, "healer"), "ml-platform", lease="our-healer")
+    assert told(named)[-1:] == still
+    other = await resume(place.api, place_of(DEPLOYMENT, SPACE, "healer"), "elsewhere")
+    assert other.others == (), "the one that is named is believed"
+
+
+async def test_of_several_healers_each_pause_of_everything_is_named(place: Place) -> None:
+    for namespace in ("one", "two"):
+        await _leads(place, namespace, "ours", **{"app.kubernetes.io/name": "healer"})
+        await pause(place.api, await everything(place.api, namespace, "ours"), namespace, "", namespace)
+    assert [other.by for other in (await paused(place, DEPLOYMENT)).others] == ["one", "two"]

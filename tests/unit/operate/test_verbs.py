@@ -2,7 +2,7 @@
 
 import json
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from healer.http.rules import RuleRow
 from healer.model.decision import Verb
 from healer.model.incident import State
 from tests.support.healer import verb
-from tests.unit.operate.conftest import NAME, SPACE, Place
+from tests.unit.operate.conftest import NAME, SERVICE, SPACE, Place
 from tests.unit.rules.test_errors import GOOD
 
 DEPLOYMENT = f"deployment/{NAME}"
@@ -140,6 +140,56 @@ async def test_status_exits_1_when_nobody_leads(place: Place, lease: bool) -> No
     code, said = await healer(place, "status")
     assert code == 1
     assert said.startswith("nobody leads")
+
+
+OURS = {"app.kubernetes.io/name": "healer"}
+
+
+async def _leads(place: Place, namespace: str, name: str, labels: dict[str, str] = OURS) -> None:
+    """A healer leads, with a Lease that is not at the usual place, and everything is paused."""
+    renewed = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    spec = {"holderIdentity": f"healer-of-{namespace}-7@10.0.0.7:9090", "leaseDurationSeconds": 10, "renewTime": renewed}
+    marks = {"healer.dev/paused": "true", "healer.dev/paused-by": "bob"}
+    metadata = {"name": name, "namespace": namespace, "labels": labels, "annotations": marks}
+    await place.lab.apply({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec})
+
+
+WAYS = {
+    "found by its label": (OURS, (), {}),
+    "found by its holder": ({}, (), {}),
+    "named by options": ({}, ("--healer-namespace", "ml", "--lease", "ours"), {}),
+    "named by the daemon's settings": ({}, (), {"HEALER_LEADER__NAMESPACE": "ml", "HEALER_LEADER__NAME": "ours"}),
+}
+
+
+@pytest.mark.parametrize(("labels", "options", "environment"), WAYS.values(), ids=WAYS)
+async def test_status_and_explain_find_the_lease_that_healer_has(
+    place: Place, labels: dict[str, str], options: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    """And ask the leader of the namespace that it is in, whatever the name and the namespace."""
+    await _leads(place, "ml", "ours", labels)
+    by_pod = "/api/v1/namespaces/ml/pods/http:healer-of-ml:9090/proxy"
+    place.front.proxied[by_pod] = place.front.proxied.pop(SERVICE)
+    place.decided(Verb.PEND, "Held", "on a pod")
+    home = environment | {"KUBECONFIG": place.kubeconfig}
+    code, said = await verb("status", *options, "-o", "json", home=place.home, **home)
+    found = json.loads(said)
+    assert (code, found["led"], found["notes"]) == (0, True, [])
+    assert [pause["on"] for pause in found["pauses"]] == [{"kind": "Lease", "namespace": "ml", "name": "ours"}]
+    code, said = await verb("explain", DEPLOYMENT, *options, "-o", "json", home=place.home, **home)
+    found = json.loads(said)
+    assert (code, found["leader"]["holder"], found["notes"]) == (0, "healer-of-ml-7@10.0.0.7:9090", [])
+    assert [pause["by"] for pause in found["pauses"]] == ["bob"]
+    assert {path.partition("/proxy")[0] for path in place.front.asked} == {by_pod.partition("/proxy")[0]}
+
+
+async def test_status_does_not_guess_among_several_healers(place: Place) -> None:
+    await _leads(place, "one", "a")
+    await _leads(place, "two", "b")
+    code, said = await healer(place, "status", "-o", "json")
+    found = json.loads(said)
+    assert (code, found["led"], len(found["pauses"])) == (1, False, 2)
+    assert any("who leads is not known" in note and "--healer-namespace two --lease b" in note for note in found["notes"])
 
 
 async def test_check_says_what_rules_would_guard_in_the_cluster(place: Place, tmp_path: Path) -> None:
