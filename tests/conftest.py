@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from _pytest.terminal import TerminalReporter
 
-from tests.support.healer import Healer
+from tests.support.healer import Verb
 from tests.support.warm import WarmStarts
 
 
@@ -23,10 +23,10 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def warm() -> Iterator[None]:
     """Fork healers instead of starting each from nothing."""
-    Healer.warm = WarmStarts()
+    Verb.warm = WarmStarts()
     yield
-    Healer.warm.close()
-    Healer.warm = None
+    Verb.warm.close()
+    Verb.warm = None
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

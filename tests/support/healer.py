@@ -30,15 +30,8 @@ def environment(home: Path, settings: Mapping[str, str | Path]) -> dict[str, str
     return path | {name: str(value) for name, value in settings.items()}
 
 
-async def verb(*arguments: str | Path, home: Path, **settings: str | Path) -> tuple[int, str]:
-    """Run a verb that ends by itself; returns its exit code and what it printed."""
-    async with Process("healer", [HEALER, *map(str, arguments)], environment(home, settings)) as process:
-        code = await process.ended()
-        return code, "\n".join(process.lines)
-
-
-class Healer(Process):
-    """`healer run`. Its log lines are `events`, in their order; what a test awaits is that one of them comes."""
+class Verb(Process):
+    """The command with a verb and its arguments."""
 
     warm: ClassVar[WarmStarts | None] = None
     """What they are forked from; without it each starts from nothing. pytest sets it (tests/conftest.py)."""
@@ -46,8 +39,7 @@ class Healer(Process):
     def __init__(self, arguments: Sequence[str], environ: Mapping[str, str], *, files: int | None = None) -> None:
         """With `files`, it may open so many from its start on, as under `ulimit -n`."""
         limit = [] if files is None else ["sh", "-c", f'ulimit -n {files} && exec "$0" "$@"']
-        super().__init__("healer", [*limit, HEALER, "run", *arguments], environ)
-        self.events: list[dict[str, Any]] = []
+        super().__init__("healer", [*limit, HEALER, *arguments], environ)
 
     async def _start(
         self, command: Sequence[str], environ: Mapping[str, str] | None, limit: int
@@ -55,6 +47,21 @@ class Healer(Process):
         if self.warm is None or environ is None or command[0] != HEALER:
             return await super()._start(command, environ, limit)
         return await self.warm.start(command, environ, limit)
+
+
+async def verb(*arguments: str | Path, home: Path, **settings: str | Path) -> tuple[int, str]:
+    """Run a verb that ends by itself; returns its exit code and what it printed."""
+    async with Verb([*map(str, arguments)], environment(home, settings)) as process:
+        code = await process.ended()
+        return code, "\n".join(process.lines)
+
+
+class Healer(Verb):
+    """`healer run`. Its log lines are `events`, in their order; what a test awaits is that one of them comes."""
+
+    def __init__(self, arguments: Sequence[str], environ: Mapping[str, str], *, files: int | None = None) -> None:
+        super().__init__(["run", *arguments], environ, files=files)
+        self.events: list[dict[str, Any]] = []
 
     def heard(self, line: str) -> None:
         super().heard(line)
