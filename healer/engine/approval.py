@@ -33,6 +33,13 @@ def granted(incident: Incident, by: str, now: float) -> Incident:
     return noted(replace(incident, approvals=(*incident.approvals, approved)), reason, now, step=incident.step)
 
 
+def rule_changed(incident: Incident, when: str = "") -> Reason:
+    """Why an incident of another rule than the one in force is closed, and what became of the approval that it had."""
+    named = ", ".join(dict.fromkeys(approved.by for approved in incident.approvals))
+    void = f"; the approval by {named} was for the rule as it was, and counts for nothing any more" if named else ""
+    return Reason("RuleChanged", f"its rule was changed or removed{when}; healer acts no further on it{void}")
+
+
 def undone(incident: Incident, by: str, now: float) -> Incident:
     """The incident with a line that a human has taken back what healer did for it; the same object when it has that line."""
     reason = Reason("Undone", f"{by} has taken back what healer did for it (healer undo)")

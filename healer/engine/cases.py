@@ -22,7 +22,7 @@ from healer.model.view import View
 
 @dataclass(slots=True)
 class Case:
-    """An open incident and the rule as it was when the incident opened."""
+    """An open incident and the rule as it was when the incident opened, or when it was read from the journal."""
 
     incident: Incident
     rule: BoundRule
@@ -105,9 +105,11 @@ class Cases:
         return storm_on(sick, deployment.spec.replicas, watching)
 
     def in_force(self, case: Case) -> bool:
-        """Whether its rule is still loaded, unchanged."""
+        """Whether its rule is still loaded, unchanged: since the case is known here, and since the incident opened."""
         rule = self._matcher.rulebook.get(case.rule.name)
-        return rule is not None and (rule is case.rule or rule.rule == case.rule.rule)
+        if rule is None or case.incident.ruled != rule.digest:
+            return False
+        return rule is case.rule or rule.rule == case.rule.rule
 
     def misfit(self, case: Case, firing: Firing, view: View, now: float, fresh: Pod | Deployment | None = None) -> Reason | None:
         """Why a signal is not the business of the case's rule any more; None when it is. `fresh` is its target, just read."""

@@ -9,9 +9,10 @@ When a storm breaks, the incident that takes over leaves the ladder where it is,
 
 from dataclasses import replace
 
+from healer.engine.approval import rule_changed
 from healer.engine.guards import Veto
 from healer.engine.match import UNKNOWN
-from healer.engine.moves import RULE_CHANGED, Context, fresh_step
+from healer.engine.moves import Context, fresh_step
 from healer.engine.observing import WATCHES_ON, asks, is_observing, recovered, still_sick
 from healer.engine.outcomes import Outcomes
 from healer.engine.verify import unhealed, unhealthy
@@ -129,7 +130,7 @@ class Climber(Outcomes):
         if incident.failures and (done := self._done_after_all(incident, context)) is not None:
             return done
         if not context.in_force:
-            return self._close(incident, context, RULE_CHANGED)
+            return self._close(incident, context, rule_changed(incident))
         if not incident.any_sick:
             if incident.acted_at:
                 return self._watch(incident, context, Reason("SignalsGone", "all signals are gone; verifying"))
@@ -274,7 +275,7 @@ class Climber(Outcomes):
 
     def _outlast(self, incident: Incident, context: Context) -> Incident:
         if not context.in_force:
-            return self._close(incident, context, RULE_CHANGED)
+            return self._close(incident, context, rule_changed(incident))
         if incident.any_sick:
             return incident
         serving = self._serving(incident, context) if incident.acted_at else None

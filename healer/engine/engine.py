@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from healer.engine.approval import granted, undone, waits
+from healer.engine.approval import granted, rule_changed, undone, waits
 from healer.engine.believe import Sifted, counts_for, openings, sift
 from healer.engine.breaker import ClusterBreaker, RuleBreakers, counts
 from healer.engine.cases import Case, Cases
@@ -20,11 +20,11 @@ from healer.engine.ledger import Ledger
 from healer.engine.match import UNNAMED, Firing, Match, Matcher
 from healer.engine.open import has, join, leave, opened
 from healer.engine.restore import (
-    RULE_IS_GONE,
     as_it_was,
     closed_for,
     not_for,
     rule_of,
+    ruled_by,
     signals_of,
     to_be_tried_again,
     took_effect,
@@ -221,11 +221,14 @@ class Engine:
                 self._matcher.resume(signal, UNNAMED, incident.id, view)
             return
         rule = rule_of(incident, self._matcher.rulebook.by_name)
-        why = RULE_IS_GONE if rule is None else not_for(incident, rule, view)
+        why = None if rule is None else not_for(incident, rule, view)
         if rule is None or why is not None:
-            closed = closed_for(incident, why or RULE_IS_GONE, now)
+            closed = closed_for(incident, why or rule_changed(incident, " while healer was away"), now)
             effects.append(Record(closed, closed.history[-1]))
             return
+        kept, incident = incident, ruled_by(incident, rule, now)
+        if incident.history is not kept.history:
+            effects.append(Record(incident, incident.history[-1]))
         case = Case(incident, rule)
         self._cases.admit(case)
         for signal in signals_of(incident):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from healer.engine.approval import rule_changed
 from healer.engine.guards import Question, Veto, Watch, ask
 from healer.engine.observing import WATCHES_ON, asks, is_observing
 from healer.engine.open import noted
@@ -124,7 +125,7 @@ class Moves:
     def _climb(self, incident: Incident, context: Context, why: Reason) -> Incident:
         """Go on to the next step; after the last one, to a human. What onStorm did not mend is held until the storm is over."""
         if not context.in_force:
-            return self._close(incident, context, RULE_CHANGED)
+            return self._close(incident, context, rule_changed(incident))
         if is_observing(incident):
             return self._would_climb(incident, context, why)
         if incident.storming:
@@ -323,9 +324,6 @@ _FIGURES = re.compile(r"(?<![\w./:-])\d+(?:[.,]\d+)*(?![\w/:-])")
 
 def _but_for_figures(text: str) -> str:
     return _FIGURES.sub("0", text)
-
-
-RULE_CHANGED = Reason("RuleChanged", "its rule was changed or removed; healer acts no further on it")
 
 
 def fresh_step(incident: Incident) -> Incident:

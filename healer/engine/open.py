@@ -38,6 +38,7 @@ def opened(
         targets={signal.target.uid: SickTarget(signal.target, {signal.key: symptom_of(signal)}, now, what)},
         steps=tuple(step.action for step in rule.rule.heal),
         revision=revision,
+        ruled=rule.digest,
         healthy=healthy,
         history=(Entry(now, State.OPEN, reason),),
     )

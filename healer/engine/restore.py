@@ -55,6 +55,23 @@ def rule_of(incident: Incident, rules: Mapping[str, BoundRule]) -> BoundRule | N
     return None if incident.storming and rule.rule.on_storm is None else rule
 
 
+def ruled_by(incident: Incident, rule: BoundRule, now: float) -> Incident:
+    """The incident with its rule's digest, where the healer that wrote it kept none: it goes on with the rule as it is now.
+
+    What was approved then is not known to be what the rule says now: it is asked for again.
+    """
+    if incident.ruled:
+        return incident
+    ruled = replace(incident, ruled=rule.digest)
+    if not incident.approvals:
+        return ruled
+    named = ", ".join(dict.fromkeys(approved.by for approved in incident.approvals))
+    text = (
+        f"the approval by {named} does not say which text of the rule it was for (an older healer kept it): it is asked for again"
+    )
+    return noted(replace(ruled, approvals=(), asked_at=None), Reason("ApprovalVoid", text), now)
+
+
 def took_effect(incident: Incident, view: View) -> bool:
     """Whether the claimed action on a pod is seen to have happened: the pod is gone, or on its way."""
     if incident.acting_on is None or incident.acting_on.kind != "Pod":
@@ -72,9 +89,6 @@ def to_be_tried_again(incident: Incident, now: float) -> Incident:
         now,
         step=None if incident.storming else incident.step,
     )
-
-
-RULE_IS_GONE = Reason("RuleChanged", "its rule was changed or removed while healer was away; healer acts no further on it")
 
 
 def not_for(incident: Incident, rule: BoundRule, view: View) -> Reason | None:

@@ -1,8 +1,11 @@
 """The rules in force, indexed so that a signal costs nothing for the rules that it does not concern."""
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -14,6 +17,9 @@ from healer.model.rule import Mode, Rule, Scope
 from healer.model.selector import matches
 
 M = TypeVar("M", bound=BaseModel)
+
+_DECIDES = {"when", "heal", "on_storm", "limits", "mode"}
+"""The parts of a rule that decide what is done, besides its scope, which is asked again of each target."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,15 @@ class BoundRule:
         """Where it holds."""
         assert self.rule.scope is not None  # __post_init__ saw to it
         return self.rule.scope
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the parts of the rule that decide what is done: an incident that has another one was opened by another rule.
+
+        What has its default is left out, so that a newer healer, whose rules can say more, finds the same.
+        """
+        said = self.rule.model_dump(mode="json", include=_DECIDES, exclude_defaults=True)
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     def scope_covers(self, namespace: str, labels: Mapping[str, str]) -> bool:
         """Whether an object of that namespace with these labels is in the rule's scope."""

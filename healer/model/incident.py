@@ -128,6 +128,8 @@ class Incident:
     """The actions of the ladder, by name."""
     revision: str = ""
     """The workload's revision when it opened, as its Deployment says: attempts on another one are counted anew."""
+    ruled: str = ""
+    """The digest of its rule as it was when the incident opened; "" in what a healer wrote that kept none."""
     healthy: str = ""
     """The revision of the workload that healer last saw well for a while, when it opened; "" when it has seen none."""
     step: int = 0

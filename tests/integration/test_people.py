@@ -1,5 +1,6 @@
 """What people say to a running healer through the cluster: pause, approve; and what it says to them when it cannot run."""
 
+import signal
 from pathlib import Path
 
 from healer.lab import Lab
@@ -57,3 +58,31 @@ async def test_a_cluster_without_the_definition_of_incidents_says_what_to_apply(
         )
     assert code == 2
     assert "kubectl apply -f deploy/healer/crd.yaml" in printed
+
+
+async def test_what_was_approved_is_asked_for_again_when_the_rule_was_changed_while_healer_was_away(
+    lab: Lab, run: Run, tmp_path: Path, settings: dict[str, str | Path]
+) -> None:
+    sick, *_ = await serve(lab)
+    kubeconfig = {"KUBECONFIG": settings["KUBECONFIG"]}
+    healer = await run(ruleset(CRASH_LOOP | {"mode": "approve"}))
+    await lab.behave(NAMESPACE, sick, "crash")
+    waiting = await healer.says("incident waiting", reason="NeedsApproval")
+    pause = (f"namespace/{NAMESPACE}", "--reason", "not yet")
+    assert (await verb("pause", *pause, home=tmp_path, **kubeconfig))[0] == 0
+    arguments = ("approve", waiting["incident"], "-n", NAMESPACE, "--by", "alice")
+    assert (await verb(*arguments, home=tmp_path, **kubeconfig))[0] == 0
+    await healer.says("incident waiting", reason="Paused")
+    healer.send(signal.SIGTERM)
+    await healer.ended()
+    changed = CRASH_LOOP | {"mode": "approve", "limits": {"cooldown": "20m"}}
+    healer = await run(ruleset(changed))
+    closed = await healer.says("incident closed", incident=waiting["incident"], reason="RuleChanged")
+    assert "the approval by alice was for the rule as it was" in closed["text"]
+    assert (await verb("resume", f"namespace/{NAMESPACE}", home=tmp_path, **kubeconfig))[0] == 0
+    again = await healer.says("incident waiting", reason="NeedsApproval")
+    assert again["incident"] != waiting["incident"]
+    assert evictions(lab) == []
+    assert (await verb("approve", again["incident"], "-n", NAMESPACE, "--by", "bob", home=tmp_path, **kubeconfig))[0] == 0
+    await healer.says("incident healed")
+    assert evictions(lab) == [sick]

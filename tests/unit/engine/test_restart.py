@@ -1,19 +1,21 @@
 """After a restart of healer the incidents go on from the journal, and what fires finds them again."""
 
+from collections.abc import Callable
+
 import pytest
 
 from healer.model.action import OutcomeKind
-from healer.model.incident import State
+from healer.model.incident import Incident, State
 from tests.support.world import Drill, World, rule, rulebook, state
 
 
-def restarted(before: Drill) -> Drill:
-    """A new engine on the same world, with what the journal holds, and the pods as they are."""
+def restarted(before: Drill, written: Callable[[Incident], Incident] = lambda incident: incident) -> Drill:
+    """A new engine on the same world, with what the journal holds, as it was `written`, and the pods as they are."""
     after = Drill(before.rules, before.world, before.tuning, now=before.now)
     before.world.listeners.clear()
     before.world.listeners.append(after._changed)
     signals = [s for pod in before.world.pods for s in after.source.put(pod, None, after.now)]
-    after.restore(list(before.incidents.values()), {signal.key for signal in signals})
+    after.restore(list(map(written, before.incidents.values())), {signal.key for signal in signals})
     for signal in signals:
         after.feed(signal)
     after.wait(0)

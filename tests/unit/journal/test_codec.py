@@ -171,7 +171,7 @@ def _type(found: Object, wanted: str, path: str) -> Any:
 
 
 IDENTIFIERS = {
-    "Incident": {"id", "rule", "severity", "mode", "revision", "healthy"},
+    "Incident": {"id", "rule", "severity", "mode", "revision", "healthy", "ruled"},
     "Symptom": {"name", "occurrence"},
     "Reason": {"code"},
     "Target": {"kind", "namespace", "name", "uid"},
