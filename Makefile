@@ -55,11 +55,11 @@ demo: $(VENV)/runtime ## Show healer at work on an embedded cluster (under a min
 
 .PHONY: test
 test: packages lint types layers ## Check everything: lint, types, layers, all tests
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: unit
 unit: $(VENV)/development ## The unit tests alone, for while you write (under 90 seconds)
-	@$(BIN)/python -m pytest -n auto -q tests/unit
+	@$(BIN)/python -m pytest -n auto --dist worksteal -q tests/unit
 
 .PHONY: packages
 packages: # what the tests need from the distribution
