@@ -147,7 +147,8 @@ def _controller_manager(assets: Path, folder: Path, url: str) -> Iterator[None]:
     }
     path = folder / "kubeconfig"
     path.write_text(json.dumps(config), encoding="utf-8")
-    names = ("disruption", "deployment", "replicaset", "endpointslice", "garbage-collector", "namespace")
+    workloads = ("deployment", "replicaset", "statefulset", "daemonset", "job")
+    names = (*workloads, "disruption", "endpointslice", "garbage-collector", "namespace", "resourcequota")
     command = [
         str(assets / "kube-controller-manager"),
         f"--kubeconfig={path}",

@@ -112,7 +112,9 @@ async def test_a_daemonset_has_a_pod_for_each_node(managed: Client) -> None:
     """Each is bound to its node by an affinity, which a scheduler reads; there is none here."""
     nodes = names((await managed.get("/api/v1/nodes")).body["items"])
     if not nodes:
-        nodes = [(await managed.make("/api/v1/nodes", {"metadata": {"name": "only"}}))["metadata"]["name"]]
+        nodes = ["only"]
+        await managed.make("/api/v1/nodes", {"metadata": {"name": "only"}})
+        await managed.patch("/api/v1/nodes/only", {"spec": {"taints": None}})  # a new node is tainted until its kubelet is ready
     body = owner("agent", {})
     del body["spec"]["template"]["spec"]["nodeName"]
     await managed.make(f"{managed.apps}/daemonsets", body)
