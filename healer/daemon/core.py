@@ -220,20 +220,20 @@ class Core:
 
     # running
 
-    async def run(self, doer: Doer, incidents: list[Incident]) -> None:
+    async def run(self, doer: Doer, incidents: list[Incident], aside: Sequence[str] = ()) -> None:
         """Decide what comes in and what falls due, until cancelled. To be started when the view is synced.
 
-        `incidents` are those of the journal that are believed, oldest first.
+        `incidents` are those of the journal that are believed, oldest first; `aside` names the others (`Engine.restore`).
         """
         async with asyncio.TaskGroup() as group:
             self._doer, self._group = doer, group
-            self._begin(incidents)
+            self._begin(incidents, aside)
             self.begun.set()
             group.create_task(self._take(), name="intake")
             group.create_task(self._watch(), name="changes")
             group.create_task(self._time(), name="time")
 
-    def _begin(self, incidents: list[Incident]) -> None:
+    def _begin(self, incidents: list[Incident], aside: Sequence[str]) -> None:
         now = self._clock()
         had = _conditions_of(incidents)
         signals: list[Signal] = []
@@ -242,7 +242,7 @@ class Core:
             signals += self._pods.resume(pod, known, now) if known else self._pods.put(pod, None, now)
         for incident in incidents:
             self._metrics.incident(incident)
-        self._carry_out(self._engine.restore(incidents, {signal.key for signal in signals}, self._view, now))
+        self._carry_out(self._engine.restore(incidents, {signal.key for signal in signals}, self._view, now, aside))
         self._signals(signals)
         self._feed(Tick())  # now that all that fires is told, the engine may act
 

@@ -11,7 +11,7 @@ from healer.actions.registry import ACTIONS
 from healer.cluster.contact import Contact
 from healer.daemon.rulefiles import RuleFiles
 from healer.engine.rulebook import BoundRule
-from healer.engine.wide import BREAKER, NODE_STORM
+from healer.engine.wide import BREAKER, NODE_STORM, SET_ASIDE
 from healer.journal.kube import Counts
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.decision import Decision
@@ -22,7 +22,7 @@ from healer.model.verdict import VerdictKind
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _HEALING = (5, 10, 30, 60, 120, 300, 600, 1200, 3600)
-_WIDE = (NODE_STORM, BREAKER)
+_WIDE = (NODE_STORM, BREAKER, SET_ASIDE)
 _DRY_RUN = "dry-run"
 _OTHER = "other"
 """The name of all alerts that no rule is about: a sender can call them what he likes."""

@@ -134,13 +134,13 @@ class Term:
         return Outcome(kind, unwanted.code, unwanted.text)
 
     async def _serve(self) -> None:
-        incidents = self._believed(await self._read())
+        incidents, aside = self._believed(await self._read())
         for incident in incidents:
             self._sinks.resume(incident)
             await asyncio.sleep(0)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._journal.run(), name="journal")
-            group.create_task(self.core.run(self._doer, incidents), name="core")
+            group.create_task(self.core.run(self._doer, incidents, aside), name="core")
             await self.core.begun.wait()
             self._began()
             group.create_task(self._asking.run(), name="asking")
@@ -160,8 +160,8 @@ class Term:
                 said = str(error)
                 await asyncio.sleep(backoff.next())
 
-    def _believed(self, read: list[Incident]) -> list[Incident]:
-        """The incidents that healer goes on from. The others are counted, named, and left as they are."""
+    def _believed(self, read: list[Incident]) -> tuple[list[Incident], list[str]]:
+        """The incidents that healer goes on from. The others are counted, named for people, and left as they are."""
         sifted = self.core.sift(read)
         unread = self._journal.unread if isinstance(self._journal, KubeJournal) else {}
         self._metrics.set_aside(["Unreadable"] * len(unread) + [reason.code for _, reason in sifted.doubted])
@@ -174,7 +174,8 @@ class Term:
                 reason=reason.code,
                 text=reason.text,
             )
-        return list(sifted.believed)
+        aside = [f"{incident.workload.namespace}/{incident.id} ({reason.code})" for incident, reason in sifted.doubted]
+        return list(sifted.believed), aside + [f"{namespace}/{name} (Unreadable)" for namespace, name in unread]
 
     async def _hear_approvals(self, journal: KubeJournal) -> None:
         """Pass on what people write on incidents, until cancelled.

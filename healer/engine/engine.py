@@ -31,7 +31,7 @@ from healer.engine.restore import (
 )
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.engine.tuning import Tuning
-from healer.engine.wide import BREAKER, NODE_STORM, NodeStorms, breaker_open, node_storm, over, with_targets
+from healer.engine.wide import BREAKER, NODE_STORM, SET_ASIDE, NodeStorms, breaker_open, node_storm, over, set_aside, with_targets
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
 from healer.model.duration import about
@@ -77,12 +77,14 @@ class Engine:
         self._partial = False
         """Not all that fires is known (again) yet: no storm is judged by it."""
         self._opened = 0
+        self._aside: Incident | None = None
+        """The incident that says what of the journal is not believed."""
 
     # what a shell asks
 
     def incidents(self) -> list[Incident]:
         """The incidents that are not closed."""
-        wide = [self._breaker.incident] if self._breaker.incident is not None else []
+        wide = [incident for incident in (self._breaker.incident, self._aside) if incident is not None]
         return [case.incident for case in self._cases.all()] + self._nodes.all() + wide
 
     def incident(self, incident_id: str) -> Incident | None:
@@ -182,12 +184,15 @@ class Engine:
         """What of a journal is believed; only that is to be restored."""
         return sift(incidents, self._matcher.rulebook.by_name, view, self._tuning.home, now)
 
-    def restore(self, incidents: Iterable[Incident], sick_now: Container[str], view: View, now: float) -> list[Effect]:
+    def restore(
+        self, incidents: Iterable[Incident], sick_now: Container[str], view: View, now: float, aside: Sequence[str] = ()
+    ) -> list[Effect]:
         """Go on from the incidents of a journal that are believed, oldest first; to be called once, before any other input.
 
         `sick_now` holds the keys of the pods' signals that fire now; the signals themselves are to be fed next. Nothing is acted
         on before the first Tick, which is due at once: only then it is known how much is sick. A claimed action is resolved by
-        looking at the cluster: it took effect, or it is tried again, which looks first.
+        looking at the cluster: it took effect, or it is tried again, which looks first. `aside` names the incidents that are not
+        believed, each as "namespace/name (code)": people hear of them by one incident.
         """
         effects: list[Effect] = []
         known = list(incidents)
@@ -201,6 +206,7 @@ class Engine:
             self._matcher.ended.learn(incident.ended, incident.workload.namespace)
             if incident.state is not State.CLOSED:
                 self._go_on(as_it_was(incident, sick_now, now), view, now, effects)
+        self._say_aside(aside, now, effects)
         for workload in view.uids(Deployment):
             self._healthy.look(workload, view, now)
         self._restored_at, self._partial, self._cases.held = now, True, True
@@ -214,6 +220,9 @@ class Engine:
         """Go on with an incident of the journal."""
         if incident.rule == BREAKER:
             self._breaker.incident = incident
+            return
+        if incident.rule == SET_ASIDE:
+            self._aside = incident
             return
         if incident.rule == NODE_STORM:
             self._nodes.put(incident)
@@ -239,6 +248,13 @@ class Engine:
                 self._cases.acted(case, Outcome(OutcomeKind.DONE, "FoundDone", text), view, now, effects)
             else:
                 self._cases.take(case, to_be_tried_again(incident, now), effects)
+
+    def _say_aside(self, aside: Sequence[str], now: float, effects: list[Effect]) -> None:
+        before = self._aside
+        after = set_aside(before, aside, self._tuning.home, now, self._number())
+        if after is not None and after is not before:
+            effects.append(Record(after, after.history[-1]))
+        self._aside = None if after is None or after.state is State.CLOSED else after
 
     # signals
 

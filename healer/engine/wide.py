@@ -1,10 +1,11 @@
-"""Incidents of more than one workload: of a node on which many pods are sick, and of the cluster when healer stops everywhere.
+"""Incidents of more than one workload: of a node on which many pods are sick, of the cluster when healer stops everywhere, and of
+the journal when healer does not believe all of it.
 
 They have no ladder. A human is told once, and healer closes them when they are over.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from healer.engine.match import Firing
@@ -20,9 +21,10 @@ from healer.model.view import View
 
 NODE_STORM = "healer/node-storm"
 BREAKER = "healer/breaker"
+SET_ASIDE = "healer/set-aside"
 """The names that stand for a rule in these incidents."""
 _NAMED = 10
-"""Workloads that a text names."""
+"""Workloads, or incidents, that a text names."""
 
 
 class NodeStorms:
@@ -86,6 +88,29 @@ def breaker_open(tuning: Tuning, now: float, number: int) -> Incident:
         f"incident {incident.id} -n {tuning.home} healer.dev/approved-by=YOU"
     )
     return _told(incident, Reason("ClusterBreaker", text), now)
+
+
+def set_aside(before: Incident | None, aside: Sequence[str], home: str, now: float, number: int) -> Incident | None:
+    """The one incident that says which others of the journal are not believed; None when there is nothing to say.
+
+    `before` is the one that says so already. `aside` has each as "namespace/name (code)". People hear of it when it opens, and
+    by a line when they are others than before.
+    """
+    if not aside:
+        return (
+            None if before is None else over(before, Reason("Recovered", "no incident of the journal is set aside any more"), now)
+        )
+    named = ", ".join(sorted(aside)[:_NAMED])
+    more = f" and {len(aside) - _NAMED} more" if len(aside) > _NAMED else ""
+    text = (
+        f"incidents of the journal that are not believed: {len(aside)}. healer acts on none of them: {named}{more}; look who "
+        "wrote them, for they may be forged, and delete them: kubectl get incidents -A"
+    )
+    reason = Reason("SetAside", text)
+    if before is None:
+        target = Target("Journal", home, "journal", "journal")
+        return _told(replace(_incident(SET_ASIDE, target, (), now, number), severity=Severity.WARNING), reason, now)
+    return before if before.reason == reason else noted(replace(before, reason=reason), reason, now)
 
 
 def over(incident: Incident, reason: Reason, now: float) -> Incident:

@@ -1,6 +1,7 @@
 """What somebody writes into the journal makes a running healer neither act nor fall."""
 
 import copy
+import signal
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.integration.conftest import Run
 from tests.integration.world import CRASH_LOOP, LAB_TOKEN, NAMESPACE, SLOW, evictions, patch, rule, ruleset, serve, serves, uid
 from tests.support.healer import alert
 from tests.support.processes import PATIENCE
+from tests.support.slack import FakeSlack
 
 ELSEWHERE = "attacker"
 ASIDE = "an incident of the journal is not believed: it is set aside; look who wrote it, and delete it"
@@ -210,3 +212,28 @@ async def test_a_server_that_does_not_answer_when_the_term_begins_is_asked_again
     lab.faults.clear()
     await healer.says("incident healed")
     assert evictions(lab) == [sick]
+
+
+async def test_people_hear_once_of_all_that_is_set_aside(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """By one message, of forged ones and of odd ones; a restart says nothing that people know."""
+    victim, *_ = await serve(lab, replicas=_REPLICAS)
+    for number in range(12):
+        incident = forged(lab, victim)
+        incident["metadata"]["name"] = f"forged-{number}"
+        incident["status"]["step"] = 99
+        await write(lab, incident)
+    healer = await run(ruleset(SLOW, CRASH_LOOP))
+    said = await healer.says("incident escalated", rule="healer/set-aside")
+    assert "not believed: 12." in said["text"]
+    assert "production/forged-0 (Impossible)" in said["text"]
+    assert "and 2 more" in said["text"]
+    await slack.wait_for(lambda slack: bool(slack.threads("#default")) and len(slack.threads("#default")[0]) == 1, PATIENCE)
+    healer.send(signal.SIGTERM)
+    await healer.ended()
+    healer = await run(ruleset(SLOW, CRASH_LOOP))
+    await heals(lab, victim)
+    healed = await healer.says("incident healed")
+    await slack.wait_for(lambda slack: healed["incident"] in {incident for _, incident, _ in slack.posted}, PATIENCE)
+    assert {incident for _, incident, _ in slack.posted} == {said["incident"], healed["incident"]}
+    assert slack.twice == []
+    assert healer.find("incident escalated") == []

@@ -4,7 +4,7 @@
 from it as the daemon does: pod conditions through the pod source, changes, ticks when they are due, outcomes when a test says so.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -420,9 +420,9 @@ class Drill:
         """Other rules, now."""
         return self._collect(Tick(), self.engine.use(rules, self.world.view, self.now))
 
-    def restore(self, incidents: list[Incident], sick_now: set[str]) -> list[Effect]:
-        """What a journal holds, now."""
-        return self._collect(Tick(), self.engine.restore(incidents, sick_now, self.world.view, self.now))
+    def restore(self, incidents: list[Incident], sick_now: set[str], aside: Sequence[str] = ()) -> list[Effect]:
+        """What a journal holds, now; `aside` is not believed."""
+        return self._collect(Tick(), self.engine.restore(incidents, sick_now, self.world.view, self.now, aside))
 
     def alert(
         self,
