@@ -14,11 +14,11 @@ import msgspec
 from pydantic import Field, model_validator
 
 from healer.actions.base import Call, Stopped
-from healer.actions.managed import manager_of
 from healer.actions.paused import paused
 from healer.actions.refusal import refusal, unread
 from healer.actions.rolling import Rollable, WholeMeta, look
 from healer.cluster.api import ApiError, ClusterError
+from healer.cluster.managed import manager_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.form import Model, Name, Text, Whole, fault
 from healer.model.permission import permissions

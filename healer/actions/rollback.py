@@ -10,12 +10,12 @@ import msgspec
 from pydantic import Field
 
 from healer.actions.base import Call
-from healer.actions.managed import manager_of
 from healer.actions.refusal import unread
 from healer.actions.revisions import History, Holder, Revision, choose, number
 from healer.actions.rolling import Change, Rollable, held, look, patch, rung, unsafe
 from healer.actions.template import differences
 from healer.cluster.api import ClusterError
+from healer.cluster.managed import manager_of
 from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.form import Model, Whole

@@ -11,38 +11,28 @@ from healer.actions.base import Call
 from healer.actions.paused import paused
 from healer.actions.refusal import refusal, unread
 from healer.cluster.api import ApiError, ClusterError
+from healer.cluster.managed import ManagerMarks, WrittenMeta
 from healer.cluster.resources import RESOURCES
 from healer.model.action import Outcome, OutcomeKind
-from healer.model.kube import Annotations, Deployment, DeploymentSpec, DeploymentStatus, LabelSelector, Meta
+from healer.model.kube import Deployment, DeploymentSpec, DeploymentStatus, LabelSelector
 
 Template = dict[str, Any]
 """A PodTemplateSpec, whole and undecoded: what goes back into the cluster must be exactly what came out of it."""
 
 
-class Marks(Annotations, frozen=True):
+class Marks(ManagerMarks, frozen=True):
     """Annotations of a Deployment or its ReplicaSet that matter to a change of its template."""
 
     history: str = msgspec.field(default="", name="deployment.kubernetes.io/revision-history")
     change_cause: str = msgspec.field(default="", name="kubernetes.io/change-cause")
     rolled_back_from: str = msgspec.field(default="", name="healer.dev/rolled-back-from")
     rolled_back_by: str = msgspec.field(default="", name="healer.dev/rolled-back-by")
-    flux_reconcile: str = msgspec.field(default="", name="kustomize.toolkit.fluxcd.io/reconcile")
-    flux_ssa: str = msgspec.field(default="", name="kustomize.toolkit.fluxcd.io/ssa")
 
 
-class ManagedFields(msgspec.Struct, rename="camel", frozen=True):
-    """Which fields a writer last set, as the API server has noted it (metav1.ManagedFieldsEntry)."""
-
-    manager: str = ""
-    subresource: str = ""
-    fields: dict[str, Any] = msgspec.field(default_factory=dict, name="fieldsV1")
-
-
-class WholeMeta(Meta, frozen=True):
+class WholeMeta(WrittenMeta, frozen=True):
     """Metadata with who wrote what."""
 
     annotations: Marks = Marks()
-    managed_fields: tuple[ManagedFields, ...] = ()
 
 
 Amount = int | Annotated[str, msgspec.Meta(pattern=r"^[0-9]+%$")]

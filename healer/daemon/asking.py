@@ -20,7 +20,7 @@ from healer.model.verdict import Verdict
 from healer.model.view import View
 from healer.settings import Settings
 from healer.sources.alertmanager_api import Alertmanagers
-from healer.sources.canary import CanaryProbe
+from healer.sources.canary import CanaryProbe, Shifts
 from healer.sources.model import ModelLook
 from healer.sources.probes import Look, Maker, Probes
 from healer.sources.prometheus import Prometheus, connect
@@ -39,7 +39,7 @@ _LOOKS_A_REPORT = 3
 class Asking:
     """The looks of a term. `tell` is given what they see, `decided` what the judge says; both are called on the loop.
 
-    `alerts` are those that fire as far as is known.
+    `alerts` are those that fire as far as is known; `shifts` see `healer.sources.canary`.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Asking:
         tell: Callable[[Sequence[Report]], Awaitable[object]],
         decided: Callable[[Decision], None],
         alerts: Callable[[], Sequence[Signal]],
+        shifts: Shifts,
     ) -> None:
         self._settings = settings
         self._api = api
@@ -60,6 +61,7 @@ class Asking:
         self._metrics = metrics
         self._clock = clock
         self._decided = decided
+        self._shifts = shifts
         self._places = asyncio.Semaphore(_SERVERS_AT_ONCE)
         asked = settings.prometheus
         self._prometheus = connect(asked) if asked.url else None  # then rules that need it are refused
@@ -129,7 +131,7 @@ class Asking:
 
     def _canary(self, prometheus: Prometheus, rule: BoundRule) -> Look:
         asked = self._settings.prometheus
-        probe = CanaryProbe(rule, prometheus, self._api, self._view, self._judged, history=asked.history)
+        probe = CanaryProbe(rule, prometheus, self._api, self._view, self._judged, history=asked.history, shifts=self._shifts)
         return probe.look
 
     def _model(self, rule: BoundRule) -> Look:

@@ -4,7 +4,7 @@ All of it runs on the event loop and is synchronous between two awaits, so the e
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from healer.cluster.watch import Change
@@ -32,7 +32,7 @@ from healer.model.effects import (
     Undone,
     WorkloadChanged,
 )
-from healer.model.incident import Incident, Reason, Symptom
+from healer.model.incident import Incident, Reason, State, Symptom
 from healer.model.intake import PERHAPS, QueueFull
 from healer.model.kube import Deployment, KubeObject, Pod
 from healer.model.rule import PodCondition
@@ -189,6 +189,15 @@ class Core:
     def incident(self, incident_id: str) -> Incident | None:
         """An incident that is not closed, by id."""
         return self._engine.incident(incident_id)
+
+    def accepted(self, key: str, action: str) -> Mapping[str, str] | None:
+        """What an action has kept beside the open incident of a firing signal (by key); empty unless one was accepted and what
+        came of it is being watched. None when the signal is part of no open incident."""
+        found = [incident for each in self._engine.incidents_of(key) if (incident := self._engine.incident(each)) is not None]
+        if not found:
+            return None
+        watched = [each for each in found if each.acted_at and each.state in (State.VERIFYING, State.ESCALATED)]
+        return self._journal.recall(watched[-1].id).get(action, {}) if watched else {}
 
     def alerts(self) -> list[Signal]:
         """The alerts that fire and that some rule is about."""

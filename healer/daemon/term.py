@@ -30,6 +30,7 @@ from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.incident import Incident
 from healer.model.view import View
+from healer.routes.note import KEPT_BY
 from healer.settings import Settings
 from healer.sinks.registry import Sinks
 from healer.sources.pod_conditions import PodSettings
@@ -88,6 +89,7 @@ class Term:
             tell=self.core.observed,
             decided=recorder.decided,
             alerts=self.core.alerts,
+            shifts=lambda key: self.core.accepted(key, KEPT_BY),
         )
         self._asking.use(rulebook)
         self._doer = Doer(

@@ -3,7 +3,6 @@
 When which of them is made is said in `climb` (by what is seen) and `outcomes` (by how an action ended).
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -20,6 +19,7 @@ from healer.model.incident import Disruption, Incident, Reason, SickTarget, Stat
 from healer.model.probe import diverted_to
 from healer.model.rule import Mode, Step
 from healer.model.target import TREATED, Target
+from healer.model.text import but_for_figures
 from healer.model.view import View, target_of
 
 
@@ -303,11 +303,11 @@ class Moves:
 
     def _is_said(self, incident: Incident, reason: Reason) -> bool:
         """Whether the history has the reason, but for its figures, in a line since the present step began."""
-        words = _but_for_figures(reason.text)
+        words = but_for_figures(reason.text)
         for entry in reversed(incident.history):
             if entry.step is not None and entry.step != incident.step:
                 return False
-            if entry.reason.code == reason.code and _but_for_figures(entry.reason.text) == words:
+            if entry.reason.code == reason.code and but_for_figures(entry.reason.text) == words:
                 return True
         return False
 
@@ -318,13 +318,6 @@ class Moves:
 
 _ENDS = frozenset({State.HEALED, State.ESCALATED, State.CLOSED})
 """What is told in any case."""
-_FIGURES = re.compile(r"(?<![\w./:-])\d+(?:[.,]\d+)*(?![\w/:-])")
-"""Numbers that stand by themselves: counts, durations. Those in names tell one object from another."""
-
-
-def _but_for_figures(text: str) -> str:
-    return _FIGURES.sub("0", text)
-
 
 def fresh_step(incident: Incident) -> Incident:
     """The incident without what belongs to one step only."""

@@ -9,6 +9,7 @@ from healer.engine.rulebook import BoundRule
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.signal import Signal
 from healer.model.target import Target
+from healer.model.text import but_for_figures, free_text
 
 MAX_HISTORY = 200
 """Lines kept of an incident's history; beyond, the oldest but the first go (an object in the cluster has a size limit)."""
@@ -45,7 +46,10 @@ def opened(
 
 
 def join(incident: Incident, signals: Sequence[Signal], now: float) -> Incident:
-    """The incident with further firing signals, in one line of its history; the same object when it had them all already."""
+    """The incident with further firing signals, or with what they say now, in one line of its history.
+
+    The same object when it had them all already, and what they say.
+    """
     targets = dict(incident.targets)
     new = [signal for signal in signals if not has(incident, signal)]
     for signal in new:
@@ -57,7 +61,9 @@ def join(incident: Incident, signals: Sequence[Signal], now: float) -> Incident:
         targets[signal.target.uid] = replace(known, signals=signals_, since=since, what=what_of(signal))
     if not new:
         return incident
-    text = f"{new[0].target} is sick too: {what_of(new[0])}"
+    again = incident.targets.get(new[0].target.uid)
+    state = "is still sick" if again is not None and new[0].key in again.signals else "is sick too"
+    text = f"{new[0].target} {state}: {what_of(new[0])}"
     if len(new) > 1:
         text = f"{len(new)} further signals fire: {_some([f'{each.target} ({what_of(each)})' for each in new])}"
     return noted(replace(incident, targets=targets), Reason(new[0].name, text), now)
@@ -86,9 +92,11 @@ def leave(
 
 
 def has(incident: Incident, signal: Signal) -> bool:
-    """Whether a firing signal is part of the incident."""
+    """Whether a firing signal is part of the incident; with what it says, where that has changed."""
     known = incident.targets.get(signal.target.uid)
-    return known is not None and signal.key in known.signals
+    if known is None or signal.key not in known.signals:
+        return False
+    return not signal.changed or but_for_figures(known.what) == but_for_figures(free_text(what_of(signal)))
 
 
 def _some(named: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ class Signal:
     name; an alert's fingerprint). `occurrence` identifies one time that it happened: the same occurrence reported again is not
     a new one (Alertmanager repeats; a watch relists). `at` is in seconds since the epoch. `rule` is the full name of the rule
     that asked for it, and which alone it concerns; "" for what any rule may look at. `message` is made safe here (`free_text`).
+    `changed`: what it says is another thing than before, which an incident that has the signal is to tell as well.
 
     Of an alert: `began` and `ended` are its startsAt and endsAt as its sender's clock had them, in seconds since the epoch, None
     where they are not known; `held` says why nothing is to be done about it though it fires (it is silenced, say); `trouble`
@@ -47,6 +48,7 @@ class Signal:
     ended: float | None = None
     held: str = ""
     trouble: str = ""
+    changed: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", free_text(self.message))

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from healer.actions.managed import manager_of
 from healer.actions.rolling import WholeMeta
 from healer.cluster.api import Api, ApiError
+from healer.cluster.managed import manager_of
 from healer.operate.objects import OperateError, valid
 from healer.serving import plan
 from healer.serving.config import ConfigError, Served

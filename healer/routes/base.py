@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.routes.endpoints import ready, ready_pods
+from healer.routes.keeper import keeper_of, writer_of
 from healer.routes.registry import ROUTERS
 from healer.routes.route import (
     BackendMissing,
@@ -27,6 +28,7 @@ from healer.routes.route import (
 __all__ = [
     "BackendMissing",
     "Change",
+    "Found",
     "KindMissing",
     "NoReadyEndpoints",
     "NotTaken",
@@ -36,7 +38,9 @@ __all__ = [
     "RouteMissing",
     "RouteUnreadable",
     "Weights",
+    "find",
     "read",
+    "who_sets",
     "write",
 ]
 
@@ -55,7 +59,7 @@ class Change:
 
 async def read(api: Api, place: Place) -> Weights:
     """The weights of the two backends as they are now. Raises RouteError, ClusterError."""
-    return (await _find(api, place)).weights
+    return (await find(api, place)).weights
 
 
 async def write(
@@ -64,22 +68,25 @@ async def write(
     change: Callable[[Weights], Weights],
     *,
     sending: Callable[[Weights, Weights], Awaitable[None]],
+    seen: Callable[[Found], None] = lambda found: None,
     dry_run: bool = False,
 ) -> Change:
     """Set the weights to what `change` makes of the present ones, and read them back.
 
     The patch holds the weight fields alone, and only for the very version that was read: what others write meanwhile makes it
     begin anew with a fresh read, a few times. `change` may be asked several times, and may raise to stop. `sending` is awaited
-    right before each patch with the weights before and after, and may raise to stop it. With `dry_run` the server checks the
+    right before each patch with the weights before and after, and may raise to stop it. `seen` is shown the route as it was read,
+    before `change` is asked, and may raise as well. With `dry_run` the server checks the
     patch and changes nothing. Raises RouteError, and ClusterError: after `sending` it may or may not have been changed.
     """
     version = ""
     refused: ApiError | None = None
     for _ in range(_TRIES):
-        found = await _find(api, place)
+        found = await find(api, place)
         if refused is not None and refused.status != 409 and found.version == version:
             raise refused  # the object is as it was: it is the patch that is refused
         version = found.version
+        seen(found)
         wanted = change(found.weights)
         if wanted == found.weights:
             return Change(found.weights, found.weights)
@@ -96,7 +103,8 @@ async def write(
     raise RouteContended(f"{place} is changed by others again and again: its weights were left alone ({refused})")
 
 
-async def _find(api: Api, place: Place) -> Found:
+async def find(api: Api, place: Place) -> Found:
+    """The route as it is now. Raises RouteError, ClusterError."""
     if place.kind not in ROUTERS:
         raise RouteUnreadable(f"{place.kind} is no kind of route that healer knows: {', '.join(ROUTERS)}")
     return await ROUTERS[place.kind].find(api, place)
@@ -128,7 +136,16 @@ async def _patch(api: Api, found: Found, weights: Weights, *, dry_run: bool) -> 
 
 async def _taken(api: Api, place: Place, wanted: Weights) -> Weights:
     """What is there after the patch. Raises NotTaken."""
-    now = (await _find(api, place)).weights
-    if now != wanted:
-        raise NotTaken(f"{place} was set to {wanted} (stable:canary), and read back it has {now}: something else sets it")
-    return now
+    found = await find(api, place)
+    if found.weights != wanted:
+        text = f"{place} was set to {wanted} (stable:canary), and read back it has {found.weights}"
+        raise NotTaken(f"{text}: {who_sets(place, found)}")
+    return found.weights
+
+
+def who_sets(place: Place, found: Found) -> str:
+    """In words who has set the weights of a route that are not healer's."""
+    if (keeper := keeper_of(place, found)) is not None:
+        return str(keeper)
+    writer = writer_of(found)
+    return f"{writer} has set it last" if writer else "something else sets it"

@@ -8,7 +8,7 @@ import msgspec
 
 from healer.cluster.api import Api
 from healer.model.probe import pool_words
-from healer.routes.route import Found, Place, fetched
+from healer.routes.route import Found, Metadata, Place, fetched
 from healer.routes.split import Backend, Rule, found, named
 
 GROUP = "gateway.networking.k8s.io"
@@ -56,12 +56,8 @@ class _Spec(msgspec.Struct):
     rules: list[_Rule] | None = None
 
 
-class _Meta(msgspec.Struct, rename="camel"):
-    resource_version: str
-
-
 class _HTTPRoute(msgspec.Struct):
-    metadata: _Meta
+    metadata: Metadata
     spec: _Spec
 
 
@@ -78,4 +74,4 @@ async def find(api: Api, place: Place) -> Found:
         )
         for number, rule in enumerate(route.spec.rules or ())
     ]
-    return found(place, path, route.metadata.resource_version, rules)
+    return found(place, path, route.metadata, rules, ("f:spec", "f:rules"))

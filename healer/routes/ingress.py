@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from healer.cluster.api import Api
-from healer.routes.route import BackendMissing, Edit, Found, Place, RouteMissing, RouteUnreadable, Weights
+from healer.routes.route import BackendMissing, Edit, Found, Metadata, Place, RouteMissing, RouteUnreadable, Weights
 
 PREFIX = "nginx.ingress.kubernetes.io/"
 WEIGHT = f"{PREFIX}canary-weight"
@@ -52,19 +52,17 @@ class _Spec(msgspec.Struct, rename="camel"):
     ingress_class_name: str | None = None
 
 
-class _Meta(msgspec.Struct, rename="camel"):
-    name: str
-    resource_version: str
-    annotations: dict[str, str] | None = None
-
-
 class _Ingress(msgspec.Struct):
-    metadata: _Meta
+    metadata: Metadata
     spec: _Spec
 
     @property
+    def name(self) -> str:
+        return str(self.metadata.get("name", ""))
+
+    @property
     def annotations(self) -> Mapping[str, str]:
-        return self.metadata.annotations or {}
+        return self.metadata.get("annotations") or {}
 
     def nginx(self, name: str) -> str:
         """An annotation of ingress-nginx, empty where it is left out."""
@@ -97,7 +95,7 @@ async def find(api: Api, place: Place) -> Found:
     """See `Find`. The main Ingress must lead to stable, or what is taken from the canary would go elsewhere."""
     collection = f"/apis/networking.k8s.io/v1/namespaces/{place.namespace}/ingresses"
     everything = (await api.get(collection, _Ingresses)).items
-    canary = next((each for each in everything if each.metadata.name == place.name), None)
+    canary = next((each for each in everything if each.name == place.name), None)
     if canary is None:
         raise RouteMissing(f"there is no {place} in {place.namespace}")
     if not canary.is_canary:
@@ -116,7 +114,8 @@ async def find(api: Api, place: Place) -> Found:
         yield {"op": "add", "path": f"/metadata/annotations/{WEIGHT.replace('/', '~1')}", "value": str(value)}
 
     weights = Weights(((total - weight, weight),), besides)
-    return Found(f"{collection}/{place.name}", canary.metadata.resource_version, weights, edits)
+    part = ("f:metadata", "f:annotations", f"f:{WEIGHT}")
+    return Found(f"{collection}/{place.name}", canary.metadata.get("resourceVersion", ""), weights, edits, canary.metadata, part)
 
 
 def _shared(one: _Ingress, other: _Ingress) -> bool:
@@ -137,9 +136,7 @@ def _mains(place: Place, spots: set[Spot], others: list[_Ingress]) -> list[_Ingr
     """The Ingresses that the canary takes traffic from. Raises BackendMissing unless they lead to stable."""
     leads = [(each, spot, service) for each in others for spot, service in each.backends if spot in spots]
     astray = [
-        f"ingress/{each.metadata.name} leads {host}{path} to {service}"
-        for each, (host, path), service in leads
-        if service != place.stable
+        f"ingress/{each.name} leads {host}{path} to {service}" for each, (host, path), service in leads if service != place.stable
     ]
     if astray or not leads:
         found = "; ".join(astray) or "no Ingress that is no canary has one of its hosts and paths"

@@ -6,6 +6,7 @@ from typing import Any, Self, TypeVar
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
+from healer.cluster.managed import Part
 from healer.model.permission import Permissions
 from healer.model.probe import RouteRef, Side
 
@@ -13,6 +14,9 @@ T = TypeVar("T")
 
 Edit = dict[str, Any]
 """One operation of a JSON patch (RFC 6902)."""
+
+Metadata = dict[str, Any]
+"""An object's metadata, undecoded."""
 
 Aim = int | tuple[int, ...]
 """The canary's percent: of every split, or of each split its own."""
@@ -135,6 +139,16 @@ class Weights:
         """The canary's share of each split in whole percent, rounded down."""
         return tuple(100 * canary // (stable + canary) if stable + canary else 0 for stable, canary in self.pairs)
 
+    def above(self, other: "Weights") -> bool:
+        """Whether the canary has a larger share than in the other weights, in some split; where the route has other splits by
+        now, the largest counts."""
+        if len(self.pairs) != len(other.pairs):
+            return self.share > other.share
+        return any(
+            replace(self, pairs=(ours,)).share > replace(other, pairs=(theirs,)).share
+            for ours, theirs in zip(self.pairs, other.pairs, strict=True)
+        )
+
     def at_most(self, percent: Aim) -> "Weights":
         """The canary's share lowered to so many percent in every split, never raised.
 
@@ -162,6 +176,10 @@ class Found:
     weights: Weights
     edits: Callable[[Weights], Iterable[Edit]]
     """The operations that write other weights into it, and nothing else."""
+    metadata: Metadata = field(default_factory=dict)
+    """Its metadata as the API server has them: who has made it and who writes it."""
+    weighed: Part = ()
+    """The way to the weights, as managedFields has it."""
 
 
 Find = Callable[[Api, Place], Awaitable[Found]]

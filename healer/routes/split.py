@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from healer.routes.route import BackendMissing, Edit, Found, Place, RouteUnreadable, Weights
+from healer.cluster.managed import Part
+from healer.routes.route import BackendMissing, Edit, Found, Metadata, Place, RouteUnreadable, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ def named(name: str | None) -> str:
     return f" ({name})" if name else ""
 
 
-def found(place: Place, path: str, version: str, rules: Sequence[Rule]) -> Found:
-    """The route with these rules: each that has both backends is a split.
+def found(place: Place, path: str, metadata: Metadata, rules: Sequence[Rule], part: Part) -> Found:
+    """The route with these rules, which are in that part of it: each that has both backends is a split.
 
     Raises BackendMissing when there is none, RouteUnreadable for one that names a backend twice.
     """
@@ -72,7 +73,8 @@ def found(place: Place, path: str, version: str, rules: Sequence[Rule]) -> Found
             for pointer, weight in zip(pointers, pair, strict=True):
                 yield {"op": "add", "path": pointer, "value": weight}
 
-    return Found(path, version, Weights(tuple(pairs), tuple(besides), tuple(names)), edits)
+    weights = Weights(tuple(pairs), tuple(besides), tuple(names))
+    return Found(path, metadata.get("resourceVersion", ""), weights, edits, metadata, part)
 
 
 def _entry(place: Place, rule: Rule, wanted: str) -> int | None:

@@ -9,7 +9,7 @@ import msgspec
 
 from healer.cluster.api import Api
 from healer.model.probe import subset_words
-from healer.routes.route import Found, KindMissing, Place, fetched
+from healer.routes.route import Found, KindMissing, Metadata, Place, fetched
 from healer.routes.split import Backend, Rule, found, named
 
 GROUP = "networking.istio.io"
@@ -59,12 +59,8 @@ class _Spec(msgspec.Struct):
     tls: list[_Route] | None = None
 
 
-class _Meta(msgspec.Struct, rename="camel"):
-    resource_version: str
-
-
 class _VirtualService(msgspec.Struct):
-    metadata: _Meta
+    metadata: Metadata
     spec: _Spec
 
 
@@ -76,7 +72,7 @@ async def find(api: Api, place: Place) -> Found:
         for kind, routes in (("http", service.spec.http), ("tcp", service.spec.tcp), ("tls", service.spec.tls))
         for number, route in enumerate(routes or ())
     ]
-    return found(place, path, service.metadata.resource_version, rules)
+    return found(place, path, service.metadata, rules, ("f:spec", "f:http"))
 
 
 async def _get(api: Api, place: Place) -> tuple[str, _VirtualService]:

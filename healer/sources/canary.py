@@ -1,8 +1,7 @@
 """A canary rule: the looks at each canary that it covers become signals that a canary is bad, or cannot be judged."""
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -18,10 +17,15 @@ from healer.model.verdict import Verdict, VerdictKind
 from healer.model.view import View, target_of
 from healer.routes.base import Place, RouteError, read
 from healer.sources.canary_look import CanaryLook, Look, Side, Sides
+from healer.sources.canary_route import RouteLook
 from healer.sources.prometheus import Asked
 
 Told = Callable[[str, Target, Verdict, bool], None]
 """Told a rule's full name, the canary's Deployment, the verdict of each look, and whether it is another one than before."""
+
+Shifts = Callable[[str], Mapping[str, str] | None]
+"""Of the open incident that a firing signal is part of, by the signal's key: what is kept of its shifts that were accepted, as
+`healer.routes.note` has it; None where there is no such incident."""
 
 _DOUBTS = 2
 """So many looks in a row without anything to judge by are a signal: one alone is a hiccup."""
@@ -39,6 +43,7 @@ class CanaryProbe:
         told: Told,
         *,
         history: int = 720,
+        shifts: Shifts = lambda key: None,
     ) -> None:
         canary = rule.rule.when.canary
         if canary is None:
@@ -50,6 +55,7 @@ class CanaryProbe:
         self._view = view
         self._told = told
         self._history = history
+        self._shifts = shifts
         self._trials: dict[str, _Trial] = {}  # by the uid of the canary's Deployment
 
     async def look(self, now: float) -> list[Report]:
@@ -75,30 +81,36 @@ class CanaryProbe:
 
     def _trial(self, deployment: Deployment) -> "_Trial":
         namespace = deployment.metadata.namespace
+        route = RouteLook(self._api, place_of(self._canary, namespace))
         look = CanaryLook(
             self._canary,
             namespace,
             self._prometheus,
-            share=partial(share_of, self._api, place_of(self._canary, namespace)),
-            sides=partial(sides_of, self._view, self._canary, namespace),
+            share=route.share,
+            sides=lambda: sides_of(self._view, self._canary, namespace),
             history=self._history,
         )
-        return _Trial(look, Standing(self._rule.name, target_of(deployment)), self._told)
+        return _Trial(look, route, Standing(self._rule.name, target_of(deployment)), self._told, self._shifts)
 
 
 class _Trial:
     """One canary: looked at, told about, signalled."""
 
-    def __init__(self, look: CanaryLook, standing: "Standing", told: Told) -> None:
+    def __init__(self, look: CanaryLook, route: RouteLook, standing: "Standing", told: Told, shifts: Shifts) -> None:
         self._look = look
+        self._route = route
         self._standing = standing
         self._told = told
+        self._shifts = shifts
         self._kind: VerdictKind | None = None
         self._why = ""
         self._log = structlog.get_logger("healer.canary").bind(rule=standing.rule, namespace=standing.target.namespace)
 
     async def look(self, now: float) -> list[Report]:
-        look = await self._look.look(now)
+        kept = self._shifts(self._standing.key)
+        if kept is not None:
+            self._standing.resume()
+        look = await self._look.look(now, wary=self._standing.bad)
         if not look.fresh:
             return []
         if look.verdict is None:
@@ -109,7 +121,7 @@ class _Trial:
             news, self._kind = look.verdict.kind is not self._kind, look.verdict.kind
             self._told(self._standing.rule, self._standing.target, look.verdict, news)
         self._why = look.why
-        return self._standing.after(look, now)
+        return self._standing.after(look, now, self._route.put_back(kept or {}))
 
     def gone(self, now: float) -> list[Signal]:
         return self._standing.over(now, f"{self._standing.target} is gone")
@@ -118,10 +130,10 @@ class _Trial:
 class Standing:
     """What is signalled of one canary: pure, look after look.
 
-    BadCanary fires at BAD. It is over when the canary gets no traffic, when there is no route to it, when its revision is another
-    one, or when fresh evidence says GOOD; too little evidence, or none, ends nothing. UnknownVerdict fires at the second look in
-    a row that could not judge, and is over when one could. What a healer before this one has signalled is not known: the first
-    look that can end a signal ends it, whether or not it fires.
+    BadCanary fires at BAD. It is over when the canary gets no traffic, by its weight and by its own counters, when there is no
+    route to it, when its revision is another one, or when fresh evidence says GOOD; too little evidence, or none, ends nothing.
+    UnknownVerdict fires at the second look in a row that could not judge, and is over when one could. What a healer before this
+    one has signalled is not known unless `resume` says it: the first look that can end a signal ends it, whether or not it fires.
     """
 
     def __init__(self, rule: str, target: Target) -> None:
@@ -130,9 +142,26 @@ class Standing:
         self._fires: dict[str, bool | None] = {BAD_CANARY: None, UNKNOWN_VERDICT: None}  # None: not known
         self._revision = ""
         self._doubts = 0
+        self._says = ""
+        """What BadCanary is about by now, where it is no longer the evidence."""
 
-    def after(self, look: Look, now: float) -> list[Report]:
-        """What follows from a fresh look; `now` in seconds since the epoch."""
+    @property
+    def key(self) -> str:
+        """That of BadCanary."""
+        return self._key(BAD_CANARY)
+
+    @property
+    def bad(self) -> bool:
+        """Whether BadCanary fires, as far as is known."""
+        return self._fires[BAD_CANARY] is True
+
+    def resume(self) -> None:
+        """BadCanary fires: an incident that is open says so."""
+        self._fires[BAD_CANARY] = True
+
+    def after(self, look: Look, now: float, put_back: str = "") -> list[Report]:
+        """What follows from a fresh look; `now` in seconds since the epoch. `put_back`: in words that, and by whom, the weight
+        was raised again that healer has lowered for it; "" when it was not."""
         verdict = look.verdict
         if verdict is None:
             self._doubts = 0
@@ -140,18 +169,20 @@ class Standing:
         signals: list[Report] = []
         if not look.routed:
             signals += self._end(BAD_CANARY, now, verdict.text)
-        elif self._fires[BAD_CANARY] and look.revision != self._revision:
+        elif self.bad and self._revision and look.revision != self._revision:
             signals += self._end(BAD_CANARY, now, f"{self.target} has another revision now: {look.revision}")
+        self._revision = look.revision
         occurrence = f"{look.revision}/{100 * look.share:.4g}"
-        if verdict.kind is VerdictKind.BAD:
-            self._revision = look.revision
-            signals.append(self._begin(BAD_CANARY, now, verdict.text, occurrence))
-        elif verdict.kind is VerdictKind.GOOD:
+        if verdict.kind is VerdictKind.GOOD:
             signals += self._end(BAD_CANARY, now, verdict.text)
+        elif put_back and self.bad and verdict.kind is not VerdictKind.UNKNOWN:
+            signals.append(self._begin(BAD_CANARY, now, put_back, occurrence, says="put back"))
+        elif verdict.kind is VerdictKind.BAD:
+            signals.append(self._begin(BAD_CANARY, now, verdict.text, occurrence, says="" if look.share else "served"))
         if verdict.kind is VerdictKind.UNKNOWN:
             self._doubts += 1
             if self._fires[BAD_CANARY] is not False:
-                signals.append(Unanswered(self.rule, verdict.text, frozenset({self._key(BAD_CANARY)})))
+                signals.append(Unanswered(self.rule, verdict.text, frozenset({self.key})))
             if self._doubts >= _DOUBTS:
                 signals.append(self._begin(UNKNOWN_VERDICT, now, verdict.text, occurrence))
         elif look.judged:
@@ -163,17 +194,23 @@ class Standing:
         """The end of all that may fire."""
         return [signal for name in self._fires for signal in self._end(name, now, why)]
 
-    def _begin(self, name: str, now: float, message: str, occurrence: str) -> Signal:
+    def _begin(self, name: str, now: float, message: str, occurrence: str, says: str = "") -> Signal:
+        """`says`: what the message is about, where that is not the evidence; the incident is told when that is news."""
+        news = name == BAD_CANARY and says not in ("", self._says)
+        if name == BAD_CANARY:
+            self._says = says
         self._fires[name] = True
-        return self._signal(name, now, message, occurrence, firing=True)
+        return self._signal(name, now, message, occurrence, firing=True, changed=news)
 
     def _end(self, name: str, now: float, message: str) -> list[Signal]:
         if self._fires[name] is False:
             return []
         self._fires[name] = False
+        if name == BAD_CANARY:
+            self._says = ""
         return [self._signal(name, now, message, "", firing=False)]
 
-    def _signal(self, name: str, now: float, message: str, occurrence: str, *, firing: bool) -> Signal:
+    def _signal(self, name: str, now: float, message: str, occurrence: str, *, firing: bool, changed: bool = False) -> Signal:
         return Signal(
             source="canary",
             name=name,
@@ -184,6 +221,7 @@ class Standing:
             occurrence=occurrence,
             message=message,
             rule=self.rule,
+            changed=changed,
         )
 
     def _key(self, name: str) -> str:

@@ -26,6 +26,7 @@ from healer.engine.judge import Judge, Missing, Window, Yardstick
 from healer.model.probe import Canary, Measure, fill, named
 from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.routes.base import RouteError, RouteMissing
+from healer.sources.drain import Drain
 from healer.sources.pieces import in_pieces
 from healer.sources.prometheus import Asked, QueryFailed, Sample, Series
 from healer.sources.readings import Tally, counted, edge_above, past, past_all, past_slow, slower, timed
@@ -65,6 +66,8 @@ class Sides(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a look has found. Without a verdict the canary gets no traffic, and `why` says how that is known.
+
+    A verdict at a share of 0 is about the requests that the canary still answers: BAD while it does.
 
     `judged` is False when nothing could be compared yet: at the first look there are only counters to count from. `fresh` is
     False when no new window has begun since the last look, whose findings these are.
@@ -124,9 +127,15 @@ class CanaryLook:
         self._yardsticks = self._by_edges()
         self._judge = Judge(canary.alpha, self._yardsticks)
         self._learnt = False
+        self._drain: Drain | None = None
+        """While the weight is 0 and that is not enough."""
 
-    async def look(self, now: float) -> Look:
-        """Look once. `now` in seconds since the epoch."""
+    async def look(self, now: float, *, wary: bool = False) -> Look:
+        """Look once. `now` in seconds since the epoch.
+
+        `wary`: the canary was found bad, so that a weight of 0 is no proof that it gets no traffic: its requests are looked at.
+        Else nothing is asked of Prometheus at that weight.
+        """
         sides = self._sides()
         if sides.canary is None:
             return self._idle(f"deployment/{self._canary.canary.deployment} does not exist")
@@ -139,7 +148,8 @@ class CanaryLook:
             return replace(self._last, verdict=unknown, why="", judged=False, fresh=True, windows={})
         self._unrouted = None
         if share <= 0:
-            return self._idle("the canary gets no traffic")
+            return await self._drained(now, sides.canary, sides.stable) if wary else self._idle("the canary gets no traffic")
+        self._drain = None
         if sides.canary.rolling:
             self._under = None
             text = "a rollout of the canary is under way: it is judged when that is done"
@@ -169,8 +179,26 @@ class CanaryLook:
         text = f"{why}: deployment/{self._canary.canary.deployment} is not guarded"
         return self._found(Look(Verdict(VerdictKind.UNKNOWN, text), revision=canary.revision, routed=False))
 
+    async def _drained(self, now: float, canary: Side, stable: Side | None) -> Look:
+        """The weight is 0: what its requests say. Evidence begins anew when it is not any more."""
+        if not canary.pods:
+            return self._idle("the canary gets no traffic: its weight is 0, and it has no pods")
+        self._under, self._warmth = None, {}
+        if self._drain is None:
+            self._drain = Drain(self._canary)
+        at = self._line(now)
+        if at <= self._drain.at:
+            return replace(self._last, fresh=False)
+        asks = [partial(self._ask, deployment=name, side=side, at=at) for name, side in self._present(canary, _ready(stable))]
+        found = await self._drain.look(at, len(canary.pods), *asks)
+        if isinstance(found, str):
+            return self._idle(found)
+        judged = found.kind is VerdictKind.BAD
+        return self._found(Look(found, revision=canary.revision, judged=judged))
+
     def _idle(self, why: str) -> Look:
         self._under = None
+        self._drain = None
         self._warmth = {}
         return self._found(Look(None, why))
 
@@ -192,7 +220,7 @@ class CanaryLook:
 
     async def _judged(self, at: float, canary: Side, stable: Side | None, share: float) -> Look:
         begun = len(self._tallies) < len(self._canary.measures) or any(tally.begun for tally in self._tallies.values())
-        stable = stable if stable is not None and stable.ready > 0 else None
+        stable = _ready(stable)
         async with asyncio.TaskGroup() as group:
             reading = {m.name: group.create_task(self._window(m, at, canary, stable)) for m in self._canary.measures}
         windows = {name: task.result() for name, task in reading.items()}
@@ -326,6 +354,11 @@ class CanaryLook:
             if any(value > 0 for each in bad for value in each.points.values()):
                 self._counting.add(measure.name)
         return past(total, bad, increases=measure.windowed, start=start, step=every, windows=windows)
+
+
+def _ready(side: Side | None) -> Side | None:
+    """A side that serves; else None."""
+    return side if side is not None and side.ready > 0 else None
 
 
 def filled(template: str, namespace: str, deployment: str, side: Side, every: float) -> str:

@@ -7,11 +7,26 @@ from math import inf, isfinite, isnan
 from typing import NamedTuple
 
 from healer.engine.judge import Missing, Window
+from healer.model.probe import Measure
 from healer.model.verdict import Counts
 from healer.sources.prometheus import Sample, Series
 from healer.sources.warmup import Key, Reading, Sides, Warmth, Warmup, judged, total_of
 
-__all__ = ["Key", "Reading", "Tally", "counted", "edge_above", "past", "past_all", "past_slow", "slower", "timed", "within"]
+__all__ = [
+    "Key",
+    "Meter",
+    "Reading",
+    "Tally",
+    "counted",
+    "edge_above",
+    "past",
+    "past_all",
+    "past_slow",
+    "requests_of",
+    "slower",
+    "timed",
+    "within",
+]
 
 _FORGET = 100
 """Looks after which a series that is seen no more is forgotten."""
@@ -104,6 +119,28 @@ class _Base:
 
     total: Marks
     bad: Marks
+
+
+def requests_of(measure: Measure, samples: Sequence[Sample]) -> Mapping[Key, float] | Missing:
+    """The values of all requests, from the answer to a measure's `total` or `histogram`; none where there is no series."""
+    if (doubt := _doubt(samples)) is not None:
+        return doubt
+    return _by_key(samples if measure.histogram is None else _at(samples, inf))
+
+
+class Meter:
+    """The requests of one side of one measure, from look to look."""
+
+    def __init__(self) -> None:
+        self._marks: Marks | None = None
+
+    def grown(self, values: Mapping[Key, float]) -> float | None:
+        """How many came since the look before; None when that is not known: at the first look, after a reset, and when all its
+        series are others. No series any more is no request."""
+        known = self._marks is not None and (not values or not self._marks.keys().isdisjoint(values))
+        growth = _grown(self._marks or {}, values, known=known)
+        self._marks = growth.marks
+        return sum(growth.by_key.values()) if known and not growth.reset else None
 
 
 class _Step(NamedTuple):

@@ -96,15 +96,15 @@ class Trial:
 class Start(Protocol):
     """Begins a trial, which ends with the test."""
 
-    async def __call__(self, kind: str = "Ingress") -> Trial:
-        """Behind that kind of route."""
+    async def __call__(self, kind: str = "Ingress", within: str = "30s") -> Trial:
+        """Behind that kind of route; a shift is given so long to help."""
 
 
 @pytest.fixture
 async def start(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
-        async def begin(kind: str = "Ingress") -> Trial:
+        async def begin(kind: str = "Ingress", within: str = "30s") -> Trial:
             if DEFINITIONS[kind]:
                 await lab.apply_yaml((ROOT / "tests" / "contract" / "crds" / DEFINITIONS[kind]).read_text("utf-8"))
             await lab.apply(versions(NAMESPACE, replicas=(2, 2)))
@@ -116,7 +116,7 @@ async def start(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[Start]:
             server = Prometheus(tmp_path / "prometheus", scraping([stable, canary]), stack.enter_context(reserved()))
             stack.push_async_callback(server.aclose)
             await server.start()
-            step = {"shiftTraffic": {"to": 0}, "verify": {"within": "30s", "stable": "300ms"}}
+            step = {"shiftTraffic": {"to": 0}, "verify": {"within": within, "stable": "300ms"}}
             bad_canary = rule("bad-canary", when=when(kind), heal=[step], limits={"cooldown": "1s"})
             healer, *_ = await asyncio.gather(
                 run(ruleset(bad_canary), HEALER_PROMETHEUS__URL=server.url), stable.scraped(), canary.scraped()
@@ -252,3 +252,39 @@ async def test_undo_gives_the_canary_its_traffic_back_and_is_told(
     assert found["metadata"]["annotations"]["healer.dev/undone-by"] == "alice"
     line = "alice has taken back what healer did for it"
     await slack.wait_for(lambda s: any(line in reply for thread in s.threads(CHANNEL) for reply in thread), PATIENCE)
+
+
+STILL = r"the weight is 0, and the canary still answered \d+ requests in the last 1 s, of \d+ in all: open connections outlive"
+
+
+async def test_a_weight_that_connections_outlive_is_not_healed_and_a_human_is_told_why(
+    lab: Lab, slack: FakeSlack, start: Start
+) -> None:
+    trial = await start(within="8s")
+    await trial.look(2, "INSUFFICIENT", "GOOD")
+    trial.traffic.open[CANARY] = 5
+    trial.canary.behave(failing=0.2)
+    await trial.shifted()
+    escalated = await trial.healer.says("incident escalated", rule=RULE)
+    await slack.wait_for(told("escalated"), PATIENCE)
+    assert re.search(rf"the ladder is spent, a human is needed: shiftTraffic: still sick: .*{STILL}", escalated["text"])
+    assert re.search(STILL, message(slack))
+    (incident,) = trial.incidents()
+    assert "healed" not in [entry["state"] for entry in incident["status"]["history"]]
+    assert len(re.findall(STILL, history(incident))) == 2, "when it is seen, and when a human is called"
+    assert trial.traffic.weights() == SHIFTED
+
+    trial.traffic.open.clear()
+    await trial.healer.says("incident closed", rule=RULE)
+
+
+async def test_a_shift_is_healed_when_the_last_connection_ends(slack: FakeSlack, start: Start) -> None:
+    trial = await start()
+    await trial.look(2, "INSUFFICIENT", "GOOD")
+    trial.traffic.open[CANARY] = 5
+    trial.canary.behave(failing=0.2)
+    await trial.shifted()
+    await slack.wait_for(lambda _: any(re.search(STILL, history(each)) for each in trial.incidents()), PATIENCE)
+    trial.traffic.open.clear()
+    await trial.healer.says("incident healed", rule=RULE)
+    assert await trial.looks("UNKNOWN") <= 2, "only before the first two scrapes"

@@ -156,6 +156,8 @@ class Traffic:
     def __init__(self, lab: Lab, namespace: str, route: tuple[str, str], versions: Sequence[Version]) -> None:
         self.sent: Counter[str] = Counter()
         """Requests that were answered, by version."""
+        self.open: Counter[str] = Counter()
+        """Requests of each batch that come by connections which are open to that version, whatever the weights are by now."""
         self._lab = lab
         self._namespace = namespace
         self._kind, self._name = route
@@ -199,7 +201,9 @@ class Traffic:
             await asyncio.gather(*(self._ask(session, version) for version in everybody))
             while True:
                 weights = self.weights()
-                await asyncio.gather(*(self._ask(session, self._next(weights)) for _ in range(_BATCH)))
+                kept = [self._versions[name] for name in self.open.elements()]
+                routed = [self._next(weights) for _ in range(_BATCH)]
+                await asyncio.gather(*(self._ask(session, version) for version in (*routed, *kept)))
                 self._answered.set()
                 await asyncio.sleep(_PAUSE)
 

@@ -11,10 +11,10 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from healer.actions.base import Call
-from healer.actions.managed import manager_of
 from healer.actions.pin_model_version import PinModelVersion, PinModelVersionParams
 from healer.actions.registry import ACTIONS
 from healer.actions.rolling import WholeMeta
+from healer.cluster.managed import manager_of
 from healer.lab.kinds import DEPLOYMENT, Kind
 from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind

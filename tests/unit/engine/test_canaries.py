@@ -1,5 +1,7 @@
 """Incidents on canaries: what is bad loses its traffic, what is unknown is held, and what must be well afterwards."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -7,6 +9,7 @@ from healer.engine.rulefile import load
 from healer.model.action import OutcomeKind
 from healer.model.decision import Verb
 from healer.model.incident import State
+from healer.model.signal import Signal
 from healer.model.view import target_of
 from tests.support.world import ACTIONS, NAMESPACE, Drill, World, codes, decisions, rule, rulebook, state
 
@@ -44,6 +47,28 @@ def test_a_bad_canary_loses_its_traffic_and_is_healed_when_its_signal_is_gone() 
     d.wait(10)
     assert state(d) is State.HEALED
     assert "deployment/stable is at its desired ready count" in d.incident.reason.text
+
+
+def said(d: Drill, message: str, *, changed: bool) -> None:
+    """The same signal goes on, and says that."""
+    signal = Signal("canary", "BadCanary", d.world.workload, firing=True, at=d.now, key="bad", rule="test/bad-canary")
+    d.feed(replace(signal, message=message, changed=changed))
+
+
+def test_what_a_signal_says_by_now_is_told_once_and_is_why_a_human_is_asked() -> None:
+    """What comes after the shift explains why it did not help; the evidence from before it does not."""
+    d = drill()
+    said(d, "canary 41 of 310 bad", changed=False)
+    d.answer()
+    said(d, "canary 51 of 320 bad", changed=False)
+    said(d, "it still answered 412 requests", changed=True)
+    said(d, "it still answered 398 requests", changed=False)
+    said(d, "it still answered 380 requests", changed=True)
+    lines = [entry.reason.text for entry in d.history if "still answered" in entry.reason.text]
+    assert lines == ["deployment/serving is still sick: BadCanary: it still answered 412 requests"]
+    d.wait(120)
+    assert state(d) is State.ESCALATED
+    assert "divert: still sick: deployment/serving (BadCanary: it still answered 412 requests)" in d.incident.reason.text
 
 
 def test_the_side_that_serves_must_be_well_not_the_one_that_lost_its_traffic() -> None:

@@ -5,14 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from healer.actions.managed import manager_of
-from healer.actions.rolling import WholeMeta
+from healer.cluster.managed import WrittenMeta, manager_of
 
 ARGO, FLUX = "argocd.argoproj.io", "kustomize.toolkit.fluxcd.io"
 
 
 def managed(**more: Any) -> str | None:
-    return manager_of(msgspec.convert({"name": "model", "namespace": "prod", "uid": "u", **more}, WholeMeta))
+    return manager_of(msgspec.convert({"name": "model", "namespace": "prod", "uid": "u", **more}, WrittenMeta))
 
 
 def fields(manager: str, **more: Any) -> list[dict[str, Any]]:

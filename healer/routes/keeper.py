@@ -1,0 +1,125 @@
+"""Who else sets the weights of a route: by design, or by putting the whole object back; and what to do about it.
+
+Those that set them by design would raise the weight again at once, or at their next step: they are asked in their own way. What
+tells them, as their sources have it:
+
+- Flagger: an owner reference to its Canary (pkg/router/{gateway_api,ingress,istio}.go), which may be switched off (setOwnerRefs);
+  then the API server's note of who set the weights (managedFields), where Flagger goes by the name of its program.
+- Argo Rollouts: an owner reference to the Rollout on the Ingress that it makes (rollout/trafficrouting/nginx); the annotation
+  managed-by-rollouts on what it does not own (ManagedByRolloutsKey); "rollouts-controller" in managedFields of a VirtualService,
+  which bears no other mark (argo-rollouts #3854). Its plugin for the Gateway API labels an HTTPRoute while a canary is in
+  progress (internal/defaults), and lists the Rollouts in an annotation (from pkg/plugin/annotations.go on).
+- KServe: an owner reference to the InferenceService or the LLMInferenceService (pkg/controller, SetControllerReference and
+  NewControllerRef), whose spec it compares the route with.
+
+A GitOps controller puts back what is committed, some time: the traffic is taken off a sick canary all the same.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from healer.cluster.managed import ManagerMarks, WrittenMeta, gitops_of, operator_of, writers_of
+from healer.model.kube import OwnerReference
+from healer.routes.route import Found, Place
+
+_ROLLOUTS = "rollouts-controller"
+_FLAGGER = "flagger"
+_HEALER = "healer"
+_IN_PROGRESS = "rollouts.argoproj.io/gatewayapi-canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """Who sets the weights of a route. `by_design`: they are its own business, and healer's patch would not last."""
+
+    name: str
+    does: str
+    """What it does to them."""
+    way: str = ""
+    """What people can do, in the imperative."""
+    by_design: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.does}" + (f": {self.way}" if self.way else "")
+
+
+class _Owner(OwnerReference, frozen=True, kw_only=True):
+    api_version: str = ""
+
+    def is_a(self, kind: str, group: str) -> bool:
+        return (self.kind, self.api_version.partition("/")[0]) == (kind, group)
+
+
+class _Marks(ManagerMarks, frozen=True):
+    rollouts: str = msgspec.field(default="", name="argo-rollouts.argoproj.io/managed-by-rollouts")
+    active: str = msgspec.field(default="", name="rollouts.argoproj.io/gatewayapi-active-rollouts")
+
+
+class _Meta(WrittenMeta, frozen=True):
+    annotations: _Marks = _Marks()
+    owner_references: tuple[_Owner, ...] = ()
+
+
+def keeper_of(place: Place, found: Found) -> Keeper | None:
+    """Who else sets the weights of a route; None when nobody is known to."""
+    metadata = _metadata(found)
+    if metadata is None:
+        return None
+    for by_design in (_flagger, _argo_rollouts, _kserve):
+        if (keeper := by_design(metadata, found)) is not None:
+            return keeper
+    if gitops := gitops_of(metadata, place.kind, found.weighed):
+        return Keeper(gitops, f"manages {place} and puts its own weights back", "pause its sync, or commit the weights")
+    if operator := operator_of(metadata):
+        return Keeper(operator, "may put its own weights back", "set the weights at their source")
+    return None
+
+
+def writer_of(found: Found) -> str:
+    """Who has set the weights last, as the API server has noted it; "" when that is not known, or it was healer."""
+    metadata = _metadata(found)
+    writers = set() if metadata is None else writers_of(metadata, found.weighed) - {_HEALER, ""}
+    return " and ".join(sorted(writers))
+
+
+def _metadata(found: Found) -> _Meta | None:
+    try:
+        return msgspec.convert(found.metadata, _Meta)
+    except msgspec.ValidationError:
+        return None  # marks in another form than the API has them mark nothing
+
+
+def _owner(metadata: _Meta, kind: str, group: str) -> str | None:
+    """The name of the owner of that kind."""
+    return next((owner.name for owner in metadata.owner_references if owner.is_a(kind, group)), None)
+
+
+def _flagger(metadata: _Meta, found: Found) -> Keeper | None:
+    canary = _owner(metadata, "Canary", "flagger.app")
+    labelled = metadata.labels.get("app.kubernetes.io/managed-by") == _FLAGGER
+    if canary is None and not labelled and _FLAGGER not in writers_of(metadata, found.weighed):
+        return None
+    name = f"Flagger (Canary {canary})" if canary else "Flagger"
+    way = "have it roll back by its webhook of type rollback, or put the earlier version into the Deployment that it targets"
+    return Keeper(name, "sets the weights by design", way, by_design=True)
+
+
+def _argo_rollouts(metadata: _Meta, found: Found) -> Keeper | None:
+    marks = metadata.annotations
+    named = _owner(metadata, "Rollout", "argoproj.io") or marks.rollouts or marks.active.partition(",")[0].rpartition("/")[2]
+    if not named and _IN_PROGRESS not in metadata.labels and _ROLLOUTS not in writers_of(metadata, found.weighed):
+        return None
+    name = f"Argo Rollouts (Rollout {named})" if named else "Argo Rollouts"
+    way = f"kubectl argo rollouts abort {named or 'NAME'} -n {metadata.namespace}"
+    return Keeper(name, "sets the weights by design", way, by_design=True)
+
+
+def _kserve(metadata: _Meta, _: Found) -> Keeper | None:
+    for kind, way in (
+        ("InferenceService", "set canaryTrafficPercent: 0 in its predictor"),
+        ("LLMInferenceService", "set the weights in its spec.router.route.http.spec"),
+    ):
+        if name := _owner(metadata, kind, "serving.kserve.io"):
+            return Keeper(f"KServe ({kind} {name})", "sets the weights by design", way, by_design=True)
+    return None

@@ -1,0 +1,112 @@
+"""What a canary still answers while its weight is 0: requests, counted from look to look by the rule's own measures.
+
+A weight is what a router is told. Connections that are open outlive it (istio #31745), and a rule of its own, a mirror or a
+client may send requests past it. So a canary that was found bad gets no traffic when its own counters say so, and not before.
+
+What matters is more than 1 % of the requests of both sides: by less than that no user's share of errors is moved as far as the
+tolerance that a rule may state. And it is more than a handful, and more than a server may count of itself without anybody's
+sending: the kubelet's probes (two kinds, every 10 s by default) and scrapes come to 0.3 a second and pod.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from healer.engine.judge import Missing
+from healer.model.duration import about
+from healer.model.probe import Canary, Measure
+from healer.model.verdict import Verdict, VerdictKind
+from healer.sources.prometheus import QueryFailed, Sample
+from healer.sources.readings import Meter, requests_of
+
+_SHARE = 0.01
+_HANDFUL = 5.0
+_OF_ITSELF = 0.3
+"""Requests a second and pod."""
+
+Ask = Callable[[str], Awaitable[list[Sample]]]
+"""Asks for a template, of one side at one time. Raises QueryFailed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The requests of the canary within so many seconds, and those of both sides; by how many pods of the canary."""
+
+    canary: float
+    both: float
+    seconds: float
+    pods: int
+
+    @property
+    def matters(self) -> bool:
+        """Whether users still meet the canary."""
+        return self.canary > max(_SHARE * self.both, _HANDFUL, _OF_ITSELF * self.pods * self.seconds)
+
+
+@dataclass(slots=True)
+class _Meters:
+    canary: Meter = field(default_factory=Meter)
+    stable: Meter = field(default_factory=Meter)
+
+
+class Drain:
+    """The looks at one canary since its weight was first read to be 0. `at`: the time of the last one, 0.0 before the first."""
+
+    def __init__(self, canary: Canary) -> None:
+        self.at = 0.0
+        self._canary = canary
+        self._meters = {measure.name: _Meters() for measure in canary.measures}
+        self._windows = 0
+        """Windows in a row in which the canary answered what matters."""
+
+    async def look(self, at: float, pods: int, canary: Ask, stable: Ask | None = None) -> Verdict | str:
+        """What the counters say at a time on the grid: a verdict, or why there is no traffic any more.
+
+        `pods`: those of the canary; `stable` is None when it does not serve. The first look only sets the counters. The first
+        window may hold what came before the weight was 0 (a counter is as old as its scrape): it can show an end and no traffic.
+        """
+        before, self.at = self.at, at
+        asks = [canary] if stable is None else [canary, stable]
+        found = [await self._measured(measure, before, pods, asks) for measure in self._canary.measures]
+        served = [each for each in found if isinstance(each, Served)]
+        most = max(served, key=lambda each: each.canary, default=None)
+        if most is not None and most.matters:
+            self._windows += 1
+            return _still(most, certain=self._windows > 1)
+        if (missing := next((each for each in found if isinstance(each, Missing)), None)) is not None:
+            text = f"the weight is 0, and whether the canary still answers requests is not known: {missing.why}"
+            return Verdict(VerdictKind.UNKNOWN, text)
+        if most is None or len(served) < len(found):
+            text = "the weight is 0: the requests that the canary still answers are counted from here on"
+            return Verdict(VerdictKind.INSUFFICIENT, text)
+        self._windows = 0
+        return f"the canary gets no traffic: its weight is 0, and it answered {_requests(most)}"
+
+    async def _measured(self, measure: Measure, before: float, pods: int, asks: Sequence[Ask]) -> Served | Missing | None:
+        """None when the requests are only counted from here on."""
+        meters = self._meters[measure.name]
+        grown: list[float | None] = []
+        for ask, meter in zip(asks, (meters.canary, meters.stable), strict=False):
+            try:
+                values = requests_of(measure, await ask(measure.total or measure.histogram or ""))
+            except QueryFailed as error:
+                return Missing(f"{measure.name}: {error}")
+            if isinstance(values, Missing):
+                return Missing(f"{measure.name}: {values.why}")
+            grown.append(sum(values.values()) if measure.windowed else meter.grown(values))
+        ours, theirs = grown[0], grown[1] if len(grown) > 1 else 0.0
+        if not before or ours is None or theirs is None:
+            return None
+        seconds = self._canary.every if measure.windowed else self.at - before
+        return Served(ours, ours + theirs, seconds, pods)
+
+
+def _still(served: Served, *, certain: bool) -> Verdict:
+    text = f"the weight is 0, and the canary still answered {_requests(served)}"
+    if not certain:
+        return Verdict(VerdictKind.INSUFFICIENT, f"{text}, some of them perhaps before it was")
+    hint = "open connections outlive a weight, or another rule or a client sends them"
+    return Verdict(VerdictKind.BAD, f"{text}: {hint}")
+
+
+def _requests(served: Served) -> str:
+    return f"{served.canary:,.0f} requests in the last {about(served.seconds)}, of {served.both:,.0f} in all"

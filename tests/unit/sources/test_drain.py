@@ -1,0 +1,211 @@
+"""A canary at weight 0 that was found bad: whether it still answers requests, by a real Prometheus; and what is signalled."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from healer.model.signal import Signal, Unanswered
+from healer.model.verdict import Verdict, VerdictKind
+from healer.sources.canary import Standing
+from healer.sources.canary_look import Look, Side, Sides
+from healer.sources.drain import Served
+from tests.support.canary import LATENCY
+from tests.unit.sources.conftest import Points, remembering
+from tests.unit.sources.test_canary import (
+    BAD,
+    BOTH,
+    COUNTERS,
+    EVERY,
+    GOOD,
+    INCREASES,
+    INSUFFICIENT,
+    START,
+    STEADY,
+    TARGET,
+    UNKNOWN,
+    Bench,
+    Switch,
+    found,
+    latencies,
+    requests,
+)
+
+STOPS = 3
+"""The window after which nobody sends the canary anything any more."""
+SOME, SURE = "some of them perhaps before it was", "open connections outlive a weight, or another rule or a client sends them"
+
+
+def stopping(pod: str, each: float) -> dict[str, Points]:
+    """A pod that answers so many requests a window, half of them badly, and none after STOPS."""
+    counters = requests(pod, each / 2, each / 2)
+    end = START + EVERY * STOPS
+    return {name: {at: value if at <= end else points[end] for at, value in points.items()} for name, points in counters.items()}
+
+
+async def drained(bench: Bench, looks: int) -> list[tuple[VerdictKind | None, str]]:
+    """What so many looks at weight 0 say."""
+    bench.share = 0.0
+    return [(look.verdict.kind, look.verdict.text) if look.verdict else (None, look.why) for look in await several(bench, looks)]
+
+
+async def several(bench: Bench, looks: int) -> list[Look]:
+    return [await bench.look(wary=True) for _ in range(looks)]
+
+
+@pytest.mark.parametrize("measure", [COUNTERS, INCREASES], ids=["counters", "increases"])
+async def test_a_weight_of_0_is_no_end_while_requests_come(tmp_path: Path, measure: Mapping[str, Any]) -> None:
+    """The first look counts from there, the first window may hold what came before; then it is BAD until they stop."""
+    async with remembering(tmp_path, STEADY | stopping("v2-a", 50)) as prometheus:
+        said = await drained(Bench(prometheus, [measure]), STOPS + 2)
+    text = "the weight is 0, and the canary still answered 50 requests in the last 30 s, of 250 in all"
+    assert said[:4] == [
+        (INSUFFICIENT, "the weight is 0: the requests that the canary still answers are counted from here on"),
+        (INSUFFICIENT, f"{text}, {SOME}"),
+        (BAD, f"{text}: {SURE}"),
+        (BAD, f"{text}: {SURE}"),
+    ]
+    kind, why = said[-1]
+    assert (kind, why.startswith("the canary gets no traffic: its weight is 0, and it answered 0 requests in the last ")) == (
+        None,
+        True,
+    )
+
+
+async def test_a_histogram_counts_them_too(tmp_path: Path) -> None:
+    series = latencies("v1-a", 99, 1) | latencies("v1-b", 99, 1) | latencies("v2-a", 40, 10)
+    async with remembering(tmp_path, series) as prometheus:
+        *_, (kind, text) = await drained(Bench(prometheus, [LATENCY]), 3)
+    assert kind is BAD
+    assert "still answered 50 requests in the last 30 s, of 250 in all" in text
+
+
+async def test_of_several_measures_one_is_enough(tmp_path: Path) -> None:
+    """The other may count what goes another way."""
+    other = COUNTERS | {"name": "other", "total": 'nothing{pod=~"{{ pods }}"}', "bad": 'nothing{pod=~"{{ pods }}"}'}
+    async with remembering(tmp_path, STEADY | requests("v2-a", 25, 25)) as prometheus:
+        *_, (kind, _) = await drained(Bench(prometheus, [other, COUNTERS]), 3)
+    assert kind is BAD
+
+
+@pytest.mark.parametrize(
+    ("served", "matters"),
+    [
+        (Served(412, 3020, 30, 1), True),
+        (Served(10, 3000, 30, 1), False),
+        (Served(5, 5, 1, 1), False),
+        (Served(6, 6, 1, 1), True),
+        (Served(26, 100, 30, 3), False),
+        (Served(28, 100, 30, 3), True),
+        (Served(30, 3000, 30, 1), False),
+        (Served(31, 3000, 30, 1), True),
+    ],
+)
+def test_what_matters(served: Served, matters: bool) -> None:
+    """More than 1 % of both sides', than a handful, and than probes and scrapes come to."""
+    assert served.matters is matters
+
+
+async def test_probes_are_no_traffic(tmp_path: Path) -> None:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 4, 4)) as prometheus:
+        _, (kind, why) = await drained(Bench(prometheus), 2)
+    assert (kind, why) == (
+        None,
+        "the canary gets no traffic: its weight is 0, and it answered 8 requests in the last 30 s, of 208 in all",
+    )
+
+
+async def test_nobody_else_is_asked_at_weight_0(tmp_path: Path) -> None:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 25, 25)) as prometheus:
+        bench = Bench(Switch(prometheus, away=True), share=0.0)
+        assert [await bench.look() for _ in range(3)] == [Look(None, "the canary gets no traffic")] * 3
+
+
+async def test_prometheus_away_is_no_end(tmp_path: Path) -> None:
+    """And what came meanwhile is counted when it is back."""
+    async with remembering(tmp_path, STEADY | requests("v2-a", 25, 25)) as prometheus:
+        switch = Switch(prometheus)
+        bench = Bench(switch)
+        await drained(bench, 1)
+        switch.away = True
+        text = "the weight is 0, and whether the canary still answers requests is not known: errors: Prometheus is away"
+        assert await drained(bench, 2) == [(UNKNOWN, text)] * 2
+        switch.away = False
+        assert "still answered 150 requests in the last 30 s, of 750" in (await drained(bench, 1))[0][1]
+
+
+async def test_no_series_and_no_pods_are_no_traffic(tmp_path: Path) -> None:
+    async with remembering(tmp_path, STEADY) as prometheus:
+        bench = Bench(prometheus)
+        _, (kind, why) = await drained(bench, 2)
+        assert (kind, why.partition(":")[0]) == (None, "the canary gets no traffic")
+        bench.sides = Sides(Side((), 0, "7", wanted=0), BOTH.stable)
+        assert await drained(bench, 1) == [(None, "the canary gets no traffic: its weight is 0, and it has no pods")]
+
+
+async def test_a_counter_that_is_reset_ends_nothing(tmp_path: Path) -> None:
+    """What came in between is not known; a pod that is new counts from the look after."""
+    series = requests("v2-a", 25, 25)
+    name = 'requests{pod="v2-a",status="bad"}'
+    series[name] = {at: value if at <= START + EVERY else 0.0 for at, value in series[name].items()}
+    async with remembering(tmp_path, STEADY | series) as prometheus:
+        said = await drained(Bench(prometheus), 4)
+    assert [kind for kind, _ in said] == [INSUFFICIENT, INSUFFICIENT, INSUFFICIENT, BAD]
+
+
+async def test_traffic_again_is_evidence_again(tmp_path: Path) -> None:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 25, 25)) as prometheus:
+        bench = Bench(prometheus)
+        await drained(bench, 3)
+        bench.share = 0.2
+        assert await bench.verdict() == (INSUFFICIENT, "first look: requests are counted from here on")
+        assert (await drained(bench, 1))[0][0] is INSUFFICIENT, "and the next weight of 0 is looked at afresh"
+
+
+# what is signalled
+
+
+def bad(standing: Standing, look: Look, put_back: str = "") -> list[tuple[bool, str, bool]]:
+    """What is said of BadCanary: whether it fires, the message, and whether that is news."""
+    reports = [report for report in standing.after(look, 5.0, put_back) if isinstance(report, Signal)]
+    return [(report.firing, report.message, report.changed) for report in reports if report.name == "BadCanary"]
+
+
+SERVED = Look(Verdict(BAD, "still answered"), revision="7", judged=True)
+
+
+def test_that_requests_still_come_is_news_once() -> None:
+    standing = Standing("test/bad-canary", TARGET)
+    assert bad(standing, found(BAD)) == [(True, "it is BAD", False)]
+    assert bad(standing, SERVED) == [(True, "still answered", True)]
+    assert bad(standing, SERVED) == [(True, "still answered", False)]
+    assert bad(standing, found(None)) == [(False, "no traffic", False)]
+    assert not standing.bad
+
+
+def test_a_weight_that_is_put_back_is_news_once_and_what_fires_fires_on() -> None:
+    standing = Standing("test/bad-canary", TARGET)
+    bad(standing, found(BAD))
+    again = "set to 0 %, now 20 % again"
+    assert bad(standing, found(INSUFFICIENT), again) == [(True, again, True)]
+    assert bad(standing, found(BAD), again) == [(True, again, False)]
+    assert bad(standing, found(GOOD), again) == [(False, "it is GOOD", False)]
+    assert bad(standing, found(INSUFFICIENT), again) == [], "what is over does not begin by that"
+
+
+def test_while_it_is_not_known_nothing_is_said_of_the_weight() -> None:
+    standing = Standing("test/bad-canary", TARGET)
+    bad(standing, found(BAD))
+    reports = standing.after(found(UNKNOWN), 5.0, "now 20 % again")
+    assert [type(report) for report in reports] == [Unanswered]
+
+
+def test_an_incident_of_before_a_restart_is_as_good_as_a_verdict() -> None:
+    """It fires on, at whatever revision it was, until it is known to be over."""
+    standing = Standing("test/bad-canary", TARGET)
+    standing.resume()
+    assert standing.bad
+    assert bad(standing, Look(Verdict(INSUFFICIENT, "counted from here on"), revision="7")) == []
+    assert bad(standing, SERVED) == [(True, "still answered", True)]
+    assert bad(standing, found(INSUFFICIENT, revision="8"))[0][0] is False
