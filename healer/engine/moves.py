@@ -319,6 +319,7 @@ class Moves:
 _ENDS = frozenset({State.HEALED, State.ESCALATED, State.CLOSED})
 """What is told in any case."""
 
+
 def fresh_step(incident: Incident) -> Incident:
     """The incident without what belongs to one step only."""
     return replace(
