@@ -90,7 +90,7 @@ async def test_only_healer_writes_incidents_and_people_approve(deployed: Client)
     reason = {"code": "Healed", "text": "all is well"}
     status = {"status": {"state": "healed", "reason": reason, "changedAt": "2026-01-01T00:00:01Z", "targets": {}}}
     assert (await deployed.patch(f"{path}/status", status, headers=_PEOPLE)).code == 403
-    assert (await deployed.patch(path, {"spec": {"rule": "serving/other"}}, headers=_PEOPLE)).code == 403
+    assert (await deployed.patch(path, {"metadata": {"labels": {"team": "ours"}}}, headers=_PEOPLE)).code == 403
     assert (await deployed.patch(path, {"metadata": {"annotations": {"healer.dev/uid": "x"}}}, headers=_PEOPLE)).code == 403
     assert (await deployed.patch(f"{path}/status", status, headers=healer)).code == 200
     approved = await deployed.patch(path, {"metadata": {"annotations": {APPROVED_BY: "ann"}}}, headers=_PEOPLE)
