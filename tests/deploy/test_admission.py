@@ -59,7 +59,7 @@ class Review:
     ) -> list[str]:
         """The messages of what refuses it; empty when it is let through."""
         info = {"username": user, "groups": [*groups, "system:authenticated"]}
-        request = {"operation": operation, "userInfo": info, "subResource": subresource}
+        request = {"operation": operation, "userInfo": info} | ({"subResource": subresource} if subresource else {})
         old = None if operation == "CREATE" else INCIDENT
         facts = {"request": request, "object": new, "oldObject": old}
         if not all(_evaluate(expression, facts) for expression in self._conditions):
