@@ -2,11 +2,16 @@
 
 What a weight does not rule (a header, a cookie, a rule of the canary's own) is left as it is, and named: the traffic that people
 are on at random is shifted all the same, and nothing is claimed of the rest.
+
+Somebody else may set the weights as well (`healer.routes.keeper`). Who does so by design is left alone, and named with what to do
+instead; who puts back what is committed is named, and what was put back is set once more at most, never in a loop.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Self
 
+from msgspec.structs import replace
 from pydantic import Field, model_validator
 
 from healer.actions.base import Call, Stopped
@@ -23,6 +28,7 @@ from healer.model.rule import When
 from healer.routes.base import (
     BackendMissing,
     Change,
+    Found,
     KindMissing,
     NoReadyEndpoints,
     NotTaken,
@@ -31,12 +37,16 @@ from healer.routes.base import (
     RouteError,
     RouteMissing,
     Weights,
+    who_sets,
     write,
 )
+from healer.routes.keeper import keeper_of
 from healer.routes.note import KEPT_BY, MOST_BYTES, Note, notes
 from healer.routes.registry import ROUTERS
 from healer.routes.route import Aim
 
+_SET_AGAIN = 1
+"""So often is set again what somebody has put back."""
 _TOLD = 8
 """So many splits of a route are told one by one."""
 
@@ -54,6 +64,8 @@ class ShiftTrafficParams(Model):
     """The version that gets the traffic."""
     canary: Side | None = None
     """The version that loses it: the Deployment that the incident is about."""
+    even_if_managed: bool = False
+    """Also when a controller sets the weights by design (Flagger, Argo Rollouts, KServe), which may set its own again."""
 
     @model_validator(mode="after")
     def _how_far(self) -> Self:
@@ -145,6 +157,10 @@ def _unrouted(error: RouteError, doing: str) -> Outcome:
     return Outcome(OutcomeKind.REFUSED, "RouteUnreadable", f"{doing}: {error}")
 
 
+def _texts(kept: Mapping[Place, Note]) -> dict[str, str]:
+    return {place.key: str(note) for place, note in kept.items()}
+
+
 @dataclass(slots=True)
 class _Shift:
     """One attempt on one route."""
@@ -157,19 +173,63 @@ class _Shift:
     kept: dict[Place, Note]
     """By earlier attempts of the incident."""
     sent: bool = False
+    found: Found | None = None
+    """The route as it was read last."""
+    back: int = 0
+    """How often somebody has put back what this incident had set there."""
+    noted: Note | None = None
+    """What this attempt has kept."""
 
     async def run(self) -> Outcome:
         """Set the weights, or say why not."""
         doing = f"shift the traffic of {self.place}"
         try:
-            change = await write(self.call.api, self.place, self._lowered, sending=self._sending, dry_run=self.call.act.dry_run)
+            change = await write(
+                self.call.api,
+                self.place,
+                self._lowered,
+                sending=self._sending,
+                seen=self._seen,
+                dry_run=self.call.act.dry_run,
+            )
         except Stopped as stopped:
             return stopped.outcome
+        except NotTaken as error:
+            await self._count(self.back + 1)
+            return _unrouted(error, doing)
         except RouteError as error:
             return _unrouted(error, doing)
         except ClusterError as error:
             return refusal(error, doing) if self.sent else unread(error, doing)
         return self._done(change)
+
+    def _seen(self, found: Found) -> None:
+        """Before anything is sent: whose business the weights are, and whether they were put back too often. Raises Stopped."""
+        self.found, self.back = found, self._put_back(found.weights)
+        if self._lowered(found.weights) == found.weights:
+            return
+        keeper = keeper_of(self.place, found)
+        if keeper is not None and keeper.by_design and not self.params.even_if_managed:
+            text = f"{self.place}: {keeper}; or write evenIfManaged: true. Nothing was done"
+            raise Stopped(Outcome(OutcomeKind.REFUSED, "Managed", text))
+        if self.back > _SET_AGAIN:
+            was = Weights.parse(self.kept[self.place].after).percent
+            text = f"{self.place} was set to {was} and set to that again, now it is {found.weights.percent} once more"
+            text = f"{text}: {who_sets(self.place, found)}. healer does not set it another time"
+            raise Stopped(Outcome(OutcomeKind.REFUSED, "PutBack", text))
+
+    def _put_back(self, now: Weights) -> int:
+        """How often, with what is read now. Before a shift was accepted, a weight that is not what was noted was never set."""
+        note = self.kept.get(self.place)
+        if note is None:
+            return 0
+        accepted = bool(self.call.act.incident.acted_at) and note.rung != rung(self.call)
+        return note.back + (accepted and now.above(Weights.parse(note.after)))
+
+    async def _count(self, back: int) -> None:
+        """Keep how often it was put back. Where that cannot be kept, it is set once more than it should be."""
+        if self.noted is not None:
+            await self.call.keep(_texts(self.kept | {self.place: replace(self.noted, back=back)}))
 
     def _lowered(self, now: Weights) -> Weights:
         return now.at_most(self._aim(now))
@@ -202,13 +262,14 @@ class _Shift:
         After a conflict nothing of this attempt is in force, so that it begins anew with what was kept before it.
         """
         first = self.kept.get(self.place)
-        note = Note(str(before) if first is None else first.before, str(after), rung(self.call), self._aim(before))
+        note = Note(str(before) if first is None else first.before, str(after), rung(self.call), self._aim(before), self.back)
         if len(str(note).encode()) > MOST_BYTES:
             text = f"{self.place} has {len(before.pairs)} splits: too many to keep what they were, so they are left alone"
             raise Stopped(Outcome(OutcomeKind.REFUSED, "TooManySplits", text))
-        unkept = await self.call.keep({place.key: str(each) for place, each in (self.kept | {self.place: note}).items()})
+        unkept = await self.call.keep(_texts(self.kept | {self.place: note}))
         if unkept is not None:
             raise Stopped(unkept)
+        self.noted = note
 
     def _done(self, change: Change) -> Outcome:
         before, after, of = change.before, change.after, f"traffic of {self.place}:"
@@ -217,12 +278,12 @@ class _Shift:
             note = self.kept.get(self.place)
             if note is not None and note.after == str(after):
                 text = f"{of} {share}, set by an earlier try of this incident"
-                return Outcome(OutcomeKind.DONE, "FoundDone", text + self._besides(after))
+                return Outcome(OutcomeKind.DONE, "FoundDone", text + self._besides(after) + self._kept_by())
             text = f"{of} {share} already: nothing was done{self._besides(after)}"
             return _unwanted(self.call, self.deployment) or Outcome(OutcomeKind.DONE, "AlreadyShifted", text)
         rest = "the rest" if after.share else "all that the weights rule" if after.besides else "all"
         text = f"{of} canary {before.percent} -> {after.percent}, {rest} to {self.place.stable}"
-        text += self._each(change) + self._besides(after)
+        text += self._each(change) + self._besides(after) + self._kept_by()
         if self.call.act.dry_run:
             return Outcome(OutcomeKind.DONE, "WouldShift", f"would shift the {text} (observe: dry run, nothing was done)")
         return Outcome(OutcomeKind.DONE, "Shifted", text)
@@ -238,6 +299,11 @@ class _Shift:
         ]
         more = f" and {len(each) - _TOLD} more" if len(each) > _TOLD else ""
         return f" ({', '.join(each[:_TOLD])}{more}; stable:canary)"
+
+    def _kept_by(self) -> str:
+        """Who will raise the weight again, and what people can do."""
+        keeper = None if self.found is None else keeper_of(self.place, self.found)
+        return "" if keeper is None else f". But {keeper}"
 
     def _besides(self, weights: Weights) -> str:
         if not weights.besides:

@@ -13,17 +13,19 @@ MOST_BYTES = 1024
 """The longest text that may be kept (deploy/healer/crd.yaml)."""
 
 
-class Note(msgspec.Struct, frozen=True):
+class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of one place: the weights before healer first touched them in this incident, and those that it set last.
 
     `rung` is the step that set them and `aim` the canary's percent that it was to come to (of each split its own, where they
-    differ): it comes to that however often it is tried, also where the rule says how much to take away.
+    differ): it comes to that however often it is tried, also where the rule says how much to take away. `back`: how often
+    somebody has put back what was set.
     """
 
     before: str
     after: str
     rung: str
     aim: Aim
+    back: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -288,3 +288,44 @@ async def test_a_shift_is_healed_when_the_last_connection_ends(slack: FakeSlack,
     trial.traffic.open.clear()
     await trial.healer.says("incident healed", rule=RULE)
     assert await trial.looks("UNKNOWN") <= 2, "only before the first two scrapes"
+
+
+async def test_a_weight_that_git_puts_back_is_said_and_not_fought_over(lab: Lab, slack: FakeSlack, start: Start) -> None:
+    """A GitOps controller sets its own weight again some time after each change, as one with self-heal does."""
+    trial = await start(within="6s")
+    kind = lab.api.kinds.named("ingresses")
+    labels = {"argocd.argoproj.io/instance": "shop"}
+    lab.api.modify(kind, NAMESPACE, ROUTE, lambda obj: obj["metadata"].update(labels=labels))
+    await trial.look(2, "INSUFFICIENT", "GOOD")
+    trial.canary.behave(failing=0.2)
+    await trial.shifted()
+    await trial.healer.says("incident verifying", rule=RULE)
+    committed = {"nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-weight": "20"}
+    lab.api.modify(kind, NAMESPACE, ROUTE, lambda obj: obj["metadata"].update(annotations=committed))
+    escalated = await trial.healer.says("incident escalated", rule=RULE)
+    who = "Argo CD (Application shop) manages ingress/model-ab-testing and puts its own weights back: pause its sync"
+    again = f"the weight of ingress/model-ab-testing was set to 0 %, now 20 % again: {who}"
+    assert again in escalated["text"]
+    await slack.wait_for(told("escalated"), PATIENCE)
+    assert again in message(slack)
+    (incident,) = trial.incidents()
+    assert f"canary 20 % -> 0 %, all to {STABLE}. But {who}" in history(incident), "it was said with the shift, too"
+    written = [seen for seen in lab.requests if seen.verb == "patch" and seen.name == ROUTE]
+    assert len(written) == 1
+    assert trial.traffic.weights() == BEFORE
+
+
+async def test_weights_that_argo_rollouts_sets_are_its_own(lab: Lab, slack: FakeSlack, start: Start) -> None:
+    trial = await start("VirtualService")
+    kind = lab.api.kinds.named("virtualservices.networking.istio.io")
+    marks = {"argo-rollouts.argoproj.io/managed-by-rollouts": "shop"}
+    lab.api.modify(kind, NAMESPACE, ROUTE, lambda obj: obj["metadata"].update(annotations=marks))
+    await trial.look(2, "INSUFFICIENT", "GOOD")
+    trial.canary.behave(failing=0.2)
+    escalated = await trial.healer.says("incident escalated", rule=RULE)
+    assert escalated["reason"] == "Managed"
+    assert f"kubectl argo rollouts abort shop -n {NAMESPACE}" in escalated["text"]
+    await slack.wait_for(told("escalated"), PATIENCE)
+    assert "argo rollouts abort shop" in message(slack)
+    assert [seen for seen in lab.requests if seen.verb == "patch" and seen.name == ROUTE] == []
+    assert trial.traffic.weights() == BEFORE

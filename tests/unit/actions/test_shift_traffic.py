@@ -322,6 +322,86 @@ async def test_a_route_that_something_else_sets_is_a_failure(scene: Scene) -> No
     assert "read back it has 80:20" in outcome.text
 
 
+# who else sets the weights
+
+
+def owned(scene: Scene, **more: Any) -> None:
+    """The route has such metadata."""
+    scene.bench.lab.api.modify(scene.kind, NAMESPACE, ROUTE.name, lambda obj: obj["metadata"].update(more))
+
+
+ARGO = {"argocd.argoproj.io/tracking-id": f"shop:gateway.networking.k8s.io/HTTPRoute:{NAMESPACE}/{ROUTE.name}"}
+FLAGGER = [{"apiVersion": "flagger.app/v1beta1", "kind": "Canary", "name": "model", "uid": "c", "controller": True}]
+
+
+@pytest.mark.parametrize("dry_run", [False, True], ids=["enforce", "observe"])
+async def test_a_route_that_git_manages_is_shifted_and_people_are_told_who_puts_it_back(scene: Scene, dry_run: bool) -> None:
+    owned(scene, annotations=ARGO)
+    outcome = await scene.shift(to=0, dry_run=dry_run)
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DONE, "WouldShift" if dry_run else "Shifted")
+    who = "But Argo CD (Application shop) manages httproute/model and puts its own weights back"
+    assert f"{who}: pause its sync, or commit the weights" in outcome.text
+    assert scene.weights == [(80, 20) if dry_run else (100, 0)]
+
+
+@pytest.mark.parametrize("dry_run", [False, True], ids=["enforce", "observe"])
+async def test_weights_that_a_controller_sets_by_design_are_left_to_it(scene: Scene, dry_run: bool) -> None:
+    owned(scene, ownerReferences=FLAGGER)
+    outcome = await scene.shift(to=0, dry_run=dry_run)
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "Managed")
+    assert "httproute/model: Flagger (Canary model) sets the weights by design: have it roll back" in outcome.text
+    assert (scene.weights, scene.bench.writes, scene.bench.kept) == ([(80, 20)], [], {})
+
+
+async def test_weights_that_a_controller_sets_by_design_are_set_where_the_rule_says_so(scene: Scene) -> None:
+    owned(scene, ownerReferences=FLAGGER)
+    outcome = await scene.shift(params=params(to=0, even_if_managed=True))
+    assert (outcome.reason, scene.weights) == ("Shifted", [(100, 0)])
+    assert "But Flagger (Canary model) sets the weights by design" in outcome.text
+
+
+async def test_a_controller_that_has_taken_the_traffic_away_itself_has_done_it(scene: Scene) -> None:
+    owned(scene, ownerReferences=FLAGGER)
+    scene.set((100, 0))
+    assert (await scene.shift(to=0)).reason == "AlreadyShifted"
+
+
+async def test_what_is_put_back_at_once_is_set_once_more_and_then_left_to_people(scene: Scene) -> None:
+    owned(scene, annotations=ARGO)
+
+    def revert(collection: str, change: Change) -> None:
+        if collection == scene.kind.stored_in and scene.weights != [(80, 20)]:
+            asyncio.get_running_loop().call_soon(scene.set, (80, 20))
+
+    scene.bench.lab.store.listeners.append(revert)
+    for _ in range(2):
+        outcome = await scene.shift(to=0)
+        assert (outcome.kind, outcome.reason, scene.bench.writes) == (OutcomeKind.FAILED, "NotTaken", PATCH)
+        assert "read back it has 80:20: Argo CD (Application shop) manages httproute/model" in outcome.text
+    outcome = await scene.shift(to=0)
+    assert (outcome.kind, outcome.reason, scene.bench.writes) == (OutcomeKind.REFUSED, "PutBack", [])
+    said = "httproute/model was set to 0 % and set to that again, now it is 20 % once more: Argo CD (Application shop) manages"
+    assert outcome.text.startswith(said)
+    assert (await scene.shift(by=5, step=1)).reason == "PutBack", "the next rung does not fight either"
+
+
+async def test_what_is_put_back_between_two_rungs_is_set_once_more(scene: Scene) -> None:
+    """The earlier shift was accepted, and did not last."""
+    for step, reason in enumerate(("Shifted", "Shifted", "PutBack")):
+        assert (await scene.shift(to=0, step=step, acted_at=(1.0,) * step)).reason == reason
+        if reason == "Shifted":
+            scene.set((80, 20))
+    assert scene.note["back"] == 1
+
+
+async def test_tries_that_never_arrived_were_not_put_back(scene: Scene) -> None:
+    scene.bench.lab.faults.drop(verb="patch", times=None)
+    for _ in range(3):
+        assert (await scene.shift(to=0)).reason == "NoAnswer"
+    scene.bench.lab.faults.clear()
+    assert (await scene.shift(to=0)).reason == "Shifted"
+
+
 async def test_a_route_that_is_ambiguous(scene: Scene) -> None:
     def twice(obj: Object) -> None:
         obj["spec"]["rules"][0]["backendRefs"] *= 2

@@ -18,8 +18,10 @@ from healer.routes.base import (
     RouteMissing,
     RouteUnreadable,
     Weights,
+    find,
     read,
 )
+from healer.routes.keeper import keeper_of
 from tests.unit.routes.conftest import KINDS, NAMESPACE, RESOURCES, Roads, bare, slice_of, weighing
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
@@ -218,3 +220,20 @@ async def test_another_kind_is_never_looked_for(roads: Roads, kind: str) -> None
     for other in {*KINDS, "Gateway"} - {kind}:
         with pytest.raises((RouteMissing, RouteUnreadable)):
             await read(roads.api, Place(place.namespace, other, place.name, place.stable, place.canary))
+
+
+async def test_who_owns_the_route_is_read_with_its_weights(roads: Roads, kind: str) -> None:
+    owner = {"apiVersion": "flagger.app/v1beta1", "kind": "Canary", "name": "model", "uid": "c", "controller": True}
+    place = await roads.add(kind, 20, lambda obj: obj["metadata"].update(ownerReferences=[owner]))
+    keeper = keeper_of(place, await find(roads.api, place))
+    assert keeper is not None
+    assert keeper.name == "Flagger (Canary model)"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "above"),
+    [("80:20", "100:0", True), ("100:0", "100:0", False), ("8:2", "80:20", False), ("90:10,50:50", "90:10,60:40", True)],
+)
+def test_above(kind: str, one: str, other: str, above: bool) -> None:
+    assert Weights.parse(one).above(Weights.parse(other)) is above
+    assert not Weights.parse(other).above(Weights.parse(one))

@@ -5,13 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from healer.cluster.api import Api
+from healer.lab import Lab
+from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses
 from healer.model.signal import Signal, Unanswered
 from healer.model.verdict import Verdict, VerdictKind
-from healer.sources.canary import Standing
+from healer.routes.base import Place
+from healer.routes.note import Note
+from healer.sources.canary import CanaryProbe, Standing
 from healer.sources.canary_look import Look, Side, Sides
 from healer.sources.drain import Served
-from tests.support.canary import LATENCY
+from tests.support.canary import LATENCY, when
+from tests.support.world import NAMESPACE, World, rule, rulebook
+from tests.unit.cluster.conftest import kubeconfig
 from tests.unit.sources.conftest import Points, remembering
 from tests.unit.sources.test_canary import (
     BAD,
@@ -30,6 +38,7 @@ from tests.unit.sources.test_canary import (
     found,
     latencies,
     requests,
+    weigh,
 )
 
 STOPS = 3
@@ -209,3 +218,42 @@ def test_an_incident_of_before_a_restart_is_as_good_as_a_verdict() -> None:
     assert bad(standing, Look(Verdict(INSUFFICIENT, "counted from here on"), revision="7")) == []
     assert bad(standing, SERVED) == [(True, "still answered", True)]
     assert bad(standing, found(INSUFFICIENT, revision="8"))[0][0] is False
+
+
+# with what an incident knows
+
+
+async def test_after_a_restart_the_incident_is_what_is_known(tmp_path: Path) -> None:
+    """A healer that begins anew has seen no verdict: the weight of 0 alone ends nothing that an incident is open for."""
+    world = World()
+    series: dict[str, Points] = {}
+    for pod in [*world.other(STABLE), *world.other(CANARY)]:
+        series |= requests(pod.name, 10, 10)
+    asked = when("Ingress", COUNTERS, every="30s")
+    (bound,) = rulebook(rule("bad-canary", when=asked, heal=[{"page": {}}])).rules
+    place = Place(NAMESPACE, "Ingress", ROUTE, STABLE, CANARY)
+    note = Note("80:20", "100:0", "0", 0)
+    kept: dict[str, str] | None = {}
+    async with remembering(tmp_path / "prometheus", series) as prometheus, Lab(controllers=False) as lab:
+        api = await Api.connect(kubeconfig=kubeconfig(tmp_path, lab.url))
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+        await lab.apply([namespace, *ingresses(NAMESPACE, weight=0)])
+
+        async def looks(*numbers: int) -> list[str]:
+            probe = CanaryProbe(bound, prometheus, api, world.view, lambda *_: None, shifts=lambda key: kept)
+            reports = [report for number in numbers for report in await probe.look(START + EVERY * number + 7)]
+            return [f"{'+' if each.firing else '-'}{each.name}: {each.message}" for each in reports if isinstance(each, Signal)]
+
+        (said, _) = await looks(1, 2, 3)
+        assert said.startswith("+BadCanary: the weight is 0, and the canary still answered 60 requests in the last 30 s")
+        kept = None
+        assert (await looks(1, 2))[0] == "-BadCanary: the canary gets no traffic", "no incident: nothing is asked"
+        kept = {place.key: str(note)}
+        weigh(lab, "20")
+        (said,) = await looks(1)
+        assert said == "+BadCanary: the weight of ingress/model-ab-testing was set to 0 %, now 20 % again: something else sets it"
+        kept = {place.key: str(replace(note, after="80:20"))}
+        assert await looks(1) == [], "that is what was set"
+        kept = {"what": "healer did not write"}
+        assert await looks(1) == []
+        await api.aclose()
