@@ -396,10 +396,10 @@ async def test_what_is_put_back_between_two_rungs_is_set_once_more(scene: Scene)
 
 async def test_tries_that_never_arrived_were_not_put_back(scene: Scene) -> None:
     scene.bench.lab.faults.drop(verb="patch", times=None)
-    for _ in range(3):
-        assert (await scene.shift(to=0)).reason == "NoAnswer"
+    for step in (0, 0, 0, 1, 2, 3):
+        assert (await scene.shift(to=0, step=step)).reason == "NoAnswer"
     scene.bench.lab.faults.clear()
-    assert (await scene.shift(to=0)).reason == "Shifted"
+    assert (await scene.shift(to=0, step=3)).reason == "Shifted"
 
 
 async def test_a_route_that_is_ambiguous(scene: Scene) -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from healer.cluster.watch import Change
 from healer.model.decision import Verb
+from healer.model.effects import Act
 from healer.model.incident import State
 from healer.model.intake import QueueFull
-from healer.model.kube import Condition, Pod
+from healer.model.kube import Condition, Deployment, Pod
+from healer.model.view import target_of
 from tests.support.world import rule
 from tests.unit.daemon.conftest import NAMESPACE, PATIENCE, House, house, ready
 
@@ -282,3 +284,30 @@ async def test_a_pod_that_recovers_between_the_claim_and_the_act_is_left_alone(t
         h.journal.kept.set()
         await h.until(lambda: h.states == [State.CLOSED])
         assert h.evictions == 0
+
+
+# what sources ask
+
+
+async def test_what_an_action_has_kept_counts_while_what_came_of_it_is_watched(tmp_path: Path) -> None:
+    """Not before: what is kept says what is about to be done, and not that it was."""
+    step = {"rolloutRestart": {}, "verify": {"within": "1m", "stable": "0s"}}
+    async with house(tmp_path, rule("slow", when={"alert": ["HighLatency"]}, heal=[step])) as h:
+        await h.start()
+        (deployment,) = [h.view.deployment(uid) for uid in h.view.uids(Deployment)]
+        assert deployment is not None
+        alert = replace(h.alert(), target=target_of(deployment))
+        seen: list[object] = []
+
+        async def looking(_: Act) -> None:
+            h.journal.remember(h.journal.incidents()[0].id, "rolloutRestart", {"kept": "this"})
+            seen.append(h.core.accepted(alert.key, "rolloutRestart"))
+
+        h.rechecks.append(looking)
+        assert h.core.accepted(alert.key, "rolloutRestart") is None, "there is no incident"
+        await h.core.intake([alert])
+        await h.until(lambda: h.states == [State.VERIFYING])
+        assert seen == [{}], "it was on its way"
+        assert (h.core.accepted(alert.key, "rolloutRestart") or {})["step"] == "0"
+        await h.core.intake([replace(alert, firing=False)])
+        assert h.core.accepted(alert.key, "rolloutRestart") is None
