@@ -22,6 +22,7 @@ from healer.cluster.watch import Change
 from healer.daemon.coverage import RuleCoverage
 from healer.daemon.definition import Definition
 from healer.daemon.leadership import Leadership
+from healer.daemon.memory import SinkMemory
 from healer.daemon.metrics import Metrics
 from healer.daemon.peers import Peers
 from healer.daemon.reach import Reach
@@ -34,7 +35,7 @@ from healer.engine.rulebook import Rulebook
 from healer.http.forward import SUFFIX, Forward
 from healer.http.server import Server
 from healer.http.webhook import Receiver
-from healer.journal.base import Journal, JournalError, JournalMissing, Unkept
+from healer.journal.base import Journal, JournalError, JournalMissing
 from healer.journal.kube import Counts, KubeJournal
 from healer.journal.memory import MemoryJournal
 from healer.model.decision import Decision
@@ -44,9 +45,10 @@ from healer.model.intake import QueueFull
 from healer.model.kube import Pod
 from healer.model.signal import Signal
 from healer.model.view import View
+from healer.secret import SecretFile
 from healer.settings import PREFIX, Settings, SettingsError
 from healer.sinks import registry as sinks
-from healer.sinks.base import Memory, Meters, NotKept, Sink
+from healer.sinks.base import Memory, Meters, Sink
 from healer.sinks.boundary import Boundary
 from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
 from healer.sources.canary import missing_route
@@ -89,7 +91,9 @@ class Daemon:
         self._journal: Journal = MemoryJournal(settings.journal.keep)
         self._counts = Counts()
         meters = Meters(self._metrics.registry)
-        self._sinks = _sinks(settings, meters, watchers.sinks, self)
+        key = None if settings.slack.token_file is None else SecretFile(settings.slack.token_file)
+        memory = SinkMemory(lambda: self._journal, lambda: self._leadership.held(), key)
+        self._sinks = _sinks(settings, meters, watchers.sinks, memory)
         self._coverage = RuleCoverage(self._view, rulebook, settings.cluster.namespaces, self._metrics.registry)
         self._reach = Reach(self._sinks, settings.slack, rulebook)
         self._decisions: deque[Decision] = deque(maxlen=1000)
@@ -108,23 +112,6 @@ class Daemon:
     def stop(self) -> None:
         """Ask `run` to end: no more signals are taken, actions under way finish, sinks are flushed."""
         self._stop.set()
-
-    # what the sinks keep, in the journal of the present term
-
-    def recall(self, incident: str, sink: str) -> Mapping[str, str]:
-        """What a sink has kept beside an incident."""
-        return self._journal.recall(incident).get(sink, {})
-
-    async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
-        """Keep something for a sink beside an incident."""
-        try:
-            self._journal.remember(incident, sink, state)
-            await self._journal.remembered(incident)
-        except JournalError as error:
-            if not isinstance(error, Unkept) or error.refused:
-                raise NotKept(str(error)) from error
-        if not self._leadership.held():  # we may have been stopped since it was written
-            raise NotKept("the lease is lost: what was to be told is the next leader's to tell")
 
     # running
 

@@ -57,6 +57,9 @@ class Journal(Protocol):
     def set_aside(self, ids: Iterable[str]) -> None:
         """Forget incidents that were read and are not believed: nothing of them is written, recalled or removed."""
 
+    def uid_of(self, incident_id: str) -> str | None:
+        """The uid of the object that an incident is kept in; None when it is in none (yet)."""
+
     def note(self, incident: Incident) -> None:
         """Keep a snapshot; never blocks. Only the newest of an incident is written, those that wait longest first."""
 

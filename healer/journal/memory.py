@@ -31,6 +31,10 @@ class MemoryJournal:
             self._incidents.pop(incident_id, None)
             self._notices.pop(incident_id, None)
 
+    def uid_of(self, incident_id: str) -> str | None:
+        """Its id: nobody else writes here."""
+        return incident_id if incident_id in self._incidents else None
+
     def note(self, incident: Incident) -> None:
         """Keep a snapshot."""
         self._incidents[incident.id] = incident

@@ -11,7 +11,20 @@ import pytest
 from healer.lab import Lab, Seen, serving
 from healer.lab.objects import Object
 from tests.integration.conftest import Run
-from tests.integration.world import CRASH_LOOP, LAB_TOKEN, NAMESPACE, SLOW, evictions, patch, rule, ruleset, serve, serves, uid
+from tests.integration.world import (
+    CHANNEL,
+    CRASH_LOOP,
+    LAB_TOKEN,
+    NAMESPACE,
+    SLOW,
+    evictions,
+    patch,
+    rule,
+    ruleset,
+    serve,
+    serves,
+    uid,
+)
 from tests.support.healer import alert
 from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
@@ -237,3 +250,39 @@ async def test_people_hear_once_of_all_that_is_set_aside(lab: Lab, run: Run, sla
     assert {incident for _, incident, _ in slack.posted} == {said["incident"], healed["incident"]}
     assert slack.twice == []
     assert healer.find("incident escalated") == []
+
+
+async def test_a_forged_incident_does_not_post_into_the_thread_of_another(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """Who has copied a genuine incident, which is gone by now, gets a thread of his own, in the rule's channel."""
+    slow, *_ = await serve(lab, replicas=_REPLICAS)
+    rules = ruleset(rule("slow", when={"alert": ["HighLatency"]}, mode="approve"))
+    healer = await run(rules)
+    await healer.post(alert("HighLatency", pod=slow))
+    genuine = await healer.says("incident waiting", reason="NeedsApproval")
+
+    def kept(lab: Lab) -> bool:
+        (found,) = lab.objects("incidents.healer.dev", NAMESPACE)
+        notice = found["status"].get("notices", {}).get(f"slack {CHANNEL}", {})
+        return bool(notice.get("ts")) and not notice["posting"]
+
+    await lab.wait_for(kept, PATIENCE)
+    healer.send(signal.SIGTERM)
+    await healer.ended()
+    (copied,) = lab.objects("incidents.healer.dev", NAMESPACE)
+    url = f"{lab.url}{_PATH.format(NAMESPACE)}/{genuine['incident']}"
+    async with aiohttp.ClientSession(headers=_HEADERS) as session, session.delete(url) as answer:
+        assert answer.ok
+    elsewhere = {"slack #board": copied["status"]["notices"][f"slack {CHANNEL}"]}
+    copied["spec"] |= {"notify": ["#board"]}
+    copied["status"] |= {"notices": copied["status"]["notices"] | elsewhere}
+    name = copied["metadata"]["name"]
+    await write(lab, copied | {"metadata": {"name": name, "namespace": NAMESPACE}})
+    ((before,),) = [slack.messages[CHANNEL]]
+    texts = (before.text, len(before.replies), len(before.edits))
+    healer = await run(rules)
+    await slack.wait_for(lambda slack: len(slack.messages[CHANNEL]) == 2, PATIENCE)
+    await healer.post(alert("HighLatency", pod=slow, resolved=True))
+    await healer.says("incident closed", incident=name)
+    await slack.wait_for(lambda slack: "closed" in slack.messages[CHANNEL][1].text, PATIENCE)
+    assert (before.text, len(before.replies), len(before.edits)) == texts
+    assert set(slack.messages) == {CHANNEL}
