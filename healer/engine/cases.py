@@ -1,6 +1,7 @@
 """The open incidents: found by id, rule or workload, woken when they asked for it, each led as far as it can go."""
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from healer.engine.climb import Climber
@@ -8,10 +9,10 @@ from healer.engine.fit import UNREAD, misfit
 from healer.engine.guards import climbing
 from healer.engine.ledger import Ledger
 from healer.engine.match import UNKNOWN, Firing, Matcher, not_known
-from healer.engine.moves import Context
+from healer.engine.moves import Context, step_of
 from healer.engine.rulebook import BoundRule
 from healer.engine.storm import FEWEST, Storm, able, storm_on
-from healer.model.action import Outcome
+from healer.model.action import ActionSpec, Outcome
 from healer.model.effects import Effect, Loss, Record
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Deployment, Pod
@@ -36,11 +37,14 @@ class Case:
 class Cases:
     """Times in seconds since the epoch."""
 
-    def __init__(self, climber: Climber, matcher: Matcher, ledger: Ledger, freshness: float) -> None:
+    def __init__(
+        self, actions: Mapping[str, ActionSpec], climber: Climber, matcher: Matcher, ledger: Ledger, freshness: float
+    ) -> None:
         self.held = False
         """Not all that fires is known (again) yet: until it is, only what its rule no longer speaks for goes on (`let_go`)."""
         self.outdated: list[Incident] = []
         """Incidents closed because their rule changed or their object is gone, since somebody last took them from here."""
+        self._actions = actions
         self._climber = climber
         self._matcher = matcher
         self._ledger = ledger
@@ -226,7 +230,7 @@ class Cases:
                 self.outdated.append(after)
         else:
             self._queue(case)
-        if (climbing(was) and not climbing(after)) or was.storm != after.storm:
+        if (self._climbs(case, was) and not self._climbs(case, after)) or was.storm != after.storm:
             for other in self.on(after.workload.uid):
                 if other != after.id:
                     self.advance(other, context.view, context.now, context.effects)
@@ -244,7 +248,7 @@ class Cases:
             rule=case.rule,
             in_force=self.in_force(case),
             view=view,
-            others=[other.incident for other in self._at_work_on(workload, view) if other is not case],
+            climbing=[other.incident for other in self._climbing_on(workload, view) if other is not case],
             storm=self.storm(workload, view, observing=case.incident.mode == Mode.OBSERVE),
             unfit=lambda target: self.unwanted(case, target, view, now),
             unknown=self.unknown(case.incident),
@@ -252,10 +256,14 @@ class Cases:
             effects=effects,
         )
 
-    def _at_work_on(self, workload: str, view: View) -> list[Case]:
-        """The cases that may change a workload: one about records keeps nobody off it, unless it acts on the workload itself."""
-        cases = [self._cases[each] for each in self.on(workload)]
+    def _climbing_on(self, workload: str, view: View) -> list[Case]:
+        """The cases that keep others off a workload: one about records does not, unless it acts on the workload itself."""
+        cases = [case for each in self.on(workload) if self._climbs(case := self._cases[each], case.incident)]
         return [case for case in cases if _acts_on_workload(case.incident) or not _of_records(case, view)]
+
+    def _climbs(self, case: Case, incident: Incident) -> bool:
+        """Whether a case, as that incident, is on a step that changes something: one that only tells people holds up nobody."""
+        return climbing(incident) and self._actions[step_of(case.rule.rule, incident).action].changes
 
     # waking
 

@@ -67,8 +67,8 @@ class Question:
     watch: Watch
     storm: Storm | None
     """The storm on the workload."""
-    others: Iterable[Incident]
-    """The other incidents on the same workload."""
+    climbing: Iterable[Incident]
+    """The other incidents on the same workload that keep others off it."""
     hold: float
     """Seconds for which a canary that cannot be judged is left as it is."""
     now: float
@@ -210,13 +210,13 @@ def approved(q: Question) -> Veto | None:
 
 
 def one_ladder(q: Question) -> Veto | None:
-    """One ladder climbing on a workload at a time, whichever rules are open. One that only observes climbs nothing.
+    """One ladder climbing on a workload at a time, whichever rules are open. One that observes, or tells people, climbs nothing.
 
     Taking traffic off a workload takes none of its pods: those who are served by a bad version need not wait for another ladder.
     A ladder that waits for the replacement of the pod that it took does not keep others off that replacement.
     """
-    for other in q.others if q.action.changes and not q.action.diverts else ():
-        if climbing(other) and not _waits_for(other, q):
+    for other in q.climbing if q.action.changes and not q.action.diverts else ():
+        if not _waits_for(other, q):
             return Veto(Reason("OtherIncident", f"{other.id} ({other.rule}) is {other.state} on {q.incident.workload}"))
     return None
 

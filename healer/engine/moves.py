@@ -17,7 +17,7 @@ from healer.model.decision import Decision, Verb
 from healer.model.effects import Act, Decided, Effect, Record
 from healer.model.incident import Disruption, Incident, Reason, SickTarget, State
 from healer.model.probe import diverted_to
-from healer.model.rule import Mode, Step
+from healer.model.rule import Mode, Rule, Step
 from healer.model.target import TREATED, Target
 from healer.model.text import but_for_figures
 from healer.model.view import View, target_of
@@ -31,7 +31,7 @@ class Context:
     in_force: bool
     """Whether the rule is still loaded, unchanged."""
     view: View
-    others: list[Incident]
+    climbing: list[Incident]
     storm: Storm | None
     """The storm on the workload."""
     unfit: Callable[[Target], Reason | None]
@@ -264,7 +264,7 @@ class Moves:
                 view=context.view,
                 watch=self._looks,
                 storm=context.storm,
-                others=context.others,
+                climbing=context.climbing,
                 hold=0.0 if context.rule.rule.when.canary is None else context.rule.rule.when.canary.hold,
                 now=context.now,
                 unfit=context.unfit,
@@ -272,8 +272,7 @@ class Moves:
         )
 
     def _step(self, incident: Incident, context: Context) -> Step:
-        on_storm = context.rule.rule.on_storm
-        return on_storm if incident.storming and on_storm is not None else context.rule.rule.heal[incident.step]
+        return step_of(context.rule.rule, incident)
 
     def _serving(self, incident: Incident, context: Context) -> Target | None:
         """The workload that must be well for the step to have helped: the other one, when traffic was taken off this one.
@@ -318,6 +317,11 @@ class Moves:
 
 _ENDS = frozenset({State.HEALED, State.ESCALATED, State.CLOSED})
 """What is told in any case."""
+
+
+def step_of(rule: Rule, incident: Incident) -> Step:
+    """The step of its rule that the incident is on."""
+    return rule.on_storm if incident.storming and rule.on_storm is not None else rule.heal[incident.step]
 
 
 def fresh_step(incident: Incident) -> Incident:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -692,3 +693,47 @@ def test_a_ladder_about_records_that_rolls_the_workload_keeps_others_off_it() ->
     d.answer()
     d.world.crash("serving-2")
     assert codes(d.effects, Verb.DEFER)[-1] == "OtherIncident"
+
+
+# rules that only tell people
+
+
+PAGE = {"page": {"channels": ["#ops"]}, "verify": {"within": "10m", "stable": "1m"}}
+
+
+@pytest.mark.parametrize("heal", [[PAGE], [PAGE, {"evict": {}}]], ids=["a ladder of a page", "a ladder that begins with a page"])
+def test_a_step_that_only_tells_people_holds_up_no_other_rule(heal: list[dict[str, Any]]) -> None:
+    d = drill(rule("told", when={"alert": ["HighLatency"]}, heal=heal), rule(), replicas=6)
+    d.alert("serving-1")
+    assert [act.action for act in d.acts] == ["page"]
+    d.world.crash("serving-2")
+    assert [act.action for act in d.acts] == ["page", "evict"], "while the page is under way"
+    assert codes(d.effects, Verb.DEFER) == []
+
+
+def test_a_page_whose_effect_is_looked_at_holds_up_nobody() -> None:
+    d = drill(rule("told", when={"alert": ["HighLatency"]}, heal=[PAGE]), rule(), replicas=6)
+    d.alert("serving-1")
+    d.answer()
+    assert d.incident.state is State.VERIFYING
+    d.world.crash("serving-2")
+    assert [act.action for act in d.acts] == ["page", "evict"]
+
+
+def test_a_page_that_failed_holds_up_nobody() -> None:
+    d = drill(rule("told", when={"alert": ["HighLatency"]}, heal=[PAGE]), rule(), replicas=6)
+    d.alert("serving-1")
+    d.answer(OutcomeKind.FAILED)
+    d.world.crash("serving-2")
+    assert [act.action for act in d.acts] == ["page", "evict"]
+
+
+def test_a_ladder_that_comes_to_a_page_lets_go_at_once() -> None:
+    """What waited for its eviction goes on when that is given up, and not at its next look."""
+    d = drill(rule("slow", when={"alert": ["HighLatency"]}, heal=[{"evict": {}}, PAGE]), rule(), replicas=6)
+    d.alert("serving-1")
+    d.world.crash("serving-3")
+    assert codes(d.effects, Verb.DEFER) == ["OtherIncident"]
+    d.answer(OutcomeKind.REFUSED)
+    assert [act.action for act in d.acts] == ["evict", "page", "evict"]
+    assert d.acts[-1].target.name == "serving-3"
