@@ -68,8 +68,7 @@ class Report:
 def show(report: Report, screen: Console) -> None:
     """Print it: what is compared, the figures side by side, the verdict, what to know about it."""
     place, now = report.place, report.until
-    span = f"{clock(report.since, now)} to {clock(now, now)} ({about(now - report.since)}, windows of {about(report.step)})"
-    screen.print(clean(f"{place} beside deployment/{report.stable}, {span}"), style="bold")
+    screen.print(clean(f"{place} beside deployment/{report.stable}, {span(report)}"), style="bold")
     table = Table(box=None, pad_edge=True, padding=(0, 2), header_style="dim")
     table.add_column("")
     for name in (f"stable: {report.stable}", f"canary: {place.name}"):
@@ -84,6 +83,14 @@ def show(report: Report, screen: Console) -> None:
     screen.print(Text.assemble((str(kind), STYLES[kind]), clean(f"{since}: {report.verdict.text}")))
     for note in report.notes:
         screen.print(clean(f"note: {note}"), style="dim")
+
+
+def span(report: Report) -> str:
+    """The whole time that was looked at, from the first look to the last, in words; with its date, for whoever reads it later."""
+    first, last = report.since, report.until
+    looks = round((last - first) / report.step) + 1
+    times = f"{datetime.fromtimestamp(first, UTC):%Y-%m-%d %H:%M:%SZ} to {clock(last, first)}"
+    return f"{times} ({about(last - first)}: {looks} looks, windows of {about(report.step)})"
 
 
 def _lines(row: Row) -> Iterable[tuple[str, str, str]]:
@@ -137,6 +144,8 @@ def plain(report: Report) -> dict[str, object]:
         "rule": report.rule,
         "since": _moment(report.since),
         "until": _moment(report.until),
+        "spanSeconds": report.until - report.since,
+        "looks": round((report.until - report.since) / report.step) + 1,
         "window": report.step,
         "shareNow": report.share,
         "verdict": report.verdict.kind,

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from healer.lab import Lab
 from tests.integration.conftest import Run
-from tests.integration.world import CRASH_LOOP, NAMESPACE, evictions, ruleset, serve
+from tests.integration.world import CRASH_LOOP, NAMESPACE, evictions, patch, ruleset, serve
 from tests.support.healer import verb
+from tests.support.processes import PATIENCE
 
 HOME = ("--healer-namespace", "default")
+_INCIDENTS = f"/apis/healer.dev/v1alpha1/namespaces/{NAMESPACE}/incidents"
 
 
 async def test_everything_is_paused_and_goes_on(lab: Lab, run: Run, tmp_path: Path, settings: dict[str, str | Path]) -> None:
@@ -86,3 +88,29 @@ async def test_what_was_approved_is_asked_for_again_when_the_rule_was_changed_wh
     assert (await verb("approve", again["incident"], "-n", NAMESPACE, "--by", "bob", home=tmp_path, **kubeconfig))[0] == 0
     await healer.says("incident healed")
     assert evictions(lab) == [sick]
+
+
+async def test_what_was_approved_in_incidents_that_are_over_is_not_refused_at_each_start(
+    lab: Lab, run: Run, tmp_path: Path, settings: dict[str, str | Path]
+) -> None:
+    """The annotation stays on a closed incident; what comes later is heard all the same."""
+    sick, *_ = await serve(lab)
+    kubeconfig = {"KUBECONFIG": settings["KUBECONFIG"]}
+    rules = ruleset(CRASH_LOOP | {"mode": "approve", "limits": {"cooldown": "1s"}})
+    healer = await run(rules)
+    await lab.behave(NAMESPACE, sick, "crash")
+    first = await healer.says("incident waiting", reason="NeedsApproval")
+    arguments = ("approve", first["incident"], "-n", NAMESPACE, "--by", "alice")
+    assert (await verb(*arguments, home=tmp_path, **kubeconfig))[0] == 0
+    await healer.says("incident closed", incident=first["incident"])
+    await lab.wait_for(lambda lab: lab.objects("incidents.healer.dev")[0]["status"]["state"] == "closed", PATIENCE)
+    healer.send(signal.SIGTERM)
+    await healer.ended()
+
+    healer = await run(rules)
+    passed = await healer.says("an approval from before is not taken for a new one")
+    assert (passed["incident"], passed["by"], passed["level"]) == (first["incident"], "alice", "debug")
+    await patch(lab, f"{_INCIDENTS}/{first['incident']}", {"metadata": {"annotations": {"healer.dev/approved-by": "bob"}}})
+    refused = await healer.says("refuse", reason="NotAwaited")
+    assert "bob approved an incident that does not wait" in refused["text"], "and not alice: what comes later is answered"
+    assert len(healer.find("refuse", reason="NotAwaited")) == 1

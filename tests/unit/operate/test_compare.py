@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from healer.engine.rulebook import BoundRule
 from healer.engine.rulefile import load
 from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses, versions
-from healer.model.verdict import VerdictKind
+from healer.model.verdict import Verdict, VerdictKind
 from healer.operate.compare import compare
 from healer.operate.figures import Quantile
 from healer.operate.objects import OperateError, at
-from healer.operate.report import Report, plain, show
+from healer.operate.report import Report, plain, show, span
 from healer.sources.prometheus import Asked, Prometheus, QueryFailed, Sample, Series
 from tests.integration.world import rule, ruleset, serves
 from tests.support.canary import ERRORS, LATENCY, when
@@ -300,6 +301,7 @@ async def test_people_and_programs_get_the_same_figures(site: Site) -> None:
     ):
         assert line in printed
     assert printed[0].startswith(f"deployment/{CANARY} in {SPACE} beside deployment/{STABLE}, ")
+    assert printed[0].endswith(f", {span(report)}")
     assert any(line.startswith("BAD since ") for line in printed)
     assert any("the weights of that time are not known" in line for line in printed)
 
@@ -317,6 +319,34 @@ async def test_people_and_programs_get_the_same_figures(site: Site) -> None:
     assert errors["finding"]["verdict"] == "BAD"
     assert errors["finding"]["evidence"] >= errors["finding"]["needed"] == 200
     assert errors["windows"] == {"read": 20, "unread": 0, "why": ""}
+
+
+@pytest.mark.parametrize(
+    ("ago", "said"),
+    [
+        (90.0, "2026-08-01 08:58:30Z to 09:00:00Z (1 m 30 s: 4 looks, windows of 30 s)"),
+        (3600.0, "2026-08-01 08:00:00Z to 09:00:00Z (1 h: 121 looks, windows of 30 s)"),
+        (36_000.0, "2026-07-31 23:00:00Z to 2026-08-01 09:00:00Z (10 h: 1201 looks, windows of 30 s)"),
+    ],
+)
+async def test_the_whole_time_is_named_from_the_first_look_to_the_last(ago: float, said: str) -> None:
+    """In words with its date, and for programs."""
+    until = datetime(2026, 8, 1, 9, tzinfo=UTC).timestamp()
+    verdict = Verdict(VerdictKind.INSUFFICIENT, "too few requests")
+    report = Report(PLACE, STABLE, "test/bad-canary", until - ago, until, 30.0, None, (), verdict, None, ())
+    assert span(report) == said
+    told = plain(report)
+    first, last = (datetime.fromisoformat(str(told[name])) for name in ("since", "until"))
+    assert (last - first).total_seconds() == told["spanSeconds"] == ago
+    assert told["looks"] == ago / 30 + 1
+
+
+async def test_the_looks_that_are_named_are_those_that_were_made(site: Site) -> None:
+    """As many as asked for: of a time that is no multiple of the window, as many as fit, and the span says which."""
+    report = await site.report(Pod(site.pod(STABLE, "aaaaa"), 99, 1), Pod(site.pod(CANARY, "ccccc"), 99, 1), since=SINCE + 10)
+    told = plain(report)
+    (row,) = report.rows
+    assert (told["spanSeconds"], told["looks"]) == (SINCE, row.read + row.unread + 1)
 
 
 async def test_a_route_that_is_gone_is_no_hindrance(site: Site) -> None:
