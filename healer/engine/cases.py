@@ -1,7 +1,6 @@
 """The open incidents: found by id, rule or workload, woken when they asked for it, each led as far as it can go."""
 
 import heapq
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from healer.engine.climb import Climber
@@ -9,10 +8,10 @@ from healer.engine.fit import UNREAD, misfit
 from healer.engine.guards import climbing
 from healer.engine.ledger import Ledger
 from healer.engine.match import UNKNOWN, Firing, Matcher, not_known
-from healer.engine.moves import Context, step_of
+from healer.engine.moves import Context
 from healer.engine.rulebook import BoundRule
 from healer.engine.storm import FEWEST, Storm, able, storm_on
-from healer.model.action import ActionSpec, Outcome
+from healer.model.action import Outcome
 from healer.model.effects import Effect, Loss, Record
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Deployment, Pod
@@ -37,14 +36,11 @@ class Case:
 class Cases:
     """Times in seconds since the epoch."""
 
-    def __init__(
-        self, actions: Mapping[str, ActionSpec], climber: Climber, matcher: Matcher, ledger: Ledger, freshness: float
-    ) -> None:
+    def __init__(self, climber: Climber, matcher: Matcher, ledger: Ledger, freshness: float) -> None:
         self.held = False
         """Not all that fires is known (again) yet: until it is, only what its rule no longer speaks for goes on (`let_go`)."""
         self.outdated: list[Incident] = []
         """Incidents closed because their rule changed or their object is gone, since somebody last took them from here."""
-        self._actions = actions
         self._climber = climber
         self._matcher = matcher
         self._ledger = ledger
@@ -263,7 +259,7 @@ class Cases:
 
     def _climbs(self, case: Case, incident: Incident) -> bool:
         """Whether a case, as that incident, is on a step that changes something: one that only tells people holds up nobody."""
-        return climbing(incident) and self._actions[step_of(case.rule.rule, incident).action].changes
+        return climbing(incident) and self._climber.changes(case.rule, incident)
 
     # waking
 

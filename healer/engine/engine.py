@@ -68,7 +68,7 @@ class Engine:
         self._healthy = Healthy(tuning.healthy_after)
         self._breaker = ClusterBreaker(tuning.breaker_incidents, tuning.breaker_window, tuning.breaker_quiet)
         watch = Watch(tuning, self._ledger, self._nodes, self._rules, self._breaker)
-        self._cases = Cases(actions, Climber(actions, watch), self._matcher, self._ledger, tuning.alert_freshness)
+        self._cases = Cases(Climber(actions, watch), self._matcher, self._ledger, tuning.alert_freshness)
         self._looks: list[tuple[float, str]] = []  # when, key of a signal that may match by then
         self._next_recheck: float | None = None
         self._restored_at: float | None = None

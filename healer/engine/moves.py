@@ -271,6 +271,10 @@ class Moves:
             )
         )
 
+    def changes(self, rule: BoundRule, incident: Incident) -> bool:
+        """Whether the step that an incident is on changes anything in the cluster."""
+        return self._actions[step_of(rule.rule, incident).action].changes
+
     def _step(self, incident: Incident, context: Context) -> Step:
         return step_of(context.rule.rule, incident)
 
