@@ -1,6 +1,6 @@
 """The interface of an action, and what one is given to work with."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,9 @@ class Call:
     `still_sick` says whether a freshly read pod still has what the incident is about. `still_wanted` says whether the incident
     still asks for this very attempt (an alert may have been resolved since), and whether its rule still covers the target: given
     as it was just read, or None for as the view has it. `kept` is what this action has kept beside the incident so
-    far; `keep` writes what it is to be, and returns only when that is journaled: an outcome then forbids to go on.
+    far; `keep` writes what it is to be, and returns only when that is journaled: an outcome then forbids to go on. `earlier` is
+    what it has kept beside the incidents of the last hour on the same workload and revision, oldest first, of which nobody has
+    taken back what was done.
     """
 
     act: Act
@@ -30,6 +32,7 @@ class Call:
     sending: Callable[[], Outcome | None]
     kept: Mapping[str, str]
     keep: Callable[[Mapping[str, str]], Awaitable[Outcome | None]]
+    earlier: Sequence[Mapping[str, str]] = ()
     reaches_people: bool = True
     """Whether a sink is set up that goes to people."""
 

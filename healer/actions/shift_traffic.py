@@ -176,7 +176,7 @@ class _Shift:
     found: Found | None = None
     """The route as it was read last."""
     back: int = 0
-    """How often somebody has put back what this incident had set there."""
+    """How often somebody has put back what healer had set there."""
     noted: Note | None = None
     """What this attempt has kept."""
 
@@ -213,18 +213,28 @@ class _Shift:
             text = f"{self.place}: {keeper}; or write evenIfManaged: true. Nothing was done"
             raise Stopped(Outcome(OutcomeKind.REFUSED, "Managed", text))
         if self.back > _SET_AGAIN:
-            was = Weights.parse(self.kept[self.place].after).percent
-            text = f"{self.place} was set to {was} and set to that again, now it is {found.weights.percent} once more"
+            text = f"the weight of {self.place} was set, and set again, now it is {found.weights.percent} once more"
             text = f"{text}: {who_sets(self.place, found)}. healer does not set it another time"
             raise Stopped(Outcome(OutcomeKind.REFUSED, "PutBack", text))
 
     def _put_back(self, now: Weights) -> int:
         """How often, with what is read now. Before a shift was accepted, a weight that is not what was noted was never set."""
         note = self.kept.get(self.place)
+        accepted = note is not None and bool(self.call.act.incident.acted_at) and note.rung != rung(self.call)
         if note is None:
-            return 0
-        accepted = bool(self.call.act.incident.acted_at) and note.rung != rung(self.call)
-        return note.back + (accepted and now.above(Weights.parse(note.after)))
+            note, accepted = self._earlier(), True
+        return 0 if note is None else note.back + (accepted and now.above(Weights.parse(note.after)))
+
+    def _earlier(self) -> Note | None:
+        """What the last of the earlier incidents has kept of this place: it was healed perhaps, and did not last."""
+        for kept in reversed(self.call.earlier):
+            try:
+                note = notes(kept).get(self.place)
+            except ValueError:
+                continue  # it says nothing of what was set
+            if note is not None:
+                return note
+        return None
 
     async def _count(self, back: int) -> None:
         """Keep how often it was put back. Where that cannot be kept, it is set once more than it should be."""
@@ -283,7 +293,8 @@ class _Shift:
             return _unwanted(self.call, self.deployment) or Outcome(OutcomeKind.DONE, "AlreadyShifted", text)
         rest = "the rest" if after.share else "all that the weights rule" if after.besides else "all"
         text = f"{of} canary {before.percent} -> {after.percent}, {rest} to {self.place.stable}"
-        text += self._each(change) + self._besides(after) + self._kept_by()
+        text += self._each(change) + self._besides(after) + ("; it was set before, and put back" if self.back else "")
+        text += self._kept_by()
         if self.call.act.dry_run:
             return Outcome(OutcomeKind.DONE, "WouldShift", f"would shift the {text} (observe: dry run, nothing was done)")
         return Outcome(OutcomeKind.DONE, "Shifted", text)

@@ -11,12 +11,16 @@ import structlog
 from healer.actions.base import Action, Call, Recheck
 from healer.cluster.api import Api
 from healer.daemon.metrics import Metrics
+from healer.engine.approval import is_undone
 from healer.journal.base import ClaimLost, Journal, JournalError
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.incident import Reason
 from healer.model.kube import Deployment, Pod
 from healer.model.view import View
+
+_EARLIER = 3600.0
+"""Seconds for which what an incident has done counts for the next one."""
 
 
 class Doer:
@@ -98,6 +102,7 @@ class Doer:
             sending=sending,
             kept=self._journal.recall(act.incident.id).get(act.action, {}),
             keep=partial(self._keep, act),
+            earlier=self._earlier(act),
             reaches_people=self._reaches_people,
         )
         try:
@@ -116,6 +121,18 @@ class Doer:
             outcome = Outcome(OutcomeKind.FAILED, "InternalError", text)
         granted = outcome.kind in (OutcomeKind.DONE, OutcomeKind.GONE)
         return replace(outcome, denied=asked and self._actions[act.action].spec.evicts and not granted)
+
+    def _earlier(self, act: Act) -> list[Mapping[str, str]]:
+        """What the action has kept beside the incidents of the last hour on the same workload and revision (see `Call`)."""
+        before, this = act.seen_at - _EARLIER, act.incident
+        return [
+            self._journal.recall(each.id).get(act.action, {})
+            for each in self._journal.incidents()
+            if each.id != this.id
+            and (each.workload.uid, each.revision) == (this.workload.uid, this.revision)
+            and any(at > before for at in each.acted_at)
+            and not is_undone(each)
+        ]
 
     async def _keep(self, act: Act, state: Mapping[str, str]) -> Outcome | None:
         """Journal what an action needs to know later, before it acts."""

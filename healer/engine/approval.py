@@ -46,3 +46,8 @@ def undone(incident: Incident, by: str, now: float) -> Incident:
     if any(entry.reason == reason for entry in incident.history):
         return incident
     return noted(incident, reason, now)
+
+
+def is_undone(incident: Incident) -> bool:
+    """Whether a human has taken back what healer did for it."""
+    return any(entry.reason.code == "Undone" for entry in incident.history)

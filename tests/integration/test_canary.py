@@ -329,3 +329,25 @@ async def test_weights_that_argo_rollouts_sets_are_its_own(lab: Lab, slack: Fake
     assert "argo rollouts abort shop" in message(slack)
     assert [seen for seen in lab.requests if seen.verb == "patch" and seen.name == ROUTE] == []
     assert trial.traffic.weights() == BEFORE
+
+
+async def test_a_weight_that_git_puts_back_after_each_healing_is_set_once_more_and_then_left_to_people(
+    lab: Lab, slack: FakeSlack, start: Start
+) -> None:
+    """Each time another incident opens, and each of them alone would take the traffic away."""
+    trial = await start()
+    kind = lab.api.kinds.named("ingresses")
+    committed = {"nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-weight": "20"}
+    await trial.look(2, "INSUFFICIENT", "GOOD")
+    trial.canary.behave(failing=0.2)
+    for _ in range(2):
+        await trial.shifted()
+        healed = await trial.healer.says("incident healed", rule=RULE)
+        await trial.healer.says("incident closed", rule=RULE, incident=healed["incident"])
+        lab.api.modify(kind, NAMESPACE, ROUTE, lambda obj: obj["metadata"].update(annotations=committed))
+    escalated = await trial.healer.says("incident escalated", rule=RULE)
+    assert escalated["reason"] == "PutBack"
+    assert "was set, and set again, now it is 20 % once more: something else sets it" in escalated["text"]
+    written = [seen for seen in lab.requests if seen.verb == "patch" and seen.name == ROUTE]
+    assert len(written) == 2
+    assert trial.traffic.weights() == BEFORE

@@ -47,6 +47,8 @@ class Bench:
     """The actions that said they were about to send."""
     kept: dict[str, str] = field(default_factory=dict)
     """What the attempts have kept beside the incident."""
+    earlier: list[dict[str, str]] = field(default_factory=list)
+    """What was kept beside earlier incidents."""
     unkept: Outcome | None = None
     """When set, nothing can be kept, and why."""
 
@@ -102,6 +104,7 @@ class Bench:
             sending=sending,
             kept=self.kept,
             keep=keep,
+            earlier=self.earlier,
         )
         self.lab.requests.clear()
         return await ACTIONS[action].run(call)

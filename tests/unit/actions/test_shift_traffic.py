@@ -380,7 +380,7 @@ async def test_what_is_put_back_at_once_is_set_once_more_and_then_left_to_people
         assert "read back it has 80:20: Argo CD (Application shop) manages httproute/model" in outcome.text
     outcome = await scene.shift(to=0)
     assert (outcome.kind, outcome.reason, scene.bench.writes) == (OutcomeKind.REFUSED, "PutBack", [])
-    said = "httproute/model was set to 0 % and set to that again, now it is 20 % once more: Argo CD (Application shop) manages"
+    said = "the weight of httproute/model was set, and set again, now it is 20 % once more: Argo CD (Application shop) manages"
     assert outcome.text.startswith(said)
     assert (await scene.shift(by=5, step=1)).reason == "PutBack", "the next rung does not fight either"
 
@@ -392,6 +392,26 @@ async def test_what_is_put_back_between_two_rungs_is_set_once_more(scene: Scene)
         if reason == "Shifted":
             scene.set((80, 20))
     assert scene.note["back"] == 1
+
+
+async def test_what_is_put_back_after_it_was_healed_is_set_once_more_by_another_incident(scene: Scene) -> None:
+    """Each opens when the canary gets traffic again, and none of them has anything of its own to know that by."""
+    said = []
+    for _ in range(3):
+        said.append(await scene.shift(to=0))
+        if said[-1].reason == "Shifted":
+            scene.bench.earlier, scene.bench.kept = [*scene.bench.earlier, scene.bench.kept], {}
+            scene.set((80, 20))
+    assert [outcome.reason for outcome in said] == ["Shifted", "Shifted", "PutBack"]
+    assert said[1].text.endswith("; it was set before, and put back")
+    assert scene.bench.writes == []
+
+
+@pytest.mark.parametrize("other", [{}, {"what": "healer did not write"}, {"a/HTTPRoute/b/c/d": '{"before":"80:20"}'}])
+async def test_what_says_nothing_of_this_route_counts_for_nothing(scene: Scene, other: dict[str, str]) -> None:
+    scene.bench.earlier = [other] * 3
+    assert (await scene.shift(to=0)).reason == "Shifted"
+    assert "back" not in scene.note
 
 
 async def test_tries_that_never_arrived_were_not_put_back(scene: Scene) -> None:

@@ -1,5 +1,7 @@
 """The doer: claims before it acts, does so many at once, and always reports."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,32 @@ async def test_what_cannot_be_written_down_beforehand_is_not_done(tmp_path: Path
         h.journal.forgets = False
         await h.until(lambda: h.states == [State.VERIFYING])
         assert restarts(h) == 1
+
+
+class Remembering(Evict):
+    """An eviction that notes what it is told of earlier incidents."""
+
+    def __init__(self) -> None:
+        self.earlier: list[list[Mapping[str, str]]] = []
+
+    async def run(self, call: Call) -> Outcome:
+        self.earlier.append(list(call.earlier))
+        return await super().run(call)
+
+
+async def test_what_earlier_incidents_have_kept_is_known_unless_somebody_has_undone_it(tmp_path: Path) -> None:
+    """Of the same workload and revision, within the hour; whichever rule it was."""
+    names, action = ("First", "Second", "Third"), Remembering()
+    rules = [rule(name.lower(), when={"alert": [name]}, heal=SLOW["heal"]) for name in names]
+    async with house(tmp_path, *rules, actions={**ACTIONS, "evict": action}) as h:
+        await h.start()
+        for name in names:
+            alert = h.alert(0, name)
+            await h.core.intake([alert])
+            await h.until(lambda: h.states[-1] in (State.VERIFYING, State.HEALED))
+            await h.core.intake([replace(alert, firing=False)])
+            await h.until(lambda: set(h.states) == {State.HEALED})
+            h.journal.remember(h.journal.incidents()[-1].id, "evict", {"of": name})
+            if name == "Second":
+                h.core.undone(h.journal.incidents()[0].id, "alice")
+    assert action.earlier == [[], [{"of": "First"}], [{"of": "Second"}]]
