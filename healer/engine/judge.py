@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from healer.engine.judge_dispersion import MOST_OWN, UNSEEN, Dispersion
-from healer.engine.judge_evidence import Better, Drift, Worse
+from healer.engine.judge_dispersion import MOST, Dispersion
+from healer.engine.judge_evidence import Better, Drift, NoRuns, Worse
 from healer.model.verdict import Counts, Finding, Verdict, VerdictKind
 
 PRAISE = 20.0
@@ -27,10 +27,9 @@ TOLD = 20
 """With fewer of stable's bad requests seen before the trial, or fewer windows, nobody knows how bad requests come: the trial
 itself must show it."""
 LEARNT = 300
-"""After so many windows it is known also when hardly any was bad: they do not come often, be it in bursts."""
-LEAST_REQUESTS = 10_000
-"""So many the canary must have had then without a bad one to be GOOD: if 10 % are bad, in runs of 300, as many in a row are good
-once in 40. With up to UNSEEN bad ones in each of k windows it must have had so many over k + 1: they do not come in such runs."""
+"""After so many windows, of the trial too, it is known also when hardly any was bad: they do not come often, be it in bursts."""
+SHORT = 20.0
+"""With nothing known of bursts: so long they may be, lest the first few windows of the trial condemn a good canary."""
 LOWER = 0.5
 """Standard errors below what was seen of stable's share: the chance to call a canary GOOD that is just at its tolerance stays
 below 1/20 (docs/canary.md)."""
@@ -131,15 +130,16 @@ class _Measure:
         self.condemned: Finding | None = None
         self._canary = Counts()
         self._stable = Counts()
-        self._looks = self._few_bad = 0
+        self._looks = 0
         self._against_stable = Worse()
         self._against_slo = Worse()
         self._drift_from_stable = Drift()
         self._drift_from_slo = Drift()
         self._praise = Better()
+        self._no_runs = NoRuns()
         self._own = Dispersion()
         self._least_phi: float | None = None
-        self._knows_bursts = True
+        self._told_before = True
         self._warming = 0.0
         self._doubt = ""
 
@@ -159,7 +159,8 @@ class _Measure:
         if self.condemned is not None:
             return self.condemned
         if isinstance(window, Missing):
-            return self._finding(VerdictKind.UNKNOWN, f"{self.yardstick.name}: {window.why}", self._stable)
+            against = max(self._against())
+            return self._finding(VerdictKind.UNKNOWN, f"{self.yardstick.name}: {window.why}", self._stable, against)
         finding = self._judged(alone=window.stable is None)
         if finding.kind is VerdictKind.BAD:
             self.condemned = finding
@@ -173,14 +174,14 @@ class _Measure:
     def _add(self, window: Window) -> None:
         if self._least_phi is None:
             self._least_phi = self._history.cautious
-            self._knows_bursts = self._history.told >= TOLD or self._history.windows >= LEARNT
+            self._told_before = self._history.told >= TOLD
             self._history.cut()
         canary, stable, slo = window.canary, window.stable, self.yardstick.slo
-        limit = slo if slo is not None else self._limit()
+        limit = self._praise_limit
         self._praise.limit(canary.requests, canary.bad, limit, self._praised_by)
+        self._no_runs.add(canary.requests, canary.bad, limit)
         self._canary += canary
         self._looks += bool(canary.requests)
-        self._few_bad += 0 < canary.bad <= UNSEEN
         self._warming += window.warming
         self._doubt = window.doubt
         self._own.add(canary)
@@ -197,13 +198,16 @@ class _Measure:
             self._stable += stable
             self._history.add(stable)
 
-    def _limit(self) -> float:
-        """What the canary must be better than to be GOOD: by the windows before this one, and by stable's share at a lower bound,
-        lest a few bad requests of stable excuse any number of the canary's.
+    @property
+    def _praise_limit(self) -> float:
+        """What the canary must be better than to be GOOD: the slo; without one by the windows before this one, and by stable's
+        share at a lower bound, lest a few bad requests of stable excuse any number of the canary's.
 
         Where stable is in the trial as it was before, its past counts, too: that knows its share far better. Where nothing is
         known of its bursts, its first windows may be one.
         """
+        if self.yardstick.slo is not None:
+            return self.yardstick.slo
         counts, before, phi = self._stable, self._before, self._praised_by
         expected = before.share * counts.requests
         if before.requests and abs(counts.bad - expected) <= 3 * math.sqrt(phi * max(expected, 1)):
@@ -214,9 +218,19 @@ class _Measure:
         return min(MOST_LIMIT, max(LEAST_LIMIT, self.yardstick.tolerance * share))
 
     @property
+    def _favour(self) -> float:
+        """GOOD takes both: a small share as stable's bursts are, and that it does not come in runs of the canary's own."""
+        return min(self._praise.value, self._no_runs.value)
+
+    @property
     def _lacking(self) -> float:
-        """How many more requests it takes at least."""
-        return 0.0 if self._knows_bursts else max(0.0, LEAST_REQUESTS / (1 + self._few_bad) - self._canary.requests)
+        """About how many more requests GOOD takes if as many of them are bad as so far; infinite if it cannot become so."""
+        by_share = self._praise.lacking(PRAISE, self._praise_limit, self._praised_by, self._canary.share)
+        return max(by_share, self._no_runs.lacking(PRAISE))
+
+    @property
+    def _knows_bursts(self) -> bool:
+        return self._told_before or self._history.windows >= LEARNT
 
     @property
     def _phi(self) -> float:
@@ -233,45 +247,55 @@ class _Measure:
 
     def _judged(self, *, alone: bool) -> Finding:
         by_slo, by_stable = self._against()
-        against, favour = max(by_slo, by_stable), self._praise.value
+        against, favour = max(by_slo, by_stable), self._favour
         stable = None if alone else self._stable
         if against >= self._needed:
             stable = None if by_slo > by_stable else self._stable
             words = f"evidence {_evidence(against)} >= {_evidence(self._needed)}"
-            return self._finding(VerdictKind.BAD, self._words(stable, words), stable)
+            return self._finding(VerdictKind.BAD, self._words(stable, words), stable, against)
         if not self._canary.requests:
             none = f"no requests yet{self._left_out}"
-            return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: {none}", stable)
+            return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: {none}", stable, against)
         if self._doubt:
-            return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: {self._doubt}", stable)
-        if favour >= PRAISE and against < DOUBT and self._looks >= LEAST_LOOKS and not self._lacking:
+            return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: {self._doubt}", stable, against)
+        if favour >= PRAISE and against < DOUBT and self._looks >= LEAST_LOOKS:
             words = f"evidence for it {_evidence(favour)} >= {_evidence(PRAISE)}"
-            return self._finding(VerdictKind.GOOD, self._words(stable, words), stable)
+            return self._finding(VerdictKind.GOOD, self._words(stable, words), stable, against)
         words = f"evidence against it {_evidence(against)} of {_evidence(self._needed)}"
         words += f", for it {_evidence(favour)} of {_evidence(PRAISE)}"
-        if self._lacking:
-            words += f"; nothing is known of bursts: {_figure(math.ceil(self._lacking))} more good requests are needed for GOOD"
-        return self._finding(VerdictKind.INSUFFICIENT, self._words(stable, words), stable)
+        outlook = f"; {self._outlook}" if against < DOUBT else ""
+        return self._finding(VerdictKind.INSUFFICIENT, self._words(stable, words) + outlook, stable, against)
+
+    @property
+    def _outlook(self) -> str:
+        """What GOOD takes, in words, where nothing speaks against the canary."""
+        lacking, limit = self._lacking, 100 * self._praise_limit
+        if math.isinf(lacking):
+            return f"so far no sign of harm; GOOD takes a bad share further below {limit:.2g} %"
+        more = f"about {_rounded(lacking)} more requests" if lacking else "another look"
+        return f"so far no sign of harm; GOOD takes {more}"
 
     def _against(self) -> tuple[float, float]:
         by_slo = self._evidence(self._against_slo, self._drift_from_slo)
         return by_slo, self._evidence(self._against_stable, self._drift_from_stable)
 
     def _evidence(self, worse: Worse, drift: Drift) -> float:
-        """Where stable's past tells of bursts, the bets by the cautious phi. Where it does not, either the bets by what the trial
-        has shown of bursts, as far as the trial's own variance agrees; or the bets as if they were large."""
-        phi = self._phi
+        """Where stable's past tells of bursts, the bets by the cautious phi. Where it does not, the confidence sequence, in its
+        first windows only as far as the bets for SHORT bursts agree; or the bets for bursts that are as long as any may be."""
         if self._knows_bursts:
-            return worse.against(phi)
-        shown = max(self._history.upper, self._own.unrest, min(MOST_OWN, self._own.seen))
-        return max(min(worse.against(shown), drift.value), worse.against(max(phi, MOST_OWN)))
+            return worse.against(self._phi)
+        sequence = drift.value if drift.settled else min(drift.value, worse.against(max(self._phi, SHORT)))
+        return max(sequence, worse.against(MOST))
 
     def _words(self, stable: Counts | None, evidence: str) -> str:
         name, bad, slo, canary = self.yardstick.name, self.yardstick.bad, self.yardstick.slo or 0, self._canary
         other = (
             f"{100 * slo:g} % are allowed" if stable is None else f"stable {_figure(stable.bad)} of {_figure(stable.requests)}"
         )
-        bursts = f", tempered by {self._phi:.1f} for bursts" if self._phi >= 1.5 else ""
+        if self._knows_bursts:
+            bursts = f", tempered by {self._phi:.1f} for bursts" if self._phi >= 1.5 else ""
+        else:
+            bursts = ", with nothing known of bursts before"
         counted = f"canary {_figure(canary.bad)} of {_figure(canary.requests)} {bad}, {other}"
         return f"{name}: {counted}; {evidence}{bursts}{self._left_out}"
 
@@ -282,10 +306,9 @@ class _Measure:
             return ""
         return f" (its first {_figure(self._warming)} requests do not count: warm-up, {self.yardstick.warmup})"
 
-    def _finding(self, kind: VerdictKind, text: str, stable: Counts | None) -> Finding:
-        limit = self._limit() if self.yardstick.slo is None else self.yardstick.slo
-        against = max(self._against())
-        praise = (self._praise.value, PRAISE, limit, math.ceil(self._lacking))
+    def _finding(self, kind: VerdictKind, text: str, stable: Counts | None, against: float) -> Finding:
+        lacking = self._lacking
+        praise = (self._favour, PRAISE, self._praise_limit, None if math.isinf(lacking) else math.ceil(lacking))
         return Finding(self.yardstick.name, kind, text, self._canary, stable, against, self._needed, self._phi, *praise)
 
 
@@ -328,6 +351,12 @@ def _capped(counts: Counts) -> Counts:
 def _figure(value: float) -> str:
     """A count for people: whole from ten on, with thousands separators."""
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+
+
+def _rounded(value: float) -> str:
+    """An estimate for people: its first two digits, rounded up."""
+    step = 10 ** max(0, math.floor(math.log10(max(value, 1.0))) - 1)
+    return f"{math.ceil(value / step) * step:,}"
 
 
 def _evidence(value: float) -> str:

@@ -64,11 +64,7 @@ class Dispersion:
 
     @property
     def seen(self) -> float:
-        """The phi that the windows show, from 1 to MOST; 1 while there are too few of them."""
-        return min(MOST, self._shown)
-
-    @property
-    def _shown(self) -> float:
+        """The phi that the windows show, at least 1; 1 while there are too few of them."""
         ready = [scale for scale in SCALES if self._places[scale] > LEAST_PLACES * scale]
         return max([1.0, *map(self._at, ready)])
 
@@ -97,7 +93,7 @@ class Dispersion:
         The Allan factor of k windows has a relative standard error of sqrt(3/k) (normal counts); two of them are added to what
         exceeds 1.
         """
-        return 1 + (self._shown - 1) * (1 + 2 * math.sqrt(3 / self.windows)) if self.windows else 1.0
+        return 1 + (self.seen - 1) * (1 + 2 * math.sqrt(3 / self.windows)) if self.windows else 1.0
 
     @property
     def cautious(self) -> float:

@@ -41,7 +41,8 @@ class Counts:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What one measure says. `stable` is None when there is nothing to compare with; `evidence` is the larger of the e-values
-    and `needed` what it must reach for BAD; `phi` the over-dispersion by which it was tempered."""
+    and `needed` what it must reach for BAD; `phi` the over-dispersion by which it was tempered,
+    where something is known of bursts."""
 
     measure: str
     kind: VerdictKind
@@ -56,8 +57,8 @@ class Finding:
     praise: float = 0.0
     limit: float = 0.0
     """The bad share, 0 to 1, that it must be better than to be GOOD."""
-    lacking: float = 0.0
-    """Requests without which it is not GOOD whatever the evidence, where nothing is known of bursts."""
+    lacking: float | None = 0.0
+    """About how many more requests of the canary GOOD takes if as many of them are bad as so far; None if it cannot become so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,10 +199,11 @@ class _Gate:
             return Progress(VerdictKind.INSUFFICIENT, look.why, advice=advice)
         self.looks += look.fresh
         verdict = look.verdict
-        return Progress(verdict.kind, verdict.text, verdict.findings, _advice(look, verdict))
+        return Progress(verdict.kind, verdict.text, verdict.findings, _advice(look, verdict, self.looks * self._canary.every))
 
 
-def _advice(look: Look, verdict: Verdict) -> str:
+def _advice(look: Look, verdict: Verdict, seconds: float) -> str:
+    """What to do when it stays so after so many seconds of looks."""
     kind, findings = verdict.kind, verdict.findings
     if not look.routed or any(isinstance(window, Window) and window.doubt for window in look.windows.values()):
         return ""
@@ -210,7 +211,10 @@ def _advice(look: Look, verdict: Verdict) -> str:
         return "See that Prometheus has the series that the rule's measures ask for, of both Deployments"
     if not any(finding.canary.requests for finding in findings):
         return "See that there is traffic, and that the rule's measures count it"
-    return "Give the canary more traffic, or wait longer (--timeout)"
+    advice = "Give the canary more traffic, or wait longer (--timeout)"
+    pending = [finding for finding in findings if finding.kind is VerdictKind.INSUFFICIENT and finding.canary.requests]
+    more = max((seconds * (finding.lacking or 0) / finding.canary.requests for finding in pending), default=0.0)
+    return f"{advice}: at its traffic so far GOOD takes about {about(more)} more" if more else advice
 
 
 def _failed(deployment: Deployment) -> str:

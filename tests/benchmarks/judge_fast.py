@@ -1,7 +1,7 @@
 """healer's canary judge on thousands of runs at once: its formulas in numpy, and the judge itself to check them by."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,10 @@ from healer.engine.judge import (
     LEARNT,
     LEAST_LIMIT,
     LEAST_LOOKS,
-    LEAST_REQUESTS,
     LOWER,
     MOST_LIMIT,
     PRAISE,
+    SHORT,
     TOLD,
     Judge,
     Window,
@@ -67,56 +67,49 @@ def praised(traffic: Traffic, tolerance: float) -> Floats:
         (_favour(traffic, tolerance) >= PRAISE)
         & (_against(traffic, tolerance) < DOUBT)
         & (np.cumsum(traffic.canary > 0, axis=1) >= LEAST_LOOKS)
-        & (np.cumsum(traffic.canary, axis=1) >= _least_requests(traffic))
     )
-
-
-def _least_requests(traffic: Traffic) -> Floats:
-    few = (traffic.canary_bad > 0) & (traffic.canary_bad <= dispersion.UNSEEN)
-    least: Floats = np.where(_known(traffic), 0, LEAST_REQUESTS) / (1 + np.cumsum(few, axis=1))
-    return least
 
 
 def _against(traffic: Traffic, tolerance: float) -> Floats:
     phi = tempered(traffic)
-    by_history = _evidence(traffic, tolerance, phi)
-    upper = np.minimum(_stable_upper(traffic)[0], dispersion.MOST)
-    own = np.minimum(_seen(_places(traffic.canary, traffic.canary_bad)), dispersion.MOST_OWN)
-    shown = np.maximum(np.maximum(upper[:, 1:], _unrest(traffic)), own)
-    agreed = np.minimum(_evidence(traffic, tolerance, shown), drift(traffic, tolerance))
-    by_trial = np.maximum(agreed, _evidence(traffic, tolerance, np.maximum(phi, dispersion.MOST_OWN)))
-    return np.where(_known(traffic), by_history, by_trial)
+    agreed = np.minimum(drift(traffic, tolerance), _evidence(traffic, tolerance, np.maximum(phi, SHORT)))
+    settled = np.arange(1, phi.shape[1] + 1) >= evidence.Drift.SETTLED
+    sequence = np.where(settled, drift(traffic, tolerance), agreed)
+    by_trial = np.maximum(sequence, _evidence(traffic, tolerance, np.full_like(phi, dispersion.MOST)))
+    return np.where(_known(traffic), _evidence(traffic, tolerance, phi), by_trial)
 
 
 def _known(traffic: Traffic) -> NDArray[np.bool_]:
-    """Of each run, whether stable's past tells of bursts."""
+    """By run and window, whether it is known how stable's bad requests come: from its past, or from many windows."""
     windows = traffic.history.shape[1]
-    known: NDArray[np.bool_] = np.minimum(traffic.history.sum(axis=1, keepdims=True), windows) >= TOLD
-    if windows >= LEARNT:
-        known[:] = True
+    told = np.minimum(traffic.history.sum(axis=1, keepdims=True), windows) >= TOLD
+    known: NDArray[np.bool_] = told | (windows + np.arange(1, traffic.stable.shape[1] + 1) >= LEARNT)
     return known
 
 
-def drift(traffic: Traffic, tolerance: float, *, blocks: bool = True, least: int = evidence.Drift.LEAST) -> Floats:
-    """The evidence of the asymptotic confidence sequence; without `blocks` as its authors have it, the plain variance alone."""
+def drift(traffic: Traffic, tolerance: float) -> Floats:
+    """The evidence of the confidence sequence as the judge has it."""
+    excess, alone = excesses(traffic, tolerance)
+    count = np.arange(1, excess.shape[1] + 1)
+    least = np.where(count >= evidence.Drift.SETTLED, evidence.Drift.EVENEST, 1.0) * np.cumsum(alone, axis=1) / count
+    return np.where(count >= evidence.Drift.LEAST, sequence(excess, least), 0.0)
+
+
+def excesses(traffic: Traffic, tolerance: float) -> tuple[Floats, Floats]:
+    """By how many bad requests a window exceeds what is allowed; and its variance, were each bad by itself."""
     part = np.divide(tolerance * traffic.canary, traffic.stable, out=np.zeros_like(traffic.canary), where=traffic.stable > 0)
-    excess = traffic.canary_bad - part * traffic.stable_bad
+    return traffic.canary_bad - part * traffic.stable_bad, traffic.canary_bad + part**2 * traffic.stable_bad
+
+
+def sequence(excess: Floats, least: Floats | float) -> Floats:
+    """The evidence of the confidence sequence, by run and window, with this variance at the least."""
     count = np.arange(1, excess.shape[1] + 1)
     mean = np.cumsum(excess, axis=1) / count
-    variance = (np.cumsum(excess**2, axis=1) - count * mean**2) / np.maximum(count - 1, 1)
-    if blocks:
-        alone = np.cumsum(traffic.canary_bad + part**2 * traffic.stable_bad, axis=1) / count
-        variance = np.maximum(variance, alone)
-        sums = np.concatenate((np.zeros((len(excess), 1)), np.cumsum(excess, axis=1)), axis=1)
-        for scale in evidence.Drift.SCALES:
-            squares = (sums[:, 2 * scale :] - 2 * sums[:, scale:-scale] + sums[:, : -2 * scale]) ** 2
-            places = np.arange(1, squares.shape[1] + 1)
-            of_blocks = np.where(places > 2 * scale, np.cumsum(squares, axis=1) / places / (2 * scale), 0.0)
-            variance[:, 2 * scale - 1 :] = np.maximum(variance[:, 2 * scale - 1 :], of_blocks)
+    variance = np.maximum((np.cumsum(excess**2, axis=1) - count * mean**2) / np.maximum(count - 1, 1), least)
     grown = count * RHO2 + 1
     above = (mean * count) ** 2 * RHO2
     exponent = np.divide(above, 2 * variance * grown, out=np.zeros_like(mean), where=(mean > 0) & (variance > 1e-12))
-    found: Floats = np.where(count >= least, 2 * np.expm1(np.minimum(exponent, _LARGEST)) / np.sqrt(grown), 0.0)
+    found: Floats = 2 * np.expm1(np.minimum(exponent, _LARGEST)) / np.sqrt(grown)
     return found
 
 
@@ -135,10 +128,19 @@ def _favour(traffic: Traffic, tolerance: float) -> Floats:
     least = np.where(early, 0.0, np.maximum(0.0, bad - LOWER * np.sqrt(phi * bad)))
     share = np.divide(least, requests, out=np.zeros_like(bad), where=requests > 0)
     limit = np.clip(tolerance * share, LEAST_LIMIT, MOST_LIMIT)
-    total: Floats = np.zeros_like(limit)
-    for part, stake in evidence.Better.PARTS.items():
-        lost = traffic.canary_bad * (math.log(part) if part else -1e6)
-        gains = (lost + (traffic.canary - traffic.canary_bad) * (np.log1p(-part * limit) - np.log1p(-limit))) / phi
+    alone = traffic.canary * limit
+    in_runs = np.maximum(0.0, traffic.canary_bad - alone - evidence.NoRuns.ERRORS * np.sqrt(alone))
+    runs = (in_runs, evidence.NoRuns.HARM, evidence.NoRuns.RUN, evidence.NoRuns.PARTS)
+    return np.minimum(
+        _better(traffic.canary, traffic.canary_bad, limit, phi, evidence.Better.PARTS), _better(traffic.canary, *runs)
+    )
+
+
+def _better(requests: Floats, bad: Floats, limit: Floats | float, phi: Floats | float, parts: Mapping[float, float]) -> Floats:
+    total: Floats = np.zeros_like(requests)
+    for part, stake in parts.items():
+        lost = bad * (math.log(part) if part else -1e6)
+        gains = (lost + (requests - bad) * (np.log1p(-part * limit) - np.log1p(-limit))) / phi
         log = np.full(len(gains), math.log(stake))
         for window in range(gains.shape[1]):
             log = np.minimum(log + gains[:, window], evidence.Better.CAP)

@@ -5,13 +5,14 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tests.benchmarks.judge_fast import NEVER, drift, first
+from tests.benchmarks.judge_fast import NEVER, excesses, first, sequence
 from tests.benchmarks.judge_traffic import Floats, Traffic
 
 FAILED_CHECKS = 5
 LEAST_LIMIT = 0.01
 CONFIDENCE = 0.98
 TOLERATED = 0.25
+LEAST_WINDOWS = 5
 
 
 def threshold(traffic: Traffic, tolerance: float, share: float) -> Floats:
@@ -38,9 +39,11 @@ def z_test(traffic: Traffic, alpha: float) -> Floats:
 
 def confidence_sequence(traffic: Traffic, tolerance: float, alpha: float) -> Floats:
     """The asymptotic confidence sequence of arXiv:2103.06476, one-sided at level alpha, on x_c - r x_b n_c / n_b a window: the
-    strongest general method, which knows nothing of the history and learns the dispersion from the trial. Five windows at least,
+    strongest general method, which knows nothing of the history and learns the dispersion from the trial. A few windows at least,
     for its variance is of them alone."""
-    return first(drift(traffic, tolerance, blocks=False, least=5) >= 1 / alpha)
+    excess, _ = excesses(traffic, tolerance)
+    enough = np.arange(1, excess.shape[1] + 1) >= LEAST_WINDOWS
+    return first(enough & (sequence(excess, 0.0) >= 1 / alpha))
 
 
 def mann_whitney(traffic: Traffic) -> Floats:

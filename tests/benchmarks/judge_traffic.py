@@ -40,6 +40,12 @@ class Cell:
     """Windows of stable alone that the judge has learnt from."""
     spike: int = 1
     """Times the traffic of two windows in every twenty."""
+    harm: float | None = None
+    """The canary's bad share, where it is not `ratio` times stable's."""
+    lone: float = 0.0
+    """The share of the canary's requests that are bad each by itself, beside its bursts."""
+    horizon: int = HORIZON
+    """Windows of the trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +63,16 @@ class Traffic:
 def simulate(cell: Cell, runs: int, rng: np.random.Generator) -> Traffic:
     """Requests arrive at random (Poisson) and are split at random. On each side they are bad independently, or in bursts: from
     some request on, as many in a row as a burst has, be it in one window or over many. The share is the same."""
-    of_trial, of_history = (np.where(np.arange(windows) % 20 < 2, cell.spike, 1) for windows in (HORIZON, cell.history))
-    canary = rng.poisson(cell.requests * cell.weight * of_trial, (runs, HORIZON))
-    stable = rng.poisson(cell.requests * (1 - cell.weight) * of_trial, (runs, HORIZON))
+    of_trial, of_history = (np.where(np.arange(windows) % 20 < 2, cell.spike, 1) for windows in (cell.horizon, cell.history))
+    canary = rng.poisson(cell.requests * cell.weight * of_trial, (runs, cell.horizon))
+    stable = rng.poisson(cell.requests * (1 - cell.weight) * of_trial, (runs, cell.horizon))
     before = rng.poisson(cell.requests * of_history, (runs, cell.history))
     lengths = (1 if cell.calm else cell.burst, cell.varied and not cell.calm)
     bad = _bad(np.concatenate((before, stable), axis=1), cell.share, *lengths, rng)
-    canary_bad = _bad(canary, cell.share * cell.ratio, cell.burst, cell.varied, rng)
+    share = cell.share * cell.ratio if cell.harm is None else cell.harm
+    canary_bad = _bad(canary, share, cell.burst, cell.varied, rng)
+    if cell.lone:
+        canary_bad += rng.binomial(canary - canary_bad.astype(np.int64), cell.lone)
     if cell.breaks:
         good = _bad(canary, cell.share, cell.burst, cell.varied, rng)
         canary_bad[:, : cell.breaks] = good[:, : cell.breaks]
@@ -72,7 +81,7 @@ def simulate(cell: Cell, runs: int, rng: np.random.Generator) -> Traffic:
 
 
 def _bad(requests: Whole, share: float, burst: int, varied: bool, rng: np.random.Generator) -> Floats:
-    if burst == 1:
+    if burst == 1 or not share:
         return rng.binomial(requests, share).astype(float)
     ends = np.cumsum(requests)
     until = _in_bursts(ends, share, burst, varied, rng)

@@ -55,6 +55,8 @@ class ModelServer:
         self.slow = Share()
         """Of the rest, which succeed: recorded as SLOW."""
         self.address = ""
+        self.times = 1
+        """So many requests each one is counted as."""
         self._counters = Counters(MODEL)
         self._scraped = asyncio.Condition()
         self._scrapes = 0
@@ -83,12 +85,12 @@ class ModelServer:
     async def _predict(self, request: web.Request) -> web.Response:
         await request.read()
         if self.failing.next():
-            self._counters.count("INTERNAL", FAST)
+            self._counters.count("INTERNAL", FAST, self.times)
             return web.json_response({"error": "the model could not be run"}, status=500)
         if self.invalid.next():
-            self._counters.count("INVALID_ARGUMENT", FAST)
+            self._counters.count("INVALID_ARGUMENT", FAST, self.times)
             return web.json_response({"error": "the input has the wrong shape"}, status=400)
-        self._counters.count("OK", SLOW if self.slow.next() else FAST)
+        self._counters.count("OK", SLOW if self.slow.next() else FAST, self.times)
         return web.json_response({"predictions": [0.5]})
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -111,10 +113,12 @@ class Version:
         self._servers = servers
         self._turn = 0
 
-    def behave(self, *, failing: float = 0.0, invalid: float = 0.0, slow: float = 0.0) -> None:
-        """Answer like this from now on: shares from 0 to 1."""
+    def behave(self, *, failing: float = 0.0, invalid: float = 0.0, slow: float = 0.0, times: int = 1) -> None:
+        """Answer like this from now on: shares from 0 to 1. `times`: so many requests each one is counted as, so that no test has
+        to send tens of thousands; those that fail then come in bursts of so many."""
         for server in self._servers.values():
             server.failing.value, server.invalid.value, server.slow.value = failing, invalid, slow
+            server.times = times
 
     async def scraped(self) -> None:
         """Return when Prometheus has stored what all its servers show now."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from healer.engine.judge_evidence import CEILING, RATIOS, Better, Drift, Worse
+from healer.engine.judge_evidence import CEILING, RATIOS, Better, Drift, NoRuns, Worse
 
 shares = st.floats(0, 1)
 tolerances = st.floats(1, 4)
@@ -110,12 +110,10 @@ def test_one_burst_does_not_convince_and_what_goes_on_does() -> None:
     assert drifted(*[worse] * 12) > 1000
 
 
-def test_windows_of_one_burst_are_one_event() -> None:
-    """Sixty in a row, five a window, are less than as many that are spread over every third window."""
-    calm, burst = (6, 0, 6, 0), (6, 5, 6, 0)
-    lasting = [*[calm] * 12, *[burst] * 12, *[calm] * 12]
-    spread = [burst if number % 3 == 1 else calm for number in range(36)]
-    assert drifted(*lasting) < drifted(*spread) / 1.5
+def test_windows_that_are_as_even_as_no_chance_would_have_them_do_not_convince() -> None:
+    """One bad request in each of five windows has no variance at all, and is five bad requests."""
+    assert drifted(*[(20, 1, 20, 0)] * 5) < drifted(*[(80, 4, 80, 0)] * 5)
+    assert drifted(*[(20, 1, 20, 0)] * 3) < 100
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e12])
@@ -263,6 +261,56 @@ def test_the_first_bet_is_kept() -> None:
     """What it won before all others were placed."""
     bad, nothing = (300, 30, 3000, 30), (300, 0, 3000, 0)
     assert compared(bad, *[nothing] * 1500) == pytest.approx(compared(bad), rel=1e-6)
+
+
+def test_how_many_requests_are_lacking_is_told_before() -> None:
+    """With and without bad requests, and where there are too many of them."""
+    for bad, limit, phi in ((0.0, 0.01, 1.0), (0.0, 0.01, 5.0), (1.0, 0.02, 1.0), (1.0, 0.015, 2.0)):
+        bets, told, windows = Better(), 0.0, 0
+        while bets.value < 20:
+            bets.limit(100, bad, limit, phi)
+            windows += 1
+            if windows == 2:
+                told = 200 + bets.lacking(20, limit, phi, bad / 100)
+        assert 100 * windows == pytest.approx(told, rel=0.05, abs=100)
+        assert bets.lacking(20, limit, phi, bad / 100) == 0
+    assert Better().lacking(20, 0.015, 1.0, 0.015) == math.inf
+
+
+def no_runs(*windows: tuple[float, float], tolerated: float = 0.015) -> NoRuns:
+    """After windows of requests and bad ones."""
+    made = NoRuns()
+    for requests, bad in windows:
+        made.add(requests, bad, tolerated)
+    return made
+
+
+def test_no_runs_by_hand() -> None:
+    """60 of 400 bad: 6 and two times sqrt 6 may be alone. The bet is on a share of 0.2 % against 10 %, in units of 300."""
+    counted = 60 - 6 - 2 * math.sqrt(6)
+    won = (0.02**counted * (0.998 / 0.9) ** (400 - counted)) ** (1 / 300)
+    assert no_runs((400, 60)).value == pytest.approx(0.5 + 0.5 * won)
+
+
+def test_that_there_are_no_runs_takes_as_many_requests_however_they_come() -> None:
+    for requests in (1.0, 20.0, 500.0):
+        assert no_runs(*[(requests, 0.0)] * int(10_500 / requests)).value < 20
+        assert no_runs(*[(requests, 0.0)] * int(11_000 / requests)).value >= 20
+        assert no_runs((requests, 0.0)).lacking(20) == pytest.approx(10_640 - requests, rel=0.02)
+
+
+@pytest.mark.parametrize("spread", [[300.0], [150.0, 150.0], [30.0] * 10])
+def test_a_run_is_one_event_over_however_many_windows(spread: list[float]) -> None:
+    """It costs what it takes 10,000 requests to win back."""
+    clean = [(300.0, 0.0)] * 36
+    assert no_runs(*clean).value > 20
+    seen = no_runs(*clean, *[(each if each < 300 else 300.0, each) for each in spread])
+    assert seen.value < 3
+    windows = 0
+    while seen.value < 20:
+        seen.add(300, 0, 0.015)
+        windows += 1
+    assert 7000 < 300 * windows < 12_500
 
 
 def test_praise_is_tempered() -> None:

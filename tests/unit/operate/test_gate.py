@@ -88,14 +88,14 @@ async def lab() -> AsyncIterator[Lab]:
 
 
 @asynccontextmanager
-async def going(lab: Lab, home: Path, rate: float = 0) -> AsyncIterator[Gate]:
+async def going(lab: Lab, home: Path, rate: float = 0, within: float = PATIENCE) -> AsyncIterator[Gate]:
     """A gate that looks each second, ended with the test. Without requests it goes on and on."""
     lab.write_kubeconfig(home / "kubeconfig")
     async with aclosing(await Api.connect(kubeconfig=str(home / "kubeconfig"))) as api, asyncio.TaskGroup() as group:
         loud = asyncio.Queue[Progress]()
         (judged,) = rules(judging("bad-canary"))
         counting = Counting(rate)
-        work = gate(api, counting, judged, PLACE, within=PATIENCE, tell=loud.put_nowait)
+        work = gate(api, counting, judged, PLACE, within=within, tell=loud.put_nowait)
         under_way = Gate(counting, asyncio.create_task(work))
 
         async def listen() -> None:
@@ -120,7 +120,7 @@ async def test_a_canary_passes_only_at_full_strength(lab: Lab, tmp_path: Path) -
         await under_way.until(lambda progress: progress.kind is not None)
         await lab.behave(SPACE, name, "hang")
         await lab.wait_for(lambda lab: not is_ready(pods(lab)[name]), PATIENCE)
-        under_way.counting.rate = 1000
+        under_way.counting.rate = 20_000
         held = await under_way.until(lambda progress: "it is GOOD by its requests" in progress.text)
         assert held.kind is INSUFFICIENT
         assert held.text.endswith("But 1 of 2 replicas are ready")
@@ -136,7 +136,7 @@ async def test_a_cluster_that_is_away_for_a_moment_is_waited_for(lab: Lab, tmp_p
         lab.faults.answer(503, verb="get", resource="deployments")
         doubt = await under_way.until(lambda progress: progress.kind is UNKNOWN)
         assert doubt.text.startswith("the cluster cannot be read: ")
-        under_way.counting.rate = 1000
+        under_way.counting.rate = 20_000
         assert (await under_way.running).kind is GOOD
 
 
@@ -161,14 +161,28 @@ async def test_a_deployment_that_is_deleted_ends_it(lab: Lab, tmp_path: Path) ->
     ("rate", "text", "advice"),
     [
         (0, "errors: no requests yet", "See that there is traffic, and that the rule's measures count it"),
-        (3, "errors: canary 0 of ", "Give the canary more traffic, or wait longer (--timeout)"),
+        (
+            3,
+            "errors: canary 0 of ",
+            "Give the canary more traffic, or wait longer (--timeout): at its traffic so far GOOD takes about",
+        ),
     ],
 )
 async def test_too_little_traffic_is_told_as_that(lab: Lab, tmp_path: Path, rate: float, text: str, advice: str) -> None:
     async with going(lab, tmp_path, rate) as under_way:
         progress = await under_way.until(lambda progress: progress.text.startswith(text))
-    assert (progress.kind, progress.advice) == (INSUFFICIENT, advice)
+    assert progress.kind is INSUFFICIENT
+    assert progress.advice.startswith(advice)
     assert str(under_way.said[0]) == "INSUFFICIENT: first look: requests are counted from here on"
+
+
+async def test_a_gate_that_runs_out_of_time_says_what_good_would_have_taken(lab: Lab, tmp_path: Path) -> None:
+    async with going(lab, tmp_path, rate=10, within=3.5) as under_way:
+        gated = await under_way.running
+    assert (gated.kind, gated.timed_out) == (INSUFFICIENT, True)
+    assert gated.text.startswith("timed out after 4 s: errors: canary 0 of ")
+    assert "; so far no sign of harm; GOOD takes about 11,000 more requests. Give the canary more traffic" in gated.text
+    assert ": at its traffic so far GOOD takes about " in gated.text
 
 
 def test_the_result_in_words_and_for_programs() -> None:

@@ -156,7 +156,7 @@ async def test_a_canary_that_fails(tmp_path: Path, measure: Mapping[str, Any]) -
 
 
 async def test_a_good_canary(tmp_path: Path) -> None:
-    async with remembering(tmp_path, STEADY | requests("v2-a", 99, 1)) as prometheus:
+    async with remembering(tmp_path, STEADY | requests("v2-a", 1980, 20)) as prometheus:
         bench = Bench(prometheus, [COUNTERS | {"slo": "5%"}])
         assert (await bench.until(GOOD)).text.startswith("errors: canary ")
         while bench.number < WINDOWS - 1:
