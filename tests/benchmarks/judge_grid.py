@@ -12,7 +12,7 @@ import numpy as np
 from healer.model.verdict import VerdictKind
 from tests.benchmarks import judge_fast as fast
 from tests.benchmarks import judge_rivals as rivals
-from tests.benchmarks.judge_traffic import BURST, HORIZON, Cell, Floats, Traffic, simulate
+from tests.benchmarks.judge_traffic import BURST, Cell, Floats, Traffic, simulate
 
 ALPHA: Final = 0.01
 TOLERANCE: Final = 1.5
@@ -21,7 +21,12 @@ REQUESTS: Final = (12, 300, 3000)
 SHARES: Final = (0.001, 0.01, 0.05)
 RATIOS: Final = (2.0, 5.0, 10.0)
 RUN: Final = 300
-"""Bad requests in a row, for whom GOOD must not be."""
+HARM: Final = 0.1
+"""A canary of which so many are bad, in runs of so many, must not be GOOD."""
+TRAFFICS: Final = (12, 60, 300, 3000)
+"""Requests of both sides a window, at which it is tried."""
+LONG: Final = 24_000
+"""Requests of the canary's within which one that is as good as stable becomes GOOD."""
 _AT_ONCE: Final = 500
 
 _Told = tuple[dict[str, "Caught"], int, int]
@@ -37,6 +42,7 @@ TEMPERED: Final[Mapping[str, Judging]] = {
     "healer": JUDGES["healer"],
     "plain phi": lambda traffic, _: fast.caught(traffic, ALPHA, TOLERANCE, fast.plain),
     "untempered": lambda traffic, _: fast.caught(traffic, ALPHA, TOLERANCE, fast.untempered),
+    "sequence": JUDGES["sequence"],
 }
 UNLEARNT: Final[Mapping[str, Judging]] = {name: JUDGES[name] for name in ("healer", "sequence")}
 PRAISING: Final[Mapping[str, Judging]] = {"healer": lambda traffic, _: fast.praised(traffic, TOLERANCE)}
@@ -111,6 +117,7 @@ def scenes() -> list[Scene]:
         Scene(f"bursts of random length, {BURST} on average", all_of(BURST, varied=True)),
         Scene("bursts of 60", all_of(60)),
         Scene("bursts of 200", all_of(200)),
+        Scene("bursts of 200, just tolerated", all_of(200, ratio=TOLERANCE)),
         Scene("bursts of 200, nothing learnt before", all_of(200, history=0)),
         Scene("independent, thirty times the traffic in two of twenty windows", all_of(1, spike=30)),
         Scene(f"the canary's in bursts of {BURST}, stable's independent", all_of(BURST, calm=True)),
@@ -120,26 +127,43 @@ def scenes() -> list[Scene]:
 def praised() -> list[Scene]:
     """How GOOD is measured: canaries that must not be, and such as should."""
 
+    def runs(share: float, **changed: Any) -> tuple[Cell, ...]:
+        places = product(TRAFFICS, WEIGHTS)
+        return tuple(replace(Cell(weight, every, share, burst=RUN, harm=HARM), **changed) for every, weight in places)
+
     def cells(share: float, ratio: float, burst: int = 1, **changed: Any) -> tuple[Cell, ...]:
+        places = product(REQUESTS[1:], WEIGHTS)
+        return tuple(replace(Cell(weight, every, share, ratio, burst), **changed) for every, weight in places)
+
+    def equal(share: float, **changed: Any) -> tuple[Cell, ...]:
+        """At 300 requests a window, for as long as it takes."""
         return tuple(
-            replace(Cell(weight, requests, share, ratio, burst), **changed) for requests in REQUESTS[1:] for weight in WEIGHTS
+            Cell(weight, REQUESTS[1], share, horizon=round(LONG / weight / REQUESTS[1]), **changed) for weight in WEIGHTS[1:]
         )
 
+    bad = f"{100 * HARM:g} % bad in runs of {RUN}"
+    found = [
+        Scene(f"{bad}, stable without a bad request", runs(0.0)),
+        Scene(f"{bad}, stable without one, nothing learnt before", runs(0.0, history=0)),
+    ]
+    for share, said in ((0.001, "0.1 %"), (0.01, "1 %")):
+        found += [
+            Scene(f"{bad}, stable {said}, each alone for six hours", runs(share, calm=True)),
+            Scene(f"{bad}, stable {said} in such runs", runs(share)),
+            Scene(f"{bad}, stable {said}, each alone, nothing learnt before", runs(share, calm=True, history=0)),
+            Scene(f"{bad}, stable {said} in such runs, nothing learnt before", runs(share, history=0)),
+        ]
     return [
-        Scene(f"10 % bad in runs of {RUN}, stable 1 % in such", cells(0.01, 10, RUN)),
-        Scene(f"10 % bad in runs of {RUN}, stable 1 % in such, nothing learnt before", cells(0.01, 10, RUN, history=0)),
-        Scene(
-            f"10 % bad in runs of {RUN}, stable 1 %, each alone, nothing learnt before",
-            cells(0.01, 10, RUN, calm=True, history=0),
-        ),
-        Scene(f"10 % bad in runs of {RUN}, stable 1 %, each alone for six hours", cells(0.01, 10, RUN, calm=True)),
+        *found,
+        Scene(f"{bad} and 1 % alone, stable 1 %, each alone for six hours", runs(0.01, calm=True, lone=0.01)),
         Scene("1.5 times as bad as stable at 1 %: just tolerated", cells(0.01, TOLERANCE)),
         Scene("the same, nothing learnt before", cells(0.01, TOLERANCE, history=0)),
         Scene("1.5 times as bad, in bursts of 20", cells(0.01, TOLERANCE, BURST)),
-        Scene("as good as stable at 1 %", cells(0.01, 1.0)),
-        Scene("as good as stable at 1 %, nothing learnt before", cells(0.01, 1.0, history=0)),
-        Scene("as good as stable at 0.1 %", cells(0.001, 1.0)),
-        Scene("as good as stable, which has no bad request", cells(0.0, 1.0)),
+        Scene("as good as stable at 1 %, 300 requests a window", equal(0.01)),
+        Scene("as good as stable at 0.1 %, 300 requests a window", equal(0.001)),
+        Scene("as good as stable, which has no bad request, 300 a window", equal(0.0)),
+        Scene("as good as stable at 1 %, 3,000 requests a window", cells(0.01, 1.0)[len(WEIGHTS) :]),
+        Scene("as good as stable at 1 %, 3,000 a window, nothing learnt", cells(0.01, 1.0, history=0)[len(WEIGHTS) :]),
     ]
 
 
@@ -174,7 +198,7 @@ def _trial(task: tuple[Cell, int, str]) -> _Told:
     cell, runs, judging = task
     judges = _JUDGING[judging]
     kind = VerdictKind.GOOD if judging == "praising" else VerdictKind.BAD
-    rng = np.random.default_rng([round(1000 * figure) for figure in astuple(cell)])
+    rng = np.random.default_rng([round(1000 * (figure or 0)) for figure in astuple(cell)])
     windows: dict[str, list[Floats]] = {name: [] for name in judges}
     checked = differed = 0
     for begun in range(0, runs, _AT_ONCE):
@@ -187,7 +211,7 @@ def _trial(task: tuple[Cell, int, str]) -> _Told:
 
 
 def _outcome(windows: Floats) -> Caught:
-    return Caught(windows.size, int((windows <= HORIZON).sum()), float(np.median(windows)))
+    return Caught(windows.size, int((windows < fast.NEVER).sum()), float(np.median(windows)))
 
 
 def _progress(told: Iterable[_Told], total: int) -> Iterator[_Told]:
