@@ -11,7 +11,7 @@ from healer.demo.cluster import CANARY, NAMESPACE, STABLE, ready_pods, weight
 from healer.demo.counters import Counters, Sample
 from healer.lab import Lab
 
-LOT, PERIOD = 60, 0.1
+LOT, PERIOD = 3000, 0.1
 """Requests that come together, and seconds from one such lot to the next."""
 _KEPT = 100
 """Scrapes."""

@@ -5,9 +5,9 @@ from healer.demo.stage import Stage
 
 FAILING = 0.2
 """The share of its requests that the canary fails in the end."""
-_GOOD = 420
+_GOOD = 25_000
 """Requests that it answers before: enough to be found good."""
-_BEFORE = 600
+_BEFORE = 30_000
 """Requests that stable gets alone: so that all is scraped when the canary comes."""
 
 

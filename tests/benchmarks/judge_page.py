@@ -175,13 +175,14 @@ def _no_worse(results: Results) -> str:
         for burst, ratio in product((1, BURST), RATIOS)
         for cell in (replace(cell, history=0) for cell in grid(burst, ratio))
     ]
+    theirs, ours = (100 * max(0.0, *(sign * each for each in worse)) for sign in (1, -1))
     above = [cell for cell, each in both.items() if each["healer"].share > (1 if cell.burst == 1 else 2) * ALPHA]
     rows = [
         [*_place(cell), f"bursts of {cell.burst}", *(_with_interval(both[cell][name]) for name in UNLEARNT)] for cell in above
     ]
     text = f"""\
-healer's false alarms are at most alpha, or no more than the sequence's, in {alarms} of {len(both)} cells. Of a hundred bad canaries
-in any cell the sequence catches at most {100 * max(0.0, *worse):.1f} more, and healer at most {abs(100 * min(0.0, *worse)):.1f}.
+healer's false alarms are at most alpha, or no more than the sequence's, in {alarms} of {len(both)} cells. Of a hundred bad
+canaries in any cell the sequence catches at most {theirs:.1f} more, and healer at most {ours:.1f}.
 """
     if not above:
         return text

@@ -34,6 +34,7 @@ def test_it_heals_and_says_so_whatever_the_environment_of_an_operator_holds(tmp_
     assert "Everything healed." in done.stdout
     for shown in ("begins to crash", "is evicted", "not now:", "nothing to heal", "healed", "60 times as fast"):
         assert shown in done.stdout
+    assert re.search(r"judge +bad-canary +GOOD: errors: canary 0 of ", done.stdout), "it is found good before it fails"
     assert "begins to fail 20 % of its requests" in done.stdout
     assert re.search(
         r"BAD: errors: canary [\d,]+ of [\d,]+ bad, stable [\d,]+ of [\d,]+; evidence (?:[\d,]+|over a million) >= 200",
