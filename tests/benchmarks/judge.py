@@ -12,7 +12,7 @@ from tests.benchmarks.machine import Cores
 from tests.benchmarks.report import Figure
 
 PAGE = Path(__file__).parents[2] / "docs" / "canary.md"
-FULL, QUICK = (1500, 500), (400, 100)
+FULL, QUICK = (600, 400), (400, 100)
 """Trials of a kind of traffic: with a good canary, with a bad one."""
 
 
