@@ -1,4 +1,6 @@
-"""Whether what a rule on pods looks for can ever be so: its `if` is tried on every status that its conditions leave possible.
+"""Whether what a rule on pods looks for can ever be so, and whether a canary's shift can be seen to help.
+
+An `if` is tried on every status that the rule's conditions leave possible.
 
 Only the phase, the readiness and the reason of a pod are tried. Whatever else an expression asks is left open, so that what is
 said here is certain.
@@ -10,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from healer.engine.condition import Condition, ConditionFailed
 from healer.engine.rulebook import BoundRule
 from healer.model.duration import about
-from healer.model.rule import PodCondition
+from healer.model.probe import diverted_to
+from healer.model.rule import PodCondition, Step
 
 _Status = tuple[str, bool, str]
 """phase, ready, reason"""
@@ -36,6 +39,8 @@ _TURNS: dict[PodCondition, tuple[_Status, ...]] = {
 """The statuses through which a pod goes again and again while it has a condition."""
 _SETTLED = 60.0
 """Seconds: the default of HEALER_PODS__SETTLE."""
+_LOOKS = 3
+"""So many looks of a canary are needed to see a shift healed: two after it (`healer.sources.drain`), and one that may be late."""
 _STRING = re.compile(r"'([^'\\\n]*)'|\"([^\"\\\n]*)\"")
 
 
@@ -56,6 +61,19 @@ def unreachable(bound: BoundRule) -> Iterator[str]:
             f"may never hold OOMKilled for {about(when.held_for)}: a container that is restarted and ready counts as well after "
             f"{about(_SETTLED)} (HEALER_PODS__SETTLE); use `count` for how often it happens"
         )
+    if when.canary is not None:
+        yield from _too_soon(bound.rule.heal, when.canary.every)
+
+
+def _too_soon(heal: Iterable[Step], every: float) -> Iterator[str]:
+    """Shifts of a canary's traffic that are given up before it can be seen that they helped."""
+    for step in heal:
+        if diverted_to(step.params) is not None and step.verify.within < _LOOKS * every:
+            yield (
+                f"may give up {step.action} before it can have helped: that a canary gets no traffic is seen two looks after the "
+                f"shift at the earliest, `every` is {about(every)} and verify.within {about(step.verify.within)}; make it "
+                f"{about(_LOOKS * every)} or more"
+            )
 
 
 def _statuses(name: PodCondition, condition: Condition) -> Iterator[_Status]:

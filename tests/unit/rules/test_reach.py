@@ -1,8 +1,9 @@
-"""Remarks of `healer check` on rules on pods that can never match, or never hold for long."""
+"""Remarks of `healer check` on rules that can never match, never hold for long, or give up before they can know."""
 
 import pytest
 
 from healer.engine.rulefile import remarks
+from tests.support.canary import when
 from tests.support.world import rule, rulebook
 
 
@@ -77,3 +78,12 @@ def test_out_of_memory_does_not_last() -> None:
     assert remark.startswith("may never hold OOMKilled for 10 m: ")
     assert said("OOMKilled", **{"for": "1m"}) == []
     assert said("OOMKilled", "CrashLoopBackOff", **{"for": "10m"}) == []
+
+
+@pytest.mark.parametrize(
+    ("within", "every", "remarked"), [("1m", "30s", True), ("90s", "30s", False), ("2m", "1m", True), ("2m", "30s", False)]
+)
+def test_a_shift_is_given_time_for_the_looks_that_show_what_came_of_it(within: str, every: str, remarked: bool) -> None:
+    heal = [{"divert": {}, "verify": {"within": within, "stable": "1s"}}, {"page": {}, "verify": {"within": "1s", "stable": "1s"}}]
+    rules = rulebook(rule("bad-canary", when=when("Ingress", every=every), heal=heal)).rules
+    assert ["may give up divert before it can have helped" in remark for remark in remarks(rules)] == [True] * remarked
