@@ -84,6 +84,7 @@ def test_out_of_memory_does_not_last() -> None:
     ("within", "every", "remarked"), [("1m", "30s", True), ("90s", "30s", False), ("2m", "1m", True), ("2m", "30s", False)]
 )
 def test_a_shift_is_given_time_for_the_looks_that_show_what_came_of_it(within: str, every: str, remarked: bool) -> None:
-    heal = [{"divert": {}, "verify": {"within": within, "stable": "1s"}}, {"page": {}, "verify": {"within": "1s", "stable": "1s"}}]
+    short = {"within": "1s", "stable": "1s"}
+    heal = [{"divert": {}, "verify": {"within": within, "stable": "1s"}}, {"page": {}, "verify": short}]
     rules = rulebook(rule("bad-canary", when=when("Ingress", every=every), heal=heal)).rules
     assert ["may give up divert before it can have helped" in remark for remark in remarks(rules)] == [True] * remarked
