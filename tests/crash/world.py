@@ -71,6 +71,7 @@ class World:
         self._slack = slack
         self._folder = folder
         self._scenario = scenario
+        self._deaths = 0
 
     async def live(self, rule: Rule, fatal: Callable[[Point], bool]) -> None:
         """One life: until everything is healed and told, or until a point is fatal."""
@@ -102,14 +103,24 @@ class World:
                 assert code == (-signal.SIGKILL if gate.dead else 0), healer.printed
         self._slack.hook = None
         self._scenario.ended(gate)
+        self._deaths += gate.dead
 
     async def verify(self) -> None:
         """What holds in the end: one healing, told once, and what the scenario asks for."""
         incidents = incidents_of(self._lab)
         assert [ending(incident) for incident in incidents if "acting" in states(incident)] == ["healed"], incidents
-        # Those that a daemon left without a status: nothing is known of them, and they are closed.
+        # Those that a daemon left without a status: nothing is known of them, and they are closed. Each death leaves at most one,
+        # and one that was ever opened has a line that says so: it is no half-opened one, however it ended.
         half_opened = [incident for incident in incidents if states(incident) == ["closed"]]
         assert len(incidents) == 1 + len(half_opened), incidents
+        assert len(half_opened) <= self._deaths, incidents
+        (healed,) = [incident for incident in incidents if ending(incident) == "healed"]
+        assert states(healed)[0] == "open", "the incident that is healed is the one that was opened"
+        assert states(healed).count("healed") == 1, healed
+        assert len(healed["status"]["actedAt"]) == 1, "what is counted of it is one action"
+        name = healed["metadata"]["name"]
+        lines = {line for channel, incident, line in self._slack.posted if (channel, incident) == (CHANNEL, name)}
+        assert lines == set(range(len(states(healed)) + 1)), "every line is told, and the message"
         assert self._slack.twice == []
         told = self._slack.threads(CHANNEL)
         assert 1 <= len(told) <= len(incidents)
