@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn
 
 import msgspec
@@ -16,18 +17,17 @@ import structlog
 
 from healer.cluster.api import Api
 from healer.cluster.backoff import Backoff
-from healer.cluster.decode import Loose, Page
+from healer.cluster.decode import Page
 from healer.cluster.errors import ApiError, ClusterError, Unreadable
 from healer.cluster.pages import pages
 from healer.journal import codec
-from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, Undecodable, Unkept
+from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, Unkept
 from healer.journal.keeping import outworn
-from healer.journal.stored import INCIDENTS, MISSING, PAGE, Found, Stored
+from healer.journal.reading import CLOSED_LINES, Odd, Read, off_loop, read
+from healer.journal.stored import INCIDENTS, MISSING, PAGE, Stored
 from healer.model.effects import Loss
 from healer.model.incident import Incident, State
 
-_CLOSED_LINES = 20
-"""Lines of a closed incident's history that are kept here: what a sink may not have told yet."""
 _TRIES = 5
 """Times that a list is begun anew when its continue token expires."""
 _ALONE = 5
@@ -123,7 +123,7 @@ class KubeJournal:
         found: dict[str, _Kept] = {}
         for namespace in self._namespaces:
             async for raw in self._listed(namespace):
-                if (kept := self._read(bytes(raw))) is not None:
+                if (kept := self._kept_from(await off_loop(read, bytes(raw)))) is not None:
                     self._take(kept, found)
                 await asyncio.sleep(0)  # each costs milliseconds, and the lease is renewed meanwhile
         self._kept = found
@@ -151,22 +151,19 @@ class KubeJournal:
                 if not (isinstance(error, ApiError) and error.is_expired and attempt + 1 < _TRIES):
                     raise _said(error) from error
 
-    def _read(self, raw: bytes) -> _Kept | None:
+    def _kept_from(self, found: Read | Odd) -> _Kept | None:
         """An object of the list; None for one that is no incident, which is said and left alone."""
-        meta = Loose().metadata
-        try:
-            meta = msgspec.json.decode(raw, type=Loose).metadata
-            incident = codec.decode(raw, _CLOSED_LINES)
-            if meta.namespace != self._home_of(incident):
-                raise Undecodable(f"is in namespace {meta.namespace!r}, but about one in {incident.workload.namespace!r}")
-            found = msgspec.json.decode(raw, type=Found)
-            notices = codec.notices(found.status)
-        except (Undecodable, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self._leave(meta.namespace, meta.name, str(error))
+        if isinstance(found, Odd):
+            self._leave(found.namespace, found.name, found.why)
             return None
-        whole = incident.state is not State.CLOSED or len(incident.history) < _CLOSED_LINES
-        kept = _Kept(incident, self._stored(incident), notices=notices, whole=whole)
-        kept.stored.learn(found)
+        incident = found.incident
+        if found.namespace != self._home_of(incident):
+            why = f"is in namespace {found.namespace!r}, but about one in {incident.workload.namespace!r}"
+            self._leave(found.namespace, incident.id, why)
+            return None
+        whole = incident.state is not State.CLOSED or len(incident.history) < CLOSED_LINES
+        kept = _Kept(incident, self._stored(incident), notices=found.notices, whole=whole)
+        kept.stored.learn(found.found)
         return kept
 
     def _take(self, kept: _Kept, found: dict[str, _Kept]) -> None:
@@ -387,7 +384,7 @@ class KubeJournal:
         A claim that was overtaken is written all the same, for it may be acted upon, and then what overtook it.
         """
         if not kept.whole:
-            kept.incident, kept.whole = await kept.stored.read(codec.decode), True
+            kept.incident, kept.whole = await kept.stored.read(partial(off_loop, codec.decode)), True
         newest, noted = kept.incident, kept.noted
         same = claimed is None or _attempt(claimed) == _attempt(newest)
         snapshot = newest if claimed is None or (same and claimed.changed_at <= newest.changed_at) else claimed

@@ -7,7 +7,7 @@ the object is lost to us. One that was sent is our own, of a request whose answe
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -98,10 +98,10 @@ class Stored:
                 return
         raise ApiUnavailable(f"{self._path} is changed by others again and again")
 
-    async def read(self, decode: Callable[[bytes], T]) -> T:
+    async def read(self, decode: Callable[[bytes], Awaitable[T]]) -> T:
         """What the cluster holds of it now. Raises ClaimLost when it cannot be read (any more), ClusterError."""
         try:
-            return decode(await self._api.request("GET", self._path))
+            return await decode(await self._api.request("GET", self._path))
         except ApiError as error:
             if not error.is_not_found:
                 raise
