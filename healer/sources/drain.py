@@ -8,7 +8,7 @@ tolerance that a rule may state. And it is more than a handful, and more than a 
 sending: the kubelet's probes (two kinds, every 10 s by default) and scrapes come to 0.3 a second and pod.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from healer.engine.judge import Missing
@@ -16,7 +16,7 @@ from healer.model.duration import about
 from healer.model.probe import Canary, Measure
 from healer.model.verdict import Verdict, VerdictKind
 from healer.sources.prometheus import QueryFailed, Sample
-from healer.sources.readings import Meter, requests_of
+from healer.sources.readings import Key, Meter, requests_of
 
 _SHARE = 0.01
 _HANDFUL = 5.0
@@ -44,6 +44,9 @@ class Served:
 
 @dataclass(slots=True)
 class _Meters:
+    """Of one measure; `at`: when both were read last."""
+
+    at: float = 0.0
     canary: Meter = field(default_factory=Meter)
     stable: Meter = field(default_factory=Meter)
 
@@ -83,21 +86,27 @@ class Drain:
 
     async def _measured(self, measure: Measure, before: float, pods: int, asks: Sequence[Ask]) -> Served | Missing | None:
         """None when the requests are only counted from here on."""
-        meters = self._meters[measure.name]
-        grown: list[float | None] = []
-        for ask, meter in zip(asks, (meters.canary, meters.stable), strict=False):
+        sides: list[Mapping[Key, float]] = []
+        for ask in asks:
             try:
                 values = requests_of(measure, await ask(measure.total or measure.histogram or ""))
             except QueryFailed as error:
                 return Missing(f"{measure.name}: {error}")
             if isinstance(values, Missing):
                 return Missing(f"{measure.name}: {values.why}")
-            grown.append(sum(values.values()) if measure.windowed else meter.grown(values))
-        ours, theirs = grown[0], grown[1] if len(grown) > 1 else 0.0
-        if not before or ours is None or theirs is None:
-            return None
-        seconds = self._canary.every if measure.windowed else self.at - before
-        return Served(ours, ours + theirs, seconds, pods)
+            sides.append(values)
+        if measure.windowed:
+            return _served([sum(values.values()) for values in sides], self._canary.every, pods) if before else None
+        meters = self._meters[measure.name]
+        since, meters.at = meters.at, self.at
+        grown = [meter.grown(values) for meter, values in zip((meters.canary, meters.stable), sides, strict=False)]
+        return _served(grown, self.at - since, pods)
+
+
+def _served(sides: Sequence[float | None], seconds: float, pods: int) -> Served | None:
+    """Of the canary's requests, and stable's where it serves; None unless all of them are known."""
+    known = [requests for requests in sides if requests is not None]
+    return Served(known[0], sum(known), seconds, pods) if len(known) == len(sides) else None
 
 
 def _still(served: Served, *, certain: bool) -> Verdict:

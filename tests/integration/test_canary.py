@@ -6,7 +6,8 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,6 +88,11 @@ class Trial:
     async def shifted(self) -> None:
         """Return when all traffic is stable's."""
         await self.lab.wait_for(lambda _: self.traffic.weights() == SHIFTED, PATIENCE)
+
+    async def ended(self, times: int) -> None:
+        """Return when so many incidents were healed and are closed."""
+        closed = partial(self.healer.find, "incident closed", rule=RULE, reason="CooledDown")
+        await self.healer.until(lambda: len(closed()) >= times, f"{times} incidents were healed and closed", PATIENCE)
 
     def incidents(self) -> list[Object]:
         """As kubectl shows them."""
@@ -340,10 +346,9 @@ async def test_a_weight_that_git_puts_back_after_each_healing_is_set_once_more_a
     committed = {"nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-weight": "20"}
     await trial.look(2, "INSUFFICIENT", "GOOD")
     trial.canary.behave(failing=0.2)
-    for _ in range(2):
-        await trial.shifted()
-        healed = await trial.healer.says("incident healed", rule=RULE)
-        await trial.healer.says("incident closed", rule=RULE, incident=healed["incident"])
+    for times in (1, 2):
+        await trial.ended(times)
+        assert trial.traffic.weights() == SHIFTED
         lab.api.modify(kind, NAMESPACE, ROUTE, lambda obj: obj["metadata"].update(annotations=committed))
     escalated = await trial.healer.says("incident escalated", rule=RULE)
     assert escalated["reason"] == "PutBack"
@@ -351,3 +356,21 @@ async def test_a_weight_that_git_puts_back_after_each_healing_is_set_once_more_a
     written = [seen for seen in lab.requests if seen.verb == "patch" and seen.name == ROUTE]
     assert len(written) == 2
     assert trial.traffic.weights() == BEFORE
+
+
+async def test_a_healer_that_begins_anew_does_not_believe_the_weight_alone_either(start: Start, run: Run) -> None:
+    trial = await start()
+    await trial.look(2, "INSUFFICIENT", "GOOD")
+    trial.traffic.open[CANARY] = 5
+    trial.canary.behave(failing=0.2)
+    await trial.shifted()
+    await trial.healer.says("incident verifying", rule=RULE)
+    trial.healer.send(signal.SIGTERM)
+    assert await trial.healer.ended() == 0
+    again = replace(trial, healer=await run(HEALER_PROMETHEUS__URL=trial.prometheus.url))
+    said = await again.healer.says("incident verifying", rule=RULE, reason="BadCanary")
+    assert re.search(STILL, said["text"])
+    trial.traffic.open.clear()
+    await again.healer.says("incident healed", rule=RULE)
+    (incident,) = trial.incidents()
+    assert incident["metadata"]["name"] == said["incident"]

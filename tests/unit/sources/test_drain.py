@@ -141,7 +141,7 @@ async def test_prometheus_away_is_no_end(tmp_path: Path) -> None:
         text = "the weight is 0, and whether the canary still answers requests is not known: errors: Prometheus is away"
         assert await drained(bench, 2) == [(UNKNOWN, text)] * 2
         switch.away = False
-        assert "still answered 150 requests in the last 30 s, of 750" in (await drained(bench, 1))[0][1]
+        assert "still answered 150 requests in the last 1 m 30 s, of 750" in (await drained(bench, 1))[0][1]
 
 
 async def test_no_series_and_no_pods_are_no_traffic(tmp_path: Path) -> None:
