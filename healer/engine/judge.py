@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from healer.engine.judge_dispersion import MOST, Dispersion
+from healer.engine.judge_dispersion import Dispersion
 from healer.engine.judge_evidence import Better, Drift, NoRuns, Worse
 from healer.model.verdict import Counts, Finding, Verdict, VerdictKind
 
@@ -28,8 +28,9 @@ TOLD = 20
 itself must show it."""
 LEARNT = 300
 """After so many windows, of the trial too, it is known also when hardly any was bad: they do not come often, be it in bursts."""
-SHORT = 20.0
-"""With nothing known of bursts: so long they may be, lest the first few windows of the trial condemn a good canary."""
+SHORT, LONG = 20.0, 200.0
+"""With nothing known of bursts: so long they may be, lest the first few windows condemn a good canary; and so long, lest it be
+condemned by so many bad requests alone."""
 LOWER = 0.5
 """Standard errors below what was seen of stable's share: the chance to call a canary GOOD that is just at its tolerance stays
 below 1/20 (docs/canary.md)."""
@@ -281,11 +282,11 @@ class _Measure:
 
     def _evidence(self, worse: Worse, drift: Drift) -> float:
         """Where stable's past tells of bursts, the bets by the cautious phi. Where it does not, the confidence sequence, in its
-        first windows only as far as the bets for SHORT bursts agree; or the bets for bursts that are as long as any may be."""
+        first windows only as far as the bets for SHORT bursts agree; or the bets for LONG ones."""
         if self._knows_bursts:
             return worse.against(self._phi)
         sequence = drift.value if drift.settled else min(drift.value, worse.against(max(self._phi, SHORT)))
-        return max(sequence, worse.against(MOST))
+        return max(sequence, worse.against(LONG))
 
     def _words(self, stable: Counts | None, evidence: str) -> str:
         name, bad, slo, canary = self.yardstick.name, self.yardstick.bad, self.yardstick.slo or 0, self._canary

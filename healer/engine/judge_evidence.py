@@ -99,9 +99,11 @@ class Drift:
         self._sum = self._squares = self._alone = 0.0
 
     def compare(self, requests: float, bad: float, stable_requests: float, stable_bad: float, tolerance: float) -> None:
-        """One window of both sides, as Worse.compare has it."""
-        part = tolerance * requests / stable_requests if stable_requests else 0.0
-        self._add(bad - part * stable_bad, bad + part * part * stable_bad)
+        """One window of both sides, as Worse.compare has it. One without requests of stable's is left out: nothing is allowed in
+        it, and a canary that gets nearly all the traffic would be condemned by such windows."""
+        if stable_requests:
+            part = tolerance * requests / stable_requests
+            self._add(bad - part * stable_bad, bad + part * part * stable_bad)
 
     def limit(self, requests: float, bad: float, limit: float) -> None:
         """One window of the canary alone, as Worse.limit has it."""

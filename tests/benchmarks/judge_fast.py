@@ -13,6 +13,7 @@ from healer.engine.judge import (
     LEARNT,
     LEAST_LIMIT,
     LEAST_LOOKS,
+    LONG,
     LOWER,
     MOST_LIMIT,
     PRAISE,
@@ -23,7 +24,7 @@ from healer.engine.judge import (
     Yardstick,
 )
 from healer.model.verdict import Counts, VerdictKind
-from tests.benchmarks.judge_traffic import Floats, Traffic
+from tests.benchmarks.judge_traffic import Floats, Traffic, Whole
 
 NEVER = np.inf
 RHO2 = evidence.Drift.RHO2
@@ -72,10 +73,10 @@ def praised(traffic: Traffic, tolerance: float) -> Floats:
 
 def _against(traffic: Traffic, tolerance: float) -> Floats:
     phi = tempered(traffic)
-    agreed = np.minimum(drift(traffic, tolerance), _evidence(traffic, tolerance, np.maximum(phi, SHORT)))
-    settled = np.arange(1, phi.shape[1] + 1) >= evidence.Drift.SETTLED
-    sequence = np.where(settled, drift(traffic, tolerance), agreed)
-    by_trial = np.maximum(sequence, _evidence(traffic, tolerance, np.full_like(phi, dispersion.MOST)))
+    windows, trend = drift(traffic, tolerance)
+    agreed = np.minimum(trend, _evidence(traffic, tolerance, np.maximum(phi, SHORT)))
+    by_trial = np.where(windows >= evidence.Drift.SETTLED, trend, agreed)
+    by_trial = np.maximum(by_trial, _evidence(traffic, tolerance, np.full_like(phi, LONG)))
     return np.where(_known(traffic), _evidence(traffic, tolerance, phi), by_trial)
 
 
@@ -87,23 +88,29 @@ def _known(traffic: Traffic) -> NDArray[np.bool_]:
     return known
 
 
-def drift(traffic: Traffic, tolerance: float) -> Floats:
-    """The evidence of the confidence sequence as the judge has it."""
-    excess, alone = excesses(traffic, tolerance)
-    count = np.arange(1, excess.shape[1] + 1)
-    least = np.where(count >= evidence.Drift.SETTLED, evidence.Drift.EVENEST, 1.0) * np.cumsum(alone, axis=1) / count
-    return np.where(count >= evidence.Drift.LEAST, sequence(excess, least), 0.0)
+def drift(traffic: Traffic, tolerance: float) -> tuple[Whole, Floats]:
+    """The windows that count, and the evidence of the confidence sequence as the judge has it."""
+    windows, excess, alone = excesses(traffic, tolerance)
+    least = np.where(windows >= evidence.Drift.SETTLED, evidence.Drift.EVENEST, 1.0) * np.cumsum(alone, axis=1)
+    return windows, np.where(windows >= evidence.Drift.LEAST, sequence(windows, excess, least / np.maximum(windows, 1)), 0.0)
 
 
-def excesses(traffic: Traffic, tolerance: float) -> tuple[Floats, Floats]:
-    """By how many bad requests a window exceeds what is allowed; and its variance, were each bad by itself."""
-    part = np.divide(tolerance * traffic.canary, traffic.stable, out=np.zeros_like(traffic.canary), where=traffic.stable > 0)
-    return traffic.canary_bad - part * traffic.stable_bad, traffic.canary_bad + part**2 * traffic.stable_bad
+def excesses(traffic: Traffic, tolerance: float) -> tuple[Whole, Floats, Floats]:
+    """The windows so far in which stable had requests; by how many bad requests each exceeds what is allowed; and its variance,
+    were each bad by itself."""
+    told = traffic.stable > 0
+    part = np.divide(tolerance * traffic.canary, traffic.stable, out=np.zeros_like(traffic.canary), where=told)
+    excess = traffic.canary_bad - part * traffic.stable_bad
+    return (
+        np.cumsum(told, axis=1),
+        np.where(told, excess, 0.0),
+        np.where(told, traffic.canary_bad + part**2 * traffic.stable_bad, 0.0),
+    )
 
 
-def sequence(excess: Floats, least: Floats | float) -> Floats:
+def sequence(windows: Whole, excess: Floats, least: Floats | float) -> Floats:
     """The evidence of the confidence sequence, by run and window, with this variance at the least."""
-    count = np.arange(1, excess.shape[1] + 1)
+    count = np.maximum(windows, 1)
     mean = np.cumsum(excess, axis=1) / count
     variance = np.maximum((np.cumsum(excess**2, axis=1) - count * mean**2) / np.maximum(count - 1, 1), least)
     grown = count * RHO2 + 1

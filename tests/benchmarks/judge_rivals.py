@@ -41,9 +41,8 @@ def confidence_sequence(traffic: Traffic, tolerance: float, alpha: float) -> Flo
     """The asymptotic confidence sequence of arXiv:2103.06476, one-sided at level alpha, on x_c - r x_b n_c / n_b a window: the
     strongest general method, which knows nothing of the history and learns the dispersion from the trial. A few windows at least,
     for its variance is of them alone."""
-    excess, _ = excesses(traffic, tolerance)
-    enough = np.arange(1, excess.shape[1] + 1) >= LEAST_WINDOWS
-    return first(enough & (sequence(excess, 0.0) >= 1 / alpha))
+    windows, excess, _ = excesses(traffic, tolerance)
+    return first((windows >= LEAST_WINDOWS) & (sequence(windows, excess, 0.0) >= 1 / alpha))
 
 
 def mann_whitney(traffic: Traffic) -> Floats:
