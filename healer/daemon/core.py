@@ -11,7 +11,7 @@ from healer.cluster.watch import Change
 from healer.daemon.doer import Doer
 from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
-from healer.engine.approval import undone
+from healer.engine.approval import is_undone, undone
 from healer.engine.believe import Sifted
 from healer.engine.engine import Engine
 from healer.engine.rulebook import Rulebook
@@ -191,12 +191,15 @@ class Core:
         return self._engine.incident(incident_id)
 
     def accepted(self, key: str, action: str) -> Mapping[str, str] | None:
-        """What an action has kept beside the open incident of a firing signal (by key); empty unless one was accepted and what
-        came of it is being watched. None when the signal is part of no open incident."""
+        """What an action has kept beside the open incident of a firing signal (by key); None when the signal is part of none.
+
+        Empty unless an action was accepted, what came of it is being watched, and nobody has taken it back by `healer undo`.
+        """
         found = [incident for each in self._engine.incidents_of(key) if (incident := self._engine.incident(each)) is not None]
         if not found:
             return None
-        watched = [each for each in found if each.acted_at and each.state in (State.VERIFYING, State.ESCALATED)]
+        states = (State.VERIFYING, State.ESCALATED)
+        watched = [each for each in found if each.acted_at and each.state in states and not is_undone(each)]
         return self._journal.recall(watched[-1].id).get(action, {}) if watched else {}
 
     def alerts(self) -> list[Signal]:

@@ -309,5 +309,7 @@ async def test_what_an_action_has_kept_counts_while_what_came_of_it_is_watched(t
         await h.until(lambda: h.states == [State.VERIFYING])
         assert seen == [{}], "it was on its way"
         assert (h.core.accepted(alert.key, "rolloutRestart") or {})["step"] == "0"
+        h.core.undone(h.journal.incidents()[0].id, "alice")
+        assert h.core.accepted(alert.key, "rolloutRestart") == {}, "who has taken it back has put nothing back"
         await h.core.intake([replace(alert, firing=False)])
         assert h.core.accepted(alert.key, "rolloutRestart") is None
