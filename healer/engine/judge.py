@@ -281,8 +281,8 @@ class _Measure:
         return by_slo, self._evidence(self._against_stable, self._drift_from_stable)
 
     def _evidence(self, worse: Worse, drift: Drift) -> float:
-        """Where stable's past tells of bursts, the bets by the cautious phi. Where it does not, the confidence sequence, in its
-        first windows only as far as the bets for SHORT bursts agree; or the bets for LONG ones."""
+        """Where stable's past tells of bursts, the bets by the cautious phi. Where it does not, the confidence sequence, where it
+        is not settled only as far as the bets for SHORT bursts agree; or the bets for LONG ones."""
         if self._knows_bursts:
             return worse.against(self._phi)
         sequence = drift.value if drift.settled else min(drift.value, worse.against(max(self._phi, SHORT)))

@@ -88,6 +88,10 @@ class Drift:
     """Windows."""
     SETTLED: Final = 5
     """Windows from which on it may be believed alone: before, its variance rests on too few."""
+    OUTWEIGHED: Final = 1.25
+    """Requests of the canary's for each of stable's up to which it may be believed alone. Where stable has fewer, each of its bad
+    requests weighs as much as several windows of the canary's, and until one comes the canary looks bad in all of them: at a
+    weight of 95 % most good canaries would be condemned."""
     EVENEST: Final = 0.25
     """Of the variance of requests that are bad each by itself: windows that are more even than that are so by chance."""
     SHARP: Final = 20
@@ -95,13 +99,16 @@ class Drift:
     RHO2: Final = (-2 * math.log(0.01) + math.log(1 - 2 * math.log(0.01))) / SHARP
 
     def __init__(self) -> None:
-        self.windows = 0
+        self._windows = 0
         self._sum = self._squares = self._alone = 0.0
+        self._requests = self._stables = 0.0
 
     def compare(self, requests: float, bad: float, stable_requests: float, stable_bad: float, tolerance: float) -> None:
         """One window of both sides, as Worse.compare has it. One without requests of stable's is left out: nothing is allowed in
         it, and a canary that gets nearly all the traffic would be condemned by such windows."""
         if stable_requests:
+            self._requests += requests
+            self._stables += stable_requests
             part = tolerance * requests / stable_requests
             self._add(bad - part * stable_bad, bad + part * part * stable_bad)
 
@@ -111,20 +118,20 @@ class Drift:
 
     def _add(self, excess: float, alone: float) -> None:
         """`alone`: the variance of the excess, were each bad request bad by itself."""
-        self.windows += 1
+        self._windows += 1
         self._sum += excess
         self._squares += excess * excess
         self._alone += alone
 
     @property
     def settled(self) -> bool:
-        """Whether there were windows enough to believe it alone."""
-        return self.windows >= self.SETTLED
+        """Whether it may be believed alone."""
+        return self._windows >= self.SETTLED and self._requests <= self.OUTWEIGHED * self._stables
 
     @property
     def value(self) -> float:
         """The evidence, at most CEILING; 0 where there is none."""
-        count, total = self.windows, self._sum
+        count, total = self._windows, self._sum
         if count < self.LEAST or total <= 0:
             return 0.0
         least = (self.EVENEST if self.settled else 1.0) * self._alone / count

@@ -73,9 +73,9 @@ def praised(traffic: Traffic, tolerance: float) -> Floats:
 
 def _against(traffic: Traffic, tolerance: float) -> Floats:
     phi = tempered(traffic)
-    windows, trend = drift(traffic, tolerance)
+    settled, trend = drift(traffic, tolerance)
     agreed = np.minimum(trend, _evidence(traffic, tolerance, np.maximum(phi, SHORT)))
-    by_trial = np.where(windows >= evidence.Drift.SETTLED, trend, agreed)
+    by_trial = np.where(settled, trend, agreed)
     by_trial = np.maximum(by_trial, _evidence(traffic, tolerance, np.full_like(phi, LONG)))
     return np.where(_known(traffic), _evidence(traffic, tolerance, phi), by_trial)
 
@@ -88,11 +88,13 @@ def _known(traffic: Traffic) -> NDArray[np.bool_]:
     return known
 
 
-def drift(traffic: Traffic, tolerance: float) -> tuple[Whole, Floats]:
-    """The windows that count, and the evidence of the confidence sequence as the judge has it."""
+def drift(traffic: Traffic, tolerance: float) -> tuple[NDArray[np.bool_], Floats]:
+    """The evidence of the confidence sequence as the judge has it, and whether it may be believed alone."""
     windows, excess, alone = excesses(traffic, tolerance)
-    least = np.where(windows >= evidence.Drift.SETTLED, evidence.Drift.EVENEST, 1.0) * np.cumsum(alone, axis=1)
-    return windows, np.where(windows >= evidence.Drift.LEAST, sequence(windows, excess, least / np.maximum(windows, 1)), 0.0)
+    ours, theirs = (np.cumsum(side * (traffic.stable > 0), axis=1) for side in (traffic.canary, traffic.stable))
+    settled = (windows >= evidence.Drift.SETTLED) & (ours <= evidence.Drift.OUTWEIGHED * theirs)
+    least = np.where(settled, evidence.Drift.EVENEST, 1.0) * np.cumsum(alone, axis=1) / np.maximum(windows, 1)
+    return settled, np.where(windows >= evidence.Drift.LEAST, sequence(windows, excess, least), 0.0)
 
 
 def excesses(traffic: Traffic, tolerance: float) -> tuple[Whole, Floats, Floats]:

@@ -107,6 +107,10 @@ def scenes() -> list[Scene]:
     def all_of(burst: int, **changed: Any) -> tuple[Cell, ...]:
         return tuple(replace(cell, **changed) for cell in grid(burst))
 
+    def heavy(burst: int) -> tuple[Cell, ...]:
+        places = product(REQUESTS, SHARES, (0.75, 0.9))
+        return tuple(Cell(weight, every, share, burst=burst, history=0) for every, share, weight in places)
+
     return [
         Scene("independent", all_of(1)),
         Scene("independent, the canary 1.5 times as bad: just tolerated", all_of(1, ratio=TOLERANCE)),
@@ -119,6 +123,8 @@ def scenes() -> list[Scene]:
         Scene("bursts of 200", all_of(200)),
         Scene("bursts of 200, just tolerated", all_of(200, ratio=TOLERANCE)),
         Scene("bursts of 200, nothing learnt before", all_of(200, history=0)),
+        Scene("independent, nothing learnt before, at weights of 75 and 90 %", heavy(1)),
+        Scene(f"bursts of {BURST}, nothing learnt before, at weights of 75 and 90 %", heavy(BURST)),
         Scene("independent, thirty times the traffic in two of twenty windows", all_of(1, spike=30)),
         Scene(f"the canary's in bursts of {BURST}, stable's independent", all_of(BURST, calm=True)),
     ]

@@ -160,7 +160,8 @@ def _without(results: Results) -> str:
     text = """\
 ### Nothing learnt before
 A Prometheus that has just begun, a stable version that has: then the trial must show how bad requests come. healer condemns when
-the sequence does, in its first windows only if the bets agree; or when even bursts of 200 could not explain what was seen.
+the sequence does, in its first windows and where stable has few requests only if the bets agree; or when even bursts of 200
+could not explain what was seen.
 """
     return "\n".join([text, *_table(head, rows), "", _no_worse(results)])
 

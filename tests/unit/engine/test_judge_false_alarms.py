@@ -116,3 +116,11 @@ def test_with_nothing_learnt_bursts_do_not_condemn() -> None:
         traffic = simulate(Cell(weight, 3000, share, 1, burst, history=0, horizon=40), 60, np.random.default_rng(7))
         condemned = sum(said(traffic, run, VerdictKind.BAD) < np.inf for run in range(60))
         assert condemned / 60 <= 0.05
+
+
+@pytest.mark.parametrize("cell", [Cell(0.9, 300, 0.001, history=0), Cell(0.9, 3000, 0.01, burst=20, history=0)])
+def test_with_nothing_learnt_a_canary_with_most_of_the_traffic_is_not_condemned_for_what_stable_has_not_shown(cell: Cell) -> None:
+    """The sequence alone condemns a third of them: until stable has a bad request the canary looks bad in every window."""
+    traffic = simulate(cell, 40, np.random.default_rng(8))
+    assert (confidence_sequence(traffic, 1.5, 0.01) < np.inf).sum() > 4
+    assert sum(said(traffic, run, VerdictKind.BAD) < np.inf for run in range(40)) <= 1
