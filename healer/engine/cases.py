@@ -96,6 +96,9 @@ class Cases:
         cases = [self._cases[each] for each in self._by_workload.get(workload, ())]
         speaking = [case for case in cases if self.in_force(case) and not _of_records(case, view)]
         acting = [(c.incident, c.rule.rule) for c in speaking if c.incident.mode != Mode.OBSERVE]
+        changing = [each for each in acting if self._climber.ever_changes(each[1])]
+        if any(able(incident) for incident, _ in changing):
+            acting = changing  # rules that only tell people hold back nobody: neither by their limit, nor by taking over
         storm = storm_on(self._matcher.census.to_treat_in(workload), deployment.spec.replicas, acting)
         if storm is not None or not observing:
             return storm

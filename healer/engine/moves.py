@@ -275,6 +275,10 @@ class Moves:
         """Whether the step that an incident is on changes anything in the cluster."""
         return self._actions[step_of(rule.rule, incident).action].changes
 
+    def ever_changes(self, rule: Rule) -> bool:
+        """Whether any step of a rule changes anything in the cluster."""
+        return any(self._actions[step.action].changes for step in (*rule.heal, rule.on_storm) if step is not None)
+
     def _step(self, incident: Incident, context: Context) -> Step:
         return step_of(context.rule.rule, incident)
 

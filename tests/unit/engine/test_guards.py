@@ -737,3 +737,29 @@ def test_a_ladder_that_comes_to_a_page_lets_go_at_once() -> None:
     d.answer(OutcomeKind.REFUSED)
     assert [act.action for act in d.acts] == ["evict", "page", "evict"]
     assert d.acts[-1].target.name == "serving-3"
+
+
+def test_a_rule_that_only_tells_people_does_not_take_over_a_workload_from_one_that_acts() -> None:
+    """It is the older one, and its page is nothing that helps in a storm; the other one has something."""
+    told = rule("told", when={"alert": ["HighLatency"]}, heal=[PAGE])
+    acts = rule(onStorm={"rolloutRestart": {}, "verify": {"within": "5m"}})
+    d = drill(told, acts, replicas=6)
+    d.alert("serving-1")
+    d.answer()
+    d.world.pause("deployment")
+    for number in (2, 3, 4):
+        d.world.crash(f"serving-{number}")
+    d.world.pause("deployment", "")
+    d.wait(15)
+    assert [act.action for act in d.acts] == ["page", "rolloutRestart"]
+    assert [incident.rule for incident in d.engine.incidents() if incident.storm] == ["test/crash-loop"]
+
+
+def test_the_limit_of_a_rule_that_only_tells_people_holds_back_no_other() -> None:
+    told = rule("told", when={"alert": ["HighLatency"]}, heal=[PAGE], limits={"maxUnhealthy": 1})
+    d = drill(told, rule(limits={"maxUnhealthy": "100%"}), replicas=6)
+    d.alert("serving-1")
+    d.alert("serving-2")
+    d.world.crash("serving-3")
+    assert d.acts[-1].action == "evict"
+    assert not [incident for incident in d.engine.incidents() if incident.storm]
