@@ -117,7 +117,9 @@ class World:
         (healed,) = [incident for incident in incidents if ending(incident) == "healed"]
         assert states(healed)[0] == "open", "the incident that is healed is the one that was opened"
         assert states(healed).count("healed") == 1, healed
-        assert len(healed["status"]["actedAt"]) == 1, "what is counted of it is one action"
+        assert len(healed["status"]["actedAt"]) == len(healed["spec"]["steps"]), (
+            "one action is counted for each step of its ladder"
+        )
         name = healed["metadata"]["name"]
         lines = {line for channel, incident, line in self._slack.posted if (channel, incident) == (CHANNEL, name)}
         assert lines == set(range(len(states(healed)) + 1)), "every line is told, and the message"
