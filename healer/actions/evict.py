@@ -6,7 +6,7 @@ Source: policy/v1 Eviction and the recorded answers of a 1.36 API server.
 from pydantic import BaseModel, ConfigDict
 
 from healer.actions.base import Call
-from healer.actions.recheck import RECHECKED, recheck
+from healer.actions.recheck import RECHECKED, look_again, recheck
 from healer.actions.refusal import refusal
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
@@ -70,10 +70,12 @@ async def _evict(call: Call, pod: Pod) -> Outcome:
 
 async def _refused(call: Call, error: ApiError) -> Outcome:
     target = call.act.target
-    if error.is_not_found:
-        return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{target} was gone already: nothing was left to do")
-    if error.is_conflict:
-        return await _conflict(call, error)
+    if error.is_not_found or error.is_conflict:
+        now = await look_again(call, f"a {error.status}")
+        if isinstance(now, Outcome):
+            return now
+    if error.is_conflict:  # nothing was done: the write met another one
+        return Outcome(OutcomeKind.DEFERRED, "Conflict", f"evict {target}: {error.message}", error.retry_after)
     if error.is_throttled and "DisruptionBudget" in error.causes:
         return Outcome(OutcomeKind.DEFERRED, "BudgetRefused", f"a PodDisruptionBudget refuses: {error.detail}", error.retry_after)
     if error.status == 500 and _TWO_BUDGETS in error.message:
@@ -83,17 +85,3 @@ async def _refused(call: Call, error: ApiError) -> Outcome:
         text = f"{error.message} Delete all but one of them ({budgets}), or make their selectors disjoint."
         return Outcome(OutcomeKind.REFUSED, "TwoBudgets", text)
     return refusal(error, f"evict {target}")
-
-
-async def _conflict(call: Call, error: ApiError) -> Outcome:
-    """409: nothing was done. Another pod may have the name by now, or the write met another one."""
-    target = call.act.target
-    try:
-        now = await call.api.get(RESOURCES[Pod].path(target.namespace, target.name), Pod)
-    except ClusterError as failed:
-        if isinstance(failed, ApiError) and failed.is_not_found:
-            return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{target} is gone: nothing was left to do")
-        return refusal(failed, f"read {target} again after a conflict")
-    if now.metadata.uid != target.uid:
-        return Outcome(OutcomeKind.GONE, "Replaced", f"{target} is another pod by now: left alone")
-    return Outcome(OutcomeKind.DEFERRED, "Conflict", f"evict {target}: {error.message}", error.retry_after)

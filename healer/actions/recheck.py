@@ -6,7 +6,7 @@ already spent the PodDisruptionBudget (measured).
 
 from healer.actions.base import Call
 from healer.actions.paused import paused
-from healer.actions.refusal import under_way, unread
+from healer.actions.refusal import refusal, under_way, unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.engine.guards import floor
@@ -40,6 +40,23 @@ async def recheck(call: Call) -> Pod | Outcome:
         return unread(error, f"read {target}")
     unwanted = call.still_wanted(call.act, pod)
     return pod if unwanted is None else Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
+
+
+async def look_again(call: Call, after: str) -> Pod | Outcome:
+    """The target as it is after an answer that does not say by itself whether it is there: a 404 or a 409.
+
+    A webhook denies with whichever code it likes, so a 404 to a write does not tell that the object is gone. Only this look does.
+    """
+    target = call.act.target
+    try:
+        now = await call.api.get(RESOURCES[Pod].path(target.namespace, target.name), Pod)
+    except ClusterError as failed:
+        if isinstance(failed, ApiError) and failed.is_not_found:
+            return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{target} is gone: nothing was left to do")
+        return refusal(failed, f"read {target} again after {after}")
+    if now.metadata.uid != target.uid:
+        return Outcome(OutcomeKind.GONE, "Replaced", f"{target} is another pod by now: left alone")
+    return now
 
 
 def _gone(call: Call, pod: Pod) -> Outcome | None:

@@ -8,7 +8,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from healer.actions.base import Call
-from healer.actions.recheck import RECHECKED, recheck
+from healer.actions.recheck import RECHECKED, look_again, recheck
 from healer.actions.refusal import refusal, unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
@@ -75,7 +75,8 @@ async def _delete(call: Call, pod: Pod) -> Outcome:
         await call.api.request("DELETE", RESOURCES[Pod].path(target.namespace, target.name), body=options)
     except ApiError as error:
         if error.is_not_found:
-            return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{target} was gone already: nothing was left to do")
+            now = await look_again(call, "a 404")
+            return now if isinstance(now, Outcome) else refusal(error, f"restart {target}")
         if error.is_conflict:
             return await _conflict(call, error)
         return refusal(error, f"restart {target}")
@@ -90,14 +91,11 @@ async def _conflict(call: Call, error: ApiError) -> Outcome:
     """409: it changed since the last look. One that is going may go by this very request: a DELETE whose connection is cut is
     repeated by the HTTP client."""
     target = call.act.target
-    try:
-        now = await call.api.get(RESOURCES[Pod].path(target.namespace, target.name), Pod)
-    except ClusterError as failed:
-        if isinstance(failed, ApiError) and failed.is_not_found:
+    now = await look_again(call, "a conflict")
+    if isinstance(now, Outcome):
+        if now.reason == "AlreadyGone":
             return Outcome(OutcomeKind.FAILED, "Conflict", f"{target} is gone, by this request or by another")
-        return refusal(failed, f"read {target} again after a conflict")
-    if now.metadata.uid != target.uid:
-        return Outcome(OutcomeKind.GONE, "Replaced", f"{target} is another pod by now: left alone")
+        return now
     if now.terminating:
         return Outcome(OutcomeKind.FAILED, "Conflict", f"{target} is being deleted, by this request or by another")
     text = f"{target} changed between the last look and the restart: looking again ({error.message})"

@@ -166,8 +166,9 @@ async def patch(call: Call, deployment: Deployment, change: Change, keep: Mappin
     try:
         await call.api.request("PATCH", path, query=query, body=change.body, content_type=change.content_type)
     except ApiError as error:
-        if error.is_not_found:
-            return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{target} is gone: nothing was left to do")
+        if error.is_not_found:  # a webhook may deny with that code too: only a look tells
+            now = await look(call)
+            return now if isinstance(now, Outcome) else refusal(error, doing)
         if error.is_conflict:
             text = f"{target} changed between the look and the request to {doing}: looking again ({error.message})"
             return Outcome(OutcomeKind.DEFERRED, "Changed", text, error.retry_after)

@@ -96,6 +96,40 @@ async def test_gone_between_the_look_and_the_request(bench: Bench) -> None:
     assert (outcome.kind, outcome.reason) == (OutcomeKind.GONE, "AlreadyGone")
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        'admission webhook "x.example.com" denied the request: no shard is registered',
+        "the server could not find the requested resource",
+    ],
+)
+async def test_a_404_about_a_pod_that_is_there_is_a_refusal_in_the_server_s_words(bench: Bench, message: str) -> None:
+    """A webhook may deny with any code: read as "gone", the next step would delete the pod."""
+    body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "message": message, "code": 404}
+    bench.lab.faults.answer(404, body=body, resource=EVICTION)
+    outcome = await bench.attempt()
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "Rejected")
+    assert message in outcome.text
+    assert bench.untouched
+
+
+async def test_a_404_about_a_pod_whose_name_another_has_by_the_second_look(bench: Bench) -> None:
+    """It is gone for certain: another uid answers to its name."""
+    bench.lab.faults.answer(404, resource=EVICTION)
+    outcome = await bench.attempt(meanwhile=bench.replace)
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.GONE, "Replaced")
+
+
+async def test_a_404_whose_second_look_fails_does_not_say_that_the_pod_is_gone(bench: Bench) -> None:
+    """What cannot be read is not known to be gone."""
+    bench.lab.faults.answer(404, resource=EVICTION)
+
+    def break_down() -> None:
+        bench.lab.faults.answer(500, verb="get", resource="pods")
+
+    assert (await bench.attempt(meanwhile=break_down)).kind is OutcomeKind.FAILED
+
+
 async def test_replaced_between_the_look_and_the_request_the_successor_is_left_alone(bench: Bench) -> None:
     """The uid precondition is the last net: without it the healthy pod of that name would go."""
     outcome = await bench.attempt(meanwhile=bench.replace)

@@ -75,7 +75,10 @@ async def test_gone_between_the_look_and_the_request(bench: Bench) -> None:
     assert (await bench.attempt("restart", meanwhile=bench.remove)).kind is OutcomeKind.GONE
 
 
-@pytest.mark.parametrize(("code", "kind"), [(403, OutcomeKind.REFUSED), (429, OutcomeKind.DEFERRED), (500, OutcomeKind.FAILED)])
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(403, OutcomeKind.REFUSED), (404, OutcomeKind.REFUSED), (429, OutcomeKind.DEFERRED), (500, OutcomeKind.FAILED)],
+)
 async def test_other_answers(bench: Bench, code: int, kind: OutcomeKind) -> None:
     bench.lab.faults.answer(code, verb="delete", resource="pods")
     assert (await bench.attempt("restart")).kind is kind

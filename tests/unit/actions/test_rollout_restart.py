@@ -149,7 +149,10 @@ async def test_not_wanted_any_more(bench: Bench) -> None:
     assert (bench.writes, bench.sent) == ([], [])
 
 
-@pytest.mark.parametrize(("code", "kind"), [(403, OutcomeKind.REFUSED), (429, OutcomeKind.DEFERRED), (503, OutcomeKind.FAILED)])
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(403, OutcomeKind.REFUSED), (404, OutcomeKind.REFUSED), (429, OutcomeKind.DEFERRED), (503, OutcomeKind.FAILED)],
+)
 async def test_other_answers(bench: Bench, code: int, kind: OutcomeKind) -> None:
     bench.lab.faults.answer(code, verb="patch", resource="deployments")
     assert (await restart(bench)).kind is kind
