@@ -103,6 +103,13 @@ def _plain(
         ],
         "remarks": said,
         "coverage": [
-            {"rule": each.rule, "pods": each.pods, "workloads": each.workloads, "doubts": each.doubts} for each in covered
+            {
+                "rule": each.rule,
+                "pods": each.pods,
+                "workloads": each.workloads,
+                "watched": each.watched,
+                "doubts": each.doubts,
+            }
+            for each in covered
         ],
     }

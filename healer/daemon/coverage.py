@@ -34,7 +34,7 @@ class RuleCoverage:
         self._doubted: set[str] = set()
         self._said: Rulebook | None = None
         self._log = structlog.get_logger("healer.rules")
-        self._targets = Gauge("healer_rule_targets", "Pods in the scope of a rule.", ["rule"], registry=registry)
+        self._targets = Gauge("healer_rule_targets", "Pods that the steps of a rule could treat.", ["rule"], registry=registry)
 
     def use(self, rulebook: Rulebook) -> None:
         """Look at these rules from now on, and say what they cover."""
@@ -101,6 +101,7 @@ def _row(bound: BoundRule, covered: Coverage | None) -> RuleRow:
         scope=bound.scope.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         pods=None if covered is None else covered.pods,
         workloads=None if covered is None else covered.workloads,
+        watched=None if covered is None else covered.watched,
         doubts=[] if covered is None else list(covered.doubts),
     )
 

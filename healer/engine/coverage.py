@@ -1,4 +1,4 @@
-"""What each rule guards: the pods and workloads in its scope now, and why there are none where there are none.
+"""What each rule guards: the pods and workloads of its scope that it could treat now, and why there are none where it has none.
 
 A rule whose scope has a misspelt namespace or label is right as a text, and guards nothing: nobody would know until the night it
 is needed.
@@ -7,13 +7,15 @@ is needed.
 import difflib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from healer.engine.fit import pages
 from healer.engine.rulebook import BoundRule
 from healer.model.form import ANYWHERE
 from healer.model.kube import Deployment, LabelRequirement, LabelSelector, Namespace, Pod
 from healer.model.rule import Scope
 from healer.model.selector import matches
+from healer.model.target import TREATED
 from healer.model.view import View
 
 _NAMED = 3
@@ -22,15 +24,24 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many pods and workloads a rule is about, and in words what keeps it from being about more than none."""
+    """How many pods and workloads a rule could treat, and in words what keeps it from treating more than none.
+
+    A rule that pages treats all of its scope: people can be told of anything. `watched`: the workloads in the scope that no step
+    of the rule can act on, for what owns them; a pod that nobody owns is one.
+    """
 
     rule: str
     pods: int
     workloads: int
     doubts: tuple[str, ...]
+    watched: int = 0
 
     def __str__(self) -> str:
-        return f"{self.rule} covers {counted(self.pods, 'pod')} of {counted(self.workloads, 'workload')}"
+        text = f"{self.rule} covers {counted(self.pods, 'pod')} of {counted(self.workloads, 'workload')}"
+        if not self.watched:
+            return text
+        kind, is_are = ("a kind", "is") if self.watched == 1 else ("kinds", "are")
+        return f"{text} ({counted(self.watched, 'workload')} of {kind} that healer does not treat yet {is_are} only watched)"
 
 
 def counted(number: int, what: str) -> str:
@@ -60,34 +71,46 @@ class Covering:
         """What a rule covers. Costs a look at each pod of its namespaces, once for all rules of the same scope."""
         when = bound.rule.when
         named = [name for name in _deployments_named(bound) if name]
-        key = f"{bound.scope!r} {named}"
+        key = f"{bound.scope!r} {named} {pages(bound)}"
         if key not in self._known:
-            pods, workloads = self._canary(bound, named) if when.canary is not None else self._in(bound.scope)
+            untreated = dict[str, str]()
+            pods, workloads = self._canary(bound, named) if when.canary is not None else self._in(bound, untreated)
             doubts = [*self._namespaces(bound.scope), *self._absent(bound.scope, named)]
             if not doubts and not workloads and when.canary is None:
-                doubts = list(self._selector(bound.scope))
-            self._known[key] = Coverage("", pods, workloads, tuple(doubts))
-        known = self._known[key]
-        return Coverage(bound.name, known.pods, known.workloads, known.doubts)
+                doubts = [_none_treated(untreated.values())] if untreated else list(self._selector(bound.scope))
+            self._known[key] = Coverage("", pods, workloads, tuple(doubts), len(untreated))
+        return replace(self._known[key], rule=bound.name)
 
     def _spaces(self, scope: Scope) -> list[str]:
         if ANYWHERE not in scope.namespaces:
             return list(scope.namespaces)
         return sorted({*self._pods, *self._deployments})
 
-    def _in(self, scope: Scope) -> tuple[int, int]:
-        """The pods that the scope selects; their workloads, and the Deployments that it selects by their own labels."""
-        selector = None if scope.selector is None else scope.selector.struct
-        pods, workloads = 0, set[str]()
-        for namespace in self._spaces(scope):
+    def _in(self, bound: BoundRule, untreated: dict[str, str]) -> tuple[int, int]:
+        """The pods that the scope selects; their workloads, and the Deployments that it selects by their own labels.
+
+        Those that the rule's steps cannot act on go to `untreated`, by uid, with the kind of their owner.
+        """
+        selector, all_of_it = None if bound.scope.selector is None else bound.scope.selector.struct, pages(bound)
+        pods, kinds = 0, dict[str, str]()
+        for namespace in self._spaces(bound.scope):
             for pod in self._pods.get(namespace, ()):
                 if selector is None or matches(selector, pod.metadata.labels):
-                    pods += 1
-                    workloads.add(self._view.workload_uid(pod) or pod.metadata.uid)
+                    uid = self._view.workload_uid(pod) or pod.metadata.uid
+                    if uid not in kinds:
+                        kinds[uid] = self._owner(pod)
+                    pods += all_of_it or kinds[uid] in TREATED
             for deployment in self._deployments.get(namespace, ()):
                 if selector is None or matches(selector, deployment.metadata.labels):
-                    workloads.add(deployment.metadata.uid)
-        return pods, len(workloads)
+                    kinds[deployment.metadata.uid] = "Deployment"
+        if not all_of_it:
+            untreated |= {uid: kind for uid, kind in kinds.items() if kind not in TREATED}
+        return pods, len(kinds) - len(untreated)
+
+    def _owner(self, pod: Pod) -> str:
+        """The kind of the pod's workload; "" when nobody owns it. Where its ReplicaSet is not known, a Deployment is expected."""
+        top = self._view.workload_of(pod)
+        return top.kind if top is not None else "" if pod.metadata.controller is None else "Deployment"
 
     def _canary(self, bound: BoundRule, named: Iterable[str]) -> tuple[int, int]:
         """The pods of the canary and of stable."""
@@ -149,6 +172,11 @@ def differs(scope: Scope, namespace: str, labels: Mapping[str, str]) -> str:
         if not matches(LabelSelector({}, (requirement,)), labels):
             return f"its label {requirement.key!r} does not meet {_written(requirement)}"
     return ""
+
+
+def _none_treated(kinds: Iterable[str]) -> str:
+    named = sorted({kind or "pods that nobody owns" for kind in kinds})
+    return f"all that is in its scope is only watched: healer acts on Deployments, and there are {', '.join(named)}"
 
 
 def _deployments_named(bound: BoundRule) -> list[str]:

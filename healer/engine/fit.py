@@ -55,7 +55,7 @@ def fit(rule: BoundRule, signal: Signal, took: Took, view: View, now: float, fre
     if not rule.scope_covers(target.namespace, obj.metadata.labels):
         return Fit(None, Reason("OutOfScope", f"{target} is outside the rule's scope"))
     workload = _owner(obj, view)
-    if workload is None or (workload.kind == "Pod" and not _pages(rule)):
+    if workload is None or (workload.kind == "Pod" and not pages(rule)):
         return Fit(None, Reason("NoWorkload", f"no known controller owns {target}"))
     for label, value in when.labels.items():
         if signal.labels.get(label) != value:
@@ -93,13 +93,13 @@ def workload_of(target: Target, view: View) -> Target | None:
     return None if pod is None else _owner(pod, view)
 
 
+def pages(rule: BoundRule) -> bool:
+    """Whether a step of the rule tells people: that is all that can be done about a pod that nobody owns."""
+    steps = (*rule.rule.heal, rule.rule.on_storm)
+    return any(step is not None and isinstance(step.params, PageParams) for step in steps)
+
+
 def _owner(obj: Pod | Deployment, view: View) -> Target | None:
     if isinstance(obj, Deployment):
         return target_of(obj)
     return view.workload_of(obj) if obj.metadata.controller is not None else target_of(obj)
-
-
-def _pages(rule: BoundRule) -> bool:
-    """Whether a step of the rule tells people: that is all that can be done about a pod that nobody owns."""
-    steps = (*rule.rule.heal, rule.rule.on_storm)
-    return any(step is not None and isinstance(step.params, PageParams) for step in steps)

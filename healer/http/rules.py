@@ -10,7 +10,8 @@ PATH = "/rules"
 
 
 class RuleRow(msgspec.Struct, frozen=True, rename="camel"):
-    """One rule in force. `scope` is as in a rule file; `pods` and `workloads` are None before the first look at its scope."""
+    """One rule in force. `scope` is as in a rule file. `pods` and `workloads` count what its steps could treat, `watched` the
+    workloads that are only watched; they are None before the first look at its scope."""
 
     name: str
     mode: str
@@ -20,6 +21,7 @@ class RuleRow(msgspec.Struct, frozen=True, rename="camel"):
     pods: int | None = None
     workloads: int | None = None
     doubts: list[str] = []
+    watched: int | None = None
 
 
 class Rules:

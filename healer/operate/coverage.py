@@ -1,5 +1,7 @@
 """What rule files would guard in a cluster as it is now: the same look as the daemon's, before it has them."""
 
+from dataclasses import replace
+
 import msgspec
 
 from healer.cluster.api import Api
@@ -29,8 +31,7 @@ async def coverage(api: Api, rules: list[BoundRule]) -> tuple[list[Coverage], li
     found = [covering.of(bound) for bound in rules]
     routes = [await missing_route(api, bound) for bound in rules]
     return [
-        Coverage(each.rule, each.pods, each.workloads, (*each.doubts, *([route] if route else [])))
-        for each, route in zip(found, routes, strict=True)
+        replace(each, doubts=(*each.doubts, route)) if route else each for each, route in zip(found, routes, strict=True)
     ], notes
 
 

@@ -137,9 +137,9 @@ def show(found: Status, screen: Console) -> None:
         screen.print(clean(f"paused: {pause}"), style="magenta")
     if found.rules is not None:
         title(screen, f"{len(found.rules)} rules in force")
-        rows = table("rule", "mode", "trigger", "pods", "workloads", "guards less than it says")
+        rows = table("rule", "mode", "trigger", "pods", "workloads", "only watched", "guards less than it says")
         for rule in found.rules:
-            counts = ("?" if number is None else str(number) for number in (rule.pods, rule.workloads))
+            counts = ("?" if number is None else str(number) for number in (rule.pods, rule.workloads, rule.watched))
             rows.add_row(*cells(rule.name, rule.mode, rule.trigger, *counts, "; ".join(rule.doubts)))
         screen.print(rows)
     if found.incidents is not None:

@@ -77,6 +77,58 @@ def test_a_scope_that_holds_nothing_says_what_is_wrong_with_it(scope: str, doubt
     assert doubts[0] == doubt
 
 
+def foreign(view: View) -> View:
+    """With two pods of a StatefulSet, and one that nobody owns, besides."""
+    for name, owner in (("db-0", owned_by("StatefulSet", "db")), ("db-1", owned_by("StatefulSet", "db")), ("solo", ())):
+        view.put(Pod(Metadata(name, f"uid-{name}", "production", labels={"app": "db"}, owner_references=owner)))
+    return view
+
+
+@pytest.mark.parametrize(
+    ("scope", "heal", "said"),
+    [
+        (
+            "{namespaces: [production]}",
+            "evict",
+            "covers 2 pods of 1 workload (2 workloads of kinds that healer does not treat yet are only watched)",
+        ),
+        (
+            "{namespaces: [production], selector: {matchLabels: {app: db}}}",
+            "evict",
+            "covers 0 pods of 0 workloads (2 workloads of kinds that healer does not treat yet are only watched)",
+        ),
+        ("{namespaces: [production]}", "page", "covers 5 pods of 3 workloads"),
+    ],
+)
+def test_what_no_step_can_act_on_is_not_counted(scope: str, heal: str, said: str) -> None:
+    """But named; a rule that tells people covers all."""
+    text = GOOD.replace("{namespaces: [production]}", scope).replace("evict", heal)
+    (bound,), _ = load(text, "f.yaml", ACTIONS)
+    assert str(Covering(foreign(cluster())).of(bound)) == f"serving/crash {said}"
+
+
+def test_rules_of_one_scope_are_counted_by_their_own_steps() -> None:
+    (evicts,), _ = load(GOOD, "f.yaml", ACTIONS)
+    (pages,), _ = load(GOOD.replace("evict", "page").replace("name: crash", "name: tell"), "f.yaml", ACTIONS)
+    covering = Covering(foreign(cluster()))
+    assert [(found.rule, found.pods, found.watched) for found in map(covering.of, (evicts, pages))] == [
+        ("serving/crash", 2, 2),
+        ("serving/tell", 5, 0),
+    ]
+
+
+def test_a_scope_of_which_nothing_can_be_treated_is_a_doubt() -> None:
+    """The doubt names kinds and no numbers, so that it is the same while pods come and go."""
+    (bound,), _ = load(
+        GOOD.replace("{namespaces: [production]}", "{namespaces: [production], selector: {matchLabels: {app: db}}}"),
+        "f.yaml",
+        ACTIONS,
+    )
+    assert Covering(foreign(cluster())).of(bound).doubts == (
+        "all that is in its scope is only watched: healer acts on Deployments, and there are StatefulSet, pods that nobody owns",
+    )
+
+
 def test_a_misspelt_namespace_beside_a_right_one_is_seen() -> None:
     pods, _, doubts = covered("{namespaces: [production, stagin]}")
     assert pods == 2

@@ -204,7 +204,8 @@ async def test_check_says_what_rules_would_guard_in_the_cluster(place: Place, tm
     assert "wrong/crash covers 0 pods of 0 workloads" in said
     assert "no pod in production has app=tensorflow-servng; did you mean 'tensorflow-serving'?" in said
     code, said = await healer(place, "check", "--cluster", str(right), "-o", "json")
-    assert json.loads(said)["coverage"] == [{"rule": "serving/crash", "pods": 3, "workloads": 1, "doubts": []}]
+    row = {"rule": "serving/crash", "pods": 3, "workloads": 1, "watched": 0, "doubts": []}
+    assert json.loads(said)["coverage"] == [row]
 
 
 async def test_explain_for_people_and_for_programs(place: Place) -> None:
