@@ -17,7 +17,7 @@ class Place:
 
 
 class Census:
-    """The pods for which something fires that some rule heeds: has matched, or is waiting to (`for`, `count`).
+    """The pods for which something fires that a rule heeds whose steps change something: it has matched, or waits to.
 
     What healer would act on is counted apart: nothing else may stop it. Of nodes only that is counted.
     """
@@ -46,7 +46,7 @@ class Census:
         return groups
 
     def sick_in(self, workload: str) -> int:
-        """How many pods of a workload (by uid) are sick, for any rule."""
+        """How many pods of a workload (by uid) are sick for rules that change something, or would if they did not observe."""
         return self._workloads.count(workload)
 
     def to_treat_in(self, workload: str) -> int:

@@ -62,13 +62,14 @@ class Engine:
     def __init__(self, rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuning | None = None) -> None:
         self._tuning = tuning = tuning or Tuning()
         self._ledger = Ledger()
-        self._matcher = Matcher(rulebook, self._ledger.took)
         self._nodes = NodeStorms()
         self._rules = RuleBreakers()
         self._healthy = Healthy(tuning.healthy_after)
         self._breaker = ClusterBreaker(tuning.breaker_incidents, tuning.breaker_window, tuning.breaker_quiet)
         watch = Watch(tuning, self._ledger, self._nodes, self._rules, self._breaker)
-        self._cases = Cases(Climber(actions, watch), self._matcher, self._ledger, tuning.alert_freshness)
+        self._climber = climber = Climber(actions, watch)
+        self._matcher = Matcher(rulebook, self._ledger.took, climber.ever_changes)
+        self._cases = Cases(climber, self._matcher, self._ledger, tuning.alert_freshness)
         self._looks: list[tuple[float, str]] = []  # when, key of a signal that may match by then
         self._next_recheck: float | None = None
         self._restored_at: float | None = None
@@ -199,7 +200,7 @@ class Engine:
         counted = [incident for incident in known if counts_for(incident, self._matcher.rulebook.by_name, view)]
         self._rules.learn(counted)
         resumed_at = max((i.ended_at for i in known if i.rule == BREAKER and i.ended_at is not None), default=0.0)
-        self._breaker.learn(openings(i for i in known if counts(i) and (i.rule == NODE_STORM or i in counted)), resumed_at)
+        self._breaker.learn(openings(i for i in known if self._counts(i) and (i.rule == NODE_STORM or i in counted)), resumed_at)
         for incident in counted:
             self._ledger.learn(incident, view)
         for incident in known:
@@ -368,7 +369,7 @@ class Engine:
             match.firing.incidents[incident.id] = None
             effects.append(Decided(Decision(now, Verb.OPEN, reason, signal.target, rule.name, incident.id)))
             effects.append(Record(incident, incident.history[-1]))
-            if counts(incident):
+            if self._counts(incident):
                 self._count_opening(view, now, effects)
             self._advance(incident.id, view, now, effects)
             return
@@ -388,9 +389,12 @@ class Engine:
         return incident
 
     def _left_to_its_node(self, match: Match, case: Case | None, view: View, now: float, effects: list[Effect]) -> bool:
-        """Whether the pod is on a node with a storm: that incident has it, unless one of its rule has it already."""
+        """Whether the pod is on a node with a storm: that incident has it, unless one of its rule has it already.
+
+        A rule that only tells people goes on: it takes none of the pods.
+        """
         signal = match.firing.signal
-        storm = self._nodes.over(signal.target.uid, view)
+        storm = self._nodes.over(signal.target.uid, view) if self._climber.ever_changes(match.rule.rule) else None
         if storm is None or (case is not None and signal.target.uid in case.incident.targets):
             return False
         if storm.id not in match.firing.incidents:
@@ -528,6 +532,11 @@ class Engine:
         self._opened += 1
         return self._opened
 
+    def _counts(self, incident: Incident) -> bool:
+        """Whether its opening counts for the cluster-wide breaker: that of a rule that only tells people does not."""
+        rule = self._matcher.rulebook.get(incident.rule)
+        return counts(incident) and (rule is None or self._climber.ever_changes(rule.rule))
+
     def _count_opening(self, view: View, now: float, effects: list[Effect]) -> None:
         if self._breaker.opened(now):
             incident = self._breaker.incident = breaker_open(self._tuning, now, self._number())
@@ -577,7 +586,9 @@ class Engine:
         concerned = {incident_id: None for firing in firings for incident_id in firing.incidents}
         for incident_id in concerned:
             case = self._cases.get(incident_id)
-            if case is not None and self._nodes.absorbs(case.incident, view):
+            if case is None or not self._climber.ever_changes(case.rule.rule):
+                continue  # a rule that only tells people goes on
+            if self._nodes.absorbs(case.incident, view):
                 self._cases.absorb(case, storm, view, now, effects)
         for firing in firings:
             firing.incidents[storm.id] = None

@@ -1,7 +1,7 @@
 """Which rules the firing signals match: in scope, condition met, held long enough, seen often enough."""
 
 from collections import deque
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field, replace
 
 from healer.engine.census import Census, Place
@@ -10,7 +10,7 @@ from healer.engine.fit import Took, fit, workload_of
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.model.duration import about
 from healer.model.incident import Reason
-from healer.model.rule import REPLACED, Mode
+from healer.model.rule import REPLACED, Mode, Rule
 from healer.model.signal import AT_ONCE, Signal
 from healer.model.target import Target
 from healer.model.view import View
@@ -105,8 +105,9 @@ _MOST_LABELS = 2048
 class Matcher:
     """The signals that fire now, and what each rule has seen of them. Times in seconds since the epoch."""
 
-    def __init__(self, rulebook: Rulebook, took: Took) -> None:
+    def __init__(self, rulebook: Rulebook, took: Took, changes: Callable[[Rule], bool]) -> None:
         self._took = took
+        self._changes = changes  # whether any step of a rule changes anything in the cluster
         self.census = Census()
         self.ended = Ended()
         self._rulebook = rulebook
@@ -370,12 +371,14 @@ class Matcher:
     def _count(self, firing: Firing, view: View) -> None:
         """Have the census count what is so now: a pod that is gone or has finished is not sick, whatever still fires for it.
 
-        Nor is one that should be gone by now, and that its workload has replaced (StuckTerminating).
+        Nor is one that should be gone by now, and that its workload has replaced (StuckTerminating), nor one that people are only
+        told of: no step of the rules that heed it changes anything.
         """
         signal, target, place = firing.signal, firing.signal.target, None
         replaced = signal.source == "pod" and signal.name in REPLACED
-        if firing.heeded and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
-            acts = view.deployment(firing.workload) is not None and any(map(self._may_act, firing.heeded))
+        changing = [name for name in firing.heeded if self._may_change(name)]
+        if changing and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
+            acts = view.deployment(firing.workload) is not None and any(map(self._may_act, changing))
             seen = firing.confirmed or UNNAMED in firing.heeded  # what is kept with a workload says nothing of a whole node
             place = Place(firing.workload, pod.spec.node_name if seen else "", target.uid, acts)
         if place != firing.place:
@@ -384,6 +387,11 @@ class Matcher:
             if place is not None:
                 self.census.add(place, firing.signal.key)
             firing.place = place
+
+    def _may_change(self, name: str) -> bool:
+        """Whether a rule has a step that changes something; one that is not known by name may have one."""
+        rule = self._rulebook.get(name)
+        return rule is None or self._changes(rule.rule)
 
     def _may_act(self, name: str) -> bool:
         """Whether a rule may act; one that is not known by name may have."""

@@ -5,7 +5,7 @@ They have no ladder. A human is told once, and healer closes them when they are 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from healer.engine.match import Firing
@@ -14,7 +14,7 @@ from healer.engine.rulebook import Rulebook
 from healer.engine.tuning import Tuning
 from healer.model.duration import about
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State
-from healer.model.rule import Mode, Severity
+from healer.model.rule import Mode, PageParams, Rule, Severity
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
@@ -65,11 +65,14 @@ class NodeStorms:
 def node_storm(
     node: str, firings: Iterable[Firing], rulebook: Rulebook, view: View, home: str, now: float, number: int
 ) -> Incident:
-    """The incident of a node on which these signals fire; it is told where the rules that heed them are."""
+    """The incident of a node on which these signals fire; it is told where the rules that heed them are.
+
+    Their ladders go no further, so that it is told where the pages of those are as well.
+    """
     firings = list(firings)
     target = Target("Node", home, node, f"node/{node}")
     rules = [rulebook.get(name) for firing in firings for name in firing.verdicts if name in firing.heeded]
-    notify = dict.fromkeys(channel for rule in rules if rule is not None for channel in rule.rule.notify)
+    notify = dict.fromkeys(channel for rule in rules if rule is not None for channel in (*rule.rule.notify, *_pages(rule.rule)))
     incident = with_targets(_incident(NODE_STORM, target, tuple(notify), now, number), firings, now)
     workloads = Counter(_workload(sick.target, view) for sick in incident.targets.values())
     named = ", ".join(f"{workload} ({count})" for workload, count in workloads.most_common(_NAMED))
@@ -77,6 +80,13 @@ def node_storm(
     sick, on_it = len(incident.targets), view.count_on(node)
     text = f"{sick} of {on_it} pods on {target} are sick at once: {named}{more}; healer takes none of them, a human is needed"
     return _told(incident, Reason("NodeStorm", text), now)
+
+
+def _pages(rule: Rule) -> Iterator[str]:
+    """The channels in which a rule that does not only observe pages people, at whichever step."""
+    for step in (*rule.heal, rule.on_storm) if rule.mode is not Mode.OBSERVE else ():
+        if step is not None and isinstance(step.params, PageParams):
+            yield from step.params.channels
 
 
 def breaker_open(tuning: Tuning, now: float, number: int) -> Incident:

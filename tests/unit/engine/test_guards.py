@@ -747,7 +747,7 @@ def test_a_rule_that_only_tells_people_does_not_take_over_a_workload_from_one_th
     d.alert("serving-1")
     d.answer()
     d.world.pause("deployment")
-    for number in (2, 3, 4):
+    for number in (2, 3, 4, 5):
         d.world.crash(f"serving-{number}")
     d.world.pause("deployment", "")
     d.wait(15)
