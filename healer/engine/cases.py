@@ -229,7 +229,8 @@ class Cases:
                 self.outdated.append(after)
         else:
             self._queue(case)
-        if (self._climbs(case, was) and not self._climbs(case, after)) or was.storm != after.storm:
+        let_go = self._climbs(case, was, context.view) and not self._climbs(case, after, context.view)
+        if let_go or was.storm != after.storm:
             for other in self.on(after.workload.uid):
                 if other != after.id:
                     self.advance(other, context.view, context.now, context.effects)
@@ -257,12 +258,12 @@ class Cases:
 
     def _climbing_on(self, workload: str, view: View) -> list[Case]:
         """The cases that keep others off a workload: one about records does not, unless it acts on the workload itself."""
-        cases = [case for each in self.on(workload) if self._climbs(case := self._cases[each], case.incident)]
+        cases = [case for each in self.on(workload) if self._climbs(case := self._cases[each], case.incident, view)]
         return [case for case in cases if _acts_on_workload(case.incident) or not _of_records(case, view)]
 
-    def _climbs(self, case: Case, incident: Incident) -> bool:
+    def _climbs(self, case: Case, incident: Incident, view: View) -> bool:
         """Whether a case, as that incident, is on a step that changes something: one that only tells people holds up nobody."""
-        return climbing(incident) and self._climber.changes(case.rule, incident)
+        return climbing(incident, view) and self._climber.changes(case.rule, incident)
 
     # waking
 

@@ -9,7 +9,7 @@ from math import isfinite
 
 from healer.engine.approval import how, is_approved
 from healer.engine.breaker import ClusterBreaker, RuleBreakers
-from healer.engine.ledger import Ledger, key_of
+from healer.engine.ledger import Ledger, key_of, made_good
 from healer.engine.match import UNHEARD
 from healer.engine.observing import asks
 from healer.engine.storm import Storm
@@ -233,9 +233,18 @@ def _waits_for(incident: Incident, q: Question) -> bool:
     return pod is not None and not pod.ready and pod.metadata.uid not in down.known
 
 
-def climbing(incident: Incident) -> bool:
+def climbing(incident: Incident, view: View) -> bool:
     """Whether an incident keeps others off its workload: it acts, looks whether that helped, or does not know if it has acted."""
-    return incident.mode != Mode.OBSERVE and (incident.state in (State.ACTING, State.VERIFYING) or incident.failures > 0)
+    if incident.mode == Mode.OBSERVE or (incident.state is State.VERIFYING and _found_nothing(incident, view)):
+        return False
+    return incident.state in (State.ACTING, State.VERIFYING) or incident.failures > 0
+
+
+def _found_nothing(incident: Incident, view: View) -> bool:
+    """Whether its step found nothing left to do on the pods that it was taken on, and all that earlier ones took is made good."""
+    if incident.storming or incident.failures or incident.known or not incident.treated:
+        return False
+    return incident.workload.uid not in incident.treated and all(made_good(taken, view) for taken in incident.down)
 
 
 def no_rollout(q: Question) -> Veto | None:

@@ -15,6 +15,7 @@ from healer.model.effects import Acted
 from healer.model.incident import State
 from healer.model.kube import Condition, DeploymentSpec
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
+from tests.unit.engine.test_restart import restarted
 
 GENEROUS = {"budget": {"actions": 50, "per": "1h"}}
 
@@ -718,6 +719,42 @@ def test_a_page_whose_effect_is_looked_at_holds_up_nobody() -> None:
     assert d.incident.state is State.VERIFYING
     d.world.crash("serving-2")
     assert [act.action for act in d.acts] == ["page", "evict"]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_step_that_found_nothing_to_do_holds_up_nobody(again: bool) -> None:
+    """The pod was being deleted already: healer took nothing from the workload, so that there is nothing to wait for."""
+    d = drill(rule("slow", when={"alert": ["HighLatency"]}), rule(), replicas=6)
+    d.alert("serving-1")
+    if again:
+        d.answer(OutcomeKind.GONE, "AlreadyTerminating")
+        d = restarted(d)
+    d.world.crash("serving-2")
+    if not again:
+        assert d.acted_on == ["serving-1"]
+        d.answer(OutcomeKind.GONE, "AlreadyTerminating")
+    assert d.acted_on[-1:] == ["serving-2"]
+
+
+def test_what_an_earlier_step_took_holds_others_until_it_is_made_good() -> None:
+    """The second step found nothing to do, but the replacement of the pod that the first one took is not ready yet."""
+    verify = {"within": "1m", "stable": "10s"}
+    ladder = [{"evict": {}, "verify": verify}, {"restart": {}, "verify": {"within": "10m"}}]
+    d = drill(rule("slow", when={"alert": ["HighLatency"]}, heal=ladder), rule(), replicas=6)
+    d.alert("serving-1")
+    d.world.terminate("serving-1")
+    successor = d.world.add(ready=False)
+    d.answer()
+    d.wait(60)
+    d.world.unready("serving-3")
+    d.alert("serving-3")
+    d.answer(OutcomeKind.GONE, "AlreadyTerminating")
+    d.world.crash("serving-4")
+    assert [(act.action, act.target.name) for act in d.acts] == [("evict", "serving-1"), ("restart", "serving-3")]
+    assert codes(d.effects, Verb.DEFER)[-1] == "OtherIncident"
+    d.world.mend(successor)
+    d.wait(15)
+    assert d.acted_on[-1] == "serving-4"
 
 
 def test_a_page_that_failed_holds_up_nobody() -> None:
