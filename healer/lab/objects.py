@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import marshal
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
 Object = dict[str, Any]
 T = TypeVar("T")
+_WITHOUT_REFERENCES = 2
+"""The version of marshal's format in which what stands at two places is written twice, and so is not shared by the copy."""
 
 # Kubernetes leaves out vowels and look-alikes (k8s.io/apimachinery/pkg/util/rand).
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 def clone(value: T) -> T:
-    """A deep copy of JSON-like data, several times quicker than copy.deepcopy."""
-    if isinstance(value, dict):
-        return cast(T, {key: clone(item) for key, item in value.items()})
-    if isinstance(value, list):
-        return cast(T, [clone(item) for item in value])
-    return value
+    """A deep copy of JSON-like data, many times quicker than copy.deepcopy. Raises ValueError for anything else."""
+    return cast(T, marshal.loads(marshal.dumps(value, _WITHOUT_REFERENCES)))
 
 
 def suffix() -> str:
