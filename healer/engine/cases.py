@@ -7,7 +7,7 @@ from healer.engine.climb import Climber
 from healer.engine.fit import UNREAD, misfit
 from healer.engine.guards import climbing
 from healer.engine.ledger import Ledger
-from healer.engine.match import UNKNOWN, Firing, Matcher, not_known
+from healer.engine.match import UNKNOWN, Firing, Matcher, Weight, not_known
 from healer.engine.moves import Context
 from healer.engine.rulebook import BoundRule
 from healer.engine.storm import FEWEST, Storm, able, storm_on
@@ -27,6 +27,8 @@ class Case:
     incident: Incident
     rule: BoundRule
     queued_wake: float | None = field(default=None)
+    counted: bool = False
+    """Whether the cluster-wide breaker has counted its opening."""
     lost: Reason | None = None
     """Why the object that it is kept in is not healer's any more."""
     loss: Loss | None = None
@@ -75,9 +77,11 @@ class Cases:
         return workload in self._by_workload
 
     def takers(self, workload: str) -> set[str]:
-        """The incidents that have taken over the workload."""
+        """The incidents that have taken over the workload; "" where one waits for a storm that nobody speaks for."""
         cases = (self._cases[each] for each in self._by_workload.get(workload, ()))
-        return {case.incident.id for case in cases if case.incident.storm and self.in_force(case)}
+        known = [case.incident for case in cases if self.in_force(case)]
+        waits = any(each.state is State.WAITING and each.reason.code == "Storm" for each in known)
+        return {each.id for each in known if each.storm} or ({""} if waits else set())
 
     def due_takers(self, workload: str, view: View) -> set[str]:
         """The incidents that should have."""
@@ -89,23 +93,42 @@ class Cases:
 
         Those that observe see that one, or their own where no other is open.
         """
-        sick = self._matcher.census.sick_in(workload)
-        deployment = view.deployment(workload) if sick >= FEWEST else None
+        deployment = view.deployment(workload) if self._matcher.census.sick_in(workload) >= FEWEST else None
         if deployment is None:
             return None
         cases = [self._cases[each] for each in self._by_workload.get(workload, ())]
         speaking = [case for case in cases if self.in_force(case) and not _of_records(case, view)]
+        for weight in (Weight.FULL, Weight.CAUTION):
+            heard = [case for case in speaking if self._is_heard(case.incident, weight)]
+            storm = self._storm(heard, deployment, observing=observing, known=weight is Weight.FULL)
+            if storm is not None:
+                return storm
+        return None
+
+    def _storm(self, speaking: list[Case], deployment: Deployment, *, observing: bool, known: bool) -> Storm | None:
+        """The storm by what is known to be sick, or by what may be."""
+        census, workload, desired = self._matcher.census, deployment.metadata.uid, deployment.spec.replicas
         acting = [(c.incident, c.rule.rule) for c in speaking if c.incident.mode != Mode.OBSERVE]
         changing = [each for each in acting if self._climber.ever_changes(each[1])]
         if any(able(incident) for incident, _ in changing):
             acting = changing  # rules that only tell people hold back nobody: neither by their limit, nor by taking over
-        storm = storm_on(self._matcher.census.to_treat_in(workload), deployment.spec.replicas, acting)
+        storm = storm_on(census.to_treat_in(workload, known=known), desired, acting, known=known)
         if storm is not None or not observing:
             return storm
         if any(able(incident) for incident, _ in acting):
             return None
         watching = [(c.incident, c.rule.rule) for c in speaking if c.incident.mode == Mode.OBSERVE]
-        return storm_on(sick, deployment.spec.replicas, watching)
+        return storm_on(census.sick_in(workload, known=known), desired, watching, known=known)
+
+    def _is_heard(self, incident: Incident, least: Weight) -> bool:
+        """Whether some signal of an incident counts for that much, where any fires for it."""
+        fires = False
+        for key in (key for sick in incident.targets.values() for key in sick.signals):
+            if (firing := self._matcher.get(key)) is not None:
+                fires = True
+                if firing.weight >= least:
+                    return True  # as a rule the first one: of a storm there are many
+        return not fires
 
     def in_force(self, case: Case) -> bool:
         """Whether its rule is still loaded, unchanged: since the case is known here, and since the incident opened."""

@@ -7,24 +7,28 @@ from dataclasses import dataclass
 class Place:
     """Where a sick pod is: uids of its workload and itself, the name of its node ("" before it is scheduled).
 
-    `acts`: a rule that may act heeds it, and its workload is one that healer can treat.
+    `acts`: a rule that may act heeds it, and its workload is one that healer can treat. `known`: it is known to be sick now.
     """
 
     workload: str
     node: str
     pod: str
     acts: bool = True
+    known: bool = True
 
 
 class Census:
     """The pods for which something fires that a rule heeds whose steps change something: it has matched, or waits to.
 
-    What healer would act on is counted apart: nothing else may stop it. Of nodes only that is counted.
+    What healer would act on is counted apart: nothing else may stop it. Of nodes only that is counted. So is what is known to be
+    sick now: what is not known may keep healer from taking pods, but is no cause to act.
     """
 
     def __init__(self) -> None:
         self._workloads = _Groups()
         self._acting = _Groups()
+        self._known = _Groups()
+        self._known_acting = _Groups()
         self._nodes = _Groups()
 
     def add(self, place: Place, key: str) -> None:
@@ -41,17 +45,21 @@ class Census:
         groups = [(self._workloads, place.workload)]
         if place.acts:
             groups.append((self._acting, place.workload))
+        if place.known:
+            groups.append((self._known, place.workload))
+        if place.known and place.acts:
+            groups.append((self._known_acting, place.workload))
         if place.acts and place.node:
             groups.append((self._nodes, place.node))
         return groups
 
-    def sick_in(self, workload: str) -> int:
+    def sick_in(self, workload: str, *, known: bool = False) -> int:
         """How many pods of a workload (by uid) are sick for rules that change something, or would if they did not observe."""
-        return self._workloads.count(workload)
+        return (self._known if known else self._workloads).count(workload)
 
-    def to_treat_in(self, workload: str) -> int:
+    def to_treat_in(self, workload: str, *, known: bool = False) -> int:
         """How many pods of a workload (by uid) are sick for rules that may act on it."""
-        return self._acting.count(workload)
+        return (self._known_acting if known else self._acting).count(workload)
 
     def sick_on(self, node: str) -> int:
         """How many pods on a node are sick for rules that may act on them."""
@@ -62,8 +70,9 @@ class Census:
         return self._nodes.keys(node)
 
     def changed_workloads(self) -> list[str]:
-        """The workloads whose number of sick pods, by either count, has changed since the last call."""
-        return list(dict.fromkeys([*self._workloads.drain(), *self._acting.drain()]))
+        """The workloads whose number of sick pods, by any count, has changed since the last call."""
+        counts = (self._workloads, self._acting, self._known, self._known_acting)
+        return list(dict.fromkeys(workload for groups in counts for workload in groups.drain()))
 
     def changed_nodes(self) -> list[str]:
         """The nodes whose number of sick pods has changed since the last call."""

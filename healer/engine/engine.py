@@ -17,7 +17,7 @@ from healer.engine.fit import FOREIGN
 from healer.engine.guards import Watch
 from healer.engine.healthy import Healthy
 from healer.engine.ledger import Ledger
-from healer.engine.match import UNNAMED, Firing, Match, Matcher
+from healer.engine.match import UNNAMED, Firing, Match, Matcher, Weight
 from healer.engine.open import has, join, leave, opened
 from healer.engine.restore import (
     as_it_was,
@@ -68,7 +68,7 @@ class Engine:
         self._breaker = ClusterBreaker(tuning.breaker_incidents, tuning.breaker_window, tuning.breaker_quiet)
         watch = Watch(tuning, self._ledger, self._nodes, self._rules, self._breaker)
         self._climber = climber = Climber(actions, watch)
-        self._matcher = Matcher(rulebook, self._ledger.took, climber.ever_changes)
+        self._matcher = Matcher(rulebook, self._ledger.took, climber.ever_changes, tuning.alert_freshness)
         self._cases = Cases(climber, self._matcher, self._ledger, tuning.alert_freshness)
         self._looks: list[tuple[float, str]] = []  # when, key of a signal that may match by then
         self._next_recheck: float | None = None
@@ -126,12 +126,13 @@ class Engine:
     def next_wake(self) -> float | None:
         """When the next Tick is due, if time alone can change something."""
         due = [self._restored_at, self._cases.next_wake(), self._next_recheck, self._breaker.resumes_at]
-        due.append(self._looks[0][0] if self._looks else None)
+        due += [self._looks[0][0] if self._looks else None, self._matcher.next_fade()]
         return min((at for at in due if at is not None), default=None)
 
     def handle(self, event: Input, view: View, now: float) -> list[Effect]:
         """Decide what follows from one input. The effects are to be carried out in their order."""
         effects: list[Effect] = []
+        self._matcher.fade(view, now)
         match event:
             case Signal():
                 self._arrive((event,), view, now, effects, whole=not self._arriving)
@@ -171,7 +172,7 @@ class Engine:
         effects: list[Effect] = []
         held = self._partial
         self._partial = self._cases.held = True
-        self._matcher.use(rulebook, view)
+        self._matcher.use(rulebook, view, now)
         for case in self._cases.all():
             self._advance(case.incident.id, view, now, effects)
         self._ask_again(self._matcher.all(), view, now, effects)
@@ -228,7 +229,7 @@ class Engine:
         if incident.rule == NODE_STORM:
             self._nodes.put(incident)
             for signal in signals_of(incident):
-                self._matcher.resume(signal, UNNAMED, incident.id, view)
+                self._matcher.resume(signal, UNNAMED, incident.id, view, now)
             return
         rule = rule_of(incident, self._matcher.rulebook.by_name)
         why = None if rule is None else not_for(incident, rule, view)
@@ -239,10 +240,10 @@ class Engine:
         kept, incident = incident, ruled_by(incident, rule, now)
         if incident.history is not kept.history:
             effects.append(Record(incident, incident.history[-1]))
-        case = Case(incident, rule)
+        case = Case(incident, rule, counted=True)
         self._cases.admit(case)
         for signal in signals_of(incident):
-            self._matcher.resume(signal, rule.name, incident.id, view)
+            self._matcher.resume(signal, rule.name, incident.id, view, now)
         if incident.state is State.ACTING:
             if took_effect(incident, view):
                 text = f"healer was away; {incident.acting_on} is gone or going: the action took effect"
@@ -307,7 +308,7 @@ class Engine:
                 reason = None if case is None else self._cases.misfit(case, firing, view, now)
                 if case is None or reason is None or reason.code not in FOREIGN:
                     continue
-                self._matcher.disown(firing, case.rule.name, incident_id, view)
+                self._matcher.disown(firing, case.rule.name, incident_id, view, now)
                 self._change(case, leave(case.incident, {firing.signal.key}, now, reason), view, now, effects)
         if not held:
             self._cases.let_go(view, now, effects)
@@ -369,12 +370,12 @@ class Engine:
             match.firing.incidents[incident.id] = None
             effects.append(Decided(Decision(now, Verb.OPEN, reason, signal.target, rule.name, incident.id)))
             effects.append(Record(incident, incident.history[-1]))
-            if self._counts(incident):
-                self._count_opening(view, now, effects)
+            self._count_opened(self._cases.get(incident.id), match.firing, view, now, effects)
             self._advance(incident.id, view, now, effects)
             return
         incident = case.incident
         match.firing.incidents[incident.id] = None
+        self._count_opened(case, match.firing, view, now, effects)
         coming = joining.setdefault(incident.id, {})
         if signal.key not in coming and not has(incident, signal):
             coming[signal.key] = signal
@@ -536,6 +537,12 @@ class Engine:
         """Whether its opening counts for the cluster-wide breaker: that of a rule that only tells people does not."""
         rule = self._matcher.rulebook.get(incident.rule)
         return counts(incident) and (rule is None or self._climber.ever_changes(rule.rule))
+
+    def _count_opened(self, case: Case | None, firing: Firing, view: View, now: float, effects: list[Effect]) -> None:
+        """Have the breaker count a case once, as soon as healer may act on what fires for it."""
+        if case is not None and not case.counted and firing.weight is Weight.FULL and self._counts(case.incident):
+            case.counted = True
+            self._count_opening(view, now, effects)
 
     def _count_opening(self, view: View, now: float, effects: list[Effect]) -> None:
         if self._breaker.opened(now):

@@ -153,7 +153,9 @@ def no_storm(q: Question) -> Veto | None:
     """In a storm one incident speaks for the workload, and even that takes no pod. But traffic may be taken off it."""
     if q.storm is None or q.action.diverts:
         return None
-    if q.storm.taker != q.incident.id:
+    if not q.storm.known and (q.incident.storming or q.incident.left_step is not None):
+        return Veto(Reason("Storm", f"{q.storm}: nothing is done to the workload for that"), patient=True)
+    if q.storm.taker not in ("", q.incident.id):
         return Veto(Reason("Storm", f"{q.storm}: {q.storm.taker} has taken over"), patient=True)
     if q.target.kind == "Pod":
         return Veto(Reason("Storm", f"{q.storm}: they are not treated one by one"), patient=True)

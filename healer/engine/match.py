@@ -1,8 +1,11 @@
 """Which rules the firing signals match: in scope, condition met, held long enough, seen often enough."""
 
+import heapq
 from collections import deque
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from math import inf
 
 from healer.engine.census import Census, Place
 from healer.engine.ended import Ended
@@ -24,6 +27,17 @@ UNHEARD = "NotRepeated"
 """The code of what keeps healer from changing anything for an alert: nobody has said lately that it fires."""
 
 
+class Weight(IntEnum):
+    """What a signal that fires counts for."""
+
+    NOTHING = 0
+    """Nothing is to be done about it now: it is silenced, or was not repeated."""
+    CAUTION = 1
+    """It is not known whether it still fires: it may hold pods back, and is no cause to act."""
+    FULL = 2
+    """It is known to fire."""
+
+
 @dataclass(slots=True)
 class Firing:
     """A signal that fires. `signal` is the newest report of it; its target stays the one of the first report."""
@@ -40,9 +54,23 @@ class Firing:
     place: Place | None = None
     """Where the census counts its pod as sick."""
     unknown: str = ""
-    """Why it is not known whether it still fires; "" when that is known. The census counts it as it did before."""
+    """Why it is not known whether it still fires; "" when that is known."""
     confirmed: bool = True
     """Whether its source has reported it to this engine; False for what only a journal says."""
+    heard: float = 0.0
+    """When it was last reported, or read from a journal: an alert counts for a while from then on."""
+    weight: Weight = Weight.FULL
+    """What it counted for when it was last looked at."""
+    fades: bool = False
+    """Whether it is to be looked at again when it no longer counts."""
+
+    def weigh(self, now: float, freshness: float) -> Weight:
+        """What it counts for now."""
+        if self.unknown:
+            return Weight.CAUTION
+        if self.signal.source == "alert" and (self.signal.held or now >= self.heard + freshness):
+            return Weight.NOTHING
+        return Weight.FULL if self.confirmed else Weight.CAUTION
 
     def doubt(self, now: float, freshness: float) -> Reason | None:
         """Why nothing is to be done about it now, though it fires as far as is known; None when it may."""
@@ -105,8 +133,10 @@ _MOST_LABELS = 2048
 class Matcher:
     """The signals that fire now, and what each rule has seen of them. Times in seconds since the epoch."""
 
-    def __init__(self, rulebook: Rulebook, took: Took, changes: Callable[[Rule], bool]) -> None:
+    def __init__(self, rulebook: Rulebook, took: Took, changes: Callable[[Rule], bool], freshness: float = inf) -> None:
         self._took = took
+        self._freshness = freshness  # seconds for which an alert that was reported counts as firing
+        self._fading: list[tuple[float, str]] = []  # when, key of an alert that no longer counts by then
         self._changes = changes  # whether any step of a rule changes anything in the cluster
         self.census = Census()
         self.ended = Ended()
@@ -124,7 +154,7 @@ class Matcher:
         """The rules in force."""
         return self._rulebook
 
-    def use(self, rulebook: Rulebook, view: View) -> None:
+    def use(self, rulebook: Rulebook, view: View, now: float) -> None:
         """Take other rules; what fires is kept and must be asked about again. Rules that are the same go on as they were."""
         same = {rule.name for rule in rulebook.rules if (old := self._rulebook.get(rule.name)) and old.rule == rule.rule}
         self._rulebook = rulebook
@@ -134,7 +164,7 @@ class Matcher:
         for firing in self._firings.values():
             firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if rule in same}
             firing.heeded &= same | {UNNAMED}
-            self._count(firing, view)
+            self._count(firing, view, now)
 
     def get(self, key: str) -> Firing | None:
         """The firing signal of that key."""
@@ -190,7 +220,20 @@ class Matcher:
             known.signal, known.confirmed = signal, True
             known.heeded.discard(UNNAMED)  # it speaks for itself now
             known.unknown = ""
+        known.heard = signal.at
         return known
+
+    def next_fade(self) -> float | None:
+        """When the next alert no longer counts, unless it is repeated."""
+        return self._fading[0][0] if self._fading else None
+
+    def fade(self, view: View, now: float) -> None:
+        """Have the census count no more what was not repeated by now."""
+        while self._fading and self._fading[0][0] <= now:
+            firing = self._firings.get(heapq.heappop(self._fading)[1])
+            if firing is not None:
+                firing.fades = False
+                self._count(firing, view, now)
 
     # what is not known
 
@@ -256,18 +299,18 @@ class Matcher:
         oldest = self.resolved(next(iter(self._unheeded)))
         return None if oldest is None else oldest.signal
 
-    def disown(self, firing: Firing, rule: str, incident: str, view: View) -> None:
+    def disown(self, firing: Firing, rule: str, incident: str, view: View, now: float) -> None:
         """Note that a signal is no part of an incident any more, because its rule does not cover it; the rule is asked again."""
         firing.incidents.pop(incident, None)
         firing.verdicts.pop(rule, None)
         firing.heeded.discard(rule)
         self._release(rule, firing)
-        self._count(firing, view)
+        self._count(firing, view, now)
 
-    def resume(self, signal: Signal, rule: str, incident: str, view: View) -> None:
+    def resume(self, signal: Signal, rule: str, incident: str, view: View, now: float) -> None:
         """Note a signal that a rule had matched, and that is part of an incident, before a restart: so the journal says."""
         firing = self.firing(signal)
-        firing.confirmed = False
+        firing.confirmed, firing.heard = False, now
         firing.incidents[incident] = None
         firing.heeded.add(rule)
         if rule != UNNAMED:
@@ -277,7 +320,7 @@ class Matcher:
         workload = workload_of(firing.signal.target, view)
         if workload is not None:
             self._locate(firing, workload.uid)
-        self._count(firing, view)
+        self._count(firing, view, now)
 
     def concerns(self, workload: str) -> bool:
         """Whether a signal fires for that workload (by uid)."""
@@ -307,7 +350,7 @@ class Matcher:
         workload = workload_of(signal.target, view)
         if workload is not None:
             self._locate(firing, workload.uid)
-        self._count(firing, view)
+        self._count(firing, view, now)
         for rule in self._rulebook.concerned(signal.source, signal.name, signal.target.namespace, signal.rule):
             if again and firing.verdicts.get(rule.name) == "":
                 continue
@@ -321,7 +364,7 @@ class Matcher:
             else:
                 firing.heeded.discard(rule.name)
                 self._release(rule.name, firing)
-            self._count(firing, view)
+            self._count(firing, view, now)
             yield Match(rule, firing, match.workload, match.reason, match.pending, match.wake_at, news)
 
     def _judge(self, rule: BoundRule, firing: Firing, view: View, now: float) -> Match:
@@ -368,25 +411,33 @@ class Matcher:
             if not trouble.firing:
                 del self._troubles[signal.trouble]
 
-    def _count(self, firing: Firing, view: View) -> None:
+    def _count(self, firing: Firing, view: View, now: float) -> None:
         """Have the census count what is so now: a pod that is gone or has finished is not sick, whatever still fires for it.
 
         Nor is one that should be gone by now, and that its workload has replaced (StuckTerminating), nor one that people are only
-        told of: no step of the rules that heed it changes anything.
+        told of: no step of the rules that heed it changes anything. Nor is one about which nothing is to be done now.
         """
+        firing.weight = firing.weigh(now, self._freshness)
+        self._let_fade(firing)
         signal, target, place = firing.signal, firing.signal.target, None
         replaced = signal.source == "pod" and signal.name in REPLACED
-        changing = [name for name in firing.heeded if self._may_change(name)]
+        changing = [name for name in firing.heeded if self._may_change(name)] if firing.weight else []
         if changing and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
             acts = view.deployment(firing.workload) is not None and any(map(self._may_act, changing))
             seen = firing.confirmed or UNNAMED in firing.heeded  # what is kept with a workload says nothing of a whole node
-            place = Place(firing.workload, pod.spec.node_name if seen else "", target.uid, acts)
+            place = Place(firing.workload, pod.spec.node_name if seen else "", target.uid, acts, firing.weight is Weight.FULL)
         if place != firing.place:
             if firing.place is not None:
                 self.census.remove(firing.place, firing.signal.key)
             if place is not None:
                 self.census.add(place, firing.signal.key)
             firing.place = place
+
+    def _let_fade(self, firing: Firing) -> None:
+        """Have an alert looked at again when it no longer counts, unless it is repeated."""
+        if firing.signal.source == "alert" and firing.weight and firing.heeded and not firing.fades and self._freshness < inf:
+            firing.fades = True
+            heapq.heappush(self._fading, (firing.heard + self._freshness, firing.signal.key))
 
     def _may_change(self, name: str) -> bool:
         """Whether a rule has a step that changes something; one that is not known by name may have one."""

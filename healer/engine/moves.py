@@ -131,7 +131,7 @@ class Moves:
         if incident.storming:
             return self._hold(incident, context, why)
         done, following = incident.steps[incident.step], incident.step + 1
-        if context.storm is not None and context.storm.taker == incident.id:
+        if context.storm is not None and context.storm.known and context.storm.taker == incident.id:
             without = self._without_pods(incident, context, following)
             following = following if without is None else without
         if following < len(incident.steps):

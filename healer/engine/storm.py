@@ -13,18 +13,25 @@ FEWEST = 2
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """`taker` is the incident that takes over the workload while it lasts; `limit` as its rule has it."""
+    """`taker` is the incident that takes over the workload while it lasts; `limit` as its rule has it.
+
+    Not `known`: so many may be sick, and of some it is not known now. That holds pods back, and is no cause to act: nobody takes
+    over ("") who has not done so before.
+    """
 
     sick: int
     desired: int
     limit: int | str
     taker: str
+    known: bool = True
 
     def __str__(self) -> str:
-        return f"{self.sick} of {self.desired} pods are sick at once, more than {self.limit}"
+        if self.known:
+            return f"{self.sick} of {self.desired} pods are sick at once, more than {self.limit}"
+        return f"{self.sick} of {self.desired} pods may be sick at once, more than {self.limit}: of some it is not known now"
 
 
-def storm_on(sick: int, desired: int, cases: Iterable[tuple[Incident, Rule]]) -> Storm | None:
+def storm_on(sick: int, desired: int, cases: Iterable[tuple[Incident, Rule]], *, known: bool = True) -> Storm | None:
     """The storm on a workload with so many sick pods, of which these incidents are open, oldest first.
 
     The strictest of their limits counts.
@@ -33,8 +40,8 @@ def storm_on(sick: int, desired: int, cases: Iterable[tuple[Incident, Rule]]) ->
     limits = [rule.limits.max_unhealthy for _, rule in those if exceeded(rule.limits.max_unhealthy, sick, desired)]
     if not limits or sick < FEWEST:
         return None
-    taker = next((incident for incident, _ in those if incident.storm), those[0][0])
-    return Storm(sick, desired, min(limits, key=lambda limit: _pods(limit, desired)), taker.id)
+    taker = next((incident.id for incident, _ in those if incident.storm), those[0][0].id if known else "")
+    return Storm(sick, desired, min(limits, key=lambda limit: _pods(limit, desired)), taker, known)
 
 
 def able(incident: Incident) -> bool:
