@@ -578,7 +578,7 @@ class Engine:
                 effects.append(Record(after, None))
         else:
             self._nodes.drop(node)
-            text = f"{sick} pods on {incident.workload} are sick, fewer than {self._tuning.node_storm_pods}"
+            text = f"{sick} pods on {incident.workload} count as sick, fewer than {self._tuning.node_storm_pods}"
             self._end(incident, Reason("Recovered", text), now, effects)
             for firing in firings:
                 firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if verdict}
