@@ -58,8 +58,8 @@ test: packages lint types layers ## Check everything: lint, types, layers, all t
 	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: unit
-unit: $(VENV)/development ## The unit tests alone, for while you write (under 90 seconds)
-	@$(BIN)/python -m pytest -n auto --dist worksteal -q tests/unit
+unit: $(VENV)/development ## The quick unit tests alone, for while you write (under 90 seconds)
+	@$(BIN)/python -m pytest -n auto --dist worksteal -q -m 'not slow' tests/unit
 
 .PHONY: packages
 packages: # what the tests need from the distribution

@@ -12,6 +12,8 @@ import pytest
 
 from healer.cli.stream import Stream
 
+pytestmark = pytest.mark.slow
+
 PRELUDE = """
 import asyncio, logging, sys, warnings
 import structlog

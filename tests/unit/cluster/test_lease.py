@@ -15,6 +15,8 @@ from healer.cluster.lease import Lease, LeaseSettings
 from healer.lab import Lab
 from tests.support.lease import PATIENCE, Clock, Replica, annotated, change, delete, given, holder, joined, renewed, stored
 
+pytestmark = pytest.mark.slow
+
 MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 PATH = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 

@@ -12,6 +12,8 @@ from healer.model.verdict import Counts, VerdictKind
 from tests.benchmarks.judge_rivals import confidence_sequence
 from tests.benchmarks.judge_traffic import Cell, Traffic, simulate
 
+pytestmark = pytest.mark.slow
+
 RUNS, WINDOWS = 50, 40
 LIMIT = 0.03
 

@@ -17,6 +17,8 @@ from healer.model.incident import Incident, State
 from healer.model.target import Target
 from tests.support.world import NAMESPACE, START, Drill, World, rule, rulebook
 
+pytestmark = pytest.mark.slow
+
 BUDGET, PER = 3, 1200.0
 MIN_READY = 2
 WITHIN_ALL = 5

@@ -26,6 +26,8 @@ from healer.settings import Http
 from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
 from tests.unit.sources.test_alertmanager import alert, body
 
+pytestmark = pytest.mark.slow
+
 JSON = {"Content-Type": "application/json"}
 LOCAL = Http(host="127.0.0.1", port=0)
 

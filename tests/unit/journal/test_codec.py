@@ -23,6 +23,8 @@ from tests.contract.client import Object
 from tests.unit.journal.conftest import definition
 from tests.unit.journal.incidents import incident, then
 
+pytestmark = pytest.mark.slow
+
 TIMES = st.floats(0, 4e9).map(lambda seconds: round(seconds, 6))
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 

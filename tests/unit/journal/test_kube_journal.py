@@ -21,6 +21,8 @@ from tests.unit.journal.conftest import PATIENCE, REAL, Cluster, durable, writin
 from tests.unit.journal.gate import Deed
 from tests.unit.journal.incidents import NOW, incident, then
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_whole_life_is_written_and_read_back(cluster: Cluster) -> None:
     journal = await cluster.journal()

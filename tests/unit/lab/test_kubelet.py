@@ -11,6 +11,8 @@ from healer.lab import Lab, serving
 from healer.lab.behaviour import ANNOTATION
 from healer.lab.objects import condition, is_ready
 
+pytestmark = pytest.mark.slow
+
 Object = dict[str, Any]
 
 

@@ -18,6 +18,8 @@ from healer.operate.objects import OperateError
 from tests.support.processes import PATIENCE
 from tests.unit.operate.conftest import SPACE, Place
 
+pytestmark = pytest.mark.slow
+
 NAME = "crash-loop-1"
 BY = "healer.dev/approved-by"
 

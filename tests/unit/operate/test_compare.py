@@ -31,6 +31,8 @@ from tests.support.canary import ERRORS, LATENCY, when
 from tests.support.processes import PATIENCE
 from tests.unit.sources.conftest import remembering
 
+pytestmark = pytest.mark.slow
+
 SPACE = "production"
 EVERY = 30
 NOW = 1_790_000_010.0

@@ -21,6 +21,8 @@ from healer.operate.show import plain, show
 from healer.operate.story import next_steps, verdict
 from tests.unit.operate.conftest import NAME, RULE, SERVICE, SPACE, Place
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("Pod", "Deployment", "Incident")
 DEPLOYMENT = f"deployment/{NAME}"
 INCIDENT = "incident/crash-loop-1"

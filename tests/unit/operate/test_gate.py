@@ -29,6 +29,8 @@ from tests.integration.world import pods, rule, ruleset, serves
 from tests.support.canary import ERRORS, when
 from tests.support.processes import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 SPACE = "production"
 PLACE = at("Deployment", SPACE, CANARY)
 GOOD, INSUFFICIENT, UNKNOWN = VerdictKind.GOOD, VerdictKind.INSUFFICIENT, VerdictKind.UNKNOWN

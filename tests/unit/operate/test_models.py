@@ -17,6 +17,8 @@ from tests.support.healer import verb
 from tests.support.tensorflow_serving import StatusServers, status_servers
 from tests.unit.operate.conftest import NAME, SPACE, Place
 
+pytestmark = pytest.mark.slow
+
 MAP = "serving-models"
 FILE = """\
 model_config_list {

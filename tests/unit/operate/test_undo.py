@@ -17,6 +17,8 @@ from tests.support.healer import verb
 from tests.unit.operate.conftest import SPACE, Place
 from tests.unit.routes.conftest import gateway, slice_of
 
+pytestmark = pytest.mark.slow
+
 ID = "crash-loop-1"
 STABLE, CANARY = "serving-stable", "serving-canary"
 ROUTE = Route(SPACE, "HTTPRoute", "model", STABLE, CANARY)

@@ -15,6 +15,8 @@ from tests.support.healer import verb
 from tests.unit.operate.conftest import NAME, SERVICE, SPACE, Place
 from tests.unit.rules.test_errors import GOOD
 
+pytestmark = pytest.mark.slow
+
 DEPLOYMENT = f"deployment/{NAME}"
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from healer.serving.config import ConfigError, Policy, Served, find, models, specific
 from healer.serving.edit import change
 
+pytestmark = pytest.mark.slow
+
 FILE = """\
 # what the fleet serves; ask #ml before you touch it
 model_config_list {

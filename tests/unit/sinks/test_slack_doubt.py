@@ -16,6 +16,8 @@ from tests.support.slack import TOKEN, FakeSlack, Misbehaviour, Moment
 from tests.unit.sinks.incidents import incident, then
 from tests.unit.sinks.story import CHANNEL, WHOLE_THREAD, Bench, healed, lines
 
+pytestmark = pytest.mark.slow
+
 KEY = f"slack {CHANNEL}"
 LOSE = Misbehaviour("lose")
 

@@ -13,6 +13,8 @@ from tests.support.slack import FakeSlack, Misbehaviour, Moment
 from tests.unit.sinks.incidents import incident, then
 from tests.unit.sinks.story import CHANNEL, Bench, healed, lines
 
+pytestmark = pytest.mark.slow
+
 
 class Knife:
     """Counts the moments of a sink's life, and at one of them lets it hang, to be killed there."""
