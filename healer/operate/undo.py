@@ -124,6 +124,11 @@ async def _read(api: Api, namespace: str, name: str) -> Undoing:
         raise NotUndone(f"nothing to undo: healer has shifted no traffic for {place}")
     moves = []
     for route, note in kept.items():
+        if route.namespace != place.namespace:
+            text = f"{place} has a note for {route} in namespace {route.namespace}, and whoever writes incidents can write notes"
+            raise NotUndone(
+                f"nothing was undone: {text}. Set its weights by hand if they are wrong (the note says {note.before})"
+            )
         try:
             now = await read(api, route)
         except RouteError as error:

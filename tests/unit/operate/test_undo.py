@@ -197,6 +197,16 @@ async def test_nothing_was_shifted(shifted: Shifted, notices: Any) -> None:
         await shifted.undo()
 
 
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_note_for_a_route_of_another_namespace_is_not_believed(shifted: Shifted, force: bool) -> None:
+    """Whoever may write incidents in one namespace must move no traffic of another."""
+    key = ROUTE.key.replace(SPACE, "elsewhere", 1)
+    await shifted.status({"notices": {KEPT_BY: {key: str(NOTE)}}})
+    with pytest.raises(NotUndone, match="a note for httproute/model in namespace elsewhere"):
+        await shifted.undo(force=force)
+    assert (shifted.weights(), shifted.patched) == ([(100, 0)], [])
+
+
 async def test_what_cannot_be_read_or_is_not_there(shifted: Shifted) -> None:
     await shifted.status({"notices": {KEPT_BY: {"x": "y"}}})
     with pytest.raises(OperateError, match=f"incident/{ID} in production cannot be read"):
