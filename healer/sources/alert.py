@@ -1,6 +1,7 @@
 """One alert, as Alertmanager sends it or lists it, becomes a signal about the object that its labels name."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ SKEW = timedelta(minutes=1)
 """By how much Prometheus' clock may be behind the API server's."""
 _GENERATED = frozenset({"ReplicaSet", "Job", "DaemonSet"})
 """The kinds whose pods have a random end to their names: no second pod ever has the name of one."""
-_LONGEST_KEY = 128
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _LONGEST_NAME = 1024
 _MOST_LABELS = 32 * 1024
 """Characters of all labels of an alert."""
@@ -45,11 +46,13 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
     def key(self) -> str:
         """What identifies the alert over its whole life: its fingerprint, which Alertmanager makes from the labels.
 
-        Alertmanager's has 16 characters. A longer one than the journal has room for is not kept as it is.
+        Alertmanager's and Grafana's have 16 hexadecimal digits. Any other text may hold a secret, and the journal keeps the key:
+        a digest stands for it, which is the same when the alert ends. So it is for 16 decimal digits: a card number has them.
         """
         if not self.fingerprint:
             return _digest(sorted(self.labels.items()))
-        return self.fingerprint if len(self.fingerprint) <= _LONGEST_KEY else _digest(self.fingerprint)
+        known = _FINGERPRINT.fullmatch(self.fingerprint) is not None and not self.fingerprint.isdecimal()
+        return self.fingerprint if known else _digest(self.fingerprint)
 
     @property
     def occurrence(self) -> str:

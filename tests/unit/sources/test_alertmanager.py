@@ -92,17 +92,17 @@ def test_an_alert_becomes_a_signal(view: View) -> None:
 
 def test_every_alert_of_a_group_counts_firing_and_resolved(view: View) -> None:
     sent = body(
-        alert(fingerprint="1"),
-        alert("tensorflow-serving-7b5b8c9d4-fghij", fingerprint="2", status="resolved", endsAt="2026-08-01T10:05:00Z"),
-        alert("gone", fingerprint="3"),
+        alert(fingerprint="1" + "f" * 15),
+        alert("tensorflow-serving-7b5b8c9d4-fghij", fingerprint="2" + "f" * 15, status="resolved", endsAt="2026-08-01T10:05:00Z"),
+        alert("gone", fingerprint="3" + "f" * 15),
         truncatedAlerts=7,
     )
     notification = parse(sent)
     found, lost = signals(notification, view, DEFAULT, NOW)
     assert [(signal.key, signal.firing, signal.target.uid) for signal in found] == [
-        ("1", True, "uid-abcde"),
-        ("2", False, "uid-fghij"),
-        ("3", True, ""),
+        ("1" + "f" * 15, True, "uid-abcde"),
+        ("2" + "f" * 15, False, "uid-fghij"),
+        ("3" + "f" * 15, True, ""),
     ]
     assert lost == []
     assert notification.truncated_alerts == 7
@@ -227,6 +227,17 @@ def test_a_key_is_as_long_as_the_journal_allows_and_stays_the_same(view: View) -
     assert key(fingerprint=long) == key(fingerprint=long, status="resolved") != key(fingerprint=long + "0")
 
 
+@pytest.mark.parametrize(
+    "odd", ["password: hunter2", "\u202e\n\x00", "jane.doe@example.com", "4111111111111111", "C6EADFFA33FCDF37"]
+)
+def test_a_fingerprint_that_no_alertmanager_makes_is_kept_as_a_digest(view: View, odd: str) -> None:
+    """The journal keeps the key, and a secret or a control character must not get there; the end of the alert still matches."""
+    (began,), _ = signals(parse(body(alert(fingerprint=odd))), view, DEFAULT, NOW)
+    (ended,), _ = signals(parse(body(alert(fingerprint=odd, status="resolved"))), view, DEFAULT, NOW)
+    assert odd not in began.key + began.occurrence
+    assert (len(began.key), began.key) == (16, ended.key)
+
+
 def test_what_is_longer_than_anything_real_is_no_signal(view: View) -> None:
     """It would be kept, told and shown."""
     sent = [
@@ -329,10 +340,10 @@ def test_the_labels_can_be_others(view: View) -> None:
 def test_an_alert_that_names_no_target_is_told_apart_and_takes_no_other_with_it(
     view: View, labels: dict[str, str], code: str, reason: str
 ) -> None:
-    found, lost = signals(parse(body(alert(labels=labels, fingerprint="lost"), alert())), view, DEFAULT, NOW)
+    found, lost = signals(parse(body(alert(labels=labels, fingerprint="1057" * 3 + "beef"), alert())), view, DEFAULT, NOW)
     assert [signal.target for signal in found] == [HELD]
     (untargeted,) = lost
-    assert (untargeted.key, untargeted.code) == ("lost", code)
+    assert (untargeted.key, untargeted.code) == ("1057" * 3 + "beef", code)
     assert reason in untargeted.reason
 
 
