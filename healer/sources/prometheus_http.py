@@ -104,9 +104,9 @@ class Session(requests.Session):
         until = time.monotonic() + kwargs["timeout"]
         asked = _by_get(request) if self._by_get else request
         answer = self._followed(asked, until, kwargs)
-        if answer.status_code in _NO_POST and not self._by_get:
+        if answer.status_code in _NO_POST and asked.method != "GET":  # another thread may have found out meanwhile
             answer = self._followed(_by_get(request), until, kwargs)
-            self._by_get = answer.status_code == 200
+            self._by_get = self._by_get or answer.status_code == 200
         if answer.status_code == 401 and TENANT not in request.headers and b"no org id" in answer.content:
             asked = _by_get(request) if self._by_get else request.copy()
             asked.headers[TENANT] = ANONYMOUS

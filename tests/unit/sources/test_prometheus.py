@@ -201,6 +201,26 @@ async def test_where_post_is_not_allowed_it_asks_by_get(imposter: Imposter) -> N
     assert {asked["query"] for asked in imposter.asked} == {"up + 1"}
 
 
+async def test_a_question_that_was_on_its_way_is_asked_by_get_too(imposter: Imposter) -> None:
+    """Another one, sent at the same time, has found out before it that POST is not allowed."""
+    learnt = asyncio.Event()
+
+    async def reading_only(request: web.Request) -> web.StreamResponse:
+        asked = (await request.post() if request.method == "POST" else request.query)["query"]
+        if request.method == "POST":
+            if asked == "slow":
+                await learnt.wait()
+            return await saying("", 405)(request)
+        return await vector("1")(request)
+
+    imposter.answer = reading_only
+    async with closing(Prometheus(imposter.url)) as client:
+        slow = asyncio.create_task(client.query("slow", WHEN))
+        assert await client.query("quick", WHEN)
+        learnt.set()
+        assert await slow
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_on_the_same_host_is_followed_with_the_question(imposter: Imposter, tmp_path: Path, status: int) -> None:
     """Whatever the status, the question is sent again as it was, with its token."""
