@@ -41,12 +41,14 @@ class Pattern:
 
 
 _SEPARATOR = (
-    r"(?:\\?['\"]\s{0,3}[:=]\s{0,3}|\s{0,1}=\s{0,1}|\s{0,1}:\s{1,3}|:(?=[^\s/:])|\s(?:is|was)\s{0,1}:?\s{1,2}(?=\S{0,100}\d))"
+    r"(?:\\{0,3}['\"]\s{0,3}[:=：]\s{0,3}|\s{0,1}=\s{0,1}|\s{0,1}[:：]\s{1,12}(?:[|>][+-]?\s{1,12})?|[:：](?=[^\s/:])"
+    r"|\s(?:is|was)\s{0,1}:?\s{1,2}(?=\S{0,100}\d))"
 )
-"""Between a key and its value, the quotes of a key included: those of JSON in a string are escaped."""
-_VALUE = r"(?:\\\"(?:(?!\\\").){1,500}+\\\"|'[^']{1,500}+'|\"(?:[^\"\\]|\\.){1,500}+\"|[^\s'\",;&\\]{1,500}+)"
+"""Between a key and its value, the quotes of a key included: those of JSON in a string are escaped, and in YAML a value may begin
+on the next line."""
+_VALUE = r"(?:\\{1,3}\"(?:(?!\\{1,3}\").){1,500}+\\{1,3}\"|'[^']{1,500}+'|\"(?:[^\"\\]|\\.){1,500}+\"|[^\s'\",;&\\]{1,500}+)"
 _KEYS = (
-    r"(?:pass(?:word|wd|phrase|code)|(?<![a-z])pwd|secret|token|credentials?|x-amz-signature|[?&]sig|session[_-]?id"
+    r"(?:pass(?:word|wd|phrase|code)|(?<![a-z])(?:pwd|pass(?==))|secret|token|credentials?|x-amz-signature|[?&]sig|session[_-]?id"
     r"|(?:api|access|account|auth|private|secret|shared|signing|encryption|master|license)[ _-]?key)"
 )
 _DONE = re.compile(r"\[[a-z ]{1,20}\]")
@@ -69,11 +71,16 @@ def _named(found: re.Match[str]) -> str:
     if _SAID.fullmatch(bare) or _DONE.match(value) or not any(map(str.isalnum, bare)):
         return found[0]
     lower = key.lower()
-    if "token" in lower and bare.isdecimal() and len(bare) < 8:
-        return found[0]  # a number of tokens
+    if ("token" in lower or lower == "pass=") and bare.isdecimal() and len(bare) < 8:
+        return found[0]  # a number of tokens, or of tests
     if "pwd" in lower and value.startswith("/"):
         return found[0]
     return key + SECRET
+
+
+def _unless_said(found: re.Match[str]) -> str:
+    """What follows a header's name, unless it is a word of a sentence about it."""
+    return found[0] if _SAID.fullmatch(found[2].rstrip(".)")) or _DONE.match(found[2]) else found[1] + SECRET
 
 
 _UNDERSCORED = (
@@ -83,7 +90,7 @@ _UNDERSCORED = (
 )
 _HYPHENED = (
     r"gl(?:pat|rt|dt|cbt|ptt|ft|soat|agent)-[\w-]{16,}+|sk-(?:proj|ant|svcacct|admin|or|live|test|lf)-[\w-]{12,}+"
-    r"|sk-(?=[a-z]{0,60}[A-Z0-9])[A-Za-z0-9]{20,}+|pypi-[\w-]{16,}+|nvapi-[\w-]{16,}+|xai-\w{16,}+|pplx-\w{16,}+"
+    r"|sk-(?:(?=[a-z]{0,60}[A-Z0-9])[A-Za-z0-9]{20,}+|[a-z]{26,}+(?![\w-]))|pypi-[\w-]{16,}+|nvapi-[\w-]{16,}+|xai-\w{16,}+|pplx-\w{16,}+"
     r"|AGE-SECRET-KEY-1\w{16,}+"
 )
 _OTHERS = (
@@ -116,23 +123,30 @@ _PATTERNS = (
     Pattern(
         ("cookie",),
         re.compile(
-            r"(?i)((?<![a-z])(?:set-)?cookie\\?['\"]?\s{0,3}[:=]\s{0,3}\\?['\"]?)"
-            r"[\w.$%-]{1,200}+=[^\s;,'\"\\]{1,4000}+(?:;\s?[\w.$%-]{1,200}+(?:=[^\s;,'\"\\]{0,4000}+)?){0,50}"
+            r"(?i)((?<![a-z])(?:set-)?cookie\\{0,3}['\"]?\s{0,3}[:=：]\s{0,3}\\{0,3}['\"]?)"
+            r"([\w.$%-]{1,200}+=(?:\"[^\"]{0,500}\"|[^\s;,'\"\\]{1,4000}+)"
+            r"(?:;\s?[\w.$%-]{1,200}+(?:=(?:\"[^\"]{0,500}\"|[^\s;,'\"\\]{0,4000}+))?){0,50}|[\w.$%+/-]{5,400}+)"
         ),
-        rf"\1{SECRET}",
+        _unless_said,
     ),
     Pattern(
         ("authorization",),
         re.compile(
-            r"(?i)(?<![\w])((?:proxy-)?authorization\\?['\"]?\s{0,3}[:=]\s{0,3}\\?['\"]?)"
-            r"(?:[a-z]{1,20}+\s{1,3}[^\s'\",;\\]++|(?=[^\s'\",;\\]{0,200}\d)[^\s'\",;\\]{8,}+)"
+            r"(?i)(?<![\w])((?:proxy-)?authorization\\{0,3}['\"]?\s{0,3}[:=：]\s{0,3}\\{0,3}['\"]?)"
+            r"([a-z]{1,20}+\s{1,3}[^\s'\",;\\]++|[^\s'\",;\\]{8,}+)"
         ),
-        rf"\1{SECRET}",
+        _unless_said,
     ),
-    Pattern(("bearer",), re.compile(r"(?i)\b(bearer\s{1,3})(?=[\w.~+/-]{0,200}\d)[\w.~+/-]{8,}+=*+"), r"\1[token]"),
+    Pattern(
+        ("bearer",),
+        re.compile(r"(?i)\b(bearer\s{1,3})(?:(?=[\w.~+/-]{0,200}\d)[\w.~+/-]{8,}+=*+|[a-z]{16,}+(?![\w-]))"),
+        r"\1[token]",
+    ),
     Pattern(("basic ",), re.compile(r"(?i)\b(basic )(?=[a-z+/]{0,200}[\d=])[a-z0-9+/]{8,}+={0,2}"), rf"\1{SECRET}"),
     Pattern(("-u ", "--user "), re.compile(r"(?<!\S)(-u|--user) [^\s:]{1,100}+:[^\s/]{1,200}+(?!\S)"), rf"\1 {SECRET}"),
-    Pattern(_KEY_SIGNS, re.compile(rf"(?i)({_KEYS}{_SEPARATOR}|(?<=--)[\w-]{{0,40}}?{_KEYS}\s{{1,3}}(?!-))({_VALUE})"), _named),
+    Pattern(
+        _KEY_SIGNS, re.compile(rf"(?i)({_KEYS}{_SEPARATOR}|(?<=--)[\w-]{{0,40}}?{_KEYS}\s{{1,12}}(?![-\s]))({_VALUE})"), _named
+    ),
     Pattern(
         ("akia", "asia", "aroa", "aida", "agpa", "anpa"),
         re.compile(r"(?<![A-Za-z0-9])A(?:KIA|SIA|ROA|IDA|GPA|NPA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
@@ -142,9 +156,9 @@ _PATTERNS = (
     Pattern(("gl", "sk-", "pypi-", "nvapi-", "xai-", "pplx-", "-key-"), re.compile(rf"(?<![\w-])(?:{_HYPHENED})"), "[token]"),
     Pattern(("aiza", "hv", "sg.", "ya29", "tt3", "dapi", "eyjr"), re.compile(rf"(?<![\w-])(?:{_OTHERS})"), "[token]"),
     Pattern(
-        ("@",),
+        ("@", "＠"),
         re.compile(
-            rf"(?<![\w.%+-])(?!git@)[\w.%+-]++@(?!(?:[\w-]{{1,63}}\.){{1,10}}{_NO_PERSON}(?![\w-]|\.\w))"
+            rf"(?<![\w.%+-])(?!git@)[\w.%+-]++[@＠](?!(?:[\w-]{{1,63}}\.){{1,10}}{_NO_PERSON}(?![\w-]|\.\w))"
             r"(?:[\w-]++\.)+[^\W\d_][\w-]++"
         ),
         "[email]",

@@ -3,8 +3,8 @@
 import re
 from datetime import date
 
-_DIGITS = re.compile(r"\d[\d ().+-]{6}")
-_ACCOUNT = re.compile(r"[A-Z]{2}\d\d ?[A-Z\d]{4}")
+_DIGITS = re.compile("\\d[\\d ().+\u2010\u2011-]{6}")
+_ACCOUNT = re.compile(r"(?i)[A-Z]{2}\d\d[ -]?[A-Z\d]{4}")
 """Without one of these there is none of these numbers."""
 _BEFORE = r"(?<![\w.+-])"
 _END = r"(?!\w|[.-]\w)"
@@ -13,14 +13,37 @@ _UNIT = r"(?!\s?(?:[kmgt]i?b|bytes?|[mun]?s|seconds?|requests?|rows|tokens?|samp
 
 _IDENTITY = re.compile(rf"(?<![\w.-])\d{{17}}[\dXx]{_END}")
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_GAP = "[ \u2010\u2011-]{0,2}"
+"""Between the groups of a card's digits: hyphens of more than one kind."""
 _CARD = re.compile(
-    rf"(?<![\w.-])(?:\d{{4}}[ -]?\d{{4}}[ -]?\d{{4}}[ -]?\d{{4}}(?:[ -]?\d{{3}})?|\d{{4}}[ -]?\d{{6}}[ -]?\d{{4,5}}){_END}"
+    rf"(?<![\w.-])(?:\d{{4}}{_GAP}\d{{4}}{_GAP}\d{{4}}{_GAP}\d{{4}}(?:{_GAP}\d{{3}})?|\d{{4}}{_GAP}\d{{6}}{_GAP}\d{{4,5}}"
+    rf"|4\d{{3}}(?:{_GAP}\d{{3}}){{3}}){_END}{_UNIT}",
+    re.I,
 )
 _ISSUERS = re.compile(
-    r"4(?:\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|3(?:0[0-5]|[68]\d)\d{11}|35\d{14}|6(?:011|2|4[4-9]|5)\d{10,17}"
+    r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|3(?:0[0-5]|[68]\d)\d{11}|35\d{14}|6(?:011|2|4[4-9]|5)\d{10,17}"
 )
 """The first digits and lengths of cards. What begins with 1, as times in milliseconds do, is none."""
-_IBAN = re.compile(r"(?<![\w-])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{1,4}){3,8}")
+_IBAN = re.compile(r"(?i)(?<![\w-])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{1,4}){3,8}")
+_LENGTHS = {
+    **dict.fromkeys(("NO",), 15),
+    **dict.fromkeys(("BE",), 16),
+    **dict.fromkeys(("DK", "FI", "NL"), 18),
+    **dict.fromkeys(("SI", "MK"), 19),
+    **dict.fromkeys(("AT", "EE", "LT", "LU", "KZ", "XK"), 20),
+    **dict.fromkeys(("CH", "HR", "LV", "LI"), 21),
+    **dict.fromkeys(("BG", "DE", "GB", "GE", "IE", "ME", "RS", "BH"), 22),
+    **dict.fromkeys(("AE", "GI", "IL"), 23),
+    **dict.fromkeys(("AD", "CZ", "ES", "MD", "PK", "RO", "SA", "SE", "SK", "TN"), 24),
+    **dict.fromkeys(("PT",), 25),
+    **dict.fromkeys(("IS", "TR"), 26),
+    **dict.fromkeys(("FR", "GR", "IT", "MC", "SM"), 27),
+    **dict.fromkeys(("AL", "CY", "DO", "GT", "HU", "LB", "PL"), 28),
+    **dict.fromkeys(("BR", "QA", "UA"), 29),
+    **dict.fromkeys(("JO", "KW", "MU"), 30),
+    **dict.fromkeys(("MT",), 31),
+}
+"""Of account numbers, by country (the IBAN registry). One in lower case or with hyphens looks like a name: it must have the length."""
 _SSN = re.compile(rf"(?<![\w.-])\d{{3}}-\d{{2}}-\d{{4}}{_END}")
 _MOBILE = re.compile(rf"(?<![\w.-])(?:(?:\+|00)?86[- ]?)?1[3-9]\d(?:[- ]?\d{{4}}){{2}}{_END}{_UNIT}", re.I)
 """Of mainland China."""
@@ -62,16 +85,18 @@ def _is_card(written: str) -> bool:
     if not _ISSUERS.fullmatch("".join(map(str, digits))):
         return False
     doubled = (sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0 and not _is_bytes(written)
 
 
 def _without_iban(found: re.Match[str]) -> str:
     """An account number (ISO 13616) at the beginning of what was found, which may go on with other words, is cut out."""
     written = found[0]
     for end in range(len(written), 14, -1):
-        number = written[:end].replace(" ", "")
-        ends = end == len(written) or written[end] == " "
-        if ends and written[end - 1] != " " and 15 <= len(number) <= 34 and _remainder(number) == 1:
+        number = re.sub("[ -]", "", written[:end])
+        ends = end == len(written) or written[end] in " -"
+        plain = written[:end].isupper() and "-" not in written[:end]
+        fits = 15 <= len(number) <= 34 if plain else _LENGTHS.get(number[:2].upper()) == len(number)
+        if ends and written[end - 1] not in " -" and fits and _remainder(number) == 1:
             return "[iban]" + written[end:]
     return written
 
