@@ -43,7 +43,7 @@ _LENGTHS = {
     **dict.fromkeys(("JO", "KW", "MU"), 30),
     **dict.fromkeys(("MT",), 31),
 }
-"""Of account numbers, by country (the IBAN registry). One in lower case or with hyphens looks like a name: it must have the length."""
+"""Of account numbers, by country (the IBAN registry): what looks like a name, in lower case or with hyphens, must have it."""
 _SSN = re.compile(rf"(?<![\w.-])\d{{3}}-\d{{2}}-\d{{4}}{_END}")
 _MOBILE = re.compile(rf"(?<![\w.-])(?:(?:\+|00)?86[- ]?)?1[3-9]\d(?:[- ]?\d{{4}}){{2}}{_END}{_UNIT}", re.I)
 """Of mainland China."""
