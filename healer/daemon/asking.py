@@ -20,7 +20,7 @@ from healer.model.verdict import Verdict
 from healer.model.view import View
 from healer.settings import Settings
 from healer.sources.alertmanager_api import Alertmanagers
-from healer.sources.canary import CanaryProbe, Shifts
+from healer.sources.canary import CanaryProbe, Occurrence, Shifts
 from healer.sources.model import ModelLook
 from healer.sources.probes import Look, Maker, Probes
 from healer.sources.prometheus import Prometheus, connect
@@ -54,6 +54,7 @@ class Asking:
         decided: Callable[[Decision], None],
         alerts: Callable[[], Sequence[Signal]],
         shifts: Shifts,
+        occurrence: Occurrence,
     ) -> None:
         self._settings = settings
         self._api = api
@@ -62,6 +63,7 @@ class Asking:
         self._clock = clock
         self._decided = decided
         self._shifts = shifts
+        self._occurrence = occurrence
         self._places = asyncio.Semaphore(_SERVERS_AT_ONCE)
         asked = settings.prometheus
         self._prometheus = connect(asked) if asked.url else None  # then rules that need it are refused
@@ -131,7 +133,16 @@ class Asking:
 
     def _canary(self, prometheus: Prometheus, rule: BoundRule) -> Look:
         asked = self._settings.prometheus
-        probe = CanaryProbe(rule, prometheus, self._api, self._view, self._judged, history=asked.history, shifts=self._shifts)
+        probe = CanaryProbe(
+            rule,
+            prometheus,
+            self._api,
+            self._view,
+            self._judged,
+            history=asked.history,
+            shifts=self._shifts,
+            occurrence=self._occurrence,
+        )
         return probe.look
 
     def _model(self, rule: BoundRule) -> Look:

@@ -190,6 +190,12 @@ class Core:
         """An incident that is not closed, by id."""
         return self._engine.incident(incident_id)
 
+    def occurrence(self, key: str) -> str:
+        """The occurrence that the latest open incident has of a firing signal (by key); "" when the signal is part of none."""
+        found = [incident for each in self._engine.incidents_of(key) if (incident := self._engine.incident(each)) is not None]
+        known = [sick.signals[key].occurrence for each in found for sick in each.targets.values() if key in sick.signals]
+        return known[-1] if known else ""
+
     def accepted(self, key: str, action: str) -> Mapping[str, str] | None:
         """What an action has kept beside the open incident of a firing signal (by key); None when the signal is part of none.
 

@@ -90,6 +90,7 @@ class Term:
             decided=recorder.decided,
             alerts=self.core.alerts,
             shifts=lambda key: self.core.accepted(key, KEPT_BY),
+            occurrence=self.core.occurrence,
         )
         self._asking.use(rulebook)
         self._doer = Doer(

@@ -27,6 +27,9 @@ Shifts = Callable[[str], Mapping[str, str] | None]
 """Of the open incident that a firing signal is part of, by the signal's key: what is kept of its shifts that were accepted, as
 `healer.routes.note` has it; None where there is no such incident."""
 
+Occurrence = Callable[[str], str]
+"""Of a firing signal, by its key: the occurrence that an open incident has of it; "" where there is none."""
+
 _DOUBTS = 2
 """So many looks in a row without anything to judge by are a signal: one alone is a hiccup."""
 
@@ -44,6 +47,7 @@ class CanaryProbe:
         *,
         history: int = 720,
         shifts: Shifts = lambda key: None,
+        occurrence: Occurrence = lambda key: "",
     ) -> None:
         canary = rule.rule.when.canary
         if canary is None:
@@ -56,6 +60,7 @@ class CanaryProbe:
         self._told = told
         self._history = history
         self._shifts = shifts
+        self._occurrence = occurrence
         self._trials: dict[str, _Trial] = {}  # by the uid of the canary's Deployment
 
     async def look(self, now: float) -> list[Report]:
@@ -90,18 +95,21 @@ class CanaryProbe:
             sides=lambda: sides_of(self._view, self._canary, namespace),
             history=self._history,
         )
-        return _Trial(look, route, Standing(self._rule.name, target_of(deployment)), self._told, self._shifts)
+        return _Trial(look, route, Standing(self._rule.name, target_of(deployment)), self._told, self._shifts, self._occurrence)
 
 
 class _Trial:
     """One canary: looked at, told about, signalled."""
 
-    def __init__(self, look: CanaryLook, route: RouteLook, standing: "Standing", told: Told, shifts: Shifts) -> None:
+    def __init__(
+        self, look: CanaryLook, route: RouteLook, standing: "Standing", told: Told, shifts: Shifts, occurrence: Occurrence
+    ) -> None:
         self._look = look
         self._route = route
         self._standing = standing
         self._told = told
         self._shifts = shifts
+        self._occurrence = occurrence
         self._kind: VerdictKind | None = None
         self._why = ""
         self._log = structlog.get_logger("healer.canary").bind(rule=standing.rule, namespace=standing.target.namespace)
@@ -109,7 +117,7 @@ class _Trial:
     async def look(self, now: float) -> list[Report]:
         kept = self._shifts(self._standing.key)
         if kept is not None:
-            self._standing.resume()
+            self._standing.resume(self._occurrence(self._standing.key))
         look = await self._look.look(now, wary=self._standing.bad)
         if not look.fresh:
             return []
@@ -141,6 +149,8 @@ class Standing:
         self.target = target
         self._fires: dict[str, bool | None] = {BAD_CANARY: None, UNKNOWN_VERDICT: None}  # None: not known
         self._revision = ""
+        self._proven = False
+        """Whether a look of this process has found the canary bad since it began to fire."""
         self._doubts = 0
         self._says = ""
         """What BadCanary is about by now, where it is no longer the evidence."""
@@ -155,8 +165,13 @@ class Standing:
         """Whether BadCanary fires, as far as is known."""
         return self._fires[BAD_CANARY] is True
 
-    def resume(self) -> None:
-        """BadCanary fires: an incident that is open says so."""
+    def resume(self, occurrence: str = "") -> None:
+        """BadCanary fires: an incident that is open says so, and of which revision, in the signal's `occurrence`.
+
+        An incident is input: by its word alone nothing is signalled anew, so that nothing is done on it.
+        """
+        if self._fires[BAD_CANARY] is None:
+            self._revision = occurrence.rpartition("/")[0]
         self._fires[BAD_CANARY] = True
 
     def after(self, look: Look, now: float, put_back: str = "") -> list[Report]:
@@ -172,9 +187,14 @@ class Standing:
         elif self.bad and self._revision and look.revision != self._revision:
             signals += self._end(BAD_CANARY, now, f"{self.target} has another revision now: {look.revision}")
         self._revision = look.revision
+        self._proven = self._proven or verdict.kind is VerdictKind.BAD
         occurrence = f"{look.revision}/{100 * look.share:.4g}"
         if verdict.kind is VerdictKind.GOOD:
             signals += self._end(BAD_CANARY, now, verdict.text)
+        elif put_back and self.bad and not self._proven and verdict.kind is VerdictKind.INSUFFICIENT:
+            signals.append(
+                Unanswered(self.rule, f"{put_back}; no look has found it bad since healer began anew", frozenset({self.key}))
+            )
         elif put_back and self.bad and verdict.kind is not VerdictKind.UNKNOWN:
             signals.append(self._begin(BAD_CANARY, now, put_back, occurrence, says="put back"))
         elif verdict.kind is VerdictKind.BAD:
@@ -207,7 +227,7 @@ class Standing:
             return []
         self._fires[name] = False
         if name == BAD_CANARY:
-            self._says = ""
+            self._says, self._proven = "", False
         return [self._signal(name, now, message, "", firing=False)]
 
     def _signal(self, name: str, now: float, message: str, occurrence: str, *, firing: bool, changed: bool = False) -> Signal:

@@ -220,6 +220,25 @@ def test_an_incident_of_before_a_restart_is_as_good_as_a_verdict() -> None:
     assert bad(standing, found(INSUFFICIENT, revision="8"))[0][0] is False
 
 
+def test_an_incident_of_before_a_restart_says_of_which_revision_it_is() -> None:
+    """Another one was rolled out while healer was away: that one was never found bad."""
+    standing = Standing("test/bad-canary", TARGET)
+    standing.resume("7/20")
+    assert bad(standing, found(INSUFFICIENT, revision="8"), "now 20 % again")[0][0] is False
+    assert not standing.bad
+
+
+def test_what_only_an_incident_says_is_no_reason_to_shift_again() -> None:
+    """Anybody may have written it: the weight that was put back is said, and nothing fires before a look has found it bad."""
+    standing = Standing("test/bad-canary", TARGET)
+    standing.resume("7/20")
+    reports = standing.after(found(INSUFFICIENT, revision="7"), 5.0, "now 20 % again")
+    (report,) = [each for each in reports if isinstance(each, Unanswered)]
+    assert not any(isinstance(each, Signal) and each.firing for each in reports)
+    assert report.why.startswith("now 20 % again; no look has found it bad")
+    assert bad(standing, found(BAD, revision="7"), "now 20 % again")[0][0] is True
+
+
 # with what an incident knows
 
 
@@ -242,7 +261,11 @@ async def test_after_a_restart_the_incident_is_what_is_known(tmp_path: Path) -> 
         async def looks(*numbers: int) -> list[str]:
             probe = CanaryProbe(bound, prometheus, api, world.view, lambda *_: None, shifts=lambda key: kept)
             reports = [report for number in numbers for report in await probe.look(START + EVERY * number + 7)]
-            return [f"{'+' if each.firing else '-'}{each.name}: {each.message}" for each in reports if isinstance(each, Signal)]
+            return [
+                f"{'+' if each.firing else '-'}{each.name}: {each.message}" if isinstance(each, Signal) else f"?{each.why}"
+                for each in reports
+                if isinstance(each, Signal | Unanswered)
+            ]
 
         (said, _) = await looks(1, 2, 3)
         assert said.startswith("+BadCanary: the weight is 0, and the canary still answered 60 requests in the last 30 s")
@@ -251,7 +274,10 @@ async def test_after_a_restart_the_incident_is_what_is_known(tmp_path: Path) -> 
         kept = {place.key: str(note)}
         weigh(lab, "20")
         (said,) = await looks(1)
-        assert said == "+BadCanary: the weight of ingress/model-ab-testing was set to 0 %, now 20 % again: something else sets it"
+        assert said == (
+            "?the weight of ingress/model-ab-testing was set to 0 %, now 20 % again: something else sets it; "
+            "no look has found it bad since healer began anew"
+        )
         kept = {place.key: str(replace(note, after="80:20"))}
         assert await looks(1) == [], "that is what was set"
         kept = {"what": "healer did not write"}
