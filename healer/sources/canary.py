@@ -93,6 +93,7 @@ class CanaryProbe:
             self._prometheus,
             share=route.share,
             sides=lambda: sides_of(self._view, self._canary, namespace),
+            besides=route.besides,
             history=self._history,
         )
         return _Trial(look, route, Standing(self._rule.name, target_of(deployment)), self._told, self._shifts, self._occurrence)

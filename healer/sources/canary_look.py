@@ -9,7 +9,8 @@ so that all of one look are of one time.
 What is noticed when data stops: a target whose scrape fails, or that is gone, loses its series at once (Prometheus marks them
 stale), and then there is no data. When Prometheus itself stood still, was restarted, or is fed by others, the last samples count
 for `prometheus.stale` seconds (by a server before 2.43 for 5 minutes); then there is no data either. Until then counters stand
-still, which is evidence of nothing: so they do without traffic, and that is no reason to call anybody.
+still, which is evidence of nothing: so they do without traffic, and that is no reason to call anybody. Where it would be
+evidence, at a weight of 0, `healer.sources.drain` tells the two apart.
 """
 
 import asyncio
@@ -90,6 +91,7 @@ class CanaryLook:
     """Holds the evidence of one canary in one namespace. It starts afresh at another revision or weight.
 
     `share` reads the canary's share of the traffic, and may raise RouteError or ClusterError; `sides` tells of the Deployments.
+    `besides` says in words which requests the route sends to the canary whatever the weights are, as it was read last.
     `history` windows of stable's past are read at the beginning, to learn how bursty its errors are. `standing`: the canary has
     been there before the first look, so that its servers are not taken to be cold then.
     """
@@ -102,6 +104,7 @@ class CanaryLook:
         *,
         share: Callable[[], Awaitable[float]],
         sides: Callable[[], Sides],
+        besides: Callable[[], Sequence[str]] = tuple,
         history: int = 720,
         standing: bool = False,
     ) -> None:
@@ -110,6 +113,7 @@ class CanaryLook:
         self._prometheus = prometheus
         self._share = share
         self._sides = sides
+        self._besides = besides
         self._history = history
         self._standing = standing
         self._log = structlog.get_logger("healer.canary").bind(namespace=namespace, canary=canary.canary.deployment)
@@ -190,7 +194,7 @@ class CanaryLook:
         if at <= self._drain.at:
             return replace(self._last, fresh=False)
         asks = [partial(self._ask, deployment=name, side=side, at=at) for name, side in self._present(canary, _ready(stable))]
-        found = await self._drain.look(at, len(canary.pods), *asks)
+        found = await self._drain.look(at, len(canary.pods), *asks, besides=self._besides())
         if isinstance(found, str):
             return self._idle(found)
         judged = found.kind is VerdictKind.BAD

@@ -1,6 +1,6 @@
 """The route of a canary at its looks: the share that it gets, and whether somebody has put back the weight that healer set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from healer.cluster.api import Api
 from healer.routes.base import Found, Place, Weights, find, who_sets
@@ -20,6 +20,10 @@ class RouteLook:
         self._found = None
         self._found = await find(self._api, self._place)
         return self._found.weights.share
+
+    def besides(self) -> Sequence[str]:
+        """In words, the requests that reach the canary whatever the weights are; none where the last reading failed."""
+        return () if self._found is None else self._found.weights.besides
 
     def put_back(self, kept: Mapping[str, str]) -> str:
         """That the weights read last are higher than those that healer has set, with the figures and by whom; else "".

@@ -6,6 +6,10 @@ client may send requests past it. So a canary that was found bad gets no traffic
 What matters is more than 1 % of the requests of both sides: by less than that no user's share of errors is moved as far as the
 tolerance that a rule may state. And it is more than a handful, and more than a server may count of itself without anybody's
 sending: the kubelet's probes (two kinds, every 10 s by default) and scrapes come to 0.3 a second and pod.
+
+Counters that stand still say that there are no requests only while they are scraped. Where stable serves, and neither side's
+move, Prometheus is asked for a new sample of stable's. A night without traffic has one, and ends the matter. A feed that stands
+still has none: then nothing is known, as when Prometheus does not answer, and no time limit runs that would end in a false alarm.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,6 +21,7 @@ from healer.model.probe import Canary, Measure
 from healer.model.verdict import Verdict, VerdictKind
 from healer.sources.prometheus import QueryFailed, Sample
 from healer.sources.readings import Key, Meter, requests_of
+from healer.sources.selectors import selectors
 
 _SHARE = 0.01
 _HANDFUL = 5.0
@@ -61,11 +66,14 @@ class Drain:
         self._windows = 0
         """Windows in a row in which the canary answered what matters."""
 
-    async def look(self, at: float, pods: int, canary: Ask, stable: Ask | None = None) -> Verdict | str:
+    async def look(
+        self, at: float, pods: int, canary: Ask, stable: Ask | None = None, *, besides: Sequence[str] = ()
+    ) -> Verdict | str:
         """What the counters say at a time on the grid: a verdict, or why there is no traffic any more.
 
-        `pods`: those of the canary; `stable` is None when it does not serve. The first look only sets the counters. The first
-        window may hold what came before the weight was 0 (a counter is as old as its scrape): it can show an end and no traffic.
+        `pods`: those of the canary; `stable` is None when it does not serve. `besides`: in words, the requests that the route
+        sends to the canary whatever the weights are. The first look only sets the counters. The first window may hold what came
+        before the weight was 0 (a counter is as old as its scrape): it can show an end and no traffic.
         """
         before, self.at = self.at, at
         asks = [canary] if stable is None else [canary, stable]
@@ -74,15 +82,27 @@ class Drain:
         most = max(served, key=lambda each: each.canary, default=None)
         if most is not None and most.matters:
             self._windows += 1
-            return _still(most, certain=self._windows > 1)
+            return _still(most, besides, certain=self._windows > 1)
         if (missing := next((each for each in found if isinstance(each, Missing)), None)) is not None:
-            text = f"the weight is 0, and whether the canary still answers requests is not known: {missing.why}"
-            return Verdict(VerdictKind.UNKNOWN, text)
+            return _unknown(missing.why)
         if most is None or len(served) < len(found):
             text = "the weight is 0: the requests that the canary still answers are counted from here on"
             return Verdict(VerdictKind.INSUFFICIENT, text)
+        try:
+            if stable is not None and not any(each.both for each in served) and not await self._scraped(stable, most.seconds):
+                return _unknown("neither side's counters moved, and Prometheus has no new sample of stable's")
+        except QueryFailed as error:
+            return _unknown(str(error))
         self._windows = 0
         return f"the canary gets no traffic: its weight is 0, and it answered {_requests(most)}"
+
+    async def _scraped(self, side: Ask, seconds: float) -> bool:
+        """Whether what the measures select has a sample of the last seconds. Raises QueryFailed."""
+        templates = [measure.total or measure.histogram or "" for measure in self._canary.measures]
+        for selector in (each for template in templates for each in selectors(template)):
+            if await side(f"count_over_time({selector}[{seconds * 1000 - 1:.0f}ms])"):
+                return True
+        return False
 
     async def _measured(self, measure: Measure, before: float, pods: int, asks: Sequence[Ask]) -> Served | Missing | None:
         """None when the requests are only counted from here on."""
@@ -109,12 +129,18 @@ def _served(sides: Sequence[float | None], seconds: float, pods: int) -> Served 
     return Served(known[0], sum(known), seconds, pods) if len(known) == len(sides) else None
 
 
-def _still(served: Served, *, certain: bool) -> Verdict:
+def _still(served: Served, besides: Sequence[str], *, certain: bool) -> Verdict:
     text = f"the weight is 0, and the canary still answered {_requests(served)}"
     if not certain:
         return Verdict(VerdictKind.INSUFFICIENT, f"{text}, some of them perhaps before it was")
     hint = "open connections outlive a weight, or another rule or a client sends them"
+    if besides:
+        hint = f"most likely they are what no weight rules: {'; '.join(besides)}. Else {hint}"
     return Verdict(VerdictKind.BAD, f"{text}: {hint}")
+
+
+def _unknown(why: str) -> Verdict:
+    return Verdict(VerdictKind.UNKNOWN, f"the weight is 0, and whether the canary still answers requests is not known: {why}")
 
 
 def _requests(served: Served) -> str:

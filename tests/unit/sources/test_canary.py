@@ -103,6 +103,7 @@ class Bench:
     trouble: Exception | None = None
     sides: Sides = BOTH
     history: int = WINDOWS
+    besides: Sequence[str] = ()
     number: int = -1
     look_at: CanaryLook = field(init=False)
 
@@ -112,7 +113,13 @@ class Bench:
         canary = bound.rule.when.canary
         assert isinstance(canary, Canary)
         self.look_at = CanaryLook(
-            canary, NAMESPACE, self.prometheus, share=self._share, sides=lambda: self.sides, history=self.history
+            canary,
+            NAMESPACE,
+            self.prometheus,
+            share=self._share,
+            sides=lambda: self.sides,
+            besides=lambda: self.besides,
+            history=self.history,
         )
 
     async def _share(self) -> float:

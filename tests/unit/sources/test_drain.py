@@ -172,6 +172,43 @@ async def test_traffic_again_is_evidence_again(tmp_path: Path) -> None:
         assert (await drained(bench, 1))[0][0] is INSUFFICIENT, "and the next weight of 0 is looked at afresh"
 
 
+def until(end: int, series: Mapping[str, Points]) -> dict[str, Points]:
+    """What was scraped up to a window; after it there is no sample."""
+    return {name: {at: value for at, value in points.items() if at <= START + EVERY * end} for name, points in series.items()}
+
+
+def idle(series: Mapping[str, Points], at: float) -> dict[str, Points]:
+    """Scraped on and on, and without a request from a time on."""
+    return {name: {t: value if t <= at else points[at] for t, value in points.items()} for name, points in series.items()}
+
+
+@pytest.mark.parametrize("measure", [COUNTERS, INCREASES], ids=["counters", "increases"])
+async def test_counters_that_nobody_scrapes_end_nothing(tmp_path: Path, measure: Mapping[str, Any]) -> None:
+    """Prometheus answers with its last samples, or with nothing, and stable serves."""
+    async with remembering(tmp_path, until(STOPS, STEADY | requests("v2-a", 25, 25))) as prometheus:
+        said = await drained(Bench(prometheus, [measure]), STOPS + 3)
+    why = "neither side's counters moved, and Prometheus has no new sample of stable's"
+    text = f"the weight is 0, and whether the canary still answers requests is not known: {why}"
+    assert said[-2:] == [(UNKNOWN, text)] * 2
+
+
+@pytest.mark.parametrize("measure", [COUNTERS, INCREASES], ids=["counters", "increases"])
+async def test_a_night_without_traffic_is_an_end(tmp_path: Path, measure: Mapping[str, Any]) -> None:
+    """Counters that stand still are known to stand still when they are scraped."""
+    series = idle(STEADY | requests("v2-a", 25, 25), START + EVERY * STOPS)
+    async with remembering(tmp_path, series) as prometheus:
+        *_, (kind, why) = await drained(Bench(prometheus, [measure]), STOPS + 2)
+    assert (kind, why.partition(":")[0]) == (None, "the canary gets no traffic")
+
+
+async def test_what_no_weight_rules_is_named_as_the_sender(tmp_path: Path) -> None:
+    rule = "requests with the header x-canary: always go to the canary"
+    async with remembering(tmp_path, STEADY | requests("v2-a", 25, 25)) as prometheus:
+        *_, (kind, text) = await drained(Bench(prometheus, besides=(rule,)), 3)
+    assert kind is BAD
+    assert text.endswith(f": most likely they are what no weight rules: {rule}. Else {SURE}")
+
+
 # what is signalled
 
 
