@@ -84,6 +84,36 @@ def surprises(query: Query) -> Iterator[str]:
         )
 
 
+@lru_cache(256)
+def without_counterpart(expr: str) -> str:
+    """An expression for what the difference in `expr` leaves out: series above 0 of its left side that have none on the right.
+
+    "" where `expr` has no difference of two vectors, or is not PromQL.
+    """
+    try:
+        found = _difference(parser.parse(expr))
+    except ValueError:
+        return ""
+    if found is None:
+        return ""
+    matching = "" if found.modifier is None or found.modifier.matching is None else f"{found.modifier.matching} "
+    return f"(({found.lhs}) > 0) unless {matching}({found.rhs})"
+
+
+def _difference(tree: parser.Expr) -> parser.BinaryExpr | None:
+    """The outermost difference of two vectors, inside parentheses, aggregations and functions."""
+    match tree:
+        case parser.BinaryExpr() if str(tree.op) == "-" and _number(tree.lhs) is None and _number(tree.rhs) is None:
+            return tree
+        case parser.BinaryExpr():
+            return _difference(tree.lhs) or _difference(tree.rhs)
+        case parser.ParenExpr() | parser.AggregateExpr() | parser.SubqueryExpr():
+            return _difference(tree.expr)
+        case parser.Call():
+            return next((found for each in tree.args if (found := _difference(each)) is not None), None)
+    return None
+
+
 def _strange(what: str, found: Fault | None, verb: str = "") -> Iterator[str]:
     if found is not None and not found.broken:
         phrase = " ".join(part for part in (what, verb) if part)

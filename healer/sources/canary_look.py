@@ -24,6 +24,7 @@ import structlog
 
 from healer.cluster.errors import ClusterError
 from healer.engine.judge import Judge, Missing, Window, Yardstick
+from healer.engine.promql import without_counterpart
 from healer.model.probe import Canary, Measure, fill, named
 from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.routes.base import RouteError, RouteMissing
@@ -38,6 +39,10 @@ from healer.sources.warmup import Sides as Warmths
 _LAG = 1.0
 """Seconds after which what was scraped is surely stored; a tenth of the interval when that is less."""
 
+_LEFT_OUT = (
+    "`bad` is a difference, and what it subtracts has no series where requests are: they would count as none, "
+    "for `A - B` has no series without B; write `A - (B or A * 0)`"
+)
 _WARMUP_LOOKS, _WARMUP_REQUESTS = 2, 20
 
 
@@ -303,6 +308,9 @@ class CanaryLook:
         for side in sides:
             total = await self._ask(measure.total or "", *side, at)
             found.append(counted(total, await self._ask(measure.bad or "", *side, at) if total else []))
+            left_out = without_counterpart(self._filled(measure.bad or "", *side))
+            if total and left_out and await self._prometheus.query(left_out, at):
+                found[-1] = Missing(_LEFT_OUT)
         return found
 
     def _timed(self, measure: Measure, sides: Sequence[Sequence[Sample]]) -> list[Reading | Missing]:

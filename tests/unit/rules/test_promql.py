@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healer.engine.promql import fault
+from healer.engine.promql import fault, without_counterpart
 from healer.engine.rulefile import load, remarks
 from tests.unit.rules.actions import ACTIONS
 
@@ -204,3 +204,18 @@ def test_no_expression_overflows_the_parser(text: str) -> None:
 def test_no_text_makes_it_fail(text: str) -> None:
     found = fault(text, template=True)
     assert found is None or (found.line >= 1 and found.column >= 1 and found.message and found.hint)
+
+
+@pytest.mark.parametrize(
+    ("expr", "left_out"),
+    [
+        ("a - b", "((a{}) > 0) unless (b{})"),
+        ("sum(a - on (pod) group_left () b)", "((a{}) > 0) unless on (pod) (b{})"),
+        ("(1 - a) * b", ""),
+        ("a / b", ""),
+        ("a - (b or a * 0)", "((a{}) > 0) unless ((b{} or  a{} * 0))"),
+        ("a -", ""),
+    ],
+)
+def test_what_a_difference_leaves_out(expr: str, left_out: str) -> None:
+    assert without_counterpart(expr) == left_out

@@ -247,6 +247,21 @@ async def test_what_has_never_matched_proves_nothing(tmp_path: Path, bad: str, c
             assert why in text
 
 
+@pytest.mark.parametrize("failing", [["v2-a"], ["v2-a", "v2-b"]])
+async def test_a_difference_without_its_right_side_is_no_zero(tmp_path: Path, failing: list[str]) -> None:
+    """A pod that has answered nothing well has no series of good answers: what is bad would be nothing, and all of it is bad."""
+    series = status("v1-a", "200", 900) | status("v1-a", "500", 9)
+    for pod in ("v2-a", "v2-b"):
+        series |= status(pod, "500" if pod in failing else "200", 900)
+    every, good = 'sum by (pod) (requests{pod=~"{{ pods }}"})', 'sum by (pod) (requests{pod=~"{{ pods }}", code="200"})'
+    async with remembering(tmp_path, series) as prometheus:
+        bench = Bench(prometheus, [{"name": "errors", "total": every, "bad": f"{every} - {good}"}])
+        bench.sides = Sides(Side(("v2-a", "v2-b"), 2), Side(("v1-a",), 1))
+        kind, text = await bench.verdict(3)
+        assert kind is UNKNOWN
+        assert "what it subtracts has no series where requests are" in text
+
+
 async def test_a_metric_that_neither_side_has_proves_nothing(tmp_path: Path) -> None:
     async with remembering(tmp_path, STEADY | requests("v2-a", 99, 1)) as prometheus:
         bench = Bench(prometheus, [COUNTERS | {"bad": 'failures{pod=~"{{ pods }}"}'}])
