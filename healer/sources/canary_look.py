@@ -28,7 +28,7 @@ from healer.engine.promql import without_counterpart
 from healer.model.probe import Canary, Measure, fill, named
 from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.routes.base import RouteError, RouteMissing
-from healer.sources.drain import Drain
+from healer.sources.drain import ZERO, Drain
 from healer.sources.pieces import in_pieces
 from healer.sources.prometheus import Asked, QueryFailed, Sample, Series
 from healer.sources.readings import Tally, counted, edge_above, past, past_all, past_slow, slower, timed
@@ -151,6 +151,8 @@ class CanaryLook:
         try:
             share = await self._share()
         except RouteMissing as error:
+            if wary and sides.canary.pods:  # under another name it may still lead there
+                return await self._drained(now, sides.canary, sides.stable, str(error))
             return self._without_route(now, str(error), sides.canary)
         except (RouteError, ClusterError) as error:
             unknown = Verdict(VerdictKind.UNKNOWN, f"the route cannot be read: {error}")
@@ -188,10 +190,10 @@ class CanaryLook:
         text = f"{why}: deployment/{self._canary.canary.deployment} is not guarded"
         return self._found(Look(Verdict(VerdictKind.UNKNOWN, text), revision=canary.revision, routed=False))
 
-    async def _drained(self, now: float, canary: Side, stable: Side | None) -> Look:
-        """The weight is 0: what its requests say. Evidence begins anew when it is not any more."""
+    async def _drained(self, now: float, canary: Side, stable: Side | None, because: str = ZERO) -> Look:
+        """There should be no traffic: what its requests say. Evidence begins anew when there may be some again."""
         if not canary.pods:
-            return self._idle("the canary gets no traffic: its weight is 0, and it has no pods")
+            return self._idle(f"the canary gets no traffic: {because}, and it has no pods")
         self._under, self._warmth = None, {}
         if self._drain is None:
             self._drain = Drain(self._canary)
@@ -199,7 +201,7 @@ class CanaryLook:
         if at <= self._drain.at:
             return replace(self._last, fresh=False)
         asks = [partial(self._ask, deployment=name, side=side, at=at) for name, side in self._present(canary, _ready(stable))]
-        found = await self._drain.look(at, len(canary.pods), *asks, besides=self._besides())
+        found = await self._drain.look(at, len(canary.pods), *asks, because=because, besides=self._besides())
         if isinstance(found, str):
             return self._idle(found)
         judged = found.kind is VerdictKind.BAD

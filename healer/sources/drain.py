@@ -23,6 +23,7 @@ from healer.sources.prometheus import QueryFailed, Sample
 from healer.sources.readings import Key, Meter, requests_of
 from healer.sources.selectors import selectors
 
+ZERO = "the weight is 0"
 _SHARE = 0.01
 _HANDFUL = 5.0
 _OF_ITSELF = 0.3
@@ -67,13 +68,14 @@ class Drain:
         """Windows in a row in which the canary answered what matters."""
 
     async def look(
-        self, at: float, pods: int, canary: Ask, stable: Ask | None = None, *, besides: Sequence[str] = ()
+        self, at: float, pods: int, canary: Ask, stable: Ask | None = None, *, because: str = ZERO, besides: Sequence[str] = ()
     ) -> Verdict | str:
         """What the counters say at a time on the grid: a verdict, or why there is no traffic any more.
 
-        `pods`: those of the canary; `stable` is None when it does not serve. `besides`: in words, the requests that the route
-        sends to the canary whatever the weights are. The first look only sets the counters. The first window may hold what came
-        before the weight was 0 (a counter is as old as its scrape): it can show an end and no traffic.
+        `pods`: those of the canary; `stable` is None when it does not serve. `because`: why there should be none. `besides`: in
+        words, the requests that the route sends to the canary whatever the weights are. The first look only sets the counters.
+        The first window may hold what came before the weight was 0 (a counter is as old as its scrape): it can show an end and
+        no traffic.
         """
         before, self.at = self.at, at
         asks = [canary] if stable is None else [canary, stable]
@@ -82,19 +84,19 @@ class Drain:
         most = max(served, key=lambda each: each.canary, default=None)
         if most is not None and most.matters:
             self._windows += 1
-            return _still(most, besides, certain=self._windows > 1)
+            return _still(most, because, besides, certain=self._windows > 1)
         if (missing := next((each for each in found if isinstance(each, Missing)), None)) is not None:
-            return _unknown(missing.why)
+            return _unknown(because, missing.why)
         if most is None or len(served) < len(found):
-            text = "the weight is 0: the requests that the canary still answers are counted from here on"
+            text = f"{because}: the requests that the canary still answers are counted from here on"
             return Verdict(VerdictKind.INSUFFICIENT, text)
         try:
             if stable is not None and not any(each.both for each in served) and not await self._scraped(stable, most.seconds):
-                return _unknown("neither side's counters moved, and Prometheus has no new sample of stable's")
+                return _unknown(because, "neither side's counters moved, and Prometheus has no new sample of stable's")
         except QueryFailed as error:
-            return _unknown(str(error))
+            return _unknown(because, str(error))
         self._windows = 0
-        return f"the canary gets no traffic: its weight is 0, and it answered {_requests(most)}"
+        return f"the canary gets no traffic: {because}, and it answered {_requests(most)}"
 
     async def _scraped(self, side: Ask, seconds: float) -> bool:
         """Whether what the measures select has a sample of the last seconds. Raises QueryFailed."""
@@ -129,8 +131,8 @@ def _served(sides: Sequence[float | None], seconds: float, pods: int) -> Served 
     return Served(known[0], sum(known), seconds, pods) if len(known) == len(sides) else None
 
 
-def _still(served: Served, besides: Sequence[str], *, certain: bool) -> Verdict:
-    text = f"the weight is 0, and the canary still answered {_requests(served)}"
+def _still(served: Served, because: str, besides: Sequence[str], *, certain: bool) -> Verdict:
+    text = f"{because}, and the canary still answered {_requests(served)}"
     if not certain:
         return Verdict(VerdictKind.INSUFFICIENT, f"{text}, some of them perhaps before it was")
     hint = "open connections outlive a weight, or another rule or a client sends them"
@@ -139,8 +141,8 @@ def _still(served: Served, besides: Sequence[str], *, certain: bool) -> Verdict:
     return Verdict(VerdictKind.BAD, f"{text}: {hint}")
 
 
-def _unknown(why: str) -> Verdict:
-    return Verdict(VerdictKind.UNKNOWN, f"the weight is 0, and whether the canary still answers requests is not known: {why}")
+def _unknown(because: str, why: str) -> Verdict:
+    return Verdict(VerdictKind.UNKNOWN, f"{because}, and whether the canary still answers requests is not known: {why}")
 
 
 def _requests(served: Served) -> str:

@@ -12,7 +12,7 @@ from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses
 from healer.model.signal import Signal, Unanswered
 from healer.model.verdict import Verdict, VerdictKind
-from healer.routes.base import Place
+from healer.routes.base import Place, RouteMissing
 from healer.routes.note import Note
 from healer.sources.canary import CanaryProbe, Standing
 from healer.sources.canary_look import Look, Side, Sides
@@ -76,10 +76,24 @@ async def test_a_weight_of_0_is_no_end_while_requests_come(tmp_path: Path, measu
         (BAD, f"{text}: {SURE}"),
     ]
     kind, why = said[-1]
-    assert (kind, why.startswith("the canary gets no traffic: its weight is 0, and it answered 0 requests in the last ")) == (
+    assert (kind, why.startswith("the canary gets no traffic: the weight is 0, and it answered 0 requests in the last ")) == (
         None,
         True,
     )
+
+
+async def test_a_route_that_is_gone_is_no_end_while_requests_come(tmp_path: Path) -> None:
+    """Under another name it may still lead to the canary; one that is only being replaced is back at the next look."""
+    async with remembering(tmp_path, STEADY | stopping("v2-a", 50)) as prometheus:
+        bench = Bench(prometheus, trouble=RouteMissing("there is no httproute/web"))
+        looks = await several(bench, STOPS + 2)
+        said = [(look.verdict.kind, look.verdict.text) if look.verdict else (None, look.why) for look in looks]
+        assert said[2] == (
+            BAD,
+            f"there is no httproute/web, and the canary still answered 50 requests in the last 30 s, of 250 in all: {SURE}",
+        )
+        assert said[-1][0] is None
+        assert said[-1][1].startswith("the canary gets no traffic: there is no httproute/web, and it answered 0 requests")
 
 
 async def test_a_histogram_counts_them_too(tmp_path: Path) -> None:
@@ -121,7 +135,7 @@ async def test_probes_are_no_traffic(tmp_path: Path) -> None:
         _, (kind, why) = await drained(Bench(prometheus), 2)
     assert (kind, why) == (
         None,
-        "the canary gets no traffic: its weight is 0, and it answered 8 requests in the last 30 s, of 208 in all",
+        "the canary gets no traffic: the weight is 0, and it answered 8 requests in the last 30 s, of 208 in all",
     )
 
 
@@ -150,7 +164,7 @@ async def test_no_series_and_no_pods_are_no_traffic(tmp_path: Path) -> None:
         _, (kind, why) = await drained(bench, 2)
         assert (kind, why.partition(":")[0]) == (None, "the canary gets no traffic")
         bench.sides = Sides(Side((), 0, "7", wanted=0), BOTH.stable)
-        assert await drained(bench, 1) == [(None, "the canary gets no traffic: its weight is 0, and it has no pods")]
+        assert await drained(bench, 1) == [(None, "the canary gets no traffic: the weight is 0, and it has no pods")]
 
 
 async def test_a_counter_that_is_reset_ends_nothing(tmp_path: Path) -> None:
