@@ -47,6 +47,9 @@ def fit(rule: BoundRule, signal: Signal, took: Took, view: View, now: float, fre
         return Fit(None, Reason("NotAbout", f"the rule is not about {signal.source} {signal.name}"))
     if obj is None:
         code = "PodGone" if target.kind == "Pod" and target.exists else "TargetGone"
+        if not target.exists and _named(target, view):
+            text = f"the {target} that there is was made after {signal.name} began: what fires is about the one before it"
+            return Fit(None, Reason(code, text))
         return Fit(None, Reason(code, f"{target} is not in the cluster: nothing to heal"))
     if isinstance(obj, Pod) and obj.terminating and signal.source != "pod" and took(target.uid):
         return Fit(None, Reason("PodGone", f"{target} was taken by healer and is going: what fires for it is of the past"))
@@ -97,6 +100,12 @@ def pages(rule: BoundRule) -> bool:
     """Whether a step of the rule tells people: that is all that can be done about a pod that nobody owns."""
     steps = (*rule.rule.heal, rule.rule.on_storm)
     return any(step is not None and isinstance(step.params, PageParams) for step in steps)
+
+
+def _named(target: Target, view: View) -> bool:
+    """Whether the cluster has an object of that name."""
+    named = view.pod_named if target.kind == "Pod" else view.deployment_named
+    return named(target.namespace, target.name) is not None
 
 
 def _owner(obj: Pod | Deployment, view: View) -> Target | None:

@@ -96,7 +96,8 @@ def read(
     """The signal of an alert; `now` in seconds since the epoch; `held` says why nothing is to be done about it.
 
     The target's uid is empty when the cluster holds no such object, and when the object of that name was created after the alert
-    began: the alert is about its predecessor. `replicas` are the labels in which several Prometheus servers differ.
+    began, by more than SKEW: the alert is about its predecessor, until it has fired for LINGERS. `replicas` are the labels in
+    which several Prometheus servers differ.
     """
     target = _target(alert, view, labels, now)
     if isinstance(target, Untargeted):
@@ -149,13 +150,9 @@ def _target(alert: Alert, view: View, labels: TargetLabels, now: float) -> Targe
 def _predates(alert: Alert, held: Pod | Deployment, now: datetime) -> bool:
     """Whether an alert is about an object that had the name before: it must not take a healthy successor."""
     created, owner = held.metadata.creation_timestamp, held.metadata.controller
-    if created is None or alert.starts_at >= created:
+    if created is None or (isinstance(held, Pod) and owner is not None and owner.kind in _GENERATED):
         return False
-    if isinstance(held, Deployment):
-        return created - alert.starts_at > SKEW and now < created + LINGERS
-    if owner is None:
-        return True  # nobody makes a bare pod again but a person, and that is another pod
-    return owner.kind not in _GENERATED and now < created + LINGERS
+    return created - alert.starts_at > SKEW and now < created + LINGERS
 
 
 def _digest(of: object) -> str:
