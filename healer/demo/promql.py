@@ -1,4 +1,7 @@
-"""As much of PromQL as the demo asks: a selector, of series as they are now. Anything else is refused."""
+"""As much of PromQL as the demo asks: a selector, of series as they are now, or how many samples they have had of late.
+
+Anything else is refused.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -6,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from healer.demo.counters import Sample
 
 _SELECTOR = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)\s*(?:\{(?P<where>.*)\})?")
+_COUNTED = re.compile(r"count_over_time\((?P<selector>.*)\[\d+m?s\]\)", re.DOTALL)
 _MATCHER = re.compile(r'\s*(\w+)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 _ESCAPED = re.compile(r"\\(.)")
 
@@ -22,7 +26,12 @@ class Unsupported(ValueError):
 
 
 def select(expression: str, samples: Iterable[Sample]) -> list[Sample]:
-    """The samples that a selector selects. Raises Unsupported."""
+    """The samples that a selector selects. Raises Unsupported.
+
+    Of `count_over_time` of one they are 1: each series has a sample at any time.
+    """
+    if (counted := _COUNTED.fullmatch(expression.strip())) is not None:
+        return [sample._replace(value=1.0) for sample in select(counted["selector"], samples)]
     found = _SELECTOR.fullmatch(expression.strip())
     if found is None:
         raise Unsupported(f"the demo's stand-in for Prometheus knows selectors only, and not {expression!r}")

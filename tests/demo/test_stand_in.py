@@ -85,6 +85,15 @@ async def test_it_answers_the_rules_queries_as_prometheus_does(scraped: str) -> 
     assert [len(answer) for answer in answers] == [2, 2, 0, 1, 68, 34], "totals, bad ones, buckets, each of stable and canary"
 
 
+async def test_each_series_has_had_a_sample_of_late() -> None:
+    """What the daemon asks where counters stand still: whether anything new is scraped."""
+    async with StandIn(lambda _: samples()) as stand_in, aclosing(Prometheus(stand_in.url)) as client:
+        for query in queries()[:1]:
+            counted = await client.query(f"count_over_time({query}[999ms])", time.time())
+            assert [sample.value for sample in counted] == [1.0] * len(await client.query(query, time.time()))
+            assert counted
+
+
 async def test_what_it_does_not_know_it_refuses() -> None:
     async with StandIn(lambda _: samples()) as stand_in, aclosing(Prometheus(stand_in.url)) as client:
         for query in ("rate(x[5m])", 'x{pod~"a"}', "x + y"):
