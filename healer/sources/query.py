@@ -107,7 +107,8 @@ class QueryLook:
             named = self._named(sample)
             if isinstance(named, Nameless):
                 lost = lost or sample.odd  # whatever it is about
-                nameless = nameless or named.reason
+                if not isfinite(sample.value) or self._passes(sample.value):  # else nothing is sick, whatever it is about
+                    nameless = nameless or named.reason
                 continue
             target = self._target(named)
             if target is None:

@@ -182,6 +182,22 @@ async def test_a_whole_answer_without_the_series_ends_it(imposter: Imposter, pro
     assert bench.said == ["", ""]
 
 
+@pytest.mark.parametrize(
+    ("nameless", "ends"), [(0, True), (0.1, True), (9, False), ("NaN", False)], ids=["zero", "well", "sick", "no number"]
+)
+async def test_a_nameless_series_that_is_well_hides_no_end(
+    imposter: Imposter, prometheus: Prometheus, nameless: object, ends: bool
+) -> None:
+    """`expr or vector(0)` keeps one without labels when all is well. One that passes may be the same series without its labels."""
+    bench = Bench(prometheus)
+    imposter.answer = series(("serving-1", 0.3))
+    await bench.look()
+    imposter.answer = series(("job=serving", nameless))
+    reports = await bench.reports()
+    assert [each.firing for each in reports if isinstance(each, Signal)] == ([False] if ends else [])
+    assert any(isinstance(each, Answered) for each in reports) is ends, "what fired before a restart ends with it"
+
+
 async def test_an_answer_says_which_signals_can_still_fire(imposter: Imposter, prometheus: Prometheus) -> None:
     """So that what fired before a restart, and is in no answer after it, is over."""
     imposter.answer = series(("serving-1", 0.3), ("serving-2", "NaN"), ("stranger", 9))
