@@ -23,6 +23,7 @@ class _Ref(msgspec.Struct):
     kind: str | None = None
     namespace: str | None = None
     weight: int | None = None
+    filters: "list[_Filter] | None" = None
 
     def backend(self, place: Place) -> Backend:
         kind, namespace = self.kind or "Service", self.namespace or place.home
@@ -48,7 +49,10 @@ class _Rule(msgspec.Struct, rename="camel"):
     filters: list[_Filter] | None = None
 
     def mirrors(self, place: Place) -> bool:
-        refs = [each.request_mirror.backend_ref for each in self.filters or () if each.request_mirror]
+        """By a filter of its own, or of one of its backends."""
+        lists = [self.filters, *(each.filters for each in self.backend_refs or ())]
+        filters = [each for some in lists for each in some or ()]
+        refs = [each.request_mirror.backend_ref for each in filters if each.request_mirror]
         return any(ref.backend(place).service == place.canary for ref in refs)
 
 

@@ -16,6 +16,8 @@ PREFIX = "nginx.ingress.kubernetes.io/"
 WEIGHT = f"{PREFIX}canary-weight"
 _CLASS = "kubernetes.io/ingress.class"
 _TOTAL = 100
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+"""What ingress-nginx reads as true: strconv.ParseBool of Go."""
 
 Spot = tuple[str, str]
 """A host and a path."""
@@ -70,7 +72,7 @@ class _Ingress(msgspec.Struct):
 
     @property
     def is_canary(self) -> bool:
-        return self.nginx("canary") == "true"
+        return self.nginx("canary") in _TRUE
 
     @property
     def controller(self) -> str:

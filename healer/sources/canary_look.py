@@ -39,6 +39,7 @@ from healer.sources.warmup import Sides as Warmths
 _LAG = 1.0
 """Seconds after which what was scraped is surely stored; a tenth of the interval when that is less."""
 
+_NO_TRAFFIC = "the canary gets no traffic"
 _LEFT_OUT = (
     "`bad` is a difference, and what it subtracts has no series where requests are: they would count as none, "
     "for `A - B` has no series without B; write `A - (B or A * 0)`"
@@ -159,7 +160,7 @@ class CanaryLook:
             return replace(self._last, verdict=unknown, why="", judged=False, fresh=True, windows={})
         self._unrouted = None
         if share <= 0:
-            return await self._drained(now, sides.canary, sides.stable) if wary else self._idle("the canary gets no traffic")
+            return await self._drained(now, sides.canary, sides.stable) if wary else self._idle(self._unweighted)
         self._drain = None
         if sides.canary.rolling:
             self._under = None
@@ -173,6 +174,12 @@ class CanaryLook:
             return replace(self._last, fresh=False)
         self._at = at
         return self._found(await self._judged(at, sides.canary, sides.stable, share))
+
+    @property
+    def _unweighted(self) -> str:
+        """What a weight of 0 means, in words."""
+        besides = "; ".join(self._besides())
+        return f"the canary gets no traffic by weight, and what no weight rules is not judged: {besides}" if besides else _NO_TRAFFIC
 
     def _line(self, now: float) -> float:
         """The last line of the grid before now."""

@@ -40,6 +40,8 @@ def annotated(**annotations: str | None) -> Callable[[Object], None]:
         ({"canary_weight_total": "1000", "canary_weight": "150"}, (850, 150), "50"),
         ({"canary_weight_total": "30"}, (80, 20), "5"),  # nginx counts out of at least 100
         ({"canary_weight": "3"}, (97, 3), "3"),
+        ({"canary": "True"}, (80, 20), "5"),  # nginx reads it as Go does
+        ({"canary": "1"}, (80, 20), "5"),
     ],
 )
 async def test_nginx_weight_and_total(
@@ -58,6 +60,7 @@ async def test_nginx_weight_and_total(
     [
         ({"canary": None}, 'canary is None, not "true"'),
         ({"canary": "false"}, "is 'false'"),
+        ({"canary": "yes"}, "is 'yes'"),
         ({"canary_weight": "a lot"}, "'a lot', which is no whole number"),
         ({"canary_weight": "-1"}, "'-1', which"),
         ({"canary_weight": "120"}, "weight 120 of 100"),
@@ -128,6 +131,7 @@ def _default(obj: Object) -> None:
         (lambda obj: _path(obj).update(path="/v2"), None, "no Ingress that is no canary"),
         (_class("another"), None, "no Ingress that is no canary"),
         (annotated(canary="true"), None, "no Ingress that is no canary"),
+        (annotated(canary="T"), None, "no Ingress that is no canary"),
     ],
 )
 async def test_nginx_both_sides_must_lead_where_the_rule_says(
@@ -231,9 +235,12 @@ async def test_gateway_a_rule_that_gives_the_canary_nothing_is_not_named(roads: 
     assert (await read(roads.api, place)).besides == ()
 
 
-async def test_gateway_copies_for_the_canary_are_named(roads: Roads) -> None:
+@pytest.mark.parametrize("of_backend", [False, True], ids=["of the rule", "of a backend"])
+async def test_gateway_copies_for_the_canary_are_named(roads: Roads, of_backend: bool) -> None:
     def mirror(obj: Object) -> None:
-        obj["spec"]["rules"][0]["filters"] = [{"type": "RequestMirror", "requestMirror": {"backendRef": ref(CANARY)}}]
+        (one,) = obj["spec"]["rules"]
+        holder = one["backendRefs"][0] if of_backend else one
+        holder["filters"] = [{"type": "RequestMirror", "requestMirror": {"backendRef": ref(CANARY)}}]
 
     place = await roads.add("HTTPRoute", 20, mirror)
     assert (await read(roads.api, place)).besides == (f"rule 1 mirrors to {CANARY}",)

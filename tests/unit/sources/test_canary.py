@@ -408,6 +408,18 @@ async def test_old_samples_that_nobody_renews_are_stale(tmp_path: Path) -> None:
         assert said[-3:] == [(UNKNOWN, "errors: no data of the canary: `total` has no series")] * 3
 
 
+async def test_what_no_weight_rules_is_no_absence_of_traffic(tmp_path: Path) -> None:
+    """A rule of its own, a mirror, a header: people see requests on the canary, and must not read that there are none."""
+    async with remembering(tmp_path, STEADY) as prometheus:
+        bench = Bench(prometheus, besides=("rule 1 sends to web-canary", "rule 2 mirrors to web-canary"))
+        bench.share = 0.0
+        assert (await bench.look()) == Look(
+            None,
+            "the canary gets no traffic by weight, and what no weight rules is not judged: "
+            "rule 1 sends to web-canary; rule 2 mirrors to web-canary",
+        )
+
+
 async def test_no_traffic_is_nothing_to_judge(tmp_path: Path) -> None:
     async with remembering(tmp_path, STEADY | requests("v2-a", 40, 10)) as prometheus:
         bench = Bench(prometheus)
