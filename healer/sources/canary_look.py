@@ -179,7 +179,9 @@ class CanaryLook:
     def _unweighted(self) -> str:
         """What a weight of 0 means, in words."""
         besides = "; ".join(self._besides())
-        return f"the canary gets no traffic by weight, and what no weight rules is not judged: {besides}" if besides else _NO_TRAFFIC
+        if not besides:
+            return _NO_TRAFFIC
+        return f"the canary gets no traffic by weight, and what no weight rules is not judged: {besides}"
 
     def _line(self, now: float) -> float:
         """The last line of the grid before now."""

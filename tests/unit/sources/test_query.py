@@ -188,7 +188,7 @@ async def test_a_whole_answer_without_the_series_ends_it(imposter: Imposter, pro
 async def test_a_nameless_series_that_is_well_hides_no_end(
     imposter: Imposter, prometheus: Prometheus, nameless: object, ends: bool
 ) -> None:
-    """`expr or vector(0)` keeps one without labels when all is well. One that passes may be the same series without its labels."""
+    """`expr or vector(0)` keeps one without labels when all is well. One that passes may be the same series without labels."""
     bench = Bench(prometheus)
     imposter.answer = series(("serving-1", 0.3))
     await bench.look()
