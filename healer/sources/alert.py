@@ -23,7 +23,8 @@ SKEW = timedelta(minutes=1)
 _GENERATED = frozenset({"ReplicaSet", "Job", "DaemonSet"})
 """The kinds whose pods have a random end to their names: no second pod ever has the name of one."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
-_LONGEST_NAME = 1024
+LONGEST_NAME = 1024
+"""Characters of an alert's name."""
 _MOST_LABELS = 32 * 1024
 """Characters of all labels of an alert."""
 _LONGEST_ANNOTATION = 4096
@@ -51,8 +52,7 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
         """
         if not self.fingerprint:
             return _digest(sorted(self.labels.items()))
-        known = _FINGERPRINT.fullmatch(self.fingerprint) is not None and not self.fingerprint.isdecimal()
-        return self.fingerprint if known else _digest(self.fingerprint)
+        return key_of(self.fingerprint)
 
     @property
     def occurrence(self) -> str:
@@ -121,23 +121,29 @@ def read(
     )
 
 
+def key_of(fingerprint: str) -> str:
+    """A fingerprint as it is kept: as it is where Alertmanager may have made it, else its digest."""
+    known = _FINGERPRINT.fullmatch(fingerprint) is not None and not fingerprint.isdecimal()
+    return fingerprint if known else _digest(fingerprint)
+
+
 def _trouble(labels: Mapping[str, str], replicas: Sequence[str]) -> str:
     """The same for what several replicas of one Prometheus say; "" where the alert is of no replica."""
     rest = {name: value for name, value in labels.items() if name not in replicas}
     return "" if len(rest) == len(labels) else f"replicas/{_digest(sorted(rest.items()))}"
 
 
-UNTARGETED = ("NoName", "TooLong", "NoLabel", "NoObject", "Ambiguous")
-"""The codes of why an alert names no target."""
+UNTARGETED = ("IllFormed", "NoName", "TooLong", "NoLabel", "NoObject", "Ambiguous")
+"""The codes of why no signal is made of an alert."""
 
 
 def _target(alert: Alert, view: View, labels: TargetLabels, now: float) -> Target | Untargeted:
     if not alert.name:
         return Untargeted("", alert.key, "NoName", "it has no label 'alertname'")
     size = sum(len(name) + len(value) for name, value in alert.labels.items())
-    if size > _MOST_LABELS or len(alert.name) > _LONGEST_NAME:
-        text = f"its labels have {size} characters, its name {len(alert.name)}; allowed are {_MOST_LABELS} and {_LONGEST_NAME}"
-        return Untargeted(alert.name[:_LONGEST_NAME], alert.key, "TooLong", text)
+    if size > _MOST_LABELS or len(alert.name) > LONGEST_NAME:
+        text = f"its labels have {size} characters, its name {len(alert.name)}; allowed are {_MOST_LABELS} and {LONGEST_NAME}"
+        return Untargeted(alert.name[:LONGEST_NAME], alert.key, "TooLong", text)
     named = named_by(alert.labels, labels, view)
     if isinstance(named, Nameless):
         return Untargeted(alert.name, alert.key, named.code, named.reason)

@@ -7,6 +7,7 @@ Grafana's values and URLs, whatever later versions add) is neither needed nor lo
 import asyncio
 from collections import Counter as Count
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -17,7 +18,7 @@ from healer.model.intake import WebhookError
 from healer.model.signal import REPLICA_LABELS, Signal
 from healer.model.text import free_text
 from healer.model.view import View
-from healer.sources.alert import UNTARGETED, Alert, read
+from healer.sources.alert import LONGEST_NAME, UNTARGETED, Alert, key_of, read
 from healer.sources.alert import Untargeted as Untargeted
 from healer.sources.targets import TargetLabels as TargetLabels
 
@@ -30,13 +31,24 @@ _AT_ONCE = 25
 _HINT = "send what Alertmanager's webhook_configs send: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config"
 
 
-class Notification(msgspec.Struct, frozen=True, rename="camel"):
-    """One POST of Alertmanager: a group of alerts; `truncated_alerts` more were left out by its max_alerts."""
-
-    alerts: tuple[Alert, ...]
+class _Posted(msgspec.Struct, rename="camel"):
+    alerts: tuple[msgspec.Raw, ...]
     receiver: str = ""
     group_key: str = ""
     truncated_alerts: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One POST of Alertmanager: a group of alerts; `truncated_alerts` more were left out by its max_alerts.
+
+    `ill_formed` are those of the group that cannot be read: they take no other alert with them.
+    """
+
+    alerts: tuple[Alert, ...]
+    receiver: str = ""
+    truncated_alerts: int = 0
+    ill_formed: tuple[Untargeted, ...] = ()
 
 
 class _Envelope(msgspec.Struct):
@@ -44,26 +56,78 @@ class _Envelope(msgspec.Struct):
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
-_notification = msgspec.json.Decoder(Notification)
+_posted = msgspec.json.Decoder(_Posted)
+_alert = msgspec.json.Decoder(Alert)
+
+
+class _Loose(msgspec.Struct):
+    """What may be read of an alert that is not well-formed."""
+
+    labels: Any = None
+    fingerprint: Any = None
+
+
+_loose = msgspec.json.Decoder(_Loose)
 
 
 def parse(body: bytes) -> Notification:
-    """A webhook's body as a notification, all of it or nothing.
+    """A webhook's body as a notification. One alert that is not well-formed is told apart, and takes no other with it.
 
-    Raises WebhookError (400) for what is not JSON, is of another version, or has a wrong type somewhere; the message says where.
+    Raises WebhookError (400) for what is not JSON, is of another version, has a wrong type outside of its alerts, or holds alerts
+    none of which can be read; the message says where.
     """
     try:
         version = _envelope.decode(body).version
         if not isinstance(version, str) or version not in VERSIONS:
             known = " and ".join(f"{known!r} ({whose})" for known, whose in VERSIONS.items())
             raise WebhookError(400, f"version is {version!r:.40}, but healer understands only {known}", _HINT)
-        return _notification.decode(body)
+        posted = _posted.decode(body)
+        alerts, ill_formed = _read(posted.alerts)
+        return Notification(alerts, posted.receiver, posted.truncated_alerts, ill_formed)
     except msgspec.ValidationError as error:
         raise WebhookError(400, f"not an Alertmanager notification: {_brief(error)}", _HINT) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise WebhookError(400, f"the body is not JSON: {error}", _HINT) from error
     except RecursionError as error:
         raise WebhookError(400, "the body is nested too deeply", _HINT) from error
+
+
+def _read(posted: Sequence[msgspec.Raw]) -> tuple[tuple[Alert, ...], tuple[Untargeted, ...]]:
+    """The alerts, and those that cannot be read. Raises what the first of them raises when it is so with all."""
+    alerts: list[Alert] = []
+    ill_formed: list[Untargeted] = []
+    first: Exception | None = None
+    for index, raw in enumerate(posted):
+        try:
+            alerts.append(_alert.decode(raw))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            placed = _placed(error, index)
+            first = first or placed
+            ill_formed.append(_unread(raw, index, placed))
+    if first is not None and not alerts:
+        raise first
+    return tuple(alerts), tuple(ill_formed)
+
+
+def _placed(error: Exception, index: int) -> Exception:
+    """A validation error with its place in the whole body."""
+    if not isinstance(error, msgspec.ValidationError):
+        return error
+    said, at, where = str(error).rpartition(" - at `$")
+    place = f" - at `$.alerts[{index}]"
+    return msgspec.ValidationError(f"{said}{place}{where}" if at else f"{error}{place}`")
+
+
+def _unread(raw: msgspec.Raw, index: int, error: Exception) -> Untargeted:
+    """An alert that cannot be read, by its name where that can be."""
+    try:
+        loose = _loose.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        loose = _Loose()
+    named = loose.labels.get("alertname") if isinstance(loose.labels, dict) else None
+    name, key = (each if isinstance(each, str) else "" for each in (named, loose.fingerprint))
+    where = "" if isinstance(error, msgspec.ValidationError) else f" - at `$.alerts[{index}]`"
+    return Untargeted(name[:LONGEST_NAME], key and key_of(key), "IllFormed", f"it is not well-formed: {_brief(error)}{where}")
 
 
 def _brief(error: Exception) -> str:
@@ -116,7 +180,7 @@ class AlertmanagerWebhook:
         """Take one body; returns what became of its alerts. Raises WebhookError (nothing was taken) or QueueFull."""
         notification = parse(body)
         found: list[Signal] = []
-        lost: list[Untargeted] = []
+        lost = list(notification.ill_formed)
         for start in range(0, len(notification.alerts), _AT_ONCE):
             some = Notification(notification.alerts[start : start + _AT_ONCE])
             taken, left = signals(some, self._view, self._labels, self._clock(), self._replicas)
@@ -132,7 +196,8 @@ class AlertmanagerWebhook:
         for code, count in Count(alert.code for alert in lost).items():
             self._untargeted.labels(code).inc(count)
             one = next(alert for alert in lost if alert.code == code)
-            self._log.warning("an alert names no target", alert=one.name, fingerprint=one.key, reason=one.reason, alerts=count)
+            said = "an alert cannot be read: it is left out" if code == "IllFormed" else "an alert names no target"
+            self._log.warning(said, alert=one.name, fingerprint=one.key, reason=one.reason, alerts=count)
         if notification.truncated_alerts:
             self._truncated.inc(notification.truncated_alerts)
             self._log.warning(

@@ -153,6 +153,19 @@ async def test_an_alert_without_a_target_is_counted_and_logged_and_the_others_ar
     assert "healer_alerts_truncated_total 4.0" in metrics
 
 
+async def test_an_alert_that_cannot_be_read_is_counted_and_logged_and_the_others_are_decided(daemon: Daemon) -> None:
+    """Alertmanager never repeats what was answered 400."""
+    async with daemon.serving() as client:
+        with capture_logs() as logs:
+            status, answer, _ = await client.post(body(alert("pod-0"), alert(startsAt="yesterday"), alert("pod-1")))
+            _, metrics = await client.get("/metrics")
+    assert (status, answer) == (200, {"accepted": 2, "untargeted": 1, "truncated": 0})
+    assert [signal.target.uid for signal in daemon.decided] == ["uid-0", "uid-1"]
+    assert [entry["event"] for entry in logs] == ["an alert cannot be read: it is left out"]
+    assert "$.alerts[1].startsAt" in logs[0]["reason"]
+    assert 'healer_alerts_untargeted_total{reason="IllFormed"} 1.0' in metrics
+
+
 # refusals
 
 
@@ -161,7 +174,7 @@ async def test_an_alert_without_a_target_is_counted_and_logged_and_the_others_ar
     [
         (b"{", JSON, 400, "not JSON"),
         (body(version="3"), JSON, 400, "version is '3'"),
-        (body(alert(), alert(labels=1)), JSON, 400, "$.alerts[1].labels"),
+        (body(alert(labels=2), alert(labels=1)), JSON, 400, "$.alerts[0].labels"),
         (b"", JSON, 400, "not JSON"),
         (group("firing"), {"Content-Type": "text/plain"}, 415, "not application/json"),
         (group("firing"), JSON | {"Content-Encoding": "gzip"}, 415, "compressed"),

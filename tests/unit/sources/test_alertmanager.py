@@ -378,9 +378,9 @@ def test_an_exported_label_that_agrees_is_no_ambiguity(view: View) -> None:
         (json.dumps({"version": "4"}).encode(), "`alerts`"),
         (body(alerts={}), "$.alerts"),
         (body(alert(), truncatedAlerts=-1), "$.truncatedAlerts"),
-        (body(alert(), alert(status="pending")), "$.alerts[1].status"),
-        (body(alert(), alert(status="p" * 10_000)), "$.alerts[1].status"),
-        (body(alert(), alert(), alert(startsAt=None)), "`startsAt` - at `$.alerts[2]`"),
+        (body(alert(status="pending")), "$.alerts[0].status"),
+        (body(alert(status="p" * 10_000), alert(startsAt=None)), "$.alerts[0].status"),
+        (body(alert(startsAt=None)), "`startsAt` - at `$.alerts[0]`"),
         (body(alert(startsAt="yesterday")), "$.alerts[0].startsAt"),
         (body(alert(startsAt="2026-08-01T10:00:00")), "$.alerts[0].startsAt"),
         (body(alert(labels={"alertname": 1})), "$.alerts[0].labels[...]"),
@@ -394,6 +394,47 @@ def test_a_malformed_body_is_refused_whole_and_the_error_says_where(sent: bytes,
     assert message in refused.value.message
     assert len(refused.value.message) < 300
     assert "webhook_config" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (alert(status="pending", fingerprint="b6eadffa33fcdf37"), "$.alerts[1].status"),
+        (alert(status="p" * 10_000, fingerprint="b6eadffa33fcdf37"), "$.alerts[1].status"),
+        (alert(startsAt=None, fingerprint="b6eadffa33fcdf37"), "`startsAt` - at `$.alerts[1]`"),
+        (alert(startsAt="yesterday", fingerprint="b6eadffa33fcdf37"), "$.alerts[1].startsAt"),
+        (alert(labels={"alertname": "ModelLatencyHigh", "pod": 5}, fingerprint="b6eadffa33fcdf37"), "$.alerts[1].labels[...]"),
+        (alert(annotations=[], fingerprint="b6eadffa33fcdf37"), "$.alerts[1].annotations"),
+    ],
+)
+def test_an_alert_that_cannot_be_read_is_named_and_its_neighbours_are_decided(
+    view: View, bad: dict[str, Any], reason: str
+) -> None:
+    """Alertmanager never repeats what was answered 400: the good alerts of the group would be lost."""
+    good = alert("tensorflow-serving-7b5b8c9d4-fghij", fingerprint="g")
+    notification = parse(body(alert(), bad, good))
+    found, _ = signals(notification, view, DEFAULT, NOW)
+    assert [signal.target.uid for signal in found] == ["uid-abcde", "uid-fghij"]
+    (lost,) = notification.ill_formed
+    assert (lost.name, lost.key, lost.code) == ("ModelLatencyHigh", "b6eadffa33fcdf37", "IllFormed")
+    assert reason in lost.reason
+    assert len(lost.reason) < 300
+
+
+@pytest.mark.parametrize("bad", [None, "x", 7, [], {"labels": None}, {"labels": ["alertname"], "fingerprint": 7}])
+def test_what_is_no_alert_at_all_takes_no_other_with_it(view: View, bad: object) -> None:
+    """It has no name to be told by, but a place."""
+    notification = parse(body(alert(), alerts=[bad, alert()]))
+    assert [each.key for each in notification.alerts] == ["c6eadffa33fcdf37"]
+    assert [(each.name, each.key) for each in notification.ill_formed] == [("", "")]
+    assert "$.alerts[0]" in notification.ill_formed[0].reason
+
+
+def test_bytes_that_are_no_text_take_no_other_alert_with_them() -> None:
+    """A label that is not UTF-8 is a fault of its alert alone."""
+    notification = parse(body(alert(), alert(fingerprint="b6eadffa33fcdf37")).replace(b"critical", b"\xff\xfe", 1))
+    assert [each.key for each in notification.alerts] == ["b6eadffa33fcdf37"]
+    assert "$.alerts[0]" in notification.ill_formed[0].reason
 
 
 json_values = st.recursive(
