@@ -192,7 +192,7 @@ class Core:
 
     def occurrence(self, key: str) -> str:
         """The occurrence that the latest open incident has of a firing signal (by key); "" when the signal is part of none."""
-        found = [incident for each in self._engine.incidents_of(key) if (incident := self._engine.incident(each)) is not None]
+        found = self._about(key)
         known = [sick.signals[key].occurrence for each in found for sick in each.targets.values() if key in sick.signals]
         return known[-1] if known else ""
 
@@ -201,12 +201,16 @@ class Core:
 
         Empty unless an action was accepted, what came of it is being watched, and nobody has taken it back by `healer undo`.
         """
-        found = [incident for each in self._engine.incidents_of(key) if (incident := self._engine.incident(each)) is not None]
+        found = self._about(key)
         if not found:
             return None
         states = (State.VERIFYING, State.ESCALATED)
         watched = [each for each in found if each.acted_at and each.state in states and not is_undone(each)]
         return self._journal.recall(watched[-1].id).get(action, {}) if watched else {}
+
+    def _about(self, key: str) -> list[Incident]:
+        """The open incidents of a firing signal."""
+        return [incident for each in self._engine.incidents_of(key) if (incident := self._engine.incident(each)) is not None]
 
     def alerts(self) -> list[Signal]:
         """The alerts that fire and that some rule is about."""

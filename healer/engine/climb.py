@@ -169,7 +169,7 @@ class Climber(Outcomes):
         action = self._actions[step.action]
         if storm is None or incident.storming or action.diverts or not action.changes:
             return False
-        return storm.taker not in ("", incident.id) or self._takes_pods(step)
+        return storm.has_another(incident) or self._takes_pods(step)
 
     def _patient(self, incident: Incident, context: Context) -> tuple[SickTarget | None, Veto | None]:
         """The target to act on: sick, not yet treated in this step, and not born after the step acted.
@@ -211,7 +211,7 @@ class Climber(Outcomes):
         if is_observing(incident) and (incident.deadline is None or context.now >= incident.deadline):
             return self._still_observed(incident, context, wrong)
         if incident.deadline is None or context.now >= incident.deadline:
-            if context.in_force and context.storm is not None and context.storm.taker not in ("", incident.id):
+            if context.in_force and context.storm is not None and context.storm.has_another(incident):
                 return self._defer(incident, incident.workload, _held(incident, context), context)
             if patient is not None and veto is not None and veto.patient:
                 return self._defer(incident, patient.target, veto, context)
@@ -302,5 +302,5 @@ def _as_patient(incident: Incident) -> SickTarget:
 def _held(incident: Incident, context: Context) -> Veto:
     """Why an incident waits for the storm on its workload to be over."""
     storm = context.storm
-    who = "healer holds" if storm is None or storm.taker in ("", incident.id) else f"{storm.taker} has taken over"
+    who = f"{storm.taker} has taken over" if storm is not None and storm.has_another(incident) else "healer holds"
     return Veto(Reason("Storm", f"{storm}: {who} until it is over"), patient=True)

@@ -155,7 +155,7 @@ def no_storm(q: Question) -> Veto | None:
         return None
     if not q.storm.known and (q.incident.storming or q.incident.left_step is not None):
         return Veto(Reason("Storm", f"{q.storm}: nothing is done to the workload for that"), patient=True)
-    if q.storm.taker not in ("", q.incident.id):
+    if q.storm.has_another(q.incident):
         return Veto(Reason("Storm", f"{q.storm}: {q.storm.taker} has taken over"), patient=True)
     if q.target.kind == "Pod":
         return Veto(Reason("Storm", f"{q.storm}: they are not treated one by one"), patient=True)

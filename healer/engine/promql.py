@@ -88,7 +88,7 @@ def surprises(query: Query) -> Iterator[str]:
 def without_counterpart(expr: str) -> str:
     """An expression for what the difference in `expr` leaves out: series above 0 of its left side that have none on the right.
 
-    "" where `expr` has no difference of two vectors, or is not PromQL.
+    "" where `expr` has no difference of two vectors, or takes all of the left side there (`(A - B) or A`), or is not PromQL.
     """
     try:
         found = _difference(parser.parse(expr))
@@ -106,7 +106,9 @@ def _difference(tree: parser.Expr) -> parser.BinaryExpr | None:
         case parser.BinaryExpr() if str(tree.op) == "-" and _number(tree.lhs) is None and _number(tree.rhs) is None:
             return tree
         case parser.BinaryExpr():
-            return _difference(tree.lhs) or _difference(tree.rhs)
+            found = _difference(tree.lhs)
+            filled = found is not None and str(tree.op) == "or" and str(tree.rhs) == str(found.lhs)
+            return None if filled else found or _difference(tree.rhs)
         case parser.ParenExpr() | parser.AggregateExpr() | parser.SubqueryExpr():
             return _difference(tree.expr)
         case parser.Call():

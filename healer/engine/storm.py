@@ -25,6 +25,10 @@ class Storm:
     taker: str
     known: bool = True
 
+    def has_another(self, incident: Incident) -> bool:
+        """Whether another incident speaks for the workload."""
+        return self.taker not in ("", incident.id)
+
     def __str__(self) -> str:
         if self.known:
             return f"{self.sick} of {self.desired} pods are sick at once, more than {self.limit}"

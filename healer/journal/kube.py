@@ -67,6 +67,8 @@ class _Kept:
     """How many incidents had been written when this one began to wait."""
     refused: str = ""
     not_before: float = 0.0
+    mourned: bool = False
+    """Whether it was said that the incident is lost: a claim and a note may both find out."""
 
 
 class KubeJournal:
@@ -424,6 +426,9 @@ class KubeJournal:
         """An incident is not ours any more: nothing of it is written again before the journal is read anew."""
         if self._pending.get(kept.incident.id) is kept:
             del self._pending[kept.incident.id]
+        if kept.mourned:
+            return
+        kept.mourned = True
         self.counts.lost += 1
         self._log.warning("incident lost", incident=kept.incident.id, reason=str(error))
         if kept.stored.loss is not None:

@@ -17,7 +17,7 @@ _GAP = "[ \u2010\u2011-]{0,2}"
 """Between the groups of a card's digits: hyphens of more than one kind."""
 _CARD = re.compile(
     rf"(?<![\w.-])(?:\d{{4}}{_GAP}\d{{4}}{_GAP}\d{{4}}{_GAP}\d{{4}}(?:{_GAP}\d{{3}})?|\d{{4}}{_GAP}\d{{6}}{_GAP}\d{{4,5}}"
-    rf"|4\d{{3}}(?:{_GAP}\d{{3}}){{3}}){_END}{_UNIT}",
+    rf"|4\d{{3}}(?:{_GAP}\d{{3}}){{3}}{_UNIT}){_END}",
     re.I,
 )
 _ISSUERS = re.compile(
@@ -25,25 +25,25 @@ _ISSUERS = re.compile(
 )
 """The first digits and lengths of cards. What begins with 1, as times in milliseconds do, is none."""
 _IBAN = re.compile(r"(?i)(?<![\w-])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{1,4}){3,8}")
-_LENGTHS = {
-    **dict.fromkeys(("NO",), 15),
-    **dict.fromkeys(("BE",), 16),
-    **dict.fromkeys(("DK", "FI", "NL"), 18),
-    **dict.fromkeys(("SI", "MK"), 19),
-    **dict.fromkeys(("AT", "EE", "LT", "LU", "KZ", "XK"), 20),
-    **dict.fromkeys(("CH", "HR", "LV", "LI"), 21),
-    **dict.fromkeys(("BG", "DE", "GB", "GE", "IE", "ME", "RS", "BH"), 22),
-    **dict.fromkeys(("AE", "GI", "IL"), 23),
-    **dict.fromkeys(("AD", "CZ", "ES", "MD", "PK", "RO", "SA", "SE", "SK", "TN"), 24),
-    **dict.fromkeys(("PT",), 25),
-    **dict.fromkeys(("IS", "TR"), 26),
-    **dict.fromkeys(("FR", "GR", "IT", "MC", "SM"), 27),
-    **dict.fromkeys(("AL", "CY", "DO", "GT", "HU", "LB", "PL"), 28),
-    **dict.fromkeys(("BR", "QA", "UA"), 29),
-    **dict.fromkeys(("JO", "KW", "MU"), 30),
-    **dict.fromkeys(("MT",), 31),
+_COUNTRIES = {
+    15: frozenset({"NO"}),
+    16: frozenset({"BE"}),
+    18: frozenset({"DK", "FI", "NL"}),
+    19: frozenset({"SI", "MK"}),
+    20: frozenset({"AT", "EE", "LT", "LU", "KZ", "XK"}),
+    21: frozenset({"CH", "HR", "LV", "LI"}),
+    22: frozenset({"BG", "DE", "GB", "GE", "IE", "ME", "RS", "BH"}),
+    23: frozenset({"AE", "GI", "IL"}),
+    24: frozenset({"AD", "CZ", "ES", "MD", "PK", "RO", "SA", "SE", "SK", "TN"}),
+    25: frozenset({"PT"}),
+    26: frozenset({"IS", "TR"}),
+    27: frozenset({"FR", "GR", "IT", "MC", "SM"}),
+    28: frozenset({"AL", "CY", "DO", "GT", "HU", "LB", "PL"}),
+    29: frozenset({"BR", "QA", "UA"}),
+    30: frozenset({"JO", "KW", "MU"}),
+    31: frozenset({"MT"}),
 }
-"""Of account numbers, by country (the IBAN registry): what looks like a name, in lower case or with hyphens, must have it."""
+"""By the length of their account numbers (the IBAN registry): it tells one in lower case or with hyphens from a name."""
 _SSN = re.compile(rf"(?<![\w.-])\d{{3}}-\d{{2}}-\d{{4}}{_END}")
 _MOBILE = re.compile(rf"(?<![\w.-])(?:(?:\+|00)?86[- ]?)?1[3-9]\d(?:[- ]?\d{{4}}){{2}}{_END}{_UNIT}", re.I)
 """Of mainland China."""
@@ -85,7 +85,7 @@ def _is_card(written: str) -> bool:
     if not _ISSUERS.fullmatch("".join(map(str, digits))):
         return False
     doubled = (sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0 and not _is_bytes(written)
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0 and not (len(digits) == 13 and _is_bytes(written))
 
 
 def _without_iban(found: re.Match[str]) -> str:
@@ -95,7 +95,7 @@ def _without_iban(found: re.Match[str]) -> str:
         number = re.sub("[ -]", "", written[:end])
         ends = end == len(written) or written[end] in " -"
         plain = written[:end].isupper() and "-" not in written[:end]
-        fits = 15 <= len(number) <= 34 if plain else _LENGTHS.get(number[:2].upper()) == len(number)
+        fits = 15 <= len(number) <= 34 if plain else number[:2].upper() in _COUNTRIES.get(len(number), ())
         if ends and written[end - 1] not in " -" and fits and _remainder(number) == 1:
             return "[iban]" + written[end:]
     return written

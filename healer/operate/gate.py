@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from rich.console import Console
 from rich.text import Text
@@ -23,8 +22,9 @@ from healer.operate.canary import STYLES, both, canary_of, plain_finding, there
 from healer.operate.objects import OperateError, Place
 from healer.operate.show import clean
 from healer.routes.base import RouteError
-from healer.sources.canary import place_of, share_of, sides_of
+from healer.sources.canary import place_of, sides_of
 from healer.sources.canary_look import CanaryLook, Look
+from healer.sources.canary_route import RouteLook
 from healer.sources.prometheus import Asked, QueryFailed
 
 _OVERDUE = "ProgressDeadlineExceeded"
@@ -128,7 +128,8 @@ class _Gate:
         self._view = View()
         self._rolled_out = False
         route = place_of(self._canary, place.namespace)
-        self._share = partial(share_of, api, route)
+        reading = RouteLook(api, route)
+        self._share = reading.share
         self._route = route
         self._look = CanaryLook(
             self._canary,
@@ -136,6 +137,7 @@ class _Gate:
             prometheus,
             share=self._share,
             sides=lambda: sides_of(self._view, self._canary, place.namespace),
+            besides=reading.besides,
             history=history,
         )
 

@@ -31,11 +31,26 @@ _AT_ONCE = 25
 _HINT = "send what Alertmanager's webhook_configs send: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config"
 
 
-class _Posted(msgspec.Struct, rename="camel"):
-    alerts: tuple[msgspec.Raw, ...]
+_MOST_ILL_FORMED = 100
+"""Alerts of a group that may be ill-formed; a sender of more is no Alertmanager. Each takes some 10 us."""
+_MOST_READ_APART = 5_000
+"""Alerts of a group that are read one by one, where some are ill-formed: some 7 us each."""
+_MOST_COMMAS = 100_000
+"""A body with more is not taken apart, for an array of a million numbers would take the loop too long."""
+
+
+class _Group(msgspec.Struct, rename="camel", kw_only=True):
     receiver: str = ""
     group_key: str = ""
     truncated_alerts: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class _Whole(_Group, kw_only=True):
+    alerts: tuple[Alert, ...]
+
+
+class _Apart(_Group, kw_only=True):
+    alerts: tuple[msgspec.Raw, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +71,8 @@ class _Envelope(msgspec.Struct):
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
-_posted = msgspec.json.Decoder(_Posted)
+_whole = msgspec.json.Decoder(_Whole)
+_apart = msgspec.json.Decoder(_Apart)
 _alert = msgspec.json.Decoder(Alert)
 
 
@@ -74,16 +90,14 @@ def parse(body: bytes) -> Notification:
     """A webhook's body as a notification. One alert that is not well-formed is told apart, and takes no other with it.
 
     Raises WebhookError (400) for what is not JSON, is of another version, has a wrong type outside of its alerts, or holds alerts
-    none of which can be read; the message says where.
+    none of which can be read, or too many that cannot; the message says where.
     """
     try:
         version = _envelope.decode(body).version
         if not isinstance(version, str) or version not in VERSIONS:
             known = " and ".join(f"{known!r} ({whose})" for known, whose in VERSIONS.items())
             raise WebhookError(400, f"version is {version!r:.40}, but healer understands only {known}", _HINT)
-        posted = _posted.decode(body)
-        alerts, ill_formed = _read(posted.alerts)
-        return Notification(alerts, posted.receiver, posted.truncated_alerts, ill_formed)
+        return _decoded(body)
     except msgspec.ValidationError as error:
         raise WebhookError(400, f"not an Alertmanager notification: {_brief(error)}", _HINT) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -92,8 +106,20 @@ def parse(body: bytes) -> Notification:
         raise WebhookError(400, "the body is nested too deeply", _HINT) from error
 
 
+def _decoded(body: bytes) -> Notification:
+    """All at once; only where that fails, and within bounds, alert by alert."""
+    try:
+        whole = _whole.decode(body)
+        return Notification(whole.alerts, whole.receiver, whole.truncated_alerts)
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        if body.count(b",") > _MOST_COMMAS or len((apart := _apart.decode(body)).alerts) > _MOST_READ_APART:
+            raise
+    alerts, ill_formed = _read(apart.alerts)
+    return Notification(alerts, apart.receiver, apart.truncated_alerts, ill_formed)
+
+
 def _read(posted: Sequence[msgspec.Raw]) -> tuple[tuple[Alert, ...], tuple[Untargeted, ...]]:
-    """The alerts, and those that cannot be read. Raises what the first of them raises when it is so with all."""
+    """The alerts, and those that cannot be read. Raises what the first of those raises when all are so, or too many."""
     alerts: list[Alert] = []
     ill_formed: list[Untargeted] = []
     first: Exception | None = None
@@ -104,6 +130,8 @@ def _read(posted: Sequence[msgspec.Raw]) -> tuple[tuple[Alert, ...], tuple[Untar
             placed = _placed(error, index)
             first = first or placed
             ill_formed.append(_unread(raw, index, placed))
+            if len(ill_formed) > _MOST_ILL_FORMED:
+                raise first from error
     if first is not None and not alerts:
         raise first
     return tuple(alerts), tuple(ill_formed)

@@ -68,18 +68,11 @@ class WarmStarts:
 
     async def start(self, arguments: Sequence[str], environ: Mapping[str, str], limit: int) -> WarmProcess:
         """A healer with these arguments, the first being its name; `limit`: bytes of a line of its output."""
-        process = self._running()
+        self._begin()
         loop = asyncio.get_running_loop()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.setblocking(False)
-        while True:
-            try:
-                await loop.sock_connect(connection, self._path)
-                break
-            except (FileNotFoundError, ConnectionRefusedError):
-                if process.poll() is not None:
-                    raise
-                await asyncio.sleep(0.02)  # it imports still, and nothing tells when it listens
+        await loop.sock_connect(connection, self._path)
         ours, theirs = os.pipe()
         socket.send_fds(connection, [json.dumps([list(arguments), dict(environ)]).encode()], [theirs])
         os.close(theirs)
@@ -88,10 +81,15 @@ class WarmStarts:
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(output), os.fdopen(ours, "rb", 0))
         return WarmProcess(pid, output, connection)
 
-    def _running(self) -> Popen[bytes]:
-        if self._process is None:
-            self._process = Popen([sys.executable, "-m", "tests.support.warm", self._path], stdin=DEVNULL)
-        return self._process
+    def _begin(self) -> None:
+        """Start it, with a socket that listens already: what is asked for while it imports waits there."""
+        if self._process is not None:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+            listening.bind(self._path)
+            listening.listen(64)
+            number = listening.fileno()
+            self._process = Popen([sys.executable, "-m", "tests.support.warm", str(number)], stdin=DEVNULL, pass_fds=[number])
 
     def close(self) -> None:
         """End it. The healers end by themselves, or with their tests."""
@@ -110,15 +108,14 @@ class _Start(NamedTuple):
     output: int
 
 
-def _serve(path: str) -> _Start | None:
-    """Fork at each connection. Returns in the new process what it is to be, and in this one when its parent is gone.
+def _serve(number: int) -> _Start | None:
+    """Fork at each connection to the socket of that file number. Returns in the new process what it is to be, and in this one when
+    its parent is gone.
 
     A request is one packet, with the file that takes the output. The answers are the process id, and in the end the exit code.
     """
     parent = os.getppid()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening, selectors.DefaultSelector() as ready:
-        listening.bind(path)
-        listening.listen(64)
+    with socket.socket(fileno=number) as listening, selectors.DefaultSelector() as ready:
         ready.register(listening, selectors.EVENT_READ)
         while os.getppid() == parent:
             for key, _ in ready.select(timeout=5):
@@ -161,6 +158,6 @@ if __name__ == "__main__":
     import healer.daemon.daemon  # noqa: F401 - a verb imports it when it runs
     from healer.cli import main
 
-    if (start := _serve(sys.argv[1])) is not None:
+    if (start := _serve(int(sys.argv[1]))) is not None:
         _become(start)
         main()

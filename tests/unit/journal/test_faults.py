@@ -93,6 +93,25 @@ async def test_a_note_over_what_another_has_written_is_lost_too(cluster: Cluster
     assert await (await cluster.journal(running=False)).load() == [closed]
 
 
+async def test_what_a_claim_and_a_note_both_find_lost_is_lost_once(cluster: Cluster) -> None:
+    journal = await cluster.journal()
+    opened = await opened_in(cluster, journal)
+    other = await cluster.journal()
+    await other.load()
+    other.note(then(opened, State.CLOSED))
+    await durable(other, opened.id)
+    hold = cluster.gate.order(Deed.HOLD, "PUT")
+    claim = asyncio.create_task(journal.claim(then(opened, State.ACTING, attempt=1)))
+    await asyncio.wait_for(hold.met.wait(), PATIENCE)
+    journal.note(then(opened, State.WAITING))
+    note = asyncio.create_task(durable(journal, opened.id))
+    hold.go.set()
+    for each in (claim, note):
+        with pytest.raises(ClaimLost):
+            await each
+    assert journal.counts.lost == 1
+
+
 async def test_of_two_that_claim_the_same_step_one_wins(cluster: Cluster) -> None:
     """Even when both write the very same intent."""
     first = await cluster.journal()

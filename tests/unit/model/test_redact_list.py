@@ -113,6 +113,12 @@ def test_numbers_of_people_are_cut_out(number: str, kind: str, around: str) -> N
     assert redact(around.format(number)) == around.format(kind)
 
 
+def test_a_card_is_one_whatever_follows() -> None:
+    """A shorter one may as well be a number of bytes."""
+    assert redact("4111 1111 1111 1111 of ann, 4111111111111111 s") == "[card] of ann, [card] s"
+    assert redact("4222222222222 bytes") == "4222222222222 bytes"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -18,7 +18,7 @@ from healer.cluster.errors import ApiError
 from healer.engine.rulebook import BoundRule
 from healer.engine.rulefile import load_all
 from healer.lab import Lab
-from healer.lab.canary import CANARY, STABLE, ingresses, versions
+from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses, versions
 from healer.lab.objects import is_ready
 from healer.model.verdict import VerdictKind
 from healer.operate.canary import chosen
@@ -176,6 +176,18 @@ async def test_too_little_traffic_is_told_as_that(lab: Lab, tmp_path: Path, rate
     assert progress.kind is INSUFFICIENT
     assert progress.advice.startswith(advice)
     assert str(under_way.said[0]) == "INSUFFICIENT: first look: requests are counted from here on"
+
+
+async def test_what_reaches_a_canary_at_weight_0_is_named(lab: Lab, tmp_path: Path) -> None:
+    """People see those requests."""
+    nginx = "nginx.ingress.kubernetes.io"
+    annotations = {f"{nginx}/canary-weight": "0", f"{nginx}/canary-by-header": "x-canary"}
+    kind = lab.api.kinds.named("ingresses")
+    lab.api.modify(kind, SPACE, ROUTE, lambda obj: obj["metadata"]["annotations"].update(annotations))
+    async with going(lab, tmp_path) as under_way:
+        progress = await under_way.until(lambda progress: "no traffic" in progress.text)
+    by_weight = "the canary gets no traffic by weight, and what no weight rules is not judged: "
+    assert progress.text == f"{by_weight}requests with the header x-canary: always go to the canary"
 
 
 async def test_a_gate_that_runs_out_of_time_says_what_good_would_have_taken(lab: Lab, tmp_path: Path) -> None:

@@ -214,6 +214,8 @@ def test_no_text_makes_it_fail(text: str) -> None:
         ("(1 - a) * b", ""),
         ("a / b", ""),
         ("a - (b or a * 0)", "((a{}) > 0) unless ((b{} or  a{} * 0))"),
+        ("(a - b) or a", ""),
+        ("(a - b) or vector(0)", "((a{}) > 0) unless (b{})"),
         ("a -", ""),
     ],
 )

@@ -437,6 +437,14 @@ def test_bytes_that_are_no_text_take_no_other_alert_with_them() -> None:
     assert "$.alerts[0]" in notification.ill_formed[0].reason
 
 
+def test_a_sender_of_many_that_are_none_is_refused() -> None:
+    """To tell each of them would hold the loop: a body has room for half a million."""
+    assert len(parse(body(alert(), *[{}] * 100)).ill_formed) == 100
+    for many in ([alert(), *[{}] * 101], [alert()] * 5_000 + [{}], [alert(), *[0] * 100_000]):
+        with pytest.raises(WebhookError, match="not an Alertmanager notification"):
+            parse(body(*many))
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: (
