@@ -109,9 +109,9 @@ class _Start(NamedTuple):
 
 
 def _serve(number: int) -> _Start | None:
-    """Fork at each connection to the socket of that file number. Returns in the new process what it is to be, and in this one when
-    its parent is gone.
+    """Fork at each connection to the socket of that file number.
 
+    Returns in the new process what it is to be, and in this one when its parent is gone.
     A request is one packet, with the file that takes the output. The answers are the process id, and in the end the exit code.
     """
     parent = os.getppid()

@@ -1,0 +1,20 @@
+"""Copies of objects: a copy shares nothing with what it was made of, nor within itself."""
+
+import pytest
+
+from healer.lab.objects import Object, clone
+
+
+def test_a_copy_shares_nothing() -> None:
+    """Not even what stands at two places: a change of the one is none of the other."""
+    labels = {"app": "serving"}
+    value: Object = {"selector": labels, "labels": labels, "ports": [8501, None, 0.5, True]}
+    copied = clone(value)
+    assert copied == value
+    copied["labels"]["app"] = "other"
+    assert (copied["selector"], labels) == ({"app": "serving"}, {"app": "serving"})
+
+
+def test_what_is_no_json_is_refused() -> None:
+    with pytest.raises(ValueError, match="unmarshallable"):
+        clone({"at": object()})
