@@ -235,7 +235,8 @@ async def test_a_slow_canary_loses_its_traffic(slack: FakeSlack, start: Start) -
     trial.canary.behave(slow=0.4)
     await trial.shifted()
     await slack.wait_for(told("healed"), PATIENCE)
-    figures = r"latency: canary \d+ of \d+ slower than 218\.6 ms, stable \d+ of [\d,]+; evidence (?:[\d,]+|over a million) >= 200"
+    counts = r"latency: canary [\d,]+ of [\d,]+ slower than 218\.6 ms, stable [\d,]+ of [\d,]+"
+    figures = counts + r"; evidence (?:[\d,]+|over a million) >= 200"
     assert re.search(figures, message(slack)), message(slack)
 
 
