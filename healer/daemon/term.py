@@ -195,7 +195,7 @@ class Term:
                 return
             self.core.approved(incident_id, by)
 
-        watch = Incidents(self._api, approved, uid_of=journal.uid_of, undone=self.core.undone, namespaces=self._journaled)
+        watch = Incidents(self._api, approved, uid_of=journal.made_as, undone=self.core.undone, namespaces=self._journaled)
         await watch.run()
 
     async def _wind_down(self) -> None:

@@ -24,7 +24,7 @@ from healer.journal import codec
 from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, Unkept
 from healer.journal.keeping import outworn
 from healer.journal.reading import CLOSED_LINES, Odd, Read, off_loop, read
-from healer.journal.stored import INCIDENTS, MISSING, PAGE, Stored
+from healer.journal.stored import INCIDENTS, MISSING, PAGE, SIGNATURE, Stored
 from healer.model.effects import Loss
 from healer.model.incident import Incident, State
 
@@ -163,6 +163,9 @@ class KubeJournal:
             why = f"is in namespace {found.namespace!r}, but about one in {incident.workload.namespace!r}"
             self._leave(found.namespace, incident.id, why)
             return None
+        if (signed := (found.found.status or {}).get(SIGNATURE)) not in (None, found.found.metadata.uid):
+            self._leave(found.namespace, incident.id, f"is a copy: healer wrote it into an object with another uid, {signed!r}")
+            return None
         whole = incident.state is not State.CLOSED or len(incident.history) < CLOSED_LINES
         kept = _Kept(incident, self._stored(incident), notices=found.notices, whole=whole)
         kept.stored.learn(found.found)
@@ -209,6 +212,11 @@ class KubeJournal:
         """The uid of the object that an incident is kept in; None when it is in none. Another of its name is not it."""
         kept = self._kept.get(incident_id)
         return None if kept is None or kept.stored.lost else kept.stored.uid or None
+
+    def made_as(self, incident_id: str) -> str | None:
+        """The uid of the object, where healer made it itself; else None. What people write on any other approves nothing."""
+        kept = self._kept.get(incident_id)
+        return self.uid_of(incident_id) if kept is not None and kept.stored.signed else None
 
     def set_aside(self, ids: Iterable[str]) -> None:
         """See `Journal`."""

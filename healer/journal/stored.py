@@ -23,6 +23,8 @@ INCIDENTS = Resource(Incident, "/apis/healer.dev/v1alpha1", "incidents")
 MISSING = "the cluster has no incidents.healer.dev: kubectl apply -f deploy/healer/crd.yaml"
 PAGE = 25
 """Incidents of a list's page: each may have half a megabyte."""
+SIGNATURE = "uid"
+"""The field of the status that holds the uid of the object that healer made: a copy under the same name has another uid."""
 _TRIES = 8
 """Writes of others, between our reading and our writing, that one write bears with."""
 
@@ -61,6 +63,7 @@ class Stored:
         self._held = held
         self._path = INCIDENTS.path(namespace, name)
         self._uid = ""
+        self._signed = False
         self._version = ""
         self._status: bytes | None = None
         self._sent: set[bytes] = set()  # what may have come to stand since then
@@ -72,6 +75,7 @@ class Stored:
         self._uid, self.created = found.metadata.uid, found.metadata.creation_timestamp
         self._version = found.metadata.resource_version
         self._status = _digest(found.status)
+        self._signed = self._signed or (found.status or {}).get(SIGNATURE) == self._uid
 
     async def write(self, spec: Object, status: Object) -> None:
         """Make the status so, and the object where there is none; returns when the cluster has it.
@@ -84,6 +88,9 @@ class Stored:
             try:
                 if not self._uid:
                     self.learn(await self._send("POST", INCIDENTS.path(self.namespace), spec=spec))
+                    self._signed = True
+                if self._signed:
+                    status = status | {SIGNATURE: self._uid}
                 self._sent.add(_digest(status) or b"")
                 self.learn(await self._send("PUT", f"{self._path}/status", status=status))
                 return
@@ -124,6 +131,11 @@ class Stored:
     def uid(self) -> str:
         """The object's uid; "" before it was made."""
         return self._uid
+
+    @property
+    def signed(self) -> bool:
+        """Whether healer made this very object: it writes the uid into the status of what it makes, and of nothing else."""
+        return self._signed
 
     def lose(self, why: str, how: Loss | None = None) -> None:
         """From now on nothing is written. The first reason stays."""

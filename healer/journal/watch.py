@@ -16,9 +16,9 @@ _LONGEST = 253
 class Incidents:
     """Watches the incident objects; calls `approved` and `undone` with an incident's id and who it was when that is written.
 
-    Those that stand at the first list are told too. uid_of: the uid of the object that an incident of that id is kept in, None
-    when unknown (KubeJournal.uid_of): what is written on another object of that name approves nothing, wherever it is, nor what
-    is written on an incident before it is known: `tell` repeats it.
+    Those that stand at the first list are told too. uid_of: the uid of the object that healer made for an incident of that id,
+    None when unknown (KubeJournal.made_as): what is written on another object of that name approves nothing, wherever it is, nor
+    what is written on an incident before it is known: `tell` repeats it.
     """
 
     def __init__(

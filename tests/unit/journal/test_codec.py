@@ -91,7 +91,7 @@ def test_each_field_has_its_place() -> None:
     assert spec | status == {field.name for field in dataclasses.fields(Incident)} - {"id"}
 
 
-BESIDE = {"doing", "claim", "notices"}
+BESIDE = {"doing", "claim", "notices", "uid"}
 """What a status has besides the incident."""
 
 

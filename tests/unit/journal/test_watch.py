@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from healer.cluster.watch import WatchSettings
 from healer.journal.kube import KubeJournal
 from healer.journal.watch import Incidents
+from healer.model.incident import State
 from tests.unit.journal.conftest import PATIENCE, Cluster, durable
-from tests.unit.journal.incidents import incident
+from tests.unit.journal.incidents import incident, then
 
 APPROVAL = "healer.dev/approved-by"
 
@@ -110,3 +111,36 @@ async def test_what_was_approved_before_the_journal_was_read_is_told_again(clust
         await told.until(2)
         incidents.tell()
     assert told.approvals == [("one", "alice"), ("two", "bob"), ("two", "bob")]
+
+
+async def test_an_approval_counts_only_on_the_object_that_healer_made(cluster: Cluster) -> None:
+    """Not on a copy under its name, which is left alone, nor on an incident that people wrote: with that one healer goes on."""
+    namespace = cluster.client.namespace
+    journal = await opened(cluster, "copied", "mine")
+    original = await cluster.stored("copied")
+    assert original["status"]["uid"] == original["metadata"]["uid"]
+    assert (await cluster.client.delete(f"{cluster.path}/copied")).code == 200
+    forged = {key: value for key, value in original["status"].items() if key != "uid"}
+    for name, status in (("copied", original["status"]), ("written", forged)):
+        head = {
+            "apiVersion": original["apiVersion"],
+            "kind": original["kind"],
+            "metadata": {"name": name, "namespace": namespace},
+        }
+        await cluster.client.make(cluster.path, head | {"spec": original["spec"]})
+        made = await cluster.stored(name)
+        assert (await cluster.client.put(f"{cluster.path}/{name}/status", made | {"status": status})).code == 200
+
+    successor = await cluster.journal()
+    assert {each.id for each in await successor.load()} == {"mine", "written"}
+    assert successor.unread[namespace, "copied"].startswith("is a copy: healer wrote it into an object with another uid, ")
+    successor.note(then(incident("written", namespace), State.WAITING))
+    await durable(successor, "written")
+    assert "uid" not in (await cluster.stored("written"))["status"], "healer signs what it made, and nothing else"
+    assert successor.made_as("mine") == journal.made_as("mine") == (await cluster.stored("mine"))["metadata"]["uid"]
+    told = Told()
+    for name in ("copied", "written", "mine"):
+        await approve(cluster, name, "mallory")
+    async with watching(cluster, told, successor.made_as):
+        await told.until(1)
+        assert told.approvals == [("mine", "mallory")]
