@@ -15,6 +15,7 @@ from healer.engine.approval import is_undone, undone
 from healer.engine.believe import Sifted
 from healer.engine.engine import Engine
 from healer.engine.rulebook import Rulebook
+from healer.engine.wide import ENDED_ALERTS
 from healer.journal.base import Journal, JournalError, Unkept
 from healer.model.action import Outcome
 from healer.model.effects import (
@@ -27,6 +28,7 @@ from healer.model.effects import (
     Input,
     Loss,
     Record,
+    Remember,
     Tick,
     Together,
     Undone,
@@ -263,7 +265,8 @@ class Core:
             known = had.get(pod.metadata.uid)
             signals += self._pods.resume(pod, known, now) if known else self._pods.put(pod, None, now)
         for incident in incidents:
-            self._metrics.incident(incident)
+            if incident.rule != ENDED_ALERTS:
+                self._metrics.incident(incident)
         self._carry_out(self._engine.restore(incidents, {signal.key for signal in signals}, self._view, now, aside))
         self._signals(signals)
         self._feed(Tick())  # now that all that fires is told, the engine may act
@@ -341,6 +344,8 @@ class Core:
             match effect:
                 case Record():
                     self._recorder.record(effect)
+                case Remember(incident):
+                    self._journal.note(incident)
                 case Decided(decision, again):
                     self._recorder.decided(decision, again=again)
                 case Act():

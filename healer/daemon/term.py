@@ -23,6 +23,7 @@ from healer.engine.engine import Engine
 from healer.engine.match import UNKNOWN
 from healer.engine.rulebook import Rulebook
 from healer.engine.tuning import Tuning
+from healer.engine.wide import ENDED_ALERTS
 from healer.journal.base import Journal, JournalError
 from healer.journal.kube import KubeJournal
 from healer.journal.watch import Incidents
@@ -139,7 +140,8 @@ class Term:
     async def _serve(self) -> None:
         incidents, aside = self._believed(await self._read())
         for incident in incidents:
-            self._sinks.resume(incident)
+            if incident.rule != ENDED_ALERTS:
+                self._sinks.resume(incident)
             await asyncio.sleep(0)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._journal.run(), name="journal")

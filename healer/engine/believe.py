@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from healer.engine.rulebook import BoundRule
-from healer.engine.wide import BREAKER, NODE_STORM, SET_ASIDE
+from healer.engine.wide import BREAKER, ENDED_ALERTS, NODE_STORM, SET_ASIDE
 from healer.model.duration import LONGEST, about
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Deployment
@@ -19,7 +19,7 @@ from healer.model.view import View
 
 SKEW = 300.0
 """Seconds by which the clock of a healer that led before may have been ahead of ours."""
-_WIDE = {NODE_STORM: "Node", BREAKER: "Cluster", SET_ASIDE: "Journal"}
+_WIDE = {NODE_STORM: "Node", BREAKER: "Cluster", SET_ASIDE: "Journal", ENDED_ALERTS: "Journal"}
 """The rules of healer's own, and what their incidents are about."""
 
 
@@ -161,7 +161,7 @@ def _as_ruled(incident: Incident, rule: BoundRule | None, channels: frozenset[st
     told = tuple(channel for channel in incident.notify if channel in channels)
     mode, severity, notify = (Mode.OBSERVE, incident.severity, told)
     if incident.rule in _WIDE:
-        severity = Severity.WARNING if incident.rule == SET_ASIDE else Severity.CRITICAL
+        severity = {SET_ASIDE: Severity.WARNING, ENDED_ALERTS: Severity.INFO}.get(incident.rule, Severity.CRITICAL)
     elif rule is not None:
         mode, severity, notify = rule.rule.mode, rule.rule.severity, rule.rule.notify
     return replace(

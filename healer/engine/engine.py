@@ -31,7 +31,19 @@ from healer.engine.restore import (
 )
 from healer.engine.rulebook import BoundRule, Rulebook
 from healer.engine.tuning import Tuning
-from healer.engine.wide import BREAKER, NODE_STORM, SET_ASIDE, NodeStorms, breaker_open, node_storm, over, set_aside, with_targets
+from healer.engine.wide import (
+    BREAKER,
+    ENDED_ALERTS,
+    NODE_STORM,
+    SET_ASIDE,
+    NodeStorms,
+    breaker_open,
+    ended_alerts,
+    node_storm,
+    over,
+    set_aside,
+    with_targets,
+)
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
 from healer.model.duration import about
@@ -44,6 +56,7 @@ from healer.model.effects import (
     Effect,
     Input,
     Record,
+    Remember,
     Tick,
     Together,
     Undone,
@@ -80,6 +93,8 @@ class Engine:
         self._opened = 0
         self._aside: Incident | None = None
         """The incident that says what of the journal is not believed."""
+        self._ended: Incident | None = None
+        """The incident that keeps which alerts ended while no other had them."""
 
     # what a shell asks
 
@@ -96,9 +111,11 @@ class Engine:
         return next((incident for incident in self.incidents() if incident.id == incident_id), None)
 
     def incidents_of(self, key: str) -> list[str]:
-        """The incidents that a firing signal is part of, by the signal's key."""
+        """The incidents that a signal is part of, by its key: while it fires, and when its end is kept for later."""
         firing = self._matcher.get(key)
-        return [] if firing is None else list(firing.incidents)
+        if firing is not None:
+            return list(firing.incidents)
+        return [] if self._ended is None or key not in self._ended.ended else [self._ended.id]
 
     def looks_for(self, signal: Signal) -> bool:
         """Whether some rule in force looks for signals of that name."""
@@ -205,7 +222,10 @@ class Engine:
         for incident in counted:
             self._ledger.learn(incident, view)
         for incident in known:
-            self._matcher.ended.learn(incident.ended, incident.workload.namespace)
+            own = incident.rule == ENDED_ALERTS
+            self._matcher.ended.learn(incident.ended, "" if own else incident.workload.namespace)
+            if own:
+                self._ended = incident
             if incident.state is not State.CLOSED:
                 self._go_on(as_it_was(incident, sick_now, now), view, now, effects)
         self._say_aside(aside, now, effects)
@@ -265,6 +285,7 @@ class Engine:
         over: dict[str, set[str]] = {}  # incident -> keys
         matches: list[Match] = []
         confirmed: dict[str, None] = {}  # incidents that waited for a word of an alert
+        alone: dict[str, float] = {}  # key -> when that ended which no incident has
         for signal in signals:
             if (reason := self._matcher.no_news(signal)) is not None:
                 effects.append(Decided(Decision(now, Verb.IGNORE, reason, signal.target)))
@@ -273,18 +294,29 @@ class Engine:
             if signal.firing and known is not None and known.doubt(now, self._tuning.alert_freshness) is not None:
                 confirmed |= known.incidents
             if not signal.firing or self._matcher.supersedes(signal):
-                for incident_id in self._resolved(signal.key):
+                cases = [each for each in self._resolved(signal.key) if self._cases.get(each) is not None]
+                for incident_id in cases:
                     over.setdefault(incident_id, set()).add(signal.key)
+                if not (cases or signal.firing):
+                    alone |= self._matcher.ended.of({signal.key, signal.trouble or signal.key})
             if signal.firing:
                 matches += self._fires(signal, view, now, effects)
         self._arriving = not whole
         if self._arriving:
             self._partial = self._cases.held = True
+        self._keep_ends(alone, now, effects)
         self._decide(over, matches, view, now, effects)
         for incident_id in confirmed:
             self._advance(incident_id, view, now, effects)
         if whole and self._partial and self._restored_at is None:
             self._let_go(view, now, effects)
+
+    def _keep_ends(self, ends: Mapping[str, float], now: float, effects: list[Effect]) -> None:
+        since = now - self._tuning.alert_expiry
+        after = ended_alerts(self._ended, ends, since, self._tuning.home, now, self._number()) if ends else self._ended
+        if after is not None and after is not self._ended:
+            self._ended = after
+            effects.append(Remember(after))
 
     def _fires(self, signal: Signal, view: View, now: float, effects: list[Effect]) -> list[Match]:
         firing = self._matcher.firing(signal)

@@ -1,11 +1,12 @@
-"""Incidents of more than one workload: of a node on which many pods are sick, of the cluster when healer stops everywhere, and of
-the journal when healer does not believe all of it.
+"""Incidents of more than one workload: of a node on which many pods are sick, of the cluster when healer stops everywhere, of the
+journal when healer does not believe all of it, and of alerts that ended while no incident had them.
 
-They have no ladder. A human is told once, and healer closes them when they are over.
+They have no ladder. A human is told once, and healer closes them when they are over. Of the last nobody is told: it is closed
+from the beginning, and holds what healer must know after a restart.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from healer.engine.match import Firing
@@ -22,7 +23,10 @@ from healer.model.view import View
 NODE_STORM = "healer/node-storm"
 BREAKER = "healer/breaker"
 SET_ASIDE = "healer/set-aside"
+ENDED_ALERTS = "healer/ended-alerts"
 """The names that stand for a rule in these incidents."""
+_MOST_ENDS = 1000
+"""Ends of alerts that are kept; beyond, those that were heard first are forgotten."""
 _NAMED = 10
 """Workloads, or incidents, that a text names."""
 
@@ -121,6 +125,26 @@ def set_aside(before: Incident | None, aside: Sequence[str], home: str, now: flo
         target = Target("Journal", home, "journal", "journal")
         return _told(replace(_incident(SET_ASIDE, target, (), now, number), severity=Severity.WARNING), reason, now)
     return before if before.reason == reason else noted(replace(before, reason=reason), reason, now)
+
+
+def ended_alerts(
+    before: Incident | None, ends: Mapping[str, float], since: float, home: str, now: float, number: int
+) -> Incident | None:
+    """The one incident that keeps when alerts ended that are in no other, by their keys; `before` where it says so already.
+
+    Ends before `since` are forgotten: an alert that was last heard of so long ago is not acted on.
+    """
+    known = {} if before is None else before.ended
+    if all(known.get(key, 0.0) >= at for key, at in ends.items()):
+        return before
+    kept = {key: at for key, at in known.items() if key not in ends and at >= since}
+    kept |= {key: max(at, known.get(key, at)) for key, at in ends.items()}
+    kept = dict(list(kept.items())[-_MOST_ENDS:])
+    if before is None:
+        before = _incident(ENDED_ALERTS, Target("Journal", home, "ended-alerts", "ended-alerts"), (), now, number)
+    text = f"{len(kept)} alerts ended while no incident had them: a report of them that comes late is no news"
+    reason = Reason("EndedAlerts", text)
+    return replace(before, severity=Severity.INFO, state=State.CLOSED, reason=reason, ended=kept, changed_at=now, ended_at=now)
 
 
 def over(incident: Incident, reason: Reason, now: float) -> Incident:

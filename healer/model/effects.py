@@ -119,6 +119,13 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Remember:
+    """Journal this incident of healer's own, and nothing else: it holds what healer must know after a restart."""
+
+    incident: Incident
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     """A decision was made. `again`: the incident's history says so already; it is counted, and nobody is told."""
 
@@ -126,4 +133,4 @@ class Decided:
     again: bool = False
 
 
-Effect = Act | Record | Decided
+Effect = Act | Record | Remember | Decided

@@ -1,5 +1,6 @@
 """A real Alertmanager and the real daemon: silences, ends that never come, a pair that says the same twice."""
 
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from tests.integration.conftest import Run
 from tests.integration.world import NAMESPACE, evictions, rule, ruleset, serve
 from tests.support.healer import Healer, alert
 from tests.support.prometheus import Monitor, alertmanager
+from tests.support.slack import FakeSlack
 
 _AFTER = timedelta(minutes=5)
 HELD = rule("slow", when={"alert": ["HighLatency"], "for": "3s"})
@@ -111,3 +113,26 @@ async def test_what_a_slower_alertmanager_says_of_an_end_is_no_news(lab: Lab, ru
     ignored = await healer.says("ignore", reason="EndedBefore")
     assert ignored["target"] == f"pod/{sick}"
     assert evictions(lab) == []
+
+
+async def test_an_end_that_was_taken_is_known_to_the_next_healer(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """Two Alertmanagers: the slower one says that an alert fires after the other has said that it ended; a restart between."""
+    sick, *_ = await serve(lab)
+    began = datetime.now(UTC)
+    rules = ruleset(rule("slow", when={"alert": ["HighLatency"]}))
+    healer = await run(rules)
+    assert (await healer.post(alert("HighLatency", pod=sick, starts_at=began, resolved=True)))[0] == 200
+    (kept,) = lab.objects("incidents.healer.dev")
+    assert (kept["spec"]["rule"], kept["status"]["state"]) == ("healer/ended-alerts", "closed")
+    healer.send(signal.SIGTERM)
+    assert await healer.ended() == 0
+
+    successor = await run(rules)
+    assert (await successor.post(alert("HighLatency", pod=sick, starts_at=began)))[0] == 200
+    await successor.says("ignore", reason="EndedBefore")
+    assert (await successor.post(alert("HighLatency", pod=sick)))[0] == 200
+    await successor.says("incident verifying")
+    assert evictions(lab) == [sick]
+    ours = [each for each in successor.events if each["event"] == "open"]
+    assert [each["rule"] for each in ours] == ["test/slow"], "the first firing opened nothing"
+    assert "ended while no incident had them" not in str(slack.messages)

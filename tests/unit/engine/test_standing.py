@@ -3,10 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from healer.engine.ended import MOST, Ended
 from healer.engine.tuning import Tuning
+from healer.engine.wide import ENDED_ALERTS
+from healer.journal import codec
 from healer.model.decision import Verb
-from healer.model.incident import State
+from healer.model.effects import Remember
+from healer.model.incident import Incident, State
 from healer.model.signal import Signal
 from tests.support.world import START, Drill, World, codes, rule, rulebook, state
 
@@ -152,6 +157,83 @@ def test_that_it_has_ended_is_remembered_over_a_restart() -> None:
     assert codes(after.effects, Verb.IGNORE) == ["EndedBefore"]
 
 
+def kept(d: Drill) -> list[Incident]:
+    """What healer keeps of ends for itself, as a journal would write it each time."""
+    return [effect.incident for effect in d.effects if isinstance(effect, Remember)]
+
+
+def again(d: Drill, journal: list[Incident]) -> Drill:
+    """Another healer leads, which has nothing but the journal."""
+    after = Drill(d.rules, d.world, d.tuning, now=d.now)
+    believed = after.engine.sift([codec.decode(as_object(incident)) for incident in journal], d.world.view, d.now)
+    assert believed.doubted == ()
+    after.restore(list(believed.believed), set())
+    after.wait(1)
+    return after
+
+
+def as_object(incident: Incident) -> dict[str, Any]:
+    spec, status = codec.encode(incident)
+    return {"metadata": {"name": incident.id}, "spec": spec, "status": status}
+
+
+@pytest.mark.parametrize("fired", [True, False], ids=["while-it-was-held", "before-it-was-heard-of"])
+def test_an_end_that_no_incident_has_is_remembered_over_restarts_too(fired: bool) -> None:
+    d = drill(**WAITING)
+    if fired:
+        d.feed(said(d))
+        d.wait(10)
+    d.feed(said(d, firing=False, ended=d.now))
+    assert d.incidents == {}, "people are told nothing"
+    d = again(again(d, kept(d)[-1:]), kept(d)[-1:])
+    d.feed(said(d))
+    d.wait(90)
+    d.feed(said(d))
+    assert d.incidents == {}
+    assert codes(d.effects, Verb.IGNORE) == ["EndedBefore"] * 2
+    d.feed(said(d, began=d.now))
+    d.wait(60)
+    d.feed(said(d, began=d.now - 60))
+    assert d.acted_on == ["serving-1"], "another time that it fires is news"
+
+
+def test_one_incident_keeps_all_ends_that_no_other_has() -> None:
+    """By the key that its sender waits for, so that the end is written before its sender hears that it was taken."""
+    d = drill(**WAITING)
+    for pod in ("serving-1", "serving-2"):
+        d.feed(said(d, pod, firing=False, ended=d.now))
+        d.feed(said(d, pod, firing=False, ended=d.now))
+        d.wait(60)
+    first, second = kept(d)
+    assert first.id == second.id
+    assert (second.rule, second.state, second.workload.kind) == (ENDED_ALERTS, State.CLOSED, "Journal")
+    assert second.ended == {"serving-1": START, "serving-2": START + 60}
+    assert d.engine.incidents_of("serving-1") == d.engine.incidents_of("serving-2") == [first.id]
+    assert d.engine.incidents_of("serving-3") == []
+    after = again(d, [second])
+    after.feed(said(after, "serving-3", firing=False, ended=after.now))
+    assert kept(after)[-1].id == first.id, "another healer goes on with it"
+    assert kept(after)[-1].ended.keys() == {"serving-1", "serving-2", "serving-3"}
+
+
+def test_what_healer_keeps_of_ends_is_bounded_in_number_and_in_time() -> None:
+    d = drill(**WAITING)
+    d.together(*(said(d, key=str(number), firing=False, ended=d.now) for number in range(1005)))
+    assert list(kept(d)[-1].ended) == [str(number) for number in range(5, 1005)]
+    d.wait(d.tuning.alert_expiry + 1)
+    d.feed(said(d, key="late", firing=False, ended=d.now))
+    assert kept(d)[-1].ended == {"late": d.now}
+
+
+def test_an_end_that_an_incident_has_is_kept_there_alone() -> None:
+    d = drill()
+    d.world.pause("deployment")
+    d.feed(said(d))
+    d.feed(said(d, firing=False, ended=d.now))
+    assert d.incident.ended == {"serving-1": d.now}
+    assert kept(d) == []
+
+
 def test_the_memory_of_ends_is_bounded() -> None:
     ended = Ended()
     for number in range(MOST + 10):
@@ -162,6 +244,7 @@ def test_the_memory_of_ends_is_bounded() -> None:
 def test_alerts_that_no_rule_is_about_leave_no_memory() -> None:
     d = drill()
     d.feed(replace(said(d, firing=False, ended=START), name="Unheard"))
+    assert kept(d) == []
     d.use(rulebook(rule(when={"alert": ["Unheard"]})))
     d.feed(replace(said(d), name="Unheard"))
     assert d.acted_on == ["serving-1"]
