@@ -24,7 +24,7 @@ from healer.journal import codec
 from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, Unkept
 from healer.journal.keeping import outworn
 from healer.journal.reading import CLOSED_LINES, Odd, Read, off_loop, read
-from healer.journal.stored import INCIDENTS, MISSING, PAGE, SIGNATURE, Stored
+from healer.journal.stored import INCIDENTS, MISSING, PAGE, Stored
 from healer.model.effects import Loss
 from healer.model.incident import Incident, State
 
@@ -162,9 +162,6 @@ class KubeJournal:
         if found.namespace != self._home_of(incident):
             why = f"is in namespace {found.namespace!r}, but about one in {incident.workload.namespace!r}"
             self._leave(found.namespace, incident.id, why)
-            return None
-        if (signed := (found.found.status or {}).get(SIGNATURE)) not in (None, found.found.metadata.uid):
-            self._leave(found.namespace, incident.id, f"is a copy: healer wrote it into an object with another uid, {signed!r}")
             return None
         whole = incident.state is not State.CLOSED or len(incident.history) < CLOSED_LINES
         kept = _Kept(incident, self._stored(incident), notices=found.notices, whole=whole)
