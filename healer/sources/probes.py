@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import ceil, floor, inf
+from math import floor, inf
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -135,7 +135,7 @@ class Probes:
             beat,
             [probe],
             id=probe.rule.name,
-            misfire_grace_time=ceil(every),  # which APScheduler wants whole
+            misfire_grace_time=None,  # however late: APScheduler would leave it out, with a line for each rule
             next_run_time=datetime.now(UTC) + timedelta(seconds=beat.share * min(every, _SOON)),
         )
 

@@ -4,11 +4,13 @@ import asyncio
 import itertools
 import logging
 import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from apscheduler.events import EVENT_JOB_SUBMITTED
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -203,6 +205,23 @@ async def test_forty_late_looks_are_one_line_and_counted_by_rule(
     assert set(watched.late) == watched.closed
     assert len(watched.late) >= line["late"] > 40
     assert not [record for record in caplog.records if record.name.startswith("apscheduler")]
+
+
+async def test_a_standstill_leaves_no_look_out_and_says_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    """A process that had no processor while looks were due: APScheduler said of each rule that its run was missed."""
+    watched = Watched()
+
+    def stand_still(_: object) -> None:
+        watched.probes._scheduler.remove_listener(stand_still)
+        time.sleep(1.5)
+
+    with capture_logs() as logs, caplog.at_level(logging.WARNING):
+        watched.probes.use(fast(asking("a")))
+        watched.probes._scheduler.add_listener(stand_still, EVENT_JOB_SUBMITTED)
+        async with watched.running():
+            await watched.until("test/a", 2)
+    assert not [record for record in caplog.records if record.name.startswith("apscheduler")]
+    assert logs == []
 
 
 # asked again
