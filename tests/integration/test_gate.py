@@ -23,6 +23,8 @@ from tests.support.processes import PATIENCE, Process
 from tests.support.prometheus import prometheus
 from tests.support.traffic import Traffic, Version, serving
 
+pytestmark = pytest.mark.timeout(300)  # each verb is a program that starts from nothing
+
 NAME = f"deployment/{CANARY}"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{CANARY}"
 INGRESS = f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/ingresses/{ROUTE}"
