@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -34,6 +35,7 @@ HealerNamespace = Annotated[
     str, typer.Option(metavar="NS", envvar="HEALER_LEADER__NAMESPACE", help="The namespace that healer runs in, with its Lease.")
 ]
 LeaseName = Annotated[str, typer.Option(metavar="NAME", envvar="HEALER_LEADER__NAME", help="healer's Lease in that namespace.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
 Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="For people or for programs.")]
 
 T = TypeVar("T")
@@ -54,6 +56,11 @@ def with_cluster(work: Callable[[Api], Awaitable[T]], context: str | None) -> T:
     except (OperateError, ClusterError) as error:
         typer.echo(showing.clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
+
+
+def agreed(question: str, *, yes: bool) -> bool:
+    """Whether a person says yes. Who passed --yes, and a program (standard input is no terminal), is not asked."""
+    return yes or not sys.stdin.isatty() or typer.confirm(question, err=True)
 
 
 def duration(text: str, option: str, shortest: float = 0.001, longest: float = LONGEST) -> float:

@@ -1,6 +1,5 @@
 """The verbs for people on call: pause, resume, approve, explain."""
 
-import sys
 import time
 from typing import Annotated
 
@@ -13,6 +12,8 @@ from healer.cli.common import (
     InNamespace,
     LeaseName,
     Output,
+    Yes,
+    agreed,
     duration,
     print_json,
     with_cluster,
@@ -97,7 +98,7 @@ def approve(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="incident/NAME; the name alone will do.")],
     namespace: InNamespace = None,
     by: Annotated[str | None, typer.Option(help="Who approves; by default the kubeconfig's user, or $USER.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    yes: Yes = False,
     output: Output = "text",
     context: Context = None,
 ) -> None:
@@ -110,7 +111,7 @@ def approve(
     def show(asked: approving.Asked) -> None:
         if output == "text":
             typer.echo(showing.clean(str(asked)))
-        if not yes and sys.stdin.isatty() and not typer.confirm("Approve?", err=True):
+        if not agreed("Approve?", yes=yes):
             raise approving.NotWaiting(f"nothing was approved: incident {asked.incident.id} waits on")
 
     async def work(api: Api) -> approving.Asked:

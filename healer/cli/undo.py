@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from healer.cli.common import EXIT_PROBLEMS, Context, InNamespace, Output, print_json, with_cluster
+from healer.cli.common import EXIT_PROBLEMS, Context, InNamespace, Output, Yes, agreed, print_json, with_cluster
 from healer.cluster.api import Api
 from healer.operate import show as showing
 from healer.operate import undo as undoing
@@ -20,19 +20,23 @@ def undo(
     namespace: InNamespace = None,
     by: Annotated[str | None, typer.Option(help="Who undoes it; by default the kubeconfig's user, or $USER.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Also when somebody else has changed the weights since.")] = False,
+    yes: Yes = False,
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Put back the weights that a route had before healer shifted its traffic for an incident; shows what will be done first.
+    """Put back the weights that a route had before healer shifted its traffic for an incident.
 
-    Exit code 1 when nothing is undone: nothing was shifted, the weights were changed by somebody else since, the canary has no
-    ready endpoints. Exit code 2 when there is no such incident.
+    It shows what will be done and, on a terminal, asks first. Exit code 1 when nothing is undone: nothing was shifted, the note
+    is about another workload, the weights were changed by somebody else since, the canary has no ready endpoints, the answer is
+    no. Exit code 2 when there is no such incident.
     """
     me = who(context)
 
     def show(found: undoing.Undoing) -> None:
         if output == "text":
             typer.echo(showing.clean(str(found)))
+        if found.needed and not agreed("Put these weights back?", yes=yes):
+            raise undoing.NotUndone("nothing was undone: the answer was no, and the weights stay as they are")
 
     async def work(api: Api) -> undoing.Undoing:
         place = named(what, namespace or me.namespace, ("Incident",))

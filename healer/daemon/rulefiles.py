@@ -13,6 +13,9 @@ from healer.model.action import ActionSpec
 from healer.model.problem import Problem
 from healer.model.rule import Mode
 
+_NAMED = 5
+"""Folders that a message names."""
+
 
 class RulesError(Exception):
     """The rules cannot be used; `problems` says what, where and what to do."""
@@ -23,22 +26,36 @@ class RulesError(Exception):
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
-    """The rule files: each file as given, and of a folder every *.yaml and *.yml. Raises RulesError when there are none."""
+    """The rule files: each file as given, also a pipe, and of a folder every *.yaml and *.yml.
+
+    Raises RulesError when there are none.
+    """
     files: list[Path] = []
     problems: list[Problem] = []
     for path in paths:
-        found = [path] if path.is_file() else sorted(_in_folder(path)) if path.is_dir() else []
+        found = sorted(_in_folder(path)) if path.is_dir() else [path] if path.exists() else []
         dangling = [file for file in (found if path.is_dir() else [path]) if file.is_symlink() and not file.exists()]
         for link in dangling:
             what = f"is a link to {link.readlink()}, which does not exist"
             problems.append(Problem(str(link), 0, 0, "", what, "delete the link, or put the file back"))
         if not found and not dangling:
-            what = "holds no *.yaml files" if path.is_dir() else "does not exist"
-            problems.append(Problem(str(path), 0, 0, "", what, "name a rule file, or a folder of them"))
+            problems.append(_nothing(path))
         files += found
     if problems:
         raise RulesError(problems)
     return files
+
+
+def _nothing(path: Path) -> Problem:
+    """Why a path has no rule files; of a folder, in which folders below it there are some."""
+    if not path.is_dir():
+        return Problem(str(path), 0, 0, "", "does not exist", "name a rule file, or a folder of them")
+    inner = sorted(str(each) for each in path.iterdir() if each.is_dir() and any(_in_folder(each)))
+    if not inner:
+        return Problem(str(path), 0, 0, "", "holds no *.yaml files", "name a rule file, or a folder of them")
+    more = f", and {len(inner) - _NAMED} more" if len(inner) > _NAMED else ""
+    what = "holds no *.yaml files itself, and the folders in it are not read"
+    return Problem(str(path), 0, 0, "", what, f"name them: {', '.join(inner[:_NAMED])}{more}")
 
 
 def passed_over(paths: Iterable[Path]) -> list[str]:

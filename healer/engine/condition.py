@@ -71,16 +71,29 @@ _STRING = r"""[rR]?(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
 _LITERAL = re.compile(rf"(?:\b(duration|timestamp|matches)\s*\(\s*({_STRING})\s*\))|{_STRING}")
 _TEXT = re.compile(_STRING)
 _OVERLOAD = re.compile(r"found no matching overload for '([^']+)' applied to '\(([^']*)\)'")
+_NO_NULL = "nothing here is null: a text that is not there is empty, pod.reason == ''"
 _WORD_OPERATORS = {
     "and": "CEL writes && for and",
     "or": "CEL writes || for or",
     "not": "CEL writes ! for not: !pod.ready",
-    "True": "CEL writes true",
-    "False": "CEL writes false",
+    "true": "CEL writes true",
+    "false": "CEL writes false",
+    "none": _NO_NULL,
+    "null": _NO_NULL,
+    "nil": _NO_NULL,
+    "is": "CEL compares with ==: pod.phase == 'Pending'",
+    "in": "CEL writes in, in small letters: pod.phase in ['Pending', 'Failed']",
 }
-_WORD_OPERATOR = re.compile(r"(?<![.\w])(and|or|not)(?![.\w])")
+"""By the word in small letters: people write it in any."""
+_WORD_OPERATOR = re.compile(r"(?<![.\w])((?i:and|or|not|is)|I[nN]|iN)(?![.\w])")
 _SINGLE_EQUALS = re.compile(r"(?<![=!<>])=(?![=~])")
-_TYPE_NAMES = {"bool": "a true-or-false", "string": "a text", "int": "a whole number", "double": "a number with decimals"}
+_TYPE_NAMES = {
+    "bool": "a true-or-false",
+    "string": "a text",
+    "int": "a whole number",
+    "double": "a number with decimals",
+    "null_type": "null",
+}
 _HAS_VARIABLE = re.compile(r"\bhas\s*\(\s*(\w+\.\w+)\s*\)")
 
 
@@ -178,9 +191,9 @@ def _explained(text: str, expression: str, source: SourceName) -> ConditionError
             return ConditionError(*_mismatch(overload[1], overload[2]), line, column)
         return ConditionError(message[0].lower() + message[1:], _foreign(expression), line, column)
     name = undeclared[1]
-    if name in _WORD_OPERATORS:
+    if name.lower() in _WORD_OPERATORS:
         column_of = expression.split("\n")[line - 1].find(name) + 1
-        return ConditionError(f"there is no variable {name!r}", _WORD_OPERATORS[name], line, column_of or column)
+        return ConditionError(f"there is no variable {name!r}", _WORD_OPERATORS[name.lower()], line, column_of or column)
     # CEL points at the last dot; people look for the beginning of the word.
     start = expression.split("\n")[line - 1].rfind(name, 0, column - 1 + len(name))
     return ConditionError(f"there is no variable {name!r}", _meant(name, source), line, start + 1 if start >= 0 else column)
@@ -190,7 +203,9 @@ def _foreign(expression: str) -> str:
     """A hint for what other languages write, looked for outside of texts; empty when nothing of the kind is there."""
     bare = _TEXT.sub("''", expression)
     if (word := _WORD_OPERATOR.search(bare)) is not None:
-        return _WORD_OPERATORS[word[1]]
+        return _WORD_OPERATORS[word[1].lower()]
+    if "<>" in bare:
+        return "CEL writes != for <>"
     if _SINGLE_EQUALS.search(bare):
         return "CEL compares with ==: pod.phase == 'Pending'"
     return ""
@@ -202,6 +217,8 @@ def _mismatch(operator: str, types: str) -> tuple[str, str]:
     operands = [kind.strip() for kind in types.split(",")]
     message = f"{sign!r} cannot be applied to {' and '.join(_TYPE_NAMES.get(kind, kind) for kind in operands)}"
     match set(operands):
+        case kinds if "null_type" in kinds:
+            return message, _NO_NULL
         case kinds if kinds == {"bool", "string"}:
             return message, "true and false stand without quotes: pod.ready == false, or !pod.ready"
         case kinds if kinds == {"int", "string"}:

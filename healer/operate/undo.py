@@ -4,11 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from healer.cluster.api import Api
+from healer.cluster.errors import ApiError
+from healer.cluster.resources import RESOURCES
 from healer.journal import codec
 from healer.journal.base import Undecodable
 from healer.journal.stored import Found
 from healer.model.incident import Incident
+from healer.model.kube import Deployment
 from healer.operate.objects import OperateError, Place, Seen, annotate, at, decoded, get, valid
 from healer.routes.base import Place as Route
 from healer.routes.base import RouteError, Weights, read, write
@@ -19,6 +24,30 @@ UNDONE_BY = "healer.dev/undone-by"
 
 class NotUndone(Exception):
     """Nothing is put back; the message says why, and what to do."""
+
+
+class _ServiceSpec(msgspec.Struct):
+    selector: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class _Service(msgspec.Struct):
+    spec: _ServiceSpec = msgspec.field(default_factory=_ServiceSpec)
+
+
+class _Labels(msgspec.Struct):
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class _Template(msgspec.Struct):
+    metadata: _Labels = msgspec.field(default_factory=_Labels)
+
+
+class _DeploymentSpec(msgspec.Struct):
+    template: _Template = msgspec.field(default_factory=_Template)
+
+
+class _Deployment(msgspec.Struct):
+    spec: _DeploymentSpec = msgspec.field(default_factory=_DeploymentSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +66,10 @@ class Move:
 
     def __str__(self) -> str:
         sides = f"{self.route.stable}:{self.route.canary}"
+        name = f"{self.route} in namespace {self.route.apart}" if self.route.apart else f"{self.route}"
         if self.back:
-            return f"{self.route}: has the weights from before, {self.before} ({sides})"
-        return f"{self.route}: canary {self.now.percent} -> {self.before.percent}, weights {self.now} -> {self.before} ({sides})"
+            return f"{name}: has the weights from before, {self.before} ({sides})"
+        return f"{name}: canary {self.now.percent} -> {self.before.percent}, weights {self.now} -> {self.before} ({sides})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +123,10 @@ def plain(undoing: Undoing, *, undone: bool) -> dict[str, Any]:
 async def undo(api: Api, namespace: str, name: str, by: str, show: Callable[[Undoing], None], *, force: bool = False) -> Undoing:
     """Show what will be done, put the weights back, and write who did it on the incident. Idempotent.
 
-    Weights that are neither those that healer set nor those from before are somebody else's, and stay unless `force`. Raises
-    NotUndone, OperateError when there is no such incident, ClusterError: then some routes may have been put back, and
-    doing it again does the rest.
+    `show` may raise NotUndone to stop it. Weights that are neither those that healer set nor those from before are somebody
+    else's, and stay unless `force`. A note for another workload than the incident's is not believed. Raises NotUndone,
+    OperateError when there is no such incident, ClusterError: then some routes may have been put back, and doing it again does
+    the rest.
     """
     if not by.strip():
         raise OperateError("who undoes it? name somebody by --by")
@@ -129,6 +160,11 @@ async def _read(api: Api, namespace: str, name: str) -> Undoing:
             raise NotUndone(
                 f"nothing was undone: {text}. Set its weights by hand if they are wrong (the note says {note.before})"
             )
+        if (doubt := await _stranger(api, route, incident)) is not None:
+            text = f"{place} is about {incident.workload}, and its note is for {route}: {doubt}"
+            raise NotUndone(
+                f"nothing was undone: {text}. Set its weights by hand if they are wrong (the note says {note.before})"
+            )
         try:
             now = await read(api, route)
         except RouteError as error:
@@ -136,6 +172,30 @@ async def _read(api: Api, namespace: str, name: str) -> Undoing:
         moves.append(Move(route, now, set=Weights.parse(note.after), before=Weights.parse(note.before)))
     by = decoded(body, Seen, place).annotations.get(UNDONE_BY, "")
     return Undoing(incident, place, tuple(moves), by)
+
+
+async def _stranger(api: Api, route: Route, incident: Incident) -> str | None:
+    """Why the canary of a note is not known to be the incident's workload, in words; None when it is. Raises ClusterError.
+
+    Whoever writes incidents can write notes. What healer notes is a shift away from the workload that is sick: the canary is
+    that Deployment, or a Service that leads to its pods.
+    """
+    workload = incident.workload
+    _, counted = route.counted_by
+    if counted or route.canary == workload.name:
+        named = counted or route.canary
+        return None if named == workload.name else f"its canary is deployment/{named}"
+    try:
+        service = await api.get(f"/api/v1/namespaces/{route.namespace}/services/{route.canary}", _Service)
+        deployment = await api.get(RESOURCES[Deployment].path(workload.namespace, workload.name), _Deployment)
+    except ApiError as error:
+        if not error.is_not_found:
+            raise
+        return f"whether its canary service/{route.canary} leads to {workload} is not known, because one of them is gone"
+    selector, labels = service.spec.selector, deployment.spec.template.metadata.labels
+    if selector and selector.items() <= labels.items():
+        return None
+    return f"its canary service/{route.canary} does not lead to the pods of {workload}"
 
 
 def _allowed(move: Move, now: Weights, force: bool) -> None:

@@ -1,10 +1,12 @@
 """The verbs, as a person types them: what they print and how they exit."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,28 @@ def test_check_of_nothing_exits_2(tmp_path: Path) -> None:
     done = healer("check", str(tmp_path))
     assert done.returncode == 2
     assert "holds no *.yaml files" in done.stderr
+
+
+def test_check_of_a_folder_of_folders_names_those_with_rules(tmp_path: Path) -> None:
+    """Folders below a folder are not read; whoever names it is told which to name."""
+    (tmp_path / "team").mkdir()
+    shutil.copy(RULES / "tensorflow-serving.yaml", tmp_path / "team")
+    (tmp_path / "empty").mkdir()
+    done = healer("check", str(tmp_path))
+    assert done.returncode == 2
+    assert "holds no *.yaml files itself, and the folders in it are not read" in done.stderr
+    assert f"hint: name them: {tmp_path / 'team'}\n" in done.stderr
+
+
+def test_check_reads_a_pipe(tmp_path: Path) -> None:
+    """As a shell's <(command) names one."""
+    pipe = tmp_path / "rules"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(pipe.write_bytes, (RULES / "tensorflow-serving.yaml").read_bytes())
+        done = healer("check", str(pipe))
+        assert (done.returncode, "in 1 file: no problems" in done.stdout) == (0, True), done.stderr
+        written.result()
 
 
 def test_check_reads_standard_input_and_answers_programs() -> None:

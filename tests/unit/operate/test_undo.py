@@ -1,20 +1,27 @@
 """`healer undo`, against the lab: the very weights from before come back, and only those that are healer's to take back."""
 
+import asyncio
 import json
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from healer.actions.registry import ACTIONS
+from healer.lab import Lab
+from healer.lab.kinds import DEPLOYMENT
 from healer.lab.objects import Object
 from healer.model.incident import State
 from healer.operate.objects import OperateError, at
-from healer.operate.undo import NotUndone, Undoing, undo
+from healer.operate.undo import Move, NotUndone, Undoing, undo
 from healer.routes.base import Place as Route
+from healer.routes.base import Weights as WeightsOf
 from healer.routes.note import KEPT_BY, Note
-from tests.support.healer import verb
-from tests.unit.operate.conftest import SPACE, Place
+from tests.support.healer import HEALER, environment, verb
+from tests.support.processes import PATIENCE
+from tests.unit.operate.conftest import NAME, SPACE, Place
 from tests.unit.routes.conftest import gateway, slice_of
 
 pytestmark = pytest.mark.slow
@@ -24,6 +31,8 @@ STABLE, CANARY = "serving-stable", "serving-canary"
 ROUTE = Route(SPACE, "HTTPRoute", "model", STABLE, CANARY)
 NOTE = Note("80:20", "100:0", "0", 0)
 BY = {"healer.dev/undone-by": "alice"}
+
+OF = "kubernetes.io/service-name"
 
 Weights = tuple[int, int]
 
@@ -45,6 +54,8 @@ class Shifted:
 
     async def set_up(self) -> None:
         await self.lab.apply([gateway(), slice_of(STABLE, True), slice_of(CANARY, True)])
+        head = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": CANARY, "namespace": SPACE}}
+        await self.lab.apply(head | {"spec": {"selector": {"app": NAME}, "ports": [{"port": 8501}]}})
         await self.route("model", (100, 0))
         await self.kept(NOTE)
 
@@ -88,6 +99,28 @@ class Shifted:
         """The verb as a process."""
         return await verb("undo", *arguments, home=self.place.home, KUBECONFIG=self.place.kubeconfig)
 
+    async def type_on_a_terminal(self, answer: str, *arguments: str) -> tuple[int, str]:
+        """The verb as a process whose standard input is a terminal on which that was typed."""
+        ours, theirs = os.openpty()
+        try:
+            os.write(ours, f"{answer}\n".encode())
+            program = await asyncio.create_subprocess_exec(
+                HEALER,
+                "undo",
+                *arguments,
+                stdin=theirs,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env=environment(self.place.home, {"KUBECONFIG": self.place.kubeconfig}),
+            )
+            async with asyncio.timeout(PATIENCE):
+                said, _ = await program.communicate()
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        assert program.returncode is not None
+        return program.returncode, said.decode()
+
     @property
     def patched(self) -> list[str]:
         return [seen.permission for seen in self.lab.requests if seen.verb == "patch"]
@@ -98,6 +131,12 @@ async def shifted(place: Place) -> Shifted:
     shifted = Shifted(place)
     await shifted.set_up()
     return shifted
+
+
+def _endpoints(lab: Lab) -> list[bool]:
+    """Whether each endpoint of the canary is ready."""
+    slices = [each for each in lab.objects("endpointslices", SPACE) if each["metadata"]["labels"].get(OF) == CANARY]
+    return [bool(endpoint["conditions"]["ready"]) for each in slices for endpoint in each.get("endpoints") or ()]
 
 
 async def test_the_weights_from_before_come_back_and_it_is_written_who_did_it(shifted: Shifted) -> None:
@@ -174,9 +213,12 @@ async def test_splits_that_came_or_went_cannot_be_told_apart(shifted: Shifted, f
 
 
 async def test_no_traffic_for_a_canary_without_ready_endpoints(shifted: Shifted) -> None:
+    """Neither by hand nor by its pods: the Deployment is scaled to 0."""
+    shifted.lab.api.modify(DEPLOYMENT, SPACE, NAME, lambda obj: obj["spec"].update(replicas=0))
     kind = shifted.lab.api.kinds.named("endpointslices")
     slices = slice_of(CANARY, False)
     shifted.lab.api.modify(kind, SPACE, slices["metadata"]["name"], lambda obj: obj.update(endpoints=slices["endpoints"]))
+    await shifted.lab.wait_for(lambda lab: not lab.objects("pods", SPACE) and _endpoints(lab) == [False], PATIENCE)
     with pytest.raises(NotUndone, match=f"service/{CANARY} has no ready endpoints"):
         await shifted.undo(force=True)
     assert (shifted.weights(), shifted.signed) == ([(100, 0)], {})
@@ -205,6 +247,43 @@ async def test_a_note_for_a_route_of_another_namespace_is_not_believed(shifted: 
     with pytest.raises(NotUndone, match="a note for httproute/model in namespace elsewhere"):
         await shifted.undo(force=force)
     assert (shifted.weights(), shifted.patched) == ([(100, 0)], [])
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("selector", [{"app": "other"}, {"app": NAME, "version": "v9"}, {}])
+async def test_a_note_for_a_service_of_another_workload_is_not_believed(
+    shifted: Shifted, selector: dict[str, str], force: bool
+) -> None:
+    """Whoever writes an incident of his own workload must move no traffic of another one."""
+    service = shifted.lab.api.kinds.named("services")
+    shifted.lab.api.modify(service, SPACE, CANARY, lambda obj: obj["spec"].update(selector=selector))
+    refused = f"about {shifted.place.workload}, and its note is for httproute/model: its canary service/{CANARY} does not lead"
+    with pytest.raises(NotUndone, match=refused):
+        await shifted.undo(force=force)
+    assert (shifted.weights(), shifted.patched) == ([(100, 0)], [])
+
+
+async def test_a_note_for_a_subset_of_another_workload_is_not_believed(shifted: Shifted) -> None:
+    """A subset is told apart by its Deployment, which the note names."""
+    key = replace(ROUTE, counted_by=("stable", "other")).key
+    await shifted.status({"notices": {KEPT_BY: {ROUTE.key: None, key: str(NOTE)}}})
+    with pytest.raises(NotUndone, match="its canary is deployment/other"):
+        await shifted.undo()
+    assert shifted.patched == []
+
+
+async def test_a_service_that_is_gone_leaves_it_unknown_whose_traffic_it_is(shifted: Shifted) -> None:
+    """What cannot be looked at is not put back."""
+    shifted.lab.store.remove(shifted.lab.api.kinds.named("services").stored_in, (SPACE, CANARY))
+    with pytest.raises(NotUndone, match=f"service/{CANARY} leads to .* is not known, because one of them is gone"):
+        await shifted.undo()
+    assert shifted.patched == []
+
+
+def test_a_route_of_another_namespace_is_shown_with_it() -> None:
+    """A rule may name a route elsewhere; whoever puts its weights back sees where it is."""
+    move = Move(replace(ROUTE, apart="gateways"), WeightsOf.parse("100:0"), WeightsOf.parse("100:0"), WeightsOf.parse("80:20"))
+    assert str(move).startswith("httproute/model in namespace gateways: canary 0 % -> 20 %")
 
 
 async def test_what_cannot_be_read_or_is_not_there(shifted: Shifted) -> None:
@@ -261,3 +340,19 @@ async def test_typed_in_vain(shifted: Shifted) -> None:
     for arguments in (("incident/typo",), ("pod/x",), (f"incident/{ID}", "--context", "away")):
         code, said = await shifted.type(*arguments)
         assert (code, said.startswith("healer: ")) == (2, True)
+
+
+@pytest.mark.parametrize(("answer", "code", "weights"), [("n", 1, (100, 0)), ("y", 0, (80, 20))])
+async def test_on_a_terminal_it_asks_first(shifted: Shifted, answer: str, code: int, weights: Weights) -> None:
+    """A person sees what is put back before it is; "no" leaves the route and the incident as they are."""
+    ended, said = await shifted.type_on_a_terminal(answer, f"incident/{ID}")
+    assert (ended, shifted.weights()) == (code, [weights])
+    assert said.index("canary 0 % -> 20 %") < said.index("Put these weights back?")
+    assert shifted.signed == (BY if code == 0 else {})
+
+
+async def test_on_a_terminal_yes_is_not_asked(shifted: Shifted) -> None:
+    """Scripts that run under a terminal pass --yes."""
+    ended, said = await shifted.type_on_a_terminal("n", f"incident/{ID}", "--yes")
+    assert (ended, shifted.weights()) == (0, [(80, 20)])
+    assert "Put these" not in said
