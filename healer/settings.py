@@ -5,6 +5,7 @@ docs/settings.md is made from this module. A name that is not a knob is an error
 
 import difflib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from healer.model.duration import parse
+from healer.model.duration import parse, say
+from healer.model.form import channel_hint, is_channel
 from healer.model.redact import redact
 from healer.model.signal import REPLICA_LABELS
 
@@ -36,14 +38,35 @@ class SettingsError(Exception):
 _PLAIN_NUMBER = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.IGNORECASE | re.ASCII)
 
 
+_LONGEST = 3650 * 86400.0
+"""The longest duration that a setting takes, in seconds."""
+_UNIT_HINT = "write seconds, or a number with a unit: 90s, 2m, 1h30m"
+
+
 def _seconds(value: object) -> object:
-    """A duration as rules write it, in seconds; anything else is left to pydantic, which says what is wrong with it."""
-    if not isinstance(value, str) or _PLAIN_NUMBER.fullmatch(value.strip()):
-        return value
-    try:
-        return parse(value.strip())
-    except ValueError as error:
-        raise ValueError(f"{error}; write seconds, or a number with a unit: 90s, 2m, 1h30m") from error
+    """A duration as rules write it, in seconds; anything else is left to pydantic, which says what is wrong with it.
+
+    Its messages do not show the value: it may be a secret that came to the wrong place (see `_given`).
+    """
+    seconds = value
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            seconds = float(text) if _PLAIN_NUMBER.fullmatch(text) else parse(text, math.inf)
+        except ValueError:
+            raise ValueError(f"this is no duration: {_UNIT_HINT}") from None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise ValueError(f"this is no duration: {_UNIT_HINT}")
+    if not seconds <= _LONGEST:  # nan as well
+        raise ValueError(f"a duration is at most {say(_LONGEST)}: {_UNIT_HINT}")
+    return seconds
+
+
+def _channel_or_none(text: str) -> str:
+    """As `notify` in rules has it; "" for none. A wrong one is not shown: it may be a token."""
+    if text and not is_channel(text):
+        raise ValueError(f"this is no channel: {channel_hint('')}")
+    return text
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
@@ -258,8 +281,9 @@ class Slack(Section):
     and the app invited to the channel. Without these, after a crash at the wrong moment the message may be there twice or a reply
     be missing; the log says so.
     """
-    channel: str = ""
-    """Where incidents of rules without `notify` go, and those of rules whose channel Slack refuses."""
+    channel: Annotated[str, AfterValidator(_channel_or_none)] = ""
+    """The default channel, `#ml-oncall` or an ID such as C0123456789: where incidents of rules without `notify` go, and those of
+    rules whose channel Slack refuses."""
     base_url: str = "https://slack.com/api/"
     """Slack's API; tests name a local server here."""
     timeout: Seconds = Field(10.0, gt=0)
@@ -476,7 +500,7 @@ def _explain(error: ValidationError, config: Path | None, environ: Mapping[str, 
         ):  # of several settings: it names them
             yield str(problem["msg"]).removeprefix("Value error, ")
         else:
-            yield f"{where}: {problem['msg']}{_given(problem['input'])}"
+            yield f"{where}: {problem['msg'].removeprefix('Value error, ')}{_given(problem['input'])}"
 
 
 def _given(value: object) -> str:

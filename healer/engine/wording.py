@@ -154,6 +154,10 @@ def _wrong_value(error: Mapping[str, Any], path: Path, document: Document) -> tu
             if isinstance(error["input"], str):
                 return f"{key} must be a whole number, not the text {written!r}", "numbers stand without quotes"
             return f"{key} must be a whole number, not {written or 'a ' + _type(error['input'])}", ""
+        case "finite_number":
+            return f"{key} must be a finite number, not {written}", "no value is beyond infinity, and nothing compares with nan"
+        case "float_parsing":
+            return f"{key} must be a number, not the text {written!r}", "numbers stand without a unit: 0.5"
         case "tuple_type":
             entry = written or next((f"{{{name}: ...}}" for name in error["input"]), "...") if error["input"] else "..."
             return f"{key} must be a list, not a {_type(error['input'])}", f"write {key}: [{entry}]"

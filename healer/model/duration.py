@@ -9,23 +9,26 @@ from pydantic_core import PydanticCustomError
 LONGEST = 30 * 86400.0
 """The longest duration that is accepted, in seconds: windows are kept in memory."""
 
+_SHOWN = 40
+"""Characters of a wrong text that a message shows."""
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII)
 _HINT = "write a number with a unit: 500ms, 90s, 2m, 1h30m, 1d"
 
 
-def parse(text: str) -> float:
+def parse(text: str, longest: float = LONGEST) -> float:
     """The seconds of a duration: whole numbers, each with a unit of d, h, m, s, ms, the larger unit first.
 
-    Raises ValueError when `text` is none, or is longer than 30 days.
+    Raises ValueError when `text` is none, or is longer than `longest` seconds.
     """
     match = _DURATION.fullmatch(text)
+    shown = repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
     if match is None or not text:
-        raise ValueError(f"{text!r} is not a duration")
+        raise ValueError(f"{shown} is not a duration")
     digits = zip(match.groups(), _UNITS.values(), strict=True)
     seconds = sum(float(number) * unit for number, unit in digits if number is not None)
-    if seconds > LONGEST:
-        raise ValueError(f"{text!r} is longer than {say(LONGEST)}")
+    if seconds > longest:
+        raise ValueError(f"{shown} is longer than {say(longest)}")
     return seconds
 
 

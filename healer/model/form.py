@@ -54,11 +54,20 @@ def _label_value(text: str) -> str:
     return text
 
 
+def is_channel(text: str) -> bool:
+    """Whether it is a Slack channel as messages are sent to: `#name`, or an ID."""
+    return _CHANNEL.fullmatch(text) is not None
+
+
+def channel_hint(text: str) -> str:
+    """How to write the channel that was probably meant."""
+    name = re.sub(r"[\s#@,]+", "-", text.lower()).strip("-")[:80] or "ml-oncall"
+    return f'write "#{name}", in quotes (a bare # begins a comment), or a Slack ID such as C0123456789'
+
+
 def _channel(text: str) -> str:
-    if not _CHANNEL.fullmatch(text):
-        name = re.sub(r"[\s#@,]+", "-", text.lower()).strip("-")[:80] or "ml-oncall"
-        hint = f'write "#{name}", in quotes (a bare # begins a comment), or a Slack ID such as C0123456789'
-        raise fault(f"{text!r} is not a channel", hint)
+    if not is_channel(text):
+        raise fault(f"{text!r} is not a channel", channel_hint(text))
     return text
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
-from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from healer.model.duration import Duration
@@ -242,9 +242,9 @@ class Query(Model):
 
     expr: Text
     """The expression; labels as in the settings `alerts` name the target."""
-    above: float | None = None
+    above: FiniteFloat | None = None
     """It fires while the value is larger ..."""
-    below: float | None = None
+    below: FiniteFloat | None = None
     """... or smaller than this. One of the two."""
     every: Every = 30.0
     """Time between two queries."""

@@ -65,6 +65,55 @@ def test_a_duration_is_seconds_or_written_as_in_rules(text: str, seconds: float,
     assert settings.load().engine.retry == seconds
 
 
+@pytest.mark.parametrize("text", ["3651d", "99999999999999999999h", "1e400", "9e9", "inf", "nan"])
+def test_a_duration_without_an_end_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait for ever, or one that compares with nothing, is a mistake; the message says what may be written."""
+    monkeypatch.setenv("HEALER_ENGINE__RETRY", text)
+    with pytest.raises(settings.SettingsError, match=r"HEALER_ENGINE__RETRY: .*write seconds, or a number with a unit"):
+        settings.load()
+
+
+@pytest.mark.parametrize("text", [".inf", ".nan", "true", "[1]", f"1{'0' * 400}"])
+def test_a_duration_of_the_file_is_a_number_that_ends(text: str, tmp_path: Path) -> None:
+    """YAML has numbers that the environment has not."""
+    (tmp_path / "settings.yaml").write_text(f"engine: {{retry: {text}}}\n")
+    with pytest.raises(settings.SettingsError, match=r"engine\.retry: .*write seconds, or a number with a unit"):
+        settings.load(tmp_path / "settings.yaml")
+
+
+def test_a_long_time_to_keep_incidents_is_written_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules are bounded by 30 days, because windows are kept in memory; the journal is not."""
+    for text in ("90d", "7776000"):
+        monkeypatch.setenv("HEALER_JOURNAL__KEEP_FOR", text)
+        assert settings.load().journal.keep_for == 90 * 86400
+
+
+@pytest.mark.parametrize("text", ["ml-oncall", "ML", "#ml oncall", "@alice"])
+def test_the_default_channel_is_written_as_in_notify(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name without # is no channel that Slack surely has: the hint is that of rules."""
+    monkeypatch.setenv("HEALER_SLACK__CHANNEL", text)
+    with pytest.raises(settings.SettingsError) as raised:
+        settings.load()
+    hint = 'write "#ml-oncall", in quotes (a bare # begins a comment), or a Slack ID such as C0123456789'
+    assert str(raised.value).startswith(f"HEALER_SLACK__CHANNEL: this is no channel: {hint}")
+
+
+def test_a_token_in_the_place_of_the_channel_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes to the wrong place may be a secret."""
+    monkeypatch.setenv("HEALER_SLACK__CHANNEL", "correct-horse-battery-7")
+    monkeypatch.setenv("HEALER_ENGINE__RETRY", "correct-horse-battery-7")
+    with pytest.raises(settings.SettingsError) as raised:
+        settings.load()
+    assert "horse" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["#ml-oncall", "C0123456789", ""])
+def test_a_default_channel(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name, an ID, or none."""
+    monkeypatch.setenv("HEALER_SLACK__CHANNEL", text)
+    assert settings.load().slack.channel == text
+
+
 @pytest.mark.parametrize("text", ["30x", "soon", "-5s", "0s"])
 def test_what_is_no_duration_names_its_variable(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEALER_ENGINE__RETRY", text)

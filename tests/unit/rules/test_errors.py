@@ -774,3 +774,15 @@ def test_what_an_incident_could_not_hold_is_an_error_of_the_rule() -> None:
     assert "101 channels, in notify and in pages, are more than the 100" in str(problem)
     assert "101 channels" in str(only(rule(100, 51)))
     assert "100" in str(only(rule(1, 1, 101)))
+
+
+@pytest.mark.parametrize("limit", [".inf", "-.inf", ".nan", "1e400"])
+@pytest.mark.parametrize("side", ["above", "below"])
+def test_a_threshold_is_a_finite_number(side: str, limit: str) -> None:
+    """A value beyond infinity does not come: such a rule fires for nothing, or always."""
+    text = (
+        "apiVersion: healer.dev/v1alpha1\nkind: RuleSet\nmetadata: {name: a}\nspec:\n  scope: {namespaces: [a]}\n  rules:\n"
+        f"    - {{name: one, when: {{query: {{expr: x, {side}: {limit}}}}}, heal: [{{page: {{}}}}]}}\n"
+    )
+    problem = only(text)
+    assert (problem.line, problem.message) == (7, f"{side} must be a finite number, not {limit}")
