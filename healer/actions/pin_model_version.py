@@ -132,9 +132,9 @@ class _Pin:
 
     def _answered(self, error: ApiError, doing: str) -> Outcome:
         if error.is_not_found:
-            return Outcome(
-                OutcomeKind.REFUSED, "NoConfigMap", f"{doing}: there is no such ConfigMap in {self.call.act.target.namespace}"
-            )
+            text = f"{doing}: there is no configmap/{self.params.config_map} in namespace {self.call.act.target.namespace}"
+            text += ": create it there, or write the name of the one that holds the models in configMap"
+            return Outcome(OutcomeKind.REFUSED, "NoConfigMap", text)
         if error.is_conflict:
             text = f"{doing}: others write it all the time: looking again ({error.message})"
             return Outcome(OutcomeKind.DEFERRED, "Contended", text, error.retry_after)

@@ -40,6 +40,10 @@ STRANGERS = (
 )
 """The labels of kube-state-metrics that name an object of which it cannot be known here that a pod belongs to it."""
 
+_PROXIED, _PROXIED_IN = "destination_workload", "destination_workload_namespace"
+"""The labels by which Istio names the workload that a request went to. `pod` is then the pod whose proxy reports the request: the
+caller's with reporter="source", a waypoint's or a ztunnel's in ambient mode. https://istio.io/latest/docs/reference/config/metrics/"""
+
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 """What an object can be named (RFC 1123)."""
 _LONGEST, _RANDOM = 63, 5
@@ -108,6 +112,9 @@ def _workload(labels: Mapping[str, str], names: TargetLabels, misfit: str) -> Na
     exported, plain = f"exported_{names.deployment}", labels[names.deployment]
     if labels.get(exported, plain) != plain:
         return _ambiguous(f"labels {names.deployment!r} and {exported!r} differ")
+    proxied, where = labels.get(_PROXIED, plain), labels.get(_PROXIED_IN, labels[names.namespace])
+    if (proxied, where) != (plain, labels[names.namespace]):
+        return _ambiguous(f"labels {names.deployment!r} and {_PROXIED!r} name two workloads")
     other = next((label for label in OWNERS if label != "replicaset" and labels.get(label)), None)
     if other is None:
         return None
@@ -126,11 +133,24 @@ def _misfit(labels: Mapping[str, str], names: TargetLabels, view: View) -> str:
         owner = labels.get(label)
         if owner and not _owned(name, pod, kind, owner, view):
             return f"pod {name!r} is not one of {kind} {owner!r}, which label {label!r} names"
+    if _PROXIED in labels and not _went_to(labels, namespace, name, pod, view):
+        return (
+            f"pod {name!r} reports requests to workload {labels[_PROXIED]!r}, which label {_PROXIED!r} names, and is none of it"
+        )
     node = labels.get(NODE)
     if node and pod is not None and pod.spec.node_name != node:
         return f"pod {name!r} is not on node {node!r}, which label {NODE!r} names"
     stranger = next((label for label in STRANGERS if labels.get(label)), None)
     return "" if stranger is None else f"label {stranger!r} names another object than pod {name!r}"
+
+
+def _went_to(labels: Mapping[str, str], namespace: str, name: str, pod: Pod | None, view: View) -> bool:
+    """Whether the pod is one of the workload that Istio says the requests went to; of a pod that is gone, whether it may be."""
+    workload = labels[_PROXIED]
+    if labels.get(_PROXIED_IN, namespace) != namespace:
+        return False
+    top = None if pod is None else view.workload_of(pod)
+    return name.startswith(f"{workload}-") if top is None else top.name == workload
 
 
 def _owned(name: str, pod: Pod | None, kind: str, owner: str, view: View) -> bool:

@@ -358,6 +358,7 @@ async def test_a_config_map_that_is_gone(stand: Stand) -> None:
     stand.bench.lab.store.remove("configmaps", (NAMESPACE, MAP))
     outcome = await stand.pin()
     assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "NoConfigMap")
+    assert f"there is no configmap/{MAP} in namespace {NAMESPACE}: create it there, or write the name" in outcome.text
 
 
 @pytest.mark.parametrize("where", ["deployment", "everywhere"])

@@ -81,6 +81,25 @@ def test_a_label_of_an_object_that_a_pod_cannot_be_shown_to_belong_to_is_ambiguo
     assert about(view, "monitoring", pod=EXPORTER, **{label: "gateway"}) == "Ambiguous"
 
 
+def test_the_pod_whose_proxy_reports_a_request_is_not_the_workload_that_the_request_went_to(view: View) -> None:
+    """Istio's metrics carry the caller's pod with reporter="source": the caller of a sick service is no patient."""
+    away = {"destination_workload": "gateway", "destination_workload_namespace": "production"}
+    assert about(view, "monitoring", pod=EXPORTER, **away) == "Ambiguous"
+    assert about(view, "monitoring", pod=POD, **away) == "Ambiguous"
+    assert about(view, pod="db-0", **away) == "Ambiguous"
+    assert about(view, pod="db-1", destination_workload="gateway") == "Ambiguous"
+    assert about(view, deployment="other", **away) == "Ambiguous"
+    assert about(view, "monitoring", deployment="gateway", **away) == "Ambiguous"
+
+
+def test_a_pod_of_the_workload_that_requests_went_to_is_believed(view: View) -> None:
+    """With reporter="destination" the proxy is that of the patient."""
+    to = {"destination_workload": "gateway", "destination_workload_namespace": "production", "reporter": "destination"}
+    assert about(view, pod=POD, **to) == f"Pod/production/{POD}"
+    assert about(view, pod="gateway-7b5b8c9d4-gone1", **to) == "Pod/production/gateway-7b5b8c9d4-gone1"
+    assert about(view, deployment="gateway", **to) == "Deployment/production/gateway"
+
+
 def test_a_node_that_the_pod_is_not_on_is_what_the_metric_is_about(view: View) -> None:
     """kube_node_status_condition names a node, and has the namespace and the pod of its exporter."""
     assert about(view, "monitoring", pod=EXPORTER, node="node-2") == "Ambiguous"
