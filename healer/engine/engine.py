@@ -55,6 +55,7 @@ from healer.model.effects import (
     Dropped,
     Effect,
     Input,
+    Loss,
     Record,
     Remember,
     Tick,
@@ -178,6 +179,7 @@ class Engine:
                 self._undone(incident_id, by, now, effects)
             case Dropped(incident_id, why, how):
                 self._cases.lose(incident_id, why, how)
+                self._begin_ends_anew(incident_id, how, now, effects)
                 self._advance(incident_id, view, now, effects)
             case Tick():
                 self._tick(view, now, effects)
@@ -317,6 +319,13 @@ class Engine:
         if after is not None and after is not self._ended:
             self._ended = after
             effects.append(Remember(after))
+
+    def _begin_ends_anew(self, lost: str, how: Loss, now: float, effects: list[Effect]) -> None:
+        """Keep ends in another incident when somebody deleted or edited the one that has them."""
+        if self._ended is not None and self._ended.id == lost:
+            ends, self._ended = self._ended.ended, None
+            if how is not Loss.HOMELESS:
+                self._keep_ends(ends, now, effects)
 
     def _fires(self, signal: Signal, view: View, now: float, effects: list[Effect]) -> list[Match]:
         firing = self._matcher.firing(signal)

@@ -13,7 +13,7 @@ from healer.model.text import but_for_figures, free_text
 
 MAX_HISTORY = 200
 """Lines kept of an incident's history; beyond, the oldest but the first go (an object in the cluster has a size limit)."""
-MAX_ENDED = 200
+MAX_ENDED = 1000
 """Ends of alerts kept in an incident; beyond, the oldest go."""
 _NAMED = 5
 """Signals that a line names when many come or go at once."""

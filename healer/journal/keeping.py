@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable
 
+from healer.engine.wide import ENDED_ALERTS
 from healer.model.incident import Incident, State
 
 
 def outworn(incidents: Iterable[Incident], keep: int, keep_for: float, now: float) -> list[Incident]:
     """The closed incidents beyond the newest `keep`, and those that ended more than `keep_for` seconds before `now`.
 
-    Oldest first. `now` in seconds since the epoch. What is open is never among them.
+    Oldest first. `now` in seconds since the epoch. What is open is never among them, nor is what healer keeps for itself.
     """
-    closed = sorted((incident for incident in incidents if incident.state is State.CLOSED), key=_ended)
+    closed = sorted((each for each in incidents if each.state is State.CLOSED and each.rule != ENDED_ALERTS), key=_ended)
     surplus = len(closed) - keep
     return [incident for index, incident in enumerate(closed) if index < surplus or now - _ended(incident) > keep_for]
 

@@ -10,7 +10,7 @@ from healer.engine.tuning import Tuning
 from healer.engine.wide import ENDED_ALERTS
 from healer.journal import codec
 from healer.model.decision import Verb
-from healer.model.effects import Remember
+from healer.model.effects import Dropped, Loss, Remember
 from healer.model.incident import Incident, State
 from healer.model.signal import Signal
 from tests.support.world import START, Drill, World, codes, rule, rulebook, state
@@ -223,6 +223,20 @@ def test_what_healer_keeps_of_ends_is_bounded_in_number_and_in_time() -> None:
     d.wait(d.tuning.alert_expiry + 1)
     d.feed(said(d, key="late", firing=False, ended=d.now))
     assert kept(d)[-1].ended == {"late": d.now}
+
+
+@pytest.mark.parametrize("how", [Loss.DELETED, Loss.EDITED])
+def test_what_healer_keeps_of_ends_is_kept_anew_when_somebody_deletes_it(how: Loss) -> None:
+    d = drill(**WAITING)
+    d.feed(said(d, firing=False, ended=d.now))
+    (first,) = kept(d)
+    d.feed(Dropped(first.id, "somebody has deleted it", how))
+    second = kept(d)[-1]
+    assert (second.id != first.id, second.ended) == (True, first.ended)
+    d.feed(Dropped(second.id, "its namespace is ending", Loss.HOMELESS))
+    assert kept(d) == [first, second], "where nothing can be kept, nothing is tried for ever"
+    d.feed(said(d, "serving-2", firing=False, ended=d.now))
+    assert kept(d)[-1].ended == {"serving-2": d.now}
 
 
 def test_an_end_that_an_incident_has_is_kept_there_alone() -> None:

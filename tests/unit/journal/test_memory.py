@@ -1,7 +1,9 @@
 """The journal in memory."""
 
 import asyncio
+from dataclasses import replace
 
+from healer.engine.wide import ENDED_ALERTS
 from healer.journal.base import Journal
 from healer.journal.memory import MemoryJournal
 from healer.model.incident import State
@@ -39,7 +41,9 @@ async def test_closed_ones_go_by_number_at_once_and_by_age_when_pruned() -> None
         journal.note(opened)
         journal.remember(opened.id, "slack", {"ts": "1"})
         journal.note(opened if number == 0 else then(opened, State.CLOSED))
-    assert [each.id for each in journal.incidents()] == ["i-0", "i-2", "i-3"]
+    own = replace(then(incident("own", opened_at=NOW - 1), State.CLOSED), rule=ENDED_ALERTS)
+    journal.note(own)
+    assert [each.id for each in journal.incidents()] == ["own", "i-0", "i-2", "i-3"]
     await journal.prune(NOW + 103.5)
-    assert [each.id for each in journal.incidents()] == ["i-0", "i-3"]
+    assert [each.id for each in journal.incidents()] == ["own", "i-0", "i-3"], "what healer keeps for itself stays"
     assert journal.recall("i-2") == {}
