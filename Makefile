@@ -24,8 +24,8 @@ HEALER := $(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-i
 COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --no-cache --universal --python-version 3.11 \
 	--only-binary :all: --generate-hashes $(if $(UPGRADE),--upgrade)
 
-# Half of what the tests do is waiting, for leases and windows: three workers for each core.
-WORKERS = $(shell $(BIN)/python -c 'import os; print(3 * len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)))')
+# Half of what the tests do is waiting, for leases and windows: two workers for each core.
+WORKERS = $(shell $(BIN)/python -c 'import os; print(2 * len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)))')
 
 .PHONY: help
 help: ## List the targets
@@ -60,14 +60,13 @@ demo: $(VENV)/runtime ## Show healer at work on an embedded cluster (under a min
 test: packages lint layers ## Check everything: lint, types, layers, all tests
 	@$(MAKE) --no-print-directory -j2 types suite
 
-# The long ones begin (tests/conftest.py): a worker is handed one test after the other.
 .PHONY: suite
 suite: $(VENV)/development # all tests
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist load --maxschedchunk 1
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: unit
 unit: $(VENV)/development ## The quick unit tests alone, for while you write (under 90 seconds)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist load -q -m 'not slow' tests/unit
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m 'not slow' tests/unit
 
 .PHONY: packages
 packages: # what the tests need from the distribution

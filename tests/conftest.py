@@ -22,16 +22,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long: the quick tests fill what is left, and no worker waits for another at the end."""
-    items.sort(key=_quick)
-
-
-def _quick(item: pytest.Item) -> tuple[bool, bool]:
-    unit = "unit" in item.path.relative_to(item.config.rootpath).parts
-    return unit and item.get_closest_marker("slow") is None, "crash" not in item.path.parts
-
-
 @pytest.fixture(scope="session", autouse=True)
 def warm() -> Iterator[None]:
     """Fork healers instead of starting each from nothing."""

@@ -32,6 +32,7 @@ from healer.daemon.term import Term
 from healer.daemon.vitals import Vitals
 from healer.daemon.watching import Watcher, oldest, synced, watchers
 from healer.engine.rulebook import Rulebook
+from healer.engine.wide import ENDED_ALERTS
 from healer.http.forward import SUFFIX, Forward
 from healer.http.server import Server
 from healer.http.webhook import Receiver
@@ -106,8 +107,8 @@ class Daemon:
 
     @property
     def incidents(self) -> list[Incident]:
-        """Every incident that is kept, oldest first, as of our last term."""
-        return self._journal.incidents()
+        """Every incident that is kept and was told of, oldest first, as of our last term."""
+        return [incident for incident in self._journal.incidents() if incident.rule != ENDED_ALERTS]
 
     def stop(self) -> None:
         """Ask `run` to end: no more signals are taken, actions under way finish, sinks are flushed."""

@@ -55,7 +55,7 @@ async def show(rules: Sequence[Path], definition: str, svg: Path | None) -> bool
         journaled = await _get_incidents(lab)
     gone = [d for d in ignored if d.verb is Verb.IGNORE and d.reason.code == "TargetGone"]
     timeline.table(_summary(daemon.incidents, gone))
-    timeline.title("$ kubectl get incidents --all-namespaces")
+    timeline.title(f"$ kubectl get incidents -n {NAMESPACE}")
     timeline.lines(journaled)
     healed = completed and len(daemon.incidents) == 3 and len(gone) == 1 and all(_healed(i) for i in daemon.incidents)
     timeline.title("Everything healed." if healed else "Something did not heal: see the timeline.")
@@ -99,13 +99,13 @@ async def _get_incidents(lab: Lab) -> list[str]:
     accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
     async with (
         aiohttp.ClientSession() as http,
-        http.get(f"{lab.url}/apis/healer.dev/v1alpha1/incidents", headers=accept) as response,
+        http.get(f"{lab.url}/apis/healer.dev/v1alpha1/namespaces/{NAMESPACE}/incidents", headers=accept) as response,
     ):
         response.raise_for_status()
         found = await response.json()
     columns = [number for number, column in enumerate(found["columnDefinitions"]) if column["priority"] == 0]
-    head = ["NAMESPACE", *(found["columnDefinitions"][number]["name"].upper() for number in columns)]
-    rows = [[row["object"]["metadata"]["namespace"], *(str(row["cells"][n]) for n in columns)] for row in found["rows"]]
+    head = [found["columnDefinitions"][number]["name"].upper() for number in columns]
+    rows = [[str(row["cells"][n]) for n in columns] for row in found["rows"]]
     widths = [max(map(len, cells)) for cells in zip(head, *rows, strict=True)]
     return ["   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [head, *rows]]
 

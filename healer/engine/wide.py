@@ -141,7 +141,7 @@ def ended_alerts(
     kept |= {key: max(at, known.get(key, at)) for key, at in ends.items()}
     kept = dict(list(kept.items())[-_MOST_ENDS:])
     if before is None:
-        before = _incident(ENDED_ALERTS, Target("Journal", home, "ended-alerts", "ended-alerts"), (), now, number)
+        before = _incident(ENDED_ALERTS, Target("Journal", home, "journal", "journal"), (), now, number)
     text = f"{len(kept)} alerts ended while no incident had them: a report of them that comes late is no news"
     reason = Reason("EndedAlerts", text)
     return replace(before, severity=Severity.INFO, state=State.CLOSED, reason=reason, ended=kept, changed_at=now, ended_at=now)

@@ -71,7 +71,8 @@ class World:
         self._slack = slack
         self._folder = folder
         self._scenario = scenario
-        self._deaths = 0
+        self._cut_short = 0
+        """Terms that ended as a daemon died, or lost its lease on a machine with too much to do."""
 
     async def live(self, rule: Rule, fatal: Callable[[Point], bool]) -> None:
         """One life: until everything is healed and told, or until a point is fatal."""
@@ -103,17 +104,17 @@ class World:
                 assert code == (-signal.SIGKILL if gate.dead else 0), healer.printed
         self._slack.hook = None
         self._scenario.ended(gate)
-        self._deaths += gate.dead
+        self._cut_short += gate.dead + len(healer.find("lease lost"))
 
     async def verify(self) -> None:
         """What holds in the end: one healing, told once, and what the scenario asks for."""
         incidents = incidents_of(self._lab)
         assert [ending(incident) for incident in incidents if "acting" in states(incident)] == ["healed"], incidents
-        # Those that a daemon left without a status: nothing is known of them, and they are closed. Each death leaves at most one,
-        # and one that was ever opened has a line that says so: it is no half-opened one, however it ended.
+        # Those that a daemon left without a status: nothing is known of them, and they are closed. Each term that is cut
+        # short leaves at most one, and one that was ever opened has a line that says so: it is no half-opened one.
         half_opened = [incident for incident in incidents if states(incident) == ["closed"]]
         assert len(incidents) == 1 + len(half_opened), incidents
-        assert len(half_opened) <= self._deaths, incidents
+        assert len(half_opened) <= self._cut_short, incidents
         (healed,) = [incident for incident in incidents if ending(incident) == "healed"]
         assert states(healed)[0] == "open", "the incident that is healed is the one that was opened"
         assert states(healed).count("healed") == 1, healed
