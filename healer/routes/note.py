@@ -29,8 +29,11 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A note that was kept. Raises ValueError."""
+        """A note that was kept. Raises ValueError, also for figures that healer does not write."""
         note = msgspec.json.decode(text, type=cls)
+        aims = (note.aim,) if isinstance(note.aim, int) else note.aim
+        if not all(0 <= aim <= 100 for aim in aims) or note.back < 0:
+            raise ValueError(f"aim {note.aim} and back {note.back} are not what healer notes: percents, and a count")
         Weights.parse(note.before)
         Weights.parse(note.after)
         return note

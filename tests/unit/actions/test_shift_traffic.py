@@ -467,6 +467,16 @@ async def test_a_patch_whose_effect_cannot_be_read_back_may_have_happened(scene:
     assert (await scene.shift(to=0)).reason == "FoundDone"
 
 
+@pytest.mark.parametrize("wrong", [{"aim": -50}, {"aim": 101}, {"aim": [0, -1]}, {"back": -9}])
+async def test_a_note_with_figures_that_healer_does_not_write_is_not_followed(scene: Scene, wrong: dict[str, Any]) -> None:
+    """Whoever writes incidents writes notes: a negative aim had a weight below 0 written."""
+    key = Place(NAMESPACE, "HTTPRoute", "model", STABLE, NAME).key
+    scene.bench.kept = {key: json.dumps({"before": "50:50", "after": "50:50", "rung": "0", "aim": 0} | wrong)}
+    outcome = await scene.shift(by=20)
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "NoteUnreadable")
+    assert scene.bench.writes == []
+
+
 async def test_a_note_that_healer_did_not_write_is_not_written_over(scene: Scene) -> None:
     scene.bench.kept = {"who": "knows"}
     outcome = await scene.shift(to=0)
