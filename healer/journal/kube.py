@@ -436,6 +436,8 @@ class KubeJournal:
         kept.mourned = True
         self.counts.lost += 1
         self._log.warning("incident lost", incident=kept.incident.id, reason=str(error))
+        if kept.stored.loss is Loss.HOMELESS:
+            self.counts.refused += 1
         if kept.stored.loss is not None:
             self._lost(kept.incident.id, kept.stored.lost, kept.stored.loss)
 

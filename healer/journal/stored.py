@@ -152,8 +152,10 @@ class Stored:
     def _judge(self, error: ApiError) -> None:
         """Whether a refusal is worth another look: a conflict, or an object that is gone. Everything else is raised."""
         gone = error.is_not_found and error.reason == "NotFound"
-        if (gone and not self._uid) or "NamespaceTerminating" in error.causes:
-            self.lose("its namespace is gone", Loss.HOMELESS)
+        if "NamespaceTerminating" in error.causes:
+            self.lose(f"namespace {self.namespace} is being deleted, incidents in it cannot be kept", Loss.HOMELESS)
+        elif gone and not self._uid:
+            self.lose(f"namespace {self.namespace} is gone, incidents in it cannot be kept", Loss.HOMELESS)
         elif error.is_not_found and not gone:
             raise JournalMissing(MISSING) from error
         elif not gone and not error.is_conflict:

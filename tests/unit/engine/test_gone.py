@@ -1,7 +1,9 @@
 """What is gone is not sick: an alert that fires on about a pod that healer took says nothing about the replacement."""
 
+from healer.model.decision import Verb
+from healer.model.effects import Dropped, Loss
 from healer.model.incident import State
-from tests.support.world import Drill, World, rule, rulebook, state
+from tests.support.world import Drill, World, decisions, rule, rulebook, state
 from tests.unit.engine.test_restart import restarted
 
 SLOW = {"alert": ["HighLatency"]}
@@ -156,3 +158,23 @@ def test_another_rule_does_not_wait_for_that_end() -> None:
     d.world.add()
     d.alert("serving-2", "HighErrors")
     assert d.acted_on == ["serving-1", "serving-2"]
+
+
+def test_where_incidents_cannot_be_kept_one_is_told_and_no_other_is_opened() -> None:
+    """Its namespace is being deleted: each repeat of an alert opened an incident, and a thread in Slack."""
+    d = drill(rule("slow", when=SLOW, heal=LADDER), rule("errors", when={"alert": ["HighErrors"]}))
+    d.world.pause("deployment")
+    d.alert("serving-1")
+    (first,) = d.incidents
+    d.feed(Dropped(first, "namespace production is being deleted", Loss.HOMELESS))
+    for _ in range(3):
+        d.alert("serving-1")
+        d.alert("serving-2")
+        d.wait(60)
+    assert list(d.incidents) == [first]
+    assert d.engine.incidents() == []
+    ignored = decisions(d.effects, Verb.IGNORE)
+    assert {each.reason.code for each in ignored} == {"NotKept"}
+    assert len(ignored) >= 2, "each is counted"
+    d.alert("serving-1", "HighErrors")
+    assert len(d.incidents) == 2, "another rule's is tried, and told, for itself"

@@ -327,7 +327,7 @@ async def test_what_cannot_be_kept_is_told_by_name_once_the_others_are(cluster: 
     assert list(unkept.value.refused) == ["refused"]
     assert "Too many" in unkept.value.refused["refused"]
     assert list(unkept.value.aside) == ["orphan"]
-    assert "its namespace is gone" in unkept.value.aside["orphan"]
+    assert "is gone, incidents in it cannot be kept" in unkept.value.aside["orphan"]
     assert (await cluster.stored("welcome"))["status"]["state"] == "open"
 
 
@@ -346,7 +346,7 @@ async def test_an_incident_that_alone_meets_errors_of_the_server_waits_alone(clu
 async def test_a_namespace_that_is_gone_takes_its_incidents_with_it(cluster: Cluster) -> None:
     journal = await cluster.journal()
     journal.note(incident("orphan", "no-such-namespace"))
-    with pytest.raises(ClaimLost, match="its namespace is gone"):
+    with pytest.raises(ClaimLost, match="namespace no-such-namespace is gone"):
         await durable(journal, "orphan")
     assert await journal.flush(PATIENCE)
 
@@ -358,7 +358,7 @@ async def test_a_namespace_that_is_going_takes_its_incidents_with_it(cluster: Cl
     said = {"kind": "Status", "code": 403, "reason": "Forbidden", "message": "forbidden", "details": {"causes": causes}}
     cluster.gate.order(Deed.ANSWER, "POST", status=403, body=said)
     journal.note(incident("orphan", cluster.client.namespace))
-    with pytest.raises(ClaimLost, match="its namespace is gone"):
+    with pytest.raises(ClaimLost, match="is being deleted"):
         await durable(journal, "orphan")
 
 
