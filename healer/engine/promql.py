@@ -18,6 +18,8 @@ _LONGEST = 4000
 """Characters of an expression that is parsed: the parser recurses, and thousands of operators overflow its stack."""
 _DEEPEST = 200
 """Brackets inside of each other, likewise."""
+_SHOWN = 80
+"""Characters of a part of an expression that a message shows."""
 _TRIED = 40
 """Beginnings of an expression that are tried for the place at which it breaks, the longest first: a parsing each."""
 _PAIRS = {")": "(", "]": "[", "}": "{"}
@@ -32,6 +34,9 @@ _STRANGE = re.compile(
 """What the parser says of an expression that another server may read: MetricsQL lets windows and arguments be left out."""
 _QUOTED = re.compile(r"'([^']+)'$|: (\S+)$|with name '([^']+)'|call to function '([^']+)'")
 _COMPARES = (">", "<", ">=", "<=", "==", "!=")
+_MIRRORED = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
+_COUNTING = ("count", "group", "count_values", "count_over_time", "present_over_time", "absent", "absent_over_time", "timestamp")
+"""What takes no value from inside: a comparison there chooses what is counted."""
 _WHOLE = ("topk", "bottomk", "limitk", "limit_ratio")
 """Aggregations that keep the labels of the series that they choose."""
 
@@ -75,6 +80,13 @@ def surprises(query: Query) -> Iterator[str]:
         return
     if (compared := _comparison(read.tree)) is not None:
         yield _of_comparison(compared)
+    elif (inside := _compared_inside(read.tree)) is not None:
+        yield (
+            f"has an expr that compares inside ({_cut(str(inside))}): without a match it has no series, and no value that can be "
+            "told; take the comparison out, and write its limit as above or below"
+        )
+    if (always := _constant_besides(read.tree)) is not None:
+        yield from _of_constant(always, query)
     labels = _labels(read.tree)
     if labels is not None and query.deployment is None and not _name_a_target(labels):
         kept = f"only {', '.join(sorted(labels))}" if labels else "no labels"
@@ -249,10 +261,69 @@ def _comparison(tree: parser.Expr) -> parser.BinaryExpr | None:
     return None
 
 
+def _compared_inside(tree: parser.Expr) -> parser.BinaryExpr | None:
+    """A comparison inside what is calculated, on which it hangs whether a series is there; None where there is none.
+
+    One of `bool` gives a number always, one that is counted or that divides only chooses: these are as they should be.
+    """
+    match tree:
+        case parser.BinaryExpr() if str(tree.op) in _COMPARES:
+            filters = tree.modifier is None or not tree.modifier.return_bool
+            return tree if filters else _compared_inside(tree.lhs) or _compared_inside(tree.rhs)
+        case parser.BinaryExpr() if str(tree.op) in ("and", "unless", "/", "%"):
+            return _compared_inside(tree.lhs)
+        case parser.BinaryExpr():
+            return _compared_inside(tree.lhs) or _compared_inside(tree.rhs)
+        case parser.AggregateExpr() if str(tree.op) not in _COUNTING:
+            return _compared_inside(tree.expr)
+        case parser.ParenExpr() | parser.UnaryExpr() | parser.SubqueryExpr():
+            return _compared_inside(tree.expr)
+        case parser.Call() if tree.func.name not in _COUNTING:
+            return next((found for each in tree.args if (found := _compared_inside(each)) is not None), None)
+    return None
+
+
+def _constant_besides(tree: parser.Expr) -> float | None:
+    """The number of a series without labels that is there whenever nothing else is (`or vector(0)`); None where there is none."""
+    match tree:
+        case parser.ParenExpr():
+            return _constant_besides(tree.expr)
+        case parser.BinaryExpr() if str(tree.op) == "or":
+            return _constant(tree.rhs)
+    return None
+
+
+def _constant(tree: parser.Expr) -> float | None:
+    match tree:
+        case parser.ParenExpr():
+            return _constant(tree.expr)
+        case parser.Call() if tree.func.name == "vector" and len(tree.args) == 1:
+            return _number(tree.args[0])
+    return None
+
+
+def _of_constant(value: float, query: Query) -> Iterator[str]:
+    said = f"has an expr with `or vector({value:g})`"
+    instead = "write the expr without it: where Prometheus answers and no series is left, what fired has ended"
+    if (query.above is not None and value > query.above) or (query.below is not None and value < query.below):
+        limit = f"above {query.above:g}" if query.above is not None else f"below {query.below:g}"
+        yield f"{said}, which is {limit} whenever nothing else is there: that is no sickness; {instead}"
+    elif query.deployment is None:
+        yield f"{said}: that series has no labels and names no target; {instead}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def _of_comparison(tree: parser.BinaryExpr) -> str:
-    limit, operator = _number(tree.rhs), str(tree.op)
-    key = {">": "above", ">=": "above", "<": "below", "<=": "below"}.get(operator)
-    instead = f"write the left side of {operator!r} alone as expr"
+    limit, operator, side = _number(tree.rhs), str(tree.op), "left"
+    if limit is None and (mirrored := _number(tree.lhs)) is not None:
+        limit, side = mirrored, "right"
+    key = {">": "above", ">=": "above", "<": "below", "<=": "below"}.get(
+        _MIRRORED.get(operator, "") if side == "right" else operator
+    )
+    instead = f"write the {side} side of {operator!r} alone as expr"
     instead += f", and {key}: {limit:g}" if key is not None and limit is not None else ", and the limit as above or below"
     if tree.modifier is not None and tree.modifier.return_bool:
         return f"has an expr that compares by itself and gives 1 or 0, so that messages tell no value; {instead}"

@@ -135,6 +135,55 @@ def test_an_expression_that_compares_by_itself_is_a_remark(expr: str, says: str)
     assert says in remark
 
 
+def test_a_limit_on_the_left_is_told_as_it_is_written() -> None:
+    assert "write the right side of '<' alone as expr, and above: 0.05" in checked("0.05 < sum by (namespace, pod) (x)")[1][0]
+    assert "write the right side of '>=' alone as expr, and below: 3" in checked("3 >= x")[1][0]
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "(x > 0.5) * 100",
+        "100 * (x > 0.5)",
+        "-(x > 0.5)",
+        "round(x > 0.5)",
+        "clamp_max(x > 0.5, 1)",
+        "sum by (namespace, pod) (x > 0.5)",
+        "topk(3, x > 0.5)",
+        "label_replace(x > 0.5, 'pod', '$1', 'p', '(.*)')",
+        "max_over_time((x > 0.5)[5m:30s])",
+        "(x > 0.5) / y",
+        "sum without (container) (x > 0.5) and y",
+        "(x > 0.5) * on (namespace, pod) group_left (node) y",
+    ],
+)
+def test_a_comparison_inside_is_a_remark(expr: str) -> None:
+    """Whether there is a series hangs on it, and no value below the limit can be told."""
+    problems, [remark] = checked(expr)
+    assert problems == []
+    assert "test/slow has an expr that compares inside (x{} > 0.5): " in remark
+    assert "take the comparison out" in remark
+
+
+@pytest.mark.parametrize("limit", ["above: 1", "below: -1"])
+def test_a_constant_for_want_of_series_is_a_remark(limit: str) -> None:
+    """It names no target; a rule that names the Deployment may have it, where it means nothing."""
+    text = in_block("sum by (namespace, pod) (x) or vector(0)")
+    [remark] = remarks(load(text.replace("above: 1", limit), "r.yaml", ACTIONS)[0])
+    assert "`or vector(0)`: that series has no labels and names no target; write the expr without it" in remark
+    named = text.replace("above: 1", f"{limit}\n          deployment: serving")
+    assert remarks(load(named, "r.yaml", ACTIONS)[0]) == []
+
+
+@pytest.mark.parametrize(("constant", "limit", "says"), [("0", "below: 1", "below 1"), ("(5)", "above: 1", "above 1")])
+def test_a_constant_beyond_the_limit_is_no_sickness(constant: str, limit: str, says: str) -> None:
+    """Whether the rule names the Deployment or not: it would be sick whenever nothing is."""
+    text = in_block(f"(x or vector({constant}))").replace("above: 1", limit)
+    for more in ("", "\n          deployment: serving"):
+        [remark] = remarks(load(text.replace(limit, limit + more), "r.yaml", ACTIONS)[0])
+        assert f"which is {says} whenever nothing else is there" in remark
+
+
 @pytest.mark.parametrize(
     "expr",
     [
@@ -169,6 +218,15 @@ def test_an_aggregation_that_drops_the_target_is_a_remark(expr: str) -> None:
         "label_replace(sum by (namespace, p) (x), 'pod', '$1', 'p', '(.*)')",
         "topk(3, x)",
         "x unless sum(y)",
+        "x and y > 3",
+        "x unless on (pod) (y > 3)",
+        "x / (y > 0)",
+        "count by (namespace, pod) (x == 0)",
+        "count_over_time((x > 0.5)[1h:])",
+        "avg_over_time((x > bool 0.5)[5m:30s])",
+        "(x > bool 0.5) + (y > bool 0.5)",
+        "absent(x{namespace='a', pod='b'} > 0.5)",
+        "x or y",
         "recorded:x:rate5m # a comment (",
     ],
 )
