@@ -1,7 +1,8 @@
 """An expression of bad requests that matches nothing is no proof that nothing is bad: whether it could match at all.
 
 A healthy service has no series of errors, and neither has one whose label is misspelt. They are told apart by what is there
-besides: the metric, the labels by which the expression selects, and what the canary has that stable has not.
+besides: the metric, the labels by which the expression selects, what the canary has that stable has not, and values of these
+labels that speak of failure and are not selected.
 """
 
 import re
@@ -16,6 +17,14 @@ Ask = Callable[[str], Awaitable[list[Sample]]]
 Filled = Callable[[str], str]
 """A template, or a part of one, with one side's values in its places."""
 
+_FAILURE = re.compile(
+    r"5(?:\d\d|xx)\b|\w*(?:error|fail|timeout|exception|panic)\w*|unknown|internal|unavailable|aborted|data_?loss|unimplemented"
+    r"|deadline_?exceeded|resource_?exhausted",
+    re.IGNORECASE,
+)
+"""Values of a label that speak of a request that failed: HTTP's codes, gRPC's (its doc/statuscodes.md), plain words."""
+_SUCCESS = re.compile(r"(?:is_)?(?:ok|success|succeeded|successful)", re.IGNORECASE)
+_NO = frozenset({"false", "no", "0"})
 _MARK = "\x00"
 _SHOWN = 120
 _STRING = r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'|`[^`]*`"
@@ -34,6 +43,16 @@ class Matcher:
 
     def __str__(self) -> str:
         return f"{self.label}{self.sign}{self.value}"
+
+    def fits(self, value: str) -> bool:
+        """Whether what is written here, whole or as a pattern, is this value; a pattern that only Go knows fits none."""
+        written = self.value[1:-1]
+        if "~" not in self.sign:
+            return written == value
+        try:
+            return re.fullmatch(written, value) is not None
+        except re.error:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +75,10 @@ class Selector:
         """The labels by which it selects among the series of one side."""
         ours = (each.label for each in self.matchers if not each.places and each.label != "__name__" and len(each.value) > 2)
         return list(dict.fromkeys(ours))
+
+    def leaves_out(self, label: str, value: str) -> bool:
+        """Whether a matcher says in so many words that this value is not wanted."""
+        return any(each.label == label and each.sign in ("!=", "!~") and each.fits(value) for each in self.matchers)
 
     def of_side(self, *more: str) -> str:
         """All series of its metric that one side has, with more matchers."""
@@ -111,8 +134,10 @@ async def doubt(total: str, bad: str, sides: Sequence[Filled], ask: Ask) -> str:
             if not await there(selector.of_side(f'{label}!=""')):
                 return _never(bad, f"no series of {selector.name} has the label {label}")
             chosen[label] = None
-    strange = await _strange(total, list(chosen), sides, ask)
-    return _never(bad, f"the canary has {strange}, which stable has not") if strange else ""
+    if strange := await _strange(total, list(chosen), sides, ask):
+        return _never(bad, f"the canary has {strange}, which stable has not")
+    failing = await _unselected(total, bad, sides, ask)
+    return _never(bad, f"series of {failing} are there, which it does not select") if failing else ""
 
 
 def _never(bad: str, why: str) -> str:
@@ -133,3 +158,20 @@ async def _strange(total: str, labels: Iterable[str], sides: Sequence[Filled], a
             if stable and (found := canary - stable - {""}):
                 return f'{selector.name} with {label}="{min(found)}"'
     return ""
+
+
+async def _unselected(total: str, bad: str, sides: Sequence[Filled], ask: Ask) -> str:
+    """A value of a label by which `bad` selects that speaks of failure, on either side; it is known to select none of them."""
+    for selector in selectors(bad):
+        for label in selector.chosen:
+            for name, expr in ((selector.name, selector.of_side()), *((each.name, str(each)) for each in selectors(total))):
+                for side in sides:
+                    found = {sample.labels.get(label, "") for sample in await ask(f"group by ({label}) ({side(expr)})")}
+                    failing = [each for each in found if _speaks_of_failure(label, each) and not selector.leaves_out(label, each)]
+                    if failing:
+                        return f'{name} with {label}="{min(failing)}"'
+    return ""
+
+
+def _speaks_of_failure(label: str, value: str) -> bool:
+    return _FAILURE.match(value) is not None or (_SUCCESS.fullmatch(label) is not None and value.lower() in _NO)

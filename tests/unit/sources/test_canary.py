@@ -25,6 +25,7 @@ from healer.routes.base import BackendMissing, RouteMissing
 from healer.sources.canary import CanaryProbe, Standing, sides_of
 from healer.sources.canary_look import CanaryLook, Look, Side, Sides
 from healer.sources.prometheus import Asked, Prometheus, QueryFailed, Sample, Series
+from healer.sources.selectors import _speaks_of_failure
 from tests.support.canary import LATENCY, when
 from tests.support.world import NAMESPACE, World, rule, rulebook
 from tests.unit.cluster.conftest import kubeconfig
@@ -245,6 +246,49 @@ async def test_what_has_never_matched_proves_nothing(tmp_path: Path, bad: str, c
             assert kind is INSUFFICIENT
             assert "has never matched a series, and " in text
             assert why in text
+
+
+@pytest.mark.parametrize(
+    ("bad", "failure", "known"),
+    [
+        ('code="5xx"', "503", False),
+        ('code="500"', "503", False),
+        ('code=~"5.."', "503 Service Unavailable", False),
+        ('code="ERROR"', "error", False),
+        ('code=~"error"', "request_errors", False),
+        ('code="ERROR"', "DEADLINE_EXCEEDED", False),
+        ('code=~"5..", code!="503"', "503", True),
+        ('code=~"5.."', "404", True),
+        ('code=~"5.."', "200", True),
+    ],
+)
+async def test_failures_of_both_sides_that_bad_does_not_select_prove_nothing(
+    tmp_path: Path, bad: str, failure: str, known: bool
+) -> None:
+    """Stable fails as the canary does, and `bad` sees it on neither side; what it leaves out by name is its business."""
+    measure = COUNTERS | {"bad": f'requests{{pod=~"{{{{ pods }}}}", {bad}}}'}
+    series = {key: value for pod in ("v1-a", "v1-b", "v2-a") for key, value in status(pod, "200", 20_000).items()}
+    series |= {key: value for pod in ("v1-a", "v2-a") for key, value in status(pod, failure, 9000).items()}
+    async with remembering(tmp_path, series) as prometheus:
+        bench = Bench(prometheus, [measure])
+        await bench.look()
+        kind, text = await bench.verdict()
+        assert (f'series of requests with code="{failure}" are there, which it does not select' in text) == (not known), text
+        assert known or kind is INSUFFICIENT
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "fails"),
+    [
+        ("success", "false", True),
+        ("is_ok", "0", True),
+        ("cached", "false", False),
+        ("code", "INTERNAL", True),
+        ("code", "OK", False),
+    ],
+)
+def test_what_speaks_of_failure(label: str, value: str, fails: bool) -> None:
+    assert _speaks_of_failure(label, value) == fails
 
 
 @pytest.mark.parametrize("failing", [["v2-a"], ["v2-a", "v2-b"]])
