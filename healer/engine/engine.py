@@ -18,7 +18,7 @@ from healer.engine.guards import Watch
 from healer.engine.healthy import Healthy
 from healer.engine.ledger import Ledger
 from healer.engine.match import UNNAMED, Firing, Match, Matcher, Weight
-from healer.engine.open import has, join, leave, opened
+from healer.engine.open import has, join, leave, opened, with_ends
 from healer.engine.restore import (
     as_it_was,
     closed_for,
@@ -304,11 +304,12 @@ class Engine:
             if signal.firing and known is not None and known.doubt(now, self._tuning.alert_freshness) is not None:
                 confirmed |= known.incidents
             if not signal.firing or self._matcher.supersedes(signal):
+                target, workload = (signal.target, "") if known is None else (known.signal.target, known.workload)
                 cases = [each for each in self._resolved(signal.key) if self._cases.get(each) is not None]
                 for incident_id in cases:
                     over.setdefault(incident_id, set()).add(signal.key)
                 if not (cases or signal.firing):
-                    alone |= self._matcher.ended.of({signal.key, signal.trouble or signal.key})
+                    alone |= self._lone_ends(signal, target, workload, effects)
             if signal.firing:
                 matches += self._fires(signal, view, now, effects)
         self._arriving = not whole
@@ -320,6 +321,20 @@ class Engine:
             self._advance(incident_id, view, now, effects)
         if whole and self._partial and self._restored_at is None:
             self._let_go(view, now, effects)
+
+    def _lone_ends(self, signal: Signal, target: Target, workload: str, effects: list[Effect]) -> Mapping[str, float]:
+        """The ends of an alert that no incident has, by key; none where the open incident keeps them that let go of its target.
+
+        So it does when healer took the pod.
+        """
+        ends = self._matcher.ended.of({signal.key, signal.trouble or signal.key})
+        for incident_id in self._cases.on(workload) if ends else ():
+            case = self._cases.get(incident_id)
+            if case is not None and target.uid in case.incident.targets:
+                case.incident = with_ends(case.incident, ends)
+                effects.append(Record(case.incident, None))
+                return {}
+        return ends
 
     def _keep_ends(self, ends: Mapping[str, float], now: float, effects: list[Effect]) -> None:
         since = now - self._tuning.alert_expiry

@@ -82,13 +82,18 @@ def leave(
         return incident
     targets = {uid: _without(t, keys) for uid, t in incident.targets.items()}
     left = sum(1 for t in targets.values() if t.signals)
-    ended = {key: at for key, at in incident.ended.items() if key not in (ends or ())} | dict(ends or {})
-    calm = replace(incident, targets=targets, ended=dict(list(ended.items())[-MAX_ENDED:]))
+    calm = replace(with_ends(incident, ends or {}), targets=targets)
     rest = "no signal is left" if left == 0 else f"{left} sick target{'s' if left > 1 else ''} left"
     if why is not None:
         return noted(calm, Reason(why.code, f"{why.text}: healer leaves it alone; {rest}"), now)
     said = f"{over[0]} is over" if len(over) == 1 else f"{len(over)} signals are over: {_some(over)}"
     return noted(calm, Reason("Resolved", f"{said}; {rest}"), now)
+
+
+def with_ends(incident: Incident, ends: Mapping[str, float]) -> Incident:
+    """The incident with the times at which alerts ended, by their keys; of too many the oldest are forgotten."""
+    ended = {key: at for key, at in incident.ended.items() if key not in ends} | dict(ends)
+    return replace(incident, ended=dict(list(ended.items())[-MAX_ENDED:]))
 
 
 def has(incident: Incident, signal: Signal) -> bool:

@@ -239,6 +239,19 @@ def test_what_healer_keeps_of_ends_is_kept_anew_when_somebody_deletes_it(how: Lo
     assert kept(d)[-1].ended == {"serving-2": d.now}
 
 
+def test_the_end_of_an_alert_on_a_pod_that_healer_took_is_kept_with_what_was_done() -> None:
+    """Its incident has let go of it by then, and is open."""
+    d = drill()
+    d.feed(said(d))
+    d.answer()
+    gone = d.world.target("serving-1")
+    d.world.replace("serving-1")
+    assert d.incident.sick == []
+    d.feed(replace(said(d, "serving-2", firing=False, ended=d.now), key="serving-1", target=gone))
+    assert d.incident.ended == {"serving-1": d.now}
+    assert kept(d) == []
+
+
 def test_an_end_that_an_incident_has_is_kept_there_alone() -> None:
     d = drill()
     d.world.pause("deployment")
