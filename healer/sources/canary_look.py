@@ -156,8 +156,7 @@ class CanaryLook:
                 return await self._drained(now, sides.canary, sides.stable, str(error))
             return self._without_route(now, str(error), sides.canary)
         except (RouteError, ClusterError) as error:
-            unknown = Verdict(VerdictKind.UNKNOWN, f"the route cannot be read: {error}")
-            return replace(self._last, verdict=unknown, why="", judged=False, fresh=True, windows={})
+            return self._unknown(f"the route cannot be read: {error}")
         self._unrouted = None
         if share <= 0:
             return await self._drained(now, sides.canary, sides.stable) if wary else self._idle(self._unweighted)
@@ -190,9 +189,11 @@ class CanaryLook:
 
     def _without_route(self, now: float, why: str, canary: Side) -> Look:
         """A canary without replicas needs no route, and one that is being set up gets it in a moment; any other may serve, and
-        nobody guards it."""
+        nobody guards it. One look without the route, as when it is made anew, costs no evidence."""
         if self._unrouted is None:
             self._unrouted = now
+            if self._under is not None:
+                return self._unknown(why)
         if now - self._unrouted < self._canary.hold or not (canary.wanted or canary.pods):
             return self._idle(why)
         self._under = None
@@ -215,6 +216,10 @@ class CanaryLook:
             return self._idle(found)
         judged = found.kind is VerdictKind.BAD
         return self._found(Look(found, revision=canary.revision, judged=judged))
+
+    def _unknown(self, why: str) -> Look:
+        """Nothing is known at this look; what was known stays."""
+        return replace(self._last, verdict=Verdict(VerdictKind.UNKNOWN, why), why="", judged=False, fresh=True, windows={})
 
     def _idle(self, why: str) -> Look:
         self._under = None
@@ -363,9 +368,11 @@ class CanaryLook:
         every, windows = self._canary.every, self._history
         start = at - windows * every
 
+        def stables(template: str) -> str:
+            return self._filled(template, self._canary.stable.deployment, stable)
+
         async def read(template: str) -> list[Series]:
-            expr = self._filled(template, self._canary.stable.deployment, stable)
-            return await in_pieces(self._prometheus, expr, start, at, every)
+            return await in_pieces(self._prometheus, stables(template), start, at, every)
 
         if measure.histogram is not None:
             buckets = await read(measure.histogram)
@@ -374,6 +381,9 @@ class CanaryLook:
         else:
             total = await read(measure.total or "")
             bad = await read(measure.bad or "")
+            left_out = without_counterpart(stables(measure.bad or ""))
+            if left_out and await in_pieces(self._prometheus, left_out, start, at, every):
+                raise QueryFailed(_LEFT_OUT)
             if any(value > 0 for each in bad for value in each.points.values()):
                 self._counting.add(measure.name)
         return past(total, bad, increases=measure.windowed, start=start, step=every, windows=windows)

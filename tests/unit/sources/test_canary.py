@@ -403,6 +403,22 @@ async def test_the_past_tells_how_bursty_stable_is(tmp_path: Path) -> None:
         assert phis[WINDOWS] > 2 * phis[0]
 
 
+async def test_a_past_in_which_a_difference_leaves_requests_out_teaches_nothing(tmp_path: Path) -> None:
+    """One of stable's pods had answered nothing well, and there was no series to subtract: what was bad then is not known."""
+    every, good = 'sum by (pod) (requests{pod=~"{{ pods }}"})', 'sum by (pod) (requests{pod=~"{{ pods }}",status="good"})'
+    whole = STEADY | requests("v2-a", 40, 10)
+    late = {at: n for at, n in whole['requests{pod="v1-a",status="good"}'].items() if at >= START - EVERY}
+    texts: list[str] = []
+    for series in (whole, whole | {'requests{pod="v1-a",status="good"}': late}):
+        folder = tmp_path / str(len(texts))
+        folder.mkdir()
+        async with remembering(folder, series) as prometheus:
+            bench = Bench(prometheus, [{"name": "errors", "total": every, "bad": f"{every} - {good}"}])
+            await bench.look()
+            texts.append((await bench.verdict())[1])
+    assert ["with nothing known of bursts before" in text for text in texts] == [False, True], texts
+
+
 # nothing to compare
 
 
@@ -485,11 +501,28 @@ async def test_a_canary_without_a_route_is_not_guarded_and_that_is_no_silence(tm
         bench.trouble = None
         assert (await bench.verdict())[0] is INSUFFICIENT
         bench.trouble = RouteMissing(why)
-        assert [await bench.look() for _ in range(3)] == [Look(None, why)] * 3, "the time is counted anew"
+        assert await bench.verdict() == (UNKNOWN, why), "it may come back at once"
+        assert [await bench.look() for _ in range(2)] == [Look(None, why)] * 2, "the time is counted anew"
         bench.sides = Sides(Side((), 0, "7", wanted=0), bench.sides.stable)
         assert [await bench.look() for _ in range(3)] == [Look(None, why)] * 3, "nobody is there to be guarded"
         bench.sides = BOTH
         assert await bench.look() == unguarded
+
+
+async def test_one_look_without_the_route_costs_no_evidence(tmp_path: Path) -> None:
+    """A tool deletes it and makes it anew, say."""
+    async with remembering(tmp_path, STEADY | requests("v2-a", 40, 10)) as prometheus:
+        bench = Bench(prometheus)
+        await bench.look()
+        first = await bench.look()
+        bench.trouble = RouteMissing("there is no ingress")
+        assert await bench.verdict() == (UNKNOWN, "there is no ingress")
+        bench.trouble = None
+        last = await bench.look()
+        assert first.verdict is not None
+        assert last.verdict is not None
+        [before], [after] = first.verdict.findings, last.verdict.findings
+        assert after.canary.requests > 2 * before.canary.requests, "it is counted on from what was there"
 
 
 @pytest.mark.parametrize("trouble", [BackendMissing("it has no backend v2"), ApiUnavailable("GET /apis: timed out")])
