@@ -97,8 +97,8 @@ class Engine:
         self._opened = 0
         self._aside: Incident | None = None
         """The incident that says what of the journal is not believed."""
-        self._homeless: dict[tuple[str, str], None] = {}
-        """Rules and workloads (by uid) whose incidents cannot be kept, for their namespace is being deleted."""
+        self._homeless: dict[tuple[str, str], str] = {}
+        """Rules and workloads (by uid) whose incidents cannot be kept, and why: their namespace is being deleted, or gone."""
         self._ended: Incident | None = None
         """The incident that keeps which alerts ended while no other had them."""
 
@@ -184,7 +184,7 @@ class Engine:
                 self._undone(incident_id, by, now, effects)
             case Dropped(incident_id, why, how):
                 if how is Loss.HOMELESS and (case := self._cases.get(incident_id)) is not None:
-                    self._homeless[case.rule.name, case.incident.workload.uid] = None
+                    self._homeless[case.rule.name, case.incident.workload.uid] = why
                     self._homeless = dict(list(self._homeless.items())[-_MOST_HOMELESS:])
                 self._cases.lose(incident_id, why, how)
                 self._begin_ends_anew(incident_id, how, now, effects)
@@ -428,8 +428,8 @@ class Engine:
         case = self._cases.of_rule(rule.name, match.workload.uid)
         if self._left_to_its_node(match, case, view, now, effects):
             return
-        if case is None and (rule.name, match.workload.uid) in self._homeless:
-            text = f"namespace {match.workload.namespace} is being deleted: no further incident of {match.workload} is opened"
+        if case is None and (why := self._homeless.get((rule.name, match.workload.uid))) is not None:
+            text = f"{why}: no further incident of {match.workload} is opened"
             effects.append(Decided(Decision(now, Verb.IGNORE, Reason("NotKept", text), signal.target, rule.name)))
             return
         reason = Reason(signal.name, f"{signal.target}: {signal.message or signal.name}")

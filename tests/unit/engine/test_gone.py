@@ -175,6 +175,9 @@ def test_where_incidents_cannot_be_kept_one_is_told_and_no_other_is_opened() -> 
     assert d.engine.incidents() == []
     ignored = decisions(d.effects, Verb.IGNORE)
     assert {each.reason.code for each in ignored} == {"NotKept"}
+    assert ignored[0].reason.text == (
+        "namespace production is being deleted: no further incident of deployment/serving is opened"
+    )
     assert len(ignored) >= 2, "each is counted"
     d.alert("serving-1", "HighErrors")
     assert len(d.incidents) == 2, "another rule's is tried, and told, for itself"
