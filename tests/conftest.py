@@ -22,6 +22,19 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the long tests evenly among the quick ones: the long ones wait, and each worker has others to do meanwhile."""
+    long = [item for item in items if _is_long(item)]
+    quick = [item for item in items if not _is_long(item)]
+    if long and quick:
+        places = [(number / len(group), item) for group in (long, quick) for number, item in enumerate(group)]
+        items[:] = [item for _, item in sorted(places, key=lambda place: place[0])]
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return "unit" not in item.path.relative_to(item.config.rootpath).parts or item.get_closest_marker("slow") is not None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def warm() -> Iterator[None]:
     """Fork healers instead of starting each from nothing."""
