@@ -2,6 +2,7 @@
 
 import os
 import signal
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -23,8 +24,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the long tests evenly among the quick ones: the long ones wait, and each worker has others to do meanwhile."""
-    long = [item for item in items if _is_long(item)]
+    """Spread the long tests evenly among the quick ones: the long ones wait, and each worker has others to do meanwhile.
+
+    Those of one file take about as long, and so they are shuffled, in the same way each time; the longest of all are the first.
+    """
+    long = sorted(filter(_is_long, items), key=lambda item: ("crash" not in item.path.parts, zlib.crc32(item.nodeid.encode())))
     quick = [item for item in items if not _is_long(item)]
     if long and quick:
         places = [(number / len(group), item) for group in (long, quick) for number, item in enumerate(group)]

@@ -8,6 +8,7 @@ labels that speak of failure and are not selected.
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from healer.model.probe import named
 from healer.sources.prometheus import Sample
@@ -17,14 +18,21 @@ Ask = Callable[[str], Awaitable[list[Sample]]]
 Filled = Callable[[str], str]
 """A template, or a part of one, with one side's values in its places."""
 
-_FAILURE = re.compile(
-    r"5(?:\d\d|xx)\b|\w*(?:error|fail|timeout|exception|panic)\w*|unknown|internal|unavailable|aborted|data_?loss|unimplemented"
-    r"|deadline_?exceeded|resource_?exhausted",
-    re.IGNORECASE,
+_CODE = re.compile(r"5(?:\d\d|xx)", re.IGNORECASE)
+_FAILURES = frozenset(
+    {"error", "errors", "failed", "failure", "failures", "fail", "timeout", "timedout", "exception", "exceptions", "panic"}
+    | {"unavailable", "internal", "unknown", "aborted", "dataloss", "unimplemented", "deadlineexceeded", "resourceexhausted"}
 )
-"""Values of a label that speak of a request that failed: HTTP's codes, gRPC's (its doc/statuscodes.md), plain words."""
+"""Words of a label's value that speak of a request that failed: plain ones, and those of gRPC (its doc/statuscodes.md)."""
+_EXCUSES = frozenset({"no", "non", "not", "none", "without", "client", "user", "caller", "input"})
+"""Words beside them that say it did not, or that it was the client's own fault."""
+_GRPC = frozenset({"2", "4", "8", "10", "12", "13", "14", "15"})
+"""The same of gRPC, as numbers."""
+_BOOLEAN = frozenset({"true", "false"})
 _SUCCESS = re.compile(r"(?:is_)?(?:ok|success|succeeded|successful)", re.IGNORECASE)
 _NO = frozenset({"false", "no", "0"})
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+(?:xx|XX)?")
+"""The words of a value: of `ClientError`, `client_error`, `HTTP 503`."""
 _MARK = "\x00"
 _SHOWN = 120
 _STRING = r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'|`[^`]*`"
@@ -79,6 +87,10 @@ class Selector:
     def leaves_out(self, label: str, value: str) -> bool:
         """Whether a matcher says in so many words that this value is not wanted."""
         return any(each.label == label and each.sign in ("!=", "!~") and each.fits(value) for each in self.matchers)
+
+    def asks_for(self, label: str, value: str) -> bool:
+        """Whether a matcher on that label lets this value through."""
+        return any(each.label == label and each.fits(value) != (each.sign in ("!=", "!~")) for each in self.matchers)
 
     def of_side(self, *more: str) -> str:
         """All series of its metric that one side has, with more matchers."""
@@ -166,12 +178,22 @@ async def _unselected(total: str, bad: str, sides: Sequence[Filled], ask: Ask) -
         for label in selector.chosen:
             for name, expr in ((selector.name, selector.of_side()), *((each.name, str(each)) for each in selectors(total))):
                 for side in sides:
-                    found = {sample.labels.get(label, "") for sample in await ask(f"group by ({label}) ({side(expr)})")}
+                    found = {sample.labels.get(label, "") for sample in await ask(f"group by ({label}) ({side(expr)})")} - {""}
                     failing = [each for each in found if _speaks_of_failure(label, each) and not selector.leaves_out(label, each)]
+                    if found and found <= _BOOLEAN and not any(selector.asks_for(label, each) for each in _BOOLEAN):
+                        failing = sorted(found)
                     if failing:
                         return f'{name} with {label}="{min(failing)}"'
     return ""
 
 
 def _speaks_of_failure(label: str, value: str) -> bool:
-    return _FAILURE.match(value) is not None or (_SUCCESS.fullmatch(label) is not None and value.lower() in _NO)
+    words = [word.lower() for word in _WORD.findall(value)]
+    if any(_CODE.fullmatch(word) for word in words):
+        return True
+    if _SUCCESS.fullmatch(label) is not None and value.lower() in _NO:
+        return True
+    if "grpc" in label.lower() and value in _GRPC:
+        return True
+    pairs = {one + other for one, other in pairwise(words)}
+    return not _EXCUSES & {*words} and bool(_FAILURES & {*words, *pairs})

@@ -1,8 +1,13 @@
 """What is gone is not sick: an alert that fires on about a pod that healer took says nothing about the replacement."""
 
+from dataclasses import replace
+
+import pytest
+
 from healer.model.decision import Verb
 from healer.model.effects import Dropped, Loss
 from healer.model.incident import State
+from healer.model.view import target_of
 from tests.support.world import Drill, World, decisions, rule, rulebook, state
 from tests.unit.engine.test_restart import restarted
 
@@ -158,6 +163,18 @@ def test_another_rule_does_not_wait_for_that_end() -> None:
     d.world.add()
     d.alert("serving-2", "HighErrors")
     assert d.acted_on == ["serving-1", "serving-2"]
+
+
+@pytest.mark.parametrize("kind", ["Pod", "Deployment"])
+def test_what_was_made_after_the_alert_began_is_not_what_it_is_about(kind: str) -> None:
+    """The source knows that by the times, and gives no uid: the name alone is there."""
+    d = drill()
+    named = d.world.target("serving-1") if kind == "Pod" else target_of(d.world.deployment)
+    d.alert(replace(named, uid=""))
+    (ignored,) = decisions(d.effects, Verb.IGNORE)
+    assert ignored.reason.code == "TargetGone"
+    assert "that there is was made after HighLatency began" in ignored.reason.text
+    assert d.incidents == {}
 
 
 def test_where_incidents_cannot_be_kept_one_is_told_and_no_other_is_opened() -> None:

@@ -257,6 +257,9 @@ async def test_what_has_never_matched_proves_nothing(tmp_path: Path, bad: str, c
         ('code="ERROR"', "error", False),
         ('code=~"error"', "request_errors", False),
         ('code="ERROR"', "DEADLINE_EXCEEDED", False),
+        ('code=~"5.."', "HTTP 503", False),
+        ('code="error"', "client_error", True),
+        ('code="error"', "no_error", True),
         ('code=~"5..", code!="503"', "503", True),
         ('code=~"5.."', "404", True),
         ('code=~"5.."', "200", True),
@@ -277,6 +280,17 @@ async def test_failures_of_both_sides_that_bad_does_not_select_prove_nothing(
         assert known or kind is INSUFFICIENT
 
 
+@pytest.mark.parametrize(("bad", "known"), [('code="error"', False), ('code="false"', True), ('code!="true"', True)])
+async def test_a_label_of_true_and_false_has_no_other_value(tmp_path: Path, bad: str, known: bool) -> None:
+    measure = COUNTERS | {"bad": f'requests{{pod=~"{{{{ pods }}}}", {bad}}}'}
+    series = {key: value for pod in ("v1-a", "v1-b", "v2-a") for key, value in status(pod, "true", 9000).items()}
+    async with remembering(tmp_path, series) as prometheus:
+        bench = Bench(prometheus, [measure])
+        await bench.look()
+        text = (await bench.verdict())[1]
+        assert ('requests with code="true" are there, which it does not select' in text) == (not known), text
+
+
 @pytest.mark.parametrize(
     ("label", "value", "fails"),
     [
@@ -285,6 +299,14 @@ async def test_failures_of_both_sides_that_bad_does_not_select_prove_nothing(
         ("cached", "false", False),
         ("code", "INTERNAL", True),
         ("code", "OK", False),
+        ("code", "DeadlineExceeded", True),
+        ("code", "NoError", False),
+        ("code", "server_error", True),
+        ("code", "invalid user error", False),
+        ("code", "5XX", True),
+        ("grpc_code", "14", True),
+        ("grpc_code", "5", False),
+        ("code", "14", False),
     ],
 )
 def test_what_speaks_of_failure(label: str, value: str, fails: bool) -> None:
