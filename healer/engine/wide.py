@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from healer.engine.match import Firing
-from healer.engine.open import name, noted, symptom_of, what_of
+from healer.engine.open import name, noted, symptom_of, what_of, with_ends
 from healer.engine.rulebook import Rulebook
 from healer.engine.tuning import Tuning
 from healer.model.duration import about
@@ -25,8 +25,6 @@ BREAKER = "healer/breaker"
 SET_ASIDE = "healer/set-aside"
 ENDED_ALERTS = "healer/ended-alerts"
 """The names that stand for a rule in these incidents."""
-_MOST_ENDS = 1000
-"""Ends of alerts that are kept; beyond, those that were heard first are forgotten."""
 _NAMED = 10
 """Workloads, or incidents, that a text names."""
 
@@ -137,14 +135,13 @@ def ended_alerts(
     known = {} if before is None else before.ended
     if all(known.get(key, 0.0) >= at for key, at in ends.items()):
         return before
-    kept = {key: at for key, at in known.items() if key not in ends and at >= since}
-    kept |= {key: max(at, known.get(key, at)) for key, at in ends.items()}
-    kept = dict(list(kept.items())[-_MOST_ENDS:])
     if before is None:
         before = _incident(ENDED_ALERTS, Target("Journal", home, "journal", "journal"), (), now, number)
-    text = f"{len(kept)} alerts ended while no incident had them: a report of them that comes late is no news"
+    recent = replace(before, ended={key: at for key, at in known.items() if at >= since})
+    after = with_ends(recent, {key: max(at, known.get(key, at)) for key, at in ends.items()})
+    text = f"{len(after.ended)} alerts ended while no incident had them: a report of them that comes late is no news"
     reason = Reason("EndedAlerts", text)
-    return replace(before, severity=Severity.INFO, state=State.CLOSED, reason=reason, ended=kept, changed_at=now, ended_at=now)
+    return replace(after, severity=Severity.INFO, state=State.CLOSED, reason=reason, changed_at=now, ended_at=now)
 
 
 def over(incident: Incident, reason: Reason, now: float) -> Incident:

@@ -304,7 +304,8 @@ class CanaryLook:
         if measure.name in self._counting:
             return ""
         filling = [partial(self._filled, deployment=deployment, side=side) for deployment, side in sides]
-        return await doubt(measure.total, measure.bad, filling, lambda expr: self._prometheus.query(expr, at))
+        others = [each.bad for each in self._canary.measures if each is not measure and each.bad is not None]
+        return await doubt(measure.total, measure.bad, filling, lambda expr: self._prometheus.query(expr, at), others)
 
     def _cold(self, measure: Measure) -> Warmths:
         """Of a new trial: the canary's servers are cold, stable's are not."""

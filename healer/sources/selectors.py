@@ -124,10 +124,11 @@ def selectors(template: str) -> list[Selector]:
     ]
 
 
-async def doubt(total: str, bad: str, sides: Sequence[Filled], ask: Ask) -> str:
+async def doubt(total: str, bad: str, sides: Sequence[Filled], ask: Ask, others: Sequence[str] = ()) -> str:
     """Why no answer to `bad` may not mean that no request is bad, in words; "" where it means that.
 
-    `total` and `bad` are templates; the canary is the first of the sides. Raises QueryFailed.
+    `total` and `bad` are templates; the canary is the first of the sides. `others`: what the other measures of the rule count as
+    bad, so that nobody need count it here too. Raises QueryFailed.
     """
 
     async def there(expr: str) -> bool:
@@ -148,7 +149,7 @@ async def doubt(total: str, bad: str, sides: Sequence[Filled], ask: Ask) -> str:
             chosen[label] = None
     if strange := await _strange(total, list(chosen), sides, ask):
         return _never(bad, f"the canary has {strange}, which stable has not")
-    failing = await _unselected(total, bad, sides, ask)
+    failing = await _unselected(total, bad, sides, ask, others)
     return _never(bad, f"series of {failing} are there, which it does not select") if failing else ""
 
 
@@ -172,13 +173,15 @@ async def _strange(total: str, labels: Iterable[str], sides: Sequence[Filled], a
     return ""
 
 
-async def _unselected(total: str, bad: str, sides: Sequence[Filled], ask: Ask) -> str:
+async def _unselected(total: str, bad: str, sides: Sequence[Filled], ask: Ask, others: Sequence[str]) -> str:
     """A value of a label by which `bad` selects that speaks of failure, on either side; it is known to select none of them."""
+    elsewhere = [each for other in others for each in selectors(other)]
     for selector in selectors(bad):
         for label in selector.chosen:
             for name, expr in ((selector.name, selector.of_side()), *((each.name, str(each)) for each in selectors(total))):
                 for side in sides:
                     found = {sample.labels.get(label, "") for sample in await ask(f"group by ({label}) ({side(expr)})")} - {""}
+                    found -= {each for each in found if any(other.asks_for(label, each) for other in elsewhere)}
                     failing = [each for each in found if _speaks_of_failure(label, each) and not selector.leaves_out(label, each)]
                     if found and found <= _BOOLEAN and not any(selector.asks_for(label, each) for each in _BOOLEAN):
                         failing = sorted(found)

@@ -280,6 +280,25 @@ async def test_failures_of_both_sides_that_bad_does_not_select_prove_nothing(
         assert known or kind is INSUFFICIENT
 
 
+async def test_failures_that_another_measure_counts_are_no_doubt(tmp_path: Path) -> None:
+    """One measure for time-outs, one for all errors: without a time-out, the errors say nothing against the first."""
+    every = 'requests{pod=~"{{ pods }}"}'
+    timeouts = {"name": "timeouts", "total": every, "bad": 'requests{pod=~"{{ pods }}", code="504"}'}
+    errors = {"name": "errors", "total": every, "bad": 'requests{pod=~"{{ pods }}", code=~"5.."}'}
+    series: dict[str, Points] = {}
+    for pod in ("v1-a", "v1-b", "v2-a"):
+        series |= status(pod, "200", 20_000) | status(pod, "503", 20)
+    doubted = []
+    for measures in ([timeouts], [timeouts, errors]):
+        folder = tmp_path / str(len(measures))
+        folder.mkdir()
+        async with remembering(folder, series) as prometheus:
+            bench = Bench(prometheus, measures)
+            await bench.look()
+            doubted.append("has never matched a series" in (await bench.verdict())[1])
+    assert doubted == [True, False]
+
+
 @pytest.mark.parametrize(("bad", "known"), [('code="error"', False), ('code="false"', True), ('code!="true"', True)])
 async def test_a_label_of_true_and_false_has_no_other_value(tmp_path: Path, bad: str, known: bool) -> None:
     measure = COUNTERS | {"bad": f'requests{{pod=~"{{{{ pods }}}}", {bad}}}'}
