@@ -90,7 +90,7 @@ async def _run(settings: knobs.Settings, rulebook: Rulebook, files: RuleFiles, c
     # The objects that a watch makes are not tracked (msgspec), and what is loaded by now stays: rare collections find as much.
     # With the defaults, full ones pause the loop for some 30 ms at 10,000 pods (measured).
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(10_000, 50, 200)
     # Threads that parse what Prometheus answers take turns with the loop: 5 ms each by default, a pod event's delay.
     sys.setswitchinterval(0.001)
     api = await Api.connect(context=context, request_timeout=settings.cluster.request_timeout)

@@ -6,6 +6,7 @@ All of it runs on the event loop and is synchronous between two awaits, so the e
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from healer.cluster.watch import Change
 from healer.daemon.doer import Doer
@@ -93,6 +94,8 @@ class Core:
         self._midway = False
         """Of a delivery some parts are still to be told: what comes between them is a part too."""
         self._seen = _Seen()
+        self._early: list[Callable[[], None]] | None = None
+        """While the engine goes on from the journal, in steps: what it is told meanwhile, to be told when that is done."""
         self._doer: Doer | None = None
         self._group: asyncio.TaskGroup | None = None
         self._sooner = asyncio.Event()
@@ -175,9 +178,16 @@ class Core:
         """The object that an incident is kept in is not ours any more."""
         self._feed(Dropped(incident_id, why, how))
 
-    def sift(self, incidents: list[Incident]) -> Sifted:
+    async def sift(self, incidents: list[Incident]) -> Sifted:
         """What of a journal is believed, before `run` goes on from it."""
-        return self._engine.sift(incidents, self._view, self._clock())
+        believed: list[Incident] = []
+        doubted: list[tuple[Incident, Reason]] = []
+        for begin in range(0, len(incidents), _PART):
+            found = self._engine.sift(incidents[begin : begin + _PART], self._view, self._clock())
+            believed += found.believed
+            doubted += found.doubted
+            await asyncio.sleep(0)
+        return Sifted(tuple(believed), tuple(doubted))
 
     def undone(self, incident_id: str, by: str) -> None:
         """A human has taken back what healer did for an incident, which may be closed by now: it is told all the same."""
@@ -220,6 +230,9 @@ class Core:
 
     def use(self, rulebook: Rulebook) -> None:
         """Take other rules."""
+        if self._early is not None:
+            self._early.append(partial(self.use, rulebook))
+            return
         self._carry_out(self._engine.use(rulebook, self._view, self._clock()))
 
     # what the doer asks
@@ -251,25 +264,40 @@ class Core:
         """
         async with asyncio.TaskGroup() as group:
             self._doer, self._group = doer, group
-            self._begin(incidents, aside)
+            await self._begin(incidents, aside)
             self.begun.set()
             group.create_task(self._take(), name="intake")
             group.create_task(self._watch(), name="changes")
             group.create_task(self._time(), name="time")
 
-    def _begin(self, incidents: list[Incident], aside: Sequence[str]) -> None:
-        now = self._clock()
+    async def _begin(self, incidents: list[Incident], aside: Sequence[str]) -> None:
+        """Go on from the journal, then from the pods as they are; the loop goes on meanwhile, and what comes waits (`_early`)."""
+        now, self._early = self._clock(), []
+        signals = self._as_they_are(incidents, now)
+        for incident in incidents:
+            if incident.rule != ENDED_ALERTS:
+                self._metrics.incident(incident)
+        for effects in self._engine.restore(incidents, {signal.key for signal in signals}, self._view, now, aside):
+            self._carry_out(effects)
+            await asyncio.sleep(0)
+        for begin in range(0, len(signals), _PART):
+            self._together(signals[begin : begin + _PART], whole=False)
+            await asyncio.sleep(0)
+        early, self._early = self._early, None
+        self._look()
+        self._decide(Together((), whole=True))
+        for tell in early:
+            tell()
+        self._feed(Tick())  # now that all that fires is told, the engine may act
+
+    def _as_they_are(self, incidents: list[Incident], now: float) -> list[Signal]:
+        """What fires for the pods now."""
         had = _conditions_of(incidents)
         signals: list[Signal] = []
         for pod in self._view.pods():
             known = had.get(pod.metadata.uid)
             signals += self._pods.resume(pod, known, now) if known else self._pods.put(pod, None, now)
-        for incident in incidents:
-            if incident.rule != ENDED_ALERTS:
-                self._metrics.incident(incident)
-        self._carry_out(self._engine.restore(incidents, {signal.key for signal in signals}, self._view, now, aside))
-        self._signals(signals)
-        self._feed(Tick())  # now that all that fires is told, the engine may act
+        return signals
 
     async def _take(self) -> None:
         while True:
@@ -281,6 +309,9 @@ class Core:
                 await asyncio.sleep(0)
             for report in batch.then:
                 self._feed(report)
+            while self._engine.goes_on:
+                await asyncio.sleep(0)
+                self._feed(Tick())
             concerned |= self._concerned(batch.signals)
             self._waiting -= len(batch.signals)
             if not batch.decided.done():  # its sender may have given up
@@ -310,28 +341,33 @@ class Core:
 
     def _signals(self, signals: list[Signal]) -> None:
         self._look()  # what was seen before
-        self._together(signals)
+        self._together(signals, whole=not self._midway)
 
-    def _together(self, signals: list[Signal]) -> None:
+    def _together(self, signals: list[Signal], *, whole: bool) -> None:
         for signal in signals:
             self._metrics.signal(signal, self._engine.looks_for(signal))
         if signals:
-            self._decide(Together(tuple(signals), whole=not self._midway))
+            self._decide(Together(tuple(signals), whole))
 
     def _concerned(self, signals: list[Signal]) -> set[str]:
         """The incidents that these signals are part of."""
         return {incident for signal in signals for incident in self._engine.incidents_of(signal.key)}
 
     def _feed(self, event: Input) -> None:
+        if self._early is not None:
+            self._early.append(partial(self._feed, event))
+            return
         self._look()  # what was seen before
         self._decide(event)
 
     def _look(self) -> None:
         """Tell the engine of the changes that were seen."""
+        if self._early is not None:
+            return
         signals, changes = self._seen.signals, self._seen.changes
         self._seen.signals, self._seen.changes = [], {}
         self._seen.news.clear()
-        self._together(signals)
+        self._together(signals, whole=not self._midway)
         for workload, pod in changes:
             if not pod or self._engine.concerns(workload):
                 self._decide(WorkloadChanged(workload, pod))

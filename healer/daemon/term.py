@@ -138,7 +138,7 @@ class Term:
         return Outcome(kind, unwanted.code, unwanted.text)
 
     async def _serve(self) -> None:
-        incidents, aside = self._believed(await self._read())
+        incidents, aside = await self._believed(await self._read())
         for incident in incidents:
             if incident.rule != ENDED_ALERTS:
                 self._sinks.resume(incident)
@@ -165,9 +165,9 @@ class Term:
                 said = str(error)
                 await asyncio.sleep(backoff.next())
 
-    def _believed(self, read: list[Incident]) -> tuple[list[Incident], list[str]]:
+    async def _believed(self, read: list[Incident]) -> tuple[list[Incident], list[str]]:
         """The incidents that healer goes on from. The others are counted, named for people, and left as they are."""
-        sifted = self.core.sift(read)
+        sifted = await self.core.sift(read)
         unread = self._journal.unread if isinstance(self._journal, KubeJournal) else {}
         self._metrics.set_aside(["Unreadable"] * len(unread) + [reason.code for _, reason in sifted.doubted])
         self._journal.set_aside([incident.id for incident, _ in sifted.doubted])

@@ -223,12 +223,14 @@ class Cases:
         context = self._context(case, view, now, effects)
         self._settle(case, case.incident, self._climber.advance(case.incident, context), context)
 
-    def let_go(self, view: View, now: float, effects: list[Effect]) -> None:
-        """All that fires is known: what was held goes on."""
+    def let_go(self, view: View, now: float, effects: list[Effect], *, most: int | None = None) -> bool:
+        """All that fires is known: what was held goes on, at most so many at this call; returns whether all did."""
         self.held = False
-        waiting, self._to_go_on = self._to_go_on, {}
-        for incident_id, was in waiting.items():
-            self.advance(incident_id, view, now, effects, was)
+        for incident_id in list(self._to_go_on)[:most]:
+            if (was := self._to_go_on.pop(incident_id, None)) is not None:
+                self.advance(incident_id, view, now, effects, was)
+        self.held = bool(self._to_go_on)
+        return not self.held
 
     def lose(self, incident_id: str, why: str, how: Loss) -> None:
         """Nothing can be kept of an incident any more: what is under way is awaited, and without that nothing may be done."""

@@ -5,8 +5,9 @@ It reads the cluster only through a `View`, and the time only from its arguments
 """
 
 import heapq
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from healer.engine.approval import granted, rule_changed, undone, waits
 from healer.engine.believe import Sifted, counts_for, openings, sift
@@ -69,8 +70,14 @@ from healer.model.signal import Answered, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View
 
+T = TypeVar("T")
+
 _MOST_HOMELESS = 1000
 """Rules and workloads of namespaces that are being deleted, that are remembered; beyond, the oldest are forgotten."""
+_NODES_AT_ONCE = 10
+_CASES_AT_ONCE = 25
+_SIGNALS_AT_ONCE = 100
+"""What one input, or one step of going on from a journal, takes up of each: about 10 ms of work."""
 
 
 class Engine:
@@ -94,6 +101,10 @@ class Engine:
         """Of signals that arrive together some are still to come."""
         self._partial = False
         """Not all that fires is known (again) yet: no storm is judged by it."""
+        self._going_on: float | None = None
+        """Since when what was held goes on, a part at each Tick; None when nothing does."""
+        self._nodes_left: dict[str, None] = {}
+        """Nodes to look at before the incidents go on."""
         self._opened = 0
         self._aside: Incident | None = None
         """The incident that says what of the journal is not believed."""
@@ -146,10 +157,15 @@ class Engine:
             return Reason("Overtaken", "the incident went on meanwhile: nothing was done")
         return self._cases.unwanted(case, act.target, view, now, fresh)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether what was held has not all gone on yet: each Tick lets a part of it go."""
+        return self._going_on is not None
+
     def next_wake(self) -> float | None:
         """When the next Tick is due, if time alone can change something."""
-        due = [self._restored_at, self._cases.next_wake(), self._next_recheck, self._breaker.resumes_at]
-        due += [self._looks[0][0] if self._looks else None, self._matcher.next_fade()]
+        due = [self._restored_at, None if self._arriving else self._going_on, self._cases.next_wake(), self._next_recheck]
+        due += [self._breaker.resumes_at, self._looks[0][0] if self._looks else None, self._matcher.next_fade()]
         return min((at for at in due if at is not None), default=None)
 
     def handle(self, event: Input, view: View, now: float) -> list[Effect]:
@@ -215,41 +231,56 @@ class Engine:
 
     def restore(
         self, incidents: Iterable[Incident], sick_now: Container[str], view: View, now: float, aside: Sequence[str] = ()
-    ) -> list[Effect]:
+    ) -> Iterator[list[Effect]]:
         """Go on from the incidents of a journal that are believed, oldest first; to be called once, before any other input.
+
+        What is returned is to be taken to its end: each step does a part, some milliseconds of work, and gives its effects.
 
         `sick_now` holds the keys of the pods' signals that fire now; the signals themselves are to be fed next. Nothing is acted
         on before the first Tick, which is due at once: only then it is known how much is sick. A claimed action is resolved by
         looking at the cluster: it took effect, or it is tried again, which looks first. `aside` names the incidents that are not
         believed, each as "namespace/name (code)": people hear of them by one incident.
         """
-        effects: list[Effect] = []
         known = list(incidents)
-        counted = [incident for incident in known if counts_for(incident, self._matcher.rulebook.by_name, view)]
-        self._rules.learn(counted)
+        counted = {i.id: i for i in known if counts_for(i, self._matcher.rulebook.by_name, view)}
+        yield []
+        self._rules.learn(counted.values())
         resumed_at = max((i.ended_at for i in known if i.rule == BREAKER and i.ended_at is not None), default=0.0)
-        self._breaker.learn(openings(i for i in known if self._counts(i) and (i.rule == NODE_STORM or i in counted)), resumed_at)
-        for incident in counted:
-            self._ledger.learn(incident, view)
+        opened_at = openings(i for i in known if self._counts(i) and (i.rule == NODE_STORM or i.id in counted))
+        self._breaker.learn(opened_at, resumed_at)
+        yield []
         for incident in known:
-            own = incident.rule == ENDED_ALERTS
-            self._matcher.ended.learn(incident.ended, "" if own else incident.workload.namespace)
-            if own:
+            if incident.id in counted:
+                self._ledger.learn(incident, view)
+            lone = incident.rule == ENDED_ALERTS
+            self._matcher.ended.learn(incident.ended, "" if lone else incident.workload.namespace)
+            if lone:
                 self._ended = incident
+            yield []
+        for incident in known:
             if incident.state is not State.CLOSED:
-                self._go_on(as_it_was(incident, sick_now, now), view, now, effects)
+                yield from self._go_on(as_it_was(incident, sick_now, now), view, now)
+        effects: list[Effect] = []
         self._say_aside(aside, now, effects)
-        for workload in view.uids(Deployment):
-            self._healthy.look(workload, view, now)
+        for workloads in _parts(sorted(view.uids(Deployment)), _SIGNALS_AT_ONCE):
+            for workload in workloads:
+                self._healthy.look(workload, view, now)
+            yield []
         self._restored_at, self._partial, self._cases.held = now, True, True
-        self._release(self._matcher.all(), view, now, effects)
-        for case in self._cases.all():
-            self._advance(case.incident.id, view, now, effects)  # as soon as they may
+        yield effects
+        for firings in _parts(self._matcher.all(), _SIGNALS_AT_ONCE):
+            effects = []
+            self._release(firings, view, now, effects)
+            yield effects
+        for cases in _parts(self._cases.all(), _CASES_AT_ONCE):
+            effects = []
+            for case in cases:
+                self._advance(case.incident.id, view, now, effects)  # as soon as they may
+            yield effects
         self._schedule_recheck(now)
-        return effects
 
-    def _go_on(self, incident: Incident, view: View, now: float, effects: list[Effect]) -> None:
-        """Go on with an incident of the journal."""
+    def _go_on(self, incident: Incident, view: View, now: float) -> Iterator[list[Effect]]:
+        """Go on with an incident of the journal, a part of its signals at each step."""
         if incident.rule == BREAKER:
             self._breaker.incident = incident
             return
@@ -258,28 +289,34 @@ class Engine:
             return
         if incident.rule == NODE_STORM:
             self._nodes.put(incident)
-            for signal in signals_of(incident):
-                self._matcher.resume(signal, UNNAMED, incident.id, view, now)
+            yield from self._resume_signals(incident, UNNAMED, view, now)
             return
+        effects: list[Effect] = []
         rule = rule_of(incident, self._matcher.rulebook.by_name)
         why = None if rule is None else not_for(incident, rule, view)
         if rule is None or why is not None:
             closed = closed_for(incident, why or rule_changed(incident, " while healer was away"), now)
-            effects.append(Record(closed, closed.history[-1]))
+            yield [Record(closed, closed.history[-1])]
             return
         kept, incident = incident, ruled_by(incident, rule, now)
         if incident.history is not kept.history:
             effects.append(Record(incident, incident.history[-1]))
         case = Case(incident, rule, counted=True)
         self._cases.admit(case)
-        for signal in signals_of(incident):
-            self._matcher.resume(signal, rule.name, incident.id, view, now)
+        yield from self._resume_signals(incident, rule.name, view, now)
         if incident.state is State.ACTING:
             if took_effect(incident, view):
                 text = f"healer was away; {incident.acting_on} is gone or going: the action took effect"
                 self._cases.acted(case, Outcome(OutcomeKind.DONE, "FoundDone", text), view, now, effects)
             else:
                 self._cases.take(case, to_be_tried_again(incident, now), effects)
+        yield effects
+
+    def _resume_signals(self, incident: Incident, rule: str, view: View, now: float) -> Iterator[list[Effect]]:
+        for number, signal in enumerate(signals_of(incident), 1):
+            self._matcher.resume(signal, rule, incident.id, view, now)
+            if number % _SIGNALS_AT_ONCE == 0:
+                yield []
 
     def _say_aside(self, aside: Sequence[str], now: float, effects: list[Effect]) -> None:
         before = self._aside
@@ -363,7 +400,7 @@ class Engine:
                 effects.append(Decided(Decision(now, Verb.IGNORE, reason, lost.target)))
         return matches
 
-    def _release(self, firings: list[Firing], view: View, now: float, effects: list[Effect]) -> None:
+    def _release(self, firings: Iterable[Firing], view: View, now: float, effects: list[Effect]) -> None:
         """Take the signals out of the incidents whose rules do not cover their targets any more."""
         held, self._cases.held = self._cases.held, True
         for firing in firings:
@@ -527,6 +564,8 @@ class Engine:
             self._restored_at = None
             if not self._arriving:
                 self._let_go(view, now, effects)
+        elif self._going_on is not None and not self._arriving:
+            self._let_go(view, now, effects)
         if (resumes := self._breaker.resumes_at) is not None and now >= resumes:
             text = f"no further incident has opened for {about(self._tuning.breaker_quiet)}: healer goes on"
             self._resume(Reason("Quiet", text), view, now, effects)
@@ -570,12 +609,17 @@ class Engine:
         self._schedule_recheck(now)  # what this leaves in the ledger is to be forgotten some time
 
     def _let_go(self, view: View, now: float, effects: list[Effect]) -> None:
-        """All that fires is known: what was held goes on."""
-        self._partial = False
-        for storm in self._nodes.all():
-            self._look_at_node(storm.workload.name, view, now, effects)
-        self._look_at_nodes(view, now, effects)
-        self._cases.let_go(view, now, effects)
+        """All that fires is known: what was held goes on, a part at a time, the nodes first."""
+        if self._going_on is None:
+            self._going_on = now
+            self._nodes_left = dict.fromkeys(storm.workload.name for storm in self._nodes.all())
+        self._nodes_left |= dict.fromkeys(self._matcher.census.changed_nodes())
+        part = list(self._nodes_left)[:_NODES_AT_ONCE]
+        for node in part:
+            del self._nodes_left[node]
+        self._look_at(part, view, now, effects)
+        if not self._nodes_left and self._cases.let_go(view, now, effects, most=_CASES_AT_ONCE):
+            self._partial, self._going_on = False, None
 
     def _look_around(self, view: View, now: float, effects: list[Effect]) -> None:
         """What the input has changed for others than those that it is about."""
@@ -630,16 +674,32 @@ class Engine:
 
     def _look_at_nodes(self, view: View, now: float, effects: list[Effect]) -> None:
         if not self._partial:
-            for node in self._matcher.census.changed_nodes():
-                self._look_at_node(node, view, now, effects)
+            self._look_at(self._matcher.census.changed_nodes(), view, now, effects)
 
-    def _look_at_node(self, node: str, view: View, now: float, effects: list[Effect]) -> None:
-        """Whether there is a storm on a node now; one that is over leaves its pods to the rules again."""
+    def _look_at(self, nodes: Iterable[str], view: View, now: float, effects: list[Effect]) -> None:
+        """Look at nodes; an incident is left to its nodes when all of them are known, for its pods may be on many."""
+        storms: dict[str, Incident] = {}  # incident -> the storm that has the last of its pods
+        for node in nodes:
+            self._look_at_node(node, storms, view, now, effects)
+        for incident_id, storm in storms.items():
+            case = self._cases.get(incident_id)
+            # a rule that only tells people goes on
+            if case is not None and self._climber.ever_changes(case.rule.rule) and self._nodes.absorbs(case.incident, view):
+                self._cases.absorb(case, storm, view, now, effects)
+
+    def _look_at_node(self, node: str, storms: dict[str, Incident], view: View, now: float, effects: list[Effect]) -> None:
+        """Whether there is a storm on a node now; one that is over leaves its pods to the rules again.
+
+        `storms` takes the incidents that have pods in a new one.
+        """
         sick, incident = self._matcher.census.sick_on(node), self._nodes.on(node)
         firings = [firing for key in self._matcher.census.keys_on(node) if (firing := self._matcher.get(key)) is not None]
         if incident is None:
             if sick >= self._tuning.node_storm_pods and 2 * sick >= view.count_on(node):
-                self._storm_on_node(node, firings, view, now, effects)
+                storm = self._storm_on_node(node, firings, view, now, effects)
+                storms |= {
+                    incident_id: storm for firing in firings for incident_id in firing.incidents if incident_id != storm.id
+                }
         elif sick >= self._tuning.node_storm_pods:
             if (after := with_targets(incident, firings, now)) is not incident:
                 self._nodes.put(after)
@@ -652,27 +712,25 @@ class Engine:
                 firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if verdict}
             self._ask_again(firings, view, now, effects)
 
-    def _storm_on_node(self, node: str, firings: list[Firing], view: View, now: float, effects: list[Effect]) -> None:
+    def _storm_on_node(self, node: str, firings: list[Firing], view: View, now: float, effects: list[Effect]) -> Incident:
         storm = node_storm(node, firings, self._matcher.rulebook, view, self._tuning.home, now, self._number())
         self._nodes.put(storm)
         effects.append(Decided(Decision(now, Verb.OPEN, storm.reason, storm.workload, NODE_STORM, storm.id)))
         effects.append(Record(storm, storm.history[-1]))
         self._count_opening(view, now, effects)
-        concerned = {incident_id: None for firing in firings for incident_id in firing.incidents}
-        for incident_id in concerned:
-            case = self._cases.get(incident_id)
-            if case is None or not self._climber.ever_changes(case.rule.rule):
-                continue  # a rule that only tells people goes on
-            if self._nodes.absorbs(case.incident, view):
-                self._cases.absorb(case, storm, view, now, effects)
         for firing in firings:
             firing.incidents[storm.id] = None
+        return storm
 
     def _end(self, incident: Incident, reason: Reason, now: float, effects: list[Effect]) -> None:
         """Close an incident that has no ladder."""
         closed = over(incident, reason, now)
         effects.append(Decided(Decision(now, Verb.CLOSE, reason, incident.workload, incident.rule, incident.id)))
         effects.append(Record(closed, closed.history[-1]))
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[begin : begin + size] for begin in range(0, len(items), size))
 
 
 def _is_over(incident: Incident) -> bool:

@@ -1,6 +1,6 @@
 """What a restart finds in the journal: incidents as they must be for the engine to go on with them, or to close them."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 
 from healer.engine.open import noted
@@ -28,9 +28,9 @@ def as_it_was(incident: Incident, sick_now: Container[str], now: float) -> Incid
     return noted(replace(incident, targets=targets), Reason("Resolved", text), now)
 
 
-def signals_of(incident: Incident) -> list[Signal]:
+def signals_of(incident: Incident) -> Iterator[Signal]:
     """What was firing for the incident, as signals, so that their end is understood when it comes."""
-    return [
+    return (
         Signal(
             s.source,
             s.name,
@@ -44,7 +44,7 @@ def signals_of(incident: Incident) -> list[Signal]:
         )
         for sick in incident.targets.values()
         for key, s in sick.signals.items()
-    ]
+    )
 
 
 def rule_of(incident: Incident, rules: Mapping[str, BoundRule]) -> BoundRule | None:

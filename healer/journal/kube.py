@@ -9,7 +9,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NoReturn
 
 import msgspec
@@ -34,6 +33,8 @@ _ALONE = 5
 """Attempts in a row that fail, until an incident waits by itself, where others have been written meanwhile."""
 _RESTS = 60.0
 """Seconds until what the server refused is tried again; nothing else waits for it."""
+_TARGET_BYTES = 500
+"""Of a target with a signal or two, as JSON, about."""
 
 
 @dataclass(slots=True)
@@ -125,7 +126,7 @@ class KubeJournal:
         found: dict[str, _Kept] = {}
         for namespace in self._namespaces:
             async for raw in self._listed(namespace):
-                if (kept := self._kept_from(await off_loop(read, bytes(raw)))) is not None:
+                if (kept := self._kept_from(await off_loop(read, bytes(raw), len(raw)))) is not None:
                     self._take(kept, found)
                 await asyncio.sleep(0)  # each costs milliseconds, and the lease is renewed meanwhile
         self._kept = found
@@ -391,12 +392,12 @@ class KubeJournal:
         A claim that was overtaken is written all the same, for it may be acted upon, and then what overtook it.
         """
         if not kept.whole:
-            kept.incident, kept.whole = await kept.stored.read(partial(off_loop, codec.decode)), True
+            kept.incident, kept.whole = await kept.stored.read(_incident_of), True
         newest, noted = kept.incident, kept.noted
         same = claimed is None or _attempt(claimed) == _attempt(newest)
         snapshot = newest if claimed is None or (same and claimed.changed_at <= newest.changed_at) else claimed
         async with self._taken(kept):
-            spec, status = codec.encode(snapshot)
+            spec, status = await off_loop(codec.encode, snapshot, len(snapshot.targets) * _TARGET_BYTES)
             await kept.stored.write(spec, status | codec.extras(kept.notices, kept.claim))
         self.counts.written += 1
         kept.refused, kept.not_before, kept.failures = "", 0.0, 0
@@ -448,6 +449,10 @@ class KubeJournal:
         if words != kept.refused:
             self._log.error("the server refuses an incident: it is not journaled", incident=kept.incident.id, error=words)
         kept.refused = words
+
+
+async def _incident_of(raw: bytes) -> Incident:
+    return await off_loop(codec.decode, raw, len(raw))
 
 
 def _attempt(incident: Incident) -> tuple[object, ...]:

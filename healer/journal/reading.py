@@ -13,6 +13,7 @@ from healer.journal.base import Undecodable
 from healer.journal.stored import Found
 from healer.model.incident import Incident
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 CLOSED_LINES = 20
@@ -52,6 +53,9 @@ def read(raw: bytes) -> Read | Odd:
         return Odd(meta.namespace, meta.name, str(error))
 
 
-async def off_loop(work: Callable[[bytes], T], raw: bytes) -> T:
-    """The same as `work(raw)`; in a thread, where that takes long. Threads take turns by the millisecond (see `healer run`)."""
-    return work(raw) if len(raw) <= AT_ONCE else await asyncio.to_thread(work, raw)
+async def off_loop(work: Callable[[S], T], given: S, size: int) -> T:
+    """The same as `work(given)`; in a thread, where that takes long. `size` is about how many bytes of JSON it makes or takes.
+
+    Threads take turns by the millisecond (see `healer run`).
+    """
+    return work(given) if size <= AT_ONCE else await asyncio.to_thread(work, given)

@@ -422,7 +422,8 @@ class Drill:
 
     def restore(self, incidents: list[Incident], sick_now: set[str], aside: Sequence[str] = ()) -> list[Effect]:
         """What a journal holds, now; `aside` is not believed."""
-        return self._collect(Tick(), self.engine.restore(incidents, sick_now, self.world.view, self.now, aside))
+        steps = self.engine.restore(incidents, sick_now, self.world.view, self.now, aside)
+        return self._collect(Tick(), [effect for effects in steps for effect in effects])
 
     def alert(
         self,

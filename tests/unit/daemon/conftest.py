@@ -94,11 +94,17 @@ class House:
         self.core.changed(change)
         self.news.set()
 
-    async def start(self) -> None:
-        """Sync, then start the core; returns when it takes signals."""
+    async def begin(self) -> None:
+        """Sync, then start the core; returns while it goes on from the journal and the pods."""
         await self.sync()
         self.tasks.append(self.group.create_task(self.core.run(self.doer, await self.journal.load())))
-        await asyncio.sleep(0)  # its first turn: it is running now
+        await asyncio.sleep(0)  # its first turn
+        assert not self.core.begun.is_set()
+
+    async def start(self) -> None:
+        """Sync, then start the core; returns when it takes signals."""
+        await self.begin()
+        await self.core.begun.wait()
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Return once it holds; it is asked again whenever something was seen, decided or recorded."""

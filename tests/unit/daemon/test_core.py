@@ -1,6 +1,7 @@
 """The daemon's heart: what it takes and when it says so, what it starts with, what it still does while it stops."""
 
 import asyncio
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,13 +9,14 @@ import msgspec
 import pytest
 
 from healer.cluster.watch import Change
+from healer.engine.open import opened
 from healer.model.decision import Verb
-from healer.model.effects import Act
-from healer.model.incident import State
+from healer.model.effects import Act, Loss
+from healer.model.incident import Incident, State
 from healer.model.intake import QueueFull
 from healer.model.kube import Condition, Deployment, Pod
 from healer.model.view import target_of
-from tests.support.world import rule
+from tests.support.world import rule, rulebook
 from tests.unit.daemon.conftest import NAMESPACE, PATIENCE, House, house, ready
 
 SLOW = rule("slow", when={"alert": ["HighLatency"]}, heal=[{"evict": {}, "verify": {"within": "1m", "stable": "0s"}}])
@@ -144,6 +146,61 @@ async def test_what_is_sick_already_is_healed_at_the_start(tmp_path: Path) -> No
         await h.until(lambda: h.states == [State.HEALED])
         assert h.evictions == 1
         assert ready(3)(h.lab)
+
+
+async def test_a_pod_that_recovers_while_the_start_is_under_way_is_left_alone(tmp_path: Path) -> None:
+    """The news of it is not decided on before what it ends."""
+    async with house(tmp_path, HUNG, sick=True) as h:
+        await h.begin()
+        (sick,) = [pod for pod in h.view.pods() if not pod.ready]
+        status = msgspec.structs.replace(sick.status, conditions=(Condition("Ready", "True"),))
+        well = msgspec.structs.replace(sick, status=status)
+        for pod in [well, *[sick, well] * 15]:  # as many as would be decided on at once
+            h.core.changed(Change(Pod, "put", pod, h.view.put(pod)))
+        assert h.decisions == []
+        await h.core.begun.wait()
+        assert h.states == [State.CLOSED]
+        assert Verb.ALLOW not in [decision.verb for decision in h.decisions]
+
+
+async def test_what_is_told_while_the_start_is_under_way_is_decided_after_it(tmp_path: Path) -> None:
+    """An object that somebody deletes meanwhile is of an incident that the engine may not know yet."""
+    async with house(tmp_path, SLOW) as h:
+        await h.sync()
+        incident = journaled(h)
+        await h.begin()
+        h.core.lost(incident.id, "somebody has deleted it", Loss.DELETED)
+        await h.core.begun.wait()
+        assert (found(h, incident).state, found(h, incident).reason.code) == (State.CLOSED, "NotKept")
+
+
+async def test_rules_that_are_loaded_while_the_start_is_under_way_are_taken_after_it(tmp_path: Path) -> None:
+    async with house(tmp_path, SLOW) as h:
+        await h.sync()
+        incident = journaled(h)
+        await h.begin()
+        for _ in range(10):  # turns, in the third of which the incident is known
+            await asyncio.sleep(0)
+            if h.core.incident(incident.id) is not None:
+                break
+        h.core.use(rulebook(HUNG))
+        assert (found(h, incident).state, h.core.begun.is_set()) == (State.OPEN, False)
+        await h.core.begun.wait()
+        assert (found(h, incident).state, found(h, incident).reason.code) == (State.CLOSED, "RuleChanged")
+
+
+def journaled(h: House) -> Incident:
+    """An incident about the first pod, that the journal holds from before."""
+    (deployment,) = h.view.deployments()
+    (bound,) = rulebook(SLOW).rules
+    incident = opened(bound, target_of(deployment), h.alert(0), time.time(), 1, "", "")
+    h.journal.note(incident)
+    return incident
+
+
+def found(h: House, incident: Incident) -> Incident:
+    """What the journal has of it by now."""
+    return next(each for each in h.journal.incidents() if each.id == incident.id)
 
 
 # time

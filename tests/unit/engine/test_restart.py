@@ -1,6 +1,7 @@
 """After a restart of healer the incidents go on from the journal, and what fires finds them again."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -188,3 +189,17 @@ def test_a_try_that_certainly_did_nothing_is_not_counted() -> None:
     d.answer(OutcomeKind.DEFERRED)
     d.alert(d.world.workload, firing=False)
     assert (state(d), d.incident.reason.code) == (State.CLOSED, "Recovered")
+
+
+def test_an_incident_of_many_targets_is_gone_on_with_a_part_at_a_time() -> None:
+    """The daemon's loop goes on between the steps."""
+    before = Drill(rulebook(rule(when={"alert": ["HighLatency"]})), World(3))
+    pods = before.world.other("large", nodes=[f"node-{number}" for number in range(250)])
+    signals = [before.alarm(pod) for pod in pods]
+    before.together(*signals)
+    after = Drill(before.rules, before.world)
+    known = [0]
+    for _ in after.engine.restore(list(before.incidents.values()), set(), before.world.view, before.now):
+        known.append(sum(bool(after.engine.incidents_of(signal.key)) for signal in signals))
+    assert known[-1] == 250
+    assert max(now - then for then, now in pairwise(known)) == 100

@@ -1,10 +1,12 @@
 """Signals that arrive together are decided together: all are known before any incident goes on."""
 
+from itertools import pairwise
 from typing import Any
 
 from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.decision import Verb
+from healer.model.effects import Tick
 from healer.model.incident import State
 from healer.model.signal import Signal
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
@@ -125,3 +127,45 @@ def test_after_a_restart_nothing_goes_on_before_the_first_tick() -> None:
     assert (state(d), d.acts) == (State.OPEN, [])
     d.wait(0)
     assert d.acted_on == ["serving-1"]
+
+
+def test_what_many_nodes_and_incidents_held_goes_on_a_part_at_a_time() -> None:
+    """No input decides on more than a part of it, and nothing is taken before all nodes are looked at."""
+    d = Drill(rulebook(rule(when=SLOW)), World(3), Tuning(breaker_incidents=1_000, budget_cluster=1_000, budget_namespace=1_000))
+    stormy = [pod for number in range(25) for pod in d.world.other(f"stormy-{number}", nodes=[f"node-{number}"] * 5)]
+    single = [d.world.other(f"single-{number}", nodes=[f"calm-{number}", "x", "y"])[0] for number in range(60)]
+    d.together(*(d.alarm(pod) for pod in [*single, *stormy]), whole=False)
+    assert _standing(d) == (0, 0)
+    d.together()
+    seen = [_standing(d)]
+    while d.engine.goes_on:
+        assert d.engine.next_wake() == d.now
+        d.feed(Tick())
+        seen.append(_standing(d))
+    storms, acted = zip(*seen, strict=True)
+    assert storms[-1] == 25
+    assert max(after - before for before, after in pairwise((0, *storms))) <= 10
+    assert not any(count for stormed, count in seen if stormed < 25)
+    assert sorted(d.acted_on) == sorted(pod.name for pod in single)
+    assert max(after - before for before, after in pairwise((0, *acted))) <= 25
+
+
+def _standing(d: Drill) -> tuple[int, int]:
+    """Nodes with a storm, and pods that were taken."""
+    return sum(incident.workload.kind == "Node" for incident in d.engine.incidents()), len(d.acted_on)
+
+
+def test_what_arrives_while_it_goes_on_is_decided_as_well() -> None:
+    d = Drill(rulebook(rule(when=SLOW)), World(3), Tuning(breaker_incidents=1_000, budget_cluster=1_000, budget_namespace=1_000))
+    single = [d.world.other(f"single-{number}", nodes=[f"calm-{number}", "x", "y"])[0] for number in range(60)]
+    d.together(*(d.alarm(pod) for pod in single[:-1]), whole=False)
+    d.together()
+    while not d.acted_on:
+        d.feed(Tick())
+    d.together(d.alarm(single[-1]), whole=False)
+    d.feed(Tick())
+    assert len(d.acted_on) == 25  # the rest of the delivery may make a storm of it
+    d.together(d.alarm("serving-1"))
+    while d.engine.goes_on:
+        d.feed(Tick())
+    assert sorted(d.acted_on) == sorted([*(pod.name for pod in single), "serving-1"])

@@ -93,4 +93,5 @@ async def test_a_large_incident_that_is_read_again_does_not_hold_it_up_either(
 @pytest.mark.parametrize("size", [0, AT_ONCE, AT_ONCE + 1])
 async def test_what_is_read_beside_the_loop_is_what_is_large(size: int) -> None:
     here = threading.current_thread()
-    assert (await off_loop(lambda raw: (len(raw), threading.current_thread() is here), b"x" * size)) == (size, size <= AT_ONCE)
+    read = await off_loop(lambda raw: (len(raw), threading.current_thread() is here), b"x" * size, size)
+    assert read == (size, size <= AT_ONCE)
