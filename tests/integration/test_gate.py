@@ -18,12 +18,12 @@ from healer.lab.canary import CANARY, ROUTE, STABLE, versions
 from healer.lab.objects import Object
 from tests.integration.world import LAB_TOKEN, NAMESPACE, patch, pods, rule, ruleset, serves
 from tests.support.canary import route, scraping, when
-from tests.support.healer import HEALER, environment
-from tests.support.processes import PATIENCE, Process
+from tests.support.healer import HEALER, Verb, environment
+from tests.support.processes import PATIENCE
 from tests.support.prometheus import prometheus
 from tests.support.traffic import Traffic, Version, serving
 
-pytestmark = pytest.mark.timeout(300)  # each verb is a program that starts from nothing
+pytestmark = pytest.mark.timeout(300)  # a verb looks for as long as its options say
 
 NAME = f"deployment/{CANARY}"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{CANARY}"
@@ -58,27 +58,14 @@ class Site:
 
     async def ask(self, verb: str, *options: str, what: str = NAME) -> "Answer":
         """Run it to its end."""
-        process = await asyncio.create_subprocess_exec(
-            *self.command(verb, what, *options),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self.environment(),
-        )
-        try:
-            async with asyncio.timeout(PATIENCE):
-                out, err = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        answer = Answer(process.returncode or 0, out.decode(), err.decode())
+        assert Verb.warm is not None  # tests/conftest.py
+        answer = Answer(*await Verb.warm.run(self.command(verb, what, *options), self.environment()))
         print(answer)  # noqa: T201 - pytest shows it with a test that failed
         return answer
 
-    def asking(self, verb: str, *options: str) -> Process:
+    def asking(self, verb: str, *options: str) -> Verb:
         """The same, to be listened to."""
-        return Process(verb, self.command(verb, NAME, *options), self.environment())
+        return Verb(self.command(verb, NAME, *options)[1:], self.environment())
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 _MOST = 1 << 17
 """Bytes of arguments and environment."""
+_PATIENCE = 60.0
+"""Seconds within which a verb ends."""
 
 
 # the side of the tests
@@ -68,18 +70,48 @@ class WarmStarts:
 
     async def start(self, arguments: Sequence[str], environ: Mapping[str, str], limit: int) -> WarmProcess:
         """A healer with these arguments, the first being its name; `limit`: bytes of a line of its output."""
+        ours, theirs = os.pipe()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        pid, connection = await self._fork(arguments, environ, (nothing, theirs, theirs))
+        os.close(theirs)
+        os.close(nothing)
+        output = asyncio.StreamReader(limit=limit)
+        reading = asyncio.get_running_loop().connect_read_pipe
+        await reading(lambda: asyncio.StreamReaderProtocol(output), os.fdopen(ours, "rb", 0))
+        return WarmProcess(pid, output, connection)
+
+    async def run(self, arguments: Sequence[str], environ: Mapping[str, str], given: str = "") -> tuple[int, str, str]:
+        """Run one to its end; returns its exit code, its standard output and its standard error.
+
+        `given` comes through a pipe: no more than that holds at once.
+        """
+        theirs, ours = os.pipe()
+        os.write(ours, given.encode())
+        os.close(ours)
+        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+            pid, connection = await self._fork(arguments, environ, (theirs, output.fileno(), errors.fileno()))
+            os.close(theirs)
+            process = WarmProcess(pid, asyncio.StreamReader(), connection)
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    code = await process.wait()
+            finally:
+                process.kill()
+            output.seek(0)
+            errors.seek(0)
+            return code, output.read(), errors.read()
+
+    async def _fork(
+        self, arguments: Sequence[str], environ: Mapping[str, str], files: tuple[int, int, int]
+    ) -> tuple[int, socket.socket]:
+        """Its process id, and where its exit code will come from; `files` are its standard ones."""
         self._begin()
         loop = asyncio.get_running_loop()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.setblocking(False)
         await loop.sock_connect(connection, self._path)
-        ours, theirs = os.pipe()
-        socket.send_fds(connection, [json.dumps([list(arguments), dict(environ)]).encode()], [theirs])
-        os.close(theirs)
-        pid = int(await loop.sock_recv(connection, 64))
-        output = asyncio.StreamReader(limit=limit)
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(output), os.fdopen(ours, "rb", 0))
-        return WarmProcess(pid, output, connection)
+        socket.send_fds(connection, [json.dumps([list(arguments), dict(environ)]).encode()], files)
+        return int(await loop.sock_recv(connection, 64)), connection
 
     def _begin(self) -> None:
         """Start it, with a socket that listens already: what is asked for while it imports waits there."""
@@ -105,14 +137,15 @@ class WarmStarts:
 class _Start(NamedTuple):
     arguments: list[str]
     environ: dict[str, str]
-    output: int
+    files: list[int]
+    """Standard input, output and error."""
 
 
 def _serve(number: int) -> _Start | None:
     """Fork at each connection to the socket of that file number.
 
     Returns in the new process what it is to be, and in this one when its parent is gone.
-    A request is one packet, with the file that takes the output. The answers are the process id, and in the end the exit code.
+    A request is one packet, with its standard files. The answers are the process id, and in the end the exit code.
     """
     parent = os.getppid()
     with socket.socket(fileno=number) as listening, selectors.DefaultSelector() as ready:
@@ -123,11 +156,12 @@ def _serve(number: int) -> _Start | None:
                     _reap(ready, key)
                     continue
                 connection, _ = listening.accept()
-                packet, (output,), _, _ = socket.recv_fds(connection, _MOST, 1)
+                packet, files, _, _ = socket.recv_fds(connection, _MOST, 3)
                 if not (child := os.fork()):
                     arguments, environ = json.loads(packet)
-                    return _Start(arguments, environ, output)
-                os.close(output)
+                    return _Start(arguments, environ, files)
+                for number in files:
+                    os.close(number)
                 connection.send(str(child).encode())
                 ready.register(os.pidfd_open(child), selectors.EVENT_READ, (child, connection))
     return None
@@ -144,8 +178,8 @@ def _reap(ready: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
 
 def _become(start: _Start) -> None:
     """Have the process look as if the command had been started anew."""
-    for number in (1, 2):
-        os.dup2(start.output, number)
+    for number, file in enumerate(start.files):
+        os.dup2(file, number)
     os.closerange(3, 1024)
     os.environ.clear()
     os.environ.update(start.environ)

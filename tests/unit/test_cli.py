@@ -1,23 +1,34 @@
 """The verbs, as a person types them: what they print and how they exit."""
 
+import asyncio
 import json
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.healer import HEALER, Verb
 
 pytestmark = pytest.mark.slow
 
 RULES = Path(__file__).parents[2] / "rules"
 
 
-def healer(*arguments: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from healer.cli import main; main()", *arguments]
+@dataclass(frozen=True, slots=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def healer(*arguments: str, stdin: str = "", **environ: str) -> Done:
+    assert Verb.warm is not None  # tests/conftest.py
     env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **environ}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=env, check=False, input=stdin)
+    return Done(*asyncio.run(Verb.warm.run([HEALER, *arguments], env, stdin)))
 
 
 def test_check_accepts_the_rule_pack() -> None:
@@ -94,7 +105,8 @@ def test_check_says_that_a_link_leads_nowhere(tmp_path: Path) -> None:
 
 
 def test_version_and_short_help() -> None:
-    assert re.fullmatch(r"healer \d+\.\d+\.\d+\S*\n", healer("--version").stdout)
+    done = subprocess.run([HEALER, "--version"], capture_output=True, text=True, timeout=60, check=True)  # from nothing
+    assert re.fullmatch(r"healer \d+\.\d+\.\d+\S*\n", done.stdout)
     assert healer("check", "-h").stdout == healer("check", "--help").stdout != ""
 
 
