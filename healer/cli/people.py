@@ -109,8 +109,7 @@ def approve(
     me = who(context)
 
     def show(asked: approving.Asked) -> None:
-        if output == "text":
-            typer.echo(showing.clean(str(asked)))
+        typer.echo(showing.clean(str(asked)), err=output == "json")
         if not agreed("Approve?", yes=yes):
             raise approving.NotWaiting(f"nothing was approved: incident {asked.incident.id} waits on")
 

@@ -33,8 +33,7 @@ def undo(
     me = who(context)
 
     def show(found: undoing.Undoing) -> None:
-        if output == "text":
-            typer.echo(showing.clean(str(found)))
+        typer.echo(showing.clean(str(found)), err=output == "json")
         if found.needed and not agreed("Put these weights back?", yes=yes):
             raise undoing.NotUndone("nothing was undone: the answer was no, and the weights stay as they are")
 

@@ -342,10 +342,13 @@ async def test_typed_in_vain(shifted: Shifted) -> None:
         assert (code, said.startswith("healer: ")) == (2, True)
 
 
+@pytest.mark.parametrize("options", [(), ("-o", "json")], ids=["text", "json"])
 @pytest.mark.parametrize(("answer", "code", "weights"), [("n", 1, (100, 0)), ("y", 0, (80, 20))])
-async def test_on_a_terminal_it_asks_first(shifted: Shifted, answer: str, code: int, weights: Weights) -> None:
+async def test_on_a_terminal_it_asks_first(
+    shifted: Shifted, answer: str, code: int, weights: Weights, options: tuple[str, ...]
+) -> None:
     """A person sees what is put back before it is; "no" leaves the route and the incident as they are."""
-    ended, said = await shifted.type_on_a_terminal(answer, f"incident/{ID}")
+    ended, said = await shifted.type_on_a_terminal(answer, f"incident/{ID}", *options)
     assert (ended, shifted.weights()) == (code, [weights])
     assert said.index("canary 0 % -> 20 %") < said.index("Put these weights back?")
     assert shifted.signed == (BY if code == 0 else {})
