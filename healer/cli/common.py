@@ -58,9 +58,16 @@ def with_cluster(work: Callable[[Api], Awaitable[T]], context: str | None) -> T:
         raise typer.Exit(EXIT_SETUP) from error
 
 
-def agreed(question: str, *, yes: bool) -> bool:
-    """Whether a person says yes. Who passed --yes, and a program (standard input is no terminal), is not asked."""
-    return yes or not sys.stdin.isatty() or typer.confirm(question, err=True)
+def agreed(shown: str, question: str, *, yes: bool, output: str) -> bool:
+    """Show what will be done, and ask; returns whether a person says yes.
+
+    Who passed --yes, and a program (standard input is no terminal), is not asked. With -o json, it is shown only with a question,
+    on standard error.
+    """
+    asks = not yes and sys.stdin.isatty()
+    if asks or output == "text":
+        typer.echo(showing.clean(shown), err=output == "json")
+    return not asks or typer.confirm(question, err=True)
 
 
 def duration(text: str, option: str, shortest: float = 0.001, longest: float = LONGEST) -> float:

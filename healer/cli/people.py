@@ -109,8 +109,7 @@ def approve(
     me = who(context)
 
     def show(asked: approving.Asked) -> None:
-        typer.echo(showing.clean(str(asked)), err=output == "json")
-        if not agreed("Approve?", yes=yes):
+        if not agreed(str(asked), "Approve?", yes=yes, output=output):
             raise approving.NotWaiting(f"nothing was approved: incident {asked.incident.id} waits on")
 
     async def work(api: Api) -> approving.Asked:

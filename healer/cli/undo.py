@@ -33,8 +33,7 @@ def undo(
     me = who(context)
 
     def show(found: undoing.Undoing) -> None:
-        typer.echo(showing.clean(str(found)), err=output == "json")
-        if found.needed and not agreed("Put these weights back?", yes=yes):
+        if not agreed(str(found), "Put these weights back?", yes=yes or not found.needed, output=output):
             raise undoing.NotUndone("nothing was undone: the answer was no, and the weights stay as they are")
 
     async def work(api: Api) -> undoing.Undoing:

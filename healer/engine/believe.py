@@ -91,7 +91,6 @@ def _past(incident: Incident) -> Iterator[float]:
     yield from (incident.opened_at, incident.changed_at, *incident.acted_at)
     since = (incident.ended_at, incident.waiting_since, incident.asked_at, incident.stable_since)
     yield from (at for at in since if at is not None)
-    yield from incident.ended.values()
     yield from (entry.at for entry in incident.history)
     yield from (approved.at for approved in incident.approvals)
     for sick in incident.targets.values():

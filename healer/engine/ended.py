@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 
 MOST = 10_000
 """Ends that are remembered; beyond, the oldest are forgotten."""
+AHEAD = 3600.0
+"""Seconds by which the clock of whoever sends alerts may be ahead; what it dates later is not believed."""
 
 
 class Ended:
@@ -24,10 +26,11 @@ class Ended:
         while len(self._ends) > MOST:
             del self._ends[next(iter(self._ends))]
 
-    def learn(self, ends: Mapping[str, float], namespace: str) -> None:
-        """Take what a journal remembers of an incident in that namespace."""
+    def learn(self, ends: Mapping[str, float], namespace: str, now: float) -> None:
+        """Take what a journal remembers of an incident in that namespace; what is dated too late costs only itself."""
         for key, at in ends.items():
-            self.note(key, at, namespace)
+            if at <= now + AHEAD:
+                self.note(key, at, namespace)
 
     def of(self, keys: Iterable[str]) -> dict[str, float]:
         """The ends that were heard of these."""

@@ -253,7 +253,7 @@ class Engine:
             if incident.id in counted:
                 self._ledger.learn(incident, view)
             lone = incident.rule == ENDED_ALERTS
-            self._matcher.ended.learn(incident.ended, "" if lone else incident.workload.namespace)
+            self._matcher.ended.learn(incident.ended, "" if lone else incident.workload.namespace, now)
             if lone:
                 self._ended = incident
             yield []

@@ -139,7 +139,8 @@ def ended_alerts(
         before = _incident(ENDED_ALERTS, Target("Journal", home, "journal", "journal"), (), now, number)
     recent = replace(before, ended={key: at for key, at in known.items() if at >= since})
     after = with_ends(recent, {key: max(at, known.get(key, at)) for key, at in ends.items()})
-    text = f"{len(after.ended)} alerts ended while no incident had them: a report of them that comes late is no news"
+    alerts = "1 alert" if len(after.ended) == 1 else f"{len(after.ended)} alerts"
+    text = f"{alerts} ended while no incident had them: a report of them that comes late is no news"
     reason = Reason("EndedAlerts", text)
     return replace(after, severity=Severity.INFO, state=State.CLOSED, reason=reason, changed_at=now, ended_at=now)
 

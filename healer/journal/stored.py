@@ -43,6 +43,12 @@ class Found(msgspec.Struct):
 
     metadata: _Meta
     status: Object | None = None
+    spec: Object | None = None
+
+    @property
+    def signed(self) -> bool:
+        """Whether healer made this very object: the uid stands in the status that it wrote."""
+        return (self.status or {}).get(SIGNATURE) == self.metadata.uid
 
 
 class Stored:
@@ -75,7 +81,7 @@ class Stored:
         self._uid, self.created = found.metadata.uid, found.metadata.creation_timestamp
         self._version = found.metadata.resource_version
         self._status = _digest(found.status)
-        self._signed = self._signed or (found.status or {}).get(SIGNATURE) == self._uid
+        self._signed = self._signed or found.signed
 
     async def write(self, spec: Object, status: Object) -> None:
         """Make the status so, and the object where there is none; returns when the cluster has it.
@@ -100,7 +106,7 @@ class Stored:
                 if doubted:
                     raise
                 doubted = True
-            await self._look()
+            await self._look(spec)
             if self._status == _digest(status):
                 return
         raise ApiUnavailable(f"{self._path} is changed by others again and again")
@@ -161,8 +167,11 @@ class Stored:
         elif not gone and not error.is_conflict:
             raise error
 
-    async def _look(self) -> None:
-        """Read the object, and find out whether it is still ours."""
+    async def _look(self, spec: Object) -> None:
+        """Read the object, and find out whether it is still ours.
+
+        One that has our spec and no status yet is what our own request has made, whose answer was lost.
+        """
         self._check()
         try:
             found = _found(await self._api.request("GET", self._path), self._path)
@@ -178,6 +187,7 @@ class Stored:
         elif status != self._status and status not in self._sent:
             self.lose("somebody else has written its status", Loss.EDITED)
         else:
+            self._signed = self._signed or (not self._uid and found.status is None and _digest(found.spec) == _digest(spec))
             self.learn(found)
 
     async def _send(self, method: str, path: str, **content: Object) -> Found:

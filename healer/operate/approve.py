@@ -7,6 +7,7 @@ from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.journal.base import Undecodable
 from healer.journal.codec import decode
+from healer.journal.stored import Found
 from healer.model.incident import Incident
 from healer.operate.objects import OperateError, Place, Seen, annotate, at, decoded, get, valid
 from healer.operate.words import deed, patient, step, wants_word
@@ -92,6 +93,9 @@ async def _ask(api: Api, namespace: str, name: str) -> Asked:
         raise OperateError(f"{place} cannot be read: {error}") from error
     if not wants_word(incident):
         raise NotWaiting(f"incident {name} does not wait for approval: it is {incident.state}: {incident.reason.text}")
+    if not decoded(body, Found, place).signed:
+        text = "healer did not make this object itself: it is a copy, or by people, or by an earlier version of healer"
+        raise NotWaiting(f"no approval counts on incident {name}: {text}. Approve the one that healer opens after it")
     return Asked(incident, place, decoded(body, Seen, place))
 
 

@@ -1,7 +1,7 @@
 """Putting back the weights that a route had before healer shifted its traffic for an incident."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -81,6 +81,8 @@ class Undoing:
     moves: tuple[Move, ...]
     by: str = ""
     """Who put them back last; empty when nobody has."""
+    heard: bool = True
+    """Whether healer heeds what people write on the incident: it made the object itself."""
 
     @property
     def needed(self) -> bool:
@@ -94,6 +96,11 @@ class Undoing:
         if self.needed and not incident.state.settled:
             lines.append(
                 f"  the incident is {incident.state}: healer may shift again; healer pause {incident.workload} keeps it from that"
+            )
+        if not self.heard:
+            lines.append(
+                "  healer did not make this object itself and heeds nothing that is written on it: healer pause"
+                f" {incident.workload} keeps it from shifting again"
             )
         return "\n".join(lines)
 
@@ -148,7 +155,8 @@ async def _read(api: Api, namespace: str, name: str) -> Undoing:
         raise OperateError(f"there is no {place}: kubectl get incidents -n {namespace}")
     try:
         incident = codec.decode(body)
-        kept = notes(codec.notices(decoded(body, Found, place).status).get(KEPT_BY, {}))
+        found = decoded(body, Found, place)
+        kept = notes(codec.notices(found.status).get(KEPT_BY, {}))
     except (Undecodable, ValueError) as error:
         raise OperateError(f"{place} cannot be read: {error}") from error
     if not kept:
@@ -171,7 +179,7 @@ async def _read(api: Api, namespace: str, name: str) -> Undoing:
             raise NotUndone(f"nothing was undone: {error}") from error
         moves.append(Move(route, now, set=Weights.parse(note.after), before=Weights.parse(note.before)))
     by = decoded(body, Seen, place).annotations.get(UNDONE_BY, "")
-    return Undoing(incident, place, tuple(moves), by)
+    return Undoing(incident, place, tuple(moves), by, found.signed)
 
 
 async def _stranger(api: Api, route: Route, incident: Incident) -> str | None:
@@ -227,4 +235,4 @@ async def _put_back(api: Api, move: Move, force: bool) -> None:
 async def _sign(api: Api, undoing: Undoing, by: str) -> Undoing:
     if await annotate(api, undoing.place, {UNDONE_BY: by}) is None:
         raise OperateError(f"the weights were put back, but {undoing.place} is gone: nobody can be named there")
-    return Undoing(undoing.incident, undoing.place, undoing.moves, by)
+    return replace(undoing, by=by)

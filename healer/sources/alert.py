@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from healer.engine.ended import AHEAD
+from healer.model.duration import about
 from healer.model.kube import Deployment, Pod
 from healer.model.signal import Signal
 from healer.model.target import Target
@@ -133,7 +135,7 @@ def _trouble(labels: Mapping[str, str], replicas: Sequence[str]) -> str:
     return "" if len(rest) == len(labels) else f"replicas/{_digest(sorted(rest.items()))}"
 
 
-UNTARGETED = ("IllFormed", "NoName", "TooLong", "NoLabel", "NoObject", "Ambiguous")
+UNTARGETED = ("IllFormed", "NoName", "FromTheFuture", "TooLong", "NoLabel", "NoObject", "Ambiguous")
 """The codes of why no signal is made of an alert."""
 
 
@@ -144,6 +146,10 @@ def _target(alert: Alert, view: View, labels: TargetLabels, now: float) -> Targe
     if size > _MOST_LABELS or len(alert.name) > LONGEST_NAME:
         text = f"its labels have {size} characters, its name {len(alert.name)}; allowed are {_MOST_LABELS} and {LONGEST_NAME}"
         return Untargeted(alert.name[:LONGEST_NAME], alert.key, "TooLong", text)
+    ahead = alert.starts_at.timestamp() - now
+    if ahead > AHEAD:
+        text = f"it begins in {about(ahead)}: look at the clock of the Prometheus that sends it"
+        return Untargeted(alert.name, alert.key, "FromTheFuture", text)
     named = named_by(alert.labels, labels, view)
     if isinstance(named, Nameless):
         return Untargeted(alert.name, alert.key, named.code, named.reason)

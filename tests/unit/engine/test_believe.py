@@ -194,11 +194,21 @@ def test_a_journal_makes_no_storm_on_a_node() -> None:
 
 def test_the_end_of_an_alert_that_a_journal_tells_of_holds_in_its_own_namespace() -> None:
     ended = Ended()
-    ended.learn({"fp": START}, "attacker")
+    ended.learn({"fp": START}, "attacker", START)
     assert ended.spans("fp", START - 10, "attacker")
     assert not ended.spans("fp", START - 10, NAMESPACE)
     ended.note("fp", START)
     assert ended.spans("fp", START - 10, NAMESPACE)
+
+
+def test_an_end_by_a_clock_that_is_ahead_costs_no_incident_and_a_senseless_one_only_itself() -> None:
+    """Ends are dated by the clocks of those that send alerts."""
+    d = Drill(rulebook(rule()))
+    incident = replace(forged(d), ended={"ahead": START + 600, "senseless": YEAR_9000, "usual": START - 10})
+    assert restored(d, incident) == []
+    ended = Ended()
+    ended.learn(incident.ended, NAMESPACE, START)
+    assert [key for key in incident.ended if ended.spans(key, START - 20, NAMESPACE)] == ["ahead", "usual"]
 
 
 # what the rule says

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from healer.cluster.api import Api
 from healer.cluster.backoff import Backoff
+from healer.journal import codec
 from healer.journal.base import ClaimLost, JournalError, NotLeading, Unkept
 from healer.journal.kube import KubeJournal
 from healer.lab import Lab
@@ -218,7 +220,22 @@ async def test_the_answer_to_an_opening_is_lost(cluster: Cluster, deed: Deed) ->
     journal = await cluster.journal()
     cluster.gate.order(deed, "POST")
     opened = await opened_in(cluster, journal)
-    assert (await cluster.stored(opened.id))["status"]["state"] == "open"
+    stored = await cluster.stored(opened.id)
+    assert (stored["status"]["state"], stored["status"]["uid"]) == ("open", stored["metadata"]["uid"])
+    assert journal.made_as(opened.id) == stored["metadata"]["uid"]  # an approval of it counts
+
+
+async def test_an_object_of_others_that_has_the_name_first_is_not_signed(cluster: Cluster) -> None:
+    """It says something else than what healer has sent."""
+    journal = await cluster.journal()
+    opened = incident("first", cluster.client.namespace)
+    spec, _ = codec.encode(replace(opened, notify=("#others",)))
+    head = {"apiVersion": "healer.dev/v1alpha1", "kind": "Incident", "metadata": {"name": opened.id}}
+    await cluster.client.make(cluster.path, head | {"spec": spec})
+    journal.note(opened)
+    await durable(journal, opened.id)
+    assert "uid" not in (await cluster.stored(opened.id))["status"]
+    assert journal.made_as(opened.id) is None
 
 
 async def test_an_opening_that_was_made_and_could_not_be_looked_up(cluster: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from healer.http.health import Health
 from healer.http.rules import RuleRow
 from healer.http.server import Server
 from healer.journal.codec import encode
+from healer.journal.stored import SIGNATURE
 from healer.lab import Lab, serving
 from healer.lab.kinds import DEPLOYMENT, NAMESPACE, Kind
 from healer.lab.objects import Object, is_ready
@@ -139,8 +141,8 @@ class Place:
         )
         return replace(made, **more)
 
-    async def keep(self, *incidents: Incident) -> None:
-        """Journal them, new or not."""
+    async def keep(self, *incidents: Incident, signed: bool = True) -> None:
+        """Journal them, new or not; without `signed` as others than healer write them."""
         for incident in incidents:
             place = at("Incident", SPACE, incident.id)
             spec, status = encode(incident)
@@ -148,6 +150,8 @@ class Place:
             if await get(self.api, place) is None:
                 made = head | {"metadata": {"name": incident.id}, "spec": spec}
                 await self.api.request("POST", place.path.rpartition("/")[0], body=made)
+            found = json.loads(await self.api.request("GET", place.path))
+            status |= {SIGNATURE: found["metadata"]["uid"]} if signed else {}
             await self.api.request(
                 "PATCH", f"{place.path}/status", body={"status": status}, content_type="application/merge-patch+json"
             )

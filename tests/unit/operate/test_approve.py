@@ -153,6 +153,13 @@ async def test_healer_is_told_to_go_on_after_the_breaker(place: Place) -> None:
         await approved(place)
 
 
+async def test_what_healer_did_not_make_takes_no_approval_and_that_is_said(place: Place) -> None:
+    """healer hears of none on it: "approved" would not be so."""
+    await place.keep(waiting(place), signed=False)
+    with pytest.raises(NotWaiting, match="healer did not make this object itself"):
+        await approved(place)
+
+
 async def test_what_is_not_there_cannot_be_approved(place: Place) -> None:
     with pytest.raises(OperateError, match="there is no incident/crash-loop-1 in production"):
         await approved(place)

@@ -356,6 +356,18 @@ def test_an_alert_that_names_no_target_is_told_apart_and_takes_no_other_with_it(
     assert reason in untargeted.reason
 
 
+@pytest.mark.parametrize("status", ["firing", "resolved"])
+@pytest.mark.parametrize(("ahead", "taken"), [(600, True), (3599, True), (3601, False), (10**9, False)])
+def test_a_clock_that_is_far_ahead_is_not_believed(view: View, ahead: int, taken: bool, status: str) -> None:
+    """What such an alert says would be remembered for as long; one of minutes is everyday."""
+    starts = datetime.fromtimestamp(NOW + ahead, UTC).isoformat()
+    said = only(view, alert(startsAt=starts, endsAt=starts, status=status))
+    assert isinstance(said, Target) is taken
+    if isinstance(said, Untargeted):
+        assert said.code == "FromTheFuture"
+        assert "look at the clock of the Prometheus" in said.reason
+
+
 def test_an_exported_label_that_agrees_is_no_ambiguity(view: View) -> None:
     assert only(view, labelled(namespace="production", exported_namespace="production", pod=POD)) == HELD
 
