@@ -1,8 +1,8 @@
 """An expression of bad requests that matches nothing is no proof that nothing is bad: whether it could match at all.
 
 A healthy service has no series of errors, and neither has one whose label is misspelt. They are told apart by what is there
-besides: the metric, the labels by which the expression selects, what the canary has that stable has not, and values of these
-labels that speak of failure and are not selected.
+besides: the metric, the labels by which the expression selects, what the canary has that stable has not, and values that speak of
+failure and are not selected, at the labels that tell the bad requests from all requests.
 """
 
 import re
@@ -18,12 +18,16 @@ Ask = Callable[[str], Awaitable[list[Sample]]]
 Filled = Callable[[str], str]
 """A template, or a part of one, with one side's values in its places."""
 
-_CODE = re.compile(r"5(?:\d\d|xx)", re.IGNORECASE)
+_CODE = re.compile(r"(?:http|status|code)?5(?:\d\d|xx)", re.IGNORECASE)
 _FAILURES = frozenset(
     {"error", "errors", "failed", "failure", "failures", "fail", "timeout", "timedout", "exception", "exceptions", "panic"}
-    | {"unavailable", "internal", "unknown", "aborted", "dataloss", "unimplemented", "deadlineexceeded", "resourceexhausted"}
+    | {"err", "errs", "crash", "crashed"}
 )
-"""Words of a label's value that speak of a request that failed: plain ones, and those of gRPC (its doc/statuscodes.md)."""
+"""Words of a label's value that speak of a request that failed."""
+_STATES = frozenset(
+    {"unavailable", "internal", "unknown", "aborted", "dataloss", "unimplemented", "deadlineexceeded", "resourceexhausted"}
+)
+"""The same of gRPC (its doc/statuscodes.md). They also qualify names (`InternalState`), so they count as the last word alone."""
 _EXCUSES = frozenset({"no", "non", "not", "none", "without", "client", "user", "caller", "input"})
 """Words beside them that say it did not, or that it was the client's own fault."""
 _GRPC = frozenset({"2", "4", "8", "10", "12", "13", "14", "15"})
@@ -33,6 +37,8 @@ _SUCCESS = re.compile(r"(?:is_)?(?:ok|success|succeeded|successful)", re.IGNOREC
 _NO = frozenset({"false", "no", "0"})
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+(?:xx|XX)?")
 """The words of a value: of `ClientError`, `client_error`, `HTTP 503`."""
+_PHRASE = re.compile(r"[:;,()]+")
+_PATH = re.compile(r"\S*/\S*")
 _MARK = "\x00"
 _SHOWN = 120
 _STRING = r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'|`[^`]*`"
@@ -76,20 +82,28 @@ class Selector:
     @property
     def name(self) -> str:
         """For people."""
-        return self.metric or next((each.value for each in self.matchers if each.label == "__name__"), "a metric")
+        return self.metric or next((each.value[1:-1] for each in self.matchers if each.label == "__name__"), "a metric")
+
+    @property
+    def choosing(self) -> list[Matcher]:
+        """The matchers by which it selects among the series of one side."""
+        return [each for each in self.matchers if not each.places and each.label != "__name__" and len(each.value) > 2]
 
     @property
     def chosen(self) -> list[str]:
-        """The labels by which it selects among the series of one side."""
-        ours = (each.label for each in self.matchers if not each.places and each.label != "__name__" and len(each.value) > 2)
-        return list(dict.fromkeys(ours))
+        """The labels of these."""
+        return list(dict.fromkeys(each.label for each in self.choosing))
+
+    def with_more(self, more: Iterable[Matcher]) -> "Selector":
+        """Of what it selects, the series that these match too."""
+        return Selector(self.metric, tuple(dict.fromkeys((*self.matchers, *more))))
 
     def leaves_out(self, label: str, value: str) -> bool:
         """Whether a matcher says in so many words that this value is not wanted."""
         return any(each.label == label and each.sign in ("!=", "!~") and each.fits(value) for each in self.matchers)
 
     def asks_for(self, label: str, value: str) -> bool:
-        """Whether a matcher on that label lets this value through."""
+        """Whether a matcher on that label selects this value."""
         return any(each.label == label and each.fits(value) != (each.sign in ("!=", "!~")) for each in self.matchers)
 
     def of_side(self, *more: str) -> str:
@@ -137,7 +151,6 @@ async def doubt(total: str, bad: str, sides: Sequence[Filled], ask: Ask, others:
                 return True
         return False
 
-    chosen: dict[str, None] = {}
     for selector in selectors(bad):
         if await there(str(selector)):
             return ""
@@ -146,11 +159,15 @@ async def doubt(total: str, bad: str, sides: Sequence[Filled], ask: Ask, others:
         for label in selector.chosen:
             if not await there(selector.of_side(f'{label}!=""')):
                 return _never(bad, f"no series of {selector.name} has the label {label}")
-            chosen[label] = None
-    if strange := await _strange(total, list(chosen), sides, ask):
+    narrowed = [each for selector in selectors(bad) for each in _narrowed(selectors(total), selector)]
+    labels = dict.fromkeys(matcher.label for _, more in narrowed for matcher in more)
+    if strange := await _strange(total, labels, sides, ask):
         return _never(bad, f"the canary has {strange}, which stable has not")
-    failing = await _unselected(total, bad, sides, ask, others)
-    return _never(bad, f"series of {failing} are there, which it does not select") if failing else ""
+    elsewhere = [each for other in others for each in selectors(other)]
+    for whole, more in narrowed:
+        if failing := await _unselected(whole, more, sides, ask, elsewhere):
+            return _never(bad, f"series of {failing} are there, which it does not select")
+    return ""
 
 
 def _never(bad: str, why: str) -> str:
@@ -173,30 +190,73 @@ async def _strange(total: str, labels: Iterable[str], sides: Sequence[Filled], a
     return ""
 
 
-async def _unselected(total: str, bad: str, sides: Sequence[Filled], ask: Ask, others: Sequence[str]) -> str:
-    """A value of a label by which `bad` selects that speaks of failure, on either side; it is known to select none of them."""
-    elsewhere = [each for other in others for each in selectors(other)]
-    for selector in selectors(bad):
-        for label in selector.chosen:
-            for name, expr in ((selector.name, selector.of_side()), *((each.name, str(each)) for each in selectors(total))):
-                for side in sides:
-                    found = {sample.labels.get(label, "") for sample in await ask(f"group by ({label}) ({side(expr)})")} - {""}
-                    found -= {each for each in found if any(other.asks_for(label, each) for other in elsewhere)}
-                    failing = [each for each in found if _speaks_of_failure(label, each) and not selector.leaves_out(label, each)]
-                    if found and found <= _BOOLEAN and not any(selector.asks_for(label, each) for each in _BOOLEAN):
-                        failing = sorted(found)
-                    if failing:
-                        return f'{name} with {label}="{min(failing)}"'
+def _narrowed(total: Sequence[Selector], bad: Selector) -> list[tuple[Selector, list[Matcher]]]:
+    """All requests, and the matchers by which `bad` selects among them: those that `total` has not.
+
+    All requests are what `total` selects. Where it has another metric, or adds up the good and the bad requests, they are also
+    the series of `bad`'s metric, with the matchers that the two have in common.
+    """
+    found = [(each, [one for one in bad.choosing if one not in each.matchers]) for each in total]
+    narrowed = [(each, more) for each, more in found if more]
+    ours = [each for each, _ in found if each.name == bad.name]
+    others = [each for each, more in narrowed if each.name == bad.name]
+    if not ours or len(others) < len(ours):
+        apart = [one for one in bad.choosing if not any(one in each.matchers for each in (others if ours else total))]
+        narrowed.append((Selector(bad.metric, tuple(one for one in bad.matchers if one not in apart)), apart))
+    return narrowed
+
+
+async def _unselected(
+    whole: Selector, more: Sequence[Matcher], sides: Sequence[Filled], ask: Ask, elsewhere: Sequence[Selector]
+) -> str:
+    """A value that speaks of failure, at a label that tells the bad requests; `more` is known to select none of the whole.
+
+    A label names the place of a request instead (a model, a handler), when `more` selects something by it and nothing of that
+    speaks of failure: only the requests of that place are looked at. What `elsewhere` selects is counted there.
+    """
+    narrow = Selector("", tuple(more))
+    telling: list[str] = []
+    for label in narrow.chosen:
+        matchers = [each for each in more if each.label == label]
+        found = await _values(label, whole.with_more(matchers), sides, ask)
+        if not found or any(_speaks_of_failure(label, each) for each in found):
+            telling.append(label)
+    scope = whole.with_more(each for each in more if each.label not in telling)
+    counted = [each for each in elsewhere if each.name == whole.name]
+    for label in telling:
+        found = await _values(label, scope, sides, ask, counted)
+        failing = [each for each in found if _speaks_of_failure(label, each) and not narrow.leaves_out(label, each)]
+        if found and found <= _BOOLEAN and not any(narrow.asks_for(label, each) for each in _BOOLEAN):
+            failing = sorted(found)
+        if failing:
+            return f'{whole.name} with {label}="{min(failing)}"'
     return ""
 
 
+async def _values(label: str, of: Selector, sides: Sequence[Filled], ask: Ask, without: Sequence[Selector] = ()) -> set[str]:
+    """The label's values on either side, of the series that none of the others, of the same metric, selects."""
+    expr = " unless ".join(map(str, (of, *without)))
+    return {sample.labels.get(label, "") for side in sides for sample in await ask(f"group by ({label}) ({side(expr)})")} - {""}
+
+
 def _speaks_of_failure(label: str, value: str) -> bool:
-    words = [word.lower() for word in _WORD.findall(value)]
-    if any(_CODE.fullmatch(word) for word in words):
-        return True
+    """Whether this value, by whole words, says that a request failed; a path says where it went."""
     if _SUCCESS.fullmatch(label) is not None and value.lower() in _NO:
         return True
     if "grpc" in label.lower() and value in _GRPC:
         return True
-    pairs = {one + other for one, other in pairwise(words)}
-    return not _EXCUSES & {*words} and bool(_FAILURES & {*words, *pairs})
+    if _PATH.fullmatch(value) is not None:
+        return False
+    return any(map(_phrase_speaks_of_failure, _PHRASE.split(value)))
+
+
+def _phrase_speaks_of_failure(phrase: str) -> bool:
+    """Of a name in words with hyphens, such as `error-correction`, the last word says what it is."""
+    if any(_CODE.fullmatch(token) for token in re.split(r"[\W_]+", phrase)):
+        return True
+    words = [word.lower() for word in _WORD.findall(phrase)]
+    if not words or _EXCUSES & {*words}:
+        return False
+    last = {words[-1], "".join(words[-2:])}
+    every = {*words, *(one + other for one, other in pairwise(words))}
+    return bool(last & (_FAILURES | _STATES) or ("-" not in phrase and every & _FAILURES))
