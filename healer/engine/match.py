@@ -38,6 +38,10 @@ class Weight(IntEnum):
     """It is known to fire."""
 
 
+_SET_BACK = 60.0
+"""Seconds by which a report may be ahead of now: more, and the clock was set back since."""
+
+
 @dataclass(slots=True)
 class Firing:
     """A signal that fires. `signal` is the newest report of it; its target stays the one of the first report."""
@@ -84,9 +88,11 @@ class Firing:
             return None
         if signal.held:
             return Reason("Suppressed", f"{signal.name}: {signal.held}; healer does nothing about it until that ends")
-        if now < signal.at + freshness:
+        age = now - signal.at
+        if -_SET_BACK <= age < freshness:
             return None
-        text = f"{signal.name} was last reported {about(now - signal.at)} ago, and a report counts for {about(freshness)}"
+        ago = f"{about(age)} ago" if age >= 0 else f"{about(-age)} ahead of now, for the clock was set back"
+        text = f"{signal.name} was last reported {ago}, and a report counts for {about(freshness)}"
         return Reason("NotRepeated", f"{text}: healer waits until Alertmanager says again that it fires")
 
 

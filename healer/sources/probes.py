@@ -32,6 +32,8 @@ _FRESH = 1.0
 """Seconds for which an answer is new enough not to be asked for again before an action."""
 _SOON = 5.0
 """Seconds within which a rule is looked at for the first time."""
+_CLOCK_LOOK, _SET_BACK = 1.0, 1.0
+"""Seconds between two looks at the clock, and by how much it goes back when somebody set it."""
 _NAMED = 10
 """Rules that are named in the log line about late looks."""
 _GATHER, _AGAIN = 1.0, 300.0
@@ -50,7 +52,7 @@ class Beat(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
         """The first place after the last run; the very first run, which comes soon, is at none."""
-        last = max(now.timestamp() - self._every, 0.0 if previous is None else previous.timestamp())
+        last = max(now.timestamp() - self._every, 0.0 if previous is None or previous > now else previous.timestamp())
         place = (floor(last / self._every) + self.share) * self._every
         if last >= place - _NEAR * self._every:
             place += self._every
@@ -113,7 +115,7 @@ class Probes:
             return
         running = probe.running
         if running is None or running.done():
-            if self._clock() < probe.looked + _FRESH:
+            if 0 <= self._clock() - probe.looked < _FRESH:
                 return
             running = self._begin(probe, self._group)
         await asyncio.wait((running,))
@@ -123,9 +125,24 @@ class Probes:
         async with asyncio.TaskGroup() as self._group:
             self._scheduler.start()
             try:
-                await asyncio.Event().wait()
+                await self._keep_time()
             finally:
                 await self._end()
+
+    async def _keep_time(self) -> None:
+        """Until cancelled: let no look wait for a time of the day that has gone, when the clock is set back."""
+        loop = asyncio.get_running_loop()
+        ahead = datetime.now(UTC).timestamp() - loop.time()
+        while True:
+            await asyncio.sleep(_CLOCK_LOOK)
+            now = datetime.now(UTC)  # as APScheduler reads it
+            before, ahead = ahead, now.timestamp() - loop.time()
+            if ahead > before - _SET_BACK:
+                continue
+            self._log.warning("the clock was set back: the next looks are planned anew", seconds=round(before - ahead, 1))
+            for name, probe in self._probes.items():
+                beat = Beat(every_of(probe.rule.rule.when), name)
+                self._scheduler.modify_job(name, next_run_time=beat.get_next_fire_time(None, now))
 
     def _schedule(self, probe: _Probe) -> None:
         every = every_of(probe.rule.rule.when)

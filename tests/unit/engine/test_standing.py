@@ -79,6 +79,16 @@ def test_right_before_the_request_a_report_must_still_be_fresh() -> None:
     assert reason.code == "NotRepeated"
 
 
+def test_a_report_from_before_the_clock_was_set_back_is_not_fresh() -> None:
+    """By the clock of now it is of the future, and would be fresh for an hour."""
+    d = drill()
+    d.feed(said(d))
+    [act] = d.acts
+    reason = d.engine.unwanted(act, d.world.view, d.now - 3600)
+    assert reason is not None
+    assert (reason.code, "1 h ahead of now, for the clock was set back" in reason.text) == ("NotRepeated", True)
+
+
 def test_a_silenced_alert_is_left_to_people_until_the_silence_ends() -> None:
     d = drill()
     d.feed(said(d, held="it is silenced by ann (I am on it)"))

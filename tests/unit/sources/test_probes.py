@@ -7,14 +7,16 @@ import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
+import apscheduler.schedulers.base
 import pytest
 from apscheduler.events import EVENT_JOB_SUBMITTED
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+import healer.sources.probes
 from healer.engine.rulebook import BoundRule, Rulebook, scaled
 from healer.model.signal import Report, Signal
 from healer.model.target import Target
@@ -151,6 +153,32 @@ async def test_it_ends_in_the_middle_of_a_look_without_a_word(caplog: pytest.Log
     assert not watched.ended
     assert not caplog.records
     assert len(asyncio.all_tasks()) == 1, "nothing is left running"
+
+
+class Shifted(datetime):
+    """A clock that is set wrong by so many seconds."""
+
+    ahead = 0.0
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Shifted":
+        return cls.fromtimestamp(time.time() + cls.ahead, tz)
+
+
+async def test_a_clock_that_is_set_back_stops_no_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were planned by the clock before would wait for an hour, and a question before an action would not be asked."""
+    for module in (apscheduler.schedulers.base, healer.sources.probes):
+        monkeypatch.setattr(module, "datetime", Shifted)
+    monkeypatch.setattr(Shifted, "ahead", 3600.0)
+    watched = Watched()
+    watched.probes.use(fast(asking("one")))
+    async with watched.running():
+        await watched.until("test/one", 3)
+        monkeypatch.setattr(Shifted, "ahead", 0.0)
+        watched.now -= 3600
+        looked = watched.begun["test/one"]
+        await watched.probes.again("test/one")
+        await watched.until("test/one", looked + 5)
 
 
 @given(st.text(min_size=1), st.floats(1, 3600), st.floats(0, 2e9))
