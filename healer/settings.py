@@ -10,11 +10,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from healer.model.duration import parse, say
 from healer.model.form import channel_hint, is_channel
@@ -137,8 +138,11 @@ class Alerts(Section):
     """What is taken from Alertmanager, and where it is asked whether an alert still fires."""
 
     namespace_label: str = "namespace"
+    """The label of an alert that names the namespace of its target."""
     pod_label: str = "pod"
+    """The label that names the pod."""
     deployment_label: str = "deployment"
+    """The label that names the Deployment."""
     queue: int = Field(1000, gt=0)
     """Signals that may wait to be decided; beyond, the webhook answers 503 and Alertmanager sends them again."""
     expiry: Seconds = Field(43_200.0, gt=0)
@@ -287,7 +291,7 @@ class Slack(Section):
     base_url: str = "https://slack.com/api/"
     """Slack's API; tests name a local server here."""
     timeout: Seconds = Field(10.0, gt=0)
-    """For one call."""
+    """Seconds for one call."""
     backoff: Seconds = Field(1.0, gt=0)
     """The first wait after Slack could not be reached; doubled each time ..."""
     backoff_most: Seconds = Field(60.0, gt=0)
@@ -306,6 +310,7 @@ class Log(Section):
     """Logs, on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """debug, info, warning or error: lines below it are left out."""
     format: Literal["auto", "json", "console"] = "auto"
     """auto: coloured lines on a terminal, JSON elsewhere."""
 
@@ -363,6 +368,20 @@ class Leader(Section):
         return self
 
 
+class _Environment(EnvSettingsSource):
+    """The environment, where a list may also be written with commas: one,two."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        if get_origin(field.annotation) is tuple and isinstance(value, str) and _has_commas(value):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return super().decode_complex_value(field_name, field, value)
+
+
+def _has_commas(value: str) -> bool:
+    """Whether a list is written as words with commas, and not as JSON."""
+    return not value.lstrip().startswith(("[", "{", '"'))
+
+
 class Settings(BaseSettings):
     """All of them."""
 
@@ -403,7 +422,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file, which comes in as arguments."""
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings
 
 
 class Isolated(Settings):
@@ -464,9 +483,10 @@ def _sections() -> set[str]:
 
 
 def _not_json(environ: Mapping[str, str]) -> Iterator[str]:
-    """Lists, mappings, and whole sections, are written as JSON in the environment."""
+    """Mappings, and whole sections, are written as JSON in the environment; lists so, or with commas."""
     given = {name.upper(): value for name, value in environ.items()}
-    forms = {variable: '["one", "two"]' for variable, _, default, _ in knobs() if isinstance(default, tuple)}
+    lists = {variable for variable, _, default, _ in knobs() if isinstance(default, tuple)}
+    forms = {variable: '["one", "two"]' for variable in lists if not _has_commas(given.get(variable, ""))}
     forms |= {variable: '{"name": "value"}' for variable, _, default, _ in knobs() if isinstance(default, dict)}
     for variable, form in (forms | dict.fromkeys(_sections(), '{"knob": 1}')).items():
         try:
@@ -519,7 +539,8 @@ def markdown() -> str:
         "",
         "Each knob is an environment variable, or a key of the YAML file given by `healer run --config FILE`;",
         "the environment wins.",
-        "A name that is not in this list is an error. A duration is a number of seconds, or written as in rules: `30s`, `1h30m`.",
+        "A name that is not in this list is an error. A list is written with commas (`one,two`), or as JSON.",
+        "A duration is a number of seconds, or written as in rules: `30s`, `1h30m`.",
         "",
     ]
     for name, field in Settings.model_fields.items():
@@ -528,10 +549,14 @@ def markdown() -> str:
     return "\n".join([*lines, "## Others", "", *_table("")]) + "\n"
 
 
+def _shown(default: Any) -> str:
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
 def _table(section: str) -> Iterator[str]:
     yield "| variable | key | default | meaning |"
     yield "|---|---|---|---|"
     for variable, key, default, meaning in knobs():
         if key.rpartition(".")[0] == section:
-            shown = "(none)" if default is None or default == "" or default == () else f"`{default}`"
+            shown = "(none)" if default is None or default == "" or default == () else f"`{_shown(default)}`"
             yield f"| `{variable}` | `{key}` | {shown} | {' '.join(meaning.split())} |"

@@ -73,15 +73,19 @@ def _show(
     for problem in problems:
         screen.print(showing.clean(str(problem)), style="red")
     for remark in said:
-        screen.print(showing.clean(remark), style="yellow")
+        screen.print(showing.clean(f"remark: {remark}"), style="yellow")
     for each in covered:
         screen.print(showing.clean(str(each)), style="" if each.pods else "yellow")
         for doubt in each.doubts:
             screen.print(showing.clean(f"    {doubt}"), style="yellow")
     if problems:
         screen.print(f"{counted(len(problems), 'problem')} in {counted(len(texts), 'file')}", style="bold red")
-    else:
-        screen.print(f"{counted(len(rules), 'rule')} in {counted(len(texts), 'file')}: no problems", style="green")
+        return
+    doubts = len(said) + sum(len(each.doubts) for each in covered)
+    found = f"no errors, {counted(doubts, 'remark')}" if doubts else "no problems"
+    screen.print(
+        f"{counted(len(rules), 'rule')} in {counted(len(texts), 'file')}: {found}", style="yellow" if doubts else "green"
+    )
 
 
 def _plain(

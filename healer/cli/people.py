@@ -52,7 +52,7 @@ def pause(
     until = None if for_ is None else time.time() + duration(for_, "--for")
 
     async def work(api: Api) -> pausing.Done:
-        place = await _place(api, what, namespace or me.namespace, healer_namespace, lease)
+        place = await _place(api, what, namespace or me.namespace, healer_namespace, lease, make=True)
         return await pausing.pause(
             api, place, me.user, reason, healer_namespace, until=until, make=what == EVERYTHING, lease=lease
         )
@@ -79,10 +79,10 @@ def resume(
     _print_pause(with_cluster(work, context), output)
 
 
-async def _place(api: Api, what: str, namespace: str, healer_namespace: str, lease: str) -> Place:
-    """What is to be paused or resumed."""
+async def _place(api: Api, what: str, namespace: str, healer_namespace: str, lease: str, *, make: bool = False) -> Place:
+    """What is to be paused or resumed; with `make`, a Lease need not be there."""
     own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
-    return await everything(api, own, name) if what == EVERYTHING else pausing.place_of(what, namespace, own)
+    return await everything(api, own, name, make=make) if what == EVERYTHING else pausing.place_of(what, namespace, own)
 
 
 def _print_pause(done: pausing.Done, output: str) -> None:

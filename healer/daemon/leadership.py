@@ -19,7 +19,7 @@ import structlog
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ClusterError
 from healer.cluster.lease import LABELS, Lease, LeaseSettings
-from healer.http.health import Check
+from healer.http.health import ALONE, LEADERSHIP, Check
 from healer.model.intake import QueueFull
 from healer.model.kube import ends
 from healer.model.view import View
@@ -79,15 +79,15 @@ class Leadership:
     def check(self) -> Check:
         """Who leads, in words; not ok when nobody does."""
         if not self.elected:
-            return Check("leadership", self.serving, "acts alone, without an election" if self.serving else "not begun yet")
+            return Check(LEADERSHIP, self.serving, ALONE if self.serving else "not begun yet")
         holder = None if self._lease is None else self._lease.leader()
         lease = f"lease {self._home}/{self._settings.name}"
         if holder == self.identity:
-            return Check("leadership", True, f"leader: this replica, {self.identity} ({lease})")
+            return Check(LEADERSHIP, True, f"leader: this replica, {self.identity} ({lease})")
         if holder:
-            return Check("leadership", True, f"follower of {holder} ({lease})")
+            return Check(LEADERSHIP, True, f"follower of {holder} ({lease})")
         why = "" if self._lease is None else self._lease.trouble
-        return Check("leadership", False, f"nobody leads: nothing is healed ({lease})" + (f": {why}" if why else ""))
+        return Check(LEADERSHIP, False, f"nobody leads: nothing is healed ({lease})" + (f": {why}" if why else ""))
 
     async def run(self, api: Api, serve: Serve) -> NoReturn:
         """Term after term, each begun when we are the one to act; until cancelled."""

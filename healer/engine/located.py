@@ -3,6 +3,7 @@
 Stricter than YAML: an empty value, a key that stands twice, a tag, and nesting or aliases without end are problems.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,9 +32,14 @@ _COMMENT_IN_FLOW = re.compile(r"""[\[{,]\s*(#)[^\]}]*[\]}]""")
 _HINTS = {
     "cannot start any token": "YAML allows no tab for indentation, and a value that begins with a sign needs quotes",
     "mapping values are not allowed": "indent by spaces alone, and put a value that holds ': ' in quotes",
+    "scanning a tag": 'what begins with ! needs quotes, or YAML takes it for a tag: "!pod.ready"',
     "flow sequence": "close the list with ], and quote what begins with # (it begins a comment)",
     "flow mapping": "close the mapping with }, and quote what begins with # (it begins a comment)",
 }
+
+
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+"""A number in YAML 1.2 and JSON, which YAML 1.1 takes for a text: 1e-3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +182,7 @@ class _Reading:
                 return [self.value(entry, (*path, index), depth + 1) for index, entry in enumerate(node.value)]
             case ScalarNode():
                 return self._scalar(node, path)
-        return self._bad(node, path, f"the tag {node.tag.replace(_TAG, '!!')} has no meaning here", "delete it")
+        return self._no_tag(node, path)
 
     def _mapping(self, node: MappingNode, path: Path, depth: int) -> dict[str, Any]:
         data: dict[str, Any] = {}
@@ -196,6 +202,8 @@ class _Reading:
     def _scalar(self, node: ScalarNode, path: Path) -> Any:
         try:
             match node.tag.removeprefix(_TAG):
+                case "str" if not node.style and _EXPONENT.fullmatch(node.value):
+                    return float(node.value)
                 case "str" | "timestamp" | "value" | "merge":
                     return node.value
                 case "bool":
@@ -205,12 +213,20 @@ class _Reading:
                 case "float":
                     return _NUMBERS.construct_yaml_float(node)
                 case "null":
-                    what = f"{path[-1]!r} has no value" if path and isinstance(path[-1], str) else "this entry has no value"
-                    hint = "give it one or delete it; what begins with # needs quotes, or YAML takes it for a comment"
+                    key = path[-1] if path and isinstance(path[-1], str) else None
+                    what = "this entry has no value" if key is None else f"{key!r} has no value"
+                    none = "" if key is None else f" ({key}: {{}} where there is nothing to say)"
+                    hint = f"give it one or delete it{none}; what begins with # needs quotes, or YAML takes it for a comment"
                     return self._bad(node, path, what, hint)
         except (ValueError, KeyError):
             return self._bad(node, path, f"{node.value[:40]!r} is not a value of its type", "put it in quotes if it is a text")
-        return self._bad(node, path, f"the tag {node.tag.replace(_TAG, '!!')} has no meaning here", "delete it")
+        return self._no_tag(node, path)
+
+    def _no_tag(self, node: Node, path: Path) -> None:
+        tag = node.tag.replace(_TAG, "!!")
+        text = f"{tag} {node.value}".strip() if isinstance(node, ScalarNode) and not tag.startswith("!!") else ""
+        hint = f"what begins with ! needs quotes, or YAML takes it for a tag: {json.dumps(text)}" if text else "delete it"
+        return self._bad(node, path, f"the tag {tag} has no meaning here", hint)
 
     def _bad(self, node: Node, path: Path, message: str, hint: str) -> None:
         self.problems.append(Problem(self.file, *_place(node), dotted(path), message, hint))

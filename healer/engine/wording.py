@@ -93,7 +93,7 @@ def _unknown(path: Path, actions: Mapping[str, ActionSpec]) -> tuple[str, str]:
         hint = nearest(key, known) or (f"it takes {', '.join(sorted(known))}" if known else "it takes none: write {}")
         return f"the action {path[-2]!r} has no parameter {key!r}", hint
     if key in LATER.get(model.__name__, ()):
-        return f"{key!r} is not in this version of healer", "the rule language is to have it later; this version would ignore it"
+        return f"{key!r} is not in this version of healer", "the rule language is to have it later; this version refuses it"
     if model is Step:
         hint = nearest(key, actions) or f"the actions are {', '.join(sorted(actions))}"
         return f"there is no action {key!r}", hint
@@ -156,8 +156,10 @@ def _wrong_value(error: Mapping[str, Any], path: Path, document: Document) -> tu
             return f"{key} must be a whole number, not {written or 'a ' + _type(error['input'])}", ""
         case "finite_number":
             return f"{key} must be a finite number, not {written}", "no value is beyond infinity, and nothing compares with nan"
-        case "float_parsing":
-            return f"{key} must be a number, not the text {written!r}", "numbers stand without a unit: 0.5"
+        case "float_type":
+            if isinstance(error["input"], str):
+                return f"{key} must be a number, not the text {written!r}", "numbers stand without quotes and without a unit: 0.5"
+            return f"{key} must be a number, not {written or 'a ' + _type(error['input'])}", ""
         case "tuple_type":
             entry = written or next((f"{{{name}: ...}}" for name in error["input"]), "...") if error["input"] else "..."
             return f"{key} must be a list, not a {_type(error['input'])}", f"write {key}: [{entry}]"

@@ -1,7 +1,11 @@
 """What the probes answer: checks, each with its reason."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from healer.model.redact import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +19,22 @@ class Check:
     ok: bool
     reason: str
     told: bool = False
+
+
+LEADERSHIP, ALONE = "leadership", "acts alone, without an election"
+"""The check that says who leads, and what it says where nobody is elected."""
+
+
+def plain(checks: Sequence[Check]) -> dict[str, Any]:
+    """As the probes answer."""
+    ok = all(check.ok or check.told for check in checks)
+    return {"ok": ok, "checks": {check.name: {"ok": check.ok, "reason": redact(check.reason)} for check in checks}}
+
+
+def is_alone(answer: bytes) -> bool:
+    """Whether the daemon that has answered a probe so acts without an election. Raises ValueError."""
+    checks = json.loads(answer)["checks"]
+    return bool(checks.get(LEADERSHIP, {}).get("reason") == ALONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, Strict
 from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator
 from pydantic_core import PydanticCustomError
@@ -15,6 +15,10 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _CHANNEL = re.compile(r"#[^\s#@,A-Z]{1,80}|[CDGUW][A-Z0-9]{8,20}")
+
+
+Number = Annotated[float, Strict(), AllowInfNan(False)]
+"""A finite number: no text, and no yes or no, that could be read as one."""
 
 
 def fault(message: str, hint: str = "", at: tuple[str | int, ...] = ()) -> PydanticCustomError:

@@ -3,11 +3,11 @@
 import re
 from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
-from pydantic import BeforeValidator, Field, FiniteFloat, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from healer.model.duration import Duration
-from healer.model.form import Listed, Model, Name, Text, Whole, fault
+from healer.model.form import Listed, Model, Name, Number, Text, Whole, fault
 
 PLACES = ("deployment", "namespace", "pods", "window")
 """What a PromQL template may name: the Deployment, its namespace, its pods as a regular expression, the time between looks."""
@@ -172,7 +172,7 @@ class Measure(Model):
     """A request that takes longer is bad; moved up to the next edge of the histogram."""
     unit: Literal["s", "ms", "us"] = "s"
     """The unit of the histogram's edges; TensorFlow Serving's are in microseconds."""
-    tolerance: Annotated[float, Field(ge=1, le=100)] = 1.5
+    tolerance: Annotated[Number, Field(ge=1, le=100)] = 1.5
     """The canary's bad share may be up to so many times that of stable."""
     slo: Share | None = None
     """A bad share of the canary above this condemns it whatever stable does: for when stable is gone, or bad as well."""
@@ -220,7 +220,7 @@ class Canary(Model):
     """The version that is on trial."""
     every: Every = 30.0
     """Time between two looks."""
-    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.01
+    alpha: Annotated[Number, Field(gt=0, le=0.2)] = 0.01
     """The chance of ever condemning a good canary, over all looks and all measures."""
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)]
     """What is compared. alpha is split between them."""
@@ -242,9 +242,9 @@ class Query(Model):
 
     expr: Text
     """The expression; labels as in the settings `alerts` name the target."""
-    above: FiniteFloat | None = None
+    above: Number | None = None
     """It fires while the value is larger ..."""
-    below: FiniteFloat | None = None
+    below: Number | None = None
     """... or smaller than this. One of the two."""
     every: Every = 30.0
     """Time between two queries."""
@@ -254,7 +254,7 @@ class Query(Model):
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:
         if (self.above is None) == (self.below is None):
-            raise fault("exactly one of above, below is needed", "the value that it must not pass")
+            raise fault("exactly one of above, below is needed", "the value that it must not pass, as in above: 5")
         return self
 
 

@@ -119,7 +119,9 @@ class When(Model):
         given = [source for source in TRIGGERS if getattr(self, source) is not None]
         if len(given) != 1:
             found = f"{' and '.join(given)} are given" if given else "none is given"
-            hint = "one trigger a rule: write a second rule for the other"
+            hint = (
+                "one trigger a rule: write a second rule for the other" if given else f"one trigger a rule: {', '.join(TRIGGERS)}"
+            )
             raise fault(f"exactly one of {', '.join(TRIGGERS)} is needed, {found}", hint)
         if self.labels and self.alert is None:
             raise fault(
@@ -234,7 +236,7 @@ class Budget(Model):
     actions: Annotated[Whole, Field(ge=1)]
     """At most that many actions."""
     per: Annotated[Duration, Field(gt=0)]
-    """In any stretch of that length."""
+    """The time in which so many are allowed, in any stretch of that length."""
 
 
 class Breaker(Model):

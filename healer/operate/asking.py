@@ -11,6 +11,7 @@ import aiohttp
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ApiUnavailable
 from healer.http.decisions import PATH, read
+from healer.http.health import is_alone as read_alone
 from healer.http.rules import PATH as RULES
 from healer.http.rules import RuleRow
 from healer.http.rules import read as read_rules
@@ -23,6 +24,7 @@ T = TypeVar("T")
 _SERVICE = "healer"
 _PORT = "8080"
 """As in deploy/healer/service.yaml."""
+_UNHEARD = (ApiError, ApiUnavailable, aiohttp.ClientError, TimeoutError, OSError, ValueError)
 _PATIENCE = aiohttp.ClientTimeout(total=5.0)
 
 
@@ -52,12 +54,21 @@ async def rules(door: Door) -> list[RuleRow] | str:
     return await _asked(door, RULES, {}, read_rules)
 
 
+async def is_alone(door: Door) -> bool:
+    """Whether a daemon answers that acts without an election, and so holds no Lease."""
+    try:
+        return read_alone(await door.get("/readyz", {}))
+    except _UNHEARD:
+        return False
+
+
 async def _asked(door: Door, path: str, query: dict[str, str], read: Callable[[bytes], list[T]]) -> list[T] | str:
     try:
         return read(await door.get(path, query))
-    except (ApiError, ApiUnavailable, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+    except _UNHEARD as error:
         said = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        return f"the daemon cannot be reached, so this is from the journal alone: {' '.join(said.split())}"
+        way = "" if door.url else "; --url names where it answers"
+        return f"the daemon cannot be reached, so this is from the journal alone: {' '.join(said.split())}{way}"
 
 
 async def _direct(url: str, query: dict[str, str]) -> bytes:

@@ -49,9 +49,14 @@ class Leases:
         return self.places[0].namespace if len(self.places) == 1 else otherwise
 
 
-async def everything(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Place:
-    """The one Lease that `leases` finds. Raises OperateError when there are several, or none that can be found, ClusterError."""
+async def everything(api: Api, namespace: str = NAMESPACE, name: str = LEASE, *, make: bool = False) -> Place:
+    """The one Lease that `leases` finds; with `make`, where no healer has one yet, the place of that name, for the first to read.
+
+    Raises OperateError when there are several, or none that can be found, ClusterError.
+    """
     found = await leases(api, namespace, name)
+    if make and not found.places:
+        return lease(namespace, name)
     if found.doubt:
         raise OperateError(found.doubt)
     return found.places[0]
@@ -79,7 +84,7 @@ async def leases(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Lea
         return Leases((place,), f"{missing}, and others cannot be looked for ({error}): {hint}")
     places = tuple(lease(each.metadata.namespace, each.metadata.name) for each in found)
     if not places:
-        return Leases((), f"{missing}, and none elsewhere, and so no healer that could be told: {hint}; then it is made")
+        return Leases((), f"{missing}, and none elsewhere, and so no healer that could be told: {hint}")
     several = ", or ".join(f"--healer-namespace {each.namespace} --lease {each.name}" for each in places)
     return Leases(places, f"{missing}, and several healers elsewhere: say which one: {several}" if len(places) > 1 else "")
 

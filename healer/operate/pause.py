@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.model.kube import ends
+from healer.model.text import one_line
 from healer.operate.everything import Leases, heeded, leases, made
 from healer.operate.objects import EVERYTHING, LEASE, OperateError, Place, Seen, annotate, at, decoded, get, lease, named
 
@@ -141,7 +142,7 @@ def pause_of(place: Place, seen: Seen) -> Pause | None:
     said = seen.annotations
     if said.get(PAUSED) != "true" or ends(said.get(UNTIL, "")) <= time.time():
         return None
-    return Pause(place, said.get(BY, ""), said.get(REASON, ""), said.get(UNTIL, ""))
+    return Pause(place, one_line(said.get(BY, "")), one_line(said.get(REASON, "")), said.get(UNTIL, ""))
 
 
 def told(done: Done) -> list[str]:

@@ -16,7 +16,7 @@ from healer.journal.codec import decode
 from healer.journal.stored import INCIDENTS, MISSING
 from healer.model.duration import about
 from healer.model.incident import Incident, State
-from healer.operate.asking import Door, rules
+from healer.operate.asking import Door, is_alone, rules
 from healer.operate.everything import Leases, leases
 from healer.operate.facts import Leader, leading
 from healer.operate.objects import LEASE, Place, Seen, at, get
@@ -39,10 +39,14 @@ class Status:
     incidents: tuple[Incident, ...] | None
     notes: tuple[str, ...]
     at: float
+    alone: bool = False
+    """A daemon runs without an election: nobody has to lead."""
 
     @property
     def led(self) -> bool:
-        """Whether somebody leads: holds the Lease, and has renewed it lately."""
+        """Whether somebody leads: holds the Lease, and has renewed it lately; or acts alone."""
+        if self.alone:
+            return True
         if self.leader is None or not self.leader.holder:
             return False
         age = self.leader.age(self.at)
@@ -57,7 +61,8 @@ async def status(api: Api, namespace: str, healer_namespace: str, url: str | Non
     notes: list[str] = []
     home = await leases(api, healer_namespace, lease)
     leader = await leading(api, home, notes)
-    rows = await rules(Door(api, home.namespace(healer_namespace), leader.holder if leader else "", url))
+    door = Door(api, home.namespace(healer_namespace), leader.holder if leader else "", url)
+    rows = await rules(door)
     if isinstance(rows, str):
         notes.append(f"the rules are not known: {rows}")
     return Status(
@@ -67,6 +72,7 @@ async def status(api: Api, namespace: str, healer_namespace: str, url: str | Non
         incidents=await _incidents(api, namespace, notes),
         notes=tuple(notes),
         at=now,
+        alone=not (leader and leader.holder) and not isinstance(rows, str) and await is_alone(door),
     )
 
 
@@ -157,8 +163,10 @@ def show(found: Status, screen: Console) -> None:
 
 def _led(found: Status) -> str:
     leader = found.leader
+    if found.alone:
+        return "healer acts alone, without an election"
     if leader is None or not leader.holder:
-        return "nobody leads: healer acts nowhere"
+        return "nobody leads: healer acts nowhere, unless it runs without an election"
     age = leader.age(found.at)
     renewed = "at a time that cannot be read" if age is None else f"{about(age)} ago"
     if found.led:

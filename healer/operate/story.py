@@ -52,6 +52,8 @@ def _standing(incident: Incident, now: float) -> Verdict:
             return Verdict("waiting", f"waiting: {why}; {until}then {step(incident)}{observed}")
         case State.ACTING:
             return Verdict("healing", f"healing: {step(incident)}: {why}{observed}")
+        case State.VERIFYING if incident.mode == Mode.OBSERVE:
+            return Verdict("observed", f"observed: {why}{observed}")
         case State.VERIFYING:
             by = f" until {when(incident.deadline, now)}" if incident.deadline is not None else ""
             return Verdict("healing", f"healing: {step(incident)}: looking{by} whether it helped{observed}")
@@ -120,6 +122,8 @@ def next_of(incident: Incident, now: float) -> str:
             return f"{incident.id}: {asked}; if none objects, healer {would} {deed(incident)}"
         case State.ACTING:
             return f"{incident.id}: the answer to {deed(incident)}, then whether it helped; if not, {otherwise}"
+        case State.VERIFYING if incident.mode == Mode.OBSERVE:
+            return f"{incident.id}: closed once all is well for long enough; healer only observes, and asks nobody"
         case State.VERIFYING:
             well = f" (well since {when(incident.stable_since, now)})" if incident.stable_since is not None else ""
             by = _look(incident.deadline, now)

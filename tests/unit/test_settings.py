@@ -151,7 +151,7 @@ def test_the_page_is_current() -> None:
     [
         ("HEALER_HTTP__PORT", "xoxb-123456789012-hunter2"),
         ("HEALER_PROMETHEUS__URL", "ftp://ann:hunter2@prometheus"),
-        ("HEALER_CLUSTER__NAMESPACES", "hunter2, production"),
+        ("HEALER_CLUSTER__NAMESPACES", "[hunter2, production"),
         ("HEALER_SLACK", '{"token": "hunter2hunter2"'),
         ("HEALER_SLACK", '"hunter2hunter2"'),
         ("HEALER_SLACK", '{"channel": ["hunter2"], "tokenn": "hunter2"}'),
@@ -180,3 +180,11 @@ def test_a_file_that_is_nested_without_end_is_an_error(tmp_path: Path) -> None:
     config.write_text("[" * 50_000)
     with pytest.raises(settings.SettingsError, match="nested too deeply"):
         settings.load(config)
+
+
+@pytest.mark.parametrize("written", ["production,ml", " production , ml ", '["production", "ml"]'])
+def test_a_list_in_the_environment_has_commas_or_is_json(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEALER_CLUSTER__NAMESPACES", written)
+    monkeypatch.setenv("HEALER_ALERTS__REPLICA_LABELS", "replica")
+    loaded = settings.load()
+    assert (loaded.cluster.namespaces, loaded.alerts.replica_labels) == (("production", "ml"), ("replica",))

@@ -24,7 +24,7 @@ from healer.model.signal import Signal
 from healer.model.view import View
 from healer.settings import Http
 from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
-from tests.unit.sources.test_alertmanager import alert, body
+from tests.unit.sources.test_alertmanager import NOW, alert, body
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ class Daemon:
         for number in range(3):
             self.view.put(Pod(Meta(name=f"pod-{number}", uid=f"uid-{number}", namespace="production", creation_timestamp=born)))
         self.webhook = AlertmanagerWebhook(
-            view=self.view, labels=TargetLabels(), intake=self.intake, clock=lambda: 1000.0, registry=self.registry
+            view=self.view, labels=TargetLabels(), intake=self.intake, clock=lambda: NOW, registry=self.registry
         )
 
     async def intake(self, signals: list[Signal]) -> None:

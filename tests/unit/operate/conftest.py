@@ -17,7 +17,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from healer.cluster.api import Api
-from healer.http.health import Health
+from healer.http.health import Check, Health
 from healer.http.rules import RuleRow
 from healer.http.server import Server
 from healer.journal.codec import encode
@@ -79,6 +79,8 @@ class Place:
     """Those in force."""
     server: str
     """The daemon's own URL."""
+    checks: list[Check] = field(default_factory=list)
+    """What the daemon's probes say."""
 
     @property
     def kubeconfig(self) -> str:
@@ -174,10 +176,11 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     """Three replicas, nothing wrong, no Lease."""
     decisions: list[Decision] = []
     rules: list[RuleRow] = []
+    checks: list[Check] = []
     server = Server(
         settings=Http(host="127.0.0.1", port=0),
         webhooks={},
-        health=Health,
+        health=lambda: Health(ready=checks),
         registry=CollectorRegistry(),
         decisions=lambda: decisions,
         rules=lambda: rules,
@@ -215,6 +218,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
                 decisions,
                 rules,
                 url,
+                checks,
             )
         finally:
             await api.aclose()

@@ -138,6 +138,14 @@ async def test_an_approval_is_still_wanted_when_another_guard_objects(place: Pla
     )
 
 
+async def test_an_incident_that_observes_heals_nothing_and_asks_nobody(place: Place) -> None:
+    await place.keep(place.incident(State.VERIFYING, "WouldEvict", "would evict", mode="observe", deadline=place.now + 9))
+    found = await known(place)
+    assert verdict(found).code == "observed"
+    (line,) = [line for line in next_steps(found) if "crash-loop-1" in line]
+    assert ("only observes" in line, "a human" in line) == (True, False)
+
+
 async def test_an_incident_that_observes_says_that_nothing_is_changed(place: Place) -> None:
     await place.keep(place.incident(State.WAITING, mode="observe", wake_at=place.now + 9))
     found = await known(place)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from healer.http.health import ALONE, LEADERSHIP, Check
 from healer.http.rules import RuleRow
 from healer.model.decision import Verb
 from healer.model.incident import State
@@ -231,3 +232,27 @@ async def test_explain_for_people_and_for_programs(place: Place) -> None:
 async def test_explain_exits_1_when_nothing_is_known(place: Place) -> None:
     code, said = await healer(place, "explain", "pod/typo", "-o", "json")
     assert (code, json.loads(said)["verdict"]["code"]) == (1, "unknown")
+
+
+async def test_a_stop_can_be_set_before_the_first_healer_begins(place: Place) -> None:
+    await place.lab.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "healer"}})
+    code, said = await healer(place, "pause", "everything")
+    assert code == 0, said
+    assert "only a healer that runs without an election, or that begins with this Lease, reads it" in said
+    code, said = await healer(place, "status")
+    assert "paused: everything by alice" in said
+
+
+async def test_status_knows_a_healer_that_acts_alone(place: Place) -> None:
+    """It makes the Lease for those who pause it, and does not hold it."""
+    place.checks.append(Check(LEADERSHIP, True, ALONE))
+    code, said = await healer(place, "status")
+    assert (code, said.splitlines()[0]) == (0, "healer acts alone, without an election")
+    code, said = await healer(place, "status", "-o", "json")
+    assert json.loads(said)["led"] is True
+
+
+async def test_a_reason_of_a_pause_writes_no_line_of_its_own(place: Place) -> None:
+    await healer(place, "pause", DEPLOYMENT, "--reason", "x\nall is well")
+    _, said = await healer(place, "status")
+    assert ("all is well" in said, "all is well" in said.splitlines()) == (True, False)

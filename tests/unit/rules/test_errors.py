@@ -776,6 +776,33 @@ def test_what_an_incident_could_not_hold_is_an_error_of_the_rule() -> None:
     assert "100" in str(only(rule(1, 1, 101)))
 
 
+def test_a_threshold_is_a_number_and_not_what_reads_like_one() -> None:
+    """Nothing is coerced: whoever writes a text or a yes means something else, or has a wrong quote somewhere."""
+    text = (
+        "apiVersion: healer.dev/v1alpha1\nkind: RuleSet\nmetadata: {name: a}\nspec:\n  scope: {namespaces: [a]}\n  rules:\n"
+        "    - {name: one, when: {query: {expr: x, above: LIMIT}}, heal: [{page: {}}]}\n"
+    )
+    for limit, said in (
+        ('"5"', "must be a number, not the text '5'"),
+        ("yes", "must be a number, not yes"),
+    ):
+        assert said in only(text.replace("LIMIT", limit)).message
+    for limit, value in (("1e-3", 0.001), ("5", 5.0), ("-2.5E+1", -25.0)):
+        ((bound,), problems) = load(text.replace("LIMIT", limit), "f.yaml", ACTIONS)
+        assert (problems, bound.rule.when.query and bound.rule.when.query.above) == ([], value)
+
+
+@pytest.mark.parametrize("hint", ["!pod.ready", "{pod: [NotReady], if: !pod.ready}"])
+def test_a_condition_that_begins_with_an_exclamation_mark_is_told_to_be_quoted(hint: str) -> None:
+    """YAML takes it for a tag; without it the rule would be wider than it was meant."""
+    when = hint if hint.startswith("{") else f"\n        pod: [NotReady]\n        if: {hint}"
+    text = (
+        "apiVersion: healer.dev/v1alpha1\nkind: RuleSet\nmetadata: {name: a}\nspec:\n  scope: {namespaces: [a]}\n  rules:\n"
+        f"    - name: one\n      when: {when}\n      heal: [{{page: {{}}}}]\n"
+    )
+    assert '"!pod.ready"' in only(text).hint
+
+
 @pytest.mark.parametrize("limit", [".inf", "-.inf", ".nan", "1e400"])
 @pytest.mark.parametrize("side", ["above", "below"])
 def test_a_threshold_is_a_finite_number(side: str, limit: str) -> None:
