@@ -506,6 +506,16 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
         yield f"{variable}: there is no such setting" + (f"; did you mean {near[0]}?" if near else " (see docs/settings.md)")
 
 
+_FORMS = {
+    "url": "a URL, as http://prometheus.monitoring:9090",
+    "address": "HOST:PORT",
+    "name": "a name as Kubernetes has them: lower-case letters, digits and -",
+    "namespace": "the name of a namespace",
+    "namespaces": "names of namespaces",
+}
+"""How a knob of that name is written, where its value has another form."""
+
+
 def _explain(error: ValidationError, config: Path | None, environ: Mapping[str, str]) -> Iterator[str]:
     keys = [key for _, key, _, _ in knobs()]
     for problem in error.errors(include_url=False):
@@ -520,7 +530,9 @@ def _explain(error: ValidationError, config: Path | None, environ: Mapping[str, 
         ):  # of several settings: it names them
             yield str(problem["msg"]).removeprefix("Value error, ")
         else:
-            yield f"{where}: {problem['msg'].removeprefix('Value error, ')}{_given(problem['input'])}"
+            form = _FORMS.get(parts[-1] if parts else "") if problem["type"] == "string_pattern_mismatch" else None
+            said = f"must be {form}" if form else problem["msg"].removeprefix("Value error, ")
+            yield f"{where}: {said}{_given(problem['input'])}"
 
 
 def _given(value: object) -> str:

@@ -16,7 +16,7 @@ app = typer.Typer()
 
 @app.command()
 def undo(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="incident/NAME: the incident that traffic was shifted for.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="incident/NAME, or the name alone: what traffic was shifted for.")],
     namespace: InNamespace = None,
     by: Annotated[str | None, typer.Option(help="Who undoes it; by default the kubeconfig's user, or $USER.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Also when somebody else has changed the weights since.")] = False,
@@ -37,7 +37,7 @@ def undo(
             raise undoing.NotUndone("nothing was undone: the answer was no, and the weights stay as they are")
 
     async def work(api: Api) -> undoing.Undoing:
-        place = named(what, namespace or me.namespace, ("Incident",))
+        place = named(what if "/" in what else f"incident/{what}", namespace or me.namespace, ("Incident",))
         return await undoing.undo(api, place.namespace, place.name, me.user if by is None else by, show, force=force)
 
     try:

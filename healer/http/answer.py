@@ -38,7 +38,7 @@ class ErrorsAsJson:
         except Refused as refused:
             return self._error(request, refused)
         except web.HTTPException as error:
-            hint = "POST /webhooks/alertmanager; GET /healthz, /readyz, /metrics, /decisions"
+            hint = "POST /webhooks/alertmanager; GET /healthz, /readyz, /metrics, /decisions, /rules"
             allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             return self._error(request, Refused(error.status, HTTPStatus(error.status).phrase, hint, allow))
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
+from healer.engine.coverage import counted
 from healer.http.rules import RuleRow
 from healer.journal.base import Undecodable
 from healer.journal.codec import decode
@@ -142,14 +143,14 @@ def show(found: Status, screen: Console) -> None:
     for pause in found.pauses:
         screen.print(clean(f"paused: {pause}"), style="magenta")
     if found.rules is not None:
-        title(screen, f"{len(found.rules)} rules in force")
+        title(screen, f"{counted(len(found.rules), 'rule')} in force")
         rows = table("rule", "mode", "trigger", "pods", "workloads", "only watched", "guards less than it says")
         for rule in found.rules:
             counts = ("?" if number is None else str(number) for number in (rule.pods, rule.workloads, rule.watched))
             rows.add_row(*cells(rule.name, rule.mode, rule.trigger, *counts, "; ".join(rule.doubts)))
         screen.print(rows)
     if found.incidents is not None:
-        title(screen, f"{len(found.incidents)} incidents are open" if found.incidents else "no incident is open")
+        title(screen, f"{counted(len(found.incidents), 'incident')} not closed" if found.incidents else "no incident is open")
         rows = table("namespace", "incident", "workload", "state", "step", "opened", "reason")
         for incident in found.incidents:
             opened = when(incident.opened_at, found.at)

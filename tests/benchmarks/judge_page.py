@@ -212,7 +212,7 @@ window, those just tolerated at 300 and 3,000. Those that are as good as stable 
 requests of the canary's that takes, each the median of the cells.
 """
     after = f"""
-GOOD takes 10,640 requests of the canary's at least, for that many are seldom good in a row when {100 * HARM:g} % are bad in
+GOOD takes about 10,640 requests of the canary's at least, for that many are seldom good in a row when {100 * HARM:g} % are bad in
 runs of {RUN}. A canary that has longer runs, or fewer, may be GOOD between two of them.
 """
     head = ["canary", "GOOD, worst cell", "GOOD, mean", "windows", "requests of the canary"]
