@@ -86,7 +86,7 @@ def surprises(query: Query) -> Iterator[str]:
             "told; take the comparison out, and write its limit as above or below"
         )
     if (always := _constant_besides(read.tree)) is not None:
-        yield from _of_constant(always, query)
+        yield from _of_constant(*always, query)
     labels = _labels(read.tree)
     if labels is not None and query.deployment is None and not _name_a_target(labels):
         kept = f"only {', '.join(sorted(labels))}" if labels else "no labels"
@@ -94,38 +94,6 @@ def surprises(query: Query) -> Iterator[str]:
             f"has an expr whose series keep {kept}, so that they name no target: write by (namespace, pod) or "
             "by (namespace, deployment), or as the settings `alerts` name these labels; or say query.deployment"
         )
-
-
-@lru_cache(256)
-def without_counterpart(expr: str) -> str:
-    """An expression for what the difference in `expr` leaves out: series above 0 of its left side that have none on the right.
-
-    "" where `expr` has no difference of two vectors, or takes all of the left side there (`(A - B) or A`), or is not PromQL.
-    """
-    try:
-        found = _difference(parser.parse(expr))
-    except ValueError:
-        return ""
-    if found is None:
-        return ""
-    matching = "" if found.modifier is None or found.modifier.matching is None else f"{found.modifier.matching} "
-    return f"(({found.lhs}) > 0) unless {matching}({found.rhs})"
-
-
-def _difference(tree: parser.Expr) -> parser.BinaryExpr | None:
-    """The outermost difference of two vectors, inside parentheses, aggregations and functions."""
-    match tree:
-        case parser.BinaryExpr() if str(tree.op) == "-" and _number(tree.lhs) is None and _number(tree.rhs) is None:
-            return tree
-        case parser.BinaryExpr():
-            found = _difference(tree.lhs)
-            filled = found is not None and str(tree.op) == "or" and str(tree.rhs) == str(found.lhs)
-            return None if filled else found or _difference(tree.rhs)
-        case parser.ParenExpr() | parser.AggregateExpr() | parser.SubqueryExpr():
-            return _difference(tree.expr)
-        case parser.Call():
-            return next((found for each in tree.args if (found := _difference(each)) is not None), None)
-    return None
 
 
 def _strange(what: str, found: Fault | None, verb: str = "") -> Iterator[str]:
@@ -270,8 +238,10 @@ def _compared_inside(tree: parser.Expr) -> parser.BinaryExpr | None:
         case parser.BinaryExpr() if str(tree.op) in _COMPARES:
             filters = tree.modifier is None or not tree.modifier.return_bool
             return tree if filters else _compared_inside(tree.lhs) or _compared_inside(tree.rhs)
-        case parser.BinaryExpr() if str(tree.op) in ("and", "unless", "/", "%"):
+        case parser.BinaryExpr() if str(tree.op) in ("and", "unless", "/", "%") or _joins(tree, "ManyToOne"):
             return _compared_inside(tree.lhs)
+        case parser.BinaryExpr() if _joins(tree, "OneToMany"):
+            return _compared_inside(tree.rhs)
         case parser.BinaryExpr():
             return _compared_inside(tree.lhs) or _compared_inside(tree.rhs)
         case parser.AggregateExpr() if str(tree.op) not in _COUNTING:
@@ -283,13 +253,20 @@ def _compared_inside(tree: parser.Expr) -> parser.BinaryExpr | None:
     return None
 
 
-def _constant_besides(tree: parser.Expr) -> float | None:
-    """The number of a series without labels that is there whenever nothing else is (`or vector(0)`); None where there is none."""
+def _joins(tree: parser.BinaryExpr, card: str) -> bool:
+    """Whether it is group_left (ManyToOne) or group_right (OneToMany): a comparison on the side that is joined only chooses."""
+    return tree.modifier is not None and tree.modifier.card == getattr(parser.VectorMatchCardinality, card)
+
+
+def _constant_besides(tree: parser.Expr) -> tuple[float, str] | None:
+    """The number of a series without labels that is there whenever nothing else is, and how it is written; None without one."""
     match tree:
         case parser.ParenExpr():
             return _constant_besides(tree.expr)
         case parser.BinaryExpr() if str(tree.op) == "or":
-            return _constant(tree.rhs)
+            if (last := _constant(tree.rhs)) is not None:
+                return last, f"or vector({last:g})"
+            return None if (first := _constant(tree.lhs)) is None else (first, f"vector({first:g}) or")
     return None
 
 
@@ -302,8 +279,8 @@ def _constant(tree: parser.Expr) -> float | None:
     return None
 
 
-def _of_constant(value: float, query: Query) -> Iterator[str]:
-    said = f"has an expr with `or vector({value:g})`"
+def _of_constant(value: float, written: str, query: Query) -> Iterator[str]:
+    said = f"has an expr with `{written}`"
     instead = "write the expr without it: where Prometheus answers and no series is left, what fired has ended"
     if (query.above is not None and value > query.above) or (query.below is not None and value < query.below):
         limit = f"above {query.above:g}" if query.above is not None else f"below {query.below:g}"

@@ -24,7 +24,7 @@ import structlog
 
 from healer.cluster.errors import ClusterError
 from healer.engine.judge import Judge, Missing, Window, Yardstick
-from healer.engine.promql import without_counterpart
+from healer.engine.operands import without_counterpart
 from healer.model.probe import Canary, Measure, fill, named
 from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.routes.base import RouteError, RouteMissing
@@ -41,8 +41,8 @@ _LAG = 1.0
 
 _NO_TRAFFIC = "the canary gets no traffic"
 _LEFT_OUT = (
-    "`bad` is a difference, and what it subtracts has no series where requests are: they would count as none, "
-    "for `A - B` has no series without B; write `A - (B or A * 0)`"
+    "`bad` is a difference or the like, and what it subtracts has no series where requests are: they would count as none, "
+    "for `A - B`, `A + B` and `A / B` have no series without B; write `A - (B or A * 0)`"
 )
 _WARMUP_LOOKS, _WARMUP_REQUESTS = 2, 20
 

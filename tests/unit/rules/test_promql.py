@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healer.engine.promql import fault, without_counterpart
+from healer.engine.operands import without_counterpart
+from healer.engine.promql import fault
 from healer.engine.rulefile import load, remarks
 from tests.unit.rules.actions import ACTIONS
 
@@ -269,8 +270,18 @@ def test_no_text_makes_it_fail(text: str) -> None:
     [
         ("a - b", "((a{}) > 0) unless (b{})"),
         ("sum(a - on (pod) group_left () b)", "((a{}) > 0) unless on (pod) (b{})"),
-        ("(1 - a) * b", ""),
-        ("a / b", ""),
+        ("(1 - a) * b", "((b{}) != 0) unless ((1 - a{})) or (vector(1) != 0) unless on () (a{})"),
+        ("a / b", "((a{}) != 0) unless (b{})"),
+        ("a - b - c", "((a{} - b{}) > 0) unless (c{}) or ((a{}) > 0) unless (b{})"),
+        ("-(b - a)", "((b{}) != 0) unless (a{}) or ((a{}) != 0) unless (b{})"),
+        ("-1 * (b - a)", "((b{}) != 0) unless (a{}) or ((a{}) != 0) unless (b{})"),
+        ("a + b", "((a{}) != 0) unless (b{}) or ((b{}) != 0) unless (a{})"),
+        ("a / t * t", "((a{}) != 0) unless (t{})"),
+        ("a * on (pod) group_left () (ready == 1)", ""),
+        ("a - scalar(b)", ""),
+        ("a - time()", ""),
+        ("a - (2 * 3)", ""),
+        ("a * 100", ""),
         ("a - (b or a * 0)", "((a{}) > 0) unless ((b{} or  a{} * 0))"),
         ("(a - b) or a", ""),
         ("(a - b) or vector(0)", "((a{}) > 0) unless (b{})"),
@@ -279,3 +290,23 @@ def test_no_text_makes_it_fail(text: str) -> None:
 )
 def test_what_a_difference_leaves_out(expr: str, left_out: str) -> None:
     assert without_counterpart(expr) == left_out
+
+
+@pytest.mark.parametrize("text", [r'"2\\d\\d"', r'"q\"q"', r"'it\'s'", r"`2\d`", '"# no comment"', r'"healer_0_"', '"a - b"'])
+def test_texts_come_back_as_they_were_written(text: str) -> None:
+    """The parser prints them without their escapes, and no server would read that."""
+    assert without_counterpart(f"a{{x={text}}} - b{{x!={text}}}  # - c") == f"((a{{x={text}}}) > 0) unless (b{{x!={text}}})"
+
+
+def test_a_filter_that_is_joined_is_no_remark() -> None:
+    """The comparison on the one side of a join chooses; on the many side it hides values."""
+    many, one = "sum by (namespace, pod) (e)", "(ready == 1)"
+    assert checked(f"{many} * on (namespace, pod) group_left () {one}")[1] == []
+    assert checked(f"{one} * on (namespace, pod) group_right () {many}")[1] == []
+    [remark] = checked("(e > 1) * on (namespace, pod) group_left () ready")[1]
+    assert "compares inside" in remark
+
+
+def test_a_constant_that_stands_first_is_a_remark_too() -> None:
+    [remark] = checked("vector(0) or sum by (namespace, pod) (x)")[1]
+    assert "`vector(0) or`: that series has no labels and names no target" in remark

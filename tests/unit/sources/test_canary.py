@@ -360,6 +360,23 @@ async def test_a_difference_without_its_right_side_is_no_zero(tmp_path: Path, fa
         assert "what it subtracts has no series where requests are" in text
 
 
+@pytest.mark.parametrize(
+    "bad",
+    ["ALL - OK - CLIENT", "-(OK - ALL)", "-1 * (OK - ALL)", "ALL * (1 - OK / ALL)", "ALL + -OK", "CLIENT * 0 + (ALL - OK)"],
+)
+async def test_an_absent_operand_anywhere_is_no_zero(tmp_path: Path, bad: str) -> None:
+    """All that the canary answers fails, so that an inner difference is empty, and so is the whole."""
+    series = status("v1-a", "200", 900) | status("v1-a", "500", 9) | status("v1-a", "404", 9)
+    series |= status("v2-a", "500", 900) | status("v2-a", "404", 9)
+    for name, labels in (("ALL", ""), ("OK", r', code=~"2\\d\\d"'), ("CLIENT", ', code=~"4.."')):
+        bad = bad.replace(name, f'sum(requests{{pod=~"{{{{ pods }}}}"{labels}}})')
+    async with remembering(tmp_path, series) as prometheus:
+        bench = Bench(prometheus, [{"name": "errors", "total": 'sum(requests{pod=~"{{ pods }}"})', "bad": bad}])
+        kind, text = await bench.verdict(3)
+        assert kind is UNKNOWN
+        assert "what it subtracts has no series where requests are" in text
+
+
 async def test_a_metric_that_neither_side_has_proves_nothing(tmp_path: Path) -> None:
     async with remembering(tmp_path, STEADY | requests("v2-a", 99, 1)) as prometheus:
         bench = Bench(prometheus, [COUNTERS | {"bad": 'failures{pod=~"{{ pods }}"}'}])

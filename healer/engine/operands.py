@@ -1,0 +1,119 @@
+"""What an expression leaves out: values on one side of an operator that find nothing on its other side.
+
+PromQL's `A - B` has no series where B has none, and an empty answer then looks like zero. One more query tells the two apart.
+"""
+
+import re
+from functools import lru_cache
+
+import promql_parser as parser
+
+_TEXT = re.compile(r"#[^\n]*|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`]*`")
+_MARK = re.compile(r'"healer_(\d+)_"')
+_COMPARES = (">", "<", ">=", "<=", "==", "!=")
+
+
+@lru_cache(256)
+def without_counterpart(expr: str) -> str:
+    """An expression for what the operators in `expr` leave out: it has series where an absent operand hides a value beside 0.
+
+    "" where `expr` has no such operator, or takes all of the left side of a difference then (`(A - B) or A`), or is not PromQL.
+    """
+    texts: list[str] = []
+
+    def mark(found: re.Match[str]) -> str:
+        if found[0].startswith("#"):
+            return " "
+        texts.append(found[0])
+        return f'"healer_{len(texts) - 1}_"'
+
+    # the parser prints strings without their escapes: it gets marks instead of them, and they come back as they were written
+    try:
+        tree = parser.parse(_TEXT.sub(mark, expr))
+    except ValueError:
+        return ""
+    asked = " or ".join(dict.fromkeys(_left_out(tree, signed=False)))
+    return _MARK.sub(lambda found: texts[int(found[1])], asked)
+
+
+def _left_out(tree: parser.Expr, *, signed: bool) -> list[str]:
+    """Queries for what each operator leaves out. `signed`: what is subtracted from nothing counts too, for a sign may turn."""
+    match tree:
+        case parser.BinaryExpr() if str(tree.op) == "or" and (filled := _filled_difference(tree)) is not None:
+            return _left_out(filled.lhs, signed=signed) + _left_out(filled.rhs, signed=True)
+        case parser.BinaryExpr():
+            operator = str(tree.op)
+            left = signed or operator not in ("-", "+", "or", "and", "unless")
+            right = left or operator == "-"
+            return _at(tree, operator, signed) + _left_out(tree.lhs, signed=left) + _left_out(tree.rhs, signed=right)
+        case parser.UnaryExpr():
+            return _left_out(tree.expr, signed=True)
+        case parser.ParenExpr() | parser.AggregateExpr() | parser.SubqueryExpr():
+            return _left_out(tree.expr, signed=signed)
+        case parser.Call():
+            return [query for each in tree.args for query in _left_out(each, signed=signed)]
+    return []
+
+
+def _at(tree: parser.BinaryExpr, operator: str, signed: bool) -> list[str]:
+    """Queries for what one operator leaves out. Set operators choose, and mean it."""
+    if operator in ("or", "and", "unless"):
+        return []
+    left, right = _scalar(tree.lhs), _scalar(tree.rhs)
+    if left and right:
+        return []
+    if left or right:
+        number, vector = (tree.lhs, tree.rhs) if left else (tree.rhs, tree.lhs)
+        # a number stays when the vector is nothing; `A - 5` is below 0 then, which counts only where a sign may turn
+        adds = operator == "+" or (operator == "-" and (left or signed))
+        return [f"(vector({number}) != 0) unless on () ({vector})"] if adds else []
+    matching = "" if tree.modifier is None or tree.modifier.matching is None else f"{tree.modifier.matching} "
+    above = ">" if operator == "-" and not signed else "!="
+    lefts = f"(({tree.lhs}) {above} 0) unless {matching}({tree.rhs})"
+    rights = f"(({tree.rhs}) != 0) unless {matching}({tree.lhs})"
+    if operator in _COMPARES:
+        return [lefts]
+    if operator in ("*", "/", "%"):  # nothing times something is nothing: only where an absent side is no zero is it left out
+        absent = operator != "*" or _shifted(tree.rhs)
+        return ([lefts] if absent else []) + ([rights] if _shifted(tree.lhs) else [])
+    return [lefts] if operator == "-" and not signed else [lefts, rights]
+
+
+def _shifted(tree: parser.Expr) -> bool:
+    """Whether it may stand for something else than 0 where its series are absent, such as `1 - A` or `1 / A`."""
+    match tree:
+        case parser.BinaryExpr() if _scalar(tree):
+            return False
+        case parser.BinaryExpr():
+            operator = str(tree.op)
+            shifts = operator in ("+", "-", "^", "atan2") or (operator in ("/", "%") and _scalar(tree.lhs))
+            return shifts or _shifted(tree.lhs) or _shifted(tree.rhs)
+        case parser.ParenExpr() | parser.UnaryExpr() | parser.AggregateExpr() | parser.SubqueryExpr():
+            return _shifted(tree.expr)
+        case parser.Call():
+            return any(_shifted(each) for each in tree.args)
+    return False
+
+
+def _filled_difference(tree: parser.BinaryExpr) -> parser.BinaryExpr | None:
+    """The difference in `(A - B) or A`, which takes all of A where B is absent."""
+    inner = tree.lhs
+    while isinstance(inner, parser.ParenExpr):
+        inner = inner.expr
+    if isinstance(inner, parser.BinaryExpr) and str(inner.op) == "-" and str(tree.rhs) == str(inner.lhs):
+        return inner
+    return None
+
+
+def _scalar(tree: parser.Expr) -> bool:
+    """Whether it is one number, and no vector."""
+    match tree:
+        case parser.NumberLiteral():
+            return True
+        case parser.ParenExpr() | parser.UnaryExpr():
+            return _scalar(tree.expr)
+        case parser.BinaryExpr():
+            return _scalar(tree.lhs) and _scalar(tree.rhs)
+        case parser.Call():
+            return str(tree.func.name) in ("scalar", "time", "pi")
+    return False
