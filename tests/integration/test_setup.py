@@ -77,7 +77,7 @@ async def test_a_setting_of_a_wrong_type(good: Path, tmp_path: Path) -> None:
 
 
 async def test_a_list_that_is_not_json(good: Path, tmp_path: Path) -> None:
-    code, printed = await verb("run", "--rules", good, home=tmp_path, HEALER_CLUSTER__NAMESPACES="production")
+    code, printed = await verb("run", "--rules", good, home=tmp_path, HEALER_CLUSTER__NAMESPACES="[production")
     assert code == 2
     assert printed == """healer: HEALER_CLUSTER__NAMESPACES: is read as JSON: write it like ["one", "two"]"""
 
