@@ -101,6 +101,7 @@ def _keep(kept: dict[str, Object], method: str, path: str, body: bytes) -> tuple
     sent: Object = msgspec.json.decode(body) if body else {}
     name = path.removesuffix("/status")
     if method == "POST":
+        sent.pop("status", None)  # a subresource: written by a PUT of its own
         name = f"{path}/{sent['metadata']['name']}"
         kept[name] = sent
     elif method == "GET" and path.endswith(("/incidents", "/leases")):
@@ -187,6 +188,10 @@ class Server:
             return "201 Created", b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}'
         if parts[-1] in _KINDS:
             return "200 OK", self._page(parts[-1], query)
+        if "dryRun" in query:
+            return "201 Created", msgspec.json.encode(
+                {key: value for key, value in msgspec.json.decode(body).items() if key != "status"}
+            )
         found = state.named.get("/".join((parts[-2], parts[-3], parts[-1])))
         return ("200 OK", found) if found is not None else _keep(state.kept, method, path, body)
 
