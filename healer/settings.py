@@ -18,9 +18,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from healer.model.duration import parse, say
-from healer.model.form import channel_hint, is_channel
 from healer.model.redact import redact
 from healer.model.signal import REPLICA_LABELS
+from healer.rules.form import channel_hint, is_channel
 
 PREFIX = "HEALER_"
 

@@ -6,8 +6,8 @@ Source: policy/v1 Eviction and the recorded answers of a 1.36 API server.
 from pydantic import BaseModel, ConfigDict
 
 from healer.actions.base import Call
-from healer.actions.recheck import RECHECKED, look_again, recheck
-from healer.actions.refusal import refusal
+from healer.actions.shared.recheck import RECHECKED, look_again, recheck
+from healer.actions.shared.refusal import refusal
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind

@@ -5,7 +5,7 @@ The engine does that when the outcome comes back; sinks tell what it records.
 
 from healer.actions.base import Call
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
-from healer.model.rule import PageParams
+from healer.rules.schema import PageParams
 
 
 class Page:

@@ -14,20 +14,20 @@ import msgspec
 from pydantic import Field, model_validator
 
 from healer.actions.base import Call, Stopped
-from healer.actions.paused import paused
-from healer.actions.refusal import refusal, unread
-from healer.actions.rolling import Rollable, WholeMeta, look
+from healer.actions.shared.paused import paused
+from healer.actions.shared.refusal import refusal, unread
+from healer.actions.shared.rolling import Rollable, WholeMeta, look
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.managed import manager_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
-from healer.model.form import Model, Name, Text, Whole, fault
 from healer.model.permission import permissions
-from healer.serving.config import STABLE, ConfigError, Served
-from healer.serving.history import Author, State
-from healer.serving.mount import caveats, mounts
-from healer.serving.plan import Change, Refused, beside, pin
-from healer.serving.status import PORT, ModelState, Versions, VersionStatus, ask_each, available
-from healer.serving.store import KEY, Document, Written, write
+from healer.model_servers.tensorflow_serving.config import STABLE, ConfigError, Served
+from healer.model_servers.tensorflow_serving.history import Author, State
+from healer.model_servers.tensorflow_serving.mount import caveats, mounts
+from healer.model_servers.tensorflow_serving.plan import Change, Refused, beside, pin
+from healer.model_servers.tensorflow_serving.status import PORT, ModelState, Versions, VersionStatus, ask_each, available
+from healer.model_servers.tensorflow_serving.store import KEY, Document, Written, write
+from healer.rules.form import Model, Name, Text, Whole, fault
 
 _PATIENCE = 3.0
 """Seconds for a server's answer."""

@@ -1,15 +1,15 @@
 """Restart a pod that no PodDisruptionBudget covers, by deleting exactly that pod; its controller makes the next.
 
 Under a budget the right action is `evict`, so there this one refuses. After an eviction that was denied it is never taken
-(`healer.engine.guards.not_denied`).
+(`healer.engine.safety.guards.not_denied`).
 """
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from healer.actions.base import Call
-from healer.actions.recheck import RECHECKED, look_again, recheck
-from healer.actions.refusal import refusal, unread
+from healer.actions.shared.recheck import RECHECKED, look_again, recheck
+from healer.actions.shared.refusal import refusal, unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind

@@ -10,17 +10,17 @@ import msgspec
 from pydantic import Field
 
 from healer.actions.base import Call
-from healer.actions.refusal import unread
-from healer.actions.revisions import History, Holder, Revision, choose, number
-from healer.actions.rolling import Change, Rollable, held, look, patch, rung, unsafe
-from healer.actions.template import differences
+from healer.actions.shared.refusal import unread
+from healer.actions.shared.revisions import History, Holder, Revision, choose, number
+from healer.actions.shared.rolling import Change, Rollable, held, look, patch, rung, unsafe
+from healer.actions.shared.template import differences
 from healer.cluster.api import ClusterError
 from healer.cluster.managed import manager_of
 from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
-from healer.model.form import Model, Whole
 from healer.model.kube import ReplicaSet
 from healer.model.permission import permissions
+from healer.rules.form import Model, Whole
 
 
 class RollbackParams(Model):

@@ -8,13 +8,13 @@ manager named kubectl (so its FAQ), and healer's requests are noted as healer's 
 from datetime import UTC, datetime
 
 from healer.actions.base import Call
-from healer.actions.refusal import under_way
-from healer.actions.rolling import Change, Rollable, held, look, patch, rung, unsafe
-from healer.actions.template import RESTARTED_AT, RESTARTED_BY
-from healer.engine.verify import rollout_in_progress
+from healer.actions.shared.refusal import under_way
+from healer.actions.shared.rolling import Change, Rollable, held, look, patch, rung, unsafe
+from healer.actions.shared.template import RESTARTED_AT, RESTARTED_BY
+from healer.engine.incidents.verification import rollout_in_progress
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
-from healer.model.form import Model
 from healer.model.permission import permissions
+from healer.rules.form import Model
 
 
 class RolloutRestartParams(Model):

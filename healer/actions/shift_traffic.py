@@ -15,16 +15,13 @@ from msgspec.structs import replace
 from pydantic import Field, model_validator
 
 from healer.actions.base import Call, Stopped
-from healer.actions.paused import paused
-from healer.actions.refusal import refusal, unread
-from healer.actions.rolling import look, rung
+from healer.actions.shared.paused import paused
+from healer.actions.shared.refusal import refusal, unread
+from healer.actions.shared.rolling import look, rung
 from healer.cluster.api import ClusterError
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
-from healer.model.form import Model, Whole, fault
 from healer.model.kube import Deployment
 from healer.model.permission import Permissions, permissions, union
-from healer.model.probe import RouteRef, Side, unfit
-from healer.model.rule import When
 from healer.routes.base import (
     BackendMissing,
     Change,
@@ -44,6 +41,9 @@ from healer.routes.keeper import keeper_of
 from healer.routes.note import KEPT_BY, MOST_BYTES, Note, notes
 from healer.routes.registry import ROUTERS
 from healer.routes.route import Aim
+from healer.rules.form import Model, Whole, fault
+from healer.rules.probe import RouteRef, Side, unfit
+from healer.rules.schema import When
 
 _SET_AGAIN = 1
 """So often is set again what somebody has put back."""

@@ -18,16 +18,16 @@ from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, InNamespace, O
 from healer.cli.logs import logs
 from healer.cluster.api import Api
 from healer.daemon.rulefiles import RulesError, load
-from healer.engine.rulebook import BoundRule
 from healer.model.verdict import VerdictKind
-from healer.operate import compare as comparing
-from healer.operate import gate as gating
-from healer.operate import report as reporting
-from healer.operate import show as showing
-from healer.operate.canary import chosen
+from healer.operate.canary import compare as comparing
+from healer.operate.canary import gate as gating
+from healer.operate.canary import report as reporting
+from healer.operate.canary.chosen import chosen
+from healer.operate.explain import show as showing
 from healer.operate.objects import OperateError, Place, named
 from healer.operate.who import who
-from healer.sources.prometheus import Prometheus, connect
+from healer.rules.rulebook import BoundRule
+from healer.sources.prometheus.client import Prometheus, connect
 
 T = TypeVar("T")
 

@@ -10,12 +10,12 @@ from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, Output, print_json, with_cluster
 from healer.daemon.rulefiles import RulesError, passed_over, read
-from healer.engine.coverage import Coverage, counted
-from healer.engine.rulebook import BoundRule
-from healer.engine.rulefile import load_all, remarks
-from healer.model.problem import Problem
-from healer.operate import show as showing
+from healer.engine.matching.coverage import Coverage, counted
 from healer.operate.coverage import coverage
+from healer.operate.explain import show as showing
+from healer.rules.loading import load_all, remarks
+from healer.rules.problem import Problem
+from healer.rules.rulebook import BoundRule
 
 app = typer.Typer()
 

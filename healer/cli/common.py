@@ -14,7 +14,7 @@ import typer
 
 from healer.cluster.api import Api, ClusterError
 from healer.model.duration import LONGEST, parse, say
-from healer.operate import show as showing
+from healer.operate.explain import show as showing
 from healer.operate.objects import OperateError
 
 EXIT_PROBLEMS = 1

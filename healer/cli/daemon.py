@@ -25,13 +25,13 @@ from healer.daemon import Daemon, RuleFiles, RulesError
 from healer.daemon.daemon import Watchers
 from healer.daemon.rulefiles import load as load_rules
 from healer.daemon.rulefiles import passed_over
-from healer.engine.rulebook import Rulebook
-from healer.engine.rulefile import remarks
 from healer.journal.base import JournalMissing
-from healer.model.rule import Mode
 from healer.operate import rbac as granting
 from healer.operate.objects import OperateError, valid
-from healer.sources.prometheus import unserved
+from healer.rules.loading import remarks
+from healer.rules.rulebook import Rulebook
+from healer.rules.schema import Mode
+from healer.sources.prometheus.client import unserved
 
 app = typer.Typer()
 

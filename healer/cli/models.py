@@ -10,14 +10,14 @@ from rich.text import Text
 
 from healer.cli.common import EXIT_PROBLEMS, Context, InNamespace, Output, print_json, with_cluster
 from healer.cluster.api import Api
+from healer.model_servers.tensorflow_serving.history import Author
+from healer.model_servers.tensorflow_serving.plan import version_of
+from healer.model_servers.tensorflow_serving.status import PORT
+from healer.model_servers.tensorflow_serving.store import KEY
 from healer.operate import models as operating
-from healer.operate import show as showing
+from healer.operate.explain import show as showing
 from healer.operate.models import Done, Found, Refused, Where
 from healer.operate.who import who
-from healer.serving.history import Author
-from healer.serving.plan import version_of
-from healer.serving.status import PORT
-from healer.serving.store import KEY
 
 _LAST = 5
 """Changes of a model on the screen; JSON has all that are kept."""

@@ -21,9 +21,9 @@ from healer.cli.common import (
 from healer.cluster.api import Api
 from healer.operate import approve as approving
 from healer.operate import pause as pausing
-from healer.operate import show as showing
 from healer.operate.everything import everything
-from healer.operate.facts import facts
+from healer.operate.explain import show as showing
+from healer.operate.explain.facts import facts
 from healer.operate.objects import EVERYTHING, LEASE, Place, named, valid
 from healer.operate.who import who
 

@@ -7,8 +7,8 @@ import typer
 
 from healer.cli.common import EXIT_PROBLEMS, Context, HealerNamespace, LeaseName, Output, print_json, with_cluster
 from healer.cluster.api import Api
-from healer.operate import show as showing
 from healer.operate import status as standing
+from healer.operate.explain import show as showing
 from healer.operate.objects import LEASE, valid
 
 app = typer.Typer()

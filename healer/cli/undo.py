@@ -6,8 +6,8 @@ import typer
 
 from healer.cli.common import EXIT_PROBLEMS, Context, InNamespace, Output, Yes, agreed, print_json, with_cluster
 from healer.cluster.api import Api
-from healer.operate import show as showing
 from healer.operate import undo as undoing
+from healer.operate.explain import show as showing
 from healer.operate.objects import named
 from healer.operate.who import who
 

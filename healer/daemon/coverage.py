@@ -8,10 +8,10 @@ from dataclasses import replace
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from healer.engine.coverage import Coverage, Covering, counted
-from healer.engine.rulebook import BoundRule, Rulebook
+from healer.engine.matching.coverage import Coverage, Covering, counted
 from healer.http.rules import RuleRow
 from healer.model.view import View
+from healer.rules.rulebook import BoundRule, Rulebook
 
 Missing = Callable[[BoundRule], Awaitable[str]]
 """What is wrong with the route that a rule names, in words; "" when nothing is."""

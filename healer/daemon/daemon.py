@@ -21,6 +21,7 @@ from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import Change
 from healer.daemon.coverage import RuleCoverage
 from healer.daemon.definition import Definition
+from healer.daemon.health import Vitals
 from healer.daemon.leadership import Leadership
 from healer.daemon.memory import SinkMemory
 from healer.daemon.metrics import Metrics
@@ -29,10 +30,8 @@ from healer.daemon.reach import Reach
 from healer.daemon.recorder import Recorder
 from healer.daemon.rulefiles import RuleFiles
 from healer.daemon.term import Term
-from healer.daemon.vitals import Vitals
 from healer.daemon.watching import Watcher, oldest, synced, watchers
-from healer.engine.rulebook import Rulebook
-from healer.engine.wide import ENDED_ALERTS
+from healer.engine.safety.wide import ENDED_ALERTS
 from healer.http.forward import SUFFIX, Forward
 from healer.http.server import Server
 from healer.http.webhook import Receiver
@@ -46,13 +45,14 @@ from healer.model.intake import QueueFull
 from healer.model.kube import Pod
 from healer.model.signal import Signal
 from healer.model.view import View
+from healer.rules.rulebook import Rulebook
 from healer.secret import SecretFile
 from healer.settings import PREFIX, Settings, SettingsError
 from healer.sinks import registry as sinks
 from healer.sinks.base import Memory, Meters, Sink
 from healer.sinks.boundary import Boundary
-from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
-from healer.sources.canary import missing_route
+from healer.sources.alertmanager.webhook import PATH, AlertmanagerWebhook, TargetLabels
+from healer.sources.canary.canary import missing_route
 
 _COLLECTED_AFTER = 1.0
 """Seconds after which what is left of a term is collected."""

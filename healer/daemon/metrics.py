@@ -10,15 +10,15 @@ from prometheus_client.registry import Collector
 from healer.actions.registry import ACTIONS
 from healer.cluster.contact import Contact
 from healer.daemon.rulefiles import RuleFiles
-from healer.engine.rulebook import BoundRule
-from healer.engine.wide import BREAKER, NODE_STORM, SET_ASIDE
+from healer.engine.safety.wide import BREAKER, NODE_STORM, SET_ASIDE
 from healer.journal.kube import Counts
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.decision import Decision
 from healer.model.incident import Incident, State
-from healer.model.rule import Mode
 from healer.model.signal import ASKED, Signal
 from healer.model.verdict import VerdictKind
+from healer.rules.rulebook import BoundRule
+from healer.rules.schema import Mode
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _HEALING = (5, 10, 30, 60, 120, 300, 600, 1200, 3600)

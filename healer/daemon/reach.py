@@ -6,8 +6,8 @@ from typing import Never
 
 import structlog
 
-from healer.engine.rulebook import BoundRule, Rulebook
-from healer.model.rule import PageParams
+from healer.rules.rulebook import BoundRule, Rulebook
+from healer.rules.schema import PageParams
 from healer.settings import PREFIX, Slack
 from healer.sinks.registry import Sinks
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import structlog
 
-from healer.engine.rulebook import Rulebook, capped
-from healer.engine.rulefile import load_all
 from healer.model.action import ActionSpec
-from healer.model.problem import Problem
-from healer.model.rule import Mode
+from healer.rules.loading import load_all
+from healer.rules.problem import Problem
+from healer.rules.rulebook import Rulebook, capped
+from healer.rules.schema import Mode
 
 _NAMED = 5
 """Folders that a message names."""

@@ -14,16 +14,15 @@ from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.cluster.backoff import Backoff
-from healer.daemon.asking import Asking
-from healer.daemon.core import Core
-from healer.daemon.doer import Doer
+from healer.daemon.event_loop import Core
+from healer.daemon.executor import Doer
 from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
+from healer.daemon.scheduled_probes import Asking
 from healer.engine.engine import Engine
-from healer.engine.match import UNKNOWN
-from healer.engine.rulebook import Rulebook
+from healer.engine.matching.matcher import UNKNOWN
+from healer.engine.safety.wide import ENDED_ALERTS
 from healer.engine.tuning import Tuning
-from healer.engine.wide import ENDED_ALERTS
 from healer.journal.base import Journal, JournalError
 from healer.journal.kube import KubeJournal
 from healer.journal.watch import Incidents
@@ -32,6 +31,7 @@ from healer.model.effects import Act
 from healer.model.incident import Incident
 from healer.model.view import View
 from healer.routes.note import KEPT_BY
+from healer.rules.rulebook import Rulebook
 from healer.settings import Settings
 from healer.sinks.registry import Sinks
 from healer.sources.pod_conditions import PodSettings

@@ -20,12 +20,12 @@ from healer.demo.stage import Stage
 from healer.demo.timeline import Timeline
 from healer.demo.traffic import Traffic
 from healer.demo.trial import trial
-from healer.engine.rulebook import scaled
 from healer.lab import Lab
 from healer.model.decision import Decision, Verb
 from healer.model.incident import Incident, State
+from healer.rules.rulebook import scaled
 from healer.settings import Alerts, Engine, Http, Isolated, Leader, Log, Pods, Prometheus, Settings
-from healer.sources.alertmanager import PATH
+from healer.sources.alertmanager.webhook import PATH
 
 SPEED = 60
 """How much faster than in production the rules' times run."""

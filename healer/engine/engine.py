@@ -9,18 +9,11 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from healer.engine.approval import granted, rule_changed, undone, waits
-from healer.engine.believe import Sifted, counts_for, openings, sift
-from healer.engine.breaker import ClusterBreaker, RuleBreakers, counts
-from healer.engine.cases import Case, Cases
-from healer.engine.climb import Climber
-from healer.engine.fit import FOREIGN
-from healer.engine.guards import Watch
-from healer.engine.healthy import Healthy
-from healer.engine.ledger import Ledger
-from healer.engine.match import UNNAMED, Firing, Match, Matcher, Weight
-from healer.engine.open import has, join, leave, opened, with_ends
-from healer.engine.restore import (
+from healer.engine.incidents.approval import granted, rule_changed, undone, waits
+from healer.engine.incidents.ladder import Climber
+from healer.engine.incidents.life import Case, Cases
+from healer.engine.incidents.opening import has, join, leave, opened, with_ends
+from healer.engine.incidents.restore import (
     as_it_was,
     closed_for,
     not_for,
@@ -30,9 +23,14 @@ from healer.engine.restore import (
     to_be_tried_again,
     took_effect,
 )
-from healer.engine.rulebook import BoundRule, Rulebook
-from healer.engine.tuning import Tuning
-from healer.engine.wide import (
+from healer.engine.incidents.trust import Sifted, counts_for, openings, sift
+from healer.engine.matching.fit import FOREIGN
+from healer.engine.matching.matcher import UNNAMED, Firing, Match, Matcher, Weight
+from healer.engine.safety.breaker import ClusterBreaker, RuleBreakers, counts
+from healer.engine.safety.guards import Watch
+from healer.engine.safety.healthy import Healthy
+from healer.engine.safety.ledger import Ledger
+from healer.engine.safety.wide import (
     BREAKER,
     ENDED_ALERTS,
     NODE_STORM,
@@ -45,6 +43,7 @@ from healer.engine.wide import (
     set_aside,
     with_targets,
 )
+from healer.engine.tuning import Tuning
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
 from healer.model.duration import about
@@ -69,6 +68,7 @@ from healer.model.kube import Deployment, Pod
 from healer.model.signal import Answered, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View
+from healer.rules.rulebook import BoundRule, Rulebook
 
 T = TypeVar("T")
 

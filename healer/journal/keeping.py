@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from healer.engine.wide import ENDED_ALERTS
+from healer.engine.safety.wide import ENDED_ALERTS
 from healer.model.incident import Incident, State
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from healer.lab import defaults, networking, shapes, validation
+from healer.lab.apiserver import defaults, networking, shapes, validation
 from healer.lab.objects import Object
 
 _NAMES: dict[str, tuple[str, ...]] = {

@@ -11,9 +11,11 @@ from typing import Any, Self
 import yaml
 from aiohttp import web
 
-from healer.lab.admission import Admission
-from healer.lab.api import Api
-from healer.lab.behaviour import ANNOTATION, BEHAVIOURS
+from healer.lab.apiserver.admission import Admission
+from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.decoding import decode
+from healer.lab.apiserver.server import Server
+from healer.lab.apiserver.store import Change, Store
 from healer.lab.controllers import nodes
 from healer.lab.controllers.base import Controller
 from healer.lab.controllers.daemonset import DaemonSetController
@@ -28,13 +30,11 @@ from healer.lab.controllers.quotas import QuotaController
 from healer.lab.controllers.replicaset import ReplicaSetController
 from healer.lab.controllers.scheduler import Scheduler
 from healer.lab.controllers.statefulset import StatefulSetController
-from healer.lab.decoding import decode
 from healer.lab.faults import Faults, Requests
 from healer.lab.kinds import NAMESPACE, NODE, POD, Kinds
-from healer.lab.kubelet import Kubelet
+from healer.lab.kubelet.behaviour import ANNOTATION, BEHAVIOURS
+from healer.lab.kubelet.kubelet import Kubelet
 from healer.lab.objects import Object, annotations_of, clone, timestamp
-from healer.lab.server import Server
-from healer.lab.store import Change, Store
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from healer.lab.behaviour import ADDRESSES, ANNOTATION
+from healer.lab.kubelet.behaviour import ADDRESSES, ANNOTATION
 from healer.lab.objects import Object
 
 

@@ -3,14 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
 from healer.model.permission import Permissions
-
-if TYPE_CHECKING:
-    from healer.model.rule import When
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +28,11 @@ class ActionSpec:
     """Whether it changes anything in the cluster. What does not spends no budget, and waits for no rollout."""
     in_rollout: bool = False
     """Whether it may be taken while a rollout is in progress: to roll it back, or to take traffic off it."""
-    complete: "Callable[[Any, When], BaseModel] | None" = None
-    """Fills in what the parameters leave to the rule's trigger, when rules are read. Raises ValueError: what is missing."""
+    complete: Callable[[Any, Any], BaseModel] | None = None
+    """Fills in what the parameters leave to the rule's trigger, when rules are read. Raises ValueError: what is missing.
+
+    It is called with the parameters and the rule's `healer.rules.schema.When`.
+    """
     needs: Callable[[Any], Permissions] = lambda _: frozenset()
     """What it asks the API server for, with these parameters."""
     evicts: bool = False

@@ -9,8 +9,8 @@ from healer.journal.base import Undecodable
 from healer.journal.codec import decode
 from healer.journal.stored import Found
 from healer.model.incident import Incident
+from healer.operate.explain.words import deed, patient, step, wants_word
 from healer.operate.objects import OperateError, Place, Seen, annotate, at, decoded, get, valid
-from healer.operate.words import deed, patient, step, wants_word
 
 APPROVED_BY = "healer.dev/approved-by"
 _TRIES = 5

@@ -7,13 +7,13 @@ import msgspec
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.cluster.resources import RESOURCES
-from healer.engine.coverage import Coverage, Covering
-from healer.engine.rulebook import BoundRule
-from healer.model.form import ANYWHERE
+from healer.engine.matching.coverage import Coverage, Covering
 from healer.model.kube import Deployment, KubeObject, Namespace, Pod, ReplicaSet
 from healer.model.view import View
 from healer.operate.workload import listed
-from healer.sources.canary import missing_route
+from healer.rules.form import ANYWHERE
+from healer.rules.rulebook import BoundRule
+from healer.sources.canary.canary import missing_route
 
 _KINDS: tuple[type[KubeObject], ...] = (Deployment, ReplicaSet, Pod)
 

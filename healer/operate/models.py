@@ -8,17 +8,17 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from healer.actions.rolling import WholeMeta
+from healer.actions.shared.rolling import WholeMeta
 from healer.cluster.api import Api, ApiError
 from healer.cluster.managed import manager_of
+from healer.model_servers.tensorflow_serving import plan
+from healer.model_servers.tensorflow_serving.config import ConfigError, Served
+from healer.model_servers.tensorflow_serving.fleet import Fleet, Told, fleet_of, told
+from healer.model_servers.tensorflow_serving.history import Author, Entry, stables
+from healer.model_servers.tensorflow_serving.plan import Change, Refused
+from healer.model_servers.tensorflow_serving.status import PORT, VersionStatus
+from healer.model_servers.tensorflow_serving.store import KEY, Document, Written, load_document, write
 from healer.operate.objects import OperateError, valid
-from healer.serving import plan
-from healer.serving.config import ConfigError, Served
-from healer.serving.fleet import Fleet, Told, fleet_of, told
-from healer.serving.history import Author, Entry, stables
-from healer.serving.plan import Change, Refused
-from healer.serving.status import PORT, VersionStatus
-from healer.serving.store import KEY, Document, Written, load_document, write
 
 __all__ = ["Done", "Found", "Refused", "Where", "add", "listed", "promote", "rollback"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from healer.actions.base import Action
 from healer.actions.shift_traffic import ShiftTrafficParams
-from healer.engine.rulebook import BoundRule, Rulebook
 from healer.model.permission import Permission, Permissions, permissions, union
 from healer.routes.registry import ROUTERS
+from healer.rules.rulebook import BoundRule, Rulebook
 
 Manifest = dict[str, Any]
 

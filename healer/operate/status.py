@@ -10,7 +10,7 @@ from rich.console import Console
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.engine.coverage import counted
+from healer.engine.matching.coverage import counted
 from healer.http.rules import RuleRow
 from healer.journal.base import Undecodable
 from healer.journal.codec import decode
@@ -19,11 +19,11 @@ from healer.model.duration import about
 from healer.model.incident import Incident, State
 from healer.operate.asking import Door, is_alone, rules
 from healer.operate.everything import Leases, leases
-from healer.operate.facts import Leader, leading
+from healer.operate.explain.facts import Leader, leading
+from healer.operate.explain.show import cells, clean, table, title
+from healer.operate.explain.words import step, when
 from healer.operate.objects import LEASE, Place, Seen, at, get
 from healer.operate.pause import Pause, pause_of, plain_pause, standing
-from healer.operate.show import cells, clean, table, title
-from healer.operate.words import step, when
 from healer.operate.workload import listed
 
 STALE = 60.0

@@ -7,9 +7,9 @@ route's own namespace unless its group, kind or namespace say otherwise. Inferen
 import msgspec
 
 from healer.cluster.api import Api
-from healer.model.probe import pool_words
 from healer.routes.route import Found, Metadata, Place, fetched
 from healer.routes.split import Backend, Rule, found, named
+from healer.rules.probe import pool_words
 
 GROUP = "gateway.networking.k8s.io"
 _POOL = "InferencePool"

@@ -8,7 +8,7 @@ from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.cluster.managed import Part
 from healer.model.permission import Permissions
-from healer.model.probe import RouteRef, Side
+from healer.rules.probe import RouteRef, Side
 
 T = TypeVar("T")
 

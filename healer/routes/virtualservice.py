@@ -8,9 +8,9 @@ Stable and canary are told apart by host and subset: the same host in another fo
 import msgspec
 
 from healer.cluster.api import Api
-from healer.model.probe import subset_words
 from healer.routes.route import Found, KindMissing, Metadata, Place, fetched
 from healer.routes.split import Backend, Rule, found, named
+from healer.rules.probe import subset_words
 
 GROUP = "networking.istio.io"
 

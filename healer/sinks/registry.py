@@ -12,7 +12,7 @@ from healer.settings import Slack
 from healer.sinks.base import Memory, Meters, ProcessMemory, Sink
 from healer.sinks.boundary import Boundary
 from healer.sinks.log import LogSettings, LogSink
-from healer.sinks.slack import SlackSink
+from healer.sinks.slack.sink import SlackSink
 
 S = TypeVar("S", bound=BaseModel)
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from healer.engine.rulebook import BoundRule
 from healer.model.duration import about
 from healer.model.kube import Pod
-from healer.model.probe import ModelCondition, ServedModel
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.serving.status import ModelState, Versions, ask_each
+from healer.model_servers.tensorflow_serving.status import ModelState, Versions, ask_each
+from healer.rules.probe import ModelCondition, ServedModel
+from healer.rules.rulebook import BoundRule
 
 _ON_ITS_WAY = (ModelState.START, ModelState.LOADING)
 _PODS_AT_ONCE = 500

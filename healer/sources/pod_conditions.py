@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from healer.model.duration import about
 from healer.model.kube import Condition, ContainerStatus, Pod
-from healer.model.rule import PodCondition
 from healer.model.view import epoch
+from healer.rules.schema import PodCondition
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from healer.model.kube import ContainerStatus, Pod
-from healer.model.rule import PodCondition
 from healer.model.signal import Signal
 from healer.model.view import epoch, target_of
+from healer.rules.schema import PodCondition
 from healer.sources.pod_conditions import Finding, PodSettings, conditions, containers
 
 

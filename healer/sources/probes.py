@@ -13,9 +13,9 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from healer.engine.rulebook import BoundRule, Rulebook
-from healer.model.rule import When
 from healer.model.signal import Report, SourceName
+from healer.rules.rulebook import BoundRule, Rulebook
+from healer.rules.schema import When
 
 Look = Callable[[float], Awaitable[Sequence[Report]]]
 """One look, at a time in seconds since the epoch, and what is to be said of it. It handles the errors that it has to expect."""

@@ -14,8 +14,6 @@ import msgspec
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.engine.engine import Engine
-from healer.engine.rulebook import Rulebook
-from healer.engine.rulefile import load_all
 from healer.engine.tuning import Tuning
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act, Acted, Tick
@@ -23,6 +21,8 @@ from healer.model.kube import Deployment, Pod, ReplicaSet
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
+from healer.rules.loading import load_all
+from healer.rules.rulebook import Rulebook
 from tests.benchmarks.machine import Unmeasurable
 from tests.benchmarks.objects import REPLICAS, Workload, pod
 

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from healer.engine import judge_dispersion as dispersion
-from healer.engine import judge_evidence as evidence
-from healer.engine.judge import (
+from healer.judge import dispersion, evidence
+from healer.judge.judge import (
     DOUBT,
     LEARNT,
     LEAST_LIMIT,

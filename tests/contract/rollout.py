@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any
 
-from healer.lab.behaviour import ANNOTATION
+from healer.lab.kubelet.behaviour import ANNOTATION
 from tests.contract.client import Client, Object, deployment
 
 CONDITIONS = ("Ready", "ContainersReady")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from healer.lab.behaviour import ANNOTATION
+from healer.lab.kubelet.behaviour import ANNOTATION
 from tests.contract.client import STRATEGIC, Client, Object, pod
 from tests.contract.rollout import UNREADY, kubelet, pods, ready, up
 

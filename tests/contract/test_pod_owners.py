@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from healer.lab.behaviour import ANNOTATION
+from healer.lab.kubelet.behaviour import ANNOTATION
 from tests.contract.client import Client, Object
 from tests.contract.rollout import kubelet, pods
 

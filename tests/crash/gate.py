@@ -11,8 +11,8 @@ from typing import Literal, Self
 import aiohttp
 from aiohttp import web
 
+from healer.lab.apiserver.routing import route, seen
 from healer.lab.kinds import Kinds
-from healer.lab.routing import route, seen
 from tests.support.processes import PATIENCE
 
 Moment = Literal["before", "after"]

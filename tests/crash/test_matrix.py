@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from healer.lab.apiserver.store import Change
 from healer.lab.kinds import POD
 from healer.lab.objects import Object
-from healer.lab.store import Change
 from tests.crash.gate import Gate
 from tests.crash.matrix import Matrix
 from tests.crash.world import Scenario, all_healed, incidents_of, state

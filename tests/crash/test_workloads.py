@@ -22,13 +22,13 @@ import pytest
 
 from healer.cluster.api import Api
 from healer.lab import Lab, serving
+from healer.lab.apiserver.store import Change
 from healer.lab.canary import CANARY, ROUTE, STABLE, versions
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.objects import Object, clone
-from healer.lab.store import Change
+from healer.model_servers.tensorflow_serving.config import find, specific
+from healer.model_servers.tensorflow_serving.history import HISTORY, State, load
 from healer.operate.undo import undo
-from healer.serving.config import find, specific
-from healer.serving.history import HISTORY, State, load
 from tests.crash.gate import Gate, Point
 from tests.crash.matrix import Matrix
 from tests.crash.world import Scenario, all_healed, incidents_of, state, states

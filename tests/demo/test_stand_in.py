@@ -13,8 +13,8 @@ from aiohttp import web
 
 from healer.demo.counters import Counters, Sample
 from healer.demo.prometheus import StandIn
-from healer.model.probe import fill
-from healer.sources.prometheus import Prometheus, QueryFailed
+from healer.rules.probe import fill
+from healer.sources.prometheus.client import Prometheus, QueryFailed
 from tests.support.prometheus import prometheus
 from tests.support.traffic import METRICS, exposition
 

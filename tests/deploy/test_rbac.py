@@ -11,11 +11,11 @@ from healer.actions.registry import ACTIONS
 from healer.actions.shift_traffic import ShiftTrafficParams
 from healer.daemon.rulefiles import load
 from healer.daemon.rulefiles import read as read_rules
-from healer.engine.rulebook import Rulebook
-from healer.engine.rulefile import load_all
 from healer.lab.faults import Seen
 from healer.model.permission import Permission
 from healer.operate.rbac import LEASE, apart, manifests, needed
+from healer.rules.loading import load_all
+from healer.rules.rulebook import Rulebook
 from tests.support.kustomize import read
 from tests.support.rbac import Authorizer, Manifest, granted
 

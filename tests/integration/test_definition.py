@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from healer.journal.definition import sample
-from healer.lab import Lab, schema
+from healer.lab import Lab
+from healer.lab.apiserver import schema
 from tests.integration.conftest import ROOT, Run
 from tests.integration.world import CRASH_LOOP, LAB_TOKEN, patch, ruleset, serve
 

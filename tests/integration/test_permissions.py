@@ -4,12 +4,12 @@ from typing import Any
 
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
-from healer.engine.rulebook import Rulebook
-from healer.engine.rulefile import load_all
 from healer.lab import Lab
 from healer.lab.canary import CANARY, STABLE, ingresses, versions
 from healer.model.permission import Permission, Permissions
 from healer.operate.rbac import LEASE, manifests, needed
+from healer.rules.loading import load_all
+from healer.rules.rulebook import Rulebook
 from tests.integration.conftest import Run
 from tests.integration.world import CRASH_LOOP, NAMESPACE, SLOW, patch, rule, ruleset, serve, serves, uid
 from tests.support.healer import alert

@@ -15,7 +15,7 @@ import yaml
 from aiohttp import web
 
 from healer.lab import Lab
-from healer.lab.store import Change
+from healer.lab.apiserver.store import Change
 from tests.crash.gate import Gate, Point
 from tests.integration.conftest import ROOT
 from tests.integration.world import CRASH_LOOP, LAB_TOKEN, NAMESPACE, SLOW, ruleset, serve, serves, uid

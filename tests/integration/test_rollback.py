@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from healer.lab import Lab
-from healer.lab.behaviour import ANNOTATION
 from healer.lab.kinds import DEPLOYMENT
+from healer.lab.kubelet.behaviour import ANNOTATION
 from healer.lab.objects import Object
 from tests.integration.conftest import Run
 from tests.integration.world import CHANNEL, NAMESPACE, Floor, evictions, pods, rule, ruleset, serve, serves, told, uid

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from healer.lab import Lab, Seen, serving
-from healer.lab.api import DeleteOptions
+from healer.lab.apiserver.api import DeleteOptions
 from healer.lab.kinds import POD
 from tests.integration.conftest import Run
 from tests.integration.world import (

@@ -7,8 +7,8 @@ import aiohttp
 import yaml
 
 from healer.lab import Lab, serving
+from healer.lab.apiserver.store import Change
 from healer.lab.objects import Object, is_ready
-from healer.lab.store import Change
 from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
 

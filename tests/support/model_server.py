@@ -15,7 +15,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from healer.lab import Lab
-from healer.lab.behaviour import behaviour_of
+from healer.lab.kubelet.behaviour import behaviour_of
 
 MODEL = "model"
 METRICS = "/monitoring/prometheus/metrics"

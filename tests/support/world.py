@@ -16,13 +16,10 @@ from pydantic import BaseModel
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS as REGISTRY
 from healer.engine.engine import Engine
-from healer.engine.rulebook import Rulebook
-from healer.engine.rulefile import load
 from healer.engine.tuning import Tuning
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
 from healer.model.effects import Act, Acted, Decided, Effect, Input, Record, Tick, Together, WorkloadChanged
-from healer.model.form import Model
 from healer.model.incident import Entry, Incident, State
 from healer.model.kube import (
     BudgetSpec,
@@ -46,11 +43,14 @@ from healer.model.kube import (
     Terminated,
     Waiting,
 )
-from healer.model.probe import Side
-from healer.model.rule import When
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View, target_of
+from healer.rules.form import Model
+from healer.rules.loading import load
+from healer.rules.probe import Side
+from healer.rules.rulebook import Rulebook
+from healer.rules.schema import When
 from healer.sources.pod_conditions import PodSettings
 from healer.sources.pods import PodSource
 

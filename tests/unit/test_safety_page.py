@@ -16,16 +16,16 @@ from healer.actions.registry import ACTIONS
 from healer.cli import app
 from healer.daemon.coverage import RuleCoverage
 from healer.daemon.metrics import Metrics
-from healer.engine.rulebook import Rulebook
-from healer.engine.rulefile import load
 from healer.journal.kube import Counts
 from healer.model.duration import say
-from healer.model.form import Model
-from healer.model.rule import Rule, Verify
 from healer.model.view import View
+from healer.rules.form import Model
+from healer.rules.loading import load
+from healer.rules.rulebook import Rulebook
+from healer.rules.schema import Rule, Verify
 from healer.settings import knobs
 from healer.sinks.base import Meters
-from healer.sources.alertmanager import AlertmanagerWebhook, TargetLabels
+from healer.sources.alertmanager.webhook import AlertmanagerWebhook, TargetLabels
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "safety.md").read_text("utf-8")
@@ -118,7 +118,7 @@ def codes() -> frozenset[str]:
         ("def f():\n  code = 'One' if x else 'Two'\n  return Reason(code, 'text')", {"One", "Two"}),
         ("def f():\n  for code, n in (('One', 1), ('Two', 2)):\n    yield Reason(code, 'text')", {"One", "Two"}),
         ("CODE = 'One'\ndef f():\n  return Reason(CODE, 'text')", {"One"}),
-        ("from healer.model.rule import UNKNOWN_VERDICT\nReason(UNKNOWN_VERDICT, 'text')", {"UnknownVerdict"}),
+        ("from healer.rules.schema import UNKNOWN_VERDICT\nReason(UNKNOWN_VERDICT, 'text')", {"UnknownVerdict"}),
         ("Reason(why.code, 'passed on')", set()),
     ],
 )

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 
-from healer.lab.api import Api
-from healer.lab.status import ApiError
-from healer.lab.store import Change, Key
+from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.status import ApiError
+from healer.lab.apiserver.store import Change, Key
 
 _FIRST_BACKOFF = 0.005
 _LONGEST_BACKOFF = 5.0

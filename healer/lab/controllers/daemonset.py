@@ -6,11 +6,11 @@ tolerate that.
 
 from __future__ import annotations
 
-from healer.lab.api import Api
+from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.store import Change, Key
 from healer.lab.controllers.owned import REVISION_LABEL, PodsController, finished, going, revision_of
 from healer.lab.kinds import DAEMONSET, NODE
 from healer.lab.objects import Object, is_ready, labels_of
-from healer.lab.store import Change, Key
 
 _TOLERATED = (
     ("not-ready", "NoExecute"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from healer.lab.apiserver.store import Change, Key
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import DEFINITION
 from healer.lab.objects import Object, timestamp
-from healer.lab.store import Change, Key
 
 
 class DefinitionController(Controller):

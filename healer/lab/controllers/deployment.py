@@ -10,7 +10,9 @@ import math
 
 import msgspec
 
-from healer.lab.api import Api
+from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.status import ApiError
+from healer.lab.apiserver.store import Change, Key
 from healer.lab.controllers.base import Controller
 from healer.lab.controllers.progress import RolloutView, deployment_status, not_created, overdue_in
 from healer.lab.kinds import DEPLOYMENT, POD, REPLICASET
@@ -23,8 +25,6 @@ from healer.lab.objects import (
     labels_of,
     owner_reference,
 )
-from healer.lab.status import ApiError
-from healer.lab.store import Change, Key
 
 REVISION = "deployment.kubernetes.io/revision"
 _HISTORY = "deployment.kubernetes.io/revision-history"

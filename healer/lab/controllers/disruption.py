@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from healer.lab.api import Api
+from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.eviction import allowed_condition
+from healer.lab.apiserver.selectors import label_selector
+from healer.lab.apiserver.store import Change, Key
 from healer.lab.controllers.base import Controller
-from healer.lab.eviction import allowed_condition
 from healer.lab.kinds import DEPLOYMENT, DISRUPTION_BUDGET, POD, REPLICASET
 from healer.lab.objects import Object, clone, controller_of, is_ready, labels_of, seconds_since
-from healer.lab.selectors import label_selector
-from healer.lab.store import Change, Key
 
 DELETION_TIMEOUT = 120.0
 """Seconds after which an evicted pod that did not go counts again (pkg/controller/disruption)."""

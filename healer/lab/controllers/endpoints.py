@@ -6,10 +6,10 @@ differently. It follows staging/src/k8s.io/endpointslice (reconciler.go, utils.g
 
 from __future__ import annotations
 
+from healer.lab.apiserver.store import Change, Key
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import ENDPOINT_SLICE, POD, SERVICE
 from healer.lab.objects import Object, is_ready, labels_of, owner_reference, timestamp
-from healer.lab.store import Change, Key
 
 SERVICE_NAME = "kubernetes.io/service-name"
 _MANAGED_BY = {"endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}

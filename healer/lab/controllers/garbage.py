@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from healer.lab.api import Api
+from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.store import Change, Key
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import NAMESPACE
 from healer.lab.objects import Object
-from healer.lab.store import Change, Key
 
 
 class GarbageCollector(Controller):

@@ -7,11 +7,11 @@ out.
 
 from __future__ import annotations
 
-from healer.lab.api import Api
+from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.store import Key
 from healer.lab.controllers.owned import PodsController, finished, going
 from healer.lab.kinds import JOB, POD
 from healer.lab.objects import Object, is_ready, seconds_since, timestamp
-from healer.lab.store import Key
 
 TRACKING = "batch.kubernetes.io/job-tracking"
 _FIRST_BACKOFF = 10.0

@@ -6,11 +6,11 @@ unreachable, the pods keep their phase, and the taint manager's deletions wait f
 
 from __future__ import annotations
 
-from healer.lab.api import Api
+from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.store import Change, Key
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import NODE, POD
 from healer.lab.objects import Object, condition, seconds_since, timestamp
-from healer.lab.store import Change, Key
 
 UNREACHABLE = "node.kubernetes.io/unreachable"
 

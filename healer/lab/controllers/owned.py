@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from healer.lab.api import Api
+from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.store import Change, Key
 from healer.lab.controllers.base import Controller
 from healer.lab.controllers.deployment import template_hash
 from healer.lab.kinds import CONTROLLER_REVISION, DAEMONSET, POD, Kind
 from healer.lab.objects import Object, clone, controller_of, labels_of, owner_reference
-from healer.lab.store import Change, Key
 
 REVISION_LABEL = "controller-revision-hash"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from healer.lab.apiserver.quota import counted, shown, used
+from healer.lab.apiserver.store import Change, Key
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import POD, RESOURCE_QUOTA
 from healer.lab.objects import Object
-from healer.lab.quota import counted, shown, used
-from healer.lab.store import Change, Key
 
 
 class QuotaController(Controller):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from healer.lab.api import DeleteOptions
+from healer.lab.apiserver.api import DeleteOptions
+from healer.lab.apiserver.selectors import label_selector
+from healer.lab.apiserver.status import ApiError
+from healer.lab.apiserver.store import Change, Key
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import POD, REPLICASET
 from healer.lab.objects import (
@@ -16,9 +19,6 @@ from healer.lab.objects import (
     owner_reference,
     timestamp,
 )
-from healer.lab.selectors import label_selector
-from healer.lab.status import ApiError
-from healer.lab.store import Change, Key
 
 _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 

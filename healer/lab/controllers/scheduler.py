@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from healer.lab.behaviour import behaviour_of
+from healer.lab.apiserver.store import Change, Key
 from healer.lab.controllers.base import Controller
 from healer.lab.controllers.daemonset import bound_to
 from healer.lab.kinds import NODE, POD
+from healer.lab.kubelet.behaviour import behaviour_of
 from healer.lab.objects import Object, condition, timestamp
-from healer.lab.store import Change, Key
 
 
 class Scheduler(Controller):

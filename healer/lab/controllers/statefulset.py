@@ -5,11 +5,11 @@ It follows pkg/controller/statefulset/stateful_set_control.go of Kubernetes 1.36
 
 from __future__ import annotations
 
-from healer.lab.api import Api
+from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.store import Key
 from healer.lab.controllers.owned import REVISION_LABEL, PodsController, finished, going, revision_of
 from healer.lab.kinds import STATEFULSET
 from healer.lab.objects import Object, is_ready
-from healer.lab.store import Key
 
 
 class StatefulSetController(PodsController):

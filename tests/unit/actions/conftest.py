@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from healer.actions.base import Call
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
-from healer.engine.open import opened
+from healer.engine.incidents.opening import opened
 from healer.lab import Lab, serving
 from healer.lab.kinds import DEPLOYMENT, POD
 from healer.lab.objects import Object, is_ready

@@ -13,14 +13,14 @@ from pydantic import ValidationError
 from healer.actions.base import Call
 from healer.actions.pin_model_version import PinModelVersion, PinModelVersionParams
 from healer.actions.registry import ACTIONS
-from healer.actions.rolling import WholeMeta
+from healer.actions.shared.rolling import WholeMeta
 from healer.cluster.managed import manager_of
 from healer.lab.kinds import DEPLOYMENT, Kind
 from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
-from healer.serving.config import Served, find, specific
-from healer.serving.history import HISTORY
+from healer.model_servers.tensorflow_serving.config import Served, find, specific
+from healer.model_servers.tensorflow_serving.history import HISTORY
 from tests.support.tensorflow_serving import StatusServers, status_servers
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench, three_ready
 
@@ -324,7 +324,7 @@ async def test_another_write_in_between_is_met_and_kept(stand: Stand) -> None:
 
 
 async def test_one_who_writes_all_the_time_is_given_way_to(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("healer.serving.store.TRIES", 2)
+    monkeypatch.setattr("healer.model_servers.tensorflow_serving.store.TRIES", 2)
     number = iter(range(10))
 
     def comment() -> None:

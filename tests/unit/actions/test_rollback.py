@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.actions.rollback import RollbackParams
-from healer.engine.rulefile import load
 from healer.lab.kinds import DEPLOYMENT, REPLICASET
 from healer.lab.kinds import NAMESPACE as NAMESPACES
 from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
+from healer.rules.loading import load
 from tests.support.world import rule
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
 from tests.unit.actions.rollouts import (

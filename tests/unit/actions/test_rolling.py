@@ -2,7 +2,7 @@
 
 import pytest
 
-from healer.actions.rolling import RollingUpdate, Strategy, WholeSpec, unavailable
+from healer.actions.shared.rolling import RollingUpdate, Strategy, WholeSpec, unavailable
 from healer.model.kube import LabelSelector
 
 

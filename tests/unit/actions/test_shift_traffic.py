@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from healer.actions.shift_traffic import ShiftTrafficParams, complete
+from healer.lab.apiserver.store import Change
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object
-from healer.lab.store import Change
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
-from healer.model.probe import RouteRef, Side
-from healer.model.rule import When
 from healer.routes.base import Place
+from healer.rules.probe import RouteRef, Side
+from healer.rules.schema import When
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
 from tests.unit.routes.conftest import gateway, slice_of
 

@@ -14,12 +14,11 @@ from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import Change, Reflector
-from healer.daemon.core import Core
-from healer.daemon.doer import Doer
+from healer.daemon.event_loop import Core
+from healer.daemon.executor import Doer
 from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
 from healer.engine.engine import Engine
-from healer.engine.rulebook import Rulebook
 from healer.engine.tuning import Tuning
 from healer.journal.base import JournalError
 from healer.journal.memory import MemoryJournal
@@ -29,6 +28,7 @@ from healer.model.decision import Decision
 from healer.model.incident import Incident, State
 from healer.model.signal import Signal
 from healer.model.view import View, target_of
+from healer.rules.rulebook import Rulebook
 from healer.sources.pod_conditions import PodSettings
 from healer.sources.pods import PodSource
 from tests.support.world import Yaml, rulebook

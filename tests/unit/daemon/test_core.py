@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from healer.cluster.watch import Change
-from healer.engine.open import opened
+from healer.engine.incidents.opening import opened
 from healer.model.decision import Verb
 from healer.model.effects import Act, Loss
 from healer.model.incident import Incident, State

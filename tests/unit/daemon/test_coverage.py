@@ -4,8 +4,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from healer.daemon.coverage import RuleCoverage
-from healer.engine.rulebook import BoundRule, Rulebook
-from healer.engine.rulefile import load
+from healer.rules.loading import load
+from healer.rules.rulebook import BoundRule, Rulebook
 from tests.unit.engine.test_coverage import cluster
 from tests.unit.rules.actions import ACTIONS
 from tests.unit.rules.test_errors import GOOD

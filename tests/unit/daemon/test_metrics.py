@@ -6,8 +6,8 @@ import pytest
 
 from healer.daemon.metrics import Metrics
 from healer.engine.engine import Engine
-from healer.engine.open import opened
-from healer.engine.wide import BREAKER
+from healer.engine.incidents.opening import opened
+from healer.engine.safety.wide import BREAKER
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.decision import Decision, Verb
 from healer.model.incident import Incident, Reason, State

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from healer.daemon.reach import channels, unheard
-from healer.engine.rulebook import BoundRule
-from healer.engine.rulefile import load
+from healer.rules.loading import load
+from healer.rules.rulebook import BoundRule
 from healer.settings import Slack
 from tests.unit.rules.actions import ACTIONS
 from tests.unit.rules.test_errors import GOOD

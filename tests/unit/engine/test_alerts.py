@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from healer.engine.match import MOST_UNHEEDED
+from healer.engine.matching.matcher import MOST_UNHEEDED
 from healer.model.decision import Verb
 from healer.model.effects import Record
 from healer.model.incident import State

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from healer.engine.believe import sift
-from healer.engine.ended import Ended
-from healer.engine.wide import BREAKER, NODE_STORM
+from healer.engine.incidents.trust import sift
+from healer.engine.matching.ended import Ended
+from healer.engine.safety.wide import BREAKER, NODE_STORM
 from healer.model.effects import Dropped, Loss
 from healer.model.incident import Approved, Disruption, Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.target import Target

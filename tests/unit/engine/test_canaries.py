@@ -5,12 +5,12 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from healer.engine.rulefile import load
 from healer.model.action import OutcomeKind
 from healer.model.decision import Verb
 from healer.model.incident import State
 from healer.model.signal import Signal
 from healer.model.view import target_of
+from healer.rules.loading import load
 from tests.support.world import ACTIONS, NAMESPACE, Drill, World, codes, decisions, rule, rulebook, state
 
 SERIES = 'a{pod=~"{{ pods }}"}'

@@ -2,12 +2,12 @@
 
 import pytest
 
-from healer.engine.coverage import Covering, differs
-from healer.engine.rulefile import load
+from healer.engine.matching.coverage import Covering, differs
 from healer.model.kube import Deployment, Namespace, OwnerReference, Pod, PodStatus, ReplicaSet
 from healer.model.kube import Meta as Metadata
-from healer.model.rule import Scope
 from healer.model.view import View
+from healer.rules.loading import load
+from healer.rules.schema import Scope
 from tests.unit.rules.actions import ACTIONS
 from tests.unit.rules.test_errors import CANARY, GOOD
 

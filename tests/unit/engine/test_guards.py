@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from healer.engine.guards import floor
+from healer.engine.safety.guards import floor
 from healer.engine.tuning import Tuning
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.decision import Verb

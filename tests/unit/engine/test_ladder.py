@@ -2,7 +2,7 @@
 
 import pytest
 
-from healer.engine.open import MAX_HISTORY
+from healer.engine.incidents.opening import MAX_HISTORY
 from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.decision import Verb

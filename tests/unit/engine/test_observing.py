@@ -2,12 +2,12 @@
 
 import pytest
 
-from healer.engine.rulebook import capped
 from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.decision import Verb
 from healer.model.incident import State
-from healer.model.rule import Mode
+from healer.rules.rulebook import capped
+from healer.rules.schema import Mode
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
 from tests.unit.engine.test_restart import restarted
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from healer.engine.incidents.verification import rollout_in_progress
 from healer.engine.tuning import Tuning
-from healer.engine.verify import rollout_in_progress
 from healer.model.action import OutcomeKind
 from healer.model.effects import Act, Approval, Decided, Effect, Input, Record
 from healer.model.incident import Incident, State

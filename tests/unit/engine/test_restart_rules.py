@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from healer.engine.rulebook import capped
 from healer.model.action import OutcomeKind
 from healer.model.effects import Approval
 from healer.model.incident import Incident, State
-from healer.model.rule import Mode
+from healer.rules.rulebook import capped
+from healer.rules.schema import Mode
 from tests.support.world import Drill, World, rule, rulebook, state
 from tests.unit.engine.test_restart import restarted
 

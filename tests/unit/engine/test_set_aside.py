@@ -2,7 +2,7 @@
 
 import pytest
 
-from healer.engine.wide import SET_ASIDE
+from healer.engine.safety.wide import SET_ASIDE
 from healer.model.effects import Approval, Record
 from healer.model.incident import Incident, State
 from tests.support.world import Drill, rule, rulebook

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from healer.engine.ended import MOST, Ended
+from healer.engine.matching.ended import MOST, Ended
+from healer.engine.safety.wide import ENDED_ALERTS
 from healer.engine.tuning import Tuning
-from healer.engine.wide import ENDED_ALERTS
 from healer.journal import codec
 from healer.model.decision import Verb
 from healer.model.effects import Dropped, Loss, Remember

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from healer.engine.storm import storm_on
+from healer.engine.safety.storms import storm_on
 from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.decision import Verb
 from healer.model.effects import Record
 from healer.model.incident import Incident, State
-from healer.model.portion import exceeded
+from healer.rules.portion import exceeded
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
 from tests.unit.engine.test_restart import restarted
 

@@ -23,7 +23,7 @@ from healer.model.kube import Meta, Pod
 from healer.model.signal import Signal
 from healer.model.view import View
 from healer.settings import Http
-from healer.sources.alertmanager import PATH, AlertmanagerWebhook, TargetLabels
+from healer.sources.alertmanager.webhook import PATH, AlertmanagerWebhook, TargetLabels
 from tests.unit.sources.test_alertmanager import NOW, alert, body
 
 pytestmark = pytest.mark.slow

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from healer.journal import codec
 from healer.journal.base import Undecodable
-from healer.lab import schema
+from healer.lab.apiserver import schema
 from healer.model.incident import Incident, State
-from healer.model.rule import MOST_CHANNELS, MOST_STEPS, Mode, Severity
+from healer.rules.schema import MOST_CHANNELS, MOST_STEPS, Mode, Severity
 from tests.contract.client import Object
 from tests.unit.journal.conftest import definition
 from tests.unit.journal.incidents import incident, then

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from healer.engine.wide import ENDED_ALERTS
+from healer.engine.safety.wide import ENDED_ALERTS
 from healer.journal.base import Journal
 from healer.journal.memory import MemoryJournal
 from healer.model.incident import State

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from healer.lab import Lab, serving
+from healer.lab.apiserver.status import ApiError
 from healer.lab.objects import Object, condition, is_ready
-from healer.lab.status import ApiError
 
 
 def ready(replicas: int, **labels: str) -> Callable[[Lab], bool]:

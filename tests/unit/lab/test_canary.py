@@ -8,7 +8,7 @@ import aiohttp
 from aiohttp import web
 
 from healer.lab import Lab, canary
-from healer.lab.behaviour import ADDRESSES
+from healer.lab.kubelet.behaviour import ADDRESSES
 from healer.lab.objects import Object, annotations_of, labels_of
 
 NAMESPACE = "production"

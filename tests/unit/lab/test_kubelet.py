@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from healer.lab import Lab, serving
-from healer.lab.behaviour import ANNOTATION
+from healer.lab.kubelet.behaviour import ANNOTATION
 from healer.lab.objects import condition, is_ready
 
 pytestmark = pytest.mark.slow

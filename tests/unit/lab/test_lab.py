@@ -16,7 +16,7 @@ import yaml
 from kubernetes.aio import client, config
 
 from healer.lab import Lab, serving
-from healer.lab.status import ApiError
+from healer.lab.apiserver.status import ApiError
 
 
 async def test_the_official_client_understands_it(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from healer.lab.patch import json_patch, merge_patch, strategic_patch
-from healer.lab.status import ApiError
+from healer.lab.apiserver.patch import json_patch, merge_patch, strategic_patch
+from healer.lab.apiserver.status import ApiError
 
 
 @pytest.mark.parametrize(

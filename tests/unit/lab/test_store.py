@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healer.lab.store import Store
+from healer.lab.apiserver.store import Store
 
 
 def _object(name: str, **fields: Any) -> dict[str, Any]:

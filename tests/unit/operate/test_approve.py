@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from healer.cluster.api import Api
-from healer.engine.wide import BREAKER
+from healer.engine.safety.wide import BREAKER
 from healer.journal.watch import Incidents
 from healer.lab.objects import Object
 from healer.model.incident import Approved, Incident, State

@@ -16,16 +16,16 @@ from rich.console import Console
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
-from healer.engine.rulebook import BoundRule
-from healer.engine.rulefile import load
 from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses, versions
 from healer.model.verdict import Verdict, VerdictKind
-from healer.operate.compare import compare
-from healer.operate.figures import Quantile
+from healer.operate.canary.compare import compare
+from healer.operate.canary.figures import Quantile
+from healer.operate.canary.report import Report, plain, show, span
 from healer.operate.objects import OperateError, at
-from healer.operate.report import Report, plain, show, span
-from healer.sources.prometheus import Asked, Prometheus, QueryFailed, Sample, Series
+from healer.rules.loading import load
+from healer.rules.rulebook import BoundRule
+from healer.sources.prometheus.client import Asked, Prometheus, QueryFailed, Sample, Series
 from tests.integration.world import rule, ruleset, serves
 from tests.support.canary import ERRORS, LATENCY, when
 from tests.support.processes import PATIENCE

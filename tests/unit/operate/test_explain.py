@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from healer.engine.wide import BREAKER
+from healer.engine.safety.wide import BREAKER
 from healer.http.rules import RuleRow
 from healer.lab import serving
 from healer.lab.kinds import NAMESPACE, POD
@@ -15,10 +15,10 @@ from healer.lab.objects import clone
 from healer.model.decision import Verb
 from healer.model.incident import SickTarget, State
 from healer.model.target import Target
-from healer.operate.facts import Facts, facts
+from healer.operate.explain.facts import Facts, facts
+from healer.operate.explain.show import plain, show
+from healer.operate.explain.story import next_steps, verdict
 from healer.operate.objects import named
-from healer.operate.show import plain, show
-from healer.operate.story import next_steps, verdict
 from tests.unit.operate.conftest import NAME, RULE, SERVICE, SPACE, Place
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healer.operate.figures import Quantile, interval, quantile
+from healer.operate.canary.figures import Quantile, interval, quantile
 
 INF = math.inf
 

@@ -15,16 +15,16 @@ from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.engine.rulebook import BoundRule
-from healer.engine.rulefile import load_all
 from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses, versions
 from healer.lab.objects import is_ready
 from healer.model.verdict import VerdictKind
-from healer.operate.canary import chosen
-from healer.operate.gate import Gated, Progress, gate, plain, show
+from healer.operate.canary.chosen import chosen
+from healer.operate.canary.gate import Gated, Progress, gate, plain, show
 from healer.operate.objects import OperateError, at
-from healer.sources.prometheus import Sample, Series
+from healer.rules.loading import load_all
+from healer.rules.rulebook import BoundRule
+from healer.sources.prometheus.client import Sample, Series
 from tests.integration.world import pods, rule, ruleset, serves
 from tests.support.canary import ERRORS, when
 from tests.support.processes import PATIENCE

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.objects import Object, is_ready
-from healer.serving.config import Served, find, specific
-from healer.serving.history import HISTORY
+from healer.model_servers.tensorflow_serving.config import Served, find, specific
+from healer.model_servers.tensorflow_serving.history import HISTORY
 from tests.support.healer import verb
 from tests.support.tensorflow_serving import StatusServers, status_servers
 from tests.unit.operate.conftest import NAME, SPACE, Place

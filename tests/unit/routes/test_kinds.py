@@ -9,8 +9,8 @@ import pytest
 from healer.cluster.api import ApiError
 from healer.lab.canary import CANARY, MAIN, ROUTE, STABLE, http_route, virtual_service
 from healer.lab.objects import Object
-from healer.model.probe import RouteRef, Side
 from healer.routes.base import BackendMissing, KindMissing, NoReadyEndpoints, Place, RouteMissing, RouteUnreadable, Weights, read
+from healer.rules.probe import RouteRef, Side
 from tests.unit.routes.conftest import NAMESPACE, Roads, definition, gateway, istio, route, slice_of
 
 NGINX = "nginx.ingress.kubernetes.io"

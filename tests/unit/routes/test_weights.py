@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healer.model.probe import RouteRef, Side
 from healer.routes.base import Place, Weights
 from healer.routes.note import Note, notes
+from healer.rules.probe import RouteRef, Side
 
 pairs = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 10_000)), min_size=1, max_size=5).map(tuple)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from healer.cluster.api import ApiError, ApiUnavailable
+from healer.lab.apiserver.store import Change as StoreChange
 from healer.lab.canary import CANARY, STABLE
 from healer.lab.objects import Object
-from healer.lab.store import Change as StoreChange
 from healer.routes.base import (
     NoReadyEndpoints,
     NotTaken,

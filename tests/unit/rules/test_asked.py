@@ -5,9 +5,9 @@ from pydantic import ValidationError
 
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
-from healer.engine.rulefile import load
-from healer.model.probe import RouteRef
-from healer.model.problem import Problem
+from healer.rules.loading import load
+from healer.rules.probe import RouteRef
+from healer.rules.problem import Problem
 
 CANARY = """\
 apiVersion: healer.dev/v1alpha1

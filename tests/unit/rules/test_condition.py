@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from healer.engine.condition import VARIABLES, Condition, ConditionError, ConditionFailed, facts
 from healer.model.kube import (
     ContainerState,
     ContainerStatus,
@@ -23,6 +22,7 @@ from healer.model.kube import (
 from healer.model.signal import Signal, SourceName
 from healer.model.target import Target
 from healer.model.view import View
+from healer.rules.condition import VARIABLES, Condition, ConditionError, ConditionFailed, facts
 
 BORN = datetime(2026, 8, 1, tzinfo=UTC)
 NOW = BORN.timestamp() + 600

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from healer.engine.condition import Condition, ConditionError, ConditionFailed
+from healer.rules.condition import Condition, ConditionError, ConditionFailed
 
 LABELS = "pod.labels"
 NESTED_3 = f"{LABELS}.all(a, {LABELS}.exists(b, {LABELS}.exists_one(c, a == b || c == a)))"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from healer.engine.rulefile import load, load_all
-from healer.model.problem import Problem
+from healer.rules.loading import load, load_all
+from healer.rules.problem import Problem
 from tests.unit.rules.actions import ACTIONS
 
 GOOD = """\
@@ -738,7 +738,7 @@ def test_nesting_that_libyaml_dies_of_is_refused_with_its_place(unit: str, tmp_p
     """In a process of its own: what is tried here is a segmentation fault."""
     file = tmp_path / "deep.yaml"
     file.write_text("x: 1\n---\n" + unit * 60_000)
-    code = f"from healer.engine.located import documents; print(*documents(open({str(file)!r}).read(), 'deep.yaml')[1])"
+    code = f"from healer.rules.positions import documents; print(*documents(open({str(file)!r}).read(), 'deep.yaml')[1])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.startswith("deep.yaml:3:")
     assert "nested too deeply" in said

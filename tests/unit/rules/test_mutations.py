@@ -7,9 +7,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healer.engine.located import Path
-from healer.engine.rulefile import load
-from healer.engine.wording import KEYS
+from healer.rules.loading import load
+from healer.rules.messages import KEYS
+from healer.rules.positions import Path
 from tests.unit.rules.actions import ACTIONS
 from tests.unit.rules.test_errors import GOOD
 from tests.unit.rules.test_rulefile import FULL

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healer.engine.operands import without_counterpart
-from healer.engine.promql import fault
-from healer.engine.rulefile import load, remarks
+from healer.rules.loading import load, remarks
+from healer.rules.operands import without_counterpart
+from healer.rules.promql import fault
 from tests.unit.rules.actions import ACTIONS
 
 RULES = """apiVersion: healer.dev/v1alpha1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from healer.engine.rulefile import remarks
+from healer.rules.loading import remarks
 from tests.support.canary import when
 from tests.support.world import rule, rulebook
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS as REGISTRY
-from healer.engine.reference import render, tables_in
-from healer.engine.rulefile import load
-from healer.model.rule import places
+from healer.rules.loading import load
+from healer.rules.reference import render, tables_in
+from healer.rules.schema import places
 from tests.unit.rules.actions import ACTIONS
 
 PAGE = Path(__file__).parents[3] / "docs" / "rules.md"

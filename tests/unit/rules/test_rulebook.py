@@ -2,9 +2,9 @@
 
 import pytest
 
-from healer.engine.rulebook import BoundRule, Rulebook, scaled
-from healer.engine.rulefile import load
-from healer.model.rule import Budget, Count, PodCondition, Rule, Scope, Step, Verify, When
+from healer.rules.loading import load
+from healer.rules.rulebook import BoundRule, Rulebook, scaled
+from healer.rules.schema import Budget, Count, PodCondition, Rule, Scope, Step, Verify, When
 from tests.unit.rules.actions import ACTIONS, Nothing
 from tests.unit.rules.test_errors import GOOD
 from tests.unit.rules.test_rulefile import FULL

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from healer.engine.rulefile import load, load_all, remarks
 from healer.model.duration import parse
-from healer.model.rule import Breaker, Budget, Count, Limits, Mode, PageParams, Severity, Verify
+from healer.rules.loading import load, load_all, remarks
+from healer.rules.schema import Breaker, Budget, Count, Limits, Mode, PageParams, Severity, Verify
 from tests.unit.rules.actions import ACTIONS, Scaling
 from tests.unit.rules.test_errors import GOOD
 

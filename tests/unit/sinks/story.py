@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from healer.model.incident import Incident, State
 from healer.settings import Slack
 from healer.sinks.base import Memory, Meters, ProcessMemory
-from healer.sinks.slack import SlackSink
+from healer.sinks.slack.sink import SlackSink
 from tests.support.slack import FakeSlack
 from tests.unit.sinks.incidents import incident, then
 

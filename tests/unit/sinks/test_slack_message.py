@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.target import Target
-from healer.sinks.slack_message import Message, clip, render, reply
+from healer.sinks.slack.message import Message, clip, render, reply
 from tests.support.slack import _problem
 from tests.unit.sinks.incidents import incident, then
 

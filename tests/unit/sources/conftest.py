@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from healer.sources.prometheus import Prometheus
+from healer.sources.prometheus.client import Prometheus
 from tests.support.processes import program
 from tests.support.prometheus import prometheus
 

@@ -13,7 +13,7 @@ from healer.model.kube import Deployment, Meta, OwnerReference, Pod
 from healer.model.target import Target
 from healer.model.text import MOST
 from healer.model.view import View
-from healer.sources.alertmanager import TargetLabels, Untargeted, parse, signals
+from healer.sources.alertmanager.webhook import TargetLabels, Untargeted, parse, signals
 
 NOW = 1_785_585_600.0
 BORN = datetime(2026, 8, 1, 9, 0, tzinfo=UTC)

@@ -16,16 +16,16 @@ from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses
 from healer.lab.objects import Object
 from healer.model.kube import Deployment, Meta, OwnerReference, Pod, ReplicaSet
-from healer.model.probe import Canary
-from healer.model.rule import BAD_CANARY, UNKNOWN_VERDICT
 from healer.model.signal import Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.routes.base import BackendMissing, RouteMissing
-from healer.sources.canary import CanaryProbe, Standing, sides_of
-from healer.sources.canary_look import CanaryLook, Look, Side, Sides
-from healer.sources.prometheus import Asked, Prometheus, QueryFailed, Sample, Series
-from healer.sources.selectors import _speaks_of_failure
+from healer.rules.probe import Canary
+from healer.rules.schema import BAD_CANARY, UNKNOWN_VERDICT
+from healer.sources.canary.canary import CanaryProbe, Standing, sides_of
+from healer.sources.canary.doubt import _speaks_of_failure
+from healer.sources.canary.look import CanaryLook, Look, Side, Sides
+from healer.sources.prometheus.client import Asked, Prometheus, QueryFailed, Sample, Series
 from tests.support.canary import LATENCY, when
 from tests.support.world import NAMESPACE, World, rule, rulebook
 from tests.unit.cluster.conftest import kubeconfig

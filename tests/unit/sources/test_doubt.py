@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from healer.sources.selectors import doubt
+from healer.sources.canary.doubt import doubt
 from tests.unit.sources.conftest import Points, remembering
 
 AT = float(round(time.time()) - 600)

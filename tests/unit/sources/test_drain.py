@@ -14,9 +14,9 @@ from healer.model.signal import Signal, Unanswered
 from healer.model.verdict import Verdict, VerdictKind
 from healer.routes.base import Place, RouteMissing
 from healer.routes.note import Note
-from healer.sources.canary import CanaryProbe, Standing
-from healer.sources.canary_look import Look, Side, Sides
-from healer.sources.drain import Served
+from healer.sources.canary.canary import CanaryProbe, Standing
+from healer.sources.canary.drain import Served
+from healer.sources.canary.look import Look, Side, Sides
 from tests.support.canary import LATENCY, when
 from tests.support.world import NAMESPACE, World, rule, rulebook
 from tests.unit.cluster.conftest import kubeconfig

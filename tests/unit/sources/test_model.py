@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from healer.model.kube import Pod
 from healer.model.signal import Report, Signal, Unanswered
-from healer.serving.status import ModelState, VersionStatus
+from healer.model_servers.tensorflow_serving.status import ModelState, VersionStatus
 from healer.sources.model import ModelLook, ModelMemory
 from tests.support.tensorflow_serving import status_servers
 from tests.support.world import NAMESPACE, START, World, moment, rule, rulebook

@@ -22,8 +22,8 @@ from healer.model.kube import (
     Terminated,
     Waiting,
 )
-from healer.model.rule import PodCondition
 from healer.model.signal import Signal
+from healer.rules.schema import PodCondition
 from healer.sources.pod_conditions import PodSettings
 from healer.sources.pods import PodSource
 from tests.support.world import moment

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 import healer.sources.probes
-from healer.engine.rulebook import BoundRule, Rulebook, scaled
 from healer.model.signal import Report, Signal
 from healer.model.target import Target
+from healer.rules.rulebook import BoundRule, Rulebook, scaled
 from healer.sources.probes import Beat, Look, Probes
 from tests.support.world import Yaml, rule, rulebook
 

@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from healer import settings as knobs
-from healer.engine.rulebook import BoundRule, Rulebook
-from healer.model.rule import Rule
-from healer.sources.prometheus import Prometheus, QueryFailed, Sample, connect, unserved
+from healer.rules.rulebook import BoundRule, Rulebook
+from healer.rules.schema import Rule
+from healer.sources.prometheus.client import Prometheus, QueryFailed, Sample, connect, unserved
 from tests.unit.sources.conftest import Answer, Imposter, closing, remembering, saying, vector
 
 WHEN = math.floor(time.time()) - 600.0

@@ -10,8 +10,8 @@ import pytest
 import structlog.testing
 
 from healer.model.signal import Answered, Report, Signal, Unanswered
-from healer.sources.prometheus import Prometheus
-from healer.sources.query import QueryLook
+from healer.sources.prometheus.client import Prometheus
+from healer.sources.prometheus.query import QueryLook
 from healer.sources.targets import TargetLabels
 from tests.support.world import APP, NAMESPACE, World, rule, rulebook
 from tests.unit.sources.conftest import Answer, Imposter, closing, remembering, saying

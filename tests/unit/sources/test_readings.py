@@ -7,10 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healer.engine.judge import Missing, Window
+from healer.judge.judge import Missing, Window
 from healer.model.verdict import Counts
-from healer.sources.prometheus import Sample, Series
-from healer.sources.readings import Key, Reading, Tally, counted, edge_above, past, past_all, past_slow, slower, timed, within
+from healer.sources.canary.readings import (
+    Key,
+    Reading,
+    Tally,
+    counted,
+    edge_above,
+    past,
+    past_all,
+    past_slow,
+    slower,
+    timed,
+    within,
+)
+from healer.sources.prometheus.client import Sample, Series
 
 STILL = Reading({frozenset({("pod", "s")}): 5.0})
 """A side in which nothing moves."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from healer.sources.selectors import Selector, selectors
+from healer.sources.canary.doubt import Selector, selectors
 
 
 @pytest.mark.parametrize(

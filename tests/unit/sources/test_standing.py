@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 
 from healer.model.signal import Signal
-from healer.sources.alert import Alert, read
-from healer.sources.alertmanager_api import Alertmanagers, Unanswered
-from healer.sources.standing import ABSENT, Standing
+from healer.sources.alertmanager.alert import Alert, read
+from healer.sources.alertmanager.api import Alertmanagers, Unanswered
+from healer.sources.alertmanager.standing import ABSENT, Standing
 from healer.sources.targets import TargetLabels
 from tests.support.prometheus import Monitor, alertmanager
 from tests.support.world import World

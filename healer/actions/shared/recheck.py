@@ -1,0 +1,93 @@
+"""The last look before acting: the target is read fresh, is still the same object, sick, covered by the rule, and may be taken.
+
+Why again, when the guards have just allowed it: the view may be stale, and an eviction that fails on its uid precondition has
+already spent the PodDisruptionBudget (measured).
+"""
+
+from healer.actions.base import Call
+from healer.actions.shared.paused import paused
+from healer.actions.shared.refusal import refusal, under_way, unread
+from healer.cluster.api import ApiError, ClusterError
+from healer.cluster.resources import RESOURCES
+from healer.engine.incidents.verification import rollout_in_progress
+from healer.engine.safety.guards import floor
+from healer.model.action import Outcome, OutcomeKind
+from healer.model.kube import Deployment, Pod
+from healer.model.permission import permissions
+
+RECHECKED = permissions("", "pods", "get") | permissions("apps", "deployments", "get")
+"""What the look asks for."""
+
+
+async def recheck(call: Call) -> Pod | Outcome:
+    """The pod as it is now when it may be taken, else the outcome of not acting."""
+    target = call.act.target
+    try:
+        pod = await call.api.get(RESOURCES[Pod].path(target.namespace, target.name), Pod)
+        if (gone := _gone(call, pod)) is not None:
+            return gone
+        if not call.still_sick(pod, call.act):
+            return Outcome(
+                OutcomeKind.RECOVERED, "Recovered", f"{target} was read afresh and is no longer sick: nothing was done"
+            )
+        if (veto := await _unsafe(call, pod)) is not None:
+            return veto
+    except ApiError as error:
+        if error.is_not_found:
+            return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{error.message or target}: nothing was left to do")
+        return unread(error, f"read {target}")
+    except ClusterError as error:
+        return unread(error, f"read {target}")
+    unwanted = call.still_wanted(call.act, pod)
+    return pod if unwanted is None else Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
+
+
+async def look_again(call: Call, after: str) -> Pod | Outcome:
+    """The target as it is after an answer that does not say by itself whether it is there: a 404 or a 409.
+
+    A webhook denies with whichever code it likes, so a 404 to a write does not tell that the object is gone. Only this look does.
+    """
+    target = call.act.target
+    try:
+        now = await call.api.get(RESOURCES[Pod].path(target.namespace, target.name), Pod)
+    except ClusterError as failed:
+        if isinstance(failed, ApiError) and failed.is_not_found:
+            return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{target} is gone: nothing was left to do")
+        return refusal(failed, f"read {target} again after {after}")
+    if now.metadata.uid != target.uid:
+        return Outcome(OutcomeKind.GONE, "Replaced", f"{target} is another pod by now: left alone")
+    return now
+
+
+def _gone(call: Call, pod: Pod) -> Outcome | None:
+    target = call.act.target
+    if pod.metadata.uid != target.uid:
+        return Outcome(OutcomeKind.GONE, "Replaced", f"{target} is another pod by now (uid {pod.metadata.uid}): left alone")
+    if pod.terminating:
+        return Outcome(OutcomeKind.GONE, "AlreadyTerminating", f"{target} is being deleted already: nothing was left to do")
+    return None
+
+
+async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
+    """The guards that depend on numbers, asked once more with fresh ones."""
+    workload = call.act.incident.workload
+    deployment = await call.api.get(RESOURCES[Deployment].path(workload.namespace, workload.name), Deployment)
+    if deployment.metadata.uid != workload.uid:
+        return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{workload} is another object by now: left alone")
+    if (held := paused(call, pod, deployment)) is not None:
+        return held
+    if (rollout := rollout_in_progress(deployment)) is not None:
+        return under_way(rollout)
+    if pod.finished:  # its record serves nobody: no floor is under it
+        return None
+    if pod.ready and not call.act.alone:  # it was not ready when this was decided: two would be down
+        return Outcome(OutcomeKind.DEFERRED, "ReadyAgain", f"{call.act.target} was not ready and is by now: looking again")
+    seen = sum(other.ready for other in call.view.pods_of(workload) if other.metadata.uid != pod.metadata.uid) + pod.ready
+    veto = floor(
+        ready=min(seen, deployment.status.ready_replicas),
+        in_flight=0,
+        target_ready=pod.ready,
+        desired=deployment.spec.replicas,
+        min_ready=call.act.min_ready,
+    )
+    return None if veto is None else Outcome(OutcomeKind.DEFERRED, veto.reason.code, f"read afresh: {veto.reason.text}")

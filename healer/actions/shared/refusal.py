@@ -1,0 +1,44 @@
+"""What an API server's no means to an action."""
+
+import re
+from dataclasses import replace
+
+from healer.cluster.api import ApiError, ApiUnavailable, ClusterError
+from healer.engine.incidents.verification import STUCK
+from healer.model.action import Outcome, OutcomeKind
+from healer.model.incident import Reason
+
+_LACKS_RIGHTS = re.compile(r'is forbidden: User ".*" cannot ')
+"""How an API server says that rights are missing. Admission plugins, webhooks and policies answer 403 too, in other words."""
+
+
+def refusal(error: ClusterError, doing: str) -> Outcome:
+    """The outcome of a request that was refused or not answered, where the action knows nothing more particular.
+
+    A request that got no answer, or a 5xx, may have had its effect: the next try looks first.
+    """
+    if not isinstance(error, ApiError):
+        reason = "NoAnswer" if isinstance(error, ApiUnavailable) else "Unreadable"
+        return Outcome(OutcomeKind.FAILED, reason, f"{doing}: {error}")
+    said = f"{doing}: the API server answered {error.status} {error.reason}: {error.message}"
+    if error.is_forbidden:
+        hint = " (grant it in healer's role: deploy/healer)" if _LACKS_RIGHTS.search(error.message) else ""
+        return Outcome(OutcomeKind.REFUSED, "Forbidden", f"{said}{hint}")
+    if error.is_throttled:
+        return Outcome(OutcomeKind.DEFERRED, "Throttled", said, error.retry_after)
+    if error.is_unauthorized or error.status >= 500:
+        return Outcome(OutcomeKind.FAILED, "ServerError", said, error.retry_after)
+    return Outcome(OutcomeKind.REFUSED, "Rejected", said)
+
+
+def unread(error: ClusterError, doing: str) -> Outcome:
+    """The same for a request that only reads: without an answer nothing was done, so that it is no failed try."""
+    outcome = refusal(error, doing)
+    return replace(outcome, kind=OutcomeKind.DEFERRED) if outcome.kind is OutcomeKind.FAILED else outcome
+
+
+def under_way(rollout: Reason) -> Outcome:
+    """The outcome of an action that a rollout keeps back, which has begun since the guards allowed the action."""
+    if rollout.code == STUCK:
+        return Outcome(OutcomeKind.DEFERRED, rollout.code, rollout.text)
+    return Outcome(OutcomeKind.DEFERRED, "RolloutInProgress", f"a rollout has begun: {rollout.text}")

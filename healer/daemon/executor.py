@@ -1,0 +1,154 @@
+"""Carries out what the engine wants done: claim it in the journal, act, report the outcome."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import structlog
+
+from healer.actions.base import Action, Call, Recheck
+from healer.cluster.api import Api
+from healer.daemon.metrics import Metrics
+from healer.engine.incidents.approval import is_undone
+from healer.journal.base import ClaimLost, Journal, JournalError
+from healer.model.action import Outcome, OutcomeKind
+from healer.model.effects import Act
+from healer.model.incident import Reason
+from healer.model.kube import Deployment, Pod
+from healer.model.view import View
+
+_EARLIER = 3600.0
+"""Seconds for which what an incident has done counts for the next one."""
+
+
+class Doer:
+    """Runs attempts as tasks, so many at once. An incident has at most one under way, which bounds the tasks.
+
+    `rechecks` are asked in their order before the action runs; the first outcome counts.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: Api,
+        view: View,
+        actions: Mapping[str, Action],
+        journal: Journal,
+        metrics: Metrics,
+        still_sick: Callable[[Pod, Act], bool],
+        still_wanted: Callable[[Act, Pod | Deployment | None], Reason | None],
+        rechecks: Sequence[Recheck] = (),
+        held: Callable[[], bool],
+        at_once: int,
+        timeout: float,
+        reaches_people: bool = True,
+    ) -> None:
+        self._api = api
+        self._view = view
+        self._actions = actions
+        self._journal = journal
+        self._metrics = metrics
+        self._still_sick = still_sick
+        self._still_wanted = still_wanted
+        self._rechecks = rechecks
+        self._held = held
+        self._places = asyncio.Semaphore(at_once)
+        self._timeout = timeout
+        self._reaches_people = reaches_people
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger("healer.doer")
+
+    def start(self, act: Act, report: Callable[[Act, Outcome], None], group: asyncio.TaskGroup) -> None:
+        """Begin an attempt; `report` is called with its outcome."""
+        task = group.create_task(self._do(act, report), name=f"{act.action} for {act.incident.id}")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def finish(self, within: float) -> bool:
+        """Wait for the attempts under way, at most `within` seconds; returns whether all ended."""
+        if not self._under_way:
+            return True
+        _, pending = await asyncio.wait(self._under_way, timeout=within)
+        return not pending
+
+    async def _do(self, act: Act, report: Callable[[Act, Outcome], None]) -> None:
+        async with self._places:
+            outcome = await self._claimed(act)
+        self._metrics.outcome(act.action, outcome, dry_run=act.dry_run)
+        report(act, outcome)
+
+    async def _claimed(self, act: Act) -> Outcome:
+        """Write the intent, then act. What somebody else has written to is not acted on: who else acts on it?"""
+        try:
+            await self._journal.claim(act.incident)
+        except JournalError as error:
+            return _unwritten(error, f"the intent to {act.action} {act.target} cannot be written")
+        asked = False
+
+        def sending() -> Outcome | None:
+            nonlocal asked
+            forbidden = self._sending(act)
+            asked = forbidden is None
+            return forbidden
+
+        call = Call(
+            act=act,
+            api=self._api,
+            view=self._view,
+            still_sick=self._still_sick,
+            still_wanted=self._still_wanted,
+            sending=sending,
+            kept=self._journal.recall(act.incident.id).get(act.action, {}),
+            keep=partial(self._keep, act),
+            earlier=self._earlier(act),
+            reaches_people=self._reaches_people,
+        )
+        try:
+            async with asyncio.timeout(self._timeout):
+                for recheck in self._rechecks:
+                    if (outcome := await recheck(act)) is not None:
+                        return outcome
+                outcome = await self._actions[act.action].run(call)
+        except TimeoutError:
+            outcome = Outcome(OutcomeKind.FAILED, "TimedOut", f"{act.action} {act.target}: no end after {self._timeout:g} s")
+        except ClaimLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - what one attempt stumbles over must end that attempt, and not the daemon
+            self._log.exception("an action failed by an error of healer's own", action=act.action, incident=act.incident.id)
+            text = f"{act.action} {act.target}: an error of healer's own ({error!r}): its log has the traceback; please report it"
+            outcome = Outcome(OutcomeKind.FAILED, "InternalError", text)
+        granted = outcome.kind in (OutcomeKind.DONE, OutcomeKind.GONE)
+        return replace(outcome, denied=asked and self._actions[act.action].spec.evicts and not granted)
+
+    def _earlier(self, act: Act) -> list[Mapping[str, str]]:
+        """What the action has kept beside the incidents of the last hour on the same workload and revision (see `Call`)."""
+        before, this = act.seen_at - _EARLIER, act.incident
+        return [
+            self._journal.recall(each.id).get(act.action, {})
+            for each in self._journal.incidents()
+            if each.id != this.id
+            and (each.workload.uid, each.revision) == (this.workload.uid, this.revision)
+            and any(at > before for at in each.acted_at)
+            and not is_undone(each)
+        ]
+
+    async def _keep(self, act: Act, state: Mapping[str, str]) -> Outcome | None:
+        """Journal what an action needs to know later, before it acts."""
+        try:
+            self._journal.remember(act.incident.id, act.action, state)
+            await self._journal.remembered(act.incident.id)
+        except JournalError as error:
+            return _unwritten(error, f"what {act.action} is about to change cannot be written down")
+        return None
+
+    def _sending(self, act: Act) -> Outcome | None:
+        if not self._held():
+            return Outcome(OutcomeKind.DEFERRED, "NotLeading", f"the lease is lost: {act.action} was not sent, nothing was done")
+        self._metrics.reaction(max(0.0, time.time() - act.seen_at))
+        return None
+
+
+def _unwritten(error: JournalError, what: str) -> Outcome:
+    return Outcome(OutcomeKind.DEFERRED, "NotJournaled", f"{what}: nothing was done ({error})")

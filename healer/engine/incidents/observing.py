@@ -1,0 +1,28 @@
+"""What is said of an incident of a rule that only observes: what would have been done, and what became of it without that."""
+
+from healer.model.duration import about
+from healer.model.incident import Incident
+from healer.rules.schema import Mode
+
+WATCHES_ON = "healer observes what becomes of it"
+
+
+def is_observing(incident: Incident) -> bool:
+    """Whether nothing is done for it, and nothing is said to have failed."""
+    return incident.mode == Mode.OBSERVE
+
+
+def asks(incident: Incident) -> str:
+    """That this is for a human: one is asked only for what healer has tried, or may not do."""
+    return "a human would be asked" if is_observing(incident) else "a human is needed"
+
+
+def recovered(incident: Incident, now: float) -> str:
+    """In words: it has recovered."""
+    would = ", without what healer would have done" if incident.treated or incident.stormed else ""
+    return f"recovered by itself after {about(now - incident.opened_at)}{would}"
+
+
+def still_sick(incident: Incident, now: float) -> str:
+    """In words: it has not, by the time at which the step would have been judged."""
+    return f"still sick {about(now - incident.opened_at)} after it began, when healer would have judged what it would have done"

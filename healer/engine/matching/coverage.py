@@ -1,0 +1,219 @@
+"""What each rule guards: the pods and workloads of its scope that it could treat now, and why there are none where it has none.
+
+A rule whose scope has a misspelt namespace or label is right as a text, and guards nothing: nobody would know until the night it
+is needed.
+"""
+
+import difflib
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from healer.engine.matching.fit import pages
+from healer.model.kube import Deployment, LabelRequirement, LabelSelector, Namespace, Pod
+from healer.model.selector import matches
+from healer.model.target import TREATED
+from healer.model.view import View
+from healer.rules.form import ANYWHERE
+from healer.rules.rulebook import BoundRule
+from healer.rules.schema import Scope
+
+_NAMED = 3
+"""Values of a label that a text names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many pods and workloads a rule could treat, and in words what keeps it from treating more than none.
+
+    A rule that pages treats all of its scope: people can be told of anything. `watched`: the workloads in the scope that no step
+    of the rule can act on, for what owns them; a pod that nobody owns is one.
+    """
+
+    rule: str
+    pods: int
+    workloads: int
+    doubts: tuple[str, ...]
+    watched: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.rule} covers {counted(self.pods, 'pod')} of {counted(self.workloads, 'workload')}"
+        if not self.watched:
+            return text
+        kind, is_are = ("a kind", "is") if self.watched == 1 else ("kinds", "are")
+        return f"{text} ({counted(self.watched, 'workload')} of {kind} that healer does not treat yet {is_are} only watched)"
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 pod", "3 pods"."""
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+class Covering:
+    """The pods and Deployments of a view as they are now, by namespace, so that each rule is asked only of its own.
+
+    `watched`: the namespaces that healer watches; empty for all. One object serves all rules of one look, and no later one.
+    """
+
+    def __init__(self, view: View, watched: Collection[str] = ()) -> None:
+        self._view = view
+        self._watched = frozenset(watched)
+        self._pods: dict[str, list[Pod]] = defaultdict(list)
+        self._deployments: dict[str, list[Deployment]] = defaultdict(list)
+        for pod in view.pods():
+            if pod.status.phase not in ("Succeeded", "Failed"):
+                self._pods[pod.metadata.namespace].append(pod)
+        for deployment in view.deployments():
+            self._deployments[deployment.metadata.namespace].append(deployment)
+        self._known: dict[str, Coverage] = {}
+
+    def of(self, bound: BoundRule) -> Coverage:
+        """What a rule covers. Costs a look at each pod of its namespaces, once for all rules of the same scope."""
+        when = bound.rule.when
+        named = [name for name in _deployments_named(bound) if name]
+        key = f"{bound.scope!r} {named} {pages(bound)}"
+        if key not in self._known:
+            untreated = dict[str, str]()
+            pods, workloads = self._canary(bound, named) if when.canary is not None else self._in(bound, untreated)
+            doubts = [*self._namespaces(bound.scope), *self._absent(bound.scope, named)]
+            if not doubts and not workloads and when.canary is None:
+                doubts = [_none_treated(untreated.values())] if untreated else list(self._selector(bound.scope))
+            self._known[key] = Coverage("", pods, workloads, tuple(doubts), len(untreated))
+        return replace(self._known[key], rule=bound.name)
+
+    def _spaces(self, scope: Scope) -> list[str]:
+        if ANYWHERE not in scope.namespaces:
+            return list(scope.namespaces)
+        return sorted({*self._pods, *self._deployments})
+
+    def _in(self, bound: BoundRule, untreated: dict[str, str]) -> tuple[int, int]:
+        """The pods that the scope selects; their workloads, and the Deployments that it selects by their own labels.
+
+        Those that the rule's steps cannot act on go to `untreated`, by uid, with the kind of their owner.
+        """
+        selector, all_of_it = None if bound.scope.selector is None else bound.scope.selector.struct, pages(bound)
+        pods, kinds = 0, dict[str, str]()
+        for namespace in self._spaces(bound.scope):
+            for pod in self._pods.get(namespace, ()):
+                if selector is None or matches(selector, pod.metadata.labels):
+                    uid = self._view.workload_uid(pod) or pod.metadata.uid
+                    if uid not in kinds:
+                        kinds[uid] = self._owner(pod)
+                    pods += all_of_it or kinds[uid] in TREATED
+            for deployment in self._deployments.get(namespace, ()):
+                if selector is None or matches(selector, deployment.metadata.labels):
+                    kinds[deployment.metadata.uid] = "Deployment"
+        if not all_of_it:
+            untreated |= {uid: kind for uid, kind in kinds.items() if kind not in TREATED}
+        return pods, len(kinds) - len(untreated)
+
+    def _owner(self, pod: Pod) -> str:
+        """The kind of the pod's workload; "" when nobody owns it. Where its ReplicaSet is not known, a Deployment is expected."""
+        top = self._view.workload_of(pod)
+        return top.kind if top is not None else "" if pod.metadata.controller is None else "Deployment"
+
+    def _canary(self, bound: BoundRule, named: Iterable[str]) -> tuple[int, int]:
+        """The pods of the canary and of stable."""
+        uids = {
+            deployment.metadata.uid
+            for namespace in self._spaces(bound.scope)
+            for deployment in self._deployments.get(namespace, ())
+            if deployment.metadata.name in named
+        }
+        pods = sum(
+            self._view.workload_uid(pod) in uids for space in self._spaces(bound.scope) for pod in self._pods.get(space, ())
+        )
+        return pods, len(uids)
+
+    # what is wrong
+
+    def _namespaces(self, scope: Scope) -> Iterator[str]:
+        existing = self._view.names(Namespace)
+        for namespace in scope.namespaces:
+            if namespace == ANYWHERE:
+                continue
+            if self._watched and namespace not in self._watched:
+                yield f"healer does not watch the namespace {namespace!r}: cluster.namespaces has {_some(self._watched)}"
+            elif existing and namespace not in existing:
+                yield f"there is no namespace {namespace!r}{_meant(namespace, existing)}"
+
+    def _absent(self, scope: Scope, named: Iterable[str]) -> Iterator[str]:
+        """Deployments that the rule names and that are not there."""
+        spaces = self._spaces(scope)
+        there = {each.metadata.name for namespace in spaces for each in self._deployments.get(namespace, ())}
+        for name in named:
+            if name not in there:
+                yield f"there is no deployment {name!r} in {_where(scope)}{_meant(name, there)}"
+
+    def _selector(self, scope: Scope) -> Iterator[str]:
+        """Which requirement no pod meets; where each is met by some, that no pod meets all."""
+        pods = [pod.metadata.labels for namespace in self._spaces(scope) for pod in self._pods.get(namespace, ())]
+        if not pods:
+            yield f"there is no pod in {_where(scope)}"
+            return
+        if scope.selector is None:
+            return
+        unmet = list(_unmet(scope.selector.struct, pods, _where(scope)))
+        yield from unmet or [f"no pod in {_where(scope)} meets all of the selector, though each of its parts is met by some"]
+
+
+def differs(scope: Scope, namespace: str, labels: Mapping[str, str]) -> str:
+    """What keeps an object of that namespace with these labels out of a scope, in words; empty when it is in it."""
+    if not scope.covers(namespace):
+        return f"its namespace is {namespace}, and the scope is {_some(scope.namespaces)}"
+    if scope.selector is None:
+        return ""
+    selector = scope.selector.struct
+    for key, value in selector.match_labels.items():
+        if labels.get(key) != value:
+            has = f"is {labels[key]!r}" if key in labels else f"is missing{_meant(key, labels)}"
+            return f"its label {key!r} {has}, and the selector wants {value!r}"
+    for requirement in selector.match_expressions:
+        if not matches(LabelSelector({}, (requirement,)), labels):
+            return f"its label {requirement.key!r} does not meet {_written(requirement)}"
+    return ""
+
+
+def _none_treated(kinds: Iterable[str]) -> str:
+    named = sorted({kind or "pods that nobody owns" for kind in kinds})
+    return f"all that is in its scope is only watched: healer acts on Deployments, and there are {', '.join(named)}"
+
+
+def _deployments_named(bound: BoundRule) -> list[str]:
+    when = bound.rule.when
+    if when.canary is not None:
+        return [when.canary.stable.deployment, when.canary.canary.deployment]
+    return [when.query.deployment or ""] if when.query is not None else []
+
+
+def _unmet(selector: LabelSelector, pods: Sequence[Mapping[str, str]], where: str) -> Iterator[str]:
+    keys = {key for labels in pods for key in labels}
+    for key, value in selector.match_labels.items():
+        values = sorted({labels[key] for labels in pods if key in labels})
+        if not values:
+            yield f"no pod in {where} has a label {key!r}{_meant(key, keys)}"
+        elif value not in values:
+            yield f"no pod in {where} has {key}={value}{_meant(value, values)}; there are {_some(values)}"
+    for requirement in selector.match_expressions:
+        if not any(matches(LabelSelector({}, (requirement,)), labels) for labels in pods):
+            yield f"no pod in {where} meets {_written(requirement)}"
+
+
+def _written(requirement: LabelRequirement) -> str:
+    values = f" ({', '.join(requirement.values)})" if requirement.values else ""
+    return f"{requirement.key} {requirement.operator}{values}"
+
+
+def _where(scope: Scope) -> str:
+    return "the cluster" if ANYWHERE in scope.namespaces else _some(scope.namespaces)
+
+
+def _some(names: Iterable[str]) -> str:
+    names = sorted(names)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, sorted(known)[:1000], n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,114 @@
+"""Whether a signal is a rule's business: asked when it comes, when its target changes, and right before healer acts on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from healer.model.incident import Reason
+from healer.model.kube import Deployment, Pod
+from healer.model.signal import Signal
+from healer.model.target import Target
+from healer.model.view import View, target_of
+from healer.rules.condition import ConditionFailed, facts
+from healer.rules.rulebook import BoundRule
+from healer.rules.schema import PageParams
+
+FOREIGN = frozenset(
+    {"NotAbout", "OutOfScope", "NoWorkload", "OtherWorkload", "OtherTarget", "LabelsDiffer", "TargetFinished", "PodGone"}
+)
+"""The codes of what does not pass by itself: somebody has relabelled, released or handed over the target, it is gone, or only its
+record is left. Such a signal leaves its incident. A condition that is not met at the moment only forbids to act."""
+
+UNREAD = frozenset({"LabelsDiffer", "ConditionUnmet", "ConditionFailed"})
+"""The codes of what cannot be said of a signal that only a journal tells of: an incident keeps no labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What is known of a signal's target, and why the signal is not the rule's business; `reason` is None when it is."""
+
+    workload: Target | None
+    reason: Reason | None = None
+
+
+Took = Callable[[str], bool]
+"""Whether healer has taken down a pod, by its uid."""
+
+
+def fit(rule: BoundRule, signal: Signal, took: Took, view: View, now: float, fresh: Pod | Deployment | None = None) -> Fit:
+    """Whether a rule's trigger, scope, labels and condition fit a signal. `fresh` is the target as it was just read.
+
+    Without it, the target is looked at as the view has it. What an alert or a query says of a pod that is gone, or that healer
+    took and that is going, it says of the past: it may fire on for as long as its expression looks back. It says nothing about
+    the replacement.
+    """
+    target, when = signal.target, rule.rule.when
+    obj = fresh or view.find(target)
+    if signal.source != when.source or signal.name not in when.names:
+        return Fit(None, Reason("NotAbout", f"the rule is not about {signal.source} {signal.name}"))
+    if obj is None:
+        code = "PodGone" if target.kind == "Pod" and target.exists else "TargetGone"
+        if not target.exists and _named(target, view):
+            text = f"the {target} that there is was made after {signal.name} began: what fires is about the one before it"
+            return Fit(None, Reason(code, text))
+        return Fit(None, Reason(code, f"{target} is not in the cluster: nothing to heal"))
+    if isinstance(obj, Pod) and obj.terminating and signal.source != "pod" and took(target.uid):
+        return Fit(None, Reason("PodGone", f"{target} was taken by healer and is going: what fires for it is of the past"))
+    if isinstance(obj, Pod) and obj.finished and signal.source != "pod":  # its own conditions say so, and may be matched
+        return Fit(None, Reason("TargetFinished", f"{target} has finished: only its record is left"))
+    if not rule.scope_covers(target.namespace, obj.metadata.labels):
+        return Fit(None, Reason("OutOfScope", f"{target} is outside the rule's scope"))
+    workload = _owner(obj, view)
+    if workload is None or (workload.kind == "Pod" and not pages(rule)):
+        return Fit(None, Reason("NoWorkload", f"no known controller owns {target}"))
+    for label, value in when.labels.items():
+        if signal.labels.get(label) != value:
+            return Fit(workload, Reason("LabelsDiffer", f"the alert's label {label} is not {value!r}"))
+    if rule.condition is not None:
+        try:
+            if not rule.condition.holds(facts(signal, view, now, obj)):
+                return Fit(workload, Reason("ConditionUnmet", f"not so: {when.condition}"))
+        except ConditionFailed as error:
+            return Fit(workload, Reason("ConditionFailed", f"{when.condition}: {error}"))
+    return Fit(workload)
+
+
+def misfit(
+    rule: BoundRule,
+    signal: Signal,
+    workload: Target,
+    took: Took,
+    view: View,
+    now: float,
+    fresh: Pod | Deployment | None = None,
+) -> Reason | None:
+    """Why a signal of an incident on that workload is not the rule's business any more; None when it still is."""
+    found = fit(rule, signal, took, view, now, fresh)
+    if found.workload is not None and found.workload.uid != workload.uid:
+        return Reason("OtherWorkload", f"{signal.target} belongs to {found.workload} by now, not to {workload}")
+    return found.reason
+
+
+def workload_of(target: Target, view: View) -> Target | None:
+    """The workload that a target belongs to; a Deployment is its own, and so is a pod that nobody owns."""
+    if target.kind == "Deployment":
+        return target if target.exists else None
+    pod = view.pod(target.uid)
+    return None if pod is None else _owner(pod, view)
+
+
+def pages(rule: BoundRule) -> bool:
+    """Whether a step of the rule tells people: that is all that can be done about a pod that nobody owns."""
+    steps = (*rule.rule.heal, rule.rule.on_storm)
+    return any(step is not None and isinstance(step.params, PageParams) for step in steps)
+
+
+def _named(target: Target, view: View) -> bool:
+    """Whether the cluster has an object of that name."""
+    named = view.pod_named if target.kind == "Pod" else view.deployment_named
+    return named(target.namespace, target.name) is not None
+
+
+def _owner(obj: Pod | Deployment, view: View) -> Target | None:
+    if isinstance(obj, Deployment):
+        return target_of(obj)
+    return view.workload_of(obj) if obj.metadata.controller is not None else target_of(obj)

@@ -1,0 +1,487 @@
+"""Which rules the firing signals match: in scope, condition met, held long enough, seen often enough."""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from math import inf
+
+from healer.engine.matching.ended import Ended
+from healer.engine.matching.fit import Took, fit, workload_of
+from healer.engine.safety.sick_counts import Census, Place
+from healer.model.duration import about
+from healer.model.incident import Reason
+from healer.model.signal import AT_ONCE, Signal
+from healer.model.target import Target
+from healer.model.view import View
+from healer.rules.rulebook import BoundRule, Rulebook
+from healer.rules.schema import REPLACED, Mode, Rule
+
+UNKNOWN = "Unknown"
+"""The reason's code while it is not known whether a signal still fires."""
+UNNAMED = ""
+"""The rules that had matched a signal before a restart, where the incident that it is part of does not say which."""
+
+UNHEARD = "NotRepeated"
+"""The code of what keeps healer from changing anything for an alert: nobody has said lately that it fires."""
+
+
+class Weight(IntEnum):
+    """What a signal that fires counts for."""
+
+    NOTHING = 0
+    """Nothing is to be done about it now: it is silenced, or was not repeated."""
+    CAUTION = 1
+    """It is not known whether it still fires: it may hold pods back, and is no cause to act."""
+    FULL = 2
+    """It is known to fire."""
+
+
+_SET_BACK = 60.0
+"""Seconds by which a report may be ahead of now: more, and the clock was set back since."""
+
+
+@dataclass(slots=True)
+class Firing:
+    """A signal that fires. `signal` is the newest report of it; its target stays the one of the first report."""
+
+    signal: Signal
+    verdicts: dict[str, str] = field(default_factory=dict)
+    """The last reason code for each rule that was asked, so that only changes are decisions."""
+    workload: str = ""
+    """The uid of the workload that it was last seen to belong to."""
+    incidents: dict[str, None] = field(default_factory=dict)
+    """The incidents that it is part of, oldest first."""
+    heeded: set[str] = field(default_factory=set)
+    """The rules that it has matched, or that wait for it to last or to recur."""
+    place: Place | None = None
+    """Where the census counts its pod as sick."""
+    unknown: str = ""
+    """Why it is not known whether it still fires; "" when that is known."""
+    confirmed: bool = True
+    """Whether its source has reported it to this engine; False for what only a journal says."""
+    heard: float = 0.0
+    """When it was last reported, or read from a journal: an alert counts for a while from then on."""
+    weight: Weight = Weight.FULL
+    """What it counted for when it was last looked at."""
+    fades: bool = False
+    """Whether it is to be looked at again when it no longer counts."""
+
+    def weigh(self, now: float, freshness: float) -> Weight:
+        """What it counts for now."""
+        if self.unknown:
+            return Weight.CAUTION
+        if self.signal.source == "alert" and (self.signal.held or now >= self.heard + freshness):
+            return Weight.NOTHING
+        return Weight.FULL if self.confirmed else Weight.CAUTION
+
+    def doubt(self, now: float, freshness: float) -> Reason | None:
+        """Why nothing is to be done about it now, though it fires as far as is known; None when it may."""
+        signal = self.signal
+        if self.unknown:
+            return not_known(self)
+        if not self.confirmed:
+            text = f"{signal.source} {signal.name} of {signal.target} is known from the journal alone"
+            return Reason("Unconfirmed", f"{text}: healer waits until its source says so, too")
+        if signal.source != "alert":
+            return None
+        if signal.held:
+            return Reason("Suppressed", f"{signal.name}: {signal.held}; healer does nothing about it until that ends")
+        age = now - signal.at
+        if -_SET_BACK <= age < freshness:
+            return None
+        ago = f"{about(age)} ago" if age >= 0 else f"{about(-age)} ahead of now, for the clock was set back"
+        text = f"{signal.name} was last reported {ago}, and a report counts for {about(freshness)}"
+        return Reason("NotRepeated", f"{text}: healer waits until Alertmanager says again that it fires")
+
+
+@dataclass(slots=True)
+class _Held:
+    """How long a rule has seen a target sick: since when, by which signals, and when the clock stopped (None: it runs)."""
+
+    since: float
+    keys: set[str] = field(default_factory=set)
+    stopped: float | None = None
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """What several replicas of one Prometheus report at the same time: who did first, and the keys of all that fire."""
+
+    key: str
+    occurrence: str
+    firing: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a rule makes of a signal: matched when `reason` is None; else `wake_at` is when time alone may change that.
+
+    `news` says that the verdict differs from the last one for this rule and signal.
+    """
+
+    rule: BoundRule
+    firing: Firing
+    workload: Target | None
+    reason: Reason | None = None
+    pending: bool = False
+    wake_at: float | None = None
+    news: bool = True
+
+
+MOST_UNHEEDED = 2000
+"""Alerts that are kept though no rule is about them: rules may change. Of more, those told longest ago are forgotten."""
+_MOST_LABELS = 2048
+"""Characters of the labels that are kept of such an alert; with more, none are."""
+
+
+class Matcher:
+    """The signals that fire now, and what each rule has seen of them. Times in seconds since the epoch."""
+
+    def __init__(self, rulebook: Rulebook, took: Took, changes: Callable[[Rule], bool], freshness: float = inf) -> None:
+        self._took = took
+        self._freshness = freshness  # seconds for which an alert that was reported counts as firing
+        self._fading: list[tuple[float, str]] = []  # when, key of an alert that no longer counts by then
+        self._changes = changes  # whether any step of a rule changes anything in the cluster
+        self.census = Census()
+        self.ended = Ended()
+        self._rulebook = rulebook
+        self._firings: dict[str, Firing] = {}
+        self._unheeded: dict[str, None] = {}  # keys of alerts that no rule is about, told longest ago first
+        self._by_workload: dict[str, dict[str, None]] = {}  # uid -> keys, in the order they came: decisions must repeat
+        self._held: dict[tuple[str, str], _Held] = {}  # (rule, target's uid)
+        self._silent: dict[str, str] = {}  # rule -> why its source does not answer
+        self._troubles: dict[str, _Trouble] = {}
+        self._seen: dict[tuple[str, str], deque[tuple[float, str]]] = {}  # (rule, workload's uid) -> occurrences
+
+    @property
+    def rulebook(self) -> Rulebook:
+        """The rules in force."""
+        return self._rulebook
+
+    def use(self, rulebook: Rulebook, view: View, now: float) -> None:
+        """Take other rules; what fires is kept and must be asked about again. Rules that are the same go on as they were."""
+        same = {rule.name for rule in rulebook.rules if (old := self._rulebook.get(rule.name)) and old.rule == rule.rule}
+        self._rulebook = rulebook
+        self._held = {key: held for key, held in self._held.items() if key[0] in same}
+        self._seen = {key: seen for key, seen in self._seen.items() if key[0] in same}
+        self._silent = {rule: why for rule, why in self._silent.items() if rule in same}
+        for firing in self._firings.values():
+            firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if rule in same}
+            firing.heeded &= same | {UNNAMED}
+            self._count(firing, view, now)
+
+    def get(self, key: str) -> Firing | None:
+        """The firing signal of that key."""
+        return self._firings.get(key)
+
+    def waits(self) -> bool:
+        """Whether time alone may change something: a rule has not matched yet, an alert may expire, a count is remembered."""
+        return bool(self._seen) or any(f.signal.source == "alert" or any(f.verdicts.values()) for f in self._firings.values())
+
+    def forget(self, now: float) -> None:
+        """Drop the counts of workloads for which nothing fires, once all of them are outside their window."""
+        for (rule, workload), seen in list(self._seen.items()):
+            bound = self._rulebook.get(rule)
+            count = None if bound is None else bound.rule.when.count
+            if count is None or (workload not in self._by_workload and seen[-1][0] <= now - count.within):
+                del self._seen[rule, workload]
+
+    def expired(self, before: float) -> list[Firing]:
+        """The alerts that were last reported before that time."""
+        return [f for f in self._firings.values() if f.signal.source == "alert" and f.signal.at < before]
+
+    def supersedes(self, signal: Signal) -> bool:
+        """Whether a firing signal is a later time of one that is known, on another object: the resolve between was not seen."""
+        known = self._firings.get(signal.key)
+        if known is None or not known.signal.target.exists:
+            return False
+        return known.signal.occurrence != signal.occurrence and known.signal.target.uid != signal.target.uid
+
+    def no_news(self, signal: Signal) -> Reason | None:
+        """Why what is said of an alert is about a time that is over, as a slower Alertmanager says it. Notes an end."""
+        known = self._firings.get(signal.key)
+        if signal.firing and self.ended.spans(signal.key, signal.began, signal.target.namespace):
+            return Reason("EndedBefore", f"{signal.name} has ended since it began so")
+        if signal.firing or signal.ended is None:
+            return None
+        if known is not None and known.signal.began is not None and known.signal.began > signal.ended:
+            return Reason("BegunSince", f"{signal.name} has begun anew since it ended so")
+        if self._rulebook.concerned(signal.source, signal.name, signal.target.namespace, signal.rule):
+            for key in {signal.key, signal.trouble or signal.key}:
+                self.ended.note(key, signal.ended)
+        return None
+
+    def firing(self, signal: Signal) -> Firing:
+        """Note a firing signal. The same occurrence reported again keeps its target: names recur, a sick pod does not."""
+        known = self._firings.get(signal.key)
+        if known is not None and known.signal.occurrence == signal.occurrence and _stays(known, signal.target):
+            signal = replace(signal, target=known.signal.target)
+        if known is None:
+            known = self._firings[signal.key] = Firing(signal)
+            if signal.trouble:
+                self._troubles.setdefault(signal.trouble, _Trouble(signal.key, signal.occurrence)).firing.add(signal.key)
+        else:
+            known.signal, known.confirmed = signal, True
+            known.heeded.discard(UNNAMED)  # it speaks for itself now
+            known.unknown = ""
+        known.heard = signal.at
+        return known
+
+    def next_fade(self) -> float | None:
+        """When the next alert no longer counts, unless it is repeated."""
+        return self._fading[0][0] if self._fading else None
+
+    def fade(self, view: View, now: float) -> None:
+        """Have the census count no more what was not repeated by now."""
+        while self._fading and self._fading[0][0] <= now:
+            firing = self._firings.get(heapq.heappop(self._fading)[1])
+            if firing is not None:
+                firing.fades = False
+                self._count(firing, view, now)
+
+    # what is not known
+
+    def answered(self, rule: str, keys: Container[str]) -> list[Signal]:
+        """Note that the source of a rule has answered in full; returns the ends of its signals whose keys are not these."""
+        self._silent.pop(rule, None)
+        return [replace(f.signal, firing=False) for f in self._of_rule(rule) if f.signal.key not in keys]
+
+    def unanswered(self, rule: str, why: str, keys: Container[str] | None) -> list[Firing]:
+        """Note that it is not known whether signals of a rule still fire (None: any of them); returns those that fire."""
+        if keys is None:
+            self._silent[rule] = why
+        firings = [firing for firing in self._of_rule(rule) if keys is None or firing.signal.key in keys]
+        for firing in firings:
+            firing.unknown = why
+        for firing in firings:
+            self._stop_clocks(firing)
+        return firings
+
+    def silent(self, rule: str) -> str:
+        """Why the source of a rule does not answer; "" when it does, or has not been asked yet."""
+        return self._silent.get(rule, "")
+
+    def _of_rule(self, rule: str) -> list[Firing]:
+        return [firing for firing in self._firings.values() if firing.signal.rule == rule]
+
+    def _stop_clocks(self, firing: Firing) -> None:
+        """What is not known is not counted as sickness: the time since the last report that any of the signals fires."""
+        for rule in firing.verdicts:
+            held = self._held.get((rule, firing.signal.target.uid))
+            if held is None or held.stopped is not None:
+                continue
+            known = [self._firings[key] for key in held.keys if key in self._firings]
+            if all(each.unknown for each in known):
+                held.stopped = max((each.signal.at for each in known), default=held.since)
+
+    def resolved(self, key: str) -> Firing | None:
+        """Note that a signal is gone; returns what was known of it."""
+        firing = self._firings.pop(key, None)
+        if firing is None:
+            return None
+        self._unheeded.pop(key, None)
+        self._recovers(firing.signal)
+        for rule in firing.verdicts:
+            self._release(rule, firing)
+        self._locate(firing, "")
+        if firing.place is not None:
+            self.census.remove(firing.place, key)
+            firing.place = None
+        return firing
+
+    def neglect(self, firing: Firing) -> Signal | None:
+        """Keep of an alert that no rule is about what a later rule may want to know; returns one that is forgotten for it."""
+        signal = firing.signal
+        if signal.source != "alert":
+            return None
+        small = sum(len(name) + len(value) for name, value in signal.labels.items()) <= _MOST_LABELS
+        firing.signal = replace(signal, message=signal.name, labels=signal.labels if small else {}, annotations={})
+        self._unheeded.pop(signal.key, None)
+        self._unheeded[signal.key] = None
+        if len(self._unheeded) <= MOST_UNHEEDED:
+            return None
+        oldest = self.resolved(next(iter(self._unheeded)))
+        return None if oldest is None else oldest.signal
+
+    def disown(self, firing: Firing, rule: str, incident: str, view: View, now: float) -> None:
+        """Note that a signal is no part of an incident any more, because its rule does not cover it; the rule is asked again."""
+        firing.incidents.pop(incident, None)
+        firing.verdicts.pop(rule, None)
+        firing.heeded.discard(rule)
+        self._release(rule, firing)
+        self._count(firing, view, now)
+
+    def resume(self, signal: Signal, rule: str, incident: str, view: View, now: float) -> None:
+        """Note a signal that a rule had matched, and that is part of an incident, before a restart: so the journal says."""
+        firing = self.firing(signal)
+        firing.confirmed, firing.heard = False, now
+        firing.incidents[incident] = None
+        firing.heeded.add(rule)
+        if rule != UNNAMED:
+            firing.verdicts[rule] = ""
+        if signal.source in AT_ONCE:
+            firing.unknown = "it has not been asked again since healer started"
+        workload = workload_of(firing.signal.target, view)
+        if workload is not None:
+            self._locate(firing, workload.uid)
+        self._count(firing, view, now)
+
+    def concerns(self, workload: str) -> bool:
+        """Whether a signal fires for that workload (by uid)."""
+        return workload in self._by_workload
+
+    def of_workload(self, workload: str, pod: str = "") -> list[Firing]:
+        """The signals that fire for a workload; when a pod is given, those of which its change may alter a verdict.
+
+        These are its own, and those that wait for a count: occurrences are counted over all pods of the workload.
+        """
+        firings = [self._firings[key] for key in self._by_workload.get(workload, ())]
+        if not pod:
+            return firings
+        return [f for f in firings if f.signal.target.uid == pod or "NotOftenEnough" in f.verdicts.values()]
+
+    def unmatched(self) -> list[Firing]:
+        """The firing signals that some rule asked about has not matched yet."""
+        return [firing for firing in self._firings.values() if any(firing.verdicts.values())]
+
+    def all(self) -> list[Firing]:
+        """Every firing signal."""
+        return list(self._firings.values())
+
+    def ask(self, firing: Firing, view: View, now: float, *, again: bool = False) -> Iterator[Match]:
+        """What each rule that is concerned makes of the signal now; `again` leaves out the rules that it has matched."""
+        signal = firing.signal
+        workload = workload_of(signal.target, view)
+        if workload is not None:
+            self._locate(firing, workload.uid)
+        self._count(firing, view, now)
+        for rule in self._rulebook.concerned(signal.source, signal.name, signal.target.namespace, signal.rule):
+            if again and firing.verdicts.get(rule.name) == "":
+                continue
+            self._unheeded.pop(signal.key, None)
+            match = self._judge(rule, firing, view, now)
+            code = "" if match.reason is None else match.reason.code
+            news = firing.verdicts.get(rule.name) != code
+            firing.verdicts[rule.name] = code
+            if match.reason is None or match.pending:
+                firing.heeded.add(rule.name)
+            else:
+                firing.heeded.discard(rule.name)
+                self._release(rule.name, firing)
+            self._count(firing, view, now)
+            yield Match(rule, firing, match.workload, match.reason, match.pending, match.wake_at, news)
+
+    def _judge(self, rule: BoundRule, firing: Firing, view: View, now: float) -> Match:
+        found = fit(rule, firing.signal, self._took, view, now)
+        if found.workload is None or found.reason is not None:
+            return Match(rule, firing, found.workload, found.reason)
+        if firing.unknown:
+            return Match(rule, firing, found.workload, not_known(firing), pending=True)
+        return self._long_and_often_enough(rule, firing, found.workload, now)
+
+    def _long_and_often_enough(self, rule: BoundRule, firing: Firing, workload: Target, now: float) -> Match:
+        signal, when = firing.signal, rule.rule.when
+        held = self._held.setdefault((rule.name, signal.target.uid), _Held(now))
+        held.keys.add(signal.key)
+        if held.stopped is not None:
+            held.since += now - held.stopped
+            held.stopped = None
+        if when.count is not None:
+            seen = self._seen.setdefault((rule.name, workload.uid), deque(maxlen=max(when.count.at_least * 4, 64)))
+            occurrence = self._occurrence(signal)
+            if occurrence and all(occurrence != counted for _, counted in seen):
+                seen.append((signal.at, occurrence))
+            recent = sum(1 for at, _ in seen if at > now - when.count.within)
+            if recent < when.count.at_least:
+                text = f"{signal.name} seen {recent} of {when.count.at_least} times within {about(when.count.within)}"
+                return Match(rule, firing, workload, Reason("NotOftenEnough", text), pending=True)
+        until = held.since + when.held_for
+        if now < until:
+            text = f"{signal.name} held for {about(now - held.since)} of {about(when.held_for)}"
+            return Match(rule, firing, workload, Reason("NotLongEnough", text), pending=True, wake_at=until)
+        return Match(rule, firing, workload)
+
+    def _occurrence(self, signal: Signal) -> str:
+        """What a signal is counted as: what several replicas of one Prometheus report is one thing; "" for a late report."""
+        first = self._troubles.get(signal.trouble)
+        if first is None or first.key == signal.key:
+            return "" if self.ended.spans(signal.trouble, signal.began, signal.target.namespace) else signal.occurrence
+        return first.occurrence
+
+    def _recovers(self, signal: Signal) -> None:
+        trouble = self._troubles.get(signal.trouble)
+        if trouble is not None:
+            trouble.firing.discard(signal.key)
+            if not trouble.firing:
+                del self._troubles[signal.trouble]
+
+    def _count(self, firing: Firing, view: View, now: float) -> None:
+        """Have the census count what is so now: a pod that is gone or has finished is not sick, whatever still fires for it.
+
+        Nor is one that should be gone by now, and that its workload has replaced (StuckTerminating), nor one that people are only
+        told of: no step of the rules that heed it changes anything. Nor is one about which nothing is to be done now.
+        """
+        firing.weight = firing.weigh(now, self._freshness)
+        self._let_fade(firing)
+        signal, target, place = firing.signal, firing.signal.target, None
+        replaced = signal.source == "pod" and signal.name in REPLACED
+        changing = [name for name in firing.heeded if self._may_change(name)] if firing.weight else []
+        if changing and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
+            acts = view.deployment(firing.workload) is not None and any(map(self._may_act, changing))
+            seen = firing.confirmed or UNNAMED in firing.heeded  # what is kept with a workload says nothing of a whole node
+            place = Place(firing.workload, pod.spec.node_name if seen else "", target.uid, acts, firing.weight is Weight.FULL)
+        if place != firing.place:
+            if firing.place is not None:
+                self.census.remove(firing.place, firing.signal.key)
+            if place is not None:
+                self.census.add(place, firing.signal.key)
+            firing.place = place
+
+    def _let_fade(self, firing: Firing) -> None:
+        """Have an alert looked at again when it no longer counts, unless it is repeated."""
+        if firing.signal.source == "alert" and firing.weight and firing.heeded and not firing.fades and self._freshness < inf:
+            firing.fades = True
+            heapq.heappush(self._fading, (firing.heard + self._freshness, firing.signal.key))
+
+    def _may_change(self, name: str) -> bool:
+        """Whether a rule has a step that changes something; one that is not known by name may have one."""
+        rule = self._rulebook.get(name)
+        return rule is None or self._changes(rule.rule)
+
+    def _may_act(self, name: str) -> bool:
+        """Whether a rule may act; one that is not known by name may have."""
+        rule = self._rulebook.get(name)
+        return rule is None or rule.rule.mode is not Mode.OBSERVE
+
+    def _locate(self, firing: Firing, workload: str) -> None:
+        """Index a firing signal by the workload (uid) that it belongs to; an empty uid takes it out."""
+        if firing.workload == workload:
+            return
+        if keys := self._by_workload.get(firing.workload):
+            keys.pop(firing.signal.key, None)
+            if not keys:
+                del self._by_workload[firing.workload]
+        firing.workload = workload
+        if workload:
+            self._by_workload.setdefault(workload, {})[firing.signal.key] = None
+
+    def _release(self, rule: str, firing: Firing) -> None:
+        held = self._held.get((rule, firing.signal.target.uid))
+        if held is not None:
+            held.keys.discard(firing.signal.key)
+            if not held.keys:
+                del self._held[rule, firing.signal.target.uid]
+
+
+def not_known(firing: Firing) -> Reason:
+    """Why nothing follows from a signal."""
+    why = firing.unknown or firing.signal.message
+    return Reason(UNKNOWN, f"whether {firing.signal.target} is still sick is not known: {why}")
+
+
+def _stays(known: Firing, target: Target) -> bool:
+    """Whether the target of the first report stays; one that only a journal tells of must have the name that the source says."""
+    was = known.signal.target
+    return was.exists and (known.confirmed or (was.kind, was.namespace, was.name) == (target.kind, target.namespace, target.name))

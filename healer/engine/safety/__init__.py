@@ -1,0 +1,1 @@
+"""What keeps healer from harm: guards, storms, budgets, breakers, and what they count."""

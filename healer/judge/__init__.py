@@ -1,0 +1,1 @@
+"""The canary judge: whether a canary is worse than its stable version. Pure."""

@@ -1,0 +1,1 @@
+"""The lab's API server: it answers as kube-apiserver does."""

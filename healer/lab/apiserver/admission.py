@@ -1,0 +1,133 @@
+"""Admission: what the API server asks before it stores or deletes, beside its own rules.
+
+A test has the lab deny requests as a webhook or a ValidatingAdmissionPolicy does; `quota` counts what ResourceQuotas allow. The
+lab's own controllers are refused like any client.
+
+Sources: apiserver/pkg/admission/plugin/webhook/errors/statuserror.go and plugin/policy/validating/dispatcher.go, Kubernetes 1.36.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from healer.lab.apiserver import status
+from healer.lab.kinds import Kind
+from healer.lab.objects import Object
+
+_CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
+"""The reasons that a validation of a policy may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request for admission. `resource` is `pods` or `pods/eviction`; `obj` is what is to be written, evicted or deleted."""
+
+    verb: str
+    """create, update or delete."""
+    kind: Kind
+    resource: str
+    namespace: str
+    name: str
+    obj: Object
+
+
+@dataclass(eq=False, slots=True)
+class Denial:
+    """What is denied, and how often still; None: until it is taken back. `hits` counts; `await met(3)` waits for the third."""
+
+    match: Callable[[Asked], bool]
+    error: Callable[[Asked], status.ApiError]
+    left: int | None
+    hits: int = 0
+    _hit: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def met(self, hits: int = 1) -> None:
+        """Return once it has denied so many requests."""
+        while self.hits < hits:
+            self._hit.clear()
+            await self._hit.wait()
+
+    def deny(self, asked: Asked) -> status.ApiError:
+        """Count one request; returns the answer to it."""
+        self.hits += 1
+        self.left = None if self.left is None else self.left - 1
+        self._hit.set()
+        return self.error(asked)
+
+
+class Admission:
+    """The denials on order.
+
+    All filters are optional: `verb`, `resource`, `name`, `match` (any test of what is asked), `times`.
+    """
+
+    def __init__(self) -> None:
+        self._denials: list[Denial] = []
+
+    def webhook(
+        self,
+        message: str,
+        *,
+        webhook: str = "validate.example.com",
+        code: int = 400,
+        reason: str = "",
+        verb: str = "",
+        resource: str = "",
+        name: str = "",
+        match: Callable[[Asked], bool] = lambda _: True,
+        times: int | None = None,
+    ) -> Denial:
+        """Deny as a validating webhook does. A webhook that gives no code answers 400, and no reason."""
+        told = f": {message or reason}" if message or reason else " without explanation"
+        text = f'admission webhook "{webhook}" denied the request{told}'
+        return self._order(lambda _: status.ApiError(max(code, 400), reason, text), verb, resource, name, match, times)
+
+    def policy(
+        self,
+        message: str,
+        *,
+        policy: str = "house-rules",
+        binding: str = "house-rules-binding",
+        reason: str = "Invalid",
+        verb: str = "",
+        resource: str = "",
+        name: str = "",
+        match: Callable[[Asked], bool] = lambda _: True,
+        times: int | None = None,
+    ) -> Denial:
+        """Deny as a ValidatingAdmissionPolicy does. `reason`: Invalid (422), Forbidden, Unauthorized or RequestEntityTooLarge."""
+        told = f"ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request: {message}"
+
+        def error(asked: Asked) -> status.ApiError:
+            return status.denied_by_policy(asked.kind, asked.name, told, _CODES[reason], reason)
+
+        return self._order(error, verb, resource, name, match, times)
+
+    def allow(self, denial: Denial) -> None:
+        """Take a denial back."""
+        self._denials.remove(denial)
+
+    def check(self, asked: Asked) -> None:
+        """Raises ApiError when it is denied."""
+        for denial in self._denials:
+            if denial.left != 0 and denial.match(asked):
+                raise denial.deny(asked)
+
+    def _order(
+        self,
+        error: Callable[[Asked], status.ApiError],
+        verb: str,
+        resource: str,
+        name: str,
+        match: Callable[[Asked], bool],
+        times: int | None,
+    ) -> Denial:
+        def matches(asked: Asked) -> bool:
+            named = (verb in ("", asked.verb), resource in ("", asked.resource), name in ("", asked.name))
+            return all(named) and match(asked)
+
+        denial = Denial(matches, error, times)
+        self._denials.append(denial)
+        return denial

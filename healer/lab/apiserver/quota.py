@@ -1,0 +1,105 @@
+"""ResourceQuotas: what a namespace uses, and the refusal of a pod that would use too much.
+
+Sources: plugin/pkg/admission/resourcequota/controller.go and pkg/quota/v1/evaluator/core/pods.go of Kubernetes 1.36.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from healer.lab.apiserver import status
+from healer.lab.objects import Object, is_active
+
+if TYPE_CHECKING:
+    from healer.lab.kinds import Kind
+
+_SUFFIXES = {
+    "": Decimal(1),
+    "m": Decimal("0.001"),
+    **{letter: Decimal(1000) ** power for power, letter in enumerate("kMGTPE", 1)},
+    **{f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", 1)},
+}
+_BARE = ("cpu", "memory", "ephemeral-storage")
+"""Resources whose bare name in a quota means their requests."""
+
+
+def used(pods: list[Object], resource: str) -> Decimal:
+    """What the living pods of a namespace use of a resource as a quota names it."""
+    return sum((_usage(pod, resource) for pod in pods if is_active(pod) or _terminating(pod)), Decimal(0))
+
+
+def refuse(kind: Kind, pod: Object, quotas: list[Object], pods: list[Object]) -> None:
+    """Raises ApiError 403 when a quota of its namespace does not allow one pod more."""
+    name = pod["metadata"]["name"]
+    for quota in quotas:
+        hard = {resource: limit for resource, limit in (quota["spec"].get("hard") or {}).items() if counted(resource)}
+        called = quota["metadata"]["name"]
+        unsaid = [f"{resource} for: {','.join(missing)}" for resource in hard if (missing := _unsaid(pod, resource))]
+        if unsaid:
+            raise status.forbidden_because(kind, name, f"failed quota: {called}: must specify {'; '.join(sorted(unsaid))}")
+        over = [r for r, limit in hard.items() if used(pods, r) + _usage(pod, r) > quantity(limit) and _usage(pod, r)]
+        if over:
+            requested = _told({resource: _usage(pod, resource) for resource in over})
+            spent = _told({resource: used(pods, resource) for resource in over})
+            limited = _told({resource: quantity(hard[resource]) for resource in over})
+            why = f"exceeded quota: {called}, requested: {requested}, used: {spent}, limited: {limited}"
+            raise status.forbidden_because(kind, name, why)
+
+
+def _told(amounts: dict[str, Decimal]) -> str:
+    return ",".join(f"{resource}={shown(resource, amounts[resource])}" for resource in sorted(amounts))
+
+
+def quantity(written: str | int) -> Decimal:
+    """A resource.Quantity as a number. Raises ValueError for one that is none."""
+    text = str(written)
+    number = text.rstrip("mkMGTPEKi")
+    suffix = text[len(number) :]
+    if suffix not in _SUFFIXES or not number:
+        raise ValueError(f"{text!r} is no quantity")
+    return Decimal(number) * _SUFFIXES[suffix]
+
+
+def shown(resource: str, value: Decimal) -> str:
+    """A quantity in its canonical form: cpu in thousandths where it must be, memory in powers of 1024 where it can be."""
+    if value != value.to_integral_value():
+        return f"{int(value * 1000)}m"
+    whole = int(value)
+    if resource.endswith(("memory", "storage")):
+        for power, letter in reversed(list(enumerate("KMGTPE", 1))):
+            if whole and whole % 1024**power == 0:
+                return f"{whole // 1024**power}{letter}i"
+    return str(whole)
+
+
+def counted(resource: str) -> bool:
+    """Whether it is one of the resources that the lab counts: those of pods."""
+    return resource in ("pods", "count/pods", *_BARE) or resource.startswith(("requests.", "limits."))
+
+
+def _usage(pod: Object, resource: str) -> Decimal:
+    if resource in ("pods", "count/pods"):
+        return Decimal(1)
+    place, key = _place(resource)
+    amounts = [(c.get("resources") or {}).get(place, {}).get(key, "0") for c in pod["spec"]["containers"]]
+    return sum((quantity(amount) for amount in amounts), Decimal(0))
+
+
+def _unsaid(pod: Object, resource: str) -> list[str]:
+    """The containers that do not say how much they want of a resource that the quota counts; extended ones may be unsaid."""
+    place, key = _place(resource)
+    if resource in ("pods", "count/pods") or key not in _BARE:
+        return []
+    return sorted(c["name"] for c in pod["spec"]["containers"] if key not in ((c.get("resources") or {}).get(place) or {}))
+
+
+def _place(resource: str) -> tuple[str, str]:
+    if resource.startswith(("requests.", "limits.")):
+        place, _, key = resource.partition(".")
+        return place, key
+    return "requests", resource
+
+
+def _terminating(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"] and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")

@@ -1,0 +1,1 @@
+"""The lab's kubelet: hollow pods that behave as they are told."""

@@ -1,0 +1,93 @@
+"""What the kubelet writes of a pod: the frames of its containers in the form of a pod's status.
+
+Source: pkg/kubelet/kubelet_pods.go (getPhase, generateAPIPodStatus) and status/generate.go of Kubernetes 1.36, and the recorded
+pods of tests/contract/kubernetes-1.36.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from healer.lab.kubelet.behaviour import Frame
+from healer.lab.objects import Object, condition, timestamp
+
+
+def write(pod: Object, ip: str, frames: Mapping[str, Frame]) -> None:
+    """Bring the status up to the frames, by the names of the containers; the first one's says what becomes of the whole pod."""
+    status, spec = pod["status"], pod["spec"]
+    main = frames[spec["containers"][0]["name"]]
+    phase = main.phase
+    if phase == "Running" and any(frame.phase == "Pending" for frame in frames.values()):
+        phase = "Pending"  # one has never run yet
+    over = phase in ("Failed", "Succeeded")
+    unready = [name for name, frame in frames.items() if over or not frame.ready]
+    trouble = {"reason": "ContainersNotReady", "message": f"containers with unready status: [{' '.join(unready)}]"}
+    if over:
+        trouble = {"reason": "PodFailed" if phase == "Failed" else "PodCompleted"}
+    waiting = [each["name"] for each in spec.get("initContainers") or []]
+    incomplete = {"reason": "ContainersNotInitialized", "message": f"containers with incomplete status: [{' '.join(waiting)}]"}
+    since = {item["type"]: item for item in status.get("conditions") or []}
+    status |= {
+        "phase": phase,
+        "conditions": [
+            _condition(since, "PodReadyToStartContainers", main.sandbox and not over),
+            _condition(since, "Initialized", main.initialized, incomplete),
+            _condition(since, "Ready", not unready, trouble),
+            _condition(since, "ContainersReady", not unready, trouble),
+            since.get("PodScheduled") or _condition(since, "PodScheduled", True),
+            *([target] if (target := condition(pod, "DisruptionTarget")) else []),
+        ],
+        "hostIP": "127.0.0.1",
+        "podIP": ip,
+        "podIPs": [{"ip": ip}],
+        "startTime": status.get("startTime") or timestamp(),
+        "containerStatuses": [_container(each, frames[each["name"]]) for each in spec["containers"]],
+    }
+    if spec.get("initContainers"):
+        known = {item["name"]: item for item in status.get("initContainerStatuses") or []}
+        status["initContainerStatuses"] = _initial(spec["initContainers"], frames, main, known)
+    for field, value in (("reason", main.reason), ("message", main.message)):
+        status.pop(field, None)
+        if value:
+            status[field] = value
+
+
+def _initial(containers: list[Object], frames: Mapping[str, Frame], main: Frame, known: Mapping[str, Object]) -> list[Object]:
+    """Init containers: done, but for sidecars, which have frames of their own, and for the one that a pod waits for."""
+    written = []
+    for number, container in enumerate(containers):
+        name = container["name"]
+        if name in frames:
+            written.append(_container(container, frames[name]))
+        elif not main.initialized:
+            state = main.initial if number == 0 and main.initial else {"waiting": {"reason": "PodInitializing"}}
+            written.append(_container(container, Frame(state, started="running" in state)))
+        elif "terminated" in (known.get(name) or {}).get("state", {}):
+            written.append(known[name])
+        else:
+            now = timestamp()
+            done = {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}}
+            written.append(_container(container, Frame(done, ready=True)))
+    return written
+
+
+def _container(container: Object, frame: Frame) -> Object:
+    return {
+        "name": container["name"],
+        "state": frame.state,
+        "lastState": frame.last,
+        "ready": frame.ready,
+        "restartCount": frame.restarts,
+        "image": container["image"],
+        "imageID": "",
+        "started": frame.started,
+    }
+
+
+def _condition(since: Mapping[str, Object], kind: str, true: bool, trouble: Object | None = None) -> Object:
+    """A pod condition; its time moves only when its status does."""
+    word = "True" if true else "False"
+    before = since.get(kind)
+    changed = timestamp() if before is None or before["status"] != word else before["lastTransitionTime"]
+    fresh = {"type": kind, "status": word, "lastProbeTime": None, "lastTransitionTime": changed}
+    return fresh if true or trouble is None else fresh | trouble

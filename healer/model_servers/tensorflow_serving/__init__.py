@@ -1,0 +1,1 @@
+"""TensorFlow Serving: models.config in a ConfigMap, and the status of models."""

@@ -1,0 +1,103 @@
+"""Who changed a model's versions, when, why and how: a list that the ConfigMap carries in an annotation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from healer.model_servers.tensorflow_serving.config import STABLE, Policy, Served
+from healer.model_servers.tensorflow_serving.plan import Change, stack
+from healer.model_servers.tensorflow_serving.spans import ConfigError
+
+HISTORY = "healer.dev/model-history"
+"""The annotation; oldest first."""
+ENTRIES = 50
+ANNOTATIONS = 256 * 1024
+"""All annotations of an object together, keys and values, in bytes (Kubernetes, TotalAnnotationSizeLimitB)."""
+_OURS = 64 * 1024
+"""What the history takes at most, in bytes."""
+_WORDS = 500
+"""Characters of a `who` or a `why`."""
+
+
+class State(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A model's policy and labels at a time."""
+
+    policy: str
+    versions: tuple[int, ...] = ()
+    labels: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, policy: Policy, labels: Mapping[str, int]) -> "State":
+        """As the history has it."""
+        return cls(str(policy), policy.versions, dict(labels))
+
+    def __str__(self) -> str:
+        return self.policy + "".join(f", {label} {version}" for label, version in sorted(self.labels.items()))
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One change. `at` is RFC 3339; `what` the verb or the action; `before` and `after` are `from` and `to` in JSON."""
+
+    at: str
+    who: str
+    why: str
+    what: str
+    model: str
+    key: str
+    before: State = msgspec.field(name="from")
+    after: State = msgspec.field(name="to")
+
+    def __str__(self) -> str:
+        why = f": {self.why}" if self.why else ""
+        return f"{self.at} {self.what} by {self.who}{why} ({self.before} -> {self.after})"
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who changes something, why, by which verb or action, and when (RFC 3339)."""
+
+    who: str
+    why: str
+    what: str
+    at: str
+
+    def entry(self, served: Served, key: str, change: Change) -> Entry:
+        """What the history will say of a change."""
+        return Entry(
+            at=self.at,
+            who=self.who[:_WORDS],
+            why=self.why[:_WORDS],
+            what=self.what,
+            model=served.name,
+            key=key,
+            before=State.of(served.policy, served.labels),
+            after=State.of(change.policy, change.labels),
+        )
+
+
+def load(annotation: str) -> list[Entry]:
+    """The history, oldest first. Raises ConfigError when somebody has made it unreadable."""
+    try:
+        return msgspec.json.decode(annotation, type=list[Entry]) if annotation else []
+    except msgspec.MsgspecError as error:
+        raise ConfigError(
+            f"the annotation {HISTORY} cannot be read, and is not written over: mend or remove it ({error})"
+        ) from error
+
+
+def dump(entries: Sequence[Entry], others: Mapping[str, str]) -> str:
+    """As much of the history as fits beside the other annotations, the newest entries first to stay."""
+    taken = sum(len(name.encode()) + len(value.encode()) for name, value in others.items() if name != HISTORY)
+    room = min(_OURS, ANNOTATIONS - taken - len(HISTORY))
+    kept = list(entries[-ENTRIES:])
+    while kept and len(msgspec.json.encode(kept)) > room:
+        del kept[0]
+    return msgspec.json.encode(kept).decode()
+
+
+def stables(entries: Sequence[Entry], model: str, key: str) -> list[int]:
+    """The versions of a model that had label stable, oldest first, without those that were left by going back."""
+    ours = [entry for entry in entries if entry.model == model and entry.key == key]
+    moves = [(entry.before.labels.get(STABLE), entry.after.labels.get(STABLE)) for entry in ours]
+    return stack([(before, after) for before, after in moves if before != after])

@@ -1,0 +1,1 @@
+"""What people and pipelines ask about a canary: gate and compare."""

@@ -1,0 +1,261 @@
+"""Comparing a canary with its stable version over a time that has passed: the looks of that time are repeated, by the very code
+by which the daemon looks."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, floor, isnan
+from typing import NamedTuple
+
+from healer.cluster.api import Api
+from healer.engine.incidents.verification import rollout_in_progress
+from healer.judge.judge import Missing, Window
+from healer.model.duration import about
+from healer.model.kube import Deployment, ReplicaSet
+from healer.model.verdict import Counts, Verdict, VerdictKind
+from healer.model.view import View, target_of
+from healer.operate.canary.chosen import both, canary_of, there
+from healer.operate.canary.figures import Quantile, quantile
+from healer.operate.canary.past import Past
+from healer.operate.canary.report import SHARES, Column, Report, Row
+from healer.operate.objects import OperateError, Place
+from healer.routes.base import RouteError
+from healer.rules.probe import Canary, Measure
+from healer.rules.rulebook import BoundRule
+from healer.sources.canary.canary import place_of, revisions_of, share_of, sides_of
+from healer.sources.canary.look import CanaryLook, Look, Side, Sides, filled
+from healer.sources.canary.readings import Key, Reading, Tally, edge_above, slower, within
+from healer.sources.prometheus.client import Asked, QueryFailed, Sample, Series
+
+_MOST = 240
+"""Windows of a report: over a long time they are the longer."""
+_LAG = 1.0
+"""Seconds after which what was scraped is surely stored."""
+_LONGEST = 58
+"""Characters of a pod's name before its random end."""
+_SCALE = {"s": 1.0, "ms": 1e3, "us": 1e6}
+_WEIGHTS = (
+    "the weights of that time are not known, and need not be: the test asks whether the canary has more of the bad requests "
+    "than of the requests, window by window (healer itself starts afresh at each weight)"
+)
+
+
+class _Seen(NamedTuple):
+    """A look at a point of the grid."""
+
+    at: float
+    look: Look
+
+
+async def compare(
+    api: Api, prometheus: Asked, rule: BoundRule, place: Place, *, since: float, now: float, history: int = 720
+) -> Report:
+    """The report on the last `since` seconds before `now` (since the epoch). `history`: windows of stable before that, from
+    which the judge learns how bursty its errors are.
+
+    Raises OperateError when it cannot be made, and ClusterError.
+    """
+    canary = canary_of(rule)
+    step = canary.every * max(1, ceil(since / canary.every / _MOST))
+    windows = floor(since / step)
+    if windows < 2:
+        raise OperateError(f"{about(since)} is too short: the rule looks every {about(canary.every)}, and two looks are needed")
+    view = await both(api, canary, place.namespace)
+    deployment = there(view, place, rule)
+    end = floor((now - _LAG) / step) * step
+    past = Past(prometheus, end - windows * step, end, step)
+    replay = _Replay(canary.model_copy(update={"every": step}), place.namespace, past, _sides(view, canary, deployment))
+    try:
+        looks = await replay.looks(history)
+        verdict, at = _verdict(looks)
+        rows = [await replay.row(measure, looks, verdict) for measure in canary.measures]
+    except QueryFailed as error:
+        raise OperateError(str(error)) from error
+    share, unknown = await _share_now(api, canary, place.namespace)
+    return Report(
+        place=place,
+        stable=canary.stable.deployment,
+        rule=rule.name,
+        since=past.points[0],
+        until=end,
+        step=step,
+        share=share,
+        rows=tuple(rows),
+        verdict=verdict,
+        verdict_at=at,
+        notes=(*unknown, *_notes(view, canary, deployment, rows, verdict)),
+    )
+
+
+def _sides(view: View, canary: Canary, deployment: Deployment) -> Sides:
+    """The Deployments with all pods that they had in that time: those that are gone have counted requests as well.
+
+    Their names are not known any more, so patterns stand for them: for the canary's, the pods of its present revision, lest an
+    earlier one is judged with it; for stable's, those of every revision.
+    """
+    now = sides_of(view, canary, deployment.metadata.namespace)
+    name, revision = deployment.metadata.name, deployment.metadata.annotations.revision
+    ours = _pods_of(revisions_of(view, deployment)) or [_any_pod(name)]
+    stable = view.deployment_named(deployment.metadata.namespace, canary.stable.deployment)
+    known = [] if stable is None else view.replica_sets_of(target_of(stable))
+    theirs = sorted({_any_pod(canary.stable.deployment), *_pods_of(known)})
+    other = None if now.stable is None else Side(theirs, now.stable.ready, now.stable.revision)
+    return Sides(Side(ours, deployment.status.ready_replicas, revision), other)
+
+
+def _pods_of(replica_sets: Sequence[ReplicaSet]) -> list[str]:
+    """Patterns for the names of their pods, which are cut before the random end (apiserver, names.SimpleNameGenerator)."""
+    return sorted(f"{f'{each.metadata.name}-'[:_LONGEST]}[a-z0-9]+" for each in replica_sets)
+
+
+def _any_pod(deployment: str) -> str:
+    """A Deployment's pods, by name: the hash of their template and five characters (apimachinery's rand.SafeEncodeString)."""
+    return f"{deployment}-[a-z0-9]{{1,10}}-[a-z0-9]{{5}}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Replay:
+    """The looks of a time, repeated; the canary's `every` is the step of the past."""
+
+    canary: Canary
+    namespace: str
+    past: Past
+    sides: Sides
+
+    async def looks(self, history: int) -> list[_Seen]:
+        """One at each point. Raises QueryFailed."""
+
+        async def share() -> float:
+            return 1.0  # any but 0: the weights of that time are not known
+
+        def sides() -> Sides:
+            return self.sides
+
+        # A time without requests is one, however long: for a time without scrapes there are no points.
+        canary_look = CanaryLook(self.canary, self.namespace, self.past, share=share, sides=sides, history=history, standing=True)
+        seen: list[_Seen] = []
+        for at in self.past.points:
+            seen.append(_Seen(at, await canary_look.look(at + self.past.step / 2)))
+            if self.past.failure is not None:
+                raise self.past.failure
+        return seen
+
+    async def row(self, measure: Measure, looks: Sequence[_Seen], verdict: Verdict) -> Row:
+        """The figures of all windows of a measure that could be read; at the first look there are only counters to count from.
+
+        Raises QueryFailed.
+        """
+        windows = [(seen.at, seen.look.windows[measure.name]) for seen in looks if measure.name in seen.look.windows]
+        begun = next((number for number, (_, window) in enumerate(windows) if isinstance(window, Window)), -1)
+        read = [window for _, window in windows[begun + 1 :] if isinstance(window, Window)]
+        missing = [window.why for _, window in windows[begun:] if isinstance(window, Missing)]
+        stable = [_capped(window.stable) for window in read if window.stable is not None]
+        histograms = await self._histograms(measure)
+        times = [_times(histogram, measure, windows) for histogram in histograms] or [{}, {}]
+        return Row(
+            measure=measure.name,
+            bad=_bad(measure, histograms),
+            canary=Column(sum((_capped(window.canary) for window in read), Counts()), times[0]),
+            stable=Column(sum(stable, Counts()), times[1]) if stable else None,
+            finding=next((finding for finding in verdict.findings if finding.measure == measure.name), None),
+            read=len(read),
+            unread=len(missing),
+            why=missing[-1] if missing else "",
+        )
+
+    async def _histograms(self, measure: Measure) -> list[list[Series]]:
+        """The buckets of canary and stable, as the looks have asked for them; none for a measure of another kind."""
+        if measure.histogram is None:
+            return []
+        sides = ((self.canary.canary.deployment, self.sides.canary), (self.canary.stable.deployment, self.sides.stable))
+        every = self.canary.every
+        return [
+            [] if side is None else await self.past.series(filled(measure.histogram, self.namespace, deployment, side, every))
+            for deployment, side in sides
+        ]
+
+
+def _capped(counts: Counts) -> Counts:
+    """As the judge does it: PromQL's extrapolation may put a few more bad requests than requests into a window."""
+    return Counts(counts.requests, min(counts.bad, counts.requests))
+
+
+def _bad(measure: Measure, histograms: Sequence[Sequence[Series]]) -> str:
+    """What is bad, in words."""
+    if measure.slower_than is None:
+        return "bad"
+    sides = [[Sample(each.labels, 0.0) for each in side] for side in histograms]
+    edge = edge_above(sides, measure.slower_than, measure.unit)
+    return slower(measure.slower_than, "s") if edge is None else slower(edge, measure.unit)
+
+
+def _times(
+    histogram: Sequence[Series], measure: Measure, windows: Sequence[tuple[float, Window | Missing]]
+) -> Mapping[str, Quantile | None]:
+    """How long one side's requests took, over the windows that could be read: each bucket is counted as the judge counts."""
+    by_edge: dict[float, dict[Key, Mapping[float, float]]] = defaultdict(dict)
+    for each in histogram:
+        edge = _edge(each)
+        if not isnan(edge):
+            labels = frozenset((name, value) for name, value in each.labels.items() if name != "le")
+            by_edge[edge / _SCALE[measure.unit]][labels] = {at: value for at, value in each.points.items() if not isnan(value)}
+    buckets: dict[float, float] = {}
+    for edge, series in by_edge.items():
+        tally = Tally()
+        for at, window in windows:
+            reading = Reading({labels: points[at] for labels, points in series.items() if at in points})
+            if not reading.total:
+                continue
+            grown = within(reading, None) if measure.windowed else tally.take(reading, None)
+            warming = isinstance(window, Window) and window.warming and not window.canary.requests
+            if isinstance(grown, Window) and isinstance(window, Window) and not warming:
+                buckets[edge] = buckets.get(edge, 0.0) + grown.canary.requests
+    return {name: quantile(buckets, share) for name, share in SHARES.items()}
+
+
+def _edge(bucket: Series) -> float:
+    """NaN when it has none."""
+    try:
+        return float(bucket.labels.get("le", "nan"))
+    except ValueError:
+        return float("nan")
+
+
+def _verdict(looks: Sequence[_Seen]) -> tuple[Verdict, float | None]:
+    """The last verdict that rests on a window, and since when it is of that kind; without any the last, and None."""
+    judged = [(seen.at, seen.look.verdict) for seen in looks if seen.look.verdict is not None and _compared(seen.look)]
+    if not judged:
+        last = looks[-1].look
+        return last.verdict or Verdict(VerdictKind.UNKNOWN, last.why), None
+    at, verdict = judged[-1]
+    for earlier, before in reversed(judged):
+        if before.kind is not verdict.kind:
+            break
+        at = earlier
+    return verdict, at
+
+
+def _compared(look: Look) -> bool:
+    return look.judged and any(isinstance(window, Window) for window in look.windows.values())
+
+
+async def _share_now(api: Api, canary: Canary, namespace: str) -> tuple[float | None, list[str]]:
+    """The canary's share of the traffic; None, and why, where the route cannot be read. Raises ClusterError."""
+    try:
+        return await share_of(api, place_of(canary, namespace)), []
+    except RouteError as error:
+        return None, [f"the weights of now are not known: {error}"]
+
+
+def _notes(view: View, canary: Canary, deployment: Deployment, rows: Sequence[Row], verdict: Verdict) -> list[str]:
+    """What one should know to read the figures."""
+    notes = []
+    if (rollout := rollout_in_progress(deployment)) is not None:
+        notes.append(f"a rollout of the canary is under way ({rollout.text}): only the pods of its newest revision are counted")
+    stable = view.deployment_named(deployment.metadata.namespace, canary.stable.deployment)
+    if stable is None or not stable.status.ready_replicas:
+        notes.append(f"deployment/{canary.stable.deployment} has no ready pods: the canary is compared with nothing but its slo")
+    for row in rows:
+        if row.unread:
+            notes.append(f"{row.measure}: {row.unread} of {row.read + row.unread} windows could not be read, at last: {row.why}")
+    return [*notes, *([_WEIGHTS] if verdict.findings else [])]

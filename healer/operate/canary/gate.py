@@ -1,0 +1,256 @@
+"""A gate for pipelines: wait until a canary is rolled out and judged. Nothing in the cluster is changed."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
+from healer.cluster.api import Api
+from healer.cluster.errors import ApiError, ApiUnavailable, ClusterError
+from healer.engine.incidents.verification import unhealthy
+from healer.judge.judge import Window
+from healer.model.duration import about
+from healer.model.kube import Deployment
+from healer.model.verdict import Finding, Verdict, VerdictKind
+from healer.model.view import View, target_of
+from healer.operate.canary.chosen import STYLES, both, canary_of, plain_finding, there
+from healer.operate.explain.show import clean
+from healer.operate.objects import OperateError, Place
+from healer.routes.base import RouteError
+from healer.rules.probe import Canary
+from healer.rules.rulebook import BoundRule
+from healer.sources.canary.canary import place_of, sides_of
+from healer.sources.canary.look import CanaryLook, Look
+from healer.sources.canary.route import RouteLook
+from healer.sources.prometheus.client import Asked, QueryFailed
+
+_OVERDUE = "ProgressDeadlineExceeded"
+_ROLLOUT = 2.0
+"""Seconds between two looks at a rollout, at the most."""
+_AFTER = 0.2
+"""Of the interval, after each point of its grid: the look is then about the time up to that point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How it stands. Without a `kind` the rollout is waited for."""
+
+    kind: VerdictKind | None
+    text: str
+    findings: tuple[Finding, ...] = ()
+    advice: str = ""
+    """What to do when it stays so."""
+
+    @property
+    def final(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        return self.kind in (VerdictKind.GOOD, VerdictKind.BAD)
+
+    def __str__(self) -> str:
+        return f"{self.kind or 'rollout'}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """What came of it, after so many looks and seconds. `timed_out`: neither GOOD nor BAD in time."""
+
+    place: Place
+    rule: str
+    kind: VerdictKind
+    text: str
+    findings: tuple[Finding, ...]
+    looks: int
+    seconds: float
+    timed_out: bool
+
+
+async def gate(
+    api: Api,
+    prometheus: Asked,
+    rule: BoundRule,
+    place: Place,
+    *,
+    within: float,
+    every: float | None = None,
+    history: int = 720,
+    tell: Callable[[Progress], None],
+    clock: Callable[[], float] = time.time,
+) -> Gated:
+    """Wait until the rollout is done, then look until the verdict is GOOD or BAD, for `within` seconds at the most.
+
+    `every`: seconds between two looks; by default as the rule says. `history`: windows of stable's past to learn from. `tell` is
+    called at each look. `clock`: seconds since the epoch. A rollout that fails is BAD. Raises OperateError and ClusterError for
+    what waiting does not mend: no such Deployment or route, no access, no Prometheus at the start.
+    """
+    canary = canary_of(rule) if every is None else canary_of(rule).model_copy(update={"every": every})
+    waiting = _Gate(api, prometheus, rule, canary, place, history, tell, clock)
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(within) as limit:
+            await waiting.checked()
+            await waiting.decided()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    last = waiting.last
+    text = last.text
+    if not last.final:
+        text = f"timed out after {about(within)}: {text}" + (f". {last.advice}" if last.advice else "")
+    seconds = time.monotonic() - began
+    kind = last.kind or VerdictKind.UNKNOWN
+    return Gated(place, rule.name, kind, text, last.findings, waiting.looks, seconds, not last.final)
+
+
+class _Gate:
+    def __init__(
+        self,
+        api: Api,
+        prometheus: Asked,
+        rule: BoundRule,
+        canary: Canary,
+        place: Place,
+        history: int,
+        tell: Callable[[Progress], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.last = Progress(None, "not looked at yet")
+        self.looks = 0
+        self._api = api
+        self._prometheus = prometheus
+        self._rule = rule
+        self._canary = canary
+        self._place = place
+        self._tell = tell
+        self._clock = clock
+        self._view = View()
+        self._rolled_out = False
+        route = place_of(self._canary, place.namespace)
+        reading = RouteLook(api, route)
+        self._share = reading.share
+        self._route = route
+        self._look = CanaryLook(
+            self._canary,
+            place.namespace,
+            prometheus,
+            share=self._share,
+            sides=lambda: sides_of(self._view, self._canary, place.namespace),
+            besides=reading.besides,
+            history=history,
+        )
+
+    async def checked(self) -> None:
+        """All that is needed is there. Raises OperateError, ClusterError."""
+        there(await both(self._api, self._canary, self._place.namespace), self._place, self._rule)
+        try:
+            await self._share()
+            await self._prometheus.query("vector(1)", self._clock())
+        except (RouteError, QueryFailed) as error:
+            raise OperateError(str(error)) from error
+
+    async def decided(self) -> None:
+        """Look until the last word is final."""
+        while True:
+            self.last = await self._round()
+            self._tell(self.last)
+            if self.last.final:
+                return
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        """Seconds to the next round: looks are at the same place in each interval, so that none falls between two."""
+        every = self._canary.every
+        if not self._rolled_out:
+            return min(_ROLLOUT, every)
+        return every - (self._clock() - _AFTER * every) % every
+
+    async def _round(self) -> Progress:
+        try:
+            self._view = await both(self._api, self._canary, self._place.namespace)
+        except ClusterError as error:
+            if not _passing(error):
+                raise
+            return Progress(VerdictKind.UNKNOWN, f"the cluster cannot be read: {error}")
+        deployment = there(self._view, self._place, self._rule)
+        if failed := _failed(deployment):
+            return Progress(VerdictKind.BAD, f"its rollout failed: {failed}")
+        unwell = self._unwell(deployment)
+        if unwell and not self._rolled_out:
+            advice = f"kubectl describe {self._place.kind.lower()}/{self._place.name} -n {self._place.namespace} tells more"
+            return Progress(None, unwell, advice=advice)
+        self._rolled_out = True
+        progress = self._judged(await self._look.look(self._clock()))
+        if unwell and progress.kind is VerdictKind.GOOD:
+            return Progress(
+                VerdictKind.INSUFFICIENT, f"it is GOOD by its requests: {progress.text}. But {unwell}", progress.findings
+            )
+        return progress
+
+    def _unwell(self, deployment: Deployment) -> str:
+        """Why it is not rolled out and ready, in words; "" when it is."""
+        if not deployment.spec.replicas:
+            return "it is scaled to 0 replicas"
+        reason = unhealthy(self._view, target_of(deployment))
+        return "" if reason is None else reason.text
+
+    def _judged(self, look: Look) -> Progress:
+        if look.verdict is None:
+            advice = f"Give deployment/{self._place.name} weight on {self._route}, or wait longer (--timeout)"
+            return Progress(VerdictKind.INSUFFICIENT, look.why, advice=advice)
+        self.looks += look.fresh
+        verdict = look.verdict
+        return Progress(verdict.kind, verdict.text, verdict.findings, _advice(look, verdict, self.looks * self._canary.every))
+
+
+def _advice(look: Look, verdict: Verdict, seconds: float) -> str:
+    """What to do when it stays so after so many seconds of looks."""
+    kind, findings = verdict.kind, verdict.findings
+    if not look.routed or any(isinstance(window, Window) and window.doubt for window in look.windows.values()):
+        return ""
+    if kind is VerdictKind.UNKNOWN:
+        return "See that Prometheus has the series that the rule's measures ask for, of both Deployments"
+    if not any(finding.canary.requests for finding in findings):
+        return "See that there is traffic, and that the rule's measures count it"
+    advice = "Give the canary more traffic, or wait longer (--timeout)"
+    pending = [finding for finding in findings if finding.kind is VerdictKind.INSUFFICIENT and finding.canary.requests]
+    more = max((seconds * (finding.lacking or 0) / finding.canary.requests for finding in pending), default=0.0)
+    return f"{advice}: at its traffic so far GOOD takes about {about(more)} more" if more else advice
+
+
+def _failed(deployment: Deployment) -> str:
+    """What the Deployment's controller says of a rollout past its deadline; "" for any other."""
+    if deployment.metadata.generation > deployment.status.observed_generation:
+        return ""
+    for condition in deployment.status.conditions:
+        if condition.type == "Progressing" and condition.reason == _OVERDUE:
+            return f"{condition.message} ({condition.reason})"
+    return ""
+
+
+def _passing(error: ClusterError) -> bool:
+    """Whether the same question may be answered later."""
+    return isinstance(error, ApiUnavailable) or (isinstance(error, ApiError) and (error.status == 429 or error.status >= 500))
+
+
+def show(gated: Gated, screen: Console) -> None:
+    """Print the result."""
+    looks = f"{gated.looks} look{'' if gated.looks == 1 else 's'}"
+    head = clean(f": {gated.place}, after {looks} in {about(gated.seconds)}")
+    screen.print(Text.assemble((str(gated.kind), STYLES[gated.kind]), head))
+    screen.print(clean(f"  {gated.text}"))
+
+
+def plain(gated: Gated) -> dict[str, object]:
+    """The same for programs."""
+    return {
+        "target": {"kind": gated.place.kind, "namespace": gated.place.namespace, "name": gated.place.name},
+        "rule": gated.rule,
+        "verdict": gated.kind,
+        "text": gated.text,
+        "timedOut": gated.timed_out,
+        "findings": [plain_finding(finding) for finding in gated.findings],
+        "looks": gated.looks,
+        "seconds": round(gated.seconds, 3),
+    }

@@ -1,0 +1,285 @@
+"""What is known of an object: the cluster, the journal and the daemon are asked, afresh."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from pydantic import ValidationError
+
+from healer.cluster.api import Api
+from healer.cluster.decode import Loose
+from healer.cluster.errors import ApiError
+from healer.engine.matching.coverage import differs
+from healer.http.rules import RuleRow
+from healer.journal.base import Undecodable
+from healer.journal.codec import decode
+from healer.journal.stored import INCIDENTS, MISSING
+from healer.model.decision import Decision
+from healer.model.incident import Incident, State
+from healer.model.kube import Deployment, Pod, ReplicaSet
+from healer.model.target import Target
+from healer.model.view import View, target_of
+from healer.operate.asking import Door, recent, rules
+from healer.operate.everything import Leases, leases
+from healer.operate.objects import LEASE, Place, at, decoded, get
+from healer.operate.pause import Pause, above, standing
+from healer.operate.workload import listed, put_pods
+from healer.rules.schema import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """The Lease: who holds it, and when it was renewed last, by that replica's clock (RFC 3339); empty when nobody does."""
+
+    holder: str
+    renewed: str
+
+    def age(self, now: float) -> float | None:
+        """Seconds since it was renewed; None when the time cannot be read."""
+        try:
+            return now - datetime.fromisoformat(self.renewed).timestamp()
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Guarding:
+    """A rule in force, and in words what keeps the subject out of its scope; "" when it is in it."""
+
+    rule: RuleRow
+    differs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of `subject`. `at` in seconds since the epoch.
+
+    `found`: whether the cluster has it; `condition`: how it is, in words; `incidents`: oldest first, of a pod also those that
+    are open on its workload; `journal`: whether that could be read; `decisions`: oldest first, None when the daemon could not be
+    asked; `notes`: what is not known, and why.
+    """
+
+    subject: Target
+    found: bool
+    condition: str
+    workload: Target | None
+    incidents: tuple[Incident, ...]
+    journal: bool
+    decisions: tuple[Decision, ...] | None
+    pauses: tuple[Pause, ...]
+    leader: Leader | None
+    notes: tuple[str, ...]
+    at: float
+    guards: tuple[Guarding, ...] | None = None
+    """What each rule in force makes of a pod or a Deployment by its scope; None when the daemon could not be asked."""
+
+    @property
+    def known(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.incidents or self.decisions) or (self.found and (self.journal or self.decisions is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """The object itself: what it is, what owns it, and the uids that stand for it (its own, its workload's, its pods').
+
+    `labels` are None for what has none that a rule could select by: an incident, and what is gone.
+    """
+
+    target: Target
+    found: bool
+    condition: str
+    workload: Target | None
+    uids: frozenset[str]
+    labels: Mapping[str, str] | None = None
+
+
+class _LeaseSpec(msgspec.Struct, rename="camel"):
+    holder_identity: str | None = None
+    renew_time: str | None = None
+
+
+class _Lease(msgspec.Struct):
+    spec: _LeaseSpec = msgspec.field(default_factory=_LeaseSpec)
+
+
+async def facts(api: Api, place: Place, healer_namespace: str, url: str | None, now: float, lease: str = LEASE) -> Facts:
+    """All that is known of a pod, a Deployment or an incident. `now` in seconds since the epoch; `lease`: the Lease's name.
+
+    What may not be read, and a daemon that does not answer, become notes. Raises OperateError, ClusterError.
+    """
+    notes: list[str] = []
+    kept = await _journal(api, place.namespace, notes)
+    subject = await _subject(api, place, kept or [], notes)
+    about = tuple(incident for incident in kept or () if _concerns(incident, subject))
+    home = await leases(api, healer_namespace, lease)
+    leader = await leading(api, home, notes)
+    door = Door(api, home.namespace(healer_namespace), leader.holder if leader else "", url)
+    heard = await recent(door, place.namespace)
+    guards = None
+    if isinstance(heard, str):
+        notes.append(heard)
+    elif subject.labels is not None:
+        guards = await _guards(door, subject.target.namespace, subject.labels, notes)
+    places = above(place, home)
+    if subject.workload is not None and subject.workload.kind == "Deployment" and place.kind != "Deployment":
+        places.insert(0, at("Deployment", place.namespace, subject.workload.name))
+    pauses, unread = await standing(api, [each for each in places if each.kind != "Incident"])
+    return Facts(
+        subject=subject.target,
+        found=subject.found,
+        condition=subject.condition,
+        workload=subject.workload,
+        incidents=about,
+        journal=kept is not None,
+        decisions=None if isinstance(heard, str) else _related(heard, subject, about),
+        pauses=tuple(pauses),
+        leader=leader,
+        notes=tuple(notes + unread),
+        at=now,
+        guards=guards,
+    )
+
+
+async def _guards(door: Door, namespace: str, labels: Mapping[str, str], notes: list[str]) -> tuple[Guarding, ...] | None:
+    """The rules in force and what they make of an object with these labels; None when they are not known."""
+    rows = await rules(door)
+    if isinstance(rows, str):
+        notes.append(f"which rules are about it is not known: {rows}")
+        return None
+    try:
+        return tuple(Guarding(row, differs(Scope.model_validate(row.scope), namespace, labels)) for row in rows)
+    except ValidationError as error:
+        notes.append(f"which rules are about it is not known: the daemon's rules cannot be read: {error.errors()[0]['msg']}")
+        return None
+
+
+# the journal
+
+
+async def _journal(api: Api, namespace: str, notes: list[str]) -> list[Incident] | None:
+    """The incidents of a namespace, oldest first; None when they cannot be read."""
+    found: list[Incident] = []
+    try:
+        kept = await listed(api, INCIDENTS.path(namespace))
+    except ApiError as error:
+        notes.append(f"the journal is not shown: {MISSING if error.is_not_found else error}")
+        return None
+    for raw in kept:
+        try:
+            found.append(decode(bytes(raw)))
+        except Undecodable as error:
+            name = msgspec.json.decode(raw, type=Loose).metadata.name
+            notes.append(f"incident {name} cannot be read: {error}")
+    return sorted(found, key=lambda incident: (incident.opened_at, incident.id))
+
+
+def _concerns(incident: Incident, subject: _Subject) -> bool:
+    """Whether an incident is about the subject; one open on a pod's workload is, for it keeps others off the pod."""
+    target, workload = subject.target, subject.workload
+    if target.kind == "Incident":
+        return incident.id == target.name
+    if not subject.found:
+        return any((t.kind, t.name) == (target.kind, target.name) for t in _targets(incident))
+    if target.kind == "Deployment":
+        return incident.workload.uid == target.uid
+    on_workload = workload is not None and incident.workload.uid == workload.uid and incident.state is not State.CLOSED
+    return on_workload or target.uid in incident.treated or any(t.uid == target.uid for t in _targets(incident))
+
+
+def _targets(incident: Incident) -> list[Target]:
+    """Every object that an incident names."""
+    named = [incident.workload, *(sick.target for sick in incident.targets.values())]
+    if incident.acting_on is not None:
+        named.append(incident.acting_on)
+    if incident.disruption is not None:
+        named.append(incident.disruption.target)
+    return named
+
+
+def _related(decisions: list[Decision], subject: _Subject, incidents: tuple[Incident, ...]) -> tuple[Decision, ...]:
+    """The decisions on the subject, what it belongs to and what belongs to it, and on its incidents."""
+    ids = {incident.id for incident in incidents} | ({subject.target.name} if subject.target.kind == "Incident" else set())
+    name = (subject.target.kind, subject.target.name)
+
+    def fits(decision: Decision) -> bool:
+        target = decision.target
+        nameless = not (target.uid and subject.target.uid)  # one of the two is gone: the name is all there is
+        return decision.incident in ids or target.uid in subject.uids or (nameless and (target.kind, target.name) == name)
+
+    return tuple(decision for decision in decisions if fits(decision))
+
+
+# the cluster
+
+
+async def _subject(api: Api, place: Place, incidents: list[Incident], notes: list[str]) -> _Subject:
+    if place.kind == "Incident":
+        kept = next((incident for incident in incidents if incident.id == place.name), None)
+        target = Target("Incident", place.namespace, place.name, "")
+        return _Subject(target, kept is not None, "", kept.workload if kept else None, frozenset())
+    body = await get(api, place)
+    if body is None:
+        return _Subject(Target(place.kind, place.namespace, place.name, ""), False, "", None, frozenset())
+    if place.kind == "Deployment":
+        return await _deployment(api, place, body, notes)
+    pod = decoded(body, Pod, place)
+    target, workload = target_of(pod), await _owner(api, pod, notes)
+    uids = frozenset(each.uid for each in (target, workload) if each is not None)
+    return _Subject(target, True, _health(pod), workload, uids, pod.metadata.labels)
+
+
+async def _owner(api: Api, pod: Pod, notes: list[str]) -> Target | None:
+    """The pod's workload: its ReplicaSet is read by name, and found by the uid that the pod knows."""
+    owner = pod.metadata.controller
+    view = View()
+    if owner is not None and owner.kind == "ReplicaSet":
+        place = at("ReplicaSet", pod.metadata.namespace, owner.name)
+        try:
+            body = await get(api, place)
+        except ApiError as error:
+            notes.append(f"what owns {target_of(pod)} is not known: {error}")
+            return None
+        if body is not None:  # a successor of its name has another uid: the view does not find it
+            view.put(decoded(body, ReplicaSet, place))
+    return view.workload_of(pod)
+
+
+async def _deployment(api: Api, place: Place, body: bytes, notes: list[str]) -> _Subject:
+    deployment = decoded(body, Deployment, place)
+    target = target_of(deployment)
+    view = View()
+    try:
+        await put_pods(api, place, body, view)
+    except ApiError as error:
+        notes.append(f"what was decided on the pods of {target} is not all shown: {error}")
+    uids = frozenset({target.uid, *(pod.metadata.uid for pod in view.pods_of(target))})
+    condition = f"{deployment.status.ready_replicas} of {deployment.spec.replicas} replicas ready"
+    return _Subject(target, True, condition, target, uids, deployment.metadata.labels)
+
+
+def _health(pod: Pod) -> str:
+    waiting = {c.state.waiting.reason for c in pod.status.container_statuses if c.state.waiting and c.state.waiting.reason}
+    state = "terminating" if pod.terminating else "ready" if pod.ready else "not ready"
+    why = sorted(waiting | ({pod.status.reason} if pod.status.reason else set()))
+    return f"{pod.status.phase}, {state}" + (f" ({', '.join(why)})" if why else "") + f", {pod.restarts} restarts"
+
+
+async def leading(api: Api, home: Leases, notes: list[str]) -> Leader | None:
+    """Who holds the Lease; None where there is none, or it may not be read, or it may be another: then a note says so."""
+    if not home.places:
+        return None
+    if home.doubt:
+        notes.append(f"who leads is not known: {home.doubt}")
+        return None
+    (place,) = home.places
+    try:
+        body = await get(api, place)
+    except ApiError as error:
+        notes.append(f"who leads is not known: {error}")
+        return None
+    if body is None:
+        return None
+    spec = decoded(body, _Lease, place).spec
+    return Leader(spec.holder_identity or "", spec.renew_time or "")

@@ -1,0 +1,167 @@
+"""An explanation on the screen, and the same as JSON."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from healer.http.decisions import plain as plain_decision
+from healer.journal.codec import encode
+from healer.model.decision import Decision
+from healer.model.incident import Incident, State
+from healer.operate.explain.facts import Facts, Guarding
+from healer.operate.explain.story import considered, next_of, next_steps, verdict
+from healer.operate.explain.words import clock, step, when
+from healer.operate.pause import plain_pause
+
+_DECISIONS = 30
+"""Decisions on the screen; JSON has all."""
+_STYLES = {
+    "well": "bold green",
+    "healed": "bold green",
+    "seen": "bold cyan",
+    "open": "bold yellow",
+    "waiting": "bold yellow",
+    "approval": "bold magenta",
+    "healing": "bold blue",
+    "escalated": "bold red",
+    "unknown": "bold red",
+}
+_RULES = 10
+"""Rules on the screen that are not about it; JSON has all."""
+_WIDE = 10_000
+
+
+def console(*, error: bool = False) -> Console:
+    """Where to print: coloured and wrapped on a terminal; elsewhere plain, one thing a line."""
+    how: dict[str, Any] = {"stderr": error, "highlight": False, "markup": False, "emoji": False}
+    screen = Console(**how)
+    return screen if screen.is_terminal else Console(**how, width=_WIDE)
+
+
+def clean(text: str) -> str:
+    """The text without what could steer a terminal: reasons quote containers and people."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
+
+
+def show(facts: Facts, screen: Console) -> None:
+    """Print it: the verdict, the incidents with their history, the decisions, what happens next."""
+    said = verdict(facts)
+    screen.print(_head(facts))
+    screen.print(clean(said.text), style=_STYLES[said.code])
+    for note in facts.notes:
+        screen.print(clean(f"note: {note}"), style="yellow")
+    for pause in facts.pauses:
+        screen.print(clean(f"paused: {pause}"), style="magenta")
+    open_or_last = [i for i in facts.incidents if i.state is not State.CLOSED] or list(facts.incidents[-1:])
+    for incident in facts.incidents:
+        _incident(screen, incident, facts.at, whole=incident in open_or_last)
+    if facts.guards is not None:
+        _guards(screen, facts.guards)
+    if facts.decisions:
+        _decisions(screen, facts.decisions, facts.at)
+    title(screen, "what happens next")
+    for line in next_steps(facts):
+        screen.print(clean(f"  {line}"))
+
+
+def _head(facts: Facts) -> str:
+    head = f"{facts.subject} in {facts.subject.namespace}" + (f": {facts.condition}" if facts.condition else "")
+    if facts.workload is not None and facts.workload != facts.subject:
+        head += f"; belongs to {facts.workload}" if facts.subject.kind == "Pod" else f" on {facts.workload}"
+    return clean(head)
+
+
+def _incident(screen: Console, incident: Incident, now: float, *, whole: bool) -> None:
+    traits = f"({incident.rule}, {incident.severity}, {incident.mode})"
+    title(screen, f"incident {incident.id} {traits}: {incident.state}, {step(incident)}, opened {when(incident.opened_at, now)}")
+    if not whole:
+        screen.print(clean(f"  {incident.reason.text}"))
+        return
+    rows = table("time", "state", "step", "reason")
+    for entry in incident.history:
+        number = "" if entry.step is None else str(entry.step + 1)
+        rows.add_row(*cells(clock(entry.at, now), entry.state, number, entry.reason.text))
+    screen.print(rows)
+
+
+def _guards(screen: Console, guards: tuple[Guarding, ...]) -> None:
+    """Which rules are about it; when none is, what keeps it out of each."""
+    inside = [guard.rule for guard in guards if not guard.differs]
+    title(screen, "rules about it")
+    for rule in inside:
+        screen.print(clean(f"  {rule.name} ({rule.mode}): {rule.trigger} {', '.join(rule.names)}"))
+    if inside:
+        return
+    screen.print("  none: no rule in force is about it" if guards else "  none: healer has no rules", style="yellow")
+    for guard in guards[:_RULES]:
+        screen.print(clean(f"  {guard.rule.name}: {guard.differs}"))
+
+
+def _decisions(screen: Console, decisions: tuple[Decision, ...], now: float) -> None:
+    title(screen, "rules considered")
+    rows = table("rule", "at last", "why")
+    for last in considered(decisions):
+        rows.add_row(*cells(last.rule or "(none)", last.verb, last.reason.text))
+    screen.print(rows)
+    title(screen, "decisions")
+    if len(decisions) > _DECISIONS:
+        screen.print(f"  {len(decisions) - _DECISIONS} earlier ones: -o json")
+    rows = table("time", "rule", "decision", "reason")
+    for decision in decisions[-_DECISIONS:]:
+        rows.add_row(*cells(clock(decision.at, now), decision.rule, decision.verb, decision.reason.text))
+    screen.print(rows)
+
+
+def title(screen: Console, text: str) -> None:
+    """A heading."""
+    screen.print(clean(f"\n{text}"), style="bold")
+
+
+def table(*columns: str) -> Table:
+    """A table without lines."""
+    rows = Table(box=None, pad_edge=True, padding=(0, 2), header_style="dim")
+    for column in columns:
+        rows.add_column(column, overflow="fold")
+    return rows
+
+
+def cells(*texts: str) -> list[Text]:
+    """Cells whose text is taken as it is."""
+    return [Text(clean(text)) for text in texts]
+
+
+# for programs
+
+
+def plain(facts: Facts) -> dict[str, Any]:
+    """The same as JSON has it. Incidents have the keys of their objects' spec and status; times are RFC 3339."""
+    said = verdict(facts)
+    return {
+        "target": facts.subject,
+        "found": facts.found,
+        "condition": facts.condition,
+        "workload": facts.workload,
+        "verdict": {"code": said.code, "text": said.text},
+        "pauses": [plain_pause(pause) for pause in facts.pauses],
+        "incidents": [_plain_incident(incident, facts.at) for incident in facts.incidents],
+        "rules": [plain_decision(last) for last in considered(facts.decisions or ())],
+        "decisions": None if facts.decisions is None else [plain_decision(decision) for decision in facts.decisions],
+        "guards": None if facts.guards is None else [_plain_guard(guard) for guard in facts.guards],
+        "next": next_steps(facts),
+        "leader": facts.leader,
+        "notes": facts.notes,
+        "at": datetime.fromtimestamp(facts.at, UTC).isoformat().replace("+00:00", "Z"),
+    }
+
+
+def _plain_guard(guard: Guarding) -> dict[str, Any]:
+    rule = guard.rule
+    return {"rule": rule.name, "mode": rule.mode, "inScope": not guard.differs, "differs": guard.differs}
+
+
+def _plain_incident(incident: Incident, now: float) -> dict[str, Any]:
+    spec, status = encode(incident)
+    return {"name": incident.id, **spec, **status, "next": next_of(incident, now)}

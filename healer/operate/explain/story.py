@@ -1,0 +1,147 @@
+"""What the facts come to: the verdict in a line, what each rule made of it, what happens next. No I/O, no clock."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from healer.model.decision import Decision, Verb
+from healer.model.duration import about
+from healer.model.incident import Incident, State
+from healer.operate.explain.facts import Facts
+from healer.operate.explain.words import asks, beyond, deed, step, stops_all, wants_word, when
+from healer.rules.schema import Mode
+
+LATE = 60.0
+"""Seconds by which a look may be overdue before somebody should see to healer itself."""
+
+_URGENCY = (State.ACTING, State.VERIFYING, State.WAITING, State.OPEN, State.ESCALATED, State.HEALED)
+"""Of several open incidents, the one whose state comes first here speaks for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`code` is one of unknown, well, seen, healed, escalated, open, approval, waiting, healing; `text` says it in words."""
+
+    code: str
+    text: str
+
+
+def verdict(facts: Facts) -> Verdict:
+    """How things stand, in short."""
+    if not facts.known:
+        gone = "" if facts.found else f"there is no {facts.subject} in {facts.subject.namespace}, and "
+        return Verdict("unknown", f"{gone}nothing is known about {facts.subject}")
+    of_the_workload = [incident for incident in facts.incidents if incident.state is not State.CLOSED]
+    if of_the_workload:
+        said = _standing(min(of_the_workload, key=lambda incident: _URGENCY.index(incident.state)), facts.at)
+    else:
+        said = _quiet(facts)
+    gone = "" if facts.found else f"{facts.subject} is gone; "
+    paused = f"paused on {facts.pauses[0]}; " if facts.pauses else ""
+    return Verdict(said.code, gone + paused + said.text)
+
+
+def _standing(incident: Incident, now: float) -> Verdict:
+    """Of an incident that is not closed."""
+    observed = "; mode observe: nothing is changed" if incident.mode == Mode.OBSERVE else ""
+    why = incident.reason.text
+    match incident.state:
+        case State.WAITING if asks(incident):
+            return Verdict("approval", f"waiting for a human to approve {step(incident)}: {why}")
+        case State.WAITING:
+            until = f"until {when(incident.wake_at, now)}, " if incident.wake_at is not None and incident.wake_at > now else ""
+            return Verdict("waiting", f"waiting: {why}; {until}then {step(incident)}{observed}")
+        case State.ACTING:
+            return Verdict("healing", f"healing: {step(incident)}: {why}{observed}")
+        case State.VERIFYING if incident.mode == Mode.OBSERVE:
+            return Verdict("observed", f"observed: {why}{observed}")
+        case State.VERIFYING:
+            by = f" until {when(incident.deadline, now)}" if incident.deadline is not None else ""
+            return Verdict("healing", f"healing: {step(incident)}: looking{by} whether it helped{observed}")
+        case State.ESCALATED:
+            return Verdict("escalated", f"a human is needed: {why}")
+        case State.HEALED:
+            return Verdict("healed", f"healed: {why}")
+        case _:
+            return Verdict("open", f"open: {why}{observed}")
+
+
+def _quiet(facts: Facts) -> Verdict:
+    """Where no incident is open: what was seen and not acted upon, else the last incident, else nothing."""
+    news = [last for last in considered(facts.decisions or ()) if last.verb in (Verb.PEND, Verb.IGNORE)]
+    closed = facts.incidents[-1] if facts.incidents else None
+    if news and (closed is None or news[-1].at > closed.changed_at):
+        last = news[-1]
+        which = f"{last.rule}: " if last.rule else ""
+        return Verdict("seen", f"no incident is open; last seen, {when(last.at, facts.at)}: {which}{last.reason.text}")
+    unheard = "" if facts.decisions is not None else " (as far as the journal tells)"
+    if closed is not None:
+        text = f"no incident is open{unheard}; the last one, {closed.id}, closed {when(closed.changed_at, facts.at)}"
+        return Verdict("well", f"{text}: {closed.reason.text}")
+    return Verdict("well", f"nothing is wrong that a rule is about{unheard}")
+
+
+def considered(decisions: Iterable[Decision]) -> list[Decision]:
+    """The last decision of each rule, oldest first. That no rule is about a signal counts as one of its own."""
+    return sorted({decision.rule: decision for decision in decisions}.values(), key=lambda decision: decision.at)
+
+
+def next_steps(facts: Facts) -> list[str]:
+    """What happens next, in the order of its concern: pauses, then the incidents that are not closed, then the daemon."""
+    lines = [f"nothing, until healer goes on: it is paused on {pause}" for pause in facts.pauses]
+    lines += [line for incident in facts.incidents if (line := next_of(incident, facts.at))]
+    overdue = max((_overdue(incident, facts.at) for incident in facts.incidents), default=0.0)
+    if overdue > LATE and not _running(facts):
+        leads = f"{facts.leader.holder} held the Lease" if facts.leader and facts.leader.holder else "no leader is known"
+        lines.append(f"a look is overdue by {about(overdue)}: is healer running? {leads}")
+    return lines or ["nothing, until a signal fires"]
+
+
+def _running(facts: Facts) -> bool:
+    """Whether healer is seen to run: it answered, or the Lease was renewed lately. Its looks are not all in the journal."""
+    if facts.decisions is not None:
+        return True
+    if facts.leader is None or not facts.leader.holder:
+        return False
+    age = facts.leader.age(facts.at)
+    return age is not None and age < LATE
+
+
+def next_of(incident: Incident, now: float) -> str:
+    """What happens next to one incident; empty when it is closed."""
+    otherwise = beyond(incident)
+    would = "would" if incident.mode == Mode.OBSERVE else "will"
+    ask = f"healer approve incident/{incident.id} -n {incident.workload.namespace}"
+    match incident.state:
+        case State.ESCALATED if stops_all(incident):
+            return f"{incident.id}: healer acts again after a quiet time, or when somebody says so: {ask}"
+        case State.WAITING if wants_word(incident):
+            expiry = f", before it expires {_look(incident.wake_at, now)}" if asks(incident) else ""
+            return f"{incident.id}: somebody approves to {deed(incident)}{expiry}: {ask}"
+        case State.OPEN | State.WAITING:
+            asked = f"{_look(incident.wake_at, now)} the guards are asked again"
+            return f"{incident.id}: {asked}; if none objects, healer {would} {deed(incident)}"
+        case State.ACTING:
+            return f"{incident.id}: the answer to {deed(incident)}, then whether it helped; if not, {otherwise}"
+        case State.VERIFYING if incident.mode == Mode.OBSERVE:
+            return f"{incident.id}: closed once all is well for long enough; healer only observes, and asks nobody"
+        case State.VERIFYING:
+            well = f" (well since {when(incident.stable_since, now)})" if incident.stable_since is not None else ""
+            by = _look(incident.deadline, now)
+            return f"{incident.id}: healed once all is well for long enough{well}; if not, {otherwise} {by}"
+        case State.ESCALATED:
+            return f"{incident.id}: a human acts; healer does no more, and closes it when its signals are gone"
+        case State.HEALED:
+            return f"{incident.id}: closed when its cooldown ends {_look(incident.wake_at, now)}"
+        case _:
+            return ""
+
+
+def _look(at: float | None, now: float) -> str:
+    return "at its next look" if at is None or at <= now else when(at, now)
+
+
+def _overdue(incident: Incident, now: float) -> float:
+    """Seconds by which healer should have looked at it already."""
+    if incident.wake_at is None or incident.state not in (State.WAITING, State.VERIFYING):
+        return 0.0
+    return now - incident.wake_at

@@ -1,0 +1,69 @@
+"""How an incident's step, its patient and its times are put into words."""
+
+from datetime import UTC, datetime
+
+from healer.engine.incidents.approval import waits
+from healer.engine.safety.wide import BREAKER
+from healer.model.duration import about
+from healer.model.incident import Incident, State
+from healer.model.target import Target
+
+_GUARD = "NeedsApproval"
+
+
+def asks(incident: Incident) -> bool:
+    """Whether a human's word is all that it waits for."""
+    return incident.state is State.WAITING and incident.reason.code == _GUARD
+
+
+def stops_all(incident: Incident) -> bool:
+    """Whether it says that healer acts nowhere, until somebody lets it go on."""
+    return incident.rule == BREAKER and incident.state is not State.CLOSED
+
+
+def wants_word(incident: Incident) -> bool:
+    """Whether a human's word would change anything: its step was asked for and is not approved, or it stops everything."""
+    return waits(incident) or stops_all(incident)
+
+
+def patient(incident: Incident) -> Target:
+    """The target that its step is about: that of the action under way, else the one sick longest that is not treated yet."""
+    untreated = (sick.target for sick in incident.sick if sick.target.uid not in incident.treated)
+    return incident.acting_on or next(untreated, incident.workload)
+
+
+def step(incident: Incident) -> str:
+    """The step that it is at: "step 1 of 2 (evict)"."""
+    if not incident.steps:
+        return "no ladder"
+    return "its onStorm step" if incident.storming else _step(incident, incident.step)
+
+
+def deed(incident: Incident) -> str:
+    """What that step does: "evict pod/x"."""
+    if stops_all(incident):
+        return "let healer act again, everywhere"
+    if incident.storming or not incident.steps:
+        return f"what onStorm says, on {incident.workload}"
+    return f"{incident.steps[incident.step]} {patient(incident)}"
+
+
+def beyond(incident: Incident) -> str:
+    """What comes when the step does not help."""
+    following = incident.step if incident.storming else incident.step + 1
+    return _step(incident, following) if following < len(incident.steps) else "a human is asked"
+
+
+def _step(incident: Incident, index: int) -> str:
+    return f"step {index + 1} of {len(incident.steps)} ({incident.steps[index]})"
+
+
+def clock(at: float, now: float) -> str:
+    """A time of day in UTC, with its date when that is not the one of `now`. Both in seconds since the epoch."""
+    moment, today = datetime.fromtimestamp(at, UTC), datetime.fromtimestamp(now, UTC)
+    return moment.strftime("%H:%M:%SZ" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%SZ")
+
+
+def when(at: float, now: float) -> str:
+    """The same, and how far away that is: "14:05:09Z (in 12 s)"."""
+    return f"{clock(at, now)} ({f'in {about(at - now)}' if at > now else f'{about(now - at)} ago'})"

@@ -1,0 +1,1 @@
+"""The rule language: how rules are written, read, checked and explained."""

@@ -1,0 +1,322 @@
+"""The CEL expression of a rule's `if`: compiled when the rule is read, evaluated on the facts of a signal.
+
+Variables are declared by their dotted names with exact types, so that a misspelt one or a wrong type is an error when the
+rule is read, not at night.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cache
+from types import MappingProxyType
+
+from cel_expr_python import cel
+
+from healer.model.kube import Deployment, Pod
+from healer.model.signal import Signal, SourceName
+from healer.model.target import Target
+from healer.model.view import View, epoch
+from healer.rules import condition_bounds
+
+_LABELS = cel.Type.Map(cel.Type.STRING, cel.Type.STRING)
+_COMMON: dict[str, tuple[cel.Type, str]] = {
+    "pod.name": (cel.Type.STRING, "the pod's name"),
+    "pod.namespace": (cel.Type.STRING, "its namespace"),
+    "pod.node": (cel.Type.STRING, 'the node it is on; "" before it is scheduled'),
+    "pod.phase": (cel.Type.STRING, "Pending, Running, Succeeded, Failed or Unknown"),
+    "pod.reason": (
+        cel.Type.STRING,
+        'why it is as it is: status.reason, else that of the first container that waits or ended; else ""',
+    ),
+    "pod.ready": (cel.Type.BOOL, "whether it serves"),
+    "pod.restarts": (cel.Type.INT, "restarts of all its containers over its life"),
+    "pod.maxRestarts": (cel.Type.INT, "restarts of its most restarted container over its life"),
+    "pod.age": (cel.Type.DURATION, "since its creation; compare with duration('10m')"),
+    "pod.labels": (_LABELS, "its labels"),
+    "workload.kind": (cel.Type.STRING, "the kind of the top controller, mostly Deployment"),
+    "workload.name": (cel.Type.STRING, "its name"),
+    "workload.namespace": (cel.Type.STRING, "its namespace"),
+    "workload.replicas": (cel.Type.INT, "desired replicas; of a Deployment only"),
+    "workload.ready": (cel.Type.INT, "ready replicas; of a Deployment only"),
+    "workload.labels": (_LABELS, "its labels; of a Deployment only"),
+    "signal.name": (cel.Type.STRING, "the condition or the alert that was seen"),
+    "signal.message": (cel.Type.STRING, "what the source said about it"),
+}
+_ALERT: dict[str, tuple[cel.Type, str]] = {
+    "alert.name": (cel.Type.STRING, "the alert's name"),
+    "alert.labels": (_LABELS, "all its labels"),
+    "alert.annotations": (_LABELS, "its annotations; of a text, the first 2,048 characters"),
+}
+_QUERY: dict[str, tuple[cel.Type, str]] = {
+    "query.labels": (_LABELS, "all labels of the series"),
+}
+VARIABLES: Mapping[SourceName, Mapping[str, tuple[cel.Type, str]]] = MappingProxyType(
+    {
+        "pod": _COMMON,
+        "alert": {**_COMMON, **_ALERT},
+        "query": {**_COMMON, **_QUERY},
+        "model": _COMMON,
+        "canary": _COMMON,
+    }
+)
+"""What an expression may speak of, by trigger: name -> type, meaning."""
+
+_ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*?)(?=\n |\nERROR:| \[INVALID_ARGUMENT\]|$)", re.DOTALL)
+_EXPECTING = re.compile(r" expecting \{.*\}", re.DOTALL)
+_UNDECLARED = re.compile(r"undeclared reference to '([\w.]+)'")
+_CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
+_ABSENT = re.compile(r'No value with name "([\w.]+)"')
+_STRING = r"""[rR]?(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
+_LITERAL = re.compile(rf"(?:\b(duration|timestamp|matches)\s*\(\s*({_STRING})\s*\))|{_STRING}")
+_TEXT = re.compile(_STRING)
+_OVERLOAD = re.compile(r"found no matching overload for '([^']+)' applied to '\(([^']*)\)'")
+_NO_NULL = "nothing here is null: a text that is not there is empty, pod.reason == ''"
+_WORD_OPERATORS = {
+    "and": "CEL writes && for and",
+    "or": "CEL writes || for or",
+    "not": "CEL writes ! for not: !pod.ready",
+    "true": "CEL writes true",
+    "false": "CEL writes false",
+    "none": _NO_NULL,
+    "null": _NO_NULL,
+    "nil": _NO_NULL,
+    "is": "CEL compares with ==: pod.phase == 'Pending'",
+    "in": "CEL writes in, in small letters: pod.phase in ['Pending', 'Failed']",
+}
+"""By the word in small letters: people write it in any."""
+_WORD_OPERATOR = re.compile(r"(?<![.\w])((?i:and|or|not|is)|I[nN]|iN)(?![.\w])")
+_SINGLE_EQUALS = re.compile(r"(?<![=!<>])=(?![=~])")
+_TYPE_NAMES = {
+    "bool": "a true-or-false",
+    "string": "a text",
+    "int": "a whole number",
+    "double": "a number with decimals",
+    "null_type": "null",
+}
+_HAS_VARIABLE = re.compile(r"\bhas\s*\(\s*(\w+\.\w+)\s*\)")
+
+
+class ConditionError(ValueError):
+    """An expression that cannot be used. `line` and `column` count from 1 within the expression."""
+
+    def __init__(self, message: str, hint: str = "", line: int = 1, column: int = 1) -> None:
+        super().__init__(message)
+        self.hint, self.line, self.column = hint, line, column
+
+
+class ConditionFailed(Exception):
+    """An expression could not be evaluated on these facts; in words. Such a rule has not matched."""
+
+
+class Condition:
+    """A compiled expression. Raises ConditionError when `expression` is not one, or is not true-or-false."""
+
+    def __init__(self, expression: str, source: SourceName) -> None:
+        self.expression = expression
+        self.source = source
+        self._compiled = _compile(expression, source)
+
+    def holds(self, facts: Mapping[str, object]) -> bool:
+        """Whether it is true of the facts (see `facts`). Raises ConditionFailed when they do not allow an answer."""
+        try:
+            return _evaluate(self._compiled, condition_bounds.seen(facts, self.expression))
+        except condition_bounds.TooLarge as error:
+            raise ConditionFailed(str(error)) from None
+
+
+@cache
+def _env(source: SourceName) -> cel.Env:
+    return cel.NewEnv(variables={name: kind for name, (kind, _) in VARIABLES[source].items()})
+
+
+def _compile(expression: str, source: SourceName) -> cel.Expression:
+    try:
+        condition_bounds.check(expression)
+    except condition_bounds.TooCostly as error:
+        raise ConditionError(str(error), error.hint, *_place(expression, error.offset)) from None
+    try:
+        compiled = _env(source).compile(expression)
+    except RuntimeError as error:  # the one class that the library raises
+        raise _explained(str(error), expression, source) from None
+    kind = compiled.return_type()
+    if kind != cel.Type.BOOL:
+        raise ConditionError(f"the expression is {_said(kind)}, not true or false", "compare it with something")
+    for found in _HAS_VARIABLE.finditer(expression):
+        if found[1] in VARIABLES[source]:
+            hint = "has() is for the keys of a map: has(pod.labels.app)"
+            raise ConditionError(
+                f"has({found[1]}) asks nothing: the variable is always declared", hint, *_place(expression, found.start())
+            )
+    _check_literals(expression, source)
+    return compiled
+
+
+def _evaluate(compiled: cel.Expression, facts: Mapping[str, object]) -> bool:
+    """The library answers with an error as a value, but raises where it gives up (an expression that runs away)."""
+    try:
+        answer = compiled.eval(data=facts)
+    except RuntimeError as error:
+        raise ConditionFailed(_in_words(str(error))) from None
+    if answer.type() != cel.Type.BOOL:
+        raise ConditionFailed(_in_words(str(answer.value())))
+    return bool(answer.value())
+
+
+def _check_literals(expression: str, source: SourceName) -> None:
+    """CEL reads the text in duration('...'), timestamp('...') and matches('...') only when it runs; look at it now."""
+    for found in _LITERAL.finditer(expression):
+        function, literal = found[1], found[2]
+        if function is None:
+            continue
+        call = f"''.matches({literal})" if function == "matches" else f"{function}({literal}) == {function}({literal})"
+        try:
+            _evaluate(_env(source).compile(call), {})
+        except ConditionFailed as error:
+            hint = "such as duration('90s') or duration('1h30m')" if function == "duration" else ""
+            raise ConditionError(f"{function}({literal}): {error}", hint, *_place(expression, found.start(2))) from None
+
+
+def _explained(text: str, expression: str, source: SourceName) -> ConditionError:
+    """The first of the compiler's errors, with a hint."""
+    found = _ERROR.search(text)
+    if found is None:
+        return ConditionError(text)
+    line, column, message = int(found[1]), int(found[2]), found[3].strip()
+    undeclared = _UNDECLARED.search(message)
+    if undeclared is None:
+        message = _EXPECTING.sub("", message).replace("'<EOF>'", "end of the expression")
+        overload = _OVERLOAD.search(message)
+        if overload is not None:
+            return ConditionError(*_mismatch(overload[1], overload[2]), line, column)
+        return ConditionError(message[0].lower() + message[1:], _foreign(expression), line, column)
+    name = undeclared[1]
+    if name.lower() in _WORD_OPERATORS:
+        column_of = expression.split("\n")[line - 1].find(name) + 1
+        return ConditionError(f"there is no variable {name!r}", _WORD_OPERATORS[name.lower()], line, column_of or column)
+    # CEL points at the last dot; people look for the beginning of the word.
+    start = expression.split("\n")[line - 1].rfind(name, 0, column - 1 + len(name))
+    return ConditionError(f"there is no variable {name!r}", _meant(name, source), line, start + 1 if start >= 0 else column)
+
+
+def _foreign(expression: str) -> str:
+    """A hint for what other languages write, looked for outside of texts; empty when nothing of the kind is there."""
+    bare = _TEXT.sub("''", expression)
+    if (word := _WORD_OPERATOR.search(bare)) is not None:
+        return _WORD_OPERATORS[word[1].lower()]
+    if "<>" in bare:
+        return "CEL writes != for <>"
+    if _SINGLE_EQUALS.search(bare):
+        return "CEL compares with ==: pod.phase == 'Pending'"
+    return ""
+
+
+def _mismatch(operator: str, types: str) -> tuple[str, str]:
+    """What is wrong with operands whose types do not fit, and what to write instead."""
+    sign = operator.strip("_@")
+    operands = [kind.strip() for kind in types.split(",")]
+    message = f"{sign!r} cannot be applied to {' and '.join(_TYPE_NAMES.get(kind, kind) for kind in operands)}"
+    match set(operands):
+        case kinds if "null_type" in kinds:
+            return message, _NO_NULL
+        case kinds if kinds == {"bool", "string"}:
+            return message, "true and false stand without quotes: pod.ready == false, or !pod.ready"
+        case kinds if kinds == {"int", "string"}:
+            return message, "a number stands without quotes: pod.restarts >= 5"
+        case kinds if kinds == {"int", "double"}:
+            return message, "compare with a whole number: pod.restarts >= 5"
+        case kinds if any("duration" in kind.lower() for kind in kinds):
+            return message, "compare a duration with a duration: pod.age > duration('10m')"
+    return message, "compare values of one type; docs/rules.md has the type of each variable"
+
+
+def _meant(name: str, source: SourceName) -> str:
+    for trigger, said in (("alert", _ALERT), ("query", _QUERY)):
+        if source != trigger and any(name == known or name.startswith(f"{known}.") for known in said):
+            return f"{name} is for rules with the trigger `{trigger}`"
+    known = VARIABLES[source]
+    family = sorted(other for other in known if other.partition(".")[0] == name.partition(".")[0])
+    # The common beginning makes all of a family look alike: compare what comes after it.
+    tails = {other.partition(".")[2]: other for other in family}
+    near = difflib.get_close_matches(name.partition(".")[2], tails, n=1) if family else []
+    close = [tails[tail] for tail in near] or difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(family or sorted(known))}"
+
+
+def _place(expression: str, offset: int) -> tuple[int, int]:
+    before = expression[:offset]
+    return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
+
+
+def _said(kind: cel.Type) -> str:
+    return f"of type {kind.name().lower()}"
+
+
+def _in_words(error: str) -> str:
+    """A run-time error of CEL's, for people."""
+    absent = _ABSENT.search(error)
+    if absent:
+        return f"{absent[1]} is not known of this target"
+    return _CODE.sub("", error)
+
+
+def facts(signal: Signal, view: View, now: float, fresh: Pod | Deployment | None = None) -> dict[str, object]:
+    """The variables of a signal, from the view; `now` in seconds since the epoch. What is not known is left out.
+
+    `fresh` is the signal's target as it was just read, where it was.
+    """
+    known: dict[str, object] = {"signal.name": signal.name, "signal.message": signal.message}
+    if signal.source == "alert":
+        known |= {"alert.name": signal.name, "alert.labels": dict(signal.labels), "alert.annotations": dict(signal.annotations)}
+    if signal.source == "query":
+        known["query.labels"] = dict(signal.labels)
+    target = fresh or view.find(signal.target)
+    if isinstance(target, Pod):
+        known |= _of_pod(target, now)
+        workload = view.workload_of(target)
+        if workload is not None:
+            known |= _of_workload(workload, view.deployment(workload.uid))
+    elif signal.target.kind != "Pod":
+        known |= _of_workload(signal.target, target)
+    return known
+
+
+def _of_pod(pod: Pod, now: float) -> dict[str, object]:
+    meta, created = pod.metadata, epoch(pod.metadata.creation_timestamp)
+    known: dict[str, object] = {
+        "pod.name": meta.name,
+        "pod.namespace": meta.namespace,
+        "pod.node": pod.spec.node_name,
+        "pod.phase": pod.status.phase,
+        "pod.reason": _reason(pod),
+        "pod.ready": pod.ready,
+        "pod.restarts": pod.restarts,
+        "pod.maxRestarts": pod.max_restarts,
+        "pod.labels": meta.labels,
+    }
+    if created is not None:
+        known["pod.age"] = timedelta(seconds=max(0.0, now - created))
+    return known
+
+
+def _reason(pod: Pod) -> str:
+    if pod.status.reason:
+        return pod.status.reason
+    for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        for state in (status.state.waiting, status.state.terminated):
+            if state is not None and state.reason and state.reason != "Completed":
+                return state.reason
+    return ""
+
+
+def _of_workload(workload: Target, deployment: Deployment | None) -> dict[str, object]:
+    known: dict[str, object] = {
+        "workload.kind": workload.kind,
+        "workload.name": workload.name,
+        "workload.namespace": workload.namespace,
+    }
+    if deployment is not None:
+        known["workload.replicas"] = deployment.spec.replicas
+        known["workload.ready"] = deployment.status.ready_replicas
+        known["workload.labels"] = deployment.metadata.labels
+    return known

@@ -1,0 +1,261 @@
+"""Rule files: from the text of YAML files to rules that are ready for use, or to everything that is wrong with them."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from healer.model.action import ActionSpec
+from healer.model.signal import SourceName
+from healer.rules.condition import Condition, ConditionError
+from healer.rules.form import ANYWHERE
+from healer.rules.messages import worded
+from healer.rules.positions import Document, Path, documents, dotted
+from healer.rules.problem import Problem
+from healer.rules.promql import fault as promql_fault
+from healer.rules.promql import surprises, unfamiliar
+from healer.rules.reach import unreachable
+from healer.rules.rulebook import BoundRule
+from healer.rules.schema import API_VERSION, Rule, RuleSet, Step
+
+_BOTH = frozenset({"Pod", "Deployment"})
+FEEDS: Mapping[SourceName, frozenset[str]] = {
+    "pod": _BOTH,
+    "alert": _BOTH,
+    "query": _BOTH,
+    "model": _BOTH,
+    "canary": frozenset({"Deployment"}),
+}
+"""The kinds of target that each trigger can hand to an action: what it names, and the workload that this belongs to."""
+
+WORKLOAD = "Deployment"
+"""The kind of target that onStorm is taken on."""
+
+
+_PATTERN = re.compile(r"[*+?|^$()\[\]\\]")
+"""What names of alerts have only where a regular expression or a glob was meant."""
+
+
+def load(text: str, file: str, actions: Mapping[str, ActionSpec]) -> tuple[list[BoundRule], list[Problem]]:
+    """The rules of one file, and every problem in it by line. A document with a problem yields no rules."""
+    return load_all({file: text}, actions)
+
+
+def load_all(files: Mapping[str, str], actions: Mapping[str, ActionSpec]) -> tuple[list[BoundRule], list[Problem]]:
+    """The rules of several files (name -> text), and every problem in them, sorted; names must be unique across all of them."""
+    rules: list[BoundRule] = []
+    problems: list[Problem] = []
+    seen: dict[str, str] = {}  # rule set -> where it was
+    for file, text in files.items():
+        found, wrong = documents(text, file)
+        if not found and not wrong:
+            wrong.append(Problem(file, 1, 1, "", "the file holds no rules", f"begin with apiVersion: {API_VERSION}"))
+        for document in found:
+            faults = [*_known_elsewhere(document, file, seen), *_document_faults(document, file, actions)]
+            try:
+                ruleset = RuleSet.model_validate(document.data, context=actions, by_alias=True, by_name=False)
+            except ValidationError as error:
+                if not any(fault.path in ("kind", "apiVersion") for fault in faults):
+                    said = {problem.path for problem in wrong}  # no value: that is told already
+                    errors = worded(error.errors(include_url=False), document, file, actions)
+                    faults += [fault for fault in errors if fault.path not in said]
+            else:
+                bound, incomplete = _bound(ruleset, document, file, actions)
+                faults += incomplete
+                if not faults and not wrong:
+                    rules += bound
+            wrong += faults
+        problems += wrong
+    return rules, sorted(set(problems))
+
+
+def remarks(rules: Iterable[BoundRule]) -> list[str]:
+    """What is not wrong but may surprise, a sentence each: what a rule never does, or never matches."""
+    return [f"{bound.where or bound.name}: {bound.name} {said}" for bound in rules for said in _remarks_on(bound)]
+
+
+def _remarks_on(bound: BoundRule) -> Iterator[str]:
+    rule = bound.rule
+    if "mode" not in rule.model_fields_set:
+        yield "has no mode, so it only observes; write mode: enforce to let it act"
+    for name in rule.when.alert or ():
+        if _PATTERN.search(name):
+            yield f"waits for an alert of the name {name!r}: names are compared whole, not as patterns; list the names"
+    yield from unreachable(bound)
+    if rule.when.query is not None:
+        yield from surprises(rule.when.query)
+    for measure in () if rule.when.canary is None else rule.when.canary.measures:
+        yield from unfamiliar(measure)
+
+
+def _bound(
+    ruleset: RuleSet, document: Document, file: str, actions: Mapping[str, ActionSpec]
+) -> tuple[list[BoundRule], list[Problem]]:
+    """The rules, ready for use where nothing is wrong with them, and what their steps leave open that no trigger fills in."""
+    bound: list[BoundRule] = []
+    faults: list[Problem] = []
+    for index, rule in enumerate(ruleset.spec.rules):
+        path: Path = ("spec", "rules", index)
+        rule = _scoped(_completed(rule, path, document, file, actions, faults), ruleset)
+        if rule.scope is None:
+            continue  # told by _document_faults
+        line, _ = document.at(path)
+        faults += _ambiguous(rule, path, document, file)
+        try:
+            condition = None if rule.when.condition is None else Condition(rule.when.condition, rule.when.source)
+        except ConditionError:
+            continue  # told by _trigger_faults
+        bound.append(BoundRule(ruleset.metadata.name, rule, condition, f"{file}:{line}"))
+    return bound, faults
+
+
+def _completed(
+    rule: Rule, path: Path, document: Document, file: str, actions: Mapping[str, ActionSpec], faults: list[Problem]
+) -> Rule:
+    """The rule with what its actions take from its trigger."""
+
+    def complete(step: Step, where: Path) -> Step:
+        fill_in = actions[step.action].complete
+        if fill_in is None:
+            return step
+        try:
+            return step.model_copy(update={"params": fill_in(step.params, rule.when)})
+        except ValueError as error:
+            where = (*where, step.action)
+            faults.append(Problem(file, *document.at_key(where), dotted(where), str(error)))
+            return step
+
+    heal = tuple(complete(step, (*path, "heal", number)) for number, step in enumerate(rule.heal))
+    on_storm = None if rule.on_storm is None else complete(rule.on_storm, (*path, "onStorm"))
+    return rule.model_copy(update={"heal": heal, "on_storm": on_storm})
+
+
+def _ambiguous(rule: Rule, path: Path, document: Document, file: str) -> Iterator[Problem]:
+    """A query that names a Deployment leaves no doubt which one only where the scope is one namespace."""
+    query = rule.when.query
+    if query is None or query.deployment is None or rule.scope is None:
+        return
+    namespaces = rule.scope.namespaces
+    if len(namespaces) == 1 and namespaces[0] != ANYWHERE:
+        return
+    where = (*path, "when", "query", "deployment")
+    which = "every namespace" if ANYWHERE in namespaces else f"{len(namespaces)} namespaces"
+    hint = "give the rule a scope of its own with one namespace, or have the series carry namespace and pod"
+    message = f"deployment names {query.deployment!r}, and the rule's scope is {which}: in which of them?"
+    yield Problem(file, *document.at_key(where), dotted(where), message, hint)
+
+
+def _scoped(rule: Rule, ruleset: RuleSet) -> Rule:
+    return rule if rule.scope is not None else rule.model_copy(update={"scope": ruleset.spec.scope})
+
+
+# what the models cannot see: looked for in the plain data, so that it is found beside all other errors
+
+
+def _known_elsewhere(document: Document, file: str, seen: dict[str, str]) -> Iterator[Problem]:
+    path = ("metadata", "name")
+    name = _dig(document.data, path)
+    if not isinstance(name, str):
+        return
+    line, column = document.at(path)
+    if name in seen:
+        hint = "give each rule set a name of its own: a rule is known by ruleset/rule"
+        yield Problem(file, line, column, dotted(path), f"the rule set {name!r} is already in {seen[name]}", hint)
+    else:
+        seen[name] = f"{file}:{line}"
+
+
+def _document_faults(document: Document, file: str, actions: Mapping[str, ActionSpec]) -> Iterator[Problem]:
+    kind, version = _dig(document.data, ("kind",)), _dig(document.data, ("apiVersion",))
+    for key, value, wanted in (("kind", kind, "RuleSet"), ("apiVersion", version, API_VERSION)):
+        if value is not None and value != wanted:  # nothing else in it can be judged then
+            message = f"{key} is {value!r}, not {wanted!r}"
+            yield Problem(file, *document.at((key,)), key, message, f"a rule file holds kind: RuleSet of {API_VERSION} alone")
+            return
+    rules = _dig(document.data, ("spec", "rules"))
+    lines: dict[str, int] = {}
+    for index, rule in enumerate(rules if isinstance(rules, list) else ()):
+        path: Path = ("spec", "rules", index)
+        if isinstance(rule, dict):
+            yield from _name_faults(rule, path, document, file, lines)
+            if "scope" not in rule and _dig(document.data, ("spec", "scope")) is None:
+                hint = 'say which namespaces, here or in spec.scope: scope: {namespaces: [production]}, or ["*"] for every one'
+                yield Problem(file, *document.at(path), dotted(path), "the rule has no scope", hint)
+            yield from _trigger_faults(rule, path, document, file, actions)
+            yield from _storm_faults(rule, path, document, file, actions)
+
+
+def _name_faults(rule: dict[str, Any], path: Path, document: Document, file: str, lines: dict[str, int]) -> Iterator[Problem]:
+    name, path = rule.get("name"), (*path, "name")
+    if not isinstance(name, str):
+        return
+    line, column = document.at(path)
+    if name in lines:
+        hint = f"the first is on line {lines[name]}: rename one"
+        yield Problem(file, line, column, dotted(path), f"the rule name {name!r} is given twice", hint)
+    lines.setdefault(name, line)
+
+
+def _trigger_faults(
+    rule: dict[str, Any], path: Path, document: Document, file: str, actions: Mapping[str, ActionSpec]
+) -> Iterator[Problem]:
+    when = rule.get("when")
+    sources: list[SourceName] = [source for source in FEEDS if isinstance(when, dict) and source in when]
+    if len(sources) != 1:
+        return
+    source, where = sources[0], (*path, "when", "if")
+    expression = _dig(when, ("if",))
+    if isinstance(expression, str) and expression:
+        try:
+            Condition(expression, source)
+        except ConditionError as error:
+            place = document.inside(where, error.line, error.column)
+            yield Problem(file, *place, dotted(where), str(error), error.hint)
+    yield from _promql_faults(when, path, document, file)
+    ladder = rule.get("heal")
+    for index, step in enumerate(ladder if isinstance(ladder, list) else ()):
+        for name in step if isinstance(step, dict) else ():
+            spec = actions.get(name)
+            if spec is not None and not spec.targets & FEEDS[source]:
+                where = (*path, "heal", index, name)
+                message = f"{name} acts on {' or '.join(sorted(spec.targets))}, and a rule on {source!r} has none to give it"
+                fit = sorted(other.name for other in actions.values() if other.targets & FEEDS[source])
+                yield Problem(file, *document.at_key(where), dotted(where), message, f"actions that fit: {', '.join(fit)}")
+
+
+def _promql_faults(when: Any, path: Path, document: Document, file: str) -> Iterator[Problem]:
+    """Expressions that no server reads, where they stand."""
+    measures = _dig(when, ("canary", "measures"))
+    places: list[tuple[Path, bool]] = [(("query", "expr"), False)]
+    for number, measure in enumerate(measures if isinstance(measures, list) else ()):
+        keys = [key for key in ("total", "bad", "histogram") if isinstance(measure, dict) and key in measure]
+        places += [(("canary", "measures", number, key), True) for key in keys]
+    for below, template in places:
+        expression, where = _dig(when, below), (*path, "when", *below)
+        if isinstance(expression, str) and expression and (found := promql_fault(expression, template=template)) is not None:
+            place = document.inside(where, found.line, found.column)
+            yield Problem(file, *place, dotted(where), f"this is no PromQL: {found.message}", found.hint)
+
+
+def _storm_faults(
+    rule: dict[str, Any], path: Path, document: Document, file: str, actions: Mapping[str, ActionSpec]
+) -> Iterator[Problem]:
+    step = rule.get("onStorm")
+    for name in step if isinstance(step, dict) else ():
+        spec = actions.get(name)
+        if spec is not None and WORKLOAD not in spec.targets:
+            where = (*path, "onStorm", name)
+            message = f"{name} acts on {' or '.join(sorted(spec.targets))}, and onStorm is taken on the workload, a {WORKLOAD}"
+            fit = sorted(other.name for other in actions.values() if WORKLOAD in other.targets)
+            yield Problem(file, *document.at_key(where), dotted(where), message, f"actions that fit: {', '.join(fit)}")
+
+
+def _dig(data: Any, path: Path) -> Any:
+    """What is at a path, None when nothing is."""
+    for part in path:
+        if isinstance(part, int):
+            data = data[part] if isinstance(data, list) and part < len(data) else None
+        else:
+            data = data.get(part) if isinstance(data, dict) else None
+    return data

@@ -1,0 +1,284 @@
+"""The triggers that healer asks for itself, on a schedule: a query, the model servers' status, the canary judge."""
+
+import re
+from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
+
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from healer.model.duration import Duration
+from healer.rules.form import Listed, Model, Name, Number, Text, Whole, fault
+
+PLACES = ("deployment", "namespace", "pods", "window")
+"""What a PromQL template may name: the Deployment, its namespace, its pods as a regular expression, the time between looks."""
+
+_PLACE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
+_SHARE = re.compile(r"(\d{1,2}(?:\.\d{1,6})?)%", re.ASCII)
+
+
+def _template(text: str) -> str:
+    for place in _PLACE.findall(text):
+        if place not in PLACES:
+            raise fault(f"{{{{ {place} }}}} is no place", "there are " + ", ".join(f"{{{{ {each} }}}}" for each in PLACES))
+    return text
+
+
+def fill(template: str, values: dict[str, str]) -> str:
+    """A template with its places filled in. Raises KeyError for a place without a value."""
+    return _PLACE.sub(lambda found: values[found[1]], template)
+
+
+def named(template: str) -> frozenset[str]:
+    """The places that a template names."""
+    return frozenset(_PLACE.findall(template))
+
+
+class InShares:
+    """Marks a field that holds a share, for whoever walks the models (the reference in docs/rules.md)."""
+
+
+def _share(value: Any, info: ValidationInfo) -> Any:
+    """A file writes it as a percentage; code as a part of one."""
+    hint = "write a percentage above 0% and below 100%: 0.5%"
+    if isinstance(value, str):
+        if (found := _SHARE.fullmatch(value)) and 0 < float(found[1]) < 100:
+            return float(found[1]) / 100
+        raise PydanticCustomError("rule", "{value} is no share of the requests", {"value": repr(value), "hint": hint})
+    if info.context is not None:
+        raise PydanticCustomError("rule", "not a percentage", {"hint": hint})
+    return value
+
+
+Promql = Annotated[Text, BeforeValidator(lambda value: _template(value) if isinstance(value, str) else value)]
+Share = Annotated[float, BeforeValidator(_share), Field(gt=0, lt=1), InShares()]
+Every = Annotated[Duration, Field(ge=1, le=3600)]
+
+
+class RouteRef(Model):
+    """The object that splits traffic."""
+
+    kind: Literal["Ingress", "HTTPRoute", "VirtualService"]
+    """Ingress: of ingress-nginx, the one with `canary: "true"`. HTTPRoute: Gateway API. VirtualService: Istio."""
+    name: Name
+    """Its name."""
+    namespace: Name | None = None
+    """Its namespace, where it is not that of the Deployments; an Ingress leads only to Services of its own."""
+
+    @model_validator(mode="after")
+    def _at_home(self) -> Self:
+        if self.kind == "Ingress" and self.namespace is not None:
+            raise fault("an Ingress leads only to Services of its own namespace", "delete the line", ("namespace",))
+        return self
+
+    def apart(self, namespace: str) -> str:
+        """Its namespace where it is another one than that of the Deployments; else ""."""
+        return "" if self.namespace in (None, namespace) else str(self.namespace)
+
+
+class Side(Model):
+    """One side of the split."""
+
+    deployment: Name
+    """The Deployment."""
+    service: Name | None = None
+    """The Service in front of it, as the route names it; by default it has the Deployment's name."""
+    subset: Name | None = None
+    """VirtualService only: the subset of that Service, as the destination names it. Both sides may be subsets of one Service."""
+    pool: Name | None = None
+    """HTTPRoute only: the InferencePool in front of it, in place of a Service."""
+
+    @model_validator(mode="after")
+    def _one_backend(self) -> Self:
+        if self.pool is not None and (self.service is not None or self.subset is not None):
+            raise fault("a side has a pool, or a Service", "delete the line, or those of service and subset", ("pool",))
+        return self
+
+    @property
+    def backend(self) -> str:
+        """What the route names, in words: "models", "models (subset v1)" or "InferencePool models"."""
+        if self.pool is not None:
+            return pool_words(self.pool)
+        service = self.service or self.deployment
+        return service if self.subset is None else f"{service} ({subset_words(self.subset)})"
+
+    @property
+    def counted_by(self) -> str:
+        """The Deployment whose ready pods count, where the endpoints of a Service do not tell them; else ""."""
+        return "" if self.subset is None and self.pool is None else self.deployment
+
+
+def subset_words(subset: str) -> str:
+    """How messages name a subset of a Service."""
+    return f"subset {subset}"
+
+
+def pool_words(pool: str) -> str:
+    """How messages name an InferencePool."""
+    return f"InferencePool {pool}"
+
+
+def unfit(route: RouteRef, stable: Side, canary: Side) -> PydanticCustomError | None:
+    """What keeps a route of this kind from splitting traffic between these two sides."""
+    for at, side in (("stable", stable), ("canary", canary)):
+        if side.subset is not None and route.kind != "VirtualService":
+            hint = "delete the line, and give each version a Service of its own"
+            return fault(f"an {route.kind} knows no subsets, only a VirtualService does", hint, (at, "subset"))
+        if side.pool is not None and route.kind != "HTTPRoute":
+            return fault(f"no {route.kind} leads to an InferencePool, only an HTTPRoute does", "write service", (at, "pool"))
+    if stable.deployment == canary.deployment:
+        hint = "a canary is a Deployment of its own"
+        return fault("stable and canary are the same Deployment", hint, ("canary", "deployment"))
+    if stable.pool is not None and stable.pool == canary.pool:
+        return fault("stable and canary have the same InferencePool", "each needs its own", ("canary", "pool"))
+    if (stable.pool, canary.pool) != (None, None):
+        return None
+    if (stable.service or stable.deployment) != (canary.service or canary.deployment):
+        return None
+    if stable.subset == canary.subset:
+        hint = "each needs its own" + ("; or name a subset for each" if route.kind == "VirtualService" else "")
+        same = "the same subset of the same Service" if stable.subset else "the same Service"
+        return fault(f"stable and canary have {same}", hint, ("canary", "subset" if stable.subset else "service"))
+    if stable.subset is None or canary.subset is None:
+        lacking = "stable" if stable.subset is None else "canary"
+        return fault(f"{lacking} has the whole Service, and so the other side's subset too", "name its subset", (lacking,))
+    return None
+
+
+@runtime_checkable
+class Diversion(Protocol):
+    """The parameters of an action that takes traffic off one side for the other."""
+
+    stable: Side | None
+    """The side that serves then."""
+
+
+def diverted_to(params: object) -> Side | None:
+    """The side that serves after an action with these parameters, where they name one."""
+    return params.stable if isinstance(params, Diversion) else None
+
+
+class Measure(Model):
+    """What is counted of both sides: `total` and `bad` requests, or those `slowerThan` a time by a `histogram`."""
+
+    name: Name
+    """For messages."""
+    total: Promql | None = None
+    """PromQL: the requests. Counters, or with {{ window }} the increase within it."""
+    bad: Promql | None = None
+    """PromQL: the bad ones among them, in the same form."""
+    histogram: Promql | None = None
+    """PromQL: a histogram's `_bucket` series."""
+    slower_than: Annotated[Duration | None, Field(gt=0)] = None
+    """A request that takes longer is bad; moved up to the next edge of the histogram."""
+    unit: Literal["s", "ms", "us"] = "s"
+    """The unit of the histogram's edges; TensorFlow Serving's are in microseconds."""
+    tolerance: Annotated[Number, Field(ge=1, le=100)] = 1.5
+    """The canary's bad share may be up to so many times that of stable."""
+    slo: Share | None = None
+    """A bad share of the canary above this condemns it whatever stable does: for when stable is gone, or bad as well."""
+    warmup: Annotated[Duration | None, Field(ge=0, le=86400)] = None
+    """A server's first requests are no evidence for so long; 0s: all are. By default two looks and 20 requests of a histogram's,
+    for a cold server is slow, and none of `total` and `bad`."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        counters = (self.total, self.bad)
+        timing = (self.histogram, self.slower_than)
+        if (None in counters) == (None in timing) or (None in counters and counters != (None, None)):
+            raise fault(
+                "a measure is either total and bad, or histogram and slowerThan", "give both keys of one of the two pairs"
+            )
+        if None not in counters and timing != (None, None):
+            raise fault("a measure is either total and bad, or histogram and slowerThan", "delete the keys of one of the two")
+        for key, template in self.promql():
+            if not named(template) & {"deployment", "pods"}:
+                hint = 'name the Deployment: pod=~"{{ pods }}", or {{ deployment }}'
+                raise fault("both sides would be counted together", hint, (key,))
+        if self.total and self.bad and self.windowed != ("window" in named(self.bad)):
+            raise fault("one of total and bad has {{ window }}, the other has not", "counters both, or increases both", ("bad",))
+        return self
+
+    def promql(self) -> list[tuple[str, str]]:
+        """The expressions that it has, by their keys."""
+        given = (("total", self.total), ("bad", self.bad), ("histogram", self.histogram))
+        return [(key, text) for key, text in given if text is not None]
+
+    @property
+    def windowed(self) -> bool:
+        """Whether the expressions give what came within a window, not counters."""
+        return "window" in named(self.total or self.histogram or "")
+
+
+class Canary(Model):
+    """A canary beside its stable version, judged by its requests."""
+
+    route: RouteRef
+    """What splits the traffic between them."""
+    stable: Side
+    """The version that is trusted."""
+    canary: Side
+    """The version that is on trial."""
+    every: Every = 30.0
+    """Time between two looks."""
+    alpha: Annotated[Number, Field(gt=0, le=0.2)] = 0.01
+    """The chance of ever condemning a good canary, over all looks and all measures."""
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1)]
+    """What is compared. alpha is split between them."""
+    hold: Annotated[Duration, Field(gt=0)] = 1800.0
+    """The weight is held while nothing can be judged; after that long a human is asked."""
+
+    @model_validator(mode="after")
+    def _two_sides(self) -> Self:
+        names = [measure.name for measure in self.measures]
+        if len(set(names)) < len(names):
+            raise fault("two measures have the same name", "rename one", ("measures",))
+        if (wrong := unfit(self.route, self.stable, self.canary)) is not None:
+            raise wrong
+        return self
+
+
+class Query(Model):
+    """A PromQL expression with a threshold. Each series of the answer speaks of the pod or Deployment that its labels name."""
+
+    expr: Text
+    """The expression; labels as in the settings `alerts` name the target."""
+    above: Number | None = None
+    """It fires while the value is larger ..."""
+    below: Number | None = None
+    """... or smaller than this. One of the two."""
+    every: Every = 30.0
+    """Time between two queries."""
+    deployment: Name | None = None
+    """The Deployment that a series without such labels is about; it needs a scope of one namespace."""
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> Self:
+        if (self.above is None) == (self.below is None):
+            raise fault("exactly one of above, below is needed", "the value that it must not pass, as in above: 5")
+        return self
+
+
+ModelCondition = Literal["ModelNotAvailable", "ModelStuckLoading", "ModelVersionMissing"]
+
+
+class ServedModel(Model):
+    """The status of a model, as each serving pod reports it (`GET /v1/models/NAME`)."""
+
+    name: Text
+    """The model's name."""
+    conditions: Annotated[tuple[ModelCondition, ...], Field(min_length=1), Listed] = ("ModelNotAvailable", "ModelStuckLoading")
+    """Any of these. ModelVersionMissing needs `version`."""
+    version: Annotated[Whole, Field(ge=0)] | None = None
+    """The version that must be AVAILABLE."""
+    port: Annotated[Whole, Field(ge=1, le=65535)] = 8501
+    """The port of the pods' REST API."""
+    every: Every = 30.0
+    """Time between two looks."""
+    loading: Annotated[Duration, Field(gt=0)] = 300.0
+    """ModelStuckLoading: a version that is LOADING for longer."""
+
+    @model_validator(mode="after")
+    def _wanted(self) -> Self:
+        if ("ModelVersionMissing" in self.conditions) != (self.version is not None):
+            raise fault("ModelVersionMissing and version belong together", "give both, or neither", ("version",))
+        return self

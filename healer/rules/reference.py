@@ -1,0 +1,136 @@
+"""The tables of docs/rules.md, made from the models and the declared variables: the reference cannot lag behind the code."""
+
+import re
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from healer.model.duration import InSeconds, say
+from healer.rules.condition import VARIABLES
+from healer.rules.form import Model
+from healer.rules.portion import InReplicas
+from healer.rules.probe import InShares
+from healer.rules.schema import TRIGGERS, PodCondition, Step, places
+
+_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def render(text: str) -> str:
+    """The page, all between `<!-- table: NAME -->` and `<!-- end -->` made anew. Raises KeyError on an unknown name."""
+    tables = {model.__name__: _keys(model) for _, model in places()}
+    tables |= {"variables": _variables(), "conditions": _conditions()}
+    return _BLOCK.sub(lambda found: f"{found[1]}{tables[found[2]]}\n{found[3]}", text)
+
+
+def tables_in(text: str) -> set[str]:
+    """The names of the tables that a page has."""
+    return {found[2] for found in _BLOCK.finditer(text)}
+
+
+def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _keys(model: type[Model]) -> str:
+    return _table(("key", "type", "default", "meaning"), _key_rows(model))
+
+
+def _key_rows(model: type[Model]) -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        if model is Step and name in ("action", "params"):
+            continue
+        meaning = re.sub(r"\s+", " ", field.description or "")
+        yield f"`{field.alias or name}`", _type(field.annotation, field.metadata) + _bounds(field), _default(field), meaning
+    if model is Step:
+        yield "an action's name", "mapping", "**needed**", "What to do, and the action's parameters; `{}` when it has none."
+
+
+def _type(annotation: Any, metadata: list[Any]) -> str:
+    if any(isinstance(mark, InSeconds) for mark in metadata):
+        return "duration"
+    if any(isinstance(mark, InShares) for mark in metadata):
+        return "percentage"
+    if any(isinstance(mark, InReplicas) for mark in metadata):
+        return "percentage or whole number"
+    if hasattr(annotation, "__metadata__"):
+        return _type(annotation.__origin__, list(annotation.__metadata__))
+    arguments = [argument for argument in get_args(annotation) if argument not in (type(None), ...)]
+    if isinstance(annotation, type) and issubclass(annotation, PodCondition):
+        return "condition"
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " or ".join(f"`{member.value}`" for member in annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+    if get_origin(annotation) is Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if get_origin(annotation) is tuple:
+        return f"list of {_type(arguments[0], [])}"
+    if get_origin(annotation) is not None and issubclass(_origin(annotation), Mapping):
+        return "mapping of text to text"
+    if arguments:
+        return _type(arguments[0], [])
+    return {int: "whole number", str: "text", float: "number"}[annotation]
+
+
+def _origin(annotation: Any) -> type:
+    origin = get_origin(annotation)
+    return origin if isinstance(origin, type) else object
+
+
+def _bounds(field: FieldInfo) -> str:
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    if any(isinstance(mark, InShares) for mark in _marks(field.annotation, list(field.metadata))):
+        return ""  # as every percentage
+    timed = any(isinstance(mark, InSeconds) for mark in _marks(field.annotation, list(field.metadata)))
+    bounds = [
+        f"{word} {say(limit) if timed else limit}"
+        for mark in _marks(field.annotation, list(field.metadata))
+        for name, word in words.items()
+        if (limit := getattr(mark, name, None)) is not None
+    ]
+    return f", {' and '.join(bounds)}" if bounds else ""
+
+
+def _marks(annotation: Any, metadata: list[Any]) -> list[Any]:
+    """What is said of a type, at the field and where the type is optional (`Annotated[...] | None`)."""
+    inner = [mark for part in get_args(annotation) for mark in getattr(part, "__metadata__", ())]
+    return [mark for entry in (*metadata, *inner) for mark in (getattr(entry, "metadata", None) or [entry])]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**needed**"
+    value = field.default
+    if value is None or value is PydanticUndefined or value == ():
+        return "none"
+    return f"`{_written(value, field)}`"
+
+
+def _written(value: Any, field: FieldInfo) -> str:
+    if isinstance(value, Model):
+        parts = (
+            f"{part.alias or name}: {_written(getattr(value, name), part)}" for name, part in type(value).model_fields.items()
+        )
+        return "{" + ", ".join(parts) + "}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(str(entry) for entry in value)}]"
+    return say(value) if any(isinstance(mark, InSeconds) for mark in field.metadata) else str(value)
+
+
+def _variables() -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        triggers = [trigger for trigger in TRIGGERS if trigger != "canary"]  # whose judge has all conditions in itself
+        every = {name: said for trigger in triggers for name, said in VARIABLES[trigger].items()}
+        for name, (kind, meaning) in every.items():
+            known = [trigger for trigger in triggers if name in VARIABLES[trigger]]
+            yield f"`{name}`", str(kind.name()).lower(), ", ".join(known), meaning
+
+    return _table(("variable", "type", "in rules on", "meaning"), rows())
+
+
+def _conditions() -> str:
+    return ", ".join(f"`{condition.value}`" for condition in PodCondition)

@@ -1,0 +1,426 @@
+"""The rule language: what to look for, what to do about it, and within which limits.
+
+These models are the schema: keys are the YAML's, whatever is not declared here is an error, and docs/rules.md is made from the
+fields' descriptions. A file is validated with the registry of actions as the context. Without a context the models are built
+from code, where numbers are seconds and fields may go by their Python names.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from healer.model.action import ActionSpec
+from healer.model.duration import Duration
+from healer.model.kube import LabelRequirement, LabelSelector
+from healer.model.signal import SourceName
+from healer.rules.form import ANYWHERE, Channel, LabelKey, LabelValue, Listed, Model, Name, Namespace, Text, Whole, fault
+from healer.rules.portion import Portion
+from healer.rules.probe import Canary, Query, ServedModel
+
+API_VERSION = "healer.dev/v1alpha1"
+MOST_STEPS = 100
+"""Steps of a ladder; the definition of incidents allows no more (a test says so)."""
+MOST_CHANNELS = 100
+"""Channels that a rule may tell, in `notify` and in all its pages together; likewise."""
+
+TRIGGERS: tuple[SourceName, ...] = ("pod", "alert", "query", "model", "canary")
+"""The keys of `when` of which a rule has exactly one."""
+
+QUERY_SIGNAL = "QueryPassed"
+"""The signal of a query that passes its threshold."""
+BAD_CANARY = "BadCanary"
+"""The signal of a canary that was judged BAD and gets traffic."""
+UNKNOWN_VERDICT = "UnknownVerdict"
+"""The signal of a canary that gets traffic and cannot be judged: nothing is done about it but to say so."""
+
+
+class Mode(StrEnum):
+    """How far a rule may go."""
+
+    OBSERVE = "observe"
+    """Decide and tell; change nothing."""
+    APPROVE = "approve"
+    """Act, when a human has approved the step."""
+    ENFORCE = "enforce"
+    """Act."""
+
+
+class Severity(StrEnum):
+    """How much it matters, to people and to the colour of a message."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class PodCondition(StrEnum):
+    """What healer observes of a pod, containers of every sort (init, sidecar, main) included."""
+
+    CRASH_LOOP_BACK_OFF = "CrashLoopBackOff"
+    OOM_KILLED = "OOMKilled"
+    IMAGE_PULL_BACK_OFF = "ImagePullBackOff"
+    ERR_IMAGE_PULL = "ErrImagePull"
+    CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"
+    NOT_STARTING = "NotStarting"
+    """Its containers cannot be created or started, or have not been for long."""
+    NOT_READY = "NotReady"
+    RESTARTING = "Restarting"
+    """Restarts as a rate, never the lifetime count."""
+    UNSCHEDULABLE = "Unschedulable"
+    STUCK_TERMINATING = "StuckTerminating"
+    EVICTED = "Evicted"
+    FAILED = "Failed"
+
+
+RECORDS = frozenset({PodCondition.EVICTED, PodCondition.FAILED})
+"""The conditions of a pod that has finished: what has them is a record, and no pod of the workload any more."""
+REPLACED = RECORDS | {PodCondition.STUCK_TERMINATING}
+"""The conditions of a pod that does not count among the replicas of its workload: the controller has replaced it."""
+
+
+class Count(Model):
+    """Seen that often."""
+
+    at_least: Annotated[Whole, Field(ge=2, le=1000)]
+    """How many distinct occurrences it takes. Once is what a rule without `count` takes."""
+    within: Annotated[Duration, Field(gt=0)]
+    """The window that they are counted in; it slides."""
+
+
+class When(Model):
+    """What a rule looks for: exactly one trigger (`pod`, `alert`, `query`, `model` or `canary`), narrowed by the other keys."""
+
+    pod: Annotated[tuple[PodCondition, ...], Field(min_length=1), Listed] | None = None
+    """Trigger: any of these conditions of a pod."""
+    alert: Annotated[tuple[Text, ...], Field(min_length=1), Listed] | None = None
+    """Trigger: any of these alerts of Alertmanager, by the label `alertname`, whole and case-sensitive."""
+    query: Query | None = None
+    """Trigger: a PromQL expression passes a threshold."""
+    model: ServedModel | None = None
+    """Trigger: a model server's own status of a model."""
+    canary: Canary | None = None
+    """Trigger: the judge finds that the canary is bad."""
+    labels: Mapping[Text, Text] = Field(default_factory=dict)
+    """With `alert` only: labels that the alert must have, with exactly these values."""
+    condition: Annotated[Text | None, Field(alias="if")] = None
+    """A CEL expression that must be true. Unknown variables and wrong types are errors when the file is read."""
+    held_for: Annotated[Duration, Field(ge=0, alias="for")] = 0.0
+    """The condition must have held that long without a break."""
+    count: Count | None = None
+    """The condition must have occurred that often. Not together with `for`."""
+
+    @model_validator(mode="after")
+    def _one_trigger(self) -> Self:
+        given = [source for source in TRIGGERS if getattr(self, source) is not None]
+        if len(given) != 1:
+            found = f"{' and '.join(given)} are given" if given else "none is given"
+            hint = (
+                "one trigger a rule: write a second rule for the other" if given else f"one trigger a rule: {', '.join(TRIGGERS)}"
+            )
+            raise fault(f"exactly one of {', '.join(TRIGGERS)} is needed, {found}", hint)
+        if self.labels and self.alert is None:
+            raise fault(
+                "labels are those of an alert, and this is no alert trigger", "select pods by scope.selector", ("labels",)
+            )
+        if self.count is not None and self.held_for > 0:
+            raise fault("for and count exclude each other", "held without a break is `for`, seen often is `count`", ("count",))
+        if self.canary is not None:
+            for key, written in (
+                ("if", self.condition is not None),
+                ("for", self.held_for > 0),
+                ("count", self.count is not None),
+            ):
+                if written:
+                    hint = "delete it: alpha, measures and every say when a canary is bad"
+                    raise fault(f"{key} is not for a canary, whose judge weighs all its evidence", hint, (key,))
+        return self
+
+    @property
+    def source(self) -> SourceName:
+        """The source whose signals the trigger looks at."""
+        return next(source for source in TRIGGERS if getattr(self, source) is not None)
+
+    @property
+    def of_records(self) -> bool:
+        """Whether it looks at records of finished pods alone, which have no part in how well the workload is."""
+        return self.pod is not None and RECORDS.issuperset(self.pod)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the signals that the trigger looks at."""
+        if self.alert is not None:
+            return self.alert
+        if self.pod is not None:
+            return tuple(str(name) for name in self.pod)
+        if self.model is not None:
+            return self.model.conditions
+        return (QUERY_SIGNAL,) if self.query is not None else (BAD_CANARY, UNKNOWN_VERDICT)
+
+
+class Verify(Model):
+    """How it is known that a step helped: the workload is at its desired ready count and the signal is gone."""
+
+    within: Annotated[Duration, Field(gt=0)] = 300.0
+    """Not healed by then: the next step."""
+    stable: Annotated[Duration, Field(ge=0)] = 30.0
+    """All must have been well for that long."""
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.stable > self.within:
+            raise fault("stable is longer than within: this could never be verified", "make within the longer one", ("stable",))
+        return self
+
+
+class Step(Model):
+    """One rung of the ladder: the action, by its name as the only key besides `verify`, with its parameters below it."""
+
+    action: str
+    """The action's name."""
+    params: SerializeAsAny[BaseModel]
+    """What the action takes."""
+    verify: Verify = Verify()
+    """How success is told."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, data: Any, info: ValidationInfo) -> Any:
+        """Turn `{evict: {...}, verify: {...}}` into the fields; all that is wrong in it is reported at once."""
+        actions: Mapping[str, ActionSpec] | None = info.context
+        if actions is None or not isinstance(data, dict):
+            return data
+        named = [key for key in data if key != "verify"]
+        errors: list[dict[str, Any]] = []
+        for key in named:
+            if key not in actions:
+                errors.append({"type": "unknown_action", "loc": (key,), "msg": f"there is no action {key!r}"})
+        if len(named) != 1:
+            msg = "a step names exactly one action" + (
+                f", not {len(named)}: {', '.join(named)}" if named else ", this one names none"
+            )
+            errors.append(
+                {"type": "rule", "loc": (), "msg": msg, "ctx": {"hint": "steps are tried in turn: one list entry each"}}
+            )
+        read: dict[str, Any] = {"action": named[0] if named else ""}
+        for key in [*(key for key in named if key in actions), "verify"]:
+            try:
+                if key == "verify":
+                    read["verify"] = Verify.model_validate(data.get(key, {}), context=actions, by_alias=True, by_name=False)
+                else:  # an action's model is not one of ours; as strict JSON nothing in it is coerced
+                    params = actions[key].params
+                    read["params"] = params.model_validate_json(
+                        json.dumps(data[key]), strict=True, context=actions, by_alias=True, by_name=False
+                    )
+            except ValidationError as error:
+                errors += [{**e, "loc": (key, *e["loc"])} for e in error.errors(include_url=False)]
+        if errors:
+            raise PydanticCustomError("several", "several", {"errors": errors})
+        return read
+
+
+class PageParams(Model):
+    """What the action `page` takes."""
+
+    channels: Annotated[tuple[Channel, ...], Listed] = ()
+    """Slack channels to tell besides those of `notify`."""
+
+
+class Budget(Model):
+    """How much a rule may do in a time."""
+
+    actions: Annotated[Whole, Field(ge=1)]
+    """At most that many actions."""
+    per: Annotated[Duration, Field(gt=0)]
+    """The time in which so many are allowed, in any stretch of that length."""
+
+
+class Breaker(Model):
+    """When a rule is to stop by itself."""
+
+    failures: Annotated[Whole, Field(ge=1)]
+    """So many incidents of the rule in a row, on whichever workloads, in which healer acted and a human was needed in the end."""
+    reset: Annotated[Duration, Field(gt=0)]
+    """After that long one incident may act again: healed closes the breaker, another failure opens it anew."""
+
+
+class Limits(Model):
+    """What keeps a rule from making things worse. A limit that is not written has its default: there is no "no limit"."""
+
+    cooldown: Annotated[Duration, Field(gt=0)] = 600.0
+    """After healing a workload, leave it alone for that long."""
+    min_ready: Annotated[Whole, Field(ge=1)] = 1
+    """Never leave fewer ready replicas than that."""
+    budget: Budget = Budget(actions=5, per=3600.0)
+    """At most so many actions of this rule on one revision of one workload."""
+    max_unhealthy: Portion = "50%"
+    """More of the desired replicas sick at once, and at least two, are a storm: pods are not treated one by one."""
+    breaker: Breaker = Breaker(failures=3, reset=3600.0)
+    """After so many failed healings in a row the rule acts no more for a while."""
+    approve_within: Annotated[Duration, Field(gt=0)] = 3600.0
+    """With `mode: approve`: a step that nobody approved by then is left to a human."""
+
+
+class Requirement(Model):
+    """One requirement on a label, as in Kubernetes."""
+
+    key: LabelKey
+    """The label."""
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    """NotIn and DoesNotExist also match when the label is absent."""
+    values: tuple[LabelValue, ...] = ()
+    """Needed by In and NotIn, refused by the others."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.operator in ("In", "NotIn") and not self.values:
+            raise fault(f"{self.operator} needs values", "list at least one value", ("operator",))
+        if self.operator in ("Exists", "DoesNotExist") and self.values:
+            raise fault(f"{self.operator} takes no values", "delete values, or use In or NotIn", ("values",))
+        return self
+
+
+class Selector(Model):
+    """A label selector, as in Kubernetes: all of it must match."""
+
+    match_labels: Mapping[LabelKey, LabelValue] = Field(default_factory=dict)
+    """Labels with exactly these values."""
+    match_expressions: tuple[Requirement, ...] = ()
+    """Further requirements."""
+
+    @model_validator(mode="after")
+    def _can_match(self) -> Self:
+        if not self.match_labels and not self.match_expressions:
+            raise fault("an empty selector selects everything", "leave `selector` out if you mean that")
+        for index, requirement in enumerate(self.match_expressions):
+            asked = [r for r in self.match_expressions[: index + 1] if r.key == requirement.key]
+            if why := self._impossible(requirement.key, asked):
+                hint = "all of matchLabels and matchExpressions must hold: delete what you do not mean"
+                raise fault(f"this selector can never match: {why}", hint, ("matchExpressions", index))
+        return self
+
+    def _impossible(self, key: str, asked: list[Requirement]) -> str:
+        """In words: why no object can meet all that is asked of a label; empty when one can."""
+        operators = {requirement.operator for requirement in asked}
+        if "DoesNotExist" in operators and (key in self.match_labels or operators & {"In", "Exists"}):
+            return f"the label {key!r} is both needed and forbidden"
+        allowed = [set(requirement.values) for requirement in asked if requirement.operator == "In"]
+        if key in self.match_labels:
+            allowed.append({self.match_labels[key]})
+        denied = {value for requirement in asked if requirement.operator == "NotIn" for value in requirement.values}
+        return f"no value of the label {key!r} is left" if allowed and not set.intersection(*allowed) - denied else ""
+
+    @cached_property
+    def struct(self) -> LabelSelector:
+        """The same as the value that `healer.model.selector.matches` takes."""
+        return LabelSelector(
+            dict(self.match_labels),
+            tuple(LabelRequirement(key=r.key, operator=r.operator, values=r.values) for r in self.match_expressions),
+        )
+
+
+class Scope(Model):
+    """Where a rule holds."""
+
+    namespaces: Annotated[tuple[Namespace, ...], Field(min_length=1), Listed]
+    """Namespaces, by name; every namespace only when written as `["*"]`."""
+    selector: Selector | None = None
+    """Of the pod's labels; of the workload's for what names a workload. Left out: every pod of the namespaces."""
+
+    @model_validator(mode="after")
+    def _star_alone(self) -> Self:
+        if ANYWHERE in self.namespaces and len(self.namespaces) > 1:
+            raise fault('"*" is every namespace, the others add nothing', "keep one or the other", ("namespaces",))
+        return self
+
+    def covers(self, namespace: str) -> bool:
+        """Whether the namespace is in it."""
+        return namespace in self.namespaces or ANYWHERE in self.namespaces
+
+
+class Rule(Model):
+    """One rule."""
+
+    name: Name
+    """Unique in its rule set; the rule's full name is "ruleset/rule"."""
+    when: When
+    """What to look for."""
+    scope: Scope | None = None
+    """Where. Replaces the rule set's `scope` as a whole; one of the two is needed."""
+    heal: Annotated[tuple[Step, ...], Field(min_length=1, max_length=MOST_STEPS)]
+    """What to do: a ladder, climbed in order until verified healthy."""
+    on_storm: Step | None = None
+    """What to do, once, when too many pods of the workload are sick at once. Left out: hold, and tell."""
+    limits: Limits = Limits()
+    """What it may not exceed."""
+    mode: Mode = Mode.OBSERVE
+    """`observe` decides and tells but changes nothing; `approve` asks a human before each step; only a written `enforce` acts."""
+    severity: Severity = Severity.WARNING
+    """How much it matters."""
+    notify: Annotated[tuple[Channel, ...], Listed] = ()
+    """Slack channels (`"#ml-oncall"`, or an ID) to tell, instead of the default channel of the settings."""
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> Self:
+        """What an incident of the rule holds must fit its object in the cluster, or healer could not act on it."""
+        pages = [step.params for step in (*self.heal, self.on_storm) if step and isinstance(step.params, PageParams)]
+        channels = set(self.notify).union(*(page.channels for page in pages))
+        if len(channels) > MOST_CHANNELS:
+            raise fault(
+                f"{len(channels)} channels, in notify and in pages, are more than the {MOST_CHANNELS} that an incident can have",
+                "tell fewer channels",
+                ("notify",),
+            )
+        return self
+
+
+class Metadata(Model):
+    """The rule set's name."""
+
+    name: Name
+    """Unique among all loaded rule sets."""
+
+
+class Spec(Model):
+    """The rules."""
+
+    scope: Scope | None = None
+    """Default scope of every rule below."""
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
+    """In any order; each is judged by itself."""
+
+
+class RuleSet(Model):
+    """A document of a rule file."""
+
+    api_version: Literal["healer.dev/v1alpha1"]
+    """The language's version."""
+    kind: Literal["RuleSet"]
+    """What the document is."""
+    metadata: Metadata
+    """Its name."""
+    spec: Spec
+    """Its rules."""
+
+
+def places(model: type[Model] = RuleSet) -> Iterator[tuple[tuple[str, ...], type[Model]]]:
+    """Every place of the language that holds keys: the way to it ("*" for a list entry) and the model that reads it."""
+    yield (), model
+    for field_name, field in model.model_fields.items():
+        key = field.alias or field_name
+        for below, many in _models_in(field.annotation):
+            for path, found in places(below):
+                yield ((key, "*", *path) if many else (key, *path)), found
+
+
+def _models_in(annotation: Any) -> Iterator[tuple[type[Model], bool]]:
+    """The rule models that an annotation mentions, and whether as entries of a tuple."""
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        yield annotation, False
+    for argument in getattr(annotation, "__args__", ()):
+        for found, many in _models_in(argument):
+            yield found, many or getattr(annotation, "__origin__", None) is tuple

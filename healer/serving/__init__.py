@@ -1,1 +1,0 @@
-"""TensorFlow Serving: its models.config in a ConfigMap, and the status that its servers report."""

@@ -1,0 +1,1 @@
+"""Slack: one thread an incident."""

@@ -1,0 +1,120 @@
+"""Finding out whether a message was posted, by the metadata that it would carry.
+
+It takes the scopes channels:history and channels:read (groups:history and groups:read in private channels), and an app that has
+joined the channel: https://docs.slack.dev/reference/methods/conversations.history and conversations.replies.
+"""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from healer.sinks.base import Mark, Progress
+from healer.sinks.slack.call import Never
+from healer.sinks.slack.thread import EVENT
+
+T = TypeVar("T")
+Answer = Mapping[str, Any]
+
+_PAGE = 100
+_PAGES = 20
+_SKEW = 120.0
+"""Seconds by which the clocks of healers and Slack may differ, a call's duration included."""
+_METADATA = {"include_all_metadata": "true"}
+_ID = re.compile(r"[CDG][A-Z0-9]{8,}")
+
+
+class Ask(Protocol):
+    """A call of Slack's Web API: method, arguments, and how its answer is read. Raises Later or Never."""
+
+    def __call__(self, method: str, arguments: Mapping[str, object], read: Callable[[Answer], T], /) -> Awaitable[T]: ...
+
+
+async def channel_id(ask: Ask, channel: str) -> str:
+    """The id of a channel given by name or id; only ids name channels where messages are read. Raises Later or Never."""
+    if _ID.fullmatch(channel):
+        return channel
+    name = channel.removeprefix("#")
+    async for page in _joined(ask):
+        for found, called in page:
+            if called == name:
+                return found
+    raise Never("not_in_channel")
+
+
+async def joined(ask: Ask) -> tuple[set[str], set[str]]:
+    """The ids and the names of the channels that the app has joined and that are not archived. Raises Later or Never."""
+    found = [each async for page in _joined(ask) for each in page]
+    return {channel for channel, _ in found}, {name for _, name in found}
+
+
+def _joined(ask: Ask) -> AsyncIterator[list[tuple[str, str]]]:
+    """Ids and names, page by page."""
+    query = {"types": "public_channel,private_channel", "exclude_archived": "true"}
+    return _pages(ask, "users.conversations", query, lambda answer: [(str(c["id"]), str(c["name"])) for c in answer["channels"]])
+
+
+async def message(ask: Ask, channel: str, incident: str, since: float, until: float) -> str | None:
+    """The ts of the incident's message in a channel (by id), posted from `since` to `until`; None when there is none.
+
+    Raises Later or Never.
+    """
+    window = {"channel": channel, "oldest": f"{since - _SKEW:.6f}", "latest": f"{until + _SKEW:.6f}"} | _METADATA
+    async for page in _pages(ask, "conversations.history", window, _ours):
+        for found in page:
+            if (found.incident, found.last) == (incident, 0):
+                return found.ts
+    return None
+
+
+async def lines(ask: Ask, channel: str, ts: str, incident: str, since: float) -> Progress:
+    """How far a thread tells the incident's history, going by its replies since `since`. Raises Later or Never."""
+    told = Progress()
+    query = {"channel": channel, "ts": ts, "oldest": f"{since - _SKEW:.6f}"} | _METADATA
+    async for page in _pages(ask, "conversations.replies", query, _ours):
+        for found in page:
+            if found.incident == incident and found.last > told.told:
+                told = Progress(found.last, found.mark)
+    return told
+
+
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    """A message of healer's: the incident and the last line that it tells; see `Thread.metadata`."""
+
+    ts: str
+    incident: str
+    last: int
+    mark: Mark | None
+
+
+def _ours(answer: Answer) -> list[_Ours]:
+    return [ours for message in answer["messages"] if (ours := _one_of_ours(message)) is not None]
+
+
+def _one_of_ours(message: Mapping[str, Any]) -> _Ours | None:
+    """Anybody may post anything under healer's event type: what cannot be read is not healer's."""
+    try:
+        if message["metadata"]["event_type"] != EVENT:
+            return None
+        payload = message["metadata"]["event_payload"]
+        last = int(payload["last"])
+        return _Ours(str(message["ts"]), payload["incident"], last, Mark.parse(payload["mark"]) if last else None)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return None
+
+
+async def _pages(ask: Ask, method: str, query: Mapping[str, object], read: Callable[[Answer], list[T]]) -> AsyncIterator[list[T]]:
+    """Page by page what a method lists. Raises Never when there is no end to it."""
+
+    def both(answer: Answer) -> tuple[list[T], str]:
+        return read(answer), str((answer.get("response_metadata") or {}).get("next_cursor") or "")
+
+    cursor: dict[str, object] = {}
+    for _ in range(_PAGES):
+        page, following = await ask(method, {**query, "limit": _PAGE, **cursor}, both)
+        yield page
+        if not following:
+            return
+        cursor = {"cursor": following}
+    raise Never("too_many_messages")

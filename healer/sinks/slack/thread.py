@@ -1,0 +1,207 @@
+"""One incident in one channel: how much of it people have seen, what outlives the process of that, and what to do next.
+
+The lines of a history are numbered from 1; the incident's one message, which opens the thread, is line 0.
+
+Writing ahead: before a message is posted, an intent to post it is kept; once Slack has it, that it was posted. An intent that
+another process left behind, and one whose call ended without a clear answer, is in doubt, and resolved by looking for the
+message: each carries the incident and its lines as Slack metadata, which stays when a message is edited
+(https://docs.slack.dev/messaging/message-metadata). Edits can be repeated and need none of this.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from healer.model.incident import Entry, Incident
+from healer.sinks.base import Mark, Progress
+from healer.sinks.slack.message import Message, render, replies
+
+EVENT = "healer_incident"
+"""The type of the metadata that every message carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Find out whether what was intended has been posted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Bring the incident's message up to date."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Post the incident's message (no lines), or a reply that tells lines `first` to `last`."""
+
+    message: Message
+    first: int = 0
+    last: int = 0
+    lines: Sequence[Entry] = ()
+
+    @property
+    def mark(self) -> Mark | None:
+        """The mark of the last line."""
+        return Mark.of(self.lines[-1]) if self.lines else None
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Have remembered what has been told."""
+
+
+Job = Look | Edit | Post | Keep
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """That lines `first` to `last` would be posted at `since`, seconds since the epoch; the last of them has `mark`."""
+
+    first: int
+    last: int
+    mark: Mark | None
+    since: float
+
+
+@dataclass(slots=True, eq=False)
+class Thread:
+    """One incident in one channel. Times are those of the event loop."""
+
+    channel: str
+    incident: Incident
+    note: str = ""
+    """Why it is told in this channel, where it is meant for another."""
+    channel_id: str = ""
+    ts: str = ""
+    shown: Message | None = None
+    progress: Progress = field(default_factory=Progress)
+    intent: Intent | None = None
+    """The last one; carried out, when it is not in doubt and still here, it was not."""
+    doubt: bool = False
+    """Nobody knows whether the intent was carried out."""
+    kept: Mapping[str, str] | None = None
+    """What the memory has of it; None before it was asked."""
+    unkept_since: float | None = None
+    """Since when the memory has not been able to keep what there is to keep."""
+    lost: bool = False
+    """It is another healer's now: nothing of it is kept any more."""
+    bare: bool = False
+    """Slack disliked the blocks: send plain text only."""
+    frozen: bool = False
+    """The message cannot be edited any more; its thread goes on."""
+    refusals: int = 0
+    not_before: float = 0.0
+    complaints: set[str] = field(default_factory=set)
+
+    def job(self) -> Job | None:
+        """The next thing to do for it; None when all is told and kept."""
+        if self.doubt:
+            return Look()
+        message = self._message()
+        if not self.ts:
+            return Post(message)
+        if not self.frozen and message != self.shown:
+            return Edit(message)
+        if unseen := self.progress.unseen(self.incident.history):
+            reply, lines = replies(unseen, self.incident)
+            return Post(reply, self.progress.told + 1, self.progress.told + len(lines), lines)
+        return Keep() if self.state() != self.kept else None
+
+    def rest(self, until: float) -> None:
+        """Leave it alone for a while."""
+        self.not_before = max(self.not_before, until)
+
+    def metadata(self, post: Post) -> dict[str, object]:
+        """By what a message is found again."""
+        payload: dict[str, object] = {"incident": self.incident.id, "line": post.first, "last": post.last}
+        return {"event_type": EVENT, "event_payload": payload | ({"mark": str(post.mark)} if post.mark else {})}
+
+    # what came of it
+
+    def intend(self, post: Post, now: float, fresh: float) -> None:
+        """Mean to post; an intent to post the very same stays, unless it is older than `fresh` seconds."""
+        old = self.intent
+        if old is None or (old.first, old.last) != (post.first, post.last) or not 0 <= now - old.since < fresh:
+            self.intent = Intent(post.first, post.last, post.mark, round(now, 3))
+
+    def posted(self, post: Post, channel_id: str, ts: str) -> None:
+        """Slack has a message."""
+        self._resolved()
+        for line in post.lines:
+            self.progress.tell(line)
+        if not self.ts:
+            self.channel_id, self.ts, self.shown = channel_id, ts, post.message
+
+    def found(self, ts: str | None) -> None:
+        """The incident's message in doubt is at `ts`, or nowhere."""
+        self._resolved()
+        self.ts = ts or ""
+
+    def told(self, progress: Progress) -> None:
+        """That far is the thread."""
+        self._resolved()
+        if progress.told > self.progress.told:
+            self.progress = progress
+
+    def surrender(self) -> None:
+        """Nobody will ever know: the incident's message is posted again, because people must be told; lines are not, because the
+        message, which is edited, tells the state anyway, and its last lines."""
+        if self.intent is not None:
+            self.progress = Progress(self.intent.last, self.intent.mark)
+        self._resolved()
+
+    def _resolved(self) -> None:
+        self.intent, self.doubt = None, False
+
+    def _message(self) -> Message:
+        message = render(self.incident, self.note)
+        return Message(message.text) if self.bare else message
+
+    # what outlives the process
+
+    def state(self) -> dict[str, str]:
+        """What another process needs to go on; all keys are always there."""
+        intent = self.intent
+        return {
+            "channel": self.channel_id,
+            "ts": self.ts,
+            "told": str(self.progress.told),
+            "toldLast": str(self.progress.last or ""),
+            "posting": f"{intent.first}-{intent.last}" if intent else "",
+            "postingLast": str(intent.mark or "") if intent else "",
+            "postingSince": f"{intent.since:.3f}" if intent else "",
+        }
+
+    def take_up(self, state: Mapping[str, str]) -> None:
+        """Go on from what `state` wrote in another process, or from nothing. Raises ValueError when it is not that."""
+        self.kept = {}
+        if not state:
+            return
+        try:
+            progress = Progress(int(state["told"]), _mark(state["toldLast"]))
+            intent = _intent(state) if state["posting"] else None
+            channel_id, ts = state["channel"], state["ts"]
+        except KeyError as error:
+            raise ValueError(f"there is no {error}") from error
+        if bool(progress.told) != bool(progress.last) or bool(ts) > bool(channel_id):
+            raise ValueError(f"{dict(state)} cannot be")
+        self.channel_id, self.ts, self.progress, self.intent = channel_id, ts, progress, intent
+        self.doubt = intent is not None
+        self.kept = dict(state)
+        if self.complete:
+            self.shown = self._message()  # lines are told after the message was edited to show them
+
+    @property
+    def complete(self) -> bool:
+        """Whether people have seen all of the history."""
+        return bool(self.ts) and not self.progress.unseen(self.incident.history)
+
+
+def _intent(state: Mapping[str, str]) -> Intent:
+    first, last = state["posting"].split("-")
+    return Intent(int(first), int(last), _mark(state["postingLast"]), float(state["postingSince"]))
+
+
+def _mark(text: str) -> Mark | None:
+    return Mark.parse(text) if text else None

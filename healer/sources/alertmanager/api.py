@@ -1,0 +1,141 @@
+"""Alertmanager's API, version 2, as far as it says what fires now and what people have silenced."""
+
+import re
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import msgspec
+
+from healer.secret import SecretError, SecretFile
+from healer.sources.alertmanager.alert import Alert, Moment
+
+_MOST_BYTES = 8 << 20
+_MOST_NAMES = 50
+"""Alerts are asked for by name; with more names than that, for all of them: a request line has its limits."""
+_MOST_SILENCES = 100
+
+T = TypeVar("T")
+
+
+class Unanswered(Exception):
+    """An Alertmanager gave no answer that says anything; the message says which and why."""
+
+
+class Status(msgspec.Struct, rename="camel"):
+    """Whether an alert is told to receivers: `active`, `suppressed` (by whom), or `unprocessed` (nothing decided yet)."""
+
+    state: str = "active"
+    silenced_by: tuple[str, ...] = ()
+    inhibited_by: tuple[str, ...] = ()
+    muted_by: tuple[str, ...] = ()
+
+
+class Listed(msgspec.Struct, rename="camel"):
+    """An alert as Alertmanager's API lists it: it has not ended."""
+
+    labels: dict[str, str]
+    starts_at: Moment
+    status: Status
+    annotations: dict[str, str] | None = None
+    fingerprint: str = ""
+
+    @property
+    def alert(self) -> Alert:
+        """The same as it would be sent."""
+        return Alert("firing", self.labels, self.starts_at, self.annotations, self.fingerprint)
+
+
+class _Silence(msgspec.Struct, rename="camel"):
+    created_by: str = ""
+    comment: str = ""
+
+
+class Alertmanagers:
+    """The API of one Alertmanager, or of each of a pair: a method asks one of `urls`, and raises Unanswered. Close it when done.
+
+    `timeout` is in seconds, for one request.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], *, token_file: Path | None = None, ca_file: Path | None = None, timeout: float = 10.0
+    ) -> None:
+        self.urls = tuple(url.rstrip("/") for url in urls)
+        self._token = None if token_file is None else SecretFile(token_file)
+        self._ca_file = ca_file
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._session: aiohttp.ClientSession | None = None
+        self._silences: dict[str, str] = {}
+
+    async def aclose(self) -> None:
+        """Ask nothing more."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def listed(self, url: str, names: set[str]) -> dict[str, Listed]:
+        """The alerts of these names, and perhaps others, that have not ended, by key."""
+        params = [(state, "true") for state in ("active", "silenced", "inhibited", "unprocessed")]
+        if len(names) <= _MOST_NAMES:
+            any_of = msgspec.json.encode("|".join(map(re.escape, sorted(names)))).decode()
+            params.append(("filter", f"alertname=~{any_of}"))
+        found = await self._get(url, "/api/v2/alerts", params, list[Listed])
+        return {each.alert.key: each for each in found}
+
+    async def why_held(self, url: str, status: Status) -> str:
+        """Why an alert that fires is told to nobody; "" when it is told."""
+        if status.state != "suppressed":
+            return ""
+        if status.silenced_by:
+            return f"it is silenced by {await self._silence(url, status.silenced_by[0])}"
+        if status.inhibited_by:
+            return "it is inhibited by another alert"
+        return f"it is muted by {', '.join(status.muted_by[:3]) or 'Alertmanager'}"
+
+    async def _silence(self, url: str, silence: str) -> str:
+        """Who has made a silence, and why, where Alertmanager says so."""
+        if silence not in self._silences:
+            if len(self._silences) >= _MOST_SILENCES:
+                self._silences.clear()
+            found = await self._get(url, f"/api/v2/silence/{quote(silence, safe='')}", [], _Silence)
+            self._silences[silence] = f"{found.created_by} ({found.comment})"
+        return self._silences[silence]
+
+    async def _get(self, url: str, path: str, params: list[tuple[str, str]], kind: type[T]) -> T:
+        try:
+            headers = {} if self._token is None else {"Authorization": f"Bearer {self._token.read()}"}
+            asked = self._opened().get(url + path, params=params, headers=headers, allow_redirects=False)
+            async with asked as answer:
+                if answer.status != 200:
+                    raise Unanswered(f"Alertmanager at {_place(url)} answers {answer.status} {answer.reason}")
+                body = await _whole(answer)
+            return msgspec.json.decode(body, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Unanswered(f"the answer from {_place(url)} is not one of Alertmanager's API, version 2") from error
+        except SecretError as error:
+            raise Unanswered(f"Alertmanager is not asked: {error}") from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Unanswered(f"Alertmanager at {_place(url)}: {error or 'no answer in time'}") from error
+
+    def _opened(self) -> aiohttp.ClientSession:
+        """The session; the certificates are read when it is first needed."""
+        if self._session is None:
+            trusted = True if self._ca_file is None else ssl.create_default_context(cafile=str(self._ca_file))
+            self._session = aiohttp.ClientSession(timeout=self._timeout, connector=aiohttp.TCPConnector(ssl=trusted))
+        return self._session
+
+
+async def _whole(answer: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise Unanswered(f"an answer of more than {_MOST_BYTES >> 20} MiB from {_place(str(answer.url))}")
+    return bytes(body)
+
+
+def _place(url: str) -> str:
+    """The host and port of a URL: a password in it is not for messages."""
+    return urlsplit(url).netloc.rpartition("@")[2]

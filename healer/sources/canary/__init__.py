@@ -1,0 +1,1 @@
+"""Canary rules: looks at a canary's traffic become the judge's verdict."""

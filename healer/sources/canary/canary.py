@@ -1,0 +1,305 @@
+"""A canary rule: the looks at each canary that it covers become signals that a canary is bad, or cannot be judged."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from healer.cluster.api import Api, ClusterError
+from healer.model.kube import Deployment, ReplicaSet
+from healer.model.signal import Report, Signal, Unanswered
+from healer.model.target import Target
+from healer.model.verdict import Verdict, VerdictKind
+from healer.model.view import View, target_of
+from healer.routes.base import Place, RouteError, read
+from healer.rules.form import ANYWHERE
+from healer.rules.probe import Canary
+from healer.rules.rulebook import BoundRule
+from healer.rules.schema import BAD_CANARY, UNKNOWN_VERDICT
+from healer.sources.canary.look import CanaryLook, Look, Side, Sides
+from healer.sources.canary.route import RouteLook
+from healer.sources.prometheus.client import Asked
+
+Told = Callable[[str, Target, Verdict, bool], None]
+"""Told a rule's full name, the canary's Deployment, the verdict of each look, and whether it is another one than before."""
+
+Shifts = Callable[[str], Mapping[str, str] | None]
+"""Of the open incident that a firing signal is part of, by the signal's key: what is kept of its shifts that were accepted, as
+`healer.routes.note` has it; None where there is no such incident."""
+
+Occurrence = Callable[[str], str]
+"""Of a firing signal, by its key: the occurrence that an open incident has of it; "" where there is none."""
+
+_DOUBTS = 2
+"""So many looks in a row without anything to judge by are a signal: one alone is a hiccup."""
+
+
+class CanaryProbe:
+    """The looks of one rule, in every namespace of its scope that has the canary's Deployment."""
+
+    def __init__(
+        self,
+        rule: BoundRule,
+        prometheus: Asked,
+        api: Api,
+        view: View,
+        told: Told,
+        *,
+        history: int = 720,
+        shifts: Shifts = lambda key: None,
+        occurrence: Occurrence = lambda key: "",
+    ) -> None:
+        canary = rule.rule.when.canary
+        if canary is None:
+            raise ValueError(f"rule {rule.name} is about no canary")
+        self._rule = rule
+        self._canary: Canary = canary
+        self._prometheus = prometheus
+        self._api = api
+        self._view = view
+        self._told = told
+        self._history = history
+        self._shifts = shifts
+        self._occurrence = occurrence
+        self._trials: dict[str, _Trial] = {}  # by the uid of the canary's Deployment
+
+    async def look(self, now: float) -> list[Report]:
+        """Look at each once. `now` in seconds since the epoch."""
+        found = {deployment.metadata.uid: deployment for deployment in self._deployments()}
+        gone = self._trials.keys() - found.keys()
+        reports: list[Report] = [signal for uid in gone for signal in self._trials.pop(uid).gone(now)]
+        for uid, deployment in found.items():
+            if uid not in self._trials:
+                self._trials[uid] = self._trial(deployment)
+        async with asyncio.TaskGroup() as group:
+            looks = [group.create_task(self._trials[uid].look(now)) for uid in found]
+        return reports + [report for look in looks for report in look.result()]
+
+    def _deployments(self) -> list[Deployment]:
+        name, scope = self._canary.canary.deployment, self._rule.scope
+        if ANYWHERE in scope.namespaces:
+            every = map(self._view.deployment, sorted(self._view.uids(Deployment)))
+            held = [each for each in every if each is not None and each.metadata.name == name]
+        else:
+            held = [each for each in (self._view.deployment_named(namespace, name) for namespace in scope.namespaces) if each]
+        return [each for each in held if self._rule.scope_covers(each.metadata.namespace, each.metadata.labels)]
+
+    def _trial(self, deployment: Deployment) -> "_Trial":
+        namespace = deployment.metadata.namespace
+        route = RouteLook(self._api, place_of(self._canary, namespace))
+        look = CanaryLook(
+            self._canary,
+            namespace,
+            self._prometheus,
+            share=route.share,
+            sides=lambda: sides_of(self._view, self._canary, namespace),
+            besides=route.besides,
+            history=self._history,
+        )
+        return _Trial(look, route, Standing(self._rule.name, target_of(deployment)), self._told, self._shifts, self._occurrence)
+
+
+class _Trial:
+    """One canary: looked at, told about, signalled."""
+
+    def __init__(
+        self, look: CanaryLook, route: RouteLook, standing: "Standing", told: Told, shifts: Shifts, occurrence: Occurrence
+    ) -> None:
+        self._look = look
+        self._route = route
+        self._standing = standing
+        self._told = told
+        self._shifts = shifts
+        self._occurrence = occurrence
+        self._kind: VerdictKind | None = None
+        self._why = ""
+        self._log = structlog.get_logger("healer.canary").bind(rule=standing.rule, namespace=standing.target.namespace)
+
+    async def look(self, now: float) -> list[Report]:
+        kept = self._shifts(self._standing.key)
+        if kept is not None:
+            self._standing.resume(self._occurrence(self._standing.key))
+        look = await self._look.look(now, wary=self._standing.bad)
+        if not look.fresh:
+            return []
+        if look.verdict is None:
+            self._kind = None
+            if look.why != self._why:
+                self._log.info("nothing to judge", canary=self._standing.target.name, reason=look.why)
+        else:
+            news, self._kind = look.verdict.kind is not self._kind, look.verdict.kind
+            self._told(self._standing.rule, self._standing.target, look.verdict, news)
+        self._why = look.why
+        return self._standing.after(look, now, self._route.put_back(kept or {}))
+
+    def gone(self, now: float) -> list[Signal]:
+        return self._standing.over(now, f"{self._standing.target} is gone")
+
+
+class Standing:
+    """What is signalled of one canary: pure, look after look.
+
+    BadCanary fires at BAD. It is over when the canary gets no traffic, by its weight and by its own counters, when there is no
+    route to it, when its revision is another one, or when fresh evidence says GOOD; too little evidence, or none, ends nothing.
+    UnknownVerdict fires at the second look in a row that could not judge, and is over when one could. What a healer before this
+    one has signalled is not known unless `resume` says it: the first look that can end a signal ends it, whether or not it fires.
+    """
+
+    def __init__(self, rule: str, target: Target) -> None:
+        self.rule = rule
+        self.target = target
+        self._fires: dict[str, bool | None] = {BAD_CANARY: None, UNKNOWN_VERDICT: None}  # None: not known
+        self._revision = ""
+        self._proven = False
+        """Whether a look of this process has found the canary bad since it began to fire."""
+        self._doubts = 0
+        self._says = ""
+        """What BadCanary is about by now, where it is no longer the evidence."""
+
+    @property
+    def key(self) -> str:
+        """That of BadCanary."""
+        return self._key(BAD_CANARY)
+
+    @property
+    def bad(self) -> bool:
+        """Whether BadCanary fires, as far as is known."""
+        return self._fires[BAD_CANARY] is True
+
+    def resume(self, occurrence: str = "") -> None:
+        """BadCanary fires: an incident that is open says so, and of which revision, in the signal's `occurrence`.
+
+        An incident is input: by its word alone nothing is signalled anew, so that nothing is done on it.
+        """
+        if self._fires[BAD_CANARY] is None:
+            self._revision = occurrence.rpartition("/")[0]
+        self._fires[BAD_CANARY] = True
+
+    def after(self, look: Look, now: float, put_back: str = "") -> list[Report]:
+        """What follows from a fresh look; `now` in seconds since the epoch. `put_back`: in words that, and by whom, the weight
+        was raised again that healer has lowered for it; "" when it was not."""
+        verdict = look.verdict
+        if verdict is None:
+            self._doubts = 0
+            return [*self.over(now, look.why)]
+        signals: list[Report] = []
+        if not look.routed:
+            signals += self._end(BAD_CANARY, now, verdict.text)
+        elif self.bad and self._revision and look.revision != self._revision:
+            signals += self._end(BAD_CANARY, now, f"{self.target} has another revision now: {look.revision}")
+        self._revision = look.revision
+        self._proven = self._proven or verdict.kind is VerdictKind.BAD
+        occurrence = f"{look.revision}/{100 * look.share:.4g}"
+        if verdict.kind is VerdictKind.GOOD:
+            signals += self._end(BAD_CANARY, now, verdict.text)
+        elif put_back and self.bad and not self._proven and verdict.kind is VerdictKind.INSUFFICIENT:
+            signals.append(
+                Unanswered(self.rule, f"{put_back}; no look has found it bad since healer began anew", frozenset({self.key}))
+            )
+        elif put_back and self.bad and verdict.kind is not VerdictKind.UNKNOWN:
+            signals.append(self._begin(BAD_CANARY, now, put_back, occurrence, says="put back"))
+        elif verdict.kind is VerdictKind.BAD:
+            signals.append(self._begin(BAD_CANARY, now, verdict.text, occurrence, says="" if look.share else "served"))
+        if verdict.kind is VerdictKind.UNKNOWN:
+            self._doubts += 1
+            if self._fires[BAD_CANARY] is not False:
+                signals.append(Unanswered(self.rule, verdict.text, frozenset({self.key})))
+            if self._doubts >= _DOUBTS:
+                signals.append(self._begin(UNKNOWN_VERDICT, now, verdict.text, occurrence))
+        elif look.judged:
+            self._doubts = 0
+            signals += self._end(UNKNOWN_VERDICT, now, verdict.text)
+        return signals
+
+    def over(self, now: float, why: str) -> list[Signal]:
+        """The end of all that may fire."""
+        return [signal for name in self._fires for signal in self._end(name, now, why)]
+
+    def _begin(self, name: str, now: float, message: str, occurrence: str, says: str = "") -> Signal:
+        """`says`: what the message is about, where that is not the evidence; the incident is told when that is news."""
+        news = name == BAD_CANARY and says not in ("", self._says)
+        if name == BAD_CANARY:
+            self._says = says
+        self._fires[name] = True
+        return self._signal(name, now, message, occurrence, firing=True, changed=news)
+
+    def _end(self, name: str, now: float, message: str) -> list[Signal]:
+        if self._fires[name] is False:
+            return []
+        self._fires[name] = False
+        if name == BAD_CANARY:
+            self._says, self._proven = "", False
+        return [self._signal(name, now, message, "", firing=False)]
+
+    def _signal(self, name: str, now: float, message: str, occurrence: str, *, firing: bool, changed: bool = False) -> Signal:
+        return Signal(
+            source="canary",
+            name=name,
+            target=self.target,
+            firing=firing,
+            at=now,
+            key=self._key(name),
+            occurrence=occurrence,
+            message=message,
+            rule=self.rule,
+            changed=changed,
+        )
+
+    def _key(self, name: str) -> str:
+        return f"canary/{self.rule}/{self.target.uid}/{'bad' if name == BAD_CANARY else 'unknown'}"
+
+
+def place_of(canary: Canary, namespace: str) -> Place:
+    """Where the weights between the two sides are."""
+    return Place.between(namespace, canary.route, canary.stable, canary.canary)
+
+
+async def missing_route(api: Api, bound: BoundRule) -> str:
+    """What is wrong with the route that a rule names; "" when it is there, the rule names none, or the server does not say."""
+    canary = bound.rule.when.canary
+    if canary is None or ANYWHERE in bound.scope.namespaces:
+        return ""
+    try:
+        for namespace in bound.scope.namespaces:
+            await read(api, place_of(canary, namespace))
+    except RouteError as error:
+        return str(error)
+    except ClusterError:
+        return ""
+    return ""
+
+
+async def share_of(api: Api, place: Place) -> float:
+    """The canary's share of the traffic, 0 to 1. Raises RouteError, ClusterError."""
+    return (await read(api, place)).share
+
+
+def sides_of(view: View, canary: Canary, namespace: str) -> Sides:
+    """What a view knows of the two Deployments."""
+    return Sides(_side(view, namespace, canary.canary.deployment), _side(view, namespace, canary.stable.deployment))
+
+
+def revisions_of(view: View, deployment: Deployment) -> list[ReplicaSet]:
+    """The ReplicaSets of a Deployment's present revision: one, or none while the view does not have it yet."""
+    revision = deployment.metadata.annotations.revision
+    return [each for each in view.replica_sets_of(target_of(deployment)) if each.metadata.annotations.revision == revision]
+
+
+def _side(view: View, namespace: str, name: str) -> Side | None:
+    """Pods of earlier revisions may serve for many minutes after a rollout, while they terminate: they are not on trial."""
+    deployment = view.deployment_named(namespace, name)
+    if deployment is None:
+        return None
+    status = deployment.status
+    current = {each.metadata.uid for each in revisions_of(view, deployment)}
+    rolling = status.updated_replicas < status.replicas or not current
+    pods = view.pods_of(target_of(deployment))
+    if not rolling:
+        pods = [pod for pod in pods if (owner := pod.metadata.controller) is not None and owner.uid in current]
+    return Side(
+        pods=tuple(pod.metadata.name for pod in pods),
+        ready=sum(pod.ready for pod in pods),
+        revision=deployment.metadata.annotations.revision,
+        rolling=rolling,
+        wanted=deployment.spec.replicas,
+    )

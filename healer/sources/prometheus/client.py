@@ -1,0 +1,284 @@
+"""Questions to Prometheus, asked by threads of a small pool: the event loop waits for the answer and never for the network.
+
+The HTTP API is that of https://prometheus.io/docs/prometheus/latest/querying/api/; a server that does not know a parameter
+ignores it: `lookback_delta` came with Prometheus 2.43, `limit` with 3.0.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import nan
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+from urllib.parse import unquote, urlsplit
+
+import requests
+import urllib3
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from prometheus_api_client.prometheus_connect import PrometheusConnect
+
+from healer import settings as knobs
+from healer.model.text import free_text
+from healer.rules.problem import Problem
+from healer.rules.rulebook import Rulebook
+from healer.secret import SecretError, SecretFile
+from healer.sources.prometheus.http import WHOLE, Credentials, QueryFailed, Session
+
+__all__ = ["Asked", "Prometheus", "QueryFailed", "Sample", "Series", "connect", "unserved"]
+
+T = TypeVar("T")
+
+_PIECE = 300
+"""Characters of an error that go into a message."""
+_ASKS = ("query", "canary")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One series of an instant vector. The value may be NaN or infinite. A scalar has no labels.
+
+    `odd`: why it has no value that could be read (then it is NaN), or no labels; "" for any other.
+    """
+
+    labels: Mapping[str, str]
+    value: float
+    odd: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series of a range: its values by their time, in seconds since the epoch; steps without a value are left out."""
+
+    labels: Mapping[str, str]
+    points: Mapping[float, float]
+
+
+class Asked(Protocol):
+    """What can be asked, be it Prometheus or a test's table."""
+
+    async def query(self, expr: str, at: float) -> list[Sample]:
+        """The instant vector, or the scalar, at a time. Raises QueryFailed."""
+
+    async def range(self, expr: str, start: float, end: float, step: float) -> list[Series]:
+        """The values at start, start + step, ... up to the end. Raises QueryFailed."""
+
+
+class Prometheus:
+    """One Prometheus. Times are in seconds, points in time since the epoch.
+
+    `at_once` queries run at the same time, others wait for their turn; `timeout` is for both together. `most` is the largest
+    number of series of an answer. Samples older than `stale` are not seen (before Prometheus 2.43: older than its own 5 minutes).
+    Close it when done.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token_file: Path | None = None,
+        user: str = "",
+        password_file: Path | None = None,
+        headers: Mapping[str, str] | None = None,
+        header_files: Mapping[str, Path] | None = None,
+        params: Mapping[str, str] | None = None,
+        ca_file: Path | None = None,
+        insecure: bool = False,
+        timeout: float = 10.0,
+        at_once: int = 4,
+        most: int = 1000,
+        stale: float = 120.0,
+    ) -> None:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        self._at = host  # a password in the URL is not for messages
+        self._timeout = timeout
+        self._most = most
+        known = {"timeout": f"{timeout:.3f}", "lookback_delta": f"{stale:.3f}", **WHOLE, **(params or {})}
+        self._params = {name: value for name, value in known.items() if value}
+        session = Session(host)
+        session.verify = not insecure if ca_file is None else str(ca_file)
+        basic: tuple[str, SecretFile | str] | None = None
+        if user and password_file is not None:
+            basic = user, SecretFile(password_file)
+        elif parts.username is not None:
+            basic = unquote(parts.username), unquote(parts.password or "")
+        session.auth = Credentials(
+            token=None if token_file is None else SecretFile(token_file),
+            basic=basic,
+            headers=headers,
+            secret_headers={name: SecretFile(path) for name, path in (header_files or {}).items()},
+        )
+        # The library's own retries, three with back-off, would multiply the timeout. The next look is soon enough.
+        retry = urllib3.Retry(0, read=False)
+        plain = parts._replace(netloc=host).geturl().rstrip("/")
+        self._connect = PrometheusConnect(plain, session=session, retry=retry, method="POST")
+        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="prometheus")
+
+    async def query(self, expr: str, at: float) -> list[Sample]:
+        """The instant vector, or the scalar, that an expression has at a time. Raises QueryFailed."""
+        # What the library calls a whole number of seconds it hands on to `requests`, to which it may be any.
+        params = {**self._params, "time": f"{at:.3f}", "limit": str(self._most + 1)}
+
+        def ask(left: float) -> list[Sample]:
+            return self._few(_samples(self._connect.custom_query(expr, params=params, timeout=cast(int, left))))
+
+        return await self._answer(ask)
+
+    async def range(self, expr: str, start: float, end: float, step: float) -> list[Series]:
+        """The values of an expression at start, start + step, ... up to the end. Raises QueryFailed."""
+        # The library rounds to whole seconds; its `params` come last, and so win.
+        times = {"start": f"{start:.3f}", "end": f"{end:.3f}", "limit": str(self._most + 1)}
+        params, began = {**self._params, **times}, datetime.fromtimestamp(start, UTC)
+
+        def ask(left: float) -> list[Series]:
+            found = self._connect.custom_query_range(expr, began, began, f"{step:.3f}", params=params, timeout=cast(int, left))
+            return self._few(_series(found))
+
+        return await self._answer(ask)
+
+    async def aclose(self) -> None:
+        """Ask nothing more. Nobody waits for what is under way: it ends by its timeout, and before that the process does not."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._connect.close()
+
+    async def _answer(self, ask: Callable[[float], T]) -> T:
+        """What a thread of the pool is answered. Whoever is cancelled leaves a thread that ends by its own timeout."""
+        until = time.monotonic() + self._timeout
+        late = QueryFailed(f"Prometheus: no answer within {self._timeout:g} s from {self._at}")
+        nonsense = f"Prometheus: the answer from {self._at} is not one of its API"
+
+        def work() -> T:
+            if (left := until - time.monotonic()) <= 0:
+                raise late
+            try:
+                return ask(left)
+            except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
+                raise late from error
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                raise QueryFailed(f"Prometheus at {self._at}: {_cause(error)}") from error
+            except (PrometheusApiClientException, KeyError, TypeError, ValueError) as error:
+                raise QueryFailed(f"{nonsense}: {_cause(error)}") from error
+            except SecretError as error:
+                raise QueryFailed(f"Prometheus: {error}") from error
+
+        running = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await running
+        except TimeoutError:
+            raise late from None
+
+    def _few(self, found: list[T]) -> list[T]:
+        if len(found) > self._most:
+            raise QueryFailed(f"Prometheus: more than {self._most} series answer the query: aggregate, or select fewer")
+        return found
+
+
+def connect(asked: knobs.Prometheus, *, url: str = "", series: int = 0) -> Prometheus:
+    """The Prometheus of the settings; `url` is asked in its place, and `series` may be more than theirs."""
+    return Prometheus(
+        url or asked.url,
+        token_file=asked.token_file,
+        user=asked.user,
+        password_file=asked.password_file,
+        headers=asked.headers,
+        header_files=asked.header_files,
+        params=asked.params,
+        ca_file=asked.ca_file,
+        insecure=asked.insecure,
+        timeout=asked.timeout,
+        at_once=asked.at_once,
+        most=max(asked.series, series),
+        stale=asked.stale,
+    )
+
+
+def unserved(rulebook: Rulebook, url: str) -> list[Problem]:
+    """The rules that ask Prometheus, when the settings name none."""
+    if url:
+        return []
+    asking = [rule for rule in rulebook.rules if rule.rule.when.source in _ASKS]
+    message, hint = "asks Prometheus, and the settings name none", "set prometheus.url (HEALER_PROMETHEUS__URL)"
+    return [Problem(rule.where or "rules", 0, 0, "", f"rule {rule.name} {message}", hint) for rule in asking]
+
+
+def _cause(error: BaseException) -> str:
+    """The first of the errors that led to this one, which alone says what went wrong."""
+    first = error
+    while (before := first.__cause__ or first.__context__) is not None:
+        first = before
+    said = first.strerror if isinstance(first, OSError) else None
+    return free_text(said or str(first) or type(first).__name__, _PIECE)
+
+
+def _samples(result: Any) -> list[Sample]:
+    """The `result` of an instant query. Raises QueryFailed for another type, or when no entry of it can be read."""
+    if _scalar(result):
+        return [Sample({}, float(result[1]))]
+    entries = _entries(result, "values", "a range of values; an instant vector or a scalar is needed")
+    found = [_sample(entry) for entry in entries]
+    if found and all(sample.odd for sample in found):
+        raise QueryFailed(f"Prometheus: the answer is not one of its API, or not one of numbers: {found[0].odd}")
+    return found
+
+
+def _sample(entry: Any) -> Sample:
+    labels = _labels(entry)
+    if labels is None:
+        return Sample({}, nan, "a series has no labels that could be read")
+    if "value" not in entry and ("histogram" in entry or "histograms" in entry):
+        return Sample(labels, nan, "the query gives native histograms; numbers are needed: take histogram_count or the like")
+    try:
+        _, value = entry["value"]
+        return Sample(labels, _number(value))
+    except (KeyError, TypeError, ValueError) as error:
+        return Sample(labels, nan, f"a series has no value that could be read: {_cause(error)}")
+
+
+def _series(result: Any) -> list[Series]:
+    """The `result` of a range query. What has no labels, or no numbers, is left out."""
+    found: list[Series] = []
+    for entry in _entries(result, "value", "one value where a range of them is asked for"):
+        labels, values = _labels(entry), entry.get("values", ()) if isinstance(entry, dict) else ()
+        if labels is not None and isinstance(values, list):
+            found.append(Series(labels, dict(_points(values))))
+    return found
+
+
+def _points(values: list[Any]) -> Iterator[tuple[float, float]]:
+    for pair in values:
+        try:
+            at, value = pair
+            yield float(at), _number(value)
+        except (TypeError, ValueError):
+            continue
+
+
+def _entries(result: Any, other: str, gives: str) -> list[Any]:
+    """The series of an answer. Raises QueryFailed where they have `other`, the key of the other type of answer."""
+    if not isinstance(result, list):
+        raise TypeError(f"its result is {type(result).__name__}")
+    if any(isinstance(entry, dict) and other in entry for entry in result):
+        raise QueryFailed(f"Prometheus: the query gives {gives}")
+    return result
+
+
+def _labels(entry: Any) -> dict[str, str] | None:
+    labels = entry.get("metric") if isinstance(entry, dict) else None
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        return None
+    return labels
+
+
+def _number(value: Any) -> float:
+    """Raises ValueError for what the API does not write for a number."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{str(value)[:50]!r} is no number")
+    return float(value)
+
+
+def _scalar(result: Any) -> bool:
+    return isinstance(result, list) and len(result) == 2 and isinstance(result[1], str)

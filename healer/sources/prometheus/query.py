@@ -1,0 +1,229 @@
+"""A query rule: a PromQL expression is asked, and each series of the answer that passes the threshold is a signal."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+import structlog
+
+from healer.model.kube import Deployment, Pod
+from healer.model.signal import Answered, Report, Signal, Unanswered
+from healer.model.target import Target
+from healer.model.view import View, target_of
+from healer.rules.probe import Query
+from healer.rules.rulebook import BoundRule
+from healer.rules.schema import QUERY_SIGNAL
+from healer.sources.prometheus.client import Asked, QueryFailed, Sample
+from healer.sources.targets import Named, Nameless, TargetLabels, named_by
+
+Told = Callable[[str, str], None]
+"""Told, at each look, a rule's full name and why the look could not tell; "" when it could."""
+
+_MOST_LABELS = 300
+"""Characters of a series' labels that go into the key of its signal; of longer ones their hash does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A series at the last look that saw it; it fires since `since` (epoch), or does not (None)."""
+
+    target: Target
+    labels: Mapping[str, str]
+    since: float | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What an answer says: the series that have a number, and why others have none, both by key.
+
+    `lost`: why it cannot be told what the answer lacks; "" when it can.
+    """
+
+    found: Mapping[str, _Seen]
+    doubtful: Mapping[str, str]
+    lost: str
+
+
+class QueryLook:
+    """The looks of one rule, and what they have seen.
+
+    A series fires while its value is a number on the wrong side of the threshold. It is over when it is seen on the right one,
+    when a whole answer has it no more, or when its target is gone from the cluster. NaN, infinity, an answer in part, no answer:
+    unknown, and said so. The first sight of a series is told whichever it is: what fired before a restart may be over.
+    """
+
+    def __init__(self, rule: BoundRule, prometheus: Asked, view: View, names: TargetLabels, told: Told) -> None:
+        query = rule.rule.when.query
+        if query is None:
+            raise ValueError(f"rule {rule.name} has no query")
+        self._rule = rule
+        self._query: Query = query
+        self._prometheus = prometheus
+        self._view = view
+        self._names = names
+        self._told = told
+        self._why = ""
+        self._known: dict[str, _Seen] = {}
+        self._log = structlog.get_logger("healer.query").bind(rule=rule.name)
+        self._complained: set[str] = set()
+
+    async def look(self, now: float) -> list[Report]:
+        """Ask once. `now` in seconds since the epoch."""
+        try:
+            samples = await self._prometheus.query(self._query.expr, now)
+        except QueryFailed as error:
+            self._say(str(error))
+            return [*self._gone(now), Unanswered(self._rule.name, str(error))]
+        read = self._read(samples, now)
+        reports: list[Report] = [
+            self._signal(key, seen, now) for key, seen in read.found.items() if seen.since is not None or self._was_not_over(key)
+        ]
+        fired = {key: seen for key, seen in self._known.items() if seen.since is not None and key not in read.found}
+        doubtful = dict(read.doubtful)
+        if read.lost:
+            doubtful |= {key: read.lost for key in fired if key not in doubtful}
+        over = [key for key in fired if key not in doubtful and self._held(fired[key].target)]
+        reports += [self._signal(key, fired[key], now, over="the query has no such series any more") for key in over]
+        self._known = {**read.found, **{key: seen for key, seen in fired.items() if key not in over}}
+        reports += self._gone(now)
+        for why in dict.fromkeys(doubtful.values()):
+            keys = frozenset(key for key, doubt in doubtful.items() if doubt == why)
+            reports.append(Unanswered(self._rule.name, why, keys))
+        if not read.lost:
+            reports.append(Answered(self._rule.name, frozenset({*read.found, *doubtful})))
+        self._say(self._doubt(read, doubtful.keys() & self._known.keys()))
+        return reports
+
+    def _read(self, samples: list[Sample], now: float) -> _Read:
+        """What the answer says of what the cluster has and the rule covers."""
+        found: dict[str, _Seen] = {}
+        doubtful: dict[str, str] = {}
+        lost, nameless = "", ""
+        for sample in samples:
+            if sample.odd:
+                self._complain(sample.odd, "a series of the query cannot be used", sample)
+            named = self._named(sample)
+            if isinstance(named, Nameless):
+                lost = lost or sample.odd  # whatever it is about
+                if not isfinite(sample.value) or self._passes(sample.value):  # else nothing is sick, whatever it is about
+                    nameless = nameless or named.reason
+                continue
+            target = self._target(named)
+            if target is None:
+                continue
+            key = self._key(target, sample.labels)
+            if not isfinite(sample.value):
+                doubtful[key] = sample.odd or f"the value is {sample.value:+}, which is no number"
+                self._complain("not finite", f"a value of the query is {sample.value:+}: is something divided by 0?", sample)
+                continue
+            before = self._known.get(key)
+            since = None
+            if self._passes(sample.value):
+                since = now if before is None or before.since is None else before.since
+            found[key] = _Seen(target, sample.labels, since, self._message(sample.value))
+        if nameless and not found and not doubtful:
+            lost = lost or f"no series of the query names a target: {nameless}"
+        return _Read(found, doubtful, lost)
+
+    def _key(self, target: Target, labels: Mapping[str, str]) -> str:
+        written = _written(labels)
+        if len(written) > _MOST_LABELS:
+            written = hashlib.sha256(written.encode()).hexdigest()
+        return f"query/{self._rule.name}/{target.uid}/{written}"
+
+    def _named(self, sample: Sample) -> Named | Nameless:
+        named = named_by(sample.labels, self._names, self._view)
+        if isinstance(named, Named) or sample.odd:
+            return named
+        if named.code == "NoLabel" and self._query.deployment is not None:
+            return Named("Deployment", self._rule.scope.namespaces[0], self._query.deployment)
+        hint = self._hint if named.code == "NoLabel" else ""
+        self._complain(named.code, "a series of the query names no target", sample, reason=named.reason, hint=hint)
+        return named
+
+    @property
+    def _hint(self) -> str:
+        names = self._names
+        return (
+            f"keep the labels that name it: sum by ({names.namespace}, {names.pod}) (...) or by ({names.namespace}, "
+            f"{names.deployment}); or say query.deployment in the rule"
+        )
+
+    def _target(self, named: Named) -> Target | None:
+        held: Pod | Deployment | None = named.held(self._view) if self._rule.scope.covers(named.namespace) else None
+        return None if held is None else target_of(held)
+
+    def _complain(self, what: str, event: str, sample: Sample, **more: str) -> None:
+        """Log something once."""
+        if what not in self._complained:
+            self._complained.add(what)
+            self._log.warning(event, series=_written(sample.labels)[:_MOST_LABELS], **more)
+
+    def _passes(self, value: float) -> bool:
+        above, below = self._query.above, self._query.below
+        return (above is not None and value > above) or (below is not None and value < below)
+
+    def _message(self, value: float) -> str:
+        above, below = self._query.above, self._query.below
+        if above is not None:
+            return f"value {value:.6g} {'above' if value > above else 'not above'} {above:.6g}"
+        assert below is not None  # one of the two, as the rule's model has seen to
+        return f"value {value:.6g} {'below' if value < below else 'not below'} {below:.6g}"
+
+    def _was_not_over(self, key: str) -> bool:
+        before = self._known.get(key)
+        return before is None or before.since is not None
+
+    def _gone(self, now: float) -> list[Signal]:
+        """The end of what fired for targets that the cluster has no more."""
+        gone = {key: seen for key, seen in self._known.items() if not self._held(seen.target)}
+        for key in gone:
+            del self._known[key]
+        return [
+            self._signal(key, seen, now, over=f"{seen.target} is gone") for key, seen in gone.items() if seen.since is not None
+        ]
+
+    def _held(self, target: Target) -> bool:
+        held = self._view.pod(target.uid) if target.kind == "Pod" else self._view.deployment(target.uid)
+        return held is not None
+
+    def _signal(self, key: str, seen: _Seen, now: float, over: str = "") -> Signal:
+        return Signal(
+            source="query",
+            name=QUERY_SIGNAL,
+            target=seen.target,
+            firing=seen.since is not None and not over,
+            at=now,
+            key=key,
+            occurrence="" if seen.since is None else f"{key}@{seen.since:.3f}",
+            message=over or seen.message,
+            labels=seen.labels,
+            rule=self._rule.name,
+        )
+
+    def _doubt(self, read: _Read, doubtful: set[str]) -> str:
+        """Why something is not known, in words; "" when all is."""
+        if read.lost:
+            return read.lost
+        if doubtful:
+            targets = ", ".join(sorted({str(self._known[key].target) for key in doubtful}))
+            return f"it fired, and has no finite value any more: {targets}"
+        return "no series of the query has a finite value" if read.doubtful and not read.found else ""
+
+    def _say(self, why: str) -> None:
+        """Count each look; log a change between known and unknown. Another reason is no change."""
+        self._told(self._rule.name, why)
+        if bool(why) is not bool(self._why):
+            if why:
+                self._log.warning("a query rule cannot be judged: nothing is done by it, and nothing is over", reason=why)
+            else:
+                self._log.info("a query rule can be judged again")
+        self._why = why
+
+
+def _written(labels: Mapping[str, str]) -> str:
+    """Labels as PromQL writes them, in an order of their own."""
+    escaped = ((name, value.replace("\\", "\\\\").replace('"', '\\"')) for name, value in sorted(labels.items()))
+    return "{" + ",".join(f'{name}="{value}"' for name, value in escaped) + "}"
