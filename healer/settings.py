@@ -89,7 +89,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Http(Section):
+class HttpSettings(Section):
     """The HTTP server: webhooks, probes, metrics."""
 
     host: str = "0.0.0.0"
@@ -166,7 +166,7 @@ class Alerts(Section):
     """Labels in which the servers of a pair of Prometheus differ: what differs in nothing else is one trouble for `count`."""
 
 
-class Prometheus(Section):
+class PrometheusSettings(Section):
     """Where rules with the triggers `query` and `canary` ask."""
 
     url: str = Field("", pattern=r"^(https?://\S+)?$")
@@ -218,7 +218,7 @@ class Prometheus(Section):
         return self
 
 
-class Pods(Section):
+class PodsSettings(Section):
     """How conditions of pods are told."""
 
     settle: Seconds = Field(60.0, ge=0)
@@ -234,7 +234,7 @@ class Pods(Section):
     """StuckTerminating: still there so many seconds after its grace period."""
 
 
-class Engine(Section):
+class EngineSettings(Section):
     """The decisions, apart from what rules say."""
 
     max_wait: Seconds = Field(1800.0, gt=0)
@@ -253,7 +253,7 @@ class Engine(Section):
     """Seconds at its desired ready count after which a revision counts as healthy: a rollback may go back to it."""
 
 
-class Limits(Section):
+class LimitSettings(Section):
     """What bounds healer as a whole, beside the limits of each rule. Rebuilt from the journal after a restart."""
 
     budget_workload: int = Field(10, ge=1)
@@ -315,7 +315,7 @@ class Log(Section):
     """auto: coloured lines on a terminal, JSON elsewhere."""
 
 
-class Journal(Section):
+class JournalSettings(Section):
     """Where incidents are kept."""
 
     kind: Literal["kubernetes", "memory"] = "kubernetes"
@@ -328,7 +328,7 @@ class Journal(Section):
     """Seconds between two looks at what need not be kept any more."""
 
 
-class Leader(Section):
+class LeaderSettings(Section):
     """The election among replicas: one acts, the others watch and take over."""
 
     enabled: bool = True
@@ -354,7 +354,7 @@ class Leader(Section):
     """Seconds between a follower's looks."""
 
     @model_validator(mode="after")
-    def _fits(self) -> "Leader":
+    def _fits(self) -> "LeaderSettings":
         """Times that do not go together would have two replicas act at once, or none."""
         orders = (("renew", "deadline"), ("retry", "deadline"), ("deadline", "duration"))
         wrong = [
@@ -394,17 +394,17 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    http: Http = Http()
+    http: HttpSettings = HttpSettings()
     cluster: Cluster = Cluster()
     alerts: Alerts = Alerts()
-    prometheus: Prometheus = Prometheus()
-    pods: Pods = Pods()
-    engine: Engine = Engine()
-    limits: Limits = Limits()
+    prometheus: PrometheusSettings = PrometheusSettings()
+    pods: PodsSettings = PodsSettings()
+    engine: EngineSettings = EngineSettings()
+    limits: LimitSettings = LimitSettings()
     slack: Slack = Slack()
     log: Log = Log()
-    journal: Journal = Journal()
-    leader: Leader = Leader()
+    journal: JournalSettings = JournalSettings()
+    leader: LeaderSettings = LeaderSettings()
     mode: Literal["observe", "approve", "enforce"] = "enforce"
     """The most that any rule may do, whatever it says: `observe` changes nothing, `approve` asks a human before each step."""
     rules_reload: Seconds = Field(5.0, gt=0)

@@ -21,12 +21,12 @@ from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.managed import manager_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.permission import permissions
-from healer.model_servers.tensorflow_serving.config import STABLE, ConfigError, Served
-from healer.model_servers.tensorflow_serving.history import Author, State
+from healer.model_servers.tensorflow_serving.config import STABLE, ConfigError, ConfiguredModel
+from healer.model_servers.tensorflow_serving.history import Author, PolicyState
 from healer.model_servers.tensorflow_serving.mount import caveats, mounts
-from healer.model_servers.tensorflow_serving.plan import Change, Refused, beside, pin
+from healer.model_servers.tensorflow_serving.plan import ModelChange, PlanRefused, beside, pin
 from healer.model_servers.tensorflow_serving.status import PORT, ModelState, Versions, VersionStatus, ask_each, available
-from healer.model_servers.tensorflow_serving.store import KEY, Document, Written, write
+from healer.model_servers.tensorflow_serving.store import KEY, ModelsConfig, Written, write
 from healer.rules.form import Model, Name, Text, Whole, fault
 
 _PATIENCE = 3.0
@@ -140,7 +140,7 @@ class _Pin:
             return Outcome(OutcomeKind.DEFERRED, "Contended", text, error.retry_after)
         return refusal(error, doing) if self.sent else unread(error, doing)
 
-    async def _decide(self, document: Document) -> Change:
+    async def _decide(self, document: ModelsConfig) -> ModelChange:
         """What the file is to say; asked again when somebody else was faster. Raises Stopped."""
         manager = manager_of(msgspec.convert(document.meta, WholeMeta), kind="ConfigMap", part=("f:data",))
         if manager is not None and not self.params.even_if_managed:
@@ -158,7 +158,7 @@ class _Pin:
             await self._keep(served)
         return change
 
-    def _wanted(self, served: Served) -> int:
+    def _wanted(self, served: ConfiguredModel) -> int:
         if self.params.version is not None:
             return self.params.version
         version = served.labels.get(STABLE)
@@ -168,7 +168,7 @@ class _Pin:
             )
         return version
 
-    async def _safe(self, served: Served, change: Change) -> Change:
+    async def _safe(self, served: ConfiguredModel, change: ModelChange) -> ModelChange:
         """The change, when no server can lose what it serves, or refuse it; else the version beside the others, to come first."""
         answers = await self._servers()
         wrong = {name: said for name, said in answers.items() if isinstance(said, str)}
@@ -196,7 +196,7 @@ class _Pin:
             raise Stopped(Outcome(OutcomeKind.REFUSED, "NotOnDisk", text))
         try:
             return beside(served, self.version, serving)
-        except Refused as error:
+        except PlanRefused as error:
             raise Stopped(Outcome(OutcomeKind.REFUSED, "ServersUnknown", str(error))) from error
 
     async def _servers(self) -> dict[str, Versions | str]:
@@ -205,12 +205,12 @@ class _Pin:
         places = asyncio.Semaphore(_AT_ONCE)
         return await ask_each(pods, self.params.port, self.params.model, places=places, patience=_PATIENCE)
 
-    async def _keep(self, served: Served) -> None:
+    async def _keep(self, served: ConfiguredModel) -> None:
         """What the file said before the first write of this incident stays: that is what a human wants back."""
         note = {"configMap": self.params.config_map, "key": self.params.key, "model": served.name, "version": str(self.version)}
         kept = self.call.kept
         first = kept.get("from") if {key: kept.get(key) for key in note} == note else None
-        state = msgspec.json.encode(State.of(served.policy, served.labels)).decode()
+        state = msgspec.json.encode(PolicyState.of(served.policy, served.labels)).decode()
         if (unkept := await self.call.keep({**note, "from": first or state})) is not None:
             raise Stopped(unkept)
 
@@ -244,7 +244,7 @@ class _Pin:
         return Outcome(OutcomeKind.DONE, "WouldPin" if dry else "Pinned", text)
 
 
-def _moves(served: Served, change: Change) -> bool:
+def _moves(served: ConfiguredModel, change: ModelChange) -> bool:
     """Whether a label moves: servers refuse the whole file while the version that it moves to is not AVAILABLE."""
     return any(served.labels.get(label) != version for label, version in change.labels.items())
 

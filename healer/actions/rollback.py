@@ -12,7 +12,7 @@ from pydantic import Field
 from healer.actions.base import Call
 from healer.actions.shared.refusal import unread
 from healer.actions.shared.revisions import History, Holder, Revision, choose, number
-from healer.actions.shared.rolling import Change, Rollable, held, look, patch, rung, unsafe
+from healer.actions.shared.rolling import Rollable, TemplatePatch, held, look, patch, rung, unsafe
 from healer.actions.shared.template import differences
 from healer.cluster.api import ClusterError
 from healer.cluster.managed import manager_of
@@ -127,7 +127,7 @@ def _moved_on(call: Call, deployment: Rollable, history: History) -> Outcome | N
     return Outcome(OutcomeKind.DEFERRED, "NewRevision", text)
 
 
-def _change(call: Call, deployment: Rollable, history: History, goal: Revision) -> Change:
+def _change(call: Call, deployment: Rollable, history: History, goal: Revision) -> TemplatePatch:
     def note(name: str, value: str) -> dict[str, object]:
         return {"op": "add", "path": f"/metadata/annotations/{name.replace('/', '~1')}", "value": value}
 
@@ -142,7 +142,7 @@ def _change(call: Call, deployment: Rollable, history: History, goal: Revision) 
         steps.append(note("kubernetes.io/change-cause", goal.cause))
     elif metadata.annotations.change_cause:
         steps.append({"op": "remove", "path": "/metadata/annotations/kubernetes.io~1change-cause"})
-    return Change(steps, "application/json-patch+json")
+    return TemplatePatch(steps, "application/json-patch+json")
 
 
 def _done(call: Call, history: History, goal: Revision) -> Outcome:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from healer.actions.base import Call
 from healer.actions.shared.refusal import under_way
-from healer.actions.shared.rolling import Change, Rollable, held, look, patch, rung, unsafe
+from healer.actions.shared.rolling import Rollable, TemplatePatch, held, look, patch, rung, unsafe
 from healer.actions.shared.template import RESTARTED_AT, RESTARTED_BY
 from healer.engine.incidents.verification import rollout_in_progress
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
@@ -68,10 +68,10 @@ def _found(call: Call, deployment: Rollable) -> Outcome | None:
     return Outcome(OutcomeKind.DONE, "FoundDone", text)
 
 
-def _change(call: Call, deployment: Rollable, at: str) -> Change:
+def _change(call: Call, deployment: Rollable, at: str) -> TemplatePatch:
     annotations = {RESTARTED_AT: at, RESTARTED_BY: call.act.incident.id}
     body = {
         "metadata": {"resourceVersion": deployment.metadata.resource_version},
         "spec": {"template": {"metadata": {"annotations": annotations}}},
     }
-    return Change(body, "application/merge-patch+json")
+    return TemplatePatch(body, "application/merge-patch+json")

@@ -24,15 +24,15 @@ from healer.model.kube import Deployment
 from healer.model.permission import Permissions, permissions, union
 from healer.routes.base import (
     BackendMissing,
-    Change,
-    Found,
     KindMissing,
     NoReadyEndpoints,
     NotTaken,
-    Place,
+    ReadRoute,
     RouteContended,
     RouteError,
     RouteMissing,
+    RoutePlace,
+    WeightChange,
     Weights,
     who_sets,
     write,
@@ -126,7 +126,7 @@ class ShiftTraffic:
             return deployment
         if (held := paused(call, deployment)) is not None:
             return held
-        place = Place.between(target.namespace, params.route, params.stable, params.canary)
+        place = RoutePlace.between(target.namespace, params.route, params.stable, params.canary)
         try:
             shift = _Shift(call, params, place, deployment, notes(call.kept))
         except ValueError as error:
@@ -157,7 +157,7 @@ def _unrouted(error: RouteError, doing: str) -> Outcome:
     return Outcome(OutcomeKind.REFUSED, "RouteUnreadable", f"{doing}: {error}")
 
 
-def _texts(kept: Mapping[Place, Note]) -> dict[str, str]:
+def _texts(kept: Mapping[RoutePlace, Note]) -> dict[str, str]:
     return {place.key: str(note) for place, note in kept.items()}
 
 
@@ -167,13 +167,13 @@ class _Shift:
 
     call: Call
     params: ShiftTrafficParams
-    place: Place
+    place: RoutePlace
     deployment: Deployment
     """The canary as it was just read."""
-    kept: dict[Place, Note]
+    kept: dict[RoutePlace, Note]
     """By earlier attempts of the incident."""
     sent: bool = False
-    found: Found | None = None
+    found: ReadRoute | None = None
     """The route as it was read last."""
     back: int = 0
     """How often somebody has put back what healer had set there."""
@@ -203,7 +203,7 @@ class _Shift:
             return refusal(error, doing) if self.sent else unread(error, doing)
         return self._done(change)
 
-    def _seen(self, found: Found) -> None:
+    def _seen(self, found: ReadRoute) -> None:
         """Before anything is sent: whose business the weights are, and whether they were put back too often. Raises Stopped."""
         self.found, self.back = found, self._put_back(found.weights)
         if self._lowered(found.weights) == found.weights:
@@ -281,7 +281,7 @@ class _Shift:
             raise Stopped(unkept)
         self.noted = note
 
-    def _done(self, change: Change) -> Outcome:
+    def _done(self, change: WeightChange) -> Outcome:
         before, after, of = change.before, change.after, f"traffic of {self.place}:"
         if before == after:
             share = f"canary has {after.percent}"
@@ -299,7 +299,7 @@ class _Shift:
             return Outcome(OutcomeKind.DONE, "WouldShift", f"would shift the {text} (observe: dry run, nothing was done)")
         return Outcome(OutcomeKind.DONE, "Shifted", text)
 
-    def _each(self, change: Change) -> str:
+    def _each(self, change: WeightChange) -> str:
         """The splits with their weights, where there are several: one figure does not tell what became of each."""
         before, after = change.before, change.after
         if len(after.pairs) < 2:

@@ -24,7 +24,7 @@ from healer.operate.canary import gate as gating
 from healer.operate.canary import report as reporting
 from healer.operate.canary.chosen import chosen
 from healer.operate.explain import show as showing
-from healer.operate.objects import OperateError, Place, named
+from healer.operate.objects import ObjectPlace, OperateError, named
 from healer.operate.who import who
 from healer.rules.rulebook import BoundRule
 from healer.sources.prometheus.client import Prometheus, connect
@@ -76,7 +76,9 @@ def gate(
     within = duration(timeout, "--timeout")
     between = None if every is None else duration(every, "--every", _SHORTEST, _LONGEST)
 
-    async def work(api: Api, client: Prometheus, judging: BoundRule, place: Place, ask: knobs.Prometheus) -> gating.Gated:
+    async def work(
+        api: Api, client: Prometheus, judging: BoundRule, place: ObjectPlace, ask: knobs.PrometheusSettings
+    ) -> gating.Gated:
         with _Teller(showing.console(error=True)) as tell:
             return await gating.gate(
                 api,
@@ -114,7 +116,9 @@ def compare(
     """
     back = duration(since, "--since")
 
-    async def work(api: Api, client: Prometheus, judging: BoundRule, place: Place, ask: knobs.Prometheus) -> reporting.Report:
+    async def work(
+        api: Api, client: Prometheus, judging: BoundRule, place: ObjectPlace, ask: knobs.PrometheusSettings
+    ) -> reporting.Report:
         return await comparing.compare(api, client, judging, place, since=back, now=time.time(), history=ask.history)
 
     report = _asked(work, what, canary, namespace, rule, prometheus, context)
@@ -141,7 +145,7 @@ class _Teller:
         if self._status is not None:
             self._status.stop()
 
-    def __call__(self, progress: gating.Progress) -> None:
+    def __call__(self, progress: gating.GateProgress) -> None:
         text = showing.clean(str(progress))
         if self._status is not None:
             self._status.update(Text(text))
@@ -150,7 +154,7 @@ class _Teller:
         self._said = text
 
 
-Work = Callable[[Api, Prometheus, BoundRule, Place, knobs.Prometheus], Awaitable[T]]
+Work = Callable[[Api, Prometheus, BoundRule, ObjectPlace, knobs.PrometheusSettings], Awaitable[T]]
 
 
 def _asked(

@@ -19,7 +19,7 @@ from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, HealerNamespace, LeaseName, RulePaths
 from healer.cli.logs import logs
-from healer.cli.stream import Stream
+from healer.cli.stream import LogStream
 from healer.cluster.api import Api, ClusterConfigError
 from healer.daemon import Daemon, RuleFiles, RulesError
 from healer.daemon.daemon import Watchers
@@ -59,7 +59,7 @@ def run(
     It finds the cluster like kubectl: the service account inside a pod, else KUBECONFIG or ~/.kube/config. Every setting is in
     docs/settings.md. A rule without `mode: enforce` only observes.
     """
-    stream: Stream | None = None
+    stream: LogStream | None = None
     try:
         settings = knobs.load(config)
         if journal is not None:
@@ -86,7 +86,7 @@ def run(
             stream.drain(_LAST_WORDS)
 
 
-async def _run(settings: knobs.Settings, rulebook: Rulebook, files: RuleFiles, context: str | None, stream: Stream) -> None:
+async def _run(settings: knobs.Settings, rulebook: Rulebook, files: RuleFiles, context: str | None, stream: LogStream) -> None:
     # The objects that a watch makes are not tracked (msgspec), and what is loaded by now stays: rare collections find as much.
     # With the defaults, full ones pause the loop for some 30 ms at 10,000 pods (measured).
     gc.freeze()

@@ -7,19 +7,19 @@ import sys
 import structlog
 
 from healer import settings as knobs
-from healer.cli.stream import Stream
+from healer.cli.stream import LogStream
 from healer.cli.terminal import TerminalRenderer
 from healer.model.redact import redact_event
 
 
-def logs(log: knobs.Log) -> Stream:
+def logs(log: knobs.Log) -> LogStream:
     """Structured logs on standard error: for people on a terminal, JSON lines elsewhere. Returns where the lines go.
 
     Lines of libraries (aiohttp, asyncio, slack_sdk, apscheduler, urllib3) take the same way; of these, warnings and worse.
     """
     if sys.stderr is None:
         os.open(os.devnull, os.O_WRONLY)  # else the next socket would get its number, and whatever writes there
-    stream = Stream(None if sys.stderr is None else sys.stderr.fileno())
+    stream = LogStream(None if sys.stderr is None else sys.stderr.fileno())
     level = logging.getLevelNamesMapping()[log.level.upper()]
     pretty = log.format == "console" or (log.format == "auto" and stream.isatty())
     first: list[structlog.types.Processor] = [
@@ -46,7 +46,7 @@ def logs(log: knobs.Log) -> Stream:
     return stream
 
 
-def _rendered(stream: Stream, *, pretty: bool) -> list[structlog.types.Processor]:
+def _rendered(stream: LogStream, *, pretty: bool) -> list[structlog.types.Processor]:
     """From an event to a line; redaction comes after tracebacks were rendered, which hold what was said."""
     clock = structlog.processors.TimeStamper(fmt="iso", utc=True)
     if pretty:

@@ -16,7 +16,7 @@ from healer.model_servers.tensorflow_serving.status import PORT
 from healer.model_servers.tensorflow_serving.store import KEY
 from healer.operate import models as operating
 from healer.operate.explain import show as showing
-from healer.operate.models import Done, Found, Refused, Where
+from healer.operate.models import ModelChangeResult, ModelReport, PlanRefused, Where
 from healer.operate.who import who
 
 _LAST = 5
@@ -45,7 +45,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change 
 def _version(text: str) -> int:
     try:
         return version_of(text)
-    except Refused as error:
+    except PlanRefused as error:
         raise typer.BadParameter(str(error)) from error
 
 
@@ -53,7 +53,7 @@ Version = Annotated[int, typer.Argument(metavar="VERSION", parser=_version, help
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _ModelsRequest:
     """What the verbs that change something have in common."""
 
     verb: str
@@ -66,17 +66,17 @@ class _Asked:
     context: str | None
 
 
-def _change(work: Callable[[Api, Where, Author], Awaitable[Done]], asked: _Asked) -> None:
+def _change(work: Callable[[Api, Where, Author], Awaitable[ModelChangeResult]], asked: _ModelsRequest) -> None:
     """Do it, say what was done, and end with the exit code that says whether all of it was."""
     me = who(asked.context)
 
-    async def connected(api: Api) -> Done:
+    async def connected(api: Api) -> ModelChangeResult:
         where = Where(asked.namespace or me.namespace, asked.config_map, asked.key, asked.port)
         return await work(api, where, operating.author(me.user, asked.why, asked.verb))
 
     try:
         done = with_cluster(connected, asked.context)
-    except Refused as error:
+    except PlanRefused as error:
         typer.echo(showing.clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_PROBLEMS) from error
     if asked.output == "json":
@@ -101,7 +101,7 @@ def show_models(
 ) -> None:
     """Show the models: what is loaded by which policy, the labels, what the servers say, the last changes."""
 
-    async def work(api: Api) -> list[Found]:
+    async def work(api: Api) -> list[ModelReport]:
         return await operating.listed(api, Where(namespace or who(context).namespace, config_map, key, port))
 
     found = with_cluster(work, context)
@@ -111,7 +111,7 @@ def show_models(
         _show(found)
 
 
-def _show(found: list[Found]) -> None:
+def _show(found: list[ModelReport]) -> None:
     screen = showing.console()
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for column in ("model", "policy", "labels", "servers"):
@@ -145,7 +145,7 @@ def add(
     """Load a version beside the others. A label that exists moves to it when the servers have it AVAILABLE: say it again then."""
     _change(
         lambda api, where, by: operating.add(api, where, name, version, label, by, dry_run=dry_run),
-        _Asked("add", namespace, config_map, key, port, why, output, context),
+        _ModelsRequest("add", namespace, config_map, key, port, why, output, context),
     )
 
 
@@ -168,7 +168,7 @@ def promote(
     """Make the canary's version stable, or another one. The version before stays loaded, for a rollback."""
     _change(
         lambda api, where, by: operating.promote(api, where, name, version, by, prune=prune, dry_run=dry_run),
-        _Asked("promote", namespace, config_map, key, port, why, output, context),
+        _ModelsRequest("promote", namespace, config_map, key, port, why, output, context),
     )
 
 
@@ -187,5 +187,5 @@ def rollback(
     """Make the version stable again that was so before, as the history has it."""
     _change(
         lambda api, where, by: operating.rollback(api, where, name, by, dry_run=dry_run),
-        _Asked("rollback", namespace, config_map, key, port, why, output, context),
+        _ModelsRequest("rollback", namespace, config_map, key, port, why, output, context),
     )

@@ -24,7 +24,7 @@ from healer.operate import pause as pausing
 from healer.operate.everything import everything
 from healer.operate.explain import show as showing
 from healer.operate.explain.facts import facts
-from healer.operate.objects import EVERYTHING, LEASE, Place, named, valid
+from healer.operate.objects import EVERYTHING, LEASE, ObjectPlace, named, valid
 from healer.operate.who import who
 
 app = typer.Typer()
@@ -51,7 +51,7 @@ def pause(
     me = who(context)
     until = None if for_ is None else time.time() + duration(for_, "--for")
 
-    async def work(api: Api) -> pausing.Done:
+    async def work(api: Api) -> pausing.PauseResult:
         place = await _place(api, what, namespace or me.namespace, healer_namespace, lease, make=True)
         return await pausing.pause(
             api, place, me.user, reason, healer_namespace, until=until, make=what == EVERYTHING, lease=lease
@@ -72,20 +72,20 @@ def resume(
     """Take a pause back. Says what else still pauses healer there. Exit code 2 when what is named is not there."""
     me = who(context)
 
-    async def work(api: Api) -> pausing.Done:
+    async def work(api: Api) -> pausing.PauseResult:
         place = await _place(api, what, namespace or me.namespace, healer_namespace, lease)
         return await pausing.resume(api, place, healer_namespace, lease=lease)
 
     _print_pause(with_cluster(work, context), output)
 
 
-async def _place(api: Api, what: str, namespace: str, healer_namespace: str, lease: str, *, make: bool = False) -> Place:
+async def _place(api: Api, what: str, namespace: str, healer_namespace: str, lease: str, *, make: bool = False) -> ObjectPlace:
     """What is to be paused or resumed; with `make`, a Lease need not be there."""
     own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
     return await everything(api, own, name, make=make) if what == EVERYTHING else pausing.place_of(what, namespace, own)
 
 
-def _print_pause(done: pausing.Done, output: str) -> None:
+def _print_pause(done: pausing.PauseResult, output: str) -> None:
     if output == "json":
         print_json(pausing.plain(done))
     else:
@@ -108,11 +108,11 @@ def approve(
     """
     me = who(context)
 
-    def show(asked: approving.Asked) -> None:
+    def show(asked: approving.ApprovalRequest) -> None:
         if not agreed(str(asked), "Approve?", yes=yes, output=output):
             raise approving.NotWaiting(f"nothing was approved: incident {asked.incident.id} waits on")
 
-    async def work(api: Api) -> approving.Asked:
+    async def work(api: Api) -> approving.ApprovalRequest:
         place = named(what if "/" in what else f"incident/{what}", namespace or me.namespace, ("Incident",))
         return await approving.approve(api, place.namespace, place.name, me.user if by is None else by, show)
 

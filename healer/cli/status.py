@@ -31,7 +31,7 @@ def status(
     Exit code 1 when nobody leads: healer acts nowhere then. 2 when the cluster cannot be reached.
     """
 
-    async def work(api: Api) -> standing.Status:
+    async def work(api: Api) -> standing.HealerStatus:
         space = "" if namespace is None else valid(namespace, "a namespace")
         own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
         return await standing.status(api, space, own, url, time.time(), name)

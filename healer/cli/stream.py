@@ -11,7 +11,7 @@ _PIECE = 4096
 """Bytes that a pipe which is ready takes without waiting (POSIX: PIPE_BUF is at least 512, 4,096 on Linux)."""
 
 
-class Stream:
+class LogStream:
     """Text goes to a file descriptor at once while that takes it; else it waits, and a thread writes it.
 
     A file-like object for loggers. What the descriptor refuses (EPIPE, ENOSPC) is dropped; `dropped` counts the lines.

@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 
 from healer.cluster.access import Access
-from healer.cluster.contact import Asked, Contact, asked
+from healer.cluster.contact import Contact, RbacRequest, asked
 from healer.cluster.errors import ApiError, ApiUnavailable, ClusterConfigError, ClusterError, Unreadable
 
 __all__ = ["Api", "ApiError", "ApiUnavailable", "ClusterConfigError", "ClusterError", "Unreadable"]
@@ -136,7 +136,7 @@ class Api:
         raise ApiError.of_body(response.status, said, retry_after=response.headers.get("Retry-After"), request=request)
 
     @contextmanager
-    def _noted(self, what: Asked) -> Generator[None]:
+    def _noted(self, what: RbacRequest) -> Generator[None]:
         """Tells the contact how a request went."""
         try:
             yield

@@ -22,7 +22,7 @@ _WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delet
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RbacRequest:
     """A request in the words of RBAC; `resource` may be `pods/eviction`, `namespace` is empty for cluster-wide ones."""
 
     verb: str
@@ -36,7 +36,7 @@ class Asked:
         )
 
 
-def asked(method: str, path: str, query: Mapping[str, str] | None = None) -> Asked:
+def asked(method: str, path: str, query: Mapping[str, str] | None = None) -> RbacRequest:
     """What a request asks for."""
     group, _, rest = path.removeprefix("/apis/").partition("/") if path.startswith("/apis/") else ("", "", path[len("/api/") :])
     parts = rest.split("/")[1:]  # after the version
@@ -48,7 +48,7 @@ def asked(method: str, path: str, query: Mapping[str, str] | None = None) -> Ask
         verb = "get" if name else "watch" if query and query.get("watch") == "1" else "list"
     else:
         verb = _WRITES.get(method, "get")
-    return Asked(verb, group, "/".join([resource, *subresource]), namespace)
+    return RbacRequest(verb, group, "/".join([resource, *subresource]), namespace)
 
 
 class Contact:
@@ -68,18 +68,18 @@ class Contact:
         self._why = ""
         self._said_at: float | None = None
         self._pause = _FIRST
-        self._missing: dict[Asked, str] = {}
+        self._missing: dict[RbacRequest, str] = {}
 
     # what the client tells
 
-    def answered(self, what: Asked) -> None:
+    def answered(self, what: RbacRequest) -> None:
         """A request came back with 2xx."""
         self.counts[what.verb, "2xx"] += 1
         if self._missing.pop(what, None) is not None:
             log.info("a permission that was missing is granted now", permission=str(what))
         self._well()
 
-    def failed(self, what: Asked, error: ClusterError) -> None:
+    def failed(self, what: RbacRequest, error: ClusterError) -> None:
         """A request came back with a refusal, or did not."""
         status = error.status if isinstance(error, ApiError) else None
         self.counts[what.verb, _code(status)] += 1
@@ -104,7 +104,7 @@ class Contact:
         return self._why
 
     @property
-    def missing(self) -> tuple[Asked, ...]:
+    def missing(self) -> tuple[RbacRequest, ...]:
         """What was refused for want of a permission, and not granted since."""
         return tuple(self._missing)
 
@@ -148,7 +148,7 @@ class Contact:
             since=f"{now - self._failing:.0f} s" if self.heard else "never heard",
         )
 
-    def _forbidden(self, what: Asked, error: ClusterError) -> None:
+    def _forbidden(self, what: RbacRequest, error: ClusterError) -> None:
         if what in self._missing or not isinstance(error, ApiError) or not error.is_missing_permission:
             return
         self._missing[what] = str(error)

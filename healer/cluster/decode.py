@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from healer.cluster.errors import Status
+from healer.cluster.errors import ApiStatus
 from healer.model.kube import KubeObject
 
 
@@ -20,7 +20,7 @@ class ListMeta(msgspec.Struct, rename="camel"):
     remaining_item_count: int | None = None
 
 
-class Page(msgspec.Struct):
+class ListPage(msgspec.Struct):
     """A page of a list. Items are decoded one by one, so that one that is unreadable can be named and does not hide the rest."""
 
     metadata: ListMeta
@@ -39,12 +39,12 @@ class Drop(msgspec.Struct, gc=False):
     object: Any
 
 
-class _Mark(msgspec.Struct, rename="camel"):
+class _BookmarkMeta(msgspec.Struct, rename="camel"):
     resource_version: str
 
 
 class _Marked(msgspec.Struct):
-    metadata: _Mark
+    metadata: _BookmarkMeta
 
 
 class Bookmark(msgspec.Struct, tag_field="type", tag="BOOKMARK"):
@@ -53,19 +53,19 @@ class Bookmark(msgspec.Struct, tag_field="type", tag="BOOKMARK"):
     object: _Marked
 
 
-class Error(msgspec.Struct, tag_field="type", tag="ERROR"):
+class StreamError(msgspec.Struct, tag_field="type", tag="ERROR"):
     """The stream is over, and why."""
 
-    object: Status
+    object: ApiStatus
 
 
-def event_decoder(kind: type[KubeObject]) -> msgspec.json.Decoder[Put | Drop | Bookmark | Error]:
+def event_decoder(kind: type[KubeObject]) -> msgspec.json.Decoder[Put | Drop | Bookmark | StreamError]:
     """The decoder of the events of a watch of `kind`."""
 
     def event(base: type[msgspec.Struct], tag: str) -> type[msgspec.Struct]:
         return msgspec.defstruct(tag, [("object", kind)], bases=(base,), tag_field="type", tag=tag, gc=False)
 
-    union = reduce(or_, (event(Put, "ADDED"), event(Put, "MODIFIED"), event(Drop, "DELETED"), Bookmark, Error))
+    union = reduce(or_, (event(Put, "ADDED"), event(Put, "MODIFIED"), event(Drop, "DELETED"), Bookmark, StreamError))
     return msgspec.json.Decoder(union)
 
 
@@ -75,7 +75,7 @@ class _LooseMeta(msgspec.Struct):
     uid: str = ""
 
 
-class Loose(msgspec.Struct):
+class LooseObject(msgspec.Struct):
     """As little of an object as is needed to name it."""
 
     metadata: _LooseMeta = msgspec.field(default_factory=_LooseMeta)

@@ -11,7 +11,7 @@ from healer.cluster.pages import pages
 _PAGE = 100
 
 
-class _Endpoint(msgspec.Struct):
+class _ServiceEndpoint(msgspec.Struct):
     addresses: list[str]
 
 
@@ -19,8 +19,8 @@ class _Port(msgspec.Struct):
     port: int | None = None
 
 
-class _Slice(msgspec.Struct):
-    endpoints: list[_Endpoint] | None = None
+class _ServiceSlice(msgspec.Struct):
+    endpoints: list[_ServiceEndpoint] | None = None
     ports: list[_Port] | None = None
 
 
@@ -50,7 +50,7 @@ class ServiceEndpoints:
         async for page in pages(self._api, self._path, page=_PAGE, query=self._query):
             for raw in page.items or ():
                 try:
-                    part = msgspec.json.decode(raw, type=_Slice)
+                    part = msgspec.json.decode(raw, type=_ServiceSlice)
                 except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                     raise Unreadable(f"{self._path}: one of them is no EndpointSlice: {error}") from error
                 ports = [port.port for port in part.ports or () if port.port is not None]

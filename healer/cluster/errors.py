@@ -24,17 +24,17 @@ class Unreadable(ClusterError):
     """An answer that is not what the Kubernetes API promises."""
 
 
-class _Cause(msgspec.Struct):
+class _StatusCause(msgspec.Struct):
     reason: str = ""
     message: str = ""
 
 
 class _Details(msgspec.Struct, rename="camel"):
-    causes: list[_Cause] | None = None
+    causes: list[_StatusCause] | None = None
     retry_after_seconds: float = 0
 
 
-class Status(msgspec.Struct):
+class ApiStatus(msgspec.Struct):
     """metav1.Status, as in the body of a failed request and in the ERROR event of a watch."""
 
     code: int = 0
@@ -73,14 +73,14 @@ class ApiError(ClusterError):
     def of_body(cls, status: int, body: bytes, *, retry_after: str | None = None, request: str = "") -> "ApiError":
         """From an HTTP answer: its status, its body, its Retry-After header."""
         try:
-            said = msgspec.json.decode(body, type=Status)
+            said = msgspec.json.decode(body, type=ApiStatus)
         except (msgspec.DecodeError, UnicodeDecodeError):  # the server's filters and proxies answer in plain text
-            said = Status(message=said_in(body, 500))
+            said = ApiStatus(message=said_in(body, 500))
         said.code = status
         return cls.of_status(said, retry_after=_seconds(retry_after), request=request)
 
     @classmethod
-    def of_status(cls, said: Status, *, retry_after: float | None = None, request: str = "") -> "ApiError":
+    def of_status(cls, said: ApiStatus, *, retry_after: float | None = None, request: str = "") -> "ApiError":
         """From a Status object; `retry_after` (s) wins over the one in its details."""
         details = said.details or _Details()
         return cls(

@@ -62,7 +62,7 @@ class LeaseSettings:
                 raise ValueError(f"lease: {field} is empty; say which Lease the replicas share")
 
 
-class _Spec(msgspec.Struct, rename="camel", frozen=True):
+class _ElectionSpec(msgspec.Struct, rename="camel", frozen=True):
     """What we read of a Lease's spec; times in RFC 3339 with microseconds, as they stand."""
 
     holder_identity: str | None = None
@@ -72,13 +72,13 @@ class _Spec(msgspec.Struct, rename="camel", frozen=True):
     lease_transitions: int | None = None
 
 
-class _Meta(msgspec.Struct):
+class _LeaseMeta(msgspec.Struct):
     annotations: dict[str, str] | None = None
 
 
-class _Lease(msgspec.Struct):
-    metadata: _Meta
-    spec: _Spec = _Spec()
+class _LeaseBody(msgspec.Struct):
+    metadata: _LeaseMeta
+    spec: _ElectionSpec = _ElectionSpec()
 
 
 class Lease:
@@ -112,7 +112,7 @@ class Lease:
         self._path = f"{self._collection}/{settings.name}"
         self._until = _NEVER  # by our clock: when we stop acting unless we renew
         self._found: dict[str, Any] | None = None  # the Lease as last read, whole, to be written back as it was found
-        self._spec: _Spec | None = None  # the same, typed
+        self._spec: _ElectionSpec | None = None  # the same, typed
         self._since = _NEVER  # by our clock: when we first saw this spec
         self._highest = -1  # of the leaseTransitions seen
         self._mark: tuple[str, str] | None = None  # holder and acquireTime of our last attempt to take it
@@ -280,7 +280,7 @@ class Lease:
     def _see(self, body: bytes | None) -> None:
         """Take note of the Lease as it is, None for missing. Raises Unreadable."""
         found = None if body is None else _decoded(body, dict[str, Any], self._path)
-        lease = None if body is None else _decoded(body, _Lease, self._path)
+        lease = None if body is None else _decoded(body, _LeaseBody, self._path)
         spec = None if lease is None else lease.spec
         if spec != self._spec:  # and not when merely an annotation has changed
             self._since = self._clock()

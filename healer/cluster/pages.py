@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping
 
 from healer.cluster.api import Api
-from healer.cluster.decode import Page
+from healer.cluster.decode import ListPage
 from healer.cluster.errors import Unreadable
 
 MOST = 200_000
@@ -12,7 +12,7 @@ MOST = 200_000
 
 async def pages(
     api: Api, path: str, *, page: int, query: Mapping[str, str] | None = None, most: int = MOST
-) -> AsyncGenerator[Page, None]:
+) -> AsyncGenerator[ListPage, None]:
     """Every page, from the first to the one without a continue token; `page` is their size in objects.
 
     Raises Unreadable when the list has no end: a token that repeats, a page that is empty and not the last, twice as many objects
@@ -22,7 +22,7 @@ async def pages(
     tokens: set[str] = set()
     found, expected = 0, most
     while True:
-        part = await api.get(path, Page, asked)
+        part = await api.get(path, ListPage, asked)
         meta, items = part.metadata, len(part.items or ())
         if not tokens and meta.remaining_item_count is not None and meta.continue_:
             expected = min(most, 2 * (items + meta.remaining_item_count) + page)

@@ -18,7 +18,7 @@ import structlog
 
 from healer.cluster.api import Api
 from healer.cluster.backoff import Backoff
-from healer.cluster.decode import Bookmark, Drop, Loose, Put, event_decoder
+from healer.cluster.decode import Bookmark, Drop, LooseObject, Put, event_decoder
 from healer.cluster.errors import ApiError, ApiUnavailable, ClusterError, Unreadable, is_servers
 from healer.cluster.lines import Splitter
 from healer.cluster.pages import pages
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
 
-class Change(msgspec.Struct, frozen=True, gc=False):
+class ObjectChange(msgspec.Struct, frozen=True, gc=False):
     """One change of the view: `obj` is the object as it is now, or as it was last; `before` is what the view held of it."""
 
     kind: type[KubeObject]
@@ -94,7 +94,7 @@ class _Turns:
             self._until = time.monotonic() + self._slice
 
 
-class _Silence(Exception):
+class _ReadTimeout(Exception):
     """Nothing was heard for the read timeout."""
 
 
@@ -110,7 +110,7 @@ class Reflector:
         api: Api,
         resource: Resource,
         view: View,
-        listener: Callable[[Change], None],
+        listener: Callable[[ObjectChange], None],
         *,
         namespace: str = "",
         settings: WatchSettings | None = None,
@@ -165,7 +165,7 @@ class Reflector:
             if self._version is None:
                 self._version = await self._list()
             await self._stream(self._version)
-        except _Silence:
+        except _ReadTimeout:
             self._tried = self._clock()
             log.debug("watch is silent, reconnecting", kind=self.resource.name, namespace=self.namespace)
         except ClusterError as error:
@@ -235,13 +235,13 @@ class Reflector:
         self.synced.set()
         return version
 
-    def _replace(self, found: dict[str, KubeObject], unreadable: set[str]) -> list[Change]:
+    def _replace(self, found: dict[str, KubeObject], unreadable: set[str]) -> list[ObjectChange]:
         """Make the view hold `found`, and what it held of `unreadable`; returns the changes, drops first."""
         kind = self.resource.kind
-        changes: list[Change] = []
+        changes: list[ObjectChange] = []
         for uid in self._view.uids(kind, self.namespace) - found.keys() - unreadable:
             if (gone := self._view.drop(kind, uid)) is not None:
-                changes.append(Change(kind, "drop", gone, gone))
+                changes.append(ObjectChange(kind, "drop", gone, gone))
         for obj in found.values():
             if (change := self._put(obj)) is not None:
                 changes.append(change)
@@ -251,9 +251,9 @@ class Reflector:
         """Say which object of a list cannot be read; returns its uid, so that what is held of it is kept."""
         self.counts.unreadable += 1
         try:
-            meta = msgspec.json.decode(raw, type=Loose).metadata
+            meta = msgspec.json.decode(raw, type=LooseObject).metadata
         except _UNDECODABLE:
-            meta = Loose().metadata
+            meta = LooseObject().metadata
         log.error("object cannot be read", kind=self.resource.name, namespace=meta.namespace, name=meta.name, error=str(error))
         return meta.uid
 
@@ -280,7 +280,7 @@ class Reflector:
                         heard = self._heard()
                         await turns.offer()
                 if self._clock() - heard > self._settings.read_timeout:
-                    raise _Silence
+                    raise _ReadTimeout
         if splitter.partial:
             raise ApiUnavailable(f"WATCH {self._path}: the stream ended in the middle of a line")
         await self._pace(begun, brought=self.counts.told > told)
@@ -298,7 +298,7 @@ class Reflector:
         try:
             return await response.content.readany()
         except aiohttp.SocketTimeoutError as error:
-            raise _Silence from error
+            raise _ReadTimeout from error
         except (aiohttp.ClientError, OSError) as error:
             raise ApiUnavailable(f"WATCH {self._path}: {error or type(error).__name__}") from error
 
@@ -325,15 +325,15 @@ class Reflector:
             self._listener(change)
         self._version = version
 
-    def _put(self, obj: KubeObject) -> Change | None:
+    def _put(self, obj: KubeObject) -> ObjectChange | None:
         before = self._view.put(obj)
         if before is not None and before.metadata.resource_version == obj.metadata.resource_version:
             return None
-        return Change(self.resource.kind, "put", obj, before)
+        return ObjectChange(self.resource.kind, "put", obj, before)
 
-    def _drop(self, obj: KubeObject) -> Change | None:
+    def _drop(self, obj: KubeObject) -> ObjectChange | None:
         before = self._view.drop(self.resource.kind, obj.metadata.uid)
-        return None if before is None else Change(self.resource.kind, "drop", obj, before)
+        return None if before is None else ObjectChange(self.resource.kind, "drop", obj, before)
 
     def _heard(self) -> float:
         self._alive = now = self._clock()

@@ -18,7 +18,7 @@ from healer.cluster.access import own_namespace
 from healer.cluster.api import Api
 from healer.cluster.endpoints import ServiceEndpoints
 from healer.cluster.resources import RESOURCES
-from healer.cluster.watch import Change
+from healer.cluster.watch import ObjectChange
 from healer.daemon.coverage import RuleCoverage
 from healer.daemon.definition import Definition
 from healer.daemon.health import Vitals
@@ -36,7 +36,7 @@ from healer.http.forward import SUFFIX, Forward
 from healer.http.server import Server
 from healer.http.webhook import Receiver
 from healer.journal.base import Journal, JournalError, JournalMissing
-from healer.journal.kube import Counts, KubeJournal
+from healer.journal.kube import JournalCounts, KubeJournal
 from healer.journal.memory import MemoryJournal
 from healer.model.decision import Decision
 from healer.model.effects import Loss
@@ -49,7 +49,7 @@ from healer.rules.rulebook import Rulebook
 from healer.secret import SecretFile
 from healer.settings import PREFIX, Settings, SettingsError
 from healer.sinks import registry as sinks
-from healer.sinks.base import Memory, Meters, Sink
+from healer.sinks.base import Memory, Sink, SinkMeters
 from healer.sinks.boundary import Boundary
 from healer.sources.alertmanager.webhook import PATH, AlertmanagerWebhook, TargetLabels
 from healer.sources.canary.canary import missing_route
@@ -90,8 +90,8 @@ class Daemon:
         if watchers.lines_dropped is not None:
             self._metrics.lines_dropped(watchers.lines_dropped)
         self._journal: Journal = MemoryJournal(settings.journal.keep)
-        self._counts = Counts()
-        meters = Meters(self._metrics.registry)
+        self._counts = JournalCounts()
+        meters = SinkMeters(self._metrics.registry)
         key = None if settings.slack.token_file is None else SecretFile(settings.slack.token_file)
         memory = SinkMemory(lambda: self._journal, lambda: self._leadership.held(), key)
         self._sinks = _sinks(settings, meters, watchers.sinks, memory)
@@ -212,7 +212,7 @@ class Daemon:
             # A term is a web of references, and the collector comes by itself now and then. Not at once: what ended it holds it.
             asyncio.get_running_loop().call_later(_COLLECTED_AFTER, gc.collect)
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: ObjectChange) -> None:
         if self._term is not None:
             self._term.core.changed(change)
 
@@ -309,7 +309,7 @@ class Daemon:
             await self._journal.prune(time.time())
 
 
-def _sinks(settings: Settings, meters: Meters, further: list[Sink], memory: Memory) -> sinks.Sinks:
+def _sinks(settings: Settings, meters: SinkMeters, further: list[Sink], memory: Memory) -> sinks.Sinks:
     wanted: dict[str, dict[str, object]] = {"log": {}}
     slack = settings.slack
     if slack.token_file is not None:

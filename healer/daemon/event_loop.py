@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from healer.cluster.watch import Change
+from healer.cluster.watch import ObjectChange
 from healer.daemon.executor import Doer
 from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
@@ -58,7 +58,7 @@ class _Batch:
 
 
 @dataclass(slots=True)
-class _Seen:
+class _SeenChanges:
     """What was seen of the cluster since the engine was last told: the pods' signals, and what changed (workload, pod or "")."""
 
     signals: list[Signal] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Core:
         self._inbox: asyncio.Queue[_Batch] = asyncio.Queue()  # bounded by `_room`, and by the number of rules that ask
         self._midway = False
         """Of a delivery some parts are still to be told: what comes between them is a part too."""
-        self._seen = _Seen()
+        self._seen = _SeenChanges()
         self._early: list[Callable[[], None]] | None = None
         """While the engine goes on from the journal, in steps: what it is told meanwhile, to be told when that is done."""
         self._doer: Doer | None = None
@@ -107,7 +107,7 @@ class Core:
 
     # what the sources call
 
-    def changed(self, change: Change) -> None:
+    def changed(self, change: ObjectChange) -> None:
         """A change of the view (the reflectors' listener). Before `run`, the view is not whole: nothing is decided on it."""
         if self.stopping or self._doer is None:
             return

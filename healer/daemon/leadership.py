@@ -23,7 +23,7 @@ from healer.http.health import ALONE, LEADERSHIP, Check
 from healer.model.intake import QueueFull
 from healer.model.kube import ends
 from healer.model.view import View
-from healer.settings import Leader
+from healer.settings import LeaderSettings
 
 Serve = Callable[[Callable[[], bool]], Awaitable[None]]
 """A term: until cancelled, or until it ends by itself. It is given what says whether we may act at this moment."""
@@ -36,7 +36,7 @@ UNKNOWN = "whether somebody has paused everything is not known"
 class Leadership:
     """`home` is healer's own namespace; `port` says at which port we are reached; `settled` is set when somebody leads."""
 
-    def __init__(self, settings: Leader, home: str, view: View, port: Callable[[], int], settled: asyncio.Event) -> None:
+    def __init__(self, settings: LeaderSettings, home: str, view: View, port: Callable[[], int], settled: asyncio.Event) -> None:
         self._settings = settings
         self._home = home
         self._view = view
@@ -92,7 +92,7 @@ class Leadership:
     async def run(self, api: Api, serve: Serve) -> NoReturn:
         """Term after term, each begun when we are the one to act; until cancelled."""
         if not self.elected:
-            pause = _Pause(api, self._path, self._annotated, self._unknown)
+            pause = _PauseWatch(api, self._path, self._annotated, self._unknown)
             await pause.begin(self._settings.name)
             async with asyncio.TaskGroup() as group:
                 group.create_task(pause.run(self._settings.renew), name="pause")
@@ -135,15 +135,15 @@ class Leadership:
         )
 
 
-class _Meta(msgspec.Struct):
+class _LeaseAnnotations(msgspec.Struct):
     annotations: dict[str, str] | None = None
 
 
 class _Annotated(msgspec.Struct):
-    metadata: _Meta
+    metadata: _LeaseAnnotations
 
 
-class _Pause:
+class _PauseWatch:
     """Reads the annotations of the Lease where no election does. When the server does not answer, what is known stays."""
 
     def __init__(

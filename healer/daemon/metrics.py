@@ -11,7 +11,7 @@ from healer.actions.registry import ACTIONS
 from healer.cluster.contact import Contact
 from healer.daemon.rulefiles import RuleFiles
 from healer.engine.safety.wide import BREAKER, NODE_STORM, SET_ASIDE
-from healer.journal.kube import Counts
+from healer.journal.kube import JournalCounts
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.decision import Decision
 from healer.model.incident import Incident, State
@@ -165,9 +165,9 @@ class Metrics:
         """Read how the API server answers whenever metrics are asked for."""
         self.registry.register(_Answers(contact))
 
-    def journal(self, counts: Counts, objects: Callable[[], int]) -> None:
+    def journal(self, counts: JournalCounts, objects: Callable[[], int]) -> None:
         """Read what the journal has done, and how many incidents it keeps, whenever metrics are asked for."""
-        self.registry.register(_Journal(counts, objects))
+        self.registry.register(_JournalCollector(counts, objects))
 
     def rules(self, files: RuleFiles) -> None:
         """Ask how the rule files are whenever metrics are asked for."""
@@ -199,10 +199,10 @@ class _Answers(Collector):
         )
 
 
-class _Journal(Collector):
+class _JournalCollector(Collector):
     """What the journals of all terms have done."""
 
-    def __init__(self, counts: Counts, objects: Callable[[], int]) -> None:
+    def __init__(self, counts: JournalCounts, objects: Callable[[], int]) -> None:
         self._counts = counts
         self._objects = objects
 

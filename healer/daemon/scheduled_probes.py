@@ -20,7 +20,7 @@ from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import Mode
 from healer.settings import Settings
 from healer.sources.alertmanager.api import Alertmanagers
-from healer.sources.alertmanager.standing import Standing
+from healer.sources.alertmanager.standing import StandingAlerts
 from healer.sources.canary.canary import CanaryProbe, Occurrence, Shifts
 from healer.sources.model import ModelLook
 from healer.sources.probes import Look, Maker, Probes
@@ -105,13 +105,13 @@ class Asking:
 
     def _alertmanager(
         self, alerts: Callable[[], Sequence[Signal]], tell: Callable[[Sequence[Report]], object]
-    ) -> Standing | None:
+    ) -> StandingAlerts | None:
         """None when the settings name no Alertmanager: then an alert counts for as long as its last report is fresh."""
         asked = self._settings.alerts
         if not asked.url:
             return None
         urls = [url.strip() for url in asked.url.split(",")]
-        return Standing(
+        return StandingAlerts(
             Alertmanagers(urls, token_file=asked.token_file, ca_file=asked.ca_file, timeout=asked.timeout),
             view=self._view,
             labels=self._names(),

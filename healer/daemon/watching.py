@@ -7,7 +7,7 @@ from typing import Never, Protocol
 from healer.cluster.api import Api
 from healer.cluster.poll import NamespacePoll
 from healer.cluster.resources import RESOURCES, Resource
-from healer.cluster.watch import Change, Reflector, WatchSettings
+from healer.cluster.watch import ObjectChange, Reflector, WatchSettings
 from healer.model.view import View
 from healer.settings import Cluster
 
@@ -51,7 +51,7 @@ class Watcher(Protocol):
         """Watch until cancelled."""
 
 
-def watchers(api: Api, view: View, changed: Callable[[Change], None], settings: Cluster) -> list[Watcher]:
+def watchers(api: Api, view: View, changed: Callable[[ObjectChange], None], settings: Cluster) -> list[Watcher]:
     """What a daemon with these settings watches."""
     found: list[Watcher] = []
     namespaces = tuple(dict.fromkeys(settings.namespaces))

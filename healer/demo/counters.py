@@ -15,7 +15,7 @@ EDGES = tuple(10 * 1.8**k for k in range(33))
 """Upper edges of the latency's buckets, in microseconds."""
 
 
-class Sample(NamedTuple):
+class CounterSample(NamedTuple):
     """One series at one moment."""
 
     name: str
@@ -41,14 +41,14 @@ class Counters:
             self._buckets[bisect_left(EDGES, seconds * 1e6)] += times
             self._microseconds += seconds * 1e6 * times
 
-    def samples(self) -> Iterator[Sample]:
+    def samples(self) -> Iterator[CounterSample]:
         """Every series."""
         for status, requests in self._requests.items():
-            yield Sample(REQUESTS, {"model_name": self._model, "status": status}, requests)
+            yield CounterSample(REQUESTS, {"model_name": self._model, "status": status}, requests)
         if succeeded := self._requests["OK"]:
             labels = {"model_name": self._model, "API": "Predict", "entrypoint": "REST"}
             for edge, within in zip((*EDGES, float("inf")), accumulate(self._buckets), strict=True):
                 le = "+Inf" if edge == float("inf") else f"{edge:g}"
-                yield Sample(f"{LATENCY}_bucket", {**labels, "le": le}, within)
-            yield Sample(f"{LATENCY}_sum", labels, self._microseconds)
-            yield Sample(f"{LATENCY}_count", labels, succeeded)
+                yield CounterSample(f"{LATENCY}_bucket", {**labels, "le": le}, within)
+            yield CounterSample(f"{LATENCY}_sum", labels, self._microseconds)
+            yield CounterSample(f"{LATENCY}_count", labels, succeeded)

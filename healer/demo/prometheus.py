@@ -7,7 +7,7 @@ from typing import Self
 
 from aiohttp import web
 
-from healer.demo.counters import Sample
+from healer.demo.counters import CounterSample
 from healer.demo.promql import Unsupported, select
 
 
@@ -17,7 +17,7 @@ class StandIn:
     It says of ranges of time that it has none.
     """
 
-    def __init__(self, samples: Callable[[float], Iterable[Sample]]) -> None:
+    def __init__(self, samples: Callable[[float], Iterable[CounterSample]]) -> None:
         self.url = ""
         self._samples = samples
         app = web.Application()

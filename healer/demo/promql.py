@@ -6,7 +6,7 @@ Anything else is refused.
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from healer.demo.counters import Sample
+from healer.demo.counters import CounterSample
 
 _SELECTOR = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)\s*(?:\{(?P<where>.*)\})?")
 _COUNTED = re.compile(r"count_over_time\((?P<selector>.*)\[\d+m?s\]\)", re.DOTALL)
@@ -25,7 +25,7 @@ class Unsupported(ValueError):
     """An expression that is something else."""
 
 
-def select(expression: str, samples: Iterable[Sample]) -> list[Sample]:
+def select(expression: str, samples: Iterable[CounterSample]) -> list[CounterSample]:
     """The samples that a selector selects. Raises Unsupported.
 
     Of `count_over_time` of one they are 1: each series has a sample at any time.

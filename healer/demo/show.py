@@ -24,7 +24,17 @@ from healer.lab import Lab
 from healer.model.decision import Decision, Verb
 from healer.model.incident import Incident, State
 from healer.rules.rulebook import scaled
-from healer.settings import Alerts, Engine, Http, Isolated, Leader, Log, Pods, Prometheus, Settings
+from healer.settings import (
+    Alerts,
+    EngineSettings,
+    HttpSettings,
+    Isolated,
+    LeaderSettings,
+    Log,
+    PodsSettings,
+    PrometheusSettings,
+    Settings,
+)
 from healer.sources.alertmanager.webhook import PATH
 
 SPEED = 60
@@ -113,13 +123,13 @@ async def _get_incidents(lab: Lab) -> list[str]:
 def _settings(prometheus: str) -> Settings:
     """What the demo needs, and nothing of the operator's environment: no Slack, no other Prometheus, no other namespace."""
     return Isolated(
-        http=Http(host="127.0.0.1", port=0),
-        pods=Pods(settle=60 / SPEED, restarts_within=600 / SPEED),
-        engine=Engine(retry=15 / SPEED, recheck=15 / SPEED, max_wait=1800 / SPEED),
+        http=HttpSettings(host="127.0.0.1", port=0),
+        pods=PodsSettings(settle=60 / SPEED, restarts_within=600 / SPEED),
+        engine=EngineSettings(retry=15 / SPEED, recheck=15 / SPEED, max_wait=1800 / SPEED),
         alerts=Alerts(freshness=600),  # nobody can be asked whether the show's alerts still fire
-        prometheus=Prometheus(url=prometheus),
+        prometheus=PrometheusSettings(url=prometheus),
         log=Log(level="error"),
-        leader=Leader(namespace="default"),
+        leader=LeaderSettings(namespace="default"),
     )
 
 

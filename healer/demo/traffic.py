@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from healer.demo.cluster import CANARY, NAMESPACE, STABLE, ready_pods, weight
-from healer.demo.counters import Counters, Sample
+from healer.demo.counters import Counters, CounterSample
 from healer.lab import Lab
 
 LOT, PERIOD = 3000, 0.1
@@ -20,7 +20,7 @@ _USUAL = 0.01
 _SECONDS = (0.02, 0.025, 0.03, 0.04, 0.06)
 
 
-class Version:
+class VersionTraffic:
     """The requests to a version, whose pods of now take turns; `failing` is the share, 0 to 1, that is answered with an error."""
 
     def __init__(self, lab: Lab, deployment: str, failing: float) -> None:
@@ -39,12 +39,12 @@ class Version:
         _, counters = self._pods[self.requests % len(self._pods)]
         counters.count("INTERNAL" if fails else "OK", _SECONDS[self.requests % len(_SECONDS)])
 
-    def samples(self) -> Iterator[Sample]:
+    def samples(self) -> Iterator[CounterSample]:
         """Its series, with the labels that Prometheus gives to what it scrapes from a pod."""
         for pod, counters in self._pods:
             labels = {"namespace": NAMESPACE, "deployment": self._deployment, "pod": pod}
             for sample in counters.samples():
-                yield Sample(sample.name, labels | sample.labels, sample.value)
+                yield CounterSample(sample.name, labels | sample.labels, sample.value)
 
 
 class Traffic:
@@ -54,16 +54,16 @@ class Traffic:
     """
 
     def __init__(self, lab: Lab) -> None:
-        self.versions: dict[str, Version] = {}
+        self.versions: dict[str, VersionTraffic] = {}
         """By Deployment; none before entry."""
         self._lab = lab
         self._credit = 0
-        self._scrapes: deque[tuple[float, list[Sample]]] = deque(maxlen=_KEPT)
+        self._scrapes: deque[tuple[float, list[CounterSample]]] = deque(maxlen=_KEPT)
         self._sent = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self.versions = {STABLE: Version(self._lab, STABLE, _USUAL), CANARY: Version(self._lab, CANARY, 0.0)}
+        self.versions = {STABLE: VersionTraffic(self._lab, STABLE, _USUAL), CANARY: VersionTraffic(self._lab, CANARY, 0.0)}
         for version in self.versions.values():
             version.take()
         self._running = asyncio.create_task(self._run(), name="traffic")
@@ -76,7 +76,7 @@ class Traffic:
         if not self._running.cancelled():
             self._running.result()  # raises what ended it
 
-    def samples(self, at: float) -> list[Sample]:
+    def samples(self, at: float) -> list[CounterSample]:
         """The series of both versions as they were scraped last before a time, in seconds since the epoch."""
         return next((samples for scraped, samples in reversed(self._scrapes) if scraped <= at), [])
 

@@ -27,7 +27,7 @@ from healer.engine.incidents.trust import Sifted, counts_for, openings, sift
 from healer.engine.matching.fit import FOREIGN
 from healer.engine.matching.matcher import UNNAMED, Firing, Match, Matcher, Weight
 from healer.engine.safety.breaker import ClusterBreaker, RuleBreakers, counts
-from healer.engine.safety.guards import Watch
+from healer.engine.safety.guards import GuardState
 from healer.engine.safety.healthy import Healthy
 from healer.engine.safety.ledger import Ledger
 from healer.engine.safety.wide import (
@@ -90,7 +90,7 @@ class Engine:
         self._rules = RuleBreakers()
         self._healthy = Healthy(tuning.healthy_after)
         self._breaker = ClusterBreaker(tuning.breaker_incidents, tuning.breaker_window, tuning.breaker_quiet)
-        watch = Watch(tuning, self._ledger, self._nodes, self._rules, self._breaker)
+        watch = GuardState(tuning, self._ledger, self._nodes, self._rules, self._breaker)
         self._climber = climber = Climber(actions, watch)
         self._matcher = Matcher(rulebook, self._ledger.took, climber.ever_changes, tuning.alert_freshness)
         self._cases = Cases(climber, self._matcher, self._ledger, tuning.alert_freshness)

@@ -8,17 +8,17 @@ from aiohttp import web
 
 from healer.http.answer import Refused
 from healer.secret import SecretError, SecretFile
-from healer.settings import Http
+from healer.settings import HttpSettings
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 # Not all of 127.0.0.0/8: behind a mesh's sidecar every peer seems to be 127.0.0.6 (Istio's inbound passthrough).
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
-class Access:
+class WebhookGate:
     """The gate before every webhook. It fails closed: a configured token that cannot be read lets nobody in."""
 
-    def __init__(self, settings: Http) -> None:
+    def __init__(self, settings: HttpSettings) -> None:
         self._token = SecretFile(settings.webhook_token_file) if settings.webhook_token_file is not None else None
         self._anonymous = settings.allow_anonymous
         self._log = structlog.get_logger("healer.http")

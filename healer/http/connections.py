@@ -43,7 +43,7 @@ class Connections:
         for _ in range(len(held) - self.most + 1):
             idle = [each for each in self._used if each not in self._busy]
             if not idle:
-                return _Refusal()
+                return _Closing()
             longest = min(idle, key=self._used.__getitem__)
             del self._used[longest]
             longest.force_close()
@@ -61,7 +61,7 @@ class Connections:
             self._used[protocol] = asyncio.get_running_loop().time()
 
 
-class _Refusal(asyncio.Protocol):
+class _Closing(asyncio.Protocol):
     """Closes the connection at once."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -83,13 +83,13 @@ def plain(decision: Decision) -> Mapping[str, Any]:
 def read(body: bytes) -> list[Decision]:
     """The decisions of an answer, oldest first. Raises ValueError when it is none."""
     try:
-        rows = msgspec.json.decode(body, type=_Answer).decisions
+        rows = msgspec.json.decode(body, type=_DecisionsBody).decisions
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"this is no answer of {PATH}: {error}") from error
     return [Decision(row.at.timestamp(), row.decision, row.reason, row.target, row.rule, row.incident) for row in rows]
 
 
-class _Row(msgspec.Struct):
+class _DecisionRow(msgspec.Struct):
     at: datetime
     decision: Verb
     rule: str
@@ -98,8 +98,8 @@ class _Row(msgspec.Struct):
     reason: Reason
 
 
-class _Answer(msgspec.Struct):
-    decisions: list[_Row]
+class _DecisionsBody(msgspec.Struct):
+    decisions: list[_DecisionRow]
 
 
 def _wanted(request: web.Request) -> dict[str, str]:

@@ -38,10 +38,10 @@ class Rules:
 def read(body: bytes) -> list[RuleRow]:
     """The rules of an answer, in their order. Raises ValueError when it is none."""
     try:
-        return msgspec.json.decode(body, type=_Answer).rules
+        return msgspec.json.decode(body, type=_RuleRows).rules
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"this is no answer of {PATH}: {error}") from error
 
 
-class _Answer(msgspec.Struct):
+class _RuleRows(msgspec.Struct):
     rules: list[RuleRow]

@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from healer.http.access import Access
+from healer.http.access import WebhookGate
 from healer.http.answer import ErrorsAsJson
 from healer.http.connections import Connections
 from healer.http.decisions import PATH, Decisions
@@ -19,7 +19,7 @@ from healer.http.rules import PATH as RULES
 from healer.http.rules import RuleRow, Rules
 from healer.http.webhook import Receiver, Webhook
 from healer.model.decision import Decision
-from healer.settings import Http
+from healer.settings import HttpSettings
 
 LINGER = 1.0
 """Seconds for which the rest of a refused body is read and thrown away, so that its sender gets to see the answer."""
@@ -37,7 +37,7 @@ class Server:
     def __init__(
         self,
         *,
-        settings: Http,
+        settings: HttpSettings,
         webhooks: Mapping[str, Receiver],
         health: Callable[[], Health],
         registry: CollectorRegistry,
@@ -52,7 +52,7 @@ class Server:
         self._listening: asyncio.Server | None = None
         self._refusals = Refusals()
         app = web.Application(middlewares=[self._connections.watch, ErrorsAsJson(self._refusals).handle])
-        access = Access(settings)
+        access = WebhookGate(settings)
         bodies = asyncio.Semaphore(settings.max_bodies)
         for path, receiver in webhooks.items():
             app.router.add_post(path, Webhook(receiver, access, settings, bodies).handle)

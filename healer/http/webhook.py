@@ -7,10 +7,10 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from healer.http.access import Access
+from healer.http.access import WebhookGate
 from healer.http.answer import Refused
 from healer.model.intake import NOTHING, PERHAPS, QueueFull, WebhookError
-from healer.settings import Http
+from healer.settings import HttpSettings
 
 Receiver = Callable[[bytes], Awaitable[Mapping[str, int]]]
 """Takes a body; returns, once all in it is decided, what became of it. Takes nothing when it raises WebhookError; of QueueFull,
@@ -23,7 +23,7 @@ class Webhook:
     The order matters: nothing of a body is read before the sender is known, and never more of it than `max_body`.
     """
 
-    def __init__(self, receiver: Receiver, access: Access, settings: Http, bodies: asyncio.Semaphore) -> None:
+    def __init__(self, receiver: Receiver, access: WebhookGate, settings: HttpSettings, bodies: asyncio.Semaphore) -> None:
         self._receiver = receiver
         self._access = access
         self._settings = settings

@@ -87,12 +87,12 @@ _STORED = _form(Incident, _changes, history=tuple[msgspec.Raw, ...])
 """A status as it is read: which lines of its history are wanted depends on its state."""
 
 
-class _Meta(msgspec.Struct):
+class _IncidentMeta(msgspec.Struct):
     name: str
     namespace: str = ""
 
 
-_Found: Any = msgspec.defstruct("Incident", [("metadata", _Meta), ("spec", SPEC), ("status", _STORED | None, None)])
+_Found: Any = msgspec.defstruct("Incident", [("metadata", _IncidentMeta), ("spec", SPEC), ("status", _STORED | None, None)])
 
 
 def encode(incident: Incident) -> tuple[Object, Object]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from healer.cluster.api import Api
-from healer.cluster.decode import Page
+from healer.cluster.decode import ListPage
 from healer.cluster.errors import ApiError
 from healer.journal import codec
 from healer.journal.stored import INCIDENTS, MISSING, SIGNATURE
@@ -56,20 +56,20 @@ async def flaw(api: Api, namespace: str, kept_in: str = "") -> str:
     return await _flaw_of_status(api, kept_in, head, sent["status"])
 
 
-class _Meta(msgspec.Struct, rename="camel"):
+class _SampleMeta(msgspec.Struct, rename="camel"):
     name: str
     namespace: str
     resource_version: str
 
 
-class _Kept(msgspec.Struct):
-    metadata: _Meta
+class _SampleObject(msgspec.Struct):
+    metadata: _SampleMeta
 
 
 async def _flaw_of_status(api: Api, kept_in: str, head: Object, status: Object) -> str:
-    page = await api.get(INCIDENTS.path(kept_in), Page, {"limit": "1"})
+    page = await api.get(INCIDENTS.path(kept_in), ListPage, {"limit": "1"})
     for raw in page.items or ():
-        kept = msgspec.json.decode(raw, type=_Kept).metadata
+        kept = msgspec.json.decode(raw, type=_SampleObject).metadata
         body = head | {"metadata": msgspec.to_builtins(kept), "status": status}
         try:
             await api.request("PUT", f"{INCIDENTS.path(kept.namespace, kept.name)}/status", query=_DRY_RUN, body=body)

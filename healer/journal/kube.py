@@ -16,14 +16,14 @@ import structlog
 
 from healer.cluster.api import Api
 from healer.cluster.backoff import Backoff
-from healer.cluster.decode import Page
+from healer.cluster.decode import ListPage
 from healer.cluster.errors import ApiError, ClusterError, Unreadable
 from healer.cluster.pages import pages
 from healer.journal import codec
 from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, Unkept
 from healer.journal.keeping import outworn
-from healer.journal.reading import CLOSED_LINES, Odd, Read, off_loop, read
-from healer.journal.stored import INCIDENTS, MISSING, PAGE, Stored
+from healer.journal.reading import CLOSED_LINES, Odd, ReadIncident, off_loop, read
+from healer.journal.stored import INCIDENTS, MISSING, PAGE, IncidentStore
 from healer.model.effects import Loss
 from healer.model.incident import Incident, State
 
@@ -38,7 +38,7 @@ _TARGET_BYTES = 500
 
 
 @dataclass(slots=True)
-class Counts:
+class JournalCounts:
     """What a journal has done since it was made; a daemon's journals, of one term after the other, may share one."""
 
     written: int = 0
@@ -48,11 +48,11 @@ class Counts:
 
 
 @dataclass(slots=True, eq=False)
-class _Kept:
+class _KeptIncident:
     """An incident, its object, and how much of it is written: `noted` counts what was to be written, `written` what was."""
 
     incident: Incident
-    stored: Stored
+    stored: IncidentStore
     notices: dict[str, Mapping[str, str]] = field(default_factory=dict)
     whole: bool = True
     """Whether `incident` has all lines of its history; one without is read again before it is written."""
@@ -93,7 +93,7 @@ class KubeJournal:
         lost: Callable[[str, str, Loss], None] = lambda *_: None,
         at_once: int = 8,
         backoff: Backoff | None = None,
-        counts: Counts | None = None,
+        counts: JournalCounts | None = None,
     ) -> None:
         self._api = api
         self._keep = keep
@@ -104,13 +104,13 @@ class KubeJournal:
         self._lost = lost
         self._at_once = at_once
         self._backoff = backoff or Backoff(0.2, 15.0, 60.0, time.monotonic, random.random)
-        self._kept: dict[str, _Kept] = {}
-        self._pending: dict[str, _Kept] = {}
+        self._kept: dict[str, _KeptIncident] = {}
+        self._pending: dict[str, _KeptIncident] = {}
         self._tickets = itertools.count()
         self._news = asyncio.Event()
         self._turned = asyncio.Event()
         self._log = structlog.get_logger("healer.journal")
-        self.counts = counts or Counts()
+        self.counts = counts or JournalCounts()
         self.unread: dict[tuple[str, str], str] = {}
         """The objects (namespace, name) that were left alone when the journal was read last, and why."""
         self._complaints: dict[tuple[str, str], str] = {}
@@ -123,7 +123,7 @@ class KubeJournal:
             async with old.stored.lock:  # a write under way ends first
                 old.stored.lose("the journal was read anew")
         self._complaints, self.unread = self.unread, {}
-        found: dict[str, _Kept] = {}
+        found: dict[str, _KeptIncident] = {}
         for namespace in self._namespaces:
             async for raw in self._listed(namespace):
                 if (kept := self._kept_from(await off_loop(read, bytes(raw), len(raw)))) is not None:
@@ -138,7 +138,7 @@ class KubeJournal:
     async def check(self) -> None:
         """See `Journal`."""
         try:
-            await self._api.get(INCIDENTS.path(self._namespaces[0]), Page, {"limit": "1"})
+            await self._api.get(INCIDENTS.path(self._namespaces[0]), ListPage, {"limit": "1"})
         except ClusterError as error:
             raise _said(error) from error
 
@@ -154,7 +154,7 @@ class KubeJournal:
                 if not (isinstance(error, ApiError) and error.is_expired and attempt + 1 < _TRIES):
                     raise _said(error) from error
 
-    def _kept_from(self, found: Read | Odd) -> _Kept | None:
+    def _kept_from(self, found: ReadIncident | Odd) -> _KeptIncident | None:
         """An object of the list; None for one that is no incident, which is said and left alone."""
         if isinstance(found, Odd):
             self._leave(found.namespace, found.name, found.why)
@@ -165,11 +165,11 @@ class KubeJournal:
             self._leave(found.namespace, incident.id, why)
             return None
         whole = incident.state is not State.CLOSED or len(incident.history) < CLOSED_LINES
-        kept = _Kept(incident, self._stored(incident), notices=found.notices, whole=whole)
+        kept = _KeptIncident(incident, self._stored(incident), notices=found.notices, whole=whole)
         kept.stored.learn(found.found)
         return kept
 
-    def _take(self, kept: _Kept, found: dict[str, _Kept]) -> None:
+    def _take(self, kept: _KeptIncident, found: dict[str, _KeptIncident]) -> None:
         """Note what was read. Of two with one name the older is the one that healer made: a name is copied after it is made."""
         other = found.get(kept.incident.id)
         if other is None:
@@ -267,19 +267,19 @@ class KubeJournal:
         if refused or aside:
             raise Unkept(refused, aside)
 
-    def _kept_of(self, incident: Incident) -> _Kept:
+    def _kept_of(self, incident: Incident) -> _KeptIncident:
         kept = self._kept.get(incident.id)
         if kept is None:
-            kept = self._kept[incident.id] = _Kept(incident, self._stored(incident))
+            kept = self._kept[incident.id] = _KeptIncident(incident, self._stored(incident))
         return kept
 
-    def _stored(self, incident: Incident) -> Stored:
-        return Stored(self._api, self._held, self._home_of(incident), incident.id)
+    def _stored(self, incident: Incident) -> IncidentStore:
+        return IncidentStore(self._api, self._held, self._home_of(incident), incident.id)
 
     def _home_of(self, incident: Incident) -> str:
         return incident.workload.namespace or self._home
 
-    def _owe(self, kept: _Kept) -> None:
+    def _owe(self, kept: _KeptIncident) -> None:
         kept.noted += 1
         if not kept.stored.lost and kept.incident.id not in self._pending:
             kept.ticket = next(self._tickets)
@@ -352,12 +352,12 @@ class KubeJournal:
                 return
             self._kept.pop(incident.id, None)
 
-    async def _due(self) -> list[_Kept]:
+    async def _due(self) -> list[_KeptIncident]:
         """The next to be written, of each workload the one that waits longest; waits until there is one."""
         loop = asyncio.get_running_loop()
         while True:
             now = loop.time()
-            batch: dict[str, _Kept] = {}
+            batch: dict[str, _KeptIncident] = {}
             for kept in sorted(self._pending.values(), key=lambda kept: kept.ticket):
                 if kept.not_before <= now and len(batch) < self._at_once:
                     batch.setdefault(kept.incident.workload.uid, kept)
@@ -370,7 +370,7 @@ class KubeJournal:
             except TimeoutError:
                 continue
 
-    async def _bring(self, kept: _Kept) -> Exception | None:
+    async def _bring(self, kept: _KeptIncident) -> Exception | None:
         """Write what is noted of an incident; returns what is in the way of all writes, if something is."""
         try:
             async with kept.stored.lock:
@@ -386,7 +386,7 @@ class KubeJournal:
             self._refused(kept, error)
         return None
 
-    async def _write(self, kept: _Kept, claimed: Incident | None = None) -> None:
+    async def _write(self, kept: _KeptIncident, claimed: Incident | None = None) -> None:
         """Write the newest snapshot, or the claimed one when that is another attempt's. The object's lock must be held.
 
         A claim that was overtaken is written all the same, for it may be acted upon, and then what overtook it.
@@ -409,7 +409,7 @@ class KubeJournal:
             kept.incident = snapshot
 
     @asynccontextmanager
-    async def _taken(self, kept: _Kept) -> AsyncIterator[None]:
+    async def _taken(self, kept: _KeptIncident) -> AsyncIterator[None]:
         """Off what is pending while it is written, so that news since then wait at the end; back in its place when that fails."""
         waited, ticket = self._pending.pop(kept.incident.id, None), kept.ticket
         try:
@@ -420,15 +420,15 @@ class KubeJournal:
                 self._pending[kept.incident.id] = kept
             raise
 
-    def _alone(self, kept: _Kept, error: ClusterError) -> bool:
+    def _alone(self, kept: _KeptIncident, error: ClusterError) -> bool:
         """Whether a trouble of the server's is with this incident alone: an admission webhook that answers 500, say."""
         kept.failures += 1
         return isinstance(error, ApiError) and kept.failures >= _ALONE and self.counts.written > kept.others
 
-    def _unwritten(self) -> list[_Kept]:
+    def _unwritten(self) -> list[_KeptIncident]:
         return [kept for kept in self._kept.values() if kept.written < kept.noted and not kept.stored.lost]
 
-    def _mourn(self, kept: _Kept, error: ClaimLost) -> None:
+    def _mourn(self, kept: _KeptIncident, error: ClaimLost) -> None:
         """An incident is not ours any more: nothing of it is written again before the journal is read anew."""
         if self._pending.get(kept.incident.id) is kept:
             del self._pending[kept.incident.id]
@@ -442,7 +442,7 @@ class KubeJournal:
         if kept.stored.loss is not None:
             self._lost(kept.incident.id, kept.stored.lost, kept.stored.loss)
 
-    def _refused(self, kept: _Kept, error: Exception) -> None:
+    def _refused(self, kept: _KeptIncident, error: Exception) -> None:
         self.counts.refused += 1
         kept.not_before = asyncio.get_running_loop().time() + _RESTS
         words = str(_said(error))

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import msgspec
 
-from healer.cluster.decode import Loose
+from healer.cluster.decode import LooseObject
 from healer.journal import codec
 from healer.journal.base import Undecodable
-from healer.journal.stored import Found
+from healer.journal.stored import IncidentObject
 from healer.model.incident import Incident
 
 S = TypeVar("S")
@@ -23,12 +23,12 @@ AT_ONCE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ReadIncident:
     """An incident, the object that it is kept in, and what sinks must know of it."""
 
     namespace: str
     incident: Incident
-    found: Found
+    found: IncidentObject
     notices: dict[str, Mapping[str, str]]
 
 
@@ -41,14 +41,14 @@ class Odd:
     why: str
 
 
-def read(raw: bytes) -> Read | Odd:
+def read(raw: bytes) -> ReadIncident | Odd:
     """What the object says."""
-    meta = Loose().metadata
+    meta = LooseObject().metadata
     try:
-        meta = msgspec.json.decode(raw, type=Loose).metadata
+        meta = msgspec.json.decode(raw, type=LooseObject).metadata
         incident = codec.decode(raw, CLOSED_LINES)
-        found = msgspec.json.decode(raw, type=Found)
-        return Read(meta.namespace, incident, found, codec.notices(found.status))
+        found = msgspec.json.decode(raw, type=IncidentObject)
+        return ReadIncident(meta.namespace, incident, found, codec.notices(found.status))
     except (Undecodable, msgspec.MsgspecError, UnicodeDecodeError) as error:
         return Odd(meta.namespace, meta.name, str(error))
 

@@ -17,9 +17,9 @@ from healer.cluster.errors import ApiError, ApiUnavailable, Unreadable
 from healer.cluster.resources import Resource
 from healer.journal.base import ClaimLost, JournalMissing, NotLeading, SetAside, Undecodable
 from healer.model.effects import Loss
-from healer.model.kube import Incident
+from healer.model.kube import KubeIncident
 
-INCIDENTS = Resource(Incident, "/apis/healer.dev/v1alpha1", "incidents")
+INCIDENTS = Resource(KubeIncident, "/apis/healer.dev/v1alpha1", "incidents")
 MISSING = "the cluster has no incidents.healer.dev: kubectl apply -f deploy/healer/crd.yaml"
 PAGE = 25
 """Incidents of a list's page: each may have half a megabyte."""
@@ -32,16 +32,16 @@ Object = dict[str, Any]
 T = TypeVar("T")
 
 
-class _Meta(msgspec.Struct, rename="camel"):
+class _StoredMeta(msgspec.Struct, rename="camel"):
     uid: str
     resource_version: str
     creation_timestamp: str = ""
 
 
-class Found(msgspec.Struct):
+class IncidentObject(msgspec.Struct):
     """What is read of an object: which one it is, and its status as it stands."""
 
-    metadata: _Meta
+    metadata: _StoredMeta
     status: Object | None = None
     spec: Object | None = None
 
@@ -51,7 +51,7 @@ class Found(msgspec.Struct):
         return (self.status or {}).get(SIGNATURE) == self.metadata.uid
 
 
-class Stored:
+class IncidentStore:
     """The object of one incident. `held` is asked right before each write: who does not lead writes nothing."""
 
     def __init__(self, api: Api, held: Callable[[], bool], namespace: str, name: str) -> None:
@@ -74,7 +74,7 @@ class Stored:
         self._status: bytes | None = None
         self._sent: set[bytes] = set()  # what may have come to stand since then
 
-    def learn(self, found: Found) -> None:
+    def learn(self, found: IncidentObject) -> None:
         """Take what the cluster holds as what is known. What was sent to an older version cannot come to stand any more."""
         if found.metadata.resource_version != self._version:
             self._sent.clear()
@@ -190,7 +190,7 @@ class Stored:
             self._signed = self._signed or (not self._uid and found.status is None and _digest(found.spec) == _digest(spec))
             self.learn(found)
 
-    async def _send(self, method: str, path: str, **content: Object) -> Found:
+    async def _send(self, method: str, path: str, **content: Object) -> IncidentObject:
         metadata = {"name": self.name, "namespace": self.namespace}
         if self._uid:
             metadata |= {"uid": self._uid, "resourceVersion": self._version}
@@ -199,9 +199,9 @@ class Stored:
         return _found(await self._api.request(method, path, query={"fieldValidation": "Strict"}, body=head | content), path)
 
 
-def _found(body: bytes, path: str) -> Found:
+def _found(body: bytes, path: str) -> IncidentObject:
     try:
-        return msgspec.json.decode(body, type=Found)
+        return msgspec.json.decode(body, type=IncidentObject)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreadable(f"{path}: the answer is no incident: {error}") from error
 

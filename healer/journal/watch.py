@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from healer.cluster.api import Api
-from healer.cluster.watch import Change, Reflector, WatchSettings
+from healer.cluster.watch import ObjectChange, Reflector, WatchSettings
 from healer.journal.stored import INCIDENTS, PAGE
 from healer.model.text import one_line
 from healer.model.view import View
@@ -52,7 +52,7 @@ class Incidents:
         for key, who in list(self._standing.items()):
             self._consider(*key, who)
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: ObjectChange) -> None:
         meta = change.obj.metadata
         for written in self._ears:
             key = (meta.name, meta.uid, written)

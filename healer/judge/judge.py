@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from healer.judge.dispersion import Dispersion
 from healer.judge.evidence import Better, Drift, NoRuns, Worse
-from healer.model.verdict import Counts, Finding, Verdict, VerdictKind
+from healer.model.verdict import Counts, MeasureFinding, Verdict, VerdictKind
 
 PRAISE = 20.0
 """The evidence needed for GOOD: the chance to ever say so of a canary at its limit is at most 1/20."""
@@ -82,7 +82,7 @@ class Judge:
         """`alpha` is split evenly over all tests: one a measure, and one more for each with an slo. Raises ValueError for no
         measure at all, or two of one name."""
         tests = len(yardsticks) + sum(yardstick.slo is not None for yardstick in yardsticks)
-        self._measures = {yardstick.name: _Measure(yardstick, tests / alpha) for yardstick in yardsticks}
+        self._measures = {yardstick.name: _MeasureState(yardstick, tests / alpha) for yardstick in yardsticks}
         if not yardsticks or len(self._measures) < len(yardsticks):
             raise ValueError("a judge needs measures, each with a name of its own")
         self._condemned: list[str] = []
@@ -118,7 +118,7 @@ class Judge:
         self._verdict = _UNSEEN
 
 
-class _Measure:
+class _MeasureState:
     def __init__(self, yardstick: Yardstick, needed: float) -> None:
         self.yardstick = yardstick
         self._needed = needed
@@ -128,7 +128,7 @@ class _Measure:
         self.restart()
 
     def restart(self) -> None:
-        self.condemned: Finding | None = None
+        self.condemned: MeasureFinding | None = None
         self._canary = Counts()
         self._stable = Counts()
         self._looks = 0
@@ -153,7 +153,7 @@ class _Measure:
             if isinstance(each, Counts):
                 self._before += window
 
-    def look(self, window: Window | Missing) -> Finding:
+    def look(self, window: Window | Missing) -> MeasureFinding:
         window = self._usable(window)
         if isinstance(window, Window):
             self._add(window)
@@ -246,7 +246,7 @@ class _Measure:
     def _stables_phi(self) -> float:
         return max(self._least_phi or 1.0, self._history.cautious)
 
-    def _judged(self, *, alone: bool) -> Finding:
+    def _judged(self, *, alone: bool) -> MeasureFinding:
         by_slo, by_stable = self._against()
         against, favour = max(by_slo, by_stable), self._favour
         stable = None if alone else self._stable
@@ -307,10 +307,10 @@ class _Measure:
             return ""
         return f" (its first {_figure(self._warming)} requests do not count: warm-up, {self.yardstick.warmup})"
 
-    def _finding(self, kind: VerdictKind, text: str, stable: Counts | None, against: float) -> Finding:
+    def _finding(self, kind: VerdictKind, text: str, stable: Counts | None, against: float) -> MeasureFinding:
         lacking = self._lacking
         praise = (self._favour, PRAISE, self._praise_limit, None if math.isinf(lacking) else math.ceil(lacking))
-        return Finding(self.yardstick.name, kind, text, self._canary, stable, against, self._needed, self._phi, *praise)
+        return MeasureFinding(self.yardstick.name, kind, text, self._canary, stable, against, self._needed, self._phi, *praise)
 
 
 _SOME = 1.0
@@ -318,7 +318,7 @@ _SOME = 1.0
 _UNSEEN = Verdict(VerdictKind.INSUFFICIENT, "no look yet")
 
 
-def _together(findings: Mapping[str, Finding], condemned: Sequence[str]) -> Verdict:
+def _together(findings: Mapping[str, MeasureFinding], condemned: Sequence[str]) -> Verdict:
     """The worst counts; the text is of the findings that made it so, of BAD ones the measure that condemned first before the
     others."""
     told = tuple(findings.values())

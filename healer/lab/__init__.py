@@ -6,8 +6,8 @@ or Status bodies of the real texts, and its patches merge lists as plain JSON. h
 so the lab serves them itself and is held to recorded answers of a real API server (tests/contract).
 """
 
-from healer.lab.faults import Fault, Faults, Requests, Seen
+from healer.lab.faults import Fault, Faults, Requests, SeenRequest
 from healer.lab.lab import Lab
 from healer.lab.workload import serving
 
-__all__ = ["Fault", "Faults", "Lab", "Requests", "Seen", "serving"]
+__all__ = ["Fault", "Faults", "Lab", "Requests", "SeenRequest", "serving"]

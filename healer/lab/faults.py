@@ -12,7 +12,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenRequest:
     """One request as RBAC sees it. `resource` and `subresource` are empty for paths like /version."""
 
     method: str
@@ -51,7 +51,7 @@ class Fault:
     """One fault: which requests it meets, and how often. `hits` counts; `await used()` waits for the first."""
 
     deed: Deed
-    match: Callable[[Seen], bool]
+    match: Callable[[SeenRequest], bool]
     left: int | None
     code: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -126,15 +126,15 @@ class Faults:
         """Take all faults back. A stalled watch stays stalled, as a dead connection does."""
         self._faults.clear()
 
-    def at_request(self, seen: Seen) -> Fault | None:
+    def at_request(self, seen: SeenRequest) -> Fault | None:
         """The fault that this request meets as it arrives, if any."""
         return self._next(seen, (Deed.ANSWER, Deed.DROP, Deed.DELAY))
 
-    def in_stream(self, seen: Seen) -> Fault | None:
+    def in_stream(self, seen: SeenRequest) -> Fault | None:
         """The fault that a watch meets at its next event, if any."""
         return self._next(seen, _IN_STREAM) if self._faults else None
 
-    def ends(self, seen: Seen) -> bool:
+    def ends(self, seen: SeenRequest) -> bool:
         """Is this watch to end now?"""
         return bool(self._faults) and self._next(seen, (Deed.END_WATCH,)) is not None
 
@@ -150,7 +150,7 @@ class Faults:
         self._faults.append(fault)
         return fault
 
-    def _next(self, seen: Seen, deeds: tuple[Deed, ...]) -> Fault | None:
+    def _next(self, seen: SeenRequest, deeds: tuple[Deed, ...]) -> Fault | None:
         for fault in self._faults:
             if fault.deed in deeds and fault.match(seen):
                 fault.meet()
@@ -163,11 +163,11 @@ class Faults:
 def _filters(filters: dict[str, Any]) -> dict[str, Any]:
     """The constructor arguments of a Fault from the filters that a test gave."""
     times: int | None = filters.pop("times", 1)
-    extra: Callable[[Seen], bool] | None = filters.pop("match", None)
+    extra: Callable[[SeenRequest], bool] | None = filters.pop("match", None)
     if unknown := filters.keys() - {"verb", "resource", "name"}:
         raise TypeError(f"unknown filter {sorted(unknown)}; use verb, resource, name, match, times")
 
-    def match(seen: Seen) -> bool:
+    def match(seen: SeenRequest) -> bool:
         facts = {"verb": seen.verb, "resource": seen.permission, "name": seen.name}
         return all(facts[key] == value for key, value in filters.items()) and (extra is None or extra(seen))
 
@@ -178,15 +178,15 @@ class Requests:
     """The last requests seen, oldest first, at most `limit` of them."""
 
     def __init__(self, limit: int = 10_000) -> None:
-        self._seen: deque[Seen] = deque(maxlen=limit)
+        self._seen: deque[SeenRequest] = deque(maxlen=limit)
 
-    def __iter__(self) -> Iterator[Seen]:
+    def __iter__(self) -> Iterator[SeenRequest]:
         return iter(list(self._seen))
 
     def __len__(self) -> int:
         return len(self._seen)
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: SeenRequest) -> None:
         """Remember a request."""
         self._seen.append(seen)
 

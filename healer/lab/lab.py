@@ -12,10 +12,10 @@ import yaml
 from aiohttp import web
 
 from healer.lab.apiserver.admission import Admission
-from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.api import ObjectApi
 from healer.lab.apiserver.decoding import decode
-from healer.lab.apiserver.server import Server
-from healer.lab.apiserver.store import Change, Store
+from healer.lab.apiserver.server import LabServer
+from healer.lab.apiserver.store import Store, StoreEvent
 from healer.lab.controllers import nodes
 from healer.lab.controllers.base import Controller
 from healer.lab.controllers.daemonset import DaemonSetController
@@ -67,8 +67,8 @@ class Lab:
         self.faults = Faults()
         self.requests = Requests()
         self.store = Store(history)
-        self.api = Api(self.store, Kinds())
-        self._server = Server(self.api, self.faults, self.requests, token)
+        self.api = ObjectApi(self.store, Kinds())
+        self._server = LabServer(self.api, self.faults, self.requests, token)
         self._port = port
         self._token = token
         self._tls = tls
@@ -188,7 +188,7 @@ class Lab:
         """Return once the predicate holds; it is asked again after each change. Raises TimeoutError after seconds."""
         changed = asyncio.Event()
 
-        def look(collection: str, change: Change) -> None:
+        def look(collection: str, change: StoreEvent) -> None:
             changed.set()
 
         self.store.listeners.append(look)

@@ -39,7 +39,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class MeasureFinding:
     """What one measure says. `stable` is None when there is nothing to compare with; `evidence` is the larger of the e-values
     and `needed` what it must reach for BAD; `phi` the over-dispersion by which it was tempered,
     where something is known of bursts."""
@@ -67,4 +67,4 @@ class Verdict:
 
     kind: VerdictKind
     text: str
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[MeasureFinding, ...] = ()

@@ -4,11 +4,20 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
-from healer.model.kube import Deployment, Incident, KubeObject, Namespace, OwnerReference, Pod, PodDisruptionBudget, ReplicaSet
+from healer.model.kube import (
+    Deployment,
+    KubeIncident,
+    KubeObject,
+    Namespace,
+    OwnerReference,
+    Pod,
+    PodDisruptionBudget,
+    ReplicaSet,
+)
 from healer.model.selector import matches
 from healer.model.target import Target
 
-KINDS: tuple[type[KubeObject], ...] = (Namespace, Deployment, ReplicaSet, PodDisruptionBudget, Pod, Incident)
+KINDS: tuple[type[KubeObject], ...] = (Namespace, Deployment, ReplicaSet, PodDisruptionBudget, Pod, KubeIncident)
 
 
 class View:

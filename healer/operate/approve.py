@@ -7,10 +7,10 @@ from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.journal.base import Undecodable
 from healer.journal.codec import decode
-from healer.journal.stored import Found
+from healer.journal.stored import IncidentObject
 from healer.model.incident import Incident
 from healer.operate.explain.words import deed, patient, step, wants_word
-from healer.operate.objects import OperateError, Place, Seen, annotate, at, decoded, get, valid
+from healer.operate.objects import ObjectPlace, OperateError, SeenObject, annotate, at, decoded, get, valid
 
 APPROVED_BY = "healer.dev/approved-by"
 _TRIES = 5
@@ -21,12 +21,12 @@ class NotWaiting(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ApprovalRequest:
     """What an incident waits with."""
 
     incident: Incident
-    place: Place
-    seen: Seen
+    place: ObjectPlace
+    seen: SeenObject
 
     @property
     def approver(self) -> str:
@@ -44,7 +44,7 @@ class Asked:
         return "\n".join([*lines, f"  {incident.reason.text}"])
 
 
-def plain(asked: Asked) -> dict[str, object]:
+def plain(asked: ApprovalRequest) -> dict[str, object]:
     """The same for programs."""
     incident = asked.incident
     target = patient(incident)
@@ -59,7 +59,7 @@ def plain(asked: Asked) -> dict[str, object]:
     }
 
 
-async def approve(api: Api, namespace: str, name: str, by: str, show: Callable[[Asked], None]) -> Asked:
+async def approve(api: Api, namespace: str, name: str, by: str, show: Callable[[ApprovalRequest], None]) -> ApprovalRequest:
     """Show what will be done, and approve it. Raises NotWaiting, OperateError when there is no such incident, ClusterError.
 
     What was shown is what is approved: the write holds only for the incident as it was read. One that changed meanwhile and
@@ -82,7 +82,7 @@ async def approve(api: Api, namespace: str, name: str, by: str, show: Callable[[
     raise OperateError(f"incident {name} is changed by others again and again: nothing was approved, try again")
 
 
-async def _ask(api: Api, namespace: str, name: str) -> Asked:
+async def _ask(api: Api, namespace: str, name: str) -> ApprovalRequest:
     place = at("Incident", valid(namespace, "a namespace"), valid(name, "the name of an incident"))
     body = await get(api, place)
     if body is None:
@@ -93,25 +93,25 @@ async def _ask(api: Api, namespace: str, name: str) -> Asked:
         raise OperateError(f"{place} cannot be read: {error}") from error
     if not wants_word(incident):
         raise NotWaiting(f"incident {name} does not wait for approval: it is {incident.state}: {incident.reason.text}")
-    if not decoded(body, Found, place).signed:
+    if not decoded(body, IncidentObject, place).signed:
         text = "healer did not make this object itself: it is a copy, or by people, or by an earlier version of healer"
         raise NotWaiting(f"no approval counts on incident {name}: {text}. Approve the one that healer opens after it")
-    return Asked(incident, place, decoded(body, Seen, place))
+    return ApprovalRequest(incident, place, decoded(body, SeenObject, place))
 
 
-async def _sign(api: Api, asked: Asked, by: str) -> Asked:
+async def _sign(api: Api, asked: ApprovalRequest, by: str) -> ApprovalRequest:
     """Write the annotation. One that stands is removed first: healer hears of an approval only when the annotation changes."""
-    seen: Seen | None = asked.seen
+    seen: SeenObject | None = asked.seen
     for value in (None, by) if asked.approver else (by,):
         if seen is not None:
             version = seen.metadata.resource_version
             seen = await annotate(api, asked.place, {APPROVED_BY: value}, resource_version=version)
     if seen is None:
         raise NotWaiting(f"incident {asked.incident.id} is gone: nothing was approved")
-    return Asked(asked.incident, asked.place, seen)
+    return ApprovalRequest(asked.incident, asked.place, seen)
 
 
-def _what(asked: Asked) -> tuple[object, ...]:
+def _what(asked: ApprovalRequest) -> tuple[object, ...]:
     """What is approved: which incident's step, on what."""
     incident = asked.incident
     return asked.seen.metadata.uid, incident.step, incident.storming, incident.attempt, patient(incident)

@@ -9,7 +9,7 @@ import msgspec
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.operate.objects import LEASE, OperateError, Place, get, lease
+from healer.operate.objects import LEASE, ObjectPlace, OperateError, get, lease
 from healer.operate.workload import listed
 
 _LEASES = "/apis/coordination.k8s.io/v1/leases"
@@ -22,26 +22,26 @@ _RENEWED = 60.0
 NAMESPACE = "healer"
 
 
-class _Meta(msgspec.Struct):
+class _ListedMeta(msgspec.Struct):
     name: str
     namespace: str
 
 
-class _Spec(msgspec.Struct, rename="camel"):
+class _ListedSpec(msgspec.Struct, rename="camel"):
     holder_identity: str | None = None
     renew_time: datetime | None = None
 
 
-class _Lease(msgspec.Struct):
-    metadata: _Meta
-    spec: _Spec = msgspec.field(default_factory=_Spec)
+class _ListedLease(msgspec.Struct):
+    metadata: _ListedMeta
+    spec: _ListedSpec = msgspec.field(default_factory=_ListedSpec)
 
 
 @dataclass(frozen=True, slots=True)
 class Leases:
     """Where healer's Lease may be: in one place, in several, or in none. `doubt`: why it is not surely in one, in words."""
 
-    places: tuple[Place, ...]
+    places: tuple[ObjectPlace, ...]
     doubt: str = ""
 
     def namespace(self, otherwise: str) -> str:
@@ -49,7 +49,7 @@ class Leases:
         return self.places[0].namespace if len(self.places) == 1 else otherwise
 
 
-async def everything(api: Api, namespace: str = NAMESPACE, name: str = LEASE, *, make: bool = False) -> Place:
+async def everything(api: Api, namespace: str = NAMESPACE, name: str = LEASE, *, make: bool = False) -> ObjectPlace:
     """The one Lease that `leases` finds; with `make`, where no healer has one yet, the place of that name, for the first to read.
 
     Raises OperateError when there are several, or none that can be found, ClusterError.
@@ -89,11 +89,11 @@ async def leases(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Lea
     return Leases(places, f"{missing}, and several healers elsewhere: say which one: {several}" if len(places) > 1 else "")
 
 
-async def _leases(api: Api, **query: str) -> list[_Lease]:
-    return [msgspec.json.decode(raw, type=_Lease) for raw in await listed(api, _LEASES, **query)]
+async def _leases(api: Api, **query: str) -> list[_ListedLease]:
+    return [msgspec.json.decode(raw, type=_ListedLease) for raw in await listed(api, _LEASES, **query)]
 
 
-async def made(api: Api, place: Place, annotations: Mapping[str, str | None]) -> bytes:
+async def made(api: Api, place: ObjectPlace, annotations: Mapping[str, str | None]) -> bytes:
     """Make the Lease, with these annotations, for a healer that will read it. Raises ClusterError."""
     standing = {key: value for key, value in annotations.items() if value is not None}
     metadata = {"name": place.name, "labels": {"app.kubernetes.io/name": "healer"}, "annotations": standing}
@@ -103,7 +103,7 @@ async def made(api: Api, place: Place, annotations: Mapping[str, str | None]) ->
 
 def heeded(body: bytes, now: float) -> str:
     """In words, that nobody may be reading this Lease; "" when a leader does. `now` in seconds since the epoch."""
-    spec = msgspec.json.decode(body, type=_Lease).spec
+    spec = msgspec.json.decode(body, type=_ListedLease).spec
     if not spec.holder_identity or spec.renew_time is None:
         return "no replica holds it: only a healer that runs without an election, or that begins with this Lease, reads it"
     since = now - spec.renew_time.timestamp()

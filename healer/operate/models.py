@@ -12,15 +12,15 @@ from healer.actions.shared.rolling import WholeMeta
 from healer.cluster.api import Api, ApiError
 from healer.cluster.managed import manager_of
 from healer.model_servers.tensorflow_serving import plan
-from healer.model_servers.tensorflow_serving.config import ConfigError, Served
+from healer.model_servers.tensorflow_serving.config import ConfigError, ConfiguredModel
 from healer.model_servers.tensorflow_serving.fleet import Fleet, Told, fleet_of, told
-from healer.model_servers.tensorflow_serving.history import Author, Entry, stables
-from healer.model_servers.tensorflow_serving.plan import Change, Refused
+from healer.model_servers.tensorflow_serving.history import Author, HistoryEntry, stables
+from healer.model_servers.tensorflow_serving.plan import ModelChange, PlanRefused
 from healer.model_servers.tensorflow_serving.status import PORT, VersionStatus
-from healer.model_servers.tensorflow_serving.store import KEY, Document, Written, load_document, write
+from healer.model_servers.tensorflow_serving.store import KEY, ModelsConfig, Written, load_document, write
 from healer.operate.objects import OperateError, valid
 
-__all__ = ["Done", "Found", "Refused", "Where", "add", "listed", "promote", "rollback"]
+__all__ = ["ModelChangeResult", "ModelReport", "PlanRefused", "Where", "add", "listed", "promote", "rollback"]
 
 _SETTLE = timedelta(minutes=3)
 """By then kubelets have copied a ConfigMap (syncFrequency and cache, 1 to 2 min), and servers that poll have looked at it."""
@@ -45,11 +45,11 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ModelReport:
     """A model: as the file has it, its changes (oldest first), and what the servers say of it."""
 
-    served: Served
-    history: Sequence[Entry]
+    served: ConfiguredModel
+    history: Sequence[HistoryEntry]
     told: Told
 
     @property
@@ -67,12 +67,12 @@ def _brief(one: VersionStatus) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ModelChangeResult:
     """What a change came to. `left`: what of it has to wait, "" for nothing. `notes` are for people."""
 
     where: Where
-    before: Served
-    change: Change
+    before: ConfiguredModel
+    change: ModelChange
     diff: str
     notes: tuple[str, ...]
     left: str
@@ -84,7 +84,7 @@ class Done:
         return self.change.differs(self.before)
 
 
-async def listed(api: Api, where: Where) -> list[Found]:
+async def listed(api: Api, where: Where) -> list[ModelReport]:
     """The models of the file. Raises OperateError when there is no such file or it is unusable, ClusterError."""
     try:
         document = await load_document(api, where.namespace, where.config_map, where.key)
@@ -93,7 +93,7 @@ async def listed(api: Api, where: Where) -> list[Found]:
         raise _unusable(where, error) from error
     fleet = await fleet_of(api, where.namespace, where.config_map)
     return [
-        Found(
+        ModelReport(
             served,
             [entry for entry in history if (entry.model, entry.key) == (served.name, where.key)],
             await told(api, fleet, served.name, where.port),
@@ -102,27 +102,29 @@ async def listed(api: Api, where: Where) -> list[Found]:
     ]
 
 
-async def add(api: Api, where: Where, model: str, version: int, label: str, by: Author, *, dry_run: bool) -> Done:
+async def add(api: Api, where: Where, model: str, version: int, label: str, by: Author, *, dry_run: bool) -> ModelChangeResult:
     """Load a version beside the others, with that label ("" for none). Raises Refused, OperateError, ClusterError."""
     any_label = (await fleet_of(api, where.namespace, where.config_map)).takes_any_label
 
-    def added(served: Served, _: Document, seen: Told) -> Change:
+    def added(served: ConfiguredModel, _: ModelsConfig, seen: Told) -> ModelChange:
         return plan.add(served, version, label, seen.available, any_label=any_label)
 
     return await _changed(api, where, model, by, added, dry_run=dry_run)
 
 
-async def promote(api: Api, where: Where, model: str, version: int | None, by: Author, *, prune: bool, dry_run: bool) -> Done:
+async def promote(
+    api: Api, where: Where, model: str, version: int | None, by: Author, *, prune: bool, dry_run: bool
+) -> ModelChangeResult:
     """Move label stable to the canary's version, or to that one. Raises Refused, OperateError, ClusterError."""
     return await _changed(
         api, where, model, by, lambda served, _, seen: plan.promote(served, version, seen.available, prune=prune), dry_run=dry_run
     )
 
 
-async def rollback(api: Api, where: Where, model: str, by: Author, *, dry_run: bool) -> Done:
+async def rollback(api: Api, where: Where, model: str, by: Author, *, dry_run: bool) -> ModelChangeResult:
     """Move label stable back to the version before, as the history has it. Raises Refused, OperateError, ClusterError."""
 
-    def back(served: Served, document: Document, seen: Told) -> Change:
+    def back(served: ConfiguredModel, document: ModelsConfig, seen: Told) -> ModelChange:
         return plan.rollback(served, stables(document.history, model, where.key), seen.available)
 
     return await _changed(api, where, model, by, back, dry_run=dry_run)
@@ -133,14 +135,14 @@ async def _changed(
     where: Where,
     model: str,
     by: Author,
-    decide: Callable[[Served, Document, Told], Change],
+    decide: Callable[[ConfiguredModel, ModelsConfig, Told], ModelChange],
     *,
     dry_run: bool,
-) -> Done:
+) -> ModelChangeResult:
     fleet = await fleet_of(api, where.namespace, where.config_map)
     seen = await told(api, fleet, model, where.port)
 
-    async def change(document: Document) -> Change:
+    async def change(document: ModelsConfig) -> ModelChange:
         served = document.find(model)
         decided = decide(served, document, seen)
         if seen.available is None:
@@ -154,7 +156,7 @@ async def _changed(
     return _done(where, model, written, fleet, seen, dry_run=dry_run)
 
 
-def _settled(document: Document, served: Served, change: Change) -> None:
+def _settled(document: ModelsConfig, served: ConfiguredModel, change: ModelChange) -> None:
     """Where the servers cannot be asked: a label moves to no version that they may not even have read of. Raises Refused."""
     for label, version in change.labels.items():
         if served.labels.get(label) in (None, version):
@@ -163,7 +165,7 @@ def _settled(document: Document, served: Served, change: Change) -> None:
             came = version in entry.after.versions and version not in entry.before.versions
             age = datetime.now(UTC) - datetime.fromisoformat(entry.at)
             if entry.model == served.name and came and age < _SETTLE:
-                raise Refused(
+                raise PlanRefused(
                     f"version {version} was added {entry.at}, and whether the servers have it AVAILABLE is not known: they would "
                     f"refuse a file that moves label {label} to it before they have read of it; try again in a few minutes"
                 )
@@ -179,7 +181,7 @@ def _unusable(where: Where, error: ApiError | ConfigError) -> Exception:
     return error
 
 
-def _done(where: Where, model: str, written: Written, fleet: Fleet, seen: Told, *, dry_run: bool) -> Done:
+def _done(where: Where, model: str, written: Written, fleet: Fleet, seen: Told, *, dry_run: bool) -> ModelChangeResult:
     document, change = written.before, written.change
     before = document.find(model)
     notes = [*change.notes, *document.octals]
@@ -202,7 +204,7 @@ def _done(where: Where, model: str, written: Written, fleet: Fleet, seen: Told, 
             f"{where.key} (then)",
         )
     )
-    return Done(where, before, change, diff, tuple(notes), change.left, dry_run)
+    return ModelChangeResult(where, before, change, diff, tuple(notes), change.left, dry_run)
 
 
 def author(who: str, why: str, verb: str) -> Author:
@@ -214,7 +216,7 @@ def author(who: str, why: str, verb: str) -> Author:
 # in words
 
 
-def lines(done: Done) -> list[str]:
+def lines(done: ModelChangeResult) -> list[str]:
     """What was done, and what people must know."""
     name = f"model {done.before.name}"
     if not done.changed:
@@ -234,7 +236,7 @@ def _state(policy: object, labels: Mapping[str, int]) -> str:
     return ", ".join([str(policy), *(f"label {label} {version}" for label, version in sorted(labels.items()))])
 
 
-def _differences(before: Served, change: Change) -> list[str]:
+def _differences(before: ConfiguredModel, change: ModelChange) -> list[str]:
     said = [f"{before.policy} -> {change.policy}"] if before.policy != change.policy else []
     for label in sorted({*before.labels, *change.labels}):
         old, new = before.labels.get(label), change.labels.get(label)
@@ -246,7 +248,7 @@ def _differences(before: Served, change: Change) -> list[str]:
 # for programs
 
 
-def plain_done(done: Done) -> dict[str, object]:
+def plain_done(done: ModelChangeResult) -> dict[str, object]:
     """A change for programs."""
     return {
         "model": done.before.name,
@@ -260,7 +262,7 @@ def plain_done(done: Done) -> dict[str, object]:
     }
 
 
-def plain_found(found: Found) -> dict[str, object]:
+def plain_found(found: ModelReport) -> dict[str, object]:
     """A model for programs."""
     served = found.served
     return {

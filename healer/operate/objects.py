@@ -34,7 +34,7 @@ class OperateError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ObjectPlace:
     """An object by kind, namespace and name, and its path in the API. `namespace` is empty for a Namespace."""
 
     kind: str
@@ -48,7 +48,7 @@ class Place:
         return f"{self.kind.lower()}/{self.name}" + (f" in {self.namespace}" if self.namespace else "")
 
 
-class Meta(msgspec.Struct, rename="camel"):
+class ObjectMeta(msgspec.Struct, rename="camel"):
     """What is read of any object."""
 
     name: str
@@ -58,10 +58,10 @@ class Meta(msgspec.Struct, rename="camel"):
     owner_references: list[OwnerReference] | None = None
 
 
-class Seen(msgspec.Struct):
+class SeenObject(msgspec.Struct):
     """An object, of any kind."""
 
-    metadata: Meta
+    metadata: ObjectMeta
 
     @property
     def annotations(self) -> Mapping[str, str]:
@@ -69,19 +69,19 @@ class Seen(msgspec.Struct):
         return self.metadata.annotations or {}
 
 
-def at(kind: str, namespace: str, name: str) -> Place:
+def at(kind: str, namespace: str, name: str) -> ObjectPlace:
     """The place of a Pod, ReplicaSet, Deployment, Namespace or Incident."""
     resource = _RESOURCES[kind]
     namespace = namespace if resource.namespaced else ""
-    return Place(kind, namespace, name, resource.path(namespace, name))
+    return ObjectPlace(kind, namespace, name, resource.path(namespace, name))
 
 
-def lease(namespace: str, name: str = LEASE) -> Place:
+def lease(namespace: str, name: str = LEASE) -> ObjectPlace:
     """The Lease of the healer that runs in that namespace."""
-    return Place("Lease", namespace, name, f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
+    return ObjectPlace("Lease", namespace, name, f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
 
 
-def named(text: str, namespace: str, kinds: Collection[str]) -> Place:
+def named(text: str, namespace: str, kinds: Collection[str]) -> ObjectPlace:
     """The place that `kind/name` means; `kinds` are those that make sense here. Raises OperateError."""
     word, slash, name = text.partition("/")
     kind = next((kind for kind in kinds if word.lower() in _WORDS[kind]), None)
@@ -103,7 +103,7 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-async def get(api: Api, place: Place) -> bytes | None:
+async def get(api: Api, place: ObjectPlace) -> bytes | None:
     """An object as it is now; None when there is none. Raises OperateError where the kind is not served, ClusterError."""
     try:
         return await api.request("GET", place.path)
@@ -116,8 +116,8 @@ async def get(api: Api, place: Place) -> bytes | None:
 
 
 async def annotate(
-    api: Api, place: Place, annotations: Mapping[str, str | None], *, resource_version: str | None = None
-) -> Seen | None:
+    api: Api, place: ObjectPlace, annotations: Mapping[str, str | None], *, resource_version: str | None = None
+) -> SeenObject | None:
     """Write annotations, remove those that are None; returns the object as it is then, None when there is none.
 
     With `resource_version`, only if it has not changed since: else ApiError with status 409. Raises ClusterError.
@@ -130,10 +130,10 @@ async def annotate(
         if error.is_not_found:
             return None
         raise
-    return decoded(answer, Seen, place)
+    return decoded(answer, SeenObject, place)
 
 
-def decoded(body: bytes, type: type[T], place: Place) -> T:
+def decoded(body: bytes, type: type[T], place: ObjectPlace) -> T:
     """An answer, as an object of that type. Raises Unreadable."""
     try:
         return msgspec.json.decode(body, type=type)

@@ -10,7 +10,19 @@ from healer.cluster.errors import ApiError
 from healer.model.kube import ends
 from healer.model.text import one_line
 from healer.operate.everything import Leases, heeded, leases, made
-from healer.operate.objects import EVERYTHING, LEASE, OperateError, Place, Seen, annotate, at, decoded, get, lease, named
+from healer.operate.objects import (
+    EVERYTHING,
+    LEASE,
+    ObjectPlace,
+    OperateError,
+    SeenObject,
+    annotate,
+    at,
+    decoded,
+    get,
+    lease,
+    named,
+)
 
 PAUSED = "healer.dev/paused"
 BY = "healer.dev/paused-by"
@@ -27,7 +39,7 @@ class Pause:
     `by`, `reason` and `until` may be empty: the annotation alone is enough.
     """
 
-    place: Place
+    place: ObjectPlace
     by: str
     reason: str
     until: str = ""
@@ -38,10 +50,10 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class PauseResult:
     """What a pause or a resume came to: how it stands now, how it stood before, and what else still pauses healer there."""
 
-    place: Place
+    place: ObjectPlace
     now: Pause | None
     before: Pause | None
     others: tuple[Pause, ...]
@@ -49,7 +61,7 @@ class Done:
     """Why nobody may hear of it, in words."""
 
 
-def place_of(text: str, namespace: str, healer_namespace: str) -> Place:
+def place_of(text: str, namespace: str, healer_namespace: str) -> ObjectPlace:
     """What `deployment/NAME`, `namespace/NAME` or `everything` means. Raises OperateError."""
     if text == EVERYTHING:
         return lease(healer_namespace)
@@ -61,7 +73,7 @@ def place_of(text: str, namespace: str, healer_namespace: str) -> Place:
 
 async def pause(
     api: Api,
-    place: Place,
+    place: ObjectPlace,
     by: str,
     reason: str,
     healer_namespace: str,
@@ -69,7 +81,7 @@ async def pause(
     until: float | None = None,
     make: bool = False,
     lease: str = LEASE,
-) -> Done:
+) -> PauseResult:
     """Pause healer there, until somebody resumes it or that time (seconds since the epoch) has come.
 
     A pause that stands is replaced. `make`: a Lease that is missing is made, for a healer that will read it. `lease`: its name.
@@ -81,28 +93,28 @@ async def pause(
     )
 
 
-async def resume(api: Api, place: Place, healer_namespace: str, *, lease: str = LEASE) -> Done:
+async def resume(api: Api, place: ObjectPlace, healer_namespace: str, *, lease: str = LEASE) -> PauseResult:
     """Take the pause back, with who and why. Raises OperateError when there is no such object, ClusterError."""
     return await _put(api, place, {PAUSED: None, BY: None, REASON: None, UNTIL: None}, healer_namespace, lease)
 
 
 async def _put(
-    api: Api, place: Place, annotations: Mapping[str, str | None], healer_namespace: str, lease: str, *, make: bool = False
-) -> Done:
+    api: Api, place: ObjectPlace, annotations: Mapping[str, str | None], healer_namespace: str, lease: str, *, make: bool = False
+) -> PauseResult:
     body = await get(api, place)
     if body is None and place.kind == "Lease" and make:
         body = await made(api, place, annotations)
-        return Done(place, pause_of(place, decoded(body, Seen, place)), None, (), heeded(body, time.time()))
+        return PauseResult(place, pause_of(place, decoded(body, SeenObject, place)), None, (), heeded(body, time.time()))
     after = None if body is None else await annotate(api, place, annotations)
     if body is None or after is None:
         raise OperateError(_missing(place))
     doubt = heeded(body, time.time()) if place.kind == "Lease" else ""
     home = await leases(api, healer_namespace, lease)
     around, _ = await standing(api, [other for other in above(place, home) if other != place])
-    return Done(place, pause_of(place, after), pause_of(place, decoded(body, Seen, place)), tuple(around), doubt)
+    return PauseResult(place, pause_of(place, after), pause_of(place, decoded(body, SeenObject, place)), tuple(around), doubt)
 
 
-def _missing(place: Place) -> str:
+def _missing(place: ObjectPlace) -> str:
     if place.kind != "Lease":
         return f"there is no {place}"
     return (
@@ -111,18 +123,18 @@ def _missing(place: Place) -> str:
     )
 
 
-def _named(place: Place) -> str:
+def _named(place: ObjectPlace) -> str:
     return f"Lease {place.name!r} in namespace {place.namespace!r}" if place.kind == "Lease" else str(place)
 
 
-def above(place: Place, home: Leases) -> list[Place]:
+def above(place: ObjectPlace, home: Leases) -> list[ObjectPlace]:
     """Where a pause of that place may stand: on itself, on its namespace, on the Lease; on each that may be healer's."""
     own = [] if place.kind in ("Namespace", "Lease") else [place]
     namespace = {"Namespace": place.name, "Lease": ""}.get(place.kind, place.namespace)
     return [*own, *([at("Namespace", "", namespace)] if namespace else []), *home.places]
 
 
-async def standing(api: Api, places: Iterable[Place]) -> tuple[list[Pause], list[str]]:
+async def standing(api: Api, places: Iterable[ObjectPlace]) -> tuple[list[Pause], list[str]]:
     """The pauses that stand on these, and in words what of them may not be read. Raises ClusterError."""
     found: list[Pause] = []
     unread: list[str] = []
@@ -132,12 +144,12 @@ async def standing(api: Api, places: Iterable[Place]) -> tuple[list[Pause], list
         except ApiError as error:
             unread.append(f"whether healer is paused on {place} is not known: {error}")
             continue
-        if body is not None and (pause := pause_of(place, decoded(body, Seen, place))) is not None:
+        if body is not None and (pause := pause_of(place, decoded(body, SeenObject, place))) is not None:
             found.append(pause)
     return found, unread
 
 
-def pause_of(place: Place, seen: Seen) -> Pause | None:
+def pause_of(place: ObjectPlace, seen: SeenObject) -> Pause | None:
     """The pause that stands on an object; only "true" is one, and only until it ends."""
     said = seen.annotations
     if said.get(PAUSED) != "true" or ends(said.get(UNTIL, "")) <= time.time():
@@ -145,7 +157,7 @@ def pause_of(place: Place, seen: Seen) -> Pause | None:
     return Pause(place, one_line(said.get(BY, "")), one_line(said.get(REASON, "")), said.get(UNTIL, ""))
 
 
-def told(done: Done) -> list[str]:
+def told(done: PauseResult) -> list[str]:
     """In words: what was done, when it takes effect, what still stands."""
     place, was = done.place, done.before
     where = "everywhere" if place.kind == "Lease" else f"for {place}"
@@ -161,7 +173,7 @@ def told(done: Done) -> list[str]:
     return lines + [f"still paused: {other}" for other in done.others]
 
 
-def effect(done: Done) -> str:
+def effect(done: PauseResult) -> str:
     """When it takes effect."""
     when = "at once" if done.place.kind != "Lease" else "when the leader next renews its Lease (every 2 s by default)"
     if done.now is not None:
@@ -185,7 +197,7 @@ def plain_pause(pause: Pause | None) -> dict[str, object] | None:
     )
 
 
-def plain(done: Done) -> dict[str, object]:
+def plain(done: PauseResult) -> dict[str, object]:
     """The same as `told`, for programs."""
     return {
         "target": _plain_place(done.place),
@@ -200,5 +212,5 @@ def plain(done: Done) -> dict[str, object]:
     }
 
 
-def _plain_place(place: Place) -> dict[str, str]:
+def _plain_place(place: ObjectPlace) -> dict[str, str]:
     return {"kind": place.kind, "namespace": place.namespace, "name": place.name}

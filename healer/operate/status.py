@@ -19,10 +19,10 @@ from healer.model.duration import about
 from healer.model.incident import Incident, State
 from healer.operate.asking import Door, is_alone, rules
 from healer.operate.everything import Leases, leases
-from healer.operate.explain.facts import Leader, leading
+from healer.operate.explain.facts import LeaseHolder, leading
 from healer.operate.explain.show import cells, clean, table, title
 from healer.operate.explain.words import step, when
-from healer.operate.objects import LEASE, Place, Seen, at, get
+from healer.operate.objects import LEASE, ObjectPlace, SeenObject, at, get
 from healer.operate.pause import Pause, pause_of, plain_pause, standing
 from healer.operate.workload import listed
 
@@ -31,10 +31,10 @@ STALE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class HealerStatus:
     """`rules` and `incidents` are None where they cannot be known; `notes` say why. `at` in seconds since the epoch."""
 
-    leader: Leader | None
+    leader: LeaseHolder | None
     rules: tuple[RuleRow, ...] | None
     pauses: tuple[Pause, ...]
     incidents: tuple[Incident, ...] | None
@@ -54,7 +54,9 @@ class Status:
         return age is not None and age < STALE
 
 
-async def status(api: Api, namespace: str, healer_namespace: str, url: str | None, now: float, lease: str = LEASE) -> Status:
+async def status(
+    api: Api, namespace: str, healer_namespace: str, url: str | None, now: float, lease: str = LEASE
+) -> HealerStatus:
     """How it stands now; of one namespace, or of all when it is empty. What may not be read becomes a note.
 
     `lease`: the Lease's name. Raises ClusterError.
@@ -66,7 +68,7 @@ async def status(api: Api, namespace: str, healer_namespace: str, url: str | Non
     rows = await rules(door)
     if isinstance(rows, str):
         notes.append(f"the rules are not known: {rows}")
-    return Status(
+    return HealerStatus(
         leader=leader,
         rules=None if isinstance(rows, str) else tuple(rows),
         pauses=tuple(await _pauses(api, namespace, home, notes)),
@@ -109,33 +111,33 @@ async def _pauses(api: Api, namespace: str, home: Leases, notes: list[str]) -> l
                 continue
             path = at(kind, namespace, "").path.rstrip("/")
             for raw in await listed(api, path):
-                seen = msgspec.json.decode(raw, type=_Named)
+                seen = msgspec.json.decode(raw, type=_NamedObject)
                 found += _paused(at(kind, seen.metadata.namespace, seen.metadata.name), bytes(raw))
         except (ApiError, msgspec.MsgspecError) as error:
             notes.append(f"which {kind.lower()}s are paused is not known: {error}")
     return found
 
 
-class _Meta(msgspec.Struct):
+class _NamedMeta(msgspec.Struct):
     name: str
     namespace: str = ""
 
 
-class _Named(msgspec.Struct):
-    metadata: _Meta
+class _NamedObject(msgspec.Struct):
+    metadata: _NamedMeta
 
 
-def _paused(place: Place, body: bytes | None) -> Iterable[Pause]:
+def _paused(place: ObjectPlace, body: bytes | None) -> Iterable[Pause]:
     if body is None:
         return []
-    pause = pause_of(place, msgspec.json.decode(body, type=Seen))
+    pause = pause_of(place, msgspec.json.decode(body, type=SeenObject))
     return [] if pause is None else [pause]
 
 
 # for people
 
 
-def show(found: Status, screen: Console) -> None:
+def show(found: HealerStatus, screen: Console) -> None:
     """Print it."""
     screen.print(clean(_led(found)), style="bold green" if found.led else "bold red")
     for note in found.notes:
@@ -162,7 +164,7 @@ def show(found: Status, screen: Console) -> None:
             screen.print(rows)
 
 
-def _led(found: Status) -> str:
+def _led(found: HealerStatus) -> str:
     leader = found.leader
     if found.alone:
         return "healer acts alone, without an election"
@@ -178,7 +180,7 @@ def _led(found: Status) -> str:
 # for programs
 
 
-def plain(found: Status) -> dict[str, Any]:
+def plain(found: HealerStatus) -> dict[str, Any]:
     """The same as JSON has it; times are RFC 3339."""
     incidents = None
     if found.incidents is not None:

@@ -11,12 +11,11 @@ from healer.cluster.errors import ApiError
 from healer.cluster.resources import RESOURCES
 from healer.journal import codec
 from healer.journal.base import Undecodable
-from healer.journal.stored import Found
+from healer.journal.stored import IncidentObject
 from healer.model.incident import Incident
 from healer.model.kube import Deployment
-from healer.operate.objects import OperateError, Place, Seen, annotate, at, decoded, get, valid
-from healer.routes.base import Place as Route
-from healer.routes.base import RouteError, Weights, read, write
+from healer.operate.objects import ObjectPlace, OperateError, SeenObject, annotate, at, decoded, get, valid
+from healer.routes.base import RouteError, RoutePlace, Weights, read, write
 from healer.routes.note import KEPT_BY, notes
 
 UNDONE_BY = "healer.dev/undone-by"
@@ -30,7 +29,7 @@ class _ServiceSpec(msgspec.Struct):
     selector: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class _Service(msgspec.Struct):
+class _CanaryService(msgspec.Struct):
     spec: _ServiceSpec = msgspec.field(default_factory=_ServiceSpec)
 
 
@@ -42,19 +41,19 @@ class _Template(msgspec.Struct):
     metadata: _Labels = msgspec.field(default_factory=_Labels)
 
 
-class _DeploymentSpec(msgspec.Struct):
+class _CanarySpec(msgspec.Struct):
     template: _Template = msgspec.field(default_factory=_Template)
 
 
-class _Deployment(msgspec.Struct):
-    spec: _DeploymentSpec = msgspec.field(default_factory=_DeploymentSpec)
+class _CanaryDeployment(msgspec.Struct):
+    spec: _CanarySpec = msgspec.field(default_factory=_CanarySpec)
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
     """One route: the weights now, those that healer set last, and those from before, which are to be put back."""
 
-    route: Route
+    route: RoutePlace
     now: Weights
     set: Weights
     before: Weights
@@ -77,7 +76,7 @@ class Undoing:
     """What an incident's shifts were, and how the routes stand."""
 
     incident: Incident
-    place: Place
+    place: ObjectPlace
     moves: tuple[Move, ...]
     by: str = ""
     """Who put them back last; empty when nobody has."""
@@ -155,7 +154,7 @@ async def _read(api: Api, namespace: str, name: str) -> Undoing:
         raise OperateError(f"there is no {place}: kubectl get incidents -n {namespace}")
     try:
         incident = codec.decode(body)
-        found = decoded(body, Found, place)
+        found = decoded(body, IncidentObject, place)
         kept = notes(codec.notices(found.status).get(KEPT_BY, {}))
     except (Undecodable, ValueError) as error:
         raise OperateError(f"{place} cannot be read: {error}") from error
@@ -178,11 +177,11 @@ async def _read(api: Api, namespace: str, name: str) -> Undoing:
         except RouteError as error:
             raise NotUndone(f"nothing was undone: {error}") from error
         moves.append(Move(route, now, set=Weights.parse(note.after), before=Weights.parse(note.before)))
-    by = decoded(body, Seen, place).annotations.get(UNDONE_BY, "")
+    by = decoded(body, SeenObject, place).annotations.get(UNDONE_BY, "")
     return Undoing(incident, place, tuple(moves), by, found.signed)
 
 
-async def _stranger(api: Api, route: Route, incident: Incident) -> str | None:
+async def _stranger(api: Api, route: RoutePlace, incident: Incident) -> str | None:
     """Why the canary of a note is not known to be the incident's workload, in words; None when it is. Raises ClusterError.
 
     Whoever writes incidents can write notes. What healer notes is a shift away from the workload that is sick: the canary is
@@ -194,8 +193,8 @@ async def _stranger(api: Api, route: Route, incident: Incident) -> str | None:
         named = counted or route.canary
         return None if named == workload.name else f"its canary is deployment/{named}"
     try:
-        service = await api.get(f"/api/v1/namespaces/{route.namespace}/services/{route.canary}", _Service)
-        deployment = await api.get(RESOURCES[Deployment].path(workload.namespace, workload.name), _Deployment)
+        service = await api.get(f"/api/v1/namespaces/{route.namespace}/services/{route.canary}", _CanaryService)
+        deployment = await api.get(RESOURCES[Deployment].path(workload.namespace, workload.name), _CanaryDeployment)
     except ApiError as error:
         if not error.is_not_found:
             raise

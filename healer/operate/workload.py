@@ -10,21 +10,21 @@ from healer.cluster.pages import pages
 from healer.cluster.resources import RESOURCES
 from healer.model.kube import LabelSelector, Pod, ReplicaSet
 from healer.model.view import View
-from healer.operate.objects import Place, decoded
+from healer.operate.objects import ObjectPlace, decoded
 
 _PAGE = 500
 _TRIES = 5
 
 
-class _DeploymentSpec(msgspec.Struct):
+class _SelectorSpec(msgspec.Struct):
     selector: LabelSelector
 
 
 class _Selecting(msgspec.Struct):
-    spec: _DeploymentSpec
+    spec: _SelectorSpec
 
 
-async def put_pods(api: Api, place: Place, body: bytes, view: View) -> None:
+async def put_pods(api: Api, place: ObjectPlace, body: bytes, view: View) -> None:
     """Put the ReplicaSets and pods into the view that the Deployment at that place, read as `body`, selects.
 
     Raises ClusterError: some may be in the view then.

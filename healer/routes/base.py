@@ -13,30 +13,30 @@ from healer.routes.keeper import keeper_of, writer_of
 from healer.routes.registry import ROUTERS
 from healer.routes.route import (
     BackendMissing,
-    Found,
     KindMissing,
     NoReadyEndpoints,
     NotTaken,
-    Place,
+    ReadRoute,
     RouteContended,
     RouteError,
     RouteMissing,
+    RoutePlace,
     RouteUnreadable,
     Weights,
 )
 
 __all__ = [
     "BackendMissing",
-    "Change",
-    "Found",
     "KindMissing",
     "NoReadyEndpoints",
     "NotTaken",
-    "Place",
+    "ReadRoute",
     "RouteContended",
     "RouteError",
     "RouteMissing",
+    "RoutePlace",
     "RouteUnreadable",
+    "WeightChange",
     "Weights",
     "find",
     "read",
@@ -50,27 +50,27 @@ _CHANGED = (404, 409, 422)
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class WeightChange:
     """The weights as they were and as they are; equal when there was nothing to change, and nothing was sent."""
 
     before: Weights
     after: Weights
 
 
-async def read(api: Api, place: Place) -> Weights:
+async def read(api: Api, place: RoutePlace) -> Weights:
     """The weights of the two backends as they are now. Raises RouteError, ClusterError."""
     return (await find(api, place)).weights
 
 
 async def write(
     api: Api,
-    place: Place,
+    place: RoutePlace,
     change: Callable[[Weights], Weights],
     *,
     sending: Callable[[Weights, Weights], Awaitable[None]],
-    seen: Callable[[Found], None] = lambda found: None,
+    seen: Callable[[ReadRoute], None] = lambda found: None,
     dry_run: bool = False,
-) -> Change:
+) -> WeightChange:
     """Set the weights to what `change` makes of the present ones, and read them back.
 
     The patch holds the weight fields alone, and only for the very version that was read: what others write meanwhile makes it
@@ -89,7 +89,7 @@ async def write(
         seen(found)
         wanted = change(found.weights)
         if wanted == found.weights:
-            return Change(found.weights, found.weights)
+            return WeightChange(found.weights, found.weights)
         await _served(api, place, found.weights, wanted)
         await sending(found.weights, wanted)
         try:
@@ -99,18 +99,18 @@ async def write(
                 raise
             refused = error
             continue
-        return Change(found.weights, wanted if dry_run else await _taken(api, place, wanted))
+        return WeightChange(found.weights, wanted if dry_run else await _taken(api, place, wanted))
     raise RouteContended(f"{place} is changed by others again and again: its weights were left alone ({refused})")
 
 
-async def find(api: Api, place: Place) -> Found:
+async def find(api: Api, place: RoutePlace) -> ReadRoute:
     """The route as it is now. Raises RouteError, ClusterError."""
     if place.kind not in ROUTERS:
         raise RouteUnreadable(f"{place.kind} is no kind of route that healer knows: {', '.join(ROUTERS)}")
     return await ROUTERS[place.kind].find(api, place)
 
 
-async def _served(api: Api, place: Place, before: Weights, after: Weights) -> None:
+async def _served(api: Api, place: RoutePlace, before: Weights, after: Weights) -> None:
     """No side gets more weight than it has unless somebody there is ready to serve. Raises NoReadyEndpoints."""
     for side, (backend, deployment) in enumerate(zip((place.stable, place.canary), place.counted_by, strict=True)):
         if not any(new[side] > old[side] for old, new in zip(before.pairs, after.pairs, strict=True)):
@@ -122,7 +122,7 @@ async def _served(api: Api, place: Place, before: Weights, after: Weights) -> No
             raise NoReadyEndpoints(f"service/{backend} has no ready endpoints: {place} sends it no more traffic")
 
 
-async def _patch(api: Api, found: Found, weights: Weights, *, dry_run: bool) -> None:
+async def _patch(api: Api, found: ReadRoute, weights: Weights, *, dry_run: bool) -> None:
     """The version is replaced by itself: that has the server compare it with the present one, and answer 409 when it differs."""
     version = {"op": "replace", "path": "/metadata/resourceVersion", "value": found.version}
     await api.request(
@@ -134,7 +134,7 @@ async def _patch(api: Api, found: Found, weights: Weights, *, dry_run: bool) -> 
     )
 
 
-async def _taken(api: Api, place: Place, wanted: Weights) -> Weights:
+async def _taken(api: Api, place: RoutePlace, wanted: Weights) -> Weights:
     """What is there after the patch. Raises NotTaken."""
     found = await find(api, place)
     if found.weights != wanted:
@@ -143,7 +143,7 @@ async def _taken(api: Api, place: Place, wanted: Weights) -> Weights:
     return found.weights
 
 
-def who_sets(place: Place, found: Found) -> str:
+def who_sets(place: RoutePlace, found: ReadRoute) -> str:
     """In words who has set the weights of a route that are not healer's."""
     if (keeper := keeper_of(place, found)) is not None:
         return str(keeper)

@@ -16,17 +16,17 @@ class _Conditions(msgspec.Struct):
     ready: bool | None = None
 
 
-class _Endpoint(msgspec.Struct):
+class _BackendEndpoint(msgspec.Struct):
     addresses: list[str] | None = None
     conditions: _Conditions | None = None
 
 
-class _Slice(msgspec.Struct):
-    endpoints: list[_Endpoint] | None = None
+class _BackendSlice(msgspec.Struct):
+    endpoints: list[_BackendEndpoint] | None = None
 
 
 class _Slices(msgspec.Struct):
-    items: list[_Slice] | None = None
+    items: list[_BackendSlice] | None = None
 
 
 async def ready(api: Api, namespace: str, service: str) -> int:

@@ -7,8 +7,8 @@ route's own namespace unless its group, kind or namespace say otherwise. Inferen
 import msgspec
 
 from healer.cluster.api import Api
-from healer.routes.route import Found, Metadata, Place, fetched
-from healer.routes.split import Backend, Rule, found, named
+from healer.routes.route import Metadata, ReadRoute, RoutePlace, fetched
+from healer.routes.split import Backend, BackendList, found, named
 from healer.rules.probe import pool_words
 
 GROUP = "gateway.networking.k8s.io"
@@ -25,7 +25,7 @@ class _Ref(msgspec.Struct):
     weight: int | None = None
     filters: "list[_Filter] | None" = None
 
-    def backend(self, place: Place) -> Backend:
+    def backend(self, place: RoutePlace) -> Backend:
         kind, namespace = self.kind or "Service", self.namespace or place.home
         weight = 1 if self.weight is None else self.weight
         if namespace == place.namespace and (self.group or "", kind) == ("", "Service"):
@@ -35,20 +35,20 @@ class _Ref(msgspec.Struct):
         return Backend(f"{kind} {self.name} in {namespace}", weight)
 
 
-class _Mirror(msgspec.Struct, rename="camel"):
+class _RequestMirror(msgspec.Struct, rename="camel"):
     backend_ref: _Ref
 
 
 class _Filter(msgspec.Struct, rename="camel"):
-    request_mirror: _Mirror | None = None
+    request_mirror: _RequestMirror | None = None
 
 
-class _Rule(msgspec.Struct, rename="camel"):
+class _RouteRule(msgspec.Struct, rename="camel"):
     name: str | None = None
     backend_refs: list[_Ref] | None = None
     filters: list[_Filter] | None = None
 
-    def mirrors(self, place: Place) -> bool:
+    def mirrors(self, place: RoutePlace) -> bool:
         """By a filter of its own, or of one of its backends."""
         lists = [self.filters, *(each.filters for each in self.backend_refs or ())]
         filters = [each for some in lists for each in some or ()]
@@ -56,21 +56,21 @@ class _Rule(msgspec.Struct, rename="camel"):
         return any(ref.backend(place).service == place.canary for ref in refs)
 
 
-class _Spec(msgspec.Struct):
-    rules: list[_Rule] | None = None
+class _HTTPRouteSpec(msgspec.Struct):
+    rules: list[_RouteRule] | None = None
 
 
 class _HTTPRoute(msgspec.Struct):
     metadata: Metadata
-    spec: _Spec
+    spec: _HTTPRouteSpec
 
 
-async def find(api: Api, place: Place) -> Found:
+async def find(api: Api, place: RoutePlace) -> ReadRoute:
     """See `Find`."""
     path = f"/apis/{GROUP}/v1/namespaces/{place.home}/httproutes/{place.name}"
     route = await fetched(api, path, _HTTPRoute, place, GROUP)
     rules = [
-        Rule(
+        BackendList(
             words=f"rule {number + 1}{named(rule.name)}",
             where=f"/spec/rules/{number}/backendRefs",
             backends=[ref.backend(place) for ref in rule.backend_refs or ()],

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from healer.cluster.api import Api
-from healer.routes.route import BackendMissing, Edit, Found, Metadata, Place, RouteMissing, RouteUnreadable, Weights
+from healer.routes.route import BackendMissing, Edit, Metadata, ReadRoute, RouteMissing, RoutePlace, RouteUnreadable, Weights
 
 PREFIX = "nginx.ingress.kubernetes.io/"
 WEIGHT = f"{PREFIX}canary-weight"
@@ -23,40 +23,40 @@ Spot = tuple[str, str]
 """A host and a path."""
 
 
-class _Service(msgspec.Struct):
+class _IngressService(msgspec.Struct):
     name: str
 
 
-class _Backend(msgspec.Struct):
-    service: _Service | None = None
+class _IngressBackend(msgspec.Struct):
+    service: _IngressService | None = None
 
     def __str__(self) -> str:
         return self.service.name if self.service else "no Service"
 
 
 class _Path(msgspec.Struct):
-    backend: _Backend
+    backend: _IngressBackend
     path: str = "/"
 
 
-class _Http(msgspec.Struct):
+class _IngressHttp(msgspec.Struct):
     paths: list[_Path] | None = None
 
 
-class _Rule(msgspec.Struct):
+class _IngressRule(msgspec.Struct):
     host: str = ""
-    http: _Http | None = None
+    http: _IngressHttp | None = None
 
 
-class _Spec(msgspec.Struct, rename="camel"):
-    rules: list[_Rule] | None = None
-    default_backend: _Backend | None = None
+class _IngressSpec(msgspec.Struct, rename="camel"):
+    rules: list[_IngressRule] | None = None
+    default_backend: _IngressBackend | None = None
     ingress_class_name: str | None = None
 
 
 class _Ingress(msgspec.Struct):
     metadata: Metadata
-    spec: _Spec
+    spec: _IngressSpec
 
     @property
     def name(self) -> str:
@@ -93,7 +93,7 @@ class _Ingresses(msgspec.Struct):
     items: list[_Ingress]
 
 
-async def find(api: Api, place: Place) -> Found:
+async def find(api: Api, place: RoutePlace) -> ReadRoute:
     """See `Find`. The main Ingress must lead to stable, or what is taken from the canary would go elsewhere."""
     collection = f"/apis/networking.k8s.io/v1/namespaces/{place.namespace}/ingresses"
     everything = (await api.get(collection, _Ingresses)).items
@@ -117,7 +117,9 @@ async def find(api: Api, place: Place) -> Found:
 
     weights = Weights(((total - weight, weight),), besides)
     part = ("f:metadata", "f:annotations", f"f:{WEIGHT}")
-    return Found(f"{collection}/{place.name}", canary.metadata.get("resourceVersion", ""), weights, edits, canary.metadata, part)
+    return ReadRoute(
+        f"{collection}/{place.name}", canary.metadata.get("resourceVersion", ""), weights, edits, canary.metadata, part
+    )
 
 
 def _shared(one: _Ingress, other: _Ingress) -> bool:
@@ -125,7 +127,7 @@ def _shared(one: _Ingress, other: _Ingress) -> bool:
     return not one.controller or not other.controller or one.controller == other.controller
 
 
-def _spots(place: Place, canary: _Ingress) -> set[Spot]:
+def _spots(place: RoutePlace, canary: _Ingress) -> set[Spot]:
     """The hosts and paths of the canary Ingress. Raises BackendMissing unless all lead to the canary."""
     services = {service for _, service in canary.backends}
     if services != {place.canary}:
@@ -134,7 +136,7 @@ def _spots(place: Place, canary: _Ingress) -> set[Spot]:
     return {spot for spot, _ in canary.backends}
 
 
-def _mains(place: Place, spots: set[Spot], others: list[_Ingress]) -> list[_Ingress]:
+def _mains(place: RoutePlace, spots: set[Spot], others: list[_Ingress]) -> list[_Ingress]:
     """The Ingresses that the canary takes traffic from. Raises BackendMissing unless they lead to stable."""
     leads = [(each, spot, service) for each in others for spot, service in each.backends if spot in spots]
     astray = [
@@ -160,7 +162,7 @@ def _besides(canary: _Ingress, mains: list[_Ingress]) -> tuple[str, ...]:
     return tuple(besides)
 
 
-def _number(place: Place, canary: _Ingress, name: str, default: int) -> int:
+def _number(place: RoutePlace, canary: _Ingress, name: str, default: int) -> int:
     text = canary.nginx(name)
     if text and not (text.isascii() and text.isdigit()):
         raise RouteUnreadable(f"{place} has {PREFIX}{name}: {text!r}, which is no whole number")

@@ -21,7 +21,7 @@ import msgspec
 
 from healer.cluster.managed import ManagerMarks, WrittenMeta, gitops_of, operator_of, writers_of
 from healer.model.kube import OwnerReference
-from healer.routes.route import Found, Place
+from healer.routes.route import ReadRoute, RoutePlace
 
 _ROLLOUTS = "rollouts-controller"
 _FLAGGER = "flagger"
@@ -30,7 +30,7 @@ _IN_PROGRESS = "rollouts.argoproj.io/gatewayapi-canary"
 
 
 @dataclass(frozen=True, slots=True)
-class Keeper:
+class WeightOwner:
     """Who sets the weights of a route. `by_design`: they are its own business, and healer's patch would not last."""
 
     name: str
@@ -51,17 +51,17 @@ class _Owner(OwnerReference, frozen=True, kw_only=True):
         return (self.kind, self.api_version.partition("/")[0]) == (kind, group)
 
 
-class _Marks(ManagerMarks, frozen=True):
+class _OwnerStatus(ManagerMarks, frozen=True):
     rollouts: str = msgspec.field(default="", name="argo-rollouts.argoproj.io/managed-by-rollouts")
     active: str = msgspec.field(default="", name="rollouts.argoproj.io/gatewayapi-active-rollouts")
 
 
-class _Meta(WrittenMeta, frozen=True):
-    annotations: _Marks = _Marks()
+class _OwnerMeta(WrittenMeta, frozen=True):
+    annotations: _OwnerStatus = _OwnerStatus()
     owner_references: tuple[_Owner, ...] = ()
 
 
-def keeper_of(place: Place, found: Found) -> Keeper | None:
+def keeper_of(place: RoutePlace, found: ReadRoute) -> WeightOwner | None:
     """Who else sets the weights of a route; None when nobody is known to."""
     metadata = _metadata(found)
     if metadata is None:
@@ -70,56 +70,56 @@ def keeper_of(place: Place, found: Found) -> Keeper | None:
         if (keeper := by_design(metadata, found)) is not None:
             return keeper
     if gitops := gitops_of(metadata, place.kind, found.weighed):
-        return Keeper(gitops, f"manages {place} and puts its own weights back", "pause its sync, or commit the weights")
+        return WeightOwner(gitops, f"manages {place} and puts its own weights back", "pause its sync, or commit the weights")
     if operator := operator_of(metadata):
-        return Keeper(operator, "may put its own weights back", "set the weights at their source")
+        return WeightOwner(operator, "may put its own weights back", "set the weights at their source")
     return None
 
 
-def writer_of(found: Found) -> str:
+def writer_of(found: ReadRoute) -> str:
     """Who has set the weights last, as the API server has noted it; "" when that is not known, or it was healer."""
     metadata = _metadata(found)
     writers = set() if metadata is None else writers_of(metadata, found.weighed) - {_HEALER, ""}
     return " and ".join(sorted(writers))
 
 
-def _metadata(found: Found) -> _Meta | None:
+def _metadata(found: ReadRoute) -> _OwnerMeta | None:
     try:
-        return msgspec.convert(found.metadata, _Meta)
+        return msgspec.convert(found.metadata, _OwnerMeta)
     except msgspec.ValidationError:
         return None  # marks in another form than the API has them mark nothing
 
 
-def _owner(metadata: _Meta, kind: str, group: str) -> str | None:
+def _owner(metadata: _OwnerMeta, kind: str, group: str) -> str | None:
     """The name of the owner of that kind."""
     return next((owner.name for owner in metadata.owner_references if owner.is_a(kind, group)), None)
 
 
-def _flagger(metadata: _Meta, found: Found) -> Keeper | None:
+def _flagger(metadata: _OwnerMeta, found: ReadRoute) -> WeightOwner | None:
     canary = _owner(metadata, "Canary", "flagger.app")
     labelled = metadata.labels.get("app.kubernetes.io/managed-by") == _FLAGGER
     if canary is None and not labelled and _FLAGGER not in writers_of(metadata, found.weighed):
         return None
     name = f"Flagger (Canary {canary})" if canary else "Flagger"
     way = "have it roll back by its webhook of type rollback, or put the earlier version into the Deployment that it targets"
-    return Keeper(name, "sets the weights by design", way, by_design=True)
+    return WeightOwner(name, "sets the weights by design", way, by_design=True)
 
 
-def _argo_rollouts(metadata: _Meta, found: Found) -> Keeper | None:
+def _argo_rollouts(metadata: _OwnerMeta, found: ReadRoute) -> WeightOwner | None:
     marks = metadata.annotations
     named = _owner(metadata, "Rollout", "argoproj.io") or marks.rollouts or marks.active.partition(",")[0].rpartition("/")[2]
     if not named and _IN_PROGRESS not in metadata.labels and _ROLLOUTS not in writers_of(metadata, found.weighed):
         return None
     name = f"Argo Rollouts (Rollout {named})" if named else "Argo Rollouts"
     way = f"kubectl argo rollouts abort {named or 'NAME'} -n {metadata.namespace}"
-    return Keeper(name, "sets the weights by design", way, by_design=True)
+    return WeightOwner(name, "sets the weights by design", way, by_design=True)
 
 
-def _kserve(metadata: _Meta, _: Found) -> Keeper | None:
+def _kserve(metadata: _OwnerMeta, _: ReadRoute) -> WeightOwner | None:
     for kind, way in (
         ("InferenceService", "set canaryTrafficPercent: 0 in its predictor"),
         ("LLMInferenceService", "set the weights in its spec.router.route.http.spec"),
     ):
         if name := _owner(metadata, kind, "serving.kserve.io"):
-            return Keeper(f"KServe ({kind} {name})", "sets the weights by design", way, by_design=True)
+            return WeightOwner(f"KServe ({kind} {name})", "sets the weights by design", way, by_design=True)
     return None

@@ -5,7 +5,7 @@ from typing import Self
 
 import msgspec
 
-from healer.routes.route import Aim, Place, Weights
+from healer.routes.route import Aim, RoutePlace, Weights
 
 KEPT_BY = "shiftTraffic"
 """The name of the action that keeps it."""
@@ -42,6 +42,6 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
-def notes(kept: Mapping[str, str]) -> dict[Place, Note]:
+def notes(kept: Mapping[str, str]) -> dict[RoutePlace, Note]:
     """What is kept, by place. Raises ValueError for what healer did not write."""
-    return {Place.parse(key): Note.parse(text) for key, text in kept.items()}
+    return {RoutePlace.parse(key): Note.parse(text) for key, text in kept.items()}

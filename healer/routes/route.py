@@ -55,7 +55,7 @@ class NotTaken(RouteError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RoutePlace:
     """A route and its two backends in `namespace`, in the words of `Side.backend`; the route is there, too, or in `apart`."""
 
     namespace: str
@@ -166,7 +166,7 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ReadRoute:
     """A route as it was read."""
 
     path: str
@@ -182,7 +182,7 @@ class Found:
     """The way to the weights, as managedFields has it."""
 
 
-Find = Callable[[Api, Place], Awaitable[Found]]
+Find = Callable[[Api, RoutePlace], Awaitable[ReadRoute]]
 """Finds the two backends in the object. Raises RouteError, ClusterError; never guesses."""
 
 
@@ -195,7 +195,7 @@ class Router:
     writes: Permissions
 
 
-async def fetched(api: Api, path: str, type: type[T], place: Place, group: str) -> T:
+async def fetched(api: Api, path: str, type: type[T], place: RoutePlace, group: str) -> T:
     """GET, where a 404 tells whether the object is missing or its kind. Raises RouteMissing, KindMissing, ClusterError."""
     try:
         return await api.get(path, type)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from healer.cluster.managed import Part
-from healer.routes.route import BackendMissing, Edit, Found, Metadata, Place, RouteUnreadable, Weights
+from healer.routes.route import BackendMissing, Edit, Metadata, ReadRoute, RoutePlace, RouteUnreadable, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class BackendList:
     """One list of backends. `words` name it for people; `where` is its JSON pointer, empty when it cannot be split."""
 
     words: str
@@ -42,7 +42,7 @@ def named(name: str | None) -> str:
     return f" ({name})" if name else ""
 
 
-def found(place: Place, path: str, metadata: Metadata, rules: Sequence[Rule], part: Part) -> Found:
+def found(place: RoutePlace, path: str, metadata: Metadata, rules: Sequence[BackendList], part: Part) -> ReadRoute:
     """The route with these rules, which are in that part of it: each that has both backends is a split.
 
     Raises BackendMissing when there is none, RouteUnreadable for one that names a backend twice.
@@ -74,10 +74,10 @@ def found(place: Place, path: str, metadata: Metadata, rules: Sequence[Rule], pa
                 yield {"op": "add", "path": pointer, "value": weight}
 
     weights = Weights(tuple(pairs), tuple(besides), tuple(names))
-    return Found(path, metadata.get("resourceVersion", ""), weights, edits, metadata, part)
+    return ReadRoute(path, metadata.get("resourceVersion", ""), weights, edits, metadata, part)
 
 
-def _entry(place: Place, rule: Rule, wanted: str) -> int | None:
+def _entry(place: RoutePlace, rule: BackendList, wanted: str) -> int | None:
     """The index of the backend in a list that can be split."""
     at = [index for index, backend in enumerate(rule.backends) if str(backend) == wanted]
     if len(at) > 1:

@@ -8,8 +8,8 @@ Stable and canary are told apart by host and subset: the same host in another fo
 import msgspec
 
 from healer.cluster.api import Api
-from healer.routes.route import Found, KindMissing, Metadata, Place, fetched
-from healer.routes.split import Backend, Rule, found, named
+from healer.routes.route import KindMissing, Metadata, ReadRoute, RoutePlace, fetched
+from healer.routes.split import Backend, BackendList, found, named
 from healer.rules.probe import subset_words
 
 GROUP = "networking.istio.io"
@@ -19,7 +19,7 @@ class _Destination(msgspec.Struct):
     host: str
     subset: str | None = None
 
-    def service(self, place: Place) -> str:
+    def service(self, place: RoutePlace) -> str:
         """The Service of the Deployments' namespace that the host names; else the host. A host without a dot is one of the
         VirtualService's own namespace."""
         name, _, domain = self.host.partition(".")
@@ -27,44 +27,44 @@ class _Destination(msgspec.Struct):
         inside = domain in (place.namespace, f"{place.namespace}.svc") or domain.startswith(f"{place.namespace}.svc.")
         return name if inside else self.host
 
-    def backend(self, place: Place, weight: int) -> Backend:
+    def backend(self, place: RoutePlace, weight: int) -> Backend:
         return Backend(self.service(place), weight, subset_words(self.subset) if self.subset else "")
 
 
-class _Target(msgspec.Struct):
+class _RouteDestination(msgspec.Struct):
     destination: _Destination
     weight: int | None = None
 
 
-class _Mirror(msgspec.Struct):
+class _MirrorDestination(msgspec.Struct):
     destination: _Destination
 
 
-class _Route(msgspec.Struct):
+class _VirtualServiceRoute(msgspec.Struct):
     name: str | None = None
-    route: list[_Target] | None = None
+    route: list[_RouteDestination] | None = None
     mirror: _Destination | None = None
-    mirrors: list[_Mirror] | None = None
+    mirrors: list[_MirrorDestination] | None = None
 
-    def rule(self, place: Place, words: str, where: str) -> Rule:
+    def rule(self, place: RoutePlace, words: str, where: str) -> BackendList:
         targets = self.route or []
         backends = [target.destination.backend(place, 1 if len(targets) == 1 else target.weight or 0) for target in targets]
         mirrored = [*([self.mirror] if self.mirror else []), *(each.destination for each in self.mirrors or ())]
-        return Rule(words, where, backends, any(each.backend(place, 1).reaches(place.canary) for each in mirrored))
+        return BackendList(words, where, backends, any(each.backend(place, 1).reaches(place.canary) for each in mirrored))
 
 
-class _Spec(msgspec.Struct):
-    http: list[_Route] | None = None
-    tcp: list[_Route] | None = None
-    tls: list[_Route] | None = None
+class _VirtualServiceSpec(msgspec.Struct):
+    http: list[_VirtualServiceRoute] | None = None
+    tcp: list[_VirtualServiceRoute] | None = None
+    tls: list[_VirtualServiceRoute] | None = None
 
 
 class _VirtualService(msgspec.Struct):
     metadata: Metadata
-    spec: _Spec
+    spec: _VirtualServiceSpec
 
 
-async def find(api: Api, place: Place) -> Found:
+async def find(api: Api, place: RoutePlace) -> ReadRoute:
     """See `Find`: splits of HTTP; what goes to the canary by TCP or TLS is named."""
     path, service = await _get(api, place)
     rules = [
@@ -75,7 +75,7 @@ async def find(api: Api, place: Place) -> Found:
     return found(place, path, service.metadata, rules, ("f:spec", "f:http"))
 
 
-async def _get(api: Api, place: Place) -> tuple[str, _VirtualService]:
+async def _get(api: Api, place: RoutePlace) -> tuple[str, _VirtualService]:
     """By v1; by v1beta1 where the cluster does not serve v1 (Istio before 1.22)."""
     v1, v1beta1 = (
         f"/apis/{GROUP}/{version}/namespaces/{place.home}/virtualservices/{place.name}" for version in ("v1", "v1beta1")

@@ -109,7 +109,7 @@ class ConditionFailed(Exception):
     """An expression could not be evaluated on these facts; in words. Such a rule has not matched."""
 
 
-class Condition:
+class CelCondition:
     """A compiled expression. Raises ConditionError when `expression` is not one, or is not true-or-false."""
 
     def __init__(self, expression: str, source: SourceName) -> None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from healer.model.action import ActionSpec
 from healer.model.signal import SourceName
-from healer.rules.condition import Condition, ConditionError
+from healer.rules.condition import CelCondition, ConditionError
 from healer.rules.form import ANYWHERE
 from healer.rules.messages import worded
 from healer.rules.positions import Document, Path, documents, dotted
@@ -103,7 +103,7 @@ def _bound(
         line, _ = document.at(path)
         faults += _ambiguous(rule, path, document, file)
         try:
-            condition = None if rule.when.condition is None else Condition(rule.when.condition, rule.when.source)
+            condition = None if rule.when.condition is None else CelCondition(rule.when.condition, rule.when.source)
         except ConditionError:
             continue  # told by _trigger_faults
         bound.append(BoundRule(ruleset.metadata.name, rule, condition, f"{file}:{line}"))
@@ -208,7 +208,7 @@ def _trigger_faults(
     expression = _dig(when, ("if",))
     if isinstance(expression, str) and expression:
         try:
-            Condition(expression, source)
+            CelCondition(expression, source)
         except ConditionError as error:
             place = document.inside(where, error.line, error.column)
             yield Problem(file, *place, dotted(where), str(error), error.hint)

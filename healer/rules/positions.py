@@ -134,7 +134,7 @@ def documents(text: str, file: str) -> tuple[list[Document], list[Problem]]:
         for node in yaml.compose_all(text, Loader=_Loader):
             if isinstance(node, ScalarNode) and node.tag == _TAG + "null":
                 continue
-            reading = _Reading(file, {}, {}, [])
+            reading = _DocumentReader(file, {}, {}, [])
             data = reading.value(node, (), 0)
             problems += reading.problems
             found.append(Document(data, reading.nodes, reading.keys, lines))
@@ -161,7 +161,7 @@ def _too_deep_at(text: str) -> Place | None:
 
 
 @dataclass(slots=True)
-class _Reading:
+class _DocumentReader:
     """One document on its way from nodes to data."""
 
     file: str

@@ -42,7 +42,7 @@ _WHOLE = ("topk", "bottomk", "limitk", "limit_ratio")
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class PromqlFault:
     """What is wrong in an expression, at a line and a column of it (from 1). `broken`: no server reads it."""
 
     message: str
@@ -53,14 +53,14 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _ParsedQuery:
     """An expression and what it parses to."""
 
     tree: parser.Expr | None
-    fault: Fault | None = None
+    fault: PromqlFault | None = None
 
 
-def fault(text: str, *, template: bool) -> Fault | None:
+def fault(text: str, *, template: bool) -> PromqlFault | None:
     """Why no server reads an expression, or (`template`) one with places for values; None when one may."""
     found = _read(text, template).fault
     return found if found is not None and found.broken else None
@@ -96,30 +96,32 @@ def surprises(query: Query) -> Iterator[str]:
         )
 
 
-def _strange(what: str, found: Fault | None, verb: str = "") -> Iterator[str]:
+def _strange(what: str, found: PromqlFault | None, verb: str = "") -> Iterator[str]:
     if found is not None and not found.broken:
         phrase = " ".join(part for part in (what, verb) if part)
         yield f"has {phrase} that plain PromQL does not know ({found.message}): the server that is asked must understand it"
 
 
 @lru_cache(512)
-def _read(text: str, template: bool) -> _Read:
+def _read(text: str, template: bool) -> _ParsedQuery:
     if template:
         text = _filled(text)
     if (unbalanced := _unbalanced(text)) is not None:
-        return _Read(None, unbalanced)
+        return _ParsedQuery(None, unbalanced)
     if len(text) > _LONGEST:
-        return _Read(None)
+        return _ParsedQuery(None)
     try:
         tree = parser.parse(text)
     except ValueError as error:
-        return _Read(None, _refused(text, str(error)))
+        return _ParsedQuery(None, _refused(text, str(error)))
     if isinstance(tree, parser.MatrixSelector | parser.SubqueryExpr):
         hint = "one number a series is needed: rate(...[5m]), max_over_time(...[5m])"
-        return _Read(None, Fault("the expression gives a range of values, not one", hint, *_place(text, 0)))
+        return _ParsedQuery(None, PromqlFault("the expression gives a range of values, not one", hint, *_place(text, 0)))
     if isinstance(tree, parser.StringLiteral):
-        return _Read(None, Fault("the expression is a text, not a number", "write it without quotes", *_place(text, 0)))
-    return _Read(tree)
+        return _ParsedQuery(
+            None, PromqlFault("the expression is a text, not a number", "write it without quotes", *_place(text, 0))
+        )
+    return _ParsedQuery(tree)
 
 
 def _filled(template: str) -> str:
@@ -132,31 +134,35 @@ def _padded(value: str, length: int) -> str:
     return value.ljust(length, " " if value.endswith("s") else "x")
 
 
-def _unbalanced(text: str) -> Fault | None:
+def _unbalanced(text: str) -> PromqlFault | None:
     """A bracket or a quote that has no other half, or too many inside of each other."""
     opened: list[tuple[str, int]] = []
     for found in _SIGNIFICANT.finditer(text):
         sign, at = found[0], found.start()
         if sign in ('"', "'", "`"):
-            return Fault("the text that begins here does not end", f"close it with {sign}", *_place(text, at))
+            return PromqlFault("the text that begins here does not end", f"close it with {sign}", *_place(text, at))
         if sign in _CLOSES:
             opened.append((sign, at))
             if len(opened) > _DEEPEST:
-                return Fault(f"more than {_DEEPEST} brackets inside of each other", "simplify it", *_place(text, at))
+                return PromqlFault(f"more than {_DEEPEST} brackets inside of each other", "simplify it", *_place(text, at))
         elif sign in _PAIRS:
             if not opened:
-                return Fault(f"{sign!r} closes nothing", f"delete it, or write {_PAIRS[sign]!r} before it", *_place(text, at))
+                return PromqlFault(
+                    f"{sign!r} closes nothing", f"delete it, or write {_PAIRS[sign]!r} before it", *_place(text, at)
+                )
             last, begun = opened.pop()
             if last != _PAIRS[sign]:
                 where = f"the {last!r} in column {_place(text, begun)[1]}"
-                return Fault(f"{sign!r} stands where {_CLOSES[last]!r} is needed", f"close {where} first", *_place(text, at))
+                return PromqlFault(
+                    f"{sign!r} stands where {_CLOSES[last]!r} is needed", f"close {where} first", *_place(text, at)
+                )
     if opened:
         sign, at = opened[-1]
-        return Fault(f"{sign!r} is not closed", f"write {_CLOSES[sign]!r} where it ends", *_place(text, at))
+        return PromqlFault(f"{sign!r} is not closed", f"write {_CLOSES[sign]!r} where it ends", *_place(text, at))
     return None
 
 
-def _refused(text: str, said: str) -> Fault:
+def _refused(text: str, said: str) -> PromqlFault:
     """What the parser says, at the place that it means."""
     bare = _SIGNIFICANT.sub(lambda found: " " * len(found[0]) if len(found[0]) > 1 else found[0], text)
     strange = _STRANGE.search(said) is not None or _WORDS.search(bare) is not None
@@ -171,7 +177,7 @@ def _refused(text: str, said: str) -> Fault:
         at = _named_in(said, text)
     if "inside brackets: '$'" in said:
         hint = "a variable of Grafana means nothing here: write a duration, such as 5m"
-    return Fault(message, hint, *_place(text, at), broken=not strange)
+    return PromqlFault(message, hint, *_place(text, at), broken=not strange)
 
 
 def _readable(text: str) -> int:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from healer.model.duration import about
-from healer.rules.condition import Condition, ConditionFailed
+from healer.rules.condition import CelCondition, ConditionFailed
 from healer.rules.probe import diverted_to
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import PodCondition, Step
@@ -76,7 +76,7 @@ def _too_soon(heal: Iterable[Step], every: float) -> Iterator[str]:
             )
 
 
-def _statuses(name: PodCondition, condition: Condition) -> Iterator[_Status]:
+def _statuses(name: PodCondition, condition: CelCondition) -> Iterator[_Status]:
     written = {single or double for single, double in _STRING.findall(condition.expression)}
     reasons = {"Evicted"} if name is PodCondition.EVICTED else {"", "?", *written} - {"Evicted"}
     for phase in _PHASES_OF.get(name, _PHASES):
@@ -85,16 +85,16 @@ def _statuses(name: PodCondition, condition: Condition) -> Iterator[_Status]:
                 yield phase, ready, reason
 
 
-def _possible(condition: Condition, name: PodCondition, statuses: Iterable[_Status]) -> bool:
+def _possible(condition: CelCondition, name: PodCondition, statuses: Iterable[_Status]) -> bool:
     return any(_holds(condition, name, status) is not False for status in statuses)
 
 
-def _interrupted(condition: Condition, name: PodCondition) -> bool:
+def _interrupted(condition: CelCondition, name: PodCondition) -> bool:
     answers = [_holds(condition, name, status) for status in _TURNS.get(name, ())]
     return False in answers and any(answer is not False for answer in answers)
 
 
-def _holds(condition: Condition, name: PodCondition, status: _Status) -> bool | None:
+def _holds(condition: CelCondition, name: PodCondition, status: _Status) -> bool | None:
     """Whether it is true of such a pod; None when that depends on something else."""
     phase, ready, reason = status
     try:

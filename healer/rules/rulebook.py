@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from healer.model.duration import InSeconds
 from healer.model.selector import matches
-from healer.rules.condition import Condition
+from healer.rules.condition import CelCondition
 from healer.rules.form import ANYWHERE
 from healer.rules.schema import Mode, Rule, Scope
 
@@ -31,7 +31,7 @@ class BoundRule:
 
     ruleset: str
     rule: Rule
-    condition: Condition | None = None
+    condition: CelCondition | None = None
     where: str = ""
     """ "file:line" of its definition, for people."""
 

@@ -79,7 +79,7 @@ class ProcessMemory:
 OUTCOMES = ("sent", "retried", "failed", "dropped")
 
 
-class Meters:
+class SinkMeters:
     """What all sinks count in: messages, whose `outcome` is sent, retried, failed or dropped; and the channels that take them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -95,7 +95,7 @@ class Meters:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class LineMark:
     """By what a line of a history is known again, also after a journal has kept it, which may round its time and cut its text."""
 
     at: float
@@ -126,14 +126,14 @@ def _digest(entry: Entry) -> str:
 
 
 @dataclass(slots=True)
-class Progress:
+class HistoryProgress:
     """How far an append-only history has been told: how many lines, and the last of them.
 
     Survives a history whose oldest lines were cut off.
     """
 
     told: int = 0
-    last: Mark | None = None
+    last: LineMark | None = None
 
     def unseen(self, history: Sequence[Entry]) -> Sequence[Entry]:
         """The lines not told yet, oldest first."""
@@ -149,4 +149,4 @@ class Progress:
     def tell(self, entry: Entry) -> None:
         """Note that `entry`, the first that is unseen, was told."""
         self.told += 1
-        self.last = Mark.of(entry)
+        self.last = LineMark.of(entry)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import structlog
 
-from healer.sinks.base import OUTCOMES, Meters
+from healer.sinks.base import OUTCOMES, SinkMeters
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class Boundary:
     What is no Exception (a cancellation, the end of the process) goes through.
     """
 
-    def __init__(self, name: str, meters: Meters) -> None:
+    def __init__(self, name: str, meters: SinkMeters) -> None:
         self._name = name
         for outcome in OUTCOMES:  # each stands at 0 from the beginning: what is born at 1 has no rate
             meters.notifications.labels(name, outcome)

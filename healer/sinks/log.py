@@ -8,7 +8,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict
 
 from healer.model.incident import Entry, Incident, State
-from healer.sinks.base import Meters, Progress
+from healer.sinks.base import HistoryProgress, SinkMeters
 
 _LOUD = frozenset({State.ESCALATED})
 _CLOSED_KEPT = 1000
@@ -25,15 +25,15 @@ class LogSink:
 
     name = "log"
 
-    def __init__(self, settings: LogSettings, meters: Meters) -> None:
+    def __init__(self, settings: LogSettings, meters: SinkMeters) -> None:
         self._sent = meters.notifications.labels(self.name, "sent")
         self._log = structlog.get_logger("healer.incident")
-        self._progress: dict[str, Progress] = {}
+        self._progress: dict[str, HistoryProgress] = {}
         self._closed: deque[str] = deque()
 
     def tell(self, incident: Incident) -> None:
         """Log each line not logged yet; a closed incident is forgotten a thousand closed ones later."""
-        progress = self._progress.setdefault(incident.id, Progress())
+        progress = self._progress.setdefault(incident.id, HistoryProgress())
         for entry in progress.unseen(incident.history):
             self._say(incident, entry)
             progress.tell(entry)
@@ -41,7 +41,7 @@ class LogSink:
 
     def resume(self, incident: Incident) -> None:
         """Take its lines as logged: a log is ahead of any journal, and each would be there again at every start."""
-        progress = self._progress.setdefault(incident.id, Progress())
+        progress = self._progress.setdefault(incident.id, HistoryProgress())
         for entry in progress.unseen(incident.history):
             progress.tell(entry)
         self._forget(incident)

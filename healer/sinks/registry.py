@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from healer.model.incident import Incident
 from healer.settings import Slack
-from healer.sinks.base import Memory, Meters, ProcessMemory, Sink
+from healer.sinks.base import Memory, ProcessMemory, Sink, SinkMeters
 from healer.sinks.boundary import Boundary
 from healer.sinks.log import LogSettings, LogSink
 from healer.sinks.slack.sink import SlackSink
@@ -18,20 +18,20 @@ S = TypeVar("S", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Kind(Generic[S]):
+class SinkKind(Generic[S]):
     """A kind of sink: what can be set, and how one is made."""
 
     settings: type[S]
-    make: Callable[[S, Meters, Memory], Sink]
+    make: Callable[[S, SinkMeters, Memory], Sink]
 
-    def build(self, options: Mapping[str, object], meters: Meters, memory: Memory) -> Sink:
+    def build(self, options: Mapping[str, object], meters: SinkMeters, memory: Memory) -> Sink:
         """A sink. Raises pydantic.ValidationError, which says where, on an unknown or wrong option."""
         return self.make(self.settings.model_validate(dict(options)), meters, memory)
 
 
-SINKS: Mapping[str, Kind[Any]] = {
-    "log": Kind(LogSettings, lambda settings, meters, _: LogSink(settings, meters)),
-    "slack": Kind(Slack, SlackSink),
+SINKS: Mapping[str, SinkKind[Any]] = {
+    "log": SinkKind(LogSettings, lambda settings, meters, _: LogSink(settings, meters)),
+    "slack": SinkKind(Slack, SlackSink),
 }
 
 
@@ -47,7 +47,7 @@ class Sinks:
 
     name = "all"
 
-    def __init__(self, sinks: list[Sink], meters: Meters) -> None:
+    def __init__(self, sinks: list[Sink], meters: SinkMeters) -> None:
         self._sinks = sinks
         self._boundaries = [(sink, Boundary(sink.name, meters)) for sink in sinks]
 
@@ -105,7 +105,7 @@ async def _keep_running(sink: Sink, boundary: Boundary) -> None:
 
 
 def build(
-    wanted: Mapping[str, Mapping[str, object]], meters: Meters, further: Sequence[Sink] = (), memory: Memory | None = None
+    wanted: Mapping[str, Mapping[str, object]], meters: SinkMeters, further: Sequence[Sink] = (), memory: Memory | None = None
 ) -> Sinks:
     """The sinks named in `wanted`, with their options, and `further` ready ones. Raises ValueError on an unknown name.
 

@@ -26,7 +26,7 @@ _SHOWN = 5
 
 
 @dataclass(slots=True)
-class _Seen:
+class _SeenServer:
     """What is remembered of a pod, for one rule."""
 
     target: Target
@@ -46,7 +46,7 @@ class ModelMemory:
     def __init__(self, rule: str, model: ServedModel) -> None:
         self._rule = rule
         self.model = model
-        self._pods: dict[str, _Seen] = {}
+        self._pods: dict[str, _SeenServer] = {}
 
     def answered(self, pod: Pod, versions: Versions, now: float) -> list[Signal]:
         """A server's answer: what it has, each time, and what it has no longer, once."""
@@ -87,10 +87,10 @@ class ModelMemory:
         """The pods that are remembered."""
         return set(self._pods)
 
-    def _of(self, pod: Pod) -> _Seen:
-        return self._pods.setdefault(pod.metadata.uid, _Seen(target_of(pod)))
+    def _of(self, pod: Pod) -> _SeenServer:
+        return self._pods.setdefault(pod.metadata.uid, _SeenServer(target_of(pod)))
 
-    def _findings(self, pod: Pod, seen: _Seen, versions: Versions, now: float) -> dict[ModelCondition, str]:
+    def _findings(self, pod: Pod, seen: _SeenServer, versions: Versions, now: float) -> dict[ModelCondition, str]:
         """The conditions that the pod has, in words."""
         on_way = {(one.version, pod.restarts): one for one in versions if one.state in _ON_ITS_WAY}
         seen.loading = {key: seen.loading.get(key, now) for key in on_way}
@@ -110,7 +110,7 @@ class ModelMemory:
     def _well(self, condition: ModelCondition, versions: Versions) -> str:
         return f"model {self.model.name}: {condition} no longer ({_told(versions)})"
 
-    def _signal(self, seen: _Seen, condition: ModelCondition, now: float, message: str, *, firing: bool = True) -> Signal:
+    def _signal(self, seen: _SeenServer, condition: ModelCondition, now: float, message: str, *, firing: bool = True) -> Signal:
         key = self._key(seen.target.uid, condition)
         occurrence = seen.firing.get(condition, "")
         return Signal("model", condition, seen.target, firing, now, key, occurrence, message, rule=self._rule)

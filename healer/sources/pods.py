@@ -13,7 +13,7 @@ from healer.sources.pod_conditions import Finding, PodSettings, conditions, cont
 
 
 @dataclass(slots=True)
-class _Seen:
+class _SeenPod:
     """What is remembered of a pod that has, or had lately, a condition."""
 
     pod: Pod
@@ -28,7 +28,7 @@ class PodSource:
 
     def __init__(self, settings: PodSettings | None = None) -> None:
         self._settings = settings or PodSettings()
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, _SeenPod] = {}
         self._looks: list[tuple[float, str]] = []  # a heap of when to look at which uid; entries may be out of date
 
     def resume(self, pod: Pod, had: set[PodCondition], now: float) -> list[Signal]:
@@ -37,7 +37,7 @@ class PodSource:
         A container that crash-loops may be caught while it runs for a moment. Restarts of before are not known one by one: as
         many as it takes count as of now, of a container that has restarted so often and is seen to have ended lately.
         """
-        seen = _Seen(pod, {})
+        seen = _SeenPod(pod, {})
         most = max(pod.containers, key=lambda status: status.restart_count, default=None)
         if PodCondition.RESTARTING in had and most is not None and self._bears_out(most, now):
             self._restarted(seen, most.name, self._settings.restarts, now)
@@ -57,7 +57,7 @@ class PodSource:
         if seen is None:
             if not restarted and _is_well(pod):
                 return []
-            seen = _Seen(pod, {})
+            seen = _SeenPod(pod, {})
         seen.pod = pod
         for container, times in restarted.items():
             self._restarted(seen, container, times, now)
@@ -92,7 +92,7 @@ class PodSource:
             before |= seen.findings
         return condition in conditions(pod, before, now, self._settings)[0]
 
-    def _look(self, seen: _Seen, now: float, had: Collection[PodCondition] = ()) -> list[Signal]:
+    def _look(self, seen: _SeenPod, now: float, had: Collection[PodCondition] = ()) -> list[Signal]:
         findings, look_at = conditions(seen.pod, {**dict.fromkeys(had), **seen.findings}, now, self._settings)
         if (restarting := self._restarting(seen, now)) is not None:
             findings[PodCondition.RESTARTING] = restarting
@@ -118,11 +118,11 @@ class PodSource:
         ended = [_signal(seen.pod, name, f, now, firing=False) for name, f in before.items() if name not in findings]
         return began + ended
 
-    def _restarted(self, seen: _Seen, container: str, times: int, now: float) -> None:
+    def _restarted(self, seen: _SeenPod, container: str, times: int, now: float) -> None:
         known = seen.restarts.setdefault(container, deque(maxlen=max(self._settings.restarts, 1) * 2))
         known.extend([now] * min(times, self._settings.restarts))
 
-    def _restarting(self, seen: _Seen, now: float) -> Finding | None:
+    def _restarting(self, seen: _SeenPod, now: float) -> Finding | None:
         """The rate is that of one container: a node's reboot restarts all of a pod's containers, and is one event for each."""
         for container, times in list(seen.restarts.items()):
             while times and times[0] <= now - self._settings.restarts_within:

@@ -25,7 +25,7 @@ async def healer(kubeconfig: str, events: int) -> dict[str, float]:
     """List, then so many changes from the watch."""
     from healer.cluster.api import Api
     from healer.cluster.resources import RESOURCES
-    from healer.cluster.watch import Change, Reflector
+    from healer.cluster.watch import ObjectChange, Reflector
     from healer.model.kube import Pod
     from healer.model.view import View
 
@@ -34,7 +34,7 @@ async def healer(kubeconfig: str, events: int) -> dict[str, float]:
     count = 0
     changed = lagged = 0.0
 
-    def listener(change: Change) -> None:
+    def listener(change: ObjectChange) -> None:
         nonlocal count, changed
         if not reflector.synced.is_set():
             return

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from healer.lab.apiserver.store import Change
+from healer.lab.apiserver.store import StoreEvent
 from healer.lab.kinds import POD
 from healer.lab.objects import Object
 from tests.crash.gate import Gate
@@ -70,7 +70,7 @@ class Eviction(Scenario):
         for name in [name for name, found in pods(self.lab).items() if found["metadata"]["uid"] == self.sick]:
             self.lab.api.modify(POD, NAMESPACE, name, change)
 
-    def _look(self, collection: str, change: Change) -> None:
+    def _look(self, collection: str, change: StoreEvent) -> None:
         if collection == "pods":
             self.born.update(pod["metadata"]["uid"] for pod in self.lab.objects("pods", NAMESPACE))
 

@@ -22,12 +22,12 @@ import pytest
 
 from healer.cluster.api import Api
 from healer.lab import Lab, serving
-from healer.lab.apiserver.store import Change
+from healer.lab.apiserver.store import StoreEvent
 from healer.lab.canary import CANARY, ROUTE, STABLE, versions
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.objects import Object, clone
 from healer.model_servers.tensorflow_serving.config import find, specific
-from healer.model_servers.tensorflow_serving.history import HISTORY, State, load
+from healer.model_servers.tensorflow_serving.history import HISTORY, PolicyState, load
 from healer.operate.undo import undo
 from tests.crash.gate import Gate, Point
 from tests.crash.matrix import Matrix
@@ -157,7 +157,7 @@ class OnWorkload(Scenario):
         kept = [each["status"].get("notices", {}).get(self.action) for each in incidents_of(self.lab) if "status" in each]
         return next((dict(each) for each in kept if each), {})
 
-    def _look(self, collection: str, change: Change) -> None:
+    def _look(self, collection: str, change: StoreEvent) -> None:
         if collection == self._kind.stored_in and change.key == (NAMESPACE, self.seen[0]["metadata"]["name"]):
             self.seen.append(clone(self.object()))
             self.kept.append(self.notice)
@@ -327,9 +327,9 @@ class PinModelVersion(OnWorkload):
         assert [find(file, "ranker").policy for file in files] == [specific([42]), specific([41, 42]), specific([41])]
         assert find(files[-1], "ranker").labels == {"stable": 41}
         assert self.object()["data"]["monitoring.config"] == self.seen[0]["data"]["monitoring.config"]
-        original = State.of(specific([42]), {"stable": 42})
+        original = PolicyState.of(specific([42]), {"stable": 42})
         for kept in (*self.kept, self.notice):  # journaled before it was written, and to the end
-            assert msgspec.json.decode(kept["from"], type=State) == original
+            assert msgspec.json.decode(kept["from"], type=PolicyState) == original
         history = load(self.object()["metadata"]["annotations"][HISTORY])
         assert [entry.after.versions for entry in history] == [(41, 42), (41,)]
         assert history[0].before == original

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from healer.demo.counters import Counters, Sample
+from healer.demo.counters import Counters, CounterSample
 from healer.demo.prometheus import StandIn
 from healer.rules.probe import fill
 from healer.sources.prometheus.client import Prometheus, QueryFailed
@@ -22,7 +22,7 @@ RULE = Path(__file__).parents[2] / "rules" / "canary" / "tensorflow-serving.yaml
 NAMESPACE, PODS = "production", ("v1-a", "v1-b", "v2-a")
 
 
-def samples() -> list[Sample]:
+def samples() -> list[CounterSample]:
     """What three pods have counted: the third answers errors as well, and nothing slow."""
     found = []
     for number, pod in enumerate(PODS):
@@ -31,7 +31,7 @@ def samples() -> list[Sample]:
         counters.count("INVALID_ARGUMENT", 0.03, number)
         counters.count("INTERNAL" if number == 2 else "OK", 0.9, 7)
         labels = {"namespace": NAMESPACE, "pod": pod}
-        found += [Sample(sample.name, labels | sample.labels, sample.value) for sample in counters.samples()]
+        found += [CounterSample(sample.name, labels | sample.labels, sample.value) for sample in counters.samples()]
     return found
 
 

@@ -11,7 +11,7 @@ from healer.actions.registry import ACTIONS
 from healer.actions.shift_traffic import ShiftTrafficParams
 from healer.daemon.rulefiles import load
 from healer.daemon.rulefiles import read as read_rules
-from healer.lab.faults import Seen
+from healer.lab.faults import SeenRequest
 from healer.model.permission import Permission
 from healer.operate.rbac import LEASE, apart, manifests, needed
 from healer.rules.loading import load_all
@@ -125,9 +125,9 @@ def test_healer_may_change_nothing_but_the_pods_it_heals_and_its_own_incidents()
     }
 
 
-def _asked(verb: str, resource: str, namespace: str = "", name: str = "", group: str = "") -> Seen:
+def _asked(verb: str, resource: str, namespace: str = "", name: str = "", group: str = "") -> SeenRequest:
     plural, _, subresource = resource.partition("/")
-    return Seen("", "", verb, group, plural, subresource, namespace, name)
+    return SeenRequest("", "", verb, group, plural, subresource, namespace, name)
 
 
 def _confined() -> list[Manifest]:

@@ -14,7 +14,7 @@ import yaml
 
 from healer.cluster.api import Api
 from healer.cluster.resources import RESOURCES
-from healer.cluster.watch import Change, Reflector, WatchSettings
+from healer.cluster.watch import ObjectChange, Reflector, WatchSettings
 from healer.model.kube import Pod
 from healer.model.view import View
 from tests.faults.server import Server
@@ -39,7 +39,7 @@ class Watched:
     heed: Callable[[], None] | None = None
     """Called at each change."""
 
-    def listen(self, change: Change) -> None:
+    def listen(self, change: ObjectChange) -> None:
         """The listener."""
         verb, uid, version = change.verb, change.obj.metadata.uid, change.obj.metadata.resource_version
         assert (None if change.before is None else change.before.metadata.uid) == (uid if uid in self.folded else None)

@@ -15,7 +15,7 @@ import yaml
 from aiohttp import web
 
 from healer.lab import Lab
-from healer.lab.apiserver.store import Change
+from healer.lab.apiserver.store import StoreEvent
 from tests.crash.gate import Gate, Point
 from tests.integration.conftest import ROOT
 from tests.integration.world import CRASH_LOOP, LAB_TOKEN, NAMESPACE, SLOW, ruleset, serve, serves, uid
@@ -163,7 +163,7 @@ class Pair:
                     door.lead_to(await healer.listens())
                     yield Replica(healer, gate)
 
-    def _look(self, collection: str, change: Change) -> None:
+    def _look(self, collection: str, change: StoreEvent) -> None:
         for lease in self._lab.objects("leases", "default"):
             holder = str(lease["spec"].get("holderIdentity") or "")
             if self.holders[-1:] != [holder]:

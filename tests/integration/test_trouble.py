@@ -5,7 +5,7 @@ import signal
 import aiohttp
 import pytest
 
-from healer.lab import Lab, Seen, serving
+from healer.lab import Lab, SeenRequest, serving
 from healer.lab.apiserver.api import DeleteOptions
 from healer.lab.kinds import POD
 from tests.integration.conftest import Run
@@ -135,7 +135,7 @@ async def test_an_eviction_whose_answer_is_lost_is_looked_up_not_repeated(lab: L
     healer = await run(ruleset(SLOW))
     before, firing = uid(lab, sick), alert("HighLatency", pod=sick)
 
-    def carried_out(seen: Seen) -> bool:
+    def carried_out(seen: SeenRequest) -> bool:
         lab.api.delete(POD, NAMESPACE, seen.name, DeleteOptions(uid=before))
         return True
 

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from healer.lab import Lab, Seen, serving
+from healer.lab import Lab, SeenRequest, serving
 from healer.lab.objects import Object
 from tests.integration.conftest import Run
 from tests.integration.world import (
@@ -215,7 +215,7 @@ async def test_an_incident_that_is_deleted_is_opened_anew(lab: Lab, run: Run) ->
 async def test_a_server_that_does_not_answer_when_the_term_begins_is_asked_again(lab: Lab, run: Run) -> None:
     sick, *_ = await serve(lab, replicas=_REPLICAS)
 
-    def leads(_: Seen) -> bool:
+    def leads(_: SeenRequest) -> bool:
         return bool(lab.objects("leases", "default"))
 
     lab.faults.answer(503, verb="list", resource="incidents", times=None, match=leads)

@@ -7,7 +7,7 @@ import aiohttp
 import yaml
 
 from healer.lab import Lab, serving
-from healer.lab.apiserver.store import Change
+from healer.lab.apiserver.store import StoreEvent
 from healer.lab.objects import Object, is_ready
 from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
@@ -96,7 +96,7 @@ class Floor:
         self.lowest = self._ready()
         lab.store.listeners.append(self._look)
 
-    def _look(self, collection: str, _: Change) -> None:
+    def _look(self, collection: str, _: StoreEvent) -> None:
         if collection == "pods":
             self.lowest = min(self.lowest, self._ready())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from healer.lab.faults import Seen
+from healer.lab.faults import SeenRequest
 from healer.model.permission import Permission
 
 Manifest = Mapping[str, Any]
@@ -34,7 +34,7 @@ class Authorizer:
             for permission, names in _allowed(rule)
         ]
 
-    def allows(self, seen: Seen) -> bool:
+    def allows(self, seen: SeenRequest) -> bool:
         """Whether a role allows it there. A Namespace that is named is an object of itself, as the API server has it."""
         asked = Permission(seen.group, seen.permission, seen.verb)
         namespace = seen.name if seen.resource == "namespaces" and seen.name else seen.namespace

@@ -15,7 +15,7 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
-from healer.demo.counters import Counters, Sample
+from healer.demo.counters import Counters, CounterSample
 from healer.lab import Lab
 from healer.lab.objects import Object
 from tests.support.processes import PATIENCE
@@ -255,10 +255,10 @@ _WEIGHTS: Mapping[str, Callable[[Object, Sequence[str]], dict[str, int]]] = {
 _RESOURCES = {"Ingress": "ingresses", "HTTPRoute": "httproutes", "VirtualService": "virtualservices"}
 
 
-def exposition(samples: Iterable[Sample]) -> str:
+def exposition(samples: Iterable[CounterSample]) -> str:
     """As Prometheus scrapes it."""
     return "".join(f"{sample.name}{{{_labels(sample)}}} {sample.value}\n" for sample in samples)
 
 
-def _labels(sample: Sample) -> str:
+def _labels(sample: CounterSample) -> str:
     return ",".join(f"{name}={json.dumps(value)}" for name, value in sample.labels.items())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from healer.cli.stream import Stream
+from healer.cli.stream import LogStream
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +85,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 def test_a_pipe_that_nobody_reads_holds_up_nobody_and_loses_only_what_is_too_much(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
-    stream = Stream(writing, most=1_000_000)
+    stream = LogStream(writing, most=1_000_000)
     lines = [f"{number:08} {'x' * 90}\n" for number in range(20_000)]
     for line in lines:
         stream.write(line)
@@ -103,7 +103,7 @@ def test_a_pipe_that_nobody_reads_holds_up_nobody_and_loses_only_what_is_too_muc
 def test_a_pipe_whose_reader_has_gone_drops_and_counts(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     os.close(reading)
-    stream = Stream(writing)
+    stream = LogStream(writing)
     for _ in range(3):
         assert stream.write("two\nlines\n") == 10
     assert stream.dropped == 6
@@ -112,12 +112,12 @@ def test_a_pipe_whose_reader_has_gone_drops_and_counts(pipe: tuple[int, int]) ->
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full: Linux has it")
 def test_a_full_disk_drops_and_counts() -> None:
     with open("/dev/full", "wb", buffering=0) as full:
-        stream = Stream(full.fileno())
+        stream = LogStream(full.fileno())
         stream.write("told\n")
         assert stream.dropped == 1
 
 
 def test_what_is_no_unicode_is_written_all_the_same(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
-    Stream(writing).write("\ud800\n")
+    LogStream(writing).write("\ud800\n")
     assert os.read(reading, 100) == b"\\ud800\n"

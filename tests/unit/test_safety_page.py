@@ -16,7 +16,7 @@ from healer.actions.registry import ACTIONS
 from healer.cli import app
 from healer.daemon.coverage import RuleCoverage
 from healer.daemon.metrics import Metrics
-from healer.journal.kube import Counts
+from healer.journal.kube import JournalCounts
 from healer.model.duration import say
 from healer.model.view import View
 from healer.rules.form import Model
@@ -24,7 +24,7 @@ from healer.rules.loading import load
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Rule, Verify
 from healer.settings import knobs
-from healer.sinks.base import Meters
+from healer.sinks.base import SinkMeters
 from healer.sources.alertmanager.webhook import AlertmanagerWebhook, TargetLabels
 
 ROOT = Path(__file__).parents[2]
@@ -207,9 +207,9 @@ def metric_names() -> set[str]:
         """Nothing is sent."""
 
     metrics = Metrics()
-    metrics.journal(Counts(), lambda: 0)
+    metrics.journal(JournalCounts(), lambda: 0)
     registry = metrics.registry
-    Meters(registry)
+    SinkMeters(registry)
     RuleCoverage(View(), Rulebook(), (), registry)
     AlertmanagerWebhook(
         view=View(), labels=TargetLabels("namespace", "pod", "deployment"), intake=taken, clock=lambda: 0.0, registry=registry

@@ -15,7 +15,7 @@ from healer.model.action import Outcome, OutcomeKind
 from healer.model.kube import ReplicaSet
 
 
-class _Spec(msgspec.Struct, frozen=True):
+class _RevisionSpec(msgspec.Struct, frozen=True):
     template: Template
 
 
@@ -23,7 +23,7 @@ class Holder(ReplicaSet, frozen=True, kw_only=True):
     """A ReplicaSet with the template that it holds."""
 
     metadata: WholeMeta
-    spec: _Spec
+    spec: _RevisionSpec
 
 
 @dataclass(frozen=True, slots=True)

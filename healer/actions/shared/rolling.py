@@ -20,7 +20,7 @@ Template = dict[str, Any]
 """A PodTemplateSpec, whole and undecoded: what goes back into the cluster must be exactly what came out of it."""
 
 
-class Marks(ManagerMarks, frozen=True):
+class RolloutMarks(ManagerMarks, frozen=True):
     """Annotations of a Deployment or its ReplicaSet that matter to a change of its template."""
 
     history: str = msgspec.field(default="", name="deployment.kubernetes.io/revision-history")
@@ -32,7 +32,7 @@ class Marks(ManagerMarks, frozen=True):
 class WholeMeta(WrittenMeta, frozen=True):
     """Metadata with who wrote what."""
 
-    annotations: Marks = Marks()
+    annotations: RolloutMarks = RolloutMarks()
 
 
 Amount = int | Annotated[str, msgspec.Meta(pattern=r"^[0-9]+%$")]
@@ -69,7 +69,7 @@ class Rollable(Deployment, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TemplatePatch:
     """The body of a PATCH, and its form. It must hold the resourceVersion of the look: the server then refuses (409) to patch
     anything that has changed since, the object's replacement included, and a pause that somebody has just asked for."""
 
@@ -148,7 +148,7 @@ def _share(amount: Amount, whole: int, *, up: bool) -> int:
     return math.ceil(share / 100) if up else share // 100
 
 
-async def patch(call: Call, deployment: Deployment, change: Change, keep: Mapping[str, str], doing: str) -> Outcome | None:
+async def patch(call: Call, deployment: Deployment, change: TemplatePatch, keep: Mapping[str, str], doing: str) -> Outcome | None:
     """Journal what is about to change, then send the one PATCH. None when it was accepted, else how it ended.
 
     `deployment` is the look that the change was made from. `doing` says in words what it is: "roll deployment/x back". A dry run

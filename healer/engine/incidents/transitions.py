@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from healer.engine.incidents.approval import rule_changed
 from healer.engine.incidents.observing import WATCHES_ON, asks, is_observing
 from healer.engine.incidents.opening import noted
-from healer.engine.safety.guards import Question, Veto, Watch, ask
+from healer.engine.safety.guards import GuardState, Question, Veto, ask
 from healer.engine.safety.storms import Storm
 from healer.model.action import ActionSpec
 from healer.model.decision import Decision, Verb
@@ -45,7 +45,7 @@ class Context:
 class Moves:
     """Each takes an incident and returns the one that follows, adding its effects to the context."""
 
-    def __init__(self, actions: Mapping[str, ActionSpec], watch: Watch) -> None:
+    def __init__(self, actions: Mapping[str, ActionSpec], watch: GuardState) -> None:
         self._actions = actions
         self._looks = watch
         self._ledger = watch.ledger

@@ -9,7 +9,7 @@ from math import inf
 
 from healer.engine.matching.ended import Ended
 from healer.engine.matching.fit import Took, fit, workload_of
-from healer.engine.safety.sick_counts import Census, Place
+from healer.engine.safety.sick_counts import Census, SickPlace
 from healer.model.duration import about
 from healer.model.incident import Reason
 from healer.model.signal import AT_ONCE, Signal
@@ -55,7 +55,7 @@ class Firing:
     """The incidents that it is part of, oldest first."""
     heeded: set[str] = field(default_factory=set)
     """The rules that it has matched, or that wait for it to last or to recur."""
-    place: Place | None = None
+    place: SickPlace | None = None
     """Where the census counts its pod as sick."""
     unknown: str = ""
     """Why it is not known whether it still fires; "" when that is known."""
@@ -431,7 +431,7 @@ class Matcher:
         if changing and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
             acts = view.deployment(firing.workload) is not None and any(map(self._may_act, changing))
             seen = firing.confirmed or UNNAMED in firing.heeded  # what is kept with a workload says nothing of a whole node
-            place = Place(firing.workload, pod.spec.node_name if seen else "", target.uid, acts, firing.weight is Weight.FULL)
+            place = SickPlace(firing.workload, pod.spec.node_name if seen else "", target.uid, acts, firing.weight is Weight.FULL)
         if place != firing.place:
             if firing.place is not None:
                 self.census.remove(firing.place, firing.signal.key)

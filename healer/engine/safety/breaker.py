@@ -11,7 +11,7 @@ from healer.rules.schema import Breaker, Mode
 
 
 @dataclass(slots=True)
-class _Row:
+class _FailureRow:
     """What a rule has failed at in a row; `probe` is the incident that may act when the breaker is half open."""
 
     failures: int = 0
@@ -23,11 +23,11 @@ class RuleBreakers:
     """One breaker a rule: closed, open for `reset`, then half open, when one incident may act. Kept by rule."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, _FailureRow] = {}
 
     def failed(self, rule: str, at: float) -> None:
         """An incident in which healer acted has escalated."""
-        row = self._rows.setdefault(rule, _Row())
+        row = self._rows.setdefault(rule, _FailureRow())
         row.failures, row.last, row.probe = row.failures + 1, max(row.last, at), ""
 
     def healed(self, rule: str) -> None:

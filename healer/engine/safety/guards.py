@@ -43,7 +43,7 @@ class Veto:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class GuardState:
     """What the guards look at besides the workload: what was done lately, and what stops more than one incident."""
 
     tuning: Tuning
@@ -64,7 +64,7 @@ class Question:
     """What is wrong with the target, for people."""
     limits: Limits
     view: View
-    watch: Watch
+    watch: GuardState
     storm: Storm | None
     """The storm on the workload."""
     climbing: Iterable[Incident]

@@ -7,7 +7,7 @@ from healer.model.view import View, target_of
 
 
 @dataclass(slots=True)
-class _Seen:
+class _SeenRevision:
     """A revision that is well, and since when; an empty one is not."""
 
     revision: str = ""
@@ -21,7 +21,7 @@ class Healthy:
 
     def __init__(self, after: float) -> None:
         self._after = after
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, _SeenRevision] = {}
 
     def look(self, workload: str, view: View, now: float) -> None:
         """A Deployment (by uid) may have changed."""
@@ -29,7 +29,7 @@ class Healthy:
         if deployment is None:
             self._seen.pop(workload, None)
             return
-        seen = self._seen.setdefault(workload, _Seen())
+        seen = self._seen.setdefault(workload, _SeenRevision())
         self._prove(seen, now)
         revision = deployment.metadata.annotations.revision
         well = deployment.spec.replicas > 0 and unhealthy(view, target_of(deployment)) is None
@@ -46,6 +46,6 @@ class Healthy:
         self._prove(seen, now)
         return seen.proven
 
-    def _prove(self, seen: _Seen, now: float) -> None:
+    def _prove(self, seen: _SeenRevision, now: float) -> None:
         if seen.revision and now >= seen.since + self._after:
             seen.proven = seen.revision

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SickPlace:
     """Where a sick pod is: uids of its workload and itself, the name of its node ("" before it is scheduled).
 
     `acts`: a rule that may act heeds it, and its workload is one that healer can treat. `known`: it is known to be sick now.
@@ -31,17 +31,17 @@ class Census:
         self._known_acting = _Groups()
         self._nodes = _Groups()
 
-    def add(self, place: Place, key: str) -> None:
+    def add(self, place: SickPlace, key: str) -> None:
         """A signal is heeded."""
         for groups, group in self._groups(place):
             groups.add(group, place.pod, key)
 
-    def remove(self, place: Place, key: str) -> None:
+    def remove(self, place: SickPlace, key: str) -> None:
         """It is not any more."""
         for groups, group in self._groups(place):
             groups.remove(group, place.pod, key)
 
-    def _groups(self, place: Place) -> list[tuple["_Groups", str]]:
+    def _groups(self, place: SickPlace) -> list[tuple["_Groups", str]]:
         groups = [(self._workloads, place.workload)]
         if place.acts:
             groups.append((self._acting, place.workload))

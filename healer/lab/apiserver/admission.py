@@ -21,7 +21,7 @@ _CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AdmissionRequest:
     """One request for admission. `resource` is `pods` or `pods/eviction`; `obj` is what is to be written, evicted or deleted."""
 
     verb: str
@@ -37,8 +37,8 @@ class Asked:
 class Denial:
     """What is denied, and how often still; None: until it is taken back. `hits` counts; `await met(3)` waits for the third."""
 
-    match: Callable[[Asked], bool]
-    error: Callable[[Asked], status.ApiError]
+    match: Callable[[AdmissionRequest], bool]
+    error: Callable[[AdmissionRequest], status.ApiRefusal]
     left: int | None
     hits: int = 0
     _hit: asyncio.Event = field(default_factory=asyncio.Event)
@@ -49,7 +49,7 @@ class Denial:
             self._hit.clear()
             await self._hit.wait()
 
-    def deny(self, asked: Asked) -> status.ApiError:
+    def deny(self, asked: AdmissionRequest) -> status.ApiRefusal:
         """Count one request; returns the answer to it."""
         self.hits += 1
         self.left = None if self.left is None else self.left - 1
@@ -76,13 +76,13 @@ class Admission:
         verb: str = "",
         resource: str = "",
         name: str = "",
-        match: Callable[[Asked], bool] = lambda _: True,
+        match: Callable[[AdmissionRequest], bool] = lambda _: True,
         times: int | None = None,
     ) -> Denial:
         """Deny as a validating webhook does. A webhook that gives no code answers 400, and no reason."""
         told = f": {message or reason}" if message or reason else " without explanation"
         text = f'admission webhook "{webhook}" denied the request{told}'
-        return self._order(lambda _: status.ApiError(max(code, 400), reason, text), verb, resource, name, match, times)
+        return self._order(lambda _: status.ApiRefusal(max(code, 400), reason, text), verb, resource, name, match, times)
 
     def policy(
         self,
@@ -94,13 +94,13 @@ class Admission:
         verb: str = "",
         resource: str = "",
         name: str = "",
-        match: Callable[[Asked], bool] = lambda _: True,
+        match: Callable[[AdmissionRequest], bool] = lambda _: True,
         times: int | None = None,
     ) -> Denial:
         """Deny as a ValidatingAdmissionPolicy does. `reason`: Invalid (422), Forbidden, Unauthorized or RequestEntityTooLarge."""
         told = f"ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request: {message}"
 
-        def error(asked: Asked) -> status.ApiError:
+        def error(asked: AdmissionRequest) -> status.ApiRefusal:
             return status.denied_by_policy(asked.kind, asked.name, told, _CODES[reason], reason)
 
         return self._order(error, verb, resource, name, match, times)
@@ -109,7 +109,7 @@ class Admission:
         """Take a denial back."""
         self._denials.remove(denial)
 
-    def check(self, asked: Asked) -> None:
+    def check(self, asked: AdmissionRequest) -> None:
         """Raises ApiError when it is denied."""
         for denial in self._denials:
             if denial.left != 0 and denial.match(asked):
@@ -117,14 +117,14 @@ class Admission:
 
     def _order(
         self,
-        error: Callable[[Asked], status.ApiError],
+        error: Callable[[AdmissionRequest], status.ApiRefusal],
         verb: str,
         resource: str,
         name: str,
-        match: Callable[[Asked], bool],
+        match: Callable[[AdmissionRequest], bool],
         times: int | None,
     ) -> Denial:
-        def matches(asked: Asked) -> bool:
+        def matches(asked: AdmissionRequest) -> bool:
             named = (verb in ("", asked.verb), resource in ("", asked.resource), name in ("", asked.name))
             return all(named) and match(asked)
 

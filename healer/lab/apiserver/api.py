@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from healer.lab.apiserver import quota, schema, status
-from healer.lab.apiserver.admission import Admission, Asked
+from healer.lab.apiserver.admission import Admission, AdmissionRequest
 from healer.lab.apiserver.store import Key, Store
 from healer.lab.apiserver.validation import check_metadata
 from healer.lab.kinds import DEPLOYMENT, NAMESPACE, POD, RESOURCE_QUOTA, Kind, Kinds
@@ -45,7 +45,7 @@ class DeleteOptions:
         )
 
 
-class Api:
+class ObjectApi:
     """Create, read, update and delete. Every method raises ApiError as the API server would answer."""
 
     def __init__(self, store: Store, kinds: Kinds) -> None:
@@ -79,9 +79,9 @@ class Api:
         if "status" in kind.subresources and not kind.created_with_status:
             obj.pop("status", None)
         if metadata.pop("resourceVersion", None):
-            raise status.ApiError(500, "", "resourceVersion should not be set on objects to be created")
+            raise status.ApiRefusal(500, "", "resourceVersion should not be set on objects to be created")
         self._check(kind, obj, None)
-        self.admission.check(Asked("create", kind, kind.plural, namespace, metadata["name"], obj))
+        self.admission.check(AdmissionRequest("create", kind, kind.plural, namespace, metadata["name"], obj))
         if kind is POD:
             quota.refuse(kind, obj, self.objects(RESOURCE_QUOTA, namespace), self.objects(POD, namespace))
         key: Key = (namespace, metadata["name"])
@@ -117,7 +117,7 @@ class Api:
         self._check(kind, new, old)
         _count_generation(kind, new, old, subresource)
         resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
-        self.admission.check(Asked("update", kind, resource, namespace, name, new))
+        self.admission.check(AdmissionRequest("update", kind, resource, namespace, name, new))
         if new == old or dry_run:
             return new, False
         stored = self.store.put(kind.stored_in, (namespace, name), new)
@@ -147,7 +147,7 @@ class Api:
         obj = self.get(kind, namespace, name)
         self.check_preconditions(kind, obj, options)
         if not admitted:
-            self.admission.check(Asked("delete", kind, kind.plural, namespace, name, obj))
+            self.admission.check(AdmissionRequest("delete", kind, kind.plural, namespace, name, obj))
         if options.orphan and not options.dry_run:
             self._orphan(obj["metadata"]["uid"])
         grace = _grace(kind, obj, options)

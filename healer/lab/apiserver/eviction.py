@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from healer.lab.apiserver import status
-from healer.lab.apiserver.admission import Asked
-from healer.lab.apiserver.api import Api, DeleteOptions
+from healer.lab.apiserver.admission import AdmissionRequest
+from healer.lab.apiserver.api import DeleteOptions, ObjectApi
 from healer.lab.apiserver.selectors import label_selector
 from healer.lab.kinds import DISRUPTION_BUDGET, POD
 from healer.lab.objects import Object, clone, condition, is_ready, labels_of, timestamp
@@ -18,7 +18,7 @@ from healer.lab.objects import Object, clone, condition, is_ready, labels_of, ti
 _MAX_DISRUPTED_PODS = 2000
 
 
-def evict(api: Api, namespace: str, name: str, eviction: Object, *, dry_run: bool = False) -> Object:
+def evict(api: ObjectApi, namespace: str, name: str, eviction: Object, *, dry_run: bool = False) -> Object:
     """Evict a pod. Returns the Status of success; raises ApiError 404, 409, 429, 403 or 500."""
     named = (eviction.get("metadata") or {}).get("name")
     if named != name:
@@ -26,7 +26,7 @@ def evict(api: Api, namespace: str, name: str, eviction: Object, *, dry_run: boo
     options = DeleteOptions.read(eviction.get("deleteOptions") or {})
     options = replace(options, dry_run=options.dry_run or dry_run)
     pod = api.get(POD, namespace, name)
-    api.admission.check(Asked("create", POD, "pods/eviction", namespace, name, pod))
+    api.admission.check(AdmissionRequest("create", POD, "pods/eviction", namespace, name, pod))
     if not _ignores_budgets(pod):
         _ask_budget(api, pod, options)
     _delete(api, pod, options)
@@ -56,7 +56,7 @@ def _ignores_budgets(pod: Object) -> bool:
     return phase in ("Succeeded", "Failed", "Pending") or "deletionTimestamp" in pod["metadata"]
 
 
-def _ask_budget(api: Api, pod: Object, options: DeleteOptions) -> None:
+def _ask_budget(api: ObjectApi, pod: Object, options: DeleteOptions) -> None:
     namespace, labels = pod["metadata"]["namespace"], labels_of(pod)
     budgets = [
         budget for budget in api.objects(DISRUPTION_BUDGET, namespace) if label_selector(budget["spec"].get("selector"))(labels)
@@ -77,7 +77,7 @@ def _unhealthy_may_go(pod: Object, budget: Object) -> bool:
     return bool(counts["currentHealthy"] >= counts["desiredHealthy"] > 0)
 
 
-def _spend(api: Api, budget: Object, pod_name: str, options: DeleteOptions) -> None:
+def _spend(api: ObjectApi, budget: Object, pod_name: str, options: DeleteOptions) -> None:
     metadata, counts = budget["metadata"], budget["status"]
     name = metadata["name"]
     if counts.get("observedGeneration", 0) < metadata["generation"]:
@@ -101,7 +101,7 @@ def _spend(api: Api, budget: Object, pod_name: str, options: DeleteOptions) -> N
     api.update(DISRUPTION_BUDGET, metadata["namespace"], name, spent, subresource="status")
 
 
-def _delete(api: Api, pod: Object, options: DeleteOptions) -> None:
+def _delete(api: ObjectApi, pod: Object, options: DeleteOptions) -> None:
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     api.check_preconditions(POD, pod, options)
     if not options.dry_run:

@@ -13,7 +13,7 @@ import msgspec
 from healer.lab.apiserver import status
 from healer.lab.apiserver.selectors import parse_fields, parse_labels
 from healer.lab.apiserver.status import Cause
-from healer.lab.apiserver.store import Key, Store, Stored
+from healer.lab.apiserver.store import Key, Store, StoredObject
 from healer.lab.kinds import Kind, same
 from healer.lab.objects import Object, labels_of
 
@@ -77,7 +77,7 @@ def head_of(kind: Kind) -> bytes:
     return msgspec.json.encode(kind.head)[:-1] + b","
 
 
-def encode(kind: Kind, stored: Stored, *, head: bytes) -> bytes:
+def encode(kind: Kind, stored: StoredObject, *, head: bytes) -> bytes:
     """A stored object's JSON as this kind shows it. `head` is `{` or head_of(kind)."""
     if kind.show is same:
         return head + stored.tail
@@ -91,7 +91,7 @@ async def list_objects(store: Store, kind: Kind, options: ListOptions) -> bytes:
         snapshot, revision, start = _continued(store, kind, options.token)
     else:
         snapshot, revision, start = *await _fresh(store, kind, options), ("", "")
-    chosen: list[Stored] = []
+    chosen: list[StoredObject] = []
     remaining = 0
     last: Key = ("", "")
     for key in sorted(key for key in snapshot if key > start):
@@ -131,7 +131,7 @@ def _check_match(options: ListOptions) -> None:
         raise status.invalid_options([Cause("resourceVersionMatch", message, "FieldValueNotSupported")])
 
 
-async def _fresh(store: Store, kind: Kind, options: ListOptions) -> tuple[Mapping[Key, Stored], int]:
+async def _fresh(store: Store, kind: Kind, options: ListOptions) -> tuple[Mapping[Key, StoredObject], int]:
     collection = store.collection(kind.stored_in)
     wanted = parse_revision(options.revision)
     if wanted > store.revision:
@@ -176,7 +176,7 @@ def _token(revision: int, last: Key) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(body)).rstrip(b"=").decode()
 
 
-def _continued(store: Store, kind: Kind, token: str) -> tuple[Mapping[Key, Stored], int, Key]:
+def _continued(store: Store, kind: Kind, token: str) -> tuple[Mapping[Key, StoredObject], int, Key]:
     try:
         body = msgspec.json.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         namespace, _, name = body["start"].rstrip("\0").partition("/")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from healer.lab.apiserver.status import ApiError, bad_request, patch_failed
+from healer.lab.apiserver.status import ApiRefusal, bad_request, patch_failed
 from healer.lab.objects import clone
 
 # The keys by which strategic merge patch matches the items of a list (the patchMergeKey tags of k8s.io/api).
@@ -86,7 +86,7 @@ def _merge_list(field: str, target: list[Any], patch: list[Any]) -> list[Any]:
     gone = set()
     for item in patch:
         if merge_key not in item:
-            raise ApiError(500, "", f"map: {item} does not contain declared merge key: {merge_key}")
+            raise ApiRefusal(500, "", f"map: {item} does not contain declared merge key: {merge_key}")
         key = item[merge_key]
         if item.get("$patch") == "delete":
             gone.add(key)

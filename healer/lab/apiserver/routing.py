@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from healer.lab.faults import Seen
+from healer.lab.faults import SeenRequest
 from healer.lab.kinds import Kind, Kinds
 
 _WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch"}
@@ -13,7 +13,7 @@ _NAMESPACE_SUBRESOURCES = ("status", "finalize")
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ResourceRoute:
     """What a URL names. `kind` is None for a path that is no resource, or none that is served."""
 
     group: str = ""
@@ -26,7 +26,7 @@ class Route:
     subresource: str = ""
 
 
-def route(path: str, kinds: Kinds) -> Route:
+def route(path: str, kinds: Kinds) -> ResourceRoute:
     """Take a path apart."""
     parts = path.strip("/").split("/")
     if parts[0] == "api" and len(parts) >= 2:
@@ -34,23 +34,23 @@ def route(path: str, kinds: Kinds) -> Route:
     elif parts[0] == "apis" and len(parts) >= 3:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
-        return Route()
+        return ResourceRoute()
     namespace: str | None = None
     if len(rest) >= 3 and rest[0] == "namespaces" and rest[2] not in _NAMESPACE_SUBRESOURCES:
         namespace, rest = rest[1], rest[2:]
     if not rest or not rest[0]:
-        return Route(group=group, version=version)
+        return ResourceRoute(group=group, version=version)
     kind = kinds.find(group, version, rest[0])
     if kind is not None and not kind.namespaced and namespace is None:
         namespace = ""
     name = rest[1] if len(rest) > 1 else ""
-    return Route(group, version, rest[0], kind, namespace, name, "/".join(rest[2:]))
+    return ResourceRoute(group, version, rest[0], kind, namespace, name, "/".join(rest[2:]))
 
 
-def seen(method: str, path: str, query: Mapping[str, str], user_agent: str, to: Route) -> Seen:
+def seen(method: str, path: str, query: Mapping[str, str], user_agent: str, to: ResourceRoute) -> SeenRequest:
     """The request as RBAC sees it."""
     if not to.plural:
-        return Seen(method=method, path=path, verb=method.lower(), user_agent=user_agent)
+        return SeenRequest(method=method, path=path, verb=method.lower(), user_agent=user_agent)
     if method in ("GET", "HEAD"):
         watching = query.get("watch") in ("1", "true") and not to.name
         verb = "watch" if watching else "get" if to.name else "list"
@@ -58,7 +58,7 @@ def seen(method: str, path: str, query: Mapping[str, str], user_agent: str, to: 
         verb = "delete" if to.name else "deletecollection"
     else:
         verb = _WRITES.get(method, method.lower())
-    return Seen(
+    return SeenRequest(
         method=method,
         path=_pattern(to),
         verb=verb,
@@ -71,7 +71,7 @@ def seen(method: str, path: str, query: Mapping[str, str], user_agent: str, to: 
     )
 
 
-def _pattern(to: Route) -> str:
+def _pattern(to: ResourceRoute) -> str:
     parts = ["/apis", to.group, to.version] if to.group else ["/api", to.version]
     if to.namespace:
         parts += ["namespaces", "{namespace}"]

@@ -10,10 +10,10 @@ import msgspec
 from aiohttp import web
 
 from healer.lab.apiserver import decoding, discovery, eviction, patch, routing, scale, status, tables
-from healer.lab.apiserver.api import Api, DeleteOptions
+from healer.lab.apiserver.api import DeleteOptions, ObjectApi
 from healer.lab.apiserver.listing import ListOptions, list_objects
-from healer.lab.apiserver.watching import Stream, Watch
-from healer.lab.faults import Deed, Faults, Requests, Seen
+from healer.lab.apiserver.watching import WatchRequest, WatchStream
+from healer.lab.faults import Deed, Faults, Requests, SeenRequest
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object
 
@@ -33,13 +33,13 @@ _LARGEST_BODY = 3 * 1024 * 1024
 """Bytes; the API server's own limit."""
 
 
-class Server:
+class LabServer:
     """Answers HTTP requests from an Api.
 
     token: the bearer token that requests must carry; None lets everybody in.
     """
 
-    def __init__(self, api: Api, faults: Faults, requests: Requests, token: str | None) -> None:
+    def __init__(self, api: ObjectApi, faults: Faults, requests: Requests, token: str | None) -> None:
         self._api = api
         self._faults = faults
         self._requests = requests
@@ -70,7 +70,7 @@ class Server:
         self._requests.add(seen)
         fault = self._faults.at_request(seen)
         if fault is not None and fault.deed is Deed.ANSWER:
-            body = fault.body if fault.body is not None else status.ApiError(fault.code, "", "a fault on order").body
+            body = fault.body if fault.body is not None else status.ApiRefusal(fault.code, "", "a fault on order").body
             return _json(body, fault.code, fault.headers)
         if fault is not None and fault.deed is Deed.DROP:
             if request.transport is not None:
@@ -80,10 +80,10 @@ class Server:
             await asyncio.sleep(fault.seconds)
         try:
             return await self._answer(request, to, seen)
-        except status.ApiError as error:
+        except status.ApiRefusal as error:
             return _json(error.body, error.code, error.headers, warnings=request.get(_WARNINGS, ()))
 
-    async def _answer(self, request: web.Request, to: routing.Route, seen: Seen) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, to: routing.ResourceRoute, seen: SeenRequest) -> web.StreamResponse:
         if request.path in ("/healthz", "/readyz", "/livez"):
             return web.Response(text="ok")
         if self._token is not None and request.headers.get("Authorization") != f"Bearer {self._token}":
@@ -98,18 +98,20 @@ class Server:
         if (seen.verb, seen.permission) in self._forbidden:
             namespace = to.namespace or ""
             raise status.forbidden(to.kind, to.name, namespace, seen.verb, seen.permission, self.user)
-        return await _Call(self, self._api, request, to, to.kind, seen).answer()
+        return await _ResourceRequest(self, self._api, request, to, to.kind, seen).answer()
 
-    async def stream(self, request: web.Request, kind: Kind, namespace: str | None, seen: Seen) -> web.StreamResponse:
+    async def stream(self, request: web.Request, kind: Kind, namespace: str | None, seen: SeenRequest) -> web.StreamResponse:
         """Answer a WATCH."""
-        watch = Watch.read(self._api.store, kind, namespace, request.query, self.bookmark_every)
-        return await Stream(watch, self._faults, seen, self.closing).run(request)
+        watch = WatchRequest.read(self._api.store, kind, namespace, request.query, self.bookmark_every)
+        return await WatchStream(watch, self._faults, seen, self.closing).run(request)
 
 
-class _Call:
+class _ResourceRequest:
     """One request to one resource."""
 
-    def __init__(self, server: Server, api: Api, request: web.Request, to: routing.Route, kind: Kind, seen: Seen) -> None:
+    def __init__(
+        self, server: LabServer, api: ObjectApi, request: web.Request, to: routing.ResourceRoute, kind: Kind, seen: SeenRequest
+    ) -> None:
         self._server = server
         self._api = api
         self._request = request

@@ -20,7 +20,7 @@ Key = tuple[str, str]
 """(namespace, name); the namespace of a cluster-scoped object is empty."""
 
 
-class Stored:
+class StoredObject:
     """An object as stored, and its JSON, made once when first asked for."""
 
     __slots__ = ("_tail", "object")
@@ -38,35 +38,35 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class StoreEvent:
     """One write: ADDED, MODIFIED or DELETED, at a resourceVersion."""
 
     revision: int
     type: str
     key: Key
-    now: Stored
-    before: Stored | None
+    now: StoredObject
+    before: StoredObject | None
 
 
 @dataclass(slots=True)
 class Collection:
     """All objects of one kind, the log of their changes, and the watches to wake."""
 
-    objects: dict[Key, Stored] = field(default_factory=dict)
+    objects: dict[Key, StoredObject] = field(default_factory=dict)
     owned: dict[str, set[Key]] = field(default_factory=dict)
     """The keys of the objects that a controller owns, by the controller's uid; under "" those that none owns."""
-    log: list[Change] = field(default_factory=list)
+    log: list[StoreEvent] = field(default_factory=list)
     floor: int = 0
     """The oldest resourceVersion that a request may still start from."""
     lost: int = 0
     """The newest resourceVersion that the log itself no longer holds."""
     wakers: set[asyncio.Event] = field(default_factory=set)
 
-    def since(self, revision: int) -> list[Change]:
+    def since(self, revision: int) -> list[StoreEvent]:
         """The changes after a resourceVersion."""
         return self.log[bisect_right(self.log, revision, key=attrgetter("revision")) :]
 
-    def at(self, revision: int) -> dict[Key, Stored]:
+    def at(self, revision: int) -> dict[Key, StoredObject]:
         """The objects as they were at a resourceVersion: today's, with later changes undone."""
         objects = dict(self.objects)
         for change in reversed(self.since(revision)):
@@ -77,7 +77,7 @@ class Collection:
         return objects
 
 
-Listener = Callable[[str, Change], None]
+Listener = Callable[[str, StoreEvent], None]
 
 
 class Store:
@@ -118,7 +118,7 @@ class Store:
         stored = self._stamp(obj)
         collection.objects[key] = stored
         kind = "ADDED" if before is None else "MODIFIED"
-        self._publish(name, Change(self.revision, kind, key, stored, before))
+        self._publish(name, StoreEvent(self.revision, kind, key, stored, before))
         return obj
 
     def remove(self, name: str, key: Key) -> Object:
@@ -127,7 +127,7 @@ class Store:
         last = dict(before.object)
         last["metadata"] = dict(last["metadata"])
         stored = self._stamp(last)
-        self._publish(name, Change(self.revision, "DELETED", key, stored, before))
+        self._publish(name, StoreEvent(self.revision, "DELETED", key, stored, before))
         return last
 
     def compact(self) -> None:
@@ -140,12 +140,12 @@ class Store:
         for collection in self._collections.values():
             collection.floor = self.revision
 
-    def _stamp(self, obj: Object) -> Stored:
+    def _stamp(self, obj: Object) -> StoredObject:
         self.revision += 1
         obj["metadata"]["resourceVersion"] = str(self.revision)
-        return Stored(obj)
+        return StoredObject(obj)
 
-    def _publish(self, name: str, change: Change) -> None:
+    def _publish(self, name: str, change: StoreEvent) -> None:
         collection = self.collection(name)
         if change.before is not None:
             collection.owned[_owner(change.before.object)].discard(change.key)

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from healer.lab.apiserver import status
 from healer.lab.apiserver.listing import ListOptions, encode, head_of, parse_revision
-from healer.lab.apiserver.store import Change, Store, Stored
-from healer.lab.faults import Deed, Faults, Seen
+from healer.lab.apiserver.store import Store, StoredObject, StoreEvent
+from healer.lab.faults import Deed, Faults, SeenRequest
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object
 
@@ -21,7 +21,7 @@ _BATCH = 500
 
 
 @dataclass(slots=True)
-class Watch:
+class WatchRequest:
     """One watch: what it selects, and how far in the log it has read."""
 
     store: Store
@@ -35,7 +35,9 @@ class Watch:
     cursor: int = 0
 
     @classmethod
-    def read(cls, store: Store, kind: Kind, namespace: str | None, query: Mapping[str, str], bookmark_every: float) -> Watch:
+    def read(
+        cls, store: Store, kind: Kind, namespace: str | None, query: Mapping[str, str], bookmark_every: float
+    ) -> WatchRequest:
         """From a request's query parameters. Raises ApiError 400 or 422."""
         options = ListOptions.read(kind, namespace, query)
         initial = query.get("sendInitialEvents") in ("true", "1")
@@ -43,7 +45,7 @@ class Watch:
         if options.revision and not options.revision.isdecimal():  # a list answers 400, a watch 500
             text = options.revision
             why = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-            raise status.ApiError(500, "", why)
+            raise status.ApiRefusal(500, "", why)
         if initial and options.match != "NotOlderThan":
             problem = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
         elif options.match and "sendInitialEvents" not in query:
@@ -101,7 +103,7 @@ class Watch:
         body = {**self.kind.head, "metadata": metadata, **self.kind.bookmark}
         return _line("BOOKMARK", msgspec.json.encode(body))
 
-    def _event(self, change: Change, head: bytes) -> bytes | None:
+    def _event(self, change: StoreEvent, head: bytes) -> bytes | None:
         """A change as this watch sees it: what leaves the selection is DELETED, what enters it is ADDED."""
         before = change.before is not None and self.options.selects(change.key, change.before.object)
         after = change.type != "DELETED" and self.options.selects(change.key, change.now.object)
@@ -113,7 +115,7 @@ class Watch:
             # As recorded: the object as it was when it last matched, with the resourceVersion of the change.
             last = dict(change.before.object)
             last["metadata"] = dict(last["metadata"]) | {"resourceVersion": str(change.revision)}
-            return _line("DELETED", encode(self.kind, Stored(last), head=head))
+            return _line("DELETED", encode(self.kind, StoredObject(last), head=head))
         return None
 
 
@@ -121,10 +123,10 @@ def _line(kind: str, body: bytes) -> bytes:
     return b'{"type":"' + kind.encode() + b'","object":' + body + b"}\n"
 
 
-class Stream:
+class WatchStream:
     """Writes one watch to one connection until it times out, fails, is cut or the client goes away."""
 
-    def __init__(self, watch: Watch, faults: Faults, seen: Seen, closing: asyncio.Event) -> None:
+    def __init__(self, watch: WatchRequest, faults: Faults, seen: SeenRequest, closing: asyncio.Event) -> None:
         self._watch = watch
         self._faults = faults
         self._seen = seen
@@ -163,7 +165,7 @@ class Stream:
                 if not lines and await self._idle(bookmark_at - loop.time()):
                     bookmark_at = self._next_bookmark(loop.time(), deadline)
                     lines = [self._watch.bookmark()]
-        except status.ApiError as error:
+        except status.ApiRefusal as error:
             await self._write(request, response, [_line("ERROR", msgspec.json.encode(error.body))])
 
     def _next_bookmark(self, now: float, deadline: float | None) -> float:

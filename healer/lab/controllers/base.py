@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 
-from healer.lab.apiserver.api import Api
-from healer.lab.apiserver.status import ApiError
-from healer.lab.apiserver.store import Change, Key
+from healer.lab.apiserver.api import ObjectApi
+from healer.lab.apiserver.status import ApiRefusal
+from healer.lab.apiserver.store import Key, StoreEvent
 
 _FIRST_BACKOFF = 0.005
 _LONGEST_BACKOFF = 5.0
@@ -22,18 +22,18 @@ _BURST = 100
 class Controller(ABC):
     """A queue of keys without duplicates, hence never longer than there are objects, and timers that refill it."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: ObjectApi) -> None:
         self.api = api
         self._queue: dict[Key, None] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
-        self.refused: ApiError | None = None
+        self.refused: ApiRefusal | None = None
         """The last refusal that it met, for tests that look why nothing happens."""
         self._woken = asyncio.Event()
         api.store.listeners.append(self.observe)
 
     @abstractmethod
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         """Look at a change and `enqueue` the keys that it concerns."""
 
     @abstractmethod
@@ -76,7 +76,7 @@ class Controller(ABC):
         """Reconcile a key; returns when to look again, after a refusal too."""
         try:
             seconds = self.reconcile(key)
-        except ApiError as error:
+        except ApiRefusal as error:
             self.refused = error
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             return float(min(_FIRST_BACKOFF * 2 ** min(failures - 1, 16), _LONGEST_BACKOFF))

@@ -6,8 +6,8 @@ tolerate that.
 
 from __future__ import annotations
 
-from healer.lab.apiserver.api import Api
-from healer.lab.apiserver.store import Change, Key
+from healer.lab.apiserver.api import ObjectApi
+from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.owned import REVISION_LABEL, PodsController, finished, going, revision_of
 from healer.lab.kinds import DAEMONSET, NODE
 from healer.lab.objects import Object, is_ready, labels_of
@@ -25,10 +25,10 @@ _TOLERATED = (
 class DaemonSetController(PodsController):
     """Keys are DaemonSets."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: ObjectApi) -> None:
         super().__init__(api, DAEMONSET)
 
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         super().observe(collection, change)
         if collection == NODE.stored_in and change.type != "MODIFIED":
             for owner in self.api.objects(DAEMONSET):

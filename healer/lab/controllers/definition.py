@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from healer.lab.apiserver.store import Change, Key
+from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import DEFINITION
 from healer.lab.objects import Object, timestamp
@@ -11,7 +11,7 @@ from healer.lab.objects import Object, timestamp
 class DefinitionController(Controller):
     """Keys are CustomResourceDefinitions."""
 
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         if collection != DEFINITION.stored_in:
             return
         if change.type == "DELETED":

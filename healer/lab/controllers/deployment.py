@@ -10,9 +10,9 @@ import math
 
 import msgspec
 
-from healer.lab.apiserver.api import Api
-from healer.lab.apiserver.status import ApiError
-from healer.lab.apiserver.store import Change, Key
+from healer.lab.apiserver.api import ObjectApi
+from healer.lab.apiserver.status import ApiRefusal
+from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.controllers.progress import RolloutView, deployment_status, not_created, overdue_in
 from healer.lab.kinds import DEPLOYMENT, POD, REPLICASET
@@ -37,11 +37,11 @@ _NOT_COPIED = (REVISION, _HISTORY, _DESIRED, _MOST, "kubectl.kubernetes.io/last-
 class DeploymentController(Controller):
     """Keys are Deployments."""
 
-    def __init__(self, api: Api, time_scale: float) -> None:
+    def __init__(self, api: ObjectApi, time_scale: float) -> None:
         super().__init__(api)
         self._time_scale = time_scale
 
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         if collection == DEPLOYMENT.stored_in:
             self.enqueue(change.key)
         elif collection == REPLICASET.stored_in:
@@ -107,7 +107,7 @@ class DeploymentController(Controller):
         }
         try:
             return self.api.create(REPLICASET, metadata["namespace"], replicaset)
-        except ApiError as error:
+        except ApiRefusal as error:
             self._say_refused(deployment, f'Failed to create new replica set "{replicaset["metadata"]["name"]}": {error.message}')
             raise
 

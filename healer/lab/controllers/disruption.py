@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.api import ObjectApi
 from healer.lab.apiserver.eviction import allowed_condition
 from healer.lab.apiserver.selectors import label_selector
-from healer.lab.apiserver.store import Change, Key
+from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import DEPLOYMENT, DISRUPTION_BUDGET, POD, REPLICASET
 from healer.lab.objects import Object, clone, controller_of, is_ready, labels_of, seconds_since
@@ -19,11 +19,11 @@ DELETION_TIMEOUT = 120.0
 class DisruptionController(Controller):
     """Keys are PodDisruptionBudgets."""
 
-    def __init__(self, api: Api, time_scale: float) -> None:
+    def __init__(self, api: ObjectApi, time_scale: float) -> None:
         super().__init__(api)
         self._timeout = DELETION_TIMEOUT * time_scale
 
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         if collection == DISRUPTION_BUDGET.stored_in:
             self.enqueue(change.key)
         elif collection == POD.stored_in:

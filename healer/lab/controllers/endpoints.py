@@ -6,7 +6,7 @@ differently. It follows staging/src/k8s.io/endpointslice (reconciler.go, utils.g
 
 from __future__ import annotations
 
-from healer.lab.apiserver.store import Change, Key
+from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import ENDPOINT_SLICE, POD, SERVICE
 from healer.lab.objects import Object, is_ready, labels_of, owner_reference, timestamp
@@ -20,7 +20,7 @@ _TRIGGERED = "endpoints.kubernetes.io/last-change-trigger-time"
 class EndpointSliceController(Controller):
     """Keys are Services."""
 
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         if collection == SERVICE.stored_in:
             self.enqueue(change.key)
         elif collection == ENDPOINT_SLICE.stored_in and change.type == "DELETED":

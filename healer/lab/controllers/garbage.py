@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from healer.lab.apiserver.api import Api
-from healer.lab.apiserver.store import Change, Key
+from healer.lab.apiserver.api import ObjectApi
+from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import NAMESPACE
 from healer.lab.objects import Object
@@ -12,12 +12,12 @@ from healer.lab.objects import Object
 class GarbageCollector(Controller):
     """Keys are (collection, "namespace/name") of objects that have owners."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: ObjectApi) -> None:
         self._living: set[str] = set()
         self._dependents: dict[str, set[Key]] = {}
         super().__init__(api)
 
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         metadata = change.now.object["metadata"]
         address = (collection, "/".join(change.key))
         if change.type != "DELETED":
@@ -51,7 +51,7 @@ class GarbageCollector(Controller):
 class NamespaceController(Controller):
     """Keys are namespaces: a terminating one is emptied, then goes."""
 
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         if collection == NAMESPACE.stored_in:
             self.enqueue(change.key)
         elif change.type == "DELETED" and change.key[0]:

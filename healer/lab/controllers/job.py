@@ -7,7 +7,7 @@ out.
 
 from __future__ import annotations
 
-from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.api import ObjectApi
 from healer.lab.apiserver.store import Key
 from healer.lab.controllers.owned import PodsController, finished, going
 from healer.lab.kinds import JOB, POD
@@ -21,7 +21,7 @@ _LONGEST_BACKOFF = 600.0
 class JobController(PodsController):
     """Keys are Jobs. `time_scale` is a factor on the back-off between failures."""
 
-    def __init__(self, api: Api, time_scale: float) -> None:
+    def __init__(self, api: ObjectApi, time_scale: float) -> None:
         super().__init__(api, JOB)
         self._time_scale = time_scale
 

@@ -6,8 +6,8 @@ unreachable, the pods keep their phase, and the taint manager's deletions wait f
 
 from __future__ import annotations
 
-from healer.lab.apiserver.api import Api
-from healer.lab.apiserver.store import Change, Key
+from healer.lab.apiserver.api import ObjectApi
+from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import NODE, POD
 from healer.lab.objects import Object, condition, seconds_since, timestamp
@@ -18,11 +18,11 @@ UNREACHABLE = "node.kubernetes.io/unreachable"
 class NodeLifecycle(Controller):
     """Keys are pods. `time_scale` is a factor on how long they tolerate that their node is lost (300 s by default)."""
 
-    def __init__(self, api: Api, time_scale: float) -> None:
+    def __init__(self, api: ObjectApi, time_scale: float) -> None:
         super().__init__(api)
         self._time_scale = time_scale
 
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         if collection == NODE.stored_in:
             for pod in self.api.objects(POD):
                 if pod["spec"].get("nodeName") == change.key[1]:
@@ -49,12 +49,12 @@ class NodeLifecycle(Controller):
         return None
 
 
-def is_lost(api: Api, node: str) -> bool:
+def is_lost(api: ObjectApi, node: str) -> bool:
     """Whether nothing is heard of a node."""
     return _lost_since(api, node) is not None
 
 
-def lose(api: Api, node: str) -> None:
+def lose(api: ObjectApi, node: str) -> None:
     """A node falls silent."""
 
     def change(obj: Object) -> None:
@@ -65,7 +65,7 @@ def lose(api: Api, node: str) -> None:
     _say(api, node, "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
 
 
-def recover(api: Api, node: str) -> None:
+def recover(api: ObjectApi, node: str) -> None:
     """A node that was lost answers again."""
 
     def change(obj: Object) -> None:
@@ -75,7 +75,7 @@ def recover(api: Api, node: str) -> None:
     _say(api, node, "True", "KubeletReady", "kubelet is posting ready status")
 
 
-def _say(api: Api, node: str, word: str, reason: str, message: str) -> None:
+def _say(api: ObjectApi, node: str, word: str, reason: str, message: str) -> None:
     ready = {"type": "Ready", "status": word, "lastTransitionTime": timestamp(), "reason": reason, "message": message}
 
     def change(obj: Object) -> None:
@@ -85,7 +85,7 @@ def _say(api: Api, node: str, word: str, reason: str, message: str) -> None:
     api.modify(NODE, "", node, change, subresource="status")
 
 
-def _lost_since(api: Api, node: str) -> str | None:
+def _lost_since(api: ObjectApi, node: str) -> str | None:
     found = api.store.get(NODE.stored_in, ("", node))
     for taint in (found["spec"].get("taints") or []) if found is not None else []:
         if (taint["key"], taint["effect"]) == (UNREACHABLE, "NoExecute"):

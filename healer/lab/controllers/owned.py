@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from healer.lab.apiserver.api import Api
-from healer.lab.apiserver.store import Change, Key
+from healer.lab.apiserver.api import ObjectApi
+from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.controllers.deployment import template_hash
 from healer.lab.kinds import CONTROLLER_REVISION, DAEMONSET, POD, Kind
@@ -17,11 +17,11 @@ REVISION_LABEL = "controller-revision-hash"
 class PodsController(Controller):
     """A controller whose keys are the objects of one kind, and that owns pods itself."""
 
-    def __init__(self, api: Api, kind: Kind) -> None:
+    def __init__(self, api: ObjectApi, kind: Kind) -> None:
         super().__init__(api)
         self._kind = kind
 
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         if collection == self._kind.stored_in:
             self.enqueue(change.key)
         elif collection == POD.stored_in:

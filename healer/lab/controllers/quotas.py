@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from healer.lab.apiserver.quota import counted, shown, used
-from healer.lab.apiserver.store import Change, Key
+from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import POD, RESOURCE_QUOTA
 from healer.lab.objects import Object
@@ -12,7 +12,7 @@ from healer.lab.objects import Object
 class QuotaController(Controller):
     """Keys are ResourceQuotas."""
 
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         if collection == RESOURCE_QUOTA.stored_in and change.type != "DELETED":
             self.enqueue(change.key)
         elif collection == POD.stored_in:

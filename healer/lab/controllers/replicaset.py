@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from healer.lab.apiserver.api import DeleteOptions
 from healer.lab.apiserver.selectors import label_selector
-from healer.lab.apiserver.status import ApiError
-from healer.lab.apiserver.store import Change, Key
+from healer.lab.apiserver.status import ApiRefusal
+from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.kinds import POD, REPLICASET
 from healer.lab.objects import (
@@ -26,7 +26,7 @@ _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 class ReplicaSetController(Controller):
     """Keys are ReplicaSets."""
 
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         if collection == REPLICASET.stored_in:
             self.enqueue(change.key)
         elif collection == POD.stored_in:
@@ -52,14 +52,14 @@ class ReplicaSetController(Controller):
         pods = self._claim(replicaset)
         active = [pod for pod in pods if is_active(pod)]
         missing = replicaset["spec"]["replicas"] - len(active)
-        failure: ApiError | None = None
+        failure: ApiRefusal | None = None
         if "deletionTimestamp" not in replicaset["metadata"]:
             try:
                 for _ in range(missing):
                     self._create(replicaset)
                 for pod in sorted(active, key=_worth)[: max(-missing, 0)]:
                     self.api.delete(POD, key[0], pod["metadata"]["name"], DeleteOptions(uid=pod["metadata"]["uid"]))
-            except ApiError as error:
+            except ApiRefusal as error:
                 failure = error
         self._count(replicaset, _failed(replicaset, missing, failure))
         if failure is not None:
@@ -123,7 +123,7 @@ class ReplicaSetController(Controller):
         self.api.modify(REPLICASET, namespace, name, lambda obj: obj.update(status=status), subresource="status")
 
 
-def _failed(replicaset: Object, missing: int, failure: ApiError | None) -> Object | None:
+def _failed(replicaset: Object, missing: int, failure: ApiRefusal | None) -> Object | None:
     """The condition ReplicaFailure, which stays until all pods could be made or taken (replica_set_utils.go)."""
     if failure is None:
         return None

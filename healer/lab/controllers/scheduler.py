@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from healer.lab.apiserver.store import Change, Key
+from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.controllers.daemonset import bound_to
 from healer.lab.kinds import NODE, POD
@@ -15,7 +15,7 @@ class Scheduler(Controller):
 
     _turn = 0
 
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         if collection == POD.stored_in and change.type != "DELETED" and not change.now.object["spec"].get("nodeName"):
             self.enqueue(change.key)
 

@@ -5,7 +5,7 @@ It follows pkg/controller/statefulset/stateful_set_control.go of Kubernetes 1.36
 
 from __future__ import annotations
 
-from healer.lab.apiserver.api import Api
+from healer.lab.apiserver.api import ObjectApi
 from healer.lab.apiserver.store import Key
 from healer.lab.controllers.owned import REVISION_LABEL, PodsController, finished, going, revision_of
 from healer.lab.kinds import STATEFULSET
@@ -15,7 +15,7 @@ from healer.lab.objects import Object, is_ready
 class StatefulSetController(PodsController):
     """Keys are StatefulSets."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: ObjectApi) -> None:
         super().__init__(api, STATEFULSET)
 
     def reconcile(self, key: Key) -> float | None:

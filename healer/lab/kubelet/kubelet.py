@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from healer.lab.apiserver.api import Api, DeleteOptions
-from healer.lab.apiserver.store import Change, Key
+from healer.lab.apiserver.api import DeleteOptions, ObjectApi
+from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.controllers.nodes import is_lost
 from healer.lab.kinds import NODE, POD
@@ -51,7 +51,7 @@ class Kubelet(Controller):
     deletion to its end; time_scale: factor on the kubelet's own times (back-offs).
     """
 
-    def __init__(self, api: Api, start_delay: float, termination_delay: float, time_scale: float) -> None:
+    def __init__(self, api: ObjectApi, start_delay: float, termination_delay: float, time_scale: float) -> None:
         super().__init__(api)
         self._start_delay = start_delay
         self._termination_delay = termination_delay
@@ -61,7 +61,7 @@ class Kubelet(Controller):
         """Pods whose node has changed, so that they may be marked: each is reported anew when its node answers."""
         self._addresses = 0
 
-    def observe(self, collection: str, change: Change) -> None:
+    def observe(self, collection: str, change: StoreEvent) -> None:
         if collection == NODE.stored_in and change.type == "MODIFIED":
             for pod in self._on(change.key[1]):
                 key = (pod["metadata"]["namespace"], pod["metadata"]["name"])

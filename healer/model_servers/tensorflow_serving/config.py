@@ -9,7 +9,7 @@ from google.protobuf import text_format
 from healer.model_servers.tensorflow_serving.schema import ModelServerConfig
 from healer.model_servers.tensorflow_serving.spans import DIGITS, ConfigError, fields_of
 
-__all__ = ["CANARY", "STABLE", "ConfigError", "Policy", "Served", "find", "models", "read", "specific"]
+__all__ = ["CANARY", "STABLE", "ConfigError", "ConfiguredModel", "Policy", "find", "models", "read", "specific"]
 
 STABLE = "stable"
 CANARY = "canary"
@@ -43,7 +43,7 @@ def specific(versions: Iterable[int]) -> Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ConfiguredModel:
     """A model as a models.config has it."""
 
     name: str
@@ -79,12 +79,12 @@ def _said(error: text_format.ParseError) -> str:
     return f"line {line}, column {column}: {reason.rstrip('.')}{hint}"
 
 
-def models(text: str) -> tuple[Served, ...]:
+def models(text: str) -> tuple[ConfiguredModel, ...]:
     """The models of a models.config, in its order. Raises ConfigError."""
     return tuple(_served(config) for config in read(text).model_config_list.config)
 
 
-def find(text: str, name: str) -> Served:
+def find(text: str, name: str) -> ConfiguredModel:
     """One model. Raises ConfigError when there is none of that name."""
     message = read(text)
     for config in message.model_config_list.config:
@@ -96,8 +96,8 @@ def find(text: str, name: str) -> Served:
     raise ConfigError(f"there is no model {name!r} in it; there " + (f"are {known}" if known else "is none at all"))
 
 
-def _served(config: Any) -> Served:
-    return Served(
+def _served(config: Any) -> ConfiguredModel:
+    return ConfiguredModel(
         config.name, config.base_path, _policy(config.model_version_policy), dict(sorted(config.version_labels.items()))
     )
 

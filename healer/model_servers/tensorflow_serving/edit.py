@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from google.protobuf import text_format
 
-from healer.model_servers.tensorflow_serving.config import Policy, Served, find, read
+from healer.model_servers.tensorflow_serving.config import ConfiguredModel, Policy, find, read
 from healer.model_servers.tensorflow_serving.schema import VersionLabel
 from healer.model_servers.tensorflow_serving.spans import ConfigError, Field, Value, fields_of
 
@@ -26,11 +26,11 @@ def change(text: str, name: str, policy: Policy, labels: Mapping[str, int]) -> s
     for label in sorted({*before.labels, *labels}):
         if before.labels.get(label) != labels.get(label):
             after = _applied(after, _label(after, _body(after, name), label, labels.get(label)))
-    _verify(text, after, Served(name, before.base_path, policy, dict(labels)))
+    _verify(text, after, ConfiguredModel(name, before.base_path, policy, dict(labels)))
     return after
 
 
-def _verify(text: str, after: str, wanted: Served) -> None:
+def _verify(text: str, after: str, wanted: ConfiguredModel) -> None:
     """See that what was written means what was meant: this model as wanted, all else as before."""
     expected, found = read(text), read(after)
     for message in (expected, found):

@@ -21,7 +21,7 @@ _MOST = 100
 """Pods that are asked; of more it is not known."""
 
 
-class _Pods(msgspec.Struct):
+class _PodList(msgspec.Struct):
     items: list[dict[str, Any]]
 
 
@@ -66,7 +66,7 @@ class Told:
 async def fleet_of(api: Api, namespace: str, config_map: str) -> Fleet:
     """The pods that mount a ConfigMap."""
     try:
-        found = await api.get(f"/api/v1/namespaces/{namespace}/pods", _Pods)
+        found = await api.get(f"/api/v1/namespaces/{namespace}/pods", _PodList)
     except ClusterError as error:
         return Fleet(namespace, config_map, (), f"the pods cannot be listed: {error}")
     pods = [pod for pod in found.items if mounts(pod, config_map) and _runs(pod)]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from healer.model_servers.tensorflow_serving.config import STABLE, Policy, Served
-from healer.model_servers.tensorflow_serving.plan import Change, stack
+from healer.model_servers.tensorflow_serving.config import STABLE, ConfiguredModel, Policy
+from healer.model_servers.tensorflow_serving.plan import ModelChange, stack
 from healer.model_servers.tensorflow_serving.spans import ConfigError
 
 HISTORY = "healer.dev/model-history"
@@ -20,7 +20,7 @@ _WORDS = 500
 """Characters of a `who` or a `why`."""
 
 
-class State(msgspec.Struct, frozen=True, omit_defaults=True):
+class PolicyState(msgspec.Struct, frozen=True, omit_defaults=True):
     """A model's policy and labels at a time."""
 
     policy: str
@@ -28,7 +28,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: dict[str, int] = {}
 
     @classmethod
-    def of(cls, policy: Policy, labels: Mapping[str, int]) -> "State":
+    def of(cls, policy: Policy, labels: Mapping[str, int]) -> "PolicyState":
         """As the history has it."""
         return cls(str(policy), policy.versions, dict(labels))
 
@@ -36,7 +36,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.policy + "".join(f", {label} {version}" for label, version in sorted(self.labels.items()))
 
 
-class Entry(msgspec.Struct, frozen=True):
+class HistoryEntry(msgspec.Struct, frozen=True):
     """One change. `at` is RFC 3339; `what` the verb or the action; `before` and `after` are `from` and `to` in JSON."""
 
     at: str
@@ -45,8 +45,8 @@ class Entry(msgspec.Struct, frozen=True):
     what: str
     model: str
     key: str
-    before: State = msgspec.field(name="from")
-    after: State = msgspec.field(name="to")
+    before: PolicyState = msgspec.field(name="from")
+    after: PolicyState = msgspec.field(name="to")
 
     def __str__(self) -> str:
         why = f": {self.why}" if self.why else ""
@@ -62,31 +62,31 @@ class Author:
     what: str
     at: str
 
-    def entry(self, served: Served, key: str, change: Change) -> Entry:
+    def entry(self, served: ConfiguredModel, key: str, change: ModelChange) -> HistoryEntry:
         """What the history will say of a change."""
-        return Entry(
+        return HistoryEntry(
             at=self.at,
             who=self.who[:_WORDS],
             why=self.why[:_WORDS],
             what=self.what,
             model=served.name,
             key=key,
-            before=State.of(served.policy, served.labels),
-            after=State.of(change.policy, change.labels),
+            before=PolicyState.of(served.policy, served.labels),
+            after=PolicyState.of(change.policy, change.labels),
         )
 
 
-def load(annotation: str) -> list[Entry]:
+def load(annotation: str) -> list[HistoryEntry]:
     """The history, oldest first. Raises ConfigError when somebody has made it unreadable."""
     try:
-        return msgspec.json.decode(annotation, type=list[Entry]) if annotation else []
+        return msgspec.json.decode(annotation, type=list[HistoryEntry]) if annotation else []
     except msgspec.MsgspecError as error:
         raise ConfigError(
             f"the annotation {HISTORY} cannot be read, and is not written over: mend or remove it ({error})"
         ) from error
 
 
-def dump(entries: Sequence[Entry], others: Mapping[str, str]) -> str:
+def dump(entries: Sequence[HistoryEntry], others: Mapping[str, str]) -> str:
     """As much of the history as fits beside the other annotations, the newest entries first to stay."""
     taken = sum(len(name.encode()) + len(value.encode()) for name, value in others.items() if name != HISTORY)
     room = min(_OURS, ANNOTATIONS - taken - len(HISTORY))
@@ -96,7 +96,7 @@ def dump(entries: Sequence[Entry], others: Mapping[str, str]) -> str:
     return msgspec.json.encode(kept).decode()
 
 
-def stables(entries: Sequence[Entry], model: str, key: str) -> list[int]:
+def stables(entries: Sequence[HistoryEntry], model: str, key: str) -> list[int]:
     """The versions of a model that had label stable, oldest first, without those that were left by going back."""
     ours = [entry for entry in entries if entry.model == model and entry.key == key]
     moves = [(entry.before.labels.get(STABLE), entry.after.labels.get(STABLE)) for entry in ours]

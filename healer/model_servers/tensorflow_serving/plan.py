@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from healer.model_servers.tensorflow_serving.config import CANARY, STABLE, Policy, Served, specific
+from healer.model_servers.tensorflow_serving.config import CANARY, STABLE, ConfiguredModel, Policy, specific
 from healer.model_servers.tensorflow_serving.spans import DIGITS
 
 _LABEL = re.compile(r"[a-zA-Z0-9_]+")
@@ -19,12 +19,12 @@ _NEW_LABEL = (
 )
 
 
-class Refused(Exception):
+class PlanRefused(Exception):
     """What is asked for would not do what is meant; says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ModelChange:
     """A model as it is to be. `notes` are for people; `left` says what of the request has to wait, "" for nothing."""
 
     policy: Policy
@@ -32,7 +32,7 @@ class Change:
     notes: tuple[str, ...] = ()
     left: str = ""
 
-    def differs(self, served: Served) -> bool:
+    def differs(self, served: ConfiguredModel) -> bool:
         """Whether anything is to be written."""
         return self.policy != served.policy or dict(self.labels) != dict(served.labels)
 
@@ -40,41 +40,43 @@ class Change:
 def version_of(text: str) -> int:
     """A version as a person writes it. Raises Refused."""
     if not re.fullmatch(r"[0-9]{1,19}", text) or not 0 < int(text) < 2**63:
-        raise Refused(f"{text!r} is no version: {DIGITS}")
+        raise PlanRefused(f"{text!r} is no version: {DIGITS}")
     return int(text)
 
 
-def pin(served: Served, version: int) -> Change:
+def pin(served: ConfiguredModel, version: int) -> ModelChange:
     """That version alone; labels of versions that are unloaded by it move to it, since a label must name a loaded one."""
     moved = sorted(label for label, at in served.labels.items() if at != version)
     notes = tuple(
         f"label {label} moves from version {served.labels[label]}, which is not loaded any more, to {version}" for label in moved
     )
-    return Change(specific([version]), dict.fromkeys(served.labels, version), notes)
+    return ModelChange(specific([version]), dict.fromkeys(served.labels, version), notes)
 
 
-def beside(served: Served, version: int, available: Collection[int]) -> Change:
+def beside(served: ConfiguredModel, version: int, available: Collection[int]) -> ModelChange:
     """That version loaded beside those that the servers have; labels stay. Raises Refused when what they have is not known."""
     if served.policy.choice == "all":
-        return Change(served.policy, served.labels)
+        return ModelChange(served.policy, served.labels)
     loaded = served.policy.versions if served.policy.choice == "specific" else available
     if not loaded:
-        raise Refused(
+        raise PlanRefused(
             f"model {served.name} has the policy {served.policy}, and which versions its servers have is not known: name those "
             "to keep in the file, as model_version_policy { specific { versions: ... } }"
         )
-    return Change(specific([*loaded, version, *served.labels.values()]), served.labels)
+    return ModelChange(specific([*loaded, version, *served.labels.values()]), served.labels)
 
 
-def add(served: Served, version: int, label: str, available: Collection[int] | None, *, any_label: bool = True) -> Change:
+def add(
+    served: ConfiguredModel, version: int, label: str, available: Collection[int] | None, *, any_label: bool = True
+) -> ModelChange:
     """That version loaded beside the others, with that label, "" for none. `available`: on all servers; None: not known.
 
     `any_label`: whether the servers may take a label of a version that is not AVAILABLE, by their flag.
     """
     if label == STABLE:
-        raise Refused(f"label {STABLE} is moved by promote, when the version is loaded")
+        raise PlanRefused(f"label {STABLE} is moved by promote, when the version is loaded")
     if label and not _LABEL.fullmatch(label):
-        raise Refused(f"{label!r} is no label: letters, digits and '_' only, for it becomes part of a URL")
+        raise PlanRefused(f"{label!r} is no label: letters, digits and '_' only, for it becomes part of a URL")
     loaded = beside(served, version, available or ())
     at = served.labels.get(label)
     if not label or at == version:
@@ -85,25 +87,27 @@ def add(served: Served, version: int, label: str, available: Collection[int] | N
             "--allow_version_labels_for_unavailable_models, so that the servers would refuse the whole file; say the same again "
             "when it is AVAILABLE"
         )
-        return Change(loaded.policy, served.labels, (), left)
+        return ModelChange(loaded.policy, served.labels, (), left)
     if at is None:
         notes = () if version in (available or ()) else (_NEW_LABEL.format(label=label, version=version),)
-        return Change(loaded.policy, {**served.labels, label: version}, notes)
+        return ModelChange(loaded.policy, {**served.labels, label: version}, notes)
     if served.policy.loads(version) is False or (available is not None and version not in available):
         left = (
             f"label {label} stays at version {at}: TensorFlow Serving refuses a file that moves a label to a version that is not "
             f"AVAILABLE, and would not load {version} either; say the same again when it is AVAILABLE"
         )
-        return Change(loaded.policy, served.labels, (), left)
-    return Change(loaded.policy, {**served.labels, label: version})
+        return ModelChange(loaded.policy, served.labels, (), left)
+    return ModelChange(loaded.policy, {**served.labels, label: version})
 
 
-def promote(served: Served, version: int | None, available: Collection[int] | None, *, prune: bool = False) -> Change:
+def promote(
+    served: ConfiguredModel, version: int | None, available: Collection[int] | None, *, prune: bool = False
+) -> ModelChange:
     """Label stable moves to the canary's version, or to that one; the version before stays loaded. With `prune` what is neither,
     and has no label, is unloaded. Raises Refused."""
     target = served.labels.get(CANARY) if version is None else version
     if target is None:
-        raise Refused(f"model {served.name} has no label {CANARY}: name the version, or label one by add --label {CANARY}")
+        raise PlanRefused(f"model {served.name} has no label {CANARY}: name the version, or label one by add --label {CANARY}")
     _loaded(served, target, available, "load it first: healer models add")
     before = served.labels.get(STABLE)
     notes = [] if before is not None or target in (available or ()) else [_NEW_LABEL.format(label=STABLE, version=target)]
@@ -115,26 +119,26 @@ def promote(served: Served, version: int | None, available: Collection[int] | No
         policy = specific(kept)
     if before is not None and before != target and policy.choice == "latest":
         notes.append(f"version {before} stays loaded only while it is among the {policy}: a roll-back may find it gone")
-    return Change(policy, labels, tuple(notes))
+    return ModelChange(policy, labels, tuple(notes))
 
 
-def rollback(served: Served, stables: Sequence[int], available: Collection[int] | None) -> Change:
+def rollback(served: ConfiguredModel, stables: Sequence[int], available: Collection[int] | None) -> ModelChange:
     """Label stable moves back to the version before. `stables`: the versions that had it, as `stack` gives them."""
     now = served.labels.get(STABLE)
     if now is None:
-        raise Refused(f"model {served.name} has no label {STABLE}: nothing to roll back")
+        raise PlanRefused(f"model {served.name} has no label {STABLE}: nothing to roll back")
     if not stables or stables[-1] != now:
         told = (
             "the history does not tell how label stable came to version"
             if stables
             else "the history knows no promotion to version"
         )
-        raise Refused(f"{told} {now}: name the version to go to: healer models promote {served.name} VERSION")
+        raise PlanRefused(f"{told} {now}: name the version to go to: healer models promote {served.name} VERSION")
     if len(stables) < 2:
-        raise Refused(f"the history knows no version before {now}: name one: healer models promote {served.name} VERSION")
+        raise PlanRefused(f"the history knows no version before {now}: name one: healer models promote {served.name} VERSION")
     target = stables[-2]
     _loaded(served, target, available, "load it again, then promote it: healer models add")
-    return Change(served.policy, {**served.labels, STABLE: target})
+    return ModelChange(served.policy, {**served.labels, STABLE: target})
 
 
 def stack(moves: Sequence[tuple[int | None, int | None]]) -> list[int]:
@@ -152,12 +156,14 @@ def stack(moves: Sequence[tuple[int | None, int | None]]) -> list[int]:
     return had
 
 
-def _loaded(served: Served, version: int, available: Collection[int] | None, hint: str) -> None:
+def _loaded(served: ConfiguredModel, version: int, available: Collection[int] | None, hint: str) -> None:
     """See that a label may move to that version. Raises Refused."""
     if served.policy.loads(version) is False:
-        raise Refused(f"version {version} of model {served.name} is not loaded ({served.policy}): {hint} {served.name} {version}")
+        raise PlanRefused(
+            f"version {version} of model {served.name} is not loaded ({served.policy}): {hint} {served.name} {version}"
+        )
     if available is not None and version not in available:
-        raise Refused(
+        raise PlanRefused(
             f"version {version} of model {served.name} is not AVAILABLE on every server that answers: TensorFlow Serving would "
             "refuse the whole file"
         )

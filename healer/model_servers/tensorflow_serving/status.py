@@ -52,34 +52,34 @@ Versions = tuple[VersionStatus, ...]
 """An answer: the versions that the server knows, ascending; none when it serves no such model."""
 
 
-class _Status(msgspec.Struct):
+class _LoadStatus(msgspec.Struct):
     error_code: str = "OK"
     error_message: str = ""
 
 
-class _Version(msgspec.Struct):
+class _VersionEntry(msgspec.Struct):
     state: ModelState
     version: str | int = 0
     """A string, as JSON has the 64-bit integers of protobuf."""
-    status: _Status = msgspec.field(default_factory=_Status)
+    status: _LoadStatus = msgspec.field(default_factory=_LoadStatus)
 
 
-class _Answer(msgspec.Struct):
-    model_version_status: list[_Version]
+class _StatusAnswer(msgspec.Struct):
+    model_version_status: list[_VersionEntry]
 
 
-class _Error(msgspec.Struct):
+class _ServerError(msgspec.Struct):
     error: str = ""
 
 
 def parse(status: int, body: bytes) -> Versions:
     """An answer. Raises StatusError."""
     try:
-        if status == 404 and msgspec.json.decode(body, type=_Error).error.startswith(_NONE):
+        if status == 404 and msgspec.json.decode(body, type=_ServerError).error.startswith(_NONE):
             return ()
         if status != 200:
             raise StatusError(f"it answers {status}: {_shown(body)}")
-        answer = msgspec.json.decode(body, type=_Answer)
+        answer = msgspec.json.decode(body, type=_StatusAnswer)
         found = [
             VersionStatus(int(v.version), v.state, v.status.error_code, v.status.error_message)
             for v in answer.model_version_status

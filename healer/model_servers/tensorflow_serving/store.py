@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from healer.cluster.api import Api, ApiError
-from healer.model_servers.tensorflow_serving.config import Served, find, models
+from healer.model_servers.tensorflow_serving.config import ConfiguredModel, find, models
 from healer.model_servers.tensorflow_serving.edit import change as edited
-from healer.model_servers.tensorflow_serving.history import HISTORY, Author, Entry, dump, load
-from healer.model_servers.tensorflow_serving.plan import Change
+from healer.model_servers.tensorflow_serving.history import HISTORY, Author, HistoryEntry, dump, load
+from healer.model_servers.tensorflow_serving.plan import ModelChange
 from healer.model_servers.tensorflow_serving.spans import ConfigError, octals
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ _PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class ModelsConfig:
     """A models.config as the cluster has it. What asks for its models raises ConfigError when it cannot be used."""
 
     namespace: str
@@ -42,12 +42,12 @@ class Document:
         return dict(self.meta.get("annotations") or {})
 
     @property
-    def history(self) -> list[Entry]:
+    def history(self) -> list[HistoryEntry]:
         """The changes of its models, oldest first."""
         return self._placed(lambda: load(self.annotations.get(HISTORY, "")))
 
     @property
-    def models(self) -> tuple[Served, ...]:
+    def models(self) -> tuple[ConfiguredModel, ...]:
         """The models in it."""
         return self._placed(lambda: models(self.text))
 
@@ -56,14 +56,14 @@ class Document:
         """Its numbers that mean another one than they look like, in words."""
         return self._placed(lambda: octals(self.text))
 
-    def find(self, model: str) -> Served:
+    def find(self, model: str) -> ConfiguredModel:
         """One of them."""
         return self._placed(lambda: find(self.text, model))
 
-    def changed(self, model: str, change: Change) -> str:
+    def changed(self, model: str, change: ModelChange) -> str:
         """Its text after a change; every label of the model must name a version that is loaded."""
         served = self.find(model)
-        after = Served(model, served.base_path, change.policy, change.labels)
+        after = ConfiguredModel(model, served.base_path, change.policy, change.labels)
         if dangling := after.dangling():
             label, version = next(iter(dangling.items()))
             raise ConfigError(
@@ -83,9 +83,9 @@ class Document:
 class Written:
     """What a change came to: the file before and after, equal when nothing was to change."""
 
-    before: Document
+    before: ModelsConfig
     after: str
-    change: Change
+    change: ModelChange
 
 
 def path(namespace: str, name: str) -> str:
@@ -93,7 +93,7 @@ def path(namespace: str, name: str) -> str:
     return f"/api/v1/namespaces/{namespace}/configmaps/{name}"
 
 
-async def load_document(api: Api, namespace: str, name: str, key: str = KEY) -> Document:
+async def load_document(api: Api, namespace: str, name: str, key: str = KEY) -> ModelsConfig:
     """The file as it is now. Raises ClusterError, and ConfigError when the ConfigMap has no such key."""
     obj = await api.get(path(namespace, name), dict[str, Any])
     data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
@@ -105,7 +105,7 @@ async def load_document(api: Api, namespace: str, name: str, key: str = KEY) -> 
         raise ConfigError(f"{where} has no key {key!r} (it has: {keys}): name the one that --model_config_file reads")
     if obj.get("immutable"):
         raise ConfigError(f"{where} is immutable: nothing in it can be changed; make another one, without `immutable: true`")
-    return Document(namespace, name, key, data[key], obj["metadata"])
+    return ModelsConfig(namespace, name, key, data[key], obj["metadata"])
 
 
 async def write(
@@ -113,7 +113,7 @@ async def write(
     where: tuple[str, str, str],
     model: str,
     author: Author,
-    decide: Callable[[Document], Awaitable[Change]],
+    decide: Callable[[ModelsConfig], Awaitable[ModelChange]],
     *,
     sending: Callable[[], None] = lambda: None,
     dry_run: bool = False,

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from healer.cluster.api import Api
 from healer.model.kube import Deployment
-from healer.model.verdict import Counts, Finding, VerdictKind
+from healer.model.verdict import Counts, MeasureFinding, VerdictKind
 from healer.model.view import View
-from healer.operate.objects import OperateError, Place, at, decoded, get
+from healer.operate.objects import ObjectPlace, OperateError, at, decoded, get
 from healer.operate.workload import put_pods
 from healer.rules.probe import Canary
 from healer.rules.rulebook import BoundRule
@@ -20,7 +20,7 @@ STYLES: Mapping[VerdictKind, str] = {
 """How a verdict is shown on a terminal."""
 
 
-def chosen(rules: Sequence[BoundRule], place: Place, name: str | None) -> BoundRule:
+def chosen(rules: Sequence[BoundRule], place: ObjectPlace, name: str | None) -> BoundRule:
     """The rule by which the canary at that place is judged: the one of that name, where one is given (in full, or without its
     rule set); else the only one. Raises OperateError.
 
@@ -77,7 +77,7 @@ async def both(api: Api, canary: Canary, namespace: str) -> View:
     return view
 
 
-def there(view: View, place: Place, rule: BoundRule) -> Deployment:
+def there(view: View, place: ObjectPlace, rule: BoundRule) -> Deployment:
     """The canary's Deployment. Raises OperateError when there is none."""
     deployment = view.deployment_named(place.namespace, place.name)
     if deployment is None:
@@ -87,7 +87,7 @@ def there(view: View, place: Place, rule: BoundRule) -> Deployment:
     return deployment
 
 
-def plain_finding(finding: Finding) -> dict[str, object]:
+def plain_finding(finding: MeasureFinding) -> dict[str, object]:
     """A finding for programs. Evidence is an e-value."""
     return {
         "measure": finding.measure,

@@ -17,15 +17,15 @@ from healer.model.view import View, target_of
 from healer.operate.canary.chosen import both, canary_of, there
 from healer.operate.canary.figures import Quantile, quantile
 from healer.operate.canary.past import Past
-from healer.operate.canary.report import SHARES, Column, Report, Row
-from healer.operate.objects import OperateError, Place
+from healer.operate.canary.report import SHARES, Column, MeasureRow, Report
+from healer.operate.objects import ObjectPlace, OperateError
 from healer.routes.base import RouteError
 from healer.rules.probe import Canary, Measure
 from healer.rules.rulebook import BoundRule
 from healer.sources.canary.canary import place_of, revisions_of, share_of, sides_of
-from healer.sources.canary.look import CanaryLook, Look, Side, Sides, filled
+from healer.sources.canary.look import CanaryLook, LookResult, ObservedSide, Sides, filled
 from healer.sources.canary.readings import Key, Reading, Tally, edge_above, slower, within
-from healer.sources.prometheus.client import Asked, QueryFailed, Sample, Series
+from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample, Series
 
 _MOST = 240
 """Windows of a report: over a long time they are the longer."""
@@ -40,15 +40,15 @@ _WEIGHTS = (
 )
 
 
-class _Seen(NamedTuple):
+class _GridLook(NamedTuple):
     """A look at a point of the grid."""
 
     at: float
-    look: Look
+    look: LookResult
 
 
 async def compare(
-    api: Api, prometheus: Asked, rule: BoundRule, place: Place, *, since: float, now: float, history: int = 720
+    api: Api, prometheus: QueryApi, rule: BoundRule, place: ObjectPlace, *, since: float, now: float, history: int = 720
 ) -> Report:
     """The report on the last `since` seconds before `now` (since the epoch). `history`: windows of stable before that, from
     which the judge learns how bursty its errors are.
@@ -99,8 +99,8 @@ def _sides(view: View, canary: Canary, deployment: Deployment) -> Sides:
     stable = view.deployment_named(deployment.metadata.namespace, canary.stable.deployment)
     known = [] if stable is None else view.replica_sets_of(target_of(stable))
     theirs = sorted({_any_pod(canary.stable.deployment), *_pods_of(known)})
-    other = None if now.stable is None else Side(theirs, now.stable.ready, now.stable.revision)
-    return Sides(Side(ours, deployment.status.ready_replicas, revision), other)
+    other = None if now.stable is None else ObservedSide(theirs, now.stable.ready, now.stable.revision)
+    return Sides(ObservedSide(ours, deployment.status.ready_replicas, revision), other)
 
 
 def _pods_of(replica_sets: Sequence[ReplicaSet]) -> list[str]:
@@ -122,7 +122,7 @@ class _Replay:
     past: Past
     sides: Sides
 
-    async def looks(self, history: int) -> list[_Seen]:
+    async def looks(self, history: int) -> list[_GridLook]:
         """One at each point. Raises QueryFailed."""
 
         async def share() -> float:
@@ -133,14 +133,14 @@ class _Replay:
 
         # A time without requests is one, however long: for a time without scrapes there are no points.
         canary_look = CanaryLook(self.canary, self.namespace, self.past, share=share, sides=sides, history=history, standing=True)
-        seen: list[_Seen] = []
+        seen: list[_GridLook] = []
         for at in self.past.points:
-            seen.append(_Seen(at, await canary_look.look(at + self.past.step / 2)))
+            seen.append(_GridLook(at, await canary_look.look(at + self.past.step / 2)))
             if self.past.failure is not None:
                 raise self.past.failure
         return seen
 
-    async def row(self, measure: Measure, looks: Sequence[_Seen], verdict: Verdict) -> Row:
+    async def row(self, measure: Measure, looks: Sequence[_GridLook], verdict: Verdict) -> MeasureRow:
         """The figures of all windows of a measure that could be read; at the first look there are only counters to count from.
 
         Raises QueryFailed.
@@ -152,7 +152,7 @@ class _Replay:
         stable = [_capped(window.stable) for window in read if window.stable is not None]
         histograms = await self._histograms(measure)
         times = [_times(histogram, measure, windows) for histogram in histograms] or [{}, {}]
-        return Row(
+        return MeasureRow(
             measure=measure.name,
             bad=_bad(measure, histograms),
             canary=Column(sum((_capped(window.canary) for window in read), Counts()), times[0]),
@@ -221,7 +221,7 @@ def _edge(bucket: Series) -> float:
         return float("nan")
 
 
-def _verdict(looks: Sequence[_Seen]) -> tuple[Verdict, float | None]:
+def _verdict(looks: Sequence[_GridLook]) -> tuple[Verdict, float | None]:
     """The last verdict that rests on a window, and since when it is of that kind; without any the last, and None."""
     judged = [(seen.at, seen.look.verdict) for seen in looks if seen.look.verdict is not None and _compared(seen.look)]
     if not judged:
@@ -235,7 +235,7 @@ def _verdict(looks: Sequence[_Seen]) -> tuple[Verdict, float | None]:
     return verdict, at
 
 
-def _compared(look: Look) -> bool:
+def _compared(look: LookResult) -> bool:
     return look.judged and any(isinstance(window, Window) for window in look.windows.values())
 
 
@@ -247,7 +247,7 @@ async def _share_now(api: Api, canary: Canary, namespace: str) -> tuple[float | 
         return None, [f"the weights of now are not known: {error}"]
 
 
-def _notes(view: View, canary: Canary, deployment: Deployment, rows: Sequence[Row], verdict: Verdict) -> list[str]:
+def _notes(view: View, canary: Canary, deployment: Deployment, rows: Sequence[MeasureRow], verdict: Verdict) -> list[str]:
     """What one should know to read the figures."""
     notes = []
     if (rollout := rollout_in_progress(deployment)) is not None:

@@ -14,18 +14,18 @@ from healer.engine.incidents.verification import unhealthy
 from healer.judge.judge import Window
 from healer.model.duration import about
 from healer.model.kube import Deployment
-from healer.model.verdict import Finding, Verdict, VerdictKind
+from healer.model.verdict import MeasureFinding, Verdict, VerdictKind
 from healer.model.view import View, target_of
 from healer.operate.canary.chosen import STYLES, both, canary_of, plain_finding, there
 from healer.operate.explain.show import clean
-from healer.operate.objects import OperateError, Place
+from healer.operate.objects import ObjectPlace, OperateError
 from healer.routes.base import RouteError
 from healer.rules.probe import Canary
 from healer.rules.rulebook import BoundRule
 from healer.sources.canary.canary import place_of, sides_of
-from healer.sources.canary.look import CanaryLook, Look
+from healer.sources.canary.look import CanaryLook, LookResult
 from healer.sources.canary.route import RouteLook
-from healer.sources.prometheus.client import Asked, QueryFailed
+from healer.sources.prometheus.client import QueryApi, QueryFailed
 
 _OVERDUE = "ProgressDeadlineExceeded"
 _ROLLOUT = 2.0
@@ -35,12 +35,12 @@ _AFTER = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class GateProgress:
     """How it stands. Without a `kind` the rollout is waited for."""
 
     kind: VerdictKind | None
     text: str
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[MeasureFinding, ...] = ()
     advice: str = ""
     """What to do when it stays so."""
 
@@ -57,11 +57,11 @@ class Progress:
 class Gated:
     """What came of it, after so many looks and seconds. `timed_out`: neither GOOD nor BAD in time."""
 
-    place: Place
+    place: ObjectPlace
     rule: str
     kind: VerdictKind
     text: str
-    findings: tuple[Finding, ...]
+    findings: tuple[MeasureFinding, ...]
     looks: int
     seconds: float
     timed_out: bool
@@ -69,14 +69,14 @@ class Gated:
 
 async def gate(
     api: Api,
-    prometheus: Asked,
+    prometheus: QueryApi,
     rule: BoundRule,
-    place: Place,
+    place: ObjectPlace,
     *,
     within: float,
     every: float | None = None,
     history: int = 720,
-    tell: Callable[[Progress], None],
+    tell: Callable[[GateProgress], None],
     clock: Callable[[], float] = time.time,
 ) -> Gated:
     """Wait until the rollout is done, then look until the verdict is GOOD or BAD, for `within` seconds at the most.
@@ -108,15 +108,15 @@ class _Gate:
     def __init__(
         self,
         api: Api,
-        prometheus: Asked,
+        prometheus: QueryApi,
         rule: BoundRule,
         canary: Canary,
-        place: Place,
+        place: ObjectPlace,
         history: int,
-        tell: Callable[[Progress], None],
+        tell: Callable[[GateProgress], None],
         clock: Callable[[], float],
     ) -> None:
-        self.last = Progress(None, "not looked at yet")
+        self.last = GateProgress(None, "not looked at yet")
         self.looks = 0
         self._api = api
         self._prometheus = prometheus
@@ -166,24 +166,24 @@ class _Gate:
             return min(_ROLLOUT, every)
         return every - (self._clock() - _AFTER * every) % every
 
-    async def _round(self) -> Progress:
+    async def _round(self) -> GateProgress:
         try:
             self._view = await both(self._api, self._canary, self._place.namespace)
         except ClusterError as error:
             if not _passing(error):
                 raise
-            return Progress(VerdictKind.UNKNOWN, f"the cluster cannot be read: {error}")
+            return GateProgress(VerdictKind.UNKNOWN, f"the cluster cannot be read: {error}")
         deployment = there(self._view, self._place, self._rule)
         if failed := _failed(deployment):
-            return Progress(VerdictKind.BAD, f"its rollout failed: {failed}")
+            return GateProgress(VerdictKind.BAD, f"its rollout failed: {failed}")
         unwell = self._unwell(deployment)
         if unwell and not self._rolled_out:
             advice = f"kubectl describe {self._place.kind.lower()}/{self._place.name} -n {self._place.namespace} tells more"
-            return Progress(None, unwell, advice=advice)
+            return GateProgress(None, unwell, advice=advice)
         self._rolled_out = True
         progress = self._judged(await self._look.look(self._clock()))
         if unwell and progress.kind is VerdictKind.GOOD:
-            return Progress(
+            return GateProgress(
                 VerdictKind.INSUFFICIENT, f"it is GOOD by its requests: {progress.text}. But {unwell}", progress.findings
             )
         return progress
@@ -195,16 +195,16 @@ class _Gate:
         reason = unhealthy(self._view, target_of(deployment))
         return "" if reason is None else reason.text
 
-    def _judged(self, look: Look) -> Progress:
+    def _judged(self, look: LookResult) -> GateProgress:
         if look.verdict is None:
             advice = f"Give deployment/{self._place.name} weight on {self._route}, or wait longer (--timeout)"
-            return Progress(VerdictKind.INSUFFICIENT, look.why, advice=advice)
+            return GateProgress(VerdictKind.INSUFFICIENT, look.why, advice=advice)
         self.looks += look.fresh
         verdict = look.verdict
-        return Progress(verdict.kind, verdict.text, verdict.findings, _advice(look, verdict, self.looks * self._canary.every))
+        return GateProgress(verdict.kind, verdict.text, verdict.findings, _advice(look, verdict, self.looks * self._canary.every))
 
 
-def _advice(look: Look, verdict: Verdict, seconds: float) -> str:
+def _advice(look: LookResult, verdict: Verdict, seconds: float) -> str:
     """What to do when it stays so after so many seconds of looks."""
     kind, findings = verdict.kind, verdict.findings
     if not look.routed or any(isinstance(window, Window) and window.doubt for window in look.windows.values()):

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
 
-from healer.sources.prometheus.client import Asked, QueryFailed, Sample, Series
+from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample, Series
 from healer.sources.prometheus.pieces import in_pieces
 
 
@@ -14,7 +14,7 @@ class Past:
     The first question without an answer is the last that is asked: `failure` says why.
     """
 
-    def __init__(self, prometheus: Asked, start: float, end: float, step: float) -> None:
+    def __init__(self, prometheus: QueryApi, start: float, end: float, step: float) -> None:
         self.step = step
         self.points = [round(start + step * number, 3) for number in range(round((end - start) / step) + 1)]
         self.failure: QueryFailed | None = None

@@ -9,12 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from healer.model.duration import about
-from healer.model.verdict import Counts, Finding, Verdict
+from healer.model.verdict import Counts, MeasureFinding, Verdict
 from healer.operate.canary.chosen import STYLES, plain_counts, plain_finding
 from healer.operate.canary.figures import Quantile, interval
 from healer.operate.explain.show import clean
 from healer.operate.explain.words import clock
-from healer.operate.objects import Place
+from healer.operate.objects import ObjectPlace
 
 SHARES: Mapping[str, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -28,14 +28,14 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MeasureRow:
     """One measure. `bad` says in words what is counted as bad; `stable` is None when there was nothing to compare with."""
 
     measure: str
     bad: str
     canary: Column
     stable: Column | None
-    finding: Finding | None
+    finding: MeasureFinding | None
     read: int
     """Windows that could be read."""
     unread: int
@@ -47,7 +47,7 @@ class Row:
 class Report:
     """Stable and canary from `since` to `until` (seconds since the epoch), in windows of `step` seconds."""
 
-    place: Place
+    place: ObjectPlace
     stable: str
     rule: str
     since: float
@@ -55,7 +55,7 @@ class Report:
     step: float
     share: float | None
     """The canary's share of the traffic by the route's weights now, 0 to 1; None when they cannot be read."""
-    rows: tuple[Row, ...]
+    rows: tuple[MeasureRow, ...]
     verdict: Verdict
     verdict_at: float | None
     """Since when the verdict is of that kind; None without one."""
@@ -93,7 +93,7 @@ def span(report: Report) -> str:
     return f"{times} ({about(last - first)}: {looks} looks, windows of {about(report.step)})"
 
 
-def _lines(row: Row) -> Iterable[tuple[str, str, str]]:
+def _lines(row: MeasureRow) -> Iterable[tuple[str, str, str]]:
     """Title, stable and canary."""
 
     def line(title: str, told: Callable[[Column], str]) -> tuple[str, str, str]:
@@ -160,7 +160,7 @@ def _moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
 
 
-def _plain_row(row: Row) -> dict[str, object]:
+def _plain_row(row: MeasureRow) -> dict[str, object]:
     return {
         "measure": row.measure,
         "bad": row.bad,

@@ -8,7 +8,7 @@ import msgspec
 from pydantic import ValidationError
 
 from healer.cluster.api import Api
-from healer.cluster.decode import Loose
+from healer.cluster.decode import LooseObject
 from healer.cluster.errors import ApiError
 from healer.engine.matching.coverage import differs
 from healer.http.rules import RuleRow
@@ -22,14 +22,14 @@ from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.operate.asking import Door, recent, rules
 from healer.operate.everything import Leases, leases
-from healer.operate.objects import LEASE, Place, at, decoded, get
+from healer.operate.objects import LEASE, ObjectPlace, at, decoded, get
 from healer.operate.pause import Pause, above, standing
 from healer.operate.workload import listed, put_pods
 from healer.rules.schema import Scope
 
 
 @dataclass(frozen=True, slots=True)
-class Leader:
+class LeaseHolder:
     """The Lease: who holds it, and when it was renewed last, by that replica's clock (RFC 3339); empty when nobody does."""
 
     holder: str
@@ -68,7 +68,7 @@ class Facts:
     journal: bool
     decisions: tuple[Decision, ...] | None
     pauses: tuple[Pause, ...]
-    leader: Leader | None
+    leader: LeaseHolder | None
     notes: tuple[str, ...]
     at: float
     guards: tuple[Guarding, ...] | None = None
@@ -100,11 +100,11 @@ class _LeaseSpec(msgspec.Struct, rename="camel"):
     renew_time: str | None = None
 
 
-class _Lease(msgspec.Struct):
+class _HeldLease(msgspec.Struct):
     spec: _LeaseSpec = msgspec.field(default_factory=_LeaseSpec)
 
 
-async def facts(api: Api, place: Place, healer_namespace: str, url: str | None, now: float, lease: str = LEASE) -> Facts:
+async def facts(api: Api, place: ObjectPlace, healer_namespace: str, url: str | None, now: float, lease: str = LEASE) -> Facts:
     """All that is known of a pod, a Deployment or an incident. `now` in seconds since the epoch; `lease`: the Lease's name.
 
     What may not be read, and a daemon that does not answer, become notes. Raises OperateError, ClusterError.
@@ -170,7 +170,7 @@ async def _journal(api: Api, namespace: str, notes: list[str]) -> list[Incident]
         try:
             found.append(decode(bytes(raw)))
         except Undecodable as error:
-            name = msgspec.json.decode(raw, type=Loose).metadata.name
+            name = msgspec.json.decode(raw, type=LooseObject).metadata.name
             notes.append(f"incident {name} cannot be read: {error}")
     return sorted(found, key=lambda incident: (incident.opened_at, incident.id))
 
@@ -214,7 +214,7 @@ def _related(decisions: list[Decision], subject: _Subject, incidents: tuple[Inci
 # the cluster
 
 
-async def _subject(api: Api, place: Place, incidents: list[Incident], notes: list[str]) -> _Subject:
+async def _subject(api: Api, place: ObjectPlace, incidents: list[Incident], notes: list[str]) -> _Subject:
     if place.kind == "Incident":
         kept = next((incident for incident in incidents if incident.id == place.name), None)
         target = Target("Incident", place.namespace, place.name, "")
@@ -246,7 +246,7 @@ async def _owner(api: Api, pod: Pod, notes: list[str]) -> Target | None:
     return view.workload_of(pod)
 
 
-async def _deployment(api: Api, place: Place, body: bytes, notes: list[str]) -> _Subject:
+async def _deployment(api: Api, place: ObjectPlace, body: bytes, notes: list[str]) -> _Subject:
     deployment = decoded(body, Deployment, place)
     target = target_of(deployment)
     view = View()
@@ -266,7 +266,7 @@ def _health(pod: Pod) -> str:
     return f"{pod.status.phase}, {state}" + (f" ({', '.join(why)})" if why else "") + f", {pod.restarts} restarts"
 
 
-async def leading(api: Api, home: Leases, notes: list[str]) -> Leader | None:
+async def leading(api: Api, home: Leases, notes: list[str]) -> LeaseHolder | None:
     """Who holds the Lease; None where there is none, or it may not be read, or it may be another: then a note says so."""
     if not home.places:
         return None
@@ -281,5 +281,5 @@ async def leading(api: Api, home: Leases, notes: list[str]) -> Leader | None:
         return None
     if body is None:
         return None
-    spec = decoded(body, _Lease, place).spec
-    return Leader(spec.holder_identity or "", spec.renew_time or "")
+    spec = decoded(body, _HeldLease, place).spec
+    return LeaseHolder(spec.holder_identity or "", spec.renew_time or "")

@@ -18,18 +18,18 @@ _URGENCY = (State.ACTING, State.VERIFYING, State.WAITING, State.OPEN, State.ESCA
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Explanation:
     """`code` is one of unknown, well, seen, healed, escalated, open, approval, waiting, healing; `text` says it in words."""
 
     code: str
     text: str
 
 
-def verdict(facts: Facts) -> Verdict:
+def verdict(facts: Facts) -> Explanation:
     """How things stand, in short."""
     if not facts.known:
         gone = "" if facts.found else f"there is no {facts.subject} in {facts.subject.namespace}, and "
-        return Verdict("unknown", f"{gone}nothing is known about {facts.subject}")
+        return Explanation("unknown", f"{gone}nothing is known about {facts.subject}")
     of_the_workload = [incident for incident in facts.incidents if incident.state is not State.CLOSED]
     if of_the_workload:
         said = _standing(min(of_the_workload, key=lambda incident: _URGENCY.index(incident.state)), facts.at)
@@ -37,47 +37,47 @@ def verdict(facts: Facts) -> Verdict:
         said = _quiet(facts)
     gone = "" if facts.found else f"{facts.subject} is gone; "
     paused = f"paused on {facts.pauses[0]}; " if facts.pauses else ""
-    return Verdict(said.code, gone + paused + said.text)
+    return Explanation(said.code, gone + paused + said.text)
 
 
-def _standing(incident: Incident, now: float) -> Verdict:
+def _standing(incident: Incident, now: float) -> Explanation:
     """Of an incident that is not closed."""
     observed = "; mode observe: nothing is changed" if incident.mode == Mode.OBSERVE else ""
     why = incident.reason.text
     match incident.state:
         case State.WAITING if asks(incident):
-            return Verdict("approval", f"waiting for a human to approve {step(incident)}: {why}")
+            return Explanation("approval", f"waiting for a human to approve {step(incident)}: {why}")
         case State.WAITING:
             until = f"until {when(incident.wake_at, now)}, " if incident.wake_at is not None and incident.wake_at > now else ""
-            return Verdict("waiting", f"waiting: {why}; {until}then {step(incident)}{observed}")
+            return Explanation("waiting", f"waiting: {why}; {until}then {step(incident)}{observed}")
         case State.ACTING:
-            return Verdict("healing", f"healing: {step(incident)}: {why}{observed}")
+            return Explanation("healing", f"healing: {step(incident)}: {why}{observed}")
         case State.VERIFYING if incident.mode == Mode.OBSERVE:
-            return Verdict("observed", f"observed: {why}{observed}")
+            return Explanation("observed", f"observed: {why}{observed}")
         case State.VERIFYING:
             by = f" until {when(incident.deadline, now)}" if incident.deadline is not None else ""
-            return Verdict("healing", f"healing: {step(incident)}: looking{by} whether it helped{observed}")
+            return Explanation("healing", f"healing: {step(incident)}: looking{by} whether it helped{observed}")
         case State.ESCALATED:
-            return Verdict("escalated", f"a human is needed: {why}")
+            return Explanation("escalated", f"a human is needed: {why}")
         case State.HEALED:
-            return Verdict("healed", f"healed: {why}")
+            return Explanation("healed", f"healed: {why}")
         case _:
-            return Verdict("open", f"open: {why}{observed}")
+            return Explanation("open", f"open: {why}{observed}")
 
 
-def _quiet(facts: Facts) -> Verdict:
+def _quiet(facts: Facts) -> Explanation:
     """Where no incident is open: what was seen and not acted upon, else the last incident, else nothing."""
     news = [last for last in considered(facts.decisions or ()) if last.verb in (Verb.PEND, Verb.IGNORE)]
     closed = facts.incidents[-1] if facts.incidents else None
     if news and (closed is None or news[-1].at > closed.changed_at):
         last = news[-1]
         which = f"{last.rule}: " if last.rule else ""
-        return Verdict("seen", f"no incident is open; last seen, {when(last.at, facts.at)}: {which}{last.reason.text}")
+        return Explanation("seen", f"no incident is open; last seen, {when(last.at, facts.at)}: {which}{last.reason.text}")
     unheard = "" if facts.decisions is not None else " (as far as the journal tells)"
     if closed is not None:
         text = f"no incident is open{unheard}; the last one, {closed.id}, closed {when(closed.changed_at, facts.at)}"
-        return Verdict("well", f"{text}: {closed.reason.text}")
-    return Verdict("well", f"nothing is wrong that a rule is about{unheard}")
+        return Explanation("well", f"{text}: {closed.reason.text}")
+    return Explanation("well", f"nothing is wrong that a rule is about{unheard}")
 
 
 def considered(decisions: Iterable[Decision]) -> list[Decision]:

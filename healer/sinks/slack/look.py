@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from healer.sinks.base import Mark, Progress
+from healer.sinks.base import HistoryProgress, LineMark
 from healer.sinks.slack.call import Never
 from healer.sinks.slack.thread import EVENT
 
@@ -67,14 +67,14 @@ async def message(ask: Ask, channel: str, incident: str, since: float, until: fl
     return None
 
 
-async def lines(ask: Ask, channel: str, ts: str, incident: str, since: float) -> Progress:
+async def lines(ask: Ask, channel: str, ts: str, incident: str, since: float) -> HistoryProgress:
     """How far a thread tells the incident's history, going by its replies since `since`. Raises Later or Never."""
-    told = Progress()
+    told = HistoryProgress()
     query = {"channel": channel, "ts": ts, "oldest": f"{since - _SKEW:.6f}"} | _METADATA
     async for page in _pages(ask, "conversations.replies", query, _ours):
         for found in page:
             if found.incident == incident and found.last > told.told:
-                told = Progress(found.last, found.mark)
+                told = HistoryProgress(found.last, found.mark)
     return told
 
 
@@ -85,7 +85,7 @@ class _Ours:
     ts: str
     incident: str
     last: int
-    mark: Mark | None
+    mark: LineMark | None
 
 
 def _ours(answer: Answer) -> list[_Ours]:
@@ -99,7 +99,7 @@ def _one_of_ours(message: Mapping[str, Any]) -> _Ours | None:
             return None
         payload = message["metadata"]["event_payload"]
         last = int(payload["last"])
-        return _Ours(str(message["ts"]), payload["incident"], last, Mark.parse(payload["mark"]) if last else None)
+        return _Ours(str(message["ts"]), payload["incident"], last, LineMark.parse(payload["mark"]) if last else None)
     except (AttributeError, LookupError, TypeError, ValueError):
         return None
 

@@ -19,14 +19,14 @@ from slack_sdk.web.async_client import AsyncWebClient
 from healer.model.incident import Incident, State
 from healer.secret import SecretFile
 from healer.settings import Slack
-from healer.sinks.base import Memory, Meters, NotKept
+from healer.sinks.base import Memory, NotKept, SinkMeters
 from healer.sinks.keeper import Keeper
 from healer.sinks.slack import look as slack_look
 from healer.sinks.slack import setup as slack_setup
 from healer.sinks.slack.call import EDIT_ERRORS, FORM_ERRORS, TOKEN_ERRORS, WORKSPACE_ERRORS, Later, Never, call
 from healer.sinks.slack.channels import Channels
 from healer.sinks.slack.message import Message
-from healer.sinks.slack.thread import Edit, Job, Keep, Look, Post, Thread
+from healer.sinks.slack.thread import Edit, Job, Keep, Post, Thread, ThreadSearch
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class SlackSink:
     def __init__(
         self,
         settings: Slack,
-        meters: Meters,
+        meters: SinkMeters,
         memory: Memory,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -264,7 +264,7 @@ class SlackSink:
     async def _do(self, client: AsyncWebClient, thread: Thread, job: Job) -> None:
         try:
             match job:
-                case Look():
+                case ThreadSearch():
                     await self._look(client, thread)
                 case Edit():
                     await self._edit(client, thread, job)

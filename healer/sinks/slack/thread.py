@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from healer.model.incident import Entry, Incident
-from healer.sinks.base import Mark, Progress
+from healer.sinks.base import HistoryProgress, LineMark
 from healer.sinks.slack.message import Message, render, replies
 
 EVENT = "healer_incident"
@@ -20,7 +20,7 @@ EVENT = "healer_incident"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ThreadSearch:
     """Find out whether what was intended has been posted."""
 
 
@@ -41,9 +41,9 @@ class Post:
     lines: Sequence[Entry] = ()
 
     @property
-    def mark(self) -> Mark | None:
+    def mark(self) -> LineMark | None:
         """The mark of the last line."""
-        return Mark.of(self.lines[-1]) if self.lines else None
+        return LineMark.of(self.lines[-1]) if self.lines else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Keep:
     """Have remembered what has been told."""
 
 
-Job = Look | Edit | Post | Keep
+Job = ThreadSearch | Edit | Post | Keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Intent:
 
     first: int
     last: int
-    mark: Mark | None
+    mark: LineMark | None
     since: float
 
 
@@ -75,7 +75,7 @@ class Thread:
     channel_id: str = ""
     ts: str = ""
     shown: Message | None = None
-    progress: Progress = field(default_factory=Progress)
+    progress: HistoryProgress = field(default_factory=HistoryProgress)
     intent: Intent | None = None
     """The last one; carried out, when it is not in doubt and still here, it was not."""
     doubt: bool = False
@@ -97,7 +97,7 @@ class Thread:
     def job(self) -> Job | None:
         """The next thing to do for it; None when all is told and kept."""
         if self.doubt:
-            return Look()
+            return ThreadSearch()
         message = self._message()
         if not self.ts:
             return Post(message)
@@ -138,7 +138,7 @@ class Thread:
         self._resolved()
         self.ts = ts or ""
 
-    def told(self, progress: Progress) -> None:
+    def told(self, progress: HistoryProgress) -> None:
         """That far is the thread."""
         self._resolved()
         if progress.told > self.progress.told:
@@ -148,7 +148,7 @@ class Thread:
         """Nobody will ever know: the incident's message is posted again, because people must be told; lines are not, because the
         message, which is edited, tells the state anyway, and its last lines."""
         if self.intent is not None:
-            self.progress = Progress(self.intent.last, self.intent.mark)
+            self.progress = HistoryProgress(self.intent.last, self.intent.mark)
         self._resolved()
 
     def _resolved(self) -> None:
@@ -179,7 +179,7 @@ class Thread:
         if not state:
             return
         try:
-            progress = Progress(int(state["told"]), _mark(state["toldLast"]))
+            progress = HistoryProgress(int(state["told"]), _mark(state["toldLast"]))
             intent = _intent(state) if state["posting"] else None
             channel_id, ts = state["channel"], state["ts"]
         except KeyError as error:
@@ -203,5 +203,5 @@ def _intent(state: Mapping[str, str]) -> Intent:
     return Intent(int(first), int(last), _mark(state["postingLast"]), float(state["postingSince"]))
 
 
-def _mark(text: str) -> Mark | None:
-    return Mark.parse(text) if text else None
+def _mark(text: str) -> LineMark | None:
+    return LineMark.parse(text) if text else None

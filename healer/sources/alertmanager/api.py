@@ -21,11 +21,11 @@ _MOST_SILENCES = 100
 T = TypeVar("T")
 
 
-class Unanswered(Exception):
+class NoAnswer(Exception):
     """An Alertmanager gave no answer that says anything; the message says which and why."""
 
 
-class Status(msgspec.Struct, rename="camel"):
+class AlertStatus(msgspec.Struct, rename="camel"):
     """Whether an alert is told to receivers: `active`, `suppressed` (by whom), or `unprocessed` (nothing decided yet)."""
 
     state: str = "active"
@@ -39,7 +39,7 @@ class Listed(msgspec.Struct, rename="camel"):
 
     labels: dict[str, str]
     starts_at: Moment
-    status: Status
+    status: AlertStatus
     annotations: dict[str, str] | None = None
     fingerprint: str = ""
 
@@ -84,7 +84,7 @@ class Alertmanagers:
         found = await self._get(url, "/api/v2/alerts", params, list[Listed])
         return {each.alert.key: each for each in found}
 
-    async def why_held(self, url: str, status: Status) -> str:
+    async def why_held(self, url: str, status: AlertStatus) -> str:
         """Why an alert that fires is told to nobody; "" when it is told."""
         if status.state != "suppressed":
             return ""
@@ -109,15 +109,15 @@ class Alertmanagers:
             asked = self._opened().get(url + path, params=params, headers=headers, allow_redirects=False)
             async with asked as answer:
                 if answer.status != 200:
-                    raise Unanswered(f"Alertmanager at {_place(url)} answers {answer.status} {answer.reason}")
+                    raise NoAnswer(f"Alertmanager at {_place(url)} answers {answer.status} {answer.reason}")
                 body = await _whole(answer)
             return msgspec.json.decode(body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Unanswered(f"the answer from {_place(url)} is not one of Alertmanager's API, version 2") from error
+            raise NoAnswer(f"the answer from {_place(url)} is not one of Alertmanager's API, version 2") from error
         except SecretError as error:
-            raise Unanswered(f"Alertmanager is not asked: {error}") from error
+            raise NoAnswer(f"Alertmanager is not asked: {error}") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise Unanswered(f"Alertmanager at {_place(url)}: {error or 'no answer in time'}") from error
+            raise NoAnswer(f"Alertmanager at {_place(url)}: {error or 'no answer in time'}") from error
 
     def _opened(self) -> aiohttp.ClientSession:
         """The session; the certificates are read when it is first needed."""
@@ -132,7 +132,7 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
     async for chunk in answer.content.iter_any():
         body += chunk
         if len(body) > _MOST_BYTES:
-            raise Unanswered(f"an answer of more than {_MOST_BYTES >> 20} MiB from {_place(str(answer.url))}")
+            raise NoAnswer(f"an answer of more than {_MOST_BYTES >> 20} MiB from {_place(str(answer.url))}")
     return bytes(body)
 
 

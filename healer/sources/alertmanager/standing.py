@@ -14,7 +14,7 @@ import structlog
 from healer.model.signal import Signal
 from healer.model.view import View
 from healer.sources.alertmanager.alert import read
-from healer.sources.alertmanager.api import Alertmanagers, Listed, Unanswered
+from healer.sources.alertmanager.api import Alertmanagers, Listed, NoAnswer
 from healer.sources.targets import TargetLabels
 
 ABSENT = "Alertmanager does not have it (any more)"
@@ -22,7 +22,7 @@ _Answers = list[tuple[str, Mapping[str, Listed]]]
 """The URLs that answered, and what they have by key."""
 
 
-class Standing:
+class StandingAlerts:
     """`known` are the alerts that fire as far as is known; `tell` is given what is heard of them, every `every` seconds.
 
     An alert that is missing is left alone at once, and is over when it has been missing for `absent` seconds: an Alertmanager
@@ -83,7 +83,7 @@ class Standing:
     async def _ask(self, url: str, names: set[str]) -> tuple[str, Mapping[str, Listed]] | None:
         try:
             return url, await self._alertmanagers.listed(url, names)
-        except Unanswered as error:
+        except NoAnswer as error:
             self._say(str(error))
             return None
 
@@ -103,7 +103,7 @@ class Standing:
     async def _held(self, url: str, listed: Listed) -> str:
         try:
             return await self._alertmanagers.why_held(url, listed.status)
-        except Unanswered:
+        except NoAnswer:
             return "it is silenced"
 
     def _without(self, signal: Signal, now: float) -> Signal:

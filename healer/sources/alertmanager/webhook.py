@@ -76,14 +76,14 @@ _apart = msgspec.json.Decoder(_Apart)
 _alert = msgspec.json.Decoder(Alert)
 
 
-class _Loose(msgspec.Struct):
+class _LooseAlert(msgspec.Struct):
     """What may be read of an alert that is not well-formed."""
 
     labels: Any = None
     fingerprint: Any = None
 
 
-_loose = msgspec.json.Decoder(_Loose)
+_loose = msgspec.json.Decoder(_LooseAlert)
 
 
 def parse(body: bytes) -> Notification:
@@ -151,7 +151,7 @@ def _unread(raw: msgspec.Raw, index: int, error: Exception) -> Untargeted:
     try:
         loose = _loose.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        loose = _Loose()
+        loose = _LooseAlert()
     named = loose.labels.get("alertname") if isinstance(loose.labels, dict) else None
     name, key = (each if isinstance(each, str) else "" for each in (named, loose.fingerprint))
     where = "" if isinstance(error, msgspec.ValidationError) else f" - at `$.alerts[{index}]`"

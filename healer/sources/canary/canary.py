@@ -11,14 +11,14 @@ from healer.model.signal import Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.verdict import Verdict, VerdictKind
 from healer.model.view import View, target_of
-from healer.routes.base import Place, RouteError, read
+from healer.routes.base import RouteError, RoutePlace, read
 from healer.rules.form import ANYWHERE
 from healer.rules.probe import Canary
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import BAD_CANARY, UNKNOWN_VERDICT
-from healer.sources.canary.look import CanaryLook, Look, Side, Sides
+from healer.sources.canary.look import CanaryLook, LookResult, ObservedSide, Sides
 from healer.sources.canary.route import RouteLook
-from healer.sources.prometheus.client import Asked
+from healer.sources.prometheus.client import QueryApi
 
 Told = Callable[[str, Target, Verdict, bool], None]
 """Told a rule's full name, the canary's Deployment, the verdict of each look, and whether it is another one than before."""
@@ -40,7 +40,7 @@ class CanaryProbe:
     def __init__(
         self,
         rule: BoundRule,
-        prometheus: Asked,
+        prometheus: QueryApi,
         api: Api,
         view: View,
         told: Told,
@@ -96,14 +96,16 @@ class CanaryProbe:
             besides=route.besides,
             history=self._history,
         )
-        return _Trial(look, route, Standing(self._rule.name, target_of(deployment)), self._told, self._shifts, self._occurrence)
+        return _Trial(
+            look, route, CanaryStanding(self._rule.name, target_of(deployment)), self._told, self._shifts, self._occurrence
+        )
 
 
 class _Trial:
     """One canary: looked at, told about, signalled."""
 
     def __init__(
-        self, look: CanaryLook, route: RouteLook, standing: "Standing", told: Told, shifts: Shifts, occurrence: Occurrence
+        self, look: CanaryLook, route: RouteLook, standing: "CanaryStanding", told: Told, shifts: Shifts, occurrence: Occurrence
     ) -> None:
         self._look = look
         self._route = route
@@ -136,7 +138,7 @@ class _Trial:
         return self._standing.over(now, f"{self._standing.target} is gone")
 
 
-class Standing:
+class CanaryStanding:
     """What is signalled of one canary: pure, look after look.
 
     BadCanary fires at BAD. It is over when the canary gets no traffic, by its weight and by its own counters, when there is no
@@ -175,7 +177,7 @@ class Standing:
             self._revision = occurrence.rpartition("/")[0]
         self._fires[BAD_CANARY] = True
 
-    def after(self, look: Look, now: float, put_back: str = "") -> list[Report]:
+    def after(self, look: LookResult, now: float, put_back: str = "") -> list[Report]:
         """What follows from a fresh look; `now` in seconds since the epoch. `put_back`: in words that, and by whom, the weight
         was raised again that healer has lowered for it; "" when it was not."""
         verdict = look.verdict
@@ -249,9 +251,9 @@ class Standing:
         return f"canary/{self.rule}/{self.target.uid}/{'bad' if name == BAD_CANARY else 'unknown'}"
 
 
-def place_of(canary: Canary, namespace: str) -> Place:
+def place_of(canary: Canary, namespace: str) -> RoutePlace:
     """Where the weights between the two sides are."""
-    return Place.between(namespace, canary.route, canary.stable, canary.canary)
+    return RoutePlace.between(namespace, canary.route, canary.stable, canary.canary)
 
 
 async def missing_route(api: Api, bound: BoundRule) -> str:
@@ -269,7 +271,7 @@ async def missing_route(api: Api, bound: BoundRule) -> str:
     return ""
 
 
-async def share_of(api: Api, place: Place) -> float:
+async def share_of(api: Api, place: RoutePlace) -> float:
     """The canary's share of the traffic, 0 to 1. Raises RouteError, ClusterError."""
     return (await read(api, place)).share
 
@@ -285,7 +287,7 @@ def revisions_of(view: View, deployment: Deployment) -> list[ReplicaSet]:
     return [each for each in view.replica_sets_of(target_of(deployment)) if each.metadata.annotations.revision == revision]
 
 
-def _side(view: View, namespace: str, name: str) -> Side | None:
+def _side(view: View, namespace: str, name: str) -> ObservedSide | None:
     """Pods of earlier revisions may serve for many minutes after a rollout, while they terminate: they are not on trial."""
     deployment = view.deployment_named(namespace, name)
     if deployment is None:
@@ -296,7 +298,7 @@ def _side(view: View, namespace: str, name: str) -> Side | None:
     pods = view.pods_of(target_of(deployment))
     if not rolling:
         pods = [pod for pod in pods if (owner := pod.metadata.controller) is not None and owner.uid in current]
-    return Side(
+    return ObservedSide(
         pods=tuple(pod.metadata.name for pod in pods),
         ready=sum(pod.ready for pod in pods),
         revision=deployment.metadata.annotations.revision,

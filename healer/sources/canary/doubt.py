@@ -47,7 +47,7 @@ _MATCHER = re.compile(rf"\s*(?P<label>[\w.:]+|\"[^\"]*\")\s*(?P<sign>=~|!~|!=|=)
 
 
 @dataclass(frozen=True, slots=True)
-class Matcher:
+class LabelMatcher:
     """One condition of a selector, as it is written. `places`: it names the side, by a place of the template."""
 
     label: str
@@ -70,11 +70,11 @@ class Matcher:
 
 
 @dataclass(frozen=True, slots=True)
-class Selector:
+class SeriesSelector:
     """What an expression selects: a metric, "" where a matcher names it, and the matchers."""
 
     metric: str
-    matchers: tuple[Matcher, ...]
+    matchers: tuple[LabelMatcher, ...]
 
     def __str__(self) -> str:
         return f"{self.metric}{{{', '.join(map(str, self.matchers))}}}"
@@ -85,7 +85,7 @@ class Selector:
         return self.metric or next((each.value[1:-1] for each in self.matchers if each.label == "__name__"), "a metric")
 
     @property
-    def choosing(self) -> list[Matcher]:
+    def choosing(self) -> list[LabelMatcher]:
         """The matchers by which it selects among the series of one side."""
         return [each for each in self.matchers if not each.places and each.label != "__name__" and len(each.value) > 2]
 
@@ -94,9 +94,9 @@ class Selector:
         """The labels of these."""
         return list(dict.fromkeys(each.label for each in self.choosing))
 
-    def with_more(self, more: Iterable[Matcher]) -> "Selector":
+    def with_more(self, more: Iterable[LabelMatcher]) -> "SeriesSelector":
         """Of what it selects, the series that these match too."""
-        return Selector(self.metric, tuple(dict.fromkeys((*self.matchers, *more))))
+        return SeriesSelector(self.metric, tuple(dict.fromkeys((*self.matchers, *more))))
 
     def leaves_out(self, label: str, value: str) -> bool:
         """Whether a matcher says in so many words that this value is not wanted."""
@@ -112,7 +112,7 @@ class Selector:
         return f"{self.metric}{{{', '.join([*kept, *more])}}}"
 
 
-def selectors(template: str) -> list[Selector]:
+def selectors(template: str) -> list[SeriesSelector]:
     """Those of a template that have braces, in its order; their places are as the template has them."""
     places: list[str] = []
 
@@ -126,10 +126,10 @@ def selectors(template: str) -> list[Selector]:
         return re.sub(rf"{_MARK}(\d+){_MARK}", lambda found: f"{{{{ {places[int(found[1])]} }}}}", text)
 
     return [
-        Selector(
+        SeriesSelector(
             back(found["name"] or ""),
             tuple(
-                Matcher(one["label"], one["sign"], back(one["value"]), tuple(sorted(named(back(one["value"])))))
+                LabelMatcher(one["label"], one["sign"], back(one["value"]), tuple(sorted(named(back(one["value"])))))
                 for one in _MATCHER.finditer(found["body"])
             ),
         )
@@ -190,7 +190,7 @@ async def _strange(total: str, labels: Iterable[str], sides: Sequence[Filled], a
     return ""
 
 
-def _narrowed(total: Sequence[Selector], bad: Selector) -> list[tuple[Selector, list[Matcher]]]:
+def _narrowed(total: Sequence[SeriesSelector], bad: SeriesSelector) -> list[tuple[SeriesSelector, list[LabelMatcher]]]:
     """All requests, and the matchers by which `bad` selects among them: those that `total` has not.
 
     All requests are what `total` selects. Where it has another metric, or adds up the good and the bad requests, they are also
@@ -202,19 +202,19 @@ def _narrowed(total: Sequence[Selector], bad: Selector) -> list[tuple[Selector, 
     others = [each for each, more in narrowed if each.name == bad.name]
     if not ours or len(others) < len(ours):
         apart = [one for one in bad.choosing if not any(one in each.matchers for each in (others if ours else total))]
-        narrowed.append((Selector(bad.metric, tuple(one for one in bad.matchers if one not in apart)), apart))
+        narrowed.append((SeriesSelector(bad.metric, tuple(one for one in bad.matchers if one not in apart)), apart))
     return narrowed
 
 
 async def _unselected(
-    whole: Selector, more: Sequence[Matcher], sides: Sequence[Filled], ask: Ask, elsewhere: Sequence[Selector]
+    whole: SeriesSelector, more: Sequence[LabelMatcher], sides: Sequence[Filled], ask: Ask, elsewhere: Sequence[SeriesSelector]
 ) -> str:
     """A value that speaks of failure, at a label that tells the bad requests; `more` is known to select none of the whole.
 
     A label names the place of a request instead (a model, a handler), when `more` selects something by it and nothing of that
     speaks of failure: only the requests of that place are looked at. What `elsewhere` selects is counted there.
     """
-    narrow = Selector("", tuple(more))
+    narrow = SeriesSelector("", tuple(more))
     telling: list[str] = []
     for label in narrow.chosen:
         matchers = [each for each in more if each.label == label]
@@ -233,7 +233,9 @@ async def _unselected(
     return ""
 
 
-async def _values(label: str, of: Selector, sides: Sequence[Filled], ask: Ask, without: Sequence[Selector] = ()) -> set[str]:
+async def _values(
+    label: str, of: SeriesSelector, sides: Sequence[Filled], ask: Ask, without: Sequence[SeriesSelector] = ()
+) -> set[str]:
     """The label's values on either side, of the series that none of the others, of the same metric, selects."""
     expr = " unless ".join(map(str, (of, *without)))
     return {sample.labels.get(label, "") for side in sides for sample in await ask(f"group by ({label}) ({side(expr)})")} - {""}

@@ -34,7 +34,7 @@ Ask = Callable[[str], Awaitable[list[Sample]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedRequests:
     """The requests of the canary within so many seconds, and those of both sides; by how many pods of the canary."""
 
     canary: float
@@ -49,7 +49,7 @@ class Served:
 
 
 @dataclass(slots=True)
-class _Meters:
+class _MeasureMeters:
     """Of one measure; `at`: when both were read last."""
 
     at: float = 0.0
@@ -63,7 +63,7 @@ class Drain:
     def __init__(self, canary: Canary) -> None:
         self.at = 0.0
         self._canary = canary
-        self._meters = {measure.name: _Meters() for measure in canary.measures}
+        self._meters = {measure.name: _MeasureMeters() for measure in canary.measures}
         self._windows = 0
         """Windows in a row in which the canary answered what matters."""
 
@@ -80,7 +80,7 @@ class Drain:
         before, self.at = self.at, at
         asks = [canary] if stable is None else [canary, stable]
         found = [await self._measured(measure, before, pods, asks) for measure in self._canary.measures]
-        served = [each for each in found if isinstance(each, Served)]
+        served = [each for each in found if isinstance(each, ServedRequests)]
         most = max(served, key=lambda each: each.canary, default=None)
         if most is not None and most.matters:
             self._windows += 1
@@ -106,7 +106,7 @@ class Drain:
                 return True
         return False
 
-    async def _measured(self, measure: Measure, before: float, pods: int, asks: Sequence[Ask]) -> Served | Missing | None:
+    async def _measured(self, measure: Measure, before: float, pods: int, asks: Sequence[Ask]) -> ServedRequests | Missing | None:
         """None when the requests are only counted from here on."""
         sides: list[Mapping[Key, float]] = []
         for ask in asks:
@@ -125,13 +125,13 @@ class Drain:
         return _served(grown, self.at - since, pods)
 
 
-def _served(sides: Sequence[float | None], seconds: float, pods: int) -> Served | None:
+def _served(sides: Sequence[float | None], seconds: float, pods: int) -> ServedRequests | None:
     """Of the canary's requests, and stable's where it serves; None unless all of them are known."""
     known = [requests for requests in sides if requests is not None]
-    return Served(known[0], sum(known), seconds, pods) if len(known) == len(sides) else None
+    return ServedRequests(known[0], sum(known), seconds, pods) if len(known) == len(sides) else None
 
 
-def _still(served: Served, because: str, besides: Sequence[str], *, certain: bool) -> Verdict:
+def _still(served: ServedRequests, because: str, besides: Sequence[str], *, certain: bool) -> Verdict:
     text = f"{because}, and the canary still answered {_requests(served)}"
     if not certain:
         return Verdict(VerdictKind.INSUFFICIENT, f"{text}, some of them perhaps before it was")
@@ -145,5 +145,5 @@ def _unknown(because: str, why: str) -> Verdict:
     return Verdict(VerdictKind.UNKNOWN, f"{because}, and whether the canary still answers requests is not known: {why}")
 
 
-def _requests(served: Served) -> str:
+def _requests(served: ServedRequests) -> str:
     return f"{served.canary:,.0f} requests in the last {about(served.seconds)}, of {served.both:,.0f} in all"

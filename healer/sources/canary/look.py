@@ -33,7 +33,7 @@ from healer.sources.canary.drain import ZERO, Drain
 from healer.sources.canary.readings import Tally, counted, edge_above, past, past_all, past_slow, slower, timed
 from healer.sources.canary.warmup import Reading, Warmth, Warmup, judged
 from healer.sources.canary.warmup import Sides as Warmths
-from healer.sources.prometheus.client import Asked, QueryFailed, Sample, Series
+from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample, Series
 from healer.sources.prometheus.pieces import in_pieces
 
 _LAG = 1.0
@@ -48,7 +48,7 @@ _WARMUP_LOOKS, _WARMUP_REQUESTS = 2, 20
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ObservedSide:
     """What is known of a side's Deployment: the names of its pods of the present revision, terminating ones too, and how many
     are ready.
 
@@ -66,12 +66,12 @@ class Side:
 class Sides(NamedTuple):
     """Both; None for a Deployment that does not exist."""
 
-    canary: Side | None
-    stable: Side | None
+    canary: ObservedSide | None
+    stable: ObservedSide | None
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class LookResult:
     """What a look has found. Without a verdict the canary gets no traffic, and `why` says how that is known.
 
     A verdict at a share of 0 is about the requests that the canary still answers: BAD while it does.
@@ -106,7 +106,7 @@ class CanaryLook:
         self,
         canary: Canary,
         namespace: str,
-        prometheus: Asked,
+        prometheus: QueryApi,
         *,
         share: Callable[[], Awaitable[float]],
         sides: Callable[[], Sides],
@@ -127,7 +127,7 @@ class CanaryLook:
         self._at = 0.0
         self._unrouted: float | None = None
         """Since when there is no route."""
-        self._last = Look(None)
+        self._last = LookResult(None)
         self._edges: dict[str, float] = {}
         self._tallies: dict[str, Tally] = {}
         self._warmth: dict[str, Warmths] = {}
@@ -140,7 +140,7 @@ class CanaryLook:
         self._drain: Drain | None = None
         """While the weight is 0 and that is not enough."""
 
-    async def look(self, now: float, *, wary: bool = False) -> Look:
+    async def look(self, now: float, *, wary: bool = False) -> LookResult:
         """Look once. `now` in seconds since the epoch.
 
         `wary`: the canary was found bad, so that a weight of 0 is no proof that it gets no traffic: its requests are looked at.
@@ -165,7 +165,7 @@ class CanaryLook:
             self._under = None
             text = "a rollout of the canary is under way: it is judged when that is done"
             verdict = Verdict(VerdictKind.INSUFFICIENT, text)
-            return self._found(Look(verdict, share=share, revision=sides.canary.revision))
+            return self._found(LookResult(verdict, share=share, revision=sides.canary.revision))
         if (under := (sides.canary.revision, share)) != self._under:
             self._start(under)
         at = self._line(now)
@@ -187,7 +187,7 @@ class CanaryLook:
         every = self._canary.every
         return floor((now - min(_LAG, every / 10)) / every) * every
 
-    def _without_route(self, now: float, why: str, canary: Side) -> Look:
+    def _without_route(self, now: float, why: str, canary: ObservedSide) -> LookResult:
         """A canary without replicas needs no route, and one that is being set up gets it in a moment; any other may serve, and
         nobody guards it. One look without the route, as when it is made anew, costs no evidence."""
         if self._unrouted is None:
@@ -198,9 +198,9 @@ class CanaryLook:
             return self._idle(why)
         self._under = None
         text = f"{why}: deployment/{self._canary.canary.deployment} is not guarded"
-        return self._found(Look(Verdict(VerdictKind.UNKNOWN, text), revision=canary.revision, routed=False))
+        return self._found(LookResult(Verdict(VerdictKind.UNKNOWN, text), revision=canary.revision, routed=False))
 
-    async def _drained(self, now: float, canary: Side, stable: Side | None, because: str = ZERO) -> Look:
+    async def _drained(self, now: float, canary: ObservedSide, stable: ObservedSide | None, because: str = ZERO) -> LookResult:
         """There should be no traffic: what its requests say. Evidence begins anew when there may be some again."""
         if not canary.pods:
             return self._idle(f"the canary gets no traffic: {because}, and it has no pods")
@@ -215,19 +215,19 @@ class CanaryLook:
         if isinstance(found, str):
             return self._idle(found)
         judged = found.kind is VerdictKind.BAD
-        return self._found(Look(found, revision=canary.revision, judged=judged))
+        return self._found(LookResult(found, revision=canary.revision, judged=judged))
 
-    def _unknown(self, why: str) -> Look:
+    def _unknown(self, why: str) -> LookResult:
         """Nothing is known at this look; what was known stays."""
         return replace(self._last, verdict=Verdict(VerdictKind.UNKNOWN, why), why="", judged=False, fresh=True, windows={})
 
-    def _idle(self, why: str) -> Look:
+    def _idle(self, why: str) -> LookResult:
         self._under = None
         self._drain = None
         self._warmth = {}
-        return self._found(Look(None, why))
+        return self._found(LookResult(None, why))
 
-    def _found(self, look: Look) -> Look:
+    def _found(self, look: LookResult) -> LookResult:
         self._last = look
         return look
 
@@ -243,7 +243,7 @@ class CanaryLook:
 
     # one look
 
-    async def _judged(self, at: float, canary: Side, stable: Side | None, share: float) -> Look:
+    async def _judged(self, at: float, canary: ObservedSide, stable: ObservedSide | None, share: float) -> LookResult:
         begun = len(self._tallies) < len(self._canary.measures) or any(tally.begun for tally in self._tallies.values())
         stable = _ready(stable)
         async with asyncio.TaskGroup() as group:
@@ -254,9 +254,9 @@ class CanaryLook:
             await self._learn(at, stable)
         if not begun and not any(isinstance(window, Missing) for window in windows.values()):
             verdict = Verdict(VerdictKind.INSUFFICIENT, "first look: requests are counted from here on")
-            return Look(verdict, share=share, revision=canary.revision, windows=windows)
+            return LookResult(verdict, share=share, revision=canary.revision, windows=windows)
         verdict = self._judge.look(windows)
-        return Look(verdict, share=share, revision=canary.revision, judged=begun, windows=windows)
+        return LookResult(verdict, share=share, revision=canary.revision, judged=begun, windows=windows)
 
     def _by_edges(self) -> list[Yardstick]:
         return [Yardstick(m.name, m.tolerance, m.slo, self._bad(m), str(self._warmup(m))) for m in self._canary.measures]
@@ -274,7 +274,7 @@ class CanaryLook:
         edge = self._edges.get(measure.name)
         return slower(measure.slower_than, "s") if edge is None else slower(edge, measure.unit)
 
-    async def _window(self, measure: Measure, at: float, canary: Side, stable: Side | None) -> Window | Missing:
+    async def _window(self, measure: Measure, at: float, canary: ObservedSide, stable: ObservedSide | None) -> Window | Missing:
         present = self._present(canary, stable)
         try:
             readings = await self._readings(measure, at, present)
@@ -294,7 +294,7 @@ class CanaryLook:
         return replace(window, doubt=doubted) if isinstance(window, Window) else window
 
     async def _doubted(
-        self, measure: Measure, readings: Sequence[Reading | Missing], at: float, sides: Sequence[tuple[str, Side]]
+        self, measure: Measure, readings: Sequence[Reading | Missing], at: float, sides: Sequence[tuple[str, ObservedSide]]
     ) -> str:
         """Why that nothing was bad so far may be because nothing could be seen; "" when it could. Raises QueryFailed."""
         if measure.total is None or measure.bad is None or any(isinstance(each, Missing) for each in readings):
@@ -317,7 +317,7 @@ class CanaryLook:
             return Warmup(measure.warmup)
         return Warmup() if measure.histogram is None else Warmup(_WARMUP_LOOKS * self._canary.every, _WARMUP_REQUESTS)
 
-    async def _readings(self, measure: Measure, at: float, sides: Sequence[tuple[str, Side]]) -> list[Reading | Missing]:
+    async def _readings(self, measure: Measure, at: float, sides: Sequence[tuple[str, ObservedSide]]) -> list[Reading | Missing]:
         """What the sides have now. Raises QueryFailed. One question after the other: the first without an answer is enough."""
         if measure.histogram is not None:
             return self._timed(measure, [await self._ask(measure.histogram, *side, at) for side in sides])
@@ -340,19 +340,19 @@ class CanaryLook:
             self._edges[measure.name] = edge
         return [timed(buckets, edge) for buckets in sides]
 
-    def _present(self, canary: Side, stable: Side | None) -> list[tuple[str, Side]]:
+    def _present(self, canary: ObservedSide, stable: ObservedSide | None) -> list[tuple[str, ObservedSide]]:
         sides = [(self._canary.canary.deployment, canary)]
         return sides if stable is None else [*sides, (self._canary.stable.deployment, stable)]
 
-    async def _ask(self, template: str, deployment: str, side: Side, at: float) -> list[Sample]:
+    async def _ask(self, template: str, deployment: str, side: ObservedSide, at: float) -> list[Sample]:
         return await self._prometheus.query(self._filled(template, deployment, side), at)
 
-    def _filled(self, template: str, deployment: str, side: Side) -> str:
+    def _filled(self, template: str, deployment: str, side: ObservedSide) -> str:
         return filled(template, self._namespace, deployment, side, self._canary.every)
 
     # stable's past
 
-    async def _learn(self, at: float, stable: Side) -> None:
+    async def _learn(self, at: float, stable: ObservedSide) -> None:
         """Have the judge learn stable's bursts, once. What cannot be had is not: the judge then expects some."""
         if self._learnt or not self._history:
             return
@@ -365,7 +365,7 @@ class CanaryLook:
             else:
                 self._judge.learn(measure.name, bad)
 
-    async def _past(self, measure: Measure, at: float, stable: Side) -> list[Counts]:
+    async def _past(self, measure: Measure, at: float, stable: ObservedSide) -> list[Counts]:
         every, windows = self._canary.every, self._history
         start = at - windows * every
 
@@ -390,12 +390,12 @@ class CanaryLook:
         return past(total, bad, increases=measure.windowed, start=start, step=every, windows=windows)
 
 
-def _ready(side: Side | None) -> Side | None:
+def _ready(side: ObservedSide | None) -> ObservedSide | None:
     """A side that serves; else None."""
     return side if side is not None and side.ready > 0 else None
 
 
-def filled(template: str, namespace: str, deployment: str, side: Side, every: float) -> str:
+def filled(template: str, namespace: str, deployment: str, side: ObservedSide, every: float) -> str:
     """The expression of a template for one side; `every`: seconds that its {{ window }} is long."""
     values = {
         "deployment": deployment,

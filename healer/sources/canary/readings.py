@@ -69,7 +69,7 @@ def slower(edge: float, unit: str) -> str:
     return f"slower than {seconds:.4g} s" if seconds >= 1 else f"slower than {seconds * 1e3:.4g} ms"
 
 
-class _Mark(NamedTuple):
+class _CounterMark(NamedTuple):
     """A counter as it was last seen, the most that it has been, and for how many looks it has not been seen."""
 
     value: float
@@ -77,7 +77,7 @@ class _Mark(NamedTuple):
     absent: int = 0
 
 
-Marks = Mapping[Key, _Mark]
+Marks = Mapping[Key, _CounterMark]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +94,19 @@ def _grown(marks: Marks, values: Mapping[Key, float], *, known: bool) -> _Growth
     not: an aggregated counter dips while one of its pods is not scraped. A counter that is new began at 0 when others of its
     side are `known`; one that was away counts from where it was.
     """
-    by_key, reset, after = dict[Key, float](), False, dict[Key, _Mark]()
+    by_key, reset, after = dict[Key, float](), False, dict[Key, _CounterMark]()
     for key, value in values.items():
         mark = marks.get(key)
         if mark is None:
             by_key[key] = value if known else 0.0
-            after[key] = _Mark(value, value)
+            after[key] = _CounterMark(value, value)
         elif value >= mark.most:
             by_key[key] = value - mark.most
-            after[key] = _Mark(value, value)
+            after[key] = _CounterMark(value, value)
         else:
             reset = reset or value < mark.value
             by_key[key] = max(0.0, value - mark.value)
-            after[key] = _Mark(value, mark.most)
+            after[key] = _CounterMark(value, mark.most)
     for key, mark in marks.items():
         if key not in values and mark.absent < _FORGET:
             after[key] = mark._replace(absent=mark.absent + 1)
@@ -143,7 +143,7 @@ class Meter:
         return sum(growth.by_key.values()) if known and not growth.reset else None
 
 
-class _Step(NamedTuple):
+class _CounterStep(NamedTuple):
     grown: Reading
     base: _Base
     new: bool
@@ -187,12 +187,12 @@ class Tally:
         return judged(self._warmth, ours.grown, None if theirs is None else theirs.grown, at)
 
 
-def _step(base: _Base | None, reading: Reading) -> _Step:
+def _step(base: _Base | None, reading: Reading) -> _CounterStep:
     known = base is not None and not base.total.keys().isdisjoint(reading.total)
     if base is None or not known:
         base = _Base({}, {})
     total, bad = _grown(base.total, reading.total, known=known), _grown(base.bad, reading.bad, known=known)
-    return _Step(Reading(total.by_key, bad.by_key), _Base(total.marks, bad.marks), not known, total.reset or bad.reset)
+    return _CounterStep(Reading(total.by_key, bad.by_key), _Base(total.marks, bad.marks), not known, total.reset or bad.reset)
 
 
 def within(canary: Reading, stable: Reading | None) -> Window:
@@ -212,7 +212,7 @@ def past(
     known = {at for each in total for at in each.points}
     found: list[Counts] = []
     sides = [[_values(side, end) for end in ends] for side in (total, bad)]
-    marks: list[Marks] = [{key: _Mark(value, value) for key, value in side[0].items()} for side in sides]
+    marks: list[Marks] = [{key: _CounterMark(value, value) for key, value in side[0].items()} for side in sides]
     for number, (begin, end) in enumerate(pairwise(ends), 1):
         values = [side[number] for side in sides]
         grown = [_grown(mark, value, known=begin in known) for mark, value in zip(marks, values, strict=True)]

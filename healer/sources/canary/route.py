@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 from healer.cluster.api import Api
-from healer.routes.base import Found, Place, Weights, find, who_sets
+from healer.routes.base import ReadRoute, RoutePlace, Weights, find, who_sets
 from healer.routes.note import notes
 
 
 class RouteLook:
     """Reads the weights of one place, and remembers the last reading."""
 
-    def __init__(self, api: Api, place: Place) -> None:
+    def __init__(self, api: Api, place: RoutePlace) -> None:
         self._api = api
         self._place = place
-        self._found: Found | None = None
+        self._found: ReadRoute | None = None
 
     async def share(self) -> float:
         """The canary's share of the traffic, 0 to 1. Raises RouteError, ClusterError."""

@@ -27,7 +27,7 @@ from healer.rules.rulebook import Rulebook
 from healer.secret import SecretError, SecretFile
 from healer.sources.prometheus.http import WHOLE, Credentials, QueryFailed, Session
 
-__all__ = ["Asked", "Prometheus", "QueryFailed", "Sample", "Series", "connect", "unserved"]
+__all__ = ["Prometheus", "QueryApi", "QueryFailed", "Sample", "Series", "connect", "unserved"]
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Series:
     points: Mapping[float, float]
 
 
-class Asked(Protocol):
+class QueryApi(Protocol):
     """What can be asked, be it Prometheus or a test's table."""
 
     async def query(self, expr: str, at: float) -> list[Sample]:
@@ -177,7 +177,7 @@ class Prometheus:
         return found
 
 
-def connect(asked: knobs.Prometheus, *, url: str = "", series: int = 0) -> Prometheus:
+def connect(asked: knobs.PrometheusSettings, *, url: str = "", series: int = 0) -> Prometheus:
     """The Prometheus of the settings; `url` is asked in its place, and `series` may be more than theirs."""
     return Prometheus(
         url or asked.url,

@@ -3,12 +3,12 @@
 from collections import defaultdict
 
 from healer.sources.canary.warmup import Key
-from healer.sources.prometheus.client import Asked, Series
+from healer.sources.prometheus.client import QueryApi, Series
 
 _POINTS = 60
 
 
-async def in_pieces(prometheus: Asked, expr: str, start: float, end: float, step: float) -> list[Series]:
+async def in_pieces(prometheus: QueryApi, expr: str, start: float, end: float, step: float) -> list[Series]:
     """The values at start, start + step, ... up to the end; their times are rounded to milliseconds. Raises QueryFailed."""
     points = [round(start + step * number, 3) for number in range(round((end - start) / step) + 1)]
     found: dict[Key, dict[float, float]] = defaultdict(dict)

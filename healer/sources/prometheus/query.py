@@ -14,7 +14,7 @@ from healer.model.view import View, target_of
 from healer.rules.probe import Query
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import QUERY_SIGNAL
-from healer.sources.prometheus.client import Asked, QueryFailed, Sample
+from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample
 from healer.sources.targets import Named, Nameless, TargetLabels, named_by
 
 Told = Callable[[str, str], None]
@@ -25,7 +25,7 @@ _MOST_LABELS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _SeenSeries:
     """A series at the last look that saw it; it fires since `since` (epoch), or does not (None)."""
 
     target: Target
@@ -35,13 +35,13 @@ class _Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _QueryAnswer:
     """What an answer says: the series that have a number, and why others have none, both by key.
 
     `lost`: why it cannot be told what the answer lacks; "" when it can.
     """
 
-    found: Mapping[str, _Seen]
+    found: Mapping[str, _SeenSeries]
     doubtful: Mapping[str, str]
     lost: str
 
@@ -54,7 +54,7 @@ class QueryLook:
     unknown, and said so. The first sight of a series is told whichever it is: what fired before a restart may be over.
     """
 
-    def __init__(self, rule: BoundRule, prometheus: Asked, view: View, names: TargetLabels, told: Told) -> None:
+    def __init__(self, rule: BoundRule, prometheus: QueryApi, view: View, names: TargetLabels, told: Told) -> None:
         query = rule.rule.when.query
         if query is None:
             raise ValueError(f"rule {rule.name} has no query")
@@ -65,7 +65,7 @@ class QueryLook:
         self._names = names
         self._told = told
         self._why = ""
-        self._known: dict[str, _Seen] = {}
+        self._known: dict[str, _SeenSeries] = {}
         self._log = structlog.get_logger("healer.query").bind(rule=rule.name)
         self._complained: set[str] = set()
 
@@ -96,9 +96,9 @@ class QueryLook:
         self._say(self._doubt(read, doubtful.keys() & self._known.keys()))
         return reports
 
-    def _read(self, samples: list[Sample], now: float) -> _Read:
+    def _read(self, samples: list[Sample], now: float) -> _QueryAnswer:
         """What the answer says of what the cluster has and the rule covers."""
-        found: dict[str, _Seen] = {}
+        found: dict[str, _SeenSeries] = {}
         doubtful: dict[str, str] = {}
         lost, nameless = "", ""
         for sample in samples:
@@ -122,10 +122,10 @@ class QueryLook:
             since = None
             if self._passes(sample.value):
                 since = now if before is None or before.since is None else before.since
-            found[key] = _Seen(target, sample.labels, since, self._message(sample.value))
+            found[key] = _SeenSeries(target, sample.labels, since, self._message(sample.value))
         if nameless and not found and not doubtful:
             lost = lost or f"no series of the query names a target: {nameless}"
-        return _Read(found, doubtful, lost)
+        return _QueryAnswer(found, doubtful, lost)
 
     def _key(self, target: Target, labels: Mapping[str, str]) -> str:
         written = _written(labels)
@@ -189,7 +189,7 @@ class QueryLook:
         held = self._view.pod(target.uid) if target.kind == "Pod" else self._view.deployment(target.uid)
         return held is not None
 
-    def _signal(self, key: str, seen: _Seen, now: float, over: str = "") -> Signal:
+    def _signal(self, key: str, seen: _SeenSeries, now: float, over: str = "") -> Signal:
         return Signal(
             source="query",
             name=QUERY_SIGNAL,
@@ -203,7 +203,7 @@ class QueryLook:
             rule=self._rule.name,
         )
 
-    def _doubt(self, read: _Read, doubtful: set[str]) -> str:
+    def _doubt(self, read: _QueryAnswer, doubtful: set[str]) -> str:
         """Why something is not known, in words; "" when all is."""
         if read.lost:
             return read.lost

@@ -19,7 +19,7 @@ from healer.lab.kinds import DEPLOYMENT, Kind
 from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
-from healer.model_servers.tensorflow_serving.config import Served, find, specific
+from healer.model_servers.tensorflow_serving.config import ConfiguredModel, find, specific
 from healer.model_servers.tensorflow_serving.history import HISTORY
 from tests.support.tensorflow_serving import StatusServers, status_servers
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench, three_ready
@@ -68,7 +68,7 @@ class Stand:
     def text(self) -> str:
         return str(self.map["data"]["models.config"])
 
-    def served(self, model: str = "ranker") -> Served:
+    def served(self, model: str = "ranker") -> ConfiguredModel:
         return find(self.text, model)
 
     def modify(self, kind: Kind, name: str, change: Any) -> None:
@@ -123,7 +123,7 @@ async def test_pinned_to_the_stable_version_with_its_labels(stand: Stand) -> Non
         "model ranker in configmap/models is pinned to version 41: it was specific 41, 42; label canary moves from version 42, "
         "which is not loaded any more, to 41"
     )
-    assert stand.served() == Served("ranker", "/models/ranker", specific([41]), {"stable": 41, "canary": 41})
+    assert stand.served() == ConfiguredModel("ranker", "/models/ranker", specific([41]), {"stable": 41, "canary": 41})
     assert stand.bench.writes == ["patch configmaps"]
     assert stand.bench.sent == ["pinModelVersion"]
     assert stand.map["data"]["monitoring.config"] == "prometheus_config { enable: true }"
@@ -204,7 +204,7 @@ async def test_a_label_never_moves_to_a_version_that_is_not_available(stand: Sta
     stand.all_say((41, "AVAILABLE"), (42, "AVAILABLE"))
     outcome = await stand.pin(more={"version": 40})
     assert outcome.kind is OutcomeKind.DEFERRED
-    assert stand.served() == Served("ranker", "/models/ranker", specific([40, 41, 42]), {"stable": 41, "canary": 42})
+    assert stand.served() == ConfiguredModel("ranker", "/models/ranker", specific([40, 41, 42]), {"stable": 41, "canary": 42})
 
 
 async def test_a_version_that_cannot_be_loaded_is_refused(stand: Stand) -> None:
@@ -240,7 +240,7 @@ async def test_but_they_would_refuse_a_label_that_moves(stand: Stand) -> None:
     stand.all_say((42, "END"))
     outcome = await stand.pin(more={"version": 40})
     assert (outcome.kind, outcome.reason) == (OutcomeKind.DEFERRED, "Loading")
-    assert stand.served() == Served("ranker", "/models/ranker", specific([40, 41, 42]), {"stable": 41, "canary": 42})
+    assert stand.served() == ConfiguredModel("ranker", "/models/ranker", specific([40, 41, 42]), {"stable": 41, "canary": 42})
 
 
 async def test_without_a_ready_pod_there_is_nothing_to_lose(stand: Stand) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from healer.actions.shift_traffic import ShiftTrafficParams, complete
-from healer.lab.apiserver.store import Change
+from healer.lab.apiserver.store import StoreEvent
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
-from healer.routes.base import Place
+from healer.routes.base import RoutePlace
 from healer.rules.probe import RouteRef, Side
 from healer.rules.schema import When
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
@@ -88,7 +88,7 @@ async def test_all_of_it_with_the_figures(scene: Scene) -> None:
     assert outcome == Outcome(OutcomeKind.DONE, "Shifted", f"traffic of httproute/model: canary 20 % -> 0 %, all to {STABLE}")
     assert scene.weights == [(100, 0)]
     assert (scene.bench.writes, scene.bench.sent) == (PATCH, ["shiftTraffic"])
-    place = Place(NAMESPACE, "HTTPRoute", "model", STABLE, NAME)
+    place = RoutePlace(NAMESPACE, "HTTPRoute", "model", STABLE, NAME)
     assert list(scene.bench.kept) == [place.key]
     assert scene.note == {"before": "80:20", "after": "100:0", "rung": "0", "aim": 0}
 
@@ -311,7 +311,7 @@ async def test_a_route_that_is_missing(scene: Scene) -> None:
 
 
 async def test_a_route_that_something_else_sets_is_a_failure(scene: Scene) -> None:
-    def revert(collection: str, change: Change) -> None:
+    def revert(collection: str, change: StoreEvent) -> None:
         if collection == scene.kind.stored_in:
             scene.bench.lab.store.listeners.remove(revert)
             asyncio.get_running_loop().call_soon(scene.set, (80, 20))
@@ -369,7 +369,7 @@ async def test_a_controller_that_has_taken_the_traffic_away_itself_has_done_it(s
 async def test_what_is_put_back_at_once_is_set_once_more_and_then_left_to_people(scene: Scene) -> None:
     owned(scene, annotations=ARGO)
 
-    def revert(collection: str, change: Change) -> None:
+    def revert(collection: str, change: StoreEvent) -> None:
         if collection == scene.kind.stored_in and scene.weights != [(80, 20)]:
             asyncio.get_running_loop().call_soon(scene.set, (80, 20))
 
@@ -470,7 +470,7 @@ async def test_a_patch_whose_effect_cannot_be_read_back_may_have_happened(scene:
 @pytest.mark.parametrize("wrong", [{"aim": -50}, {"aim": 101}, {"aim": [0, -1]}, {"back": -9}])
 async def test_a_note_with_figures_that_healer_does_not_write_is_not_followed(scene: Scene, wrong: dict[str, Any]) -> None:
     """Whoever writes incidents writes notes: a negative aim had a weight below 0 written."""
-    key = Place(NAMESPACE, "HTTPRoute", "model", STABLE, NAME).key
+    key = RoutePlace(NAMESPACE, "HTTPRoute", "model", STABLE, NAME).key
     scene.bench.kept = {key: json.dumps({"before": "50:50", "after": "50:50", "rung": "0", "aim": 0} | wrong)}
     outcome = await scene.shift(by=20)
     assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "NoteUnreadable")

@@ -3,10 +3,10 @@
 import pytest
 from structlog.testing import capture_logs
 
-from healer.cluster.contact import VERBS, Asked, Contact, asked
+from healer.cluster.contact import VERBS, Contact, RbacRequest, asked
 from healer.cluster.errors import ApiError, ApiUnavailable, ClusterError
 
-PODS = Asked("list", "", "pods", "production")
+PODS = RbacRequest("list", "", "pods", "production")
 REFUSED = ApiUnavailable("GET /api/v1/pods: connection refused")
 FORBIDDEN = ApiError(403, "Forbidden", 'pods is forbidden: User "healer" cannot list resource "pods" in API group "" ...')
 
@@ -113,7 +113,7 @@ def test_a_missing_permission_is_named_once_with_what_to_apply(contact: Contact)
     with capture_logs() as logs:
         for _ in range(50):
             contact.failed(PODS, FORBIDDEN)
-        contact.failed(Asked("list", "", "pods", "staging"), FORBIDDEN)
+        contact.failed(RbacRequest("list", "", "pods", "staging"), FORBIDDEN)
     assert [line["permission"] for line in logs] == ["list pods in namespace production", "list pods in namespace staging"]
     assert "healer rbac" in logs[0]["hint"]
     assert "may not list pods in namespace production" in contact.told()
@@ -124,7 +124,7 @@ def test_a_missing_permission_is_named_once_with_what_to_apply(contact: Contact)
 def test_an_admission_policys_no_is_no_missing_permission(contact: Contact) -> None:
     denied = ApiError(403, "Forbidden", "admission webhook denied the request: not on Fridays")
     with capture_logs() as logs:
-        contact.failed(Asked("create", "", "pods/eviction", "production"), denied)
+        contact.failed(RbacRequest("create", "", "pods/eviction", "production"), denied)
     assert logs == []
 
 

@@ -13,7 +13,7 @@ from healer.actions.base import Action, Recheck, specs
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.cluster.resources import RESOURCES
-from healer.cluster.watch import Change, Reflector
+from healer.cluster.watch import ObjectChange, Reflector
 from healer.daemon.event_loop import Core
 from healer.daemon.executor import Doer
 from healer.daemon.metrics import Metrics
@@ -90,7 +90,7 @@ class House:
         for reflector in reflectors:
             await reflector.synced.wait()
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: ObjectChange) -> None:
         self.core.changed(change)
         self.news.set()
 

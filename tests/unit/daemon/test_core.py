@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from healer.cluster.watch import Change
+from healer.cluster.watch import ObjectChange
 from healer.engine.incidents.opening import opened
 from healer.model.decision import Verb
 from healer.model.effects import Act, Loss
@@ -108,7 +108,7 @@ async def test_a_large_delivery_is_told_in_parts_and_acted_on_as_a_whole(tmp_pat
         while not taking.done():
             turns += 1
             pod = next(iter(h.view.pods()))
-            h.core.changed(Change(Pod, "put", pod, pod))
+            h.core.changed(ObjectChange(Pod, "put", pod, pod))
             await asyncio.sleep(0)
         await taking
         assert turns > len(filler) / 100
@@ -123,7 +123,7 @@ async def test_what_the_watches_bring_in_one_turn_is_decided_together(tmp_path: 
         for pod in list(h.view.pods()):
             status = msgspec.structs.replace(pod.status, conditions=(Condition("Ready", "False"),))
             sick = msgspec.structs.replace(pod, status=status)
-            h.core.changed(Change(Pod, "put", sick, h.view.put(sick)))
+            h.core.changed(ObjectChange(Pod, "put", sick, h.view.put(sick)))
         await h.until(lambda: h.states == [State.WAITING])
         assert h.journal.incidents()[0].reason.code == "Storm"
         assert Verb.ALLOW not in [decision.verb for decision in h.decisions]
@@ -156,7 +156,7 @@ async def test_a_pod_that_recovers_while_the_start_is_under_way_is_left_alone(tm
         status = msgspec.structs.replace(sick.status, conditions=(Condition("Ready", "True"),))
         well = msgspec.structs.replace(sick, status=status)
         for pod in [well, *[sick, well] * 15]:  # as many as would be decided on at once
-            h.core.changed(Change(Pod, "put", pod, h.view.put(pod)))
+            h.core.changed(ObjectChange(Pod, "put", pod, h.view.put(pod)))
         assert h.decisions == []
         await h.core.begun.wait()
         assert h.states == [State.CLOSED]

@@ -9,7 +9,7 @@ from pathlib import Path
 from healer.cluster.api import Api
 from healer.daemon import Daemon
 from healer.lab import Lab
-from healer.settings import Journal, Leader, Settings
+from healer.settings import JournalSettings, LeaderSettings, Settings
 from tests.support.world import rule, rulebook
 
 
@@ -26,7 +26,7 @@ async def test_what_a_term_was_made_of_is_gone_with_it(tmp_path: Path) -> None:
     try:
         async with Lab() as lab:
             lab.write_kubeconfig(tmp_path / "kubeconfig")
-            settings = Settings(journal=Journal(kind="memory"), leader=Leader(enabled=False))
+            settings = Settings(journal=JournalSettings(kind="memory"), leader=LeaderSettings(enabled=False))
             daemon = Daemon(settings, rulebook(rule()))
             async with aclosing(await Api.connect(kubeconfig=str(tmp_path / "kubeconfig"))) as api:
                 serving = asyncio.create_task(daemon._serve_term(api, lambda: True))

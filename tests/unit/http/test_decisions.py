@@ -16,7 +16,7 @@ from healer.http.server import Server
 from healer.model.decision import Decision, Verb
 from healer.model.incident import Reason
 from healer.model.target import Target
-from healer.settings import Http
+from healer.settings import HttpSettings
 
 AT = 1_790_000_000.25
 
@@ -30,7 +30,7 @@ def decision(
 
 @asynccontextmanager
 async def serving(decisions: Sequence[Decision], **knobs: Any) -> AsyncIterator[aiohttp.ClientSession]:
-    settings = Http(host="127.0.0.1", port=0, **knobs)
+    settings = HttpSettings(host="127.0.0.1", port=0, **knobs)
     server = Server(settings=settings, webhooks={}, health=Health, registry=CollectorRegistry(), decisions=lambda: decisions)
     async with server, aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
         yield session
@@ -121,7 +121,7 @@ async def test_no_token_is_asked_for_and_nothing_can_be_posted(tmp_path: Path) -
 
 
 async def test_a_server_that_was_given_none_answers_none() -> None:
-    server = Server(settings=Http(host="127.0.0.1", port=0), webhooks={}, health=Health, registry=CollectorRegistry())
+    server = Server(settings=HttpSettings(host="127.0.0.1", port=0), webhooks={}, health=Health, registry=CollectorRegistry())
     async with server, aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
         assert await names(session) == []
 

@@ -22,19 +22,19 @@ from healer.model.intake import QueueFull
 from healer.model.kube import Meta, Pod
 from healer.model.signal import Signal
 from healer.model.view import View
-from healer.settings import Http
+from healer.settings import HttpSettings
 from healer.sources.alertmanager.webhook import PATH, AlertmanagerWebhook, TargetLabels
 from tests.unit.sources.test_alertmanager import NOW, alert, body
 
 pytestmark = pytest.mark.slow
 
 JSON = {"Content-Type": "application/json"}
-LOCAL = Http(host="127.0.0.1", port=0)
+LOCAL = HttpSettings(host="127.0.0.1", port=0)
 
 
-def local(**knobs: object) -> Http:
+def local(**knobs: object) -> HttpSettings:
     """LOCAL with other knobs."""
-    return Http.model_validate({**LOCAL.model_dump(), **knobs})
+    return HttpSettings.model_validate({**LOCAL.model_dump(), **knobs})
 
 
 Answer = tuple[int, dict[str, Any], dict[str, str]]
@@ -69,7 +69,7 @@ class Daemon:
         self.decided += signals
 
     @asynccontextmanager
-    async def serving(self, settings: Http = LOCAL) -> AsyncIterator["Client"]:
+    async def serving(self, settings: HttpSettings = LOCAL) -> AsyncIterator["Client"]:
         server = Server(settings=settings, webhooks={PATH: self.webhook}, health=lambda: self.health, registry=self.registry)
         async with server, aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
             yield Client(session, server.port)

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from healer.http.health import Health
 from healer.http.refusals import SELDOM, Refusals
 from healer.http.server import Server
-from healer.settings import Http
+from healer.settings import HttpSettings
 
 
 class Sender:
@@ -44,7 +44,7 @@ async def test_every_refusal_of_the_server_is_counted_from_zero(status: int, hea
         return {}
 
     registry = CollectorRegistry()
-    settings = Http(host="127.0.0.1", port=0, max_body=100)
+    settings = HttpSettings(host="127.0.0.1", port=0, max_body=100)
     server = Server(settings=settings, webhooks={"/hook": receive}, health=Health, registry=registry)
 
     def counted() -> float | None:

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from healer.lab import Lab, serving
-from healer.lab.apiserver.status import ApiError
+from healer.lab.apiserver.status import ApiRefusal
 from healer.lab.objects import Object, condition, is_ready
 
 
@@ -111,6 +111,6 @@ async def test_a_replicaset_that_may_not_be_made_is_told_by_its_deployment() -> 
 async def test_what_a_test_writes_itself_is_denied_too() -> None:
     async with Lab() as lab:
         lab.admission.webhook("no", verb="create", resource="configmaps", name="secret-plans")
-        with pytest.raises(ApiError, match="denied the request: no"):
+        with pytest.raises(ApiRefusal, match="denied the request: no"):
             await lab.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "secret-plans"}})
         await lab.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plans"}})

@@ -16,7 +16,7 @@ import yaml
 from kubernetes.aio import client, config
 
 from healer.lab import Lab, serving
-from healer.lab.apiserver.status import ApiError
+from healer.lab.apiserver.status import ApiRefusal
 
 
 async def test_the_official_client_understands_it(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ async def test_apply_makes_namespaces_and_refuses_what_the_api_refuses() -> None
     async with Lab() as lab:
         await lab.apply_yaml(yaml.safe_dump_all(serving(namespace="other")))
         assert "other" in [item["metadata"]["name"] for item in lab.objects("namespaces")]
-        with pytest.raises(ApiError, match="already exists"):
+        with pytest.raises(ApiRefusal, match="already exists"):
             await lab.apply(serving(namespace="other"))
         with pytest.raises(KeyError, match="v1 Secret"):
             await lab.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from healer.lab.apiserver.patch import json_patch, merge_patch, strategic_patch
-from healer.lab.apiserver.status import ApiError
+from healer.lab.apiserver.status import ApiRefusal
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_json_patch(target: Any, patch: Any, expected: Any) -> None:
     ],
 )
 def test_json_patch_that_cannot_be_applied(patch: Any) -> None:
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(ApiRefusal) as caught:
         json_patch({"a": 1, "list": [1]}, patch)
     assert caught.value.code == 422
 

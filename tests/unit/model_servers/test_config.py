@@ -2,7 +2,7 @@
 
 import pytest
 
-from healer.model_servers.tensorflow_serving.config import ConfigError, Policy, Served, find, models, read, specific
+from healer.model_servers.tensorflow_serving.config import ConfigError, ConfiguredModel, Policy, find, models, read, specific
 from healer.model_servers.tensorflow_serving.spans import octals
 
 FILE = """\
@@ -31,11 +31,11 @@ def one(inside: str) -> str:
 
 def test_what_a_file_says() -> None:
     assert models(FILE) == (
-        Served("ranker", "/models/ranker", specific([42, 41]), {"stable": 41, "canary": 42}),
-        Served("speller", "/models/speller", Policy("latest", 1), {}),
-        Served("all", "/models/all", Policy("all"), {}),
-        Served("two", "/models/two", Policy("latest", 2), {}),
-        Served("zero", "/models/zero", Policy("latest", 1), {}),
+        ConfiguredModel("ranker", "/models/ranker", specific([42, 41]), {"stable": 41, "canary": 42}),
+        ConfiguredModel("speller", "/models/speller", Policy("latest", 1), {}),
+        ConfiguredModel("all", "/models/all", Policy("all"), {}),
+        ConfiguredModel("two", "/models/two", Policy("latest", 2), {}),
+        ConfiguredModel("zero", "/models/zero", Policy("latest", 1), {}),
     )
 
 
@@ -119,5 +119,5 @@ def test_a_model_that_is_not_there() -> None:
 
 
 def test_labels_of_versions_that_are_not_loaded() -> None:
-    assert Served("a", "", specific([1]), {"stable": 1, "canary": 2}).dangling() == {"canary": 2}
-    assert Served("a", "", Policy("latest"), {"stable": 1}).dangling() == {}
+    assert ConfiguredModel("a", "", specific([1]), {"stable": 1, "canary": 2}).dangling() == {"canary": 2}
+    assert ConfiguredModel("a", "", Policy("latest"), {"stable": 1}).dangling() == {}

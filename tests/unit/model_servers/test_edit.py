@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from healer.model_servers.tensorflow_serving.config import ConfigError, Policy, Served, find, models, specific
+from healer.model_servers.tensorflow_serving.config import ConfigError, ConfiguredModel, Policy, find, models, specific
 from healer.model_servers.tensorflow_serving.edit import change
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ def changed(text: str, policy: Policy | None = None, labels: Mapping[str, int] |
     served = find(text, name)
     policy, labels = policy or served.policy, served.labels if labels is None else labels
     after = change(text, name, policy, labels)
-    assert find(after, name) == Served(name, served.base_path, policy, dict(labels))
+    assert find(after, name) == ConfiguredModel(name, served.base_path, policy, dict(labels))
     return lines(text, after)
 
 
@@ -265,7 +265,7 @@ class Writer:
             return f"version_labels: [{self.gap()}{listed}{self.gap()}]{self.end()}"
         return "".join(self.field("version_labels", "".join(entry)) for entry in entries)
 
-    def model(self, served: Served) -> str:
+    def model(self, served: ConfiguredModel) -> str:
         parts = [
             f"name: '{served.name}'{self.end()}",
             f'base_path: "{served.base_path}"{self.end()}',
@@ -275,7 +275,7 @@ class Writer:
         self._random.shuffle(parts)
         return self.field("config", "".join(parts))
 
-    def file(self, all_of_them: list[Served]) -> str:
+    def file(self, all_of_them: list[ConfiguredModel]) -> str:
         return self.gap() + self.field("model_config_list", "".join(map(self.model, all_of_them)))
 
 
@@ -284,12 +284,12 @@ class Writer:
 def test_any_file_any_change(
     seed: int, drawn: list[tuple[Policy, dict[str, int]]], policy: Policy, labels: dict[str, int], data: st.DataObject
 ) -> None:
-    fleet = [Served(f"m{n}", "/m } {", *one) for n, one in enumerate(drawn)]
+    fleet = [ConfiguredModel(f"m{n}", "/m } {", *one) for n, one in enumerate(drawn)]
     text = Writer(seed).file(fleet)
     assert list(models(text)) == fleet
     which = data.draw(st.integers(0, len(fleet) - 1))
     after = change(text, f"m{which}", policy, labels)
-    fleet[which] = Served(f"m{which}", "/m } {", policy, labels)
+    fleet[which] = ConfiguredModel(f"m{which}", "/m } {", policy, labels)
     assert list(models(after)) == fleet
     replaced = len(policy.versions) >= len(drawn[which][0].versions)
     if policy.choice == drawn[which][0].choice and replaced and labels.keys() >= drawn[which][1].keys():

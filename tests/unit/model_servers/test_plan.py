@@ -2,15 +2,25 @@
 
 import pytest
 
-from healer.model_servers.tensorflow_serving.config import Policy, Served, specific
-from healer.model_servers.tensorflow_serving.plan import Change, Refused, add, beside, pin, promote, rollback, stack, version_of
+from healer.model_servers.tensorflow_serving.config import ConfiguredModel, Policy, specific
+from healer.model_servers.tensorflow_serving.plan import (
+    ModelChange,
+    PlanRefused,
+    add,
+    beside,
+    pin,
+    promote,
+    rollback,
+    stack,
+    version_of,
+)
 
 
-def served(*versions: int, **labels: int) -> Served:
-    return Served("m", "/m", specific(versions), labels)
+def served(*versions: int, **labels: int) -> ConfiguredModel:
+    return ConfiguredModel("m", "/m", specific(versions), labels)
 
 
-LATEST = Served("m", "/m", Policy("latest", 1), {})
+LATEST = ConfiguredModel("m", "/m", Policy("latest", 1), {})
 
 
 @pytest.mark.parametrize(("text", "version"), [("1", 1), ("20231001", 20231001), (str(2**63 - 1), 2**63 - 1)])
@@ -20,12 +30,12 @@ def test_a_version(text: str, version: int) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "", "1.5", "v3", "2023_10_01", "2023-10-01", str(2**63), "١"])
 def test_no_version(text: str) -> None:
-    with pytest.raises(Refused, match="20231001, not 2023_10_01"):
+    with pytest.raises(PlanRefused, match="20231001, not 2023_10_01"):
         version_of(text)
 
 
 def test_pin_takes_every_label_along() -> None:
-    assert pin(served(1, 2, stable=1, canary=2, own=2), 1) == Change(
+    assert pin(served(1, 2, stable=1, canary=2, own=2), 1) == ModelChange(
         specific([1]),
         {"stable": 1, "canary": 1, "own": 1},
         (
@@ -38,12 +48,16 @@ def test_pin_takes_every_label_along() -> None:
 
 
 def test_beside_what_is_loaded() -> None:
-    assert beside(served(1, 2, stable=1), 3, [9]) == Change(specific([1, 2, 3]), {"stable": 1}), "the file says what is loaded"
-    assert beside(LATEST, 3, [1, 2]) == Change(specific([1, 2, 3]), {})
-    assert beside(Served("m", "", Policy("latest"), {"stable": 1}), 3, [2]).policy == specific([1, 2, 3]), "no label dangles"
-    every = Served("m", "", Policy("all"), {})
+    assert beside(served(1, 2, stable=1), 3, [9]) == ModelChange(specific([1, 2, 3]), {"stable": 1}), (
+        "the file says what is loaded"
+    )
+    assert beside(LATEST, 3, [1, 2]) == ModelChange(specific([1, 2, 3]), {})
+    assert beside(ConfiguredModel("m", "", Policy("latest"), {"stable": 1}), 3, [2]).policy == specific([1, 2, 3]), (
+        "no label dangles"
+    )
+    every = ConfiguredModel("m", "", Policy("all"), {})
     assert not beside(every, 3, []).differs(every)
-    with pytest.raises(Refused, match="latest 1, and which versions its servers have is not known"):
+    with pytest.raises(PlanRefused, match="latest 1, and which versions its servers have is not known"):
         beside(LATEST, 3, [])
 
 
@@ -69,7 +83,7 @@ def test_a_label_that_exists_never_moves_in_the_file_that_first_loads_the_versio
 
 
 def test_a_label_moves_to_what_is_loaded_and_available() -> None:
-    assert add(served(1, 2, 3, canary=2), 3, "canary", {1, 2, 3}) == Change(specific([1, 2, 3]), {"canary": 3})
+    assert add(served(1, 2, 3, canary=2), 3, "canary", {1, 2, 3}) == ModelChange(specific([1, 2, 3]), {"canary": 3})
     assert add(served(1, 2, 3, canary=2), 3, "canary", None).labels == {"canary": 3}
     assert add(served(1, 2, 3, canary=2), 3, "canary", {1, 2}).left
     assert add(served(1, 2, canary=2), 2, "canary", None).left == ""
@@ -77,17 +91,17 @@ def test_a_label_moves_to_what_is_loaded_and_available() -> None:
 
 def test_promote() -> None:
     now = served(1, 2, stable=1, canary=2)
-    assert promote(now, None, None) == promote(now, 2, {1, 2}) == Change(specific([1, 2]), {"stable": 2, "canary": 2})
-    with pytest.raises(Refused, match=r"version 3 of model m is not loaded \(specific 1, 2\)"):
+    assert promote(now, None, None) == promote(now, 2, {1, 2}) == ModelChange(specific([1, 2]), {"stable": 2, "canary": 2})
+    with pytest.raises(PlanRefused, match=r"version 3 of model m is not loaded \(specific 1, 2\)"):
         promote(now, 3, None)
-    with pytest.raises(Refused, match="not AVAILABLE on every server"):
+    with pytest.raises(PlanRefused, match="not AVAILABLE on every server"):
         promote(now, 2, {1})
-    with pytest.raises(Refused, match="no label canary"):
+    with pytest.raises(PlanRefused, match="no label canary"):
         promote(served(1, stable=1), None, None)
 
 
 def test_promote_warns_where_the_version_before_may_be_gone() -> None:
-    labelled = Served("m", "", Policy("latest", 2), {"stable": 1, "canary": 2})
+    labelled = ConfiguredModel("m", "", Policy("latest", 2), {"stable": 1, "canary": 2})
     assert promote(labelled, None, None).notes == (
         "version 1 stays loaded only while it is among the latest 2: a roll-back may find it gone",
     )
@@ -104,19 +118,19 @@ def test_prune_keeps_what_has_a_label_and_the_version_before() -> None:
 
 def test_rollback() -> None:
     now = served(1, 2, stable=2, canary=2)
-    assert rollback(now, [1, 2], None) == Change(specific([1, 2]), {"stable": 1, "canary": 2})
+    assert rollback(now, [1, 2], None) == ModelChange(specific([1, 2]), {"stable": 1, "canary": 2})
     for stables, said in (
         ([], "knows no promotion to version 2"),
         ([2], "knows no version before 2"),
         ([1, 3], "does not tell how"),
     ):
-        with pytest.raises(Refused, match=said):
+        with pytest.raises(PlanRefused, match=said):
             rollback(now, stables, None)
-    with pytest.raises(Refused, match=r"is not loaded .* load it again"):
+    with pytest.raises(PlanRefused, match=r"is not loaded .* load it again"):
         rollback(now, [3, 2], None)
-    with pytest.raises(Refused, match="not AVAILABLE on every server"):
+    with pytest.raises(PlanRefused, match="not AVAILABLE on every server"):
         rollback(now, [1, 2], {2})
-    with pytest.raises(Refused, match="no label stable"):
+    with pytest.raises(PlanRefused, match="no label stable"):
         rollback(served(1), [1, 2], None)
 
 

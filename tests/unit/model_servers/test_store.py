@@ -12,20 +12,20 @@ import pytest
 from healer.cluster.api import Api, ApiError
 from healer.lab import Lab
 from healer.lab.objects import Object
-from healer.model_servers.tensorflow_serving.config import ConfigError, Policy, Served, specific
+from healer.model_servers.tensorflow_serving.config import ConfigError, ConfiguredModel, Policy, specific
 from healer.model_servers.tensorflow_serving.history import (
     ANNOTATIONS,
     ENTRIES,
     HISTORY,
     Author,
-    Entry,
-    State,
+    HistoryEntry,
+    PolicyState,
     dump,
     load,
     stables,
 )
-from healer.model_servers.tensorflow_serving.plan import Change, beside
-from healer.model_servers.tensorflow_serving.store import Document, Written, load_document, write
+from healer.model_servers.tensorflow_serving.plan import ModelChange, beside
+from healer.model_servers.tensorflow_serving.store import ModelsConfig, Written, load_document, write
 
 SPACE, MAP, KEY = "production", "models", "models.config"
 WHERE = (SPACE, MAP, KEY)
@@ -55,7 +55,7 @@ class Stand:
     def modify(self, change: Callable[[Object], Any]) -> None:
         self.lab.api.modify(self.lab.api.kinds.named("configmaps"), SPACE, MAP, change)
 
-    async def document(self) -> Document:
+    async def document(self) -> ModelsConfig:
         return await load_document(self.api, *WHERE)
 
     @property
@@ -83,8 +83,8 @@ async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
             await other.aclose()
 
 
-def loading(model: str, version: int) -> Callable[[Document], Awaitable[Change]]:
-    async def decide(document: Document) -> Change:
+def loading(model: str, version: int) -> Callable[[ModelsConfig], Awaitable[ModelChange]]:
+    async def decide(document: ModelsConfig) -> ModelChange:
         return beside(document.find(model), version, ())
 
     return decide
@@ -135,10 +135,10 @@ async def test_two_writers_at_once_lose_nothing(stand: Stand) -> None:
     for version in range(2, 2 + rounds):
         at_the_door = asyncio.Barrier(2)
 
-        def meeting(model: str, door: asyncio.Barrier, version: int) -> Callable[[Document], Awaitable[Change]]:
+        def meeting(model: str, door: asyncio.Barrier, version: int) -> Callable[[ModelsConfig], Awaitable[ModelChange]]:
             met = False
 
-            async def decide(document: Document) -> Change:
+            async def decide(document: ModelsConfig) -> ModelChange:
                 nonlocal met
                 if not met:  # both have read the same file before either writes
                     met = True
@@ -167,7 +167,7 @@ async def test_two_writers_at_once_lose_nothing(stand: Stand) -> None:
 
 
 async def test_the_intent_is_decided_again_not_the_text(stand: Stand) -> None:
-    async def somebody(document: Document) -> Change:
+    async def somebody(document: ModelsConfig) -> ModelChange:
         served = document.find("a")
         if 7 not in served.policy.versions:
             stand.modify(lambda obj: obj["data"].update({KEY: FILE.replace("versions: 1", "versions: 7")}))
@@ -183,7 +183,7 @@ async def test_it_gives_way_in_the_end(stand: Stand, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("healer.model_servers.tensorflow_serving.store.TRIES", 3)
     numbers = iter(range(9))
 
-    async def beaten(document: Document) -> Change:
+    async def beaten(document: ModelsConfig) -> ModelChange:
         stand.modify(lambda obj: obj["data"].update({"other": str(next(numbers))}))
         return beside(document.find("a"), 2, ())
 
@@ -194,8 +194,8 @@ async def test_it_gives_way_in_the_end(stand: Stand, monkeypatch: pytest.MonkeyP
 
 
 async def test_a_label_that_would_name_an_unloaded_version_is_not_written(stand: Stand) -> None:
-    async def wrong(document: Document) -> Change:
-        return Change(specific([1]), {"canary": 2})
+    async def wrong(document: ModelsConfig) -> ModelChange:
+        return ModelChange(specific([1]), {"canary": 2})
 
     with pytest.raises(ConfigError, match=r"models\.config of configmap/models in production: label canary .* version 2, which"):
         await write(stand.api, WHERE, "a", AUTHOR, wrong)
@@ -241,9 +241,9 @@ async def test_a_history_that_somebody_spoilt_is_not_written_over(stand: Stand) 
 # the history
 
 
-def entry(number: int, before: int = 1, after: int = 2, *, why: str = "", model: str = "a", key: str = KEY) -> Entry:
-    states = [State("specific 1, 2", (1, 2), {"stable": version}) for version in (before, after)]
-    return Entry(str(number), "ann", why, "models promote", model, key, *states)
+def entry(number: int, before: int = 1, after: int = 2, *, why: str = "", model: str = "a", key: str = KEY) -> HistoryEntry:
+    states = [PolicyState("specific 1, 2", (1, 2), {"stable": version}) for version in (before, after)]
+    return HistoryEntry(str(number), "ann", why, "models promote", model, key, *states)
 
 
 def test_the_oldest_entries_go_first() -> None:
@@ -263,7 +263,9 @@ def test_it_fits_beside_the_other_annotations() -> None:
 
 
 def test_a_long_why_is_cut() -> None:
-    made = Author("w" * 900, "y" * 900, "models add", "now").entry(Served("a", "", Policy(), {}), KEY, Change(specific([1]), {}))
+    made = Author("w" * 900, "y" * 900, "models add", "now").entry(
+        ConfiguredModel("a", "", Policy(), {}), KEY, ModelChange(specific([1]), {})
+    )
     assert (len(made.who), len(made.why)) == (500, 500)
 
 

@@ -29,7 +29,7 @@ from healer.model.decision import Decision, Verb
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.target import Target
 from healer.operate.objects import at, get
-from healer.settings import Http
+from healer.settings import HttpSettings
 from tests.support.processes import PATIENCE
 
 SPACE = "production"
@@ -178,7 +178,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     rules: list[RuleRow] = []
     checks: list[Check] = []
     server = Server(
-        settings=Http(host="127.0.0.1", port=0),
+        settings=HttpSettings(host="127.0.0.1", port=0),
         webhooks={},
         health=lambda: Health(ready=checks),
         registry=CollectorRegistry(),

@@ -13,7 +13,7 @@ from healer.journal.watch import Incidents
 from healer.lab.objects import Object
 from healer.model.incident import Approved, Incident, State
 from healer.model.target import Target
-from healer.operate.approve import Asked, NotWaiting, approve
+from healer.operate.approve import ApprovalRequest, NotWaiting, approve
 from healer.operate.objects import OperateError
 from tests.support.processes import PATIENCE
 from tests.unit.operate.conftest import SPACE, Place
@@ -91,13 +91,13 @@ async def test_what_does_not_wait_for_approval_is_not_approved(place: Place, sta
     assert place.annotations("incidents", NAME) == {}
 
 
-def meanwhile(place: Place, **status: Any) -> Callable[[Asked], None]:
+def meanwhile(place: Place, **status: Any) -> Callable[[ApprovalRequest], None]:
     """The incident goes on while the person reads."""
 
     def change(obj: Object) -> None:
         obj["status"] |= status
 
-    def go_on(_: Asked) -> None:
+    def go_on(_: ApprovalRequest) -> None:
         place.lab.api.modify(place.lab.api.kinds.named("incidents"), SPACE, NAME, change, subresource="status")
 
     return go_on

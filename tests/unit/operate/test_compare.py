@@ -25,7 +25,7 @@ from healer.operate.canary.report import Report, plain, show, span
 from healer.operate.objects import OperateError, at
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule
-from healer.sources.prometheus.client import Asked, Prometheus, QueryFailed, Sample, Series
+from healer.sources.prometheus.client import Prometheus, QueryApi, QueryFailed, Sample, Series
 from tests.integration.world import rule, ruleset, serves
 from tests.support.canary import ERRORS, LATENCY, when
 from tests.support.processes import PATIENCE
@@ -84,7 +84,7 @@ def _end(window: float) -> float:
 class Listening:
     """Prometheus, and what it was asked."""
 
-    def __init__(self, prometheus: Asked) -> None:
+    def __init__(self, prometheus: QueryApi) -> None:
         self._prometheus = prometheus
         self.asked: list[tuple[str, float, float]] = []
 

@@ -20,7 +20,7 @@ from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses, versions
 from healer.lab.objects import is_ready
 from healer.model.verdict import VerdictKind
 from healer.operate.canary.chosen import chosen
-from healer.operate.canary.gate import Gated, Progress, gate, plain, show
+from healer.operate.canary.gate import Gated, GateProgress, gate, plain, show
 from healer.operate.objects import OperateError, at
 from healer.rules.loading import load_all
 from healer.rules.rulebook import BoundRule
@@ -71,10 +71,10 @@ class Gate:
 
     counting: Counting
     running: "asyncio.Task[Gated]"
-    said: list[Progress] = field(default_factory=list)
+    said: list[GateProgress] = field(default_factory=list)
     news: "asyncio.Condition" = field(default_factory=asyncio.Condition)
 
-    async def until(self, holds: Callable[[Progress], bool]) -> Progress:
+    async def until(self, holds: Callable[[GateProgress], bool]) -> GateProgress:
         """The first thing told, past or to come, that this holds for."""
         async with self.news, asyncio.timeout(PATIENCE):
             await self.news.wait_for(lambda: any(map(holds, self.said)))
@@ -94,7 +94,7 @@ async def going(lab: Lab, home: Path, rate: float = 0, within: float = PATIENCE)
     """A gate that looks each second, ended with the test. Without requests it goes on and on."""
     lab.write_kubeconfig(home / "kubeconfig")
     async with aclosing(await Api.connect(kubeconfig=str(home / "kubeconfig"))) as api, asyncio.TaskGroup() as group:
-        loud = asyncio.Queue[Progress]()
+        loud = asyncio.Queue[GateProgress]()
         (judged,) = rules(judging("bad-canary"))
         counting = Counting(rate)
         work = gate(api, counting, judged, PLACE, within=within, tell=loud.put_nowait)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.objects import Object, is_ready
-from healer.model_servers.tensorflow_serving.config import Served, find, specific
+from healer.model_servers.tensorflow_serving.config import ConfiguredModel, find, specific
 from healer.model_servers.tensorflow_serving.history import HISTORY
 from tests.support.healer import verb
 from tests.support.tensorflow_serving import StatusServers, status_servers
@@ -60,7 +60,7 @@ class Stand:
     def text(self) -> str:
         return str(self.map["data"]["models.config"])
 
-    def served(self, model: str = "ranker") -> Served:
+    def served(self, model: str = "ranker") -> ConfiguredModel:
         return find(self.text, model)
 
     @property
@@ -148,7 +148,7 @@ async def test_a_release_from_the_first_load_to_the_rollback(stand: Stand) -> No
     assert (code, said.splitlines()[0]) == (0, "model ranker changed: label canary 42 -> 43")
     code, said = await stand.models("promote", "ranker", "--why", "two quiet days")
     assert (code, said.splitlines()[0]) == (0, "model ranker changed: label stable 41 -> 43")
-    assert stand.served() == Served("ranker", "/models/ranker", specific([41, 42, 43]), {"stable": 43, "canary": 43})
+    assert stand.served() == ConfiguredModel("ranker", "/models/ranker", specific([41, 42, 43]), {"stable": 43, "canary": 43})
     code, said = await stand.models("rollback", "ranker", "--why", "slow")
     assert (code, said.splitlines()[0]) == (0, "model ranker changed: label stable 43 -> 41")
     assert [(e["what"], e["who"], e["why"]) for e in stand.history] == [

@@ -10,7 +10,7 @@ from healer.cluster.lease import Lease, LeaseSettings
 from healer.lab.kinds import NAMESPACE
 from healer.operate.everything import everything
 from healer.operate.objects import OperateError
-from healer.operate.pause import Done, pause, place_of, plain, resume, told
+from healer.operate.pause import PauseResult, pause, place_of, plain, resume, told
 from tests.support.lease import QUICK
 from tests.support.processes import PATIENCE
 from tests.unit.operate.conftest import NAME, SPACE, Place
@@ -19,11 +19,11 @@ ALL = {"healer.dev/paused": "true", "healer.dev/paused-by": "alice", "healer.dev
 DEPLOYMENT = f"deployment/{NAME}"
 
 
-async def paused(place: Place, what: str, by: str = "alice", reason: str = "a migration") -> Done:
+async def paused(place: Place, what: str, by: str = "alice", reason: str = "a migration") -> PauseResult:
     return await pause(place.api, place_of(what, SPACE, "healer"), by, reason, "healer")
 
 
-async def resumed(place: Place, what: str) -> Done:
+async def resumed(place: Place, what: str) -> PauseResult:
     return await resume(place.api, place_of(what, SPACE, "healer"), "healer")
 
 

@@ -16,7 +16,7 @@ from healer.lab.objects import Object
 from healer.model.incident import State
 from healer.operate.objects import OperateError, at
 from healer.operate.undo import Move, NotUndone, Undoing, undo
-from healer.routes.base import Place as Route
+from healer.routes.base import RoutePlace as Route
 from healer.routes.base import Weights as WeightsOf
 from healer.routes.note import KEPT_BY, Note
 from tests.support.healer import HEALER, environment, verb

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from healer.routes.base import Found, Place, Weights, who_sets
+from healer.routes.base import ReadRoute, RoutePlace, Weights, who_sets
 from healer.routes.keeper import keeper_of, writer_of
 
-PLACE = Place("prod", "HTTPRoute", "model", "v1", "v2")
+PLACE = RoutePlace("prod", "HTTPRoute", "model", "v1", "v2")
 PART = ("f:spec", "f:rules")
 ABORT = "kubectl argo rollouts abort {} -n prod"
 
 
-def route(part: tuple[str, ...] = PART, **more: Any) -> Found:
+def route(part: tuple[str, ...] = PART, **more: Any) -> ReadRoute:
     metadata = {"name": "model", "namespace": "prod", "uid": "u", "resourceVersion": "7"} | more
-    return Found("/path", "7", Weights(((80, 20),)), lambda weights: (), metadata, part)
+    return ReadRoute("/path", "7", Weights(((80, 20),)), lambda weights: (), metadata, part)
 
 
 def owner(api: str, kind: str, name: str = "shop", **more: Any) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from healer.model.kube import (
 from healer.model.signal import Signal, SourceName
 from healer.model.target import Target
 from healer.model.view import View
-from healer.rules.condition import VARIABLES, Condition, ConditionError, ConditionFailed, facts
+from healer.rules.condition import VARIABLES, CelCondition, ConditionError, ConditionFailed, facts
 
 BORN = datetime(2026, 8, 1, tzinfo=UTC)
 NOW = BORN.timestamp() + 600
@@ -65,7 +65,7 @@ def signal(source: SourceName = "pod", target: Target = POD, labels: Mapping[str
 
 
 def holds(expression: str, given: Signal) -> bool:
-    return Condition(expression, given.source).holds(facts(given, view(), NOW))
+    return CelCondition(expression, given.source).holds(facts(given, view(), NOW))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_every_variable_has_a_fact_of_its_type() -> None:
     known = facts(signal("alert"), view(), NOW)
     assert known.keys() == VARIABLES["alert"].keys()
     for name in VARIABLES["alert"]:
-        assert Condition(f"{name} == {name}", "alert").holds(known)
+        assert CelCondition(f"{name} == {name}", "alert").holds(known)
 
 
 def test_a_pod_rule_gets_no_facts_of_alerts() -> None:
@@ -132,10 +132,10 @@ def test_age_is_never_negative() -> None:
 
 def test_the_place_of_an_error_in_a_long_expression() -> None:
     with pytest.raises(ConditionError) as caught:
-        Condition("pod.ready ||\n  pod.restarts > 3 &&\n  workload.redy > 3", "pod")
+        CelCondition("pod.ready ||\n  pod.restarts > 3 &&\n  workload.redy > 3", "pod")
     assert (caught.value.line, caught.value.column) == (3, 3)
     assert caught.value.hint == "did you mean workload.ready?"
 
 
 def test_literals_within_texts_are_left_alone() -> None:
-    assert Condition("pod.name != \"duration('nonsense')\"", "pod").holds({"pod.name": "x"})
+    assert CelCondition("pod.name != \"duration('nonsense')\"", "pod").holds({"pod.name": "x"})

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from healer.model.incident import Incident, State
 from healer.settings import Slack
-from healer.sinks.base import Memory, Meters, ProcessMemory
+from healer.sinks.base import Memory, ProcessMemory, SinkMeters
 from healer.sinks.slack.sink import SlackSink
 from tests.support.slack import FakeSlack
 from tests.unit.sinks.incidents import incident, then
@@ -47,7 +47,7 @@ class Bench:
         options = {"channel": "#default", "backoff": 0.01, "backoff_most": 0.02, "reconsider": 0.02, "settle": 0.0} | settings
         known = Slack.model_validate({"token_file": token_file, "base_url": slack.url, **options})
         further = {} if clock is None else {"clock": clock}
-        self.sink = SlackSink(known, Meters(self.registry), memory or ProcessMemory(), sleep=sleep, **further)
+        self.sink = SlackSink(known, SinkMeters(self.registry), memory or ProcessMemory(), sleep=sleep, **further)
 
     def count(self, outcome: str) -> float:
         return self.registry.get_sample_value("healer_notifications_total", {"sink": "slack", "outcome": outcome}) or 0.0

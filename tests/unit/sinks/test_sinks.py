@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from healer.model.incident import Entry, Incident, Reason, State
-from healer.sinks.base import Mark, Meters, ProcessMemory, Progress
+from healer.sinks.base import HistoryProgress, LineMark, ProcessMemory, SinkMeters
 from healer.sinks.boundary import Boundary
 from healer.sinks.log import LogSettings, LogSink
 from healer.sinks.registry import build
@@ -21,7 +21,7 @@ from tests.unit.sinks.incidents import incident, then
 
 def test_the_log_has_one_event_for_each_line_of_the_history() -> None:
     registry = CollectorRegistry()
-    sink = LogSink(LogSettings(), Meters(registry))
+    sink = LogSink(LogSettings(), SinkMeters(registry))
     story = incident()
     with capture_logs() as logs:
         sink.tell(story)
@@ -55,7 +55,7 @@ def test_the_log_has_one_event_for_each_line_of_the_history() -> None:
 
 
 def test_the_log_sink_forgets_closed_incidents_in_the_end() -> None:
-    sink = LogSink(LogSettings(), Meters(CollectorRegistry()))
+    sink = LogSink(LogSettings(), SinkMeters(CollectorRegistry()))
     with capture_logs():
         for number in range(1500):
             sink.tell(then(incident(str(number)), State.CLOSED, "over"))
@@ -63,7 +63,7 @@ def test_the_log_sink_forgets_closed_incidents_in_the_end() -> None:
 
 
 def test_the_log_goes_on_after_a_restart_with_what_is_new() -> None:
-    sink = LogSink(LogSettings(), Meters(CollectorRegistry()))
+    sink = LogSink(LogSettings(), SinkMeters(CollectorRegistry()))
     story = then(incident(), State.ACTING, "evicting")
     with capture_logs() as logs:
         sink.resume(story)
@@ -88,7 +88,7 @@ async def test_a_memory_of_this_process_keeps_what_was_remembered_last_and_not_w
 
 def test_a_line_is_known_again_after_a_journal_has_kept_it() -> None:
     line = Entry(1700000000.1234567, State.WAITING, Reason("Because", "a text that is longer than any journal wants to keep"))
-    mark = Mark.parse(str(Mark.of(line)))
+    mark = LineMark.parse(str(LineMark.of(line)))
     kept = replace(line, at=1700000000.123457, reason=Reason("Because", line.reason.text[:29] + "…"))
     assert mark.fits(line)
     assert mark.fits(kept)
@@ -118,7 +118,7 @@ def lines(*texts: str, at: float = 1.0) -> tuple[Entry, ...]:
     ],
 )
 def test_what_is_unseen_of_a_history(told: tuple[Entry, ...], history: tuple[Entry, ...], unseen: tuple[Entry, ...]) -> None:
-    progress = Progress()
+    progress = HistoryProgress()
     for entry in told:
         progress.tell(entry)
     assert tuple(progress.unseen(history)) == unseen
@@ -130,7 +130,7 @@ async def test_whatever_the_sink_what_it_gets_is_redacted(tmp_path: Path) -> Non
     async with FakeSlack() as slack:
         sinks = build(
             {"log": {}, "slack": {"token_file": token_file, "channel": "#ml", "base_url": slack.url}},
-            Meters(CollectorRegistry()),
+            SinkMeters(CollectorRegistry()),
         )
         with capture_logs() as logs:
             task = asyncio.create_task(sinks.run())
@@ -152,7 +152,7 @@ async def test_all_sinks_resume_and_forget_together_and_share_one_memory(tmp_pat
     async with FakeSlack() as slack:
         wanted = {"log": {}, "slack": {"token_file": token_file, "channel": "#ml", "base_url": slack.url}}
         for _ in range(2):
-            sinks = build(wanted, Meters(CollectorRegistry()), memory=memory)
+            sinks = build(wanted, SinkMeters(CollectorRegistry()), memory=memory)
             sinks.resume(story)
             sinks.reset()
             with capture_logs() as logs:
@@ -169,7 +169,7 @@ async def test_all_sinks_resume_and_forget_together_and_share_one_memory(tmp_pat
 
 
 def test_an_unknown_sink_or_option_is_an_error_that_says_so() -> None:
-    meters = Meters(CollectorRegistry())
+    meters = SinkMeters(CollectorRegistry())
     with pytest.raises(ValueError, match=r"there is no sink 'slak'; there are log, slack"):
         build({"slak": {}}, meters)
     with pytest.raises(ValidationError, match=r"chanel"):
@@ -218,7 +218,7 @@ async def test_a_fault_of_a_sink_harms_neither_the_others_nor_the_next_incident(
     monkeypatch.setattr("healer.sinks.registry._PAUSE", 0.0)
     registry = CollectorRegistry()
     faulty = Faulty()
-    sinks = build({"log": {}}, Meters(registry), [faulty])
+    sinks = build({"log": {}}, SinkMeters(registry), [faulty])
     with capture_logs() as logs:
         for name in ("one", "odd", "odd", "two"):
             sinks.tell(incident(name))
@@ -246,7 +246,7 @@ def test_an_observer_of_decisions_may_fail() -> None:
     def observe(number: int) -> None:
         heard.append(10 // number)
 
-    contained = Boundary("observer", Meters(CollectorRegistry())).around(observe)
+    contained = Boundary("observer", SinkMeters(CollectorRegistry())).around(observe)
     with capture_logs():
         for number in (1, 0, 2):
             contained(number)

@@ -22,10 +22,10 @@ from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.routes.base import BackendMissing, RouteMissing
 from healer.rules.probe import Canary
 from healer.rules.schema import BAD_CANARY, UNKNOWN_VERDICT
-from healer.sources.canary.canary import CanaryProbe, Standing, sides_of
+from healer.sources.canary.canary import CanaryProbe, CanaryStanding, sides_of
 from healer.sources.canary.doubt import _speaks_of_failure
-from healer.sources.canary.look import CanaryLook, Look, Side, Sides
-from healer.sources.prometheus.client import Asked, Prometheus, QueryFailed, Sample, Series
+from healer.sources.canary.look import CanaryLook, LookResult, ObservedSide, Sides
+from healer.sources.prometheus.client import Prometheus, QueryApi, QueryFailed, Sample, Series
 from tests.support.canary import LATENCY, when
 from tests.support.world import NAMESPACE, World, rule, rulebook
 from tests.unit.cluster.conftest import kubeconfig
@@ -70,7 +70,7 @@ def latencies(pod: str, fast: int, slow: int) -> dict[str, Points]:
     }
 
 
-BOTH = Sides(Side(("v2-a",), 1, "7"), Side(("v1-a", "v1-b"), 2, "3"))
+BOTH = Sides(ObservedSide(("v2-a",), 1, "7"), ObservedSide(("v1-a", "v1-b"), 2, "3"))
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Switch:
 class Bench:
     """A canary's looks, a window apart, with what is known of the cluster."""
 
-    prometheus: Asked
+    prometheus: QueryApi
     measures: Sequence[Mapping[str, Any]] = (COUNTERS,)
     share: float = 0.25
     hold: str = "30m"
@@ -128,7 +128,7 @@ class Bench:
             raise self.trouble
         return self.share
 
-    async def look(self, windows: int = 1, *, wary: bool = False) -> Look:
+    async def look(self, windows: int = 1, *, wary: bool = False) -> LookResult:
         """So many windows on."""
         self.number += windows
         return await self.look_at.look(START + EVERY * self.number + 7, wary=wary)
@@ -193,7 +193,7 @@ async def test_the_first_requests_of_a_cold_server_are_no_evidence(tmp_path: Pat
             series[name] = {START + EVERY * number: 50.0 * since - slow[number] for number, since in looks.items()}
     async with remembering(tmp_path, series) as prometheus:
         bench = Bench(prometheus, [LATENCY | ({} if warmup is None else {"warmup": warmup})])
-        bench.sides = Sides(Side(("v2-a", "v2-b"), 2, "7"), BOTH.stable)
+        bench.sides = Sides(ObservedSide(("v2-a", "v2-b"), 2, "7"), BOTH.stable)
         assert (await bench.verdict())[0] is INSUFFICIENT
         assert (await bench.verdict())[1].startswith("latency: no requests yet (its first 50 requests do not count: warm-up")
         while bench.number < WINDOWS - 2:
@@ -354,7 +354,7 @@ async def test_a_difference_without_its_right_side_is_no_zero(tmp_path: Path, fa
     every, good = 'sum by (pod) (requests{pod=~"{{ pods }}"})', 'sum by (pod) (requests{pod=~"{{ pods }}", code="200"})'
     async with remembering(tmp_path, series) as prometheus:
         bench = Bench(prometheus, [{"name": "errors", "total": every, "bad": f"{every} - {good}"}])
-        bench.sides = Sides(Side(("v2-a", "v2-b"), 2), Side(("v1-a",), 1))
+        bench.sides = Sides(ObservedSide(("v2-a", "v2-b"), 2), ObservedSide(("v1-a",), 1))
         kind, text = await bench.verdict(3)
         assert kind is UNKNOWN
         assert "what it subtracts has no series where requests are" in text
@@ -437,7 +437,7 @@ async def test_evidence_starts_afresh(tmp_path: Path, change: str) -> None:
         if change == "weight":
             bench.share = 0.1
         else:
-            bench.sides = Sides(Side(("v2-a",), 1, "8"), bench.sides.stable)
+            bench.sides = Sides(ObservedSide(("v2-a",), 1, "8"), bench.sides.stable)
         look = await bench.look()
         assert (look.judged, look.share, look.revision) == (
             False,
@@ -454,9 +454,9 @@ async def test_it_is_not_judged_while_it_is_rolled_out(tmp_path: Path) -> None:
         bench = Bench(prometheus)
         await bench.until(BAD)
         steady = bench.sides
-        bench.sides = Sides(Side(("v2-a",), 1, "8", rolling=True), steady.stable)
+        bench.sides = Sides(ObservedSide(("v2-a",), 1, "8", rolling=True), steady.stable)
         assert (await bench.verdict())[0] is INSUFFICIENT
-        bench.sides = Sides(Side(("v2-a",), 1, "8"), steady.stable)
+        bench.sides = Sides(ObservedSide(("v2-a",), 1, "8"), steady.stable)
         assert await bench.verdict() == (INSUFFICIENT, "first look: requests are counted from here on")
 
 
@@ -495,8 +495,8 @@ async def test_a_past_in_which_a_difference_leaves_requests_out_teaches_nothing(
 
 async def test_stable_is_gone_and_the_slo_judges(tmp_path: Path) -> None:
     async with remembering(tmp_path, requests("v2-a", 40, 10)) as prometheus:
-        for stable in (None, Side(("v1-a",), 0)):
-            bench = Bench(prometheus, [COUNTERS | {"slo": "5%"}], sides=Sides(Side(("v2-a",), 1), stable))
+        for stable in (None, ObservedSide(("v1-a",), 0)):
+            bench = Bench(prometheus, [COUNTERS | {"slo": "5%"}], sides=Sides(ObservedSide(("v2-a",), 1), stable))
             verdict = await bench.until(BAD)
             assert "5 % are allowed" in verdict.text
 
@@ -506,10 +506,10 @@ async def test_no_data_is_unknown_and_says_whose(tmp_path: Path) -> None:
     async with remembering(tmp_path, requests("v1-a", 99, 1) | nobody) as prometheus:
         bench = Bench(prometheus)
         assert await bench.verdict() == (UNKNOWN, "errors: no data of the canary: `total` has no series")
-        bench.sides = Sides(Side((), 0), bench.sides.stable)
+        bench.sides = Sides(ObservedSide((), 0), bench.sides.stable)
         text = "errors: no data of the canary: `total` has no series"
         assert await bench.verdict() == (UNKNOWN, text), "no pod is not a series without one"
-        bench.sides = Sides(Side(("v1-a",), 1), Side(("v1-b",), 1))
+        bench.sides = Sides(ObservedSide(("v1-a",), 1), ObservedSide(("v1-b",), 1))
         assert await bench.verdict() == (UNKNOWN, "errors: no data of stable: `total` has no series")
 
 
@@ -544,7 +544,7 @@ async def test_what_no_weight_rules_is_no_absence_of_traffic(tmp_path: Path) -> 
     async with remembering(tmp_path, STEADY) as prometheus:
         bench = Bench(prometheus, besides=("rule 1 sends to web-canary", "rule 2 mirrors to web-canary"))
         bench.share = 0.0
-        assert (await bench.look()) == Look(
+        assert (await bench.look()) == LookResult(
             None,
             "the canary gets no traffic by weight, and what no weight rules is not judged: "
             "rule 1 sends to web-canary; rule 2 mirrors to web-canary",
@@ -556,9 +556,9 @@ async def test_no_traffic_is_nothing_to_judge(tmp_path: Path) -> None:
         bench = Bench(prometheus)
         await bench.until(BAD)
         bench.share = 0.0
-        assert (await bench.look()) == Look(None, "the canary gets no traffic")
+        assert (await bench.look()) == LookResult(None, "the canary gets no traffic")
         bench.sides = Sides(None, bench.sides.stable)
-        assert (await bench.look()) == Look(None, f"deployment/{CANARY} does not exist")
+        assert (await bench.look()) == LookResult(None, f"deployment/{CANARY} does not exist")
 
 
 async def test_a_canary_without_a_route_is_not_guarded_and_that_is_no_silence(tmp_path: Path) -> None:
@@ -566,16 +566,16 @@ async def test_a_canary_without_a_route_is_not_guarded_and_that_is_no_silence(tm
     async with remembering(tmp_path, STEADY | requests("v2-a", 40, 10)) as prometheus:
         why = "there is no ingress/model-ab-testing in production"
         bench = Bench(prometheus, trouble=RouteMissing(why), hold="90s")
-        assert [await bench.look() for _ in range(3)] == [Look(None, why)] * 3
-        unguarded = Look(Verdict(UNKNOWN, f"{why}: deployment/{CANARY} is not guarded"), revision="7", routed=False)
+        assert [await bench.look() for _ in range(3)] == [LookResult(None, why)] * 3
+        unguarded = LookResult(Verdict(UNKNOWN, f"{why}: deployment/{CANARY} is not guarded"), revision="7", routed=False)
         assert await bench.look() == unguarded
         bench.trouble = None
         assert (await bench.verdict())[0] is INSUFFICIENT
         bench.trouble = RouteMissing(why)
         assert await bench.verdict() == (UNKNOWN, why), "it may come back at once"
-        assert [await bench.look() for _ in range(2)] == [Look(None, why)] * 2, "the time is counted anew"
-        bench.sides = Sides(Side((), 0, "7", wanted=0), bench.sides.stable)
-        assert [await bench.look() for _ in range(3)] == [Look(None, why)] * 3, "nobody is there to be guarded"
+        assert [await bench.look() for _ in range(2)] == [LookResult(None, why)] * 2, "the time is counted anew"
+        bench.sides = Sides(ObservedSide((), 0, "7", wanted=0), bench.sides.stable)
+        assert [await bench.look() for _ in range(3)] == [LookResult(None, why)] * 3, "nobody is there to be guarded"
         bench.sides = BOTH
         assert await bench.look() == unguarded
 
@@ -614,18 +614,20 @@ async def test_a_route_that_cannot_be_read_is_unknown_and_loses_no_evidence(tmp_
 TARGET = Target("Deployment", NAMESPACE, CANARY, "uid-2")
 
 
-def found(kind: VerdictKind | None, *, revision: str = "7", share: float = 0.2, judged: bool = True, routed: bool = True) -> Look:
+def found(
+    kind: VerdictKind | None, *, revision: str = "7", share: float = 0.2, judged: bool = True, routed: bool = True
+) -> LookResult:
     verdict = None if kind is None else Verdict(kind, f"it is {kind}")
-    return Look(verdict, "no traffic", share, revision, judged=judged, routed=routed)
+    return LookResult(verdict, "no traffic", share, revision, judged=judged, routed=routed)
 
 
 class Told:
     """What a standing signals, look after look: "+bad" fires, "-bad" is over, "?bad" is not known."""
 
     def __init__(self) -> None:
-        self.standing = Standing("test/bad-canary", TARGET)
+        self.standing = CanaryStanding("test/bad-canary", TARGET)
 
-    def __call__(self, *looks: Look) -> list[str]:
+    def __call__(self, *looks: LookResult) -> list[str]:
         return [self._word(report) for look in looks for report in self.standing.after(look, 5.0)]
 
     def _word(self, report: Report) -> str:
@@ -637,7 +639,7 @@ class Told:
 
 
 def test_what_a_signal_says() -> None:
-    standing = Standing("test/bad-canary", TARGET)
+    standing = CanaryStanding("test/bad-canary", TARGET)
     assert standing.after(found(BAD, share=1 / 3), 5.0) == [
         Signal(
             source="canary",
@@ -674,7 +676,7 @@ def test_bad_stays_until_it_is_known_to_be_over() -> None:
 
 
 @pytest.mark.parametrize("look", [found(None), found(INSUFFICIENT, revision="8", judged=False)], ids=["no traffic", "revision"])
-def test_bad_is_over(look: Look) -> None:
+def test_bad_is_over(look: LookResult) -> None:
     told = Told()
     told(found(BAD))
     assert told(look) == ["-bad"]

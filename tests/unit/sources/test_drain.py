@@ -12,11 +12,11 @@ from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses
 from healer.model.signal import Signal, Unanswered
 from healer.model.verdict import Verdict, VerdictKind
-from healer.routes.base import Place, RouteMissing
+from healer.routes.base import RouteMissing, RoutePlace
 from healer.routes.note import Note
-from healer.sources.canary.canary import CanaryProbe, Standing
-from healer.sources.canary.drain import Served
-from healer.sources.canary.look import Look, Side, Sides
+from healer.sources.canary.canary import CanaryProbe, CanaryStanding
+from healer.sources.canary.drain import ServedRequests
+from healer.sources.canary.look import LookResult, ObservedSide, Sides
 from tests.support.canary import LATENCY, when
 from tests.support.world import NAMESPACE, World, rule, rulebook
 from tests.unit.cluster.conftest import kubeconfig
@@ -59,7 +59,7 @@ async def drained(bench: Bench, looks: int) -> list[tuple[VerdictKind | None, st
     return [(look.verdict.kind, look.verdict.text) if look.verdict else (None, look.why) for look in await several(bench, looks)]
 
 
-async def several(bench: Bench, looks: int) -> list[Look]:
+async def several(bench: Bench, looks: int) -> list[LookResult]:
     return [await bench.look(wary=True) for _ in range(looks)]
 
 
@@ -115,17 +115,17 @@ async def test_of_several_measures_one_is_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("served", "matters"),
     [
-        (Served(412, 3020, 30, 1), True),
-        (Served(10, 3000, 30, 1), False),
-        (Served(5, 5, 1, 1), False),
-        (Served(6, 6, 1, 1), True),
-        (Served(26, 100, 30, 3), False),
-        (Served(28, 100, 30, 3), True),
-        (Served(30, 3000, 30, 1), False),
-        (Served(31, 3000, 30, 1), True),
+        (ServedRequests(412, 3020, 30, 1), True),
+        (ServedRequests(10, 3000, 30, 1), False),
+        (ServedRequests(5, 5, 1, 1), False),
+        (ServedRequests(6, 6, 1, 1), True),
+        (ServedRequests(26, 100, 30, 3), False),
+        (ServedRequests(28, 100, 30, 3), True),
+        (ServedRequests(30, 3000, 30, 1), False),
+        (ServedRequests(31, 3000, 30, 1), True),
     ],
 )
-def test_what_matters(served: Served, matters: bool) -> None:
+def test_what_matters(served: ServedRequests, matters: bool) -> None:
     """More than 1 % of both sides', than a handful, and than probes and scrapes come to."""
     assert served.matters is matters
 
@@ -142,7 +142,7 @@ async def test_probes_are_no_traffic(tmp_path: Path) -> None:
 async def test_nobody_else_is_asked_at_weight_0(tmp_path: Path) -> None:
     async with remembering(tmp_path, STEADY | requests("v2-a", 25, 25)) as prometheus:
         bench = Bench(Switch(prometheus, away=True), share=0.0)
-        assert [await bench.look() for _ in range(3)] == [Look(None, "the canary gets no traffic")] * 3
+        assert [await bench.look() for _ in range(3)] == [LookResult(None, "the canary gets no traffic")] * 3
 
 
 async def test_prometheus_away_is_no_end(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ async def test_no_series_and_no_pods_are_no_traffic(tmp_path: Path) -> None:
         bench = Bench(prometheus)
         _, (kind, why) = await drained(bench, 2)
         assert (kind, why.partition(":")[0]) == (None, "the canary gets no traffic")
-        bench.sides = Sides(Side((), 0, "7", wanted=0), BOTH.stable)
+        bench.sides = Sides(ObservedSide((), 0, "7", wanted=0), BOTH.stable)
         assert await drained(bench, 1) == [(None, "the canary gets no traffic: the weight is 0, and it has no pods")]
 
 
@@ -226,17 +226,17 @@ async def test_what_no_weight_rules_is_named_as_the_sender(tmp_path: Path) -> No
 # what is signalled
 
 
-def bad(standing: Standing, look: Look, put_back: str = "") -> list[tuple[bool, str, bool]]:
+def bad(standing: CanaryStanding, look: LookResult, put_back: str = "") -> list[tuple[bool, str, bool]]:
     """What is said of BadCanary: whether it fires, the message, and whether that is news."""
     reports = [report for report in standing.after(look, 5.0, put_back) if isinstance(report, Signal)]
     return [(report.firing, report.message, report.changed) for report in reports if report.name == "BadCanary"]
 
 
-SERVED = Look(Verdict(BAD, "still answered"), revision="7", judged=True)
+SERVED = LookResult(Verdict(BAD, "still answered"), revision="7", judged=True)
 
 
 def test_that_requests_still_come_is_news_once() -> None:
-    standing = Standing("test/bad-canary", TARGET)
+    standing = CanaryStanding("test/bad-canary", TARGET)
     assert bad(standing, found(BAD)) == [(True, "it is BAD", False)]
     assert bad(standing, SERVED) == [(True, "still answered", True)]
     assert bad(standing, SERVED) == [(True, "still answered", False)]
@@ -245,7 +245,7 @@ def test_that_requests_still_come_is_news_once() -> None:
 
 
 def test_a_weight_that_is_put_back_is_news_once_and_what_fires_fires_on() -> None:
-    standing = Standing("test/bad-canary", TARGET)
+    standing = CanaryStanding("test/bad-canary", TARGET)
     bad(standing, found(BAD))
     again = "set to 0 %, now 20 % again"
     assert bad(standing, found(INSUFFICIENT), again) == [(True, again, True)]
@@ -255,7 +255,7 @@ def test_a_weight_that_is_put_back_is_news_once_and_what_fires_fires_on() -> Non
 
 
 def test_while_it_is_not_known_nothing_is_said_of_the_weight() -> None:
-    standing = Standing("test/bad-canary", TARGET)
+    standing = CanaryStanding("test/bad-canary", TARGET)
     bad(standing, found(BAD))
     reports = standing.after(found(UNKNOWN), 5.0, "now 20 % again")
     assert [type(report) for report in reports] == [Unanswered]
@@ -263,17 +263,17 @@ def test_while_it_is_not_known_nothing_is_said_of_the_weight() -> None:
 
 def test_an_incident_of_before_a_restart_is_as_good_as_a_verdict() -> None:
     """It fires on, at whatever revision it was, until it is known to be over."""
-    standing = Standing("test/bad-canary", TARGET)
+    standing = CanaryStanding("test/bad-canary", TARGET)
     standing.resume()
     assert standing.bad
-    assert bad(standing, Look(Verdict(INSUFFICIENT, "counted from here on"), revision="7")) == []
+    assert bad(standing, LookResult(Verdict(INSUFFICIENT, "counted from here on"), revision="7")) == []
     assert bad(standing, SERVED) == [(True, "still answered", True)]
     assert bad(standing, found(INSUFFICIENT, revision="8"))[0][0] is False
 
 
 def test_an_incident_of_before_a_restart_says_of_which_revision_it_is() -> None:
     """Another one was rolled out while healer was away: that one was never found bad."""
-    standing = Standing("test/bad-canary", TARGET)
+    standing = CanaryStanding("test/bad-canary", TARGET)
     standing.resume("7/20")
     assert bad(standing, found(INSUFFICIENT, revision="8"), "now 20 % again")[0][0] is False
     assert not standing.bad
@@ -281,7 +281,7 @@ def test_an_incident_of_before_a_restart_says_of_which_revision_it_is() -> None:
 
 def test_what_only_an_incident_says_is_no_reason_to_shift_again() -> None:
     """Anybody may have written it: the weight that was put back is said, and nothing fires before a look has found it bad."""
-    standing = Standing("test/bad-canary", TARGET)
+    standing = CanaryStanding("test/bad-canary", TARGET)
     standing.resume("7/20")
     reports = standing.after(found(INSUFFICIENT, revision="7"), 5.0, "now 20 % again")
     (report,) = [each for each in reports if isinstance(each, Unanswered)]
@@ -301,7 +301,7 @@ async def test_after_a_restart_the_incident_is_what_is_known(tmp_path: Path) -> 
         series |= requests(pod.name, 10, 10)
     asked = when("Ingress", COUNTERS, every="30s")
     (bound,) = rulebook(rule("bad-canary", when=asked, heal=[{"page": {}}])).rules
-    place = Place(NAMESPACE, "Ingress", ROUTE, STABLE, CANARY)
+    place = RoutePlace(NAMESPACE, "Ingress", ROUTE, STABLE, CANARY)
     note = Note("80:20", "100:0", "0", 0)
     kept: dict[str, str] | None = {}
     async with remembering(tmp_path / "prometheus", series) as prometheus, Lab(controllers=False) as lab:

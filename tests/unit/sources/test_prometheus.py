@@ -260,7 +260,7 @@ async def test_what_the_settings_say_of_signing_in_is_sent(imposter: Imposter, t
     imposter.answer = vector("1")
     for name, text in (("password", "s3cr/et\n"), ("key", "k1")):
         (tmp_path / name).write_text(text)
-    asked = knobs.Prometheus(
+    asked = knobs.PrometheusSettings(
         url=imposter.url,
         user="me",
         password_file=tmp_path / "password",

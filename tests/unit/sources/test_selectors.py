@@ -2,7 +2,7 @@
 
 import pytest
 
-from healer.sources.canary.doubt import Selector, selectors
+from healer.sources.canary.doubt import SeriesSelector, selectors
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,6 @@ def test_the_selectors_of_an_expression(template: str, found: list[str]) -> None
 
 def test_what_names_the_side_is_told_from_what_chooses_among_its_series() -> None:
     (found,) = selectors('a{namespace="{{ namespace }}", pod=~"{{ pods }}", code=~"5..", gone="", __name__="a"}')
-    assert isinstance(found, Selector)
+    assert isinstance(found, SeriesSelector)
     assert found.chosen == ["code"], "an empty value asks for no label"
     assert found.of_side('code!=""') == 'a{namespace="{{ namespace }}", pod=~"{{ pods }}", __name__="a", code!=""}'

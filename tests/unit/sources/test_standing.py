@@ -11,8 +11,8 @@ import pytest
 
 from healer.model.signal import Signal
 from healer.sources.alertmanager.alert import Alert, read
-from healer.sources.alertmanager.api import Alertmanagers, Unanswered
-from healer.sources.alertmanager.standing import ABSENT, Standing
+from healer.sources.alertmanager.api import Alertmanagers, NoAnswer
+from healer.sources.alertmanager.standing import ABSENT, StandingAlerts
 from healer.sources.targets import TargetLabels
 from tests.support.prometheus import Monitor, alertmanager
 from tests.support.world import World
@@ -35,7 +35,7 @@ class Bench:
         self.now = datetime.now(UTC).timestamp()
         self.heard: list[bool] = []
         self.api = Alertmanagers(urls, timeout=5.0)
-        self.standing = Standing(
+        self.standing = StandingAlerts(
             self.api,
             view=self.world.view,
             labels=TargetLabels(),
@@ -168,14 +168,14 @@ async def test_one_of_a_pair_that_has_it_silenced_is_enough_and_one_that_is_away
 async def test_an_answer_that_says_nothing_says_why(imposter: Imposter, answer: Any, says: str) -> None:
     imposter.answer = answer
     api = Alertmanagers([imposter.url], timeout=5.0)
-    with pytest.raises(Unanswered, match=says):
+    with pytest.raises(NoAnswer, match=says):
         await api.listed(imposter.url, {"A"})
     await api.aclose()
 
 
 async def test_a_password_in_the_url_is_not_told() -> None:
     api = Alertmanagers(["http://ann:hunter2@127.0.0.1:1"])
-    with pytest.raises(Unanswered) as unanswered:
+    with pytest.raises(NoAnswer) as unanswered:
         await api.listed(api.urls[0], {"A"})
     assert "hunter2" not in str(unanswered.value)
     await api.aclose()
@@ -193,7 +193,7 @@ async def test_it_asks_for_as_long_as_there_are_alerts(imposter: Imposter) -> No
         looks.put_nowait(None)
         return alerts
 
-    bench.standing = Standing(
+    bench.standing = StandingAlerts(
         bench.api,
         view=bench.world.view,
         labels=TargetLabels(),

@@ -1,0 +1,55 @@
+"""The house: no circle of imports, no two classes of one name, so that a reader finds what a name means in one place."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CODE = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(path.read_text()) for path in ROOT.glob("healer/**/*.py")
+}
+"""The parsed modules of healer, by their dotted names."""
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """What a module imports of healer, each as the module that it may be."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def _circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Modules on circles, or between two of them: those that use none of the others, or that none uses, are taken away."""
+    left = {name: set(uses) for name, uses in graph.items()}
+    while True:
+        used = {each for uses in left.values() for each in uses}
+        gone = [name for name, uses in left.items() if not uses & left.keys() or name not in used]
+        if not gone:
+            return sorted(left)
+        for name in gone:
+            del left[name]
+
+
+def test_no_modules_import_each_other() -> None:
+    """Inside of a room neither. A package's own `__init__` shows what is in it, and is no part of a circle."""
+    modules = {name: tree for name, tree in CODE.items() if not name.endswith("__init__")}
+    assert _circle({name: {each for each in _imported(tree) if each in modules} for name, tree in modules.items()}) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    assert _circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == ["b", "c"]
+    assert _circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """A leading underscore makes no other name."""
+    named = defaultdict(list)
+    for module, tree in CODE.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                named[node.name.lstrip("_")].append(module)
+    assert {name: modules for name, modules in named.items() if len(modules) > 1} == {}
