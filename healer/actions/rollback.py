@@ -18,6 +18,7 @@ from healer.cluster.api import ClusterError
 from healer.cluster.managed import manager_of
 from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
+from healer.model.annotations import ROLLED_BACK_BY, ROLLED_BACK_FROM
 from healer.model.kube import ReplicaSet
 from healer.model.permission import permissions
 from healer.rules.form import Model, Whole
@@ -135,8 +136,8 @@ def _change(call: Call, deployment: Rollable, history: History, goal: Revision) 
     steps: list[dict[str, object]] = [
         {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version},
         {"op": "replace", "path": "/spec/template", "value": goal.template},
-        note("healer.dev/rolled-back-from", str(history.current)),
-        note("healer.dev/rolled-back-by", call.act.incident.id),
+        note(ROLLED_BACK_FROM, str(history.current)),
+        note(ROLLED_BACK_BY, call.act.incident.id),
     ]
     if goal.cause:  # the change-cause goes with the template, as with kubectl: rollout history shows it
         steps.append(note("kubernetes.io/change-cause", goal.cause))

@@ -14,6 +14,7 @@ import structlog
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
+from healer.model.annotations import PAUSED
 from healer.model.kube import Namespace
 from healer.model.view import View
 
@@ -93,7 +94,7 @@ class NamespacePoll:
     def _refuse(self) -> None:
         if not self.refused:
             log.warning(
-                "a namespace cannot be read: healer.dev/paused on it is not seen",
+                f"a namespace cannot be read: {PAUSED} on it is not seen",
                 namespace=self.namespace,
                 missing="get namespaces",
                 hint=f"`healer rbac RULES... --namespace {self.namespace}` prints the Role; or pause the workload, or everything",

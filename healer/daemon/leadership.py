@@ -20,6 +20,7 @@ from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ClusterError
 from healer.cluster.lease import LABELS, Lease, LeaseSettings
 from healer.http.health import ALONE, LEADERSHIP, Check
+from healer.model.annotations import PAUSED, PAUSED_BY, PAUSED_REASON, PAUSED_UNTIL
 from healer.model.intake import QueueFull
 from healer.model.kube import ends
 from healer.model.view import View
@@ -110,9 +111,9 @@ class Leadership:
         """Whenever the Lease was read: who leads, and whether somebody has paused everything by an annotation on it."""
         if self._lease is not None and self._lease.holder not in (None, "", self.identity):
             self._settled.set()
-        until = ends(annotations.get("healer.dev/paused-until", ""))
-        paused = annotations.get("healer.dev/paused") == "true" and until > time.time()
-        by, why = annotations.get("healer.dev/paused-by", "somebody"), annotations.get("healer.dev/paused-reason", "")
+        until = ends(annotations.get(PAUSED_UNTIL, ""))
+        paused = annotations.get(PAUSED) == "true" and until > time.time()
+        by, why = annotations.get(PAUSED_BY, "somebody"), annotations.get(PAUSED_REASON, "")
         self._view.paused_everywhere = (f"{by}: {why}" if why else by) if paused else ""
 
     def _unknown(self, error: ApiError) -> None:

@@ -8,6 +8,8 @@ from math import inf
 
 import msgspec
 
+from healer.model.annotations import APPROVED_BY, PAUSED, PAUSED_BY, PAUSED_REASON, PAUSED_UNTIL, UNDONE_BY
+
 
 class _Kube(msgspec.Struct, rename="camel", frozen=True, gc=False):
     """Base of all structs here: immutable; no cycles can form, so the garbage collector need not look."""
@@ -26,14 +28,14 @@ def ends(until: str) -> float:
 class Annotations(_Kube, frozen=True):
     """The annotations that healer heeds; others (last-applied-configuration is large) are not kept."""
 
-    paused: str = msgspec.field(default="", name="healer.dev/paused")
-    paused_by: str = msgspec.field(default="", name="healer.dev/paused-by")
-    paused_reason: str = msgspec.field(default="", name="healer.dev/paused-reason")
-    paused_until: str = msgspec.field(default="", name="healer.dev/paused-until")
+    paused: str = msgspec.field(default="", name=PAUSED)
+    paused_by: str = msgspec.field(default="", name=PAUSED_BY)
+    paused_reason: str = msgspec.field(default="", name=PAUSED_REASON)
+    paused_until: str = msgspec.field(default="", name=PAUSED_UNTIL)
     revision: str = msgspec.field(default="", name="deployment.kubernetes.io/revision")
     argocd: str = msgspec.field(default="", name="argocd.argoproj.io/tracking-id")
-    approved_by: str = msgspec.field(default="", name="healer.dev/approved-by")
-    undone_by: str = msgspec.field(default="", name="healer.dev/undone-by")
+    approved_by: str = msgspec.field(default="", name=APPROVED_BY)
+    undone_by: str = msgspec.field(default="", name=UNDONE_BY)
 
     def pauses(self, now: float) -> bool:
         """Whether they pause healer at that time, in seconds since the epoch."""

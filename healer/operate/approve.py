@@ -8,11 +8,11 @@ from healer.cluster.errors import ApiError
 from healer.journal.base import Undecodable
 from healer.journal.codec import decode
 from healer.journal.stored import IncidentObject
+from healer.model.annotations import APPROVED_BY
 from healer.model.incident import Incident
 from healer.operate.explain.words import deed, patient, step, wants_word
 from healer.operate.objects import ObjectPlace, OperateError, SeenObject, annotate, at, decoded, get, valid
 
-APPROVED_BY = "healer.dev/approved-by"
 _TRIES = 5
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
+from healer.model.annotations import PAUSED, PAUSED_BY, PAUSED_REASON, PAUSED_UNTIL
 from healer.model.kube import ends
 from healer.model.text import one_line
 from healer.operate.everything import Leases, heeded, leases, made
@@ -23,11 +24,6 @@ from healer.operate.objects import (
     lease,
     named,
 )
-
-PAUSED = "healer.dev/paused"
-BY = "healer.dev/paused-by"
-REASON = "healer.dev/paused-reason"
-UNTIL = "healer.dev/paused-until"
 
 _KINDS = ("Deployment", "Namespace")
 
@@ -89,13 +85,20 @@ async def pause(
     """
     end = None if until is None else datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return await _put(
-        api, place, {PAUSED: "true", BY: by, REASON: reason or None, UNTIL: end}, healer_namespace, lease, make=make
+        api,
+        place,
+        {PAUSED: "true", PAUSED_BY: by, PAUSED_REASON: reason or None, PAUSED_UNTIL: end},
+        healer_namespace,
+        lease,
+        make=make,
     )
 
 
 async def resume(api: Api, place: ObjectPlace, healer_namespace: str, *, lease: str = LEASE) -> PauseResult:
     """Take the pause back, with who and why. Raises OperateError when there is no such object, ClusterError."""
-    return await _put(api, place, {PAUSED: None, BY: None, REASON: None, UNTIL: None}, healer_namespace, lease)
+    return await _put(
+        api, place, {PAUSED: None, PAUSED_BY: None, PAUSED_REASON: None, PAUSED_UNTIL: None}, healer_namespace, lease
+    )
 
 
 async def _put(
@@ -152,9 +155,9 @@ async def standing(api: Api, places: Iterable[ObjectPlace]) -> tuple[list[Pause]
 def pause_of(place: ObjectPlace, seen: SeenObject) -> Pause | None:
     """The pause that stands on an object; only "true" is one, and only until it ends."""
     said = seen.annotations
-    if said.get(PAUSED) != "true" or ends(said.get(UNTIL, "")) <= time.time():
+    if said.get(PAUSED) != "true" or ends(said.get(PAUSED_UNTIL, "")) <= time.time():
         return None
-    return Pause(place, one_line(said.get(BY, "")), one_line(said.get(REASON, "")), said.get(UNTIL, ""))
+    return Pause(place, one_line(said.get(PAUSED_BY, "")), one_line(said.get(PAUSED_REASON, "")), said.get(PAUSED_UNTIL, ""))
 
 
 def told(done: PauseResult) -> list[str]:

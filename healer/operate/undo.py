@@ -12,13 +12,12 @@ from healer.cluster.resources import RESOURCES
 from healer.journal import codec
 from healer.journal.base import Undecodable
 from healer.journal.stored import IncidentObject
+from healer.model.annotations import UNDONE_BY
 from healer.model.incident import Incident
 from healer.model.kube import Deployment
 from healer.operate.objects import ObjectPlace, OperateError, SeenObject, annotate, at, decoded, get, valid
 from healer.routes.base import RouteError, RoutePlace, Weights, read, write
 from healer.routes.note import KEPT_BY, notes
-
-UNDONE_BY = "healer.dev/undone-by"
 
 
 class NotUndone(Exception):

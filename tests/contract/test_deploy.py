@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from healer.operate.approve import APPROVED_BY
+from healer.model.annotations import APPROVED_BY
 from tests.contract.client import Answer, Client, Object
 from tests.support.kustomize import read
 

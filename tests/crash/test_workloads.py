@@ -26,8 +26,9 @@ from healer.lab.apiserver.store import StoreEvent
 from healer.lab.canary import CANARY, ROUTE, STABLE, versions
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.objects import Object, clone
+from healer.model.annotations import MODEL_HISTORY
 from healer.model_servers.tensorflow_serving.config import find, specific
-from healer.model_servers.tensorflow_serving.history import HISTORY, PolicyState, load
+from healer.model_servers.tensorflow_serving.history import PolicyState, load
 from healer.operate.undo import undo
 from tests.crash.gate import Gate, Point
 from tests.crash.matrix import Matrix
@@ -330,7 +331,7 @@ class PinModelVersion(OnWorkload):
         original = PolicyState.of(specific([42]), {"stable": 42})
         for kept in (*self.kept, self.notice):  # journaled before it was written, and to the end
             assert msgspec.json.decode(kept["from"], type=PolicyState) == original
-        history = load(self.object()["metadata"]["annotations"][HISTORY])
+        history = load(self.object()["metadata"]["annotations"][MODEL_HISTORY])
         assert [entry.after.versions for entry in history] == [(41, 42), (41,)]
         assert history[0].before == original
 

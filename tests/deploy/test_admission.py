@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from cel_expr_python import cel
 
-from healer.operate.approve import APPROVED_BY
-from healer.operate.undo import UNDONE_BY
+from healer.model.annotations import APPROVED_BY, UNDONE_BY
 from tests.support.kustomize import Manifest, read
 
 FOLDER = Path(__file__).parents[2] / "deploy/healer"

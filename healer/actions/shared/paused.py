@@ -4,6 +4,7 @@ import time
 
 from healer.actions.base import Call
 from healer.model.action import Outcome, OutcomeKind
+from healer.model.annotations import PAUSED
 from healer.model.kube import Deployment, Pod
 
 
@@ -16,7 +17,7 @@ def paused(call: Call, *fresh: Pod | Deployment) -> Outcome | None:
     namespace = call.view.namespace(call.act.target.namespace)  # no request of its own: the guard has just looked at the view
     if namespace is not None and namespace.metadata.annotations.pauses(now):
         on.append("the namespace")
-    return Outcome(OutcomeKind.DEFERRED, "Paused", f'healer.dev/paused is "true" on {on[0]}') if on else None
+    return Outcome(OutcomeKind.DEFERRED, "Paused", f'{PAUSED} is "true" on {on[0]}') if on else None
 
 
 def _named(obj: Pod | Deployment) -> str:

@@ -14,6 +14,7 @@ from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.managed import ManagerMarks, WrittenMeta
 from healer.cluster.resources import RESOURCES
 from healer.model.action import Outcome, OutcomeKind
+from healer.model.annotations import ROLLED_BACK_BY, ROLLED_BACK_FROM
 from healer.model.kube import Deployment, DeploymentSpec, DeploymentStatus, LabelSelector
 
 Template = dict[str, Any]
@@ -25,8 +26,8 @@ class RolloutMarks(ManagerMarks, frozen=True):
 
     history: str = msgspec.field(default="", name="deployment.kubernetes.io/revision-history")
     change_cause: str = msgspec.field(default="", name="kubernetes.io/change-cause")
-    rolled_back_from: str = msgspec.field(default="", name="healer.dev/rolled-back-from")
-    rolled_back_by: str = msgspec.field(default="", name="healer.dev/rolled-back-by")
+    rolled_back_from: str = msgspec.field(default="", name=ROLLED_BACK_FROM)
+    rolled_back_by: str = msgspec.field(default="", name=ROLLED_BACK_BY)
 
 
 class WholeMeta(WrittenMeta, frozen=True):

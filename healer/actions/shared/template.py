@@ -3,10 +3,10 @@
 from typing import Any
 
 from healer.actions.shared.rolling import Template
+from healer.model.annotations import RESTARTED_BY
 
 HASH = "pod-template-hash"
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
-RESTARTED_BY = "healer.dev/restarted-by"
 _LONGEST = 160
 """Characters of a change that is still told in full."""
 

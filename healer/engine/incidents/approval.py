@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from healer.engine.incidents.opening import noted
+from healer.model.annotations import APPROVED_BY
 from healer.model.incident import Approved, Incident, Reason, State
 from healer.rules.schema import Mode
 
@@ -23,7 +24,7 @@ def waits(incident: Incident) -> bool:
 def how(incident: Incident) -> str:
     """The commands that approve."""
     place = f"{incident.id} -n {incident.workload.namespace}"
-    return f'"healer approve incident/{place}" or "kubectl annotate incident {place} healer.dev/approved-by=YOU"'
+    return f'"healer approve incident/{place}" or "kubectl annotate incident {place} {APPROVED_BY}=YOU"'
 
 
 def granted(incident: Incident, by: str, now: float) -> Incident:

@@ -17,6 +17,7 @@ from healer.engine.safety.storms import Storm
 from healer.engine.safety.wide import NodeStorms
 from healer.engine.tuning import Tuning
 from healer.model.action import ActionSpec
+from healer.model.annotations import PAUSED
 from healer.model.duration import about
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Annotations, ends
@@ -122,7 +123,7 @@ def not_paused(q: Question) -> Veto | None:
     namespace = q.view.namespace(q.incident.workload.namespace)
     for obj, name in ((pod, f"{q.target}"), (deployment, f"{q.incident.workload}"), (namespace, "the namespace")):
         if obj is not None and obj.metadata.annotations.pauses(q.now):
-            text = f'healer.dev/paused is "true" on {name}{_pauser(obj.metadata.annotations)}'
+            text = f'{PAUSED} is "true" on {name}{_pauser(obj.metadata.annotations)}'
             until = ends(obj.metadata.annotations.paused_until)
             return Veto(Reason("Paused", text), until=until if isfinite(until) else None, patient=True, of_target=obj is pod)
     return None

@@ -12,6 +12,7 @@ from dataclasses import replace
 from healer.engine.incidents.opening import name, noted, symptom_of, what_of, with_ends
 from healer.engine.matching.matcher import Firing
 from healer.engine.tuning import Tuning
+from healer.model.annotations import APPROVED_BY
 from healer.model.duration import about
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State
 from healer.model.signal import Signal
@@ -97,7 +98,7 @@ def breaker_open(tuning: Tuning, now: float, number: int) -> Incident:
     text = (
         f"more than {tuning.breaker_incidents} incidents opened within {about(tuning.breaker_window)}: healer acts nowhere until "
         f"{about(tuning.breaker_quiet)} have passed without another one, or until somebody lets it go on: kubectl annotate "
-        f"incident {incident.id} -n {tuning.home} healer.dev/approved-by=YOU"
+        f"incident {incident.id} -n {tuning.home} {APPROVED_BY}=YOU"
     )
     return _told(incident, Reason("ClusterBreaker", text), now)
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from healer.model.annotations import MODEL_HISTORY
 from healer.model_servers.tensorflow_serving.config import STABLE, ConfiguredModel, Policy
 from healer.model_servers.tensorflow_serving.plan import ModelChange, stack
 from healer.model_servers.tensorflow_serving.spans import ConfigError
 
-HISTORY = "healer.dev/model-history"
 """The annotation; oldest first."""
 ENTRIES = 50
 ANNOTATIONS = 256 * 1024
@@ -82,14 +82,14 @@ def load(annotation: str) -> list[HistoryEntry]:
         return msgspec.json.decode(annotation, type=list[HistoryEntry]) if annotation else []
     except msgspec.MsgspecError as error:
         raise ConfigError(
-            f"the annotation {HISTORY} cannot be read, and is not written over: mend or remove it ({error})"
+            f"the annotation {MODEL_HISTORY} cannot be read, and is not written over: mend or remove it ({error})"
         ) from error
 
 
 def dump(entries: Sequence[HistoryEntry], others: Mapping[str, str]) -> str:
     """As much of the history as fits beside the other annotations, the newest entries first to stay."""
-    taken = sum(len(name.encode()) + len(value.encode()) for name, value in others.items() if name != HISTORY)
-    room = min(_OURS, ANNOTATIONS - taken - len(HISTORY))
+    taken = sum(len(name.encode()) + len(value.encode()) for name, value in others.items() if name != MODEL_HISTORY)
+    room = min(_OURS, ANNOTATIONS - taken - len(MODEL_HISTORY))
     kept = list(entries[-ENTRIES:])
     while kept and len(msgspec.json.encode(kept)) > room:
         del kept[0]

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from healer.cluster.api import Api, ApiError
+from healer.model.annotations import MODEL_HISTORY
 from healer.model_servers.tensorflow_serving.config import ConfiguredModel, find, models
 from healer.model_servers.tensorflow_serving.edit import change as edited
-from healer.model_servers.tensorflow_serving.history import HISTORY, Author, HistoryEntry, dump, load
+from healer.model_servers.tensorflow_serving.history import Author, HistoryEntry, dump, load
 from healer.model_servers.tensorflow_serving.plan import ModelChange
 from healer.model_servers.tensorflow_serving.spans import ConfigError, octals
 
@@ -44,7 +45,7 @@ class ModelsConfig:
     @property
     def history(self) -> list[HistoryEntry]:
         """The changes of its models, oldest first."""
-        return self._placed(lambda: load(self.annotations.get(HISTORY, "")))
+        return self._placed(lambda: load(self.annotations.get(MODEL_HISTORY, "")))
 
     @property
     def models(self) -> tuple[ConfiguredModel, ...]:
@@ -135,7 +136,7 @@ async def write(
         body = {
             "metadata": {
                 "resourceVersion": document.meta["resourceVersion"],
-                "annotations": {HISTORY: dump(history, document.annotations)},
+                "annotations": {MODEL_HISTORY: dump(history, document.annotations)},
             },
             "data": {document.key: text},
         }

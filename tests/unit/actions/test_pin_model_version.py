@@ -18,9 +18,9 @@ from healer.cluster.managed import manager_of
 from healer.lab.kinds import DEPLOYMENT, Kind
 from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind
+from healer.model.annotations import MODEL_HISTORY
 from healer.model.incident import Reason
 from healer.model_servers.tensorflow_serving.config import ConfiguredModel, find, specific
-from healer.model_servers.tensorflow_serving.history import HISTORY
 from tests.support.tensorflow_serving import StatusServers, status_servers
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench, three_ready
 
@@ -146,7 +146,7 @@ async def test_what_the_file_said_is_kept_before_and_the_history_tells_it(stand:
     }
     before = {"policy": "specific 41, 42", "versions": [41, 42], "labels": {"canary": 42, "stable": 41}}
     assert msgspec.json.decode(kept["from"]) == before
-    (entry,) = msgspec.json.decode(stand.map["metadata"]["annotations"][HISTORY])
+    (entry,) = msgspec.json.decode(stand.map["metadata"]["annotations"][MODEL_HISTORY])
     assert entry["from"] == before
     assert entry["to"] == {"policy": "specific 41", "versions": [41], "labels": {"canary": 41, "stable": 41}}
     assert (entry["what"], entry["model"], entry["key"]) == ("pinModelVersion", "ranker", "models.config")
@@ -256,7 +256,7 @@ async def test_observe_changes_nothing(stand: Stand) -> None:
     assert "would be pinned to version 41" in outcome.text
     assert stand.bench.writes == ["patch configmaps"], "a dry run of the server"
     assert stand.text == FILE
-    assert HISTORY not in (stand.map["metadata"].get("annotations") or {})
+    assert MODEL_HISTORY not in (stand.map["metadata"].get("annotations") or {})
     assert stand.bench.kept == {}
 
 

@@ -12,11 +12,11 @@ import pytest
 from healer.cluster.api import Api, ApiError
 from healer.lab import Lab
 from healer.lab.objects import Object
+from healer.model.annotations import MODEL_HISTORY
 from healer.model_servers.tensorflow_serving.config import ConfigError, ConfiguredModel, Policy, specific
 from healer.model_servers.tensorflow_serving.history import (
     ANNOTATIONS,
     ENTRIES,
-    HISTORY,
     Author,
     HistoryEntry,
     PolicyState,
@@ -101,7 +101,7 @@ async def test_one_change_touches_one_key_and_the_history(stand: Stand) -> None:
     assert written.before.text == FILE
     assert after["data"] == {KEY: written.after, "other": "kept"}
     assert written.after == FILE.replace("versions: 1 }", "versions: 1 versions: 2 }", 1)
-    (entry,) = msgspec.json.decode(after["metadata"]["annotations"].pop(HISTORY))
+    (entry,) = msgspec.json.decode(after["metadata"]["annotations"].pop(MODEL_HISTORY))
     assert entry == {
         "at": "2026-08-01T09:00:00Z",
         "who": "ann",
@@ -232,7 +232,7 @@ async def test_no_config_map(stand: Stand) -> None:
 
 
 async def test_a_history_that_somebody_spoilt_is_not_written_over(stand: Stand) -> None:
-    stand.modify(lambda obj: obj["metadata"]["annotations"].update({HISTORY: "see the wiki"}))
+    stand.modify(lambda obj: obj["metadata"]["annotations"].update({MODEL_HISTORY: "see the wiki"}))
     with pytest.raises(ConfigError, match=r"healer\.dev/model-history cannot be read, and is not written over"):
         await load_it(stand.api, "a", 2)
     assert stand.map["data"][KEY] == FILE
@@ -253,9 +253,12 @@ def test_the_oldest_entries_go_first() -> None:
 
 def test_it_fits_beside_the_other_annotations() -> None:
     entries = [entry(n, why="ü" * 500) for n in range(ENTRIES)]
-    others = {"kubectl.kubernetes.io/last-applied-configuration": "ü" * ((ANNOTATIONS - 20_000) // 2), HISTORY: "x" * 60_000}
+    others = {
+        "kubectl.kubernetes.io/last-applied-configuration": "ü" * ((ANNOTATIONS - 20_000) // 2),
+        MODEL_HISTORY: "x" * 60_000,
+    }
     text = dump(entries, others)
-    total = sum(len(name.encode()) + len(value.encode()) for name, value in (others | {HISTORY: text}).items())
+    total = sum(len(name.encode()) + len(value.encode()) for name, value in (others | {MODEL_HISTORY: text}).items())
     assert ANNOTATIONS - 2_000 < total <= ANNOTATIONS
     assert load(text)[-1] == entries[-1]
     assert len(dump(entries, {}).encode()) <= 64 * 1024

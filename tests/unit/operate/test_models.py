@@ -11,8 +11,8 @@ from aiohttp import web
 
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.objects import Object, is_ready
+from healer.model.annotations import MODEL_HISTORY
 from healer.model_servers.tensorflow_serving.config import ConfiguredModel, find, specific
-from healer.model_servers.tensorflow_serving.history import HISTORY
 from tests.support.healer import verb
 from tests.support.tensorflow_serving import StatusServers, status_servers
 from tests.unit.operate.conftest import NAME, SPACE, Place
@@ -65,7 +65,7 @@ class Stand:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        return list(json.loads(self.map["metadata"]["annotations"][HISTORY]))
+        return list(json.loads(self.map["metadata"]["annotations"][MODEL_HISTORY]))
 
     def modify(self, change: Callable[[Object], None]) -> None:
         self.place.lab.api.modify(self.place.lab.api.kinds.named("configmaps"), SPACE, MAP, change)
@@ -77,7 +77,7 @@ class Stand:
         """All changes so far were made an hour earlier."""
         ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat(timespec="seconds")
         history = json.dumps([one | {"at": ago} for one in self.history])
-        self.modify(lambda obj: obj["metadata"]["annotations"].update({HISTORY: history}))
+        self.modify(lambda obj: obj["metadata"]["annotations"].update({MODEL_HISTORY: history}))
 
 
 @pytest.fixture
