@@ -10,7 +10,7 @@ RUN python -m venv --without-pip /opt/healer \
 # 31 MB of the blocking client, written once more beside the asynchronous one that healer uses; nothing of the latter imports it.
 RUN cd "$(/opt/healer/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/kubernetes/client" \
  && rm -r api models/[!_]*
-COPY pyproject.toml ./
+COPY pyproject.toml README.md LICENSE ./
 COPY healer healer
 RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \
  && pip --python /opt/healer/bin/python install --no-compile --no-index --no-deps /wheels/healer-*.whl
