@@ -21,7 +21,7 @@ from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import ObjectChange
 from healer.daemon.coverage import RuleCoverage
 from healer.daemon.definition import Definition
-from healer.daemon.health import Vitals
+from healer.daemon.health import HealthChecks
 from healer.daemon.leadership import Leadership
 from healer.daemon.memory import SinkMemory
 from healer.daemon.metrics import Metrics
@@ -125,7 +125,7 @@ class Daemon:
         watched = watchers(api, self._view, self._changed, self._settings.cluster)
         kept_in = next(iter(self._journaled_namespaces()), "")
         definition = Definition(self._home, kept_in, needed=self._settings.journal.kind == "kubernetes")
-        vitals = Vitals(watched, self._settings.cluster.watch_stale, api.contact, self._leadership.check, definition.check)
+        vitals = HealthChecks(watched, self._settings.cluster.watch_stale, api.contact, self._leadership.check, definition.check)
         self._metrics.contact(api.contact)
         if self._files is not None:
             self._metrics.rules(self._files)
@@ -155,7 +155,9 @@ class Daemon:
                 for task in tasks:
                     task.cancel()
 
-    async def _serve(self, api: Api, whole: asyncio.Task[None], vitals: Vitals, peers: Peers, group: asyncio.TaskGroup) -> None:
+    async def _serve(
+        self, api: Api, whole: asyncio.Task[None], vitals: HealthChecks, peers: Peers, group: asyncio.TaskGroup
+    ) -> None:
         stopped = group.create_task(_wait(self._stop), name="stop")
         await asyncio.wait((whole, stopped), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():

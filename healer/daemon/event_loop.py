@@ -1,4 +1,4 @@
-"""The daemon's heart: what the sources see goes into the engine, what the engine wants goes out to the doer and the recorder.
+"""The daemon's heart: what the sources see goes into the engine, what the engine wants goes out to the executor and the recorder.
 
 All of it runs on the event loop and is synchronous between two awaits, so the engine is never entered twice.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from healer.cluster.watch import ObjectChange
-from healer.daemon.executor import Doer
+from healer.daemon.executor import Executor
 from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
 from healer.engine.engine import Engine
@@ -66,7 +66,7 @@ class _SeenChanges:
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Core:
+class EventLoop:
     """Feeds the engine and carries out its effects. `clock` gives seconds since the epoch."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Core:
         self._seen = _SeenChanges()
         self._early: list[Callable[[], None]] | None = None
         """While the engine goes on from the journal, in steps: what it is told meanwhile, to be told when that is done."""
-        self._doer: Doer | None = None
+        self._executor: Executor | None = None
         self._group: asyncio.TaskGroup | None = None
         self._sooner = asyncio.Event()
         self._due: float | None = None
@@ -109,7 +109,7 @@ class Core:
 
     def changed(self, change: ObjectChange) -> None:
         """A change of the view (the reflectors' listener). Before `run`, the view is not whole: nothing is decided on it."""
-        if self.stopping or self._doer is None:
+        if self.stopping or self._executor is None:
             return
         obj, before = change.obj, change.before
         seen = self._seen
@@ -143,7 +143,7 @@ class Core:
         """
         if self.stopping:
             raise QueueFull("healer is stopping")
-        if self._doer is None:
+        if self._executor is None:
             raise QueueFull("healer does not know the cluster yet")
         if self._waiting and self._waiting + len(signals) > self._room:
             raise QueueFull(f"{self._waiting} signals wait to be decided, there is room for {self._room}")
@@ -235,7 +235,7 @@ class Core:
             return
         self._carry_out(self._engine.use(rulebook, self._view, self._clock()))
 
-    # what the doer asks
+    # what the executor asks
 
     def still_sick(self, pod: Pod, act: Act) -> bool:
         """Whether a freshly read pod still has what the incident is about. What an alert says cannot be read off the pod."""
@@ -257,13 +257,13 @@ class Core:
 
     # running
 
-    async def run(self, doer: Doer, incidents: list[Incident], aside: Sequence[str] = ()) -> None:
+    async def run(self, executor: Executor, incidents: list[Incident], aside: Sequence[str] = ()) -> None:
         """Decide what comes in and what falls due, until cancelled. To be started when the view is synced.
 
         `incidents` are those of the journal that are believed, oldest first; `aside` names the others (`Engine.restore`).
         """
         async with asyncio.TaskGroup() as group:
-            self._doer, self._group = doer, group
+            self._executor, self._group = executor, group
             await self._begin(incidents, aside)
             self.begun.set()
             group.create_task(self._take(), name="intake")
@@ -391,9 +391,9 @@ class Core:
             self._sooner.set()
 
     def _act(self, act: Act) -> None:
-        if self._doer is None or self._group is None:
+        if self._executor is None or self._group is None:
             raise RuntimeError("the engine wants to act before the view is synced")
-        self._doer.start(act, self._acted, self._group)
+        self._executor.start(act, self._acted, self._group)
 
     def _acted(self, act: Act, outcome: Outcome) -> None:
         self._feed(Acted(act.incident.id, act.step, act.attempt, outcome))

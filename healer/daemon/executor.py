@@ -23,7 +23,7 @@ _EARLIER = 3600.0
 """Seconds for which what an incident has done counts for the next one."""
 
 
-class Doer:
+class Executor:
     """Runs attempts as tasks, so many at once. An incident has at most one under way, which bounds the tasks.
 
     `rechecks` are asked in their order before the action runs; the first outcome counts.
@@ -58,7 +58,7 @@ class Doer:
         self._timeout = timeout
         self._reaches_people = reaches_people
         self._under_way: set[asyncio.Task[None]] = set()
-        self._log = structlog.get_logger("healer.doer")
+        self._log = structlog.get_logger("healer.executor")
 
     def start(self, act: Act, report: Callable[[Act, Outcome], None], group: asyncio.TaskGroup) -> None:
         """Begin an attempt; `report` is called with its outcome."""

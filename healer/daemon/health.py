@@ -17,7 +17,7 @@ _BEAT = 1.0
 _STALLED = 30.0
 
 
-class Vitals:
+class HealthChecks:
     """Times by the monotonic clock, in seconds."""
 
     def __init__(

@@ -36,7 +36,7 @@ _LOOKS_A_REPORT = 3
 """How often Alertmanager is asked while a report of an alert is fresh: one answer may be lost."""
 
 
-class Asking:
+class ScheduledProbes:
     """The looks of a term. `tell` is given what they see, `decided` what the judge says; both are called on the loop.
 
     `alerts` are those that fire as far as is known; `shifts` see `healer.sources.canary.canary`.

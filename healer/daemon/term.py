@@ -14,11 +14,11 @@ from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.cluster.backoff import Backoff
-from healer.daemon.event_loop import Core
-from healer.daemon.executor import Doer
+from healer.daemon.event_loop import EventLoop
+from healer.daemon.executor import Executor
 from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
-from healer.daemon.scheduled_probes import Asking
+from healer.daemon.scheduled_probes import ScheduledProbes
 from healer.engine.engine import Engine
 from healer.engine.matching.matcher import UNKNOWN
 from healer.engine.safety.wide import ENDED_ALERTS
@@ -71,7 +71,7 @@ class Term:
         self._began = began
         self._log = structlog.get_logger("healer")
         self._clock = steady_clock()
-        self.core = Core(
+        self.core = EventLoop(
             engine=Engine(rulebook, specs(ACTIONS), _tuning(settings, home)),
             view=view,
             pods=PodSource(PodSettings(**settings.pods.model_dump())),
@@ -81,7 +81,7 @@ class Term:
             clock=self._clock,
             queue=settings.alerts.queue,
         )
-        self._asking = Asking(
+        self._asking = ScheduledProbes(
             settings=settings,
             api=api,
             view=view,
@@ -94,7 +94,7 @@ class Term:
             occurrence=self.core.occurrence,
         )
         self._asking.use(rulebook)
-        self._doer = Doer(
+        self._executor = Executor(
             api=api,
             view=view,
             actions=ACTIONS,
@@ -145,7 +145,7 @@ class Term:
             await asyncio.sleep(0)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._journal.run(), name="journal")
-            group.create_task(self.core.run(self._doer, incidents, aside), name="core")
+            group.create_task(self.core.run(self._executor, incidents, aside), name="core")
             await self.core.begun.wait()
             self._began()
             group.create_task(self._asking.run(), name="asking")
@@ -203,7 +203,7 @@ class Term:
     async def _wind_down(self) -> None:
         self.core.stopping = True
         end = time.monotonic() + self._settings.shutdown
-        finished = await self._doer.finish(self._settings.shutdown)
+        finished = await self._executor.finish(self._settings.shutdown)
         told = await self._sinks.flush(max(0.0, end - time.monotonic()))
         kept = await self._journal.flush(max(1.0, end - time.monotonic()))
         self._log.info("healer acts no more", actions_finished=finished, all_told=told, all_kept=kept)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from healer.engine.incidents.approval import granted, rule_changed, undone, waits
-from healer.engine.incidents.ladder import Climber
+from healer.engine.incidents.ladder import Ladder
 from healer.engine.incidents.life import Case, Cases
 from healer.engine.incidents.opening import has, join, leave, opened, with_ends
 from healer.engine.incidents.restore import (
@@ -91,9 +91,9 @@ class Engine:
         self._healthy = Healthy(tuning.healthy_after)
         self._breaker = ClusterBreaker(tuning.breaker_incidents, tuning.breaker_window, tuning.breaker_quiet)
         watch = GuardState(tuning, self._ledger, self._nodes, self._rules, self._breaker)
-        self._climber = climber = Climber(actions, watch)
-        self._matcher = Matcher(rulebook, self._ledger.took, climber.ever_changes, tuning.alert_freshness)
-        self._cases = Cases(climber, self._matcher, self._ledger, tuning.alert_freshness)
+        self._ladder = ladder = Ladder(actions, watch)
+        self._matcher = Matcher(rulebook, self._ledger.took, ladder.ever_changes, tuning.alert_freshness)
+        self._cases = Cases(ladder, self._matcher, self._ledger, tuning.alert_freshness)
         self._looks: list[tuple[float, str]] = []  # when, key of a signal that may match by then
         self._next_recheck: float | None = None
         self._restored_at: float | None = None
@@ -500,7 +500,7 @@ class Engine:
         A rule that only tells people goes on: it takes none of the pods.
         """
         signal = match.firing.signal
-        storm = self._nodes.over(signal.target.uid, view) if self._climber.ever_changes(match.rule.rule) else None
+        storm = self._nodes.over(signal.target.uid, view) if self._ladder.ever_changes(match.rule.rule) else None
         if storm is None or (case is not None and signal.target.uid in case.incident.targets):
             return False
         if storm.id not in match.firing.incidents:
@@ -613,7 +613,7 @@ class Engine:
         if self._going_on is None:
             self._going_on = now
             self._nodes_left = dict.fromkeys(storm.workload.name for storm in self._nodes.all())
-        self._nodes_left |= dict.fromkeys(self._matcher.census.changed_nodes())
+        self._nodes_left |= dict.fromkeys(self._matcher.sick_counts.changed_nodes())
         part = list(self._nodes_left)[:_NODES_AT_ONCE]
         for node in part:
             del self._nodes_left[node]
@@ -626,7 +626,7 @@ class Engine:
         if self._partial:
             return
         self._look_at_nodes(view, now, effects)
-        for workload in self._matcher.census.changed_workloads():
+        for workload in self._matcher.sick_counts.changed_workloads():
             if self._cases.due_takers(workload, view) != self._cases.takers(workload):
                 for incident_id in self._cases.on(workload):
                     self._advance(incident_id, view, now, effects)
@@ -648,7 +648,7 @@ class Engine:
     def _counts(self, incident: Incident) -> bool:
         """Whether its opening counts for the cluster-wide breaker: that of a rule that only tells people does not."""
         rule = self._matcher.rulebook.get(incident.rule)
-        return counts(incident) and (rule is None or self._climber.ever_changes(rule.rule))
+        return counts(incident) and (rule is None or self._ladder.ever_changes(rule.rule))
 
     def _count_opened(self, case: Case | None, firing: Firing, view: View, now: float, effects: list[Effect]) -> None:
         """Have the breaker count a case once, as soon as healer may act on what fires for it."""
@@ -674,7 +674,7 @@ class Engine:
 
     def _look_at_nodes(self, view: View, now: float, effects: list[Effect]) -> None:
         if not self._partial:
-            self._look_at(self._matcher.census.changed_nodes(), view, now, effects)
+            self._look_at(self._matcher.sick_counts.changed_nodes(), view, now, effects)
 
     def _look_at(self, nodes: Iterable[str], view: View, now: float, effects: list[Effect]) -> None:
         """Look at nodes; an incident is left to its nodes when all of them are known, for its pods may be on many."""
@@ -684,7 +684,7 @@ class Engine:
         for incident_id, storm in storms.items():
             case = self._cases.get(incident_id)
             # a rule that only tells people goes on
-            if case is not None and self._climber.ever_changes(case.rule.rule) and self._nodes.absorbs(case.incident, view):
+            if case is not None and self._ladder.ever_changes(case.rule.rule) and self._nodes.absorbs(case.incident, view):
                 self._cases.absorb(case, storm, view, now, effects)
 
     def _look_at_node(self, node: str, storms: dict[str, Incident], view: View, now: float, effects: list[Effect]) -> None:
@@ -692,8 +692,8 @@ class Engine:
 
         `storms` takes the incidents that have pods in a new one.
         """
-        sick, incident = self._matcher.census.sick_on(node), self._nodes.on(node)
-        firings = [firing for key in self._matcher.census.keys_on(node) if (firing := self._matcher.get(key)) is not None]
+        sick, incident = self._matcher.sick_counts.sick_on(node), self._nodes.on(node)
+        firings = [firing for key in self._matcher.sick_counts.keys_on(node) if (firing := self._matcher.get(key)) is not None]
         if incident is None:
             if sick >= self._tuning.node_storm_pods and 2 * sick >= view.count_on(node):
                 storm = self._storm_on_node(node, firings, view, now, effects)

@@ -21,7 +21,7 @@ from healer.model.duration import about
 from healer.model.incident import Incident, Reason, SickTarget, State
 
 
-class Climber(Outcomes):
+class Ladder(Outcomes):
     """The transitions. Each takes an incident and returns the one that follows, adding its effects to the context."""
 
     def advance(self, incident: Incident, context: Context) -> Incident:

@@ -3,7 +3,7 @@
 import heapq
 from dataclasses import dataclass, field
 
-from healer.engine.incidents.ladder import Climber
+from healer.engine.incidents.ladder import Ladder
 from healer.engine.incidents.transitions import Context
 from healer.engine.matching.fit import UNREAD, misfit
 from healer.engine.matching.matcher import UNKNOWN, Firing, Matcher, Weight, not_known
@@ -38,12 +38,12 @@ class Case:
 class Cases:
     """Times in seconds since the epoch."""
 
-    def __init__(self, climber: Climber, matcher: Matcher, ledger: Ledger, freshness: float) -> None:
+    def __init__(self, ladder: Ladder, matcher: Matcher, ledger: Ledger, freshness: float) -> None:
         self.held = False
         """Not all that fires is known (again) yet: until it is, only what its rule no longer speaks for goes on (`let_go`)."""
         self.outdated: list[Incident] = []
         """Incidents closed because their rule changed or their object is gone, since somebody last took them from here."""
-        self._climber = climber
+        self._ladder = ladder
         self._matcher = matcher
         self._ledger = ledger
         self._freshness = freshness  # seconds for which an alert that was reported counts as firing when healer acts
@@ -93,7 +93,7 @@ class Cases:
 
         Those that observe see that one, or their own where no other is open.
         """
-        deployment = view.deployment(workload) if self._matcher.census.sick_in(workload) >= FEWEST else None
+        deployment = view.deployment(workload) if self._matcher.sick_counts.sick_in(workload) >= FEWEST else None
         if deployment is None:
             return None
         cases = [self._cases[each] for each in self._by_workload.get(workload, ())]
@@ -107,18 +107,18 @@ class Cases:
 
     def _storm(self, speaking: list[Case], deployment: Deployment, *, observing: bool, known: bool) -> Storm | None:
         """The storm by what is known to be sick, or by what may be."""
-        census, workload, desired = self._matcher.census, deployment.metadata.uid, deployment.spec.replicas
+        sick_counts, workload, desired = self._matcher.sick_counts, deployment.metadata.uid, deployment.spec.replicas
         acting = [(c.incident, c.rule.rule) for c in speaking if c.incident.mode != Mode.OBSERVE]
-        changing = [each for each in acting if self._climber.ever_changes(each[1])]
+        changing = [each for each in acting if self._ladder.ever_changes(each[1])]
         if any(able(incident) for incident, _ in changing):
             acting = changing  # rules that only tell people hold back nobody: neither by their limit, nor by taking over
-        storm = storm_on(census.to_treat_in(workload, known=known), desired, acting, known=known)
+        storm = storm_on(sick_counts.to_treat_in(workload, known=known), desired, acting, known=known)
         if storm is not None or not observing:
             return storm
         if any(able(incident) for incident, _ in acting):
             return None
         watching = [(c.incident, c.rule.rule) for c in speaking if c.incident.mode == Mode.OBSERVE]
-        return storm_on(census.sick_in(workload, known=known), desired, watching, known=known)
+        return storm_on(sick_counts.sick_in(workload, known=known), desired, watching, known=known)
 
     def _is_heard(self, incident: Incident, least: Weight) -> bool:
         """Whether some signal of an incident counts for that much, where any fires for it."""
@@ -197,7 +197,7 @@ class Cases:
     def acted(self, case: Case, outcome: Outcome, view: View, now: float, effects: list[Effect]) -> None:
         """An action came back."""
         was = case.incident
-        case.incident = self._climber.acted(was, outcome, self._context(case, view, now, effects))
+        case.incident = self._ladder.acted(was, outcome, self._context(case, view, now, effects))
         self.advance(was.id, view, now, effects, was)
 
     def advance(self, incident_id: str, view: View, now: float, effects: list[Effect], was: Incident | None = None) -> None:
@@ -212,16 +212,16 @@ class Cases:
             return
         if case.lost is not None and case.incident.state is not State.ACTING:
             human = case.loss is Loss.EDITED
-            self._settle(case, was, self._climber.abandon(case.incident, case.lost, context, human=human), context)
+            self._settle(case, was, self._ladder.abandon(case.incident, case.lost, context, human=human), context)
             if case.loss is Loss.DELETED:
                 self.outdated.append(case.incident)  # what still fires of it opens another one
             return
-        self._settle(case, was, self._climber.advance(case.incident, context), context)
+        self._settle(case, was, self._ladder.advance(case.incident, context), context)
 
     def end(self, case: Case, view: View, now: float, effects: list[Effect]) -> None:
         """Close a case that has done nothing, and that has nothing sick left, also while others are held."""
         context = self._context(case, view, now, effects)
-        self._settle(case, case.incident, self._climber.advance(case.incident, context), context)
+        self._settle(case, case.incident, self._ladder.advance(case.incident, context), context)
 
     def let_go(self, view: View, now: float, effects: list[Effect], *, most: int | None = None) -> bool:
         """All that fires is known: what was held goes on, at most so many at this call; returns whether all did."""
@@ -241,7 +241,7 @@ class Cases:
     def absorb(self, case: Case, into: Incident, view: View, now: float, effects: list[Effect]) -> None:
         """Close a case that has done nothing, because a wider incident is about its pods as well."""
         context = self._context(case, view, now, effects)
-        self._settle(case, case.incident, self._climber.absorb(case.incident, into, context), context)
+        self._settle(case, case.incident, self._ladder.absorb(case.incident, into, context), context)
 
     def _settle(self, case: Case, was: Incident, after: Incident, context: Context) -> None:
         case.incident = after
@@ -288,7 +288,7 @@ class Cases:
 
     def _climbs(self, case: Case, incident: Incident, view: View) -> bool:
         """Whether a case, as that incident, is on a step that changes something: one that only tells people holds up nobody."""
-        return climbing(incident, view) and self._climber.changes(case.rule, incident)
+        return climbing(incident, view) and self._ladder.changes(case.rule, incident)
 
     # waking
 

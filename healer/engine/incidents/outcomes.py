@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from healer.engine.incidents.transitions import Context, Moves
+from healer.engine.incidents.transitions import Context, Transitions
 from healer.engine.safety.ledger import made_good
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.decision import Verb
@@ -17,7 +17,7 @@ _ANSWER = 300
 """Characters that it keeps of an answer."""
 
 
-class Outcomes(Moves):
+class Outcomes(Transitions):
     """The transitions out of `acting`."""
 
     def acted(self, incident: Incident, outcome: Outcome, context: Context) -> Incident:

@@ -42,7 +42,7 @@ class Context:
     effects: list[Effect]
 
 
-class Moves:
+class Transitions:
     """Each takes an incident and returns the one that follows, adding its effects to the context."""
 
     def __init__(self, actions: Mapping[str, ActionSpec], watch: GuardState) -> None:

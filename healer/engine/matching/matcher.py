@@ -9,7 +9,7 @@ from math import inf
 
 from healer.engine.matching.ended import Ended
 from healer.engine.matching.fit import Took, fit, workload_of
-from healer.engine.safety.sick_counts import Census, SickPlace
+from healer.engine.safety.sick_counts import SickCounts, SickPlace
 from healer.model.duration import about
 from healer.model.incident import Reason
 from healer.model.signal import AT_ONCE, Signal
@@ -56,7 +56,7 @@ class Firing:
     heeded: set[str] = field(default_factory=set)
     """The rules that it has matched, or that wait for it to last or to recur."""
     place: SickPlace | None = None
-    """Where the census counts its pod as sick."""
+    """Where the sick_counts counts its pod as sick."""
     unknown: str = ""
     """Why it is not known whether it still fires; "" when that is known."""
     confirmed: bool = True
@@ -144,7 +144,7 @@ class Matcher:
         self._freshness = freshness  # seconds for which an alert that was reported counts as firing
         self._fading: list[tuple[float, str]] = []  # when, key of an alert that no longer counts by then
         self._changes = changes  # whether any step of a rule changes anything in the cluster
-        self.census = Census()
+        self.sick_counts = SickCounts()
         self.ended = Ended()
         self._rulebook = rulebook
         self._firings: dict[str, Firing] = {}
@@ -234,7 +234,7 @@ class Matcher:
         return self._fading[0][0] if self._fading else None
 
     def fade(self, view: View, now: float) -> None:
-        """Have the census count no more what was not repeated by now."""
+        """Have the sick_counts count no more what was not repeated by now."""
         while self._fading and self._fading[0][0] <= now:
             firing = self._firings.get(heapq.heappop(self._fading)[1])
             if firing is not None:
@@ -287,7 +287,7 @@ class Matcher:
             self._release(rule, firing)
         self._locate(firing, "")
         if firing.place is not None:
-            self.census.remove(firing.place, key)
+            self.sick_counts.remove(firing.place, key)
             firing.place = None
         return firing
 
@@ -418,7 +418,7 @@ class Matcher:
                 del self._troubles[signal.trouble]
 
     def _count(self, firing: Firing, view: View, now: float) -> None:
-        """Have the census count what is so now: a pod that is gone or has finished is not sick, whatever still fires for it.
+        """Have the sick_counts count what is so now: a pod that is gone or has finished is not sick, whatever still fires for it.
 
         Nor is one that should be gone by now, and that its workload has replaced (StuckTerminating), nor one that people are only
         told of: no step of the rules that heed it changes anything. Nor is one about which nothing is to be done now.
@@ -434,9 +434,9 @@ class Matcher:
             place = SickPlace(firing.workload, pod.spec.node_name if seen else "", target.uid, acts, firing.weight is Weight.FULL)
         if place != firing.place:
             if firing.place is not None:
-                self.census.remove(firing.place, firing.signal.key)
+                self.sick_counts.remove(firing.place, firing.signal.key)
             if place is not None:
-                self.census.add(place, firing.signal.key)
+                self.sick_counts.add(place, firing.signal.key)
             firing.place = place
 
     def _let_fade(self, firing: Firing) -> None:

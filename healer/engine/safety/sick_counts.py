@@ -17,7 +17,7 @@ class SickPlace:
     known: bool = True
 
 
-class Census:
+class SickCounts:
     """The pods for which something fires that a rule heeds whose steps change something: it has matched, or waits to.
 
     What healer would act on is counted apart: nothing else may stop it. Of nodes only that is counted. So is what is known to be

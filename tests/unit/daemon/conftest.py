@@ -1,4 +1,4 @@
-"""The daemon's heart in a test: a real engine, the doer against a lab, the view kept by real watches."""
+"""The daemon's heart in a test: a real engine, the executor against a lab, the view kept by real watches."""
 
 import asyncio
 import time
@@ -14,8 +14,8 @@ from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import ObjectChange, Reflector
-from healer.daemon.event_loop import Core
-from healer.daemon.executor import Doer
+from healer.daemon.event_loop import EventLoop
+from healer.daemon.executor import Executor
 from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
 from healer.engine.engine import Engine
@@ -72,8 +72,8 @@ class House:
 
     lab: Lab
     api: Api
-    core: Core
-    doer: Doer
+    core: EventLoop
+    executor: Executor
     view: View
     journal: HeldJournal
     group: asyncio.TaskGroup
@@ -81,7 +81,7 @@ class House:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
     rechecks: list[Recheck] = field(default_factory=list)
-    """What the doer asks before an action runs."""
+    """What the executor asks before an action runs."""
 
     async def sync(self) -> None:
         """Have watches keep the view, and wait until it is whole."""
@@ -97,7 +97,7 @@ class House:
     async def begin(self) -> None:
         """Sync, then start the core; returns while it goes on from the journal and the pods."""
         await self.sync()
-        self.tasks.append(self.group.create_task(self.core.run(self.doer, await self.journal.load())))
+        self.tasks.append(self.group.create_task(self.core.run(self.executor, await self.journal.load())))
         await asyncio.sleep(0)  # its first turn
         assert not self.core.begun.is_set()
 
@@ -189,7 +189,7 @@ def _furnished(
         decisions.append(decision)
         news.set()
 
-    core = Core(
+    core = EventLoop(
         engine=Engine(rules, specs(actions), Tuning(retry=0.05, recheck=0.05)),
         view=view,
         pods=PodSource(PodSettings(settle=0.0)),
@@ -199,7 +199,7 @@ def _furnished(
         clock=time.time,
         queue=queue,
     )
-    doer = Doer(
+    executor = Executor(
         api=api,
         view=view,
         actions=actions,
@@ -212,4 +212,4 @@ def _furnished(
         at_once=at_once,
         timeout=patience,
     )
-    return House(lab, api, core, doer, view, journal, group, decisions, news, rechecks=rechecks)
+    return House(lab, api, core, executor, view, journal, group, decisions, news, rechecks=rechecks)

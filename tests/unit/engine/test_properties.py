@@ -347,9 +347,9 @@ def test_nothing_is_kept_of_a_workload_that_is_deleted_while_it_is_healed() -> N
 
 def kept(d: Drill) -> dict[str, object]:
     """What the engine holds on to, by attribute: for memory only, decisions are looked at elsewhere."""
-    census = d.engine._matcher.census
+    sick_counts = d.engine._matcher.sick_counts
     parts = {"engine": d.engine, "cases": d.engine._cases, "matcher": d.engine._matcher, "ledger": d.engine._ledger}
-    parts |= {"sick in": census._workloads, "sick on": census._nodes, "nodes": d.engine._nodes}
+    parts |= {"sick in": sick_counts._workloads, "sick on": sick_counts._nodes, "nodes": d.engine._nodes}
     return {
         f"{part}.{name}": value
         for part, obj in parts.items()

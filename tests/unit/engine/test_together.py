@@ -75,7 +75,7 @@ def test_the_cluster_breaker_opens_before_a_pod_is_taken() -> None:
 
 
 def test_what_a_condition_lets_in_at_once_is_decided_together() -> None:
-    """They did not match before, so that no census knew them; a change of the workload lets all of them match."""
+    """They did not match before, so that no sick_counts knew them; a change of the workload lets all of them match."""
     d = drill(rule(when=SLOW | {"if": "workload.ready < 6"}), replicas=6)
     d.together(*all_of(d, 1, 2, 3, 4))
     d.world.unready("serving-6")

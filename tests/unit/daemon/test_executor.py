@@ -1,4 +1,4 @@
-"""The doer: claims before it acts, does so many at once, and always reports."""
+"""The executor: claims before it acts, does so many at once, and always reports."""
 
 from collections.abc import Mapping
 from dataclasses import replace

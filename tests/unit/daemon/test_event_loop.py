@@ -243,7 +243,7 @@ async def test_stopping_lets_an_action_under_way_finish_and_records_it(tmp_path:
         await h.start()
         await evicting(h)
         h.core.stopping = True
-        assert await h.doer.finish(PATIENCE)
+        assert await h.executor.finish(PATIENCE)
         (incident,) = h.journal.incidents()
         assert incident.state is State.VERIFYING
         assert len(incident.acted_at) == 1
@@ -254,7 +254,7 @@ async def test_stopping_waits_no_longer_than_it_is_told(tmp_path: Path) -> None:
         await h.start()
         h.lab.faults.delay(3600, resource="pods/eviction")
         await h.core.intake([h.alert(0)])
-        assert not await h.doer.finish(0.01)
+        assert not await h.executor.finish(0.01)
 
 
 async def test_what_had_not_been_sent_when_healer_stops_is_not_sent(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ async def test_what_had_not_been_sent_when_healer_stops_is_not_sent(tmp_path: Pa
         await h.journal.asked.wait()
         h.core.stopping = True
         h.journal.kept.set()
-        assert await h.doer.finish(PATIENCE)
+        assert await h.executor.finish(PATIENCE)
         assert h.evictions == 0
         assert [incident.reason.code for incident in h.journal.incidents()] == ["Stopping"]
 
@@ -277,8 +277,8 @@ async def test_an_attempt_after_the_stop_sends_nothing(tmp_path: Path) -> None:
         await evicting(h)
         await h.core.intake([h.alert(1)])
         h.core.stopping = True
-        while h.doer._under_way:
-            assert await h.doer.finish(PATIENCE)
+        while h.executor._under_way:
+            assert await h.executor.finish(PATIENCE)
         assert h.evictions == 1
 
 
@@ -315,7 +315,7 @@ async def test_an_eviction_without_an_answer_is_not_followed_by_a_delete(tmp_pat
         assert [seen for seen in h.lab.requests if (seen.verb, seen.permission) == ("delete", "pods")] == []
 
 
-# what the doer asks
+# what the executor asks
 
 
 async def test_an_alert_that_ends_between_the_claim_and_the_act_stops_it(tmp_path: Path) -> None:
