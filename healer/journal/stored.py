@@ -17,9 +17,9 @@ from healer.cluster.errors import ApiError, ApiUnavailable, Unreadable
 from healer.cluster.resources import Resource
 from healer.journal.base import ClaimLost, JournalMissing, NotLeading, SetAside, Undecodable
 from healer.model.effects import Loss
-from healer.model.kube import KubeIncident
+from healer.model.kube import Incident
 
-INCIDENTS = Resource(KubeIncident, "/apis/healer.dev/v1alpha1", "incidents")
+INCIDENTS = Resource(Incident, "/apis/healer.dev/v1alpha1", "incidents")
 MISSING = "the cluster has no incidents.healer.dev: kubectl apply -f deploy/healer/crd.yaml"
 PAGE = 25
 """Incidents of a list's page: each may have half a megabyte."""

@@ -237,10 +237,10 @@ class Namespace(_Kube, frozen=True):
     metadata: Meta
 
 
-class KubeIncident(_Kube, frozen=True):
+class Incident(_Kube, frozen=True):
     """The object in which an incident is kept (healer.dev/v1alpha1): of it, what a person may write on it."""
 
     metadata: Meta
 
 
-KubeObject = Pod | ReplicaSet | Deployment | PodDisruptionBudget | Namespace | KubeIncident
+KubeObject = Pod | ReplicaSet | Deployment | PodDisruptionBudget | Namespace | Incident

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from healer.model.kube import (
     Deployment,
-    KubeIncident,
+    Incident,
     KubeObject,
     Namespace,
     OwnerReference,
@@ -17,7 +17,7 @@ from healer.model.kube import (
 from healer.model.selector import matches
 from healer.model.target import Target
 
-KINDS: tuple[type[KubeObject], ...] = (Namespace, Deployment, ReplicaSet, PodDisruptionBudget, Pod, KubeIncident)
+KINDS: tuple[type[KubeObject], ...] = (Namespace, Deployment, ReplicaSet, PodDisruptionBudget, Pod, Incident)
 
 
 class View:

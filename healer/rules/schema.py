@@ -385,7 +385,7 @@ class Metadata(Model):
     """Unique among all loaded rule sets."""
 
 
-class RuleSetSpec(Model):
+class Spec(Model):
     """The rules."""
 
     scope: Scope | None = None
@@ -403,7 +403,7 @@ class RuleSet(Model):
     """What the document is."""
     metadata: Metadata
     """Its name."""
-    spec: RuleSetSpec
+    spec: Spec
     """Its rules."""
 
 
