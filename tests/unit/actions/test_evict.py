@@ -8,6 +8,8 @@ from healer.model.action import OutcomeKind
 from healer.model.incident import Reason
 from tests.unit.actions.conftest import NAMESPACE, Bench, three_ready
 
+pytestmark = pytest.mark.slow
+
 EVICTION = "pods/eviction"
 
 

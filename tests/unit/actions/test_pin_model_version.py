@@ -24,6 +24,8 @@ from healer.model_servers.tensorflow_serving.config import ConfiguredModel, find
 from tests.support.tensorflow_serving import StatusServers, status_servers
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench, three_ready
 
+pytestmark = pytest.mark.slow
+
 MAP = "models"
 FILE = """\
 model_config_list {

@@ -10,6 +10,8 @@ from healer.model.action import OutcomeKind
 from healer.model.incident import Reason
 from tests.unit.actions.conftest import NAMESPACE, Bench, three_ready
 
+pytestmark = pytest.mark.slow
+
 
 async def test_the_pod_is_deleted_and_replaced(bench: Bench) -> None:
     outcome = await bench.attempt("restart")

@@ -15,6 +15,8 @@ from healer.model.incident import Reason
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
 from tests.unit.actions.rollouts import BAD, REVISION, annotations, change, deployment, settled, ship, strategy, verdict
 
+pytestmark = pytest.mark.slow
+
 AT, BY = "kubectl.kubernetes.io/restartedAt", "healer.dev/restarted-by"
 
 

@@ -19,6 +19,8 @@ from healer.rules.schema import When
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
 from tests.unit.routes.conftest import gateway, slice_of
 
+pytestmark = pytest.mark.slow
+
 STABLE = "tensorflow-serving-stable"
 ROUTE = RouteRef(kind="HTTPRoute", name="model")
 PATCH = ["patch httproutes"]

@@ -19,6 +19,8 @@ from healer.model.view import target_of
 from tests.support.world import rule, rulebook
 from tests.unit.daemon.conftest import NAMESPACE, PATIENCE, House, house, ready
 
+pytestmark = pytest.mark.slow
+
 SLOW = rule("slow", when={"alert": ["HighLatency"]}, heal=[{"evict": {}, "verify": {"within": "1m", "stable": "0s"}}])
 HUNG = rule("hung", when={"pod": ["NotReady"]}, heal=[{"evict": {}, "verify": {"within": "1m", "stable": "0s"}}])
 

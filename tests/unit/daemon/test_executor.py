@@ -17,6 +17,8 @@ from healer.model.kube import Pod
 from tests.support.world import rule
 from tests.unit.daemon.conftest import NAMESPACE, House, house
 
+pytestmark = pytest.mark.slow
+
 SLOW = rule("slow", when={"alert": ["HighLatency"]}, heal=[{"evict": {}, "verify": {"within": "1m", "stable": "0s"}}])
 
 

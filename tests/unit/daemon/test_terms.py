@@ -6,11 +6,15 @@ import weakref
 from contextlib import aclosing
 from pathlib import Path
 
+import pytest
+
 from healer.cluster.api import Api
 from healer.daemon import Daemon
 from healer.lab import Lab
 from healer.settings import JournalSettings, LeaderSettings, Settings
 from tests.support.world import rule, rulebook
+
+pytestmark = pytest.mark.slow
 
 
 async def test_what_a_term_was_made_of_is_gone_with_it(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from healer.model.target import Target
 from tests.support.world import START, Drill, World, codes, decisions, rule, rulebook
 from tests.unit.engine.test_restart import restarted
 
+pytestmark = pytest.mark.slow
+
 ALERT = {"alert": ["HighLatency"]}
 NAMES = [f"w{number}" for number in range(30)]
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from healer.judge.evidence import CEILING, RATIOS, Better, Drift, NoRuns, Worse
 
+pytestmark = pytest.mark.slow
+
 shares = st.floats(0, 1)
 tolerances = st.floats(1, 4)
 phis = st.floats(1, 30)

@@ -18,6 +18,8 @@ from kubernetes.aio import client, config
 from healer.lab import Lab, serving
 from healer.lab.apiserver.status import ApiRefusal
 
+pytestmark = pytest.mark.slow
+
 
 async def test_the_official_client_understands_it(tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"

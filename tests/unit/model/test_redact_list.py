@@ -4,6 +4,8 @@ import pytest
 
 from healer.model.redact import names_secret, redact
 
+pytestmark = pytest.mark.slow
+
 SECRET = "hunter2"
 
 

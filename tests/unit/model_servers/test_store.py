@@ -27,6 +27,8 @@ from healer.model_servers.tensorflow_serving.history import (
 from healer.model_servers.tensorflow_serving.plan import ModelChange, beside
 from healer.model_servers.tensorflow_serving.store import ModelsConfig, Written, load_document, write
 
+pytestmark = pytest.mark.slow
+
 SPACE, MAP, KEY = "production", "models", "models.config"
 WHERE = (SPACE, MAP, KEY)
 MODELS = ("a", "b")

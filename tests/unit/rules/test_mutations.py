@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,8 @@ from healer.rules.positions import Path
 from tests.unit.rules.actions import ACTIONS
 from tests.unit.rules.test_errors import GOOD
 from tests.unit.rules.test_rulefile import FULL
+
+pytestmark = pytest.mark.slow
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads some odd keys that PyYAML's own parser refuses
 ORIGINAL: dict[str, Any] = yaml.safe_load(FULL)

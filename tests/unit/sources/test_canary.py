@@ -31,6 +31,8 @@ from tests.support.world import NAMESPACE, World, rule, rulebook
 from tests.unit.cluster.conftest import kubeconfig
 from tests.unit.sources.conftest import Points, remembering
 
+pytestmark = pytest.mark.slow
+
 EVERY = 30.0
 START = math.floor((time.time() - 2400) / EVERY) * EVERY
 """The first look's time: on a line of the grid, in seconds since the epoch."""

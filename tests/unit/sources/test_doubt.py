@@ -10,6 +10,8 @@ import pytest
 from healer.sources.canary.doubt import doubt
 from tests.unit.sources.conftest import Points, remembering
 
+pytestmark = pytest.mark.slow
+
 AT = float(round(time.time()) - 600)
 
 

@@ -23,6 +23,8 @@ from healer.rules.rulebook import BoundRule, Rulebook, scaled
 from healer.sources.probes import Beat, Look, Probes
 from tests.support.world import Yaml, rule, rulebook
 
+pytestmark = pytest.mark.slow
+
 FASTER = 0.05
 
 
