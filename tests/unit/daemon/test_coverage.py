@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from healer.daemon.coverage import RuleCoverage
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule, Rulebook
-from tests.unit.engine.test_coverage import cluster
+from tests.unit.engine.matching.test_coverage import cluster
 from tests.unit.rules.actions import ACTIONS
 from tests.unit.rules.test_errors import GOOD
 

@@ -12,7 +12,7 @@ from healer.engine.tuning import Tuning
 from healer.model.signal import Answered, Signal, Unanswered
 from healer.model.target import Target
 from tests.support.world import Drill, World, rule, rulebook
-from tests.unit.engine.test_restart import restarted
+from tests.unit.engine.incidents.test_restart import restarted
 
 ROLL: dict[str, Any] = {"rolloutRestart": {}, "verify": {"within": "5m"}}
 SLOW = {"alert": ["HighLatency"], "for": "10m"}

@@ -10,7 +10,7 @@ from healer.model.effects import Record
 from healer.model.incident import Incident, State
 from healer.model.target import Target
 from tests.support.world import Drill, World, codes, decisions, rule, rulebook
-from tests.unit.engine.test_restart import restarted
+from tests.unit.engine.incidents.test_restart import restarted
 
 ALERT = {"alert": ["HighLatency"]}
 BAD, GOOD = "node-bad", "node-good"

@@ -10,7 +10,7 @@ from healer.model.decision import Verb
 from healer.model.incident import State
 from healer.model.target import Target
 from tests.support.world import Drill, World, codes, rule, rulebook
-from tests.unit.engine.test_restart import restarted
+from tests.unit.engine.incidents.test_restart import restarted
 
 ALERT = {"alert": ["HighLatency"]}
 NAMES = [f"w{number}" for number in range(9)]

@@ -13,7 +13,7 @@ from healer.model.effects import Record
 from healer.model.incident import Incident, State
 from healer.rules.portion import exceeded
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
-from tests.unit.engine.test_restart import restarted
+from tests.unit.engine.incidents.test_restart import restarted
 
 PAGE = {"page": {"channels": ["#sre"]}, "verify": {"within": "5m", "stable": "1m"}}
 NUDGE = {"nudge": {}, "verify": {"within": "5m", "stable": "1m"}}

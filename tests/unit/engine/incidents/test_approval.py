@@ -9,7 +9,7 @@ from healer.model.decision import Verb
 from healer.model.effects import Approval, Undone
 from healer.model.incident import Approved, State
 from tests.support.world import Drill, World, codes, decisions, rule, rulebook, state
-from tests.unit.engine.test_restart import restarted
+from tests.unit.engine.incidents.test_restart import restarted
 
 EVICT = {"evict": {}, "verify": {"within": "5m", "stable": "1m"}}
 NUDGE = {"nudge": {}, "verify": {"within": "5m", "stable": "1m"}}

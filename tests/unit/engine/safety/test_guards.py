@@ -15,7 +15,7 @@ from healer.model.effects import Acted
 from healer.model.incident import State
 from healer.model.kube import Condition, DeploymentSpec
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
-from tests.unit.engine.test_restart import restarted
+from tests.unit.engine.incidents.test_restart import restarted
 
 GENEROUS = {"budget": {"actions": 50, "per": "1h"}}
 

@@ -7,7 +7,7 @@ import pytest
 from healer.engine.tuning import Tuning
 from healer.model.target import Target
 from tests.support.world import Drill, World, rule, rulebook
-from tests.unit.engine.test_restart import restarted
+from tests.unit.engine.incidents.test_restart import restarted
 
 INFO = {"alert": ["CPUThrottlingHigh"]}
 PAGE = {"page": {"channels": ["#leads"]}, "verify": {"within": "5m", "stable": "1m"}}

@@ -9,7 +9,7 @@ from healer.model.kube import Meta, OwnerReference, Pod, PodSpec
 from healer.model.target import Target
 from healer.model.view import target_of
 from tests.support.world import NAMESPACE, Drill, World, codes, rule, rulebook, state
-from tests.unit.engine.test_restart import restarted
+from tests.unit.engine.incidents.test_restart import restarted
 
 INFO = {"alert": ["CPUThrottlingHigh"]}
 PAGE = {"page": {"channels": ["#sre"]}, "verify": {"within": "5m", "stable": "1m"}}

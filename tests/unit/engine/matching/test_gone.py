@@ -9,7 +9,7 @@ from healer.model.effects import Dropped, Loss
 from healer.model.incident import State
 from healer.model.view import target_of
 from tests.support.world import Drill, World, decisions, rule, rulebook, state
-from tests.unit.engine.test_restart import restarted
+from tests.unit.engine.incidents.test_restart import restarted
 
 SLOW = {"alert": ["HighLatency"]}
 LADDER = [{"evict": {}, "verify": {"within": "5m", "stable": "1m"}}, {"rolloutRestart": {}}]

@@ -9,7 +9,7 @@ from healer.model.incident import State
 from healer.rules.rulebook import capped
 from healer.rules.schema import Mode
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
-from tests.unit.engine.test_restart import restarted
+from tests.unit.engine.incidents.test_restart import restarted
 
 SLOW = {"alert": ["HighLatency"]}
 LADDER: list[Yaml] = [{"evict": {}, "verify": {"within": "5m", "stable": "1m"}}, {"rolloutRestart": {}}]

@@ -7,7 +7,7 @@ from healer.model.action import OutcomeKind
 from healer.model.decision import Verb
 from healer.model.incident import State
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
-from tests.unit.engine.test_restart import restarted
+from tests.unit.engine.incidents.test_restart import restarted
 
 SLOW = {"alert": ["HighLatency"]}
 LADDER = [{"evict": {}}, {"restart": {}}, {"rolloutRestart": {}, "verify": {"within": "5m", "stable": "1m"}}]

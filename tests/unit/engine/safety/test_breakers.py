@@ -13,7 +13,7 @@ from healer.model.incident import Incident, State
 from healer.model.kube import Pod
 from healer.model.target import Target
 from tests.support.world import START, Drill, World, codes, decisions, rule, rulebook
-from tests.unit.engine.test_restart import restarted
+from tests.unit.engine.incidents.test_restart import restarted
 
 pytestmark = pytest.mark.slow
 

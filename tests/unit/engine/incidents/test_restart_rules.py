@@ -11,7 +11,7 @@ from healer.model.incident import Incident, State
 from healer.rules.rulebook import capped
 from healer.rules.schema import Mode
 from tests.support.world import Drill, World, rule, rulebook, state
-from tests.unit.engine.test_restart import restarted
+from tests.unit.engine.incidents.test_restart import restarted
 
 PIN: dict[str, Any] = {"pinModelVersion": {"configMap": "models", "model": "resnet", "version": 3}, "verify": {"within": "5m"}}
 PIN_4: dict[str, Any] = {**PIN, "pinModelVersion": {**PIN["pinModelVersion"], "version": 4}}
