@@ -82,7 +82,8 @@ def complete(params: ShiftTrafficParams, when: When) -> ShiftTrafficParams:
     if params.route is None or params.stable is None or params.canary is None:
         lacking = [key for key in ("route", "stable", "canary") if getattr(params, key) is None]
         raise ValueError(f"{' and '.join(lacking)} must be written here, because the rule's trigger is no canary")
-    if (wrong := unfit(params.route, params.stable, params.canary)) is not None:
+    routers = {kind: router.spec for kind, router in ROUTERS.items()}
+    if (wrong := unfit(params.route, params.stable, params.canary, routers)) is not None:
         raise ValueError(f"{wrong.message()}: {(wrong.context or {})['hint']}")
     return params
 

@@ -12,12 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from healer import settings as knobs
-from healer.actions.base import specs
-from healer.actions.registry import ACTIONS
 from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, InNamespace, Output, duration, print_json, with_cluster
 from healer.cli.logs import logs
 from healer.cluster.api import Api
-from healer.daemon.rulefiles import RulesError, load
+from healer.daemon.rulefiles import RulesError, load, vocabulary
 from healer.model.verdict import VerdictKind
 from healer.operate.canary import compare as comparing
 from healer.operate.canary import gate as gating
@@ -171,7 +169,7 @@ def _asked(
         settings = knobs.load()
         logs(knobs.Log(level="error"))
         place = named(what, namespace or who(context).namespace, ("Deployment",))
-        judging = chosen(load([file], specs(ACTIONS)).rules, place, rule)
+        judging = chosen(load([file], vocabulary()).rules, place, rule)
         ask = settings.prometheus
         address = _url(url or ask.url)
     except (knobs.SettingsError, RulesError, OperateError) as error:

@@ -6,10 +6,8 @@ from typing import Annotated
 
 import typer
 
-from healer.actions.base import specs
-from healer.actions.registry import ACTIONS
 from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, Output, print_json, with_cluster
-from healer.daemon.rulefiles import RulesError, passed_over, read
+from healer.daemon.rulefiles import RulesError, passed_over, read, vocabulary
 from healer.engine.matching.coverage import Coverage, counted
 from healer.operate.coverage import coverage
 from healer.operate.explain import show as showing
@@ -44,7 +42,7 @@ def check(
         raise typer.Exit(EXIT_SETUP) from error
     if STDIN in paths:
         texts["<stdin>"] = _stdin()
-    rules, problems = load_all(texts, specs(ACTIONS))
+    rules, problems = load_all(texts, vocabulary())
     said = [*passed_over(named), *remarks(rules)]
     covered: list[Coverage] = []
     if cluster and not problems:

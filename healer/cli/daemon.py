@@ -15,7 +15,6 @@ import typer
 import yaml
 
 from healer import settings as knobs
-from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, HealerNamespace, LeaseName, RulePaths
 from healer.cli.logs import logs
@@ -24,7 +23,7 @@ from healer.cluster.api import Api, ClusterConfigError
 from healer.daemon import Daemon, RuleFiles, RulesError
 from healer.daemon.daemon import Watchers
 from healer.daemon.rulefiles import load as load_rules
-from healer.daemon.rulefiles import passed_over
+from healer.daemon.rulefiles import passed_over, vocabulary
 from healer.journal.base import JournalMissing
 from healer.operate import rbac as granting
 from healer.operate.objects import OperateError, valid
@@ -70,7 +69,7 @@ def run(
         most = Mode(settings.mode)
         if most is not Mode.ENFORCE:
             structlog.get_logger("healer").warning("no rule goes further than this mode, whatever it says", mode=most.value)
-        files = RuleFiles(rules, specs(ACTIONS), partial(unserved, url=settings.prometheus.url), most)
+        files = RuleFiles(rules, vocabulary(), partial(unserved, url=settings.prometheus.url), most)
         rulebook = files.load()
         for remark in [*passed_over(rules), *remarks(rulebook.rules)]:
             structlog.get_logger("healer.rules").info(remark)
@@ -124,7 +123,7 @@ def rbac(
     lives in no namespace. deploy/healer has them for the rules in rules/. Exit code 2 when the rules cannot be used.
     """
     try:
-        rulebook = load_rules(paths, specs(ACTIONS))
+        rulebook = load_rules(paths, vocabulary())
         namespace = valid(healer_namespace, "a namespace")
         confined = [valid(each, "a namespace") for each in within or ()]
         name = valid(lease, "the name of a Lease")

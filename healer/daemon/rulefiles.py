@@ -7,11 +7,15 @@ from pathlib import Path
 
 import structlog
 
-from healer.model.action import ActionSpec
+from healer.actions.base import specs
+from healer.actions.registry import ACTIONS
+from healer.model_servers.registry import SERVERS
+from healer.routes.registry import ROUTERS
 from healer.rules.loading import load_all
 from healer.rules.problem import Problem
 from healer.rules.rulebook import Rulebook, capped
 from healer.rules.schema import Mode
+from healer.rules.vocabulary import Vocabulary
 
 _NAMED = 5
 """Folders that a message names."""
@@ -58,6 +62,11 @@ def _nothing(path: Path) -> Problem:
     return Problem(str(path), 0, 0, "", what, f"name them: {', '.join(inner[:_NAMED])}{more}")
 
 
+def vocabulary() -> Vocabulary:
+    """The names that rules may use, as the registries have them now."""
+    return Vocabulary(specs(ACTIONS), {kind: router.spec for kind, router in ROUTERS.items()}, SERVERS)
+
+
 def passed_over(paths: Iterable[Path]) -> list[str]:
     """What lies in the folders and may hold rules, and is not read; a sentence each."""
     said: list[str] = []
@@ -83,13 +92,13 @@ def read(paths: Iterable[Path]) -> dict[str, str]:
     return texts
 
 
-def load(paths: Iterable[Path], actions: Mapping[str, ActionSpec]) -> Rulebook:
+def load(paths: Iterable[Path], known: Vocabulary) -> Rulebook:
     """The rules of these files and folders. Raises RulesError with every problem."""
-    return _rulebook(read(paths), actions)
+    return _rulebook(read(paths), known)
 
 
-def _rulebook(texts: Mapping[str, str], actions: Mapping[str, ActionSpec]) -> Rulebook:
-    rules, problems = load_all(texts, actions)
+def _rulebook(texts: Mapping[str, str], known: Vocabulary) -> Rulebook:
+    rules, problems = load_all(texts, known)
     if problems:
         raise RulesError(problems)
     return Rulebook(rules)
@@ -114,7 +123,7 @@ class RuleFiles:
     def __init__(
         self,
         paths: Iterable[Path],
-        actions: Mapping[str, ActionSpec],
+        known: Vocabulary,
         objections: Callable[[Rulebook], list[Problem]] = _none,
         most: Mode = Mode.ENFORCE,
     ) -> None:
@@ -122,7 +131,7 @@ class RuleFiles:
         the mode `most`."""
         self._most = most
         self._paths = tuple(paths)
-        self._actions = actions
+        self._known = known
         self._objections = objections
         self._texts: dict[str, str] | None = None
         self._complaint = ""
@@ -139,7 +148,7 @@ class RuleFiles:
         return self._usable(self._texts)
 
     def _usable(self, texts: Mapping[str, str]) -> Rulebook:
-        rulebook = _rulebook(texts, self._actions)
+        rulebook = _rulebook(texts, self._known)
         if problems := self._objections(rulebook):
             raise RulesError(problems)
         return capped(rulebook, self._most)

@@ -9,10 +9,9 @@ from pathlib import Path
 import aiohttp
 from rich.table import Column, Table
 
-from healer.actions.base import specs
-from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.daemon import Daemon, RuleFiles, Watchers
+from healer.daemon.rulefiles import vocabulary
 from healer.demo.cluster import APP, NAMESPACE, REPLICAS, STABLE, ready_pods, stable
 from healer.demo.prometheus import StandIn
 from healer.demo.scenario import play
@@ -48,7 +47,7 @@ async def show(rules: Sequence[Path], definition: str, svg: Path | None) -> bool
 
     `definition` is the manifest that defines incidents in a cluster, as YAML. Raises RulesError when the rules cannot be used.
     """
-    rulebook = scaled(RuleFiles(rules, specs(ACTIONS)).load(), 1 / SPEED)
+    rulebook = scaled(RuleFiles(rules, vocabulary()).load(), 1 / SPEED)
     timeline = Timeline()
     ignored: list[Decision] = []
     watchers = Watchers(sinks=[timeline], decisions=(timeline.decided, ignored.append))

@@ -7,9 +7,11 @@ route's own namespace unless its group, kind or namespace say otherwise. Inferen
 import msgspec
 
 from healer.cluster.api import Api
-from healer.routes.route import Metadata, ReadRoute, RoutePlace, fetched
+from healer.model.permission import permissions
+from healer.routes.route import Metadata, ReadRoute, RoutePlace, Router, fetched
 from healer.routes.split import Backend, BackendList, found, named
 from healer.rules.probe import pool_words
+from healer.rules.vocabulary import RouterSpec
 
 GROUP = "gateway.networking.k8s.io"
 _POOL = "InferencePool"
@@ -79,3 +81,11 @@ async def find(api: Api, place: RoutePlace) -> ReadRoute:
         for number, rule in enumerate(route.spec.rules or ())
     ]
     return found(place, path, route.metadata, rules, ("f:spec", "f:rules"))
+
+
+ROUTER = Router(
+    RouterSpec("HTTPRoute", "of the Gateway API", pools=True),
+    find,
+    reads=permissions(GROUP, "httproutes", "get"),
+    writes=permissions(GROUP, "httproutes", "patch"),
+)

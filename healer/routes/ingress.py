@@ -10,7 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from healer.cluster.api import Api
-from healer.routes.route import BackendMissing, Edit, Metadata, ReadRoute, RouteMissing, RoutePlace, RouteUnreadable, Weights
+from healer.model.permission import permissions
+from healer.routes.route import (
+    BackendMissing,
+    Edit,
+    Metadata,
+    ReadRoute,
+    RouteMissing,
+    RoutePlace,
+    Router,
+    RouteUnreadable,
+    Weights,
+)
+from healer.rules.vocabulary import RouterSpec
 
 PREFIX = "nginx.ingress.kubernetes.io/"
 WEIGHT = f"{PREFIX}canary-weight"
@@ -167,3 +179,11 @@ def _number(place: RoutePlace, canary: _Ingress, name: str, default: int) -> int
     if text and not (text.isascii() and text.isdigit()):
         raise RouteUnreadable(f"{place} has {PREFIX}{name}: {text!r}, which is no whole number")
     return int(text) if text else default
+
+
+ROUTER = Router(
+    RouterSpec("Ingress", 'the canary Ingress of ingress-nginx, the one with `canary: "true"`', other_namespace=False),
+    find,
+    reads=permissions("networking.k8s.io", "ingresses", "list"),
+    writes=permissions("networking.k8s.io", "ingresses", "patch"),
+)

@@ -9,6 +9,7 @@ from healer.cluster.errors import ApiError
 from healer.cluster.managed import Part
 from healer.model.permission import Permissions
 from healer.rules.probe import RouteRef, Side
+from healer.rules.vocabulary import RouterSpec
 
 T = TypeVar("T")
 
@@ -188,8 +189,9 @@ Find = Callable[[Api, RoutePlace], Awaitable[ReadRoute]]
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """What there is to a router kind: how its backends are found, and what reading and writing asks the API server for."""
+    """A router kind: how rules name it, how its backends are found, and what reading and writing it needs."""
 
+    spec: RouterSpec
     find: Find
     reads: Permissions
     writes: Permissions

@@ -8,9 +8,11 @@ Stable and canary are told apart by host and subset: the same host in another fo
 import msgspec
 
 from healer.cluster.api import Api
-from healer.routes.route import KindMissing, Metadata, ReadRoute, RoutePlace, fetched
+from healer.model.permission import permissions
+from healer.routes.route import KindMissing, Metadata, ReadRoute, RoutePlace, Router, fetched
 from healer.routes.split import Backend, BackendList, found, named
 from healer.rules.probe import subset_words
+from healer.rules.vocabulary import RouterSpec
 
 GROUP = "networking.istio.io"
 
@@ -84,3 +86,11 @@ async def _get(api: Api, place: RoutePlace) -> tuple[str, _VirtualService]:
         return v1, await fetched(api, v1, _VirtualService, place, GROUP)
     except KindMissing:
         return v1beta1, await fetched(api, v1beta1, _VirtualService, place, GROUP)
+
+
+ROUTER = Router(
+    RouterSpec("VirtualService", "of Istio", subsets=True),
+    find,
+    reads=permissions(GROUP, "virtualservices", "get"),
+    writes=permissions(GROUP, "virtualservices", "patch"),
+)

@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from healer.model.action import ActionSpec
 from healer.model.signal import SourceName
 from healer.rules.condition import CelCondition, ConditionError
 from healer.rules.form import ANYWHERE
@@ -18,6 +17,7 @@ from healer.rules.promql import surprises, unfamiliar
 from healer.rules.reach import unreachable
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import API_VERSION, Rule, RuleSet, Step
+from healer.rules.vocabulary import Vocabulary
 
 _BOTH = frozenset({"Pod", "Deployment"})
 FEEDS: Mapping[SourceName, frozenset[str]] = {
@@ -37,12 +37,12 @@ _PATTERN = re.compile(r"[*+?|^$()\[\]\\]")
 """What names of alerts have only where a regular expression or a glob was meant."""
 
 
-def load(text: str, file: str, actions: Mapping[str, ActionSpec]) -> tuple[list[BoundRule], list[Problem]]:
+def load(text: str, file: str, known: Vocabulary) -> tuple[list[BoundRule], list[Problem]]:
     """The rules of one file, and every problem in it by line. A document with a problem yields no rules."""
-    return load_all({file: text}, actions)
+    return load_all({file: text}, known)
 
 
-def load_all(files: Mapping[str, str], actions: Mapping[str, ActionSpec]) -> tuple[list[BoundRule], list[Problem]]:
+def load_all(files: Mapping[str, str], known: Vocabulary) -> tuple[list[BoundRule], list[Problem]]:
     """The rules of several files (name -> text), and every problem in them, sorted; names must be unique across all of them."""
     rules: list[BoundRule] = []
     problems: list[Problem] = []
@@ -52,16 +52,16 @@ def load_all(files: Mapping[str, str], actions: Mapping[str, ActionSpec]) -> tup
         if not found and not wrong:
             wrong.append(Problem(file, 1, 1, "", "the file holds no rules", f"begin with apiVersion: {API_VERSION}"))
         for document in found:
-            faults = [*_known_elsewhere(document, file, seen), *_document_faults(document, file, actions)]
+            faults = [*_known_elsewhere(document, file, seen), *_document_faults(document, file, known)]
             try:
-                ruleset = RuleSet.model_validate(document.data, context=actions, by_alias=True, by_name=False)
+                ruleset = RuleSet.model_validate(document.data, context=known, by_alias=True, by_name=False)
             except ValidationError as error:
                 if not any(fault.path in ("kind", "apiVersion") for fault in faults):
                     said = {problem.path for problem in wrong}  # no value: that is told already
-                    errors = worded(error.errors(include_url=False), document, file, actions)
+                    errors = worded(error.errors(include_url=False), document, file, known)
                     faults += [fault for fault in errors if fault.path not in said]
             else:
-                bound, incomplete = _bound(ruleset, document, file, actions)
+                bound, incomplete = _bound(ruleset, document, file, known)
                 faults += incomplete
                 if not faults and not wrong:
                     rules += bound
@@ -89,15 +89,13 @@ def _remarks_on(bound: BoundRule) -> Iterator[str]:
         yield from unfamiliar(measure)
 
 
-def _bound(
-    ruleset: RuleSet, document: Document, file: str, actions: Mapping[str, ActionSpec]
-) -> tuple[list[BoundRule], list[Problem]]:
+def _bound(ruleset: RuleSet, document: Document, file: str, known: Vocabulary) -> tuple[list[BoundRule], list[Problem]]:
     """The rules, ready for use where nothing is wrong with them, and what their steps leave open that no trigger fills in."""
     bound: list[BoundRule] = []
     faults: list[Problem] = []
     for index, rule in enumerate(ruleset.spec.rules):
         path: Path = ("spec", "rules", index)
-        rule = _scoped(_completed(rule, path, document, file, actions, faults), ruleset)
+        rule = _scoped(_completed(rule, path, document, file, known, faults), ruleset)
         if rule.scope is None:
             continue  # told by _document_faults
         line, _ = document.at(path)
@@ -110,13 +108,11 @@ def _bound(
     return bound, faults
 
 
-def _completed(
-    rule: Rule, path: Path, document: Document, file: str, actions: Mapping[str, ActionSpec], faults: list[Problem]
-) -> Rule:
+def _completed(rule: Rule, path: Path, document: Document, file: str, known: Vocabulary, faults: list[Problem]) -> Rule:
     """The rule with what its actions take from its trigger."""
 
     def complete(step: Step, where: Path) -> Step:
-        fill_in = actions[step.action].complete
+        fill_in = known.actions[step.action].complete
         if fill_in is None:
             return step
         try:
@@ -166,7 +162,7 @@ def _known_elsewhere(document: Document, file: str, seen: dict[str, str]) -> Ite
         seen[name] = f"{file}:{line}"
 
 
-def _document_faults(document: Document, file: str, actions: Mapping[str, ActionSpec]) -> Iterator[Problem]:
+def _document_faults(document: Document, file: str, known: Vocabulary) -> Iterator[Problem]:
     kind, version = _dig(document.data, ("kind",)), _dig(document.data, ("apiVersion",))
     for key, value, wanted in (("kind", kind, "RuleSet"), ("apiVersion", version, API_VERSION)):
         if value is not None and value != wanted:  # nothing else in it can be judged then
@@ -182,8 +178,8 @@ def _document_faults(document: Document, file: str, actions: Mapping[str, Action
             if "scope" not in rule and _dig(document.data, ("spec", "scope")) is None:
                 hint = 'say which namespaces, here or in spec.scope: scope: {namespaces: [production]}, or ["*"] for every one'
                 yield Problem(file, *document.at(path), dotted(path), "the rule has no scope", hint)
-            yield from _trigger_faults(rule, path, document, file, actions)
-            yield from _storm_faults(rule, path, document, file, actions)
+            yield from _trigger_faults(rule, path, document, file, known)
+            yield from _storm_faults(rule, path, document, file, known)
 
 
 def _name_faults(rule: dict[str, Any], path: Path, document: Document, file: str, lines: dict[str, int]) -> Iterator[Problem]:
@@ -197,9 +193,7 @@ def _name_faults(rule: dict[str, Any], path: Path, document: Document, file: str
     lines.setdefault(name, line)
 
 
-def _trigger_faults(
-    rule: dict[str, Any], path: Path, document: Document, file: str, actions: Mapping[str, ActionSpec]
-) -> Iterator[Problem]:
+def _trigger_faults(rule: dict[str, Any], path: Path, document: Document, file: str, known: Vocabulary) -> Iterator[Problem]:
     when = rule.get("when")
     sources: list[SourceName] = [source for source in FEEDS if isinstance(when, dict) and source in when]
     if len(sources) != 1:
@@ -216,11 +210,11 @@ def _trigger_faults(
     ladder = rule.get("heal")
     for index, step in enumerate(ladder if isinstance(ladder, list) else ()):
         for name in step if isinstance(step, dict) else ():
-            spec = actions.get(name)
+            spec = known.actions.get(name)
             if spec is not None and not spec.targets & FEEDS[source]:
                 where = (*path, "heal", index, name)
                 message = f"{name} acts on {' or '.join(sorted(spec.targets))}, and a rule on {source!r} has none to give it"
-                fit = sorted(other.name for other in actions.values() if other.targets & FEEDS[source])
+                fit = sorted(other.name for other in known.actions.values() if other.targets & FEEDS[source])
                 yield Problem(file, *document.at_key(where), dotted(where), message, f"actions that fit: {', '.join(fit)}")
 
 
@@ -238,16 +232,14 @@ def _promql_faults(when: Any, path: Path, document: Document, file: str) -> Iter
             yield Problem(file, *place, dotted(where), f"this is no PromQL: {found.message}", found.hint)
 
 
-def _storm_faults(
-    rule: dict[str, Any], path: Path, document: Document, file: str, actions: Mapping[str, ActionSpec]
-) -> Iterator[Problem]:
+def _storm_faults(rule: dict[str, Any], path: Path, document: Document, file: str, known: Vocabulary) -> Iterator[Problem]:
     step = rule.get("onStorm")
     for name in step if isinstance(step, dict) else ():
-        spec = actions.get(name)
+        spec = known.actions.get(name)
         if spec is not None and WORKLOAD not in spec.targets:
             where = (*path, "onStorm", name)
             message = f"{name} acts on {' or '.join(sorted(spec.targets))}, and onStorm is taken on the workload, a {WORKLOAD}"
-            fit = sorted(other.name for other in actions.values() if WORKLOAD in other.targets)
+            fit = sorted(other.name for other in known.actions.values() if WORKLOAD in other.targets)
             yield Problem(file, *document.at_key(where), dotted(where), message, f"actions that fit: {', '.join(fit)}")
 
 

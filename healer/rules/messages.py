@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from healer.model.action import ActionSpec
 from healer.model.duration import say
 from healer.rules.form import Model
 from healer.rules.positions import Document, Path, dotted
 from healer.rules.problem import Problem
 from healer.rules.schema import Step, places
+from healer.rules.vocabulary import Vocabulary
 
 KEYS: Mapping[Path, type[Model]] = dict(places())
 """The model that reads each place of the language; "*" stands for any list entry."""
@@ -37,7 +37,7 @@ _BOUNDS = {
 
 
 def worded(
-    errors: Iterable[Mapping[str, Any]], document: Document, file: str, actions: Mapping[str, ActionSpec], around: Path = ()
+    errors: Iterable[Mapping[str, Any]], document: Document, file: str, known: Vocabulary, around: Path = ()
 ) -> Iterator[Problem]:
     """The problems that pydantic's errors stand for; `around` is the path that their locations are relative to."""
     for error in errors:
@@ -48,11 +48,11 @@ def worded(
             path = path[:-1]
         match error["type"]:
             case "several":
-                yield from worded(context["errors"], document, file, actions, path)
+                yield from worded(context["errors"], document, file, known, path)
                 continue
             case "extra_forbidden" | "unknown_action":
                 at_key = True
-                message, hint = _unknown(path, actions)
+                message, hint = _unknown(path, known)
             case "missing" if _misspelt(path, document):
                 continue  # told as the unknown key that it is
             case "missing":
@@ -82,8 +82,8 @@ def _home(document: Document, path: Path) -> tuple[int, int]:
     return document.at_key(path) if path and isinstance(path[-1], str) else document.at(path)
 
 
-def _unknown(path: Path, actions: Mapping[str, ActionSpec]) -> tuple[str, str]:
-    key = str(path[-1])
+def _unknown(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
+    key, actions = str(path[-1]), vocabulary.actions
     model = _model_at(path[:-1])
     if model is None:  # below an action: its parameters
         spec = actions.get(str(path[-2])) if len(path) > 1 else None

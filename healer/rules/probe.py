@@ -1,6 +1,7 @@
 """The triggers that healer asks for itself, on a schedule: a query, the model servers' status, the canary judge."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
@@ -8,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from healer.model.duration import Duration
 from healer.rules.form import Listed, Model, Name, Number, Text, Whole, fault
+from healer.rules.vocabulary import ModelCondition, RouterKind, RouterSpec, ServerName, Vocabulary
 
 PLACES = ("deployment", "namespace", "pods", "window")
 """What a PromQL template may name: the Deployment, its namespace, its pods as a regular expression, the time between looks."""
@@ -57,17 +59,19 @@ Every = Annotated[Duration, Field(ge=1, le=3600)]
 class RouteRef(Model):
     """The object that splits traffic."""
 
-    kind: Literal["Ingress", "HTTPRoute", "VirtualService"]
-    """Ingress: of ingress-nginx, the one with `canary: "true"`. HTTPRoute: Gateway API. VirtualService: Istio."""
+    kind: RouterKind
+    """One of the [router kinds](#router-kinds)."""
     name: Name
     """Its name."""
     namespace: Name | None = None
-    """Its namespace, where it is not that of the Deployments; an Ingress leads only to Services of its own."""
+    """Its namespace, where it is not that of the Deployments."""
 
     @model_validator(mode="after")
-    def _at_home(self) -> Self:
-        if self.kind == "Ingress" and self.namespace is not None:
-            raise fault("an Ingress leads only to Services of its own namespace", "delete the line", ("namespace",))
+    def _at_home(self, info: ValidationInfo) -> Self:
+        known: Vocabulary | None = info.context
+        if known is not None and self.namespace is not None and not known.routers[self.kind].other_namespace:
+            message = f"a route of kind {self.kind} leads only to Services of its own namespace"
+            raise fault(message, "delete the line", ("namespace",))
         return self
 
     def apart(self, namespace: str) -> str:
@@ -117,14 +121,14 @@ def pool_words(pool: str) -> str:
     return f"InferencePool {pool}"
 
 
-def unfit(route: RouteRef, stable: Side, canary: Side) -> PydanticCustomError | None:
-    """What keeps a route of this kind from splitting traffic between these two sides."""
-    for at, side in (("stable", stable), ("canary", canary)):
-        if side.subset is not None and route.kind != "VirtualService":
-            hint = "delete the line, and give each version a Service of its own"
-            return fault(f"an {route.kind} knows no subsets, only a VirtualService does", hint, (at, "subset"))
-        if side.pool is not None and route.kind != "HTTPRoute":
-            return fault(f"no {route.kind} leads to an InferencePool, only an HTTPRoute does", "write service", (at, "pool"))
+def unfit(route: RouteRef, stable: Side, canary: Side, routers: Mapping[str, RouterSpec] | None) -> PydanticCustomError | None:
+    """What keeps a route of this kind from splitting traffic between these two sides.
+
+    `routers` are the kinds by name; None for models that are built from code, whose kinds are not checked.
+    """
+    router = None if routers is None else routers[route.kind]
+    if router is not None and routers is not None and (wrong := _unfit_side(router, routers, stable, canary)) is not None:
+        return wrong
     if stable.deployment == canary.deployment:
         hint = "a canary is a Deployment of its own"
         return fault("stable and canary are the same Deployment", hint, ("canary", "deployment"))
@@ -135,12 +139,26 @@ def unfit(route: RouteRef, stable: Side, canary: Side) -> PydanticCustomError | 
     if (stable.service or stable.deployment) != (canary.service or canary.deployment):
         return None
     if stable.subset == canary.subset:
-        hint = "each needs its own" + ("; or name a subset for each" if route.kind == "VirtualService" else "")
+        hint = "each needs its own" + ("; or name a subset for each" if router is not None and router.subsets else "")
         same = "the same subset of the same Service" if stable.subset else "the same Service"
         return fault(f"stable and canary have {same}", hint, ("canary", "subset" if stable.subset else "service"))
     if stable.subset is None or canary.subset is None:
         lacking = "stable" if stable.subset is None else "canary"
         return fault(f"{lacking} has the whole Service, and so the other side's subset too", "name its subset", (lacking,))
+    return None
+
+
+def _unfit_side(router: RouterSpec, routers: Mapping[str, RouterSpec], stable: Side, canary: Side) -> PydanticCustomError | None:
+    """What of a side a route of this kind cannot lead to."""
+    for at, side in (("stable", stable), ("canary", canary)):
+        if side.subset is not None and not router.subsets:
+            kinds = " or ".join(each.kind for each in routers.values() if each.subsets)
+            hint = "delete the line, and give each version a Service of its own"
+            return fault(f"a route of kind {router.kind} has no subsets; {kinds} has them", hint, (at, "subset"))
+        if side.pool is not None and not router.pools:
+            kinds = " or ".join(each.kind for each in routers.values() if each.pools)
+            message = f"a route of kind {router.kind} leads to no InferencePool; {kinds} does"
+            return fault(message, "write service", (at, "pool"))
     return None
 
 
@@ -228,11 +246,12 @@ class Canary(Model):
     """The weight is held while nothing can be judged; after that long a human is asked."""
 
     @model_validator(mode="after")
-    def _two_sides(self) -> Self:
+    def _two_sides(self, info: ValidationInfo) -> Self:
         names = [measure.name for measure in self.measures]
         if len(set(names)) < len(names):
             raise fault("two measures have the same name", "rename one", ("measures",))
-        if (wrong := unfit(self.route, self.stable, self.canary)) is not None:
+        known: Vocabulary | None = info.context
+        if (wrong := unfit(self.route, self.stable, self.canary, None if known is None else known.routers)) is not None:
             raise wrong
         return self
 
@@ -258,27 +277,44 @@ class Query(Model):
         return self
 
 
-ModelCondition = Literal["ModelNotAvailable", "ModelStuckLoading", "ModelVersionMissing"]
-
-
 class ServedModel(Model):
-    """The status of a model, as each serving pod reports it (`GET /v1/models/NAME`)."""
+    """The status of a model, as the server in each pod reports it."""
 
     name: Text
     """The model's name."""
+    server: ServerName = "tensorflow"
+    """Which of the [model servers](#model-servers) runs in the pods."""
     conditions: Annotated[tuple[ModelCondition, ...], Field(min_length=1), Listed] = ("ModelNotAvailable", "ModelStuckLoading")
-    """Any of these. ModelVersionMissing needs `version`."""
+    """Any of these conditions of the server. The default is that of the server `tensorflow`; each server has its own."""
     version: Annotated[Whole, Field(ge=0)] | None = None
-    """The version that must be AVAILABLE."""
+    """The version that must be served, for the conditions that are about one: ModelVersionMissing."""
     port: Annotated[Whole, Field(ge=1, le=65535)] = 8501
-    """The port of the pods' REST API."""
+    """The port that the server answers at. The default is that of the server `tensorflow`; each server has its own."""
     every: Every = 30.0
-    """Time between two looks."""
+    """Time between two requests to a pod."""
     loading: Annotated[Duration, Field(gt=0)] = 300.0
-    """ModelStuckLoading: a version that is LOADING for longer."""
+    """ModelStuckLoading: a version that is loading for longer."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_its_server(cls, data: Any, info: ValidationInfo) -> Any:
+        """Fill in the port and the conditions of the server that the rule names, where the rule does not write them."""
+        known: Vocabulary | None = info.context
+        if known is None or not isinstance(data, dict):
+            return data
+        name = data.get("server", cls.model_fields["server"].default)
+        server = known.servers.get(name) if isinstance(name, str) else None
+        return data if server is None else {"port": server.port, "conditions": list(server.usual), **data}
 
     @model_validator(mode="after")
-    def _wanted(self) -> Self:
-        if ("ModelVersionMissing" in self.conditions) != (self.version is not None):
-            raise fault("ModelVersionMissing and version belong together", "give both, or neither", ("version",))
+    def _wanted(self, info: ValidationInfo) -> Self:
+        known: Vocabulary | None = info.context
+        if known is None:
+            return self
+        server = known.servers[self.server]
+        if self.version is not None and not server.of_version:
+            raise fault(f"server {self.server} reports no versions", "delete the line", ("version",))
+        if any(name in self.conditions for name in server.of_version) != (self.version is not None):
+            names = " or ".join(server.of_version)
+            raise fault(f"{names} and version belong together", "give both, or neither", ("version",))
         return self

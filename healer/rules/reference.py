@@ -14,14 +14,15 @@ from healer.rules.form import Model
 from healer.rules.portion import InReplicas
 from healer.rules.probe import InShares
 from healer.rules.schema import TRIGGERS, PodCondition, Step, places
+from healer.rules.vocabulary import Vocabulary
 
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def render(text: str) -> str:
+def render(text: str, known: Vocabulary) -> str:
     """The page, all between `<!-- table: NAME -->` and `<!-- end -->` made anew. Raises KeyError on an unknown name."""
     tables = {model.__name__: _keys(model) for _, model in places()}
-    tables |= {"variables": _variables(), "conditions": _conditions()}
+    tables |= {"variables": _variables(), "conditions": _conditions(), "routers": _routers(known), "servers": _servers(known)}
     return _BLOCK.sub(lambda found: f"{found[1]}{tables[found[2]]}\n{found[3]}", text)
 
 
@@ -134,3 +135,24 @@ def _variables() -> str:
 
 def _conditions() -> str:
     return ", ".join(f"`{condition.value}`" for condition in PodCondition)
+
+
+def _routers(known: Vocabulary) -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for router in known.routers.values():
+            backends = ["Services", *(["subsets of Services"] if router.subsets else [])]
+            backends += ["InferencePools"] if router.pools else []
+            where = "its own or another namespace" if router.other_namespace else "the namespace of the Deployments"
+            yield f"`{router.kind}`", router.meaning, ", ".join(backends), where
+
+    return _table(("kind", "object", "backends", "namespace"), rows())
+
+
+def _servers(known: Vocabulary) -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for server in known.servers.values():
+            asked = (f"`{server.name}`", server.title, f"`{server.request}`", str(server.port))
+            for name, condition in server.conditions.items():
+                yield *asked, f"`{name}`", "yes" if condition.usual else "no", condition.meaning
+
+    return _table(("server", "name", "request", "port", "condition", "by default", "meaning"), rows())

@@ -1,7 +1,7 @@
 """The rule language: what to look for, what to do about it, and within which limits.
 
 These models are the schema: keys are the YAML's, whatever is not declared here is an error, and docs/rules.md is made from the
-fields' descriptions. A file is validated with the registry of actions as the context. Without a context the models are built
+fields' descriptions. A file is validated with a `Vocabulary` as the context. Without a context the models are built
 from code, where numbers are seconds and fields may go by their Python names.
 """
 
@@ -14,13 +14,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from healer.model.action import ActionSpec
 from healer.model.duration import Duration
 from healer.model.kube import LabelRequirement, LabelSelector
 from healer.model.signal import SourceName
 from healer.rules.form import ANYWHERE, Channel, LabelKey, LabelValue, Listed, Model, Name, Namespace, Text, Whole, fault
 from healer.rules.portion import Portion
 from healer.rules.probe import Canary, Query, ServedModel
+from healer.rules.vocabulary import Vocabulary
 
 API_VERSION = "healer.dev/v1alpha1"
 MOST_STEPS = 100
@@ -191,9 +191,10 @@ class Step(Model):
     @classmethod
     def _from_file(cls, data: Any, info: ValidationInfo) -> Any:
         """Turn `{evict: {...}, verify: {...}}` into the fields; all that is wrong in it is reported at once."""
-        actions: Mapping[str, ActionSpec] | None = info.context
-        if actions is None or not isinstance(data, dict):
+        known: Vocabulary | None = info.context
+        if known is None or not isinstance(data, dict):
             return data
+        actions = known.actions
         named = [key for key in data if key != "verify"]
         errors: list[dict[str, Any]] = []
         for key in named:
@@ -210,11 +211,11 @@ class Step(Model):
         for key in [*(key for key in named if key in actions), "verify"]:
             try:
                 if key == "verify":
-                    read["verify"] = Verify.model_validate(data.get(key, {}), context=actions, by_alias=True, by_name=False)
+                    read["verify"] = Verify.model_validate(data.get(key, {}), context=known, by_alias=True, by_name=False)
                 else:  # an action's model is not one of ours; as strict JSON nothing in it is coerced
                     params = actions[key].params
                     read["params"] = params.model_validate_json(
-                        json.dumps(data[key]), strict=True, context=actions, by_alias=True, by_name=False
+                        json.dumps(data[key]), strict=True, context=known, by_alias=True, by_name=False
                     )
             except ValidationError as error:
                 errors += [{**e, "loc": (key, *e["loc"])} for e in error.errors(include_url=False)]

@@ -15,8 +15,9 @@ from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.model_servers.tensorflow_serving.status import ModelState, Versions, ask_each
-from healer.rules.probe import ModelCondition, ServedModel
+from healer.rules.probe import ServedModel
 from healer.rules.rulebook import BoundRule
+from healer.rules.vocabulary import ModelCondition
 
 _ON_ITS_WAY = (ModelState.START, ModelState.LOADING)
 _PODS_AT_ONCE = 500

@@ -13,6 +13,7 @@ import msgspec
 
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
+from healer.daemon.rulefiles import vocabulary
 from healer.engine.engine import Engine
 from healer.engine.tuning import Tuning
 from healer.model.action import Outcome, OutcomeKind
@@ -82,7 +83,7 @@ def _view(workloads: list[Workload]) -> View:
 
 def measure(count: int, relation: Relation) -> float:
     """Microseconds from a firing signal to its closed incident: matched, guarded, acted on, resolved, verified."""
-    loaded, problems = load_all({"many.yaml": rules(count, relation)}, specs(ACTIONS))
+    loaded, problems = load_all({"many.yaml": rules(count, relation)}, vocabulary())
     if problems:
         raise Unmeasurable(str(problems[0]))
     engine = Engine(Rulebook(loaded), specs(ACTIONS), Tuning(breaker_incidents=10 * WORKLOADS))  # they all open at once

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.actions.shift_traffic import ShiftTrafficParams
-from healer.daemon.rulefiles import load
+from healer.daemon.rulefiles import load, vocabulary
 from healer.daemon.rulefiles import read as read_rules
 from healer.lab.faults import SeenRequest
 from healer.model.permission import Permission
@@ -82,12 +81,12 @@ def test_a_role_that_nothing_binds_and_a_binding_of_nothing_are_refused() -> Non
 
 
 def test_deploy_grants_what_the_shipped_rules_need_and_nothing_else() -> None:
-    needs = needed(load([ROOT / "rules"], specs(ACTIONS)), ACTIONS)
+    needs = needed(load([ROOT / "rules"], vocabulary()), ACTIONS)
     assert granted(read(ROOT / "deploy/healer")) == needs | LEASE
 
 
 def test_what_is_printed_grants_what_is_needed() -> None:
-    needs = needed(load([ROOT / "rules", ROOT / "rules/canary"], specs(ACTIONS)), ACTIONS)
+    needs = needed(load([ROOT / "rules", ROOT / "rules/canary"], vocabulary()), ACTIONS)
     printed = manifests(needs, "elsewhere")
     assert granted(printed) == needs | LEASE
     assert {"get", "list", "watch"} < {verb for _, _, verb in needs}
@@ -102,7 +101,7 @@ def test_a_canary_that_people_are_only_paged_about_is_read_and_not_written() -> 
         name: text.replace("        - shiftTraffic: {to: 0}\n          verify: {within: 2m, stable: 30s}\n", "")
         for name, text in files.items()
     }
-    rules, problems = load_all(paged, specs(ACTIONS))
+    rules, problems = load_all(paged, vocabulary())
     assert problems == []
     beyond = needed(Rulebook(rules), ACTIONS) - needed(Rulebook([]), ACTIONS)
     assert beyond == {Permission("networking.k8s.io", "ingresses", "list")}
@@ -131,14 +130,14 @@ def _asked(verb: str, resource: str, namespace: str = "", name: str = "", group:
 
 
 def _confined() -> list[Manifest]:
-    needs = needed(load([ROOT / "rules", ROOT / "rules/canary"], specs(ACTIONS)), ACTIONS)
+    needs = needed(load([ROOT / "rules", ROOT / "rules/canary"], vocabulary()), ACTIONS)
     return [*manifests(needs, "healer", within=("production", "staging"), lease="mine")]
 
 
 @pytest.mark.parametrize(("shifts", "patches"), [("shiftTraffic: {to: 0}", True), ("page: {}", False)])
 def test_confined_healer_reaches_the_route_that_a_rule_names_elsewhere(shifts: str, patches: bool) -> None:
     """Of the namespace of the route it gets the route alone, and to patch it only where a step shifts traffic."""
-    rules, problems = load_all({"f.yaml": ELSEWHERE.replace("STEP", shifts)}, specs(ACTIONS))
+    rules, problems = load_all({"f.yaml": ELSEWHERE.replace("STEP", shifts)}, vocabulary())
     assert problems == []
     book = Rulebook(rules)
     for within in (["production"], ["production", "infra"]):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
+from healer.daemon.rulefiles import vocabulary
 from healer.lab import Lab
 from healer.lab.canary import CANARY, STABLE, ingresses, versions
 from healer.model.permission import Permission, Permissions
@@ -136,6 +136,6 @@ def used(lab: Lab) -> set[Permission]:
 
 def needs(*rules: dict[str, Any]) -> Permissions:
     """What `healer rbac` grants for these rules."""
-    bound, problems = load_all({"rules.yaml": ruleset(*rules)} if rules else {}, specs(ACTIONS))
+    bound, problems = load_all({"rules.yaml": ruleset(*rules)} if rules else {}, vocabulary())
     assert not problems
     return needed(Rulebook(bound), ACTIONS)

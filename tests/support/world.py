@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS as REGISTRY
+from healer.daemon.rulefiles import vocabulary
 from healer.engine.engine import Engine
 from healer.engine.tuning import Tuning
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
@@ -51,6 +52,7 @@ from healer.rules.loading import load
 from healer.rules.probe import Side
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import When
+from healer.rules.vocabulary import Vocabulary
 from healer.sources.pod_conditions import PodSettings
 from healer.sources.pods import PodSource
 
@@ -93,6 +95,7 @@ DIVERT = ActionSpec(
 )
 """An action that takes traffic off a workload."""
 ACTIONS: Mapping[str, ActionSpec] = {**specs(REGISTRY), "nudge": NUDGE, "divert": DIVERT}
+VOCABULARY = Vocabulary(ACTIONS, vocabulary().routers, vocabulary().servers)
 
 
 def moment(at: float) -> datetime:
@@ -124,7 +127,7 @@ def rulebook(*rules: Yaml, name: str = "test") -> Rulebook:
         "metadata": {"name": name},
         "spec": {"scope": {"namespaces": [NAMESPACE]}, "rules": list(rules)},
     }
-    bound, problems = load(yaml.safe_dump(document, sort_keys=False), "test.yaml", ACTIONS)
+    bound, problems = load(yaml.safe_dump(document, sort_keys=False), "test.yaml", VOCABULARY)
     assert not problems, "\n".join(map(str, problems))
     return Rulebook(bound)
 

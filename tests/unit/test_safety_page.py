@@ -11,11 +11,10 @@ import pytest
 import typer.main
 from prometheus_client import CollectorRegistry
 
-from healer.actions.base import specs
-from healer.actions.registry import ACTIONS
 from healer.cli import app
 from healer.daemon.coverage import RuleCoverage
 from healer.daemon.metrics import Metrics
+from healer.daemon.rulefiles import vocabulary
 from healer.journal.kube import JournalCounts
 from healer.model.duration import say
 from healer.model.view import View
@@ -255,7 +254,7 @@ def test_the_rules_on_the_page_are_rules() -> None:
     examples = [text for text in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL) if "kind: RuleSet" in text]
     assert examples
     for example in examples:
-        rules, problems = load(example, "docs/safety.md", specs(ACTIONS))
+        rules, problems = load(example, "docs/safety.md", vocabulary())
         assert problems == []
         assert rules
 

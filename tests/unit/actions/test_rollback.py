@@ -6,9 +6,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.actions.rollback import RollbackParams
+from healer.daemon.rulefiles import vocabulary
 from healer.lab.kinds import DEPLOYMENT, REPLICASET
 from healer.lab.kinds import NAMESPACE as NAMESPACES
 from healer.lab.objects import Object
@@ -524,7 +524,7 @@ def test_what_a_rule_may_not_write(written: dict[str, Any]) -> None:
 def test_a_misspelt_parameter_is_named_as_a_rule_writes_it() -> None:
     spec = {"scope": {"namespaces": [NAMESPACE]}, "rules": [rule(heal=[{"rollback": {"toRevison": 6}}])]}
     text = yaml.safe_dump({"apiVersion": "healer.dev/v1alpha1", "kind": "RuleSet", "metadata": {"name": "test"}, "spec": spec})
-    _, (problem,) = load(text, "f.yaml", specs(ACTIONS))
+    _, (problem,) = load(text, "f.yaml", vocabulary())
     assert (problem.message, problem.hint) == ("the action 'rollback' has no parameter 'toRevison'", "did you mean toRevision?")
 
 

@@ -7,12 +7,12 @@ from healer.daemon.coverage import RuleCoverage
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule, Rulebook
 from tests.unit.engine.matching.test_coverage import cluster
-from tests.unit.rules.actions import ACTIONS
+from tests.unit.rules.actions import VOCABULARY
 from tests.unit.rules.test_errors import GOOD
 
 
 def rulebook(text: str = GOOD) -> Rulebook:
-    rules, problems = load(text, "f.yaml", ACTIONS)
+    rules, problems = load(text, "f.yaml", VOCABULARY)
     assert problems == []
     return Rulebook(rules)
 

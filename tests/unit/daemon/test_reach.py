@@ -8,12 +8,12 @@ from healer.daemon.reach import channels, unheard
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule
 from healer.settings import Slack
-from tests.unit.rules.actions import ACTIONS
+from tests.unit.rules.actions import VOCABULARY
 from tests.unit.rules.test_errors import GOOD
 
 
 def rules(extra: str = "") -> list[BoundRule]:
-    found, problems = load(GOOD + extra, "f.yaml", ACTIONS)
+    found, problems = load(GOOD + extra, "f.yaml", VOCABULARY)
     assert problems == []
     return found
 

@@ -13,9 +13,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from healer.actions.base import specs
-from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
+from healer.daemon.rulefiles import vocabulary
 from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses, versions
 from healer.model.verdict import Verdict, VerdictKind
@@ -125,7 +124,7 @@ PLACE = at("Deployment", SPACE, CANARY)
 def judging(*measures: Mapping[str, Any]) -> BoundRule:
     """The rule."""
     text = ruleset(rule("bad-canary", when=when("Ingress", *measures, every=f"{EVERY}s"), heal=[{"page": {}}]))
-    (bound,), problems = load(text, "canary.yaml", specs(ACTIONS))
+    (bound,), problems = load(text, "canary.yaml", vocabulary())
     assert not problems
     return bound
 

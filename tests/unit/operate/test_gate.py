@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from healer.actions.base import specs
-from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
+from healer.daemon.rulefiles import vocabulary
 from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses, versions
 from healer.lab.objects import is_ready
@@ -60,7 +59,7 @@ def judging(*names: str, deployment: str = CANARY, space: str = SPACE, file: str
 
 
 def rules(*files: str) -> list[BoundRule]:
-    bound, problems = load_all({f"{number}.yaml": text for number, text in enumerate(files)}, specs(ACTIONS))
+    bound, problems = load_all({f"{number}.yaml": text for number, text in enumerate(files)}, vocabulary())
     assert not problems
     return bound
 

@@ -1,8 +1,11 @@
 """A small registry of actions for rules to be checked against."""
 
+from dataclasses import replace
+
 from pydantic import BaseModel, ConfigDict
 
 from healer.actions.page import Page
+from healer.daemon.rulefiles import vocabulary
 from healer.model.action import ActionSpec
 
 
@@ -26,3 +29,6 @@ ACTIONS = {
     "page": Page.spec,
     "scale": ActionSpec("scale", Scaling, frozenset({"Deployment"}), False, "scale"),
 }
+
+VOCABULARY = replace(vocabulary(), actions=ACTIONS)
+"""These actions, with the router kinds and the model servers that there are."""

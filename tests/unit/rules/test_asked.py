@@ -1,12 +1,11 @@
 """What can be wrong with the triggers that healer asks for itself: query, model, canary; and with the actions that fit them."""
 
 import pytest
-from pydantic import ValidationError
 
-from healer.actions.base import specs
-from healer.actions.registry import ACTIONS
+from healer.daemon.rulefiles import vocabulary
+from healer.model_servers.registry import SERVERS
 from healer.rules.loading import load
-from healer.rules.probe import RouteRef
+from healer.rules.probe import RouteRef, ServedModel
 from healer.rules.problem import Problem
 
 CANARY = """\
@@ -46,7 +45,7 @@ MODEL = QUERY.replace("query: {expr: up, above: 0.5}", "model: {name: ranker}")
 
 def problems(text: str) -> list[Problem]:
     """Everything that is wrong."""
-    return load(text, "f.yaml", specs(ACTIONS))[1]
+    return load(text, "f.yaml", vocabulary())[1]
 
 
 @pytest.mark.parametrize("text", [CANARY, SUBSETS, POOLS, QUERY, MODEL], ids=["canary", "subsets", "pools", "query", "model"])
@@ -59,8 +58,8 @@ CASES = {
     "a kind of route": (CANARY, "Ingress", "Gateway", 10, "Gateway", "Ingress"),
     "the same Deployment": (CANARY, "{deployment: v2}", "{deployment: v1}", 12, "the same Deployment", "a Deployment of its own"),
     "the same Service": (CANARY, "deployment: v2", "deployment: v2, service: v1", 12, "the same Service", "its own"),
-    "a subset of an Ingress": (CANARY, "deployment: v1", "deployment: v1, subset: a", 11, "only a VirtualService", "delete"),
-    "a pool of an Ingress": (CANARY, "deployment: v1", "deployment: v1, pool: a", 11, "only an HTTPRoute", "write service"),
+    "a subset of an Ingress": (CANARY, "deployment: v1", "deployment: v1, subset: a", 11, "VirtualService has them", "delete"),
+    "a pool of an Ingress": (CANARY, "deployment: v1", "deployment: v1, pool: a", 11, "HTTPRoute does", "write service"),
     "a pool and a Service": (
         CANARY,
         "deployment: v1",
@@ -77,7 +76,7 @@ CASES = {
         "VirtualService",
         "HTTPRoute",
         11,
-        "an HTTPRoute knows no subsets",
+        "a route of kind HTTPRoute has no subsets",
         "a Service of its own",
     ),
     "both sides together": (CANARY, 'a{pod=~"{{ pods }}"}', "a", 15, "both sides would be counted together", "{{ pods }}"),
@@ -113,6 +112,23 @@ CASES = {
     ),
     "a variable of an alert": (QUERY, "above: 0.5}", "above: 0.5}\n        if: alert.name == 'x'", 10, "alert.name", "`alert`"),
     "a parameter by its Python name": (QUERY, "evict: {}", "rollback: {to_revision: 3}", 11, "to_revision", ""),
+    "an Ingress elsewhere": (CANARY, "name: split", "name: split, namespace: infra", 10, "its own namespace", "delete the line"),
+    "a model server that is none": (
+        MODEL,
+        "name: ranker",
+        "name: ranker, server: tensorflwo",
+        9,
+        "server 'tensorflwo' is not known",
+        "did you mean tensorflow?",
+    ),
+    "a condition of no server": (
+        MODEL,
+        "name: ranker",
+        "name: ranker, conditions: [ModelNotAvailable, ServerUnhealthy]",
+        9,
+        "conditions 'ServerUnhealthy' is not known",
+        "one of ModelNotAvailable, ModelStuckLoading, ModelVersionMissing",
+    ),
     "which version to pin": (MODEL, "evict: {}", "pinModelVersion: {configMap: m, model: r}", 11, "version, label", "stable"),
 }
 
@@ -127,8 +143,12 @@ def test_error(text: str, old: str, new: str, line: int, message: str, hint: str
     assert hint in found[0].hint
 
 
-def test_an_ingress_leads_only_to_services_of_its_own_namespace() -> None:
-    with pytest.raises(ValidationError, match="an Ingress leads only to Services of its own namespace"):
-        RouteRef(kind="Ingress", name="split", namespace="infra")
+def test_where_a_route_is() -> None:
     assert RouteRef(kind="HTTPRoute", name="split", namespace="infra").apart("production") == "infra"
     assert RouteRef(kind="HTTPRoute", name="split", namespace="production").apart("production") == ""
+
+
+def test_the_defaults_of_the_language_are_those_of_its_default_server() -> None:
+    model = ServedModel(name="ranker")
+    server = SERVERS[model.server]
+    assert (model.port, model.conditions) == (server.port, server.usual)

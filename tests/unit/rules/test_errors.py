@@ -8,7 +8,7 @@ import pytest
 
 from healer.rules.loading import load, load_all
 from healer.rules.problem import Problem
-from tests.unit.rules.actions import ACTIONS
+from tests.unit.rules.actions import VOCABULARY
 
 GOOD = """\
 apiVersion: healer.dev/v1alpha1
@@ -27,7 +27,7 @@ spec:
 
 
 def problems(text: str) -> list[Problem]:
-    rules, found = load(text, "f.yaml", ACTIONS)
+    rules, found = load(text, "f.yaml", VOCABULARY)
     assert not rules
     return found
 
@@ -39,7 +39,7 @@ def only(text: str) -> Problem:
 
 
 def test_the_file_that_the_errors_are_made_from_is_right() -> None:
-    rules, found = load(GOOD, "f.yaml", ACTIONS)
+    rules, found = load(GOOD, "f.yaml", VOCABULARY)
     assert found == []
     assert [rule.name for rule in rules] == ["serving/crash"]
 
@@ -665,7 +665,7 @@ def test_a_query_that_names_a_deployment_needs_one_namespace(namespaces: str) ->
     """The first of several would be taken, and perhaps the wrong Deployment restarted."""
     query = "query: {expr: up, above: 1, deployment: tf}"
     text = GOOD.replace("pod: [CrashLoopBackOff]", query).replace("evict", "page")
-    assert load(text, "f.yaml", ACTIONS)[1] == []
+    assert load(text, "f.yaml", VOCABULARY)[1] == []
     problem = only(text.replace("[production]", f"[{namespaces}]"))
     assert (problem.line, problem.path) == (9, "spec.rules[0].when.query.deployment")
     assert "in which of them?" in problem.message
@@ -689,12 +689,12 @@ def test_a_rule_name_twice_in_a_file() -> None:
 
 
 def test_a_rule_set_twice_in_two_files() -> None:
-    _, found = load_all({"a.yaml": GOOD, "b.yaml": GOOD}, ACTIONS)
+    _, found = load_all({"a.yaml": GOOD, "b.yaml": GOOD}, VOCABULARY)
     assert [str(problem).splitlines()[0] for problem in found] == ["b.yaml:3:18: the rule set 'serving' is already in a.yaml:3"]
 
 
 def test_a_rule_set_twice_in_one_file() -> None:
-    rules, found = load(f"{GOOD}---\n{GOOD}", "f.yaml", ACTIONS)
+    rules, found = load(f"{GOOD}---\n{GOOD}", "f.yaml", VOCABULARY)
     assert [(problem.line, problem.message) for problem in found] == [(16, "the rule set 'serving' is already in f.yaml:3")]
     assert len(rules) == 1  # of the first document
 
@@ -767,7 +767,7 @@ def test_what_an_incident_could_not_hold_is_an_error_of_the_rule() -> None:
         text = GOOD + "        - evict: {}\n" * (steps - 2) + f"        - page: {{channels: [{channels(50, 50 + paged)}]}}\n"
         return text + f"      notify: [{channels(0, notify)}]\n"
 
-    rules, found = load(rule(100, 50, 100), "f.yaml", ACTIONS)
+    rules, found = load(rule(100, 50, 100), "f.yaml", VOCABULARY)
     assert found == []
     assert rules
     problem = only(rule(101, 0))
@@ -788,7 +788,7 @@ def test_a_threshold_is_a_number_and_not_what_reads_like_one() -> None:
     ):
         assert said in only(text.replace("LIMIT", limit)).message
     for limit, value in (("1e-3", 0.001), ("5", 5.0), ("-2.5E+1", -25.0)):
-        ((bound,), problems) = load(text.replace("LIMIT", limit), "f.yaml", ACTIONS)
+        ((bound,), problems) = load(text.replace("LIMIT", limit), "f.yaml", VOCABULARY)
         assert (problems, bound.rule.when.query and bound.rule.when.query.above) == ([], value)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from healer.rules.loading import load
 from healer.rules.messages import KEYS
 from healer.rules.positions import Path
-from tests.unit.rules.actions import ACTIONS
+from tests.unit.rules.actions import ACTIONS, VOCABULARY
 from tests.unit.rules.test_errors import GOOD
 from tests.unit.rules.test_rulefile import FULL
 
@@ -66,7 +66,7 @@ def test_a_misspelt_key_is_always_found(mutation: tuple[Path, str]) -> None:
     data = copy.deepcopy(ORIGINAL)
     around = dig(data, path[:-1])
     around[typo] = around.pop(path[-1])
-    rules, problems = load(yaml.safe_dump(data), "f.yaml", ACTIONS)
+    rules, problems = load(yaml.safe_dump(data), "f.yaml", VOCABULARY)
     assert rules == []
     assert any(repr(typo) in problem.message for problem in problems), [str(problem) for problem in problems]
 
@@ -78,7 +78,7 @@ def test_a_value_of_another_type_is_always_found(path: Path, other: Any) -> None
     data = copy.deepcopy(ORIGINAL)
     dig(data, path[:-1])[path[-1]] = other
     text = yaml.safe_dump(data)
-    rules, problems = load(text, "f.yaml", ACTIONS)
+    rules, problems = load(text, "f.yaml", VOCABULARY)
     assert rules == []
     assert problems
     for problem in problems:
@@ -89,7 +89,7 @@ def test_a_value_of_another_type_is_always_found(path: Path, other: Any) -> None
 @given(st.integers(0, len(FULL) - 1), st.text(max_size=3), st.integers(0, 3))
 def test_an_edit_anywhere_gives_problems_or_rules_that_say_what_the_yaml_says(at: int, put: str, cut: int) -> None:
     text = FULL[:at] + put + FULL[at + cut :]
-    rules, problems = load(text, "f.yaml", ACTIONS)
+    rules, problems = load(text, "f.yaml", VOCABULARY)
     assert bool(rules) != bool(problems)
     for bound in rules:
         written = next(doc for doc in yaml.load_all(text, Loader=LOADER) if doc)["spec"]["rules"][0]
@@ -109,7 +109,7 @@ def test_an_edit_anywhere_gives_problems_or_rules_that_say_what_the_yaml_says(at
 
 @given(st.text())
 def test_any_text_gives_problems(text: str) -> None:
-    rules, problems = load(text, "f.yaml", ACTIONS)
+    rules, problems = load(text, "f.yaml", VOCABULARY)
     assert rules == []
     assert problems
 
@@ -118,6 +118,6 @@ def test_any_text_gives_problems(text: str) -> None:
 def test_any_condition_gives_a_problem_or_is_kept_as_it_is(expression: str) -> None:
     data = yaml.safe_load(GOOD)
     data["spec"]["rules"][0]["when"]["if"] = expression
-    rules, problems = load(yaml.safe_dump(data, allow_unicode=True), "f.yaml", ACTIONS)
+    rules, problems = load(yaml.safe_dump(data, allow_unicode=True), "f.yaml", VOCABULARY)
     assert bool(rules) != bool(problems)
     assert all(bound.rule.when.condition == expression for bound in rules)

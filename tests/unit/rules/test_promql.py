@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from healer.rules.loading import load, remarks
 from healer.rules.operands import without_counterpart
 from healer.rules.promql import fault
-from tests.unit.rules.actions import ACTIONS
+from tests.unit.rules.actions import VOCABULARY
 
 RULES = """apiVersion: healer.dev/v1alpha1
 kind: RuleSet
@@ -55,7 +55,7 @@ def checked(expr: str, **more: str) -> tuple[list[str], list[str]]:
     text = in_block(expr)
     for key, value in more.items():
         text = text.replace("above: 1", f"above: 1\n          {key}: {value}")
-    rules, problems = load(text, "r.yaml", ACTIONS)
+    rules, problems = load(text, "r.yaml", VOCABULARY)
     return [str(problem) for problem in problems], remarks(rules)
 
 
@@ -80,7 +80,7 @@ def checked(expr: str, **more: str) -> tuple[list[str], list[str]]:
 )
 def test_what_no_server_reads_is_an_error_where_it_stands(expr: str, line: int, column: int, says: str) -> None:
     """With the line and the column in the file, and a hint."""
-    rules, problems = load(in_block(expr), "r.yaml", ACTIONS)
+    rules, problems = load(in_block(expr), "r.yaml", VOCABULARY)
     assert rules == []
     [problem] = problems
     assert says in problem.message
@@ -89,7 +89,7 @@ def test_what_no_server_reads_is_an_error_where_it_stands(expr: str, line: int, 
 
 
 def test_an_expression_in_quotes_has_its_column_too() -> None:
-    [problem] = load(RULES.replace("EXPR", "'sum(x) by (pod'"), "r.yaml", ACTIONS)[1]
+    [problem] = load(RULES.replace("EXPR", "'sum(x) by (pod'"), "r.yaml", VOCABULARY)[1]
     assert (problem.line, problem.column) == (10, 17 + len("'sum(x) by "))
 
 
@@ -170,10 +170,10 @@ def test_a_comparison_inside_is_a_remark(expr: str) -> None:
 def test_a_constant_for_want_of_series_is_a_remark(limit: str) -> None:
     """It names no target; a rule that names the Deployment may have it, where it means nothing."""
     text = in_block("sum by (namespace, pod) (x) or vector(0)")
-    [remark] = remarks(load(text.replace("above: 1", limit), "r.yaml", ACTIONS)[0])
+    [remark] = remarks(load(text.replace("above: 1", limit), "r.yaml", VOCABULARY)[0])
     assert "`or vector(0)`: that series has no labels and names no target; write the expr without it" in remark
     named = text.replace("above: 1", f"{limit}\n          deployment: serving")
-    assert remarks(load(named, "r.yaml", ACTIONS)[0]) == []
+    assert remarks(load(named, "r.yaml", VOCABULARY)[0]) == []
 
 
 @pytest.mark.parametrize(("constant", "limit", "says"), [("0", "below: 1", "below 1"), ("(5)", "above: 1", "above 1")])
@@ -181,7 +181,7 @@ def test_a_constant_beyond_the_limit_is_no_sickness(constant: str, limit: str, s
     """Whether the rule names the Deployment or not: it would be sick whenever nothing is."""
     text = in_block(f"(x or vector({constant}))").replace("above: 1", limit)
     for more in ("", "\n          deployment: serving"):
-        [remark] = remarks(load(text.replace(limit, limit + more), "r.yaml", ACTIONS)[0])
+        [remark] = remarks(load(text.replace(limit, limit + more), "r.yaml", VOCABULARY)[0])
         assert f"which is {says} whenever nothing else is there" in remark
 
 
@@ -238,15 +238,15 @@ def test_nothing_is_said_of_an_expression_as_it_should_be(expr: str) -> None:
 def test_the_measures_of_a_canary_are_read_with_their_places_filled() -> None:
     """A fault stands where it was written, whatever is filled in before it."""
     good = 'increase(errors_total{pod=~"{{ pods }}"}[{{ window }}])'
-    assert load(CANARY.replace("BAD", good), "r.yaml", ACTIONS)[1] == []
-    [problem] = load(CANARY.replace("BAD", good.removesuffix(")")), "r.yaml", ACTIONS)[1]
+    assert load(CANARY.replace("BAD", good), "r.yaml", VOCABULARY)[1] == []
+    [problem] = load(CANARY.replace("BAD", good.removesuffix(")")), "r.yaml", VOCABULARY)[1]
     assert (problem.line, problem.path, problem.message) == (
         16,
         "spec.rules[0].when.canary.measures[0].bad",
         "this is no PromQL: '(' is not closed",
     )
     assert problem.column == len("              bad: 'increase(")
-    rules, problems = load(CANARY.replace("BAD", good.replace("increase", "increase_pure")), "r.yaml", ACTIONS)
+    rules, problems = load(CANARY.replace("BAD", good.replace("increase", "increase_pure")), "r.yaml", VOCABULARY)
     assert problems == []
     [remark] = remarks(rules)
     assert "increase_pure" in remark

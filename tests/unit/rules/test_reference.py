@@ -3,12 +3,11 @@
 import os
 from pathlib import Path
 
-from healer.actions.base import specs
-from healer.actions.registry import ACTIONS as REGISTRY
+from healer.daemon.rulefiles import vocabulary
 from healer.rules.loading import load
 from healer.rules.reference import render, tables_in
 from healer.rules.schema import places
-from tests.unit.rules.actions import ACTIONS
+from tests.unit.rules.actions import VOCABULARY
 
 PAGE = Path(__file__).parents[3] / "docs" / "rules.md"
 
@@ -16,20 +15,20 @@ PAGE = Path(__file__).parents[3] / "docs" / "rules.md"
 def test_the_tables_are_current() -> None:
     text = PAGE.read_text(encoding="utf-8")
     if os.environ.get("UPDATE_DOCS"):
-        PAGE.write_text(render(text), encoding="utf-8")
+        PAGE.write_text(render(text, vocabulary()), encoding="utf-8")
         text = PAGE.read_text(encoding="utf-8")
-    assert text == render(text), "run UPDATE_DOCS=1 pytest tests/unit/rules/test_reference.py"
+    assert text == render(text, vocabulary()), "run UPDATE_DOCS=1 pytest tests/unit/rules/test_reference.py"
 
 
 def test_every_key_of_the_language_is_on_the_page() -> None:
-    wanted = {model.__name__ for _, model in places()} | {"variables", "conditions"}
+    wanted = {model.__name__ for _, model in places()} | {"variables", "conditions", "routers", "servers"}
     assert tables_in(PAGE.read_text(encoding="utf-8")) == wanted
 
 
 def test_the_example_that_is_explained_line_by_line_is_a_rule() -> None:
     text = PAGE.read_text(encoding="utf-8")
     example = text.split("```yaml\n")[1].split("```")[0]
-    rules, problems = load(example, "docs/rules.md", ACTIONS)
+    rules, problems = load(example, "docs/rules.md", VOCABULARY)
     assert problems == []
     assert [rule.name for rule in rules] == ["tensorflow-serving/crash-loop"]
 
@@ -39,6 +38,6 @@ def test_every_example_on_the_page_is_right() -> None:
     whole = [example for example in examples if "kind: RuleSet" in example]
     assert len(whole) > 1
     for example in whole:
-        rules, problems = load(example, "docs/rules.md", specs(REGISTRY))
+        rules, problems = load(example, "docs/rules.md", vocabulary())
         assert problems == []
         assert rules

@@ -5,7 +5,7 @@ import pytest
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
 from healer.rules.schema import Budget, Count, PodCondition, Rule, Scope, Step, Verify, When
-from tests.unit.rules.actions import ACTIONS, Nothing
+from tests.unit.rules.actions import VOCABULARY, Nothing
 from tests.unit.rules.test_errors import GOOD
 from tests.unit.rules.test_rulefile import FULL
 
@@ -85,7 +85,7 @@ def test_a_rule_without_a_scope_is_refused() -> None:
 
 
 def test_scaled_shrinks_every_duration_and_nothing_else() -> None:
-    rules, _ = load(FULL, "f.yaml", ACTIONS)
+    rules, _ = load(FULL, "f.yaml", VOCABULARY)
     (before,) = rules
     (after,) = scaled(Rulebook(rules), 0.1).rules
     assert after.rule.when.count == Count(at_least=3, within=540.0)
@@ -101,7 +101,7 @@ def test_scaled_shrinks_every_duration_and_nothing_else() -> None:
 
 
 def test_scaled_keeps_what_was_written_apart_from_what_was_not() -> None:
-    rules, _ = load(GOOD, "f.yaml", ACTIONS)
+    rules, _ = load(GOOD, "f.yaml", VOCABULARY)
     (after,) = scaled(Rulebook(rules), 0.5).rules
     assert after.rule.when.held_for == 60.0
     assert "mode" not in after.rule.model_fields_set

@@ -5,7 +5,7 @@ from pathlib import Path
 from healer.model.duration import parse
 from healer.rules.loading import load, load_all, remarks
 from healer.rules.schema import Breaker, Budget, Count, Limits, Mode, PageParams, Severity, Verify
-from tests.unit.rules.actions import ACTIONS, Scaling
+from tests.unit.rules.actions import VOCABULARY, Scaling
 from tests.unit.rules.test_errors import GOOD
 
 PACK = Path(__file__).parents[3] / "rules"
@@ -55,14 +55,14 @@ def test_a_name_of_an_alert_that_looks_like_a_pattern_is_remarked() -> None:
     text = GOOD.replace("pod: [CrashLoopBackOff]", 'alert: ["GPU.*", HighLatency]').replace(
         "- evict: {}", "- evict: {}\n      mode: enforce"
     )
-    rules, problems = load(text, "f.yaml", ACTIONS)
+    rules, problems = load(text, "f.yaml", VOCABULARY)
     assert problems == []
     (remark,) = remarks(rules)
     assert remark.startswith("f.yaml:7: serving/crash waits for an alert of the name 'GPU.*'")
 
 
 def test_every_value_is_what_was_written() -> None:
-    rules, problems = load(FULL, "f.yaml", ACTIONS)
+    rules, problems = load(FULL, "f.yaml", VOCABULARY)
     assert problems == []
     (bound,) = rules
     rule = bound.rule
@@ -95,7 +95,7 @@ def test_every_value_is_what_was_written() -> None:
 
 
 def test_what_is_not_written_is_the_careful_choice() -> None:
-    (bound,), _ = load(GOOD, "f.yaml", ACTIONS)
+    (bound,), _ = load(GOOD, "f.yaml", VOCABULARY)
     rule = bound.rule
     assert rule.mode is Mode.OBSERVE
     assert rule.limits == Limits(
@@ -114,7 +114,7 @@ def test_what_is_not_written_is_the_careful_choice() -> None:
 
 def test_the_scope_of_the_rule_set_holds_for_rules_without_their_own() -> None:
     text = FULL.replace('      scope: {namespaces: ["*"]}\n', "")
-    (bound,), problems = load(text, "f.yaml", ACTIONS)
+    (bound,), problems = load(text, "f.yaml", VOCABULARY)
     assert problems == []
     labels = {"app": "tf", "example.com/team": "ml"}
     assert bound.scope_covers("production", labels)
@@ -125,34 +125,36 @@ def test_the_scope_of_the_rule_set_holds_for_rules_without_their_own() -> None:
 
 
 def test_a_scope_of_its_own_replaces_the_rule_sets_as_a_whole() -> None:
-    (bound,), _ = load(FULL, "f.yaml", ACTIONS)
+    (bound,), _ = load(FULL, "f.yaml", VOCABULARY)
     assert bound.scope_covers("elsewhere", {})
 
 
 def test_several_documents_and_files() -> None:
     other = GOOD.replace("serving", "other")
-    rules, problems = load_all({"a.yaml": f"---\n{GOOD}---\n{other}---\n", "b.yaml": FULL.replace("serving", "third")}, ACTIONS)
+    rules, problems = load_all(
+        {"a.yaml": f"---\n{GOOD}---\n{other}---\n", "b.yaml": FULL.replace("serving", "third")}, VOCABULARY
+    )
     assert problems == []
     assert [rule.name for rule in rules] == ["serving/crash", "other/crash", "third/slow"]
 
 
 def test_anchors_may_be_used() -> None:
     text = GOOD.replace("for: 2m", "for: &long 2m").replace("- evict: {}", "- evict: {}\n          verify: {within: *long}")
-    (bound,), problems = load(text, "f.yaml", ACTIONS)
+    (bound,), problems = load(text, "f.yaml", VOCABULARY)
     assert problems == []
     assert bound.rule.heal[0].verify.within == 120.0
 
 
 def test_the_rule_pack_is_right() -> None:
     files = {file.name: file.read_text(encoding="utf-8") for file in PACK.glob("*.yaml")}
-    rules, problems = load_all(files, ACTIONS)
+    rules, problems = load_all(files, VOCABULARY)
     assert [str(problem) for problem in problems] == []
     assert remarks(rules) == []
     assert {rule.name.partition("/")[0] for rule in rules} == {"tensorflow-serving"}
 
 
 def test_the_rule_pack_acts_only_on_the_pods_of_tensorflow_serving_in_production() -> None:
-    rules, _ = load((PACK / "tensorflow-serving.yaml").read_text(encoding="utf-8"), "pack", ACTIONS)
+    rules, _ = load((PACK / "tensorflow-serving.yaml").read_text(encoding="utf-8"), "pack", VOCABULARY)
     for rule in rules:
         assert rule.scope_covers("production", {"app": "tensorflow-serving", "version": "v1"})
         assert not rule.scope_covers("production", {"app": "database"})
@@ -161,7 +163,7 @@ def test_the_rule_pack_acts_only_on_the_pods_of_tensorflow_serving_in_production
 
 
 def test_the_rule_pack_never_acts_on_what_a_fresh_pod_cannot_cure() -> None:
-    rules, _ = load((PACK / "tensorflow-serving.yaml").read_text(encoding="utf-8"), "pack", ACTIONS)
+    rules, _ = load((PACK / "tensorflow-serving.yaml").read_text(encoding="utf-8"), "pack", VOCABULARY)
     acting = {name for rule in rules if rule.rule.mode is Mode.ENFORCE for name in rule.rule.when.names}
     assert "CrashLoopBackOff" in acting
     assert not acting & {"OOMKilled", "CreateContainerConfigError", "Unschedulable", "StuckTerminating", "Evicted", "Failed"}
@@ -169,7 +171,7 @@ def test_the_rule_pack_never_acts_on_what_a_fresh_pod_cannot_cure() -> None:
 
 def test_an_alert_has_time_to_end_before_the_next_step() -> None:
     """A rate over five minutes, and five more of Alertmanager's group_interval."""
-    rules, _ = load((PACK / "tensorflow-serving.yaml").read_text(encoding="utf-8"), "pack", ACTIONS)
+    rules, _ = load((PACK / "tensorflow-serving.yaml").read_text(encoding="utf-8"), "pack", VOCABULARY)
     within = [step.verify.within for rule in rules if rule.rule.when.source == "alert" for step in rule.rule.heal]
     assert within
     assert min(within) > parse("10m")

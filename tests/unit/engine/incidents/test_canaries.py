@@ -11,7 +11,7 @@ from healer.model.incident import State
 from healer.model.signal import Signal
 from healer.model.view import target_of
 from healer.rules.loading import load
-from tests.support.world import ACTIONS, NAMESPACE, Drill, World, codes, decisions, rule, rulebook, state
+from tests.support.world import NAMESPACE, VOCABULARY, Drill, World, codes, decisions, rule, rulebook, state
 
 SERIES = 'a{pod=~"{{ pods }}"}'
 WHEN = {
@@ -269,7 +269,7 @@ spec:
         - divert: {}
       onStorm: {divert: {}}
 """
-    bound, problems = load(text, "f.yaml", ACTIONS)
+    bound, problems = load(text, "f.yaml", VOCABULARY)
     assert bound == []
     assert [(p.line, p.column, p.message) for p in problems] == [
         (10, 11, "it needs stable, for its rule is not on a canary"),

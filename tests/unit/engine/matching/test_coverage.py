@@ -8,7 +8,7 @@ from healer.model.kube import Meta as Metadata
 from healer.model.view import View
 from healer.rules.loading import load
 from healer.rules.schema import Scope
-from tests.unit.rules.actions import ACTIONS
+from tests.unit.rules.actions import VOCABULARY
 from tests.unit.rules.test_errors import CANARY, GOOD
 
 
@@ -37,7 +37,7 @@ def covered(
 ) -> tuple[int, int, tuple[str, ...]]:
     text = GOOD.replace("{namespaces: [production]}", scope).replace("pod: [CrashLoopBackOff]", when).replace("evict", heal)
     text = text if when.startswith("pod") else text.replace("        for: 2m\n", "")
-    (rule,), problems = load(text, "f.yaml", ACTIONS)
+    (rule,), problems = load(text, "f.yaml", VOCABULARY)
     assert problems == []
     found = Covering(cluster(), watched).of(rule)
     assert found.rule == "serving/crash"
@@ -103,13 +103,13 @@ def foreign(view: View) -> View:
 def test_what_no_step_can_act_on_is_not_counted(scope: str, heal: str, said: str) -> None:
     """But named; a rule that tells people covers all."""
     text = GOOD.replace("{namespaces: [production]}", scope).replace("evict", heal)
-    (bound,), _ = load(text, "f.yaml", ACTIONS)
+    (bound,), _ = load(text, "f.yaml", VOCABULARY)
     assert str(Covering(foreign(cluster())).of(bound)) == f"serving/crash {said}"
 
 
 def test_rules_of_one_scope_are_counted_by_their_own_steps() -> None:
-    (evicts,), _ = load(GOOD, "f.yaml", ACTIONS)
-    (pages,), _ = load(GOOD.replace("evict", "page").replace("name: crash", "name: tell"), "f.yaml", ACTIONS)
+    (evicts,), _ = load(GOOD, "f.yaml", VOCABULARY)
+    (pages,), _ = load(GOOD.replace("evict", "page").replace("name: crash", "name: tell"), "f.yaml", VOCABULARY)
     covering = Covering(foreign(cluster()))
     assert [(found.rule, found.pods, found.watched) for found in map(covering.of, (evicts, pages))] == [
         ("serving/crash", 2, 2),
@@ -122,7 +122,7 @@ def test_a_scope_of_which_nothing_can_be_treated_is_a_doubt() -> None:
     (bound,), _ = load(
         GOOD.replace("{namespaces: [production]}", "{namespaces: [production], selector: {matchLabels: {app: db}}}"),
         "f.yaml",
-        ACTIONS,
+        VOCABULARY,
     )
     assert Covering(foreign(cluster())).of(bound).doubts == (
         "all that is in its scope is only watched: healer acts on Deployments, and there are StatefulSet, pods that nobody owns",

@@ -1,0 +1,104 @@
+"""The names that rules may use and that the rule language does not know by itself: they come from the registries.
+
+The loader is given a `Vocabulary` and passes it to the models as pydantic's validation context. Models that are built from code
+have no context, and their names are not checked.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, ValidationInfo
+from pydantic_core import PydanticKnownError
+
+from healer.model.action import ActionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSpec:
+    """The declaration of a router kind: what of the language applies to it."""
+
+    kind: str
+    """The Kubernetes kind of the object that splits traffic."""
+    meaning: str
+    """Which object it is, for docs/rules.md."""
+    subsets: bool = False
+    """Whether its backends may be subsets of one Service."""
+    pools: bool = False
+    """Whether its backends may be InferencePools."""
+    other_namespace: bool = True
+    """Whether it may be in another namespace than the Deployments."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionSpec:
+    """The declaration of a condition of a model, as one server reports it."""
+
+    meaning: str
+    """For docs/rules.md."""
+    usual: bool = True
+    """Whether a rule looks for it that names no conditions."""
+    of_version: bool = False
+    """Whether it is about the version that the rule names in `version`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """The declaration of a model server."""
+
+    name: str
+    """Its name in rules."""
+    title: str
+    """Its name for people."""
+    request: str
+    """What is asked for a model's status, for docs/rules.md: "GET /v1/models/NAME"."""
+    port: int
+    """The port that is asked where a rule names none."""
+    conditions: Mapping[str, ConditionSpec]
+    """What can be wrong with a model there, by the name of the signal."""
+
+    @property
+    def usual(self) -> tuple[str, ...]:
+        """The conditions that a rule looks for that names none."""
+        return tuple(name for name, condition in self.conditions.items() if condition.usual)
+
+    @property
+    def of_version(self) -> tuple[str, ...]:
+        """The conditions that are about the version that a rule names."""
+        return tuple(name for name, condition in self.conditions.items() if condition.of_version)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What the registries hold, by the names that rules use."""
+
+    actions: Mapping[str, ActionSpec]
+    routers: Mapping[str, RouterSpec]
+    servers: Mapping[str, ServerSpec]
+
+
+def one_of(value: str, known: Iterable[str]) -> str:
+    """The value, when it is one of these names. Raises the error that pydantic raises for a Literal."""
+    names = list(known)
+    if value not in names:
+        raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, names))})
+    return value
+
+
+def _router(value: str, info: ValidationInfo) -> str:
+    return value if info.context is None else one_of(value, info.context.routers)
+
+
+def _server(value: str, info: ValidationInfo) -> str:
+    return value if info.context is None else one_of(value, info.context.servers)
+
+
+def _condition(value: str, info: ValidationInfo) -> str:
+    server = None if info.context is None else info.context.servers.get(info.data.get("server"))
+    return value if server is None else one_of(value, server.conditions)
+
+
+RouterKind = Annotated[str, AfterValidator(_router)]
+ServerName = Annotated[str, AfterValidator(_server)]
+ModelCondition = Annotated[str, AfterValidator(_condition)]
+"""A condition of the server that the field `server` of the same model names."""
