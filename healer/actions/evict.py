@@ -10,9 +10,8 @@ from healer.actions.shared.recheck import RECHECKED, look_again, recheck
 from healer.actions.shared.refusal import refusal
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
-from healer.model.action import ActionSpec, Outcome, OutcomeKind
+from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model.kube import Pod
-from healer.model.permission import permissions
 
 _TWO_BUDGETS = "more than one PodDisruptionBudget"
 

@@ -19,8 +19,7 @@ from healer.actions.shared.refusal import refusal, unread
 from healer.actions.shared.rolling import Rollable, WholeMeta, look
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.managed import manager_of
-from healer.model.action import ActionSpec, Outcome, OutcomeKind
-from healer.model.permission import permissions
+from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model_servers.tensorflow_serving.config import STABLE, ConfigError, ConfiguredModel
 from healer.model_servers.tensorflow_serving.history import Author, PolicyState
 from healer.model_servers.tensorflow_serving.mount import caveats, mounts

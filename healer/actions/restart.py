@@ -12,10 +12,8 @@ from healer.actions.shared.recheck import RECHECKED, look_again, recheck
 from healer.actions.shared.refusal import refusal, unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
-from healer.model.action import ActionSpec, Outcome, OutcomeKind
-from healer.model.kube import Pod, PodDisruptionBudget
-from healer.model.permission import permissions
-from healer.model.selector import matches
+from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
+from healer.model.kube import Pod, PodDisruptionBudget, matches
 
 
 class RestartParams(BaseModel):

@@ -17,10 +17,9 @@ from healer.actions.shared.template import differences
 from healer.cluster.api import ClusterError
 from healer.cluster.managed import manager_of
 from healer.cluster.resources import RESOURCES
-from healer.model.action import ActionSpec, Outcome, OutcomeKind
+from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model.annotations import ROLLED_BACK_BY, ROLLED_BACK_FROM
 from healer.model.kube import ReplicaSet
-from healer.model.permission import permissions
 from healer.rules.form import Model, Whole
 
 

@@ -12,9 +12,8 @@ from healer.actions.shared.refusal import under_way
 from healer.actions.shared.rolling import Rollable, TemplatePatch, held, look, patch, rung, unsafe
 from healer.actions.shared.template import RESTARTED_AT
 from healer.engine.incidents.verification import rollout_in_progress
-from healer.model.action import ActionSpec, Outcome, OutcomeKind
+from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model.annotations import RESTARTED_BY
-from healer.model.permission import permissions
 from healer.rules.form import Model
 
 

@@ -19,9 +19,8 @@ from healer.actions.shared.paused import paused
 from healer.actions.shared.refusal import refusal, unread
 from healer.actions.shared.rolling import look, rung
 from healer.cluster.api import ClusterError
-from healer.model.action import ActionSpec, Outcome, OutcomeKind
+from healer.model.action import ActionSpec, Outcome, OutcomeKind, Permissions, permissions, union
 from healer.model.kube import Deployment
-from healer.model.permission import Permissions, permissions, union
 from healer.routes.base import (
     BackendMissing,
     KindMissing,

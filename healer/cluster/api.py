@@ -1,4 +1,4 @@
-"""The client: one request, one answer; or one request and a stream of lines."""
+"""The client: one request and its answer, a stream of lines, or a list page by page."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Mapping
@@ -11,6 +11,7 @@ import msgspec
 
 from healer.cluster.access import Access
 from healer.cluster.contact import Contact, RbacRequest, asked
+from healer.cluster.decode import ListPage
 from healer.cluster.errors import ApiError, ApiUnavailable, ClusterConfigError, ClusterError, Unreadable
 
 __all__ = ["Api", "ApiError", "ApiUnavailable", "ClusterConfigError", "ClusterError", "Unreadable"]
@@ -174,3 +175,36 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
 
 def _unavailable(request: str, error: Exception) -> ApiUnavailable:
     return ApiUnavailable(f"{request}: {'timed out' if isinstance(error, TimeoutError) else error or type(error).__name__}")
+
+
+_MOST_OBJECTS = 200_000
+"""Objects of one list. Kubernetes is tested with 150,000 pods."""
+
+
+async def pages(
+    api: Api, path: str, *, page: int, query: Mapping[str, str] | None = None, most: int = _MOST_OBJECTS
+) -> AsyncGenerator[ListPage, None]:
+    """Every page, from the first to the one without a continue token; `page` is their size in objects.
+
+    Raises Unreadable when the list has no end: a token that repeats, a page that is empty and not the last, twice as many objects
+    as the first page said there are (which is an estimate, of a snapshot), or more than `most`. Raises ClusterError.
+    """
+    asked = {"limit": str(page), **(query or {})}
+    tokens: set[str] = set()
+    found, expected = 0, most
+    while True:
+        part = await api.get(path, ListPage, asked)
+        meta, items = part.metadata, len(part.items or ())
+        if not tokens and meta.remaining_item_count is not None and meta.continue_:
+            expected = min(most, 2 * (items + meta.remaining_item_count) + page)
+        found += items
+        token = meta.continue_
+        if found > expected or (found == expected and token):
+            raise Unreadable(f"LIST {path}: has no end: {found} objects and more to come, where at most {expected} were expected")
+        yield part
+        if not token:
+            return
+        if not items or token in tokens:
+            raise Unreadable(f"LIST {path}: has no end: {'an empty page' if not items else 'a page again'} that is not the last")
+        tokens.add(token)
+        asked["continue"] = token

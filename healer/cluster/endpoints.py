@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from healer.cluster.api import Api, Unreadable
-from healer.cluster.pages import pages
+from healer.cluster.api import Api, Unreadable, pages
 
 _PAGE = 100
 

@@ -1,4 +1,6 @@
-"""What can go wrong between us and the API server, as exceptions."""
+"""What can go wrong between healer and the API server, as exceptions, and how long to wait before the next attempt."""
+
+from collections.abc import Callable
 
 import msgspec
 
@@ -140,3 +142,27 @@ def _seconds(header: str | None) -> float | None:
         return max(0.0, float(header)) if header is not None else None
     except ValueError:
         return None
+
+
+class Backoff:
+    """Waits in seconds; forgets its failures after `reset` seconds without one."""
+
+    def __init__(self, first: float, cap: float, reset: float, clock: Callable[[], float], random: Callable[[], float]) -> None:
+        self._first = first
+        self._cap = cap
+        self._reset = reset
+        self._clock = clock
+        self._random = random
+        self._last = clock()
+        self.failures = 0
+        """Failures in a row."""
+
+    def next(self) -> float:
+        """Count a failure; returns how long to wait, in seconds."""
+        now = self._clock()
+        if now - self._last >= self._reset:
+            self.failures = 0
+        self._last = now
+        ceiling = min(self._cap, self._first * 2.0 ** min(self.failures, 64))
+        self.failures += 1
+        return ceiling * self._random()

@@ -16,12 +16,9 @@ import aiohttp
 import msgspec
 import structlog
 
-from healer.cluster.api import Api
-from healer.cluster.backoff import Backoff
-from healer.cluster.decode import Bookmark, Drop, LooseObject, Put, event_decoder
-from healer.cluster.errors import ApiError, ApiUnavailable, ClusterError, Unreadable, is_servers
-from healer.cluster.lines import Splitter
-from healer.cluster.pages import pages
+from healer.cluster.api import Api, pages
+from healer.cluster.decode import Bookmark, Drop, LooseObject, Put, Splitter, event_decoder
+from healer.cluster.errors import ApiError, ApiUnavailable, Backoff, ClusterError, Unreadable, is_servers
 from healer.cluster.resources import Resource
 from healer.model.kube import KubeObject
 from healer.model.text import said_in

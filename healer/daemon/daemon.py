@@ -20,8 +20,7 @@ from healer.cluster.endpoints import ServiceEndpoints
 from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import ObjectChange
 from healer.daemon.coverage import RuleCoverage
-from healer.daemon.definition import Definition
-from healer.daemon.health import HealthChecks
+from healer.daemon.health import DefinitionCheck, HealthChecks
 from healer.daemon.leadership import Leadership
 from healer.daemon.memory import SinkMemory
 from healer.daemon.metrics import Metrics
@@ -38,12 +37,10 @@ from healer.http.webhook import Receiver
 from healer.journal.base import Journal, JournalError, JournalMissing
 from healer.journal.kube import JournalCounts, KubeJournal
 from healer.journal.memory import MemoryJournal
-from healer.model.decision import Decision
-from healer.model.effects import Loss
+from healer.model.effects import Decision, Loss
 from healer.model.incident import Incident
-from healer.model.intake import QueueFull
 from healer.model.kube import Pod
-from healer.model.signal import Signal
+from healer.model.signal import QueueFull, Signal
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.secret import SecretFile
@@ -124,7 +121,7 @@ class Daemon:
         await self._check_journal(api)
         watched = watchers(api, self._view, self._changed, self._settings.cluster)
         kept_in = next(iter(self._journaled_namespaces()), "")
-        definition = Definition(self._home, kept_in, needed=self._settings.journal.kind == "kubernetes")
+        definition = DefinitionCheck(self._home, kept_in, needed=self._settings.journal.kind == "kubernetes")
         vitals = HealthChecks(watched, self._settings.cluster.watch_stale, api.contact, self._leadership.check, definition.check)
         self._metrics.contact(api.contact)
         if self._files is not None:
@@ -340,7 +337,7 @@ async def _listening(server: Server) -> AsyncIterator[None]:
         yield
 
 
-async def _whole(api: Api, watched: list[Watcher], definition: Definition) -> None:
+async def _whole(api: Api, watched: list[Watcher], definition: DefinitionCheck) -> None:
     """Return when the view is whole and incidents can be kept."""
     await synced(watched)
     await definition.wait(api)

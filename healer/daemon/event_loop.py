@@ -35,9 +35,8 @@ from healer.model.effects import (
     WorkloadChanged,
 )
 from healer.model.incident import Incident, Reason, State, Symptom
-from healer.model.intake import PERHAPS, QueueFull
 from healer.model.kube import Deployment, KubeObject, Pod
-from healer.model.signal import Answered, Report, Signal, Unanswered
+from healer.model.signal import PERHAPS, Answered, QueueFull, Report, Signal, Unanswered
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import PodCondition

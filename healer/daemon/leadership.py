@@ -21,8 +21,8 @@ from healer.cluster.errors import ApiError, ClusterError
 from healer.cluster.lease import LABELS, Lease, LeaseSettings
 from healer.http.health import ALONE, LEADERSHIP, Check
 from healer.model.annotations import PAUSED, PAUSED_BY, PAUSED_REASON, PAUSED_UNTIL
-from healer.model.intake import QueueFull
 from healer.model.kube import ends
+from healer.model.signal import QueueFull
 from healer.model.view import View
 from healer.settings import LeaderSettings
 

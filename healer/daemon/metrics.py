@@ -13,7 +13,7 @@ from healer.daemon.rulefiles import RuleFiles
 from healer.engine.safety.wide import BREAKER, NODE_STORM, SET_ASIDE
 from healer.journal.kube import JournalCounts
 from healer.model.action import Outcome, OutcomeKind
-from healer.model.decision import Decision
+from healer.model.effects import Decision
 from healer.model.incident import Incident, State
 from healer.model.signal import ASKED, Signal
 from healer.model.verdict import VerdictKind

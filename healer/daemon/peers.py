@@ -11,7 +11,7 @@ import structlog
 
 from healer.cluster.endpoints import ServiceEndpoints
 from healer.cluster.errors import ClusterError
-from healer.model.intake import QueueFull
+from healer.model.signal import QueueFull
 
 
 class Peers:

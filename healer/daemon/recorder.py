@@ -7,8 +7,7 @@ import structlog
 
 from healer.daemon.metrics import Metrics
 from healer.journal.base import Journal
-from healer.model.decision import Decision, Verb
-from healer.model.effects import Record
+from healer.model.effects import Decision, Record, Verb
 from healer.model.incident import Incident
 
 _QUIET = frozenset({Verb.IGNORE, Verb.PEND})

@@ -9,8 +9,8 @@ import structlog
 
 from healer.cluster.api import Api
 from healer.daemon.metrics import Metrics
-from healer.model.decision import Decision, Verb
 from healer.model.duration import about
+from healer.model.effects import Decision, Verb
 from healer.model.incident import Reason
 from healer.model.signal import Report, Signal, SourceName
 from healer.model.target import Target

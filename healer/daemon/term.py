@@ -13,7 +13,7 @@ import structlog
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
-from healer.cluster.backoff import Backoff
+from healer.cluster.errors import Backoff
 from healer.daemon.event_loop import EventLoop
 from healer.daemon.executor import Executor
 from healer.daemon.metrics import Metrics

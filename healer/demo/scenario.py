@@ -1,9 +1,32 @@
-"""What happens to the cluster: one pod crash-loops, another is reported slow, a third is gone when its alert arrives."""
+"""What happens to the demo's cluster: two scenarios, and the stage that they are played on."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from healer.demo.cluster import NAMESPACE, REPLICAS, STABLE, is_gone, ready_pods
-from healer.demo.stage import Stage
+import aiohttp
+
+from healer.demo.cluster import CANARY, NAMESPACE, REPLICAS, STABLE, WEIGHT, canary, is_gone, ready_pods, split, weight
+from healer.demo.timeline import Timeline
+from healer.demo.traffic import Traffic
+from healer.lab import Lab
+
+_PATIENCE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`webhook` is the daemon's URL for Alertmanager."""
+
+    lab: Lab
+    traffic: Traffic
+    timeline: Timeline
+    http: aiohttp.ClientSession
+    webhook: str
+
+    async def until(self, predicate: Callable[[Lab], bool]) -> None:
+        """Return when that holds of the cluster. Raises TimeoutError when it does not come to it."""
+        await self.lab.wait_for(predicate, timeout=_PATIENCE)
 
 
 async def play(stage: Stage) -> None:
@@ -42,3 +65,26 @@ async def _delete(stage: Stage, pod: str) -> None:
     stage.timeline.say("lab", f"someone deletes pod {pod} by hand")
     async with stage.http.delete(f"{stage.lab.url}/api/v1/namespaces/{NAMESPACE}/pods/{pod}") as response:
         response.raise_for_status()
+
+
+FAILING = 0.2
+"""The share of its requests that the canary fails in the end."""
+_GOOD = 25_000
+"""Requests that it answers before: enough to be found good."""
+_BEFORE = 30_000
+"""Requests that stable gets alone: so that all is scraped when the canary comes."""
+
+
+async def trial(stage: Stage) -> None:
+    """The scenario. Raises TimeoutError when the canary does not start, or does not lose its traffic."""
+    await stage.lab.apply(canary())
+    await stage.until(lambda lab: bool(ready_pods(lab, CANARY)))
+    async with stage.traffic as traffic:
+        await traffic.until(STABLE, _BEFORE)
+        stage.timeline.say("lab", f"an Ingress gives {WEIGHT} % of the requests to {CANARY}, {STABLE} keeps the others")
+        await stage.lab.apply(split())
+        await traffic.until(CANARY, _GOOD)
+        stage.timeline.say("lab", f"{CANARY} begins to fail {100 * FAILING:.0f} % of its requests")
+        traffic.versions[CANARY].failing = FAILING
+        await stage.until(lambda lab: weight(lab) == 0)
+        stage.timeline.say("lab", f"the Ingress gives no more requests to {CANARY}")

@@ -14,13 +14,11 @@ from healer.daemon import Daemon, RuleFiles, Watchers
 from healer.daemon.rulefiles import vocabulary
 from healer.demo.cluster import APP, NAMESPACE, REPLICAS, STABLE, ready_pods, stable
 from healer.demo.prometheus import StandIn
-from healer.demo.scenario import play
-from healer.demo.stage import Stage
+from healer.demo.scenario import Stage, play, trial
 from healer.demo.timeline import Timeline
 from healer.demo.traffic import Traffic
-from healer.demo.trial import trial
 from healer.lab import Lab
-from healer.model.decision import Decision, Verb
+from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
 from healer.rules.rulebook import scaled
 from healer.settings import (

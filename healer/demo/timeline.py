@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from healer.model.decision import Decision, Verb
+from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
 from healer.sinks.base import HistoryProgress
 

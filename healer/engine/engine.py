@@ -45,13 +45,13 @@ from healer.engine.safety.wide import (
 )
 from healer.engine.tuning import Tuning
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
-from healer.model.decision import Decision, Verb
 from healer.model.duration import about
 from healer.model.effects import (
     Act,
     Acted,
     Approval,
     Decided,
+    Decision,
     Dropped,
     Effect,
     Input,
@@ -61,6 +61,7 @@ from healer.model.effects import (
     Tick,
     Together,
     Undone,
+    Verb,
     WorkloadChanged,
 )
 from healer.model.incident import Incident, Reason, State

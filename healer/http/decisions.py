@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from healer.http.answer import Refused
-from healer.model.decision import Decision, Verb
+from healer.model.effects import Decision, Verb
 from healer.model.incident import Reason
 from healer.model.target import Target
 from healer.model.text import free_text

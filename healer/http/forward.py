@@ -6,7 +6,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from healer.model.intake import NOTHING, PERHAPS, QueueFull, WebhookError
+from healer.model.signal import NOTHING, PERHAPS, QueueFull, WebhookError
 from healer.secret import SecretError, SecretFile
 
 SUFFIX = "/forwarded"

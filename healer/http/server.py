@@ -18,7 +18,7 @@ from healer.http.refusals import Refusals
 from healer.http.rules import PATH as RULES
 from healer.http.rules import RuleRow, Rules
 from healer.http.webhook import Receiver, Webhook
-from healer.model.decision import Decision
+from healer.model.effects import Decision
 from healer.settings import HttpSettings
 
 LINGER = 1.0

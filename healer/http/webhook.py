@@ -9,7 +9,7 @@ from aiohttp import web
 
 from healer.http.access import WebhookGate
 from healer.http.answer import Refused
-from healer.model.intake import NOTHING, PERHAPS, QueueFull, WebhookError
+from healer.model.signal import NOTHING, PERHAPS, QueueFull, WebhookError
 from healer.settings import HttpSettings
 
 Receiver = Callable[[bytes], Awaitable[Mapping[str, int]]]

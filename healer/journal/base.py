@@ -1,9 +1,10 @@
-"""The interface of a journal, and what can go wrong with one."""
+"""The interface of a journal, what can go wrong with one, and which closed incidents it drops."""
 
 from collections.abc import Iterable, Mapping
 from typing import NoReturn, Protocol
 
-from healer.model.incident import Incident
+from healer.engine.safety.wide import ENDED_ALERTS
+from healer.model.incident import Incident, State
 
 
 class JournalError(Exception):
@@ -99,3 +100,17 @@ class Journal(Protocol):
 
     async def prune(self, now: float) -> None:
         """Let go of the closed incidents that are too old or too many, oldest first; `now` in seconds since the epoch."""
+
+
+def outworn(incidents: Iterable[Incident], keep: int, keep_for: float, now: float) -> list[Incident]:
+    """The closed incidents beyond the newest `keep`, and those that ended more than `keep_for` seconds before `now`.
+
+    Oldest first. `now` in seconds since the epoch. What is open is never among them, nor is what healer keeps for itself.
+    """
+    closed = sorted((each for each in incidents if each.state is State.CLOSED and each.rule != ENDED_ALERTS), key=_ended)
+    surplus = len(closed) - keep
+    return [incident for index, incident in enumerate(closed) if index < surplus or now - _ended(incident) > keep_for]
+
+
+def _ended(incident: Incident) -> float:
+    return incident.changed_at if incident.ended_at is None else incident.ended_at

@@ -14,14 +14,11 @@ from typing import NoReturn
 import msgspec
 import structlog
 
-from healer.cluster.api import Api
-from healer.cluster.backoff import Backoff
+from healer.cluster.api import Api, pages
 from healer.cluster.decode import ListPage
-from healer.cluster.errors import ApiError, ClusterError, Unreadable
-from healer.cluster.pages import pages
+from healer.cluster.errors import ApiError, Backoff, ClusterError, Unreadable
 from healer.journal import codec
-from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, Unkept
-from healer.journal.keeping import outworn
+from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, Unkept, outworn
 from healer.journal.reading import CLOSED_LINES, Odd, ReadIncident, off_loop, read
 from healer.journal.stored import INCIDENTS, MISSING, PAGE, IncidentStore
 from healer.model.effects import Loss

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
-from healer.journal.keeping import outworn
+from healer.journal.base import outworn
 from healer.model.incident import Incident, State
 
 

@@ -21,12 +21,11 @@ from healer.lab.controllers.base import Controller
 from healer.lab.controllers.daemonset import DaemonSetController
 from healer.lab.controllers.definition import DefinitionController
 from healer.lab.controllers.deployment import DeploymentController
-from healer.lab.controllers.disruption import DisruptionController
 from healer.lab.controllers.endpoints import EndpointSliceController
 from healer.lab.controllers.garbage import GarbageCollector, NamespaceController
 from healer.lab.controllers.job import JobController
+from healer.lab.controllers.limits import DisruptionController, QuotaController
 from healer.lab.controllers.nodes import NodeLifecycle
-from healer.lab.controllers.quotas import QuotaController
 from healer.lab.controllers.replicaset import ReplicaSetController
 from healer.lab.controllers.scheduler import Scheduler
 from healer.lab.controllers.statefulset import StatefulSetController

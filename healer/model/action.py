@@ -1,13 +1,32 @@
-"""What an action is to the rest of healer: a declaration that rules are checked against, and an outcome that was looked at."""
+"""What an action is to the rest of healer: its declaration, the permissions that it needs, and the outcome of an attempt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from healer.model.permission import Permissions
+
+class Permission(NamedTuple):
+    """One thing that RBAC can allow. The core group is an empty string; a resource may be `pods` or `pods/eviction`."""
+
+    group: str
+    resource: str
+    verb: str
+
+
+Permissions = frozenset[Permission]
+
+
+def permissions(group: str, resource: str, verbs: str) -> Permissions:
+    """Those of one resource: `permissions("apps", "deployments", "get patch")`."""
+    return frozenset(Permission(group, resource, verb) for verb in verbs.split())
+
+
+def union(parts: Iterable[Permissions]) -> Permissions:
+    """All of them."""
+    return frozenset[Permission]().union(*parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What goes into the engine and what comes out of it."""
+"""What goes into the engine and what comes out of it: inputs, decisions and effects."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,10 +6,44 @@ from enum import StrEnum
 from pydantic import BaseModel
 
 from healer.model.action import Outcome
-from healer.model.decision import Decision
-from healer.model.incident import Entry, Incident
+from healer.model.incident import Entry, Incident, Reason
 from healer.model.signal import Answered, Signal, Unanswered
 from healer.model.target import Target
+
+
+class Verb(StrEnum):
+    """What was decided."""
+
+    OPEN = "open"
+    JOIN = "join"
+    """A further signal of an incident that is open already."""
+    IGNORE = "ignore"
+    PEND = "pend"
+    """Matched, but not yet for long enough or often enough."""
+    ALLOW = "allow"
+    DEFER = "defer"
+    REFUSE = "refuse"
+    HEAL = "heal"
+    CLIMB = "climb"
+    ESCALATE = "escalate"
+    CLOSE = "close"
+    JUDGE = "judge"
+    """The canary judge has come to another verdict."""
+    APPROVE = "approve"
+    """A human has approved a step, or has healer go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision. `rule` and `incident` are empty where none is concerned; `at` in seconds since the epoch."""
+
+    at: float
+    verb: Verb
+    reason: Reason
+    target: Target
+    rule: str = ""
+    incident: str = ""
+
 
 # inputs
 

@@ -13,8 +13,8 @@ from healer.model.kube import (
     Pod,
     PodDisruptionBudget,
     ReplicaSet,
+    matches,
 )
-from healer.model.selector import matches
 from healer.model.target import Target
 
 KINDS: tuple[type[KubeObject], ...] = (Namespace, Deployment, ReplicaSet, PodDisruptionBudget, Pod, Incident)

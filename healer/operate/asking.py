@@ -15,7 +15,7 @@ from healer.http.health import is_alone as read_alone
 from healer.http.rules import PATH as RULES
 from healer.http.rules import RuleRow
 from healer.http.rules import read as read_rules
-from healer.model.decision import Decision
+from healer.model.effects import Decision
 from healer.model.text import said_in
 from healer.operate.objects import is_name
 

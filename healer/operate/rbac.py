@@ -10,7 +10,7 @@ from typing import Any
 
 from healer.actions.base import Action
 from healer.actions.shift_traffic import ShiftTrafficParams
-from healer.model.permission import Permission, Permissions, permissions, union
+from healer.model.action import Permission, Permissions, permissions, union
 from healer.routes.registry import ROUTERS
 from healer.rules.rulebook import BoundRule, Rulebook
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from healer.cluster.api import Api
+from healer.cluster.api import Api, pages
 from healer.cluster.errors import ApiError, Unreadable
-from healer.cluster.pages import pages
 from healer.cluster.resources import RESOURCES
 from healer.model.kube import LabelSelector, Pod, ReplicaSet
 from healer.model.view import View

@@ -7,7 +7,7 @@ route's own namespace unless its group, kind or namespace say otherwise. Inferen
 import msgspec
 
 from healer.cluster.api import Api
-from healer.model.permission import permissions
+from healer.model.action import permissions
 from healer.routes.route import Metadata, ReadRoute, RoutePlace, Router, fetched
 from healer.routes.split import Backend, BackendList, found, named
 from healer.rules.probe import pool_words

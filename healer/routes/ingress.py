@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from healer.cluster.api import Api
-from healer.model.permission import permissions
+from healer.model.action import permissions
 from healer.routes.route import (
     BackendMissing,
     Edit,

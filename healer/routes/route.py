@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.cluster.managed import Part
-from healer.model.permission import Permissions
+from healer.model.action import Permissions
 from healer.rules.probe import RouteRef, Side
 from healer.rules.vocabulary import RouterSpec
 

@@ -8,7 +8,7 @@ Stable and canary are told apart by host and subset: the same host in another fo
 import msgspec
 
 from healer.cluster.api import Api
-from healer.model.permission import permissions
+from healer.model.action import permissions
 from healer.routes.route import KindMissing, Metadata, ReadRoute, RoutePlace, Router, fetched
 from healer.routes.split import Backend, BackendList, found, named
 from healer.rules.probe import subset_words

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from healer.model.duration import InSeconds
-from healer.model.selector import matches
+from healer.model.kube import matches
 from healer.rules.condition import CelCondition
 from healer.rules.form import ANYWHERE
 from healer.rules.schema import Mode, Rule, Scope

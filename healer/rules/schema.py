@@ -317,7 +317,7 @@ class Selector(Model):
 
     @cached_property
     def struct(self) -> LabelSelector:
-        """The same as the value that `healer.model.selector.matches` takes."""
+        """The same as the value that `healer.model.kube.matches` takes."""
         return LabelSelector(
             dict(self.match_labels),
             tuple(LabelRequirement(key=r.key, operator=r.operator, values=r.values) for r in self.match_expressions),

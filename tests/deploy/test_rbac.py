@@ -11,7 +11,7 @@ from healer.actions.shift_traffic import ShiftTrafficParams
 from healer.daemon.rulefiles import load, vocabulary
 from healer.daemon.rulefiles import read as read_rules
 from healer.lab.faults import SeenRequest
-from healer.model.permission import Permission
+from healer.model.action import Permission
 from healer.operate.rbac import LEASE, apart, manifests, needed
 from healer.rules.loading import load_all
 from healer.rules.rulebook import Rulebook

@@ -6,7 +6,7 @@ from healer.actions.registry import ACTIONS
 from healer.daemon.rulefiles import vocabulary
 from healer.lab import Lab
 from healer.lab.canary import CANARY, STABLE, ingresses, versions
-from healer.model.permission import Permission, Permissions
+from healer.model.action import Permission, Permissions
 from healer.operate.rbac import LEASE, manifests, needed
 from healer.rules.loading import load_all
 from healer.rules.rulebook import Rulebook

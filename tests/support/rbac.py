@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from healer.lab.faults import SeenRequest
-from healer.model.permission import Permission
+from healer.model.action import Permission
 
 Manifest = Mapping[str, Any]
 

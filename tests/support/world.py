@@ -19,8 +19,7 @@ from healer.daemon.rulefiles import vocabulary
 from healer.engine.engine import Engine
 from healer.engine.tuning import Tuning
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
-from healer.model.decision import Decision, Verb
-from healer.model.effects import Act, Acted, Decided, Effect, Input, Record, Tick, Together, WorkloadChanged
+from healer.model.effects import Act, Acted, Decided, Decision, Effect, Input, Record, Tick, Together, Verb, WorkloadChanged
 from healer.model.incident import Entry, Incident, State
 from healer.model.kube import (
     BudgetSpec,

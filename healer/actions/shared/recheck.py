@@ -11,9 +11,8 @@ from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.engine.incidents.verification import rollout_in_progress
 from healer.engine.safety.guards import floor
-from healer.model.action import Outcome, OutcomeKind
+from healer.model.action import Outcome, OutcomeKind, permissions
 from healer.model.kube import Deployment, Pod
-from healer.model.permission import permissions
 
 RECHECKED = permissions("", "pods", "get") | permissions("apps", "deployments", "get")
 """What the look asks for."""

@@ -16,8 +16,8 @@ from healer.engine.incidents.transitions import Context, fresh_step
 from healer.engine.incidents.verification import unhealed, unhealthy
 from healer.engine.matching.matcher import UNKNOWN
 from healer.engine.safety.guards import Veto
-from healer.model.decision import Verb
 from healer.model.duration import about
+from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason, SickTarget, State
 
 

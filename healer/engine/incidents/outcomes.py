@@ -5,7 +5,7 @@ from dataclasses import replace
 from healer.engine.incidents.transitions import Context, Transitions
 from healer.engine.safety.ledger import made_good
 from healer.model.action import Outcome, OutcomeKind
-from healer.model.decision import Verb
+from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason
 from healer.model.target import Target
 from healer.model.text import cut

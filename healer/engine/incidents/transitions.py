@@ -12,8 +12,7 @@ from healer.engine.incidents.opening import noted
 from healer.engine.safety.guards import GuardState, Question, Veto, ask
 from healer.engine.safety.storms import Storm
 from healer.model.action import ActionSpec
-from healer.model.decision import Decision, Verb
-from healer.model.effects import Act, Decided, Effect, Record
+from healer.model.effects import Act, Decided, Decision, Effect, Record, Verb
 from healer.model.incident import Disruption, Incident, Reason, SickTarget, State
 from healer.model.target import TREATED, Target
 from healer.model.text import but_for_figures

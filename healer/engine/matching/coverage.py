@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from healer.engine.matching.fit import pages
-from healer.model.kube import Deployment, LabelRequirement, LabelSelector, Namespace, Pod
-from healer.model.selector import matches
+from healer.model.kube import Deployment, LabelRequirement, LabelSelector, Namespace, Pod, matches
 from healer.model.target import TREATED
 from healer.model.view import View
 from healer.rules.form import ANYWHERE

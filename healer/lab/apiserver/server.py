@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from healer.lab.apiserver import decoding, discovery, eviction, patch, routing, scale, status, tables
+from healer.lab.apiserver import decoding, discovery, patch, routing, status, subresources, tables
 from healer.lab.apiserver.api import DeleteOptions, ObjectApi
 from healer.lab.apiserver.listing import ListOptions, list_objects
 from healer.lab.apiserver.watching import WatchRequest, WatchStream
@@ -133,7 +133,7 @@ class _ResourceRequest:
             if verb != "create":
                 raise status.method_not_allowed()
             body = await self._object("Eviction", "policy/v1")
-            done = eviction.evict(self._api, self._namespace, self._to.name, body, dry_run=self._dry_run)
+            done = subresources.evict(self._api, self._namespace, self._to.name, body, dry_run=self._dry_run)
             return _json(done, 201)
         if verb == "watch":
             return await self._server.stream(self._request, self._kind, self._to.namespace, self._seen)
@@ -160,7 +160,7 @@ class _ResourceRequest:
         return self._kind.kind, self._kind.api_version
 
     def _shown(self, obj: Object) -> Object:
-        return scale.scale_of(obj) if self._to.subresource == "scale" else self._api.shown(self._kind, obj)
+        return subresources.scale_of(obj) if self._to.subresource == "scale" else self._api.shown(self._kind, obj)
 
     async def _list(self) -> web.Response:
         options = ListOptions.read(self._kind, self._to.namespace, self._request.query)
@@ -178,7 +178,7 @@ class _ResourceRequest:
     def _put(self, body: Object, *, patched: bool = False) -> web.Response:
         name, subresource, unknown = self._to.name, self._to.subresource, list[str]()
         if subresource == "scale":
-            obj, subresource = scale.scaled(self._api.get(self._kind, self._namespace, name), body), ""
+            obj, subresource = subresources.scaled(self._api.get(self._kind, self._namespace, name), body), ""
         else:
             obj, unknown = self._decoded(body, patched=patched)
         self._request[_WARNINGS] = unknown

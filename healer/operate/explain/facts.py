@@ -15,7 +15,7 @@ from healer.http.rules import RuleRow
 from healer.journal.base import Undecodable
 from healer.journal.codec import decode
 from healer.journal.stored import INCIDENTS, MISSING
-from healer.model.decision import Decision
+from healer.model.effects import Decision
 from healer.model.incident import Incident, State
 from healer.model.kube import Deployment, Pod, ReplicaSet
 from healer.model.target import Target

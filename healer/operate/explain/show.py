@@ -9,7 +9,7 @@ from rich.text import Text
 
 from healer.http.decisions import plain as plain_decision
 from healer.journal.codec import encode
-from healer.model.decision import Decision
+from healer.model.effects import Decision
 from healer.model.incident import Incident, State
 from healer.operate.explain.facts import Facts, Guarding
 from healer.operate.explain.story import considered, next_of, next_steps, verdict

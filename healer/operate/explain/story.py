@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from healer.model.decision import Decision, Verb
 from healer.model.duration import about
+from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
 from healer.operate.explain.facts import Facts
 from healer.operate.explain.words import asks, beyond, deed, step, stops_all, wants_word, when

@@ -14,8 +14,7 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from healer.model.intake import WebhookError
-from healer.model.signal import REPLICA_LABELS, Signal
+from healer.model.signal import REPLICA_LABELS, Signal, WebhookError
 from healer.model.text import free_text
 from healer.model.view import View
 from healer.sources.alertmanager.alert import LONGEST_NAME, UNTARGETED, Alert, key_of, read

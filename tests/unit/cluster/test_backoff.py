@@ -1,6 +1,6 @@
 """How long is waited: doubled, capped, jittered in full, and forgotten when all is well."""
 
-from healer.cluster.backoff import Backoff
+from healer.cluster.errors import Backoff
 
 
 def test_doubles_to_the_cap() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from healer.cluster.decode import Splitter
 from healer.cluster.errors import Unreadable
-from healer.cluster.lines import Splitter
 
 LINES = st.lists(st.binary(max_size=8).map(lambda line: line.replace(b"\n", b"")), max_size=6)
 

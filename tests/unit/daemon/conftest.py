@@ -24,7 +24,7 @@ from healer.journal.base import JournalError
 from healer.journal.memory import MemoryJournal
 from healer.lab import Lab, serving
 from healer.lab.objects import is_ready
-from healer.model.decision import Decision
+from healer.model.effects import Decision
 from healer.model.incident import Incident, State
 from healer.model.signal import Signal
 from healer.model.view import View, target_of

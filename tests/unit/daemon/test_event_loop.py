@@ -10,11 +10,10 @@ import pytest
 
 from healer.cluster.watch import ObjectChange
 from healer.engine.incidents.opening import opened
-from healer.model.decision import Verb
-from healer.model.effects import Act, Loss
+from healer.model.effects import Act, Loss, Verb
 from healer.model.incident import Incident, State
-from healer.model.intake import QueueFull
 from healer.model.kube import Condition, Deployment, Pod
+from healer.model.signal import QueueFull
 from healer.model.view import target_of
 from tests.support.world import rule, rulebook
 from tests.unit.daemon.conftest import NAMESPACE, PATIENCE, House, house, ready

@@ -9,7 +9,7 @@ from healer.engine.engine import Engine
 from healer.engine.incidents.opening import opened
 from healer.engine.safety.wide import BREAKER
 from healer.model.action import Outcome, OutcomeKind
-from healer.model.decision import Decision, Verb
+from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, Reason, State
 from healer.model.signal import Signal, SourceName
 from healer.model.target import Target

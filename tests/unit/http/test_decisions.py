@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from healer.http.decisions import MOST, read
 from healer.http.health import Health
 from healer.http.server import Server
-from healer.model.decision import Decision, Verb
+from healer.model.effects import Decision, Verb
 from healer.model.incident import Reason
 from healer.model.target import Target
 from healer.settings import HttpSettings

@@ -18,9 +18,8 @@ from structlog.testing import capture_logs
 
 from healer.http.health import Check, Health
 from healer.http.server import Server
-from healer.model.intake import QueueFull
 from healer.model.kube import Meta, Pod
-from healer.model.signal import Signal
+from healer.model.signal import QueueFull, Signal
 from healer.model.view import View
 from healer.settings import HttpSettings
 from healer.sources.alertmanager.webhook import PATH, AlertmanagerWebhook, TargetLabels

@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 from healer.cluster.api import Api
-from healer.cluster.backoff import Backoff
+from healer.cluster.errors import Backoff
 from healer.journal.kube import KubeJournal
 from healer.lab import Lab
 from tests.contract.apiserver import ADMIN, ApiServer, binaries, serve

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from healer.cluster.api import Api
-from healer.cluster.backoff import Backoff
+from healer.cluster.errors import Backoff
 from healer.journal import codec
 from healer.journal.base import ClaimLost, JournalError, NotLeading, Unkept
 from healer.journal.kube import KubeJournal

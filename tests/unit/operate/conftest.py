@@ -25,7 +25,7 @@ from healer.journal.stored import SIGNATURE
 from healer.lab import Lab, serving
 from healer.lab.kinds import DEPLOYMENT, NAMESPACE, Kind
 from healer.lab.objects import Object, is_ready
-from healer.model.decision import Decision, Verb
+from healer.model.effects import Decision, Verb
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.target import Target
 from healer.operate.objects import at, get

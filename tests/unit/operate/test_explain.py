@@ -12,7 +12,7 @@ from healer.http.rules import RuleRow
 from healer.lab import serving
 from healer.lab.kinds import NAMESPACE, POD
 from healer.lab.objects import clone
-from healer.model.decision import Verb
+from healer.model.effects import Verb
 from healer.model.incident import SickTarget, State
 from healer.model.target import Target
 from healer.operate.explain.facts import Facts, facts

@@ -10,7 +10,7 @@ import pytest
 
 from healer.http.health import ALONE, LEADERSHIP, Check
 from healer.http.rules import RuleRow
-from healer.model.decision import Verb
+from healer.model.effects import Verb
 from healer.model.incident import State
 from tests.support.healer import verb
 from tests.unit.operate.conftest import NAME, SERVICE, SPACE, Place

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from healer.model.intake import WebhookError
 from healer.model.kube import Deployment, Meta, OwnerReference, Pod
+from healer.model.signal import WebhookError
 from healer.model.target import Target
 from healer.model.text import MOST
 from healer.model.view import View

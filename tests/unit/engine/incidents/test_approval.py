@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from healer.model.action import OutcomeKind
-from healer.model.decision import Verb
-from healer.model.effects import Approval, Undone
+from healer.model.effects import Approval, Undone, Verb
 from healer.model.incident import Approved, State
 from tests.support.world import Drill, World, codes, decisions, rule, rulebook, state
 from tests.unit.engine.incidents.test_restart import restarted

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from healer.model.action import OutcomeKind
-from healer.model.decision import Verb
+from healer.model.effects import Verb
 from healer.model.incident import State
 from healer.model.signal import Signal
 from healer.model.view import target_of

@@ -5,7 +5,7 @@ import pytest
 from healer.engine.incidents.opening import MAX_HISTORY
 from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
-from healer.model.decision import Verb
+from healer.model.effects import Verb
 from healer.model.incident import State
 from tests.support.world import Drill, World, Yaml, codes, decisions, rule, rulebook, state
 

@@ -4,7 +4,7 @@ import pytest
 
 from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
-from healer.model.decision import Verb
+from healer.model.effects import Verb
 from healer.model.incident import State
 from healer.rules.rulebook import capped
 from healer.rules.schema import Mode

@@ -2,8 +2,7 @@
 
 from healer.engine.tuning import Tuning
 from healer.model.action import Outcome, OutcomeKind
-from healer.model.decision import Verb
-from healer.model.effects import Acted, Decided, Record
+from healer.model.effects import Acted, Decided, Record, Verb
 from healer.model.incident import State
 from tests.support.world import Drill, World, Yaml, rule, rulebook, state
 

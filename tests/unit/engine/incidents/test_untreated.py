@@ -3,7 +3,7 @@
 import pytest
 
 from healer.engine.tuning import Tuning
-from healer.model.decision import Verb
+from healer.model.effects import Verb
 from healer.model.incident import State
 from healer.model.kube import Meta, OwnerReference, Pod, PodSpec
 from healer.model.target import Target

@@ -4,8 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from healer.engine.matching.matcher import MOST_UNHEEDED
-from healer.model.decision import Verb
-from healer.model.effects import Record
+from healer.model.effects import Record, Verb
 from healer.model.incident import State
 from healer.model.signal import Signal
 from tests.support.world import Drill, World, codes, rule, rulebook, state

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from healer.model.decision import Verb
-from healer.model.effects import Dropped, Loss
+from healer.model.effects import Dropped, Loss, Verb
 from healer.model.incident import State
 from healer.model.view import target_of
 from tests.support.world import Drill, World, decisions, rule, rulebook, state

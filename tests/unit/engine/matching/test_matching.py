@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from healer.model.decision import Verb
+from healer.model.effects import Verb
 from healer.model.incident import State
 from healer.model.signal import Signal
 from tests.support.world import NAMESPACE, Drill, World, codes, decisions, rule, rulebook, state

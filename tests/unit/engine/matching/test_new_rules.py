@@ -3,7 +3,7 @@
 from typing import Any
 
 from healer.model.action import OutcomeKind
-from healer.model.decision import Verb
+from healer.model.effects import Verb
 from healer.model.incident import State
 from tests.support.world import Drill, World, codes, rule, rulebook, state
 

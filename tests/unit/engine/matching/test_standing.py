@@ -9,8 +9,7 @@ from healer.engine.matching.ended import MOST, Ended
 from healer.engine.safety.wide import ENDED_ALERTS
 from healer.engine.tuning import Tuning
 from healer.journal import codec
-from healer.model.decision import Verb
-from healer.model.effects import Dropped, Loss, Remember
+from healer.model.effects import Dropped, Loss, Remember, Verb
 from healer.model.incident import Incident, State
 from healer.model.signal import Signal
 from tests.support.world import START, Drill, World, codes, rule, rulebook, state

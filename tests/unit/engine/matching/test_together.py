@@ -5,8 +5,7 @@ from typing import Any
 
 from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
-from healer.model.decision import Verb
-from healer.model.effects import Tick
+from healer.model.effects import Tick, Verb
 from healer.model.incident import State
 from healer.model.signal import Signal
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state

@@ -7,8 +7,7 @@ import pytest
 
 from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
-from healer.model.decision import Verb
-from healer.model.effects import Approval, Record, WorkloadChanged
+from healer.model.effects import Approval, Record, Verb, WorkloadChanged
 from healer.model.incident import Incident, State
 from healer.model.kube import Pod
 from healer.model.target import Target

@@ -6,7 +6,7 @@ import pytest
 
 from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
-from healer.model.decision import Verb
+from healer.model.effects import Verb
 from healer.model.incident import State
 from healer.model.target import Target
 from tests.support.world import Drill, World, codes, rule, rulebook

@@ -4,7 +4,7 @@ import pytest
 
 from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
-from healer.model.decision import Verb
+from healer.model.effects import Verb
 from healer.model.incident import State
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
 from tests.unit.engine.incidents.test_restart import restarted

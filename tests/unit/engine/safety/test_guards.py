@@ -10,8 +10,7 @@ import pytest
 from healer.engine.safety.guards import floor
 from healer.engine.tuning import Tuning
 from healer.model.action import Outcome, OutcomeKind
-from healer.model.decision import Verb
-from healer.model.effects import Acted
+from healer.model.effects import Acted, Verb
 from healer.model.incident import State
 from healer.model.kube import Condition, DeploymentSpec
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state

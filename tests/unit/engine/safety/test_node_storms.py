@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from healer.engine.tuning import Tuning
-from healer.model.decision import Verb
-from healer.model.effects import Record
+from healer.model.effects import Record, Verb
 from healer.model.incident import Incident, State
 from healer.model.target import Target
 from tests.support.world import Drill, World, codes, decisions, rule, rulebook

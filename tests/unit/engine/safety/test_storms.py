@@ -8,8 +8,7 @@ import pytest
 from healer.engine.safety.storms import storm_on
 from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
-from healer.model.decision import Verb
-from healer.model.effects import Record
+from healer.model.effects import Record, Verb
 from healer.model.incident import Incident, State
 from healer.rules.portion import exceeded
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state

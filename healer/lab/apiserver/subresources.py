@@ -1,7 +1,8 @@
-"""The eviction subresource of pods, as pkg/registry/core/pod/storage/eviction.go of Kubernetes decides.
+"""The subresources that are more than a part of an object: the eviction of a pod, and a workload's scale.
 
-Two of its habits matter most here. The budget is spent *before* the pod is deleted, so an eviction that then fails
-its precondition has spent it. And a dry run checks the budget and the preconditions but writes nothing.
+An eviction is decided as pkg/registry/core/pod/storage/eviction.go of Kubernetes does. The budget is spent *before* the pod is
+deleted, so an eviction that then fails its precondition has spent it. A dry run checks the budget and the preconditions, and
+writes nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import replace
 from healer.lab.apiserver import status
 from healer.lab.apiserver.admission import AdmissionRequest
 from healer.lab.apiserver.api import DeleteOptions, ObjectApi
-from healer.lab.apiserver.selectors import label_selector
+from healer.lab.apiserver.selectors import format_selector, label_selector
 from healer.lab.kinds import DISRUPTION_BUDGET, POD
 from healer.lab.objects import Object, clone, condition, is_ready, labels_of, timestamp
 
@@ -124,3 +125,34 @@ def _condemn(pod: Object) -> None:
         "message": "Eviction API: evicting",
     }
     counts["conditions"] = [*others, target]
+
+
+_KEPT = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+
+
+def scale_of(workload: Object) -> Object:
+    """The Scale of a Deployment or ReplicaSet."""
+    metadata = workload["metadata"]
+    counted = (workload.get("status") or {}).get("replicas", 0)
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {field: metadata[field] for field in _KEPT if field in metadata},
+        "spec": {"replicas": workload["spec"]["replicas"]},
+        "status": {"replicas": counted, "selector": format_selector(workload["spec"].get("selector"))},
+    }
+
+
+def scaled(workload: Object, scale: Object) -> Object:
+    """The workload with the replicas of a written Scale. Raises ApiError 422 for a number below zero."""
+    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    name = workload["metadata"]["name"]
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
+        raise status.invalid_patch("json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32")
+    if replicas < 0:
+        message = f"Invalid value: {replicas}: must be greater than or equal to 0"
+        raise status.invalid_scale(name, status.Cause("spec.replicas", message))
+    metadata = dict(workload["metadata"])
+    if version := (scale.get("metadata") or {}).get("resourceVersion"):
+        metadata["resourceVersion"] = version
+    return workload | {"metadata": metadata, "spec": workload["spec"] | {"replicas": replicas}}

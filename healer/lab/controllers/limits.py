@@ -1,15 +1,16 @@
-"""The disruption controller: it counts the pods of each PodDisruptionBudget and says how many may go."""
+"""The controllers that compare pods with a limit: of PodDisruptionBudgets, and of ResourceQuotas."""
 
 from __future__ import annotations
 
 import math
 
 from healer.lab.apiserver.api import ObjectApi
-from healer.lab.apiserver.eviction import allowed_condition
+from healer.lab.apiserver.quota import counted, shown, used
 from healer.lab.apiserver.selectors import label_selector
 from healer.lab.apiserver.store import Key, StoreEvent
+from healer.lab.apiserver.subresources import allowed_condition
 from healer.lab.controllers.base import Controller
-from healer.lab.kinds import DEPLOYMENT, DISRUPTION_BUDGET, POD, REPLICASET
+from healer.lab.kinds import DEPLOYMENT, DISRUPTION_BUDGET, POD, REPLICASET, RESOURCE_QUOTA
 from healer.lab.objects import Object, clone, controller_of, is_ready, labels_of, seconds_since
 
 DELETION_TIMEOUT = 120.0
@@ -109,3 +110,27 @@ def _covers(budget: Object, pod: Object) -> bool:
 def _share(value: int | str, whole: int) -> int:
     """An int-or-percentage of `whole`, rounded up."""
     return math.ceil(whole * int(value.rstrip("%")) / 100) if isinstance(value, str) else value
+
+
+class QuotaController(Controller):
+    """Keys are ResourceQuotas."""
+
+    def observe(self, collection: str, change: StoreEvent) -> None:
+        if collection == RESOURCE_QUOTA.stored_in and change.type != "DELETED":
+            self.enqueue(change.key)
+        elif collection == POD.stored_in:
+            for quota in self.api.objects(RESOURCE_QUOTA, change.key[0]):
+                self.enqueue((change.key[0], quota["metadata"]["name"]))
+
+    def reconcile(self, key: Key) -> float | None:
+        quota = self.api.store.get(RESOURCE_QUOTA.stored_in, key)
+        if quota is None:
+            return None
+        hard, pods = quota["spec"].get("hard") or {}, self.api.objects(POD, key[0])
+        status = {"hard": hard, "used": {name: shown(name, used(pods, name)) for name in hard if counted(name)}}
+
+        def change(obj: Object) -> None:
+            obj["status"] = status
+
+        self.api.modify(RESOURCE_QUOTA, *key, change, subresource="status")
+        return None
