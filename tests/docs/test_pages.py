@@ -1,0 +1,97 @@
+"""The pages of docs/ say what is: generated parts are up to date, and what pages name exists."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs import house
+from tests.docs.pages import MARKERS, PARTS, ROOT, filled, pages
+
+PROSE = sorted(
+    path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("rules/*.md")]
+)
+
+
+@pytest.mark.parametrize("page", sorted(pages()))
+def test_what_is_made_from_the_code_is_up_to_date(page: str) -> None:
+    """Whoever adds a room, an import between rooms, a file, a metric or a setting writes the pages anew."""
+    assert pages()[page]() == (ROOT / page).read_text("utf-8"), "run `make docs`"
+
+
+def test_every_page_with_markers_is_in_the_table() -> None:
+    """Nobody writes a part by hand that looks as if it were made."""
+    assert {page for page in PROSE if MARKERS.search((ROOT / page).read_text("utf-8"))} == set(PARTS)
+
+
+def test_a_part_that_has_changed_is_written_anew() -> None:
+    page = "before\n<!-- made by `make docs`: a part -->\nold\n<!-- end of a part -->\nafter\n"
+    written = filled(page, {"a part": lambda: "new"})
+    assert written == page.replace("old\n", "\nnew\n\n")
+    assert filled(written, {"a part": lambda: "new"}) == written
+    with pytest.raises(LookupError, match="another part"):
+        filled(page, {"another part": lambda: "new"})
+
+
+def test_the_drawing_has_every_room_and_every_import_by_some_way() -> None:
+    """What the drawing leaves out, a way over its arrows implies."""
+    lines = [line.strip().partition(" --> ") for line in house.drawing().splitlines() if " --> " in line]
+    drawn = {start: set(ends.split(" & ")) for start, _, ends in lines}
+    imports = house.imports()
+    rooms = {room for layer in house.layers() for room in layer}
+    assert set(imports) == rooms
+    assert {*drawn, *(end for ends in drawn.values() for end in ends)} == rooms
+    graph = {room: drawn.get(room, set()) for room in rooms}
+    for room in rooms:
+        assert imports[room] <= house.reachable(graph, room), room
+        assert graph[room] <= imports[room], "an arrow is an import"
+
+
+def test_an_arrow_that_others_imply_is_left_out() -> None:
+    graph = {"a": {"b", "c", "d"}, "b": {"c"}, "c": {"d"}, "d": set()}
+    assert house.reduced(graph) == {"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": set()}
+
+
+def test_every_file_has_its_sentence() -> None:
+    """docs/files.md names each file of healer/ once, and a sentence ends."""
+    rows = re.findall(r"^\| `([\w./]+)` \| (.*) \|$", house.files(), re.MULTILINE)
+    packages = [path for path in house.HOUSE.rglob("*.py") if path.parent != house.HOUSE]
+    assert len(rows) == len([path for path in packages if not (path.name == "__init__.py" and path.parent.parent == house.HOUSE)])
+    assert [name for name, said in rows if not said.endswith((".", "?", "!"))] == []
+
+
+@pytest.mark.parametrize("page", PROSE)
+def test_every_link_leads_somewhere(page: str) -> None:
+    """To a file, and to a heading of it where one is named."""
+    text = (ROOT / page).read_text("utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith(("https://", "http://")):
+            name, _, heading = target.partition("#")
+            path = (ROOT / page).parent / name if name else ROOT / page
+            assert path.exists(), f"{page} links to {target}"
+            assert not heading or heading in _headings(path), f"{page} links to {target}"
+
+
+def _headings(path: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_what_the_architecture_page_names_exists() -> None:
+    """Its files stand in healer/ or at the top, its functions in the code."""
+    text = MARKERS.sub("", (ROOT / "docs" / "architecture.md").read_text("utf-8"))
+    named = set(re.findall(r"`([\w./-]+/[\w.-]*|[\w-]+\.(?:py|md|toml))`", text))
+    assert len(named) > 20
+    assert [name for name in named if not (house.HOUSE / name).exists() and not (ROOT / name).exists()] == []
+    functions = set(re.findall(r"`([A-Z]\w+\.\w+)`", text))
+    assert functions
+    assert functions <= {
+        f"{node.name}.{inner.name}"
+        for path in house.HOUSE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for inner in node.body
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
