@@ -27,9 +27,22 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet -
 # Half of what the tests do is waiting, for leases and windows: two workers for each core.
 WORKERS = $(shell $(BIN)/python -c 'import os; print(2 * len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)))')
 
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+COVERAGE := $(VENV)/coverage.json
+# The rooms that decide. The others speak with a cluster: what tries them runs in other processes, too.
+DECIDES := engine judge rules
+
+BUILDER ?= $(firstword $(foreach each,docker podman,$(if $(shell command -v $(each)),$(each))))
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= healer:$(VERSION)
+
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/development ## Install all that the other targets need: .venv, and as root on Debian the distribution's packages
+	@.ci/packages
 
 $(VENV)/made:
 	@[[ -n '$(PYTHON)' ]] || { echo 'healer needs Python 3.11 or later with the venv module (on Debian: python3 and python3-venv);' \
@@ -56,42 +69,59 @@ $(VENV)/development: .ci/requirements.lock pyproject.toml | $(VENV)/made
 demo: $(VENV)/runtime ## Show healer at work on an embedded cluster (under a minute)
 	@$(BIN)/healer demo
 
+.PHONY: unit
+unit: $(VENV)/development ## Run the quick unit tests alone, for while you write (under 90 seconds)
+	@$(PYTEST) -q -m 'not slow' tests/unit
+
 .PHONY: test
-test: packages lint layers ## Check everything: lint, types, layers, all tests
+test: setup lint layers ## Check everything: setup, lint, types, layers, all tests
 	@$(MAKE) --no-print-directory -j2 types suite
 
 .PHONY: suite
 suite: $(VENV)/development # all tests
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	@$(PYTEST)
 
-.PHONY: unit
-unit: $(VENV)/development ## The quick unit tests alone, for while you write (under 90 seconds)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m 'not slow' tests/unit
+.PHONY: coverage
+coverage: $(VENV)/development ## Print which branches of engine, judge and rules their unit tests run; fails below 95 %
+	@COVERAGE_FILE=$(VENV)/coverage $(PYTEST) -q --timeout 600 $(DECIDES:%=tests/unit/%) \
+		$(DECIDES:%=--cov=healer.%) --cov-branch --cov-report=json:$(COVERAGE)
+	@$(BIN)/python -m tests.coverage $(COVERAGE)
 
-.PHONY: packages
-packages: # what the tests need from the distribution
-	@.ci/packages
+.PHONY: fmt
+fmt: $(VENV)/development ## Format the code, and mend what the linter can mend
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
 
 .PHONY: lint
-lint: $(VENV)/development ## Lint and formatting
+lint: $(VENV)/development ## Check lint and formatting
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 
 .PHONY: types
-types: $(VENV)/development ## Static types
+types: $(VENV)/development ## Check static types
 	@$(BIN)/mypy --strict healer tests
 
 .PHONY: layers
-layers: $(VENV)/development ## The layers: who may import whom
+layers: $(VENV)/development ## Check the layers: which room may import which
 	@$(BIN)/lint-imports --no-logo
 
 .PHONY: bench
-bench: $(VENV)/development ## Measure: prints figures, asserts nothing
+bench: $(VENV)/development ## Measure: print figures, assert nothing
 	@$(BIN)/python -m tests.benchmarks
 
 .PHONY: docs
-docs: $(VENV)/development ## Write the generated pages of docs/ anew
-	@$(BIN)/python -c 'import pathlib, healer.settings; pathlib.Path("docs/settings.md").write_text(healer.settings.markdown(), "utf-8")'
+docs: $(VENV)/development ## Write the generated parts of docs/ anew
+	@$(BIN)/python -m tests.docs
+
+.PHONY: image
+image: ## Build the container image healer:VERSION with docker or podman (IMAGE=NAME:TAG: under another name)
+	@[[ -n '$(BUILDER)' ]] || { echo 'there is neither docker nor podman here: install one of them, and run make image again' >&2; exit 1; }
+	@$(BUILDER) info >/dev/null 2>&1 || { echo '$(BUILDER) is installed, but "$(BUILDER) info" fails: start its service, and run make image again' >&2; exit 1; }
+	@$(BUILDER) build --tag $(IMAGE) .
+
+.PHONY: lab
+lab: $(VENV)/development ## Serve an empty lab cluster until Ctrl-C; prints its URL and the kubeconfig for kubectl and healer
+	@$(BIN)/python -m healer.lab --kubeconfig $(VENV)/lab.kubeconfig
 
 .PHONY: lock
 lock: $(VENV)/development ## Write the lock files anew from pyproject.toml (UPGRADE=1: with newer versions)

@@ -1,4 +1,4 @@
-"""`python -m healer.lab --port N`: a lab alone, until SIGTERM or SIGINT. Prints its URL as one line of JSON."""
+"""`python -m healer.lab`: a lab alone, until SIGTERM or SIGINT. Prints its URL, and its kubeconfig if any, as a line of JSON."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--termination-delay", type=float, default=0.05, help="seconds until a deleted pod is gone")
     parser.add_argument("--time-scale", type=float, default=1.0, help="factor on Kubernetes' own times")
     parser.add_argument("--apply", type=Path, action="append", default=[], help="YAML file of objects to begin with")
+    parser.add_argument("--kubeconfig", type=Path, help="file to write, whose current context is the lab")
     return parser.parse_args()
 
 
@@ -41,7 +42,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
     async with lab:
         for text in manifests:
             await lab.apply_yaml(text)
-        sys.stdout.write(json.dumps({"url": lab.url}) + "\n")
+        ready = {"url": lab.url}
+        if arguments.kubeconfig is not None:
+            lab.write_kubeconfig(arguments.kubeconfig)
+            ready["kubeconfig"] = str(arguments.kubeconfig)
+        sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         await stop.wait()
 

@@ -106,12 +106,18 @@ async def test_leaving_the_lab_ends_open_watches() -> None:
 async def test_it_runs_in_a_process_of_its_own(tmp_path: Path, stop: signal.Signals) -> None:
     manifest = tmp_path / "serving.yaml"
     manifest.write_text(yaml.safe_dump_all(serving()), encoding="utf-8")
+    kubeconfig = tmp_path / "kubeconfig"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "healer.lab", "--apply", str(manifest), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "healer.lab", "--apply", str(manifest), "--kubeconfig", str(kubeconfig)),
+        stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
     try:
-        url = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))["url"]
+        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+        assert ready["kubeconfig"] == str(kubeconfig)
+        [cluster] = yaml.safe_load(kubeconfig.read_text("utf-8"))["clusters"]
+        url = ready["url"]
+        assert url == cluster["cluster"]["server"]
         async with aiohttp.ClientSession() as session, session.get(f"{url}/apis/apps/v1/deployments") as response:
             names = [item["metadata"]["name"] for item in (await response.json())["items"]]
         assert names == ["tensorflow-serving"]
