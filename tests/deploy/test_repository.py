@@ -1,0 +1,160 @@
+"""What stands around the code, for those who carry on: make targets, the workflow, hooks and forms name what there is."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import coverage
+
+ROOT = Path(__file__).parents[2]
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PROMISED = {
+    "setup",
+    "unit",
+    "test",
+    "fmt",
+    "lint",
+    "types",
+    "layers",
+    "coverage",
+    "bench",
+    "docs",
+    "image",
+    "lab",
+    "demo",
+    "lock",
+}
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text("utf-8"))
+
+
+@cache
+def targets() -> dict[str, str]:
+    """The recipe of each target of the Makefile, by the target's name."""
+    text = (ROOT / "Makefile").read_text("utf-8")
+    return dict(re.findall(r"^([a-z]+):.*\n((?:\t.*\n)*)", text, re.MULTILINE))
+
+
+def test_make_help_lists_every_target_with_a_sentence() -> None:
+    """But one that is only a part of another, whose comment has one `#`."""
+    listed = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said = dict(re.findall(r"^  make (\S+) +(\S.*)$", listed, re.MULTILINE))
+    assert set(said) == set(targets()) - {"suite"}
+    assert set(said) >= PROMISED
+
+
+def test_only_setup_installs_packages_of_the_distribution() -> None:
+    """`make test` does everything on a fresh machine, and it does this by `setup`."""
+    assert [name for name, recipe in targets().items() if "packages" in recipe or "apt" in recipe] == ["setup"]
+    assert re.search(r"^test: .*\bsetup\b", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", ".pre-commit-config.yaml", ".github/pull_request_template.md", ".github/ISSUE_TEMPLATE/bug.yml", ".ci/run"],
+)
+def test_every_make_target_that_is_named_exists(page: str) -> None:
+    named = set(
+        re.findall(r"(?:`|^ {4}|exec |: )make (?:--no-print-directory )?([a-z]+)", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    )
+    assert named
+    assert named <= set(targets())
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_is_bounded_pinned_and_runs_what_there_is(path: Path) -> None:
+    """Least permissions, a time after which it ends, actions by their commits, scripts of this repository."""
+    workflow = read(path)
+    assert workflow["permissions"] == {"contents": "read"}
+    for job in workflow["jobs"].values():
+        assert 0 < job["timeout-minutes"] <= 90
+        used = [step["uses"] for step in job["steps"] if "uses" in step]
+        assert [each for each in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", each)] == []
+        scripts = [word for step in job["steps"] for word in step.get("run", "").split() if word.startswith(".ci/")]
+        assert scripts
+        assert [script for script in scripts if not (ROOT / script).is_file()] == []
+
+
+def test_there_is_a_workflow() -> None:
+    assert [path.name for path in WORKFLOWS] == ["ci.yml"]
+
+
+def hooks() -> Iterator[dict[str, Any]]:
+    for repository in read(ROOT / ".pre-commit-config.yaml")["repos"]:
+        assert repository["repo"] == "local", "versions stand in the lock file alone"
+        yield from repository["hooks"]
+
+
+def test_the_hooks_run_programs_of_the_lock_or_targets_of_make() -> None:
+    lock = (ROOT / ".ci" / "requirements.lock").read_text("utf-8")
+    assert {hook["id"] for hook in hooks()} == {"ruff-check", "ruff-format", "types", "layers"}
+    for hook in hooks():
+        program, *arguments = hook["entry"].split()
+        if program == "make":
+            assert arguments[-1] in targets()
+        else:
+            name = program.removeprefix(".venv/bin/")
+            assert name != program, "of this repository's own environment"
+            assert re.search(rf"^{name}==", lock, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
+def test_an_issue_form_is_one(path: Path) -> None:
+    """What GitHub demands of a form; a form that it cannot read is not offered, and says nothing."""
+    form = read(path)
+    assert form.keys() <= {"name", "description", "title", "labels", "body"}
+    assert form["name"]
+    assert form["description"]
+    fields = [field for field in form["body"] if field["type"] != "markdown"]
+    ids = [field["id"] for field in fields]
+    assert len(ids) == len(set(ids))
+    assert any(field.get("validations", {}).get("required") for field in fields)
+    for field in form["body"]:
+        assert field["type"] in {"markdown", "textarea", "input", "dropdown", "checkboxes"}
+        assert field["attributes"]["value" if field["type"] == "markdown" else "label"]
+
+
+def test_there_are_forms() -> None:
+    assert [path.name for path in FORMS] == ["bug.yml", "feature.yml"]
+
+
+# how much of a room the tests ran
+
+
+def report(**branches: tuple[int, int]) -> dict[str, Any]:
+    """As coverage.py writes it: of each room one file with so many branches that ran, and so many in all."""
+    return {
+        "files": {
+            f"healer/{room}/file.py": {
+                "summary": {"covered_branches": ran, "num_branches": known},
+                "missing_branches": [[line, -1] for line in range(known - ran)],
+            }
+            for room, (ran, known) in branches.items()
+        }
+    }
+
+
+def test_too_few_branches_fail_and_name_those_that_did_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "coverage.json"
+    path.write_text(json.dumps(report(engine=(94, 100), judge=(95, 100))), "utf-8")
+    assert coverage.main(path) == 1
+    printed = capsys.readouterr().out
+    assert "healer/engine/file.py:5 to the end" in printed
+    assert "healer/judge/file.py" not in printed
+
+
+def test_enough_branches_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "coverage.json"
+    path.write_text(json.dumps(report(engine=(95, 100), rules=(100, 100))), "utf-8")
+    assert coverage.main(path) == 0
+    assert "95.0%" in capsys.readouterr().out
