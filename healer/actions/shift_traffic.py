@@ -43,6 +43,7 @@ from healer.routes.route import Aim
 from healer.rules.form import Model, Whole, fault
 from healer.rules.probe import RouteRef, Side, unfit
 from healer.rules.schema import When
+from healer.rules.triggers import CANARY
 
 _SET_AGAIN = 1
 """So often is set again what somebody has put back."""
@@ -75,8 +76,8 @@ class ShiftTrafficParams(Model):
 
 def complete(params: ShiftTrafficParams, when: When) -> ShiftTrafficParams:
     """The parameters with what the rule's trigger says of the route. Raises ValueError where neither says it."""
-    if when.canary is not None:
-        missing = {key: getattr(when.canary, key) for key in ("route", "stable", "canary") if getattr(params, key) is None}
+    if (trigger := when.get(CANARY)) is not None:
+        missing = {key: getattr(trigger, key) for key in ("route", "stable", "canary") if getattr(params, key) is None}
         params = params.model_copy(update=missing)
     if params.route is None or params.stable is None or params.canary is None:
         lacking = [key for key in ("route", "stable", "canary") if getattr(params, key) is None]

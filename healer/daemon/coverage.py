@@ -96,7 +96,7 @@ def _row(bound: BoundRule, covered: Coverage | None) -> RuleRow:
     return RuleRow(
         name=bound.name,
         mode=bound.rule.mode,
-        trigger=when.source,
+        trigger=when.trigger.name,
         names=list(when.names),
         scope=bound.scope.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         pods=None if covered is None else covered.pods,

@@ -38,8 +38,9 @@ from healer.model.incident import Incident, Reason, State, Symptom
 from healer.model.kube import Deployment, KubeObject, Pod
 from healer.model.signal import PERHAPS, Answered, QueueFull, Report, Signal, Unanswered
 from healer.model.view import View
+from healer.rules.pod_conditions import PodCondition
 from healer.rules.rulebook import Rulebook
-from healer.rules.schema import PodCondition
+from healer.rules.triggers import TRIGGERS
 from healer.sources.pods import PodSource
 
 _PART = 25
@@ -244,7 +245,8 @@ class EventLoop:
             return False
         now = self._clock()
         return any(
-            symptom.source != "pod" or ((condition := _condition(symptom)) is not None and self._pods.still(pod, condition, now))
+            not TRIGGERS[symptom.source].read_off_target
+            or ((condition := _condition(symptom)) is not None and self._pods.still(pod, condition, now))
             for symptom in sick.signals.values()
         )
 
@@ -403,7 +405,7 @@ def _conditions_of(incidents: list[Incident]) -> dict[str, set[PodCondition]]:
     had: dict[str, set[PodCondition]] = {}
     for incident in incidents:
         for uid, sick in incident.targets.items() if not incident.state.settled else ():
-            names = {_condition(symptom) for symptom in sick.signals.values() if symptom.source == "pod"}
+            names = {_condition(symptom) for symptom in sick.signals.values() if TRIGGERS[symptom.source].read_off_target}
             had.setdefault(uid, set()).update(name for name in names if name is not None)
     return had
 

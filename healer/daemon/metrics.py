@@ -15,10 +15,11 @@ from healer.journal.kube import JournalCounts
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Decision
 from healer.model.incident import Incident, State
-from healer.model.signal import ASKED, Signal
+from healer.model.signal import Signal
 from healer.model.verdict import VerdictKind
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import Mode
+from healer.rules.triggers import QUERY, TRIGGERS
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _HEALING = (5, 10, 30, 60, 120, 300, 600, 1200, 3600)
@@ -74,11 +75,11 @@ class Metrics:
         self._rules = (self._rules or dict.fromkeys(("", *_WIDE))) | {name: bound.rule.mode for name, bound in rules.items()}
         self._at_zero()
         for name, bound in rules.items():
-            if bound.rule.when.source in ASKED:
+            if bound.rule.when.trigger.asked:
                 self._late.labels(name)
-            if bound.rule.when.source == "query":
+            if bound.rule.when.trigger is QUERY:
                 self._unanswered.labels(name)
-            if bound.rule.when.source == "canary":
+            if bound.rule.when.trigger.judged:
                 for kind in VerdictKind:
                     self._verdicts.labels(name, kind)
 
@@ -92,7 +93,7 @@ class Metrics:
 
     def signal(self, signal: Signal, known: bool = True) -> None:
         """A signal was taken; `known`: some rule in force looks for its name."""
-        name = signal.name if known or signal.source != "alert" else _OTHER
+        name = signal.name if known or not TRIGGERS[signal.source].pushed else _OTHER
         self._signals.labels(signal.source, name).inc()
 
     def begin_term(self) -> None:

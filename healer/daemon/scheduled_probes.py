@@ -12,7 +12,7 @@ from healer.daemon.metrics import Metrics
 from healer.model.duration import about
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Reason
-from healer.model.signal import Report, Signal, SourceName
+from healer.model.signal import Report, Signal
 from healer.model.target import Target
 from healer.model.verdict import Verdict
 from healer.model.view import View
@@ -67,7 +67,7 @@ class ScheduledProbes:
         self._places = asyncio.Semaphore(_SERVERS_AT_ONCE)
         asked = settings.prometheus
         self._prometheus = connect(asked) if asked.url else None  # then rules that need it are refused
-        makers: dict[SourceName, Maker] = {"model": self._model}
+        makers: dict[str, Maker] = {"model": self._model}
         if self._prometheus is not None:
             makers |= {
                 "query": partial(self._query, self._prometheus),
@@ -80,7 +80,7 @@ class ScheduledProbes:
     def use(self, rulebook: Rulebook) -> None:
         """Ask for these rules from now on."""
         self._probes.use(rulebook)
-        acting = [rule.name for rule in rulebook.rules if rule.rule.when.alert and rule.rule.mode is not Mode.OBSERVE]
+        acting = [rule.name for rule in rulebook.rules if rule.rule.when.trigger.fades and rule.rule.mode is not Mode.OBSERVE]
         if self._standing is None and acting:
             self._log.warning(
                 "alerts that wait are left alone: healer cannot ask whether they still fire",

@@ -70,6 +70,7 @@ from healer.model.signal import Answered, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View
 from healer.rules.rulebook import BoundRule, Rulebook
+from healer.rules.triggers import TRIGGERS
 
 T = TypeVar("T")
 
@@ -141,7 +142,7 @@ class Engine:
 
     def alerts(self) -> list[Signal]:
         """The alerts that fire and that some rule is about."""
-        return [firing.signal for firing in self._matcher.all() if firing.signal.source == "alert" and firing.verdicts]
+        return [firing.signal for firing in self._matcher.all() if TRIGGERS[firing.signal.source].fades and firing.verdicts]
 
     def concerns(self, workload: str) -> bool:
         """Whether a change of that workload (by uid) can matter to any decision."""

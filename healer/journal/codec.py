@@ -19,6 +19,7 @@ import msgspec
 from healer.journal.base import Undecodable
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State
 from healer.model.text import cut
+from healer.rules.triggers import TRIGGERS
 
 Object = dict[str, Any]
 
@@ -132,7 +133,12 @@ def _decoded(obj: bytes, closed_lines: int) -> Incident:
         return Incident(id=found.metadata.name, changed_at=at, state=State.OPEN, reason=reason, targets={}, **fields)
     if status.state is State.CLOSED:
         status = msgspec.structs.replace(status, history=status.history[-closed_lines:])
-    return Incident(id=found.metadata.name, **fields, **_fields(status))
+    incident = Incident(id=found.metadata.name, **fields, **_fields(status))
+    for target in incident.targets.values():
+        for symptom in target.signals.values():
+            if symptom.source not in TRIGGERS:
+                raise Undecodable(f"$.status.targets: there is no trigger {symptom.source!r}; there are {', '.join(TRIGGERS)}")
+    return incident
 
 
 def extras(notices: Mapping[str, Mapping[str, str]], claim: str) -> Object:

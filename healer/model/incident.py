@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from healer.model.signal import SourceName
 from healer.model.target import Target
 from healer.model.text import free_text
 
@@ -64,7 +63,7 @@ class Entry:
 class Symptom:
     """What is kept of a firing signal, enough to know it again after a restart."""
 
-    source: SourceName
+    source: str
     name: str
     occurrence: str
     at: float

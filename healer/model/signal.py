@@ -2,17 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from healer.model.target import Target
 from healer.model.text import free_text
-
-SourceName = Literal["pod", "alert", "query", "model", "canary"]
-
-ASKED: frozenset[SourceName] = frozenset({"query", "model", "canary"})
-"""The sources that healer asks for one rule each: what they say concerns no other."""
-AT_ONCE: frozenset[SourceName] = frozenset({"query", "model"})
-"""Of these, the sources whose one answer says what fires now. A canary's verdict rests on the evidence of many looks instead."""
 
 REPLICA_LABELS = ("prometheus_replica", "replica", "__replica__", "prometheus")
 """The external labels in which the servers of a pair of Prometheus usually differ."""
@@ -20,7 +12,7 @@ REPLICA_LABELS = ("prometheus_replica", "replica", "__replica__", "prometheus")
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What a source saw.
+    """What a source saw. `source` is the name of its trigger (`healer.rules.triggers`).
 
     `key` identifies the condition over its whole life, so that a resolve finds its firing (the pod's uid and the condition's
     name; an alert's fingerprint). `occurrence` identifies one time that it happened: the same occurrence reported again is not
@@ -33,7 +25,7 @@ class Signal:
     identifies what several replicas of one Prometheus report, "" where `key` does.
     """
 
-    source: SourceName
+    source: str
     name: str
     target: Target
     firing: bool

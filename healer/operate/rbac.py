@@ -13,6 +13,7 @@ from healer.actions.shift_traffic import ShiftTrafficParams
 from healer.model.action import Permission, Permissions, permissions, union
 from healer.routes.registry import ROUTERS
 from healer.rules.rulebook import BoundRule, Rulebook
+from healer.rules.triggers import CANARY
 
 Manifest = dict[str, Any]
 
@@ -49,7 +50,8 @@ def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
 def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:
     rule = bound.rule
     steps = [*rule.heal, *([rule.on_storm] if rule.on_storm is not None else [])]
-    trigger = ROUTERS[rule.when.canary.route.kind].reads if rule.when.canary is not None else frozenset()
+    canary = rule.when.get(CANARY)
+    trigger = frozenset() if canary is None else ROUTERS[canary.route.kind].reads
     return union([trigger, *(actions[step.action].spec.needs(step.params) for step in steps)])
 
 
@@ -58,7 +60,8 @@ def apart(rulebook: Rulebook) -> dict[str, Permissions]:
     needs: dict[str, Permissions] = defaultdict(frozenset)
     for rule in (bound.rule for bound in rulebook.rules):
         steps = [*rule.heal, *([rule.on_storm] if rule.on_storm is not None else [])]
-        routes = [(rule.when.canary.route, False)] if rule.when.canary is not None else []
+        canary = rule.when.get(CANARY)
+        routes = [] if canary is None else [(canary.route, False)]
         routes += [
             (step.params.route, True) for step in steps if isinstance(step.params, ShiftTrafficParams) and step.params.route
         ]

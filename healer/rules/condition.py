@@ -9,18 +9,18 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
-from types import MappingProxyType
+from typing import Any
 
 from cel_expr_python import cel
 
 from healer.model.kube import Deployment, Pod
-from healer.model.signal import Signal, SourceName
+from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View, epoch
 from healer.rules import condition_bounds
+from healer.rules.triggers import LABELS, TRIGGERS, Trigger
 
-_LABELS = cel.Type.Map(cel.Type.STRING, cel.Type.STRING)
-_COMMON: dict[str, tuple[cel.Type, str]] = {
+COMMON: dict[str, tuple[cel.Type, str]] = {
     "pod.name": (cel.Type.STRING, "the pod's name"),
     "pod.namespace": (cel.Type.STRING, "its namespace"),
     "pod.node": (cel.Type.STRING, 'the node it is on; "" before it is scheduled'),
@@ -33,34 +33,17 @@ _COMMON: dict[str, tuple[cel.Type, str]] = {
     "pod.restarts": (cel.Type.INT, "restarts of all its containers over its life"),
     "pod.maxRestarts": (cel.Type.INT, "restarts of its most restarted container over its life"),
     "pod.age": (cel.Type.DURATION, "since its creation; compare with duration('10m')"),
-    "pod.labels": (_LABELS, "its labels"),
+    "pod.labels": (LABELS, "its labels"),
     "workload.kind": (cel.Type.STRING, "the kind of the top controller, mostly Deployment"),
     "workload.name": (cel.Type.STRING, "its name"),
     "workload.namespace": (cel.Type.STRING, "its namespace"),
     "workload.replicas": (cel.Type.INT, "desired replicas; of a Deployment only"),
     "workload.ready": (cel.Type.INT, "ready replicas; of a Deployment only"),
-    "workload.labels": (_LABELS, "its labels; of a Deployment only"),
+    "workload.labels": (LABELS, "its labels; of a Deployment only"),
     "signal.name": (cel.Type.STRING, "the condition or the alert that was seen"),
     "signal.message": (cel.Type.STRING, "what the source said about it"),
 }
-_ALERT: dict[str, tuple[cel.Type, str]] = {
-    "alert.name": (cel.Type.STRING, "the alert's name"),
-    "alert.labels": (_LABELS, "all its labels"),
-    "alert.annotations": (_LABELS, "its annotations; of a text, the first 2,048 characters"),
-}
-_QUERY: dict[str, tuple[cel.Type, str]] = {
-    "query.labels": (_LABELS, "all labels of the series"),
-}
-VARIABLES: Mapping[SourceName, Mapping[str, tuple[cel.Type, str]]] = MappingProxyType(
-    {
-        "pod": _COMMON,
-        "alert": {**_COMMON, **_ALERT},
-        "query": {**_COMMON, **_QUERY},
-        "model": _COMMON,
-        "canary": _COMMON,
-    }
-)
-"""What an expression may speak of, by trigger: name -> type, meaning."""
+"""The variables of every rule: name -> type, meaning. A trigger has further ones of its own."""
 
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*?)(?=\n |\nERROR:| \[INVALID_ARGUMENT\]|$)", re.DOTALL)
 _EXPECTING = re.compile(r" expecting \{.*\}", re.DOTALL)
@@ -112,10 +95,10 @@ class ConditionFailed(Exception):
 class CelCondition:
     """A compiled expression. Raises ConditionError when `expression` is not one, or is not true-or-false."""
 
-    def __init__(self, expression: str, source: SourceName) -> None:
+    def __init__(self, expression: str, trigger: Trigger[Any]) -> None:
         self.expression = expression
-        self.source = source
-        self._compiled = _compile(expression, source)
+        self.trigger = trigger
+        self._compiled = _compile(expression, trigger)
 
     def holds(self, facts: Mapping[str, object]) -> bool:
         """Whether it is true of the facts (see `facts`). Raises ConditionFailed when they do not allow an answer."""
@@ -125,30 +108,35 @@ class CelCondition:
             raise ConditionFailed(str(error)) from None
 
 
+def variables(trigger: Trigger[Any]) -> dict[str, tuple[cel.Type, str]]:
+    """What an expression in a rule with that trigger may speak of: name -> type, meaning."""
+    return COMMON | {name: (variable.kind, variable.meaning) for name, variable in trigger.variables.items()}
+
+
 @cache
-def _env(source: SourceName) -> cel.Env:
-    return cel.NewEnv(variables={name: kind for name, (kind, _) in VARIABLES[source].items()})
+def _env(trigger: Trigger[Any]) -> cel.Env:
+    return cel.NewEnv(variables={name: kind for name, (kind, _) in variables(trigger).items()})
 
 
-def _compile(expression: str, source: SourceName) -> cel.Expression:
+def _compile(expression: str, trigger: Trigger[Any]) -> cel.Expression:
     try:
         condition_bounds.check(expression)
     except condition_bounds.TooCostly as error:
         raise ConditionError(str(error), error.hint, *_place(expression, error.offset)) from None
     try:
-        compiled = _env(source).compile(expression)
+        compiled = _env(trigger).compile(expression)
     except RuntimeError as error:  # the one class that the library raises
-        raise _explained(str(error), expression, source) from None
+        raise _explained(str(error), expression, trigger) from None
     kind = compiled.return_type()
     if kind != cel.Type.BOOL:
         raise ConditionError(f"the expression is {_said(kind)}, not true or false", "compare it with something")
     for found in _HAS_VARIABLE.finditer(expression):
-        if found[1] in VARIABLES[source]:
+        if found[1] in variables(trigger):
             hint = "has() is for the keys of a map: has(pod.labels.app)"
             raise ConditionError(
                 f"has({found[1]}) asks nothing: the variable is always declared", hint, *_place(expression, found.start())
             )
-    _check_literals(expression, source)
+    _check_literals(expression, trigger)
     return compiled
 
 
@@ -163,7 +151,7 @@ def _evaluate(compiled: cel.Expression, facts: Mapping[str, object]) -> bool:
     return bool(answer.value())
 
 
-def _check_literals(expression: str, source: SourceName) -> None:
+def _check_literals(expression: str, trigger: Trigger[Any]) -> None:
     """CEL reads the text in duration('...'), timestamp('...') and matches('...') only when it runs; look at it now."""
     for found in _LITERAL.finditer(expression):
         function, literal = found[1], found[2]
@@ -171,13 +159,13 @@ def _check_literals(expression: str, source: SourceName) -> None:
             continue
         call = f"''.matches({literal})" if function == "matches" else f"{function}({literal}) == {function}({literal})"
         try:
-            _evaluate(_env(source).compile(call), {})
+            _evaluate(_env(trigger).compile(call), {})
         except ConditionFailed as error:
             hint = "such as duration('90s') or duration('1h30m')" if function == "duration" else ""
             raise ConditionError(f"{function}({literal}): {error}", hint, *_place(expression, found.start(2))) from None
 
 
-def _explained(text: str, expression: str, source: SourceName) -> ConditionError:
+def _explained(text: str, expression: str, trigger: Trigger[Any]) -> ConditionError:
     """The first of the compiler's errors, with a hint."""
     found = _ERROR.search(text)
     if found is None:
@@ -196,7 +184,7 @@ def _explained(text: str, expression: str, source: SourceName) -> ConditionError
         return ConditionError(f"there is no variable {name!r}", _WORD_OPERATORS[name.lower()], line, column_of or column)
     # CEL points at the last dot; people look for the beginning of the word.
     start = expression.split("\n")[line - 1].rfind(name, 0, column - 1 + len(name))
-    return ConditionError(f"there is no variable {name!r}", _meant(name, source), line, start + 1 if start >= 0 else column)
+    return ConditionError(f"there is no variable {name!r}", _meant(name, trigger), line, start + 1 if start >= 0 else column)
 
 
 def _foreign(expression: str) -> str:
@@ -230,11 +218,11 @@ def _mismatch(operator: str, types: str) -> tuple[str, str]:
     return message, "compare values of one type; docs/rules.md has the type of each variable"
 
 
-def _meant(name: str, source: SourceName) -> str:
-    for trigger, said in (("alert", _ALERT), ("query", _QUERY)):
-        if source != trigger and any(name == known or name.startswith(f"{known}.") for known in said):
-            return f"{name} is for rules with the trigger `{trigger}`"
-    known = VARIABLES[source]
+def _meant(name: str, trigger: Trigger[Any]) -> str:
+    for other in TRIGGERS.values():
+        if other is not trigger and any(name == known or name.startswith(f"{known}.") for known in other.variables):
+            return f"{name} is for rules with the trigger `{other.name}`"
+    known = variables(trigger)
     family = sorted(other for other in known if other.partition(".")[0] == name.partition(".")[0])
     # The common beginning makes all of a family look alike: compare what comes after it.
     tails = {other.partition(".")[2]: other for other in family}
@@ -266,10 +254,7 @@ def facts(signal: Signal, view: View, now: float, fresh: Pod | Deployment | None
     `fresh` is the signal's target as it was just read, where it was.
     """
     known: dict[str, object] = {"signal.name": signal.name, "signal.message": signal.message}
-    if signal.source == "alert":
-        known |= {"alert.name": signal.name, "alert.labels": dict(signal.labels), "alert.annotations": dict(signal.annotations)}
-    if signal.source == "query":
-        known["query.labels"] = dict(signal.labels)
+    known |= {name: variable.value(signal) for name, variable in TRIGGERS[signal.source].variables.items()}
     target = fresh or view.find(signal.target)
     if isinstance(target, Pod):
         known |= _of_pod(target, now)

@@ -1,40 +1,21 @@
 """Rule files: from the text of YAML files to rules that are ready for use, or to everything that is wrong with them."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from healer.model.signal import SourceName
 from healer.rules.condition import CelCondition, ConditionError
 from healer.rules.form import ANYWHERE
 from healer.rules.messages import worded
 from healer.rules.positions import Document, Path, documents, dotted
 from healer.rules.problem import Problem
 from healer.rules.promql import fault as promql_fault
-from healer.rules.promql import surprises, unfamiliar
 from healer.rules.reach import unreachable
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import API_VERSION, Rule, RuleSet, Step
+from healer.rules.triggers import QUERY, TRIGGERS, WORKLOAD, Trigger
 from healer.rules.vocabulary import Vocabulary
-
-_BOTH = frozenset({"Pod", "Deployment"})
-FEEDS: Mapping[SourceName, frozenset[str]] = {
-    "pod": _BOTH,
-    "alert": _BOTH,
-    "query": _BOTH,
-    "model": _BOTH,
-    "canary": frozenset({"Deployment"}),
-}
-"""The kinds of target that each trigger can hand to an action: what it names, and the workload that this belongs to."""
-
-WORKLOAD = "Deployment"
-"""The kind of target that onStorm is taken on."""
-
-
-_PATTERN = re.compile(r"[*+?|^$()\[\]\\]")
-"""What names of alerts have only where a regular expression or a glob was meant."""
 
 
 def load(text: str, file: str, known: Vocabulary) -> tuple[list[BoundRule], list[Problem]]:
@@ -79,14 +60,8 @@ def _remarks_on(bound: BoundRule) -> Iterator[str]:
     rule = bound.rule
     if "mode" not in rule.model_fields_set:
         yield "has no mode, so it only observes; write mode: enforce to let it act"
-    for name in rule.when.alert or ():
-        if _PATTERN.search(name):
-            yield f"waits for an alert of the name {name!r}: names are compared whole, not as patterns; list the names"
     yield from unreachable(bound)
-    if rule.when.query is not None:
-        yield from surprises(rule.when.query)
-    for measure in () if rule.when.canary is None else rule.when.canary.measures:
-        yield from unfamiliar(measure)
+    yield from rule.when.trigger.remarks(rule.when.value)
 
 
 def _bound(ruleset: RuleSet, document: Document, file: str, known: Vocabulary) -> tuple[list[BoundRule], list[Problem]]:
@@ -101,7 +76,7 @@ def _bound(ruleset: RuleSet, document: Document, file: str, known: Vocabulary) -
         line, _ = document.at(path)
         faults += _ambiguous(rule, path, document, file)
         try:
-            condition = None if rule.when.condition is None else CelCondition(rule.when.condition, rule.when.source)
+            condition = None if rule.when.condition is None else CelCondition(rule.when.condition, rule.when.trigger)
         except ConditionError:
             continue  # told by _trigger_faults
         bound.append(BoundRule(ruleset.metadata.name, rule, condition, f"{file}:{line}"))
@@ -129,7 +104,7 @@ def _completed(rule: Rule, path: Path, document: Document, file: str, known: Voc
 
 def _ambiguous(rule: Rule, path: Path, document: Document, file: str) -> Iterator[Problem]:
     """A query that names a Deployment leaves no doubt which one only where the scope is one namespace."""
-    query = rule.when.query
+    query = rule.when.get(QUERY)
     if query is None or query.deployment is None or rule.scope is None:
         return
     namespaces = rule.scope.namespaces
@@ -195,38 +170,36 @@ def _name_faults(rule: dict[str, Any], path: Path, document: Document, file: str
 
 def _trigger_faults(rule: dict[str, Any], path: Path, document: Document, file: str, known: Vocabulary) -> Iterator[Problem]:
     when = rule.get("when")
-    sources: list[SourceName] = [source for source in FEEDS if isinstance(when, dict) and source in when]
-    if len(sources) != 1:
+    given = [trigger for name, trigger in TRIGGERS.items() if isinstance(when, dict) and name in when]
+    if len(given) != 1:
         return
-    source, where = sources[0], (*path, "when", "if")
+    trigger, where = given[0], (*path, "when", "if")
     expression = _dig(when, ("if",))
     if isinstance(expression, str) and expression:
         try:
-            CelCondition(expression, source)
+            CelCondition(expression, trigger)
         except ConditionError as error:
             place = document.inside(where, error.line, error.column)
             yield Problem(file, *place, dotted(where), str(error), error.hint)
-    yield from _promql_faults(when, path, document, file)
+    yield from _promql_faults(trigger, when, path, document, file)
     ladder = rule.get("heal")
     for index, step in enumerate(ladder if isinstance(ladder, list) else ()):
         for name in step if isinstance(step, dict) else ():
             spec = known.actions.get(name)
-            if spec is not None and not spec.targets & FEEDS[source]:
+            if spec is not None and not spec.targets & trigger.targets:
                 where = (*path, "heal", index, name)
-                message = f"{name} acts on {' or '.join(sorted(spec.targets))}, and a rule on {source!r} has none to give it"
-                fit = sorted(other.name for other in known.actions.values() if other.targets & FEEDS[source])
+                message = (
+                    f"{name} acts on {' or '.join(sorted(spec.targets))}, and a rule on {trigger.name!r} has none to give it"
+                )
+                fit = sorted(other.name for other in known.actions.values() if other.targets & trigger.targets)
                 yield Problem(file, *document.at_key(where), dotted(where), message, f"actions that fit: {', '.join(fit)}")
 
 
-def _promql_faults(when: Any, path: Path, document: Document, file: str) -> Iterator[Problem]:
+def _promql_faults(trigger: Trigger[Any], when: Any, path: Path, document: Document, file: str) -> Iterator[Problem]:
     """Expressions that no server reads, where they stand."""
-    measures = _dig(when, ("canary", "measures"))
-    places: list[tuple[Path, bool]] = [(("query", "expr"), False)]
-    for number, measure in enumerate(measures if isinstance(measures, list) else ()):
-        keys = [key for key in ("total", "bad", "histogram") if isinstance(measure, dict) and key in measure]
-        places += [(("canary", "measures", number, key), True) for key in keys]
-    for below, template in places:
-        expression, where = _dig(when, below), (*path, "when", *below)
+    written = when[trigger.name]
+    for below, template in trigger.expressions(written):
+        expression, where = _dig(written, below), (*path, "when", trigger.name, *below)
         if isinstance(expression, str) and expression and (found := promql_fault(expression, template=template)) is not None:
             place = document.inside(where, found.line, found.column)
             yield Problem(file, *place, dotted(where), f"this is no PromQL: {found.message}", found.hint)

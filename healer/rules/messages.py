@@ -14,9 +14,6 @@ from healer.rules.problem import Problem
 from healer.rules.schema import Step, places
 from healer.rules.vocabulary import Vocabulary
 
-KEYS: Mapping[Path, type[Model]] = dict(places())
-"""The model that reads each place of the language; "*" stands for any list entry."""
-
 LATER = {
     "When": {"event", "deployment"},
     "Step": {"quarantine"},
@@ -104,7 +101,7 @@ def _unknown(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
 
 
 def _model_at(path: Path) -> type[Model] | None:
-    return KEYS.get(tuple("*" if isinstance(part, int) else part for part in path))
+    return dict(places()).get(tuple("*" if isinstance(part, int) else part for part in path))
 
 
 def _keys_of(model: type[BaseModel]) -> list[str]:

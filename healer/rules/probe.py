@@ -14,6 +14,13 @@ from healer.rules.vocabulary import ModelCondition, RouterKind, RouterSpec, Serv
 PLACES = ("deployment", "namespace", "pods", "window")
 """What a PromQL template may name: the Deployment, its namespace, its pods as a regular expression, the time between looks."""
 
+QUERY_SIGNAL = "QueryPassed"
+"""The signal of a query that passes its threshold."""
+BAD_CANARY = "BadCanary"
+"""The signal of a canary that was judged BAD and gets traffic."""
+UNKNOWN_VERDICT = "UnknownVerdict"
+"""The signal of a canary that gets traffic and cannot be judged: nothing is done about it but to say so."""
+
 _PLACE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
 _SHARE = re.compile(r"(\d{1,2}(?:\.\d{1,6})?)%", re.ASCII)
 

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator
 
 from healer.model.duration import about
 from healer.rules.condition import CelCondition, ConditionFailed
+from healer.rules.pod_conditions import PodCondition
 from healer.rules.probe import diverted_to
 from healer.rules.rulebook import BoundRule
-from healer.rules.schema import PodCondition, Step
+from healer.rules.schema import Step
+from healer.rules.triggers import CANARY, POD
 
 _Status = tuple[str, bool, str]
 """phase, ready, reason"""
@@ -47,7 +49,7 @@ _STRING = re.compile(r"'([^'\\\n]*)'|\"([^\"\\\n]*)\"")
 def unreachable(bound: BoundRule) -> Iterator[str]:
     """What of a rule can never match, or never hold as long as its `for` asks, as remarks on it."""
     when = bound.rule.when
-    for name in when.pod or ():
+    for name in when.get(POD) or ():
         if bound.condition is not None and not _possible(bound.condition, name, _statuses(name, bound.condition)):
             yield f"never matches {name}: its `if` is false of every pod that has it ({when.condition})"
         elif bound.condition is not None and when.held_for > 0 and _interrupted(bound.condition, name):
@@ -56,13 +58,13 @@ def unreachable(bound: BoundRule) -> Iterator[str]:
                 f"may never hold {name} for {held}: the pod's phase, readiness and reason alternate while it lasts, and its "
                 f"`if` is false of some of them ({when.condition}); ask for what does not change"
             )
-    if when.pod == (PodCondition.OOM_KILLED,) and when.held_for > _SETTLED:
+    if when.get(POD) == (PodCondition.OOM_KILLED,) and when.held_for > _SETTLED:
         yield (
             f"may never hold OOMKilled for {about(when.held_for)}: a container that is restarted and ready counts as well after "
             f"{about(_SETTLED)} (HEALER_PODS__SETTLE); use `count` for how often it happens"
         )
-    if when.canary is not None:
-        yield from _too_soon(bound.rule.heal, when.canary.every)
+    if (canary := when.get(CANARY)) is not None:
+        yield from _too_soon(bound.rule.heal, canary.every)
 
 
 def _too_soon(heal: Iterable[Step], every: float) -> Iterator[str]:

@@ -9,11 +9,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from healer.model.duration import InSeconds, say
-from healer.rules.condition import VARIABLES
+from healer.rules.condition import variables
 from healer.rules.form import Model
+from healer.rules.pod_conditions import PodCondition
 from healer.rules.portion import InReplicas
 from healer.rules.probe import InShares
-from healer.rules.schema import TRIGGERS, PodCondition, Step, places
+from healer.rules.schema import Step, places
+from healer.rules.triggers import TRIGGERS
 from healer.rules.vocabulary import Vocabulary
 
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -124,10 +126,10 @@ def _written(value: Any, field: FieldInfo) -> str:
 
 def _variables() -> str:
     def rows() -> Iterator[tuple[str, ...]]:
-        triggers = [trigger for trigger in TRIGGERS if trigger != "canary"]  # whose judge has all conditions in itself
-        every = {name: said for trigger in triggers for name, said in VARIABLES[trigger].items()}
+        triggers = [trigger for trigger in TRIGGERS.values() if not trigger.judged]  # whose judge has all conditions in itself
+        every = {name: said for trigger in triggers for name, said in variables(trigger).items()}
         for name, (kind, meaning) in every.items():
-            known = [trigger for trigger in triggers if name in VARIABLES[trigger]]
+            known = [trigger.name for trigger in triggers if name in variables(trigger)]
             yield f"`{name}`", str(kind.name()).lower(), ", ".join(known), meaning
 
     return _table(("variable", "type", "in rules on", "meaning"), rows())

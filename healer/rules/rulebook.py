@@ -77,7 +77,7 @@ class Rulebook:
         for number, rule in enumerate(self.rules):
             for name in rule.rule.when.names:
                 for namespace in rule.scope.namespaces:
-                    listed[rule.rule.when.source, name][namespace].append(number)
+                    listed[rule.rule.when.trigger.name, name][namespace].append(number)
         self.names = frozenset((source, name) for source, name in listed)
         """What rules look for: the source and the name of a signal."""
         self._index: dict[tuple[str, str, str], tuple[BoundRule, ...]] = {}

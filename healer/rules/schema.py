@@ -12,14 +12,15 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, ValidationInfo, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from healer.model.duration import Duration
 from healer.model.kube import LabelRequirement, LabelSelector
-from healer.model.signal import SourceName
 from healer.rules.form import ANYWHERE, Channel, LabelKey, LabelValue, Listed, Model, Name, Namespace, Text, Whole, fault
+from healer.rules.pod_conditions import RECORDS
 from healer.rules.portion import Portion
-from healer.rules.probe import Canary, Query, ServedModel
+from healer.rules.triggers import POD, TRIGGERS, Trigger, V
 from healer.rules.vocabulary import Vocabulary
 
 API_VERSION = "healer.dev/v1alpha1"
@@ -27,16 +28,6 @@ MOST_STEPS = 100
 """Steps of a ladder; the definition of incidents allows no more (a test says so)."""
 MOST_CHANNELS = 100
 """Channels that a rule may tell, in `notify` and in all its pages together; likewise."""
-
-TRIGGERS: tuple[SourceName, ...] = ("pod", "alert", "query", "model", "canary")
-"""The keys of `when` of which a rule has exactly one."""
-
-QUERY_SIGNAL = "QueryPassed"
-"""The signal of a query that passes its threshold."""
-BAD_CANARY = "BadCanary"
-"""The signal of a canary that was judged BAD and gets traffic."""
-UNKNOWN_VERDICT = "UnknownVerdict"
-"""The signal of a canary that gets traffic and cannot be judged: nothing is done about it but to say so."""
 
 
 class Mode(StrEnum):
@@ -58,31 +49,6 @@ class Severity(StrEnum):
     INFO = "info"
 
 
-class PodCondition(StrEnum):
-    """What healer observes of a pod, containers of every sort (init, sidecar, main) included."""
-
-    CRASH_LOOP_BACK_OFF = "CrashLoopBackOff"
-    OOM_KILLED = "OOMKilled"
-    IMAGE_PULL_BACK_OFF = "ImagePullBackOff"
-    ERR_IMAGE_PULL = "ErrImagePull"
-    CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"
-    NOT_STARTING = "NotStarting"
-    """Its containers cannot be created or started, or have not been for long."""
-    NOT_READY = "NotReady"
-    RESTARTING = "Restarting"
-    """Restarts as a rate, never the lifetime count."""
-    UNSCHEDULABLE = "Unschedulable"
-    STUCK_TERMINATING = "StuckTerminating"
-    EVICTED = "Evicted"
-    FAILED = "Failed"
-
-
-RECORDS = frozenset({PodCondition.EVICTED, PodCondition.FAILED})
-"""The conditions of a pod that has finished: what has them is a record, and no pod of the workload any more."""
-REPLACED = RECORDS | {PodCondition.STUCK_TERMINATING}
-"""The conditions of a pod that does not count among the replicas of its workload: the controller has replaced it."""
-
-
 class Count(Model):
     """Seen that often."""
 
@@ -93,18 +59,8 @@ class Count(Model):
 
 
 class When(Model):
-    """What a rule looks for: exactly one trigger (`pod`, `alert`, `query`, `model` or `canary`), narrowed by the other keys."""
+    """What a rule looks for: exactly one trigger (`build` gives it a key for each), narrowed by the other keys."""
 
-    pod: Annotated[tuple[PodCondition, ...], Field(min_length=1), Listed] | None = None
-    """Trigger: any of these conditions of a pod."""
-    alert: Annotated[tuple[Text, ...], Field(min_length=1), Listed] | None = None
-    """Trigger: any of these alerts of Alertmanager, by the label `alertname`, whole and case-sensitive."""
-    query: Query | None = None
-    """Trigger: a PromQL expression passes a threshold."""
-    model: ServedModel | None = None
-    """Trigger: a model server's own status of a model."""
-    canary: Canary | None = None
-    """Trigger: the judge finds that the canary is bad."""
     labels: Mapping[Text, Text] = Field(default_factory=dict)
     """With `alert` only: labels that the alert must have, with exactly these values."""
     condition: Annotated[Text | None, Field(alias="if")] = None
@@ -116,50 +72,58 @@ class When(Model):
 
     @model_validator(mode="after")
     def _one_trigger(self) -> Self:
-        given = [source for source in TRIGGERS if getattr(self, source) is not None]
+        every = ", ".join(TRIGGERS)
+        given = [name for name in TRIGGERS if getattr(self, name) is not None]
         if len(given) != 1:
             found = f"{' and '.join(given)} are given" if given else "none is given"
-            hint = (
-                "one trigger a rule: write a second rule for the other" if given else f"one trigger a rule: {', '.join(TRIGGERS)}"
-            )
-            raise fault(f"exactly one of {', '.join(TRIGGERS)} is needed, {found}", hint)
-        if self.labels and self.alert is None:
+            hint = "one trigger a rule: write a second rule for the other" if given else f"one trigger a rule: {every}"
+            raise fault(f"exactly one of {every} is needed, {found}", hint)
+        if self.labels and not self.trigger.labelled:
             raise fault(
                 "labels are those of an alert, and this is no alert trigger", "select pods by scope.selector", ("labels",)
             )
         if self.count is not None and self.held_for > 0:
             raise fault("for and count exclude each other", "held without a break is `for`, seen often is `count`", ("count",))
-        if self.canary is not None:
+        if self.trigger.judged_by:
             for key, written in (
                 ("if", self.condition is not None),
                 ("for", self.held_for > 0),
                 ("count", self.count is not None),
             ):
                 if written:
-                    hint = "delete it: alpha, measures and every say when a canary is bad"
-                    raise fault(f"{key} is not for a canary, whose judge weighs all its evidence", hint, (key,))
+                    raise fault(f"{key} is not for {self.trigger.judged_by}", f"delete it: {self.trigger.instead}", (key,))
         return self
 
     @property
-    def source(self) -> SourceName:
-        """The source whose signals the trigger looks at."""
-        return next(source for source in TRIGGERS if getattr(self, source) is not None)
+    def trigger(self) -> Trigger[Any]:
+        """The trigger that the rule has."""
+        return next(trigger for name, trigger in TRIGGERS.items() if getattr(self, name) is not None)
+
+    def get(self, trigger: Trigger[V]) -> V | None:
+        """What the rule writes below that trigger's key; None when it has another trigger."""
+        written: V | None = getattr(self, trigger.name)
+        return written
+
+    @property
+    def value(self) -> Any:
+        """What the rule writes below its trigger's key."""
+        return getattr(self, self.trigger.name)
 
     @property
     def of_records(self) -> bool:
         """Whether it looks at records of finished pods alone, which have no part in how well the workload is."""
-        return self.pod is not None and RECORDS.issuperset(self.pod)
+        conditions = self.get(POD)
+        return conditions is not None and RECORDS.issuperset(conditions)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the signals that the trigger looks at."""
-        if self.alert is not None:
-            return self.alert
-        if self.pod is not None:
-            return tuple(str(name) for name in self.pod)
-        if self.model is not None:
-            return self.model.conditions
-        return (QUERY_SIGNAL,) if self.query is not None else (BAD_CANARY, UNKNOWN_VERDICT)
+        return self.trigger.names(self.value)
+
+    @property
+    def workloads(self) -> tuple[str, ...]:
+        """The names of the workloads that the trigger names."""
+        return self.trigger.workloads(self.value)
 
 
 class Verify(Model):
@@ -406,6 +370,21 @@ class RuleSet(Model):
     """Its name."""
     spec: Spec
     """Its rules."""
+
+
+def build() -> None:
+    """Give `when` a key for each trigger of the table. To be called again when the table, or a type in it, has changed."""
+    own = {name: field for name, field in When.model_fields.items() if name in When.__annotations__}
+    keys = {
+        name: FieldInfo.from_annotated_attribute(trigger.key | None, Field(None, description=f"Trigger: {trigger.meaning}"))
+        for name, trigger in TRIGGERS.items()
+    }
+    When.__pydantic_fields__ = {**keys, **own}
+    for model in (When, Rule, Spec, RuleSet):
+        model.model_rebuild(force=True)
+
+
+build()
 
 
 def places(model: type[Model] = RuleSet) -> Iterator[tuple[tuple[str, ...], type[Model]]]:

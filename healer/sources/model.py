@@ -17,6 +17,7 @@ from healer.model.view import View, target_of
 from healer.model_servers.tensorflow_serving.status import ModelState, Versions, ask_each
 from healer.rules.probe import ServedModel
 from healer.rules.rulebook import BoundRule
+from healer.rules.triggers import MODEL
 from healer.rules.vocabulary import ModelCondition
 
 _ON_ITS_WAY = (ModelState.START, ModelState.LOADING)
@@ -114,7 +115,7 @@ class ModelMemory:
     def _signal(self, seen: _SeenServer, condition: ModelCondition, now: float, message: str, *, firing: bool = True) -> Signal:
         key = self._key(seen.target.uid, condition)
         occurrence = seen.firing.get(condition, "")
-        return Signal("model", condition, seen.target, firing, now, key, occurrence, message, rule=self._rule)
+        return Signal(MODEL.name, condition, seen.target, firing, now, key, occurrence, message, rule=self._rule)
 
     def _key(self, uid: str, condition: ModelCondition) -> str:
         return f"model/{self._rule}/{uid}/{condition}"
@@ -135,10 +136,11 @@ class ModelLook:
     """
 
     def __init__(self, rule: BoundRule, view: View, places: asyncio.Semaphore, patience: float = 3.0) -> None:
-        if rule.rule.when.model is None:
+        model = rule.rule.when.get(MODEL)
+        if model is None:
             raise ValueError(f"rule {rule.name} is about no model")
         self._rule = rule
-        self._model = rule.rule.when.model
+        self._model = model
         self._view = view
         self._places = places
         self._patience = patience

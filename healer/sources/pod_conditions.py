@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from healer.model.duration import about
 from healer.model.kube import Condition, ContainerStatus, Pod
 from healer.model.view import epoch
-from healer.rules.schema import PodCondition
+from healer.rules.pod_conditions import PodCondition
 
 
 @dataclass(frozen=True, slots=True)

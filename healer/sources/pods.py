@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from healer.model.kube import ContainerStatus, Pod
 from healer.model.signal import Signal
 from healer.model.view import epoch, target_of
-from healer.rules.schema import PodCondition
+from healer.rules.pod_conditions import PodCondition
+from healer.rules.triggers import POD
 from healer.sources.pod_conditions import Finding, PodSettings, conditions, containers
 
 
@@ -160,7 +161,7 @@ def _is_well(pod: Pod) -> bool:
 def _signal(pod: Pod, name: PodCondition, finding: Finding, now: float, *, firing: bool) -> Signal:
     uid = pod.metadata.uid
     return Signal(
-        source="pod",
+        source=POD.name,
         name=name.value,
         target=target_of(pod),
         firing=firing,

@@ -13,7 +13,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from healer.model.signal import Report, SourceName
+from healer.model.signal import Report
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import When
 
@@ -77,7 +77,7 @@ class Probes:
 
     def __init__(
         self,
-        makers: Mapping[SourceName, Maker],
+        makers: Mapping[str, Maker],
         *,
         clock: Callable[[], float],
         tell: Callable[[Sequence[Report]], Awaitable[object]],
@@ -96,7 +96,7 @@ class Probes:
 
     def use(self, rulebook: Rulebook) -> None:
         """Look for these rules from now on. A rule whose trigger and scope are what they were keeps its evidence."""
-        wanted = {rule.name: rule for rule in rulebook.rules if rule.rule.when.source in self._makers}
+        wanted = {rule.name: rule for rule in rulebook.rules if rule.rule.when.trigger.name in self._makers}
         for name, probe in list(self._probes.items()):
             if name not in wanted or not _same(probe.rule, wanted[name]):
                 del self._probes[name]
@@ -105,7 +105,7 @@ class Probes:
                     probe.running.cancel()
         for name, rule in wanted.items():
             if name not in self._probes:
-                probe = self._probes[name] = _Probe(rule, self._makers[rule.rule.when.source](rule))
+                probe = self._probes[name] = _Probe(rule, self._makers[rule.rule.when.trigger.name](rule))
                 self._schedule(probe)
 
     async def again(self, rule: str) -> None:
@@ -206,10 +206,10 @@ class Probes:
 
 def every_of(when: When) -> float:
     """Seconds between two looks of a trigger that is asked for. Raises ValueError for another."""
-    asked = when.query or when.canary or when.model
-    if asked is None:
-        raise ValueError(f"the trigger {when.source} is not asked for")
-    return asked.every
+    if not when.trigger.asked:
+        raise ValueError(f"the trigger {when.trigger.name} is not asked for")
+    every: float = when.value.every
+    return every
 
 
 def _same(old: BoundRule, new: BoundRule) -> bool:

@@ -51,6 +51,7 @@ from healer.rules.loading import load
 from healer.rules.probe import Side
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import When
+from healer.rules.triggers import CANARY
 from healer.rules.vocabulary import Vocabulary
 from healer.sources.pod_conditions import PodSettings
 from healer.sources.pods import PodSource
@@ -76,7 +77,8 @@ class Diverting(Model):
 
 
 def _complete(params: Diverting, when: When) -> Diverting:
-    stable = params.stable or (when.canary and when.canary.stable)
+    canary = when.get(CANARY)
+    stable = params.stable or (canary and canary.stable)
     if stable is None:
         raise ValueError("it needs stable, for its rule is not on a canary")
     return Diverting(stable=stable)

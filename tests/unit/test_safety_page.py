@@ -117,7 +117,7 @@ def codes() -> frozenset[str]:
         ("def f():\n  code = 'One' if x else 'Two'\n  return Reason(code, 'text')", {"One", "Two"}),
         ("def f():\n  for code, n in (('One', 1), ('Two', 2)):\n    yield Reason(code, 'text')", {"One", "Two"}),
         ("CODE = 'One'\ndef f():\n  return Reason(CODE, 'text')", {"One"}),
-        ("from healer.rules.schema import UNKNOWN_VERDICT\nReason(UNKNOWN_VERDICT, 'text')", {"UnknownVerdict"}),
+        ("from healer.rules.probe import UNKNOWN_VERDICT\nReason(UNKNOWN_VERDICT, 'text')", {"UnknownVerdict"}),
         ("Reason(why.code, 'passed on')", set()),
     ],
 )

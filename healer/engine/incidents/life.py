@@ -16,8 +16,9 @@ from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Deployment, Pod
 from healer.model.target import Target
 from healer.model.view import View
+from healer.rules.probe import UNKNOWN_VERDICT
 from healer.rules.rulebook import BoundRule
-from healer.rules.schema import UNKNOWN_VERDICT, Mode
+from healer.rules.schema import Mode
 
 
 @dataclass(slots=True)

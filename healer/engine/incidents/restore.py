@@ -6,9 +6,10 @@ from dataclasses import replace
 from healer.engine.incidents.opening import noted
 from healer.engine.incidents.outcomes import paged
 from healer.model.incident import Incident, Reason, SickTarget, State
-from healer.model.signal import ASKED, Signal
+from healer.model.signal import Signal
 from healer.model.view import View
 from healer.rules.rulebook import BoundRule
+from healer.rules.triggers import TRIGGERS
 
 
 def as_it_was(incident: Incident, sick_now: Container[str], now: float) -> Incident:
@@ -20,7 +21,7 @@ def as_it_was(incident: Incident, sick_now: Container[str], now: float) -> Incid
         incident = paged(incident, incident.paged)
     targets: dict[str, SickTarget] = {}
     for uid, sick in incident.targets.items():
-        kept = {key: s for key, s in sick.signals.items() if s.source != "pod" or key in sick_now}
+        kept = {key: s for key, s in sick.signals.items() if not TRIGGERS[s.source].read_off_target or key in sick_now}
         targets[uid] = sick if len(kept) == len(sick.signals) else replace(sick, signals=kept)
     if all(targets[uid] is sick for uid, sick in incident.targets.items()):
         return incident
@@ -40,7 +41,7 @@ def signals_of(incident: Incident) -> Iterator[Signal]:
             key=key,
             occurrence=s.occurrence,
             message=sick.what,
-            rule=incident.rule if s.source in ASKED else "",
+            rule=incident.rule if TRIGGERS[s.source].asked else "",
         )
         for sick in incident.targets.values()
         for key, s in sick.signals.items()

@@ -20,6 +20,7 @@ from healer.model.view import View, target_of
 from healer.rules.probe import diverted_to
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import Mode, Rule, Step
+from healer.rules.triggers import CANARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +265,7 @@ class Transitions:
                 watch=self._looks,
                 storm=context.storm,
                 climbing=context.climbing,
-                hold=0.0 if context.rule.rule.when.canary is None else context.rule.rule.when.canary.hold,
+                hold=0.0 if (canary := context.rule.rule.when.get(CANARY)) is None else canary.hold,
                 now=context.now,
                 unfit=context.unfit,
             )

@@ -69,13 +69,13 @@ class Covering:
     def of(self, bound: BoundRule) -> Coverage:
         """What a rule covers. Costs a look at each pod of its namespaces, once for all rules of the same scope."""
         when = bound.rule.when
-        named = [name for name in _deployments_named(bound) if name]
+        named = when.workloads
         key = f"{bound.scope!r} {named} {pages(bound)}"
         if key not in self._known:
             untreated = dict[str, str]()
-            pods, workloads = self._canary(bound, named) if when.canary is not None else self._in(bound, untreated)
+            pods, workloads = self._canary(bound, named) if not when.trigger.of_pods else self._in(bound, untreated)
             doubts = [*self._namespaces(bound.scope), *self._absent(bound.scope, named)]
-            if not doubts and not workloads and when.canary is None:
+            if not doubts and not workloads and when.trigger.of_pods:
                 doubts = [_none_treated(untreated.values())] if untreated else list(self._selector(bound.scope))
             self._known[key] = Coverage("", pods, workloads, tuple(doubts), len(untreated))
         return replace(self._known[key], rule=bound.name)
@@ -176,13 +176,6 @@ def differs(scope: Scope, namespace: str, labels: Mapping[str, str]) -> str:
 def _none_treated(kinds: Iterable[str]) -> str:
     named = sorted({kind or "pods that nobody owns" for kind in kinds})
     return f"all that is in its scope is only watched: healer acts on Deployments, and there are {', '.join(named)}"
-
-
-def _deployments_named(bound: BoundRule) -> list[str]:
-    when = bound.rule.when
-    if when.canary is not None:
-        return [when.canary.stable.deployment, when.canary.canary.deployment]
-    return [when.query.deployment or ""] if when.query is not None else []
 
 
 def _unmet(selector: LabelSelector, pods: Sequence[Mapping[str, str]], where: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ from healer.model.view import View, target_of
 from healer.rules.condition import ConditionFailed, facts
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import PageParams
+from healer.rules.triggers import TRIGGERS
 
 FOREIGN = frozenset(
     {"NotAbout", "OutOfScope", "NoWorkload", "OtherWorkload", "OtherTarget", "LabelsDiffer", "TargetFinished", "PodGone"}
@@ -41,9 +42,9 @@ def fit(rule: BoundRule, signal: Signal, took: Took, view: View, now: float, fre
     took and that is going, it says of the past: it may fire on for as long as its expression looks back. It says nothing about
     the replacement.
     """
-    target, when = signal.target, rule.rule.when
+    target, when, trigger = signal.target, rule.rule.when, TRIGGERS[signal.source]
     obj = fresh or view.find(target)
-    if signal.source != when.source or signal.name not in when.names:
+    if signal.source != when.trigger.name or signal.name not in when.names:
         return Fit(None, Reason("NotAbout", f"the rule is not about {signal.source} {signal.name}"))
     if obj is None:
         code = "PodGone" if target.kind == "Pod" and target.exists else "TargetGone"
@@ -51,9 +52,9 @@ def fit(rule: BoundRule, signal: Signal, took: Took, view: View, now: float, fre
             text = f"the {target} that there is was made after {signal.name} began: what fires is about the one before it"
             return Fit(None, Reason(code, text))
         return Fit(None, Reason(code, f"{target} is not in the cluster: nothing to heal"))
-    if isinstance(obj, Pod) and obj.terminating and signal.source != "pod" and took(target.uid):
+    if isinstance(obj, Pod) and obj.terminating and not trigger.read_off_target and took(target.uid):
         return Fit(None, Reason("PodGone", f"{target} was taken by healer and is going: what fires for it is of the past"))
-    if isinstance(obj, Pod) and obj.finished and signal.source != "pod":  # its own conditions say so, and may be matched
+    if isinstance(obj, Pod) and obj.finished and not trigger.read_off_target:  # its own conditions say so, and may be matched
         return Fit(None, Reason("TargetFinished", f"{target} has finished: only its record is left"))
     if not rule.scope_covers(target.namespace, obj.metadata.labels):
         return Fit(None, Reason("OutOfScope", f"{target} is outside the rule's scope"))
@@ -62,7 +63,7 @@ def fit(rule: BoundRule, signal: Signal, took: Took, view: View, now: float, fre
         return Fit(None, Reason("NoWorkload", f"no known controller owns {target}"))
     for label, value in when.labels.items():
         if signal.labels.get(label) != value:
-            return Fit(workload, Reason("LabelsDiffer", f"the alert's label {label} is not {value!r}"))
+            return Fit(workload, Reason("LabelsDiffer", f"the {signal.source}'s label {label} is not {value!r}"))
     if rule.condition is not None:
         try:
             if not rule.condition.holds(facts(signal, view, now, obj)):

@@ -6,17 +6,20 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from math import inf
+from typing import Any
 
 from healer.engine.matching.ended import Ended
 from healer.engine.matching.fit import Took, fit, workload_of
 from healer.engine.safety.sick_counts import SickCounts, SickPlace
 from healer.model.duration import about
 from healer.model.incident import Reason
-from healer.model.signal import AT_ONCE, Signal
+from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
+from healer.rules.pod_conditions import REPLACED
 from healer.rules.rulebook import BoundRule, Rulebook
-from healer.rules.schema import REPLACED, Mode, Rule
+from healer.rules.schema import Mode, Rule
+from healer.rules.triggers import TRIGGERS, Trigger
 
 UNKNOWN = "Unknown"
 """The reason's code while it is not known whether a signal still fires."""
@@ -68,11 +71,16 @@ class Firing:
     fades: bool = False
     """Whether it is to be looked at again when it no longer counts."""
 
+    @property
+    def trigger(self) -> Trigger[Any]:
+        """The trigger that it is a signal of."""
+        return TRIGGERS[self.signal.source]
+
     def weigh(self, now: float, freshness: float) -> Weight:
         """What it counts for now."""
         if self.unknown:
             return Weight.CAUTION
-        if self.signal.source == "alert" and (self.signal.held or now >= self.heard + freshness):
+        if self.signal.held or (self.trigger.fades and now >= self.heard + freshness):
             return Weight.NOTHING
         return Weight.FULL if self.confirmed else Weight.CAUTION
 
@@ -84,16 +92,14 @@ class Firing:
         if not self.confirmed:
             text = f"{signal.source} {signal.name} of {signal.target} is known from the journal alone"
             return Reason("Unconfirmed", f"{text}: healer waits until its source says so, too")
-        if signal.source != "alert":
-            return None
         if signal.held:
             return Reason("Suppressed", f"{signal.name}: {signal.held}; healer does nothing about it until that ends")
         age = now - signal.at
-        if -_SET_BACK <= age < freshness:
+        if not self.trigger.fades or -_SET_BACK <= age < freshness:
             return None
         ago = f"{about(age)} ago" if age >= 0 else f"{about(-age)} ahead of now, for the clock was set back"
         text = f"{signal.name} was last reported {ago}, and a report counts for {about(freshness)}"
-        return Reason("NotRepeated", f"{text}: healer waits until Alertmanager says again that it fires")
+        return Reason("NotRepeated", f"{text}: healer waits until {self.trigger.repeated_by} says again that it fires")
 
 
 @dataclass(slots=True)
@@ -178,7 +184,7 @@ class Matcher:
 
     def waits(self) -> bool:
         """Whether time alone may change something: a rule has not matched yet, an alert may expire, a count is remembered."""
-        return bool(self._seen) or any(f.signal.source == "alert" or any(f.verdicts.values()) for f in self._firings.values())
+        return bool(self._seen) or any(f.trigger.fades or any(f.verdicts.values()) for f in self._firings.values())
 
     def forget(self, now: float) -> None:
         """Drop the counts of workloads for which nothing fires, once all of them are outside their window."""
@@ -190,7 +196,7 @@ class Matcher:
 
     def expired(self, before: float) -> list[Firing]:
         """The alerts that were last reported before that time."""
-        return [f for f in self._firings.values() if f.signal.source == "alert" and f.signal.at < before]
+        return [f for f in self._firings.values() if f.trigger.fades and f.signal.at < before]
 
     def supersedes(self, signal: Signal) -> bool:
         """Whether a firing signal is a later time of one that is known, on another object: the resolve between was not seen."""
@@ -294,7 +300,7 @@ class Matcher:
     def neglect(self, firing: Firing) -> Signal | None:
         """Keep of an alert that no rule is about what a later rule may want to know; returns one that is forgotten for it."""
         signal = firing.signal
-        if signal.source != "alert":
+        if not firing.trigger.pushed:
             return None
         small = sum(len(name) + len(value) for name, value in signal.labels.items()) <= _MOST_LABELS
         firing.signal = replace(signal, message=signal.name, labels=signal.labels if small else {}, annotations={})
@@ -321,7 +327,7 @@ class Matcher:
         firing.heeded.add(rule)
         if rule != UNNAMED:
             firing.verdicts[rule] = ""
-        if signal.source in AT_ONCE:
+        if firing.trigger.answers_whole:
             firing.unknown = "it has not been asked again since healer started"
         workload = workload_of(firing.signal.target, view)
         if workload is not None:
@@ -426,7 +432,7 @@ class Matcher:
         firing.weight = firing.weigh(now, self._freshness)
         self._let_fade(firing)
         signal, target, place = firing.signal, firing.signal.target, None
-        replaced = signal.source == "pod" and signal.name in REPLACED
+        replaced = firing.trigger.read_off_target and signal.name in REPLACED
         changing = [name for name in firing.heeded if self._may_change(name)] if firing.weight else []
         if changing and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
             acts = view.deployment(firing.workload) is not None and any(map(self._may_act, changing))
@@ -441,7 +447,7 @@ class Matcher:
 
     def _let_fade(self, firing: Firing) -> None:
         """Have an alert looked at again when it no longer counts, unless it is repeated."""
-        if firing.signal.source == "alert" and firing.weight and firing.heeded and not firing.fades and self._freshness < inf:
+        if firing.trigger.fades and firing.weight and firing.heeded and not firing.fades and self._freshness < inf:
             firing.fades = True
             heapq.heappush(self._fading, (firing.heard + self._freshness, firing.signal.key))
 

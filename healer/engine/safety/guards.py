@@ -23,7 +23,8 @@ from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Annotations, ends
 from healer.model.target import TREATED, Target
 from healer.model.view import View
-from healer.rules.schema import UNKNOWN_VERDICT, Limits, Mode
+from healer.rules.probe import UNKNOWN_VERDICT
+from healer.rules.schema import Limits, Mode
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def storm_on(sick: int, desired: int, cases: Iterable[tuple[Incident, Rule]], *,
 
     The strictest of their limits counts.
     """
-    those = [case for case in cases if case[1].when.canary is None and able(case[0])]  # a canary's rule is about no pods
+    those = [case for case in cases if case[1].when.trigger.of_pods and able(case[0])]  # a canary's rule is about no pods
     limits = [rule.limits.max_unhealthy for _, rule in those if exceeded(rule.limits.max_unhealthy, sick, desired)]
     if not limits or sick < FEWEST:
         return None

@@ -10,6 +10,7 @@ from healer.operate.objects import ObjectPlace, OperateError, at, decoded, get
 from healer.operate.workload import put_pods
 from healer.rules.probe import Canary
 from healer.rules.rulebook import BoundRule
+from healer.rules.triggers import CANARY
 
 STYLES: Mapping[VerdictKind, str] = {
     VerdictKind.GOOD: "bold green",
@@ -26,7 +27,7 @@ def chosen(rules: Sequence[BoundRule], place: ObjectPlace, name: str | None) -> 
 
     The scopes of the rules decide between several, and exclude none: who asks has named the namespace.
     """
-    judging = [rule for rule in rules if rule.rule.when.canary is not None]
+    judging = [rule for rule in rules if rule.rule.when.trigger is CANARY]
     if not judging:
         raise OperateError("no rule of the file is on a canary: write when: {canary: ...}")
     if name is not None:
@@ -44,9 +45,10 @@ def chosen(rules: Sequence[BoundRule], place: ObjectPlace, name: str | None) -> 
 
 def canary_of(rule: BoundRule) -> Canary:
     """What a rule on a canary says of it. Raises ValueError for another rule."""
-    if rule.rule.when.canary is None:
+    canary = rule.rule.when.get(CANARY)
+    if canary is None:
         raise ValueError(f"rule {rule.name} is about no canary")
-    return rule.rule.when.canary
+    return canary
 
 
 def _asked(name: str | None) -> str:
@@ -55,10 +57,9 @@ def _asked(name: str | None) -> str:
 
 def _listed(rules: Sequence[BoundRule]) -> str:
     return "; ".join(
-        f"{rule.name} judges deployment/{rule.rule.when.canary.canary.deployment} "
-        f"beside deployment/{rule.rule.when.canary.stable.deployment}"
+        f"{rule.name} judges deployment/{canary.canary.deployment} beside deployment/{canary.stable.deployment}"
         for rule in rules
-        if rule.rule.when.canary is not None
+        if (canary := rule.rule.when.get(CANARY)) is not None
     )
 
 

@@ -15,6 +15,7 @@ from healer.model.kube import Deployment, Pod
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View, target_of
+from healer.rules.triggers import ALERT
 from healer.sources.targets import Nameless, TargetLabels, named_by
 
 LINGERS = timedelta(minutes=15)
@@ -106,7 +107,7 @@ def read(
         return target
     firing = alert.status == "firing"
     return Signal(
-        source="alert",
+        source=ALERT.name,
         name=alert.name,
         target=target,
         firing=firing,

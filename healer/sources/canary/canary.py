@@ -13,9 +13,9 @@ from healer.model.verdict import Verdict, VerdictKind
 from healer.model.view import View, target_of
 from healer.routes.base import RouteError, RoutePlace, read
 from healer.rules.form import ANYWHERE
-from healer.rules.probe import Canary
+from healer.rules.probe import BAD_CANARY, UNKNOWN_VERDICT, Canary
 from healer.rules.rulebook import BoundRule
-from healer.rules.schema import BAD_CANARY, UNKNOWN_VERDICT
+from healer.rules.triggers import CANARY
 from healer.sources.canary.look import CanaryLook, LookResult, ObservedSide, Sides
 from healer.sources.canary.route import RouteLook
 from healer.sources.prometheus.client import QueryApi
@@ -49,7 +49,7 @@ class CanaryProbe:
         shifts: Shifts = lambda key: None,
         occurrence: Occurrence = lambda key: "",
     ) -> None:
-        canary = rule.rule.when.canary
+        canary = rule.rule.when.get(CANARY)
         if canary is None:
             raise ValueError(f"rule {rule.name} is about no canary")
         self._rule = rule
@@ -235,7 +235,7 @@ class CanaryStanding:
 
     def _signal(self, name: str, now: float, message: str, occurrence: str, *, firing: bool, changed: bool = False) -> Signal:
         return Signal(
-            source="canary",
+            source=CANARY.name,
             name=name,
             target=self.target,
             firing=firing,
@@ -258,7 +258,7 @@ def place_of(canary: Canary, namespace: str) -> RoutePlace:
 
 async def missing_route(api: Api, bound: BoundRule) -> str:
     """What is wrong with the route that a rule names; "" when it is there, the rule names none, or the server does not say."""
-    canary = bound.rule.when.canary
+    canary = bound.rule.when.get(CANARY)
     if canary is None or ANYWHERE in bound.scope.namespaces:
         return ""
     try:

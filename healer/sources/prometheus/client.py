@@ -24,6 +24,7 @@ from healer import settings as knobs
 from healer.model.text import free_text
 from healer.rules.problem import Problem
 from healer.rules.rulebook import Rulebook
+from healer.rules.triggers import PROMETHEUS
 from healer.secret import SecretError, SecretFile
 from healer.sources.prometheus.http import WHOLE, Credentials, QueryFailed, Session
 
@@ -33,7 +34,6 @@ T = TypeVar("T")
 
 _PIECE = 300
 """Characters of an error that go into a message."""
-_ASKS = ("query", "canary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ def unserved(rulebook: Rulebook, url: str) -> list[Problem]:
     """The rules that ask Prometheus, when the settings name none."""
     if url:
         return []
-    asking = [rule for rule in rulebook.rules if rule.rule.when.source in _ASKS]
+    asking = [rule for rule in rulebook.rules if rule.rule.when.trigger.needs == PROMETHEUS]
     message, hint = "asks Prometheus, and the settings name none", "set prometheus.url (HEALER_PROMETHEUS__URL)"
     return [Problem(rule.where or "rules", 0, 0, "", f"rule {rule.name} {message}", hint) for rule in asking]
 

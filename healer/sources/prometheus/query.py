@@ -11,9 +11,9 @@ from healer.model.kube import Deployment, Pod
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.rules.probe import Query
+from healer.rules.probe import QUERY_SIGNAL, Query
 from healer.rules.rulebook import BoundRule
-from healer.rules.schema import QUERY_SIGNAL
+from healer.rules.triggers import QUERY
 from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample
 from healer.sources.targets import Named, Nameless, TargetLabels, named_by
 
@@ -55,7 +55,7 @@ class QueryLook:
     """
 
     def __init__(self, rule: BoundRule, prometheus: QueryApi, view: View, names: TargetLabels, told: Told) -> None:
-        query = rule.rule.when.query
+        query = rule.rule.when.get(QUERY)
         if query is None:
             raise ValueError(f"rule {rule.name} has no query")
         self._rule = rule
@@ -191,7 +191,7 @@ class QueryLook:
 
     def _signal(self, key: str, seen: _SeenSeries, now: float, over: str = "") -> Signal:
         return Signal(
-            source="query",
+            source=QUERY.name,
             name=QUERY_SIGNAL,
             target=seen.target,
             firing=seen.since is not None and not over,

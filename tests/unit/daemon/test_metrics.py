@@ -11,7 +11,7 @@ from healer.engine.safety.wide import BREAKER
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, Reason, State
-from healer.model.signal import Signal, SourceName
+from healer.model.signal import Signal
 from healer.model.target import Target
 from tests.support.world import ACTIONS, rule, rulebook
 from tests.unit.journal.incidents import incident
@@ -22,7 +22,7 @@ def test_alerts_that_no_rule_is_about_are_one_series() -> None:
     engine = Engine(rulebook(rule(when={"alert": ["HighLatency"]})), ACTIONS)
     metrics = Metrics()
 
-    def count(source: SourceName, name: str) -> None:
+    def count(source: str, name: str) -> None:
         signal = Signal(source, name, Target("Pod", "production", "a", "u"), True, 0.0, "key")
         metrics.signal(signal, engine.looks_for(signal))
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from healer.journal import codec
 from healer.journal.base import Undecodable
 from healer.lab.apiserver import schema
-from healer.model.incident import Incident, State
+from healer.model.incident import Incident, State, Symptom
 from healer.rules.schema import MOST_CHANNELS, MOST_STEPS, Mode, Severity
+from healer.rules.triggers import TRIGGERS
 from tests.contract.client import Object
 from tests.unit.journal.conftest import definition
 from tests.unit.journal.incidents import incident, then
@@ -41,6 +42,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         return st.integers(0, 1_000)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return st.sampled_from(hint)
+    if hint is Symptom:
+        return st.builds(Symptom, st.sampled_from(sorted(TRIGGERS)), TEXTS, TEXTS, TIMES)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return st.builds(hint, **{name: values(inner) for name, inner in get_type_hints(hint).items()})
     origin, arguments = get_origin(hint), get_args(hint)
@@ -174,7 +177,7 @@ def _type(found: Object, wanted: str, path: str) -> Any:
 
 IDENTIFIERS = {
     "Incident": {"id", "rule", "severity", "mode", "revision", "healthy", "ruled"},
-    "Symptom": {"name", "occurrence"},
+    "Symptom": {"source", "name", "occurrence"},
     "Reason": {"code"},
     "Target": {"kind", "namespace", "name", "uid"},
     "Approved": {"by"},

@@ -19,10 +19,11 @@ from healer.model.kube import (
     ReplicaSet,
     Waiting,
 )
-from healer.model.signal import Signal, SourceName
+from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
-from healer.rules.condition import VARIABLES, CelCondition, ConditionError, ConditionFailed, facts
+from healer.rules.condition import CelCondition, ConditionError, ConditionFailed, facts, variables
+from healer.rules.triggers import ALERT, TRIGGERS
 
 BORN = datetime(2026, 8, 1, tzinfo=UTC)
 NOW = BORN.timestamp() + 600
@@ -58,14 +59,14 @@ def view() -> View:
     return found
 
 
-def signal(source: SourceName = "pod", target: Target = POD, labels: Mapping[str, str] | None = None) -> Signal:
+def signal(source: str = "pod", target: Target = POD, labels: Mapping[str, str] | None = None) -> Signal:
     return Signal(
         source, "Sick", target, True, NOW, "key", message="crashed 7 times", labels=labels or {}, annotations={"a": "b"}
     )
 
 
 def holds(expression: str, given: Signal) -> bool:
-    return CelCondition(expression, given.source).holds(facts(given, view(), NOW))
+    return CelCondition(expression, TRIGGERS[given.source]).holds(facts(given, view(), NOW))
 
 
 @pytest.mark.parametrize(
@@ -95,13 +96,13 @@ def test_what_an_alert_rule_may_ask() -> None:
 
 def test_every_variable_has_a_fact_of_its_type() -> None:
     known = facts(signal("alert"), view(), NOW)
-    assert known.keys() == VARIABLES["alert"].keys()
-    for name in VARIABLES["alert"]:
-        assert CelCondition(f"{name} == {name}", "alert").holds(known)
+    assert known.keys() == variables(ALERT).keys()
+    for name in variables(ALERT):
+        assert CelCondition(f"{name} == {name}", ALERT).holds(known)
 
 
 def test_a_pod_rule_gets_no_facts_of_alerts() -> None:
-    assert facts(signal(), view(), NOW).keys() == VARIABLES["pod"].keys()
+    assert facts(signal(), view(), NOW).keys() == variables(TRIGGERS["pod"]).keys()
 
 
 @pytest.mark.parametrize(
@@ -132,10 +133,10 @@ def test_age_is_never_negative() -> None:
 
 def test_the_place_of_an_error_in_a_long_expression() -> None:
     with pytest.raises(ConditionError) as caught:
-        CelCondition("pod.ready ||\n  pod.restarts > 3 &&\n  workload.redy > 3", "pod")
+        CelCondition("pod.ready ||\n  pod.restarts > 3 &&\n  workload.redy > 3", TRIGGERS["pod"])
     assert (caught.value.line, caught.value.column) == (3, 3)
     assert caught.value.hint == "did you mean workload.ready?"
 
 
 def test_literals_within_texts_are_left_alone() -> None:
-    assert CelCondition("pod.name != \"duration('nonsense')\"", "pod").holds({"pod.name": "x"})
+    assert CelCondition("pod.name != \"duration('nonsense')\"", TRIGGERS["pod"]).holds({"pod.name": "x"})

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from healer.rules.condition import CelCondition, ConditionError, ConditionFailed
+from healer.rules.triggers import ALERT, POD
 
 LABELS = "pod.labels"
 NESTED_3 = f"{LABELS}.all(a, {LABELS}.exists(b, {LABELS}.exists_one(c, a == b || c == a)))"
@@ -25,7 +26,7 @@ NESTED_3 = f"{LABELS}.all(a, {LABELS}.exists(b, {LABELS}.exists_one(c, a == b ||
 )
 def test_what_could_cost_too_much_is_refused_when_it_is_read(expression: str, message: str) -> None:
     with pytest.raises(ConditionError, match=re.escape(message)) as refused:
-        CelCondition(expression, "pod")
+        CelCondition(expression, POD)
     assert refused.value.hint
 
 
@@ -41,7 +42,7 @@ def test_what_could_cost_too_much_is_refused_when_it_is_read(expression: str, me
     ],
 )
 def test_what_rules_need_is_not_refused(expression: str) -> None:
-    CelCondition(expression, "pod")
+    CelCondition(expression, POD)
 
 
 def alert(labels: dict[str, str], annotations: dict[str, str]) -> dict[str, object]:
@@ -49,7 +50,7 @@ def alert(labels: dict[str, str], annotations: dict[str, str]) -> dict[str, obje
 
 
 def test_more_than_a_condition_may_see_is_not_evaluated_and_said() -> None:
-    condition = CelCondition("alert.labels.exists(a, a == 'k1')", "alert")
+    condition = CelCondition("alert.labels.exists(a, a == 'k1')", ALERT)
     with pytest.raises(ConditionFailed, match=r"alert\.labels has 5000 keys, and a condition sees at most 250"):
         condition.holds(alert({f"k{number}": "" for number in range(5000)}, {}))
     with pytest.raises(ConditionFailed, match=r"alert\.labels has \d+ characters, and a condition sees at most 32768"):
@@ -59,17 +60,17 @@ def test_more_than_a_condition_may_see_is_not_evaluated_and_said() -> None:
 def test_only_what_an_expression_names_is_looked_at() -> None:
     """An alert with a long description is judged by its labels all the same."""
     many = {f"k{number}": "x" * 5000 for number in range(5000)}
-    assert CelCondition("alert.labels.team == 'ml'", "alert").holds(alert({"team": "ml"}, many))
+    assert CelCondition("alert.labels.team == 'ml'", ALERT).holds(alert({"team": "ml"}, many))
 
 
 def test_a_long_text_is_cut() -> None:
     facts = alert({}, {"description": "x" * 100_000 + "end"})
-    assert CelCondition("alert.annotations.description.size() == 2048", "alert").holds(facts)
+    assert CelCondition("alert.annotations.description.size() == 2048", ALERT).holds(facts)
 
 
 def test_the_largest_facts_run_out_of_rounds_and_not_of_memory() -> None:
     """All that a condition may see, in macros as deep as they may be: CEL gives up, and the rule has not matched."""
-    condition = CelCondition("alert.labels.map(a, alert.labels.map(b, signal.message + signal.message + b)).size() > 0", "alert")
+    condition = CelCondition("alert.labels.map(a, alert.labels.map(b, signal.message + signal.message + b)).size() > 0", ALERT)
     facts = alert({f"{number:03}": "x" * 100 for number in range(250)}, {}) | {"signal.message": "x" * 1000}
     with pytest.raises(ConditionFailed, match=r"[Bb]udget"):
         condition.holds(facts)

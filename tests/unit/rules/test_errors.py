@@ -8,6 +8,7 @@ import pytest
 
 from healer.rules.loading import load, load_all
 from healer.rules.problem import Problem
+from healer.rules.triggers import QUERY
 from tests.unit.rules.actions import VOCABULARY
 
 GOOD = """\
@@ -789,7 +790,8 @@ def test_a_threshold_is_a_number_and_not_what_reads_like_one() -> None:
         assert said in only(text.replace("LIMIT", limit)).message
     for limit, value in (("1e-3", 0.001), ("5", 5.0), ("-2.5E+1", -25.0)):
         ((bound,), problems) = load(text.replace("LIMIT", limit), "f.yaml", VOCABULARY)
-        assert (problems, bound.rule.when.query and bound.rule.when.query.above) == ([], value)
+        query = bound.rule.when.get(QUERY)
+        assert (problems, query and query.above) == ([], value)
 
 
 @pytest.mark.parametrize("hint", ["!pod.ready", "{pod: [NotReady], if: !pod.ready}"])

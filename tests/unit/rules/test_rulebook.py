@@ -3,8 +3,9 @@
 import pytest
 
 from healer.rules.loading import load
+from healer.rules.pod_conditions import PodCondition
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
-from healer.rules.schema import Budget, Count, PodCondition, Rule, Scope, Step, Verify, When
+from healer.rules.schema import Budget, Count, Rule, Scope, Step, Verify, When
 from tests.unit.rules.actions import VOCABULARY, Nothing
 from tests.unit.rules.test_errors import GOOD
 from tests.unit.rules.test_rulefile import FULL
@@ -21,7 +22,7 @@ class Counted(BoundRule):
 
 
 def rule(name: str, *namespaces: str, pod: PodCondition | None = PodCondition.NOT_READY, alert: str | None = None) -> Counted:
-    when = When(pod=(pod,)) if pod is not None and alert is None else When(alert=(alert or "",))
+    when = When.model_validate({"pod": (pod,)} if pod is not None and alert is None else {"alert": (alert or "",)})
     return Counted(
         "set", Rule(name=name, when=when, scope=Scope(namespaces=namespaces), heal=(Step(action="evict", params=Nothing()),))
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from healer.model.duration import parse
 from healer.rules.loading import load, load_all, remarks
 from healer.rules.schema import Breaker, Budget, Count, Limits, Mode, PageParams, Severity, Verify
+from healer.rules.triggers import ALERT
 from tests.unit.rules.actions import VOCABULARY, Scaling
 from tests.unit.rules.test_errors import GOOD
 
@@ -67,7 +68,7 @@ def test_every_value_is_what_was_written() -> None:
     (bound,) = rules
     rule = bound.rule
     assert (bound.name, bound.where) == ("serving/slow", "f.yaml:13")
-    assert (rule.when.source, rule.when.names) == ("alert", ("Slow", "Slower than ever"))
+    assert (rule.when.trigger.name, rule.when.names) == ("alert", ("Slow", "Slower than ever"))
     assert rule.when.labels == {"team": "1"}
     assert rule.when.count == Count(at_least=3, within=5400.0)
     assert bound.condition is not None
@@ -172,6 +173,6 @@ def test_the_rule_pack_never_acts_on_what_a_fresh_pod_cannot_cure() -> None:
 def test_an_alert_has_time_to_end_before_the_next_step() -> None:
     """A rate over five minutes, and five more of Alertmanager's group_interval."""
     rules, _ = load((PACK / "tensorflow-serving.yaml").read_text(encoding="utf-8"), "pack", VOCABULARY)
-    within = [step.verify.within for rule in rules if rule.rule.when.source == "alert" for step in rule.rule.heal]
+    within = [step.verify.within for rule in rules if rule.rule.when.trigger is ALERT for step in rule.rule.heal]
     assert within
     assert min(within) > parse("10m")

@@ -20,8 +20,8 @@ from healer.model.signal import Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.routes.base import BackendMissing, RouteMissing
-from healer.rules.probe import Canary
-from healer.rules.schema import BAD_CANARY, UNKNOWN_VERDICT
+from healer.rules.probe import BAD_CANARY, UNKNOWN_VERDICT, Canary
+from healer.rules.triggers import TRIGGERS
 from healer.sources.canary.canary import CanaryProbe, CanaryStanding, sides_of
 from healer.sources.canary.doubt import _speaks_of_failure
 from healer.sources.canary.look import CanaryLook, LookResult, ObservedSide, Sides
@@ -113,7 +113,7 @@ class Bench:
     def __post_init__(self) -> None:
         asked = when("Ingress", *self.measures, every="30s", hold=self.hold)
         (bound,) = rulebook(rule("bad-canary", when=asked, heal=[{"page": {}}])).rules
-        canary = bound.rule.when.canary
+        canary = bound.rule.when.get(TRIGGERS["canary"])
         assert isinstance(canary, Canary)
         self.look_at = CanaryLook(
             canary,
@@ -738,7 +738,7 @@ def test_pods_of_an_earlier_revision_are_not_the_canary_however_long_they_termin
     world.other(STABLE)
     earlier = {pod.name for pod in world.other(CANARY)}
     (bound,) = rulebook(rule("bad-canary", when=when("Ingress", COUNTERS), heal=[{"page": {}}])).rules
-    canary = bound.rule.when.canary
+    canary = bound.rule.when.get(TRIGGERS["canary"])
     assert isinstance(canary, Canary)
     before = sides_of(world.view, canary, NAMESPACE).canary
     assert before is not None

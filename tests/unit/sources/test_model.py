@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from healer.model.kube import Pod
 from healer.model.signal import Report, Signal, Unanswered
 from healer.model_servers.tensorflow_serving.status import ModelState, VersionStatus
+from healer.rules.triggers import MODEL
 from healer.sources.model import ModelLook, ModelMemory
 from tests.support.tensorflow_serving import status_servers
 from tests.support.world import NAMESPACE, START, World, moment, rule, rulebook
@@ -34,8 +35,9 @@ def bound(**model: Any) -> Any:
 
 def memory(**model: Any) -> ModelMemory:
     one = bound(**model)
-    assert one.rule.when.model is not None
-    return ModelMemory(one.name, one.rule.when.model)
+    served = one.rule.when.get(MODEL)
+    assert served is not None
+    return ModelMemory(one.name, served)
 
 
 def a_pod(restarts: int = 0, uid: str = "pod-1") -> Pod:

@@ -23,7 +23,7 @@ from healer.model.kube import (
     Waiting,
 )
 from healer.model.signal import Signal
-from healer.rules.schema import PodCondition
+from healer.rules.pod_conditions import PodCondition
 from healer.sources.pod_conditions import PodSettings
 from healer.sources.pods import PodSource
 from tests.support.world import moment
