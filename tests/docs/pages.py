@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from healer import settings
-from tests.docs import house
+from tests.docs import house, metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,6 +15,7 @@ WHOLE: Mapping[str, Callable[[], str]] = {"docs/settings.md": settings.markdown,
 
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/architecture.md": {"drawing of the rooms": house.drawing, "table of the rooms": house.table},
+    "docs/operating.md": {"table of the metrics": metrics.table},
 }
 """Of a page the parts that stand between markers, by their names."""
 

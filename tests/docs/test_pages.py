@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs import house
+from healer.daemon.metrics import Metrics
+from tests.docs import house, metrics
 from tests.docs.pages import MARKERS, PARTS, ROOT, filled, pages
+from tests.unit.journal.incidents import incident
 
 PROSE = sorted(
     path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("rules/*.md")]
@@ -59,6 +61,32 @@ def test_every_file_has_its_sentence() -> None:
     packages = [path for path in house.HOUSE.rglob("*.py") if path.parent != house.HOUSE]
     assert len(rows) == len([path for path in packages if not (path.name == "__init__.py" and path.parent.parent == house.HOUSE)])
     assert [name for name, said in rows if not said.endswith((".", "?", "!"))] == []
+
+
+def test_the_table_of_metrics_says_what_metrics_has() -> None:
+    """Names, types and labels: the table is read from the code, and here the code runs."""
+    known = {each.name: each for each in metrics.declared()}
+    shown = Metrics()
+    shown.incident(incident("x"))
+    families = [each for each in shown.registry.collect() if each.name != "healer_build_info"]
+    assert len(families) > 15
+    for family in families:
+        row = known[f"{family.name}{'_total' * (family.type == 'counter')}"]
+        assert (row.type, row.meaning) == (family.type, family.documentation)
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(row.labels)
+
+
+def test_no_metric_is_declared_twice() -> None:
+    names = [each.name for each in metrics.declared()]
+    assert len(names) == len(set(names)) > 25
+
+
+def test_every_metric_that_an_alert_asks_for_is_in_the_table() -> None:
+    asked = set(re.findall(r"healer_\w+", (ROOT / "deploy" / "healer" / "alerts.yaml").read_text("utf-8")))
+    suffixes = {f"{each.name}{end}" for each in metrics.declared() for end in ("", "_bucket", "_sum", "_count")}
+    assert asked
+    assert asked <= suffixes
 
 
 @pytest.mark.parametrize("page", PROSE)

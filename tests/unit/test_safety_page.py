@@ -9,22 +9,15 @@ from typing import Any
 
 import pytest
 import typer.main
-from prometheus_client import CollectorRegistry
 
 from healer.cli import app
-from healer.daemon.coverage import RuleCoverage
-from healer.daemon.metrics import Metrics
 from healer.daemon.rulefiles import vocabulary
-from healer.journal.kube import JournalCounts
 from healer.model.duration import say
-from healer.model.view import View
 from healer.rules.form import Model
 from healer.rules.loading import load
-from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Rule, Verify
 from healer.settings import knobs
-from healer.sinks.base import SinkMeters
-from healer.sources.alertmanager.webhook import AlertmanagerWebhook, TargetLabels
+from tests.docs.metrics import declared
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "safety.md").read_text("utf-8")
@@ -199,28 +192,10 @@ def test_what_limits_healer_is_on_the_page() -> None:
 # metrics, verbs, files, examples
 
 
-def metric_names() -> set[str]:
-    """The names that /metrics may have."""
-
-    async def taken(_: object) -> None:
-        """Nothing is sent."""
-
-    metrics = Metrics()
-    metrics.journal(JournalCounts(), lambda: 0)
-    registry = metrics.registry
-    SinkMeters(registry)
-    RuleCoverage(View(), Rulebook(), (), registry)
-    AlertmanagerWebhook(
-        view=View(), labels=TargetLabels("namespace", "pod", "deployment"), intake=taken, clock=lambda: 0.0, registry=registry
-    )
-    assert isinstance(registry, CollectorRegistry)
-    return {f"{family.name}{'_total' if family.type == 'counter' else ''}" for family in registry.collect()}
-
-
 def test_every_metric_exists() -> None:
     named = set(re.findall(r"\bhealer_\w+", TEXT))
     assert named
-    assert named <= metric_names()
+    assert named <= {each.name for each in declared()}
 
 
 def test_every_verb_exists() -> None:

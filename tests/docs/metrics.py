@@ -1,0 +1,45 @@
+"""The table of all metrics, from where the code declares them."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+HOUSE = Path(__file__).parents[2] / "healer"
+TYPES = {
+    "Counter": "counter",
+    "CounterMetricFamily": "counter",
+    "Gauge": "gauge",
+    "GaugeMetricFamily": "gauge",
+    "Histogram": "histogram",
+}
+"""What prometheus_client declares a metric with, and what Prometheus calls it."""
+
+
+class Declared(NamedTuple):
+    """A metric as it is declared."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+def declared() -> Iterator[Declared]:
+    """The metrics of healer. Raises ValueError for one whose meaning or labels are not literals where it is declared."""
+    for path in sorted(HOUSE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Call(func=ast.Name(id=made), args=[ast.Constant(value=str(name)), *_]) if made in TYPES:
+                    _, meaning, *further = (ast.literal_eval(argument) for argument in node.args)
+                    labels = [ast.literal_eval(each.value) for each in node.keywords if each.arg == "labels"] or further
+                    yield Declared(name + "_total" * (TYPES[made] == "counter"), TYPES[made], tuple(*labels), meaning)
+
+
+def table() -> str:
+    """The metrics by name."""
+    rows = [
+        f"| `{each.name}` | {each.type} | {', '.join(f'`{label}`' for label in each.labels)} | {each.meaning} |"
+        for each in sorted(declared())
+    ]
+    return "\n".join(["| metric | type | labels | what it says |", "|---|---|---|---|", *rows])
