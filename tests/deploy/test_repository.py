@@ -56,7 +56,7 @@ def test_make_help_lists_every_target_with_a_sentence() -> None:
 def test_only_setup_installs_packages_of_the_distribution() -> None:
     """`make test` does everything on a fresh machine, and it does this by `setup`."""
     assert [name for name, recipe in targets().items() if "packages" in recipe or "apt" in recipe] == ["setup"]
-    assert re.search(r"^test: .*\bsetup\b", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert re.search(r"^test:[^#]*\bsetup\b", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize(
