@@ -38,14 +38,13 @@ from healer.model.incident import Incident, Reason, State, Symptom
 from healer.model.kube import Deployment, KubeObject, Pod
 from healer.model.signal import PERHAPS, Answered, QueueFull, Report, Signal, Unanswered
 from healer.model.view import View
-from healer.rules.pod_conditions import PodCondition
+from healer.rules.pod_conditions import POD_CONDITIONS
 from healer.rules.rulebook import Rulebook
 from healer.rules.triggers import TRIGGERS
 from healer.sources.pods import PodSource
 
 _PART = 25
 """Signals that the engine is told of in one turn: about 10 ms, so that a large delivery does not hold the loop."""
-_CONDITIONS = frozenset(condition.value for condition in PodCondition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,9 +399,9 @@ class EventLoop:
         self._feed(Acted(act.incident.id, act.step, act.attempt, outcome))
 
 
-def _conditions_of(incidents: list[Incident]) -> dict[str, set[PodCondition]]:
+def _conditions_of(incidents: list[Incident]) -> dict[str, set[str]]:
     """The conditions of pods that open incidents are about, by the pod's uid."""
-    had: dict[str, set[PodCondition]] = {}
+    had: dict[str, set[str]] = {}
     for incident in incidents:
         for uid, sick in incident.targets.items() if not incident.state.settled else ():
             names = {_condition(symptom) for symptom in sick.signals.values() if TRIGGERS[symptom.source].read_off_target}
@@ -410,6 +409,6 @@ def _conditions_of(incidents: list[Incident]) -> dict[str, set[PodCondition]]:
     return had
 
 
-def _condition(symptom: Symptom) -> PodCondition | None:
+def _condition(symptom: Symptom) -> str | None:
     """The condition of a pod that a symptom names; None for one that only another version of healer knows."""
-    return PodCondition(symptom.name) if symptom.name in _CONDITIONS else None
+    return symptom.name if symptom.name in POD_CONDITIONS else None

@@ -31,10 +31,10 @@ from healer.model.effects import Act
 from healer.model.incident import Incident
 from healer.model.view import View
 from healer.routes.note import KEPT_BY
+from healer.rules.pod_detectors import PodSettings
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings
 from healer.sinks.registry import Sinks
-from healer.sources.pod_conditions import PodSettings
 from healer.sources.pods import PodSource
 
 

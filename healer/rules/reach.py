@@ -11,34 +11,21 @@ from collections.abc import Iterable, Iterator
 
 from healer.model.duration import about
 from healer.rules.condition import CelCondition, ConditionFailed
-from healer.rules.pod_conditions import PodCondition
+from healer.rules.pod_conditions import POD_CONDITIONS, PodCondition, PodStatus
+from healer.rules.pod_detectors import PodState
 from healer.rules.probe import diverted_to
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import Step
 from healer.rules.triggers import CANARY, POD
 
-_Status = tuple[str, bool, str]
-"""phase, ready, reason"""
-_PHASES = ("Pending", "Running", "Unknown")
-_UNREADY = frozenset(PodCondition) - {PodCondition.CRASH_LOOP_BACK_OFF, PodCondition.OOM_KILLED, PodCondition.RESTARTING}
-"""The conditions of a pod that is not ready. What crashes may be ready in between."""
-_PHASES_OF: dict[PodCondition, tuple[str, ...]] = {
-    PodCondition.EVICTED: ("Failed",),
-    PodCondition.FAILED: ("Failed",),
-    PodCondition.UNSCHEDULABLE: ("Pending",),
-    PodCondition.STUCK_TERMINATING: (*_PHASES, "Failed", "Succeeded"),
+_STATUSES: dict[PodState, tuple[tuple[str, bool], ...]] = {
+    PodState.PENDING: (("Pending", False),),
+    PodState.UNREADY: (("Running", False), ("Unknown", False)),
+    PodState.READY: (("Running", True),),
+    PodState.FINISHED: (("Failed", False),),
+    PodState.TERMINATING: tuple((phase, False) for phase in ("Pending", "Running", "Unknown", "Failed", "Succeeded")),
 }
-_PULLS: tuple[_Status, ...] = (("Pending", False, "ErrImagePull"), ("Pending", False, "ImagePullBackOff"))
-_TURNS: dict[PodCondition, tuple[_Status, ...]] = {
-    PodCondition.ERR_IMAGE_PULL: _PULLS,
-    PodCondition.IMAGE_PULL_BACK_OFF: _PULLS,
-    PodCondition.CRASH_LOOP_BACK_OFF: (
-        ("Running", False, "CrashLoopBackOff"),
-        ("Running", False, "Error"),
-        ("Running", True, ""),
-    ),
-}
-"""The statuses through which a pod goes again and again while it has a condition."""
+"""The phase and the readiness of a pod in each state; one that has succeeded has no condition."""
 _SETTLED = 60.0
 """Seconds: the default of HEALER_PODS__SETTLE."""
 _LOOKS = 3
@@ -48,20 +35,22 @@ _STRING = re.compile(r"'([^'\\\n]*)'|\"([^\"\\\n]*)\"")
 
 def unreachable(bound: BoundRule) -> Iterator[str]:
     """What of a rule can never match, or never hold as long as its `for` asks, as remarks on it."""
-    when = bound.rule.when
-    for name in when.get(POD) or ():
-        if bound.condition is not None and not _possible(bound.condition, name, _statuses(name, bound.condition)):
-            yield f"never matches {name}: its `if` is false of every pod that has it ({when.condition})"
-        elif bound.condition is not None and when.held_for > 0 and _interrupted(bound.condition, name):
-            held = about(when.held_for)
+    when, condition = bound.rule.when, bound.condition
+    pods = [POD_CONDITIONS[name] for name in when.get(POD) or ()]
+    for pod in pods:
+        if condition is None:
+            break
+        if not _possible(condition, pod):
+            yield f"never matches {pod.name}: its `if` is false of every pod that has it ({when.condition})"
+        elif when.held_for > 0 and _interrupted(condition, pod):
             yield (
-                f"may never hold {name} for {held}: the pod's phase, readiness and reason alternate while it lasts, and its "
-                f"`if` is false of some of them ({when.condition}); ask for what does not change"
+                f"may never hold {pod.name} for {about(when.held_for)}: the pod's phase, readiness and reason alternate while it "
+                f"lasts, and its `if` is false of some of them ({when.condition}); ask for what does not change"
             )
-    if when.get(POD) == (PodCondition.OOM_KILLED,) and when.held_for > _SETTLED:
+    if pods and all(pod.settles for pod in pods) and when.held_for > _SETTLED:
         yield (
-            f"may never hold OOMKilled for {about(when.held_for)}: a container that is restarted and ready counts as well after "
-            f"{about(_SETTLED)} (HEALER_PODS__SETTLE); use `count` for how often it happens"
+            f"may never hold {', '.join(pod.name for pod in pods)} for {about(when.held_for)}: a container that is restarted and "
+            f"ready counts as well after {about(_SETTLED)} (HEALER_PODS__SETTLE); use `count` for how often it happens"
         )
     if (canary := when.get(CANARY)) is not None:
         yield from _too_soon(bound.rule.heal, canary.every)
@@ -78,28 +67,25 @@ def _too_soon(heal: Iterable[Step], every: float) -> Iterator[str]:
             )
 
 
-def _statuses(name: PodCondition, condition: CelCondition) -> Iterator[_Status]:
+def _possible(condition: CelCondition, pod: PodCondition) -> bool:
+    """Whether it is true of some status that a pod with the condition can have."""
     written = {single or double for single, double in _STRING.findall(condition.expression)}
-    reasons = {"Evicted"} if name is PodCondition.EVICTED else {"", "?", *written} - {"Evicted"}
-    for phase in _PHASES_OF.get(name, _PHASES):
-        for ready in (False,) if name in _UNREADY else (False, True):
-            for reason in sorted(reasons):
-                yield phase, ready, reason
+    claimed = {other.reason for other in POD_CONDITIONS.values() if other.reason}
+    reasons = {pod.reason} if pod.reason else {"", "?", *written} - claimed
+    statuses = ((phase, ready, reason) for state in pod.states for phase, ready in _STATUSES[state] for reason in reasons)
+    return any(_holds(condition, pod.name, status) is not False for status in statuses)
 
 
-def _possible(condition: CelCondition, name: PodCondition, statuses: Iterable[_Status]) -> bool:
-    return any(_holds(condition, name, status) is not False for status in statuses)
-
-
-def _interrupted(condition: CelCondition, name: PodCondition) -> bool:
-    answers = [_holds(condition, name, status) for status in _TURNS.get(name, ())]
+def _interrupted(condition: CelCondition, pod: PodCondition) -> bool:
+    """Whether it is true of some of the statuses through which such a pod goes, and false of others."""
+    answers = [_holds(condition, pod.name, status) for status in pod.alternates]
     return False in answers and any(answer is not False for answer in answers)
 
 
-def _holds(condition: CelCondition, name: PodCondition, status: _Status) -> bool | None:
+def _holds(condition: CelCondition, name: str, status: PodStatus) -> bool | None:
     """Whether it is true of such a pod; None when that depends on something else."""
     phase, ready, reason = status
     try:
-        return condition.holds({"pod.phase": phase, "pod.ready": ready, "pod.reason": reason, "signal.name": str(name)})
+        return condition.holds({"pod.phase": phase, "pod.ready": ready, "pod.reason": reason, "signal.name": name})
     except ConditionFailed:
         return None

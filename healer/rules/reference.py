@@ -11,7 +11,8 @@ from pydantic_core import PydanticUndefined
 from healer.model.duration import InSeconds, say
 from healer.rules.condition import variables
 from healer.rules.form import Model
-from healer.rules.pod_conditions import PodCondition
+from healer.rules.pod_conditions import POD_CONDITIONS, PodConditionName
+from healer.rules.pod_detectors import PodState
 from healer.rules.portion import InReplicas
 from healer.rules.probe import InShares
 from healer.rules.schema import Step, places
@@ -53,6 +54,8 @@ def _key_rows(model: type[Model]) -> Iterator[tuple[str, ...]]:
 
 
 def _type(annotation: Any, metadata: list[Any]) -> str:
+    if annotation == PodConditionName:
+        return "[condition](#conditions-of-pods)"
     if any(isinstance(mark, InSeconds) for mark in metadata):
         return "duration"
     if any(isinstance(mark, InShares) for mark in metadata):
@@ -62,8 +65,6 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
     if hasattr(annotation, "__metadata__"):
         return _type(annotation.__origin__, list(annotation.__metadata__))
     arguments = [argument for argument in get_args(annotation) if argument not in (type(None), ...)]
-    if isinstance(annotation, type) and issubclass(annotation, PodCondition):
-        return "condition"
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return " or ".join(f"`{member.value}`" for member in annotation)
     if isinstance(annotation, type) and issubclass(annotation, Model):
@@ -136,7 +137,23 @@ def _variables() -> str:
 
 
 def _conditions() -> str:
-    return ", ".join(f"`{condition.value}`" for condition in PodCondition)
+    def rows() -> Iterator[tuple[str, ...]]:
+        for condition in POD_CONDITIONS.values():
+            states = condition.states
+            living = ["living"] if PodState.LIVING in states else [_STATES[each] for each in states & PodState.LIVING]
+            others = [_STATES[each] for each in states & ~PodState.LIVING]
+            yield f"`{condition.name}`", ", ".join(living + others), condition.meaning
+
+    return _table(("condition", "of pods that are", "meaning"), rows())
+
+
+_STATES = {
+    PodState.PENDING: "pending",
+    PodState.UNREADY: "not ready",
+    PodState.READY: "ready",
+    PodState.FINISHED: "finished",
+    PodState.TERMINATING: "terminating",
+}
 
 
 def _routers(known: Vocabulary) -> str:

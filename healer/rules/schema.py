@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from healer.model.duration import Duration
 from healer.model.kube import LabelRequirement, LabelSelector
 from healer.rules.form import ANYWHERE, Channel, LabelKey, LabelValue, Listed, Model, Name, Namespace, Text, Whole, fault
-from healer.rules.pod_conditions import RECORDS
+from healer.rules.pod_conditions import POD_CONDITIONS
 from healer.rules.portion import Portion
 from healer.rules.triggers import POD, TRIGGERS, Trigger, V
 from healer.rules.vocabulary import Vocabulary
@@ -112,8 +112,8 @@ class When(Model):
     @property
     def of_records(self) -> bool:
         """Whether it looks at records of finished pods alone, which have no part in how well the workload is."""
-        conditions = self.get(POD)
-        return conditions is not None and RECORDS.issuperset(conditions)
+        names = self.get(POD)
+        return names is not None and all(POD_CONDITIONS[name].of_records for name in names)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from healer.model.signal import Signal
 from healer.rules.form import Listed, Text
-from healer.rules.pod_conditions import PodCondition
+from healer.rules.pod_conditions import PodConditionName
 from healer.rules.probe import BAD_CANARY, QUERY_SIGNAL, UNKNOWN_VERDICT, Canary, Query, ServedModel
 from healer.rules.promql import surprises, unfamiliar
 
@@ -146,11 +146,11 @@ def _of_measures(written: Any) -> Iterator[tuple[Path, bool]]:
                 yield ("measures", number, key), True
 
 
-POD: Trigger[tuple[PodCondition, ...]] = Trigger(
+POD: Trigger[tuple[str, ...]] = Trigger(
     "pod",
-    Annotated[tuple[PodCondition, ...], Field(min_length=1), Listed],
+    Annotated[tuple[PodConditionName, ...], Field(min_length=1), Listed],
     "any of these conditions of a pod.",
-    names=lambda conditions: tuple(str(name) for name in conditions),
+    names=lambda names: names,
     origin=Origin.WATCHED,
     ends=Ending.OBJECT,
 )

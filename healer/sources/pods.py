@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from healer.model.kube import ContainerStatus, Pod
 from healer.model.signal import Signal
 from healer.model.view import epoch, target_of
-from healer.rules.pod_conditions import PodCondition
+from healer.rules.pod_conditions import conditions
+from healer.rules.pod_detectors import Finding, ObservedPod, PodSettings, containers
 from healer.rules.triggers import POD
-from healer.sources.pod_conditions import Finding, PodSettings, conditions, containers
+
+_RESTARTING = "Restarting"
+"""The condition that rests on what was seen of a pod before, and not on one look at it."""
 
 
 @dataclass(slots=True)
@@ -18,7 +21,7 @@ class _SeenPod:
     """What is remembered of a pod that has, or had lately, a condition."""
 
     pod: Pod
-    findings: dict[PodCondition, Finding]
+    findings: dict[str, Finding]
     restarts: dict[str, deque[float]] = field(default_factory=dict)
     """When each container restarted, by its name."""
     look_at: float | None = None
@@ -32,7 +35,7 @@ class PodSource:
         self._seen: dict[str, _SeenPod] = {}
         self._looks: list[tuple[float, str]] = []  # a heap of when to look at which uid; entries may be out of date
 
-    def resume(self, pod: Pod, had: set[PodCondition], now: float) -> list[Signal]:
+    def resume(self, pod: Pod, had: set[str], now: float) -> list[Signal]:
         """A pod whose conditions the journal knows from before a restart; returns those that it still has.
 
         A container that crash-loops may be caught while it runs for a moment. Restarts of before are not known one by one: as
@@ -40,7 +43,7 @@ class PodSource:
         """
         seen = _SeenPod(pod, {})
         most = max(pod.containers, key=lambda status: status.restart_count, default=None)
-        if PodCondition.RESTARTING in had and most is not None and self._bears_out(most, now):
+        if _RESTARTING in had and most is not None and self._bears_out(most, now):
             self._restarted(seen, most.name, self._settings.restarts, now)
         return self._look(seen, now, had)
 
@@ -83,20 +86,17 @@ class PodSource:
         """When `due` may have something to look at."""
         return self._looks[0][0] if self._looks else None
 
-    def still(self, pod: Pod, condition: PodCondition, now: float) -> bool:
+    def still(self, pod: Pod, condition: str, now: float) -> bool:
         """Whether a freshly read pod still has a condition that was seen of it."""
         seen = self._seen.get(pod.metadata.uid)
-        if condition is PodCondition.RESTARTING:
-            return seen is not None and condition in seen.findings
-        before: dict[PodCondition, Finding | None] = {condition: None}
-        if seen is not None:
-            before |= seen.findings
-        return condition in conditions(pod, before, now, self._settings)[0]
+        restarts, findings = ({}, {}) if seen is None else (seen.restarts, seen.findings)
+        observed = ObservedPod(pod, now, self._settings, restarts)
+        return condition in conditions(observed, {condition: None, **findings})[0]
 
-    def _look(self, seen: _SeenPod, now: float, had: Collection[PodCondition] = ()) -> list[Signal]:
-        findings, look_at = conditions(seen.pod, {**dict.fromkeys(had), **seen.findings}, now, self._settings)
-        if (restarting := self._restarting(seen, now)) is not None:
-            findings[PodCondition.RESTARTING] = restarting
+    def _look(self, seen: _SeenPod, now: float, had: Collection[str] = ()) -> list[Signal]:
+        self._forget_restarts(seen, now)
+        observed = ObservedPod(seen.pod, now, self._settings, seen.restarts)
+        findings, look_at = conditions(observed, {**dict.fromkeys(had), **seen.findings})
         looks = [look_at, *(f.until for f in findings.values())]
         looks += [times[0] + self._settings.restarts_within for times in seen.restarts.values()]
         later = [look for look in looks if look is not None and look > now]
@@ -123,19 +123,13 @@ class PodSource:
         known = seen.restarts.setdefault(container, deque(maxlen=max(self._settings.restarts, 1) * 2))
         known.extend([now] * min(times, self._settings.restarts))
 
-    def _restarting(self, seen: _SeenPod, now: float) -> Finding | None:
-        """The rate is that of one container: a node's reboot restarts all of a pod's containers, and is one event for each."""
+    def _forget_restarts(self, seen: _SeenPod, now: float) -> None:
+        """Drop the restarts that are too long ago to count."""
         for container, times in list(seen.restarts.items()):
             while times and times[0] <= now - self._settings.restarts_within:
                 times.popleft()
             if not times:
                 del seen.restarts[container]
-        most = max(seen.restarts, key=lambda container: len(seen.restarts[container]), default="")
-        times = seen.restarts.get(most, deque())
-        if len(times) < self._settings.restarts or seen.pod.terminating or seen.pod.finished:
-            return None
-        text = f"container {most}: {len(times)} restarts within {self._settings.restarts_within:.0f} s"
-        return Finding(text, f"{most}/{_count_of(seen.pod, most)}")
 
 
 def _restarts_since(before: Pod, pod: Pod) -> dict[str, int]:
@@ -147,10 +141,6 @@ def _restarts_since(before: Pod, pod: Pod) -> dict[str, int]:
     return {name: times for name, times in counts if times > 0}
 
 
-def _count_of(pod: Pod, container: str) -> int:
-    return next((status.restart_count for status in pod.containers if status.name == container), 0)
-
-
 def _is_well(pod: Pod) -> bool:
     """A quick look that is right for nearly every event: it runs, is ready, and no container is anything but running."""
     if not pod.ready or pod.status.phase != "Running":
@@ -158,15 +148,15 @@ def _is_well(pod: Pod) -> bool:
     return all(s.state.running is not None and s.last_state.terminated is None for s in containers(pod))
 
 
-def _signal(pod: Pod, name: PodCondition, finding: Finding, now: float, *, firing: bool) -> Signal:
+def _signal(pod: Pod, name: str, finding: Finding, now: float, *, firing: bool) -> Signal:
     uid = pod.metadata.uid
     return Signal(
         source=POD.name,
-        name=name.value,
+        name=name,
         target=target_of(pod),
         firing=firing,
         at=now if finding.at is None or not firing else min(finding.at, now),
-        key=f"{uid}/{name.value}",
-        occurrence=f"{uid}/{name.value}/{finding.occurrence}",
+        key=f"{uid}/{name}",
+        occurrence=f"{uid}/{name}/{finding.occurrence}",
         message=finding.message,
     )

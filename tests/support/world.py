@@ -48,12 +48,12 @@ from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.rules.form import Model
 from healer.rules.loading import load
+from healer.rules.pod_detectors import PodSettings
 from healer.rules.probe import Side
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import When
 from healer.rules.triggers import CANARY
 from healer.rules.vocabulary import Vocabulary
-from healer.sources.pod_conditions import PodSettings
 from healer.sources.pods import PodSource
 
 START = 1_800_000_000.0

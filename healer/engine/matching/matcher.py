@@ -16,7 +16,7 @@ from healer.model.incident import Reason
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
-from healer.rules.pod_conditions import REPLACED
+from healer.rules.pod_conditions import of_living
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import Mode, Rule
 from healer.rules.triggers import TRIGGERS, Trigger
@@ -432,7 +432,7 @@ class Matcher:
         firing.weight = firing.weigh(now, self._freshness)
         self._let_fade(firing)
         signal, target, place = firing.signal, firing.signal.target, None
-        replaced = firing.trigger.read_off_target and signal.name in REPLACED
+        replaced = firing.trigger.read_off_target and not of_living(signal.name)
         changing = [name for name in firing.heeded if self._may_change(name)] if firing.weight else []
         if changing and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
             acts = view.deployment(firing.workload) is not None and any(map(self._may_act, changing))

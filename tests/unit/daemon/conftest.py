@@ -28,8 +28,8 @@ from healer.model.effects import Decision
 from healer.model.incident import Incident, State
 from healer.model.signal import Signal
 from healer.model.view import View, target_of
+from healer.rules.pod_detectors import PodSettings
 from healer.rules.rulebook import Rulebook
-from healer.sources.pod_conditions import PodSettings
 from healer.sources.pods import PodSource
 from tests.support.world import Yaml, rulebook
 

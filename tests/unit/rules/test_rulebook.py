@@ -3,7 +3,6 @@
 import pytest
 
 from healer.rules.loading import load
-from healer.rules.pod_conditions import PodCondition
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
 from healer.rules.schema import Budget, Count, Rule, Scope, Step, Verify, When
 from tests.unit.rules.actions import VOCABULARY, Nothing
@@ -21,7 +20,7 @@ class Counted(BoundRule):
         return super().__getattribute__(name)
 
 
-def rule(name: str, *namespaces: str, pod: PodCondition | None = PodCondition.NOT_READY, alert: str | None = None) -> Counted:
+def rule(name: str, *namespaces: str, pod: str | None = "NotReady", alert: str | None = None) -> Counted:
     when = When.model_validate({"pod": (pod,)} if pod is not None and alert is None else {"alert": (alert or "",)})
     return Counted(
         "set", Rule(name=name, when=when, scope=Scope(namespaces=namespaces), heal=(Step(action="evict", params=Nothing()),))
@@ -38,7 +37,7 @@ def test_the_rules_that_a_signal_concerns_in_the_order_of_the_file() -> None:
             rule("a", "production"),
             rule("b", "*"),
             rule("c", "production", "staging"),
-            rule("d", "production", pod=PodCondition.OOM_KILLED),
+            rule("d", "production", pod="OOMKilled"),
             rule("e", "production", alert="NotReady"),
         ]
     )

@@ -23,8 +23,7 @@ from healer.model.kube import (
     Waiting,
 )
 from healer.model.signal import Signal
-from healer.rules.pod_conditions import PodCondition
-from healer.sources.pod_conditions import PodSettings
+from healer.rules.pod_detectors import PodSettings
 from healer.sources.pods import PodSource
 from tests.support.world import moment
 
@@ -227,7 +226,7 @@ def test_a_restart_that_may_go_well_is_not_one_crash_more() -> None:
     for status in (container(BACK_OFF, restarts=3, last=CRASHED), container(fresh(NOW), restarts=4, last=CRASHED)):
         seen = pod(status)
         watch.put(seen)
-        occurrences.add(watch.source._seen["u1"].findings[PodCondition.CRASH_LOOP_BACK_OFF].occurrence)
+        occurrences.add(watch.source._seen["u1"].findings["CrashLoopBackOff"].occurrence)
     assert len(occurrences) == 1
 
 
@@ -328,9 +327,9 @@ def test_the_two_names_of_a_failing_pull_hold_together() -> None:
 def test_what_alternates_holds_together_after_a_restart_too() -> None:
     source = PodSource(SETTINGS)
     backing_off = pod(container(Waiting("ImagePullBackOff")), phase="Pending")
-    names = {signal.name for signal in source.resume(backing_off, {PodCondition.ERR_IMAGE_PULL}, NOW)}
+    names = {signal.name for signal in source.resume(backing_off, {"ErrImagePull"}, NOW)}
     assert names == {"ErrImagePull", "ImagePullBackOff"}
-    assert source.still(backing_off, PodCondition.ERR_IMAGE_PULL, NOW)
+    assert source.still(backing_off, "ErrImagePull", NOW)
 
 
 # not starting
@@ -729,31 +728,31 @@ def test_a_fresh_look_says_whether_it_still_is_so() -> None:
     source = PodSource(SETTINGS)
     looping = pod(container(BACK_OFF, restarts=3, last=CRASHED))
     source.put(looping, None, NOW)
-    assert source.still(looping, PodCondition.CRASH_LOOP_BACK_OFF, NOW)
+    assert source.still(looping, "CrashLoopBackOff", NOW)
     in_between = pod(container(fresh(NOW), restarts=4, last=CRASHED))
-    assert source.still(in_between, PodCondition.CRASH_LOOP_BACK_OFF, NOW + 59)
-    assert not source.still(in_between, PodCondition.CRASH_LOOP_BACK_OFF, NOW + 61)
-    assert not source.still(pod(), PodCondition.CRASH_LOOP_BACK_OFF, NOW)
+    assert source.still(in_between, "CrashLoopBackOff", NOW + 59)
+    assert not source.still(in_between, "CrashLoopBackOff", NOW + 61)
+    assert not source.still(pod(), "CrashLoopBackOff", NOW)
 
 
 def test_a_fresh_look_at_a_rate_asks_what_was_seen() -> None:
     watch = Watch()
     watch.put(pod(container(restarts=0)))
-    assert not watch.source.still(pod(container(restarts=1)), PodCondition.RESTARTING, NOW)
+    assert not watch.source.still(pod(container(restarts=1)), "Restarting", NOW)
     watch.put(pod(container(restarts=3)))
-    assert watch.source.still(pod(container(restarts=3)), PodCondition.RESTARTING, NOW)
+    assert watch.source.still(pod(container(restarts=3)), "Restarting", NOW)
 
 
 def test_after_a_restart_a_crash_loop_goes_on_though_the_container_runs_at_that_moment() -> None:
     between = pod(container(fresh(NOW - 5), restarts=4, last=CRASHED))
     assert said(PodSource(SETTINGS).put(between, None, NOW)) == []
-    assert said(PodSource(SETTINGS).resume(between, {PodCondition.CRASH_LOOP_BACK_OFF}, NOW)) == ["+CrashLoopBackOff"]
+    assert said(PodSource(SETTINGS).resume(between, {"CrashLoopBackOff"}, NOW)) == ["+CrashLoopBackOff"]
 
 
 def test_after_a_restart_restarts_of_before_count_for_one_more_window() -> None:
     source = PodSource(SETTINGS)
     often = pod(container(restarts=SETTINGS.restarts, last=Terminated(1, "Error", moment(NOW - 30))))
-    assert said(source.resume(often, {PodCondition.RESTARTING}, NOW)) == ["+Restarting"]
+    assert said(source.resume(often, {"Restarting"}, NOW)) == ["+Restarting"]
     assert said(source.due(NOW + SETTINGS.restarts_within + 1)) == ["-Restarting"]
 
 
@@ -768,11 +767,11 @@ def test_after_a_restart_restarts_of_before_count_for_one_more_window() -> None:
     ids=["never", "unseen", "too seldom", "long ago"],
 )
 def test_no_journal_makes_a_pod_restart_that_does_not(status: ContainerStatus) -> None:
-    assert said(PodSource(SETTINGS).resume(pod(status), {PodCondition.RESTARTING}, NOW)) == []
+    assert said(PodSource(SETTINGS).resume(pod(status), {"Restarting"}, NOW)) == []
 
 
 def test_after_a_restart_what_is_over_is_not_told() -> None:
-    assert said(PodSource(SETTINGS).resume(pod(), {PodCondition.NOT_READY}, NOW)) == []
+    assert said(PodSource(SETTINGS).resume(pod(), {"NotReady"}, NOW)) == []
 
 
 @pytest.mark.parametrize("reason", ["Evicted", "OutOfcpu"])

@@ -1,17 +1,31 @@
-"""Which of the named conditions a pod has, as one look at it shows: a function each.
+"""How each condition of a pod is read off it: a function each.
 
-Sources: the pod lifecycle and the kubelet's reasons as documented by Kubernetes and recorded from a real cluster. Conditions of
-containers are looked for in every container, init and sidecar ones included. A pod that has finished has no condition of a living
-one, whatever its last statuses say: only Evicted or Failed, which are about its record.
+Sources: the pod lifecycle and the kubelet's reasons, as Kubernetes documents them and as they were recorded from a real cluster.
+Conditions of containers are looked for in every container, init and sidecar containers included.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Flag, auto
 
 from healer.model.duration import about
 from healer.model.kube import Condition, ContainerStatus, Pod
 from healer.model.view import epoch
-from healer.rules.pod_conditions import PodCondition
+
+
+class PodState(Flag):
+    """The states of a pod that conditions tell apart; a pod is in one of them."""
+
+    PENDING = auto()
+    """It does not run yet."""
+    UNREADY = auto()
+    """It runs and is not ready, or its node does not report it."""
+    READY = auto()
+    FINISHED = auto()
+    """It has ended for good: what is left is a record, whatever its last statuses say."""
+    TERMINATING = auto()
+    """Its deletion was accepted."""
+    LIVING = PENDING | UNREADY | READY
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +59,28 @@ class Finding:
     at: float | None = None
 
 
-def crash_looping(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+@dataclass(frozen=True, slots=True)
+class ObservedPod:
+    """What a detector sees. `now` in seconds since the epoch."""
+
+    pod: Pod
+    now: float
+    settings: PodSettings
+    restarts: Mapping[str, Sequence[float]]
+    """When each container restarted lately, by its name, oldest first (epoch, s)."""
+
+
+Detector = Callable[[ObservedPod, bool], Finding | None]
+"""Whether a pod has the condition; the second argument says whether it had it at the last look."""
+
+
+def crash_looping(seen: ObservedPod, before: bool) -> Finding | None:
     """Waiting in CrashLoopBackOff; between the crashes it runs for a while, and is still in the loop until it has settled."""
-    for status in containers(pod):
+    for status in containers(seen.pod):
         waiting = status.state.waiting
         if waiting is not None and waiting.reason == "CrashLoopBackOff":
             return _crashed(status)
-        if before and status.restart_count and (until := _unsettled(status, now, settings, before=True)) is not None:
+        if before and status.restart_count and (until := _unsettled(status, seen, before=True)) is not None:
             return _crashed(status, until)
     return None
 
@@ -63,21 +92,23 @@ def _crashed(status: ContainerStatus, until: float | None = None) -> Finding:
     return Finding(f"{_named(status)} crashed {times}{last}", str(_ends(status)), until)
 
 
-def oom_killed(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+def oom_killed(seen: ObservedPod, before: bool) -> Finding | None:
     """A container was killed for want of memory and has not run well for a while since."""
-    for status in containers(pod):
+    for status in containers(seen.pod):
         ended = status.state.terminated or status.last_state.terminated
         if ended is None or ended.reason != "OOMKilled":
             continue
-        until = _unsettled(status, now, settings, before=before)
+        until = _unsettled(status, seen, before=before)
         if until is not None:
             return Finding(f"{_named(status)} was killed out of memory", str(_ends(status)), until)
     return None
 
 
-def _waiting_for(reason: str) -> "Detector":
-    def detect(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
-        for status in containers(pod):
+def waiting_for(reason: str) -> Detector:
+    """The detector of a container that waits for that reason."""
+
+    def detect(seen: ObservedPod, before: bool) -> Finding | None:
+        for status in containers(seen.pod):
             if status.state.waiting is not None and status.state.waiting.reason == reason:
                 return Finding(f"{_named(status)}: {status.state.waiting.message or reason}")
         return None
@@ -85,18 +116,18 @@ def _waiting_for(reason: str) -> "Detector":
     return detect
 
 
-def not_starting(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+def not_starting(seen: ObservedPod, before: bool) -> Finding | None:
     """The kubelet says that it cannot create or start a container, or has said nothing new for long about one that should run.
 
     What has a name of its own (image pulls, CreateContainerConfigError, crash loops, Unschedulable) is not meant.
     """
-    for status in containers(pod):
+    for status in containers(seen.pod):
         waiting, ended = status.state.waiting, status.state.terminated or status.last_state.terminated
         if waiting is not None and waiting.reason in _UNABLE:
             return Finding(f"{_named(status)}: {_said(waiting.reason, waiting.message)}")
         if status.state.running is None and ended is not None and ended.reason in _NEVER_RAN:
             return Finding(f"{_named(status)}: {_said(ended.reason, ended.message)}")
-    return _stuck_starting(pod, now, settings)
+    return _stuck_starting(seen)
 
 
 _UNABLE = frozenset(
@@ -121,23 +152,24 @@ _UNABLE = frozenset(
 and cri-api/pkg/errors of Kubernetes 1.36."""
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 """Of a container that ended: the runtime could not start its process (containerd, and dockershim)."""
-_OF_ITS_OWN = frozenset({"CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "CreateContainerConfigError"})
+_NAMED_APART = frozenset({"CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "CreateContainerConfigError"})
 
 
-def _stuck_starting(pod: Pod, now: float, settings: PodSettings) -> Finding | None:
+def _stuck_starting(seen: ObservedPod) -> Finding | None:
     """It has a node, and nothing has gone forward there for long: ContainerCreating, PodInitializing, or no word at all."""
+    pod = seen.pod
     waiting = [status for status in containers(pod) if status.state.waiting is not None]
-    scheduled, forward = _condition(pod, "PodScheduled"), _forward(pod)
+    scheduled, progress = _condition(pod, "PodScheduled"), _last_progress(pod)
     placed = pod.spec.node_name and (scheduled is None or scheduled.status == "True")
-    if pod.status.phase != "Pending" or not placed or forward is None:
+    if pod.status.phase != "Pending" or not placed or progress is None:
         return None
-    if any(status.state.waiting.reason in _OF_ITS_OWN for status in waiting if status.state.waiting is not None):
+    if any(status.state.waiting.reason in _NAMED_APART for status in waiting if status.state.waiting is not None):
         return None
-    text = f"nothing has gone forward for {about(now - forward)}: {_what_is_awaited(pod, waiting)}"
-    return Finding(text, since=forward + settings.starting)
+    text = f"nothing has gone forward for {about(seen.now - progress)}: {_what_is_awaited(pod, waiting)}"
+    return Finding(text, since=progress + seen.settings.starting)
 
 
-def _forward(pod: Pod) -> float | None:
+def _last_progress(pod: Pod) -> float | None:
     """When something last happened to a pod, in seconds since the epoch: on its way to run, or to its end."""
     moments = [condition.last_transition_time for condition in pod.status.conditions]
     for status in pod.containers:
@@ -169,12 +201,13 @@ def _said(reason: str, message: str) -> str:
     return f"{reason}: {message}" if message else reason
 
 
-def not_ready(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+def not_ready(seen: ObservedPod, before: bool) -> Finding | None:
     """Its Ready condition is not True though it runs, or should run by now (NotStarting); or its node no longer reports it."""
+    pod = seen.pod
     if pod.status.phase == "Unknown":
         return Finding(_said(pod.status.reason or "its node no longer reports it", pod.status.message))
     if pod.status.phase != "Running":
-        return not_starting(pod, now, settings, before=before)
+        return not_starting(seen, before)
     for condition in pod.status.conditions:
         if condition.type == "Ready" and condition.status != "True":
             since = epoch(condition.last_transition_time)
@@ -182,86 +215,49 @@ def not_ready(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> F
     return None
 
 
-def unschedulable(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+def restarting(seen: ObservedPod, before: bool) -> Finding | None:
+    """One container restarts often. A reboot of the node restarts all of a pod's containers, and counts once for each."""
+    since = seen.now - seen.settings.restarts_within
+    times = {container: sum(at > since for at in restarts) for container, restarts in seen.restarts.items()}
+    most = max(times, key=times.__getitem__, default="")
+    if times.get(most, 0) < seen.settings.restarts:
+        return None
+    count = next((status.restart_count for status in seen.pod.containers if status.name == most), 0)
+    text = f"container {most}: {times[most]} restarts within {seen.settings.restarts_within:.0f} s"
+    return Finding(text, f"{most}/{count}")
+
+
+def unschedulable(seen: ObservedPod, before: bool) -> Finding | None:
     """The scheduler finds no node for it."""
-    for condition in pod.status.conditions:
+    for condition in seen.pod.status.conditions:
         if condition.type == "PodScheduled" and condition.status == "False" and condition.reason == "Unschedulable":
             return Finding(condition.message or "no node fits")
     return None
 
 
-def evicted(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+def evicted(seen: ObservedPod, before: bool) -> Finding | None:
     """The kubelet evicted it; what is left is a record."""
+    pod = seen.pod
     if pod.status.phase == "Failed" and pod.status.reason == "Evicted":
-        return Finding(pod.status.message or "evicted by its node", at=_forward(pod))
+        return Finding(pod.status.message or "evicted by its node", at=_last_progress(pod))
     return None
 
 
-def failed(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+def failed(seen: ObservedPod, before: bool) -> Finding | None:
     """It ended in failure, not by eviction."""
+    pod = seen.pod
     if pod.status.phase == "Failed" and pod.status.reason != "Evicted":
-        return Finding(pod.status.message or pod.status.reason or "failed", at=_forward(pod))
+        return Finding(pod.status.message or pod.status.reason or "failed", at=_last_progress(pod))
     return None
 
 
-def stuck_terminating(pod: Pod, now: float, settings: PodSettings, *, before: bool) -> Finding | None:
+def stuck_terminating(seen: ObservedPod, before: bool) -> Finding | None:
     """Its deletion was accepted, and it should be gone by now. deletionTimestamp is when the grace period ends."""
-    gone_by = epoch(pod.metadata.deletion_timestamp)
+    gone_by = epoch(seen.pod.metadata.deletion_timestamp)
     if gone_by is None:
         return None
-    return Finding(f"should have been gone {now - gone_by:.0f} s ago", f"{gone_by}", since=gone_by + settings.terminating_grace)
-
-
-Detector = Callable[..., Finding | None]
-
-DETECTORS: dict[PodCondition, Detector] = {
-    PodCondition.CRASH_LOOP_BACK_OFF: crash_looping,
-    PodCondition.OOM_KILLED: oom_killed,
-    PodCondition.IMAGE_PULL_BACK_OFF: _waiting_for("ImagePullBackOff"),
-    PodCondition.ERR_IMAGE_PULL: _waiting_for("ErrImagePull"),
-    PodCondition.CREATE_CONTAINER_CONFIG_ERROR: _waiting_for("CreateContainerConfigError"),
-    PodCondition.NOT_STARTING: not_starting,
-    PodCondition.NOT_READY: not_ready,
-    PodCondition.UNSCHEDULABLE: unschedulable,
-}
-"""The conditions that one look at a living pod shows. Restarting needs more than one."""
-
-OF_TERMINATING: dict[PodCondition, Detector] = {PodCondition.STUCK_TERMINATING: stuck_terminating}
-"""The condition that one look at a pod shows that is being deleted."""
-
-OF_RECORDS: dict[PodCondition, Detector] = {PodCondition.EVICTED: evicted, PodCondition.FAILED: failed}
-"""The conditions that one look at a finished pod shows."""
-
-HELD_BY: dict[PodCondition, PodCondition] = {
-    PodCondition.ERR_IMAGE_PULL: PodCondition.IMAGE_PULL_BACK_OFF,
-    PodCondition.IMAGE_PULL_BACK_OFF: PodCondition.ERR_IMAGE_PULL,
-    PodCondition.NOT_READY: PodCondition.CRASH_LOOP_BACK_OFF,
-}
-"""Conditions that alternate by the nature of one trouble: the first, once seen, lasts while the second does. A kubelet that pulls
-again shows ErrImagePull between two back-offs, and a container without a readiness probe is ready between two crashes."""
-
-
-def conditions(
-    pod: Pod, before: Mapping[PodCondition, Finding | None], now: float, settings: PodSettings
-) -> tuple[dict[PodCondition, Finding], float | None]:
-    """What a pod has now, given what it had `before` (None: it is not known how); and when time alone may begin something more.
-
-    Times in seconds since the epoch.
-    """
-    detectors = OF_TERMINATING if pod.terminating else OF_RECORDS if pod.finished else DETECTORS
-    found: dict[PodCondition, Finding] = {}
-    begins: list[float] = []
-    for name, detect in detectors.items():
-        finding = detect(pod, now, settings, before=name in before)
-        if finding is not None and finding.since <= now:
-            found[name] = finding
-        elif finding is not None:
-            begins.append(finding.since)
-    for name in before:
-        holding = found.get(HELD_BY[name]) if name in HELD_BY else None
-        if name not in found and holding is not None:
-            found[name] = before[name] or holding
-    return found, min(begins, default=None)
+    message = f"should have been gone {seen.now - gone_by:.0f} s ago"
+    return Finding(message, f"{gone_by}", since=gone_by + seen.settings.terminating_grace)
 
 
 def containers(pod: Pod) -> Iterator[ContainerStatus]:
@@ -286,7 +282,7 @@ def _ends(status: ContainerStatus) -> int:
     return status.restart_count + (status.state.running is None)
 
 
-def _unsettled(status: ContainerStatus, now: float, settings: PodSettings, *, before: bool) -> float | None:
+def _unsettled(status: ContainerStatus, seen: ObservedPod, *, before: bool) -> float | None:
     """Until when a container that went down counts as not over it: 0 while it does not serve, None when it has settled.
 
     One that is not ready has not settled, if it counted so `before`: one that went down long ago has other reasons by now.
@@ -295,8 +291,8 @@ def _unsettled(status: ContainerStatus, now: float, settings: PodSettings, *, be
     if running is None or (before and not status.ready):
         return 0.0
     started = epoch(running.started_at)
-    until = now + settings.settle if started is None else started + settings.settle
-    return until if now < until else None
+    until = seen.now + seen.settings.settle if started is None else started + seen.settings.settle
+    return until if seen.now < until else None
 
 
 def _named(status: ContainerStatus) -> str:
