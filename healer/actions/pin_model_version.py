@@ -1,8 +1,8 @@
-"""Pin a model of TensorFlow Serving to one version, in the models.config that its ConfigMap holds.
+"""Pin a model to one version, in the file in a ConfigMap by which its servers are told which versions to load.
 
 Make before break. A version that is not on the disk would leave a policy without anything to load, and TensorFlow Serving then
 unloads the model altogether (file_system_storage_path_source.cc). So the wanted version is first loaded beside the others, and
-is left alone only when every ready server says that it is AVAILABLE.
+the others are unloaded only when every ready server says that it is AVAILABLE.
 """
 
 import asyncio
@@ -20,19 +20,31 @@ from healer.actions.shared.rolling import Rollable, WholeMeta, look
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.managed import manager_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
-from healer.model_servers.tensorflow_serving.config import STABLE, ConfigError, ConfiguredModel
-from healer.model_servers.tensorflow_serving.history import Author, PolicyState
-from healer.model_servers.tensorflow_serving.mount import caveats, mounts
-from healer.model_servers.tensorflow_serving.plan import ModelChange, PlanRefused, beside, pin
-from healer.model_servers.tensorflow_serving.status import PORT, ModelState, Versions, VersionStatus, ask_each, available
-from healer.model_servers.tensorflow_serving.store import KEY, ModelsConfig, Written, write
+from healer.model_servers.base import VersionsFile, ask_each
+from healer.model_servers.history import Author, PolicyState
+from healer.model_servers.mount import mounts
+from healer.model_servers.registry import SERVERS
+from healer.model_servers.status import ModelStatus, StatusError
+from healer.model_servers.store import FileRef, VersionsDocument, Written, write
+from healer.model_servers.versions import STABLE, ConfigError, ConfiguredModel, ModelChange, PlanRefused
 from healer.rules.form import Model, Name, Text, Whole, fault
+from healer.rules.schema import When
+from healer.rules.triggers import MODEL
+from healer.rules.vocabulary import DEFAULT_SERVER, ServerName
 
-_PATIENCE = 3.0
-"""Seconds for a server's answer."""
 _AT_ONCE = 8
+"""Servers that are asked at the same time."""
 _NAMED = 3
 """Servers that a message names."""
+
+
+def _file(server: str) -> VersionsFile:
+    """The file that pins a server's versions. Raises ValueError for a server whose versions cannot be pinned."""
+    file = SERVERS[server].file
+    if file is None:
+        can = ", ".join(name for name, each in SERVERS.items() if each.file is not None)
+        raise ValueError(f"healer cannot pin a version on the server {server}; it can on {can}")
+    return file
 
 
 class PinModelVersionParams(Model):
@@ -40,16 +52,18 @@ class PinModelVersionParams(Model):
 
     config_map: Name
     """The ConfigMap, in the workload's namespace, that its pods mount."""
-    key: Text = KEY
-    """The key that holds the file."""
+    key: Text = _file(DEFAULT_SERVER).key
+    """The key that holds the file; each server has its own default."""
+    server: ServerName = DEFAULT_SERVER
+    """The model server that reads the file; by default that of the rule's `model` trigger."""
     model: Text
     """The model's name in it."""
     version: Annotated[Whole, Field(ge=1, lt=2**63)] | None = None
     """The version: the name of its directory."""
     label: Literal["stable"] | None = None
     """Instead of `version`: the version that has this label when healer acts."""
-    port: Annotated[Whole, Field(ge=1, le=65535)] = PORT
-    """The port of the pods' REST API, which is asked whether they have the version AVAILABLE."""
+    port: Annotated[Whole, Field(ge=1, le=65535)] = SERVERS[DEFAULT_SERVER].port
+    """The port at which the servers are asked whether they have the version AVAILABLE; each server has its own default."""
     even_if_managed: bool = False
     """Also when a GitOps controller manages the ConfigMap, which will put its own file back sooner or later."""
 
@@ -58,6 +72,18 @@ class PinModelVersionParams(Model):
         if (self.version is None) == (self.label is None):
             raise fault("exactly one of version, label is needed", f"label: {STABLE} pins to what is stable then")
         return self
+
+
+def complete(params: PinModelVersionParams, when: When) -> PinModelVersionParams:
+    """The parameters with the server of the rule's trigger, and that server's own key and port where the rule names none.
+
+    Raises ValueError when the server's versions cannot be pinned.
+    """
+    written = params.model_fields_set
+    model = when.get(MODEL)
+    server = model.server if model is not None and "server" not in written else params.server
+    own = {"server": server, "key": _file(server).key, "port": SERVERS[server].port}
+    return params.model_copy(update={name: value for name, value in own.items() if name == "server" or name not in written})
 
 
 class PinModelVersion:
@@ -70,6 +96,7 @@ class PinModelVersion:
         disrupts=False,
         verb="pin the model of",
         in_rollout=True,  # it takes no pod down, and a rollout that hangs because its pods cannot load a version is what it mends
+        complete=complete,
         needs=lambda _: permissions("apps", "deployments", "get") | permissions("", "configmaps", "get patch"),
     )
 
@@ -82,7 +109,7 @@ class PinModelVersion:
             return deployment
         if (veto := _veto(call, deployment, params)) is not None:
             return veto
-        return await _Pin(call, params, deployment).run()
+        return await _Pin(call, params, deployment, _file(params.server)).run()
 
 
 def _veto(call: Call, deployment: Rollable, params: PinModelVersionParams) -> Outcome | None:
@@ -102,6 +129,7 @@ class _Pin:
     call: Call
     params: PinModelVersionParams
     deployment: Rollable
+    file: VersionsFile
     version: int = 0
     """What is pinned to; 0 until the file was read."""
     loading: str = ""
@@ -114,10 +142,10 @@ class _Pin:
         doing = f"pin model {params.model} in configmap/{params.config_map}"
         incident = call.act.incident
         author = Author(f"healer ({incident.id})", incident.reason.text, PinModelVersion.spec.name, _moment())
-        where = (call.act.target.namespace, params.config_map, params.key)
+        ref = FileRef(call.act.target.namespace, params.config_map, params.key, self.file)
         try:
             written = await write(
-                call.api, where, params.model, author, self._decide, sending=self._sending, dry_run=call.act.dry_run
+                call.api, ref, params.model, author, self._decide, sending=self._sending, dry_run=call.act.dry_run
             )
         except Stopped as stopped:
             return stopped.outcome
@@ -139,18 +167,18 @@ class _Pin:
             return Outcome(OutcomeKind.DEFERRED, "Contended", text, error.retry_after)
         return refusal(error, doing) if self.sent else unread(error, doing)
 
-    async def _decide(self, document: ModelsConfig) -> ModelChange:
+    async def _decide(self, document: VersionsDocument) -> ModelChange:
         """What the file is to say; asked again when somebody else was faster. Raises Stopped."""
         manager = manager_of(msgspec.convert(document.meta, WholeMeta), kind="ConfigMap", part=("f:data",))
         if manager is not None and not self.params.even_if_managed:
             text = (
-                f"configmap/{document.name} is managed by {manager}, which would put its own file back: change it there, or "
-                "write evenIfManaged: true"
+                f"configmap/{document.ref.config_map} is managed by {manager}, which would put its own file back: "
+                "change it there, or write evenIfManaged: true"
             )
             raise Stopped(Outcome(OutcomeKind.REFUSED, "Managed", text))
         served = document.find(self.params.model)
         self.version, self.loading = self._wanted(served), ""
-        change = pin(served, self.version)
+        change = self.file.pin(served, self.version)
         if change.differs(served):
             change = await self._safe(served, change)
         if change.differs(served) and not self.call.act.dry_run:
@@ -170,39 +198,35 @@ class _Pin:
     async def _safe(self, served: ConfiguredModel, change: ModelChange) -> ModelChange:
         """The change, when no server can lose what it serves, or refuse it; else the version beside the others, to come first."""
         answers = await self._servers()
-        wrong = {name: said for name, said in answers.items() if isinstance(said, str)}
-        if wrong:
-            text = f"whether version {self.version} can be served is not known: {_listed(wrong)}"
+        unknown = {name: str(answer) for name, answer in answers.items() if isinstance(answer, StatusError)}
+        if unknown:
+            text = f"whether version {self.version} can be served is not known: {_listed(unknown)}"
             raise Stopped(Outcome(OutcomeKind.DEFERRED, "ServersUnknown", text))
-        told = {name: said for name, said in answers.items() if not isinstance(said, str)}
-        lacking = {name: _own(said, self.version) for name, said in told.items() if self.version not in available(said)}
-        serving = {version for said in told.values() for version in available(said)}
+        statuses = {name: answer for name, answer in answers.items() if not isinstance(answer, StatusError)}
+        lacking = {n: status.version(self.version) for n, status in statuses.items() if self.version not in status.available}
+        serving = {version for status in statuses.values() for version in status.available}
         if not lacking or not (serving or _moves(served, change)):
             return change
-        if broken := {
-            name: str(one) for name, one in lacking.items() if one and one.state is ModelState.END and one.code != "OK"
-        }:
-            raise Stopped(
-                Outcome(OutcomeKind.REFUSED, "CannotLoad", f"version {self.version} cannot be loaded: {_listed(broken)}")
-            )
-        self.loading = (
-            f"version {self.version} is not AVAILABLE yet on {_listed({n: str(s or 'not loaded') for n, s in lacking.items()})}"
-        )
+        if broken := {name: str(one) for name, one in lacking.items() if one and one.failed}:
+            text = f"version {self.version} cannot be loaded: {_listed(broken)}"
+            raise Stopped(Outcome(OutcomeKind.REFUSED, "CannotLoad", text))
+        where = _listed({name: str(one or "not loaded") for name, one in lacking.items()})
+        self.loading = f"version {self.version} is not AVAILABLE yet on {where}"
         if served.policy.loads(self.version):
             raise Stopped(Outcome(OutcomeKind.DEFERRED, "Loading", f"{self.loading}: pinned when it is"))
         if served.policy.choice == "all":
             text = f"{self.loading}, though the policy is to load all: it is not on the disk"
             raise Stopped(Outcome(OutcomeKind.REFUSED, "NotOnDisk", text))
         try:
-            return beside(served, self.version, serving)
+            return self.file.beside(served, self.version, serving)
         except PlanRefused as error:
             raise Stopped(Outcome(OutcomeKind.REFUSED, "ServersUnknown", str(error))) from error
 
-    async def _servers(self) -> dict[str, Versions | str]:
-        """What each ready pod says of the model; in words why not. Without a ready pod nothing can be lost."""
-        pods = {p.metadata.name: p.status.pod_ip for p in self.call.view.pods_of(self.call.act.target) if p.ready}
-        places = asyncio.Semaphore(_AT_ONCE)
-        return await ask_each(pods, self.params.port, self.params.model, places=places, patience=_PATIENCE)
+    async def _servers(self) -> dict[str, ModelStatus | StatusError]:
+        """Each ready pod's status of the model, or why it is not known. Without a ready pod nothing can be lost."""
+        hosts = {p.metadata.name: p.status.pod_ip for p in self.call.view.pods_of(self.call.act.target) if p.ready}
+        server, limit = SERVERS[self.params.server], asyncio.Semaphore(_AT_ONCE)
+        return await ask_each(server, hosts, self.params.port, self.params.model, limit=limit)
 
     async def _keep(self, served: ConfiguredModel) -> None:
         """What the file said before the first write of this incident stays: that is what a human wants back."""
@@ -233,23 +257,23 @@ class _Pin:
         dry = " (observe: dry run, nothing was done)" if self.call.act.dry_run else ""
         if self.loading:
             text = f"{self.loading}: loaded beside the others first ({before.policy} -> {change.policy}), and pinned when it is"
-            text = "; ".join([text, *caveats(self.deployment.spec.template, params.config_map, labels=bool(change.labels))])
+            text = "; ".join([text, *self._caveats(change)])
             if self.call.act.dry_run:
                 return Outcome(OutcomeKind.DONE, "WouldPin", f"would pin {name} to version {self.version}; {text}{dry}")
             return Outcome(OutcomeKind.DEFERRED, "Loading", text)
-        notes = [f"it was {before.policy}", *change.notes, *written.before.octals]
-        notes += caveats(self.deployment.spec.template, params.config_map, labels=bool(change.labels))
+        notes = [f"it was {before.policy}", *change.notes, *written.before.remarks]
+        notes += self._caveats(change)
         text = f"{name} {'would be' if dry else 'is'} pinned to version {self.version}: {'; '.join(notes)}{dry}"
         return Outcome(OutcomeKind.DONE, "WouldPin" if dry else "Pinned", text)
+
+    def _caveats(self, change: ModelChange) -> list[str]:
+        template = self.deployment.spec.template
+        return self.file.caveats(template, self.params.config_map, labels=bool(change.labels))
 
 
 def _moves(served: ConfiguredModel, change: ModelChange) -> bool:
     """Whether a label moves: servers refuse the whole file while the version that it moves to is not AVAILABLE."""
     return any(served.labels.get(label) != version for label, version in change.labels.items())
-
-
-def _own(said: Versions, version: int) -> VersionStatus | None:
-    return next((one for one in said if one.version == version), None)
 
 
 def _listed(by_pod: dict[str, str]) -> str:

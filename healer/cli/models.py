@@ -1,4 +1,4 @@
-"""The verbs for the versions of TensorFlow Serving's models: healer models list, add, promote, rollback."""
+"""The verbs for the versions of models: healer models list, add, promote, rollback."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,34 +10,57 @@ from rich.text import Text
 
 from healer.cli.common import EXIT_PROBLEMS, Context, InNamespace, Output, print_json, with_cluster
 from healer.cluster.api import Api
-from healer.model_servers.tensorflow_serving.history import Author
-from healer.model_servers.tensorflow_serving.plan import version_of
-from healer.model_servers.tensorflow_serving.status import PORT
-from healer.model_servers.tensorflow_serving.store import KEY
+from healer.model_servers.history import Author
+from healer.model_servers.registry import SERVERS
+from healer.model_servers.versions import PlanRefused, version_of
 from healer.operate import models as operating
 from healer.operate.explain import show as showing
-from healer.operate.models import ModelChangeResult, ModelReport, PlanRefused, Where
+from healer.operate.models import ModelChangeResult, ModelReport, Where
 from healer.operate.who import who
+from healer.rules.vocabulary import DEFAULT_SERVER
 
 _LAST = 5
 """Changes of a model on the screen; JSON has all that are kept."""
 
+_FILES = {name: server.file for name, server in SERVERS.items() if server.file is not None}
+"""The servers whose versions can be changed."""
+
 models = typer.Typer(
     no_args_is_help=True,
-    help="Which versions of a model TensorFlow Serving loads, and which of them are stable and canary: its models.config, in a "
-    "ConfigMap. Every change is kept there, with who and why.",
-    epilog="Servers take a change when the kubelets have copied the ConfigMap (a minute or two; never where it is mounted by "
-    "subPath) and they look at the file, which they do only with --model_config_file_poll_wait_seconds; there is no /reload. "
-    "A file with labels needs --allow_version_labels_for_unavailable_models, or a server that starts refuses it. "
-    "Exit codes: 0 done, or nothing to do; 1 refused, or something is left to do; 2 what is named is not there or not usable.",
+    help="Which versions of a model the servers load, and which of them are stable and canary: a file in a ConfigMap. Every "
+    "change is kept there, with who and why.",
+    epilog=" ".join(
+        [
+            *(file.about for file in _FILES.values()),
+            "Exit codes: 0 done, or nothing to do; 1 refused, or something is left to do; 2 what is named is not there or not "
+            "usable.",
+        ]
+    ),
 )
 app = typer.Typer()
 app.add_typer(models, name="models")
 
+
+def _own(value: Callable[[str], object]) -> str:
+    """A default that each server has for itself, for the help: that of the only server, or one a server."""
+    return ", ".join(f"{value(name)}" if len(_FILES) == 1 else f"{name}: {value(name)}" for name in _FILES)
+
+
 Model = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.")]
 ConfigMap = Annotated[str, typer.Option("--config-map", metavar="MAP", help="The ConfigMap that holds the file.")]
-Key = Annotated[str, typer.Option(metavar="KEY", help="The key of the file in it.")]
-Port = Annotated[int, typer.Option(min=1, max=65535, help="The servers' REST API, asked through the API server.")]
+Server = Annotated[str, typer.Option(metavar="SERVER", help=f"The model server: {', '.join(_FILES)}.")]
+Key = Annotated[
+    str | None, typer.Option(metavar="KEY", help="The key of the file in it.", show_default=_own(lambda name: _FILES[name].key))
+]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=65535,
+        help="The port of the servers, asked through the API server.",
+        show_default=_own(lambda name: SERVERS[name].port),
+    ),
+]
 Why = Annotated[str, typer.Option(help="Why, for the history.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change in the file; change nothing.")]
 
@@ -57,10 +80,11 @@ class _ModelsRequest:
     """What the verbs that change something have in common."""
 
     verb: str
+    server: str
     namespace: str | None
     config_map: str
-    key: str
-    port: int
+    key: str | None
+    port: int | None
     why: str
     output: str
     context: str | None
@@ -71,7 +95,7 @@ def _change(work: Callable[[Api, Where, Author], Awaitable[ModelChangeResult]], 
     me = who(asked.context)
 
     async def connected(api: Api) -> ModelChangeResult:
-        where = Where(asked.namespace or me.namespace, asked.config_map, asked.key, asked.port)
+        where = Where.of(asked.server, asked.namespace or me.namespace, asked.config_map, asked.key, asked.port)
         return await work(api, where, operating.author(me.user, asked.why, asked.verb))
 
     try:
@@ -80,7 +104,7 @@ def _change(work: Callable[[Api, Where, Author], Awaitable[ModelChangeResult]], 
         typer.echo(showing.clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_PROBLEMS) from error
     if asked.output == "json":
-        print_json(operating.plain_done(done))
+        print_json(operating.plain_result(done))
     else:
         for line in operating.lines(done):
             typer.echo(showing.clean(line))
@@ -94,19 +118,20 @@ def _change(work: Callable[[Api, Where, Author], Awaitable[ModelChangeResult]], 
 def show_models(
     config_map: ConfigMap,
     namespace: InNamespace = None,
-    key: Key = KEY,
-    port: Port = PORT,
+    server: Server = DEFAULT_SERVER,
+    key: Key = None,
+    port: Port = None,
     output: Output = "text",
     context: Context = None,
 ) -> None:
     """Show the models: what is loaded by which policy, the labels, what the servers say, the last changes."""
 
     async def work(api: Api) -> list[ModelReport]:
-        return await operating.listed(api, Where(namespace or who(context).namespace, config_map, key, port))
+        return await operating.listed(api, Where.of(server, namespace or who(context).namespace, config_map, key, port))
 
     found = with_cluster(work, context)
     if output == "json":
-        print_json([operating.plain_found(one) for one in found])
+        print_json([operating.plain_report(one) for one in found])
     else:
         _show(found)
 
@@ -117,15 +142,16 @@ def _show(found: list[ModelReport]) -> None:
     for column in ("model", "policy", "labels", "servers"):
         table.add_column(column, overflow="fold")
     for one in found:
-        labels = ", ".join(f"{label} {version}" for label, version in sorted(one.served.labels.items()))
-        silent = len(one.told.silent)
-        servers = [f"{said} on {count}" for said, count in one.versions.items()] + ([f"{silent} do not answer"] if silent else [])
-        cells = (one.served.name, str(one.served.policy), labels or "none", ", ".join(servers) or one.told.why or "none loaded")
+        labels = ", ".join(f"{label} {version}" for label, version in sorted(one.model.labels.items()))
+        unanswered = len(one.fleet.unanswered)
+        servers = [f"{version} on {count}" for version, count in one.versions.items()]
+        servers += [f"{unanswered} do not answer"] if unanswered else []
+        cells = (one.model.name, str(one.model.policy), labels or "none", ", ".join(servers) or one.fleet.why or "none loaded")
         table.add_row(*(Text(showing.clean(cell)) for cell in cells))
     screen.print(table)
     for one in found:
         for entry in reversed(one.history[-_LAST:]):
-            screen.print(showing.clean(f"{one.served.name}: {entry}"))
+            screen.print(showing.clean(f"{one.model.name}: {entry}"))
 
 
 @models.command()
@@ -135,8 +161,9 @@ def add(
     config_map: ConfigMap,
     label: Annotated[str, typer.Option(help="Its label: canary, or one of your own.")] = "",
     namespace: InNamespace = None,
-    key: Key = KEY,
-    port: Port = PORT,
+    server: Server = DEFAULT_SERVER,
+    key: Key = None,
+    port: Port = None,
     why: Why = "",
     dry_run: DryRun = False,
     output: Output = "text",
@@ -145,7 +172,7 @@ def add(
     """Load a version beside the others. A label that exists moves to it when the servers have it AVAILABLE: say it again then."""
     _change(
         lambda api, where, by: operating.add(api, where, name, version, label, by, dry_run=dry_run),
-        _ModelsRequest("add", namespace, config_map, key, port, why, output, context),
+        _ModelsRequest("add", server, namespace, config_map, key, port, why, output, context),
     )
 
 
@@ -158,8 +185,9 @@ def promote(
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Unload all that is not, or was not just now, labelled.")] = False,
     namespace: InNamespace = None,
-    key: Key = KEY,
-    port: Port = PORT,
+    server: Server = DEFAULT_SERVER,
+    key: Key = None,
+    port: Port = None,
     why: Why = "",
     dry_run: DryRun = False,
     output: Output = "text",
@@ -168,7 +196,7 @@ def promote(
     """Make the canary's version stable, or another one. The version before stays loaded, for a rollback."""
     _change(
         lambda api, where, by: operating.promote(api, where, name, version, by, prune=prune, dry_run=dry_run),
-        _ModelsRequest("promote", namespace, config_map, key, port, why, output, context),
+        _ModelsRequest("promote", server, namespace, config_map, key, port, why, output, context),
     )
 
 
@@ -177,8 +205,9 @@ def rollback(
     name: Model,
     config_map: ConfigMap,
     namespace: InNamespace = None,
-    key: Key = KEY,
-    port: Port = PORT,
+    server: Server = DEFAULT_SERVER,
+    key: Key = None,
+    port: Port = None,
     why: Why = "",
     dry_run: DryRun = False,
     output: Output = "text",
@@ -187,5 +216,5 @@ def rollback(
     """Make the version stable again that was so before, as the history has it."""
     _change(
         lambda api, where, by: operating.rollback(api, where, name, by, dry_run=dry_run),
-        _ModelsRequest("rollback", namespace, config_map, key, port, why, output, context),
+        _ModelsRequest("rollback", server, namespace, config_map, key, port, why, output, context),
     )

@@ -64,7 +64,11 @@ def _nothing(path: Path) -> Problem:
 
 def vocabulary() -> Vocabulary:
     """The names that rules may use, as the registries have them now."""
-    return Vocabulary(specs(ACTIONS), {kind: router.spec for kind, router in ROUTERS.items()}, SERVERS)
+    return Vocabulary(
+        specs(ACTIONS),
+        {kind: router.spec for kind, router in ROUTERS.items()},
+        {name: server.spec for name, server in SERVERS.items()},
+    )
 
 
 def passed_over(paths: Iterable[Path]) -> list[str]:

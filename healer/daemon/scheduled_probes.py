@@ -22,7 +22,7 @@ from healer.settings import Settings
 from healer.sources.alertmanager.api import Alertmanagers
 from healer.sources.alertmanager.standing import StandingAlerts
 from healer.sources.canary.canary import CanaryProbe, Occurrence, Shifts
-from healer.sources.model import ModelLook
+from healer.sources.model import ModelProbe
 from healer.sources.probes import Look, Maker, Probes
 from healer.sources.prometheus.client import Prometheus, connect
 from healer.sources.prometheus.query import QueryLook
@@ -146,7 +146,7 @@ class ScheduledProbes:
         return probe.look
 
     def _model(self, rule: BoundRule) -> Look:
-        return ModelLook(rule, self._view, self._places).look
+        return ModelProbe(rule, self._view, self._places).look
 
     def _unanswered(self, rule: str, why: str) -> None:
         if why:

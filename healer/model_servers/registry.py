@@ -1,6 +1,6 @@
 """The model servers that rules may name: a new one is a new file and one line here."""
 
-from healer.model_servers.tensorflow_serving import server as tensorflow_serving
-from healer.rules.vocabulary import ServerSpec
+from healer.model_servers.base import ModelServer
+from healer.model_servers.tensorflow_serving.server import TENSORFLOW_SERVING
 
-SERVERS: dict[str, ServerSpec] = {spec.name: spec for spec in (tensorflow_serving.SPEC,)}
+SERVERS: dict[str, ModelServer] = {server.name: server for server in (TENSORFLOW_SERVING,)}

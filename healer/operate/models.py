@@ -1,4 +1,4 @@
-"""The versions of TensorFlow Serving's models, for people and pipelines: what there is, and its changes, in the ConfigMap."""
+"""The versions of models, for people and pipelines: what the file in a ConfigMap says, and its changes."""
 
 import difflib
 import time
@@ -11,53 +11,58 @@ import msgspec
 from healer.actions.shared.rolling import WholeMeta
 from healer.cluster.api import Api, ApiError
 from healer.cluster.managed import manager_of
-from healer.model_servers.tensorflow_serving import plan
-from healer.model_servers.tensorflow_serving.config import ConfigError, ConfiguredModel
-from healer.model_servers.tensorflow_serving.fleet import Fleet, Told, fleet_of, told
-from healer.model_servers.tensorflow_serving.history import Author, HistoryEntry, stables
-from healer.model_servers.tensorflow_serving.plan import ModelChange, PlanRefused
-from healer.model_servers.tensorflow_serving.status import PORT, VersionStatus
-from healer.model_servers.tensorflow_serving.store import KEY, ModelsConfig, Written, load_document, write
+from healer.model_servers.base import ModelServer, VersionsFile
+from healer.model_servers.fleet import Fleet, FleetStatus, fleet_of, status_of
+from healer.model_servers.history import Author, HistoryEntry, stables
+from healer.model_servers.registry import SERVERS
+from healer.model_servers.status import VersionStatus
+from healer.model_servers.store import FileRef, VersionsDocument, Written, load_document, write
+from healer.model_servers.versions import ConfigError, ConfiguredModel, ModelChange, PlanRefused
 from healer.operate.objects import OperateError, valid
 
-__all__ = ["ModelChangeResult", "ModelReport", "PlanRefused", "Where", "add", "listed", "promote", "rollback"]
-
 _SETTLE = timedelta(minutes=3)
-"""By then kubelets have copied a ConfigMap (syncFrequency and cache, 1 to 2 min), and servers that poll have looked at it."""
-EFFECT = (
-    "takes effect when the kubelets have copied the ConfigMap, within a minute or two, and the servers look at the file "
-    "(--model_config_file_poll_wait_seconds)"
-)
+"""By then kubelets have copied a ConfigMap (syncFrequency and cache, 1 to 2 min), and servers that poll have read it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
     """Which file, and at which port the servers that read it can be asked."""
 
-    namespace: str
-    config_map: str
-    key: str = KEY
-    port: int = PORT
+    server: ModelServer
+    ref: FileRef
+    port: int
 
-    def __post_init__(self) -> None:
-        valid(self.namespace, "a namespace")
-        valid(self.config_map, "the name of a ConfigMap")
+    @classmethod
+    def of(cls, server: str, namespace: str, config_map: str, key: str | None, port: int | None) -> "Where":
+        """The file of a server; its own key and port where none is given. Raises OperateError."""
+        valid(namespace, "a namespace")
+        valid(config_map, "the name of a ConfigMap")
+        found = SERVERS.get(server)
+        if found is None or found.file is None:
+            names = ", ".join(name for name, each in SERVERS.items() if each.file is not None)
+            raise OperateError(f"healer cannot change the versions of a server {server!r}: name one of {names}")
+        return cls(found, FileRef(namespace, config_map, key or found.file.key, found.file), port or found.port)
+
+    @property
+    def file(self) -> VersionsFile:
+        """How the file is read and changed."""
+        return self.ref.format
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
     """A model: as the file has it, its changes (oldest first), and what the servers say of it."""
 
-    served: ConfiguredModel
+    model: ConfiguredModel
     history: Sequence[HistoryEntry]
-    told: Told
+    fleet: FleetStatus
 
     @property
     def versions(self) -> dict[str, int]:
         """How many servers have a version in a state: "42 AVAILABLE" -> 3."""
-        said = [one for answer in self.told.answers.values() if not isinstance(answer, str) for one in answer]
+        versions = [one for status in self.fleet.statuses for one in status.versions]
         counts: dict[str, int] = {}
-        for one in sorted(said, key=lambda one: (one.version, one.state)):
+        for one in sorted(versions, key=lambda one: (one.version, one.state)):
             counts[_brief(one)] = counts.get(_brief(one), 0) + 1
         return counts
 
@@ -87,27 +92,27 @@ class ModelChangeResult:
 async def listed(api: Api, where: Where) -> list[ModelReport]:
     """The models of the file. Raises OperateError when there is no such file or it is unusable, ClusterError."""
     try:
-        document = await load_document(api, where.namespace, where.config_map, where.key)
+        document = await load_document(api, where.ref)
         models, history = document.models, document.history
     except (ApiError, ConfigError) as error:
         raise _unusable(where, error) from error
-    fleet = await fleet_of(api, where.namespace, where.config_map)
+    fleet = await fleet_of(api, where.ref)
     return [
         ModelReport(
-            served,
-            [entry for entry in history if (entry.model, entry.key) == (served.name, where.key)],
-            await told(api, fleet, served.name, where.port),
+            model,
+            [entry for entry in history if (entry.model, entry.key) == (model.name, where.ref.key)],
+            await status_of(api, fleet, where.server, model.name, where.port),
         )
-        for served in models
+        for model in models
     ]
 
 
 async def add(api: Api, where: Where, model: str, version: int, label: str, by: Author, *, dry_run: bool) -> ModelChangeResult:
-    """Load a version beside the others, with that label ("" for none). Raises Refused, OperateError, ClusterError."""
-    any_label = (await fleet_of(api, where.namespace, where.config_map)).takes_any_label
+    """Load a version beside the others, with that label ("" for none). Raises PlanRefused, OperateError, ClusterError."""
+    any_label = (await fleet_of(api, where.ref)).takes_any_label
 
-    def added(served: ConfiguredModel, _: ModelsConfig, seen: Told) -> ModelChange:
-        return plan.add(served, version, label, seen.available, any_label=any_label)
+    def added(configured: ConfiguredModel, _: VersionsDocument, fleet: FleetStatus) -> ModelChange:
+        return where.file.add(configured, version, label, fleet.available, any_label=any_label)
 
     return await _changed(api, where, model, by, added, dry_run=dry_run)
 
@@ -115,17 +120,19 @@ async def add(api: Api, where: Where, model: str, version: int, label: str, by: 
 async def promote(
     api: Api, where: Where, model: str, version: int | None, by: Author, *, prune: bool, dry_run: bool
 ) -> ModelChangeResult:
-    """Move label stable to the canary's version, or to that one. Raises Refused, OperateError, ClusterError."""
-    return await _changed(
-        api, where, model, by, lambda served, _, seen: plan.promote(served, version, seen.available, prune=prune), dry_run=dry_run
-    )
+    """Move label stable to the canary's version, or to that one. Raises PlanRefused, OperateError, ClusterError."""
+
+    def promoted(configured: ConfiguredModel, _: VersionsDocument, fleet: FleetStatus) -> ModelChange:
+        return where.file.promote(configured, version, fleet.available, prune=prune)
+
+    return await _changed(api, where, model, by, promoted, dry_run=dry_run)
 
 
 async def rollback(api: Api, where: Where, model: str, by: Author, *, dry_run: bool) -> ModelChangeResult:
-    """Move label stable back to the version before, as the history has it. Raises Refused, OperateError, ClusterError."""
+    """Move label stable back to the version before, as the history has it. Raises PlanRefused, OperateError, ClusterError."""
 
-    def back(served: ConfiguredModel, document: ModelsConfig, seen: Told) -> ModelChange:
-        return plan.rollback(served, stables(document.history, model, where.key), seen.available)
+    def back(configured: ConfiguredModel, document: VersionsDocument, fleet: FleetStatus) -> ModelChange:
+        return where.file.rollback(configured, stables(document.history, model, where.ref.key), fleet.available)
 
     return await _changed(api, where, model, by, back, dry_run=dry_run)
 
@@ -135,36 +142,36 @@ async def _changed(
     where: Where,
     model: str,
     by: Author,
-    decide: Callable[[ConfiguredModel, ModelsConfig, Told], ModelChange],
+    decide: Callable[[ConfiguredModel, VersionsDocument, FleetStatus], ModelChange],
     *,
     dry_run: bool,
 ) -> ModelChangeResult:
-    fleet = await fleet_of(api, where.namespace, where.config_map)
-    seen = await told(api, fleet, model, where.port)
+    fleet = await fleet_of(api, where.ref)
+    status = await status_of(api, fleet, where.server, model, where.port)
 
-    async def change(document: ModelsConfig) -> ModelChange:
-        served = document.find(model)
-        decided = decide(served, document, seen)
-        if seen.available is None:
-            _settled(document, served, decided)
+    async def change(document: VersionsDocument) -> ModelChange:
+        configured = document.find(model)
+        decided = decide(configured, document, status)
+        if status.available is None:
+            _settled(document, configured, decided)
         return decided
 
     try:
-        written = await write(api, (where.namespace, where.config_map, where.key), model, by, change, dry_run=dry_run)
+        written = await write(api, where.ref, model, by, change, dry_run=dry_run)
     except (ApiError, ConfigError) as error:
         raise _unusable(where, error) from error
-    return _done(where, model, written, fleet, seen, dry_run=dry_run)
+    return _done(where, model, written, fleet, status, dry_run=dry_run)
 
 
-def _settled(document: ModelsConfig, served: ConfiguredModel, change: ModelChange) -> None:
-    """Where the servers cannot be asked: a label moves to no version that they may not even have read of. Raises Refused."""
+def _settled(document: VersionsDocument, configured: ConfiguredModel, change: ModelChange) -> None:
+    """Where the servers cannot be asked: a label moves to no version that they may not even have read of. Raises PlanRefused."""
     for label, version in change.labels.items():
-        if served.labels.get(label) in (None, version):
+        if configured.labels.get(label) in (None, version):
             continue
         for entry in document.history:
             came = version in entry.after.versions and version not in entry.before.versions
             age = datetime.now(UTC) - datetime.fromisoformat(entry.at)
-            if entry.model == served.name and came and age < _SETTLE:
+            if entry.model == configured.name and came and age < _SETTLE:
                 raise PlanRefused(
                     f"version {version} was added {entry.at}, and whether the servers have it AVAILABLE is not known: they would "
                     f"refuse a file that moves label {label} to it before they have read of it; try again in a few minutes"
@@ -175,21 +182,22 @@ def _unusable(where: Where, error: ApiError | ConfigError) -> Exception:
     if isinstance(error, ConfigError):
         return OperateError(str(error))
     if error.is_not_found:
-        return OperateError(f"there is no configmap/{where.config_map} in {where.namespace}")
+        return OperateError(f"there is no configmap/{where.ref.config_map} in {where.ref.namespace}")
     if error.is_conflict:
-        return OperateError(f"configmap/{where.config_map} in {where.namespace} is written by others all the time: try again")
+        name = f"configmap/{where.ref.config_map} in {where.ref.namespace}"
+        return OperateError(f"{name} is written by others all the time: try again")
     return error
 
 
-def _done(where: Where, model: str, written: Written, fleet: Fleet, seen: Told, *, dry_run: bool) -> ModelChangeResult:
+def _done(where: Where, model: str, written: Written, fleet: Fleet, status: FleetStatus, *, dry_run: bool) -> ModelChangeResult:
     document, change = written.before, written.change
     before = document.find(model)
-    notes = [*change.notes, *document.octals]
+    notes = [*change.notes, *document.remarks]
     if change.differs(before):
         notes += fleet.caveats(labels=bool(change.labels))
         moved = any(before.labels.get(label) != version for label, version in change.labels.items())
-        if moved and seen.available is None:
-            why = seen.why or "; ".join(f"pod/{pod}: {said}" for pod, said in list(seen.silent.items())[:1])
+        if moved and status.available is None:
+            why = status.why or "; ".join(f"pod/{pod}: {reason}" for pod, reason in list(status.unanswered.items())[:1])
             notes.append(
                 f"whether the version is AVAILABLE is not known ({why}): while it is not, the servers refuse the whole file"
             )
@@ -200,8 +208,8 @@ def _done(where: Where, model: str, written: Written, fleet: Fleet, seen: Told, 
         for line in difflib.unified_diff(
             document.text.splitlines(keepends=True),
             written.after.splitlines(keepends=True),
-            f"{where.key} (now)",
-            f"{where.key} (then)",
+            f"{where.ref.key} (now)",
+            f"{where.ref.key} (then)",
         )
     )
     return ModelChangeResult(where, before, change, diff, tuple(notes), change.left, dry_run)
@@ -228,7 +236,7 @@ def lines(done: ModelChangeResult) -> list[str]:
     if done.left:
         said.append(f"left: {done.left}")
     if done.changed and not done.dry_run:
-        said.append(EFFECT)
+        said.append(done.where.file.effect)
     return said
 
 
@@ -248,7 +256,7 @@ def _differences(before: ConfiguredModel, change: ModelChange) -> list[str]:
 # for programs
 
 
-def plain_done(done: ModelChangeResult) -> dict[str, object]:
+def plain_result(done: ModelChangeResult) -> dict[str, object]:
     """A change for programs."""
     return {
         "model": done.before.name,
@@ -262,9 +270,9 @@ def plain_done(done: ModelChangeResult) -> dict[str, object]:
     }
 
 
-def plain_found(found: ModelReport) -> dict[str, object]:
+def plain_report(found: ModelReport) -> dict[str, object]:
     """A model for programs."""
-    served = found.served
+    served = found.model
     return {
         "name": served.name,
         "basePath": served.base_path,
@@ -274,9 +282,9 @@ def plain_found(found: ModelReport) -> dict[str, object]:
         "servers": {
             pod: answer
             if isinstance(answer, str)
-            else [{"version": one.version, "state": one.state, "code": one.code} for one in answer]
-            for pod, answer in found.told.answers.items()
+            else [{"version": one.version, "state": one.state, "code": one.code} for one in answer.versions]
+            for pod, answer in found.fleet.answers.items()
         },
-        "serversUnknown": found.told.why,
+        "serversUnknown": found.fleet.why,
         "history": found.history,
     }

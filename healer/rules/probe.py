@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from healer.model.duration import Duration
 from healer.rules.form import Listed, Model, Name, Number, Text, Whole, fault
-from healer.rules.vocabulary import ModelCondition, RouterKind, RouterSpec, ServerName, Vocabulary
+from healer.rules.vocabulary import DEFAULT_SERVER, ModelCondition, RouterKind, RouterSpec, ServerName, Vocabulary
 
 PLACES = ("deployment", "namespace", "pods", "window")
 """What a PromQL template may name: the Deployment, its namespace, its pods as a regular expression, the time between looks."""
@@ -289,7 +289,7 @@ class ServedModel(Model):
 
     name: Text
     """The model's name."""
-    server: ServerName = "tensorflow"
+    server: ServerName = DEFAULT_SERVER
     """Which of the [model servers](#model-servers) runs in the pods."""
     conditions: Annotated[tuple[ModelCondition, ...], Field(min_length=1), Listed] = ("ModelNotAvailable", "ModelStuckLoading")
     """Any of these conditions of the server. The default is that of the server `tensorflow`; each server has its own."""
@@ -309,7 +309,7 @@ class ServedModel(Model):
         known: Vocabulary | None = info.context
         if known is None or not isinstance(data, dict):
             return data
-        name = data.get("server", cls.model_fields["server"].default)
+        name = data.get("server", DEFAULT_SERVER)
         server = known.servers.get(name) if isinstance(name, str) else None
         return data if server is None else {"port": server.port, "conditions": list(server.usual), **data}
 

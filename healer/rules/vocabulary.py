@@ -98,6 +98,9 @@ def _condition(value: str, info: ValidationInfo) -> str:
     return value if server is None else one_of(value, server.conditions)
 
 
+DEFAULT_SERVER = "tensorflow"
+"""The model server of a rule that names none."""
+
 RouterKind = Annotated[str, AfterValidator(_router)]
 ServerName = Annotated[str, AfterValidator(_server)]
 ModelCondition = Annotated[str, AfterValidator(_condition)]

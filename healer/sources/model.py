@@ -1,6 +1,6 @@
-"""The model servers' own status -> signals: no version is AVAILABLE, one hangs while it loads, the wanted one is missing.
+"""The model servers' status -> signals: the conditions that the server in each pod reports of a model.
 
-A server that does not answer, or not as TensorFlow Serving does, is UNKNOWN: what fires goes on firing, and nothing new does.
+A server that does not answer, or not as its kind does, is UNKNOWN: what fires goes on firing, and nothing new fires.
 """
 
 import asyncio
@@ -9,22 +9,19 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from healer.model.duration import about
 from healer.model.kube import Pod
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.model_servers.tensorflow_serving.status import ModelState, Versions, ask_each
+from healer.model_servers.base import ModelServer, ask_each
+from healer.model_servers.registry import SERVERS
+from healer.model_servers.status import LOADING, ModelStatus, Observation, StatusError
 from healer.rules.probe import ServedModel
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import MODEL
-from healer.rules.vocabulary import ModelCondition
 
-_ON_ITS_WAY = (ModelState.START, ModelState.LOADING)
 _PODS_AT_ONCE = 500
-"""Pods whose scope is looked at in one go: about half a millisecond."""
-_SHOWN = 5
-"""Versions that a message names, the newest."""
+"""Pods whose scope is compared before the loop is yielded: about half a millisecond."""
 
 
 @dataclass(slots=True)
@@ -32,48 +29,54 @@ class _SeenServer:
     """What is remembered of a pod, for one rule."""
 
     target: Target
-    firing: dict[ModelCondition, str] = field(default_factory=dict)
+    firing: dict[str, str] = field(default_factory=dict)
     """The occurrence of each condition that it has."""
     loading: dict[tuple[int, int], float] = field(default_factory=dict)
-    """Since when (epoch, s) a version has been on its way, by the pod's restarts: a new process begins anew."""
+    """Since when (epoch, s) a version is on its way, by version and the pod's restarts: a new process begins anew."""
     silent: bool = False
-    """It was said already that the server cannot be asked."""
-    heard: bool = False
-    """It has answered before. The first answer also tells what is not so: before a restart of ours it may have been."""
+    """Whether it was logged already that the server does not answer."""
+    answered: bool = False
+    """Whether it has answered before. The first answer also reports the conditions that the model does not have, because a
+    condition may have fired before healer was restarted."""
 
 
 class ModelMemory:
-    """The looks of one rule: what the servers say, and what they said before -> signals. No I/O. Times in seconds (epoch)."""
+    """Turns the answers of the servers into the signals of one rule, with what they answered before. No I/O.
 
-    def __init__(self, rule: str, model: ServedModel) -> None:
+    Times are in seconds (epoch).
+    """
+
+    def __init__(self, rule: str, model: ServedModel, server: ModelServer) -> None:
         self._rule = rule
+        self._server = server
         self.model = model
         self._pods: dict[str, _SeenServer] = {}
 
-    def answered(self, pod: Pod, versions: Versions, now: float) -> list[Signal]:
-        """A server's answer: what it has, each time, and what it has no longer, once."""
+    def answered(self, pod: Pod, status: ModelStatus, now: float) -> list[Signal]:
+        """The signals of a server's answer: each condition that it has, every time; one that it has no longer, once."""
         seen = self._of(pod)
         seen.silent = False
-        findings = self._findings(pod, seen, versions, now)
+        observation = self._observation(pod, seen, status, now)
         signals = []
         for condition in self.model.conditions:
-            if (message := findings.get(condition)) is not None:
+            if (reason := self._server.conditions[condition].detect(observation)) is not None:
                 seen.firing.setdefault(condition, f"{now:.3f}")
-                signals.append(self._signal(seen, condition, now, message))
-            elif condition in seen.firing or not seen.heard:
-                signals.append(self._signal(seen, condition, now, self._well(condition, versions), firing=False))
+                signals.append(self._signal(seen, condition, now, f"model {self.model.name}: {reason}"))
+            elif condition in seen.firing or not seen.answered:
+                text = f"model {self.model.name}: {condition} no longer ({status})"
+                signals.append(self._signal(seen, condition, now, text, firing=False))
                 seen.firing.pop(condition, None)
-        seen.heard = True
+        seen.answered = True
         return signals
 
     def unanswered(self, pod: Pod) -> bool:
-        """No usable answer; returns whether that is news."""
+        """Note that there is no usable answer; returns whether the one before was usable."""
         seen = self._of(pod)
         news, seen.silent = not seen.silent, True
         return news
 
     def gone(self, uids: Iterable[str], now: float) -> list[Signal]:
-        """Pods that are there no longer: so is what they had."""
+        """The signals of pods that no longer exist: their conditions are resolved."""
         signals = []
         for uid in uids:
             seen = self._pods.pop(uid)
@@ -81,7 +84,7 @@ class ModelMemory:
         return signals
 
     def keys(self, uid: str) -> frozenset[str]:
-        """The keys of all signals that there may be of a pod."""
+        """The keys of all signals that a pod may have."""
         return frozenset(self._key(uid, condition) for condition in self.model.conditions)
 
     @property
@@ -92,85 +95,63 @@ class ModelMemory:
     def _of(self, pod: Pod) -> _SeenServer:
         return self._pods.setdefault(pod.metadata.uid, _SeenServer(target_of(pod)))
 
-    def _findings(self, pod: Pod, seen: _SeenServer, versions: Versions, now: float) -> dict[ModelCondition, str]:
-        """The conditions that the pod has, in words."""
-        on_way = {(one.version, pod.restarts): one for one in versions if one.state in _ON_ITS_WAY}
-        seen.loading = {key: seen.loading.get(key, now) for key in on_way}
-        name, told = f"model {self.model.name}", _told(versions)
-        found: dict[ModelCondition, str] = {}
-        if not on_way and not any(one.state is ModelState.AVAILABLE for one in versions):
-            found["ModelNotAvailable"] = f"{name}: no version is AVAILABLE, and none on its way ({told})"
-        stuck = {key: now - since for key, since in seen.loading.items() if now - since > self.model.loading}
-        if stuck:
-            key = max(stuck, key=lambda one: stuck[one])
-            found["ModelStuckLoading"] = f"{name}: version {key[0]} has been {on_way[key].state} for {about(stuck[key])} ({told})"
-        wanted = self.model.version
-        if wanted is not None and not any(one.version == wanted and one.state is ModelState.AVAILABLE for one in versions):
-            found["ModelVersionMissing"] = f"{name}: version {wanted} is not AVAILABLE ({told})"
-        return found
+    def _observation(self, pod: Pod, seen: _SeenServer, status: ModelStatus, now: float) -> Observation:
+        loading = [(one.version, pod.restarts) for one in status.versions if one.state in LOADING]
+        seen.loading = {key: seen.loading.get(key, now) for key in loading}
+        return Observation(self.model, status, {version: now - since for (version, _), since in seen.loading.items()})
 
-    def _well(self, condition: ModelCondition, versions: Versions) -> str:
-        return f"model {self.model.name}: {condition} no longer ({_told(versions)})"
-
-    def _signal(self, seen: _SeenServer, condition: ModelCondition, now: float, message: str, *, firing: bool = True) -> Signal:
+    def _signal(self, seen: _SeenServer, condition: str, now: float, message: str, *, firing: bool = True) -> Signal:
         key = self._key(seen.target.uid, condition)
         occurrence = seen.firing.get(condition, "")
         return Signal(MODEL.name, condition, seen.target, firing, now, key, occurrence, message, rule=self._rule)
 
-    def _key(self, uid: str, condition: ModelCondition) -> str:
+    def _key(self, uid: str, condition: str) -> str:
         return f"model/{self._rule}/{uid}/{condition}"
 
 
-def _told(versions: Versions) -> str:
-    """The versions, newest first: "3 LOADING, 2 AVAILABLE"."""
-    if not versions:
-        return "the server knows no version of it"
-    more = f", and {len(versions) - _SHOWN} more" if len(versions) > _SHOWN else ""
-    return ", ".join(str(one) for one in reversed(versions[-_SHOWN:])) + more
-
-
-class ModelLook:
-    """The looks of one rule with `when.model`: asks the servers in its pods, `places` at once, `patience` (s) for each answer.
+class ModelProbe:
+    """The probe of one rule with `when.model`: asks the servers in its pods, as many at once as `limit` allows.
 
     Raises ValueError for a rule about no model.
     """
 
-    def __init__(self, rule: BoundRule, view: View, places: asyncio.Semaphore, patience: float = 3.0) -> None:
+    def __init__(self, rule: BoundRule, view: View, limit: asyncio.Semaphore) -> None:
         model = rule.rule.when.get(MODEL)
         if model is None:
             raise ValueError(f"rule {rule.name} is about no model")
         self._rule = rule
         self._model = model
+        self._server = SERVERS[self._model.server]
         self._view = view
-        self._places = places
-        self._patience = patience
-        self._memory = ModelMemory(rule.name, self._model)
+        self._limit = limit
+        self._memory = ModelMemory(rule.name, self._model, self._server)
         self._log = structlog.get_logger("healer.model").bind(rule=rule.name, model=self._model.name)
 
     async def look(self, now: float) -> list[Report]:
-        """Ask once. `now` in seconds since the epoch."""
+        """Ask every server once. `now` in seconds since the epoch."""
         covered = await self._covered()
         asked = [pod for pod in covered.values() if pod.status.phase == "Running" and pod.status.pod_ip and not pod.terminating]
         hosts = {pod.metadata.uid: pod.status.pod_ip for pod in asked}
-        answers = await ask_each(hosts, self._model.port, self._model.name, places=self._places, patience=self._patience)
+        answers = await ask_each(self._server, hosts, self._model.port, self._model.name, limit=self._limit)
         reports: list[Report] = [*self._memory.gone(self._memory.uids - covered.keys(), now)]
         for uid, pod in covered.items():
             if uid not in hosts and not pod.terminating:
                 why = f"pod/{pod.metadata.name} does not run yet, so that its server cannot be asked"
                 reports.append(Unanswered(self._rule.name, why, self._memory.keys(uid)))
         for pod in asked:
-            said = answers[pod.metadata.uid]
-            if not isinstance(said, str):
-                reports += self._memory.answered(pod, said, now)
+            answer = answers[pod.metadata.uid]
+            if not isinstance(answer, StatusError):
+                reports += self._memory.answered(pod, answer, now)
                 continue
-            reports.append(Unanswered(self._rule.name, said, self._memory.keys(pod.metadata.uid)))
+            reports.append(Unanswered(self._rule.name, str(answer), self._memory.keys(pod.metadata.uid)))
             if self._memory.unanswered(pod):
-                self._log.warning("the status is not known", namespace=pod.metadata.namespace, pod=pod.metadata.name, why=said)
+                name = pod.metadata.name
+                self._log.warning("the status is not known", namespace=pod.metadata.namespace, pod=name, why=str(answer))
         reports.append(Answered(self._rule.name, frozenset().union(*map(self._memory.keys, covered))))
         return reports
 
     async def _covered(self) -> dict[str, Pod]:
-        """The pods in the rule's scope, by uid. Others get their turn on the loop meanwhile: a cluster has many pods."""
+        """The pods in the rule's scope, by uid. It yields to the loop on the way, because a cluster has many pods."""
         covered: dict[str, Pod] = {}
         for number, pod in enumerate(list(self._view.pods()), 1):
             if self._rule.scope_covers(pod.metadata.namespace, pod.metadata.labels):

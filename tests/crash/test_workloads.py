@@ -27,8 +27,9 @@ from healer.lab.canary import CANARY, ROUTE, STABLE, versions
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.objects import Object, clone
 from healer.model.annotations import MODEL_HISTORY
-from healer.model_servers.tensorflow_serving.config import find, specific
-from healer.model_servers.tensorflow_serving.history import PolicyState, load
+from healer.model_servers.history import PolicyState, load
+from healer.model_servers.tensorflow_serving.config import find
+from healer.model_servers.versions import specific
 from healer.operate.undo import undo
 from tests.crash.gate import Gate, Point
 from tests.crash.matrix import Matrix

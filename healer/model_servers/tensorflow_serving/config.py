@@ -1,59 +1,12 @@
 """What a models.config says of its models: the versions that are loaded, and their labels."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from google.protobuf import text_format
 
 from healer.model_servers.tensorflow_serving.schema import ModelServerConfig
-from healer.model_servers.tensorflow_serving.spans import DIGITS, ConfigError, fields_of
-
-__all__ = ["CANARY", "STABLE", "ConfigError", "ConfiguredModel", "Policy", "find", "models", "read", "specific"]
-
-STABLE = "stable"
-CANARY = "canary"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Which versions of a model are loaded: the `count` latest on disk, all on disk, or the `versions` named (ascending)."""
-
-    choice: Literal["latest", "all", "specific"] = "latest"
-    count: int = 1
-    versions: tuple[int, ...] = ()
-
-    def loads(self, version: int) -> bool | None:
-        """Whether it loads a version; None: that depends on what is on the disk."""
-        return version in self.versions if self.choice == "specific" else None
-
-    def __str__(self) -> str:
-        match self.choice:
-            case "latest":
-                return f"latest {self.count}"
-            case "all":
-                return "all"
-            case "specific":
-                return f"specific {', '.join(map(str, self.versions))}".rstrip()
-
-
-def specific(versions: Iterable[int]) -> Policy:
-    """The policy that loads exactly these."""
-    return Policy("specific", versions=tuple(sorted(set(versions))))
-
-
-@dataclass(frozen=True, slots=True)
-class ConfiguredModel:
-    """A model as a models.config has it."""
-
-    name: str
-    base_path: str
-    policy: Policy
-    labels: Mapping[str, int]
-
-    def dangling(self) -> dict[str, int]:
-        """The labels of versions that the policy does not load: TensorFlow Serving may refuse the whole file for one."""
-        return {label: version for label, version in self.labels.items() if self.policy.loads(version) is False}
+from healer.model_servers.tensorflow_serving.spans import fields_of
+from healer.model_servers.versions import DIGITS, ConfigError, ConfiguredModel, Policy, specific
 
 
 def read(text: str) -> Any:
@@ -63,25 +16,25 @@ def read(text: str) -> Any:
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
-        raise ConfigError(_said(error)) from error
+        raise ConfigError(_reason(error)) from error
     names = [config.name for config in message.model_config_list.config]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"model {twice[0]!r} is listed twice: TensorFlow Serving refuses that")
     return message
 
 
-def _said(error: text_format.ParseError) -> str:
-    line, column, said = error.GetLine(), error.GetColumn(), str(error)
+def _reason(error: text_format.ParseError) -> str:
+    line, column, text = error.GetLine(), error.GetColumn(), str(error)
     if line is None:
-        return f"{said}: TensorFlow Serving may know more than healer, which changes no file that it cannot check"
-    reason = said.removeprefix(f"{line}:{column} : ").rpartition("': ")[2]
+        return f"{text}: TensorFlow Serving may know more than healer, which changes no file that it cannot check"
+    reason = text.removeprefix(f"{line}:{column} : ").rpartition("': ")[2]
     hint = f": {DIGITS}" if "parse integer" in reason else ""
     return f"line {line}, column {column}: {reason.rstrip('.')}{hint}"
 
 
 def models(text: str) -> tuple[ConfiguredModel, ...]:
     """The models of a models.config, in its order. Raises ConfigError."""
-    return tuple(_served(config) for config in read(text).model_config_list.config)
+    return tuple(_configured(config) for config in read(text).model_config_list.config)
 
 
 def find(text: str, name: str) -> ConfiguredModel:
@@ -89,14 +42,14 @@ def find(text: str, name: str) -> ConfiguredModel:
     message = read(text)
     for config in message.model_config_list.config:
         if config.name == name:
-            return _served(config)
+            return _configured(config)
     if message.WhichOneof("config") == "custom_model_config":
         raise ConfigError("it has a custom_model_config, which holds no list of models: nothing for healer to change")
     known = ", ".join(repr(config.name) for config in message.model_config_list.config)
     raise ConfigError(f"there is no model {name!r} in it; there " + (f"are {known}" if known else "is none at all"))
 
 
-def _served(config: Any) -> ConfiguredModel:
+def _configured(config: Any) -> ConfiguredModel:
     return ConfiguredModel(
         config.name, config.base_path, _policy(config.model_version_policy), dict(sorted(config.version_labels.items()))
     )

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from google.protobuf import text_format
 
-from healer.model_servers.tensorflow_serving.config import ConfiguredModel, Policy, find, read
+from healer.model_servers.tensorflow_serving.config import find, read
 from healer.model_servers.tensorflow_serving.schema import VersionLabel
-from healer.model_servers.tensorflow_serving.spans import ConfigError, Field, Value, fields_of
+from healer.model_servers.tensorflow_serving.spans import Field, Value, fields_of
+from healer.model_servers.versions import ConfigError, ConfiguredModel, Policy
 
 _COMMENT = re.compile(r"[ \t\r]*(#[^\n]*)?(?=\n|\Z)")
 

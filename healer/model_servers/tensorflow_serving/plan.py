@@ -6,42 +6,15 @@ moves a label to it at once is never taken. A label that is new needs --allow_ve
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
-from healer.model_servers.tensorflow_serving.config import CANARY, STABLE, ConfiguredModel, Policy, specific
-from healer.model_servers.tensorflow_serving.spans import DIGITS
+from healer.model_servers.versions import CANARY, STABLE, ConfiguredModel, ModelChange, PlanRefused, specific
 
 _LABEL = re.compile(r"[a-zA-Z0-9_]+")
 _NEW_LABEL = (
     "label {label} is new: a server takes it only while version {version} is AVAILABLE there, or with "
     "--allow_version_labels_for_unavailable_models"
 )
-
-
-class PlanRefused(Exception):
-    """What is asked for would not do what is meant; says why, and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelChange:
-    """A model as it is to be. `notes` are for people; `left` says what of the request has to wait, "" for nothing."""
-
-    policy: Policy
-    labels: Mapping[str, int]
-    notes: tuple[str, ...] = ()
-    left: str = ""
-
-    def differs(self, served: ConfiguredModel) -> bool:
-        """Whether anything is to be written."""
-        return self.policy != served.policy or dict(self.labels) != dict(served.labels)
-
-
-def version_of(text: str) -> int:
-    """A version as a person writes it. Raises Refused."""
-    if not re.fullmatch(r"[0-9]{1,19}", text) or not 0 < int(text) < 2**63:
-        raise PlanRefused(f"{text!r} is no version: {DIGITS}")
-    return int(text)
 
 
 def pin(served: ConfiguredModel, version: int) -> ModelChange:
@@ -54,7 +27,7 @@ def pin(served: ConfiguredModel, version: int) -> ModelChange:
 
 
 def beside(served: ConfiguredModel, version: int, available: Collection[int]) -> ModelChange:
-    """That version loaded beside those that the servers have; labels stay. Raises Refused when what they have is not known."""
+    """That version loaded beside those that the servers have; labels stay. Raises PlanRefused when those are not known."""
     if served.policy.choice == "all":
         return ModelChange(served.policy, served.labels)
     loaded = served.policy.versions if served.policy.choice == "specific" else available
@@ -104,7 +77,7 @@ def promote(
     served: ConfiguredModel, version: int | None, available: Collection[int] | None, *, prune: bool = False
 ) -> ModelChange:
     """Label stable moves to the canary's version, or to that one; the version before stays loaded. With `prune` what is neither,
-    and has no label, is unloaded. Raises Refused."""
+    and has no label, is unloaded. Raises PlanRefused."""
     target = served.labels.get(CANARY) if version is None else version
     if target is None:
         raise PlanRefused(f"model {served.name} has no label {CANARY}: name the version, or label one by add --label {CANARY}")
@@ -141,23 +114,8 @@ def rollback(served: ConfiguredModel, stables: Sequence[int], available: Collect
     return ModelChange(served.policy, {**served.labels, STABLE: target})
 
 
-def stack(moves: Sequence[tuple[int | None, int | None]]) -> list[int]:
-    """The versions that had label stable, oldest first, from its moves (from, to); one that goes back forgets what came after."""
-    had: list[int] = []
-    for before, after in moves:
-        if before is not None and (not had or had[-1] != before):
-            had = [*had, before] if before not in had else had[: had.index(before) + 1]
-        if after is None:
-            had = []
-        elif after in had:
-            had = had[: had.index(after) + 1]
-        else:
-            had.append(after)
-    return had
-
-
 def _loaded(served: ConfiguredModel, version: int, available: Collection[int] | None, hint: str) -> None:
-    """See that a label may move to that version. Raises Refused."""
+    """See that a label may move to that version. Raises PlanRefused."""
     if served.policy.loads(version) is False:
         raise PlanRefused(
             f"version {version} of model {served.name} is not loaded ({served.policy}): {hint} {served.name} {version}"

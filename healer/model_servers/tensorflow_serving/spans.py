@@ -7,9 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-
-class ConfigError(Exception):
-    """A models.config that TensorFlow Serving would refuse, or that cannot be changed as asked; says where and what to do."""
+from healer.model_servers.versions import DIGITS, ConfigError
 
 
 @dataclass(slots=True)
@@ -40,11 +38,6 @@ class _Token:
     start: int
     end: int
 
-
-DIGITS = (
-    "a version is a whole number, the name of the directory that holds it, without underscores, dashes or dots: 20231001, "
-    "not 2023_10_01"
-)
 
 _TOKEN = re.compile(
     r"""(?P<skip>[ \t\r\n\f\v]+|\#[^\n]*)

@@ -20,7 +20,8 @@ from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.annotations import MODEL_HISTORY
 from healer.model.incident import Reason
-from healer.model_servers.tensorflow_serving.config import ConfiguredModel, find, specific
+from healer.model_servers.tensorflow_serving.config import find
+from healer.model_servers.versions import ConfiguredModel, specific
 from tests.support.tensorflow_serving import StatusServers, status_servers
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench, three_ready
 
@@ -326,7 +327,7 @@ async def test_another_write_in_between_is_met_and_kept(stand: Stand) -> None:
 
 
 async def test_one_who_writes_all_the_time_is_given_way_to(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("healer.model_servers.tensorflow_serving.store.TRIES", 2)
+    monkeypatch.setattr("healer.model_servers.store.TRIES", 2)
     number = iter(range(10))
 
     def comment() -> None:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from healer.model_servers.tensorflow_serving.config import ConfigError, ConfiguredModel, Policy, find, models, read, specific
+from healer.model_servers.tensorflow_serving.config import find, models, read
 from healer.model_servers.tensorflow_serving.spans import octals
+from healer.model_servers.versions import ConfigError, ConfiguredModel, Policy, specific
 
 FILE = """\
 # what the fleet serves

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from healer.model_servers.tensorflow_serving.config import ConfigError, ConfiguredModel, Policy, find, models, specific
+from healer.model_servers.tensorflow_serving.config import find, models
 from healer.model_servers.tensorflow_serving.edit import change
+from healer.model_servers.versions import ConfigError, ConfiguredModel, Policy, specific
 
 pytestmark = pytest.mark.slow
 

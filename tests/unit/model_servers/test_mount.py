@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from healer.model_servers.tensorflow_serving.mount import caveats, mounts
+from healer.model_servers.mount import mounts
+from healer.model_servers.tensorflow_serving.server import ModelsConfig
 
 POLLS, LABELS = "--model_config_file_poll_wait_seconds=30", "--allow_version_labels_for_unavailable_models=true"
 
@@ -34,7 +35,7 @@ def test_nothing_is_mounted_in_nothing() -> None:
 
 
 def test_all_is_well() -> None:
-    assert caveats(template({"configMap": {"name": "models"}}, args=[POLLS, LABELS]), "models", labels=True) == []
+    assert ModelsConfig().caveats(template({"configMap": {"name": "models"}}, args=[POLLS, LABELS]), "models", labels=True) == []
 
 
 @pytest.mark.parametrize(
@@ -45,12 +46,14 @@ def test_all_is_well() -> None:
     ],
 )
 def test_flags_are_found_wherever_they_are_given(container: dict[str, Any]) -> None:
-    assert caveats(template({"configMap": {"name": "models"}}, **container), "models", labels=False) == []
+    assert ModelsConfig().caveats(template({"configMap": {"name": "models"}}, **container), "models", labels=False) == []
 
 
 def test_what_keeps_them_from_it() -> None:
-    found = caveats(template({"configMap": {"name": "models"}}, {"subPath": "models.config"}), "models", labels=True)
+    found = ModelsConfig().caveats(
+        template({"configMap": {"name": "models"}}, {"subPath": "models.config"}), "models", labels=True
+    )
     assert ["subPath" in found[0], "--model_config_file_poll" in found[1], "--allow_version_labels" in found[2]] == [True] * 3
     assert len(found) == 3
     other = template({"configMap": {"name": "models"}}, {"name": "data", "subPath": "x"}, args=[POLLS])
-    assert caveats(other, "models", labels=False) == [], "the subPath of another volume"
+    assert ModelsConfig().caveats(other, "models", labels=False) == [], "the subPath of another volume"

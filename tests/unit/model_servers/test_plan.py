@@ -2,18 +2,9 @@
 
 import pytest
 
-from healer.model_servers.tensorflow_serving.config import ConfiguredModel, Policy, specific
-from healer.model_servers.tensorflow_serving.plan import (
-    ModelChange,
-    PlanRefused,
-    add,
-    beside,
-    pin,
-    promote,
-    rollback,
-    stack,
-    version_of,
-)
+from healer.model_servers.history import stack
+from healer.model_servers.tensorflow_serving.plan import add, beside, pin, promote, rollback
+from healer.model_servers.versions import ConfiguredModel, ModelChange, PlanRefused, Policy, specific, version_of
 
 
 def served(*versions: int, **labels: int) -> ConfiguredModel:

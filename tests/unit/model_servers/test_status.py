@@ -2,14 +2,22 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from healer.model_servers.tensorflow_serving.status import ModelState, StatusError, VersionStatus, ask, ask_each, available, parse
+from healer.model_servers.base import ask, ask_each
+from healer.model_servers.status import ModelStatus, StatusError, VersionState, VersionStatus
+from healer.model_servers.tensorflow_serving.server import TENSORFLOW_SERVING
+from healer.model_servers.tensorflow_serving.status import parse
 from tests.support.tensorflow_serving import status_servers
+
+
+def available(version: int) -> ModelStatus:
+    return ModelStatus(ready=True, versions=(VersionStatus(version, VersionState.AVAILABLE),))
 
 
 def answer(*versions: dict[str, Any]) -> bytes:
@@ -22,18 +30,19 @@ def test_an_answer_as_the_server_writes_it() -> None:
         {"version": "2", "state": "END", "status": {"error_code": "NOT_FOUND", "error_message": "no such file"}},
         {"version": 1, "state": "AVAILABLE"},
     )
-    said = parse(200, body)
-    assert said == (
-        VersionStatus(1, ModelState.AVAILABLE),
-        VersionStatus(2, ModelState.END, "NOT_FOUND", "no such file"),
-        VersionStatus(3, ModelState.LOADING),
+    status = parse(200, body)
+    assert status.versions == (
+        VersionStatus(1, VersionState.AVAILABLE),
+        VersionStatus(2, VersionState.END, "NOT_FOUND", "no such file"),
+        VersionStatus(3, VersionState.LOADING),
     )
-    assert list(map(str, said)) == ["1 AVAILABLE", "2 END (NOT_FOUND: no such file)", "3 LOADING"]
-    assert available(said) == {1}
+    assert list(map(str, status.versions)) == ["1 AVAILABLE", "2 END (NOT_FOUND: no such file)", "3 LOADING"]
+    assert status.ready
+    assert status.available == {1}
 
 
 def test_a_model_without_versions_is_an_answer() -> None:
-    assert parse(404, b'{ "error": "Could not find any versions of model None" }') == ()
+    assert parse(404, b'{ "error": "Could not find any versions of model None" }') == ModelStatus(ready=False)
 
 
 @pytest.mark.parametrize(
@@ -59,17 +68,21 @@ def test_what_is_no_answer(status: int, body: bytes, said: str) -> None:
 
 async def test_a_server_is_asked() -> None:
     async with status_servers("127.0.0.1") as servers, aiohttp.ClientSession() as session:
+
+        async def asked(host: str, model: str) -> ModelStatus:
+            return await ask(session, TENSORFLOW_SERVING, host, servers.port, model)
+
         servers.say("127.0.0.1", (7, "AVAILABLE"))
-        assert await ask(session, "127.0.0.1", servers.port, "a/b c?", 5) == (VersionStatus(7, ModelState.AVAILABLE),)
+        assert await asked("127.0.0.1", "a/b c?") == available(7)
         assert servers.asked == ["/v1/models/a%2Fb%20c%3F"]
         servers.say("127.0.0.1")
-        assert await ask(session, "127.0.0.1", servers.port, "m", 5) == ()
+        assert await asked("127.0.0.1", "m") == ModelStatus(ready=False)
         servers.say("127.0.0.1", raw=web.Response(status=302, headers={"Location": "/v1/models/other"}))
         with pytest.raises(StatusError, match="302"):
-            await ask(session, "127.0.0.1", servers.port, "m", 5)
+            await asked("127.0.0.1", "m")
         servers.say("127.0.0.1", raw=web.Response(body=b" " * (1 << 20) + b"{}"))
         with pytest.raises(StatusError, match="longer than"):
-            await ask(session, "127.0.0.1", servers.port, "m", 5)
+            await asked("127.0.0.1", "m")
         assert len(servers.asked) == 4, "nothing is asked twice, and no redirect followed"
 
 
@@ -77,7 +90,7 @@ async def test_nobody_there() -> None:
     async with status_servers("127.0.0.1") as servers, aiohttp.ClientSession() as session:
         port = servers.port
         with pytest.raises(StatusError, match=r"no answer: .*127\.0\.0\.9"):
-            await ask(session, "127.0.0.9", port, "m", 5)
+            await ask(session, TENSORFLOW_SERVING, "127.0.0.9", port, "m")
 
 
 async def test_one_that_never_answers_is_given_up() -> None:
@@ -90,7 +103,7 @@ async def test_one_that_never_answers_is_given_up() -> None:
     async with await asyncio.start_server(hang, "127.0.0.1", 0) as server, aiohttp.ClientSession() as session:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(StatusError, match=r"no answer within 0\.05 s"):
-            await ask(session, "127.0.0.1", port, "m", 0.05)
+            await ask(session, replace(TENSORFLOW_SERVING, timeout=0.05), "127.0.0.1", port, "m")
         held.set()
 
 
@@ -102,10 +115,8 @@ async def test_many_are_asked_a_few_at_once() -> None:
             servers.say(address, (n, "AVAILABLE"))
         servers.say(addresses[-1], raw=web.Response(status=503, text="busy"))
         by_name = {f"pod-{address}": address for address in addresses}
-        said = await ask_each(by_name, servers.port, "m", places=asyncio.Semaphore(3), patience=5)
-    assert list(said) == list(by_name)
-    assert [said[f"pod-{address}"] for address in addresses[:-1]] == [
-        (VersionStatus(n, ModelState.AVAILABLE),) for n in range(1, 6)
-    ]
-    assert said[f"pod-{addresses[-1]}"] == "it answers 503: busy"
+        answers = await ask_each(TENSORFLOW_SERVING, by_name, servers.port, "m", limit=asyncio.Semaphore(3))
+    assert list(answers) == list(by_name)
+    assert [answers[f"pod-{address}"] for address in addresses[:-1]] == [available(n) for n in range(1, 6)]
+    assert str(answers[f"pod-{addresses[-1]}"]) == "it answers 503: busy"
     assert servers.most == 3

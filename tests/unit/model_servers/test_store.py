@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,16 @@ from healer.cluster.api import Api, ApiError
 from healer.lab import Lab
 from healer.lab.objects import Object
 from healer.model.annotations import MODEL_HISTORY
-from healer.model_servers.tensorflow_serving.config import ConfigError, ConfiguredModel, Policy, specific
-from healer.model_servers.tensorflow_serving.history import (
-    ANNOTATIONS,
-    ENTRIES,
-    Author,
-    HistoryEntry,
-    PolicyState,
-    dump,
-    load,
-    stables,
-)
-from healer.model_servers.tensorflow_serving.plan import ModelChange, beside
-from healer.model_servers.tensorflow_serving.store import ModelsConfig, Written, load_document, write
+from healer.model_servers.history import ANNOTATIONS, ENTRIES, Author, HistoryEntry, PolicyState, dump, load, stables
+from healer.model_servers.store import FileRef, VersionsDocument, Written, load_document, write
+from healer.model_servers.tensorflow_serving.plan import beside
+from healer.model_servers.tensorflow_serving.server import ModelsConfig
+from healer.model_servers.versions import ConfigError, ConfiguredModel, ModelChange, Policy, specific
 
 pytestmark = pytest.mark.slow
 
 SPACE, MAP, KEY = "production", "models", "models.config"
-WHERE = (SPACE, MAP, KEY)
+REF = FileRef(SPACE, MAP, KEY, ModelsConfig())
 MODELS = ("a", "b")
 FILE = """\
 # kept
@@ -57,8 +49,8 @@ class Stand:
     def modify(self, change: Callable[[Object], Any]) -> None:
         self.lab.api.modify(self.lab.api.kinds.named("configmaps"), SPACE, MAP, change)
 
-    async def document(self) -> ModelsConfig:
-        return await load_document(self.api, *WHERE)
+    async def document(self) -> VersionsDocument:
+        return await load_document(self.api, REF)
 
     @property
     def writes(self) -> int:
@@ -85,15 +77,15 @@ async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
             await other.aclose()
 
 
-def loading(model: str, version: int) -> Callable[[ModelsConfig], Awaitable[ModelChange]]:
-    async def decide(document: ModelsConfig) -> ModelChange:
+def loading(model: str, version: int) -> Callable[[VersionsDocument], Awaitable[ModelChange]]:
+    async def decide(document: VersionsDocument) -> ModelChange:
         return beside(document.find(model), version, ())
 
     return decide
 
 
 async def load_it(api: Api, model: str, version: int, **more: Any) -> Written:
-    return await write(api, WHERE, model, AUTHOR, loading(model, version), **more)
+    return await write(api, REF, model, AUTHOR, loading(model, version), **more)
 
 
 async def test_one_change_touches_one_key_and_the_history(stand: Stand) -> None:
@@ -137,10 +129,10 @@ async def test_two_writers_at_once_lose_nothing(stand: Stand) -> None:
     for version in range(2, 2 + rounds):
         at_the_door = asyncio.Barrier(2)
 
-        def meeting(model: str, door: asyncio.Barrier, version: int) -> Callable[[ModelsConfig], Awaitable[ModelChange]]:
+        def meeting(model: str, door: asyncio.Barrier, version: int) -> Callable[[VersionsDocument], Awaitable[ModelChange]]:
             met = False
 
-            async def decide(document: ModelsConfig) -> ModelChange:
+            async def decide(document: VersionsDocument) -> ModelChange:
                 nonlocal met
                 if not met:  # both have read the same file before either writes
                     met = True
@@ -152,7 +144,7 @@ async def test_two_writers_at_once_lose_nothing(stand: Stand) -> None:
         stand.lab.requests.clear()
         await asyncio.gather(
             *(
-                write(api, WHERE, model, AUTHOR, meeting(model, at_the_door, version))
+                write(api, REF, model, AUTHOR, meeting(model, at_the_door, version))
                 for api, model in ((stand.api, "a"), (stand.other, "b"))
             )
         )
@@ -169,38 +161,38 @@ async def test_two_writers_at_once_lose_nothing(stand: Stand) -> None:
 
 
 async def test_the_intent_is_decided_again_not_the_text(stand: Stand) -> None:
-    async def somebody(document: ModelsConfig) -> ModelChange:
+    async def somebody(document: VersionsDocument) -> ModelChange:
         served = document.find("a")
         if 7 not in served.policy.versions:
             stand.modify(lambda obj: obj["data"].update({KEY: FILE.replace("versions: 1", "versions: 7")}))
         return beside(served, 2, ())
 
-    written = await write(stand.api, WHERE, "a", AUTHOR, somebody)
+    written = await write(stand.api, REF, "a", AUTHOR, somebody)
     assert written.change.policy == specific([2, 7])
     (entry,) = (await stand.document()).history
     assert entry.before.versions == (7,)
 
 
 async def test_it_gives_way_in_the_end(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("healer.model_servers.tensorflow_serving.store.TRIES", 3)
+    monkeypatch.setattr("healer.model_servers.store.TRIES", 3)
     numbers = iter(range(9))
 
-    async def beaten(document: ModelsConfig) -> ModelChange:
+    async def beaten(document: VersionsDocument) -> ModelChange:
         stand.modify(lambda obj: obj["data"].update({"other": str(next(numbers))}))
         return beside(document.find("a"), 2, ())
 
     with pytest.raises(ApiError, match="409"):
-        await write(stand.api, WHERE, "a", AUTHOR, beaten)
+        await write(stand.api, REF, "a", AUTHOR, beaten)
     assert stand.writes == 3
     assert stand.map["data"][KEY] == FILE
 
 
 async def test_a_label_that_would_name_an_unloaded_version_is_not_written(stand: Stand) -> None:
-    async def wrong(document: ModelsConfig) -> ModelChange:
+    async def wrong(document: VersionsDocument) -> ModelChange:
         return ModelChange(specific([1]), {"canary": 2})
 
     with pytest.raises(ConfigError, match=r"models\.config of configmap/models in production: label canary .* version 2, which"):
-        await write(stand.api, WHERE, "a", AUTHOR, wrong)
+        await write(stand.api, REF, "a", AUTHOR, wrong)
     assert stand.writes == 0
 
 
@@ -217,7 +209,7 @@ async def test_what_sending_raises_stops_the_write(stand: Stand) -> None:
     ("change", "said"),
     [
         ({"data": None}, "no key 'models.config' .it has: none"),
-        ({"data": {"x": "y"}}, "no key 'models.config' .it has: x.: name the one that --model_config_file reads"),
+        ({"data": {"x": "y"}}, "no key 'models.config' .it has: x.: name the one that the servers read"),
         ({"data": None, "binaryData": {KEY: "aGk="}}, "binaryData"),
         ({"immutable": True}, "immutable"),
     ],
@@ -230,7 +222,7 @@ async def test_a_config_map_that_cannot_be_used(stand: Stand, change: Object, sa
 
 async def test_no_config_map(stand: Stand) -> None:
     with pytest.raises(ApiError, match="404"):
-        await load_document(stand.api, SPACE, "none", KEY)
+        await load_document(stand.api, replace(REF, config_map="none"))
 
 
 async def test_a_history_that_somebody_spoilt_is_not_written_over(stand: Stand) -> None:

@@ -12,7 +12,8 @@ from aiohttp import web
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.objects import Object, is_ready
 from healer.model.annotations import MODEL_HISTORY
-from healer.model_servers.tensorflow_serving.config import ConfiguredModel, find, specific
+from healer.model_servers.tensorflow_serving.config import find
+from healer.model_servers.versions import ConfiguredModel, specific
 from tests.support.healer import verb
 from tests.support.tensorflow_serving import StatusServers, status_servers
 from tests.unit.operate.conftest import NAME, SPACE, Place

@@ -150,5 +150,5 @@ def test_where_a_route_is() -> None:
 
 def test_the_defaults_of_the_language_are_those_of_its_default_server() -> None:
     model = ServedModel(name="ranker")
-    server = SERVERS[model.server]
+    server = SERVERS[model.server].spec
     assert (model.port, model.conditions) == (server.port, server.usual)

@@ -10,18 +10,19 @@ from structlog.testing import capture_logs
 
 from healer.model.kube import Pod
 from healer.model.signal import Report, Signal, Unanswered
-from healer.model_servers.tensorflow_serving.status import ModelState, VersionStatus
+from healer.model_servers.registry import SERVERS
+from healer.model_servers.status import ModelStatus, VersionState, VersionStatus
 from healer.rules.triggers import MODEL
-from healer.sources.model import ModelLook, ModelMemory
+from healer.sources.model import ModelMemory, ModelProbe
 from tests.support.tensorflow_serving import status_servers
 from tests.support.world import NAMESPACE, START, World, moment, rule, rulebook
 
 AVAILABLE, LOADING, BEGUN, UNLOADING, END = (
-    ModelState.AVAILABLE,
-    ModelState.LOADING,
-    ModelState.START,
-    ModelState.UNLOADING,
-    ModelState.END,
+    VersionState.AVAILABLE,
+    VersionState.LOADING,
+    VersionState.START,
+    VersionState.UNLOADING,
+    VersionState.END,
 )
 ALL = ["ModelNotAvailable", "ModelStuckLoading", "ModelVersionMissing"]
 
@@ -37,7 +38,7 @@ def memory(**model: Any) -> ModelMemory:
     one = bound(**model)
     served = one.rule.when.get(MODEL)
     assert served is not None
-    return ModelMemory(one.name, served)
+    return ModelMemory(one.name, served, SERVERS["tensorflow"])
 
 
 def a_pod(restarts: int = 0, uid: str = "pod-1") -> Pod:
@@ -45,8 +46,8 @@ def a_pod(restarts: int = 0, uid: str = "pod-1") -> Pod:
     return msgspec.convert({"metadata": {"name": "serving-1", "namespace": NAMESPACE, "uid": uid}, "status": status}, Pod)
 
 
-def versions(*said: tuple[Any, ...]) -> tuple[VersionStatus, ...]:
-    return tuple(VersionStatus(*one) for one in said)
+def versions(*states: tuple[Any, ...]) -> ModelStatus:
+    return ModelStatus.of(tuple(VersionStatus(*one) for one in states))
 
 
 def brief(signals: list[Signal]) -> list[str]:
@@ -89,7 +90,7 @@ def test_not_available_is_none_available_and_none_on_its_way(said: list[tuple[An
 
 
 def test_a_model_that_the_server_does_not_know() -> None:
-    signals = memory().answered(a_pod(), (), START)
+    signals = memory().answered(a_pod(), versions(), START)
     assert signals[0].message == "model ranker: no version is AVAILABLE, and none on its way (the server knows no version of it)"
 
 
@@ -115,9 +116,9 @@ def test_a_new_process_and_a_new_version_begin_anew() -> None:
 
 def test_each_time_is_an_occurrence_of_its_own() -> None:
     looks = memory(conditions=["ModelNotAvailable"], version=None)
-    (first,) = looks.answered(a_pod(), (), START)
+    (first,) = looks.answered(a_pod(), versions(), START)
     (over,) = looks.answered(a_pod(), versions((1, AVAILABLE)), START + 30)
-    (second,) = looks.answered(a_pod(), (), START + 60)
+    (second,) = looks.answered(a_pod(), versions(), START + 60)
     assert over.key == first.key == second.key
     assert (over.firing, over.occurrence) == (False, first.occurrence)
     assert second.occurrence != first.occurrence
@@ -125,16 +126,16 @@ def test_each_time_is_an_occurrence_of_its_own() -> None:
 
 def test_silence_changes_nothing_and_is_news_once() -> None:
     looks = memory(conditions=["ModelNotAvailable"], version=None)
-    looks.answered(a_pod(), (), START)
+    looks.answered(a_pod(), versions(), START)
     assert [looks.unanswered(a_pod()) for _ in range(3)] == [True, False, False]
-    (still,) = looks.answered(a_pod(), (), START + 60)
+    (still,) = looks.answered(a_pod(), versions(), START + 60)
     assert still.occurrence == f"{START:.3f}", "it has gone on meanwhile"
     assert looks.unanswered(a_pod()), "it had answered"
 
 
 def test_a_pod_that_is_gone_has_nothing_any_more() -> None:
     looks = memory()
-    looks.answered(a_pod(), (), START)
+    looks.answered(a_pod(), versions(), START)
     looks.answered(a_pod(uid="pod-2"), versions((2, AVAILABLE)), START)
     assert looks.uids == {"pod-1", "pod-2"}
     gone = looks.gone(["pod-1", "pod-2"], START + 30)
@@ -165,10 +166,8 @@ class Fleet(World):
         return found
 
 
-def look_of(fleet: Fleet, port: int, **model: Any) -> ModelLook:
-    return ModelLook(
-        bound(port=port, conditions=["ModelNotAvailable"], version=None, **model), fleet.view, asyncio.Semaphore(4), 5.0
-    )
+def look_of(fleet: Fleet, port: int, **model: Any) -> ModelProbe:
+    return ModelProbe(bound(port=port, conditions=["ModelNotAvailable"], version=None, **model), fleet.view, asyncio.Semaphore(4))
 
 
 def signals_of(reports: list[Report]) -> list[Signal]:
@@ -246,4 +245,4 @@ async def test_a_look_that_is_cancelled_leaves_nothing_behind() -> None:
 def test_a_rule_about_no_model() -> None:
     (other,) = rulebook(rule()).rules
     with pytest.raises(ValueError, match="about no model"):
-        ModelLook(other, Fleet().view, asyncio.Semaphore(1))
+        ModelProbe(other, Fleet().view, asyncio.Semaphore(1))

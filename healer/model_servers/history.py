@@ -6,17 +6,14 @@ from dataclasses import dataclass
 import msgspec
 
 from healer.model.annotations import MODEL_HISTORY
-from healer.model_servers.tensorflow_serving.config import STABLE, ConfiguredModel, Policy
-from healer.model_servers.tensorflow_serving.plan import ModelChange, stack
-from healer.model_servers.tensorflow_serving.spans import ConfigError
+from healer.model_servers.versions import STABLE, ConfigError, ConfiguredModel, ModelChange, Policy
 
-"""The annotation; oldest first."""
 ENTRIES = 50
 ANNOTATIONS = 256 * 1024
 """All annotations of an object together, keys and values, in bytes (Kubernetes, TotalAnnotationSizeLimitB)."""
-_OURS = 64 * 1024
+_MOST = 64 * 1024
 """What the history takes at most, in bytes."""
-_WORDS = 500
+_LONGEST = 500
 """Characters of a `who` or a `why`."""
 
 
@@ -66,8 +63,8 @@ class Author:
         """What the history will say of a change."""
         return HistoryEntry(
             at=self.at,
-            who=self.who[:_WORDS],
-            why=self.why[:_WORDS],
+            who=self.who[:_LONGEST],
+            why=self.why[:_LONGEST],
             what=self.what,
             model=served.name,
             key=key,
@@ -89,7 +86,7 @@ def load(annotation: str) -> list[HistoryEntry]:
 def dump(entries: Sequence[HistoryEntry], others: Mapping[str, str]) -> str:
     """As much of the history as fits beside the other annotations, the newest entries first to stay."""
     taken = sum(len(name.encode()) + len(value.encode()) for name, value in others.items() if name != MODEL_HISTORY)
-    room = min(_OURS, ANNOTATIONS - taken - len(MODEL_HISTORY))
+    room = min(_MOST, ANNOTATIONS - taken - len(MODEL_HISTORY))
     kept = list(entries[-ENTRIES:])
     while kept and len(msgspec.json.encode(kept)) > room:
         del kept[0]
@@ -101,3 +98,18 @@ def stables(entries: Sequence[HistoryEntry], model: str, key: str) -> list[int]:
     ours = [entry for entry in entries if entry.model == model and entry.key == key]
     moves = [(entry.before.labels.get(STABLE), entry.after.labels.get(STABLE)) for entry in ours]
     return stack([(before, after) for before, after in moves if before != after])
+
+
+def stack(moves: Sequence[tuple[int | None, int | None]]) -> list[int]:
+    """The versions that had label stable, oldest first, from its moves (from, to); one that goes back forgets what came after."""
+    had: list[int] = []
+    for before, after in moves:
+        if before is not None and (not had or had[-1] != before):
+            had = [*had, before] if before not in had else had[: had.index(before) + 1]
+        if after is None:
+            had = []
+        elif after in had:
+            had = had[: had.index(after) + 1]
+        else:
+            had.append(after)
+    return had

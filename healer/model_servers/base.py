@@ -1,0 +1,130 @@
+"""The interface of a model server: how the status of its models is read, and how their versions are pinned, if they can be."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import aiohttp
+
+from healer.model_servers.status import ModelStatus, StatusCondition, StatusError
+from healer.model_servers.versions import ConfiguredModel, ModelChange
+from healer.rules.vocabulary import ServerSpec
+
+_LONGEST = 1 << 20
+"""Bytes of an answer."""
+
+
+class VersionsFile(Protocol):
+    """The file in a ConfigMap by which a server is told which versions of its models it loads.
+
+    What reads the text raises ConfigError, with the place of the fault. What plans a change is pure, and raises PlanRefused:
+    `available` are the versions that are AVAILABLE on all servers, None when that is not known.
+    """
+
+    key: str
+    """Where the file is in a ConfigMap, unless said otherwise."""
+    effect: str
+    """When a change of the file takes effect, as the end of a sentence: for people."""
+    about: str
+    """What people must know of the file and of its servers, in whole sentences: for the help of the command line."""
+
+    def models(self, text: str) -> tuple[ConfiguredModel, ...]:
+        """The models of the file, in its order."""
+
+    def find(self, text: str, name: str) -> ConfiguredModel:
+        """One model of the file. Raises ConfigError when there is none of that name."""
+
+    def changed(self, text: str, name: str, change: ModelChange) -> str:
+        """The text after a change of one model: all else as it is. Raises ConfigError when the server would refuse it."""
+
+    def remarks(self, text: str) -> list[str]:
+        """What in the file means something else than it looks like, in words."""
+
+    def caveats(self, template: Mapping[str, Any], config_map: str, *, labels: bool) -> list[str]:
+        """What keeps pods of this template from following a change, in words. `labels`: whether the file has labels."""
+
+    def takes_any_label(self, template: Mapping[str, Any]) -> bool:
+        """Whether servers of this template accept labels of versions that are not AVAILABLE."""
+
+    def pin(self, model: ConfiguredModel, version: int) -> ModelChange:
+        """That version alone."""
+
+    def beside(self, model: ConfiguredModel, version: int, available: Collection[int]) -> ModelChange:
+        """That version loaded beside those that the servers have."""
+
+    def add(
+        self, model: ConfiguredModel, version: int, label: str, available: Collection[int] | None, *, any_label: bool
+    ) -> ModelChange:
+        """That version loaded beside the others, with that label, "" for none. `any_label`: see `takes_any_label`."""
+
+    def promote(
+        self, model: ConfiguredModel, version: int | None, available: Collection[int] | None, *, prune: bool
+    ) -> ModelChange:
+        """Label stable moves to that version, or to the canary's. `prune`: what has no label by then is unloaded."""
+
+    def rollback(self, model: ConfiguredModel, stables: Sequence[int], available: Collection[int] | None) -> ModelChange:
+        """Label stable moves back. `stables`: the versions that had it, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelServer:
+    """A model server. `path` gives the path of the request for a model's status; `parse` reads the HTTP status and the body of
+    the answer, and raises StatusError."""
+
+    name: str
+    """In rules."""
+    title: str
+    """For people."""
+    port: int
+    """The port that answers, unless a rule names another."""
+    path: Callable[[str], str]
+    parse: Callable[[int, bytes], ModelStatus]
+    conditions: Mapping[str, StatusCondition]
+    """What can be wrong with a model, by the name of the signal."""
+    method: str = "GET"
+    timeout: float = 3.0
+    """Seconds for an answer."""
+    file: VersionsFile | None = None
+    """How versions are pinned; None: this server's versions cannot be."""
+
+    @property
+    def spec(self) -> ServerSpec:
+        """Its declaration, which rules are checked against."""
+        return ServerSpec(self.name, self.title, f"{self.method} {self.path('NAME')}", self.port, self.conditions)
+
+
+async def ask(session: aiohttp.ClientSession, server: ModelServer, host: str, port: int, model: str) -> ModelStatus:
+    """Ask one server, within its `timeout`. Raises StatusError."""
+    address = f"[{host}]" if ":" in host else host
+    limit = aiohttp.ClientTimeout(total=server.timeout)
+    url = f"http://{address}:{port}{server.path(model)}"
+    try:
+        async with session.request(server.method, url, timeout=limit, allow_redirects=False) as answer:
+            body = b""
+            async for piece in answer.content.iter_any():
+                body += piece
+                if len(body) > _LONGEST:
+                    raise StatusError(f"its answer is longer than {_LONGEST} bytes")
+            return server.parse(answer.status, body)
+    except TimeoutError as error:
+        raise StatusError(f"no answer within {server.timeout:g} s") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise StatusError(f"no answer: {error or type(error).__name__}") from error
+
+
+async def ask_each(
+    server: ModelServer, hosts: Mapping[str, str], port: int, model: str, *, limit: asyncio.Semaphore
+) -> dict[str, ModelStatus | StatusError]:
+    """Ask the servers at these hosts, as many at once as `limit` allows: their answers, or why there is none, by name."""
+
+    async def one(session: aiohttp.ClientSession, host: str) -> ModelStatus | StatusError:
+        async with limit:
+            try:
+                return await ask(session, server, host, port, model)
+            except StatusError as error:
+                return error
+
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        asked = {name: group.create_task(one(session, host)) for name, host in hosts.items()}
+    return {name: task.result() for name, task in asked.items()}

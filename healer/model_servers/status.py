@@ -1,0 +1,134 @@
+"""What a model server says of a model, in the same words for all servers, and the conditions that follow from it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from healer.model.duration import about
+from healer.rules.probe import ServedModel
+from healer.rules.vocabulary import ConditionSpec
+
+_SHOWN = 5
+"""Versions that a message names, the newest."""
+
+
+class VersionState(StrEnum):
+    """The life of a version in a server, in its order. A server with other words for it maps them to these."""
+
+    START = "START"
+    LOADING = "LOADING"
+    AVAILABLE = "AVAILABLE"
+    UNLOADING = "UNLOADING"
+    END = "END"
+
+
+LOADING = frozenset({VersionState.START, VersionState.LOADING})
+"""The states of a version that is not AVAILABLE yet and will be."""
+
+
+class StatusError(Exception):
+    """A server does not answer, or its answer is not that of this kind of server. The message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStatus:
+    """One version. `code` is "OK" or the server's error code, `message` its error in words."""
+
+    version: int
+    state: VersionState
+    code: str = "OK"
+    message: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended with an error: the server does not load it again by itself."""
+        return self.state is VersionState.END and self.code != "OK"
+
+    def __str__(self) -> str:
+        error = f" ({self.code}{f': {self.message}' if self.message else ''})" if self.code != "OK" else ""
+        return f"{self.version} {self.state}{error}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """A server's answer about one model."""
+
+    ready: bool
+    """Whether the model can be asked for a prediction."""
+    versions: tuple[VersionStatus, ...] = ()
+    """The versions that the server knows, ascending. Empty when it knows none, or when it does not report versions."""
+    text: str = ""
+    """The answer in words, of a server that does not report versions."""
+
+    @classmethod
+    def of(cls, versions: tuple[VersionStatus, ...]) -> "ModelStatus":
+        """The status of a model that is ready when one of these versions is AVAILABLE."""
+        return cls(any(one.state is VersionState.AVAILABLE for one in versions), versions)
+
+    @property
+    def available(self) -> frozenset[int]:
+        """The versions that can be asked for a prediction."""
+        return frozenset(one.version for one in self.versions if one.state is VersionState.AVAILABLE)
+
+    def version(self, number: int) -> VersionStatus | None:
+        """The status of one version; None when the server does not know it."""
+        return next((one for one in self.versions if one.version == number), None)
+
+    def __str__(self) -> str:
+        """The answer in words; versions newest first: "3 LOADING, 2 AVAILABLE"."""
+        if not self.versions:
+            return self.text or "the server knows no version of it"
+        more = f", and {len(self.versions) - _SHOWN} more" if len(self.versions) > _SHOWN else ""
+        return ", ".join(str(one) for one in reversed(self.versions[-_SHOWN:])) + more
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a condition is decided from."""
+
+    asked: ServedModel
+    """What the rule asks about."""
+    status: ModelStatus
+    loading: Mapping[int, float]
+    """For how long (s) each version has been on its way in the server's present process."""
+
+
+Detect = Callable[[Observation], str | None]
+"""Whether the model has a condition: the reason in words, or None. Pure."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusCondition(ConditionSpec):
+    """A condition of a model, with the function that detects it."""
+
+    detect: Detect = lambda _: None
+
+
+def _not_available(seen: Observation) -> str | None:
+    if seen.status.ready or seen.loading:
+        return None
+    return f"no version is AVAILABLE, and none on its way ({seen.status})"
+
+
+def _stuck_loading(seen: Observation) -> str | None:
+    stuck = {version: seconds for version, seconds in seen.loading.items() if seconds > seen.asked.loading}
+    if not stuck:
+        return None
+    longest = max(stuck, key=lambda version: stuck[version])
+    one = seen.status.version(longest)
+    return f"version {longest} has been {one and one.state} for {about(stuck[longest])} ({seen.status})"
+
+
+def _version_missing(seen: Observation) -> str | None:
+    wanted = seen.asked.version
+    return None if wanted is None or wanted in seen.status.available else f"version {wanted} is not AVAILABLE ({seen.status})"
+
+
+VERSIONED: Mapping[str, StatusCondition] = {
+    "ModelNotAvailable": StatusCondition("no version is AVAILABLE, and none is on its way", detect=_not_available),
+    "ModelStuckLoading": StatusCondition("a version is on its way for longer than `loading`", detect=_stuck_loading),
+    "ModelVersionMissing": StatusCondition(
+        "the version of the rule is not AVAILABLE", usual=False, of_version=True, detect=_version_missing
+    ),
+}
+"""The conditions of a model on a server that reports versions."""
