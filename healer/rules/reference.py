@@ -19,19 +19,16 @@ from healer.rules.schema import Step, places
 from healer.rules.triggers import TRIGGERS
 from healer.rules.vocabulary import Vocabulary
 
-_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-
-def render(text: str, known: Vocabulary) -> str:
-    """The page, all between `<!-- table: NAME -->` and `<!-- end -->` made anew. Raises KeyError on an unknown name."""
-    tables = {model.__name__: _keys(model) for _, model in places()}
-    tables |= {"variables": _variables(), "conditions": _conditions(), "routers": _routers(known), "servers": _servers(known)}
-    return _BLOCK.sub(lambda found: f"{found[1]}{tables[found[2]]}\n{found[3]}", text)
-
-
-def tables_in(text: str) -> set[str]:
-    """The names of the tables that a page has."""
-    return {found[2] for found in _BLOCK.finditer(text)}
+def tables(known: Vocabulary) -> dict[str, str]:
+    """The tables by their names on the page: one for each place of a rule file, and those of what the registries know."""
+    by_model = {model.__name__: _keys(model) for _, model in places()}
+    return by_model | {
+        "variables": _variables(),
+        "conditions": _conditions(),
+        "routers": _routers(known),
+        "servers": _servers(known),
+    }
 
 
 def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:

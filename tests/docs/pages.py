@@ -1,4 +1,4 @@
-"""Which pages, and which parts of pages, are made from the code. A new one is a line in `PARTS`."""
+"""Which pages, and which parts of pages, are made from the code."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from healer import settings
+from healer.daemon.rulefiles import vocabulary
+from healer.rules import reference
 from tests.docs import house, metrics
 
 ROOT = Path(__file__).parents[2]
@@ -13,15 +15,14 @@ ROOT = Path(__file__).parents[2]
 WHOLE: Mapping[str, Callable[[], str]] = {"docs/settings.md": settings.markdown, "docs/files.md": house.files}
 """The pages that are made as they are."""
 
-PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "docs/architecture.md": {"drawing of the rooms": house.drawing, "table of the rooms": house.table},
-    "docs/operating.md": {"table of the metrics": metrics.table},
+PARTS: Mapping[str, Callable[[], Mapping[str, str]]] = {
+    "docs/architecture.md": lambda: {"imports": house.drawing(), "rooms": house.table()},
+    "docs/operating.md": lambda: {"metrics": metrics.table()},
+    "docs/rules.md": lambda: reference.tables(vocabulary()),
 }
-"""Of a page the parts that stand between markers, by their names."""
+"""Of a page the parts that stand between `<!-- made: NAME -->` and `<!-- end -->`, by their names."""
 
-MARKERS = re.compile(
-    r"(?P<begin><!-- made by `make docs`: (?P<name>[\w ]+) -->\n).*?(?P<end><!-- end of (?P=name) -->\n)", re.DOTALL
-)
+MARKERS = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
 
 
 def pages() -> dict[str, Callable[[], str]]:
@@ -30,12 +31,12 @@ def pages() -> dict[str, Callable[[], str]]:
 
 
 def _with_parts(page: str) -> str:
-    return filled((ROOT / page).read_text("utf-8"), PARTS[page])
+    return filled((ROOT / page).read_text("utf-8"), PARTS[page]())
 
 
-def filled(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
-    """A page with its parts made anew. Raises LookupError for a part without markers, or markers without a part."""
-    marked = [found["name"] for found in MARKERS.finditer(text)]
+def filled(text: str, parts: Mapping[str, str]) -> str:
+    """A page with its parts made anew. Raises LookupError for a part without its markers, and for markers without their part."""
+    marked = [name for _, name, _ in MARKERS.findall(text)]
     if sorted(marked) != sorted(parts):
-        raise LookupError(f"the page has markers for {sorted(marked)}, and PARTS for {sorted(parts)}")
-    return MARKERS.sub(lambda found: f"{found['begin']}\n{parts[found['name']]()}\n\n{found['end']}", text)
+        raise LookupError(f"the page has markers for {sorted(marked)}, and these parts are made for it: {sorted(parts)}")
+    return MARKERS.sub(lambda found: f"{found[1]}{parts[found[2]]}\n{found[3]}", text)

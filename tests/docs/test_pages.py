@@ -28,12 +28,16 @@ def test_every_page_with_markers_is_in_the_table() -> None:
 
 
 def test_a_part_that_has_changed_is_written_anew() -> None:
-    page = "before\n<!-- made by `make docs`: a part -->\nold\n<!-- end of a part -->\nafter\n"
-    written = filled(page, {"a part": lambda: "new"})
-    assert written == page.replace("old\n", "\nnew\n\n")
-    assert filled(written, {"a part": lambda: "new"}) == written
-    with pytest.raises(LookupError, match="another part"):
-        filled(page, {"another part": lambda: "new"})
+    page = "before\n<!-- made: part -->\nold\n<!-- end -->\nafter\n"
+    written = filled(page, {"part": "new"})
+    assert written == page.replace("old", "new")
+    assert filled(written, {"part": "new"}) == written
+
+
+@pytest.mark.parametrize("parts", [{}, {"other": "new"}, {"part": "new", "other": "new"}])
+def test_a_part_without_its_place_and_a_place_without_its_part_are_errors(parts: dict[str, str]) -> None:
+    with pytest.raises(LookupError, match="part"):
+        filled("<!-- made: part -->\nold\n<!-- end -->\n", parts)
 
 
 def test_the_drawing_has_every_room_and_every_import_by_some_way() -> None:
