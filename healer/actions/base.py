@@ -8,8 +8,9 @@ from healer.cluster.api import Api
 from healer.model.action import ActionSpec, Outcome
 from healer.model.effects import Act
 from healer.model.incident import Reason
-from healer.model.kube import Deployment, Pod
+from healer.model.kube import Pod
 from healer.model.view import View
+from healer.model.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Call:
     api: Api
     view: View
     still_sick: Callable[[Pod, Act], bool]
-    still_wanted: Callable[[Act, Pod | Deployment | None], Reason | None]
+    still_wanted: Callable[[Act, Pod | Workload | None], Reason | None]
     sending: Callable[[], Outcome | None]
     kept: Mapping[str, str]
     keep: Callable[[Mapping[str, str]], Awaitable[Outcome | None]]

@@ -6,12 +6,13 @@ Source: policy/v1 Eviction and the recorded answers of a 1.36 API server.
 from pydantic import BaseModel, ConfigDict
 
 from healer.actions.base import Call
-from healer.actions.shared.recheck import RECHECKED, look_again, recheck
+from healer.actions.shared.recheck import look_again, recheck, rechecked
 from healer.actions.shared.refusal import refusal
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model.kube import Pod
+from healer.model.target import ActsOn
 
 _TWO_BUDGETS = "more than one PodDisruptionBudget"
 
@@ -28,11 +29,11 @@ class Evict:
     spec = ActionSpec(
         name="evict",
         params=EvictParams,
-        targets=frozenset({"Pod"}),
+        targets=frozenset({ActsOn.POD}),
         disrupts=True,
         verb="evict",
         evicts=True,
-        needs=lambda _: RECHECKED | permissions("", "pods/eviction", "create"),
+        needs=lambda _: rechecked() | permissions("", "pods/eviction", "create"),
     )
 
     async def run(self, call: Call) -> Outcome:

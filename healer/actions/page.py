@@ -5,6 +5,7 @@ The engine does that when the outcome comes back; sinks tell what it records.
 
 from healer.actions.base import Call
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
+from healer.model.target import ActsOn
 from healer.rules.schema import PageParams
 
 
@@ -12,7 +13,12 @@ class Page:
     """The action `page`."""
 
     spec = ActionSpec(
-        name="page", params=PageParams, targets=frozenset({"Deployment"}), disrupts=False, verb="page people about", changes=False
+        name="page",
+        params=PageParams,
+        targets=frozenset({ActsOn.WORKLOAD}),
+        disrupts=False,
+        verb="page people about",
+        changes=False,
     )
 
     async def run(self, call: Call) -> Outcome:

@@ -16,10 +16,11 @@ from pydantic import Field, model_validator
 from healer.actions.base import Call, Stopped
 from healer.actions.shared.paused import paused
 from healer.actions.shared.refusal import refusal, unread
-from healer.actions.shared.rolling import Rollable, WholeMeta, look
+from healer.actions.shared.rolling import read_whole
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.managed import manager_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
+from healer.model.target import ActsOn
 from healer.model_servers.base import VersionsFile, ask_each
 from healer.model_servers.history import Author, PolicyState
 from healer.model_servers.mount import mounts
@@ -31,6 +32,8 @@ from healer.rules.form import Model, Name, Text, Whole, fault
 from healer.rules.schema import When
 from healer.rules.triggers import MODEL
 from healer.rules.vocabulary import DEFAULT_SERVER, ServerName
+from healer.workloads.base import Rollable, WholeMeta
+from healer.workloads.registry import allowed
 
 _AT_ONCE = 8
 """Servers that are asked at the same time."""
@@ -92,31 +95,31 @@ class PinModelVersion:
     spec = ActionSpec(
         name="pinModelVersion",
         params=PinModelVersionParams,
-        targets=frozenset({"Deployment"}),
+        targets=frozenset({ActsOn.WORKLOAD}),
         disrupts=False,
         verb="pin the model of",
         in_rollout=True,  # it takes no pod down, and a rollout that hangs because its pods cannot load a version is what it mends
         complete=complete,
-        needs=lambda _: permissions("apps", "deployments", "get") | permissions("", "configmaps", "get patch"),
+        needs=lambda _: allowed("get") | permissions("", "configmaps", "get patch"),
     )
 
     async def run(self, call: Call) -> Outcome:
         """Recheck, then read the file afresh, keep what it said, and pin."""
         params = call.act.params
         assert isinstance(params, PinModelVersionParams)
-        deployment = await look(call)
-        if isinstance(deployment, Outcome):
-            return deployment
-        if (veto := _veto(call, deployment, params)) is not None:
+        whole = await read_whole(call)
+        if isinstance(whole, Outcome):
+            return whole
+        if (veto := _veto(call, whole, params)) is not None:
             return veto
-        return await _Pin(call, params, deployment, _file(params.server)).run()
+        return await _Pin(call, params, whole, _file(params.server)).run()
 
 
-def _veto(call: Call, deployment: Rollable, params: PinModelVersionParams) -> Outcome | None:
+def _veto(call: Call, whole: Rollable, params: PinModelVersionParams) -> Outcome | None:
     target = call.act.target
-    if (stopped := paused(call, deployment)) is not None:
+    if (stopped := paused(call, whole.workload())) is not None:
         return stopped
-    if not mounts(deployment.spec.template, params.config_map):
+    if not mounts(whole.template, params.config_map):
         text = f"the pods of {target} have no volume of configmap/{params.config_map}: what it says does not concern them"
         return Outcome(OutcomeKind.REFUSED, "NotMounted", text)
     return None
@@ -128,7 +131,7 @@ class _Pin:
 
     call: Call
     params: PinModelVersionParams
-    deployment: Rollable
+    whole: Rollable
     file: VersionsFile
     version: int = 0
     """What is pinned to; 0 until the file was read."""
@@ -238,7 +241,7 @@ class _Pin:
             raise Stopped(unkept)
 
     def _sending(self) -> None:
-        if (unwanted := self.call.still_wanted(self.call.act, self.deployment)) is not None:
+        if (unwanted := self.call.still_wanted(self.call.act, self.whole.workload())) is not None:
             raise Stopped(Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text))
         if (forbidden := self.call.sending()) is not None:
             raise Stopped(forbidden)
@@ -267,7 +270,7 @@ class _Pin:
         return Outcome(OutcomeKind.DONE, "WouldPin" if dry else "Pinned", text)
 
     def _caveats(self, change: ModelChange) -> list[str]:
-        template = self.deployment.spec.template
+        template = self.whole.template
         return self.file.caveats(template, self.params.config_map, labels=bool(change.labels))
 
 

@@ -8,12 +8,13 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from healer.actions.base import Call
-from healer.actions.shared.recheck import RECHECKED, look_again, recheck
+from healer.actions.shared.recheck import look_again, recheck, rechecked
 from healer.actions.shared.refusal import refusal, unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model.kube import Pod, PodDisruptionBudget, matches
+from healer.model.target import ActsOn
 
 
 class RestartParams(BaseModel):
@@ -32,11 +33,11 @@ class Restart:
     spec = ActionSpec(
         name="restart",
         params=RestartParams,
-        targets=frozenset({"Pod"}),
+        targets=frozenset({ActsOn.POD}),
         disrupts=True,
         verb="restart",
         deletes=True,
-        needs=lambda _: RECHECKED | permissions("policy", "poddisruptionbudgets", "list") | permissions("", "pods", "delete"),
+        needs=lambda _: rechecked() | permissions("policy", "poddisruptionbudgets", "list") | permissions("", "pods", "delete"),
     )
 
     async def run(self, call: Call) -> Outcome:

@@ -1,26 +1,26 @@
-"""Roll a Deployment back to an earlier revision: the template of an old ReplicaSet becomes the Deployment's again, in one PATCH.
+"""Roll a workload back to an earlier revision: the template of that revision becomes the workload's again, in one PATCH.
 
-As `kubectl rollout undo` does it, but it looks whether the revision, its owner, its floor and its past allow it. The Deployment's
+As `kubectl rollout undo` does it, but it looks whether the revision, its owner, its floor and its past allow it. The workload's
 annotations say what was done: healer.dev/rolled-back-from (a revision) and healer.dev/rolled-back-by (an incident).
 """
 
 from typing import Annotated
 
-import msgspec
 from pydantic import Field
 
 from healer.actions.base import Call
 from healer.actions.shared.refusal import unread
-from healer.actions.shared.revisions import History, Holder, Revision, choose, number
-from healer.actions.shared.rolling import Rollable, TemplatePatch, held, look, patch, rung, unsafe
-from healer.actions.shared.template import differences
+from healer.actions.shared.rolling import TemplatePatch, kind_of, not_now, patch, read_whole, rung, unsafe
 from healer.cluster.api import ClusterError
 from healer.cluster.managed import manager_of
-from healer.cluster.resources import RESOURCES
-from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
+from healer.model.action import ActionSpec, Outcome, OutcomeKind, union
 from healer.model.annotations import ROLLED_BACK_BY, ROLLED_BACK_FROM
-from healer.model.kube import ReplicaSet
+from healer.model.target import ActsOn
 from healer.rules.form import Model, Whole
+from healer.workloads.base import Rollable
+from healer.workloads.registry import WORKLOADS, allowed
+from healer.workloads.revisions import History, Revision, choose, number
+from healer.workloads.template import differences
 
 
 class RollbackParams(Model):
@@ -29,11 +29,7 @@ class RollbackParams(Model):
     to_revision: Annotated[Whole, Field(ge=1)] | None = None
     """A revision by its number. Without one: the last that healer saw healthy, else the one before the current."""
     even_if_managed: bool = False
-    """Also when a GitOps controller or an operator owns the Deployment, which will put its own template back."""
-
-
-class _ReplicaSets(msgspec.Struct):
-    items: list[Holder] = []
+    """Also when a GitOps controller or an operator owns the workload, which will put its own template back."""
 
 
 class Rollback:
@@ -42,64 +38,55 @@ class Rollback:
     spec = ActionSpec(
         name="rollback",
         params=RollbackParams,
-        targets=frozenset({"Deployment"}),
+        targets=frozenset({ActsOn.WORKLOAD}),
         disrupts=False,
         verb="roll back",
         in_rollout=True,
-        needs=lambda _: permissions("apps", "deployments", "get patch") | permissions("apps", "replicasets", "list"),
+        needs=lambda _: allowed("get patch") | union(kind.reads for kind in WORKLOADS.values()),
     )
 
     async def run(self, call: Call) -> Outcome:
         """Look, choose, and patch the template once."""
-        deployment = await look(call)
-        if isinstance(deployment, Outcome):
-            return deployment
-        history = await _history(call, deployment)
-        if isinstance(history, Outcome):
-            return history
-        if (done := _found(call, deployment, history)) is not None:
+        whole = await read_whole(call)
+        if isinstance(whole, Outcome):
+            return whole
+        try:
+            history = await kind_of(call).history(call.api, whole)
+        except ClusterError as error:
+            return unread(error, f"read the revisions of {call.act.target}")
+        if (done := _found(call, whole, history)) is not None:
             return done
-        veto = held(call, deployment) or _managed(call, deployment) or _moved_on(call, deployment, history)
+        workload = whole.workload()
+        veto = not_now(call, workload) or _managed(call, whole) or _moved_on(call, whole, history)
         if veto is not None:
             return veto
         params = RollbackParams.model_validate(call.act.params)
         goal = choose(history, params.to_revision, number(call.act.incident.healthy))
         if isinstance(goal, Outcome):
             return goal
-        if (veto := unsafe(call, deployment)) is not None:
+        if (veto := unsafe(call, workload)) is not None:
             return veto
         keep = {"step": rung(call), "from": str(history.current), "to": str(goal.number), "replicaSet": goal.holder}
-        change = _change(call, deployment, history, goal)
-        failed = await patch(call, deployment, change, keep, f"roll {call.act.target} back to revision {goal.number}")
+        change = _change(call, whole, history, goal)
+        failed = await patch(call, workload, change, keep, f"roll {call.act.target} back to revision {goal.number}")
         return failed or _done(call, history, goal)
 
 
-async def _history(call: Call, deployment: Rollable) -> History | Outcome:
-    target = call.act.target
-    labels = ",".join(f"{key}={value}" for key, value in sorted(deployment.spec.selector.match_labels.items()))
-    query = {"labelSelector": labels} if labels else None
-    try:
-        found = await call.api.get(RESOURCES[ReplicaSet].path(target.namespace), _ReplicaSets, query)
-    except ClusterError as error:
-        return unread(error, f"read the ReplicaSets of {target}")
-    return History.of(deployment, found.items)
-
-
-def _found(call: Call, deployment: Rollable, history: History) -> Outcome | None:
+def _found(call: Call, whole: Rollable, history: History) -> Outcome | None:
     """Whether this very step has been done already, by an attempt whose answer was lost."""
-    marks, kept = deployment.metadata.annotations, call.kept
+    marks, kept = whole.metadata.annotations, call.kept
     by, was = marks.rolled_back_by, marks.rolled_back_from
     if kept.get("step") != rung(call) or (by, was) != (call.act.incident.id, kept.get("from")):
         return None
-    if not history.is_now(history.held_by(kept.get("replicaSet", ""))):
+    if not history.is_now(history.kept_by(kept.get("replicaSet", ""))):
         return None
     text = f"{call.act.target} was rolled back from revision {was} to {kept.get('to')} already, by an earlier attempt"
     return Outcome(OutcomeKind.DONE, "FoundDone", text)
 
 
-def _managed(call: Call, deployment: Rollable) -> Outcome | None:
+def _managed(call: Call, whole: Rollable) -> Outcome | None:
     params = RollbackParams.model_validate(call.act.params)
-    manager = None if params.even_if_managed else manager_of(deployment.metadata)
+    manager = None if params.even_if_managed else manager_of(whole.metadata, kind=call.act.target.kind)
     if manager is None:
         return None
     text = (
@@ -109,7 +96,7 @@ def _managed(call: Call, deployment: Rollable) -> Outcome | None:
     return Outcome(OutcomeKind.REFUSED, "Managed", text)
 
 
-def _moved_on(call: Call, deployment: Rollable, history: History) -> Outcome | None:
+def _moved_on(call: Call, whole: Rollable, history: History) -> Outcome | None:
     """The incident is about a revision; one that somebody has rolled out since may be the cure, and is not to be undone.
 
     What healer itself made of it since (a restart, an earlier rollback) is no such thing.
@@ -117,8 +104,8 @@ def _moved_on(call: Call, deployment: Rollable, history: History) -> Outcome | N
     opened = number(call.act.incident.revision)
     if opened in (0, history.current) or history.is_now(history.called(opened)):
         return None
-    own = deployment.metadata.annotations.rolled_back_by == call.act.incident.id
-    if own and history.is_now(history.held_by(call.kept.get("replicaSet", ""))):
+    own = whole.metadata.annotations.rolled_back_by == call.act.incident.id
+    if own and history.is_now(history.kept_by(call.kept.get("replicaSet", ""))):
         return None
     text = (
         f"{call.act.target} is at revision {history.current} by now, and the incident is about revision {opened}: "
@@ -127,11 +114,11 @@ def _moved_on(call: Call, deployment: Rollable, history: History) -> Outcome | N
     return Outcome(OutcomeKind.DEFERRED, "NewRevision", text)
 
 
-def _change(call: Call, deployment: Rollable, history: History, goal: Revision) -> TemplatePatch:
+def _change(call: Call, whole: Rollable, history: History, goal: Revision) -> TemplatePatch:
     def note(name: str, value: str) -> dict[str, object]:
         return {"op": "add", "path": f"/metadata/annotations/{name.replace('/', '~1')}", "value": value}
 
-    metadata = deployment.metadata
+    metadata = whole.metadata
     steps: list[dict[str, object]] = [
         {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version},
         {"op": "replace", "path": "/spec/template", "value": goal.template},

@@ -1,6 +1,6 @@
-"""Restart all pods of a Deployment by a rolling update: its template gets the annotation that `kubectl rollout restart` sets.
+"""Restart all pods of a workload by a rolling update: its template gets the annotation that `kubectl rollout restart` sets.
 
-GitOps controllers leave it alone, so that a managed Deployment is no reason to refuse: Argo CD's own restart sets the same
+GitOps controllers leave it alone, so that a managed workload is no reason to refuse: Argo CD's own restart sets the same
 annotation, which its three-way diff does not see; Flux's server-side apply keeps fields that others own, but for those set by a
 manager named kubectl (so its FAQ), and healer's requests are noted as healer's (seen with a 1.36 API server).
 """
@@ -9,16 +9,18 @@ from datetime import UTC, datetime
 
 from healer.actions.base import Call
 from healer.actions.shared.refusal import under_way
-from healer.actions.shared.rolling import Rollable, TemplatePatch, held, look, patch, rung, unsafe
-from healer.actions.shared.template import RESTARTED_AT
-from healer.engine.incidents.verification import rollout_in_progress
-from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
+from healer.actions.shared.rolling import TemplatePatch, not_now, patch, read_whole, rung, unsafe
+from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.annotations import RESTARTED_BY
+from healer.model.target import ActsOn
 from healer.rules.form import Model
+from healer.workloads.base import Rollable
+from healer.workloads.registry import allowed
+from healer.workloads.template import RESTARTED_AT
 
 
 class RolloutRestartParams(Model):
-    """Nothing to choose: the Deployment's own strategy holds."""
+    """Nothing to choose: the workload's own strategy holds."""
 
 
 class RolloutRestart:
@@ -27,29 +29,29 @@ class RolloutRestart:
     spec = ActionSpec(
         name="rolloutRestart",
         params=RolloutRestartParams,
-        targets=frozenset({"Deployment"}),
+        targets=frozenset({ActsOn.WORKLOAD}),
         disrupts=False,
         verb="restart the rollout of",
-        needs=lambda _: permissions("apps", "deployments", "get patch"),
+        needs=lambda _: allowed("get patch"),
     )
 
     async def run(self, call: Call) -> Outcome:
         """Look, then patch the template's annotations once."""
-        deployment = await look(call)
-        if isinstance(deployment, Outcome):
-            return deployment
-        target = call.act.target
-        if (done := _found(call, deployment)) is not None:
+        whole = await read_whole(call)
+        if isinstance(whole, Outcome):
+            return whole
+        target, workload = call.act.target, whole.workload()
+        if (done := _found(call, whole)) is not None:
             return done
-        if (veto := held(call, deployment)) is not None:
+        if (veto := not_now(call, workload)) is not None:
             return veto
-        if (rollout := rollout_in_progress(deployment)) is not None:
-            return under_way(rollout)
-        if (veto := unsafe(call, deployment)) is not None:
+        if workload.rollout is not None:
+            return under_way(workload.rollout)
+        if (veto := unsafe(call, workload)) is not None:
             return veto
         at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         keep = {"step": rung(call), "at": at}
-        failed = await patch(call, deployment, _change(call, deployment, at), keep, f"restart the rollout of {target}")
+        failed = await patch(call, workload, _change(call, whole, at), keep, f"restart the rollout of {target}")
         if failed is not None:
             return failed
         if call.act.dry_run:
@@ -58,9 +60,9 @@ class RolloutRestart:
         return Outcome(OutcomeKind.DONE, "RolloutRestarted", f"the pods of {target} are restarted by a rollout; waiting for them")
 
 
-def _found(call: Call, deployment: Rollable) -> Outcome | None:
+def _found(call: Call, whole: Rollable) -> Outcome | None:
     """Whether this very step has been done already, by an attempt whose answer was lost."""
-    noted = (deployment.spec.template.get("metadata") or {}).get("annotations") or {}
+    noted = (whole.template.get("metadata") or {}).get("annotations") or {}
     mine = (call.act.incident.id, call.kept.get("at"))
     if call.kept.get("step") != rung(call) or (noted.get(RESTARTED_BY), noted.get(RESTARTED_AT)) != mine:
         return None
@@ -68,10 +70,10 @@ def _found(call: Call, deployment: Rollable) -> Outcome | None:
     return Outcome(OutcomeKind.DONE, "FoundDone", text)
 
 
-def _change(call: Call, deployment: Rollable, at: str) -> TemplatePatch:
+def _change(call: Call, whole: Rollable, at: str) -> TemplatePatch:
     annotations = {RESTARTED_AT: at, RESTARTED_BY: call.act.incident.id}
     body = {
-        "metadata": {"resourceVersion": deployment.metadata.resource_version},
+        "metadata": {"resourceVersion": whole.metadata.resource_version},
         "spec": {"template": {"metadata": {"annotations": annotations}}},
     }
     return TemplatePatch(body, "application/merge-patch+json")

@@ -17,10 +17,11 @@ from pydantic import Field, model_validator
 from healer.actions.base import Call, Stopped
 from healer.actions.shared.paused import paused
 from healer.actions.shared.refusal import refusal, unread
-from healer.actions.shared.rolling import look, rung
+from healer.actions.shared.rolling import read_whole, rung
 from healer.cluster.api import ClusterError
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, Permissions, permissions, union
-from healer.model.kube import Deployment
+from healer.model.target import ActsOn
+from healer.model.workload import Workload
 from healer.routes.base import (
     BackendMissing,
     KindMissing,
@@ -44,6 +45,7 @@ from healer.rules.form import Model, Whole, fault
 from healer.rules.probe import RouteRef, Side, unfit
 from healer.rules.schema import When
 from healer.rules.triggers import CANARY
+from healer.workloads.registry import allowed
 
 _SET_AGAIN = 1
 """So often is set again what somebody has put back."""
@@ -63,7 +65,7 @@ class ShiftTrafficParams(Model):
     stable: Side | None = None
     """The version that gets the traffic."""
     canary: Side | None = None
-    """The version that loses it: the Deployment that the incident is about."""
+    """The version that loses it: the workload that the incident is about."""
     even_if_managed: bool = False
     """Also when a controller sets the weights by design (Flagger, Argo Rollouts, KServe), which may set its own again."""
 
@@ -91,7 +93,7 @@ def complete(params: ShiftTrafficParams, when: When) -> ShiftTrafficParams:
 def _needs(params: ShiftTrafficParams) -> Permissions:
     """What the look, the endpoints and the route ask for; a route that no trigger has named yet is of any kind."""
     kinds = list(ROUTERS) if params.route is None else [params.route.kind]
-    looks = permissions("apps", "deployments", "get") | permissions("discovery.k8s.io", "endpointslices", "list")
+    looks = allowed("get") | permissions("discovery.k8s.io", "endpointslices", "list")
     return looks | union(ROUTERS[kind].reads | ROUTERS[kind].writes for kind in kinds)
 
 
@@ -101,7 +103,7 @@ class ShiftTraffic:
     spec = ActionSpec(
         name=KEPT_BY,
         params=ShiftTrafficParams,
-        targets=frozenset({"Deployment"}),
+        targets=frozenset({ActsOn.WORKLOAD}),
         disrupts=False,
         verb="shift traffic away from",
         in_rollout=True,
@@ -122,24 +124,25 @@ class ShiftTraffic:
         if target.name != params.canary.deployment:
             text = f"{target} is not the canary {params.canary.deployment}: traffic is only taken off what is sick"
             return Outcome(OutcomeKind.REFUSED, "NotTheCanary", text)
-        deployment = await look(call)
-        if isinstance(deployment, Outcome):
-            return deployment
-        if (held := paused(call, deployment)) is not None:
+        whole = await read_whole(call)
+        if isinstance(whole, Outcome):
+            return whole
+        workload = whole.workload()
+        if (held := paused(call, workload)) is not None:
             return held
         place = RoutePlace.between(target.namespace, params.route, params.stable, params.canary)
         try:
-            shift = _Shift(call, params, place, deployment, notes(call.kept))
+            shift = _Shift(call, params, place, workload, notes(call.kept))
         except ValueError as error:
             return Outcome(OutcomeKind.REFUSED, "NoteUnreadable", f"what was kept of an earlier shift cannot be read: {error}")
         outcome = await shift.run()
         if outcome.kind in (OutcomeKind.DONE, OutcomeKind.FAILED):
             return outcome  # also when the incident asks for it no longer: that may be why
-        return _unwanted(call, deployment) or outcome
+        return _unwanted(call, workload) or outcome
 
 
-def _unwanted(call: Call, deployment: Deployment) -> Outcome | None:
-    unwanted = call.still_wanted(call.act, deployment)
+def _unwanted(call: Call, workload: Workload) -> Outcome | None:
+    unwanted = call.still_wanted(call.act, workload)
     return None if unwanted is None else Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
 
 
@@ -169,7 +172,7 @@ class _Shift:
     call: Call
     params: ShiftTrafficParams
     place: RoutePlace
-    deployment: Deployment
+    workload: Workload
     """The canary as it was just read."""
     kept: dict[RoutePlace, Note]
     """By earlier attempts of the incident."""
@@ -262,7 +265,7 @@ class _Shift:
         """Right before the patch: what was there is journaled, the attempt still wanted, and the lease held."""
         if not self.call.act.dry_run:
             await self._keep(before, after)
-        forbidden = _unwanted(self.call, self.deployment) or self.call.sending()
+        forbidden = _unwanted(self.call, self.workload) or self.call.sending()
         if forbidden is not None:
             raise Stopped(forbidden)
         self.sent = True
@@ -291,7 +294,7 @@ class _Shift:
                 text = f"{of} {share}, set by an earlier try of this incident"
                 return Outcome(OutcomeKind.DONE, "FoundDone", text + self._besides(after) + self._kept_by())
             text = f"{of} {share} already: nothing was done{self._besides(after)}"
-            return _unwanted(self.call, self.deployment) or Outcome(OutcomeKind.DONE, "AlreadyShifted", text)
+            return _unwanted(self.call, self.workload) or Outcome(OutcomeKind.DONE, "AlreadyShifted", text)
         rest = "the rest" if after.share else "all that the weights rule" if after.besides else "all"
         text = f"{of} canary {before.percent} -> {after.percent}, {rest} to {self.place.stable}"
         text += self._each(change) + self._besides(after) + ("; it was set before, and put back" if self.back else "")

@@ -24,6 +24,7 @@ from healer.operate.canary.chosen import chosen
 from healer.operate.explain import show as showing
 from healer.operate.objects import ObjectPlace, OperateError, named
 from healer.operate.who import who
+from healer.rules.probe import DEPLOYMENT
 from healer.rules.rulebook import BoundRule
 from healer.sources.prometheus.client import Prometheus, connect
 
@@ -168,7 +169,7 @@ def _asked(
     try:
         settings = knobs.load()
         logs(knobs.Log(level="error"))
-        place = named(what, namespace or who(context).namespace, ("Deployment",))
+        place = named(what, namespace or who(context).namespace, (DEPLOYMENT,))
         judging = chosen(load([file], vocabulary()).rules, place, rule)
         ask = settings.prometheus
         address = _url(url or ask.url)

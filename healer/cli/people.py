@@ -26,6 +26,7 @@ from healer.operate.explain import show as showing
 from healer.operate.explain.facts import facts
 from healer.operate.objects import EVERYTHING, LEASE, ObjectPlace, named, valid
 from healer.operate.who import who
+from healer.workloads.registry import WORKLOADS
 
 app = typer.Typer()
 
@@ -144,7 +145,7 @@ def explain(
     me = who(context)
 
     async def work(api: Api) -> bool:
-        place = named(what, namespace or me.namespace, ("Pod", "Deployment", "Incident"))
+        place = named(what, namespace or me.namespace, ("Pod", *WORKLOADS, "Incident"))
         own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
         found = await facts(api, place, own, url, time.time(), name)
         if output == "json":

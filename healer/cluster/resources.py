@@ -1,8 +1,8 @@
-"""The kinds that healer watches, and where the API server serves them: a new kind is one new row."""
+"""Where the API server serves a kind, and the kinds that healer watches besides workloads."""
 
 from dataclasses import dataclass
 
-from healer.model.kube import Deployment, KubeObject, Namespace, Pod, PodDisruptionBudget, ReplicaSet
+from healer.model.kube import KubeObject, Namespace, Pod, PodDisruptionBudget, ReplicaSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,11 @@ class Resource:
         """The kind as the API spells it."""
         return self.kind.__name__
 
+    @property
+    def api_group(self) -> str:
+        """The API group without its version, as RBAC has it; "" for the core group."""
+        return self.group.split("/")[2] if self.group.startswith("/apis/") else ""
+
     def path(self, namespace: str = "", name: str = "") -> str:
         """The path of the collection (of one namespace, when given), or of one object."""
         scope = f"/namespaces/{namespace}" if namespace else ""
@@ -29,9 +34,9 @@ RESOURCES: dict[type[KubeObject], Resource] = {
     resource.kind: resource
     for resource in (
         Resource(Namespace, "/api/v1", "namespaces", namespaced=False),
-        Resource(Deployment, "/apis/apps/v1", "deployments"),
         Resource(ReplicaSet, "/apis/apps/v1", "replicasets"),
         Resource(PodDisruptionBudget, "/apis/policy/v1", "poddisruptionbudgets"),
         Resource(Pod, "/api/v1", "pods"),
     )
 }
+"""Owners come before what they own."""

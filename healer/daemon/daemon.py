@@ -17,7 +17,6 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from healer.cluster.access import own_namespace
 from healer.cluster.api import Api
 from healer.cluster.endpoints import ServiceEndpoints
-from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import ObjectChange
 from healer.daemon.coverage import RuleCoverage
 from healer.daemon.health import DefinitionCheck, HealthChecks
@@ -50,6 +49,7 @@ from healer.sinks.base import Memory, Sink, SinkMeters
 from healer.sinks.boundary import Boundary
 from healer.sources.alertmanager.webhook import PATH, AlertmanagerWebhook, TargetLabels
 from healer.sources.canary.canary import missing_route
+from healer.workloads.registry import WORKLOADS
 
 _COLLECTED_AFTER = 1.0
 """Seconds after which what is left of a term is collected."""
@@ -81,7 +81,7 @@ class Daemon:
         """Set when the caches are synced and the HTTP server listens."""
         self.port = 0
         """The HTTP server's port, once it listens."""
-        self._view = View()
+        self._view = View(WORKLOADS)
         self._metrics = Metrics()
         self._metrics.use(rulebook.by_name)
         if watchers.lines_dropped is not None:
@@ -128,8 +128,8 @@ class Daemon:
             self._metrics.rules(self._files)
         self._metrics.journal(self._counts, lambda: len(self._journal.incidents()))
         self._metrics.leads(lambda: self._term is not None and self._leadership.held())
-        for kind in RESOURCES.values():
-            self._metrics.watch(kind.name, partial(oldest, [each for each in watched if each.resource is kind]))
+        for kind in dict.fromkeys(each.resource.name for each in watched):
+            self._metrics.watch(kind, partial(oldest, [each for each in watched if each.resource.name == kind]))
         peers = self._peers(api)
         async with aiohttp.ClientSession() as session:
             server = Server(

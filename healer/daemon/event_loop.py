@@ -35,9 +35,10 @@ from healer.model.effects import (
     WorkloadChanged,
 )
 from healer.model.incident import Incident, Reason, State, Symptom
-from healer.model.kube import Deployment, KubeObject, Pod
+from healer.model.kube import KubeObject, Pod
 from healer.model.signal import PERHAPS, Answered, QueueFull, Report, Signal, Unanswered
 from healer.model.view import View
+from healer.model.workload import Workload, WorkloadObject
 from healer.rules.pod_conditions import POD_CONDITIONS
 from healer.rules.rulebook import Rulebook
 from healer.rules.triggers import TRIGGERS
@@ -120,7 +121,7 @@ class EventLoop:
                 seen.signals += self._pods.drop(obj, now)
             for workload in self._workloads_of(obj, before):
                 seen.changes[workload, obj.metadata.uid] = None
-        elif isinstance(obj, Deployment):
+        elif isinstance(obj, WorkloadObject):
             seen.changes[obj.metadata.uid, ""] = None
         if len(seen.signals) + len(seen.changes) >= _PART:  # the watch gets no further ahead of us than that
             self._look()
@@ -249,7 +250,7 @@ class EventLoop:
             for symptom in sick.signals.values()
         )
 
-    def still_wanted(self, act: Act, fresh: Pod | Deployment | None) -> Reason | None:
+    def still_wanted(self, act: Act, fresh: Pod | Workload | None) -> Reason | None:
         """Why the attempt is not wanted any more; None when it is. `fresh` is its target as it was just read, where it was."""
         if self.stopping:
             return Reason("Stopping", "healer is stopping: nothing was done")

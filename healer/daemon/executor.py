@@ -16,8 +16,9 @@ from healer.journal.base import ClaimLost, Journal, JournalError
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.incident import Reason
-from healer.model.kube import Deployment, Pod
+from healer.model.kube import Pod
 from healer.model.view import View
+from healer.model.workload import Workload
 
 _EARLIER = 3600.0
 """Seconds for which what an incident has done counts for the next one."""
@@ -38,7 +39,7 @@ class Executor:
         journal: Journal,
         metrics: Metrics,
         still_sick: Callable[[Pod, Act], bool],
-        still_wanted: Callable[[Act, Pod | Deployment | None], Reason | None],
+        still_wanted: Callable[[Act, Pod | Workload | None], Reason | None],
         rechecks: Sequence[Recheck] = (),
         held: Callable[[], bool],
         at_once: int,

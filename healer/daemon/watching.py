@@ -6,10 +6,11 @@ from typing import Never, Protocol
 
 from healer.cluster.api import Api
 from healer.cluster.poll import NamespacePoll
-from healer.cluster.resources import RESOURCES, Resource
+from healer.cluster.resources import Resource
 from healer.cluster.watch import ObjectChange, Reflector, WatchSettings
 from healer.model.view import View
 from healer.settings import Cluster
+from healer.workloads.registry import watched
 
 
 class _Synced(Protocol):
@@ -55,7 +56,7 @@ def watchers(api: Api, view: View, changed: Callable[[ObjectChange], None], sett
     """What a daemon with these settings watches."""
     found: list[Watcher] = []
     namespaces = tuple(dict.fromkeys(settings.namespaces))
-    for resource in RESOURCES.values():
+    for resource in watched():
         if not resource.namespaced and namespaces:
             found += [NamespacePoll(api, view, name, every=settings.namespace_poll) for name in namespaces]
             continue

@@ -65,10 +65,11 @@ from healer.model.effects import (
     WorkloadChanged,
 )
 from healer.model.incident import Incident, Reason, State
-from healer.model.kube import Deployment, Pod
+from healer.model.kube import Pod
 from healer.model.signal import Answered, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View
+from healer.model.workload import Workload
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.triggers import TRIGGERS
 
@@ -148,7 +149,7 @@ class Engine:
         """Whether a change of that workload (by uid) can matter to any decision."""
         return self._cases.concerns(workload) or self._matcher.concerns(workload)
 
-    def unwanted(self, act: Act, view: View, now: float, fresh: Pod | Deployment | None = None) -> Reason | None:
+    def unwanted(self, act: Act, view: View, now: float, fresh: Pod | Workload | None = None) -> Reason | None:
         """Why an attempt is not to be made any more; None when it is. `fresh` is its target as it was just read."""
         case = self._cases.get(act.incident.id)
         if case is None or (case.incident.state, case.incident.step, case.incident.attempt) != (
@@ -248,7 +249,7 @@ class Engine:
         yield []
         self._rules.learn(counted.values())
         resumed_at = max((i.ended_at for i in known if i.rule == BREAKER and i.ended_at is not None), default=0.0)
-        opened_at = openings(i for i in known if self._counts(i) and (i.rule == NODE_STORM or i.id in counted))
+        opened_at = openings(i for i in known if self._counts(i, view) and (i.rule == NODE_STORM or i.id in counted))
         self._breaker.learn(opened_at, resumed_at)
         yield []
         for incident in known:
@@ -264,7 +265,7 @@ class Engine:
                 yield from self._go_on(as_it_was(incident, sick_now, now), view, now)
         effects: list[Effect] = []
         self._say_aside(aside, now, effects)
-        for workloads in _parts(sorted(view.uids(Deployment)), _SIGNALS_AT_ONCE):
+        for workloads in _parts(sorted(each.metadata.uid for each in view.workloads()), _SIGNALS_AT_ONCE):
             for workload in workloads:
                 self._healthy.look(workload, view, now)
             yield []
@@ -489,8 +490,8 @@ class Engine:
             effects.append(Decided(Decision(now, Verb.JOIN, reason, signal.target, rule.name, incident.id)))
 
     def _open(self, rule: BoundRule, workload: Target, signal: Signal, view: View, now: float) -> Incident:
-        deployment = view.deployment(workload.uid)
-        revision = "" if deployment is None else deployment.metadata.annotations.revision
+        now_there = view.workload(workload.uid)
+        revision = "" if now_there is None else now_there.revision
         healthy = self._healthy.revision(workload.uid, now)
         incident = opened(rule, workload, signal, now, self._number(), revision, healthy)
         self._cases.admit(Case(incident, rule))
@@ -647,14 +648,14 @@ class Engine:
         self._opened += 1
         return self._opened
 
-    def _counts(self, incident: Incident) -> bool:
+    def _counts(self, incident: Incident, view: View) -> bool:
         """Whether its opening counts for the cluster-wide breaker: that of a rule that only tells people does not."""
         rule = self._matcher.rulebook.get(incident.rule)
-        return counts(incident) and (rule is None or self._ladder.ever_changes(rule.rule))
+        return counts(incident, view) and (rule is None or self._ladder.ever_changes(rule.rule))
 
     def _count_opened(self, case: Case | None, firing: Firing, view: View, now: float, effects: list[Effect]) -> None:
         """Have the breaker count a case once, as soon as healer may act on what fires for it."""
-        if case is not None and not case.counted and firing.weight is Weight.FULL and self._counts(case.incident):
+        if case is not None and not case.counted and firing.weight is Weight.FULL and self._counts(case.incident, view):
             case.counted = True
             self._count_opening(view, now, effects)
 

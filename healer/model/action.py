@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from healer.model.target import ActsOn
+
 
 class Permission(NamedTuple):
     """One thing that RBAC can allow. The core group is an empty string; a resource may be `pods` or `pods/eviction`."""
@@ -33,13 +35,13 @@ def union(parts: Iterable[Permissions]) -> Permissions:
 class ActionSpec:
     """The declaration of an action.
 
-    `params` validates what a rule writes below the action's name. `targets` are the kinds it can act on. `disrupts` says that it
+    `params` validates what a rule writes below the action's name. `targets`: pods or workloads. `disrupts` says that it
     takes a pod down, so that the floor and the one-disruption guard apply.
     """
 
     name: str
     params: type[BaseModel]
-    targets: frozenset[str]
+    targets: frozenset[ActsOn]
     disrupts: bool
     verb: str
     """How a message says it: "evict"."""

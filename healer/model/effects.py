@@ -55,7 +55,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadChanged:
-    """The view of a workload changed: its Deployment, or the one pod whose uid is given."""
+    """The view of a workload changed: the workload itself, or the one pod whose uid is given."""
 
     uid: str
     pod: str = ""

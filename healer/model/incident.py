@@ -126,7 +126,7 @@ class Incident:
     steps: tuple[str, ...]
     """The actions of the ladder, by name."""
     revision: str = ""
-    """The workload's revision when it opened, as its Deployment says: attempts on another one are counted anew."""
+    """The workload's revision when it opened, as its controller says: attempts on another one are counted anew."""
     ruled: str = ""
     """The digest of its rule as it was when the incident opened; "" in what a healer wrote that kept none."""
     healthy: str = ""

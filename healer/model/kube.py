@@ -12,8 +12,8 @@ import msgspec
 from healer.model.annotations import APPROVED_BY, PAUSED, PAUSED_BY, PAUSED_REASON, PAUSED_UNTIL, UNDONE_BY
 
 
-class _Kube(msgspec.Struct, rename="camel", frozen=True, gc=False):
-    """Base of all structs here: immutable; no cycles can form, so the garbage collector need not look."""
+class KubeStruct(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    """Base of all structs of objects: immutable. No cycles can form, so that the garbage collector need not look."""
 
 
 def ends(until: str) -> float:
@@ -26,7 +26,7 @@ def ends(until: str) -> float:
     return inf if at is None or at.tzinfo is None else at.timestamp()
 
 
-class Annotations(_Kube, frozen=True):
+class Annotations(KubeStruct, frozen=True):
     """The annotations that healer heeds; others (last-applied-configuration is large) are not kept."""
 
     paused: str = msgspec.field(default="", name=PAUSED)
@@ -43,14 +43,14 @@ class Annotations(_Kube, frozen=True):
         return self.paused == "true" and not ends(self.paused_until) <= now
 
 
-class OwnerReference(_Kube, frozen=True):
+class OwnerReference(KubeStruct, frozen=True):
     kind: str
     name: str
     uid: str
     controller: bool = False
 
 
-class Meta(_Kube, frozen=True):
+class Meta(KubeStruct, frozen=True):
     name: str
     uid: str
     namespace: str = ""
@@ -71,29 +71,35 @@ class Meta(_Kube, frozen=True):
         return None
 
 
-class Waiting(_Kube, frozen=True):
+class KubeObject(KubeStruct, frozen=True):
+    """An object that the API server keeps."""
+
+    metadata: Meta
+
+
+class Waiting(KubeStruct, frozen=True):
     reason: str = ""
     message: str = ""
 
 
-class Running(_Kube, frozen=True):
+class Running(KubeStruct, frozen=True):
     started_at: datetime | None = None
 
 
-class Terminated(_Kube, frozen=True):
+class Terminated(KubeStruct, frozen=True):
     exit_code: int = 0
     reason: str = ""
     finished_at: datetime | None = None
     message: str = ""
 
 
-class ContainerState(_Kube, frozen=True):
+class ContainerState(KubeStruct, frozen=True):
     waiting: Waiting | None = None
     running: Running | None = None
     terminated: Terminated | None = None
 
 
-class ContainerStatus(_Kube, frozen=True):
+class ContainerStatus(KubeStruct, frozen=True):
     name: str
     ready: bool = False
     restart_count: int = 0
@@ -102,7 +108,7 @@ class ContainerStatus(_Kube, frozen=True):
     started: bool = False
 
 
-class Condition(_Kube, frozen=True):
+class Condition(KubeStruct, frozen=True):
     type: str
     status: str
     reason: str = ""
@@ -110,19 +116,19 @@ class Condition(_Kube, frozen=True):
     last_transition_time: datetime | None = None
 
 
-class InitContainer(_Kube, frozen=True):
+class InitContainer(KubeStruct, frozen=True):
     """An init container of the spec; with restartPolicy Always it is a sidecar (1.29 and later)."""
 
     name: str
     restart_policy: str = ""
 
 
-class PodSpec(_Kube, frozen=True):
+class PodSpec(KubeStruct, frozen=True):
     node_name: str = ""
     init_containers: tuple[InitContainer, ...] = ()
 
 
-class PodStatus(_Kube, frozen=True):
+class PodStatus(KubeStruct, frozen=True):
     phase: str = "Pending"
     reason: str = ""
     message: str = ""
@@ -132,8 +138,7 @@ class PodStatus(_Kube, frozen=True):
     pod_ip: str = msgspec.field(default="", name="podIP")
 
 
-class Pod(_Kube, frozen=True):
-    metadata: Meta
+class Pod(KubeObject, frozen=True):
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
@@ -179,72 +184,46 @@ class Pod(_Kube, frozen=True):
         return max((container.restart_count for container in self.containers), default=0)
 
 
-class ReplicaSet(_Kube, frozen=True):
-    metadata: Meta
+class ReplicaSet(KubeObject, frozen=True):
+    """Stands between a workload and its pods; it keeps one revision of the workload."""
 
 
-class DeploymentSpec(_Kube, frozen=True):
-    replicas: int = 1
-    paused: bool = False
-
-
-class DeploymentStatus(_Kube, frozen=True):
-    observed_generation: int = 0
-    replicas: int = 0
-    updated_replicas: int = 0
-    ready_replicas: int = 0
-    available_replicas: int = 0
-    conditions: tuple[Condition, ...] = ()
-
-
-class Deployment(_Kube, frozen=True):
-    metadata: Meta
-    spec: DeploymentSpec = DeploymentSpec()
-    status: DeploymentStatus = DeploymentStatus()
-
-
-class LabelRequirement(_Kube, frozen=True):
+class LabelRequirement(KubeStruct, frozen=True):
     key: str
     operator: str
     values: tuple[str, ...] = ()
 
 
-class LabelSelector(_Kube, frozen=True):
+class LabelSelector(KubeStruct, frozen=True):
     """metav1.LabelSelector: all of matchLabels and all of matchExpressions; an empty one selects everything."""
 
     match_labels: dict[str, str] = {}
     match_expressions: tuple[LabelRequirement, ...] = ()
 
 
-class BudgetSpec(_Kube, frozen=True):
+class BudgetSpec(KubeStruct, frozen=True):
     """Spec of a PodDisruptionBudget. In policy/v1 a null selector selects nothing and an empty one every pod."""
 
     selector: LabelSelector | None = None
 
 
-class BudgetStatus(_Kube, frozen=True):
+class BudgetStatus(KubeStruct, frozen=True):
     disruptions_allowed: int = 0
     current_healthy: int = 0
     desired_healthy: int = 0
 
 
-class PodDisruptionBudget(_Kube, frozen=True):
-    metadata: Meta
+class PodDisruptionBudget(KubeObject, frozen=True):
     spec: BudgetSpec = BudgetSpec()
     status: BudgetStatus = BudgetStatus()
 
 
-class Namespace(_Kube, frozen=True):
-    metadata: Meta
+class Namespace(KubeObject, frozen=True):
+    """A namespace; healer can be paused in it."""
 
 
-class Incident(_Kube, frozen=True):
+class Incident(KubeObject, frozen=True):
     """The object in which an incident is kept (healer.dev/v1alpha1): of it, what a person may write on it."""
-
-    metadata: Meta
-
-
-KubeObject = Pod | ReplicaSet | Deployment | PodDisruptionBudget | Namespace | Incident
 
 
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:

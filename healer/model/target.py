@@ -1,9 +1,14 @@
 """A Kubernetes object that healer speaks about, identified by uid because names recur."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-TREATED = frozenset({"Deployment"})
-"""The kinds of workloads whose health healer can judge, and which it acts on."""
+
+class ActsOn(StrEnum):
+    """What an action acts on, and what a trigger can hand to it."""
+
+    POD = "pod"
+    WORKLOAD = "workload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,11 @@ class Target:
 
     def __str__(self) -> str:
         return f"{self.kind.lower()}/{self.name}"
+
+    @property
+    def is_pod(self) -> bool:
+        """Whether it is a pod, and no workload or node."""
+        return self.kind == "Pod"
 
     @property
     def exists(self) -> bool:

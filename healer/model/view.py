@@ -1,34 +1,27 @@
 """What healer knows of the cluster at a moment: filled by `cluster`, read by everyone else."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from healer.model.kube import (
-    Deployment,
-    Incident,
-    KubeObject,
-    Namespace,
-    OwnerReference,
-    Pod,
-    PodDisruptionBudget,
-    ReplicaSet,
-    matches,
-)
+from healer.model.kube import KubeObject, Namespace, OwnerReference, Pod, PodDisruptionBudget, ReplicaSet, matches
 from healer.model.target import Target
-
-KINDS: tuple[type[KubeObject], ...] = (Namespace, Deployment, ReplicaSet, PodDisruptionBudget, Pod, Incident)
+from healer.model.workload import Workload, WorkloadObject
 
 
 class View:
     """The objects, keyed by kind and uid, with indices by name and by controller.
 
     All look-ups are O(1) or proportional to the answer. Owners are followed by uid, never by parsing names.
+
+    `treated`: the kinds of workloads whose health healer can judge, and which it acts on.
     """
 
-    def __init__(self) -> None:
-        self._objects: dict[type[KubeObject], dict[str, KubeObject]] = {kind: {} for kind in KINDS}
-        self._uid_by_name: dict[tuple[type[KubeObject], str, str], str] = {}
+    def __init__(self, treated: Collection[str]) -> None:
+        self.treated = treated
+        self._objects: dict[type[KubeObject], dict[str, KubeObject]] = defaultdict(dict)
+        self._workloads: dict[str, Workload] = {}  # by uid
+        self._uid_by_name: dict[tuple[str, str, str], str] = {}  # kind, namespace, name
         self._owned: dict[str, dict[str, type[KubeObject]]] = defaultdict(dict)  # controller's uid -> its objects' uids and kinds
         self._budgets: dict[str, dict[str, PodDisruptionBudget]] = defaultdict(dict)  # namespace -> budgets by uid
         self._by_node: dict[str, set[str]] = defaultdict(set)  # node's name -> uids of the living pods on it
@@ -45,13 +38,15 @@ class View:
         before = objects.get(uid)
         objects[uid] = obj
         if before is None:  # an object keeps its name; by now a successor may have taken it
-            self._uid_by_name[type(obj), meta.namespace, meta.name] = uid
+            self._uid_by_name[type(obj).__name__, meta.namespace, meta.name] = uid
         if before is None or before.metadata.owner_references != meta.owner_references:
             self._own(obj, before)
         if isinstance(obj, Pod):
             self._place(uid, obj, before if isinstance(before, Pod) else None)
         elif isinstance(obj, PodDisruptionBudget):
             self._budgets[meta.namespace][uid] = obj
+        elif isinstance(obj, WorkloadObject):
+            self._workloads[uid] = obj.workload()
         return before
 
     def drop(self, kind: type[KubeObject], uid: str) -> KubeObject | None:
@@ -60,7 +55,7 @@ class View:
         if obj is None:
             return None
         meta = obj.metadata
-        name = (kind, meta.namespace, meta.name)
+        name = (kind.__name__, meta.namespace, meta.name)
         if self._uid_by_name.get(name) == uid:  # a successor may have taken the name already
             del self._uid_by_name[name]
         if (controller := meta.controller) is not None:
@@ -69,6 +64,7 @@ class View:
             self._place(uid, None, obj)
         elif isinstance(obj, PodDisruptionBudget):
             self._budgets[meta.namespace].pop(uid, None)
+        self._workloads.pop(uid, None)
         return obj
 
     def _place(self, uid: str, pod: Pod | None, before: Pod | None) -> None:
@@ -117,7 +113,7 @@ class View:
 
     def pod_named(self, namespace: str, name: str) -> Pod | None:
         """The pod that has that name now."""
-        return self.pod(self._uid_by_name.get((Pod, namespace, name), ""))
+        return self.pod(self._uid_by_name.get(("Pod", namespace, name), ""))
 
     def living(self, uid: str) -> Pod | None:
         """The pod of that uid, unless it has finished: only the living are counted."""
@@ -133,9 +129,9 @@ class View:
         """Every pod."""
         return (pod for pod in self._objects[Pod].values() if isinstance(pod, Pod))
 
-    def deployments(self) -> Iterable[Deployment]:
-        """Every Deployment."""
-        return (each for each in self._objects[Deployment].values() if isinstance(each, Deployment))
+    def workloads(self) -> Iterable[Workload]:
+        """Every workload of a kind that is watched."""
+        return self._workloads.values()
 
     def names(self, kind: type[KubeObject]) -> set[str]:
         """The names held of a kind."""
@@ -145,26 +141,29 @@ class View:
         """How many pods are on a node, the records of finished ones not counted."""
         return len(self._by_node.get(node, ()))
 
-    def deployment(self, uid: str) -> Deployment | None:
-        """The Deployment of that uid."""
-        deployment = self._objects[Deployment].get(uid)
-        return deployment if isinstance(deployment, Deployment) else None
+    def workload(self, uid: str) -> Workload | None:
+        """The workload of that uid."""
+        return self._workloads.get(uid)
 
-    def deployment_named(self, namespace: str, name: str) -> Deployment | None:
-        """The Deployment that has that name now."""
-        return self.deployment(self._uid_by_name.get((Deployment, namespace, name), ""))
+    def workload_named(self, kind: str, namespace: str, name: str) -> Workload | None:
+        """The workload that has that kind and name now."""
+        return self._workloads.get(self._uid_by_name.get((kind, namespace, name), ""))
 
-    def find(self, target: Target) -> Pod | Deployment | None:
+    def find(self, target: Target) -> Pod | Workload | None:
         """The object that a target names, by its uid; None when it is not held."""
-        return self.deployment(target.uid) if target.kind == "Deployment" else self.pod(target.uid)
+        return self.pod(target.uid) if target.kind == "Pod" else self.workload(target.uid)
+
+    def named(self, kind: str, namespace: str, name: str) -> Pod | Workload | None:
+        """The pod or the workload that has that name now."""
+        return self.pod_named(namespace, name) if kind == "Pod" else self.workload_named(kind, namespace, name)
 
     def namespace(self, name: str) -> Namespace | None:
         """The namespace of that name."""
-        namespace = self._objects[Namespace].get(self._uid_by_name.get((Namespace, "", name), ""))
+        namespace = self._objects[Namespace].get(self._uid_by_name.get(("Namespace", "", name), ""))
         return namespace if isinstance(namespace, Namespace) else None
 
     def workload_of(self, pod: Pod) -> Target | None:
-        """The top controller of a pod: its Deployment by way of its ReplicaSet, else the controller itself.
+        """The top controller of a pod: what controls its ReplicaSet where it has one, else its controller itself.
 
         None for a bare pod, and for one whose ReplicaSet is not known yet: a guess would be worse than waiting. None for one that
         names an owner in another namespace, too: anybody may write that, and no controller owns across namespaces.
@@ -184,11 +183,11 @@ class View:
             if replica_set is None or replica_set.metadata.namespace != namespace:
                 return None
             owner = replica_set.metadata.controller or owner
-        deployment = None if owner is None else self._objects[Deployment].get(owner.uid)
-        if owner is None or deployment is None:
+        workload = None if owner is None else self._workloads.get(owner.uid)
+        if owner is None or workload is None:
             return owner
-        meta = deployment.metadata  # the reference may say what it likes; only the uid cannot be made up
-        return owner if (owner.kind, owner.name, namespace) == ("Deployment", meta.name, meta.namespace) else None
+        meta = workload.metadata  # the reference may say what it likes; only the uid cannot be made up
+        return owner if (owner.kind, owner.name, namespace) == (workload.kind, meta.name, meta.namespace) else None
 
     def pods_of(self, workload: Target) -> list[Pod]:
         """All pods of a workload, of every revision: terminating ones and the records of finished ones included."""
@@ -198,7 +197,7 @@ class View:
         return [pod for pod in pods if pod.metadata.namespace == workload.namespace and self.workload_uid(pod) == workload.uid]
 
     def replica_sets_of(self, workload: Target) -> list[ReplicaSet]:
-        """The ReplicaSets of a Deployment, of every revision."""
+        """The ReplicaSets of a workload, of every revision."""
         held = (self._objects[ReplicaSet].get(uid) for uid in self._owned.get(workload.uid, {}))
         return [each for each in held if isinstance(each, ReplicaSet)]
 
@@ -215,10 +214,10 @@ def _node_of(pod: Pod | None) -> str:
     return pod.spec.node_name if pod is not None and not pod.finished else ""
 
 
-def target_of(obj: Pod | Deployment) -> Target:
+def target_of(obj: Pod | Workload) -> Target:
     """The target that names an object."""
     meta = obj.metadata
-    return Target(type(obj).__name__, meta.namespace, meta.name, meta.uid)
+    return Target("Pod" if isinstance(obj, Pod) else obj.kind, meta.namespace, meta.name, meta.uid)
 
 
 def epoch(moment: datetime | None) -> float | None:

@@ -6,27 +6,27 @@ import msgspec
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.cluster.resources import RESOURCES
+from healer.cluster.resources import RESOURCES, Resource
 from healer.engine.matching.coverage import Coverage, Covering
-from healer.model.kube import Deployment, KubeObject, Namespace, Pod, ReplicaSet
+from healer.model.kube import Namespace, Pod, ReplicaSet
 from healer.model.view import View
 from healer.operate.workload import listed
 from healer.rules.form import ANYWHERE
 from healer.rules.rulebook import BoundRule
 from healer.sources.canary.canary import missing_route
-
-_KINDS: tuple[type[KubeObject], ...] = (Deployment, ReplicaSet, Pod)
+from healer.workloads.registry import WORKLOADS
 
 
 async def coverage(api: Api, rules: list[BoundRule]) -> tuple[list[Coverage], list[str]]:
     """What each rule covers, and in words what may not be read. Raises ClusterError."""
-    view, notes = View(), list[str]()
+    view, notes = View(WORKLOADS), list[str]()
     everywhere = any(ANYWHERE in bound.scope.namespaces for bound in rules)
     namespaces = [""] if everywhere else sorted({space for bound in rules for space in bound.scope.namespaces})
-    await _put(api, view, Namespace, "", notes)
+    await _put(api, view, RESOURCES[Namespace], "", notes)
+    kinds = [*(kind.resource for kind in WORKLOADS.values()), RESOURCES[ReplicaSet], RESOURCES[Pod]]
     for namespace in namespaces:
-        for kind in _KINDS:
-            await _put(api, view, kind, namespace, notes)
+        for resource in kinds:
+            await _put(api, view, resource, namespace, notes)
     covering = Covering(view)
     found = [covering.of(bound) for bound in rules]
     routes = [await missing_route(api, bound) for bound in rules]
@@ -35,11 +35,10 @@ async def coverage(api: Api, rules: list[BoundRule]) -> tuple[list[Coverage], li
     ], notes
 
 
-async def _put(api: Api, view: View, kind: type[KubeObject], namespace: str, notes: list[str]) -> None:
-    resource = RESOURCES[kind]
+async def _put(api: Api, view: View, resource: Resource, namespace: str, notes: list[str]) -> None:
     try:
         for raw in await listed(api, resource.path(namespace)):
-            view.put(msgspec.json.decode(raw, type=kind))
+            view.put(msgspec.json.decode(raw, type=resource.kind))
     except (ApiError, msgspec.MsgspecError) as error:
         where = f" in {namespace}" if namespace else ""
         notes.append(f"{resource.plural}{where} are not known: {error}")

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from healer.actions.shared.rolling import WholeMeta
 from healer.cluster.api import Api, ApiError
 from healer.cluster.managed import manager_of
 from healer.model_servers.base import ModelServer, VersionsFile
@@ -19,6 +18,7 @@ from healer.model_servers.status import VersionStatus
 from healer.model_servers.store import FileRef, VersionsDocument, Written, load_document, write
 from healer.model_servers.versions import ConfigError, ConfiguredModel, ModelChange, PlanRefused
 from healer.operate.objects import OperateError, valid
+from healer.workloads.base import WholeMeta
 
 _SETTLE = timedelta(minutes=3)
 """By then kubelets have copied a ConfigMap (syncFrequency and cache, 1 to 2 min), and servers that poll have read it."""

@@ -11,7 +11,8 @@ from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, Unreadable
 from healer.cluster.resources import RESOURCES
 from healer.journal.stored import INCIDENTS, MISSING
-from healer.model.kube import Deployment, Namespace, OwnerReference, Pod, ReplicaSet
+from healer.model.kube import Namespace, OwnerReference, Pod, ReplicaSet
+from healer.workloads.registry import WORKLOADS
 
 T = TypeVar("T")
 
@@ -19,10 +20,9 @@ EVERYTHING = "everything"
 LEASE = "healer"
 """The name of the Lease that the replicas of healer share. It stands for everything that they heal."""
 
-_RESOURCES = {kind.__name__: RESOURCES[kind] for kind in (Pod, ReplicaSet, Deployment, Namespace)} | {"Incident": INCIDENTS}
+_RESOURCES = {kind.__name__: RESOURCES[kind] for kind in (Pod, ReplicaSet, Namespace)} | {"Incident": INCIDENTS}
 _WORDS = {
     "Pod": ("pod", "pods", "po"),
-    "Deployment": ("deployment", "deployments", "deploy", "deployment.apps"),
     "Namespace": ("namespace", "namespaces", "ns"),
     "Incident": ("incident", "incidents", "inc", "incidents.healer.dev"),
 }
@@ -70,8 +70,8 @@ class SeenObject(msgspec.Struct):
 
 
 def at(kind: str, namespace: str, name: str) -> ObjectPlace:
-    """The place of a Pod, ReplicaSet, Deployment, Namespace or Incident."""
-    resource = _RESOURCES[kind]
+    """The place of a Pod, ReplicaSet, Namespace, Incident, or a workload."""
+    resource = WORKLOADS[kind].resource if kind in WORKLOADS else _RESOURCES[kind]
     namespace = namespace if resource.namespaced else ""
     return ObjectPlace(kind, namespace, name, resource.path(namespace, name))
 
@@ -84,11 +84,15 @@ def lease(namespace: str, name: str = LEASE) -> ObjectPlace:
 def named(text: str, namespace: str, kinds: Collection[str]) -> ObjectPlace:
     """The place that `kind/name` means; `kinds` are those that make sense here. Raises OperateError."""
     word, slash, name = text.partition("/")
-    kind = next((kind for kind in kinds if word.lower() in _WORDS[kind]), None)
+    kind = next((kind for kind in kinds if word.lower() in _words(kind)), None)
     if not slash or kind is None:
         raise OperateError(f"{text!r} is not understood: write {' or '.join(f'{kind.lower()}/NAME' for kind in kinds)}")
     valid(name, f"the name of a {kind.lower()}")
     return at(kind, valid(namespace, "a namespace"), name)
+
+
+def _words(kind: str) -> Collection[str]:
+    return WORKLOADS[kind].words if kind in WORKLOADS else _WORDS[kind]
 
 
 def valid(name: str, what: str) -> str:

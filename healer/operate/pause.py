@@ -24,8 +24,7 @@ from healer.operate.objects import (
     lease,
     named,
 )
-
-_KINDS = ("Deployment", "Namespace")
+from healer.workloads.registry import WORKLOADS
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ def place_of(text: str, namespace: str, healer_namespace: str) -> ObjectPlace:
     if text == EVERYTHING:
         return lease(healer_namespace)
     try:
-        return named(text, namespace, _KINDS)
+        return named(text, namespace, (*WORKLOADS, "Namespace"))
     except OperateError as error:
         raise OperateError(f"{error}" + ("" if "/" in text else f" or {EVERYTHING}")) from error
 
@@ -181,7 +180,7 @@ def effect(done: PauseResult) -> str:
     when = "at once" if done.place.kind != "Lease" else "when the leader next renews its Lease (every 2 s by default)"
     if done.now is not None:
         return f"takes effect {when}: no further action is sent; one that was sent already is still verified"
-    if done.place.kind == "Deployment":
+    if done.place.kind in WORKLOADS:
         return "takes effect at once: what waits is asked again"
     return f"takes effect {when}: what waits is asked again at its next look, every 15 s by default"
 

@@ -14,19 +14,16 @@ from healer.model.action import Permission, Permissions, permissions, union
 from healer.routes.registry import ROUTERS
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.triggers import CANARY
+from healer.workloads.registry import watched
 
 Manifest = dict[str, Any]
 
-WATCHED = union(
-    (
-        permissions("", "pods", "list watch"),
-        permissions("", "namespaces", "list watch"),
-        permissions("apps", "deployments", "list watch"),
-        permissions("apps", "replicasets", "list watch"),
-        permissions("policy", "poddisruptionbudgets", "list watch"),
-    )
-)
-"""Pods, what owns them, what protects them, and who has paused healer."""
+
+def observed() -> Permissions:
+    """To watch pods, what owns them, what protects them, and who has paused healer."""
+    return union(permissions(each.api_group, each.plural, "list watch") for each in watched())
+
+
 JOURNAL = permissions("healer.dev", "incidents", "list watch get create delete") | permissions(
     "healer.dev", "incidents/status", "update"
 )
@@ -44,7 +41,7 @@ _CLUSTER_WIDE = frozenset({("", "namespaces"), ("", "nodes"), ("apiextensions.k8
 
 def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
     """What a healer with these rules asks for, the lease apart."""
-    return union([WATCHED, JOURNAL, *(_of_rule(rule, actions) for rule in rulebook.rules)])
+    return union([observed(), JOURNAL, *(_of_rule(rule, actions) for rule in rulebook.rules)])
 
 
 def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:

@@ -25,6 +25,7 @@ from healer.operate.explain.words import step, when
 from healer.operate.objects import LEASE, ObjectPlace, SeenObject, at, get
 from healer.operate.pause import Pause, pause_of, plain_pause, standing
 from healer.operate.workload import listed
+from healer.workloads.registry import WORKLOADS
 
 STALE = 60.0
 """Seconds after which a Lease that nobody has renewed has no holder any more, whatever it says."""
@@ -103,7 +104,7 @@ async def _pauses(api: Api, namespace: str, home: Leases, notes: list[str]) -> l
     """Of everything, of namespaces, of Deployments."""
     found, unread = await standing(api, home.places)
     notes += unread
-    for kind in ("Namespace", "Deployment"):
+    for kind in ("Namespace", *WORKLOADS):
         try:
             if kind == "Namespace" and namespace:
                 place = at("Namespace", "", namespace)

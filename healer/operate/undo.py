@@ -8,16 +8,15 @@ import msgspec
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.cluster.resources import RESOURCES
 from healer.journal import codec
 from healer.journal.base import Undecodable
 from healer.journal.stored import IncidentObject
 from healer.model.annotations import UNDONE_BY
 from healer.model.incident import Incident
-from healer.model.kube import Deployment
 from healer.operate.objects import ObjectPlace, OperateError, SeenObject, annotate, at, decoded, get, valid
 from healer.routes.base import RouteError, RoutePlace, Weights, read, write
 from healer.routes.note import KEPT_BY, notes
+from healer.workloads.registry import WORKLOADS
 
 
 class NotUndone(Exception):
@@ -193,7 +192,7 @@ async def _stranger(api: Api, route: RoutePlace, incident: Incident) -> str | No
         return None if named == workload.name else f"its canary is deployment/{named}"
     try:
         service = await api.get(f"/api/v1/namespaces/{route.namespace}/services/{route.canary}", _CanaryService)
-        deployment = await api.get(RESOURCES[Deployment].path(workload.namespace, workload.name), _CanaryDeployment)
+        deployment = await api.get(WORKLOADS[workload.kind].resource.path(workload.namespace, workload.name), _CanaryDeployment)
     except ApiError as error:
         if not error.is_not_found:
             raise

@@ -1,4 +1,4 @@
-"""A Deployment with its ReplicaSets and pods, read afresh."""
+"""A workload with its ReplicaSets and pods, read afresh."""
 
 from collections.abc import Mapping
 
@@ -24,7 +24,7 @@ class _Selecting(msgspec.Struct):
 
 
 async def put_pods(api: Api, place: ObjectPlace, body: bytes, view: View) -> None:
-    """Put the ReplicaSets and pods into the view that the Deployment at that place, read as `body`, selects.
+    """Put the ReplicaSets and pods into the view that the workload at that place, read as `body`, selects.
 
     Raises ClusterError: some may be in the view then.
     """

@@ -8,8 +8,9 @@ import msgspec
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.cluster.resources import RESOURCES
-from healer.model.kube import Deployment
+from healer.model.target import Target
+from healer.rules.probe import DEPLOYMENT
+from healer.workloads.registry import read_workload
 
 
 class _Conditions(msgspec.Struct):
@@ -46,9 +47,9 @@ async def ready(api: Api, namespace: str, service: str) -> int:
 async def ready_pods(api: Api, namespace: str, deployment: str) -> int:
     """How many pods of a Deployment are ready; 0 where there is no such Deployment. Raises ClusterError."""
     try:
-        found = await api.get(RESOURCES[Deployment].path(namespace, deployment), Deployment)
+        found = await read_workload(api, Target(DEPLOYMENT, namespace, deployment, ""))
     except ApiError as error:
         if not error.is_not_found:
             raise
         return 0
-    return found.status.ready_replicas
+    return found.ready

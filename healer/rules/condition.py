@@ -13,10 +13,11 @@ from typing import Any
 
 from cel_expr_python import cel
 
-from healer.model.kube import Deployment, Pod
+from healer.model.kube import Pod
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View, epoch
+from healer.model.workload import Workload
 from healer.rules import condition_bounds
 from healer.rules.triggers import LABELS, TRIGGERS, Trigger
 
@@ -34,12 +35,12 @@ COMMON: dict[str, tuple[cel.Type, str]] = {
     "pod.maxRestarts": (cel.Type.INT, "restarts of its most restarted container over its life"),
     "pod.age": (cel.Type.DURATION, "since its creation; compare with duration('10m')"),
     "pod.labels": (LABELS, "its labels"),
-    "workload.kind": (cel.Type.STRING, "the kind of the top controller, mostly Deployment"),
+    "workload.kind": (cel.Type.STRING, "the kind of the top controller, such as Deployment"),
     "workload.name": (cel.Type.STRING, "its name"),
     "workload.namespace": (cel.Type.STRING, "its namespace"),
-    "workload.replicas": (cel.Type.INT, "desired replicas; of a Deployment only"),
-    "workload.ready": (cel.Type.INT, "ready replicas; of a Deployment only"),
-    "workload.labels": (LABELS, "its labels; of a Deployment only"),
+    "workload.replicas": (cel.Type.INT, "desired replicas; only of a workload that healer treats"),
+    "workload.ready": (cel.Type.INT, "ready replicas; only of a workload that healer treats"),
+    "workload.labels": (LABELS, "its labels; only of a workload that healer treats"),
     "signal.name": (cel.Type.STRING, "the condition or the alert that was seen"),
     "signal.message": (cel.Type.STRING, "what the source said about it"),
 }
@@ -248,7 +249,7 @@ def _in_words(error: str) -> str:
     return _CODE.sub("", error)
 
 
-def facts(signal: Signal, view: View, now: float, fresh: Pod | Deployment | None = None) -> dict[str, object]:
+def facts(signal: Signal, view: View, now: float, fresh: Pod | Workload | None = None) -> dict[str, object]:
     """The variables of a signal, from the view; `now` in seconds since the epoch. What is not known is left out.
 
     `fresh` is the signal's target as it was just read, where it was.
@@ -260,7 +261,7 @@ def facts(signal: Signal, view: View, now: float, fresh: Pod | Deployment | None
         known |= _of_pod(target, now)
         workload = view.workload_of(target)
         if workload is not None:
-            known |= _of_workload(workload, view.deployment(workload.uid))
+            known |= _of_workload(workload, view.workload(workload.uid))
     elif signal.target.kind != "Pod":
         known |= _of_workload(signal.target, target)
     return known
@@ -294,14 +295,14 @@ def _reason(pod: Pod) -> str:
     return ""
 
 
-def _of_workload(workload: Target, deployment: Deployment | None) -> dict[str, object]:
+def _of_workload(target: Target, workload: Workload | None) -> dict[str, object]:
     known: dict[str, object] = {
-        "workload.kind": workload.kind,
-        "workload.name": workload.name,
-        "workload.namespace": workload.namespace,
+        "workload.kind": target.kind,
+        "workload.name": target.name,
+        "workload.namespace": target.namespace,
     }
-    if deployment is not None:
-        known["workload.replicas"] = deployment.spec.replicas
-        known["workload.ready"] = deployment.status.ready_replicas
-        known["workload.labels"] = deployment.metadata.labels
+    if workload is not None:
+        known["workload.replicas"] = workload.desired
+        known["workload.ready"] = workload.ready
+        known["workload.labels"] = workload.metadata.labels
     return known

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from healer.model.target import ActsOn
 from healer.rules.condition import CelCondition, ConditionError
 from healer.rules.form import ANYWHERE
 from healer.rules.messages import worded
@@ -14,7 +15,7 @@ from healer.rules.promql import fault as promql_fault
 from healer.rules.reach import unreachable
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import API_VERSION, Rule, RuleSet, Step
-from healer.rules.triggers import QUERY, TRIGGERS, WORKLOAD, Trigger
+from healer.rules.triggers import QUERY, TRIGGERS, Trigger
 from healer.rules.vocabulary import Vocabulary
 
 
@@ -188,9 +189,8 @@ def _trigger_faults(rule: dict[str, Any], path: Path, document: Document, file: 
             spec = known.actions.get(name)
             if spec is not None and not spec.targets & trigger.targets:
                 where = (*path, "heal", index, name)
-                message = (
-                    f"{name} acts on {' or '.join(sorted(spec.targets))}, and a rule on {trigger.name!r} has none to give it"
-                )
+                acts_on = " or a ".join(sorted(spec.targets))
+                message = f"{name} acts on a {acts_on}, and a rule on {trigger.name!r} has none to give it"
                 fit = sorted(other.name for other in known.actions.values() if other.targets & trigger.targets)
                 yield Problem(file, *document.at_key(where), dotted(where), message, f"actions that fit: {', '.join(fit)}")
 
@@ -209,10 +209,10 @@ def _storm_faults(rule: dict[str, Any], path: Path, document: Document, file: st
     step = rule.get("onStorm")
     for name in step if isinstance(step, dict) else ():
         spec = known.actions.get(name)
-        if spec is not None and WORKLOAD not in spec.targets:
+        if spec is not None and ActsOn.WORKLOAD not in spec.targets:
             where = (*path, "onStorm", name)
-            message = f"{name} acts on {' or '.join(sorted(spec.targets))}, and onStorm is taken on the workload, a {WORKLOAD}"
-            fit = sorted(other.name for other in known.actions.values() if WORKLOAD in other.targets)
+            message = f"{name} acts on a {' or a '.join(sorted(spec.targets))}, and onStorm is taken on the workload"
+            fit = sorted(other.name for other in known.actions.values() if ActsOn.WORKLOAD in other.targets)
             yield Problem(file, *document.at_key(where), dotted(where), message, f"actions that fit: {', '.join(fit)}")
 
 

@@ -11,6 +11,9 @@ from healer.model.duration import Duration
 from healer.rules.form import Listed, Model, Name, Number, Text, Whole, fault
 from healer.rules.vocabulary import DEFAULT_SERVER, ModelCondition, RouterKind, RouterSpec, ServerName, Vocabulary
 
+DEPLOYMENT = "Deployment"
+"""The kind of workload that a key `deployment` names."""
+
 PLACES = ("deployment", "namespace", "pods", "window")
 """What a PromQL template may name: the Deployment, its namespace, its pods as a regular expression, the time between looks."""
 

@@ -121,8 +121,8 @@ class When(Model):
         return self.trigger.names(self.value)
 
     @property
-    def workloads(self) -> tuple[str, ...]:
-        """The names of the workloads that the trigger names."""
+    def workloads(self) -> tuple[tuple[str, str], ...]:
+        """The kinds and names of the workloads that the trigger names."""
         return self.trigger.workloads(self.value)
 
 

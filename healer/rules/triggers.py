@@ -15,16 +15,15 @@ from cel_expr_python import cel
 from pydantic import Field
 
 from healer.model.signal import Signal
+from healer.model.target import ActsOn
 from healer.rules.form import Listed, Text
 from healer.rules.pod_conditions import PodConditionName
-from healer.rules.probe import BAD_CANARY, QUERY_SIGNAL, UNKNOWN_VERDICT, Canary, Query, ServedModel
+from healer.rules.probe import BAD_CANARY, DEPLOYMENT, QUERY_SIGNAL, UNKNOWN_VERDICT, Canary, Query, ServedModel
 from healer.rules.promql import surprises, unfamiliar
 
 V = TypeVar("V")
 
 LABELS = cel.Type.Map(cel.Type.STRING, cel.Type.STRING)
-WORKLOAD = "Deployment"
-"""The kind of target of the actions that act on a workload."""
 PROMETHEUS = "Prometheus"
 
 Path = tuple[str | int, ...]
@@ -71,8 +70,8 @@ class Trigger(Generic[V]):
     """The names of the signals that a rule looks for."""
     origin: Origin
     ends: Ending
-    targets: frozenset[str] = frozenset({"Pod", WORKLOAD})
-    """The kinds of target that it can hand to an action: what its signals name, and the workload that this belongs to."""
+    targets: frozenset[ActsOn] = frozenset({ActsOn.POD, ActsOn.WORKLOAD})
+    """What of its targets it can hand to an action: what its signals name, and the workload that this belongs to."""
     repeated_by: str = ""
     """Who has to say again and again that a signal fires, or it no longer counts; "" where a signal fires until it ends."""
     needs: str = ""
@@ -85,8 +84,8 @@ class Trigger(Generic[V]):
     """What to write in place of these keys."""
     variables: Mapping[str, Variable] = field(default_factory=dict)
     """The CEL variables that only its rules have."""
-    workloads: Callable[[V], tuple[str, ...]] = lambda value: ()
-    """The names of the workloads that a rule names."""
+    workloads: Callable[[V], tuple[tuple[str, str], ...]] = lambda value: ()
+    """The kinds and names of the workloads that a rule names."""
     expressions: Callable[[Any], Iterable[tuple[Path, bool]]] = lambda value: ()
     """Where PromQL may stand below the key, in the plain data of a file; and whether as a template."""
     remarks: Callable[[V], Iterable[str]] = lambda value: ()
@@ -125,7 +124,7 @@ class Trigger(Generic[V]):
     @property
     def of_pods(self) -> bool:
         """Whether a pod can be the target of what it triggers."""
-        return "Pod" in self.targets
+        return ActsOn.POD in self.targets
 
 
 def _patterns(names: Iterable[str]) -> Iterator[str]:
@@ -181,7 +180,7 @@ QUERY: Trigger[Query] = Trigger(
     ends=Ending.ABSENT,
     needs=PROMETHEUS,
     variables={"query.labels": Variable(LABELS, "all labels of the series", lambda signal: dict(signal.labels))},
-    workloads=lambda query: (query.deployment,) if query.deployment else (),
+    workloads=lambda query: ((DEPLOYMENT, query.deployment),) if query.deployment else (),
     expressions=lambda written: [(("expr",), False)],
     remarks=surprises,
 )
@@ -200,11 +199,11 @@ CANARY: Trigger[Canary] = Trigger(
     names=lambda canary: (BAD_CANARY, UNKNOWN_VERDICT),
     origin=Origin.ASKED,
     ends=Ending.JUDGED,
-    targets=frozenset({WORKLOAD}),
+    targets=frozenset({ActsOn.WORKLOAD}),
     needs=PROMETHEUS,
     judged_by="a canary, whose judge weighs all its evidence",
     instead="alpha, measures and every say when a canary is bad",
-    workloads=lambda canary: (canary.stable.deployment, canary.canary.deployment),
+    workloads=lambda canary: ((DEPLOYMENT, canary.stable.deployment), (DEPLOYMENT, canary.canary.deployment)),
     expressions=_of_measures,
     remarks=lambda canary: (phrase for measure in canary.measures for phrase in unfamiliar(measure)),
 )

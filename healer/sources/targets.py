@@ -9,10 +9,11 @@ fits it: its owners by uid, and its node.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from healer.model.kube import Deployment, Pod
+from healer.model.kube import Pod
 from healer.model.view import View
+from healer.model.workload import Workload
+from healer.rules.probe import DEPLOYMENT
 
 OWNERS: Mapping[str, str] = {
     "replicaset": "ReplicaSet",
@@ -63,16 +64,15 @@ class TargetLabels:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A pod or a Deployment by name; whether the cluster has it is another matter."""
+    """A pod or a workload by name; whether the cluster has it is another matter."""
 
-    kind: Literal["Pod", "Deployment"]
+    kind: str
     namespace: str
     name: str
 
-    def held(self, view: View) -> Pod | Deployment | None:
+    def held(self, view: View) -> Pod | Workload | None:
         """What has that name now."""
-        find = view.pod_named if self.kind == "Pod" else view.deployment_named
-        return find(self.namespace, self.name)
+        return view.named(self.kind, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,12 @@ def named_by(labels: Mapping[str, str], names: TargetLabels, view: View) -> Name
             hint = "set honor_labels on the scrape, or healer's target labels"
             return Nameless("Ambiguous", f"labels {used!r} and 'exported_{used}' differ: {hint}")
     if not pod:
-        return _workload(labels, names, "") or Named("Deployment", namespace, deployment)
+        return _workload(labels, names, "") or Named(DEPLOYMENT, namespace, deployment)
     misfit = _misfit(labels, names, view)
     if not misfit:
         return Named("Pod", namespace, pod)
-    if deployment and not _seems_of(pod, deployment) and view.deployment_named(namespace, deployment) is not None:
-        return _workload(labels, names, misfit) or Named("Deployment", namespace, deployment)
+    if deployment and not _seems_of(pod, deployment) and view.workload_named(DEPLOYMENT, namespace, deployment) is not None:
+        return _workload(labels, names, misfit) or Named(DEPLOYMENT, namespace, deployment)
     return _ambiguous(misfit)
 
 
@@ -129,7 +129,7 @@ def _misfit(labels: Mapping[str, str], names: TargetLabels, view: View) -> str:
     """Why the pod that the labels name is not what they are about, in words; "" when all labels fit it."""
     namespace, name = labels[names.namespace], labels[names.pod]
     pod = view.pod_named(namespace, name)
-    for label, kind in ((names.deployment, "Deployment"), *OWNERS.items()):
+    for label, kind in ((names.deployment, DEPLOYMENT), *OWNERS.items()):
         owner = labels.get(label)
         if owner and not _owned(name, pod, kind, owner, view):
             return f"pod {name!r} is not one of {kind} {owner!r}, which label {label!r} names"
@@ -156,12 +156,12 @@ def _went_to(labels: Mapping[str, str], namespace: str, name: str, pod: Pod | No
 def _owned(name: str, pod: Pod | None, kind: str, owner: str, view: View) -> bool:
     """Whether what has that kind and name controls the pod, directly or by its ReplicaSet; of a pod that is gone, whether it may
     have done so."""
-    if kind == "Deployment":
+    if kind == DEPLOYMENT:
         top = None if pod is None else view.workload_of(pod)
         if pod is None or top is None:  # a ReplicaSet that is not known yet: no rule takes its pod before it is
             return _seems_of(name, owner)
-        deployment = view.deployment_named(pod.metadata.namespace, owner)
-        return deployment is not None and top.kind == kind and top.uid == deployment.metadata.uid
+        workload = view.workload_named(kind, pod.metadata.namespace, owner)
+        return workload is not None and top == workload.target
     if pod is None:
         return name.startswith(f"{owner}-")
     controller = pod.metadata.controller

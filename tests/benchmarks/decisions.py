@@ -18,18 +18,20 @@ from healer.engine.engine import Engine
 from healer.engine.tuning import Tuning
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act, Acted, Tick
-from healer.model.kube import Deployment, Pod, ReplicaSet
+from healer.model.kube import Pod, ReplicaSet
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
 from healer.rules.loading import load_all
 from healer.rules.rulebook import Rulebook
+from healer.workloads.deployment import Deployment
+from healer.workloads.registry import WORKLOADS
 from tests.benchmarks.machine import Unmeasurable
 from tests.benchmarks.objects import REPLICAS, Workload, pod
 
 Relation = Literal["other names", "other namespaces", "same name, other namespaces"]
 
-WORKLOADS = 500
+FLEET = 500
 _DECODED = {"deployments": Deployment, "replicasets": ReplicaSet}
 
 
@@ -71,7 +73,7 @@ def _rule(name: str, signal: str, namespace: str, trigger: str = "alert") -> str
 
 
 def _view(workloads: list[Workload]) -> View:
-    view = View()
+    view = View(WORKLOADS)
     for workload in workloads:
         for plural, obj in workload.objects():
             if plural in _DECODED:
@@ -86,15 +88,15 @@ def measure(count: int, relation: Relation) -> float:
     loaded, problems = load_all({"many.yaml": rules(count, relation)}, vocabulary())
     if problems:
         raise Unmeasurable(str(problems[0]))
-    engine = Engine(Rulebook(loaded), specs(ACTIONS), Tuning(breaker_incidents=10 * WORKLOADS))  # they all open at once
-    workloads = [Workload(f"tfs-{number:05}") for number in range(WORKLOADS)]
+    engine = Engine(Rulebook(loaded), specs(ACTIONS), Tuning(breaker_incidents=10 * FLEET))  # they all open at once
+    workloads = [Workload(f"tfs-{number:05}") for number in range(FLEET)]
     view = _view(workloads)
     for workload in workloads[:50]:  # warm
         _life(engine, view, workload, 1_000_000.0)
     begun = time.perf_counter()
     for workload in workloads[50:]:
         _life(engine, view, workload, 1_000_000.0)
-    return (time.perf_counter() - begun) / (WORKLOADS - 50) * 1e6
+    return (time.perf_counter() - begun) / (FLEET - 50) * 1e6
 
 
 def _life(engine: Engine, view: View, workload: Workload, now: float) -> None:

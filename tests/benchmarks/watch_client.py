@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from healer.workloads.registry import WORKLOADS
+
 
 def rss() -> tuple[float, float]:
     """Resident memory of this process in MB: now, and at its peak."""
@@ -29,7 +31,7 @@ async def healer(kubeconfig: str, events: int) -> dict[str, float]:
     from healer.model.kube import Pod
     from healer.model.view import View
 
-    view, done = View(), asyncio.Event()
+    view, done = View(WORKLOADS), asyncio.Event()
     api = await Api.connect(kubeconfig=kubeconfig)
     count = 0
     changed = lagged = 0.0

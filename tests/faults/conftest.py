@@ -17,6 +17,7 @@ from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import ObjectChange, Reflector, WatchSettings
 from healer.model.kube import Pod
 from healer.model.view import View
+from healer.workloads.registry import WORKLOADS
 from tests.faults.server import Server
 
 PATIENCE = 20.0
@@ -143,7 +144,7 @@ def watching(server: Server, kubeconfig: str) -> Watching:
         api = await Api.connect(kubeconfig=kubeconfig)
 
         news = asyncio.Event()
-        view = View() if view is None else view
+        view = View(WORKLOADS) if view is None else view
         reflector = Reflector(
             api,
             RESOURCES[Pod],

@@ -9,6 +9,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from healer.model.view import View
+from healer.workloads.registry import WORKLOADS
 from tests.faults.conftest import Watched, Watching
 from tests.faults.server import Answer, Server, line, status
 
@@ -46,7 +47,7 @@ async def test_an_empty_list_is_complete(server: Server, watching: Watching) -> 
 
 
 async def test_a_relist_of_one_namespace_leaves_the_others_alone(server: Server, watching: Watching) -> None:
-    view = View()
+    view = View(WORKLOADS)
     server.put("a", namespace="one")
     async with watching(namespace="one", view=view) as watched:
         await watched.settled()

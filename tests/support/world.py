@@ -26,9 +26,6 @@ from healer.model.kube import (
     Condition,
     ContainerState,
     ContainerStatus,
-    Deployment,
-    DeploymentSpec,
-    DeploymentStatus,
     KubeObject,
     LabelSelector,
     Meta,
@@ -44,7 +41,7 @@ from healer.model.kube import (
     Waiting,
 )
 from healer.model.signal import Signal
-from healer.model.target import Target
+from healer.model.target import ActsOn, Target
 from healer.model.view import View, target_of
 from healer.rules.form import Model
 from healer.rules.loading import load
@@ -55,6 +52,8 @@ from healer.rules.schema import When
 from healer.rules.triggers import CANARY
 from healer.rules.vocabulary import Vocabulary
 from healer.sources.pods import PodSource
+from healer.workloads.deployment import Deployment, DeploymentSpec, DeploymentStatus
+from healer.workloads.registry import WORKLOADS
 
 START = 1_800_000_000.0
 """When every drill begins, in seconds since the epoch."""
@@ -66,7 +65,7 @@ class Nothing(BaseModel, extra="forbid"):
     """The parameters of an action that takes none."""
 
 
-NUDGE = ActionSpec(name="nudge", params=Nothing, targets=frozenset({"Pod", "Deployment"}), disrupts=False, verb="nudge")
+NUDGE = ActionSpec(name="nudge", params=Nothing, targets=frozenset({ActsOn.POD, ActsOn.WORKLOAD}), disrupts=False, verb="nudge")
 """An action that takes no pod down, for ladders with a second kind of rung."""
 
 
@@ -87,7 +86,7 @@ def _complete(params: Diverting, when: When) -> Diverting:
 DIVERT = ActionSpec(
     name="divert",
     params=Diverting,
-    targets=frozenset({"Deployment"}),
+    targets=frozenset({ActsOn.WORKLOAD}),
     disrupts=False,
     verb="divert",
     in_rollout=True,
@@ -140,7 +139,7 @@ class World:
     """A namespace with one Deployment of `replicas` ready pods named serving-1, serving-2, ... with uids pod-1, pod-2, ..."""
 
     def __init__(self, replicas: int = 3, *, owner: str = "Deployment") -> None:
-        self.view = View()
+        self.view = View(WORKLOADS)
         self.listeners: list[Callable[[KubeObject, KubeObject | None, bool], None]] = []
         """Called with an object, what it was before, and whether it is still there."""
         self.now = START
@@ -179,7 +178,7 @@ class World:
     @property
     def workload(self) -> Target:
         """The Deployment as a target."""
-        return target_of(self.deployment)
+        return self.deployment.workload().target
 
     def pod(self, name: str) -> Pod:
         """The pod of that name."""

@@ -9,13 +9,15 @@ from healer.actions.shared.paused import paused
 from healer.actions.shared.refusal import refusal, under_way, unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
-from healer.engine.incidents.verification import rollout_in_progress
 from healer.engine.safety.guards import floor
-from healer.model.action import Outcome, OutcomeKind, permissions
-from healer.model.kube import Deployment, Pod
+from healer.model.action import Outcome, OutcomeKind, Permissions, permissions
+from healer.model.kube import Pod
+from healer.workloads.registry import allowed, read_workload
 
-RECHECKED = permissions("", "pods", "get") | permissions("apps", "deployments", "get")
-"""What the look asks for."""
+
+def rechecked() -> Permissions:
+    """What the recheck asks for."""
+    return permissions("", "pods", "get") | allowed("get")
 
 
 async def recheck(call: Call) -> Pod | Outcome:
@@ -70,23 +72,23 @@ def _gone(call: Call, pod: Pod) -> Outcome | None:
 async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
     """The guards that depend on numbers, asked once more with fresh ones."""
     workload = call.act.incident.workload
-    deployment = await call.api.get(RESOURCES[Deployment].path(workload.namespace, workload.name), Deployment)
-    if deployment.metadata.uid != workload.uid:
+    fresh = await read_workload(call.api, workload)
+    if fresh.target.uid != workload.uid:
         return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{workload} is another object by now: left alone")
-    if (held := paused(call, pod, deployment)) is not None:
+    if (held := paused(call, pod, fresh)) is not None:
         return held
-    if (rollout := rollout_in_progress(deployment)) is not None:
-        return under_way(rollout)
+    if fresh.rollout is not None:
+        return under_way(fresh.rollout)
     if pod.finished:  # its record serves nobody: no floor is under it
         return None
     if pod.ready and not call.act.alone:  # it was not ready when this was decided: two would be down
         return Outcome(OutcomeKind.DEFERRED, "ReadyAgain", f"{call.act.target} was not ready and is by now: looking again")
     seen = sum(other.ready for other in call.view.pods_of(workload) if other.metadata.uid != pod.metadata.uid) + pod.ready
     veto = floor(
-        ready=min(seen, deployment.status.ready_replicas),
+        ready=min(seen, fresh.ready),
         in_flight=0,
         target_ready=pod.ready,
-        desired=deployment.spec.replicas,
+        desired=fresh.desired,
         min_ready=call.act.min_ready,
     )
     return None if veto is None else Outcome(OutcomeKind.DEFERRED, veto.reason.code, f"read afresh: {veto.reason.text}")

@@ -4,9 +4,9 @@ import re
 from dataclasses import replace
 
 from healer.cluster.api import ApiError, ApiUnavailable, ClusterError
-from healer.engine.incidents.verification import STUCK
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
+from healer.model.workload import STUCK
 
 _LACKS_RIGHTS = re.compile(r'is forbidden: User ".*" cannot ')
 """How an API server says that rights are missing. Admission plugins, webhooks and policies answer 403 too, in other words."""

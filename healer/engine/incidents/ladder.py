@@ -19,6 +19,7 @@ from healer.engine.safety.guards import Veto
 from healer.model.duration import about
 from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason, SickTarget, State
+from healer.model.target import ActsOn
 
 
 class Ladder(Outcomes):
@@ -177,7 +178,7 @@ class Ladder(Outcomes):
         The one sick longest that nothing speaks against; else the first, with the veto against it. In a storm it is the workload,
         and for an action that acts on workloads.
         """
-        if incident.storming or "Pod" not in self._actions[self._step(incident, context).action].targets:
+        if incident.storming or ActsOn.POD not in self._actions[self._step(incident, context).action].targets:
             if incident.workload.uid in incident.treated and not incident.storming:
                 return None, None
             workload = _as_patient(incident)

@@ -13,9 +13,10 @@ from healer.engine.safety.storms import FEWEST, Storm, able, storm_on
 from healer.model.action import Outcome
 from healer.model.effects import Effect, Loss, Record
 from healer.model.incident import Incident, Reason, State
-from healer.model.kube import Deployment, Pod
+from healer.model.kube import Pod
 from healer.model.target import Target
 from healer.model.view import View
+from healer.model.workload import Workload
 from healer.rules.probe import UNKNOWN_VERDICT
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import Mode
@@ -94,21 +95,21 @@ class Cases:
 
         Those that observe see that one, or their own where no other is open.
         """
-        deployment = view.deployment(workload) if self._matcher.sick_counts.sick_in(workload) >= FEWEST else None
-        if deployment is None:
+        sick = view.workload(workload) if self._matcher.sick_counts.sick_in(workload) >= FEWEST else None
+        if sick is None:
             return None
         cases = [self._cases[each] for each in self._by_workload.get(workload, ())]
         speaking = [case for case in cases if self.in_force(case) and not _of_records(case, view)]
         for weight in (Weight.FULL, Weight.CAUTION):
             heard = [case for case in speaking if self._is_heard(case.incident, weight)]
-            storm = self._storm(heard, deployment, observing=observing, known=weight is Weight.FULL)
+            storm = self._storm(heard, sick, observing=observing, known=weight is Weight.FULL)
             if storm is not None:
                 return storm
         return None
 
-    def _storm(self, speaking: list[Case], deployment: Deployment, *, observing: bool, known: bool) -> Storm | None:
+    def _storm(self, speaking: list[Case], sick: Workload, *, observing: bool, known: bool) -> Storm | None:
         """The storm by what is known to be sick, or by what may be."""
-        sick_counts, workload, desired = self._matcher.sick_counts, deployment.metadata.uid, deployment.spec.replicas
+        sick_counts, workload, desired = self._matcher.sick_counts, sick.metadata.uid, sick.desired
         acting = [(c.incident, c.rule.rule) for c in speaking if c.incident.mode != Mode.OBSERVE]
         changing = [each for each in acting if self._ladder.ever_changes(each[1])]
         if any(able(incident) for incident, _ in changing):
@@ -138,7 +139,7 @@ class Cases:
             return False
         return rule is case.rule or rule.rule == case.rule.rule
 
-    def misfit(self, case: Case, firing: Firing, view: View, now: float, fresh: Pod | Deployment | None = None) -> Reason | None:
+    def misfit(self, case: Case, firing: Firing, view: View, now: float, fresh: Pod | Workload | None = None) -> Reason | None:
         """Why a signal is not the business of the case's rule any more; None when it is. `fresh` is its target, just read."""
         target = firing.signal.target
         if (sick := case.incident.targets.get(target.uid)) is None or firing.signal.key not in sick.signals:
@@ -146,9 +147,7 @@ class Cases:
         reason = misfit(case.rule, firing.signal, case.incident.workload, self._ledger.took, view, now, fresh)
         return None if reason is not None and reason.code in UNREAD and not firing.confirmed else reason
 
-    def unwanted(
-        self, case: Case, target: Target, view: View, now: float, fresh: Pod | Deployment | None = None
-    ) -> Reason | None:
+    def unwanted(self, case: Case, target: Target, view: View, now: float, fresh: Pod | Workload | None = None) -> Reason | None:
         """Why nothing is to be done to a target of a case now; None when something is.
 
         One sick target that its rule covers is reason enough to act on the workload. `fresh` is the target as it was just read.
@@ -313,7 +312,7 @@ class Cases:
             heapq.heappush(self._wakes, (wake, case.incident.id))
 
 
-def _same(fresh: Pod | Deployment | None, target: Target) -> Pod | Deployment | None:
+def _same(fresh: Pod | Workload | None, target: Target) -> Pod | Workload | None:
     """What was just read, where it is that target."""
     return fresh if fresh is not None and fresh.metadata.uid == target.uid else None
 

@@ -7,7 +7,7 @@ from healer.engine.safety.ledger import made_good
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason
-from healer.model.target import Target
+from healer.model.target import ActsOn, Target
 from healer.model.text import cut
 from healer.rules.schema import Mode, PageParams, Severity
 
@@ -99,7 +99,7 @@ class Outcomes(Transitions):
 
         None when there was no such try. What an action on a pod came to, the pod itself shows.
         """
-        if not incident.failures or "Pod" in self._actions[self._step(incident, context).action].targets:
+        if not incident.failures or ActsOn.POD in self._actions[self._step(incident, context).action].targets:
             return None
         text = "all signals are gone, and no answer to the last try came: it is counted as done"
         return self._accepted(incident, incident.workload, Reason("AnswerLost", text), context)

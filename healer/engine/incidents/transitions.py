@@ -14,10 +14,10 @@ from healer.engine.safety.storms import Storm
 from healer.model.action import ActionSpec
 from healer.model.effects import Act, Decided, Decision, Effect, Record, Verb
 from healer.model.incident import Disruption, Incident, Reason, SickTarget, State
-from healer.model.target import TREATED, Target
+from healer.model.target import ActsOn, Target
 from healer.model.text import but_for_figures
-from healer.model.view import View, target_of
-from healer.rules.probe import diverted_to
+from healer.model.view import View
+from healer.rules.probe import DEPLOYMENT, diverted_to
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import Mode, Rule, Step
 from healer.rules.triggers import CANARY
@@ -61,7 +61,7 @@ class Transitions:
         self._decide(context, Verb.ALLOW, reason, patient.target, incident)
         pod, disruption = context.view.pod(patient.target.uid), incident.disruption
         ready = pod is not None and pod.ready
-        if patient.target.kind == "Pod" and "Pod" in self._actions[step.action].targets:
+        if patient.target.kind == "Pod" and ActsOn.POD in self._actions[step.action].targets:
             pods = frozenset(pod.metadata.uid for pod in context.view.pods_of(incident.workload))
             disruption = Disruption(patient.target, incident.workload, pods, context.now, ready)
         acting = replace(
@@ -213,7 +213,7 @@ class Transitions:
         return next((n for n in range(begin, len(steps)) if not self._takes_pods(steps[n])), None)
 
     def _takes_pods(self, step: Step) -> bool:
-        return "Pod" in self._actions[step.action].targets
+        return ActsOn.POD in self._actions[step.action].targets
 
     def _hold(self, incident: Incident, context: Context, why: Reason) -> Incident:
         """onStorm is over, and has not helped."""
@@ -287,12 +287,14 @@ class Transitions:
 
         None for one whose health healer cannot judge: what fires for it is all that is known.
         """
-        if incident.workload.kind not in TREATED:
+        if incident.workload.kind not in context.view.treated:
             return None
         step = self._step(incident, context)
         other = diverted_to(step.params) if self._actions[step.action].diverts else None
-        deployment = None if other is None else context.view.deployment_named(incident.workload.namespace, other.deployment)
-        return incident.workload if deployment is None else target_of(deployment)
+        serving = (
+            None if other is None else context.view.workload_named(DEPLOYMENT, incident.workload.namespace, other.deployment)
+        )
+        return incident.workload if serving is None else serving.target
 
     def _move(self, incident: Incident, context: Context, state: State, reason: Reason, *, stormed: bool = False) -> Incident:
         """Change state, with a line in the history and a record.

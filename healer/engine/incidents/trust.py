@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from healer.engine.safety.wide import BREAKER, ENDED_ALERTS, NODE_STORM, SET_ASIDE
 from healer.model.duration import LONGEST, about
 from healer.model.incident import Incident, Reason, State
-from healer.model.kube import Deployment
 from healer.model.target import Target
 from healer.model.view import View
 from healer.rules.rulebook import BoundRule
@@ -51,7 +50,7 @@ def sift(incidents: Iterable[Incident], rules: Mapping[str, BoundRule], view: Vi
 def counts_for(incident: Incident, rules: Mapping[str, BoundRule], view: View) -> bool:
     """Whether budgets and breakers count an incident that was read: it is about a workload that is there, by a rule for it."""
     rule, workload = rules.get(incident.rule), incident.workload
-    return rule is not None and rule.scope.covers(workload.namespace) and view.deployment(workload.uid) is not None
+    return rule is not None and rule.scope.covers(workload.namespace) and view.workload(workload.uid) is not None
 
 
 def openings(incidents: Iterable[Incident]) -> Iterator[float]:
@@ -115,9 +114,9 @@ def _elsewhere(incident: Incident, view: View, home: str) -> Reason | None:
         if (workload.kind, workload.namespace, incident.steps) == (_WIDE.get(incident.rule), home, ()):
             return None
         return Reason("NotHealers", f"incidents about a {workload.kind.lower()} are kept in {home}, without a ladder")
-    held = view.deployment(workload.uid)
-    if held is not None and not _is(held, workload):
-        return Reason("OtherWorkload", f"uid {workload.uid} is that of another Deployment than {workload}")
+    held = view.workload(workload.uid)
+    if held is not None and held.target != workload:
+        return Reason("OtherWorkload", f"uid {workload.uid} is that of another {held.kind} than {workload}")
     for target in _spoken_of(incident):
         if target.namespace != workload.namespace:
             return Reason("OtherNamespace", f"{target} is in {target.namespace}, its workload in {workload.namespace}")
@@ -141,11 +140,6 @@ def _spoken_of(incident: Incident) -> Iterator[Target]:
         yield incident.acting_on
     if incident.disruption is not None:
         yield from (incident.disruption.target, incident.disruption.workload)
-
-
-def _is(deployment: Deployment, workload: Target) -> bool:
-    meta = deployment.metadata
-    return (workload.kind, workload.namespace, workload.name) == ("Deployment", meta.namespace, meta.name)
 
 
 # as the rule has it

@@ -10,15 +10,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from healer.engine.matching.fit import pages
-from healer.model.kube import Deployment, LabelRequirement, LabelSelector, Namespace, Pod, matches
-from healer.model.target import TREATED
+from healer.model.kube import LabelRequirement, LabelSelector, Namespace, Pod, matches
 from healer.model.view import View
+from healer.model.workload import Workload
 from healer.rules.form import ANYWHERE
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import Scope
 
 _NAMED = 3
 """Values of a label that a text names."""
+
+
+_Name = tuple[str, str]
+"""The kind and the name of a workload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ def counted(number: int, what: str) -> str:
 
 
 class Covering:
-    """The pods and Deployments of a view as they are now, by namespace, so that each rule is asked only of its own.
+    """The pods and workloads of a view as they are now, by namespace, so that each rule is asked only of its own.
 
     `watched`: the namespaces that healer watches; empty for all. One object serves all rules of one look, and no later one.
     """
@@ -58,12 +62,12 @@ class Covering:
         self._view = view
         self._watched = frozenset(watched)
         self._pods: dict[str, list[Pod]] = defaultdict(list)
-        self._deployments: dict[str, list[Deployment]] = defaultdict(list)
+        self._workloads: dict[str, list[Workload]] = defaultdict(list)
         for pod in view.pods():
             if pod.status.phase not in ("Succeeded", "Failed"):
                 self._pods[pod.metadata.namespace].append(pod)
-        for deployment in view.deployments():
-            self._deployments[deployment.metadata.namespace].append(deployment)
+        for workload in view.workloads():
+            self._workloads[workload.metadata.namespace].append(workload)
         self._known: dict[str, Coverage] = {}
 
     def of(self, bound: BoundRule) -> Coverage:
@@ -76,17 +80,18 @@ class Covering:
             pods, workloads = self._canary(bound, named) if not when.trigger.of_pods else self._in(bound, untreated)
             doubts = [*self._namespaces(bound.scope), *self._absent(bound.scope, named)]
             if not doubts and not workloads and when.trigger.of_pods:
-                doubts = [_none_treated(untreated.values())] if untreated else list(self._selector(bound.scope))
+                none = [_none_treated(untreated.values(), self._view.treated)] if untreated else []
+                doubts = none or list(self._selector(bound.scope))
             self._known[key] = Coverage("", pods, workloads, tuple(doubts), len(untreated))
         return replace(self._known[key], rule=bound.name)
 
     def _spaces(self, scope: Scope) -> list[str]:
         if ANYWHERE not in scope.namespaces:
             return list(scope.namespaces)
-        return sorted({*self._pods, *self._deployments})
+        return sorted({*self._pods, *self._workloads})
 
     def _in(self, bound: BoundRule, untreated: dict[str, str]) -> tuple[int, int]:
-        """The pods that the scope selects; their workloads, and the Deployments that it selects by their own labels.
+        """The pods that the scope selects; their workloads, and those that it selects by their own labels.
 
         Those that the rule's steps cannot act on go to `untreated`, by uid, with the kind of their owner.
         """
@@ -98,26 +103,29 @@ class Covering:
                     uid = self._view.workload_uid(pod) or pod.metadata.uid
                     if uid not in kinds:
                         kinds[uid] = self._owner(pod)
-                    pods += all_of_it or kinds[uid] in TREATED
-            for deployment in self._deployments.get(namespace, ()):
-                if selector is None or matches(selector, deployment.metadata.labels):
-                    kinds[deployment.metadata.uid] = "Deployment"
+                    pods += all_of_it or kinds[uid] in self._view.treated
+            for workload in self._workloads.get(namespace, ()):
+                if selector is None or matches(selector, workload.metadata.labels):
+                    kinds[workload.metadata.uid] = workload.kind
         if not all_of_it:
-            untreated |= {uid: kind for uid, kind in kinds.items() if kind not in TREATED}
+            untreated |= {uid: kind for uid, kind in kinds.items() if kind not in self._view.treated}
         return pods, len(kinds) - len(untreated)
 
     def _owner(self, pod: Pod) -> str:
-        """The kind of the pod's workload; "" when nobody owns it. Where its ReplicaSet is not known, a Deployment is expected."""
+        """The kind of the pod's workload; "" when nobody owns it. Where its ReplicaSet is not known, one that healer treats is
+        expected."""
         top = self._view.workload_of(pod)
-        return top.kind if top is not None else "" if pod.metadata.controller is None else "Deployment"
+        if top is not None:
+            return top.kind
+        return "" if pod.metadata.controller is None else next(iter(self._view.treated), "")
 
-    def _canary(self, bound: BoundRule, named: Iterable[str]) -> tuple[int, int]:
+    def _canary(self, bound: BoundRule, named: Collection[_Name]) -> tuple[int, int]:
         """The pods of the canary and of stable."""
         uids = {
-            deployment.metadata.uid
+            workload.metadata.uid
             for namespace in self._spaces(bound.scope)
-            for deployment in self._deployments.get(namespace, ())
-            if deployment.metadata.name in named
+            for workload in self._workloads.get(namespace, ())
+            if (workload.kind, workload.metadata.name) in named
         }
         pods = sum(
             self._view.workload_uid(pod) in uids for space in self._spaces(bound.scope) for pod in self._pods.get(space, ())
@@ -136,13 +144,14 @@ class Covering:
             elif existing and namespace not in existing:
                 yield f"there is no namespace {namespace!r}{_meant(namespace, existing)}"
 
-    def _absent(self, scope: Scope, named: Iterable[str]) -> Iterator[str]:
-        """Deployments that the rule names and that are not there."""
+    def _absent(self, scope: Scope, named: Iterable[_Name]) -> Iterator[str]:
+        """Workloads that the rule names and that are not there."""
         spaces = self._spaces(scope)
-        there = {each.metadata.name for namespace in spaces for each in self._deployments.get(namespace, ())}
-        for name in named:
-            if name not in there:
-                yield f"there is no deployment {name!r} in {_where(scope)}{_meant(name, there)}"
+        there = {(each.kind, each.metadata.name) for namespace in spaces for each in self._workloads.get(namespace, ())}
+        for kind, name in named:
+            if (kind, name) not in there:
+                near = _meant(name, [other for of, other in there if of == kind])
+                yield f"there is no {kind.lower()} {name!r} in {_where(scope)}{near}"
 
     def _selector(self, scope: Scope) -> Iterator[str]:
         """Which requirement no pod meets; where each is met by some, that no pod meets all."""
@@ -173,9 +182,10 @@ def differs(scope: Scope, namespace: str, labels: Mapping[str, str]) -> str:
     return ""
 
 
-def _none_treated(kinds: Iterable[str]) -> str:
+def _none_treated(kinds: Iterable[str], treated: Iterable[str]) -> str:
     named = sorted({kind or "pods that nobody owns" for kind in kinds})
-    return f"all that is in its scope is only watched: healer acts on Deployments, and there are {', '.join(named)}"
+    acts_on = " and ".join(f"{kind}s" for kind in treated)
+    return f"all that is in its scope is only watched: healer acts on {acts_on}, and there are {', '.join(named)}"
 
 
 def _unmet(selector: LabelSelector, pods: Sequence[Mapping[str, str]], where: str) -> Iterator[str]:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from healer.model.incident import Reason
-from healer.model.kube import Deployment, Pod
+from healer.model.kube import Pod
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View, target_of
+from healer.model.workload import Workload
 from healer.rules.condition import ConditionFailed, facts
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import PageParams
@@ -35,7 +36,7 @@ Took = Callable[[str], bool]
 """Whether healer has taken down a pod, by its uid."""
 
 
-def fit(rule: BoundRule, signal: Signal, took: Took, view: View, now: float, fresh: Pod | Deployment | None = None) -> Fit:
+def fit(rule: BoundRule, signal: Signal, took: Took, view: View, now: float, fresh: Pod | Workload | None = None) -> Fit:
     """Whether a rule's trigger, scope, labels and condition fit a signal. `fresh` is the target as it was just read.
 
     Without it, the target is looked at as the view has it. What an alert or a query says of a pod that is gone, or that healer
@@ -80,7 +81,7 @@ def misfit(
     took: Took,
     view: View,
     now: float,
-    fresh: Pod | Deployment | None = None,
+    fresh: Pod | Workload | None = None,
 ) -> Reason | None:
     """Why a signal of an incident on that workload is not the rule's business any more; None when it still is."""
     found = fit(rule, signal, took, view, now, fresh)
@@ -90,8 +91,8 @@ def misfit(
 
 
 def workload_of(target: Target, view: View) -> Target | None:
-    """The workload that a target belongs to; a Deployment is its own, and so is a pod that nobody owns."""
-    if target.kind == "Deployment":
+    """The workload that a target belongs to; a workload is its own, and so is a pod that nobody owns."""
+    if target.kind in view.treated:
         return target if target.exists else None
     pod = view.pod(target.uid)
     return None if pod is None else _owner(pod, view)
@@ -105,11 +106,10 @@ def pages(rule: BoundRule) -> bool:
 
 def _named(target: Target, view: View) -> bool:
     """Whether the cluster has an object of that name."""
-    named = view.pod_named if target.kind == "Pod" else view.deployment_named
-    return named(target.namespace, target.name) is not None
+    return view.named(target.kind, target.namespace, target.name) is not None
 
 
-def _owner(obj: Pod | Deployment, view: View) -> Target | None:
-    if isinstance(obj, Deployment):
-        return target_of(obj)
+def _owner(obj: Pod | Workload, view: View) -> Target | None:
+    if isinstance(obj, Workload):
+        return obj.target
     return view.workload_of(obj) if obj.metadata.controller is not None else target_of(obj)

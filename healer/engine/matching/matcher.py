@@ -435,7 +435,7 @@ class Matcher:
         replaced = firing.trigger.read_off_target and not of_living(signal.name)
         changing = [name for name in firing.heeded if self._may_change(name)] if firing.weight else []
         if changing and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
-            acts = view.deployment(firing.workload) is not None and any(map(self._may_act, changing))
+            acts = view.workload(firing.workload) is not None and any(map(self._may_act, changing))
             seen = firing.confirmed or UNNAMED in firing.heeded  # what is kept with a workload says nothing of a whole node
             place = SickPlace(firing.workload, pod.spec.node_name if seen else "", target.uid, acts, firing.weight is Weight.FULL)
         if place != firing.place:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from healer.model.duration import about
 from healer.model.incident import Incident, Reason, State
-from healer.model.target import TREATED
+from healer.model.view import View
 from healer.rules.schema import Breaker, Mode
 
 
@@ -81,9 +81,9 @@ def _ending(incident: Incident) -> State | None:
     return next((e.state for e in reversed(incident.history) if e.state in (State.HEALED, State.ESCALATED)), None)
 
 
-def counts(incident: Incident) -> bool:
+def counts(incident: Incident, view: View) -> bool:
     """Whether the opening of an incident counts for the cluster-wide breaker: healer may act on it, or it is of a node."""
-    return incident.workload.kind == "Node" or (incident.mode != Mode.OBSERVE and incident.workload.kind in TREATED)
+    return incident.workload.kind == "Node" or (incident.mode != Mode.OBSERVE and incident.workload.kind in view.treated)
 
 
 class ClusterBreaker:

@@ -9,7 +9,6 @@ from math import isfinite
 
 from healer.engine.incidents.approval import how, is_approved
 from healer.engine.incidents.observing import asks
-from healer.engine.incidents.verification import STUCK, rollout_in_progress
 from healer.engine.matching.matcher import UNHEARD
 from healer.engine.safety.breaker import ClusterBreaker, RuleBreakers
 from healer.engine.safety.ledger import Ledger, key_of, made_good
@@ -21,8 +20,9 @@ from healer.model.annotations import PAUSED
 from healer.model.duration import about
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Annotations, ends
-from healer.model.target import TREATED, Target
+from healer.model.target import ActsOn, Target
 from healer.model.view import View
+from healer.model.workload import STUCK
 from healer.rules.probe import UNKNOWN_VERDICT
 from healer.rules.schema import Limits, Mode
 
@@ -95,15 +95,14 @@ def can_act_on(q: Question) -> Veto | None:
     """The action must fit the target, and the workload must be one that healer knows how to judge; any may be told of."""
     if not q.action.changes:
         return None
-    if q.target.kind not in q.action.targets:
+    if (ActsOn.POD if q.target.is_pod else ActsOn.WORKLOAD) not in q.action.targets:
         wanted = " or a ".join(sorted(q.action.targets))
         text = f"{q.action.name} acts on a {wanted}, and the signal names {q.target}"
         return Veto(Reason("WrongTarget", text), refused=True, of_target=True)
-    if q.incident.workload.kind not in TREATED:
-        workload = q.incident.workload
-        return Veto(
-            Reason("UnsupportedWorkload", f"{q.target} belongs to {workload}; healer acts on Deployments only"), refused=True
-        )
+    if q.incident.workload.kind not in q.view.treated:
+        acts_on = " and ".join(f"{kind}s" for kind in q.view.treated)
+        text = f"{q.target} belongs to {q.incident.workload}; healer acts on {acts_on} only"
+        return Veto(Reason("UnsupportedWorkload", text), refused=True)
     return None
 
 
@@ -120,9 +119,9 @@ def not_paused(q: Question) -> Veto | None:
     if q.view.paused_everywhere:
         return Veto(Reason("Paused", f"healer is paused everywhere: {q.view.paused_everywhere}"), patient=True)
     pod = q.view.pod(q.target.uid)
-    deployment = q.view.deployment(q.incident.workload.uid)
+    workload = q.view.workload(q.incident.workload.uid)
     namespace = q.view.namespace(q.incident.workload.namespace)
-    for obj, name in ((pod, f"{q.target}"), (deployment, f"{q.incident.workload}"), (namespace, "the namespace")):
+    for obj, name in ((pod, f"{q.target}"), (workload, f"{q.incident.workload}"), (namespace, "the namespace")):
         if obj is not None and obj.metadata.annotations.pauses(q.now):
             text = f'{PAUSED} is "true" on {name}{_pauser(obj.metadata.annotations)}'
             until = ends(obj.metadata.annotations.paused_until)
@@ -255,10 +254,10 @@ def no_rollout(q: Question) -> Veto | None:
     """Nothing while a rollout is in progress: the pods are on their way already. But it may be rolled back."""
     if not q.action.changes or q.action.in_rollout:
         return None
-    deployment = q.view.deployment(q.incident.workload.uid)
-    if deployment is None:
+    workload = q.view.workload(q.incident.workload.uid)
+    if workload is None:
         return Veto(Reason("WorkloadGone", f"{q.incident.workload} is not in the cluster (any more)"))
-    reason = rollout_in_progress(deployment)
+    reason = workload.rollout
     if reason is None:
         return None
     if reason.code == STUCK:
@@ -347,13 +346,13 @@ def above_floor(q: Question) -> Veto | None:
     """
     if not _takes_a_pod(q):
         return None
-    deployment = q.view.deployment(q.incident.workload.uid)
+    workload = q.view.workload(q.incident.workload.uid)
     pods = q.view.pods_of(q.incident.workload)
     return floor(
         ready=sum(pod.ready for pod in pods),
         in_flight=sum(1 for d in q.ledger.going(q.incident.workload.uid, q.view) if _ready(q.view, d.target)),
         target_ready=_ready(q.view, q.target),
-        desired=0 if deployment is None else deployment.spec.replicas,
+        desired=0 if workload is None else workload.desired,
         min_ready=q.limits.min_ready,
     )
 

@@ -1,9 +1,9 @@
-"""Which revision of each Deployment was last seen well for a while: what a rollback may go back to."""
+"""Which revision of each workload was last seen well for a while: what a rollback may go back to."""
 
 from dataclasses import dataclass
 
 from healer.engine.incidents.verification import unhealthy
-from healer.model.view import View, target_of
+from healer.model.view import View
 
 
 @dataclass(slots=True)
@@ -23,23 +23,22 @@ class Healthy:
         self._after = after
         self._seen: dict[str, _SeenRevision] = {}
 
-    def look(self, workload: str, view: View, now: float) -> None:
-        """A Deployment (by uid) may have changed."""
-        deployment = view.deployment(workload)
-        if deployment is None:
-            self._seen.pop(workload, None)
+    def look(self, uid: str, view: View, now: float) -> None:
+        """A workload (by uid) may have changed."""
+        workload = view.workload(uid)
+        if workload is None:
+            self._seen.pop(uid, None)
             return
-        seen = self._seen.setdefault(workload, _SeenRevision())
+        seen = self._seen.setdefault(uid, _SeenRevision())
         self._prove(seen, now)
-        revision = deployment.metadata.annotations.revision
-        well = deployment.spec.replicas > 0 and unhealthy(view, target_of(deployment)) is None
+        well = workload.desired > 0 and unhealthy(view, workload.target) is None
         if not well:
             seen.revision = ""
-        elif seen.revision != revision:
-            seen.revision, seen.since = revision, now
+        elif seen.revision != workload.revision:
+            seen.revision, seen.since = workload.revision, now
 
     def revision(self, workload: str, now: float) -> str:
-        """The last revision of a Deployment (by uid) that was well for long enough; "" when none was seen."""
+        """The last revision of a workload (by uid) that was well for long enough; "" when none was seen."""
         seen = self._seen.get(workload)
         if seen is None:
             return ""

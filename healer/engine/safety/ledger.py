@@ -160,9 +160,9 @@ def made_good(disruption: Disruption, view: View) -> bool:
     pod = view.pod(disruption.target.uid)
     if pod is not None and not pod.terminating:
         return False
-    deployment = view.deployment(disruption.workload.uid)
-    if deployment is None or not disruption.ready:
+    workload = view.workload(disruption.workload.uid)
+    if workload is None or not disruption.ready:
         return True
     ready = [pod for pod in view.pods_of(disruption.workload) if pod.ready]
     replaced = any(pod.metadata.uid not in disruption.known for pod in ready)
-    return replaced or len(ready) >= deployment.spec.replicas
+    return replaced or len(ready) >= workload.desired

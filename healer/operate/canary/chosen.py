@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 from healer.cluster.api import Api
-from healer.model.kube import Deployment
 from healer.model.verdict import Counts, MeasureFinding, VerdictKind
 from healer.model.view import View
+from healer.model.workload import Workload
 from healer.operate.objects import ObjectPlace, OperateError, at, decoded, get
 from healer.operate.workload import put_pods
-from healer.rules.probe import Canary
+from healer.rules.probe import DEPLOYMENT, Canary
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import CANARY
+from healer.workloads.registry import WORKLOADS
 
 STYLES: Mapping[VerdictKind, str] = {
     VerdictKind.GOOD: "bold green",
@@ -68,24 +69,24 @@ async def both(api: Api, canary: Canary, namespace: str) -> View:
 
     Raises ClusterError.
     """
-    view = View()
+    view = View(WORKLOADS)
     for name in (canary.canary.deployment, canary.stable.deployment):
-        place = at("Deployment", namespace, name)
+        place = at(DEPLOYMENT, namespace, name)
         body = await get(api, place)
         if body is not None:
-            view.put(decoded(body, Deployment, place))
+            view.put(decoded(body, WORKLOADS[DEPLOYMENT].struct, place))
             await put_pods(api, place, body, view)
     return view
 
 
-def there(view: View, place: ObjectPlace, rule: BoundRule) -> Deployment:
-    """The canary's Deployment. Raises OperateError when there is none."""
-    deployment = view.deployment_named(place.namespace, place.name)
-    if deployment is None:
+def there(view: View, place: ObjectPlace, rule: BoundRule) -> Workload:
+    """The canary's workload. Raises OperateError when there is none."""
+    workload = view.workload_named(place.kind, place.namespace, place.name)
+    if workload is None:
         covered = rule.scope.covers(place.namespace)
         hint = "" if covered else f": name its namespace by -n (the rule is for {', '.join(rule.scope.namespaces)})"
         raise OperateError(f"there is no {place}{hint}")
-    return deployment
+    return workload
 
 
 def plain_finding(finding: MeasureFinding) -> dict[str, object]:

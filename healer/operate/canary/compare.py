@@ -8,19 +8,19 @@ from math import ceil, floor, isnan
 from typing import NamedTuple
 
 from healer.cluster.api import Api
-from healer.engine.incidents.verification import rollout_in_progress
 from healer.judge.judge import Missing, Window
 from healer.model.duration import about
-from healer.model.kube import Deployment, ReplicaSet
+from healer.model.kube import ReplicaSet
 from healer.model.verdict import Counts, Verdict, VerdictKind
-from healer.model.view import View, target_of
+from healer.model.view import View
+from healer.model.workload import Workload
 from healer.operate.canary.chosen import both, canary_of, there
 from healer.operate.canary.figures import Quantile, quantile
 from healer.operate.canary.past import Past
 from healer.operate.canary.report import SHARES, Column, MeasureRow, Report
 from healer.operate.objects import ObjectPlace, OperateError
 from healer.routes.base import RouteError
-from healer.rules.probe import Canary, Measure
+from healer.rules.probe import DEPLOYMENT, Canary, Measure
 from healer.rules.rulebook import BoundRule
 from healer.sources.canary.canary import place_of, revisions_of, share_of, sides_of
 from healer.sources.canary.look import CanaryLook, LookResult, ObservedSide, Sides, filled
@@ -61,10 +61,10 @@ async def compare(
     if windows < 2:
         raise OperateError(f"{about(since)} is too short: the rule looks every {about(canary.every)}, and two looks are needed")
     view = await both(api, canary, place.namespace)
-    deployment = there(view, place, rule)
+    workload = there(view, place, rule)
     end = floor((now - _LAG) / step) * step
     past = Past(prometheus, end - windows * step, end, step)
-    replay = _Replay(canary.model_copy(update={"every": step}), place.namespace, past, _sides(view, canary, deployment))
+    replay = _Replay(canary.model_copy(update={"every": step}), place.namespace, past, _sides(view, canary, workload))
     try:
         looks = await replay.looks(history)
         verdict, at = _verdict(looks)
@@ -83,24 +83,24 @@ async def compare(
         rows=tuple(rows),
         verdict=verdict,
         verdict_at=at,
-        notes=(*unknown, *_notes(view, canary, deployment, rows, verdict)),
+        notes=(*unknown, *_notes(view, canary, workload, rows, verdict)),
     )
 
 
-def _sides(view: View, canary: Canary, deployment: Deployment) -> Sides:
+def _sides(view: View, canary: Canary, workload: Workload) -> Sides:
     """The Deployments with all pods that they had in that time: those that are gone have counted requests as well.
 
     Their names are not known any more, so patterns stand for them: for the canary's, the pods of its present revision, lest an
     earlier one is judged with it; for stable's, those of every revision.
     """
-    now = sides_of(view, canary, deployment.metadata.namespace)
-    name, revision = deployment.metadata.name, deployment.metadata.annotations.revision
-    ours = _pods_of(revisions_of(view, deployment)) or [_any_pod(name)]
-    stable = view.deployment_named(deployment.metadata.namespace, canary.stable.deployment)
-    known = [] if stable is None else view.replica_sets_of(target_of(stable))
+    now = sides_of(view, canary, workload.metadata.namespace)
+    name, revision = workload.metadata.name, workload.revision
+    ours = _pods_of(revisions_of(view, workload)) or [_any_pod(name)]
+    stable = view.workload_named(DEPLOYMENT, workload.metadata.namespace, canary.stable.deployment)
+    known = [] if stable is None else view.replica_sets_of(stable.target)
     theirs = sorted({_any_pod(canary.stable.deployment), *_pods_of(known)})
     other = None if now.stable is None else ObservedSide(theirs, now.stable.ready, now.stable.revision)
-    return Sides(ObservedSide(ours, deployment.status.ready_replicas, revision), other)
+    return Sides(ObservedSide(ours, workload.ready, revision), other)
 
 
 def _pods_of(replica_sets: Sequence[ReplicaSet]) -> list[str]:
@@ -247,13 +247,13 @@ async def _share_now(api: Api, canary: Canary, namespace: str) -> tuple[float | 
         return None, [f"the weights of now are not known: {error}"]
 
 
-def _notes(view: View, canary: Canary, deployment: Deployment, rows: Sequence[MeasureRow], verdict: Verdict) -> list[str]:
+def _notes(view: View, canary: Canary, workload: Workload, rows: Sequence[MeasureRow], verdict: Verdict) -> list[str]:
     """What one should know to read the figures."""
     notes = []
-    if (rollout := rollout_in_progress(deployment)) is not None:
+    if (rollout := workload.rollout) is not None:
         notes.append(f"a rollout of the canary is under way ({rollout.text}): only the pods of its newest revision are counted")
-    stable = view.deployment_named(deployment.metadata.namespace, canary.stable.deployment)
-    if stable is None or not stable.status.ready_replicas:
+    stable = view.workload_named(DEPLOYMENT, workload.metadata.namespace, canary.stable.deployment)
+    if stable is None or not stable.ready:
         notes.append(f"deployment/{canary.stable.deployment} has no ready pods: the canary is compared with nothing but its slo")
     for row in rows:
         if row.unread:

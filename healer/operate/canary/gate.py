@@ -13,9 +13,9 @@ from healer.cluster.errors import ApiError, ApiUnavailable, ClusterError
 from healer.engine.incidents.verification import unhealthy
 from healer.judge.judge import Window
 from healer.model.duration import about
-from healer.model.kube import Deployment
 from healer.model.verdict import MeasureFinding, Verdict, VerdictKind
-from healer.model.view import View, target_of
+from healer.model.view import View
+from healer.model.workload import Workload
 from healer.operate.canary.chosen import STYLES, both, canary_of, plain_finding, there
 from healer.operate.explain.show import clean
 from healer.operate.objects import ObjectPlace, OperateError
@@ -26,8 +26,8 @@ from healer.sources.canary.canary import place_of, sides_of
 from healer.sources.canary.look import CanaryLook, LookResult
 from healer.sources.canary.route import RouteLook
 from healer.sources.prometheus.client import QueryApi, QueryFailed
+from healer.workloads.registry import WORKLOADS
 
-_OVERDUE = "ProgressDeadlineExceeded"
 _ROLLOUT = 2.0
 """Seconds between two looks at a rollout, at the most."""
 _AFTER = 0.2
@@ -125,7 +125,7 @@ class _Gate:
         self._place = place
         self._tell = tell
         self._clock = clock
-        self._view = View()
+        self._view = View(WORKLOADS)
         self._rolled_out = False
         route = place_of(self._canary, place.namespace)
         reading = RouteLook(api, route)
@@ -173,10 +173,10 @@ class _Gate:
             if not _passing(error):
                 raise
             return GateProgress(VerdictKind.UNKNOWN, f"the cluster cannot be read: {error}")
-        deployment = there(self._view, self._place, self._rule)
-        if failed := _failed(deployment):
+        workload = there(self._view, self._place, self._rule)
+        if failed := workload.overdue:
             return GateProgress(VerdictKind.BAD, f"its rollout failed: {failed}")
-        unwell = self._unwell(deployment)
+        unwell = self._unwell(workload)
         if unwell and not self._rolled_out:
             advice = f"kubectl describe {self._place.kind.lower()}/{self._place.name} -n {self._place.namespace} tells more"
             return GateProgress(None, unwell, advice=advice)
@@ -188,11 +188,11 @@ class _Gate:
             )
         return progress
 
-    def _unwell(self, deployment: Deployment) -> str:
+    def _unwell(self, workload: Workload) -> str:
         """Why it is not rolled out and ready, in words; "" when it is."""
-        if not deployment.spec.replicas:
+        if not workload.desired:
             return "it is scaled to 0 replicas"
-        reason = unhealthy(self._view, target_of(deployment))
+        reason = unhealthy(self._view, workload.target)
         return "" if reason is None else reason.text
 
     def _judged(self, look: LookResult) -> GateProgress:
@@ -217,16 +217,6 @@ def _advice(look: LookResult, verdict: Verdict, seconds: float) -> str:
     pending = [finding for finding in findings if finding.kind is VerdictKind.INSUFFICIENT and finding.canary.requests]
     more = max((seconds * (finding.lacking or 0) / finding.canary.requests for finding in pending), default=0.0)
     return f"{advice}: at its traffic so far GOOD takes about {about(more)} more" if more else advice
-
-
-def _failed(deployment: Deployment) -> str:
-    """What the Deployment's controller says of a rollout past its deadline; "" for any other."""
-    if deployment.metadata.generation > deployment.status.observed_generation:
-        return ""
-    for condition in deployment.status.conditions:
-        if condition.type == "Progressing" and condition.reason == _OVERDUE:
-            return f"{condition.message} ({condition.reason})"
-    return ""
 
 
 def _passing(error: ClusterError) -> bool:

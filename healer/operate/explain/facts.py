@@ -17,7 +17,7 @@ from healer.journal.codec import decode
 from healer.journal.stored import INCIDENTS, MISSING
 from healer.model.effects import Decision
 from healer.model.incident import Incident, State
-from healer.model.kube import Deployment, Pod, ReplicaSet
+from healer.model.kube import Pod, ReplicaSet
 from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.operate.asking import Door, recent, rules
@@ -26,6 +26,7 @@ from healer.operate.objects import LEASE, ObjectPlace, at, decoded, get
 from healer.operate.pause import Pause, above, standing
 from healer.operate.workload import listed, put_pods
 from healer.rules.schema import Scope
+from healer.workloads.registry import WORKLOADS
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Facts:
     notes: tuple[str, ...]
     at: float
     guards: tuple[Guarding, ...] | None = None
-    """What each rule in force makes of a pod or a Deployment by its scope; None when the daemon could not be asked."""
+    """What each rule in force makes of a pod or a workload by its scope; None when the daemon could not be asked."""
 
     @property
     def known(self) -> bool:
@@ -105,7 +106,7 @@ class _HeldLease(msgspec.Struct):
 
 
 async def facts(api: Api, place: ObjectPlace, healer_namespace: str, url: str | None, now: float, lease: str = LEASE) -> Facts:
-    """All that is known of a pod, a Deployment or an incident. `now` in seconds since the epoch; `lease`: the Lease's name.
+    """All that is known of a pod, a workload or an incident. `now` in seconds since the epoch; `lease`: the Lease's name.
 
     What may not be read, and a daemon that does not answer, become notes. Raises OperateError, ClusterError.
     """
@@ -123,8 +124,8 @@ async def facts(api: Api, place: ObjectPlace, healer_namespace: str, url: str | 
     elif subject.labels is not None:
         guards = await _guards(door, subject.target.namespace, subject.labels, notes)
     places = above(place, home)
-    if subject.workload is not None and subject.workload.kind == "Deployment" and place.kind != "Deployment":
-        places.insert(0, at("Deployment", place.namespace, subject.workload.name))
+    if subject.workload is not None and subject.workload.kind in WORKLOADS and place.kind != subject.workload.kind:
+        places.insert(0, at(subject.workload.kind, place.namespace, subject.workload.name))
     pauses, unread = await standing(api, [each for each in places if each.kind != "Incident"])
     return Facts(
         subject=subject.target,
@@ -182,7 +183,7 @@ def _concerns(incident: Incident, subject: _Subject) -> bool:
         return incident.id == target.name
     if not subject.found:
         return any((t.kind, t.name) == (target.kind, target.name) for t in _targets(incident))
-    if target.kind == "Deployment":
+    if target.kind in WORKLOADS:
         return incident.workload.uid == target.uid
     on_workload = workload is not None and incident.workload.uid == workload.uid and incident.state is not State.CLOSED
     return on_workload or target.uid in incident.treated or any(t.uid == target.uid for t in _targets(incident))
@@ -222,8 +223,8 @@ async def _subject(api: Api, place: ObjectPlace, incidents: list[Incident], note
     body = await get(api, place)
     if body is None:
         return _Subject(Target(place.kind, place.namespace, place.name, ""), False, "", None, frozenset())
-    if place.kind == "Deployment":
-        return await _deployment(api, place, body, notes)
+    if place.kind in WORKLOADS:
+        return await _workload(api, place, body, notes)
     pod = decoded(body, Pod, place)
     target, workload = target_of(pod), await _owner(api, pod, notes)
     uids = frozenset(each.uid for each in (target, workload) if each is not None)
@@ -233,7 +234,7 @@ async def _subject(api: Api, place: ObjectPlace, incidents: list[Incident], note
 async def _owner(api: Api, pod: Pod, notes: list[str]) -> Target | None:
     """The pod's workload: its ReplicaSet is read by name, and found by the uid that the pod knows."""
     owner = pod.metadata.controller
-    view = View()
+    view = View(WORKLOADS)
     if owner is not None and owner.kind == "ReplicaSet":
         place = at("ReplicaSet", pod.metadata.namespace, owner.name)
         try:
@@ -246,17 +247,16 @@ async def _owner(api: Api, pod: Pod, notes: list[str]) -> Target | None:
     return view.workload_of(pod)
 
 
-async def _deployment(api: Api, place: ObjectPlace, body: bytes, notes: list[str]) -> _Subject:
-    deployment = decoded(body, Deployment, place)
-    target = target_of(deployment)
-    view = View()
+async def _workload(api: Api, place: ObjectPlace, body: bytes, notes: list[str]) -> _Subject:
+    workload = decoded(body, WORKLOADS[place.kind].struct, place).workload()
+    target, view = workload.target, View(WORKLOADS)
     try:
         await put_pods(api, place, body, view)
     except ApiError as error:
         notes.append(f"what was decided on the pods of {target} is not all shown: {error}")
     uids = frozenset({target.uid, *(pod.metadata.uid for pod in view.pods_of(target))})
-    condition = f"{deployment.status.ready_replicas} of {deployment.spec.replicas} replicas ready"
-    return _Subject(target, True, condition, target, uids, deployment.metadata.labels)
+    condition = f"{workload.ready} of {workload.desired} replicas ready"
+    return _Subject(target, True, condition, target, uids, workload.metadata.labels)
 
 
 def _health(pod: Pod) -> str:

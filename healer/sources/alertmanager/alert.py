@@ -11,10 +11,11 @@ import msgspec
 
 from healer.engine.matching.ended import AHEAD
 from healer.model.duration import about
-from healer.model.kube import Deployment, Pod
+from healer.model.kube import Pod
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View, target_of
+from healer.model.workload import Workload
 from healer.rules.triggers import ALERT
 from healer.sources.targets import Nameless, TargetLabels, named_by
 
@@ -160,7 +161,7 @@ def _target(alert: Alert, view: View, labels: TargetLabels, now: float) -> Targe
     return target_of(held)
 
 
-def _predates(alert: Alert, held: Pod | Deployment, now: datetime) -> bool:
+def _predates(alert: Alert, held: Pod | Workload, now: datetime) -> bool:
     """Whether an alert is about an object that had the name before: it must not take a healthy successor."""
     created, owner = held.metadata.creation_timestamp, held.metadata.controller
     if created is None or (isinstance(held, Pod) and owner is not None and owner.kind in _GENERATED):

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from healer.cluster.api import Api, ClusterError
-from healer.model.kube import Deployment, ReplicaSet
+from healer.model.kube import ReplicaSet
 from healer.model.signal import Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.verdict import Verdict, VerdictKind
-from healer.model.view import View, target_of
+from healer.model.view import View
+from healer.model.workload import Workload
 from healer.routes.base import RouteError, RoutePlace, read
 from healer.rules.form import ANYWHERE
-from healer.rules.probe import BAD_CANARY, UNKNOWN_VERDICT, Canary
+from healer.rules.probe import BAD_CANARY, DEPLOYMENT, UNKNOWN_VERDICT, Canary
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import CANARY
 from healer.sources.canary.look import CanaryLook, LookResult, ObservedSide, Sides
@@ -61,31 +62,31 @@ class CanaryProbe:
         self._history = history
         self._shifts = shifts
         self._occurrence = occurrence
-        self._trials: dict[str, _Trial] = {}  # by the uid of the canary's Deployment
+        self._trials: dict[str, _Trial] = {}  # by the uid of the canary's workload
 
     async def look(self, now: float) -> list[Report]:
         """Look at each once. `now` in seconds since the epoch."""
-        found = {deployment.metadata.uid: deployment for deployment in self._deployments()}
+        found = {workload.metadata.uid: workload for workload in self._workloads()}
         gone = self._trials.keys() - found.keys()
         reports: list[Report] = [signal for uid in gone for signal in self._trials.pop(uid).gone(now)]
-        for uid, deployment in found.items():
+        for uid, workload in found.items():
             if uid not in self._trials:
-                self._trials[uid] = self._trial(deployment)
+                self._trials[uid] = self._trial(workload)
         async with asyncio.TaskGroup() as group:
             looks = [group.create_task(self._trials[uid].look(now)) for uid in found]
         return reports + [report for look in looks for report in look.result()]
 
-    def _deployments(self) -> list[Deployment]:
+    def _workloads(self) -> list[Workload]:
         name, scope = self._canary.canary.deployment, self._rule.scope
         if ANYWHERE in scope.namespaces:
-            every = map(self._view.deployment, sorted(self._view.uids(Deployment)))
-            held = [each for each in every if each is not None and each.metadata.name == name]
+            held = [each for each in self._view.workloads() if (each.kind, each.metadata.name) == (DEPLOYMENT, name)]
         else:
-            held = [each for each in (self._view.deployment_named(namespace, name) for namespace in scope.namespaces) if each]
+            named = (self._view.workload_named(DEPLOYMENT, namespace, name) for namespace in scope.namespaces)
+            held = [each for each in named if each is not None]
         return [each for each in held if self._rule.scope_covers(each.metadata.namespace, each.metadata.labels)]
 
-    def _trial(self, deployment: Deployment) -> "_Trial":
-        namespace = deployment.metadata.namespace
+    def _trial(self, workload: Workload) -> "_Trial":
+        namespace = workload.metadata.namespace
         route = RouteLook(self._api, place_of(self._canary, namespace))
         look = CanaryLook(
             self._canary,
@@ -96,9 +97,7 @@ class CanaryProbe:
             besides=route.besides,
             history=self._history,
         )
-        return _Trial(
-            look, route, CanaryStanding(self._rule.name, target_of(deployment)), self._told, self._shifts, self._occurrence
-        )
+        return _Trial(look, route, CanaryStanding(self._rule.name, workload.target), self._told, self._shifts, self._occurrence)
 
 
 class _Trial:
@@ -281,27 +280,26 @@ def sides_of(view: View, canary: Canary, namespace: str) -> Sides:
     return Sides(_side(view, namespace, canary.canary.deployment), _side(view, namespace, canary.stable.deployment))
 
 
-def revisions_of(view: View, deployment: Deployment) -> list[ReplicaSet]:
-    """The ReplicaSets of a Deployment's present revision: one, or none while the view does not have it yet."""
-    revision = deployment.metadata.annotations.revision
-    return [each for each in view.replica_sets_of(target_of(deployment)) if each.metadata.annotations.revision == revision]
+def revisions_of(view: View, workload: Workload) -> list[ReplicaSet]:
+    """The ReplicaSets of a workload's present revision: one, or none while the view does not have it yet."""
+    held = view.replica_sets_of(workload.target)
+    return [each for each in held if each.metadata.annotations.revision == workload.revision]
 
 
 def _side(view: View, namespace: str, name: str) -> ObservedSide | None:
     """Pods of earlier revisions may serve for many minutes after a rollout, while they terminate: they are not on trial."""
-    deployment = view.deployment_named(namespace, name)
-    if deployment is None:
+    workload = view.workload_named(DEPLOYMENT, namespace, name)
+    if workload is None:
         return None
-    status = deployment.status
-    current = {each.metadata.uid for each in revisions_of(view, deployment)}
-    rolling = status.updated_replicas < status.replicas or not current
-    pods = view.pods_of(target_of(deployment))
+    current = {each.metadata.uid for each in revisions_of(view, workload)}
+    rolling = workload.updated < workload.existing or not current
+    pods = view.pods_of(workload.target)
     if not rolling:
         pods = [pod for pod in pods if (owner := pod.metadata.controller) is not None and owner.uid in current]
     return ObservedSide(
         pods=tuple(pod.metadata.name for pod in pods),
         ready=sum(pod.ready for pod in pods),
-        revision=deployment.metadata.annotations.revision,
+        revision=workload.revision,
         rolling=rolling,
-        wanted=deployment.spec.replicas,
+        wanted=workload.desired,
     )

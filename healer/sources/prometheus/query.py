@@ -7,11 +7,12 @@ from math import isfinite
 
 import structlog
 
-from healer.model.kube import Deployment, Pod
+from healer.model.kube import Pod
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.rules.probe import QUERY_SIGNAL, Query
+from healer.model.workload import Workload
+from healer.rules.probe import DEPLOYMENT, QUERY_SIGNAL, Query
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import QUERY
 from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample
@@ -138,7 +139,7 @@ class QueryLook:
         if isinstance(named, Named) or sample.odd:
             return named
         if named.code == "NoLabel" and self._query.deployment is not None:
-            return Named("Deployment", self._rule.scope.namespaces[0], self._query.deployment)
+            return Named(DEPLOYMENT, self._rule.scope.namespaces[0], self._query.deployment)
         hint = self._hint if named.code == "NoLabel" else ""
         self._complain(named.code, "a series of the query names no target", sample, reason=named.reason, hint=hint)
         return named
@@ -152,7 +153,7 @@ class QueryLook:
         )
 
     def _target(self, named: Named) -> Target | None:
-        held: Pod | Deployment | None = named.held(self._view) if self._rule.scope.covers(named.namespace) else None
+        held: Pod | Workload | None = named.held(self._view) if self._rule.scope.covers(named.namespace) else None
         return None if held is None else target_of(held)
 
     def _complain(self, what: str, event: str, sample: Sample, **more: str) -> None:
@@ -186,8 +187,7 @@ class QueryLook:
         ]
 
     def _held(self, target: Target) -> bool:
-        held = self._view.pod(target.uid) if target.kind == "Pod" else self._view.deployment(target.uid)
-        return held is not None
+        return self._view.find(target) is not None
 
     def _signal(self, key: str, seen: _SeenSeries, now: float, over: str = "") -> Signal:
         return Signal(

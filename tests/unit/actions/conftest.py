@@ -19,10 +19,12 @@ from healer.lab.objects import Object, is_ready
 from healer.model.action import Outcome
 from healer.model.effects import Act
 from healer.model.incident import Reason
-from healer.model.kube import Deployment, Namespace, Pod, PodDisruptionBudget, ReplicaSet
+from healer.model.kube import Namespace, Pod, PodDisruptionBudget, ReplicaSet
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View, target_of
+from healer.workloads.deployment import Deployment
+from healer.workloads.registry import WORKLOADS
 from tests.support.world import rule, rulebook
 
 NAMESPACE = "production"
@@ -149,7 +151,7 @@ class Bench:
 
     def look(self) -> None:
         """Have a view of the cluster as it is."""
-        self.view = View()
+        self.view = View(WORKLOADS)
         kinds: list[tuple[str, type[Any]]] = [
             ("namespaces", Namespace),
             ("deployments", Deployment),
@@ -185,10 +187,12 @@ async def bench(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
         lab.write_kubeconfig(tmp_path / "config")
         kubeconfig = str(tmp_path / "config")
         api = await Api.connect(kubeconfig=kubeconfig)
-        bench = Bench(lab, api, View(), Target("Pod", NAMESPACE, "", ""), Target("Deployment", NAMESPACE, NAME, ""), kubeconfig)
+        bench = Bench(
+            lab, api, View(WORKLOADS), Target("Pod", NAMESPACE, "", ""), Target("Deployment", NAMESPACE, NAME, ""), kubeconfig
+        )
         bench.look()
         pod = min(bench.view.pods(), key=lambda pod: pod.metadata.name)
-        deployment = bench.view.deployment_named(NAMESPACE, NAME)
+        deployment = bench.view.workload_named("Deployment", NAMESPACE, NAME)
         assert deployment is not None
         bench.target, bench.workload = target_of(pod), target_of(deployment)
         try:

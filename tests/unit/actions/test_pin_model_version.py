@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from healer.actions.base import Call
 from healer.actions.pin_model_version import PinModelVersion, PinModelVersionParams
 from healer.actions.registry import ACTIONS
-from healer.actions.shared.rolling import WholeMeta
 from healer.cluster.managed import manager_of
 from healer.lab.kinds import DEPLOYMENT, Kind
 from healer.lab.objects import Object
@@ -22,6 +21,7 @@ from healer.model.annotations import MODEL_HISTORY
 from healer.model.incident import Reason
 from healer.model_servers.tensorflow_serving.config import find
 from healer.model_servers.versions import ConfiguredModel, specific
+from healer.workloads.base import WholeMeta
 from tests.support.tensorflow_serving import StatusServers, status_servers
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench, three_ready
 

@@ -14,6 +14,7 @@ from healer.lab.kinds import NAMESPACE as NAMESPACES
 from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
+from healer.model.target import ActsOn
 from healer.rules.loading import load
 from tests.support.world import rule
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
@@ -530,4 +531,4 @@ def test_a_misspelt_parameter_is_named_as_a_rule_writes_it() -> None:
 
 def test_it_may_be_taken_while_a_rollout_is_in_progress() -> None:
     spec = ACTIONS["rollback"].spec
-    assert (spec.in_rollout, spec.disrupts, spec.targets) == (True, False, frozenset({"Deployment"}))
+    assert (spec.in_rollout, spec.disrupts, spec.targets) == (True, False, frozenset({ActsOn.WORKLOAD}))

@@ -7,6 +7,7 @@ import pytest
 from healer.cluster.api import Api
 from healer.cluster.poll import NamespacePoll
 from healer.model.view import View
+from healer.workloads.registry import WORKLOADS
 from tests.unit.cluster.conftest import Server
 
 
@@ -31,7 +32,7 @@ async def _seen(server: Server, api: Api, *answers: tuple[object, int]) -> tuple
         return await asyncio.Event().wait()
 
     server.answers.extend([answer, hang])  # type: ignore[list-item]
-    view = View()
+    view = View(WORKLOADS)
     poll = NamespacePoll(api, view, "production", every=0.001)
     running = asyncio.create_task(poll.run())
     await asyncio.wait_for(last.wait(), 20)

@@ -31,6 +31,7 @@ from healer.model.view import View, target_of
 from healer.rules.pod_detectors import PodSettings
 from healer.rules.rulebook import Rulebook
 from healer.sources.pods import PodSource
+from healer.workloads.registry import WORKLOADS
 from tests.support.world import Yaml, rulebook
 
 NAMESPACE = "production"
@@ -180,7 +181,7 @@ def _furnished(
     patience: float,
     actions: Mapping[str, Action],
 ) -> House:
-    view, journal, metrics = View(), HeldJournal(), Metrics()
+    view, journal, metrics = View(WORKLOADS), HeldJournal(), Metrics()
     decisions: list[Decision] = []
     rechecks: list[Recheck] = []
     news = asyncio.Event()

@@ -12,9 +12,8 @@ from healer.cluster.watch import ObjectChange
 from healer.engine.incidents.opening import opened
 from healer.model.effects import Act, Loss, Verb
 from healer.model.incident import Incident, State
-from healer.model.kube import Condition, Deployment, Pod
+from healer.model.kube import Condition, Pod
 from healer.model.signal import QueueFull
-from healer.model.view import target_of
 from tests.support.world import rule, rulebook
 from tests.unit.daemon.conftest import NAMESPACE, PATIENCE, House, house, ready
 
@@ -192,9 +191,9 @@ async def test_rules_that_are_loaded_while_the_start_is_under_way_are_taken_afte
 
 def journaled(h: House) -> Incident:
     """An incident about the first pod, that the journal holds from before."""
-    (deployment,) = h.view.deployments()
+    (deployment,) = h.view.workloads()
     (bound,) = rulebook(SLOW).rules
-    incident = opened(bound, target_of(deployment), h.alert(0), time.time(), 1, "", "")
+    incident = opened(bound, deployment.target, h.alert(0), time.time(), 1, "", "")
     h.journal.note(incident)
     return incident
 
@@ -352,9 +351,8 @@ async def test_what_an_action_has_kept_counts_while_what_came_of_it_is_watched(t
     step = {"rolloutRestart": {}, "verify": {"within": "1m", "stable": "0s"}}
     async with house(tmp_path, rule("slow", when={"alert": ["HighLatency"]}, heal=[step])) as h:
         await h.start()
-        (deployment,) = [h.view.deployment(uid) for uid in h.view.uids(Deployment)]
-        assert deployment is not None
-        alert = replace(h.alert(), target=target_of(deployment))
+        (deployment,) = h.view.workloads()
+        alert = replace(h.alert(), target=deployment.target)
         seen: list[object] = []
 
         async def looking(_: Act) -> None:

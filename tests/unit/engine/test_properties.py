@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from healer.engine.incidents.verification import rollout_in_progress
 from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.effects import Act, Approval, Decided, Effect, Input, Record
@@ -179,7 +178,7 @@ class Promises:
             assert (incident.id, act.step, incident.storming) in self.approved, "nobody approved this step"
             assert any((a.step, a.storm) == (act.step, incident.storming) for a in incident.approvals)
         if act.action != "page":
-            assert rollout_in_progress(d.world.deployment) is None
+            assert d.world.deployment.workload().rollout is None
         if incident.storming:
             assert (incident.storm, incident.stormed) == (True, False), "onStorm runs in a storm, and once"
             assert act.target == incident.workload

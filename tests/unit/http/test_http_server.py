@@ -23,6 +23,7 @@ from healer.model.signal import QueueFull, Signal
 from healer.model.view import View
 from healer.settings import HttpSettings
 from healer.sources.alertmanager.webhook import PATH, AlertmanagerWebhook, TargetLabels
+from healer.workloads.registry import WORKLOADS
 from tests.unit.sources.test_alertmanager import NOW, alert, body
 
 pytestmark = pytest.mark.slow
@@ -52,7 +53,7 @@ class Daemon:
         """Set when signals wait at the gate."""
         self.health = Health()
         self.registry = CollectorRegistry()
-        self.view = View()
+        self.view = View(WORKLOADS)
         born = datetime(2026, 8, 1, 9, 0, tzinfo=UTC)
         for number in range(3):
             self.view.put(Pod(Meta(name=f"pod-{number}", uid=f"uid-{number}", namespace="production", creation_timestamp=born)))

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from healer.model.kube import (
     BudgetSpec,
-    Deployment,
     KubeObject,
     LabelSelector,
     Meta,
@@ -19,7 +18,9 @@ from healer.model.kube import (
     ReplicaSet,
 )
 from healer.model.target import Target
-from healer.model.view import View, target_of
+from healer.model.view import View
+from healer.workloads.deployment import Deployment
+from healer.workloads.registry import WORKLOADS
 
 
 def meta(name: str, uid: str = "", *, owner: KubeObject | None = None, namespace: str = "ns", app: str = "a") -> Meta:
@@ -30,7 +31,7 @@ def meta(name: str, uid: str = "", *, owner: KubeObject | None = None, namespace
 
 
 def filled(*objects: KubeObject) -> View:
-    view = View()
+    view = View(WORKLOADS)
     for obj in objects:
         view.put(obj)
     return view
@@ -46,7 +47,7 @@ def names(pods: Iterable[Pod]) -> list[str]:
 
 
 def test_put_and_drop_give_what_was_held_before() -> None:
-    view = View()
+    view = View(WORKLOADS)
     first, second = Pod(meta("a")), Pod(meta("a", app="b"))
     assert view.put(first) is None
     assert view.put(second) is first
@@ -96,7 +97,7 @@ def test_a_pod_that_changes_hands() -> None:
     """A ReplicaSet releases a pod whose labels were changed; another may adopt it."""
     view = filled(DEPLOYMENT, OLD, NEW, Pod(meta("a", owner=OLD)))
     view.put(Pod(meta("a", owner=NEW)))
-    assert names(view.pods_of(target_of(DEPLOYMENT))) == ["a"]
+    assert names(view.pods_of(DEPLOYMENT.workload().target)) == ["a"]
     view.put(Pod(meta("a")))
     assert view.pods_of(WORKLOAD) == []
 
@@ -113,11 +114,11 @@ def test_a_successor_keeps_the_name_when_its_predecessor_is_dropped() -> None:
 
 def test_names_are_of_a_kind_and_a_namespace() -> None:
     view = filled(Pod(meta("x", "p")), Deployment(meta("x", "d")), Namespace(Meta(name="x", uid="n")))
-    pod, deployment, namespace = view.pod_named("ns", "x"), view.deployment_named("ns", "x"), view.namespace("x")
+    pod, deployment, namespace = view.pod_named("ns", "x"), view.workload_named("Deployment", "ns", "x"), view.namespace("x")
     assert [obj and obj.metadata.uid for obj in (pod, deployment, namespace)] == ["p", "d", "n"]
     assert view.pod_named("other", "x") is None
     assert view.pod("d") is None
-    assert view.deployment("p") is None
+    assert view.workload("p") is None
 
 
 def test_budgets_over_a_pod() -> None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from healer.actions.page import Page
 from healer.daemon.rulefiles import vocabulary
 from healer.model.action import ActionSpec
+from healer.model.target import ActsOn
 
 
 class Nothing(BaseModel):
@@ -24,10 +25,10 @@ class Scaling(BaseModel):
 
 
 ACTIONS = {
-    "evict": ActionSpec("evict", Nothing, frozenset({"Pod"}), True, "evict"),
-    "restart": ActionSpec("restart", Nothing, frozenset({"Pod"}), True, "restart"),
+    "evict": ActionSpec("evict", Nothing, frozenset({ActsOn.POD}), True, "evict"),
+    "restart": ActionSpec("restart", Nothing, frozenset({ActsOn.POD}), True, "restart"),
     "page": Page.spec,
-    "scale": ActionSpec("scale", Scaling, frozenset({"Deployment"}), False, "scale"),
+    "scale": ActionSpec("scale", Scaling, frozenset({ActsOn.WORKLOAD}), False, "scale"),
 }
 
 VOCABULARY = replace(vocabulary(), actions=ACTIONS)

@@ -5,25 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from healer.model.kube import (
-    ContainerState,
-    ContainerStatus,
-    Deployment,
-    DeploymentSpec,
-    DeploymentStatus,
-    Meta,
-    OwnerReference,
-    Pod,
-    PodSpec,
-    PodStatus,
-    ReplicaSet,
-    Waiting,
-)
+from healer.model.kube import ContainerState, ContainerStatus, Meta, OwnerReference, Pod, PodSpec, PodStatus, ReplicaSet, Waiting
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
 from healer.rules.condition import CelCondition, ConditionError, ConditionFailed, facts, variables
 from healer.rules.triggers import ALERT, TRIGGERS
+from healer.workloads.deployment import Deployment, DeploymentSpec, DeploymentStatus
+from healer.workloads.registry import WORKLOADS
 
 BORN = datetime(2026, 8, 1, tzinfo=UTC)
 NOW = BORN.timestamp() + 600
@@ -32,7 +21,7 @@ DEPLOYMENT = Target("Deployment", "production", "tf", "d")
 
 
 def view() -> View:
-    found = View()
+    found = View(WORKLOADS)
     found.put(
         Deployment(
             Meta("tf", "d", "production", labels={"team": "ml"}), DeploymentSpec(replicas=3), DeploymentStatus(ready_replicas=2)

@@ -135,7 +135,7 @@ CASES = {
         "      onStorm:\n        evict: {}\n      heal:",
         12,
         9,
-        "evict acts on Pod, and onStorm is taken on the workload, a Deployment",
+        "evict acts on a pod, and onStorm is taken on the workload",
         "actions that fit: page, scale",
     ),
     "storm step as a list": (
@@ -227,7 +227,7 @@ CASES = {
         CANARY,
         11,
         11,
-        "evict acts on Pod, and a rule on 'canary' has none to give it",
+        "evict acts on a pod, and a rule on 'canary' has none to give it",
         "actions that fit: page, scale",
     ),
     "no steps": ("heal:\n        - evict: {}", "heal: []", 11, 13, "heal must not be empty", "at least one entry"),

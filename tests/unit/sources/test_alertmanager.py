@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from healer.model.kube import Deployment, Meta, OwnerReference, Pod
+from healer.model.kube import Meta, OwnerReference, Pod
 from healer.model.signal import WebhookError
 from healer.model.target import Target
 from healer.model.text import MOST
 from healer.model.view import View
 from healer.sources.alertmanager.webhook import TargetLabels, Untargeted, parse, signals
+from healer.workloads.deployment import Deployment
+from healer.workloads.registry import WORKLOADS
 
 NOW = 1_785_585_600.0
 BORN = datetime(2026, 8, 1, 9, 0, tzinfo=UTC)
@@ -62,7 +64,7 @@ def body(*alerts: dict[str, Any], **changes: Any) -> bytes:
 
 @pytest.fixture
 def view() -> View:
-    held = View()
+    held = View(WORKLOADS)
     for suffix in ("abcde", "fghij"):
         name = f"tensorflow-serving-7b5b8c9d4-{suffix}"
         held.put(Pod(Meta(name=name, uid=f"uid-{suffix}", namespace="production", creation_timestamp=BORN)))

@@ -15,7 +15,7 @@ from healer.cluster.errors import ApiUnavailable
 from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses
 from healer.lab.objects import Object
-from healer.model.kube import Deployment, Meta, OwnerReference, Pod, ReplicaSet
+from healer.model.kube import Meta, OwnerReference, Pod, ReplicaSet
 from healer.model.signal import Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.verdict import Counts, Verdict, VerdictKind
@@ -26,6 +26,7 @@ from healer.sources.canary.canary import CanaryProbe, CanaryStanding, sides_of
 from healer.sources.canary.doubt import _speaks_of_failure
 from healer.sources.canary.look import CanaryLook, LookResult, ObservedSide, Sides
 from healer.sources.prometheus.client import Prometheus, QueryApi, QueryFailed, Sample, Series
+from healer.workloads.deployment import Deployment
 from tests.support.canary import LATENCY, when
 from tests.support.world import NAMESPACE, World, rule, rulebook
 from tests.unit.cluster.conftest import kubeconfig
@@ -722,8 +723,10 @@ def test_what_an_earlier_healer_signalled_is_ended_by_what_can_end_it() -> None:
 
 def revised(world: World, revision: str) -> None:
     """The canary of the world is rolled out anew: its earlier pods terminate."""
-    deployment = world.view.deployment_named(NAMESPACE, CANARY)
-    assert deployment is not None
+    named = world.view.workload_named("Deployment", NAMESPACE, CANARY)
+    assert named is not None
+    deployment = world.view.drop(Deployment, named.target.uid)
+    assert isinstance(deployment, Deployment)
     marks = replace_struct(deployment.metadata.annotations, revision=revision)
     world.view.put(replace_struct(deployment, metadata=replace_struct(deployment.metadata, annotations=marks)))
     owner = OwnerReference("Deployment", CANARY, deployment.metadata.uid, controller=True)

@@ -2,9 +2,11 @@
 
 import pytest
 
-from healer.model.kube import Deployment, Meta, OwnerReference, Pod, PodSpec, ReplicaSet
+from healer.model.kube import Meta, OwnerReference, Pod, PodSpec, ReplicaSet
 from healer.model.view import View
 from healer.sources.targets import Named, Nameless, TargetLabels, named_by
+from healer.workloads.deployment import Deployment
+from healer.workloads.registry import WORKLOADS
 
 EXPORTER = "kube-state-metrics-bf559f9d-nt69m"
 POD = "gateway-7b5b8c9d4-x2c4v"
@@ -19,7 +21,7 @@ def owned_by(kind: str, name: str, uid: str) -> tuple[OwnerReference, ...]:
 @pytest.fixture
 def view() -> View:
     """The exporter and two Deployments of one name in two namespaces; pods of other kinds beside them."""
-    held = View()
+    held = View(WORKLOADS)
     for namespace in ("monitoring", "production"):
         uid = f"{namespace}-gateway"
         held.put(Deployment(Meta(name="gateway", uid=uid, namespace=namespace)))

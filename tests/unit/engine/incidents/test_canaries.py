@@ -9,8 +9,8 @@ from healer.model.action import OutcomeKind
 from healer.model.effects import Verb
 from healer.model.incident import State
 from healer.model.signal import Signal
-from healer.model.view import target_of
 from healer.rules.loading import load
+from healer.workloads.deployment import Deployment
 from tests.support.world import NAMESPACE, VOCABULARY, Drill, World, codes, decisions, rule, rulebook, state
 
 SERIES = 'a{pod=~"{{ pods }}"}'
@@ -85,8 +85,10 @@ def test_it_is_not_healed_while_the_side_that_serves_is_short_of_replicas() -> N
     d = drill()
     d.judged("BadCanary", d.world.workload)
     d.answer()
-    stable = d.world.view.deployment_named(NAMESPACE, "stable")
-    assert stable is not None
+    named = d.world.view.workload_named("Deployment", NAMESPACE, "stable")
+    assert named is not None
+    stable = d.world.view.drop(Deployment, named.target.uid)
+    assert isinstance(stable, Deployment)
     d.world.view.put(msgspec.structs.replace(stable, status=msgspec.structs.replace(stable.status, ready_replicas=2)))
     d.judged("BadCanary", d.world.workload, firing=False)
     d.wait(119)
@@ -150,9 +152,9 @@ def test_a_signal_for_one_rule_concerns_no_other() -> None:
 def test_a_signal_for_a_rule_opens_nothing_outside_of_its_namespaces() -> None:
     d = drill()
     (elsewhere, *_) = d.world.other("far", namespace="staging")
-    deployment = d.world.view.deployment_named(elsewhere.namespace, "far")
+    deployment = d.world.view.workload_named("Deployment", elsewhere.namespace, "far")
     assert deployment is not None
-    d.judged("BadCanary", target_of(deployment))
+    d.judged("BadCanary", deployment.target)
     assert codes(d.effects) == ["NoRule"]
 
 

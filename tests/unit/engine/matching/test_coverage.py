@@ -3,11 +3,13 @@
 import pytest
 
 from healer.engine.matching.coverage import Covering, differs
-from healer.model.kube import Deployment, Namespace, OwnerReference, Pod, PodStatus, ReplicaSet
 from healer.model.kube import Meta as Metadata
+from healer.model.kube import Namespace, OwnerReference, Pod, PodStatus, ReplicaSet
 from healer.model.view import View
 from healer.rules.loading import load
 from healer.rules.schema import Scope
+from healer.workloads.deployment import Deployment
+from healer.workloads.registry import WORKLOADS
 from tests.unit.rules.actions import VOCABULARY
 from tests.unit.rules.test_errors import CANARY, GOOD
 
@@ -18,7 +20,7 @@ def owned_by(kind: str, name: str) -> tuple[OwnerReference, ...]:
 
 def cluster() -> View:
     """A namespace with a Deployment of two replicas and the record of a pod that ended; another namespace with nothing."""
-    view = View()
+    view = View(WORKLOADS)
     labels = {"app": "tf", "tier": "gpu"}
     for namespace in ("production", "staging"):
         view.put(Namespace(Metadata(name=namespace, uid=f"uid-{namespace}")))

@@ -6,7 +6,6 @@ import pytest
 
 from healer.model.effects import Dropped, Loss, Verb
 from healer.model.incident import State
-from healer.model.view import target_of
 from tests.support.world import Drill, World, decisions, rule, rulebook, state
 from tests.unit.engine.incidents.test_restart import restarted
 
@@ -168,7 +167,7 @@ def test_another_rule_does_not_wait_for_that_end() -> None:
 def test_what_was_made_after_the_alert_began_is_not_what_it_is_about(kind: str) -> None:
     """The source knows that by the times, and gives no uid: the name alone is there."""
     d = drill()
-    named = d.world.target("serving-1") if kind == "Pod" else target_of(d.world.deployment)
+    named = d.world.target("serving-1") if kind == "Pod" else d.world.workload
     d.alert(replace(named, uid=""))
     (ignored,) = decisions(d.effects, Verb.IGNORE)
     assert ignored.reason.code == "TargetGone"

@@ -12,7 +12,8 @@ from healer.engine.tuning import Tuning
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Acted, Verb
 from healer.model.incident import State
-from healer.model.kube import Condition, DeploymentSpec
+from healer.model.kube import Condition
+from healer.workloads.deployment import DeploymentSpec
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
 from tests.unit.engine.incidents.test_restart import restarted
 

@@ -1,34 +1,17 @@
-"""The revisions of a Deployment, as its ReplicaSets keep them, and the one that a rollback goes to.
+"""The revisions that a workload had, and the one that a rollback goes to."""
 
-Source: kubectl's rollout undo (polymorphichelpers/rollback.go) and the Deployment controller, which gives a ReplicaSet whose
-template comes back a new number and notes the old ones in deployment.kubernetes.io/revision-history.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
-
-from healer.actions.shared.rolling import Rollable, Template, WholeMeta
-from healer.actions.shared.template import HASH, alike
 from healer.model.action import Outcome, OutcomeKind
-from healer.model.kube import ReplicaSet
-
-
-class _RevisionSpec(msgspec.Struct, frozen=True):
-    template: Template
-
-
-class Holder(ReplicaSet, frozen=True, kw_only=True):
-    """A ReplicaSet with the template that it holds."""
-
-    metadata: WholeMeta
-    spec: _RevisionSpec
+from healer.workloads.template import Template, alike
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One template that the Deployment had. `number` is its newest, `former` are those it had before, `holder` its ReplicaSet."""
+    """One template that the workload had. `number` is its newest number, `former` are those that it had before.
+
+    `holder` names the object that keeps it: a ReplicaSet, for a Deployment.
+    """
 
     number: int
     former: frozenset[int]
@@ -40,40 +23,24 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the Deployment is now, and what it was before. `condemned`: the revisions that healer rolled back from.
-
-    A mark on the Deployment is copied to the ReplicaSets that it makes or takes back, so that they remember older ones.
-    """
+    """What the workload is now, and what it was before. `condemned`: the revisions that healer rolled back from."""
 
     current: int
     template: Template
     revisions: tuple[Revision, ...]
     condemned: frozenset[int]
 
-    @classmethod
-    def of(cls, deployment: Rollable, replicasets: Sequence[Holder]) -> "History":
-        """The history that the ReplicaSets of this very Deployment keep; those that say no revision count for nothing."""
-        uid = deployment.metadata.uid
-        owned = [r for r in replicasets if r.metadata.controller is not None and r.metadata.controller.uid == uid]
-        marks = [deployment.metadata.annotations, *(r.metadata.annotations for r in owned)]
-        return cls(
-            current=number(deployment.metadata.annotations.revision),
-            template=deployment.spec.template,
-            revisions=tuple(revision for revision in map(_revision, owned) if revision.number),
-            condemned=frozenset(filter(None, (number(mark.rolled_back_from) for mark in marks))),
-        )
-
     def called(self, wanted: int) -> Revision | None:
         """The revision that has this number, or had it once."""
         by_number = (r for r in self.revisions if r.number == wanted)
         return next(by_number, None) or next((r for r in self.revisions if wanted in r.former), None)
 
-    def held_by(self, replicaset: str) -> Revision | None:
-        """The revision that a ReplicaSet holds."""
-        return next((r for r in self.revisions if r.holder == replicaset), None)
+    def kept_by(self, holder: str) -> Revision | None:
+        """The revision that the object of that name keeps."""
+        return next((r for r in self.revisions if r.holder == holder), None)
 
     def is_now(self, revision: Revision | None) -> bool:
-        """Whether the Deployment has this template now, restarts apart."""
+        """Whether the workload has this template now, restarts apart."""
         return revision is not None and alike(revision.template, self.template)
 
 
@@ -140,13 +107,3 @@ def _gone(history: History, what: str) -> Outcome:
     known = ", ".join(str(n) for n in sorted(r.number for r in history.revisions)) or "none"
     text = f"{what} is not kept any more (revisionHistoryLimit); kept: {known}"
     return Outcome(OutcomeKind.REFUSED, "RevisionGone", text)
-
-
-def _revision(replicaset: Holder) -> Revision:
-    marks = replicaset.metadata.annotations
-    template = dict(replicaset.spec.template)
-    metadata = dict(template.get("metadata") or {})
-    metadata["labels"] = {key: value for key, value in (metadata.get("labels") or {}).items() if key != HASH}
-    template["metadata"] = metadata
-    former = frozenset(filter(None, map(number, marks.history.split(","))))
-    return Revision(number(marks.revision), former, replicaset.metadata.name, template, marks.change_cause)

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from healer.actions.shared.rolling import Template
 from healer.model.annotations import RESTARTED_BY
+
+Template = dict[str, Any]
+"""A PodTemplateSpec, whole and undecoded: what goes back into the cluster must be exactly what came out of it."""
 
 HASH = "pod-template-hash"
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"

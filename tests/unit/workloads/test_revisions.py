@@ -2,7 +2,7 @@
 
 import pytest
 
-from healer.actions.shared.revisions import History, Revision, choose, number
+from healer.workloads.revisions import History, Revision, choose, number
 
 
 def revision(at: int, image: str, *former: int) -> Revision:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from healer.actions.shared.template import alike, differences
+from healer.workloads.template import alike, differences
 
 
 def template(*containers: dict[str, Any], annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:

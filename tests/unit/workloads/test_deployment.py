@@ -2,8 +2,8 @@
 
 import pytest
 
-from healer.actions.shared.rolling import RollingUpdate, Strategy, WholeSpec, unavailable
-from healer.model.kube import LabelSelector
+from healer.model.kube import Meta
+from healer.workloads.deployment import Deployment, DeploymentSpec, RollingUpdate, Strategy
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,8 @@ from healer.model.kube import LabelSelector
         (0, 0, 0, 0),
     ],
 )
-def test_unavailable(replicas: int, max_unavailable: int | str, max_surge: int | str, taken: int) -> None:
+def test_what_a_roll_takes(replicas: int, max_unavailable: int | str, max_surge: int | str, taken: int) -> None:
     """Down what may be unavailable, up what may surge; one when both come to nothing (MaxUnavailable, ResolveFenceposts)."""
     strategy = Strategy(rolling_update=RollingUpdate(max_surge, max_unavailable))
-    assert unavailable(WholeSpec(replicas=replicas, selector=LabelSelector(), strategy=strategy, template={})) == taken
+    deployment = Deployment(Meta(name="tf", uid="1"), DeploymentSpec(replicas, strategy=strategy))
+    assert deployment.workload().roll.takes == taken

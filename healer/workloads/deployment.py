@@ -1,0 +1,237 @@
+"""A Deployment of apps/v1: how it stands, and its revisions, which its ReplicaSets keep.
+
+Sources: kubectl's rollout status and rollout undo (polymorphichelpers/rollout_status.go, rollback.go), and the Deployment
+controller. It gives a ReplicaSet whose template comes back a new number, and notes the old ones in
+deployment.kubernetes.io/revision-history.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+
+from healer.cluster.api import Api
+from healer.cluster.resources import RESOURCES
+from healer.model.action import permissions
+from healer.model.incident import Reason
+from healer.model.kube import Condition, KubeStruct, LabelSelector, Meta, ReplicaSet
+from healer.model.workload import STUCK, Roll, Workload, WorkloadObject
+from healer.workloads.base import Rollable, WholeMeta, WorkloadKind
+from healer.workloads.revisions import History, Revision, number
+from healer.workloads.template import HASH, Template
+
+Amount = int | Annotated[str, msgspec.Meta(pattern=r"^[0-9]+%$")]
+
+
+class RollingUpdate(KubeStruct, frozen=True):
+    """apps/v1 RollingUpdateDeployment."""
+
+    max_surge: Amount = "25%"
+    max_unavailable: Amount = "25%"
+
+
+class Strategy(KubeStruct, frozen=True):
+    """apps/v1 DeploymentStrategy."""
+
+    type: str = "RollingUpdate"
+    rolling_update: RollingUpdate = RollingUpdate()
+
+
+class DeploymentSpec(KubeStruct, frozen=True):
+    """What it is to be."""
+
+    replicas: int = 1
+    paused: bool = False
+    strategy: Strategy = Strategy()
+
+
+class DeploymentStatus(KubeStruct, frozen=True):
+    """What its controller has seen."""
+
+    observed_generation: int = 0
+    replicas: int = 0
+    updated_replicas: int = 0
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+
+class Deployment(WorkloadObject, frozen=True):
+    """A Deployment as it is watched."""
+
+    spec: DeploymentSpec = DeploymentSpec()
+    status: DeploymentStatus = DeploymentStatus()
+
+    def workload(self) -> Workload:
+        """How it stands."""
+        return _workload(self.metadata, self.spec, self.status)
+
+
+class WholeSpec(DeploymentSpec, frozen=True, kw_only=True):
+    """A Deployment's spec with its template."""
+
+    selector: LabelSelector
+    template: Template
+
+
+class WholeDeployment(Rollable, frozen=True, kw_only=True):
+    """A Deployment with its template."""
+
+    spec: WholeSpec
+    status: DeploymentStatus = DeploymentStatus()
+
+    @property
+    def template(self) -> Template:
+        """The template of its pods."""
+        return self.spec.template
+
+    def workload(self) -> Workload:
+        """How it stands."""
+        return _workload(self.metadata, self.spec, self.status)
+
+
+class RevisionSpec(KubeStruct, frozen=True):
+    """Of a ReplicaSet's spec, the template."""
+
+    template: Template
+
+
+class Holder(ReplicaSet, frozen=True, kw_only=True):
+    """A ReplicaSet with the template that it keeps."""
+
+    metadata: WholeMeta
+    spec: RevisionSpec
+
+
+class Holders(msgspec.Struct):
+    """A list of ReplicaSets."""
+
+    items: list[Holder] = []
+
+
+def _workload(metadata: Meta, spec: DeploymentSpec, status: DeploymentStatus) -> Workload:
+    observed = metadata.generation <= status.observed_generation
+    failure = _failure(status)
+    return Workload(
+        kind=DEPLOYMENT.name,
+        metadata=metadata,
+        desired=spec.replicas,
+        existing=status.replicas,
+        updated=status.updated_replicas,
+        ready=status.ready_replicas,
+        revision=metadata.annotations.revision,
+        paused=spec.paused,
+        observed=observed,
+        rollout=_rollout(metadata.name, spec, status, observed, failure),
+        failure=failure,
+        overdue=_overdue(status) if observed else "",
+        roll=_roll(spec),
+    )
+
+
+def _rollout(name: str, spec: DeploymentSpec, status: DeploymentStatus, observed: bool, failure: str) -> Reason | None:
+    """Why it is not settled on its current revision, if it is not; in its own words where it says that it makes no progress."""
+    if spec.paused:
+        return Reason("RolloutPaused", "its rollout is paused (spec.paused)")
+    if not observed:
+        return Reason("RolloutInProgress", "the Deployment controller has not seen its newest spec yet")
+    if status.updated_replicas < spec.replicas:
+        found = f"{status.updated_replicas} of {spec.replicas} replicas are of the current revision"
+    elif status.replicas > status.updated_replicas:
+        found = f"{status.replicas - status.updated_replicas} replicas of an older revision remain"
+    else:
+        return None
+    if failure:
+        return Reason(STUCK, f"{found}, and {name} does not get on: {failure}")
+    return Reason("RolloutInProgress", found)
+
+
+def _failure(status: DeploymentStatus) -> str:
+    """What keeps it from having its replicas, as it says itself: a quota, admission, its progress deadline.
+
+    The controller copies a ReplicaSet's ReplicaFailure into the Deployment's conditions (getReplicaFailures).
+    """
+    for kind, holds in (("ReplicaFailure", "True"), ("Progressing", "False")):
+        for condition in status.conditions:
+            if (condition.type, condition.status) == (kind, holds):
+                return f"{kind}={holds} ({condition.reason}): {condition.message}"
+    return ""
+
+
+def _overdue(status: DeploymentStatus) -> str:
+    """What its controller says of a rollout past its progress deadline."""
+    for condition in status.conditions:
+        if (condition.type, condition.reason) == ("Progressing", "ProgressDeadlineExceeded"):
+            return f"{condition.message} ({condition.reason})"
+    return ""
+
+
+def _roll(spec: DeploymentSpec) -> Roll:
+    """How many of its replicas a rolling update may take at once.
+
+    Source: deploymentutil.MaxUnavailable and ResolveFenceposts: a surge is rounded up, what is unavailable down, and when both
+    come to nothing one may be unavailable, because else nothing would ever move.
+    """
+    rolling = spec.strategy.rolling_update
+    taken = _share(rolling.max_unavailable, spec.replicas, up=False)
+    if not taken and not _share(rolling.max_surge, spec.replicas, up=True):
+        taken = 1
+    gradual = spec.strategy.type == "RollingUpdate"
+    strategy = f"maxUnavailable {rolling.max_unavailable}" if gradual else spec.strategy.type
+    return Roll(gradual, min(taken, spec.replicas), strategy)
+
+
+def _share(amount: Amount, whole: int, *, up: bool) -> int:
+    if isinstance(amount, int):
+        return amount
+    share = whole * int(amount.removesuffix("%"))
+    return math.ceil(share / 100) if up else share // 100
+
+
+async def read_history(api: Api, deployment: Rollable) -> History:
+    """The history that the ReplicaSets of a Deployment keep. Raises ClusterError, and TypeError for another kind."""
+    if not isinstance(deployment, WholeDeployment):
+        raise TypeError(f"{deployment.metadata.name} is no Deployment")
+    labels = ",".join(f"{key}={value}" for key, value in sorted(deployment.spec.selector.match_labels.items()))
+    query = {"labelSelector": labels} if labels else None
+    found = await api.get(RESOURCES[ReplicaSet].path(deployment.metadata.namespace), Holders, query)
+    return history(deployment, found.items)
+
+
+def history(deployment: WholeDeployment, replica_sets: Sequence[Holder]) -> History:
+    """The history that ReplicaSets keep: those of this very Deployment that name a revision.
+
+    A mark on the Deployment is copied to the ReplicaSets that it makes or takes back, so that they remember older ones.
+    """
+    uid = deployment.metadata.uid
+    owned = [r for r in replica_sets if r.metadata.controller is not None and r.metadata.controller.uid == uid]
+    marks = [deployment.metadata.annotations, *(r.metadata.annotations for r in owned)]
+    return History(
+        current=number(deployment.metadata.annotations.revision),
+        template=deployment.spec.template,
+        revisions=tuple(revision for revision in map(_revision, owned) if revision.number),
+        condemned=frozenset(filter(None, (number(mark.rolled_back_from) for mark in marks))),
+    )
+
+
+def _revision(replica_set: Holder) -> Revision:
+    marks = replica_set.metadata.annotations
+    template = dict(replica_set.spec.template)
+    metadata = dict(template.get("metadata") or {})
+    metadata["labels"] = {key: value for key, value in (metadata.get("labels") or {}).items() if key != HASH}
+    template["metadata"] = metadata
+    former = frozenset(filter(None, map(number, marks.history.split(","))))
+    return Revision(number(marks.revision), former, replica_set.metadata.name, template, marks.change_cause)
+
+
+DEPLOYMENT = WorkloadKind(
+    struct=Deployment,
+    group="/apis/apps/v1",
+    plural="deployments",
+    words=("deployment", "deployments", "deploy", "deployment.apps"),
+    whole=WholeDeployment,
+    history=read_history,
+    reads=permissions("apps", "replicasets", "list"),
+)
+"""The kind Deployment."""
