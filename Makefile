@@ -120,8 +120,8 @@ image: ## Build the container image healer:VERSION with docker or podman (IMAGE=
 	@$(BUILDER) build --tag $(IMAGE) .
 
 .PHONY: lab
-lab: $(VENV)/development ## Serve an empty lab cluster until Ctrl-C; prints its URL and the kubeconfig for kubectl and healer
-	@$(BIN)/python -m healer.lab --kubeconfig $(VENV)/lab.kubeconfig
+lab: $(VENV)/development ## Serve a lab cluster until Ctrl-C, and print its URL and the kubeconfig for kubectl and healer
+	@$(BIN)/python -m healer.lab --kubeconfig $(VENV)/lab.kubeconfig --apply deploy/healer/crd.yaml
 
 .PHONY: lock
 lock: $(VENV)/development ## Write the lock files anew from pyproject.toml (UPGRADE=1: with newer versions)

@@ -1,24 +1,16 @@
 """The verbs: what a person, a container or a pipeline types. A group of verbs is a file."""
 
+from collections.abc import Iterable
 from importlib.metadata import version
+from types import ModuleType
 from typing import Annotated
 
 import typer
 
 from healer.cli import canary, check, daemon, models, people, status, undo
 
-app = typer.Typer(
-    help="Keeps model-serving workloads in Kubernetes healthy: sees a sick pod, heals it, verifies, and says so.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    epilog="Exit codes: 0 well; 1 problems were found, or something did not heal, does not wait or is not known; 2 settings, "
-    "rules or cluster are not usable, or what is named is not there; 3 the daemon ended by a failure.",
-)
-
-for group in (daemon, check, status, people, canary, undo, models):
-    app.add_typer(group.app)
+VERBS = (daemon, check, status, people, canary, undo, models)
+"""The files with verbs, in the order of `healer --help`; each has its commands in `app`."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -27,13 +19,32 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def healer(
     _: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Options that stand before the verb."""
+
+
+def program(verbs: Iterable[ModuleType]) -> typer.Typer:
+    """healer with these verbs."""
+    whole = typer.Typer(
+        help="Keeps model-serving workloads in Kubernetes healthy: sees a sick pod, heals it, verifies, and says so.",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        callback=healer,
+        epilog="Exit codes: 0 well; 1 problems were found, or something did not heal, does not wait or is not known; 2 settings, "
+        "rules or cluster are not usable, or what is named is not there; 3 the daemon ended by a failure.",
+    )
+    for group in verbs:
+        whole.add_typer(group.app)
+    return whole
+
+
+app = program(VERBS)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ WHOLE: Mapping[str, Callable[[], str]] = {"docs/settings.md": settings.markdown,
 
 PARTS: Mapping[str, Callable[[], Mapping[str, str]]] = {
     "docs/architecture.md": lambda: {"imports": house.drawing(), "rooms": house.table()},
-    "docs/operating.md": lambda: {"metrics": metrics.table()},
+    "docs/operating.md": lambda: {"metrics": metrics.table(metrics.declared())},
     "docs/rules.md": lambda: reference.tables(vocabulary()),
 }
 """Of a page the parts that stand between `<!-- made: NAME -->` and `<!-- end -->`, by their names."""
