@@ -47,8 +47,8 @@ from healer.settings import PREFIX, Settings, SettingsError
 from healer.sinks import registry as sinks
 from healer.sinks.base import Memory, Sink, SinkMeters
 from healer.sinks.boundary import Boundary
-from healer.sources.alertmanager.webhook import PATH, AlertmanagerWebhook, TargetLabels
 from healer.sources.canary.canary import missing_route
+from healer.sources.registry import SOURCES, Pushed, WebhookContext
 from healer.workloads.registry import WORKLOADS
 
 _COLLECTED_AFTER = 1.0
@@ -239,27 +239,24 @@ class Daemon:
         return Peers(service, leader.peers, own=lambda: self._leadership.address, secret=secret)
 
     def _webhooks(self, session: aiohttp.ClientSession, peers: Peers) -> dict[str, Receiver]:
-        """The webhook, and where a follower's goes on to."""
-        alerts, http = self._settings.alerts, self._settings.http
-        own = AlertmanagerWebhook(
-            view=self._view,
-            labels=TargetLabels(alerts.namespace_label, alerts.pod_label, alerts.deployment_label),
-            replicas=alerts.replica_labels,
-            intake=self._intake,
-            clock=time.time,
-            registry=self._metrics.registry,
-        )
+        """What takes the posts of each pushed source, by path; a follower passes them on to the leader."""
+        http = self._settings.http
+        context = WebhookContext(self._settings, self._view, time.time, self._intake, self._metrics.registry)
 
         async def leader() -> str:
             return await peers.checked(self._leadership.leader())
 
-        forward = Forward(session, leader, PATH, http.webhook_token_file, http.accept_timeout)
-
-        async def receive(body: bytes) -> Mapping[str, int]:
+        async def receive(own: Receiver, forward: Receiver, body: bytes) -> Mapping[str, int]:
             leads = self._term is not None or not self._leadership.elected or not self.ready.is_set()
             return await (own if leads else forward)(body)
 
-        return {PATH: receive, PATH + SUFFIX: own}
+        receivers: dict[str, Receiver] = {}
+        for source in SOURCES.values():
+            if isinstance(source, Pushed):
+                own = source.receiver(context)
+                forward = Forward(session, leader, source.path, http.webhook_token_file, http.accept_timeout)
+                receivers |= {source.path: partial(receive, own, forward), source.path + SUFFIX: own}
+        return receivers
 
     def _new_journal(self, api: Api, held: Callable[[], bool]) -> Journal:
         journal = self._settings.journal

@@ -87,9 +87,9 @@ class Term:
             view=view,
             metrics=metrics,
             clock=self._clock,
-            tell=self.core.observed,
+            report=self.core.observed,
             decided=recorder.decided,
-            alerts=self.core.alerts,
+            firing=self.core.alerts,
             shifts=lambda key: self.core.accepted(key, KEPT_BY),
             occurrence=self.core.occurrence,
         )

@@ -14,6 +14,7 @@ from healer.model.action import Permission, Permissions, permissions, union
 from healer.routes.registry import ROUTERS
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.triggers import CANARY
+from healer.sources.registry import SOURCES
 from healer.workloads.registry import watched
 
 Manifest = dict[str, Any]
@@ -47,8 +48,7 @@ def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
 def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:
     rule = bound.rule
     steps = [*rule.heal, *([rule.on_storm] if rule.on_storm is not None else [])]
-    canary = rule.when.get(CANARY)
-    trigger = frozenset() if canary is None else ROUTERS[canary.route.kind].reads
+    trigger = SOURCES[rule.when.trigger.name].permissions(rule.when.value)
     return union([trigger, *(actions[step.action].spec.needs(step.params) for step in steps)])
 
 

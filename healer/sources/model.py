@@ -127,7 +127,7 @@ class ModelProbe:
         self._memory = ModelMemory(rule.name, self._model, self._server)
         self._log = structlog.get_logger("healer.model").bind(rule=rule.name, model=self._model.name)
 
-    async def look(self, now: float) -> list[Report]:
+    async def ask(self, now: float) -> list[Report]:
         """Ask every server once. `now` in seconds since the epoch."""
         covered = await self._covered()
         asked = [pod for pod in covered.values() if pod.status.phase == "Running" and pod.status.pod_ip and not pod.terminating]

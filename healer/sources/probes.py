@@ -17,10 +17,8 @@ from healer.model.signal import Report
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import When
 
-Look = Callable[[float], Awaitable[Sequence[Report]]]
-"""One look, at a time in seconds since the epoch, and what is to be said of it. It handles the errors that it has to expect."""
-Maker = Callable[[BoundRule], Look]
-"""What looks for one rule. Evidence lives in what it makes: a rule that changes gets a new one."""
+Probe = Callable[[float], Awaitable[Sequence[Report]]]
+"""Asks for one rule, at a time in seconds since the epoch, and returns its reports. It handles the errors that it expects."""
 
 _FIRST, _LAST = 0.1, 0.8
 """Looks fall between these shares of their interval. The rest is for the jitter, and for Prometheus to store what it scraped."""
@@ -60,12 +58,12 @@ class Beat(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
 
 
 @dataclass(slots=True)
-class _Probe:
+class _Scheduled:
     rule: BoundRule
-    look: Look
+    ask: Probe
     running: asyncio.Task[None] | None = None
-    looked: float = -inf
-    """When its last look began (epoch, s)."""
+    asked: float = -inf
+    """When it was asked last (epoch, s)."""
 
 
 class Probes:
@@ -77,7 +75,7 @@ class Probes:
 
     def __init__(
         self,
-        makers: Mapping[str, Maker],
+        makers: Mapping[str, Callable[[BoundRule], Probe]],
         *,
         clock: Callable[[], float],
         tell: Callable[[Sequence[Report]], Awaitable[object]],
@@ -89,7 +87,7 @@ class Probes:
         self._tell_late = late
         self._late: Counter[str] = Counter()  # left out since the last line about it, by rule
         self._line: asyncio.TimerHandle | None = None
-        self._probes: dict[str, _Probe] = {}
+        self._probes: dict[str, _Scheduled] = {}
         self._group: asyncio.TaskGroup | None = None
         self._log = structlog.get_logger("healer.probes")
         self._scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"max_instances": 1, "coalesce": True})
@@ -105,7 +103,7 @@ class Probes:
                     probe.running.cancel()
         for name, rule in wanted.items():
             if name not in self._probes:
-                probe = self._probes[name] = _Probe(rule, self._makers[rule.rule.when.trigger.name](rule))
+                probe = self._probes[name] = _Scheduled(rule, self._makers[rule.rule.when.trigger.name](rule))
                 self._schedule(probe)
 
     async def again(self, rule: str) -> None:
@@ -115,7 +113,7 @@ class Probes:
             return
         running = probe.running
         if running is None or running.done():
-            if 0 <= self._clock() - probe.looked < _FRESH:
+            if 0 <= self._clock() - probe.asked < _FRESH:
                 return
             running = self._begin(probe, self._group)
         await asyncio.wait((running,))
@@ -144,7 +142,7 @@ class Probes:
                 beat = Beat(every_of(probe.rule.rule.when), name)
                 self._scheduler.modify_job(name, next_run_time=beat.get_next_fire_time(None, now))
 
-    def _schedule(self, probe: _Probe) -> None:
+    def _schedule(self, probe: _Scheduled) -> None:
         every = every_of(probe.rule.rule.when)
         beat = Beat(every, probe.rule.name)
         self._scheduler.add_job(
@@ -156,7 +154,7 @@ class Probes:
             next_run_time=datetime.now(UTC) + timedelta(seconds=beat.share * min(every, _SOON)),
         )
 
-    async def _due(self, probe: _Probe) -> None:
+    async def _due(self, probe: _Scheduled) -> None:
         """The scheduler's job: it begins a look and is over, so that what is late is for us to count and to say."""
         if self._group is None or self._probes.get(probe.rule.name) is not probe:
             return
@@ -165,7 +163,7 @@ class Probes:
         else:
             self._begin(probe, self._group)
 
-    def _begin(self, probe: _Probe, group: asyncio.TaskGroup) -> asyncio.Task[None]:
+    def _begin(self, probe: _Scheduled, group: asyncio.TaskGroup) -> asyncio.Task[None]:
         probe.running = group.create_task(self._look(probe), name=f"look {probe.rule.name}")
         return probe.running
 
@@ -185,9 +183,9 @@ class Probes:
         self._late.clear()
         self._line = asyncio.get_running_loop().call_later(_AGAIN, self._say_late)
 
-    async def _look(self, probe: _Probe) -> None:
-        probe.looked = self._clock()
-        seen = await probe.look(probe.looked)
+    async def _look(self, probe: _Scheduled) -> None:
+        probe.asked = self._clock()
+        seen = await probe.ask(probe.asked)
         if seen:
             await self._tell(seen)
 

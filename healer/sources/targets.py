@@ -9,11 +9,13 @@ fits it: its owners by uid, and its node.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from healer.model.kube import Pod
 from healer.model.view import View
 from healer.model.workload import Workload
 from healer.rules.probe import DEPLOYMENT
+from healer.settings import Alerts
 
 OWNERS: Mapping[str, str] = {
     "replicaset": "ReplicaSet",
@@ -60,6 +62,11 @@ class TargetLabels:
     namespace: str = "namespace"
     pod: str = "pod"
     deployment: str = "deployment"
+
+    @classmethod
+    def of(cls, alerts: Alerts) -> Self:
+        """As the settings name them."""
+        return cls(alerts.namespace_label, alerts.pod_label, alerts.deployment_label)
 
 
 @dataclass(frozen=True, slots=True)

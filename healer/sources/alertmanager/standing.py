@@ -13,13 +13,22 @@ import structlog
 
 from healer.model.signal import Signal
 from healer.model.view import View
+from healer.settings import Alerts
 from healer.sources.alertmanager.alert import read
 from healer.sources.alertmanager.api import Alertmanagers, Listed, NoAnswer
 from healer.sources.targets import TargetLabels
 
 ABSENT = "Alertmanager does not have it (any more)"
+REQUESTS_PER_REPORT = 3
+"""How often Alertmanager is asked while a report of an alert is fresh: one answer may be lost."""
 _Answers = list[tuple[str, Mapping[str, Listed]]]
 """The URLs that answered, and what they have by key."""
+
+
+def connect(alerts: Alerts) -> Alertmanagers:
+    """The Alertmanagers that the settings name."""
+    urls = [url.strip() for url in alerts.url.split(",")]
+    return Alertmanagers(urls, token_file=alerts.token_file, ca_file=alerts.ca_file, timeout=alerts.timeout)
 
 
 class StandingAlerts:

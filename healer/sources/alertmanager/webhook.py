@@ -19,7 +19,7 @@ from healer.model.text import free_text
 from healer.model.view import View
 from healer.sources.alertmanager.alert import LONGEST_NAME, UNTARGETED, Alert, key_of, read
 from healer.sources.alertmanager.alert import Untargeted as Untargeted
-from healer.sources.targets import TargetLabels as TargetLabels
+from healer.sources.targets import TargetLabels
 
 VERSIONS = {"4": "Alertmanager", "1": "Grafana-managed alerting"}
 """The versions of the body that healer understands, and whose they are."""

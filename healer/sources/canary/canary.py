@@ -21,8 +21,8 @@ from healer.sources.canary.look import CanaryLook, LookResult, ObservedSide, Sid
 from healer.sources.canary.route import RouteLook
 from healer.sources.prometheus.client import QueryApi
 
-Told = Callable[[str, Target, Verdict, bool], None]
-"""Told a rule's full name, the canary's Deployment, the verdict of each look, and whether it is another one than before."""
+Judged = Callable[[str, Target, Verdict, bool], None]
+"""Is given a rule's full name, the canary's Deployment, the verdict of each look, and whether it is another one than before."""
 
 Shifts = Callable[[str], Mapping[str, str] | None]
 """Of the open incident that a firing signal is part of, by the signal's key: what is kept of its shifts that were accepted, as
@@ -44,7 +44,7 @@ class CanaryProbe:
         prometheus: QueryApi,
         api: Api,
         view: View,
-        told: Told,
+        judged: Judged,
         *,
         history: int = 720,
         shifts: Shifts = lambda key: None,
@@ -58,14 +58,14 @@ class CanaryProbe:
         self._prometheus = prometheus
         self._api = api
         self._view = view
-        self._told = told
+        self._judged = judged
         self._history = history
         self._shifts = shifts
         self._occurrence = occurrence
         self._trials: dict[str, _Trial] = {}  # by the uid of the canary's workload
 
-    async def look(self, now: float) -> list[Report]:
-        """Look at each once. `now` in seconds since the epoch."""
+    async def ask(self, now: float) -> list[Report]:
+        """Look at each canary once. `now` in seconds since the epoch."""
         found = {workload.metadata.uid: workload for workload in self._workloads()}
         gone = self._trials.keys() - found.keys()
         reports: list[Report] = [signal for uid in gone for signal in self._trials.pop(uid).gone(now)]
@@ -97,19 +97,26 @@ class CanaryProbe:
             besides=route.besides,
             history=self._history,
         )
-        return _Trial(look, route, CanaryStanding(self._rule.name, workload.target), self._told, self._shifts, self._occurrence)
+        standing = CanaryStanding(self._rule.name, workload.target)
+        return _Trial(look, route, standing, self._judged, self._shifts, self._occurrence)
 
 
 class _Trial:
     """One canary: looked at, told about, signalled."""
 
     def __init__(
-        self, look: CanaryLook, route: RouteLook, standing: "CanaryStanding", told: Told, shifts: Shifts, occurrence: Occurrence
+        self,
+        look: CanaryLook,
+        route: RouteLook,
+        standing: "CanaryStanding",
+        judged: Judged,
+        shifts: Shifts,
+        occurrence: Occurrence,
     ) -> None:
         self._look = look
         self._route = route
         self._standing = standing
-        self._told = told
+        self._judged = judged
         self._shifts = shifts
         self._occurrence = occurrence
         self._kind: VerdictKind | None = None
@@ -129,7 +136,7 @@ class _Trial:
                 self._log.info("nothing to judge", canary=self._standing.target.name, reason=look.why)
         else:
             news, self._kind = look.verdict.kind is not self._kind, look.verdict.kind
-            self._told(self._standing.rule, self._standing.target, look.verdict, news)
+            self._judged(self._standing.rule, self._standing.target, look.verdict, news)
         self._why = look.why
         return self._standing.after(look, now, self._route.put_back(kept or {}))
 

@@ -18,9 +18,6 @@ from healer.rules.triggers import QUERY
 from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample
 from healer.sources.targets import Named, Nameless, TargetLabels, named_by
 
-Told = Callable[[str, str], None]
-"""Told, at each look, a rule's full name and why the look could not tell; "" when it could."""
-
 _MOST_LABELS = 300
 """Characters of a series' labels that go into the key of its signal; of longer ones their hash does."""
 
@@ -47,15 +44,17 @@ class _QueryAnswer:
     lost: str
 
 
-class QueryLook:
-    """The looks of one rule, and what they have seen.
+class QueryProbe:
+    """Asks the query of one rule, and remembers the series that it has seen. `unanswered` see `SourceContext`.
 
     A series fires while its value is a number on the wrong side of the threshold. It is over when it is seen on the right one,
     when a whole answer has it no more, or when its target is gone from the cluster. NaN, infinity, an answer in part, no answer:
     unknown, and said so. The first sight of a series is told whichever it is: what fired before a restart may be over.
     """
 
-    def __init__(self, rule: BoundRule, prometheus: QueryApi, view: View, names: TargetLabels, told: Told) -> None:
+    def __init__(
+        self, rule: BoundRule, prometheus: QueryApi, view: View, names: TargetLabels, unanswered: Callable[[str, str], None]
+    ) -> None:
         query = rule.rule.when.get(QUERY)
         if query is None:
             raise ValueError(f"rule {rule.name} has no query")
@@ -64,13 +63,13 @@ class QueryLook:
         self._prometheus = prometheus
         self._view = view
         self._names = names
-        self._told = told
+        self._unanswered = unanswered
         self._why = ""
         self._known: dict[str, _SeenSeries] = {}
         self._log = structlog.get_logger("healer.query").bind(rule=rule.name)
         self._complained: set[str] = set()
 
-    async def look(self, now: float) -> list[Report]:
+    async def ask(self, now: float) -> list[Report]:
         """Ask once. `now` in seconds since the epoch."""
         try:
             samples = await self._prometheus.query(self._query.expr, now)
@@ -214,7 +213,7 @@ class QueryLook:
 
     def _say(self, why: str) -> None:
         """Count each look; log a change between known and unknown. Another reason is no change."""
-        self._told(self._rule.name, why)
+        self._unanswered(self._rule.name, why)
         if bool(why) is not bool(self._why):
             if why:
                 self._log.warning("a query rule cannot be judged: nothing is done by it, and nothing is over", reason=why)

@@ -22,7 +22,8 @@ from healer.model.kube import Meta, Pod
 from healer.model.signal import QueueFull, Signal
 from healer.model.view import View
 from healer.settings import HttpSettings
-from healer.sources.alertmanager.webhook import PATH, AlertmanagerWebhook, TargetLabels
+from healer.sources.alertmanager.webhook import PATH, AlertmanagerWebhook
+from healer.sources.targets import TargetLabels
 from healer.workloads.registry import WORKLOADS
 from tests.unit.sources.test_alertmanager import NOW, alert, body
 

@@ -780,7 +780,7 @@ async def test_a_rule_looks_at_the_canary_that_its_route_sends_traffic_to(tmp_pa
         probe = CanaryProbe(bound, prometheus, api, world.view, tell)
 
         async def look(number: int) -> list[str]:
-            reports = await probe.look(START + EVERY * number + 7)
+            reports = await probe.ask(START + EVERY * number + 7)
             signals = [report for report in reports if isinstance(report, Signal)]
             assert {signal.target.name for signal in signals} <= {CANARY}
             return [("+" if signal.firing else "-") + signal.name for signal in signals]

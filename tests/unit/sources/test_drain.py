@@ -311,7 +311,7 @@ async def test_after_a_restart_the_incident_is_what_is_known(tmp_path: Path) -> 
 
         async def looks(*numbers: int) -> list[str]:
             probe = CanaryProbe(bound, prometheus, api, world.view, lambda *_: None, shifts=lambda key: kept)
-            reports = [report for number in numbers for report in await probe.look(START + EVERY * number + 7)]
+            reports = [report for number in numbers for report in await probe.ask(START + EVERY * number + 7)]
             return [
                 f"{'+' if each.firing else '-'}{each.name}: {each.message}" if isinstance(each, Signal) else f"?{each.why}"
                 for each in reports

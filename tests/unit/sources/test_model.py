@@ -188,7 +188,7 @@ async def test_every_running_pod_of_the_scope_is_asked_and_no_other() -> None:
     async with status_servers("127.0.0.1", "127.0.0.2", "127.0.0.3") as servers:
         servers.say("127.0.0.1", (1, "AVAILABLE"))
         looks = look_of(fleet, servers.port)
-        assert sorted(places(await looks.look(START))) == ["+serving-2", "+serving-3", "-serving-1"]
+        assert sorted(places(await looks.ask(START))) == ["+serving-2", "+serving-3", "-serving-1"]
         assert servers.asked == ["/v1/models/ranker"] * 3
         elsewhere = msgspec.structs.replace(fleet.numbered(1).metadata, namespace="elsewhere", name="x", uid="x")
         fleet.view.put(msgspec.structs.replace(fleet.numbered(1), metadata=elsewhere))
@@ -198,12 +198,12 @@ async def test_every_running_pod_of_the_scope_is_asked_and_no_other() -> None:
         fleet.view.put(msgspec.structs.replace(fleet.numbered(1), metadata=going))
         servers.asked.clear()
         with capture_logs() as logged:
-            reports = await looks.look(START + 30)
+            reports = await looks.ask(START + 30)
             assert signals_of(reports) == [], "nothing says that it is over"
             assert unknown(reports) == {"pod-2", "pod-3"}, "nor that it is not"
         assert (len(servers.asked), logged) == (1, [])
         fleet.view.drop(Pod, fleet.numbered(2).metadata.uid)
-        (gone,) = signals_of(await looks.look(START + 60))
+        (gone,) = signals_of(await looks.ask(START + 60))
         assert places([gone]) == ["-serving-2"]
 
 
@@ -214,15 +214,15 @@ async def test_a_server_that_talks_nonsense_is_unknown_and_logged_until_it_answe
         servers.say("127.0.0.2", raw=web.Response(text="<html>nginx</html>"))
         looks = look_of(fleet, servers.port)
         with capture_logs() as logged:
-            assert places(await looks.look(START)) == ["-serving-1"]
-            assert signals_of(await looks.look(START + 30)) == []
+            assert places(await looks.ask(START)) == ["-serving-1"]
+            assert signals_of(await looks.ask(START + 30)) == []
         assert sorted((line["pod"], line["log_level"]) for line in logged) == [("serving-2", "warning"), ("serving-3", "warning")]
         assert any("nginx" in line["why"] for line in logged)
         servers.say("127.0.0.2", (1, "AVAILABLE"))
-        await looks.look(START + 60)
+        await looks.ask(START + 60)
         servers.say("127.0.0.2", raw=web.Response(status=500))
         with capture_logs() as logged:
-            await looks.look(START + 90)
+            await looks.ask(START + 90)
         assert [line["pod"] for line in logged] == ["serving-2"], "again, since it had answered"
 
 
@@ -231,7 +231,7 @@ async def test_a_look_that_is_cancelled_leaves_nothing_behind() -> None:
     async with status_servers("127.0.0.1", "127.0.0.2", "127.0.0.3") as servers:
         servers.together = asyncio.Barrier(4)  # one more than come: nobody is answered
         looks = look_of(fleet, servers.port)
-        task = asyncio.create_task(looks.look(START))
+        task = asyncio.create_task(looks.ask(START))
         for _ in range(3):
             await servers.arrived.get()
         task.cancel()
@@ -239,7 +239,7 @@ async def test_a_look_that_is_cancelled_leaves_nothing_behind() -> None:
             await task
         servers.together = None
         servers.say("127.0.0.1", (1, "AVAILABLE"))
-        assert sorted(places(await looks.look(START))) == ["+serving-2", "+serving-3", "-serving-1"]
+        assert sorted(places(await looks.ask(START))) == ["+serving-2", "+serving-3", "-serving-1"]
 
 
 def test_a_rule_about_no_model() -> None:

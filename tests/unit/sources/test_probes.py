@@ -20,7 +20,7 @@ import healer.sources.probes
 from healer.model.signal import Report, Signal
 from healer.model.target import Target
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
-from healer.sources.probes import Beat, Look, Probes
+from healer.sources.probes import Beat, Probe, Probes
 from tests.support.world import Yaml, rule, rulebook
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ class Watched:
     def _was_late(self, rule: str) -> None:
         self.late.append(rule)
 
-    def _make(self, bound: BoundRule) -> Look:
+    def _make(self, bound: BoundRule) -> Probe:
         self.made.append(bound.name)
 
         async def look(now: float) -> list[Signal]:

@@ -11,7 +11,7 @@ import structlog.testing
 
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.sources.prometheus.client import Prometheus
-from healer.sources.prometheus.query import QueryLook
+from healer.sources.prometheus.query import QueryProbe
 from healer.sources.targets import TargetLabels
 from tests.support.world import APP, NAMESPACE, World, rule, rulebook
 from tests.unit.sources.conftest import Answer, Imposter, closing, remembering, saying
@@ -39,12 +39,12 @@ class Bench:
             rule("slow", when={"query": {"expr": "latency"} | (query or {"above": 0.2})}, heal=[{"page": {}}])
         ).rules
         self.now = NOW
-        self._look = QueryLook(bound, prometheus, self.world.view, NAMES, lambda _, why: self.said.append(why))
+        self._probe = QueryProbe(bound, prometheus, self.world.view, NAMES, lambda _, why: self.said.append(why))
 
     async def reports(self) -> list[Report]:
         """What one more look has to say, 30 s after the last."""
         self.now += 30
-        return await self._look.look(self.now)
+        return await self._probe.ask(self.now)
 
     async def look(self) -> list[Signal]:
         """The signals of one more look."""
