@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from healer.cluster.api import Api
 from healer.model.action import ActionSpec, Outcome
 from healer.model.effects import Act
-from healer.model.incident import Reason
+from healer.model.incident import Incident, Reason
 from healer.model.kube import Pod
 from healer.model.view import View
 from healer.model.workload import Workload
@@ -53,6 +53,42 @@ class Action(Protocol):
 
     async def run(self, call: Call) -> Outcome:
         """Attempt it."""
+
+
+class NotUndone(Exception):
+    """Nothing is taken back; the message says why, and what to do."""
+
+
+class Reversal(Protocol):
+    """One change that an action made for an incident, and its way back; as text it says both."""
+
+    @property
+    def group(self) -> str:
+        """What was changed, for programs, in the plural: "routes"."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the cluster is as it was before the change."""
+
+    def plain(self) -> dict[str, Any]:
+        """For programs."""
+
+    def check(self, *, force: bool) -> None:
+        """Raises NotUndone when the change cannot be taken back, or, without `force`, when somebody has made another since."""
+
+    async def put_back(self, api: Api, *, force: bool) -> None:
+        """Take the change back, unless somebody makes another meanwhile. Raises NotUndone, ClusterError."""
+
+
+@runtime_checkable
+class Undoable(Protocol):
+    """An action whose changes `healer undo` can take back."""
+
+    async def reversals(self, api: Api, incident: Incident, namespace: str, kept: Mapping[str, str]) -> Sequence[Reversal]:
+        """The changes that the action has noted (`Call.keep`) for an incident in `namespace`, as they stand now.
+
+        Raises NotUndone, ClusterError, ValueError for a note that the action did not write.
+        """
 
 
 def specs(actions: Mapping[str, Action]) -> dict[str, ActionSpec]:

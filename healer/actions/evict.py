@@ -34,6 +34,7 @@ class Evict:
         verb="evict",
         evicts=True,
         needs=lambda _: rechecked() | permissions("", "pods/eviction", "create"),
+        meaning="asks the Eviction API, which honours PodDisruptionBudgets",
     )
 
     async def run(self, call: Call) -> Outcome:

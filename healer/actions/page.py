@@ -19,6 +19,10 @@ class Page:
         disrupts=False,
         verb="page people about",
         changes=False,
+        meaning=(
+            "changes nothing in the cluster: the incident gets critical, and is told in these channels besides those "
+            "of `notify` (instead of the default channel, where there is no `notify`)"
+        ),
     )
 
     async def run(self, call: Call) -> Outcome:

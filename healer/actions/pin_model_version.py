@@ -101,6 +101,7 @@ class PinModelVersion:
         in_rollout=True,  # it takes no pod down, and a rollout that hangs because its pods cannot load a version is what it mends
         complete=complete,
         needs=lambda _: allowed("get") | permissions("", "configmaps", "get patch"),
+        meaning="has the model servers load that version of the model, by the file that their ConfigMap holds",
     )
 
     async def run(self, call: Call) -> Outcome:

@@ -38,6 +38,10 @@ class Restart:
         verb="restart",
         deletes=True,
         needs=lambda _: rechecked() | permissions("policy", "poddisruptionbudgets", "list") | permissions("", "pods", "delete"),
+        meaning=(
+            "deletes that very pod; refused where a PodDisruptionBudget covers it, and after an eviction of it that "
+            "was not granted"
+        ),
     )
 
     async def run(self, call: Call) -> Outcome:

@@ -43,6 +43,7 @@ class Rollback:
         verb="roll back",
         in_rollout=True,
         needs=lambda _: allowed("get patch") | union(kind.reads for kind in WORKLOADS.values()),
+        meaning="goes to the revision that healer last saw well for ten minutes, else to the previous one",
     )
 
     async def run(self, call: Call) -> Outcome:

@@ -33,6 +33,7 @@ class RolloutRestart:
         disrupts=False,
         verb="restart the rollout of",
         needs=lambda _: allowed("get patch"),
+        meaning="makes all pods anew, as `kubectl rollout restart` does, by the rollout's own rules",
     )
 
     async def run(self, call: Call) -> Outcome:

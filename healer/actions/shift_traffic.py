@@ -7,19 +7,21 @@ Somebody else may set the weights as well (`healer.routes.keeper`). Who does so 
 instead; who puts back what is committed is named, and what was put back is set once more at most, never in a loop.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self
 
 from msgspec.structs import replace
 from pydantic import Field, model_validator
 
-from healer.actions.base import Call, Stopped
+from healer.actions.base import Call, Reversal, Stopped
 from healer.actions.shared.paused import paused
 from healer.actions.shared.refusal import refusal, unread
 from healer.actions.shared.rolling import read_whole, rung
-from healer.cluster.api import ClusterError
+from healer.actions.undo_shift import reversals
+from healer.cluster.api import Api, ClusterError
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, Permissions, permissions, union
+from healer.model.incident import Incident
 from healer.model.target import ActsOn
 from healer.model.workload import Workload
 from healer.routes.base import (
@@ -38,7 +40,7 @@ from healer.routes.base import (
     write,
 )
 from healer.routes.keeper import keeper_of
-from healer.routes.note import KEPT_BY, MOST_BYTES, Note, notes
+from healer.routes.note import MOST_BYTES, Note, notes
 from healer.routes.registry import ROUTERS
 from healer.routes.route import Aim
 from healer.rules.form import Model, Whole, fault
@@ -90,6 +92,14 @@ def complete(params: ShiftTrafficParams, when: When) -> ShiftTrafficParams:
     return params
 
 
+def _apart(params: ShiftTrafficParams) -> dict[str, Permissions]:
+    """What a route in a namespace of its own asks for there."""
+    if params.route is None or params.route.namespace is None:
+        return {}
+    router = ROUTERS[params.route.kind]
+    return {params.route.namespace: router.reads | router.writes}
+
+
 def _needs(params: ShiftTrafficParams) -> Permissions:
     """What the look, the endpoints and the route ask for; a route that no trigger has named yet is of any kind."""
     kinds = list(ROUTERS) if params.route is None else [params.route.kind]
@@ -101,7 +111,7 @@ class ShiftTraffic:
     """The action `shiftTraffic`."""
 
     spec = ActionSpec(
-        name=KEPT_BY,
+        name="shiftTraffic",
         params=ShiftTrafficParams,
         targets=frozenset({ActsOn.WORKLOAD}),
         disrupts=False,
@@ -109,8 +119,17 @@ class ShiftTraffic:
         in_rollout=True,
         complete=complete,
         needs=_needs,
+        apart=_apart,
         diverts=True,
+        meaning=(
+            "shifts traffic from the canary to stable by the weights of the route; never the other way. Refused where "
+            "Flagger, Argo Rollouts or KServe set those weights"
+        ),
     )
+
+    async def reversals(self, api: Api, incident: Incident, namespace: str, kept: Mapping[str, str]) -> Sequence[Reversal]:
+        """See `Undoable`."""
+        return await reversals(api, incident, namespace, kept)
 
     async def run(self, call: Call) -> Outcome:
         """Recheck, then read the route afresh, keep the weights that it had, and set the new ones."""

@@ -130,7 +130,7 @@ def rbac(
     except (RulesError, OperateError) as error:
         typer.echo(f"healer: {error}", err=True)
         raise typer.Exit(EXIT_SETUP) from error
-    needs, routes = granting.needed(rulebook, ACTIONS), granting.apart(rulebook)
+    needs, routes = granting.needed(rulebook, ACTIONS), granting.apart(rulebook, ACTIONS)
     printed = granting.manifests(needs, namespace, within=confined, lease=name, routes=routes)
     typer.echo(yaml.dump_all(printed, Dumper=_Plain, sort_keys=False), nl=False)
 

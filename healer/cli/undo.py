@@ -1,9 +1,10 @@
-"""The verb that takes back what healer did to a route: undo."""
+"""The verb that takes back what healer did for an incident: undo."""
 
 from typing import Annotated
 
 import typer
 
+from healer.actions.base import NotUndone
 from healer.cli.common import EXIT_PROBLEMS, Context, InNamespace, Output, Yes, agreed, print_json, with_cluster
 from healer.cluster.api import Api
 from healer.operate import undo as undoing
@@ -16,25 +17,25 @@ app = typer.Typer()
 
 @app.command()
 def undo(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="incident/NAME, or the name alone: what traffic was shifted for.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="incident/NAME, or the name alone.")],
     namespace: InNamespace = None,
     by: Annotated[str | None, typer.Option(help="Who undoes it; by default the kubeconfig's user, or $USER.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also when somebody else has changed the weights since.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also when somebody else has changed it since.")] = False,
     yes: Yes = False,
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Put back the weights that a route had before healer shifted its traffic for an incident.
+    """Take back what healer did for an incident: put back the weights that a route had before its traffic was shifted.
 
-    It shows what will be done and, on a terminal, asks first. Exit code 1 when nothing is undone: nothing was shifted, the note
-    is about another workload, the weights were changed by somebody else since, the canary has no ready endpoints, the answer is
-    no. Exit code 2 when there is no such incident.
+    It shows what will be done and, on a terminal, asks first. Exit code 1 when nothing is undone: nothing was done that can be
+    undone, the note is about another workload, somebody else has changed the weights since, the canary has no ready endpoints,
+    the answer is no. Exit code 2 when there is no such incident.
     """
     me = who(context)
 
     def show(found: undoing.Undoing) -> None:
-        if not agreed(str(found), "Put these weights back?", yes=yes or not found.needed, output=output):
-            raise undoing.NotUndone("nothing was undone: the answer was no, and the weights stay as they are")
+        if not agreed(str(found), "Put this back?", yes=yes or not found.needed, output=output):
+            raise NotUndone("nothing was undone: the answer was no, and all stays as it is")
 
     async def work(api: Api) -> undoing.Undoing:
         place = named(what if "/" in what else f"incident/{what}", namespace or me.namespace, ("Incident",))
@@ -42,7 +43,7 @@ def undo(
 
     try:
         found = with_cluster(work, context)
-    except undoing.NotUndone as error:
+    except NotUndone as error:
         typer.echo(showing.clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_PROBLEMS) from error
     if output == "json":

@@ -6,7 +6,7 @@ A follower has none: it watches, so that its view is warm, and waits.
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -30,7 +30,6 @@ from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.incident import Incident
 from healer.model.view import View
-from healer.routes.note import KEPT_BY
 from healer.rules.pod_detectors import PodSettings
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings
@@ -90,7 +89,7 @@ class Term:
             report=self.core.observed,
             decided=recorder.decided,
             firing=self.core.alerts,
-            shifts=lambda key: self.core.accepted(key, KEPT_BY),
+            shifts=self._shifts,
             occurrence=self.core.occurrence,
         )
         self._asking.use(rulebook)
@@ -127,6 +126,12 @@ class Term:
             serving.cancel()
             await asyncio.wait((serving,))
             self._sinks.reset()
+
+    def _shifts(self, key: str) -> Mapping[str, str] | None:
+        """The notes of the actions that divert traffic, for the open incident of a firing signal (see `EventLoop.accepted`)."""
+        notes = [self.core.accepted(key, name) for name, action in ACTIONS.items() if action.spec.diverts]
+        known = [each for each in notes if each is not None]
+        return {place: note for each in known for place, note in each.items()} if known else None
 
     async def _asked_again(self, act: Act) -> Outcome | None:
         """What only a source can know is asked once more right before acting (`Recheck`)."""

@@ -1,6 +1,6 @@
 """What an action is to the rest of healer: its declaration, the permissions that it needs, and the outcome of an attempt."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -56,12 +56,17 @@ class ActionSpec:
     """
     needs: Callable[[Any], Permissions] = lambda _: frozenset()
     """What it asks the API server for, with these parameters."""
+    apart: Callable[[Any], Mapping[str, Permissions]] = lambda _: {}
+    """The part of `needs` that is for objects in other namespaces than the target's, by namespace."""
     evicts: bool = False
     """It asks for an eviction, which may be denied: by a PodDisruptionBudget, an admission policy, missing rights."""
     deletes: bool = False
     """It takes a pod by a DELETE, about which nobody is asked: never after an eviction was denied."""
     diverts: bool = False
-    """It takes traffic off the workload: what must be well afterwards is the side that serves instead, not the workload."""
+    """It takes traffic off the workload: what must be well afterwards is the side that serves instead, not the workload. What it
+    keeps beside the incident are notes of the routes that it changed (`healer.routes.note`)."""
+    meaning: str = ""
+    """What it does, for docs/rules.md."""
 
 
 class OutcomeKind(StrEnum):

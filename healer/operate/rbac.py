@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from healer.actions.base import Action
-from healer.actions.shift_traffic import ShiftTrafficParams
 from healer.model.action import Permission, Permissions, permissions, union
 from healer.routes.registry import ROUTERS
+from healer.rules.probe import RouteRef
 from healer.rules.rulebook import BoundRule, Rulebook
+from healer.rules.schema import Step
 from healer.rules.triggers import CANARY
 from healer.sources.registry import SOURCES
 from healer.workloads.registry import watched
@@ -46,27 +47,32 @@ def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
 
 
 def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:
-    rule = bound.rule
-    steps = [*rule.heal, *([rule.on_storm] if rule.on_storm is not None else [])]
-    trigger = SOURCES[rule.when.trigger.name].permissions(rule.when.value)
-    return union([trigger, *(actions[step.action].spec.needs(step.params) for step in steps)])
+    trigger = SOURCES[bound.rule.when.trigger.name].permissions(bound.rule.when.value)
+    return union([trigger, *(actions[step.action].spec.needs(step.params) for step in _steps(bound))])
 
 
-def apart(rulebook: Rulebook) -> dict[str, Permissions]:
-    """What rules need of their routes in the namespaces that they name for them, by namespace."""
+def apart(rulebook: Rulebook, actions: Mapping[str, Action]) -> dict[str, Permissions]:
+    """What rules need in the namespaces that they name for their routes, by namespace."""
     needs: dict[str, Permissions] = defaultdict(frozenset)
-    for rule in (bound.rule for bound in rulebook.rules):
-        steps = [*rule.heal, *([rule.on_storm] if rule.on_storm is not None else [])]
-        canary = rule.when.get(CANARY)
-        routes = [] if canary is None else [(canary.route, False)]
-        routes += [
-            (step.params.route, True) for step in steps if isinstance(step.params, ShiftTrafficParams) and step.params.route
-        ]
-        for route, written in routes:
-            if route.namespace is not None:
-                router = ROUTERS[route.kind]
-                needs[route.namespace] |= router.reads | (router.writes if written else frozenset())
+    for bound in rulebook.rules:
+        route = _route(bound)
+        if route is not None and route.namespace is not None:
+            needs[route.namespace] |= ROUTERS[route.kind].reads
+        for step in _steps(bound):
+            for namespace, permitted in actions[step.action].spec.apart(step.params).items():
+                needs[namespace] |= permitted
     return dict(needs)
+
+
+def _steps(bound: BoundRule) -> list[Step]:
+    storm = bound.rule.on_storm
+    return [*bound.rule.heal, *([storm] if storm is not None else [])]
+
+
+def _route(bound: BoundRule) -> RouteRef | None:
+    """The route that the rule's trigger reads."""
+    canary = bound.rule.when.get(CANARY)
+    return None if canary is None else canary.route
 
 
 NAME = "healer"

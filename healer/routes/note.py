@@ -7,8 +7,6 @@ import msgspec
 
 from healer.routes.route import Aim, RoutePlace, Weights
 
-KEPT_BY = "shiftTraffic"
-"""The name of the action that keeps it."""
 MOST_BYTES = 1024
 """The longest text that may be kept (deploy/healer/crd.yaml)."""
 

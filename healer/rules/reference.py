@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from healer.model.duration import InSeconds, say
+from healer.model.target import ActsOn
 from healer.rules.condition import variables
 from healer.rules.form import Model
 from healer.rules.pod_conditions import POD_CONDITIONS, PodConditionName
@@ -28,6 +30,8 @@ def tables(known: Vocabulary) -> dict[str, str]:
         "conditions": _conditions(),
         "routers": _routers(known),
         "servers": _servers(known),
+        "actions": _actions(known),
+        "parameters": _parameters(known),
     }
 
 
@@ -36,11 +40,11 @@ def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _keys(model: type[Model]) -> str:
+def _keys(model: type[BaseModel]) -> str:
     return _table(("key", "type", "default", "meaning"), _key_rows(model))
 
 
-def _key_rows(model: type[Model]) -> Iterator[tuple[str, ...]]:
+def _key_rows(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     for name, field in model.model_fields.items():
         if model is Step and name in ("action", "params"):
             continue
@@ -74,7 +78,7 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
         return "mapping of text to text"
     if arguments:
         return _type(arguments[0], [])
-    return {int: "whole number", str: "text", float: "number"}[annotation]
+    return {int: "whole number", str: "text", float: "number", bool: "true or false"}[annotation]
 
 
 def _origin(annotation: Any) -> type:
@@ -117,6 +121,8 @@ def _written(value: Any, field: FieldInfo) -> str:
             f"{part.alias or name}: {_written(getattr(value, name), part)}" for name, part in type(value).model_fields.items()
         )
         return "{" + ", ".join(parts) + "}"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(str(entry) for entry in value)}]"
     return say(value) if any(isinstance(mark, InSeconds) for mark in field.metadata) else str(value)
@@ -172,3 +178,17 @@ def _servers(known: Vocabulary) -> str:
                 yield *asked, f"`{name}`", "yes" if condition.usual else "no", condition.meaning
 
     return _table(("server", "name", "request", "port", "condition", "by default", "meaning"), rows())
+
+
+def _actions(known: Vocabulary) -> str:
+    on = {ActsOn.POD: "a pod", ActsOn.WORKLOAD: "a workload"}
+    rows = (
+        (f"`{spec.name}`", " or ".join(on[kind] for kind in sorted(spec.targets)), spec.meaning)
+        for spec in known.actions.values()
+    )
+    return _table(("action", "acts on", "what it does"), rows)
+
+
+def _parameters(known: Vocabulary) -> str:
+    rows = ((f"`{spec.name}`", *row) for spec in known.actions.values() for row in _key_rows(spec.params))
+    return _table(("action", "parameter", "type", "default", "meaning"), rows)

@@ -141,13 +141,13 @@ def test_confined_healer_reaches_the_route_that_a_rule_names_elsewhere(shifts: s
     assert problems == []
     book = Rulebook(rules)
     for within in (["production"], ["production", "infra"]):
-        printed = manifests(needed(book, ACTIONS), "healer", within=within, routes=apart(book))
+        printed = manifests(needed(book, ACTIONS), "healer", within=within, routes=apart(book, ACTIONS))
         allows = Authorizer(printed).allows
         assert allows(_asked("get", "httproutes", "infra", "split", "gateway.networking.k8s.io"))
         assert allows(_asked("list", "pods", "production"))
         assert allows(_asked("list", "pods", "infra")) is ("infra" in within)
         assert allows(_asked("patch", "httproutes", "infra", "split", "gateway.networking.k8s.io")) is patches
-    at_home = manifests(needed(book, ACTIONS), "infra", within=["production"], routes=apart(book))
+    at_home = manifests(needed(book, ACTIONS), "infra", within=["production"], routes=apart(book, ACTIONS))
     allows = Authorizer(at_home).allows
     assert allows(_asked("get", "httproutes", "infra", "split", "gateway.networking.k8s.io"))
     assert allows(_asked("create", "incidents", "infra", group="healer.dev"))

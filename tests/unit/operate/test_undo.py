@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from healer.actions.registry import ACTIONS
+from healer.actions.base import NotUndone
+from healer.actions.shift_traffic import ShiftTraffic
+from healer.actions.undo_shift import ShiftReversal
 from healer.lab import Lab
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.objects import Object
 from healer.model.incident import State
 from healer.operate.objects import OperateError, at
-from healer.operate.undo import Move, NotUndone, Undoing, undo
+from healer.operate.undo import Undoing, undo
 from healer.routes.base import RoutePlace as Route
 from healer.routes.base import Weights as WeightsOf
-from healer.routes.note import KEPT_BY, Note
+from healer.routes.note import Note
 from tests.support.healer import HEALER, environment, verb
 from tests.support.processes import PATIENCE
 from tests.unit.operate.conftest import NAME, SPACE, Place
@@ -32,6 +34,7 @@ ROUTE = Route(SPACE, "HTTPRoute", "model", STABLE, CANARY)
 NOTE = Note("80:20", "100:0", "0", 0)
 BY = {"healer.dev/undone-by": "alice"}
 
+KEPT_BY = ShiftTraffic.spec.name
 OF = "kubernetes.io/service-name"
 
 Weights = tuple[int, int]
@@ -235,7 +238,7 @@ async def test_nothing_was_shifted(shifted: Shifted, notices: Any) -> None:
     await shifted.kept()
     await shifted.status({"notices": None})
     await shifted.status({"notices": notices})
-    with pytest.raises(NotUndone, match=f"nothing to undo: healer has shifted no traffic for incident/{ID} in production"):
+    with pytest.raises(NotUndone, match=f"healer has taken no action for incident/{ID} in production that can be undone"):
         await shifted.undo()
 
 
@@ -282,7 +285,9 @@ async def test_a_service_that_is_gone_leaves_it_unknown_whose_traffic_it_is(shif
 
 def test_a_route_of_another_namespace_is_shown_with_it() -> None:
     """A rule may name a route elsewhere; whoever puts its weights back sees where it is."""
-    move = Move(replace(ROUTE, apart="gateways"), WeightsOf.parse("100:0"), WeightsOf.parse("100:0"), WeightsOf.parse("80:20"))
+    move = ShiftReversal(
+        replace(ROUTE, apart="gateways"), WeightsOf.parse("100:0"), WeightsOf.parse("100:0"), WeightsOf.parse("80:20")
+    )
     assert str(move).startswith("httproute/model in namespace gateways: canary 0 % -> 20 %")
 
 
@@ -301,11 +306,7 @@ async def test_an_open_incident_may_shift_again_and_that_is_said(shifted: Shifte
     await shifted.kept(NOTE, state=state)
     shown: list[str] = []
     await shifted.undo(show=lambda found: shown.append(str(found)))
-    assert f"the incident is {state}: healer may shift again; healer pause {shifted.place.workload}" in shown[0]
-
-
-def test_the_action_keeps_it_under_its_own_name() -> None:
-    assert KEPT_BY in ACTIONS
+    assert f"the incident is {state}: healer may act again; healer pause {shifted.place.workload}" in shown[0]
 
 
 # as it is typed
@@ -350,7 +351,7 @@ async def test_on_a_terminal_it_asks_first(
     """A person sees what is put back before it is; "no" leaves the route and the incident as they are."""
     ended, said = await shifted.type_on_a_terminal(answer, f"incident/{ID}", *options)
     assert (ended, shifted.weights()) == (code, [weights])
-    assert said.index("canary 0 % -> 20 %") < said.index("Put these weights back?")
+    assert said.index("canary 0 % -> 20 %") < said.index("Put this back?")
     assert shifted.signed == (BY if code == 0 else {})
 
 
@@ -358,4 +359,4 @@ async def test_on_a_terminal_yes_is_not_asked(shifted: Shifted) -> None:
     """Scripts that run under a terminal pass --yes."""
     ended, said = await shifted.type_on_a_terminal("n", f"incident/{ID}", "--yes")
     assert (ended, shifted.weights()) == (0, [(80, 20)])
-    assert "Put these" not in said
+    assert "Put this" not in said
