@@ -89,7 +89,8 @@ class Kubelet(Controller):
 
     def reconcile(self, key: Key) -> float | None:
         pod = self.api.store.get(POD.stored_in, key)
-        if pod is None or is_lost(self.api, pod["spec"]["nodeName"]):
+        node = "" if pod is None else pod["spec"].get("nodeName", "")  # a pod that has just taken the name is on none yet
+        if pod is None or not node or is_lost(self.api, node):
             return None
         now = asyncio.get_running_loop().time()
         resident = self._resident(key, pod, now)

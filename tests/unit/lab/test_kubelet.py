@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from healer.lab import Lab, serving
+from healer.lab.kinds import POD
 from healer.lab.kubelet.behaviour import ANNOTATION
-from healer.lab.objects import condition, is_ready
+from healer.lab.objects import clone, condition, is_ready
 
 pytestmark = pytest.mark.slow
 
@@ -313,3 +314,16 @@ async def test_a_node_that_answers_soon_has_its_pods_ready_again(lab: Lab) -> No
     lab.recover_node(_pod(lab)["spec"]["nodeName"])
     await lab.wait_for(lambda it: is_ready(_pod(it)))
     assert _pod(lab)["metadata"]["name"] == name
+
+
+async def test_a_pod_that_takes_the_name_of_one_before_it_is_on_no_node_yet(lab: Lab) -> None:
+    """Pods of a StatefulSet keep their names: the kubelet may come to such a name before the scheduler does."""
+    name = await _one(lab)
+    key, next_one = ("production", name), clone(_pod(lab))
+    lab.api.modify(POD, *key, lambda pod: pod["metadata"].update(annotations={ANNOTATION: "hang"}))
+    lab.store.remove(POD.stored_in, key)
+    del next_one["spec"]["nodeName"]
+    next_one["metadata"]["uid"], next_one["spec"]["schedulerName"] = "another", "nobody"
+    lab.store.put(POD.stored_in, key, next_one)
+    await lab.apply(serving("another", replicas=1, min_available=None))
+    await lab.wait_for(lambda it: any(is_ready(each) for each in it.objects("pods") if each["metadata"]["name"] != name))
