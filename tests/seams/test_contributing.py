@@ -18,6 +18,7 @@ SEAMS = {
     "guard",
     "router",
     "sink",
+    "workload kind",
     "model server",
     "verb",
     "metric",
