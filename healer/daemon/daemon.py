@@ -47,8 +47,8 @@ from healer.settings import PREFIX, Settings, SettingsError
 from healer.sinks import registry as sinks
 from healer.sinks.base import Memory, Sink, SinkMeters
 from healer.sinks.boundary import Boundary
+from healer.sources.base import Pushed, WebhookContext, sources
 from healer.sources.canary.canary import missing_route
-from healer.sources.registry import SOURCES, Pushed, WebhookContext
 from healer.workloads.registry import WORKLOADS
 
 _COLLECTED_AFTER = 1.0
@@ -251,7 +251,7 @@ class Daemon:
             return await (own if leads else forward)(body)
 
         receivers: dict[str, Receiver] = {}
-        for source in SOURCES.values():
+        for source in sources().values():
             if isinstance(source, Pushed):
                 own = source.receiver(context)
                 forward = Forward(session, leader, source.path, http.webhook_token_file, http.accept_timeout)

@@ -19,10 +19,9 @@ from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
 from healer.settings import Settings
-from healer.sources.canary.canary import Occurrence, Shifts
+from healer.sources.base import Asked, Occurrence, Pushed, Shifts, SourceContext, sources
 from healer.sources.probes import Probes
 from healer.sources.prometheus.client import connect
-from healer.sources.registry import SOURCES, Asked, Pushed, SourceContext
 
 _SERVERS_AT_ONCE = 16
 """Model servers that are asked at the same time."""
@@ -33,7 +32,7 @@ _RULES_NAMED = 5
 class ScheduledProbes:
     """Runs the probes and the confirmers of the sources. `report` takes their reports, `decided` the judge's verdicts.
 
-    Both are called on the loop. `firing`, `shifts` and `occurrence` see `healer.sources.registry.SourceContext`.
+    Both are called on the loop. `firing`, `shifts` and `occurrence` see `healer.sources.base.SourceContext`.
     """
 
     def __init__(
@@ -73,9 +72,9 @@ class ScheduledProbes:
             confirmed=metrics.alertmanager,
         )
         self._log = structlog.get_logger("healer.alertmanager")
-        makers = {name: partial(source.probe, context) for name, source in SOURCES.items() if isinstance(source, Asked)}
+        makers = {name: partial(source.probe, context) for name, source in sources().items() if isinstance(source, Asked)}
         self._probes = Probes(makers, clock=clock, tell=report, late=metrics.late)
-        confirmers = {name: source.confirmer(context) for name, source in SOURCES.items() if isinstance(source, Pushed)}
+        confirmers = {name: source.confirmer(context) for name, source in sources().items() if isinstance(source, Pushed)}
         self._confirmers = {name: confirmer for name, confirmer in confirmers.items() if confirmer is not None}
 
     def use(self, rulebook: Rulebook) -> None:

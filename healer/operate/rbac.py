@@ -15,7 +15,7 @@ from healer.rules.probe import RouteRef
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import Step
 from healer.rules.triggers import CANARY
-from healer.sources.registry import SOURCES
+from healer.sources.base import source_of
 from healer.workloads.registry import watched
 
 Manifest = dict[str, Any]
@@ -47,7 +47,7 @@ def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
 
 
 def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:
-    trigger = SOURCES[bound.rule.when.trigger.name].permissions(bound.rule.when.value)
+    trigger = source_of(bound.rule.when.trigger).permissions(bound.rule.when.value)
     return union([trigger, *(actions[step.action].spec.needs(step.params) for step in _steps(bound))])
 
 

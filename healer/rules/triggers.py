@@ -1,8 +1,8 @@
 """The triggers of rules, in one table: what each looks for, how its signals come, and how they end.
 
 Code that treats triggers differently asks their properties (`TRIGGERS[signal.source].fades`); their names are compared nowhere.
-A new trigger is an entry here and its source in `healer.sources.registry`. Whoever adds an entry to the table of a running
-process, as a test does, calls `healer.rules.schema.build` afterwards.
+A new trigger is an entry here and the file of its source, which the entry names. Whoever adds an entry to the table of a
+running process, as a test does, calls `healer.rules.schema.build` afterwards, before the daemon starts.
 """
 
 import re
@@ -68,6 +68,8 @@ class Trigger(Generic[V]):
     """For docs/rules.md."""
     names: Callable[[V], tuple[str, ...]]
     """The names of the signals that a rule looks for."""
+    source: str
+    """The declaration of its source (`healer.sources.base`), "module:name": the rule language does not import it."""
     origin: Origin
     ends: Ending
     targets: frozenset[ActsOn] = frozenset({ActsOn.POD, ActsOn.WORKLOAD})
@@ -150,6 +152,7 @@ POD: Trigger[tuple[str, ...]] = Trigger(
     Annotated[tuple[PodConditionName, ...], Field(min_length=1), Listed],
     "any of these conditions of a pod.",
     names=lambda names: names,
+    source="healer.sources.pods:SOURCE",
     origin=Origin.WATCHED,
     ends=Ending.OBJECT,
 )
@@ -158,6 +161,7 @@ ALERT: Trigger[tuple[str, ...]] = Trigger(
     Annotated[tuple[Text, ...], Field(min_length=1), Listed],
     "any of these alerts of Alertmanager, by the label `alertname`, whole and case-sensitive.",
     names=lambda names: names,
+    source="healer.sources.alertmanager.webhook:SOURCE",
     origin=Origin.PUSHED,
     ends=Ending.RESOLVED,
     repeated_by="Alertmanager",
@@ -176,6 +180,7 @@ QUERY: Trigger[Query] = Trigger(
     Query,
     "a PromQL expression passes a threshold.",
     names=lambda query: (QUERY_SIGNAL,),
+    source="healer.sources.prometheus.query:SOURCE",
     origin=Origin.ASKED,
     ends=Ending.ABSENT,
     needs=PROMETHEUS,
@@ -189,6 +194,7 @@ MODEL: Trigger[ServedModel] = Trigger(
     ServedModel,
     "a model server's own status of a model.",
     names=lambda model: model.conditions,
+    source="healer.sources.model:SOURCE",
     origin=Origin.ASKED,
     ends=Ending.ABSENT,
 )
@@ -197,6 +203,7 @@ CANARY: Trigger[Canary] = Trigger(
     Canary,
     "the judge finds that the canary is bad.",
     names=lambda canary: (BAD_CANARY, UNKNOWN_VERDICT),
+    source="healer.sources.canary.canary:SOURCE",
     origin=Origin.ASKED,
     ends=Ending.JUDGED,
     targets=frozenset({ActsOn.WORKLOAD}),

@@ -19,6 +19,7 @@ from healer.model_servers.status import LOADING, ModelStatus, Observation, Statu
 from healer.rules.probe import ServedModel
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import MODEL
+from healer.sources.base import Asked, Probe, SourceContext
 
 _PODS_AT_ONCE = 500
 """Pods whose scope is compared before the loop is yielded: about half a millisecond."""
@@ -159,3 +160,10 @@ class ModelProbe:
             if not number % _PODS_AT_ONCE:
                 await asyncio.sleep(0)
         return covered
+
+
+def _probe(context: SourceContext, rule: BoundRule) -> Probe:
+    return ModelProbe(rule, context.view, context.server_slots).ask
+
+
+SOURCE = Asked(_probe)

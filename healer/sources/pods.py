@@ -11,6 +11,8 @@ from healer.model.view import epoch, target_of
 from healer.rules.pod_conditions import conditions
 from healer.rules.pod_detectors import Finding, ObservedPod, PodSettings, containers
 from healer.rules.triggers import POD
+from healer.settings import Settings
+from healer.sources.base import Watched
 
 _RESTARTING = "Restarting"
 """The condition that rests on what was seen of a pod before, and not on one look at it."""
@@ -160,3 +162,10 @@ def _signal(pod: Pod, name: str, finding: Finding, now: float, *, firing: bool) 
         occurrence=f"{uid}/{name}/{finding.occurrence}",
         message=finding.message,
     )
+
+
+def _pods(settings: Settings) -> PodSource:
+    return PodSource(PodSettings(**settings.pods.model_dump()))
+
+
+SOURCE = Watched(Pod, _pods)

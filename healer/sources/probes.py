@@ -16,9 +16,7 @@ from apscheduler.triggers.base import BaseTrigger
 from healer.model.signal import Report
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import When
-
-Probe = Callable[[float], Awaitable[Sequence[Report]]]
-"""Asks for one rule, at a time in seconds since the epoch, and returns its reports. It handles the errors that it expects."""
+from healer.sources.base import Probe
 
 _FIRST, _LAST = 0.1, 0.8
 """Looks fall between these shares of their interval. The rest is for the jitter, and for Prometheus to store what it scraped."""

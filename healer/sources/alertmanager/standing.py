@@ -13,22 +13,16 @@ import structlog
 
 from healer.model.signal import Signal
 from healer.model.view import View
-from healer.settings import Alerts
 from healer.sources.alertmanager.alert import read
 from healer.sources.alertmanager.api import Alertmanagers, Listed, NoAnswer
+from healer.sources.base import SourceContext
 from healer.sources.targets import TargetLabels
 
 ABSENT = "Alertmanager does not have it (any more)"
-REQUESTS_PER_REPORT = 3
+_REQUESTS_PER_REPORT = 3
 """How often Alertmanager is asked while a report of an alert is fresh: one answer may be lost."""
 _Answers = list[tuple[str, Mapping[str, Listed]]]
 """The URLs that answered, and what they have by key."""
-
-
-def connect(alerts: Alerts) -> Alertmanagers:
-    """The Alertmanagers that the settings name."""
-    urls = [url.strip() for url in alerts.url.split(",")]
-    return Alertmanagers(urls, token_file=alerts.token_file, ca_file=alerts.ca_file, timeout=alerts.timeout)
 
 
 class StandingAlerts:
@@ -133,3 +127,23 @@ class StandingAlerts:
             else:
                 self._log.info("Alertmanager answers again")
         self._why = why
+
+
+def standing_alerts(context: SourceContext) -> StandingAlerts | None:
+    """None where the settings name no Alertmanager: then an alert counts for as long as its last report is fresh."""
+    alerts = context.settings.alerts
+    if not alerts.url:
+        return None
+    urls = [url.strip() for url in alerts.url.split(",")]
+    return StandingAlerts(
+        Alertmanagers(urls, token_file=alerts.token_file, ca_file=alerts.ca_file, timeout=alerts.timeout),
+        view=context.view,
+        labels=TargetLabels.of(alerts),
+        replicas=alerts.replica_labels,
+        known=context.firing,
+        tell=context.report,
+        heard=context.confirmed,
+        clock=context.clock,
+        every=alerts.freshness / _REQUESTS_PER_REPORT,
+        absent=alerts.absent,
+    )

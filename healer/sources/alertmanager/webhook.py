@@ -19,6 +19,8 @@ from healer.model.text import free_text
 from healer.model.view import View
 from healer.sources.alertmanager.alert import LONGEST_NAME, UNTARGETED, Alert, key_of, read
 from healer.sources.alertmanager.alert import Untargeted as Untargeted
+from healer.sources.alertmanager.standing import standing_alerts
+from healer.sources.base import Pushed, WebhookContext
 from healer.sources.targets import TargetLabels
 
 VERSIONS = {"4": "Alertmanager", "1": "Grafana-managed alerting"}
@@ -233,3 +235,18 @@ class AlertmanagerWebhook:
                 receiver=notification.receiver,
                 hint="raise or remove max_alerts of the webhook_config",
             )
+
+
+def _receiver(context: WebhookContext) -> AlertmanagerWebhook:
+    alerts = context.settings.alerts
+    return AlertmanagerWebhook(
+        view=context.view,
+        labels=TargetLabels.of(alerts),
+        replicas=alerts.replica_labels,
+        intake=context.intake,
+        clock=context.clock,
+        registry=context.metrics,
+    )
+
+
+SOURCE = Pushed(PATH, _receiver, standing_alerts)

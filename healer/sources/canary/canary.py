@@ -1,7 +1,6 @@
 """A canary rule: the looks at each canary that it covers become signals that a canary is bad, or cannot be judged."""
 
 import asyncio
-from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -9,27 +8,19 @@ from healer.cluster.api import Api, ClusterError
 from healer.model.kube import ReplicaSet
 from healer.model.signal import Report, Signal, Unanswered
 from healer.model.target import Target
-from healer.model.verdict import Verdict, VerdictKind
+from healer.model.verdict import VerdictKind
 from healer.model.view import View
 from healer.model.workload import Workload
 from healer.routes.base import RouteError, RoutePlace, read
+from healer.routes.registry import ROUTERS
 from healer.rules.form import ANYWHERE
 from healer.rules.probe import BAD_CANARY, DEPLOYMENT, UNKNOWN_VERDICT, Canary
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import CANARY
+from healer.sources.base import Asked, Judged, Occurrence, Probe, Shifts, SourceContext
 from healer.sources.canary.look import CanaryLook, LookResult, ObservedSide, Sides
 from healer.sources.canary.route import RouteLook
 from healer.sources.prometheus.client import QueryApi
-
-Judged = Callable[[str, Target, Verdict, bool], None]
-"""Is given a rule's full name, the canary's Deployment, the verdict of each look, and whether it is another one than before."""
-
-Shifts = Callable[[str], Mapping[str, str] | None]
-"""Of the open incident that a firing signal is part of, by the signal's key: what is kept of its shifts that were accepted, as
-`healer.routes.note` has it; None where there is no such incident."""
-
-Occurrence = Callable[[str], str]
-"""Of a firing signal, by its key: the occurrence that an open incident has of it; "" where there is none."""
 
 _DOUBTS = 2
 """So many looks in a row without anything to judge by are a signal: one alone is a hiccup."""
@@ -310,3 +301,19 @@ def _side(view: View, namespace: str, name: str) -> ObservedSide | None:
         rolling=rolling,
         wanted=workload.desired,
     )
+
+
+def _probe(context: SourceContext, rule: BoundRule) -> Probe:
+    return CanaryProbe(
+        rule,
+        context.needed_prometheus(),
+        context.api,
+        context.view,
+        context.judged,
+        history=context.settings.prometheus.history,
+        shifts=context.shifts,
+        occurrence=context.occurrence,
+    ).ask
+
+
+SOURCE = Asked(_probe, lambda canary: ROUTERS[canary.route.kind].reads)

@@ -15,6 +15,7 @@ from healer.model.workload import Workload
 from healer.rules.probe import DEPLOYMENT, QUERY_SIGNAL, Query
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import QUERY
+from healer.sources.base import Asked, Probe, SourceContext
 from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample
 from healer.sources.targets import Named, Nameless, TargetLabels, named_by
 
@@ -226,3 +227,11 @@ def _written(labels: Mapping[str, str]) -> str:
     """Labels as PromQL writes them, in an order of their own."""
     escaped = ((name, value.replace("\\", "\\\\").replace('"', '\\"')) for name, value in sorted(labels.items()))
     return "{" + ",".join(f'{name}="{value}"' for name, value in escaped) + "}"
+
+
+def _probe(context: SourceContext, rule: BoundRule) -> Probe:
+    labels = TargetLabels.of(context.settings.alerts)
+    return QueryProbe(rule, context.needed_prometheus(), context.view, labels, context.unanswered).ask
+
+
+SOURCE = Asked(_probe)

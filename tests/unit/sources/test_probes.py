@@ -20,7 +20,8 @@ import healer.sources.probes
 from healer.model.signal import Report, Signal
 from healer.model.target import Target
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
-from healer.sources.probes import Beat, Probe, Probes
+from healer.sources.base import Probe
+from healer.sources.probes import Beat, Probes
 from tests.support.world import Yaml, rule, rulebook
 
 pytestmark = pytest.mark.slow

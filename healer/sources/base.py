@@ -1,33 +1,40 @@
-"""The source of each trigger: a new trigger is an entry in `healer.rules.triggers` and one here.
+"""What a source of signals is: watched, pushed or asked; and what it is given.
 
-Whoever adds an entry to a running process, as a test does, adds it before the daemon starts.
+The file of a source has its declaration, `SOURCE`. The table of triggers (`healer.rules.triggers`) names it.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry
 
 from healer.cluster.api import Api
 from healer.model.action import Permissions
-from healer.model.kube import KubeObject, Pod
+from healer.model.kube import KubeObject
 from healer.model.signal import Report, Signal
+from healer.model.target import Target
+from healer.model.verdict import Verdict
 from healer.model.view import View
-from healer.routes.registry import ROUTERS
-from healer.rules.pod_detectors import PodSettings
 from healer.rules.rulebook import BoundRule
-from healer.rules.triggers import ALERT, CANARY, MODEL, POD, QUERY
+from healer.rules.triggers import TRIGGERS, Trigger
 from healer.settings import Settings
-from healer.sources.alertmanager import standing, webhook
-from healer.sources.canary.canary import CanaryProbe, Judged, Occurrence, Shifts
-from healer.sources.model import ModelProbe
-from healer.sources.pods import PodSource
-from healer.sources.probes import Probe
 from healer.sources.prometheus.client import Prometheus
-from healer.sources.prometheus.query import QueryProbe
-from healer.sources.targets import TargetLabels
+
+Probe = Callable[[float], Awaitable[Sequence[Report]]]
+"""Asks for one rule, at a time in seconds since the epoch, and returns its reports. It handles the errors that it expects."""
+
+Judged = Callable[[str, Target, Verdict, bool], None]
+"""Is given a rule's full name, the target, the verdict of each look, and whether it is another one than before."""
+
+Shifts = Callable[[str], Mapping[str, str] | None]
+"""Of the open incident that a firing signal is part of, by the signal's key: what is kept of its shifts that were accepted, as
+`healer.routes.note` has it; None where there is no such incident."""
+
+Occurrence = Callable[[str], str]
+"""Of a firing signal, by its key: the occurrence that an open incident has of it; "" where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,67 +151,15 @@ class Pushed:
     """As of `Watched`."""
 
 
-def _query(context: SourceContext, rule: BoundRule) -> Probe:
-    labels = TargetLabels.of(context.settings.alerts)
-    return QueryProbe(rule, context.needed_prometheus(), context.view, labels, context.unanswered).ask
+Source = Watched | Pushed | Asked
 
 
-def _model(context: SourceContext, rule: BoundRule) -> Probe:
-    return ModelProbe(rule, context.view, context.server_slots).ask
+def source_of(trigger: Trigger[Any]) -> Source:
+    """The source that the table of triggers names. Raises ImportError or AttributeError when it names none."""
+    source: Source = resolve_name(trigger.source)
+    return source
 
 
-def _canary(context: SourceContext, rule: BoundRule) -> Probe:
-    return CanaryProbe(
-        rule,
-        context.needed_prometheus(),
-        context.api,
-        context.view,
-        context.judged,
-        history=context.settings.prometheus.history,
-        shifts=context.shifts,
-        occurrence=context.occurrence,
-    ).ask
-
-
-def _alertmanager_webhook(context: WebhookContext) -> webhook.AlertmanagerWebhook:
-    alerts = context.settings.alerts
-    return webhook.AlertmanagerWebhook(
-        view=context.view,
-        labels=TargetLabels.of(alerts),
-        replicas=alerts.replica_labels,
-        intake=context.intake,
-        clock=context.clock,
-        registry=context.metrics,
-    )
-
-
-def _standing_alerts(context: SourceContext) -> standing.StandingAlerts | None:
-    """None where the settings name no Alertmanager: then an alert counts for as long as its last report is fresh."""
-    alerts = context.settings.alerts
-    if not alerts.url:
-        return None
-    return standing.StandingAlerts(
-        standing.connect(alerts),
-        view=context.view,
-        labels=TargetLabels.of(alerts),
-        replicas=alerts.replica_labels,
-        known=context.firing,
-        tell=context.report,
-        heard=context.confirmed,
-        clock=context.clock,
-        every=alerts.freshness / standing.REQUESTS_PER_REPORT,
-        absent=alerts.absent,
-    )
-
-
-def _pods(settings: Settings) -> PodSource:
-    return PodSource(PodSettings(**settings.pods.model_dump()))
-
-
-SOURCES: dict[str, Watched | Pushed | Asked] = {
-    POD.name: Watched(Pod, _pods),
-    ALERT.name: Pushed(webhook.PATH, _alertmanager_webhook, _standing_alerts),
-    QUERY.name: Asked(_query),
-    MODEL.name: Asked(_model),
-    CANARY.name: Asked(_canary, lambda canary: ROUTERS[canary.route.kind].reads),
-}
+def sources() -> dict[str, Source]:
+    """The source of each trigger of the table, by the name of the trigger."""
+    return {name: source_of(trigger) for name, trigger in TRIGGERS.items()}
