@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from pathlib import Path
+from fnmatch import fnmatch
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import pytest
@@ -92,3 +93,29 @@ def test_every_file_copied_is_there(stages: list[list[Instruction]]) -> None:
     assert copied
     for source in (source for sources in copied for source in sources):
         assert list(ROOT.glob(source)), f"COPY {source}: no such file"
+
+
+def _ignored(path: str) -> bool:
+    """As Docker reads .dockerignore: the last line that matches a path or a folder above it decides."""
+    ignored = False
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.removeprefix("!").replace("**/", "*")
+        if not line.startswith("#") and any(fnmatch(str(each), pattern) for each in (PurePath(path), *PurePath(path).parents)):
+            ignored = not line.startswith("!")
+    return ignored
+
+
+def test_what_is_copied_is_sent_and_little_else(stages: list[list[Instruction]]) -> None:
+    """A context with .venv and .git is a gigabyte; one without what is copied cannot be built."""
+    copied = [rest.split()[:-1] for stage in stages for rest in _rests(stage, "COPY") if not rest.startswith("--from=")]
+    sent = [path.relative_to(ROOT).as_posix() for sources in copied for source in sources for path in ROOT.glob(source)]
+    assert [path for path in sent if _ignored(path)] == []
+    unwanted = (
+        ".venv/bin/python",
+        ".git/HEAD",
+        "tests/conftest.py",
+        "docs/rules.md",
+        "healer/engine/__pycache__/x.pyc",
+        "Makefile",
+    )
+    assert [path for path in unwanted if not _ignored(path)] == []
