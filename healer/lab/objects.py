@@ -31,11 +31,6 @@ def timestamp(ahead: float = 0) -> str:
     return (datetime.now(UTC) + timedelta(seconds=ahead)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def micro_timestamp() -> str:
-    """Now as metav1.MicroTime writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 def seconds_since(stamp: str) -> float:
     """Seconds between a metav1.Time and now."""
     return (datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()

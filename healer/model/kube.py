@@ -207,15 +207,8 @@ class BudgetSpec(KubeStruct, frozen=True):
     selector: LabelSelector | None = None
 
 
-class BudgetStatus(KubeStruct, frozen=True):
-    disruptions_allowed: int = 0
-    current_healthy: int = 0
-    desired_healthy: int = 0
-
-
 class PodDisruptionBudget(KubeObject, frozen=True):
     spec: BudgetSpec = BudgetSpec()
-    status: BudgetStatus = BudgetStatus()
 
 
 class Namespace(KubeObject, frozen=True):

@@ -53,7 +53,6 @@ class DeploymentStatus(KubeStruct, frozen=True):
     replicas: int = 0
     updated_replicas: int = 0
     ready_replicas: int = 0
-    available_replicas: int = 0
     conditions: tuple[Condition, ...] = ()
 
 

@@ -289,7 +289,7 @@ class World:
         deployment = Deployment(
             Meta(name, f"{name}-uid", namespace, generation=1),
             DeploymentSpec(count),
-            DeploymentStatus(1, count, count, count, count),
+            DeploymentStatus(1, count, count, count),
         )
         owner = OwnerReference("Deployment", name, f"{name}-uid", controller=True)
         self.view.put(deployment)
@@ -356,7 +356,7 @@ class World:
             return
         pods = [pod for pod in self.pods if not pod.terminating and not pod.finished]
         ready = sum(pod.ready for pod in pods)
-        counts = {"replicas": len(pods), "updated_replicas": len(pods), "ready_replicas": ready, "available_replicas": ready}
+        counts = {"replicas": len(pods), "updated_replicas": len(pods), "ready_replicas": ready}
         counts["observed_generation"] = self.deployment.metadata.generation
         status = msgspec.structs.replace(DeploymentStatus(), **(counts | override))
         self.deployment = msgspec.structs.replace(self.deployment, status=status)

@@ -3,7 +3,7 @@
 A limit on posting is a channel's own (https://docs.slack.dev/apis/web-api/rate-limits): one that is exceeded holds up no other.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import Gauge
 
@@ -20,11 +20,6 @@ class Channels:
         self._usable = usable
         self._refusing: dict[str, str] = {}
         self._resting: dict[str, float] = {}
-
-    @property
-    def refusing(self) -> Mapping[str, str]:
-        """The channels that refused the last message, each with Slack's word for why."""
-        return self._refusing
 
     def refused(self, channel: str, code: str) -> None:
         """The channel takes no messages until a person changes something."""
