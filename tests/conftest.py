@@ -5,6 +5,7 @@ import signal
 import zlib
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from _pytest.terminal import TerminalReporter
 
@@ -13,7 +14,7 @@ from tests.support.warm import WarmStarts
 
 
 def pytest_configure() -> None:
-    """Heed SIGINT, and have the processes that tests start heed it.
+    """Heed SIGINT, and have the processes that tests start heed it. Give no example of a property a time to keep.
 
     A background job of a script is started with SIGINT ignored, and so would be all that it starts: a handler of one's own is
     what a new program does not inherit.
@@ -21,6 +22,9 @@ def pytest_configure() -> None:
     os.environ.setdefault("SSL_CERT_FILE", os.devnull)  # no test trusts public authorities, and reading them takes 35 ms a client
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # An example that takes long tells of the machine, and of coverage.py that traces it, not of the code.
+    hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from healer.journal import codec
@@ -73,14 +73,14 @@ def crd_schema() -> Object:
     return found
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(values(Incident))
 def test_nothing_is_lost(before: Incident) -> None:
     assert codec.decode(obj(before)) == before
     assert codec.decode(msgspec.json.encode(obj(before))) == before
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(values(Incident))
 def test_the_definition_keeps_every_field(before: Incident) -> None:
     kept = obj(before)

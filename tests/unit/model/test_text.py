@@ -1,7 +1,7 @@
 """Free text: one line, nothing hidden, nothing secret, never too long; and made so once."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from healer.engine.engine import Engine
@@ -45,7 +45,6 @@ def test_it_is_one_line_of_what_can_be_seen(text: str, shown: str) -> None:
     assert free_text(text) == shown
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_it_is_printable_and_stays_as_it_is(text: str) -> None:
     once = free_text(text)

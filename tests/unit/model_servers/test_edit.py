@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from healer.model_servers.tensorflow_serving.config import find, models
@@ -280,7 +280,6 @@ class Writer:
         return self.gap() + self.field("model_config_list", "".join(map(self.model, all_of_them)))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.lists(st.tuples(POLICIES, LABELS), min_size=1, max_size=3), POLICIES, LABELS, st.data())
 def test_any_file_any_change(
     seed: int, drawn: list[tuple[Policy, dict[str, int]]], policy: Policy, labels: dict[str, int], data: st.DataObject

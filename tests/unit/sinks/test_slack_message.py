@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
@@ -72,7 +72,6 @@ words = st.text(alphabet="ab&<>!@#|*_` \n\t😀;", min_size=1, max_size=5000)
 moments = st.floats(0, 4e9)
 
 
-@settings(deadline=None)
 @given(words, words, words, st.integers(1, 60), moments)
 @example("<" * 5000, "&" * 5000, "x" * 253, 60, 4e9)
 @example("x" * 5000, "x" * 5000, "x" * 253, 60, 4e9)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from healer.model.kube import Meta, OwnerReference, Pod
@@ -469,7 +469,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=64) | st.builds(lambda alerts, more: body(**({"alerts": alerts} | more)), json_values, st.just({})))
 def test_nothing_but_a_webhook_error_comes_of_any_body(sent: bytes) -> None:
     try:
