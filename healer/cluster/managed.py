@@ -45,7 +45,7 @@ class WrittenMeta(Meta, frozen=True):
     managed_fields: tuple[ManagedFields, ...] = ()
 
 
-def manager_of(metadata: WrittenMeta, *, kind: str = "Deployment", part: Part = ("f:spec", "f:template")) -> str | None:
+def manager_of(metadata: WrittenMeta, *, kind: str, part: Part = ("f:spec", "f:template")) -> str | None:
     """Who manages an object of that kind, in words; None when nobody is known to.
 
     `part` is what is about to be changed: a GitOps controller that has set it manages it.

@@ -11,7 +11,7 @@ ARGO, FLUX = "argocd.argoproj.io", "kustomize.toolkit.fluxcd.io"
 
 
 def managed(**more: Any) -> str | None:
-    return manager_of(msgspec.convert({"name": "model", "namespace": "prod", "uid": "u", **more}, WrittenMeta))
+    return manager_of(msgspec.convert({"name": "model", "namespace": "prod", "uid": "u", **more}, WrittenMeta), kind="Deployment")
 
 
 def fields(manager: str, **more: Any) -> list[dict[str, Any]]:
