@@ -34,7 +34,7 @@ class RuleCoverage:
         self._doubted: set[str] = set()
         self._said: Rulebook | None = None
         self._log = structlog.get_logger("healer.rules")
-        self._targets = Gauge("healer_rule_targets", "Pods that the steps of a rule could treat.", ["rule"], registry=registry)
+        self._targets = Gauge("healer_rule_targets", "Pods that the steps of a rule can act on.", ["rule"], registry=registry)
 
     def use(self, rulebook: Rulebook) -> None:
         """Look at these rules from now on, and say what they cover."""

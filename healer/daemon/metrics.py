@@ -1,6 +1,7 @@
 """What healer says of itself to Prometheus. Every label has a bounded set of values: names of rules, states, reason codes."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -34,36 +35,54 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._signals = Counter("healer_signals", "Signals taken.", ["source", "name"], registry=registry)
-        self._incidents = Gauge("healer_incidents", "Incidents by state.", ["rule", "mode", "state"], registry=registry)
-        self._actions = Counter("healer_actions", "Attempts to act, by outcome.", ["action", "outcome"], registry=registry)
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self._signals = counter("healer_signals", "Signals that the engine took.", ["source", "name"])
+        self._incidents = gauge("healer_incidents", "Incidents, by state.", ["rule", "mode", "state"])
+        self._actions = counter(
+            "healer_actions", "Actions that were attempted, by outcome; a dry run is `dry-run`.", ["action", "outcome"]
+        )
         for action in ACTIONS:
             for outcome in (*OutcomeKind, _DRY_RUN):
                 self._actions.labels(action, outcome)
-        self._decisions = Counter("healer_decisions", "Decisions.", ["rule", "decision", "reason"], registry=registry)
-        self._reaction = Histogram("healer_reaction_seconds", "Signal seen to action sent.", registry=registry, buckets=_SECONDS)
-        self._healing = Histogram("healer_time_to_heal_seconds", "Opened to healed.", registry=registry, buckets=_HEALING)
-        self._verdicts = Counter("healer_verdicts", "Looks at canaries, by verdict.", ["rule", "verdict"], registry=registry)
-        self._unanswered = Counter("healer_unanswered_looks", "Looks that could not tell.", ["rule"], registry=registry)
-        self._alertmanager = Counter(
-            "healer_alertmanager_looks", "Times that Alertmanager was asked what fires.", ["outcome"], registry=registry
+        self._decisions = counter(
+            "healer_decisions", "Decisions of the engine, refusals included.", ["rule", "decision", "reason"]
+        )
+        self._reaction = histogram(
+            "healer_reaction_seconds",
+            "Seconds from the moment that a signal was seen to the moment that its action was sent.",
+            buckets=_SECONDS,
+        )
+        self._healing = histogram(
+            "healer_time_to_heal_seconds", "Seconds from the opening of an incident to its healing.", buckets=_HEALING
+        )
+        self._verdicts = counter("healer_verdicts", "Judgements of canaries, by verdict.", ["rule", "verdict"])
+        self._unanswered = counter("healer_unanswered_looks", "Looks that gave no usable answer.", ["rule"])
+        self._alertmanager = counter(
+            "healer_alertmanager_looks", "Requests to Alertmanager for the alerts that fire.", ["outcome"]
         )
         for outcome in ("answered", "unanswered"):
             self._alertmanager.labels(outcome)
-        self._late = Counter("healer_looks_late", "Looks left out: the one before was under way.", ["rule"], registry=registry)
-        self._age = Gauge("healer_watch_age_seconds", "Since a watch was last heard of.", ["kind"], registry=registry)
-        self._queue = Gauge("healer_queue_depth", "Signals that wait to be decided.", registry=registry)
-        self._leader = Gauge(
-            "healer_leader", "1 while this replica leads and may act; the sum is 0 when nobody does.", registry=registry
+        self._late = counter("healer_looks_late", "Looks that were skipped because the one before still ran.", ["rule"])
+        self._age = gauge("healer_watch_age_seconds", "Seconds since a watch last received anything.", ["kind"])
+        self._queue = gauge("healer_queue_depth", "Signals that wait for the engine.")
+        self._leader = gauge(
+            "healer_leader", "1 while this replica leads and may act. The sum over all replicas is 0 when nobody leads."
         )
-        Gauge("healer_build_info", "Always 1.", ["version"], registry=registry).labels(version("healer")).set(1)
-        self._loaded = Gauge("healer_rules_last_reload_successful", "0 while rule files have errors.", registry=registry)
+        gauge("healer_build_info", "Always 1; the label is the version that runs.", ["version"]).labels(version("healer")).set(1)
+        self._loaded = gauge(
+            "healer_rules_last_reload_successful", "0 while the rule files have errors and the last good rules are in force."
+        )
         self._loaded.set(1)
-        self._loaded_at = Gauge("healer_rules_last_reload_success_timestamp_seconds", "Of the rules in force.", registry=registry)
+        self._loaded_at = gauge(
+            "healer_rules_last_reload_success_timestamp_seconds", "When the rules in force were read, in seconds since the epoch."
+        )
         self._loaded_at.set_to_current_time()
         self._rules: dict[str, Mode | None] | None = None
-        self._aside = Gauge(
-            "healer_journal_set_aside", "Incident objects that healer does not believe, by reason.", ["reason"], registry=registry
+        self._aside = gauge(
+            "healer_journal_set_aside",
+            "Incident objects that healer set aside because it does not trust them, by reason.",
+            ["reason"],
         )
         self._states: dict[str, State] = {}
 
@@ -156,7 +175,11 @@ class Metrics:
 
     def lines_dropped(self, count: Callable[[], float]) -> None:
         """Read how many lines of the log were dropped whenever metrics are asked for."""
-        Gauge("healer_log_lines_dropped", "Log lines that nobody took.", registry=self.registry).set_function(count)
+        Gauge(
+            "healer_log_lines_dropped",
+            "Log lines that were dropped because standard error was full or closed.",
+            registry=self.registry,
+        ).set_function(count)
 
     def leads(self, leads: Callable[[], bool]) -> None:
         """Ask whether this replica leads whenever metrics are asked for."""
@@ -187,16 +210,20 @@ class _Answers(Collector):
         self._contact = contact
 
     def collect(self) -> Iterable[Metric]:
-        requests = CounterMetricFamily("healer_api_requests", "Requests to the API server, by answer.", labels=["verb", "code"])
+        requests = CounterMetricFamily(
+            "healer_api_requests", "Requests to the API server, by verb and status code.", labels=["verb", "code"]
+        )
         for verb, code, count in self._contact.numbers():
             requests.add_metric([verb, code], count)
         yield requests
         reachable = not self._contact.trouble and self._contact.heard
         yield GaugeMetricFamily("healer_api_reachable", "0 while the API server gives no good answer.", value=reachable)
-        yield GaugeMetricFamily("healer_api_silence_seconds", "Since its last good answer.", value=self._contact.silence())
+        yield GaugeMetricFamily(
+            "healer_api_silence_seconds", "Seconds since the API server's last good answer.", value=self._contact.silence()
+        )
         missing = len(self._contact.missing)
         yield GaugeMetricFamily(
-            "healer_missing_permissions", "Permissions that were refused and not granted since.", value=missing
+            "healer_missing_permissions", "Permissions that the API server refused and has not granted since.", value=missing
         )
 
 
@@ -209,11 +236,17 @@ class _JournalCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         counts = self._counts
-        yield CounterMetricFamily("healer_journal_writes", "Incidents written.", value=counts.written)
-        yield CounterMetricFamily("healer_journal_failures", "Writes that the API server refused.", value=counts.refused)
-        yield CounterMetricFamily("healer_journal_conflicts", "Incidents lost to another writer.", value=counts.lost)
-        yield CounterMetricFamily("healer_journal_unreadable", "Objects that are no incident.", value=counts.undecodable)
-        yield GaugeMetricFamily("healer_journal_objects", "Incidents kept.", value=self._objects())
+        yield CounterMetricFamily("healer_journal_writes", "Writes of incidents to the API server.", value=counts.written)
+        yield CounterMetricFamily(
+            "healer_journal_failures", "Writes of incidents that the API server refused.", value=counts.refused
+        )
+        yield CounterMetricFamily(
+            "healer_journal_conflicts", "Writes of incidents that another writer forestalled.", value=counts.lost
+        )
+        yield CounterMetricFamily(
+            "healer_journal_unreadable", "Objects that cannot be read as incidents.", value=counts.undecodable
+        )
+        yield GaugeMetricFamily("healer_journal_objects", "Incident objects in the journal.", value=self._objects())
 
 
 def _mode(incident: Incident) -> str:

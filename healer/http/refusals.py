@@ -27,7 +27,7 @@ class Refusals(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The counts, for Prometheus."""
-        refused = CounterMetricFamily("healer_http_refused", "Requests that were not served.", labels=["status"])
+        refused = CounterMetricFamily("healer_http_refused", "HTTP requests that were not served, by status.", labels=["status"])
         for status, count in self._counts.items():
             refused.add_metric([str(status)], count)
         yield refused

@@ -84,11 +84,11 @@ class SinkMeters:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.notifications = Counter(
-            "healer_notifications", "Messages to people, by what became of them.", ["sink", "outcome"], registry=registry
+            "healer_notifications", "Messages to people, by outcome.", ["sink", "outcome"], registry=registry
         )
         self.usable = Gauge(
             "healer_channel_usable",
-            "1 when a channel took the last message, 0 when it refused.",
+            "1 when the channel accepted the last message, 0 when it refused it.",
             ["sink", "channel"],
             registry=registry,
         )

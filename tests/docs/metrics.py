@@ -6,14 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 HOUSE = Path(__file__).parents[2] / "healer"
-TYPES = {
-    "Counter": "counter",
-    "CounterMetricFamily": "counter",
-    "Gauge": "gauge",
-    "GaugeMetricFamily": "gauge",
-    "Histogram": "histogram",
-}
-"""What prometheus_client declares a metric with, and what Prometheus calls it."""
+TYPES = {"counter", "gauge", "histogram"}
+"""What Prometheus calls a metric. The code calls what declares one so too: `Counter`, `gauge`, `GaugeMetricFamily`."""
 
 
 class Declared(NamedTuple):
@@ -30,10 +24,14 @@ def declared(root: Path = HOUSE) -> Iterator[Declared]:
     for path in sorted(root.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             match node:
-                case ast.Call(func=ast.Name(id=made), args=[ast.Constant(value=str(name)), *_]) if made in TYPES:
+                case ast.Call(func=ast.Name(id=made), args=[ast.Constant(value=str(name)), *_]) if _type(made) in TYPES:
                     _, meaning, *further = (ast.literal_eval(argument) for argument in node.args)
                     labels = [ast.literal_eval(each.value) for each in node.keywords if each.arg == "labels"] or further
-                    yield Declared(name + "_total" * (TYPES[made] == "counter"), TYPES[made], tuple(*labels), meaning)
+                    yield Declared(name + "_total" * (_type(made) == "counter"), _type(made), tuple(*labels), meaning)
+
+
+def _type(made: str) -> str:
+    return made.lower().removesuffix("metricfamily")
 
 
 def table(metrics: Iterable[Declared]) -> str:

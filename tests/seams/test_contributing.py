@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "contributing.md").read_text("utf-8").partition("## How to add ...\n")[2]
+TEXT = (ROOT / "docs" / "contributing.md").read_text("utf-8").partition("## How to add a part\n")[2]
 SECTIONS: dict[str, str] = dict(re.findall(r"^### (?:An? )?(.*)\n((?:(?!^##).*\n)*)", TEXT, re.MULTILINE))
 """How to add one of each, by what it is."""
 SEAMS = {

@@ -197,12 +197,12 @@ class AlertmanagerWebhook:
         self._clock = clock
         self._log = structlog.get_logger("healer.alertmanager")
         self._untargeted = Counter(
-            "healer_alerts_untargeted", "Alerts that no signal could be made of.", ["reason"], registry=registry
+            "healer_alerts_untargeted", "Alerts that no signal was made of, by reason.", ["reason"], registry=registry
         )
         for reason in UNTARGETED:
             self._untargeted.labels(reason)
         self._truncated = Counter(
-            "healer_alerts_truncated", "Alerts that Alertmanager left out of a group (max_alerts).", registry=registry
+            "healer_alerts_truncated", "Alerts that Alertmanager left out of a group because of `max_alerts`.", registry=registry
         )
 
     async def __call__(self, body: bytes) -> Mapping[str, int]:
