@@ -33,6 +33,8 @@ class PodCondition:
     lasts_with: str = ""
     """The name of another condition: once seen, this one lasts while that one does. Both are names of one trouble."""
 
+    in_containers: bool = False
+    """Whether it can be ruled out for a ready pod whose containers all run and have never ended: most pods, most of the time."""
     settles: bool = False
     """Whether it ends when its container, restarted once, has run well for a while (HEALER_PODS__SETTLE)."""
 
@@ -59,12 +61,14 @@ POD_CONDITIONS: dict[str, PodCondition] = {
             pod_detectors.crash_looping,
             "a container crashes again and again, whether it waits or runs for a moment",
             alternates=_CRASHES,
+            in_containers=True,
         ),
         PodCondition(
             "OOMKilled",
             PodState.LIVING,
             pod_detectors.oom_killed,
             "a container was killed for want of memory, and has not run well for a while since",
+            in_containers=True,
             settles=True,
         ),
         # A kubelet that pulls again shows ErrImagePull between two back-offs.
@@ -109,6 +113,7 @@ POD_CONDITIONS: dict[str, PodCondition] = {
             PodState.LIVING,
             pod_detectors.restarting,
             "a container restarts often: a rate, never the lifetime count",
+            in_containers=True,
         ),
         PodCondition("Unschedulable", PodState.PENDING, pod_detectors.unschedulable, "the scheduler finds no node for it"),
         PodCondition(

@@ -1,7 +1,7 @@
 """The tables of docs/rules.md, made from the models and the declared variables: the reference cannot lag behind the code."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from healer.model.action import ActionSpec
 from healer.model.duration import InSeconds, say
 from healer.model.target import ActsOn
 from healer.rules.condition import variables
@@ -26,6 +27,7 @@ def tables(known: Vocabulary) -> dict[str, str]:
     """The tables by their names on the page: one for each place of a rule file, and those of what the registries know."""
     by_model = {model.__name__: _keys(model) for _, model in places()}
     return by_model | {
+        "triggers": _triggers(),
         "variables": _variables(),
         "conditions": _conditions(),
         "routers": _routers(known),
@@ -180,13 +182,27 @@ def _servers(known: Vocabulary) -> str:
     return _table(("server", "name", "request", "port", "condition", "by default", "meaning"), rows())
 
 
+def _triggers() -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for trigger in TRIGGERS.values():
+            own = ", ".join(f"`{name}`" for name in trigger.variables) or "none"
+            yield f"`{trigger.name}`", _on(trigger.targets), trigger.origin, trigger.ends, own, trigger.needs or "nothing"
+
+    return _table(("trigger", "its actions act on", "its signals are", "a signal ends", "variables of its own", "needs"), rows())
+
+
 def _actions(known: Vocabulary) -> str:
-    on = {ActsOn.POD: "a pod", ActsOn.WORKLOAD: "a workload"}
-    rows = (
-        (f"`{spec.name}`", " or ".join(on[kind] for kind in sorted(spec.targets)), spec.meaning)
-        for spec in known.actions.values()
-    )
-    return _table(("action", "acts on", "what it does"), rows)
+    rows = ((f"`{spec.name}`", _on(spec.targets), _fed_by(spec), spec.meaning) for spec in known.actions.values())
+    return _table(("action", "acts on", "in rules on", "what it does"), rows)
+
+
+def _on(targets: Collection[ActsOn]) -> str:
+    return " or ".join({ActsOn.POD: "a pod", ActsOn.WORKLOAD: "a workload"}[kind] for kind in sorted(targets))
+
+
+def _fed_by(spec: ActionSpec) -> str:
+    names = [f"`{trigger.name}`" for trigger in TRIGGERS.values() if trigger.targets & spec.targets]
+    return "every trigger" if len(names) == len(TRIGGERS) else ", ".join(names)
 
 
 def _parameters(known: Vocabulary) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from healer.model.kube import ContainerStatus, Pod
 from healer.model.signal import Signal
 from healer.model.view import epoch, target_of
-from healer.rules.pod_conditions import conditions
-from healer.rules.pod_detectors import Finding, ObservedPod, PodSettings, containers
+from healer.rules.pod_conditions import POD_CONDITIONS, conditions, state_of
+from healer.rules.pod_detectors import Finding, ObservedPod, PodSettings, PodState, containers
 from healer.rules.triggers import POD
 from healer.settings import Settings
 from healer.sources.base import Watched
@@ -35,6 +35,11 @@ class PodSource:
     def __init__(self, settings: PodSettings | None = None) -> None:
         self._settings = settings or PodSettings()
         self._seen: dict[str, _SeenPod] = {}
+        self._beyond_containers = [
+            condition
+            for condition in POD_CONDITIONS.values()
+            if condition.states & PodState.READY and not condition.in_containers
+        ]
         self._looks: list[tuple[float, str]] = []  # a heap of when to look at which uid; entries may be out of date
 
     def resume(self, pod: Pod, had: set[str], now: float) -> list[Signal]:
@@ -61,7 +66,7 @@ class PodSource:
         seen = self._seen.get(pod.metadata.uid)
         restarted = {} if before is None else _restarts_since(before, pod)
         if seen is None:
-            if not restarted and _is_well(pod):
+            if not restarted and self._is_well(pod, now):
                 return []
             seen = _SeenPod(pod, {})
         seen.pod = pod
@@ -94,6 +99,15 @@ class PodSource:
         restarts, findings = ({}, {}) if seen is None else (seen.restarts, seen.findings)
         observed = ObservedPod(pod, now, self._settings, restarts)
         return condition in conditions(observed, {condition: None, **findings})[0]
+
+    def _is_well(self, pod: Pod, now: float) -> bool:
+        """A quick check that is right for nearly every event: it is ready, and no container is anything but running."""
+        if state_of(pod) is not PodState.READY:
+            return False
+        if any(s.state.running is None or s.last_state.terminated is not None for s in containers(pod)):
+            return False
+        seen = ObservedPod(pod, now, self._settings, {}) if self._beyond_containers else None
+        return seen is None or not any(condition.detect(seen, False) for condition in self._beyond_containers)
 
     def _look(self, seen: _SeenPod, now: float, had: Collection[str] = ()) -> list[Signal]:
         self._forget_restarts(seen, now)
@@ -141,13 +155,6 @@ def _restarts_since(before: Pod, pod: Pod) -> dict[str, int]:
     known = {status.name: status.restart_count for status in before.containers}
     counts = ((status.name, status.restart_count - known.get(status.name, 0)) for status in pod.containers)
     return {name: times for name, times in counts if times > 0}
-
-
-def _is_well(pod: Pod) -> bool:
-    """A quick look that is right for nearly every event: it runs, is ready, and no container is anything but running."""
-    if not pod.ready or pod.status.phase != "Running":
-        return False
-    return all(s.state.running is not None and s.last_state.terminated is None for s in containers(pod))
 
 
 def _signal(pod: Pod, name: str, finding: Finding, now: float, *, firing: bool) -> Signal:
