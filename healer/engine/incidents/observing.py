@@ -4,7 +4,7 @@ from healer.model.duration import about
 from healer.model.incident import Incident
 from healer.rules.schema import Mode
 
-WATCHES_ON = "healer observes what becomes of it"
+OBSERVES_ON = "healer observes what becomes of it"
 
 
 def is_observing(incident: Incident) -> bool:

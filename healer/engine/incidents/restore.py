@@ -75,7 +75,7 @@ def ruled_by(incident: Incident, rule: BoundRule, now: float) -> Incident:
 
 def took_effect(incident: Incident, view: View) -> bool:
     """Whether the claimed action on a pod is seen to have happened: the pod is gone, or on its way."""
-    if incident.acting_on is None or incident.acting_on.kind != "Pod":
+    if incident.acting_on is None or not incident.acting_on.is_pod:
         return False
     pod = view.pod(incident.acting_on.uid)
     return pod is None or pod.terminating

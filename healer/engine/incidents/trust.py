@@ -120,9 +120,9 @@ def _elsewhere(incident: Incident, view: View, home: str) -> Reason | None:
     for target in _spoken_of(incident):
         if target.namespace != workload.namespace:
             return Reason("OtherNamespace", f"{target} is in {target.namespace}, its workload in {workload.namespace}")
-        if target.kind != "Pod" and (target.kind, target.name, target.uid) != (workload.kind, workload.name, workload.uid):
+        if not target.is_pod and (target.kind, target.name, target.uid) != (workload.kind, workload.name, workload.uid):
             return Reason("OtherWorkload", f"{target} is not {workload}")
-        pod = view.pod(target.uid) if target.kind == "Pod" else None
+        pod = view.pod(target.uid) if target.is_pod else None
         if pod is None or incident.state is State.CLOSED:
             continue
         if (pod.metadata.namespace, pod.metadata.name) != (target.namespace, target.name):

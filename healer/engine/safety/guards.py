@@ -10,10 +10,11 @@ from math import isfinite
 from healer.engine.incidents.approval import how, is_approved
 from healer.engine.incidents.observing import asks
 from healer.engine.matching.matcher import UNHEARD
-from healer.engine.safety.breaker import ClusterBreaker, RuleBreakers
+from healer.engine.safety.cluster_breaker import ClusterBreaker
 from healer.engine.safety.ledger import Ledger, key_of, made_good
+from healer.engine.safety.node_storms import NodeStorms
+from healer.engine.safety.rule_breakers import RuleBreakers
 from healer.engine.safety.storms import Storm
-from healer.engine.safety.wide import NodeStorms
 from healer.engine.tuning import Tuning
 from healer.model.action import ActionSpec
 from healer.model.annotations import PAUSED
@@ -31,14 +32,14 @@ from healer.rules.schema import Limits, Mode
 class Veto:
     """Not now, or (refused) never as things stand. `until` is when to ask again, in seconds since the epoch, where known.
 
-    `patient` vetoes do not use up the time that a step may wait: a human or a limit asked for the delay. `of_target` ones speak
+    `unlimited` ones do not use up the time that a step may wait: a human or a limit asked for the delay. `of_target` ones speak
     against this target alone, so that another may do. `asks`: a human's approval lifts it; `final`: no further step is left.
     """
 
     reason: Reason
     refused: bool = False
     until: float | None = None
-    patient: bool = False
+    unlimited: bool = False
     of_target: bool = False
     asks: bool = False
     final: bool = False
@@ -66,13 +67,13 @@ class Question:
     """What is wrong with the target, for people."""
     limits: Limits
     view: View
-    watch: GuardState
+    state: GuardState
     storm: Storm | None
     """The storm on the workload."""
-    climbing: Iterable[Incident]
+    competing: Iterable[Incident]
     """The other incidents on the same workload that keep others off it."""
-    hold: float
-    """Seconds for which a canary that cannot be judged is left as it is."""
+    judged_within: float
+    """Seconds for which a canary that cannot be judged is left as it is, before a human is asked."""
     now: float
     unfit: Callable[[Target], Reason | None]
     """Why nothing is to be done to a target: its rule does not cover it any more, or its condition is not met now."""
@@ -80,7 +81,7 @@ class Question:
     @property
     def ledger(self) -> Ledger:
         """What was done lately."""
-        return self.watch.ledger
+        return self.state.ledger
 
 
 def ask(question: Question) -> Veto | None:
@@ -111,13 +112,13 @@ def covered(q: Question) -> Veto | None:
     reason = q.unfit(q.target)
     if reason is None or (reason.code == UNHEARD and not q.action.changes):
         return None  # people may be paged for an alert that was not repeated: it changes nothing
-    return Veto(reason, patient=True, of_target=True)
+    return Veto(reason, unlimited=True, of_target=True)
 
 
 def not_paused(q: Question) -> Veto | None:
     """Pausing all of healer, or `healer.dev/paused: "true"` on the pod, the workload or the namespace, stops everything."""
     if q.view.paused_everywhere:
-        return Veto(Reason("Paused", f"healer is paused everywhere: {q.view.paused_everywhere}"), patient=True)
+        return Veto(Reason("Paused", f"healer is paused everywhere: {q.view.paused_everywhere}"), unlimited=True)
     pod = q.view.pod(q.target.uid)
     workload = q.view.workload(q.incident.workload.uid)
     namespace = q.view.namespace(q.incident.workload.namespace)
@@ -125,7 +126,7 @@ def not_paused(q: Question) -> Veto | None:
         if obj is not None and obj.metadata.annotations.pauses(q.now):
             text = f'{PAUSED} is "true" on {name}{_pauser(obj.metadata.annotations)}'
             until = ends(obj.metadata.annotations.paused_until)
-            return Veto(Reason("Paused", text), until=until if isfinite(until) else None, patient=True, of_target=obj is pod)
+            return Veto(Reason("Paused", text), until=until if isfinite(until) else None, unlimited=True, of_target=obj is pod)
     return None
 
 
@@ -143,11 +144,11 @@ def known_verdict(q: Question) -> Veto | None:
     if any(symptom.name != UNKNOWN_VERDICT for target in sick for symptom in target.signals.values()) or not sick:
         return None
     since = min(target.since for target in sick)
-    if q.now >= since + q.hold:
-        text = f"nothing could be judged for {about(q.hold)} ({q.what}): the traffic stays as it is, {asks(q.incident)}"
+    if q.now >= since + q.judged_within:
+        text = f"nothing could be judged for {about(q.judged_within)} ({q.what}): the traffic stays as it is, {asks(q.incident)}"
         return Veto(Reason("HeldTooLong", text), refused=True, final=True)
-    text = f"{q.what}; the traffic stays as it is, for at most {about(q.hold)} before a human is asked"
-    return Veto(Reason("UnknownVerdict", text), until=since + q.hold, patient=True)
+    text = f"{q.what}; the traffic stays as it is, for at most {about(q.judged_within)} before a human is asked"
+    return Veto(Reason("UnknownVerdict", text), until=since + q.judged_within, unlimited=True)
 
 
 def no_storm(q: Question) -> Veto | None:
@@ -155,21 +156,21 @@ def no_storm(q: Question) -> Veto | None:
     if q.storm is None or q.action.diverts:
         return None
     if not q.storm.known and (q.incident.storming or q.incident.left_step is not None):
-        return Veto(Reason("Storm", f"{q.storm}: nothing is done to the workload for that"), patient=True)
+        return Veto(Reason("Storm", f"{q.storm}: nothing is done to the workload for that"), unlimited=True)
     if q.storm.has_another(q.incident):
-        return Veto(Reason("Storm", f"{q.storm}: {q.storm.taker} has taken over"), patient=True)
-    if q.target.kind == "Pod":
-        return Veto(Reason("Storm", f"{q.storm}: they are not treated one by one"), patient=True)
+        return Veto(Reason("Storm", f"{q.storm}: {q.storm.taker} has taken over"), unlimited=True)
+    if q.target.is_pod:
+        return Veto(Reason("Storm", f"{q.storm}: they are not treated one by one"), unlimited=True)
     return None
 
 
 def no_node_storm(q: Question) -> Veto | None:
     """Pods on a node that is sick itself are left alone."""
-    storm = q.watch.nodes.over(q.target.uid, q.view) if q.target.kind == "Pod" else None
+    storm = q.state.nodes.storm_of(q.target.uid, q.view) if q.target.is_pod else None
     if storm is None:
         return None
     text = f"{q.target} is on {storm.workload}, where many pods are sick at once: see {storm.id}"
-    return Veto(Reason("NodeStorm", text), patient=True, of_target=True)
+    return Veto(Reason("NodeStorm", text), unlimited=True, of_target=True)
 
 
 def not_denied(q: Question) -> Veto | None:
@@ -187,16 +188,16 @@ def not_denied(q: Question) -> Veto | None:
 
 def cluster_breaker(q: Question) -> Veto | None:
     """Nothing anywhere after too many incidents opened at once."""
-    opened = q.watch.cluster.incident
+    opened = q.state.cluster.incident
     if opened is None:
         return None
-    return Veto(Reason("ClusterBreaker", f"healer acts nowhere for now: see {opened.id}"), patient=True)
+    return Veto(Reason("ClusterBreaker", f"healer acts nowhere for now: see {opened.id}"), unlimited=True)
 
 
 def rule_breaker(q: Question) -> Veto | None:
     """Nothing by a rule that has failed too often in a row, but one try after a while."""
-    objection = q.watch.rules.objection(q.incident, q.limits.breaker, q.now)
-    return None if objection is None else Veto(objection, patient=True)
+    objection = q.state.rules.objection(q.incident, q.limits.breaker, q.now)
+    return None if objection is None else Veto(objection, unlimited=True)
 
 
 def approved(q: Question) -> Veto | None:
@@ -209,7 +210,7 @@ def approved(q: Question) -> Veto | None:
         text = f"nobody approved within {about(within)} to {q.action.verb} {q.target} ({q.what})"
         return Veto(Reason("ApprovalExpired", text), refused=True, final=True)
     text = f"a human must approve within {about(within)} to {q.action.verb} {q.target} ({q.what}): {how(q.incident)}"
-    return Veto(Reason("NeedsApproval", text), until=asked + within, patient=True, asks=True)
+    return Veto(Reason("NeedsApproval", text), until=asked + within, unlimited=True, asks=True)
 
 
 def one_ladder(q: Question) -> Veto | None:
@@ -218,7 +219,7 @@ def one_ladder(q: Question) -> Veto | None:
     Taking traffic off a workload takes none of its pods: those who are served by a bad version need not wait for another ladder.
     A ladder that waits for the replacement of the pod that it took does not keep others off that replacement.
     """
-    for other in q.climbing if q.action.changes and not q.action.diverts else ():
+    for other in q.competing if q.action.changes and not q.action.diverts else ():
         if not _waits_for(other, q):
             return Veto(Reason("OtherIncident", f"{other.id} ({other.rule}) is {other.state} on {q.incident.workload}"))
     return None
@@ -236,7 +237,7 @@ def _waits_for(incident: Incident, q: Question) -> bool:
     return pod is not None and not pod.ready and pod.metadata.uid not in down.known
 
 
-def climbing(incident: Incident, view: View) -> bool:
+def competes(incident: Incident, view: View) -> bool:
     """Whether an incident keeps others off its workload: it acts, looks whether that helped, or does not know if it has acted."""
     if incident.mode == Mode.OBSERVE or (incident.state is State.VERIFYING and _found_nothing(incident, view)):
         return False
@@ -289,7 +290,7 @@ def cooled_down(q: Question) -> Veto | None:
     return Veto(
         Reason("Cooldown", f"the last healing ended {about(q.now - ended)} ago; {about(left)} of cooldown left"),
         until=ended + q.limits.cooldown,
-        patient=True,
+        unlimited=True,
     )
 
 
@@ -312,7 +313,7 @@ def within_caps(q: Question) -> Veto | None:
     """
     if not q.action.changes:
         return None
-    tuning, workload = q.watch.tuning, q.incident.workload
+    tuning, workload = q.state.tuning, q.incident.workload
     since = q.now - tuning.budget_per
     on_its_way = q.ledger.in_doubt(q.incident.id, workload.namespace)
     for code, where, most, spent, doubtful in (

@@ -112,12 +112,16 @@ class Ledger:
 
     def going(self, workload: str, view: View) -> list[Disruption]:
         """The same, and the pods that were not ready, and were taken down and are not seen to go yet."""
-        remaining = [d for d in self._disruptions.get(workload, ()) if not made_good(d, view)]
-        if remaining:
+        return [disruption for disruption in self._disruptions.get(workload, ()) if not made_good(disruption, view)]
+
+    def drop_made_good(self, workload: str, view: View) -> None:
+        """A workload has changed: what is made good now is no disruption any more, whatever happens to its pods later."""
+        if workload not in self._disruptions:
+            return
+        if remaining := self.going(workload, view):
             self._disruptions[workload] = remaining
         else:
-            self._disruptions.pop(workload, None)
-        return remaining
+            del self._disruptions[workload]
 
     def remembers(self) -> bool:
         """Whether there is anything that may be forgotten some time."""
@@ -126,7 +130,7 @@ class Ledger:
     def forget(self, before: float, view: View) -> None:
         """Drop what is older than any limit looks back, and the disruptions that are over."""
         for workload in list(self._disruptions):
-            self.going(workload, view)
+            self.drop_made_good(workload, view)
         self._taken = {pod: None for pod in self._taken if view.pod(pod) is not None}
         self._denied = {pod: answer for pod, answer in self._denied.items() if view.pod(pod) is not None}
         self._actions = _kept(before, self._actions)
@@ -137,7 +141,7 @@ class Ledger:
 
 
 def key_of(incident: Incident) -> Key:
-    """What attempts are counted by: a new pod is not a new patient, a new revision is."""
+    """What attempts are counted by: a new pod is counted with those before it, a new revision is not."""
     return incident.rule, incident.workload.uid, incident.revision
 
 

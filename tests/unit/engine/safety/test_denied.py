@@ -119,7 +119,7 @@ def test_what_was_denied_is_kept_for_as_long_as_the_pod_is_there() -> None:
     d = drill()
     d.alert("serving-1")
     denied(d, OutcomeKind.REFUSED)
-    ledger = d.engine._ledger
+    ledger = d.engine._parts.guard_state.ledger
     assert ledger.denial(d.world.target("serving-1").uid) is not None
     gone = d.world.target("serving-1")
     d.world.replace("serving-1")

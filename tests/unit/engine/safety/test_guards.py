@@ -272,7 +272,7 @@ def test_a_pod_that_was_ready_at_the_last_look_is_a_disruption_whatever_the_view
     d.feed(Acted(act.incident.id, act.step, act.attempt, Outcome(OutcomeKind.DONE, "Evicted", "evicted", ready=True)))
     d.world.remove("serving-1")
     d.world.add(ready=False)
-    assert d.engine._ledger.in_flight("deploy-1", d.world.view) != []
+    assert d.engine._parts.guard_state.ledger.in_flight("deploy-1", d.world.view) != []
 
 
 def test_the_floor_holds_for_a_pod_that_is_not_ready_too() -> None:

@@ -1,13 +1,11 @@
-"""The breakers: what stops a rule, or everything, after too much has gone wrong, and lets it go on later."""
+"""The breaker of a rule: what stops it after too much has gone wrong, and lets it go on later."""
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from healer.model.duration import about
 from healer.model.incident import Incident, Reason, State
-from healer.model.view import View
-from healer.rules.schema import Breaker, Mode
+from healer.rules.schema import Breaker
 
 
 @dataclass(slots=True)
@@ -79,41 +77,3 @@ class RuleBreakers:
 def _ending(incident: Incident) -> State | None:
     """How an incident ended before it was closed, as its history has it."""
     return next((e.state for e in reversed(incident.history) if e.state in (State.HEALED, State.ESCALATED)), None)
-
-
-def counts(incident: Incident, view: View) -> bool:
-    """Whether the opening of an incident counts for the cluster-wide breaker: healer may act on it, or it is of a node."""
-    return incident.workload.kind == "Node" or (incident.mode != Mode.OBSERVE and incident.workload.kind in view.treated)
-
-
-class ClusterBreaker:
-    """Too many incidents at once are not their workloads' fault. Times in seconds since the epoch."""
-
-    def __init__(self, most: int, window: float, quiet: float) -> None:
-        self.incident: Incident | None = None
-        """The incident that says that it is open; None when it is closed."""
-        self._openings: deque[float] = deque(maxlen=most + 1)
-        self._window = window
-        self._quiet = quiet
-
-    @property
-    def resumes_at(self) -> float | None:
-        """When it closes by itself; None when it is closed already."""
-        if self.incident is None:
-            return None
-        return max(self.incident.opened_at, self._openings[-1] if self._openings else 0.0) + self._quiet
-
-    def opened(self, at: float) -> bool:
-        """An incident has opened; returns whether that was one too many, and the breaker is not open yet."""
-        self._openings.append(at)
-        full = len(self._openings) == self._openings.maxlen
-        return self.incident is None and full and self._openings[0] > at - self._window
-
-    def closed(self) -> None:
-        """It has closed: what opened before does not count again."""
-        self.incident = None
-        self._openings.clear()
-
-    def learn(self, at: Iterable[float], resumed_at: float) -> None:
-        """Take in when incidents opened, as a journal has it, after the breaker closed for the last time."""
-        self._openings.extend(sorted(each for each in at if each > resumed_at))

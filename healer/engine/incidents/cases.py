@@ -1,0 +1,141 @@
+"""The open incidents: found by id, rule or workload, and woken when they asked for it."""
+
+import heapq
+from dataclasses import dataclass
+
+from healer.model.effects import Loss
+from healer.model.incident import Incident, Reason, State
+from healer.rules.rulebook import BoundRule
+
+_MOST_HOMELESS = 1000
+"""Rules and workloads of namespaces that are being deleted, that are remembered; beyond, the oldest are forgotten."""
+
+
+@dataclass(slots=True)
+class Case:
+    """An open incident and the rule as it was when the incident opened, or when it was read from the journal.
+
+    Written by `Cases` only.
+    """
+
+    incident: Incident
+    rule: BoundRule
+    queued_wake: float | None = None
+    counted: bool = False
+    """Whether the cluster-wide breaker has counted its opening."""
+    lost: Reason | None = None
+    """Why the object that it is kept in is not healer's any more."""
+    loss: Loss | None = None
+    """What became of that object."""
+
+
+class Cases:
+    """Times in seconds since the epoch."""
+
+    def __init__(self) -> None:
+        self._cases: dict[str, Case] = {}
+        self._open: dict[tuple[str, str], str] = {}  # (rule, workload's uid) -> incident
+        self._by_workload: dict[str, dict[str, None]] = {}  # workload's uid -> incidents, oldest first
+        self._homeless: dict[tuple[str, str], str] = {}  # (rule, workload's uid) -> what becomes of the namespace
+        self._wakes: list[tuple[float, str]] = []  # when, incident
+
+    # finding
+
+    def all(self) -> list[Case]:
+        """All of them, oldest first."""
+        return list(self._cases.values())
+
+    def get(self, incident_id: str) -> Case | None:
+        """The case of an incident."""
+        return self._cases.get(incident_id)
+
+    def of_rule(self, rule: str, workload: str) -> Case | None:
+        """The unsettled case of a rule on a workload (by uid)."""
+        incident_id = self._open.get((rule, workload))
+        return None if incident_id is None else self._cases[incident_id]
+
+    def acting(self, incident_id: str, step: int, attempt: int) -> Case | None:
+        """The case that waits for the outcome of that attempt."""
+        case = self._cases.get(incident_id)
+        if case is None or case.incident.state is not State.ACTING:
+            return None
+        return case if (case.incident.step, case.incident.attempt) == (step, attempt) else None
+
+    def why_homeless(self, rule: str, workload: str) -> str:
+        """Why no incident of a rule on a workload (by uid) can be kept; "" when one can."""
+        return self._homeless.get((rule, workload), "")
+
+    def on(self, workload: str) -> list[Case]:
+        """The cases on a workload (by uid), oldest first."""
+        return [self._cases[each] for each in self._by_workload.get(workload, ())]
+
+    def concerns(self, workload: str) -> bool:
+        """Whether there are any."""
+        return workload in self._by_workload
+
+    # changing
+
+    def admit(self, case: Case) -> None:
+        """Take in a new one."""
+        incident = case.incident
+        self._cases[incident.id] = case
+        if not incident.state.settled:
+            self._open[incident.rule, incident.workload.uid] = incident.id
+        self._by_workload.setdefault(incident.workload.uid, {})[incident.id] = None
+        self._queue(case)
+
+    def count_opening(self, case: Case) -> None:
+        """Note that its opening is counted."""
+        case.counted = True
+
+    def lose(self, incident_id: str, why: str, how: Loss) -> None:
+        """Nothing can be kept of an incident any more: what is under way is awaited, and without that nothing may be done."""
+        if (case := self._cases.get(incident_id)) is None:
+            return
+        if how is Loss.HOMELESS:
+            self._homeless[case.rule.name, case.incident.workload.uid] = why
+            self._homeless = dict(list(self._homeless.items())[-_MOST_HOMELESS:])
+        code = "JournalLost" if how is Loss.EDITED else "NotKept"
+        case.lost, case.loss = Reason(code, f"{why}: healer acts no further on it"), how
+
+    def note(self, case: Case, after: Incident) -> None:
+        """The incident is this one now, and what it is found by has not changed."""
+        case.incident = after
+
+    def put(self, case: Case, after: Incident) -> None:
+        """The incident is this one now; a closed one is forgotten."""
+        case.incident = after
+        if after.state.settled and self._open.get((after.rule, after.workload.uid)) == after.id:
+            del self._open[after.rule, after.workload.uid]  # a successor may have opened meanwhile: it stays
+        if after.state is State.CLOSED:
+            self._drop(after)
+        else:
+            self._queue(case)
+
+    def _drop(self, incident: Incident) -> None:
+        del self._cases[incident.id]
+        neighbours = self._by_workload.get(incident.workload.uid, {})
+        neighbours.pop(incident.id, None)
+        if not neighbours:
+            self._by_workload.pop(incident.workload.uid, None)
+
+    # waking
+
+    def next_wake(self) -> float | None:
+        """When one of them wants to be looked at, whatever happens."""
+        return self._wakes[0][0] if self._wakes else None
+
+    def take_due(self, now: float) -> str | None:
+        """One that wants to be looked at by now."""
+        if not self._wakes or self._wakes[0][0] > now:
+            return None
+        _, incident_id = heapq.heappop(self._wakes)
+        if (case := self._cases.get(incident_id)) is not None:
+            case.queued_wake = None
+        return incident_id
+
+    def _queue(self, case: Case) -> None:
+        wake = case.incident.wake_at
+        if wake is not None and wake != case.queued_wake:
+            case.queued_wake = wake
+            heapq.heappush(self._wakes, (wake, case.incident.id))

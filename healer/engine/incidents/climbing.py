@@ -1,0 +1,88 @@
+"""What follows when a step has not helped: the next one, the step that a storm interrupted, or a human."""
+
+from dataclasses import replace
+
+from healer.engine.incidents.approval import rule_changed
+from healer.engine.incidents.facts import Facts, Transition
+from healer.engine.incidents.observing import OBSERVES_ON, is_observing
+from healer.engine.incidents.transitions import close, decided, fresh_step, fresh_try, move, verify
+from healer.model.effects import Verb
+from healer.model.incident import Incident, Reason, State
+
+
+def climb(incident: Incident, facts: Facts, why: Reason) -> Transition:
+    """Go on to the next step; after the last one, to a human. What onStorm did not mend waits until the storm is over."""
+    if not facts.in_force:
+        return close(incident, facts, rule_changed(incident))
+    if is_observing(incident):
+        return _would_climb(incident, facts, why)
+    if incident.storming:
+        return _storm_step_failed(incident, facts, why)
+    done, following = incident.steps[incident.step], incident.step + 1
+    if facts.storm is not None and facts.storm.known and facts.storm.taker == incident.id:
+        without = facts.next_without_pods(following)
+        following = following if without is None else without
+    if following < len(incident.steps):
+        text = f"step {following} ({done}) did not help: {why.text}; next is {incident.steps[following]}"
+        return _next_step(incident, facts, following, Reason(why.code, text))
+    return escalate(incident, facts, Reason(why.code, f"the ladder is spent, a human is needed: {done}: {why.text}"))
+
+
+def _next_step(incident: Incident, facts: Facts, following: int, reason: Reason) -> Transition:
+    after, effects = move(replace(fresh_step(incident), step=following), facts, State.OPEN, reason)
+    return after, (decided(incident, facts, Verb.CLIMB, reason, incident.workload), *effects)
+
+
+def escalate(incident: Incident, facts: Facts, reason: Reason) -> Transition:
+    """To a human."""
+    if is_observing(incident):
+        return observe_on(incident, facts, Reason(reason.code, f"{reason.text}; {OBSERVES_ON}"))
+    return to_human(incident, facts, reason)
+
+
+def to_human(incident: Incident, facts: Facts, reason: Reason) -> Transition:
+    """To a human, whatever the mode of its rule."""
+    escalated, effects = move(replace(fresh_step(incident), storming=False, ended_at=facts.now), facts, State.ESCALATED, reason)
+    return escalated, (decided(incident, facts, Verb.ESCALATE, reason, incident.workload), *effects)
+
+
+# observing
+
+
+def _would_climb(incident: Incident, facts: Facts, why: Reason) -> Transition:
+    """The step would not have been taken, so that the next one would have been tried. Whether one would have helped is not
+    known, and none is said to have failed."""
+    action, following = facts.step(incident).action, incident.step + 1
+    if incident.storming or incident.treated or following >= len(incident.steps):
+        return observe_on(incident, facts, Reason(why.code, f"{action} would not have been taken: {why.text}; {OBSERVES_ON}"))
+    text = f"step {following} ({action}) would not have been taken: {why.text}; next would be {incident.steps[following]}"
+    return _next_step(incident, facts, following, Reason(why.code, text))
+
+
+def observe_on(incident: Incident, facts: Facts, reason: Reason) -> Transition:
+    """Nothing more would be done for what is sick now: what becomes of it is observed, for as long as it takes."""
+    seen = incident.treated | {sick.target.uid for sick in incident.sick} | {incident.workload.uid}
+    observed = replace(fresh_try(incident), treated=seen, wake_at=facts.now + facts.tuning.max_wait, storming=False)
+    return move(replace(observed, stormed=True), facts, State.VERIFYING, reason)
+
+
+# after onStorm
+
+
+def _storm_step_failed(incident: Incident, facts: Facts, why: Reason) -> Transition:
+    """onStorm has not helped."""
+    action = facts.step(incident).action
+    waiting = replace(fresh_try(incident), storming=False, stormed=True)
+    if not waiting.storm:
+        return resume_ladder(waiting, facts, Reason(why.code, f"onStorm ({action}) is over: {why.text}"))
+    text = f"onStorm ({action}) did not help: {why.text}; holding until the storm is over, a human is needed"
+    reason = Reason("Storm", text)
+    after, effects = move(waiting, facts, State.WAITING, reason)
+    return after, (decided(incident, facts, Verb.DEFER, reason, incident.workload), *effects)
+
+
+def resume_ladder(incident: Incident, facts: Facts, reason: Reason) -> Transition:
+    """Go on with the ladder: with looking whether its step has helped, if that has acted on something."""
+    if incident.treated:
+        return verify(incident, facts, reason)
+    return move(incident, facts, State.OPEN, reason)

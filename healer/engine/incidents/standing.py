@@ -1,0 +1,80 @@
+"""Whether what fires for an incident still stands: is known, is the business of its rule, and its rule is in force."""
+
+from healer.engine.incidents.cases import Case
+from healer.engine.matching.fit import UNREAD, Took, misfit
+from healer.engine.matching.matcher import UNKNOWN, Firing, Matcher, Weight, not_known
+from healer.engine.turn import Turn
+from healer.model.incident import Incident, Reason, State
+from healer.model.kube import Pod
+from healer.model.target import Target
+from healer.model.workload import Workload
+from healer.rules.probe import UNKNOWN_VERDICT
+
+
+class Standing:
+    """`freshness`: seconds for which an alert that was reported counts as firing when healer acts."""
+
+    def __init__(self, matcher: Matcher, took: Took, freshness: float) -> None:
+        self._matcher = matcher
+        self._took = took
+        self._freshness = freshness
+
+    def in_force(self, case: Case) -> bool:
+        """Whether its rule is still loaded, unchanged: since the case is known here, and since the incident opened."""
+        rule = self._matcher.rulebook.get(case.rule.name)
+        if rule is None or case.incident.ruled != rule.digest:
+            return False
+        return rule is case.rule or rule.rule == case.rule.rule
+
+    def misfit(self, case: Case, firing: Firing, turn: Turn, fresh: Pod | Workload | None = None) -> Reason | None:
+        """Why a signal is not the business of the case's rule any more; None when it is. `fresh` is its target, just read."""
+        target = firing.signal.target
+        if (sick := case.incident.targets.get(target.uid)) is None or firing.signal.key not in sick.signals:
+            return Reason("OtherTarget", f"its source says that {firing.signal.name} is about {target}")
+        reason = misfit(case.rule, firing.signal, case.incident.workload, self._took, turn.view, turn.now, fresh)
+        return None if reason is not None and reason.code in UNREAD and not firing.confirmed else reason
+
+    def unwanted(self, case: Case, target: Target, turn: Turn, fresh: Pod | Workload | None = None) -> Reason | None:
+        """Why nothing is to be done to a target of a case now; None when something is.
+
+        One sick target that its rule covers is reason enough to act on the workload. `fresh` is the target as it was just read.
+        """
+        incident, itself = case.incident, target == case.incident.workload
+        why = Reason("Resolved", f"{target} is no longer sick: nothing was done")
+        for sick in incident.sick if itself else [incident.targets.get(target.uid)]:
+            for key in () if sick is None else sick.signals:
+                firing = self._matcher.get(key)
+                reason = None if firing is None else self.misfit(case, firing, turn, _same(fresh, firing.signal.target))
+                if firing is not None and reason is None:
+                    reason = firing.doubt(turn.now, self._freshness)
+                if firing is not None and reason is None:
+                    return None
+                why = reason or why
+        return why
+
+    def unknown(self, incident: Incident) -> Reason | None:
+        """Why it is not known whether the incident's signals still fire; None when one is known to, or all are resolved."""
+        keys = [key for sick in incident.sick for key in sick.signals]
+        firings = [firing for key in keys if (firing := self._matcher.get(key)) is not None]
+        if firings:
+            judged = [firing for firing in firings if firing.signal.name != UNKNOWN_VERDICT]
+            if any(not firing.unknown for firing in judged) or not (judged or incident.state is State.VERIFYING):
+                return None  # before healer acts, the guard `known_verdict` speaks of a canary that cannot be judged
+            return not_known(firings[0])
+        silent = self._matcher.silent(incident.rule)
+        return Reason(UNKNOWN, f"whether it is well is not known: {silent}") if silent else None
+
+    def weighs(self, incident: Incident, least: Weight) -> bool:
+        """Whether some signal of an incident counts for that much, where any fires for it."""
+        fires = False
+        for key in (key for sick in incident.targets.values() for key in sick.signals):
+            if (firing := self._matcher.get(key)) is not None:
+                fires = True
+                if firing.weight >= least:
+                    return True  # as a rule the first one: of a storm there are many
+        return not fires
+
+
+def _same(fresh: Pod | Workload | None, target: Target) -> Pod | Workload | None:
+    """What was just read, where it is that target."""
+    return fresh if fresh is not None and fresh.metadata.uid == target.uid else None
