@@ -12,7 +12,6 @@ from typing import Any
 from healer.actions.base import Action, Recheck, specs
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
-from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import ObjectChange, Reflector
 from healer.daemon.event_loop import EventLoop
 from healer.daemon.executor import Executor
@@ -31,7 +30,7 @@ from healer.model.view import View, target_of
 from healer.rules.pod_detectors import PodSettings
 from healer.rules.rulebook import Rulebook
 from healer.sources.pods import PodSource
-from healer.workloads.registry import WORKLOADS
+from healer.workloads.registry import WORKLOADS, watched
 from tests.support.world import Yaml, rulebook
 
 NAMESPACE = "production"
@@ -86,7 +85,7 @@ class House:
 
     async def sync(self) -> None:
         """Have watches keep the view, and wait until it is whole."""
-        reflectors = [Reflector(self.api, resource, self.view, self._changed) for resource in RESOURCES.values()]
+        reflectors = [Reflector(self.api, resource, self.view, self._changed) for resource in watched()]
         self.tasks += [self.group.create_task(reflector.run()) for reflector in reflectors]
         for reflector in reflectors:
             await reflector.synced.wait()
