@@ -12,7 +12,7 @@ from healer.engine.incidents.trust import Sifted, sift
 from healer.engine.parts import assemble
 from healer.engine.pipeline import Pipeline
 from healer.engine.recheck import Recheck
-from healer.engine.safety.set_aside import SetAside
+from healer.engine.safety.set_aside import SetAsideIncident
 from healer.engine.tuning import Tuning
 from healer.engine.turn import Turn
 from healer.model.action import ActionSpec
@@ -34,7 +34,7 @@ class Engine:
         self._parts = parts = assemble(rulebook, actions, self._tuning)
         self._matcher, self._cases, self._progress = parts.matcher, parts.cases, parts.progress
         self._ended_alerts = EndedAlerts(parts)
-        self._set_aside = SetAside(self._tuning.home, parts.number)
+        self._set_aside = SetAsideIncident(self._tuning.home, parts.number)
         self._restoring = Restoring(parts, self._set_aside, self._ended_alerts)
         self._recheck = Recheck(parts)
         self._pipeline = Pipeline(parts, self._recheck, self._ended_alerts, self.incident)

@@ -19,7 +19,7 @@ from healer.engine.incidents.restore import (
 from healer.engine.incidents.trust import counts_for, openings
 from healer.engine.matching.matcher import UNNAMED
 from healer.engine.parts import Parts
-from healer.engine.safety.set_aside import SetAside
+from healer.engine.safety.set_aside import SetAsideIncident
 from healer.engine.safety.wide import BREAKER, ENDED_ALERTS, NODE_STORM, SET_ASIDE
 from healer.engine.turn import Turn
 from healer.model.action import Outcome, OutcomeKind
@@ -35,7 +35,7 @@ SIGNALS_AT_ONCE = 100
 class Restoring:
     """Each of its steps is some milliseconds of work, and gives its effects."""
 
-    def __init__(self, parts: Parts, set_aside: SetAside, ended_alerts: EndedAlerts) -> None:
+    def __init__(self, parts: Parts, set_aside: SetAsideIncident, ended_alerts: EndedAlerts) -> None:
         self._parts = parts
         self._matcher = parts.matcher
         self._state = parts.guard_state

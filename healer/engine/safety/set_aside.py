@@ -11,7 +11,7 @@ from healer.model.target import Target
 from healer.rules.schema import Severity
 
 
-class SetAside:
+class SetAsideIncident:
     """`home` is the namespace of healer's own incidents; `number` numbers them."""
 
     def __init__(self, home: str, number: Callable[[], int]) -> None:
