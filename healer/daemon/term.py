@@ -93,19 +93,22 @@ class Term:
             occurrence=self.core.occurrence,
         )
         self._asking.use(rulebook)
-        self._executor = Executor(
-            api=api,
+        self._executor = self._new_executor(settings, view)
+
+    def _new_executor(self, settings: Settings, view: View) -> Executor:
+        return Executor(
+            api=self._api,
             view=view,
             actions=ACTIONS,
-            journal=journal,
-            metrics=metrics,
+            journal=self._journal,
+            metrics=self._metrics,
             still_sick=self.core.still_sick,
             still_wanted=self.core.still_wanted,
             rechecks=(self._asked_again,),
-            held=held,
+            held=self._held,
             at_once=settings.engine.actions_at_once,
             timeout=settings.engine.action_timeout,
-            reaches_people=sinks.reach_people,
+            reaches_people=self._sinks.reach_people,
         )
 
     def use(self, rulebook: Rulebook) -> None:
