@@ -12,7 +12,7 @@ from healer.engine.matching.coverage import Coverage, counted
 from healer.operate.coverage import coverage
 from healer.operate.explain import show as showing
 from healer.rules.loading import load_all, remarks
-from healer.rules.problem import Problem
+from healer.rules.positions import Problem
 from healer.rules.rulebook import BoundRule
 
 app = typer.Typer()

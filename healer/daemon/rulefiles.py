@@ -12,7 +12,7 @@ from healer.actions.registry import ACTIONS
 from healer.model_servers.registry import SERVERS
 from healer.routes.registry import ROUTERS
 from healer.rules.loading import load_all
-from healer.rules.problem import Problem
+from healer.rules.positions import Problem
 from healer.rules.rulebook import Rulebook, capped
 from healer.rules.schema import Mode
 from healer.rules.vocabulary import Vocabulary

@@ -20,7 +20,7 @@ from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
 from healer.daemon.scheduled_probes import ScheduledProbes
 from healer.engine.engine import Engine
-from healer.engine.matching.matcher import UNKNOWN
+from healer.engine.matching.firing import UNKNOWN
 from healer.engine.safety.wide import ENDED_ALERTS
 from healer.engine.tuning import Tuning
 from healer.journal.base import Journal, JournalError

@@ -9,7 +9,8 @@ from healer.engine.incidents.facts import ever_changes
 from healer.engine.incidents.neighbours import Neighbours
 from healer.engine.incidents.progress import Progress
 from healer.engine.incidents.standing import Standing
-from healer.engine.matching.matcher import Firing, Matcher, Weight
+from healer.engine.matching.firing import Firing, Weight
+from healer.engine.matching.matcher import Matcher
 from healer.engine.safety.cluster_breaker import ClusterBreaker, counts
 from healer.engine.safety.guards import GuardState
 from healer.engine.safety.healthy import Healthy

@@ -15,8 +15,9 @@ from healer.engine.incidents.nodes import Nodes
 from healer.engine.incidents.opening import has, join, leave, opened
 from healer.engine.incidents.people import People
 from healer.engine.incidents.resumption import Resumption
+from healer.engine.matching.firing import Firing
 from healer.engine.matching.fit import FOREIGN
-from healer.engine.matching.matcher import Firing, Match
+from healer.engine.matching.matcher import Match
 from healer.engine.parts import Parts
 from healer.engine.recheck import Recheck
 from healer.engine.turn import Turn

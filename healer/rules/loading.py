@@ -9,9 +9,8 @@ from healer.model.target import ActsOn
 from healer.rules.condition import CelCondition, ConditionError
 from healer.rules.form import ANYWHERE
 from healer.rules.messages import worded
-from healer.rules.positions import Document, Path, documents, dotted
-from healer.rules.problem import Problem
-from healer.rules.promql import fault as promql_fault
+from healer.rules.positions import Document, Path, Problem, documents, dotted
+from healer.rules.promql import promql_fault
 from healer.rules.reach import unreachable
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import API_VERSION, Rule, RuleSet, Step

@@ -9,8 +9,7 @@ from pydantic import BaseModel
 
 from healer.model.duration import say
 from healer.rules.form import Model
-from healer.rules.positions import Document, Path, dotted
-from healer.rules.problem import Problem
+from healer.rules.positions import Document, Path, Problem, dotted
 from healer.rules.schema import Step, places
 from healer.rules.vocabulary import Vocabulary
 

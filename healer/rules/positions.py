@@ -14,8 +14,6 @@ from yaml.constructor import SafeConstructor
 from yaml.events import CollectionEndEvent, CollectionStartEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from healer.rules.problem import Problem
-
 Path = tuple[str | int, ...]
 Place = tuple[int, int]
 """Line and column, from 1."""
@@ -40,6 +38,25 @@ _HINTS = {
 
 _EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 """A number in YAML 1.2 and JSON, which YAML 1.1 takes for a text: 1e-3."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One problem. `path` is the way to it inside the file ("spec.rules[0].when.if").
+
+    `line` and `column` count from 1; both are 0 when the file as a whole is the problem.
+    """
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.message}" + (f"\n    hint: {self.hint}" if self.hint else "")
 
 
 @dataclass(frozen=True, slots=True)

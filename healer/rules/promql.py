@@ -60,7 +60,7 @@ class _ParsedQuery:
     fault: PromqlFault | None = None
 
 
-def fault(text: str, *, template: bool) -> PromqlFault | None:
+def promql_fault(text: str, *, template: bool) -> PromqlFault | None:
     """Why no server reads an expression, or (`template`) one with places for values; None when one may."""
     found = _read(text, template).fault
     return found if found is not None and found.broken else None

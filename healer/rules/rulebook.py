@@ -14,7 +14,8 @@ from healer.model.duration import InSeconds
 from healer.model.kube import matches
 from healer.rules.condition import CelCondition
 from healer.rules.form import ANYWHERE
-from healer.rules.schema import Mode, Rule, Scope
+from healer.rules.schema import Mode, Rule
+from healer.rules.scope import Scope
 
 M = TypeVar("M", bound=BaseModel)
 

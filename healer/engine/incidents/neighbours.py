@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from healer.engine.incidents.cases import Case, Cases
 from healer.engine.incidents.facts import ever_changes, step_of
 from healer.engine.incidents.standing import Standing
-from healer.engine.matching.matcher import Weight
+from healer.engine.matching.firing import Weight
 from healer.engine.safety.guards import competes
 from healer.engine.safety.sick_counts import SickCounts
 from healer.engine.safety.storms import FEWEST, Storm, able, storm_on

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from healer.engine.matching.matcher import Firing, Match
+from healer.engine.matching.firing import Firing
+from healer.engine.matching.matcher import Match
 from healer.engine.parts import Parts
 from healer.engine.safety.node_storms import node_storm, with_targets
 from healer.engine.safety.wide import close_wide, open_wide

@@ -17,7 +17,7 @@ from healer.engine.incidents.restore import (
     took_effect,
 )
 from healer.engine.incidents.trust import counts_for, openings
-from healer.engine.matching.matcher import UNNAMED
+from healer.engine.matching.firing import UNNAMED
 from healer.engine.parts import Parts
 from healer.engine.safety.set_aside import SetAsideIncident
 from healer.engine.safety.wide import BREAKER, ENDED_ALERTS, NODE_STORM, SET_ASIDE

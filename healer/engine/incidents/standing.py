@@ -1,8 +1,9 @@
 """Whether what fires for an incident still stands: is known, is the business of its rule, and its rule is in force."""
 
 from healer.engine.incidents.cases import Case
+from healer.engine.matching.firing import UNKNOWN, Firing, Weight, not_known
 from healer.engine.matching.fit import UNREAD, Took, misfit
-from healer.engine.matching.matcher import UNKNOWN, Firing, Matcher, Weight, not_known
+from healer.engine.matching.matcher import Matcher
 from healer.engine.turn import Turn
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Pod

@@ -7,7 +7,7 @@ from healer.engine.incidents.facts import Facts, Transition
 from healer.engine.incidents.observing import asks, is_observing
 from healer.engine.incidents.transitions import close, decided, move
 from healer.engine.incidents.verification import unhealthy
-from healer.engine.matching.matcher import UNKNOWN
+from healer.engine.matching.firing import UNKNOWN
 from healer.engine.safety.counting import UNKNOWN_TOO_LONG
 from healer.model.duration import about
 from healer.model.effects import Verb

@@ -15,7 +15,7 @@ from healer.model.view import View
 from healer.model.workload import Workload
 from healer.rules.form import ANYWHERE
 from healer.rules.rulebook import BoundRule
-from healer.rules.schema import Scope
+from healer.rules.scope import Scope
 
 _NAMED = 3
 """Values of a label that a text names."""

@@ -1,17 +1,15 @@
 """Which rules the firing signals match: in scope, condition met, held long enough, seen often enough."""
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass, field, replace
-from enum import IntEnum
+from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
 
 from healer.engine.matching.ended import Ended
+from healer.engine.matching.firing import UNNAMED, Firing, Weight, not_known
 from healer.engine.matching.fit import Took, fit, workload_of
+from healer.engine.matching.timing import Timing
 from healer.engine.safety.sick_counts import SickCounts, SickPlace
-from healer.model.duration import about
 from healer.model.incident import Reason
 from healer.model.signal import Signal
 from healer.model.target import Target
@@ -19,105 +17,6 @@ from healer.model.view import View
 from healer.rules.pod_conditions import of_living
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import Mode, Rule
-from healer.rules.triggers import TRIGGERS, Trigger
-
-UNKNOWN = "Unknown"
-"""The reason's code while it is not known whether a signal still fires."""
-UNNAMED = ""
-"""The rules that had matched a signal before a restart, where the incident that it is part of does not say which."""
-
-UNHEARD = "NotRepeated"
-"""The code of what keeps healer from changing anything for an alert: nobody has said lately that it fires."""
-
-
-class Weight(IntEnum):
-    """What a signal that fires counts for."""
-
-    NOTHING = 0
-    """Nothing is to be done about it now: it is silenced, or was not repeated."""
-    CAUTION = 1
-    """It is not known whether it still fires: it may hold pods back, and is no cause to act."""
-    FULL = 2
-    """It is known to fire."""
-
-
-_SET_BACK = 60.0
-"""Seconds by which a report may be ahead of now: more, and the clock was set back since."""
-
-
-@dataclass(slots=True)
-class Firing:
-    """A signal that fires. `signal` is the newest report of it; its target stays the one of the first report."""
-
-    signal: Signal
-    verdicts: dict[str, str] = field(default_factory=dict)
-    """The last reason code for each rule that was asked, so that only changes are decisions."""
-    workload: str = ""
-    """The uid of the workload that it was last seen to belong to."""
-    incidents: dict[str, None] = field(default_factory=dict)
-    """The incidents that it is part of, oldest first."""
-    heeded: set[str] = field(default_factory=set)
-    """The rules that it has matched, or that wait for it to last or to recur."""
-    place: SickPlace | None = None
-    """Where the sick_counts counts its pod as sick."""
-    unknown: str = ""
-    """Why it is not known whether it still fires; "" when that is known."""
-    confirmed: bool = True
-    """Whether its source has reported it to this engine; False for what only a journal says."""
-    heard: float = 0.0
-    """When it was last reported, or read from a journal: an alert counts for a while from then on."""
-    weight: Weight = Weight.FULL
-    """What it counted for when it was last looked at."""
-    fades: bool = False
-    """Whether it is to be looked at again when it no longer counts."""
-
-    @property
-    def trigger(self) -> Trigger[Any]:
-        """The trigger that it is a signal of."""
-        return TRIGGERS[self.signal.source]
-
-    def weigh(self, now: float, freshness: float) -> Weight:
-        """What it counts for now."""
-        if self.unknown:
-            return Weight.CAUTION
-        if self.signal.held or (self.trigger.fades and now >= self.heard + freshness):
-            return Weight.NOTHING
-        return Weight.FULL if self.confirmed else Weight.CAUTION
-
-    def doubt(self, now: float, freshness: float) -> Reason | None:
-        """Why nothing is to be done about it now, though it fires as far as is known; None when it may."""
-        signal = self.signal
-        if self.unknown:
-            return not_known(self)
-        if not self.confirmed:
-            text = f"{signal.source} {signal.name} of {signal.target} is known from the journal alone"
-            return Reason("Unconfirmed", f"{text}: healer waits until its source says so, too")
-        if signal.held:
-            return Reason("Suppressed", f"{signal.name}: {signal.held}; healer does nothing about it until that ends")
-        age = now - signal.at
-        if not self.trigger.fades or -_SET_BACK <= age < freshness:
-            return None
-        ago = f"{about(age)} ago" if age >= 0 else f"{about(-age)} ahead of now, for the clock was set back"
-        text = f"{signal.name} was last reported {ago}, and a report counts for {about(freshness)}"
-        return Reason("NotRepeated", f"{text}: healer waits until {self.trigger.repeated_by} says again that it fires")
-
-
-@dataclass(slots=True)
-class _Held:
-    """How long a rule has seen a target sick: since when, by which signals, and when the clock stopped (None: it runs)."""
-
-    since: float
-    keys: set[str] = field(default_factory=set)
-    stopped: float | None = None
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """What several replicas of one Prometheus report at the same time: who did first, and the keys of all that fire."""
-
-    key: str
-    occurrence: str
-    firing: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +55,8 @@ class Matcher:
         self._firings: dict[str, Firing] = {}
         self._unheeded: dict[str, None] = {}  # keys of alerts that no rule is about, told longest ago first
         self._by_workload: dict[str, dict[str, None]] = {}  # uid -> keys, in the order they came: decisions must repeat
-        self._held: dict[tuple[str, str], _Held] = {}  # (rule, target's uid)
         self._silent: dict[str, str] = {}  # rule -> why its source does not answer
-        self._troubles: dict[str, _Trouble] = {}
-        self._seen: dict[tuple[str, str], deque[tuple[float, str]]] = {}  # (rule, workload's uid) -> occurrences
+        self._timing = Timing(self.ended)
 
     @property
     def rulebook(self) -> Rulebook:
@@ -170,8 +67,7 @@ class Matcher:
         """Take other rules; what fires is kept and must be asked about again. Rules that are the same go on as they were."""
         same = {rule.name for rule in rulebook.rules if (old := self._rulebook.get(rule.name)) and old.rule == rule.rule}
         self._rulebook = rulebook
-        self._held = {key: held for key, held in self._held.items() if key[0] in same}
-        self._seen = {key: seen for key, seen in self._seen.items() if key[0] in same}
+        self._timing.keep(same)
         self._silent = {rule: why for rule, why in self._silent.items() if rule in same}
         for firing in self._firings.values():
             firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if rule in same}
@@ -184,15 +80,11 @@ class Matcher:
 
     def waits(self) -> bool:
         """Whether time alone may change something: a rule has not matched yet, an alert may expire, a count is remembered."""
-        return bool(self._seen) or any(f.trigger.fades or any(f.verdicts.values()) for f in self._firings.values())
+        return self._timing.counts or any(f.trigger.fades or any(f.verdicts.values()) for f in self._firings.values())
 
     def forget(self, now: float) -> None:
         """Drop the counts of workloads for which nothing fires, once all of them are outside their window."""
-        for (rule, workload), seen in list(self._seen.items()):
-            bound = self._rulebook.get(rule)
-            count = None if bound is None else bound.rule.when.count
-            if count is None or (workload not in self._by_workload and seen[-1][0] <= now - count.within):
-                del self._seen[rule, workload]
+        self._timing.forget(self._rulebook, self._by_workload, now)
 
     def expired(self, before: float) -> list[Firing]:
         """The alerts that were last reported before that time."""
@@ -226,8 +118,7 @@ class Matcher:
             signal = replace(signal, target=known.signal.target)
         if known is None:
             known = self._firings[signal.key] = Firing(signal)
-            if signal.trouble:
-                self._troubles.setdefault(signal.trouble, _Trouble(signal.key, signal.occurrence)).firing.add(signal.key)
+            self._timing.begins(signal)
         else:
             known.signal, known.confirmed = signal, True
             known.heeded.discard(UNNAMED)  # it speaks for itself now
@@ -262,7 +153,7 @@ class Matcher:
         for firing in firings:
             firing.unknown = why
         for firing in firings:
-            self._stop_clocks(firing)
+            self._timing.stop(firing, self._firings)
         return firings
 
     def silent(self, rule: str) -> str:
@@ -272,25 +163,15 @@ class Matcher:
     def _of_rule(self, rule: str) -> list[Firing]:
         return [firing for firing in self._firings.values() if firing.signal.rule == rule]
 
-    def _stop_clocks(self, firing: Firing) -> None:
-        """What is not known is not counted as sickness: the time since the last report that any of the signals fires."""
-        for rule in firing.verdicts:
-            held = self._held.get((rule, firing.signal.target.uid))
-            if held is None or held.stopped is not None:
-                continue
-            known = [self._firings[key] for key in held.keys if key in self._firings]
-            if all(each.unknown for each in known):
-                held.stopped = max((each.signal.at for each in known), default=held.since)
-
     def resolved(self, key: str) -> Firing | None:
         """Note that a signal is gone; returns what was known of it."""
         firing = self._firings.pop(key, None)
         if firing is None:
             return None
         self._unheeded.pop(key, None)
-        self._recovers(firing.signal)
+        self._timing.ends(firing.signal)
         for rule in firing.verdicts:
-            self._release(rule, firing)
+            self._timing.release(rule, firing.signal)
         self._locate(firing, "")
         if firing.place is not None:
             self.sick_counts.remove(firing.place, key)
@@ -316,7 +197,7 @@ class Matcher:
         firing.incidents.pop(incident, None)
         firing.verdicts.pop(rule, None)
         firing.heeded.discard(rule)
-        self._release(rule, firing)
+        self._timing.release(rule, firing.signal)
         self._count(firing, view, now)
 
     def resume(self, signal: Signal, rule: str, incident: str, view: View, now: float) -> None:
@@ -375,7 +256,7 @@ class Matcher:
                 firing.heeded.add(rule.name)
             else:
                 firing.heeded.discard(rule.name)
-                self._release(rule.name, firing)
+                self._timing.release(rule.name, firing.signal)
             self._count(firing, view, now)
             yield Match(rule, firing, match.workload, match.reason, match.pending, match.wake_at, news)
 
@@ -385,43 +266,8 @@ class Matcher:
             return Match(rule, firing, found.workload, found.reason)
         if firing.unknown:
             return Match(rule, firing, found.workload, not_known(firing), pending=True)
-        return self._long_and_often_enough(rule, firing, found.workload, now)
-
-    def _long_and_often_enough(self, rule: BoundRule, firing: Firing, workload: Target, now: float) -> Match:
-        signal, when = firing.signal, rule.rule.when
-        held = self._held.setdefault((rule.name, signal.target.uid), _Held(now))
-        held.keys.add(signal.key)
-        if held.stopped is not None:
-            held.since += now - held.stopped
-            held.stopped = None
-        if when.count is not None:
-            seen = self._seen.setdefault((rule.name, workload.uid), deque(maxlen=max(when.count.at_least * 4, 64)))
-            occurrence = self._occurrence(signal)
-            if occurrence and all(occurrence != counted for _, counted in seen):
-                seen.append((signal.at, occurrence))
-            recent = sum(1 for at, _ in seen if at > now - when.count.within)
-            if recent < when.count.at_least:
-                text = f"{signal.name} seen {recent} of {when.count.at_least} times within {about(when.count.within)}"
-                return Match(rule, firing, workload, Reason("NotOftenEnough", text), pending=True)
-        until = held.since + when.held_for
-        if now < until:
-            text = f"{signal.name} held for {about(now - held.since)} of {about(when.held_for)}"
-            return Match(rule, firing, workload, Reason("NotLongEnough", text), pending=True, wake_at=until)
-        return Match(rule, firing, workload)
-
-    def _occurrence(self, signal: Signal) -> str:
-        """What a signal is counted as: what several replicas of one Prometheus report is one thing; "" for a late report."""
-        first = self._troubles.get(signal.trouble)
-        if first is None or first.key == signal.key:
-            return "" if self.ended.spans(signal.trouble, signal.began, signal.target.namespace) else signal.occurrence
-        return first.occurrence
-
-    def _recovers(self, signal: Signal) -> None:
-        trouble = self._troubles.get(signal.trouble)
-        if trouble is not None:
-            trouble.firing.discard(signal.key)
-            if not trouble.firing:
-                del self._troubles[signal.trouble]
+        reason, wake_at = self._timing.check(rule, firing.signal, found.workload, now)
+        return Match(rule, firing, found.workload, reason, pending=reason is not None, wake_at=wake_at)
 
     def _count(self, firing: Firing, view: View, now: float) -> None:
         """Have the sick_counts count what is so now: a pod that is gone or has finished is not sick, whatever still fires for it.
@@ -472,19 +318,6 @@ class Matcher:
         firing.workload = workload
         if workload:
             self._by_workload.setdefault(workload, {})[firing.signal.key] = None
-
-    def _release(self, rule: str, firing: Firing) -> None:
-        held = self._held.get((rule, firing.signal.target.uid))
-        if held is not None:
-            held.keys.discard(firing.signal.key)
-            if not held.keys:
-                del self._held[rule, firing.signal.target.uid]
-
-
-def not_known(firing: Firing) -> Reason:
-    """Why nothing follows from a signal."""
-    why = firing.unknown or firing.signal.message
-    return Reason(UNKNOWN, f"whether {firing.signal.target} is still sick is not known: {why}")
 
 
 def _stays(known: Firing, target: Target) -> bool:

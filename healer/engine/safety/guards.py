@@ -9,7 +9,7 @@ from math import isfinite
 
 from healer.engine.incidents.approval import how, is_approved
 from healer.engine.incidents.observing import asks
-from healer.engine.matching.matcher import UNHEARD
+from healer.engine.matching.firing import UNHEARD
 from healer.engine.safety.cluster_breaker import ClusterBreaker
 from healer.engine.safety.ledger import Ledger, key_of, made_good
 from healer.engine.safety.node_storms import NodeStorms

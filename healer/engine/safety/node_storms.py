@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from healer.engine.incidents.opening import symptom_of, what_of
-from healer.engine.matching.matcher import Firing
+from healer.engine.matching.firing import Firing
 from healer.engine.safety.wide import NAMED, NODE_STORM, telling, wide_incident
 from healer.model.incident import Incident, Reason, SickTarget, State
 from healer.model.signal import Signal

@@ -23,8 +23,9 @@ from healer.routes.base import RouteError
 from healer.rules.probe import DEPLOYMENT, Canary, Measure
 from healer.rules.rulebook import BoundRule
 from healer.sources.canary.canary import place_of, revisions_of, share_of, sides_of
-from healer.sources.canary.look import CanaryLook, LookResult, ObservedSide, Sides, filled
+from healer.sources.canary.look import CanaryLook, LookResult
 from healer.sources.canary.readings import Key, Reading, Tally, edge_above, slower, within
+from healer.sources.canary.sides import ObservedSide, Sides, filled
 from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample, Series
 
 _MOST = 240

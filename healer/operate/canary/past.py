@@ -4,8 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
 
-from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample, Series
-from healer.sources.prometheus.pieces import in_pieces
+from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample, Series, long_range
 
 
 class Past:
@@ -40,7 +39,7 @@ class Past:
                 raise self.failure
             if expr not in self._known:
                 try:
-                    self._known[expr] = await in_pieces(self._prometheus, expr, self.points[0], self.points[-1], self.step)
+                    self._known[expr] = await long_range(self._prometheus, expr, self.points[0], self.points[-1], self.step)
                 except QueryFailed as error:
                     self.failure = error
                     raise

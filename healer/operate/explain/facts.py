@@ -25,7 +25,7 @@ from healer.operate.everything import Leases, leases
 from healer.operate.objects import LEASE, ObjectPlace, at, decoded, get
 from healer.operate.pause import Pause, above, standing
 from healer.operate.workload import listed, put_pods
-from healer.rules.schema import Scope
+from healer.rules.scope import Scope
 from healer.workloads.registry import WORKLOADS
 
 

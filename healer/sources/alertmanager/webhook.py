@@ -5,7 +5,7 @@ Grafana's values and URLs, whatever later versions add) is neither needed nor lo
 """
 
 import asyncio
-from collections import Counter as Count
+import collections
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -17,8 +17,7 @@ from prometheus_client import CollectorRegistry, Counter
 from healer.model.signal import REPLICA_LABELS, Signal, WebhookError
 from healer.model.text import free_text
 from healer.model.view import View
-from healer.sources.alertmanager.alert import LONGEST_NAME, UNTARGETED, Alert, key_of, read
-from healer.sources.alertmanager.alert import Untargeted as Untargeted
+from healer.sources.alertmanager.alert import LONGEST_NAME, UNTARGETED, Alert, Untargeted, key_of, read
 from healer.sources.alertmanager.standing import standing_alerts
 from healer.sources.base import Pushed, WebhookContext
 from healer.sources.targets import TargetLabels
@@ -222,7 +221,7 @@ class AlertmanagerWebhook:
         return {"accepted": len(found), "untargeted": len(lost), "truncated": notification.truncated_alerts}
 
     def _say(self, notification: Notification, lost: list[Untargeted]) -> None:
-        for code, count in Count(alert.code for alert in lost).items():
+        for code, count in collections.Counter(alert.code for alert in lost).items():
             self._untargeted.labels(code).inc(count)
             one = next(alert for alert in lost if alert.code == code)
             said = "an alert cannot be read: it is left out" if code == "IllFormed" else "an alert names no target"

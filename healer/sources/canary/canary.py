@@ -18,8 +18,9 @@ from healer.rules.probe import BAD_CANARY, DEPLOYMENT, UNKNOWN_VERDICT, Canary
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import CANARY
 from healer.sources.base import Asked, Judged, Occurrence, Probe, Shifts, SourceContext
-from healer.sources.canary.look import CanaryLook, LookResult, ObservedSide, Sides
+from healer.sources.canary.look import CanaryLook, LookResult
 from healer.sources.canary.route import RouteLook
+from healer.sources.canary.sides import ObservedSide, Sides
 from healer.sources.prometheus.client import QueryApi
 
 _DOUBTS = 2

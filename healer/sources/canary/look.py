@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import floor
-from typing import NamedTuple
 
 import structlog
 
@@ -27,14 +26,13 @@ from healer.judge.judge import Judge, Missing, Window, Yardstick
 from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.routes.base import RouteError, RouteMissing
 from healer.rules.operands import without_counterpart
-from healer.rules.probe import Canary, Measure, fill, named
+from healer.rules.probe import Canary, Measure
 from healer.sources.canary.doubt import doubt
 from healer.sources.canary.drain import ZERO, Drain
 from healer.sources.canary.readings import Tally, counted, edge_above, past, past_all, past_slow, slower, timed
-from healer.sources.canary.warmup import Reading, Warmth, Warmup, judged
-from healer.sources.canary.warmup import Sides as Warmths
-from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample, Series
-from healer.sources.prometheus.pieces import in_pieces
+from healer.sources.canary.sides import ObservedSide, Sides, filled, serving
+from healer.sources.canary.warmup import BothWarmths, Reading, Warmth, Warmup, judged
+from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample, Series, long_range
 
 _LAG = 1.0
 """Seconds after which what was scraped is surely stored; a tenth of the interval when that is less."""
@@ -45,29 +43,6 @@ _LEFT_OUT = (
     "for `A - B`, `A + B` and `A / B` have no series without B; write `A - (B or A * 0)`"
 )
 _WARMUP_LOOKS, _WARMUP_REQUESTS = 2, 20
-
-
-@dataclass(frozen=True, slots=True)
-class ObservedSide:
-    """What is known of a side's Deployment: the names of its pods of the present revision, terminating ones too, and how many
-    are ready.
-
-    `rolling`: pods of more than one revision serve, or will soon; `pods` are those of all of them then. `wanted`: the replicas
-    that it is to have.
-    """
-
-    pods: Sequence[str]
-    ready: int
-    revision: str = ""
-    rolling: bool = False
-    wanted: int = 1
-
-
-class Sides(NamedTuple):
-    """Both; None for a Deployment that does not exist."""
-
-    canary: ObservedSide | None
-    stable: ObservedSide | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +105,7 @@ class CanaryLook:
         self._last = LookResult(None)
         self._edges: dict[str, float] = {}
         self._tallies: dict[str, Tally] = {}
-        self._warmth: dict[str, Warmths] = {}
+        self._warmth: dict[str, BothWarmths] = {}
         self._warming = ""
         self._counting: set[str] = set()
         """The measures whose `bad` has counted something: it is known to match."""
@@ -210,7 +185,7 @@ class CanaryLook:
         at = self._line(now)
         if at <= self._drain.at:
             return replace(self._last, fresh=False)
-        asks = [partial(self._ask, deployment=name, side=side, at=at) for name, side in self._present(canary, _ready(stable))]
+        asks = [partial(self._ask, deployment=name, side=side, at=at) for name, side in self._present(canary, serving(stable))]
         found = await self._drain.look(at, len(canary.pods), *asks, because=because, besides=self._besides())
         if isinstance(found, str):
             return self._idle(found)
@@ -245,7 +220,7 @@ class CanaryLook:
 
     async def _judged(self, at: float, canary: ObservedSide, stable: ObservedSide | None, share: float) -> LookResult:
         begun = len(self._tallies) < len(self._canary.measures) or any(tally.begun for tally in self._tallies.values())
-        stable = _ready(stable)
+        stable = serving(stable)
         async with asyncio.TaskGroup() as group:
             reading = {m.name: group.create_task(self._window(m, at, canary, stable)) for m in self._canary.measures}
         windows = {name: task.result() for name, task in reading.items()}
@@ -307,7 +282,7 @@ class CanaryLook:
         others = [each.bad for each in self._canary.measures if each is not measure and each.bad is not None]
         return await doubt(measure.total, measure.bad, filling, lambda expr: self._prometheus.query(expr, at), others)
 
-    def _cold(self, measure: Measure) -> Warmths:
+    def _cold(self, measure: Measure) -> BothWarmths:
         """Of a new trial: the canary's servers are cold, stable's are not."""
         return Warmth(self._warmup(measure), standing=self._standing), Warmth(self._warmup(measure), standing=True)
 
@@ -373,7 +348,7 @@ class CanaryLook:
             return self._filled(template, self._canary.stable.deployment, stable)
 
         async def read(template: str) -> list[Series]:
-            return await in_pieces(self._prometheus, stables(template), start, at, every)
+            return await long_range(self._prometheus, stables(template), start, at, every)
 
         if measure.histogram is not None:
             buckets = await read(measure.histogram)
@@ -383,24 +358,8 @@ class CanaryLook:
             total = await read(measure.total or "")
             bad = await read(measure.bad or "")
             left_out = without_counterpart(stables(measure.bad or ""))
-            if left_out and await in_pieces(self._prometheus, left_out, start, at, every):
+            if left_out and await long_range(self._prometheus, left_out, start, at, every):
                 raise QueryFailed(_LEFT_OUT)
             if any(value > 0 for each in bad for value in each.points.values()):
                 self._counting.add(measure.name)
         return past(total, bad, increases=measure.windowed, start=start, step=every, windows=windows)
-
-
-def _ready(side: ObservedSide | None) -> ObservedSide | None:
-    """A side that serves; else None."""
-    return side if side is not None and side.ready > 0 else None
-
-
-def filled(template: str, namespace: str, deployment: str, side: ObservedSide, every: float) -> str:
-    """The expression of a template for one side; `every`: seconds that its {{ window }} is long."""
-    values = {
-        "deployment": deployment,
-        "namespace": namespace,
-        "pods": "|".join(pod.replace(".", "[.]") for pod in sorted(side.pods)) or "no pods",
-        "window": f"{every:.0f}s" if every == int(every) else f"{every * 1e3:.0f}ms",
-    }
-    return fill(template, {place: values[place] for place in named(template)})

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from healer.judge.judge import Missing, Window
 from healer.model.verdict import Counts
 from healer.rules.probe import Measure
-from healer.sources.canary.warmup import Key, Reading, Sides, Warmth, Warmup, judged, total_of
+from healer.sources.canary.warmup import BothWarmths, Key, Reading, Warmth, Warmup, judged, total_of
 from healer.sources.prometheus.client import Sample, Series
 
 __all__ = [
@@ -156,7 +156,7 @@ class Tally:
     What cannot be read leaves all as it was, and the next window is the longer.
     """
 
-    def __init__(self, warmth: Sides | None = None) -> None:
+    def __init__(self, warmth: BothWarmths | None = None) -> None:
         """`warmth`: of the canary's servers and of stable's; by default all are warm."""
         self._warmth = warmth or (Warmth(Warmup()), Warmth(Warmup()))
         self._canary: _Base | None = None

@@ -93,11 +93,11 @@ def _servers(reading: Reading) -> Mapping[Key, str]:
     return dict.fromkeys(keys, "")
 
 
-Sides = tuple[Warmth, Warmth]
+BothWarmths = tuple[Warmth, Warmth]
 """The canary's, and stable's."""
 
 
-def judged(warmth: Sides, canary: Reading, stable: Reading | None, at: float) -> Window:
+def judged(warmth: BothWarmths, canary: Reading, stable: Reading | None, at: float) -> Window:
     """The window that ends `at`, of what came within it, without what is warm-up."""
     ours = warmth[0].without(canary, at)
     return Window(ours.counts, None if stable is None else warmth[1].without(stable, at).counts, ours.warming)

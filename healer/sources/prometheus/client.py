@@ -6,6 +6,7 @@ ignores it: `lookback_delta` came with Prometheus 2.43, `limit` with 3.0.
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,12 +21,12 @@ import urllib3
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 
-from healer import settings as knobs
 from healer.model.text import free_text
-from healer.rules.problem import Problem
+from healer.rules.positions import Problem
 from healer.rules.rulebook import Rulebook
 from healer.rules.triggers import PROMETHEUS
 from healer.secret import SecretError, SecretFile
+from healer.settings import PrometheusSettings
 from healer.sources.prometheus.http import WHOLE, Credentials, QueryFailed, Session
 
 __all__ = ["Prometheus", "QueryApi", "QueryFailed", "Sample", "Series", "connect", "unserved"]
@@ -34,6 +35,9 @@ T = TypeVar("T")
 
 _PIECE = 300
 """Characters of an error that go into a message."""
+
+_POINTS = 60
+"""Points in time of one part of a long range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,20 @@ class QueryApi(Protocol):
 
     async def range(self, expr: str, start: float, end: float, step: float) -> list[Series]:
         """The values at start, start + step, ... up to the end. Raises QueryFailed."""
+
+
+async def long_range(prometheus: QueryApi, expr: str, start: float, end: float, step: float) -> list[Series]:
+    """The values at start, start + step, ... up to the end, asked for in parts: all of many series would be too large an answer.
+
+    Times are rounded to milliseconds. Raises QueryFailed.
+    """
+    points = [round(start + step * number, 3) for number in range(round((end - start) / step) + 1)]
+    found: dict[frozenset[tuple[str, str]], dict[float, float]] = defaultdict(dict)
+    for first in range(0, len(points), _POINTS):
+        part = points[first : first + _POINTS]
+        for each in await prometheus.range(expr, part[0], part[-1], step):
+            found[frozenset(each.labels.items())].update({round(at, 3): value for at, value in each.points.items()})
+    return [Series(dict(labels), values) for labels, values in found.items()]
 
 
 class Prometheus:
@@ -177,7 +195,7 @@ class Prometheus:
         return found
 
 
-def connect(asked: knobs.PrometheusSettings, *, url: str = "", series: int = 0) -> Prometheus:
+def connect(asked: PrometheusSettings, *, url: str = "", series: int = 0) -> Prometheus:
     """The Prometheus of the settings; `url` is asked in its place, and `series` may be more than theirs."""
     return Prometheus(
         url or asked.url,

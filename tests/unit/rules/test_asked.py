@@ -5,8 +5,8 @@ import pytest
 from healer.daemon.rulefiles import vocabulary
 from healer.model_servers.registry import SERVERS
 from healer.rules.loading import load
+from healer.rules.positions import Problem
 from healer.rules.probe import RouteRef, ServedModel
-from healer.rules.problem import Problem
 
 CANARY = """\
 apiVersion: healer.dev/v1alpha1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from healer.rules.loading import load, load_all
-from healer.rules.problem import Problem
+from healer.rules.positions import Problem
 from healer.rules.triggers import QUERY
 from tests.unit.rules.actions import VOCABULARY
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from healer.rules.loading import load, remarks
 from healer.rules.operands import without_counterpart
-from healer.rules.promql import fault
+from healer.rules.promql import promql_fault
 from tests.unit.rules.actions import VOCABULARY
 
 RULES = """apiVersion: healer.dev/v1alpha1
@@ -255,13 +255,13 @@ def test_the_measures_of_a_canary_are_read_with_their_places_filled() -> None:
 @pytest.mark.parametrize("text", ["(" * 60_000, "-" * 60_000 + "x", "+".join("x" * 30_000), "[" * 60_000, "x{" * 30_000])
 def test_no_expression_overflows_the_parser(text: str) -> None:
     """A parser in another language ends the process when its stack is full."""
-    found: Any = fault(text, template=False)
+    found: Any = promql_fault(text, template=False)
     assert found is None or found.line == 1
 
 
 @given(st.text("sumxby()[]{}<>=!~\"'`,+-*/ 5m\n{{ pods }}#", max_size=60))
 def test_no_text_makes_it_fail(text: str) -> None:
-    found = fault(text, template=True)
+    found = promql_fault(text, template=True)
     assert found is None or (found.line >= 1 and found.column >= 1 and found.message and found.hint)
 
 

@@ -4,7 +4,8 @@ import pytest
 
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
-from healer.rules.schema import Budget, Count, Rule, Scope, Step, Verify, When
+from healer.rules.schema import Budget, Count, Rule, Step, Verify, When
+from healer.rules.scope import Scope
 from tests.unit.rules.actions import VOCABULARY, Nothing
 from tests.unit.rules.test_errors import GOOD
 from tests.unit.rules.test_rulefile import FULL

@@ -13,7 +13,8 @@ from healer.model.signal import WebhookError
 from healer.model.target import Target
 from healer.model.text import MOST
 from healer.model.view import View
-from healer.sources.alertmanager.webhook import Untargeted, parse, signals
+from healer.sources.alertmanager.alert import Untargeted
+from healer.sources.alertmanager.webhook import parse, signals
 from healer.sources.targets import TargetLabels
 from healer.workloads.deployment import Deployment
 from healer.workloads.registry import WORKLOADS

@@ -24,7 +24,8 @@ from healer.rules.probe import BAD_CANARY, UNKNOWN_VERDICT, Canary
 from healer.rules.triggers import TRIGGERS
 from healer.sources.canary.canary import CanaryProbe, CanaryStanding, sides_of
 from healer.sources.canary.doubt import _speaks_of_failure
-from healer.sources.canary.look import CanaryLook, LookResult, ObservedSide, Sides
+from healer.sources.canary.look import CanaryLook, LookResult
+from healer.sources.canary.sides import ObservedSide, Sides
 from healer.sources.prometheus.client import Prometheus, QueryApi, QueryFailed, Sample, Series
 from healer.workloads.deployment import Deployment
 from tests.support.canary import LATENCY, when

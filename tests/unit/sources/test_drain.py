@@ -16,7 +16,8 @@ from healer.routes.base import RouteMissing, RoutePlace
 from healer.routes.note import Note
 from healer.sources.canary.canary import CanaryProbe, CanaryStanding
 from healer.sources.canary.drain import ServedRequests
-from healer.sources.canary.look import LookResult, ObservedSide, Sides
+from healer.sources.canary.look import LookResult
+from healer.sources.canary.sides import ObservedSide, Sides
 from tests.support.canary import LATENCY, when
 from tests.support.world import NAMESPACE, World, rule, rulebook
 from tests.unit.cluster.conftest import kubeconfig

@@ -7,7 +7,7 @@ from healer.model.kube import Meta as Metadata
 from healer.model.kube import Namespace, OwnerReference, Pod, PodStatus, ReplicaSet
 from healer.model.view import View
 from healer.rules.loading import load
-from healer.rules.schema import Scope
+from healer.rules.scope import Scope
 from healer.workloads.deployment import Deployment
 from healer.workloads.registry import WORKLOADS
 from tests.unit.rules.actions import VOCABULARY
