@@ -88,7 +88,7 @@ class Pipeline:
         confirmed: dict[str, None] = {}  # incidents that waited for a word of an alert
         alone: dict[str, float] = {}  # key -> when that ended which no incident has
         for signal in signals:
-            if (reason := self._matcher.no_news(signal)) is not None:
+            if (reason := self._matcher.outdated(signal)) is not None:
                 turn.decide(Verb.IGNORE, reason, signal.target)
                 continue
             known = self._matcher.get(signal.key)
@@ -122,7 +122,7 @@ class Pipeline:
         if not matches:
             reason = Reason("NoRule", f"no rule is about {signal.source} {signal.name} in {signal.target.namespace}")
             turn.decide(Verb.IGNORE, reason, signal.target)
-            if (lost := self._matcher.neglect(firing)) is not None:
+            if (lost := self._matcher.keep_unmatched(firing)) is not None:
                 reason = Reason("Forgotten", f"{lost.name}: too many alerts fire that no rule is about, it is forgotten")
                 turn.decide(Verb.IGNORE, reason, lost.target)
         return matches
@@ -205,7 +205,7 @@ class Pipeline:
                 for case in filter(None, map(self._cases.get, list(firing.incidents))):
                     reason = self._parts.standing.misfit(case, firing, turn)
                     if reason is not None and reason.code in FOREIGN:
-                        self._matcher.disown(firing, case.rule.name, case.incident.id, turn.view, turn.now)
+                        self._matcher.drop(firing, case.rule.name, case.incident.id, turn.view, turn.now)
                         self._change(case, leave(case.incident, {firing.signal.key}, turn.now, reason), turn)
 
     def _change(self, case: Case, after: Incident, turn: Turn) -> None:

@@ -21,7 +21,7 @@ class Signal:
     `changed`: what it says is another thing than before, which an incident that has the signal is to tell as well.
 
     Of an alert: `began` and `ended` are its startsAt and endsAt as its sender's clock had them, in seconds since the epoch, None
-    where they are not known; `held` says why nothing is to be done about it though it fires (it is silenced, say); `trouble`
+    where they are not known; `suppressed` says why healer does nothing about it though it fires (it is silenced, say); `trouble`
     identifies what several replicas of one Prometheus report, "" where `key` does.
     """
 
@@ -38,13 +38,13 @@ class Signal:
     rule: str = ""
     began: float | None = None
     ended: float | None = None
-    held: str = ""
+    suppressed: str = ""
     trouble: str = ""
     changed: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", free_text(self.message))
-        object.__setattr__(self, "held", free_text(self.held))
+        object.__setattr__(self, "suppressed", free_text(self.suppressed))
 
 
 @dataclass(frozen=True, slots=True)

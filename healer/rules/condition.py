@@ -123,7 +123,7 @@ def _compile(expression: str, trigger: Trigger[Any]) -> cel.Expression:
     try:
         condition_bounds.check(expression)
     except condition_bounds.TooCostly as error:
-        raise ConditionError(str(error), error.hint, *_place(expression, error.offset)) from None
+        raise ConditionError(str(error), error.hint, *_position(expression, error.offset)) from None
     try:
         compiled = _env(trigger).compile(expression)
     except RuntimeError as error:  # the one class that the library raises
@@ -135,7 +135,7 @@ def _compile(expression: str, trigger: Trigger[Any]) -> cel.Expression:
         if found[1] in variables(trigger):
             hint = "has() is for the keys of a map: has(pod.labels.app)"
             raise ConditionError(
-                f"has({found[1]}) asks nothing: the variable is always declared", hint, *_place(expression, found.start())
+                f"has({found[1]}) asks nothing: the variable is always declared", hint, *_position(expression, found.start())
             )
     _check_literals(expression, trigger)
     return compiled
@@ -163,7 +163,7 @@ def _check_literals(expression: str, trigger: Trigger[Any]) -> None:
             _evaluate(_env(trigger).compile(call), {})
         except ConditionFailed as error:
             hint = "such as duration('90s') or duration('1h30m')" if function == "duration" else ""
-            raise ConditionError(f"{function}({literal}): {error}", hint, *_place(expression, found.start(2))) from None
+            raise ConditionError(f"{function}({literal}): {error}", hint, *_position(expression, found.start(2))) from None
 
 
 def _explained(text: str, expression: str, trigger: Trigger[Any]) -> ConditionError:
@@ -232,7 +232,7 @@ def _meant(name: str, trigger: Trigger[Any]) -> str:
     return f"did you mean {close[0]}?" if close else f"known here: {', '.join(family or sorted(known))}"
 
 
-def _place(expression: str, offset: int) -> tuple[int, int]:
+def _position(expression: str, offset: int) -> tuple[int, int]:
     before = expression[:offset]
     return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
 

@@ -179,8 +179,8 @@ def _trigger_faults(rule: dict[str, Any], path: Path, document: Document, file: 
         try:
             CelCondition(expression, trigger)
         except ConditionError as error:
-            place = document.inside(where, error.line, error.column)
-            yield Problem(file, *place, dotted(where), str(error), error.hint)
+            position = document.inside(where, error.line, error.column)
+            yield Problem(file, *position, dotted(where), str(error), error.hint)
     yield from _promql_faults(trigger, when, path, document, file)
     ladder = rule.get("heal")
     for index, step in enumerate(ladder if isinstance(ladder, list) else ()):
@@ -200,8 +200,8 @@ def _promql_faults(trigger: Trigger[Any], when: Any, path: Path, document: Docum
     for below, template in trigger.expressions(written):
         expression, where = _dig(written, below), (*path, "when", trigger.name, *below)
         if isinstance(expression, str) and expression and (found := promql_fault(expression, template=template)) is not None:
-            place = document.inside(where, found.line, found.column)
-            yield Problem(file, *place, dotted(where), f"this is no PromQL: {found.message}", found.hint)
+            position = document.inside(where, found.line, found.column)
+            yield Problem(file, *position, dotted(where), f"this is no PromQL: {found.message}", found.hint)
 
 
 def _storm_faults(rule: dict[str, Any], path: Path, document: Document, file: str, known: Vocabulary) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from healer.model.duration import say
 from healer.rules.form import Model
 from healer.rules.positions import Document, Path, Problem, dotted
-from healer.rules.schema import Step, places
+from healer.rules.schema import Step, models_by_path
 from healer.rules.vocabulary import Vocabulary
 
 LATER = {
@@ -100,7 +100,7 @@ def _unknown(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
 
 
 def _model_at(path: Path) -> type[Model] | None:
-    return dict(places()).get(tuple("*" if isinstance(part, int) else part for part in path))
+    return dict(models_by_path()).get(tuple("*" if isinstance(part, int) else part for part in path))
 
 
 def _keys_of(model: type[BaseModel]) -> list[str]:

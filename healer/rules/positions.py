@@ -15,7 +15,7 @@ from yaml.events import CollectionEndEvent, CollectionStartEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 Path = tuple[str | int, ...]
-Place = tuple[int, int]
+Position = tuple[int, int]
 """Line and column, from 1."""
 
 MAX_DEPTH = 32
@@ -55,8 +55,8 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        return f"{place}: {self.message}" + (f"\n    hint: {self.hint}" if self.hint else "")
+        position = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{position}: {self.message}" + (f"\n    hint: {self.hint}" if self.hint else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +68,17 @@ class Document:
     keys: dict[Path, Node]
     lines: list[str]
 
-    def at(self, path: Path) -> Place:
+    def at(self, path: Path) -> Position:
         """Where the value at a path begins; of one that is not there, the nearest around it."""
         while path not in self.nodes and path:
             path = path[:-1]
-        return _place(self.nodes[path])
+        return _position(self.nodes[path])
 
-    def at_key(self, path: Path) -> Place:
+    def at_key(self, path: Path) -> Position:
         """Where the key of a path stands; of one that is not there, the nearest around it."""
         while path not in self.keys and path:
             path = path[:-1]
-        return _place(self.keys.get(path, self.nodes[()]))
+        return _position(self.keys.get(path, self.nodes[()]))
 
     def written(self, path: Path) -> str:
         """A scalar as it was written, without its quotes; empty for anything else."""
@@ -94,7 +94,7 @@ class Document:
         node = self.nodes.get(path)
         return isinstance(node, SequenceNode) and bool(node.value)
 
-    def inside(self, path: Path, line: int, column: int) -> Place:
+    def inside(self, path: Path, line: int, column: int) -> Position:
         """Where a character of a text stands, given its line and column within the text.
 
         Exact for every style but a quoted text of several lines with escapes in it: there it is where the text begins.
@@ -114,7 +114,7 @@ class Document:
             return self._in_folded(node, line, column)
         return start.line + 1, start.column + 1 + _offset(first[start.column : end.column], column - 1)
 
-    def _in_folded(self, node: ScalarNode, line: int, column: int) -> Place:
+    def _in_folded(self, node: ScalarNode, line: int, column: int) -> Position:
         """The place of a character in a text that YAML folds: what is no white space keeps its order and its number."""
         value, start = node.value, node.start_mark
         offset = sum(len(each) + 1 for each in value.split("\n")[: line - 1]) + column - 1
@@ -122,7 +122,7 @@ class Document:
         quoted = node.style in ("'", '"')
         raw = self.lines[start.line : node.end_mark.line + 1]
         if quoted and ("\\" in "".join(raw) or "''" in "".join(raw)):
-            return _place(node)
+            return _position(node)
         first = (start.line + 1, 0) if node.style == ">" else (start.line, start.column + int(quoted))
         for number in range(first[0], len(self.lines)):
             for position in range(first[1] if number == first[0] else 0, len(self.lines[number])):
@@ -131,7 +131,7 @@ class Document:
                 if not before:
                     return number + 1, position + 1
                 before -= 1
-        return _place(node)
+        return _position(node)
 
 
 def documents(text: str, file: str) -> tuple[list[Document], list[Problem]]:
@@ -140,8 +140,8 @@ def documents(text: str, file: str) -> tuple[list[Document], list[Problem]]:
         text.encode()
     except UnicodeEncodeError as error:
         before = text[: error.start]
-        place = before.count("\n") + 1, error.start - before.rfind("\n")
-        return [], [Problem(file, *place, "", "the text is not valid Unicode", "save the file as UTF-8")]
+        position = before.count("\n") + 1, error.start - before.rfind("\n")
+        return [], [Problem(file, *position, "", "the text is not valid Unicode", "save the file as UTF-8")]
     found: list[Document] = []
     problems: list[Problem] = []
     lines = text.split("\n")
@@ -160,7 +160,7 @@ def documents(text: str, file: str) -> tuple[list[Document], list[Problem]]:
     return found, problems
 
 
-def _too_deep_at(text: str) -> Place | None:
+def _too_deep_at(text: str) -> Position | None:
     """Where a text is nested deeper than a file may be; None when it is not, or is no YAML before it gets there.
 
     Looked at before nodes are made of it: libyaml makes them by calling itself, until the process dies of it.
@@ -190,7 +190,7 @@ class _DocumentReader:
         self.nodes[path] = node
         if depth > MAX_DEPTH or len(self.nodes) > MAX_NODES:
             if not any(problem.message == _TOO_DEEP for problem in self.problems):
-                self.problems.append(_too_deep(self.file, _place(node), path))
+                self.problems.append(_too_deep(self.file, _position(node), path))
             return None
         match node:
             case MappingNode(tag="tag:yaml.org,2002:map"):
@@ -246,17 +246,17 @@ class _DocumentReader:
         return self._bad(node, path, f"the tag {tag} has no meaning here", hint)
 
     def _bad(self, node: Node, path: Path, message: str, hint: str) -> None:
-        self.problems.append(Problem(self.file, *_place(node), dotted(path), message, hint))
+        self.problems.append(Problem(self.file, *_position(node), dotted(path), message, hint))
 
 
 _TOO_DEEP = "the file is nested too deeply, or its aliases blow it up"
 
 
-def _too_deep(file: str, place: Place, path: Path) -> Problem:
-    return Problem(file, *place, dotted(path), _TOO_DEEP, f"a rule file is at most {MAX_DEPTH} levels deep")
+def _too_deep(file: str, position: Position, path: Path) -> Problem:
+    return Problem(file, *position, dotted(path), _TOO_DEEP, f"a rule file is at most {MAX_DEPTH} levels deep")
 
 
-def _place(node: Node) -> Place:
+def _position(node: Node) -> Position:
     return node.start_mark.line + 1, node.start_mark.column + 1
 
 
@@ -287,7 +287,7 @@ def _widths(raw: str, quote: str) -> Iterator[int]:
         position += width
 
 
-def _swallowed(lines: list[str], last: int) -> Place | None:
+def _swallowed(lines: list[str], last: int) -> Position | None:
     """Where a # that was meant as text begins a comment inside of a list or mapping, at or before a line (from 0)."""
     for number in range(min(last, len(lines) - 1), -1, -1):
         found = _COMMENT_IN_FLOW.search(lines[number])
@@ -302,7 +302,7 @@ def _syntax(error: yaml.YAMLError, file: str, lines: list[str]) -> Problem:
     context = str(getattr(error, "context", None) or "")
     hint = next((hint for sign, hint in _HINTS.items() if sign in f"{what} {context}"), "")
     line, column = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
-    if "flow" in context and mark is not None and (place := _swallowed(lines, mark.line)) is not None:
+    if "flow" in context and mark is not None and (position := _swallowed(lines, mark.line)) is not None:
         hint = 'a bare # begins a comment, and the rest of the line is lost: write "#name", in quotes'
-        return Problem(file, *place, "", "not valid YAML: the list or mapping is not closed, # begins a comment here", hint)
+        return Problem(file, *position, "", "not valid YAML: the list or mapping is not closed, # begins a comment here", hint)
     return Problem(file, line, column, "", f"not valid YAML: {what}" + (f" ({context})" if context else ""), hint)

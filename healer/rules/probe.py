@@ -14,7 +14,7 @@ from healer.rules.vocabulary import DEFAULT_SERVER, ModelCondition, RouterKind, 
 DEPLOYMENT = "Deployment"
 """The kind of workload that a key `deployment` names."""
 
-PLACES = ("deployment", "namespace", "pods", "window")
+PLACEHOLDERS = ("deployment", "namespace", "pods", "window")
 """What a PromQL template may name: the Deployment, its namespace, its pods as a regular expression, the time between looks."""
 
 QUERY_SIGNAL = "QueryPassed"
@@ -24,25 +24,26 @@ BAD_CANARY = "BadCanary"
 UNKNOWN_VERDICT = "UnknownVerdict"
 """The signal of a canary that gets traffic and cannot be judged: nothing is done about it but to say so."""
 
-_PLACE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
+_PLACEHOLDER = re.compile(r"\{\{\s*(.*?)\s*\}\}")
 _SHARE = re.compile(r"(\d{1,2}(?:\.\d{1,6})?)%", re.ASCII)
 
 
 def _template(text: str) -> str:
-    for place in _PLACE.findall(text):
-        if place not in PLACES:
-            raise fault(f"{{{{ {place} }}}} is no place", "there are " + ", ".join(f"{{{{ {each} }}}}" for each in PLACES))
+    for name in _PLACEHOLDER.findall(text):
+        if name not in PLACEHOLDERS:
+            known = ", ".join(f"{{{{ {each} }}}}" for each in PLACEHOLDERS)
+            raise fault(f"{{{{ {name} }}}} is no placeholder", f"there are {known}")
     return text
 
 
 def fill(template: str, values: dict[str, str]) -> str:
-    """A template with its places filled in. Raises KeyError for a place without a value."""
-    return _PLACE.sub(lambda found: values[found[1]], template)
+    """A template with its placeholders filled in. Raises KeyError for a placeholder without a value."""
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
 
 
 def named(template: str) -> frozenset[str]:
-    """The places that a template names."""
-    return frozenset(_PLACE.findall(template))
+    """The placeholders of a template."""
+    return frozenset(_PLACEHOLDER.findall(template))
 
 
 class InShares:

@@ -116,10 +116,10 @@ def _read(text: str, template: bool) -> _ParsedQuery:
         return _ParsedQuery(None, _refused(text, str(error)))
     if isinstance(tree, parser.MatrixSelector | parser.SubqueryExpr):
         hint = "one number a series is needed: rate(...[5m]), max_over_time(...[5m])"
-        return _ParsedQuery(None, PromqlFault("the expression gives a range of values, not one", hint, *_place(text, 0)))
+        return _ParsedQuery(None, PromqlFault("the expression gives a range of values, not one", hint, *_position(text, 0)))
     if isinstance(tree, parser.StringLiteral):
         return _ParsedQuery(
-            None, PromqlFault("the expression is a text, not a number", "write it without quotes", *_place(text, 0))
+            None, PromqlFault("the expression is a text, not a number", "write it without quotes", *_position(text, 0))
         )
     return _ParsedQuery(tree)
 
@@ -140,25 +140,25 @@ def _unbalanced(text: str) -> PromqlFault | None:
     for found in _SIGNIFICANT.finditer(text):
         sign, at = found[0], found.start()
         if sign in ('"', "'", "`"):
-            return PromqlFault("the text that begins here does not end", f"close it with {sign}", *_place(text, at))
+            return PromqlFault("the text that begins here does not end", f"close it with {sign}", *_position(text, at))
         if sign in _CLOSES:
             opened.append((sign, at))
             if len(opened) > _DEEPEST:
-                return PromqlFault(f"more than {_DEEPEST} brackets inside of each other", "simplify it", *_place(text, at))
+                return PromqlFault(f"more than {_DEEPEST} brackets inside of each other", "simplify it", *_position(text, at))
         elif sign in _PAIRS:
             if not opened:
                 return PromqlFault(
-                    f"{sign!r} closes nothing", f"delete it, or write {_PAIRS[sign]!r} before it", *_place(text, at)
+                    f"{sign!r} closes nothing", f"delete it, or write {_PAIRS[sign]!r} before it", *_position(text, at)
                 )
             last, begun = opened.pop()
             if last != _PAIRS[sign]:
-                where = f"the {last!r} in column {_place(text, begun)[1]}"
+                where = f"the {last!r} in column {_position(text, begun)[1]}"
                 return PromqlFault(
-                    f"{sign!r} stands where {_CLOSES[last]!r} is needed", f"close {where} first", *_place(text, at)
+                    f"{sign!r} stands where {_CLOSES[last]!r} is needed", f"close {where} first", *_position(text, at)
                 )
     if opened:
         sign, at = opened[-1]
-        return PromqlFault(f"{sign!r} is not closed", f"write {_CLOSES[sign]!r} where it ends", *_place(text, at))
+        return PromqlFault(f"{sign!r} is not closed", f"write {_CLOSES[sign]!r} where it ends", *_position(text, at))
     return None
 
 
@@ -177,7 +177,7 @@ def _refused(text: str, said: str) -> PromqlFault:
         at = _named_in(said, text)
     if "inside brackets: '$'" in said:
         hint = "a variable of Grafana means nothing here: write a duration, such as 5m"
-    return PromqlFault(message, hint, *_place(text, at), broken=not strange)
+    return PromqlFault(message, hint, *_position(text, at), broken=not strange)
 
 
 def _readable(text: str) -> int:
@@ -213,7 +213,7 @@ def _is_no_regex(pattern: str) -> bool:
     return False
 
 
-def _place(text: str, at: int) -> tuple[int, int]:
+def _position(text: str, at: int) -> tuple[int, int]:
     """The line and the column of a character."""
     return text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
 

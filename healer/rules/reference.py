@@ -18,14 +18,14 @@ from healer.rules.pod_conditions import POD_CONDITIONS, PodConditionName
 from healer.rules.pod_detectors import PodState
 from healer.rules.portion import InReplicas
 from healer.rules.probe import InShares
-from healer.rules.schema import Step, places
+from healer.rules.schema import Step, models_by_path
 from healer.rules.triggers import TRIGGERS
 from healer.rules.vocabulary import Vocabulary
 
 
 def tables(known: Vocabulary) -> dict[str, str]:
     """The tables by their names on the page: one for each place of a rule file, and those of what the registries know."""
-    by_model = {model.__name__: _keys(model) for _, model in places()}
+    by_model = {model.__name__: _keys(model) for _, model in models_by_path()}
     return by_model | {
         "triggers": _triggers(),
         "variables": _variables(),

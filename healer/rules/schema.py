@@ -309,13 +309,13 @@ def build() -> None:
 build()
 
 
-def places(model: type[Model] = RuleSet) -> Iterator[tuple[tuple[str, ...], type[Model]]]:
+def models_by_path(model: type[Model] = RuleSet) -> Iterator[tuple[tuple[str, ...], type[Model]]]:
     """Every place of the language that holds keys: the way to it ("*" for a list entry) and the model that reads it."""
     yield (), model
     for field_name, field in model.model_fields.items():
         key = field.alias or field_name
         for below, many in _models_in(field.annotation):
-            for path, found in places(below):
+            for path, found in models_by_path(below):
                 yield ((key, "*", *path) if many else (key, *path)), found
 
 

@@ -77,7 +77,7 @@ class Named:
     namespace: str
     name: str
 
-    def held(self, view: View) -> Pod | Workload | None:
+    def find(self, view: View) -> Pod | Workload | None:
         """What has that name now."""
         return view.named(self.kind, self.namespace, self.name)
 

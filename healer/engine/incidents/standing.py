@@ -2,7 +2,7 @@
 
 from healer.engine.incidents.cases import Case
 from healer.engine.matching.firing import UNKNOWN, Firing, Weight, not_known
-from healer.engine.matching.fit import UNREAD, Took, misfit
+from healer.engine.matching.fit import UNREAD, TookDown, misfit
 from healer.engine.matching.matcher import Matcher
 from healer.engine.turn import Turn
 from healer.model.incident import Incident, Reason, State
@@ -15,7 +15,7 @@ from healer.rules.probe import UNKNOWN_VERDICT
 class Standing:
     """`freshness`: seconds for which an alert that was reported counts as firing when healer acts."""
 
-    def __init__(self, matcher: Matcher, took: Took, freshness: float) -> None:
+    def __init__(self, matcher: Matcher, took: TookDown, freshness: float) -> None:
         self._matcher = matcher
         self._took = took
         self._freshness = freshness

@@ -21,8 +21,8 @@ class Ended:
 
     def note(self, key: str, at: float, namespace: str = "") -> None:
         """It has ended then, if not later."""
-        place = namespace, key
-        self._ends[place] = max(at, self._ends.pop(place, at))
+        key_of = namespace, key
+        self._ends[key_of] = max(at, self._ends.pop(key_of, at))
         while len(self._ends) > MOST:
             del self._ends[next(iter(self._ends))]
 
@@ -38,5 +38,5 @@ class Ended:
 
     def spans(self, key: str, began: float | None, namespace: str) -> bool:
         """Whether what began then, on a target in that namespace, has ended."""
-        ends = [self._ends[place] for place in (("", key), (namespace, key)) if place in self._ends]
+        ends = [self._ends[key_of] for key_of in (("", key), (namespace, key)) if key_of in self._ends]
         return began is not None and any(began <= end for end in ends)

@@ -15,7 +15,7 @@ UNKNOWN = "Unknown"
 UNNAMED = ""
 """The rules that had matched a signal before a restart, where the incident that it is part of does not say which."""
 
-UNHEARD = "NotRepeated"
+NOT_REPEATED = "NotRepeated"
 """The code of what keeps healer from changing anything for an alert: nobody has said lately that it fires."""
 
 
@@ -45,15 +45,15 @@ class Firing:
     """The uid of the workload that it was last seen to belong to."""
     incidents: dict[str, None] = field(default_factory=dict)
     """The incidents that it is part of, oldest first."""
-    heeded: set[str] = field(default_factory=set)
+    live_rules: set[str] = field(default_factory=set)
     """The rules that it has matched, or that wait for it to last or to recur."""
-    place: SickPlace | None = None
+    sick_place: SickPlace | None = None
     """Where the sick_counts counts its pod as sick."""
     unknown: str = ""
     """Why it is not known whether it still fires; "" when that is known."""
     confirmed: bool = True
     """Whether its source has reported it to this engine; False for what only a journal says."""
-    heard: float = 0.0
+    reported_at: float = 0.0
     """When it was last reported, or read from a journal: an alert counts for a while from then on."""
     weight: Weight = Weight.FULL
     """What it counted for when it was last looked at."""
@@ -69,7 +69,7 @@ class Firing:
         """What it counts for now."""
         if self.unknown:
             return Weight.CAUTION
-        if self.signal.held or (self.trigger.fades and now >= self.heard + freshness):
+        if self.signal.suppressed or (self.trigger.fades and now >= self.reported_at + freshness):
             return Weight.NOTHING
         return Weight.FULL if self.confirmed else Weight.CAUTION
 
@@ -81,8 +81,8 @@ class Firing:
         if not self.confirmed:
             text = f"{signal.source} {signal.name} of {signal.target} is known from the journal alone"
             return Reason("Unconfirmed", f"{text}: healer waits until its source says so, too")
-        if signal.held:
-            return Reason("Suppressed", f"{signal.name}: {signal.held}; healer does nothing about it until that ends")
+        if signal.suppressed:
+            return Reason("Suppressed", f"{signal.name}: {signal.suppressed}; healer does nothing about it until that ends")
         age = now - signal.at
         if not self.trigger.fades or -_SET_BACK <= age < freshness:
             return None

@@ -32,11 +32,11 @@ class Fit:
     reason: Reason | None = None
 
 
-Took = Callable[[str], bool]
+TookDown = Callable[[str], bool]
 """Whether healer has taken down a pod, by its uid."""
 
 
-def fit(rule: BoundRule, signal: Signal, took: Took, view: View, now: float, fresh: Pod | Workload | None = None) -> Fit:
+def fit(rule: BoundRule, signal: Signal, took_down: TookDown, view: View, now: float, fresh: Pod | Workload | None = None) -> Fit:
     """Whether a rule's trigger, scope, labels and condition fit a signal. `fresh` is the target as it was just read.
 
     Without it, the target is looked at as the view has it. What an alert or a query says of a pod that is gone, or that healer
@@ -53,7 +53,7 @@ def fit(rule: BoundRule, signal: Signal, took: Took, view: View, now: float, fre
             text = f"the {target} that there is was made after {signal.name} began: what fires is about the one before it"
             return Fit(None, Reason(code, text))
         return Fit(None, Reason(code, f"{target} is not in the cluster: nothing to heal"))
-    if isinstance(obj, Pod) and obj.terminating and not trigger.read_off_target and took(target.uid):
+    if isinstance(obj, Pod) and obj.terminating and not trigger.read_off_target and took_down(target.uid):
         return Fit(None, Reason("PodGone", f"{target} was taken by healer and is going: what fires for it is of the past"))
     if isinstance(obj, Pod) and obj.finished and not trigger.read_off_target:  # its own conditions say so, and may be matched
         return Fit(None, Reason("TargetFinished", f"{target} has finished: only its record is left"))
@@ -78,13 +78,13 @@ def misfit(
     rule: BoundRule,
     signal: Signal,
     workload: Target,
-    took: Took,
+    took_down: TookDown,
     view: View,
     now: float,
     fresh: Pod | Workload | None = None,
 ) -> Reason | None:
     """Why a signal of an incident on that workload is not the rule's business any more; None when it still is."""
-    found = fit(rule, signal, took, view, now, fresh)
+    found = fit(rule, signal, took_down, view, now, fresh)
     if found.workload is not None and found.workload.uid != workload.uid:
         return Reason("OtherWorkload", f"{signal.target} belongs to {found.workload} by now, not to {workload}")
     return found.reason

@@ -7,7 +7,7 @@ from math import inf
 
 from healer.engine.matching.ended import Ended
 from healer.engine.matching.firing import UNNAMED, Firing, Weight, not_known
-from healer.engine.matching.fit import Took, fit, workload_of
+from healer.engine.matching.fit import TookDown, fit, workload_of
 from healer.engine.matching.timing import Timing
 from healer.engine.safety.sick_counts import SickCounts, SickPlace
 from healer.model.incident import Reason
@@ -35,7 +35,7 @@ class Match:
     news: bool = True
 
 
-MOST_UNHEEDED = 2000
+MOST_UNMATCHED = 2000
 """Alerts that are kept though no rule is about them: rules may change. Of more, those told longest ago are forgotten."""
 _MOST_LABELS = 2048
 """Characters of the labels that are kept of such an alert; with more, none are."""
@@ -44,8 +44,8 @@ _MOST_LABELS = 2048
 class Matcher:
     """The signals that fire now, and what each rule has seen of them. Times in seconds since the epoch."""
 
-    def __init__(self, rulebook: Rulebook, took: Took, changes: Callable[[Rule], bool], freshness: float = inf) -> None:
-        self._took = took
+    def __init__(self, rulebook: Rulebook, took_down: TookDown, changes: Callable[[Rule], bool], freshness: float = inf) -> None:
+        self._took_down = took_down
         self._freshness = freshness  # seconds for which an alert that was reported counts as firing
         self._fading: list[tuple[float, str]] = []  # when, key of an alert that no longer counts by then
         self._changes = changes  # whether any step of a rule changes anything in the cluster
@@ -53,7 +53,7 @@ class Matcher:
         self.ended = Ended()
         self._rulebook = rulebook
         self._firings: dict[str, Firing] = {}
-        self._unheeded: dict[str, None] = {}  # keys of alerts that no rule is about, told longest ago first
+        self._unmatched: dict[str, None] = {}  # keys of alerts that no rule is about, told longest ago first
         self._by_workload: dict[str, dict[str, None]] = {}  # uid -> keys, in the order they came: decisions must repeat
         self._silent: dict[str, str] = {}  # rule -> why its source does not answer
         self._timing = Timing(self.ended)
@@ -71,7 +71,7 @@ class Matcher:
         self._silent = {rule: why for rule, why in self._silent.items() if rule in same}
         for firing in self._firings.values():
             firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if rule in same}
-            firing.heeded &= same | {UNNAMED}
+            firing.live_rules &= same | {UNNAMED}
             self._count(firing, view, now)
 
     def get(self, key: str) -> Firing | None:
@@ -97,7 +97,7 @@ class Matcher:
             return False
         return known.signal.occurrence != signal.occurrence and known.signal.target.uid != signal.target.uid
 
-    def no_news(self, signal: Signal) -> Reason | None:
+    def outdated(self, signal: Signal) -> Reason | None:
         """Why what is said of an alert is about a time that is over, as a slower Alertmanager says it. Notes an end."""
         known = self._firings.get(signal.key)
         if signal.firing and self.ended.spans(signal.key, signal.began, signal.target.namespace):
@@ -121,9 +121,9 @@ class Matcher:
             self._timing.begins(signal)
         else:
             known.signal, known.confirmed = signal, True
-            known.heeded.discard(UNNAMED)  # it speaks for itself now
+            known.live_rules.discard(UNNAMED)  # it speaks for itself now
             known.unknown = ""
-        known.heard = signal.at
+        known.reported_at = signal.at
         return known
 
     def next_fade(self) -> float | None:
@@ -168,44 +168,44 @@ class Matcher:
         firing = self._firings.pop(key, None)
         if firing is None:
             return None
-        self._unheeded.pop(key, None)
+        self._unmatched.pop(key, None)
         self._timing.ends(firing.signal)
         for rule in firing.verdicts:
             self._timing.release(rule, firing.signal)
         self._locate(firing, "")
-        if firing.place is not None:
-            self.sick_counts.remove(firing.place, key)
-            firing.place = None
+        if firing.sick_place is not None:
+            self.sick_counts.remove(firing.sick_place, key)
+            firing.sick_place = None
         return firing
 
-    def neglect(self, firing: Firing) -> Signal | None:
+    def keep_unmatched(self, firing: Firing) -> Signal | None:
         """Keep of an alert that no rule is about what a later rule may want to know; returns one that is forgotten for it."""
         signal = firing.signal
         if not firing.trigger.pushed:
             return None
         small = sum(len(name) + len(value) for name, value in signal.labels.items()) <= _MOST_LABELS
         firing.signal = replace(signal, message=signal.name, labels=signal.labels if small else {}, annotations={})
-        self._unheeded.pop(signal.key, None)
-        self._unheeded[signal.key] = None
-        if len(self._unheeded) <= MOST_UNHEEDED:
+        self._unmatched.pop(signal.key, None)
+        self._unmatched[signal.key] = None
+        if len(self._unmatched) <= MOST_UNMATCHED:
             return None
-        oldest = self.resolved(next(iter(self._unheeded)))
+        oldest = self.resolved(next(iter(self._unmatched)))
         return None if oldest is None else oldest.signal
 
-    def disown(self, firing: Firing, rule: str, incident: str, view: View, now: float) -> None:
+    def drop(self, firing: Firing, rule: str, incident: str, view: View, now: float) -> None:
         """Note that a signal is no part of an incident any more, because its rule does not cover it; the rule is asked again."""
         firing.incidents.pop(incident, None)
         firing.verdicts.pop(rule, None)
-        firing.heeded.discard(rule)
+        firing.live_rules.discard(rule)
         self._timing.release(rule, firing.signal)
         self._count(firing, view, now)
 
     def resume(self, signal: Signal, rule: str, incident: str, view: View, now: float) -> None:
         """Note a signal that a rule had matched, and that is part of an incident, before a restart: so the journal says."""
         firing = self.firing(signal)
-        firing.confirmed, firing.heard = False, now
+        firing.confirmed, firing.reported_at = False, now
         firing.incidents[incident] = None
-        firing.heeded.add(rule)
+        firing.live_rules.add(rule)
         if rule != UNNAMED:
             firing.verdicts[rule] = ""
         if firing.trigger.answers_whole:
@@ -247,21 +247,21 @@ class Matcher:
         for rule in self._rulebook.concerned(signal.source, signal.name, signal.target.namespace, signal.rule):
             if again and firing.verdicts.get(rule.name) == "":
                 continue
-            self._unheeded.pop(signal.key, None)
+            self._unmatched.pop(signal.key, None)
             match = self._judge(rule, firing, view, now)
             code = "" if match.reason is None else match.reason.code
             news = firing.verdicts.get(rule.name) != code
             firing.verdicts[rule.name] = code
             if match.reason is None or match.pending:
-                firing.heeded.add(rule.name)
+                firing.live_rules.add(rule.name)
             else:
-                firing.heeded.discard(rule.name)
+                firing.live_rules.discard(rule.name)
                 self._timing.release(rule.name, firing.signal)
             self._count(firing, view, now)
             yield Match(rule, firing, match.workload, match.reason, match.pending, match.wake_at, news)
 
     def _judge(self, rule: BoundRule, firing: Firing, view: View, now: float) -> Match:
-        found = fit(rule, firing.signal, self._took, view, now)
+        found = fit(rule, firing.signal, self._took_down, view, now)
         if found.workload is None or found.reason is not None:
             return Match(rule, firing, found.workload, found.reason)
         if firing.unknown:
@@ -277,25 +277,27 @@ class Matcher:
         """
         firing.weight = firing.weigh(now, self._freshness)
         self._let_fade(firing)
-        signal, target, place = firing.signal, firing.signal.target, None
+        signal, target, sick_place = firing.signal, firing.signal.target, None
         replaced = firing.trigger.read_off_target and not of_living(signal.name)
-        changing = [name for name in firing.heeded if self._may_change(name)] if firing.weight else []
+        changing = [name for name in firing.live_rules if self._may_change(name)] if firing.weight else []
         if changing and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
             acts = view.workload(firing.workload) is not None and any(map(self._may_act, changing))
-            seen = firing.confirmed or UNNAMED in firing.heeded  # what is kept with a workload says nothing of a whole node
-            place = SickPlace(firing.workload, pod.spec.node_name if seen else "", target.uid, acts, firing.weight is Weight.FULL)
-        if place != firing.place:
-            if firing.place is not None:
-                self.sick_counts.remove(firing.place, firing.signal.key)
-            if place is not None:
-                self.sick_counts.add(place, firing.signal.key)
-            firing.place = place
+            seen = firing.confirmed or UNNAMED in firing.live_rules  # what is kept with a workload says nothing of a whole node
+            sick_place = SickPlace(
+                firing.workload, pod.spec.node_name if seen else "", target.uid, acts, firing.weight is Weight.FULL
+            )
+        if sick_place != firing.sick_place:
+            if firing.sick_place is not None:
+                self.sick_counts.remove(firing.sick_place, firing.signal.key)
+            if sick_place is not None:
+                self.sick_counts.add(sick_place, firing.signal.key)
+            firing.sick_place = sick_place
 
     def _let_fade(self, firing: Firing) -> None:
         """Have an alert looked at again when it no longer counts, unless it is repeated."""
-        if firing.trigger.fades and firing.weight and firing.heeded and not firing.fades and self._freshness < inf:
+        if firing.trigger.fades and firing.weight and firing.live_rules and not firing.fades and self._freshness < inf:
             firing.fades = True
-            heapq.heappush(self._fading, (firing.heard + self._freshness, firing.signal.key))
+            heapq.heappush(self._fading, (firing.reported_at + self._freshness, firing.signal.key))
 
     def _may_change(self, name: str) -> bool:
         """Whether a rule has a step that changes something; one that is not known by name may have one."""

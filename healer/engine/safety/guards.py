@@ -9,7 +9,7 @@ from math import isfinite
 
 from healer.engine.incidents.approval import how, is_approved
 from healer.engine.incidents.observing import asks
-from healer.engine.matching.firing import UNHEARD
+from healer.engine.matching.firing import NOT_REPEATED
 from healer.engine.safety.cluster_breaker import ClusterBreaker
 from healer.engine.safety.ledger import Ledger, key_of, made_good
 from healer.engine.safety.node_storms import NodeStorms
@@ -110,7 +110,7 @@ def can_act_on(q: Question) -> Veto | None:
 def covered(q: Question) -> Veto | None:
     """What was true when the rule matched must be true when healer acts: the scope, the owner, the condition."""
     reason = q.unfit(q.target)
-    if reason is None or (reason.code == UNHEARD and not q.action.changes):
+    if reason is None or (reason.code == NOT_REPEATED and not q.action.changes):
         return None  # people may be paged for an alert that was not repeated: it changes nothing
     return Veto(reason, unlimited=True, of_target=True)
 

@@ -59,7 +59,7 @@ def node_storm(
     """
     firings = list(firings)
     target = Target("Node", home, node, f"node/{node}")
-    rules = [rulebook.get(name) for firing in firings for name in firing.verdicts if name in firing.heeded]
+    rules = [rulebook.get(name) for firing in firings for name in firing.verdicts if name in firing.live_rules]
     notify = dict.fromkeys(channel for rule in rules if rule is not None for channel in (*rule.rule.notify, *_pages(rule.rule)))
     incident = with_targets(wide_incident(NODE_STORM, target, tuple(notify), now, number), firings, now)
     workloads = Counter(_workload(sick.target, view) for sick in incident.targets.values())

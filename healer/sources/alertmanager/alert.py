@@ -95,7 +95,7 @@ class Untargeted:
 
 
 def read(
-    alert: Alert, view: View, labels: TargetLabels, replicas: Sequence[str], now: float, held: str = ""
+    alert: Alert, view: View, labels: TargetLabels, replicas: Sequence[str], now: float, suppressed: str = ""
 ) -> Signal | Untargeted:
     """The signal of an alert; `now` in seconds since the epoch; `held` says why nothing is to be done about it.
 
@@ -120,7 +120,7 @@ def read(
         annotations={name: text[:_LONGEST_ANNOTATION] for name, text in (alert.annotations or {}).items()},
         began=alert.starts_at.timestamp(),
         ended=None if firing else alert.ended(now),
-        held=held,
+        suppressed=suppressed,
         trouble=_trouble(alert.labels, replicas),
     )
 
@@ -155,16 +155,16 @@ def _target(alert: Alert, view: View, labels: TargetLabels, now: float) -> Targe
     named = named_by(alert.labels, labels, view)
     if isinstance(named, Nameless):
         return Untargeted(alert.name, alert.key, named.code, named.reason)
-    held = named.held(view)
-    if held is None or _predates(alert, held, datetime.fromtimestamp(now, UTC)):
+    found = named.find(view)
+    if found is None or _predates(alert, found, datetime.fromtimestamp(now, UTC)):
         return Target(named.kind, named.namespace, named.name, "")
-    return target_of(held)
+    return target_of(found)
 
 
-def _predates(alert: Alert, held: Pod | Workload, now: datetime) -> bool:
+def _predates(alert: Alert, found: Pod | Workload, now: datetime) -> bool:
     """Whether an alert is about an object that had the name before: it must not take a healthy successor."""
-    created, owner = held.metadata.creation_timestamp, held.metadata.controller
-    if created is None or (isinstance(held, Pod) and owner is not None and owner.kind in _GENERATED):
+    created, owner = found.metadata.creation_timestamp, found.metadata.controller
+    if created is None or (isinstance(found, Pod) and owner is not None and owner.kind in _GENERATED):
         return False
     return created - alert.starts_at > SKEW and now < created + LINGERS
 

@@ -109,15 +109,15 @@ class Alertmanagers:
             asked = self._opened().get(url + path, params=params, headers=headers, allow_redirects=False)
             async with asked as answer:
                 if answer.status != 200:
-                    raise NoAnswer(f"Alertmanager at {_place(url)} answers {answer.status} {answer.reason}")
+                    raise NoAnswer(f"Alertmanager at {_address(url)} answers {answer.status} {answer.reason}")
                 body = await _whole(answer)
             return msgspec.json.decode(body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise NoAnswer(f"the answer from {_place(url)} is not one of Alertmanager's API, version 2") from error
+            raise NoAnswer(f"the answer from {_address(url)} is not one of Alertmanager's API, version 2") from error
         except SecretError as error:
             raise NoAnswer(f"Alertmanager is not asked: {error}") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise NoAnswer(f"Alertmanager at {_place(url)}: {error or 'no answer in time'}") from error
+            raise NoAnswer(f"Alertmanager at {_address(url)}: {error or 'no answer in time'}") from error
 
     def _opened(self) -> aiohttp.ClientSession:
         """The session; the certificates are read when it is first needed."""
@@ -132,10 +132,10 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
     async for chunk in answer.content.iter_any():
         body += chunk
         if len(body) > _MOST_BYTES:
-            raise NoAnswer(f"an answer of more than {_MOST_BYTES >> 20} MiB from {_place(str(answer.url))}")
+            raise NoAnswer(f"an answer of more than {_MOST_BYTES >> 20} MiB from {_address(str(answer.url))}")
     return bytes(body)
 
 
-def _place(url: str) -> str:
+def _address(url: str) -> str:
     """The host and port of a URL: a password in it is not for messages."""
     return urlsplit(url).netloc.rpartition("@")[2]

@@ -113,7 +113,7 @@ class StandingAlerts:
         """What follows for an alert that no Alertmanager has."""
         since = self._missing.setdefault(signal.key, now)
         if now < since + self._absent:
-            return replace(signal, held=ABSENT, at=now)
+            return replace(signal, suppressed=ABSENT, at=now)
         del self._missing[signal.key]
         return replace(signal, firing=False, at=now)
 

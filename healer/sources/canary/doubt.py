@@ -53,7 +53,7 @@ class LabelMatcher:
     label: str
     sign: str
     value: str
-    places: tuple[str, ...] = ()
+    placeholders: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.label}{self.sign}{self.value}"
@@ -87,7 +87,7 @@ class SeriesSelector:
     @property
     def choosing(self) -> list[LabelMatcher]:
         """The matchers by which it selects among the series of one side."""
-        return [each for each in self.matchers if not each.places and each.label != "__name__" and len(each.value) > 2]
+        return [each for each in self.matchers if not each.placeholders and each.label != "__name__" and len(each.value) > 2]
 
     @property
     def chosen(self) -> list[str]:
@@ -108,22 +108,22 @@ class SeriesSelector:
 
     def of_side(self, *more: str) -> str:
         """All series of its metric that one side has, with more matchers."""
-        kept = [str(each) for each in self.matchers if each.places or each.label == "__name__"]
+        kept = [str(each) for each in self.matchers if each.placeholders or each.label == "__name__"]
         return f"{self.metric}{{{', '.join([*kept, *more])}}}"
 
 
 def selectors(template: str) -> list[SeriesSelector]:
-    """Those of a template that have braces, in its order; their places are as the template has them."""
-    places: list[str] = []
+    """Those of a template that have braces, in its order; their placeholders are as the template has them."""
+    placeholders: list[str] = []
 
-    def mark(place: str) -> str:
-        places.append(place)
-        return f"{_MARK}{len(places) - 1}{_MARK}"
+    def mark(placeholder: str) -> str:
+        placeholders.append(placeholder)
+        return f"{_MARK}{len(placeholders) - 1}{_MARK}"
 
     marked = re.sub(r"\{\{\s*(.*?)\s*\}\}", lambda found: mark(found[1]), template)
 
     def back(text: str) -> str:
-        return re.sub(rf"{_MARK}(\d+){_MARK}", lambda found: f"{{{{ {places[int(found[1])]} }}}}", text)
+        return re.sub(rf"{_MARK}(\d+){_MARK}", lambda found: f"{{{{ {placeholders[int(found[1])]} }}}}", text)
 
     return [
         SeriesSelector(

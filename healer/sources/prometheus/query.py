@@ -85,7 +85,7 @@ class QueryProbe:
         doubtful = dict(read.doubtful)
         if read.lost:
             doubtful |= {key: read.lost for key in fired if key not in doubtful}
-        over = [key for key in fired if key not in doubtful and self._held(fired[key].target)]
+        over = [key for key in fired if key not in doubtful and self._exists(fired[key].target)]
         reports += [self._signal(key, fired[key], now, over="the query has no such series any more") for key in over]
         self._known = {**read.found, **{key: seen for key, seen in fired.items() if key not in over}}
         reports += self._gone(now)
@@ -153,8 +153,8 @@ class QueryProbe:
         )
 
     def _target(self, named: Named) -> Target | None:
-        held: Pod | Workload | None = named.held(self._view) if self._rule.scope.covers(named.namespace) else None
-        return None if held is None else target_of(held)
+        found: Pod | Workload | None = named.find(self._view) if self._rule.scope.covers(named.namespace) else None
+        return None if found is None else target_of(found)
 
     def _complain(self, what: str, event: str, sample: Sample, **more: str) -> None:
         """Log something once."""
@@ -179,14 +179,14 @@ class QueryProbe:
 
     def _gone(self, now: float) -> list[Signal]:
         """The end of what fired for targets that the cluster has no more."""
-        gone = {key: seen for key, seen in self._known.items() if not self._held(seen.target)}
+        gone = {key: seen for key, seen in self._known.items() if not self._exists(seen.target)}
         for key in gone:
             del self._known[key]
         return [
             self._signal(key, seen, now, over=f"{seen.target} is gone") for key, seen in gone.items() if seen.since is not None
         ]
 
-    def _held(self, target: Target) -> bool:
+    def _exists(self, target: Target) -> bool:
         return self._view.find(target) is not None
 
     def _signal(self, key: str, seen: _SeenSeries, now: float, over: str = "") -> Signal:

@@ -80,7 +80,7 @@ CASES = {
         "a Service of its own",
     ),
     "both sides together": (CANARY, 'a{pod=~"{{ pods }}"}', "a", 15, "both sides would be counted together", "{{ pods }}"),
-    "a place that is none": (CANARY, 'a{pod=~"{{ pods }}"}', "a{{ pod }}", 15, "{{ pod }} is no place", "{{ pods }}"),
+    "a place that is none": (CANARY, 'a{pod=~"{{ pods }}"}', "a{{ pod }}", 15, "{{ pod }} is no placeholder", "{{ pods }}"),
     "a window of one only": (
         CANARY,
         'a{pod=~"{{ pods }}"}',

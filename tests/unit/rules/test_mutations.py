@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from healer.rules.loading import load
 from healer.rules.positions import Path
-from healer.rules.schema import places
+from healer.rules.schema import models_by_path
 from tests.unit.rules.actions import ACTIONS, VOCABULARY
 from tests.unit.rules.test_errors import GOOD
 from tests.unit.rules.test_rulefile import FULL
@@ -35,7 +35,7 @@ def dig(data: Any, path: Path) -> Any:
 def known(path: Path) -> set[str]:
     """The keys that the language has where a path leads."""
     place = tuple("*" if isinstance(part, int) else part for part in path)
-    model = dict(places()).get(place)
+    model = dict(models_by_path()).get(place)
     steps = set(ACTIONS) if place[-2:] == ("heal", "*") or place[-1:] == ("onStorm",) else set()
     return steps | {field.alias or name for name, field in model.model_fields.items()} if model else set()
 

@@ -59,7 +59,7 @@ class Bench:
 
     async def look(self, *known: Signal) -> list[tuple[bool, str]]:
         """What is told: whether it fires, and what holds it."""
-        return [(signal.firing, signal.held) for signal in await self.standing.look(known)]
+        return [(signal.firing, signal.suppressed) for signal in await self.standing.look(known)]
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ async def test_an_alert_that_fires_is_told_as_if_it_had_been_sent_again(one: Mon
     known = await bench.known(url)
     [heard] = await bench.standing.look([known])
     assert (heard.key, heard.occurrence, heard.target) == (known.key, known.occurrence, bench.world.target("serving-1"))
-    assert (heard.firing, heard.held, heard.labels, heard.at) == (True, "", labels(), bench.now)
+    assert (heard.firing, heard.suppressed, heard.labels, heard.at) == (True, "", labels(), bench.now)
     assert bench.heard == [True]
     await bench.api.aclose()
 
@@ -215,6 +215,6 @@ async def test_it_asks_for_as_long_as_there_are_alerts(imposter: Imposter) -> No
     alerts = (signal,)
     async with asyncio.timeout(20):
         [heard] = await told.get()
-    assert heard.held == ABSENT
+    assert heard.suppressed == ABSENT
     running.cancel()
     await asyncio.wait((running,))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from healer.engine.matching.matcher import MOST_UNHEEDED
+from healer.engine.matching.matcher import MOST_UNMATCHED
 from healer.model.effects import Record, Verb
 from healer.model.incident import State
 from healer.model.signal import Signal
@@ -199,19 +199,19 @@ def test_alerts_that_no_rule_is_about_are_bounded_and_kept_without_what_they_say
     """A rule that comes later is asked about those that are left, with their labels."""
     d = drill()
     target = d.world.target("serving-1")
-    for number in range(MOST_UNHEEDED + 3):
+    for number in range(MOST_UNMATCHED + 3):
         labels = {"severity": "page", "pad": "x" * 10_000 if number == 5 else ""}
         text = {"summary": "x" * 1000}
         d.feed(Signal("alert", "Unheard", target, True, d.now, str(number), f"{number}@1", "x" * 1000, labels, text))
     kept = {firing.signal.key: firing.signal for firing in d.engine._matcher.all()}
-    assert len(kept) == MOST_UNHEEDED
+    assert len(kept) == MOST_UNMATCHED
     assert codes(d.effects, Verb.IGNORE).count("Forgotten") == 3
     assert min(map(int, kept)) == 3, "the oldest are forgotten"
     assert (kept["7"].message, kept["7"].annotations, kept["7"].labels["severity"]) == ("Unheard", {}, "page")
     assert kept["5"].labels == {}
     d.alert("serving-2", key="heard")
     d.use(rulebook(rule(when={"alert": ["Unheard"], "labels": {"severity": "page"}})))
-    assert len(d.incident.targets[target.uid].signals) == MOST_UNHEEDED - 1
+    assert len(d.incident.targets[target.uid].signals) == MOST_UNMATCHED - 1
 
 
 def test_a_pod_s_condition_never_expires() -> None:

@@ -90,7 +90,7 @@ def test_a_report_from_before_the_clock_was_set_back_is_not_fresh() -> None:
 
 def test_a_silenced_alert_is_left_to_people_until_the_silence_ends() -> None:
     d = drill()
-    d.feed(said(d, held="it is silenced by ann (I am on it)"))
+    d.feed(said(d, suppressed="it is silenced by ann (I am on it)"))
     assert (state(d), d.incident.reason.code, d.acts) == (State.WAITING, "Suppressed", [])
     assert "silenced by ann (I am on it)" in d.incident.reason.text
     d.feed(said(d))
@@ -99,7 +99,7 @@ def test_a_silenced_alert_is_left_to_people_until_the_silence_ends() -> None:
 
 def test_one_alert_that_stands_is_enough_for_a_pod() -> None:
     d = drill()
-    d.feed(said(d, held="it is silenced"))
+    d.feed(said(d, suppressed="it is silenced"))
     d.feed(said(d, key="another"))
     assert d.acted_on == ["serving-1"]
 
@@ -110,7 +110,7 @@ def test_people_are_paged_for_an_alert_that_is_not_repeated_but_not_for_a_silenc
     d.wait(100)
     assert [act.action for act in d.acts] == ["page"]
     d = drill(heal=[{"page": {"channels": ["#leads"]}}])
-    d.feed(said(d, held="it is silenced"))
+    d.feed(said(d, suppressed="it is silenced"))
     assert d.acts == []
 
 

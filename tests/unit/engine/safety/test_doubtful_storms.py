@@ -27,7 +27,7 @@ def drill(*, when: dict[str, Any] = SLOW, on_storm: bool = True, **tuning: Any) 
 
 def held(d: Drill, *pods: str | Target) -> list[Signal]:
     """Alerts that are silenced."""
-    return [replace(d.alarm(pod), held="it is silenced by ann") for pod in pods]
+    return [replace(d.alarm(pod), suppressed="it is silenced by ann") for pod in pods]
 
 
 def done(d: Drill) -> list[tuple[str, str]]:
