@@ -56,13 +56,13 @@ class HealthChecks:
         watches = [self._watch(watcher, now) for watcher in self._watched]
         synced = [_synced(watcher) for watcher in self._watched]
         taking = Check("taking signals", self.ready, "yes" if self.ready else "starting or stopping")
-        told = [self._cluster(), replace(self._leadership(), told=True)]
+        told = [self._cluster(), replace(self._leadership(), informative=True)]
         return Health(live=[loop, *watches, *told], ready=[*synced, self._incidents(), taking, *told])
 
     def _cluster(self) -> Check:
         """How the API server answers. Neither a restart nor another replica mends it, so that no probe fails for it."""
         ok = self._contact.heard and not self._contact.trouble and not self._contact.missing
-        return Check("cluster", ok, self._contact.told(), told=True)
+        return Check("cluster", ok, self._contact.told(), informative=True)
 
     def _watch(self, watcher: Watcher, now: float) -> Check:
         idle = watcher.idle(now)

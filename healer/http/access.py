@@ -1,4 +1,4 @@
-"""Who may post to a webhook: the holder of the token, else loopback, else nobody."""
+"""Who may post to a webhook: whoever sends the token; without a token, loopback only."""
 
 import hmac
 from http import HTTPStatus
@@ -11,12 +11,12 @@ from healer.secret import SecretError, SecretFile
 from healer.settings import HttpSettings
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
-# Not all of 127.0.0.0/8: behind a mesh's sidecar every peer seems to be 127.0.0.6 (Istio's inbound passthrough).
+# Not all of 127.0.0.0/8: behind a mesh's sidecar every peer has the address 127.0.0.6 (Istio's inbound passthrough).
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
 class WebhookGate:
-    """The gate before every webhook. It fails closed: a configured token that cannot be read lets nobody in."""
+    """Checks every post to a webhook. It fails closed: while the configured token cannot be read, every post is refused."""
 
     def __init__(self, settings: HttpSettings) -> None:
         self._token = SecretFile(settings.webhook_token_file) if settings.webhook_token_file is not None else None
@@ -24,7 +24,7 @@ class WebhookGate:
         self._log = structlog.get_logger("healer.http")
 
     def check(self, request: web.Request) -> None:
-        """Raises Refused (401, 403, or 503 when our own token cannot be read) unless the request may pass."""
+        """Raises Refused (401, 403, or 503 when our own token cannot be read) unless the request is allowed."""
         if self._token is not None:
             self._check_token(request, self._token)
         elif not self._anonymous and not _from_loopback(request):
@@ -39,7 +39,7 @@ class WebhookGate:
             token = file.read()
         except SecretError as error:
             self._log.error("webhooks are refused: no token to compare with", error=str(error))
-            # 5xx, so that Alertmanager sends again: it gives up at a 4xx.
+            # 5xx, so that Alertmanager sends again: it drops the notification at a 4xx.
             raise Refused(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "healer cannot read its webhook token",
@@ -48,7 +48,7 @@ class WebhookGate:
                 logged=True,
             ) from error
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        # Bytes, because compare_digest takes only ASCII strings, and a header can hold anything.
+        # Bytes, because compare_digest takes only ASCII strings, and a header can contain anything.
         same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
         if scheme.lower() != "bearer" or not same:
             raise Refused(
@@ -60,6 +60,6 @@ class WebhookGate:
 
 
 def _from_loopback(request: web.Request) -> bool:
-    """Whether the peer itself is on this host: a proxy on this host speaks for others."""
+    """Whether the request was made on this host. A proxy on this host forwards the requests of others."""
     peer = request.transport.get_extra_info("peername") if request.transport is not None else None
     return peer is not None and peer[0] in _LOOPBACK and not any(name in request.headers for name in _FORWARDED)

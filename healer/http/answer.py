@@ -1,4 +1,4 @@
-"""How the server says no: every error is JSON, {"error": what, "hint": what to do}."""
+"""The answer to a request that is refused: JSON, {"error": what, "hint": what to do}."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -11,7 +11,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Refused(Exception):
-    """A request that is not served; it becomes the JSON answer. `logged`: why is in the log already."""
+    """A request is refused; it becomes the JSON answer. `logged`: the reason is in the log already."""
 
     def __init__(
         self, status: int, error: str, hint: str, headers: Mapping[str, str] | None = None, *, logged: bool = False
@@ -25,7 +25,7 @@ class Refused(Exception):
 
 
 class ErrorsAsJson:
-    """The middleware that turns refusals, and aiohttp's own (404, 405), into JSON, and has them counted."""
+    """The middleware that turns refusals, and aiohttp's own errors (404, 405), into JSON, and counts them."""
 
     def __init__(self, refusals: Refusals) -> None:
         self._refusals = refusals
@@ -38,11 +38,20 @@ class ErrorsAsJson:
         except Refused as refused:
             return self._error(request, refused)
         except web.HTTPException as error:
-            hint = "POST /webhooks/alertmanager; GET /healthz, /readyz, /metrics, /decisions, /rules"
+            hint = _served(request.app)
             allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             return self._error(request, Refused(error.status, HTTPStatus(error.status).phrase, hint, allow))
 
     def _error(self, request: web.Request, refused: Refused) -> web.Response:
         self._refusals.note(request, refused.status, refused.error, refused.hint, log=not refused.logged)
-        said = {"error": refused.error, "hint": refused.hint}
-        return web.json_response(said, status=refused.status, headers=refused.headers)
+        body = {"error": refused.error, "hint": refused.hint}
+        return web.json_response(body, status=refused.status, headers=refused.headers)
+
+
+def _served(app: web.Application) -> str:
+    """What there is, by method: "POST /webhooks/alertmanager; GET /healthz, /readyz"."""
+    paths: dict[str, list[str]] = {}
+    for route in app.router.routes():
+        if route.resource is not None and route.method != "HEAD":
+            paths.setdefault(route.method, []).append(route.resource.canonical)
+    return "; ".join(f"{method} {', '.join(each)}" for method, each in paths.items())

@@ -1,6 +1,7 @@
-"""How many connections the server holds: bounded, and by far below the files that the process may open.
+"""The number of open connections: bounded, and far below the number of files that the process may open.
 
-For healer needs files of its own: to the API server, to Slack, for rules and tokens. Whoever only connects must not take them.
+healer needs files for itself: connections to the API server and to Slack, rules, tokens. Clients that only connect must not use
+them up.
 """
 
 import asyncio
@@ -12,13 +13,13 @@ from aiohttp.web_protocol import RequestHandler
 from healer.http.answer import Handler
 
 _SHARE = 4
-"""One in so many of the files that the process may open is for connections from outside."""
+"""Connections from outside get one in this many of the files that the process may open."""
 
 
 class Connections:
-    """The factory of a listening socket's protocols. One connection more than `most` closes the one that is idle for longest.
+    """The factory of a listening socket's protocols. A connection beyond `most` closes the one that has been idle longest.
 
-    When all of them have a request under way, the new one is closed.
+    When every connection has a request under way, the new one is closed.
     """
 
     def __init__(self, most: int) -> None:
@@ -26,11 +27,11 @@ class Connections:
         self._busy: set[RequestHandler] = set()
         self._used: dict[RequestHandler, float] = {}
         self.server: web.Server | None = None
-        """Set before the first connection comes."""
+        """It is set before the first connection."""
 
     @property
     def most(self) -> int:
-        """How many there may be at present."""
+        """The most connections at present."""
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return self._most if files == resource.RLIM_INFINITY else max(1, min(self._most, files // _SHARE))
 
@@ -38,9 +39,9 @@ class Connections:
         if self.server is None:
             raise RuntimeError("the server was not set")
         now = asyncio.get_running_loop().time()
-        held = self.server.connections
-        self._used = {each: self._used.get(each, now) for each in held}
-        for _ in range(len(held) - self.most + 1):
+        connections = self.server.connections
+        self._used = {each: self._used.get(each, now) for each in connections}
+        for _ in range(len(connections) - self.most + 1):
             idle = [each for each in self._used if each not in self._busy]
             if not idle:
                 return _Closing()
@@ -50,8 +51,8 @@ class Connections:
         return self.server()
 
     @web.middleware
-    async def watch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Middleware: notes which connections have a request under way."""
+    async def track(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Middleware: tracks which connections have a request under way."""
         protocol = request.protocol
         self._busy.add(protocol)
         try:

@@ -1,4 +1,4 @@
-"""Recent decisions as JSON, both ways: what GET /decisions answers, and what its readers make of it."""
+"""Recent decisions as JSON: the answer of GET /decisions, and how it is read."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +18,13 @@ from healer.model.incident import Reason
 from healer.model.target import Target
 from healer.model.text import free_text
 
-PATH = "/decisions"
+DECISIONS_PATH = "/decisions"
 MOST = 1000
-"""The longest answer, in decisions; of more, the newest."""
+"""The most decisions in an answer; of more, it has the newest."""
 _NAME = 253
-"""Characters of the longest name that an object can have."""
+"""The longest name of an object, in characters."""
 _AT_ONCE = 100
-"""Decisions written before others get their turn on the loop: about a millisecond."""
+"""Decisions that are written before the loop is yielded: about a millisecond."""
 
 _FILTERS: Mapping[str, Callable[[Decision], str]] = {
     "namespace": lambda decision: decision.target.namespace,
@@ -36,18 +36,18 @@ _FILTERS: Mapping[str, Callable[[Decision], str]] = {
 
 
 class Decisions:
-    """The route: recent decisions, newest last, at most MOST; each parameter of the query, when given, must match exactly.
+    """The route: recent decisions, newest last, at most MOST. A parameter of the query selects those with exactly its value.
 
-    It asks for no token, like /metrics, and unlike a webhook: nobody can do anything with it but read, texts are redacted, and
-    what is left are names that `kubectl get events` shows as well. `healer explain` reads it through the API server's proxy,
-    which sends no token of ours on; there the API server's own rights (get on pods/proxy or services/proxy) are the gate.
+    It needs no token, like /metrics and unlike a webhook: it only reads, texts are redacted, and the names that are left are also
+    shown by `kubectl get events`. `healer explain` reads it through the API server's proxy, which does not forward a token of
+    healer's; there RBAC decides (get on pods/proxy or services/proxy).
     """
 
     def __init__(self, recent: Callable[[], Sequence[Decision]]) -> None:
         self._recent = recent
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answers 200, or 400 for a parameter that there is not: a misspelt one would let everything through."""
+        """Answers 200, or 400 for an unknown parameter: a misspelt one must not select everything."""
         wanted = _wanted(request)
         fits = (d for d in reversed(self._recent()) if all(_FILTERS[name](d) == value for name, value in wanted.items()))
         newest = list(islice(fits, MOST))
@@ -61,12 +61,12 @@ class Decisions:
 
 @lru_cache(2 * MOST)
 def _row(decision: Decision) -> msgspec.Raw:
-    """A decision in JSON; remembered, because anybody may ask for the same thousand again and again."""
+    """A decision in JSON; cached, because anybody may ask for the same thousand again and again."""
     return msgspec.Raw(msgspec.json.encode(plain(decision)))
 
 
 def plain(decision: Decision) -> Mapping[str, Any]:
-    """A decision as JSON has it. What a cluster does not hold was named by somebody outside, as whatever he likes."""
+    """A decision in plain values. The names of a target that does not exist come from outside, so that they are limited."""
     target = decision.target
     if not target.exists:
         target = replace(target, namespace=free_text(target.namespace, _NAME), name=free_text(target.name, _NAME))
@@ -80,12 +80,12 @@ def plain(decision: Decision) -> Mapping[str, Any]:
     }
 
 
-def read(body: bytes) -> list[Decision]:
-    """The decisions of an answer, oldest first. Raises ValueError when it is none."""
+def read_decisions(body: bytes) -> list[Decision]:
+    """The decisions of an answer, oldest first. Raises ValueError for another body."""
     try:
         rows = msgspec.json.decode(body, type=_DecisionsBody).decisions
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ValueError(f"this is no answer of {PATH}: {error}") from error
+        raise ValueError(f"this is no answer of {DECISIONS_PATH}: {error}") from error
     return [Decision(row.at.timestamp(), row.decision, row.reason, row.target, row.rule, row.incident) for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""A follower's webhook: passes a body on to the leader, so that a Service may send to any replica."""
+"""A follower's webhook: forwards a body to the leader, so that a Service may send to any replica."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -10,11 +10,12 @@ from healer.model.signal import NOTHING, PERHAPS, QueueFull, WebhookError
 from healer.secret import SecretError, SecretFile
 
 SUFFIX = "/forwarded"
-"""Where the leader takes what a follower passes on: from there nothing is passed on again."""
+"""The suffix of the path to which a follower forwards; what is posted there is not forwarded again."""
 
 
 class Forward:
-    """A receiver. `leader` gives the leader's "host:port", known to be healer's, or raises QueueFull; `path` is the webhook's."""
+    """A receiver. `leader` returns the leader's "host:port", checked to be healer's, or raises QueueFull. `path` is the
+    webhook's; `timeout` is in seconds."""
 
     def __init__(
         self,
@@ -31,7 +32,7 @@ class Forward:
         self._timeout = aiohttp.ClientTimeout(total=timeout)
 
     async def __call__(self, body: bytes) -> Mapping[str, int]:
-        """The leader's answer. Raises what the leader refused it with, and QueueFull when no leader answers."""
+        """The leader's answer. Raises WebhookError when the leader refuses the body, and QueueFull when no leader answers."""
         leader = await self._leader()
         try:
             headers = {"Content-Type": "application/json"}
@@ -58,7 +59,9 @@ class _Refusal(msgspec.Struct):
 def _answer(status: int, body: bytes) -> Mapping[str, int]:
     if status == 200:
         return msgspec.json.decode(body, type=dict[str, int])
-    said = msgspec.json.decode(body, type=_Refusal)
+    refusal = msgspec.json.decode(body, type=_Refusal)
     if 400 <= status < 500 and status not in (401, 403, 404):
-        raise WebhookError(status, said.error, said.hint)
-    raise QueueFull(f"the leader answered {status}: {said.error}", retry_after=2, hint=said.hint if status == 503 else NOTHING)
+        raise WebhookError(status, refusal.error, refusal.hint)
+    raise QueueFull(
+        f"the leader answered {status}: {refusal.error}", retry_after=2, hint=refusal.hint if status == 503 else NOTHING
+    )

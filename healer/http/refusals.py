@@ -1,4 +1,4 @@
-"""What the server has said no to: each refusal is counted, and some are logged."""
+"""Refused requests: each is counted, and some are logged."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -10,19 +10,19 @@ from prometheus_client.registry import Collector
 
 from healer.model.text import free_text
 
-SELDOM = 60.0
-"""Seconds between two lines about one status. A sender that is refused goes on for ever, and so must not fill the log."""
+LOG_INTERVAL = 60.0
+"""Seconds between two log lines about one status: a sender that is refused may try again for ever."""
 _LIKELY = (400, 401, 403, 408, 413, 415, 503)
 
 
 class Refusals(Collector):
-    """Alertmanager gives up at a 4xx and tells nobody but its own log: here it is seen at healer's side."""
+    """The counts. Alertmanager drops a notification at a 4xx and only logs it; here healer's side shows it too."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._counts = dict.fromkeys(_LIKELY, 0)  # by status
         self._clock = clock
         self._logged: dict[int, float] = {}  # status -> when
-        self._unsaid: dict[int, int] = {}  # status -> refusals since then
+        self._unlogged: dict[int, int] = {}  # status -> refusals since then
         self._log = structlog.get_logger("healer.http")
 
     def collect(self) -> Iterable[Metric]:
@@ -33,13 +33,13 @@ class Refusals(Collector):
         yield refused
 
     def note(self, request: web.Request, status: int, error: str, hint: str, *, log: bool = True) -> None:
-        """A request was answered with this status."""
+        """Count a request that was answered with this status, and log it unless `log` is False."""
         self._counts[status] = self._counts.get(status, 0) + 1
         now = self._clock()
         if not log:
             return
-        if now < self._logged.get(status, -SELDOM) + SELDOM:
-            self._unsaid[status] = self._unsaid.get(status, 0) + 1
+        if now < self._logged.get(status, -LOG_INTERVAL) + LOG_INTERVAL:
+            self._unlogged[status] = self._unlogged.get(status, 0) + 1
             return
         self._logged[status] = now
         self._log.warning(
@@ -50,5 +50,5 @@ class Refusals(Collector):
             sender=request.remote,
             error=free_text(error, 300),
             hint=hint,
-            more_since_the_last_line=self._unsaid.pop(status, 0),
+            more_since_the_last_line=self._unlogged.pop(status, 0),
         )

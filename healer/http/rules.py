@@ -1,4 +1,4 @@
-"""The rules in force as JSON, both ways: what GET /rules answers, and what `healer explain` and `healer status` make of it."""
+"""The rules in force as JSON: the answer of GET /rules, and how `healer explain` and `healer status` read it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-PATH = "/rules"
+RULES_PATH = "/rules"
 
 
 class RuleRow(msgspec.Struct, frozen=True, rename="camel"):
     """One rule in force. `scope` is as in a rule file. `pods` and `workloads` count what its steps could treat, `watched` the
-    workloads that are only watched; they are None before the first look at its scope."""
+    workloads that are only watched; they are None until its scope was counted."""
 
     name: str
     mode: str
@@ -25,7 +25,7 @@ class RuleRow(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Rules:
-    """The route. It asks for no token, like /decisions: names of rules, namespaces and labels are all that it tells."""
+    """The route. It needs no token, like /decisions: it shows nothing but names of rules, namespaces and labels."""
 
     def __init__(self, rows: Callable[[], Sequence[RuleRow]]) -> None:
         self._rows = rows
@@ -35,12 +35,12 @@ class Rules:
         return web.Response(body=msgspec.json.encode({"rules": list(self._rows())}), content_type="application/json")
 
 
-def read(body: bytes) -> list[RuleRow]:
-    """The rules of an answer, in their order. Raises ValueError when it is none."""
+def read_rules(body: bytes) -> list[RuleRow]:
+    """The rules of an answer, in their order. Raises ValueError for another body."""
     try:
         return msgspec.json.decode(body, type=_RuleRows).rules
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ValueError(f"this is no answer of {PATH}: {error}") from error
+        raise ValueError(f"this is no answer of {RULES_PATH}: {error}") from error
 
 
 class _RuleRows(msgspec.Struct):

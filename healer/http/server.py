@@ -12,26 +12,25 @@ from prometheus_client.exposition import choose_encoder
 from healer.http.access import WebhookGate
 from healer.http.answer import ErrorsAsJson
 from healer.http.connections import Connections
-from healer.http.decisions import PATH, Decisions
+from healer.http.decisions import DECISIONS_PATH, Decisions
 from healer.http.health import Check, Health, plain
 from healer.http.refusals import Refusals
-from healer.http.rules import PATH as RULES
-from healer.http.rules import RuleRow, Rules
+from healer.http.rules import RULES_PATH, RuleRow, Rules
 from healer.http.webhook import Receiver, Webhook
 from healer.model.effects import Decision
 from healer.settings import HttpSettings
 
 LINGER = 1.0
-"""Seconds for which the rest of a refused body is read and thrown away, so that its sender gets to see the answer."""
+"""Seconds for which the rest of a refused body is read and dropped, so that its sender receives the answer."""
 
 _BACKLOG = 128
 
 
 class Server:
-    """An async context manager: serves from entry to exit; at exit, requests under way get `shutdown_timeout` to finish.
+    """An async context manager: serves from entry to exit; at exit, requests under way get `shutdown_timeout` (s) to finish.
 
-    `webhooks` maps a path to the receiver of what is posted there; `decisions` gives the recent ones,
-    oldest first; `rules` those in force. Entry raises OSError when the port cannot be had.
+    `webhooks` maps a path to the receiver of the bodies that are posted there; `decisions` returns the recent decisions, oldest
+    first; `rules` returns the rules in force. Entry raises OSError when the port is not available.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class Server:
         self._connections = Connections(settings.max_connections)
         self._listening: asyncio.Server | None = None
         self._refusals = Refusals()
-        app = web.Application(middlewares=[self._connections.watch, ErrorsAsJson(self._refusals).handle])
+        app = web.Application(middlewares=[self._connections.track, ErrorsAsJson(self._refusals).handle])
         access = WebhookGate(settings)
         bodies = asyncio.Semaphore(settings.max_bodies)
         for path, receiver in webhooks.items():
@@ -59,20 +58,20 @@ class Server:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
-        app.router.add_get(PATH, Decisions(decisions).handle)
-        app.router.add_get(RULES, Rules(rules).handle)
+        app.router.add_get(DECISIONS_PATH, Decisions(decisions).handle)
+        app.router.add_get(RULES_PATH, Rules(rules).handle)
         self._runner = web.AppRunner(
             app,
             access_log=None,
             auto_decompress=False,  # a small body must not become a large one
-            keepalive_timeout=settings.idle_timeout,  # also closes a connection whose request head does not come
+            keepalive_timeout=settings.idle_timeout,  # also closes a connection that sends no request
             lingering_time=LINGER,
             shutdown_timeout=settings.shutdown_timeout,
         )
 
     @property
     def port(self) -> int:
-        """The port that is listened on; known once entered."""
+        """The port that the server listens on. Raises RuntimeError before entry."""
         if self._listening is None:
             raise RuntimeError("the server does not listen yet")
         return int(self._listening.sockets[0].getsockname()[1])
@@ -80,7 +79,7 @@ class Server:
     async def __aenter__(self) -> Self:
         await self._runner.setup()
         self._connections.server = self._runner.server
-        # The backlog is also how many connections asyncio accepts before the first of them is looked at.
+        # The backlog is also the number of connections that asyncio accepts before it handles the first of them.
         backlog = min(_BACKLOG, self._connections.most)
         try:
             self._listening = await asyncio.get_running_loop().create_server(

@@ -1,4 +1,4 @@
-"""The way of a webhook's body through the server: who, how much, how long, and what the answer is."""
+"""A webhook's body on its way through the server: the sender's token, the limits of size and time, the answer."""
 
 import asyncio
 import math
@@ -13,14 +13,14 @@ from healer.model.signal import NOTHING, PERHAPS, QueueFull, WebhookError
 from healer.settings import HttpSettings
 
 Receiver = Callable[[bytes], Awaitable[Mapping[str, int]]]
-"""Takes a body; returns, once all in it is decided, what became of it. Takes nothing when it raises WebhookError; of QueueFull,
-its `hint` says whether."""
+"""Takes a body; returns counts by outcome once all of it is decided. When it raises WebhookError, nothing was taken; the `hint`
+of QueueFull says whether something was."""
 
 
 class Webhook:
     """One webhook's route.
 
-    The order matters: nothing of a body is read before the sender is known, and never more of it than `max_body`.
+    The order matters: the sender is checked before any of the body is read, and at most `max_body` bytes of it are read.
     """
 
     def __init__(self, receiver: Receiver, access: WebhookGate, settings: HttpSettings, bodies: asyncio.Semaphore) -> None:
@@ -30,11 +30,11 @@ class Webhook:
         self._bodies = bodies
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answers 200 when all is decided, 4xx when sending again is no use, 503 when it is."""
+        """Answers 200 when all is decided, 4xx when sending it again does not help, 503 when it does."""
         self._access.check(request)
         _check_head(request, self._settings.max_body)
         if self._bodies.locked():
-            raise _later("too many webhook bodies at once", 1, NOTHING)
+            raise _retry_later("too many webhook bodies at once", 1, NOTHING)
         async with self._bodies:
             body = await self._read(request)
             return web.json_response(dict(await self._decide(body)))
@@ -65,15 +65,15 @@ class Webhook:
         except WebhookError as error:
             raise Refused(error.status, error.message, error.hint) from error
         except QueueFull as error:
-            raise _later(error.message, error.retry_after, error.hint) from error
+            raise _retry_later(error.message, error.retry_after, error.hint) from error
         except TimeoutError as error:
-            raise _later(f"not decided within {self._settings.accept_timeout:g} s", 5, PERHAPS) from error
+            raise _retry_later(f"not decided within {self._settings.accept_timeout:g} s", 5, PERHAPS) from error
 
 
 def _check_head(request: web.Request, max_body: int) -> None:
-    """What can be refused before the body is read."""
+    """Refuse by the headers what needs no body to be refused."""
     if request.content_type != "application/json":
-        # Also keeps out what a browser may send to another site without asking first.
+        # This also refuses what a browser may send to another site without a preflight request.
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body is not application/json", "set Content-Type: application/json")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body is compressed", "send it without Content-Encoding")
@@ -90,6 +90,6 @@ def _too_large(limit: int) -> Refused:
     )
 
 
-def _later(error: str, seconds: float, hint: str) -> Refused:
+def _retry_later(error: str, seconds: float, hint: str) -> Refused:
     retry_after = {"Retry-After": str(math.ceil(seconds))}
     return Refused(HTTPStatus.SERVICE_UNAVAILABLE, error, hint, retry_after)

@@ -1,4 +1,4 @@
-"""Over-dispersion: by how much bad requests come in bursts rather than alone, given the requests."""
+"""Over-dispersion: how much bad requests come in bursts rather than independently, given the requests."""
 
 import math
 from collections import deque
@@ -6,15 +6,15 @@ from collections import deque
 from healer.model.verdict import Counts
 
 SCALES = (1, 4, 16)
-"""Windows a block: at little traffic a burst lasts longer than one window, and each of its windows looks calm by itself."""
-LEAST_PLACES = 2
-"""A block length counts once it was compared at more than so many places, times itself: after four blocks."""
+"""Block lengths, in windows. At little traffic a burst lasts longer than one window, and no single window shows it."""
+LEAST_POSITIONS = 2
+"""A block length counts once it was compared at more positions than this times itself: after four blocks."""
 MOST = 100.0
-"""The largest phi: what is burstier is an outage, and must not keep the judge from ever condemning again."""
+"""The largest phi. What is burstier is an outage, and a larger phi would keep the judge from ever condemning again."""
 MOST_OWN = 25.0
-"""The largest phi by the canary's own windows. Above, bursts that stable has not are the canary's fault."""
+"""The largest phi by the canary's own windows. Above it, bursts that stable does not have are the canary's fault."""
 UNSEEN = 5.0
-"""A burst of so many bad requests is taken to be missing in the history by chance: with nothing learnt phi is 5, not 1."""
+"""Bad requests of a burst that the history is taken to lack by chance: without any history phi is 5, not 1."""
 
 
 class Dispersion:
@@ -33,17 +33,17 @@ class Dispersion:
     def __init__(self) -> None:
         self._squares = dict.fromkeys(SCALES, 0.0)
         self._expected = dict.fromkeys(SCALES, 0.0)
-        self._places = dict.fromkeys(SCALES, 0)
+        self._positions = dict.fromkeys(SCALES, 0)
         self.windows = 0
         self.total = Counts()
         self.cut()
 
     def cut(self) -> None:
-        """What comes is not a neighbour of what was: stable has another share of the traffic from here on."""
+        """Do not compare the next windows with those before: stable has another share of the traffic from here on."""
         self._sums = deque([Counts()], maxlen=2 * max(SCALES) + 1)
 
     def add(self, window: Counts) -> None:
-        """The next window. Its cost does not grow with the history."""
+        """Add the next window, in constant time."""
         self.windows += 1
         self.total += window
         self._sums.append(self._sums[-1] + window)
@@ -52,7 +52,7 @@ class Dispersion:
                 self._compare(scale, self._sums[-1 - 2 * scale], self._sums[-1 - scale], self._sums[-1])
 
     def _compare(self, scale: int, before: Counts, between: Counts, now: Counts) -> None:
-        self._places[scale] += 1
+        self._positions[scale] += 1
         requests, bad = now.requests - before.requests, now.bad - before.bad
         part = (between.requests - before.requests) / requests if requests else 0.0
         if 0 < part < 1:
@@ -64,31 +64,31 @@ class Dispersion:
 
     @property
     def seen(self) -> float:
-        """The phi that the windows show, at least 1; 1 while there are too few of them."""
-        ready = [scale for scale in SCALES if self._places[scale] > LEAST_PLACES * scale]
+        """The measured phi, at least 1; 1 while there are too few windows."""
+        ready = [scale for scale in SCALES if self._positions[scale] > LEAST_POSITIONS * scale]
         return max([1.0, *map(self._at, ready)])
 
     @property
     def unrest(self) -> float:
-        """Of a canary in its trial: what neighbouring windows show however few there are, from 1 to MOST_OWN.
+        """The phi of a canary in its trial, by neighbouring windows, however few there are: from 1 to MOST_OWN.
 
-        One that is evenly bad shows none, one that breaks shows a single step, which weighs less with every window.
+        A canary that is evenly bad has a phi of 1. One that breaks shows a single step, whose weight falls with every window.
         """
         return min(MOST_OWN, max(1.0, self._at(1)))
 
     @property
-    def told(self) -> float:
-        """What it can tell of bursts is limited by its windows and by its bad requests, whichever are fewer."""
+    def sample(self) -> float:
+        """The size of the sample that phi rests on: the windows or the bad requests, whichever are fewer."""
         return min(self.total.bad, self.windows)
 
     @property
     def upper(self) -> float:
-        """What was seen, at its upper bound, from 1 to MOST."""
+        """The upper bound of the measured phi, from 1 to MOST."""
         return min(MOST, self.unbounded)
 
     @property
     def unbounded(self) -> float:
-        """The same however large: nothing is too bursty not to be praised for.
+        """The same without a largest value, for GOOD.
 
         The Allan factor of k windows has a relative standard error of sqrt(3/k) (normal counts); two of them are added to what
         exceeds 1.
@@ -97,5 +97,5 @@ class Dispersion:
 
     @property
     def cautious(self) -> float:
-        """The phi to condemn by: the upper bound, and one burst that a short history may not have shown."""
-        return min(MOST, max(self.upper, (self.upper * self.told + UNSEEN * UNSEEN) / (self.told + UNSEEN)))
+        """The phi for BAD: the upper bound, raised by one burst that a short history may lack."""
+        return min(MOST, max(self.upper, (self.upper * self.sample + UNSEEN * UNSEEN) / (self.sample + UNSEEN)))

@@ -1,7 +1,7 @@
-"""E-values: bets against a hypothesis, whose winnings are evidence that may be looked at after every window.
+"""E-values: bets against a hypothesis, whose winnings are evidence that is valid after every window.
 
 Under the hypothesis the expected winnings never exceed the stake, so by Ville's inequality the chance that they ever reach
-1/alpha is at most alpha, however often one looks.
+1/alpha is at most alpha, however often they are read.
 """
 
 import math
@@ -11,26 +11,26 @@ from typing import Final
 from healer.model.verdict import Counts
 
 RATIOS: Final = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
-"""By how much worse than allowed the bets take the canary to be."""
+"""How many times worse than allowed the bets take the canary to be."""
 RENEWED: Final = 10
-"""A new bet is placed every so many windows: what was lost on a good canary must not hide that it breaks later."""
+"""Windows between two new bets. Without new bets, the losses on a good canary would hide that it breaks later."""
 FIRST: Final = 0.9
 """The share of the stake on the bet from the first window; the n-th bet after it has the rest, over n (n + 1)."""
 KEPT: Final = 100
-"""So many bets are kept: the first, and the latest. The others are given away, which is fair, so that a look costs no more after
-weeks."""
+"""Bets that are kept: the first, and the latest. The others are dropped, which only lowers the winnings, so that a window costs
+no more after weeks."""
 CEILING: Final = 1e300
-"""Evidence above is said to be this."""
+"""The largest e-value that is reported."""
 _STEPS: Final = 3
 
 
 class Worse:
-    """Evidence that the canary's bad share is above what it may be: the mean over RATIOS and over the bets placed so far.
+    """Evidence that the canary's bad share is above the allowed one: the mean over RATIOS and over the bets placed so far.
 
     A bet gives exp(l / phi). The same l is shared by all bets: the winnings of a later one are what l gained since its start.
-    Dividing by phi keeps the bet fair for bursts of phi bad requests each, for then every burst counts as one event. phi may
-    change from look to look, and be chosen by what this trial has shown, as long as it stays above a phi fixed before the
-    trial: by Jensen's inequality the winnings with the larger phi reach 1/alpha only if those with the smaller do.
+    Dividing by phi keeps the bet fair for bursts of phi bad requests each, because then every burst counts as one event. phi may
+    change from window to window, and depend on this trial's windows, as long as it stays above a phi fixed before the trial: by
+    Jensen's inequality the winnings with the larger phi reach 1/alpha only if those with the smaller do.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Worse:
         self._windows = 0
 
     def compare(self, requests: float, bad: float, stable_requests: float, stable_bad: float, tolerance: float) -> None:
-        """One window of both sides; the hypothesis: p <= tolerance x p_stable, in this window, whatever the two are.
+        """Add one window of both sides. The hypothesis: p <= tolerance x p_stable, in this window, whatever the two are.
 
         l_rho += x_c ln rho - (x_c + x_b) ln[(rho r n_c + n_b) / (r n_c + n_b)], r the tolerance (Lindon and Malek,
         arXiv:2011.03567; Turner, Ly and Grunwald, arXiv:2106.02693). With A the quotient's inverse and independent requests
@@ -52,7 +52,7 @@ class Worse:
         self._add([bad * math.log(rho) - (bad + stable_bad) * math.log1p((rho - 1) * expected) for rho in RATIOS])
 
     def limit(self, requests: float, bad: float, limit: float) -> None:
-        """One window of the canary alone; the hypothesis: p <= limit.
+        """Add one window of the canary alone. The hypothesis: p <= limit.
 
         Wald's l = x ln(p1/p0) + (n - x) ln((1 - p1)/(1 - p0)) at the p1 whose odds are rho times those of p0 = limit.
         """
@@ -76,24 +76,24 @@ class Worse:
 
 
 class Drift:
-    """Evidence that the canary has more bad requests than it may, by a test that learns the bursts from the trial itself.
+    """Evidence that the canary has more bad requests than allowed, by a test that learns the bursts from the trial itself.
 
     The asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (arXiv:2103.06476, theorem 2.2 and
     its one-sided form) for the mean of y = x_c - allowed, a window each: the mean of t windows is above 0 when
     mean > sd sqrt(2 (t rho^2 + 1) / (t rho)^2 ln(1 + sqrt(t rho^2 + 1) / (2 alpha))). The evidence is 1 / alpha for the smallest
-    alpha at which it is so. It needs no phi, but some windows; and it takes every window for an event of its own.
+    alpha at which it is so. It needs no phi, but some windows, and it takes windows for independent.
     """
 
     LEAST: Final = 3
-    """Windows."""
+    """Windows before there is any evidence."""
     SETTLED: Final = 5
-    """Windows from which on it may be believed alone: before, its variance rests on too few."""
+    """Windows before it may decide alone: with fewer, its variance rests on too few."""
     OUTWEIGHED: Final = 1.25
-    """Requests of the canary's for each of stable's up to which it may be believed alone. Where stable has fewer, each of its bad
-    requests weighs as much as several windows of the canary's, and until one comes the canary looks bad in all of them: at a
+    """The most requests of the canary for each of stable's with which it may decide alone. Where stable has fewer, each of its
+    bad requests weighs as much as several windows of the canary, and until one comes the canary looks bad in all of them: at a
     weight of 95 % most good canaries would be condemned."""
     EVENEST: Final = 0.25
-    """Of the variance of requests that are bad each by itself: windows that are more even than that are so by chance."""
+    """The least variance, as a part of that of independent requests: more even windows are so by chance."""
     SHARP: Final = 20
     """Windows at which the bound is the tightest."""
     RHO2: Final = (-2 * math.log(0.01) + math.log(1 - 2 * math.log(0.01))) / SHARP
@@ -104,8 +104,8 @@ class Drift:
         self._requests = self._stables = 0.0
 
     def compare(self, requests: float, bad: float, stable_requests: float, stable_bad: float, tolerance: float) -> None:
-        """One window of both sides, as Worse.compare has it. One without requests of stable's is left out: nothing is allowed in
-        it, and a canary that gets nearly all the traffic would be condemned by such windows."""
+        """Add one window of both sides (see Worse.compare). One without requests of stable is left out: no bad request is allowed
+        in it, and a canary that gets nearly all the traffic would be condemned by such windows."""
         if stable_requests:
             self._requests += requests
             self._stables += stable_requests
@@ -113,11 +113,11 @@ class Drift:
             self._add(bad - part * stable_bad, bad + part * part * stable_bad)
 
     def limit(self, requests: float, bad: float, limit: float) -> None:
-        """One window of the canary alone, as Worse.limit has it."""
+        """Add one window of the canary alone (see Worse.limit)."""
         self._add(bad - limit * requests, bad)
 
     def _add(self, excess: float, alone: float) -> None:
-        """`alone`: the variance of the excess, were each bad request bad by itself."""
+        """`alone`: the variance of the excess if bad requests are independent."""
         self._windows += 1
         self._sum += excess
         self._squares += excess * excess
@@ -125,7 +125,7 @@ class Drift:
 
     @property
     def settled(self) -> bool:
-        """Whether it may be believed alone."""
+        """Whether it may decide alone."""
         return self._windows >= self.SETTLED and self._requests <= self.OUTWEIGHED * self._stables
 
     @property
@@ -144,14 +144,14 @@ class Drift:
 class Better:
     """Evidence that the canary's bad share is below a limit, which may differ from window to window if set before each.
 
-    Wald's test again, the other way round; the bets are that the share is so small a part of the limit, each with its part of
-    the stake. Winnings are capped: what is above is given away, which is fair, so that a canary that goes bad loses its good
-    name soon.
+    Wald's test in the other direction: each bet is that the share is a certain part of the limit, with its part of the stake.
+    Winnings are capped, which only lowers them, so that a canary that goes bad is no longer GOOD soon.
     """
 
     PARTS: Final[Mapping[float, float]] = {0.0: 0.9, 0.3: 0.01, 0.5: 0.02, 0.7: 0.07}
-    """Nearly all is on no bad request at all, so that without one n = ln .05 / ln(1 - limit) requests suffice, and 4 % more; most
-    of the rest on the share of a canary that is as good as stable, which is tolerated to be somewhat worse."""
+    """Parts of the limit, with their stakes. Nearly all is on no bad request at all, so that without one 4 % more than
+    n = ln .05 / ln(1 - limit) requests suffice. Most of the rest is on a canary that is as good as stable, which may be somewhat
+    worse."""
     CAP: Final = math.log(10_000)
 
     def __init__(self, parts: Mapping[float, float] = PARTS) -> None:
@@ -159,7 +159,7 @@ class Better:
         self._logs = [math.log(share) for share in parts.values()]
 
     def limit(self, requests: float, bad: float, limit: float, phi: float) -> None:
-        """One window; the hypothesis: p >= limit."""
+        """Add one window. The hypothesis: p >= limit."""
         gains = self._gains(requests, bad, limit, phi)
         self._logs = [min(log + gain, self.CAP) for log, gain in zip(self._logs, gains, strict=True)]
 
@@ -190,23 +190,22 @@ class Better:
 
 
 class NoRuns:
-    """Evidence that it does not happen to the canary that RUN requests in a row are bad, so often that HARM of all are.
+    """Evidence that the canary does not have runs of RUN bad requests so often that HARM of all requests are bad.
 
-    Between such runs a canary looks well, for g = RUN (1 - HARM) / HARM = 2,700 requests on average: the chance to begin between
-    two, and to meet none in n requests, is (1 - HARM) exp(-n / g). What stable's past tells of bursts does not help, for they are
-    the canary's own. So the bet is that of Better with HARM as the limit, and a run counts as one event (phi is RUN). Bad
-    requests that may each be bad by itself are no run: of a window only those count that are more than the tolerated share
-    explains, by some standard errors. Evidence 20 takes 10,640 requests without a run; of the canaries that have such runs 1.7 %
-    show none in so many.
+    Between such runs a canary looks healthy, for g = RUN (1 - HARM) / HARM = 2,700 requests on average: the chance to begin
+    between two runs, and to meet none in n requests, is (1 - HARM) exp(-n / g). Stable's bursts in the past do not help, because
+    the runs are the canary's own. So the bet is that of Better with HARM as the limit, and a run counts as one event (phi is
+    RUN). Independent bad requests are no run: of a window, only the bad requests count that the tolerated share does not explain,
+    with some standard errors added. Evidence of 20 takes 10,640 requests without a run; 1.7 % of the canaries with such runs show
+    none in as many.
     """
 
     RUN: Final = 300.0
     """Bad requests in a row."""
     HARM: Final = 0.1
-    """The bad share that must not be taken for GOOD when it comes in such runs."""
+    """The bad share that must not become GOOD when it comes in such runs."""
     PARTS: Final[Mapping[float, float]] = {0.02: 0.5, 1.0: 0.5}
-    """Half of the stake is not placed: the chance is well below 1/20 then, and leaves room for runs of which only an end was
-    seen."""
+    """Half of the stake is not placed: this keeps the chance well below 1/20 even if only the end of a run was seen."""
     ERRORS: Final = 2.0
     """Standard errors."""
 
@@ -215,7 +214,7 @@ class NoRuns:
         self._counted = Counts()
 
     def add(self, requests: float, bad: float, tolerated: float) -> None:
-        """One window; `tolerated` is a share, set before it."""
+        """Add one window. `tolerated` is a share (0 to 1) that was set before it."""
         alone = requests * tolerated
         in_run = max(0.0, bad - alone - self.ERRORS * math.sqrt(alone))
         self._bets.limit(requests, in_run, self.HARM, self.RUN)
@@ -227,7 +226,7 @@ class NoRuns:
         return self._bets.value
 
     def lacking(self, goal: float) -> float:
-        """About how many more requests bring the e-value to `goal`, if they are as those so far; infinite if none do."""
+        """About how many more requests bring the e-value to `goal`, if they are like those so far; infinite if none do."""
         return self._bets.lacking(goal, self.HARM, self.RUN, self._counted.share)
 
 

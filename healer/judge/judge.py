@@ -1,8 +1,8 @@
-"""The canary judge: whether a canary's requests are worse than stable's, by a test that may be looked at after every window.
+"""The canary judge: whether a canary's requests are worse than stable's, by a test that is valid after every window.
 
-The mathematics: judge_evidence. The figures are requests and the bad ones among them, of both sides in the same windows, so
-that what hits both cancels. alpha is the chance of ever condemning a good canary in one trial (one revision at one weight),
-over all looks and measures.
+The mathematics is in `healer.judge.evidence`. The figures are requests and the bad ones among them, of both sides in the same
+windows, so that what hits both cancels. alpha is the chance of ever condemning a good canary in one trial (one revision at one
+weight), over all windows and measures.
 """
 
 import math
@@ -14,41 +14,41 @@ from healer.judge.evidence import Better, Drift, NoRuns, Worse
 from healer.model.verdict import Counts, MeasureFinding, Verdict, VerdictKind
 
 PRAISE = 20.0
-"""The evidence needed for GOOD: the chance to ever say so of a canary at its limit is at most 1/20."""
+"""The evidence that GOOD needs. The chance that a canary at its limit is ever called GOOD is at most 1/20."""
 DOUBT = 3.0
-"""The evidence against a canary that is too much for GOOD."""
+"""A canary with more evidence against it is not GOOD."""
 LEAST_LIMIT = 0.01
-"""Without an slo no canary has to be better than 1 % bad to be GOOD, however few of stable's requests are bad."""
+"""The least limit without an slo, a share: a canary with fewer than 1 % bad requests can be GOOD, however good stable is."""
 MOST_LIMIT = 0.5
-"""However bad stable is, a canary of which half is bad is not GOOD."""
-LEAST_LOOKS = 2
-"""A canary is not GOOD by one window, however many requests it has."""
-TOLD = 20
-"""With fewer of stable's bad requests seen before the trial, or fewer windows, nobody knows how bad requests come: the trial
-itself must show it."""
+"""The largest limit, a share: a canary with half of its requests bad is not GOOD, however bad stable is."""
+LEAST_WINDOWS = 2
+"""Windows with requests that GOOD needs: one window is not enough, however many requests it has."""
+LEAST_SAMPLE = 20
+"""Bad requests of stable's, and windows, that must precede the trial. With fewer it is not known whether bad requests come in
+bursts, and the trial itself must show it."""
 LEARNT = 300
-"""After so many windows, of the trial too, it is known also when hardly any was bad: they do not come often, be it in bursts."""
+"""Windows, those of the trial included, after which bursts are known even if hardly any request was bad: they are rare."""
 SHORT, LONG = 20.0, 200.0
-"""With nothing known of bursts: so long they may be, lest the first few windows condemn a good canary; and so long, lest it be
-condemned by so many bad requests alone."""
+"""Bad requests in a burst that are assumed while bursts are not known: SHORT keeps the first few windows from condemning a good
+canary, LONG keeps that many bad requests alone from condemning it."""
 LOWER = 0.5
-"""Standard errors below what was seen of stable's share: the chance to call a canary GOOD that is just at its tolerance stays
-below 1/20 (docs/canary.md)."""
+"""Standard errors that are subtracted from stable's measured share, so that the chance to call a canary GOOD that is just at its
+tolerance stays below 1/20 (docs/canary.md)."""
 LARGEST = 2.0**53
-"""Above, a float does not count single requests."""
+"""The largest count: above it, a float cannot tell single requests apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one measure saw since the last look, of both sides in the same time. `stable` is None when stable is gone (no ready
-    pods, scaled to 0): only the slo can judge then."""
+    """What one measure counted since the last window, of both sides in the same time. `stable` is None when stable is gone (no
+    ready pods, scaled to 0): then only the slo decides."""
 
     canary: Counts
     stable: Counts | None
     warming: float = 0.0
-    """Requests of the canary's to servers that are still cold: they are left out of its counts."""
+    """Requests to servers of the canary that are still cold; its counts do not include them."""
     doubt: str = ""
-    """Why no bad request may mean that none could be seen, in words. The canary is not GOOD while there is one."""
+    """Why a count of no bad requests may be wrong, in words; "" for no reason. With one the canary is not GOOD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,15 @@ class Yardstick:
 class Judge:
     """Holds the evidence of one canary, and what is known of how stable's bad requests come.
 
-    A look gives one window a measure. BAD stays until `restart`: the evidence has been spent. GOOD does not: it is lost when
-    later windows speak against it. UNKNOWN is the word of one look only; the evidence is kept.
+    Each update adds one window for each measure. BAD stays until `restart`, because the evidence has been spent. GOOD is lost
+    when later windows are evidence against it. UNKNOWN is the verdict of one update only; the evidence is kept.
     """
 
     def __init__(self, alpha: float, yardsticks: Sequence[Yardstick]) -> None:
-        """`alpha` is split evenly over all tests: one a measure, and one more for each with an slo. Raises ValueError for no
-        measure at all, or two of one name."""
+        """`alpha` (0 to 1) is split evenly over all tests: one for each measure, and one more for each with an slo.
+
+        Raises ValueError for no measure at all, or two of one name.
+        """
         tests = len(yardsticks) + sum(yardstick.slo is not None for yardstick in yardsticks)
         self._measures = {yardstick.name: _MeasureState(yardstick, tests / alpha) for yardstick in yardsticks}
         if not yardsticks or len(self._measures) < len(yardsticks):
@@ -94,24 +96,26 @@ class Judge:
         return self._verdict
 
     def learn(self, measure: str, stable: Iterable[Counts | float], /) -> None:
-        """Stable's windows before the trial, oldest first; they are as long as those to come. A plain number is the bad requests
-        of a window, where nobody knows how many there were: as many as in the others. A window without numbers, or with a
-        negative one, is left out. Raises KeyError for no measure of ours."""
+        """Add stable's windows before the trial, oldest first, as long as those to come.
+
+        A plain number is the bad requests of a window whose requests are not known; they are taken to be as many as in the
+        others. A window without numbers, or with a negative one, is left out. Raises KeyError for an unknown measure.
+        """
         self._measures[measure].learn(stable)
 
-    def look(self, windows: Mapping[str, Window | Missing]) -> Verdict:
-        """The verdict with one more window of each measure. A measure without one is missing. Raises KeyError for no measure of
-        ours."""
+    def update(self, windows: Mapping[str, Window | Missing]) -> Verdict:
+        """The verdict with one more window of each measure. A measure without one is missing. Raises KeyError for an unknown
+        measure."""
         if strange := windows.keys() - self._measures.keys():
             raise KeyError(f"no such measure: {', '.join(sorted(strange))}")
-        findings = {name: each.look(windows.get(name, Missing("not looked at"))) for name, each in self._measures.items()}
+        findings = {name: each.update(windows.get(name, Missing("not measured"))) for name, each in self._measures.items()}
         bad = [name for name, finding in findings.items() if finding.kind is VerdictKind.BAD]
         self._condemned += [name for name in bad if name not in self._condemned]
         self._verdict = _together(findings, self._condemned)
         return self._verdict
 
     def restart(self) -> None:
-        """A new revision or weight: the evidence starts afresh; what was learnt of stable's bursts stays."""
+        """Begin a new trial (a new revision or weight): drop the evidence; keep what was learnt of stable's bursts."""
         for measure in self._measures.values():
             measure.restart()
         self._condemned = []
@@ -131,7 +135,7 @@ class _MeasureState:
         self.condemned: MeasureFinding | None = None
         self._canary = Counts()
         self._stable = Counts()
-        self._looks = 0
+        self._windows = 0
         self._against_stable = Worse()
         self._against_slo = Worse()
         self._drift_from_stable = Drift()
@@ -140,7 +144,7 @@ class _MeasureState:
         self._no_runs = NoRuns()
         self._own = Dispersion()
         self._least_phi: float | None = None
-        self._told_before = True
+        self._knew_bursts = True
         self._warming = 0.0
         self._doubt = ""
 
@@ -153,7 +157,7 @@ class _MeasureState:
             if isinstance(each, Counts):
                 self._before += window
 
-    def look(self, window: Window | Missing) -> MeasureFinding:
+    def update(self, window: Window | Missing) -> MeasureFinding:
         window = self._usable(window)
         if isinstance(window, Window):
             self._add(window)
@@ -175,14 +179,14 @@ class _MeasureState:
     def _add(self, window: Window) -> None:
         if self._least_phi is None:
             self._least_phi = self._history.cautious
-            self._told_before = self._history.told >= TOLD
+            self._knew_bursts = self._history.sample >= LEAST_SAMPLE
             self._history.cut()
         canary, stable, slo = window.canary, window.stable, self.yardstick.slo
         limit = self._praise_limit
         self._praise.limit(canary.requests, canary.bad, limit, self._praised_by)
         self._no_runs.add(canary.requests, canary.bad, limit)
         self._canary += canary
-        self._looks += bool(canary.requests)
+        self._windows += bool(canary.requests)
         self._warming += window.warming
         self._doubt = window.doubt
         self._own.add(canary)
@@ -201,11 +205,12 @@ class _MeasureState:
 
     @property
     def _praise_limit(self) -> float:
-        """What the canary must be better than to be GOOD: the slo; without one by the windows before this one, and by stable's
-        share at a lower bound, lest a few bad requests of stable excuse any number of the canary's.
+        """The bad share (0 to 1) that the canary must stay below to be GOOD: the slo; without one, the tolerance times a lower
+        bound of stable's share by the windows before this one, so that a few bad requests of stable do not excuse any number of
+        the canary's.
 
-        Where stable is in the trial as it was before, its past counts, too: that knows its share far better. Where nothing is
-        known of its bursts, its first windows may be one.
+        Where stable is in the trial as it was before, its past counts as well, because it gives its share more exactly. Where
+        its bursts are not known, its first windows may be one.
         """
         if self.yardstick.slo is not None:
             return self.yardstick.slo
@@ -213,25 +218,25 @@ class _MeasureState:
         expected = before.share * counts.requests
         if before.requests and abs(counts.bad - expected) <= 3 * math.sqrt(phi * max(expected, 1)):
             counts += before
-        early = not self._knows_bursts and self._history.windows < TOLD
+        early = not self._knows_bursts and self._history.windows < LEAST_SAMPLE
         least = 0.0 if early else max(0.0, counts.bad - LOWER * math.sqrt(phi * counts.bad))
         share = least / counts.requests if least else 0.0
         return min(MOST_LIMIT, max(LEAST_LIMIT, self.yardstick.tolerance * share))
 
     @property
     def _favour(self) -> float:
-        """GOOD takes both: a small share as stable's bursts are, and that it does not come in runs of the canary's own."""
+        """The evidence for GOOD, the smaller of two: the share is small, and bad requests do not come in runs of the canary's."""
         return min(self._praise.value, self._no_runs.value)
 
     @property
     def _lacking(self) -> float:
-        """About how many more requests GOOD takes if as many of them are bad as so far; infinite if it cannot become so."""
+        """About how many more requests GOOD takes if the bad share stays as it is; infinite if they cannot make it GOOD."""
         by_share = self._praise.lacking(PRAISE, self._praise_limit, self._praised_by, self._canary.share)
         return max(by_share, self._no_runs.lacking(PRAISE))
 
     @property
     def _knows_bursts(self) -> bool:
-        return self._told_before or self._history.windows >= LEARNT
+        return self._knew_bursts or self._history.windows >= LEARNT
 
     @property
     def _phi(self) -> float:
@@ -239,7 +244,7 @@ class _MeasureState:
 
     @property
     def _praised_by(self) -> float:
-        """The phi of GOOD: however bursty stable is."""
+        """The phi for GOOD, without an upper bound."""
         return max(self._stables_phi, self._history.unbounded)
 
     @property
@@ -259,7 +264,7 @@ class _MeasureState:
             return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: {none}", stable, against)
         if self._doubt:
             return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: {self._doubt}", stable, against)
-        if favour >= PRAISE and against < DOUBT and self._looks >= LEAST_LOOKS:
+        if favour >= PRAISE and against < DOUBT and self._windows >= LEAST_WINDOWS:
             words = f"evidence for it {_evidence(favour)} >= {_evidence(PRAISE)}"
             return self._finding(VerdictKind.GOOD, self._words(stable, words), stable, against)
         words = f"evidence against it {_evidence(against)} of {_evidence(self._needed)}"
@@ -269,11 +274,11 @@ class _MeasureState:
 
     @property
     def _outlook(self) -> str:
-        """What GOOD takes, in words, where nothing speaks against the canary."""
+        """What GOOD takes, in words, where there is no evidence against the canary."""
         lacking, limit = self._lacking, 100 * self._praise_limit
         if math.isinf(lacking):
             return f"so far no sign of harm; GOOD takes a bad share further below {limit:.2g} %"
-        more = f"about {_rounded(lacking)} more requests" if lacking else "another look"
+        more = f"about {_rounded(lacking)} more requests" if lacking else "another window"
         return f"so far no sign of harm; GOOD takes {more}"
 
     def _against(self) -> tuple[float, float]:
@@ -281,8 +286,8 @@ class _MeasureState:
         return by_slo, self._evidence(self._against_stable, self._drift_from_stable)
 
     def _evidence(self, worse: Worse, drift: Drift) -> float:
-        """Where stable's past tells of bursts, the bets by the cautious phi. Where it does not, the confidence sequence, where it
-        is not settled only as far as the bets for SHORT bursts agree; or the bets for LONG ones."""
+        """Where bursts are known, the bets by the cautious phi. Where they are not, the larger of two: the confidence sequence,
+        limited by the bets for SHORT bursts until it is settled; and the bets for LONG bursts."""
         if self._knows_bursts:
             return worse.against(self._phi)
         sequence = drift.value if drift.settled else min(drift.value, worse.against(max(self._phi, SHORT)))
@@ -302,7 +307,7 @@ class _MeasureState:
 
     @property
     def _left_out(self) -> str:
-        """What is not counted, in words."""
+        """The requests that are not counted, in words; "" for none."""
         if not self._warming:
             return ""
         return f" (its first {_figure(self._warming)} requests do not count: warm-up, {self.yardstick.warmup})"
@@ -314,23 +319,22 @@ class _MeasureState:
 
 
 _SOME = 1.0
-"""Requests of a window, where nobody knows how many there were."""
-_UNSEEN = Verdict(VerdictKind.INSUFFICIENT, "no look yet")
+"""Requests of a window whose requests are not known."""
+_UNSEEN = Verdict(VerdictKind.INSUFFICIENT, "no window yet")
 
 
 def _together(findings: Mapping[str, MeasureFinding], condemned: Sequence[str]) -> Verdict:
-    """The worst counts; the text is of the findings that made it so, of BAD ones the measure that condemned first before the
-    others."""
-    told = tuple(findings.values())
+    """The worst finding decides, and the text is of the findings like it; of BAD ones in the order in which they condemned."""
+    found = tuple(findings.values())
     if condemned:
-        return Verdict(VerdictKind.BAD, ". ".join(findings[name].text for name in condemned), told)
-    kinds = {finding.kind for finding in told}
+        return Verdict(VerdictKind.BAD, ". ".join(findings[name].text for name in condemned), found)
+    kinds = {finding.kind for finding in found}
     kind = next((kind for kind in (VerdictKind.UNKNOWN, VerdictKind.INSUFFICIENT) if kind in kinds), VerdictKind.GOOD)
-    return Verdict(kind, ". ".join(each.text for each in told if each.kind is kind), told)
+    return Verdict(kind, ". ".join(each.text for each in found if each.kind is kind), found)
 
 
 def _sound(window: Window) -> Window | Missing:
-    """The window, its bad counts brought down to the requests where PromQL's extrapolation put them above."""
+    """The window with its bad counts limited to its requests, because PromQL's extrapolation can put them above; or why not."""
     if fault := _fault("canary", window.canary) or (window.stable and _fault("stable", window.stable)):
         return Missing(fault)
     return replace(window, canary=_capped(window.canary), stable=window.stable and _capped(window.stable))
@@ -350,18 +354,18 @@ def _capped(counts: Counts) -> Counts:
 
 
 def _figure(value: float) -> str:
-    """A count for people: whole from ten on, with thousands separators."""
+    """A count in words: whole from ten on, with thousands separators."""
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
 
 
 def _rounded(value: float) -> str:
-    """An estimate for people: its first two digits, rounded up."""
+    """An estimate in words: its first two digits, rounded up."""
     step = 10 ** max(0, math.floor(math.log10(max(value, 1.0))) - 1)
     return f"{math.ceil(value / step) * step:,}"
 
 
 def _evidence(value: float) -> str:
-    """Never rounded up, lest what is not reached looks so."""
+    """An e-value in words, rounded down: a threshold that is not reached must not look reached."""
     if value >= 1e6:
         return "over a million"
     return f"{math.floor(value):,}" if value >= 100 else f"{math.floor(10 * value + 1e-9) / 10:g}"

@@ -10,11 +10,9 @@ import aiohttp
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ApiUnavailable
-from healer.http.decisions import PATH, read
-from healer.http.health import is_alone as read_alone
-from healer.http.rules import PATH as RULES
-from healer.http.rules import RuleRow
-from healer.http.rules import read as read_rules
+from healer.http.decisions import DECISIONS_PATH, read_decisions
+from healer.http.health import without_election
+from healer.http.rules import RULES_PATH, RuleRow, read_rules
 from healer.model.effects import Decision
 from healer.model.text import said_in
 from healer.operate.objects import is_name
@@ -46,18 +44,18 @@ class Door:
 
 async def recent(door: Door, namespace: str) -> list[Decision] | str:
     """The recent decisions on objects of a namespace, oldest first; or in words why they cannot be had."""
-    return await _asked(door, PATH, {"namespace": namespace}, read)
+    return await _asked(door, DECISIONS_PATH, {"namespace": namespace}, read_decisions)
 
 
 async def rules(door: Door) -> list[RuleRow] | str:
     """The rules in force; or in words why they cannot be had."""
-    return await _asked(door, RULES, {}, read_rules)
+    return await _asked(door, RULES_PATH, {}, read_rules)
 
 
 async def is_alone(door: Door) -> bool:
     """Whether a daemon answers that acts without an election, and so holds no Lease."""
     try:
-        return read_alone(await door.get("/readyz", {}))
+        return without_election(await door.get("/readyz", {}))
     except _UNHEARD:
         return False
 

@@ -11,13 +11,13 @@ from healer.judge.judge import (
     DOUBT,
     LEARNT,
     LEAST_LIMIT,
-    LEAST_LOOKS,
+    LEAST_SAMPLE,
+    LEAST_WINDOWS,
     LONG,
     LOWER,
     MOST_LIMIT,
     PRAISE,
     SHORT,
-    TOLD,
     Judge,
     Window,
     Yardstick,
@@ -66,7 +66,7 @@ def praised(traffic: Traffic, tolerance: float) -> Floats:
     return first(
         (_favour(traffic, tolerance) >= PRAISE)
         & (_against(traffic, tolerance) < DOUBT)
-        & (np.cumsum(traffic.canary > 0, axis=1) >= LEAST_LOOKS)
+        & (np.cumsum(traffic.canary > 0, axis=1) >= LEAST_WINDOWS)
     )
 
 
@@ -82,7 +82,7 @@ def _against(traffic: Traffic, tolerance: float) -> Floats:
 def _known(traffic: Traffic) -> NDArray[np.bool_]:
     """By run and window, whether it is known how stable's bad requests come: from its past, or from many windows."""
     windows = traffic.history.shape[1]
-    told = np.minimum(traffic.history.sum(axis=1, keepdims=True), windows) >= TOLD
+    told = np.minimum(traffic.history.sum(axis=1, keepdims=True), windows) >= LEAST_SAMPLE
     known: NDArray[np.bool_] = told | (windows + np.arange(1, traffic.stable.shape[1] + 1) >= LEARNT)
     return known
 
@@ -132,7 +132,7 @@ def _favour(traffic: Traffic, tolerance: float) -> Floats:
     expected = before_bad / np.maximum(before, 1) * requests
     same = (before > 0) & (np.abs(bad - expected) <= 3 * np.sqrt(phi * np.maximum(expected, 1)))
     requests, bad = requests + same * before, bad + same * before_bad
-    early = ~_known(traffic) & (traffic.history.shape[1] + np.arange(bad.shape[1]) < TOLD)
+    early = ~_known(traffic) & (traffic.history.shape[1] + np.arange(bad.shape[1]) < LEAST_SAMPLE)
     least = np.where(early, 0.0, np.maximum(0.0, bad - LOWER * np.sqrt(phi * bad)))
     share = np.divide(least, requests, out=np.zeros_like(bad), where=requests > 0)
     limit = np.clip(tolerance * share, LEAST_LIMIT, MOST_LIMIT)
@@ -162,7 +162,7 @@ def by_judge(traffic: Traffic, run: int, alpha: float, tolerance: float, kind: V
     judge.learn("errors", list(map(Counts, traffic.before[run].tolist(), traffic.history[run].tolist())))
     sides = (traffic.canary[run], traffic.canary_bad[run], traffic.stable[run], traffic.stable_bad[run])
     for number, (canary, canary_bad, stable, stable_bad) in enumerate(zip(*(side.tolist() for side in sides), strict=True), 1):
-        verdict = judge.look({"errors": Window(Counts(canary, canary_bad), Counts(stable, stable_bad))})
+        verdict = judge.update({"errors": Window(Counts(canary, canary_bad), Counts(stable, stable_bad))})
         if verdict.kind is kind:
             return number
     return NEVER
@@ -216,7 +216,7 @@ def _seen(places: _Places, skip: int = 1) -> Floats:
     """The largest phi of all block lengths, without the first `skip` columns."""
     seen = np.ones_like(places[0][0])
     for scale, (squares, expected, count) in zip(dispersion.SCALES, places, strict=True):
-        ready = (count > dispersion.LEAST_PLACES * scale) & (expected > 0)
+        ready = (count > dispersion.LEAST_POSITIONS * scale) & (expected > 0)
         seen = np.maximum(seen, np.divide(squares, expected, out=np.ones_like(seen), where=ready))
     return seen[:, skip:]
 

@@ -230,7 +230,7 @@ class CanaryLook:
         if not begun and not any(isinstance(window, Missing) for window in windows.values()):
             verdict = Verdict(VerdictKind.INSUFFICIENT, "first look: requests are counted from here on")
             return LookResult(verdict, share=share, revision=canary.revision, windows=windows)
-        verdict = self._judge.look(windows)
+        verdict = self._judge.update(windows)
         return LookResult(verdict, share=share, revision=canary.revision, judged=begun, windows=windows)
 
     def _by_edges(self) -> list[Yardstick]:

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from healer.http.decisions import MOST, read
+from healer.http.decisions import MOST, read_decisions
 from healer.http.health import Health
 from healer.http.server import Server
 from healer.model.effects import Decision, Verb
@@ -54,7 +54,7 @@ async def test_what_is_answered_is_what_was_decided_and_reads_back() -> None:
             "target": {"kind": "Pod", "namespace": "production", "name": "serving-2", "uid": "uid-2"},
             "reason": {"code": "Paused", "text": "reason 2"},
         }
-        assert read(await answer.read()) == list(made)
+        assert read_decisions(await answer.read()) == list(made)
 
 
 async def test_each_parameter_narrows_and_an_empty_one_does_not() -> None:
@@ -129,4 +129,4 @@ async def test_a_server_that_was_given_none_answers_none() -> None:
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b'{"decisions": [{"at": 1}]}', b'{"decisions": [{"decision": "guess"}]}'])
 def test_another_answer_is_not_taken_for_one(body: bytes) -> None:
     with pytest.raises(ValueError, match="no answer of /decisions"):
-        read(body)
+        read_decisions(body)

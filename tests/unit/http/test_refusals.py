@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from healer.http.health import Health
-from healer.http.refusals import SELDOM, Refusals
+from healer.http.refusals import LOG_INTERVAL, Refusals
 from healer.http.server import Server
 from healer.settings import HttpSettings
 
@@ -18,7 +18,7 @@ class Sender:
 
 
 def test_one_line_a_minute_and_status_says_how_many_there_were() -> None:
-    times = iter((0.0, 1.0, 2.0, SELDOM, SELDOM))
+    times = iter((0.0, 1.0, 2.0, LOG_INTERVAL, LOG_INTERVAL))
     refusals = Refusals(lambda: next(times))
     with capture_logs() as logs:
         for _ in range(4):

@@ -32,7 +32,7 @@ def condemned(rng: np.random.Generator, yardsticks: list[Yardstick], alpha: floa
         for ours, theirs in zip(canary, stable, strict=True):
             seen = zip(yardsticks, ours, theirs, strict=True)
             looked = {each.name: Window(Counts(30, mine), Counts(90, other)) for each, mine, other in seen}
-            if judge.look(looked).kind is VerdictKind.BAD:
+            if judge.update(looked).kind is VerdictKind.BAD:
                 bad += 1
                 break
     return bad / RUNS
@@ -74,7 +74,7 @@ def said(traffic: Traffic, run: int, kind: VerdictKind, stop: VerdictKind | None
     judge = Judge(0.01, [Yardstick("errors", 1.5, None)])
     judge.learn("errors", map(Counts, traffic.before[run].tolist(), traffic.history[run].tolist()))
     for number, window in enumerate(looks(traffic, run), 1):
-        found = judge.look({"errors": window}).kind
+        found = judge.update({"errors": window}).kind
         if found is kind:
             return number
         if found is stop:
