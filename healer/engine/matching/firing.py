@@ -1,4 +1,4 @@
-"""A signal that fires: what is known of it, what it counts for now, and why healer does nothing about it."""
+"""A firing signal: what is known of it, how much it counts, and why healer does nothing about it."""
 
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -11,54 +11,54 @@ from healer.model.signal import Signal
 from healer.rules.triggers import TRIGGERS, Trigger
 
 UNKNOWN = "Unknown"
-"""The reason's code while it is not known whether a signal still fires."""
+"""The reason code while it is not known whether a signal still fires."""
 UNNAMED = ""
-"""The rules that had matched a signal before a restart, where the incident that it is part of does not say which."""
+"""Stands for the rules that had matched a signal before a restart, where its incident does not name them."""
 
 NOT_REPEATED = "NotRepeated"
-"""The code of what keeps healer from changing anything for an alert: nobody has said lately that it fires."""
+"""The reason code of a signal that fades and that was not repeated in time: healer changes nothing for it."""
 
 
 class Weight(IntEnum):
-    """What a signal that fires counts for."""
+    """How much a firing signal counts."""
 
     NOTHING = 0
-    """Nothing is to be done about it now: it is silenced, or was not repeated."""
+    """It is suppressed, or was not repeated: healer does nothing about it now."""
     CAUTION = 1
-    """It is not known whether it still fires: it may hold pods back, and is no cause to act."""
+    """It is not known whether it still fires: it may keep healer from taking pods, and is no reason to act."""
     FULL = 2
     """It is known to fire."""
 
 
 _SET_BACK = 60.0
-"""Seconds by which a report may be ahead of now: more, and the clock was set back since."""
+"""Seconds by which a report may be ahead of now. A report that is further ahead shows that the clock was set back."""
 
 
 @dataclass(slots=True)
 class Firing:
-    """A signal that fires. `signal` is the newest report of it; its target stays the one of the first report."""
+    """A firing signal. `signal` is the newest report, with the target of the first one."""
 
     signal: Signal
     verdicts: dict[str, str] = field(default_factory=dict)
-    """The last reason code for each rule that was asked, so that only changes are decisions."""
+    """The last reason code of each rule that was asked, "" when it matched: only a change is a decision."""
     workload: str = ""
-    """The uid of the workload that it was last seen to belong to."""
+    """The uid of the workload that it belonged to last."""
     incidents: dict[str, None] = field(default_factory=dict)
     """The incidents that it is part of, oldest first."""
     live_rules: set[str] = field(default_factory=set)
-    """The rules that it has matched, or that wait for it to last or to recur."""
+    """The rules that it matches, or that wait until it has lasted or recurred."""
     sick_place: SickPlace | None = None
-    """Where the sick_counts counts its pod as sick."""
+    """Where its pod counts as sick; None when it does not count."""
     unknown: str = ""
     """Why it is not known whether it still fires; "" when that is known."""
     confirmed: bool = True
-    """Whether its source has reported it to this engine; False for what only a journal says."""
+    """Whether its source has reported it since healer started; False while only the journal has it."""
     reported_at: float = 0.0
-    """When it was last reported, or read from a journal: an alert counts for a while from then on."""
+    """When it was last reported, or read from the journal: a signal that fades counts for a while from then on."""
     weight: Weight = Weight.FULL
-    """What it counted for when it was last looked at."""
+    """How much it counted when that was last asked."""
     fades: bool = False
-    """Whether it is to be looked at again when it no longer counts."""
+    """Whether the time at which it no longer counts is scheduled."""
 
     @property
     def trigger(self) -> Trigger[Any]:
@@ -66,7 +66,7 @@ class Firing:
         return TRIGGERS[self.signal.source]
 
     def weigh(self, now: float, freshness: float) -> Weight:
-        """What it counts for now."""
+        """How much it counts now."""
         if self.unknown:
             return Weight.CAUTION
         if self.signal.suppressed or (self.trigger.fades and now >= self.reported_at + freshness):
@@ -74,7 +74,7 @@ class Firing:
         return Weight.FULL if self.confirmed else Weight.CAUTION
 
     def doubt(self, now: float, freshness: float) -> Reason | None:
-        """Why nothing is to be done about it now, though it fires as far as is known; None when it may."""
+        """Why healer does nothing about it now, although it fires as far as is known; None when healer may act."""
         signal = self.signal
         if self.unknown:
             return not_known(self)
@@ -92,6 +92,6 @@ class Firing:
 
 
 def not_known(firing: Firing) -> Reason:
-    """Why nothing follows from a signal."""
+    """The reason with which healer waits while it is not known whether a signal fires."""
     why = firing.unknown or firing.signal.message
     return Reason(UNKNOWN, f"whether {firing.signal.target} is still sick is not known: {why}")

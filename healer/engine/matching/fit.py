@@ -1,4 +1,4 @@
-"""Whether a signal is a rule's business: asked when it comes, when its target changes, and right before healer acts on it."""
+"""Whether a rule covers a signal: asked when it comes, when its target changes, and right before healer acts on the target."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,16 +17,17 @@ from healer.rules.triggers import TRIGGERS
 FOREIGN = frozenset(
     {"NotAbout", "OutOfScope", "NoWorkload", "OtherWorkload", "OtherTarget", "LabelsDiffer", "TargetFinished", "PodGone"}
 )
-"""The codes of what does not pass by itself: somebody has relabelled, released or handed over the target, it is gone, or only its
-record is left. Such a signal leaves its incident. A condition that is not met at the moment only forbids to act."""
+"""The reason codes with which a signal leaves its incident: somebody has relabelled, released or handed over the target, the
+target is gone, or only its record is left. With another code, an `if` that is false at the moment, the signal stays and healer
+waits."""
 
 UNREAD = frozenset({"LabelsDiffer", "ConditionUnmet", "ConditionFailed"})
-"""The codes of what cannot be said of a signal that only a journal tells of: an incident keeps no labels."""
+"""The reason codes that cannot be decided for a signal that only the journal has: an incident keeps no labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What is known of a signal's target, and why the signal is not the rule's business; `reason` is None when it is."""
+    """The workload of a signal's target, and why the rule does not cover the signal; `reason` is None when it does."""
 
     workload: Target | None
     reason: Reason | None = None
@@ -37,11 +38,11 @@ TookDown = Callable[[str], bool]
 
 
 def fit(rule: BoundRule, signal: Signal, took_down: TookDown, view: View, now: float, fresh: Pod | Workload | None = None) -> Fit:
-    """Whether a rule's trigger, scope, labels and condition fit a signal. `fresh` is the target as it was just read.
+    """Whether a rule's trigger, scope, labels and condition fit a signal.
 
-    Without it, the target is looked at as the view has it. What an alert or a query says of a pod that is gone, or that healer
-    took and that is going, it says of the past: it may fire on for as long as its expression looks back. It says nothing about
-    the replacement.
+    `fresh` is the target as it was just read; by default it is the one of the view. A signal that is not read off the target
+    itself is about the past when the pod is gone, or when healer took it down and it terminates: an expression may fire for as
+    long as it looks back. It says nothing about the replacement.
     """
     target, when, trigger = signal.target, rule.rule.when, TRIGGERS[signal.source]
     obj = fresh or view.find(target)
@@ -83,7 +84,7 @@ def misfit(
     now: float,
     fresh: Pod | Workload | None = None,
 ) -> Reason | None:
-    """Why a signal of an incident on that workload is not the rule's business any more; None when it still is."""
+    """Why the rule no longer covers a signal of an incident on that workload; None while it does."""
     found = fit(rule, signal, took_down, view, now, fresh)
     if found.workload is not None and found.workload.uid != workload.uid:
         return Reason("OtherWorkload", f"{signal.target} belongs to {found.workload} by now, not to {workload}")

@@ -1,4 +1,4 @@
-"""Which rules the firing signals match: in scope, condition met, held long enough, seen often enough."""
+"""The signals that fire, and which rules they match: in scope, condition true, for long enough, often enough."""
 
 import heapq
 from collections.abc import Callable, Container, Iterator
@@ -21,9 +21,10 @@ from healer.rules.schema import Mode, Rule
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What a rule makes of a signal: matched when `reason` is None; else `wake_at` is when time alone may change that.
+    """Whether a signal matches a rule: it does when `reason` is None. `wake_at` is when it matches if nothing changes.
 
-    `news` says that the verdict differs from the last one for this rule and signal.
+    `pending`: the signal fits the rule, and only time or another occurrence is missing. `news`: the verdict differs from the last
+    one for this rule and signal.
     """
 
     rule: BoundRule
@@ -36,25 +37,32 @@ class Match:
 
 
 MOST_UNMATCHED = 2000
-"""Alerts that are kept though no rule is about them: rules may change. Of more, those told longest ago are forgotten."""
+"""Alerts that are kept although no rule looks for them, for rules may change. Beyond, the ones reported longest ago are
+dropped."""
 _MOST_LABELS = 2048
-"""Characters of the labels that are kept of such an alert; with more, none are."""
+"""Characters of the labels of such an alert; of an alert with more, no labels are kept."""
 
 
 class Matcher:
-    """The signals that fire now, and what each rule has seen of them. Times in seconds since the epoch."""
+    """Keeps the signals that fire, and matches them with the rules. Times are in seconds since the epoch.
+
+    `took_down` says whether healer has taken down a pod, by its uid. `changes` says whether a step of a rule changes anything in
+    the cluster. `freshness`: seconds for which a report of a signal that fades counts.
+    """
 
     def __init__(self, rulebook: Rulebook, took_down: TookDown, changes: Callable[[Rule], bool], freshness: float = inf) -> None:
         self._took_down = took_down
-        self._freshness = freshness  # seconds for which an alert that was reported counts as firing
-        self._fading: list[tuple[float, str]] = []  # when, key of an alert that no longer counts by then
-        self._changes = changes  # whether any step of a rule changes anything in the cluster
+        self._freshness = freshness
+        self._fading: list[tuple[float, str]] = []  # a heap: when a signal no longer counts, its key
+        self._changes = changes
         self.sick_counts = SickCounts()
         self.ended = Ended()
         self._rulebook = rulebook
         self._firings: dict[str, Firing] = {}
-        self._unmatched: dict[str, None] = {}  # keys of alerts that no rule is about, told longest ago first
-        self._by_workload: dict[str, dict[str, None]] = {}  # uid -> keys, in the order they came: decisions must repeat
+        self._unmatched: dict[str, None] = {}  # keys of alerts that no rule looks for, reported longest ago first
+        self._by_workload: dict[
+            str, dict[str, None]
+        ] = {}  # uid -> keys, in the order of their coming: decisions must be reproducible
         self._silent: dict[str, str] = {}  # rule -> why its source does not answer
         self._timing = Timing(self.ended)
 
@@ -64,7 +72,7 @@ class Matcher:
         return self._rulebook
 
     def use(self, rulebook: Rulebook, view: View, now: float) -> None:
-        """Take other rules; what fires is kept and must be asked about again. Rules that are the same go on as they were."""
+        """Take other rules. Rules that are the same go on as they were; for the others, the caller matches every signal again."""
         same = {rule.name for rule in rulebook.rules if (old := self._rulebook.get(rule.name)) and old.rule == rule.rule}
         self._rulebook = rulebook
         self._timing.keep(same)
@@ -79,26 +87,30 @@ class Matcher:
         return self._firings.get(key)
 
     def waits(self) -> bool:
-        """Whether time alone may change something: a rule has not matched yet, an alert may expire, a count is remembered."""
+        """Whether time alone may change something: a rule has not matched yet, a signal may expire, a count is remembered."""
         return self._timing.counts or any(f.trigger.fades or any(f.verdicts.values()) for f in self._firings.values())
 
     def forget(self, now: float) -> None:
-        """Drop the counts of workloads for which nothing fires, once all of them are outside their window."""
+        """Drop the counts of workloads for which nothing fires, once all occurrences are outside the window."""
         self._timing.forget(self._rulebook, self._by_workload, now)
 
     def expired(self, before: float) -> list[Firing]:
-        """The alerts that were last reported before that time."""
+        """The signals that fade, and that were last reported before that time."""
         return [f for f in self._firings.values() if f.trigger.fades and f.signal.at < before]
 
     def supersedes(self, signal: Signal) -> bool:
-        """Whether a firing signal is a later time of one that is known, on another object: the resolve between was not seen."""
+        """Whether a firing signal is another occurrence of a known one, on another object: the end of the first was not
+        reported."""
         known = self._firings.get(signal.key)
         if known is None or not known.signal.target.exists:
             return False
         return known.signal.occurrence != signal.occurrence and known.signal.target.uid != signal.target.uid
 
     def outdated(self, signal: Signal) -> Reason | None:
-        """Why what is said of an alert is about a time that is over, as a slower Alertmanager says it. Notes an end."""
+        """Why a report is about an occurrence that has ended: a slower Alertmanager sends such. None for a current one.
+
+        Notes the end that the signal reports.
+        """
         known = self._firings.get(signal.key)
         if signal.firing and self.ended.spans(signal.key, signal.began, signal.target.namespace):
             return Reason("EndedBefore", f"{signal.name} has ended since it began so")
@@ -112,7 +124,8 @@ class Matcher:
         return None
 
     def firing(self, signal: Signal) -> Firing:
-        """Note a firing signal. The same occurrence reported again keeps its target: names recur, a sick pod does not."""
+        """Note a firing signal. When the same occurrence is reported again, it keeps its target: another pod may have the
+        name."""
         known = self._firings.get(signal.key)
         if known is not None and known.signal.occurrence == signal.occurrence and _stays(known, signal.target):
             signal = replace(signal, target=known.signal.target)
@@ -121,17 +134,17 @@ class Matcher:
             self._timing.begins(signal)
         else:
             known.signal, known.confirmed = signal, True
-            known.live_rules.discard(UNNAMED)  # it speaks for itself now
+            known.live_rules.discard(UNNAMED)  # its source has reported it: the rules are asked
             known.unknown = ""
         known.reported_at = signal.at
         return known
 
     def next_fade(self) -> float | None:
-        """When the next alert no longer counts, unless it is repeated."""
+        """When the next signal no longer counts unless it is repeated; None when none fades."""
         return self._fading[0][0] if self._fading else None
 
     def fade(self, view: View, now: float) -> None:
-        """Have the sick_counts count no more what was not repeated by now."""
+        """Take out of the sick counts what was not repeated in time."""
         while self._fading and self._fading[0][0] <= now:
             firing = self._firings.get(heapq.heappop(self._fading)[1])
             if firing is not None:
@@ -141,12 +154,12 @@ class Matcher:
     # what is not known
 
     def answered(self, rule: str, keys: Container[str]) -> list[Signal]:
-        """Note that the source of a rule has answered in full; returns the ends of its signals whose keys are not these."""
+        """Note that the source of a rule has answered in full. Returns the ends of those of its signals that have other keys."""
         self._silent.pop(rule, None)
         return [replace(f.signal, firing=False) for f in self._of_rule(rule) if f.signal.key not in keys]
 
     def unanswered(self, rule: str, why: str, keys: Container[str] | None) -> list[Firing]:
-        """Note that it is not known whether signals of a rule still fire (None: any of them); returns those that fire."""
+        """Note that it is not known whether the signals with these keys (None: all of the rule) still fire. Returns those."""
         if keys is None:
             self._silent[rule] = why
         firings = [firing for firing in self._of_rule(rule) if keys is None or firing.signal.key in keys]
@@ -157,14 +170,14 @@ class Matcher:
         return firings
 
     def silent(self, rule: str) -> str:
-        """Why the source of a rule does not answer; "" when it does, or has not been asked yet."""
+        """Why the source of a rule does not answer; "" when it answers, or was not asked yet."""
         return self._silent.get(rule, "")
 
     def _of_rule(self, rule: str) -> list[Firing]:
         return [firing for firing in self._firings.values() if firing.signal.rule == rule]
 
     def resolved(self, key: str) -> Firing | None:
-        """Note that a signal is gone; returns what was known of it."""
+        """Note that a signal has ended. Returns what was known of it; None for an unknown one."""
         firing = self._firings.pop(key, None)
         if firing is None:
             return None
@@ -179,7 +192,7 @@ class Matcher:
         return firing
 
     def keep_unmatched(self, firing: Firing) -> Signal | None:
-        """Keep of an alert that no rule is about what a later rule may want to know; returns one that is forgotten for it."""
+        """Keep a signal that no rule looks for, shortened, for rules that come later. Returns the one that is dropped for it."""
         signal = firing.signal
         if not firing.trigger.pushed:
             return None
@@ -193,7 +206,7 @@ class Matcher:
         return None if oldest is None else oldest.signal
 
     def drop(self, firing: Firing, rule: str, incident: str, view: View, now: float) -> None:
-        """Note that a signal is no part of an incident any more, because its rule does not cover it; the rule is asked again."""
+        """Note that a signal has left an incident, because the rule no longer covers it. The rule is asked again."""
         firing.incidents.pop(incident, None)
         firing.verdicts.pop(rule, None)
         firing.live_rules.discard(rule)
@@ -201,7 +214,7 @@ class Matcher:
         self._count(firing, view, now)
 
     def resume(self, signal: Signal, rule: str, incident: str, view: View, now: float) -> None:
-        """Note a signal that a rule had matched, and that is part of an incident, before a restart: so the journal says."""
+        """Note a signal that was part of an incident before a restart, as the journal says: `rule` had matched it."""
         firing = self.firing(signal)
         firing.confirmed, firing.reported_at = False, now
         firing.incidents[incident] = None
@@ -220,7 +233,7 @@ class Matcher:
         return workload in self._by_workload
 
     def of_workload(self, workload: str, pod: str = "") -> list[Firing]:
-        """The signals that fire for a workload; when a pod is given, those of which its change may alter a verdict.
+        """The signals that fire for a workload (uid). With a pod (uid), those whose verdicts a change of that pod may alter.
 
         These are its own, and those that wait for a count: occurrences are counted over all pods of the workload.
         """
@@ -230,7 +243,7 @@ class Matcher:
         return [f for f in firings if f.signal.target.uid == pod or "NotOftenEnough" in f.verdicts.values()]
 
     def unmatched(self) -> list[Firing]:
-        """The firing signals that some rule asked about has not matched yet."""
+        """The firing signals that some concerned rule does not match yet."""
         return [firing for firing in self._firings.values() if any(firing.verdicts.values())]
 
     def all(self) -> list[Firing]:
@@ -238,7 +251,7 @@ class Matcher:
         return list(self._firings.values())
 
     def ask(self, firing: Firing, view: View, now: float, *, again: bool = False) -> Iterator[Match]:
-        """What each rule that is concerned makes of the signal now; `again` leaves out the rules that it has matched."""
+        """Match a signal with each rule that is concerned. `again` leaves out the rules that it has matched."""
         signal = firing.signal
         workload = workload_of(signal.target, view)
         if workload is not None:
@@ -270,10 +283,10 @@ class Matcher:
         return Match(rule, firing, found.workload, reason, pending=reason is not None, wake_at=wake_at)
 
     def _count(self, firing: Firing, view: View, now: float) -> None:
-        """Have the sick_counts count what is so now: a pod that is gone or has finished is not sick, whatever still fires for it.
+        """Update the sick counts by a signal: whether it makes its pod count as sick, and where.
 
-        Nor is one that should be gone by now, and that its workload has replaced (StuckTerminating), nor one that people are only
-        told of: no step of the rules that heed it changes anything. Nor is one about which nothing is to be done now.
+        These pods do not count: one that is gone or has finished, one that the controller has replaced (StuckTerminating), one of
+        whose rules no step changes anything, and one for which the signal counts for nothing now.
         """
         firing.weight = firing.weigh(now, self._freshness)
         self._let_fade(firing)
@@ -282,7 +295,7 @@ class Matcher:
         changing = [name for name in firing.live_rules if self._may_change(name)] if firing.weight else []
         if changing and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
             acts = view.workload(firing.workload) is not None and any(map(self._may_act, changing))
-            seen = firing.confirmed or UNNAMED in firing.live_rules  # what is kept with a workload says nothing of a whole node
+            seen = firing.confirmed or UNNAMED in firing.live_rules  # a symptom that only a journal has says nothing of the node
             sick_place = SickPlace(
                 firing.workload, pod.spec.node_name if seen else "", target.uid, acts, firing.weight is Weight.FULL
             )
@@ -294,23 +307,23 @@ class Matcher:
             firing.sick_place = sick_place
 
     def _let_fade(self, firing: Firing) -> None:
-        """Have an alert looked at again when it no longer counts, unless it is repeated."""
+        """Schedule the time at which a signal no longer counts unless it is repeated."""
         if firing.trigger.fades and firing.weight and firing.live_rules and not firing.fades and self._freshness < inf:
             firing.fades = True
             heapq.heappush(self._fading, (firing.reported_at + self._freshness, firing.signal.key))
 
     def _may_change(self, name: str) -> bool:
-        """Whether a rule has a step that changes something; one that is not known by name may have one."""
+        """Whether a rule has a step that changes something; True for a rule that is not in force."""
         rule = self._rulebook.get(name)
         return rule is None or self._changes(rule.rule)
 
     def _may_act(self, name: str) -> bool:
-        """Whether a rule may act; one that is not known by name may have."""
+        """Whether a rule may act; True for a rule that is not in force."""
         rule = self._rulebook.get(name)
         return rule is None or rule.rule.mode is not Mode.OBSERVE
 
     def _locate(self, firing: Firing, workload: str) -> None:
-        """Index a firing signal by the workload (uid) that it belongs to; an empty uid takes it out."""
+        """Index a firing signal by its workload (uid); "" takes it out of the index."""
         if firing.workload == workload:
             return
         if keys := self._by_workload.get(firing.workload):
@@ -323,6 +336,6 @@ class Matcher:
 
 
 def _stays(known: Firing, target: Target) -> bool:
-    """Whether the target of the first report stays; one that only a journal tells of must have the name that the source says."""
+    """Whether the target of the first report stays. A target from the journal stays only when the source reports its name."""
     was = known.signal.target
     return was.exists and (known.confirmed or (was.kind, was.namespace, was.name) == (target.kind, target.namespace, target.name))
