@@ -73,7 +73,7 @@ class ScheduledProbes:
         )
         self._log = structlog.get_logger("healer.alertmanager")
         makers = {name: partial(source.probe, context) for name, source in sources().items() if isinstance(source, Asked)}
-        self._probes = Probes(makers, clock=clock, tell=report, late=metrics.late)
+        self._probes = Probes(makers, clock=clock, report=report, late=metrics.late)
         confirmers = {name: source.confirmer(context) for name, source in sources().items() if isinstance(source, Pushed)}
         self._confirmers = {name: confirmer for name, confirmer in confirmers.items() if confirmer is not None}
 

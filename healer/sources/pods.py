@@ -1,4 +1,4 @@
-"""Pods as watched -> signals: when the named conditions of a pod begin, happen again and end."""
+"""Turns the changes of watched pods into signals: when a condition of a pod begins, happens again and ends."""
 
 import heapq
 from collections import deque
@@ -15,22 +15,22 @@ from healer.settings import Settings
 from healer.sources.base import Watched
 
 _RESTARTING = "Restarting"
-"""The condition that rests on what was seen of a pod before, and not on one look at it."""
+"""The condition that needs the restarts that were seen before: one state of a pod does not show it."""
 
 
 @dataclass(slots=True)
 class _SeenPod:
-    """What is remembered of a pod that has, or had lately, a condition."""
+    """What is remembered of a pod that has a condition, or had one lately."""
 
     pod: Pod
     findings: dict[str, Finding]
     restarts: dict[str, deque[float]] = field(default_factory=dict)
     """When each container restarted, by its name."""
-    look_at: float | None = None
+    check_at: float | None = None
 
 
 class PodSource:
-    """Follows every pod; remembers only those that something is wrong with. Times in seconds since the epoch."""
+    """Follows every pod, and remembers only those with a condition. Times are in seconds since the epoch."""
 
     def __init__(self, settings: PodSettings | None = None) -> None:
         self._settings = settings or PodSettings()
@@ -40,29 +40,29 @@ class PodSource:
             for condition in POD_CONDITIONS.values()
             if condition.states & PodState.READY and not condition.in_containers
         ]
-        self._looks: list[tuple[float, str]] = []  # a heap of when to look at which uid; entries may be out of date
+        self._checks: list[tuple[float, str]] = []  # a heap: when to check which uid; entries may be out of date
 
     def resume(self, pod: Pod, had: set[str], now: float) -> list[Signal]:
-        """A pod whose conditions the journal knows from before a restart; returns those that it still has.
+        """The signals of the conditions that a pod still has, of those that it had before a restart of healer.
 
-        A container that crash-loops may be caught while it runs for a moment. Restarts of before are not known one by one: as
-        many as it takes count as of now, of a container that has restarted so often and is seen to have ended lately.
+        A container in a crash loop may run at this moment. The restarts of before are not known one by one: when the pod had
+        Restarting, and a container has restarted often enough and ended lately, as many as needed count as of now.
         """
         seen = _SeenPod(pod, {})
         most = max(pod.containers, key=lambda status: status.restart_count, default=None)
         if _RESTARTING in had and most is not None and self._bears_out(most, now):
             self._restarted(seen, most.name, self._settings.restarts, now)
-        return self._look(seen, now, had)
+        return self._update(seen, now, had)
 
     def _bears_out(self, status: ContainerStatus, now: float) -> bool:
-        """Whether a container may have restarted as often, and as lately, as a journal says."""
+        """Whether a container may have restarted as often, and as lately, as Restarting needs."""
         ended = status.state.terminated or status.last_state.terminated
         at = None if ended is None else epoch(ended.finished_at)
         lately = at is None or at > now - self._settings.restarts_within
         return status.restart_count >= self._settings.restarts and ended is not None and lately
 
     def put(self, pod: Pod, before: Pod | None, now: float) -> list[Signal]:
-        """A pod as it is now; `before` is how it was known. Returns what began, happened again, or ended."""
+        """The signals of a change of a pod: what began, happened again, or ended. `before` is the pod as it was known."""
         seen = self._seen.get(pod.metadata.uid)
         restarted = {} if before is None else _restarts_since(before, pod)
         if seen is None:
@@ -72,29 +72,29 @@ class PodSource:
         seen.pod = pod
         for container, times in restarted.items():
             self._restarted(seen, container, times, now)
-        return self._look(seen, now)
+        return self._update(seen, now)
 
     def drop(self, pod: Pod, now: float) -> list[Signal]:
-        """A pod is gone: so are its conditions."""
+        """The ends of all conditions of a pod that is gone."""
         seen = self._seen.pop(pod.metadata.uid, None)
         return [] if seen is None else [_signal(pod, name, f, now, firing=False) for name, f in seen.findings.items()]
 
     def due(self, now: float) -> list[Signal]:
-        """What began or ended because time passed."""
+        """The signals of what began or ended because time passed."""
         signals: list[Signal] = []
-        while self._looks and self._looks[0][0] <= now:
-            _, uid = heapq.heappop(self._looks)
+        while self._checks and self._checks[0][0] <= now:
+            _, uid = heapq.heappop(self._checks)
             seen = self._seen.get(uid)
-            if seen is not None and seen.look_at is not None and seen.look_at <= now:
-                signals += self._look(seen, now)
+            if seen is not None and seen.check_at is not None and seen.check_at <= now:
+                signals += self._update(seen, now)
         return signals
 
     def next_due(self) -> float | None:
-        """When `due` may have something to look at."""
-        return self._looks[0][0] if self._looks else None
+        """When to call `due` next; None: not before the next change."""
+        return self._checks[0][0] if self._checks else None
 
     def still(self, pod: Pod, condition: str, now: float) -> bool:
-        """Whether a freshly read pod still has a condition that was seen of it."""
+        """Whether a freshly read pod still has a condition that it had."""
         seen = self._seen.get(pod.metadata.uid)
         restarts, findings = ({}, {}) if seen is None else (seen.restarts, seen.findings)
         observed = ObservedPod(pod, now, self._settings, restarts)
@@ -109,24 +109,24 @@ class PodSource:
         seen = ObservedPod(pod, now, self._settings, {}) if self._beyond_containers else None
         return seen is None or not any(condition.detect(seen, False) for condition in self._beyond_containers)
 
-    def _look(self, seen: _SeenPod, now: float, had: Collection[str] = ()) -> list[Signal]:
+    def _update(self, seen: _SeenPod, now: float, had: Collection[str] = ()) -> list[Signal]:
         self._forget_restarts(seen, now)
         observed = ObservedPod(seen.pod, now, self._settings, seen.restarts)
-        findings, look_at = conditions(observed, {**dict.fromkeys(had), **seen.findings})
-        looks = [look_at, *(f.until for f in findings.values())]
-        looks += [times[0] + self._settings.restarts_within for times in seen.restarts.values()]
-        later = [look for look in looks if look is not None and look > now]
-        look_at = min(later, default=None)
-        if look_at is not None and look_at != seen.look_at:
-            heapq.heappush(self._looks, (look_at, seen.pod.metadata.uid))
-        seen.look_at = look_at
+        findings, check_at = conditions(observed, {**dict.fromkeys(had), **seen.findings})
+        checks = [check_at, *(f.until for f in findings.values())]
+        checks += [times[0] + self._settings.restarts_within for times in seen.restarts.values()]
+        later = [at for at in checks if at is not None and at > now]
+        check_at = min(later, default=None)
+        if check_at is not None and check_at != seen.check_at:
+            heapq.heappush(self._checks, (check_at, seen.pod.metadata.uid))
+        seen.check_at = check_at
         before, seen.findings = seen.findings, findings
         uid = seen.pod.metadata.uid
-        if findings or seen.restarts or seen.look_at is not None:
+        if findings or seen.restarts or seen.check_at is not None:
             self._seen[uid] = seen
         else:
             self._seen.pop(uid, None)
-        # what begins goes before what ends, so that one cause under two names (ErrImagePull, ImagePullBackOff) has no gap
+        # first what begins: one cause under two names (ErrImagePull, ImagePullBackOff) has no gap
         began = [
             _signal(seen.pod, name, finding, now, firing=True)
             for name, finding in findings.items()
@@ -149,8 +149,8 @@ class PodSource:
 
 
 def _restarts_since(before: Pod, pod: Pod) -> dict[str, int]:
-    """How often each container restarted between two looks; only those that did."""
-    if not pod.restarts:  # nearly every event of nearly every pod
+    """How often each container restarted between two states of a pod; only those that did."""
+    if not pod.restarts:  # true of nearly every event
         return {}
     known = {status.name: status.restart_count for status in before.containers}
     counts = ((status.name, status.restart_count - known.get(status.name, 0)) for status in pod.containers)

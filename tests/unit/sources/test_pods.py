@@ -718,7 +718,7 @@ def test_nothing_is_remembered_of_pods_that_are_well_or_gone() -> None:
             watch.drop(sick)
     watch.wait(3600)
     assert watch.source._seen == {}
-    assert watch.source._looks == []
+    assert watch.source._checks == []
 
 
 # the fresh look before acting

@@ -21,7 +21,7 @@ from healer.model.signal import Report, Signal
 from healer.model.target import Target
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
 from healer.sources.base import Probe
-from healer.sources.probes import Beat, Probes
+from healer.sources.probes import Probes, ProbeTimes
 from tests.support.world import Yaml, rule, rulebook
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ class Watched:
         self.error: Exception | None = None
         self.now = 7.0
         self.late: list[str] = []
-        self.probes = Probes({"query": self._make}, clock=lambda: self.now, tell=self._tell, late=self._was_late)
+        self.probes = Probes({"query": self._make}, clock=lambda: self.now, report=self._tell, late=self._was_late)
 
     def _was_late(self, rule: str) -> None:
         self.late.append(rule)
@@ -186,7 +186,7 @@ async def test_a_clock_that_is_set_back_stops_no_looks(monkeypatch: pytest.Monke
 
 @given(st.text(min_size=1), st.floats(1, 3600), st.floats(0, 2e9))
 def test_a_beat_falls_once_into_each_interval(name: str, every: float, start: float) -> None:
-    beat = Beat(every, name)
+    beat = ProbeTimes(every, name)
     at: datetime | None = None
     now = datetime.fromtimestamp(start, UTC)
     intervals: list[int] = []
@@ -202,12 +202,12 @@ def test_a_beat_falls_once_into_each_interval(name: str, every: float, start: fl
 @given(st.text(min_size=1), st.floats(1, 3600), st.floats(1e9, 2e9))
 def test_a_beat_follows_the_first_look_within_an_interval(name: str, every: float, first: float) -> None:
     at = datetime.fromtimestamp(first, UTC)
-    gap = (Beat(every, name).get_next_fire_time(at, at + timedelta(seconds=0.01)) - at).total_seconds()
+    gap = (ProbeTimes(every, name).get_next_fire_time(at, at + timedelta(seconds=0.01)) - at).total_seconds()
     assert 0 < gap <= 1.12 * every
 
 
 def test_beats_of_many_rules_are_spread() -> None:
-    shares = sorted(Beat(30, f"rules/query-{number}").share for number in range(200))
+    shares = sorted(ProbeTimes(30, f"rules/query-{number}").share for number in range(200))
     gaps = [after - before for before, after in itertools.pairwise(shares)]
     assert max(gaps) < 0.05
 
@@ -216,14 +216,14 @@ async def test_forty_late_looks_are_one_line_and_counted_by_rule(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """APScheduler said of each, each second, that its maximum number of running instances was reached."""
-    monkeypatch.setattr("healer.sources.probes._GATHER", 2.0)  # 40 intervals: each rule is late by then
-    said, say = asyncio.Event(), Probes._say_late
+    monkeypatch.setattr("healer.sources.probes._LINE_AFTER", 2.0)  # 40 intervals: each rule is late by then
+    said, say = asyncio.Event(), Probes._log_late
 
     def saying(probes: Probes) -> None:
         say(probes)
         said.set()
 
-    monkeypatch.setattr(Probes, "_say_late", saying)
+    monkeypatch.setattr(Probes, "_log_late", saying)
     names = [f"slow-{number}" for number in range(40)]
     watched = Watched()
     watched.closed = {f"test/{name}" for name in names}
