@@ -12,17 +12,17 @@ REPLICA_LABELS = ("prometheus_replica", "replica", "__replica__", "prometheus")
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What a source saw. `source` is the name of its trigger (`healer.rules.triggers`).
+    """What a source observed. `source` is the name of its trigger (`healer.rules.triggers`).
 
-    `key` identifies the condition over its whole life, so that a resolve finds its firing (the pod's uid and the condition's
-    name; an alert's fingerprint). `occurrence` identifies one time that it happened: the same occurrence reported again is not
-    a new one (Alertmanager repeats; a watch relists). `at` is in seconds since the epoch. `rule` is the full name of the rule
-    that asked for it, and which alone it concerns; "" for what any rule may look at. `message` is made safe here (`free_text`).
-    `changed`: what it says is another thing than before, which an incident that has the signal is to tell as well.
+    `key` identifies the condition over its whole life, so that the end is matched with the beginning: a pod's uid and the name of
+    the condition, an alert's fingerprint. `occurrence` identifies one time that the condition happened: Alertmanager repeats an
+    occurrence, and so does a watch that lists again. `at` is in seconds since the epoch. `rule` is the full name of the only rule
+    that the signal concerns, because the source asked for it; "" when it may concern any rule. `message` is made safe here
+    (`free_text`). `changed`: the message has another meaning than before, and an incident that has the signal tells it.
 
-    Of an alert: `began` and `ended` are its startsAt and endsAt as its sender's clock had them, in seconds since the epoch, None
-    where they are not known; `suppressed` says why healer does nothing about it though it fires (it is silenced, say); `trouble`
-    identifies what several replicas of one Prometheus report, "" where `key` does.
+    Of an alert: `began` and `ended` are its startsAt and endsAt by the clock of its sender, in seconds since the epoch, None when
+    they are not known. `suppressed` says why healer does nothing about it although it fires, for example that it is silenced.
+    `trouble` identifies what several replicas of one Prometheus report; "" when `key` identifies it.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""One alert, as Alertmanager sends it or lists it, becomes a signal about the object that its labels name."""
+"""Turns an alert, as Alertmanager sends or lists it, into a signal about the object that its labels name."""
 
 import hashlib
 import re
@@ -20,12 +20,12 @@ from healer.rules.triggers import ALERT
 from healer.sources.targets import Nameless, TargetLabels, named_by
 
 LINGERS = timedelta(minutes=15)
-"""An alert that still fires so long after an object was made is about that object, though it began before it. Until then it may
-be about its predecessor of the same name: a `rate()`, `keep_firing_for` and `group_interval` keep an alert alive that long."""
+"""An alert that began before an object was made is about that object when it still fires so long after. Until then it may be
+about a predecessor of the same name: `rate()`, `keep_firing_for` and `group_interval` keep an alert firing that long."""
 SKEW = timedelta(minutes=1)
-"""By how much Prometheus' clock may be behind the API server's."""
+"""By how much the clock of Prometheus may be behind that of the API server."""
 _GENERATED = frozenset({"ReplicaSet", "Job", "DaemonSet"})
-"""The kinds whose pods have a random end to their names: no second pod ever has the name of one."""
+"""The kinds whose pods have names with a random end: no two of their pods have the same name."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 LONGEST_NAME = 1024
 """Characters of an alert's name."""
@@ -37,7 +37,7 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Alert(msgspec.Struct, frozen=True, rename="camel"):
-    """One alert of a group. An absent or empty fingerprint is made up from the labels (`key`)."""
+    """One alert of a group. `key` replaces a fingerprint that is absent or empty."""
 
     status: Literal["firing", "resolved"]
     labels: dict[str, str]
@@ -45,14 +45,15 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
     annotations: dict[str, str] | None = None
     fingerprint: str = ""
     ends_at: Any = None
-    """A time, where it is one: nothing depends on its being right."""
+    """A time, or anything else: see `ended`."""
 
     @property
     def key(self) -> str:
-        """What identifies the alert over its whole life: its fingerprint, which Alertmanager makes from the labels.
+        """Identifies the alert over its whole life: its fingerprint, which Alertmanager makes from the labels.
 
-        Alertmanager's and Grafana's have 16 hexadecimal digits. Any other text may hold a secret, and the journal keeps the key:
-        a digest stands for it, which is the same when the alert ends. So it is for 16 decimal digits: a card number has them.
+        The fingerprints of Alertmanager and of Grafana have 16 hexadecimal digits. Any other text may hold a secret, and the
+        journal keeps the key: a digest replaces it, which is the same when the alert ends. A digest replaces 16 decimal digits
+        too, because a card number has them.
         """
         if not self.fingerprint:
             return _digest(sorted(self.labels.items()))
@@ -60,7 +61,7 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def occurrence(self) -> str:
-        """What identifies this one time that it fires, however often it is sent. Alertmanager's API has milliseconds only."""
+        """Identifies one time that the alert fires, however often it is sent. Alertmanager's API has milliseconds only."""
         return f"{self.key}@{self.starts_at.isoformat(timespec='milliseconds')}"
 
     @property
@@ -70,12 +71,12 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def message(self) -> str:
-        """What it says for people."""
+        """Its summary for people, else its description, else its name."""
         said = self.annotations or {}
         return said.get("summary") or said.get("description") or self.name
 
     def ended(self, now: float) -> float:
-        """When it has ended, in seconds since the epoch: by its own word, but not later than `now` and not before it began."""
+        """When it ended, in seconds since the epoch: its endsAt, but not later than `now` and not before it began."""
         began = self.starts_at.timestamp()
         try:
             ends = msgspec.convert(self.ends_at, Moment).timestamp()
@@ -86,7 +87,7 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class Untargeted:
-    """An alert that no signal can be made of, and why: `code` is one CamelCase word of a bounded set (metrics)."""
+    """An alert that gives no signal, and why: `code` is one CamelCase word of a bounded set (metrics)."""
 
     name: str
     key: str
@@ -97,7 +98,7 @@ class Untargeted:
 def read(
     alert: Alert, view: View, labels: TargetLabels, replicas: Sequence[str], now: float, suppressed: str = ""
 ) -> Signal | Untargeted:
-    """The signal of an alert; `now` in seconds since the epoch; `held` says why nothing is to be done about it.
+    """The signal of an alert. `now` is in seconds since the epoch; `suppressed` says why healer does nothing about the alert.
 
     The target's uid is empty when the cluster holds no such object, and when the object of that name was created after the alert
     began, by more than SKEW: the alert is about its predecessor, until it has fired for LINGERS. `replicas` are the labels in
@@ -126,19 +127,19 @@ def read(
 
 
 def key_of(fingerprint: str) -> str:
-    """A fingerprint as it is kept: as it is where Alertmanager may have made it, else its digest."""
+    """The key of a fingerprint: the fingerprint itself when Alertmanager may have made it, else its digest."""
     known = _FINGERPRINT.fullmatch(fingerprint) is not None and not fingerprint.isdecimal()
     return fingerprint if known else _digest(fingerprint)
 
 
 def _trouble(labels: Mapping[str, str], replicas: Sequence[str]) -> str:
-    """The same for what several replicas of one Prometheus say; "" where the alert is of no replica."""
+    """Identifies what several replicas of one Prometheus report; "" for an alert without a replica's label."""
     rest = {name: value for name, value in labels.items() if name not in replicas}
     return "" if len(rest) == len(labels) else f"replicas/{_digest(sorted(rest.items()))}"
 
 
 UNTARGETED = ("IllFormed", "NoName", "FromTheFuture", "TooLong", "NoLabel", "NoObject", "Ambiguous")
-"""The codes of why no signal is made of an alert."""
+"""The codes of alerts that give no signal."""
 
 
 def _target(alert: Alert, view: View, labels: TargetLabels, now: float) -> Target | Untargeted:
@@ -162,7 +163,7 @@ def _target(alert: Alert, view: View, labels: TargetLabels, now: float) -> Targe
 
 
 def _predates(alert: Alert, found: Pod | Workload, now: datetime) -> bool:
-    """Whether an alert is about an object that had the name before: it must not take a healthy successor."""
+    """Whether an alert is about an earlier object of that name: healer must not act on a healthy successor."""
     created, owner = found.metadata.creation_timestamp, found.metadata.controller
     if created is None or (isinstance(found, Pod) and owner is not None and owner.kind in _GENERATED):
         return False

@@ -84,7 +84,7 @@ class Alertmanagers:
         found = await self._get(url, "/api/v2/alerts", params, list[Listed])
         return {each.alert.key: each for each in found}
 
-    async def why_held(self, url: str, status: AlertStatus) -> str:
+    async def suppression(self, url: str, status: AlertStatus) -> str:
         """Why an alert that fires is told to nobody; "" when it is told."""
         if status.state != "suppressed":
             return ""

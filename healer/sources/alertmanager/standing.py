@@ -1,7 +1,7 @@
-"""Whether the alerts that matter still fire: asked of Alertmanager again and again, for as long as there are any.
+"""Asks Alertmanager whether alerts still fire, while there are alerts that a rule looks for.
 
-Alertmanager tells its receivers nothing of an alert that is silenced, inhibited or muted, its end included; a 413 or a restart
-loses an end too. What its API says counts as if Alertmanager had sent it.
+Alertmanager sends its receivers nothing about an alert that is silenced, inhibited or muted, not even its end; a 413 or a restart
+loses an end too. An answer of its API counts as if Alertmanager had sent it.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ ABSENT = "Alertmanager does not have it (any more)"
 _REQUESTS_PER_REPORT = 3
 """How often Alertmanager is asked while a report of an alert is fresh: one answer may be lost."""
 _Answers = list[tuple[str, Mapping[str, Listed]]]
-"""The URLs that answered, and what they have by key."""
+"""The URLs that answered, and the alerts that each has, by key."""
 
 
 class StandingAlerts:
-    """`known` are the alerts that fire as far as is known; `tell` is given what is heard of them, every `every` seconds.
+    """Asks about the alerts of `known`, those that fire as far as is known, every `every` seconds; `report` takes the answers.
 
-    An alert that is missing is left alone at once, and is over when it has been missing for `absent` seconds: an Alertmanager
-    that has just started knows only what Prometheus has sent it since. With several, one that has it suppressed is enough to
-    leave it alone, and it is missing only where all have answered. `heard` is told whether all did. Times in seconds.
+    An alert that is missing is suppressed at once, and has ended when it has been missing for `absent` seconds: an Alertmanager
+    that has just started knows only what Prometheus has sent it since. Of several Alertmanagers, one that suppresses an alert is
+    enough; an alert is missing only when all have answered. `answered` is given whether all have. Times are in seconds.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class StandingAlerts:
         labels: TargetLabels,
         replicas: Sequence[str],
         known: Callable[[], Sequence[Signal]],
-        tell: Callable[[list[Signal]], object],
-        heard: Callable[[bool], None],
+        report: Callable[[list[Signal]], object],
+        answered: Callable[[bool], None],
         clock: Callable[[], float],
         every: float,
         absent: float,
@@ -52,8 +52,8 @@ class StandingAlerts:
         self._labels = labels
         self._replicas = replicas
         self._known = known
-        self._tell = tell
-        self._heard = heard
+        self._report = report
+        self._answered = answered
         self._clock = clock
         self._every = every
         self._absent = absent
@@ -66,59 +66,59 @@ class StandingAlerts:
         async with aclosing(self._alertmanagers):
             while True:
                 if known := self._known():
-                    self._tell(await self.look(known))
+                    self._report(await self.ask(known))
                 await asyncio.sleep(self._every)
 
-    async def look(self, known: Sequence[Signal]) -> list[Signal]:
-        """What is heard of these alerts now; nothing of those of which nothing can be said."""
+    async def ask(self, known: Sequence[Signal]) -> list[Signal]:
+        """The signals of these alerts as Alertmanager has them now; none of an alert whose state is not known."""
         names = {signal.name for signal in known}
         asked = [self._ask(url, names) for url in self._alertmanagers.urls]
         answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
         whole = len(answers) == len(self._alertmanagers.urls)
-        self._heard(whole)
+        self._answered(whole)
         if whole:
-            self._say("")
+            self._log_change("")
         keys = {signal.key for signal in known}
         self._missing = {key: since for key, since in self._missing.items() if key in keys}
-        told = [await self._word(signal, answers, whole) for signal in known]
-        return [signal for signal in told if signal is not None]
+        reports = [await self._report_of(signal, answers, whole) for signal in known]
+        return [signal for signal in reports if signal is not None]
 
     async def _ask(self, url: str, names: set[str]) -> tuple[str, Mapping[str, Listed]] | None:
         try:
             return url, await self._alertmanagers.listed(url, names)
         except NoAnswer as error:
-            self._say(str(error))
+            self._log_change(str(error))
             return None
 
-    async def _word(self, signal: Signal, answers: _Answers, whole: bool) -> Signal | None:
-        """What is heard of one alert; None where that is nothing."""
+    async def _report_of(self, signal: Signal, answers: _Answers, whole: bool) -> Signal | None:
+        """The signal of one alert; None when its state is not known."""
         now = self._clock()
         having = [(url, found[signal.key]) for url, found in answers if signal.key in found]
         if not having:
-            return self._without(signal, now) if whole else None
+            return self._missing_now(signal, now) if whole else None
         self._missing.pop(signal.key, None)
-        held = ""
+        suppressed = ""
         for url, listed in having:
-            held = held or await self._held(url, listed)
-        heard = read(having[0][1].alert, self._view, self._labels, self._replicas, now, held)
-        return heard if isinstance(heard, Signal) else None
+            suppressed = suppressed or await self._suppression(url, listed)
+        answered = read(having[0][1].alert, self._view, self._labels, self._replicas, now, suppressed)
+        return answered if isinstance(answered, Signal) else None
 
-    async def _held(self, url: str, listed: Listed) -> str:
+    async def _suppression(self, url: str, listed: Listed) -> str:
         try:
-            return await self._alertmanagers.why_held(url, listed.status)
+            return await self._alertmanagers.suppression(url, listed.status)
         except NoAnswer:
             return "it is silenced"
 
-    def _without(self, signal: Signal, now: float) -> Signal:
-        """What follows for an alert that no Alertmanager has."""
+    def _missing_now(self, signal: Signal, now: float) -> Signal:
+        """The signal of an alert that no Alertmanager has: suppressed, and ended after a while."""
         since = self._missing.setdefault(signal.key, now)
         if now < since + self._absent:
             return replace(signal, suppressed=ABSENT, at=now)
         del self._missing[signal.key]
         return replace(signal, firing=False, at=now)
 
-    def _say(self, why: str) -> None:
-        """Tell of a change between answers and none."""
+    def _log_change(self, why: str) -> None:
+        """Log when Alertmanager stops answering, and when it answers again."""
         if bool(why) is not bool(self._why):
             if why:
                 self._log.warning(
@@ -130,7 +130,7 @@ class StandingAlerts:
 
 
 def standing_alerts(context: SourceContext) -> StandingAlerts | None:
-    """None where the settings name no Alertmanager: then an alert counts for as long as its last report is fresh."""
+    """As the settings say; None when they name no Alertmanager: then an alert counts while its last report is fresh."""
     alerts = context.settings.alerts
     if not alerts.url:
         return None
@@ -141,8 +141,8 @@ def standing_alerts(context: SourceContext) -> StandingAlerts | None:
         labels=TargetLabels.of(alerts),
         replicas=alerts.replica_labels,
         known=context.firing,
-        tell=context.report,
-        heard=context.confirmed,
+        report=context.report,
+        answered=context.confirmed,
         clock=context.clock,
         every=alerts.freshness / _REQUESTS_PER_REPORT,
         absent=alerts.absent,

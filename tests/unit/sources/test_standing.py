@@ -41,8 +41,8 @@ class Bench:
             labels=TargetLabels(),
             replicas=(),
             known=list,
-            tell=lambda _: None,
-            heard=self.heard.append,
+            report=lambda _: None,
+            answered=self.heard.append,
             clock=lambda: self.now,
             every=1.0,
             absent=ABSENCE,
@@ -59,7 +59,7 @@ class Bench:
 
     async def look(self, *known: Signal) -> list[tuple[bool, str]]:
         """What is told: whether it fires, and what holds it."""
-        return [(signal.firing, signal.suppressed) for signal in await self.standing.look(known)]
+        return [(signal.firing, signal.suppressed) for signal in await self.standing.ask(known)]
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ async def test_an_alert_that_fires_is_told_as_if_it_had_been_sent_again(one: Mon
     bench = Bench(url)
     await fire(one)
     known = await bench.known(url)
-    [heard] = await bench.standing.look([known])
+    [heard] = await bench.standing.ask([known])
     assert (heard.key, heard.occurrence, heard.target) == (known.key, known.occurrence, bench.world.target("serving-1"))
     assert (heard.firing, heard.suppressed, heard.labels, heard.at) == (True, "", labels(), bench.now)
     assert bench.heard == [True]
@@ -130,7 +130,7 @@ async def test_an_alert_that_is_gone_is_left_alone_and_is_over_after_a_while(one
     bench.now += ABSENCE - 1
     assert await bench.look(known) == [(True, ABSENT)]
     bench.now += 1
-    [over] = await bench.standing.look([known])
+    [over] = await bench.standing.ask([known])
     assert (over.firing, over.key, over.ended) == (False, known.key, None)
     await bench.api.aclose()
 
@@ -199,8 +199,8 @@ async def test_it_asks_for_as_long_as_there_are_alerts(imposter: Imposter) -> No
         labels=TargetLabels(),
         replicas=(),
         known=known,
-        tell=told.put_nowait,
-        heard=bench.heard.append,
+        report=told.put_nowait,
+        answered=bench.heard.append,
         clock=lambda: bench.now,
         every=0.01,
         absent=ABSENCE,
