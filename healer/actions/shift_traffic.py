@@ -26,6 +26,7 @@ from healer.model.target import ActsOn
 from healer.model.workload import Workload
 from healer.routes.base import (
     BackendMissing,
+    CanaryRoute,
     KindMissing,
     NoReadyEndpoints,
     NotTaken,
@@ -33,7 +34,6 @@ from healer.routes.base import (
     RouteContended,
     RouteError,
     RouteMissing,
-    RoutePlace,
     WeightChange,
     Weights,
     who_sets,
@@ -149,9 +149,9 @@ class ShiftTraffic:
         workload = whole.workload()
         if (held := paused(call, workload)) is not None:
             return held
-        place = RoutePlace.between(target.namespace, params.route, params.stable, params.canary)
+        route = CanaryRoute.between(target.namespace, params.route, params.stable, params.canary)
         try:
-            shift = _Shift(call, params, place, workload, notes(call.kept))
+            shift = _Shift(call, params, route, workload, notes(call.kept))
         except ValueError as error:
             return Outcome(OutcomeKind.REFUSED, "NoteUnreadable", f"what was kept of an earlier shift cannot be read: {error}")
         outcome = await shift.run()
@@ -180,8 +180,8 @@ def _unrouted(error: RouteError, doing: str) -> Outcome:
     return Outcome(OutcomeKind.REFUSED, "RouteUnreadable", f"{doing}: {error}")
 
 
-def _texts(kept: Mapping[RoutePlace, Note]) -> dict[str, str]:
-    return {place.key: str(note) for place, note in kept.items()}
+def _texts(kept: Mapping[CanaryRoute, Note]) -> dict[str, str]:
+    return {route.key: str(note) for route, note in kept.items()}
 
 
 @dataclass(slots=True)
@@ -190,10 +190,10 @@ class _Shift:
 
     call: Call
     params: ShiftTrafficParams
-    place: RoutePlace
+    route: CanaryRoute
     workload: Workload
     """The canary as it was just read."""
-    kept: dict[RoutePlace, Note]
+    kept: dict[CanaryRoute, Note]
     """By earlier attempts of the incident."""
     sent: bool = False
     found: ReadRoute | None = None
@@ -205,11 +205,11 @@ class _Shift:
 
     async def run(self) -> Outcome:
         """Set the weights, or say why not."""
-        doing = f"shift the traffic of {self.place}"
+        doing = f"shift the traffic of {self.route}"
         try:
             change = await write(
                 self.call.api,
-                self.place,
+                self.route,
                 self._lowered,
                 sending=self._sending,
                 seen=self._seen,
@@ -231,28 +231,28 @@ class _Shift:
         self.found, self.back = found, self._put_back(found.weights)
         if self._lowered(found.weights) == found.weights:
             return
-        keeper = keeper_of(self.place, found)
+        keeper = keeper_of(self.route, found)
         if keeper is not None and keeper.by_design and not self.params.even_if_managed:
-            text = f"{self.place}: {keeper}; or write evenIfManaged: true. Nothing was done"
+            text = f"{self.route}: {keeper}; or write evenIfManaged: true. Nothing was done"
             raise Stopped(Outcome(OutcomeKind.REFUSED, "Managed", text))
         if self.back > _SET_AGAIN:
-            text = f"the weight of {self.place} was set, and set again, now it is {found.weights.percent} once more"
-            text = f"{text}: {who_sets(self.place, found)}. healer does not set it another time"
+            text = f"the weight of {self.route} was set, and set again, now it is {found.weights.percent} once more"
+            text = f"{text}: {who_sets(self.route, found)}. healer does not set it another time"
             raise Stopped(Outcome(OutcomeKind.REFUSED, "PutBack", text))
 
     def _put_back(self, now: Weights) -> int:
         """How often, with what is read now. Before a shift was accepted, a weight that is not what was noted was never set."""
-        note = self.kept.get(self.place)
+        note = self.kept.get(self.route)
         accepted = note is not None and bool(self.call.act.incident.acted_at) and note.rung != rung(self.call)
         if note is None:
             note, accepted = self._earlier(), True
         return 0 if note is None else note.back + (accepted and now.above(Weights.parse(note.after)))
 
     def _earlier(self) -> Note | None:
-        """What the last of the earlier incidents has kept of this place: it was healed perhaps, and did not last."""
+        """What the last of the earlier incidents has kept of this route: it was healed perhaps, and did not last."""
         for kept in reversed(self.call.earlier):
             try:
-                note = notes(kept).get(self.place)
+                note = notes(kept).get(self.route)
             except ValueError:
                 continue  # it says nothing of what was set
             if note is not None:
@@ -262,7 +262,7 @@ class _Shift:
     async def _count(self, back: int) -> None:
         """Keep how often it was put back. Where that cannot be kept, it is set once more than it should be."""
         if self.noted is not None:
-            await self.call.keep(_texts(self.kept | {self.place: replace(self.noted, back=back)}))
+            await self.call.keep(_texts(self.kept | {self.route: replace(self.noted, back=back)}))
 
     def _lowered(self, now: Weights) -> Weights:
         return now.at_most(self._aim(now))
@@ -274,7 +274,7 @@ class _Shift:
         """
         if self.params.to is not None:
             return self.params.to
-        note = self.kept.get(self.place)
+        note = self.kept.get(self.route)
         if note is not None and note.rung == rung(self.call):
             return note.aim
         aims = tuple(max(0, percent - (self.params.by or 0)) for percent in now.whole_percents)
@@ -294,28 +294,28 @@ class _Shift:
 
         After a conflict nothing of this attempt is in force, so that it begins anew with what was kept before it.
         """
-        first = self.kept.get(self.place)
+        first = self.kept.get(self.route)
         note = Note(str(before) if first is None else first.before, str(after), rung(self.call), self._aim(before), self.back)
         if len(str(note).encode()) > MOST_BYTES:
-            text = f"{self.place} has {len(before.pairs)} splits: too many to keep what they were, so they are left alone"
+            text = f"{self.route} has {len(before.pairs)} splits: too many to keep what they were, so they are left alone"
             raise Stopped(Outcome(OutcomeKind.REFUSED, "TooManySplits", text))
-        unkept = await self.call.keep(_texts(self.kept | {self.place: note}))
+        unkept = await self.call.keep(_texts(self.kept | {self.route: note}))
         if unkept is not None:
             raise Stopped(unkept)
         self.noted = note
 
     def _done(self, change: WeightChange) -> Outcome:
-        before, after, of = change.before, change.after, f"traffic of {self.place}:"
+        before, after, of = change.before, change.after, f"traffic of {self.route}:"
         if before == after:
             share = f"canary has {after.percent}"
-            note = self.kept.get(self.place)
+            note = self.kept.get(self.route)
             if note is not None and note.after == str(after):
                 text = f"{of} {share}, set by an earlier try of this incident"
                 return Outcome(OutcomeKind.DONE, "FoundDone", text + self._besides(after) + self._kept_by())
             text = f"{of} {share} already: nothing was done{self._besides(after)}"
             return _unwanted(self.call, self.workload) or Outcome(OutcomeKind.DONE, "AlreadyShifted", text)
         rest = "the rest" if after.share else "all that the weights rule" if after.besides else "all"
-        text = f"{of} canary {before.percent} -> {after.percent}, {rest} to {self.place.stable}"
+        text = f"{of} canary {before.percent} -> {after.percent}, {rest} to {self.route.stable}"
         text += self._each(change) + self._besides(after) + ("; it was set before, and put back" if self.back else "")
         text += self._kept_by()
         if self.call.act.dry_run:
@@ -336,10 +336,10 @@ class _Shift:
 
     def _kept_by(self) -> str:
         """Who will raise the weight again, and what people can do."""
-        keeper = None if self.found is None else keeper_of(self.place, self.found)
+        keeper = None if self.found is None else keeper_of(self.route, self.found)
         return "" if keeper is None else f". But {keeper}"
 
     def _besides(self, weights: Weights) -> str:
         if not weights.besides:
             return ""
-        return f"; {self.place.canary} still gets what weights do not rule: {'; '.join(weights.besides)}"
+        return f"; {self.route.canary} still gets what weights do not rule: {'; '.join(weights.besides)}"

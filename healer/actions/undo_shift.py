@@ -10,7 +10,7 @@ from healer.actions.base import NotUndone
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.model.incident import Incident
-from healer.routes.base import RouteError, RoutePlace, Weights, read, write
+from healer.routes.base import CanaryRoute, RouteError, Weights, read, write
 from healer.routes.note import notes
 from healer.workloads.registry import WORKLOADS
 
@@ -43,7 +43,7 @@ class _CanaryDeployment(msgspec.Struct):
 class ShiftReversal:
     """One route: the weights now, those that healer set last, and those from before. See `Reversal`."""
 
-    route: RoutePlace
+    route: CanaryRoute
     now: Weights
     set: Weights
     before: Weights
@@ -131,7 +131,7 @@ async def reversals(api: Api, incident: Incident, namespace: str, kept: Mapping[
     return found
 
 
-async def _stranger(api: Api, route: RoutePlace, incident: Incident) -> str | None:
+async def _stranger(api: Api, route: CanaryRoute, incident: Incident) -> str | None:
     """Why the canary of a note is not known to be the incident's workload, in words; None when it is. Raises ClusterError.
 
     Whoever writes incidents can write notes. What healer notes is a shift away from the workload that is sick: the canary is

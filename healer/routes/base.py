@@ -13,6 +13,7 @@ from healer.routes.keeper import keeper_of, writer_of
 from healer.routes.registry import ROUTERS
 from healer.routes.route import (
     BackendMissing,
+    CanaryRoute,
     KindMissing,
     NoReadyEndpoints,
     NotTaken,
@@ -20,13 +21,13 @@ from healer.routes.route import (
     RouteContended,
     RouteError,
     RouteMissing,
-    RoutePlace,
     RouteUnreadable,
     Weights,
 )
 
 __all__ = [
     "BackendMissing",
+    "CanaryRoute",
     "KindMissing",
     "NoReadyEndpoints",
     "NotTaken",
@@ -34,7 +35,6 @@ __all__ = [
     "RouteContended",
     "RouteError",
     "RouteMissing",
-    "RoutePlace",
     "RouteUnreadable",
     "WeightChange",
     "Weights",
@@ -57,14 +57,14 @@ class WeightChange:
     after: Weights
 
 
-async def read(api: Api, place: RoutePlace) -> Weights:
+async def read(api: Api, route: CanaryRoute) -> Weights:
     """The weights of the two backends as they are now. Raises RouteError, ClusterError."""
-    return (await find(api, place)).weights
+    return (await find(api, route)).weights
 
 
 async def write(
     api: Api,
-    place: RoutePlace,
+    route: CanaryRoute,
     change: Callable[[Weights], Weights],
     *,
     sending: Callable[[Weights, Weights], Awaitable[None]],
@@ -82,7 +82,7 @@ async def write(
     version = ""
     refused: ApiError | None = None
     for _ in range(_TRIES):
-        found = await find(api, place)
+        found = await find(api, route)
         if refused is not None and refused.status != 409 and found.version == version:
             raise refused  # the object is as it was: it is the patch that is refused
         version = found.version
@@ -90,7 +90,7 @@ async def write(
         wanted = change(found.weights)
         if wanted == found.weights:
             return WeightChange(found.weights, found.weights)
-        await _served(api, place, found.weights, wanted)
+        await _served(api, route, found.weights, wanted)
         await sending(found.weights, wanted)
         try:
             await _patch(api, found, wanted, dry_run=dry_run)
@@ -99,27 +99,27 @@ async def write(
                 raise
             refused = error
             continue
-        return WeightChange(found.weights, wanted if dry_run else await _taken(api, place, wanted))
-    raise RouteContended(f"{place} is changed by others again and again: its weights were left alone ({refused})")
+        return WeightChange(found.weights, wanted if dry_run else await _taken(api, route, wanted))
+    raise RouteContended(f"{route} is changed by others again and again: its weights were left alone ({refused})")
 
 
-async def find(api: Api, place: RoutePlace) -> ReadRoute:
+async def find(api: Api, route: CanaryRoute) -> ReadRoute:
     """The route as it is now. Raises RouteError, ClusterError."""
-    if place.kind not in ROUTERS:
-        raise RouteUnreadable(f"{place.kind} is no kind of route that healer knows: {', '.join(ROUTERS)}")
-    return await ROUTERS[place.kind].find(api, place)
+    if route.kind not in ROUTERS:
+        raise RouteUnreadable(f"{route.kind} is no kind of route that healer knows: {', '.join(ROUTERS)}")
+    return await ROUTERS[route.kind].find(api, route)
 
 
-async def _served(api: Api, place: RoutePlace, before: Weights, after: Weights) -> None:
+async def _served(api: Api, route: CanaryRoute, before: Weights, after: Weights) -> None:
     """No side gets more weight than it has unless somebody there is ready to serve. Raises NoReadyEndpoints."""
-    for side, (backend, deployment) in enumerate(zip((place.stable, place.canary), place.counted_by, strict=True)):
+    for side, (backend, deployment) in enumerate(zip((route.stable, route.canary), route.counted_by, strict=True)):
         if not any(new[side] > old[side] for old, new in zip(before.pairs, after.pairs, strict=True)):
             continue
-        if deployment and not await ready_pods(api, place.namespace, deployment):
-            text = f"deployment/{deployment} behind {backend} has no ready pods: {place} sends it no more traffic"
+        if deployment and not await ready_pods(api, route.namespace, deployment):
+            text = f"deployment/{deployment} behind {backend} has no ready pods: {route} sends it no more traffic"
             raise NoReadyEndpoints(text)
-        if not deployment and not await ready(api, place.namespace, backend):
-            raise NoReadyEndpoints(f"service/{backend} has no ready endpoints: {place} sends it no more traffic")
+        if not deployment and not await ready(api, route.namespace, backend):
+            raise NoReadyEndpoints(f"service/{backend} has no ready endpoints: {route} sends it no more traffic")
 
 
 async def _patch(api: Api, found: ReadRoute, weights: Weights, *, dry_run: bool) -> None:
@@ -134,18 +134,18 @@ async def _patch(api: Api, found: ReadRoute, weights: Weights, *, dry_run: bool)
     )
 
 
-async def _taken(api: Api, place: RoutePlace, wanted: Weights) -> Weights:
+async def _taken(api: Api, route: CanaryRoute, wanted: Weights) -> Weights:
     """What is there after the patch. Raises NotTaken."""
-    found = await find(api, place)
+    found = await find(api, route)
     if found.weights != wanted:
-        text = f"{place} was set to {wanted} (stable:canary), and read back it has {found.weights}"
-        raise NotTaken(f"{text}: {who_sets(place, found)}")
+        text = f"{route} was set to {wanted} (stable:canary), and read back it has {found.weights}"
+        raise NotTaken(f"{text}: {who_sets(route, found)}")
     return found.weights
 
 
-def who_sets(place: RoutePlace, found: ReadRoute) -> str:
+def who_sets(route: CanaryRoute, found: ReadRoute) -> str:
     """In words who has set the weights of a route that are not healer's."""
-    if (keeper := keeper_of(place, found)) is not None:
+    if (keeper := keeper_of(route, found)) is not None:
         return str(keeper)
     writer = writer_of(found)
     return f"{writer} has set it last" if writer else "something else sets it"

@@ -8,7 +8,7 @@ import msgspec
 
 from healer.cluster.api import Api
 from healer.model.action import permissions
-from healer.routes.route import Metadata, ReadRoute, RoutePlace, Router, fetched
+from healer.routes.route import CanaryRoute, Metadata, ReadRoute, Router, fetched
 from healer.routes.split import Backend, BackendList, found, named
 from healer.rules.probe import pool_words
 from healer.rules.vocabulary import RouterSpec
@@ -27,12 +27,12 @@ class _Ref(msgspec.Struct):
     weight: int | None = None
     filters: "list[_Filter] | None" = None
 
-    def backend(self, place: RoutePlace) -> Backend:
-        kind, namespace = self.kind or "Service", self.namespace or place.home
+    def backend(self, route: CanaryRoute) -> Backend:
+        kind, namespace = self.kind or "Service", self.namespace or route.home
         weight = 1 if self.weight is None else self.weight
-        if namespace == place.namespace and (self.group or "", kind) == ("", "Service"):
+        if namespace == route.namespace and (self.group or "", kind) == ("", "Service"):
             return Backend(self.name, weight)
-        if namespace == place.namespace and self.group in _POOL_GROUPS and kind == _POOL:
+        if namespace == route.namespace and self.group in _POOL_GROUPS and kind == _POOL:
             return Backend(pool_words(self.name), weight)
         return Backend(f"{kind} {self.name} in {namespace}", weight)
 
@@ -50,12 +50,12 @@ class _RouteRule(msgspec.Struct, rename="camel"):
     backend_refs: list[_Ref] | None = None
     filters: list[_Filter] | None = None
 
-    def mirrors(self, place: RoutePlace) -> bool:
+    def mirrors(self, route: CanaryRoute) -> bool:
         """By a filter of its own, or of one of its backends."""
         lists = [self.filters, *(each.filters for each in self.backend_refs or ())]
         filters = [each for some in lists for each in some or ()]
         refs = [each.request_mirror.backend_ref for each in filters if each.request_mirror]
-        return any(ref.backend(place).service == place.canary for ref in refs)
+        return any(ref.backend(route).service == route.canary for ref in refs)
 
 
 class _HTTPRouteSpec(msgspec.Struct):
@@ -67,20 +67,20 @@ class _HTTPRoute(msgspec.Struct):
     spec: _HTTPRouteSpec
 
 
-async def find(api: Api, place: RoutePlace) -> ReadRoute:
+async def find(api: Api, route: CanaryRoute) -> ReadRoute:
     """See `Find`."""
-    path = f"/apis/{GROUP}/v1/namespaces/{place.home}/httproutes/{place.name}"
-    route = await fetched(api, path, _HTTPRoute, place, GROUP)
+    path = f"/apis/{GROUP}/v1/namespaces/{route.home}/httproutes/{route.name}"
+    found_route = await fetched(api, path, _HTTPRoute, route, GROUP)
     rules = [
         BackendList(
             words=f"rule {number + 1}{named(rule.name)}",
             where=f"/spec/rules/{number}/backendRefs",
-            backends=[ref.backend(place) for ref in rule.backend_refs or ()],
-            mirrors=rule.mirrors(place),
+            backends=[ref.backend(route) for ref in rule.backend_refs or ()],
+            mirrors=rule.mirrors(route),
         )
-        for number, rule in enumerate(route.spec.rules or ())
+        for number, rule in enumerate(found_route.spec.rules or ())
     ]
-    return found(place, path, route.metadata, rules, ("f:spec", "f:rules"))
+    return found(route, path, found_route.metadata, rules, ("f:spec", "f:rules"))
 
 
 ROUTER = Router(

@@ -13,11 +13,11 @@ from healer.cluster.api import Api
 from healer.model.action import permissions
 from healer.routes.route import (
     BackendMissing,
+    CanaryRoute,
     Edit,
     Metadata,
     ReadRoute,
     RouteMissing,
-    RoutePlace,
     Router,
     RouteUnreadable,
     Weights,
@@ -105,23 +105,23 @@ class _Ingresses(msgspec.Struct):
     items: list[_Ingress]
 
 
-async def find(api: Api, place: RoutePlace) -> ReadRoute:
+async def find(api: Api, route: CanaryRoute) -> ReadRoute:
     """See `Find`. The main Ingress must lead to stable, or what is taken from the canary would go elsewhere."""
-    collection = f"/apis/networking.k8s.io/v1/namespaces/{place.namespace}/ingresses"
+    collection = f"/apis/networking.k8s.io/v1/namespaces/{route.namespace}/ingresses"
     everything = (await api.get(collection, _Ingresses)).items
-    canary = next((each for each in everything if each.name == place.name), None)
+    canary = next((each for each in everything if each.name == route.name), None)
     if canary is None:
-        raise RouteMissing(f"there is no {place} in {place.namespace}")
+        raise RouteMissing(f"there is no {route} in {route.namespace}")
     if not canary.is_canary:
         found = canary.annotations.get(f"{PREFIX}canary")
-        raise RouteUnreadable(f'{place} is no canary: its annotation {PREFIX}canary is {found!r}, not "true"')
-    spots = _spots(place, canary)
+        raise RouteUnreadable(f'{route} is no canary: its annotation {PREFIX}canary is {found!r}, not "true"')
+    spots = _spots(route, canary)
     mains = [each for each in everything if not each.is_canary and _shared(each, canary)]
-    besides = _besides(canary, _mains(place, spots, mains))
-    weight, total = _number(place, canary, "canary-weight", 0), _number(place, canary, "canary-weight-total", _TOTAL)
+    besides = _besides(canary, _mains(route, spots, mains))
+    weight, total = _number(route, canary, "canary-weight", 0), _number(route, canary, "canary-weight-total", _TOTAL)
     total = max(total, _TOTAL)
     if weight > total:
-        raise RouteUnreadable(f"{place} has weight {weight} of {total}: what is meant?")
+        raise RouteUnreadable(f"{route} has weight {weight} of {total}: what is meant?")
 
     def edits(weights: Weights) -> Iterable[Edit]:
         ((_, value),) = weights.pairs
@@ -130,7 +130,7 @@ async def find(api: Api, place: RoutePlace) -> ReadRoute:
     weights = Weights(((total - weight, weight),), besides)
     part = ("f:metadata", "f:annotations", f"f:{WEIGHT}")
     return ReadRoute(
-        f"{collection}/{place.name}", canary.metadata.get("resourceVersion", ""), weights, edits, canary.metadata, part
+        f"{collection}/{route.name}", canary.metadata.get("resourceVersion", ""), weights, edits, canary.metadata, part
     )
 
 
@@ -139,24 +139,24 @@ def _shared(one: _Ingress, other: _Ingress) -> bool:
     return not one.controller or not other.controller or one.controller == other.controller
 
 
-def _spots(place: RoutePlace, canary: _Ingress) -> set[Spot]:
+def _spots(route: CanaryRoute, canary: _Ingress) -> set[Spot]:
     """The hosts and paths of the canary Ingress. Raises BackendMissing unless all lead to the canary."""
     services = {service for _, service in canary.backends}
-    if services != {place.canary}:
+    if services != {route.canary}:
         found = ", ".join(sorted(services)) or "nothing"
-        raise BackendMissing(f"{place} should lead to the Service {place.canary} alone, and leads to {found}")
+        raise BackendMissing(f"{route} should lead to the Service {route.canary} alone, and leads to {found}")
     return {spot for spot, _ in canary.backends}
 
 
-def _mains(place: RoutePlace, spots: set[Spot], others: list[_Ingress]) -> list[_Ingress]:
+def _mains(route: CanaryRoute, spots: set[Spot], others: list[_Ingress]) -> list[_Ingress]:
     """The Ingresses that the canary takes traffic from. Raises BackendMissing unless they lead to stable."""
     leads = [(each, spot, service) for each in others for spot, service in each.backends if spot in spots]
     astray = [
-        f"ingress/{each.name} leads {host}{path} to {service}" for each, (host, path), service in leads if service != place.stable
+        f"ingress/{each.name} leads {host}{path} to {service}" for each, (host, path), service in leads if service != route.stable
     ]
     if astray or not leads:
         found = "; ".join(astray) or "no Ingress that is no canary has one of its hosts and paths"
-        raise BackendMissing(f"what {place} does not take should go to the Service {place.stable}: {found}")
+        raise BackendMissing(f"what {route} does not take should go to the Service {route.stable}: {found}")
     return [each for each, _, _ in leads]
 
 
@@ -174,10 +174,10 @@ def _besides(canary: _Ingress, mains: list[_Ingress]) -> tuple[str, ...]:
     return tuple(besides)
 
 
-def _number(place: RoutePlace, canary: _Ingress, name: str, default: int) -> int:
+def _number(route: CanaryRoute, canary: _Ingress, name: str, default: int) -> int:
     text = canary.nginx(name)
     if text and not (text.isascii() and text.isdigit()):
-        raise RouteUnreadable(f"{place} has {PREFIX}{name}: {text!r}, which is no whole number")
+        raise RouteUnreadable(f"{route} has {PREFIX}{name}: {text!r}, which is no whole number")
     return int(text) if text else default
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from healer.cluster.managed import ManagerMarks, WrittenMeta, gitops_of, operator_of, writers_of
 from healer.model.kube import OwnerReference
-from healer.routes.route import ReadRoute, RoutePlace
+from healer.routes.route import CanaryRoute, ReadRoute
 
 _ROLLOUTS = "rollouts-controller"
 _FLAGGER = "flagger"
@@ -61,7 +61,7 @@ class _OwnerMeta(WrittenMeta, frozen=True):
     owner_references: tuple[_Owner, ...] = ()
 
 
-def keeper_of(place: RoutePlace, found: ReadRoute) -> WeightOwner | None:
+def keeper_of(route: CanaryRoute, found: ReadRoute) -> WeightOwner | None:
     """Who else sets the weights of a route; None when nobody is known to."""
     metadata = _metadata(found)
     if metadata is None:
@@ -69,8 +69,8 @@ def keeper_of(place: RoutePlace, found: ReadRoute) -> WeightOwner | None:
     for by_design in (_flagger, _argo_rollouts, _kserve):
         if (keeper := by_design(metadata, found)) is not None:
             return keeper
-    if gitops := gitops_of(metadata, place.kind, found.weighed):
-        return WeightOwner(gitops, f"manages {place} and puts its own weights back", "pause its sync, or commit the weights")
+    if gitops := gitops_of(metadata, route.kind, found.weighed):
+        return WeightOwner(gitops, f"manages {route} and puts its own weights back", "pause its sync, or commit the weights")
     if operator := operator_of(metadata):
         return WeightOwner(operator, "may put its own weights back", "set the weights at their source")
     return None

@@ -5,14 +5,14 @@ from typing import Self
 
 import msgspec
 
-from healer.routes.route import Aim, RoutePlace, Weights
+from healer.routes.route import Aim, CanaryRoute, Weights
 
 MOST_BYTES = 1024
 """The longest text that may be kept (deploy/healer/crd.yaml)."""
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Of one place: the weights before healer first touched them in this incident, and those that it set last.
+    """Of one route: the weights before healer first touched them in this incident, and those that it set last.
 
     `rung` is the step that set them and `aim` the canary's percent that it was to come to (of each split its own, where they
     differ): it comes to that however often it is tried, also where the rule says how much to take away. `back`: how often
@@ -40,6 +40,6 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
-def notes(kept: Mapping[str, str]) -> dict[RoutePlace, Note]:
-    """What is kept, by place. Raises ValueError for what healer did not write."""
-    return {RoutePlace.parse(key): Note.parse(text) for key, text in kept.items()}
+def notes(kept: Mapping[str, str]) -> dict[CanaryRoute, Note]:
+    """What is kept, by route. Raises ValueError for what healer did not write."""
+    return {CanaryRoute.parse(key): Note.parse(text) for key, text in kept.items()}

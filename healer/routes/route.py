@@ -1,4 +1,4 @@
-"""What a route is to healer: a place, the weights of its two backends, and what can be wrong with it."""
+"""What a route is to healer: its two backends, their weights, and the errors that it may have."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -56,7 +56,7 @@ class NotTaken(RouteError):
 
 
 @dataclass(frozen=True, slots=True)
-class RoutePlace:
+class CanaryRoute:
     """A route and its two backends in `namespace`, in the words of `Side.backend`; the route is there, too, or in `apart`."""
 
     namespace: str
@@ -69,10 +69,10 @@ class RoutePlace:
     """See `Side.counted_by`: that of stable and that of the canary."""
 
     @classmethod
-    def between(cls, namespace: str, route: RouteRef, stable: Side, canary: Side) -> Self:
-        """The place that a rule means, for Deployments in `namespace`."""
+    def between(cls, namespace: str, ref: RouteRef, stable: Side, canary: Side) -> Self:
+        """The route that a rule names, for Deployments in `namespace`."""
         counted_by = (stable.counted_by, canary.counted_by)
-        return cls(namespace, route.kind, route.name, stable.backend, canary.backend, route.apart(namespace), counted_by)
+        return cls(namespace, ref.kind, ref.name, stable.backend, canary.backend, ref.apart(namespace), counted_by)
 
     @property
     def home(self) -> str:
@@ -84,14 +84,14 @@ class RoutePlace:
 
     @property
     def key(self) -> str:
-        """The whole of it as one text, to be kept; `parse` reads it."""
+        """All of it as one text, for the journal; `parse` reads it."""
         key = "/".join((self.namespace, self.kind, self.name, self.stable, self.canary))
         key = f"{key}@{self.apart}" if self.apart else key
         return f"{key}#{'/'.join(self.counted_by)}" if any(self.counted_by) else key
 
     @classmethod
     def parse(cls, key: str) -> Self:
-        """The place of a key. Raises ValueError."""
+        """The route of a key. Raises ValueError."""
         whole, _, counted = key.partition("#")
         names, _, apart = whole.partition("@")
         parts = names.split("/")
@@ -183,7 +183,7 @@ class ReadRoute:
     """The way to the weights, as managedFields has it."""
 
 
-Find = Callable[[Api, RoutePlace], Awaitable[ReadRoute]]
+Find = Callable[[Api, CanaryRoute], Awaitable[ReadRoute]]
 """Finds the two backends in the object. Raises RouteError, ClusterError; never guesses."""
 
 
@@ -197,7 +197,7 @@ class Router:
     writes: Permissions
 
 
-async def fetched(api: Api, path: str, type: type[T], place: RoutePlace, group: str) -> T:
+async def fetched(api: Api, path: str, type: type[T], route: CanaryRoute, group: str) -> T:
     """GET, where a 404 tells whether the object is missing or its kind. Raises RouteMissing, KindMissing, ClusterError."""
     try:
         return await api.get(path, type)
@@ -205,5 +205,5 @@ async def fetched(api: Api, path: str, type: type[T], place: RoutePlace, group: 
         if not error.is_not_found:
             raise
         if error.reason != "NotFound":
-            raise KindMissing(f"the cluster serves no {place.kind} of {group}: its definitions are not installed") from error
-        raise RouteMissing(f"there is no {place} in {place.home}") from error
+            raise KindMissing(f"the cluster serves no {route.kind} of {group}: its definitions are not installed") from error
+        raise RouteMissing(f"there is no {route} in {route.home}") from error

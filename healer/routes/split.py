@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from healer.cluster.managed import Part
-from healer.routes.route import BackendMissing, Edit, Metadata, ReadRoute, RoutePlace, RouteUnreadable, Weights
+from healer.routes.route import BackendMissing, CanaryRoute, Edit, Metadata, ReadRoute, RouteUnreadable, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def named(name: str | None) -> str:
     return f" ({name})" if name else ""
 
 
-def found(place: RoutePlace, path: str, metadata: Metadata, rules: Sequence[BackendList], part: Part) -> ReadRoute:
+def found(route: CanaryRoute, path: str, metadata: Metadata, rules: Sequence[BackendList], part: Part) -> ReadRoute:
     """The route with these rules, which are in that part of it: each that has both backends is a split.
 
     Raises BackendMissing when there is none, RouteUnreadable for one that names a backend twice.
@@ -52,7 +52,7 @@ def found(place: RoutePlace, path: str, metadata: Metadata, rules: Sequence[Back
     names: list[str] = []
     besides: list[str] = []
     for rule in rules:
-        stable, canary = (_entry(place, rule, service) for service in (place.stable, place.canary))
+        stable, canary = (_entry(route, rule, service) for service in (route.stable, route.canary))
         ruled: tuple[int, ...] = ()
         if stable is not None and canary is not None:
             ruled = (stable, canary)
@@ -60,12 +60,12 @@ def found(place: RoutePlace, path: str, metadata: Metadata, rules: Sequence[Back
             pairs.append((rule.backends[stable].weight, rule.backends[canary].weight))
             names.append(rule.words)
         others = [backend for at, backend in enumerate(rule.backends) if at not in ruled]
-        if any(backend.reaches(place.canary) and backend.weight for backend in others):
+        if any(backend.reaches(route.canary) and backend.weight for backend in others):
             besides.append(str(rule))
         if rule.mirrors:
-            besides.append(f"{rule.words} mirrors to {place.canary}")
+            besides.append(f"{rule.words} mirrors to {route.canary}")
     if not fields:
-        said = f"{place} nowhere splits traffic between {place.stable} and {place.canary}"
+        said = f"{route} nowhere splits traffic between {route.stable} and {route.canary}"
         raise BackendMissing(f"{said}: {'; '.join(map(str, rules)) or 'it has no rules'}")
 
     def edits(weights: Weights) -> Iterable[Edit]:
@@ -77,9 +77,9 @@ def found(place: RoutePlace, path: str, metadata: Metadata, rules: Sequence[Back
     return ReadRoute(path, metadata.get("resourceVersion", ""), weights, edits, metadata, part)
 
 
-def _entry(place: RoutePlace, rule: BackendList, wanted: str) -> int | None:
+def _entry(route: CanaryRoute, rule: BackendList, wanted: str) -> int | None:
     """The index of the backend in a list that can be split."""
     at = [index for index, backend in enumerate(rule.backends) if str(backend) == wanted]
     if len(at) > 1:
-        raise RouteUnreadable(f"{rule.words} of {place} names {wanted} twice: which weight is meant?")
+        raise RouteUnreadable(f"{rule.words} of {route} names {wanted} twice: which weight is meant?")
     return at[0] if at and rule.where else None

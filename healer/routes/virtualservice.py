@@ -9,7 +9,7 @@ import msgspec
 
 from healer.cluster.api import Api
 from healer.model.action import permissions
-from healer.routes.route import KindMissing, Metadata, ReadRoute, RoutePlace, Router, fetched
+from healer.routes.route import CanaryRoute, KindMissing, Metadata, ReadRoute, Router, fetched
 from healer.routes.split import Backend, BackendList, found, named
 from healer.rules.probe import subset_words
 from healer.rules.vocabulary import RouterSpec
@@ -21,16 +21,16 @@ class _Destination(msgspec.Struct):
     host: str
     subset: str | None = None
 
-    def service(self, place: RoutePlace) -> str:
+    def service(self, route: CanaryRoute) -> str:
         """The Service of the Deployments' namespace that the host names; else the host. A host without a dot is one of the
         VirtualService's own namespace."""
         name, _, domain = self.host.partition(".")
-        domain = domain or place.home
-        inside = domain in (place.namespace, f"{place.namespace}.svc") or domain.startswith(f"{place.namespace}.svc.")
+        domain = domain or route.home
+        inside = domain in (route.namespace, f"{route.namespace}.svc") or domain.startswith(f"{route.namespace}.svc.")
         return name if inside else self.host
 
-    def backend(self, place: RoutePlace, weight: int) -> Backend:
-        return Backend(self.service(place), weight, subset_words(self.subset) if self.subset else "")
+    def backend(self, route: CanaryRoute, weight: int) -> Backend:
+        return Backend(self.service(route), weight, subset_words(self.subset) if self.subset else "")
 
 
 class _RouteDestination(msgspec.Struct):
@@ -48,11 +48,11 @@ class _VirtualServiceRoute(msgspec.Struct):
     mirror: _Destination | None = None
     mirrors: list[_MirrorDestination] | None = None
 
-    def rule(self, place: RoutePlace, words: str, where: str) -> BackendList:
+    def rule(self, route: CanaryRoute, words: str, where: str) -> BackendList:
         targets = self.route or []
-        backends = [target.destination.backend(place, 1 if len(targets) == 1 else target.weight or 0) for target in targets]
+        backends = [target.destination.backend(route, 1 if len(targets) == 1 else target.weight or 0) for target in targets]
         mirrored = [*([self.mirror] if self.mirror else []), *(each.destination for each in self.mirrors or ())]
-        return BackendList(words, where, backends, any(each.backend(place, 1).reaches(place.canary) for each in mirrored))
+        return BackendList(words, where, backends, any(each.backend(route, 1).reaches(route.canary) for each in mirrored))
 
 
 class _VirtualServiceSpec(msgspec.Struct):
@@ -66,26 +66,26 @@ class _VirtualService(msgspec.Struct):
     spec: _VirtualServiceSpec
 
 
-async def find(api: Api, place: RoutePlace) -> ReadRoute:
+async def find(api: Api, route: CanaryRoute) -> ReadRoute:
     """See `Find`: splits of HTTP; what goes to the canary by TCP or TLS is named."""
-    path, service = await _get(api, place)
+    path, service = await _get(api, route)
     rules = [
-        route.rule(place, f"{kind} route {number + 1}{named(route.name)}", f"/spec/http/{number}/route" if kind == "http" else "")
+        each.rule(route, f"{kind} route {number + 1}{named(each.name)}", f"/spec/http/{number}/route" if kind == "http" else "")
         for kind, routes in (("http", service.spec.http), ("tcp", service.spec.tcp), ("tls", service.spec.tls))
-        for number, route in enumerate(routes or ())
+        for number, each in enumerate(routes or ())
     ]
-    return found(place, path, service.metadata, rules, ("f:spec", "f:http"))
+    return found(route, path, service.metadata, rules, ("f:spec", "f:http"))
 
 
-async def _get(api: Api, place: RoutePlace) -> tuple[str, _VirtualService]:
+async def _get(api: Api, route: CanaryRoute) -> tuple[str, _VirtualService]:
     """By v1; by v1beta1 where the cluster does not serve v1 (Istio before 1.22)."""
     v1, v1beta1 = (
-        f"/apis/{GROUP}/{version}/namespaces/{place.home}/virtualservices/{place.name}" for version in ("v1", "v1beta1")
+        f"/apis/{GROUP}/{version}/namespaces/{route.home}/virtualservices/{route.name}" for version in ("v1", "v1beta1")
     )
     try:
-        return v1, await fetched(api, v1, _VirtualService, place, GROUP)
+        return v1, await fetched(api, v1, _VirtualService, route, GROUP)
     except KindMissing:
-        return v1beta1, await fetched(api, v1beta1, _VirtualService, place, GROUP)
+        return v1beta1, await fetched(api, v1beta1, _VirtualService, route, GROUP)
 
 
 ROUTER = Router(

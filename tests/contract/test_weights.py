@@ -9,7 +9,7 @@ import pytest
 
 from healer.cluster.api import Api
 from healer.lab.canary import CANARY, ROUTE, STABLE
-from healer.routes.base import NoReadyEndpoints, RouteMissing, RoutePlace, WeightChange, Weights, read, write
+from healer.routes.base import CanaryRoute, NoReadyEndpoints, RouteMissing, WeightChange, Weights, read, write
 from tests.contract.client import MERGE, Client, Object
 from tests.contract.routers import ROUTERS, Router, define
 
@@ -25,7 +25,7 @@ async def access(api: Client, tmp_path: Path) -> AsyncIterator[Api]:
     await found.aclose()
 
 
-async def _made(api: Client, router: Router) -> tuple[RoutePlace, str]:
+async def _made(api: Client, router: Router) -> tuple[CanaryRoute, str]:
     """A route that gives the canary 10 %, with ready endpoints behind both sides; and its path."""
     if router.custom:
         await define(api, router.plural)
@@ -33,7 +33,7 @@ async def _made(api: Client, router: Router) -> tuple[RoutePlace, str]:
         await api.make(router.path(api.namespace), manifest)
     for service in (STABLE, CANARY):
         await api.make(f"/apis/discovery.k8s.io/v1/namespaces/{api.namespace}/endpointslices", _slice(service))
-    return RoutePlace(api.namespace, router.kind, ROUTE, STABLE, CANARY), f"{router.path(api.namespace)}/{ROUTE}"
+    return CanaryRoute(api.namespace, router.kind, ROUTE, STABLE, CANARY), f"{router.path(api.namespace)}/{ROUTE}"
 
 
 def _slice(service: str) -> Object:
@@ -49,7 +49,7 @@ async def _nobody() -> None:
 
 
 async def _to(
-    access: Api, place: RoutePlace, percent: int, *, meanwhile: Callable[[], Awaitable[object]] = _nobody, dry_run: bool = False
+    access: Api, place: CanaryRoute, percent: int, *, meanwhile: Callable[[], Awaitable[object]] = _nobody, dry_run: bool = False
 ) -> WeightChange:
     """`meanwhile` is awaited between the first read and its patch."""
     events = [meanwhile]

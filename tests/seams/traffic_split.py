@@ -4,7 +4,7 @@ import msgspec
 
 from healer.cluster.api import Api
 from healer.model.action import permissions
-from healer.routes.route import Metadata, ReadRoute, RoutePlace, Router, fetched
+from healer.routes.route import CanaryRoute, Metadata, ReadRoute, Router, fetched
 from healer.routes.split import Backend, BackendList, found
 from healer.rules.vocabulary import RouterSpec
 
@@ -53,12 +53,12 @@ class _TrafficSplit(msgspec.Struct):
     spec: _SplitSpec
 
 
-async def find(api: Api, place: RoutePlace) -> ReadRoute:
+async def find(api: Api, route: CanaryRoute) -> ReadRoute:
     """See `Find`."""
-    path = f"/apis/{GROUP}/v1alpha2/namespaces/{place.home}/trafficsplits/{place.name}"
-    split = await fetched(api, path, _TrafficSplit, place, GROUP)
+    path = f"/apis/{GROUP}/v1alpha2/namespaces/{route.home}/trafficsplits/{route.name}"
+    split = await fetched(api, path, _TrafficSplit, route, GROUP)
     backends = [Backend(each.service, each.weight) for each in split.spec.backends]
-    return found(place, path, split.metadata, [BackendList("the split", "/spec/backends", backends)], ("f:spec", "f:backends"))
+    return found(route, path, split.metadata, [BackendList("the split", "/spec/backends", backends)], ("f:spec", "f:backends"))
 
 
 ROUTER = Router(

@@ -54,7 +54,7 @@ _DEEPEST = 100
 _CLOSING = {"{": "}", "<": ">"}
 
 
-def place(text: str, offset: int) -> str:
+def position(text: str, offset: int) -> str:
     """ "line 3, column 7", both from 1."""
     before = text[:offset]
     return f"line {before.count(chr(10)) + 1}, column {offset - before.rfind(chr(10))}"
@@ -64,7 +64,7 @@ def octals(text: str) -> list[str]:
     """The numbers that mean another one than they look like, in words: a leading 0 makes a number octal. Raises ConfigError."""
     found = [token for token in _tokens(text) if _OCTAL.fullmatch(token.text)]
     return [
-        f"{place(text, token.start)}: {token.text} is an octal number and means {meant}: write it without the leading 0"
+        f"{position(text, token.start)}: {token.text} is an octal number and means {meant}: write it without the leading 0"
         for token in found
         if (meant := str(abs(int(token.text, 8)))) != (token.text.lstrip("-0") or "0")
     ]
@@ -87,7 +87,7 @@ class _Reader:
         found = []
         while (token := self._peek()).text != closing:
             if not token.text:
-                raise ConfigError(f"{place(self._text, token.start)}: the text ends where {closing!r} is missing")
+                raise ConfigError(f"{position(self._text, token.start)}: the text ends where {closing!r} is missing")
             found.append(self._field())
         return found
 
@@ -98,7 +98,7 @@ class _Reader:
             while self._take().text not in ("]", ""):
                 continue
         elif token.text in (*"{}<>];:,",):
-            raise ConfigError(f"{place(self._text, token.start)}: a field's name is expected, not {token.text!r}")
+            raise ConfigError(f"{position(self._text, token.start)}: a field's name is expected, not {token.text!r}")
         if self._peek().text == ":":
             self._take()
         if self._peek().text == "[":
@@ -119,7 +119,7 @@ class _Reader:
                 made.commas.append(self._take().start)
             elif self._peek().text != "]":
                 token = self._peek()
-                raise ConfigError(f"{place(self._text, token.start)}: ',' or ']' is expected, not {token.text or 'the end'!r}")
+                raise ConfigError(f"{position(self._text, token.start)}: ',' or ']' is expected, not {token.text or 'the end'!r}")
         self._take()
 
     def _value(self) -> Value:
@@ -127,12 +127,12 @@ class _Reader:
         if (closing := _CLOSING.get(token.text)) is not None:
             self._depth += 1
             if self._depth > _DEEPEST:
-                raise ConfigError(f"{place(self._text, token.start)}: more than {_DEEPEST} messages inside each other")
+                raise ConfigError(f"{position(self._text, token.start)}: more than {_DEEPEST} messages inside each other")
             fields = self.message(closing)
             self._depth -= 1
             return Value(token.start, self._take().end, fields)
         if not token.text or token.text in (*"}>]:;,",):
-            raise ConfigError(f"{place(self._text, token.start)}: a value is expected, not {token.text or 'the end'!r}")
+            raise ConfigError(f"{position(self._text, token.start)}: a value is expected, not {token.text or 'the end'!r}")
         while token.text[0] in "\"'" and self._peek().text[:1] in ('"', "'"):  # strings side by side are one
             self._take()
         return Value(token.start, self._last.end)
@@ -156,13 +156,13 @@ def _tokens(text: str) -> Iterator[_Token]:
     while at < len(text):
         found = _TOKEN.match(text, at)
         if found is None:
-            raise ConfigError(f"{place(text, at)}: {text[at]!r} begins a string that does not end on its line")
+            raise ConfigError(f"{position(text, at)}: {text[at]!r} begins a string that does not end on its line")
         if found.lastgroup != "skip":
             if _UNREAD.fullmatch(found[0]):
-                raise ConfigError(f"{place(text, at)}: {found[0]} is no number: {DIGITS}")
+                raise ConfigError(f"{position(text, at)}: {found[0]} is no number: {DIGITS}")
             if _OCTAL.fullmatch(found[0]) and {"8", "9"} & set(found[0]):
                 plain = found[0].replace("-", "").lstrip("0")
-                raise ConfigError(f"{place(text, at)}: {found[0]} is no number, for a leading 0 makes it octal: write {plain}")
+                raise ConfigError(f"{position(text, at)}: {found[0]} is no number, for a leading 0 makes it octal: write {plain}")
             yield _Token(found[0], at, found.end())
         at = found.end()
     yield _Token("", at, at)

@@ -11,7 +11,7 @@ from healer.model.target import Target
 from healer.model.verdict import VerdictKind
 from healer.model.view import View
 from healer.model.workload import Workload
-from healer.routes.base import RouteError, RoutePlace, read
+from healer.routes.base import CanaryRoute, RouteError, read
 from healer.routes.registry import ROUTERS
 from healer.rules.form import ANYWHERE
 from healer.rules.probe import BAD_CANARY, DEPLOYMENT, UNKNOWN_VERDICT, Canary
@@ -249,9 +249,9 @@ class CanaryStanding:
         return f"canary/{self.rule}/{self.target.uid}/{'bad' if name == BAD_CANARY else 'unknown'}"
 
 
-def place_of(canary: Canary, namespace: str) -> RoutePlace:
+def place_of(canary: Canary, namespace: str) -> CanaryRoute:
     """Where the weights between the two sides are."""
-    return RoutePlace.between(namespace, canary.route, canary.stable, canary.canary)
+    return CanaryRoute.between(namespace, canary.route, canary.stable, canary.canary)
 
 
 async def missing_route(api: Api, bound: BoundRule) -> str:
@@ -269,7 +269,7 @@ async def missing_route(api: Api, bound: BoundRule) -> str:
     return ""
 
 
-async def share_of(api: Api, place: RoutePlace) -> float:
+async def share_of(api: Api, place: CanaryRoute) -> float:
     """The canary's share of the traffic, 0 to 1. Raises RouteError, ClusterError."""
     return (await read(api, place)).share
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from healer.cluster.api import Api
-from healer.routes.base import ReadRoute, RoutePlace, Weights, find, who_sets
+from healer.routes.base import CanaryRoute, ReadRoute, Weights, find, who_sets
 from healer.routes.note import notes
 
 
 class RouteLook:
     """Reads the weights of one place, and remembers the last reading."""
 
-    def __init__(self, api: Api, place: RoutePlace) -> None:
+    def __init__(self, api: Api, place: CanaryRoute) -> None:
         self._api = api
         self._place = place
         self._found: ReadRoute | None = None

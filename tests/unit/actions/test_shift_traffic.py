@@ -13,7 +13,7 @@ from healer.lab.kinds import Kind
 from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
-from healer.routes.base import RoutePlace
+from healer.routes.base import CanaryRoute
 from healer.rules.probe import RouteRef, Side
 from healer.rules.schema import When
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
@@ -90,7 +90,7 @@ async def test_all_of_it_with_the_figures(scene: Scene) -> None:
     assert outcome == Outcome(OutcomeKind.DONE, "Shifted", f"traffic of httproute/model: canary 20 % -> 0 %, all to {STABLE}")
     assert scene.weights == [(100, 0)]
     assert (scene.bench.writes, scene.bench.sent) == (PATCH, ["shiftTraffic"])
-    place = RoutePlace(NAMESPACE, "HTTPRoute", "model", STABLE, NAME)
+    place = CanaryRoute(NAMESPACE, "HTTPRoute", "model", STABLE, NAME)
     assert list(scene.bench.kept) == [place.key]
     assert scene.note == {"before": "80:20", "after": "100:0", "rung": "0", "aim": 0}
 
@@ -472,7 +472,7 @@ async def test_a_patch_whose_effect_cannot_be_read_back_may_have_happened(scene:
 @pytest.mark.parametrize("wrong", [{"aim": -50}, {"aim": 101}, {"aim": [0, -1]}, {"back": -9}])
 async def test_a_note_with_figures_that_healer_does_not_write_is_not_followed(scene: Scene, wrong: dict[str, Any]) -> None:
     """Whoever writes incidents writes notes: a negative aim had a weight below 0 written."""
-    key = RoutePlace(NAMESPACE, "HTTPRoute", "model", STABLE, NAME).key
+    key = CanaryRoute(NAMESPACE, "HTTPRoute", "model", STABLE, NAME).key
     scene.bench.kept = {key: json.dumps({"before": "50:50", "after": "50:50", "rung": "0", "aim": 0} | wrong)}
     outcome = await scene.shift(by=20)
     assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "NoteUnreadable")

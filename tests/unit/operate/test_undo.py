@@ -18,8 +18,7 @@ from healer.lab.objects import Object
 from healer.model.incident import State
 from healer.operate.objects import OperateError, at
 from healer.operate.undo import Undoing, undo
-from healer.routes.base import RoutePlace as Route
-from healer.routes.base import Weights as WeightsOf
+from healer.routes.base import CanaryRoute, Weights
 from healer.routes.note import Note
 from tests.support.healer import HEALER, environment, verb
 from tests.support.processes import PATIENCE
@@ -30,17 +29,17 @@ pytestmark = pytest.mark.slow
 
 ID = "crash-loop-1"
 STABLE, CANARY = "serving-stable", "serving-canary"
-ROUTE = Route(SPACE, "HTTPRoute", "model", STABLE, CANARY)
+ROUTE = CanaryRoute(SPACE, "HTTPRoute", "model", STABLE, CANARY)
 NOTE = Note("80:20", "100:0", "0", 0)
 BY = {"healer.dev/undone-by": "alice"}
 
 KEPT_BY = ShiftTraffic.spec.name
 OF = "kubernetes.io/service-name"
 
-Weights = tuple[int, int]
+Pair = tuple[int, int]
 
 
-def rules(*weights: Weights) -> list[Object]:
+def rules(*weights: Pair) -> list[Object]:
     return [
         {"backendRefs": [{"name": STABLE, "weight": stable}, {"name": CANARY, "weight": canary}, {"name": "third", "weight": 7}]}
         for stable, canary in weights
@@ -62,7 +61,7 @@ class Shifted:
         await self.route("model", (100, 0))
         await self.kept(NOTE)
 
-    async def route(self, name: str, *weights: Weights) -> None:
+    async def route(self, name: str, *weights: Pair) -> None:
         head = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute"}
         await self.lab.apply(head | {"metadata": {"name": name, "namespace": SPACE}, "spec": {"rules": rules(*weights)}})
 
@@ -77,12 +76,12 @@ class Shifted:
         path = f"{at('Incident', SPACE, ID).path}/status"
         await self.api.request("PATCH", path, body={"status": status}, content_type="application/merge-patch+json")
 
-    def set(self, *weights: Weights, name: str = "model") -> None:
+    def set(self, *weights: Pair, name: str = "model") -> None:
         """As somebody else does it."""
         kind = self.lab.api.kinds.named("httproutes")
         self.lab.api.modify(kind, SPACE, name, lambda obj: obj["spec"].update(rules=rules(*weights)))
 
-    def weights(self, name: str = "model") -> list[Weights]:
+    def weights(self, name: str = "model") -> list[Pair]:
         """As the cluster has them."""
         (route,) = [obj for obj in self.lab.objects("httproutes") if obj["metadata"]["name"] == name]
         found = [{ref["name"]: ref["weight"] for ref in rule["backendRefs"]} for rule in route["spec"]["rules"]]
@@ -184,7 +183,7 @@ async def test_what_was_journaled_and_never_sent_needs_nothing(shifted: Shifted)
 
 
 @pytest.mark.parametrize("weights", [(50, 50), (0, 0), (99, 1)])
-async def test_weights_that_somebody_has_changed_since_stay_unless_forced(shifted: Shifted, weights: Weights) -> None:
+async def test_weights_that_somebody_has_changed_since_stay_unless_forced(shifted: Shifted, weights: Pair) -> None:
     shifted.set(weights)
     with pytest.raises(NotUndone, match=r"httproute/model has weights .*, and healer set 100:0: somebody .* --force puts 80:20"):
         await shifted.undo()
@@ -285,9 +284,7 @@ async def test_a_service_that_is_gone_leaves_it_unknown_whose_traffic_it_is(shif
 
 def test_a_route_of_another_namespace_is_shown_with_it() -> None:
     """A rule may name a route elsewhere; whoever puts its weights back sees where it is."""
-    move = ShiftReversal(
-        replace(ROUTE, apart="gateways"), WeightsOf.parse("100:0"), WeightsOf.parse("100:0"), WeightsOf.parse("80:20")
-    )
+    move = ShiftReversal(replace(ROUTE, apart="gateways"), Weights.parse("100:0"), Weights.parse("100:0"), Weights.parse("80:20"))
     assert str(move).startswith("httproute/model in namespace gateways: canary 0 % -> 20 %")
 
 
@@ -346,7 +343,7 @@ async def test_typed_in_vain(shifted: Shifted) -> None:
 @pytest.mark.parametrize("options", [(), ("-o", "json")], ids=["text", "json"])
 @pytest.mark.parametrize(("answer", "code", "weights"), [("n", 1, (100, 0)), ("y", 0, (80, 20))])
 async def test_on_a_terminal_it_asks_first(
-    shifted: Shifted, answer: str, code: int, weights: Weights, options: tuple[str, ...]
+    shifted: Shifted, answer: str, code: int, weights: Pair, options: tuple[str, ...]
 ) -> None:
     """A person sees what is put back before it is; "no" leaves the route and the incident as they are."""
     ended, said = await shifted.type_on_a_terminal(answer, f"incident/{ID}", *options)

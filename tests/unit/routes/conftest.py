@@ -13,7 +13,7 @@ from healer.lab.canary import CANARY, ROUTE, STABLE, http_route, ingresses, virt
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object, clone
 from healer.lab.workload import serving
-from healer.routes.base import RoutePlace, WeightChange, Weights, write
+from healer.routes.base import CanaryRoute, WeightChange, Weights, write
 
 NAMESPACE = "production"
 RESOURCES = {
@@ -104,29 +104,29 @@ class Roads:
     sent: list[tuple[str, str]] = field(default_factory=list)
     """The weights before and after of each patch that was about to be sent."""
 
-    def place(self, kind: str) -> RoutePlace:
-        return RoutePlace(NAMESPACE, kind, ROUTE, STABLE, CANARY)
+    def place(self, kind: str) -> CanaryRoute:
+        return CanaryRoute(NAMESPACE, kind, ROUTE, STABLE, CANARY)
 
-    async def add(self, kind: str, weight: int = 20, edit: Callable[[Object], None] = nothing) -> RoutePlace:
+    async def add(self, kind: str, weight: int = 20, edit: Callable[[Object], None] = nothing) -> CanaryRoute:
         """Make the route, with its manifest edited."""
         manifests = route(kind, weight)
         edit(manifests[-1])
         await self.lab.apply(manifests)
         return self.place(kind)
 
-    def kind(self, place: RoutePlace) -> Kind:
+    def kind(self, place: CanaryRoute) -> Kind:
         return self.lab.api.kinds.named(RESOURCES[place.kind])
 
-    def object(self, place: RoutePlace) -> Object:
+    def object(self, place: CanaryRoute) -> Object:
         """The route as the cluster has it."""
         (found,) = [obj for obj in self.lab.objects(RESOURCES[place.kind]) if obj["metadata"]["name"] == place.name]
         return found
 
-    def modify(self, place: RoutePlace, change: Callable[[Object], None]) -> None:
+    def modify(self, place: CanaryRoute, change: Callable[[Object], None]) -> None:
         """As somebody else does it."""
         self.lab.api.modify(self.kind(place), NAMESPACE, place.name, change)
 
-    def label(self, place: RoutePlace, **labels: str) -> None:
+    def label(self, place: CanaryRoute, **labels: str) -> None:
         """Somebody else writes what has nothing to do with weights."""
 
         def change(obj: Object) -> None:
@@ -149,7 +149,7 @@ class Roads:
 
     async def to(
         self,
-        place: RoutePlace,
+        place: CanaryRoute,
         percent: int | Weights,
         *,
         meanwhile: Sequence[Callable[[], None]] = (),

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from healer.routes.base import ReadRoute, RoutePlace, Weights, who_sets
+from healer.routes.base import CanaryRoute, ReadRoute, Weights, who_sets
 from healer.routes.keeper import keeper_of, writer_of
 
-PLACE = RoutePlace("prod", "HTTPRoute", "model", "v1", "v2")
+PLACE = CanaryRoute("prod", "HTTPRoute", "model", "v1", "v2")
 PART = ("f:spec", "f:rules")
 ABORT = "kubectl argo rollouts abort {} -n prod"
 

@@ -11,10 +11,10 @@ from healer.lab.canary import CANARY, MAIN, ROUTE, STABLE, http_route, virtual_s
 from healer.lab.objects import Object
 from healer.routes.base import (
     BackendMissing,
+    CanaryRoute,
     KindMissing,
     NoReadyEndpoints,
     RouteMissing,
-    RoutePlace,
     RouteUnreadable,
     Weights,
     read,
@@ -105,7 +105,7 @@ async def test_nginx_what_goes_before_the_weight_is_named(roads: Roads, annotati
 @pytest.mark.parametrize(("behaviour", "many"), [(None, 1), ("sticky", 1), ("legacy", 0)])
 async def test_nginx_sessions_of_the_main_ingress_stick_to_the_canary(roads: Roads, behaviour: str | None, many: int) -> None:
     place = await roads.add("Ingress", 20, annotated(affinity_canary_behavior=behaviour))
-    main = RoutePlace(NAMESPACE, "Ingress", MAIN, STABLE, CANARY)
+    main = CanaryRoute(NAMESPACE, "Ingress", MAIN, STABLE, CANARY)
     roads.modify(main, annotated(affinity="cookie"))
     assert len((await read(roads.api, place)).besides) == many
 
@@ -317,7 +317,7 @@ def pool(name: str, weight: int, group: str) -> Object:
     return {"group": group, "kind": "InferencePool", "name": name, "weight": weight}
 
 
-POOLS = RoutePlace.between(
+POOLS = CanaryRoute.between(
     NAMESPACE,
     RouteRef(kind="HTTPRoute", name=ROUTE),
     Side(deployment=STABLE, pool="pool-1"),
@@ -386,15 +386,15 @@ async def test_istio_hosts_of_other_places_are_others(roads: Roads, suffix: str)
 async def test_istio_subsets_that_the_rule_does_not_name_are_left_alone(roads: Roads) -> None:
     targets = [target("models", 80, subset="v1"), target("models", 20, subset="v2")]
     await roads.add("VirtualService", 20, https(targets))
-    place = RoutePlace(NAMESPACE, "VirtualService", ROUTE, "models", "models-canary")
+    place = CanaryRoute(NAMESPACE, "VirtualService", ROUTE, "models", "models-canary")
     with pytest.raises(BackendMissing, match=r"http route 1 sends to models \(subset v1\), models \(subset v2\)"):
         await read(roads.api, place)
 
 
-def subsets(stable: str = "v1", canary: str = "v2") -> RoutePlace:
+def subsets(stable: str = "v1", canary: str = "v2") -> CanaryRoute:
     """The two sides as subsets of one host."""
     sides = [Side(deployment=name, service="models", subset=subset) for name, subset in ((STABLE, stable), (CANARY, canary))]
-    return RoutePlace.between(NAMESPACE, RouteRef(kind="VirtualService", name=ROUTE), *sides)
+    return CanaryRoute.between(NAMESPACE, RouteRef(kind="VirtualService", name=ROUTE), *sides)
 
 
 @pytest.mark.parametrize("host", ["models", f"models.{NAMESPACE}", f"models.{NAMESPACE}.svc.cluster.local"])
@@ -516,11 +516,11 @@ def apart(kind: str) -> list[Object]:
 @pytest.mark.parametrize("kind", ["HTTPRoute", "VirtualService"])
 async def test_a_route_in_another_namespace_than_the_deployments(roads: Roads, kind: str) -> None:
     await roads.lab.apply(apart(kind))
-    place = RoutePlace(NAMESPACE, kind, ROUTE, STABLE, CANARY, "infra")
+    place = CanaryRoute(NAMESPACE, kind, ROUTE, STABLE, CANARY, "infra")
     assert (await read(roads.api, place)).pairs == ((80, 20),)
     await roads.to(place, 5)
     assert (await read(roads.api, place)).pairs == ((95, 5),)
-    assert RoutePlace.parse(place.key) == place
+    assert CanaryRoute.parse(place.key) == place
     with pytest.raises(RouteMissing, match=f"there is no {kind.lower()}/{ROUTE} in {NAMESPACE}"):
         await read(roads.api, roads.place(kind))
 
@@ -531,4 +531,4 @@ async def test_backends_of_that_name_in_the_routes_own_namespace_are_others(road
         del ref["namespace"]
     await roads.lab.apply([made])
     with pytest.raises(BackendMissing, match=f"Service {STABLE} in infra"):
-        await read(roads.api, RoutePlace(NAMESPACE, "HTTPRoute", ROUTE, STABLE, CANARY, "infra"))
+        await read(roads.api, CanaryRoute(NAMESPACE, "HTTPRoute", ROUTE, STABLE, CANARY, "infra"))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healer.routes.base import RoutePlace, Weights
+from healer.routes.base import CanaryRoute, Weights
 from healer.routes.note import Note, notes
 from healer.rules.probe import RouteRef, Side
 
@@ -50,19 +50,19 @@ def test_other_texts_are_no_weights(text: str) -> None:
 
 
 def test_a_place_is_kept_as_one_text() -> None:
-    place = RoutePlace("production", "HTTPRoute", "model", "v1", "v2")
-    assert RoutePlace.parse(place.key) == place
+    place = CanaryRoute("production", "HTTPRoute", "model", "v1", "v2")
+    assert CanaryRoute.parse(place.key) == place
     stable, canary = Side(deployment="d1", service="m", subset="v1"), Side(deployment="d2", pool="p")
-    place = RoutePlace.between("a", RouteRef(kind="HTTPRoute", name="r", namespace="infra"), stable, canary)
+    place = CanaryRoute.between("a", RouteRef(kind="HTTPRoute", name="r", namespace="infra"), stable, canary)
     assert (place.stable, place.canary, place.counted_by) == ("m (subset v1)", "InferencePool p", ("d1", "d2"))
-    assert RoutePlace.parse(place.key) == place
+    assert CanaryRoute.parse(place.key) == place
     for text in ("", "a/b/c/d", "a/b/c/d/e/f", "a/b//d/e"):
         with pytest.raises(ValueError, match="namespace/kind/name/stable/canary"):
-            RoutePlace.parse(text)
+            CanaryRoute.parse(text)
 
 
 def test_notes_are_read_back_and_what_is_none_is_an_error() -> None:
-    place, note = RoutePlace("production", "HTTPRoute", "model", "v1", "v2"), Note("80:20", "100:0", "0", 0)
+    place, note = CanaryRoute("production", "HTTPRoute", "model", "v1", "v2"), Note("80:20", "100:0", "0", 0)
     assert notes({place.key: str(note)}) == {place: note}
     several = Note("80:20,50:50", "100:0,70:30", "0", (0, 30))
     assert notes({place.key: str(several)}) == {place: several}

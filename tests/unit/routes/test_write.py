@@ -10,12 +10,12 @@ from healer.lab.apiserver.store import StoreEvent as StoreChange
 from healer.lab.canary import CANARY, STABLE
 from healer.lab.objects import Object
 from healer.routes.base import (
+    CanaryRoute,
     NoReadyEndpoints,
     NotTaken,
     RouteContended,
     RouteError,
     RouteMissing,
-    RoutePlace,
     RouteUnreadable,
     Weights,
     find,
@@ -132,7 +132,7 @@ async def test_what_goes_away_between_read_and_patch_is_missing(roads: Roads, ki
         await roads.to(place, 0, meanwhile=[gone])
 
 
-def _reverting(roads: Roads, place: RoutePlace, weights: Callable[[Object], None]) -> list[object]:
+def _reverting(roads: Roads, place: CanaryRoute, weights: Callable[[Object], None]) -> list[object]:
     """A controller that sets the weights back as soon as somebody changes them; returns what it did."""
     done: list[object] = []
 
@@ -207,7 +207,7 @@ async def test_a_route_that_is_not_there(roads: Roads, kind: str) -> None:
 async def test_a_backend_that_is_not_there_is_named_with_what_was_found(roads: Roads, kind: str) -> None:
     await roads.add(kind, 20)
     for stable, canary in (("typo", CANARY), (STABLE, "typo")):
-        place = RoutePlace(NAMESPACE, kind, "model-ab-testing", stable, canary)
+        place = CanaryRoute(NAMESPACE, kind, "model-ab-testing", stable, canary)
         with pytest.raises(RouteError) as error:
             await read(roads.api, place)
         assert type(error.value).__name__ == "BackendMissing"
@@ -219,7 +219,7 @@ async def test_another_kind_is_never_looked_for(roads: Roads, kind: str) -> None
     place = await roads.add(kind, 20)
     for other in {*KINDS, "Gateway"} - {kind}:
         with pytest.raises((RouteMissing, RouteUnreadable)):
-            await read(roads.api, RoutePlace(place.namespace, other, place.name, place.stable, place.canary))
+            await read(roads.api, CanaryRoute(place.namespace, other, place.name, place.stable, place.canary))
 
 
 async def test_who_owns_the_route_is_read_with_its_weights(roads: Roads, kind: str) -> None:

@@ -12,7 +12,7 @@ from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses
 from healer.model.signal import Signal, Unanswered
 from healer.model.verdict import Verdict, VerdictKind
-from healer.routes.base import RouteMissing, RoutePlace
+from healer.routes.base import CanaryRoute, RouteMissing
 from healer.routes.note import Note
 from healer.sources.canary.canary import CanaryProbe, CanaryStanding
 from healer.sources.canary.drain import ServedRequests
@@ -302,7 +302,7 @@ async def test_after_a_restart_the_incident_is_what_is_known(tmp_path: Path) -> 
         series |= requests(pod.name, 10, 10)
     asked = when("Ingress", COUNTERS, every="30s")
     (bound,) = rulebook(rule("bad-canary", when=asked, heal=[{"page": {}}])).rules
-    place = RoutePlace(NAMESPACE, "Ingress", ROUTE, STABLE, CANARY)
+    place = CanaryRoute(NAMESPACE, "Ingress", ROUTE, STABLE, CANARY)
     note = Note("80:20", "100:0", "0", 0)
     kept: dict[str, str] | None = {}
     async with remembering(tmp_path / "prometheus", series) as prometheus, Lab(controllers=False) as lab:
