@@ -7,7 +7,6 @@ the others are unloaded only when every ready server says that it is AVAILABLE.
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
 import msgspec
@@ -145,7 +144,7 @@ class _Pin:
         call, params = self.call, self.params
         doing = f"pin model {params.model} in configmap/{params.config_map}"
         incident = call.act.incident
-        author = Author(f"healer ({incident.id})", incident.reason.text, PinModelVersion.spec.name, _moment())
+        author = Author(f"healer ({incident.id})", incident.reason.text, PinModelVersion.spec.name, self.call.api.clock.stamp())
         ref = FileRef(call.act.target.namespace, params.config_map, params.key, self.file)
         try:
             written = await write(
@@ -285,7 +284,3 @@ def _listed(by_pod: dict[str, str]) -> str:
     named = [f"pod/{name}: {said}" for name, said in sorted(by_pod.items())]
     more = f", and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     return ", ".join(named[:_NAMED]) + more
-
-
-def _moment() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -5,8 +5,6 @@ annotation, which its three-way diff does not see; Flux's server-side apply keep
 manager named kubectl (so its FAQ), and healer's requests are noted as healer's (seen with a 1.36 API server).
 """
 
-from datetime import UTC, datetime
-
 from healer.actions.base import Call
 from healer.actions.shared.refusal import under_way
 from healer.actions.shared.rolling import TemplatePatch, not_now, patch, read_whole, rung, unsafe
@@ -50,7 +48,7 @@ class RolloutRestart:
             return under_way(workload.rollout)
         if (veto := unsafe(call, workload)) is not None:
             return veto
-        at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        at = call.api.clock.stamp("microseconds")
         keep = {"step": rung(call), "at": at}
         failed = await patch(call, workload, _change(call, whole, at), keep, f"restart the rollout of {target}")
         if failed is not None:

@@ -1,7 +1,6 @@
 """The verbs about canaries, for people and for pipelines: gate, compare."""
 
 import contextlib
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -118,7 +117,7 @@ def compare(
     async def work(
         api: Api, client: Prometheus, judging: BoundRule, place: ObjectPlace, ask: knobs.PrometheusSettings
     ) -> reporting.Report:
-        return await comparing.compare(api, client, judging, place, since=back, now=time.time(), history=ask.history)
+        return await comparing.compare(api, client, judging, place, since=back, now=api.clock.wall(), history=ask.history)
 
     report = _asked(work, what, canary, namespace, rule, prometheus, context)
     if output == "json":

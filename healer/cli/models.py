@@ -96,7 +96,7 @@ def _change(work: Callable[[Api, Where, Author], Awaitable[ModelChangeResult]], 
 
     async def connected(api: Api) -> ModelChangeResult:
         where = Where.of(asked.server, asked.namespace or me.namespace, asked.config_map, asked.key, asked.port)
-        return await work(api, where, operating.author(me.user, asked.why, asked.verb))
+        return await work(api, where, operating.author(me.user, asked.why, asked.verb, api.clock.stamp()))
 
     try:
         done = with_cluster(connected, asked.context)

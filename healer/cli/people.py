@@ -1,6 +1,5 @@
 """The verbs for people on call: pause, resume, approve, explain."""
 
-import time
 from typing import Annotated
 
 import typer
@@ -50,10 +49,11 @@ def pause(
     is named is not there.
     """
     me = who(context)
-    until = None if for_ is None else time.time() + duration(for_, "--for")
+    lasts = None if for_ is None else duration(for_, "--for")
 
     async def work(api: Api) -> pausing.PauseResult:
         place = await _place(api, what, namespace or me.namespace, healer_namespace, lease, make=True)
+        until = None if lasts is None else api.clock.wall() + lasts
         return await pausing.pause(
             api, place, me.user, reason, healer_namespace, until=until, make=what == EVERYTHING, lease=lease
         )
@@ -147,7 +147,7 @@ def explain(
     async def work(api: Api) -> bool:
         place = named(what, namespace or me.namespace, ("Pod", *WORKLOADS, "Incident"))
         own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
-        found = await facts(api, place, own, url, time.time(), name)
+        found = await facts(api, place, own, url, api.clock.wall(), name)
         if output == "json":
             print_json(showing.plain(found))
         else:

@@ -1,6 +1,5 @@
 """The verb that says how healer itself stands: status."""
 
-import time
 from typing import Annotated
 
 import typer
@@ -34,7 +33,7 @@ def status(
     async def work(api: Api) -> standing.HealerStatus:
         space = "" if namespace is None else valid(namespace, "a namespace")
         own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
-        return await standing.status(api, space, own, url, time.time(), name)
+        return await standing.status(api, space, own, url, api.clock.wall(), name)
 
     found = with_cluster(work, context)
     if output == "json":

@@ -3,7 +3,6 @@
 # (kubernetes.aio says that it is typed, and the functions used here are not.)
 
 import os
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,6 +16,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException, incluster_config, load_kube_config
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
+from healer.clock import Clock
 from healer.cluster.errors import ClusterConfigError
 
 REFRESH = 60.0
@@ -46,12 +46,12 @@ class Access:
         self._rest = RESTClientObject(configuration)
 
     @classmethod
-    async def find(cls, *, context: str | None = None, kubeconfig: str | None = None) -> "Access":
+    async def find(cls, *, context: str | None = None, kubeconfig: str | None = None, clock: Clock) -> "Access":
         """The service account of a pod, else the kubeconfig; a `context` or `kubeconfig` asks for the latter.
 
         Raises ClusterConfigError when there is neither, or when what there is cannot be used.
         """
-        origin, load = _choose(context, kubeconfig)
+        origin, load = _choose(context, kubeconfig, clock)
         configuration = Configuration()
         try:
             await load(configuration)
@@ -99,13 +99,13 @@ def _is_loopback(url: str) -> bool:
         return False
 
 
-def _choose(context: str | None, kubeconfig: str | None) -> tuple[str, _Load]:
+def _choose(context: str | None, kubeconfig: str | None, clock: Clock) -> tuple[str, _Load]:
     in_pod = os.environ.get(incluster_config.SERVICE_HOST_ENV_NAME) and Path(incluster_config.SERVICE_TOKEN_FILENAME).exists()
     if context is None and kubeconfig is None and in_pod:
         return "the pod's service account", _load_service_account
     paths = kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
     named = f"context {context}" if context else "current context"
-    return f"{named} of kubeconfig {paths}", _kubeconfig_loader(paths, context)
+    return f"{named} of kubeconfig {paths}", _kubeconfig_loader(paths, context, clock)
 
 
 async def _load_service_account(configuration: Configuration) -> None:
@@ -115,7 +115,7 @@ async def _load_service_account(configuration: Configuration) -> None:
     )
 
 
-def _kubeconfig_loader(paths: str, context: str | None) -> _Load:
+def _kubeconfig_loader(paths: str, context: str | None, clock: Clock) -> _Load:
     if not any(Path(path).expanduser().exists() for path in paths.split(os.pathsep) if path):
         raise ClusterConfigError(
             f"no cluster to talk to: not inside a pod with a service account, and there is no kubeconfig at {paths}. "
@@ -125,12 +125,12 @@ def _kubeconfig_loader(paths: str, context: str | None) -> _Load:
     async def load(configuration: Configuration) -> None:
         # persist_config: rewriting the user's file is not ours to do.
         loader = await load_kube_config(paths, context, configuration, persist_config=False)
-        read_at = time.monotonic()
+        read_at = clock.steady()
 
         async def refresh(held: Any) -> None:
             nonlocal read_at
-            if time.monotonic() - read_at >= REFRESH:
-                read_at = time.monotonic()
+            if clock.steady() - read_at >= REFRESH:
+                read_at = clock.steady()
                 await loader.load_and_set(held)  # token files anew; exec and OIDC tokens when they expire
 
         configuration.refresh_api_key_hook = refresh  # type: ignore[assignment]  # declared None, awaited when set

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import aiohttp
 import msgspec
 
+from healer.clock import SYSTEM, Clock
 from healer.cluster.access import Access
 from healer.cluster.contact import Contact, RbacRequest, asked
 from healer.cluster.decode import ListPage
@@ -29,9 +30,13 @@ class Api:
     when the credentials cannot be read any more; all three are ClusterErrors. Times are in seconds.
     """
 
-    def __init__(self, access: Access, *, request_timeout: float = 10.0, connect_timeout: float = 5.0) -> None:
-        self.contact = Contact(f"{access.url} ({access.origin})" if access.origin else access.url)
+    def __init__(
+        self, access: Access, *, request_timeout: float = 10.0, connect_timeout: float = 5.0, clock: Clock = SYSTEM
+    ) -> None:
+        self.contact = Contact(f"{access.url} ({access.origin})" if access.origin else access.url, clock.steady)
         """How the server answers: shared by all who ask it through this client."""
+        self.clock = clock
+        """What time it is for all who ask the server through this client."""
         self._access = access
         self._request_timeout = aiohttp.ClientTimeout(total=request_timeout, sock_connect=connect_timeout)
         self._connect_timeout = connect_timeout
@@ -45,10 +50,11 @@ class Api:
         kubeconfig: str | None = None,
         request_timeout: float = 10.0,
         connect_timeout: float = 5.0,
+        clock: Clock = SYSTEM,
     ) -> "Api":
         """Find the cluster as Access.find says; sends nothing yet. Raises ClusterConfigError."""
-        access = await Access.find(context=context, kubeconfig=kubeconfig)
-        return cls(access, request_timeout=request_timeout, connect_timeout=connect_timeout)
+        access = await Access.find(context=context, kubeconfig=kubeconfig, clock=clock)
+        return cls(access, request_timeout=request_timeout, connect_timeout=connect_timeout, clock=clock)
 
     @property
     def url(self) -> str:

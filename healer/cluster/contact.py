@@ -1,6 +1,5 @@
 """How the API server answers: counted, and what is wrong with it said once and then seldom, in one line for all who ask it."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -57,7 +56,7 @@ class Contact:
     An answer is good when the server knows what it says: 2xx, and every refusal but 401, 429 and 5xx.
     """
 
-    def __init__(self, where: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, where: str, clock: Callable[[], float]) -> None:
         self.where = where
         self.counts: Counter[tuple[str, str]] = Counter()
         """Requests so far, by verb and code (VERBS, CODES)."""

@@ -1,8 +1,5 @@
 """The addresses behind a Service, as its EndpointSlices have them: whom a replica of healer may take for another."""
 
-import time
-from collections.abc import Callable
-
 import msgspec
 
 from healer.cluster.api import Api, Unreadable, pages
@@ -24,16 +21,14 @@ class _ServiceSlice(msgspec.Struct):
 
 
 class ServiceEndpoints:
-    """Reads them when asked, at most every `fresh` seconds. `clock` is monotonic."""
+    """Reads them when asked, at most every `fresh` seconds."""
 
-    def __init__(
-        self, api: Api, namespace: str, service: str, *, fresh: float = 2.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, api: Api, namespace: str, service: str, *, fresh: float = 2.0) -> None:
         self._api = api
         self._path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
         self._query = {"labelSelector": f"kubernetes.io/service-name={service}"}
         self._fresh = fresh
-        self._clock = clock
+        self._clock = api.clock.steady
         self._known: frozenset[str] = frozenset()
         self._read: float | None = None
 

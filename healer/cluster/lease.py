@@ -9,11 +9,9 @@ that is already on its way when the deadline passes: that is what the compare-an
 
 import asyncio
 import math
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -85,7 +83,7 @@ class Lease:
     """One replica's part in the election. `identity` must differ between processes.
 
     `on_annotations` is given the annotations of the Lease object each time that it is read, also before a term begins. What it
-    raises ends `run`. `clock` is monotonic, in seconds; it must go on while the process is stopped (CLOCK_MONOTONIC does).
+    raises ends `run`. The steady clock of `api` must go on while the process is stopped (CLOCK_MONOTONIC does).
     """
 
     def __init__(
@@ -94,7 +92,6 @@ class Lease:
         settings: LeaseSettings,
         identity: str,
         *,
-        clock: Callable[[], float] = time.monotonic,
         on_annotations: Callable[[Mapping[str, str]], None] | None = None,
     ) -> None:
         if not identity:
@@ -106,7 +103,7 @@ class Lease:
         self._api = api
         self._settings = settings
         self._identity = identity
-        self._clock = clock
+        self._clock = api.clock.steady
         self._on_annotations = on_annotations
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{settings.namespace}/leases"
         self._path = f"{self._collection}/{settings.name}"
@@ -183,7 +180,7 @@ class Lease:
                     await self._look()
                 if not self.held():
                     break
-                await self._write({"renewTime": _now()})
+                await self._write({"renewTime": self._stamp()})
                 pause = self._settings.renew
             except ClusterError as error:
                 self._complain(error)
@@ -202,7 +199,7 @@ class Lease:
                         if self._stale:
                             await self._look()
                         else:
-                            await self._write({"holderIdentity": "", "renewTime": _now()})
+                            await self._write({"holderIdentity": "", "renewTime": self._stamp()})
                             log.info("lease released", lease=self._path, identity=self._identity, epoch=self.epoch)
                     except ApiError as error:
                         if not error.is_conflict:
@@ -230,7 +227,7 @@ class Lease:
 
     async def _take(self) -> None:
         """Begin a term. Its number is new also when we follow ourselves: what a term before has claimed is not of this one."""
-        moment = _now()
+        moment = self._stamp()
         self._mark = (self._identity, moment)
         epoch = self._highest + 1
         await self._write(
@@ -293,6 +290,10 @@ class Lease:
         if lease is not None and self._on_annotations is not None:
             self._on_annotations(lease.metadata.annotations or {})
 
+    def _stamp(self) -> str:
+        """The wall time as metav1.MicroTime, for humans: nobody compares it but for being another one."""
+        return self._api.clock.stamp("microseconds")
+
     def _complain(self, error: ClusterError) -> None:
         """Log what went wrong, once for as long as it stays the same."""
         said = str(error)
@@ -332,8 +333,3 @@ def _decoded(body: bytes, type: type[T], path: str) -> T:
         return msgspec.json.decode(body, type=type)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreadable(f"{path}: the answer is no Lease: {error}") from error
-
-
-def _now() -> str:
-    """The wall clock as metav1.MicroTime, for humans: nobody compares it but for being another one."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -5,8 +5,6 @@ Without that right the annotation `healer.dev/paused` on a Namespace is not seen
 """
 
 import asyncio
-import time
-from collections.abc import Callable
 from typing import NoReturn
 
 import structlog
@@ -29,9 +27,7 @@ class NamespacePoll:
 
     resource = RESOURCES[Namespace]
 
-    def __init__(
-        self, api: Api, view: View, namespace: str, *, every: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, api: Api, view: View, namespace: str, *, every: float) -> None:
         self.namespace = namespace
         self.synced = asyncio.Event()
         """Set when the server has answered for the first time, be it with a refusal."""
@@ -42,7 +38,7 @@ class NamespacePoll:
         self._api = api
         self._view = view
         self._every = every
-        self._clock = clock
+        self._clock = clock = api.clock.steady
         self._path = self.resource.path(name=namespace)
         self._begun = clock()
         self._heard: float | None = None

@@ -7,7 +7,6 @@ The protocol is that of client-go's Reflector; what is done about each fault is 
 
 import asyncio
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NoReturn
@@ -81,14 +80,15 @@ class WatchCounts:
 class _Turns:
     """Gives the other tasks a turn, every `slice` seconds of work."""
 
-    def __init__(self, slice: float) -> None:
+    def __init__(self, slice: float, clock: Callable[[], float]) -> None:
         self._slice = slice
-        self._until = time.monotonic() + slice
+        self._clock = clock
+        self._until = clock() + slice
 
     async def offer(self) -> None:
-        if time.monotonic() >= self._until:
+        if self._clock() >= self._until:
             await asyncio.sleep(0)
-            self._until = time.monotonic() + self._slice
+            self._until = self._clock() + self._slice
 
 
 class _ReadTimeout(Exception):
@@ -111,7 +111,6 @@ class Reflector:
         *,
         namespace: str = "",
         settings: WatchSettings | None = None,
-        clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
         self.resource = resource
@@ -123,7 +122,7 @@ class Reflector:
         self._view = view
         self._listener = listener
         self._settings = settings = settings or WatchSettings()
-        self._clock = clock
+        self._clock = clock = api.clock.steady
         self._rng = rng or random.Random()
         self._path = resource.path(namespace)
         self._events = event_decoder(resource.kind)
@@ -214,7 +213,7 @@ class Reflector:
         found: dict[str, KubeObject] = {}
         unreadable: set[str] = set()
         version = ""
-        turns = _Turns(self._settings.slice)
+        turns = _Turns(self._settings.slice, self._clock)
         async for page in pages(self._api, self._path, page=self._settings.page):
             self._heard()
             version = page.metadata.resource_version
@@ -263,7 +262,7 @@ class Reflector:
             "timeoutSeconds": str(self._rng.randint(*self._settings.timeout)),
         }
         splitter = Splitter(self._settings.line_limit)
-        turns = _Turns(self._settings.slice)
+        turns = _Turns(self._settings.slice, self._clock)
         told, begun = self.counts.told, self._clock()
         async with self._api.stream(self._path, query, read_timeout=self._settings.read_timeout) as response:
             if (packed := response.headers.get("Content-Encoding", "identity")) != "identity":

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,6 +13,7 @@ import aiohttp
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from healer.clock import SYSTEM, Clock
 from healer.cluster.access import own_namespace
 from healer.cluster.api import Api
 from healer.cluster.endpoints import ServiceEndpoints
@@ -69,10 +69,17 @@ class Daemon:
     """One healer. `run` serves until `stop` is called, and then ends in good order."""
 
     def __init__(
-        self, settings: Settings, rulebook: Rulebook, *, files: RuleFiles | None = None, watchers: Watchers | None = None
+        self,
+        settings: Settings,
+        rulebook: Rulebook,
+        *,
+        files: RuleFiles | None = None,
+        watchers: Watchers | None = None,
+        clock: Clock = SYSTEM,
     ):
         watchers = watchers or Watchers()
         self._settings = settings
+        self._clock = clock
         self._rulebook = rulebook
         self._files = files
         self._log = structlog.get_logger("healer")
@@ -100,7 +107,7 @@ class Daemon:
         self._home = settings.leader.namespace or own_namespace()
         self._role = asyncio.Event()
         """Set when we lead, or know who does."""
-        self._leadership = Leadership(settings.leader, self._home, self._view, lambda: self.port, self._role)
+        self._leadership = Leadership(settings.leader, self._home, self._view, lambda: self.port, self._role, clock)
 
     @property
     def incidents(self) -> list[Incident]:
@@ -122,14 +129,15 @@ class Daemon:
         watched = watchers(api, self._view, self._changed, self._settings.cluster)
         kept_in = next(iter(self._journaled_namespaces()), "")
         definition = DefinitionCheck(self._home, kept_in, needed=self._settings.journal.kind == "kubernetes")
-        vitals = HealthChecks(watched, self._settings.cluster.watch_stale, api.contact, self._leadership.check, definition.check)
+        stale = self._settings.cluster.watch_stale
+        vitals = HealthChecks(watched, stale, api.contact, self._leadership.check, definition.check, self._clock)
         self._metrics.contact(api.contact)
         if self._files is not None:
             self._metrics.rules(self._files)
         self._metrics.journal(self._counts, lambda: len(self._journal.incidents()))
         self._metrics.leads(lambda: self._term is not None and self._leadership.held())
         for kind in dict.fromkeys(each.resource.name for each in watched):
-            self._metrics.watch(kind, partial(oldest, [each for each in watched if each.resource.name == kind]))
+            self._metrics.watch(kind, partial(oldest, [each for each in watched if each.resource.name == kind], self._clock))
         peers = self._peers(api)
         async with aiohttp.ClientSession() as session:
             server = Server(
@@ -139,6 +147,7 @@ class Daemon:
                 registry=self._metrics.registry,
                 decisions=lambda: list(self._decisions),
                 rules=self._coverage.rows,
+                clock=self._clock,
             )
             async with _listening(server), asyncio.TaskGroup() as group:
                 self.port = server.port
@@ -241,7 +250,7 @@ class Daemon:
     def _webhooks(self, session: aiohttp.ClientSession, peers: Peers) -> dict[str, Receiver]:
         """What takes the posts of each pushed source, by path; a follower passes them on to the leader."""
         http = self._settings.http
-        context = WebhookContext(self._settings, self._view, time.time, self._intake, self._metrics.registry)
+        context = WebhookContext(self._settings, self._view, self._clock.wall, self._intake, self._metrics.registry)
 
         async def leader() -> str:
             return await peers.checked(self._leadership.leader())
@@ -302,7 +311,7 @@ class Daemon:
 
     async def _prune(self) -> None:
         if self._term is not None:
-            await self._journal.prune(time.time())
+            await self._journal.prune(self._clock.wall())
 
 
 def _sinks(settings: Settings, meters: SinkMeters, further: list[Sink], memory: Memory) -> sinks.Sinks:

@@ -1,7 +1,6 @@
 """Carries out what the engine wants done: claim it in the journal, act, report the outcome."""
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -147,7 +146,7 @@ class Executor:
     def _sending(self, act: Act) -> Outcome | None:
         if not self._held():
             return Outcome(OutcomeKind.DEFERRED, "NotLeading", f"the lease is lost: {act.action} was not sent, nothing was done")
-        self._metrics.reaction(max(0.0, time.time() - act.seen_at))
+        self._metrics.reaction(max(0.0, self._api.clock.wall() - act.seen_at))
         return None
 
 

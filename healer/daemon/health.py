@@ -5,12 +5,12 @@ that is tried again and again is alive. What is wrong there is said in the body 
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
 
+from healer.clock import Clock
 from healer.cluster.api import Api
 from healer.cluster.contact import Contact
 from healer.cluster.errors import ClusterError
@@ -32,25 +32,27 @@ class HealthChecks:
         contact: Contact,
         leadership: Callable[[], Check],
         incidents: Callable[[], Check],
+        clock: Clock,
     ) -> None:
         self._watched = watched
         self._stale = stale
         self._contact = contact
         self._leadership = leadership
         self._incidents = incidents
-        self._beaten = time.monotonic()
+        self._clock = clock
+        self._beaten = clock.steady()
         self.ready = False
         """Whether the daemon takes signals."""
 
     async def beat(self) -> None:
         """Show that the event loop turns, for ever."""
         while True:
-            self._beaten = time.monotonic()
+            self._beaten = self._clock.steady()
             await asyncio.sleep(_BEAT)
 
     def health(self) -> Health:
         """The checks as of now."""
-        now = time.monotonic()
+        now = self._clock.steady()
         lag = max(0.0, now - self._beaten - _BEAT)
         loop = Check("loop", lag < _STALLED, f"the event loop lags {lag:.1f} s")
         watches = [self._watch(watcher, now) for watcher in self._watched]

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import NoReturn
@@ -16,6 +15,7 @@ from typing import NoReturn
 import msgspec
 import structlog
 
+from healer.clock import Clock
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ClusterError
 from healer.cluster.lease import LABELS, Lease, LeaseSettings
@@ -37,12 +37,15 @@ UNKNOWN = "whether somebody has paused everything is not known"
 class Leadership:
     """`home` is healer's own namespace; `port` says at which port we are reached; `settled` is set when somebody leads."""
 
-    def __init__(self, settings: LeaderSettings, home: str, view: View, port: Callable[[], int], settled: asyncio.Event) -> None:
+    def __init__(
+        self, settings: LeaderSettings, home: str, view: View, port: Callable[[], int], settled: asyncio.Event, clock: Clock
+    ) -> None:
         self._settings = settings
         self._home = home
         self._view = view
         self._port = port
         self._settled = settled
+        self._clock = clock
         self._lease: Lease | None = None
         self._log = structlog.get_logger("healer")
         self.serving = False
@@ -112,7 +115,7 @@ class Leadership:
         if self._lease is not None and self._lease.holder not in (None, "", self.identity):
             self._settled.set()
         until = ends(annotations.get(PAUSED_UNTIL, ""))
-        paused = annotations.get(PAUSED) == "true" and until > time.time()
+        paused = annotations.get(PAUSED) == "true" and until > self._clock.wall()
         by, why = annotations.get(PAUSED_BY, "somebody"), annotations.get(PAUSED_REASON, "")
         self._view.paused_everywhere = (f"{by}: {why}" if why else by) if paused else ""
 

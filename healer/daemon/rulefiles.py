@@ -1,7 +1,6 @@
 """Rule files on disk: read at the start, and again when they change. Wrong ones change nothing: the last good rules stay."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import structlog
 
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
+from healer.clock import SYSTEM, Clock
 from healer.model_servers.registry import SERVERS
 from healer.routes.registry import ROUTERS
 from healer.rules.loading import load_all
@@ -130,10 +130,12 @@ class RuleFiles:
         known: Vocabulary,
         objections: Callable[[Rulebook], list[Problem]] = _none,
         most: Mode = Mode.ENFORCE,
+        clock: Clock = SYSTEM,
     ) -> None:
         """`objections` says what of rules that are right in themselves cannot be used by this healer; no rule goes further than
         the mode `most`."""
         self._most = most
+        self._clock = clock
         self._paths = tuple(paths)
         self._known = known
         self._objections = objections
@@ -142,7 +144,7 @@ class RuleFiles:
         self._refused = False  # whether the texts that were read last are not used
         self.sound = True
         """Whether the files, as they were last read, are the rules in force."""
-        self.loaded_at = time.time()
+        self.loaded_at = self._clock.wall()
         """When the rules in force were read, in seconds since the epoch."""
         self._log = structlog.get_logger("healer.rules")
 
@@ -172,6 +174,6 @@ class RuleFiles:
                 self._log.error("rule files have errors: the last good rules stay", problems=[str(p) for p in error.problems])
             self._complaint = str(error)
             return
-        self._complaint, self._refused, self.sound, self.loaded_at = "", False, True, time.time()
+        self._complaint, self._refused, self.sound, self.loaded_at = "", False, True, self._clock.wall()
         self._log.info("rules reloaded", rules=len(rulebook.rules))
         use(rulebook)

@@ -5,7 +5,6 @@ A follower has none: it watches, so that its view is warm, and waits.
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -69,7 +68,7 @@ class Term:
         self._held = held
         self._began = began
         self._log = structlog.get_logger("healer")
-        self._clock = steady_clock()
+        self._clock = api.clock.unset()
         self.core = EventLoop(
             engine=Engine(rulebook, specs(ACTIONS), _tuning(settings, home)),
             view=view,
@@ -162,7 +161,7 @@ class Term:
 
     async def _read(self) -> list[Incident]:
         """What the journal holds. While it cannot be read, nothing is decided; it is tried again for as long as we lead."""
-        backoff = Backoff(0.5, 30.0, 60.0, time.monotonic, random.random)
+        backoff = Backoff(0.5, 30.0, 60.0, self._api.clock.steady, random.random)
         said = ""
         while True:
             try:
@@ -210,17 +209,12 @@ class Term:
 
     async def _wind_down(self) -> None:
         self.core.stopping = True
-        end = time.monotonic() + self._settings.shutdown
+        steady = self._api.clock.steady
+        end = steady() + self._settings.shutdown
         finished = await self._executor.finish(self._settings.shutdown)
-        told = await self._sinks.flush(max(0.0, end - time.monotonic()))
-        kept = await self._journal.flush(max(1.0, end - time.monotonic()))
+        told = await self._sinks.flush(max(0.0, end - steady()))
+        kept = await self._journal.flush(max(1.0, end - steady()))
         self._log.info("healer acts no more", actions_finished=finished, all_told=told, all_kept=kept)
-
-
-def steady_clock() -> Callable[[], float]:
-    """Seconds since the epoch that never jump: the wall clock as it is now, moved on by the monotonic one."""
-    began = time.time() - time.monotonic()
-    return lambda: began + time.monotonic()
 
 
 def _tuning(settings: Settings, home: str) -> Tuning:

@@ -1,9 +1,9 @@
 """What keeps the view up to date: a list and watch for each kind and namespace; Namespaces one by one where rights end there."""
 
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Never, Protocol
 
+from healer.clock import Clock
 from healer.cluster.api import Api
 from healer.cluster.poll import NamespacePoll
 from healer.cluster.resources import Resource
@@ -67,9 +67,9 @@ def watchers(api: Api, view: View, changed: Callable[[ObjectChange], None], sett
     return found
 
 
-def oldest(watched: Sequence[Watcher]) -> float:
+def oldest(watched: Sequence[Watcher], clock: Clock) -> float:
     """The age of the watch that was not heard for longest, in seconds."""
-    now = time.monotonic()
+    now = clock.steady()
     return max(watcher.age(now) for watcher in watched)
 
 

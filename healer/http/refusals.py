@@ -1,6 +1,5 @@
 """Refused requests: each is counted, and some are logged."""
 
-import time
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -18,7 +17,7 @@ _LIKELY = (400, 401, 403, 408, 413, 415, 503)
 class Refusals(Collector):
     """The counts. Alertmanager drops a notification at a 4xx and only logs it; here healer's side shows it too."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._counts = dict.fromkeys(_LIKELY, 0)  # by status
         self._clock = clock
         self._logged: dict[int, float] = {}  # status -> when

@@ -9,6 +9,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from healer.clock import SYSTEM, Clock
 from healer.http.access import WebhookGate
 from healer.http.answer import ErrorsAsJson
 from healer.http.connections import Connections
@@ -42,6 +43,7 @@ class Server:
         registry: CollectorRegistry,
         decisions: Callable[[], Sequence[Decision]] = tuple,
         rules: Callable[[], Sequence[RuleRow]] = tuple,
+        clock: Clock = SYSTEM,
     ) -> None:
         self._settings = settings
         self._health = health
@@ -49,7 +51,7 @@ class Server:
         # The limit on bodies is Webhook's, which stops reading; aiohttp's own bounds only request.read().
         self._connections = Connections(settings.max_connections)
         self._listening: asyncio.Server | None = None
-        self._refusals = Refusals()
+        self._refusals = Refusals(clock.steady)
         app = web.Application(middlewares=[self._connections.track, ErrorsAsJson(self._refusals).handle])
         access = WebhookGate(settings)
         bodies = asyncio.Semaphore(settings.max_bodies)

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import math
 import random
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -100,7 +99,7 @@ class KubeJournal:
         self._home = home
         self._lost = lost
         self._at_once = at_once
-        self._backoff = backoff or Backoff(0.2, 15.0, 60.0, time.monotonic, random.random)
+        self._backoff = backoff or Backoff(0.2, 15.0, 60.0, api.clock.steady, random.random)
         self._kept: dict[str, _KeptIncident] = {}
         self._pending: dict[str, _KeptIncident] = {}
         self._tickets = itertools.count()

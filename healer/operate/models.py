@@ -1,10 +1,9 @@
 """The versions of models, for people and pipelines: what the file in a ConfigMap says, and its changes."""
 
 import difflib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -153,7 +152,7 @@ async def _changed(
         configured = document.find(model)
         decided = decide(configured, document, status)
         if status.available is None:
-            _settled(document, configured, decided)
+            _settled(document, configured, decided, api.clock.now())
         return decided
 
     try:
@@ -163,14 +162,14 @@ async def _changed(
     return _done(where, model, written, fleet, status, dry_run=dry_run)
 
 
-def _settled(document: VersionsDocument, configured: ConfiguredModel, change: ModelChange) -> None:
+def _settled(document: VersionsDocument, configured: ConfiguredModel, change: ModelChange, now: datetime) -> None:
     """Where the servers cannot be asked: a label moves to no version that they may not even have read of. Raises PlanRefused."""
     for label, version in change.labels.items():
         if configured.labels.get(label) in (None, version):
             continue
         for entry in document.history:
             came = version in entry.after.versions and version not in entry.before.versions
-            age = datetime.now(UTC) - datetime.fromisoformat(entry.at)
+            age = now - datetime.fromisoformat(entry.at)
             if entry.model == configured.name and came and age < _SETTLE:
                 raise PlanRefused(
                     f"version {version} was added {entry.at}, and whether the servers have it AVAILABLE is not known: they would "
@@ -215,10 +214,9 @@ def _done(where: Where, model: str, written: Written, fleet: Fleet, status: Flee
     return ModelChangeResult(where, before, change, diff, tuple(notes), change.left, dry_run)
 
 
-def author(who: str, why: str, verb: str) -> Author:
-    """Who asks, now."""
-    now = datetime.fromtimestamp(time.time(), UTC)
-    return Author(who, why, f"models {verb}", now.isoformat(timespec="seconds").replace("+00:00", "Z"))
+def author(who: str, why: str, verb: str, at: str) -> Author:
+    """Who asks; `at` in RFC 3339."""
+    return Author(who, why, f"models {verb}", at)
 
 
 # in words

@@ -1,6 +1,5 @@
 """Pausing healer for a workload, a namespace or everything: an annotation on the object, so that the cluster remembers it."""
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -106,14 +105,22 @@ async def _put(
     body = await get(api, place)
     if body is None and place.kind == "Lease" and make:
         body = await made(api, place, annotations)
-        return PauseResult(place, pause_of(place, decoded(body, SeenObject, place)), None, (), heeded(body, time.time()))
+        now = api.clock.wall()
+        return PauseResult(place, pause_of(place, decoded(body, SeenObject, place), now), None, (), heeded(body, now))
     after = None if body is None else await annotate(api, place, annotations)
     if body is None or after is None:
         raise OperateError(_missing(place))
-    doubt = heeded(body, time.time()) if place.kind == "Lease" else ""
+    now = api.clock.wall()
+    doubt = heeded(body, now) if place.kind == "Lease" else ""
     home = await leases(api, healer_namespace, lease)
     around, _ = await standing(api, [other for other in above(place, home) if other != place])
-    return PauseResult(place, pause_of(place, after), pause_of(place, decoded(body, SeenObject, place)), tuple(around), doubt)
+    return PauseResult(
+        place,
+        pause_of(place, after, now),
+        pause_of(place, decoded(body, SeenObject, place), now),
+        tuple(around),
+        doubt,
+    )
 
 
 def _missing(place: ObjectPlace) -> str:
@@ -146,15 +153,15 @@ async def standing(api: Api, places: Iterable[ObjectPlace]) -> tuple[list[Pause]
         except ApiError as error:
             unread.append(f"whether healer is paused on {place} is not known: {error}")
             continue
-        if body is not None and (pause := pause_of(place, decoded(body, SeenObject, place))) is not None:
+        if body is not None and (pause := pause_of(place, decoded(body, SeenObject, place), api.clock.wall())) is not None:
             found.append(pause)
     return found, unread
 
 
-def pause_of(place: ObjectPlace, seen: SeenObject) -> Pause | None:
-    """The pause that stands on an object; only "true" is one, and only until it ends."""
+def pause_of(place: ObjectPlace, seen: SeenObject, now: float) -> Pause | None:
+    """The pause that stands on an object; only "true" is one, and only until it ends. `now` in seconds since the epoch."""
     said = seen.annotations
-    if said.get(PAUSED) != "true" or ends(said.get(PAUSED_UNTIL, "")) <= time.time():
+    if said.get(PAUSED) != "true" or ends(said.get(PAUSED_UNTIL, "")) <= now:
         return None
     return Pause(place, one_line(said.get(PAUSED_BY, "")), one_line(said.get(PAUSED_REASON, "")), said.get(PAUSED_UNTIL, ""))
 

@@ -108,12 +108,12 @@ async def _pauses(api: Api, namespace: str, home: Leases, notes: list[str]) -> l
         try:
             if kind == "Namespace" and namespace:
                 place = at("Namespace", "", namespace)
-                found += _paused(place, await get(api, place))
+                found += _paused(place, await get(api, place), api.clock.wall())
                 continue
             path = at(kind, namespace, "").path.rstrip("/")
             for raw in await listed(api, path):
                 seen = msgspec.json.decode(raw, type=_NamedObject)
-                found += _paused(at(kind, seen.metadata.namespace, seen.metadata.name), bytes(raw))
+                found += _paused(at(kind, seen.metadata.namespace, seen.metadata.name), bytes(raw), api.clock.wall())
         except (ApiError, msgspec.MsgspecError) as error:
             notes.append(f"which {kind.lower()}s are paused is not known: {error}")
     return found
@@ -128,10 +128,10 @@ class _NamedObject(msgspec.Struct):
     metadata: _NamedMeta
 
 
-def _paused(place: ObjectPlace, body: bytes | None) -> Iterable[Pause]:
+def _paused(place: ObjectPlace, body: bytes | None, now: float) -> Iterable[Pause]:
     if body is None:
         return []
-    pause = pause_of(place, msgspec.json.decode(body, type=SeenObject))
+    pause = pause_of(place, msgspec.json.decode(body, type=SeenObject), now)
     return [] if pause is None else [pause]
 
 

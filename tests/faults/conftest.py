@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 import yaml
 
+from healer.clock import Clock
 from healer.cluster.api import Api
 from healer.cluster.resources import RESOURCES
 from healer.cluster.watch import ObjectChange, Reflector, WatchSettings
@@ -141,7 +142,7 @@ def watching(server: Server, kubeconfig: str) -> Watching:
     async def start(
         *, namespace: str = "", view: View | None = None, clock: Callable[[], float] = time.monotonic, **settings: Any
     ) -> AsyncIterator[Watched]:
-        api = await Api.connect(kubeconfig=kubeconfig)
+        api = await Api.connect(kubeconfig=kubeconfig, clock=Clock(steady=clock))
 
         news = asyncio.Event()
         view = View(WORKLOADS) if view is None else view
@@ -152,7 +153,6 @@ def watching(server: Server, kubeconfig: str) -> Watching:
             lambda change: watched.listen(change),
             namespace=namespace,
             settings=replace(HURRIED, **settings),
-            clock=clock,
             rng=Dice(news),
         )
         watched = Watched(server, view, reflector, news=news)

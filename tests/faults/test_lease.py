@@ -22,7 +22,7 @@ from healer.lab import Fault, Lab
 from tests.faults import candidate
 from tests.faults.conftest import kubeconfig_of
 from tests.faults.proxy import Network, Proxy
-from tests.support.lease import PATIENCE, Clock, Replica, change, given, holder, joined, renewed
+from tests.support.lease import PATIENCE, HandClock, Replica, change, given, holder, joined, renewed
 from tests.support.processes import Process
 
 QUICK = {"duration": 3, "deadline": 2.2, "renew": 0.3, "retry": 0.1, "request_timeout": 0.5}
@@ -58,7 +58,7 @@ def join(lab: Lab, proxy: Proxy, tmp_path: Path) -> Joining:
     """Starts a replica that reaches the lab through the proxy. Its clock stands still: it never loses the lease by time."""
 
     def start() -> AbstractAsyncContextManager[Replica]:
-        return joined(lab, way_to(tmp_path, proxy.url), "me", Clock(), request_timeout=0.1)
+        return joined(lab, way_to(tmp_path, proxy.url), "me", HandClock(), request_timeout=0.1)
 
     return start
 

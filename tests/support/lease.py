@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from healer.clock import Clock
 from healer.cluster.api import Api
 from healer.cluster.lease import Lease, LeaseSettings
 from healer.lab import Lab
@@ -15,7 +16,7 @@ QUICK: dict[str, Any] = {"renew": 0.005, "retry": 0.005, "request_timeout": 5.0}
 
 
 @dataclass
-class Clock:
+class HandClock:
     """Seconds that pass when the test says so."""
 
     now: float = 1000.0
@@ -87,13 +88,14 @@ class Replica:
 @asynccontextmanager
 async def joined(lab: Lab, kubeconfig: str, identity: str, clock: Callable[[], float], **settings: Any) -> AsyncIterator[Replica]:
     """A replica from entry to exit; keyword arguments change LeaseSettings, which are quick."""
-    api = await Api.connect(kubeconfig=kubeconfig, request_timeout=1000)  # the lease has limits of its own
+    api = await Api.connect(
+        kubeconfig=kubeconfig, request_timeout=1000, clock=Clock(steady=clock)
+    )  # the lease has limits of its own
     replica = Replica(lab, clock)
     replica.lease = Lease(
         api,
         LeaseSettings(namespace="default", **(QUICK | settings)),
         identity,
-        clock=clock,
         on_annotations=lambda annotations: replica.heed(annotations),
     )
     replica.running = asyncio.create_task(replica.lease.run(replica.term))

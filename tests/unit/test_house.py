@@ -67,3 +67,22 @@ def test_every_function_fits_a_screen() -> None:
         and node.end_lineno - node.lineno >= 60
     ]
     assert long == []
+
+
+TIMES = {"time.time", "time.monotonic", "time.time_ns", "time.monotonic_ns", "datetime.now", "datetime.utcnow", "date.today"}
+OWN_TIME = {
+    "healer.clock": "it is the clock",
+    "healer.sources.probes": "APScheduler plans by the wall clock, and takes no other",
+}
+ROOMS_WITHOUT = ("healer.lab", "healer.demo")
+"""What plays a cluster, and a show: they are in no production process."""
+
+
+def test_only_the_clock_asks_the_system_for_the_time() -> None:
+    """Whatever needs the time is given a clock, or the time itself. An event loop's own time is for its timers."""
+    found = {
+        module: sorted({ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & TIMES)
+        for module, tree in CODE.items()
+        if not module.startswith(ROOMS_WITHOUT)
+    }
+    assert {module for module, asked in found.items() if asked} == OWN_TIME.keys()

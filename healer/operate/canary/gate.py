@@ -1,7 +1,6 @@
 """A gate for pipelines: wait until a canary is rolled out and judged. Nothing in the cluster is changed."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -77,17 +76,16 @@ async def gate(
     every: float | None = None,
     history: int = 720,
     tell: Callable[[GateProgress], None],
-    clock: Callable[[], float] = time.time,
 ) -> Gated:
     """Wait until the rollout is done, then look until the verdict is GOOD or BAD, for `within` seconds at the most.
 
     `every`: seconds between two looks; by default as the rule says. `history`: windows of stable's past to learn from. `tell` is
-    called at each look. `clock`: seconds since the epoch. A rollout that fails is BAD. Raises OperateError and ClusterError for
+    called at each look. A rollout that fails is BAD. Raises OperateError and ClusterError for
     what waiting does not mend: no such Deployment or route, no access, no Prometheus at the start.
     """
     canary = canary_of(rule) if every is None else canary_of(rule).model_copy(update={"every": every})
-    waiting = _Gate(api, prometheus, rule, canary, place, history, tell, clock)
-    began = time.monotonic()
+    waiting = _Gate(api, prometheus, rule, canary, place, history, tell)
+    began = api.clock.steady()
     try:
         async with asyncio.timeout(within) as limit:
             await waiting.checked()
@@ -99,7 +97,7 @@ async def gate(
     text = last.text
     if not last.final:
         text = f"timed out after {about(within)}: {text}" + (f". {last.advice}" if last.advice else "")
-    seconds = time.monotonic() - began
+    seconds = api.clock.steady() - began
     kind = last.kind or VerdictKind.UNKNOWN
     return Gated(place, rule.name, kind, text, last.findings, waiting.looks, seconds, not last.final)
 
@@ -114,7 +112,6 @@ class _Gate:
         place: ObjectPlace,
         history: int,
         tell: Callable[[GateProgress], None],
-        clock: Callable[[], float],
     ) -> None:
         self.last = GateProgress(None, "not looked at yet")
         self.looks = 0
@@ -124,7 +121,7 @@ class _Gate:
         self._canary = canary
         self._place = place
         self._tell = tell
-        self._clock = clock
+        self._clock = api.clock.wall
         self._view = View(WORKLOADS)
         self._rolled_out = False
         route = place_of(self._canary, place.namespace)

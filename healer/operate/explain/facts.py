@@ -53,7 +53,7 @@ class Guarding:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class SubjectFacts:
     """What is known of `subject`. `at` in seconds since the epoch.
 
     `found`: whether the cluster has it; `condition`: how it is, in words; `incidents`: oldest first, of a pod also those that
@@ -105,7 +105,9 @@ class _HeldLease(msgspec.Struct):
     spec: _LeaseSpec = msgspec.field(default_factory=_LeaseSpec)
 
 
-async def facts(api: Api, place: ObjectPlace, healer_namespace: str, url: str | None, now: float, lease: str = LEASE) -> Facts:
+async def facts(
+    api: Api, place: ObjectPlace, healer_namespace: str, url: str | None, now: float, lease: str = LEASE
+) -> SubjectFacts:
     """All that is known of a pod, a workload or an incident. `now` in seconds since the epoch; `lease`: the Lease's name.
 
     What may not be read, and a daemon that does not answer, become notes. Raises OperateError, ClusterError.
@@ -127,7 +129,7 @@ async def facts(api: Api, place: ObjectPlace, healer_namespace: str, url: str | 
     if subject.workload is not None and subject.workload.kind in WORKLOADS and place.kind != subject.workload.kind:
         places.insert(0, at(subject.workload.kind, place.namespace, subject.workload.name))
     pauses, unread = await standing(api, [each for each in places if each.kind != "Incident"])
-    return Facts(
+    return SubjectFacts(
         subject=subject.target,
         found=subject.found,
         condition=subject.condition,

@@ -11,7 +11,7 @@ from healer.http.decisions import plain as plain_decision
 from healer.journal.codec import encode
 from healer.model.effects import Decision
 from healer.model.incident import Incident, State
-from healer.operate.explain.facts import Facts, Guarding
+from healer.operate.explain.facts import Guarding, SubjectFacts
 from healer.operate.explain.story import considered, next_of, next_steps, verdict
 from healer.operate.explain.words import clock, step, when
 from healer.operate.pause import plain_pause
@@ -46,7 +46,7 @@ def clean(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
 
 
-def show(facts: Facts, screen: Console) -> None:
+def show(facts: SubjectFacts, screen: Console) -> None:
     """Print it: the verdict, the incidents with their history, the decisions, what happens next."""
     said = verdict(facts)
     screen.print(_head(facts))
@@ -67,7 +67,7 @@ def show(facts: Facts, screen: Console) -> None:
         screen.print(clean(f"  {line}"))
 
 
-def _head(facts: Facts) -> str:
+def _head(facts: SubjectFacts) -> str:
     head = f"{facts.subject} in {facts.subject.namespace}" + (f": {facts.condition}" if facts.condition else "")
     if facts.workload is not None and facts.workload != facts.subject:
         head += f"; belongs to {facts.workload}" if facts.subject.kind == "Pod" else f" on {facts.workload}"
@@ -136,7 +136,7 @@ def cells(*texts: str) -> list[Text]:
 # for programs
 
 
-def plain(facts: Facts) -> dict[str, Any]:
+def plain(facts: SubjectFacts) -> dict[str, Any]:
     """The same as JSON has it. Incidents have the keys of their objects' spec and status; times are RFC 3339."""
     said = verdict(facts)
     return {

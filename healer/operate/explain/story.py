@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from healer.model.duration import about
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
-from healer.operate.explain.facts import Facts
+from healer.operate.explain.facts import SubjectFacts
 from healer.operate.explain.words import asks, beyond, deed, step, stops_all, wants_word, when
 from healer.rules.schema import Mode
 
@@ -25,7 +25,7 @@ class Explanation:
     text: str
 
 
-def verdict(facts: Facts) -> Explanation:
+def verdict(facts: SubjectFacts) -> Explanation:
     """How things stand, in short."""
     if not facts.known:
         gone = "" if facts.found else f"there is no {facts.subject} in {facts.subject.namespace}, and "
@@ -65,7 +65,7 @@ def _standing(incident: Incident, now: float) -> Explanation:
             return Explanation("open", f"open: {why}{observed}")
 
 
-def _quiet(facts: Facts) -> Explanation:
+def _quiet(facts: SubjectFacts) -> Explanation:
     """Where no incident is open: what was seen and not acted upon, else the last incident, else nothing."""
     news = [last for last in considered(facts.decisions or ()) if last.verb in (Verb.PEND, Verb.IGNORE)]
     closed = facts.incidents[-1] if facts.incidents else None
@@ -85,7 +85,7 @@ def considered(decisions: Iterable[Decision]) -> list[Decision]:
     return sorted({decision.rule: decision for decision in decisions}.values(), key=lambda decision: decision.at)
 
 
-def next_steps(facts: Facts) -> list[str]:
+def next_steps(facts: SubjectFacts) -> list[str]:
     """What happens next, in the order of its concern: pauses, then the incidents that are not closed, then the daemon."""
     lines = [f"nothing, until healer goes on: it is paused on {pause}" for pause in facts.pauses]
     lines += [line for incident in facts.incidents if (line := next_of(incident, facts.at))]
@@ -96,7 +96,7 @@ def next_steps(facts: Facts) -> list[str]:
     return lines or ["nothing, until a signal fires"]
 
 
-def _running(facts: Facts) -> bool:
+def _running(facts: SubjectFacts) -> bool:
     """Whether healer is seen to run: it answered, or the Lease was renewed lately. Its looks are not all in the journal."""
     if facts.decisions is not None:
         return True

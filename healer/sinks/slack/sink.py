@@ -6,7 +6,6 @@ refused channel holds up the others. What is pending is bounded by the number of
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,6 +15,7 @@ import aiohttp
 import structlog
 from slack_sdk.web.async_client import AsyncWebClient
 
+from healer.clock import SYSTEM
 from healer.model.incident import Incident, State
 from healer.secret import SecretFile
 from healer.settings import Slack
@@ -52,7 +52,7 @@ class SlackSink:
         memory: Memory,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = SYSTEM.wall,
     ) -> None:
         self._settings = settings
         self._sleep = sleep

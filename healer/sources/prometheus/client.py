@@ -5,7 +5,6 @@ ignores it: `lookback_delta` came with Prometheus 2.43, `limit` with 3.0.
 """
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ import urllib3
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 
+from healer.clock import SYSTEM, Clock
 from healer.model.text import free_text
 from healer.rules.positions import Problem
 from healer.rules.rulebook import Rulebook
@@ -108,6 +108,7 @@ class Prometheus:
         at_once: int = 4,
         most: int = 1000,
         stale: float = 120.0,
+        clock: Clock = SYSTEM,
     ) -> None:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
@@ -116,7 +117,8 @@ class Prometheus:
         self._most = most
         known = {"timeout": f"{timeout:.3f}", "lookback_delta": f"{stale:.3f}", **WHOLE, **(params or {})}
         self._params = {name: value for name, value in known.items() if value}
-        session = Session(host)
+        self._steady = clock.steady
+        session = Session(host, clock.steady)
         session.verify = not insecure if ca_file is None else str(ca_file)
         basic: tuple[str, SecretFile | str] | None = None
         if user and password_file is not None:
@@ -164,12 +166,12 @@ class Prometheus:
 
     async def _answer(self, ask: Callable[[float], T]) -> T:
         """What a thread of the pool is answered. Whoever is cancelled leaves a thread that ends by its own timeout."""
-        until = time.monotonic() + self._timeout
+        until = self._steady() + self._timeout
         late = QueryFailed(f"Prometheus: no answer within {self._timeout:g} s from {self._at}")
         nonsense = f"Prometheus: the answer from {self._at} is not one of its API"
 
         def work() -> T:
-            if (left := until - time.monotonic()) <= 0:
+            if (left := until - self._steady()) <= 0:
                 raise late
             try:
                 return ask(left)

@@ -6,8 +6,7 @@ for whole answers (`partial_response`, `deny_partial_response`). Grafana Mimir w
 than 8 KiB, so that questions are sent by POST; where that is not allowed, by GET.
 """
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -87,10 +86,11 @@ class Session(requests.Session):
     `at` names the server in messages.
     """
 
-    def __init__(self, at: str) -> None:
+    def __init__(self, at: str, steady: Callable[[], float]) -> None:
         super().__init__()
         self.trust_env = False  # proxies and .netrc of the environment: looked up anew, on disk, for each request
         self._at = at
+        self._steady = steady
         self._by_get = False
         self._tenant = ""
         self._log = structlog.get_logger("healer.prometheus").bind(server=at)
@@ -101,7 +101,7 @@ class Session(requests.Session):
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send it. `timeout` is in seconds, for all of it. Raises QueryFailed for what is no answer, else as `requests` does."""
-        until = time.monotonic() + kwargs["timeout"]
+        until = self._steady() + kwargs["timeout"]
         asked = _by_get(request) if self._by_get else request
         answer = self._followed(asked, until, kwargs)
         if answer.status_code in _NO_POST and asked.method != "GET":  # another thread may have found out meanwhile
@@ -117,10 +117,10 @@ class Session(requests.Session):
     def _followed(self, request: requests.PreparedRequest, until: float, kwargs: Mapping[str, Any]) -> requests.Response:
         """The response, redirects on the same host followed: the question is sent again as it was, with what it proves."""
         for _ in range(_HOPS):
-            left = max(0.001, until - time.monotonic())
+            left = max(0.001, until - self._steady())
             answer = super().send(request, **{**kwargs, "stream": True, "allow_redirects": False, "timeout": left})
             try:
-                answer._content = _body(answer.raw, until)
+                answer._content = _body(answer.raw, lambda: self._steady() > until)
             finally:
                 answer.close()
             if not answer.is_redirect:
@@ -187,7 +187,7 @@ def _by_get(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return asked
 
 
-def _body(raw: urllib3.BaseHTTPResponse, until: float) -> bytes:
+def _body(raw: urllib3.BaseHTTPResponse, late: Callable[[], bool]) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while piece := raw.read1(_CHUNK, decode_content=True):
@@ -195,7 +195,7 @@ def _body(raw: urllib3.BaseHTTPResponse, until: float) -> bytes:
         size += len(piece)
         if size > _MOST_BYTES:
             raise QueryFailed(f"Prometheus: an answer of more than {_MOST_BYTES >> 20} MiB: aggregate, or select fewer series")
-        if time.monotonic() > until:
+        if late():
             raise requests.Timeout("the answer is too slow")
     return b"".join(pieces)
 

@@ -13,7 +13,7 @@ import pytest
 from healer.cluster.api import Api
 from healer.cluster.lease import Lease, LeaseSettings
 from healer.lab import Lab
-from tests.support.lease import PATIENCE, Clock, Replica, annotated, change, delete, given, holder, joined, renewed, stored
+from tests.support.lease import PATIENCE, HandClock, Replica, annotated, change, delete, given, holder, joined, renewed, stored
 
 pytestmark = pytest.mark.slow
 
@@ -24,8 +24,8 @@ Joining = Callable[..., AbstractAsyncContextManager[Replica]]
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> HandClock:
+    return HandClock()
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def api(kubeconfig: str) -> AsyncIterator[Api]:
 
 
 @pytest.fixture
-def join(kubeconfig: str, lab: Lab, clock: Clock) -> Joining:
+def join(kubeconfig: str, lab: Lab, clock: HandClock) -> Joining:
     """Starts a replica; keyword arguments change LeaseSettings."""
 
     def start(identity: str = "me", **settings: Any) -> AbstractAsyncContextManager[Replica]:
@@ -121,7 +121,7 @@ async def test_a_released_lease_is_taken_at_once_and_kept_as_it_was_found(lab: L
         assert me.lease.epoch == 5
 
 
-async def test_the_record_of_another_is_left_for_as_long_as_the_record_says(lab: Lab, join: Joining, clock: Clock) -> None:
+async def test_the_record_of_another_is_left_for_as_long_as_the_record_says(lab: Lab, join: Joining, clock: HandClock) -> None:
     await given(lab, duration=15)
     async with join() as me:
         await me.reads()
@@ -134,7 +134,7 @@ async def test_the_record_of_another_is_left_for_as_long_as_the_record_says(lab:
     assert me.log[0] == "began 5"
 
 
-async def test_a_record_without_a_duration_is_left_for_our_own(lab: Lab, join: Joining, clock: Clock) -> None:
+async def test_a_record_without_a_duration_is_left_for_our_own(lab: Lab, join: Joining, clock: HandClock) -> None:
     await given(lab)
     change(lab, {"leaseDurationSeconds": None})
     async with join() as me:
@@ -146,7 +146,7 @@ async def test_a_record_without_a_duration_is_left_for_our_own(lab: Lab, join: J
         await me.leads()
 
 
-async def test_a_renewal_by_another_begins_the_wait_anew(lab: Lab, join: Joining, clock: Clock) -> None:
+async def test_a_renewal_by_another_begins_the_wait_anew(lab: Lab, join: Joining, clock: HandClock) -> None:
     await given(lab, duration=15)
     async with join() as me:
         await me.reads()
@@ -160,7 +160,7 @@ async def test_a_renewal_by_another_begins_the_wait_anew(lab: Lab, join: Joining
         await me.leads()
 
 
-async def test_an_annotation_is_no_renewal(lab: Lab, join: Joining, clock: Clock) -> None:
+async def test_an_annotation_is_no_renewal(lab: Lab, join: Joining, clock: HandClock) -> None:
     await given(lab, duration=15)
     async with join() as me:
         await me.reads()
@@ -171,7 +171,7 @@ async def test_an_annotation_is_no_renewal(lab: Lab, join: Joining, clock: Clock
         assert stored(lab)["metadata"]["annotations"] == {"note": "x"}
 
 
-async def test_our_name_written_by_another_process_is_not_us(lab: Lab, join: Joining, clock: Clock) -> None:
+async def test_our_name_written_by_another_process_is_not_us(lab: Lab, join: Joining, clock: HandClock) -> None:
     await given(lab, holder="me", duration=15)
     async with join("me") as me:
         await me.reads()
@@ -181,7 +181,7 @@ async def test_our_name_written_by_another_process_is_not_us(lab: Lab, join: Joi
         assert me.lease.epoch == 5
 
 
-async def test_a_follower_waits_after_the_lease_was_deleted(lab: Lab, join: Joining, clock: Clock) -> None:
+async def test_a_follower_waits_after_the_lease_was_deleted(lab: Lab, join: Joining, clock: HandClock) -> None:
     """For its leader may not know yet."""
     await given(lab, duration=15)
     async with join() as me:
@@ -200,7 +200,7 @@ async def test_a_follower_waits_after_the_lease_was_deleted(lab: Lab, join: Join
         assert stored(lab)["spec"]["leaseTransitions"] == me.lease.epoch == 5
 
 
-async def test_a_leader_stops_when_the_lease_was_deleted(lab: Lab, join: Joining, clock: Clock) -> None:
+async def test_a_leader_stops_when_the_lease_was_deleted(lab: Lab, join: Joining, clock: HandClock) -> None:
     async with join() as me:
         await me.leads()
         delete(lab)
@@ -272,7 +272,7 @@ async def test_of_two_one_leads_and_the_other_knows_it(lab: Lab, join: Joining) 
         assert (second.log, first.log[-1]) == (["began 1"], "ended 0")
 
 
-async def test_held_ends_with_the_deadline_before_anything_else_happens(lab: Lab, join: Joining, clock: Clock) -> None:
+async def test_held_ends_with_the_deadline_before_anything_else_happens(lab: Lab, join: Joining, clock: HandClock) -> None:
     """As after a SIGSTOP: no time passes in the process, and much on the clock."""
     async with join() as me:
         await me.leads()
@@ -285,7 +285,7 @@ async def test_held_ends_with_the_deadline_before_anything_else_happens(lab: Lab
     assert me.log[:4] == ["began 0", "cancelled 0, held: False", "ended 0", "began 1"]
 
 
-async def test_the_deadline_counts_from_when_the_renewal_was_sent(lab: Lab, join: Joining, clock: Clock) -> None:
+async def test_the_deadline_counts_from_when_the_renewal_was_sent(lab: Lab, join: Joining, clock: HandClock) -> None:
     async with join() as me:
         await me.leads()
         slow = lab.faults.delay(0.1, verb="update", resource="leases")
@@ -300,7 +300,7 @@ async def test_the_deadline_counts_from_when_the_renewal_was_sent(lab: Lab, join
         assert not me.lease.held()
 
 
-async def test_no_request_is_waited_for_beyond_the_deadline(lab: Lab, join: Joining, clock: Clock) -> None:
+async def test_no_request_is_waited_for_beyond_the_deadline(lab: Lab, join: Joining, clock: HandClock) -> None:
     async with join(request_timeout=500, deadline=1000, duration=2000) as me:
         await me.leads()
         failing = lab.faults.answer(500, verb="update", resource="leases", times=None)
@@ -360,7 +360,9 @@ async def test_what_on_annotations_raises_ends_the_term_and_the_run(lab: Lab, jo
         assert me.log == ["began 0", "cancelled 0, held: True", "ended 0"]
 
 
-async def test_a_clean_exit_winds_down_with_the_lease_held_and_then_releases_it(lab: Lab, join: Joining, clock: Clock) -> None:
+async def test_a_clean_exit_winds_down_with_the_lease_held_and_then_releases_it(
+    lab: Lab, join: Joining, clock: HandClock
+) -> None:
     async def wind_down() -> None:
         for _ in range(3):  # beyond the deadline: it is renewed all the while
             await renewed(lab)

@@ -15,7 +15,7 @@ from healer.lab.objects import clone
 from healer.model.effects import Verb
 from healer.model.incident import SickTarget, State
 from healer.model.target import Target
-from healer.operate.explain.facts import Facts, facts
+from healer.operate.explain.facts import SubjectFacts, facts
 from healer.operate.explain.show import plain, show
 from healer.operate.explain.story import next_steps, verdict
 from healer.operate.objects import named
@@ -28,12 +28,12 @@ DEPLOYMENT = f"deployment/{NAME}"
 INCIDENT = "incident/crash-loop-1"
 
 
-async def known(place: Place, what: str = "", url: str | None = None) -> Facts:
+async def known(place: Place, what: str = "", url: str | None = None) -> SubjectFacts:
     what = what or str(place.pod)
     return await facts(place.api, named(what, SPACE, KINDS), "healer", url, place.now)
 
 
-def screen(found: Facts) -> str:
+def screen(found: SubjectFacts) -> str:
     console = Console(file=io.StringIO(), width=400, highlight=False, markup=False)
     show(found, console)
     assert isinstance(console.file, io.StringIO)
