@@ -1,7 +1,7 @@
 """Restart a pod that no PodDisruptionBudget covers, by deleting exactly that pod; its controller makes the next.
 
 Under a budget the right action is `evict`, so there this one refuses. After an eviction that was denied it is never taken
-(`healer.engine.safety.guards.not_denied`).
+(`healer.engine.safety.guards.target.not_denied`).
 """
 
 import msgspec

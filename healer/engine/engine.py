@@ -12,6 +12,8 @@ from healer.engine.incidents.trust import Sifted, sift
 from healer.engine.parts import assemble
 from healer.engine.pipeline import Pipeline
 from healer.engine.recheck import Recheck
+from healer.engine.safety.guards.question import Guards
+from healer.engine.safety.guards.registry import GUARDS
 from healer.engine.safety.set_aside import SetAsideIncident
 from healer.engine.tuning import Tuning
 from healer.engine.turn import Turn
@@ -29,9 +31,11 @@ from healer.rules.triggers import TRIGGERS
 class Engine:
     """The pure decision maker. Not safe for concurrent use; times are seconds since the epoch."""
 
-    def __init__(self, rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuning | None = None) -> None:
+    def __init__(
+        self, rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuning | None = None, guards: Guards = GUARDS
+    ) -> None:
         self._tuning = tuning or Tuning()
-        self._parts = parts = assemble(rulebook, actions, self._tuning)
+        self._parts = parts = assemble(rulebook, actions, self._tuning, guards)
         self._matcher, self._cases, self._progress = parts.matcher, parts.cases, parts.progress
         self._ended_alerts = EndedAlerts(parts)
         self._set_aside = SetAsideIncident(self._tuning.home, parts.number)

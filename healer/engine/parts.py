@@ -12,7 +12,7 @@ from healer.engine.incidents.standing import Standing
 from healer.engine.matching.firing import Firing, Weight
 from healer.engine.matching.matcher import Matcher
 from healer.engine.safety.cluster_breaker import ClusterBreaker, counts
-from healer.engine.safety.guards import GuardState
+from healer.engine.safety.guards.question import Guards, GuardState
 from healer.engine.safety.healthy import Healthy
 from healer.engine.safety.ledger import Ledger
 from healer.engine.safety.node_storms import NodeStorms
@@ -58,7 +58,7 @@ class Parts:
             self.guard_state.cluster.count_opening(turn)
 
 
-def assemble(rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuning) -> Parts:
+def assemble(rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuning, guards: Guards) -> Parts:
     """New ones, that know of nothing yet."""
     number = itertools.count(1).__next__
     ledger = Ledger()
@@ -67,6 +67,6 @@ def assemble(rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuni
     cases = Cases()
     standing = Standing(matcher, ledger.took, tuning.alert_freshness)
     neighbours = Neighbours(cases, standing, matcher.sick_counts, actions)
-    progress = Progress(cases, standing, neighbours, actions, state)
+    progress = Progress(cases, standing, neighbours, actions, guards, state)
     healthy = Healthy(tuning.healthy_after)
     return Parts(tuning, actions, number, state, matcher, cases, standing, neighbours, progress, healthy)

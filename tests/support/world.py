@@ -17,6 +17,8 @@ from healer.actions.base import specs
 from healer.actions.registry import ACTIONS as REGISTRY
 from healer.daemon.rulefiles import vocabulary
 from healer.engine.engine import Engine
+from healer.engine.safety.guards.question import Guards
+from healer.engine.safety.guards.registry import GUARDS
 from healer.engine.tuning import Tuning
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.effects import Act, Acted, Decided, Decision, Effect, Input, Record, Tick, Together, Verb, WorkloadChanged
@@ -401,6 +403,7 @@ class Drill:
     tuning: Tuning = field(default_factory=Tuning)
     settings: PodSettings = field(default_factory=lambda: PodSettings(settle=0.0))
     every: float | None = None
+    guards: Guards = GUARDS
     now: float = START
     effects: list[Effect] = field(default_factory=list)
     waiting: list[Act] = field(default_factory=list)
@@ -409,7 +412,7 @@ class Drill:
     """Called after each input."""
 
     def __post_init__(self) -> None:
-        self.engine = Engine(self.rules, ACTIONS, self.tuning)
+        self.engine = Engine(self.rules, ACTIONS, self.tuning, self.guards)
         self.source = PodSource(self.settings)
         self.world.listeners.append(self._changed)
 

@@ -6,10 +6,11 @@ already spent the PodDisruptionBudget (measured).
 
 from healer.actions.base import Call
 from healer.actions.shared.paused import paused
-from healer.actions.shared.refusal import refusal, under_way, unread
+from healer.actions.shared.refusal import refusal, unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
-from healer.engine.safety.guards import floor
+from healer.engine.safety.guards.registry import GUARDS
+from healer.engine.safety.guards.replicas import Replicas, ask_again
 from healer.model.action import Outcome, OutcomeKind, Permissions, permissions
 from healer.model.kube import Pod
 from healer.workloads.registry import allowed, read_workload
@@ -77,18 +78,18 @@ async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
         return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{workload} is another object by now: left alone")
     if (held := paused(call, pod, fresh)) is not None:
         return held
-    if fresh.rollout is not None:
-        return under_way(fresh.rollout)
-    if pod.finished:  # its record serves nobody: no floor is under it
-        return None
-    if pod.ready and not call.act.alone:  # it was not ready when this was decided: two would be down
-        return Outcome(OutcomeKind.DEFERRED, "ReadyAgain", f"{call.act.target} was not ready and is by now: looking again")
-    seen = sum(other.ready for other in call.view.pods_of(workload) if other.metadata.uid != pod.metadata.uid) + pod.ready
-    veto = floor(
-        ready=min(seen, fresh.ready),
-        in_flight=0,
+    others = [other for other in call.view.pods_of(workload) if other.metadata.uid != pod.metadata.uid]
+    fresh_numbers = Replicas(
+        target=call.act.target,
+        rollout=fresh.rollout,
+        takes_one=not pod.finished,
         target_ready=pod.ready,
+        down="" if call.act.alone else "another pod",
+        in_flight=0,
+        count_ready=lambda: min(sum(other.ready for other in others) + pod.ready, fresh.ready),
         desired=fresh.desired,
         min_ready=call.act.min_ready,
+        fresh=True,
     )
-    return None if veto is None else Outcome(OutcomeKind.DEFERRED, veto.reason.code, f"read afresh: {veto.reason.text}")
+    veto = ask_again(GUARDS, fresh_numbers)
+    return None if veto is None else Outcome(OutcomeKind.DEFERRED, veto.reason.code, veto.reason.text)

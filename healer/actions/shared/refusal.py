@@ -4,9 +4,9 @@ import re
 from dataclasses import replace
 
 from healer.cluster.api import ApiError, ApiUnavailable, ClusterError
+from healer.engine.safety.guards.replicas import rollout_veto
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
-from healer.model.workload import STUCK
 
 _LACKS_RIGHTS = re.compile(r'is forbidden: User ".*" cannot ')
 """How an API server says that rights are missing. Admission plugins, webhooks and policies answer 403 too, in other words."""
@@ -39,6 +39,5 @@ def unread(error: ClusterError, doing: str) -> Outcome:
 
 def under_way(rollout: Reason) -> Outcome:
     """The outcome of an action that a rollout keeps back, which has begun since the guards allowed the action."""
-    if rollout.code == STUCK:
-        return Outcome(OutcomeKind.DEFERRED, rollout.code, rollout.text)
-    return Outcome(OutcomeKind.DEFERRED, "RolloutInProgress", f"a rollout has begun: {rollout.text}")
+    veto = rollout_veto(rollout, fresh=True)
+    return Outcome(OutcomeKind.DEFERRED, veto.reason.code, veto.reason.text)

@@ -3,14 +3,14 @@
 from dataclasses import replace
 
 from healer.engine.incidents.approval import rule_changed
-from healer.engine.incidents.facts import Facts, Transition
+from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.observing import OBSERVES_ON, is_observing
 from healer.engine.incidents.transitions import close, decided, fresh_step, fresh_try, move, verify
 from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason, State
 
 
-def climb(incident: Incident, facts: Facts, why: Reason) -> Transition:
+def climb(incident: Incident, facts: IncidentFacts, why: Reason) -> Transition:
     """Go on to the next step; after the last one, to a human. What onStorm did not mend waits until the storm is over."""
     if not facts.in_force:
         return close(incident, facts, rule_changed(incident))
@@ -28,19 +28,19 @@ def climb(incident: Incident, facts: Facts, why: Reason) -> Transition:
     return escalate(incident, facts, Reason(why.code, f"the ladder is spent, a human is needed: {done}: {why.text}"))
 
 
-def _next_step(incident: Incident, facts: Facts, following: int, reason: Reason) -> Transition:
+def _next_step(incident: Incident, facts: IncidentFacts, following: int, reason: Reason) -> Transition:
     after, effects = move(replace(fresh_step(incident), step=following), facts, State.OPEN, reason)
     return after, (decided(incident, facts, Verb.CLIMB, reason, incident.workload), *effects)
 
 
-def escalate(incident: Incident, facts: Facts, reason: Reason) -> Transition:
+def escalate(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transition:
     """To a human."""
     if is_observing(incident):
         return observe_on(incident, facts, Reason(reason.code, f"{reason.text}; {OBSERVES_ON}"))
     return to_human(incident, facts, reason)
 
 
-def to_human(incident: Incident, facts: Facts, reason: Reason) -> Transition:
+def to_human(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transition:
     """To a human, whatever the mode of its rule."""
     escalated, effects = move(replace(fresh_step(incident), storming=False, ended_at=facts.now), facts, State.ESCALATED, reason)
     return escalated, (decided(incident, facts, Verb.ESCALATE, reason, incident.workload), *effects)
@@ -49,7 +49,7 @@ def to_human(incident: Incident, facts: Facts, reason: Reason) -> Transition:
 # observing
 
 
-def _would_climb(incident: Incident, facts: Facts, why: Reason) -> Transition:
+def _would_climb(incident: Incident, facts: IncidentFacts, why: Reason) -> Transition:
     """The step would not have been taken, so that the next one would have been tried. Whether one would have helped is not
     known, and none is said to have failed."""
     action, following = facts.step(incident).action, incident.step + 1
@@ -59,7 +59,7 @@ def _would_climb(incident: Incident, facts: Facts, why: Reason) -> Transition:
     return _next_step(incident, facts, following, Reason(why.code, text))
 
 
-def observe_on(incident: Incident, facts: Facts, reason: Reason) -> Transition:
+def observe_on(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transition:
     """Nothing more would be done for what is sick now: what becomes of it is observed, for as long as it takes."""
     seen = incident.treated | {sick.target.uid for sick in incident.sick} | {incident.workload.uid}
     observed = replace(fresh_try(incident), treated=seen, wake_at=facts.now + facts.tuning.max_wait, storming=False)
@@ -69,7 +69,7 @@ def observe_on(incident: Incident, facts: Facts, reason: Reason) -> Transition:
 # after onStorm
 
 
-def _storm_step_failed(incident: Incident, facts: Facts, why: Reason) -> Transition:
+def _storm_step_failed(incident: Incident, facts: IncidentFacts, why: Reason) -> Transition:
     """onStorm has not helped."""
     action = facts.step(incident).action
     waiting = replace(fresh_try(incident), storming=False, stormed=True)
@@ -81,7 +81,7 @@ def _storm_step_failed(incident: Incident, facts: Facts, why: Reason) -> Transit
     return after, (decided(incident, facts, Verb.DEFER, reason, incident.workload), *effects)
 
 
-def resume_ladder(incident: Incident, facts: Facts, reason: Reason) -> Transition:
+def resume_ladder(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transition:
     """Go on with the ladder: with looking whether its step has helped, if that has acted on something."""
     if incident.treated:
         return verify(incident, facts, reason)

@@ -2,18 +2,18 @@
 
 from healer.engine.incidents.approval import rule_changed
 from healer.engine.incidents.climbing import climb, escalate, observe_on
-from healer.engine.incidents.facts import Facts, Transition, on_pods
+from healer.engine.incidents.facts import IncidentFacts, Transition, on_pods
 from healer.engine.incidents.observing import OBSERVES_ON, is_observing, recovered
 from healer.engine.incidents.outcomes import done_after_all, perhaps_done
 from healer.engine.incidents.transitions import act, close, decided, defer, verify
-from healer.engine.safety.guards import Question, Veto, ask
+from healer.engine.safety.guards.question import Question, Veto
 from healer.model.duration import about
 from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason, SickTarget
 from healer.rules.triggers import CANARY
 
 
-def decide(incident: Incident, facts: Facts) -> Transition:
+def decide(incident: Incident, facts: IncidentFacts) -> Transition:
     """Take the step, wait for what objects to it, or go on without it."""
     if incident.failures and (done := done_after_all(incident, facts)) is not None:
         return done
@@ -31,7 +31,7 @@ def decide(incident: Incident, facts: Facts) -> Transition:
     return _take_step(incident, facts)
 
 
-def _recovered(incident: Incident, facts: Facts) -> Transition:
+def _recovered(incident: Incident, facts: IncidentFacts) -> Transition:
     """Nothing fires for it any more."""
     if incident.acted_at:
         return verify(incident, facts, Reason("SignalsGone", "all signals are gone; verifying"))
@@ -41,7 +41,7 @@ def _recovered(incident: Incident, facts: Facts) -> Transition:
     return close(incident, facts, Reason("Recovered", text))
 
 
-def _take_step(incident: Incident, facts: Facts) -> Transition:
+def _take_step(incident: Incident, facts: IncidentFacts) -> Transition:
     """Act on the first target that no guard objects to."""
     candidate, veto = find_candidate(incident, facts)
     if candidate is None:
@@ -59,7 +59,7 @@ def _take_step(incident: Incident, facts: Facts) -> Transition:
     return after, (decided(incident, facts, Verb.REFUSE, veto.reason, candidate.target), *effects)
 
 
-def _waits_for_storm(incident: Incident, facts: Facts) -> bool:
+def _waits_for_storm(incident: Incident, facts: IncidentFacts) -> bool:
     """Whether its step is not for a storm: it takes pods, or another incident speaks for the workload."""
     storm, action = facts.storm, facts.action(incident)
     if storm is None or incident.storming or action.diverts or not action.changes:
@@ -67,14 +67,14 @@ def _waits_for_storm(incident: Incident, facts: Facts) -> bool:
     return storm.has_another(incident) or on_pods(action)
 
 
-def storm_veto(incident: Incident, facts: Facts) -> Veto:
+def storm_veto(incident: Incident, facts: IncidentFacts) -> Veto:
     """Why an incident waits until the storm on its workload is over."""
     storm = facts.storm
     who = f"{storm.taker} has taken over" if storm is not None and storm.has_another(incident) else "healer holds"
     return Veto(Reason("Storm", f"{storm}: {who} until it is over"), unlimited=True)
 
 
-def find_candidate(incident: Incident, facts: Facts) -> tuple[SickTarget | None, Veto | None]:
+def find_candidate(incident: Incident, facts: IncidentFacts) -> tuple[SickTarget | None, Veto | None]:
     """The target to act on: sick, not yet treated in this step, and not born after the step acted.
 
     The one sick longest that no guard objects to; else the first, with the veto against it. In a storm it is the workload, and so
@@ -108,9 +108,9 @@ def _workload_as_candidate(incident: Incident) -> SickTarget:
     return SickTarget(incident.workload, {}, incident.changed_at, what)
 
 
-def _ask_guards(incident: Incident, candidate: SickTarget, facts: Facts) -> Veto | None:
+def _ask_guards(incident: Incident, candidate: SickTarget, facts: IncidentFacts) -> Veto | None:
     canary = facts.rule.rule.when.get(CANARY)
-    return ask(
+    return facts.guards.ask(
         Question(
             incident=incident,
             action=facts.action(incident),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from healer.engine.safety.guards import GuardState
+from healer.engine.safety.guards.question import Guards, GuardState
 from healer.engine.safety.storms import Storm
 from healer.engine.tuning import Tuning
 from healer.model.action import ActionSpec
@@ -20,7 +20,7 @@ Transition = tuple[Incident, tuple[Effect, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class IncidentFacts:
     """What is known about an incident at a moment. `now` is in seconds since the epoch."""
 
     rule: BoundRule
@@ -29,6 +29,7 @@ class Facts:
     view: View
     now: float
     actions: Mapping[str, ActionSpec]
+    guards: Guards
     guard_state: GuardState
     competing: list[Incident]
     """The other incidents on the workload that keep others off it."""

@@ -10,7 +10,7 @@ When a storm breaks, the incident that takes over leaves the ladder where it is,
 from healer.engine.incidents.approval import rule_changed
 from healer.engine.incidents.climbing import to_human
 from healer.engine.incidents.deciding import decide
-from healer.engine.incidents.facts import Facts, Transition
+from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.storming import storm_changes
 from healer.engine.incidents.transitions import close
 from healer.engine.incidents.unknown import known_or_not
@@ -19,7 +19,7 @@ from healer.engine.incidents.verifying import verdict
 from healer.model.incident import Incident, Reason, State
 
 
-def following(incident: Incident, facts: Facts) -> Transition:
+def following(incident: Incident, facts: IncidentFacts) -> Transition:
     """The next transition without another input; the same incident when there is none."""
     if (changed := storm_changes(incident, facts))[0] is not incident:
         return changed
@@ -40,7 +40,7 @@ def following(incident: Incident, facts: Facts) -> Transition:
             return incident, ()
 
 
-def _outlast(incident: Incident, facts: Facts) -> Transition:
+def _outlast(incident: Incident, facts: IncidentFacts) -> Transition:
     if not facts.in_force:
         return close(incident, facts, rule_changed(incident))
     if incident.any_sick:
@@ -52,18 +52,18 @@ def _outlast(incident: Incident, facts: Facts) -> Transition:
     return close(incident, facts, Reason("Recovered", "all signals are gone after the escalation"))
 
 
-def _cool_down(incident: Incident, facts: Facts) -> Transition:
+def _cool_down(incident: Incident, facts: IncidentFacts) -> Transition:
     if incident.wake_at is not None and facts.now < incident.wake_at:
         return incident, ()
     return close(incident, facts, Reason("CooledDown", "stayed healed for the whole cooldown"))
 
 
-def absorb(incident: Incident, into: Incident, facts: Facts) -> Transition:
+def absorb(incident: Incident, into: Incident, facts: IncidentFacts) -> Transition:
     """Close an incident that has done nothing, because a wider one is about its pods as well."""
     return close(incident, facts, Reason("Storm", f"{into.reason.text}: see {into.id}"))
 
 
-def abandon(incident: Incident, why: Reason, facts: Facts, *, human: bool) -> Transition:
+def abandon(incident: Incident, why: Reason, facts: IncidentFacts, *, human: bool) -> Transition:
     """Do nothing more about an incident of which nothing can be kept: close it, or leave it to a `human` while it is sick."""
     if not human or incident.state is State.HEALED or not incident.any_sick:
         return close(incident, facts, why)

@@ -6,7 +6,7 @@ from healer.engine.incidents.cases import Case, Cases
 from healer.engine.incidents.facts import ever_changes, step_of
 from healer.engine.incidents.standing import Standing
 from healer.engine.matching.firing import Weight
-from healer.engine.safety.guards import competes
+from healer.engine.safety.guards.one_ladder import competes
 from healer.engine.safety.sick_counts import SickCounts
 from healer.engine.safety.storms import FEWEST, Storm, able, storm_on
 from healer.model.action import ActionSpec

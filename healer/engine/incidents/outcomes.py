@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from healer.engine.incidents.climbing import climb
-from healer.engine.incidents.facts import Facts, Transition
+from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.transitions import decided, retry, verify
 from healer.engine.safety.ledger import made_good
 from healer.model.action import Outcome, OutcomeKind
@@ -19,7 +19,7 @@ _ANSWER = 300
 """Characters that it keeps of an answer."""
 
 
-def acted(incident: Incident, outcome: Outcome, facts: Facts) -> Transition:
+def acted(incident: Incident, outcome: Outcome, facts: IncidentFacts) -> Transition:
     """What follows from an action's outcome. Raises ValueError for an incident that is acting on nothing."""
     target = incident.acting_on
     if target is None:
@@ -51,7 +51,7 @@ def acted(incident: Incident, outcome: Outcome, facts: Facts) -> Transition:
             return retry(incident, target, reason, outcome.retry_after or facts.tuning.retry, facts)
 
 
-def _accepted(incident: Incident, target: Target, reason: Reason, facts: Facts) -> Transition:
+def _accepted(incident: Incident, target: Target, reason: Reason, facts: IncidentFacts) -> Transition:
     step, action, disruption = facts.step(incident), facts.action(incident), incident.disruption
     incident = _treated(incident, target)
     taken = disruption if disruption is not None and disruption.target == target else None
@@ -69,7 +69,7 @@ def _accepted(incident: Incident, target: Target, reason: Reason, facts: Facts) 
     return verify(replace(incident, acted_at=(*incident.acted_at, facts.now)), facts, reason)
 
 
-def _failed(incident: Incident, target: Target, outcome: Outcome, facts: Facts) -> Transition:
+def _failed(incident: Incident, target: Target, outcome: Outcome, facts: IncidentFacts) -> Transition:
     failures = incident.failures + 1
     if failures >= facts.tuning.attempts:
         if (done := done_after_all(incident, facts)) is not None:
@@ -79,7 +79,7 @@ def _failed(incident: Incident, target: Target, outcome: Outcome, facts: Facts) 
     return retry(replace(incident, failures=failures), target, Reason(outcome.reason, outcome.text), pause, facts)
 
 
-def done_after_all(incident: Incident, facts: Facts) -> Transition | None:
+def done_after_all(incident: Incident, facts: IncidentFacts) -> Transition | None:
     """What follows when the answer to the last try was lost, and its target is seen to go; None when it is not."""
     if incident.disruption is None or not incident.disruption.target.is_pod or incident.storming:
         return None
@@ -91,7 +91,7 @@ def done_after_all(incident: Incident, facts: Facts) -> Transition | None:
     return _accepted(incident, target, reason, facts)
 
 
-def perhaps_done(incident: Incident, facts: Facts) -> Transition | None:
+def perhaps_done(incident: Incident, facts: IncidentFacts) -> Transition | None:
     """What follows when all signals are gone, and the answer to the last try on the workload was lost: perhaps that is why.
 
     None when there was no such try. What an action on a pod came to, the pod itself shows.

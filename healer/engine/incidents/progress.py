@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from healer.engine.incidents.cases import Case, Cases
-from healer.engine.incidents.facts import Facts, Transition
+from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.ladder import abandon, absorb, following
 from healer.engine.incidents.neighbours import Neighbours
 from healer.engine.incidents.outcomes import acted
 from healer.engine.incidents.standing import Standing
 from healer.engine.safety.counting import count
-from healer.engine.safety.guards import GuardState
+from healer.engine.safety.guards.question import Guards, GuardState
 from healer.engine.turn import Turn
 from healer.model.action import ActionSpec, Outcome
 from healer.model.effects import Loss
@@ -27,12 +27,14 @@ class Progress:
         standing: Standing,
         neighbours: Neighbours,
         actions: Mapping[str, ActionSpec],
+        guards: Guards,
         guard_state: GuardState,
     ) -> None:
         self._cases = cases
         self._standing = standing
         self._neighbours = neighbours
         self._actions = actions
+        self._guards = guards
         self._guard_state = guard_state
         self._paused = False
         self._in_batch = False
@@ -121,7 +123,7 @@ class Progress:
         outdated, self._outdated = self._outdated, []
         return outdated
 
-    def _climb(self, case: Case, before: Incident, facts: Facts, turn: Turn) -> None:
+    def _climb(self, case: Case, before: Incident, facts: IncidentFacts, turn: Turn) -> None:
         while True:
             incident = case.incident
             after = self._carry_out(case, following(incident, facts), facts, turn)
@@ -129,7 +131,7 @@ class Progress:
                 break
         self._settle(case, before, after, facts, turn)
 
-    def _carry_out(self, case: Case, transition: Transition, facts: Facts, turn: Turn) -> Incident:
+    def _carry_out(self, case: Case, transition: Transition, facts: IncidentFacts, turn: Turn) -> Incident:
         """Take over what a transition has made, and count it."""
         before, (after, effects) = case.incident, transition
         if after is not before:
@@ -138,7 +140,7 @@ class Progress:
             self._cases.note(case, after)
         return after
 
-    def _settle(self, case: Case, before: Incident, after: Incident, facts: Facts, turn: Turn) -> None:
+    def _settle(self, case: Case, before: Incident, after: Incident, facts: IncidentFacts, turn: Turn) -> None:
         """The incident has gone as far as it can."""
         self._cases.put(case, after)
         if after.state is State.CLOSED and not facts.in_force:
@@ -150,14 +152,15 @@ class Progress:
                 if other is not case:
                     self.advance(other.incident.id, turn)
 
-    def _facts(self, case: Case, turn: Turn) -> Facts:
+    def _facts(self, case: Case, turn: Turn) -> IncidentFacts:
         observing = case.incident.mode == Mode.OBSERVE
-        return Facts(
+        return IncidentFacts(
             rule=case.rule,
             in_force=self._standing.in_force(case),
             view=turn.view,
             now=turn.now,
             actions=self._actions,
+            guards=self._guards,
             guard_state=self._guard_state,
             competing=self._neighbours.competing(case, turn.view),
             storm=self._neighbours.storm(case.incident.workload.uid, turn.view, observing=observing),

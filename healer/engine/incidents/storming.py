@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from healer.engine.incidents.climbing import resume_ladder
-from healer.engine.incidents.facts import Facts, Transition
+from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.observing import asks
 from healer.engine.incidents.outcomes import done_after_all
 from healer.engine.incidents.transitions import decided, fresh_step, fresh_try, move
@@ -12,7 +12,7 @@ from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason, State
 
 
-def storm_changes(incident: Incident, facts: Facts) -> Transition:
+def storm_changes(incident: Incident, facts: IncidentFacts) -> Transition:
     """Take over the workload, or give it back; an action that is under way is awaited first."""
     storm = facts.storm
     if not facts.in_force or incident.state is State.ACTING or incident.state.settled:
@@ -26,7 +26,7 @@ def storm_changes(incident: Incident, facts: Facts) -> Transition:
     return _give_back(incident, facts) if incident.storm else (incident, ())
 
 
-def _take_over(incident: Incident, storm: Storm, facts: Facts) -> Transition:
+def _take_over(incident: Incident, storm: Storm, facts: IncidentFacts) -> Transition:
     """The ladder takes no pods from here: onStorm is next, if there is one that has not run yet; else the steps that take none.
 
     Without either the incident waits.
@@ -47,7 +47,7 @@ def _take_over(incident: Incident, storm: Storm, facts: Facts) -> Transition:
     return after, (decided(taking, facts, Verb.DEFER, reason, incident.workload), *effects)
 
 
-def _give_back(incident: Incident, facts: Facts) -> Transition:
+def _give_back(incident: Incident, facts: IncidentFacts) -> Transition:
     """The storm is over, or another incident speaks for the workload: the ladder goes on where it was.
 
     An onStorm that has changed something is given its time to help what is still sick, as any step is.

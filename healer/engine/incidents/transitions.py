@@ -5,9 +5,9 @@ When which of them is made is said in the other files of this folder (`ladder` c
 
 from dataclasses import replace
 
-from healer.engine.incidents.facts import Facts, Transition
+from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.opening import noted
-from healer.engine.safety.guards import Veto
+from healer.engine.safety.guards.question import Veto
 from healer.model.effects import Act, Decided, Decision, Record, Verb
 from healer.model.incident import Disruption, Incident, Reason, SickTarget, State
 from healer.model.target import Target
@@ -18,7 +18,7 @@ _ENDS = frozenset({State.HEALED, State.ESCALATED, State.CLOSED})
 """What is told in any case."""
 
 
-def act(incident: Incident, candidate: SickTarget, facts: Facts) -> Transition:
+def act(incident: Incident, candidate: SickTarget, facts: IncidentFacts) -> Transition:
     """Take the step on a target."""
     step, action, target = facts.step(incident), facts.action(incident), candidate.target
     dry_run = facts.rule.rule.mode is Mode.OBSERVE
@@ -53,7 +53,7 @@ def act(incident: Incident, candidate: SickTarget, facts: Facts) -> Transition:
     return acting, (decided(incident, facts, Verb.ALLOW, reason, target), *effects, request)
 
 
-def _disruption(incident: Incident, target: Target, facts: Facts) -> Disruption | None:
+def _disruption(incident: Incident, target: Target, facts: IncidentFacts) -> Disruption | None:
     """What the action takes down, where that is a pod; else what was taken down last."""
     if not target.is_pod or not facts.takes_pods(incident):
         return incident.disruption
@@ -62,7 +62,7 @@ def _disruption(incident: Incident, target: Target, facts: Facts) -> Disruption 
     return Disruption(target, incident.workload, pods, facts.now, pod is not None and pod.ready)
 
 
-def defer(incident: Incident, target: Target, veto: Veto, facts: Facts) -> Transition:
+def defer(incident: Incident, target: Target, veto: Veto, facts: IncidentFacts) -> Transition:
     """Wait until the guard's veto may be gone."""
     wake = facts.now + facts.tuning.retry if veto.until is None else veto.until
     since = None  # however long a human or a limit asks for a delay, the step does not fail by it
@@ -80,7 +80,7 @@ def defer(incident: Incident, target: Target, veto: Veto, facts: Facts) -> Trans
     return waiting, (decided(incident, facts, Verb.DEFER, veto.reason, target), *effects)
 
 
-def retry(incident: Incident, target: Target, reason: Reason, pause: float, facts: Facts) -> Transition:
+def retry(incident: Incident, target: Target, reason: Reason, pause: float, facts: IncidentFacts) -> Transition:
     """Try the same step again after a pause, in seconds."""
     since = facts.now if incident.waiting_since is None else incident.waiting_since
     until = facts.now + pause
@@ -91,14 +91,14 @@ def retry(incident: Incident, target: Target, reason: Reason, pause: float, fact
     return waiting, (decided(incident, facts, Verb.DEFER, reason, target), *effects)
 
 
-def verify(incident: Incident, facts: Facts, reason: Reason) -> Transition:
+def verify(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transition:
     """Begin to look whether the step has helped."""
     deadline = facts.now + facts.step(incident).verify.within
     verifying = replace(incident, deadline=deadline, wake_at=deadline, stable_since=None, acting_on=None)
     return move(replace(verifying, waiting_since=None, asked_at=None), facts, State.VERIFYING, reason)
 
 
-def close(incident: Incident, facts: Facts, reason: Reason) -> Transition:
+def close(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transition:
     """Nothing is left to do."""
     ended = facts.now if incident.ended_at is None else incident.ended_at
     closed, effects = move(
@@ -110,7 +110,7 @@ def close(incident: Incident, facts: Facts, reason: Reason) -> Transition:
 # what they are made of
 
 
-def move(incident: Incident, facts: Facts, state: State, reason: Reason, *, stormed: bool = False) -> Transition:
+def move(incident: Incident, facts: IncidentFacts, state: State, reason: Reason, *, stormed: bool = False) -> Transition:
     """Change state, with a line in the history and a record.
 
     onStorm is no step of the ladder, and its lines name none; `stormed`: it is what has just ended.
@@ -122,7 +122,7 @@ def move(incident: Incident, facts: Facts, state: State, reason: Reason, *, stor
     return moved, (Record(moved, moved.history[-1]),)
 
 
-def decided(incident: Incident, facts: Facts, verb: Verb, reason: Reason, target: Target) -> Decided:
+def decided(incident: Incident, facts: IncidentFacts, verb: Verb, reason: Reason, target: Target) -> Decided:
     """A decision about an incident, as it is before what is decided changes it."""
     return Decided(Decision(facts.now, verb, reason, target, incident.rule, incident.id), again=_is_said(incident, reason))
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from healer.engine.incidents.climbing import escalate
-from healer.engine.incidents.facts import Facts, Transition
+from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.observing import asks, is_observing
 from healer.engine.incidents.transitions import close, decided, move
 from healer.engine.incidents.verification import unhealthy
@@ -14,7 +14,7 @@ from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason, State
 
 
-def known_or_not(incident: Incident, facts: Facts) -> Transition:
+def known_or_not(incident: Incident, facts: IncidentFacts) -> Transition:
     """Wait while it is not known whether the incident's signals fire; go on when it is known again.
 
     People are told when it lasts, and asked for help when it lasts too long.
@@ -32,7 +32,7 @@ def known_or_not(incident: Incident, facts: Facts) -> Transition:
     return _not_known(incident, facts, doubt)
 
 
-def _not_known(incident: Incident, facts: Facts, doubt: Reason) -> Transition:
+def _not_known(incident: Incident, facts: IncidentFacts, doubt: Reason) -> Transition:
     tuning, now = facts.tuning, facts.now
     since = now if incident.unknown_since is None else incident.unknown_since
     end = since + tuning.max_wait
@@ -53,7 +53,7 @@ def _not_known(incident: Incident, facts: Facts, doubt: Reason) -> Transition:
     return after, (decided(incident, facts, Verb.DEFER, reason, incident.workload), *effects)
 
 
-def _known_again(incident: Incident, facts: Facts) -> Transition:
+def _known_again(incident: Incident, facts: IncidentFacts) -> Transition:
     """Its time limits are as long as if nothing had happened in between."""
     gap = facts.now - (facts.now if incident.unknown_since is None else incident.unknown_since)
     deadline = None if incident.deadline is None else incident.deadline + gap

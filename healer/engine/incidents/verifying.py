@@ -4,17 +4,17 @@ from dataclasses import replace
 
 from healer.engine.incidents.climbing import climb, observe_on
 from healer.engine.incidents.deciding import find_candidate, storm_veto
-from healer.engine.incidents.facts import Facts, Transition
+from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.observing import OBSERVES_ON, is_observing, recovered, still_sick
 from healer.engine.incidents.transitions import act, close, decided, defer, move
 from healer.engine.incidents.verification import unhealed
-from healer.engine.safety.guards import Veto
+from healer.engine.safety.guards.question import Veto
 from healer.model.duration import about
 from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason, SickTarget, State
 
 
-def verdict(incident: Incident, facts: Facts) -> Transition:
+def verdict(incident: Incident, facts: IncidentFacts) -> Transition:
     """Healed once all has been well for long enough; a further sick target is treated meanwhile."""
     serving = None if facts.rule.rule.when.of_records else facts.serving(incident)
     wrong = unhealed(facts.view, incident, serving) or _still_there(incident, facts)
@@ -37,7 +37,7 @@ def verdict(incident: Incident, facts: Facts) -> Transition:
 
 
 def _not_well_in_time(
-    incident: Incident, facts: Facts, wrong: Reason, candidate: SickTarget | None, veto: Veto | None
+    incident: Incident, facts: IncidentFacts, wrong: Reason, candidate: SickTarget | None, veto: Veto | None
 ) -> Transition:
     """Not well by the deadline: wait for what a human or a storm delays, else go on to the next step."""
     if is_observing(incident):
@@ -49,7 +49,7 @@ def _not_well_in_time(
     return climb(incident, facts, wrong)
 
 
-def _still_observed(incident: Incident, facts: Facts, wrong: Reason) -> Transition:
+def _still_observed(incident: Incident, facts: IncidentFacts, wrong: Reason) -> Transition:
     """Not well by the time at which the step would have been judged. That is told once; nobody knows what would have been."""
     if incident.deadline is not None:
         text = f"{still_sick(incident, facts.now)}: {wrong.text}; {OBSERVES_ON}"
@@ -59,7 +59,7 @@ def _still_observed(incident: Incident, facts: Facts, wrong: Reason) -> Transiti
     return replace(incident, stable_since=None, wake_at=facts.now + facts.tuning.max_wait), ()
 
 
-def _still_there(incident: Incident, facts: Facts) -> Reason | None:
+def _still_there(incident: Incident, facts: IncidentFacts) -> Reason | None:
     """The view may lag behind an action: a workload is not well before the pod that was taken down is seen to go."""
     for disruption in facts.guard_state.ledger.going(incident.workload.uid, facts.view):
         pod = facts.view.pod(disruption.target.uid)
@@ -68,7 +68,7 @@ def _still_there(incident: Incident, facts: Facts) -> Reason | None:
     return None
 
 
-def _well(incident: Incident, facts: Facts) -> Transition:
+def _well(incident: Incident, facts: IncidentFacts) -> Transition:
     """All is well now; healed once it has been so for as long as the step asks."""
     now, stable = facts.now, facts.step(incident).verify.stable
     since = now if incident.stable_since is None else incident.stable_since
@@ -87,13 +87,13 @@ def _well(incident: Incident, facts: Facts) -> Transition:
     return _healed(incident, facts, lasted)
 
 
-def _taken_is_going(incident: Incident, facts: Facts) -> bool:
+def _taken_is_going(incident: Incident, facts: IncidentFacts) -> bool:
     """Whether the pod that it took is still there. It may stay so for ever, so that nothing fails by that."""
     uid = "" if incident.disruption is None else incident.disruption.target.uid
     return uid in incident.treated and facts.guard_state.ledger.took(uid) and facts.view.pod(uid) is not None
 
 
-def _healed(incident: Incident, facts: Facts, lasted: str) -> Transition:
+def _healed(incident: Incident, facts: IncidentFacts, lasted: str) -> Transition:
     text = f"{facts.serving(incident)} is at its desired ready count and no signal is left, stable for {lasted}"
     reason = Reason("Healed", text)
     cooled = facts.now + facts.rule.rule.limits.cooldown

@@ -1,6 +1,6 @@
 """What was done is counted here, and nowhere else: from how an incident was, and is after a transition."""
 
-from healer.engine.safety.guards import GuardState
+from healer.engine.safety.guards.question import GuardState
 from healer.model.action import ActionSpec
 from healer.model.incident import Incident, State
 from healer.rules.schema import Mode

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from healer.engine.safety.guards import floor
+from healer.engine.safety.guards.replicas import Replicas, above_floor
 from healer.engine.tuning import Tuning
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Acted, Verb
@@ -162,8 +162,18 @@ def test_the_budget_belongs_to_the_workload_not_to_the_pod() -> None:
     ],
 )
 def test_the_floor(ready: int, in_flight: int, target_ready: bool, desired: int, min_ready: int, allowed: bool) -> None:
-    veto = floor(ready=ready, in_flight=in_flight, target_ready=target_ready, desired=desired, min_ready=min_ready)
-    assert (veto is None) == allowed
+    replicas = Replicas(
+        target=World().target("serving-1"),
+        rollout=None,
+        takes_one=True,
+        target_ready=target_ready,
+        down="",
+        in_flight=in_flight,
+        count_ready=lambda: ready,
+        desired=desired,
+        min_ready=min_ready,
+    )
+    assert (above_floor(replicas) is None) == allowed
 
 
 def test_the_last_ready_replica_is_never_taken() -> None:
