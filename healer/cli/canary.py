@@ -10,11 +10,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from healer import settings as knobs
 from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, InNamespace, Output, duration, print_json, with_cluster
 from healer.cli.logs import logs
 from healer.cluster.api import Api
-from healer.daemon.rulefiles import RulesError, load, vocabulary
+from healer.daemon.rulefiles import RulesError, load_rules, vocabulary
 from healer.model.verdict import VerdictKind
 from healer.operate.canary import compare as comparing
 from healer.operate.canary import gate as gating
@@ -25,6 +24,8 @@ from healer.operate.objects import ObjectPlace, OperateError, named
 from healer.operate.who import who
 from healer.rules.probe import DEPLOYMENT
 from healer.rules.rulebook import BoundRule
+from healer.settings.sections import Log, PrometheusSettings
+from healer.settings.settings import SettingsError, load_settings
 from healer.sources.prometheus.client import Prometheus, connect
 
 T = TypeVar("T")
@@ -74,9 +75,7 @@ def gate(
     within = duration(timeout, "--timeout")
     between = None if every is None else duration(every, "--every", _SHORTEST, _LONGEST)
 
-    async def work(
-        api: Api, client: Prometheus, judging: BoundRule, place: ObjectPlace, ask: knobs.PrometheusSettings
-    ) -> gating.Gated:
+    async def work(api: Api, client: Prometheus, judging: BoundRule, place: ObjectPlace, ask: PrometheusSettings) -> gating.Gated:
         with _Teller(showing.console(error=True)) as tell:
             return await gating.gate(
                 api,
@@ -115,7 +114,7 @@ def compare(
     back = duration(since, "--since")
 
     async def work(
-        api: Api, client: Prometheus, judging: BoundRule, place: ObjectPlace, ask: knobs.PrometheusSettings
+        api: Api, client: Prometheus, judging: BoundRule, place: ObjectPlace, ask: PrometheusSettings
     ) -> reporting.Report:
         return await comparing.compare(api, client, judging, place, since=back, now=api.clock.wall(), history=ask.history)
 
@@ -152,7 +151,7 @@ class _Teller:
         self._said = text
 
 
-Work = Callable[[Api, Prometheus, BoundRule, ObjectPlace, knobs.PrometheusSettings], Awaitable[T]]
+Work = Callable[[Api, Prometheus, BoundRule, ObjectPlace, PrometheusSettings], Awaitable[T]]
 
 
 def _asked(
@@ -166,13 +165,13 @@ def _asked(
 ) -> T:
     """Do it with connections to the cluster and to Prometheus; what cannot be done is said, and ends with exit code 2."""
     try:
-        settings = knobs.load()
-        logs(knobs.Log(level="error"))
+        settings = load_settings()
+        logs(Log(level="error"))
         place = named(what, namespace or who(context).namespace, (DEPLOYMENT,))
-        judging = chosen(load([file], vocabulary()).rules, place, rule)
+        judging = chosen(load_rules([file], vocabulary()).rules, place, rule)
         ask = settings.prometheus
         address = _url(url or ask.url)
-    except (knobs.SettingsError, RulesError, OperateError) as error:
+    except (SettingsError, RulesError, OperateError) as error:
         typer.echo(showing.clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
 

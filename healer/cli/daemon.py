@@ -14,7 +14,6 @@ import structlog
 import typer
 import yaml
 
-from healer import settings as knobs
 from healer.actions.registry import ACTIONS
 from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, HealerNamespace, LeaseName, RulePaths
 from healer.cli.logs import logs
@@ -22,14 +21,15 @@ from healer.cli.stream import LogStream
 from healer.cluster.api import Api, ClusterConfigError
 from healer.daemon import Daemon, RuleFiles, RulesError
 from healer.daemon.daemon import Watchers
-from healer.daemon.rulefiles import load as load_rules
-from healer.daemon.rulefiles import passed_over, vocabulary
+from healer.daemon.rulefiles import load_rules, passed_over, vocabulary
 from healer.journal.base import JournalMissing
 from healer.operate import rbac as granting
 from healer.operate.objects import OperateError, valid
 from healer.rules.loading import remarks
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
+from healer.settings.sections import Log
+from healer.settings.settings import Settings, SettingsError, load_settings
 from healer.sources.prometheus.client import unserved
 
 app = typer.Typer()
@@ -60,7 +60,7 @@ def run(
     """
     stream: LogStream | None = None
     try:
-        settings = knobs.load(config)
+        settings = load_settings(config)
         if journal is not None:
             settings = settings.model_copy(update={"journal": settings.journal.model_copy(update={"kind": journal.value})})
         if observe:
@@ -74,7 +74,7 @@ def run(
         for remark in [*passed_over(rules), *remarks(rulebook.rules)]:
             structlog.get_logger("healer.rules").info(remark)
         asyncio.run(_run(settings, rulebook, files, context, stream))
-    except (knobs.SettingsError, RulesError, ClusterConfigError, JournalMissing) as error:
+    except (SettingsError, RulesError, ClusterConfigError, JournalMissing) as error:
         typer.echo(f"healer: {error}", err=True)
         raise typer.Exit(EXIT_SETUP) from error
     except ExceptionGroup as group:
@@ -85,7 +85,7 @@ def run(
             stream.drain(_LAST_WORDS)
 
 
-async def _run(settings: knobs.Settings, rulebook: Rulebook, files: RuleFiles, context: str | None, stream: LogStream) -> None:
+async def _run(settings: Settings, rulebook: Rulebook, files: RuleFiles, context: str | None, stream: LogStream) -> None:
     # The objects that a watch makes are not tracked (msgspec), and what is loaded by now stays: rare collections find as much.
     # With the defaults, full ones pause the loop for some 30 ms at 10,000 pods (measured).
     gc.freeze()
@@ -157,7 +157,7 @@ def demo(
     """
     from healer.demo import show  # the other verbs do without the lab
 
-    logs(knobs.Log(level="error"))
+    logs(Log(level="error"))
     try:
         healed = asyncio.run(show(rules, definition.read_text("utf-8"), svg))
     except (RulesError, ClusterConfigError, OSError) as error:

@@ -6,13 +6,13 @@ import sys
 
 import structlog
 
-from healer import settings as knobs
 from healer.cli.stream import LogStream
 from healer.cli.terminal import TerminalRenderer
 from healer.model.redact import redact_event
+from healer.settings.sections import Log
 
 
-def logs(log: knobs.Log) -> LogStream:
+def logs(log: Log) -> LogStream:
     """Structured logs on standard error: for people on a terminal, JSON lines elsewhere. Returns where the lines go.
 
     Lines of libraries (aiohttp, asyncio, slack_sdk, apscheduler, urllib3) take the same way; of these, warnings and worse.

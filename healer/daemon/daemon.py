@@ -43,7 +43,8 @@ from healer.model.signal import QueueFull, Signal
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.secret import SecretFile
-from healer.settings import PREFIX, Settings, SettingsError
+from healer.settings.sections import PREFIX
+from healer.settings.settings import Settings, SettingsError
 from healer.sinks import registry as sinks
 from healer.sinks.base import Memory, Sink, SinkMeters
 from healer.sinks.boundary import Boundary

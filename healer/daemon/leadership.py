@@ -24,7 +24,7 @@ from healer.model.annotations import PAUSED, PAUSED_BY, PAUSED_REASON, PAUSED_UN
 from healer.model.kube import ends
 from healer.model.signal import QueueFull
 from healer.model.view import View
-from healer.settings import LeaderSettings
+from healer.settings.sections import LeaderSettings
 
 Serve = Callable[[Callable[[], bool]], Awaitable[None]]
 """A term: until cancelled, or until it ends by itself. It is given what says whether we may act at this moment."""

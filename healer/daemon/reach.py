@@ -8,7 +8,7 @@ import structlog
 
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import PageParams
-from healer.settings import PREFIX, Slack
+from healer.settings.sections import PREFIX, Slack
 from healer.sinks.registry import Sinks
 
 

@@ -96,7 +96,7 @@ def read(paths: Iterable[Path]) -> dict[str, str]:
     return texts
 
 
-def load(paths: Iterable[Path], known: Vocabulary) -> Rulebook:
+def load_rules(paths: Iterable[Path], known: Vocabulary) -> Rulebook:
     """The rules of these files and folders. Raises RulesError with every problem."""
     return _rulebook(read(paths), known)
 

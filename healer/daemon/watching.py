@@ -9,7 +9,7 @@ from healer.cluster.poll import NamespacePoll
 from healer.cluster.resources import Resource
 from healer.cluster.watch import ObjectChange, Reflector, WatchSettings
 from healer.model.view import View
-from healer.settings import Cluster
+from healer.settings.sections import Cluster
 from healer.workloads.registry import watched
 
 

@@ -21,17 +21,8 @@ from healer.lab import Lab
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
 from healer.rules.rulebook import scaled
-from healer.settings import (
-    Alerts,
-    EngineSettings,
-    HttpSettings,
-    Isolated,
-    LeaderSettings,
-    Log,
-    PodsSettings,
-    PrometheusSettings,
-    Settings,
-)
+from healer.settings.sections import Alerts, EngineSettings, HttpSettings, LeaderSettings, Log, PodsSettings, PrometheusSettings
+from healer.settings.settings import Isolated, Settings
 from healer.sources.alertmanager.webhook import PATH
 
 SPEED = 60

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from healer.http.answer import Refused
 from healer.secret import SecretError, SecretFile
-from healer.settings import HttpSettings
+from healer.settings.sections import HttpSettings
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 # Not all of 127.0.0.0/8: behind a mesh's sidecar every peer has the address 127.0.0.6 (Istio's inbound passthrough).

@@ -19,7 +19,7 @@ from healer.http.refusals import Refusals
 from healer.http.rules import RULES_PATH, RuleRow, Rules
 from healer.http.webhook import Receiver, Webhook
 from healer.model.effects import Decision
-from healer.settings import HttpSettings
+from healer.settings.sections import HttpSettings
 
 LINGER = 1.0
 """Seconds for which the rest of a refused body is read and dropped, so that its sender receives the answer."""

@@ -10,7 +10,7 @@ from aiohttp import web
 from healer.http.access import WebhookGate
 from healer.http.answer import Refused
 from healer.model.signal import NOTHING, PERHAPS, QueueFull, WebhookError
-from healer.settings import HttpSettings
+from healer.settings.sections import HttpSettings
 
 Receiver = Callable[[bytes], Awaitable[Mapping[str, int]]]
 """Takes a body; returns counts by outcome once all of it is decided. When it raises WebhookError, nothing was taken; the `hint`

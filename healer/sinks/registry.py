@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from healer.model.incident import Incident
-from healer.settings import Slack
+from healer.settings.sections import Slack
 from healer.sinks.base import Memory, ProcessMemory, Sink, SinkMeters
 from healer.sinks.boundary import Boundary
 from healer.sinks.log import LogSettings, LogSink

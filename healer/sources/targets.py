@@ -15,7 +15,7 @@ from healer.model.kube import Pod
 from healer.model.view import View
 from healer.model.workload import Workload
 from healer.rules.probe import DEPLOYMENT
-from healer.settings import Alerts
+from healer.settings.sections import Alerts
 
 OWNERS: Mapping[str, str] = {
     "replicaset": "ReplicaSet",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from healer.settings import Settings, load
+from healer.settings.settings import Settings, load_settings
 from tests.support.kustomize import CLUSTER_WIDE, Manifest, read, render, renderer
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ def settings(manifests: list[Manifest], monkeypatch: pytest.MonkeyPatch) -> Sett
     for entry in _container(manifests)["env"]:
         if "value" in entry:
             monkeypatch.setenv(entry["name"], entry["value"])
-    return load()
+    return load_settings()
 
 
 def test_it_is_whole(manifests: list[Manifest]) -> None:

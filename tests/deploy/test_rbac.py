@@ -8,7 +8,7 @@ import pytest
 
 from healer.actions.registry import ACTIONS
 from healer.actions.shift_traffic import ShiftTrafficParams
-from healer.daemon.rulefiles import load, vocabulary
+from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.daemon.rulefiles import read as read_rules
 from healer.lab.faults import SeenRequest
 from healer.model.action import Permission
@@ -81,12 +81,12 @@ def test_a_role_that_nothing_binds_and_a_binding_of_nothing_are_refused() -> Non
 
 
 def test_deploy_grants_what_the_shipped_rules_need_and_nothing_else() -> None:
-    needs = needed(load([ROOT / "rules"], vocabulary()), ACTIONS)
+    needs = needed(load_rules([ROOT / "rules"], vocabulary()), ACTIONS)
     assert granted(read(ROOT / "deploy/healer")) == needs | LEASE
 
 
 def test_what_is_printed_grants_what_is_needed() -> None:
-    needs = needed(load([ROOT / "rules", ROOT / "rules/canary"], vocabulary()), ACTIONS)
+    needs = needed(load_rules([ROOT / "rules", ROOT / "rules/canary"], vocabulary()), ACTIONS)
     printed = manifests(needs, "elsewhere")
     assert granted(printed) == needs | LEASE
     assert {"get", "list", "watch"} < {verb for _, _, verb in needs}
@@ -130,7 +130,7 @@ def _asked(verb: str, resource: str, namespace: str = "", name: str = "", group:
 
 
 def _confined() -> list[Manifest]:
-    needs = needed(load([ROOT / "rules", ROOT / "rules/canary"], vocabulary()), ACTIONS)
+    needs = needed(load_rules([ROOT / "rules", ROOT / "rules/canary"], vocabulary()), ACTIONS)
     return [*manifests(needs, "healer", within=("production", "staging"), lease="mine")]
 
 

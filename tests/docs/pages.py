@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from healer import settings
 from healer.daemon.rulefiles import vocabulary
 from healer.rules import reference
-from tests.docs import house, metrics
+from tests.docs import house, metrics, settings
 
 ROOT = Path(__file__).parents[2]
 
-WHOLE: Mapping[str, Callable[[], str]] = {"docs/settings.md": settings.markdown, "docs/files.md": house.files}
+WHOLE: Mapping[str, Callable[[], str]] = {"docs/settings.md": settings.page, "docs/files.md": house.files}
 """The pages that are made as they are."""
 
 PARTS: Mapping[str, Callable[[], Mapping[str, str]]] = {

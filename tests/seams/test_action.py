@@ -15,7 +15,7 @@ from healer.operate.undo import Undoing, plain, undo
 from healer.rules.loading import load
 from healer.rules.reference import tables
 from healer.rules.rulebook import Rulebook
-from healer.settings import JournalSettings
+from healer.settings.sections import JournalSettings
 from tests.integration.conftest import ROOT
 from tests.integration.world import NAMESPACE, pods, rule, ruleset, serve, serves
 from tests.seams.add_replica import AddReplica

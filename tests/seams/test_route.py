@@ -17,7 +17,7 @@ from healer.routes.registry import ROUTERS
 from healer.rules.loading import load
 from healer.rules.reference import tables
 from healer.rules.rulebook import Rulebook
-from healer.settings import JournalSettings
+from healer.settings.sections import JournalSettings
 from tests.integration.conftest import ROOT
 from tests.integration.world import NAMESPACE, rule, ruleset, serves
 from tests.seams.house import house

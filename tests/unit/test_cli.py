@@ -139,9 +139,9 @@ def test_help_teaches() -> None:
 def test_a_traceback_in_the_log_shows_no_locals() -> None:
     code = """
 import structlog
-from healer import settings
+from healer.settings.sections import Log
 from healer.cli.logs import logs
-logs(settings.Log(format="{format}"))
+logs(Log(format="{format}"))
 def ask() -> None:
     headers = {{"Authorization": "Bearer " + "hunter2" * 3}}
     raise ValueError(len(headers))

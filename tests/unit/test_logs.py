@@ -17,9 +17,9 @@ pytestmark = pytest.mark.slow
 PRELUDE = """
 import asyncio, logging, sys, warnings
 import structlog
-from healer import settings
+from healer.settings.sections import Log
 from healer.cli.logs import logs
-stream = logs(settings.Log(format="json"))
+stream = logs(Log(format="json"))
 """
 
 

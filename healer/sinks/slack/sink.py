@@ -18,7 +18,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from healer.clock import SYSTEM
 from healer.model.incident import Incident, State
 from healer.secret import SecretFile
-from healer.settings import Slack
+from healer.settings.sections import Slack
 from healer.sinks.base import Memory, NotKept, SinkMeters
 from healer.sinks.keeper import Keeper
 from healer.sinks.slack import look as slack_look

@@ -26,7 +26,7 @@ from healer.rules.positions import Problem
 from healer.rules.rulebook import Rulebook
 from healer.rules.triggers import PROMETHEUS
 from healer.secret import SecretError, SecretFile
-from healer.settings import PrometheusSettings
+from healer.settings.sections import PrometheusSettings
 from healer.sources.prometheus.http import WHOLE, Credentials, QueryFailed, Session
 
 __all__ = ["Prometheus", "QueryApi", "QueryFailed", "Sample", "Series", "connect", "unserved"]

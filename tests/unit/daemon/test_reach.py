@@ -7,7 +7,7 @@ import pytest
 from healer.daemon.reach import channels, unheard
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule
-from healer.settings import Slack
+from healer.settings.sections import Slack
 from tests.unit.rules.actions import VOCABULARY
 from tests.unit.rules.test_errors import GOOD
 

@@ -16,7 +16,7 @@ from healer.http.server import Server
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Reason
 from healer.model.target import Target
-from healer.settings import HttpSettings
+from healer.settings.sections import HttpSettings
 
 AT = 1_790_000_000.25
 

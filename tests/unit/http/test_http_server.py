@@ -21,7 +21,7 @@ from healer.http.server import Server
 from healer.model.kube import Meta, Pod
 from healer.model.signal import QueueFull, Signal
 from healer.model.view import View
-from healer.settings import HttpSettings
+from healer.settings.sections import HttpSettings
 from healer.sources.alertmanager.webhook import PATH, AlertmanagerWebhook
 from healer.sources.targets import TargetLabels
 from healer.workloads.registry import WORKLOADS

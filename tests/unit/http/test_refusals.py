@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from healer.http.health import Health
 from healer.http.refusals import LOG_INTERVAL, Refusals
 from healer.http.server import Server
-from healer.settings import HttpSettings
+from healer.settings.sections import HttpSettings
 
 
 class Sender:

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from healer.model.incident import Incident, State
-from healer.settings import Slack
+from healer.settings.sections import Slack
 from healer.sinks.base import Memory, ProcessMemory, SinkMeters
 from healer.sinks.slack.sink import SlackSink
 from tests.support.slack import FakeSlack

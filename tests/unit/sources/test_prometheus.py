@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from healer import settings as knobs
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import Rule
+from healer.settings.sections import PrometheusSettings
 from healer.sources.prometheus.client import Prometheus, QueryFailed, Sample, connect, unserved
 from tests.unit.sources.conftest import Answer, Imposter, closing, remembering, saying, vector
 
@@ -260,7 +260,7 @@ async def test_what_the_settings_say_of_signing_in_is_sent(imposter: Imposter, t
     imposter.answer = vector("1")
     for name, text in (("password", "s3cr/et\n"), ("key", "k1")):
         (tmp_path / name).write_text(text)
-    asked = knobs.PrometheusSettings(
+    asked = PrometheusSettings(
         url=imposter.url,
         user="me",
         password_file=tmp_path / "password",

@@ -1,66 +1,22 @@
-"""Every knob: from the environment (prefix HEALER_, `__` for nesting), else from the file given by --config, else its default.
+"""The sections of settings and their defaults: a component takes its section as it is. docs/settings.md is made from them."""
 
-docs/settings.md is made from this module. A name that is not a knob is an error, in the file and in the environment.
-"""
-
-import difflib
-import json
-import math
-import os
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, Field, model_validator
 
-from healer.model.duration import parse, say
-from healer.model.redact import redact
 from healer.model.signal import REPLICA_LABELS
 from healer.rules.form import channel_hint, is_channel
+from healer.section import OBJECT_NAME, OBJECT_NAME_OR_NONE, Seconds, Section
 
 PREFIX = "HEALER_"
+"""Of every variable of the environment."""
 
-_SERVICE_LINK = re.compile(r"HEALER_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
-"""What the kubelet injects into pods beside a Service named healer (enableServiceLinks)."""
-
-
-_PLAIN = re.compile(r"-?[\d.]{0,12}[a-zA-Z]{0,12}")
-"""What may be shown of a value that is wrong: `maybe`, `10x`, `1h30`."""
-
-
-class SettingsError(Exception):
-    """The settings are not usable; the message has a line for each thing that is wrong."""
-
-
-_PLAIN_NUMBER = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.IGNORECASE | re.ASCII)
-
-
-_LONGEST = 3650 * 86400.0
-"""The longest duration that a setting takes, in seconds."""
-_UNIT_HINT = "write seconds, or a number with a unit: 90s, 2m, 1h30m"
-
-
-def _seconds(value: object) -> object:
-    """A duration as rules write it, in seconds; anything else is left to pydantic, which says what is wrong with it.
-
-    Its messages do not show the value: it may be a secret that came to the wrong place (see `_given`).
-    """
-    seconds = value
-    if isinstance(value, str):
-        text = value.strip()
-        try:
-            seconds = float(text) if _PLAIN_NUMBER.fullmatch(text) else parse(text, math.inf)
-        except ValueError:
-            raise ValueError(f"this is no duration: {_UNIT_HINT}") from None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise ValueError(f"this is no duration: {_UNIT_HINT}")
-    if not seconds <= _LONGEST:  # nan as well
-        raise ValueError(f"a duration is at most {say(_LONGEST)}: {_UNIT_HINT}")
-    return seconds
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_SIGNING = ("authorization", "cookie", "proxy-authorization", "x-api-key")
+HeaderValue = Annotated[str, Field(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$")]
+"""The value of an HTTP header: one line of ASCII."""
 
 
 def _channel_or_none(text: str) -> str:
@@ -68,25 +24,6 @@ def _channel_or_none(text: str) -> str:
     if text and not is_channel(text):
         raise ValueError(f"this is no channel: {channel_hint('')}")
     return text
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-"""A duration: a number of seconds, or a text as in rules ("30s", "1h30m")."""
-
-
-_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
-_NAME_OR_NONE = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$"
-"""Names of objects: they become part of a path."""
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
-_SIGNING = ("authorization", "cookie", "proxy-authorization", "x-api-key")
-HeaderValue = Annotated[str, Field(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$")]
-"""The value of an HTTP header: one line of ASCII."""
-
-
-class Section(BaseModel):
-    """A group of knobs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class HttpSettings(Section):
@@ -120,7 +57,7 @@ class HttpSettings(Section):
 class Cluster(Section):
     """Access to the Kubernetes API."""
 
-    namespaces: tuple[Annotated[str, Field(pattern=_NAME)], ...] = ()
+    namespaces: tuple[Annotated[str, Field(pattern=OBJECT_NAME)], ...] = ()
     """Namespaces to watch; empty means all of them, which needs a ClusterRole. For Roles in these namespaces alone see
     `healer rbac --namespace`."""
     namespace_poll: Seconds = Field(5.0, gt=0)
@@ -333,13 +270,13 @@ class LeaderSettings(Section):
 
     enabled: bool = True
     """Without election, run one replica only."""
-    namespace: str = Field("", pattern=_NAME_OR_NONE)
+    namespace: str = Field("", pattern=OBJECT_NAME_OR_NONE)
     """Where the Lease is; empty: the namespace of the pod, else `default`."""
-    name: str = Field("healer", pattern=_NAME)
+    name: str = Field("healer", pattern=OBJECT_NAME)
     """The Lease. Replicas of one healer share it; `healer pause everything` writes on it, also when there is no election."""
     address: str = Field("", pattern=r"^(\S+:[0-9]+)?$")
     """host:port at which the other replicas reach this one's HTTP server; empty: this host's name and port."""
-    service: str = Field("healer", pattern=_NAME_OR_NONE)
+    service: str = Field("healer", pattern=OBJECT_NAME_OR_NONE)
     """healer's Service, in the same namespace. A follower passes a webhook, and its token, on to the leader's address only when
     that is an endpoint of it; empty: only to `peers`."""
     peers: tuple[str, ...] = ()
@@ -366,209 +303,3 @@ class LeaderSettings(Section):
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
-
-
-class _Environment(EnvSettingsSource):
-    """The environment, where a list may also be written with commas: one,two."""
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        if get_origin(field.annotation) is tuple and isinstance(value, str) and _has_commas(value):
-            return [part.strip() for part in value.split(",") if part.strip()]
-        return super().decode_complex_value(field_name, field, value)
-
-
-def _has_commas(value: str) -> bool:
-    """Whether a list is written as words with commas, and not as JSON."""
-    return not value.lstrip().startswith(("[", "{", '"'))
-
-
-class Settings(BaseSettings):
-    """All of them."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        nested_model_default_partial_update=True,
-        use_attribute_docstrings=True,
-    )
-
-    http: HttpSettings = HttpSettings()
-    cluster: Cluster = Cluster()
-    alerts: Alerts = Alerts()
-    prometheus: PrometheusSettings = PrometheusSettings()
-    pods: PodsSettings = PodsSettings()
-    engine: EngineSettings = EngineSettings()
-    limits: LimitSettings = LimitSettings()
-    slack: Slack = Slack()
-    log: Log = Log()
-    journal: JournalSettings = JournalSettings()
-    leader: LeaderSettings = LeaderSettings()
-    mode: Literal["observe", "approve", "enforce"] = "enforce"
-    """The most that any rule may do, whatever it says: `observe` changes nothing, `approve` asks a human before each step."""
-    rules_reload: Seconds = Field(5.0, gt=0)
-    """Seconds between two looks at whether the rule files have changed."""
-    shutdown: Seconds = Field(10.0, gt=0)
-    """Seconds for actions under way and messages to end after SIGTERM. Keep it below terminationGracePeriodSeconds."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file, which comes in as arguments."""
-        return _Environment(settings_cls), init_settings
-
-
-class Isolated(Settings):
-    """Settings of a program's own choice: nothing of the environment is read."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The arguments alone."""
-        return (init_settings,)
-
-
-def load(config: Path | None = None) -> Settings:
-    """The settings in force. Raises SettingsError, which names every knob that is wrong and where it was set."""
-    if wrong := [*_unknown(os.environ), *_not_json(os.environ)]:
-        raise SettingsError("\n".join(wrong))
-    values = {} if config is None else _read(config)
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        raise SettingsError("\n".join(_explain(error, config, os.environ))) from error
-
-
-def knobs() -> Iterator[tuple[str, str, Any, str]]:
-    """Every knob: its variable, its key in the file, its default, what it is for."""
-    for name, field in Settings.model_fields.items():
-        section = field.default
-        if not isinstance(section, Section):
-            yield f"{PREFIX}{name.upper()}", name, field.default, field.description or ""
-            continue
-        for key, inner in type(section).model_fields.items():
-            variable = f"{PREFIX}{name.upper()}__{key.upper()}"
-            yield variable, f"{name}.{key}", inner.default, inner.description or f"{(type(section).__doc__ or '').strip()}"
-
-
-def _read(config: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(config.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(redact(f"{config}: {error}")) from error
-    except RecursionError as error:
-        raise SettingsError(f"{config}: it is nested too deeply: settings are sections of keys and values") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise SettingsError(f"{config}: must be a mapping of sections, such as http:")
-    return values
-
-
-def _sections() -> set[str]:
-    return {f"{PREFIX}{name.upper()}" for name, field in Settings.model_fields.items() if isinstance(field.default, Section)}
-
-
-def _not_json(environ: Mapping[str, str]) -> Iterator[str]:
-    """Mappings, and whole sections, are written as JSON in the environment; lists so, or with commas."""
-    given = {name.upper(): value for name, value in environ.items()}
-    lists = {variable for variable, _, default, _ in knobs() if isinstance(default, tuple)}
-    forms = {variable: '["one", "two"]' for variable in lists if not _has_commas(given.get(variable, ""))}
-    forms |= {variable: '{"name": "value"}' for variable, _, default, _ in knobs() if isinstance(default, dict)}
-    for variable, form in (forms | dict.fromkeys(_sections(), '{"knob": 1}')).items():
-        try:
-            json.loads(given.get(variable, "null"))
-        except ValueError:
-            yield f"{variable}: is read as JSON: write it like {form}"
-
-
-def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
-    known = [variable for variable, _, _, _ in knobs()]
-    sections = _sections()
-    for variable in environ:
-        name = variable.upper()
-        if not name.startswith(PREFIX) or name in known or name in sections or _SERVICE_LINK.fullmatch(name):
-            continue
-        near = difflib.get_close_matches(name, known, 1)
-        yield f"{variable}: there is no such setting" + (f"; did you mean {near[0]}?" if near else " (see docs/settings.md)")
-
-
-_FORMS = {
-    "url": "a URL, as http://prometheus.monitoring:9090",
-    "address": "HOST:PORT",
-    "name": "a name as Kubernetes has them: lower-case letters, digits and -",
-    "namespace": "the name of a namespace",
-    "namespaces": "names of namespaces",
-}
-"""How a knob of that name is written, where its value has another form."""
-
-
-def _explain(error: ValidationError, config: Path | None, environ: Mapping[str, str]) -> Iterator[str]:
-    keys = [key for _, key, _, _ in knobs()]
-    for problem in error.errors(include_url=False):
-        parts = [part for part in problem["loc"] if isinstance(part, str)]
-        key, variable = ".".join(parts), PREFIX + "__".join(part.upper() for part in parts)
-        where = variable if variable in {name.upper() for name in environ} or config is None else f"{config}: {key}"
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, keys, 1)
-            yield f"{where}: there is no such setting" + (f"; did you mean {near[0]}?" if near else " (see docs/settings.md)")
-        elif (
-            isinstance(problem["input"], dict | BaseModel) and problem["type"] == "value_error"
-        ):  # of several settings: it names them
-            yield str(problem["msg"]).removeprefix("Value error, ")
-        else:
-            form = _FORMS.get(parts[-1] if parts else "") if problem["type"] == "string_pattern_mismatch" else None
-            said = f"must be {form}" if form else problem["msg"].removeprefix("Value error, ")
-            yield f"{where}: {said}{_given(problem['input'])}"
-
-
-def _given(value: object) -> str:
-    """What was given instead, where it can be no secret that came to the wrong place: a number, or one short word."""
-    said = repr(value)
-    plain = isinstance(value, int | float) or (isinstance(value, str) and _PLAIN.fullmatch(value) is not None)
-    return f", not {said}" if plain and redact(said) == said else ""
-
-
-def markdown() -> str:
-    """docs/settings.md."""
-    lines = [
-        "# Settings",
-        "",
-        "<!-- made by `make docs` from healer/settings.py; do not edit -->",
-        "",
-        "Each knob is an environment variable, or a key of the YAML file given by `healer run --config FILE`;",
-        "the environment wins.",
-        "A name that is not in this list is an error. A list is written with commas (`one,two`), or as JSON.",
-        "A duration is a number of seconds, or written as in rules: `30s`, `1h30m`.",
-        "",
-    ]
-    for name, field in Settings.model_fields.items():
-        if isinstance(field.default, Section):
-            lines += [f"## {name}", "", (type(field.default).__doc__ or "").strip(), "", *_table(name), ""]
-    return "\n".join([*lines, "## Others", "", *_table("")]) + "\n"
-
-
-def _shown(default: Any) -> str:
-    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-
-
-def _table(section: str) -> Iterator[str]:
-    yield "| variable | key | default | meaning |"
-    yield "|---|---|---|---|"
-    for variable, key, default, meaning in knobs():
-        if key.rpartition(".")[0] == section:
-            shown = "(none)" if default is None or default == "" or default == () else f"`{_shown(default)}`"
-            yield f"| `{variable}` | `{key}` | {shown} | {' '.join(meaning.split())} |"

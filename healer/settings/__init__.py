@@ -1,0 +1,1 @@
+"""What can be set: the sections, and how they are read."""
