@@ -38,8 +38,7 @@ def imports() -> dict[str, set[str]]:
 def reduced(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
     """The arrows of a graph without circles that no way over other arrows replaces."""
     return {
-        node: {end for end in ends if not any(end in reachable(graph, other) for other in ends - {end})}
-        for node, ends in graph.items()
+        node: {end for end in ends if not any(end in reachable(graph, other) for other in ends)} for node, ends in graph.items()
     }
 
 
