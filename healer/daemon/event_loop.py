@@ -34,15 +34,13 @@ from healer.model.effects import (
     Undone,
     WorkloadChanged,
 )
-from healer.model.incident import Incident, Reason, State, Symptom
+from healer.model.incident import Incident, Reason, State
 from healer.model.kube import KubeObject, Pod
 from healer.model.signal import PERHAPS, Answered, QueueFull, Report, Signal, Unanswered
 from healer.model.view import View
 from healer.model.workload import Workload, WorkloadObject
-from healer.rules.pod_conditions import POD_CONDITIONS
 from healer.rules.rulebook import Rulebook
-from healer.rules.triggers import TRIGGERS
-from healer.sources.pods import PodSource
+from healer.sources.watched import WatchedSources
 
 _PART = 25
 """Signals that the engine is told of in one turn: about 10 ms, so that a large delivery does not hold the loop."""
@@ -74,7 +72,7 @@ class EventLoop:
         *,
         engine: Engine,
         view: View,
-        pods: PodSource,
+        sources: WatchedSources,
         recorder: Recorder,
         journal: Journal,
         metrics: Metrics,
@@ -83,7 +81,7 @@ class EventLoop:
     ) -> None:
         self._engine = engine
         self._view = view
-        self._pods = pods
+        self._sources = sources
         self._recorder = recorder
         self._journal = journal
         self._metrics = metrics
@@ -113,12 +111,8 @@ class EventLoop:
             return
         obj, before = change.obj, change.before
         seen = self._seen
+        seen.signals += self._sources.changed(change, self._clock())
         if isinstance(obj, Pod):
-            now = self._clock()
-            if change.verb == "put":
-                seen.signals += self._pods.put(obj, before if isinstance(before, Pod) else None, now)
-            else:
-                seen.signals += self._pods.drop(obj, now)
             for workload in self._workloads_of(obj, before):
                 seen.changes[workload, obj.metadata.uid] = None
         elif isinstance(obj, WorkloadObject):
@@ -244,11 +238,7 @@ class EventLoop:
         if sick is None:
             return False
         now = self._clock()
-        return any(
-            not TRIGGERS[symptom.source].read_off_target
-            or ((condition := _condition(symptom)) is not None and self._pods.still(pod, condition, now))
-            for symptom in sick.signals.values()
-        )
+        return any(self._sources.still(pod, symptom, now) for symptom in sick.signals.values())
 
     def still_wanted(self, act: Act, fresh: Pod | Workload | None) -> Reason | None:
         """Why the attempt is not wanted any more; None when it is. `fresh` is its target as it was just read, where it was."""
@@ -274,7 +264,7 @@ class EventLoop:
     async def _begin(self, incidents: list[Incident], aside: Sequence[str]) -> None:
         """Go on from the journal, then from the pods as they are; the loop goes on meanwhile, and what comes waits (`_early`)."""
         now, self._early = self._clock(), []
-        signals = self._as_they_are(incidents, now)
+        signals = self._sources.current(self._view, incidents, now)
         for incident in incidents:
             if incident.rule != ENDED_ALERTS:
                 self._metrics.incident(incident)
@@ -290,15 +280,6 @@ class EventLoop:
         for tell in early:
             tell()
         self._feed(Tick())  # now that all that fires is told, the engine may act
-
-    def _as_they_are(self, incidents: list[Incident], now: float) -> list[Signal]:
-        """What fires for the pods now."""
-        had = _conditions_of(incidents)
-        signals: list[Signal] = []
-        for pod in self._view.pods():
-            known = had.get(pod.metadata.uid)
-            signals += self._pods.resume(pod, known, now) if known else self._pods.put(pod, None, now)
-        return signals
 
     async def _take(self) -> None:
         while True:
@@ -334,11 +315,11 @@ class EventLoop:
                     await self._sooner.wait()
             except TimeoutError:
                 now = self._clock()
-                self._signals(self._pods.due(now))
+                self._signals(self._sources.due(now))
                 self._feed(Tick())
 
     def _next(self) -> float | None:
-        return min((at for at in (self._engine.next_wake(), self._pods.next_due()) if at is not None), default=None)
+        return min((at for at in (self._engine.next_wake(), self._sources.next_due()) if at is not None), default=None)
 
     def _signals(self, signals: list[Signal]) -> None:
         self._look()  # what was seen before
@@ -398,18 +379,3 @@ class EventLoop:
 
     def _acted(self, act: Act, outcome: Outcome) -> None:
         self._feed(Acted(act.incident.id, act.step, act.attempt, outcome))
-
-
-def _conditions_of(incidents: list[Incident]) -> dict[str, set[str]]:
-    """The conditions of pods that open incidents are about, by the pod's uid."""
-    had: dict[str, set[str]] = {}
-    for incident in incidents:
-        for uid, sick in incident.targets.items() if not incident.state.settled else ():
-            names = {_condition(symptom) for symptom in sick.signals.values() if TRIGGERS[symptom.source].read_off_target}
-            had.setdefault(uid, set()).update(name for name in names if name is not None)
-    return had
-
-
-def _condition(symptom: Symptom) -> str | None:
-    """The condition of a pod that a symptom names; None for one that only another version of healer knows."""
-    return symptom.name if symptom.name in POD_CONDITIONS else None

@@ -29,11 +29,10 @@ from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.incident import Incident
 from healer.model.view import View
-from healer.rules.pod_detectors import PodSettings
 from healer.rules.rulebook import Rulebook
 from healer.settings.settings import Settings
 from healer.sinks.registry import Sinks
-from healer.sources.pods import PodSource
+from healer.sources.watched import WatchedSources
 
 
 class Term:
@@ -72,7 +71,7 @@ class Term:
         self.core = EventLoop(
             engine=Engine(rulebook, specs(ACTIONS), _tuning(settings, home)),
             view=view,
-            pods=PodSource(PodSettings(**settings.pods.model_dump())),
+            sources=WatchedSources.of(settings),
             recorder=recorder,
             journal=journal,
             metrics=metrics,

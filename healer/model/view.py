@@ -129,6 +129,10 @@ class View:
         """Every pod."""
         return (pod for pod in self._objects[Pod].values() if isinstance(pod, Pod))
 
+    def objects(self, kind: type[KubeObject]) -> Iterable[KubeObject]:
+        """Every object of a kind, as it was decoded."""
+        return self._objects[kind].values()
+
     def workloads(self) -> Iterable[Workload]:
         """Every workload of a kind that is watched."""
         return self._workloads.values()

@@ -155,7 +155,8 @@ def conditions(seen: ObservedPod, before: Mapping[str, Finding | None]) -> tuple
         elif finding is not None:
             begins.append(finding.since)
     for name in before:
-        other = found.get(POD_CONDITIONS[name].lasts_with)
+        known = POD_CONDITIONS.get(name)  # the journal may have one that only another version of healer knows
+        other = None if known is None else found.get(known.lasts_with)
         if name not in found and other is not None:
             found[name] = before[name] or other
     return found, min(begins, default=None)

@@ -65,7 +65,7 @@ def test_rbac_and_the_reference_follow() -> None:
     assert problems == []
     assert ("apps", "deployments/scale", "patch") in needed(Rulebook(bound), ACTIONS)
     made = tables(vocabulary())
-    assert "| `addReplica` | a workload | gives the workload more replicas |" in made["actions"]
+    assert "| `addReplica` | a workload | every trigger | gives the workload more replicas |" in made["actions"]
     parameter = "| `addReplica` | `by` | whole number, at least 1 | `1` | So many replicas more than there are. |"
     assert parameter in made["parameters"]
 

@@ -1,4 +1,4 @@
-"""The seam of triggers: one of the test's own, added from this file with its source, can be written in rules and is healed."""
+"""The seam of triggers: two of the test's own, added with their sources, can be written in rules and are healed."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,18 +14,20 @@ from healer.lab import Lab
 from healer.model.action import permissions
 from healer.model.duration import Duration
 from healer.model.incident import State
+from healer.model.kube import Pod
 from healer.model.signal import Answered, Report, Signal
 from healer.model.view import target_of
 from healer.operate.rbac import needed
-from healer.rules.form import Model, Number
+from healer.rules.form import Model, Number, Text
 from healer.rules.loading import load
 from healer.rules.reference import tables
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import build
 from healer.rules.triggers import TRIGGERS, Ending, Origin, Trigger, Variable
-from healer.sources.base import Asked, Probe, SourceContext
-from tests.integration.world import evictions, rule, ruleset, serve
+from healer.sources.base import Asked, Probe, SourceContext, Watched
+from tests.integration.world import NAMESPACE, evictions, patch, rule, ruleset, serve
 from tests.seams.house import house
+from tests.support.processes import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -84,13 +86,58 @@ TEMPERATURE: Trigger[Temperature] = Trigger(
 )
 
 
+class MarkedPods:
+    """The source of pods that an operator of the cluster has marked by a label `example.com/...`."""
+
+    def put(self, pod: Pod, before: Pod | None, now: float) -> list[Signal]:
+        marks, were = _marks(pod), set() if before is None else _marks(before)
+        return [_marked(pod, mark, now, firing=mark in marks) for mark in sorted(marks ^ were)]
+
+    def drop(self, pod: Pod, now: float) -> list[Signal]:
+        return [_marked(pod, mark, now, firing=False) for mark in sorted(_marks(pod))]
+
+    def resume(self, pod: Pod, had: set[str], now: float) -> list[Signal]:
+        return self.put(pod, None, now)
+
+    def due(self, now: float) -> list[Signal]:
+        return []
+
+    def next_due(self) -> float | None:
+        return None
+
+    def still(self, pod: Pod, name: str, now: float) -> bool:
+        return name in _marks(pod)
+
+
+def _marks(pod: Pod) -> set[str]:
+    return {label.removeprefix("example.com/") for label in pod.metadata.labels if label.startswith("example.com/")}
+
+
+def _marked(pod: Pod, mark: str, now: float, *, firing: bool) -> Signal:
+    key = f"mark/{pod.metadata.uid}/{mark}"
+    return Signal(MARK.name, mark, target_of(pod), firing, now, key, key, "somebody has marked it")
+
+
+MARKED_PODS = Watched(Pod, lambda settings: MarkedPods())
+MARK: Trigger[tuple[str, ...]] = Trigger(
+    "mark",
+    Annotated[tuple[Text, ...], Field(min_length=1)],
+    "an operator has marked a pod.",
+    names=lambda marks: marks,
+    source=f"{__name__}:MARKED_PODS",
+    origin=Origin.WATCHED,
+    ends=Ending.OBJECT,
+)
+
+
 @pytest.fixture(autouse=True)
 def added() -> Iterator[None]:
-    """The one entry that the table needs."""
-    TRIGGERS[TEMPERATURE.name] = TEMPERATURE
+    """The entries that the table needs, one each."""
+    TRIGGERS.update({trigger.name: trigger for trigger in (TEMPERATURE, MARK)})
     build()
     yield
-    del TRIGGERS[TEMPERATURE.name]
+    for trigger in (TEMPERATURE, MARK):
+        del TRIGGERS[trigger.name]
     build()
     READINGS.clear()
 
@@ -108,13 +155,25 @@ async def test_a_pod_that_a_new_trigger_finds_is_evicted(lab: Lab, tmp_path: Pat
     assert [each.what for each in healed.targets.values()] == ["TooHot: 95 degrees"]
 
 
+async def test_a_pod_that_a_new_watched_source_reports_is_evicted(lab: Lab, tmp_path: Path) -> None:
+    """It was marked before healer started, so that the source is asked for the pods as they are; the next one is marked later."""
+    first, second, _ = await serve(lab)
+    await patch(lab, f"/api/v1/namespaces/{NAMESPACE}/pods/{first}", {"metadata": {"labels": {"example.com/drain": ""}}})
+    marked = rule("marked", when={"mark": ["drain"]}, limits={"cooldown": "100ms", "maxUnhealthy": "100%"})
+    async with house(lab, tmp_path, marked) as healer:
+        await healer.told.until(State.CLOSED)
+        await patch(lab, f"/api/v1/namespaces/{NAMESPACE}/pods/{second}", {"metadata": {"labels": {"example.com/drain": ""}}})
+        await lab.wait_for(lambda lab: len(evictions(lab)) == 2, PATIENCE)
+    assert evictions(lab) == [first, second]
+
+
 def test_a_new_trigger_is_known_to_the_language() -> None:
     """Its key, its variables and the messages about triggers come from the table, and so does the page."""
     rules, problems = load(ruleset(HOT), "rules.yaml", vocabulary())
     assert problems == []
     assert ("example.com", "thermometers", "get") in needed(Rulebook(rules), ACTIONS)
     (problem,) = load(ruleset(rule("none", when={"for": "1m"})), "rules.yaml", vocabulary())[1]
-    assert problem.message == "exactly one of pod, alert, query, model, canary, temperature is needed, none is given"
+    assert problem.message == "exactly one of pod, alert, query, model, canary, temperature, mark is needed, none is given"
     elsewhere = rule("crash-loop", when={"pod": ["CrashLoopBackOff"], "if": "temperature.celsius > 90.0"})
     (problem,) = load(ruleset(elsewhere), "rules.yaml", vocabulary())[1]
     assert problem.hint == "temperature.celsius is for rules with the trigger `temperature`"
@@ -130,6 +189,6 @@ def test_the_language_forgets_a_trigger_that_is_taken_away() -> None:
     del TRIGGERS[TEMPERATURE.name]
     build()
     (problem,) = load(ruleset(HOT), "rules.yaml", vocabulary())[1]
-    assert problem.message == "unknown key 'temperature'"
     TRIGGERS[TEMPERATURE.name] = TEMPERATURE
     build()
+    assert problem.message == "unknown key 'temperature'"

@@ -25,11 +25,14 @@ from healer.lab import Lab, serving
 from healer.lab.objects import is_ready
 from healer.model.effects import Decision
 from healer.model.incident import Incident, State
+from healer.model.kube import Pod
 from healer.model.signal import Signal
 from healer.model.view import View, target_of
 from healer.rules.pod_detectors import PodSettings
 from healer.rules.rulebook import Rulebook
+from healer.rules.triggers import POD
 from healer.sources.pods import PodSource
+from healer.sources.watched import WatchedSources
 from healer.workloads.registry import WORKLOADS, watched
 from tests.support.world import Yaml, rulebook
 
@@ -192,7 +195,7 @@ def _furnished(
     core = EventLoop(
         engine=Engine(rules, specs(actions), Tuning(retry=0.05, recheck=0.05)),
         view=view,
-        pods=PodSource(PodSettings(settle=0.0)),
+        sources=WatchedSources({POD.name: (Pod, PodSource(PodSettings(settle=0.0)))}),
         recorder=Recorder(journal, metrics, lambda incident: news.set(), deque(), (decided,)),
         journal=journal,
         metrics=metrics,

@@ -1,0 +1,67 @@
+"""All watched sources as one: what the watches report goes to the sources of its kind, and comes back as signals."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from healer.cluster.watch import ObjectChange
+from healer.model.incident import Incident, Symptom
+from healer.model.kube import KubeObject
+from healer.model.signal import Signal
+from healer.model.view import View
+from healer.settings.settings import Settings
+from healer.sources.base import Watched, WatchedSource, sources
+
+
+class WatchedSources:
+    """The watched sources by the names of their triggers, each with the kind that it watches. Times are in seconds (epoch)."""
+
+    def __init__(self, watched: Mapping[str, tuple[type[KubeObject], WatchedSource[Any]]]) -> None:
+        self._watched = watched
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of the table of triggers."""
+        found = {name: source for name, source in sources().items() if isinstance(source, Watched)}
+        return cls({name: (source.kind, source.make(settings)) for name, source in found.items()})
+
+    def changed(self, change: ObjectChange, now: float) -> list[Signal]:
+        """The signals of a change of an object."""
+        signals: list[Signal] = []
+        for kind, source in self._watched.values():
+            if isinstance(change.obj, kind):
+                put = change.verb == "put"
+                signals += source.put(change.obj, change.before, now) if put else source.drop(change.obj, now)
+        return signals
+
+    def current(self, view: View, incidents: Sequence[Incident], now: float) -> list[Signal]:
+        """What fires for the objects of the view now; `incidents` are those of the journal."""
+        signals: list[Signal] = []
+        for name, (kind, source) in self._watched.items():
+            known = _known(incidents, name)
+            for obj in view.objects(kind):
+                had = known.get(obj.metadata.uid)
+                signals += source.resume(obj, had, now) if had else source.put(obj, None, now)
+        return signals
+
+    def due(self, now: float) -> list[Signal]:
+        """The signals that began or ended because time passed."""
+        return [signal for _, source in self._watched.values() for signal in source.due(now)]
+
+    def next_due(self) -> float | None:
+        """When to call `due` next; None: not before the next change."""
+        return min((at for _, source in self._watched.values() if (at := source.next_due()) is not None), default=None)
+
+    def still(self, obj: KubeObject, symptom: Symptom, now: float) -> bool:
+        """Whether a freshly read object still has a symptom. What another source reports cannot be read off the object."""
+        watched = self._watched.get(symptom.source)
+        return watched is None or watched[1].still(obj, symptom.name, now)
+
+
+def _known(incidents: Sequence[Incident], trigger: str) -> dict[str, set[str]]:
+    """The names of the symptoms from a trigger that open incidents have, by the uid of the target."""
+    known: dict[str, set[str]] = defaultdict(set)
+    for incident in incidents:
+        for uid, sick in incident.targets.items() if not incident.state.settled else ():
+            known[uid] |= {symptom.name for symptom in sick.signals.values() if symptom.source == trigger}
+    return known
