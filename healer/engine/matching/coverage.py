@@ -64,7 +64,7 @@ class Covering:
         self._pods: dict[str, list[Pod]] = defaultdict(list)
         self._workloads: dict[str, list[Workload]] = defaultdict(list)
         for pod in view.pods():
-            if pod.status.phase not in ("Succeeded", "Failed"):
+            if not pod.finished:
                 self._pods[pod.metadata.namespace].append(pod)
         for workload in view.workloads():
             self._workloads[workload.metadata.namespace].append(workload)
