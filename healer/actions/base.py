@@ -1,4 +1,4 @@
-"""The interface of an action, and what one is given to work with."""
+"""The interface of an action, and the context that an attempt is given."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,16 @@ from healer.model.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One attempt. `sending` is to be called right before the request that changes something; what it returns forbids that.
+    """One attempt.
 
-    `still_sick` says whether a freshly read pod still has what the incident is about. `still_wanted` says whether the incident
-    still asks for this very attempt (an alert may have been resolved since), and whether its rule still covers the target: given
-    as it was just read, or None for as the view has it. `kept` is what this action has kept beside the incident so
-    far; `keep` writes what it is to be, and returns only when that is journaled: an outcome then forbids to go on. `earlier` is
-    what it has kept beside the incidents of the last hour on the same workload and revision, oldest first, of which nobody has
-    taken back what was done.
+    The action calls `sending` right before the request that changes something; an outcome that `sending` returns forbids the
+    request. `still_sick` says whether a freshly read pod still has the conditions of the incident. `still_wanted` says why the
+    incident no longer asks for this attempt (its alert may have been resolved), or why its rule no longer covers the target,
+    given as it was just read, or None for its state in the view.
+
+    `kept` is what this action has journaled with the incident so far. `keep` replaces it, and returns when that is journaled; an
+    outcome that it returns forbids to go on. `earlier` is what it has journaled with the incidents of the last hour on the same
+    workload and revision, oldest first, without those that were undone.
     """
 
     act: Act
@@ -35,17 +37,17 @@ class Call:
     keep: Callable[[Mapping[str, str]], Awaitable[Outcome | None]]
     earlier: Sequence[Mapping[str, str]] = ()
     reaches_people: bool = True
-    """Whether a sink is set up that goes to people."""
+    """Whether a sink is configured that reaches people."""
 
 
 Recheck = Callable[[Act], Awaitable[Outcome | None]]
-"""Asks the source of an incident's signals, right before its action runs, whether they still hold: what only an Alertmanager or a
-Prometheus knows. Returns the outcome of not acting (`RECOVERED` when it is over, `DEFERRED` when it cannot be known), or None to
-go on. It answers within seconds, and does not raise for what a server may answer."""
+"""Asks the source of an incident's signals, right before its action runs, whether they still fire: only an Alertmanager or a
+Prometheus knows. Returns the outcome of not acting (`RECOVERED` when they are resolved, `DEFERRED` when it is not known), or
+None to go on. It answers within seconds, and does not raise for any answer of a server."""
 
 
 class Action(Protocol):
-    """An action. `run` looks first, acts at most once, and never raises for what a cluster may answer."""
+    """An action. `run` reads the target first, acts at most once, and does not raise for any answer of a cluster."""
 
     @property
     def spec(self) -> ActionSpec:
@@ -56,7 +58,7 @@ class Action(Protocol):
 
 
 class NotUndone(Exception):
-    """Nothing is taken back; the message says why, and what to do."""
+    """Nothing is undone; the message says why, and what to do."""
 
 
 class Reversal(Protocol):
@@ -97,7 +99,7 @@ def specs(actions: Mapping[str, Action]) -> dict[str, ActionSpec]:
 
 
 class Stopped(Exception):
-    """Raised on the way to a request that is not to be sent; the outcome says why."""
+    """Raised where a request must not be sent; the outcome says why."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.text)

@@ -1,4 +1,4 @@
-"""Evict a pod through the Eviction API, which honours PodDisruptionBudgets; never a DELETE instead.
+"""Evict a pod through the Eviction API, which honours PodDisruptionBudgets. It never falls back to a DELETE.
 
 Source: policy/v1 Eviction and the recorded answers of a 1.36 API server.
 """
@@ -18,7 +18,7 @@ _TWO_BUDGETS = "more than one PodDisruptionBudget"
 
 
 class EvictParams(BaseModel):
-    """Nothing to choose: the pod's own grace period holds."""
+    """No parameters: the pod's own grace period applies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,7 +38,7 @@ class Evict:
     )
 
     async def run(self, call: Call) -> Outcome:
-        """Recheck, then ask for the eviction once."""
+        """Recheck, then request the eviction once."""
         pod = await recheck(call)
         if isinstance(pod, Outcome):
             return pod
@@ -75,7 +75,7 @@ async def _refused(call: Call, error: ApiError) -> Outcome:
         now = await look_again(call, f"a {error.status}")
         if isinstance(now, Outcome):
             return now
-    if error.is_conflict:  # nothing was done: the write met another one
+    if error.is_conflict:  # nothing was done: another write came first
         return Outcome(OutcomeKind.DEFERRED, "Conflict", f"evict {target}: {error.message}", error.retry_after)
     if error.is_throttled and "DisruptionBudget" in error.causes:
         return Outcome(OutcomeKind.DEFERRED, "BudgetRefused", f"a PodDisruptionBudget refuses: {error.detail}", error.retry_after)

@@ -1,6 +1,6 @@
-"""Page people: it changes nothing in the cluster, but makes the incident critical and has it told in more channels.
+"""Page people: change nothing in the cluster, make the incident critical, and notify more channels.
 
-The engine does that when the outcome comes back; sinks tell what it records.
+The engine does both when the outcome comes back; the sinks send what it records.
 """
 
 from healer.actions.base import Call
@@ -26,7 +26,7 @@ class Page:
     )
 
     async def run(self, call: Call) -> Outcome:
-        """There is nothing to send: sinks tell what the engine records."""
+        """Say whether people are paged: sinks send what the engine records."""
         target = call.act.target
         if call.act.dry_run:
             return Outcome(OutcomeKind.DONE, "WouldPage", f"people would be paged about {target} (observe: nobody was)")

@@ -50,7 +50,7 @@ def _file(server: str) -> VersionsFile:
 
 
 class PinModelVersionParams(Model):
-    """Which model of which file, and to which version: a number, or the one that has label stable."""
+    """The model, its file, and the version: a number, or the version that has label stable."""
 
     config_map: Name
     """The ConfigMap, in the workload's namespace, that its pods mount."""
@@ -59,7 +59,7 @@ class PinModelVersionParams(Model):
     server: ServerName = DEFAULT_SERVER
     """The model server that reads the file; by default that of the rule's `model` trigger."""
     model: Text
-    """The model's name in it."""
+    """The model's name in the file."""
     version: Annotated[Whole, Field(ge=1, lt=2**63)] | None = None
     """The version: the name of its directory."""
     label: Literal["stable"] | None = None
@@ -67,7 +67,7 @@ class PinModelVersionParams(Model):
     port: Annotated[Whole, Field(ge=1, le=65535)] = SERVERS[DEFAULT_SERVER].port
     """The port at which the servers are asked whether they have the version AVAILABLE; each server has its own default."""
     even_if_managed: bool = False
-    """Also when a GitOps controller manages the ConfigMap, which will put its own file back sooner or later."""
+    """Pin also when a GitOps controller manages the ConfigMap, which restores its own file sooner or later."""
 
     @model_validator(mode="after")
     def _which(self) -> Self:
@@ -104,7 +104,7 @@ class PinModelVersion:
     )
 
     async def run(self, call: Call) -> Outcome:
-        """Recheck, then read the file afresh, keep what it said, and pin."""
+        """Recheck, then read the file, journal its old policy and labels, and pin."""
         params = call.act.params
         assert isinstance(params, PinModelVersionParams)
         whole = await read_whole(call)
@@ -134,9 +134,9 @@ class _Pin:
     whole: Rollable
     file: VersionsFile
     version: int = 0
-    """What is pinned to; 0 until the file was read."""
+    """The version to pin to; 0 until the file was read."""
     loading: str = ""
-    """What has to come first: the version is not AVAILABLE everywhere. Says so in words."""
+    """Why the version is first loaded beside the others, in words: it is not AVAILABLE on every server. "" when it is."""
     sent: bool = False
 
     async def run(self) -> Outcome:
@@ -171,7 +171,7 @@ class _Pin:
         return refusal(error, doing) if self.sent else unread(error, doing)
 
     async def _decide(self, document: VersionsDocument) -> ModelChange:
-        """What the file is to say; asked again when somebody else was faster. Raises Stopped."""
+        """The change of the file as it was just read; called again after a conflict. Raises Stopped."""
         manager = manager_of(msgspec.convert(document.meta, WholeMeta), kind="ConfigMap", part=("f:data",))
         if manager is not None and not self.params.even_if_managed:
             text = (
@@ -199,7 +199,8 @@ class _Pin:
         return version
 
     async def _safe(self, served: ConfiguredModel, change: ModelChange) -> ModelChange:
-        """The change, when no server can lose what it serves, or refuse it; else the version beside the others, to come first."""
+        """The change, when it costs no server a version that it serves and no server refuses it; else the version beside the
+        others."""
         answers = await self._servers()
         unknown = {name: str(answer) for name, answer in answers.items() if isinstance(answer, StatusError)}
         if unknown:
@@ -232,7 +233,7 @@ class _Pin:
         return await ask_each(server, hosts, self.params.port, self.params.model, limit=limit)
 
     async def _keep(self, served: ConfiguredModel) -> None:
-        """What the file said before the first write of this incident stays: that is what a human wants back."""
+        """Journal the policy and labels from before the first write of this incident, for whoever wants to restore them."""
         note = {"configMap": self.params.config_map, "key": self.params.key, "model": served.name, "version": str(self.version)}
         kept = self.call.kept
         first = kept.get("from") if {key: kept.get(key) for key in note} == note else None
@@ -280,7 +281,7 @@ def _moves(served: ConfiguredModel, change: ModelChange) -> bool:
 
 
 def _listed(by_pod: dict[str, str]) -> str:
-    """The first few, by pod, and how many more: the text becomes a message."""
+    """The first few reasons by pod, and how many more there are, because the text becomes a message."""
     named = [f"pod/{name}: {said}" for name, said in sorted(by_pod.items())]
     more = f", and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     return ", ".join(named[:_NAMED]) + more

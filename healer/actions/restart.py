@@ -1,7 +1,7 @@
-"""Restart a pod that no PodDisruptionBudget covers, by deleting exactly that pod; its controller makes the next.
+"""Restart a pod that no PodDisruptionBudget covers, by deleting exactly that pod; its controller creates the next one.
 
-Under a budget the right action is `evict`, so there this one refuses. After an eviction that was denied it is never taken
-(`healer.engine.safety.guards.target.not_denied`).
+Under a budget this action refuses, because `evict` honours the budget. The engine never takes it after an eviction that was
+denied (`healer.engine.safety.guards.target.not_denied`).
 """
 
 import msgspec
@@ -18,7 +18,7 @@ from healer.model.target import ActsOn
 
 
 class RestartParams(BaseModel):
-    """Nothing to choose: the pod's own grace period holds."""
+    """No parameters: the pod's own grace period applies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,7 +45,7 @@ class Restart:
     )
 
     async def run(self, call: Call) -> Outcome:
-        """Recheck, see that no budget covers the pod, then delete it by uid and resourceVersion."""
+        """Recheck, check that no budget covers the pod, then delete it by uid and resourceVersion."""
         pod = await recheck(call)
         if isinstance(pod, Outcome):
             return pod
@@ -58,7 +58,7 @@ class Restart:
         if covering:
             text = f"PodDisruptionBudget {', '.join(sorted(covering))} covers {target}: use evict, which honours it"
             return Outcome(OutcomeKind.REFUSED, "UnderBudget", text)
-        if (unwanted := call.still_wanted(call.act, pod)) is not None:  # time has passed since recheck asked
+        if (unwanted := call.still_wanted(call.act, pod)) is not None:  # time has passed since the recheck
             return Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
         return await _delete(call, pod)
 
@@ -91,8 +91,8 @@ async def _delete(call: Call, pod: Pod) -> Outcome:
 
 
 async def _conflict(call: Call, error: ApiError) -> Outcome:
-    """409: it changed since the last look. One that is going may go by this very request: a DELETE whose connection is cut is
-    repeated by the HTTP client."""
+    """The outcome of a 409: the pod changed since it was read. A pod that is terminating may have been deleted by this very
+    request, because the HTTP client repeats a DELETE whose connection was cut."""
     target = call.act.target
     now = await look_again(call, "a conflict")
     if isinstance(now, Outcome):

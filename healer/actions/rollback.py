@@ -1,7 +1,7 @@
-"""Roll a workload back to an earlier revision: the template of that revision becomes the workload's again, in one PATCH.
+"""Roll a workload back to an earlier revision: one PATCH sets the template of that revision.
 
-As `kubectl rollout undo` does it, but it looks whether the revision, its owner, its floor and its past allow it. The workload's
-annotations say what was done: healer.dev/rolled-back-from (a revision) and healer.dev/rolled-back-by (an incident).
+It does what `kubectl rollout undo` does, and first checks the revision, the owner, the floor and earlier rollbacks. Annotations
+of the workload record it: healer.dev/rolled-back-from (a revision) and healer.dev/rolled-back-by (an incident).
 """
 
 from typing import Annotated
@@ -24,12 +24,12 @@ from healer.workloads.template import differences
 
 
 class RollbackParams(Model):
-    """Where to go back to."""
+    """The revision to roll back to."""
 
     to_revision: Annotated[Whole, Field(ge=1)] | None = None
     """A revision by its number. Without one: the last that healer saw healthy, else the one before the current."""
     even_if_managed: bool = False
-    """Also when a GitOps controller or an operator owns the workload, which will put its own template back."""
+    """Roll back also when a GitOps controller or an operator owns the workload, which restores its own template."""
 
 
 class Rollback:
@@ -47,7 +47,7 @@ class Rollback:
     )
 
     async def run(self, call: Call) -> Outcome:
-        """Look, choose, and patch the template once."""
+        """Read the workload, choose the revision, and patch the template once."""
         whole = await read_whole(call)
         if isinstance(whole, Outcome):
             return whole
@@ -74,7 +74,7 @@ class Rollback:
 
 
 def _found(call: Call, whole: Rollable, history: History) -> Outcome | None:
-    """Whether this very step has been done already, by an attempt whose answer was lost."""
+    """The outcome when an earlier attempt of this step was accepted and its answer was lost; None when not."""
     marks, kept = whole.metadata.annotations, call.kept
     by, was = marks.rolled_back_by, marks.rolled_back_from
     if kept.get("step") != rung(call) or (by, was) != (call.act.incident.id, kept.get("from")):
@@ -98,9 +98,9 @@ def _managed(call: Call, whole: Rollable) -> Outcome | None:
 
 
 def _moved_on(call: Call, whole: Rollable, history: History) -> Outcome | None:
-    """The incident is about a revision; one that somebody has rolled out since may be the cure, and is not to be undone.
+    """Why not, when somebody has rolled out another revision since the incident was opened: it may be the cure.
 
-    What healer itself made of it since (a restart, an earlier rollback) is no such thing.
+    A revision that healer made itself since (by a restart or an earlier rollback) does not count.
     """
     opened = number(call.act.incident.revision)
     if opened in (0, history.current) or history.is_now(history.called(opened)):

@@ -18,7 +18,7 @@ from healer.workloads.template import RESTARTED_AT
 
 
 class RolloutRestartParams(Model):
-    """Nothing to choose: the workload's own strategy holds."""
+    """No parameters: the workload's own strategy applies."""
 
 
 class RolloutRestart:
@@ -35,7 +35,7 @@ class RolloutRestart:
     )
 
     async def run(self, call: Call) -> Outcome:
-        """Look, then patch the template's annotations once."""
+        """Read the workload, then patch the template's annotations once."""
         whole = await read_whole(call)
         if isinstance(whole, Outcome):
             return whole
@@ -60,7 +60,7 @@ class RolloutRestart:
 
 
 def _found(call: Call, whole: Rollable) -> Outcome | None:
-    """Whether this very step has been done already, by an attempt whose answer was lost."""
+    """The outcome when an earlier attempt of this step was accepted and its answer was lost; None when not."""
     noted = (whole.template.get("metadata") or {}).get("annotations") or {}
     mine = (call.act.incident.id, call.kept.get("at"))
     if call.kept.get("step") != rung(call) or (noted.get(RESTARTED_BY), noted.get(RESTARTED_AT)) != mine:

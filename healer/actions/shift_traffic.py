@@ -1,10 +1,10 @@
 """Shift traffic from a canary to its stable version, by the weights of their route: never towards the canary.
 
-What a weight does not rule (a header, a cookie, a rule of the canary's own) is left as it is, and named: the traffic that people
-are on at random is shifted all the same, and nothing is claimed of the rest.
+Requests that no weight rules (by a header, a cookie, a rule of the canary's own) are left as they are, and the outcome names
+them. The traffic that weights rule is shifted all the same.
 
-Somebody else may set the weights as well (`healer.routes.keeper`). Who does so by design is left alone, and named with what to do
-instead; who puts back what is committed is named, and what was put back is set once more at most, never in a loop.
+Somebody else may set the weights as well (`healer.routes.keeper`). Weights that another controller sets by design are left alone,
+and the outcome says what to do instead. Weights that somebody puts back are set once more at most, never in a loop.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,26 +50,26 @@ from healer.rules.triggers import CANARY
 from healer.workloads.registry import allowed
 
 _SET_AGAIN = 1
-"""So often is set again what somebody has put back."""
+"""How often weights are set again that somebody has put back."""
 _TOLD = 8
-"""So many splits of a route are told one by one."""
+"""Splits of a route that a message lists one by one."""
 
 
 class ShiftTrafficParams(Model):
-    """How far; and between whom, where the rule's trigger is no canary that says so."""
+    """How far to shift, and the route and its sides, where the rule's trigger is not a canary."""
 
     to: Annotated[Whole, Field(ge=0, le=100)] | None = None
     """The share that the canary may keep, in percent of what it and stable get; it never gets more than it has."""
     by: Annotated[Whole, Field(ge=1, le=100)] | None = None
     """So many points of that share are taken from it: from 50 percent `by: 20` leaves 30."""
     route: RouteRef | None = None
-    """What splits the traffic; by default that of the rule's `canary` trigger, and so for the two sides."""
+    """The route; by default that of the rule's `canary` trigger. The same holds for the two sides."""
     stable: Side | None = None
     """The version that gets the traffic."""
     canary: Side | None = None
     """The version that loses it: the workload that the incident is about."""
     even_if_managed: bool = False
-    """Also when a controller sets the weights by design (Flagger, Argo Rollouts, KServe), which may set its own again."""
+    """Shift also when a controller sets the weights by design (Flagger, Argo Rollouts, KServe), which may set its own again."""
 
     @model_validator(mode="after")
     def _how_far(self) -> Self:
@@ -79,7 +79,7 @@ class ShiftTrafficParams(Model):
 
 
 def complete(params: ShiftTrafficParams, when: When) -> ShiftTrafficParams:
-    """The parameters with what the rule's trigger says of the route. Raises ValueError where neither says it."""
+    """The parameters, with the route and the sides of the rule's trigger. Raises ValueError where neither names them."""
     if (trigger := when.get(CANARY)) is not None:
         missing = {key: getattr(trigger, key) for key in ("route", "stable", "canary") if getattr(params, key) is None}
         params = params.model_copy(update=missing)
@@ -93,7 +93,7 @@ def complete(params: ShiftTrafficParams, when: When) -> ShiftTrafficParams:
 
 
 def _apart(params: ShiftTrafficParams) -> dict[str, Permissions]:
-    """What a route in a namespace of its own asks for there."""
+    """The permissions on a route in another namespace, by namespace."""
     if params.route is None or params.route.namespace is None:
         return {}
     router = ROUTERS[params.route.kind]
@@ -101,7 +101,7 @@ def _apart(params: ShiftTrafficParams) -> dict[str, Permissions]:
 
 
 def _needs(params: ShiftTrafficParams) -> Permissions:
-    """What the look, the endpoints and the route ask for; a route that no trigger has named yet is of any kind."""
+    """The permissions to read the workload and the endpoints, and to change the route; any kind of route where none is named."""
     kinds = list(ROUTERS) if params.route is None else [params.route.kind]
     looks = allowed("get") | permissions("discovery.k8s.io", "endpointslices", "list")
     return looks | union(ROUTERS[kind].reads | ROUTERS[kind].writes for kind in kinds)
@@ -132,7 +132,7 @@ class ShiftTraffic:
         return await reversals(api, incident, namespace, kept)
 
     async def run(self, call: Call) -> Outcome:
-        """Recheck, then read the route afresh, keep the weights that it had, and set the new ones."""
+        """Recheck, then read the route, journal its weights, and set the new ones."""
         params = call.act.params
         assert isinstance(params, ShiftTrafficParams)
         if params.route is None or params.stable is None or params.canary is None:
@@ -147,8 +147,8 @@ class ShiftTraffic:
         if isinstance(whole, Outcome):
             return whole
         workload = whole.workload()
-        if (held := paused(call, workload)) is not None:
-            return held
+        if (stopped := paused(call, workload)) is not None:
+            return stopped
         route = CanaryRoute.between(target.namespace, params.route, params.stable, params.canary)
         try:
             shift = _Shift(call, params, route, workload, notes(call.kept))
@@ -156,7 +156,7 @@ class ShiftTraffic:
             return Outcome(OutcomeKind.REFUSED, "NoteUnreadable", f"what was kept of an earlier shift cannot be read: {error}")
         outcome = await shift.run()
         if outcome.kind in (OutcomeKind.DONE, OutcomeKind.FAILED):
-            return outcome  # also when the incident asks for it no longer: that may be why
+            return outcome  # also when the incident no longer asks for it: the shift itself may be the reason
         return _unwanted(call, workload) or outcome
 
 
@@ -166,7 +166,8 @@ def _unwanted(call: Call, workload: Workload) -> Outcome | None:
 
 
 def _unrouted(error: RouteError, doing: str) -> Outcome:
-    """What is wrong with a route stays wrong until somebody mends it: only what others may do meanwhile is tried again."""
+    """The outcome of an error of the route: what only a person can mend is refused, what others may change meanwhile is tried
+    again."""
     for reason, kind, outcome in (
         ("NoReadyEndpoints", NoReadyEndpoints, OutcomeKind.DEFERRED),
         ("RouteContended", RouteContended, OutcomeKind.DEFERRED),
@@ -192,16 +193,16 @@ class _Shift:
     params: ShiftTrafficParams
     route: CanaryRoute
     workload: Workload
-    """The canary as it was just read."""
+    """The canary, just read."""
     kept: dict[CanaryRoute, Note]
-    """By earlier attempts of the incident."""
+    """The notes of earlier attempts of the incident."""
     sent: bool = False
     found: ReadRoute | None = None
     """The route as it was read last."""
     back: int = 0
-    """How often somebody has put back what healer had set there."""
+    """How often somebody has put back the weights that healer set there."""
     noted: Note | None = None
-    """What this attempt has kept."""
+    """The note of this attempt."""
 
     async def run(self) -> Outcome:
         """Set the weights, or say why not."""
@@ -227,7 +228,7 @@ class _Shift:
         return self._done(change)
 
     def _seen(self, found: ReadRoute) -> None:
-        """Before anything is sent: whose business the weights are, and whether they were put back too often. Raises Stopped."""
+        """Before anything is sent: check who owns the weights, and whether they were put back too often. Raises Stopped."""
         self.found, self.back = found, self._put_back(found.weights)
         if self._lowered(found.weights) == found.weights:
             return
@@ -241,7 +242,8 @@ class _Shift:
             raise Stopped(Outcome(OutcomeKind.REFUSED, "PutBack", text))
 
     def _put_back(self, now: Weights) -> int:
-        """How often, with what is read now. Before a shift was accepted, a weight that is not what was noted was never set."""
+        """How often weights were put back, the weights `now` included. Weights that differ from the note count only after a shift
+        was accepted: before, they may never have been set."""
         note = self.kept.get(self.route)
         accepted = note is not None and bool(self.call.act.incident.acted_at) and note.rung != rung(self.call)
         if note is None:
@@ -249,7 +251,7 @@ class _Shift:
         return 0 if note is None else note.back + (accepted and now.above(Weights.parse(note.after)))
 
     def _earlier(self) -> Note | None:
-        """What the last of the earlier incidents has kept of this route: it was healed perhaps, and did not last."""
+        """The note of the latest earlier incident about this route: its shift may not have lasted."""
         for kept in reversed(self.call.earlier):
             try:
                 note = notes(kept).get(self.route)
@@ -260,7 +262,7 @@ class _Shift:
         return None
 
     async def _count(self, back: int) -> None:
-        """Keep how often it was put back. Where that cannot be kept, it is set once more than it should be."""
+        """Journal how often weights were put back. Where that fails, they are set once more than they should be."""
         if self.noted is not None:
             await self.call.keep(_texts(self.kept | {self.route: replace(self.noted, back=back)}))
 
@@ -268,9 +270,10 @@ class _Shift:
         return now.at_most(self._aim(now))
 
     def _aim(self, now: Weights) -> Aim:
-        """The percent that the canary is to keep: decided once a rung, or a second try would take away twice.
+        """The percent that the canary is to keep. It is decided once for each step, or a second attempt would take points away
+        twice.
 
-        Points are taken off each split's own share: one number says it for all where they come to the same.
+        Points are taken off each split's own share; one number stands for all splits where the results are equal.
         """
         if self.params.to is not None:
             return self.params.to
@@ -281,7 +284,7 @@ class _Shift:
         return aims[0] if len(set(aims)) == 1 else aims
 
     async def _sending(self, before: Weights, after: Weights) -> None:
-        """Right before the patch: what was there is journaled, the attempt still wanted, and the lease held."""
+        """Right before the patch: journal the old weights, and check that the attempt is still wanted and the lease is held."""
         if not self.call.act.dry_run:
             await self._keep(before, after)
         forbidden = _unwanted(self.call, self.workload) or self.call.sending()
@@ -290,9 +293,9 @@ class _Shift:
         self.sent = True
 
     async def _keep(self, before: Weights, after: Weights) -> None:
-        """The weights before the first shift of the incident stay: those are what a human wants back.
+        """Journal the weights from before the first shift of the incident, for whoever wants to restore them.
 
-        After a conflict nothing of this attempt is in force, so that it begins anew with what was kept before it.
+        After a conflict nothing of this attempt is in force, so that it begins again with the notes from before it.
         """
         first = self.kept.get(self.route)
         note = Note(str(before) if first is None else first.before, str(after), rung(self.call), self._aim(before), self.back)
@@ -323,7 +326,7 @@ class _Shift:
         return Outcome(OutcomeKind.DONE, "Shifted", text)
 
     def _each(self, change: WeightChange) -> str:
-        """The splits with their weights, where there are several: one figure does not tell what became of each."""
+        """The splits with their weights, where there are several, because one figure does not show the change of each."""
         before, after = change.before, change.after
         if len(after.pairs) < 2:
             return ""
@@ -335,7 +338,7 @@ class _Shift:
         return f" ({', '.join(each[:_TOLD])}{more}; stable:canary)"
 
     def _kept_by(self) -> str:
-        """Who will raise the weight again, and what people can do."""
+        """Who may raise the weight again, and what people can do."""
         keeper = None if self.found is None else keeper_of(self.route, self.found)
         return "" if keeper is None else f". But {keeper}"
 

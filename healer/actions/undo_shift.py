@@ -1,4 +1,4 @@
-"""Taking back a shift of traffic: the weights that a route had before healer touched them for an incident."""
+"""Undoing a shift of traffic: restore the weights that a route had before healer changed them for an incident."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,14 +82,14 @@ class ShiftReversal:
         self._allowed(self.now, force)
 
     async def put_back(self, api: Api, *, force: bool) -> None:
-        """Set the weights from before, unless others appear meanwhile. Raises NotUndone, ClusterError."""
+        """Set the weights from before, unless somebody changes them meanwhile. Raises NotUndone, ClusterError."""
 
         def change(now: Weights) -> Weights:
             self._allowed(now, force)
             return self.before
 
         async def sending(before: Weights, after: Weights) -> None:
-            """Nothing more to ask: a person is waiting."""
+            """Nothing to check: the person has agreed."""
 
         try:
             await write(api, self.route, change, sending=sending)
@@ -97,7 +97,7 @@ class ShiftReversal:
             raise NotUndone(f"not undone: {error}") from error
 
     def _allowed(self, now: Weights, force: bool) -> None:
-        """Raises NotUndone when the weights are not healer's to put back."""
+        """Raises NotUndone when somebody else has changed the weights or the splits."""
         if len(now.pairs) != len(self.before.pairs):
             splits = f"{len(now.pairs)} splits, not {len(self.before.pairs)} as before"
             raise NotUndone(f"nothing was undone: {self.route} has {splits}: set its weights by hand (they were {self.before})")
@@ -107,10 +107,10 @@ class ShiftReversal:
 
 
 async def reversals(api: Api, incident: Incident, namespace: str, kept: Mapping[str, str]) -> list[ShiftReversal]:
-    """The routes that an incident in `namespace` has notes of, as they stand now.
+    """The routes of an incident's notes in `namespace`, as they stand now.
 
-    A note for another workload than the incident's is not believed. Raises NotUndone, ClusterError, ValueError for a note that
-    healer did not write.
+    A note for another workload than the incident's is refused. Raises NotUndone, ClusterError, ValueError for a note that healer
+    did not write.
     """
     found = []
     for route, note in notes(kept).items():
@@ -132,10 +132,10 @@ async def reversals(api: Api, incident: Incident, namespace: str, kept: Mapping[
 
 
 async def _stranger(api: Api, route: CanaryRoute, incident: Incident) -> str | None:
-    """Why the canary of a note is not known to be the incident's workload, in words; None when it is. Raises ClusterError.
+    """Why the canary of a note may not be the incident's workload, in words; None when it is. Raises ClusterError.
 
-    Whoever writes incidents can write notes. What healer notes is a shift away from the workload that is sick: the canary is
-    that Deployment, or a Service that leads to its pods.
+    Whoever can write incidents can write notes. healer notes a shift away from the sick workload: the canary is that workload, or
+    a Service that leads to its pods.
     """
     workload = incident.workload
     _, counted = route.counted_by

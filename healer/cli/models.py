@@ -20,7 +20,7 @@ from healer.operate.who import who
 from healer.rules.vocabulary import DEFAULT_SERVER
 
 _LAST = 5
-"""Changes of a model on the screen; JSON has all that are kept."""
+"""The most changes of a model on the screen; JSON has all that are kept."""
 
 _FILES = {name: server.file for name, server in SERVERS.items() if server.file is not None}
 """The servers whose versions can be changed."""
@@ -42,7 +42,7 @@ app.add_typer(models, name="models")
 
 
 def _own(value: Callable[[str], object]) -> str:
-    """A default that each server has for itself, for the help: that of the only server, or one a server."""
+    """The default of an option that each server has its own default for, as the help shows it."""
     return ", ".join(f"{value(name)}" if len(_FILES) == 1 else f"{name}: {value(name)}" for name in _FILES)
 
 
@@ -77,7 +77,7 @@ Version = Annotated[int, typer.Argument(metavar="VERSION", parser=_version, help
 
 @dataclass(frozen=True, slots=True)
 class _ModelsRequest:
-    """What the verbs that change something have in common."""
+    """The options that the changing verbs share."""
 
     verb: str
     server: str
@@ -91,7 +91,7 @@ class _ModelsRequest:
 
 
 def _change(work: Callable[[Api, Where, Author], Awaitable[ModelChangeResult]], asked: _ModelsRequest) -> None:
-    """Do it, say what was done, and end with the exit code that says whether all of it was."""
+    """Make the change, print the result, and exit with the code that says whether all of it was made."""
     me = who(asked.context)
 
     async def connected(api: Api) -> ModelChangeResult:
@@ -124,7 +124,7 @@ def show_models(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Show the models: what is loaded by which policy, the labels, what the servers say, the last changes."""
+    """Show the models: policy, labels, status on the servers, last changes."""
 
     async def work(api: Api) -> list[ModelReport]:
         return await operating.listed(api, Where.of(server, namespace or who(context).namespace, config_map, key, port))
@@ -169,7 +169,7 @@ def add(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Load a version beside the others. A label that exists moves to it when the servers have it AVAILABLE: say it again then."""
+    """Load a version beside the others. A label that exists moves to it once the servers have it AVAILABLE: run it again then."""
     _change(
         lambda api, where, by: operating.add(api, where, name, version, label, by, dry_run=dry_run),
         _ModelsRequest("add", server, namespace, config_map, key, port, why, output, context),
@@ -213,7 +213,7 @@ def rollback(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Make the version stable again that was so before, as the history has it."""
+    """Move label stable back to the version that had it before, according to the history."""
     _change(
         lambda api, where, by: operating.rollback(api, where, name, by, dry_run=dry_run),
         _ModelsRequest("rollback", server, namespace, config_map, key, port, why, output, context),

@@ -1,4 +1,4 @@
-"""The verb that takes back what healer did for an incident: undo."""
+"""The verb that undoes what healer did for an incident: undo."""
 
 from typing import Annotated
 
@@ -25,10 +25,10 @@ def undo(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Take back what healer did for an incident: put back the weights that a route had before its traffic was shifted.
+    """Undo what healer did for an incident: restore the weights that a route had before its traffic was shifted.
 
-    It shows what will be done and, on a terminal, asks first. Exit code 1 when nothing is undone: nothing was done that can be
-    undone, the note is about another workload, somebody else has changed the weights since, the canary has no ready endpoints,
+    It shows what will be done and, on a terminal, asks first. Exit code 1 when nothing is undone: healer took no action that can
+    be undone, the note is about another workload, somebody else has changed the weights since, the canary has no ready endpoints,
     the answer is no. Exit code 2 when there is no such incident.
     """
     me = who(context)

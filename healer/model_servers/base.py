@@ -12,18 +12,18 @@ from healer.model_servers.versions import ConfiguredModel, ModelChange
 from healer.rules.vocabulary import ServerSpec
 
 _LONGEST = 1 << 20
-"""Bytes of an answer."""
+"""The longest answer, in bytes."""
 
 
 class VersionsFile(Protocol):
     """The file in a ConfigMap by which a server is told which versions of its models it loads.
 
-    What reads the text raises ConfigError, with the place of the fault. What plans a change is pure, and raises PlanRefused:
-    `available` are the versions that are AVAILABLE on all servers, None when that is not known.
+    Methods that read the text raise ConfigError, with the position of the fault. Methods that plan a change are pure, and raise
+    PlanRefused; `available` are the versions that are AVAILABLE on all servers, None when that is not known.
     """
 
     key: str
-    """Where the file is in a ConfigMap, unless said otherwise."""
+    """The default key of the file in a ConfigMap."""
     effect: str
     """When a change of the file takes effect, as the end of a sentence: for people."""
     about: str
@@ -36,57 +36,57 @@ class VersionsFile(Protocol):
         """One model of the file. Raises ConfigError when there is none of that name."""
 
     def changed(self, text: str, name: str, change: ModelChange) -> str:
-        """The text after a change of one model: all else as it is. Raises ConfigError when the server would refuse it."""
+        """The text after a change of one model; the rest stays as it is. Raises ConfigError when the server would refuse it."""
 
     def remarks(self, text: str) -> list[str]:
-        """What in the file means something else than it looks like, in words."""
+        """The parts of the file that mean something else than they look like, in words."""
 
     def caveats(self, template: Mapping[str, Any], config_map: str, *, labels: bool) -> list[str]:
-        """What keeps pods of this template from following a change, in words. `labels`: whether the file has labels."""
+        """Why pods of this template do not follow a change, in words. `labels`: whether the file has labels."""
 
     def takes_any_label(self, template: Mapping[str, Any]) -> bool:
         """Whether servers of this template accept labels of versions that are not AVAILABLE."""
 
     def pin(self, model: ConfiguredModel, version: int) -> ModelChange:
-        """That version alone."""
+        """Load that version alone."""
 
     def beside(self, model: ConfiguredModel, version: int, available: Collection[int]) -> ModelChange:
-        """That version loaded beside those that the servers have."""
+        """Load that version beside those that the servers have."""
 
     def add(
         self, model: ConfiguredModel, version: int, label: str, available: Collection[int] | None, *, any_label: bool
     ) -> ModelChange:
-        """That version loaded beside the others, with that label, "" for none. `any_label`: see `takes_any_label`."""
+        """Load that version beside the others, with that label ("" for none). `any_label`: see `takes_any_label`."""
 
     def promote(
         self, model: ConfiguredModel, version: int | None, available: Collection[int] | None, *, prune: bool
     ) -> ModelChange:
-        """Label stable moves to that version, or to the canary's. `prune`: what has no label by then is unloaded."""
+        """Move label stable to that version, or to the canary's. `prune`: unload versions that have no label then."""
 
     def rollback(self, model: ConfiguredModel, stables: Sequence[int], available: Collection[int] | None) -> ModelChange:
-        """Label stable moves back. `stables`: the versions that had it, oldest first."""
+        """Move label stable back. `stables`: the versions that had it, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelServer:
-    """A model server. `path` gives the path of the request for a model's status; `parse` reads the HTTP status and the body of
+    """A model server. `path` returns the path of the request for a model's status. `parse` reads the HTTP status and the body of
     the answer, and raises StatusError."""
 
     name: str
-    """In rules."""
+    """Its name in rules."""
     title: str
-    """For people."""
+    """Its name for people."""
     port: int
     """The port that answers, unless a rule names another."""
     path: Callable[[str], str]
     parse: Callable[[int, bytes], ModelStatus]
     conditions: Mapping[str, StatusCondition]
-    """What can be wrong with a model, by the name of the signal."""
+    """The conditions of a model, by the name of the signal."""
     method: str = "GET"
     timeout: float = 3.0
-    """Seconds for an answer."""
+    """Seconds that an answer may take."""
     file: VersionsFile | None = None
-    """How versions are pinned; None: this server's versions cannot be."""
+    """The file by which versions are pinned; None for a server whose versions cannot be pinned."""
 
     @property
     def spec(self) -> ServerSpec:

@@ -1,6 +1,6 @@
-"""The pods that mount a ConfigMap, and what the servers in them say of a model, asked through the API server's proxy.
+"""The pods that mount a ConfigMap, and the status of a model on their servers, read through the API server's proxy.
 
-For whoever is not in the cluster's network: a person, a pipeline. They need the right to list pods and to get pods/proxy.
+This is for callers outside the cluster's network: a person, a pipeline. They need the right to list pods and to get pods/proxy.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from healer.model_servers.store import FileRef
 
 _AT_ONCE = 8
 _TIMEOUT = 5.0
-"""Seconds for an answer, which takes a detour by the API server."""
+"""Seconds that an answer may take; it passes through the API server."""
 _MOST = 100
-"""Pods that are asked; of more it is not known."""
+"""The most pods that are asked; with more the status is not known."""
 
 
 class _PodList(msgspec.Struct):
@@ -41,7 +41,7 @@ class Fleet:
         return all(map(self.ref.format.takes_any_label, self.pods))
 
     def caveats(self, *, labels: bool) -> list[str]:
-        """What keeps these pods from seeing a change of the file, in words."""
+        """Why these pods do not see a change of the file, in words."""
         form: VersionsFile = self.ref.format
         return list(dict.fromkeys(text for pod in self.pods for text in form.caveats(pod, self.ref.config_map, labels=labels)))
 
@@ -55,7 +55,7 @@ class FleetStatus:
 
     @property
     def statuses(self) -> list[ModelStatus]:
-        """The answers that there are."""
+        """The answers of the servers that answer."""
         return [answer for answer in self.answers.values() if not isinstance(answer, str)]
 
     @property
@@ -85,7 +85,7 @@ def _runs(pod: Mapping[str, Any]) -> bool:
 
 
 async def status_of(api: Api, fleet: Fleet, server: ModelServer, model: str, port: int) -> FleetStatus:
-    """What the servers of a fleet say of a model."""
+    """The status of a model on the servers of a fleet."""
     if fleet.why or len(fleet.pods) > _MOST:
         return FleetStatus({}, fleet.why or f"{len(fleet.pods)} pods are more than are asked")
     limit = asyncio.Semaphore(_AT_ONCE)

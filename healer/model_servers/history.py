@@ -1,4 +1,4 @@
-"""Who changed a model's versions, when, why and how: a list that the ConfigMap carries in an annotation."""
+"""The history of a model's versions (who, when, why, how): a list in an annotation of the ConfigMap."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from healer.model_servers.versions import STABLE, ConfigError, ConfiguredModel, 
 
 ENTRIES = 50
 ANNOTATIONS = 256 * 1024
-"""All annotations of an object together, keys and values, in bytes (Kubernetes, TotalAnnotationSizeLimitB)."""
+"""The most bytes of all annotations of an object, keys and values (Kubernetes, TotalAnnotationSizeLimitB)."""
 _MOST = 64 * 1024
-"""What the history takes at most, in bytes."""
+"""The most bytes of the history."""
 _LONGEST = 500
-"""Characters of a `who` or a `why`."""
+"""The most characters of a `who` and of a `why`."""
 
 
 class PolicyState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A model's policy and labels at a time."""
+    """A model's policy and labels at one time."""
 
     policy: str
     versions: tuple[int, ...] = ()
@@ -26,7 +26,7 @@ class PolicyState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, policy: Policy, labels: Mapping[str, int]) -> "PolicyState":
-        """As the history has it."""
+        """The state of a policy and labels."""
         return cls(str(policy), policy.versions, dict(labels))
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class PolicyState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
-    """One change. `at` is RFC 3339; `what` the verb or the action; `before` and `after` are `from` and `to` in JSON."""
+    """One change. `at` is RFC 3339; `what` is the verb or the action; `before` and `after` are `from` and `to` in JSON."""
 
     at: str
     who: str
@@ -60,7 +60,7 @@ class Author:
     at: str
 
     def entry(self, served: ConfiguredModel, key: str, change: ModelChange) -> HistoryEntry:
-        """What the history will say of a change."""
+        """The history's entry for a change."""
         return HistoryEntry(
             at=self.at,
             who=self.who[:_LONGEST],
@@ -74,7 +74,7 @@ class Author:
 
 
 def load(annotation: str) -> list[HistoryEntry]:
-    """The history, oldest first. Raises ConfigError when somebody has made it unreadable."""
+    """The history, oldest first. Raises ConfigError for an annotation that cannot be read."""
     try:
         return msgspec.json.decode(annotation, type=list[HistoryEntry]) if annotation else []
     except msgspec.MsgspecError as error:
@@ -84,7 +84,7 @@ def load(annotation: str) -> list[HistoryEntry]:
 
 
 def dump(entries: Sequence[HistoryEntry], others: Mapping[str, str]) -> str:
-    """As much of the history as fits beside the other annotations, the newest entries first to stay."""
+    """The newest entries of the history that fit beside the other annotations, as JSON."""
     taken = sum(len(name.encode()) + len(value.encode()) for name, value in others.items() if name != MODEL_HISTORY)
     room = min(_MOST, ANNOTATIONS - taken - len(MODEL_HISTORY))
     kept = list(entries[-ENTRIES:])
@@ -94,14 +94,14 @@ def dump(entries: Sequence[HistoryEntry], others: Mapping[str, str]) -> str:
 
 
 def stables(entries: Sequence[HistoryEntry], model: str, key: str) -> list[int]:
-    """The versions of a model that had label stable, oldest first, without those that were left by going back."""
+    """The versions of a model that had label stable, oldest first, without those that a rollback left."""
     ours = [entry for entry in entries if entry.model == model and entry.key == key]
     moves = [(entry.before.labels.get(STABLE), entry.after.labels.get(STABLE)) for entry in ours]
     return stack([(before, after) for before, after in moves if before != after])
 
 
 def stack(moves: Sequence[tuple[int | None, int | None]]) -> list[int]:
-    """The versions that had label stable, oldest first, from its moves (from, to); one that goes back forgets what came after."""
+    """The versions that had label stable, oldest first, from its moves (from, to). A move back drops the versions after it."""
     had: list[int] = []
     for before, after in moves:
         if before is not None and (not had or had[-1] != before):

@@ -1,4 +1,4 @@
-"""How the pods of a template read a ConfigMap: whether at all, and what keeps them from seeing a change.
+"""How the pods of a template read a ConfigMap: whether they mount it, and why they may not see a change.
 
 Source: the Kubernetes documentation of ConfigMap volumes.
 """
@@ -13,7 +13,7 @@ def mounts(template: Mapping[str, Any], config_map: str) -> bool:
 
 
 def caveats(template: Mapping[str, Any], config_map: str) -> list[str]:
-    """What keeps running pods of this template from seeing a change of the ConfigMap, in words."""
+    """Why running pods of this template do not see a change of the ConfigMap, in words."""
     names = _volumes(template, config_map)
     mounted = [mount for container in _containers(template) for mount in container.get("volumeMounts") or []]
     if any(mount.get("subPath") or mount.get("subPathExpr") for mount in mounted if mount.get("name") in names):
@@ -22,7 +22,7 @@ def caveats(template: Mapping[str, Any], config_map: str) -> list[str]:
 
 
 def arguments(template: Mapping[str, Any]) -> str:
-    """All arguments of its containers, and all values of their environment, since images make arguments of them."""
+    """All arguments of its containers, and all values of their environment, because images make arguments of them."""
     return " ".join(_arguments(template))
 
 

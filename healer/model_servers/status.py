@@ -1,4 +1,4 @@
-"""What a model server says of a model, in the same words for all servers, and the conditions that follow from it."""
+"""The status of a model on a server, in the same words for all servers, and the conditions that follow from it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from healer.rules.probe import ServedModel
 from healer.rules.vocabulary import ConditionSpec
 
 _SHOWN = 5
-"""Versions that a message names, the newest."""
+"""The most versions that a message names, the newest."""
 
 
 class VersionState(StrEnum):
@@ -23,7 +23,7 @@ class VersionState(StrEnum):
 
 
 LOADING = frozenset({VersionState.START, VersionState.LOADING})
-"""The states of a version that is not AVAILABLE yet and will be."""
+"""The states of a version that is on its way to AVAILABLE."""
 
 
 class StatusError(Exception):
@@ -84,10 +84,10 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a condition is decided from."""
+    """The facts from which a condition is decided."""
 
     asked: ServedModel
-    """What the rule asks about."""
+    """The model as the rule names it."""
     status: ModelStatus
     loading: Mapping[int, float]
     """For how long (s) each version has been on its way in the server's present process."""

@@ -1,6 +1,6 @@
 """A file in a ConfigMap that says which versions a server loads: read it, change it, write it.
 
-A write that meets another one reads and decides again.
+After a conflict with another write, it reads and decides again.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 TRIES = 12
 _PAUSE = 0.05
-"""Seconds, doubled at each try up to a second, with full jitter."""
+"""Seconds before the second try; doubled at each try up to a second, with full jitter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class VersionsDocument:
-    """The file as the cluster has it. What asks for its models raises ConfigError when it cannot be used."""
+    """The file as it was read. Properties that parse it raise ConfigError."""
 
     ref: FileRef
     text: str
@@ -51,7 +51,7 @@ class VersionsDocument:
 
     @property
     def annotations(self) -> dict[str, str]:
-        """Those of the ConfigMap."""
+        """The annotations of the ConfigMap."""
         return dict(self.meta.get("annotations") or {})
 
     @property
@@ -61,12 +61,12 @@ class VersionsDocument:
 
     @property
     def models(self) -> tuple[ConfiguredModel, ...]:
-        """The models in it."""
+        """The models of the file."""
         return self._located(lambda: self.ref.format.models(self.text))
 
     @property
     def remarks(self) -> list[str]:
-        """What in it means something else than it looks like, in words."""
+        """The parts of it that mean something else than they look like, in words."""
         return self._located(lambda: self.ref.format.remarks(self.text))
 
     def find(self, model: str) -> ConfiguredModel:
@@ -74,7 +74,7 @@ class VersionsDocument:
         return self._located(lambda: self.ref.format.find(self.text, model))
 
     def changed(self, model: str, change: ModelChange) -> str:
-        """Its text after a change."""
+        """The text after a change."""
         return self._located(lambda: self.ref.format.changed(self.text, model, change))
 
     def _located(self, read: Callable[[], T]) -> T:
@@ -87,7 +87,7 @@ class VersionsDocument:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a change came to: the file before and after, equal when nothing was to change."""
+    """The result of a change: the file before and after, equal when there was nothing to change."""
 
     before: VersionsDocument
     after: str
@@ -119,11 +119,11 @@ async def write(
     sending: Callable[[], None] = lambda: None,
     dry_run: bool = False,
 ) -> Written:
-    """Change one model of the file as `decide` says, and add that to the history.
+    """Change one model of the file as `decide` returns, and add the change to the history.
 
-    The write holds only for the file that was read; when another write came first, all is read and decided again. `sending` is
-    called right before each write. With `dry_run` the API server checks the write and keeps nothing. Raises ClusterError
-    (status 409 when others write all the time), ConfigError, and what `decide` and `sending` raise.
+    The write applies only to the version of the file that was read; after a conflict the file is read and `decide` is called
+    again. `sending` is called right before each write. With `dry_run` the API server checks the write and keeps nothing. Raises
+    ClusterError (status 409 when others write all the time), ConfigError, and whatever `decide` and `sending` raise.
     """
     for attempt in range(1, TRIES + 1):
         document = await load_document(api, ref)

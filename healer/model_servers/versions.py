@@ -1,4 +1,4 @@
-"""Which versions of a model a server is configured to load, and a change of that: the values that all servers share."""
+"""The versions of a model that a server is configured to load, and a change of them: values that all servers share."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ DIGITS = (
     "a version is a whole number, the name of the directory that holds it, without underscores, dashes or dots: 20231001, "
     "not 2023_10_01"
 )
-"""What a version is, for messages."""
+"""What a version looks like, for messages."""
 
 
 class ConfigError(Exception):
@@ -20,7 +20,7 @@ class ConfigError(Exception):
 
 
 class PlanRefused(Exception):
-    """What is asked for would not do what is meant; says why, and what to do."""
+    """The requested change would not have the intended effect; says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class ConfiguredModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelChange:
-    """A model as it is to be. `notes` are for people; `left` says what of the request has to wait, "" for nothing."""
+    """A model after a change. `notes` are for people; `left` says which part of the request has to wait, "" for none."""
 
     policy: Policy
     labels: Mapping[str, int]
@@ -79,7 +79,7 @@ class ModelChange:
 
 
 def version_of(text: str) -> int:
-    """A version as a person writes it. Raises PlanRefused."""
+    """The version that a person wrote. Raises PlanRefused."""
     if not re.fullmatch(r"[0-9]{1,19}", text) or not 0 < int(text) < 2**63:
         raise PlanRefused(f"{text!r} is no version: {DIGITS}")
     return int(text)

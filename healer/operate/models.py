@@ -1,4 +1,4 @@
-"""The versions of models, for people and pipelines: what the file in a ConfigMap says, and its changes."""
+"""The verbs on the versions of models, for people and pipelines: list the file in a ConfigMap, and change it."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +20,13 @@ from healer.operate.objects import OperateError, valid
 from healer.workloads.base import WholeMeta
 
 _SETTLE = timedelta(minutes=3)
-"""By then kubelets have copied a ConfigMap (syncFrequency and cache, 1 to 2 min), and servers that poll have read it."""
+"""The time by which kubelets have copied a ConfigMap (syncFrequency and cache, 1 to 2 min), and servers that poll have read it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which file, and at which port the servers that read it can be asked."""
+    """The file, and the port at which the servers that read it are asked."""
 
     server: ModelServer
     ref: FileRef
@@ -50,7 +51,7 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """A model: as the file has it, its changes (oldest first), and what the servers say of it."""
+    """A model: its entry in the file, its changes (oldest first), and its status on the servers."""
 
     model: ConfiguredModel
     history: Sequence[HistoryEntry]
@@ -58,7 +59,7 @@ class ModelReport:
 
     @property
     def versions(self) -> dict[str, int]:
-        """How many servers have a version in a state: "42 AVAILABLE" -> 3."""
+        """The number of servers that have a version in a state: "42 AVAILABLE" -> 3."""
         versions = [one for status in self.fleet.statuses for one in status.versions]
         counts: dict[str, int] = {}
         for one in sorted(versions, key=lambda one: (one.version, one.state)):
@@ -72,7 +73,7 @@ def _brief(one: VersionStatus) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelChangeResult:
-    """What a change came to. `left`: what of it has to wait, "" for nothing. `notes` are for people."""
+    """The result of a change. `left`: the part that has to wait, "" for none. `notes` are for people."""
 
     where: Where
     before: ConfiguredModel
@@ -163,7 +164,7 @@ async def _changed(
 
 
 def _settled(document: VersionsDocument, configured: ConfiguredModel, change: ModelChange, now: datetime) -> None:
-    """Where the servers cannot be asked: a label moves to no version that they may not even have read of. Raises PlanRefused."""
+    """Where the servers do not answer: refuse to move a label to a version that they may not have read of. Raises PlanRefused."""
     for label, version in change.labels.items():
         if configured.labels.get(label) in (None, version):
             continue
@@ -215,7 +216,7 @@ def _done(where: Where, model: str, written: Written, fleet: Fleet, status: Flee
 
 
 def author(who: str, why: str, verb: str, at: str) -> Author:
-    """Who asks; `at` in RFC 3339."""
+    """The author of a change for the history; `at` in RFC 3339."""
     return Author(who, why, f"models {verb}", at)
 
 
@@ -223,7 +224,7 @@ def author(who: str, why: str, verb: str, at: str) -> Author:
 
 
 def lines(done: ModelChangeResult) -> list[str]:
-    """What was done, and what people must know."""
+    """The result in lines of text."""
     name = f"model {done.before.name}"
     if not done.changed:
         said = [f"{name}: nothing to change ({_state(done.before.policy, done.before.labels)})"]
@@ -255,7 +256,7 @@ def _differences(before: ConfiguredModel, change: ModelChange) -> list[str]:
 
 
 def plain_result(done: ModelChangeResult) -> dict[str, object]:
-    """A change for programs."""
+    """The result for programs."""
     return {
         "model": done.before.name,
         "changed": done.changed,
@@ -269,7 +270,7 @@ def plain_result(done: ModelChangeResult) -> dict[str, object]:
 
 
 def plain_report(found: ModelReport) -> dict[str, object]:
-    """A model for programs."""
+    """The report for programs."""
     served = found.model
     return {
         "name": served.name,

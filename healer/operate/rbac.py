@@ -1,7 +1,7 @@
-"""Least privilege: exactly what the loaded rules need of the API server, as the manifests that grant it.
+"""The manifests that grant healer exactly the permissions that the loaded rules need.
 
-Watching, the journal and the lease are the same for all rules; beyond them a rule needs what its trigger and its steps ask for.
-With namespaces named, everything is granted by Roles in them, and a ClusterRole is printed only for what lives in no namespace.
+Watching, the journal and the lease need the same for all rules; beyond them a rule needs what its trigger and its steps need.
+With namespaces named, Roles in them grant everything, and a ClusterRole is printed only for resources that are in no namespace.
 """
 
 from collections import defaultdict
@@ -22,27 +22,27 @@ Manifest = dict[str, Any]
 
 
 def observed() -> Permissions:
-    """To watch pods, what owns them, what protects them, and who has paused healer."""
+    """The permissions to watch pods, their owners, their budgets, and who has paused healer."""
     return union(permissions(each.api_group, each.plural, "list watch") for each in watched())
 
 
 JOURNAL = permissions("healer.dev", "incidents", "list watch get create delete") | permissions(
     "healer.dev", "incidents/status", "update"
 )
-"""Incidents are opened, read back after a conflict, watched for approvals, and deleted when they are old."""
+"""To open incidents, read them after a conflict, watch them for approvals, and delete old ones."""
 LEASE = permissions("coordination.k8s.io", "leases", "get create update") | permissions(
     "discovery.k8s.io", "endpointslices", "list"
 )
-"""By which the replicas agree on who acts, and know each other's addresses; in healer's own namespace."""
+"""To elect a leader and to find the addresses of the other replicas, in healer's own namespace."""
 OWN_NAMESPACE = permissions("", "namespaces", "get")
-"""Who has paused healer in a namespace, where Namespaces cannot be listed: allowed by a Role in that very namespace."""
+"""To read who has paused healer in a namespace, where Namespaces cannot be listed: a Role in that namespace allows it."""
 
 _CLUSTER_WIDE = frozenset({("", "namespaces"), ("", "nodes"), ("apiextensions.k8s.io", "customresourcedefinitions")})
-"""Resources that live in no namespace: a Role grants nothing on them, but `get` on the Namespace that it is in."""
+"""Resources that are in no namespace. A Role grants nothing on them, except `get` on its own Namespace."""
 
 
 def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
-    """What a healer with these rules asks for, the lease apart."""
+    """All permissions that a healer with these rules needs, except those for the lease."""
     return union([observed(), JOURNAL, *(_of_rule(rule, actions) for rule in rulebook.rules)])
 
 
@@ -52,7 +52,7 @@ def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:
 
 
 def apart(rulebook: Rulebook, actions: Mapping[str, Action]) -> dict[str, Permissions]:
-    """What rules need in the namespaces that they name for their routes, by namespace."""
+    """The permissions that rules need in the namespaces of their routes, by namespace."""
     needs: dict[str, Permissions] = defaultdict(frozenset)
     for bound in rulebook.rules:
         route = _route(bound)
@@ -76,7 +76,7 @@ def _route(bound: BoundRule) -> RouteRef | None:
 
 
 NAME = "healer"
-"""Of the service account, of the roles, and of what binds them; and of the Lease where nobody names another."""
+"""The name of the service account, the roles and their bindings; and the default name of the Lease."""
 
 
 def manifests(
@@ -89,8 +89,8 @@ def manifests(
 ) -> list[Manifest]:
     """The service account with its roles. `namespace` is healer's own, `lease` the name of its Lease.
 
-    `within`: the namespaces that healer is confined to (HEALER_CLUSTER__NAMESPACES); empty for the whole cluster. `routes`: what
-    it may do beyond these to routes that live elsewhere (`apart`).
+    `within`: the namespaces that healer is confined to (HEALER_CLUSTER__NAMESPACES); empty for the whole cluster. `routes`:
+    further permissions for routes in other namespaces (`apart`).
     """
     subjects = [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}]
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(namespace)}
@@ -107,7 +107,7 @@ def manifests(
 
 
 def _split(needs: Permissions) -> tuple[Permissions, Permissions]:
-    """What only a ClusterRole can grant, and what a Role grants. Namespaces are read by name then, each in itself."""
+    """The permissions that only a ClusterRole can grant, and those that a Role grants: each Namespace is read by its name."""
     everywhere = frozenset(
         each for each in needs if (each.group, each.resource) in _CLUSTER_WIDE and each.resource != "namespaces"
     )
@@ -116,7 +116,7 @@ def _split(needs: Permissions) -> tuple[Permissions, Permissions]:
 
 
 def _lease_rules(lease: str) -> list[Manifest]:
-    """The one Lease by its name; to create it, which has no name yet when RBAC is asked, is a rule of its own."""
+    """The rules for the Lease. To create it needs a rule of its own, because a create request has no name for RBAC."""
     group = "coordination.k8s.io"
     return [
         {"apiGroups": [group], "resources": ["leases"], "resourceNames": [lease], "verbs": ["get", "update"]},
@@ -146,7 +146,7 @@ def _meta(namespace: str) -> Manifest:
 
 
 def _rules(needs: Permissions) -> list[Manifest]:
-    """One rule for all resources of a group that need the same verbs."""
+    """RBAC rules: one for all resources of a group that need the same verbs."""
     verbs: dict[tuple[str, str], list[str]] = defaultdict(list)
     for group, resource, verb in sorted(needs, key=_order):
         verbs[group, resource].append(verb)

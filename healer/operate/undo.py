@@ -1,4 +1,4 @@
-"""Taking back what healer did for an incident, as far as the actions that did it can take it back."""
+"""Undo what healer did for an incident, as far as its actions can be undone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,19 +17,19 @@ from healer.operate.objects import ObjectPlace, OperateError, SeenObject, annota
 
 @dataclass(frozen=True, slots=True)
 class Undoing:
-    """What healer did for an incident, and how it stands."""
+    """The changes that healer made for an incident, and how they stand."""
 
     incident: Incident
     place: ObjectPlace
     reversals: Sequence[Reversal]
     by: str = ""
-    """Who took it back last; empty when nobody has."""
+    """Who undid them last; "" when nobody has."""
     trusted: bool = True
-    """Whether healer heeds what people write on the incident: it made the object itself."""
+    """Whether healer made the incident's object itself. If not, it ignores what people write on it."""
 
     @property
     def needed(self) -> bool:
-        """Whether there is something to put back."""
+        """Whether a change is left to undo."""
         return not all(reversal.done for reversal in self.reversals)
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Undoing:
 
 
 def plain(undoing: Undoing, *, undone: bool) -> dict[str, Any]:
-    """For programs. `undone`: whether something was put back by this very call."""
+    """For programs. `undone`: whether this call undid a change."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for reversal in undoing.reversals:
         groups.setdefault(reversal.group, []).append(reversal.plain())
@@ -58,11 +58,11 @@ def plain(undoing: Undoing, *, undone: bool) -> dict[str, Any]:
 
 
 async def undo(api: Api, namespace: str, name: str, by: str, show: Callable[[Undoing], None], *, force: bool = False) -> Undoing:
-    """Show what will be done, take the changes back, and write who did it on the incident. Idempotent.
+    """Show what will be done, undo the changes, and write who did it on the incident. Idempotent.
 
-    `show` may raise NotUndone to stop it. What is neither as healer left it nor as it was before is somebody else's, and stays
+    `show` may raise NotUndone to stop it. A value that is neither healer's nor the one from before is somebody else's, and stays
     unless `force`. Raises NotUndone, OperateError when there is no such incident, ClusterError: then some changes may have been
-    taken back, and doing it again does the rest.
+    undone, and a second call does the rest.
     """
     if not by.strip():
         raise OperateError("who undoes it? name somebody by --by")

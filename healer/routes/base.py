@@ -1,6 +1,6 @@
-"""The two things that are done to a route: read the weights of its two backends, write them.
+"""Reading and writing the weights of a route's two backends.
 
-One interface for all kinds; what differs between them is how the backends are found (`Find`, one file a kind).
+The interface is the same for all kinds; the file of a kind says how its backends are found (`Find`).
 """
 
 from collections.abc import Awaitable, Callable
@@ -46,12 +46,13 @@ __all__ = [
 
 _TRIES = 5
 _CHANGED = (404, 409, 422)
-"""What a patch meets when the object is not the one that was read: gone, another version, or without the patched field."""
+"""The status of a patch when the object is not the one that was read: it is gone, has another version, or lacks the patched
+field."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeightChange:
-    """The weights as they were and as they are; equal when there was nothing to change, and nothing was sent."""
+    """The weights before and after; equal when there was nothing to change and nothing was sent."""
 
     before: Weights
     after: Weights
@@ -71,13 +72,13 @@ async def write(
     seen: Callable[[ReadRoute], None] = lambda found: None,
     dry_run: bool = False,
 ) -> WeightChange:
-    """Set the weights to what `change` makes of the present ones, and read them back.
+    """Set the weights to what `change` returns for the present ones, and read them back.
 
-    The patch holds the weight fields alone, and only for the very version that was read: what others write meanwhile makes it
-    begin anew with a fresh read, a few times. `change` may be asked several times, and may raise to stop. `sending` is awaited
-    right before each patch with the weights before and after, and may raise to stop it. `seen` is shown the route as it was read,
-    before `change` is asked, and may raise as well. With `dry_run` the server checks the
-    patch and changes nothing. Raises RouteError, and ClusterError: after `sending` it may or may not have been changed.
+    The patch contains only the weight fields, and applies only to the version that was read. After a conflict it begins again
+    with a fresh read, a few times. `change` may be called several times, and may raise to stop. `seen` is called with the route
+    before `change`, and may raise as well. `sending` is awaited right before each patch with the weights before and after, and
+    may raise to stop it. With `dry_run` the server checks the patch and changes nothing. Raises RouteError, and ClusterError:
+    after `sending` the weights may or may not have been changed.
     """
     version = ""
     refused: ApiError | None = None
@@ -111,7 +112,7 @@ async def find(api: Api, route: CanaryRoute) -> ReadRoute:
 
 
 async def _served(api: Api, route: CanaryRoute, before: Weights, after: Weights) -> None:
-    """No side gets more weight than it has unless somebody there is ready to serve. Raises NoReadyEndpoints."""
+    """No side gets more weight than it has unless it has ready pods. Raises NoReadyEndpoints."""
     for side, (backend, deployment) in enumerate(zip((route.stable, route.canary), route.counted_by, strict=True)):
         if not any(new[side] > old[side] for old, new in zip(before.pairs, after.pairs, strict=True)):
             continue
@@ -123,7 +124,8 @@ async def _served(api: Api, route: CanaryRoute, before: Weights, after: Weights)
 
 
 async def _patch(api: Api, found: ReadRoute, weights: Weights, *, dry_run: bool) -> None:
-    """The version is replaced by itself: that has the server compare it with the present one, and answer 409 when it differs."""
+    """Patch the weights. Replacing the version by itself makes the server compare it with the present one, and answer 409 when
+    they differ."""
     version = {"op": "replace", "path": "/metadata/resourceVersion", "value": found.version}
     await api.request(
         "PATCH",
@@ -135,7 +137,7 @@ async def _patch(api: Api, found: ReadRoute, weights: Weights, *, dry_run: bool)
 
 
 async def _taken(api: Api, route: CanaryRoute, wanted: Weights) -> Weights:
-    """What is there after the patch. Raises NotTaken."""
+    """The weights, read back after the patch. Raises NotTaken."""
     found = await find(api, route)
     if found.weights != wanted:
         text = f"{route} was set to {wanted} (stable:canary), and read back it has {found.weights}"
@@ -144,7 +146,7 @@ async def _taken(api: Api, route: CanaryRoute, wanted: Weights) -> Weights:
 
 
 def who_sets(route: CanaryRoute, found: ReadRoute) -> str:
-    """In words who has set the weights of a route that are not healer's."""
+    """Who has set the weights of a route that are not healer's, in words."""
     if (keeper := keeper_of(route, found)) is not None:
         return str(keeper)
     writer = writer_of(found)

@@ -1,6 +1,6 @@
-"""Who is ready to serve: behind a Service, from its EndpointSlices; else of a Deployment, from its status.
+"""The backends that are ready: of a Service, by its EndpointSlices; of a workload, by its status.
 
-Source: discovery.k8s.io/v1; `conditions.ready` left out means ready, an endpoint may be in more than one slice. Subsets of one
+Source: discovery.k8s.io/v1. `conditions.ready` left out means ready; an endpoint may be in more than one slice. Subsets of one
 Service share its EndpointSlices, and an InferencePool has none.
 """
 

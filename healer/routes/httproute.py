@@ -1,7 +1,7 @@
 """HTTPRoute of the Gateway API: `spec.rules[].backendRefs[].weight`.
 
-Source: gateway.networking.k8s.io/v1. Weights are relative within a rule, 1 where left out; a reference is to a Service of the
-route's own namespace unless its group, kind or namespace say otherwise. InferencePool: of the Gateway API Inference Extension.
+Source: gateway.networking.k8s.io/v1. Weights are relative within a rule; the default is 1. A reference is to a Service of the
+route's own namespace unless its group, kind or namespace say otherwise. InferencePool is of the Gateway API Inference Extension.
 """
 
 import msgspec
@@ -16,7 +16,7 @@ from healer.rules.vocabulary import RouterSpec
 GROUP = "gateway.networking.k8s.io"
 _POOL = "InferencePool"
 _POOL_GROUPS = ("inference.networking.k8s.io", "inference.networking.x-k8s.io")
-"""Of v1, and of the versions before it."""
+"""The API groups of v1, and of the versions before it."""
 
 
 class _Ref(msgspec.Struct):
@@ -51,7 +51,7 @@ class _RouteRule(msgspec.Struct, rename="camel"):
     filters: list[_Filter] | None = None
 
     def mirrors(self, route: CanaryRoute) -> bool:
-        """By a filter of its own, or of one of its backends."""
+        """Whether copies of its requests go to the canary, by a filter of the rule or of one of its backends."""
         lists = [self.filters, *(each.filters for each in self.backend_refs or ())]
         filters = [each for some in lists for each in some or ()]
         refs = [each.request_mirror.backend_ref for each in filters if each.request_mirror]

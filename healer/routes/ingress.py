@@ -1,8 +1,8 @@
 """The canary Ingress of ingress-nginx: its annotations `canary-weight` of `canary-weight-total`.
 
-Source: ingress-nginx, annotations "canary" and rootfs/etc/nginx/lua/balancer.lua. The canary Ingress stands beside the main one
-with the same hosts and paths, and gets `weight` of `total` requests (100 where left out, and never less); the rest stays with the
-main one. A header or a cookie goes before the weight, and so does session affinity unless `affinity-canary-behavior` is "legacy".
+Source: ingress-nginx, annotations "canary" and rootfs/etc/nginx/lua/balancer.lua. The canary Ingress has the hosts and paths of
+the main one, and gets `weight` of `total` requests (default and minimum 100); the main one gets the rest. A header or a cookie
+takes precedence over the weight, and so does session affinity unless `affinity-canary-behavior` is "legacy".
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +29,7 @@ WEIGHT = f"{PREFIX}canary-weight"
 _CLASS = "kubernetes.io/ingress.class"
 _TOTAL = 100
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-"""What ingress-nginx reads as true: strconv.ParseBool of Go."""
+"""The texts that ingress-nginx reads as true (strconv.ParseBool of Go)."""
 
 Spot = tuple[str, str]
 """A host and a path."""
@@ -79,7 +79,7 @@ class _Ingress(msgspec.Struct):
         return self.metadata.get("annotations") or {}
 
     def nginx(self, name: str) -> str:
-        """An annotation of ingress-nginx, empty where it is left out."""
+        """An annotation of ingress-nginx; "" where it is left out."""
         return self.annotations.get(PREFIX + name, "")
 
     @property
@@ -88,7 +88,7 @@ class _Ingress(msgspec.Struct):
 
     @property
     def controller(self) -> str:
-        """Its class; empty where it does not say."""
+        """Its class; "" where it names none."""
         return self.spec.ingress_class_name or self.annotations.get(_CLASS, "")
 
     @property
@@ -106,7 +106,7 @@ class _Ingresses(msgspec.Struct):
 
 
 async def find(api: Api, route: CanaryRoute) -> ReadRoute:
-    """See `Find`. The main Ingress must lead to stable, or what is taken from the canary would go elsewhere."""
+    """See `Find`. The main Ingress must lead to stable, or the traffic taken from the canary would go elsewhere."""
     collection = f"/apis/networking.k8s.io/v1/namespaces/{route.namespace}/ingresses"
     everything = (await api.get(collection, _Ingresses)).items
     canary = next((each for each in everything if each.name == route.name), None)
@@ -135,7 +135,7 @@ async def find(api: Api, route: CanaryRoute) -> ReadRoute:
 
 
 def _shared(one: _Ingress, other: _Ingress) -> bool:
-    """Whether the same controller may serve both: the default class need not be written."""
+    """Whether one controller may serve both: an Ingress of the default class need not name it."""
     return not one.controller or not other.controller or one.controller == other.controller
 
 
@@ -161,7 +161,7 @@ def _mains(route: CanaryRoute, spots: set[Spot], others: list[_Ingress]) -> list
 
 
 def _besides(canary: _Ingress, mains: list[_Ingress]) -> tuple[str, ...]:
-    """Which requests reach the canary whatever its weight is."""
+    """The requests that reach the canary whatever its weight is, in words."""
     besides = []
     if header := canary.nginx("canary-by-header"):
         value = canary.nginx("canary-by-header-value") or canary.nginx("canary-by-header-pattern") or "always"

@@ -1,18 +1,18 @@
-"""Who else sets the weights of a route: by design, or by putting the whole object back; and what to do about it.
+"""Who else sets the weights of a route, by design or by restoring the whole object, and what to do about it.
 
-Those that set them by design would raise the weight again at once, or at their next step: they are asked in their own way. What
-tells them, as their sources have it:
+A controller that sets them by design would raise the weight again at once, or at its next step: people must use its own commands.
+It is recognised by these marks, according to its source:
 
 - Flagger: an owner reference to its Canary (pkg/router/{gateway_api,ingress,istio}.go), which may be switched off (setOwnerRefs);
-  then the API server's note of who set the weights (managedFields), where Flagger goes by the name of its program.
+  then the writer of the weights in managedFields, which is the name of Flagger's program.
 - Argo Rollouts: an owner reference to the Rollout on the Ingress that it makes (rollout/trafficrouting/nginx); the annotation
-  managed-by-rollouts on what it does not own (ManagedByRolloutsKey); "rollouts-controller" in managedFields of a VirtualService,
-  which bears no other mark (argo-rollouts #3854). Its plugin for the Gateway API labels an HTTPRoute while a canary is in
-  progress (internal/defaults), and lists the Rollouts in an annotation (from pkg/plugin/annotations.go on).
+  managed-by-rollouts on objects that it does not own (ManagedByRolloutsKey); "rollouts-controller" in managedFields of a
+  VirtualService, which has no other mark (argo-rollouts #3854). Its plugin for the Gateway API labels an HTTPRoute while a canary
+  is in progress (internal/defaults), and lists the Rollouts in an annotation (from pkg/plugin/annotations.go on).
 - KServe: an owner reference to the InferenceService or the LLMInferenceService (pkg/controller, SetControllerReference and
   NewControllerRef), whose spec it compares the route with.
 
-A GitOps controller puts back what is committed, some time: the traffic is taken off a sick canary all the same.
+A GitOps controller restores the committed weights at some time. healer takes the traffic off a sick canary all the same.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,8 @@ _IN_PROGRESS = "rollouts.argoproj.io/gatewayapi-canary"
 
 @dataclass(frozen=True, slots=True)
 class WeightOwner:
-    """Who sets the weights of a route. `by_design`: they are its own business, and healer's patch would not last."""
+    """A controller that sets the weights of a route. `by_design`: they are its own business, and a patch of healer's would not
+    last."""
 
     name: str
     does: str
@@ -77,7 +78,7 @@ def keeper_of(route: CanaryRoute, found: ReadRoute) -> WeightOwner | None:
 
 
 def writer_of(found: ReadRoute) -> str:
-    """Who has set the weights last, as the API server has noted it; "" when that is not known, or it was healer."""
+    """Who has set the weights last, by managedFields; "" when that is not known, or it was healer."""
     metadata = _metadata(found)
     writers = set() if metadata is None else writers_of(metadata, found.weighed) - {_HEALER, ""}
     return " and ".join(sorted(writers))
@@ -91,7 +92,7 @@ def _metadata(found: ReadRoute) -> _OwnerMeta | None:
 
 
 def _owner(metadata: _OwnerMeta, kind: str, group: str) -> str | None:
-    """The name of the owner of that kind."""
+    """The name of the owner of that kind; None without one."""
     return next((owner.name for owner in metadata.owner_references if owner.is_a(kind, group)), None)
 
 

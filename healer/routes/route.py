@@ -36,7 +36,7 @@ class KindMissing(RouteMissing):
 
 
 class BackendMissing(RouteError):
-    """One of the two backends is not where it should be; the message names what was found."""
+    """One of the two backends is missing in the route; the message names the backends that it has."""
 
 
 class RouteUnreadable(RouteError):
@@ -44,7 +44,7 @@ class RouteUnreadable(RouteError):
 
 
 class NoReadyEndpoints(RouteError):
-    """A side that would get more traffic has nobody to serve it."""
+    """A side that would get more traffic has no ready pods."""
 
 
 class RouteContended(RouteError):
@@ -52,12 +52,12 @@ class RouteContended(RouteError):
 
 
 class NotTaken(RouteError):
-    """The patch was accepted, and the object read back has other weights: somebody alters or reverts them."""
+    """The patch was accepted, and the object has other weights when it is read back: somebody alters or reverts them."""
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryRoute:
-    """A route and its two backends in `namespace`, in the words of `Side.backend`; the route is there, too, or in `apart`."""
+    """A route and its two backends in `namespace`, named as by `Side.backend`. The route is in `apart` where that is given."""
 
     namespace: str
     kind: str
@@ -106,8 +106,8 @@ class CanaryRoute:
 class Weights:
     """The weights (stable, canary) of every split between the two backends, in the order of the route.
 
-    `besides` says in words which requests reach the canary whatever the weights are, and `names` how the route names each split;
-    neither is part of the weights.
+    `besides` lists in words the requests that reach the canary whatever the weights are, and `names` the route's name of each
+    split; neither is part of the weights.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -132,7 +132,7 @@ class Weights:
 
     @property
     def percent(self) -> str:
-        """The same for people: "20 %"."""
+        """The same in words: "20 %"."""
         return f"{100 * self.share:.4g} %"
 
     @property
@@ -141,8 +141,8 @@ class Weights:
         return tuple(100 * canary // (stable + canary) if stable + canary else 0 for stable, canary in self.pairs)
 
     def above(self, other: "Weights") -> bool:
-        """Whether the canary has a larger share than in the other weights, in some split; where the route has other splits by
-        now, the largest counts."""
+        """Whether the canary has a larger share than in the other weights, in some split. When the number of splits differs, the
+        largest shares are compared."""
         if len(self.pairs) != len(other.pairs):
             return self.share > other.share
         return any(
@@ -151,10 +151,10 @@ class Weights:
         )
 
     def at_most(self, percent: Aim) -> "Weights":
-        """The canary's share lowered to so many percent in every split, never raised.
+        """These weights with the canary's share lowered to `percent` in every split, never raised.
 
-        What stable and canary have together stays, so that other backends keep their shares; where that does not divide, the
-        canary gets less. Where each split has an aim of its own and the route has other splits by now, the largest holds for all.
+        The sum of stable and canary stays, so that other backends keep their shares; where it does not divide, the canary gets
+        less. When there is an aim for each split and the number of splits differs, the largest aim is used for all.
         """
         aims = (percent,) * len(self.pairs) if isinstance(percent, int) else percent
         if len(aims) != len(self.pairs):
@@ -171,20 +171,20 @@ class ReadRoute:
     """A route as it was read."""
 
     path: str
-    """Where the API server has it."""
+    """The API's path of the object."""
     version: str
     """Its resourceVersion."""
     weights: Weights
     edits: Callable[[Weights], Iterable[Edit]]
     """The operations that write other weights into it, and nothing else."""
     metadata: Metadata = field(default_factory=dict)
-    """Its metadata as the API server has them: who has made it and who writes it."""
+    """Its metadata: who made it and who writes it."""
     weighed: Part = ()
-    """The way to the weights, as managedFields has it."""
+    """The path of the weights in managedFields."""
 
 
 Find = Callable[[Api, CanaryRoute], Awaitable[ReadRoute]]
-"""Finds the two backends in the object. Raises RouteError, ClusterError; never guesses."""
+"""Finds the two backends in the object; it does not guess. Raises RouteError, ClusterError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ class Router:
 
 
 async def fetched(api: Api, path: str, type: type[T], route: CanaryRoute, group: str) -> T:
-    """GET, where a 404 tells whether the object is missing or its kind. Raises RouteMissing, KindMissing, ClusterError."""
+    """GET the object. A 404 says whether the object or its kind is missing. Raises RouteMissing, KindMissing, ClusterError."""
     try:
         return await api.get(path, type)
     except ApiError as error:

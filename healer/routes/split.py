@@ -1,4 +1,4 @@
-"""Splits in lists of weighted backends, as HTTPRoute and VirtualService have them."""
+"""Splits in lists of weighted backends, as in an HTTPRoute and a VirtualService."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from healer.routes.route import BackendMissing, CanaryRoute, Edit, Metadata, Rea
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """An entry of a list: the Service, its weight, and in words which part of it is meant (its subset), where not the whole."""
+    """An entry of a list: the Service, its weight, and in words which part (subset) of the Service is meant, "" for all of it."""
 
     service: str
     weight: int
@@ -19,13 +19,13 @@ class Backend:
         return f"{self.service} ({self.more})" if self.more else self.service
 
     def reaches(self, wanted: str) -> bool:
-        """Whether some of its requests go to this one: it is the same, the whole of it, or a part of it."""
+        """Whether some of its requests go to `wanted`: it is the same, the whole of it, or a part of it."""
         return str(self) == wanted or self.service == wanted or (not self.more and wanted.startswith(f"{self.service} ("))
 
 
 @dataclass(frozen=True, slots=True)
 class BackendList:
-    """One list of backends. `words` name it for people; `where` is its JSON pointer, empty when it cannot be split."""
+    """One list of backends. `words` name it for people; `where` is its JSON pointer, "" when its weights cannot be changed."""
 
     words: str
     where: str
@@ -38,14 +38,14 @@ class BackendList:
 
 
 def named(name: str | None) -> str:
-    """What follows a rule's number where the route names it."""
+    """The text that follows a rule's number: its name in the route, where it has one."""
     return f" ({name})" if name else ""
 
 
 def found(route: CanaryRoute, path: str, metadata: Metadata, rules: Sequence[BackendList], part: Part) -> ReadRoute:
-    """The route with these rules, which are in that part of it: each that has both backends is a split.
+    """The route with these rules, which are in that `part` of it: each rule with both backends is a split.
 
-    Raises BackendMissing when there is none, RouteUnreadable for one that names a backend twice.
+    Raises BackendMissing when there is none, RouteUnreadable for a rule that names a backend twice.
     """
     fields: list[tuple[str, str]] = []
     pairs: list[tuple[int, int]] = []
@@ -78,7 +78,7 @@ def found(route: CanaryRoute, path: str, metadata: Metadata, rules: Sequence[Bac
 
 
 def _entry(route: CanaryRoute, rule: BackendList, wanted: str) -> int | None:
-    """The index of the backend in a list that can be split."""
+    """The index of the backend in a list whose weights can be changed; None where it is not in it."""
     at = [index for index, backend in enumerate(rule.backends) if str(backend) == wanted]
     if len(at) > 1:
         raise RouteUnreadable(f"{rule.words} of {route} names {wanted} twice: which weight is meant?")

@@ -1,8 +1,8 @@
 """VirtualService of Istio: `spec.http[].route[].weight`.
 
-Source: networking.istio.io/v1, and v1beta1, which has the same fields. Weights sum to 100 by custom, and are 0 where left out; a
+Source: networking.istio.io/v1, and v1beta1, which has the same fields. Weights sum to 100 by convention; the default is 0, but a
 single destination gets everything whatever its weight. A host without a dot is a Service of the VirtualService's own namespace.
-Stable and canary are told apart by host and subset: the same host in another form is the same, another subset is another.
+Stable and canary are told apart by host and subset: two forms of one host are the same backend, two subsets are two.
 """
 
 import msgspec
@@ -22,7 +22,7 @@ class _Destination(msgspec.Struct):
     subset: str | None = None
 
     def service(self, route: CanaryRoute) -> str:
-        """The Service of the Deployments' namespace that the host names; else the host. A host without a dot is one of the
+        """The Service in the Deployments' namespace that the host names; else the host. A host without a dot is one of the
         VirtualService's own namespace."""
         name, _, domain = self.host.partition(".")
         domain = domain or route.home
@@ -67,7 +67,7 @@ class _VirtualService(msgspec.Struct):
 
 
 async def find(api: Api, route: CanaryRoute) -> ReadRoute:
-    """See `Find`: splits of HTTP; what goes to the canary by TCP or TLS is named."""
+    """See `Find`: splits of HTTP. Routes of TCP or TLS to the canary are listed as requests that weights do not rule."""
     path, service = await _get(api, route)
     rules = [
         each.rule(route, f"{kind} route {number + 1}{named(each.name)}", f"/spec/http/{number}/route" if kind == "http" else "")
@@ -78,7 +78,7 @@ async def find(api: Api, route: CanaryRoute) -> ReadRoute:
 
 
 async def _get(api: Api, route: CanaryRoute) -> tuple[str, _VirtualService]:
-    """By v1; by v1beta1 where the cluster does not serve v1 (Istio before 1.22)."""
+    """The object by v1, or by v1beta1 where the cluster does not serve v1 (Istio before 1.22), with its path."""
     v1, v1beta1 = (
         f"/apis/{GROUP}/{version}/namespaces/{route.home}/virtualservices/{route.name}" for version in ("v1", "v1beta1")
     )

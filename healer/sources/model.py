@@ -27,7 +27,7 @@ _PODS_AT_ONCE = 500
 
 @dataclass(slots=True)
 class _SeenServer:
-    """What is remembered of a pod, for one rule."""
+    """What the source remembers of a pod, for one rule."""
 
     target: Target
     firing: dict[str, str] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class ModelMemory:
 
     @property
     def uids(self) -> set[str]:
-        """The pods that are remembered."""
+        """The pods that have answered, or did not, before."""
         return set(self._pods)
 
     def _of(self, pod: Pod) -> _SeenServer:

@@ -1,4 +1,4 @@
-"""Whether somebody has paused healer there, asked once more right before acting."""
+"""Whether healer is paused for a target, checked once more right before acting."""
 
 from healer.actions.base import Call
 from healer.engine.safety.guards.stops import pause

@@ -1,4 +1,4 @@
-"""What an API server's no means to an action."""
+"""The outcome of a request that the API server refuses."""
 
 import re
 from dataclasses import replace
@@ -9,13 +9,13 @@ from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
 
 _LACKS_RIGHTS = re.compile(r'is forbidden: User ".*" cannot ')
-"""How an API server says that rights are missing. Admission plugins, webhooks and policies answer 403 too, in other words."""
+"""The text of a refusal for missing rights. Admission plugins, webhooks and policies answer 403 too, with other texts."""
 
 
 def refusal(error: ClusterError, doing: str) -> Outcome:
-    """The outcome of a request that was refused or not answered, where the action knows nothing more particular.
+    """The outcome of a request that was refused or not answered, where the action knows nothing more specific.
 
-    A request that got no answer, or a 5xx, may have had its effect: the next try looks first.
+    A request without an answer, or with a 5xx, may have had its effect: the next attempt reads first.
     """
     if not isinstance(error, ApiError):
         reason = "NoAnswer" if isinstance(error, ApiUnavailable) else "Unreadable"
@@ -32,7 +32,7 @@ def refusal(error: ClusterError, doing: str) -> Outcome:
 
 
 def unread(error: ClusterError, doing: str) -> Outcome:
-    """The same for a request that only reads: without an answer nothing was done, so that it is no failed try."""
+    """The same for a request that only reads: without an answer nothing was changed, so that the attempt did not fail."""
     outcome = refusal(error, doing)
     return replace(outcome, kind=OutcomeKind.DEFERRED) if outcome.kind is OutcomeKind.FAILED else outcome
 

@@ -1,4 +1,4 @@
-"""What every change of a pod template has in common: the fresh read before it, whether the workload may roll, the one PATCH."""
+"""The steps that every change of a pod template shares: the fresh read, the checks before a rollout, the one PATCH."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from healer.workloads.registry import WORKLOADS
 
 @dataclass(frozen=True, slots=True)
 class TemplatePatch:
-    """The body of a PATCH, and its form. It must hold the resourceVersion of the read: the server then refuses (409) to patch
-    anything that has changed since, the object's replacement included, and a pause that somebody has just asked for."""
+    """The body of a PATCH, and its content type. It must contain the resourceVersion of the read: the server then refuses (409)
+    to patch an object that was changed, replaced or paused since."""
 
     body: object
     content_type: str
 
 
 def kind_of(call: Call) -> WorkloadKind:
-    """The kind of workload that the attempt is on: a guard has seen that it is one that healer treats."""
+    """The kind of workload that the attempt is on. A guard has checked that healer treats it."""
     return WORKLOADS[call.act.target.kind]
 
 
 async def read_whole(call: Call) -> Rollable | Outcome:
-    """The workload as it is now, or why there is nothing to do to it."""
+    """The workload, read afresh, or the outcome of not acting."""
     target, kind = call.act.target, kind_of(call)
     try:
         found = await call.api.get(kind.resource.path(target.namespace, target.name), kind.whole)
@@ -44,7 +44,7 @@ async def read_whole(call: Call) -> Rollable | Outcome:
 
 
 def not_now(call: Call, workload: Workload) -> Outcome | None:
-    """Why nothing may be done to it for now."""
+    """Why nothing may be done to it now; None when something may."""
     target = call.act.target
     if (stopped := paused(call, workload)) is not None:
         return stopped
@@ -57,7 +57,7 @@ def not_now(call: Call, workload: Workload) -> Outcome | None:
 
 
 def unsafe(call: Call, workload: Workload) -> Outcome | None:
-    """Why a rollout could take the last ready replica. Without any ready one nothing can be lost."""
+    """Why a rollout could take the last ready replica; None when it cannot. Without a ready replica nothing can be lost."""
     target, roll, desired = call.act.target, workload.roll, workload.desired
     seen = sum(pod.ready for pod in call.view.pods_of(target))
     ready = max(seen, workload.ready)  # either may lag; the larger of them is what may be lost
@@ -77,10 +77,10 @@ def unsafe(call: Call, workload: Workload) -> Outcome | None:
 
 
 async def patch(call: Call, workload: Workload, change: TemplatePatch, keep: Mapping[str, str], doing: str) -> Outcome | None:
-    """Journal what is about to change, then send the one PATCH. None when it was accepted, else how it ended.
+    """Journal the change, then send the one PATCH. Returns None when it was accepted, else the outcome.
 
-    `workload` is what was read, and what the change was made from. `doing` says in words what it is: "roll deployment/x back".
-    A dry run journals nothing: there is nothing to undo.
+    The change was made from `workload`. `doing` describes it in words: "roll deployment/x back". A dry run journals nothing,
+    because there is nothing to undo.
     """
     target, dry_run = call.act.target, call.act.dry_run
     if not dry_run and (unkept := await call.keep(keep)) is not None:

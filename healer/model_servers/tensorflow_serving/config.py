@@ -1,4 +1,4 @@
-"""What a models.config says of its models: the versions that are loaded, and their labels."""
+"""The models of a models.config: the versions that are loaded, and their labels."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""Changing the versions and the labels of one model in a models.config, and not one byte besides.
+"""Change the versions and the labels of one model in a models.config, and no other byte.
 
-The places are found by their spans; what comes out is read again by the protobuf library, and must be what was meant.
+The spans of the fields say where to edit. The result is parsed again by the protobuf library and compared with the intended one.
 """
 
 import re
@@ -16,11 +16,11 @@ from healer.model_servers.versions import ConfigError, ConfiguredModel, Policy
 _COMMENT = re.compile(r"[ \t\r]*(#[^\n]*)?(?=\n|\Z)")
 
 Edit = tuple[int, int, str]
-"""text[start:end] becomes that."""
+"""Replace text[start:end] by the new text."""
 
 
 def change(text: str, name: str, policy: Policy, labels: Mapping[str, int]) -> str:
-    """The text with exactly this policy and these labels for one model. Comments stay, but inside of a policy that is replaced by
+    """The text with exactly this policy and these labels for one model. Comments stay, except inside a policy that is replaced by
     one of another kind. Raises ConfigError."""
     before = find(text, name)
     after = text if before.policy == policy else _applied(text, _policy(text, _body(text, name), policy))
@@ -32,7 +32,7 @@ def change(text: str, name: str, policy: Policy, labels: Mapping[str, int]) -> s
 
 
 def _verify(text: str, after: str, wanted: ConfiguredModel) -> None:
-    """See that what was written means what was meant: this model as wanted, all else as before."""
+    """Check the result: this model has the wanted policy and labels, and all else is as before. Raises ConfigError."""
     expected, found = read(text), read(after)
     for message in (expected, found):
         for config in message.model_config_list.config:
@@ -45,7 +45,7 @@ def _verify(text: str, after: str, wanted: ConfiguredModel) -> None:
 
 
 def _body(text: str, name: str) -> Value:
-    """The message of that model: the entries of the text come in the order of the parsed ones."""
+    """The message of that model. The entries of the text are in the order of the parsed ones."""
     names = [config.name for config in read(text).model_config_list.config]
     (outer,) = _values(fields_of(text), "model_config_list")
     return _values(outer.fields or [], "config")[names.index(name)]
@@ -90,7 +90,7 @@ def _choice(policy: Policy) -> str:
 
 
 def _versions(text: str, body: Value, wanted: Sequence[int]) -> list[Edit]:
-    """What stays is not touched; what goes gives its place to what comes, while there is any; the rest is deleted or added."""
+    """Keep versions that stay. Replace versions that go by versions that come; delete or add the rest."""
     fields = [field for field in body.fields or [] if field.name == "versions"]
     kept: set[int] = set()
     going: list[tuple[Field, int]] = []
@@ -139,7 +139,7 @@ def _label(text: str, body: Value, label: str, version: int | None) -> list[Edit
 
 
 def _number(text: str, value: Value) -> int:
-    """A version as TensorFlow Serving reads it: a leading 0 makes a number octal. It was read once already, so it is one."""
+    """A version as TensorFlow Serving reads it: a leading 0 makes a number octal. The text was parsed before."""
     message = VersionLabel()
     text_format.Parse(f"value: {text[value.start : value.end]}", message)
     return int(message.value)
@@ -155,7 +155,7 @@ def _key(text: str, entry: Value) -> str:
 
 
 def _scalar(text: str, body: Value, name: str, value: int) -> Edit:
-    """The message with another number in a field, which it may not have yet."""
+    """Set a number field of a message; add the field when it is missing."""
     for field in body.fields or []:
         if field.name == name:
             return field.values[0].start, field.values[0].end, str(value)
@@ -163,7 +163,7 @@ def _scalar(text: str, body: Value, name: str, value: int) -> Edit:
 
 
 def _deleted(text: str, field: Field, indices: Sequence[int]) -> list[Edit]:
-    """Without some of a field's values: the field itself goes when it is not a list; with it its line, if that is left empty."""
+    """Delete some of a field's values. A field that is no list goes as a whole, with its line when that is left empty."""
     if not indices:
         return []
     if field.bracketed:
@@ -177,7 +177,7 @@ def _deleted(text: str, field: Field, indices: Sequence[int]) -> list[Edit]:
 
 
 def _deleted_entries(field: Field, indices: Sequence[int]) -> list[Edit]:
-    """Each entry goes with the comma behind it; those at the end of the list with the comma before them."""
+    """Delete entries of a list, each with the comma behind it; those at the end of the list with the comma before them."""
     edits: list[Edit] = []
     last = len(field.values) - 1
     tail = next((i for i in range(last, -1, -1) if i not in indices), -1) + 1
@@ -191,7 +191,7 @@ def _deleted_entries(field: Field, indices: Sequence[int]) -> list[Edit]:
 
 
 def _inserted(text: str, body: Value, after: Field | None, *new: str) -> Edit:
-    """New fields in a message, behind a field of it or at its end, laid out as the field that goes before."""
+    """Insert fields in a message, behind `after` or at its end, with the layout of the field before."""
     anchor = after or (body.fields[-1] if body.fields else None)
     newline = "\r\n" if "\r\n" in text else "\n"
     if anchor is None:
@@ -205,7 +205,7 @@ def _inserted(text: str, body: Value, after: Field | None, *new: str) -> Edit:
 
 
 def _first(text: str, body: Value, newline: str, new: Sequence[str]) -> Edit:
-    """New fields in a message that has none: at its end, behind what comments it may hold."""
+    """Insert fields in a message that has none: at its end, behind its comments."""
     closing = body.end - 1
     indent = _indent(text, closing)
     if indent is None or "\n" not in text[body.start : closing]:
@@ -215,6 +215,6 @@ def _first(text: str, body: Value, newline: str, new: Sequence[str]) -> Edit:
 
 
 def _indent(text: str, at: int) -> str | None:
-    """The white space that a line begins with, when nothing else goes before the place; else None."""
+    """The indent of a position, when only white space is before it on its line; else None."""
     before = text[text.rfind("\n", 0, at) + 1 : at]
     return before if not before.strip() else None

@@ -1,8 +1,10 @@
-"""What is asked of a model's versions -> its policy and labels: pure, so that it can be asked again when the file has changed.
+"""Plans of changes: from a request about a model's versions to its policy and labels. Pure, so that a plan is made again when the
+file has changed.
 
-TensorFlow Serving's own check (server_core.cc, UpdateModelVersionLabelMap) shapes it. When a label that a server knows moves to a
-version that is not AVAILABLE there, the server refuses the whole file, before it loads anything: a file that loads a version and
-moves a label to it at once is never taken. A label that is new needs --allow_version_labels_for_unavailable_models instead.
+TensorFlow Serving's own check (server_core.cc, UpdateModelVersionLabelMap) decides what is possible. When a label that a server
+knows moves to a version that is not AVAILABLE there, the server refuses the whole file before it loads anything: it never takes a
+file that loads a version and moves a label to it at once. A new label needs --allow_version_labels_for_unavailable_models
+instead.
 """
 
 import re
@@ -18,7 +20,7 @@ _NEW_LABEL = (
 
 
 def pin(served: ConfiguredModel, version: int) -> ModelChange:
-    """That version alone; labels of versions that are unloaded by it move to it, since a label must name a loaded one."""
+    """Load that version alone. Labels of versions that it unloads move to it, because a label must name a loaded version."""
     moved = sorted(label for label, at in served.labels.items() if at != version)
     notes = tuple(
         f"label {label} moves from version {served.labels[label]}, which is not loaded any more, to {version}" for label in moved
@@ -27,7 +29,7 @@ def pin(served: ConfiguredModel, version: int) -> ModelChange:
 
 
 def beside(served: ConfiguredModel, version: int, available: Collection[int]) -> ModelChange:
-    """That version loaded beside those that the servers have; labels stay. Raises PlanRefused when those are not known."""
+    """Load that version beside those that the servers have; labels stay. Raises PlanRefused when those are not known."""
     if served.policy.choice == "all":
         return ModelChange(served.policy, served.labels)
     loaded = served.policy.versions if served.policy.choice == "specific" else available
@@ -42,9 +44,10 @@ def beside(served: ConfiguredModel, version: int, available: Collection[int]) ->
 def add(
     served: ConfiguredModel, version: int, label: str, available: Collection[int] | None, *, any_label: bool = True
 ) -> ModelChange:
-    """That version loaded beside the others, with that label, "" for none. `available`: on all servers; None: not known.
+    """Load that version beside the others, with that label ("" for none).
 
-    `any_label`: whether the servers may take a label of a version that is not AVAILABLE, by their flag.
+    `available`: the versions that are AVAILABLE on all servers; None when not known. `any_label`: whether the servers take labels
+    of versions that are not AVAILABLE, by their flag. Raises PlanRefused.
     """
     if label == STABLE:
         raise PlanRefused(f"label {STABLE} is moved by promote, when the version is loaded")
@@ -76,8 +79,8 @@ def add(
 def promote(
     served: ConfiguredModel, version: int | None, available: Collection[int] | None, *, prune: bool = False
 ) -> ModelChange:
-    """Label stable moves to the canary's version, or to that one; the version before stays loaded. With `prune` what is neither,
-    and has no label, is unloaded. Raises PlanRefused."""
+    """Move label stable to the canary's version, or to that one; the version before stays loaded. With `prune`, versions that are
+    neither and have no label are unloaded. Raises PlanRefused."""
     target = served.labels.get(CANARY) if version is None else version
     if target is None:
         raise PlanRefused(f"model {served.name} has no label {CANARY}: name the version, or label one by add --label {CANARY}")
@@ -96,7 +99,7 @@ def promote(
 
 
 def rollback(served: ConfiguredModel, stables: Sequence[int], available: Collection[int] | None) -> ModelChange:
-    """Label stable moves back to the version before. `stables`: the versions that had it, as `stack` gives them."""
+    """Move label stable back to the version before. `stables`: the versions that had it, oldest first. Raises PlanRefused."""
     now = served.labels.get(STABLE)
     if now is None:
         raise PlanRefused(f"model {served.name} has no label {STABLE}: nothing to roll back")
@@ -115,7 +118,7 @@ def rollback(served: ConfiguredModel, stables: Sequence[int], available: Collect
 
 
 def _loaded(served: ConfiguredModel, version: int, available: Collection[int] | None, hint: str) -> None:
-    """See that a label may move to that version. Raises PlanRefused."""
+    """Check that a label may move to that version. Raises PlanRefused."""
     if served.policy.loads(version) is False:
         raise PlanRefused(
             f"version {version} of model {served.name} is not loaded ({served.policy}): {hint} {served.name} {version}"

@@ -1,8 +1,9 @@
-"""The messages of TensorFlow Serving's models.config, described to the protobuf library.
+"""The messages of TensorFlow Serving's models.config, described for the protobuf library.
 
 Source: tensorflow/serving, tensorflow_serving/config/{model_server_config,file_system_storage_path_source,logging_config,
-log_collector_config}.proto (2026-07). Described here rather than generated, since the tensorflow-serving-api package brings all
-of TensorFlow. What configures nothing in a models.config (FileSystemStoragePathSourceConfig's own fields) is left out.
+log_collector_config}.proto (2026-07). They are described here because the tensorflow-serving-api package, which has them
+generated, brings all of TensorFlow. Fields that configure nothing in a models.config (FileSystemStoragePathSourceConfig's own)
+are left out.
 """
 
 from typing import Any
@@ -22,7 +23,7 @@ _POLICY = "FileSystemStoragePathSourceConfig.ServableVersionPolicy"
 
 
 def _field(name: str, number: int, kind: str, *, repeated: bool = False, oneof: bool = False) -> FieldDescriptorProto:
-    """A field; a `kind` that is no scalar names a message, one with "enum " before it an enum."""
+    """A field. A `kind` that is not a scalar names a message, or an enum with "enum " before it."""
     label = FieldDescriptorProto.LABEL_REPEATED if repeated else FieldDescriptorProto.LABEL_OPTIONAL
     field = FieldDescriptorProto(name=name, number=number, label=label)
     if kind in _SCALARS:
@@ -134,7 +135,7 @@ def _file() -> FileDescriptorProto:
 
 
 def _pool() -> descriptor_pool.DescriptorPool:
-    """A pool of our own: a program that also has TensorFlow's generated files must not clash with it."""
+    """A pool of its own, so that it does not clash with TensorFlow's generated files in the same program."""
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(any_pb2.DESCRIPTOR.serialized_pb)
     pool.Add(_file())

@@ -1,6 +1,6 @@
-"""Where the fields of a protobuf text are: the spans that an edit may touch, so that it leaves everything else alone.
+"""The positions of the fields in a protobuf text, so that an edit touches only what it changes.
 
-Source: the Text Format Language Specification of Protocol Buffers. Names and types are the protobuf library's to check.
+Source: the Text Format Language Specification of Protocol Buffers. The protobuf library checks names and types.
 """
 
 import re
@@ -47,10 +47,10 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _UNREAD = re.compile(r"-?(?:\d+_\w*|0[bBoO]\w*|(?=\d*[^\x00-\x7f])\d+)")
-"""Numbers that Python's library reads and TensorFlow Serving's does not: 2023_10_01, 0o7, digits of other scripts."""
+"""Numbers that Python's library accepts and TensorFlow Serving does not: 2023_10_01, 0o7, digits of other scripts."""
 _OCTAL = re.compile(r"-?0[0-9]+", re.ASCII)
 _DEEPEST = 100
-"""Messages inside each other: TensorFlow Serving's own limit (protobuf's default), below what the interpreter's stack holds."""
+"""The most nested messages: TensorFlow Serving's own limit (protobuf's default), below the limit of the interpreter's stack."""
 _CLOSING = {"{": "}", "<": ">"}
 
 
@@ -61,7 +61,7 @@ def position(text: str, offset: int) -> str:
 
 
 def octals(text: str) -> list[str]:
-    """The numbers that mean another one than they look like, in words: a leading 0 makes a number octal. Raises ConfigError."""
+    """The octal numbers that look like decimal ones, in words: a leading 0 makes a number octal. Raises ConfigError."""
     found = [token for token in _tokens(text) if _OCTAL.fullmatch(token.text)]
     return [
         f"{position(text, token.start)}: {token.text} is an octal number and means {meant}: write it without the leading 0"
@@ -71,7 +71,7 @@ def octals(text: str) -> list[str]:
 
 
 def fields_of(text: str) -> list[Field]:
-    """The fields of a whole text. Raises ConfigError."""
+    """The fields of a text. Raises ConfigError."""
     return _Reader(text).message("")
 
 
@@ -83,7 +83,7 @@ class _Reader:
         self._depth = 0
 
     def message(self, closing: str) -> list[Field]:
-        """Fields up to the closing sign, which is left to the caller; "" is the end of the text."""
+        """The fields up to the closing sign, which the caller reads; "" is the end of the text."""
         found = []
         while (token := self._peek()).text != closing:
             if not token.text:

@@ -11,9 +11,9 @@ from healer.model.text import said_in
 from healer.model_servers.status import ModelStatus, StatusError, VersionState, VersionStatus
 
 PORT = 8501
-"""Where the REST API usually is."""
+"""The default port of the REST API."""
 _NONE = "Could not find any versions of model"
-"""What a 404 says of a model that is not served, or has no version at all."""
+"""The error of a 404 for a model that is not served, or that has no version."""
 
 
 class _LoadStatus(msgspec.Struct):
