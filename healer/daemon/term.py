@@ -217,22 +217,4 @@ class Term:
 
 
 def _tuning(settings: Settings, home: str) -> Tuning:
-    engine, limits = settings.engine, settings.limits
-    return Tuning(
-        max_wait=engine.max_wait,
-        retry=engine.retry,
-        attempts=engine.attempts,
-        recheck=engine.recheck,
-        healthy_after=engine.healthy_after,
-        alert_expiry=settings.alerts.expiry,
-        alert_freshness=settings.alerts.freshness,
-        home=home,
-        node_storm_pods=limits.node_storm_pods,
-        budget_per=limits.budget_per,
-        budget_workload=limits.budget_workload,
-        budget_namespace=limits.budget_namespace,
-        budget_cluster=limits.budget_cluster,
-        breaker_incidents=limits.breaker_incidents,
-        breaker_window=limits.breaker_window,
-        breaker_quiet=limits.breaker_quiet,
-    )
+    return Tuning(settings.engine, settings.limits, settings.alerts.expiry, settings.alerts.freshness, home)

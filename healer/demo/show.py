@@ -17,11 +17,13 @@ from healer.demo.prometheus import StandIn
 from healer.demo.scenario import Stage, play, trial
 from healer.demo.timeline import Timeline
 from healer.demo.traffic import Traffic
+from healer.engine.tuning import EngineSettings
 from healer.lab import Lab
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
+from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import scaled
-from healer.settings.sections import Alerts, EngineSettings, HttpSettings, LeaderSettings, Log, PodsSettings, PrometheusSettings
+from healer.settings.sections import Alerts, HttpSettings, LeaderSettings, Log, PrometheusSettings
 from healer.settings.settings import Isolated, Settings
 from healer.sources.alertmanager.webhook import PATH
 

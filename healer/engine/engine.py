@@ -31,10 +31,8 @@ from healer.rules.triggers import TRIGGERS
 class Engine:
     """The pure decision maker. Not safe for concurrent use; times are seconds since the epoch."""
 
-    def __init__(
-        self, rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuning | None = None, guards: Guards = GUARDS
-    ) -> None:
-        self._tuning = tuning or Tuning()
+    def __init__(self, rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuning, guards: Guards = GUARDS) -> None:
+        self._tuning = tuning
         self._parts = parts = assemble(rulebook, actions, self._tuning, guards)
         self._matcher, self._cases, self._progress = parts.matcher, parts.cases, parts.progress
         self._ended_alerts = EndedAlerts(parts)

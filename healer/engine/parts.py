@@ -68,5 +68,5 @@ def assemble(rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuni
     standing = Standing(matcher, ledger.took, tuning.alert_freshness)
     neighbours = Neighbours(cases, standing, matcher.sick_counts, actions)
     progress = Progress(cases, standing, neighbours, actions, guards, state)
-    healthy = Healthy(tuning.healthy_after)
+    healthy = Healthy(tuning.engine.healthy_after)
     return Parts(tuning, actions, number, state, matcher, cases, standing, neighbours, progress, healthy)

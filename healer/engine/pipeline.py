@@ -274,7 +274,7 @@ class Pipeline:
     def _tick(self, turn: Turn) -> None:
         self.resumption.tick(turn)
         if (resumes := self._parts.guard_state.cluster.resumes_at) is not None and turn.now >= resumes:
-            text = f"no further incident has opened for {about(self._tuning.breaker_quiet)}: healer goes on"
+            text = f"no further incident has opened for {about(self._tuning.limits.breaker_quiet)}: healer goes on"
             self._people.resume(Reason("Quiet", text), turn)
         self._wake(turn)
         if self._recheck.take_all(turn.now):

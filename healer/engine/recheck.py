@@ -37,7 +37,7 @@ class Recheck:
     def schedule(self, now: float) -> None:
         """Look at all some time after now."""
         if self._all_at is None:
-            self._all_at = now + self._parts.tuning.recheck
+            self._all_at = now + self._parts.tuning.engine.recheck
 
     def take_all(self, now: float) -> bool:
         """Whether a look at all is due; it is scheduled no more."""
@@ -52,6 +52,6 @@ class Recheck:
         limits = [rule.rule.limits for rule in matcher.rulebook.rules]
         looks_back = max((max(each.cooldown, each.budget.per) for each in limits), default=0.0)
         matcher.forget(turn.now)
-        ledger.forget(turn.now - looks_back - self._parts.tuning.budget_per, turn.view)
+        ledger.forget(turn.now - looks_back - self._parts.tuning.limits.budget_per, turn.view)
         if matcher.waits() or ledger.remembers():
             self.schedule(turn.now)

@@ -1,49 +1,61 @@
-"""The engine's own knobs, apart from what each rule says."""
+"""What the engine is set to, apart from what each rule says."""
 
-import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from healer.section import Seconds, Section
+
+
+class EngineSettings(Section):
+    """The decisions, apart from what rules say."""
+
+    max_wait: Seconds = Field(1800.0, gt=0)
+    """Seconds for which guards may put off a step before it is given up for the next."""
+    retry: Seconds = Field(15.0, gt=0)
+    """Seconds until a refusal that names no time (a PodDisruptionBudget's 429) is tried again."""
+    attempts: int = Field(3, ge=1)
+    """How often an action may fail before its step is given up."""
+    recheck: Seconds = Field(15.0, gt=0)
+    """Seconds between two looks at a firing signal whose rule does not match yet."""
+    actions_at_once: int = Field(8, ge=1)
+    """Actions under way at the same time, on different workloads."""
+    action_timeout: Seconds = Field(60.0, gt=0)
+    """Seconds for one attempt, its fresh look included."""
+    healthy_after: Seconds = Field(600.0, ge=0)
+    """Seconds at its desired ready count after which a revision counts as healthy: a rollback may go back to it."""
+
+
+class LimitSettings(Section):
+    """What bounds healer as a whole, beside the limits of each rule. Rebuilt from the journal after a restart."""
+
+    budget_workload: int = Field(10, ge=1)
+    """Actions on one workload, of all rules together, within budget_per."""
+    budget_namespace: int = Field(30, ge=1)
+    """Actions in one namespace."""
+    budget_cluster: int = Field(60, ge=1)
+    """Actions in the whole cluster."""
+    budget_per: Seconds = Field(3600.0, gt=0)
+    """Seconds; the window in which these are counted slides."""
+    node_storm_pods: int = Field(5, ge=2)
+    """So many sick pods on one node, and half of those on it, are one incident of the node; no pod of it is taken."""
+    breaker_incidents: int = Field(20, ge=1)
+    """More incidents than that opened within breaker_window stop all actions."""
+    breaker_window: Seconds = Field(300.0, gt=0)
+    """Seconds."""
+    breaker_quiet: Seconds = Field(600.0, gt=0)
+    """Seconds without a further incident after which actions go on by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Durations in seconds."""
+    """The sections that the engine takes, and what else it must know. Durations in seconds."""
 
-    max_wait: float = 1800.0
-    """How long guards may defer one step before it is given up for the next."""
-    retry: float = 15.0
-    """When to ask again after a deferral that named no time (a PDB's 429 carries no Retry-After)."""
-    attempts: int = 3
-    """How often one action on one target may fail before the step is given up."""
-    recheck: float = 15.0
-    """How often a rule whose condition does not hold yet is evaluated again while its signal fires."""
-    alert_expiry: float = 43_200.0
-    """An alert that was not repeated for so long no longer counts as firing (Alertmanager repeats each 4 h by default)."""
-    alert_freshness: float = math.inf
+    engine: EngineSettings
+    limits: LimitSettings
+    alert_expiry: float
+    """An alert that was not repeated for so long no longer counts as firing."""
+    alert_freshness: float
     """Nothing is done about an alert that was last reported so long ago: it may have ended without a word."""
-
-    healthy_after: float = 600.0
-    """A revision that was at its desired ready count for so long counts as healthy: a rollback may go back to it."""
-    home: str = "default"
+    home: str
     """The namespace in which incidents of no namespace are kept: those of a node, and of the cluster."""
-    node_storm_pods: int = 5
-    """So many sick pods on one node, and half of those on it, are one incident of the node."""
-    budget_per: float = 3600.0
-    """The window in which the three budgets below are counted; it slides."""
-    budget_workload: int = 10
-    """Actions on one workload, of all rules together."""
-    budget_namespace: int = 30
-    """Actions in one namespace."""
-    budget_cluster: int = 60
-    """Actions in the whole cluster."""
-    breaker_incidents: int = 20
-    """More incidents than that opened within `breaker_window` stop all actions."""
-    breaker_window: float = 300.0
-    breaker_quiet: float = 600.0
-    """Actions go on by themselves when no further incident has opened for so long."""
-
-    def scaled(self, factor: float) -> "Tuning":
-        """The same with every duration multiplied."""
-        return replace(self, **{name: getattr(self, name) * factor for name in _DURATIONS})
-
-
-_DURATIONS = tuple(field.name for field in fields(Tuning) if field.type is float)

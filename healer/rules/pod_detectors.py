@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
 
+from pydantic import Field
+
 from healer.model.duration import about
 from healer.model.kube import Condition, ContainerStatus, Pod
 from healer.model.view import epoch
+from healer.section import Seconds, Section
 
 
 class PodState(Flag):
@@ -28,20 +31,20 @@ class PodState(Flag):
     LIVING = PENDING | UNREADY | READY
 
 
-@dataclass(frozen=True, slots=True)
-class PodSettings:
-    """Durations in seconds."""
+class PodsSettings(Section):
+    """How conditions of pods are told."""
 
-    settle: float = 60.0
-    """A container that crashed or ran out of memory counts as over it once it is ready and has run for so long."""
-    restarts: int = 3
+    settle: Seconds = Field(60.0, ge=0)
+    """A container that crashed, or ran out of memory, counts as over it once it is ready and has run for so many seconds."""
+    restarts: int = Field(3, ge=1)
     """Restarting: that many restarts of one container ..."""
-    restarts_within: float = 600.0
-    """... within that time."""
-    starting: float = 600.0
-    """NotStarting: its containers do not run so long after the last thing that went forward."""
-    terminating_grace: float = 60.0
-    """StuckTerminating: still there so long after the time by which it had to be gone."""
+    restarts_within: Seconds = Field(600.0, gt=0)
+    """... within so many seconds."""
+    starting: Seconds = Field(600.0, ge=0)
+    """NotStarting: a pod on a node whose containers do not run so many seconds after the last thing that went forward (it was
+    placed, its sandbox was made, an init container started or ended)."""
+    terminating_grace: Seconds = Field(60.0, ge=0)
+    """StuckTerminating: still there so many seconds after its grace period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class ObservedPod:
 
     pod: Pod
     now: float
-    settings: PodSettings
+    settings: PodsSettings
     restarts: Mapping[str, Sequence[float]]
     """When each container restarted lately, by its name, oldest first (epoch, s)."""
 

@@ -155,62 +155,6 @@ class PrometheusSettings(Section):
         return self
 
 
-class PodsSettings(Section):
-    """How conditions of pods are told."""
-
-    settle: Seconds = Field(60.0, ge=0)
-    """A container that crashed, or ran out of memory, counts as over it once it is ready and has run for so many seconds."""
-    restarts: int = Field(3, ge=1)
-    """Restarting: that many restarts of one container ..."""
-    restarts_within: Seconds = Field(600.0, gt=0)
-    """... within so many seconds."""
-    starting: Seconds = Field(600.0, ge=0)
-    """NotStarting: a pod on a node whose containers do not run so many seconds after the last thing that went forward (it was
-    placed, its sandbox was made, an init container started or ended)."""
-    terminating_grace: Seconds = Field(60.0, ge=0)
-    """StuckTerminating: still there so many seconds after its grace period."""
-
-
-class EngineSettings(Section):
-    """The decisions, apart from what rules say."""
-
-    max_wait: Seconds = Field(1800.0, gt=0)
-    """Seconds for which guards may put off a step before it is given up for the next."""
-    retry: Seconds = Field(15.0, gt=0)
-    """Seconds until a refusal that names no time (a PodDisruptionBudget's 429) is tried again."""
-    attempts: int = Field(3, ge=1)
-    """How often an action may fail before its step is given up."""
-    recheck: Seconds = Field(15.0, gt=0)
-    """Seconds between two looks at a firing signal whose rule does not match yet."""
-    actions_at_once: int = Field(8, ge=1)
-    """Actions under way at the same time, on different workloads."""
-    action_timeout: Seconds = Field(60.0, gt=0)
-    """Seconds for one attempt, its fresh look included."""
-    healthy_after: Seconds = Field(600.0, ge=0)
-    """Seconds at its desired ready count after which a revision counts as healthy: a rollback may go back to it."""
-
-
-class LimitSettings(Section):
-    """What bounds healer as a whole, beside the limits of each rule. Rebuilt from the journal after a restart."""
-
-    budget_workload: int = Field(10, ge=1)
-    """Actions on one workload, of all rules together, within budget_per."""
-    budget_namespace: int = Field(30, ge=1)
-    """Actions in one namespace."""
-    budget_cluster: int = Field(60, ge=1)
-    """Actions in the whole cluster."""
-    budget_per: Seconds = Field(3600.0, gt=0)
-    """Seconds; the window in which these are counted slides."""
-    node_storm_pods: int = Field(5, ge=2)
-    """So many sick pods on one node, and half of those on it, are one incident of the node; no pod of it is taken."""
-    breaker_incidents: int = Field(20, ge=1)
-    """More incidents than that opened within breaker_window stop all actions."""
-    breaker_window: Seconds = Field(300.0, gt=0)
-    """Seconds."""
-    breaker_quiet: Seconds = Field(600.0, gt=0)
-    """Seconds without a further incident after which actions go on by themselves."""
-
-
 class Slack(Section):
     """Messages in Slack."""
 

@@ -16,19 +16,18 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from healer.engine.tuning import EngineSettings, LimitSettings
 from healer.model.redact import redact
+from healer.rules.pod_detectors import PodsSettings
 from healer.section import Seconds, Section
 from healer.settings.sections import (
     PREFIX,
     Alerts,
     Cluster,
-    EngineSettings,
     HttpSettings,
     JournalSettings,
     LeaderSettings,
-    LimitSettings,
     Log,
-    PodsSettings,
     PrometheusSettings,
     Slack,
 )

@@ -9,7 +9,7 @@ from healer.model.kube import ContainerStatus, Pod
 from healer.model.signal import Signal
 from healer.model.view import epoch, target_of
 from healer.rules.pod_conditions import POD_CONDITIONS, conditions, state_of
-from healer.rules.pod_detectors import Finding, ObservedPod, PodSettings, PodState, containers
+from healer.rules.pod_detectors import Finding, ObservedPod, PodsSettings, PodState, containers
 from healer.rules.triggers import POD
 from healer.settings.settings import Settings
 from healer.sources.base import Watched
@@ -32,8 +32,8 @@ class _SeenPod:
 class PodSource:
     """Follows every pod, and remembers only those with a condition. Times are in seconds since the epoch."""
 
-    def __init__(self, settings: PodSettings | None = None) -> None:
-        self._settings = settings or PodSettings()
+    def __init__(self, settings: PodsSettings) -> None:
+        self._settings = settings
         self._seen: dict[str, _SeenPod] = {}
         self._beyond_containers = [
             condition
@@ -172,7 +172,7 @@ def _signal(pod: Pod, name: str, finding: Finding, now: float, *, firing: bool) 
 
 
 def _pods(settings: Settings) -> PodSource:
-    return PodSource(PodSettings(**settings.pods.model_dump()))
+    return PodSource(settings.pods)
 
 
 SOURCE = Watched(Pod, _pods)

@@ -15,7 +15,6 @@ from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
 from healer.daemon.rulefiles import vocabulary
 from healer.engine.engine import Engine
-from healer.engine.tuning import Tuning
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act, Acted, Tick
 from healer.model.kube import Pod, ReplicaSet
@@ -28,6 +27,7 @@ from healer.workloads.deployment import Deployment
 from healer.workloads.registry import WORKLOADS
 from tests.benchmarks.machine import Unmeasurable
 from tests.benchmarks.objects import REPLICAS, Workload, pod
+from tests.support.world import tuned
 
 Relation = Literal["other names", "other namespaces", "same name, other namespaces"]
 
@@ -56,7 +56,7 @@ _PLACE: dict[Relation, Callable[[int], tuple[str, str]]] = {
 
 
 _MANY = 1_000_000
-_UNLIMITED = Tuning(
+_UNLIMITED = tuned(
     node_storm_pods=_MANY, budget_workload=_MANY, budget_namespace=_MANY, budget_cluster=_MANY, breaker_incidents=_MANY
 )
 """The limits on all of healer are out of the way: here it does more at once than it would ever dare."""
@@ -88,7 +88,7 @@ def measure(count: int, relation: Relation) -> float:
     loaded, problems = load_all({"many.yaml": rules(count, relation)}, vocabulary())
     if problems:
         raise Unmeasurable(str(problems[0]))
-    engine = Engine(Rulebook(loaded), specs(ACTIONS), Tuning(breaker_incidents=10 * FLEET))  # they all open at once
+    engine = Engine(Rulebook(loaded), specs(ACTIONS), tuned(breaker_incidents=10 * FLEET))  # they all open at once
     workloads = [Workload(f"tfs-{number:05}") for number in range(FLEET)]
     view = _view(workloads)
     for workload in workloads[:50]:  # warm

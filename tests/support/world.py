@@ -7,6 +7,7 @@ from it as the daemon does: pod conditions through the pod source, changes, tick
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from healer.daemon.rulefiles import vocabulary
 from healer.engine.engine import Engine
 from healer.engine.safety.guards.question import Guards
 from healer.engine.safety.guards.registry import GUARDS
-from healer.engine.tuning import Tuning
+from healer.engine.tuning import EngineSettings, LimitSettings, Tuning
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.effects import Act, Acted, Decided, Decision, Effect, Input, Record, Tick, Together, Verb, WorkloadChanged
 from healer.model.incident import Entry, Incident, State
@@ -47,7 +48,7 @@ from healer.model.target import ActsOn, Target
 from healer.model.view import View, target_of
 from healer.rules.form import Model
 from healer.rules.loading import load
-from healer.rules.pod_detectors import PodSettings
+from healer.rules.pod_detectors import PodsSettings
 from healer.rules.probe import Side
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import When
@@ -61,6 +62,15 @@ START = 1_800_000_000.0
 """When every drill begins, in seconds since the epoch."""
 NAMESPACE = "production"
 APP = "serving"
+
+
+def tuned(**changed: Any) -> Tuning:
+    """The engine's settings, with these changes by their names. What an alert said holds until it ends, unless told otherwise."""
+    engine = {name: value for name, value in changed.items() if name in EngineSettings.model_fields}
+    limits = {name: value for name, value in changed.items() if name in LimitSettings.model_fields}
+    others: dict[str, Any] = {"alert_expiry": 43_200.0, "alert_freshness": inf, "home": "default"}
+    others |= {name: value for name, value in changed.items() if name not in {**engine, **limits}}
+    return Tuning(EngineSettings(**engine), LimitSettings(**limits), **others)
 
 
 class Nothing(BaseModel, extra="forbid"):
@@ -400,8 +410,8 @@ class Drill:
 
     rules: Rulebook
     world: World = field(default_factory=World)
-    tuning: Tuning = field(default_factory=Tuning)
-    settings: PodSettings = field(default_factory=lambda: PodSettings(settle=0.0))
+    tuning: Tuning = field(default_factory=lambda: tuned())
+    settings: PodsSettings = field(default_factory=lambda: PodsSettings(settle=0.0))
     every: float | None = None
     guards: Guards = GUARDS
     now: float = START

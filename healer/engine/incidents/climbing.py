@@ -62,7 +62,7 @@ def _would_climb(incident: Incident, facts: IncidentFacts, why: Reason) -> Trans
 def observe_on(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transition:
     """Nothing more would be done for what is sick now: what becomes of it is observed, for as long as it takes."""
     seen = incident.treated | {sick.target.uid for sick in incident.sick} | {incident.workload.uid}
-    observed = replace(fresh_try(incident), treated=seen, wake_at=facts.now + facts.tuning.max_wait, storming=False)
+    observed = replace(fresh_try(incident), treated=seen, wake_at=facts.now + facts.tuning.engine.max_wait, storming=False)
     return move(replace(observed, stormed=True), facts, State.VERIFYING, reason)
 
 

@@ -43,7 +43,7 @@ class Nodes:
 
         `storms` takes the incidents that have pods in a new one.
         """
-        sick_counts, fewest = self._matcher.sick_counts, self._parts.tuning.node_storm_pods
+        sick_counts, fewest = self._matcher.sick_counts, self._parts.tuning.limits.node_storm_pods
         sick, incident = sick_counts.sick_on(node), self._storms.on(node)
         firings = [firing for key in sick_counts.keys_on(node) if (firing := self._matcher.get(key)) is not None]
         if incident is None:

@@ -39,7 +39,7 @@ def acted(incident: Incident, outcome: Outcome, facts: IncidentFacts) -> Transit
             return verify(_treated(_undone(incident), target), facts, reason)
         case OutcomeKind.RECOVERED:
             # nothing was done to it, so that it may still be treated in this step, should it stay sick
-            return retry(_undone(incident), target, reason, facts.tuning.retry, facts)
+            return retry(_undone(incident), target, reason, facts.tuning.engine.retry, facts)
         case OutcomeKind.REFUSED:
             after, effects = climb(_undone(incident), facts, reason)
             return after, (decided(incident, facts, Verb.REFUSE, reason, target), *effects)
@@ -48,7 +48,7 @@ def acted(incident: Incident, outcome: Outcome, facts: IncidentFacts) -> Transit
         case OutcomeKind.DEFERRED:
             if not incident.failures:
                 incident = _undone(incident)
-            return retry(incident, target, reason, outcome.retry_after or facts.tuning.retry, facts)
+            return retry(incident, target, reason, outcome.retry_after or facts.tuning.engine.retry, facts)
 
 
 def _accepted(incident: Incident, target: Target, reason: Reason, facts: IncidentFacts) -> Transition:
@@ -71,11 +71,11 @@ def _accepted(incident: Incident, target: Target, reason: Reason, facts: Inciden
 
 def _failed(incident: Incident, target: Target, outcome: Outcome, facts: IncidentFacts) -> Transition:
     failures = incident.failures + 1
-    if failures >= facts.tuning.attempts:
+    if failures >= facts.tuning.engine.attempts:
         if (done := done_after_all(incident, facts)) is not None:
             return done
         return climb(incident, facts, Reason(outcome.reason, f"{outcome.text}; tried {failures} times"))
-    pause = outcome.retry_after or facts.tuning.retry * 2 ** (failures - 1)
+    pause = outcome.retry_after or facts.tuning.engine.retry * 2 ** (failures - 1)
     return retry(replace(incident, failures=failures), target, Reason(outcome.reason, outcome.text), pause, facts)
 
 

@@ -64,11 +64,11 @@ def _disruption(incident: Incident, target: Target, facts: IncidentFacts) -> Dis
 
 def defer(incident: Incident, target: Target, veto: Veto, facts: IncidentFacts) -> Transition:
     """Wait until the guard's veto may be gone."""
-    wake = facts.now + facts.tuning.retry if veto.until is None else veto.until
+    wake = facts.now + facts.tuning.engine.retry if veto.until is None else veto.until
     since = None  # however long a human or a limit asks for a delay, the step does not fail by it
     if not veto.unlimited:
         since = facts.now if incident.waiting_since is None else incident.waiting_since
-        wake = min(wake, since + facts.tuning.max_wait)
+        wake = min(wake, since + facts.tuning.engine.max_wait)
     if incident.state is State.WAITING and incident.reason.code == veto.reason.code:
         # still the same reason: nobody needs to be told again
         due = incident.wake_at is None or incident.wake_at <= facts.now
@@ -84,7 +84,7 @@ def retry(incident: Incident, target: Target, reason: Reason, pause: float, fact
     """Try the same step again after a pause, in seconds."""
     since = facts.now if incident.waiting_since is None else incident.waiting_since
     until = facts.now + pause
-    wake = min(until, since + facts.tuning.max_wait)
+    wake = min(until, since + facts.tuning.engine.max_wait)
     waiting, effects = move(
         replace(incident, wake_at=wake, not_before=until, waiting_since=since, acting_on=None), facts, State.WAITING, reason
     )

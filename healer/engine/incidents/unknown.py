@@ -35,14 +35,14 @@ def known_or_not(incident: Incident, facts: IncidentFacts) -> Transition:
 def _not_known(incident: Incident, facts: IncidentFacts, doubt: Reason) -> Transition:
     tuning, now = facts.tuning, facts.now
     since = now if incident.unknown_since is None else incident.unknown_since
-    end = since + tuning.max_wait
+    end = since + tuning.engine.max_wait
     if is_observing(incident) and now >= end:
         due = incident.wake_at is None or incident.wake_at <= now
-        return (replace(incident, wake_at=now + tuning.max_wait) if due else incident), ()
+        return (replace(incident, wake_at=now + tuning.engine.max_wait) if due else incident), ()
     if now >= end:
         text = f"nothing has been known for {about(end - since)}, so nothing is done and {asks(incident)}: {doubt.text}"
         return escalate(incident, facts, Reason(UNKNOWN_TOO_LONG, text))
-    said_at = min(since + tuning.retry, end)
+    said_at = min(since + tuning.engine.retry, end)
     unsure = replace(incident, unknown_since=since, stable_since=None, wake_at=said_at if now < said_at else end)
     if now < said_at or incident.reason.code == doubt.code:
         return (incident if unsure == incident else unsure), ()

@@ -30,7 +30,7 @@ def verdict(incident: Incident, facts: IncidentFacts) -> Transition:
         return _not_well_in_time(incident, facts, wrong, candidate, veto)
     wake = incident.deadline
     if veto is not None:
-        wake = min(wake, facts.now + facts.tuning.retry if veto.until is None else veto.until)
+        wake = min(wake, facts.now + facts.tuning.engine.retry if veto.until is None else veto.until)
     if incident.stable_since is None and incident.wake_at is not None and facts.now < incident.wake_at <= wake:
         return incident, ()
     return replace(incident, stable_since=None, wake_at=wake), ()
@@ -56,7 +56,7 @@ def _still_observed(incident: Incident, facts: IncidentFacts, wrong: Reason) -> 
         return observe_on(incident, facts, Reason(wrong.code, text))
     if incident.stable_since is None and incident.wake_at is not None and facts.now < incident.wake_at:
         return incident, ()
-    return replace(incident, stable_since=None, wake_at=facts.now + facts.tuning.max_wait), ()
+    return replace(incident, stable_since=None, wake_at=facts.now + facts.tuning.engine.max_wait), ()
 
 
 def _still_there(incident: Incident, facts: IncidentFacts) -> Reason | None:

@@ -25,7 +25,7 @@ class ClusterBreaker:
     def __init__(self, tuning: Tuning, number: Callable[[], int]) -> None:
         self._tuning = tuning
         self._number = number
-        self._openings: deque[float] = deque(maxlen=tuning.breaker_incidents + 1)
+        self._openings: deque[float] = deque(maxlen=tuning.limits.breaker_incidents + 1)
         self._incident: Incident | None = None
 
     @property
@@ -38,13 +38,13 @@ class ClusterBreaker:
         """When it closes by itself; None when it is closed already."""
         if self._incident is None:
             return None
-        return max(self._incident.opened_at, self._openings[-1] if self._openings else 0.0) + self._tuning.breaker_quiet
+        return max(self._incident.opened_at, self._openings[-1] if self._openings else 0.0) + self._tuning.limits.breaker_quiet
 
     def count_opening(self, turn: Turn) -> None:
         """An incident has opened: open the breaker when that was one too many."""
         self._openings.append(turn.now)
         full = len(self._openings) == self._openings.maxlen
-        if self._incident is None and full and self._openings[0] > turn.now - self._tuning.breaker_window:
+        if self._incident is None and full and self._openings[0] > turn.now - self._tuning.limits.breaker_window:
             self._incident = _opened(self._tuning, turn.now, self._number())
             open_wide(self._incident, turn)
 
@@ -69,9 +69,10 @@ class ClusterBreaker:
 def _opened(tuning: Tuning, now: float, number: int) -> Incident:
     """The incident that says that healer acts nowhere."""
     incident = wide_incident(BREAKER, Target("Cluster", tuning.home, "cluster", "cluster"), (), now, number)
+    limits = tuning.limits
     text = (
-        f"more than {tuning.breaker_incidents} incidents opened within {about(tuning.breaker_window)}: healer acts nowhere until "
-        f"{about(tuning.breaker_quiet)} have passed without another one, or until somebody lets it go on: kubectl annotate "
+        f"more than {limits.breaker_incidents} incidents opened within {about(limits.breaker_window)}: healer acts nowhere until "
+        f"{about(limits.breaker_quiet)} have passed without another one, or until somebody lets it go on: kubectl annotate "
         f"incident {incident.id} -n {tuning.home} {APPROVED_BY}=YOU"
     )
     return telling(incident, Reason("ClusterBreaker", text), now)

@@ -18,7 +18,6 @@ from healer.daemon.executor import Executor
 from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
 from healer.engine.engine import Engine
-from healer.engine.tuning import Tuning
 from healer.journal.base import JournalError
 from healer.journal.memory import MemoryJournal
 from healer.lab import Lab, serving
@@ -28,13 +27,13 @@ from healer.model.incident import Incident, State
 from healer.model.kube import Pod
 from healer.model.signal import Signal
 from healer.model.view import View, target_of
-from healer.rules.pod_detectors import PodSettings
+from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import Rulebook
 from healer.rules.triggers import POD
 from healer.sources.pods import PodSource
 from healer.sources.watched import WatchedSources
 from healer.workloads.registry import WORKLOADS, watched
-from tests.support.world import Yaml, rulebook
+from tests.support.world import Yaml, rulebook, tuned
 
 NAMESPACE = "production"
 PATIENCE = 20.0
@@ -193,9 +192,9 @@ def _furnished(
         news.set()
 
     core = EventLoop(
-        engine=Engine(rules, specs(actions), Tuning(retry=0.05, recheck=0.05)),
+        engine=Engine(rules, specs(actions), tuned(retry=0.05, recheck=0.05)),
         view=view,
-        sources=WatchedSources({POD.name: (Pod, PodSource(PodSettings(settle=0.0)))}),
+        sources=WatchedSources({POD.name: (Pod, PodSource(PodsSettings(settle=0.0)))}),
         recorder=Recorder(journal, metrics, lambda incident: news.set(), deque(), (decided,)),
         journal=journal,
         metrics=metrics,

@@ -13,13 +13,13 @@ from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, Reason, State
 from healer.model.signal import Signal
 from healer.model.target import Target
-from tests.support.world import ACTIONS, rule, rulebook
+from tests.support.world import ACTIONS, rule, rulebook, tuned
 from tests.unit.journal.incidents import incident
 
 
 def test_alerts_that_no_rule_is_about_are_one_series() -> None:
     """Their names are a sender's: personal data, secrets, one series each."""
-    engine = Engine(rulebook(rule(when={"alert": ["HighLatency"]})), ACTIONS)
+    engine = Engine(rulebook(rule(when={"alert": ["HighLatency"]})), ACTIONS, tuned())
     metrics = Metrics()
 
     def count(source: str, name: str) -> None:

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.effects import Act, Approval, Decided, Effect, Input, Record
 from healer.model.incident import Incident, State
 from healer.model.target import Target
-from tests.support.world import NAMESPACE, START, Drill, World, rule, rulebook
+from tests.support.world import NAMESPACE, START, Drill, World, rule, rulebook, tuned
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +41,7 @@ RULES = rulebook(
     rule("slow", when={"alert": ["HighLatency", "HighErrors"], "if": "workload.ready >= 2"}, heal=[EVICT], limits=LIMITS),
     rule("watch", when={"pod": ["CrashLoopBackOff"]}, heal=[EVICT], limits=LIMITS, mode="observe"),
 )
-TUNING = Tuning(
+TUNING = tuned(
     max_wait=600.0,
     alert_expiry=3000.0,
     node_storm_pods=4,
@@ -188,7 +187,9 @@ class Promises:
         if act.target.kind == "Pod" and not act.dry_run:
             sick = self._sick(d)
             assert sick < 2 or 2 * sick <= d.world.deployment.spec.replicas, "in a storm no pod is taken"
-            assert sick < TUNING.node_storm_pods or 2 * sick < len(d.world.pods), "in a storm of the node none of its pods is"
+            assert sick < TUNING.limits.node_storm_pods or 2 * sick < len(d.world.pods), (
+                "in a storm of the node none of its pods is"
+            )
         if act.dry_run:
             assert incident.mode == "observe"
         elif act.action != "page":
@@ -283,7 +284,7 @@ class Promises:
         storming = [case for case in parts.cases.all() if case.incident.storm and case.incident.mode != "observe"]
         enforcing = [case for case in storming if parts.standing.in_force(case)]
         assert len(enforcing) <= 1, "one incident takes over"
-        if sum(at > d.now - TUNING.breaker_window for at in self.openings) > TUNING.breaker_incidents:
+        if sum(at > d.now - TUNING.limits.breaker_window for at in self.openings) > TUNING.limits.breaker_incidents:
             assert any(i.rule == "healer/breaker" for i in incidents), "too many incidents at once stop everything"
         for incident in incidents:
             assert incident.state is not State.OPEN, "decided at once"

@@ -5,14 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from healer.engine.engine import Engine
-from healer.engine.tuning import Tuning
 from healer.model import redact as module
 from healer.model.incident import Reason, SickTarget
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.text import MOST, _made_safe, free_text, said_in
 from healer.model.view import target_of
-from tests.support.world import ACTIONS, START, World, rule, rulebook
+from tests.support.world import ACTIONS, START, World, rule, rulebook, tuned
 
 POD = Target("Pod", "production", "serving-1", "pod-1")
 SECRETS = [
@@ -92,7 +91,7 @@ def test_what_is_redacted_is_in_proportion_to_what_is_said(pods: int, monkeypatc
     monkeypatch.setattr(module, "redact", counting)
     monkeypatch.setattr("healer.model.text._made_safe", _made_safe.__wrapped__)  # what is remembered would not be counted
     world = World(pods)
-    engine = Engine(rulebook(rule(when={"alert": ["Latency"]})), ACTIONS, Tuning())
+    engine = Engine(rulebook(rule(when={"alert": ["Latency"]})), ACTIONS, tuned())
     for pod in world.pods:
         engine.handle(Signal("alert", "Latency", target_of(pod), True, START, pod.metadata.uid, "1", "slow"), world.view, START)
     for pod in world.pods:

@@ -23,12 +23,12 @@ from healer.model.kube import (
     Waiting,
 )
 from healer.model.signal import Signal
-from healer.rules.pod_detectors import PodSettings
+from healer.rules.pod_detectors import PodsSettings
 from healer.sources.pods import PodSource
 from tests.support.world import moment
 
 NOW = 1_900_000_000.0
-SETTINGS = PodSettings(settle=60.0, restarts=3, restarts_within=600.0, terminating_grace=60.0)
+SETTINGS = PodsSettings(settle=60.0, restarts=3, restarts_within=600.0, terminating_grace=60.0)
 RECORDED = Path(__file__).parents[2] / "contract" / "kubernetes-1.36" / "exchanges.jsonl"
 
 

@@ -41,27 +41,27 @@ def within_caps(q: Question) -> Veto | None:
     if not q.action.changes:
         return None
     tuning, workload = q.state.tuning, q.incident.workload
-    since = q.now - tuning.budget_per
+    since = q.now - tuning.limits.budget_per
     on_its_way = q.state.ledger.in_doubt(q.incident.id, workload.namespace)
     for code, where, most, spent, doubtful in (
-        ("WorkloadBudget", f"on {workload}", tuning.budget_workload, q.state.ledger.on_workload(workload.uid, since), 0),
+        ("WorkloadBudget", f"on {workload}", tuning.limits.budget_workload, q.state.ledger.on_workload(workload.uid, since), 0),
         (
             "NamespaceBudget",
             f"in the namespace {workload.namespace}",
-            tuning.budget_namespace,
+            tuning.limits.budget_namespace,
             q.state.ledger.in_namespace(workload.namespace, since),
             on_its_way,
         ),
         (
             "ClusterBudget",
             "in the cluster",
-            tuning.budget_cluster,
-            q.state.ledger.anywhere(since, tuning.budget_namespace),
+            tuning.limits.budget_cluster,
+            q.state.ledger.anywhere(since, tuning.limits.budget_namespace),
             q.state.ledger.in_doubt(q.incident.id),
         ),
     ):
         if len(spent) + doubtful >= most:
-            until = spent[-most] + tuning.budget_per if len(spent) >= most else None
-            text = f"{len(spent) + doubtful} actions {where} in the last {about(tuning.budget_per)}; the budget is {most}"
+            until = spent[-most] + tuning.limits.budget_per if len(spent) >= most else None
+            text = f"{len(spent) + doubtful} actions {where} in the last {about(tuning.limits.budget_per)}; the budget is {most}"
             return Veto(Reason(code, text), until=until)
     return None

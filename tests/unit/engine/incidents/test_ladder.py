@@ -7,7 +7,7 @@ from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.effects import Verb
 from healer.model.incident import State
-from tests.support.world import Drill, World, Yaml, codes, decisions, rule, rulebook, state
+from tests.support.world import Drill, World, Yaml, codes, decisions, rule, rulebook, state, tuned
 
 EVICT = {"evict": {}, "verify": {"within": "5m", "stable": "1m"}}
 RESTART = {"restart": {}, "verify": {"within": "5m", "stable": "1m"}}
@@ -16,7 +16,7 @@ GENEROUS = {"budget": {"actions": 50, "per": "1h"}}
 
 
 def drill(*rules: Yaml, replicas: int = 3, tuning: Tuning | None = None) -> Drill:
-    return Drill(rulebook(*(rules or (rule(),))), World(replicas), tuning or Tuning())
+    return Drill(rulebook(*(rules or (rule(),))), World(replicas), tuning or tuned())
 
 
 def states(d: Drill) -> list[State]:

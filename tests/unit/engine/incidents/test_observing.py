@@ -2,13 +2,12 @@
 
 import pytest
 
-from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.effects import Verb
 from healer.model.incident import State
 from healer.rules.rulebook import capped
 from healer.rules.schema import Mode
-from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
+from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state, tuned
 from tests.unit.engine.incidents.test_restart import restarted
 
 SLOW = {"alert": ["HighLatency"]}
@@ -17,7 +16,7 @@ FALSE = ("did not help", "a human is needed", "human is asked")
 
 
 def drill(heal: list[Yaml] = LADDER) -> Drill:
-    return Drill(rulebook(rule(when=SLOW, heal=heal, mode="observe")), World(4), Tuning(max_wait=600))
+    return Drill(rulebook(rule(when=SLOW, heal=heal, mode="observe")), World(4), tuned(max_wait=600))
 
 
 def told(d: Drill) -> str:

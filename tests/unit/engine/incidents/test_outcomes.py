@@ -1,6 +1,5 @@
 """What follows from each way in which an attempt to act may end."""
 
-from healer.engine.tuning import Tuning
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Acted, Verb
 from healer.model.incident import State
@@ -23,7 +22,7 @@ def sick(*ladder: Yaml, when: Yaml | None = None, replicas: int = 4) -> Drill:
 
 def test_a_budget_s_no_is_asked_again_until_the_longest_wait_and_then_climbs() -> None:
     d = sick(EVICT, NUDGE)
-    while d.now < d.incident.opened_at + d.tuning.max_wait and d.incident.step == 0:
+    while d.now < d.incident.opened_at + d.tuning.engine.max_wait and d.incident.step == 0:
         if d.waiting:
             d.answer(OutcomeKind.DEFERRED, "BudgetRefused")
         d.wait(1)
@@ -198,8 +197,3 @@ def test_the_same_outcome_twice_counts_once() -> None:
     d.answer()
     d.feed(Acted(act.incident.id, act.step, act.attempt, Outcome(OutcomeKind.DONE, "Evicted", "again")))
     assert len(d.incident.acted_at) == 1
-
-
-def test_tuning_scales() -> None:
-    assert Tuning().scaled(0.1).max_wait == 180
-    assert Tuning().scaled(0.1).attempts == Tuning().attempts

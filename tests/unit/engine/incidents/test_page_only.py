@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from healer.engine.tuning import Tuning
 from healer.model.target import Target
-from tests.support.world import Drill, World, rule, rulebook
+from tests.support.world import Drill, World, rule, rulebook, tuned
 from tests.unit.engine.incidents.test_restart import restarted
 
 INFO = {"alert": ["CPUThrottlingHigh"]}
@@ -17,7 +16,7 @@ NODE = "node-bad"
 
 def drill(*rules: dict[str, Any], replicas: int = 4, **tuning: Any) -> Drill:
     """A rule that only pages, and others."""
-    return Drill(rulebook(rule("told", when=INFO, heal=[PAGE]), *(rules or (rule(),))), World(replicas), Tuning(**tuning))
+    return Drill(rulebook(rule("told", when=INFO, heal=[PAGE]), *(rules or (rule(),))), World(replicas), tuned(**tuning))
 
 
 def crowded(*rules: dict[str, Any], workloads: int = 5) -> tuple[Drill, list[list[Target]]]:

@@ -1,15 +1,14 @@
 """What repeats but for its figures is said once an incident and step: in the history, in the log, to people."""
 
-from healer.engine.tuning import Tuning
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Acted, Decided, Record, Verb
 from healer.model.incident import State
-from tests.support.world import Drill, World, Yaml, rule, rulebook, state
+from tests.support.world import Drill, World, Yaml, rule, rulebook, state, tuned
 
 
 def drill() -> Drill:
     heal: list[Yaml] = [{"evict": {}}, {"nudge": {}}]
-    return Drill(rulebook(rule(when={"alert": ["HighLatency"]}, heal=heal)), World(4), Tuning(max_wait=900, retry=15))
+    return Drill(rulebook(rule(when={"alert": ["HighLatency"]}, heal=heal)), World(4), tuned(max_wait=900, retry=15))
 
 
 def refuse(d: Drill, text: str) -> None:
@@ -65,7 +64,7 @@ def test_the_journal_has_every_state_all_the_same() -> None:
 
 def test_in_the_next_step_it_is_said_again() -> None:
     heal: list[Yaml] = [{"nudge": {}}, {"nudge": {}}]
-    d = Drill(rulebook(rule(when={"alert": ["HighLatency"]}, heal=heal)), World(4), Tuning(max_wait=60, retry=15))
+    d = Drill(rulebook(rule(when={"alert": ["HighLatency"]}, heal=heal)), World(4), tuned(max_wait=60, retry=15))
     d.alert("serving-1")
     while d.waiting:
         refuse(d, "a budget refuses")

@@ -2,13 +2,12 @@
 
 import pytest
 
-from healer.engine.tuning import Tuning
 from healer.model.effects import Verb
 from healer.model.incident import State
 from healer.model.kube import Meta, OwnerReference, Pod, PodSpec
 from healer.model.target import Target
 from healer.model.view import target_of
-from tests.support.world import NAMESPACE, Drill, World, codes, rule, rulebook, state
+from tests.support.world import NAMESPACE, Drill, World, codes, rule, rulebook, state, tuned
 from tests.unit.engine.incidents.test_restart import restarted
 
 INFO = {"alert": ["CPUThrottlingHigh"]}
@@ -18,7 +17,7 @@ KINDS = ["Job", "StatefulSet", "CloneSet", "Rollout", "DaemonSet"]
 
 def drill(*more: object, replicas: int = 4, **tuning: int) -> Drill:
     watch = rule("watch", when=INFO, mode="observe")
-    return Drill(rulebook(watch, rule(), *more), World(replicas), Tuning(**tuning))  # type: ignore[arg-type]
+    return Drill(rulebook(watch, rule(), *more), World(replicas), tuned(**tuning))  # type: ignore[arg-type]
 
 
 def foreign(d: Drill, kind: str, number: int, node: str = "node-1") -> Target:

@@ -97,7 +97,7 @@ def test_a_condition_that_is_not_met_climbs_no_ladder() -> None:
     d.alert("serving-1")
     d.world.mend("serving-1")
     d.world.pause("deployment", "")
-    d.wait(2 * d.tuning.max_wait)
+    d.wait(2 * d.tuning.engine.max_wait)
     assert (d.acts, state(d), d.incident.step) == ([], State.WAITING, 0)
 
 

@@ -7,12 +7,11 @@ import pytest
 
 from healer.engine.matching.ended import MOST, Ended
 from healer.engine.safety.wide import ENDED_ALERTS
-from healer.engine.tuning import Tuning
 from healer.journal import codec
 from healer.model.effects import Dropped, Loss, Remember, Verb
 from healer.model.incident import Incident, State
 from healer.model.signal import Signal
-from tests.support.world import START, Drill, World, codes, rule, rulebook, state
+from tests.support.world import START, Drill, World, codes, rule, rulebook, state, tuned
 
 SLOW: dict[str, Any] = {"when": {"alert": ["HighLatency"]}}
 WAITING: dict[str, Any] = {"when": {"alert": ["HighLatency"], "for": "1m"}}
@@ -20,7 +19,7 @@ COUNTED: dict[str, Any] = {"when": {"alert": ["HighLatency"], "count": {"atLeast
 
 
 def drill(freshness: float = 30.0, **more: Any) -> Drill:
-    return Drill(rulebook(rule(**(SLOW | more))), World(4), Tuning(alert_freshness=freshness))
+    return Drill(rulebook(rule(**(SLOW | more))), World(4), tuned(alert_freshness=freshness))
 
 
 def said(
@@ -57,7 +56,7 @@ def test_a_repeat_lets_it_go_on_at_once() -> None:
 def test_waiting_for_a_repeat_takes_no_step_and_does_not_give_up() -> None:
     d = drill(**WAITING, heal=[{"evict": {}}, {"restart": {}}])
     d.feed(said(d))
-    d.wait(2 * Tuning().max_wait)
+    d.wait(2 * tuned().engine.max_wait)
     assert (state(d), d.incident.step, d.acts) == (State.WAITING, 0, [])
 
 
@@ -115,7 +114,7 @@ def test_people_are_paged_for_an_alert_that_is_not_repeated_but_not_for_a_silenc
 
 
 def test_pods_conditions_know_no_freshness() -> None:
-    d = Drill(rulebook(rule(when={"pod": ["CrashLoopBackOff"], "for": "1m"})), World(4), Tuning(alert_freshness=30))
+    d = Drill(rulebook(rule(when={"pod": ["CrashLoopBackOff"], "for": "1m"})), World(4), tuned(alert_freshness=30))
     d.world.crash("serving-1")
     d.wait(120)
     assert d.acted_on == ["serving-1"]

@@ -3,18 +3,17 @@
 from itertools import pairwise
 from typing import Any
 
-from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.effects import Tick, Verb
 from healer.model.incident import State
 from healer.model.signal import Signal
-from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
+from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state, tuned
 
 SLOW = {"alert": ["HighLatency"]}
 
 
 def drill(*rules: Yaml, replicas: int = 6, **more: Any) -> Drill:
-    return Drill(rulebook(*(rules or (rule(when=SLOW, **more),))), World(replicas), Tuning(node_storm_pods=50))
+    return Drill(rulebook(*(rules or (rule(when=SLOW, **more),))), World(replicas), tuned(node_storm_pods=50))
 
 
 def all_of(d: Drill, *numbers: int, firing: bool = True, occurrence: str = "1") -> list[Signal]:
@@ -59,7 +58,7 @@ def test_those_that_end_together_are_one_line() -> None:
 
 
 def test_a_node_storm_is_seen_before_an_incident_opens() -> None:
-    d = Drill(rulebook(rule(when=SLOW)), World(20), Tuning(node_storm_pods=5))
+    d = Drill(rulebook(rule(when=SLOW)), World(20), tuned(node_storm_pods=5))
     d.together(*all_of(d, *range(1, 11)))
     assert [incident.rule for incident in d.engine.incidents()] == ["healer/node-storm"]
     assert d.acts == []
@@ -67,7 +66,7 @@ def test_a_node_storm_is_seen_before_an_incident_opens() -> None:
 
 def test_the_cluster_breaker_opens_before_a_pod_is_taken() -> None:
     rules = [rule(f"slow-{number}", when=SLOW, heal=[{"nudge": {}}]) for number in range(4)]
-    d = Drill(rulebook(*rules), World(6), Tuning(breaker_incidents=3))
+    d = Drill(rulebook(*rules), World(6), tuned(breaker_incidents=3))
     d.together(*all_of(d, 1))
     assert "healer/breaker" in [incident.rule for incident in d.engine.incidents()]
     assert d.acts == []
@@ -130,7 +129,7 @@ def test_after_a_restart_nothing_goes_on_before_the_first_tick() -> None:
 
 def test_what_many_nodes_and_incidents_held_goes_on_a_part_at_a_time() -> None:
     """No input decides on more than a part of it, and nothing is taken before all nodes are looked at."""
-    d = Drill(rulebook(rule(when=SLOW)), World(3), Tuning(breaker_incidents=1_000, budget_cluster=1_000, budget_namespace=1_000))
+    d = Drill(rulebook(rule(when=SLOW)), World(3), tuned(breaker_incidents=1_000, budget_cluster=1_000, budget_namespace=1_000))
     stormy = [pod for number in range(25) for pod in d.world.other(f"stormy-{number}", nodes=[f"node-{number}"] * 5)]
     single = [d.world.other(f"single-{number}", nodes=[f"calm-{number}", "x", "y"])[0] for number in range(60)]
     d.together(*(d.alarm(pod) for pod in [*single, *stormy]), whole=False)
@@ -155,7 +154,7 @@ def _standing(d: Drill) -> tuple[int, int]:
 
 
 def test_what_arrives_while_it_goes_on_is_decided_as_well() -> None:
-    d = Drill(rulebook(rule(when=SLOW)), World(3), Tuning(breaker_incidents=1_000, budget_cluster=1_000, budget_namespace=1_000))
+    d = Drill(rulebook(rule(when=SLOW)), World(3), tuned(breaker_incidents=1_000, budget_cluster=1_000, budget_namespace=1_000))
     single = [d.world.other(f"single-{number}", nodes=[f"calm-{number}", "x", "y"])[0] for number in range(60)]
     d.together(*(d.alarm(pod) for pod in single[:-1]), whole=False)
     d.together()

@@ -11,7 +11,7 @@ from healer.model.effects import Approval, Record, Verb, WorkloadChanged
 from healer.model.incident import Incident, State
 from healer.model.kube import Pod
 from healer.model.target import Target
-from tests.support.world import START, Drill, World, codes, decisions, rule, rulebook
+from tests.support.world import START, Drill, World, codes, decisions, rule, rulebook, tuned
 from tests.unit.engine.incidents.test_restart import restarted
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ NAMES = [f"w{number}" for number in range(30)]
 def several(count: int, tuning: Tuning | None = None, **more: Any) -> Drill:
     """So many workloads of three, and a rule on an alert."""
     more = {"when": ALERT, "heal": [{"evict": {}, "verify": {"within": "5m", "stable": "1m"}}]} | more
-    d = Drill(rulebook(rule(**more)), World(3), tuning or Tuning())
+    d = Drill(rulebook(rule(**more)), World(3), tuning or tuned())
     for name in NAMES[:count]:
         d.world.other(name, nodes=[f"{name}-1", f"{name}-2", f"{name}-3"])
     return d
@@ -236,13 +236,13 @@ def test_the_row_goes_by_when_incidents_ended() -> None:
 
 # the cluster-wide breaker
 
-FEW = Tuning(breaker_incidents=3, breaker_window=300.0, breaker_quiet=600.0, home="healer")
+FEW = tuned(breaker_incidents=3, breaker_window=300.0, breaker_quiet=600.0, home="healer")
 
 
 def tripped(tuning: Tuning = FEW) -> Drill:
     """One incident more than the breaker allows; the first ones have acted."""
     d = several(12, tuning)
-    for name in NAMES[: tuning.breaker_incidents + 1]:
+    for name in NAMES[: tuning.limits.breaker_incidents + 1]:
         fire(d, name)
     return d
 
@@ -349,7 +349,7 @@ def test_what_opened_before_that_does_not_count_again() -> None:
 
 
 def test_it_waits_patiently_for_a_human() -> None:
-    d = tripped(Tuning(breaker_incidents=3, breaker_quiet=100_000.0))
+    d = tripped(tuned(breaker_incidents=3, breaker_quiet=100_000.0))
     d.wait(40_000)
     assert on(d, "w3").state is State.WAITING
 

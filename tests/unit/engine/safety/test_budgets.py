@@ -9,7 +9,7 @@ from healer.model.action import OutcomeKind
 from healer.model.effects import Verb
 from healer.model.incident import State
 from healer.model.target import Target
-from tests.support.world import Drill, World, codes, rule, rulebook
+from tests.support.world import Drill, World, codes, rule, rulebook, tuned
 from tests.unit.engine.incidents.test_restart import restarted
 
 ALERT = {"alert": ["HighLatency"]}
@@ -120,7 +120,7 @@ def busy(tuning: Tuning) -> Drill:
 
 
 def test_all_rules_together_may_do_so_much_on_a_workload() -> None:
-    d = busy(Tuning(budget_workload=2, budget_per=600.0))
+    d = busy(tuned(budget_workload=2, budget_per=600.0))
     d.world.crash("serving-2")
     assert len(d.acts) == 2
     assert codes(d.effects, Verb.DEFER) == ["WorkloadBudget"]
@@ -131,14 +131,14 @@ def test_all_rules_together_may_do_so_much_on_a_workload() -> None:
 
 
 def test_another_revision_does_not_lift_that() -> None:
-    d = busy(Tuning(budget_workload=2))
+    d = busy(tuned(budget_workload=2))
     d.world.revise("8")
     d.world.crash("serving-2")
     assert codes(d.effects, Verb.DEFER) == ["WorkloadBudget"]
 
 
 def test_it_survives_a_restart() -> None:
-    d = restarted(busy(Tuning(budget_workload=2)))
+    d = restarted(busy(tuned(budget_workload=2)))
     d.world.crash("serving-2")
     assert codes(d.effects, Verb.DEFER) == ["WorkloadBudget"]
 
@@ -159,7 +159,7 @@ def test_the_default_is_ten_an_hour() -> None:
 
 
 def test_so_much_in_a_namespace() -> None:
-    d = many(Tuning(budget_namespace=2), namespaces="one two")
+    d = many(tuned(budget_namespace=2), namespaces="one two")
     for name in NAMES[:4]:
         fire(d, name)
         d.answer()
@@ -170,7 +170,7 @@ def test_so_much_in_a_namespace() -> None:
 
 
 def test_so_much_in_the_cluster() -> None:
-    d = many(Tuning(budget_cluster=3), namespaces="one two three four")
+    d = many(tuned(budget_cluster=3), namespaces="one two three four")
     for name in NAMES[:3]:
         fire(d, name)
         d.answer()
@@ -181,7 +181,7 @@ def test_so_much_in_the_cluster() -> None:
 
 
 def test_the_windows_slide() -> None:
-    d = many(Tuning(budget_cluster=2, budget_per=600.0))
+    d = many(tuned(budget_cluster=2, budget_per=600.0))
     fire(d, "w0")
     d.answer()
     d.wait(300)
@@ -194,7 +194,7 @@ def test_the_windows_slide() -> None:
     assert d.acted_on[-1] == "w2-1"
 
 
-@pytest.mark.parametrize("tuning", [Tuning(budget_cluster=2), Tuning(budget_namespace=2)])
+@pytest.mark.parametrize("tuning", [tuned(budget_cluster=2), tuned(budget_namespace=2)])
 def test_actions_that_are_on_their_way_count(tuning: Tuning) -> None:
     """Several workloads are acted on at the same time, and no answer has come yet."""
     d = many(tuning)
@@ -207,7 +207,7 @@ def test_actions_that_are_on_their_way_count(tuning: Tuning) -> None:
 
 
 def test_an_action_whose_answer_was_lost_counts_as_on_its_way() -> None:
-    d = many(Tuning(budget_cluster=1))
+    d = many(tuned(budget_cluster=1))
     fire(d, "w0")
     d.answer(OutcomeKind.FAILED)
     fire(d, "w1")
@@ -217,7 +217,7 @@ def test_an_action_whose_answer_was_lost_counts_as_on_its_way() -> None:
 
 
 def test_what_only_observes_spends_nothing() -> None:
-    d = many(Tuning(budget_cluster=1), mode="observe")
+    d = many(tuned(budget_cluster=1), mode="observe")
     for name in NAMES[:3]:
         fire(d, name)
         d.answer()
@@ -225,7 +225,7 @@ def test_what_only_observes_spends_nothing() -> None:
 
 
 def test_they_survive_a_restart() -> None:
-    d = many(Tuning(budget_cluster=2))
+    d = many(tuned(budget_cluster=2))
     for name in NAMES[:2]:
         fire(d, name)
         d.answer()
@@ -236,18 +236,10 @@ def test_they_survive_a_restart() -> None:
 
 
 def test_a_budget_that_stays_spent_asks_a_human_after_the_longest_wait() -> None:
-    d = many(Tuning(budget_cluster=1, budget_per=86_400.0))
+    d = many(tuned(budget_cluster=1, budget_per=86_400.0))
     fire(d, "w0")
     d.answer()
     fire(d, "w1")
     d.wait(1800)
     states = {incident.workload.name: incident.state for incident in d.engine.incidents()}
     assert states["w1"] is State.ESCALATED
-
-
-def test_tuning_scales_every_duration_and_nothing_else() -> None:
-    before, after = Tuning(), Tuning().scaled(0.1)
-    assert (after.budget_per, after.breaker_window, after.breaker_quiet, after.retry) == (360.0, 30.0, 60.0, 1.5)
-    assert (after.alert_expiry, after.recheck, after.max_wait) == (4320.0, 1.5, 180.0)
-    for name in ("attempts", "home", "node_storm_pods", "breaker_incidents", "budget_workload", "budget_cluster"):
-        assert getattr(after, name) == getattr(before, name)

@@ -2,11 +2,10 @@
 
 import pytest
 
-from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.effects import Verb
 from healer.model.incident import State
-from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
+from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state, tuned
 from tests.unit.engine.incidents.test_restart import restarted
 
 SLOW = {"alert": ["HighLatency"]}
@@ -15,7 +14,7 @@ NO = pytest.mark.parametrize("kind", [OutcomeKind.REFUSED, OutcomeKind.DEFERRED,
 
 
 def drill(*rules: Yaml, replicas: int = 6) -> Drill:
-    return Drill(rulebook(*(rules or (rule(when=SLOW, heal=LADDER),))), World(replicas), Tuning(max_wait=120))
+    return Drill(rulebook(*(rules or (rule(when=SLOW, heal=LADDER),))), World(replicas), tuned(max_wait=120))
 
 
 def denied(d: Drill, kind: OutcomeKind) -> None:
@@ -129,7 +128,7 @@ def test_what_was_denied_is_kept_for_as_long_as_the_pod_is_there() -> None:
 
 def test_an_incident_keeps_so_many_answers_and_no_more() -> None:
     rules = rulebook(rule(when=SLOW, heal=[{"evict": {}}], limits={"maxUnhealthy": "100%"}))
-    d = Drill(rules, World(120), Tuning(node_storm_pods=999))
+    d = Drill(rules, World(120), tuned(node_storm_pods=999))
     d.together(*[d.alarm(f"serving-{number}") for number in range(1, 121)])
     for _ in range(105):
         name = d.waiting[0].target.name

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from healer.engine.tuning import Tuning
 from healer.model.signal import Answered, Signal, Unanswered
 from healer.model.target import Target
-from tests.support.world import Drill, World, rule, rulebook
+from tests.support.world import Drill, World, rule, rulebook, tuned
 from tests.unit.engine.incidents.test_restart import restarted
 
 ROLL: dict[str, Any] = {"rolloutRestart": {}, "verify": {"within": "5m"}}
@@ -22,7 +21,7 @@ FRESH = 30.0
 def drill(*, when: dict[str, Any] = SLOW, on_storm: bool = True, **tuning: Any) -> Drill:
     """A rule that waits, and one that evicts and in a storm restarts the rollout, on four pods."""
     rules = rulebook(rule("slow", when=when), rule(onStorm=ROLL) if on_storm else rule())
-    return Drill(rules, World(4), Tuning(**({"alert_freshness": FRESH} | tuning)))
+    return Drill(rules, World(4), tuned(**({"alert_freshness": FRESH} | tuning)))
 
 
 def held(d: Drill, *pods: str | Target) -> list[Signal]:

@@ -14,14 +14,14 @@ from healer.model.effects import Acted, Verb
 from healer.model.incident import State
 from healer.model.kube import Condition
 from healer.workloads.deployment import DeploymentSpec
-from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
+from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state, tuned
 from tests.unit.engine.incidents.test_restart import restarted
 
 GENEROUS = {"budget": {"actions": 50, "per": "1h"}}
 
 
 def drill(*rules: Yaml, replicas: int = 3, tuning: Tuning | None = None) -> Drill:
-    return Drill(rulebook(*(rules or (rule(),))), World(replicas), tuning or Tuning())
+    return Drill(rulebook(*(rules or (rule(),))), World(replicas), tuning or tuned())
 
 
 def heal(d: Drill) -> str:

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from healer.engine.tuning import Tuning
 from healer.model.effects import Record, Verb
 from healer.model.incident import Incident, State
 from healer.model.target import Target
-from tests.support.world import Drill, World, codes, decisions, rule, rulebook
+from tests.support.world import Drill, World, codes, decisions, rule, rulebook, tuned
 from tests.unit.engine.incidents.test_restart import restarted
 
 ALERT = {"alert": ["HighLatency"]}
@@ -17,7 +16,7 @@ BAD, GOOD = "node-bad", "node-good"
 
 def drill(*, pods: int = 5, elsewhere: int = 5, **more: Any) -> Drill:
     """Workloads a, b, c ... with a pod on the bad node each, and so many pods elsewhere."""
-    d = Drill(rulebook(rule(**({"when": ALERT} | more))), World(3), Tuning(home="healer"))
+    d = Drill(rulebook(rule(**({"when": ALERT} | more))), World(3), tuned(home="healer"))
     for name in "abcdefgh"[:pods]:
         d.world.other(name, nodes=[BAD, *[GOOD] * elsewhere])
     return d
@@ -266,7 +265,7 @@ def test_of_one_workload_alone_it_is_a_storm_of_the_node_as_well() -> None:
 
 @pytest.mark.parametrize("pods", [3, 7])
 def test_the_number_is_tuned(pods: int) -> None:
-    d = Drill(rulebook(rule(when=ALERT)), World(3), Tuning(node_storm_pods=pods))
+    d = Drill(rulebook(rule(when=ALERT)), World(3), tuned(node_storm_pods=pods))
     d.world.view.paused_everywhere = "ann"
     for number, name in enumerate("abcdefg", 1):
         d.world.other(name, nodes=[BAD, GOOD])
@@ -279,7 +278,7 @@ def test_the_number_is_tuned(pods: int) -> None:
 
 def test_records_on_a_node_are_neither_sick_nor_on_it() -> None:
     """Four sick of five that live, beside six records: neither do the records make it five, nor do they make it a minority."""
-    d = Drill(rulebook(rule(when=ALERT), rule("tidy", when={"pod": ["Evicted"]})), World(3), Tuning(home="healer"))
+    d = Drill(rulebook(rule(when=ALERT), rule("tidy", when={"pod": ["Evicted"]})), World(3), tuned(home="healer"))
     d.world.view.paused_everywhere = "ann"
     for _ in range(6):
         name = d.world.add(node=BAD)

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 
 from healer.engine.safety.storms import storm_on
-from healer.engine.tuning import Tuning
 from healer.model.action import OutcomeKind
 from healer.model.effects import Record, Verb
 from healer.model.incident import Incident, State
 from healer.rules.portion import exceeded
-from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state
+from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state, tuned
 from tests.unit.engine.incidents.test_restart import restarted
 
 PAGE = {"page": {"channels": ["#sre"]}, "verify": {"within": "5m", "stable": "1m"}}
@@ -298,7 +297,7 @@ def test_another_that_verifies_does_so_to_its_end_and_then_waits() -> None:
 
 
 def test_another_that_verifies_takes_no_further_pod() -> None:
-    d = Drill(rulebook(rule(), rule("slow", when=SLOW)), World(6), Tuning(node_storm_pods=50))
+    d = Drill(rulebook(rule(), rule("slow", when=SLOW)), World(6), tuned(node_storm_pods=50))
     d.world.pause("serving-1")
     d.world.crash("serving-1")
     d.alert("serving-2")
@@ -796,7 +795,7 @@ def test_a_page_of_another_rule_is_held_by_no_storm() -> None:
 def test_a_page_is_held_by_no_rollout_no_budget_and_no_breaker() -> None:
     nudge: list[Yaml] = [{"nudge": {}}]
     rules = rule(heal=nudge), rule("errors", when={"alert": ["HighErrors"]}, heal=nudge), rule("slow", when=SLOW, heal=[PAGE])
-    d = Drill(rulebook(*rules), World(4), Tuning(breaker_incidents=1, budget_cluster=1))
+    d = Drill(rulebook(*rules), World(4), tuned(breaker_incidents=1, budget_cluster=1))
     d.world.crash("serving-1")
     d.answer()
     d.alert("serving-2", "HighErrors")
