@@ -1,0 +1,84 @@
+"""Every setting reaches a component: its code reads it off the section that it was given."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from healer.section import Section
+from healer.settings.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+TREES = {path: ast.parse(path.read_text("utf-8")) for path in ROOT.glob("healer/**/*.py") if path.parent.name != "settings"}
+SECTIONS: dict[str, type[BaseModel]] = {
+    type(field.default).__name__: type(field.default)
+    for field in Settings.model_fields.values()
+    if isinstance(field.default, Section)
+}
+KEYS = {key: type(field.default).__name__ for key, field in Settings.model_fields.items() if isinstance(field.default, Section)}
+"""The section that each key of the settings holds."""
+
+
+def _type(annotation: ast.expr | None) -> str:
+    """The section that an annotation names, or `Settings`; "" for anything else."""
+    for node in ast.walk(annotation) if annotation is not None else ():
+        if isinstance(node, ast.Name) and (node.id in SECTIONS or node.id == "Settings"):
+            return node.id
+    return ""
+
+
+def _bound(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Names, of arguments and of attributes, and the sections that they are declared to hold."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            yield node.arg, "Settings" if node.arg == "settings" and node.annotation is None else _type(node.annotation)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id, _type(node.annotation)
+
+
+ATTRIBUTES = {name: held for tree in TREES.values() for name, held in _bound(tree) if held and held != "Settings"} | KEYS
+"""Attributes by which a section is reached from another object: `tuning.engine`, `settings.http`, `seen.settings`."""
+
+
+def _section(value: ast.expr, names: dict[str, str]) -> str:
+    """The section that an expression is; "" where it is none that can be told."""
+    if isinstance(value, ast.Name):
+        return names.get(value.id, "")
+    if not isinstance(value, ast.Attribute):
+        return ""
+    if isinstance(value.value, ast.Name) and value.value.id == "self":
+        return names.get(value.attr.lstrip("_"), "")
+    if _section(value.value, names) == "Settings":
+        return KEYS.get(value.attr, "")
+    return ATTRIBUTES.get(value.attr, "")
+
+
+def _read(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Sections and those of their fields that a module reads."""
+    names = {name: held for name, held in _bound(tree) if held}
+    for node in ast.walk(tree):  # a section that is given another name
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target, value = node.targets[0], node.value
+            several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+            pairs = zip(target.elts, value.elts, strict=False) if several else [(target, value)]  # type: ignore[attr-defined]
+            names |= {one.id: held for one, other in pairs if isinstance(one, ast.Name) and (held := _section(other, names))}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and (held := _section(node.value, names)):
+            yield held, node.attr
+
+
+def test_every_setting_is_read_by_a_component() -> None:
+    read = defaultdict(set)
+    for tree in TREES.values():
+        for section, field in _read(tree):
+            read[section].add(field)
+    unread = {name: sorted(model.model_fields.keys() - read[name]) for name, model in SECTIONS.items()}
+    unread["Settings"] = sorted(Settings.model_fields.keys() - read["Settings"])
+    assert {name: fields for name, fields in unread.items() if fields} == {}
+
+
+def test_a_setting_that_nothing_reads_would_be_found() -> None:
+    tree = ast.parse("def f(settings: HttpSettings) -> None:\n    print(settings.port)\n")
+    assert set(_read(tree)) == {("HttpSettings", "port")}
