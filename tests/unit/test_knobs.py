@@ -42,31 +42,34 @@ ATTRIBUTES = {name: held for tree in TREES.values() for name, held in _bound(tre
 """Attributes by which a section is reached from another object: `tuning.engine`, `settings.http`, `seen.settings`."""
 
 
-def _section(value: ast.expr, names: dict[str, str]) -> str:
-    """The section that an expression is; "" where it is none that can be told."""
+def _sections(value: ast.expr, names: dict[str, set[str]]) -> set[str]:
+    """The sections that an expression may be: one name may hold one in one function, and another in the next."""
     if isinstance(value, ast.Name):
-        return names.get(value.id, "")
+        return names.get(value.id, set())
     if not isinstance(value, ast.Attribute):
-        return ""
+        return set()
     if isinstance(value.value, ast.Name) and value.value.id == "self":
-        return names.get(value.attr.lstrip("_"), "")
-    if _section(value.value, names) == "Settings":
-        return KEYS.get(value.attr, "")
-    return ATTRIBUTES.get(value.attr, "")
+        return names.get(value.attr.lstrip("_"), set())
+    if "Settings" in _sections(value.value, names):
+        return {KEYS[value.attr]} if value.attr in KEYS else set()
+    return {ATTRIBUTES[value.attr]} if value.attr in ATTRIBUTES else set()
 
 
 def _read(tree: ast.AST) -> Iterator[tuple[str, str]]:
     """Sections and those of their fields that a module reads."""
-    names = {name: held for name, held in _bound(tree) if held}
+    names = defaultdict[str, set[str]](set)
+    for name, held in _bound(tree):
+        names[name] |= {held} - {""}
     for node in ast.walk(tree):  # a section that is given another name
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             target, value = node.targets[0], node.value
             several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
-            pairs = zip(target.elts, value.elts, strict=False) if several else [(target, value)]  # type: ignore[attr-defined]
-            names |= {one.id: held for one, other in pairs if isinstance(one, ast.Name) and (held := _section(other, names))}
+            for one, other in zip(target.elts, value.elts, strict=False) if several else [(target, value)]:  # type: ignore[attr-defined]
+                if isinstance(one, ast.Name):
+                    names[one.id] |= _sections(other, names)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and (held := _section(node.value, names)):
-            yield held, node.attr
+        if isinstance(node, ast.Attribute):
+            yield from ((held, node.attr) for held in _sections(node.value, names))
 
 
 def test_every_setting_is_read_by_a_component() -> None:
