@@ -13,8 +13,8 @@ from healer.cluster.api import Api
 from healer.model_servers.history import Author
 from healer.model_servers.registry import SERVERS
 from healer.model_servers.versions import PlanRefused, version_of
-from healer.operate import models as operating
-from healer.operate.explain import show as showing
+from healer.operate import models
+from healer.operate.explain.show import clean, console
 from healer.operate.models import ModelChangeResult, ModelReport, Where
 from healer.operate.who import who
 from healer.rules.vocabulary import DEFAULT_SERVER
@@ -25,7 +25,7 @@ _LAST = 5
 _FILES = {name: server.file for name, server in SERVERS.items() if server.file is not None}
 """The servers whose versions can be changed."""
 
-models = typer.Typer(
+group = typer.Typer(
     no_args_is_help=True,
     help="Which versions of a model the servers load, and which of them are stable and canary: a file in a ConfigMap. Every "
     "change is kept there, with who and why.",
@@ -38,7 +38,7 @@ models = typer.Typer(
     ),
 )
 app = typer.Typer()
-app.add_typer(models, name="models")
+app.add_typer(group, name="models")
 
 
 def _own(value: Callable[[str], object]) -> str:
@@ -96,25 +96,25 @@ def _change(work: Callable[[Api, Where, Author], Awaitable[ModelChangeResult]], 
 
     async def connected(api: Api) -> ModelChangeResult:
         where = Where.of(asked.server, asked.namespace or me.namespace, asked.config_map, asked.key, asked.port)
-        return await work(api, where, operating.author(me.user, asked.why, asked.verb, api.clock.stamp()))
+        return await work(api, where, models.author(me.user, asked.why, asked.verb, api.clock.stamp()))
 
     try:
         done = with_cluster(connected, asked.context)
     except PlanRefused as error:
-        typer.echo(showing.clean(f"healer: {error}"), err=True)
+        typer.echo(clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_PROBLEMS) from error
     if asked.output == "json":
-        print_json(operating.plain_result(done))
+        print_json(models.plain_result(done))
     else:
-        for line in operating.lines(done):
-            typer.echo(showing.clean(line))
+        for line in models.lines(done):
+            typer.echo(clean(line))
         if done.dry_run and done.diff:
-            typer.echo(showing.clean(done.diff), nl=False)
+            typer.echo(clean(done.diff), nl=False)
     if done.left:
         raise typer.Exit(EXIT_PROBLEMS)
 
 
-@models.command("list")
+@group.command("list")
 def show_models(
     config_map: ConfigMap,
     namespace: InNamespace = None,
@@ -127,17 +127,17 @@ def show_models(
     """Show the models: policy, labels, status on the servers, last changes."""
 
     async def work(api: Api) -> list[ModelReport]:
-        return await operating.listed(api, Where.of(server, namespace or who(context).namespace, config_map, key, port))
+        return await models.listed(api, Where.of(server, namespace or who(context).namespace, config_map, key, port))
 
     found = with_cluster(work, context)
     if output == "json":
-        print_json([operating.plain_report(one) for one in found])
+        print_json([models.plain_report(one) for one in found])
     else:
         _show(found)
 
 
 def _show(found: list[ModelReport]) -> None:
-    screen = showing.console()
+    screen = console()
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for column in ("model", "policy", "labels", "servers"):
         table.add_column(column, overflow="fold")
@@ -147,14 +147,14 @@ def _show(found: list[ModelReport]) -> None:
         servers = [f"{version} on {count}" for version, count in one.versions.items()]
         servers += [f"{unanswered} do not answer"] if unanswered else []
         cells = (one.model.name, str(one.model.policy), labels or "none", ", ".join(servers) or one.fleet.why or "none loaded")
-        table.add_row(*(Text(showing.clean(cell)) for cell in cells))
+        table.add_row(*(Text(clean(cell)) for cell in cells))
     screen.print(table)
     for one in found:
         for entry in reversed(one.history[-_LAST:]):
-            screen.print(showing.clean(f"{one.model.name}: {entry}"))
+            screen.print(clean(f"{one.model.name}: {entry}"))
 
 
-@models.command()
+@group.command()
 def add(
     name: Model,
     version: Version,
@@ -171,12 +171,12 @@ def add(
 ) -> None:
     """Load a version beside the others. A label that exists moves to it once the servers have it AVAILABLE: run it again then."""
     _change(
-        lambda api, where, by: operating.add(api, where, name, version, label, by, dry_run=dry_run),
+        lambda api, where, by: models.add(api, where, name, version, label, by, dry_run=dry_run),
         _ModelsRequest("add", server, namespace, config_map, key, port, why, output, context),
     )
 
 
-@models.command()
+@group.command()
 def promote(
     name: Model,
     config_map: ConfigMap,
@@ -195,12 +195,12 @@ def promote(
 ) -> None:
     """Make the canary's version stable, or another one. The version before stays loaded, for a rollback."""
     _change(
-        lambda api, where, by: operating.promote(api, where, name, version, by, prune=prune, dry_run=dry_run),
+        lambda api, where, by: models.promote(api, where, name, version, by, prune=prune, dry_run=dry_run),
         _ModelsRequest("promote", server, namespace, config_map, key, port, why, output, context),
     )
 
 
-@models.command()
+@group.command()
 def rollback(
     name: Model,
     config_map: ConfigMap,
@@ -215,6 +215,6 @@ def rollback(
 ) -> None:
     """Move label stable back to the version that had it before, according to the history."""
     _change(
-        lambda api, where, by: operating.rollback(api, where, name, by, dry_run=dry_run),
+        lambda api, where, by: models.rollback(api, where, name, by, dry_run=dry_run),
         _ModelsRequest("rollback", server, namespace, config_map, key, port, why, output, context),
     )

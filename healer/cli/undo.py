@@ -7,16 +7,16 @@ import typer
 from healer.actions.base import NotUndone
 from healer.cli.common import EXIT_PROBLEMS, Context, InNamespace, Output, Yes, agreed, print_json, with_cluster
 from healer.cluster.api import Api
-from healer.operate import undo as undoing
-from healer.operate.explain import show as showing
+from healer.operate.explain.show import clean
 from healer.operate.objects import named
+from healer.operate.undo import Undoing, plain, undo
 from healer.operate.who import who
 
 app = typer.Typer()
 
 
-@app.command()
-def undo(
+@app.command("undo")
+def undo_incident(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="incident/NAME, or the name alone.")],
     namespace: InNamespace = None,
     by: Annotated[str | None, typer.Option(help="Who undoes it; by default the kubeconfig's user, or $USER.")] = None,
@@ -33,21 +33,21 @@ def undo(
     """
     me = who(context)
 
-    def show(found: undoing.Undoing) -> None:
+    def show(found: Undoing) -> None:
         if not agreed(str(found), "Put this back?", yes=yes or not found.needed, output=output):
             raise NotUndone("nothing was undone: the answer was no, and all stays as it is")
 
-    async def work(api: Api) -> undoing.Undoing:
+    async def work(api: Api) -> Undoing:
         place = named(what if "/" in what else f"incident/{what}", namespace or me.namespace, ("Incident",))
-        return await undoing.undo(api, place.namespace, place.name, me.user if by is None else by, show, force=force)
+        return await undo(api, place.namespace, place.name, me.user if by is None else by, show, force=force)
 
     try:
         found = with_cluster(work, context)
     except NotUndone as error:
-        typer.echo(showing.clean(f"healer: {error}"), err=True)
+        typer.echo(clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_PROBLEMS) from error
     if output == "json":
-        print_json(undoing.plain(found, undone=found.needed))
+        print_json(plain(found, undone=found.needed))
     else:
         said = f"undone by {found.by}" if found.needed else f"nothing was left to do: undone by {found.by}"
-        typer.echo(showing.clean(said))
+        typer.echo(clean(said))

@@ -7,7 +7,6 @@ from typing import Never
 import structlog
 
 from healer.rules.rulebook import BoundRule, Rulebook
-from healer.rules.schema import PageParams
 from healer.settings.sections import PREFIX, Slack
 from healer.sinks.registry import Sinks
 
@@ -43,15 +42,7 @@ class Reach:
 
 def channels(rules: Iterable[BoundRule]) -> set[str]:
     """The channels that rules name, those of their steps included."""
-    return {channel for bound in rules for channel in _channels(bound)}
-
-
-def _channels(bound: BoundRule) -> Iterator[str]:
-    yield from bound.rule.notify
-    steps = [*bound.rule.heal, *([bound.rule.on_storm] if bound.rule.on_storm is not None else [])]
-    for step in steps:
-        if isinstance(step.params, PageParams):
-            yield from step.params.channels
+    return {channel for bound in rules for channel in (*bound.rule.notify, *bound.rule.paged)}
 
 
 def unheard(rules: Iterable[BoundRule], slack: Slack, *, reach_people: bool) -> Iterator[str]:

@@ -13,7 +13,6 @@ from healer.model.action import Permission, Permissions, permissions, union
 from healer.routes.registry import ROUTERS
 from healer.rules.probe import RouteRef
 from healer.rules.rulebook import BoundRule, Rulebook
-from healer.rules.schema import Step
 from healer.rules.triggers import CANARY
 from healer.sources.base import source_of
 from healer.workloads.registry import watched
@@ -48,7 +47,7 @@ def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
 
 def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:
     trigger = source_of(bound.rule.when.trigger).permissions(bound.rule.when.value)
-    return union([trigger, *(actions[step.action].spec.needs(step.params) for step in _steps(bound))])
+    return union([trigger, *(actions[step.action].spec.needs(step.params) for step in bound.rule.steps)])
 
 
 def apart(rulebook: Rulebook, actions: Mapping[str, Action]) -> dict[str, Permissions]:
@@ -58,15 +57,10 @@ def apart(rulebook: Rulebook, actions: Mapping[str, Action]) -> dict[str, Permis
         route = _route(bound)
         if route is not None and route.namespace is not None:
             needs[route.namespace] |= ROUTERS[route.kind].reads
-        for step in _steps(bound):
+        for step in bound.rule.steps:
             for namespace, permitted in actions[step.action].spec.apart(step.params).items():
                 needs[namespace] |= permitted
     return dict(needs)
-
-
-def _steps(bound: BoundRule) -> list[Step]:
-    storm = bound.rule.on_storm
-    return [*bound.rule.heal, *([storm] if storm is not None else [])]
 
 
 def _route(bound: BoundRule) -> RouteRef | None:

@@ -186,9 +186,17 @@ class Step(Model):
             raise PydanticCustomError("several", "several", {"errors": errors})
         return read
 
+    @property
+    def pages(self) -> tuple[str, ...] | None:
+        """The channels that it pages besides those of `notify`; None for a step that pages nobody.
+
+        A step pages when its action takes PageParams, whatever the action's name is.
+        """
+        return self.params.channels if isinstance(self.params, PageParams) else None
+
 
 class PageParams(Model):
-    """What the action `page` takes."""
+    """The parameters of an action that pages people."""
 
     channels: Annotated[tuple[Channel, ...], Listed] = ()
     """Slack channels to tell besides those of `notify`."""
@@ -251,11 +259,20 @@ class Rule(Model):
     notify: Annotated[tuple[Channel, ...], Listed] = ()
     """Slack channels (`"#ml-oncall"`, or an ID) to tell, instead of the default channel of the settings."""
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All its steps: the ladder, then that of a storm."""
+        return self.heal if self.on_storm is None else (*self.heal, self.on_storm)
+
+    @property
+    def paged(self) -> tuple[str, ...]:
+        """The channels that its steps page."""
+        return tuple(channel for step in self.steps for channel in step.pages or ())
+
     @model_validator(mode="after")
     def _can_be_kept(self) -> Self:
         """What an incident of the rule holds must fit its object in the cluster, or healer could not act on it."""
-        pages = [step.params for step in (*self.heal, self.on_storm) if step and isinstance(step.params, PageParams)]
-        channels = set(self.notify).union(*(page.channels for page in pages))
+        channels = {*self.notify, *self.paged}
         if len(channels) > MOST_CHANNELS:
             raise fault(
                 f"{len(channels)} channels, in notify and in pages, are more than the {MOST_CHANNELS} that an incident can have",

@@ -11,7 +11,7 @@ from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason
 from healer.model.target import Target
 from healer.model.text import cut
-from healer.rules.schema import Mode, PageParams, Severity
+from healer.rules.schema import Mode, Severity
 
 _DENIED = 100
 """Evictions that were not granted that an incident keeps."""
@@ -59,8 +59,8 @@ def _accepted(incident: Incident, target: Target, reason: Reason, facts: Inciden
         incident = replace(incident, known=incident.known or taken.known)
     if facts.rule.rule.mode is Mode.OBSERVE:
         return verify(incident, facts, reason)
-    if isinstance(step.params, PageParams):
-        incident = paged(incident, step.params.channels)
+    if step.pages is not None:
+        incident = paged(incident, step.pages)
     if not action.changes:
         return verify(incident, facts, reason)
     if action.disrupts and taken is not None and taken.ready:

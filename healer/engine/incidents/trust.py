@@ -14,7 +14,7 @@ from healer.model.incident import Incident, Reason, State
 from healer.model.target import Target
 from healer.model.view import View
 from healer.rules.rulebook import BoundRule
-from healer.rules.schema import Mode, PageParams, Severity
+from healer.rules.schema import Mode, Severity
 
 SKEW = 300.0
 """Seconds by which the clock of a healer that led before may have been ahead of ours."""
@@ -174,6 +174,4 @@ def _channels(rules: Iterable[BoundRule]) -> Iterator[str]:
     """Every channel that a rule names."""
     for bound in rules:
         yield from bound.rule.notify
-        for step in (*bound.rule.heal, bound.rule.on_storm):
-            if step is not None and isinstance(step.params, PageParams):
-                yield from step.params.channels
+        yield from bound.rule.paged

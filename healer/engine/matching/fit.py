@@ -11,7 +11,6 @@ from healer.model.view import View, target_of
 from healer.model.workload import Workload
 from healer.rules.condition import ConditionFailed, facts
 from healer.rules.rulebook import BoundRule
-from healer.rules.schema import PageParams
 from healer.rules.triggers import TRIGGERS
 
 FOREIGN = frozenset(
@@ -101,8 +100,7 @@ def workload_of(target: Target, view: View) -> Target | None:
 
 def pages(rule: BoundRule) -> bool:
     """Whether a step of the rule tells people: that is all that can be done about a pod that nobody owns."""
-    steps = (*rule.rule.heal, rule.rule.on_storm)
-    return any(step is not None and isinstance(step.params, PageParams) for step in steps)
+    return any(step.pages is not None for step in rule.rule.steps)
 
 
 def _named(target: Target, view: View) -> bool:

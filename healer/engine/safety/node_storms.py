@@ -12,7 +12,7 @@ from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
-from healer.rules.schema import Mode, PageParams, Rule
+from healer.rules.schema import Mode, Rule
 
 
 class NodeStorms:
@@ -72,9 +72,8 @@ def node_storm(
 
 def _pages(rule: Rule) -> Iterator[str]:
     """The channels in which a rule that does not only observe pages people, at whichever step."""
-    for step in (*rule.heal, rule.on_storm) if rule.mode is not Mode.OBSERVE else ():
-        if step is not None and isinstance(step.params, PageParams):
-            yield from step.params.channels
+    if rule.mode is not Mode.OBSERVE:
+        yield from rule.paged
 
 
 def with_targets(incident: Incident, firings: Iterable[Firing], now: float) -> Incident:
