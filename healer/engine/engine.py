@@ -45,10 +45,9 @@ class Engine:
 
     def incidents(self) -> list[Incident]:
         """The incidents that are not closed."""
-        wide = [
-            incident for incident in (self._parts.guard_state.cluster.incident, self._set_aside.incident) if incident is not None
-        ]
-        return [case.incident for case in self._cases.all()] + self._parts.guard_state.nodes.all() + wide
+        state = self._parts.guard_state
+        wide = [each for each in (state.cluster_breaker.incident, self._set_aside.incident) if each is not None]
+        return [case.incident for case in self._cases.all()] + state.node_storms.all() + wide
 
     def incident(self, incident_id: str) -> Incident | None:
         """An incident that is not closed, by id."""
@@ -59,7 +58,7 @@ class Engine:
     def incidents_of(self, key: str) -> list[str]:
         """The incidents that a signal is part of, by its key: while it fires, and when its end is kept for later."""
         firing = self._matcher.get(key)
-        return list(firing.incidents) if firing is not None else self._ended_alerts.holding(key)
+        return list(firing.incidents) if firing is not None else self._ended_alerts.incidents_of(key)
 
     def looks_for(self, signal: Signal) -> bool:
         """Whether some rule in force looks for signals of that name."""
@@ -108,7 +107,7 @@ class Engine:
         self._progress.take_outdated()  # what still fires of theirs has just been asked about
         if not paused:
             self._pipeline.resumption.go_on(turn)
-            self._pipeline.look_around(turn)
+            self._pipeline.follow_up(turn)
         return turn.effects
 
     def sift(self, incidents: Iterable[Incident], view: View, now: float) -> Sifted:
@@ -133,7 +132,7 @@ class Engine:
         self._set_aside.tell(aside, turn)
         for workloads in slices(sorted(each.metadata.uid for each in view.workloads()), SIGNALS_AT_ONCE):
             for workload in workloads:
-                self._parts.healthy.look(workload, view, now)
+                self._parts.healthy.observe(workload, view, now)
             yield []
         self._pipeline.resumption.restored(now)
         yield turn.effects

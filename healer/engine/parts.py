@@ -55,7 +55,7 @@ class Parts:
         """Have the breaker of the cluster count a case once, as soon as healer may act on what fires for it."""
         if not case.counted and firing.weight is Weight.FULL and self.counts(case.incident, turn.view):
             self.cases.count_opening(case)
-            self.guard_state.cluster.count_opening(turn)
+            self.guard_state.cluster_breaker.count_opening(turn)
 
 
 def assemble(rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuning, guards: Guards) -> Parts:
@@ -63,9 +63,9 @@ def assemble(rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuni
     number = itertools.count(1).__next__
     ledger = Ledger()
     state = GuardState(tuning, ledger, NodeStorms(), RuleBreakers(), ClusterBreaker(tuning, number))
-    matcher = Matcher(rulebook, ledger.took, lambda rule: ever_changes(rule, actions), tuning.alert_freshness)
+    matcher = Matcher(rulebook, ledger.took_down, lambda rule: ever_changes(rule, actions), tuning.alert_freshness)
     cases = Cases()
-    standing = Standing(matcher, ledger.took, tuning.alert_freshness)
+    standing = Standing(matcher, ledger.took_down, tuning.alert_freshness)
     neighbours = Neighbours(cases, standing, matcher.sick_counts, actions)
     progress = Progress(cases, standing, neighbours, actions, guards, state)
     healthy = Healthy(tuning.engine.healthy_after)

@@ -26,7 +26,6 @@ from healer.model.effects import Acted, Approval, Dropped, Input, Tick, Together
 from healer.model.incident import Incident, Reason
 from healer.model.signal import Answered, Signal, Unanswered
 from healer.model.target import Target
-from healer.rules.rulebook import BoundRule
 
 
 class Pipeline:
@@ -47,7 +46,7 @@ class Pipeline:
 
     def next_wake(self) -> float | None:
         """When the next Tick is due, if time alone can change something."""
-        resumes_at = self._parts.guard_state.cluster.resumes_at
+        resumes_at = self._parts.guard_state.cluster_breaker.resumes_at
         due = [self.resumption.due, self._cases.next_wake(), self._recheck.due, self._matcher.next_fade(), resumes_at]
         return min((at for at in due if at is not None), default=None)
 
@@ -77,7 +76,7 @@ class Pipeline:
                 self._dropped(event, turn)
             case Tick():
                 self._tick(turn)
-        self.look_around(turn)
+        self.follow_up(turn)
 
     # match
 
@@ -100,7 +99,7 @@ class Pipeline:
                 matches += self._fires(signal, turn)
         self.resumption.arriving(whole=not self.resumption.parts_to_come if whole is None else whole)
         self._ended_alerts.keep(alone, turn)
-        self._decide(resolved, matches, turn)
+        self._update(resolved, matches, turn)
         for incident_id in confirmed:
             self.advance(incident_id, turn)
         self.resumption.arrived(turn)
@@ -130,18 +129,18 @@ class Pipeline:
     def ask_again(self, firings: Iterable[Firing], turn: Turn) -> None:
         """Ask the rules that have not matched these signals yet."""
         asked = (self._matcher.ask(firing, turn.view, turn.now, again=True) for firing in firings)
-        self._decide({}, [match for matches in asked for match in matches if match.news], turn)
+        self._update({}, [match for matches in asked for match in matches if match.news], turn)
 
     # incident
 
-    def _decide(self, resolved: Mapping[str, set[str]], matches: Sequence[Match], turn: Turn) -> None:
+    def _update(self, resolved: Mapping[str, set[str]], matches: Sequence[Match], turn: Turn) -> None:
         """What becomes of incidents whose signals are resolved, and of what rules make of others; then all of these go on."""
         alone = not self._progress.in_batch
         with self._progress.batch(turn):
-            self._nodes.look_at_changed(turn)  # before more incidents open
+            self._nodes.check_changed(turn)  # before more incidents open
             for incident_id, keys in resolved.items():
                 if (case := self._cases.get(incident_id)) is not None:
-                    self._change(case, leave(case.incident, keys, turn.now, ends=self._matcher.ended.of(keys)), turn)
+                    self._record(case, leave(case.incident, keys, turn.now, ends=self._matcher.ended.of(keys)), turn)
                     if alone and _nothing_left(case.incident):  # what fires from now on is a case of its own
                         self._progress.end(case, turn)
             joining: dict[str, dict[str, Signal]] = {}  # incident -> key -> signal
@@ -150,7 +149,7 @@ class Pipeline:
                     self._matched(match, joining, turn)
             for incident_id, signals in joining.items():
                 if (case := self._cases.get(incident_id)) is not None:
-                    self._change(case, join(case.incident, list(signals.values()), turn.now), turn)
+                    self._record(case, join(case.incident, list(signals.values()), turn.now), turn)
 
     def _matched(self, match: Match, joining: dict[str, dict[str, Signal]], turn: Turn) -> None:
         """Open an incident for a match, or note in `joining` that it is part of one."""
@@ -167,13 +166,7 @@ class Pipeline:
             return
         reason = Reason(signal.name, f"{signal.target}: {signal.message or signal.name}")
         if case is None:
-            case = self._open(rule, match.workload, signal, turn)
-            incident = case.incident
-            match.firing.incidents[incident.id] = None
-            turn.decide(Verb.OPEN, reason, signal.target, rule.name, incident.id)
-            turn.record(incident)
-            self._parts.count_opening(case, match.firing, turn)
-            self.advance(incident.id, turn)
+            self._open(match, match.workload, reason, turn)
             return
         incident = case.incident
         match.firing.incidents[incident.id] = None
@@ -190,13 +183,16 @@ class Pipeline:
             turn.decide(Verb.PEND if match.pending else Verb.IGNORE, match.reason, signal.target, match.rule.name)
         self._recheck.schedule(turn.now)
 
-    def _open(self, rule: BoundRule, workload: Target, signal: Signal, turn: Turn) -> Case:
-        now_there = turn.view.workload(workload.uid)
-        revision = "" if now_there is None else now_there.revision
-        healthy = self._parts.healthy.revision(workload.uid, turn.now)
-        case = Case(opened(rule, workload, signal, turn.now, self._parts.number(), revision, healthy), rule)
-        self._cases.admit(case)
-        return case
+    def _open(self, match: Match, workload: Target, reason: Reason, turn: Turn) -> None:
+        signal, rule, there = match.firing.signal, match.rule, turn.view.workload(workload.uid)
+        revision, healthy = "" if there is None else there.revision, self._parts.healthy.revision(workload.uid, turn.now)
+        incident = opened(rule, workload, signal, turn.now, self._parts.number(), revision, healthy)
+        self._cases.admit(case := Case(incident, rule))
+        match.firing.incidents[incident.id] = None
+        turn.decide(Verb.OPEN, reason, signal.target, rule.name, incident.id)
+        turn.record(incident)
+        self._parts.count_opening(case, match.firing, turn)
+        self.advance(incident.id, turn)
 
     def release(self, firings: Iterable[Firing], turn: Turn) -> None:
         """Take the signals out of the incidents whose rules do not cover their targets any more."""
@@ -206,11 +202,11 @@ class Pipeline:
                     reason = self._parts.standing.misfit(case, firing, turn)
                     if reason is not None and reason.code in FOREIGN:
                         self._matcher.drop(firing, case.rule.name, case.incident.id, turn.view, turn.now)
-                        self._change(case, leave(case.incident, {firing.signal.key}, turn.now, reason), turn)
+                        self._record(case, leave(case.incident, {firing.signal.key}, turn.now, reason), turn)
 
-    def _change(self, case: Case, after: Incident, turn: Turn) -> None:
+    def _record(self, case: Case, after: Incident, turn: Turn) -> None:
         if after is not case.incident:
-            self._progress.change(case, after, turn)
+            self._progress.record(case, after, turn)
             self.advance(after.id, turn)
 
     # guards, transition, effects
@@ -226,11 +222,11 @@ class Pipeline:
             if case.incident.rule == rule:
                 self.advance(case.incident.id, turn)
 
-    def look_around(self, turn: Turn) -> None:
+    def follow_up(self, turn: Turn) -> None:
         """What the input has changed for others than those that it is about."""
         if self._progress.paused:
             return
-        self._nodes.look_at_changed(turn)
+        self._nodes.check_changed(turn)
         neighbours = self._parts.neighbours
         for workload in self._matcher.sick_counts.changed_workloads():
             if neighbours.due_takers(workload, turn.view) != neighbours.takers(workload):
@@ -248,7 +244,7 @@ class Pipeline:
 
     def _workload_changed(self, uid: str, pod: str, turn: Turn) -> None:
         if not pod:
-            self._parts.healthy.look(uid, turn.view, turn.now)
+            self._parts.healthy.observe(uid, turn.view, turn.now)
         self._parts.guard_state.ledger.drop_made_good(uid, turn.view)
         # Asking about all its pods at each event of one would make a storm's cost quadratic.
         firings = self._matcher.of_workload(uid, pod)
@@ -273,7 +269,7 @@ class Pipeline:
 
     def _tick(self, turn: Turn) -> None:
         self.resumption.tick(turn)
-        if (resumes := self._parts.guard_state.cluster.resumes_at) is not None and turn.now >= resumes:
+        if (resumes := self._parts.guard_state.cluster_breaker.resumes_at) is not None and turn.now >= resumes:
             text = f"no further incident has opened for {about(self._tuning.limits.breaker_quiet)}: healer goes on"
             self._people.resume(Reason("Quiet", text), turn)
         self._wake(turn)

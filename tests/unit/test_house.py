@@ -86,3 +86,14 @@ def test_only_the_clock_asks_the_system_for_the_time() -> None:
         if not module.startswith(ROOMS_WITHOUT)
     }
     assert {module for module, asked in found.items() if asked} == OWN_TIME.keys()
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    """From its name to its last line, its docstring included. How many ways lead through one, ruff checks (C901)."""
+    functions = [
+        (f"{module}.{node.name}", (node.end_lineno or 0) - node.lineno + 1)
+        for module, tree in CODE.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert [name for name, lines in functions if lines > 60] == []

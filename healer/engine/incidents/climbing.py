@@ -11,7 +11,7 @@ from healer.model.incident import Incident, Reason, State
 
 
 def climb(incident: Incident, facts: IncidentFacts, why: Reason) -> Transition:
-    """Go on to the next step; after the last one, to a human. What onStorm did not mend waits until the storm is over."""
+    """Go on to the next step; after the last one, to a human. What onStorm did not mend waits for the end of the storm."""
     if not facts.in_force:
         return close(incident, facts, rule_changed(incident))
     if is_observing(incident):

@@ -68,7 +68,7 @@ def _waits_for_storm(incident: Incident, facts: IncidentFacts) -> bool:
 
 
 def storm_veto(incident: Incident, facts: IncidentFacts) -> Veto:
-    """Why an incident waits until the storm on its workload is over."""
+    """Why an incident waits for the end of the storm on its workload."""
     storm = facts.storm
     who = f"{storm.taker} has taken over" if storm is not None and storm.has_another(incident) else "healer holds"
     return Veto(Reason("Storm", f"{storm}: {who} until it is over"), unlimited=True)

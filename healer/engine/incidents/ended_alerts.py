@@ -27,7 +27,7 @@ class EndedAlerts:
         self._number = parts.number
         self._incident: Incident | None = None
 
-    def holding(self, key: str) -> list[str]:
+    def incidents_of(self, key: str) -> list[str]:
         """The incident of healer's own that has the end of that alert."""
         return [] if self._incident is None or key not in self._incident.ended else [self._incident.id]
 

@@ -48,7 +48,7 @@ def _outlast(incident: Incident, facts: IncidentFacts) -> Transition:
     serving = facts.serving(incident) if incident.acted_at else None
     wrong = None if serving is None else unhealthy(facts.view, serving)
     if wrong is not None and wrong.code != "WorkloadGone":
-        return incident, ()  # what healer left behind is not well: that is not over
+        return incident, ()  # what healer left behind is not well: a human is needed still
     return close(incident, facts, Reason("Recovered", "all signals are gone after the escalation"))
 
 

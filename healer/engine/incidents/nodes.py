@@ -1,4 +1,4 @@
-"""Looks at nodes: a storm on one takes over the incidents that have done nothing for its pods, until it passes."""
+"""Checks nodes: a storm on one takes over the incidents that have done nothing for its pods, until it passes."""
 
 from collections.abc import Callable, Iterable
 
@@ -19,26 +19,26 @@ class Nodes:
         self._parts = parts
         self._matcher = parts.matcher
         self._progress = parts.progress
-        self._storms = parts.guard_state.nodes
+        self._storms = parts.guard_state.node_storms
         self._ask_again = ask_again
 
-    def look_at_changed(self, turn: Turn) -> None:
-        """Look at the nodes whose number of sick pods has changed, once all that fires is known."""
+    def check_changed(self, turn: Turn) -> None:
+        """Check the nodes whose number of sick pods has changed, once all that fires is known."""
         if not self._progress.paused:
-            self.look_at(self._matcher.sick_counts.changed_nodes(), turn)
+            self.check(self._matcher.sick_counts.changed_nodes(), turn)
 
-    def look_at(self, nodes: Iterable[str], turn: Turn) -> None:
-        """Look at nodes; an incident is left to its nodes when all of them are known, for its pods may be on many."""
+    def check(self, nodes: Iterable[str], turn: Turn) -> None:
+        """Check nodes; an incident is left to its nodes when all of them are known, for its pods may be on many."""
         storms: dict[str, Incident] = {}  # incident -> the storm that has the last of its pods
         for node in nodes:
-            self._look_at(node, storms, turn)
+            self._check(node, storms, turn)
         for incident_id, storm in storms.items():
             case = self._parts.cases.get(incident_id)
             # a rule that only tells people goes on
             if case is not None and self._parts.changes(case.rule.rule) and self._storms.absorbs(case.incident, turn.view):
                 self._progress.absorb(case, storm, turn)
 
-    def _look_at(self, node: str, storms: dict[str, Incident], turn: Turn) -> None:
+    def _check(self, node: str, storms: dict[str, Incident], turn: Turn) -> None:
         """Whether there is a storm on a node now; one that has passed leaves its pods to the rules again.
 
         `storms` takes the incidents that have pods in a new one.
@@ -67,7 +67,7 @@ class Nodes:
         storm = node_storm(node, firings, self._matcher.rulebook, turn.view, home, turn.now, self._parts.number())
         self._storms.put(storm)
         open_wide(storm, turn)
-        self._parts.guard_state.cluster.count_opening(turn)
+        self._parts.guard_state.cluster_breaker.count_opening(turn)
         for firing in firings:
             firing.incidents[storm.id] = None
         return storm

@@ -77,8 +77,8 @@ def leave(
     In one line of its history; the same object when it has none of them. `ends` has the times at which alerts ended, by their
     senders' clocks, as far as they are known.
     """
-    over = [f"{t.target}: {t.what}" for t in incident.targets.values() for key in t.signals if key in keys]
-    if not over:
+    resolved = [f"{t.target}: {t.what}" for t in incident.targets.values() for key in t.signals if key in keys]
+    if not resolved:
         return incident
     targets = {uid: _without(t, keys) for uid, t in incident.targets.items()}
     left = sum(1 for t in targets.values() if t.signals)
@@ -86,7 +86,7 @@ def leave(
     rest = "no signal is left" if left == 0 else f"{left} sick target{'s' if left > 1 else ''} left"
     if why is not None:
         return noted(calm, Reason(why.code, f"{why.text}: healer leaves it alone; {rest}"), now)
-    said = f"{over[0]} is over" if len(over) == 1 else f"{len(over)} signals are over: {_some(over)}"
+    said = f"{resolved[0]} is over" if len(resolved) == 1 else f"{len(resolved)} signals are over: {_some(resolved)}"
     return noted(calm, Reason("Resolved", f"{said}; {rest}"), now)
 
 

@@ -15,7 +15,7 @@ class People:
     def __init__(self, parts: Parts, find: Callable[[str], Incident | None], advance: Callable[[str, Turn], None]) -> None:
         self._cases = parts.cases
         self._progress = parts.progress
-        self._breaker = parts.guard_state.cluster
+        self._breaker = parts.guard_state.cluster_breaker
         self._find = find
         self._advance = advance
 
@@ -28,7 +28,7 @@ class People:
             self.resume(reason, turn)
         elif case is not None and waits(case.incident):
             turn.answer(Verb.APPROVE, Reason("Approved", f"approved by {said.by}"), said.incident, incident)
-            self._progress.change(case, granted(case.incident, said.by, turn.now), turn)
+            self._progress.record(case, granted(case.incident, said.by, turn.now), turn)
             self._advance(said.incident, turn)
         else:
             stands = "it is not open" if incident is None else f"it is {incident.state}: {incident.reason.text}"
@@ -45,4 +45,4 @@ class People:
         """Note in the incident that what healer did for it was undone, once."""
         case = self._cases.get(said.incident)
         if case is not None and (after := undone(case.incident, said.by, turn.now)) is not case.incident:
-            self._progress.change(case, after, turn)
+            self._progress.record(case, after, turn)

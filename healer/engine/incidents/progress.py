@@ -103,7 +103,7 @@ class Progress:
         self._carry_out(case, acted(before, outcome, facts), facts, turn)
         self.advance(before.id, turn, before)
 
-    def change(self, case: Case, after: Incident, turn: Turn) -> None:
+    def record(self, case: Case, after: Incident, turn: Turn) -> None:
         """Signals, or a human, have made another incident of it, by a line in its history."""
         self._cases.note(case, after)
         turn.record(after)

@@ -1,21 +1,14 @@
 """Goes on from the incidents of a journal that are believed, a part of them at each step."""
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from healer.engine.incidents.approval import rule_changed
 from healer.engine.incidents.cases import Case
 from healer.engine.incidents.ended_alerts import EndedAlerts
-from healer.engine.incidents.restore import (
-    as_it_was,
-    closed_for,
-    not_for,
-    rule_of,
-    ruled_by,
-    signals_of,
-    to_be_tried_again,
-    took_effect,
-)
+from healer.engine.incidents.opening import noted
+from healer.engine.incidents.outcomes import paged
 from healer.engine.incidents.trust import counts_for, openings
 from healer.engine.matching.firing import UNNAMED
 from healer.engine.parts import Parts
@@ -24,7 +17,11 @@ from healer.engine.safety.wide import BREAKER, ENDED_ALERTS, NODE_STORM, SET_ASI
 from healer.engine.turn import Turn
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Effect
-from healer.model.incident import Incident, State
+from healer.model.incident import Incident, Reason, SickTarget, State
+from healer.model.signal import Signal
+from healer.model.view import View
+from healer.rules.rulebook import BoundRule
+from healer.rules.triggers import TRIGGERS
 
 T = TypeVar("T")
 
@@ -47,10 +44,10 @@ class Restoring:
         """Take in what was done, and which alerts ended."""
         counted = {i.id: i for i in known if counts_for(i, self._matcher.rulebook.by_name, turn.view)}
         yield []
-        self._state.rules.learn(counted.values())
+        self._state.rule_breakers.learn(counted.values())
         resumed_at = max((i.ended_at for i in known if i.rule == BREAKER and i.ended_at is not None), default=0.0)
         opened_at = openings(i for i in known if self._parts.counts(i, turn.view) and (i.rule == NODE_STORM or i.id in counted))
-        self._state.cluster.learn(opened_at, resumed_at)
+        self._state.cluster_breaker.learn(opened_at, resumed_at)
         yield []
         for incident in known:
             if incident.id in counted:
@@ -69,11 +66,11 @@ class Restoring:
 
     def _go_on(self, incident: Incident, turn: Turn) -> Iterator[list[Effect]]:
         if incident.rule == BREAKER:
-            self._state.cluster.restore(incident)
+            self._state.cluster_breaker.restore(incident)
         elif incident.rule == SET_ASIDE:
             self._set_aside.restore(incident)
         elif incident.rule == NODE_STORM:
-            self._state.nodes.put(incident)
+            self._state.node_storms.put(incident)
             yield from self._resume_signals(incident, UNNAMED, turn)
         else:
             yield from self._admit(incident, turn)
@@ -97,7 +94,7 @@ class Restoring:
                 text = f"healer was away; {incident.acting_on} is gone or going: the action took effect"
                 self._progress.acted(case, Outcome(OutcomeKind.DONE, "FoundDone", text), turn)
             else:
-                self._progress.change(case, to_be_tried_again(incident, turn.now), turn)
+                self._progress.record(case, to_be_tried_again(incident, turn.now), turn)
         yield turn.effects
 
     def _resume_signals(self, incident: Incident, rule: str, turn: Turn) -> Iterator[list[Effect]]:
@@ -110,3 +107,103 @@ class Restoring:
 def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """The items, so many at a time."""
     return (items[begin : begin + size] for begin in range(0, len(items), size))
+
+
+# what a restart makes of each
+
+
+def as_it_was(incident: Incident, sick_now: Container[str], now: float) -> Incident:
+    """The incident without the pods' symptoms that are resolved by now; what others said holds until they take it back.
+
+    What a page has raised is raised again: the object that an incident is kept in has only how it was opened.
+    """
+    if incident.paged is not None:
+        incident = paged(incident, incident.paged)
+    targets: dict[str, SickTarget] = {}
+    for uid, sick in incident.targets.items():
+        kept = {key: s for key, s in sick.signals.items() if not TRIGGERS[s.source].read_off_target or key in sick_now}
+        targets[uid] = sick if len(kept) == len(sick.signals) else replace(sick, signals=kept)
+    if all(targets[uid] is sick for uid, sick in incident.targets.items()):
+        return incident
+    text = "read from the journal: some of its signals are over by now"
+    return noted(replace(incident, targets=targets), Reason("Resolved", text), now)
+
+
+def signals_of(incident: Incident) -> Iterator[Signal]:
+    """What was firing for the incident, as signals, so that their end is understood when it comes."""
+    return (
+        Signal(
+            s.source,
+            s.name,
+            sick.target,
+            firing=True,
+            at=s.at,
+            key=key,
+            occurrence=s.occurrence,
+            message=sick.what,
+            rule=incident.rule if TRIGGERS[s.source].asked else "",
+        )
+        for sick in incident.targets.values()
+        for key, s in sick.signals.items()
+    )
+
+
+def rule_of(incident: Incident, rules: Mapping[str, BoundRule]) -> BoundRule | None:
+    """The rule that the incident goes on with; None when it is gone, or its ladder is another one now."""
+    rule = rules.get(incident.rule)
+    if rule is None or tuple(step.action for step in rule.rule.heal) != incident.steps:
+        return None
+    return None if incident.storming and rule.rule.on_storm is None else rule
+
+
+def ruled_by(incident: Incident, rule: BoundRule, now: float) -> Incident:
+    """The incident with its rule's digest, where the healer that wrote it kept none: it goes on with the rule as it is now.
+
+    What was approved then is not known to be what the rule says now: it is asked for again.
+    """
+    if incident.ruled:
+        return incident
+    ruled = replace(incident, ruled=rule.digest)
+    if not incident.approvals:
+        return ruled
+    named = ", ".join(dict.fromkeys(approved.by for approved in incident.approvals))
+    text = (
+        f"the approval by {named} does not say which text of the rule it was for (an older healer kept it): it is asked for again"
+    )
+    return noted(replace(ruled, approvals=(), asked_at=None), Reason("ApprovalVoid", text), now)
+
+
+def took_effect(incident: Incident, view: View) -> bool:
+    """Whether the claimed action on a pod is seen to have happened: the pod is gone, or on its way."""
+    if incident.acting_on is None or not incident.acting_on.is_pod:
+        return False
+    pod = view.pod(incident.acting_on.uid)
+    return pod is None or pod.terminating
+
+
+def to_be_tried_again(incident: Incident, now: float) -> Incident:
+    """The incident whose claimed action was perhaps never sent: it counts as a failed try, and the next one looks first."""
+    reason = Reason("Interrupted", f"healer stopped while it was acting on {incident.acting_on}: looking again")
+    return noted(
+        replace(incident, state=State.OPEN, reason=reason, failures=incident.failures + 1, acting_on=None),
+        reason,
+        now,
+        step=None if incident.storming else incident.step,
+    )
+
+
+def not_for(incident: Incident, rule: BoundRule, view: View) -> Reason | None:
+    """Why an incident is none of its rule's any more; None when it is."""
+    workload = incident.workload
+    if not rule.scope.covers(workload.namespace):
+        text = f"the rule does not cover the namespace {workload.namespace} any more; healer acts no further on it"
+        return Reason("OutOfScope", text)
+    if workload.kind in view.treated and view.workload(workload.uid) is None:
+        return Reason("WorkloadGone", f"{workload} is gone")
+    return None
+
+
+def closed_for(incident: Incident, reason: Reason, now: float) -> Incident:
+    """The incident, closed because healer has nothing to do with it any more."""
+    ended = now if incident.ended_at is None else incident.ended_at
+    return noted(replace(incident, state=State.CLOSED, reason=reason, ended_at=ended, wake_at=None), reason, now)

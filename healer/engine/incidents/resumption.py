@@ -18,7 +18,7 @@ class Resumption:
     def __init__(self, parts: Parts, nodes: Nodes) -> None:
         self._matcher = parts.matcher
         self._progress = parts.progress
-        self._node_storms = parts.guard_state.nodes
+        self._node_storms = parts.guard_state.node_storms
         self._nodes = nodes
         self._parts_to_come = False
         self._restored_at: float | None = None
@@ -72,6 +72,6 @@ class Resumption:
         part = list(self._nodes_left)[:_NODES_AT_ONCE]
         for node in part:
             del self._nodes_left[node]
-        self._nodes.look_at(part, turn)
+        self._nodes.check(part, turn)
         if not self._nodes_left and self._progress.resume(turn, most=CASES_AT_ONCE):
             self._since = None

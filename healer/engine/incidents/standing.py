@@ -15,9 +15,9 @@ from healer.rules.probe import UNKNOWN_VERDICT
 class Standing:
     """`freshness`: seconds for which an alert that was reported counts as firing when healer acts."""
 
-    def __init__(self, matcher: Matcher, took: TookDown, freshness: float) -> None:
+    def __init__(self, matcher: Matcher, took_down: TookDown, freshness: float) -> None:
         self._matcher = matcher
-        self._took = took
+        self._took_down = took_down
         self._freshness = freshness
 
     def in_force(self, case: Case) -> bool:
@@ -32,7 +32,7 @@ class Standing:
         target = firing.signal.target
         if (sick := case.incident.targets.get(target.uid)) is None or firing.signal.key not in sick.signals:
             return Reason("OtherTarget", f"its source says that {firing.signal.name} is about {target}")
-        reason = misfit(case.rule, firing.signal, case.incident.workload, self._took, turn.view, turn.now, fresh)
+        reason = misfit(case.rule, firing.signal, case.incident.workload, self._took_down, turn.view, turn.now, fresh)
         return None if reason is not None and reason.code in UNREAD and not firing.confirmed else reason
 
     def unwanted(self, case: Case, target: Target, turn: Turn, fresh: Pod | Workload | None = None) -> Reason | None:

@@ -48,7 +48,7 @@ def _take_over(incident: Incident, storm: Storm, facts: IncidentFacts) -> Transi
 
 
 def _give_back(incident: Incident, facts: IncidentFacts) -> Transition:
-    """The storm is over, or another incident speaks for the workload: the ladder goes on where it was.
+    """The storm has passed, or another incident speaks for the workload: the ladder goes on where it was.
 
     An onStorm that has changed something is given its time to help what is still sick, as any step is.
     """

@@ -114,9 +114,9 @@ def _elsewhere(incident: Incident, view: View, home: str) -> Reason | None:
         if (workload.kind, workload.namespace, incident.steps) == (_WIDE.get(incident.rule), home, ()):
             return None
         return Reason("NotHealers", f"incidents about a {workload.kind.lower()} are kept in {home}, without a ladder")
-    held = view.workload(workload.uid)
-    if held is not None and held.target != workload:
-        return Reason("OtherWorkload", f"uid {workload.uid} is that of another {held.kind} than {workload}")
+    there = view.workload(workload.uid)
+    if there is not None and there.target != workload:
+        return Reason("OtherWorkload", f"uid {workload.uid} is that of another {there.kind} than {workload}")
     for target in _spoken_of(incident):
         if target.namespace != workload.namespace:
             return Reason("OtherNamespace", f"{target} is in {target.namespace}, its workload in {workload.namespace}")
@@ -151,8 +151,8 @@ def _as_ruled(incident: Incident, rule: BoundRule | None, channels: frozenset[st
     Without a rule it is told where it may have been told, and healer acts no further on it.
     """
     paged = None if incident.paged is None else tuple(channel for channel in incident.paged if channel in channels)
-    told = tuple(channel for channel in incident.notify if channel in channels)
-    mode, severity, notify = (Mode.OBSERVE, incident.severity, told)
+    channels_kept = tuple(channel for channel in incident.notify if channel in channels)
+    mode, severity, notify = (Mode.OBSERVE, incident.severity, channels_kept)
     if incident.rule in _WIDE:
         severity = {SET_ASIDE: Severity.WARNING, ENDED_ALERTS: Severity.INFO}.get(incident.rule, Severity.CRITICAL)
     elif rule is not None:

@@ -90,7 +90,7 @@ def _well(incident: Incident, facts: IncidentFacts) -> Transition:
 def _taken_is_going(incident: Incident, facts: IncidentFacts) -> bool:
     """Whether the pod that it took is still there. It may stay so for ever, so that nothing fails by that."""
     uid = "" if incident.disruption is None else incident.disruption.target.uid
-    return uid in incident.treated and facts.guard_state.ledger.took(uid) and facts.view.pod(uid) is not None
+    return uid in incident.treated and facts.guard_state.ledger.took_down(uid) and facts.view.pod(uid) is not None
 
 
 def _healed(incident: Incident, facts: IncidentFacts, lasted: str) -> Transition:

@@ -13,7 +13,7 @@ LOST = frozenset({"JournalLost", "NotKept"})
 
 def count(before: Incident, after: Incident, action: ActionSpec, state: GuardState) -> None:
     """Count a transition for budgets, cooldowns, disruptions and the breaker of the rule; `action` is that of the step before."""
-    ledger, rules = state.ledger, state.rules
+    ledger, rules = state.ledger, state.rule_breakers
     ledger.saw(after)
     if after.mode != Mode.OBSERVE and after.denied is not before.denied:  # what a dry run was told stops nobody else
         for pod, answer in after.denied.items():

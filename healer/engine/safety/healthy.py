@@ -23,7 +23,7 @@ class Healthy:
         self._after = after
         self._seen: dict[str, _SeenRevision] = {}
 
-    def look(self, uid: str, view: View, now: float) -> None:
+    def observe(self, uid: str, view: View, now: float) -> None:
         """A workload (by uid) may have changed."""
         workload = view.workload(uid)
         if workload is None:

@@ -102,7 +102,7 @@ class Ledger:
         self._taken[disruption.target.uid] = None
         self._disruptions.setdefault(disruption.workload.uid, []).append(disruption)
 
-    def took(self, pod: str) -> bool:
+    def took_down(self, pod: str) -> bool:
         """Whether healer has taken down a pod (by uid) that may still be there."""
         return pod in self._taken
 
@@ -128,7 +128,7 @@ class Ledger:
         return bool(self._actions or self._ended or self._disruptions or self._taken or self._denied)
 
     def forget(self, before: float, view: View) -> None:
-        """Drop what is older than any limit looks back, and the disruptions that are over."""
+        """Drop what is older than any limit looks back, and the disruptions that are made good."""
         for workload in list(self._disruptions):
             self.drop_made_good(workload, view)
         self._taken = {pod: None for pod in self._taken if view.pod(pod) is not None}

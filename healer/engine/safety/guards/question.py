@@ -39,9 +39,9 @@ class GuardState:
 
     tuning: Tuning
     ledger: Ledger
-    nodes: NodeStorms
-    rules: RuleBreakers
-    cluster: ClusterBreaker
+    node_storms: NodeStorms
+    rule_breakers: RuleBreakers
+    cluster_breaker: ClusterBreaker
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def no_storm(q: Question) -> Veto | None:
 
 def no_node_storm(q: Question) -> Veto | None:
     """Pods on a node that is sick itself are left alone."""
-    storm = q.state.nodes.storm_of(q.target.uid, q.view) if q.target.is_pod else None
+    storm = q.state.node_storms.storm_of(q.target.uid, q.view) if q.target.is_pod else None
     if storm is None:
         return None
     text = f"{q.target} is on {storm.workload}, where many pods are sick at once: see {storm.id}"
@@ -82,7 +82,7 @@ def no_node_storm(q: Question) -> Veto | None:
 
 def cluster_breaker(q: Question) -> Veto | None:
     """Nothing anywhere after too many incidents opened at once."""
-    opened = q.state.cluster.incident
+    opened = q.state.cluster_breaker.incident
     if opened is None:
         return None
     return Veto(Reason("ClusterBreaker", f"healer acts nowhere for now: see {opened.id}"), unlimited=True)
@@ -90,7 +90,7 @@ def cluster_breaker(q: Question) -> Veto | None:
 
 def rule_breaker(q: Question) -> Veto | None:
     """Nothing by a rule that has failed too often in a row, but one try after a while."""
-    objection = q.state.rules.objection(q.incident, q.limits.breaker, q.now)
+    objection = q.state.rule_breakers.objection(q.incident, q.limits.breaker, q.now)
     return None if objection is None else Veto(objection, unlimited=True)
 
 
