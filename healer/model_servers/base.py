@@ -69,8 +69,8 @@ class VersionsFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelServer:
-    """A model server. `path` returns the path of the request for a model's status. `parse` reads the HTTP status and the body of
-    the answer, and raises StatusError."""
+    """A model server. `path` returns the path of the request for a model's status. `parse` reads the answer: it takes the model,
+    the HTTP status and the body, and raises StatusError. An answer may be about other models as well."""
 
     name: str
     """Its name in rules."""
@@ -79,7 +79,7 @@ class ModelServer:
     port: int
     """The port that answers, unless a rule names another."""
     path: Callable[[str], str]
-    parse: Callable[[int, bytes], ModelStatus]
+    parse: Callable[[str, int, bytes], ModelStatus]
     conditions: Mapping[str, StatusCondition]
     """The conditions of a model, by the name of the signal."""
     method: str = "GET"
@@ -106,7 +106,7 @@ async def ask(session: aiohttp.ClientSession, server: ModelServer, host: str, po
                 body += piece
                 if len(body) > _LONGEST:
                     raise StatusError(f"its answer is longer than {_LONGEST} bytes")
-            return server.parse(answer.status, body)
+            return server.parse(model, answer.status, body)
     except TimeoutError as error:
         raise StatusError(f"no answer within {server.timeout:g} s") from error
     except (aiohttp.ClientError, OSError) as error:

@@ -93,7 +93,7 @@ async def status_of(api: Api, fleet: Fleet, server: ModelServer, model: str, por
     async def one(pod: str) -> ModelStatus | str:
         path = f"/api/v1/namespaces/{fleet.ref.namespace}/pods/http:{pod}:{port}/proxy{server.path(model)}"
         async with limit:
-            return await _ask(api, server, path)
+            return await _ask(api, server, model, path)
 
     names = [str(pod["metadata"]["name"]) for pod in fleet.pods]
     async with asyncio.TaskGroup() as group:
@@ -101,10 +101,10 @@ async def status_of(api: Api, fleet: Fleet, server: ModelServer, model: str, por
     return FleetStatus({name: task.result() for name, task in asked.items()})
 
 
-async def _ask(api: Api, server: ModelServer, path: str) -> ModelStatus | str:
+async def _ask(api: Api, server: ModelServer, model: str, path: str) -> ModelStatus | str:
     try:
         async with asyncio.timeout(_TIMEOUT):
-            return server.parse(200, await api.request(server.method, path))
+            return server.parse(model, 200, await api.request(server.method, path))
     except ApiError as error:
         if error.is_not_found and not error.reason and not error.message:  # not the API server's 404: the model server's
             return ModelStatus(ready=False)

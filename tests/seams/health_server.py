@@ -4,7 +4,7 @@ from healer.model_servers.base import ModelServer
 from healer.model_servers.status import ModelStatus, Observation, StatusCondition, StatusError
 
 
-def parse(status: int, body: bytes) -> ModelStatus:
+def parse(model: str, status: int, body: bytes) -> ModelStatus:
     """Its answer. Raises StatusError."""
     if status not in (200, 503):
         raise StatusError(f"it answers {status}")

@@ -3,18 +3,23 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from healer.daemon.rulefiles import vocabulary
 from healer.lab import Lab
 from healer.model.incident import State
+from healer.model_servers.base import ask
 from healer.model_servers.registry import SERVERS
+from healer.model_servers.status import ModelStatus, Observation
 from healer.rules.loading import load
+from healer.rules.probe import ServedModel
 from healer.rules.reference import tables
 from tests.integration.world import evictions, pods, rule, ruleset, serve
 from tests.seams.health_server import HEALTH_SERVER
 from tests.seams.house import house
+from tests.seams.index_server import INDEX_SERVER
 
 pytestmark = pytest.mark.slow
 
@@ -108,3 +113,32 @@ def test_a_version_that_it_cannot_pin_is_an_error() -> None:
     step = {"pinModelVersion": {"configMap": "models", "model": "llm", "version": 3}}
     _, (problem,) = load(ruleset(rule("dead-engine", when=when, heal=[step])), "f.yaml", vocabulary())
     assert problem.message == "healer cannot pin a version on the server health; it can on tensorflow"
+
+
+async def test_a_server_whose_answer_is_about_all_its_models() -> None:
+    """Its own method is used, its answer is read for the model that was asked about, and the versioned conditions are shared."""
+
+    async def index(_: web.Request) -> web.Response:
+        found = [("ranker", "1", "READY"), ("ranker", "2", "LOADING"), ("other", "7", "UNAVAILABLE")]
+        return web.json_response([{"name": name, "version": version, "state": state} for name, version, state in found])
+
+    app = web.Application()
+    app.router.add_post("/v2/repository/index", index)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with aiohttp.ClientSession() as session:
+            port = runner.addresses[0][1]
+            ranker, other = [await ask(session, INDEX_SERVER, "127.0.0.1", port, name) for name in ("ranker", "other")]
+    finally:
+        await runner.cleanup()
+    assert str(ranker) == "2 LOADING, 1 AVAILABLE"
+    assert ranker.available == {1}
+
+    def detected(status: ModelStatus, loading: dict[int, float]) -> set[str]:
+        seen = Observation(ServedModel(name="any", version=2, loading=60.0), status, loading)
+        return {name for name, condition in INDEX_SERVER.conditions.items() if condition.detect(seen) is not None}
+
+    assert detected(ranker, {2: 61.0}) == {"ModelStuckLoading", "ModelVersionMissing"}
+    assert detected(other, {}) == {"ModelNotAvailable", "ModelVersionMissing"}

@@ -41,7 +41,7 @@ def path(model: str) -> str:
     return f"/v1/models/{quote(model, safe='')}"
 
 
-def parse(status: int, body: bytes) -> ModelStatus:
+def parse(_: str, status: int, body: bytes) -> ModelStatus:
     """An answer, by its HTTP status and body. A version's error code is a gRPC status like "NOT_FOUND". Raises StatusError."""
     try:
         if status == 404 and msgspec.json.decode(body, type=_ServerError).error.startswith(_NONE):

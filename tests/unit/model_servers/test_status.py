@@ -30,7 +30,7 @@ def test_an_answer_as_the_server_writes_it() -> None:
         {"version": "2", "state": "END", "status": {"error_code": "NOT_FOUND", "error_message": "no such file"}},
         {"version": 1, "state": "AVAILABLE"},
     )
-    status = parse(200, body)
+    status = parse("m", 200, body)
     assert status.versions == (
         VersionStatus(1, VersionState.AVAILABLE),
         VersionStatus(2, VersionState.END, "NOT_FOUND", "no such file"),
@@ -42,7 +42,7 @@ def test_an_answer_as_the_server_writes_it() -> None:
 
 
 def test_a_model_without_versions_is_an_answer() -> None:
-    assert parse(404, b'{ "error": "Could not find any versions of model None" }') == ModelStatus(ready=False)
+    assert parse("m", 404, b'{ "error": "Could not find any versions of model None" }') == ModelStatus(ready=False)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_model_without_versions_is_an_answer() -> None:
 )
 def test_what_is_no_answer(status: int, body: bytes, said: str) -> None:
     with pytest.raises(StatusError, match=said):
-        parse(status, body)
+        parse("m", status, body)
 
 
 async def test_a_server_is_asked() -> None:
