@@ -8,6 +8,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from healer.model.duration import parse, say
 
+PREFIX = "HEALER_"
+"""Of every variable of the environment."""
+
 _PLAIN_NUMBER = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.IGNORECASE | re.ASCII)
 
 
@@ -19,7 +22,7 @@ _UNIT_HINT = "write seconds, or a number with a unit: 90s, 2m, 1h30m"
 def _seconds(value: object) -> object:
     """A duration as rules write it, in seconds; anything else is left to pydantic, which says what is wrong with it.
 
-    Its messages do not show the value: it may be a secret that came to the wrong place (see `_given`).
+    Its messages do not show the value: it may be a secret that came to the wrong place.
     """
     seconds = value
     if isinstance(value, str):

@@ -43,11 +43,12 @@ from healer.model.signal import QueueFull, Signal
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.secret import SecretFile
-from healer.settings.sections import PREFIX
+from healer.section import PREFIX
 from healer.settings.settings import Settings, SettingsError
 from healer.sinks import registry as sinks
 from healer.sinks.base import Memory, Sink, SinkMeters
 from healer.sinks.boundary import Boundary
+from healer.sinks.group import Sinks
 from healer.sources.base import Pushed, WebhookContext, sources
 from healer.sources.canary.canary import missing_route
 from healer.workloads.registry import WORKLOADS
@@ -97,11 +98,11 @@ class Daemon:
         self._journal: Journal = MemoryJournal(settings.journal.keep)
         self._counts = JournalCounts()
         meters = SinkMeters(self._metrics.registry)
-        key = None if settings.slack.token_file is None else SecretFile(settings.slack.token_file)
-        memory = SinkMemory(lambda: self._journal, lambda: self._leadership.held(), key)
+        secrets = [SecretFile(section.secret) for section in settings.sinks.values() if section.secret is not None]
+        memory = SinkMemory(lambda: self._journal, lambda: self._leadership.held(), next(iter(secrets), None))
         self._sinks = _sinks(settings, meters, watchers.sinks, memory)
         self._coverage = RuleCoverage(self._view, rulebook, settings.cluster.namespaces, self._metrics.registry)
-        self._reach = Reach(self._sinks, settings.slack, rulebook)
+        self._reach = Reach(self._sinks, settings.sinks, rulebook)
         self._decisions: deque[Decision] = deque(maxlen=1000)
         self._observers = tuple(Boundary("observer", meters).around(observe) for observe in watchers.decisions)
         self._term: Term | None = None
@@ -315,14 +316,11 @@ class Daemon:
             await self._journal.prune(self._clock.wall())
 
 
-def _sinks(settings: Settings, meters: SinkMeters, further: list[Sink], memory: Memory) -> sinks.Sinks:
-    wanted: dict[str, dict[str, object]] = {"log": {}}
-    slack = settings.slack
-    if slack.token_file is not None:
-        if not slack.channel:
-            raise SettingsError(f"{PREFIX}SLACK__CHANNEL: not given; incidents of rules without `notify` need a channel to go to")
-        wanted["slack"] = slack.model_dump()
-    return sinks.build(wanted, meters, further, memory)
+def _sinks(settings: Settings, meters: SinkMeters, further: list[Sink], memory: Memory) -> Sinks:
+    try:
+        return sinks.build(sinks.wanted(settings.sinks), meters, further, memory)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _always() -> bool:

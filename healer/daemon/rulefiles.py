@@ -16,6 +16,7 @@ from healer.rules.positions import Problem
 from healer.rules.rulebook import Rulebook, capped
 from healer.rules.schema import Mode
 from healer.rules.vocabulary import Vocabulary
+from healer.sinks.registry import SINKS
 
 _NAMED = 5
 """Folders that a message names."""
@@ -68,6 +69,7 @@ def vocabulary() -> Vocabulary:
         specs(ACTIONS),
         {kind: router.spec for kind, router in ROUTERS.items()},
         {name: server.spec for name, server in SERVERS.items()},
+        {sink.addresses.kind: sink.addresses for sink in SINKS.values() if sink.addresses is not None},
     )
 
 

@@ -31,7 +31,7 @@ from healer.model.incident import Incident
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.settings.settings import Settings
-from healer.sinks.registry import Sinks
+from healer.sinks.group import Sinks
 from healer.sources.watched import WatchedSources
 
 

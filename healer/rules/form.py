@@ -1,4 +1,4 @@
-"""How the values of the rule language are formed: names, labels, channels, lists; and what all of its models have in common."""
+"""How the values of the rule language are formed: names, labels, lists; and what all of its models have in common."""
 
 import re
 from typing import Annotated
@@ -14,7 +14,6 @@ ANYWHERE = "*"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_CHANNEL = re.compile(r"#[^\s#@,A-Z]{1,80}|[CDGUW][A-Z0-9]{8,20}")
 
 
 Number = Annotated[float, Strict(), AllowInfNan(False)]
@@ -58,23 +57,6 @@ def _label_value(text: str) -> str:
     return text
 
 
-def is_channel(text: str) -> bool:
-    """Whether it is a Slack channel as messages are sent to: `#name`, or an ID."""
-    return _CHANNEL.fullmatch(text) is not None
-
-
-def channel_hint(text: str) -> str:
-    """How to write the channel that was probably meant."""
-    name = re.sub(r"[\s#@,]+", "-", text.lower()).strip("-")[:80] or "ml-oncall"
-    return f'write "#{name}", in quotes (a bare # begins a comment), or a Slack ID such as C0123456789'
-
-
-def _channel(text: str) -> str:
-    if not is_channel(text):
-        raise fault(f"{text!r} is not a channel", channel_hint(text))
-    return text
-
-
 def _no_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
     for index, value in enumerate(values):
         if value in values[:index]:
@@ -89,7 +71,6 @@ Name = Annotated[str, AfterValidator(_name)]
 Namespace = Annotated[str, AfterValidator(_namespace)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
 LabelValue = Annotated[str, AfterValidator(_label_value)]
-Channel = Annotated[str, AfterValidator(_channel)]
 
 
 class Model(BaseModel):

@@ -33,6 +33,7 @@ def tables(known: Vocabulary) -> dict[str, str]:
         "routers": _routers(known),
         "servers": _servers(known),
         "actions": _actions(known),
+        "addresses": _addresses(known),
         "parameters": _parameters(known),
     }
 
@@ -189,6 +190,11 @@ def _triggers() -> str:
             yield f"`{trigger.name}`", _on(trigger.targets), trigger.origin, trigger.ends, own, trigger.needs or "nothing"
 
     return _table(("trigger", "its actions act on", "its signals are", "a signal ends", "variables of its own", "needs"), rows())
+
+
+def _addresses(known: Vocabulary) -> str:
+    rows = ((f"`{each.example}`", each.meaning) for each in known.addresses.values())
+    return _table(("an address", "stands for"), rows)
 
 
 def _actions(known: Vocabulary) -> str:

@@ -15,12 +15,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from healer.model.duration import Duration
-from healer.rules.form import Channel, Listed, Model, Name, Text, Whole, fault
+from healer.rules.form import Listed, Model, Name, Text, Whole, fault
 from healer.rules.pod_conditions import POD_CONDITIONS
 from healer.rules.portion import Portion
 from healer.rules.scope import Scope
 from healer.rules.triggers import POD, TRIGGERS, Trigger, V
-from healer.rules.vocabulary import Vocabulary
+from healer.rules.vocabulary import Address, Vocabulary
 
 API_VERSION = "healer.dev/v1alpha1"
 MOST_STEPS = 100
@@ -198,8 +198,8 @@ class Step(Model):
 class PageParams(Model):
     """The parameters of an action that pages people."""
 
-    channels: Annotated[tuple[Channel, ...], Listed] = ()
-    """Slack channels to tell besides those of `notify`."""
+    channels: Annotated[tuple[Address, ...], Listed] = ()
+    """[Addresses](#addresses) to tell besides those of `notify`."""
 
 
 class Budget(Model):
@@ -256,8 +256,8 @@ class Rule(Model):
     """`observe` decides and tells but changes nothing; `approve` asks a human before each step; only a written `enforce` acts."""
     severity: Severity = Severity.WARNING
     """How much it matters."""
-    notify: Annotated[tuple[Channel, ...], Listed] = ()
-    """Slack channels (`"#ml-oncall"`, or an ID) to tell, instead of the default channel of the settings."""
+    notify: Annotated[tuple[Address, ...], Listed] = ()
+    """Whom to tell, by their [addresses](#addresses), instead of the default channel of the settings."""
 
     @property
     def steps(self) -> tuple[Step, ...]:

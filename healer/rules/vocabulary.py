@@ -4,7 +4,8 @@ The loader is given a `Vocabulary` and passes it to the models as pydantic's val
 have no context, and their names are not checked.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from pydantic import AfterValidator, ValidationInfo
 from pydantic_core import PydanticKnownError
 
 from healer.model.action import ActionSpec
+from healer.rules.form import fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,31 @@ class ServerSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressSpec:
+    """The declaration of the addresses of a sink, as `notify` and the action `page` have them."""
+
+    kind: str
+    """The word before the colon; empty for addresses that are written without."""
+    noun: str
+    """What an address is called in messages: "channel"."""
+    example: str
+    """An address, as a rule writes it."""
+    meaning: str
+    """What it stands for, for docs/rules.md."""
+    valid: Callable[[str], bool]
+    """Whether what stands after the colon is an address."""
+    hint: Callable[[str], str]
+    """How to write the one that was probably meant."""
+
+
+@dataclass(frozen=True, slots=True)
 class Vocabulary:
     """What the registries hold, by the names that rules use."""
 
     actions: Mapping[str, ActionSpec]
     routers: Mapping[str, RouterSpec]
     servers: Mapping[str, ServerSpec]
+    addresses: Mapping[str, AddressSpec]
 
 
 def one_of(value: str, known: Iterable[str]) -> str:
@@ -98,6 +119,28 @@ def _condition(value: str, info: ValidationInfo) -> str:
     return value if server is None else one_of(value, server.conditions)
 
 
+_ADDRESS = re.compile(r"([A-Za-z][-\w]*):(.*)", re.ASCII | re.DOTALL)
+
+
+def split_address(text: str) -> tuple[str, str]:
+    """The kind of an address and what stands after the colon; the kind is empty where the text names none."""
+    named = _ADDRESS.fullmatch(text)
+    return ("", text) if named is None else (named[1], named[2])
+
+
+def _address(text: str, info: ValidationInfo) -> str:
+    if info.context is None:
+        return text
+    kinds: Mapping[str, AddressSpec] = info.context.addresses
+    kind, address = split_address(text)
+    if kind not in kinds:
+        known = ", ".join(f"{each.example} ({each.meaning})" for each in kinds.values())
+        raise fault(f"{text!r} is not an address: no sink has addresses of the kind {kind!r}", f"there are {known}")
+    if not kinds[kind].valid(address):
+        raise fault(f"{text!r} is not a {kinds[kind].noun}", kinds[kind].hint(address))
+    return text
+
+
 DEFAULT_SERVER = "tensorflow"
 """The model server of a rule that names none."""
 
@@ -105,3 +148,5 @@ RouterKind = Annotated[str, AfterValidator(_router)]
 ServerName = Annotated[str, AfterValidator(_server)]
 ModelCondition = Annotated[str, AfterValidator(_condition)]
 """A condition of the server that the field `server` of the same model names."""
+Address = Annotated[str, AfterValidator(_address)]
+"""Where people are told: `"#ml-oncall"`, or `kind:address`."""

@@ -4,26 +4,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from healer.model.signal import REPLICA_LABELS
-from healer.rules.form import channel_hint, is_channel
-from healer.section import OBJECT_NAME, OBJECT_NAME_OR_NONE, Seconds, Section
-
-PREFIX = "HEALER_"
-"""Of every variable of the environment."""
+from healer.section import OBJECT_NAME, OBJECT_NAME_OR_NONE, PREFIX, Seconds, Section
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _SIGNING = ("authorization", "cookie", "proxy-authorization", "x-api-key")
 HeaderValue = Annotated[str, Field(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$")]
 """The value of an HTTP header: one line of ASCII."""
-
-
-def _channel_or_none(text: str) -> str:
-    """As `notify` in rules has it; "" for none. A wrong one is not shown: it may be a token."""
-    if text and not is_channel(text):
-        raise ValueError(f"this is no channel: {channel_hint('')}")
-    return text
 
 
 class HttpSettings(Section):
@@ -153,38 +142,6 @@ class PrometheusSettings(Section):
         if any(name.lower() in _SIGNING for name in self.headers):
             raise ValueError("headers holds a secret: put its value into a file, and the file into header_files")
         return self
-
-
-class Slack(Section):
-    """Messages in Slack."""
-
-    token_file: Path | None = None
-    """A file with the bot token. Without one, nothing is sent to Slack.
-
-    Scopes: chat:write (chat:write.public for channels that the app has not joined); and, so that after a crash healer can see
-    whether a message was already posted, channels:history and channels:read (groups:history and groups:read in private channels)
-    and the app invited to the channel. Without these, after a crash at the wrong moment the message may be there twice or a reply
-    be missing; the log says so.
-    """
-    channel: Annotated[str, AfterValidator(_channel_or_none)] = ""
-    """The default channel, `#ml-oncall` or an ID such as C0123456789: where incidents of rules without `notify` go, and those of
-    rules whose channel Slack refuses."""
-    base_url: str = "https://slack.com/api/"
-    """Slack's API; tests name a local server here."""
-    timeout: Seconds = Field(10.0, gt=0)
-    """Seconds for one call."""
-    backoff: Seconds = Field(1.0, gt=0)
-    """The first wait after Slack could not be reached; doubled each time ..."""
-    backoff_most: Seconds = Field(60.0, gt=0)
-    """... up to this."""
-    reconsider: Seconds = Field(300.0, gt=0)
-    """Before a message that Slack refused is tried again; doubled each time, too."""
-    settle: Seconds = Field(3.0, ge=0)
-    """After which Slack surely shows a message that it took."""
-    patience: Seconds = Field(30.0, ge=0)
-    """To wait for the journal before an incident's message is posted."""
-    capacity: int = Field(1000, gt=0)
-    """Threads that are remembered."""
 
 
 class Log(Section):

@@ -19,9 +19,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from healer.engine.tuning import EngineSettings, LimitSettings
 from healer.model.redact import redact
 from healer.rules.pod_detectors import PodsSettings
-from healer.section import Seconds, Section
+from healer.section import PREFIX, Seconds, Section
 from healer.settings.sections import (
-    PREFIX,
     Alerts,
     Cluster,
     HttpSettings,
@@ -29,8 +28,9 @@ from healer.settings.sections import (
     LeaderSettings,
     Log,
     PrometheusSettings,
-    Slack,
 )
+from healer.sinks.base import SinkSettings
+from healer.sinks.registry import SINKS
 
 _SERVICE_LINK = re.compile(r"HEALER_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
 """What the kubelet injects into pods beside a Service named healer (enableServiceLinks)."""
@@ -59,7 +59,7 @@ def _has_commas(value: str) -> bool:
 
 
 class Settings(BaseSettings):
-    """All of them."""
+    """All of them. `compose` adds a section for each sink, by the sink's name."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -77,7 +77,6 @@ class Settings(BaseSettings):
     pods: PodsSettings = PodsSettings()
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
-    slack: Slack = Slack()
     log: Log = Log()
     journal: JournalSettings = JournalSettings()
     leader: LeaderSettings = LeaderSettings()
@@ -87,6 +86,12 @@ class Settings(BaseSettings):
     """Seconds between two looks at whether the rule files have changed."""
     shutdown: Seconds = Field(10.0, gt=0)
     """Seconds for actions under way and messages to end after SIGTERM. Keep it below terminationGracePeriodSeconds."""
+
+    @property
+    def sinks(self) -> dict[str, SinkSettings]:
+        """The sections of the sinks, by their names."""
+        sections = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: section for name, section in sections.items() if isinstance(section, SinkSettings)}
 
     @classmethod
     def settings_customise_sources(
@@ -115,6 +120,23 @@ class Isolated(Settings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The arguments alone."""
         return (init_settings,)
+
+
+def compose() -> None:
+    """Give the settings a section for each sink that has settings. To be called again when the registry of sinks has changed."""
+    own = {name: field for name, field in Settings.model_fields.items() if name in Settings.__annotations__}
+    sections = {
+        name: FieldInfo.from_annotated_attribute(sink.settings, sink.settings())
+        for name, sink in SINKS.items()
+        if sink.settings.model_fields
+    }
+    before = list(own)[: list(own).index("log")]  # in docs/settings.md messages stand before logs
+    for model in (Settings, Isolated):
+        model.__pydantic_fields__ = {name: own[name] for name in before} | sections | own
+        model.model_rebuild(force=True)
+
+
+compose()
 
 
 def load_settings(config: Path | None = None) -> Settings:

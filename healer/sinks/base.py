@@ -3,11 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2s
-from typing import Protocol, Self
+from pathlib import Path
+from typing import ClassVar, Protocol, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from healer.model.incident import Entry, Incident
+from healer.section import Section
 
 _SURE = 29
 """Characters of a text that a journal never cuts off."""
@@ -15,8 +17,30 @@ _TICK = 0.01
 """Seconds that a time may differ after a journal has kept it."""
 
 
+class SinkSettings(Section):
+    """The settings of a sink: its fields are a section of all settings, by the sink's name."""
+
+    required: ClassVar[tuple[str, ...]] = ()
+    """The fields without which it tells nobody."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it is set up."""
+        return True
+
+    @property
+    def secret(self) -> Path | None:
+        """A file with what all replicas know, and nobody else: it seals what sinks keep in the journal."""
+        return None
+
+    @property
+    def incomplete(self) -> str:
+        """What is given and does nothing, for something else is missing, in a sentence; empty when all is well."""
+        return ""
+
+
 class Sink(Protocol):
-    """A place where people are told.
+    """A place where people are told. A sink that has addresses finds its own, without their kind, in an incident's `notify`.
 
     `tell` never blocks and never raises. It keeps the newest snapshot of each incident; the snapshot's history holds every line,
     so nothing is lost when a slow sink sees only the last of many.

@@ -5,19 +5,16 @@ from collections import deque
 from collections.abc import Collection
 
 import structlog
-from pydantic import BaseModel, ConfigDict
 
 from healer.model.incident import Entry, Incident, State
-from healer.sinks.base import HistoryProgress, SinkMeters
+from healer.sinks.base import HistoryProgress, SinkMeters, SinkSettings
 
 _LOUD = frozenset({State.ESCALATED})
 _CLOSED_KEPT = 1000
 
 
-class LogSettings(BaseModel):
+class LogSettings(SinkSettings):
     """The log sink has no knobs of its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LogSink:

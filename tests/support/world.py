@@ -5,7 +5,7 @@ from it as the daemon does: pod conditions through the pod source, changes, tick
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
 from typing import Any
@@ -53,7 +53,6 @@ from healer.rules.probe import Side
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import When
 from healer.rules.triggers import CANARY
-from healer.rules.vocabulary import Vocabulary
 from healer.sources.pods import PodSource
 from healer.workloads.deployment import Deployment, DeploymentSpec, DeploymentStatus
 from healer.workloads.registry import WORKLOADS
@@ -107,7 +106,7 @@ DIVERT = ActionSpec(
 )
 """An action that takes traffic off a workload."""
 ACTIONS: Mapping[str, ActionSpec] = {**specs(REGISTRY), "nudge": NUDGE, "divert": DIVERT}
-VOCABULARY = Vocabulary(ACTIONS, vocabulary().routers, vocabulary().servers)
+VOCABULARY = replace(vocabulary(), actions=ACTIONS)
 
 
 def moment(at: float) -> datetime:

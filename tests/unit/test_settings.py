@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from healer.settings.sections import Slack
 from healer.settings.settings import Isolated, Settings, SettingsError, knobs, load_settings
+from healer.sinks.slack.settings import SlackSettings
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_defaults_need_nothing() -> None:
     found = load_settings()
     assert found.http.port == 8080
-    assert found.slack.token_file is None
+    assert not found.sinks["slack"].enabled
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_a_token_in_the_place_of_the_channel_is_not_shown(monkeypatch: pytest.Mo
 def test_a_default_channel(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name, an ID, or none."""
     monkeypatch.setenv("HEALER_SLACK__CHANNEL", text)
-    assert load_settings().slack.channel == text
+    assert load_settings().sinks["slack"].model_dump()["channel"] == text
 
 
 @pytest.mark.parametrize("text", ["30x", "soon", "-5s", "0s"])
@@ -123,7 +123,7 @@ def test_isolated_settings_read_nothing_of_the_environment(monkeypatch: pytest.M
     monkeypatch.setenv("HEALER_SLACK__TOKEN_FILE", "/etc/healer/token")
     monkeypatch.setenv("HEALER_SLACK__CHANNEL", "#ml-oncall")
     monkeypatch.setenv("HEALER_HTTP__PROT", "not even a setting")
-    assert Isolated().slack == Slack()
+    assert Isolated().sinks["slack"] == SlackSettings()
 
 
 @pytest.mark.parametrize(

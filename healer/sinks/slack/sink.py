@@ -18,7 +18,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from healer.clock import SYSTEM
 from healer.model.incident import Incident, State
 from healer.secret import SecretFile
-from healer.settings.sections import Slack
+from healer.section import PREFIX
 from healer.sinks.base import Memory, NotKept, SinkMeters
 from healer.sinks.keeper import Keeper
 from healer.sinks.slack import look as slack_look
@@ -26,6 +26,7 @@ from healer.sinks.slack import setup as slack_setup
 from healer.sinks.slack.call import EDIT_ERRORS, FORM_ERRORS, TOKEN_ERRORS, WORKSPACE_ERRORS, Later, Never, call
 from healer.sinks.slack.channels import Channels
 from healer.sinks.slack.message import Message
+from healer.sinks.slack.settings import SlackSettings
 from healer.sinks.slack.thread import Edit, Job, Keep, Post, Thread, ThreadSearch
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ class SlackSink:
 
     def __init__(
         self,
-        settings: Slack,
+        settings: SlackSettings,
         meters: SinkMeters,
         memory: Memory,
         *,
@@ -59,8 +60,10 @@ class SlackSink:
         self._clock = clock
         self._count = meters.notifications
         self._log = structlog.get_logger("healer.slack")
-        if settings.token_file is None or not settings.channel:
-            raise ValueError("the Slack sink needs a token file and a default channel")
+        if settings.token_file is None:
+            raise ValueError(f"{PREFIX}SLACK__TOKEN_FILE: not given; the Slack sink needs a token file")
+        if not settings.channel:
+            raise ValueError(f"{PREFIX}SLACK__CHANNEL: not given; incidents of rules without `notify` need a channel to go to")
         self._token = SecretFile(settings.token_file)
         self._channels = Channels(self.name, settings.channel, meters.usable)
         self._keeper = Keeper(memory)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from healer.daemon.reach import channels, unheard
+from healer.daemon.reach import addresses, unheard
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule
-from healer.settings.sections import Slack
+from healer.sinks.slack.settings import SlackSettings
 from tests.unit.rules.actions import VOCABULARY
 from tests.unit.rules.test_errors import GOOD
 
@@ -21,22 +21,22 @@ def rules(extra: str = "") -> list[BoundRule]:
 NOTIFY = '      notify: ["#ml-oncall"]\n      onStorm:\n        page: {channels: ["#sre"]}\n'
 
 
-def test_the_channels_of_rules_are_those_of_notify_and_of_pages() -> None:
-    assert channels(rules(NOTIFY)) == {"#ml-oncall", "#sre"}
+def test_the_addresses_of_rules_are_those_of_notify_and_of_pages() -> None:
+    assert addresses(rules(NOTIFY)) == {"#ml-oncall", "#sre"}
 
 
 def test_rules_that_name_channels_need_a_sink_that_reaches_people() -> None:
-    (said,) = unheard(rules(NOTIFY), Slack(), reach_people=False)
+    (said,) = unheard(rules(NOTIFY), {"slack": SlackSettings()}, reach_people=False)
     assert said.startswith("rules name #ml-oncall, #sre, and no sink but the log is set up")
     assert "HEALER_SLACK__TOKEN_FILE" in said
-    assert list(unheard(rules(NOTIFY), Slack(token_file=Path("/t"), channel="#a"), reach_people=True)) == []
+    assert list(unheard(rules(NOTIFY), {"slack": SlackSettings(token_file=Path("/t"), channel="#a")}, reach_people=True)) == []
 
 
 @pytest.mark.parametrize("extra", ["", NOTIFY])
 def test_a_channel_without_a_token_is_said(extra: str) -> None:
-    said = list(unheard(rules(extra), Slack(channel="#a"), reach_people=False))
+    said = list(unheard(rules(extra), {"slack": SlackSettings(channel="#a")}, reach_people=False))
     assert said[0].startswith("HEALER_SLACK__CHANNEL is #a, and there is no token")
 
 
 def test_rules_that_name_nobody_want_nobody_told() -> None:
-    assert list(unheard(rules(), Slack(), reach_people=False)) == []
+    assert list(unheard(rules(), {"slack": SlackSettings()}, reach_people=False)) == []

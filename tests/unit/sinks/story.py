@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from healer.model.incident import Incident, State
-from healer.settings.sections import Slack
 from healer.sinks.base import Memory, ProcessMemory, SinkMeters
+from healer.sinks.slack.settings import SlackSettings
 from healer.sinks.slack.sink import SlackSink
 from tests.support.slack import FakeSlack
 from tests.unit.sinks.incidents import incident, then
@@ -45,7 +45,7 @@ class Bench:
         self.slack = slack
         self.registry = CollectorRegistry()
         options = {"channel": "#default", "backoff": 0.01, "backoff_most": 0.02, "reconsider": 0.02, "settle": 0.0} | settings
-        known = Slack.model_validate({"token_file": token_file, "base_url": slack.url, **options})
+        known = SlackSettings.model_validate({"token_file": token_file, "base_url": slack.url, **options})
         further = {} if clock is None else {"clock": clock}
         self.sink = SlackSink(known, SinkMeters(self.registry), memory or ProcessMemory(), sleep=sleep, **further)
 

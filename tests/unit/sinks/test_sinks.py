@@ -215,7 +215,7 @@ class Faulty:
 
 
 async def test_a_fault_of_a_sink_harms_neither_the_others_nor_the_next_incident(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("healer.sinks.registry._PAUSE", 0.0)
+    monkeypatch.setattr("healer.sinks.group._PAUSE", 0.0)
     registry = CollectorRegistry()
     faulty = Faulty()
     sinks = build({"log": {}}, SinkMeters(registry), [faulty])

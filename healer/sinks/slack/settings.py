@@ -1,0 +1,96 @@
+"""The settings of the Slack sink, and how its channels are written: in the settings, and in `notify` of rules."""
+
+import re
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field
+
+from healer.rules.vocabulary import AddressSpec
+from healer.section import PREFIX, Seconds
+from healer.sinks.base import SinkSettings
+
+_CHANNEL = re.compile(r"#[^\s#@,A-Z]{1,80}|[CDGUW][A-Z0-9]{8,20}")
+
+
+def _is_channel(text: str) -> bool:
+    """Whether messages can be sent to it: `#name`, or an ID."""
+    return _CHANNEL.fullmatch(text) is not None
+
+
+def _channel_hint(text: str) -> str:
+    """How to write the channel that was probably meant."""
+    name = re.sub(r"[\s#@,]+", "-", text.lower()).strip("-")[:80] or "ml-oncall"
+    return f'write "#{name}", in quotes (a bare # begins a comment), or a Slack ID such as C0123456789'
+
+
+CHANNEL = AddressSpec(
+    kind="",
+    noun="channel",
+    example='"#ml-oncall"',
+    meaning="a Slack channel, by its name or its ID (`C0123456789`)",
+    valid=_is_channel,
+    hint=_channel_hint,
+)
+"""Slack's addresses: they have no word and no colon before them."""
+
+
+def _channel_or_none(text: str) -> str:
+    """As `notify` in rules has it; "" for none. A wrong one is not shown: it may be a token."""
+    if text and not _is_channel(text):
+        raise ValueError(f"this is no channel: {_channel_hint('')}")
+    return text
+
+
+class SlackSettings(SinkSettings):
+    """Messages in Slack."""
+
+    token_file: Path | None = None
+    """A file with the bot token. Without one, nothing is sent to Slack.
+
+    Scopes: chat:write (chat:write.public for channels that the app has not joined); and, so that after a crash healer can see
+    whether a message was already posted, channels:history and channels:read (groups:history and groups:read in private channels)
+    and the app invited to the channel. Without these, after a crash at the wrong moment the message may be there twice or a reply
+    be missing; the log says so.
+    """
+    channel: Annotated[str, AfterValidator(_channel_or_none)] = ""
+    """The default channel, `#ml-oncall` or an ID such as C0123456789: where incidents of rules without `notify` go, and those of
+    rules whose channel Slack refuses."""
+    base_url: str = "https://slack.com/api/"
+    """Slack's API; tests name a local server here."""
+    timeout: Seconds = Field(10.0, gt=0)
+    """Seconds for one call."""
+    backoff: Seconds = Field(1.0, gt=0)
+    """The first wait after Slack could not be reached; doubled each time ..."""
+    backoff_most: Seconds = Field(60.0, gt=0)
+    """... up to this."""
+    reconsider: Seconds = Field(300.0, gt=0)
+    """Before a message that Slack refused is tried again; doubled each time, too."""
+    settle: Seconds = Field(3.0, ge=0)
+    """After which Slack surely shows a message that it took."""
+    patience: Seconds = Field(30.0, ge=0)
+    """To wait for the journal before an incident's message is posted."""
+    capacity: int = Field(1000, gt=0)
+    """Threads that are remembered."""
+
+    required: ClassVar = ("token_file", "channel")
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is a token."""
+        return self.token_file is not None
+
+    @property
+    def secret(self) -> Path | None:
+        """The token."""
+        return self.token_file
+
+    @property
+    def incomplete(self) -> str:
+        """A channel alone tells nobody."""
+        if self.token_file is not None or not self.channel:
+            return ""
+        return (
+            f"{PREFIX}SLACK__CHANNEL is {self.channel}, and there is no token: nothing is sent to Slack; "
+            f"name the token's file in {PREFIX}SLACK__TOKEN_FILE"
+        )
