@@ -169,7 +169,7 @@ class Pipeline:
             self._open(match, match.workload, reason, turn)
             return
         incident = case.incident
-        match.firing.incidents[incident.id] = None
+        match.firing.join(incident.id)
         self._parts.count_opening(case, match.firing, turn)
         coming = joining.setdefault(incident.id, {})
         if signal.key not in coming and not has(incident, signal):
@@ -188,7 +188,7 @@ class Pipeline:
         revision, healthy = "" if there is None else there.revision, self._parts.healthy.revision(workload.uid, turn.now)
         incident = opened(rule, workload, signal, turn.now, self._parts.number(), revision, healthy)
         self._cases.admit(case := Case(incident, rule))
-        match.firing.incidents[incident.id] = None
+        match.firing.join(incident.id)
         turn.decide(Verb.OPEN, reason, signal.target, rule.name, incident.id)
         turn.record(incident)
         self._parts.count_opening(case, match.firing, turn)
@@ -237,7 +237,7 @@ class Pipeline:
                 # what still fires is for the rule as it is now
                 left = [each for each in self._matcher.of_workload(closed.workload.uid) if closed.id in each.incidents]
                 for firing in left:
-                    firing.verdicts.pop(closed.rule, None)
+                    firing.ask_anew(closed.rule)
                 self.ask_again(left, turn)
 
     # other inputs

@@ -5,7 +5,7 @@ from dataclasses import replace
 from healer.engine.incidents.approval import rule_changed
 from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.observing import OBSERVES_ON, is_observing
-from healer.engine.incidents.transitions import close, decided, fresh_step, fresh_try, move, verify
+from healer.engine.incidents.transitions import close, decide_to, fresh_step, fresh_try, move, verify
 from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason, State
 
@@ -29,8 +29,7 @@ def climb(incident: Incident, facts: IncidentFacts, why: Reason) -> Transition:
 
 
 def _next_step(incident: Incident, facts: IncidentFacts, following: int, reason: Reason) -> Transition:
-    after, effects = move(replace(fresh_step(incident), step=following), facts, State.OPEN, reason)
-    return after, (decided(incident, facts, Verb.CLIMB, reason, incident.workload), *effects)
+    return decide_to(incident, facts, Verb.CLIMB, reason, replace(fresh_step(incident), step=following), State.OPEN)
 
 
 def escalate(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transition:
@@ -42,8 +41,8 @@ def escalate(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transi
 
 def to_human(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transition:
     """To a human, whatever the mode of its rule."""
-    escalated, effects = move(replace(fresh_step(incident), storming=False, ended_at=facts.now), facts, State.ESCALATED, reason)
-    return escalated, (decided(incident, facts, Verb.ESCALATE, reason, incident.workload), *effects)
+    escalated = replace(fresh_step(incident), storming=False, ended_at=facts.now)
+    return decide_to(incident, facts, Verb.ESCALATE, reason, escalated, State.ESCALATED)
 
 
 # observing
@@ -76,9 +75,7 @@ def _storm_step_failed(incident: Incident, facts: IncidentFacts, why: Reason) ->
     if not waiting.storm:
         return resume_ladder(waiting, facts, Reason(why.code, f"onStorm ({action}) is over: {why.text}"))
     text = f"onStorm ({action}) did not help: {why.text}; holding until the storm is over, a human is needed"
-    reason = Reason("Storm", text)
-    after, effects = move(waiting, facts, State.WAITING, reason)
-    return after, (decided(incident, facts, Verb.DEFER, reason, incident.workload), *effects)
+    return decide_to(incident, facts, Verb.DEFER, Reason("Storm", text), waiting, State.WAITING)
 
 
 def resume_ladder(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transition:

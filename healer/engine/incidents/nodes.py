@@ -59,7 +59,7 @@ class Nodes:
             text = f"{sick} pods on {incident.workload} count as sick, fewer than {fewest}"
             close_wide(incident, Reason("Recovered", text), turn)
             for firing in firings:
-                firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if verdict}
+                firing.ask_anew()
             self._ask_again(firings, turn)
 
     def _open(self, node: str, firings: list[Firing], turn: Turn) -> Incident:
@@ -69,7 +69,7 @@ class Nodes:
         open_wide(storm, turn)
         self._parts.guard_state.cluster_breaker.count_opening(turn)
         for firing in firings:
-            firing.incidents[storm.id] = None
+            firing.join(storm.id)
         return storm
 
     def takes(self, match: Match, known: Incident | None, turn: Turn) -> bool:
@@ -82,7 +82,7 @@ class Nodes:
         if storm is None or (known is not None and signal.target.uid in known.targets):
             return False
         if storm.id not in match.firing.incidents:
-            match.firing.incidents[storm.id] = None
+            match.firing.join(storm.id)
             reason = Reason("NodeStorm", f"{signal.target} is on {storm.workload}: one of many sick pods there")
             turn.decide(Verb.JOIN, reason, signal.target, match.rule.name, storm.id)
         return True

@@ -6,7 +6,7 @@ from healer.engine.incidents.climbing import resume_ladder
 from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.observing import asks
 from healer.engine.incidents.outcomes import done_after_all
-from healer.engine.incidents.transitions import decided, fresh_step, fresh_try, move
+from healer.engine.incidents.transitions import decide_to, fresh_step, fresh_try, move
 from healer.engine.safety.storms import Storm
 from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason, State
@@ -43,8 +43,7 @@ def _take_over(incident: Incident, storm: Storm, facts: IncidentFacts) -> Transi
     else:
         text, taking = f"holding until it is over, no step acts on the workload: {asks(incident)}", fresh_try(taking)
     reason = Reason("Storm", f"{storm}: pods are not treated one by one; {text}")
-    after, effects = move(taking, facts, state, reason)
-    return after, (decided(taking, facts, Verb.DEFER, reason, incident.workload), *effects)
+    return decide_to(taking, facts, Verb.DEFER, reason, taking, state)
 
 
 def _give_back(incident: Incident, facts: IncidentFacts) -> Transition:

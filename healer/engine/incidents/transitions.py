@@ -74,10 +74,8 @@ def defer(incident: Incident, target: Target, veto: Veto, facts: IncidentFacts) 
         due = incident.wake_at is None or incident.wake_at <= facts.now
         return (replace(incident, wake_at=wake, waiting_since=since) if due and wake > facts.now else incident), ()
     asked = facts.now if veto.asks and incident.asked_at is None else incident.asked_at
-    waiting, effects = move(
-        replace(incident, waiting_since=since, wake_at=wake, asked_at=asked), facts, State.WAITING, veto.reason
-    )
-    return waiting, (decided(incident, facts, Verb.DEFER, veto.reason, target), *effects)
+    waiting = replace(incident, waiting_since=since, wake_at=wake, asked_at=asked)
+    return decide_to(incident, facts, Verb.DEFER, veto.reason, waiting, State.WAITING, target)
 
 
 def retry(incident: Incident, target: Target, reason: Reason, pause: float, facts: IncidentFacts) -> Transition:
@@ -85,10 +83,8 @@ def retry(incident: Incident, target: Target, reason: Reason, pause: float, fact
     since = facts.now if incident.waiting_since is None else incident.waiting_since
     until = facts.now + pause
     wake = min(until, since + facts.tuning.engine.max_wait)
-    waiting, effects = move(
-        replace(incident, wake_at=wake, not_before=until, waiting_since=since, acting_on=None), facts, State.WAITING, reason
-    )
-    return waiting, (decided(incident, facts, Verb.DEFER, reason, target), *effects)
+    waiting = replace(incident, wake_at=wake, not_before=until, waiting_since=since, acting_on=None)
+    return decide_to(incident, facts, Verb.DEFER, reason, waiting, State.WAITING, target)
 
 
 def verify(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transition:
@@ -101,13 +97,27 @@ def verify(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transiti
 def close(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transition:
     """Nothing is left to do."""
     ended = facts.now if incident.ended_at is None else incident.ended_at
-    closed, effects = move(
-        replace(incident, ended_at=ended, wake_at=None, storm=False, storming=False), facts, State.CLOSED, reason
-    )
-    return closed, (decided(incident, facts, Verb.CLOSE, reason, incident.workload), *effects)
+    closed = replace(incident, ended_at=ended, wake_at=None, storm=False, storming=False)
+    return decide_to(incident, facts, Verb.CLOSE, reason, closed, State.CLOSED)
 
 
 # what they are made of
+
+
+def decide_to(
+    incident: Incident,
+    facts: IncidentFacts,
+    verb: Verb,
+    reason: Reason,
+    after: Incident,
+    state: State,
+    target: Target | None = None,
+    *,
+    stormed: bool = False,
+) -> Transition:
+    """Change state by a decision: about `target`, or about the workload."""
+    moved, effects = move(after, facts, state, reason, stormed=stormed)
+    return moved, (decided(incident, facts, verb, reason, target or incident.workload), *effects)
 
 
 def move(incident: Incident, facts: IncidentFacts, state: State, reason: Reason, *, stormed: bool = False) -> Transition:

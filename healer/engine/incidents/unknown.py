@@ -5,7 +5,7 @@ from dataclasses import replace
 from healer.engine.incidents.climbing import escalate
 from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.observing import asks, is_observing
-from healer.engine.incidents.transitions import close, decided, move
+from healer.engine.incidents.transitions import close, decide_to, move
 from healer.engine.incidents.verification import unhealthy
 from healer.engine.matching.firing import UNKNOWN
 from healer.engine.safety.counting import UNKNOWN_TOO_LONG
@@ -49,8 +49,7 @@ def _not_known(incident: Incident, facts: IncidentFacts, doubt: Reason) -> Trans
     text = f"{doubt.text}; no step is taken until it is, and after {about(end - now)} {asks(incident)}"
     reason = Reason(doubt.code, text)
     state = State.VERIFYING if incident.state is State.VERIFYING else State.WAITING
-    after, effects = move(unsure, facts, state, reason)
-    return after, (decided(incident, facts, Verb.DEFER, reason, incident.workload), *effects)
+    return decide_to(incident, facts, Verb.DEFER, reason, unsure, state)
 
 
 def _known_again(incident: Incident, facts: IncidentFacts) -> Transition:

@@ -6,7 +6,7 @@ from healer.engine.incidents.climbing import climb, observe_on
 from healer.engine.incidents.deciding import find_candidate, storm_veto
 from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.observing import OBSERVES_ON, is_observing, recovered, still_sick
-from healer.engine.incidents.transitions import act, close, decided, defer, move
+from healer.engine.incidents.transitions import act, close, decide_to, defer
 from healer.engine.incidents.verification import unhealed
 from healer.engine.safety.guards.question import Veto
 from healer.model.duration import about
@@ -98,5 +98,4 @@ def _healed(incident: Incident, facts: IncidentFacts, lasted: str) -> Transition
     reason = Reason("Healed", text)
     cooled = facts.now + facts.rule.rule.limits.cooldown
     healed = replace(incident, ended_at=facts.now, wake_at=cooled, storm=False, storming=False)
-    after, effects = move(healed, facts, State.HEALED, reason, stormed=incident.storming)
-    return after, (decided(incident, facts, Verb.HEAL, reason, incident.workload), *effects)
+    return decide_to(incident, facts, Verb.HEAL, reason, healed, State.HEALED, stormed=incident.storming)

@@ -65,6 +65,14 @@ class Firing:
         """The trigger that it is a signal of."""
         return TRIGGERS[self.signal.source]
 
+    def join(self, incident: str) -> None:
+        """It is part of an incident."""
+        self.incidents[incident] = None
+
+    def ask_anew(self, rule: str = "") -> None:
+        """Have a rule asked about it as if for the first time; "": all that it has matched."""
+        self.verdicts = {name: verdict for name, verdict in self.verdicts.items() if (name != rule if rule else verdict)}
+
     def weigh(self, now: float, freshness: float) -> Weight:
         """How much it counts now."""
         if self.unknown:
