@@ -28,7 +28,7 @@ CHANNEL = AddressSpec(
     kind="",
     noun="channel",
     example='"#ml-oncall"',
-    meaning="a Slack channel, by its name or its ID (`C0123456789`)",
+    meaning="a Slack channel: its name, or its ID",
     valid=_is_channel,
     hint=_channel_hint,
 )

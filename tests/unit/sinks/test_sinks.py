@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from healer.model.incident import Entry, Incident, Reason, State
 from healer.sinks.base import HistoryProgress, LineMark, ProcessMemory, SinkMeters
 from healer.sinks.boundary import Boundary
+from healer.sinks.group import Member
 from healer.sinks.log import LogSettings, LogSink
 from healer.sinks.registry import build
 from tests.support.slack import TOKEN, FakeSlack
@@ -166,6 +167,29 @@ async def test_all_sinks_resume_and_forget_together_and_share_one_memory(tmp_pat
         assert logs == []
         assert sorted(slack.posted.values()) == [1, 1, 1]
         assert "bob" not in str(slack.calls)
+
+
+@pytest.mark.parametrize(
+    ("notify", "paged", "slack", "pager"),
+    [
+        ((), None, (), ()),
+        (("#ml", "pager:ml"), None, ("#ml",), ("ml",)),
+        (("pager:ml",), None, None, ("ml",)),
+        (("#ml",), None, ("#ml",), None),
+        (("pager:ml",), ("pager:ml",), (), ("ml",)),  # of a rule without `notify`: the default channel goes on
+        (("#ml", "pager:ml"), ("pager:ml",), ("#ml",), ("ml",)),
+        (("pager:ml", "#sre"), ("#sre",), ("#sre",), ("ml",)),
+    ],
+)
+def test_a_sink_with_addresses_sees_its_own_and_a_page_takes_nobody_else_s_away(
+    notify: tuple[str, ...], paged: tuple[str, ...] | None, slack: tuple[str, ...] | None, pager: tuple[str, ...] | None
+) -> None:
+    """None: the incident is for others alone. A sink without addresses is told of every incident, as it is."""
+    told = replace(incident(), notify=notify, paged=paged)
+    log = LogSink(LogSettings(), SinkMeters(CollectorRegistry()))
+    for kind, own in (("", slack), ("pager", pager), (None, notify)):
+        seen = Member(log, kind).addressed(told)
+        assert (None if seen is None else seen.notify) == own
 
 
 def test_an_unknown_sink_or_option_is_an_error_that_says_so() -> None:
