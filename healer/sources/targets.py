@@ -1,9 +1,9 @@
-"""Labels of Prometheus, on an alert or on a series, as the object that they name.
+"""Finds the object that the labels of an alert or of a series name.
 
-The labels of one series come from two places: from the metric, which may speak of any object, and from the target that was
-scraped, which is the exporter. So `pod` may be the exporter's own pod beside the `namespace` and the `deployment` that the metric
-is about (kube-state-metrics under honor_labels). A pod is therefore believed only where every other label that names an object
-fits it: its owners by uid, and its node.
+The labels of a series have two origins: the metric, which may be about any object, and the scraped target, which is the exporter.
+So `pod` may be the exporter's own pod, beside the `namespace` and the `deployment` that the metric is about (kube-state-metrics
+under honor_labels). Therefore a pod is believed only when every other label that names an object fits it: its owners by uid, and
+its node.
 """
 
 import re
@@ -24,7 +24,7 @@ OWNERS: Mapping[str, str] = {
     "job_name": "Job",
     "replicationcontroller": "ReplicationController",
 }
-"""The labels of kube-state-metrics that name what owns pods, besides the one for Deployments, which is a setting."""
+"""The labels of kube-state-metrics that name owners of pods. The label for Deployments is a setting."""
 NODE = "node"
 """The label that names a node: the pod's own, or the one that the metric is about."""
 STRANGERS = (
@@ -41,18 +41,18 @@ STRANGERS = (
     "secret",
     "verticalpodautoscaler",
 )
-"""The labels of kube-state-metrics that name an object of which it cannot be known here that a pod belongs to it."""
+"""The labels of kube-state-metrics that name an object whose pods, if it has any, are not known here."""
 
 _PROXIED, _PROXIED_IN = "destination_workload", "destination_workload_namespace"
 """The labels by which Istio names the workload that a request went to. `pod` is then the pod whose proxy reports the request: the
 caller's with reporter="source", a waypoint's or a ztunnel's in ambient mode. https://istio.io/latest/docs/reference/config/metrics/"""
 
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
-"""What an object can be named (RFC 1123)."""
+"""The name of an object (RFC 1123)."""
 _LONGEST, _RANDOM = 63, 5
 """Characters of the longest name that Kubernetes generates, and of its random end."""
 _HASH = re.compile(r"[a-z0-9]{1,10}-")
-"""What stands in a pod's name between that of its Deployment and its random end: the hash of the revision."""
+"""The hash of the revision, between the name of the Deployment and the random end in a pod's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +71,28 @@ class TargetLabels:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A pod or a workload by name; whether the cluster has it is another matter."""
+    """A pod or a workload by name. The cluster need not have it."""
 
     kind: str
     namespace: str
     name: str
 
     def find(self, view: View) -> Pod | Workload | None:
-        """What has that name now."""
+        """The object that has that name now."""
         return view.named(self.kind, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Nameless:
-    """Why labels name nothing: `code` is one CamelCase word of a bounded set (metrics), `reason` goes on after "it"."""
+    """Why labels name no target: `code` is one CamelCase word of a bounded set (metrics), `reason` is a phrase that follows
+    "it"."""
 
     code: str
     reason: str
 
 
 def named_by(labels: Mapping[str, str], names: TargetLabels, view: View) -> Named | Nameless:
-    """What these labels are about: the pod where all other labels fit it, else the Deployment where there is one."""
+    """The target of these labels: the pod when all other labels fit it, else the Deployment when they name one."""
     namespace, pod, deployment = (labels.get(name, "") for name in (names.namespace, names.pod, names.deployment))
     if not namespace or not (pod or deployment):
         missing = f"{names.pod!r} or {names.deployment!r}" if namespace else repr(names.namespace)
@@ -115,7 +116,8 @@ def named_by(labels: Mapping[str, str], names: TargetLabels, view: View) -> Name
 
 
 def _workload(labels: Mapping[str, str], names: TargetLabels, misfit: str) -> Nameless | None:
-    """What keeps the Deployment from being what the labels are about: another workload, or another name of its own."""
+    """Why the Deployment is not the target: the labels name another workload, or the Deployment by another name; None when it
+    is."""
     exported, plain = f"exported_{names.deployment}", labels[names.deployment]
     if labels.get(exported, plain) != plain:
         return _ambiguous(f"labels {names.deployment!r} and {exported!r} differ")
@@ -133,7 +135,7 @@ def _ambiguous(why: str) -> Nameless:
 
 
 def _misfit(labels: Mapping[str, str], names: TargetLabels, view: View) -> str:
-    """Why the pod that the labels name is not what they are about, in words; "" when all labels fit it."""
+    """Why the pod that the labels name is not the target, in words; "" when all labels fit it."""
     namespace, name = labels[names.namespace], labels[names.pod]
     pod = view.pod_named(namespace, name)
     for label, kind in ((names.deployment, DEPLOYMENT), *OWNERS.items()):
@@ -152,7 +154,8 @@ def _misfit(labels: Mapping[str, str], names: TargetLabels, view: View) -> str:
 
 
 def _went_to(labels: Mapping[str, str], namespace: str, name: str, pod: Pod | None, view: View) -> bool:
-    """Whether the pod is one of the workload that Istio says the requests went to; of a pod that is gone, whether it may be."""
+    """Whether the pod belongs to the workload that received the requests, as Istio says; for a pod that is gone, whether it
+    may."""
     workload = labels[_PROXIED]
     if labels.get(_PROXIED_IN, namespace) != namespace:
         return False
@@ -161,11 +164,11 @@ def _went_to(labels: Mapping[str, str], namespace: str, name: str, pod: Pod | No
 
 
 def _owned(name: str, pod: Pod | None, kind: str, owner: str, view: View) -> bool:
-    """Whether what has that kind and name controls the pod, directly or by its ReplicaSet; of a pod that is gone, whether it may
-    have done so."""
+    """Whether the object of that kind and name controls the pod, directly or by its ReplicaSet; for a pod that is gone, whether
+    it may have."""
     if kind == DEPLOYMENT:
         top = None if pod is None else view.workload_of(pod)
-        if pod is None or top is None:  # a ReplicaSet that is not known yet: no rule takes its pod before it is
+        if pod is None or top is None:  # a ReplicaSet that is not known yet: no rule takes down its pod until it is
             return _seems_of(name, owner)
         workload = view.workload_named(kind, pod.metadata.namespace, owner)
         return workload is not None and top == workload.target
@@ -176,10 +179,11 @@ def _owned(name: str, pod: Pod | None, kind: str, owner: str, view: View) -> boo
 
 
 def _seems_of(pod: str, deployment: str) -> bool:
-    """Whether a pod's name is as those of that Deployment's pods are.
+    """Whether a pod's name has the form of the names of that Deployment's pods.
 
-    Owners are never found by names. But an alert goes on for a while when its pod has been replaced, and the Deployment must not
-    be treated for that: a name that fits keeps the alert with the pod, which is gone. Generated names are cut to 63 characters.
+    Owners are never found by names. But an alert fires for a while after its pod was replaced, and healer must not treat the
+    Deployment for that: a name of that form keeps the alert with the pod, which is gone. Generated names are cut to 63
+    characters.
     """
     stem, whole = pod[:-_RANDOM], f"{deployment}-"
     cut = len(pod) == _LONGEST

@@ -1,4 +1,4 @@
-"""A canary rule: the looks at each canary that it covers become signals that a canary is bad, or cannot be judged."""
+"""The probe of a canary rule: signals that a canary is bad, or that it cannot be judged."""
 
 import asyncio
 
@@ -24,11 +24,11 @@ from healer.sources.canary.sides import ObservedSide, Sides
 from healer.sources.prometheus.client import QueryApi
 
 _DOUBTS = 2
-"""So many looks in a row without anything to judge by are a signal: one alone is a hiccup."""
+"""Looks in a row that could not judge before UnknownVerdict fires: one alone is no reason."""
 
 
 class CanaryProbe:
-    """The looks of one rule, in every namespace of its scope that has the canary's Deployment."""
+    """Looks at the canary of one rule in every namespace of its scope that has the canary's Deployment."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class CanaryProbe:
 
 
 class _Trial:
-    """One canary: looked at, told about, signalled."""
+    """One canary: its looks, and the signals that follow from them."""
 
     def __init__(
         self,
@@ -137,12 +137,12 @@ class _Trial:
 
 
 class CanaryStanding:
-    """What is signalled of one canary: pure, look after look.
+    """The signals of one canary, from one look to the next. No I/O.
 
-    BadCanary fires at BAD. It is over when the canary gets no traffic, by its weight and by its own counters, when there is no
-    route to it, when its revision is another one, or when fresh evidence says GOOD; too little evidence, or none, ends nothing.
-    UnknownVerdict fires at the second look in a row that could not judge, and is over when one could. What a healer before this
-    one has signalled is not known unless `resume` says it: the first look that can end a signal ends it, whether or not it fires.
+    BadCanary fires at a verdict BAD. It ends when the canary gets no traffic, by its weight and by its own counters, when there
+    is no route to it, when it has another revision, or when new evidence says GOOD. Too little evidence, or none, ends nothing.
+    UnknownVerdict fires at the second look in a row that could not judge, and ends when a look could. What fired before a restart
+    is known only from `resume`: the first look that can end a signal reports its end, whether or not it fires.
     """
 
     def __init__(self, rule: str, target: Target) -> None:
@@ -151,14 +151,14 @@ class CanaryStanding:
         self._fires: dict[str, bool | None] = {BAD_CANARY: None, UNKNOWN_VERDICT: None}  # None: not known
         self._revision = ""
         self._proven = False
-        """Whether a look of this process has found the canary bad since it began to fire."""
+        """Whether a look since the start of healer has found the canary bad, since BadCanary fires."""
         self._doubts = 0
         self._says = ""
-        """What BadCanary is about by now, where it is no longer the evidence."""
+        """What the message of BadCanary is about, when it is not the evidence: that the canary is served, or was put back."""
 
     @property
     def key(self) -> str:
-        """That of BadCanary."""
+        """The key of BadCanary."""
         return self._key(BAD_CANARY)
 
     @property
@@ -167,17 +167,17 @@ class CanaryStanding:
         return self._fires[BAD_CANARY] is True
 
     def resume(self, occurrence: str = "") -> None:
-        """BadCanary fires: an incident that is open says so, and of which revision, in the signal's `occurrence`.
+        """Note that BadCanary fires, as an open incident says. The signal's `occurrence` has the revision.
 
-        An incident is input: by its word alone nothing is signalled anew, so that nothing is done on it.
+        An incident is input: it causes no new signal by itself, so that healer does nothing because of it alone.
         """
         if self._fires[BAD_CANARY] is None:
             self._revision = occurrence.rpartition("/")[0]
         self._fires[BAD_CANARY] = True
 
     def after(self, look: LookResult, now: float, put_back: str = "") -> list[Report]:
-        """What follows from a fresh look; `now` in seconds since the epoch. `put_back`: in words that, and by whom, the weight
-        was raised again that healer has lowered for it; "" when it was not."""
+        """The reports that follow from a look with new evidence. `now` is in seconds since the epoch. `put_back` says who has
+        raised the weight again that healer had lowered; "" when nobody has."""
         verdict = look.verdict
         if verdict is None:
             self._doubts = 0
@@ -212,11 +212,11 @@ class CanaryStanding:
         return signals
 
     def over(self, now: float, why: str) -> list[Signal]:
-        """The end of all that may fire."""
+        """The ends of all signals that may fire."""
         return [signal for name in self._fires for signal in self._end(name, now, why)]
 
     def _begin(self, name: str, now: float, message: str, occurrence: str, says: str = "") -> Signal:
-        """`says`: what the message is about, where that is not the evidence; the incident is told when that is news."""
+        """`says`: what the message is about when it is not the evidence. The incident is told when that changes."""
         news = name == BAD_CANARY and says not in ("", self._says)
         if name == BAD_CANARY:
             self._says = says
@@ -250,12 +250,13 @@ class CanaryStanding:
 
 
 def place_of(canary: Canary, namespace: str) -> CanaryRoute:
-    """Where the weights between the two sides are."""
+    """The route that has the weights of the two sides."""
     return CanaryRoute.between(namespace, canary.route, canary.stable, canary.canary)
 
 
 async def missing_route(api: Api, bound: BoundRule) -> str:
-    """What is wrong with the route that a rule names; "" when it is there, the rule names none, or the server does not say."""
+    """Why the route that a rule names cannot be used; "" when it can, when the rule names none, or when the server does not
+    answer."""
     canary = bound.rule.when.get(CANARY)
     if canary is None or ANYWHERE in bound.scope.namespaces:
         return ""
@@ -275,18 +276,18 @@ async def share_of(api: Api, place: CanaryRoute) -> float:
 
 
 def sides_of(view: View, canary: Canary, namespace: str) -> Sides:
-    """What a view knows of the two Deployments."""
+    """The two sides as the view has them."""
     return Sides(_side(view, namespace, canary.canary.deployment), _side(view, namespace, canary.stable.deployment))
 
 
 def revisions_of(view: View, workload: Workload) -> list[ReplicaSet]:
-    """The ReplicaSets of a workload's present revision: one, or none while the view does not have it yet."""
+    """The ReplicaSets of a workload's current revision: one, or none while the view does not have it yet."""
     held = view.replica_sets_of(workload.target)
     return [each for each in held if each.metadata.annotations.revision == workload.revision]
 
 
 def _side(view: View, namespace: str, name: str) -> ObservedSide | None:
-    """Pods of earlier revisions may serve for many minutes after a rollout, while they terminate: they are not on trial."""
+    """Leaves out pods of earlier revisions: they may serve for many minutes after a rollout, while they terminate."""
     workload = view.workload_named(DEPLOYMENT, namespace, name)
     if workload is None:
         return None

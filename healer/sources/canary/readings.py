@@ -1,4 +1,4 @@
-"""What a measure's series say at a look, and what came since the look before: the arithmetic of the canary's windows, no I/O."""
+"""The arithmetic of the canary's windows: the values of a measure at a look, and the requests since the look before. No I/O."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ __all__ = [
 ]
 
 _FORGET = 100
-"""Looks after which a series that is seen no more is forgotten."""
+"""Looks after which a series that is absent is forgotten."""
 _SCALE = {"s": 1.0, "ms": 1e3, "us": 1e6}
-"""Of a histogram's edges: how many to the second."""
+"""How many of the units of a histogram's edges make a second."""
 
 
 def counted(total: Sequence[Sample], bad: Sequence[Sample]) -> Reading | Missing:
-    """Two expressions' values. No series of `bad` is no bad request, so long as there are any of `total`."""
+    """The values of two expressions. When `bad` has no series, there is no bad request, provided that `total` has series."""
     if not total:
         return Missing("`total` has no series")
     if (doubt := _doubt((*total, *bad))) is not None:
@@ -44,7 +44,7 @@ def counted(total: Sequence[Sample], bad: Sequence[Sample]) -> Reading | Missing
 
 
 def timed(buckets: Sequence[Sample], edge: float) -> Reading | Missing:
-    """A histogram's buckets: all requests are those up to +Inf, the bad ones those above the edge."""
+    """The values of a histogram: all requests are those up to +Inf, the bad ones are those above the edge."""
     if not buckets:
         return Missing("the histogram has no series")
     if (doubt := _doubt(buckets)) is not None:
@@ -70,7 +70,7 @@ def slower(edge: float, unit: str) -> str:
 
 
 class _CounterMark(NamedTuple):
-    """A counter as it was last seen, the most that it has been, and for how many looks it has not been seen."""
+    """A counter's last value, its largest value, and for how many looks it has been absent."""
 
     value: float
     most: float
@@ -88,11 +88,11 @@ class _Growth:
 
 
 def _grown(marks: Marks, values: Mapping[Key, float], *, known: bool) -> _Growth:
-    """How much counters have grown, each by itself: in a sum the end of one pod would hide what the others have counted.
+    """How much counters have grown, each by itself: in a sum, the end of one pod would hide what the others have counted.
 
-    A counter that falls was reset, and what came in between is not known. One that is back at where it was before it fell was
-    not: an aggregated counter dips while one of its pods is not scraped. A counter that is new began at 0 when others of its
-    side are `known`; one that was away counts from where it was.
+    A counter that falls was reset, and the requests in between are not known. A counter that returns to its value before the fall
+    was not reset: an aggregated counter dips while one of its pods is not scraped. A new counter began at 0 when others of its
+    side are `known`. A counter that was absent counts from its last value.
     """
     by_key, reset, after = dict[Key, float](), False, dict[Key, _CounterMark]()
     for key, value in values.items():
@@ -122,7 +122,7 @@ class _Base:
 
 
 def requests_of(measure: Measure, samples: Sequence[Sample]) -> Mapping[Key, float] | Missing:
-    """The values of all requests, from the answer to a measure's `total` or `histogram`; none where there is no series."""
+    """The values of all requests, from the answer to a measure's `total` or `histogram`; None without a series."""
     if (doubt := _doubt(samples)) is not None:
         return doubt
     return _by_key(samples if measure.histogram is None else _at(samples, inf))
@@ -135,8 +135,8 @@ class Meter:
         self._marks: Marks | None = None
 
     def grown(self, values: Mapping[Key, float]) -> float | None:
-        """How many came since the look before; None when that is not known: at the first look, after a reset, and when all its
-        series are others. No series any more is no request."""
+        """How many requests came since the look before; None when that is not known: at the first look, after a reset, and when
+        all series are new. No request when there is no series any more."""
         known = self._marks is not None and (not values or not self._marks.keys().isdisjoint(values))
         growth = _grown(self._marks or {}, values, known=known)
         self._marks = growth.marks
@@ -151,9 +151,9 @@ class _CounterStep(NamedTuple):
 
 
 class Tally:
-    """One measure's counters from look to look, both sides in step: a window has the same beginning and end for both.
+    """The counters of one measure from look to look. A window has the same beginning and end for both sides.
 
-    What cannot be read leaves all as it was, and the next window is the longer.
+    A look that cannot be read changes nothing: the next window is longer.
     """
 
     def __init__(self, warmth: BothWarmths | None = None) -> None:
@@ -164,11 +164,11 @@ class Tally:
 
     @property
     def begun(self) -> bool:
-        """Whether there was a look before."""
+        """Whether there was a look already."""
         return self._canary is not None
 
     def take(self, canary: Reading, stable: Reading | None, at: float = 0.0) -> Window | Missing:
-        """What came since the look before; nothing at the first, nor when one side has just come or is another altogether.
+        """The window since the look before; empty at the first look, and when a side is new.
 
         `at`: the time of the readings.
         """
@@ -196,7 +196,7 @@ def _step(base: _Base | None, reading: Reading) -> _CounterStep:
 
 
 def within(canary: Reading, stable: Reading | None) -> Window:
-    """The window of expressions that give what came within it."""
+    """The window of expressions that give increases."""
     return Window(total_of(canary), None if stable is None else total_of(stable))
 
 
@@ -205,8 +205,8 @@ def past(
 ) -> list[Counts]:
     """The counts a window, oldest first, of the `windows` that begin at `start`: from counters, or from increases.
 
-    Where `total` has values and `bad` has none there were none: a series of errors begins with the first of them. Windows without
-    values of `total`, and those in which a counter was reset, are left out.
+    Where `total` has values and `bad` has none, no request was bad: a series of errors begins with the first error. Windows
+    without values of `total`, and windows in which a counter was reset, are left out.
     """
     ends = [round(start + step * number, 3) for number in range(windows + 1)]
     known = {at for each in total for at in each.points}

@@ -1,4 +1,4 @@
-"""The route of a canary at its looks: the share that it gets, and whether somebody has put back the weight that healer set."""
+"""The route of a canary: the share that the canary gets, and whether somebody has put back the weight that healer set."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from healer.routes.note import notes
 
 
 class RouteLook:
-    """Reads the weights of one place, and remembers the last reading."""
+    """Reads the weights of one route, and remembers the last reading."""
 
     def __init__(self, api: Api, place: CanaryRoute) -> None:
         self._api = api
@@ -22,18 +22,18 @@ class RouteLook:
         return self._found.weights.share
 
     def besides(self) -> Sequence[str]:
-        """In words, the requests that reach the canary whatever the weights are; none where the last reading failed."""
+        """The requests that reach the canary whatever the weights are, in words; none when the last reading failed."""
         return () if self._found is None else self._found.weights.besides
 
     def put_back(self, kept: Mapping[str, str]) -> str:
-        """That the weights read last are higher than those that healer has set, with the figures and by whom; else "".
+        """That the weights are higher than those that healer has set, with the figures and who set them; "" when they are not.
 
-        `kept` is what an incident has kept of its accepted shifts.
+        `kept` are the notes of an incident about its accepted shifts.
         """
         try:
             note = notes(kept).get(self._place)
         except ValueError:
-            return ""  # the action says it: it refuses to go on from such a note
+            return ""  # the action reports it, and refuses to continue from such a note
         if note is None or self._found is None:
             return ""
         was, now = Weights.parse(note.after), self._found.weights

@@ -1,4 +1,4 @@
-"""Warm-up: what servers answer while they are cold is not evidence, and is left out of the canary's windows. Pure."""
+"""Warm-up: the answers of cold servers are no evidence, and are left out of the canary's windows. No I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class _Warm(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Warmup:
-    """How long a server is cold: for so many seconds from its first request on, and for so many requests."""
+    """How long a server is cold: so many seconds from its first request on, and so many requests."""
 
     seconds: float = 0.0
     requests: float = 0.0
@@ -43,28 +43,28 @@ class Warmup:
 
 
 class Warmth:
-    """Which servers of one side are warm: what the others answer is not evidence.
+    """Which servers of one side are warm: the answers of the others are no evidence.
 
-    A server is a pod, where all series name theirs; else all of a side's are one.
+    A server is a pod when all series name their pod; else the whole side is one server.
     """
 
     def __init__(self, warmup: Warmup, *, standing: bool = False) -> None:
-        """`standing`: the servers that are there at first have served before the trial, and are warm."""
+        """`standing`: the servers of the first reading have served before the trial, and are warm."""
         self._warmup = warmup
         self._standing = standing
         self._began: dict[str, float] = {}
         self._served: dict[str, float] = {}
 
     def first(self, reading: Reading) -> None:
-        """The servers that are there at first, by their counters. Those that have served nothing yet are cold."""
+        """Note the servers of the first reading. Those that have served nothing yet are cold."""
         if self._standing and not self._began:
             servers = _servers(reading)
             for server in {servers[key] for key, requests in reading.total.items() if requests > 0}:
                 self._began[server], self._served[server] = -inf, inf
 
     def without(self, grown: Reading, at: float) -> _Warm:
-        """What came within the window that ends `at`, without the requests to servers that were cold when it began, and how many
-        requests those were."""
+        """The requests within the window that ends `at`, without those to servers that were cold when it began, and the number of
+        those."""
         if not self._warmup:
             return _Warm(total_of(grown), 0.0)
         self.first(grown)
@@ -84,7 +84,7 @@ class Warmth:
 
 
 def _servers(reading: Reading) -> Mapping[Key, str]:
-    """The server behind each series, by the first of these labels that all have; "" is all of a side."""
+    """The server of each series, by the first of these labels that all series have; "" for the whole side."""
     keys = [*reading.total, *reading.bad]
     for label in _POD_LABELS:
         named = {key: value for key in keys for name, value in key if name == label}
@@ -98,7 +98,7 @@ BothWarmths = tuple[Warmth, Warmth]
 
 
 def judged(warmth: BothWarmths, canary: Reading, stable: Reading | None, at: float) -> Window:
-    """The window that ends `at`, of what came within it, without what is warm-up."""
+    """The window that ends `at`, without warm-up."""
     ours = warmth[0].without(canary, at)
     return Window(ours.counts, None if stable is None else warmth[1].without(stable, at).counts, ours.warming)
 

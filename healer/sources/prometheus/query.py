@@ -1,4 +1,4 @@
-"""A query rule: a PromQL expression is asked, and each series of the answer that passes the threshold is a signal."""
+"""The probe of a query rule: each series of the answer whose value passes the threshold is a signal."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -20,12 +20,12 @@ from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample
 from healer.sources.targets import Named, Nameless, TargetLabels, named_by
 
 _MOST_LABELS = 300
-"""Characters of a series' labels that go into the key of its signal; of longer ones their hash does."""
+"""Characters of a series' labels in the key of its signal; longer labels are replaced by their hash."""
 
 
 @dataclass(frozen=True, slots=True)
 class _SeenSeries:
-    """A series at the last look that saw it; it fires since `since` (epoch), or does not (None)."""
+    """A series in the last answer that had it. It fires since `since` (epoch, s); None: it does not fire."""
 
     target: Target
     labels: Mapping[str, str]
@@ -35,9 +35,9 @@ class _SeenSeries:
 
 @dataclass(frozen=True, slots=True)
 class _QueryAnswer:
-    """What an answer says: the series that have a number, and why others have none, both by key.
+    """An answer as it was read: the series that have a number, and why others have none, both by key.
 
-    `lost`: why it cannot be told what the answer lacks; "" when it can.
+    `lost`: why a series that the answer lacks may still fire; "" when it does not.
     """
 
     found: Mapping[str, _SeenSeries]
@@ -48,9 +48,9 @@ class _QueryAnswer:
 class QueryProbe:
     """Asks the query of one rule, and remembers the series that it has seen. `unanswered` see `SourceContext`.
 
-    A series fires while its value is a number on the wrong side of the threshold. It is over when it is seen on the right one,
-    when a whole answer has it no more, or when its target is gone from the cluster. NaN, infinity, an answer in part, no answer:
-    unknown, and said so. The first sight of a series is told whichever it is: what fired before a restart may be over.
+    A series fires while its value is a number past the threshold. It ends when its value is a number that is not, when a whole
+    answer does not have it, or when its target is gone from the cluster. NaN, infinity, a partial answer and no answer are
+    reported as unknown. A series that is seen for the first time is reported in either case: it may have fired before a restart.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class QueryProbe:
         self._complained: set[str] = set()
 
     async def ask(self, now: float) -> list[Report]:
-        """Ask once. `now` in seconds since the epoch."""
+        """Ask once, and report. `now` is in seconds since the epoch."""
         try:
             samples = await self._prometheus.query(self._query.expr, now)
         except QueryFailed as error:
@@ -98,7 +98,7 @@ class QueryProbe:
         return reports
 
     def _read(self, samples: list[Sample], now: float) -> _QueryAnswer:
-        """What the answer says of what the cluster has and the rule covers."""
+        """The series of the answer whose targets exist and are in the rule's scope."""
         found: dict[str, _SeenSeries] = {}
         doubtful: dict[str, str] = {}
         lost, nameless = "", ""
@@ -107,8 +107,8 @@ class QueryProbe:
                 self._complain(sample.odd, "a series of the query cannot be used", sample)
             named = self._named(sample)
             if isinstance(named, Nameless):
-                lost = lost or sample.odd  # whatever it is about
-                if not isfinite(sample.value) or self._passes(sample.value):  # else nothing is sick, whatever it is about
+                lost = lost or sample.odd  # its target is not known
+                if not isfinite(sample.value) or self._passes(sample.value):  # else it is not sick, whatever its target is
                     nameless = nameless or named.reason
                 continue
             target = self._target(named)
@@ -170,7 +170,7 @@ class QueryProbe:
         above, below = self._query.above, self._query.below
         if above is not None:
             return f"value {value:.6g} {'above' if value > above else 'not above'} {above:.6g}"
-        assert below is not None  # one of the two, as the rule's model has seen to
+        assert below is not None  # the rule's model has checked that one of the two is given
         return f"value {value:.6g} {'below' if value < below else 'not below'} {below:.6g}"
 
     def _was_not_over(self, key: str) -> bool:
@@ -178,7 +178,7 @@ class QueryProbe:
         return before is None or before.since is not None
 
     def _gone(self, now: float) -> list[Signal]:
-        """The end of what fired for targets that the cluster has no more."""
+        """The ends of the signals whose targets are gone from the cluster."""
         gone = {key: seen for key, seen in self._known.items() if not self._exists(seen.target)}
         for key in gone:
             del self._known[key]
@@ -204,7 +204,7 @@ class QueryProbe:
         )
 
     def _doubt(self, read: _QueryAnswer, doubtful: set[str]) -> str:
-        """Why something is not known, in words; "" when all is."""
+        """Why something is not known, in words; "" when everything is."""
         if read.lost:
             return read.lost
         if doubtful:
@@ -213,7 +213,7 @@ class QueryProbe:
         return "no series of the query has a finite value" if read.doubtful and not read.found else ""
 
     def _say(self, why: str) -> None:
-        """Count each look; log a change between known and unknown. Another reason is no change."""
+        """Count the answer, and log when the rule can no longer be judged, and when it can again."""
         self._unanswered(self._rule.name, why)
         if bool(why) is not bool(self._why):
             if why:
@@ -224,7 +224,7 @@ class QueryProbe:
 
 
 def _written(labels: Mapping[str, str]) -> str:
-    """Labels as PromQL writes them, in an order of their own."""
+    """Labels as PromQL writes them, sorted by name."""
     escaped = ((name, value.replace("\\", "\\\\").replace('"', '\\"')) for name, value in sorted(labels.items()))
     return "{" + ",".join(f'{name}="{value}"' for name, value in escaped) + "}"
 
