@@ -1,4 +1,4 @@
-"""Alertmanager's API, version 2, as far as it says what fires now and what people have silenced."""
+"""Alertmanager's API, version 2: the alerts that fire now, and the silences."""
 
 import re
 import ssl
@@ -15,18 +15,19 @@ from healer.sources.alertmanager.alert import Alert, Moment
 
 _MOST_BYTES = 8 << 20
 _MOST_NAMES = 50
-"""Alerts are asked for by name; with more names than that, for all of them: a request line has its limits."""
+"""The most names in a request; with more names all alerts are asked for, because a request line has a limit."""
 _MOST_SILENCES = 100
 
 T = TypeVar("T")
 
 
 class NoAnswer(Exception):
-    """An Alertmanager gave no answer that says anything; the message says which and why."""
+    """An Alertmanager gave no usable answer; the message says which one and why."""
 
 
 class AlertStatus(msgspec.Struct, rename="camel"):
-    """Whether an alert is told to receivers: `active`, `suppressed` (by whom), or `unprocessed` (nothing decided yet)."""
+    """Whether Alertmanager notifies receivers of an alert: `active`, `suppressed` (and by what), or `unprocessed` (not decided
+    yet)."""
 
     state: str = "active"
     silenced_by: tuple[str, ...] = ()
@@ -45,7 +46,7 @@ class Listed(msgspec.Struct, rename="camel"):
 
     @property
     def alert(self) -> Alert:
-        """The same as it would be sent."""
+        """The alert as Alertmanager would send it."""
         return Alert("firing", self.labels, self.starts_at, self.annotations, self.fingerprint)
 
 
@@ -55,7 +56,7 @@ class _Silence(msgspec.Struct, rename="camel"):
 
 
 class Alertmanagers:
-    """The API of one Alertmanager, or of each of a pair: a method asks one of `urls`, and raises Unanswered. Close it when done.
+    """The API of one Alertmanager, or of each of a pair: a method asks one of `urls`, and raises NoAnswer. Close it when done.
 
     `timeout` is in seconds, for one request.
     """
@@ -71,7 +72,7 @@ class Alertmanagers:
         self._silences: dict[str, str] = {}
 
     async def aclose(self) -> None:
-        """Ask nothing more."""
+        """Send no further request."""
         if self._session is not None:
             await self._session.close()
 
@@ -85,7 +86,7 @@ class Alertmanagers:
         return {each.alert.key: each for each in found}
 
     async def suppression(self, url: str, status: AlertStatus) -> str:
-        """Why an alert that fires is told to nobody; "" when it is told."""
+        """Why Alertmanager notifies nobody of a firing alert; "" when it does."""
         if status.state != "suppressed":
             return ""
         if status.silenced_by:
@@ -95,7 +96,7 @@ class Alertmanagers:
         return f"it is muted by {', '.join(status.muted_by[:3]) or 'Alertmanager'}"
 
     async def _silence(self, url: str, silence: str) -> str:
-        """Who has made a silence, and why, where Alertmanager says so."""
+        """The author and the comment of a silence, as far as Alertmanager has them."""
         if silence not in self._silences:
             if len(self._silences) >= _MOST_SILENCES:
                 self._silences.clear()
@@ -120,7 +121,7 @@ class Alertmanagers:
             raise NoAnswer(f"Alertmanager at {_address(url)}: {error or 'no answer in time'}") from error
 
     def _opened(self) -> aiohttp.ClientSession:
-        """The session; the certificates are read when it is first needed."""
+        """The session. The certificates are read when it is first needed."""
         if self._session is None:
             trusted = True if self._ca_file is None else ssl.create_default_context(cafile=str(self._ca_file))
             self._session = aiohttp.ClientSession(timeout=self._timeout, connector=aiohttp.TCPConnector(ssl=trusted))
@@ -137,5 +138,5 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
 
 
 def _address(url: str) -> str:
-    """The host and port of a URL: a password in it is not for messages."""
+    """The host and port of a URL, without a password, for messages."""
     return urlsplit(url).netloc.rpartition("@")[2]

@@ -1,7 +1,8 @@
-"""Alertmanager's webhook, version 4, and Grafana's, version 1, which has the same shape: a body becomes signals.
+"""Turns the body of Alertmanager's webhook, version 4, or of Grafana's, version 1, into signals. Both have the same shape.
 
-The shape is that of Alertmanager's notify/webhook.Message and template.Data. What healer does not use (generatorURL, groupLabels,
-Grafana's values and URLs, whatever later versions add) is neither needed nor looked at. Labels and annotations are strings.
+The shape is that of Alertmanager's notify/webhook.Message and template.Data. Fields that healer does not use (generatorURL,
+groupLabels, Grafana's values and URLs, fields of later versions) may be absent and are not read. Labels and annotations are
+strings.
 """
 
 import asyncio
@@ -23,20 +24,20 @@ from healer.sources.base import Pushed, WebhookContext
 from healer.sources.targets import TargetLabels
 
 VERSIONS = {"4": "Alertmanager", "1": "Grafana-managed alerting"}
-"""The versions of the body that healer understands, and whose they are."""
+"""The versions of the body that healer understands, and who sends them."""
 PATH = "/webhooks/alertmanager"
 _AT_ONCE = 25
-"""Alerts read before others get their turn on the loop: ten milliseconds or so."""
+"""Alerts read before the loop is yielded: about ten milliseconds."""
 
 _HINT = "send what Alertmanager's webhook_configs send: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config"
 
 
 _MOST_ILL_FORMED = 100
-"""Alerts of a group that may be ill-formed; a sender of more is no Alertmanager. Each takes some 10 us."""
+"""Ill-formed alerts that a group may have; a sender of more is no Alertmanager. Each takes about 10 us."""
 _MOST_READ_APART = 5_000
-"""Alerts of a group that are read one by one, where some are ill-formed: some 7 us each."""
+"""Alerts of a group that are read one by one, because some are ill-formed: about 7 us each."""
 _MOST_COMMAS = 100_000
-"""A body with more is not taken apart, for an array of a million numbers would take the loop too long."""
+"""Entries of a body that is read one by one: an array of a million numbers would block the loop."""
 
 
 class _Group(msgspec.Struct, rename="camel", kw_only=True):
@@ -57,7 +58,7 @@ class _Apart(_Group, kw_only=True):
 class Notification:
     """One POST of Alertmanager: a group of alerts; `truncated_alerts` more were left out by its max_alerts.
 
-    `ill_formed` are those of the group that cannot be read: they take no other alert with them.
+    `ill_formed` are those that cannot be read; the others of the group are taken.
     """
 
     alerts: tuple[Alert, ...]
@@ -77,7 +78,7 @@ _alert = msgspec.json.Decoder(Alert)
 
 
 class _LooseAlert(msgspec.Struct):
-    """What may be read of an alert that is not well-formed."""
+    """The fields that are read of an alert that is not well-formed, for its name."""
 
     labels: Any = None
     fingerprint: Any = None
@@ -87,10 +88,10 @@ _loose = msgspec.json.Decoder(_LooseAlert)
 
 
 def parse(body: bytes) -> Notification:
-    """A webhook's body as a notification. One alert that is not well-formed is told apart, and takes no other with it.
+    """A webhook's body as a notification. An alert that is not well-formed is listed apart; the others are taken.
 
-    Raises WebhookError (400) for what is not JSON, is of another version, has a wrong type outside of its alerts, or holds alerts
-    none of which can be read, or too many that cannot; the message says where.
+    Raises WebhookError (400) when the body is not JSON, is of another version, has a wrong type outside of its alerts, or when
+    none of its alerts can be read, or too many cannot; the message says where.
     """
     try:
         version = _envelope.decode(body).version
@@ -107,7 +108,7 @@ def parse(body: bytes) -> Notification:
 
 
 def _decoded(body: bytes) -> Notification:
-    """All at once; only where that fails, and within bounds, alert by alert."""
+    """Decode the body as a whole; when that fails, and within bounds, alert by alert."""
     try:
         whole = _whole.decode(body)
         return Notification(whole.alerts, whole.receiver, whole.truncated_alerts)
@@ -119,7 +120,7 @@ def _decoded(body: bytes) -> Notification:
 
 
 def _read(posted: Sequence[msgspec.Raw]) -> tuple[tuple[Alert, ...], tuple[Untargeted, ...]]:
-    """The alerts, and those that cannot be read. Raises what the first of those raises when all are so, or too many."""
+    """The alerts, and those that cannot be read. When none can be read, or too many cannot, raises the error of the first one."""
     alerts: list[Alert] = []
     ill_formed: list[Untargeted] = []
     first: Exception | None = None
@@ -138,7 +139,7 @@ def _read(posted: Sequence[msgspec.Raw]) -> tuple[tuple[Alert, ...], tuple[Untar
 
 
 def _placed(error: Exception, index: int) -> Exception:
-    """A validation error with its place in the whole body."""
+    """A validation error with the path in the whole body."""
     if not isinstance(error, msgspec.ValidationError):
         return error
     said, at, where = str(error).rpartition(" - at `$")
@@ -147,7 +148,7 @@ def _placed(error: Exception, index: int) -> Exception:
 
 
 def _unread(raw: msgspec.Raw, index: int, error: Exception) -> Untargeted:
-    """An alert that cannot be read, by its name where that can be."""
+    """An alert that cannot be read, with its name if that can be read."""
     try:
         loose = _loose.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -159,7 +160,7 @@ def _unread(raw: msgspec.Raw, index: int, error: Exception) -> Untargeted:
 
 
 def _brief(error: Exception) -> str:
-    """The error with its end, which says where; a wrong value in its middle may be as long as the body."""
+    """The error, shortened in its middle, where a wrong value may be as long as the body; its end says where."""
     text = str(error)
     where = text[max(0, text.rfind(" - at ")) :] if " - at " in text else ""
     return free_text(text.removesuffix(where), 120) + where[-100:]
@@ -168,13 +169,13 @@ def _brief(error: Exception) -> str:
 def signals(
     notification: Notification, view: View, labels: TargetLabels, now: float, replicas: Sequence[str] = REPLICA_LABELS
 ) -> tuple[list[Signal], list[Untargeted]]:
-    """Every alert of the group as a signal, or as one that names no target; `now` in seconds since the epoch."""
+    """The alerts of a group that give a signal, and those that give none. `now` is in seconds since the epoch."""
     things = [read(alert, view, labels, replicas, now) for alert in notification.alerts]
     return [thing for thing in things if isinstance(thing, Signal)], [thing for thing in things if isinstance(thing, Untargeted)]
 
 
 class AlertmanagerWebhook:
-    """The receiver of Alertmanager's webhook: parses a body, finds the targets, has the signals decided.
+    """The receiver of Alertmanager's webhook: parses a body, finds the targets, and hands the signals over to be decided.
 
     `intake` returns when the engine has decided the signals (a 2xx promises that), and raises QueueFull when there is no room.
     """

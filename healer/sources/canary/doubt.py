@@ -1,8 +1,8 @@
-"""An expression of bad requests that matches nothing is no proof that nothing is bad: whether it could match at all.
+"""Whether an expression of bad requests that matches nothing could match at all: else it does not prove that nothing is bad.
 
-A healthy service has no series of errors, and neither has one whose label is misspelt. They are told apart by what is there
-besides: the metric, the labels by which the expression selects, what the canary has that stable has not, and values that speak of
-failure and are not selected, at the labels that tell the bad requests from all requests.
+A healthy service has no series of errors, and neither has an expression with a misspelt label. Four things tell them apart:
+whether the metric exists, whether the labels by which the expression selects exist, what the canary has that stable has not, and
+whether there are values that mean a failure and are not selected, at the labels that tell the bad requests from all requests.
 """
 
 import re
@@ -16,20 +16,20 @@ from healer.sources.prometheus.client import Sample
 Ask = Callable[[str], Awaitable[list[Sample]]]
 """The samples of an expression. Raises QueryFailed."""
 Filled = Callable[[str], str]
-"""A template, or a part of one, with one side's values in its places."""
+"""Fills in the placeholders of a template, or of a part of one, with the values of one side."""
 
 _CODE = re.compile(r"(?:http|status|code)?5(?:\d\d|xx)", re.IGNORECASE)
 _FAILURES = frozenset(
     {"error", "errors", "failed", "failure", "failures", "fail", "timeout", "timedout", "exception", "exceptions", "panic"}
     | {"err", "errs", "crash", "crashed"}
 )
-"""Words of a label's value that speak of a request that failed."""
+"""Words of a label's value that mean that a request failed."""
 _STATES = frozenset(
     {"unavailable", "internal", "unknown", "aborted", "dataloss", "unimplemented", "deadlineexceeded", "resourceexhausted"}
 )
 """The same of gRPC (its doc/statuscodes.md). They also qualify names (`InternalState`), so they count as the last word alone."""
 _EXCUSES = frozenset({"no", "non", "not", "none", "without", "client", "user", "caller", "input"})
-"""Words beside them that say it did not, or that it was the client's own fault."""
+"""Words beside them that mean that it did not fail, or that it was the client's fault."""
 _GRPC = frozenset({"2", "4", "8", "10", "12", "13", "14", "15"})
 """The same of gRPC, as numbers."""
 _BOOLEAN = frozenset({"true", "false"})
@@ -48,7 +48,7 @@ _MATCHER = re.compile(rf"\s*(?P<label>[\w.:]+|\"[^\"]*\")\s*(?P<sign>=~|!~|!=|=)
 
 @dataclass(frozen=True, slots=True)
 class LabelMatcher:
-    """One condition of a selector, as it is written. `places`: it names the side, by a place of the template."""
+    """One condition of a selector, as it is written. `placeholders`: those by which it names the side."""
 
     label: str
     sign: str
@@ -59,7 +59,7 @@ class LabelMatcher:
         return f"{self.label}{self.sign}{self.value}"
 
     def fits(self, value: str) -> bool:
-        """Whether what is written here, whole or as a pattern, is this value; a pattern that only Go knows fits none."""
+        """Whether the text, as a whole or as a pattern, matches this value; a pattern that only Go understands matches none."""
         written = self.value[1:-1]
         if "~" not in self.sign:
             return written == value
@@ -71,7 +71,7 @@ class LabelMatcher:
 
 @dataclass(frozen=True, slots=True)
 class SeriesSelector:
-    """What an expression selects: a metric, "" where a matcher names it, and the matchers."""
+    """A selector of series: a metric, "" when a matcher names it, and the matchers."""
 
     metric: str
     matchers: tuple[LabelMatcher, ...]
@@ -95,11 +95,11 @@ class SeriesSelector:
         return list(dict.fromkeys(each.label for each in self.choosing))
 
     def with_more(self, more: Iterable[LabelMatcher]) -> "SeriesSelector":
-        """Of what it selects, the series that these match too."""
+        """The selector of those of its series that these matchers match too."""
         return SeriesSelector(self.metric, tuple(dict.fromkeys((*self.matchers, *more))))
 
     def leaves_out(self, label: str, value: str) -> bool:
-        """Whether a matcher says in so many words that this value is not wanted."""
+        """Whether a matcher excludes this value explicitly."""
         return any(each.label == label and each.sign in ("!=", "!~") and each.fits(value) for each in self.matchers)
 
     def asks_for(self, label: str, value: str) -> bool:
@@ -107,13 +107,13 @@ class SeriesSelector:
         return any(each.label == label and each.fits(value) != (each.sign in ("!=", "!~")) for each in self.matchers)
 
     def of_side(self, *more: str) -> str:
-        """All series of its metric that one side has, with more matchers."""
+        """The selector of all series of its metric that one side has, with more matchers."""
         kept = [str(each) for each in self.matchers if each.placeholders or each.label == "__name__"]
         return f"{self.metric}{{{', '.join([*kept, *more])}}}"
 
 
 def selectors(template: str) -> list[SeriesSelector]:
-    """Those of a template that have braces, in its order; their placeholders are as the template has them."""
+    """The selectors of a template that have braces, in its order, with the placeholders of the template."""
     placeholders: list[str] = []
 
     def mark(placeholder: str) -> str:
@@ -139,10 +139,10 @@ def selectors(template: str) -> list[SeriesSelector]:
 
 
 async def doubt(total: str, bad: str, sides: Sequence[Filled], ask: Ask, others: Sequence[str] = ()) -> str:
-    """Why no answer to `bad` may not mean that no request is bad, in words; "" where it means that.
+    """Why an empty answer to `bad` may not mean that no request is bad, in words; "" when it does.
 
-    `total` and `bad` are templates; the canary is the first of the sides. `others`: what the other measures of the rule count as
-    bad, so that nobody need count it here too. Raises QueryFailed.
+    `total` and `bad` are templates; the canary is the first of the sides. `others`: the expressions of bad requests of the rule's
+    other measures; their requests need not be counted here too. Raises QueryFailed.
     """
 
     async def there(expr: str) -> bool:
@@ -176,7 +176,7 @@ def _never(bad: str, why: str) -> str:
 
 
 async def _strange(total: str, labels: Iterable[str], sides: Sequence[Filled], ask: Ask) -> str:
-    """What the canary's requests have as one of these labels and stable's have not."""
+    """The values of these labels that the canary's requests have, and stable's have not."""
     if len(sides) < 2:
         return ""
     for label in labels:
@@ -191,10 +191,10 @@ async def _strange(total: str, labels: Iterable[str], sides: Sequence[Filled], a
 
 
 def _narrowed(total: Sequence[SeriesSelector], bad: SeriesSelector) -> list[tuple[SeriesSelector, list[LabelMatcher]]]:
-    """All requests, and the matchers by which `bad` selects among them: those that `total` has not.
+    """The selectors of all requests, and the matchers by which `bad` selects among them: those that `total` has not.
 
-    All requests are what `total` selects. Where it has another metric, or adds up the good and the bad requests, they are also
-    the series of `bad`'s metric, with the matchers that the two have in common.
+    `total` selects all requests. When it has another metric, or adds up the good and the bad requests, all requests are also the
+    series of the metric of `bad`, with the matchers that the two have in common.
     """
     found = [(each, [one for one in bad.choosing if one not in each.matchers]) for each in total]
     narrowed = [(each, more) for each, more in found if more]
@@ -209,10 +209,10 @@ def _narrowed(total: Sequence[SeriesSelector], bad: SeriesSelector) -> list[tupl
 async def _unselected(
     whole: SeriesSelector, more: Sequence[LabelMatcher], sides: Sequence[Filled], ask: Ask, elsewhere: Sequence[SeriesSelector]
 ) -> str:
-    """A value that speaks of failure, at a label that tells the bad requests; `more` is known to select none of the whole.
+    """A value that means a failure, at a label that tells the bad requests; `more` selects none of the whole, as is known.
 
-    A label names the place of a request instead (a model, a handler), when `more` selects something by it and nothing of that
-    speaks of failure: only the requests of that place are looked at. What `elsewhere` selects is counted there.
+    A label says where a request went instead (a model, a handler) when `more` selects something by it, and no value of that means
+    a failure: then only the requests that went there are checked. Requests that `elsewhere` selects are counted there.
     """
     narrow = SeriesSelector("", tuple(more))
     telling: list[str] = []
@@ -236,13 +236,13 @@ async def _unselected(
 async def _values(
     label: str, of: SeriesSelector, sides: Sequence[Filled], ask: Ask, without: Sequence[SeriesSelector] = ()
 ) -> set[str]:
-    """The label's values on either side, of the series that none of the others, of the same metric, selects."""
+    """The label's values on either side, of the series that no other selector of the same metric selects."""
     expr = " unless ".join(map(str, (of, *without)))
     return {sample.labels.get(label, "") for side in sides for sample in await ask(f"group by ({label}) ({side(expr)})")} - {""}
 
 
 def _speaks_of_failure(label: str, value: str) -> bool:
-    """Whether this value, by whole words, says that a request failed; a path says where it went."""
+    """Whether the words of this value mean that a request failed; a path says where it went."""
     if _SUCCESS.fullmatch(label) is not None and value.lower() in _NO:
         return True
     if "grpc" in label.lower() and value in _GRPC:
@@ -253,7 +253,7 @@ def _speaks_of_failure(label: str, value: str) -> bool:
 
 
 def _phrase_speaks_of_failure(phrase: str) -> bool:
-    """Of a name in words with hyphens, such as `error-correction`, the last word says what it is."""
+    """The words that say what a name means: of a name with hyphens, such as `error-correction`, the last one."""
     if any(_CODE.fullmatch(token) for token in re.split(r"[\W_]+", phrase)):
         return True
     words = [word.lower() for word in _WORD.findall(phrase)]

@@ -1,15 +1,16 @@
-"""What a canary still answers while its weight is 0: requests, counted from look to look by the rule's own measures.
+"""Counts the requests that a canary still answers while its weight is 0, by the rule's own measures.
 
-A weight is what a router is told. Connections that are open outlive it (istio #31745), and a rule of its own, a mirror or a
-client may send requests past it. So a canary that was found bad gets no traffic when its own counters say so, and not before.
+A weight is an instruction to a router. Open connections outlive it (istio #31745), and a rule of its own, a mirror or a client
+may send requests past it. So a canary that was found bad gets no traffic only when its own counters say so.
 
-What matters is more than 1 % of the requests of both sides: by less than that no user's share of errors is moved as far as the
-tolerance that a rule may state. And it is more than a handful, and more than a server may count of itself without anybody's
-sending: the kubelet's probes (two kinds, every 10 s by default) and scrapes come to 0.3 a second and pod.
+Only a share of more than 1 % of the requests of both sides matters: less does not move any user's share of errors as far as the
+tolerance that a rule may state. The requests must also be more than a handful, and more than a server counts without users: the
+kubelet's probes (two kinds, every 10 s by default) and scrapes come to 0.3 requests per second and pod.
 
-Counters that stand still say that there are no requests only while they are scraped. Where stable serves, and neither side's
-move, Prometheus is asked for a new sample of stable's. A night without traffic has one, and ends the matter. A feed that stands
-still has none: then nothing is known, as when Prometheus does not answer, and no time limit runs that would end in a false alarm.
+Counters that stand still say that there are no requests only while they are scraped. When stable serves and no counter of either
+side moves, Prometheus is asked for a new sample of stable. A night without traffic has one: there is no traffic. A feed that has
+stopped has none: then nothing is known, as when Prometheus does not answer, and no time limit runs that would end in a false
+alarm.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,15 +28,15 @@ ZERO = "the weight is 0"
 _SHARE = 0.01
 _HANDFUL = 5.0
 _OF_ITSELF = 0.3
-"""Requests a second and pod."""
+"""Requests per second and pod."""
 
 Ask = Callable[[str], Awaitable[list[Sample]]]
-"""Asks for a template, of one side at one time. Raises QueryFailed."""
+"""Asks for a template of one side at one time. Raises QueryFailed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedRequests:
-    """The requests of the canary within so many seconds, and those of both sides; by how many pods of the canary."""
+    """The requests of the canary within so many seconds, those of both sides, and the number of the canary's pods."""
 
     canary: float
     both: float
@@ -44,13 +45,13 @@ class ServedRequests:
 
     @property
     def matters(self) -> bool:
-        """Whether users still meet the canary."""
+        """Whether users still reach the canary."""
         return self.canary > max(_SHARE * self.both, _HANDFUL, _OF_ITSELF * self.pods * self.seconds)
 
 
 @dataclass(slots=True)
 class _MeasureMeters:
-    """Of one measure; `at`: when both were read last."""
+    """The counters of one measure; `at`: when both sides were read last."""
 
     at: float = 0.0
     canary: Meter = field(default_factory=Meter)
@@ -65,17 +66,17 @@ class Drain:
         self._canary = canary
         self._meters = {measure.name: _MeasureMeters() for measure in canary.measures}
         self._windows = 0
-        """Windows in a row in which the canary answered what matters."""
+        """Windows in a row in which the canary answered requests that matter."""
 
     async def look(
         self, at: float, pods: int, canary: Ask, stable: Ask | None = None, *, because: str = ZERO, besides: Sequence[str] = ()
     ) -> Verdict | str:
-        """What the counters say at a time on the grid: a verdict, or why there is no traffic any more.
+        """The verdict by the counters at a time on the grid, or why there is no traffic any more.
 
-        `pods`: those of the canary; `stable` is None when it does not serve. `because`: why there should be none. `besides`: in
-        words, the requests that the route sends to the canary whatever the weights are. The first look only sets the counters.
-        The first window may hold what came before the weight was 0 (a counter is as old as its scrape): it can show an end and
-        no traffic.
+        `pods`: the number of the canary's pods; `stable` is None when it does not serve. `because`: why there should be no
+        traffic. `besides`: the requests that the route sends to the canary whatever the weights are, in words. The first look
+        only sets the counters. The first window may contain requests from before the weight was 0 (a counter is as old as its
+        scrape): it can show that there is no traffic, and not that there is some.
         """
         before, self.at = self.at, at
         asks = [canary] if stable is None else [canary, stable]
@@ -99,7 +100,7 @@ class Drain:
         return f"the canary gets no traffic: {because}, and it answered {_requests(most)}"
 
     async def _scraped(self, side: Ask, seconds: float) -> bool:
-        """Whether what the measures select has a sample of the last seconds. Raises QueryFailed."""
+        """Whether the series of the measures have a sample of the last seconds. Raises QueryFailed."""
         templates = [measure.total or measure.histogram or "" for measure in self._canary.measures]
         for selector in (each for template in templates for each in selectors(template)):
             if await side(f"count_over_time({selector}[{seconds * 1000 - 1:.0f}ms])"):
@@ -107,7 +108,7 @@ class Drain:
         return False
 
     async def _measured(self, measure: Measure, before: float, pods: int, asks: Sequence[Ask]) -> ServedRequests | Missing | None:
-        """None when the requests are only counted from here on."""
+        """None when the requests are counted from this look on."""
         sides: list[Mapping[Key, float]] = []
         for ask in asks:
             try:
@@ -126,7 +127,7 @@ class Drain:
 
 
 def _served(sides: Sequence[float | None], seconds: float, pods: int) -> ServedRequests | None:
-    """Of the canary's requests, and stable's where it serves; None unless all of them are known."""
+    """The requests of the canary, and of stable when it serves; None unless all of them are known."""
     known = [requests for requests in sides if requests is not None]
     return ServedRequests(known[0], sum(known), seconds, pods) if len(known) == len(sides) else None
 

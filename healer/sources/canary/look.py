@@ -1,16 +1,16 @@
-"""One canary of one rule, looked at again and again: its traffic, its measures read from Prometheus, the judge's verdict.
+"""The looks at one canary of one rule: its traffic, its measures as Prometheus has them, and the judge's verdict.
 
-It knows nothing of the daemon, so that `healer gate` and `healer compare` judge by the very same code.
+It does not know the daemon, so that `healer gate` and `healer compare` judge by the same code.
 
-Times. A look is about the time up to a point of a grid with a line every `every` seconds, a little back, for what Prometheus has
-scraped is stored a moment later. Expressions with {{ window }} are evaluated at these lines, so that windows tile; counters too,
-so that all of one look are of one time.
+Times. A look is about the time up to the last line of a grid with a line every `every` seconds, a little back, because Prometheus
+stores a scrape a moment later. Expressions with {{ window }} are evaluated at these lines, so that windows do not overlap;
+counters too, so that all values of a look are of one time.
 
-What is noticed when data stops: a target whose scrape fails, or that is gone, loses its series at once (Prometheus marks them
-stale), and then there is no data. When Prometheus itself stood still, was restarted, or is fed by others, the last samples count
-for `prometheus.stale` seconds (by a server before 2.43 for 5 minutes); then there is no data either. Until then counters stand
-still, which is evidence of nothing: so they do without traffic, and that is no reason to call anybody. Where it would be
-evidence, at a weight of 0, `healer.sources.canary.drain` tells the two apart.
+When data stops. A target whose scrape fails, or that is gone, loses its series at once (Prometheus marks them stale): then there
+is no data. When Prometheus itself stood still, was restarted, or is fed by others, the last samples count for `prometheus.stale`
+seconds (before Prometheus 2.43 for 5 minutes); then there is no data either. Until then counters stand still, which is no
+evidence: they do so without traffic, too. At a weight of 0, where it would be evidence, `healer.sources.canary.drain` tells the
+two apart.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from healer.sources.canary.warmup import BothWarmths, Reading, Warmth, Warmup, j
 from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample, Series, long_range
 
 _LAG = 1.0
-"""Seconds after which what was scraped is surely stored; a tenth of the interval when that is less."""
+"""Seconds after which a scrape is stored; a tenth of the interval when that is less."""
 
 _NO_TRAFFIC = "the canary gets no traffic"
 _LEFT_OUT = (
@@ -47,12 +47,12 @@ _WARMUP_LOOKS, _WARMUP_REQUESTS = 2, 20
 
 @dataclass(frozen=True, slots=True)
 class LookResult:
-    """What a look has found. Without a verdict the canary gets no traffic, and `why` says how that is known.
+    """The result of a look. Without a verdict the canary gets no traffic, and `why` says how that is known.
 
     A verdict at a share of 0 is about the requests that the canary still answers: BAD while it does.
 
-    `judged` is False when nothing could be compared yet: at the first look there are only counters to count from. `fresh` is
-    False when no new window has begun since the last look, whose findings these are.
+    `judged` is False when nothing could be compared yet: the first look only reads the counters. `fresh` is False when no new
+    window has begun since the last look, and this is its result again.
     """
 
     verdict: Verdict | None
@@ -63,18 +63,18 @@ class LookResult:
     judged: bool = False
     fresh: bool = True
     routed: bool = True
-    """Whether there is a route at all, or one may come yet."""
+    """Whether there is a route, or one may come yet."""
     windows: Mapping[str, Window | Missing] = field(default_factory=dict)
     """By measure."""
 
 
 class CanaryLook:
-    """Holds the evidence of one canary in one namespace. It starts afresh at another revision or weight.
+    """Keeps the evidence of one canary in one namespace. The evidence starts anew at another revision or weight.
 
-    `share` reads the canary's share of the traffic, and may raise RouteError or ClusterError; `sides` tells of the Deployments.
-    `besides` says in words which requests the route sends to the canary whatever the weights are, as it was read last.
-    `history` windows of stable's past are read at the beginning, to learn how bursty its errors are. `standing`: the canary has
-    been there before the first look, so that its servers are not taken to be cold then.
+    `share` reads the canary's share of the traffic, and may raise RouteError or ClusterError. `sides` gives the two sides.
+    `besides` says in words which requests the route sends to the canary whatever the weights are, as it was read last. `history`
+    windows of stable's past are read at the beginning, to learn how bursty its errors are. `standing`: the canary has served
+    before the first look, so that its servers are warm.
     """
 
     def __init__(
@@ -113,13 +113,13 @@ class CanaryLook:
         self._judge = Judge(canary.alpha, self._yardsticks)
         self._learnt = False
         self._drain: Drain | None = None
-        """While the weight is 0 and that is not enough."""
+        """Counts the requests while the weight is 0 and the canary was found bad; else None."""
 
     async def look(self, now: float, *, wary: bool = False) -> LookResult:
-        """Look once. `now` in seconds since the epoch.
+        """Look once. `now` is in seconds since the epoch.
 
-        `wary`: the canary was found bad, so that a weight of 0 is no proof that it gets no traffic: its requests are looked at.
-        Else nothing is asked of Prometheus at that weight.
+        `wary`: the canary was found bad. Then a weight of 0 does not prove that it gets no traffic, and its requests are counted.
+        Else Prometheus is not asked at that weight.
         """
         sides = self._sides()
         if sides.canary is None:
@@ -127,7 +127,7 @@ class CanaryLook:
         try:
             share = await self._share()
         except RouteMissing as error:
-            if wary and sides.canary.pods:  # under another name it may still lead there
+            if wary and sides.canary.pods:  # a route of another name may still lead to it
                 return await self._drained(now, sides.canary, sides.stable, str(error))
             return self._without_route(now, str(error), sides.canary)
         except (RouteError, ClusterError) as error:
@@ -151,7 +151,7 @@ class CanaryLook:
 
     @property
     def _unweighted(self) -> str:
-        """What a weight of 0 means, in words."""
+        """Why the canary counts as without traffic at a weight of 0, in words."""
         besides = "; ".join(self._besides())
         if not besides:
             return _NO_TRAFFIC
@@ -163,8 +163,8 @@ class CanaryLook:
         return floor((now - min(_LAG, every / 10)) / every) * every
 
     def _without_route(self, now: float, why: str, canary: ObservedSide) -> LookResult:
-        """A canary without replicas needs no route, and one that is being set up gets it in a moment; any other may serve, and
-        nobody guards it. One look without the route, as when it is made anew, costs no evidence."""
+        """The result without a route. A canary without replicas needs none, and one that is being set up gets it in a moment; any
+        other may serve, and is not guarded. One look without the route, as when it is created anew, costs no evidence."""
         if self._unrouted is None:
             self._unrouted = now
             if self._under is not None:
@@ -176,7 +176,8 @@ class CanaryLook:
         return self._found(LookResult(Verdict(VerdictKind.UNKNOWN, text), revision=canary.revision, routed=False))
 
     async def _drained(self, now: float, canary: ObservedSide, stable: ObservedSide | None, because: str = ZERO) -> LookResult:
-        """There should be no traffic: what its requests say. Evidence begins anew when there may be some again."""
+        """The result while there should be no traffic, by the canary's requests. Evidence begins anew when there may be traffic
+        again."""
         if not canary.pods:
             return self._idle(f"the canary gets no traffic: {because}, and it has no pods")
         self._under, self._warmth = None, {}
@@ -193,7 +194,7 @@ class CanaryLook:
         return self._found(LookResult(found, revision=canary.revision, judged=judged))
 
     def _unknown(self, why: str) -> LookResult:
-        """Nothing is known at this look; what was known stays."""
+        """The result of a look at which nothing is known; the evidence stays."""
         return replace(self._last, verdict=Verdict(VerdictKind.UNKNOWN, why), why="", judged=False, fresh=True, windows={})
 
     def _idle(self, why: str) -> LookResult:
@@ -237,7 +238,7 @@ class CanaryLook:
         return [Yardstick(m.name, m.tolerance, m.slo, self._bad(m), str(self._warmup(m))) for m in self._canary.measures]
 
     def _name_edges(self) -> None:
-        """Have a judge that names the edges in force. They are known from the first data on, so there is no evidence to lose."""
+        """Replace the judge by one that names the edges in force. They are known from the first data on: no evidence is lost."""
         if (wanted := self._by_edges()) != self._yardsticks:
             self._yardsticks = wanted
             self._judge = Judge(self._canary.alpha, wanted)
@@ -271,7 +272,7 @@ class CanaryLook:
     async def _doubted(
         self, measure: Measure, readings: Sequence[Reading | Missing], at: float, sides: Sequence[tuple[str, ObservedSide]]
     ) -> str:
-        """Why that nothing was bad so far may be because nothing could be seen; "" when it could. Raises QueryFailed."""
+        """Why bad requests may not have been seen although there were some; "" when they would be. Raises QueryFailed."""
         if measure.total is None or measure.bad is None or any(isinstance(each, Missing) for each in readings):
             return ""
         if any(value > 0 for each in readings if isinstance(each, Reading) for value in each.bad.values()):
@@ -283,17 +284,17 @@ class CanaryLook:
         return await doubt(measure.total, measure.bad, filling, lambda expr: self._prometheus.query(expr, at), others)
 
     def _cold(self, measure: Measure) -> BothWarmths:
-        """Of a new trial: the canary's servers are cold, stable's are not."""
+        """The warmth at the beginning of a trial: the canary's servers are cold, stable's are not."""
         return Warmth(self._warmup(measure), standing=self._standing), Warmth(self._warmup(measure), standing=True)
 
     def _warmup(self, measure: Measure) -> Warmup:
-        """As the rule says; by default the first answers of a server are slow, and not wrong."""
+        """The rule's warm-up; by default the first answers of a server are slow, and not wrong."""
         if measure.warmup is not None:
             return Warmup(measure.warmup)
         return Warmup() if measure.histogram is None else Warmup(_WARMUP_LOOKS * self._canary.every, _WARMUP_REQUESTS)
 
     async def _readings(self, measure: Measure, at: float, sides: Sequence[tuple[str, ObservedSide]]) -> list[Reading | Missing]:
-        """What the sides have now. Raises QueryFailed. One question after the other: the first without an answer is enough."""
+        """The readings of the sides now. Raises QueryFailed. One query after the other: the first without an answer ends them."""
         if measure.histogram is not None:
             return self._timed(measure, [await self._ask(measure.histogram, *side, at) for side in sides])
         found: list[Reading | Missing] = []
@@ -328,7 +329,8 @@ class CanaryLook:
     # stable's past
 
     async def _learn(self, at: float, stable: ObservedSide) -> None:
-        """Have the judge learn stable's bursts, once. What cannot be had is not: the judge then expects some."""
+        """Let the judge learn, once, how bursty stable's errors are. Without the past of a measure the judge assumes some
+        bursts."""
         if self._learnt or not self._history:
             return
         self._learnt = True

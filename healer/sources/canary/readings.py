@@ -122,7 +122,7 @@ class _Base:
 
 
 def requests_of(measure: Measure, samples: Sequence[Sample]) -> Mapping[Key, float] | Missing:
-    """The values of all requests, from the answer to a measure's `total` or `histogram`; None without a series."""
+    """The values of all requests, from the answer to a measure's `total` or `histogram`; empty without a series."""
     if (doubt := _doubt(samples)) is not None:
         return doubt
     return _by_key(samples if measure.histogram is None else _at(samples, inf))

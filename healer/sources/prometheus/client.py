@@ -1,7 +1,7 @@
-"""Questions to Prometheus, asked by threads of a small pool: the event loop waits for the answer and never for the network.
+"""Queries of Prometheus, by the threads of a small pool: the network never blocks the event loop.
 
-The HTTP API is that of https://prometheus.io/docs/prometheus/latest/querying/api/; a server that does not know a parameter
-ignores it: `lookback_delta` came with Prometheus 2.43, `limit` with 3.0.
+The HTTP API is that of https://prometheus.io/docs/prometheus/latest/querying/api/. A server ignores a parameter that it does not
+know: `lookback_delta` came with Prometheus 2.43, `limit` with 3.0.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ __all__ = ["Prometheus", "QueryApi", "QueryFailed", "Sample", "Series", "connect
 T = TypeVar("T")
 
 _PIECE = 300
-"""Characters of an error that go into a message."""
+"""Characters of an error in a message."""
 
 _POINTS = 60
 """Points in time of one part of a long range."""
@@ -44,7 +44,7 @@ _POINTS = 60
 class Sample:
     """One series of an instant vector. The value may be NaN or infinite. A scalar has no labels.
 
-    `odd`: why it has no value that could be read (then it is NaN), or no labels; "" for any other.
+    `odd`: why its value cannot be read (then it is NaN), or why it has no labels; "" for a usable one.
     """
 
     labels: Mapping[str, str]
@@ -61,7 +61,7 @@ class Series:
 
 
 class QueryApi(Protocol):
-    """What can be asked, be it Prometheus or a test's table."""
+    """The queries that healer makes, of Prometheus or of a test's table."""
 
     async def query(self, expr: str, at: float) -> list[Sample]:
         """The instant vector, or the scalar, at a time. Raises QueryFailed."""
@@ -112,7 +112,7 @@ class Prometheus:
     ) -> None:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
-        self._at = host  # a password in the URL is not for messages
+        self._at = host  # no message may contain a password
         self._timeout = timeout
         self._most = most
         known = {"timeout": f"{timeout:.3f}", "lookback_delta": f"{stale:.3f}", **WHOLE, **(params or {})}
@@ -131,7 +131,7 @@ class Prometheus:
             headers=headers,
             secret_headers={name: SecretFile(path) for name, path in (header_files or {}).items()},
         )
-        # The library's own retries, three with back-off, would multiply the timeout. The next look is soon enough.
+        # The library's own retries, three with back-off, would multiply the timeout. The next query is soon enough.
         retry = urllib3.Retry(0, read=False)
         plain = parts._replace(netloc=host).geturl().rstrip("/")
         self._connect = PrometheusConnect(plain, session=session, retry=retry, method="POST")
@@ -139,7 +139,7 @@ class Prometheus:
 
     async def query(self, expr: str, at: float) -> list[Sample]:
         """The instant vector, or the scalar, that an expression has at a time. Raises QueryFailed."""
-        # What the library calls a whole number of seconds it hands on to `requests`, to which it may be any.
+        # The library declares whole seconds, and passes the number on to `requests`, which takes any.
         params = {**self._params, "time": f"{at:.3f}", "limit": str(self._most + 1)}
 
         def ask(left: float) -> list[Sample]:
@@ -160,12 +160,12 @@ class Prometheus:
         return await self._answer(ask)
 
     async def aclose(self) -> None:
-        """Ask nothing more. Nobody waits for what is under way: it ends by its timeout, and before that the process does not."""
+        """Send no further query. A query under way ends by its timeout; the process does not end before it."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._connect.close()
 
     async def _answer(self, ask: Callable[[float], T]) -> T:
-        """What a thread of the pool is answered. Whoever is cancelled leaves a thread that ends by its own timeout."""
+        """The answer to a query, by a thread of the pool. After a cancellation the thread ends by its own timeout."""
         until = self._steady() + self._timeout
         late = QueryFailed(f"Prometheus: no answer within {self._timeout:g} s from {self._at}")
         nonsense = f"Prometheus: the answer from {self._at} is not one of its API"
@@ -198,7 +198,7 @@ class Prometheus:
 
 
 def connect(asked: PrometheusSettings, *, url: str = "", series: int = 0) -> Prometheus:
-    """The Prometheus of the settings; `url` is asked in its place, and `series` may be more than theirs."""
+    """The Prometheus of the settings. `url` replaces its address, `series` may raise the limit of series."""
     return Prometheus(
         url or asked.url,
         token_file=asked.token_file,
@@ -217,7 +217,7 @@ def connect(asked: PrometheusSettings, *, url: str = "", series: int = 0) -> Pro
 
 
 def unserved(rulebook: Rulebook, url: str) -> list[Problem]:
-    """The rules that ask Prometheus, when the settings name none."""
+    """A problem for each rule that needs Prometheus, when the settings name none."""
     if url:
         return []
     asking = [rule for rule in rulebook.rules if rule.rule.when.trigger.needs == PROMETHEUS]
@@ -226,7 +226,7 @@ def unserved(rulebook: Rulebook, url: str) -> list[Problem]:
 
 
 def _cause(error: BaseException) -> str:
-    """The first of the errors that led to this one, which alone says what went wrong."""
+    """The first of the errors that led to this one: it says what went wrong."""
     first = error
     while (before := first.__cause__ or first.__context__) is not None:
         first = before
@@ -278,7 +278,7 @@ def _points(values: list[Any]) -> Iterator[tuple[float, float]]:
 
 
 def _entries(result: Any, other: str, gives: str) -> list[Any]:
-    """The series of an answer. Raises QueryFailed where they have `other`, the key of the other type of answer."""
+    """The series of an answer. Raises QueryFailed when they have `other`, the key of the other type of answer."""
     if not isinstance(result, list):
         raise TypeError(f"its result is {type(result).__name__}")
     if any(isinstance(entry, dict) and other in entry for entry in result):
@@ -294,7 +294,7 @@ def _labels(entry: Any) -> dict[str, str] | None:
 
 
 def _number(value: Any) -> float:
-    """Raises ValueError for what the API does not write for a number."""
+    """A number as the API writes it. Raises ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{str(value)[:50]!r} is no number")
     return float(value)

@@ -1,9 +1,9 @@
-"""HTTP with what speaks Prometheus' API: one question as a form, its answer whole, checked, or in words why there is none.
+"""HTTP requests to servers with Prometheus' API: the query as a form, the answer read whole and checked.
 
 The servers differ. Plain Prometheus ignores parameters that it does not know. Thanos answers 200 with `warnings` when a store is
-away, a VictoriaMetrics cluster with `isPartial`: a sum over half of the data is half, so that is no answer here. Both are asked
-for whole answers (`partial_response`, `deny_partial_response`). Grafana Mimir wants a tenant. Many refuse a request line of more
-than 8 KiB, so that questions are sent by POST; where that is not allowed, by GET.
+away, a VictoriaMetrics cluster with `isPartial`. A sum over half of the data is half, so a partial answer is no answer; both are
+asked for whole answers (`partial_response`, `deny_partial_response`). Grafana Mimir needs a tenant. Many servers refuse a request
+line of more than 8 KiB, so queries are sent by POST, or by GET where POST is not allowed.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,28 +20,29 @@ from healer.model.text import free_text, said_in
 from healer.secret import SecretFile
 
 WHOLE = {"partial_response": "false", "deny_partial_response": "1"}
-"""What Thanos and VictoriaMetrics take for: an error rather than an answer in part."""
+"""The parameters that make Thanos and VictoriaMetrics answer with an error instead of a partial answer."""
 TENANT, ANONYMOUS = "X-Scope-OrgID", "anonymous"
-"""Mimir's header for the tenant, and the tenant that Mimir's own gateway sends for those who name none."""
+"""Mimir's header for the tenant, and the tenant that Mimir's own gateway sends for a client that names none."""
 
 _MOST_BYTES = 2 * 1024 * 1024
-"""The largest answer. Reading JSON holds the interpreter's lock, and so the event loop, for some milliseconds a megabyte."""
+"""Bytes of the largest answer. Parsing JSON holds the interpreter's lock, and so the event loop, some milliseconds per
+megabyte."""
 _CHUNK = 64 * 1024
 _PIECE = 300
-"""Characters of what a server says that go into a message."""
+"""Characters of a server's own words in a message."""
 _HOPS = 3
 """Redirects that are followed one after the other."""
 _NO_POST = (405, 501)
 _ANNOTATION = "PromQL"
-"""Begins what the engine itself remarks on an expression (`PromQL info: ...`): nothing is missing then."""
+"""The beginning of a remark of the engine on an expression (`PromQL info: ...`): the answer is complete."""
 
 
 class QueryFailed(Exception):
-    """There is no answer that could be used; the message says why, for people."""
+    """There is no usable answer; the message says why, for people."""
 
 
 class Credentials(AuthBase):
-    """Puts what a server wants to know of the asker on each request; secrets are read anew. Raises SecretError."""
+    """Adds the credentials and the headers of the settings to each request. Secrets are read anew. Raises SecretError."""
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class Credentials(AuthBase):
 
 
 class _Answer(requests.Response):
-    """A response that was read, and found to be an answer of the API: `json` is what `prometheus-api-client` asks for."""
+    """A response that was read and is an answer of the API. `prometheus-api-client` calls `json`."""
 
     said: Any = None
 
@@ -80,10 +81,10 @@ class _Answer(requests.Response):
 
 
 class Session(requests.Session):
-    """Reads an answer whole before the library sees it: within the time, no larger than allowed, and only one of the API.
+    """Reads a whole answer before the library gets it: in time, no larger than allowed, and only an answer of the API.
 
-    `requests` takes a timeout for each read from the socket: one that sends a byte now and then would hold a thread for ever.
-    `at` names the server in messages.
+    `requests` applies a timeout to each read from the socket: a server that sends a byte now and then would keep a thread for
+    ever. `at` names the server in messages.
     """
 
     def __init__(self, at: str, steady: Callable[[], float]) -> None:
@@ -96,15 +97,16 @@ class Session(requests.Session):
         self._log = structlog.get_logger("healer.prometheus").bind(server=at)
 
     def request(self, method: Any, url: Any, params: Any = None, **kwargs: Any) -> requests.Response:  # type: ignore[override]
-        """As `requests` does, but what a POST asks goes into its body: the library writes it into the URL."""
+        """As `requests` does, but with the query of a POST in its body: the library writes it into the URL."""
         return super().request(method, url, data=params, **kwargs)
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send it. `timeout` is in seconds, for all of it. Raises QueryFailed for what is no answer, else as `requests` does."""
+        """Send a request. `timeout` is in seconds, for all of it. Raises QueryFailed for what is no answer, else as `requests`
+        does."""
         until = self._steady() + kwargs["timeout"]
         asked = _by_get(request) if self._by_get else request
         answer = self._followed(asked, until, kwargs)
-        if answer.status_code in _NO_POST and asked.method != "GET":  # another thread may have found out meanwhile
+        if answer.status_code in _NO_POST and asked.method != "GET":  # another thread may have learnt it meanwhile
             answer = self._followed(_by_get(request), until, kwargs)
             self._by_get = self._by_get or answer.status_code == 200
         if answer.status_code == 401 and TENANT not in request.headers and b"no org id" in answer.content:
@@ -115,7 +117,7 @@ class Session(requests.Session):
         return self._checked(answer)
 
     def _followed(self, request: requests.PreparedRequest, until: float, kwargs: Mapping[str, Any]) -> requests.Response:
-        """The response, redirects on the same host followed: the question is sent again as it was, with what it proves."""
+        """The response after redirects on the same host: the query is sent again unchanged, with its credentials."""
         for _ in range(_HOPS):
             left = max(0.001, until - self._steady())
             answer = super().send(request, **{**kwargs, "stream": True, "allow_redirects": False, "timeout": left})
@@ -140,7 +142,8 @@ class Session(requests.Session):
         return moved
 
     def _checked(self, answer: requests.Response) -> _Answer:
-        """The answer, when it is a whole one of the API. Raises QueryFailed, in the server's own words where it has some."""
+        """The answer, when it is a whole answer of the API. Raises QueryFailed, in the server's own words when it gives a
+        reason."""
         try:
             said = msgspec.json.decode(answer.content)
         except msgspec.DecodeError:
@@ -161,7 +164,7 @@ class Session(requests.Session):
         return whole
 
     def _of_anonymous(self, answer: _Answer) -> _Answer:
-        """What is answered to a tenant that nobody has named is believed only where it has something."""
+        """Checks the answer to a tenant that nobody has named: it is believed only when it is not empty."""
         hint = f'name it in prometheus.headers: {{"{TENANT}": "..."}}'
         if not answer.said["data"].get("result"):
             raise QueryFailed(f"Prometheus: {self._at} wants a tenant, and has nothing for {ANONYMOUS!r}: {hint}")
@@ -176,7 +179,7 @@ class Session(requests.Session):
 
 
 def _by_get(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """The same question by GET."""
+    """The same query by GET."""
     if request.method == "GET":
         return request.copy()
     asked = request.copy()
@@ -201,7 +204,7 @@ def _body(raw: urllib3.BaseHTTPResponse, late: Callable[[], bool]) -> bytes:
 
 
 def _lack(said: Mapping[str, Any]) -> str:
-    """What a server says is missing in its answer; "" when it is whole."""
+    """What the answer lacks, in the server's words; "" when it is whole."""
     if said.get("isPartial"):
         return "isPartial is true"
     warnings = said.get("warnings")
@@ -210,13 +213,13 @@ def _lack(said: Mapping[str, Any]) -> str:
 
 
 def _cut(said: Mapping[str, Any]) -> bool:
-    """Whether the answer lacks what was not asked for: Prometheus 3 warns that it keeps to `limit`, which is counted later."""
+    """Whether it is the warning of Prometheus 3 about `limit`: the series are counted later."""
     warnings = said.get("warnings")
     return not said.get("isPartial") and warnings == ["results truncated due to limit"]
 
 
 def _refusal(answer: requests.Response, said: Any) -> str:
-    """What a server says when it does not answer: Prometheus' own words where it is Prometheus, and what may help."""
+    """The error of a server in words, its own when it is Prometheus, and what may help."""
     text = _words(said.get("error")) if isinstance(said, dict) else ""
     text = text or said_in(answer.content, _PIECE) or answer.reason or "no reason given"
     hints = {
@@ -229,7 +232,7 @@ def _refusal(answer: requests.Response, said: Any) -> str:
 
 
 def _came(answer: requests.Response) -> str:
-    """What came in an answer's place."""
+    """What the server sent instead of an answer, in words."""
     kind = answer.headers.get("Content-Type", "no type").partition(";")[0]
     text = said_in(answer.content, 100)
     hint = "; a page to sign in? Check prometheus.url" if "html" in kind or text.startswith("<") else ""
@@ -237,5 +240,5 @@ def _came(answer: requests.Response) -> str:
 
 
 def _words(said: object) -> str:
-    """A text of a server's on one line, and not without end."""
+    """A text of a server on one line, cut to a length."""
     return free_text(said, _PIECE) if isinstance(said, str) else ""
