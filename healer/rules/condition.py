@@ -1,7 +1,7 @@
 """The CEL expression of a rule's `if`: compiled when the rule is read, evaluated on the facts of a signal.
 
-Variables are declared by their dotted names with exact types, so that a misspelt one or a wrong type is an error when the
-rule is read, not at night.
+Variables are declared by their dotted names with exact types, so that a misspelt variable or a wrong type is an error when the
+rule is read.
 """
 
 import difflib
@@ -68,7 +68,7 @@ _WORD_OPERATORS = {
     "is": "CEL compares with ==: pod.phase == 'Pending'",
     "in": "CEL writes in, in small letters: pod.phase in ['Pending', 'Failed']",
 }
-"""By the word in small letters: people write it in any."""
+"""By the word in lower case."""
 _WORD_OPERATOR = re.compile(r"(?<![.\w])((?i:and|or|not|is)|I[nN]|iN)(?![.\w])")
 _SINGLE_EQUALS = re.compile(r"(?<![=!<>])=(?![=~])")
 _TYPE_NAMES = {
@@ -90,11 +90,11 @@ class ConditionError(ValueError):
 
 
 class ConditionFailed(Exception):
-    """An expression could not be evaluated on these facts; in words. Such a rule has not matched."""
+    """An expression cannot be evaluated on these facts, and why. The rule does not match then."""
 
 
 class CelCondition:
-    """A compiled expression. Raises ConditionError when `expression` is not one, or is not true-or-false."""
+    """A compiled expression. Raises ConditionError when `expression` cannot be compiled, or is not true or false."""
 
     def __init__(self, expression: str, trigger: Trigger[Any]) -> None:
         self.expression = expression
@@ -102,7 +102,7 @@ class CelCondition:
         self._compiled = _compile(expression, trigger)
 
     def holds(self, facts: Mapping[str, object]) -> bool:
-        """Whether it is true of the facts (see `facts`). Raises ConditionFailed when they do not allow an answer."""
+        """Whether the expression is true of the facts (see `facts`). Raises ConditionFailed when it cannot be evaluated."""
         try:
             return _evaluate(self._compiled, condition_bounds.seen(facts, self.expression))
         except condition_bounds.TooLarge as error:
@@ -126,7 +126,7 @@ def _compile(expression: str, trigger: Trigger[Any]) -> cel.Expression:
         raise ConditionError(str(error), error.hint, *_position(expression, error.offset)) from None
     try:
         compiled = _env(trigger).compile(expression)
-    except RuntimeError as error:  # the one class that the library raises
+    except RuntimeError as error:  # the only class that the library raises
         raise _explained(str(error), expression, trigger) from None
     kind = compiled.return_type()
     if kind != cel.Type.BOOL:
@@ -142,7 +142,7 @@ def _compile(expression: str, trigger: Trigger[Any]) -> cel.Expression:
 
 
 def _evaluate(compiled: cel.Expression, facts: Mapping[str, object]) -> bool:
-    """The library answers with an error as a value, but raises where it gives up (an expression that runs away)."""
+    """The library returns an error as a value, but raises when it gives up (an expression that runs too long)."""
     try:
         answer = compiled.eval(data=facts)
     except RuntimeError as error:
@@ -153,7 +153,7 @@ def _evaluate(compiled: cel.Expression, facts: Mapping[str, object]) -> bool:
 
 
 def _check_literals(expression: str, trigger: Trigger[Any]) -> None:
-    """CEL reads the text in duration('...'), timestamp('...') and matches('...') only when it runs; look at it now."""
+    """Check the texts in duration('...'), timestamp('...') and matches('...'): CEL reads them only at run time."""
     for found in _LITERAL.finditer(expression):
         function, literal = found[1], found[2]
         if function is None:
@@ -189,7 +189,7 @@ def _explained(text: str, expression: str, trigger: Trigger[Any]) -> ConditionEr
 
 
 def _foreign(expression: str) -> str:
-    """A hint for what other languages write, looked for outside of texts; empty when nothing of the kind is there."""
+    """A hint when the expression, outside of its texts, is written as in another language; "" else."""
     bare = _TEXT.sub("''", expression)
     if (word := _WORD_OPERATOR.search(bare)) is not None:
         return _WORD_OPERATORS[word[1].lower()]
@@ -225,7 +225,7 @@ def _meant(name: str, trigger: Trigger[Any]) -> str:
             return f"{name} is for rules with the trigger `{other.name}`"
     known = variables(trigger)
     family = sorted(other for other in known if other.partition(".")[0] == name.partition(".")[0])
-    # The common beginning makes all of a family look alike: compare what comes after it.
+    # Names of a family are alike because of their common beginning: compare the rest.
     tails = {other.partition(".")[2]: other for other in family}
     near = difflib.get_close_matches(name.partition(".")[2], tails, n=1) if family else []
     close = [tails[tail] for tail in near] or difflib.get_close_matches(name, known, n=1, cutoff=0.8)
@@ -250,9 +250,9 @@ def _in_words(error: str) -> str:
 
 
 def facts(signal: Signal, view: View, now: float, fresh: Pod | Workload | None = None) -> dict[str, object]:
-    """The variables of a signal, from the view; `now` in seconds since the epoch. What is not known is left out.
+    """The variables of a signal, from the view. `now` is in seconds since the epoch. Unknown ones are left out.
 
-    `fresh` is the signal's target as it was just read, where it was.
+    `fresh` is the signal's target as it was just read; by default it is the one of the view.
     """
     known: dict[str, object] = {"signal.name": signal.name, "signal.message": signal.message}
     known |= {name: variable.value(signal) for name, variable in TRIGGERS[signal.source].variables.items()}

@@ -1,7 +1,7 @@
-"""What a condition may cost: how it may be written, and how much of the facts it sees.
+"""Bounds the cost of a condition: how it may be written, and how much of the facts it gets.
 
-CEL bounds the rounds of its macros (10,000), and not what a round costs: texts that are added up in each of them, and patterns
-that are made anew, took a second of the loop and gigabytes.
+CEL bounds the rounds of its macros (10,000), but not the cost of a round: texts that grow in each round, and patterns that are
+compiled in each, took a second of the loop and gigabytes.
 """
 
 import re
@@ -14,16 +14,16 @@ DEEPEST = 2
 MOST_SUMS = 2
 """`+` inside a macro."""
 LONGEST_TEXT = 2_048
-"""Characters of a text that a condition sees; the rest is cut off."""
+"""Characters of a text that a condition gets; the rest is cut off."""
 MOST_ENTRIES, MOST_CHARACTERS = 250, 32_768
-"""Keys of a map, and characters of it all, that a condition sees; it is not evaluated on a larger one."""
+"""Keys of a map, and characters of all of it, that a condition gets; it is not evaluated on a larger map."""
 
 _TOKEN = re.compile(r"\.\s*(?P<macro>all|exists|exists_one|map|filter)\s*\(|(?P<pattern>\.\s*matches\s*\(\s*[^\s\"'])|[()+]")
 _LITERAL = re.compile(r"""[rRbB]{0,2}(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")""")
 
 
 class TooCostly(Exception):
-    """An expression that could cost too much, and what to do; `offset` is where in it."""
+    """An expression could cost too much; `hint` says what to do, `offset` where it is."""
 
     def __init__(self, message: str, hint: str, offset: int) -> None:
         super().__init__(message)
@@ -32,14 +32,14 @@ class TooCostly(Exception):
 
 
 class TooLarge(Exception):
-    """Facts that are more than a condition may see; in words."""
+    """Facts are larger than a condition may get; in words."""
 
 
 def check(expression: str) -> None:
-    """Raises TooCostly for an expression that could hold up everything else."""
+    """Raises TooCostly for an expression that could block the loop."""
     if len(expression) > LONGEST_EXPRESSION:
         raise TooCostly(f"the expression has more than {LONGEST_EXPRESSION} characters", "make several rules of it", 0)
-    opened: list[bool] = []  # for each bracket that is open, whether it is a macro's
+    opened: list[bool] = []  # for each open bracket, whether it is a macro's
     sums = 0
     for found in _TOKEN.finditer(_LITERAL.sub(lambda text: '"' + "x" * (len(text[0]) - 2) + '"', expression)):
         if found["pattern"]:
@@ -61,7 +61,7 @@ def check(expression: str) -> None:
 
 
 def seen(facts: Mapping[str, object], expression: str) -> dict[str, object]:
-    """Those of the facts that an expression names, as it sees them. Raises TooLarge."""
+    """The facts that an expression names, as it gets them. Raises TooLarge."""
     return {name: _seen(name, value) for name, value in facts.items() if name in expression}
 
 

@@ -1,4 +1,4 @@
-"""How the values of the rule language are formed: names, labels, lists; and what all of its models have in common."""
+"""The forms of values in the rule language: names, labels, lists; and the base of its models."""
 
 import re
 from typing import Annotated
@@ -17,11 +17,11 @@ _SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9](
 
 
 Number = Annotated[float, Strict(), AllowInfNan(False)]
-"""A finite number: no text, and no yes or no, that could be read as one."""
+"""A finite number; no text and no boolean."""
 
 
 def fault(message: str, hint: str = "", at: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    """An error that carries a hint and, below the place where it is raised, the way to what is wrong."""
+    """An error with a hint and the path to the wrong value, relative to the model that raises it."""
     return PydanticCustomError("rule", "{message}", {"message": message, "hint": hint, "at": at})
 
 
@@ -74,7 +74,7 @@ LabelValue = Annotated[str, AfterValidator(_label_value)]
 
 
 class Model(BaseModel):
-    """Base of all rule models: nothing unknown, nothing changed once read."""
+    """The base of all rule models: unknown keys are errors, and models are frozen."""
 
     model_config = ConfigDict(
         frozen=True,

@@ -1,4 +1,4 @@
-"""Rule files: from the text of YAML files to rules that are ready for use, or to everything that is wrong with them."""
+"""Loads rule files: turns the text of YAML files into rules that are ready for use, or into all problems with them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -19,7 +19,7 @@ from healer.rules.vocabulary import Vocabulary
 
 
 def load(text: str, file: str, known: Vocabulary) -> tuple[list[BoundRule], list[Problem]]:
-    """The rules of one file, and every problem in it by line. A document with a problem yields no rules."""
+    """The rules of one file, and every problem in it, by line. A document with a problem gives no rules."""
     return load_all({file: text}, known)
 
 
@@ -38,7 +38,7 @@ def load_all(files: Mapping[str, str], known: Vocabulary) -> tuple[list[BoundRul
                 ruleset = RuleSet.model_validate(document.data, context=known, by_alias=True, by_name=False)
             except ValidationError as error:
                 if not any(fault.path in ("kind", "apiVersion") for fault in faults):
-                    said = {problem.path for problem in wrong}  # no value: that is told already
+                    said = {problem.path for problem in wrong}  # a missing value is reported already
                     errors = worded(error.errors(include_url=False), document, file, known)
                     faults += [fault for fault in errors if fault.path not in said]
             else:
@@ -52,7 +52,7 @@ def load_all(files: Mapping[str, str], known: Vocabulary) -> tuple[list[BoundRul
 
 
 def remarks(rules: Iterable[BoundRule]) -> list[str]:
-    """What is not wrong but may surprise, a sentence each: what a rule never does, or never matches."""
+    """What is not wrong but may surprise, a sentence each."""
     return [f"{bound.where or bound.name}: {bound.name} {said}" for bound in rules for said in _remarks_on(bound)]
 
 
@@ -65,26 +65,26 @@ def _remarks_on(bound: BoundRule) -> Iterator[str]:
 
 
 def _bound(ruleset: RuleSet, document: Document, file: str, known: Vocabulary) -> tuple[list[BoundRule], list[Problem]]:
-    """The rules, ready for use where nothing is wrong with them, and what their steps leave open that no trigger fills in."""
+    """The rules that are ready for use, and the problems of steps with missing parameters that no trigger fills in."""
     bound: list[BoundRule] = []
     faults: list[Problem] = []
     for index, rule in enumerate(ruleset.spec.rules):
         path: Path = ("spec", "rules", index)
         rule = _scoped(_completed(rule, path, document, file, known, faults), ruleset)
         if rule.scope is None:
-            continue  # told by _document_faults
+            continue  # reported by _document_faults
         line, _ = document.at(path)
         faults += _ambiguous(rule, path, document, file)
         try:
             condition = None if rule.when.condition is None else CelCondition(rule.when.condition, rule.when.trigger)
         except ConditionError:
-            continue  # told by _trigger_faults
+            continue  # reported by _trigger_faults
         bound.append(BoundRule(ruleset.metadata.name, rule, condition, f"{file}:{line}"))
     return bound, faults
 
 
 def _completed(rule: Rule, path: Path, document: Document, file: str, known: Vocabulary, faults: list[Problem]) -> Rule:
-    """The rule with what its actions take from its trigger."""
+    """The rule with the parameters that its actions take from its trigger."""
 
     def complete(step: Step, where: Path) -> Step:
         fill_in = known.actions[step.action].complete
@@ -103,7 +103,7 @@ def _completed(rule: Rule, path: Path, document: Document, file: str, known: Voc
 
 
 def _ambiguous(rule: Rule, path: Path, document: Document, file: str) -> Iterator[Problem]:
-    """A query that names a Deployment leaves no doubt which one only where the scope is one namespace."""
+    """A query that names a Deployment is ambiguous unless the scope is one namespace."""
     query = rule.when.get(QUERY)
     if query is None or query.deployment is None or rule.scope is None:
         return
@@ -121,7 +121,7 @@ def _scoped(rule: Rule, ruleset: RuleSet) -> Rule:
     return rule if rule.scope is not None else rule.model_copy(update={"scope": ruleset.spec.scope})
 
 
-# what the models cannot see: looked for in the plain data, so that it is found beside all other errors
+# problems that the models cannot find: looked for in the plain data, to be reported with all others
 
 
 def _known_elsewhere(document: Document, file: str, seen: dict[str, str]) -> Iterator[Problem]:
@@ -140,7 +140,7 @@ def _known_elsewhere(document: Document, file: str, seen: dict[str, str]) -> Ite
 def _document_faults(document: Document, file: str, known: Vocabulary) -> Iterator[Problem]:
     kind, version = _dig(document.data, ("kind",)), _dig(document.data, ("apiVersion",))
     for key, value, wanted in (("kind", kind, "RuleSet"), ("apiVersion", version, API_VERSION)):
-        if value is not None and value != wanted:  # nothing else in it can be judged then
+        if value is not None and value != wanted:  # nothing else of the document can be checked
             message = f"{key} is {value!r}, not {wanted!r}"
             yield Problem(file, *document.at((key,)), key, message, f"a rule file holds kind: RuleSet of {API_VERSION} alone")
             return
@@ -195,7 +195,7 @@ def _trigger_faults(rule: dict[str, Any], path: Path, document: Document, file: 
 
 
 def _promql_faults(trigger: Trigger[Any], when: Any, path: Path, document: Document, file: str) -> Iterator[Problem]:
-    """Expressions that no server reads, where they stand."""
+    """Expressions that no server reads, with their positions."""
     written = when[trigger.name]
     for below, template in trigger.expressions(written):
         expression, where = _dig(written, below), (*path, "when", trigger.name, *below)
@@ -216,7 +216,7 @@ def _storm_faults(rule: dict[str, Any], path: Path, document: Document, file: st
 
 
 def _dig(data: Any, path: Path) -> Any:
-    """What is at a path, None when nothing is."""
+    """The value at a path; None without one."""
     for part in path:
         if isinstance(part, int):
             data = data[part] if isinstance(data, list) and part < len(data) else None

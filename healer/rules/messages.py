@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a rule file, said for the person who wrote it: place, words, and what they may have meant."""
+"""Turns the errors that pydantic finds in a rule file into problems for people: where, what, and what may have been meant."""
 
 import difflib
 import re
@@ -17,7 +17,7 @@ LATER = {
     "When": {"event", "deployment"},
     "Step": {"quarantine"},
 }
-"""What the language is to have and this version has not."""
+"""Keys that a later version of the language has."""
 
 _HINTS = {
     "minReady": "healer never takes the last ready replica",
@@ -35,7 +35,7 @@ _BOUNDS = {
 def worded(
     errors: Iterable[Mapping[str, Any]], document: Document, file: str, known: Vocabulary, around: Path = ()
 ) -> Iterator[Problem]:
-    """The problems that pydantic's errors stand for; `around` is the path that their locations are relative to."""
+    """The problems of pydantic's errors. `around` is the path that their locations are relative to."""
     for error in errors:
         path: Path = (*around, *error["loc"])
         context = error.get("ctx", {})
@@ -50,7 +50,7 @@ def worded(
                 at_key = True
                 message, hint = _unknown(path, known)
             case "missing" if _misspelt(path, document):
-                continue  # told as the unknown key that it is
+                continue  # reported as an unknown key
             case "missing":
                 message, hint = _missing(path)
                 yield Problem(file, *_home(document, path[:-1]), dotted(path), message, hint)
@@ -60,7 +60,7 @@ def worded(
                 message, hint = error["msg"], context.get("hint", "")
                 at_key = at_key or not document.is_scalar(path)
             case "too_short" if document.holds_entries(path):
-                continue  # pydantic counts the entries that passed; what is wrong with the others is reported
+                continue  # pydantic counts the valid entries; the errors of the others are reported
             case _:
                 message, hint = _wrong_value(error, path, document)
         yield Problem(file, *(_home(document, path) if at_key else document.at(path)), dotted(path), message, hint)
@@ -74,7 +74,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _home(document: Document, path: Path) -> tuple[int, int]:
-    """Where to point for what is wrong with a mapping or a list as a whole: its key, or the entry of the list that it is."""
+    """The position of a problem with a mapping or a list as a whole: that of its key, or of the entry that it is."""
     return document.at_key(path) if path and isinstance(path[-1], str) else document.at(path)
 
 
@@ -108,7 +108,7 @@ def _keys_of(model: type[BaseModel]) -> list[str]:
 
 
 def _misspelt(path: Path, document: Document) -> bool:
-    """Whether the missing key is there under a name that is nearly its own."""
+    """Whether the missing key is there under a name that is nearly the same."""
     model = _model_at(path[:-1])
     if model is None:
         return False

@@ -1,4 +1,4 @@
-"""What an expression leaves out: values on one side of an operator that find nothing on its other side.
+"""Finds what an expression leaves out: values on one side of an operator without a counterpart on the other side.
 
 PromQL's `A - B` has no series where B has none, and an empty answer then looks like zero. One more query tells the two apart.
 """
@@ -15,9 +15,10 @@ _COMPARES = (">", "<", ">=", "<=", "==", "!=")
 
 @lru_cache(256)
 def without_counterpart(expr: str) -> str:
-    """An expression for what the operators in `expr` leave out: it has series where an absent operand hides a value beside 0.
+    """An expression for what the operators in `expr` leave out: it has series when an absent operand hides a value other than 0.
 
-    "" where `expr` has no such operator, or takes all of the left side of a difference then (`(A - B) or A`), or is not PromQL.
+    "" when `expr` has no such operator, when it takes all of the left side of a difference then (`(A - B) or A`), and when it is
+    not PromQL.
     """
     texts: list[str] = []
 
@@ -27,7 +28,7 @@ def without_counterpart(expr: str) -> str:
         texts.append(found[0])
         return f'"healer_{len(texts) - 1}_"'
 
-    # the parser prints strings without their escapes: it gets marks instead of them, and they come back as they were written
+    # the parser prints strings without their escapes: marks replace them, and are replaced by the strings afterwards
     try:
         tree = parser.parse(_TEXT.sub(mark, expr))
     except ValueError:
@@ -37,7 +38,8 @@ def without_counterpart(expr: str) -> str:
 
 
 def _left_out(tree: parser.Expr, *, signed: bool) -> list[str]:
-    """Queries for what each operator leaves out. `signed`: what is subtracted from nothing counts too, for a sign may turn."""
+    """Queries for what each operator leaves out. `signed`: a value that is subtracted from nothing counts too, as the sign may
+    change."""
     match tree:
         case parser.BinaryExpr() if str(tree.op) == "or" and (filled := _filled_difference(tree)) is not None:
             return _left_out(filled.lhs, signed=signed) + _left_out(filled.rhs, signed=True)
@@ -56,7 +58,7 @@ def _left_out(tree: parser.Expr, *, signed: bool) -> list[str]:
 
 
 def _at(tree: parser.BinaryExpr, operator: str, signed: bool) -> list[str]:
-    """Queries for what one operator leaves out. Set operators choose, and mean it."""
+    """Queries for what one operator leaves out. Set operators leave out series on purpose."""
     if operator in ("or", "and", "unless"):
         return []
     left, right = _scalar(tree.lhs), _scalar(tree.rhs)
@@ -64,7 +66,7 @@ def _at(tree: parser.BinaryExpr, operator: str, signed: bool) -> list[str]:
         return []
     if left or right:
         number, vector = (tree.lhs, tree.rhs) if left else (tree.rhs, tree.lhs)
-        # a number stays when the vector is nothing; `A - 5` is below 0 then, which counts only where a sign may turn
+        # a number stays without the vector; `A - 5` is below 0 then, which counts only when the sign may change
         adds = operator == "+" or (operator == "-" and (left or signed))
         return [f"(vector({number}) != 0) unless on () ({vector})"] if adds else []
     matching = "" if tree.modifier is None or tree.modifier.matching is None else f"{tree.modifier.matching} "
@@ -73,14 +75,18 @@ def _at(tree: parser.BinaryExpr, operator: str, signed: bool) -> list[str]:
     rights = f"(({tree.rhs}) != 0) unless {matching}({tree.lhs})"
     if operator in _COMPARES:
         return [lefts]
-    if operator in ("*", "/", "%"):  # nothing times something is nothing: only where an absent side is no zero is it left out
+    if operator in (
+        "*",
+        "/",
+        "%",
+    ):  # nothing times something is nothing: it is left out only when an absent side does not mean zero
         absent = operator != "*" or _shifted(tree.rhs)
         return ([lefts] if absent else []) + ([rights] if _shifted(tree.lhs) else [])
     return [lefts] if operator == "-" and not signed else [lefts, rights]
 
 
 def _shifted(tree: parser.Expr) -> bool:
-    """Whether it may stand for something else than 0 where its series are absent, such as `1 - A` or `1 / A`."""
+    """Whether it may mean something other than 0 when its series are absent, such as `1 - A` or `1 / A`."""
     match tree:
         case parser.BinaryExpr() if _scalar(tree):
             return False
@@ -96,7 +102,7 @@ def _shifted(tree: parser.Expr) -> bool:
 
 
 def _filled_difference(tree: parser.BinaryExpr) -> parser.BinaryExpr | None:
-    """The difference in `(A - B) or A`, which takes all of A where B is absent."""
+    """The difference in `(A - B) or A`, which takes all of A when B is absent."""
     inner = tree.lhs
     while isinstance(inner, parser.ParenExpr):
         inner = inner.expr
@@ -106,7 +112,7 @@ def _filled_difference(tree: parser.BinaryExpr) -> parser.BinaryExpr | None:
 
 
 def _scalar(tree: parser.Expr) -> bool:
-    """Whether it is one number, and no vector."""
+    """Whether it is a number, and no vector."""
     match tree:
         case parser.NumberLiteral():
             return True

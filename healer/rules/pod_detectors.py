@@ -1,4 +1,4 @@
-"""How each condition of a pod is read off it: a function each.
+"""How the conditions of pods are detected: one function each.
 
 Sources: the pod lifecycle and the kubelet's reasons, as Kubernetes documents them and as they were recorded from a real cluster.
 Conditions of containers are looked for in every container, init and sidecar containers included.
@@ -25,7 +25,7 @@ class PodState(Flag):
     """It runs and is not ready, or its node does not report it."""
     READY = auto()
     FINISHED = auto()
-    """It has ended for good: what is left is a record, whatever its last statuses say."""
+    """It has ended for good, whatever its last statuses say: only its record is left."""
     TERMINATING = auto()
     """Its deletion was accepted."""
     LIVING = PENDING | UNREADY | READY
@@ -35,24 +35,24 @@ class PodsSettings(Section):
     """How conditions of pods are told."""
 
     settle: Seconds = Field(60.0, ge=0)
-    """A container that crashed, or ran out of memory, counts as over it once it is ready and has run for so many seconds."""
+    """A container that crashed, or ran out of memory, has recovered when it is ready and has run for so many seconds."""
     restarts: int = Field(3, ge=1)
     """Restarting: that many restarts of one container ..."""
     restarts_within: Seconds = Field(600.0, gt=0)
     """... within so many seconds."""
     starting: Seconds = Field(600.0, ge=0)
-    """NotStarting: a pod on a node whose containers do not run so many seconds after the last thing that went forward (it was
-    placed, its sandbox was made, an init container started or ended)."""
+    """NotStarting: a pod on a node whose containers do not run so many seconds after the last progress (it was scheduled, its
+    sandbox was made, an init container started or ended)."""
     terminating_grace: Seconds = Field(60.0, ge=0)
-    """StuckTerminating: still there so many seconds after its grace period."""
+    """StuckTerminating: the pod exists so many seconds after the end of its grace period."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A condition that a pod has. `occurrence` tells one time from the next.
 
-    Time alone may begin it at `since`, and end it at `until` (seconds since the epoch): before `since` it is not there yet.
-    `at` is when it happened, where that is known and may be long ago.
+    It begins at `since`, and ends at `until` if nothing changes; None: it does not end by itself. `at` is when it happened, if
+    that is known and may be long ago. Times are in seconds since the epoch.
     """
 
     message: str
@@ -74,11 +74,11 @@ class ObservedPod:
 
 
 Detector = Callable[[ObservedPod, bool], Finding | None]
-"""Whether a pod has the condition; the second argument says whether it had it at the last look."""
+"""The condition of a pod, if it has it. The second argument says whether it had it before."""
 
 
 def crash_looping(seen: ObservedPod, before: bool) -> Finding | None:
-    """Waiting in CrashLoopBackOff; between the crashes it runs for a while, and is still in the loop until it has settled."""
+    """A container waits in CrashLoopBackOff, or runs between two crashes and has not recovered yet."""
     for status in containers(seen.pod):
         waiting = status.state.waiting
         if waiting is not None and waiting.reason == "CrashLoopBackOff":
@@ -96,7 +96,7 @@ def _crashed(status: ContainerStatus, until: float | None = None) -> Finding:
 
 
 def oom_killed(seen: ObservedPod, before: bool) -> Finding | None:
-    """A container was killed for want of memory and has not run well for a while since."""
+    """A container was killed for want of memory, and has not recovered yet."""
     for status in containers(seen.pod):
         ended = status.state.terminated or status.last_state.terminated
         if ended is None or ended.reason != "OOMKilled":
@@ -120,9 +120,9 @@ def waiting_for(reason: str) -> Detector:
 
 
 def not_starting(seen: ObservedPod, before: bool) -> Finding | None:
-    """The kubelet says that it cannot create or start a container, or has said nothing new for long about one that should run.
+    """The kubelet reports that it cannot create or start a container, or there is no progress for long.
 
-    What has a name of its own (image pulls, CreateContainerConfigError, crash loops, Unschedulable) is not meant.
+    Conditions with names of their own (image pulls, CreateContainerConfigError, crash loops, Unschedulable) are left out.
     """
     for status in containers(seen.pod):
         waiting, ended = status.state.waiting, status.state.terminated or status.last_state.terminated
@@ -151,15 +151,15 @@ _UNABLE = frozenset(
         "SignatureValidationFailed",
     }
 )
-"""Of a container that waits. Sources: pkg/kubelet/container/sync_result.go, images/types.go, kuberuntime/kuberuntime_container.go
-and cri-api/pkg/errors of Kubernetes 1.36."""
+"""Reasons of a waiting container. Sources: pkg/kubelet/container/sync_result.go, images/types.go,
+kuberuntime/kuberuntime_container.go and cri-api/pkg/errors of Kubernetes 1.36."""
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
-"""Of a container that ended: the runtime could not start its process (containerd, and dockershim)."""
+"""Reasons of a terminated container: the runtime could not start its process (containerd, and dockershim)."""
 _NAMED_APART = frozenset({"CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "CreateContainerConfigError"})
 
 
 def _stuck_starting(seen: ObservedPod) -> Finding | None:
-    """It has a node, and nothing has gone forward there for long: ContainerCreating, PodInitializing, or no word at all."""
+    """The pod has a node, and there is no progress for long: ContainerCreating, PodInitializing, or no report at all."""
     pod = seen.pod
     waiting = [status for status in containers(pod) if status.state.waiting is not None]
     scheduled, progress = _condition(pod, "PodScheduled"), _last_progress(pod)
@@ -173,7 +173,7 @@ def _stuck_starting(seen: ObservedPod) -> Finding | None:
 
 
 def _last_progress(pod: Pod) -> float | None:
-    """When something last happened to a pod, in seconds since the epoch: on its way to run, or to its end."""
+    """When a pod made the last progress, to run or to end, in seconds since the epoch."""
     moments = [condition.last_transition_time for condition in pod.status.conditions]
     for status in pod.containers:
         moments += [state.running.started_at for state in (status.state, status.last_state) if state.running is not None]
@@ -205,7 +205,7 @@ def _said(reason: str, message: str) -> str:
 
 
 def not_ready(seen: ObservedPod, before: bool) -> Finding | None:
-    """Its Ready condition is not True though it runs, or should run by now (NotStarting); or its node no longer reports it."""
+    """The Ready condition is not True although the pod runs; or the pod is NotStarting; or its node no longer reports it."""
     pod = seen.pod
     if pod.status.phase == "Unknown":
         return Finding(_said(pod.status.reason or "its node no longer reports it", pod.status.message))
@@ -231,7 +231,7 @@ def restarting(seen: ObservedPod, before: bool) -> Finding | None:
 
 
 def unschedulable(seen: ObservedPod, before: bool) -> Finding | None:
-    """The scheduler finds no node for it."""
+    """The scheduler finds no node for the pod."""
     for condition in seen.pod.status.conditions:
         if condition.type == "PodScheduled" and condition.status == "False" and condition.reason == "Unschedulable":
             return Finding(condition.message or "no node fits")
@@ -239,7 +239,7 @@ def unschedulable(seen: ObservedPod, before: bool) -> Finding | None:
 
 
 def evicted(seen: ObservedPod, before: bool) -> Finding | None:
-    """The kubelet evicted it; what is left is a record."""
+    """The kubelet evicted the pod; only its record is left."""
     pod = seen.pod
     if pod.status.phase == "Failed" and pod.status.reason == "Evicted":
         return Finding(pod.status.message or "evicted by its node", at=_last_progress(pod))
@@ -247,7 +247,7 @@ def evicted(seen: ObservedPod, before: bool) -> Finding | None:
 
 
 def failed(seen: ObservedPod, before: bool) -> Finding | None:
-    """It ended in failure, not by eviction."""
+    """The pod failed, not by eviction."""
     pod = seen.pod
     if pod.status.phase == "Failed" and pod.status.reason != "Evicted":
         return Finding(pod.status.message or pod.status.reason or "failed", at=_last_progress(pod))
@@ -255,7 +255,7 @@ def failed(seen: ObservedPod, before: bool) -> Finding | None:
 
 
 def stuck_terminating(seen: ObservedPod, before: bool) -> Finding | None:
-    """Its deletion was accepted, and it should be gone by now. deletionTimestamp is when the grace period ends."""
+    """The pod should be gone by now. deletionTimestamp is the end of the grace period."""
     gone_by = epoch(seen.pod.metadata.deletion_timestamp)
     if gone_by is None:
         return None
@@ -264,7 +264,7 @@ def stuck_terminating(seen: ObservedPod, before: bool) -> Finding | None:
 
 
 def containers(pod: Pod) -> Iterator[ContainerStatus]:
-    """The containers that should run now; an init container that did its work is done, not crashed, unless it is a sidecar."""
+    """The containers that should run now: all but the init containers that have succeeded and are no sidecars."""
     for status in pod.status.init_container_statuses:
         ended = status.state.terminated
         if ended is None or ended.exit_code != 0 or _is_sidecar(pod, status.name):
@@ -273,8 +273,8 @@ def containers(pod: Pod) -> Iterator[ContainerStatus]:
 
 
 def _is_sidecar(pod: Pod, container: str) -> bool:
-    """Whether an init container is one that goes on running beside the others (restartPolicy Always)."""
-    for init in pod.spec.init_containers:  # no generator: this is asked at every event
+    """Whether an init container runs beside the others (restartPolicy Always)."""
+    for init in pod.spec.init_containers:  # no generator: it is called at every event
         if init.name == container:
             return init.restart_policy == "Always"
     return False
@@ -286,9 +286,9 @@ def _ends(status: ContainerStatus) -> int:
 
 
 def _unsettled(status: ContainerStatus, seen: ObservedPod, *, before: bool) -> float | None:
-    """Until when a container that went down counts as not over it: 0 while it does not serve, None when it has settled.
+    """Until when a container that went down has not recovered: 0 while it does not run, None when it has recovered.
 
-    One that is not ready has not settled, if it counted so `before`: one that went down long ago has other reasons by now.
+    A container that is not ready has not recovered if it had the condition `before`; else it is not ready for another reason.
     """
     running = status.state.running
     if running is None or (before and not status.ready):

@@ -1,4 +1,4 @@
-"""A part of a workload's replicas, as rules write it: "40%" of those desired, or a whole number of them."""
+"""A portion of a workload's replicas, as rules write it: "40%" of the desired ones, or a whole number."""
 
 import re
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ def exceeded(portion: int | str, number: int, of: int) -> bool:
 
 
 class InReplicas:
-    """Marks a field that holds a portion, for whoever walks the models (the reference in docs/rules.md)."""
+    """Marks a field that holds a portion, for code that walks the models (the reference in docs/rules.md)."""
 
 
 def _portion(value: Any) -> Any:

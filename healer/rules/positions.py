@@ -1,4 +1,4 @@
-"""YAML as plain data together with the place of every key and value, so that an error can point at what was written.
+"""YAML as plain data, with the position of every key and value, so that an error can point at it.
 
 Stricter than YAML: an empty value, a key that stands twice, a tag, and nesting or aliases without end are problems.
 """
@@ -20,9 +20,9 @@ Position = tuple[int, int]
 
 MAX_DEPTH = 32
 MAX_NODES = 200_000
-"""What aliases may blow a file up to."""
+"""The most nodes of a file, with its aliases expanded."""
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's parser is ten times as fast, where it was built in
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's parser, if it is built in, is ten times as fast
 _TAG = "tag:yaml.org,2002:"
 _NUMBERS = SafeConstructor()
 _ESCAPES = {"x": 4, "u": 6, "U": 10}
@@ -37,12 +37,12 @@ _HINTS = {
 
 
 _EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
-"""A number in YAML 1.2 and JSON, which YAML 1.1 takes for a text: 1e-3."""
+"""A number in YAML 1.2 and in JSON that YAML 1.1 reads as a text: 1e-3."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One problem. `path` is the way to it inside the file ("spec.rules[0].when.if").
+    """A problem in a rule file. `path` leads to it inside the file ("spec.rules[0].when.if").
 
     `line` and `column` count from 1; both are 0 when the file as a whole is the problem.
     """
@@ -69,13 +69,13 @@ class Document:
     lines: list[str]
 
     def at(self, path: Path) -> Position:
-        """Where the value at a path begins; of one that is not there, the nearest around it."""
+        """Where the value at a path begins; for a missing one, where the nearest enclosing value begins."""
         while path not in self.nodes and path:
             path = path[:-1]
         return _position(self.nodes[path])
 
     def at_key(self, path: Path) -> Position:
-        """Where the key of a path stands; of one that is not there, the nearest around it."""
+        """Where the key of a path is; for a missing one, where the nearest enclosing key is."""
         while path not in self.keys and path:
             path = path[:-1]
         return _position(self.keys.get(path, self.nodes[()]))
@@ -95,9 +95,9 @@ class Document:
         return isinstance(node, SequenceNode) and bool(node.value)
 
     def inside(self, path: Path, line: int, column: int) -> Position:
-        """Where a character of a text stands, given its line and column within the text.
+        """Where a character of a text is in the file, given its line and column within the text.
 
-        Exact for every style but a quoted text of several lines with escapes in it: there it is where the text begins.
+        Exact for every style but a quoted text of several lines with escapes: for that it is where the text begins.
         """
         node = self.nodes[path]
         start, end = node.start_mark, node.end_mark
@@ -115,7 +115,8 @@ class Document:
         return start.line + 1, start.column + 1 + _offset(first[start.column : end.column], column - 1)
 
     def _in_folded(self, node: ScalarNode, line: int, column: int) -> Position:
-        """The place of a character in a text that YAML folds: what is no white space keeps its order and its number."""
+        """The position of a character in a text that YAML folds: the characters other than white space keep their order and
+        number."""
         value, start = node.value, node.start_mark
         offset = sum(len(each) + 1 for each in value.split("\n")[: line - 1]) + column - 1
         before = sum(not sign.isspace() for sign in value[:offset])
@@ -135,7 +136,7 @@ class Document:
 
 
 def documents(text: str, file: str) -> tuple[list[Document], list[Problem]]:
-    """The documents of a file, empty ones left out, and what is wrong with them as YAML."""
+    """The documents of a file, without empty ones, and the problems with their YAML."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -161,9 +162,9 @@ def documents(text: str, file: str) -> tuple[list[Document], list[Problem]]:
 
 
 def _too_deep_at(text: str) -> Position | None:
-    """Where a text is nested deeper than a file may be; None when it is not, or is no YAML before it gets there.
+    """Where a text is nested deeper than a file may be; None when it is not, or when it is no YAML before that.
 
-    Looked at before nodes are made of it: libyaml makes them by calling itself, until the process dies of it.
+    Checked before nodes are made: libyaml makes them by recursion, which would end the process.
     """
     depth = 0
     try:
@@ -173,13 +174,13 @@ def _too_deep_at(text: str) -> Position | None:
                 mark = event.start_mark
                 return (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
     except yaml.YAMLError:
-        return None  # told when nodes are made of what comes before
+        return None  # reported when nodes are made of the text before
     return None
 
 
 @dataclass(slots=True)
 class _DocumentReader:
-    """One document on its way from nodes to data."""
+    """Turns the nodes of one document into data."""
 
     file: str
     nodes: dict[Path, Node]
@@ -266,7 +267,7 @@ def dotted(path: Path) -> str:
 
 
 def _offset(raw: str, offset: int) -> int:
-    """Where the character at `offset` of a text's value is in the text as written, quotes and escapes counted."""
+    """The offset in the text as it is written, with quotes and escapes, of the character at `offset` of its value."""
     quote = raw[:1]
     if quote not in ("'", '"'):
         return offset
@@ -288,7 +289,7 @@ def _widths(raw: str, quote: str) -> Iterator[int]:
 
 
 def _swallowed(lines: list[str], last: int) -> Position | None:
-    """Where a # that was meant as text begins a comment inside of a list or mapping, at or before a line (from 0)."""
+    """Where a # that was meant as text begins a comment inside of a list or mapping, at or before a line (counted from 0)."""
     for number in range(min(last, len(lines) - 1), -1, -1):
         found = _COMMENT_IN_FLOW.search(lines[number])
         if found is not None:

@@ -1,4 +1,4 @@
-"""The triggers that healer asks for itself, on a schedule: a query, the model servers' status, the canary judge."""
+"""What rules write about the triggers that healer asks for: a query, the status of a model, a canary."""
 
 import re
 from collections.abc import Mapping
@@ -15,14 +15,15 @@ DEPLOYMENT = "Deployment"
 """The kind of workload that a key `deployment` names."""
 
 PLACEHOLDERS = ("deployment", "namespace", "pods", "window")
-"""What a PromQL template may name: the Deployment, its namespace, its pods as a regular expression, the time between looks."""
+"""The placeholders of a PromQL template: the Deployment, its namespace, its pods as a regular expression, the time between
+looks."""
 
 QUERY_SIGNAL = "QueryPassed"
 """The signal of a query that passes its threshold."""
 BAD_CANARY = "BadCanary"
 """The signal of a canary that was judged BAD and gets traffic."""
 UNKNOWN_VERDICT = "UnknownVerdict"
-"""The signal of a canary that gets traffic and cannot be judged: nothing is done about it but to say so."""
+"""The signal of a canary that gets traffic and cannot be judged: healer only notifies."""
 
 _PLACEHOLDER = re.compile(r"\{\{\s*(.*?)\s*\}\}")
 _SHARE = re.compile(r"(\d{1,2}(?:\.\d{1,6})?)%", re.ASCII)
@@ -51,7 +52,7 @@ class InShares:
 
 
 def _share(value: Any, info: ValidationInfo) -> Any:
-    """A file writes it as a percentage; code as a part of one."""
+    """In a file a percentage; in code a number between 0 and 1."""
     hint = "write a percentage above 0% and below 100%: 0.5%"
     if isinstance(value, str):
         if (found := _SHARE.fullmatch(value)) and 0 < float(found[1]) < 100:
@@ -75,7 +76,7 @@ class RouteRef(Model):
     name: Name
     """Its name."""
     namespace: Name | None = None
-    """Its namespace, where it is not that of the Deployments."""
+    """Its namespace, if it is not that of the Deployments."""
 
     @model_validator(mode="after")
     def _at_home(self, info: ValidationInfo) -> Self:
@@ -86,7 +87,7 @@ class RouteRef(Model):
         return self
 
     def apart(self, namespace: str) -> str:
-        """Its namespace where it is another one than that of the Deployments; else ""."""
+        """Its namespace if it is not that of the Deployments; else ""."""
         return "" if self.namespace in (None, namespace) else str(self.namespace)
 
 
@@ -118,7 +119,7 @@ class Side(Model):
 
     @property
     def counted_by(self) -> str:
-        """The Deployment whose ready pods count, where the endpoints of a Service do not tell them; else ""."""
+        """The Deployment whose ready pods count, when no Service has them as its endpoints; else ""."""
         return "" if self.subset is None and self.pool is None else self.deployment
 
 
@@ -133,7 +134,7 @@ def pool_words(pool: str) -> str:
 
 
 def unfit(route: RouteRef, stable: Side, canary: Side, routers: Mapping[str, RouterSpec] | None) -> PydanticCustomError | None:
-    """What keeps a route of this kind from splitting traffic between these two sides.
+    """Why a route of this kind cannot split traffic between these two sides; None when it can.
 
     `routers` are the kinds by name; None for models that are built from code, whose kinds are not checked.
     """
@@ -160,7 +161,7 @@ def unfit(route: RouteRef, stable: Side, canary: Side, routers: Mapping[str, Rou
 
 
 def _unfit_side(router: RouterSpec, routers: Mapping[str, RouterSpec], stable: Side, canary: Side) -> PydanticCustomError | None:
-    """What of a side a route of this kind cannot lead to."""
+    """Why a route of this kind cannot lead to a side; None when it can."""
     for at, side in (("stable", stable), ("canary", canary)):
         if side.subset is not None and not router.subsets:
             kinds = " or ".join(each.kind for each in routers.values() if each.subsets)
@@ -182,15 +183,15 @@ class Diversion(Protocol):
 
 
 def diverted_to(params: object) -> Side | None:
-    """The side that serves after an action with these parameters, where they name one."""
+    """The side that serves after an action with these parameters; None when they name none."""
     return params.stable if isinstance(params, Diversion) else None
 
 
 class Measure(Model):
-    """What is counted of both sides: `total` and `bad` requests, or those `slowerThan` a time by a `histogram`."""
+    """What is compared: `total` and `bad` requests, or requests `slowerThan` a time by a `histogram`."""
 
     name: Name
-    """For messages."""
+    """Its name in messages."""
     total: Promql | None = None
     """PromQL: the requests. Counters, or with {{ window }} the increase within it."""
     bad: Promql | None = None
@@ -198,16 +199,16 @@ class Measure(Model):
     histogram: Promql | None = None
     """PromQL: a histogram's `_bucket` series."""
     slower_than: Annotated[Duration | None, Field(gt=0)] = None
-    """A request that takes longer is bad; moved up to the next edge of the histogram."""
+    """A request that takes longer is bad. The next higher edge of the histogram is used."""
     unit: Literal["s", "ms", "us"] = "s"
     """The unit of the histogram's edges; TensorFlow Serving's are in microseconds."""
     tolerance: Annotated[Number, Field(ge=1, le=100)] = 1.5
     """The canary's bad share may be up to so many times that of stable."""
     slo: Share | None = None
-    """A bad share of the canary above this condemns it whatever stable does: for when stable is gone, or bad as well."""
+    """A bad share above this condemns the canary whatever stable does: for when stable is gone, or bad as well."""
     warmup: Annotated[Duration | None, Field(ge=0, le=86400)] = None
-    """A server's first requests are no evidence for so long; 0s: all are. By default two looks and 20 requests of a histogram's,
-    for a cold server is slow, and none of `total` and `bad`."""
+    """A server's first requests are no evidence for so long; with 0s all are. The default for a histogram is two looks and 20
+    requests, because a cold server is slow; for `total` and `bad` it is 0s."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -234,7 +235,7 @@ class Measure(Model):
 
     @property
     def windowed(self) -> bool:
-        """Whether the expressions give what came within a window, not counters."""
+        """Whether the expressions give increases within a window, and no counters."""
         return "window" in named(self.total or self.histogram or "")
 
 
@@ -246,15 +247,15 @@ class Canary(Model):
     stable: Side
     """The version that is trusted."""
     canary: Side
-    """The version that is on trial."""
+    """The version that is judged."""
     every: Every = 30.0
     """Time between two looks."""
     alpha: Annotated[Number, Field(gt=0, le=0.2)] = 0.01
     """The chance of ever condemning a good canary, over all looks and all measures."""
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)]
-    """What is compared. alpha is split between them."""
+    """What is compared. `alpha` is divided among them."""
     hold: Annotated[Duration, Field(gt=0)] = 1800.0
-    """The weight is held while nothing can be judged; after that long a human is asked."""
+    """How long the weight stays as it is while nothing can be judged; then a human is asked."""
 
     @model_validator(mode="after")
     def _two_sides(self, info: ValidationInfo) -> Self:
@@ -268,7 +269,7 @@ class Canary(Model):
 
 
 class Query(Model):
-    """A PromQL expression with a threshold. Each series of the answer speaks of the pod or Deployment that its labels name."""
+    """A PromQL expression with a threshold. Each series of the answer is about the pod or Deployment that its labels name."""
 
     expr: Text
     """The expression; labels as in the settings `alerts` name the target."""
@@ -309,7 +310,7 @@ class ServedModel(Model):
     @model_validator(mode="before")
     @classmethod
     def _as_its_server(cls, data: Any, info: ValidationInfo) -> Any:
-        """Fill in the port and the conditions of the server that the rule names, where the rule does not write them."""
+        """Fill in the port and the conditions of the server that the rule names, unless the rule writes them."""
         known: Vocabulary | None = info.context
         if known is None or not isinstance(data, dict):
             return data

@@ -1,8 +1,8 @@
-"""PromQL as far as a parser knows it: what is broken in an expression, with its place, and what in it may surprise.
+"""Checks PromQL with a parser: what is broken in an expression, and where, and what in it may surprise.
 
-The parser (promql-parser) knows Prometheus 2.45. Who asks a newer one, or VictoriaMetrics, writes what it does not know:
-functions, modifiers, no window. That is a remark and never an error, for the server that is asked may understand it. An error is
-what no server reads: a bracket that is not closed, an operator without its right side.
+The parser (promql-parser) knows Prometheus 2.45. Expressions for a newer one, or for VictoriaMetrics, may have functions,
+modifiers and missing windows that it does not know. They give a remark and never an error, because the server may understand
+them. An error is what no server reads: a bracket that is not closed, an operator without its right side.
 """
 
 import re
@@ -17,26 +17,26 @@ from healer.rules.probe import Measure, Query, fill, named
 _LONGEST = 4000
 """Characters of an expression that is parsed: the parser recurses, and thousands of operators overflow its stack."""
 _DEEPEST = 200
-"""Brackets inside of each other, likewise."""
+"""Brackets inside of each other, for the same reason."""
 _SHOWN = 80
 """Characters of a part of an expression that a message shows."""
 _TRIED = 40
-"""Beginnings of an expression that are tried for the place at which it breaks, the longest first: a parsing each."""
+"""Beginnings of an expression that are parsed to find where it breaks, the longest first."""
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _CLOSES = {opened: closed for closed, opened in _PAIRS.items()}
 _SIGNIFICANT = re.compile(r"#[^\n]*|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`]*`|[\"'`]|[()\[\]{}]")
 _WORDS = re.compile(r"\b(?:with|keep_metric_names|if|ifnot|default|limit|smoothed|anchored|fill|fill_left|fill_right)\b", re.I)
-"""Words of MetricsQL, and of Prometheus after 2.45, that stand where the parser knows no word."""
+"""Words of MetricsQL, and of Prometheus after 2.45, that the parser does not know."""
 _STRANGE = re.compile(
     r"unknown function|expected type |comparisons between scalars|at least one non-empty matcher|number or duration syntax"
     r"|unexpected character inside brackets: '[^$)}]|missing unit character|expected .*argument|number of arguments"
 )
-"""What the parser says of an expression that another server may read: MetricsQL lets windows and arguments be left out."""
+"""Errors of the parser about an expression that another server may read: in MetricsQL windows and arguments may be missing."""
 _QUOTED = re.compile(r"'([^']+)'$|: (\S+)$|with name '([^']+)'|call to function '([^']+)'")
 _COMPARES = (">", "<", ">=", "<=", "==", "!=")
 _MIRRORED = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
 _COUNTING = ("count", "group", "count_values", "count_over_time", "present_over_time", "absent", "absent_over_time", "timestamp")
-"""What takes no value from inside: a comparison there chooses what is counted."""
+"""Functions that use no value of their argument: a comparison there chooses what is counted."""
 _WHOLE = ("topk", "bottomk", "limitk", "limit_ratio")
 """Aggregations that keep the labels of the series that they choose."""
 
@@ -54,26 +54,26 @@ class PromqlFault:
 
 @dataclass(frozen=True, slots=True)
 class _ParsedQuery:
-    """An expression and what it parses to."""
+    """A parsed expression, or why it cannot be parsed."""
 
     tree: parser.Expr | None
     fault: PromqlFault | None = None
 
 
 def promql_fault(text: str, *, template: bool) -> PromqlFault | None:
-    """Why no server reads an expression, or (`template`) one with places for values; None when one may."""
+    """Why no server reads an expression, or (`template`) one with placeholders; None when a server may read it."""
     found = _read(text, template).fault
     return found if found is not None and found.broken else None
 
 
 def unfamiliar(measure: Measure) -> Iterator[str]:
-    """What in the expressions of a measure only some servers understand: phrases that go on after a rule's name."""
+    """What only some servers understand in the expressions of a measure: phrases that follow a rule's name."""
     for key, text in measure.promql():
         yield from _strange(f"a measure {measure.name!r} whose {key}", _read(text, True).fault, verb="is something")
 
 
 def surprises(query: Query) -> Iterator[str]:
-    """What the expression of a query does that whoever wrote it may not expect: phrases that go on after a rule's name."""
+    """What may surprise in the expression of a query: phrases that follow a rule's name."""
     read = _read(query.expr, False)
     yield from _strange("an expr", read.fault)
     if read.tree is None:
@@ -125,7 +125,7 @@ def _read(text: str, template: bool) -> _ParsedQuery:
 
 
 def _filled(template: str) -> str:
-    """With as many characters for each place as it has, so that what is found stands where it was written."""
+    """The expression with each placeholder replaced by a value of the same length, so that positions stay."""
     values = {place: ("30s" if place == "window" else "x") for place in named(template)}
     return re.sub(r"\{\{.*?\}\}", lambda found: _padded(fill(found[0], values), len(found[0])), template, flags=re.DOTALL)
 
@@ -135,7 +135,7 @@ def _padded(value: str, length: int) -> str:
 
 
 def _unbalanced(text: str) -> PromqlFault | None:
-    """A bracket or a quote that has no other half, or too many inside of each other."""
+    """A bracket or a quote without its other half, or too many brackets inside of each other."""
     opened: list[tuple[str, int]] = []
     for found in _SIGNIFICANT.finditer(text):
         sign, at = found[0], found.start()
@@ -163,7 +163,7 @@ def _unbalanced(text: str) -> PromqlFault | None:
 
 
 def _refused(text: str, said: str) -> PromqlFault:
-    """What the parser says, at the place that it means."""
+    """The error of the parser, at the position that it means."""
     bare = _SIGNIFICANT.sub(lambda found: " " * len(found[0]) if len(found[0]) > 1 else found[0], text)
     strange = _STRANGE.search(said) is not None or _WORDS.search(bare) is not None
     if "illegal regex" in said:
@@ -181,7 +181,7 @@ def _refused(text: str, said: str) -> PromqlFault:
 
 
 def _readable(text: str) -> int:
-    """Where the longest beginning that can be read by itself is over; 0 when none can."""
+    """The length of the longest beginning that can be parsed by itself; 0 when none can."""
     cuts = [found.start() for found in re.finditer(r"\s+\S|[(){}\[\]]|(?<=[)\]}])", text)]
     for cut in reversed([*cuts, len(text.rstrip())][-_TRIED:]):
         begun = text[:cut].rstrip()
@@ -196,14 +196,14 @@ def _readable(text: str) -> int:
 
 
 def _named_in(said: str, text: str) -> int:
-    """Where what the parser names stands first; 0 when it names nothing that is there."""
+    """Where the text that the parser names occurs first; 0 when it does not occur."""
     found = _QUOTED.search(said)
     name = next((part for part in found.groups() if part), "") if found is not None else ""
     return max(0, text.find(name)) if name else 0
 
 
 def _is_no_regex(pattern: str) -> bool:
-    """Whether it is none in Python's eyes either; \\Q quotes in Go alone."""
+    """Whether it is no pattern for Python either; only Go knows \\Q."""
     if "\\Q" in pattern:
         return False
     try:
@@ -222,7 +222,7 @@ def _position(text: str, at: int) -> tuple[int, int]:
 
 
 def _comparison(tree: parser.Expr) -> parser.BinaryExpr | None:
-    """The comparison on which it hangs whether a series is there, or whether it is 0 or 1; None for any other expression."""
+    """The comparison that decides whether a series exists, or whether it is 0 or 1; None for any other expression."""
     match tree:
         case parser.ParenExpr():
             return _comparison(tree.expr)
@@ -236,9 +236,9 @@ def _comparison(tree: parser.Expr) -> parser.BinaryExpr | None:
 
 
 def _compared_inside(tree: parser.Expr) -> parser.BinaryExpr | None:
-    """A comparison inside what is calculated, on which it hangs whether a series is there; None where there is none.
+    """A comparison inside of a calculation that decides whether a series exists; None without one.
 
-    One of `bool` gives a number always, one that is counted or that divides only chooses: these are as they should be.
+    A comparison with `bool` always gives a number, and one that is counted or that divides only chooses: these are right.
     """
     match tree:
         case parser.BinaryExpr() if str(tree.op) in _COMPARES:
@@ -265,7 +265,7 @@ def _joins(tree: parser.BinaryExpr, card: str) -> bool:
 
 
 def _constant_besides(tree: parser.Expr) -> tuple[float, str] | None:
-    """The number of a series without labels that is there whenever nothing else is, and how it is written; None without one."""
+    """The value of a series without labels that exists whenever nothing else does, and its text; None without one."""
     match tree:
         case parser.ParenExpr():
             return _constant_besides(tree.expr)
@@ -327,7 +327,7 @@ def _name_a_target(labels: frozenset[str]) -> bool:
 
 
 def _labels(tree: parser.Expr) -> frozenset[str] | None:
-    """The labels that its series have at the most; None where that depends on the data."""
+    """The most labels that its series can have; None when that depends on the data."""
     match tree:
         case parser.NumberLiteral():
             return frozenset()
@@ -379,6 +379,6 @@ def _of_operation(tree: parser.BinaryExpr) -> frozenset[str] | None:
         return None
     if matching is not None and matching.type == parser.LabelModifierType.Include:
         return frozenset(matching.labels)
-    if not left:  # a number, or nothing at all: the other side has the labels
+    if not left:  # a number, or nothing: the other side has the labels
         return right if left is not None else None
     return left

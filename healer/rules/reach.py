@@ -1,9 +1,7 @@
-"""Whether what a rule on pods looks for can ever be so, and whether a canary's shift can be seen to help.
+"""Whether a rule on pods can ever match, and whether a canary's shift can be seen to help.
 
-An `if` is tried on every status that the rule's conditions leave possible.
-
-Only the phase, the readiness and the reason of a pod are tried. Whatever else an expression asks is left open, so that what is
-said here is certain.
+An `if` is evaluated on every status that a pod with the rule's conditions can have. Only the phase, the readiness and the reason
+of a pod are given; an expression that needs anything else is left open, so that every remark is certain.
 """
 
 import re
@@ -29,12 +27,12 @@ _STATUSES: dict[PodState, tuple[tuple[str, bool], ...]] = {
 _SETTLED = 60.0
 """Seconds: the default of HEALER_PODS__SETTLE."""
 _LOOKS = 3
-"""Looks of a canary that a healed shift takes: two after it (`healer.sources.canary.drain`), and one that may be late."""
+"""Looks until a shift can be seen to have helped: two (`healer.sources.canary.drain`), and one that may be late."""
 _STRING = re.compile(r"'([^'\\\n]*)'|\"([^\"\\\n]*)\"")
 
 
 def unreachable(bound: BoundRule) -> Iterator[str]:
-    """What of a rule can never match, or never hold as long as its `for` asks, as remarks on it."""
+    """Remarks on what of a rule can never match, or can never last as long as its `for` asks."""
     when, condition = bound.rule.when, bound.condition
     pods = [POD_CONDITIONS[name] for name in when.get(POD) or ()]
     for pod in pods:
@@ -57,7 +55,7 @@ def unreachable(bound: BoundRule) -> Iterator[str]:
 
 
 def _too_soon(heal: Iterable[Step], every: float) -> Iterator[str]:
-    """Shifts of a canary's traffic that are given up before it can be seen that they helped."""
+    """Remarks on shifts of a canary's traffic that are given up before they can be seen to have helped."""
     for step in heal:
         if diverted_to(step.params) is not None and step.verify.within < _LOOKS * every:
             yield (
@@ -68,7 +66,7 @@ def _too_soon(heal: Iterable[Step], every: float) -> Iterator[str]:
 
 
 def _possible(condition: CelCondition, pod: PodCondition) -> bool:
-    """Whether it is true of some status that a pod with the condition can have."""
+    """Whether the `if` is true of some status that a pod with the condition can have."""
     written = {single or double for single, double in _STRING.findall(condition.expression)}
     claimed = {other.reason for other in POD_CONDITIONS.values() if other.reason}
     reasons = {pod.reason} if pod.reason else {"", "?", *written} - claimed
@@ -77,13 +75,13 @@ def _possible(condition: CelCondition, pod: PodCondition) -> bool:
 
 
 def _interrupted(condition: CelCondition, pod: PodCondition) -> bool:
-    """Whether it is true of some of the statuses through which such a pod goes, and false of others."""
+    """Whether the `if` is true of some of the statuses between which such a pod alternates, and false of others."""
     answers = [_holds(condition, pod.name, status) for status in pod.alternates]
     return False in answers and any(answer is not False for answer in answers)
 
 
 def _holds(condition: CelCondition, name: str, status: PodStatus) -> bool | None:
-    """Whether it is true of such a pod; None when that depends on something else."""
+    """Whether the `if` is true of such a pod; None when that depends on something else."""
     phase, ready, reason = status
     try:
         return condition.holds({"pod.phase": phase, "pod.ready": ready, "pod.reason": reason, "signal.name": name})

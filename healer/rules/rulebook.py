@@ -1,4 +1,4 @@
-"""The rules in force, indexed so that a signal costs nothing for the rules that it does not concern."""
+"""The rules in force, indexed by signal: the rules that a signal does not concern cost nothing."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from healer.rules.scope import Scope
 M = TypeVar("M", bound=BaseModel)
 
 _DECIDES = {"when", "heal", "on_storm", "limits", "mode"}
-"""The parts of a rule that decide what is done, besides its scope, which is asked again of each target."""
+"""The parts of a rule that decide what is done. The scope is not one of them: it is checked again for each target."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ class BoundRule:
 
     @property
     def scope(self) -> Scope:
-        """Where it holds."""
-        assert self.rule.scope is not None  # __post_init__ saw to it
+        """The rule's scope."""
+        assert self.rule.scope is not None  # __post_init__ has checked it
         return self.rule.scope
 
     @cached_property
     def digest(self) -> str:
-        """Of the parts of the rule that decide what is done: an incident that has another one was opened by another rule.
+        """The digest of the parts that decide what is done: an incident with another digest was opened by another rule.
 
-        What has its default is left out, so that a newer healer, whose rules can say more, finds the same.
+        Defaults are left out, so that a newer healer, whose rules have further keys, computes the same digest.
         """
         said = self.rule.model_dump(mode="json", include=_DECIDES, exclude_defaults=True)
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
@@ -80,7 +80,7 @@ class Rulebook:
                 for namespace in rule.scope.namespaces:
                     listed[rule.rule.when.trigger.name, name][namespace].append(number)
         self.names = frozenset((source, name) for source, name in listed)
-        """What rules look for: the source and the name of a signal."""
+        """The signals that rules look for: trigger and name."""
         self._index: dict[tuple[str, str, str], tuple[BoundRule, ...]] = {}
         for (source, name), by_namespace in listed.items():
             anywhere = by_namespace.get(ANYWHERE, [])
@@ -99,7 +99,7 @@ class Rulebook:
     def concerned(self, source: str, name: str, namespace: str, only: str = "") -> Sequence[BoundRule]:
         """The rules whose trigger and namespaces fit a signal, in order: at most two look-ups, however many rules there are.
 
-        `only` is the full name of the one rule that asked for the signal, where one did.
+        `only` is the full name of the rule that asked for the signal; "" when none did.
         """
         if only:
             rule = self._by_name.get(only)
@@ -110,7 +110,7 @@ class Rulebook:
 
 
 def capped(rulebook: Rulebook, most: Mode) -> Rulebook:
-    """The same rules, none of which goes further than that mode: the more careful of the two holds."""
+    """The same rules with no mode beyond `most`: the more careful mode of the two holds."""
     careful = list(Mode)  # the most careful first
 
     def cap(bound: BoundRule) -> BoundRule:
@@ -123,7 +123,7 @@ def capped(rulebook: Rulebook, most: Mode) -> Rulebook:
 def scaled(rulebook: Rulebook, factor: float) -> Rulebook:
     """The same rules with every duration multiplied by `factor` (> 0): a demo's time runs faster.
 
-    Durations inside of CEL expressions stay as they are.
+    Durations in CEL expressions stay as they are.
     """
     return Rulebook(replace(bound, rule=_scaled(bound.rule, factor)) for bound in rulebook.rules)
 

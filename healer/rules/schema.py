@@ -1,8 +1,8 @@
 """The rule language: what to look for, what to do about it, and within which limits.
 
-These models are the schema: keys are the YAML's, whatever is not declared here is an error, and docs/rules.md is made from the
-fields' descriptions. A file is validated with a `Vocabulary` as the context. Without a context the models are built
-from code, where numbers are seconds and fields may go by their Python names.
+These models are the schema. Their keys are those of the YAML, a key that is not declared here is an error, and docs/rules.md is
+made from the descriptions of the fields. A file is validated with a `Vocabulary` as the context. Models that are built from code
+have no context: numbers are seconds then, and fields may have their Python names.
 """
 
 import json
@@ -26,22 +26,22 @@ API_VERSION = "healer.dev/v1alpha1"
 MOST_STEPS = 100
 """Steps of a ladder; the definition of incidents allows no more (a test says so)."""
 MOST_CHANNELS = 100
-"""Channels that a rule may tell, in `notify` and in all its pages together; likewise."""
+"""Channels of a rule, in `notify` and in all its pages together; the definition of incidents allows no more."""
 
 
 class Mode(StrEnum):
     """How far a rule may go."""
 
     OBSERVE = "observe"
-    """Decide and tell; change nothing."""
+    """Decide and notify; change nothing."""
     APPROVE = "approve"
-    """Act, when a human has approved the step."""
+    """Act when a human has approved the step."""
     ENFORCE = "enforce"
     """Act."""
 
 
 class Severity(StrEnum):
-    """How much it matters, to people and to the colour of a message."""
+    """How urgent an incident is; it sets the colour of messages."""
 
     CRITICAL = "critical"
     WARNING = "warning"
@@ -49,12 +49,12 @@ class Severity(StrEnum):
 
 
 class Count(Model):
-    """Seen that often."""
+    """How often a condition must occur."""
 
     at_least: Annotated[Whole, Field(ge=2, le=1000)]
-    """How many distinct occurrences it takes. Once is what a rule without `count` takes."""
+    """How many distinct occurrences are needed. A rule without `count` needs one."""
     within: Annotated[Duration, Field(gt=0)]
-    """The window that they are counted in; it slides."""
+    """The sliding window in which occurrences are counted."""
 
 
 class When(Model):
@@ -65,9 +65,9 @@ class When(Model):
     condition: Annotated[Text | None, Field(alias="if")] = None
     """A CEL expression that must be true. Unknown variables and wrong types are errors when the file is read."""
     held_for: Annotated[Duration, Field(ge=0, alias="for")] = 0.0
-    """The condition must have held that long without a break."""
+    """The condition must have lasted so long without a break."""
     count: Count | None = None
-    """The condition must have occurred that often. Not together with `for`."""
+    """The condition must have occurred so often. Not together with `for`."""
 
     @model_validator(mode="after")
     def _one_trigger(self) -> Self:
@@ -110,13 +110,13 @@ class When(Model):
 
     @property
     def of_records(self) -> bool:
-        """Whether it looks at records of finished pods alone, which have no part in how well the workload is."""
+        """Whether it looks only at records of finished pods, which say nothing about the health of the workload."""
         names = self.get(POD)
         return names is not None and all(POD_CONDITIONS[name].of_records for name in names)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the signals that the trigger looks at."""
+        """The names of the signals that the rule looks for."""
         return self.trigger.names(self.value)
 
     @property
@@ -126,12 +126,12 @@ class When(Model):
 
 
 class Verify(Model):
-    """How it is known that a step helped: the workload is at its desired ready count and the signal is gone."""
+    """When a step counts as having helped: the workload has its desired number of ready replicas, and the signal has ended."""
 
     within: Annotated[Duration, Field(gt=0)] = 300.0
-    """Not healed by then: the next step."""
+    """If the workload is not healed by then, the next step is taken."""
     stable: Annotated[Duration, Field(ge=0)] = 30.0
-    """All must have been well for that long."""
+    """The workload must have been healthy for so long."""
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -141,19 +141,19 @@ class Verify(Model):
 
 
 class Step(Model):
-    """One rung of the ladder: the action, by its name as the only key besides `verify`, with its parameters below it."""
+    """A step of the ladder: the name of the action is the only key besides `verify`, and has its parameters below it."""
 
     action: str
     """The action's name."""
     params: SerializeAsAny[BaseModel]
-    """What the action takes."""
+    """The action's parameters."""
     verify: Verify = Verify()
-    """How success is told."""
+    """When the step counts as having helped."""
 
     @model_validator(mode="before")
     @classmethod
     def _from_file(cls, data: Any, info: ValidationInfo) -> Any:
-        """Turn `{evict: {...}, verify: {...}}` into the fields; all that is wrong in it is reported at once."""
+        """Turn `{evict: {...}, verify: {...}}` into the fields, and report all errors at once."""
         known: Vocabulary | None = info.context
         if known is None or not isinstance(data, dict):
             return data
@@ -175,7 +175,7 @@ class Step(Model):
             try:
                 if key == "verify":
                     read["verify"] = Verify.model_validate(data.get(key, {}), context=known, by_alias=True, by_name=False)
-                else:  # an action's model is not one of ours; as strict JSON nothing in it is coerced
+                else:  # an action's model may be any pydantic model: as strict JSON nothing in it is coerced
                     params = actions[key].params
                     read["params"] = params.model_validate_json(
                         json.dumps(data[key]), strict=True, context=known, by_alias=True, by_name=False
@@ -199,42 +199,42 @@ class PageParams(Model):
     """The parameters of an action that pages people."""
 
     channels: Annotated[tuple[Address, ...], Listed] = ()
-    """[Addresses](#addresses) to tell besides those of `notify`."""
+    """[Addresses](#addresses) to notify besides those of `notify`."""
 
 
 class Budget(Model):
-    """How much a rule may do in a time."""
+    """How many actions a rule may take in a time."""
 
     actions: Annotated[Whole, Field(ge=1)]
-    """At most that many actions."""
+    """At most so many actions."""
     per: Annotated[Duration, Field(gt=0)]
-    """The time in which so many are allowed, in any stretch of that length."""
+    """In any period of this length."""
 
 
 class Breaker(Model):
-    """When a rule is to stop by itself."""
+    """When a rule stops by itself."""
 
     failures: Annotated[Whole, Field(ge=1)]
-    """So many incidents of the rule in a row, on whichever workloads, in which healer acted and a human was needed in the end."""
+    """After so many incidents of the rule in a row, on any workloads, in which healer acted and a human was needed in the end."""
     reset: Annotated[Duration, Field(gt=0)]
-    """After that long one incident may act again: healed closes the breaker, another failure opens it anew."""
+    """After this time one incident may act again: when it heals, the breaker closes; when it fails, the breaker opens again."""
 
 
 class Limits(Model):
-    """What keeps a rule from making things worse. A limit that is not written has its default: there is no "no limit"."""
+    """The limits of a rule's actions. A limit that is not written has its default: a rule always has limits."""
 
     cooldown: Annotated[Duration, Field(gt=0)] = 600.0
-    """After healing a workload, leave it alone for that long."""
+    """After it has healed a workload, the rule does not act on it for so long."""
     min_ready: Annotated[Whole, Field(ge=1)] = 1
-    """Never leave fewer ready replicas than that."""
+    """No action may leave fewer ready replicas."""
     budget: Budget = Budget(actions=5, per=3600.0)
     """At most so many actions of this rule on one revision of one workload."""
     max_unhealthy: Portion = "50%"
-    """More of the desired replicas sick at once, and at least two, are a storm: pods are not treated one by one."""
+    """When more of the desired replicas are sick at once, and at least two, it is a storm: pods are not treated one by one."""
     breaker: Breaker = Breaker(failures=3, reset=3600.0)
-    """After so many failed healings in a row the rule acts no more for a while."""
+    """After so many failed incidents in a row the rule does not act for a while."""
     approve_within: Annotated[Duration, Field(gt=0)] = 3600.0
-    """With `mode: approve`: a step that nobody approved by then is left to a human."""
+    """With `mode: approve`: a step that nobody has approved by then is left to a human."""
 
 
 class Rule(Model):
@@ -245,19 +245,19 @@ class Rule(Model):
     when: When
     """What to look for."""
     scope: Scope | None = None
-    """Where. Replaces the rule set's `scope` as a whole; one of the two is needed."""
+    """Where the rule holds. Replaces the rule set's `scope` as a whole; one of the two is needed."""
     heal: Annotated[tuple[Step, ...], Field(min_length=1, max_length=MOST_STEPS)]
-    """What to do: a ladder, climbed in order until verified healthy."""
+    """What to do: a ladder of steps, taken in order until the workload is verified healthy."""
     on_storm: Step | None = None
-    """What to do, once, when too many pods of the workload are sick at once. Left out: hold, and tell."""
+    """What to do, once, when too many pods of the workload are sick at once. By default healer waits, and notifies."""
     limits: Limits = Limits()
-    """What it may not exceed."""
+    """The limits of its actions."""
     mode: Mode = Mode.OBSERVE
     """`observe` decides and tells but changes nothing; `approve` asks a human before each step; only a written `enforce` acts."""
     severity: Severity = Severity.WARNING
-    """How much it matters."""
+    """How urgent its incidents are."""
     notify: Annotated[tuple[Address, ...], Listed] = ()
-    """Whom to tell, by their [addresses](#addresses), instead of the default channel of the settings."""
+    """Whom to notify, by their [addresses](#addresses), instead of the default channel of the settings."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -271,7 +271,7 @@ class Rule(Model):
 
     @model_validator(mode="after")
     def _can_be_kept(self) -> Self:
-        """What an incident of the rule holds must fit its object in the cluster, or healer could not act on it."""
+        """An incident of the rule must fit its object in the cluster, or healer could not act on it."""
         channels = {*self.notify, *self.paged}
         if len(channels) > MOST_CHANNELS:
             raise fault(
@@ -295,7 +295,7 @@ class Spec(Model):
     scope: Scope | None = None
     """Default scope of every rule below."""
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
-    """In any order; each is judged by itself."""
+    """In any order; each rule is evaluated by itself."""
 
 
 class RuleSet(Model):
@@ -312,7 +312,7 @@ class RuleSet(Model):
 
 
 def build() -> None:
-    """Give `when` a key for each trigger of the table. To be called again when the table, or a type in it, has changed."""
+    """Give `when` a key for each trigger of the table. Call it again when the table, or a type in it, has changed."""
     own = {name: field for name, field in When.model_fields.items() if name in When.__annotations__}
     keys = {
         name: FieldInfo.from_annotated_attribute(trigger.key | None, Field(None, description=f"Trigger: {trigger.meaning}"))
@@ -327,7 +327,7 @@ build()
 
 
 def models_by_path(model: type[Model] = RuleSet) -> Iterator[tuple[tuple[str, ...], type[Model]]]:
-    """Every place of the language that holds keys: the way to it ("*" for a list entry) and the model that reads it."""
+    """Every mapping of the language: the path to it ("*" for a list entry) and the model that reads it."""
     yield (), model
     for field_name, field in model.model_fields.items():
         key = field.alias or field_name

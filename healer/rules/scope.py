@@ -49,7 +49,7 @@ class Selector(Model):
         return self
 
     def _impossible(self, key: str, asked: list[Requirement]) -> str:
-        """In words: why no object can meet all that is asked of a label; empty when one can."""
+        """Why no object can meet all requirements on a label, in words; "" when one can."""
         operators = {requirement.operator for requirement in asked}
         if "DoesNotExist" in operators and (key in self.match_labels or operators & {"In", "Exists"}):
             return f"the label {key!r} is both needed and forbidden"
@@ -74,7 +74,8 @@ class Scope(Model):
     namespaces: Annotated[tuple[Namespace, ...], Field(min_length=1), Listed]
     """Namespaces, by name; every namespace only when written as `["*"]`."""
     selector: Selector | None = None
-    """Of the pod's labels; of the workload's for what names a workload. Left out: every pod of the namespaces."""
+    """Selects by the labels of the pod; by those of the workload when a signal is about a workload. By default every pod of the
+    namespaces."""
 
     @model_validator(mode="after")
     def _star_alone(self) -> Self:
@@ -83,5 +84,5 @@ class Scope(Model):
         return self
 
     def covers(self, namespace: str) -> bool:
-        """Whether the namespace is in it."""
+        """Whether the namespace is in the scope."""
         return namespace in self.namespaces or ANYWHERE in self.namespaces

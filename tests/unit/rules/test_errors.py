@@ -120,7 +120,7 @@ CASES = {
         11,
         16,
         "the key 'reset' is missing",
-        "After that long one incident may act again",
+        "After this time one incident may act again",
     ),
     "an approval that is never in time": (
         "      heal:",
@@ -261,7 +261,7 @@ CASES = {
         10,
         9,
         "the key 'within' is missing",
-        "The window that they are counted in",
+        "The sliding window in which occurrences are counted",
     ),
     "missing key of a rule": ("      heal:\n        - evict: {}\n", "", 7, 7, "the key 'heal' is missing", "a ladder"),
     "no trigger": (
