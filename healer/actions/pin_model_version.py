@@ -179,26 +179,25 @@ class _Pin:
                 "change it there, or write evenIfManaged: true"
             )
             raise Stopped(Outcome(OutcomeKind.REFUSED, "Managed", text))
-        served = document.find(self.params.model)
-        self.version, self.loading = self._wanted(served), ""
-        change = self.file.pin(served, self.version)
-        if change.differs(served):
-            change = await self._safe(served, change)
-        if change.differs(served) and not self.call.act.dry_run:
-            await self._keep(served)
+        configured = document.find(self.params.model)
+        self.version, self.loading = self._wanted(configured), ""
+        change = self.file.pin(configured, self.version)
+        if change.differs(configured):
+            change = await self._safe(configured, change)
+        if change.differs(configured) and not self.call.act.dry_run:
+            await self._keep(configured)
         return change
 
-    def _wanted(self, served: ConfiguredModel) -> int:
+    def _wanted(self, configured: ConfiguredModel) -> int:
         if self.params.version is not None:
             return self.params.version
-        version = served.labels.get(STABLE)
+        version = configured.labels.get(STABLE)
         if version is None:
-            raise Stopped(
-                Outcome(OutcomeKind.REFUSED, "NoStableLabel", f"no version of model {served.name} has the label {STABLE}")
-            )
+            text = f"no version of model {configured.name} has the label {STABLE}"
+            raise Stopped(Outcome(OutcomeKind.REFUSED, "NoStableLabel", text))
         return version
 
-    async def _safe(self, served: ConfiguredModel, change: ModelChange) -> ModelChange:
+    async def _safe(self, configured: ConfiguredModel, change: ModelChange) -> ModelChange:
         """The change, when it costs no server a version that it serves and no server refuses it; else the version beside the
         others."""
         answers = await self._servers()
@@ -209,20 +208,20 @@ class _Pin:
         statuses = {name: answer for name, answer in answers.items() if not isinstance(answer, StatusError)}
         lacking = {n: status.version(self.version) for n, status in statuses.items() if self.version not in status.available}
         serving = {version for status in statuses.values() for version in status.available}
-        if not lacking or not (serving or _moves(served, change)):
+        if not lacking or not (serving or _moves(configured, change)):
             return change
         if broken := {name: str(one) for name, one in lacking.items() if one and one.failed}:
             text = f"version {self.version} cannot be loaded: {_listed(broken)}"
             raise Stopped(Outcome(OutcomeKind.REFUSED, "CannotLoad", text))
         where = _listed({name: str(one or "not loaded") for name, one in lacking.items()})
         self.loading = f"version {self.version} is not AVAILABLE yet on {where}"
-        if served.policy.loads(self.version):
+        if configured.policy.loads(self.version):
             raise Stopped(Outcome(OutcomeKind.DEFERRED, "Loading", f"{self.loading}: pinned when it is"))
-        if served.policy.choice == "all":
+        if configured.policy.choice == "all":
             text = f"{self.loading}, though the policy is to load all: it is not on the disk"
             raise Stopped(Outcome(OutcomeKind.REFUSED, "NotOnDisk", text))
         try:
-            return self.file.beside(served, self.version, serving)
+            return self.file.beside(configured, self.version, serving)
         except PlanRefused as error:
             raise Stopped(Outcome(OutcomeKind.REFUSED, "ServersUnknown", str(error))) from error
 
@@ -232,12 +231,17 @@ class _Pin:
         server, limit = SERVERS[self.params.server], asyncio.Semaphore(_AT_ONCE)
         return await ask_each(server, hosts, self.params.port, self.params.model, limit=limit)
 
-    async def _keep(self, served: ConfiguredModel) -> None:
+    async def _keep(self, configured: ConfiguredModel) -> None:
         """Journal the policy and labels from before the first write of this incident, for whoever wants to restore them."""
-        note = {"configMap": self.params.config_map, "key": self.params.key, "model": served.name, "version": str(self.version)}
+        note = {
+            "configMap": self.params.config_map,
+            "key": self.params.key,
+            "model": configured.name,
+            "version": str(self.version),
+        }
         kept = self.call.kept
         first = kept.get("from") if {key: kept.get(key) for key in note} == note else None
-        state = msgspec.json.encode(PolicyState.of(served.policy, served.labels)).decode()
+        state = msgspec.json.encode(PolicyState.of(configured.policy, configured.labels)).decode()
         if (unkept := await self.call.keep({**note, "from": first or state})) is not None:
             raise Stopped(unkept)
 
@@ -275,13 +279,13 @@ class _Pin:
         return self.file.caveats(template, self.params.config_map, labels=bool(change.labels))
 
 
-def _moves(served: ConfiguredModel, change: ModelChange) -> bool:
+def _moves(configured: ConfiguredModel, change: ModelChange) -> bool:
     """Whether a label moves: servers refuse the whole file while the version that it moves to is not AVAILABLE."""
-    return any(served.labels.get(label) != version for label, version in change.labels.items())
+    return any(configured.labels.get(label) != version for label, version in change.labels.items())
 
 
 def _listed(by_pod: dict[str, str]) -> str:
     """The first few reasons by pod, and how many more there are, because the text becomes a message."""
-    named = [f"pod/{name}: {said}" for name, said in sorted(by_pod.items())]
+    named = [f"pod/{name}: {reason}" for name, reason in sorted(by_pod.items())]
     more = f", and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     return ", ".join(named[:_NAMED]) + more

@@ -59,16 +59,16 @@ class Author:
     what: str
     at: str
 
-    def entry(self, served: ConfiguredModel, key: str, change: ModelChange) -> HistoryEntry:
+    def entry(self, model: ConfiguredModel, key: str, change: ModelChange) -> HistoryEntry:
         """The history's entry for a change."""
         return HistoryEntry(
             at=self.at,
             who=self.who[:_LONGEST],
             why=self.why[:_LONGEST],
             what=self.what,
-            model=served.name,
+            model=model.name,
             key=key,
-            before=PolicyState.of(served.policy, served.labels),
+            before=PolicyState.of(model.policy, model.labels),
             after=PolicyState.of(change.policy, change.labels),
         )
 

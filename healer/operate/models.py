@@ -227,16 +227,16 @@ def lines(done: ModelChangeResult) -> list[str]:
     """The result in lines of text."""
     name = f"model {done.before.name}"
     if not done.changed:
-        said = [f"{name}: nothing to change ({_state(done.before.policy, done.before.labels)})"]
+        text = [f"{name}: nothing to change ({_state(done.before.policy, done.before.labels)})"]
     else:
         would = "would change" if done.dry_run else "changed"
-        said = [f"{name} {would}: {', '.join(_differences(done.before, done.change))}"]
-    said += [f"note: {note}" for note in done.notes]
+        text = [f"{name} {would}: {', '.join(_differences(done.before, done.change))}"]
+    text += [f"note: {note}" for note in done.notes]
     if done.left:
-        said.append(f"left: {done.left}")
+        text.append(f"left: {done.left}")
     if done.changed and not done.dry_run:
-        said.append(done.where.file.effect)
-    return said
+        text.append(done.where.file.effect)
+    return text
 
 
 def _state(policy: object, labels: Mapping[str, int]) -> str:
@@ -244,12 +244,12 @@ def _state(policy: object, labels: Mapping[str, int]) -> str:
 
 
 def _differences(before: ConfiguredModel, change: ModelChange) -> list[str]:
-    said = [f"{before.policy} -> {change.policy}"] if before.policy != change.policy else []
+    changes = [f"{before.policy} -> {change.policy}"] if before.policy != change.policy else []
     for label in sorted({*before.labels, *change.labels}):
         old, new = before.labels.get(label), change.labels.get(label)
         if old != new:
-            said.append(f"label {label} {old or 'none'} -> {new or 'none'}")
-    return said
+            changes.append(f"label {label} {old or 'none'} -> {new or 'none'}")
+    return changes
 
 
 # for programs
@@ -271,13 +271,13 @@ def plain_result(done: ModelChangeResult) -> dict[str, object]:
 
 def plain_report(found: ModelReport) -> dict[str, object]:
     """The report for programs."""
-    served = found.model
+    model = found.model
     return {
-        "name": served.name,
-        "basePath": served.base_path,
-        "policy": str(served.policy),
-        "versions": served.policy.versions,
-        "labels": dict(served.labels),
+        "name": model.name,
+        "basePath": model.base_path,
+        "policy": str(model.policy),
+        "versions": model.policy.versions,
+        "labels": dict(model.labels),
         "servers": {
             pod: answer
             if isinstance(answer, str)

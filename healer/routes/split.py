@@ -65,8 +65,8 @@ def found(route: CanaryRoute, path: str, metadata: Metadata, rules: Sequence[Bac
         if rule.mirrors:
             besides.append(f"{rule.words} mirrors to {route.canary}")
     if not fields:
-        said = f"{route} nowhere splits traffic between {route.stable} and {route.canary}"
-        raise BackendMissing(f"{said}: {'; '.join(map(str, rules)) or 'it has no rules'}")
+        text = f"{route} nowhere splits traffic between {route.stable} and {route.canary}"
+        raise BackendMissing(f"{text}: {'; '.join(map(str, rules)) or 'it has no rules'}")
 
     def edits(weights: Weights) -> Iterable[Edit]:
         for pointers, pair in zip(fields, weights.pairs, strict=True):

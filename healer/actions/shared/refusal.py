@@ -20,15 +20,15 @@ def refusal(error: ClusterError, doing: str) -> Outcome:
     if not isinstance(error, ApiError):
         reason = "NoAnswer" if isinstance(error, ApiUnavailable) else "Unreadable"
         return Outcome(OutcomeKind.FAILED, reason, f"{doing}: {error}")
-    said = f"{doing}: the API server answered {error.status} {error.reason}: {error.message}"
+    text = f"{doing}: the API server answered {error.status} {error.reason}: {error.message}"
     if error.is_forbidden:
         hint = " (grant it in healer's role: deploy/healer)" if _LACKS_RIGHTS.search(error.message) else ""
-        return Outcome(OutcomeKind.REFUSED, "Forbidden", f"{said}{hint}")
+        return Outcome(OutcomeKind.REFUSED, "Forbidden", f"{text}{hint}")
     if error.is_throttled:
-        return Outcome(OutcomeKind.DEFERRED, "Throttled", said, error.retry_after)
+        return Outcome(OutcomeKind.DEFERRED, "Throttled", text, error.retry_after)
     if error.is_unauthorized or error.status >= 500:
-        return Outcome(OutcomeKind.FAILED, "ServerError", said, error.retry_after)
-    return Outcome(OutcomeKind.REFUSED, "Rejected", said)
+        return Outcome(OutcomeKind.FAILED, "ServerError", text, error.retry_after)
+    return Outcome(OutcomeKind.REFUSED, "Rejected", text)
 
 
 def unread(error: ClusterError, doing: str) -> Outcome:

@@ -39,8 +39,8 @@ def _verify(text: str, after: str, wanted: ConfiguredModel) -> None:
             if config.name == wanted.name:
                 config.ClearField("model_version_policy")
                 config.ClearField("version_labels")
-    served = find(after, wanted.name)
-    if expected != found or served.policy != wanted.policy or served.labels != wanted.labels:
+    result = find(after, wanted.name)
+    if expected != found or result.policy != wanted.policy or result.labels != wanted.labels:
         raise ConfigError(f"model {wanted.name!r} is written in a way that healer cannot change: change it by hand")
 
 

@@ -19,30 +19,30 @@ _NEW_LABEL = (
 )
 
 
-def pin(served: ConfiguredModel, version: int) -> ModelChange:
+def pin(model: ConfiguredModel, version: int) -> ModelChange:
     """Load that version alone. Labels of versions that it unloads move to it, because a label must name a loaded version."""
-    moved = sorted(label for label, at in served.labels.items() if at != version)
+    moved = sorted(label for label, at in model.labels.items() if at != version)
     notes = tuple(
-        f"label {label} moves from version {served.labels[label]}, which is not loaded any more, to {version}" for label in moved
+        f"label {label} moves from version {model.labels[label]}, which is not loaded any more, to {version}" for label in moved
     )
-    return ModelChange(specific([version]), dict.fromkeys(served.labels, version), notes)
+    return ModelChange(specific([version]), dict.fromkeys(model.labels, version), notes)
 
 
-def beside(served: ConfiguredModel, version: int, available: Collection[int]) -> ModelChange:
+def beside(model: ConfiguredModel, version: int, available: Collection[int]) -> ModelChange:
     """Load that version beside those that the servers have; labels stay. Raises PlanRefused when those are not known."""
-    if served.policy.choice == "all":
-        return ModelChange(served.policy, served.labels)
-    loaded = served.policy.versions if served.policy.choice == "specific" else available
+    if model.policy.choice == "all":
+        return ModelChange(model.policy, model.labels)
+    loaded = model.policy.versions if model.policy.choice == "specific" else available
     if not loaded:
         raise PlanRefused(
-            f"model {served.name} has the policy {served.policy}, and which versions its servers have is not known: name those "
+            f"model {model.name} has the policy {model.policy}, and which versions its servers have is not known: name those "
             "to keep in the file, as model_version_policy { specific { versions: ... } }"
         )
-    return ModelChange(specific([*loaded, version, *served.labels.values()]), served.labels)
+    return ModelChange(specific([*loaded, version, *model.labels.values()]), model.labels)
 
 
 def add(
-    served: ConfiguredModel, version: int, label: str, available: Collection[int] | None, *, any_label: bool = True
+    model: ConfiguredModel, version: int, label: str, available: Collection[int] | None, *, any_label: bool = True
 ) -> ModelChange:
     """Load that version beside the others, with that label ("" for none).
 
@@ -53,8 +53,8 @@ def add(
         raise PlanRefused(f"label {STABLE} is moved by promote, when the version is loaded")
     if label and not _LABEL.fullmatch(label):
         raise PlanRefused(f"{label!r} is no label: letters, digits and '_' only, for it becomes part of a URL")
-    loaded = beside(served, version, available or ())
-    at = served.labels.get(label)
+    loaded = beside(model, version, available or ())
+    at = model.labels.get(label)
     if not label or at == version:
         return loaded
     if at is None and not any_label and available is not None and version not in available:
@@ -63,32 +63,32 @@ def add(
             "--allow_version_labels_for_unavailable_models, so that the servers would refuse the whole file; say the same again "
             "when it is AVAILABLE"
         )
-        return ModelChange(loaded.policy, served.labels, (), left)
+        return ModelChange(loaded.policy, model.labels, (), left)
     if at is None:
         notes = () if version in (available or ()) else (_NEW_LABEL.format(label=label, version=version),)
-        return ModelChange(loaded.policy, {**served.labels, label: version}, notes)
-    if served.policy.loads(version) is False or (available is not None and version not in available):
+        return ModelChange(loaded.policy, {**model.labels, label: version}, notes)
+    if model.policy.loads(version) is False or (available is not None and version not in available):
         left = (
             f"label {label} stays at version {at}: TensorFlow Serving refuses a file that moves a label to a version that is not "
             f"AVAILABLE, and would not load {version} either; say the same again when it is AVAILABLE"
         )
-        return ModelChange(loaded.policy, served.labels, (), left)
-    return ModelChange(loaded.policy, {**served.labels, label: version})
+        return ModelChange(loaded.policy, model.labels, (), left)
+    return ModelChange(loaded.policy, {**model.labels, label: version})
 
 
 def promote(
-    served: ConfiguredModel, version: int | None, available: Collection[int] | None, *, prune: bool = False
+    model: ConfiguredModel, version: int | None, available: Collection[int] | None, *, prune: bool = False
 ) -> ModelChange:
     """Move label stable to the canary's version, or to that one; the version before stays loaded. With `prune`, versions that are
     neither and have no label are unloaded. Raises PlanRefused."""
-    target = served.labels.get(CANARY) if version is None else version
+    target = model.labels.get(CANARY) if version is None else version
     if target is None:
-        raise PlanRefused(f"model {served.name} has no label {CANARY}: name the version, or label one by add --label {CANARY}")
-    _loaded(served, target, available, "load it first: healer models add")
-    before = served.labels.get(STABLE)
+        raise PlanRefused(f"model {model.name} has no label {CANARY}: name the version, or label one by add --label {CANARY}")
+    _loaded(model, target, available, "load it first: healer models add")
+    before = model.labels.get(STABLE)
     notes = [] if before is not None or target in (available or ()) else [_NEW_LABEL.format(label=STABLE, version=target)]
-    labels = {**served.labels, STABLE: target}
-    policy = served.policy
+    labels = {**model.labels, STABLE: target}
+    policy = model.policy
     if prune and policy.choice == "specific":
         kept = {target, *labels.values()} | ({before} & set(policy.versions) if before else set())
         notes += [f"version {gone} is unloaded" for gone in policy.versions if gone not in kept]
@@ -98,33 +98,33 @@ def promote(
     return ModelChange(policy, labels, tuple(notes))
 
 
-def rollback(served: ConfiguredModel, stables: Sequence[int], available: Collection[int] | None) -> ModelChange:
+def rollback(model: ConfiguredModel, stables: Sequence[int], available: Collection[int] | None) -> ModelChange:
     """Move label stable back to the version before. `stables`: the versions that had it, oldest first. Raises PlanRefused."""
-    now = served.labels.get(STABLE)
+    now = model.labels.get(STABLE)
     if now is None:
-        raise PlanRefused(f"model {served.name} has no label {STABLE}: nothing to roll back")
+        raise PlanRefused(f"model {model.name} has no label {STABLE}: nothing to roll back")
     if not stables or stables[-1] != now:
         told = (
             "the history does not tell how label stable came to version"
             if stables
             else "the history knows no promotion to version"
         )
-        raise PlanRefused(f"{told} {now}: name the version to go to: healer models promote {served.name} VERSION")
+        raise PlanRefused(f"{told} {now}: name the version to go to: healer models promote {model.name} VERSION")
     if len(stables) < 2:
-        raise PlanRefused(f"the history knows no version before {now}: name one: healer models promote {served.name} VERSION")
+        raise PlanRefused(f"the history knows no version before {now}: name one: healer models promote {model.name} VERSION")
     target = stables[-2]
-    _loaded(served, target, available, "load it again, then promote it: healer models add")
-    return ModelChange(served.policy, {**served.labels, STABLE: target})
+    _loaded(model, target, available, "load it again, then promote it: healer models add")
+    return ModelChange(model.policy, {**model.labels, STABLE: target})
 
 
-def _loaded(served: ConfiguredModel, version: int, available: Collection[int] | None, hint: str) -> None:
+def _loaded(model: ConfiguredModel, version: int, available: Collection[int] | None, hint: str) -> None:
     """Check that a label may move to that version. Raises PlanRefused."""
-    if served.policy.loads(version) is False:
+    if model.policy.loads(version) is False:
         raise PlanRefused(
-            f"version {version} of model {served.name} is not loaded ({served.policy}): {hint} {served.name} {version}"
+            f"version {version} of model {model.name} is not loaded ({model.policy}): {hint} {model.name} {version}"
         )
     if available is not None and version not in available:
         raise PlanRefused(
-            f"version {version} of model {served.name} is not AVAILABLE on every server that answers: TensorFlow Serving would "
+            f"version {version} of model {model.name} is not AVAILABLE on every server that answers: TensorFlow Serving would "
             "refuse the whole file"
         )

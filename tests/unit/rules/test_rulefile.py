@@ -1,8 +1,11 @@
 """What a right rule file means: values, defaults, scopes, several documents."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from healer.model.action import ActionSpec
 from healer.model.duration import parse
+from healer.model.target import ActsOn
 from healer.rules.loading import load, load_all, remarks
 from healer.rules.schema import Breaker, Budget, Count, Limits, Mode, PageParams, Severity, Verify
 from healer.rules.triggers import ALERT
@@ -176,3 +179,18 @@ def test_an_alert_has_time_to_end_before_the_next_step() -> None:
     within = [step.verify.within for rule in rules if rule.rule.when.trigger is ALERT for step in rule.rule.heal]
     assert within
     assert min(within) > parse("10m")
+
+
+def test_a_step_pages_by_its_parameters_and_not_by_the_name_of_its_action() -> None:
+    """The channels of all its steps are those that a rule pages, that of a storm included."""
+
+    class CallParams(PageParams):
+        number: str
+
+    call = ActionSpec("call", CallParams, frozenset({ActsOn.WORKLOAD}), False, "call somebody about")
+    known = replace(VOCABULARY, actions={**VOCABULARY.actions, "call": call})
+    steps = "        - call: {number: '1', channels: ['#a']}\n      onStorm: {page: {channels: ['#b']}}\n"
+    rules, problems = load(GOOD + steps, "f.yaml", known)
+    assert problems == []
+    assert [step.pages for step in rules[0].rule.steps] == [None, ("#a",), ("#b",)]
+    assert rules[0].rule.paged == ("#a", "#b")
