@@ -116,7 +116,7 @@ class Lease:
         self._stale = False  # a write of ours was refused or not answered: read before the next
         self._complaint = ""
 
-    def held(self) -> bool:
+    def is_leader(self) -> bool:
         """May we act, at this moment? To be asked right before every change of the cluster."""
         return self._clock() < self._until
 
@@ -128,7 +128,7 @@ class Lease:
     def leader(self) -> str | None:
         """The identity of whom we may take for the leader: we, while we hold it; another, until their Lease has expired."""
         if self._is_ours():
-            return self._identity if self.held() else None
+            return self._identity if self.is_leader() else None
         return None if self._is_free() else self.holder
 
     async def run(self, term: Callable[[], Awaitable[None]]) -> None:
@@ -157,7 +157,7 @@ class Lease:
                 await self._look()
                 if self._is_free():
                     await self._take()
-                if self.held():
+                if self.is_leader():
                     return
             except ClusterError as error:
                 self._complain(error)
@@ -176,9 +176,9 @@ class Lease:
             await asyncio.sleep(min(pause, self._until - self._clock()))
             try:
                 stale = self._stale
-                if stale and self.held():
+                if stale and self.is_leader():
                     await self._look()
-                if not self.held():
+                if not self.is_leader():
                     break
                 await self._write({"renewTime": self._stamp()})
                 pause = self._settings.renew
@@ -270,7 +270,7 @@ class Lease:
     async def _ask(self, method: str, path: str, body: object | None = None) -> bytes:
         """One request, never beyond our own deadline. Raises ClusterError."""
         limit = self._settings.request_timeout
-        if self.held():
+        if self.is_leader():
             limit = min(limit, self._until - self._clock())
         return await self._api.request(method, path, body=body, within=limit)
 

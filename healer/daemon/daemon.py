@@ -20,6 +20,7 @@ from healer.cluster.endpoints import ServiceEndpoints
 from healer.cluster.watch import ObjectChange
 from healer.daemon.coverage import RuleCoverage
 from healer.daemon.health import DefinitionCheck, HealthChecks
+from healer.daemon.leader import Leader
 from healer.daemon.leadership import Leadership
 from healer.daemon.memory import SinkMemory
 from healer.daemon.metrics import Metrics
@@ -27,14 +28,13 @@ from healer.daemon.peers import Peers
 from healer.daemon.reach import Reach
 from healer.daemon.recorder import Recorder
 from healer.daemon.rulefiles import RuleFiles
-from healer.daemon.term import Term
 from healer.daemon.watching import Watcher, oldest, synced, watchers
 from healer.engine.safety.wide import ENDED_ALERTS
 from healer.http.forward import SUFFIX, Forward
 from healer.http.server import Server
 from healer.http.webhook import Receiver
-from healer.journal.base import Journal, JournalError, JournalMissing
-from healer.journal.kube import JournalCounts, KubeJournal
+from healer.journal.base import Journal, JournalCounts, JournalError, JournalMissing
+from healer.journal.kube import KubeJournal
 from healer.journal.memory import MemoryJournal
 from healer.model.effects import Decision, Loss
 from healer.model.incident import Incident
@@ -54,7 +54,7 @@ from healer.sources.canary.canary import missing_route
 from healer.workloads.registry import WORKLOADS
 
 _COLLECTED_AFTER = 1.0
-"""Seconds after which what is left of a term is collected."""
+"""Seconds after which the memory of a leadership that ended is collected."""
 
 
 @dataclass(slots=True)
@@ -99,13 +99,13 @@ class Daemon:
         self._counts = JournalCounts()
         meters = SinkMeters(self._metrics.registry)
         secrets = [SecretFile(section.secret) for section in settings.sinks.values() if section.secret is not None]
-        memory = SinkMemory(lambda: self._journal, lambda: self._leadership.held(), next(iter(secrets), None))
+        memory = SinkMemory(lambda: self._journal, lambda: self._leadership.is_leader(), next(iter(secrets), None))
         self._sinks = _sinks(settings, meters, watchers.sinks, memory)
         self._coverage = RuleCoverage(self._view, rulebook, settings.cluster.namespaces, self._metrics.registry)
         self._reach = Reach(self._sinks, settings.sinks, rulebook)
         self._decisions: deque[Decision] = deque(maxlen=1000)
         self._observers = tuple(Boundary("observer", meters).around(observe) for observe in watchers.decisions)
-        self._term: Term | None = None
+        self._leader: Leader | None = None
         self._home = settings.leader.namespace or own_namespace()
         self._role = asyncio.Event()
         """Set when we lead, or know who does."""
@@ -113,7 +113,7 @@ class Daemon:
 
     @property
     def incidents(self) -> list[Incident]:
-        """Every incident that is kept and was told of, oldest first, as of our last term."""
+        """Every incident that is kept and was told of, oldest first, as of our last leadership."""
         return [incident for incident in self._journal.incidents() if incident.rule != ENDED_ALERTS]
 
     def stop(self) -> None:
@@ -137,7 +137,7 @@ class Daemon:
         if self._files is not None:
             self._metrics.rules(self._files)
         self._metrics.journal(self._counts, lambda: len(self._journal.incidents()))
-        self._metrics.leads(lambda: self._term is not None and self._leadership.held())
+        self._metrics.leads(lambda: self._leader is not None and self._leadership.is_leader())
         for kind in dict.fromkeys(each.resource.name for each in watched):
             self._metrics.watch(kind, partial(oldest, [each for each in watched if each.resource.name == kind], self._clock))
         peers = self._peers(api)
@@ -169,7 +169,7 @@ class Daemon:
         stopped = group.create_task(_wait(self._stop), name="stop")
         await asyncio.wait((whole, stopped), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
-            leading = group.create_task(_for_ever(self._leadership.run(api, partial(self._serve_term, api))), name="lead")
+            leading = group.create_task(_for_ever(self._leadership.run(api, partial(self._lead, api))), name="lead")
             settled = group.create_task(_wait(self._role), name="role")
             await asyncio.wait((settled, stopped), return_when=asyncio.FIRST_COMPLETED)
             settled.cancel()
@@ -180,7 +180,7 @@ class Daemon:
                 cluster=api.url,
                 port=self.port,
                 pods=self._view.count(Pod),
-                role="follower" if self._term is None else "leader",
+                role="follower" if self._leader is None else "leader",
             )
             self.ready.set()
             covering = group.create_task(self._coverage.run(partial(missing_route, api)), name="coverage")
@@ -196,10 +196,10 @@ class Daemon:
         whole.cancel()
         self._log.info("healer has stopped")
 
-    async def _serve_term(self, api: Api, held: Callable[[], bool]) -> None:
-        self._journal = self._new_journal(api, held)
-        self._metrics.begin_term()
-        self._term = Term(
+    async def _lead(self, api: Api, is_leader: Callable[[], bool]) -> None:
+        self._journal = self._new_journal(api, is_leader)
+        self._metrics.begin_leadership()
+        self._leader = Leader(
             settings=self._settings,
             home=self._home,
             journaled=self._journaled_namespaces(),
@@ -210,36 +210,36 @@ class Daemon:
             metrics=self._metrics,
             sinks=self._sinks,
             recorder=Recorder(self._journal, self._metrics, self._sinks.tell, self._decisions, self._observers),
-            held=held,
-            began=self._role.set,
+            is_leader=is_leader,
+            on_started=self._role.set,
         )
         self._leadership.serving = True
         try:
-            await self._term.run()
+            await self._leader.run()
         finally:
-            self._term, self._leadership.serving = None, False
-            self._metrics.queue(float)  # 0.0, and nothing of the term is held
-            # A term is a web of references, and the collector comes by itself now and then. Not at once: what ended it holds it.
+            self._leader, self._leadership.serving = None, False
+            self._metrics.queue(float)  # 0.0, and no reference to the leader
+            # Its objects refer to each other, and the collector runs rarely. Not at once: the caller still refers to them.
             asyncio.get_running_loop().call_later(_COLLECTED_AFTER, gc.collect)
 
     def _changed(self, change: ObjectChange) -> None:
-        if self._term is not None:
-            self._term.core.changed(change)
+        if self._leader is not None:
+            self._leader.event_loop.changed(change)
 
     def _use(self, rulebook: Rulebook) -> None:
         self._metrics.use(rulebook.by_name)
         self._rulebook = rulebook
         self._reach.use(rulebook)
         self._coverage.use(rulebook)
-        if self._term is not None:
-            self._term.use(rulebook)
+        if self._leader is not None:
+            self._leader.use(rulebook)
 
     async def _intake(self, signals: list[Signal]) -> None:
         if not self.ready.is_set():
             raise QueueFull("healer does not know the cluster yet")
-        if self._term is None:
+        if self._leader is None:
             raise QueueFull("this healer does not lead at the moment", retry_after=2)
-        await self._term.core.intake(signals)
+        await self._leader.event_loop.intake(signals)
 
     # parts
 
@@ -258,7 +258,7 @@ class Daemon:
             return await peers.checked(self._leadership.leader())
 
         async def receive(own: Receiver, forward: Receiver, body: bytes) -> Mapping[str, int]:
-            leads = self._term is not None or not self._leadership.elected or not self.ready.is_set()
+            leads = self._leader is not None or not self._leadership.elected or not self.ready.is_set()
             return await (own if leads else forward)(body)
 
         receivers: dict[str, Receiver] = {}
@@ -269,7 +269,7 @@ class Daemon:
                 receivers |= {source.path: partial(receive, own, forward), source.path + SUFFIX: own}
         return receivers
 
-    def _new_journal(self, api: Api, held: Callable[[], bool]) -> Journal:
+    def _new_journal(self, api: Api, is_leader: Callable[[], bool]) -> Journal:
         journal = self._settings.journal
         if journal.kind == "memory":
             return self._journal
@@ -278,15 +278,15 @@ class Daemon:
             keep=journal.keep,
             keep_for=journal.keep_for,
             namespaces=self._journaled_namespaces(),
-            held=held,
+            is_leader=is_leader,
             home=self._home,
             counts=self._counts,
-            lost=self._lost,
+            on_lost=self._lost,
         )
 
     def _lost(self, incident: str, why: str, how: Loss) -> None:
-        if self._term is not None:
-            self._term.core.lost(incident, why, how)
+        if self._leader is not None:
+            self._leader.event_loop.lost(incident, why, how)
 
     def _journaled_namespaces(self) -> tuple[str, ...]:
         """Where incidents are: with their workloads, and at home those of nodes and of the cluster."""
@@ -312,7 +312,7 @@ class Daemon:
         return scheduler
 
     async def _prune(self) -> None:
-        if self._term is not None:
+        if self._leader is not None:
             await self._journal.prune(self._clock.wall())
 
 

@@ -1,4 +1,4 @@
-"""Carries out what the engine wants done: claim it in the journal, act, report the outcome."""
+"""Executes the actions that the engine decides on: it claims them in the journal, runs them, and reports their outcomes."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -20,13 +20,13 @@ from healer.model.view import View
 from healer.model.workload import Workload
 
 _EARLIER = 3600.0
-"""Seconds for which what an incident has done counts for the next one."""
+"""Seconds for which the actions of an incident count for the next one."""
 
 
 class Executor:
-    """Runs attempts as tasks, so many at once. An incident has at most one under way, which bounds the tasks.
+    """Runs attempts as tasks, at most `at_once` at a time. An incident has at most one under way, which bounds the tasks.
 
-    `rechecks` are asked in their order before the action runs; the first outcome counts.
+    `rechecks` are asked in their order before the action runs; the first outcome counts. `timeout` is in seconds.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Executor:
         still_sick: Callable[[Pod, Act], bool],
         still_wanted: Callable[[Act, Pod | Workload | None], Reason | None],
         rechecks: Sequence[Recheck] = (),
-        held: Callable[[], bool],
+        is_leader: Callable[[], bool],
         at_once: int,
         timeout: float,
         reaches_people: bool = True,
@@ -53,8 +53,8 @@ class Executor:
         self._still_sick = still_sick
         self._still_wanted = still_wanted
         self._rechecks = rechecks
-        self._held = held
-        self._places = asyncio.Semaphore(at_once)
+        self._is_leader = is_leader
+        self._slots = asyncio.Semaphore(at_once)
         self._timeout = timeout
         self._reaches_people = reaches_people
         self._under_way: set[asyncio.Task[None]] = set()
@@ -62,7 +62,7 @@ class Executor:
 
     def start(self, act: Act, report: Callable[[Act, Outcome], None], group: asyncio.TaskGroup) -> None:
         """Begin an attempt; `report` is called with its outcome."""
-        task = group.create_task(self._do(act, report), name=f"{act.action} for {act.incident.id}")
+        task = group.create_task(self._execute(act, report), name=f"{act.action} for {act.incident.id}")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
@@ -73,24 +73,24 @@ class Executor:
         _, pending = await asyncio.wait(self._under_way, timeout=within)
         return not pending
 
-    async def _do(self, act: Act, report: Callable[[Act, Outcome], None]) -> None:
-        async with self._places:
-            outcome = await self._claimed(act)
+    async def _execute(self, act: Act, report: Callable[[Act, Outcome], None]) -> None:
+        async with self._slots:
+            outcome = await self._claim_and_run(act)
         self._metrics.outcome(act.action, outcome, dry_run=act.dry_run)
         report(act, outcome)
 
-    async def _claimed(self, act: Act) -> Outcome:
-        """Write the intent, then act. What somebody else has written to is not acted on: who else acts on it?"""
+    async def _claim_and_run(self, act: Act) -> Outcome:
+        """Write the intent, then act. Nothing is done for an incident that somebody else has written."""
         try:
             await self._journal.claim(act.incident)
         except JournalError as error:
-            return _unwritten(error, f"the intent to {act.action} {act.target} cannot be written")
-        asked = False
+            return _not_journaled(error, f"the intent to {act.action} {act.target} cannot be written")
+        eviction_sent = False
 
         def sending() -> Outcome | None:
-            nonlocal asked
-            forbidden = self._sending(act)
-            asked = forbidden is None
+            nonlocal eviction_sent
+            forbidden = self._before_sending(act)
+            eviction_sent = forbidden is None
             return forbidden
 
         call = Call(
@@ -115,15 +115,15 @@ class Executor:
             outcome = Outcome(OutcomeKind.FAILED, "TimedOut", f"{act.action} {act.target}: no end after {self._timeout:g} s")
         except ClaimLost:
             raise
-        except Exception as error:  # noqa: BLE001 - what one attempt stumbles over must end that attempt, and not the daemon
+        except Exception as error:  # noqa: BLE001 - an error in one attempt must end that attempt, and not the daemon
             self._log.exception("an action failed by an error of healer's own", action=act.action, incident=act.incident.id)
             text = f"{act.action} {act.target}: an error of healer's own ({error!r}): its log has the traceback; please report it"
             outcome = Outcome(OutcomeKind.FAILED, "InternalError", text)
         granted = outcome.kind in (OutcomeKind.DONE, OutcomeKind.GONE)
-        return replace(outcome, denied=asked and self._actions[act.action].spec.evicts and not granted)
+        return replace(outcome, denied=eviction_sent and self._actions[act.action].spec.evicts and not granted)
 
     def _earlier(self, act: Act) -> list[Mapping[str, str]]:
-        """What the action has kept beside the incidents of the last hour on the same workload and revision (see `Call`)."""
+        """What the action has kept beside incidents of the last hour on the same workload and revision (see `Call`)."""
         before, this = act.seen_at - _EARLIER, act.incident
         return [
             self._journal.recall(each.id).get(act.action, {})
@@ -135,20 +135,20 @@ class Executor:
         ]
 
     async def _keep(self, act: Act, state: Mapping[str, str]) -> Outcome | None:
-        """Journal what an action needs to know later, before it acts."""
+        """Journal the state that an action needs later, before it acts."""
         try:
             self._journal.remember(act.incident.id, act.action, state)
             await self._journal.remembered(act.incident.id)
         except JournalError as error:
-            return _unwritten(error, f"what {act.action} is about to change cannot be written down")
+            return _not_journaled(error, f"what {act.action} is about to change cannot be written down")
         return None
 
-    def _sending(self, act: Act) -> Outcome | None:
-        if not self._held():
+    def _before_sending(self, act: Act) -> Outcome | None:
+        if not self._is_leader():
             return Outcome(OutcomeKind.DEFERRED, "NotLeading", f"the lease is lost: {act.action} was not sent, nothing was done")
         self._metrics.reaction(max(0.0, self._api.clock.wall() - act.seen_at))
         return None
 
 
-def _unwritten(error: JournalError, what: str) -> Outcome:
+def _not_journaled(error: JournalError, what: str) -> Outcome:
     return Outcome(OutcomeKind.DEFERRED, "NotJournaled", f"{what}: nothing was done ({error})")

@@ -1,7 +1,6 @@
-"""Which replica acts: the Lease, what it says of the leader, and the pause of everything that people write on it.
+"""Which replica leads, by the Lease; and whether people have paused everything, by an annotation on it.
 
-The pause is read in every configuration: without an election the Lease is still where it stands. While it is not known, nothing
-is done.
+The annotation is read in every configuration, without an election too. While it is not known, nothing is done.
 """
 
 import asyncio
@@ -27,15 +26,15 @@ from healer.model.view import View
 from healer.settings.sections import LeaderSettings
 
 Serve = Callable[[Callable[[], bool]], Awaitable[None]]
-"""A term: until cancelled, or until it ends by itself. It is given what says whether we may act at this moment."""
+"""Leads until cancelled, or until it ends by itself. Its argument says whether this replica may act at this moment."""
 
 _LEASE_REQUEST = 1.5
-"""Seconds that one request about the lease may take, at most; a server that is always slower has no leader."""
+"""The longest time of a request about the Lease, in seconds. With a server that is always slower, nobody leads."""
 UNKNOWN = "whether somebody has paused everything is not known"
 
 
 class Leadership:
-    """`home` is healer's own namespace; `port` says at which port we are reached; `settled` is set when somebody leads."""
+    """`home` is healer's own namespace; `port` gives the port that we listen on; `settled` is set when somebody leads."""
 
     def __init__(
         self, settings: LeaderSettings, home: str, view: View, port: Callable[[], int], settled: asyncio.Event, clock: Clock
@@ -49,13 +48,13 @@ class Leadership:
         self._lease: Lease | None = None
         self._log = structlog.get_logger("healer")
         self.serving = False
-        """Whether a term of ours takes signals."""
+        """Whether this replica leads and takes signals."""
         if not settings.enabled:
             view.paused_everywhere = f"{UNKNOWN} yet"
 
     @property
     def elected(self) -> bool:
-        """Whether replicas agree by a Lease who acts."""
+        """Whether replicas elect a leader by a Lease."""
         return self._settings.enabled
 
     @property
@@ -65,15 +64,15 @@ class Leadership:
 
     @property
     def identity(self) -> str:
-        """Unique among processes, and where to reach us."""
+        """Unique among processes; it contains our address."""
         return f"{socket.gethostname()}-{os.getpid()}@{self.address}"
 
-    def held(self) -> bool:
-        """Whether we may act at this moment."""
-        return not self.elected or (self._lease is not None and self._lease.held())
+    def is_leader(self) -> bool:
+        """Whether this replica may act at this moment."""
+        return not self.elected or (self._lease is not None and self._lease.is_leader())
 
     def leader(self) -> str:
-        """The address of the replica that leads, another than this one. Raises QueueFull when there is none."""
+        """The address of another replica that leads. Raises QueueFull when there is none."""
         holder = None if self._lease is None else self._lease.leader()
         address = "" if holder in (None, self.identity) else str(holder).partition("@")[2]
         if not address:
@@ -81,7 +80,7 @@ class Leadership:
         return address
 
     def check(self) -> Check:
-        """Who leads, in words; not ok when nobody does."""
+        """Who leads; not ok when nobody does."""
         if not self.elected:
             return Check(LEADERSHIP, self.serving, ALONE if self.serving else "not begun yet")
         holder = None if self._lease is None else self._lease.leader()
@@ -94,24 +93,24 @@ class Leadership:
         return Check(LEADERSHIP, False, f"nobody leads: nothing is healed ({lease})" + (f": {why}" if why else ""))
 
     async def run(self, api: Api, serve: Serve) -> NoReturn:
-        """Term after term, each begun when we are the one to act; until cancelled."""
+        """Call `serve` each time that this replica becomes the leader; until cancelled."""
         if not self.elected:
             pause = _PauseWatch(api, self._path, self._annotated, self._unknown)
-            await pause.begin(self._settings.name)
+            await pause.start(self._settings.name)
             async with asyncio.TaskGroup() as group:
                 group.create_task(pause.run(self._settings.renew), name="pause")
                 while True:
                     await serve(_always)
         while True:
             self._lease = Lease(api, self._lease_settings(), self.identity, on_annotations=self._annotated)
-            await self._lease.run(partial(serve, self._lease.held))
+            await self._lease.run(partial(serve, self._lease.is_leader))
 
     @property
     def _path(self) -> str:
         return f"/apis/coordination.k8s.io/v1/namespaces/{self._home}/leases/{self._settings.name}"
 
     def _annotated(self, annotations: Mapping[str, str]) -> None:
-        """Whenever the Lease was read: who leads, and whether somebody has paused everything by an annotation on it."""
+        """Note who leads, and whether somebody has paused everything, each time that the Lease is read."""
         if self._lease is not None and self._lease.holder not in (None, "", self.identity):
             self._settled.set()
         until = ends(annotations.get(PAUSED_UNTIL, ""))
@@ -120,11 +119,11 @@ class Leadership:
         self._view.paused_everywhere = (f"{by}: {why}" if why else by) if paused else ""
 
     def _unknown(self, error: ApiError) -> None:
-        """We may not read the Lease: whoever paused everything would not be heard, so nothing is done."""
-        told = f"{UNKNOWN}: {error}"
-        if self._view.paused_everywhere != told:
+        """We may not read the Lease: a pause of everything would not be seen, so nothing is done."""
+        on_annotations = f"{UNKNOWN}: {error}"
+        if self._view.paused_everywhere != on_annotations:
             self._log.error("nothing is done: a pause of everything would not be seen", lease=self._path, error=str(error))
-        self._view.paused_everywhere = told
+        self._view.paused_everywhere = on_annotations
 
     def _lease_settings(self) -> LeaseSettings:
         leader = self._settings
@@ -148,43 +147,45 @@ class _Annotated(msgspec.Struct):
 
 
 class _PauseWatch:
-    """Reads the annotations of the Lease where no election does. When the server does not answer, what is known stays."""
+    """Reads the annotations of the Lease if no election does. While the server does not answer, the last ones count."""
 
     def __init__(
-        self, api: Api, path: str, told: Callable[[Mapping[str, str]], None], refused: Callable[[ApiError], None]
+        self, api: Api, path: str, on_annotations: Callable[[Mapping[str, str]], None], on_forbidden: Callable[[ApiError], None]
     ) -> None:
         self._api = api
         self._path = path
-        self._told = told
-        self._refused = refused
+        self._on_annotations = on_annotations
+        self._on_forbidden = on_forbidden
         self._missing = False
 
-    async def begin(self, name: str) -> None:
-        """Read it, and make it where there is none: `healer pause everything` finds it then."""
-        await self.look()
+    async def start(self, name: str) -> None:
+        """Read the Lease, and create it if there is none, so that `healer pause everything` finds it."""
+        await self.read()
         body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name, "labels": LABELS}}
         if self._missing:
-            with contextlib.suppress(ClusterError):  # the contact says what is missing; the pause makes the Lease itself then
+            with contextlib.suppress(
+                ClusterError
+            ):  # the contact logs what is missing; `healer pause` creates the Lease itself then
                 await self._api.request("POST", self._path.rpartition("/")[0], body=body)
 
     async def run(self, every: float) -> NoReturn:
         while True:
             await asyncio.sleep(every)
-            await self.look()
+            await self.read()
 
-    async def look(self) -> None:
+    async def read(self) -> None:
         try:
             found = await self._api.get(self._path, _Annotated)
         except ApiError as error:
             self._missing = error.is_not_found
             if error.is_not_found:
-                self._told({})
+                self._on_annotations({})
             elif error.is_forbidden:
-                self._refused(error)
+                self._on_forbidden(error)
         except ClusterError:
-            return  # the contact has said it
+            return  # the contact logs it
         else:
-            self._told(found.metadata.annotations or {})
+            self._on_annotations(found.metadata.annotations or {})
 
 
 def _always() -> bool:

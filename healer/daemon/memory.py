@@ -1,4 +1,4 @@
-"""What sinks keep in the journal of the present term, sealed: a journal is input, and anybody may have written it."""
+"""The state that sinks keep in the journal, sealed: a journal is input, and anybody may have written it."""
 
 import hashlib
 import hmac
@@ -16,22 +16,22 @@ _SEAL = "seal"
 
 
 class SinkMemory:
-    """A memory in which a state counts for the incident (by its object's uid) and the sink that healer kept it for, only.
+    """A memory in which a state counts only for the incident (by its object's uid) and the sink that healer kept it for.
 
-    So nobody who may write incidents has healer post into a thread that is not the incident's. `journal` gives the journal of the
-    present term, `held` whether we lead. `key` is a secret that all replicas have, and nobody else; without one, nothing is
-    sealed. A state that was sealed by another secret is not believed either: its incident begins a thread anew.
+    So nobody who may write incidents can have healer post into another incident's thread. `journal` gives the present journal,
+    `is_leader` says whether we lead. `key` is a secret that all replicas share, and nobody else knows; without one, nothing is
+    sealed. A state that was sealed with another secret is not believed either: its incident begins a new thread.
     """
 
-    def __init__(self, journal: Callable[[], Journal], held: Callable[[], bool], key: SecretFile | None) -> None:
+    def __init__(self, journal: Callable[[], Journal], is_leader: Callable[[], bool], key: SecretFile | None) -> None:
         self._journal = journal
-        self._held = held
+        self._is_leader = is_leader
         self._key = key
         self._said: set[str] = set()
         self._log = structlog.get_logger("healer.sinks")
 
     def recall(self, incident: str, sink: str) -> Mapping[str, str]:
-        """What a sink has kept beside an incident; empty for what it has not."""
+        """The state that a sink has kept beside an incident; empty if it has kept none."""
         journal = self._journal()
         found = journal.recall(incident).get(sink, {})
         if not found or self._key is None:
@@ -50,11 +50,11 @@ class SinkMemory:
         return {}
 
     async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
-        """Keep something for a sink beside an incident. Raises NotKept."""
+        """Keep a state for a sink beside an incident. Raises NotKept."""
         journal = self._journal()
         try:
             if self._key is not None:
-                if journal.uid_of(incident) is None:  # its object is not made yet
+                if journal.uid_of(incident) is None:  # its object does not exist yet
                     await journal.durable((incident,))
                 if (uid := journal.uid_of(incident)) is not None:
                     state = {**state, _SEAL: self._seal(uid, sink, state)}
@@ -65,7 +65,7 @@ class SinkMemory:
         except JournalError as error:
             if not isinstance(error, Unkept) or error.refused:
                 raise NotKept(str(error)) from error
-        if not self._held():  # we may have been stopped since it was written
+        if not self._is_leader():  # we may have been stopped since it was written
             raise NotKept("the lease is lost: what was to be told is the next leader's to tell")
 
     def _seal(self, uid: str, sink: str, state: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from healer.actions.registry import ACTIONS
 from healer.cluster.contact import Contact
 from healer.daemon.rulefiles import RuleFiles
 from healer.engine.safety.wide import BREAKER, NODE_STORM, SET_ASIDE
-from healer.journal.kube import JournalCounts
+from healer.journal.base import JournalCounts
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Decision
 from healer.model.incident import Incident, State
@@ -115,7 +115,7 @@ class Metrics:
         name = signal.name if known or not TRIGGERS[signal.source].pushed else _OTHER
         self._signals.labels(signal.source, name).inc()
 
-    def begin_term(self) -> None:
+    def begin_leadership(self) -> None:
         """Forget the incidents counted: those of the journal are told anew."""
         self._incidents.clear()
         self._states.clear()

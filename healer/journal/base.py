@@ -1,6 +1,7 @@
 """The interface of a journal, what can go wrong with one, and which closed incidents it drops."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from healer.engine.safety.wide import ENDED_ALERTS
@@ -41,6 +42,16 @@ class NotLeading(ClaimLost):
 
 class Undecodable(JournalError):
     """An object that is no incident; the message says where and why."""
+
+
+@dataclass(slots=True)
+class JournalCounts:
+    """What a journal has done since it was made. The journals that a daemon makes one after the other share one."""
+
+    written: int = 0
+    refused: int = 0
+    lost: int = 0
+    undecodable: int = 0
 
 
 class Journal(Protocol):

@@ -15,7 +15,7 @@ import msgspec
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ApiUnavailable, Unreadable
 from healer.cluster.resources import Resource
-from healer.journal.base import ClaimLost, JournalMissing, NotLeading, SetAside, Undecodable
+from healer.journal.base import ClaimLost, JournalError, JournalMissing, NotLeading, SetAside, Undecodable
 from healer.model.effects import Loss
 from healer.model.kube import Incident
 
@@ -52,9 +52,9 @@ class IncidentObject(msgspec.Struct):
 
 
 class IncidentStore:
-    """The object of one incident. `held` is asked right before each write: who does not lead writes nothing."""
+    """The object of one incident. `is_leader` is asked right before each write: who does not lead writes nothing."""
 
-    def __init__(self, api: Api, held: Callable[[], bool], namespace: str, name: str) -> None:
+    def __init__(self, api: Api, is_leader: Callable[[], bool], namespace: str, name: str) -> None:
         self.namespace = namespace
         self.name = name
         self.lost = ""
@@ -66,7 +66,7 @@ class IncidentStore:
         self.lock = asyncio.Lock()
         """To be held over a write or a removal."""
         self._api = api
-        self._held = held
+        self._is_leader = is_leader
         self._path = INCIDENTS.path(namespace, name)
         self._uid = ""
         self._signed = False
@@ -125,7 +125,7 @@ class IncidentStore:
 
     async def remove(self) -> None:
         """Delete the object, unless another has its name by now. Raises NotLeading, ClusterError."""
-        if not self._held():
+        if not self._is_leader():
             raise NotLeading("another healer leads: nothing was deleted")
         try:
             await self._api.request("DELETE", self._path, body={"preconditions": {"uid": self._uid}})
@@ -152,7 +152,7 @@ class IncidentStore:
         if self.lost:
             error = ClaimLost if self.loss in (None, Loss.EDITED) else SetAside
             raise error(f"incident {self.name} in {self.namespace}: {self.lost}")
-        if not self._held():
+        if not self._is_leader():
             raise NotLeading("another healer leads: nothing was written")
 
     def _judge(self, error: ApiError) -> None:
@@ -197,6 +197,18 @@ class IncidentStore:
         head = {"apiVersion": INCIDENTS.group.removeprefix("/apis/"), "kind": INCIDENTS.name, "metadata": metadata}
         # Strict: a definition that is older than we are is said to be, and does not drop in silence what it does not know.
         return _found(await self._api.request(method, path, query={"fieldValidation": "Strict"}, body=head | content), path)
+
+
+def journal_error(error: Exception) -> JournalError:
+    """The error as the journal reports it, with what to do where that is known."""
+    if isinstance(error, ApiError):
+        if error.is_not_found:
+            return JournalMissing(MISSING)
+        if error.is_forbidden:
+            return JournalError(f"{error}: the permissions for incidents are in deploy/healer/rbac.yaml")
+        if "strict decoding error" in error.message:
+            return JournalError(f"{error}: the definition is older than this healer: kubectl apply -f deploy/healer/crd.yaml")
+    return JournalError(f"the journal cannot be asked: {error}")
 
 
 def _found(body: bytes, path: str) -> IncidentObject:

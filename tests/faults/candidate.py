@@ -41,7 +41,7 @@ class Candidate:
         try:
             while True:
                 at = time.monotonic()
-                self.say("acting" if self.lease.held() else "refused", at)
+                self.say("acting" if self.lease.is_leader() else "refused", at)
                 await asyncio.sleep(TICK)
         finally:
             self.say("lost")

@@ -85,7 +85,7 @@ async def test_renewals_that_fail_do_not_end_a_term(lab: Lab, join: Joining, ord
         await renewed(lab)
         assert fault.hits == 6
         await renewed(lab)
-        assert (me.log, me.lease.held()) == (begun, True)
+        assert (me.log, me.lease.is_leader()) == (begun, True)
 
 
 @pytest.mark.parametrize("order", FAULTS.values(), ids=FAULTS)
@@ -106,7 +106,7 @@ async def test_a_renewal_whose_answer_is_lost_does_not_end_a_term(lab: Lab, prox
         await next_look(lab)
         proxy.turn(Network.WHOLE)
         await renewed(lab)
-        assert (me.log, me.lease.held()) == (begun, True)
+        assert (me.log, me.lease.is_leader()) == (begun, True)
 
 
 async def taken_unheard(lab: Lab, proxy: Proxy, me: Replica) -> None:

@@ -55,12 +55,12 @@ class Replica:
 
     async def term(self) -> None:
         """The term."""
-        assert self.lease.held()
+        assert self.lease.is_leader()
         self.say(f"began {self.lease.epoch}")
         try:
             await (self.task() if self.task else asyncio.Event().wait())
         except asyncio.CancelledError:
-            self.say(f"cancelled {self.lease.epoch}, held: {self.lease.held()}")
+            self.say(f"cancelled {self.lease.epoch}, held: {self.lease.is_leader()}")
             if self.wind_down:
                 await self.wind_down()
             raise
@@ -106,7 +106,7 @@ async def joined(lab: Lab, kubeconfig: str, identity: str, clock: Callable[[], f
         replica.running.cancel()
         await asyncio.wait((replica.running,))
         await api.aclose()
-    assert not replica.lease.held()
+    assert not replica.lease.is_leader()
 
 
 def stored(lab: Lab) -> dict[str, Any]:

@@ -125,7 +125,7 @@ async def test_the_record_of_another_is_left_for_as_long_as_the_record_says(lab:
     await given(lab, duration=15)
     async with join() as me:
         await me.reads()
-        assert (me.lease.holder, me.lease.held()) == ("other", False)
+        assert (me.lease.holder, me.lease.is_leader()) == ("other", False)
         clock.now += 14.9
         await me.reads()
         assert holder(lab) == "other"
@@ -175,7 +175,7 @@ async def test_our_name_written_by_another_process_is_not_us(lab: Lab, join: Joi
     await given(lab, holder="me", duration=15)
     async with join("me") as me:
         await me.reads()
-        assert not me.lease.held()
+        assert not me.lease.is_leader()
         clock.now += 15
         await me.leads()
         assert me.lease.epoch == 5
@@ -253,7 +253,7 @@ async def test_somebody_creates_the_lease_first(lab: Lab, join: Joining) -> None
     lab.faults.answer(404, verb="get", resource="leases")
     async with join() as me:
         await me.reads()
-        assert (me.lease.holder, me.lease.held()) == ("other", False)
+        assert (me.lease.holder, me.lease.is_leader()) == ("other", False)
     verbs = [seen.verb for seen in lab.requests]
     assert verbs[:3] == ["get", "create", "get"]
     assert holder(lab) == "other"
@@ -266,7 +266,7 @@ async def test_of_two_one_leads_and_the_other_knows_it(lab: Lab, join: Joining) 
         await first.leads()
         await second.reads()
         assert second.lease.holder == first.lease.holder == holder(lab)
-        assert (first.lease.held(), second.lease.held(), second.log) == (True, False, [])
+        assert (first.lease.is_leader(), second.lease.is_leader(), second.log) == (True, False, [])
         first.running.cancel()
         await second.leads()
         assert (second.log, first.log[-1]) == (["began 1"], "ended 0")
@@ -277,9 +277,9 @@ async def test_held_ends_with_the_deadline_before_anything_else_happens(lab: Lab
     async with join() as me:
         await me.leads()
         clock.now += 6.99
-        assert me.lease.held()
+        assert me.lease.is_leader()
         clock.now += 0.01
-        assert not me.lease.held()
+        assert not me.lease.is_leader()
         await me.until(lambda: "ended 0" in me.log)
         await me.leads()
     assert me.log[:4] == ["began 0", "cancelled 0, held: False", "ended 0", "began 1"]
@@ -295,9 +295,9 @@ async def test_the_deadline_counts_from_when_the_renewal_was_sent(lab: Lab, join
         clock.now += 3
         await failing.used()
         clock.now = sent + 6.99
-        assert me.lease.held()
+        assert me.lease.is_leader()
         clock.now = sent + 7
-        assert not me.lease.held()
+        assert not me.lease.is_leader()
 
 
 async def test_no_request_is_waited_for_beyond_the_deadline(lab: Lab, join: Joining, clock: HandClock) -> None:
@@ -320,7 +320,7 @@ async def test_a_term_that_ends_ends_the_run_and_the_lease_is_released(lab: Lab,
         me.task = lambda: asyncio.sleep(0)
         await asyncio.wait((me.running,), timeout=PATIENCE)
         assert me.running.result() is None
-        assert (me.log, holder(lab), me.lease.holder, me.lease.held()) == (["began 5", "ended 5"], "", None, False)
+        assert (me.log, holder(lab), me.lease.holder, me.lease.is_leader()) == (["began 5", "ended 5"], "", None, False)
         assert stored(lab)["spec"]["leaseTransitions"] == 5
 
 
@@ -367,7 +367,7 @@ async def test_a_clean_exit_winds_down_with_the_lease_held_and_then_releases_it(
         for _ in range(3):  # beyond the deadline: it is renewed all the while
             await renewed(lab)
             clock.now += 3
-        me.say(f"wound down, held: {me.lease.held()} {holder(lab)}")
+        me.say(f"wound down, held: {me.lease.is_leader()} {holder(lab)}")
 
     async with join() as me:
         await me.leads()
@@ -376,7 +376,7 @@ async def test_a_clean_exit_winds_down_with_the_lease_held_and_then_releases_it(
         await asyncio.wait((me.running,), timeout=PATIENCE)
         assert me.running.cancelled()
         assert me.log[1:] == ["cancelled 0, held: True", "wound down, held: True me", "ended 0"]
-        assert (holder(lab), me.lease.holder, me.lease.held()) == ("", None, False)
+        assert (holder(lab), me.lease.holder, me.lease.is_leader()) == ("", None, False)
         assert stored(lab)["spec"]["leaseTransitions"] == 0
 
 

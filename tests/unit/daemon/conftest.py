@@ -74,7 +74,7 @@ class House:
 
     lab: Lab
     api: Api
-    core: EventLoop
+    event_loop: EventLoop
     executor: Executor
     view: View
     journal: HeldJournal
@@ -93,20 +93,20 @@ class House:
             await reflector.synced.wait()
 
     def _changed(self, change: ObjectChange) -> None:
-        self.core.changed(change)
+        self.event_loop.changed(change)
         self.news.set()
 
     async def begin(self) -> None:
         """Sync, then start the core; returns while it goes on from the journal and the pods."""
         await self.sync()
-        self.tasks.append(self.group.create_task(self.core.run(self.executor, await self.journal.load())))
+        self.tasks.append(self.group.create_task(self.event_loop.run(self.executor, await self.journal.load())))
         await asyncio.sleep(0)  # its first turn
-        assert not self.core.begun.is_set()
+        assert not self.event_loop.accepting.is_set()
 
     async def start(self) -> None:
         """Sync, then start the core; returns when it takes signals."""
         await self.begin()
-        await self.core.begun.wait()
+        await self.event_loop.accepting.wait()
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Return once it holds; it is asked again whenever something was seen, decided or recorded."""
@@ -191,7 +191,7 @@ def _furnished(
         decisions.append(decision)
         news.set()
 
-    core = EventLoop(
+    event_loop = EventLoop(
         engine=Engine(rules, specs(actions), tuned(retry=0.05, recheck=0.05)),
         view=view,
         sources=WatchedSources({POD.name: (Pod, PodSource(PodsSettings(settle=0.0)))}),
@@ -207,11 +207,11 @@ def _furnished(
         actions=actions,
         journal=journal,
         metrics=metrics,
-        still_sick=core.still_sick,
-        still_wanted=core.still_wanted,
+        still_sick=event_loop.still_sick,
+        still_wanted=event_loop.still_wanted,
         rechecks=rechecks,
-        held=lambda: True,
+        is_leader=lambda: True,
         at_once=at_once,
         timeout=patience,
     )
-    return House(lab, api, core, executor, view, journal, group, decisions, news, rechecks=rechecks)
+    return House(lab, api, event_loop, executor, view, journal, group, decisions, news, rechecks=rechecks)

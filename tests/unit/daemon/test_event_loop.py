@@ -29,7 +29,7 @@ HUNG = rule("hung", when={"pod": ["NotReady"]}, heal=[{"evict": {}, "verify": {"
 async def test_intake_returns_when_the_engine_has_decided(tmp_path: Path) -> None:
     async with house(tmp_path, SLOW) as h:
         await h.start()
-        taking = asyncio.create_task(h.core.intake([h.alert(0), h.alert(1, "Unheard")]))
+        taking = asyncio.create_task(h.event_loop.intake([h.alert(0), h.alert(1, "Unheard")]))
         await asyncio.sleep(0)
         assert not taking.done()
         await taking
@@ -40,9 +40,9 @@ async def test_a_full_queue_takes_nothing_of_a_delivery(tmp_path: Path) -> None:
     async with house(tmp_path, SLOW, queue=3) as h:
         await h.start()
         first, second, third = await asyncio.gather(
-            h.core.intake([h.alert(0), h.alert(1)]),
-            h.core.intake([h.alert(2), h.alert(2, "Unheard")]),
-            h.core.intake([h.alert(2, "Other")]),
+            h.event_loop.intake([h.alert(0), h.alert(1)]),
+            h.event_loop.intake([h.alert(2), h.alert(2, "Unheard")]),
+            h.event_loop.intake([h.alert(2, "Other")]),
             return_exceptions=True,
         )
         assert (first, third) == (None, None)
@@ -57,21 +57,21 @@ async def test_the_queue_has_room_again_when_it_is_decided(tmp_path: Path) -> No
     async with house(tmp_path, SLOW, queue=1) as h:
         await h.start()
         for _ in range(3):
-            await h.core.intake([h.alert(0)])
+            await h.event_loop.intake([h.alert(0)])
 
 
 async def test_a_delivery_larger_than_the_queue_is_taken_when_nothing_waits(tmp_path: Path) -> None:
     """Else Alertmanager would repeat it for ever."""
     async with house(tmp_path, SLOW, queue=1) as h:
         await h.start()
-        await h.core.intake([h.alert(0), h.alert(1), h.alert(2)])
+        await h.event_loop.intake([h.alert(0), h.alert(1), h.alert(2)])
 
 
 async def test_a_sender_that_gives_up_does_not_stop_the_others(tmp_path: Path) -> None:
     async with house(tmp_path, SLOW) as h:
         await h.start()
-        impatient = asyncio.create_task(h.core.intake([h.alert(0)]))
-        patient = asyncio.create_task(h.core.intake([h.alert(1, "Unheard")]))
+        impatient = asyncio.create_task(h.event_loop.intake([h.alert(0)]))
+        patient = asyncio.create_task(h.event_loop.intake([h.alert(1, "Unheard")]))
         await asyncio.sleep(0)
         impatient.cancel()
         await patient
@@ -84,7 +84,7 @@ async def test_the_alerts_of_one_delivery_are_decided_together(tmp_path: Path) -
     """All three replicas: that is a storm before the first of them is taken."""
     async with house(tmp_path, SLOW) as h:
         await h.start()
-        await h.core.intake([h.alert(number) for number in range(3)])
+        await h.event_loop.intake([h.alert(number) for number in range(3)])
         (incident,) = h.journal.incidents()
         assert (incident.state, incident.reason.code) == (State.WAITING, "Storm")
         assert Verb.ALLOW not in [decision.verb for decision in h.decisions]
@@ -93,7 +93,7 @@ async def test_the_alerts_of_one_delivery_are_decided_together(tmp_path: Path) -
 async def test_what_our_own_sources_see_at_once_is_decided_together(tmp_path: Path) -> None:
     async with house(tmp_path, SLOW) as h:
         await h.start()
-        h.core.observed([h.alert(number) for number in range(3)])
+        h.event_loop.observed([h.alert(number) for number in range(3)])
         await h.until(lambda: h.states == [State.WAITING])
         assert Verb.ALLOW not in [decision.verb for decision in h.decisions]
 
@@ -103,12 +103,12 @@ async def test_a_large_delivery_is_told_in_parts_and_acted_on_as_a_whole(tmp_pat
     async with house(tmp_path, SLOW, HUNG, queue=2000) as h:
         await h.start()
         filler = [replace(h.alert(2, "Unheard"), key=f"unheard-{number}") for number in range(1000)]
-        taking = asyncio.create_task(h.core.intake([h.alert(0), *filler, h.alert(1)]))
+        taking = asyncio.create_task(h.event_loop.intake([h.alert(0), *filler, h.alert(1)]))
         turns = 0
         while not taking.done():
             turns += 1
             pod = next(iter(h.view.pods()))
-            h.core.changed(ObjectChange(Pod, "put", pod, pod))
+            h.event_loop.changed(ObjectChange(Pod, "put", pod, pod))
             await asyncio.sleep(0)
         await taking
         assert turns > len(filler) / 100
@@ -123,7 +123,7 @@ async def test_what_the_watches_bring_in_one_turn_is_decided_together(tmp_path: 
         for pod in list(h.view.pods()):
             status = msgspec.structs.replace(pod.status, conditions=(Condition("Ready", "False"),))
             sick = msgspec.structs.replace(pod, status=status)
-            h.core.changed(ObjectChange(Pod, "put", sick, h.view.put(sick)))
+            h.event_loop.changed(ObjectChange(Pod, "put", sick, h.view.put(sick)))
         await h.until(lambda: h.states == [State.WAITING])
         assert h.journal.incidents()[0].reason.code == "Storm"
         assert Verb.ALLOW not in [decision.verb for decision in h.decisions]
@@ -136,7 +136,7 @@ async def test_before_the_view_is_whole_nothing_is_taken_and_nothing_decided(tmp
     async with house(tmp_path, HUNG, SLOW, sick=True) as h:
         await h.sync()
         with pytest.raises(QueueFull, match="does not know the cluster yet"):
-            await h.core.intake([h.alert(0)])
+            await h.event_loop.intake([h.alert(0)])
         assert h.decisions == []
 
 
@@ -156,9 +156,9 @@ async def test_a_pod_that_recovers_while_the_start_is_under_way_is_left_alone(tm
         status = msgspec.structs.replace(sick.status, conditions=(Condition("Ready", "True"),))
         well = msgspec.structs.replace(sick, status=status)
         for pod in [well, *[sick, well] * 15]:  # as many as would be decided on at once
-            h.core.changed(ObjectChange(Pod, "put", pod, h.view.put(pod)))
+            h.event_loop.changed(ObjectChange(Pod, "put", pod, h.view.put(pod)))
         assert h.decisions == []
-        await h.core.begun.wait()
+        await h.event_loop.accepting.wait()
         assert h.states == [State.CLOSED]
         assert Verb.ALLOW not in [decision.verb for decision in h.decisions]
 
@@ -169,8 +169,8 @@ async def test_what_is_told_while_the_start_is_under_way_is_decided_after_it(tmp
         await h.sync()
         incident = journaled(h)
         await h.begin()
-        h.core.lost(incident.id, "somebody has deleted it", Loss.DELETED)
-        await h.core.begun.wait()
+        h.event_loop.lost(incident.id, "somebody has deleted it", Loss.DELETED)
+        await h.event_loop.accepting.wait()
         assert (found(h, incident).state, found(h, incident).reason.code) == (State.CLOSED, "NotKept")
 
 
@@ -181,11 +181,11 @@ async def test_rules_that_are_loaded_while_the_start_is_under_way_are_taken_afte
         await h.begin()
         for _ in range(10):  # turns, in the third of which the incident is known
             await asyncio.sleep(0)
-            if h.core.incident(incident.id) is not None:
+            if h.event_loop.incident(incident.id) is not None:
                 break
-        h.core.use(rulebook(HUNG))
-        assert (found(h, incident).state, h.core.begun.is_set()) == (State.OPEN, False)
-        await h.core.begun.wait()
+        h.event_loop.use(rulebook(HUNG))
+        assert (found(h, incident).state, h.event_loop.accepting.is_set()) == (State.OPEN, False)
+        await h.event_loop.accepting.wait()
         assert (found(h, incident).state, found(h, incident).reason.code) == (State.CLOSED, "RuleChanged")
 
 
@@ -220,7 +220,7 @@ async def test_time_alone_is_enough(tmp_path: Path) -> None:
 async def evicting(h: House) -> None:
     """An eviction was sent, and its answer takes long."""
     slow = h.lab.faults.delay(0.2, resource="pods/eviction")
-    await h.core.intake([h.alert(0)])
+    await h.event_loop.intake([h.alert(0)])
     async with asyncio.timeout(PATIENCE):
         await slow.used()
 
@@ -228,9 +228,9 @@ async def evicting(h: House) -> None:
 async def test_stopping_takes_nothing_more(tmp_path: Path) -> None:
     async with house(tmp_path, SLOW, HUNG) as h:
         await h.start()
-        h.core.stopping = True
+        h.event_loop.stopping = True
         with pytest.raises(QueueFull, match="stopping"):
-            await h.core.intake([h.alert(0)])
+            await h.event_loop.intake([h.alert(0)])
         name = h.lab.objects("pods", NAMESPACE)[0]["metadata"]["name"]
         await h.lab.behave(NAMESPACE, name, "hang")
         await h.lab.wait_for(ready(2))
@@ -242,7 +242,7 @@ async def test_stopping_lets_an_action_under_way_finish_and_records_it(tmp_path:
     async with house(tmp_path, SLOW) as h:
         await h.start()
         await evicting(h)
-        h.core.stopping = True
+        h.event_loop.stopping = True
         assert await h.executor.finish(PATIENCE)
         (incident,) = h.journal.incidents()
         assert incident.state is State.VERIFYING
@@ -253,7 +253,7 @@ async def test_stopping_waits_no_longer_than_it_is_told(tmp_path: Path) -> None:
     async with house(tmp_path, SLOW) as h:
         await h.start()
         h.lab.faults.delay(3600, resource="pods/eviction")
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         assert not await h.executor.finish(0.01)
 
 
@@ -261,9 +261,9 @@ async def test_what_had_not_been_sent_when_healer_stops_is_not_sent(tmp_path: Pa
     async with house(tmp_path, SLOW) as h:
         await h.start()
         h.journal.kept.clear()
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         await h.journal.asked.wait()
-        h.core.stopping = True
+        h.event_loop.stopping = True
         h.journal.kept.set()
         assert await h.executor.finish(PATIENCE)
         assert h.evictions == 0
@@ -275,8 +275,8 @@ async def test_an_attempt_after_the_stop_sends_nothing(tmp_path: Path) -> None:
     async with house(tmp_path, SLOW) as h:
         await h.start()
         await evicting(h)
-        await h.core.intake([h.alert(1)])
-        h.core.stopping = True
+        await h.event_loop.intake([h.alert(1)])
+        h.event_loop.stopping = True
         while h.executor._under_way:
             assert await h.executor.finish(PATIENCE)
         assert h.evictions == 1
@@ -296,7 +296,7 @@ async def test_a_denied_eviction_is_not_followed_by_a_delete(tmp_path: Path, cod
         await h.start()
         body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": words, "code": code}
         h.lab.faults.answer(code, times=None, verb="create", resource="pods/eviction", body=body)
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         await h.until(lambda: h.states == [State.ESCALATED])
         assert [seen for seen in h.lab.requests if (seen.verb, seen.permission) == ("delete", "pods")] == []
         (incident,) = h.journal.incidents()
@@ -310,7 +310,7 @@ async def test_an_eviction_without_an_answer_is_not_followed_by_a_delete(tmp_pat
     async with house(tmp_path, ladder, patience=0.2) as h:
         await h.start()
         h.lab.faults.delay(3600, times=None, resource="pods/eviction")
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         await h.until(lambda: h.states == [State.ESCALATED])
         assert [seen for seen in h.lab.requests if (seen.verb, seen.permission) == ("delete", "pods")] == []
 
@@ -322,9 +322,9 @@ async def test_an_alert_that_ends_between_the_claim_and_the_act_stops_it(tmp_pat
     async with house(tmp_path, SLOW) as h:
         await h.start()
         h.journal.kept.clear()
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         await h.journal.asked.wait()
-        await h.core.intake([h.alert(0, firing=False)])
+        await h.event_loop.intake([h.alert(0, firing=False)])
         h.journal.kept.set()
         await h.until(lambda: h.states == [State.CLOSED])
         assert h.evictions == 0
@@ -357,15 +357,15 @@ async def test_what_an_action_has_kept_counts_while_what_came_of_it_is_watched(t
 
         async def looking(_: Act) -> None:
             h.journal.remember(h.journal.incidents()[0].id, "rolloutRestart", {"kept": "this"})
-            seen.append(h.core.accepted(alert.key, "rolloutRestart"))
+            seen.append(h.event_loop.accepted(alert.key, "rolloutRestart"))
 
         h.rechecks.append(looking)
-        assert h.core.accepted(alert.key, "rolloutRestart") is None, "there is no incident"
-        await h.core.intake([alert])
+        assert h.event_loop.accepted(alert.key, "rolloutRestart") is None, "there is no incident"
+        await h.event_loop.intake([alert])
         await h.until(lambda: h.states == [State.VERIFYING])
         assert seen == [{}], "it was on its way"
-        assert (h.core.accepted(alert.key, "rolloutRestart") or {})["step"] == "0"
-        h.core.undone(h.journal.incidents()[0].id, "alice")
-        assert h.core.accepted(alert.key, "rolloutRestart") == {}, "who has taken it back has put nothing back"
-        await h.core.intake([replace(alert, firing=False)])
-        assert h.core.accepted(alert.key, "rolloutRestart") is None
+        assert (h.event_loop.accepted(alert.key, "rolloutRestart") or {})["step"] == "0"
+        h.event_loop.undone(h.journal.incidents()[0].id, "alice")
+        assert h.event_loop.accepted(alert.key, "rolloutRestart") == {}, "who has taken it back has put nothing back"
+        await h.event_loop.intake([replace(alert, firing=False)])
+        assert h.event_loop.accepted(alert.key, "rolloutRestart") is None

@@ -28,7 +28,7 @@ async def test_the_intent_is_kept_before_anything_is_asked_of_the_cluster(tmp_pa
         await h.start()
         h.lab.requests.clear()
         h.journal.kept.clear()
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         await h.journal.asked.wait()
         assert [seen.verb for seen in h.lab.requests if seen.verb != "watch"] == [], "a watch may only now begin"
         h.journal.kept.set()
@@ -40,7 +40,7 @@ async def test_an_action_without_an_end_is_given_up_and_said_to_have_failed(tmp_
     async with house(tmp_path, SLOW, patience=0.05) as h:
         await h.start()
         h.lab.faults.delay(3600, verb="get", resource="pods")
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         await h.until(lambda: "TimedOut" in [decision.reason.code for decision in h.decisions])
         await h.until(lambda: any(incident.failures for incident in h.journal.incidents()) or h.evictions > 0)
 
@@ -61,7 +61,7 @@ class Stumbling(Evict):
 async def test_a_fault_of_an_action_ends_its_attempt_and_nothing_else(tmp_path: Path) -> None:
     async with house(tmp_path, SLOW, actions={**ACTIONS, "evict": Stumbling()}) as h:
         await h.start()
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         await h.until(lambda: "InternalError" in [decision.reason.code for decision in h.decisions])
         await h.until(lambda: any(incident.failures for incident in h.journal.incidents()) or h.evictions > 0)
 
@@ -73,7 +73,7 @@ async def test_so_many_at_once_and_the_others_in_turn(tmp_path: Path, at_once: i
     async with house(tmp_path, watch, SLOW, at_once=at_once) as h:
         await h.start()
         h.journal.kept.clear()
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         assert h.states == [State.ACTING, State.ACTING]
         await h.journal.asked.wait()
         h.journal.kept.set()
@@ -94,7 +94,7 @@ async def test_the_source_is_asked_again_before_anything_is_done(tmp_path: Path)
         h.rechecks.append(recheck)
         await h.start()
         h.lab.requests.clear()
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         await h.until(lambda: "Unasked" in [decision.reason.code for decision in h.decisions])
         assert [seen.permission for seen in h.lab.requests if seen.verb == "get"] == []
         await h.until(lambda: h.states == [State.VERIFYING])
@@ -106,7 +106,7 @@ async def test_a_pod_that_leaves_the_selector_while_the_intent_is_written_is_lef
     async with house(tmp_path, SLOW | {"scope": scope}) as h:
         await h.start()
         h.journal.kept.clear()
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         await h.journal.asked.wait()
         for watch in h.tasks[: len(watched())]:  # from here on the view lags behind
             watch.cancel()
@@ -132,7 +132,7 @@ def restarts(h: House) -> int:
 async def test_an_alert_about_a_pod_may_be_answered_on_its_workload(tmp_path: Path) -> None:
     async with house(tmp_path, RESTART) as h:
         await h.start()
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         await h.until(lambda: h.states == [State.VERIFYING])
         assert restarts(h) == 1
 
@@ -141,9 +141,9 @@ async def test_what_is_to_be_done_to_a_workload_is_not_wanted_once_none_of_its_p
     async with house(tmp_path, RESTART) as h:
         await h.start()
         h.journal.kept.clear()
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         await h.journal.asked.wait()
-        await h.core.intake([h.alert(0, firing=False)])
+        await h.event_loop.intake([h.alert(0, firing=False)])
         h.journal.kept.set()
         await h.until(lambda: h.states == [State.CLOSED])
         assert restarts(h) == 0
@@ -153,7 +153,7 @@ async def test_what_cannot_be_written_down_beforehand_is_not_done(tmp_path: Path
     async with house(tmp_path, RESTART) as h:
         await h.start()
         h.journal.forgets = True
-        await h.core.intake([h.alert(0)])
+        await h.event_loop.intake([h.alert(0)])
         await h.until(lambda: "NotJournaled" in [decision.reason.code for decision in h.decisions])
         assert restarts(h) == 0
         h.journal.forgets = False
@@ -180,11 +180,11 @@ async def test_what_earlier_incidents_have_kept_is_known_unless_somebody_has_und
         await h.start()
         for name in names:
             alert = h.alert(0, name)
-            await h.core.intake([alert])
+            await h.event_loop.intake([alert])
             await h.until(lambda: h.states[-1] in (State.VERIFYING, State.HEALED))
-            await h.core.intake([replace(alert, firing=False)])
+            await h.event_loop.intake([replace(alert, firing=False)])
             await h.until(lambda: set(h.states) == {State.HEALED})
             h.journal.remember(h.journal.incidents()[-1].id, "evict", {"of": name})
             if name == "Second":
-                h.core.undone(h.journal.incidents()[0].id, "alice")
+                h.event_loop.undone(h.journal.incidents()[0].id, "alice")
     assert action.earlier == [[], [{"of": "First"}], [{"of": "Second"}]]

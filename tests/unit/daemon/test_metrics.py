@@ -64,7 +64,7 @@ def test_what_may_be_counted_stands_at_zero_from_the_start() -> None:
         assert value("healer_unanswered_looks_total", {"rule": "test/slow"}) == 0
         assert value("healer_unanswered_looks_total", {"rule": "test/crash-loop"}) is None
         assert value("healer_incidents", {"rule": "test/crash-loop", "mode": "enforce", "state": "escalated"}) == 0
-        metrics.begin_term()
+        metrics.begin_leadership()
 
 
 def of_mode(mode: str = "enforce") -> Incident:
@@ -97,7 +97,7 @@ def test_a_new_term_does_not_count_again_what_an_earlier_one_healed() -> None:
     metrics.incident(of_mode())
     metrics.incident(healed)
     assert value(metrics, "healer_time_to_heal_seconds_count") == 1
-    metrics.begin_term()
+    metrics.begin_leadership()
     metrics.incident(healed)
     assert value(metrics, "healer_time_to_heal_seconds_count") == 1
     assert value(metrics, "healer_incidents", rule="test/slow", mode="enforce", state="healed") == 1

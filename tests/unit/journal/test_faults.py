@@ -192,15 +192,15 @@ async def test_the_answer_to_a_claim_is_lost_and_so_is_the_look(cluster: Cluster
 
 async def test_a_write_that_comes_to_stand_late_is_known_for_our_own(cluster: Cluster) -> None:
     """Its answer was given up; it takes effect after the look that found nothing of it, when nothing more could be sent."""
-    held = True
-    journal = await cluster.journal(held=lambda: held)
+    is_leader = True
+    journal = await cluster.journal(is_leader=lambda: is_leader)
     opened = await opened_in(cluster, journal)
     delay = cluster.gate.order(Deed.DELAY, "PUT")
     late = asyncio.Event()
 
     def passed(method: str, path: str) -> None:
-        nonlocal held
-        held = method != "GET"
+        nonlocal is_leader
+        is_leader = method != "GET"
         if method == "PUT":
             late.set()
 

@@ -329,13 +329,13 @@ async def test_what_cannot_be_deleted_now_is_deleted_later(cluster: Cluster) -> 
 
 
 async def test_who_does_not_lead_sends_nothing(cluster: Cluster) -> None:
-    held = True
-    journal = await cluster.journal(held=lambda: held)
+    is_leader = True
+    journal = await cluster.journal(is_leader=lambda: is_leader)
     opened, closed = incident(namespace=cluster.client.namespace), then(incident("old", cluster.client.namespace), State.CLOSED)
     journal.note(opened)
     journal.note(closed)
     await durable(journal, opened.id, closed.id)
-    held, heard = False, len(cluster.gate.seen)
+    is_leader, heard = False, len(cluster.gate.seen)
     with pytest.raises(NotLeading):
         await journal.claim(then(opened, State.ACTING, attempt=1))
     journal.note(then(opened, State.WAITING))
@@ -344,23 +344,23 @@ async def test_who_does_not_lead_sends_nothing(cluster: Cluster) -> None:
     await journal.prune(NOW + 1e9)
     assert not await journal.flush(0.05)
     assert len(cluster.gate.seen) == heard
-    held = True
+    is_leader = True
     await durable(journal, opened.id)
     assert (await cluster.stored(opened.id))["status"]["state"] == "waiting"
 
 
 async def test_leadership_is_asked_after_the_look_too(cluster: Cluster) -> None:
     """Lost between two requests of one claim: the second is not sent."""
-    held = True
-    journal = await cluster.journal(held=lambda: held)
+    is_leader = True
+    journal = await cluster.journal(is_leader=lambda: is_leader)
     opened = incident(namespace=cluster.client.namespace)
     journal.note(opened)
     await durable(journal, opened.id)
     await cluster.client.patch(f"{cluster.path}/{opened.id}", {"metadata": {"annotations": {"a": "b"}}})
 
     def lose(method: str, path: str) -> None:
-        nonlocal held
-        held = method != "PUT"
+        nonlocal is_leader
+        is_leader = method != "PUT"
 
     cluster.gate.passing.append(lose)
     with pytest.raises(NotLeading):

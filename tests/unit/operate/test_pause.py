@@ -77,7 +77,7 @@ async def test_the_leader_hears_of_a_pause_of_everything(place: Place) -> None:
 
     async def hears(what: bool) -> None:
         while await heard.get() is not what:
-            assert lease.held()
+            assert lease.is_leader()
 
     await place.lab.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "healer"}})
     running = asyncio.create_task(lease.run(term))
@@ -88,7 +88,7 @@ async def test_the_leader_hears_of_a_pause_of_everything(place: Place) -> None:
             await hears(True)
             await resumed(place, "everything")
             await hears(False)
-        assert lease.held()
+        assert lease.is_leader()
         assert lease.epoch == 0
     finally:
         running.cancel()

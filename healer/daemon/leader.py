@@ -1,6 +1,6 @@
-"""One term of leadership: the engine and everything that acts, from the journal's load until the lease ends.
+"""What runs while this replica leads: the engine and everything that acts, from the load of the journal until the lease ends.
 
-A follower has none: it watches, so that its view is warm, and waits.
+A follower has none of it: it watches, so that its view is up to date, and waits.
 """
 
 import asyncio
@@ -35,11 +35,11 @@ from healer.sinks.group import Sinks
 from healer.sources.watched import WatchedSources
 
 
-class Term:
-    """Built anew for each term, so that nothing of an earlier one is believed.
+class Leader:
+    """Built anew for each leadership, so that no state of an earlier one is believed.
 
-    `home` is healer's own namespace; `journaled` are those with incidents, empty for all; `held` says whether we may act at this
-    moment; `began` is called when signals are taken.
+    `home` is healer's own namespace; `journaled` are the namespaces with incidents, empty for all; `is_leader` says whether this
+    replica may act at this moment; `on_started` is called when signals are taken.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class Term:
         metrics: Metrics,
         sinks: Sinks,
         recorder: Recorder,
-        held: Callable[[], bool],
-        began: Callable[[], None],
+        is_leader: Callable[[], bool],
+        on_started: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._journal = journal
@@ -64,11 +64,11 @@ class Term:
         self._sinks = sinks
         self._api = api
         self._journaled = journaled
-        self._held = held
-        self._began = began
+        self._is_leader = is_leader
+        self._on_started = on_started
         self._log = structlog.get_logger("healer")
         self._clock = api.clock.unset()
-        self.core = EventLoop(
+        self.event_loop = EventLoop(
             engine=Engine(rulebook, specs(ACTIONS), _tuning(settings, home)),
             view=view,
             sources=WatchedSources.of(settings),
@@ -78,19 +78,19 @@ class Term:
             clock=self._clock,
             queue=settings.alerts.queue,
         )
-        self._asking = ScheduledProbes(
+        self._probes = ScheduledProbes(
             settings=settings,
             api=api,
             view=view,
             metrics=metrics,
             clock=self._clock,
-            report=self.core.observed,
+            report=self.event_loop.observed,
             decided=recorder.decided,
-            firing=self.core.alerts,
+            firing=self.event_loop.alerts,
             shifts=self._shifts,
-            occurrence=self.core.occurrence,
+            occurrence=self.event_loop.occurrence,
         )
-        self._asking.use(rulebook)
+        self._probes.use(rulebook)
         self._executor = self._new_executor(settings, view)
 
     def _new_executor(self, settings: Settings, view: View) -> Executor:
@@ -100,27 +100,30 @@ class Term:
             actions=ACTIONS,
             journal=self._journal,
             metrics=self._metrics,
-            still_sick=self.core.still_sick,
-            still_wanted=self.core.still_wanted,
-            rechecks=(self._asked_again,),
-            held=self._held,
+            still_sick=self.event_loop.still_sick,
+            still_wanted=self.event_loop.still_wanted,
+            rechecks=(self._ask_source_again,),
+            is_leader=self._is_leader,
             at_once=settings.engine.actions_at_once,
             timeout=settings.engine.action_timeout,
             reaches_people=self._sinks.reach_people,
         )
 
     def use(self, rulebook: Rulebook) -> None:
-        """Take other rules."""
-        self.core.use(rulebook)
-        self._asking.use(rulebook)
+        """Put other rules in force."""
+        self.event_loop.use(rulebook)
+        self._probes.use(rulebook)
 
     async def run(self) -> None:
-        """Until cancelled. While the lease is held, it ends in order: no more signals, actions under way finish, all is told."""
-        serving = asyncio.create_task(self._serve(), name="term")
+        """Run until cancelled. If the lease is still ours then, it ends in order.
+
+        It takes no more signals, finishes the actions under way, and sends what people must be told.
+        """
+        serving = asyncio.create_task(self._serve(), name="leader")
         try:
             await asyncio.shield(serving)
         except asyncio.CancelledError:
-            if self._held():
+            if self._is_leader():
                 await self._wind_down()
             raise
         finally:
@@ -130,14 +133,14 @@ class Term:
 
     def _shifts(self, key: str) -> Mapping[str, str] | None:
         """The notes of the actions that divert traffic, for the open incident of a firing signal (see `EventLoop.accepted`)."""
-        notes = [self.core.accepted(key, name) for name, action in ACTIONS.items() if action.spec.diverts]
+        notes = [self.event_loop.accepted(key, name) for name, action in ACTIONS.items() if action.spec.diverts]
         known = [each for each in notes if each is not None]
-        return {place: note for each in known for place, note in each.items()} if known else None
+        return {name: note for each in known for name, note in each.items()} if known else None
 
-    async def _asked_again(self, act: Act) -> Outcome | None:
-        """What only a source can know is asked once more right before acting (`Recheck`)."""
-        await self._asking.again(act.incident.rule)
-        unwanted = self.core.still_wanted(act, None)
+    async def _ask_source_again(self, act: Act) -> Outcome | None:
+        """Ask the source again right before acting, for only it knows (a `Recheck`)."""
+        await self._probes.again(act.incident.rule)
+        unwanted = self.event_loop.still_wanted(act, None)
         if unwanted is None:
             return None
         kind = OutcomeKind.DEFERRED if unwanted.code == UNKNOWN else OutcomeKind.RECOVERED
@@ -151,15 +154,15 @@ class Term:
             await asyncio.sleep(0)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._journal.run(), name="journal")
-            group.create_task(self.core.run(self._executor, incidents, aside), name="core")
-            await self.core.begun.wait()
-            self._began()
-            group.create_task(self._asking.run(), name="asking")
+            group.create_task(self.event_loop.run(self._executor, incidents, aside), name="event loop")
+            await self.event_loop.accepting.wait()
+            self._on_started()
+            group.create_task(self._probes.run(), name="probes")
             if isinstance(self._journal, KubeJournal):
-                group.create_task(self._hear_approvals(self._journal), name="approvals")
+                group.create_task(self._watch_approvals(self._journal), name="approvals")
 
     async def _read(self) -> list[Incident]:
-        """What the journal holds. While it cannot be read, nothing is decided; it is tried again for as long as we lead."""
+        """The incidents of the journal. While it cannot be read, nothing is decided; it is tried again while we lead."""
         backoff = Backoff(0.5, 30.0, 60.0, self._api.clock.steady, random.random)
         said = ""
         while True:
@@ -172,8 +175,8 @@ class Term:
                 await asyncio.sleep(backoff.next())
 
     async def _believed(self, read: list[Incident]) -> tuple[list[Incident], list[str]]:
-        """The incidents that healer goes on from. The others are counted, named for people, and left as they are."""
-        sifted = await self.core.sift(read)
+        """The incidents that healer restores, and the names of the others: those are counted, logged, and left as they are."""
+        sifted = await self.event_loop.sift(read)
         unread = self._journal.unread if isinstance(self._journal, KubeJournal) else {}
         self._metrics.set_aside(["Unreadable"] * len(unread) + [reason.code for _, reason in sifted.doubted])
         self._journal.set_aside([incident.id for incident, _ in sifted.doubted])
@@ -188,26 +191,26 @@ class Term:
         aside = [f"{incident.workload.namespace}/{incident.id} ({reason.code})" for incident, reason in sifted.doubted]
         return list(sifted.believed), aside + [f"{namespace}/{name} (Unreadable)" for namespace, name in unread]
 
-    async def _hear_approvals(self, journal: KubeJournal) -> None:
+    async def _watch_approvals(self, journal: KubeJournal) -> None:
         """Pass on what people write on incidents, until cancelled.
 
-        Of what stood before this term, an approval of an incident that is closed is done with, and one by somebody whose approval
-        the incident has had already was for an earlier step: whoever means this one writes it again.
+        An approval from before this leadership is ignored in two cases: its incident is closed; or the incident has had an
+        approval of the same person already, which was for an earlier step. Who means this step writes it again.
         """
 
         def approved(incident_id: str, by: str) -> None:
-            incident = self.core.incident(incident_id)
+            incident = self.event_loop.incident(incident_id)
             done = incident is None or any(approval.by == by for approval in incident.approvals)
             if done and not all(reflector.synced.is_set() for reflector in watch.reflectors):
                 self._log.debug("an approval from before is not taken for a new one", incident=incident_id, by=by)
                 return
-            self.core.approved(incident_id, by)
+            self.event_loop.approved(incident_id, by)
 
-        watch = Incidents(self._api, approved, uid_of=journal.made_as, undone=self.core.undone, namespaces=self._journaled)
+        watch = Incidents(self._api, approved, uid_of=journal.made_as, undone=self.event_loop.undone, namespaces=self._journaled)
         await watch.run()
 
     async def _wind_down(self) -> None:
-        self.core.stopping = True
+        self.event_loop.stopping = True
         steady = self._api.clock.steady
         end = steady() + self._settings.shutdown
         finished = await self._executor.finish(self._settings.shutdown)

@@ -34,12 +34,12 @@ async def test_what_a_term_was_made_of_is_gone_with_it(tmp_path: Path) -> None:
             settings = Settings(journal=JournalSettings(kind="memory"), leader=LeaderSettings(enabled=False))
             daemon = Daemon(settings, rulebook(rule()))
             async with aclosing(await Api.connect(kubeconfig=str(tmp_path / "kubeconfig"))) as api:
-                serving = asyncio.create_task(daemon._serve_term(api, lambda: True))
+                serving = asyncio.create_task(daemon._lead(api, lambda: True))
                 await asyncio.sleep(0)  # it is built
-                assert daemon._term is not None
+                assert daemon._leader is not None
                 async with asyncio.timeout(60):
-                    await daemon._term.core.begun.wait()
-                left = weakref.ref(daemon._term), weakref.ref(daemon._term.core)
+                    await daemon._leader.event_loop.accepting.wait()
+                left = weakref.ref(daemon._leader), weakref.ref(daemon._leader.event_loop)
                 serving.cancel()
                 await asyncio.wait((serving,))
                 del serving
