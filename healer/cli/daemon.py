@@ -23,8 +23,8 @@ from healer.daemon import Daemon, RuleFiles, RulesError
 from healer.daemon.daemon import Watchers
 from healer.daemon.rulefiles import load_rules, passed_over, vocabulary
 from healer.journal.base import JournalMissing
-from healer.operate import rbac as granting
 from healer.operate.objects import OperateError, valid
+from healer.operate.rbac import DEFAULT_NAME, apart, manifests, needed
 from healer.rules.loading import remarks
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
@@ -114,7 +114,7 @@ def rbac(
             help="Confine healer to this namespace, as HEALER_CLUSTER__NAMESPACES does. May be given several times.",
         ),
     ] = None,
-    lease: LeaseName = granting.NAME,
+    lease: LeaseName = DEFAULT_NAME,
 ) -> None:
     """Print the manifests that grant healer exactly what these rules need of the cluster, and nothing else.
 
@@ -130,8 +130,8 @@ def rbac(
     except (RulesError, OperateError) as error:
         typer.echo(f"healer: {error}", err=True)
         raise typer.Exit(EXIT_SETUP) from error
-    needs, routes = granting.needed(rulebook, ACTIONS), granting.apart(rulebook, ACTIONS)
-    printed = granting.manifests(needs, namespace, within=confined, lease=name, routes=routes)
+    needs, routes = needed(rulebook, ACTIONS), apart(rulebook, ACTIONS)
+    printed = manifests(needs, namespace, within=confined, lease=name, routes=routes)
     typer.echo(yaml.dump_all(printed, Dumper=_Plain, sort_keys=False), nl=False)
 
 

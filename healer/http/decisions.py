@@ -62,10 +62,10 @@ class Decisions:
 @lru_cache(2 * MOST)
 def _row(decision: Decision) -> msgspec.Raw:
     """A decision in JSON; cached, because anybody may ask for the same thousand again and again."""
-    return msgspec.Raw(msgspec.json.encode(plain(decision)))
+    return msgspec.Raw(msgspec.json.encode(plain_decision(decision)))
 
 
-def plain(decision: Decision) -> Mapping[str, Any]:
+def plain_decision(decision: Decision) -> Mapping[str, Any]:
     """A decision in plain values. The names of a target that does not exist come from outside, so that they are limited."""
     target = decision.target
     if not target.exists:

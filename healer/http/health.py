@@ -25,7 +25,7 @@ LEADERSHIP, ALONE = "leadership", "acts alone, without an election"
 """The name of the check that says who leads, and its reason where there is no election."""
 
 
-def plain(checks: Sequence[Check]) -> dict[str, Any]:
+def plain_checks(checks: Sequence[Check]) -> dict[str, Any]:
     """The body of a probe's answer."""
     ok = all(check.ok or check.informative for check in checks)
     return {"ok": ok, "checks": {check.name: {"ok": check.ok, "reason": redact(check.reason)} for check in checks}}

@@ -14,7 +14,7 @@ from healer.http.access import WebhookGate
 from healer.http.answer import ErrorsAsJson
 from healer.http.connections import Connections
 from healer.http.decisions import DECISIONS_PATH, Decisions
-from healer.http.health import Check, Health, plain
+from healer.http.health import Check, Health, plain_checks
 from healer.http.refusals import Refusals
 from healer.http.rules import RULES_PATH, RuleRow, Rules
 from healer.http.webhook import Receiver, Webhook
@@ -111,5 +111,5 @@ class Server:
 
 
 def _checks(checks: Sequence[Check]) -> web.Response:
-    found = plain(checks)
+    found = plain_checks(checks)
     return web.json_response(found, status=200 if found["ok"] else 503)

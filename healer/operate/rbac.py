@@ -69,7 +69,7 @@ def _route(bound: BoundRule) -> RouteRef | None:
     return None if canary is None else canary.route
 
 
-NAME = "healer"
+DEFAULT_NAME = "healer"
 """The name of the service account, the roles and their bindings; and the default name of the Lease."""
 
 
@@ -78,7 +78,7 @@ def manifests(
     namespace: str,
     *,
     within: Sequence[str] = (),
-    lease: str = NAME,
+    lease: str = DEFAULT_NAME,
     routes: Mapping[str, Permissions] | None = None,
 ) -> list[Manifest]:
     """The service account with its roles. `namespace` is healer's own, `lease` the name of its Lease.
@@ -86,7 +86,7 @@ def manifests(
     `within`: the namespaces that healer is confined to (HEALER_CLUSTER__NAMESPACES); empty for the whole cluster. `routes`:
     further permissions for routes in other namespaces (`apart`).
     """
-    subjects = [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}]
+    subjects = [{"kind": "ServiceAccount", "name": DEFAULT_NAME, "namespace": namespace}]
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(namespace)}
     own = _lease_rules(lease)
     if not within:
@@ -128,14 +128,14 @@ def _bound(kind: str, rules: list[Manifest], namespace: str, subjects: list[dict
             **head,
             "kind": f"{kind}Binding",
             "metadata": _meta(namespace),
-            "roleRef": {"apiGroup": group, "kind": kind, "name": NAME},
+            "roleRef": {"apiGroup": group, "kind": kind, "name": DEFAULT_NAME},
             "subjects": subjects,
         },
     ]
 
 
 def _meta(namespace: str) -> Manifest:
-    meta: Manifest = {"name": NAME, "labels": {"app.kubernetes.io/name": NAME}}
+    meta: Manifest = {"name": DEFAULT_NAME, "labels": {"app.kubernetes.io/name": DEFAULT_NAME}}
     return meta | ({"namespace": namespace} if namespace else {})
 
 

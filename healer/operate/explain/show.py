@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from healer.http.decisions import plain as plain_decision
+from healer.http.decisions import plain_decision
 from healer.journal.codec import encode
 from healer.model.effects import Decision
 from healer.model.incident import Incident, State
