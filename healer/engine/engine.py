@@ -100,7 +100,7 @@ class Engine:
         """Take other rules. An incident whose rule is unchanged goes on; another acts no further and is closed."""
         turn, paused = Turn(view, now), self._progress.paused
         self._progress.pause()
-        self._matcher.use(rulebook, view, now)
+        self._matcher.use(rulebook, turn)
         for case in self._cases.all():
             self._pipeline.advance(case.incident.id, turn)
         self._pipeline.ask_again(self._matcher.all(), turn)
@@ -132,7 +132,7 @@ class Engine:
         self._set_aside.tell(aside, turn)
         for workloads in slices(sorted(each.metadata.uid for each in view.workloads()), SIGNALS_AT_ONCE):
             for workload in workloads:
-                self._parts.healthy.observe(workload, view, now)
+                self._parts.healthy.observe(workload, turn)
             yield []
         self._pipeline.resumption.restored(now)
         yield turn.effects

@@ -52,7 +52,7 @@ class Pipeline:
 
     def handle(self, event: Input, turn: Turn) -> None:
         """Decide what follows from one input."""
-        self._matcher.fade(turn.view, turn.now)
+        self._matcher.fade(turn)
         match event:
             case Signal():
                 self._arrive((event,), turn)
@@ -117,7 +117,7 @@ class Pipeline:
         firing = self._matcher.firing(signal)
         self.release([firing], turn)
         self._recheck.schedule(turn.now)
-        matches = list(self._matcher.ask(firing, turn.view, turn.now))
+        matches = list(self._matcher.ask(firing, turn))
         if not matches:
             reason = Reason("NoRule", f"no rule is about {signal.source} {signal.name} in {signal.target.namespace}")
             turn.decide(Verb.IGNORE, reason, signal.target)
@@ -128,7 +128,7 @@ class Pipeline:
 
     def ask_again(self, firings: Iterable[Firing], turn: Turn) -> None:
         """Ask the rules that have not matched these signals yet."""
-        asked = (self._matcher.ask(firing, turn.view, turn.now, again=True) for firing in firings)
+        asked = (self._matcher.ask(firing, turn, again=True) for firing in firings)
         self._update({}, [match for matches in asked for match in matches if match.news], turn)
 
     # incident
@@ -201,7 +201,7 @@ class Pipeline:
                 for case in filter(None, map(self._cases.get, list(firing.incidents))):
                     reason = self._parts.standing.misfit(case, firing, turn)
                     if reason is not None and reason.code in FOREIGN:
-                        self._matcher.drop(firing, case.rule.name, case.incident.id, turn.view, turn.now)
+                        self._matcher.drop(firing, case.rule.name, case.incident.id, turn)
                         self._record(case, leave(case.incident, {firing.signal.key}, turn.now, reason), turn)
 
     def _record(self, case: Case, after: Incident, turn: Turn) -> None:
@@ -244,7 +244,7 @@ class Pipeline:
 
     def _workload_changed(self, uid: str, pod: str, turn: Turn) -> None:
         if not pod:
-            self._parts.healthy.observe(uid, turn.view, turn.now)
+            self._parts.healthy.observe(uid, turn)
         self._parts.guard_state.ledger.drop_made_good(uid, turn.view)
         # Asking about all its pods at each event of one would make a storm's cost quadratic.
         firings = self._matcher.of_workload(uid, pod)

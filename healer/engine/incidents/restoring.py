@@ -99,7 +99,7 @@ class Restoring:
 
     def _resume_signals(self, incident: Incident, rule: str, turn: Turn) -> Iterator[list[Effect]]:
         for number, signal in enumerate(signals_of(incident), 1):
-            self._matcher.resume(signal, rule, incident.id, turn.view, turn.now)
+            self._matcher.resume(signal, rule, incident.id, turn)
             if number % SIGNALS_AT_ONCE == 0:
                 yield []
 

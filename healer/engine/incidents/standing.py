@@ -32,7 +32,7 @@ class Standing:
         target = firing.signal.target
         if (sick := case.incident.targets.get(target.uid)) is None or firing.signal.key not in sick.signals:
             return Reason("OtherTarget", f"its source says that {firing.signal.name} is about {target}")
-        reason = misfit(case.rule, firing.signal, case.incident.workload, self._took_down, turn.view, turn.now, fresh)
+        reason = misfit(case.rule, firing.signal, case.incident.workload, self._took_down, turn, fresh)
         return None if reason is not None and reason.code in UNREAD and not firing.confirmed else reason
 
     def unwanted(self, case: Case, target: Target, turn: Turn, fresh: Pod | Workload | None = None) -> Reason | None:

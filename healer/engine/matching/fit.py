@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from healer.engine.turn import Turn
 from healer.model.incident import Reason
 from healer.model.kube import Pod
 from healer.model.signal import Signal
@@ -36,7 +37,7 @@ TookDown = Callable[[str], bool]
 """Whether healer has taken down a pod, by its uid."""
 
 
-def fit(rule: BoundRule, signal: Signal, took_down: TookDown, view: View, now: float, fresh: Pod | Workload | None = None) -> Fit:
+def fit(rule: BoundRule, signal: Signal, took_down: TookDown, turn: Turn, fresh: Pod | Workload | None = None) -> Fit:
     """Whether a rule's trigger, scope, labels and condition fit a signal.
 
     `fresh` is the target as it was just read; by default it is the one of the view. A signal that is not read off the target
@@ -44,12 +45,12 @@ def fit(rule: BoundRule, signal: Signal, took_down: TookDown, view: View, now: f
     long as it looks back. It says nothing about the replacement.
     """
     target, when, trigger = signal.target, rule.rule.when, TRIGGERS[signal.source]
-    obj = fresh or view.find(target)
+    obj = fresh or turn.view.find(target)
     if signal.source != when.trigger.name or signal.name not in when.names:
         return Fit(None, Reason("NotAbout", f"the rule is not about {signal.source} {signal.name}"))
     if obj is None:
         code = "PodGone" if target.kind == "Pod" and target.exists else "TargetGone"
-        if not target.exists and _named(target, view):
+        if not target.exists and _named(target, turn.view):
             text = f"the {target} that there is was made after {signal.name} began: what fires is about the one before it"
             return Fit(None, Reason(code, text))
         return Fit(None, Reason(code, f"{target} is not in the cluster: nothing to heal"))
@@ -59,7 +60,7 @@ def fit(rule: BoundRule, signal: Signal, took_down: TookDown, view: View, now: f
         return Fit(None, Reason("TargetFinished", f"{target} has finished: only its record is left"))
     if not rule.scope_covers(target.namespace, obj.metadata.labels):
         return Fit(None, Reason("OutOfScope", f"{target} is outside the rule's scope"))
-    workload = _owner(obj, view)
+    workload = _owner(obj, turn.view)
     if workload is None or (workload.kind == "Pod" and not pages(rule)):
         return Fit(None, Reason("NoWorkload", f"no known controller owns {target}"))
     for label, value in when.labels.items():
@@ -67,7 +68,7 @@ def fit(rule: BoundRule, signal: Signal, took_down: TookDown, view: View, now: f
             return Fit(workload, Reason("LabelsDiffer", f"the {signal.source}'s label {label} is not {value!r}"))
     if rule.condition is not None:
         try:
-            if not rule.condition.holds(facts(signal, view, now, obj)):
+            if not rule.condition.holds(facts(signal, turn.view, turn.now, obj)):
                 return Fit(workload, Reason("ConditionUnmet", f"not so: {when.condition}"))
         except ConditionFailed as error:
             return Fit(workload, Reason("ConditionFailed", f"{when.condition}: {error}"))
@@ -79,12 +80,11 @@ def misfit(
     signal: Signal,
     workload: Target,
     took_down: TookDown,
-    view: View,
-    now: float,
+    turn: Turn,
     fresh: Pod | Workload | None = None,
 ) -> Reason | None:
     """Why the rule no longer covers a signal of an incident on that workload; None while it does."""
-    found = fit(rule, signal, took_down, view, now, fresh)
+    found = fit(rule, signal, took_down, turn, fresh)
     if found.workload is not None and found.workload.uid != workload.uid:
         return Reason("OtherWorkload", f"{signal.target} belongs to {found.workload} by now, not to {workload}")
     return found.reason

@@ -10,10 +10,10 @@ from healer.engine.matching.firing import UNNAMED, Firing, Weight, not_known
 from healer.engine.matching.fit import TookDown, fit, workload_of
 from healer.engine.matching.timing import Timing
 from healer.engine.safety.sick_counts import SickCounts, SickPlace
+from healer.engine.turn import Turn
 from healer.model.incident import Reason
 from healer.model.signal import Signal
 from healer.model.target import Target
-from healer.model.view import View
 from healer.rules.pod_conditions import of_living
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import Mode, Rule
@@ -71,7 +71,7 @@ class Matcher:
         """The rules in force."""
         return self._rulebook
 
-    def use(self, rulebook: Rulebook, view: View, now: float) -> None:
+    def use(self, rulebook: Rulebook, turn: Turn) -> None:
         """Take other rules. Rules that are the same go on as they were; for the others, the caller matches every signal again."""
         same = {rule.name for rule in rulebook.rules if (old := self._rulebook.get(rule.name)) and old.rule == rule.rule}
         self._rulebook = rulebook
@@ -80,7 +80,7 @@ class Matcher:
         for firing in self._firings.values():
             firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if rule in same}
             firing.live_rules &= same | {UNNAMED}
-            self._count(firing, view, now)
+            self._count(firing, turn)
 
     def get(self, key: str) -> Firing | None:
         """The firing signal of that key."""
@@ -143,13 +143,13 @@ class Matcher:
         """When the next signal no longer counts unless it is repeated; None when none fades."""
         return self._fading[0][0] if self._fading else None
 
-    def fade(self, view: View, now: float) -> None:
+    def fade(self, turn: Turn) -> None:
         """Take out of the sick counts what was not repeated in time."""
-        while self._fading and self._fading[0][0] <= now:
+        while self._fading and self._fading[0][0] <= turn.now:
             firing = self._firings.get(heapq.heappop(self._fading)[1])
             if firing is not None:
                 firing.fades = False
-                self._count(firing, view, now)
+                self._count(firing, turn)
 
     # what is not known
 
@@ -205,28 +205,28 @@ class Matcher:
         oldest = self.resolved(next(iter(self._unmatched)))
         return None if oldest is None else oldest.signal
 
-    def drop(self, firing: Firing, rule: str, incident: str, view: View, now: float) -> None:
+    def drop(self, firing: Firing, rule: str, incident: str, turn: Turn) -> None:
         """Note that a signal has left an incident, because the rule no longer covers it. The rule is asked again."""
         firing.incidents.pop(incident, None)
         firing.verdicts.pop(rule, None)
         firing.live_rules.discard(rule)
         self._timing.release(rule, firing.signal)
-        self._count(firing, view, now)
+        self._count(firing, turn)
 
-    def resume(self, signal: Signal, rule: str, incident: str, view: View, now: float) -> None:
+    def resume(self, signal: Signal, rule: str, incident: str, turn: Turn) -> None:
         """Note a signal that was part of an incident before a restart, as the journal says: `rule` had matched it."""
         firing = self.firing(signal)
-        firing.confirmed, firing.reported_at = False, now
+        firing.confirmed, firing.reported_at = False, turn.now
         firing.incidents[incident] = None
         firing.live_rules.add(rule)
         if rule != UNNAMED:
             firing.verdicts[rule] = ""
         if firing.trigger.answers_whole:
             firing.unknown = "it has not been asked again since healer started"
-        workload = workload_of(firing.signal.target, view)
+        workload = workload_of(firing.signal.target, turn.view)
         if workload is not None:
             self._locate(firing, workload.uid)
-        self._count(firing, view, now)
+        self._count(firing, turn)
 
     def concerns(self, workload: str) -> bool:
         """Whether a signal fires for that workload (by uid)."""
@@ -250,18 +250,18 @@ class Matcher:
         """Every firing signal."""
         return list(self._firings.values())
 
-    def ask(self, firing: Firing, view: View, now: float, *, again: bool = False) -> Iterator[Match]:
+    def ask(self, firing: Firing, turn: Turn, *, again: bool = False) -> Iterator[Match]:
         """Match a signal with each rule that is concerned. `again` leaves out the rules that it has matched."""
         signal = firing.signal
-        workload = workload_of(signal.target, view)
+        workload = workload_of(signal.target, turn.view)
         if workload is not None:
             self._locate(firing, workload.uid)
-        self._count(firing, view, now)
+        self._count(firing, turn)
         for rule in self._rulebook.concerned(signal.source, signal.name, signal.target.namespace, signal.rule):
             if again and firing.verdicts.get(rule.name) == "":
                 continue
             self._unmatched.pop(signal.key, None)
-            match = self._judge(rule, firing, view, now)
+            match = self._judge(rule, firing, turn)
             code = "" if match.reason is None else match.reason.code
             news = firing.verdicts.get(rule.name) != code
             firing.verdicts[rule.name] = code
@@ -270,31 +270,31 @@ class Matcher:
             else:
                 firing.live_rules.discard(rule.name)
                 self._timing.release(rule.name, firing.signal)
-            self._count(firing, view, now)
+            self._count(firing, turn)
             yield Match(rule, firing, match.workload, match.reason, match.pending, match.wake_at, news)
 
-    def _judge(self, rule: BoundRule, firing: Firing, view: View, now: float) -> Match:
-        found = fit(rule, firing.signal, self._took_down, view, now)
+    def _judge(self, rule: BoundRule, firing: Firing, turn: Turn) -> Match:
+        found = fit(rule, firing.signal, self._took_down, turn)
         if found.workload is None or found.reason is not None:
             return Match(rule, firing, found.workload, found.reason)
         if firing.unknown:
             return Match(rule, firing, found.workload, not_known(firing), pending=True)
-        reason, wake_at = self._timing.check(rule, firing.signal, found.workload, now)
+        reason, wake_at = self._timing.check(rule, firing.signal, found.workload, turn.now)
         return Match(rule, firing, found.workload, reason, pending=reason is not None, wake_at=wake_at)
 
-    def _count(self, firing: Firing, view: View, now: float) -> None:
+    def _count(self, firing: Firing, turn: Turn) -> None:
         """Update the sick counts by a signal: whether it makes its pod count as sick, and where.
 
         These pods do not count: one that is gone or has finished, one that the controller has replaced (StuckTerminating), one of
         whose rules no step changes anything, and one for which the signal counts for nothing now.
         """
-        firing.weight = firing.weigh(now, self._freshness)
+        firing.weight = firing.weigh(turn.now, self._freshness)
         self._let_fade(firing)
         signal, target, sick_place = firing.signal, firing.signal.target, None
         replaced = firing.trigger.read_off_target and not of_living(signal.name)
         changing = [name for name in firing.live_rules if self._may_change(name)] if firing.weight else []
-        if changing and target.kind == "Pod" and not replaced and (pod := view.living(target.uid)) is not None:
-            acts = view.workload(firing.workload) is not None and any(map(self._may_act, changing))
+        if changing and target.kind == "Pod" and not replaced and (pod := turn.view.living(target.uid)) is not None:
+            acts = turn.view.workload(firing.workload) is not None and any(map(self._may_act, changing))
             seen = firing.confirmed or UNNAMED in firing.live_rules  # a symptom that only a journal has says nothing of the node
             sick_place = SickPlace(
                 firing.workload, pod.spec.node_name if seen else "", target.uid, acts, firing.weight is Weight.FULL

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from healer.engine.incidents.verification import unhealthy
-from healer.model.view import View
+from healer.engine.turn import Turn
 
 
 @dataclass(slots=True)
@@ -23,19 +23,19 @@ class Healthy:
         self._after = after
         self._seen: dict[str, _SeenRevision] = {}
 
-    def observe(self, uid: str, view: View, now: float) -> None:
+    def observe(self, uid: str, turn: Turn) -> None:
         """A workload (by uid) may have changed."""
-        workload = view.workload(uid)
+        workload = turn.view.workload(uid)
         if workload is None:
             self._seen.pop(uid, None)
             return
         seen = self._seen.setdefault(uid, _SeenRevision())
-        self._prove(seen, now)
-        well = workload.desired > 0 and unhealthy(view, workload.target) is None
+        self._prove(seen, turn.now)
+        well = workload.desired > 0 and unhealthy(turn.view, workload.target) is None
         if not well:
             seen.revision = ""
         elif seen.revision != workload.revision:
-            seen.revision, seen.since = workload.revision, now
+            seen.revision, seen.since = workload.revision, turn.now
 
     def revision(self, workload: str, now: float) -> str:
         """The last revision of a workload (by uid) that was well for long enough; "" when none was seen."""
