@@ -104,8 +104,9 @@ def perhaps_done(incident: Incident, facts: IncidentFacts) -> Transition | None:
 
 def paged(incident: Incident, channels: tuple[str, ...]) -> Incident:
     """The incident after people were called: it is critical, and told in these channels too."""
-    notify = (*incident.notify, *(channel for channel in channels if channel not in incident.notify))
-    return replace(incident, severity=Severity.CRITICAL, notify=notify, paged=channels)
+    added = tuple(channel for channel in channels if channel not in incident.notify)
+    asked = tuple(dict.fromkeys((*(incident.paged or ()), *added)))
+    return replace(incident, severity=Severity.CRITICAL, notify=(*incident.notify, *added), paged=asked)
 
 
 def _treated(incident: Incident, target: Target) -> Incident:

@@ -1,12 +1,15 @@
 """A rule whose steps only tell people counts for no storm and no breaker of the others, and no storm holds its page."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from healer.engine.incidents.outcomes import paged
 from healer.model.target import Target
 from tests.support.world import Drill, World, rule, rulebook, tuned
 from tests.unit.engine.incidents.test_restart import restarted
+from tests.unit.sinks.incidents import incident
 
 INFO = {"alert": ["CPUThrottlingHigh"]}
 PAGE = {"page": {"channels": ["#leads"]}, "verify": {"within": "5m", "stable": "1m"}}
@@ -101,3 +104,13 @@ def test_its_incidents_open_no_breaker(again: bool) -> None:
     d.alert(pods[0])
     assert [act.target.name for act in d.acts if act.action == "evict"] == ["w0-1"]
     assert all(incident.rule != "healer/breaker" for incident in d.engine.incidents())
+
+
+def test_pages_add_up_and_an_address_of_notify_is_none_of_theirs() -> None:
+    """A restart takes `notify` from the rule, and adds those whom pages have asked."""
+    first = paged(replace(incident(), notify=("#ml",), paged=None), ("#ml", "#sre"))
+    assert (first.notify, first.paged) == (("#ml", "#sre"), ("#sre",))
+    second = paged(first, ("#sre", "#leads"))
+    assert (second.notify, second.paged) == (("#ml", "#sre", "#leads"), ("#sre", "#leads"))
+    restored = paged(replace(second, notify=("#ml",)), second.paged or ())
+    assert (restored.notify, restored.paged) == (second.notify, second.paged)
