@@ -46,9 +46,10 @@ from healer.secret import SecretFile
 from healer.section import PREFIX
 from healer.settings.settings import Settings, SettingsError
 from healer.sinks import registry as sinks
-from healer.sinks.base import Memory, Sink, SinkMeters
-from healer.sinks.boundary import Boundary
+from healer.sinks.base import Sink, SinkMeters
+from healer.sinks.error_boundary import ErrorBoundary
 from healer.sinks.group import Sinks
+from healer.sinks.memory import Memory
 from healer.sources.base import Pushed, WebhookContext, sources
 from healer.sources.canary.canary import missing_route
 from healer.workloads.registry import WORKLOADS
@@ -104,7 +105,7 @@ class Daemon:
         self._coverage = RuleCoverage(self._view, rulebook, settings.cluster.namespaces, self._metrics.registry)
         self._reach = Reach(self._sinks, settings.sinks, rulebook)
         self._decisions: deque[Decision] = deque(maxlen=1000)
-        self._observers = tuple(Boundary("observer", meters).around(observe) for observe in watchers.decisions)
+        self._observers = tuple(ErrorBoundary("observer", meters).around(observe) for observe in watchers.decisions)
         self._leader: Leader | None = None
         self._home = settings.leader.namespace or own_namespace()
         self._role = asyncio.Event()

@@ -9,7 +9,7 @@ import structlog
 
 from healer.journal.base import Journal, JournalError, Unkept
 from healer.secret import SecretError, SecretFile
-from healer.sinks.base import NotKept
+from healer.sinks.memory import NotKept
 
 _SEAL = "seal"
 """The key beside a sink's own in which the seal stands."""

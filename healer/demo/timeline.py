@@ -115,7 +115,7 @@ class Timeline:
         self._changed.set()
         progress = self._told.setdefault(incident.id, HistoryProgress())
         for entry in progress.unseen(incident.history):
-            progress.tell(entry)
+            progress.advance(entry)
             if entry.state is not State.WAITING:
                 self.say(_STATES[entry.state], entry.reason.text, incident.rule.rpartition("/")[2])
 

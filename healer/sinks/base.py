@@ -1,6 +1,6 @@
-"""What a sink is, what it may have remembered for it, and how it knows which lines of a history it has not told yet."""
+"""What a sink is, what it counts, and how it knows which lines of a history it has not told yet."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import blake2s
 from pathlib import Path
@@ -67,39 +67,6 @@ class Sink(Protocol):
         """Wait until all is told, or cannot be, at most `within` seconds; returns whether all is told. `run` must be running."""
 
 
-class NotKept(Exception):
-    """A memory cannot keep anything just now; it may later."""
-
-
-class Memory(Protocol):
-    """What outlives a sink's process: for each incident and sink a flat map of strings, some hundred bytes."""
-
-    def recall(self, incident: str, sink: str) -> Mapping[str, str]:
-        """What was kept last; empty when nothing was."""
-
-    async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
-        """Keep `state` in place of what was kept before; returns once it is durable. Of an incident that is kept no longer,
-        nothing needs to be. Raises NotKept."""
-
-
-class ProcessMemory:
-    """A memory that lasts as long as the process. Of more than `most` incidents, those remembered longest ago are forgotten."""
-
-    def __init__(self, most: int = 10_000) -> None:
-        self._most = most
-        self._kept: dict[str, dict[str, dict[str, str]]] = {}
-
-    def recall(self, incident: str, sink: str) -> Mapping[str, str]:
-        """What was kept last."""
-        return self._kept.get(incident, {}).get(sink, {})
-
-    async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
-        """Keep a state."""
-        self._kept[incident] = self._kept.pop(incident, {}) | {sink: dict(state)}
-        while len(self._kept) > self._most:
-            del self._kept[next(iter(self._kept))]
-
-
 OUTCOMES = ("sent", "retried", "failed", "dropped")
 
 
@@ -156,21 +123,21 @@ class HistoryProgress:
     Survives a history whose oldest lines were cut off.
     """
 
-    told: int = 0
+    count: int = 0
     last: LineMark | None = None
 
     def unseen(self, history: Sequence[Entry]) -> Sequence[Entry]:
         """The lines not told yet, oldest first."""
         if self.last is None:
             return history
-        if 0 < self.told <= len(history) and self.last.fits(history[self.told - 1]):
-            return history[self.told :]
+        if 0 < self.count <= len(history) and self.last.fits(history[self.count - 1]):
+            return history[self.count :]
         for index in range(len(history) - 1, -1, -1):
             if self.last.fits(history[index]):
                 return history[index + 1 :]
         return [entry for entry in history if entry.at > self.last.at]
 
-    def tell(self, entry: Entry) -> None:
+    def advance(self, entry: Entry) -> None:
         """Note that `entry`, the first that is unseen, was told."""
-        self.told += 1
+        self.count += 1
         self.last = LineMark.of(entry)

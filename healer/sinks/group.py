@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from healer.model.incident import Incident
 from healer.rules.vocabulary import split_address
 from healer.sinks.base import Sink, SinkMeters
-from healer.sinks.boundary import Boundary
+from healer.sinks.error_boundary import ErrorBoundary
 from healer.sinks.log import LogSink
 
 
@@ -48,7 +48,7 @@ class Sinks:
     name = "all"
 
     def __init__(self, members: Sequence[Member], meters: SinkMeters) -> None:
-        self._members = [(member, Boundary(member.sink.name, meters)) for member in members]
+        self._members = [(member, ErrorBoundary(member.sink.name, meters)) for member in members]
 
     @property
     def reach_people(self) -> bool:
@@ -96,7 +96,7 @@ class Sinks:
         return all(each is True for each in told)
 
 
-async def _keep_running(sink: Sink, boundary: Boundary) -> None:
+async def _keep_running(sink: Sink, boundary: ErrorBoundary) -> None:
     """Run a sink for ever, anew after a fault."""
     pause = _PAUSE
     while True:

@@ -33,14 +33,14 @@ class LogSink:
         progress = self._progress.setdefault(incident.id, HistoryProgress())
         for entry in progress.unseen(incident.history):
             self._say(incident, entry)
-            progress.tell(entry)
+            progress.advance(entry)
         self._forget(incident)
 
     def resume(self, incident: Incident) -> None:
         """Take its lines as logged: a log is ahead of any journal, and each would be there again at every start."""
         progress = self._progress.setdefault(incident.id, HistoryProgress())
         for entry in progress.unseen(incident.history):
-            progress.tell(entry)
+            progress.advance(entry)
         self._forget(incident)
 
     def reset(self) -> None:

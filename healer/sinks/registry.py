@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from healer.rules.vocabulary import AddressSpec, split_address
-from healer.sinks.base import Memory, ProcessMemory, Sink, SinkMeters, SinkSettings
+from healer.sinks.base import Sink, SinkMeters, SinkSettings
 from healer.sinks.group import Member, Sinks
 from healer.sinks.log import LogSettings, LogSink
+from healer.sinks.memory import Memory, ProcessMemory
 from healer.sinks.slack.settings import CHANNEL, SlackSettings
 from healer.sinks.slack.sink import SlackSink
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from healer.model.incident import Incident
 from healer.rules.vocabulary import AddressSpec
-from healer.sinks.base import Memory, SinkMeters, SinkSettings
+from healer.sinks.base import SinkMeters, SinkSettings
+from healer.sinks.memory import Memory
 from healer.sinks.registry import SinkKind
 
 NAME = re.compile(r"[a-z-]+")

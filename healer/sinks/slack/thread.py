@@ -3,7 +3,7 @@
 The lines of a history are numbered from 1; the incident's one message, which opens the thread, is line 0.
 
 Writing ahead: before a message is posted, an intent to post it is kept; once Slack has it, that it was posted. An intent that
-another process left behind, and one whose call ended without a clear answer, is in doubt, and resolved by looking for the
+another process left behind, and one whose call ended without a clear answer, is in doubt, and resolved by a search for the
 message: each carries the incident and its lines as Slack metadata, which stays when a message is edited
 (https://docs.slack.dev/messaging/message-metadata). Edits can be repeated and need none of this.
 """
@@ -48,7 +48,7 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Have remembered what has been told."""
+    """Keep in the memory how far the thread is told."""
 
 
 Job = ThreadSearch | Edit | Post | Keep
@@ -105,19 +105,19 @@ class Thread:
             return Edit(message)
         if unseen := self.progress.unseen(self.incident.history):
             reply, lines = replies(unseen, self.incident)
-            return Post(reply, self.progress.told + 1, self.progress.told + len(lines), lines)
+            return Post(reply, self.progress.count + 1, self.progress.count + len(lines), lines)
         return Keep() if self.state() != self.kept else None
 
     def rest(self, until: float) -> None:
-        """Leave it alone for a while."""
+        """Do not serve it before that time."""
         self.not_before = max(self.not_before, until)
 
     def metadata(self, post: Post) -> dict[str, object]:
-        """By what a message is found again."""
+        """The metadata by which a message is found again."""
         payload: dict[str, object] = {"incident": self.incident.id, "line": post.first, "last": post.last}
         return {"event_type": EVENT, "event_payload": payload | ({"mark": str(post.mark)} if post.mark else {})}
 
-    # what came of it
+    # results
 
     def intend(self, post: Post, now: float, fresh: float) -> None:
         """Mean to post; an intent to post the very same stays, unless it is older than `fresh` seconds."""
@@ -129,19 +129,19 @@ class Thread:
         """Slack has a message."""
         self._resolved()
         for line in post.lines:
-            self.progress.tell(line)
+            self.progress.advance(line)
         if not self.ts:
             self.channel_id, self.ts, self.shown = channel_id, ts, post.message
 
-    def found(self, ts: str | None) -> None:
+    def found_message(self, ts: str | None) -> None:
         """The incident's message in doubt is at `ts`, or nowhere."""
         self._resolved()
         self.ts = ts or ""
 
-    def told(self, progress: HistoryProgress) -> None:
-        """That far is the thread."""
+    def found_replies(self, progress: HistoryProgress) -> None:
+        """The thread tells that much of the history."""
         self._resolved()
-        if progress.told > self.progress.told:
+        if progress.count > self.progress.count:
             self.progress = progress
 
     def surrender(self) -> None:
@@ -166,7 +166,7 @@ class Thread:
         return {
             "channel": self.channel_id,
             "ts": self.ts,
-            "told": str(self.progress.told),
+            "told": str(self.progress.count),
             "toldLast": str(self.progress.last or ""),
             "posting": f"{intent.first}-{intent.last}" if intent else "",
             "postingLast": str(intent.mark or "") if intent else "",
@@ -184,7 +184,7 @@ class Thread:
             channel_id, ts = state["channel"], state["ts"]
         except KeyError as error:
             raise ValueError(f"there is no {error}") from error
-        if bool(progress.told) != bool(progress.last) or bool(ts) > bool(channel_id):
+        if bool(progress.count) != bool(progress.last) or bool(ts) > bool(channel_id):
             raise ValueError(f"{dict(state)} cannot be")
         self.channel_id, self.ts, self.progress, self.intent = channel_id, ts, progress, intent
         self.doubt = intent is not None

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from healer.daemon.memory import SinkMemory
 from healer.journal.memory import MemoryJournal
 from healer.secret import SecretFile
-from healer.sinks.base import NotKept
+from healer.sinks.memory import NotKept
 from tests.unit.sinks.incidents import incident
 
 SINK = "slack #ml-oncall"

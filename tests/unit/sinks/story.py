@@ -10,7 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from healer.model.incident import Incident, State
-from healer.sinks.base import Memory, ProcessMemory, SinkMeters
+from healer.sinks.base import SinkMeters
+from healer.sinks.memory import Memory, ProcessMemory
 from healer.sinks.slack.settings import SlackSettings
 from healer.sinks.slack.sink import SlackSink
 from tests.support.slack import FakeSlack

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from healer.model.incident import Entry, Incident, Reason, State
-from healer.sinks.base import HistoryProgress, LineMark, ProcessMemory, SinkMeters
-from healer.sinks.boundary import Boundary
+from healer.sinks.base import HistoryProgress, LineMark, SinkMeters
+from healer.sinks.error_boundary import ErrorBoundary
 from healer.sinks.group import Member
 from healer.sinks.log import LogSettings, LogSink
+from healer.sinks.memory import ProcessMemory
 from healer.sinks.registry import build
 from tests.support.slack import TOKEN, FakeSlack
 from tests.unit.sinks.incidents import incident, then
@@ -121,7 +122,7 @@ def lines(*texts: str, at: float = 1.0) -> tuple[Entry, ...]:
 def test_what_is_unseen_of_a_history(told: tuple[Entry, ...], history: tuple[Entry, ...], unseen: tuple[Entry, ...]) -> None:
     progress = HistoryProgress()
     for entry in told:
-        progress.tell(entry)
+        progress.advance(entry)
     assert tuple(progress.unseen(history)) == unseen
 
 
@@ -270,7 +271,7 @@ def test_an_observer_of_decisions_may_fail() -> None:
     def observe(number: int) -> None:
         heard.append(10 // number)
 
-    contained = Boundary("observer", SinkMeters(CollectorRegistry())).around(observe)
+    contained = ErrorBoundary("observer", SinkMeters(CollectorRegistry())).around(observe)
     with capture_logs():
         for number in (1, 0, 2):
             contained(number)

@@ -10,8 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from healer.model.incident import State
-from healer.sinks.base import NotKept, ProcessMemory
-from healer.sinks.keeper import Keeper
+from healer.sinks.memory import NotKept, ProcessMemory, TimedMemory
 from tests.support.slack import TOKEN, FakeSlack, Misbehaviour, Moment
 from tests.unit.sinks.incidents import incident, then
 from tests.unit.sinks.story import CHANNEL, WHOLE_THREAD, Bench, healed, lines
@@ -342,15 +341,15 @@ async def test_a_journal_that_does_not_answer_is_left_in_peace_for_a_while() -> 
             await asyncio.Event().wait()
 
     memory = Silent()
-    keeper = Keeper(memory, timeout=0.01, pause=3600)
+    timed = TimedMemory(memory, timeout=0.01, pause=3600)
     for why in ("did not answer in 0.01 s", "did not answer a moment ago", "did not answer a moment ago"):
         with pytest.raises(NotKept, match=why):
-            await keeper.keep("a", "slack", {})
+            await timed.remember("a", "slack", {})
     assert memory.tries == 1
-    keeper = Keeper(memory, timeout=0.01, pause=0)
+    timed = TimedMemory(memory, timeout=0.01, pause=0)
     for _ in range(2):
         with pytest.raises(NotKept, match=r"0\.01 s"):
-            await keeper.keep("a", "slack", {})
+            await timed.remember("a", "slack", {})
     assert memory.tries == 3
 
 

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from healer.model.incident import Incident, State
-from healer.sinks.base import Memory, ProcessMemory
+from healer.sinks.memory import Memory, ProcessMemory
 from tests.support.slack import FakeSlack, Misbehaviour, Moment
 from tests.unit.sinks.incidents import incident, then
 from tests.unit.sinks.story import CHANNEL, Bench, healed, lines
@@ -307,9 +307,9 @@ async def test_whoever_waits_for_all_to_be_told_need_not_wait_for_what_is_anothe
                 await slack.wait_for(lambda s: CHANNEL in s.messages)
                 continue
             waiting = asyncio.create_task(bench.sink.flush(30))
-            while not bench.sink._threads["crash-loop-1", CHANNEL].doubt:
-                await bench.sink._turned.wait()
-                bench.sink._turned.clear()
+            while not bench.sink._threads.known["crash-loop-1", CHANNEL].doubt:
+                await bench.sink._served.wait()
+                bench.sink._served.clear()
             assert not waiting.done()
             bench.sink.reset()
             assert await asyncio.wait_for(waiting, 20)

@@ -189,8 +189,8 @@ async def test_nobody_listens_at_first(token_file: Path) -> None:
         async with bench.running():
             bench.sink.tell(incident())
             while bench.count("retried") < 3:
-                await asyncio.wait_for(bench.sink._turned.wait(), 10)
-                bench.sink._turned.clear()
+                await asyncio.wait_for(bench.sink._served.wait(), 10)
+                bench.sink._served.clear()
             async with slack:
                 assert await bench.sink.flush(10)
     assert len(slack.messages[CHANNEL]) == 1
@@ -368,10 +368,10 @@ async def test_memory_is_bounded_and_what_is_told_goes_first(slack: FakeSlack, t
         slack.down = True
         for name in ("new", "newer"):
             bench.sink.tell(incident(name))
-        assert [key for key, _ in bench.sink._threads] == ["told", "new", "newer"]
+        assert [key for key, _ in bench.sink._threads.known] == ["told", "new", "newer"]
         for name in ("newest", "latest"):
             bench.sink.tell(incident(name))
-        assert [key for key, _ in bench.sink._threads] == ["newer", "newest", "latest"]
+        assert [key for key, _ in bench.sink._threads.known] == ["newer", "newest", "latest"]
         slack.down = False
         assert await bench.sink.flush(10)
     assert bench.count("dropped") == 1

@@ -1,4 +1,4 @@
-"""Where a fault of one place to tell people ends: it harms neither the others nor healing."""
+"""The boundary around a sink: an error in one sink harms neither the other sinks nor healing."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -10,23 +10,23 @@ from healer.sinks.base import OUTCOMES, SinkMeters
 
 T = TypeVar("T")
 
-_SAID = 100
-"""Faults of a place that are said; the same one is said once."""
+_LOGGED = 100
+"""Different errors of a sink that are logged; each is logged once."""
 
 
-class Boundary:
-    """A context: what raises inside ends there, is counted as a failed message, and said in the log the first time.
+class ErrorBoundary:
+    """A context that catches every Exception raised inside, counts it as a failed message, and logs it the first time.
 
-    What is no Exception (a cancellation, the end of the process) goes through.
+    A BaseException that is no Exception (a cancellation, the end of the process) passes.
     """
 
     def __init__(self, name: str, meters: SinkMeters) -> None:
         self._name = name
-        for outcome in OUTCOMES:  # each stands at 0 from the beginning: what is born at 1 has no rate
+        for outcome in OUTCOMES:  # a counter that begins at 1 instead of 0 has no rate
             meters.notifications.labels(name, outcome)
         self._failed = meters.notifications.labels(name, "failed")
         self._log = structlog.get_logger("healer.sinks")
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     def __enter__(self) -> None:
         """Nothing is needed at the beginning."""
@@ -38,7 +38,7 @@ class Boundary:
         return True
 
     def around(self, tell: Callable[[T], None]) -> Callable[[T], None]:
-        """The same call, within the boundary."""
+        """The same call, inside the boundary."""
 
         def contained(what: T) -> None:
             with self:
@@ -47,9 +47,9 @@ class Boundary:
         return contained
 
     def failed(self, error: BaseException) -> None:
-        """Count a fault, and say it."""
+        """Count an error, and log it the first time."""
         self._failed.inc()
-        fault = f"{type(error).__name__}: {error}"
-        if fault not in self._said and len(self._said) < _SAID:
-            self._said.add(fault)
-            self._log.error("a sink failed at what it was told; all else goes on", sink=self._name, error=fault, exc_info=error)
+        text = f"{type(error).__name__}: {error}"
+        if text not in self._logged and len(self._logged) < _LOGGED:
+            self._logged.add(text)
+            self._log.error("a sink failed at what it was told; all else goes on", sink=self._name, error=text, exc_info=error)

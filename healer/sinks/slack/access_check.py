@@ -1,4 +1,4 @@
-"""A look at what the Slack app may do, before the first incident needs it: its token, its scopes, the channels it is in.
+"""A check, before the first incident, of what the Slack app may do: its token, its scopes, the channels that it is in.
 
 https://docs.slack.dev/reference/methods/auth.test needs no scope and names those that the token has in a header;
 https://docs.slack.dev/reference/methods/users.conversations lists the channels that the app has joined, and needs channels:read.
@@ -7,22 +7,22 @@ https://docs.slack.dev/reference/methods/users.conversations lists the channels 
 from collections.abc import Collection
 
 from healer.sinks.slack.call import TOKEN_ERRORS, Never
-from healer.sinks.slack.look import Ask, joined
+from healer.sinks.slack.search import SlackCall, joined_channels
 
-POST, READ, STRANGER = "chat:write", "channels:read", "chat:write.public"
+POST, READ, POST_ANYWHERE = "chat:write", "channels:read", "chat:write.public"
 
 
-async def problems(ask: Ask, channels: Collection[str], scopes: Collection[str] | None) -> list[str]:
+async def access_problems(slack: SlackCall, channels: Collection[str], scopes: Collection[str] | None) -> list[str]:
     """What would keep messages from these channels, a sentence each; none when all is well or cannot be known.
 
     `scopes`: those of the token; None where Slack does not say. Raises Later, and Never for a token that Slack refuses.
     """
     if scopes is not None and POST not in scopes:
         return [f"Slack's token lacks the scope {POST}: no message will be posted; grant it to the app and reinstall the app"]
-    if scopes is not None and (STRANGER in scopes or READ not in scopes):
+    if scopes is not None and (POST_ANYWHERE in scopes or READ not in scopes):
         return []  # any public channel may be posted to; or which ones were joined cannot be asked
     try:
-        ids, names = await joined(ask)
+        ids, names = await joined_channels(slack)
     except Never as never:
         if never.code in TOKEN_ERRORS:
             raise
@@ -30,6 +30,6 @@ async def problems(ask: Ask, channels: Collection[str], scopes: Collection[str] 
     absent = [channel for channel in channels if channel not in ids and channel.removeprefix("#") not in names]
     return [
         f"Slack's app is not in {channel}, or the channel is archived or does not exist: nothing will be posted there; "
-        f"invite the app (/invite), name another channel, or grant it {STRANGER}"
+        f"invite the app (/invite), name another channel, or grant it {POST_ANYWHERE}"
         for channel in absent
     ]

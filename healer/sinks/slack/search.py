@@ -1,4 +1,4 @@
-"""Finding out whether a message was posted, by the metadata that it would carry.
+"""Searching Slack for messages that may have been posted, by the metadata that they carry, and for channels.
 
 It takes the scopes channels:history and channels:read (groups:history and groups:read in private channels), and an app that has
 joined the channel: https://docs.slack.dev/reference/methods/conversations.history and conversations.replies.
@@ -24,56 +24,58 @@ _METADATA = {"include_all_metadata": "true"}
 _ID = re.compile(r"[CDG][A-Z0-9]{8,}")
 
 
-class Ask(Protocol):
+class SlackCall(Protocol):
     """A call of Slack's Web API: method, arguments, and how its answer is read. Raises Later or Never."""
 
     def __call__(self, method: str, arguments: Mapping[str, object], read: Callable[[Answer], T], /) -> Awaitable[T]: ...
 
 
-async def channel_id(ask: Ask, channel: str) -> str:
+async def find_channel_id(slack: SlackCall, channel: str) -> str:
     """The id of a channel given by name or id; only ids name channels where messages are read. Raises Later or Never."""
     if _ID.fullmatch(channel):
         return channel
     name = channel.removeprefix("#")
-    async for page in _joined(ask):
+    async for page in _joined(slack):
         for found, called in page:
             if called == name:
                 return found
     raise Never("not_in_channel")
 
 
-async def joined(ask: Ask) -> tuple[set[str], set[str]]:
+async def joined_channels(slack: SlackCall) -> tuple[set[str], set[str]]:
     """The ids and the names of the channels that the app has joined and that are not archived. Raises Later or Never."""
-    found = [each async for page in _joined(ask) for each in page]
+    found = [each async for page in _joined(slack) for each in page]
     return {channel for channel, _ in found}, {name for _, name in found}
 
 
-def _joined(ask: Ask) -> AsyncIterator[list[tuple[str, str]]]:
+def _joined(slack: SlackCall) -> AsyncIterator[list[tuple[str, str]]]:
     """Ids and names, page by page."""
     query = {"types": "public_channel,private_channel", "exclude_archived": "true"}
-    return _pages(ask, "users.conversations", query, lambda answer: [(str(c["id"]), str(c["name"])) for c in answer["channels"]])
+    return _pages(
+        slack, "users.conversations", query, lambda answer: [(str(c["id"]), str(c["name"])) for c in answer["channels"]]
+    )
 
 
-async def message(ask: Ask, channel: str, incident: str, since: float, until: float) -> str | None:
+async def find_message(slack: SlackCall, channel: str, incident: str, since: float, until: float) -> str | None:
     """The ts of the incident's message in a channel (by id), posted from `since` to `until`; None when there is none.
 
     Raises Later or Never.
     """
     window = {"channel": channel, "oldest": f"{since - _SKEW:.6f}", "latest": f"{until + _SKEW:.6f}"} | _METADATA
-    async for page in _pages(ask, "conversations.history", window, _ours):
+    async for page in _pages(slack, "conversations.history", window, _ours):
         for found in page:
             if (found.incident, found.last) == (incident, 0):
                 return found.ts
     return None
 
 
-async def lines(ask: Ask, channel: str, ts: str, incident: str, since: float) -> HistoryProgress:
+async def find_replies(slack: SlackCall, channel: str, ts: str, incident: str, since: float) -> HistoryProgress:
     """How far a thread tells the incident's history, going by its replies since `since`. Raises Later or Never."""
     told = HistoryProgress()
     query = {"channel": channel, "ts": ts, "oldest": f"{since - _SKEW:.6f}"} | _METADATA
-    async for page in _pages(ask, "conversations.replies", query, _ours):
+    async for page in _pages(slack, "conversations.replies", query, _ours):
         for found in page:
-            if found.incident == incident and found.last > told.told:
+            if found.incident == incident and found.last > told.count:
                 told = HistoryProgress(found.last, found.mark)
     return told
 
@@ -104,7 +106,9 @@ def _one_of_ours(message: Mapping[str, Any]) -> _Ours | None:
         return None
 
 
-async def _pages(ask: Ask, method: str, query: Mapping[str, object], read: Callable[[Answer], list[T]]) -> AsyncIterator[list[T]]:
+async def _pages(
+    slack: SlackCall, method: str, query: Mapping[str, object], read: Callable[[Answer], list[T]]
+) -> AsyncIterator[list[T]]:
     """Page by page what a method lists. Raises Never when there is no end to it."""
 
     def both(answer: Answer) -> tuple[list[T], str]:
@@ -112,7 +116,7 @@ async def _pages(ask: Ask, method: str, query: Mapping[str, object], read: Calla
 
     cursor: dict[str, object] = {}
     for _ in range(_PAGES):
-        page, following = await ask(method, {**query, "limit": _PAGE, **cursor}, both)
+        page, following = await slack(method, {**query, "limit": _PAGE, **cursor}, both)
         yield page
         if not following:
             return

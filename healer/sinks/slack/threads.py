@@ -1,0 +1,159 @@
+"""The threads that the sink knows: whose turn is next, and what the memory keeps of each."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from healer.model.incident import Incident, State
+from healer.sinks.base import SinkMeters
+from healer.sinks.memory import Memory, NotKept, TimedMemory
+from healer.sinks.slack.channels import Channels
+from healer.sinks.slack.settings import SlackSettings
+from healer.sinks.slack.thread import Thread
+
+INTENT_HOLDS = 60.0
+"""Seconds for which an intent holds: a message in doubt is searched for at the time of its intent."""
+
+
+class Threads:
+    """At most `capacity` threads, by incident and channel. Each that has something to tell is pending. Times are those of the
+    event loop; `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        sink: str,
+        settings: SlackSettings,
+        channels: Channels,
+        memory: Memory,
+        meters: SinkMeters,
+        clock: Callable[[], float],
+    ) -> None:
+        self._sink = sink
+        self._settings = settings
+        self._channels = channels
+        self._memory = TimedMemory(memory)
+        self._dropped = meters.notifications.labels(sink, "dropped")
+        self._clock = clock
+        self._log = structlog.get_logger("healer.slack")
+        self.known: dict[tuple[str, str], Thread] = {}
+        """By incident and channel."""
+        self.pending: dict[Thread, None] = {}
+        """Those that have something to tell, the next first: an ordered set."""
+        self.channel_ids: dict[str, str] = {}
+        """The ids of channels, by the names in rules."""
+        self._added = asyncio.Event()
+
+    def update(self, incident: Incident) -> None:
+        """Note the newest snapshot in each of the incident's channels."""
+        for channel in self._channels_of(incident):
+            self._put(incident, channel)
+
+    def resume(self, incident: Incident) -> None:
+        """Note an incident of the journal, unless it is closed and there is nothing left to tell, or nobody was told of it."""
+        for channel in self._channels_of(incident):
+            if incident.state is not State.CLOSED or not self._nothing_to_resume(Thread(channel, incident)):
+                self._put(incident, channel)
+
+    def clear(self) -> None:
+        """Forget all threads."""
+        for thread in self.known.values():
+            thread.lost = True
+        self.known.clear()
+        self.pending.clear()
+
+    async def next(self) -> Thread:
+        """The pending thread whose turn it is; waits until there is one."""
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            for thread in self.pending:
+                if self.due(thread) <= now:
+                    return thread
+            self._added.clear()
+            soonest = min((self.due(thread) for thread in self.pending), default=None)
+            try:
+                async with asyncio.timeout_at(soonest):
+                    await self._added.wait()
+            except TimeoutError:
+                continue
+
+    def due(self, thread: Thread) -> float:
+        """When a thread, and its channel, may be served again."""
+        return max(thread.not_before, self._channels.rests_until(thread.channel))
+
+    def wait_until_visible(self, thread: Thread, after: float = 0.0) -> None:
+        """Serve a thread again only when Slack surely shows what it took, `after` seconds from now or before."""
+        thread.rest(asyncio.get_running_loop().time() + min(after, INTENT_HOLDS) + self._settings.settle)
+
+    def recall(self, thread: Thread) -> None:
+        """Read from the memory how far another process has told a thread."""
+        try:
+            thread.take_up(self._memory.recall(thread.incident.id, self._key(thread)))
+        except ValueError as error:
+            self._log.error(
+                "what was kept of a thread cannot be read: starting another", incident=thread.incident.id, error=str(error)
+            )
+        if thread.channel_id:
+            self.channel_ids[thread.channel] = thread.channel_id
+        if thread.doubt and thread.intent is not None:
+            self.wait_until_visible(thread, thread.intent.since - self._clock())
+
+    async def keep(self, thread: Thread) -> bool:
+        """Write to the memory how far a thread is told; returns whether it is kept."""
+        state = thread.state()
+        if thread.lost or state == thread.kept:
+            return not thread.lost
+        try:
+            await self._memory.remember(thread.incident.id, self._key(thread), state)
+        except NotKept as error:
+            if thread.unkept_since is None:
+                thread.unkept_since = asyncio.get_running_loop().time()
+                self._log.warning(
+                    "what was told cannot be kept: trying again",
+                    error=str(error),
+                    incident=thread.incident.id,
+                    channel=thread.channel,
+                )
+            return False
+        thread.kept, thread.unkept_since = state, None
+        return not thread.lost
+
+    def _channels_of(self, incident: Incident) -> tuple[str, ...]:
+        """The channels of an incident; the default one too, where it has stood in for one of them."""
+        channels, default = self._channels.for_people(incident.notify), self._settings.channel
+        return channels if default in channels or (incident.id, default) not in self.known else (*channels, default)
+
+    def _put(self, incident: Incident, channel: str) -> None:
+        thread = self.known.get((incident.id, channel))
+        if thread is None:
+            self._evict_one()
+            thread = self.known[incident.id, channel] = Thread(channel, incident)
+        elif incident.changed_at < thread.incident.changed_at:
+            return
+        thread.incident = incident
+        thread.note = self._channels.stands_in(channel, incident.notify)
+        self.pending.setdefault(thread)
+        self._added.set()
+
+    def _nothing_to_resume(self, thread: Thread) -> bool:
+        self.recall(thread)
+        return not thread.kept or thread.complete
+
+    def _key(self, thread: Thread) -> str:
+        return f"{self._sink} {thread.channel}"
+
+    def _evict_one(self) -> None:
+        """Forget a thread when there are too many: one that is told and closed, else one that is told, else the oldest."""
+        if len(self.known) < self._settings.capacity:
+            return
+
+        def worth(item: tuple[tuple[str, str], Thread]) -> tuple[bool, bool]:
+            return item[1] in self.pending, item[1].incident.state is not State.CLOSED
+
+        key, thread = min(self.known.items(), key=worth)
+        del self.known[key]
+        if thread in self.pending:
+            del self.pending[thread]
+            self._dropped.inc()
+            self._log.error("a message was dropped: too many incidents wait for Slack", incident=key[0], channel=key[1])
