@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from healer.model.kube import ContainerStatus, Pod
 from healer.model.signal import Signal
 from healer.model.view import epoch, target_of
-from healer.rules.pod_conditions import POD_CONDITIONS, conditions, state_of
+from healer.rules.pod_conditions import POD_CONDITIONS, conditions
 from healer.rules.pod_detectors import Finding, ObservedPod, PodsSettings, PodState, containers
 from healer.rules.triggers import POD
 from healer.settings.settings import Settings
@@ -102,12 +102,15 @@ class PodSource:
 
     def _is_well(self, pod: Pod, now: float) -> bool:
         """A quick check that is right for nearly every event: it is ready, and no container is anything but running."""
-        if state_of(pod) is not PodState.READY:
+        if pod.status.phase != "Running" or not pod.ready:
             return False
-        if any(s.state.running is None or s.last_state.terminated is not None for s in containers(pod)):
-            return False
-        seen = ObservedPod(pod, now, self._settings, {}) if self._beyond_containers else None
-        return seen is None or not any(condition.detect(seen, False) for condition in self._beyond_containers)
+        for status in containers(pod):
+            if status.state.running is None or status.last_state.terminated is not None:
+                return False
+        if not self._beyond_containers:
+            return True
+        seen = ObservedPod(pod, now, self._settings, {})
+        return not any(condition.detect(seen, False) for condition in self._beyond_containers)
 
     def _update(self, seen: _SeenPod, now: float, had: Collection[str] = ()) -> list[Signal]:
         self._forget_restarts(seen, now)
