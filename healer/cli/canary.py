@@ -24,8 +24,8 @@ from healer.operate.objects import ObjectPlace, OperateError, named
 from healer.operate.who import who
 from healer.rules.probe import DEPLOYMENT
 from healer.rules.rulebook import BoundRule
+from healer.settings import SettingsError, load_settings
 from healer.settings.sections import Log, PrometheusSettings
-from healer.settings.settings import SettingsError, load_settings
 from healer.sources.prometheus.client import Prometheus, connect
 
 T = TypeVar("T")

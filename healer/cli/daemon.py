@@ -28,8 +28,8 @@ from healer.operate.rbac import DEFAULT_NAME, apart, manifests, needed
 from healer.rules.loading import remarks
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
+from healer.settings import Settings, SettingsError, load_settings
 from healer.settings.sections import Log
-from healer.settings.settings import Settings, SettingsError, load_settings
 from healer.sources.prometheus.client import unserved
 
 app = typer.Typer()

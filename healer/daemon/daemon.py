@@ -44,7 +44,7 @@ from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.secret import SecretFile
 from healer.section import PREFIX
-from healer.settings.settings import Settings, SettingsError
+from healer.settings import Settings, SettingsError
 from healer.sinks import registry as sinks
 from healer.sinks.base import Sink, SinkMeters
 from healer.sinks.error_boundary import ErrorBoundary

@@ -30,7 +30,7 @@ from healer.model.effects import Act
 from healer.model.incident import Incident
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
-from healer.settings.settings import Settings
+from healer.settings import Settings
 from healer.sinks.group import Sinks
 from healer.sources.watched import WatchedSources
 

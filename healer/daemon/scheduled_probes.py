@@ -18,7 +18,7 @@ from healer.model.verdict import Verdict
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
-from healer.settings.settings import Settings
+from healer.settings import Settings
 from healer.sources.base import Asked, Occurrence, Pushed, Shifts, SourceContext, sources
 from healer.sources.probes import Probes
 from healer.sources.prometheus.client import connect

@@ -23,8 +23,8 @@ from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
 from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import scaled
+from healer.settings import Isolated, Settings
 from healer.settings.sections import Alerts, HttpSettings, LeaderSettings, Log, PrometheusSettings
-from healer.settings.settings import Isolated, Settings
 from healer.sources.alertmanager.webhook import PATH
 
 SPEED = 60

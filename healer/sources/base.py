@@ -20,7 +20,7 @@ from healer.model.verdict import Verdict
 from healer.model.view import View
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import TRIGGERS, Trigger
-from healer.settings.settings import Settings
+from healer.settings import Settings
 from healer.sources.prometheus.client import Prometheus
 
 Probe = Callable[[float], Awaitable[Sequence[Report]]]

@@ -11,7 +11,7 @@ from healer.model.view import epoch, target_of
 from healer.rules.pod_conditions import POD_CONDITIONS, conditions
 from healer.rules.pod_detectors import Finding, ObservedPod, PodsSettings, PodState, containers
 from healer.rules.triggers import POD
-from healer.settings.settings import Settings
+from healer.settings import Settings
 from healer.sources.base import Watched
 
 _RESTARTING = "Restarting"

@@ -9,7 +9,7 @@ from healer.model.incident import Incident, Symptom
 from healer.model.kube import KubeObject
 from healer.model.signal import Signal
 from healer.model.view import View
-from healer.settings.settings import Settings
+from healer.settings import Settings
 from healer.sources.base import Watched, WatchedSource, sources
 
 

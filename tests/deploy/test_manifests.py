@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from healer.settings.settings import Settings, load_settings
+from healer.settings import Settings, load_settings
 from tests.support.kustomize import CLUSTER_WIDE, Manifest, read, render, renderer
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from healer.section import Section
-from healer.settings.settings import Settings, knobs
+from healer.settings import Settings, knobs
 
 
 def page() -> str:

@@ -15,8 +15,8 @@ from healer.daemon.rulefiles import vocabulary
 from healer.lab import Lab
 from healer.model.effects import Decision
 from healer.model.incident import Incident, State
+from healer.settings import Settings
 from healer.settings.sections import HttpSettings, JournalSettings, LeaderSettings
-from healer.settings.settings import Settings
 from healer.sources.alertmanager.webhook import PATH
 from tests.integration.world import ruleset
 from tests.support.healer import Json

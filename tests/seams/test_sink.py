@@ -11,7 +11,7 @@ from healer.lab import Lab
 from healer.model.incident import State
 from healer.rules.loading import load
 from healer.rules.reference import tables
-from healer.settings.settings import SettingsError, compose, load_settings
+from healer.settings import SettingsError, compose, load_settings
 from healer.sinks.registry import SINKS
 from tests.docs import settings as settings_page
 from tests.integration.world import pods, rule, ruleset, serve

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from healer.section import Section
-from healer.settings.settings import Settings
+from healer.settings import Settings
 from healer.sinks.registry import SINKS
 
 ROOT = Path(__file__).parents[2]

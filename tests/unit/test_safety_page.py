@@ -16,7 +16,7 @@ from healer.model.duration import say
 from healer.rules.form import Model
 from healer.rules.loading import load
 from healer.rules.schema import Rule, Verify
-from healer.settings.settings import knobs
+from healer.settings import knobs
 from tests.docs.metrics import declared
 
 ROOT = Path(__file__).parents[2]

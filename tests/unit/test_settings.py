@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from healer.settings.settings import Isolated, Settings, SettingsError, knobs, load_settings
+from healer.settings import Isolated, Settings, SettingsError, knobs, load_settings
 from healer.sinks.slack.settings import SlackSettings
 
 

@@ -11,8 +11,8 @@ import pytest
 from healer.cluster.api import Api
 from healer.daemon import Daemon
 from healer.lab import Lab
+from healer.settings import Settings
 from healer.settings.sections import JournalSettings, LeaderSettings
-from healer.settings.settings import Settings
 from tests.support.world import rule, rulebook
 
 pytestmark = pytest.mark.slow
