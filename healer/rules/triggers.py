@@ -18,6 +18,7 @@ from healer.model.signal import Signal
 from healer.model.target import ActsOn
 from healer.rules.form import Listed, Text
 from healer.rules.pod_conditions import PodConditionName
+from healer.rules.positions import Path
 from healer.rules.probe import BAD_CANARY, DEPLOYMENT, QUERY_SIGNAL, UNKNOWN_VERDICT, Canary, Query, ServedModel
 from healer.rules.promql import surprises, unfamiliar
 
@@ -25,8 +26,6 @@ V = TypeVar("V")
 
 LABELS = cel.Type.Map(cel.Type.STRING, cel.Type.STRING)
 PROMETHEUS = "Prometheus"
-
-Path = tuple[str | int, ...]
 
 
 class Origin(StrEnum):
