@@ -1,4 +1,4 @@
-"""Whether people can be told: looked at when healer starts and when the rules change, and said before the first incident."""
+"""The check whether people can be told: it runs at the start and when the rules change, and logs problems before an incident."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ from healer.sinks.registry import missing
 
 
 class Reach:
-    """Says each thing once for as long as it stands."""
+    """Logs each problem once while it lasts."""
 
     def __init__(self, sinks: Sinks, sections: Mapping[str, SinkSettings], rulebook: Rulebook) -> None:
         self._sinks = sinks
@@ -25,12 +25,12 @@ class Reach:
         self._log = structlog.get_logger("healer.sinks")
 
     def use(self, rulebook: Rulebook) -> None:
-        """Look again, for these rules."""
+        """Check again, for these rules."""
         self._rulebook = rulebook
         self._changed.set()
 
     async def run(self) -> Never:
-        """Look now and at each change, until cancelled."""
+        """Check now and at each change, until cancelled."""
         while True:
             self._changed.clear()
             problems = [*unheard(self._rulebook.rules, self._sections, reach_people=self._sinks.reach_people)]

@@ -30,12 +30,12 @@ class SinkSettings(Section):
 
     @property
     def secret(self) -> Path | None:
-        """A file with what all replicas know, and nobody else: it seals what sinks keep in the journal."""
+        """A file with a secret that only the replicas know: it seals what sinks keep in the journal."""
         return None
 
     @property
     def incomplete(self) -> str:
-        """What is given and does nothing, for something else is missing, in a sentence; empty when all is well."""
+        """A sentence that says which field is given without effect, and which one is missing; empty when none is."""
         return ""
 
 
@@ -49,7 +49,7 @@ class Sink(Protocol):
     name: str
 
     def tell(self, incident: Incident) -> None:
-        """Note that an incident changed; `run` does the telling."""
+        """Note that an incident changed; `run` tells it."""
 
     def resume(self, incident: Incident) -> None:
         """Note an incident of the journal, which another healer may have told in part: at a start, and on becoming the leader."""
@@ -61,7 +61,7 @@ class Sink(Protocol):
         """Tell, for ever; cancel to stop."""
 
     async def check(self, channels: Collection[str]) -> list[str]:
-        """What would keep messages from these channels, a sentence each. Waits while that cannot be known."""
+        """The problems that would keep messages from these addresses, a sentence each. Waits until they can be known."""
 
     async def flush(self, within: float) -> bool:
         """Wait until all is told, or cannot be, at most `within` seconds; returns whether all is told. `run` must be running."""
@@ -87,7 +87,7 @@ class SinkMeters:
 
 @dataclass(frozen=True, slots=True)
 class LineMark:
-    """By what a line of a history is known again, also after a journal has kept it, which may round its time and cut its text."""
+    """Identifies a line of a history, also after a journal has rounded its time and cut its text."""
 
     at: float
     digest: str

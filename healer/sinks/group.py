@@ -28,7 +28,7 @@ class Member:
     def addressed(self, incident: Incident) -> Incident | None:
         """The incident with the addresses that are the sink's; None when it is addressed to other sinks alone.
 
-        Without any address the sink tells it where its settings say. So it does when only a page has addressed others.
+        When the incident has no addresses, the sink tells it where the sink's settings say; also when only a page named others.
         """
         own = self.own(incident.notify)
         others = set(incident.notify) - set(incident.paged or ())
@@ -52,7 +52,7 @@ class Sinks:
 
     @property
     def reach_people(self) -> bool:
-        """Whether any of them goes to people: a log is read by those who look."""
+        """Whether any sink but the log is there."""
         return any(not isinstance(member.sink, LogSink) for member, _ in self._members)
 
     def tell(self, incident: Incident) -> None:
@@ -82,7 +82,7 @@ class Sinks:
                 group.create_task(_keep_running(member.sink, boundary), name=f"sink {member.sink.name}")
 
     async def check(self, addresses: Iterable[str]) -> list[str]:
-        """What would keep messages of any sink from these addresses."""
+        """The problems that would keep messages of any sink from these addresses, a sentence each."""
         named = list(addresses)
         found: list[str] = []
         for member, boundary in self._members:
@@ -91,13 +91,13 @@ class Sinks:
         return found
 
     async def flush(self, within: float) -> bool:
-        """Whether every sink had told all within `within` seconds."""
+        """Whether every sink has told all within `within` seconds."""
         told = await asyncio.gather(*(member.sink.flush(within) for member, _ in self._members), return_exceptions=True)
         return all(each is True for each in told)
 
 
 async def _keep_running(sink: Sink, boundary: ErrorBoundary) -> None:
-    """Run a sink for ever, anew after a fault."""
+    """Run a sink for ever; start it again after an error."""
     pause = _PAUSE
     while True:
         with boundary:

@@ -18,7 +18,7 @@ class LogSettings(SinkSettings):
 
 
 class LogSink:
-    """Logs at once, in `tell`: the log is where to look when nothing else works any more."""
+    """Logs at once, in `tell`: the log must work when nothing else does."""
 
     name = "log"
 
@@ -37,14 +37,14 @@ class LogSink:
         self._forget(incident)
 
     def resume(self, incident: Incident) -> None:
-        """Take its lines as logged: a log is ahead of any journal, and each would be there again at every start."""
+        """Take its lines as logged: each would be logged again at every start otherwise."""
         progress = self._progress.setdefault(incident.id, HistoryProgress())
         for entry in progress.unseen(incident.history):
             progress.advance(entry)
         self._forget(incident)
 
     def reset(self) -> None:
-        """Forget how far incidents were logged; `resume` will say."""
+        """Forget how far incidents were logged; `resume` notes it anew."""
         self._progress.clear()
         self._closed.clear()
 
@@ -71,13 +71,13 @@ class LogSink:
         self._sent.inc()
 
     async def run(self) -> None:
-        """Nothing is left to do later."""
+        """Wait for ever: `tell` has logged all."""
         await asyncio.Event().wait()
 
     async def check(self, channels: Collection[str]) -> list[str]:
-        """The log takes all."""
+        """The log accepts everything."""
         return []
 
     async def flush(self, within: float) -> bool:
-        """All was told already."""
+        """`tell` has logged all."""
         return True

@@ -37,7 +37,7 @@ SINKS: dict[str, SinkKind[Any]] = {
 
 
 def wanted(sections: Mapping[str, SinkSettings]) -> dict[str, dict[str, object]]:
-    """The options of the sinks that are set up; of those without a section, all."""
+    """The options of the sinks that are set up, and of all sinks without a section."""
     settings = {name: sections[name] if name in sections else sink.settings() for name, sink in SINKS.items()}
     return {name: section.model_dump() for name, section in settings.items() if section.enabled}
 

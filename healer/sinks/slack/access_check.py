@@ -6,7 +6,7 @@ https://docs.slack.dev/reference/methods/users.conversations lists the channels 
 
 from collections.abc import Collection
 
-from healer.sinks.slack.call import TOKEN_ERRORS, Never
+from healer.sinks.slack.call import TOKEN_ERRORS, SlackRefusal
 from healer.sinks.slack.search import SlackCall, joined_channels
 
 POST, READ, POST_ANYWHERE = "chat:write", "channels:read", "chat:write.public"
@@ -15,7 +15,7 @@ POST, READ, POST_ANYWHERE = "chat:write", "channels:read", "chat:write.public"
 async def access_problems(slack: SlackCall, channels: Collection[str], scopes: Collection[str] | None) -> list[str]:
     """What would keep messages from these channels, a sentence each; none when all is well or cannot be known.
 
-    `scopes`: those of the token; None where Slack does not say. Raises Later, and Never for a token that Slack refuses.
+    `scopes`: those of the token; None where Slack does not say. Raises RetryLater, and SlackRefusal for a bad token.
     """
     if scopes is not None and POST not in scopes:
         return [f"Slack's token lacks the scope {POST}: no message will be posted; grant it to the app and reinstall the app"]
@@ -23,8 +23,8 @@ async def access_problems(slack: SlackCall, channels: Collection[str], scopes: C
         return []  # any public channel may be posted to; or which ones were joined cannot be asked
     try:
         ids, names = await joined_channels(slack)
-    except Never as never:
-        if never.code in TOKEN_ERRORS:
+    except SlackRefusal as refused:
+        if refused.code in TOKEN_ERRORS:
             raise
         return []
     absent = [channel for channel in channels if channel not in ids and channel.removeprefix("#") not in names]

@@ -1,4 +1,4 @@
-"""One call of Slack's Web API, and what its failure means: later, or never.
+"""One call of Slack's Web API, and what its failure means: retry later, or refused.
 
 Errors: https://docs.slack.dev/reference/methods/chat.postMessage#errors. Limits: https://docs.slack.dev/apis/web-api/rate-limits.
 The SDK's AsyncRateLimitErrorRetryHandler is not used: in 3.47 it reads only the first digit of Retry-After.
@@ -28,14 +28,14 @@ FORM_ERRORS = frozenset(
         "msg_too_long",
     }
 )
-"""Slack dislikes the form of a message: plain text may pass."""
+"""Slack refuses the form of a message; it may take plain text."""
 EDIT_ERRORS = frozenset({"cant_update_message", "edit_window_closed", "message_not_found", "update_failed"})
 """A message cannot be edited any more."""
 
 TOKEN_ERRORS = frozenset({"account_inactive", "invalid_auth", "not_authed", "token_expired", "token_revoked", "no_token"})
-"""Nothing can be asked before the token is mended."""
+"""Slack refuses every call until a person replaces the token."""
 WORKSPACE_ERRORS = TOKEN_ERRORS | {"missing_scope", "ekm_access_denied", "org_login_required", "not_allowed_token_type"}
-"""No channel would take a message."""
+"""Every channel refuses messages."""
 _FORMS = frozenset({"auth.test", "conversations.history", "conversations.replies", "users.conversations"})
 """Methods that read; their documentation names JSON only of late, and forms ever since."""
 
@@ -51,8 +51,8 @@ _HINTS = {
 }
 
 
-class Later(Exception):
-    """It may pass: try again, after `retry_after` seconds when Slack named a time. `doubtful`: Slack may have done it already."""
+class RetryLater(Exception):
+    """The call may succeed later, after `retry_after` seconds when Slack says so. `doubtful`: Slack may have executed it."""
 
     def __init__(self, reason: str, retry_after: float | None = None, *, doubtful: bool = True) -> None:
         super().__init__(reason)
@@ -60,8 +60,8 @@ class Later(Exception):
         self.doubtful = doubtful
 
 
-class Never(Exception):
-    """It will not pass until a person changes something: `code` is Slack's word for it, `hint` says what to do."""
+class SlackRefusal(Exception):
+    """The call fails until a person changes something: `code` is Slack's error, `hint` says what to do."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -77,10 +77,10 @@ async def call(
     read: Callable[[Mapping[str, Any]], T],
     heard: Callable[[Mapping[str, str]], None] | None = None,
 ) -> T:
-    """Call `method` and `read` the answer; `heard` is given its headers. Raises Later or Never.
+    """Call `method` and `read` the answer; `heard` is given its headers. Raises RetryLater or SlackRefusal.
 
-    Slack says of internal_error and fatal_error that some of the call may have been done: so may be said of every failure but
-    a plain refusal and a connection that never was.
+    By Slack's documentation an internal_error or fatal_error may come after a part of the call was executed. So may every failure
+    except a refusal and a connection that was not made.
     """
     try:
         headers = {"Authorization": f"Bearer {token.read()}"}
@@ -92,28 +92,28 @@ async def call(
             heard(response.headers)
         return read(response.data if isinstance(response.data, dict) else {})
     except SecretError as error:
-        raise Never("no_token") from error
+        raise SlackRefusal("no_token") from error
     except SlackClientError as error:
         raise _judge(getattr(error, "response", None)) from error
     except aiohttp.ClientConnectorError as error:
-        raise Later(f"{type(error).__name__}: {error}", doubtful=False) from error
+        raise RetryLater(f"{type(error).__name__}: {error}", doubtful=False) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise Later(f"{type(error).__name__}: {error}") from error
+        raise RetryLater(f"{type(error).__name__}: {error}") from error
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        # The SDK trips like this over a 200 that is not Slack's: a proxy's text page, a JSON list, an unknown charset.
-        raise Later(f"the answer is not Slack's ({type(error).__name__})") from error
+        # The SDK raises these for a 200 that is not Slack's: a proxy's text page, a JSON list, an unknown charset.
+        raise RetryLater(f"the answer is not Slack's ({type(error).__name__})") from error
 
 
-def _judge(response: object) -> Later | Never:
-    """What an answer other than ok means."""
+def _judge(response: object) -> RetryLater | SlackRefusal:
+    """The error that an answer other than ok stands for."""
     if not isinstance(response, AsyncSlackResponse):
-        return Later("the answer is not JSON")
+        return RetryLater("the answer is not JSON")
     code = str(response.data.get("error", "")) if isinstance(response.data, dict) else ""
     if response.status_code == 429 or code in _LIMITED:
-        return Later("rate limited", _seconds(response.headers.get("Retry-After")), doubtful=False)
+        return RetryLater("rate limited", _seconds(response.headers.get("Retry-After")), doubtful=False)
     if response.status_code >= 500 or code in _PASSING or not code:
-        return Later(f"HTTP {response.status_code} {code}".rstrip())
-    return Never(code)
+        return RetryLater(f"HTTP {response.status_code} {code}".rstrip())
+    return SlackRefusal(code)
 
 
 def _seconds(header: str | None) -> float:

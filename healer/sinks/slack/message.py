@@ -1,4 +1,4 @@
-"""How an incident looks in Slack: blocks for the one message, a line for each reply.
+"""The text of an incident in Slack: blocks for the one message, a line for each reply.
 
 Limits of Slack: 50 blocks a message, 3,000 characters a section, 2,000 a field, 150 a header; all blocks together must stay below
 some 13,000 characters (slackapi/bolt-js #2509). Of mrkdwn, `&`, `<` and `>` must be escaped, and nothing else can be.
@@ -38,7 +38,7 @@ class Message:
 
 
 def render(incident: Incident, note: str = "") -> Message:
-    """The incident's one message, as it stands now; `note` says why it is in this channel, where that needs saying."""
+    """The incident's one message, as it stands now; `note` says why it is in this channel; it may be empty."""
     head = f"{_emoji(incident)} {incident.workload}: {incident.rule.rpartition('/')[2]}, {incident.state}"
     fields = {
         "Workload": f"{incident.workload.namespace}/{incident.workload}",

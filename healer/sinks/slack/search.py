@@ -1,6 +1,6 @@
 """Searching Slack for messages that may have been posted, by the metadata that they carry, and for channels.
 
-It takes the scopes channels:history and channels:read (groups:history and groups:read in private channels), and an app that has
+It needs the scopes channels:history and channels:read (groups:history and groups:read in private channels), and an app that has
 joined the channel: https://docs.slack.dev/reference/methods/conversations.history and conversations.replies.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from healer.sinks.base import HistoryProgress, LineMark
-from healer.sinks.slack.call import Never
+from healer.sinks.slack.call import SlackRefusal
 from healer.sinks.slack.thread import EVENT
 
 T = TypeVar("T")
@@ -25,13 +25,13 @@ _ID = re.compile(r"[CDG][A-Z0-9]{8,}")
 
 
 class SlackCall(Protocol):
-    """A call of Slack's Web API: method, arguments, and how its answer is read. Raises Later or Never."""
+    """A call of Slack's Web API: method, arguments, and how its answer is read. Raises RetryLater or SlackRefusal."""
 
     def __call__(self, method: str, arguments: Mapping[str, object], read: Callable[[Answer], T], /) -> Awaitable[T]: ...
 
 
 async def find_channel_id(slack: SlackCall, channel: str) -> str:
-    """The id of a channel given by name or id; only ids name channels where messages are read. Raises Later or Never."""
+    """The id of a channel given by name or id; reading needs the id. Raises RetryLater or SlackRefusal."""
     if _ID.fullmatch(channel):
         return channel
     name = channel.removeprefix("#")
@@ -39,11 +39,11 @@ async def find_channel_id(slack: SlackCall, channel: str) -> str:
         for found, called in page:
             if called == name:
                 return found
-    raise Never("not_in_channel")
+    raise SlackRefusal("not_in_channel")
 
 
 async def joined_channels(slack: SlackCall) -> tuple[set[str], set[str]]:
-    """The ids and the names of the channels that the app has joined and that are not archived. Raises Later or Never."""
+    """Ids and names of the channels that the app has joined and that are not archived. Raises RetryLater or SlackRefusal."""
     found = [each async for page in _joined(slack) for each in page]
     return {channel for channel, _ in found}, {name for _, name in found}
 
@@ -59,7 +59,7 @@ def _joined(slack: SlackCall) -> AsyncIterator[list[tuple[str, str]]]:
 async def find_message(slack: SlackCall, channel: str, incident: str, since: float, until: float) -> str | None:
     """The ts of the incident's message in a channel (by id), posted from `since` to `until`; None when there is none.
 
-    Raises Later or Never.
+    Raises RetryLater or SlackRefusal.
     """
     window = {"channel": channel, "oldest": f"{since - _SKEW:.6f}", "latest": f"{until + _SKEW:.6f}"} | _METADATA
     async for page in _pages(slack, "conversations.history", window, _ours):
@@ -70,7 +70,7 @@ async def find_message(slack: SlackCall, channel: str, incident: str, since: flo
 
 
 async def find_replies(slack: SlackCall, channel: str, ts: str, incident: str, since: float) -> HistoryProgress:
-    """How far a thread tells the incident's history, going by its replies since `since`. Raises Later or Never."""
+    """How far a thread tells the incident's history, by its replies since `since`. Raises RetryLater or SlackRefusal."""
     told = HistoryProgress()
     query = {"channel": channel, "ts": ts, "oldest": f"{since - _SKEW:.6f}"} | _METADATA
     async for page in _pages(slack, "conversations.replies", query, _ours):
@@ -95,7 +95,7 @@ def _ours(answer: Answer) -> list[_Ours]:
 
 
 def _one_of_ours(message: Mapping[str, Any]) -> _Ours | None:
-    """Anybody may post anything under healer's event type: what cannot be read is not healer's."""
+    """healer's part of a message; None when it is not healer's, for anybody may post under healer's event type."""
     try:
         if message["metadata"]["event_type"] != EVENT:
             return None
@@ -109,7 +109,7 @@ def _one_of_ours(message: Mapping[str, Any]) -> _Ours | None:
 async def _pages(
     slack: SlackCall, method: str, query: Mapping[str, object], read: Callable[[Answer], list[T]]
 ) -> AsyncIterator[list[T]]:
-    """Page by page what a method lists. Raises Never when there is no end to it."""
+    """What a method lists, page by page. Raises SlackRefusal after too many pages."""
 
     def both(answer: Answer) -> tuple[list[T], str]:
         return read(answer), str((answer.get("response_metadata") or {}).get("next_cursor") or "")
@@ -121,4 +121,4 @@ async def _pages(
         if not following:
             return
         cursor = {"cursor": following}
-    raise Never("too_many_messages")
+    raise SlackRefusal("too_many_messages")

@@ -1,7 +1,7 @@
 """The Slack sink: one message an incident and channel, edited as it proceeds, its history in the thread.
 
-One worker makes one call at a time, round robin over the threads that have something to say, so neither a long history nor a
-refused channel holds up the others. What is pending is bounded by the number of incidents, whatever happens to Slack.
+One worker makes one call at a time, round robin over the threads that have something to tell, so neither a long history nor a
+channel that refuses delays the others. There is at most one pending thread for each incident and channel.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from healer.section import PREFIX
 from healer.sinks.base import SinkMeters
 from healer.sinks.memory import Memory
 from healer.sinks.slack.access_check import access_problems
-from healer.sinks.slack.call import EDIT_ERRORS, FORM_ERRORS, TOKEN_ERRORS, WORKSPACE_ERRORS, Later, Never, call
+from healer.sinks.slack.call import EDIT_ERRORS, FORM_ERRORS, TOKEN_ERRORS, WORKSPACE_ERRORS, RetryLater, SlackRefusal, call
 from healer.sinks.slack.channels import Channels
 from healer.sinks.slack.message import Message
 from healer.sinks.slack.search import SlackCall, find_channel_id, find_message, find_replies
@@ -34,11 +34,11 @@ T = TypeVar("T")
 
 _DOUBLINGS = 4
 _PAUSE = 1.0
-"""Seconds until the journal is asked again to keep how a thread stands."""
+"""Seconds until the journal is asked again to keep the state of a thread."""
 
 
 class SlackSink:
-    """Tells Slack; see `Sink`. Each line is posted once, also when Slack was away, or this process (`Thread` says how).
+    """Tells Slack; see `Sink`. Each line is posted once, also across outages of Slack and restarts of healer (`Thread` says how).
 
     clock: seconds since the epoch. Raises ValueError when the settings lack a token file or a channel.
     """
@@ -80,7 +80,7 @@ class SlackSink:
         self._threads.resume(incident)
 
     def reset(self) -> None:
-        """Forget all threads, and abort the call that is under way: the next leader searches whether Slack has got it."""
+        """Forget all threads, and abort the call that is under way: the next leader searches Slack for it."""
         self._threads.clear()
         if self._turn_limit is not None:
             self._turn_limit.reschedule(asyncio.get_running_loop().time())
@@ -108,10 +108,10 @@ class SlackSink:
                     await call(client, "auth.test", self._token, {}, dict, read_scopes)
                     wanted = dict.fromkeys((*channels, self._settings.channel))
                     return await access_problems(partial(self._call, client), wanted, scopes or None)
-                except Later as later:
+                except RetryLater as later:
                     await self._sleep(self._settings.backoff_most if later.retry_after is None else later.retry_after)
-                except Never as never:
-                    return [f"Slack refuses healer's token ({never.code}): {never.hint} ({self._settings.token_file})"]
+                except SlackRefusal as refused:
+                    return [f"Slack refuses healer's token ({refused.code}): {refused.hint} ({self._settings.token_file})"]
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[AsyncWebClient]:
@@ -166,11 +166,11 @@ class SlackSink:
                     await self._post(client, thread, job)
                 case Keep():
                     if not await self._threads.keep(thread):
-                        thread.rest(asyncio.get_running_loop().time() + _PAUSE)
-        except Later as later:
+                        thread.postpone(asyncio.get_running_loop().time() + _PAUSE)
+        except RetryLater as later:
             await self._back_off(later, thread)
-        except Never as never:
-            self._refused(thread, job, never)
+        except SlackRefusal as refused:
+            self._refused(thread, job, refused)
 
     async def _edit(self, client: AsyncWebClient, thread: Thread, edit: Edit) -> None:
         message = {"channel": thread.channel_id, "ts": thread.ts}
@@ -189,12 +189,12 @@ class SlackSink:
         thread.doubt = True  # whatever ends this, unless Slack gives a clear answer
         try:
             channel_id, ts = await self._call(client, "chat.postMessage", arguments, lambda a: (str(a["channel"]), str(a["ts"])))
-        except Later as later:
+        except RetryLater as later:
             thread.doubt = later.doubtful
             if later.doubtful:
                 self._threads.wait_until_visible(thread)
             raise
-        except Never:
+        except SlackRefusal:
             thread.doubt = False
             raise
         thread.posted(post, channel_id, ts)
@@ -205,10 +205,10 @@ class SlackSink:
     async def _intended(self, thread: Thread, post: Post) -> bool:
         """Keep the intent to post; returns whether to go on.
 
-        While the journal cannot keep it, because the API server is away, lines wait: the incident's message is edited all the
-        while, shows the state and the last lines, and needs no intent, so what people need is lost neither way. For that message
-        itself the wait has an end. That the API server is away is when people must hear of an incident, and the price is small:
-        it may be there twice if this process dies, too, before the journal is back. Neither holds up healing (promise 13).
+        While the API server is away, the journal cannot keep it, and lines wait: the incident's message is edited meanwhile,
+        shows the state and the last lines, and needs no intent. The incident's message itself waits for `patience` seconds at
+        most, because people must hear of an incident above all while the API server is away. If this process dies before the
+        journal is back, the message is posted twice. Neither delays healing (promise 13).
         """
         thread.intend(post, self._clock(), INTENT_HOLDS)
         if await self._threads.keep(thread):
@@ -216,7 +216,7 @@ class SlackSink:
         now = asyncio.get_running_loop().time()
         since = now if thread.unkept_since is None else thread.unkept_since
         if thread.lost or thread.ts or now < since + self._settings.patience:
-            thread.rest(now + _PAUSE)
+            thread.postpone(now + _PAUSE)
             return False
         self._log.warning(
             "posted before it could be kept: it will be there twice if healer ends before it can",
@@ -229,24 +229,24 @@ class SlackSink:
         """Find out whether a message was posted. A rate limit on reading (Slack has one per method) delays this thread only."""
         try:
             there = await self._search(partial(self._call, client), thread)
-        except Later as later:
+        except RetryLater as later:
             if later.retry_after is None:
                 raise
             self._count.labels(self.name, "retried").inc()
-            thread.rest(asyncio.get_running_loop().time() + later.retry_after)
-        except Never as never:
-            if never.code in TOKEN_ERRORS:
+            thread.postpone(asyncio.get_running_loop().time() + later.retry_after)
+        except SlackRefusal as refused:
+            if refused.code in TOKEN_ERRORS:
                 raise
             self._log.warning(
                 "a thread may lack some lines: whether they were posted cannot be seen"
                 if thread.ts
                 else "posted again: whether it was already cannot be seen, so it may be there twice",
-                error=never.code,
+                error=refused.code,
                 hint="grant the Slack app channels:history and channels:read (groups:... if it is private), and /invite it",
                 incident=thread.incident.id,
                 channel=thread.channel,
             )
-            thread.surrender()
+            thread.give_up_search()
         else:
             thread.refusals = 0
             self._log.info("searched for a message in doubt", incident=thread.incident.id, channel=thread.channel, there=there)
@@ -269,7 +269,7 @@ class SlackSink:
     async def _call(
         self, client: AsyncWebClient, method: str, arguments: Mapping[str, object], read: Callable[[Mapping[str, Any]], T]
     ) -> T:
-        """Call Slack. Raises Later or Never."""
+        """Call Slack. Raises RetryLater or SlackRefusal."""
         answer = await call(client, method, self._token, arguments, read)
         if self._troubles:
             self._log.info("Slack answers again", after_tries=self._troubles)
@@ -278,15 +278,15 @@ class SlackSink:
 
     def _sent(self, thread: Thread) -> None:
         thread.refusals = 0
-        self._channels.took(thread.channel)
+        self._channels.accepted(thread.channel)
         self._count.labels(self.name, "sent").inc()
 
-    async def _back_off(self, later: Later, thread: Thread) -> None:
+    async def _back_off(self, later: RetryLater, thread: Thread) -> None:
         """Send nothing to a channel for as long as Slack says; without an answer, wait longer each time, with full jitter."""
         self._count.labels(self.name, "retried").inc()
         if later.retry_after is not None:
             now = asyncio.get_running_loop().time()
-            self._channels.rest(thread.channel, now, later.retry_after + random.uniform(0, 0.1))
+            self._channels.pause(thread.channel, now, later.retry_after + random.uniform(0, 0.1))
             return
         if not self._troubles:
             self._log.warning(
@@ -296,27 +296,27 @@ class SlackSink:
         self._troubles += 1
         await self._sleep(random.uniform(0, longest))
 
-    def _refused(self, thread: Thread, job: Job, never: Never) -> None:
+    def _refused(self, thread: Thread, job: Job, refused: SlackRefusal) -> None:
         """Try plain text, give up an edit, or try again much later."""
-        if never.code in FORM_ERRORS and not thread.bare:
-            thread.bare = True
+        if refused.code in FORM_ERRORS and not thread.plain_text:
+            thread.plain_text = True
             return
         self._count.labels(self.name, "failed").inc()
-        if isinstance(job, Edit) and never.code in EDIT_ERRORS:
+        if isinstance(job, Edit) and refused.code in EDIT_ERRORS:
             thread.frozen = True
         else:
             rest = self._settings.reconsider * 2 ** min(thread.refusals, _DOUBLINGS)
             thread.refusals += 1
             thread.not_before = asyncio.get_running_loop().time() + rest
-            if never.code not in WORKSPACE_ERRORS:
-                self._channels.refused(thread.channel, never.code)
+            if refused.code not in WORKSPACE_ERRORS:
+                self._channels.refused(thread.channel, refused.code)
                 self._threads.update(thread.incident)  # the fallback is one of its channels now
-        if never.code not in thread.complaints:
-            thread.complaints.add(never.code)
+        if refused.code not in thread.complaints:
+            thread.complaints.add(refused.code)
             self._log.error(
                 "Slack refuses a message",
-                error=never.code,
-                hint=never.hint,
+                error=refused.code,
+                hint=refused.hint,
                 channel=thread.channel,
                 incident=thread.incident.id,
                 token_file=str(self._settings.token_file),

@@ -1,4 +1,4 @@
-"""One incident in one channel: how much of it people have seen, what outlives the process of that, and what to do next.
+"""One incident in one channel: what people have seen of it, what is kept of that in the memory, and the next job.
 
 The lines of a history are numbered from 1; the incident's one message, which opens the thread, is line 0.
 
@@ -21,7 +21,7 @@ EVENT = "healer_incident"
 
 @dataclass(frozen=True, slots=True)
 class ThreadSearch:
-    """Find out whether what was intended has been posted."""
+    """Search Slack for the message that was intended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ Job = ThreadSearch | Edit | Post | Keep
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """That lines `first` to `last` would be posted at `since`, seconds since the epoch; the last of them has `mark`."""
+    """The intent to post lines `first` to `last` at `since`, seconds since the epoch; the last line has `mark`."""
 
     first: int
     last: int
@@ -71,23 +71,23 @@ class Thread:
     channel: str
     incident: Incident
     note: str = ""
-    """Why it is told in this channel, where it is meant for another."""
+    """Why it is told in this channel, when the rule names another."""
     channel_id: str = ""
     ts: str = ""
     shown: Message | None = None
     progress: HistoryProgress = field(default_factory=HistoryProgress)
     intent: Intent | None = None
-    """The last one; carried out, when it is not in doubt and still here, it was not."""
+    """The last intent. One that stands here and is not in doubt was not carried out."""
     doubt: bool = False
-    """Nobody knows whether the intent was carried out."""
+    """Whether it is unknown if the intent was carried out."""
     kept: Mapping[str, str] | None = None
-    """What the memory has of it; None before it was asked."""
+    """What the memory keeps of it; None before the memory was asked."""
     unkept_since: float | None = None
-    """Since when the memory has not been able to keep what there is to keep."""
+    """When the memory first refused to keep its present state; None while it is kept."""
     lost: bool = False
-    """It is another healer's now: nothing of it is kept any more."""
-    bare: bool = False
-    """Slack disliked the blocks: send plain text only."""
+    """Another healer leads: nothing of it is kept any more."""
+    plain_text: bool = False
+    """Slack refused the blocks: only plain text is sent."""
     frozen: bool = False
     """The message cannot be edited any more; its thread goes on."""
     refusals: int = 0
@@ -95,7 +95,7 @@ class Thread:
     complaints: set[str] = field(default_factory=set)
 
     def job(self) -> Job | None:
-        """The next thing to do for it; None when all is told and kept."""
+        """The next job; None when all is told and kept."""
         if self.doubt:
             return ThreadSearch()
         message = self._message()
@@ -108,7 +108,7 @@ class Thread:
             return Post(reply, self.progress.count + 1, self.progress.count + len(lines), lines)
         return Keep() if self.state() != self.kept else None
 
-    def rest(self, until: float) -> None:
+    def postpone(self, until: float) -> None:
         """Do not serve it before that time."""
         self.not_before = max(self.not_before, until)
 
@@ -120,13 +120,13 @@ class Thread:
     # results
 
     def intend(self, post: Post, now: float, fresh: float) -> None:
-        """Mean to post; an intent to post the very same stays, unless it is older than `fresh` seconds."""
+        """Set the intent to post. An intent to post the same lines stays, unless it is older than `fresh` seconds."""
         old = self.intent
         if old is None or (old.first, old.last) != (post.first, post.last) or not 0 <= now - old.since < fresh:
             self.intent = Intent(post.first, post.last, post.mark, round(now, 3))
 
     def posted(self, post: Post, channel_id: str, ts: str) -> None:
-        """Slack has a message."""
+        """Note that Slack has taken a message."""
         self._resolved()
         for line in post.lines:
             self.progress.advance(line)
@@ -134,19 +134,19 @@ class Thread:
             self.channel_id, self.ts, self.shown = channel_id, ts, post.message
 
     def found_message(self, ts: str | None) -> None:
-        """The incident's message in doubt is at `ts`, or nowhere."""
+        """Note the `ts` of the incident's message that was in doubt; None: it was not posted."""
         self._resolved()
         self.ts = ts or ""
 
     def found_replies(self, progress: HistoryProgress) -> None:
-        """The thread tells that much of the history."""
+        """Note how much of the history the thread tells."""
         self._resolved()
         if progress.count > self.progress.count:
             self.progress = progress
 
-    def surrender(self) -> None:
-        """Nobody will ever know: the incident's message is posted again, because people must be told; lines are not, because the
-        message, which is edited, tells the state anyway, and its last lines."""
+    def give_up_search(self) -> None:
+        """Give up the search. The incident's message is posted again, because people must be told. Lines are not: the
+        message is edited, and shows the state and the last lines."""
         if self.intent is not None:
             self.progress = HistoryProgress(self.intent.last, self.intent.mark)
         self._resolved()
@@ -156,12 +156,12 @@ class Thread:
 
     def _message(self) -> Message:
         message = render(self.incident, self.note)
-        return Message(message.text) if self.bare else message
+        return Message(message.text) if self.plain_text else message
 
     # what outlives the process
 
     def state(self) -> dict[str, str]:
-        """What another process needs to go on; all keys are always there."""
+        """What another process needs to continue; it always has all keys."""
         intent = self.intent
         return {
             "channel": self.channel_id,
@@ -174,7 +174,7 @@ class Thread:
         }
 
     def take_up(self, state: Mapping[str, str]) -> None:
-        """Go on from what `state` wrote in another process, or from nothing. Raises ValueError when it is not that."""
+        """Continue from what `state` returned in another process, or from an empty mapping. Raises ValueError on any other."""
         self.kept = {}
         if not state:
             return

@@ -80,11 +80,11 @@ class Threads:
 
     def due(self, thread: Thread) -> float:
         """When a thread, and its channel, may be served again."""
-        return max(thread.not_before, self._channels.rests_until(thread.channel))
+        return max(thread.not_before, self._channels.paused_until(thread.channel))
 
     def wait_until_visible(self, thread: Thread, after: float = 0.0) -> None:
-        """Serve a thread again only when Slack surely shows what it took, `after` seconds from now or before."""
-        thread.rest(asyncio.get_running_loop().time() + min(after, INTENT_HOLDS) + self._settings.settle)
+        """Postpone a thread until Slack shows what it took `after` seconds from now, or before."""
+        thread.postpone(asyncio.get_running_loop().time() + min(after, INTENT_HOLDS) + self._settings.settle)
 
     def recall(self, thread: Thread) -> None:
         """Read from the memory how far another process has told a thread."""
@@ -121,7 +121,7 @@ class Threads:
 
     def _channels_of(self, incident: Incident) -> tuple[str, ...]:
         """The channels of an incident; the default one too, where it has stood in for one of them."""
-        channels, default = self._channels.for_people(incident.notify), self._settings.channel
+        channels, default = self._channels.to_tell(incident.notify), self._settings.channel
         return channels if default in channels or (incident.id, default) not in self.known else (*channels, default)
 
     def _put(self, incident: Incident, channel: str) -> None:
@@ -132,7 +132,7 @@ class Threads:
         elif incident.changed_at < thread.incident.changed_at:
             return
         thread.incident = incident
-        thread.note = self._channels.stands_in(channel, incident.notify)
+        thread.note = self._channels.fallback_note(channel, incident.notify)
         self.pending.setdefault(thread)
         self._added.set()
 

@@ -136,7 +136,7 @@ async def test_a_limit_holds_up_its_channel_alone(
         bench.sink.tell(incident("b", notify=("#quiet",)))
         bench.sink.tell(incident("c", notify=("#busy",)))
         await slack.wait_for(lambda s: [len(thread) for thread in s.threads("#quiet")] == [1])
-        left = bench.sink._channels.rests_until("#busy") - asyncio.get_running_loop().time()
+        left = bench.sink._channels.paused_until("#busy") - asyncio.get_running_loop().time()
     assert "#busy" not in slack.messages
     assert sum(arguments.get("channel") == "#busy" for _, arguments in slack.calls) == 1
     assert seconds - 5 < left <= seconds + 0.1
