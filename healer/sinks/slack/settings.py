@@ -21,7 +21,7 @@ def _is_channel(text: str) -> bool:
 def _channel_hint(text: str) -> str:
     """How to write the channel that was probably meant."""
     name = re.sub(r"[\s#@,]+", "-", text.lower()).strip("-")[:80] or "ml-oncall"
-    return f'write "#{name}", in quotes (a plain_text # begins a comment), or a Slack ID such as C0123456789'
+    return f'write "#{name}", in quotes (a bare # begins a comment), or a Slack ID such as C0123456789'
 
 
 CHANNEL = AddressSpec(
