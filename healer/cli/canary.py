@@ -15,11 +15,11 @@ from healer.cli.logs import logs
 from healer.cluster.api import Api
 from healer.daemon.rulefiles import RulesError, load_rules, vocabulary
 from healer.model.verdict import VerdictKind
-from healer.operate.canary import compare as comparing
-from healer.operate.canary import gate as gating
-from healer.operate.canary import report as reporting
 from healer.operate.canary.chosen import chosen
-from healer.operate.explain import show as showing
+from healer.operate.canary.compare import compare
+from healer.operate.canary.gate import Gated, GateProgress, gate, plain_gated, show_gated
+from healer.operate.canary.report import Report, plain_report, show_report
+from healer.operate.explain.show import clean, console
 from healer.operate.objects import ObjectPlace, OperateError, named
 from healer.operate.who import who
 from healer.rules.probe import DEPLOYMENT
@@ -54,8 +54,8 @@ PrometheusUrl = Annotated[
 ]
 
 
-@app.command()
-def gate(
+@app.command("gate")
+def gate_verb(
     what: What,
     canary: RuleFile,
     namespace: InNamespace = None,
@@ -75,9 +75,9 @@ def gate(
     within = duration(timeout, "--timeout")
     between = None if every is None else duration(every, "--every", _SHORTEST, _LONGEST)
 
-    async def work(api: Api, client: Prometheus, judging: BoundRule, place: ObjectPlace, ask: PrometheusSettings) -> gating.Gated:
-        with _Teller(showing.console(error=True)) as tell:
-            return await gating.gate(
+    async def work(api: Api, client: Prometheus, judging: BoundRule, place: ObjectPlace, ask: PrometheusSettings) -> Gated:
+        with _Teller(console(error=True)) as tell:
+            return await gate(
                 api,
                 client,
                 judging,
@@ -90,14 +90,14 @@ def gate(
 
     gated = _asked(work, what, canary, namespace, rule, prometheus, context)
     if output == "json":
-        print_json(gating.plain(gated))
+        print_json(plain_gated(gated))
     else:
-        gating.show(gated, showing.console())
+        show_gated(gated, console())
     raise typer.Exit(_EXITS.get(gated.kind, EXIT_SETUP))
 
 
-@app.command()
-def compare(
+@app.command("compare")
+def compare_verb(
     what: What,
     canary: RuleFile,
     namespace: InNamespace = None,
@@ -113,16 +113,14 @@ def compare(
     """
     back = duration(since, "--since")
 
-    async def work(
-        api: Api, client: Prometheus, judging: BoundRule, place: ObjectPlace, ask: PrometheusSettings
-    ) -> reporting.Report:
-        return await comparing.compare(api, client, judging, place, since=back, now=api.clock.wall(), history=ask.history)
+    async def work(api: Api, client: Prometheus, judging: BoundRule, place: ObjectPlace, ask: PrometheusSettings) -> Report:
+        return await compare(api, client, judging, place, since=back, now=api.clock.wall(), history=ask.history)
 
     report = _asked(work, what, canary, namespace, rule, prometheus, context)
     if output == "json":
-        print_json(reporting.plain(report))
+        print_json(plain_report(report))
     else:
-        reporting.show(report, showing.console())
+        show_report(report, console())
 
 
 class _Teller:
@@ -142,8 +140,8 @@ class _Teller:
         if self._status is not None:
             self._status.stop()
 
-    def __call__(self, progress: gating.GateProgress) -> None:
-        text = showing.clean(str(progress))
+    def __call__(self, progress: GateProgress) -> None:
+        text = clean(str(progress))
         if self._status is not None:
             self._status.update(Text(text))
         elif text != self._said:
@@ -172,7 +170,7 @@ def _asked(
         ask = settings.prometheus
         address = _url(url or ask.url)
     except (SettingsError, RulesError, OperateError) as error:
-        typer.echo(showing.clean(f"healer: {error}"), err=True)
+        typer.echo(clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
 
     async def connected(api: Api) -> T:

@@ -10,7 +10,7 @@ from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, Output, print_
 from healer.daemon.rulefiles import RulesError, passed_over, read, vocabulary
 from healer.engine.matching.coverage import Coverage, counted
 from healer.operate.coverage import coverage
-from healer.operate.explain import show as showing
+from healer.operate.explain.show import clean, console
 from healer.rules.loading import load_all, remarks
 from healer.rules.positions import Problem
 from healer.rules.rulebook import BoundRule
@@ -67,15 +67,15 @@ def _stdin() -> str:
 def _show(
     texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], said: list[str], covered: list[Coverage]
 ) -> None:
-    screen = showing.console()
+    screen = console()
     for problem in problems:
-        screen.print(showing.clean(str(problem)), style="red")
+        screen.print(clean(str(problem)), style="red")
     for remark in said:
-        screen.print(showing.clean(f"remark: {remark}"), style="yellow")
+        screen.print(clean(f"remark: {remark}"), style="yellow")
     for each in covered:
-        screen.print(showing.clean(str(each)), style="" if each.pods else "yellow")
+        screen.print(clean(str(each)), style="" if each.pods else "yellow")
         for doubt in each.doubts:
-            screen.print(showing.clean(f"    {doubt}"), style="yellow")
+            screen.print(clean(f"    {doubt}"), style="yellow")
     if problems:
         screen.print(f"{counted(len(problems), 'problem')} in {counted(len(texts), 'file')}", style="bold red")
         return

@@ -14,7 +14,7 @@ import typer
 
 from healer.cluster.api import Api, ClusterError
 from healer.model.duration import LONGEST, parse, say
-from healer.operate.explain import show as showing
+from healer.operate.explain.show import clean
 from healer.operate.objects import OperateError
 
 EXIT_PROBLEMS = 1
@@ -54,7 +54,7 @@ def with_cluster(work: Callable[[Api], Awaitable[T]], context: str | None) -> T:
     try:
         return asyncio.run(connected())
     except (OperateError, ClusterError) as error:
-        typer.echo(showing.clean(f"healer: {error}"), err=True)
+        typer.echo(clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
 
 
@@ -66,7 +66,7 @@ def agreed(shown: str, question: str, *, yes: bool, output: str) -> bool:
     """
     asks = not yes and sys.stdin.isatty()
     if asks or output == "text":
-        typer.echo(showing.clean(shown), err=output == "json")
+        typer.echo(clean(shown), err=output == "json")
     return not asks or typer.confirm(question, err=True)
 
 

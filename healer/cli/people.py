@@ -18,12 +18,12 @@ from healer.cli.common import (
     with_cluster,
 )
 from healer.cluster.api import Api
-from healer.operate import approve as approving
-from healer.operate import pause as pausing
+from healer.operate.approve import ApprovalRequest, NotWaiting, approve, plain_request
 from healer.operate.everything import everything
-from healer.operate.explain import show as showing
 from healer.operate.explain.facts import facts
+from healer.operate.explain.show import clean, console, plain_facts, show_facts
 from healer.operate.objects import EVERYTHING, LEASE, ObjectPlace, named, valid
+from healer.operate.pause import PauseResult, pause, pause_lines, place_of, plain_result, resume
 from healer.operate.who import who
 from healer.workloads.registry import WORKLOADS
 
@@ -32,8 +32,8 @@ app = typer.Typer()
 Pausable = Annotated[str, typer.Argument(metavar="WHAT", help="deployment/NAME, namespace/NAME, or everything.")]
 
 
-@app.command()
-def pause(
+@app.command("pause")
+def pause_verb(
     what: Pausable,
     namespace: InNamespace = None,
     reason: Annotated[str, typer.Option(help="Why, for whoever finds it paused.")] = "",
@@ -51,18 +51,16 @@ def pause(
     me = who(context)
     lasts = None if for_ is None else duration(for_, "--for")
 
-    async def work(api: Api) -> pausing.PauseResult:
+    async def work(api: Api) -> PauseResult:
         place = await _place(api, what, namespace or me.namespace, healer_namespace, lease, make=True)
         until = None if lasts is None else api.clock.wall() + lasts
-        return await pausing.pause(
-            api, place, me.user, reason, healer_namespace, until=until, make=what == EVERYTHING, lease=lease
-        )
+        return await pause(api, place, me.user, reason, healer_namespace, until=until, make=what == EVERYTHING, lease=lease)
 
     _print_pause(with_cluster(work, context), output)
 
 
-@app.command()
-def resume(
+@app.command("resume")
+def resume_verb(
     what: Pausable,
     namespace: InNamespace = None,
     healer_namespace: HealerNamespace = "healer",
@@ -73,9 +71,9 @@ def resume(
     """Take a pause back. Says what else still pauses healer there. Exit code 2 when what is named is not there."""
     me = who(context)
 
-    async def work(api: Api) -> pausing.PauseResult:
+    async def work(api: Api) -> PauseResult:
         place = await _place(api, what, namespace or me.namespace, healer_namespace, lease)
-        return await pausing.resume(api, place, healer_namespace, lease=lease)
+        return await resume(api, place, healer_namespace, lease=lease)
 
     _print_pause(with_cluster(work, context), output)
 
@@ -83,19 +81,19 @@ def resume(
 async def _place(api: Api, what: str, namespace: str, healer_namespace: str, lease: str, *, make: bool = False) -> ObjectPlace:
     """What is to be paused or resumed; with `make`, a Lease need not be there."""
     own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
-    return await everything(api, own, name, make=make) if what == EVERYTHING else pausing.place_of(what, namespace, own)
+    return await everything(api, own, name, make=make) if what == EVERYTHING else place_of(what, namespace, own)
 
 
-def _print_pause(done: pausing.PauseResult, output: str) -> None:
+def _print_pause(done: PauseResult, output: str) -> None:
     if output == "json":
-        print_json(pausing.plain(done))
+        print_json(plain_result(done))
     else:
-        for line in pausing.told(done):
-            typer.echo(showing.clean(line))
+        for line in pause_lines(done):
+            typer.echo(clean(line))
 
 
-@app.command()
-def approve(
+@app.command("approve")
+def approve_verb(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="incident/NAME; the name alone will do.")],
     namespace: InNamespace = None,
     by: Annotated[str | None, typer.Option(help="Who approves; by default the kubeconfig's user, or $USER.")] = None,
@@ -109,23 +107,23 @@ def approve(
     """
     me = who(context)
 
-    def show(asked: approving.ApprovalRequest) -> None:
+    def show(asked: ApprovalRequest) -> None:
         if not agreed(str(asked), "Approve?", yes=yes, output=output):
-            raise approving.NotWaiting(f"nothing was approved: incident {asked.incident.id} waits on")
+            raise NotWaiting(f"nothing was approved: incident {asked.incident.id} waits on")
 
-    async def work(api: Api) -> approving.ApprovalRequest:
+    async def work(api: Api) -> ApprovalRequest:
         place = named(what if "/" in what else f"incident/{what}", namespace or me.namespace, ("Incident",))
-        return await approving.approve(api, place.namespace, place.name, me.user if by is None else by, show)
+        return await approve(api, place.namespace, place.name, me.user if by is None else by, show)
 
     try:
         asked = with_cluster(work, context)
-    except approving.NotWaiting as error:
-        typer.echo(showing.clean(f"healer: {error}"), err=True)
+    except NotWaiting as error:
+        typer.echo(clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_PROBLEMS) from error
     if output == "json":
-        print_json(approving.plain(asked))
+        print_json(plain_request(asked))
     else:
-        typer.echo(showing.clean(f"approved by {asked.approver}: healer asks its guards once more, and goes on"))
+        typer.echo(clean(f"approved by {asked.approver}: healer asks its guards once more, and goes on"))
 
 
 @app.command()
@@ -149,9 +147,9 @@ def explain(
         own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
         found = await facts(api, place, own, url, api.clock.wall(), name)
         if output == "json":
-            print_json(showing.plain(found))
+            print_json(plain_facts(found))
         else:
-            showing.show(found, showing.console())
+            show_facts(found, console())
         return found.known
 
     if not with_cluster(work, context):

@@ -6,15 +6,15 @@ import typer
 
 from healer.cli.common import EXIT_PROBLEMS, Context, HealerNamespace, LeaseName, Output, print_json, with_cluster
 from healer.cluster.api import Api
-from healer.operate import status as standing
-from healer.operate.explain import show as showing
+from healer.operate.explain.show import console
 from healer.operate.objects import LEASE, valid
+from healer.operate.status import HealerStatus, plain_status, show_status, status
 
 app = typer.Typer()
 
 
-@app.command()
-def status(
+@app.command("status")
+def status_verb(
     namespace: Annotated[
         str | None,
         typer.Option("--namespace", "-n", metavar="NS", help="Pauses and incidents of one namespace; by default of all."),
@@ -30,15 +30,15 @@ def status(
     Exit code 1 when nobody leads: healer acts nowhere then. 2 when the cluster cannot be reached.
     """
 
-    async def work(api: Api) -> standing.HealerStatus:
+    async def work(api: Api) -> HealerStatus:
         space = "" if namespace is None else valid(namespace, "a namespace")
         own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
-        return await standing.status(api, space, own, url, api.clock.wall(), name)
+        return await status(api, space, own, url, api.clock.wall(), name)
 
     found = with_cluster(work, context)
     if output == "json":
-        print_json(standing.plain(found))
+        print_json(plain_status(found))
     else:
-        standing.show(found, showing.console())
+        show_status(found, console())
     if not found.led:
         raise typer.Exit(EXIT_PROBLEMS)

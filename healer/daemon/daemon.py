@@ -45,11 +45,11 @@ from healer.rules.rulebook import Rulebook
 from healer.secret import SecretFile
 from healer.section import PREFIX
 from healer.settings import Settings, SettingsError
-from healer.sinks import registry as sinks
 from healer.sinks.base import Sink, SinkMeters
 from healer.sinks.error_boundary import ErrorBoundary
 from healer.sinks.group import Sinks
 from healer.sinks.memory import Memory
+from healer.sinks.registry import build, wanted
 from healer.sources.base import Pushed, WebhookContext, sources
 from healer.sources.canary.canary import missing_route
 from healer.workloads.registry import WORKLOADS
@@ -319,7 +319,7 @@ class Daemon:
 
 def _sinks(settings: Settings, meters: SinkMeters, further: list[Sink], memory: Memory) -> Sinks:
     try:
-        return sinks.build(sinks.wanted(settings.sinks), meters, further, memory)
+        return build(wanted(settings.sinks), meters, further, memory)
     except ValueError as error:
         raise SettingsError(str(error)) from error
 

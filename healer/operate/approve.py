@@ -44,7 +44,7 @@ class ApprovalRequest:
         return "\n".join([*lines, f"  {incident.reason.text}"])
 
 
-def plain(asked: ApprovalRequest) -> dict[str, object]:
+def plain_request(asked: ApprovalRequest) -> dict[str, object]:
     """The same for programs."""
     incident = asked.incident
     target = patient(incident)

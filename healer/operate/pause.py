@@ -166,7 +166,7 @@ def pause_of(place: ObjectPlace, seen: SeenObject, now: float) -> Pause | None:
     return Pause(place, one_line(said.get(PAUSED_BY, "")), one_line(said.get(PAUSED_REASON, "")), said.get(PAUSED_UNTIL, ""))
 
 
-def told(done: PauseResult) -> list[str]:
+def pause_lines(done: PauseResult) -> list[str]:
     """In words: what was done, when it takes effect, what still stands."""
     place, was = done.place, done.before
     where = "everywhere" if place.kind == "Lease" else f"for {place}"
@@ -206,8 +206,8 @@ def plain_pause(pause: Pause | None) -> dict[str, object] | None:
     )
 
 
-def plain(done: PauseResult) -> dict[str, object]:
-    """The same as `told`, for programs."""
+def plain_result(done: PauseResult) -> dict[str, object]:
+    """The same as `pause_lines`, for programs."""
     return {
         "target": _plain_place(done.place),
         "paused": done.now is not None,

@@ -138,7 +138,7 @@ def _paused(place: ObjectPlace, body: bytes | None, now: float) -> Iterable[Paus
 # for people
 
 
-def show(found: HealerStatus, screen: Console) -> None:
+def show_status(found: HealerStatus, screen: Console) -> None:
     """Print it."""
     screen.print(clean(_led(found)), style="bold green" if found.led else "bold red")
     for note in found.notes:
@@ -181,7 +181,7 @@ def _led(found: HealerStatus) -> str:
 # for programs
 
 
-def plain(found: HealerStatus) -> dict[str, Any]:
+def plain_status(found: HealerStatus) -> dict[str, Any]:
     """The same as JSON has it; times are RFC 3339."""
     incidents = None
     if found.incidents is not None:

@@ -6,7 +6,7 @@ PromQL's `A - B` has no series where B has none, and an empty answer then looks 
 import re
 from functools import lru_cache
 
-import promql_parser as parser
+import promql_parser
 
 _TEXT = re.compile(r"#[^\n]*|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`]*`")
 _MARK = re.compile(r'"healer_(\d+)_"')
@@ -30,34 +30,34 @@ def without_counterpart(expr: str) -> str:
 
     # the parser prints strings without their escapes: marks replace them, and are replaced by the strings afterwards
     try:
-        tree = parser.parse(_TEXT.sub(mark, expr))
+        tree = promql_parser.parse(_TEXT.sub(mark, expr))
     except ValueError:
         return ""
     asked = " or ".join(dict.fromkeys(_left_out(tree, signed=False)))
     return _MARK.sub(lambda found: texts[int(found[1])], asked)
 
 
-def _left_out(tree: parser.Expr, *, signed: bool) -> list[str]:
+def _left_out(tree: promql_parser.Expr, *, signed: bool) -> list[str]:
     """Queries for what each operator leaves out. `signed`: a value that is subtracted from nothing counts too, as the sign may
     change."""
     match tree:
-        case parser.BinaryExpr() if str(tree.op) == "or" and (filled := _filled_difference(tree)) is not None:
+        case promql_parser.BinaryExpr() if str(tree.op) == "or" and (filled := _filled_difference(tree)) is not None:
             return _left_out(filled.lhs, signed=signed) + _left_out(filled.rhs, signed=True)
-        case parser.BinaryExpr():
+        case promql_parser.BinaryExpr():
             operator = str(tree.op)
             left = signed or operator not in ("-", "+", "or", "and", "unless")
             right = left or operator == "-"
             return _at(tree, operator, signed) + _left_out(tree.lhs, signed=left) + _left_out(tree.rhs, signed=right)
-        case parser.UnaryExpr():
+        case promql_parser.UnaryExpr():
             return _left_out(tree.expr, signed=True)
-        case parser.ParenExpr() | parser.AggregateExpr() | parser.SubqueryExpr():
+        case promql_parser.ParenExpr() | promql_parser.AggregateExpr() | promql_parser.SubqueryExpr():
             return _left_out(tree.expr, signed=signed)
-        case parser.Call():
+        case promql_parser.Call():
             return [query for each in tree.args for query in _left_out(each, signed=signed)]
     return []
 
 
-def _at(tree: parser.BinaryExpr, operator: str, signed: bool) -> list[str]:
+def _at(tree: promql_parser.BinaryExpr, operator: str, signed: bool) -> list[str]:
     """Queries for what one operator leaves out. Set operators leave out series on purpose."""
     if operator in ("or", "and", "unless"):
         return []
@@ -85,41 +85,41 @@ def _at(tree: parser.BinaryExpr, operator: str, signed: bool) -> list[str]:
     return [lefts] if operator == "-" and not signed else [lefts, rights]
 
 
-def _shifted(tree: parser.Expr) -> bool:
+def _shifted(tree: promql_parser.Expr) -> bool:
     """Whether it may mean something other than 0 when its series are absent, such as `1 - A` or `1 / A`."""
     match tree:
-        case parser.BinaryExpr() if _scalar(tree):
+        case promql_parser.BinaryExpr() if _scalar(tree):
             return False
-        case parser.BinaryExpr():
+        case promql_parser.BinaryExpr():
             operator = str(tree.op)
             shifts = operator in ("+", "-", "^", "atan2") or (operator in ("/", "%") and _scalar(tree.lhs))
             return shifts or _shifted(tree.lhs) or _shifted(tree.rhs)
-        case parser.ParenExpr() | parser.UnaryExpr() | parser.AggregateExpr() | parser.SubqueryExpr():
+        case promql_parser.ParenExpr() | promql_parser.UnaryExpr() | promql_parser.AggregateExpr() | promql_parser.SubqueryExpr():
             return _shifted(tree.expr)
-        case parser.Call():
+        case promql_parser.Call():
             return any(_shifted(each) for each in tree.args)
     return False
 
 
-def _filled_difference(tree: parser.BinaryExpr) -> parser.BinaryExpr | None:
+def _filled_difference(tree: promql_parser.BinaryExpr) -> promql_parser.BinaryExpr | None:
     """The difference in `(A - B) or A`, which takes all of A when B is absent."""
     inner = tree.lhs
-    while isinstance(inner, parser.ParenExpr):
+    while isinstance(inner, promql_parser.ParenExpr):
         inner = inner.expr
-    if isinstance(inner, parser.BinaryExpr) and str(inner.op) == "-" and str(tree.rhs) == str(inner.lhs):
+    if isinstance(inner, promql_parser.BinaryExpr) and str(inner.op) == "-" and str(tree.rhs) == str(inner.lhs):
         return inner
     return None
 
 
-def _scalar(tree: parser.Expr) -> bool:
+def _scalar(tree: promql_parser.Expr) -> bool:
     """Whether it is a number, and no vector."""
     match tree:
-        case parser.NumberLiteral():
+        case promql_parser.NumberLiteral():
             return True
-        case parser.ParenExpr() | parser.UnaryExpr():
+        case promql_parser.ParenExpr() | promql_parser.UnaryExpr():
             return _scalar(tree.expr)
-        case parser.BinaryExpr():
+        case promql_parser.BinaryExpr():
             return _scalar(tree.lhs) and _scalar(tree.rhs)
-        case parser.Call():
+        case promql_parser.Call():
             return str(tree.func.name) in ("scalar", "time", "pi")
     return False

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-import promql_parser as parser
+import promql_parser
 
 from healer.rules.probe import Measure, Query, fill, named
 
@@ -56,7 +56,7 @@ class PromqlFault:
 class _ParsedQuery:
     """A parsed expression, or why it cannot be parsed."""
 
-    tree: parser.Expr | None
+    tree: promql_parser.Expr | None
     fault: PromqlFault | None = None
 
 
@@ -111,13 +111,13 @@ def _read(text: str, template: bool) -> _ParsedQuery:
     if len(text) > _LONGEST:
         return _ParsedQuery(None)
     try:
-        tree = parser.parse(text)
+        tree = promql_parser.parse(text)
     except ValueError as error:
         return _ParsedQuery(None, _refused(text, str(error)))
-    if isinstance(tree, parser.MatrixSelector | parser.SubqueryExpr):
+    if isinstance(tree, promql_parser.MatrixSelector | promql_parser.SubqueryExpr):
         hint = "one number a series is needed: rate(...[5m]), max_over_time(...[5m])"
         return _ParsedQuery(None, PromqlFault("the expression gives a range of values, not one", hint, *_position(text, 0)))
-    if isinstance(tree, parser.StringLiteral):
+    if isinstance(tree, promql_parser.StringLiteral):
         return _ParsedQuery(
             None, PromqlFault("the expression is a text, not a number", "write it without quotes", *_position(text, 0))
         )
@@ -188,7 +188,7 @@ def _readable(text: str) -> int:
         if not begun or _unbalanced(begun) is not None:
             continue
         try:
-            parser.parse(begun)
+            promql_parser.parse(begun)
         except ValueError:
             continue
         return cut + len(text[cut:]) - len(text[cut:].lstrip())
@@ -221,66 +221,66 @@ def _position(text: str, at: int) -> tuple[int, int]:
 # what it does
 
 
-def _comparison(tree: parser.Expr) -> parser.BinaryExpr | None:
+def _comparison(tree: promql_parser.Expr) -> promql_parser.BinaryExpr | None:
     """The comparison that decides whether a series exists, or whether it is 0 or 1; None for any other expression."""
     match tree:
-        case parser.ParenExpr():
+        case promql_parser.ParenExpr():
             return _comparison(tree.expr)
-        case parser.BinaryExpr() if str(tree.op) in _COMPARES:
+        case promql_parser.BinaryExpr() if str(tree.op) in _COMPARES:
             return tree
-        case parser.BinaryExpr() if str(tree.op) in ("and", "unless"):
+        case promql_parser.BinaryExpr() if str(tree.op) in ("and", "unless"):
             return _comparison(tree.lhs)
-        case parser.BinaryExpr() if str(tree.op) == "or":
+        case promql_parser.BinaryExpr() if str(tree.op) == "or":
             return _comparison(tree.lhs) or _comparison(tree.rhs)
     return None
 
 
-def _compared_inside(tree: parser.Expr) -> parser.BinaryExpr | None:
+def _compared_inside(tree: promql_parser.Expr) -> promql_parser.BinaryExpr | None:
     """A comparison inside of a calculation that decides whether a series exists; None without one.
 
     A comparison with `bool` always gives a number, and one that is counted or that divides only chooses: these are right.
     """
     match tree:
-        case parser.BinaryExpr() if str(tree.op) in _COMPARES:
+        case promql_parser.BinaryExpr() if str(tree.op) in _COMPARES:
             filters = tree.modifier is None or not tree.modifier.return_bool
             return tree if filters else _compared_inside(tree.lhs) or _compared_inside(tree.rhs)
-        case parser.BinaryExpr() if str(tree.op) in ("and", "unless", "/", "%") or _joins(tree, "ManyToOne"):
+        case promql_parser.BinaryExpr() if str(tree.op) in ("and", "unless", "/", "%") or _joins(tree, "ManyToOne"):
             return _compared_inside(tree.lhs)
-        case parser.BinaryExpr() if _joins(tree, "OneToMany"):
+        case promql_parser.BinaryExpr() if _joins(tree, "OneToMany"):
             return _compared_inside(tree.rhs)
-        case parser.BinaryExpr():
+        case promql_parser.BinaryExpr():
             return _compared_inside(tree.lhs) or _compared_inside(tree.rhs)
-        case parser.AggregateExpr() if str(tree.op) not in _COUNTING:
+        case promql_parser.AggregateExpr() if str(tree.op) not in _COUNTING:
             return _compared_inside(tree.expr)
-        case parser.ParenExpr() | parser.UnaryExpr() | parser.SubqueryExpr():
+        case promql_parser.ParenExpr() | promql_parser.UnaryExpr() | promql_parser.SubqueryExpr():
             return _compared_inside(tree.expr)
-        case parser.Call() if tree.func.name not in _COUNTING:
+        case promql_parser.Call() if tree.func.name not in _COUNTING:
             return next((found for each in tree.args if (found := _compared_inside(each)) is not None), None)
     return None
 
 
-def _joins(tree: parser.BinaryExpr, card: str) -> bool:
+def _joins(tree: promql_parser.BinaryExpr, card: str) -> bool:
     """Whether it is group_left (ManyToOne) or group_right (OneToMany): a comparison on the side that is joined only chooses."""
-    return tree.modifier is not None and tree.modifier.card == getattr(parser.VectorMatchCardinality, card)
+    return tree.modifier is not None and tree.modifier.card == getattr(promql_parser.VectorMatchCardinality, card)
 
 
-def _constant_besides(tree: parser.Expr) -> tuple[float, str] | None:
+def _constant_besides(tree: promql_parser.Expr) -> tuple[float, str] | None:
     """The value of a series without labels that exists whenever nothing else does, and its text; None without one."""
     match tree:
-        case parser.ParenExpr():
+        case promql_parser.ParenExpr():
             return _constant_besides(tree.expr)
-        case parser.BinaryExpr() if str(tree.op) == "or":
+        case promql_parser.BinaryExpr() if str(tree.op) == "or":
             if (last := _constant(tree.rhs)) is not None:
                 return last, f"or vector({last:g})"
             return None if (first := _constant(tree.lhs)) is None else (first, f"vector({first:g}) or")
     return None
 
 
-def _constant(tree: parser.Expr) -> float | None:
+def _constant(tree: promql_parser.Expr) -> float | None:
     match tree:
-        case parser.ParenExpr():
+        case promql_parser.ParenExpr():
             return _constant(tree.expr)
-        case parser.Call() if tree.func.name == "vector" and len(tree.args) == 1:
+        case promql_parser.Call() if tree.func.name == "vector" and len(tree.args) == 1:
             return _number(tree.args[0])
     return None
 
@@ -299,7 +299,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _of_comparison(tree: parser.BinaryExpr) -> str:
+def _of_comparison(tree: promql_parser.BinaryExpr) -> str:
     limit, operator, side = _number(tree.rhs), str(tree.op), "left"
     if limit is None and (mirrored := _number(tree.lhs)) is not None:
         limit, side = mirrored, "right"
@@ -313,11 +313,11 @@ def _of_comparison(tree: parser.BinaryExpr) -> str:
     return f"has an expr that compares by itself: without a match it has no series, and no value that can be told; {instead}"
 
 
-def _number(tree: parser.Expr) -> float | None:
+def _number(tree: promql_parser.Expr) -> float | None:
     match tree:
-        case parser.NumberLiteral():
+        case promql_parser.NumberLiteral():
             return tree.val
-        case parser.ParenExpr():
+        case promql_parser.ParenExpr():
             return _number(tree.expr)
     return None
 
@@ -326,47 +326,48 @@ def _name_a_target(labels: frozenset[str]) -> bool:
     return "namespace" in labels and bool(labels & {"pod", "deployment"})
 
 
-def _labels(tree: parser.Expr) -> frozenset[str] | None:
+def _labels(tree: promql_parser.Expr) -> frozenset[str] | None:
     """The most labels that its series can have; None when that depends on the data."""
     match tree:
-        case parser.NumberLiteral():
+        case promql_parser.NumberLiteral():
             return frozenset()
-        case parser.ParenExpr() | parser.UnaryExpr():
+        case promql_parser.ParenExpr() | promql_parser.UnaryExpr():
             return _labels(tree.expr)
-        case parser.AggregateExpr():
+        case promql_parser.AggregateExpr():
             return _of_aggregation(tree)
-        case parser.Call():
+        case promql_parser.Call():
             return _of_call(tree)
-        case parser.BinaryExpr():
+        case promql_parser.BinaryExpr():
             return _of_operation(tree)
     return None
 
 
-def _of_aggregation(tree: parser.AggregateExpr) -> frozenset[str] | None:
+def _of_aggregation(tree: promql_parser.AggregateExpr) -> frozenset[str] | None:
     if str(tree.op) in _WHOLE:
         return _labels(tree.expr)
-    if tree.modifier is not None and tree.modifier.type == parser.AggModifierType.Without:
+    if tree.modifier is not None and tree.modifier.type == promql_parser.AggModifierType.Without:
         return None
     labels = frozenset(tree.modifier.labels if tree.modifier is not None else ())
     return labels | {str(tree.param).strip("\"'")} if str(tree.op) == "count_values" else labels
 
 
-def _of_call(tree: parser.Call) -> frozenset[str] | None:
+def _of_call(tree: promql_parser.Call) -> frozenset[str] | None:
     name, arguments = tree.func.name, tree.args
     if name in ("time", "scalar", "vector", "pi"):
         return frozenset()
     if name.startswith("absent") or name == "info":
         return None
     inner = next(
-        (each for each in reversed(arguments) if not isinstance(each, parser.StringLiteral | parser.NumberLiteral)), None
+        (each for each in reversed(arguments) if not isinstance(each, promql_parser.StringLiteral | promql_parser.NumberLiteral)),
+        None,
     )
     labels = None if inner is None else _labels(inner)
-    if labels is not None and name in ("label_replace", "label_join") and isinstance(arguments[1], parser.StringLiteral):
+    if labels is not None and name in ("label_replace", "label_join") and isinstance(arguments[1], promql_parser.StringLiteral):
         return labels | {arguments[1].val}
     return labels
 
 
-def _of_operation(tree: parser.BinaryExpr) -> frozenset[str] | None:
+def _of_operation(tree: promql_parser.BinaryExpr) -> frozenset[str] | None:
     left, right = _labels(tree.lhs), _labels(tree.rhs)
     if str(tree.op) == "or":
         return None if left is None or right is None else left | right
@@ -375,9 +376,9 @@ def _of_operation(tree: parser.BinaryExpr) -> frozenset[str] | None:
     if str(tree.op) in ("and", "unless"):
         return left
     many = modifier is not None and modifier.group_labels is not None
-    if many or (modifier is not None and modifier.card != parser.VectorMatchCardinality.OneToOne):
+    if many or (modifier is not None and modifier.card != promql_parser.VectorMatchCardinality.OneToOne):
         return None
-    if matching is not None and matching.type == parser.LabelModifierType.Include:
+    if matching is not None and matching.type == promql_parser.LabelModifierType.Include:
         return frozenset(matching.labels)
     if not left:  # a number, or nothing: the other side has the labels
         return right if left is not None else None

@@ -97,3 +97,14 @@ def test_no_function_is_longer_than_a_screen() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     assert [name for name, lines in functions if lines > 60] == []
+
+
+def test_no_import_has_an_alias() -> None:
+    """A thing has one name, wherever it is used. A clash is solved by a better name."""
+    found = [
+        f"{module}: {ast.unparse(node)}"
+        for module, tree in CODE.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom) and any(alias.asname for alias in node.names)
+    ]
+    assert found == []

@@ -221,7 +221,7 @@ def _passing(error: ClusterError) -> bool:
     return isinstance(error, ApiUnavailable) or (isinstance(error, ApiError) and (error.status == 429 or error.status >= 500))
 
 
-def show(gated: Gated, screen: Console) -> None:
+def show_gated(gated: Gated, screen: Console) -> None:
     """Print the result."""
     looks = f"{gated.looks} look{'' if gated.looks == 1 else 's'}"
     head = clean(f": {gated.place}, after {looks} in {about(gated.seconds)}")
@@ -229,7 +229,7 @@ def show(gated: Gated, screen: Console) -> None:
     screen.print(clean(f"  {gated.text}"))
 
 
-def plain(gated: Gated) -> dict[str, object]:
+def plain_gated(gated: Gated) -> dict[str, object]:
     """The same for programs."""
     return {
         "target": {"kind": gated.place.kind, "namespace": gated.place.namespace, "name": gated.place.name},

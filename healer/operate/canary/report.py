@@ -65,7 +65,7 @@ class Report:
 # for people
 
 
-def show(report: Report, screen: Console) -> None:
+def show_report(report: Report, screen: Console) -> None:
     """Print it: what is compared, the figures side by side, the verdict, what to know about it."""
     place, now = report.place, report.until
     screen.print(clean(f"{place} beside deployment/{report.stable}, {span(report)}"), style="bold")
@@ -135,7 +135,7 @@ def _figure(value: float) -> str:
 # for programs
 
 
-def plain(report: Report) -> dict[str, object]:
+def plain_report(report: Report) -> dict[str, object]:
     """The same as JSON has it. Shares are from 0 to 1, durations in seconds, times RFC 3339."""
     place = report.place
     return {

@@ -46,7 +46,7 @@ def clean(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
 
 
-def show(facts: SubjectFacts, screen: Console) -> None:
+def show_facts(facts: SubjectFacts, screen: Console) -> None:
     """Print it: the verdict, the incidents with their history, the decisions, what happens next."""
     said = verdict(facts)
     screen.print(_head(facts))
@@ -136,7 +136,7 @@ def cells(*texts: str) -> list[Text]:
 # for programs
 
 
-def plain(facts: SubjectFacts) -> dict[str, Any]:
+def plain_facts(facts: SubjectFacts) -> dict[str, Any]:
     """The same as JSON has it. Incidents have the keys of their objects' spec and status; times are RFC 3339."""
     said = verdict(facts)
     return {

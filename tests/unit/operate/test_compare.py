@@ -20,7 +20,7 @@ from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses, versions
 from healer.model.verdict import Verdict, VerdictKind
 from healer.operate.canary.compare import compare
 from healer.operate.canary.figures import Quantile
-from healer.operate.canary.report import Report, plain, show, span
+from healer.operate.canary.report import Report, plain_report, show_report, span
 from healer.operate.objects import OperateError, at
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule
@@ -289,7 +289,7 @@ async def test_people_and_programs_get_the_same_figures(site: Site) -> None:
         measures=(ERRORS, LATENCY),
     )
     screen = Console(file=io.StringIO(), width=200)
-    show(report, screen)
+    show_report(report, screen)
     assert isinstance(screen.file, io.StringIO)
     printed = [" ".join(line.split()) for line in screen.file.getvalue().splitlines()]
     for line in (
@@ -306,7 +306,7 @@ async def test_people_and_programs_get_the_same_figures(site: Site) -> None:
     assert any(line.startswith("BAD since ") for line in printed)
     assert any("the weights of that time are not known" in line for line in printed)
 
-    told = json.loads(msgspec.json.encode(plain(report)))
+    told = json.loads(msgspec.json.encode(plain_report(report)))
     assert (told["verdict"], told["window"], told["shareNow"]) == ("BAD", 30, 0.2)
     errors, latency = told["measures"]
     assert errors["canary"] == {
@@ -336,7 +336,7 @@ async def test_the_whole_time_is_named_from_the_first_look_to_the_last(ago: floa
     verdict = Verdict(VerdictKind.INSUFFICIENT, "too few requests")
     report = Report(PLACE, STABLE, "test/bad-canary", until - ago, until, 30.0, None, (), verdict, None, ())
     assert span(report) == said
-    told = plain(report)
+    told = plain_report(report)
     first, last = (datetime.fromisoformat(str(told[name])) for name in ("since", "until"))
     assert (last - first).total_seconds() == told["spanSeconds"] == ago
     assert told["looks"] == ago / 30 + 1
@@ -345,7 +345,7 @@ async def test_the_whole_time_is_named_from_the_first_look_to_the_last(ago: floa
 async def test_the_looks_that_are_named_are_those_that_were_made(site: Site) -> None:
     """As many as asked for: of a time that is no multiple of the window, as many as fit, and the span says which."""
     report = await site.report(Pod(site.pod(STABLE, "aaaaa"), 99, 1), Pod(site.pod(CANARY, "ccccc"), 99, 1), since=SINCE + 10)
-    told = plain(report)
+    told = plain_report(report)
     (row,) = report.rows
     assert (told["spanSeconds"], told["looks"]) == (SINCE, row.read + row.unread + 1)
 

@@ -16,7 +16,7 @@ from healer.model.effects import Verb
 from healer.model.incident import SickTarget, State
 from healer.model.target import Target
 from healer.operate.explain.facts import SubjectFacts, facts
-from healer.operate.explain.show import plain, show
+from healer.operate.explain.show import plain_facts, show_facts
 from healer.operate.explain.story import next_steps, verdict
 from healer.operate.objects import named
 from tests.unit.operate.conftest import NAME, RULE, SERVICE, SPACE, Place
@@ -35,7 +35,7 @@ async def known(place: Place, what: str = "", url: str | None = None) -> Subject
 
 def screen(found: SubjectFacts) -> str:
     console = Console(file=io.StringIO(), width=400, highlight=False, markup=False)
-    show(found, console)
+    show_facts(found, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -417,7 +417,7 @@ async def test_the_rules_that_are_about_it_are_named(place: Place) -> None:
     text = screen(await known(place))
     assert f"  serving/{NAME} (enforce): pod CrashLoopBackOff" in text
     assert "another" not in text
-    assert plain(await known(place))["guards"] == [
+    assert plain_facts(await known(place))["guards"] == [
         {"rule": f"serving/{NAME}", "mode": "enforce", "inScope": True, "differs": ""},
         {
             "rule": "serving/another",
@@ -445,7 +445,7 @@ async def test_the_newest_decisions_are_on_the_screen(place: Place) -> None:
     assert "look 9." not in text
     assert "look 10." in text
     assert "look 39." in text
-    assert len(plain(await known(place))["decisions"]) == 40
+    assert len(plain_facts(await known(place))["decisions"]) == 40
 
 
 async def test_nothing_that_is_quoted_steers_the_terminal(place: Place) -> None:
@@ -462,7 +462,7 @@ async def test_programs_get_the_same_with_stable_keys(place: Place) -> None:
     await place.lead("healer-abc-1@healer-abc:8080")
     await place.keep(place.incident(State.WAITING))
     place.decided(Verb.DEFER, "Paused", "paused", incident="crash-loop-1")
-    made = plain(await known(place))
+    made = plain_facts(await known(place))
     assert list(made) == [
         "target",
         "found",

@@ -19,7 +19,7 @@ from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses, versions
 from healer.lab.objects import is_ready
 from healer.model.verdict import VerdictKind
 from healer.operate.canary.chosen import chosen
-from healer.operate.canary.gate import Gated, GateProgress, gate, plain, show
+from healer.operate.canary.gate import Gated, GateProgress, gate, plain_gated, show_gated
 from healer.operate.objects import OperateError, at
 from healer.rules.loading import load_all
 from healer.rules.rulebook import BoundRule
@@ -201,13 +201,13 @@ async def test_a_gate_that_runs_out_of_time_says_what_good_would_have_taken(lab:
 def test_the_result_in_words_and_for_programs() -> None:
     gated = Gated(PLACE, "test/bad-canary", GOOD, "errors: canary 0 of 310 bad", (), 1, 12.3456, timed_out=False)
     screen = Console(file=StringIO(), width=200)
-    show(gated, screen)
+    show_gated(gated, screen)
     assert isinstance(screen.file, StringIO)
     assert screen.file.getvalue().splitlines() == [
         f"GOOD: deployment/{CANARY} in {SPACE}, after 1 look in 12 s",
         "  errors: canary 0 of 310 bad",
     ]
-    found: Mapping[str, Any] = plain(gated)
+    found: Mapping[str, Any] = plain_gated(gated)
     assert (found["verdict"], found["seconds"], found["rule"]) == ("GOOD", 12.346, "test/bad-canary")
 
 

@@ -10,7 +10,7 @@ from healer.cluster.lease import Lease, LeaseSettings
 from healer.lab.kinds import NAMESPACE
 from healer.operate.everything import everything
 from healer.operate.objects import OperateError
-from healer.operate.pause import PauseResult, pause, place_of, plain, resume, told
+from healer.operate.pause import PauseResult, pause, pause_lines, place_of, plain_result, resume
 from tests.support.lease import QUICK
 from tests.support.processes import PATIENCE
 from tests.unit.operate.conftest import NAME, SPACE, Place
@@ -59,7 +59,7 @@ async def test_without_a_reason_an_older_one_does_not_stay(place: Place) -> None
     await paused(place, DEPLOYMENT)
     done = await paused(place, DEPLOYMENT, by="bob", reason="")
     assert ours(place.annotations()) == {"healer.dev/paused": "true", "healer.dev/paused-by": "bob"}
-    assert "it was before: deployment/tensorflow-serving in production by alice (a migration)" in told(done)[0]
+    assert "it was before: deployment/tensorflow-serving in production by alice (a migration)" in pause_lines(done)[0]
 
 
 async def test_the_leader_hears_of_a_pause_of_everything(place: Place) -> None:
@@ -122,14 +122,17 @@ async def test_a_resume_says_what_else_still_pauses_it(place: Place) -> None:
     await paused(place, "everything")
     await paused(place, DEPLOYMENT)
     done = await resumed(place, DEPLOYMENT)
-    assert told(done)[-2:] == ["still paused: namespace/production by bob", "still paused: everything by alice (a migration)"]
-    assert [other["on"]["kind"] for other in plain(done)["others"]] == ["Namespace", "Lease"]  # type: ignore[attr-defined]
+    assert pause_lines(done)[-2:] == [
+        "still paused: namespace/production by bob",
+        "still paused: everything by alice (a migration)",
+    ]
+    assert [other["on"]["kind"] for other in plain_result(done)["others"]] == ["Namespace", "Lease"]  # type: ignore[attr-defined]
 
 
 async def test_resuming_what_is_not_paused_says_so(place: Place) -> None:
     place.annotate(NAMESPACE, SPACE, annotations={"healer.dev/paused-reason": "left over"})
     done = await resumed(place, f"namespace/{SPACE}")
-    assert told(done) == [f"healer was not paused for namespace/{SPACE}: nothing to take back"]
+    assert pause_lines(done) == [f"healer was not paused for namespace/{SPACE}: nothing to take back"]
 
 
 async def test_only_true_is_a_pause(place: Place) -> None:
@@ -193,7 +196,7 @@ async def test_a_lease_that_is_named_and_missing_is_made_with_the_pause_on_it(pl
     """A healer without an election reads it, and one that begins with it."""
     done = await pause(place.api, await everything(place.api, SPACE, "ours"), "alice", "a migration", SPACE, make=True)
     assert _lease(place, SPACE, "ours") == ALL
-    assert "no replica holds it" in told(done)[-1]
+    assert "no replica holds it" in pause_lines(done)[-1]
 
 
 async def test_a_pause_that_no_leader_reads_is_doubted(place: Place) -> None:
@@ -202,7 +205,7 @@ async def test_a_pause_that_no_leader_reads_is_doubted(place: Place) -> None:
     old = {"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}
     await place.api.request("PATCH", path.path, body=old, content_type="application/merge-patch+json")
     done = await pause(place.api, path, "alice", "", SPACE)
-    assert "has not renewed it for" in told(done)[-1]
+    assert "has not renewed it for" in pause_lines(done)[-1]
 
 
 async def test_a_resume_finds_the_pause_of_everything_on_the_lease_that_healer_has(place: Place) -> None:
@@ -210,9 +213,9 @@ async def test_a_resume_finds_the_pause_of_everything_on_the_lease_that_healer_h
     await _leads(place, "ml-platform", "our-healer", **{"app.kubernetes.io/name": "healer"})
     await pause(place.api, await everything(place.api), "alice", "a migration", "healer")
     still = ["still paused: everything (Lease our-healer in ml-platform) by alice (a migration)"]
-    assert told(await resumed(place, f"namespace/{SPACE}"))[-1:] == still
+    assert pause_lines(await resumed(place, f"namespace/{SPACE}"))[-1:] == still
     named = await resume(place.api, place_of(DEPLOYMENT, SPACE, "healer"), "ml-platform", lease="our-healer")
-    assert told(named)[-1:] == still
+    assert pause_lines(named)[-1:] == still
     other = await resume(place.api, place_of(DEPLOYMENT, SPACE, "healer"), "elsewhere")
     assert other.others == (), "the one that is named is believed"
 
