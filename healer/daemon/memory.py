@@ -66,7 +66,7 @@ class SinkMemory:
             if not isinstance(error, Unkept) or error.refused:
                 raise NotKept(str(error)) from error
         if not self._is_leader():  # we may have been stopped since it was written
-            raise NotKept("the lease is lost: what was to be told is the next leader's to tell")
+            raise NotKept("the lease is lost: the next leader tells what is left")
 
     def _seal(self, uid: str, sink: str, state: Mapping[str, str]) -> str:
         """Raises SecretError."""

@@ -51,7 +51,7 @@ class Peers:
         try:
             known = await self._service.addresses()
         except ClusterError as error:
-            self._log.warning("replicas cannot find each other: webhooks that meet a follower are answered 503", error=str(error))
+            self._log.warning("replicas cannot find each other: a follower answers webhooks with 503", error=str(error))
             return
         if self._own() not in known:
             self._log.info(

@@ -30,7 +30,7 @@ class Verb(StrEnum):
     JUDGE = "judge"
     """The canary judge has come to another verdict."""
     APPROVE = "approve"
-    """A human has approved a step, or has healer go on."""
+    """A human has approved a step, or lets healer continue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Acted:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A human approves what an incident waits with, or has healer go on after the cluster-wide breaker; `by` says who."""
+    """A human approves what an incident waits with, or lets healer continue after the cluster-wide breaker; `by` says who."""
 
     incident: str
     by: str

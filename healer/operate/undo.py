@@ -100,5 +100,5 @@ async def _read(api: Api, namespace: str, name: str) -> Undoing:
 
 async def _sign(api: Api, undoing: Undoing, by: str) -> Undoing:
     if await annotate(api, undoing.place, {UNDONE_BY: by}) is None:
-        raise OperateError(f"it was undone, but {undoing.place} is gone: nobody can be named there")
+        raise OperateError(f"it was undone, but {undoing.place} is gone: who did it cannot be noted there")
     return replace(undoing, by=by)

@@ -142,7 +142,7 @@ def _rollout(name: str, spec: DeploymentSpec, status: DeploymentStatus, observed
     else:
         return None
     if failure:
-        return Reason(STUCK, f"{found}, and {name} does not get on: {failure}")
+        return Reason(STUCK, f"{found}, and {name} makes no progress: {failure}")
     return Reason("RolloutInProgress", found)
 
 

@@ -58,7 +58,7 @@ async def test_seconds_without_an_answer_are_no_seconds_of_sickness(lab: Lab, ru
     healer = await run(ruleset(SLOW), HEALER_PROMETHEUS__URL=answers.url)
     await healer.says("pend", rule="test/slow", reason="NotLongEnough")
     answers.slow = None
-    await healer.says("a query rule cannot be judged: nothing is done by it, and nothing is over")
+    await healer.says("a query rule cannot be judged: healer does nothing for it, and resolves nothing")
     async with asyncio.timeout(PATIENCE):
         await answers.enough.wait()
     assert evictions(lab) == []

@@ -25,7 +25,7 @@ def decide(incident: Incident, facts: IncidentFacts) -> Transition:
         return defer(incident, incident.workload, storm_veto(incident, facts), facts)
     if incident.waiting_since is not None and facts.now >= incident.waiting_since + facts.tuning.engine.max_wait:
         waited = about(facts.now - incident.waiting_since)
-        return climb(incident, facts, Reason("WaitedTooLong", f"waited {waited}, at last because {incident.reason.text}"))
+        return climb(incident, facts, Reason("WaitedTooLong", f"waited {waited}, most recently because {incident.reason.text}"))
     if incident.not_before is not None and facts.now < incident.not_before:
         return incident, ()
     return _take_step(incident, facts)

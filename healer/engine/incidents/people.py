@@ -23,7 +23,7 @@ class People:
         """Take the step, or close the breaker of the cluster, where that waits for an approval; else say what it is."""
         incident, case, breaker = self._find(said.incident), self._cases.get(said.incident), self._breaker.incident
         if breaker is not None and breaker.id == said.incident:
-            reason = Reason("Approved", f"{said.by} has healer go on")
+            reason = Reason("Approved", f"{said.by} lets healer continue")
             turn.answer(Verb.APPROVE, reason, said.incident, incident)
             self.resume(reason, turn)
         elif case is not None and waits(case.incident):

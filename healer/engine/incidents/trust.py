@@ -73,7 +73,7 @@ def _odd(incident: Incident, now: float) -> Reason | None:
     """What healer never writes."""
     if min(incident.step, incident.attempt, incident.failures) < 0 or incident.step >= max(len(incident.steps), 1):
         figures = f"step {incident.step} of {len(incident.steps)}, attempt {incident.attempt}, failures {incident.failures}"
-        return Reason("Impossible", f"there is no such place on its ladder: {figures}")
+        return Reason("Impossible", f"its ladder has no such step: {figures}")
     if incident.state is State.ACTING and incident.acting_on is None:
         return Reason("Impossible", "it is acting, and on nothing")
     if any(uid != sick.target.uid for uid, sick in incident.targets.items()):

@@ -217,7 +217,7 @@ class QueryProbe:
         self._unanswered(self._rule.name, why)
         if bool(why) is not bool(self._why):
             if why:
-                self._log.warning("a query rule cannot be judged: nothing is done by it, and nothing is over", reason=why)
+                self._log.warning("a query rule cannot be judged: healer does nothing for it, and resolves nothing", reason=why)
             else:
                 self._log.info("a query rule can be judged again")
         self._why = why

@@ -331,7 +331,7 @@ def test_a_further_opening_begins_the_quiet_time_anew() -> None:
 def test_a_human_has_it_go_on_at_once() -> None:
     d = tripped()
     effects = d.feed(Approval(breaker(d).id, "ann"))
-    assert (breaker(d).state, breaker(d).reason.text) == (State.CLOSED, "ann has healer go on")
+    assert (breaker(d).state, breaker(d).reason.text) == (State.CLOSED, "ann lets healer continue")
     assert [x.reason.code for x in decisions(effects, Verb.APPROVE)] == ["Approved"]
     assert d.acted_on == ["w0-1", "w1-1", "w2-1", "w3-1"]
 

@@ -433,7 +433,7 @@ def test_a_rollout_that_is_stuck_is_told_in_the_deployment_s_words(conditions: t
     d.world.rollout(updated_replicas=2, conditions=conditions)
     d.wait(15)
     assert codes(d.effects, Verb.DEFER) == ["RolloutInProgress", "RolloutStuck"]  # told anew: it is another reason now
-    assert d.incident.reason.text == f"2 of 3 replicas are of the current revision, and serving does not get on: {said}"
+    assert d.incident.reason.text == f"2 of 3 replicas are of the current revision, and serving makes no progress: {said}"
     assert d.acts == []
 
 
