@@ -108,3 +108,16 @@ def test_no_import_has_an_alias() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom) and any(alias.asname for alias in node.names)
     ]
     assert found == []
+
+
+def test_no_file_is_longer_than_a_reader_reads() -> None:
+    """400 lines."""
+    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in ROOT.glob("healer/**/*.py")}
+    assert {str(path): length for path, length in lengths.items() if length > 400} == {}
+
+
+def test_the_unit_tests_are_the_same_tree() -> None:
+    """A folder of tests is a room of healer."""
+    folders = [path.parent for path in ROOT.glob("tests/unit/**/__init__.py") if path.parent != ROOT / "tests" / "unit"]
+    named = {str(path.relative_to(ROOT / "tests" / "unit")) for path in folders}
+    assert {name for name in named if not (ROOT / "healer" / name).is_dir()} == set()
