@@ -8,6 +8,7 @@ have no context: numbers are seconds then, and fields may have their Python name
 import json
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, ValidationInfo, model_validator
@@ -93,7 +94,7 @@ class When(Model):
                     raise fault(f"{key} is not for {self.trigger.judged_by}", f"delete it: {self.trigger.instead}", (key,))
         return self
 
-    @property
+    @cached_property
     def trigger(self) -> Trigger[Any]:
         """The trigger that the rule has."""
         return next(trigger for name, trigger in TRIGGERS.items() if getattr(self, name) is not None)
@@ -114,9 +115,9 @@ class When(Model):
         names = self.get(POD)
         return names is not None and all(POD_CONDITIONS[name].of_records for name in names)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
-        """The names of the signals that the rule looks for."""
+        """The names of the signals that the rule looks for. Each signal is asked about by them."""
         return self.trigger.names(self.value)
 
     @property
