@@ -31,6 +31,6 @@ class Page:
         if call.act.dry_run:
             return Outcome(OutcomeKind.DONE, "WouldPage", f"people would be paged about {target} (observe: nobody was)")
         if not call.reaches_people:
-            text = f"{target}: nobody is paged, for no sink but the log is set up; the log has the incident"
+            text = f"{target}: nobody is paged, because no sink but the log is set up; the log has the incident"
             return Outcome(OutcomeKind.DONE, "NobodyToPage", text)
         return Outcome(OutcomeKind.DONE, "Paged", f"people are paged about {target}")

@@ -109,7 +109,7 @@ def _moved_on(call: Call, whole: Rollable, history: History) -> Outcome | None:
     if own and history.is_now(history.kept_by(call.kept.get("replicaSet", ""))):
         return None
     text = (
-        f"{call.act.target} is at revision {history.current} by now, and the incident is about revision {opened}: "
+        f"{call.act.target} is now at revision {history.current}, and the incident is about revision {opened}: "
         "what was rolled out since is not undone"
     )
     return Outcome(OutcomeKind.DEFERRED, "NewRevision", text)

@@ -103,7 +103,7 @@ class ShiftReversal:
             raise NotUndone(f"nothing was undone: {self.route} has {splits}: set its weights by hand (they were {self.before})")
         if now not in (self.set, self.before) and not force:
             text = f"{self.route} has weights {now}, and healer set {self.set}: somebody has changed them since"
-            raise NotUndone(f"nothing was undone: {text}. --force puts {self.before} back all the same")
+            raise NotUndone(f"nothing was undone: {text}. --force puts {self.before} back anyway")
 
 
 async def reversals(api: Api, incident: Incident, namespace: str, kept: Mapping[str, str]) -> list[ShiftReversal]:

@@ -121,7 +121,7 @@ async def find(api: Api, route: CanaryRoute) -> ReadRoute:
     weight, total = _number(route, canary, "canary-weight", 0), _number(route, canary, "canary-weight-total", _TOTAL)
     total = max(total, _TOTAL)
     if weight > total:
-        raise RouteUnreadable(f"{route} has weight {weight} of {total}: what is meant?")
+        raise RouteUnreadable(f"{route} has weight {weight} of {total}: set a weight from 0 to {total}")
 
     def edits(weights: Weights) -> Iterable[Edit]:
         ((_, value),) = weights.pairs

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 HOUSE = Path(__file__).parents[2] / "healer"
-TEXT_AT = {"Reason": 1, "Outcome": 2, "fault": 0, "Check": 2, "echo": 0}
+TEXT_AT = {"Reason": 1, "Outcome": 2, "fault": 0, "Check": 2, "echo": 0, "Problem": 4}
 """The calls that make a message, and which of their arguments it is."""
 CODE_AT = {"Reason": 0, "Outcome": 1}
-LEVELS = ("info", "warning", "error", "critical")
+LEVELS = ("info", "warning", "error", "critical", "exception")
 UNSEEN = ("lab", "demo")
 """Rooms that speak to nobody in production."""
 
@@ -40,8 +40,14 @@ def _said(node: ast.AST) -> Iterator[tuple[str, str, str]]:
             yield "error", "", text
     if isinstance(node, ast.FunctionDef) and any("command" in ast.unparse(each) for each in node.decorator_list):
         yield "help", "", ast.get_docstring(node) or ""
-    if not isinstance(node, ast.Call):
-        return
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "text":  # a long one, on a line of its own
+        for text in _texts(node.value):
+            yield "text", "", text
+    if isinstance(node, ast.Call):
+        yield from _called(node)
+
+
+def _called(node: ast.Call) -> Iterator[tuple[str, str, str]]:
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     if name in TEXT_AT and len(node.args) > TEXT_AT[name]:
         codes = _texts(node.args[CODE_AT[name]]) if name in CODE_AT else [""]
@@ -81,6 +87,7 @@ def page() -> str:
 
 MANNERED = re.compile(
     r"\b(is to be had|as often as can be|for else|that there are|put off|gets on with|of which it is|"
-    r"bears? with|nobody knows|asked for that much|thereof|whereof|hence)\b"
+    r"bears? with|nobody knows|asked for that much|thereof|whereof|hence|"
+    r"by now|all the same|what is meant|without a word|of the past)\b"
 )
 """Phrases that a reader whose English is plain would stumble over."""

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 from tests.docs.messages import MANNERED, Message, messages, page
 
@@ -31,3 +32,8 @@ def test_messages_keep_the_form() -> None:
 def test_a_message_of_another_form_would_be_found() -> None:
     said = [("", "what for else is gone"), ("", "two  spaces"), ("NotReady", "it ends."), ("not_ready", "well")]
     assert [bool(wrong(Message("x.py:1", "reason", *each))) for each in said] == [True] * 4
+
+
+def test_a_text_that_is_given_a_name_first_is_found(tmp_path: Path) -> None:
+    (tmp_path / "file.py").write_text("text = f'{pod} is gone'\nReason('PodGone', text)\n", "utf-8")
+    assert [each[1:] for each in messages(tmp_path)] == [("text", "", "{pod} is gone")]

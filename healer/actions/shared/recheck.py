@@ -57,14 +57,16 @@ async def look_again(call: Call, after: str) -> Pod | Outcome:
             return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{target} is gone: nothing was left to do")
         return refusal(failed, f"read {target} again after {after}")
     if now.metadata.uid != target.uid:
-        return Outcome(OutcomeKind.GONE, "Replaced", f"{target} is another pod by now: left alone")
+        return Outcome(OutcomeKind.GONE, "Replaced", f"{target} is now another pod: healer leaves it alone")
     return now
 
 
 def _gone(call: Call, pod: Pod) -> Outcome | None:
     target = call.act.target
     if pod.metadata.uid != target.uid:
-        return Outcome(OutcomeKind.GONE, "Replaced", f"{target} is another pod by now (uid {pod.metadata.uid}): left alone")
+        return Outcome(
+            OutcomeKind.GONE, "Replaced", f"{target} is now another pod (uid {pod.metadata.uid}): healer leaves it alone"
+        )
     if pod.terminating:
         return Outcome(OutcomeKind.GONE, "AlreadyTerminating", f"{target} is being deleted already: nothing was left to do")
     return None
@@ -75,7 +77,7 @@ async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
     workload = call.act.incident.workload
     fresh = await read_workload(call.api, workload)
     if fresh.target.uid != workload.uid:
-        return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{workload} is another object by now: left alone")
+        return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{workload} is now another object: healer leaves it alone")
     if (held := paused(call, pod, fresh)) is not None:
         return held
     others = [other for other in call.view.pods_of(workload) if other.metadata.uid != pod.metadata.uid]

@@ -37,7 +37,7 @@ async def read_whole(call: Call) -> Rollable | Outcome:
             return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{target} is gone: nothing was left to do")
         return unread(error, f"read {target}")
     if found.metadata.uid != target.uid:
-        return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{target} is another object by now: left alone")
+        return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{target} is now another object: healer leaves it alone")
     if found.metadata.deletion_timestamp is not None:
         return Outcome(OutcomeKind.GONE, "AlreadyTerminating", f"{target} is being deleted: nothing was left to do")
     return found

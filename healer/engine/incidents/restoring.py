@@ -125,7 +125,7 @@ def as_it_was(incident: Incident, sick_now: Container[str], now: float) -> Incid
         targets[uid] = sick if len(kept) == len(sick.signals) else replace(sick, signals=kept)
     if all(targets[uid] is sick for uid, sick in incident.targets.items()):
         return incident
-    text = "read from the journal: some of its signals are over by now"
+    text = "read from the journal: some of its signals have ended"
     return noted(replace(incident, targets=targets), Reason("Resolved", text), now)
 
 

@@ -75,7 +75,7 @@ def _odd(incident: Incident, now: float) -> Reason | None:
         figures = f"step {incident.step} of {len(incident.steps)}, attempt {incident.attempt}, failures {incident.failures}"
         return Reason("Impossible", f"its ladder has no such step: {figures}")
     if incident.state is State.ACTING and incident.acting_on is None:
-        return Reason("Impossible", "it is acting, and on nothing")
+        return Reason("Impossible", "it is acting, but on no target")
     if any(uid != sick.target.uid for uid, sick in incident.targets.items()):
         return Reason("Impossible", "a target is listed under another's uid")
     if (latest := max(_past(incident))) > now + SKEW:

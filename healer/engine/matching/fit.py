@@ -55,7 +55,7 @@ def fit(rule: BoundRule, signal: Signal, took_down: TookDown, turn: Turn, fresh:
             return Fit(None, Reason(code, text))
         return Fit(None, Reason(code, f"{target} is not in the cluster: nothing to heal"))
     if isinstance(obj, Pod) and obj.terminating and not trigger.read_off_target and took_down(target.uid):
-        return Fit(None, Reason("PodGone", f"{target} was taken by healer and is going: what fires for it is of the past"))
+        return Fit(None, Reason("PodGone", f"healer has removed {target}, which is terminating: what fires for it is outdated"))
     if isinstance(obj, Pod) and obj.finished and not trigger.read_off_target:  # its own conditions say so, and may be matched
         return Fit(None, Reason("TargetFinished", f"{target} has finished: only its record is left"))
     if not rule.scope_covers(target.namespace, obj.metadata.labels):
@@ -69,7 +69,7 @@ def fit(rule: BoundRule, signal: Signal, took_down: TookDown, turn: Turn, fresh:
     if rule.condition is not None:
         try:
             if not rule.condition.holds(facts(signal, turn.view, turn.now, obj)):
-                return Fit(workload, Reason("ConditionUnmet", f"not so: {when.condition}"))
+                return Fit(workload, Reason("ConditionUnmet", f"the condition is not met: {when.condition}"))
         except ConditionFailed as error:
             return Fit(workload, Reason("ConditionFailed", f"{when.condition}: {error}"))
     return Fit(workload)
@@ -86,7 +86,7 @@ def misfit(
     """Why the rule no longer covers a signal of an incident on that workload; None while it does."""
     found = fit(rule, signal, took_down, turn, fresh)
     if found.workload is not None and found.workload.uid != workload.uid:
-        return Reason("OtherWorkload", f"{signal.target} belongs to {found.workload} by now, not to {workload}")
+        return Reason("OtherWorkload", f"{signal.target} now belongs to {found.workload}, not to {workload}")
     return found.reason
 
 

@@ -52,7 +52,7 @@ def add(
     if label == STABLE:
         raise PlanRefused(f"label {STABLE} is moved by promote, when the version is loaded")
     if label and not _LABEL.fullmatch(label):
-        raise PlanRefused(f"{label!r} is no label: letters, digits and '_' only, for it becomes part of a URL")
+        raise PlanRefused(f"{label!r} is no label: letters, digits and '_' only, because it becomes part of a URL")
     loaded = beside(model, version, available or ())
     at = model.labels.get(label)
     if not label or at == version:

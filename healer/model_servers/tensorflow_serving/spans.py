@@ -162,7 +162,9 @@ def _tokens(text: str) -> Iterator[_Token]:
                 raise ConfigError(f"{position(text, at)}: {found[0]} is no number: {DIGITS}")
             if _OCTAL.fullmatch(found[0]) and {"8", "9"} & set(found[0]):
                 plain = found[0].replace("-", "").lstrip("0")
-                raise ConfigError(f"{position(text, at)}: {found[0]} is no number, for a leading 0 makes it octal: write {plain}")
+                raise ConfigError(
+                    f"{position(text, at)}: {found[0]} is no number, because a leading 0 makes it octal: write {plain}"
+                )
             yield _Token(found[0], at, found.end())
         at = found.end()
     yield _Token("", at, at)

@@ -153,7 +153,7 @@ class Session(requests.Session):
         if not isinstance(said, dict):
             raise QueryFailed(f"{self._nonsense}: {_came(answer)}")
         if said.get("status", "success") != "success":
-            raise QueryFailed(f"Prometheus: {_words(said.get('error')) or 'an error without a word'}")
+            raise QueryFailed(f"Prometheus: {_words(said.get('error')) or 'an error without a message'}")
         if (lack := _lack(said)) and not _cut(said):
             raise QueryFailed(f"Prometheus: {self._at} has answered in part: {lack}")
         if not isinstance(said.get("data"), dict):

@@ -101,7 +101,7 @@ def test_a_leading_zero_makes_a_number_octal_and_that_is_said() -> None:
     assert octals(file.format("00000010")) == [
         "line 1, column 84: 00000010 is an octal number and means 8: write it without the leading 0"
     ]
-    with pytest.raises(ConfigError, match="00000008 is no number, for a leading 0 makes it octal: write 8"):
+    with pytest.raises(ConfigError, match="00000008 is no number, because a leading 0 makes it octal: write 8"):
         find(file.format("00000008"), "a")
 
 

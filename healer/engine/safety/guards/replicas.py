@@ -54,7 +54,7 @@ def one_disruption(replicas: Replicas) -> Veto | None:
     if not (replicas.takes_one and replicas.target_ready and replicas.down):
         return None
     if replicas.fresh:  # else the guard would have objected before
-        return Veto(Reason("ReadyAgain", f"{replicas.target} was not ready and is by now: looking again"))
+        return Veto(Reason("ReadyAgain", f"{replicas.target} was not ready and is ready now: healer looks again"))
     return Veto(Reason("DisruptionInFlight", f"{replicas.down} was taken down and is not replaced by a ready pod yet"))
 
 
