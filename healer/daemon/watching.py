@@ -10,7 +10,7 @@ from healer.cluster.resources import Resource
 from healer.cluster.watch import ObjectChange, Reflector, WatchSettings
 from healer.model.view import View
 from healer.settings.sections import Cluster
-from healer.workloads.registry import watched
+from healer.sources.base import watched_resources
 
 
 class _Synced(Protocol):
@@ -56,7 +56,7 @@ def watchers(api: Api, view: View, changed: Callable[[ObjectChange], None], sett
     """What a daemon with these settings watches."""
     found: list[Watcher] = []
     namespaces = tuple(dict.fromkeys(settings.namespaces))
-    for resource in watched():
+    for resource in watched_resources():
         if not resource.namespaced and namespaces:
             found += [NamespacePoll(api, view, name, every=settings.namespace_poll) for name in namespaces]
             continue

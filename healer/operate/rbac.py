@@ -14,15 +14,14 @@ from healer.routes.registry import ROUTERS
 from healer.rules.probe import RouteRef
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.triggers import CANARY
-from healer.sources.base import source_of
-from healer.workloads.registry import watched
+from healer.sources.base import source_of, watched_resources
 
 Manifest = dict[str, Any]
 
 
 def observed() -> Permissions:
     """The permissions to watch pods, their owners, their budgets, and who has paused healer."""
-    return union(permissions(each.api_group, each.plural, "list watch") for each in watched())
+    return union(permissions(each.api_group, each.plural, "list watch") for each in watched_resources())
 
 
 JOURNAL = permissions("healer.dev", "incidents", "list watch get create delete") | permissions(

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from prometheus_client import CollectorRegistry
 
 from healer.cluster.api import Api
+from healer.cluster.resources import Resource
 from healer.model.action import Permissions
 from healer.model.kube import KubeObject
 from healer.model.signal import Report, Signal
@@ -22,6 +23,7 @@ from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import TRIGGERS, Trigger
 from healer.settings import Settings
 from healer.sources.prometheus.client import Prometheus
+from healer.workloads.registry import watched
 
 Probe = Callable[[float], Awaitable[Sequence[Report]]]
 """Asks for one rule, at a time in seconds since the epoch, and returns its reports. It handles the errors that it expects."""
@@ -120,9 +122,9 @@ def _nothing(value: object) -> Permissions:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A source that reads its signals off the objects of a kind that healer watches."""
+    """A source that reads its signals off the objects of a kind, which healer watches for it."""
 
-    kind: type[KubeObject]
+    resource: Resource
     make: Callable[[Settings], WatchedSource[Any]]
     permissions: Callable[[Any], Permissions] = _nothing
     """What a rule asks the API server for by what it writes below the trigger's key, besides the objects that healer watches."""
@@ -163,3 +165,11 @@ def source_of(trigger: Trigger[Any]) -> Source:
 def sources() -> dict[str, Source]:
     """The source of each trigger of the table, by the name of the trigger."""
     return {name: source_of(trigger) for name, trigger in TRIGGERS.items()}
+
+
+def watched_resources() -> list[Resource]:
+    """All that healer watches, owners before what they own: what every rule needs, and what the watched sources read besides."""
+    needed = watched()
+    kinds = {each.kind for each in needed}
+    further = (source.resource for source in sources().values() if isinstance(source, Watched))
+    return needed + [each for each in dict.fromkeys(further) if each.kind not in kinds]

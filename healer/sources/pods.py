@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from healer.cluster.resources import RESOURCES
 from healer.model.kube import ContainerStatus, Pod
 from healer.model.signal import Signal
 from healer.model.view import epoch, target_of
@@ -178,4 +179,4 @@ def _pods(settings: Settings) -> PodSource:
     return PodSource(settings.pods)
 
 
-SOURCE = Watched(Pod, _pods)
+SOURCE = Watched(RESOURCES[Pod], _pods)

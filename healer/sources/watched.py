@@ -23,7 +23,7 @@ class WatchedSources:
     def of(cls, settings: Settings) -> Self:
         """Those of the table of triggers."""
         found = {name: source for name, source in sources().items() if isinstance(source, Watched)}
-        return cls({name: (source.kind, source.make(settings)) for name, source in found.items()})
+        return cls({name: (source.resource.kind, source.make(settings)) for name, source in found.items()})
 
     def changed(self, change: ObjectChange, now: float) -> list[Signal]:
         """The signals of a change of an object."""
@@ -53,9 +53,10 @@ class WatchedSources:
         return min((at for _, source in self._watched.values() if (at := source.next_due()) is not None), default=None)
 
     def still(self, obj: KubeObject, symptom: Symptom, now: float) -> bool:
-        """Whether a freshly read object still has a symptom. What another source reports cannot be read off the object."""
-        watched = self._watched.get(symptom.source)
-        return watched is None or watched[1].still(obj, symptom.name, now)
+        """Whether a freshly read object still has a symptom. What is reported
+        by another source, or read off objects of another kind, cannot be read off this one."""
+        kind, source = self._watched.get(symptom.source, (None, None))
+        return kind is None or source is None or not isinstance(obj, kind) or source.still(obj, symptom.name, now)
 
 
 def _known(incidents: Sequence[Incident], trigger: str) -> dict[str, set[str]]:

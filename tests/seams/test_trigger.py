@@ -9,6 +9,7 @@ from cel_expr_python import cel
 from pydantic import Field
 
 from healer.actions.registry import ACTIONS
+from healer.cluster.resources import RESOURCES
 from healer.daemon.rulefiles import vocabulary
 from healer.lab import Lab
 from healer.model.action import permissions
@@ -118,7 +119,7 @@ def _marked(pod: Pod, mark: str, now: float, *, firing: bool) -> Signal:
     return Signal(MARK.name, mark, target_of(pod), firing, now, key, key, "somebody has marked it")
 
 
-MARKED_PODS = Watched(Pod, lambda settings: MarkedPods())
+MARKED_PODS = Watched(RESOURCES[Pod], lambda settings: MarkedPods())
 MARK: Trigger[tuple[str, ...]] = Trigger(
     "mark",
     Annotated[tuple[Text, ...], Field(min_length=1)],
