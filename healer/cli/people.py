@@ -19,9 +19,9 @@ from healer.cli.common import (
 )
 from healer.cluster.api import Api
 from healer.operate.approve import ApprovalRequest, NotWaiting, approve, plain_request
-from healer.operate.everything import everything
 from healer.operate.explain.facts import facts
 from healer.operate.explain.show import clean, console, plain_facts, show_facts
+from healer.operate.leases import find_lease
 from healer.operate.objects import EVERYTHING, LEASE, ObjectPlace, named, valid
 from healer.operate.pause import PauseResult, pause, pause_lines, place_of, plain_result, resume
 from healer.operate.who import who
@@ -81,7 +81,7 @@ def resume_verb(
 async def _place(api: Api, what: str, namespace: str, healer_namespace: str, lease: str, *, make: bool = False) -> ObjectPlace:
     """What is to be paused or resumed; with `make`, a Lease need not be there."""
     own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
-    return await everything(api, own, name, make=make) if what == EVERYTHING else place_of(what, namespace, own)
+    return await find_lease(api, own, name, make=make) if what == EVERYTHING else place_of(what, namespace, own)
 
 
 def _print_pause(done: PauseResult, output: str) -> None:

@@ -39,7 +39,7 @@ class ObjectChange(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """The knobs of the loop; times in seconds, sizes in bytes. The defaults are those of FIELD.md, section 1."""
+    """The knobs of the loop; times in seconds, sizes in bytes."""
 
     page: int = 500
     """Objects a page of a list."""
@@ -254,7 +254,7 @@ class Reflector:
         return meta.uid
 
     async def _stream(self, version: str) -> None:
-        """Follow the changes from `version` until the server ends the stream. Raises ClusterError, or _Silence."""
+        """Follow the changes from `version` until the server ends the stream. Raises ClusterError, or _ReadTimeout."""
         query = {
             "watch": "1",
             "resourceVersion": version,

@@ -28,7 +28,7 @@ from healer.daemon.peers import Peers
 from healer.daemon.reach import Reach
 from healer.daemon.recorder import Recorder
 from healer.daemon.rulefiles import RuleFiles
-from healer.daemon.watching import Watcher, oldest, synced, watchers
+from healer.daemon.watchers import Watcher, oldest, synced, watchers
 from healer.engine.safety.wide import ENDED_ALERTS
 from healer.http.forward import SUFFIX, Forward
 from healer.http.server import Server

@@ -14,7 +14,7 @@ from healer.clock import Clock
 from healer.cluster.api import Api
 from healer.cluster.contact import Contact
 from healer.cluster.errors import ClusterError
-from healer.daemon.watching import Watcher
+from healer.daemon.watchers import Watcher
 from healer.http.health import Check, Health
 from healer.journal.definition import flaw
 
@@ -45,7 +45,7 @@ class HealthChecks:
         """Whether the daemon takes signals."""
 
     async def beat(self) -> None:
-        """Show that the event loop turns, for ever."""
+        """Show that the asyncio loop runs, for ever."""
         while True:
             self._beaten = self._clock.steady()
             await asyncio.sleep(_BEAT)
@@ -85,7 +85,7 @@ def _named(watcher: Watcher) -> str:
     return watcher.resource.plural + (f" in {watcher.namespace}" if watcher.namespace else "")
 
 
-_AGAIN = 2.0
+_RETRY = 2.0
 """Seconds between two looks."""
 
 
@@ -98,17 +98,17 @@ class DefinitionCheck:
     def __init__(self, home: str, kept_in: str, *, needed: bool) -> None:
         self._home = home
         self._kept_in = kept_in
-        self._right = not needed
+        self._ok = not needed
         self._problem = ""
         self._log = structlog.get_logger("healer.journal")
 
     def check(self) -> Check:
         """For the readiness probe: without incidents nothing may be done."""
-        return Check("incidents", self._right, "can be written" if self._right else self._problem or "not looked at yet")
+        return Check("incidents", self._ok, "can be written" if self._ok else self._problem or "not looked at yet")
 
     async def wait(self, api: Api) -> None:
         """Return when it is right; say once what is wrong for as long as it stays the same."""
-        while not self._right:
+        while not self._ok:
             try:
                 problem = await flaw(api, self._home, self._kept_in)
             except ClusterError as error:
@@ -116,6 +116,6 @@ class DefinitionCheck:
             else:
                 if problem and problem != self._problem:
                     self._log.error("incidents cannot be written: nothing is healed", problem=problem)
-                self._problem, self._right = problem, not problem
-            if not self._right:
-                await asyncio.sleep(_AGAIN)
+                self._problem, self._ok = problem, not problem
+            if not self._ok:
+                await asyncio.sleep(_RETRY)

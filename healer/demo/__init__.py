@@ -1,4 +1,4 @@
-"""The show: the lab, the real daemon connected to it over HTTP, and a timeline of what happens."""
+"""The demo: the lab, the real daemon connected to it over HTTP, and a timeline of what happens."""
 
 from healer.demo.show import show
 

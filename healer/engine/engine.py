@@ -11,12 +11,12 @@ from healer.engine.incidents.resumption import CASES_AT_ONCE
 from healer.engine.incidents.trust import Sifted, sift
 from healer.engine.parts import assemble
 from healer.engine.pipeline import Pipeline
-from healer.engine.recheck import Recheck
 from healer.engine.safety.guards.question import Guards
 from healer.engine.safety.guards.registry import GUARDS
 from healer.engine.safety.set_aside import SetAsideIncident
 from healer.engine.tuning import Tuning
 from healer.engine.turn import Turn
+from healer.engine.waiting_signals import WaitingSignals
 from healer.model.action import ActionSpec
 from healer.model.effects import Act, Effect, Input
 from healer.model.incident import Incident, Reason
@@ -38,8 +38,8 @@ class Engine:
         self._ended_alerts = EndedAlerts(parts)
         self._set_aside = SetAsideIncident(self._tuning.home, parts.number)
         self._restoring = Restoring(parts, self._set_aside, self._ended_alerts)
-        self._recheck = Recheck(parts)
-        self._pipeline = Pipeline(parts, self._recheck, self._ended_alerts, self.incident)
+        self._waiting = WaitingSignals(parts)
+        self._pipeline = Pipeline(parts, self._waiting, self._ended_alerts, self.incident)
 
     # what a shell asks
 
@@ -144,4 +144,4 @@ class Engine:
             for case in cases:
                 self._pipeline.advance(case.incident.id, turn)  # as soon as they may
             yield turn.effects
-        self._recheck.schedule(now)
+        self._waiting.schedule(now)

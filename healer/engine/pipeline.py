@@ -19,8 +19,8 @@ from healer.engine.matching.firing import Firing
 from healer.engine.matching.fit import FOREIGN
 from healer.engine.matching.matcher import Match
 from healer.engine.parts import Parts
-from healer.engine.recheck import Recheck
 from healer.engine.turn import Turn
+from healer.engine.waiting_signals import WaitingSignals
 from healer.model.duration import about
 from healer.model.effects import Acted, Approval, Dropped, Input, Tick, Together, Undone, Verb, WorkloadChanged
 from healer.model.incident import Incident, Reason
@@ -31,7 +31,9 @@ from healer.model.target import Target
 class Pipeline:
     """`find` finds an incident that is not closed, by id. Times in seconds since the epoch."""
 
-    def __init__(self, parts: Parts, recheck: Recheck, ended_alerts: EndedAlerts, find: Callable[[str], Incident | None]) -> None:
+    def __init__(
+        self, parts: Parts, waiting: WaitingSignals, ended_alerts: EndedAlerts, find: Callable[[str], Incident | None]
+    ) -> None:
         self._parts = parts
         self._tuning = parts.tuning
         self._matcher = parts.matcher
@@ -42,12 +44,12 @@ class Pipeline:
         self._people = People(parts, find, self.advance)
         self._nodes = Nodes(parts, self.ask_again)
         self.resumption = Resumption(parts, self._nodes)
-        self._recheck = recheck
+        self._waiting = waiting
 
     def next_wake(self) -> float | None:
         """When the next Tick is due, if time alone can change something."""
         resumes_at = self._parts.guard_state.cluster_breaker.resumes_at
-        due = [self.resumption.due, self._cases.next_wake(), self._recheck.due, self._matcher.next_fade(), resumes_at]
+        due = [self.resumption.due, self._cases.next_wake(), self._waiting.due, self._matcher.next_fade(), resumes_at]
         return min((at for at in due if at is not None), default=None)
 
     def handle(self, event: Input, turn: Turn) -> None:
@@ -116,7 +118,7 @@ class Pipeline:
     def _fires(self, signal: Signal, turn: Turn) -> list[Match]:
         firing = self._matcher.firing(signal)
         self.release([firing], turn)
-        self._recheck.schedule(turn.now)
+        self._waiting.schedule(turn.now)
         matches = list(self._matcher.ask(firing, turn))
         if not matches:
             reason = Reason("NoRule", f"no rule is about {signal.source} {signal.name} in {signal.target.namespace}")
@@ -178,10 +180,10 @@ class Pipeline:
 
     def _not_matched(self, match: Match, turn: Turn) -> None:
         signal = match.firing.signal
-        self._recheck.await_match(match)
+        self._waiting.await_match(match)
         if match.news and match.reason is not None:
             turn.decide(Verb.PEND if match.pending else Verb.IGNORE, match.reason, signal.target, match.rule.name)
-        self._recheck.schedule(turn.now)
+        self._waiting.schedule(turn.now)
 
     def _open(self, match: Match, workload: Target, reason: Reason, turn: Turn) -> None:
         signal, rule, there = match.firing.signal, match.rule, turn.view.workload(workload.uid)
@@ -214,7 +216,7 @@ class Pipeline:
     def advance(self, incident_id: str, turn: Turn) -> None:
         """Let an incident go as far as it can now."""
         self._progress.advance(incident_id, turn)
-        self._recheck.schedule(turn.now)  # what this leaves in the ledger is to be forgotten some time
+        self._waiting.schedule(turn.now)  # what this leaves in the ledger is to be forgotten some time
 
     def _advance_of(self, rule: str, turn: Turn) -> None:
         """Let the incidents of a rule go on, of which it is known now whether its source answers."""
@@ -260,7 +262,7 @@ class Pipeline:
             turn.answer(Verb.IGNORE, reason, event.incident, self._find(event.incident))
             return
         self._progress.acted(case, event.outcome, turn)
-        self._recheck.schedule(turn.now)
+        self._waiting.schedule(turn.now)
 
     def _dropped(self, event: Dropped, turn: Turn) -> None:
         self._cases.lose(event.incident, event.why, event.how)
@@ -273,18 +275,18 @@ class Pipeline:
             text = f"no further incident has opened for {about(self._tuning.limits.breaker_quiet)}: healer goes on"
             self._people.resume(Reason("Quiet", text), turn)
         self._wake(turn)
-        if self._recheck.take_all(turn.now):
+        if self._waiting.take_all(turn.now):
             expired = self._matcher.expired(turn.now - self._tuning.alert_expiry)
             self._arrive([replace(firing.signal, firing=False) for firing in expired], turn)
             self.ask_again(self._matcher.unmatched(), turn)
-            self._recheck.forget(turn)
+            self._waiting.forget(turn)
 
     def _wake(self, turn: Turn) -> None:
         """Look at what wanted to be looked at by now, in the order of the times asked for."""
         while True:
-            match, incident = self._recheck.match_due, self._cases.next_wake()
+            match, incident = self._waiting.match_due, self._cases.next_wake()
             if match is not None and match <= turn.now and (incident is None or match <= incident):
-                firing = self._matcher.get(self._recheck.take_match())
+                firing = self._matcher.get(self._waiting.take_match())
                 self.ask_again([firing] if firing is not None else [], turn)
             elif (incident_id := self._cases.take_due(turn.now)) is not None:
                 self.advance(incident_id, turn)

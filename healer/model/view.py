@@ -14,11 +14,11 @@ class View:
 
     All look-ups are O(1) or proportional to the answer. Owners are followed by uid, never by parsing names.
 
-    `treated`: the kinds of workloads whose health healer can judge, and which it acts on.
+    `supported_kinds`: the kinds of workloads whose health healer can judge, and which it acts on.
     """
 
-    def __init__(self, treated: Collection[str]) -> None:
-        self.treated = treated
+    def __init__(self, supported_kinds: Collection[str]) -> None:
+        self.supported_kinds = supported_kinds
         self._objects: dict[type[KubeObject], dict[str, KubeObject]] = defaultdict(dict)
         self._workloads: dict[str, Workload] = {}  # by uid
         self._uid_by_name: dict[tuple[str, str, str], str] = {}  # kind, namespace, name

@@ -10,7 +10,7 @@ from healer.journal.codec import decode
 from healer.journal.stored import IncidentObject
 from healer.model.annotations import APPROVED_BY
 from healer.model.incident import Incident
-from healer.operate.explain.words import deed, patient, step, wants_word
+from healer.operate.explain.words import current_target, needs_human, step, step_done
 from healer.operate.objects import ObjectPlace, OperateError, SeenObject, annotate, at, decoded, get, valid
 
 _TRIES = 5
@@ -38,7 +38,7 @@ class ApprovalRequest:
         where = f"{incident.workload} in {incident.workload.namespace}"
         lines = [
             f"incident {incident.id} ({incident.rule}, {incident.severity}) on {where}",
-            f"  {step(incident)}: {deed(incident)}",
+            f"  {step(incident)}: {step_done(incident)}",
         ]
         lines += [f"  sick: {sick.target}: {sick.what}" for sick in incident.sick]
         return "\n".join([*lines, f"  {incident.reason.text}"])
@@ -47,13 +47,13 @@ class ApprovalRequest:
 def plain_request(asked: ApprovalRequest) -> dict[str, object]:
     """The same for programs."""
     incident = asked.incident
-    target = patient(incident)
+    target = current_target(incident)
     return {
         "incident": incident.id,
         "namespace": incident.workload.namespace,
         "rule": incident.rule,
         "step": step(incident),
-        "action": deed(incident),
+        "action": step_done(incident),
         "target": {"kind": target.kind, "namespace": target.namespace, "name": target.name},
         "by": asked.approver,
     }
@@ -91,7 +91,7 @@ async def _ask(api: Api, namespace: str, name: str) -> ApprovalRequest:
         incident = decode(body)
     except Undecodable as error:
         raise OperateError(f"{place} cannot be read: {error}") from error
-    if not wants_word(incident):
+    if not needs_human(incident):
         raise NotWaiting(f"incident {name} does not wait for approval: it is {incident.state}: {incident.reason.text}")
     if not decoded(body, IncidentObject, place).signed:
         text = "healer did not make this object itself: it is a copy, or by people, or by an earlier version of healer"
@@ -114,4 +114,4 @@ async def _sign(api: Api, asked: ApprovalRequest, by: str) -> ApprovalRequest:
 def _what(asked: ApprovalRequest) -> tuple[object, ...]:
     """What is approved: which incident's step, on what."""
     incident = asked.incident
-    return asked.seen.metadata.uid, incident.step, incident.storming, incident.attempt, patient(incident)
+    return asked.seen.metadata.uid, incident.step, incident.storming, incident.attempt, current_target(incident)

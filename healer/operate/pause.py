@@ -9,7 +9,7 @@ from healer.cluster.errors import ApiError
 from healer.model.annotations import PAUSED, PAUSED_BY, PAUSED_REASON, PAUSED_UNTIL
 from healer.model.kube import ends
 from healer.model.text import one_line
-from healer.operate.everything import Leases, heeded, leases, made
+from healer.operate.leases import Leases, create_lease, leases, why_unread
 from healer.operate.objects import (
     EVERYTHING,
     LEASE,
@@ -104,16 +104,16 @@ async def _put(
 ) -> PauseResult:
     body = await get(api, place)
     if body is None and place.kind == "Lease" and make:
-        body = await made(api, place, annotations)
+        body = await create_lease(api, place, annotations)
         now = api.clock.wall()
-        return PauseResult(place, pause_of(place, decoded(body, SeenObject, place), now), None, (), heeded(body, now))
+        return PauseResult(place, pause_of(place, decoded(body, SeenObject, place), now), None, (), why_unread(body, now))
     after = None if body is None else await annotate(api, place, annotations)
     if body is None or after is None:
         raise OperateError(_missing(place))
     now = api.clock.wall()
-    doubt = heeded(body, now) if place.kind == "Lease" else ""
+    doubt = why_unread(body, now) if place.kind == "Lease" else ""
     home = await leases(api, healer_namespace, lease)
-    around, _ = await standing(api, [other for other in above(place, home) if other != place])
+    around, _ = await active_pauses(api, [other for other in above(place, home) if other != place])
     return PauseResult(
         place,
         pause_of(place, after, now),
@@ -143,7 +143,7 @@ def above(place: ObjectPlace, home: Leases) -> list[ObjectPlace]:
     return [*own, *([at("Namespace", "", namespace)] if namespace else []), *home.places]
 
 
-async def standing(api: Api, places: Iterable[ObjectPlace]) -> tuple[list[Pause], list[str]]:
+async def active_pauses(api: Api, places: Iterable[ObjectPlace]) -> tuple[list[Pause], list[str]]:
     """The pauses that stand on these, and in words what of them may not be read. Raises ClusterError."""
     found: list[Pause] = []
     unread: list[str] = []

@@ -18,12 +18,12 @@ from healer.journal.stored import INCIDENTS, MISSING
 from healer.model.duration import about
 from healer.model.incident import Incident, State
 from healer.operate.asking import Door, is_alone, rules
-from healer.operate.everything import Leases, leases
 from healer.operate.explain.facts import LeaseHolder, leading
 from healer.operate.explain.show import cells, clean, table, title
 from healer.operate.explain.words import step, when
+from healer.operate.leases import Leases, leases
 from healer.operate.objects import LEASE, ObjectPlace, SeenObject, at, get
-from healer.operate.pause import Pause, pause_of, plain_pause, standing
+from healer.operate.pause import Pause, active_pauses, pause_of, plain_pause
 from healer.operate.workload import listed
 from healer.workloads.registry import WORKLOADS
 
@@ -102,7 +102,7 @@ async def _incidents(api: Api, namespace: str, notes: list[str]) -> tuple[Incide
 
 async def _pauses(api: Api, namespace: str, home: Leases, notes: list[str]) -> list[Pause]:
     """Of everything, of namespaces, of Deployments."""
-    found, unread = await standing(api, home.places)
+    found, unread = await active_pauses(api, home.places)
     notes += unread
     for kind in ("Namespace", *WORKLOADS):
         try:

@@ -30,7 +30,9 @@ def _portion(value: Any) -> Any:
         return value
     if isinstance(value, str | float) and not isinstance(value, bool):
         written = repr(value) if isinstance(value, str) else value
-        raise PydanticCustomError("rule", "{value} is no part of the replicas", {"value": written, "hint": _HINT})
+        raise PydanticCustomError(
+            "rule", "{value} is neither a percentage nor a number of replicas", {"value": written, "hint": _HINT}
+        )
     raise PydanticCustomError("rule", "neither a percentage nor a number", {"hint": _HINT})
 
 

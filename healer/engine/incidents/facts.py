@@ -67,7 +67,7 @@ class IncidentFacts:
 
         None for one whose health healer cannot judge: what fires for it is all that is known.
         """
-        if incident.workload.kind not in self.view.treated:
+        if incident.workload.kind not in self.view.supported_kinds:
             return None
         other = diverted_to(self.step(incident).params) if self.action(incident).diverts else None
         if other is None:

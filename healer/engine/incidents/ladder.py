@@ -15,7 +15,7 @@ from healer.engine.incidents.storming import storm_changes
 from healer.engine.incidents.transitions import close
 from healer.engine.incidents.unknown import known_or_not
 from healer.engine.incidents.verification import unhealthy
-from healer.engine.incidents.verifying import verdict
+from healer.engine.incidents.verifying import recovery
 from healer.model.incident import Incident, Reason, State
 
 
@@ -31,7 +31,7 @@ def following(incident: Incident, facts: IncidentFacts) -> Transition:
         case State.OPEN | State.WAITING:
             return decide(incident, facts)
         case State.VERIFYING:
-            return verdict(incident, facts)
+            return recovery(incident, facts)
         case State.ESCALATED:
             return _outlast(incident, facts)
         case State.HEALED:

@@ -198,7 +198,7 @@ def not_for(incident: Incident, rule: BoundRule, view: View) -> Reason | None:
     if not rule.scope.covers(workload.namespace):
         text = f"the rule does not cover the namespace {workload.namespace} any more; healer acts no further on it"
         return Reason("OutOfScope", text)
-    if workload.kind in view.treated and view.workload(workload.uid) is None:
+    if workload.kind in view.supported_kinds and view.workload(workload.uid) is None:
         return Reason("WorkloadGone", f"{workload} is gone")
     return None
 

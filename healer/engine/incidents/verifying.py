@@ -14,7 +14,7 @@ from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason, SickTarget, State
 
 
-def verdict(incident: Incident, facts: IncidentFacts) -> Transition:
+def recovery(incident: Incident, facts: IncidentFacts) -> Transition:
     """Healed once all has been well for long enough; a further sick target is treated meanwhile."""
     serving = None if facts.rule.rule.when.of_records else facts.serving(incident)
     wrong = unhealed(facts.view, incident, serving) or _still_there(incident, facts)

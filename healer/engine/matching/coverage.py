@@ -80,7 +80,7 @@ class Covering:
             pods, workloads = self._canary(bound, named) if not when.trigger.of_pods else self._in(bound, untreated)
             doubts = [*self._namespaces(bound.scope), *self._absent(bound.scope, named)]
             if not doubts and not workloads and when.trigger.of_pods:
-                none = [_none_treated(untreated.values(), self._view.treated)] if untreated else []
+                none = [_none_treated(untreated.values(), self._view.supported_kinds)] if untreated else []
                 doubts = none or list(self._selector(bound.scope))
             self._known[key] = Coverage("", pods, workloads, tuple(doubts), len(untreated))
         return replace(self._known[key], rule=bound.name)
@@ -103,12 +103,12 @@ class Covering:
                     uid = self._view.workload_uid(pod) or pod.metadata.uid
                     if uid not in kinds:
                         kinds[uid] = self._owner(pod)
-                    pods += all_of_it or kinds[uid] in self._view.treated
+                    pods += all_of_it or kinds[uid] in self._view.supported_kinds
             for workload in self._workloads.get(namespace, ()):
                 if selector is None or matches(selector, workload.metadata.labels):
                     kinds[workload.metadata.uid] = workload.kind
         if not all_of_it:
-            untreated |= {uid: kind for uid, kind in kinds.items() if kind not in self._view.treated}
+            untreated |= {uid: kind for uid, kind in kinds.items() if kind not in self._view.supported_kinds}
         return pods, len(kinds) - len(untreated)
 
     def _owner(self, pod: Pod) -> str:
@@ -117,7 +117,7 @@ class Covering:
         top = self._view.workload_of(pod)
         if top is not None:
             return top.kind
-        return "" if pod.metadata.controller is None else next(iter(self._view.treated), "")
+        return "" if pod.metadata.controller is None else next(iter(self._view.supported_kinds), "")
 
     def _canary(self, bound: BoundRule, named: Collection[_Name]) -> tuple[int, int]:
         """The pods of the canary and of stable."""

@@ -92,7 +92,7 @@ def misfit(
 
 def workload_of(target: Target, view: View) -> Target | None:
     """The workload that a target belongs to; a workload is its own, and so is a pod that nobody owns."""
-    if target.kind in view.treated:
+    if target.kind in view.supported_kinds:
         return target if target.exists else None
     pod = view.pod(target.uid)
     return None if pod is None else _owner(pod, view)

@@ -16,7 +16,7 @@ from healer.rules.schema import Mode
 
 def counts(incident: Incident, view: View) -> bool:
     """Whether the opening of an incident counts for the cluster-wide breaker: healer may act on it, or it is of a node."""
-    return incident.workload.kind == "Node" or (incident.mode != Mode.OBSERVE and incident.workload.kind in view.treated)
+    return incident.workload.kind == "Node" or (incident.mode != Mode.OBSERVE and incident.workload.kind in view.supported_kinds)
 
 
 class ClusterBreaker:

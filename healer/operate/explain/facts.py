@@ -21,9 +21,9 @@ from healer.model.kube import Pod, ReplicaSet
 from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.operate.asking import Door, recent, rules
-from healer.operate.everything import Leases, leases
+from healer.operate.leases import Leases, leases
 from healer.operate.objects import LEASE, ObjectPlace, at, decoded, get
-from healer.operate.pause import Pause, above, standing
+from healer.operate.pause import Pause, above, active_pauses
 from healer.operate.workload import listed, put_pods
 from healer.rules.scope import Scope
 from healer.workloads.registry import WORKLOADS
@@ -128,7 +128,7 @@ async def facts(
     places = above(place, home)
     if subject.workload is not None and subject.workload.kind in WORKLOADS and place.kind != subject.workload.kind:
         places.insert(0, at(subject.workload.kind, place.namespace, subject.workload.name))
-    pauses, unread = await standing(api, [each for each in places if each.kind != "Incident"])
+    pauses, unread = await active_pauses(api, [each for each in places if each.kind != "Incident"])
     return SubjectFacts(
         subject=subject.target,
         found=subject.found,

@@ -7,7 +7,7 @@ from healer.model.duration import about
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
 from healer.operate.explain.facts import SubjectFacts
-from healer.operate.explain.words import asks, beyond, deed, step, stops_all, wants_word, when
+from healer.operate.explain.words import asks, needs_human, next_step, step, step_done, stops_all, when
 from healer.rules.schema import Mode
 
 LATE = 60.0
@@ -108,20 +108,20 @@ def _running(facts: SubjectFacts) -> bool:
 
 def next_of(incident: Incident, now: float) -> str:
     """What happens next to one incident; empty when it is closed."""
-    otherwise = beyond(incident)
+    otherwise = next_step(incident)
     would = "would" if incident.mode == Mode.OBSERVE else "will"
     ask = f"healer approve incident/{incident.id} -n {incident.workload.namespace}"
     match incident.state:
         case State.ESCALATED if stops_all(incident):
             return f"{incident.id}: healer acts again after a quiet time, or when somebody says so: {ask}"
-        case State.WAITING if wants_word(incident):
+        case State.WAITING if needs_human(incident):
             expiry = f", before it expires {_look(incident.wake_at, now)}" if asks(incident) else ""
-            return f"{incident.id}: somebody approves to {deed(incident)}{expiry}: {ask}"
+            return f"{incident.id}: somebody approves to {step_done(incident)}{expiry}: {ask}"
         case State.OPEN | State.WAITING:
             asked = f"{_look(incident.wake_at, now)} the guards are asked again"
-            return f"{incident.id}: {asked}; if none objects, healer {would} {deed(incident)}"
+            return f"{incident.id}: {asked}; if none objects, healer {would} {step_done(incident)}"
         case State.ACTING:
-            return f"{incident.id}: the answer to {deed(incident)}, then whether it helped; if not, {otherwise}"
+            return f"{incident.id}: the answer to {step_done(incident)}, then whether it helped; if not, {otherwise}"
         case State.VERIFYING if incident.mode == Mode.OBSERVE:
             return f"{incident.id}: closed once all is well for long enough; healer only observes, and asks nobody"
         case State.VERIFYING:

@@ -21,12 +21,12 @@ def stops_all(incident: Incident) -> bool:
     return incident.rule == BREAKER and incident.state is not State.CLOSED
 
 
-def wants_word(incident: Incident) -> bool:
+def needs_human(incident: Incident) -> bool:
     """Whether a human's word would change anything: its step was asked for and is not approved, or it stops everything."""
     return waits(incident) or stops_all(incident)
 
 
-def patient(incident: Incident) -> Target:
+def current_target(incident: Incident) -> Target:
     """The target that its step is about: that of the action under way, else the one sick longest that is not treated yet."""
     untreated = (sick.target for sick in incident.sick if sick.target.uid not in incident.treated)
     return incident.acting_on or next(untreated, incident.workload)
@@ -39,16 +39,16 @@ def step(incident: Incident) -> str:
     return "its onStorm step" if incident.storming else _step(incident, incident.step)
 
 
-def deed(incident: Incident) -> str:
+def step_done(incident: Incident) -> str:
     """What that step does: "evict pod/x"."""
     if stops_all(incident):
         return "let healer act again, everywhere"
     if incident.storming or not incident.steps:
         return f"what onStorm says, on {incident.workload}"
-    return f"{incident.steps[incident.step]} {patient(incident)}"
+    return f"{incident.steps[incident.step]} {current_target(incident)}"
 
 
-def beyond(incident: Incident) -> str:
+def next_step(incident: Incident) -> str:
     """What comes when the step does not help."""
     following = incident.step if incident.storming else incident.step + 1
     return _step(incident, following) if following < len(incident.steps) else "a human is asked"

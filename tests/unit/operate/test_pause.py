@@ -8,7 +8,7 @@ import pytest
 from healer.cluster.errors import ApiError
 from healer.cluster.lease import Lease, LeaseSettings
 from healer.lab.kinds import NAMESPACE
-from healer.operate.everything import everything
+from healer.operate.leases import find_lease
 from healer.operate.objects import OperateError
 from healer.operate.pause import PauseResult, pause, pause_lines, place_of, plain_result, resume
 from tests.support.lease import QUICK
@@ -169,11 +169,11 @@ def _lease(place: Place, namespace: str, name: str) -> dict[str, str]:
 @pytest.mark.parametrize("labels", [{"app.kubernetes.io/name": "healer"}, {}], ids=["its own", "made by somebody else"])
 async def test_everything_is_paused_on_the_lease_that_healer_has_whatever_its_name(place: Place, labels: dict[str, str]) -> None:
     await _leads(place, "ml-platform", "our-healer", **labels)
-    found = await everything(place.api)
+    found = await find_lease(place.api)
     done = await pause(place.api, found, "alice", "a migration", found.namespace)
     assert _lease(place, "ml-platform", "our-healer") == ALL
     assert done.doubt == ""
-    await resume(place.api, await everything(place.api), "ml-platform")
+    await resume(place.api, await find_lease(place.api), "ml-platform")
     assert _lease(place, "ml-platform", "our-healer") == {}
 
 
@@ -182,26 +182,26 @@ async def test_of_several_healers_the_one_must_be_named(place: Place) -> None:
     await _leads(place, "one", "a", **label)
     await _leads(place, "two", "b", **label)
     with pytest.raises(OperateError, match="--healer-namespace one --lease a, or --healer-namespace two --lease b"):
-        await everything(place.api)
-    assert (await everything(place.api, "two", "b")).path.endswith("/two/leases/b")
+        await find_lease(place.api)
+    assert (await find_lease(place.api, "two", "b")).path.endswith("/two/leases/b")
 
 
 async def test_who_may_not_look_for_leases_is_told_what_to_name(place: Place) -> None:
     place.lab.forbid("list", "leases")
     with pytest.raises(OperateError, match=r"cannot be looked for .* by --healer-namespace and --lease"):
-        await everything(place.api)
+        await find_lease(place.api)
 
 
 async def test_a_lease_that_is_named_and_missing_is_made_with_the_pause_on_it(place: Place) -> None:
     """A healer without an election reads it, and one that begins with it."""
-    done = await pause(place.api, await everything(place.api, SPACE, "ours"), "alice", "a migration", SPACE, make=True)
+    done = await pause(place.api, await find_lease(place.api, SPACE, "ours"), "alice", "a migration", SPACE, make=True)
     assert _lease(place, SPACE, "ours") == ALL
     assert "no replica holds it" in pause_lines(done)[-1]
 
 
 async def test_a_pause_that_no_leader_reads_is_doubted(place: Place) -> None:
     await _leads(place, SPACE, "ours")
-    [path] = [await everything(place.api, SPACE, "ours")]
+    [path] = [await find_lease(place.api, SPACE, "ours")]
     old = {"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}
     await place.api.request("PATCH", path.path, body=old, content_type="application/merge-patch+json")
     done = await pause(place.api, path, "alice", "", SPACE)
@@ -211,7 +211,7 @@ async def test_a_pause_that_no_leader_reads_is_doubted(place: Place) -> None:
 async def test_a_resume_finds_the_pause_of_everything_on_the_lease_that_healer_has(place: Place) -> None:
     """Whatever its name: the one that is named, else the one that is found."""
     await _leads(place, "ml-platform", "our-healer", **{"app.kubernetes.io/name": "healer"})
-    await pause(place.api, await everything(place.api), "alice", "a migration", "healer")
+    await pause(place.api, await find_lease(place.api), "alice", "a migration", "healer")
     still = ["still paused: everything (Lease our-healer in ml-platform) by alice (a migration)"]
     assert pause_lines(await resumed(place, f"namespace/{SPACE}"))[-1:] == still
     named = await resume(place.api, place_of(DEPLOYMENT, SPACE, "healer"), "ml-platform", lease="our-healer")
@@ -223,5 +223,5 @@ async def test_a_resume_finds_the_pause_of_everything_on_the_lease_that_healer_h
 async def test_of_several_healers_each_pause_of_everything_is_named(place: Place) -> None:
     for namespace in ("one", "two"):
         await _leads(place, namespace, "ours", **{"app.kubernetes.io/name": "healer"})
-        await pause(place.api, await everything(place.api, namespace, "ours"), namespace, "", namespace)
+        await pause(place.api, await find_lease(place.api, namespace, "ours"), namespace, "", namespace)
     assert [other.by for other in (await paused(place, DEPLOYMENT)).others] == ["one", "two"]

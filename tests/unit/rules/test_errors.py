@@ -71,7 +71,7 @@ CASES = {
         "      limits: {maxUnhealthy: 0.4}\n      heal:",
         11,
         30,
-        "0.4 is no part of the replicas",
+        "0.4 is neither a percentage nor a number of replicas",
         "a percentage of the desired replicas (40%), or a whole number of pods (3)",
     ),
     "a portion in words": (
@@ -79,7 +79,7 @@ CASES = {
         "      limits: {maxUnhealthy: half}\n      heal:",
         11,
         30,
-        "'half' is no part of the replicas",
+        "'half' is neither a percentage nor a number of replicas",
         "(40%)",
     ),
     "more than all of them": (
@@ -87,7 +87,7 @@ CASES = {
         "      limits: {maxUnhealthy: 101%}\n      heal:",
         11,
         30,
-        "'101%' is no part of the replicas",
+        "'101%' is neither a percentage nor a number of replicas",
         "(40%)",
     ),
     "a portion of none": (

@@ -7,7 +7,7 @@ from healer.engine.parts import Parts
 from healer.engine.turn import Turn
 
 
-class Recheck:
+class WaitingSignals:
     """When to look again, apart from what incidents ask for. Times in seconds since the epoch."""
 
     def __init__(self, parts: Parts) -> None:

@@ -1,4 +1,4 @@
-"""healer's Lease, whatever its name and namespace: found for every verb in one way, and whether anybody reads it."""
+"""Finds healer's Lease for every verb, whatever its name and namespace, and tells whether a replica reads it."""
 
 import re
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ class Leases:
         return self.places[0].namespace if len(self.places) == 1 else otherwise
 
 
-async def everything(api: Api, namespace: str = NAMESPACE, name: str = LEASE, *, make: bool = False) -> ObjectPlace:
+async def find_lease(api: Api, namespace: str = NAMESPACE, name: str = LEASE, *, make: bool = False) -> ObjectPlace:
     """The one Lease that `leases` finds; with `make`, where no healer has one yet, the place of that name, for the first to read.
 
     Raises OperateError when there are several, or none that can be found, ClusterError.
@@ -93,7 +93,7 @@ async def _leases(api: Api, **query: str) -> list[_ListedLease]:
     return [msgspec.json.decode(raw, type=_ListedLease) for raw in await listed(api, _LEASES, **query)]
 
 
-async def made(api: Api, place: ObjectPlace, annotations: Mapping[str, str | None]) -> bytes:
+async def create_lease(api: Api, place: ObjectPlace, annotations: Mapping[str, str | None]) -> bytes:
     """Make the Lease, with these annotations, for a healer that will read it. Raises ClusterError."""
     standing = {key: value for key, value in annotations.items() if value is not None}
     metadata = {"name": place.name, "labels": {"app.kubernetes.io/name": "healer"}, "annotations": standing}
@@ -101,7 +101,7 @@ async def made(api: Api, place: ObjectPlace, annotations: Mapping[str, str | Non
     return await api.request("POST", place.path.rpartition("/")[0], body=body)
 
 
-def heeded(body: bytes, now: float) -> str:
+def why_unread(body: bytes, now: float) -> str:
     """In words, that nobody may be reading this Lease; "" when a leader does. `now` in seconds since the epoch."""
     spec = msgspec.json.decode(body, type=_ListedLease).spec
     if not spec.holder_identity or spec.renew_time is None:

@@ -1,4 +1,4 @@
-"""What keeps the view up to date: a list and watch for each kind and namespace; Namespaces one by one where rights end there."""
+"""Starts a list-watch for each kind and namespace; without cluster-wide rights it polls single Namespaces."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Never, Protocol
