@@ -142,6 +142,10 @@ async def _stranger(api: Api, route: CanaryRoute, incident: Incident) -> str | N
     if counted or route.canary == workload.name:
         named = counted or route.canary
         return None if named == workload.name else f"its canary is deployment/{named}"
+    if workload.kind not in WORKLOADS:
+        return (
+            f"whether its canary service/{route.canary} leads to {workload} is not known, because healer heals no {workload.kind}"
+        )
     try:
         service = await api.get(f"/api/v1/namespaces/{route.namespace}/services/{route.canary}", _CanaryService)
         deployment = await api.get(WORKLOADS[workload.kind].resource.path(workload.namespace, workload.name), _CanaryDeployment)

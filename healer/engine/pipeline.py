@@ -247,7 +247,6 @@ class Pipeline:
     def _workload_changed(self, uid: str, pod: str, turn: Turn) -> None:
         if not pod:
             self._parts.healthy.observe(uid, turn)
-        self._parts.guard_state.ledger.drop_made_good(uid, turn.view)
         # Asking about all its pods at each event of one would make a storm's cost quadratic.
         firings = self._matcher.of_workload(uid, pod)
         self.release(firings, turn)

@@ -52,7 +52,7 @@ def worded(
             case "missing" if _misspelt(path, document):
                 continue  # reported as an unknown key
             case "missing":
-                message, hint = _missing(path)
+                message, hint = _missing(path, known)
                 yield Problem(file, *_home(document, path[:-1]), dotted(path), message, hint)
                 continue
             case "rule" | "duration":
@@ -117,11 +117,18 @@ def _misspelt(path: Path, document: Document) -> bool:
     return any(nearest(other, known) == f"did you mean {path[-1]}?" for other in others)
 
 
-def _missing(path: Path) -> tuple[str, str]:
+_LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
+"""A link of docs/rules.md: in a terminal its words alone are of use."""
+
+
+def _missing(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
     key = str(path[-1])
+    if path[-2:] == ("route", "kind"):
+        return f"the key {key!r} is missing", "; ".join(f"{each.kind}: {each.meaning}" for each in vocabulary.routers.values())
     model = _model_at(path[:-1])
     fields = {} if model is None else {field.alias or name: field for name, field in model.model_fields.items()}
     meaning = re.sub(r"\s+", " ", fields[key].description or "") if key in fields else ""
+    meaning = _LINK.sub(r"\1", meaning)
     return f"the key {key!r} is missing", (
         'say which: [production], or ["*"] for every namespace' if key == "namespaces" else meaning
     )

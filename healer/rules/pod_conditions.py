@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import BeforeValidator
 
 from healer.model.kube import Pod
 from healer.rules import pod_detectors
@@ -128,7 +128,7 @@ POD_CONDITIONS: dict[str, PodCondition] = {
 }
 """The table, by name, in the order of docs."""
 
-PodConditionName = Annotated[str, AfterValidator(lambda name: one_of(name, POD_CONDITIONS))]
+PodConditionName = Annotated[str, BeforeValidator(lambda name: one_of(name, POD_CONDITIONS))]
 
 
 def of_living(name: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 from pydantic_core import PydanticKnownError
 
 from healer.model.action import ActionSpec
@@ -144,8 +144,8 @@ def _address(text: str, info: ValidationInfo) -> str:
 DEFAULT_SERVER = "tensorflow"
 """The model server of a rule that names none."""
 
-RouterKind = Annotated[str, AfterValidator(_router)]
-ServerName = Annotated[str, AfterValidator(_server)]
+RouterKind = Annotated[str, BeforeValidator(_router)]
+ServerName = Annotated[str, BeforeValidator(_server)]
 ModelCondition = Annotated[str, AfterValidator(_condition)]
 """A condition of the server that the field `server` of the same model names."""
 Address = Annotated[str, AfterValidator(_address)]

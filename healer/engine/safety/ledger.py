@@ -115,9 +115,10 @@ class Ledger:
         return [disruption for disruption in self._disruptions.get(workload, ()) if not made_good(disruption, view)]
 
     def drop_made_good(self, workload: str, view: View) -> None:
-        """A workload has changed: what is made good now is no disruption any more, whatever happens to its pods later."""
-        if workload not in self._disruptions:
-            return
+        """What is made good now is no disruption of a workload any more, whatever happens to its pods later.
+
+        Not with each change: a replacement that is ready for one moment, and crashes then, has made nothing good.
+        """
         if remaining := self.going(workload, view):
             self._disruptions[workload] = remaining
         else:

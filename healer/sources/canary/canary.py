@@ -71,7 +71,8 @@ class CanaryProbe:
     def _workloads(self) -> list[Workload]:
         name, scope = self._canary.canary.deployment, self._rule.scope
         if ANYWHERE in scope.namespaces:
-            held = [each for each in self._view.workloads() if (each.kind, each.metadata.name) == (DEPLOYMENT, name)]
+            named_so = [each for each in self._view.workloads() if (each.kind, each.metadata.name) == (DEPLOYMENT, name)]
+            held = sorted(named_so, key=lambda each: each.metadata.uid)
         else:
             named = (self._view.workload_named(DEPLOYMENT, namespace, name) for namespace in scope.namespaces)
             held = [each for each in named if each is not None]

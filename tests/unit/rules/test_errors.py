@@ -815,3 +815,27 @@ def test_a_threshold_is_a_finite_number(side: str, limit: str) -> None:
     )
     problem = only(text)
     assert (problem.line, problem.message) == (7, f"{side} must be a finite number, not {limit}")
+
+
+def test_a_missing_kind_of_route_names_the_kinds() -> None:
+    """A hint is read in a terminal: it holds no link, and says what there is."""
+    problem = only(
+        GOOD.replace("pod: [CrashLoopBackOff]\n        for: 2m", CANARY.replace("kind: Ingress, ", ""), 1).replace(
+            "evict", "page"
+        )
+    )
+    assert problem.message == "the key 'kind' is missing"
+    assert "](" not in problem.hint
+    for kind in VOCABULARY.routers:
+        assert f"{kind}: " in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("[CrashLoopBackOff]", "[{condition: CrashLoopBackOff}]", "StuckTerminating"),
+        ("[CrashLoopBackOff]", "[[NotReady]]", "StuckTerminating"),
+    ],
+)
+def test_a_name_of_another_type_is_told_which_names_there_are(old: str, new: str, named: str) -> None:
+    assert named in only(GOOD.replace(old, new, 1)).message

@@ -42,7 +42,7 @@ def disruption(world: World, name: str, *, ready: bool = True) -> Disruption:
 
 
 def test_a_question_of_what_is_in_flight_changes_nothing() -> None:
-    """Not even where all is made good by now: that is dropped when the workload changes, and by `forget`."""
+    """Not even where all is made good by now: `forget` drops that."""
     world, ledger = World(3), Ledger()
     ledger.disrupted(disruption(world, "serving-1"))
     world.replace("serving-1")
@@ -54,13 +54,24 @@ def test_a_question_of_what_is_in_flight_changes_nothing() -> None:
     assert vars(ledger)["_disruptions"] == {}
 
 
-def test_what_is_made_good_stays_so_whatever_happens_to_the_successor() -> None:
-    """The workload has changed since: a successor that falls sick later is no disruption of healer's."""
+def test_a_successor_that_is_ready_for_one_moment_has_made_nothing_good() -> None:
+    """A server without a readiness probe is ready between two crashes: the pod that was taken for it still counts."""
+    d = Drill(rulebook(rule()), World(3))
+    d.alert("serving-1", "Unrelated")
+    ledger = counted(d).ledger
+    ledger.disrupted(disruption(d.world, "serving-2"))
+    d.world.unready(d.world.replace("serving-2"))
+    assert len(ledger.in_flight("deploy-1", d.world.view)) == 1
+
+
+def test_what_is_made_good_at_a_recheck_stays_so_whatever_happens_to_the_successor() -> None:
+    """A successor that falls sick later is no disruption of healer's."""
     d = Drill(rulebook(rule()), World(3))
     d.alert("serving-1", "Unrelated")
     ledger = counted(d).ledger
     ledger.disrupted(disruption(d.world, "serving-2"))
     new = d.world.replace("serving-2")
+    d.wait(2 * d.tuning.engine.recheck)
     d.world.unready(new)
     assert ledger.in_flight("deploy-1", d.world.view) == []
 
