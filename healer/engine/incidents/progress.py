@@ -71,8 +71,10 @@ class Progress:
         """Whoever wants to go on within it goes on at its end, when all is known. One within another ends with that one."""
         waits, outer = self.in_batch, self._in_batch
         self._in_batch = True
-        yield
-        self._in_batch = outer
+        try:
+            yield
+        finally:
+            self._in_batch = outer
         if not waits:
             self.resume(turn)
 
