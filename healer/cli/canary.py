@@ -20,7 +20,7 @@ from healer.operate.canary.compare import compare
 from healer.operate.canary.gate import Gated, GateProgress, gate, plain_gated, show_gated
 from healer.operate.canary.report import Report, plain_report, show_report
 from healer.operate.explain.show import clean, console
-from healer.operate.objects import ObjectPlace, OperateError, named
+from healer.operate.objects import ObjectRef, OperateError, named
 from healer.operate.who import who
 from healer.rules.probe import DEPLOYMENT
 from healer.rules.rulebook import BoundRule
@@ -75,7 +75,7 @@ def gate_verb(
     within = duration(timeout, "--timeout")
     between = None if every is None else duration(every, "--every", _SHORTEST, _LONGEST)
 
-    async def work(api: Api, client: Prometheus, judging: BoundRule, place: ObjectPlace, ask: PrometheusSettings) -> Gated:
+    async def work(api: Api, client: Prometheus, judging: BoundRule, place: ObjectRef, ask: PrometheusSettings) -> Gated:
         with _Teller(console(error=True)) as tell:
             return await gate(
                 api,
@@ -113,7 +113,7 @@ def compare_verb(
     """
     back = duration(since, "--since")
 
-    async def work(api: Api, client: Prometheus, judging: BoundRule, place: ObjectPlace, ask: PrometheusSettings) -> Report:
+    async def work(api: Api, client: Prometheus, judging: BoundRule, place: ObjectRef, ask: PrometheusSettings) -> Report:
         return await compare(api, client, judging, place, since=back, now=api.clock.wall(), history=ask.history)
 
     report = _asked(work, what, canary, namespace, rule, prometheus, context)
@@ -149,7 +149,7 @@ class _Teller:
         self._said = text
 
 
-Work = Callable[[Api, Prometheus, BoundRule, ObjectPlace, PrometheusSettings], Awaitable[T]]
+Work = Callable[[Api, Prometheus, BoundRule, ObjectRef, PrometheusSettings], Awaitable[T]]
 
 
 def _asked(

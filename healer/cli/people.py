@@ -22,7 +22,7 @@ from healer.operate.approve import ApprovalRequest, NotWaiting, approve, plain_r
 from healer.operate.explain.facts import facts
 from healer.operate.explain.show import clean, console, plain_facts, show_facts
 from healer.operate.leases import find_lease
-from healer.operate.objects import EVERYTHING, LEASE, ObjectPlace, named, valid
+from healer.operate.objects import EVERYTHING, LEASE, ObjectRef, named, valid
 from healer.operate.pause import PauseResult, pause, pause_lines, place_of, plain_result, resume
 from healer.operate.who import who
 from healer.workloads.registry import WORKLOADS
@@ -78,7 +78,7 @@ def resume_verb(
     _print_pause(with_cluster(work, context), output)
 
 
-async def _place(api: Api, what: str, namespace: str, healer_namespace: str, lease: str, *, make: bool = False) -> ObjectPlace:
+async def _place(api: Api, what: str, namespace: str, healer_namespace: str, lease: str, *, make: bool = False) -> ObjectRef:
     """What is to be paused or resumed; with `make`, a Lease need not be there."""
     own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
     return await find_lease(api, own, name, make=make) if what == EVERYTHING else place_of(what, namespace, own)

@@ -11,7 +11,7 @@ from healer.journal.stored import IncidentObject
 from healer.model.annotations import APPROVED_BY
 from healer.model.incident import Incident
 from healer.operate.explain.words import current_target, needs_human, step, step_done
-from healer.operate.objects import ObjectPlace, OperateError, SeenObject, annotate, at, decoded, get, valid
+from healer.operate.objects import ObjectRef, OperateError, SeenObject, annotate, at, decoded, get, valid
 
 _TRIES = 5
 
@@ -25,7 +25,7 @@ class ApprovalRequest:
     """What an incident waits with."""
 
     incident: Incident
-    place: ObjectPlace
+    place: ObjectRef
     seen: SeenObject
 
     @property

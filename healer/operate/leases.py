@@ -9,7 +9,7 @@ import msgspec
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.operate.objects import LEASE, ObjectPlace, OperateError, get, lease
+from healer.operate.objects import LEASE, ObjectRef, OperateError, get, lease
 from healer.operate.workload import listed
 
 _LEASES = "/apis/coordination.k8s.io/v1/leases"
@@ -41,7 +41,7 @@ class _ListedLease(msgspec.Struct):
 class Leases:
     """Where healer's Lease may be: in one place, in several, or in none. `doubt`: why it is not surely in one, in words."""
 
-    places: tuple[ObjectPlace, ...]
+    places: tuple[ObjectRef, ...]
     doubt: str = ""
 
     def namespace(self, otherwise: str) -> str:
@@ -49,7 +49,7 @@ class Leases:
         return self.places[0].namespace if len(self.places) == 1 else otherwise
 
 
-async def find_lease(api: Api, namespace: str = NAMESPACE, name: str = LEASE, *, make: bool = False) -> ObjectPlace:
+async def find_lease(api: Api, namespace: str = NAMESPACE, name: str = LEASE, *, make: bool = False) -> ObjectRef:
     """The one Lease that `leases` finds; with `make`, where no healer has one yet, the place of that name, for the first to read.
 
     Raises OperateError when there are several, or none that can be found, ClusterError.
@@ -93,7 +93,7 @@ async def _leases(api: Api, **query: str) -> list[_ListedLease]:
     return [msgspec.json.decode(raw, type=_ListedLease) for raw in await listed(api, _LEASES, **query)]
 
 
-async def create_lease(api: Api, place: ObjectPlace, annotations: Mapping[str, str | None]) -> bytes:
+async def create_lease(api: Api, place: ObjectRef, annotations: Mapping[str, str | None]) -> bytes:
     """Make the Lease, with these annotations, for a healer that will read it. Raises ClusterError."""
     standing = {key: value for key, value in annotations.items() if value is not None}
     metadata = {"name": place.name, "labels": {"app.kubernetes.io/name": "healer"}, "annotations": standing}

@@ -34,7 +34,7 @@ class OperateError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectPlace:
+class ObjectRef:
     """An object by kind, namespace and name, and its path in the API. `namespace` is empty for a Namespace."""
 
     kind: str
@@ -69,19 +69,19 @@ class SeenObject(msgspec.Struct):
         return self.metadata.annotations or {}
 
 
-def at(kind: str, namespace: str, name: str) -> ObjectPlace:
+def at(kind: str, namespace: str, name: str) -> ObjectRef:
     """The place of a Pod, ReplicaSet, Namespace, Incident, or a workload."""
     resource = WORKLOADS[kind].resource if kind in WORKLOADS else _RESOURCES[kind]
     namespace = namespace if resource.namespaced else ""
-    return ObjectPlace(kind, namespace, name, resource.path(namespace, name))
+    return ObjectRef(kind, namespace, name, resource.path(namespace, name))
 
 
-def lease(namespace: str, name: str = LEASE) -> ObjectPlace:
+def lease(namespace: str, name: str = LEASE) -> ObjectRef:
     """The Lease of the healer that runs in that namespace."""
-    return ObjectPlace("Lease", namespace, name, f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
+    return ObjectRef("Lease", namespace, name, f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
 
 
-def named(text: str, namespace: str, kinds: Collection[str]) -> ObjectPlace:
+def named(text: str, namespace: str, kinds: Collection[str]) -> ObjectRef:
     """The place that `kind/name` means; `kinds` are those that make sense here. Raises OperateError."""
     word, slash, name = text.partition("/")
     kind = next((kind for kind in kinds if word.lower() in _words(kind)), None)
@@ -107,7 +107,7 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-async def get(api: Api, place: ObjectPlace) -> bytes | None:
+async def get(api: Api, place: ObjectRef) -> bytes | None:
     """An object as it is now; None when there is none. Raises OperateError where the kind is not served, ClusterError."""
     try:
         return await api.request("GET", place.path)
@@ -120,7 +120,7 @@ async def get(api: Api, place: ObjectPlace) -> bytes | None:
 
 
 async def annotate(
-    api: Api, place: ObjectPlace, annotations: Mapping[str, str | None], *, resource_version: str | None = None
+    api: Api, place: ObjectRef, annotations: Mapping[str, str | None], *, resource_version: str | None = None
 ) -> SeenObject | None:
     """Write annotations, remove those that are None; returns the object as it is then, None when there is none.
 
@@ -137,7 +137,7 @@ async def annotate(
     return decoded(answer, SeenObject, place)
 
 
-def decoded(body: bytes, type: type[T], place: ObjectPlace) -> T:
+def decoded(body: bytes, type: type[T], place: ObjectRef) -> T:
     """An answer, as an object of that type. Raises Unreadable."""
     try:
         return msgspec.json.decode(body, type=type)

@@ -13,7 +13,7 @@ from healer.operate.leases import Leases, create_lease, leases, why_unread
 from healer.operate.objects import (
     EVERYTHING,
     LEASE,
-    ObjectPlace,
+    ObjectRef,
     OperateError,
     SeenObject,
     annotate,
@@ -33,7 +33,7 @@ class Pause:
     `by`, `reason` and `until` may be empty: the annotation alone is enough.
     """
 
-    place: ObjectPlace
+    place: ObjectRef
     by: str
     reason: str
     until: str = ""
@@ -47,7 +47,7 @@ class Pause:
 class PauseResult:
     """What a pause or a resume came to: how it stands now, how it stood before, and what else still pauses healer there."""
 
-    place: ObjectPlace
+    place: ObjectRef
     now: Pause | None
     before: Pause | None
     others: tuple[Pause, ...]
@@ -55,7 +55,7 @@ class PauseResult:
     """Why nobody may hear of it, in words."""
 
 
-def place_of(text: str, namespace: str, healer_namespace: str) -> ObjectPlace:
+def place_of(text: str, namespace: str, healer_namespace: str) -> ObjectRef:
     """What `deployment/NAME`, `namespace/NAME` or `everything` means. Raises OperateError."""
     if text == EVERYTHING:
         return lease(healer_namespace)
@@ -67,7 +67,7 @@ def place_of(text: str, namespace: str, healer_namespace: str) -> ObjectPlace:
 
 async def pause(
     api: Api,
-    place: ObjectPlace,
+    place: ObjectRef,
     by: str,
     reason: str,
     healer_namespace: str,
@@ -92,7 +92,7 @@ async def pause(
     )
 
 
-async def resume(api: Api, place: ObjectPlace, healer_namespace: str, *, lease: str = LEASE) -> PauseResult:
+async def resume(api: Api, place: ObjectRef, healer_namespace: str, *, lease: str = LEASE) -> PauseResult:
     """Take the pause back, with who and why. Raises OperateError when there is no such object, ClusterError."""
     return await _put(
         api, place, {PAUSED: None, PAUSED_BY: None, PAUSED_REASON: None, PAUSED_UNTIL: None}, healer_namespace, lease
@@ -100,7 +100,7 @@ async def resume(api: Api, place: ObjectPlace, healer_namespace: str, *, lease: 
 
 
 async def _put(
-    api: Api, place: ObjectPlace, annotations: Mapping[str, str | None], healer_namespace: str, lease: str, *, make: bool = False
+    api: Api, place: ObjectRef, annotations: Mapping[str, str | None], healer_namespace: str, lease: str, *, make: bool = False
 ) -> PauseResult:
     body = await get(api, place)
     if body is None and place.kind == "Lease" and make:
@@ -123,7 +123,7 @@ async def _put(
     )
 
 
-def _missing(place: ObjectPlace) -> str:
+def _missing(place: ObjectRef) -> str:
     if place.kind != "Lease":
         return f"there is no {place}"
     return (
@@ -132,18 +132,18 @@ def _missing(place: ObjectPlace) -> str:
     )
 
 
-def _named(place: ObjectPlace) -> str:
+def _named(place: ObjectRef) -> str:
     return f"Lease {place.name!r} in namespace {place.namespace!r}" if place.kind == "Lease" else str(place)
 
 
-def above(place: ObjectPlace, home: Leases) -> list[ObjectPlace]:
+def above(place: ObjectRef, home: Leases) -> list[ObjectRef]:
     """Where a pause of that place may stand: on itself, on its namespace, on the Lease; on each that may be healer's."""
     own = [] if place.kind in ("Namespace", "Lease") else [place]
     namespace = {"Namespace": place.name, "Lease": ""}.get(place.kind, place.namespace)
     return [*own, *([at("Namespace", "", namespace)] if namespace else []), *home.places]
 
 
-async def active_pauses(api: Api, places: Iterable[ObjectPlace]) -> tuple[list[Pause], list[str]]:
+async def active_pauses(api: Api, places: Iterable[ObjectRef]) -> tuple[list[Pause], list[str]]:
     """The pauses that stand on these, and in words what of them may not be read. Raises ClusterError."""
     found: list[Pause] = []
     unread: list[str] = []
@@ -158,7 +158,7 @@ async def active_pauses(api: Api, places: Iterable[ObjectPlace]) -> tuple[list[P
     return found, unread
 
 
-def pause_of(place: ObjectPlace, seen: SeenObject, now: float) -> Pause | None:
+def pause_of(place: ObjectRef, seen: SeenObject, now: float) -> Pause | None:
     """The pause that stands on an object; only "true" is one, and only until it ends. `now` in seconds since the epoch."""
     said = seen.annotations
     if said.get(PAUSED) != "true" or ends(said.get(PAUSED_UNTIL, "")) <= now:
@@ -221,5 +221,5 @@ def plain_result(done: PauseResult) -> dict[str, object]:
     }
 
 
-def _plain_place(place: ObjectPlace) -> dict[str, str]:
+def _plain_place(place: ObjectRef) -> dict[str, str]:
     return {"kind": place.kind, "namespace": place.namespace, "name": place.name}

@@ -22,7 +22,7 @@ from healer.operate.explain.facts import LeaseHolder, leading
 from healer.operate.explain.show import cells, clean, table, title
 from healer.operate.explain.words import step, when
 from healer.operate.leases import Leases, leases
-from healer.operate.objects import LEASE, ObjectPlace, SeenObject, at, get
+from healer.operate.objects import LEASE, ObjectRef, SeenObject, at, get
 from healer.operate.pause import Pause, active_pauses, pause_of, plain_pause
 from healer.operate.workload import listed
 from healer.workloads.registry import WORKLOADS
@@ -128,7 +128,7 @@ class _NamedObject(msgspec.Struct):
     metadata: _NamedMeta
 
 
-def _paused(place: ObjectPlace, body: bytes | None, now: float) -> Iterable[Pause]:
+def _paused(place: ObjectRef, body: bytes | None, now: float) -> Iterable[Pause]:
     if body is None:
         return []
     pause = pause_of(place, msgspec.json.decode(body, type=SeenObject), now)

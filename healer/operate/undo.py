@@ -12,7 +12,7 @@ from healer.journal.base import Undecodable
 from healer.journal.stored import IncidentObject
 from healer.model.annotations import UNDONE_BY
 from healer.model.incident import Incident
-from healer.operate.objects import ObjectPlace, OperateError, SeenObject, annotate, at, decoded, get, valid
+from healer.operate.objects import ObjectRef, OperateError, SeenObject, annotate, at, decoded, get, valid
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Undoing:
     """The changes that healer made for an incident, and how they stand."""
 
     incident: Incident
-    place: ObjectPlace
+    place: ObjectRef
     reversals: Sequence[Reversal]
     by: str = ""
     """Who undid them last; "" when nobody has."""

@@ -9,7 +9,7 @@ from healer.cluster.errors import ApiError, Unreadable
 from healer.cluster.resources import RESOURCES
 from healer.model.kube import LabelSelector, Pod, ReplicaSet
 from healer.model.view import View
-from healer.operate.objects import ObjectPlace, decoded
+from healer.operate.objects import ObjectRef, decoded
 
 _PAGE = 500
 _TRIES = 5
@@ -23,7 +23,7 @@ class _Selecting(msgspec.Struct):
     spec: _SelectorSpec
 
 
-async def put_pods(api: Api, place: ObjectPlace, body: bytes, view: View) -> None:
+async def put_pods(api: Api, place: ObjectRef, body: bytes, view: View) -> None:
     """Put the ReplicaSets and pods into the view that the workload at that place, read as `body`, selects.
 
     Raises ClusterError: some may be in the view then.

@@ -6,7 +6,7 @@ from healer.cluster.api import Api
 from healer.model.verdict import Counts, MeasureFinding, VerdictKind
 from healer.model.view import View
 from healer.model.workload import Workload
-from healer.operate.objects import ObjectPlace, OperateError, at, decoded, get
+from healer.operate.objects import ObjectRef, OperateError, at, decoded, get
 from healer.operate.workload import put_pods
 from healer.rules.probe import DEPLOYMENT, Canary
 from healer.rules.rulebook import BoundRule
@@ -22,7 +22,7 @@ STYLES: Mapping[VerdictKind, str] = {
 """How a verdict is shown on a terminal."""
 
 
-def chosen(rules: Sequence[BoundRule], place: ObjectPlace, name: str | None) -> BoundRule:
+def chosen(rules: Sequence[BoundRule], place: ObjectRef, name: str | None) -> BoundRule:
     """The rule by which the canary at that place is judged: the one of that name, where one is given (in full, or without its
     rule set); else the only one. Raises OperateError.
 
@@ -79,7 +79,7 @@ async def both(api: Api, canary: Canary, namespace: str) -> View:
     return view
 
 
-def there(view: View, place: ObjectPlace, rule: BoundRule) -> Workload:
+def there(view: View, place: ObjectRef, rule: BoundRule) -> Workload:
     """The canary's workload. Raises OperateError when there is none."""
     workload = view.workload_named(place.kind, place.namespace, place.name)
     if workload is None:

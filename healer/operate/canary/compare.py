@@ -18,7 +18,7 @@ from healer.operate.canary.chosen import both, canary_of, there
 from healer.operate.canary.figures import Quantile, quantile
 from healer.operate.canary.past import Past
 from healer.operate.canary.report import SHARES, Column, MeasureRow, Report
-from healer.operate.objects import ObjectPlace, OperateError
+from healer.operate.objects import ObjectRef, OperateError
 from healer.routes.base import RouteError
 from healer.rules.probe import DEPLOYMENT, Canary, Measure
 from healer.rules.rulebook import BoundRule
@@ -49,7 +49,7 @@ class _GridLook(NamedTuple):
 
 
 async def compare(
-    api: Api, prometheus: QueryApi, rule: BoundRule, place: ObjectPlace, *, since: float, now: float, history: int = 720
+    api: Api, prometheus: QueryApi, rule: BoundRule, place: ObjectRef, *, since: float, now: float, history: int = 720
 ) -> Report:
     """The report on the last `since` seconds before `now` (since the epoch). `history`: windows of stable before that, from
     which the judge learns how bursty its errors are.

@@ -17,7 +17,7 @@ from healer.model.view import View
 from healer.model.workload import Workload
 from healer.operate.canary.chosen import STYLES, both, canary_of, plain_finding, there
 from healer.operate.explain.show import clean
-from healer.operate.objects import ObjectPlace, OperateError
+from healer.operate.objects import ObjectRef, OperateError
 from healer.routes.base import RouteError
 from healer.rules.probe import Canary
 from healer.rules.rulebook import BoundRule
@@ -56,7 +56,7 @@ class GateProgress:
 class Gated:
     """What came of it, after so many looks and seconds. `timed_out`: neither GOOD nor BAD in time."""
 
-    place: ObjectPlace
+    place: ObjectRef
     rule: str
     kind: VerdictKind
     text: str
@@ -70,7 +70,7 @@ async def gate(
     api: Api,
     prometheus: QueryApi,
     rule: BoundRule,
-    place: ObjectPlace,
+    place: ObjectRef,
     *,
     within: float,
     every: float | None = None,
@@ -109,7 +109,7 @@ class _Gate:
         prometheus: QueryApi,
         rule: BoundRule,
         canary: Canary,
-        place: ObjectPlace,
+        place: ObjectRef,
         history: int,
         tell: Callable[[GateProgress], None],
     ) -> None:

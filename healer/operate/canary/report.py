@@ -14,7 +14,7 @@ from healer.operate.canary.chosen import STYLES, plain_counts, plain_finding
 from healer.operate.canary.figures import Quantile, interval
 from healer.operate.explain.show import clean
 from healer.operate.explain.words import clock
-from healer.operate.objects import ObjectPlace
+from healer.operate.objects import ObjectRef
 
 SHARES: Mapping[str, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -47,7 +47,7 @@ class MeasureRow:
 class Report:
     """Stable and canary from `since` to `until` (seconds since the epoch), in windows of `step` seconds."""
 
-    place: ObjectPlace
+    place: ObjectRef
     stable: str
     rule: str
     since: float

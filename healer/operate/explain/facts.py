@@ -22,7 +22,7 @@ from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.operate.asking import Door, recent, rules
 from healer.operate.leases import Leases, leases
-from healer.operate.objects import LEASE, ObjectPlace, at, decoded, get
+from healer.operate.objects import LEASE, ObjectRef, at, decoded, get
 from healer.operate.pause import Pause, above, active_pauses
 from healer.operate.workload import listed, put_pods
 from healer.rules.scope import Scope
@@ -106,7 +106,7 @@ class _HeldLease(msgspec.Struct):
 
 
 async def facts(
-    api: Api, place: ObjectPlace, healer_namespace: str, url: str | None, now: float, lease: str = LEASE
+    api: Api, place: ObjectRef, healer_namespace: str, url: str | None, now: float, lease: str = LEASE
 ) -> SubjectFacts:
     """All that is known of a pod, a workload or an incident. `now` in seconds since the epoch; `lease`: the Lease's name.
 
@@ -217,7 +217,7 @@ def _related(decisions: list[Decision], subject: _Subject, incidents: tuple[Inci
 # the cluster
 
 
-async def _subject(api: Api, place: ObjectPlace, incidents: list[Incident], notes: list[str]) -> _Subject:
+async def _subject(api: Api, place: ObjectRef, incidents: list[Incident], notes: list[str]) -> _Subject:
     if place.kind == "Incident":
         kept = next((incident for incident in incidents if incident.id == place.name), None)
         target = Target("Incident", place.namespace, place.name, "")
@@ -249,7 +249,7 @@ async def _owner(api: Api, pod: Pod, notes: list[str]) -> Target | None:
     return view.workload_of(pod)
 
 
-async def _workload(api: Api, place: ObjectPlace, body: bytes, notes: list[str]) -> _Subject:
+async def _workload(api: Api, place: ObjectRef, body: bytes, notes: list[str]) -> _Subject:
     workload = decoded(body, WORKLOADS[place.kind].struct, place).workload()
     target, view = workload.target, View(WORKLOADS)
     try:
