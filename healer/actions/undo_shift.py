@@ -142,17 +142,16 @@ async def _stranger(api: Api, route: CanaryRoute, incident: Incident) -> str | N
     if counted or route.canary == workload.name:
         named = counted or route.canary
         return None if named == workload.name else f"its canary is deployment/{named}"
+    unknown = f"whether its canary service/{route.canary} leads to {workload} is not known"
     if workload.kind not in WORKLOADS:
-        return (
-            f"whether its canary service/{route.canary} leads to {workload} is not known, because healer heals no {workload.kind}"
-        )
+        return f"{unknown}, because healer does not act on a {workload.kind}"
     try:
         service = await api.get(f"/api/v1/namespaces/{route.namespace}/services/{route.canary}", _CanaryService)
         deployment = await api.get(WORKLOADS[workload.kind].resource.path(workload.namespace, workload.name), _CanaryDeployment)
     except ApiError as error:
         if not error.is_not_found:
             raise
-        return f"whether its canary service/{route.canary} leads to {workload} is not known, because one of them is gone"
+        return f"{unknown}, because one of them is gone"
     selector, labels = service.spec.selector, deployment.spec.template.metadata.labels
     if selector and selector.items() <= labels.items():
         return None

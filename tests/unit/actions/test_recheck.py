@@ -108,6 +108,13 @@ async def test_paused_meanwhile(bench: Bench, action: str, what: str) -> None:
     assert nothing_was_done(bench)
 
 
+@ACTIONS
+async def test_a_pause_that_has_ended_pauses_nothing(bench: Bench, action: str) -> None:
+    """Its time is compared with the wall clock, at the last look before acting as well."""
+    bench.change("deployment", **PAUSED, **{"healer.dev/paused-until": "2001-01-01T00:00:00Z"})
+    assert (await bench.attempt(action)).kind is OutcomeKind.DONE
+
+
 async def test_the_namespace_was_paused_meanwhile(bench: Bench) -> None:
     for namespace in bench.lab.objects("namespaces"):
         if namespace["metadata"]["name"] == NAMESPACE:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,6 +92,19 @@ def test_pods_of_a_workload_are_those_of_all_its_revisions() -> None:
     view.drop(ReplicaSet, OLD.metadata.uid)
     assert names(view.pods_of(WORKLOAD)) == ["b"]
     assert view.pods_of(Target("Deployment", "ns", "serving", "")) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "namespace"),
+    [("StatefulSet", "serving", "ns"), ("Deployment", "other", "ns"), ("Deployment", "serving", "apart")],
+)
+def test_a_reference_that_names_another_object_than_its_uid_is_no_owner(kind: str, name: str, namespace: str) -> None:
+    """Anybody may write a reference; it is believed only where all of it fits the workload that has the uid."""
+    reference = OwnerReference(kind, name, WORKLOAD.uid, controller=True)
+    view = filled(DEPLOYMENT, Pod(Meta(name="a", uid="a", namespace=namespace, owner_references=(reference,))))
+    pod = view.pod("a")
+    assert pod is not None
+    assert view.workload_of(pod) is None
 
 
 def test_a_pod_that_changes_hands() -> None:

@@ -282,6 +282,17 @@ async def test_a_service_that_is_gone_leaves_it_unknown_whose_traffic_it_is(shif
     assert shifted.patched == []
 
 
+async def test_a_note_of_a_workload_of_another_kind_is_not_believed(shifted: Shifted) -> None:
+    """Only Deployments can be looked at: whether the Service leads to what an incident calls a StatefulSet is not known."""
+    incident = shifted.place.incident(State.HEALED, rule="canaries/bad")
+    shifted.lab.store.remove(shifted.lab.api.kinds.named("incidents").stored_in, (SPACE, ID))
+    await shifted.place.keep(replace(incident, workload=replace(incident.workload, kind="StatefulSet")))
+    await shifted.status({"notices": {KEPT_BY: {ROUTE.key: str(NOTE)}}})
+    with pytest.raises(NotUndone, match="is not known, because healer does not act on a StatefulSet"):
+        await shifted.undo()
+    assert shifted.patched == []
+
+
 def test_a_route_of_another_namespace_is_shown_with_it() -> None:
     """A rule may name a route elsewhere; whoever puts its weights back sees where it is."""
     move = ShiftReversal(replace(ROUTE, apart="gateways"), Weights.parse("100:0"), Weights.parse("100:0"), Weights.parse("80:20"))

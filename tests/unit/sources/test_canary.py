@@ -757,6 +757,23 @@ def test_pods_of_an_earlier_revision_are_not_the_canary_however_long_they_termin
     assert blind.rolling, "the watch has not brought the ReplicaSet yet: whose pods are on trial is not known"
 
 
+async def test_canaries_of_all_namespaces_are_asked_in_the_order_of_their_uids(tmp_path: Path) -> None:
+    """Not in that of the watch: every replica decides in the same order."""
+    world, judged = World(), list[str]()
+    for space in ("zulu", "alpha", "mike"):
+        world.view.put(Deployment(Meta(name=CANARY, uid=f"uid-{space}", namespace=space)))
+    asked = rule("bad-canary", when=when("Ingress", COUNTERS), heal=[{"page": {}}], scope={"namespaces": ["*"]})
+    (bound,) = rulebook(asked).rules
+    async with remembering(tmp_path / "prometheus", {}) as prometheus, Lab(controllers=False) as lab:
+        api = await Api.connect(kubeconfig=kubeconfig(tmp_path, lab.url))
+        probe = CanaryProbe(bound, prometheus, api, world.view, lambda *_: None)
+        for report in await probe.ask(START):
+            if isinstance(report, Signal) and report.target.namespace not in judged:
+                judged.append(report.target.namespace)
+        await api.aclose()
+    assert judged == ["alpha", "mike", "zulu"]
+
+
 async def test_a_rule_looks_at_the_canary_that_its_route_sends_traffic_to(tmp_path: Path) -> None:
     """The weights come from a real route, the pods from the view, the counters from Prometheus."""
     world = World()
