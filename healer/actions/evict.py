@@ -81,7 +81,7 @@ async def _refused(call: Call, error: ApiError) -> Outcome:
         return Outcome(OutcomeKind.DEFERRED, "BudgetRefused", f"a PodDisruptionBudget refuses: {error.detail}", error.retry_after)
     if error.status == 500 and _TWO_BUDGETS in error.message:
         budgets = ", ".join(
-            sorted(b.metadata.name for pod in [call.view.pod(target.uid)] if pod for b in call.view.budgets_over(pod))
+            sorted(b.metadata.name for pod in [call.view.pod(target.uid)] if pod for b in call.view.budgets_matching(pod))
         )
         text = f"{error.message} Delete all but one of them ({budgets}), or make their selectors disjoint."
         return Outcome(OutcomeKind.REFUSED, "TwoBudgets", text)

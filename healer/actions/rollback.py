@@ -79,7 +79,7 @@ def _found(call: Call, whole: Rollable, history: History) -> Outcome | None:
     by, was = marks.rolled_back_by, marks.rolled_back_from
     if kept.get("step") != rung(call) or (by, was) != (call.act.incident.id, kept.get("from")):
         return None
-    if not history.is_now(history.kept_by(kept.get("replicaSet", ""))):
+    if not history.is_current(history.of_holder(kept.get("replicaSet", ""))):
         return None
     text = f"{call.act.target} was rolled back from revision {was} to {kept.get('to')} already, by an earlier attempt"
     return Outcome(OutcomeKind.DONE, "FoundDone", text)
@@ -103,10 +103,10 @@ def _moved_on(call: Call, whole: Rollable, history: History) -> Outcome | None:
     A revision that healer made itself since (by a restart or an earlier rollback) does not count.
     """
     opened = number(call.act.incident.revision)
-    if opened in (0, history.current) or history.is_now(history.called(opened)):
+    if opened in (0, history.current) or history.is_current(history.numbered(opened)):
         return None
     own = whole.metadata.annotations.rolled_back_by == call.act.incident.id
-    if own and history.is_now(history.kept_by(call.kept.get("replicaSet", ""))):
+    if own and history.is_current(history.of_holder(call.kept.get("replicaSet", ""))):
         return None
     text = (
         f"{call.act.target} is now at revision {history.current}, and the incident is about revision {opened}: "
@@ -135,7 +135,7 @@ def _change(call: Call, whole: Rollable, history: History, goal: Revision) -> Te
 
 def _done(call: Call, history: History, goal: Revision) -> Outcome:
     target, changes = call.act.target, differences(history.template, goal.template)
-    proven = ", last seen healthy" if goal is history.called(number(call.act.incident.healthy)) else ""
+    proven = ", last seen healthy" if goal is history.numbered(number(call.act.incident.healthy)) else ""
     way = f"rolled back from revision {history.current} to revision {goal.number}{proven} ({changes})"
     if call.act.dry_run:
         text = f"{target} would be {way} (observe: dry run, nothing was done)"

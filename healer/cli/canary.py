@@ -76,7 +76,7 @@ def gate_verb(
     between = None if every is None else duration(every, "--every", _SHORTEST, _LONGEST)
 
     async def work(api: Api, client: Prometheus, judging: BoundRule, place: ObjectRef, ask: PrometheusSettings) -> Gated:
-        with _Teller(console(error=True)) as tell:
+        with _ProgressPrinter(console(error=True)) as tell:
             return await gate(
                 api,
                 client,
@@ -88,7 +88,7 @@ def gate_verb(
                 tell=tell,
             )
 
-    gated = _asked(work, what, canary, namespace, rule, prometheus, context)
+    gated = _with_prometheus(work, what, canary, namespace, rule, prometheus, context)
     if output == "json":
         print_json(plain_gated(gated))
     else:
@@ -116,22 +116,22 @@ def compare_verb(
     async def work(api: Api, client: Prometheus, judging: BoundRule, place: ObjectRef, ask: PrometheusSettings) -> Report:
         return await compare(api, client, judging, place, since=back, now=api.clock.wall(), history=ask.history)
 
-    report = _asked(work, what, canary, namespace, rule, prometheus, context)
+    report = _with_prometheus(work, what, canary, namespace, rule, prometheus, context)
     if output == "json":
         print_json(plain_report(report))
     else:
         show_report(report, console())
 
 
-class _Teller:
+class _ProgressPrinter:
     """Tells how it stands: on a terminal in one line that is kept up to date, elsewhere a line when it has changed."""
 
     def __init__(self, screen: Console) -> None:
         self._screen = screen
         self._status = screen.status("...") if screen.is_terminal else None
-        self._said = ""
+        self._last_text = ""
 
-    def __enter__(self) -> "_Teller":
+    def __enter__(self) -> "_ProgressPrinter":
         if self._status is not None:
             self._status.start()
         return self
@@ -144,15 +144,15 @@ class _Teller:
         text = clean(str(progress))
         if self._status is not None:
             self._status.update(Text(text))
-        elif text != self._said:
+        elif text != self._last_text:
             self._screen.print(text)
-        self._said = text
+        self._last_text = text
 
 
 Work = Callable[[Api, Prometheus, BoundRule, ObjectRef, PrometheusSettings], Awaitable[T]]
 
 
-def _asked(
+def _with_prometheus(
     work: Work[T],
     what: str,
     file: Path,

@@ -132,10 +132,10 @@ def rbac(
         raise typer.Exit(EXIT_SETUP) from error
     needs, routes = needed(rulebook, ACTIONS), apart(rulebook, ACTIONS)
     printed = manifests(needs, namespace, within=confined, lease=name, routes=routes)
-    typer.echo(yaml.dump_all(printed, Dumper=_Plain, sort_keys=False), nl=False)
+    typer.echo(yaml.dump_all(printed, Dumper=_PlainDumper, sort_keys=False), nl=False)
 
 
-class _Plain(yaml.SafeDumper):
+class _PlainDumper(yaml.SafeDumper):
     """Without anchors: what two manifests share is written twice, for people to read."""
 
     def ignore_aliases(self, data: object) -> bool:

@@ -26,7 +26,7 @@ def logs(log: Log) -> LogStream:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
     ]
-    last = _rendered(stream, pretty=pretty)
+    last = _renderers(stream, pretty=pretty)
     structlog.configure(
         processors=[*first, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -36,7 +36,7 @@ def logs(log: Log) -> LogStream:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*first, _named],
+            foreign_pre_chain=[*first, _add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
@@ -46,7 +46,7 @@ def logs(log: Log) -> LogStream:
     return stream
 
 
-def _rendered(stream: LogStream, *, pretty: bool) -> list[structlog.types.Processor]:
+def _renderers(stream: LogStream, *, pretty: bool) -> list[structlog.types.Processor]:
     """From an event to a line; redaction comes after tracebacks were rendered, which hold what was said."""
     clock = structlog.processors.TimeStamper(fmt="iso", utc=True)
     if pretty:
@@ -56,7 +56,7 @@ def _rendered(stream: LogStream, *, pretty: bool) -> list[structlog.types.Proces
     return [structlog.processors.ExceptionRenderer(tracebacks), redact_event, clock, structlog.processors.JSONRenderer()]
 
 
-def _named(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+def _add_logger_name(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     """Which library a line is from."""
     event["logger"] = event["_record"].name
     return event

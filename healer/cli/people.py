@@ -52,7 +52,7 @@ def pause_verb(
     lasts = None if for_ is None else duration(for_, "--for")
 
     async def work(api: Api) -> PauseResult:
-        place = await _place(api, what, namespace or me.namespace, healer_namespace, lease, make=True)
+        place = await _pausable(api, what, namespace or me.namespace, healer_namespace, lease, make=True)
         until = None if lasts is None else api.clock.wall() + lasts
         return await pause(api, place, me.user, reason, healer_namespace, until=until, make=what == EVERYTHING, lease=lease)
 
@@ -72,13 +72,13 @@ def resume_verb(
     me = who(context)
 
     async def work(api: Api) -> PauseResult:
-        place = await _place(api, what, namespace or me.namespace, healer_namespace, lease)
+        place = await _pausable(api, what, namespace or me.namespace, healer_namespace, lease)
         return await resume(api, place, healer_namespace, lease=lease)
 
     _print_pause(with_cluster(work, context), output)
 
 
-async def _place(api: Api, what: str, namespace: str, healer_namespace: str, lease: str, *, make: bool = False) -> ObjectRef:
+async def _pausable(api: Api, what: str, namespace: str, healer_namespace: str, lease: str, *, make: bool = False) -> ObjectRef:
     """What is to be paused or resumed; with `make`, a Lease need not be there."""
     own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
     return await find_lease(api, own, name, make=make) if what == EVERYTHING else place_of(what, namespace, own)

@@ -37,7 +37,7 @@ class LogStream:
             if not self._waiting and self._fd is not None:
                 data = self._write_ready(data, self._fd)
             if data:
-                self._put_off(data)
+                self._enqueue(data)
         return len(text)
 
     def flush(self) -> None:
@@ -68,7 +68,7 @@ class LogStream:
         """Whether a write would end at once, be it with an error."""
         return bool(self._ready.poll(0))
 
-    def _put_off(self, data: bytes) -> None:
+    def _enqueue(self, data: bytes) -> None:
         if self._fd is None or self._size + len(data) > self._most:
             self.dropped += data.count(b"\n")
             return

@@ -127,11 +127,11 @@ def _kubeconfig_loader(paths: str, context: str | None, clock: Clock) -> _Load:
         loader = await load_kube_config(paths, context, configuration, persist_config=False)
         read_at = clock.steady()
 
-        async def refresh(held: Any) -> None:
+        async def refresh(current: Any) -> None:
             nonlocal read_at
             if clock.steady() - read_at >= REFRESH:
                 read_at = clock.steady()
-                await loader.load_and_set(held)  # token files anew; exec and OIDC tokens when they expire
+                await loader.load_and_set(current)  # token files anew; exec and OIDC tokens when they expire
 
         configuration.refresh_api_key_hook = refresh  # type: ignore[assignment]  # declared None, awaited when set
 

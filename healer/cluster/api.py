@@ -11,7 +11,7 @@ import msgspec
 
 from healer.clock import SYSTEM, Clock
 from healer.cluster.access import Access
-from healer.cluster.contact import Contact, RbacRequest, asked
+from healer.cluster.contact import Contact, RbacRequest, rbac_request
 from healer.cluster.decode import ListPage
 from healer.cluster.errors import ApiError, ApiUnavailable, ClusterConfigError, ClusterError, Unreadable
 
@@ -73,11 +73,11 @@ class Api:
     ) -> bytes:
         """The body of a 2xx answer. `body` is anything that msgspec can turn into JSON; `within` (s) shortens the timeout."""
         content = None if body is None else msgspec.to_builtins(body)
-        with self._noted(asked(method, path, query)):
+        with self._recorded(rbac_request(method, path, query)):
             try:
                 async with asyncio.timeout(within):
-                    response = await self._answer(method, path, query, content, content_type, self._request_timeout)
-                    return await _whole(response)
+                    response = await self._send(method, path, query, content, content_type, self._request_timeout)
+                    return await _read_body(response)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise _unavailable(f"{method} {path}", error) from error
 
@@ -98,8 +98,8 @@ class Api:
         `read_timeout` is the longest silence allowed, before the headers and between any two reads.
         """
         limits = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=read_timeout)
-        with self._noted(asked("GET", path, query)):
-            response = await self._answer("GET", path, query, None, "application/json", limits, compressed=False)
+        with self._recorded(rbac_request("GET", path, query)):
+            response = await self._send("GET", path, query, None, "application/json", limits, compressed=False)
         try:
             yield response
         finally:
@@ -109,7 +109,7 @@ class Api:
         """Close the connections."""
         await self._access.aclose()
 
-    async def _answer(
+    async def _send(
         self,
         method: str,
         path: str,
@@ -134,16 +134,16 @@ class Api:
                 response = await self._access.send(method, url, headers, content, limits)
                 if response.ok:
                     return response
-                said = await self._refusal(response)
+                refusal = await self._read_refusal(response)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise _unavailable(request, error) from error
             if renewed or response.status != 401:
                 break
             await self._renew(token)
-        raise ApiError.of_body(response.status, said, retry_after=response.headers.get("Retry-After"), request=request)
+        raise ApiError.of_body(response.status, refusal, retry_after=response.headers.get("Retry-After"), request=request)
 
     @contextmanager
-    def _noted(self, what: RbacRequest) -> Generator[None]:
+    def _recorded(self, what: RbacRequest) -> Generator[None]:
         """Tells the contact how a request went."""
         try:
             yield
@@ -152,7 +152,7 @@ class Api:
             raise
         self.contact.answered(what)
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read_refusal(self, response: aiohttp.ClientResponse) -> bytes:
         """What the server says of it; a stream's timeout is for silence, so the whole gets a limit here."""
         async with asyncio.timeout(self._request_timeout.total):
             try:
@@ -166,7 +166,7 @@ class Api:
                 await self._access.renew()
 
 
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
+async def _read_body(response: aiohttp.ClientResponse) -> bytes:
     """The body. Raises Unreadable when it is longer than any answer may be."""
     try:
         body = bytearray()
@@ -195,11 +195,11 @@ async def pages(
     Raises Unreadable when the list has no end: a token that repeats, a page that is empty and not the last, twice as many objects
     as the first page said there are (which is an estimate, of a snapshot), or more than `most`. Raises ClusterError.
     """
-    asked = {"limit": str(page), **(query or {})}
+    parameters = {"limit": str(page), **(query or {})}
     tokens: set[str] = set()
     found, expected = 0, most
     while True:
-        part = await api.get(path, ListPage, asked)
+        part = await api.get(path, ListPage, parameters)
         meta, items = part.metadata, len(part.items or ())
         if not tokens and meta.remaining_item_count is not None and meta.continue_:
             expected = min(most, 2 * (items + meta.remaining_item_count) + page)
@@ -213,4 +213,4 @@ async def pages(
         if not items or token in tokens:
             raise Unreadable(f"LIST {path}: has no end: {'an empty page' if not items else 'a page again'} that is not the last")
         tokens.add(token)
-        asked["continue"] = token
+        parameters["continue"] = token

@@ -35,7 +35,7 @@ class RbacRequest:
         )
 
 
-def asked(method: str, path: str, query: Mapping[str, str] | None = None) -> RbacRequest:
+def rbac_request(method: str, path: str, query: Mapping[str, str] | None = None) -> RbacRequest:
     """What a request asks for."""
     group, _, rest = path.removeprefix("/apis/").partition("/") if path.startswith("/apis/") else ("", "", path[len("/api/") :])
     parts = rest.split("/")[1:]  # after the version
@@ -64,8 +64,8 @@ class Contact:
         self._begun = clock()
         self._good: float | None = None
         self._failing: float | None = None
-        self._why = ""
-        self._said_at: float | None = None
+        self._failure = ""
+        self._logged_at: float | None = None
         self._pause = _FIRST
         self._missing: dict[RbacRequest, str] = {}
 
@@ -76,17 +76,17 @@ class Contact:
         self.counts[what.verb, "2xx"] += 1
         if self._missing.pop(what, None) is not None:
             log.info("a permission that was missing is granted now", permission=str(what))
-        self._well()
+        self._record_success()
 
     def failed(self, what: RbacRequest, error: ClusterError) -> None:
         """A request came back with a refusal, or did not."""
         status = error.status if isinstance(error, ApiError) else None
         self.counts[what.verb, _code(status)] += 1
         if is_servers(error) or isinstance(error, ClusterConfigError):
-            self._ill(str(error))
+            self._record_failure(str(error))
         elif status != 429:
-            self._forbidden(what, error)
-            self._well()
+            self._record_refusal(what, error)
+            self._record_success()
 
     # what others ask
 
@@ -100,7 +100,7 @@ class Contact:
         """Why the server cannot be used at present; empty when it can."""
         if self._failing is None or (self.heard and self._clock() - self._failing < _PATIENCE):
             return ""
-        return self._why
+        return self._failure
 
     @property
     def missing(self) -> tuple[RbacRequest, ...]:
@@ -111,7 +111,7 @@ class Contact:
         """Seconds since the last good answer; since the beginning when there was none."""
         return max(0.0, self._clock() - (self._begun if self._good is None else self._good))
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """How it stands, in a sentence."""
         last = f"last good answer {self.silence():.0f} s ago" if self.heard else f"never heard, for {self.silence():.0f} s"
         why = f"; {self.trouble}" if self.trouble else ""
@@ -125,21 +125,21 @@ class Contact:
 
     # inside
 
-    def _well(self) -> None:
+    def _record_success(self) -> None:
         self._good = self._clock()
-        if self._said_at is not None:
+        if self._logged_at is not None:
             log.info("the cluster answers again", cluster=self.where)
-        self._failing, self._why, self._said_at, self._pause = None, "", None, _FIRST
+        self._failing, self._failure, self._logged_at, self._pause = None, "", None, _FIRST
 
-    def _ill(self, why: str) -> None:
+    def _record_failure(self, why: str) -> None:
         now = self._clock()
         if self._failing is None:
             self._failing = now
-        self._why = why
-        if not self.trouble or (self._said_at is not None and now - self._said_at < self._pause):
+        self._failure = why
+        if not self.trouble or (self._logged_at is not None and now - self._logged_at < self._pause):
             return
-        self._pause = _FIRST if self._said_at is None else min(_SELDOM, self._pause * 2)
-        self._said_at = now
+        self._pause = _FIRST if self._logged_at is None else min(_SELDOM, self._pause * 2)
+        self._logged_at = now
         log.error(
             "the cluster cannot be reached: nothing is healed until it can",
             cluster=self.where,
@@ -147,7 +147,7 @@ class Contact:
             since=f"{now - self._failing:.0f} s" if self.heard else "never heard",
         )
 
-    def _forbidden(self, what: RbacRequest, error: ClusterError) -> None:
+    def _record_refusal(self, what: RbacRequest, error: ClusterError) -> None:
         if what in self._missing or not isinstance(error, ApiError) or not error.is_missing_permission:
             return
         self._missing[what] = str(error)

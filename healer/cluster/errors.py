@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from healer.model.text import said_in
+from healer.model.text import body_text
 
 LONGEST_WAIT = 300.0
 """Seconds: a longer Retry-After is not believed. Whoever sends it would keep healer from its work for days."""
@@ -77,7 +77,7 @@ class ApiError(ClusterError):
         try:
             said = msgspec.json.decode(body, type=ApiStatus)
         except (msgspec.DecodeError, UnicodeDecodeError):  # the server's filters and proxies answer in plain text
-            said = ApiStatus(message=said_in(body, 500))
+            said = ApiStatus(message=body_text(body, 500))
         said.code = status
         return cls.of_status(said, retry_after=_seconds(retry_after), request=request)
 

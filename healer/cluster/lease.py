@@ -108,13 +108,13 @@ class Lease:
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{settings.namespace}/leases"
         self._path = f"{self._collection}/{settings.name}"
         self._until = _NEVER  # by our clock: when we stop acting unless we renew
-        self._found: dict[str, Any] | None = None  # the Lease as last read, whole, to be written back as it was found
+        self._object: dict[str, Any] | None = None  # the Lease as last read, whole, to be written back as it was found
         self._spec: _ElectionSpec | None = None  # the same, typed
         self._since = _NEVER  # by our clock: when we first saw this spec
         self._highest = -1  # of the leaseTransitions seen
-        self._mark: tuple[str, str] | None = None  # holder and acquireTime of our last attempt to take it
+        self._acquisition: tuple[str, str] | None = None  # holder and acquireTime of our last attempt to take it
         self._stale = False  # a write of ours was refused or not answered: read before the next
-        self._complaint = ""
+        self._last_error = ""
 
     def is_leader(self) -> bool:
         """May we act, at this moment? To be asked right before every change of the cluster."""
@@ -123,7 +123,7 @@ class Lease:
     @property
     def trouble(self) -> str:
         """What the last request about the Lease failed with; empty when it did not."""
-        return self._complaint
+        return self._last_error
 
     def leader(self) -> str | None:
         """The identity of whom we may take for the leader: we, while we hold it; another, until their Lease has expired."""
@@ -154,13 +154,13 @@ class Lease:
         """Until we hold the lease."""
         while True:
             try:
-                await self._look()
+                await self._read()
                 if self._is_free():
-                    await self._take()
+                    await self._acquire()
                 if self.is_leader():
                     return
             except ClusterError as error:
-                self._complain(error)
+                self._log_failure(error)
             await asyncio.sleep(self._settings.retry)
 
     async def _lead(self, term: Callable[[], Awaitable[None]]) -> bool:
@@ -177,13 +177,13 @@ class Lease:
             try:
                 stale = self._stale
                 if stale and self.is_leader():
-                    await self._look()
+                    await self._read()
                 if not self.is_leader():
                     break
-                await self._write({"renewTime": self._stamp()})
+                await self._write({"renewTime": self._timestamp()})
                 pause = self._settings.renew
             except ClusterError as error:
-                self._complain(error)
+                self._log_failure(error)
                 # Most often somebody has annotated the Lease: read it and renew at once, unless that is what we just did.
                 changed = isinstance(error, ApiError) and error.is_conflict and not stale
                 pause = 0 if changed else self._settings.retry
@@ -197,9 +197,9 @@ class Lease:
                 while self._stale or self._is_ours():
                     try:
                         if self._stale:
-                            await self._look()
+                            await self._read()
                         else:
-                            await self._write({"holderIdentity": "", "renewTime": self._stamp()})
+                            await self._write({"holderIdentity": "", "renewTime": self._timestamp()})
                             log.info("lease released", lease=self._path, identity=self._identity, epoch=self.epoch)
                     except ApiError as error:
                         if not error.is_conflict:
@@ -212,7 +212,7 @@ class Lease:
     def _is_ours(self) -> bool:
         """Is what we last read what we last took? A record with our name that another process wrote is not."""
         spec = self._spec
-        return spec is not None and (spec.holder_identity, spec.acquire_time) == self._mark
+        return spec is not None and (spec.holder_identity, spec.acquire_time) == self._acquisition
 
     def _is_free(self) -> bool:
         """May we try to take what we last read? That nobody renews in between is for the compare-and-swap to see.
@@ -225,10 +225,10 @@ class Lease:
         duration = (spec and spec.lease_duration_seconds) or self._settings.duration
         return self._clock() - self._since >= duration
 
-    async def _take(self) -> None:
+    async def _acquire(self) -> None:
         """Begin a term. Its number is new also when we follow ourselves: what a term before has claimed is not of this one."""
-        moment = self._stamp()
-        self._mark = (self._identity, moment)
+        moment = self._timestamp()
+        self._acquisition = (self._identity, moment)
         epoch = self._highest + 1
         await self._write(
             {
@@ -241,47 +241,47 @@ class Lease:
         )
         self.epoch = epoch
 
-    async def _look(self) -> None:
+    async def _read(self) -> None:
         """Read the Lease. Raises ClusterError."""
         try:
-            body = await self._ask("GET", self._path)
+            body = await self._request("GET", self._path)
         except ApiError as error:
             if not error.is_not_found:
                 raise
-            self._see(None)
+            self._apply(None)
         else:
-            self._see(body)
+            self._apply(body)
 
     async def _write(self, spec: Mapping[str, object]) -> None:
         """Create the Lease, or replace what we last read, unless it has changed. Raises ClusterError."""
         sent = self._clock()
         self._stale = True
-        if self._found is None:
+        if self._object is None:
             metadata = {"name": self._settings.name, "labels": LABELS}
             head = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
-            body = await self._ask("POST", self._collection, head | {"spec": spec})
+            body = await self._request("POST", self._collection, head | {"spec": spec})
         else:
-            whole = self._found | {"spec": self._found.get("spec", {}) | spec}
-            body = await self._ask("PUT", self._path, whole)
-        self._see(body)
+            whole = self._object | {"spec": self._object.get("spec", {}) | spec}
+            body = await self._request("PUT", self._path, whole)
+        self._apply(body)
         if self._is_ours():
             self._until = sent + self._settings.deadline
 
-    async def _ask(self, method: str, path: str, body: object | None = None) -> bytes:
+    async def _request(self, method: str, path: str, body: object | None = None) -> bytes:
         """One request, never beyond our own deadline. Raises ClusterError."""
         limit = self._settings.request_timeout
         if self.is_leader():
             limit = min(limit, self._until - self._clock())
         return await self._api.request(method, path, body=body, within=limit)
 
-    def _see(self, body: bytes | None) -> None:
+    def _apply(self, body: bytes | None) -> None:
         """Take note of the Lease as it is, None for missing. Raises Unreadable."""
         found = None if body is None else _decoded(body, dict[str, Any], self._path)
         lease = None if body is None else _decoded(body, _LeaseBody, self._path)
         spec = None if lease is None else lease.spec
         if spec != self._spec:  # and not when merely an annotation has changed
             self._since = self._clock()
-        self._found, self._spec, self._stale, self._complaint = found, spec, False, ""
+        self._object, self._spec, self._stale, self._last_error = found, spec, False, ""
         self.holder = None if spec is None else spec.holder_identity or None
         if spec is not None:
             self._highest = max(self._highest, spec.lease_transitions or 0)
@@ -290,19 +290,19 @@ class Lease:
         if lease is not None and self._on_annotations is not None:
             self._on_annotations(lease.metadata.annotations or {})
 
-    def _stamp(self) -> str:
+    def _timestamp(self) -> str:
         """The wall time as metav1.MicroTime, for humans: nobody compares it but for being another one."""
         return self._api.clock.stamp("microseconds")
 
-    def _complain(self, error: ClusterError) -> None:
+    def _log_failure(self, error: ClusterError) -> None:
         """Log what went wrong, once for as long as it stays the same."""
-        said = str(error)
+        text = str(error)
         if isinstance(error, ApiError) and error.is_conflict:
-            log.debug("lease has changed meanwhile", lease=self._path, error=said)
-        elif said != self._complaint:
+            log.debug("lease has changed meanwhile", lease=self._path, error=text)
+        elif text != self._last_error:
             log_it = log.debug if self._api.contact.trouble else log.warning  # the contact says for all that there is no answer
-            log_it("lease request failed, trying again", lease=self._path, identity=self._identity, error=said)
-            self._complaint = said
+            log_it("lease request failed, trying again", lease=self._path, identity=self._identity, error=text)
+            self._last_error = text
 
 
 @asynccontextmanager

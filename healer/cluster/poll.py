@@ -22,7 +22,7 @@ log = structlog.get_logger()
 class NamespacePoll:
     """Keeps one Namespace of `view` up to date by reading it every `every` seconds.
 
-    A read that fails leaves what is held: a pause that was seen stands until somebody is seen to have taken it back.
+    A read that fails leaves what is known: a pause that was seen stands until somebody is seen to have taken it back.
     """
 
     resource = RESOURCES[Namespace]
@@ -60,29 +60,29 @@ class NamespacePoll:
     async def run(self) -> NoReturn:
         """Read until cancelled."""
         while True:
-            await self._look()
+            await self._read()
             await asyncio.sleep(self._every)
 
-    async def _look(self) -> None:
+    async def _read(self) -> None:
         try:
             found = await self._api.get(self._path, Namespace)
         except ApiError as error:
             self.trouble = str(error)
             if error.is_not_found:
-                self._take(None)
+                self._apply(None)
             elif error.is_forbidden:
                 self._refuse()
         except ClusterError as error:
             self.trouble = str(error)
         else:
-            self._take(found)
+            self._apply(found)
             self.trouble, self.refused = "", False
         self._tried = self._clock()
 
-    def _take(self, found: Namespace | None) -> None:
-        held = self._view.namespace(self.namespace)
-        if held is not None and (found is None or found.metadata.uid != held.metadata.uid):
-            self._view.drop(Namespace, held.metadata.uid)
+    def _apply(self, found: Namespace | None) -> None:
+        known = self._view.namespace(self.namespace)
+        if known is not None and (found is None or found.metadata.uid != known.metadata.uid):
+            self._view.drop(Namespace, known.metadata.uid)
         if found is not None:
             self._view.put(found)
         self._answered()

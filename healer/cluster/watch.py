@@ -20,7 +20,7 @@ from healer.cluster.decode import Bookmark, Drop, LooseObject, Put, Splitter, ev
 from healer.cluster.errors import ApiError, ApiUnavailable, Backoff, ClusterError, Unreadable, is_servers
 from healer.cluster.resources import Resource
 from healer.model.kube import KubeObject
-from healer.model.text import said_in
+from healer.model.text import body_text
 from healer.model.view import View
 
 log = structlog.get_logger()
@@ -71,7 +71,7 @@ class WatchCounts:
     lists: int = 0
     streams: int = 0
     events: int = 0
-    told: int = 0
+    changes: int = 0
     """Events that changed the view."""
     failures: int = 0
     unreadable: int = 0
@@ -131,7 +131,7 @@ class Reflector:
         self._version: str | None = None  # where the next stream begins; None: list first
         self.trouble = ""
         """Why the last attempt failed; empty while all is well."""
-        self._said = ("", 0.0)  # the last trouble that was logged, and when
+        self._last_logged = ("", 0.0)  # the last trouble that was logged, and when
         self._alive: float | None = None
         self._failing = self._tried = self._begun = clock()
 
@@ -185,7 +185,7 @@ class Reflector:
             delay = max(delay, error.retry_after)
         if _needs_list(error) or self._backoff.failures % self._settings.distrust == 0:
             self._version = None
-        log_it = log.warning if self._worth_saying(error) else log.debug
+        log_it = log.warning if self._should_log(error) else log.debug
         log_it(
             "watch failed",
             kind=self.resource.name,
@@ -196,16 +196,16 @@ class Reflector:
         )
         await asyncio.sleep(delay)
 
-    def _worth_saying(self, error: ClusterError) -> bool:
+    def _should_log(self, error: ClusterError) -> bool:
         """Once for as long as it stays the same. The contact says for all that the server, or a permission, is missing."""
         now, what = self._clock(), str(error)
-        said, at = self._said
-        again = what == said and now - at < self._settings.again
+        logged, at = self._last_logged
+        again = what == logged and now - at < self._settings.again
         brief = is_servers(error) and now - self._failing < self._settings.patience
         missing = isinstance(error, ApiError) and error.is_missing_permission
         if again or brief or missing or self._api.contact.trouble:
             return False
-        self._said = (what, now)
+        self._last_logged = (what, now)
         return True
 
     async def _list(self) -> str:
@@ -215,14 +215,14 @@ class Reflector:
         version = ""
         turns = _Turns(self._settings.slice, self._clock)
         async for page in pages(self._api, self._path, page=self._settings.page):
-            self._heard()
+            self._record_contact()
             version = page.metadata.resource_version
             for raw in page.items or ():
                 try:
                     obj = self._items.decode(raw)
                     found[obj.metadata.uid] = obj
                 except _UNDECODABLE as error:
-                    unreadable.add(self._report(raw, error))
+                    unreadable.add(self._log_undecodable(raw, error))
                 await turns.offer()
         self.counts.lists += 1
         for change in self._replace(found, unreadable):
@@ -243,7 +243,7 @@ class Reflector:
                 changes.append(change)
         return changes
 
-    def _report(self, raw: msgspec.Raw, error: Exception) -> str:
+    def _log_undecodable(self, raw: msgspec.Raw, error: Exception) -> str:
         """Say which object of a list cannot be read; returns its uid, so that what is held of it is kept."""
         self.counts.unreadable += 1
         try:
@@ -263,23 +263,23 @@ class Reflector:
         }
         splitter = Splitter(self._settings.line_limit)
         turns = _Turns(self._settings.slice, self._clock)
-        told, begun = self.counts.told, self._clock()
+        changes, begun = self.counts.changes, self._clock()
         async with self._api.stream(self._path, query, read_timeout=self._settings.read_timeout) as response:
             if (packed := response.headers.get("Content-Encoding", "identity")) != "identity":
                 raise Unreadable(f"WATCH {self._path}: the stream is packed ({packed}): a proxy in between does that")
             self.counts.streams += 1
-            heard = self._heard()
+            heard = self._record_contact()
             while chunk := await self._read(response):
                 for line in splitter.feed(chunk):
                     if line:
-                        self._take(line)
-                        heard = self._heard()
+                        self._apply(line)
+                        heard = self._record_contact()
                         await turns.offer()
                 if self._clock() - heard > self._settings.read_timeout:
                     raise _ReadTimeout
         if splitter.partial:
             raise ApiUnavailable(f"WATCH {self._path}: the stream ended in the middle of a line")
-        await self._pace(begun, brought=self.counts.told > told)
+        await self._pace(begun, brought=self.counts.changes > changes)
 
     async def _pace(self, begun: float, *, brought: bool) -> None:
         """Of a stream that has ended: let the next one wait when this one was brief, lest the loop spin."""
@@ -298,12 +298,12 @@ class Reflector:
         except (aiohttp.ClientError, OSError) as error:
             raise ApiUnavailable(f"WATCH {self._path}: {error or type(error).__name__}") from error
 
-    def _take(self, line: bytes) -> None:
+    def _apply(self, line: bytes) -> None:
         """Apply one event, tell of it, and advance."""
         try:
             event = self._events.decode(line)
         except _UNDECODABLE as error:
-            raise Unreadable(f"WATCH {self._path}: {error}: {said_in(line, 200)!r}") from error
+            raise Unreadable(f"WATCH {self._path}: {error}: {body_text(line, 200)!r}") from error
         self.counts.events += 1
         if isinstance(event, Put):
             change = self._put(event.object)
@@ -317,7 +317,7 @@ class Reflector:
         else:
             raise ApiError.of_status(event.object, request=f"WATCH {self._path}")
         if change is not None:
-            self.counts.told += 1
+            self.counts.changes += 1
             self._listener(change)
         self._version = version
 
@@ -331,7 +331,7 @@ class Reflector:
         before = self._view.drop(self.resource.kind, obj.metadata.uid)
         return None if before is None else ObjectChange(self.resource.kind, "drop", obj, before)
 
-    def _heard(self) -> float:
+    def _record_contact(self) -> float:
         self._alive = now = self._clock()
         self.trouble = ""
         return now

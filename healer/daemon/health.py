@@ -64,7 +64,7 @@ class HealthChecks:
     def _cluster(self) -> Check:
         """How the API server answers. Neither a restart nor another replica mends it, so that no probe fails for it."""
         ok = self._contact.heard and not self._contact.trouble and not self._contact.missing
-        return Check("cluster", ok, self._contact.told(), informative=True)
+        return Check("cluster", ok, self._contact.summary(), informative=True)
 
     def _watch(self, watcher: Watcher, now: float) -> Check:
         idle = watcher.idle(now)

@@ -30,13 +30,13 @@ class Pattern:
 
     signs: tuple[str, ...]
     pattern: re.Pattern[str]
-    put: str | Callable[[re.Match[str]], str]
+    replacement: str | Callable[[re.Match[str]], str]
 
-    def cut_out(self, text: str, low: str) -> str:
+    def apply(self, text: str, low: str) -> str:
         """The text without it; `low` is the text in lower case."""
         for sign in self.signs:
             if sign in low:
-                return self.pattern.sub(self.put, text)
+                return self.pattern.sub(self.replacement, text)
         return text
 
 
@@ -51,10 +51,10 @@ _KEYS = (
     r"(?:pass(?:word|wd|phrase|code)|(?<![a-z])(?:pwd|pass(?==))|secret|token|credentials?|x-amz-signature|[?&]sig|session[_-]?id"
     r"|(?:api|access|account|auth|private|secret|shared|signing|encryption|master|license)[ _-]?key)"
 )
-_DONE = re.compile(r"\[[a-z ]{1,20}\]")
+_REDACTED = re.compile(r"\[[a-z ]{1,20}\]")
 """What stands where something was cut out."""
 _KEY_SIGNS = ("pass", "pwd", "secret", "token", "credential", "signature", "sig=", "session", "key")
-_SAID = re.compile(
+_ORDINARY_WORD = re.compile(
     r"(?i)a|an|and|are|bad|been|cannot|context|could|denied|does|due|eof|empty|end|error|expected|"
     r"expired|failed|false|for|forbidden|found|from|has|have|illegal|in|incorrect|invalid|is|it|"
     r"lookup|malformed|mismatch|missing|must|nil|no|none|not|null|of|ok|on|or|refresh|rejected|"
@@ -64,11 +64,11 @@ _SAID = re.compile(
 """What a message says of a password or a token, and is none."""
 
 
-def _named(found: re.Match[str]) -> str:
+def _keyed(found: re.Match[str]) -> str:
     """A value with the key that names it; a word of a sentence, a count, or a working directory is no secret."""
     key, value = found[1], found[2]
     bare = value.rstrip(".)")
-    if _SAID.fullmatch(bare) or _DONE.match(value) or not any(map(str.isalnum, bare)):
+    if _ORDINARY_WORD.fullmatch(bare) or _REDACTED.match(value) or not any(map(str.isalnum, bare)):
         return found[0]
     lower = key.lower()
     if ("token" in lower or lower == "pass=") and bare.isdecimal() and len(bare) < 8:
@@ -78,9 +78,9 @@ def _named(found: re.Match[str]) -> str:
     return key + SECRET
 
 
-def _unless_said(found: re.Match[str]) -> str:
+def _redact_header(found: re.Match[str]) -> str:
     """What follows a header's name, unless it is a word of a sentence about it."""
-    return found[0] if _SAID.fullmatch(found[2].rstrip(".)")) or _DONE.match(found[2]) else found[1] + SECRET
+    return found[0] if _ORDINARY_WORD.fullmatch(found[2].rstrip(".)")) or _REDACTED.match(found[2]) else found[1] + SECRET
 
 
 _UNDERSCORED = (
@@ -97,7 +97,7 @@ _OTHERS = (
     r"AIza[\w-]{30,}+|hv[sbr]\.[\w-]{16,}+|SG\.[\w-]{16,}+\.[\w-]{16,}+|ya29\.[\w-]{16,}+|ATATT3[\w=-]{16,}+|dapi[0-9a-f]{32}"
     r"|eyJrIjoi[\w=]{16,}+"
 )
-_NO_PERSON = r"(?:svc|local|internal|cluster|localdomain|lan|intranet|consul|pod|nodes?)"
+_INTERNAL_DOMAIN = r"(?:svc|local|internal|cluster|localdomain|lan|intranet|consul|pod|nodes?)"
 """Last labels of host names that no mail goes to: `rabbit@host.svc` is a node of RabbitMQ."""
 
 _PATTERNS = (
@@ -127,7 +127,7 @@ _PATTERNS = (
             r"([\w.$%-]{1,200}+=(?:\"[^\"]{0,500}\"|[^\s;,'\"\\]{1,4000}+)"
             r"(?:;\s?[\w.$%-]{1,200}+(?:=(?:\"[^\"]{0,500}\"|[^\s;,'\"\\]{0,4000}+))?){0,50}|[\w.$%+/-]{5,400}+)"
         ),
-        _unless_said,
+        _redact_header,
     ),
     Pattern(
         ("authorization",),
@@ -135,7 +135,7 @@ _PATTERNS = (
             r"(?i)(?<![\w])((?:proxy-)?authorization\\{0,3}['\"]?\s{0,3}[:=：]\s{0,3}\\{0,3}['\"]?)"
             r"([a-z]{1,20}+\s{1,3}[^\s'\",;\\]++|[^\s'\",;\\]{8,}+)"
         ),
-        _unless_said,
+        _redact_header,
     ),
     Pattern(
         ("bearer",),
@@ -145,7 +145,9 @@ _PATTERNS = (
     Pattern(("basic ",), re.compile(r"(?i)\b(basic )(?=[a-z+/]{0,200}[\d=])[a-z0-9+/]{8,}+={0,2}"), rf"\1{SECRET}"),
     Pattern(("-u ", "--user "), re.compile(r"(?<!\S)(-u|--user) [^\s:]{1,100}+:[^\s/]{1,200}+(?!\S)"), rf"\1 {SECRET}"),
     Pattern(
-        _KEY_SIGNS, re.compile(rf"(?i)({_KEYS}{_SEPARATOR}|(?<=--)[\w-]{{0,40}}?{_KEYS}\s{{1,12}}(?![-\s]))({_VALUE})"), _named
+        _KEY_SIGNS,
+        re.compile(rf"(?i)({_KEYS}{_SEPARATOR}|(?<=--)[\w-]{{0,40}}?{_KEYS}\s{{1,12}}(?![-\s]))({_VALUE})"),
+        _keyed,
     ),
     Pattern(
         ("akia", "asia", "aroa", "aida", "agpa", "anpa"),
@@ -158,7 +160,7 @@ _PATTERNS = (
     Pattern(
         ("@", "＠"),
         re.compile(
-            rf"(?<![\w.%+-])(?!git@)[\w.%+-]++[@＠](?!(?:[\w-]{{1,63}}\.){{1,10}}{_NO_PERSON}(?![\w-]|\.\w))"
+            rf"(?<![\w.%+-])(?!git@)[\w.%+-]++[@＠](?!(?:[\w-]{{1,63}}\.){{1,10}}{_INTERNAL_DOMAIN}(?![\w-]|\.\w))"
             r"(?:[\w-]++\.)+[^\W\d_][\w-]++"
         ),
         "[email]",
@@ -176,7 +178,7 @@ def redact(text: str) -> str:
     """The text without personal data and secrets; each is replaced by its kind in brackets."""
     low = text.lower()
     for each in _PATTERNS:
-        text = each.cut_out(text, low)
+        text = each.apply(text, low)
     if max(map(len, text.split()), default=0) >= 40:
         text = _AWS_SECRET.sub(SECRET, text)
     return redact_numbers(text)

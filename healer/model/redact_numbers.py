@@ -51,7 +51,7 @@ _INTERNATIONAL = re.compile(rf"(?<![\w+])\+\d(?:[ ().-]{{0,2}}\d){{7,14}}{_END}"
 _AMERICAN = re.compile(
     rf"(?<![\w.-])(?<!\d )(?:1[-. ])?(?:\([2-9]\d{{2}}\) ?|[2-9]\d{{2}}[-. ])[2-9]\d{{2}}[-. ]\d{{4}}{_END}{_UNIT}", re.I
 )
-_CALLED = re.compile(rf"(?i)\b((?:call|phone|tel|telephone|mobile|cell|sms|fax|whatsapp)\W{{1,3}})\d{{8,12}}{_END}{_UNIT}")
+_AFTER_LABEL = re.compile(rf"(?i)\b((?:call|phone|tel|telephone|mobile|cell|sms|fax|whatsapp)\W{{1,3}})\d{{8,12}}{_END}{_UNIT}")
 _MEBIBYTE = 1 << 20
 
 
@@ -66,7 +66,7 @@ def redact_numbers(text: str) -> str:
     text = _INTERNATIONAL.sub("[phone]", text)
     text = _MOBILE.sub(lambda found: found[0] if _is_bytes(found[0]) else "[phone]", text)
     text = _AMERICAN.sub("[phone]", text)
-    return _CALLED.sub(r"\1[phone]", text)
+    return _AFTER_LABEL.sub(r"\1[phone]", text)
 
 
 def _is_identity(number: str) -> bool:

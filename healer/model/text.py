@@ -12,7 +12,7 @@ from healer.model.redact import SLACK, redact_most
 
 MOST = 1000
 """Characters of a free text; the definition of incidents allows no more."""
-_LOOKED_AT = 4 * SLACK
+_MARGIN = 4 * SLACK
 """Bytes of an answer that are looked at beyond what is shown: a character takes up to four."""
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0")
 """Letters and marks that are not seen, beside all of the category "format"."""
@@ -22,7 +22,7 @@ _FIGURES = re.compile(r"(?<![\w./:-])\d+(?:[.,]\d+)*(?![\w/:-])")
 """Numbers that stand by themselves: counts, durations. Those in names tell one object from another."""
 
 
-def but_for_figures(text: str) -> str:
+def without_figures(text: str) -> str:
     """The text with all its figures made 0: two that are the same so say the same."""
     return _FIGURES.sub("0", text)
 
@@ -37,9 +37,9 @@ def _made_safe(text: str, most: int) -> str:
     return cut(redact_most(one_line(text), most), most)
 
 
-def said_in(body: bytes, most: int) -> str:
+def body_text(body: bytes, most: int) -> str:
     """What an answer that cannot be read says, as text that may be shown."""
-    return free_text(body[: _LOOKED_AT + most].decode(errors="replace").strip(), most)
+    return free_text(body[: _MARGIN + most].decode(errors="replace").strip(), most)
 
 
 def one_line(text: str) -> str:

@@ -40,9 +40,9 @@ class View:
         if before is None:  # an object keeps its name; by now a successor may have taken it
             self._uid_by_name[type(obj).__name__, meta.namespace, meta.name] = uid
         if before is None or before.metadata.owner_references != meta.owner_references:
-            self._own(obj, before)
+            self._index_owner(obj, before)
         if isinstance(obj, Pod):
-            self._place(uid, obj, before if isinstance(before, Pod) else None)
+            self._index_node(uid, obj, before if isinstance(before, Pod) else None)
         elif isinstance(obj, PodDisruptionBudget):
             self._budgets[meta.namespace][uid] = obj
         elif isinstance(obj, WorkloadObject):
@@ -59,15 +59,15 @@ class View:
         if self._uid_by_name.get(name) == uid:  # a successor may have taken the name already
             del self._uid_by_name[name]
         if (controller := meta.controller) is not None:
-            self._disown(controller.uid, uid)
+            self._unindex_owner(controller.uid, uid)
         if isinstance(obj, Pod):
-            self._place(uid, None, obj)
+            self._index_node(uid, None, obj)
         elif isinstance(obj, PodDisruptionBudget):
             self._budgets[meta.namespace].pop(uid, None)
         self._workloads.pop(uid, None)
         return obj
 
-    def _place(self, uid: str, pod: Pod | None, before: Pod | None) -> None:
+    def _index_node(self, uid: str, pod: Pod | None, before: Pod | None) -> None:
         """Note the node that a pod is on, and was on before; one that is not scheduled or has finished is on none."""
         node, old = _node_of(pod), _node_of(before)
         if node == old:
@@ -80,16 +80,16 @@ class View:
         if node:
             self._by_node[node].add(uid)
 
-    def _own(self, obj: KubeObject, before: KubeObject | None) -> None:
+    def _index_owner(self, obj: KubeObject, before: KubeObject | None) -> None:
         """Note whose an object is, and is no longer."""
         uid, controller = obj.metadata.uid, obj.metadata.controller
         old = None if before is None else before.metadata.controller
         if old is not None and (controller is None or controller.uid != old.uid):
-            self._disown(old.uid, uid)
+            self._unindex_owner(old.uid, uid)
         if controller is not None:
             self._owned[controller.uid][uid] = type(obj)
 
-    def _disown(self, owner: str, uid: str) -> None:
+    def _unindex_owner(self, owner: str, uid: str) -> None:
         owned = self._owned.get(owner)
         if owned is not None:
             owned.pop(uid, None)
@@ -157,7 +157,7 @@ class View:
         """The object that a target names, by its uid; None when it is not held."""
         return self.pod(target.uid) if target.kind == "Pod" else self.workload(target.uid)
 
-    def named(self, kind: str, namespace: str, name: str) -> Pod | Workload | None:
+    def find_by_name(self, kind: str, namespace: str, name: str) -> Pod | Workload | None:
         """The pod or the workload that has that name now."""
         return self.pod_named(namespace, name) if kind == "Pod" else self.workload_named(kind, namespace, name)
 
@@ -205,7 +205,7 @@ class View:
         held = (self._objects[ReplicaSet].get(uid) for uid in self._owned.get(workload.uid, {}))
         return [each for each in held if isinstance(each, ReplicaSet)]
 
-    def budgets_over(self, pod: Pod) -> list[PodDisruptionBudget]:
+    def budgets_matching(self, pod: Pod) -> list[PodDisruptionBudget]:
         """The PodDisruptionBudgets whose selector matches the pod; more than one is a configuration error."""
         return [
             budget

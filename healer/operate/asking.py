@@ -14,7 +14,7 @@ from healer.http.decisions import DECISIONS_PATH, read_decisions
 from healer.http.health import without_election
 from healer.http.rules import RULES_PATH, RuleRow, read_rules
 from healer.model.effects import Decision
-from healer.model.text import said_in
+from healer.model.text import body_text
 from healer.operate.objects import is_name
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ async def _direct(url: str, query: dict[str, str]) -> bytes:
     async with aiohttp.ClientSession(timeout=_PATIENCE) as session, session.get(url, params=query) as answer:
         body = await answer.read()
         if answer.status != 200:
-            raise ValueError(f"GET {answer.url}: {answer.status} {said_in(body, 300)}")
+            raise ValueError(f"GET {answer.url}: {answer.status} {body_text(body, 300)}")
         return body
 
 

@@ -23,7 +23,7 @@ from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import TRIGGERS, Trigger
 from healer.settings import Settings
 from healer.sources.prometheus.client import Prometheus
-from healer.workloads.registry import watched
+from healer.workloads.registry import core_resources
 
 Probe = Callable[[float], Awaitable[Sequence[Report]]]
 """Asks for one rule, at a time in seconds since the epoch, and returns its reports. It handles the errors that it expects."""
@@ -169,7 +169,7 @@ def sources() -> dict[str, Source]:
 
 def watched_resources() -> list[Resource]:
     """All that healer watches, owners before what they own: what every rule needs, and what the watched sources read besides."""
-    needed = watched()
+    needed = core_resources()
     kinds = {each.kind for each in needed}
     further = (source.resource for source in sources().values() if isinstance(source, Watched))
     return needed + [each for each in dict.fromkeys(further) if each.kind not in kinds]

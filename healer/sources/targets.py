@@ -79,7 +79,7 @@ class Named:
 
     def find(self, view: View) -> Pod | Workload | None:
         """The object that has that name now."""
-        return view.named(self.kind, self.namespace, self.name)
+        return view.find_by_name(self.kind, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from healer.workloads.deployment import DEPLOYMENT
 WORKLOADS: dict[str, WorkloadKind] = {kind.name: kind for kind in (DEPLOYMENT,)}
 
 
-def watched() -> list[Resource]:
+def core_resources() -> list[Resource]:
     """All that healer watches, owners before what they own."""
     namespaces, *further = RESOURCES.values()
     return [namespaces, *(kind.resource for kind in WORKLOADS.values()), *further]

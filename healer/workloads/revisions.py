@@ -30,16 +30,16 @@ class History:
     revisions: tuple[Revision, ...]
     condemned: frozenset[int]
 
-    def called(self, wanted: int) -> Revision | None:
+    def numbered(self, wanted: int) -> Revision | None:
         """The revision that has this number, or had it once."""
         by_number = (r for r in self.revisions if r.number == wanted)
         return next(by_number, None) or next((r for r in self.revisions if wanted in r.former), None)
 
-    def kept_by(self, holder: str) -> Revision | None:
+    def of_holder(self, holder: str) -> Revision | None:
         """The revision that the object of that name keeps."""
         return next((r for r in self.revisions if r.holder == holder), None)
 
-    def is_now(self, revision: Revision | None) -> bool:
+    def is_current(self, revision: Revision | None) -> bool:
         """Whether the workload has this template now, restarts apart."""
         return revision is not None and alike(revision.template, self.template)
 
@@ -66,11 +66,11 @@ def choose(history: History, wanted: int | None, healthy: int) -> Revision | Out
 
 def _condemned(history: History, number: int, target: Revision, healthy: int) -> Outcome | None:
     """Why not, when it is the template of a revision that healer rolled back from."""
-    condemned = history.called(number)
-    proven = history.called(healthy) if healthy > number else None
+    condemned = history.numbered(number)
+    proven = history.numbered(healthy) if healthy > number else None
     if condemned is None or (proven is not None and alike(proven.template, condemned.template)):
         return None
-    if history.is_now(condemned):
+    if history.is_current(condemned):
         text = f"healer rolled back from revision {number} before, and it was put back (as {history.current}): left to people"
         return Outcome(OutcomeKind.REFUSED, "PutBack", text)
     if alike(target.template, condemned.template):
@@ -81,22 +81,22 @@ def _condemned(history: History, number: int, target: Revision, healthy: int) ->
 
 
 def _wanted(history: History, wanted: int) -> Revision | Outcome:
-    target = history.called(wanted)
+    target = history.numbered(wanted)
     if target is None:
         return _gone(history, f"the wanted revision {wanted}")
-    if history.is_now(target):
+    if history.is_current(target):
         text = f"revision {wanted} has the template of the current revision {history.current}: nothing would change"
         return Outcome(OutcomeKind.REFUSED, "AlreadyCurrent", text)
     return target
 
 
 def _default(history: History, healthy: int) -> Revision | Outcome:
-    well = history.called(healthy) if healthy else None
+    well = history.numbered(healthy) if healthy else None
     if healthy and healthy != history.current and well is None:
         return _gone(history, f"revision {healthy}, the last that was seen healthy,")
-    if well is not None and not history.is_now(well):
+    if well is not None and not history.is_current(well):
         return well
-    earlier = [r for r in history.revisions if r.number < history.current and not history.is_now(r)]
+    earlier = [r for r in history.revisions if r.number < history.current and not history.is_current(r)]
     if earlier:
         return max(earlier, key=lambda revision: revision.number)
     text = f"there is no earlier revision than {history.current} to go back to"

@@ -30,9 +30,9 @@ def differences(before: Template, after: Template) -> str:
 
     Values of other fields are not shown: an environment may hold secrets.
     """
-    found = [
-        text for kind in ("initContainers", "containers") for text in _of_containers(_named(before, kind), _named(after, kind))
-    ]
+    found: list[str] = []
+    for kind in ("initContainers", "containers"):
+        found += _container_differences(_containers(before, kind), _containers(after, kind))
     one, other = (_essence(template) for template in (before, after))
     found += [field for field in ("labels", "annotations") if one[field] != other[field]]
     specs = [{k: v for k, v in (t["spec"] or {}).items() if k not in ("initContainers", "containers")} for t in (one, other)]
@@ -40,17 +40,17 @@ def differences(before: Template, after: Template) -> str:
     return ", ".join(found)
 
 
-def _named(template: Template, kind: str) -> dict[str, dict[str, Any]]:
+def _containers(template: Template, kind: str) -> dict[str, dict[str, Any]]:
     return {container.get("name", ""): container for container in (template.get("spec") or {}).get(kind) or []}
 
 
-def _of_containers(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> list[str]:
+def _container_differences(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> list[str]:
     found = [f"without container {name}" for name in before.keys() - after.keys()]
     found += [f"with container {name}" for name in after.keys() - before.keys()]
     for name in before.keys() & after.keys():
         of = f" of {name}" if len(after) > 1 else ""
         for field in _changed(before[name], after[name]):
-            found.append(f"{field}{of}{_told(field, before[name].get(field), after[name].get(field))}")
+            found.append(f"{field}{of}{_values(field, before[name].get(field), after[name].get(field))}")
     return sorted(found)
 
 
@@ -58,7 +58,7 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return sorted(field for field in before.keys() | after.keys() if before.get(field) != after.get(field))
 
 
-def _told(field: str, before: Any, after: Any) -> str:
+def _values(field: str, before: Any, after: Any) -> str:
     if field == "image":
         text = f" {before} -> {after}"
     elif field in ("args", "command"):

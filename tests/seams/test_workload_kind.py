@@ -11,7 +11,7 @@ from healer.lab.kinds import STATEFULSET
 from healer.lab.objects import Object
 from healer.model.incident import State
 from healer.operate.objects import named
-from healer.workloads.registry import WORKLOADS, allowed, watched
+from healer.workloads.registry import WORKLOADS, allowed, core_resources
 from tests.integration.world import NAMESPACE, evictions, pods, rule, serves
 from tests.seams.house import house
 from tests.seams.statefulset import STATEFUL_SET
@@ -72,7 +72,7 @@ async def test_a_rollout_of_a_new_kind_is_restarted(lab: Lab, tmp_path: Path) ->
 
 def test_rbac_and_the_command_line_follow() -> None:
     """Nobody has to write it down a second time."""
-    assert [each.plural for each in watched()][1:3] == ["deployments", "statefulsets"]
+    assert [each.plural for each in core_resources()][1:3] == ["deployments", "statefulsets"]
     assert ("apps", "statefulsets", "patch") in allowed("get patch")
     rollback = ACTIONS["rollback"].spec
     assert ("apps", "controllerrevisions", "list") in rollback.needs(rollback.params())

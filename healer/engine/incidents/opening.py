@@ -8,7 +8,7 @@ from dataclasses import replace
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.signal import Signal
 from healer.model.target import Target
-from healer.model.text import but_for_figures, free_text
+from healer.model.text import free_text, without_figures
 from healer.rules.rulebook import BoundRule
 
 MAX_HISTORY = 200
@@ -101,7 +101,7 @@ def has(incident: Incident, signal: Signal) -> bool:
     known = incident.targets.get(signal.target.uid)
     if known is None or signal.key not in known.signals:
         return False
-    return not signal.changed or but_for_figures(known.what) == but_for_figures(free_text(what_of(signal)))
+    return not signal.changed or without_figures(known.what) == without_figures(free_text(what_of(signal)))
 
 
 def _some(named: Sequence[str]) -> str:

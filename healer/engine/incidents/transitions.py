@@ -11,7 +11,7 @@ from healer.engine.safety.guards.question import Veto
 from healer.model.effects import Act, Decided, Decision, Record, Verb
 from healer.model.incident import Disruption, Incident, Reason, SickTarget, State
 from healer.model.target import Target
-from healer.model.text import but_for_figures
+from healer.model.text import without_figures
 from healer.rules.schema import Mode
 
 _ENDS = frozenset({State.HEALED, State.ESCALATED, State.CLOSED})
@@ -139,11 +139,11 @@ def decided(incident: Incident, facts: IncidentFacts, verb: Verb, reason: Reason
 
 def _is_said(incident: Incident, reason: Reason) -> bool:
     """Whether the history has the reason, but for its figures, in a line since the present step began."""
-    words = but_for_figures(reason.text)
+    words = without_figures(reason.text)
     for entry in reversed(incident.history):
         if entry.step is not None and entry.step != incident.step:
             return False
-        if entry.reason.code == reason.code and but_for_figures(entry.reason.text) == words:
+        if entry.reason.code == reason.code and without_figures(entry.reason.text) == words:
             return True
     return False
 

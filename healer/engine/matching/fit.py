@@ -105,7 +105,7 @@ def pages(rule: BoundRule) -> bool:
 
 def _named(target: Target, view: View) -> bool:
     """Whether the cluster has an object of that name."""
-    return view.named(target.kind, target.namespace, target.name) is not None
+    return view.find_by_name(target.kind, target.namespace, target.name) is not None
 
 
 def _owner(obj: Pod | Workload, view: View) -> Target | None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from healer.model.text import said_in
+from healer.model.text import body_text
 from healer.model_servers.status import ModelStatus, StatusError, VersionState, VersionStatus
 
 PORT = 8501
@@ -59,4 +59,4 @@ def parse(_: str, status: int, body: bytes) -> ModelStatus:
 
 
 def _shown(body: bytes) -> str:
-    return " ".join(said_in(body, 200).split())
+    return " ".join(body_text(body, 200).split())

@@ -16,7 +16,7 @@ import structlog
 import urllib3
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from healer.model.text import free_text, said_in
+from healer.model.text import body_text, free_text
 from healer.secret import SecretFile
 
 WHOLE = {"partial_response": "false", "deny_partial_response": "1"}
@@ -221,7 +221,7 @@ def _cut(said: Mapping[str, Any]) -> bool:
 def _refusal(answer: requests.Response, said: Any) -> str:
     """The error of a server in words, its own when it is Prometheus, and what may help."""
     text = _words(said.get("error")) if isinstance(said, dict) else ""
-    text = text or said_in(answer.content, _PIECE) or answer.reason or "no reason given"
+    text = text or body_text(answer.content, _PIECE) or answer.reason or "no reason given"
     hints = {
         401: "set prometheus.token_file, or user and password_file, or headers",
         403: "the token, the user or the tenant may not ask this",
@@ -234,7 +234,7 @@ def _refusal(answer: requests.Response, said: Any) -> str:
 def _came(answer: requests.Response) -> str:
     """What the server sent instead of an answer, in words."""
     kind = answer.headers.get("Content-Type", "no type").partition(";")[0]
-    text = said_in(answer.content, 100)
+    text = body_text(answer.content, 100)
     hint = "; a page to sign in? Check prometheus.url" if "html" in kind or text.startswith("<") else ""
     return f"{kind} came, not JSON: {text!r}{hint}"
 

@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from healer.cluster.contact import VERBS, Contact, RbacRequest, asked
+from healer.cluster.contact import VERBS, Contact, RbacRequest, rbac_request
 from healer.cluster.errors import ApiError, ApiUnavailable, ClusterError
 
 PODS = RbacRequest("list", "", "pods", "production")
@@ -49,7 +49,7 @@ def contact(clock: Clock) -> Contact:
     ],
 )
 def test_a_request_is_named_as_rbac_names_it(method: str, path: str, query: dict[str, str], expected: str) -> None:
-    assert str(asked(method, path, query)) == expected
+    assert str(rbac_request(method, path, query)) == expected
 
 
 def test_a_server_that_was_never_heard_is_one_line_that_says_which_and_why(contact: Contact, clock: Clock) -> None:
@@ -60,7 +60,7 @@ def test_a_server_that_was_never_heard_is_one_line_that_says_which_and_why(conta
     (line,) = logs
     assert line["cluster"] == contact.where
     assert (line["error"], line["since"]) == (str(REFUSED), "never heard")
-    assert "never heard, for 50 s" in contact.told()
+    assert "never heard, for 50 s" in contact.summary()
 
 
 def test_the_line_is_repeated_ever_more_seldom(contact: Contact, clock: Clock) -> None:
@@ -116,9 +116,9 @@ def test_a_missing_permission_is_named_once_with_what_to_apply(contact: Contact)
         contact.failed(RbacRequest("list", "", "pods", "staging"), FORBIDDEN)
     assert [line["permission"] for line in logs] == ["list pods in namespace production", "list pods in namespace staging"]
     assert "healer rbac" in logs[0]["hint"]
-    assert "may not list pods in namespace production" in contact.told()
+    assert "may not list pods in namespace production" in contact.summary()
     contact.answered(PODS)
-    assert "namespace production" not in contact.told()
+    assert "namespace production" not in contact.summary()
 
 
 def test_an_admission_policys_no_is_no_missing_permission(contact: Contact) -> None:

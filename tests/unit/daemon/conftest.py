@@ -32,7 +32,7 @@ from healer.rules.rulebook import Rulebook
 from healer.rules.triggers import POD
 from healer.sources.pods import PodSource
 from healer.sources.watched import WatchedSources
-from healer.workloads.registry import WORKLOADS, watched
+from healer.workloads.registry import WORKLOADS, core_resources
 from tests.support.world import Yaml, rulebook, tuned
 
 NAMESPACE = "production"
@@ -87,7 +87,7 @@ class House:
 
     async def sync(self) -> None:
         """Have watches keep the view, and wait until it is whole."""
-        reflectors = [Reflector(self.api, resource, self.view, self._changed) for resource in watched()]
+        reflectors = [Reflector(self.api, resource, self.view, self._changed) for resource in core_resources()]
         self.tasks += [self.group.create_task(reflector.run()) for reflector in reflectors]
         for reflector in reflectors:
             await reflector.synced.wait()

@@ -14,7 +14,7 @@ from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.incident import State
 from healer.model.kube import Pod
-from healer.workloads.registry import watched
+from healer.workloads.registry import core_resources
 from tests.support.world import rule
 from tests.unit.daemon.conftest import NAMESPACE, House, house
 
@@ -108,7 +108,7 @@ async def test_a_pod_that_leaves_the_selector_while_the_intent_is_written_is_lef
         h.journal.kept.clear()
         await h.event_loop.intake([h.alert(0)])
         await h.journal.asked.wait()
-        for watch in h.tasks[: len(watched())]:  # from here on the view lags behind
+        for watch in h.tasks[: len(core_resources())]:  # from here on the view lags behind
             watch.cancel()
         name = h.alert(0).target.name
         await h.api.request(

@@ -9,7 +9,7 @@ from healer.model import redact as module
 from healer.model.incident import Reason, SickTarget
 from healer.model.signal import Signal
 from healer.model.target import Target
-from healer.model.text import MOST, _made_safe, free_text, said_in
+from healer.model.text import MOST, _made_safe, body_text, free_text
 from healer.model.view import target_of
 from tests.support.world import ACTIONS, START, World, rule, rulebook, tuned
 
@@ -102,7 +102,7 @@ def test_what_is_redacted_is_in_proportion_to_what_is_said(pods: int, monkeypatc
 @pytest.mark.parametrize("secret", SECRETS)
 def test_what_an_answer_says_is_made_safe_before_it_is_cut(secret: str) -> None:
     for offset in range(200 - len(secret) - 2, 202):
-        shown = said_in(b"x" * max(0, offset - 1) + b" " + secret.encode() + b" and so on" * 500, 200)
+        shown = body_text(b"x" * max(0, offset - 1) + b" " + secret.encode() + b" and so on" * 500, 200)
         assert len(shown) <= 200
         assert not any(secret[at : at + 8] in shown for at in range(4, len(secret) - 8, 4))
-    assert said_in(b"<html>\r\n\xff bad gateway", 200) == "<html>  \ufffd bad gateway"
+    assert body_text(b"<html>\r\n\xff bad gateway", 200) == "<html>  \ufffd bad gateway"

@@ -147,9 +147,9 @@ def test_budgets_over_a_pod() -> None:
         budget("elsewhere", LabelSelector(), namespace="elsewhere"),
     )
     pod = Pod(meta("p"))
-    assert sorted(found.metadata.name for found in view.budgets_over(pod)) == ["all", "mine"]
+    assert sorted(found.metadata.name for found in view.budgets_matching(pod)) == ["all", "mine"]
     view.drop(PodDisruptionBudget, "uid-all")
-    assert [found.metadata.name for found in view.budgets_over(pod)] == ["mine"]
+    assert [found.metadata.name for found in view.budgets_matching(pod)] == ["mine"]
 
 
 def test_uids_of_a_namespace() -> None:

@@ -36,7 +36,7 @@ def test_the_goal(known: History, wanted: int | None, healthy: int, goal: int) -
 
 def test_a_number_that_is_one_now_goes_before_one_that_was() -> None:
     known = history(revision(5, "b", 4), revision(4, "a"), revision(6, "c"), current=6)
-    assert known.called(4) is known.revisions[1]
+    assert known.numbered(4) is known.revisions[1]
 
 
 @pytest.mark.parametrize(("text", "value"), [("7", 7), ("", 0), ("seven", 0), ("-7", 0), ("٧", 0), ("7.0", 0)])
