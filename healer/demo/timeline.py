@@ -57,7 +57,7 @@ class Timeline:
         self._began = time.monotonic()
         self._screen = Console(highlight=False)
         self._record = Console(record=True, file=io.StringIO(), width=_WIDTH, highlight=False, force_terminal=True)
-        self._told: dict[str, HistoryProgress] = {}
+        self._progress: dict[str, HistoryProgress] = {}
         self._pending: set[tuple[str, str]] = set()
         self._incidents: dict[str, Incident] = {}
         self._changed = asyncio.Event()
@@ -113,7 +113,7 @@ class Timeline:
         """Show the new lines of an incident's history."""
         self._incidents[incident.id] = incident
         self._changed.set()
-        progress = self._told.setdefault(incident.id, HistoryProgress())
+        progress = self._progress.setdefault(incident.id, HistoryProgress())
         for entry in progress.unseen(incident.history):
             progress.advance(entry)
             if entry.state is not State.WAITING:

@@ -11,9 +11,9 @@ from healer.demo.cluster import CANARY, NAMESPACE, STABLE, ready_pods, weight
 from healer.demo.counters import Counters, CounterSample
 from healer.lab import Lab
 
-LOT, PERIOD = 3000, 0.1
+BATCH, PERIOD = 3000, 0.1
 """Requests that come together, and seconds from one such lot to the next."""
-_KEPT = 100
+_MOST_SCRAPES = 100
 """Scrapes."""
 _USUAL = 0.01
 """The share of requests that the stable version fails at its best. The canary is better, at first."""
@@ -28,13 +28,13 @@ class VersionTraffic:
         self.requests = 0
         self._deployment = deployment
         self._pods = [(pod, Counters()) for pod in ready_pods(lab, deployment)]
-        self._due = 0.0
+        self._failures_due = 0.0
 
-    def take(self) -> None:
+    def answer_request(self) -> None:
         """Answer a request."""
-        self._due += self.failing
-        fails = self._due >= 1
-        self._due -= fails
+        self._failures_due += self.failing
+        fails = self._failures_due >= 1
+        self._failures_due -= fails
         self.requests += 1
         _, counters = self._pods[self.requests % len(self._pods)]
         counters.count("INTERNAL" if fails else "OK", _SECONDS[self.requests % len(_SECONDS)])
@@ -58,14 +58,14 @@ class Traffic:
         """By Deployment; none before entry."""
         self._lab = lab
         self._credit = 0
-        self._scrapes: deque[tuple[float, list[CounterSample]]] = deque(maxlen=_KEPT)
+        self._scrapes: deque[tuple[float, list[CounterSample]]] = deque(maxlen=_MOST_SCRAPES)
         self._sent = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self.versions = {STABLE: VersionTraffic(self._lab, STABLE, _USUAL), CANARY: VersionTraffic(self._lab, CANARY, 0.0)}
         for version in self.versions.values():
-            version.take()
+            version.answer_request()
         self._running = asyncio.create_task(self._run(), name="traffic")
         return self
 
@@ -89,11 +89,11 @@ class Traffic:
     async def _run(self) -> None:
         while True:
             share = weight(self._lab)
-            for _ in range(LOT):
+            for _ in range(BATCH):
                 self._credit += share
                 to_canary = self._credit >= 100
                 self._credit -= 100 * to_canary
-                self.versions[CANARY if to_canary else STABLE].take()
+                self.versions[CANARY if to_canary else STABLE].answer_request()
             self._scrapes.append((time.time(), [s for version in self.versions.values() for s in version.samples()]))
             self._sent.set()
             await asyncio.sleep(PERIOD)

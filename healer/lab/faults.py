@@ -35,7 +35,7 @@ class SeenRequest:
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
-class Deed(Enum):
+class FaultKind(Enum):
     """What a fault does."""
 
     ANSWER = "answer"
@@ -50,7 +50,7 @@ class Deed(Enum):
 class Fault:
     """One fault: which requests it meets, and how often. `hits` counts; `await used()` waits for the first."""
 
-    deed: Deed
+    kind: FaultKind
     match: Callable[[SeenRequest], bool]
     left: int | None
     code: int = 0
@@ -64,7 +64,7 @@ class Fault:
         """Return once a request has met this fault."""
         await self._used.wait()
 
-    def meet(self) -> None:
+    def count_hit(self) -> None:
         """Count one request."""
         self.hits += 1
         if self.left is not None:
@@ -72,7 +72,7 @@ class Fault:
         self._used.set()
 
 
-_IN_STREAM = (Deed.CUT_WATCH, Deed.STALL_WATCH)
+_IN_STREAM = (FaultKind.CUT_WATCH, FaultKind.STALL_WATCH)
 
 
 class Faults:
@@ -89,27 +89,27 @@ class Faults:
 
     def answer(self, code: int, *, headers: Mapping[str, str] | None = None, body: Any = None, **filters: Any) -> Fault:
         """Answer with this status code. Without a body, a Status object that says the code."""
-        return self._order(Fault(Deed.ANSWER, **_filters(filters), code=code, headers=headers or {}, body=body))
+        return self._add(Fault(FaultKind.ANSWER, **_filters(filters), code=code, headers=headers or {}, body=body))
 
     def drop(self, **filters: Any) -> Fault:
         """Close the connection without any answer. Some clients then repeat a GET by themselves: see `times`."""
-        return self._order(Fault(Deed.DROP, **_filters(filters)))
+        return self._add(Fault(FaultKind.DROP, **_filters(filters)))
 
     def delay(self, seconds: float, **filters: Any) -> Fault:
         """Wait so many seconds before the request is treated as usual."""
-        return self._order(Fault(Deed.DELAY, **_filters(filters), seconds=seconds))
+        return self._add(Fault(FaultKind.DELAY, **_filters(filters), seconds=seconds))
 
     def cut_watch(self, **filters: Any) -> Fault:
         """Send half of a watch's next event, then close the connection. Meets open watches as well."""
-        return self._order(Fault(Deed.CUT_WATCH, **_filters(filters)))
+        return self._add(Fault(FaultKind.CUT_WATCH, **_filters(filters)))
 
     def stall_watch(self, **filters: Any) -> Fault:
         """Let a watch fall silent at its next event, the connection staying open. Meets open watches as well."""
-        return self._order(Fault(Deed.STALL_WATCH, **_filters(filters)))
+        return self._add(Fault(FaultKind.STALL_WATCH, **_filters(filters)))
 
     def end_watch(self, **filters: Any) -> Fault:
         """End a watch cleanly, at once. Meets open watches as well."""
-        fault = self._order(Fault(Deed.END_WATCH, **_filters(filters)))
+        fault = self._add(Fault(FaultKind.END_WATCH, **_filters(filters)))
         self.wake()
         return fault
 
@@ -128,7 +128,7 @@ class Faults:
 
     def at_request(self, seen: SeenRequest) -> Fault | None:
         """The fault that this request meets as it arrives, if any."""
-        return self._next(seen, (Deed.ANSWER, Deed.DROP, Deed.DELAY))
+        return self._next(seen, (FaultKind.ANSWER, FaultKind.DROP, FaultKind.DELAY))
 
     def in_stream(self, seen: SeenRequest) -> Fault | None:
         """The fault that a watch meets at its next event, if any."""
@@ -136,7 +136,7 @@ class Faults:
 
     def ends(self, seen: SeenRequest) -> bool:
         """Is this watch to end now?"""
-        return bool(self._faults) and self._next(seen, (Deed.END_WATCH,)) is not None
+        return bool(self._faults) and self._next(seen, (FaultKind.END_WATCH,)) is not None
 
     def register(self, waker: asyncio.Event) -> None:
         """An open watch, to be woken when a fault concerns it before its next event."""
@@ -146,14 +146,14 @@ class Faults:
         """A watch that is over."""
         self._wakers.discard(waker)
 
-    def _order(self, fault: Fault) -> Fault:
+    def _add(self, fault: Fault) -> Fault:
         self._faults.append(fault)
         return fault
 
-    def _next(self, seen: SeenRequest, deeds: tuple[Deed, ...]) -> Fault | None:
+    def _next(self, seen: SeenRequest, kinds: tuple[FaultKind, ...]) -> Fault | None:
         for fault in self._faults:
-            if fault.deed in deeds and fault.match(seen):
-                fault.meet()
+            if fault.kind in kinds and fault.match(seen):
+                fault.count_hit()
                 if fault.left == 0:
                     self.remove(fault)
                 return fault

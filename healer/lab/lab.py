@@ -187,17 +187,17 @@ class Lab:
         """Return once the predicate holds; it is asked again after each change. Raises TimeoutError after seconds."""
         changed = asyncio.Event()
 
-        def look(collection: str, change: StoreEvent) -> None:
+        def on_change(collection: str, change: StoreEvent) -> None:
             changed.set()
 
-        self.store.listeners.append(look)
+        self.store.listeners.append(on_change)
         try:
             async with asyncio.timeout(timeout):
                 while not predicate(self):
                     await changed.wait()
                     changed.clear()
         finally:
-            self.store.listeners.remove(look)
+            self.store.listeners.remove(on_change)
 
     def compact(self) -> None:
         """Forget the past: older resourceVersions and continue tokens answer 410 from here on."""

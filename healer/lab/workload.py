@@ -30,8 +30,8 @@ def serving(
     """
     labels = {"app": app or name, "version": version}
     selector = labels if app else {"app": name}
-    told = {**({ANNOTATION: behaviour} if behaviour else {}), **({ADDRESSES: ",".join(addresses)} if addresses else {})}
-    annotations = {"annotations": told} if told else {}
+    values = {**({ANNOTATION: behaviour} if behaviour else {}), **({ADDRESSES: ",".join(addresses)} if addresses else {})}
+    annotations = {"annotations": values} if values else {}
     container = {
         "name": "tensorflow-serving",
         "image": image,

@@ -80,9 +80,9 @@ class Admission:
         times: int | None = None,
     ) -> Denial:
         """Deny as a validating webhook does. A webhook that gives no code answers 400, and no reason."""
-        told = f": {message or reason}" if message or reason else " without explanation"
-        text = f'admission webhook "{webhook}" denied the request{told}'
-        return self._order(lambda _: status.ApiRefusal(max(code, 400), reason, text), verb, resource, name, match, times)
+        explanation = f": {message or reason}" if message or reason else " without explanation"
+        text = f'admission webhook "{webhook}" denied the request{explanation}'
+        return self._add(lambda _: status.ApiRefusal(max(code, 400), reason, text), verb, resource, name, match, times)
 
     def policy(
         self,
@@ -98,12 +98,12 @@ class Admission:
         times: int | None = None,
     ) -> Denial:
         """Deny as a ValidatingAdmissionPolicy does. `reason`: Invalid (422), Forbidden, Unauthorized or RequestEntityTooLarge."""
-        told = f"ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request: {message}"
+        text = f"ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request: {message}"
 
         def error(asked: AdmissionRequest) -> status.ApiRefusal:
-            return status.denied_by_policy(asked.kind, asked.name, told, _CODES[reason], reason)
+            return status.denied_by_policy(asked.kind, asked.name, text, _CODES[reason], reason)
 
-        return self._order(error, verb, resource, name, match, times)
+        return self._add(error, verb, resource, name, match, times)
 
     def allow(self, denial: Denial) -> None:
         """Take a denial back."""
@@ -115,7 +115,7 @@ class Admission:
             if denial.left != 0 and denial.match(asked):
                 raise denial.deny(asked)
 
-    def _order(
+    def _add(
         self,
         error: Callable[[AdmissionRequest], status.ApiRefusal],
         verb: str,

@@ -75,7 +75,7 @@ class ObjectApi:
         metadata = obj["metadata"]
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = self._free_name(kind, namespace, metadata["generateName"])
-        self._place(kind, namespace, metadata)
+        self._check_namespace(kind, namespace, metadata)
         if "status" in kind.subresources and not kind.created_with_status:
             obj.pop("status", None)
         if metadata.pop("resourceVersion", None):
@@ -152,9 +152,9 @@ class ObjectApi:
             self._orphan(obj["metadata"]["uid"])
         grace = _grace(kind, obj, options)
         if "deletionTimestamp" in obj["metadata"]:
-            last = self._hasten(kind, obj, grace, options)
+            last = self._shorten_grace(kind, obj, grace, options)
         elif kind in (POD, NAMESPACE) or obj["metadata"].get("finalizers"):
-            last = self._mark(kind, obj, grace, options)
+            last = self._mark_deleted(kind, obj, grace, options)
         else:
             last = obj if options.dry_run else self.store.remove(kind.stored_in, (namespace, name))
             if not kind.returns_deleted:
@@ -183,15 +183,15 @@ class ObjectApi:
         taken = self.store.collection(kind.stored_in).objects
         return next((name for name in names if (namespace, name) not in taken), names[-1])
 
-    def _place(self, kind: Kind, namespace: str, metadata: Object) -> None:
+    def _check_namespace(self, kind: Kind, namespace: str, metadata: Object) -> None:
         if not kind.namespaced:
             metadata.pop("namespace", None)
             return
         if metadata.setdefault("namespace", namespace) != namespace:
             message = "the namespace of the provided object does not match the namespace sent on the request"
             raise status.bad_request(message)
-        home = self.get(NAMESPACE, "", namespace)
-        if "deletionTimestamp" in home["metadata"]:
+        stored = self.get(NAMESPACE, "", namespace)
+        if "deletionTimestamp" in stored["metadata"]:
             why = f"unable to create new content in namespace {namespace} because it is being terminated"
             cause = status.Cause("metadata.namespace", f"namespace {namespace} is being terminated", "NamespaceTerminating")
             raise status.forbidden_because(kind, metadata.get("name") or "", why, [cause])
@@ -215,9 +215,9 @@ class ObjectApi:
             given = metadata["name"]
             raise status.bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
         if metadata.get("uid", known["uid"]) != known["uid"]:
-            place = f"{known['namespace']}/{name}" if known.get("namespace") else name
+            path = f"{known['namespace']}/{name}" if known.get("namespace") else name
             why = (
-                f"StorageError: invalid object, Code: 4, Key: /registry/{kind.plural}/{place}, ResourceVersion: 0, "
+                f"StorageError: invalid object, Code: 4, Key: /registry/{kind.plural}/{path}, ResourceVersion: 0, "
                 f"AdditionalErrorMsg: Precondition failed: UID in precondition: {metadata['uid']}, "
                 f"UID in object meta: {known['uid']}"
             )
@@ -229,7 +229,7 @@ class ObjectApi:
         if version and version != known["resourceVersion"]:
             raise status.conflict(kind, name)
 
-    def _mark(self, kind: Kind, obj: Object, grace: int, options: DeleteOptions) -> Object:
+    def _mark_deleted(self, kind: Kind, obj: Object, grace: int, options: DeleteOptions) -> Object:
         marked = clone(obj)
         metadata = marked["metadata"]
         metadata["deletionTimestamp"] = timestamp(grace)
@@ -245,7 +245,7 @@ class ObjectApi:
         self._finish(kind, stored)
         return stored
 
-    def _hasten(self, kind: Kind, obj: Object, grace: int, options: DeleteOptions) -> Object:
+    def _shorten_grace(self, kind: Kind, obj: Object, grace: int, options: DeleteOptions) -> Object:
         """A second delete: a shorter grace period counts, and none at all ends the object."""
         pending = obj["metadata"].get("deletionGracePeriodSeconds") or 0
         if options.grace is None or grace >= pending or options.dry_run:

@@ -157,18 +157,18 @@ def parse_revision(text: str) -> int:
 async def _wait_for(store: Store, revision: int) -> None:
     arrived = asyncio.Event()
 
-    def look(name: str, change: object) -> None:
+    def on_change(name: str, change: object) -> None:
         if store.revision >= revision:
             arrived.set()
 
-    store.listeners.append(look)
+    store.listeners.append(on_change)
     try:
         async with asyncio.timeout(_FRESHNESS_TIMEOUT):
             await arrived.wait()
     except TimeoutError:
         raise status.too_large_resource_version(revision, store.revision) from None
     finally:
-        store.listeners.remove(look)
+        store.listeners.remove(on_change)
 
 
 def _token(revision: int, last: Key) -> str:

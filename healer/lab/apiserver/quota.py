@@ -35,19 +35,19 @@ def refuse(kind: Kind, pod: Object, quotas: list[Object], pods: list[Object]) ->
     for quota in quotas:
         hard = {resource: limit for resource, limit in (quota["spec"].get("hard") or {}).items() if counted(resource)}
         called = quota["metadata"]["name"]
-        unsaid = [f"{resource} for: {','.join(missing)}" for resource in hard if (missing := _unsaid(pod, resource))]
-        if unsaid:
-            raise status.forbidden_because(kind, name, f"failed quota: {called}: must specify {'; '.join(sorted(unsaid))}")
-        over = [r for r, limit in hard.items() if used(pods, r) + _usage(pod, r) > quantity(limit) and _usage(pod, r)]
-        if over:
-            requested = _told({resource: _usage(pod, resource) for resource in over})
-            spent = _told({resource: used(pods, resource) for resource in over})
-            limited = _told({resource: quantity(hard[resource]) for resource in over})
+        unspecified = [f"{resource} for: {','.join(missing)}" for resource in hard if (missing := _unspecified(pod, resource))]
+        if unspecified:
+            raise status.forbidden_because(kind, name, f"failed quota: {called}: must specify {'; '.join(sorted(unspecified))}")
+        exceeded = [r for r, limit in hard.items() if used(pods, r) + _usage(pod, r) > quantity(limit) and _usage(pod, r)]
+        if exceeded:
+            requested = _listed({resource: _usage(pod, resource) for resource in exceeded})
+            spent = _listed({resource: used(pods, resource) for resource in exceeded})
+            limited = _listed({resource: quantity(hard[resource]) for resource in exceeded})
             why = f"exceeded quota: {called}, requested: {requested}, used: {spent}, limited: {limited}"
             raise status.forbidden_because(kind, name, why)
 
 
-def _told(amounts: dict[str, Decimal]) -> str:
+def _listed(amounts: dict[str, Decimal]) -> str:
     return ",".join(f"{resource}={shown(resource, amounts[resource])}" for resource in sorted(amounts))
 
 
@@ -81,23 +81,23 @@ def counted(resource: str) -> bool:
 def _usage(pod: Object, resource: str) -> Decimal:
     if resource in ("pods", "count/pods"):
         return Decimal(1)
-    place, key = _place(resource)
-    amounts = [(c.get("resources") or {}).get(place, {}).get(key, "0") for c in pod["spec"]["containers"]]
+    section, key = _container_field(resource)
+    amounts = [(c.get("resources") or {}).get(section, {}).get(key, "0") for c in pod["spec"]["containers"]]
     return sum((quantity(amount) for amount in amounts), Decimal(0))
 
 
-def _unsaid(pod: Object, resource: str) -> list[str]:
-    """The containers that do not say how much they want of a resource that the quota counts; extended ones may be unsaid."""
-    place, key = _place(resource)
+def _unspecified(pod: Object, resource: str) -> list[str]:
+    """The containers that do not say how much they want of a resource that the quota counts; extended ones may be unspecified."""
+    section, key = _container_field(resource)
     if resource in ("pods", "count/pods") or key not in _BARE:
         return []
-    return sorted(c["name"] for c in pod["spec"]["containers"] if key not in ((c.get("resources") or {}).get(place) or {}))
+    return sorted(c["name"] for c in pod["spec"]["containers"] if key not in ((c.get("resources") or {}).get(section) or {}))
 
 
-def _place(resource: str) -> tuple[str, str]:
+def _container_field(resource: str) -> tuple[str, str]:
     if resource.startswith(("requests.", "limits.")):
-        place, _, key = resource.partition(".")
-        return place, key
+        section, _, key = resource.partition(".")
+        return section, key
     return "requests", resource
 
 

@@ -58,8 +58,8 @@ def _prune(value: Any, schema: Object, path: str) -> list[str]:
         free = schema["additionalProperties"]
         return [found for key, item in value.items() for found in _prune(item, free, f"{prefix}{key}")]
     properties = schema.get("properties") or {}
-    kept_open = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("additionalProperties")
-    unknown = [] if kept_open else [key for key in value if key not in properties]
+    preserves_unknown = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("additionalProperties")
+    unknown = [] if preserves_unknown else [key for key in value if key not in properties]
     for key in unknown:
         del value[key]
     known = [(key, item) for key, item in value.items() if key in properties]

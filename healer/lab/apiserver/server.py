@@ -13,7 +13,7 @@ from healer.lab.apiserver import decoding, discovery, patch, routing, status, su
 from healer.lab.apiserver.api import DeleteOptions, ObjectApi
 from healer.lab.apiserver.listing import ListOptions, list_objects
 from healer.lab.apiserver.watching import WatchRequest, WatchStream
-from healer.lab.faults import Deed, Faults, Requests, SeenRequest
+from healer.lab.faults import FaultKind, Faults, Requests, SeenRequest
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object
 
@@ -27,7 +27,7 @@ _CUSTOM_PATCHES = _READ_ONLY + "application/json-patch+json, application/merge-p
 _BODY_TYPES = _READ_ONLY + "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 _WARNINGS = web.RequestKey("warnings", list[str])
 """What a request is warned of, whether it is refused in the end or not."""
-_SHOWN = 30
+_MOST_SHOWN = 30
 """How many characters of a body a message shows."""
 _LARGEST_BODY = 3 * 1024 * 1024
 """Bytes; the API server's own limit."""
@@ -69,10 +69,10 @@ class LabServer:
         seen = routing.seen(request.method, request.path, request.query, agent, to)
         self._requests.add(seen)
         fault = self._faults.at_request(seen)
-        if fault is not None and fault.deed is Deed.ANSWER:
+        if fault is not None and fault.kind is FaultKind.ANSWER:
             body = fault.body if fault.body is not None else status.ApiRefusal(fault.code, "", "a fault on order").body
             return _json(body, fault.code, fault.headers)
-        if fault is not None and fault.deed is Deed.DROP:
+        if fault is not None and fault.kind is FaultKind.DROP:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
@@ -239,7 +239,7 @@ class _ResourceRequest:
             raise status.bad_request(message)
         if self._kind.custom and not body.get("kind"):
             text = raw.decode()
-            shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
+            shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]} ..."
             message = (
                 f"the object provided is unrecognized (must be of type {kind}): Object 'Kind' is missing in '{text}' ({shown})"
             )

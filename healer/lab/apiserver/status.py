@@ -115,9 +115,9 @@ def failed_precondition(kind: NamedKind, name: str, why: str) -> ApiRefusal:
 def _because(subject: str, details: Mapping[str, Any], causes: Sequence[Cause]) -> ApiRefusal:
     """The 422 of all kinds: each distinct line once in the message, every cause in the details."""
     lines = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
-    told = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
+    text = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
     listed = [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes]
-    return ApiRefusal(422, "Invalid", f"{subject} is invalid: {told}", details={**details, "causes": listed})
+    return ApiRefusal(422, "Invalid", f"{subject} is invalid: {text}", details={**details, "causes": listed})
 
 
 def invalid(kind: NamedKind, name: str, causes: Sequence[Cause]) -> ApiRefusal:

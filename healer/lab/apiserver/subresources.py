@@ -29,7 +29,7 @@ def evict(api: ObjectApi, namespace: str, name: str, eviction: Object, *, dry_ru
     pod = api.get(POD, namespace, name)
     api.admission.check(AdmissionRequest("create", POD, "pods/eviction", namespace, name, pod))
     if not _ignores_budgets(pod):
-        _ask_budget(api, pod, options)
+        _check_budget(api, pod, options)
     _delete(api, pod, options)
     return status.success(code=201)
 
@@ -57,7 +57,7 @@ def _ignores_budgets(pod: Object) -> bool:
     return phase in ("Succeeded", "Failed", "Pending") or "deletionTimestamp" in pod["metadata"]
 
 
-def _ask_budget(api: ObjectApi, pod: Object, options: DeleteOptions) -> None:
+def _check_budget(api: ObjectApi, pod: Object, options: DeleteOptions) -> None:
     namespace, labels = pod["metadata"]["namespace"], labels_of(pod)
     budgets = [
         budget for budget in api.objects(DISRUPTION_BUDGET, namespace) if label_selector(budget["spec"].get("selector"))(labels)
@@ -106,12 +106,12 @@ def _delete(api: ObjectApi, pod: Object, options: DeleteOptions) -> None:
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     api.check_preconditions(POD, pod, options)
     if not options.dry_run:
-        api.modify(POD, namespace, name, _condemn, subresource="status")
+        api.modify(POD, namespace, name, _add_disruption_target, subresource="status")
         options = replace(options, resource_version=None)
     api.delete(POD, namespace, name, options, admitted=True)
 
 
-def _condemn(pod: Object) -> None:
+def _add_disruption_target(pod: Object) -> None:
     """Add the condition DisruptionTarget, which tells everybody why the pod goes."""
     counts = pod.setdefault("status", {})
     others = [item for item in counts.get("conditions") or [] if item["type"] != "DisruptionTarget"]
@@ -127,7 +127,7 @@ def _condemn(pod: Object) -> None:
     counts["conditions"] = [*others, target]
 
 
-_KEPT = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+_SCALE_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
 def scale_of(workload: Object) -> Object:
@@ -137,7 +137,7 @@ def scale_of(workload: Object) -> Object:
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
-        "metadata": {field: metadata[field] for field in _KEPT if field in metadata},
+        "metadata": {field: metadata[field] for field in _SCALE_METADATA if field in metadata},
         "spec": {"replicas": workload["spec"]["replicas"]},
         "status": {"replicas": counted, "selector": format_selector(workload["spec"].get("selector"))},
     }

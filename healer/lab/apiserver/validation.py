@@ -227,8 +227,8 @@ def event(obj: Object) -> list[Cause]:
     about = (obj.get("involvedObject") or {}).get("namespace") or ""
     if not obj.get("eventTime"):
         fits = about == namespace if about else namespace in ("", "default")
-        return [] if fits else [_elsewhere(about)]
-    causes = [] if about or namespace in ("default", "kube-system") else [_elsewhere(about)]
+        return [] if fits else [_wrong_namespace(about)]
+    causes = [] if about or namespace in ("default", "kube-system") else [_wrong_namespace(about)]
     for field in ("reportingComponent", "reportingInstance", "action", "reason"):
         value = obj.get(field) or ""
         if not value:
@@ -257,7 +257,7 @@ def new_event(obj: Object) -> list[Cause]:
     return causes
 
 
-def _elsewhere(namespace: str) -> Cause:
+def _wrong_namespace(namespace: str) -> Cause:
     return invalid_value("involvedObject.namespace", f'"{namespace}"', "does not match event.namespace")
 
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from healer.lab.apiserver import status
 from healer.lab.apiserver.listing import ListOptions, encode, head_of, parse_revision
 from healer.lab.apiserver.store import Store, StoredObject, StoreEvent
-from healer.lab.faults import Deed, Faults, SeenRequest
+from healer.lab.faults import FaultKind, Faults, SeenRequest
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object
 
@@ -190,7 +190,7 @@ class WatchStream:
         if fault is None:
             await response.write(b"".join(lines))
             return True
-        if fault.deed is Deed.STALL_WATCH:
+        if fault.kind is FaultKind.STALL_WATCH:
             await self._closing.wait()
             return False
         await response.write(lines[0][: len(lines[0]) // 2])

@@ -1,1 +1,1 @@
-"""The lab's controllers: small ones, of the controllers that a cluster runs, driven by changes of the store."""
+"""The lab's controllers: small versions of a cluster's controllers, driven by changes of the store."""

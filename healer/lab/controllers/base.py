@@ -1,6 +1,6 @@
-"""A controller: changes of the store put keys in its queue, and it makes the world right for one key at a time.
+"""The base of the controllers. Changes of the store put keys in a queue, and the controller reconciles one key at a time.
 
-What the API refuses is tried again, with a back-off that doubles, as the work queues of Kubernetes' controllers do.
+A key whose reconciliation the API refuses is retried with a back-off that doubles, as in Kubernetes' work queues.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from healer.lab.apiserver.store import Key, StoreEvent
 
 _FIRST_BACKOFF = 0.005
 _LONGEST_BACKOFF = 5.0
-"""Seconds between two tries of a key that the API refuses (workqueue's default begins alike, and goes up to 1,000 s)."""
+"""The longest back-off in seconds. (Kubernetes' work queues start at the same value and go up to 1,000 s.)"""
 _BURST = 100
-"""Keys worked off before the event loop may serve others."""
+"""Keys that are reconciled before the controller yields to the event loop."""
 
 
 class Controller(ABC):
-    """A queue of keys without duplicates, hence never longer than there are objects, and timers that refill it."""
+    """A queue of keys, and the timers that add keys later. A key is queued once, so the number of objects bounds the queue."""
 
     def __init__(self, api: ObjectApi) -> None:
         self.api = api
@@ -28,28 +28,28 @@ class Controller(ABC):
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
         self.refused: ApiRefusal | None = None
-        """The last refusal that it met, for tests that look why nothing happens."""
+        """The last refusal of the API, so that a failed test can show it."""
         self._woken = asyncio.Event()
         api.store.listeners.append(self.observe)
 
     @abstractmethod
     def observe(self, collection: str, change: StoreEvent) -> None:
-        """Look at a change and `enqueue` the keys that it concerns."""
+        """Take a change of the store, and `enqueue` the keys that it concerns."""
 
     @abstractmethod
     def reconcile(self, key: Key) -> float | None:
-        """Make the world right for this key. Returns the seconds after which to look again, if at all.
+        """Bring the objects of this key to their desired state. Returns the seconds until the next reconciliation, None for none.
 
-        An ApiError that it raises has the key tried again later.
+        The key is retried later if this raises ApiRefusal.
         """
 
     def enqueue(self, key: Key) -> None:
-        """Have the key reconciled soon."""
+        """Queue the key for reconciliation."""
         self._queue[key] = None
         self._woken.set()
 
     async def run(self) -> None:
-        """Work for ever."""
+        """Reconcile queued keys until cancelled."""
         try:
             while True:
                 await self._woken.wait()
@@ -73,7 +73,7 @@ class Controller(ABC):
             self._woken.set()
 
     def _reconciled(self, key: Key) -> float | None:
-        """Reconcile a key; returns when to look again, after a refusal too."""
+        """Reconcile a key. Returns the seconds until the next reconciliation, which after a refusal is the back-off."""
         try:
             seconds = self.reconcile(key)
         except ApiRefusal as error:

@@ -1,14 +1,14 @@
-"""The DaemonSet controller: one pod on each node that it may use, rolled one by one.
+"""The DaemonSet controller. It runs one pod on each eligible node, and replaces them one by one in a rollout.
 
-It follows pkg/controller/daemon of Kubernetes 1.36; maxSurge is left out. A node that is lost keeps its pod: a DaemonSet's pods
-tolerate that.
+It follows pkg/controller/daemon of Kubernetes 1.36, without maxSurge. A lost node keeps its pod, because the pods of a
+DaemonSet tolerate the loss of a node.
 """
 
 from __future__ import annotations
 
 from healer.lab.apiserver.api import ObjectApi
 from healer.lab.apiserver.store import Key, StoreEvent
-from healer.lab.controllers.owned import REVISION_LABEL, PodsController, finished, going, revision_of
+from healer.lab.controllers.owned import REVISION_LABEL, PodsController, finished, is_terminating, revision_of
 from healer.lab.kinds import DAEMONSET, NODE
 from healer.lab.objects import Object, is_ready, labels_of
 
@@ -36,7 +36,7 @@ class DaemonSetController(PodsController):
 
     def reconcile(self, key: Key) -> float | None:
         owner = self.api.store.get(DAEMONSET.stored_in, key)
-        if owner is None or going(owner):
+        if owner is None or is_terminating(owner):
             return None
         revision = self._revision(owner)
         digest = revision.rpartition("-")[2]
@@ -46,12 +46,12 @@ class DaemonSetController(PodsController):
         for pod in self._pods(owner):
             node = _node_of(pod)
             if finished(pod) or node not in nodes or node in by_node:
-                self._take(pod)
+                self._delete_pod(pod)
             if not finished(pod):
                 by_node.setdefault(node, pod)
         for node in nodes:
             if node not in by_node:
-                self._make(
+                self._create_pod(
                     owner,
                     {REVISION_LABEL: digest, "pod-template-generation": "1"},
                     _only_on(owner, node),
@@ -67,16 +67,16 @@ class DaemonSetController(PodsController):
             return
         most = int(strategy.get("rollingUpdate", {}).get("maxUnavailable", 1))
         old = [pod for pod in pods if revision_of(pod) != digest]
-        missing = sum(not is_ready(pod) or going(pod) for pod in pods)
-        for pod in sorted(old, key=is_ready):  # those that do not work anyway go first
+        missing = sum(not is_ready(pod) or is_terminating(pod) for pod in pods)
+        for pod in sorted(old, key=is_ready):  # pods that are not ready are deleted first
             if not is_ready(pod):
-                self._take(pod)
+                self._delete_pod(pod)
             elif missing < most:
-                self._take(pod)
+                self._delete_pod(pod)
                 missing += 1
 
     def _conclude(self, key: Key, owner: Object, nodes: list[str], digest: str) -> None:
-        pods = [pod for pod in self._pods(owner) if not finished(pod) and not going(pod)]
+        pods = [pod for pod in self._pods(owner) if not finished(pod) and not is_terminating(pod)]
         ready = sum(map(is_ready, pods))
         there = len({_node_of(pod) for pod in pods} & set(nodes))
         counts = {
@@ -96,7 +96,7 @@ class DaemonSetController(PodsController):
 
 
 def _only_on(owner: Object, node: str) -> Object:
-    """What of a pod's spec binds it to a node: an affinity that the scheduler reads, and tolerations."""
+    """The part of a pod's spec that binds the pod to one node: a node affinity and tolerations."""
     field = {"key": "metadata.name", "operator": "In", "values": [node]}
     terms = {"nodeSelectorTerms": [{"matchFields": [field]}]}
     tolerations = [{"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": effect} for taint, effect in _TOLERATED]
@@ -107,7 +107,7 @@ def _only_on(owner: Object, node: str) -> Object:
 
 
 def bound_to(pod: Object) -> str:
-    """The node that a DaemonSet's pod is meant for; "" for another pod."""
+    """The node that the affinity of a DaemonSet's pod names. Empty for other pods."""
     affinity = ((pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}).get(
         "requiredDuringSchedulingIgnoredDuringExecution"
     )

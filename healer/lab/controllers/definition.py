@@ -1,4 +1,4 @@
-"""The controller of CustomResourceDefinitions: a new one is served, then said to be established."""
+"""The controller of CustomResourceDefinitions. It has a new definition served, then sets its condition Established."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Deployment controller: one ReplicaSet for each template, and rollouts from one to the next.
+"""The Deployment controller. It makes one ReplicaSet for each template, and rolls out from the old one to the new one.
 
 It follows pkg/controller/deployment of Kubernetes (sync.go, rolling.go, recreate.go): revisions, the reuse of an old
 ReplicaSet when its template comes back, maxSurge and maxUnavailable, pausing, and the history limit.
@@ -46,7 +46,9 @@ class DeploymentController(Controller):
             self.enqueue(change.key)
         elif collection == REPLICASET.stored_in:
             self._enqueue_owner(change.now.object)
-        elif collection == POD.stored_in and change.type == "DELETED":  # a Recreate waits for the last old pod
+        elif (
+            collection == POD.stored_in and change.type == "DELETED"
+        ):  # the strategy Recreate waits until the last old pod is removed
             owner = controller_of(change.now.object)
             replicaset = self.api.store.get(REPLICASET.stored_in, (change.key[0], owner["name"])) if owner else None
             if replicaset is not None:
@@ -79,12 +81,12 @@ class DeploymentController(Controller):
         return self._conclude(deployment, created)
 
     def _owned(self, deployment: Object) -> list[Object]:
-        """Its ReplicaSets, oldest first."""
+        """The ReplicaSets of the Deployment, oldest first."""
         owned = self.api.store.owned(REPLICASET.stored_in, deployment["metadata"]["uid"])
         return sorted(owned, key=lambda item: (item["metadata"]["creationTimestamp"], _revision(item)))
 
     def _current(self, deployment: Object, owned: list[Object]) -> Object | None:
-        """The ReplicaSet with the Deployment's own template, whatever its age."""
+        """The ReplicaSet with the Deployment's present template. It need not be the newest one."""
         template = deployment["spec"]["template"]
         return next((item for item in owned if _bare_template(item) == _comparable(template)), None)
 
@@ -108,10 +110,12 @@ class DeploymentController(Controller):
         try:
             return self.api.create(REPLICASET, metadata["namespace"], replicaset)
         except ApiRefusal as error:
-            self._say_refused(deployment, f'Failed to create new replica set "{replicaset["metadata"]["name"]}": {error.message}')
+            self._record_refusal(
+                deployment, f'Failed to create new replica set "{replicaset["metadata"]["name"]}": {error.message}'
+            )
             raise
 
-    def _say_refused(self, deployment: Object, message: str) -> None:
+    def _record_refusal(self, deployment: Object, message: str) -> None:
         def change(obj: Object) -> None:
             obj["status"]["conditions"] = [
                 *(item for item in obj["status"].get("conditions") or [] if item["type"] != "Progressing"),
@@ -123,7 +127,7 @@ class DeploymentController(Controller):
         )
 
     def _renew(self, deployment: Object, current: Object, owned: list[Object]) -> Object:
-        """A ReplicaSet whose template came back gets a new revision, which is how a rollback shows."""
+        """Give a new revision to a ReplicaSet whose template is in use again, as after a rollback."""
         newest = max((_revision(item) for item in owned if item is not current), default=0)
         known = annotations_of(current)
         wanted = known | _copied(deployment)
@@ -137,7 +141,7 @@ class DeploymentController(Controller):
         return any(item["spec"]["replicas"] > 0 and annotations_of(item).get(_DESIRED, wanted) != wanted for item in owned)
 
     def _scale_all(self, deployment: Object, current: Object | None, old: list[Object]) -> None:
-        """Bring a new number of replicas to the ReplicaSets, each by its share when a rollout is under way."""
+        """Scale the ReplicaSets to a new number of replicas. During a rollout each gets its proportional share."""
         replicas = deployment["spec"]["replicas"]
         everyone = [*old, *([current] if current else [])]
         active = [item for item in everyone if item["spec"]["replicas"] > 0]
@@ -161,7 +165,7 @@ class DeploymentController(Controller):
             self._scale(deployment, fresh, max(fresh["spec"]["replicas"] + left, 0))
 
     def _roll(self, deployment: Object, current: Object, old: list[Object]) -> None:
-        """One step of a rolling update: first up, as far as the surge allows, else down."""
+        """One step of a rolling update: scale the new ReplicaSet up if maxSurge allows it, otherwise scale old ones down."""
         replicas = deployment["spec"]["replicas"]
         if current["spec"]["replicas"] > replicas:
             self._scale(deployment, current, replicas)
@@ -180,20 +184,20 @@ class DeploymentController(Controller):
         total = sum(item["spec"]["replicas"] for item in [*old, current])
         new_missing = current["spec"]["replicas"] - current["status"].get("availableReplicas", 0)
         spare = total - least - new_missing
-        for item in old:  # first the pods that do not work anyway (cleanupUnhealthyReplicas)
+        for item in old:  # unhealthy pods first (cleanupUnhealthyReplicas)
             broken = item["spec"]["replicas"] - item["status"].get("availableReplicas", 0)
-            gone = max(min(broken, spare), 0)
-            if gone:
-                spare -= gone
-                self._scale(deployment, item, item["spec"]["replicas"] - gone)
+            removed = max(min(broken, spare), 0)
+            if removed:
+                spare -= removed
+                self._scale(deployment, item, item["spec"]["replicas"] - removed)
         fresh = [self.api.get(REPLICASET, item["metadata"]["namespace"], item["metadata"]["name"]) for item in old]
         available = sum(item["status"].get("availableReplicas", 0) for item in [*fresh, current])
         spare = available - least
         for item in fresh:
-            gone = max(min(item["spec"]["replicas"], spare), 0)
-            if gone:
-                spare -= gone
-                self._scale(deployment, item, item["spec"]["replicas"] - gone)
+            removed = max(min(item["spec"]["replicas"], spare), 0)
+            if removed:
+                spare -= removed
+                self._scale(deployment, item, item["spec"]["replicas"] - removed)
 
     def _recreate(self, deployment: Object, current: Object, old: list[Object]) -> None:
         for item in old:
@@ -208,7 +212,7 @@ class DeploymentController(Controller):
             self._scale(deployment, current, deployment["spec"]["replicas"])
 
     def _room(self, deployment: Object, everyone: list[Object], current: int) -> int:
-        """How many replicas the new ReplicaSet may have now (NewRSNewReplicas)."""
+        """The number of replicas that the new ReplicaSet may have now (NewRSNewReplicas)."""
         replicas: int = deployment["spec"]["replicas"]
         if deployment["spec"]["strategy"]["type"] == "Recreate":
             return replicas if not everyone else current
@@ -226,7 +230,9 @@ class DeploymentController(Controller):
     def _unavailable(self, deployment: Object) -> int:
         value = deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"]
         share = _share(value, deployment["spec"]["replicas"], math.floor)
-        return share if share or self._surge(deployment) else 1  # both zero would never move (ResolveFenceposts)
+        return (
+            share if share or self._surge(deployment) else 1
+        )  # with both at zero the rollout would make no progress (ResolveFenceposts)
 
     def _notes(self, deployment: Object) -> dict[str, str]:
         replicas = deployment["spec"]["replicas"]
@@ -247,7 +253,7 @@ class DeploymentController(Controller):
         return self.api.modify(REPLICASET, metadata["namespace"], metadata["name"], change)
 
     def _conclude(self, deployment: Object, created: bool) -> float | None:
-        """Write the status, drop what the history need not keep, and come back when the deadline is due."""
+        """Write the status and delete ReplicaSets beyond the history limit. Returns the seconds until the progress deadline."""
         namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
         owned = self._owned(deployment)
         current = self._current(deployment, owned)
@@ -278,7 +284,7 @@ class DeploymentController(Controller):
 
 
 def template_hash(template: Object) -> str:
-    """A pod-template-hash: FNV-1a of the template in Kubernetes' safe alphabet. Stable, though not Kubernetes' own."""
+    """The pod-template-hash: FNV-1a of the template, in Kubernetes' safe alphabet. Stable, but not equal to Kubernetes' hash."""
     digest = 0x811C9DC5
     for byte in msgspec.json.encode(template, order="deterministic"):
         digest = ((digest ^ byte) * 0x01000193) & 0xFFFFFFFF

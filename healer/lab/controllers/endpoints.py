@@ -1,7 +1,7 @@
-"""The EndpointSlice controller: where the pods behind a Service are, and which of them take requests.
+"""The EndpointSlice controller. It writes the addresses of a Service's pods, and which pods take requests.
 
-One slice a Service, of IPv4 addresses; Kubernetes splits at a hundred endpoints, and where pods resolve a named port
-differently. It follows staging/src/k8s.io/endpointslice (reconciler.go, utils.go).
+Each Service has one slice of IPv4 addresses. (Kubernetes makes several slices for more than a hundred endpoints, and for pods
+that resolve a named port differently.) It follows staging/src/k8s.io/endpointslice (reconciler.go, utils.go).
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ def _labels(service: Object) -> dict[str, str]:
 
 
 def _has_endpoint(pod: Object) -> bool:
-    """Has the pod an address, and not ended? A terminating pod keeps its endpoint until it is gone (ShouldPodBeInEndpoints)."""
+    """Whether the pod has an address and has not finished. A terminating pod keeps its endpoint (ShouldPodBeInEndpoints)."""
     return bool(pod["status"].get("podIP")) and pod["status"].get("phase") not in ("Succeeded", "Failed")
 
 
 def _endpoint(pod: Object, early: bool) -> Object:
-    """early: the Service publishes the addresses of pods that are not ready."""
+    """The endpoint of a pod. early: the Service publishes the addresses of pods that are not ready."""
     metadata, ready, leaving = pod["metadata"], is_ready(pod), "deletionTimestamp" in pod["metadata"]
     node = {"nodeName": pod["spec"]["nodeName"]} if pod["spec"].get("nodeName") else {}
     return {
@@ -93,7 +93,7 @@ def _endpoint(pod: Object, early: bool) -> Object:
 
 
 def _ports(service: Object, pod: Object) -> list[Object]:
-    """The Service's ports as the pod listens on them; a name that no container port has gives none."""
+    """The ports of the Service as the pod listens on them. A named port that no container has is left out."""
     ports = []
     for port in service["spec"].get("ports") or []:
         number = _target(port, pod)

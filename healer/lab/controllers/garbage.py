@@ -1,4 +1,4 @@
-"""The garbage collector: what all its owners have left is deleted; so is what stands in a namespace that goes."""
+"""The garbage collector. It deletes objects whose owners are all gone, and the objects of a terminating namespace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from healer.lab.objects import Object
 
 
 class GarbageCollector(Controller):
-    """Keys are (collection, "namespace/name") of objects that have owners."""
+    """Keys are (collection, "namespace/name") of objects with owners."""
 
     def __init__(self, api: ObjectApi) -> None:
         self._living: set[str] = set()
@@ -49,7 +49,7 @@ class GarbageCollector(Controller):
 
 
 class NamespaceController(Controller):
-    """Keys are namespaces: a terminating one is emptied, then goes."""
+    """Keys are namespaces. A terminating namespace is emptied, then removed."""
 
     def observe(self, collection: str, change: StoreEvent) -> None:
         if collection == NAMESPACE.stored_in:

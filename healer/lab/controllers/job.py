@@ -1,15 +1,15 @@
-"""The Job controller: pods that run to completion, counted once each, and given up at the backoff limit.
+"""The Job controller. It runs pods to completion, counts each once, and fails the Job at its backoff limit.
 
-It follows pkg/controller/job of Kubernetes 1.36: finalizers keep a finished pod until it is counted, failures are retried with a
-back-off, and a podFailurePolicy (exit codes) may fail the Job at once or ignore a failure. Indexed Jobs and suspension are left
-out.
+It follows pkg/controller/job of Kubernetes 1.36. A finalizer keeps a finished pod until it is counted, failed pods are retried
+with a back-off, and a podFailurePolicy (exit codes) may fail the Job at once or ignore a failure. Indexed Jobs and suspension
+are not covered.
 """
 
 from __future__ import annotations
 
 from healer.lab.apiserver.api import ObjectApi
 from healer.lab.apiserver.store import Key
-from healer.lab.controllers.owned import PodsController, finished, going
+from healer.lab.controllers.owned import PodsController, finished, is_terminating
 from healer.lab.kinds import JOB, POD
 from healer.lab.objects import Object, is_ready, seconds_since, timestamp
 
@@ -27,38 +27,38 @@ class JobController(PodsController):
 
     def reconcile(self, key: Key) -> float | None:
         job = self.api.store.get(JOB.stored_in, key)
-        if job is None or going(job):
+        if job is None or is_terminating(job):
             return None
         status = dict(job["status"] or {})
         status.setdefault("startTime", timestamp())
         ended = _ended(status)
         verdict = self._count(job, status)
-        active = [pod for pod in self._pods(job) if not finished(pod) and not going(pod)]
+        active = [pod for pod in self._pods(job) if not finished(pod) and not is_terminating(pod)]
         wait = None
         if ended:
             return None
         verdict = verdict or _verdict(job, status)
         if verdict is not None:
             for pod in active:
-                self._take(pod)
+                self._delete_pod(pod)
             active = []
             _conclude(status, *verdict)
         else:
             wait = self._fill(job, status, active)
-            active = [pod for pod in self._pods(job) if not finished(pod) and not going(pod)]
+            active = [pod for pod in self._pods(job) if not finished(pod) and not is_terminating(pod)]
         counts = {"active": len(active), "ready": sum(map(is_ready, active))}
-        terminating = sum(going(pod) and not finished(pod) for pod in self._pods(job))
+        terminating = sum(is_terminating(pod) and not finished(pod) for pod in self._pods(job))
         self._write(key, {**status, **counts, "terminating": terminating, "uncountedTerminatedPods": {}})
         return wait
 
     def _count(self, job: Object, status: Object) -> tuple[str, str, str] | None:
-        """Count the pods that have ended since the last look, each once; returns what a podFailurePolicy makes of them."""
+        """Count each newly finished pod once. Returns what a podFailurePolicy decides, None if it decides nothing."""
         verdict = None
         for pod in self._pods(job):
-            if TRACKING not in (pod["metadata"].get("finalizers") or []) or not (finished(pod) or going(pod)):
+            if TRACKING not in (pod["metadata"].get("finalizers") or []) or not (finished(pod) or is_terminating(pod)):
                 continue
-            if going(pod) and not finished(pod) and pod["metadata"].get("deletionGracePeriodSeconds"):
-                continue  # it still runs
+            if is_terminating(pod) and not finished(pod) and pod["metadata"].get("deletionGracePeriodSeconds"):
+                continue  # the pod still runs
             if pod["status"].get("phase") == "Succeeded":
                 status["succeeded"] = status.get("succeeded", 0) + 1
             else:
@@ -77,7 +77,7 @@ class JobController(PodsController):
         self.api.modify(POD, pod["metadata"]["namespace"], pod["metadata"]["name"], change)
 
     def _fill(self, job: Object, status: Object, active: list[Object]) -> float | None:
-        """Start the pods that are missing; after a failure only once its back-off has passed."""
+        """Start the missing pods, after a failure only when its back-off has passed. Returns the seconds to wait."""
         spec, name = job["spec"], job["metadata"]["name"]
         left = spec["completions"] - status.get("succeeded", 0) if spec.get("completions") else spec["parallelism"]
         missing = min(spec["parallelism"], left) - len(active)
@@ -91,11 +91,11 @@ class JobController(PodsController):
             "job-name": name,
         }
         for _ in range(max(missing, 0)):
-            self._make(job, labels, generateName=f"{name}-", finalizers=[TRACKING])
+            self._create_pod(job, labels, generateName=f"{name}-", finalizers=[TRACKING])
         return None
 
     def _backoff(self, job: Object, status: Object) -> float:
-        """Seconds until another pod may be started."""
+        """Seconds until the next pod may start."""
         failed = [pod for pod in self._pods(job) if pod["status"].get("phase") == "Failed"]
         if not failed or not status.get("failed"):
             return 0.0
@@ -123,7 +123,7 @@ def _verdict(job: Object, status: Object) -> tuple[str, str, str] | None:
 
 
 def _conclude(status: Object, kind: str, reason: str, message: str) -> None:
-    """The condition that foretells the end, and that which says it."""
+    """Set the two conditions of a Job that ends: the one for the coming end, and the final one."""
     first = "SuccessCriteriaMet" if kind == "Complete" else "FailureTarget"
     now = timestamp()
     common = {"status": "True", "lastProbeTime": now, "lastTransitionTime": now, "reason": reason, "message": message}
@@ -133,7 +133,7 @@ def _conclude(status: Object, kind: str, reason: str, message: str) -> None:
 
 
 def _policy(job: Object, pod: Object) -> tuple[str, str]:
-    """What the first rule of the podFailurePolicy that matches does (Count when none does), and the message of a FailJob."""
+    """The action of the first matching rule of the podFailurePolicy (Count if none matches), and the message for FailJob."""
     ends = [
         (item["name"], item["state"]["terminated"]["exitCode"])
         for item in pod["status"].get("containerStatuses") or []

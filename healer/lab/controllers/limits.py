@@ -1,4 +1,4 @@
-"""The controllers that compare pods with a limit: of PodDisruptionBudgets, and of ResourceQuotas."""
+"""The controllers of PodDisruptionBudgets and ResourceQuotas. Both compare pods with a limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from healer.lab.kinds import DEPLOYMENT, DISRUPTION_BUDGET, POD, REPLICASET, RES
 from healer.lab.objects import Object, clone, controller_of, is_ready, labels_of, seconds_since
 
 DELETION_TIMEOUT = 120.0
-"""Seconds after which an evicted pod that did not go counts again (pkg/controller/disruption)."""
+"""Seconds after which an evicted pod that was not deleted counts again (pkg/controller/disruption)."""
 
 
 class DisruptionController(Controller):
@@ -63,7 +63,7 @@ class DisruptionController(Controller):
         return max(self._timeout - max(ages), 0) + 0.01 if ages else None
 
     def _still_disrupted(self, budget: Object, pods: list[Object]) -> dict[str, str]:
-        """Evicted pods that are neither terminating yet nor overdue."""
+        """The evicted pods that are not terminating yet and whose timeout has not passed."""
         known: dict[str, str] = budget["status"].get("disruptedPods") or {}
         return {
             pod["metadata"]["name"]: known[pod["metadata"]["name"]]
@@ -74,7 +74,7 @@ class DisruptionController(Controller):
         }
 
     def _wanted(self, budget: Object, pods: list[Object]) -> tuple[int, int]:
-        """How many pods there should be, and how many of them healthy."""
+        """The expected number of pods, and how many of them have to be healthy."""
         spec = budget["spec"]
         if "maxUnavailable" in spec:
             expected = self._scale(pods)
@@ -84,7 +84,7 @@ class DisruptionController(Controller):
         return expected, _share(least, expected)
 
     def _scale(self, pods: list[Object]) -> int:
-        """The replicas that the pods' controllers are asked for; a pod without one counts for itself."""
+        """The sum of the replicas of the pods' controllers. A pod without a controller counts as one."""
         asked: dict[str, int] = {}
         for pod in pods:
             uid, replicas = self._top(pod)

@@ -1,7 +1,7 @@
-"""Nodes that are lost: their pods are marked not ready, and deleted once they tolerate it no longer.
+"""Lost nodes. Their pods become not ready, and are deleted when their toleration of the taint ends.
 
-It follows pkg/controller/nodelifecycle and tainteviction of Kubernetes 1.36: the node's Ready is Unknown, it is tainted
-unreachable, the pods keep their phase, and the taint manager's deletions wait for a kubelet that does not answer.
+It follows pkg/controller/nodelifecycle and tainteviction of Kubernetes 1.36. The node's condition Ready is Unknown, the node has
+the taint unreachable, and the pods keep their phase. A pod that the taint manager deletes stays until the kubelet answers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ UNREACHABLE = "node.kubernetes.io/unreachable"
 
 
 class NodeLifecycle(Controller):
-    """Keys are pods. `time_scale` is a factor on how long they tolerate that their node is lost (300 s by default)."""
+    """Keys are pods. `time_scale` is a factor on the time that a pod tolerates a lost node (300 s by default)."""
 
     def __init__(self, api: ObjectApi, time_scale: float) -> None:
         super().__init__(api)
@@ -44,38 +44,38 @@ class NodeLifecycle(Controller):
         left = tolerated * self._time_scale - seconds_since(taint)
         if left > 0:
             return left
-        self.api.modify(POD, *key, _condemn, subresource="status")
+        self.api.modify(POD, *key, _add_disruption_target, subresource="status")
         self.api.delete(POD, *key)
         return None
 
 
 def is_lost(api: ObjectApi, node: str) -> bool:
-    """Whether nothing is heard of a node."""
+    """Whether the kubelet of the node has stopped answering."""
     return _lost_since(api, node) is not None
 
 
 def lose(api: ObjectApi, node: str) -> None:
-    """A node falls silent."""
+    """Make a node lost: its kubelet stops answering."""
 
     def change(obj: Object) -> None:
         taints = [{"key": UNREACHABLE, "effect": effect, "timeAdded": timestamp()} for effect in ("NoSchedule", "NoExecute")]
         obj["spec"]["taints"] = [*(obj["spec"].get("taints") or []), *taints]
 
     api.modify(NODE, "", node, change)
-    _say(api, node, "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
+    _set_ready(api, node, "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
 
 
 def recover(api: ObjectApi, node: str) -> None:
-    """A node that was lost answers again."""
+    """Make a lost node answer again."""
 
     def change(obj: Object) -> None:
         obj["spec"]["taints"] = [taint for taint in obj["spec"].get("taints") or [] if taint["key"] != UNREACHABLE]
 
     api.modify(NODE, "", node, change)
-    _say(api, node, "True", "KubeletReady", "kubelet is posting ready status")
+    _set_ready(api, node, "True", "KubeletReady", "kubelet is posting ready status")
 
 
-def _say(api: ObjectApi, node: str, word: str, reason: str, message: str) -> None:
+def _set_ready(api: ObjectApi, node: str, word: str, reason: str, message: str) -> None:
     ready = {"type": "Ready", "status": word, "lastTransitionTime": timestamp(), "reason": reason, "message": message}
 
     def change(obj: Object) -> None:
@@ -94,7 +94,7 @@ def _lost_since(api: ObjectApi, node: str) -> str | None:
 
 
 def _tolerated(pod: Object) -> float | None:
-    """Seconds for which a pod tolerates that its node is lost; None for ever, 0 not at all."""
+    """Seconds that a pod tolerates a lost node. None: for ever; 0: not at all."""
     for toleration in pod["spec"].get("tolerations") or []:
         meant = toleration.get("key") in (None, "", UNREACHABLE) and toleration.get("effect") in (None, "", "NoExecute")
         if meant and toleration.get("operator") == "Exists":
@@ -104,13 +104,13 @@ def _tolerated(pod: Object) -> float | None:
 
 
 def _not_ready(pod: Object) -> None:
-    """What MarkPodsNotReady does: the word and its time, and nothing else."""
+    """Set the condition Ready to False as MarkPodsNotReady does: its status and time, nothing else."""
     for item in pod["status"]["conditions"]:
         if item["type"] == "Ready":
             item |= {"status": "False", "lastTransitionTime": timestamp()}
 
 
-def _condemn(pod: Object) -> None:
+def _add_disruption_target(pod: Object) -> None:
     target = {
         "type": "DisruptionTarget",
         "status": "True",

@@ -1,4 +1,4 @@
-"""What the controllers of pods have in common: pods made from a template, and how they are told apart."""
+"""The common part of the controllers of pods: pods from a template, and the revisions of that template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REVISION_LABEL = "controller-revision-hash"
 
 
 class PodsController(Controller):
-    """A controller whose keys are the objects of one kind, and that owns pods itself."""
+    """A controller of one kind whose objects own pods directly. Keys are the objects."""
 
     def __init__(self, api: ObjectApi, kind: Kind) -> None:
         super().__init__(api)
@@ -34,7 +34,7 @@ class PodsController(Controller):
         pods = self.api.store.owned(POD.stored_in, owner["metadata"]["uid"])
         return sorted(pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
-    def _make(self, owner: Object, labels: dict[str, str], spec: Object | None = None, **metadata: Any) -> Object:
+    def _create_pod(self, owner: Object, labels: dict[str, str], spec: Object | None = None, **metadata: Any) -> Object:
         """Create a pod from the owner's template."""
         template = clone(owner["spec"]["template"])
         template["metadata"].pop("creationTimestamp", None)
@@ -49,12 +49,12 @@ class PodsController(Controller):
         }
         return self.api.create(POD, owner["metadata"]["namespace"], pod)
 
-    def _take(self, pod: Object) -> None:
+    def _delete_pod(self, pod: Object) -> None:
         if "deletionTimestamp" not in pod["metadata"]:
             self.api.delete(POD, pod["metadata"]["namespace"], pod["metadata"]["name"])
 
     def _revision(self, owner: Object) -> str:
-        """The name of the ControllerRevision of the owner's template, made when it is not there yet."""
+        """The name of the ControllerRevision of the owner's template. The revision is created if it does not exist."""
         digest = template_hash(owner["spec"]["template"])
         hashed = REVISION_LABEL if self._kind is DAEMONSET else "controller.kubernetes.io/hash"
         namespace, name = owner["metadata"]["namespace"], f"{owner['metadata']['name']}-{digest}"
@@ -72,7 +72,7 @@ class PodsController(Controller):
                 "revision": newest + 1,
             }
             self.api.create(CONTROLLER_REVISION, namespace, revision)
-        elif found["revision"] < newest:  # the template came back
+        elif found["revision"] < newest:  # the template of an older revision is in use again
             self.api.modify(CONTROLLER_REVISION, namespace, name, lambda obj: obj.update(revision=newest + 1))
         return name
 
@@ -84,15 +84,15 @@ class PodsController(Controller):
 
 
 def revision_of(pod: Object) -> str:
-    """The revision that a pod is of, by its label."""
+    """The revision of a pod, read from its label."""
     return labels_of(pod).get(REVISION_LABEL, "")
 
 
 def finished(pod: Object) -> bool:
-    """Whether it has ended for good."""
+    """Whether the pod has the phase Succeeded or Failed."""
     return pod["status"].get("phase") in ("Succeeded", "Failed")
 
 
-def going(pod: Object) -> bool:
-    """Whether a deletion was accepted for it."""
+def is_terminating(pod: Object) -> bool:
+    """Whether the object has a deletionTimestamp."""
     return "deletionTimestamp" in pod["metadata"]

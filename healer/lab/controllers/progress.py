@@ -9,14 +9,14 @@ from healer.lab.objects import Object, condition, seconds_since, timestamp
 
 @dataclass(frozen=True, slots=True)
 class RolloutView:
-    """What a Deployment's status is made from."""
+    """The inputs of a Deployment's status."""
 
     deployment: Object
     current: Object | None
     owned: list[Object]
     terminating: int
     created: bool
-    """Was the current ReplicaSet made just now?"""
+    """Whether this reconciliation created the current ReplicaSet."""
     time_scale: float
 
     def total(self, field: str) -> int:
@@ -25,12 +25,12 @@ class RolloutView:
 
     @property
     def updated(self) -> int:
-        """Pods of the current template."""
+        """The number of pods of the current template."""
         return 0 if self.current is None else self.current["status"].get("replicas", 0)
 
     @property
     def complete(self) -> bool:
-        """Is every pod of the current template, available, and alone?"""
+        """Whether all pods have the current template and are available, and no old pod is left."""
         wanted = self.deployment["spec"]["replicas"]
         counts = (self.updated, self.total("replicas"), self.total("availableReplicas"))
         observed = self.current is not None and all(
@@ -40,7 +40,7 @@ class RolloutView:
 
 
 def deployment_status(view: RolloutView) -> Object:
-    """The whole status, as the API shows it: counts of zero are left out, but for terminatingReplicas."""
+    """The whole status as the API shows it. Counts of zero are left out, except terminatingReplicas."""
     wanted = view.deployment["spec"]["replicas"]
     counts = {
         "replicas": view.total("replicas"),
@@ -58,7 +58,7 @@ def deployment_status(view: RolloutView) -> Object:
 
 
 def _replica_failure(view: RolloutView) -> list[Object]:
-    """What keeps a ReplicaSet from making its pods: the current one's first (getReplicaFailures)."""
+    """The condition ReplicaFailure of a ReplicaSet, that of the current one first (getReplicaFailures)."""
     current = [] if view.current is None else [view.current]
     for replicaset in [*current, *view.owned]:
         failed = condition(replicaset, "ReplicaFailure")
@@ -68,7 +68,7 @@ def _replica_failure(view: RolloutView) -> list[Object]:
 
 
 def overdue_in(deployment: Object, time_scale: float) -> float | None:
-    """Seconds until a rollout that makes no progress is past its deadline; None when none is under way."""
+    """Seconds until the progress deadline of a rollout. None if no rollout is in progress."""
     progressing = condition(deployment, "Progressing")
     if progressing is None or progressing["reason"] in ("NewReplicaSetAvailable", "ProgressDeadlineExceeded"):
         return None
@@ -79,7 +79,7 @@ def overdue_in(deployment: Object, time_scale: float) -> float | None:
 
 
 def not_created(deployment: Object, message: str) -> Object:
-    """The condition of a Deployment whose new ReplicaSet the API refuses (getNewReplicaSet)."""
+    """The condition of a Deployment when the API refuses its new ReplicaSet (getNewReplicaSet)."""
     before, now = condition(deployment, "Progressing"), timestamp()
     if before is not None and (before["reason"], before["message"]) == ("ReplicaSetCreateError", message):
         return before
@@ -135,7 +135,7 @@ def _progressing(view: RolloutView, counts: dict[str, int]) -> list[Object]:
 
 
 def _moved(view: RolloutView, counts: dict[str, int]) -> bool:
-    """Has the rollout come nearer to its end since the status was last written? (DeploymentProgressing)"""
+    """Whether the rollout has made progress since the last status (DeploymentProgressing)."""
     old = view.deployment.get("status") or {}
     fewer_old = counts["replicas"] - counts["updatedReplicas"] < old.get("replicas", 0) - old.get("updatedReplicas", 0)
     more = [counts[field] > old.get(field, 0) for field in ("updatedReplicas", "readyReplicas", "availableReplicas")]

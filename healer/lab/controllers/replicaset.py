@@ -1,4 +1,4 @@
-"""The ReplicaSet controller: as many pods as asked for, adopted and released by labels."""
+"""The ReplicaSet controller. It keeps the desired number of pods, and adopts and releases pods by their labels."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ReplicaSetController(Controller):
             if owner["kind"] == "ReplicaSet":
                 self.enqueue((namespace, owner["name"]))
             return
-        for replicaset in self.api.objects(REPLICASET, namespace):  # an orphan: whoever selects it may adopt it
+        for replicaset in self.api.objects(REPLICASET, namespace):  # any ReplicaSet whose selector matches may adopt an orphan
             if label_selector(replicaset["spec"]["selector"])(labels_of(pod)):
                 self.enqueue((namespace, replicaset["metadata"]["name"]))
 
@@ -57,17 +57,17 @@ class ReplicaSetController(Controller):
             try:
                 for _ in range(missing):
                     self._create(replicaset)
-                for pod in sorted(active, key=_worth)[: max(-missing, 0)]:
+                for pod in sorted(active, key=_deletion_order)[: max(-missing, 0)]:
                     self.api.delete(POD, key[0], pod["metadata"]["name"], DeleteOptions(uid=pod["metadata"]["uid"]))
             except ApiRefusal as error:
                 failure = error
         self._count(replicaset, _failed(replicaset, missing, failure))
         if failure is not None:
-            raise failure  # it is written in the status; now it is tried again later
+            raise failure  # the status has the failure; the base class retries the key
         return None
 
     def _claim(self, replicaset: Object) -> list[Object]:
-        """Its pods, after letting go of those whose labels left the selector and adopting orphans that match."""
+        """The pods of the ReplicaSet. Releases those whose labels no longer match the selector, and adopts matching orphans."""
         uid, namespace = replicaset["metadata"]["uid"], replicaset["metadata"]["namespace"]
         selects = label_selector(replicaset["spec"]["selector"])
         pods = []
@@ -124,10 +124,10 @@ class ReplicaSetController(Controller):
 
 
 def _failed(replicaset: Object, missing: int, failure: ApiRefusal | None) -> Object | None:
-    """The condition ReplicaFailure, which stays until all pods could be made or taken (replica_set_utils.go)."""
+    """The condition ReplicaFailure. It stays until all pods are created or deleted (replica_set_utils.go)."""
     if failure is None:
         return None
-    if (before := condition(replicaset, "ReplicaFailure")) is not None:  # the first failure's words stay
+    if (before := condition(replicaset, "ReplicaFailure")) is not None:  # the message of the first failure stays
         return before
     return {
         "type": "ReplicaFailure",
@@ -138,8 +138,8 @@ def _failed(replicaset: Object, missing: int, failure: ApiRefusal | None) -> Obj
     }
 
 
-def _worth(pod: Object) -> tuple[bool, int, bool, int]:
-    """Which pod to delete first: unassigned, pending, not ready, often restarted (ActivePods of pkg/controller)."""
+def _deletion_order(pod: Object) -> tuple[bool, int, bool, int]:
+    """The sort key for deletion: unassigned, pending, not ready and often restarted pods first (ActivePods of pkg/controller)."""
     status = pod["status"]
     restarts = max((item["restartCount"] for item in status.get("containerStatuses") or []), default=0)
     return bool(pod["spec"].get("nodeName")), _PHASES.get(status.get("phase"), 0), is_ready(pod), -restarts

@@ -1,4 +1,4 @@
-"""The hollow scheduler: pods go to the lab's nodes in turn, unless they are told to be unschedulable."""
+"""The simulated scheduler. It binds pods to the lab's nodes in turn, except pods with the behaviour `unschedulable`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Scheduler(Controller):
         if pod is None or pod["spec"].get("nodeName") or "deletionTimestamp" in pod["metadata"]:
             return None
         only = bound_to(pod)
-        free = [node for node in self.api.objects(NODE) if not node["spec"].get("unschedulable") and not _closed(node, pod)]
+        free = [node for node in self.api.objects(NODE) if not node["spec"].get("unschedulable") and not _repels(node, pod)]
         nodes = [name for node in free if (name := node["metadata"]["name"]) == (only or name)]
         if not nodes or behaviour_of(pod) == "unschedulable":
             total = len(nodes)
@@ -37,8 +37,8 @@ class Scheduler(Controller):
         return None
 
 
-def _closed(node: Object, pod: Object) -> bool:
-    """Whether a taint that the pod does not tolerate keeps it off the node."""
+def _repels(node: Object, pod: Object) -> bool:
+    """Whether the node has a taint that the pod does not tolerate."""
     tolerated = {(item.get("key"), item.get("effect")) for item in pod["spec"].get("tolerations") or []}
     taints = [taint for taint in node["spec"].get("taints") or [] if taint["effect"] in ("NoSchedule", "NoExecute")]
     return any((taint["key"], taint["effect"]) not in tolerated for taint in taints)

@@ -1,13 +1,13 @@
-"""The StatefulSet controller: pods with ordinals, made and taken in their order, and rolled from the last to the first.
+"""The StatefulSet controller. It creates and deletes pods in the order of their ordinals, and rolls out from last to first.
 
-It follows pkg/controller/statefulset/stateful_set_control.go of Kubernetes 1.36; volume claims are left out.
+It follows pkg/controller/statefulset/stateful_set_control.go of Kubernetes 1.36. Volume claims are not covered.
 """
 
 from __future__ import annotations
 
 from healer.lab.apiserver.api import ObjectApi
 from healer.lab.apiserver.store import Key
-from healer.lab.controllers.owned import REVISION_LABEL, PodsController, finished, going, revision_of
+from healer.lab.controllers.owned import REVISION_LABEL, PodsController, finished, is_terminating, revision_of
 from healer.lab.kinds import STATEFULSET
 from healer.lab.objects import Object, is_ready
 
@@ -20,18 +20,18 @@ class StatefulSetController(PodsController):
 
     def reconcile(self, key: Key) -> float | None:
         owner = self.api.store.get(STATEFULSET.stored_in, key)
-        if owner is None or going(owner):
+        if owner is None or is_terminating(owner):
             return None
         update = self._revision(owner)
         current = (owner["status"] or {}).get("currentRevision") or update
         pods = {_ordinal(pod): pod for pod in self._pods(owner)}
-        if self._keep(owner, pods, current, update):
+        if self._reconcile_pods(owner, pods, current, update):
             self._roll(owner, pods, update)
         self._conclude(key, owner, current, update)
         return None
 
-    def _keep(self, owner: Object, pods: dict[int, Object], current: str, update: str) -> bool:
-        """Have the pods that are wanted, one after another. Returns whether all are there and none is on its way."""
+    def _reconcile_pods(self, owner: Object, pods: dict[int, Object], current: str, update: str) -> bool:
+        """Create missing pods and delete surplus ones, in order. Returns whether exactly the desired pods exist, all ready."""
         wanted, in_order = owner["spec"]["replicas"], owner["spec"]["podManagementPolicy"] == "OrderedReady"
         settled = True
         for ordinal in range(wanted):
@@ -39,15 +39,15 @@ class StatefulSetController(PodsController):
             if pod is None:
                 self._create(owner, ordinal, current, update)
                 settled = False
-            elif finished(pod):  # its record keeps the name
-                self._take(pod)
+            elif finished(pod):  # a finished pod still has the name
+                self._delete_pod(pod)
                 settled = False
-            elif going(pod) or not is_ready(pod):
+            elif is_terminating(pod) or not is_ready(pod):
                 settled = False
             if in_order and not settled:
                 return False
         for ordinal in sorted((number for number in pods if number >= wanted), reverse=True):
-            self._take(pods[ordinal])
+            self._delete_pod(pods[ordinal])
             settled = False
             if in_order:
                 return False
@@ -62,20 +62,20 @@ class StatefulSetController(PodsController):
             "statefulset.kubernetes.io/pod-name": name,
             "apps.kubernetes.io/pod-index": str(ordinal),
         }
-        self._make(owner, labels, {"hostname": name, "subdomain": owner["spec"].get("serviceName") or ""}, name=name)
+        self._create_pod(owner, labels, {"hostname": name, "subdomain": owner["spec"].get("serviceName") or ""}, name=name)
 
     def _roll(self, owner: Object, pods: dict[int, Object], update: str) -> None:
-        """Take the last pod that is not of the newest revision; the next one when its successor is ready."""
+        """Delete the last pod that is not of the newest revision. The next one follows when the new pod is ready."""
         if owner["spec"]["updateStrategy"]["type"] != "RollingUpdate":
             return
         for ordinal in sorted(pods, reverse=True):
             if ordinal >= _partition(owner) and revision_of(pods[ordinal]) != update:
-                self._take(pods[ordinal])
+                self._delete_pod(pods[ordinal])
                 return
 
     def _conclude(self, key: Key, owner: Object, current: str, update: str) -> None:
         pods = [pod for pod in self._pods(owner) if not finished(pod)]
-        living = [pod for pod in pods if not going(pod)]
+        living = [pod for pod in pods if not is_terminating(pod)]
         ready = sum(map(is_ready, pods))
         updated = sum(revision_of(pod) == update for pod in living)
         if updated == len(pods) == owner["spec"]["replicas"] and ready == updated:

@@ -1,1 +1,1 @@
-"""The lab's kubelet: hollow pods that behave as they are told."""
+"""The lab's kubelet. It simulates pods; an annotation of a pod selects how it behaves."""

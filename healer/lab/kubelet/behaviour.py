@@ -1,7 +1,7 @@
-"""What a hollow pod does: each behaviour is a generator of the states that the kubelet would report, one after another.
+"""The behaviours of simulated pods. Each is a generator of the container states that a kubelet reports, in their order.
 
-The forms are those recorded in tests/contract/kubernetes-1.36 and of the kubelet's own source (container states,
-exit codes, reasons). Times are in seconds.
+Container states, exit codes and reasons are those recorded in tests/contract/kubernetes-1.36 and those of the kubelet's
+source. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from healer.lab.objects import Object, annotations_of, timestamp
 
 ANNOTATION = "lab.healer.dev/behaviour"
 ADDRESSES = "lab.healer.dev/addresses"
-"""Of a pod: the IP addresses that it may have, separated by commas. Pods of one template share them out evenly, so that
-stand-ins can listen there: `127.0.0.2`."""
+"""The annotation with the IP addresses that a pod may get, separated by commas. Each new pod gets the one that the fewest pods
+have. A test's model servers can thus listen on the addresses of the pods, for example on `127.0.0.2`."""
 FIRST_BACKOFF = 10.0
 LONGEST_BACKOFF = 300.0
-"""Seconds; the kubelet's back-off between restarts doubles from the one to the other."""
+"""Seconds. The kubelet's back-off between restarts starts at FIRST_BACKOFF and doubles up to LONGEST_BACKOFF."""
 
 
 @dataclass(slots=True)
 class Frame:
-    """What the kubelet reports for a while of a container; and of the pod as a whole, when it is the first one's."""
+    """One state of a container as the kubelet reports it. The frame of the first container also sets the state of the pod."""
 
     state: Object
     ready: bool = False
@@ -30,54 +30,54 @@ class Frame:
     restarts: int = 0
     last: Object = field(default_factory=dict)
     sandbox: bool = True
-    """Has the pod its network and its volumes?"""
+    """Whether the pod has its network and its volumes."""
     initialized: bool = True
     initial: Object = field(default_factory=dict)
-    """The state of the first init container, while the pod is not initialized."""
+    """The state of the first init container. Only used while the pod is not initialized."""
     phase: str = "Running"
     reason: str = ""
     message: str = ""
-    hold: float | None = None
-    """How long this lasts, in seconds; None until the pod is told otherwise."""
+    duration: float | None = None
+    """Seconds that this state lasts. None: until the behaviour of the pod changes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """What a behaviour needs to know of its pod."""
+class BehaviourContext:
+    """The facts of a pod that its behaviour depends on."""
 
     name: str
     container: str
     image: str
-    probed: bool
-    """Has the container a readiness probe? Without one, it counts as ready whenever it runs."""
+    has_readiness_probe: bool
+    """Whether the container has a readiness probe. Without one, a running container is ready."""
     ran: bool
-    """Has it run before? A pod that has never goes through Pending, and one that has never goes back to it."""
+    """Whether the container has run before. The phase is Pending before the first run, and never again after it."""
     restarts: int
-    blink: float
-    """How long the short states last: a container that dies at once, an image pull that fails."""
+    short_delay: float
+    """Seconds that a short state lasts, such as a container that exits at once or an image pull that fails."""
     scale: float
-    """Factor on the kubelet's own times."""
+    """Factor on the kubelet's back-off times."""
     ends: bool = False
-    """Is it over when it dies (restartPolicy Never)?"""
+    """Whether the container is not restarted when it exits (restartPolicy Never)."""
 
 
 def behaviour_of(pod: Object) -> str:
-    """The behaviour that the pod is told; an image with the tag `bad` cannot be pulled."""
+    """The behaviour that the pod's annotation names. Without one: `image` if an image has the tag `bad`, `ok` if none has."""
     images = [container.get("image") or "" for container in pod["spec"]["containers"]]
     default = "image" if any(image.endswith(":bad") for image in images) else "ok"
     return annotations_of(pod).get(ANNOTATION, default)
 
 
 def behaviours_of(pod: Object) -> dict[str, str]:
-    """What each container and sidecar does, by name.
+    """The behaviour of each container and sidecar, by container name.
 
-    One that is told nothing itself is well, but for the first one: that does what the pod is told.
+    A container without an annotation of its own runs well. The first container follows the annotation of the pod instead.
     """
-    spec, notes, told = pod["spec"], annotations_of(pod), behaviour_of(pod)
+    spec, notes, whole_pod = pod["spec"], annotations_of(pod), behaviour_of(pod)
     sidecars = [each for each in spec.get("initContainers") or [] if each.get("restartPolicy") == "Always"]
     containers = [*spec["containers"], *sidecars]
-    if told in POD_WIDE or BEHAVIOURS.get(told) is None:
-        return {container["name"]: told for container in containers}
+    if whole_pod in POD_WIDE or BEHAVIOURS.get(whole_pod) is None:
+        return {container["name"]: whole_pod for container in containers}
     found: dict[str, str] = {}
     for number, container in enumerate(containers):
         default = "image" if (container.get("image") or "").endswith(":bad") else "ok"
@@ -87,12 +87,12 @@ def behaviours_of(pod: Object) -> dict[str, str]:
 
 
 def restarted(frame: Frame) -> Frame:
-    """The same container after a reboot of its node: it runs again, and the kubelet cannot tell how it ended."""
+    """The state of a container after a reboot of its node. It runs again; the kubelet does not know how it exited."""
     return replace(frame, state=_running(), restarts=frame.restarts + 1, last=_terminated(255, "Unknown"))
 
 
 def addresses_of(pod: Object) -> list[str]:
-    """The addresses that the pod may have; none when any will do."""
+    """The IP addresses that the pod may get. Empty: any address."""
     return [address for address in annotations_of(pod).get(ADDRESSES, "").replace(" ", "").split(",") if address]
 
 
@@ -108,35 +108,35 @@ def _terminated(code: int, reason: str) -> Object:
     return {"terminated": {"exitCode": code, "reason": reason, "startedAt": timestamp(), "finishedAt": timestamp()}}
 
 
-def _fine(life: Life) -> Iterator[Frame]:
-    yield Frame(_running(), ready=True, started=True, restarts=life.restarts)
+def _fine(context: BehaviourContext) -> Iterator[Frame]:
+    yield Frame(_running(), ready=True, started=True, restarts=context.restarts)
 
 
-def _hang(life: Life) -> Iterator[Frame]:
-    yield Frame(_running(), started=True, restarts=life.restarts)
+def _hang(context: BehaviourContext) -> Iterator[Frame]:
+    yield Frame(_running(), started=True, restarts=context.restarts)
 
 
-def _crash(life: Life, code: int = 1, reason: str = "Error") -> Iterator[Frame]:
-    """Dies whenever it runs: restarted at once the first time, later with CrashLoopBackOff in between."""
-    restarts, backoff = life.restarts, 0.0
+def _crash(context: BehaviourContext, code: int = 1, reason: str = "Error") -> Iterator[Frame]:
+    """Exits after each start. The first restart is immediate; CrashLoopBackOff precedes each later one."""
+    restarts, backoff = context.restarts, 0.0
     last: Object = {}
-    ready = not life.probed
-    if not life.ran:
-        yield Frame(_running(), ready=ready, started=True, restarts=restarts, hold=life.blink)
+    ready = not context.has_readiness_probe
+    if not context.ran:
+        yield Frame(_running(), ready=ready, started=True, restarts=restarts, duration=context.short_delay)
     while True:
         died = _terminated(code, reason)
-        if life.ends:
+        if context.ends:
             yield Frame(died, restarts=restarts, last=last, phase="Failed")
             return
         if backoff:
-            text = f"back-off {_go_duration(backoff)} restarting failed container={life.container} pod={life.name}"
+            text = f"back-off {_go_duration(backoff)} restarting failed container={context.container} pod={context.name}"
             state = _waiting("CrashLoopBackOff", text)
-            yield Frame(state, restarts=restarts, last=died, hold=backoff * life.scale)
+            yield Frame(state, restarts=restarts, last=died, duration=backoff * context.scale)
         else:
-            yield Frame(died, restarts=restarts, last=last, hold=life.blink)
+            yield Frame(died, restarts=restarts, last=last, duration=context.short_delay)
         backoff = min(2 * backoff, LONGEST_BACKOFF) or FIRST_BACKOFF
         restarts, last = restarts + 1, died
-        yield Frame(_running(), ready=ready, started=True, restarts=restarts, last=last, hold=life.blink)
+        yield Frame(_running(), ready=ready, started=True, restarts=restarts, last=last, duration=context.short_delay)
 
 
 def _go_duration(seconds: float) -> str:
@@ -144,81 +144,81 @@ def _go_duration(seconds: float) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
-def _oom(life: Life) -> Iterator[Frame]:
-    return _crash(life, 137, "OOMKilled")
+def _oom(context: BehaviourContext) -> Iterator[Frame]:
+    return _crash(context, 137, "OOMKilled")
 
 
-def _image(life: Life) -> Iterator[Frame]:
-    phase, backoff = ("Running" if life.ran else "Pending"), FIRST_BACKOFF
-    failed = f'Failed to pull image "{life.image}": not found'
-    held = f'Back-off pulling image "{life.image}"'
+def _image(context: BehaviourContext) -> Iterator[Frame]:
+    phase, backoff = ("Running" if context.ran else "Pending"), FIRST_BACKOFF
+    failed = f'Failed to pull image "{context.image}": not found'
+    back_off = f'Back-off pulling image "{context.image}"'
     while True:
-        yield Frame(_waiting("ErrImagePull", failed), restarts=life.restarts, phase=phase, hold=life.blink)
-        state = _waiting("ImagePullBackOff", held)
-        yield Frame(state, restarts=life.restarts, phase=phase, hold=backoff * life.scale)
+        yield Frame(_waiting("ErrImagePull", failed), restarts=context.restarts, phase=phase, duration=context.short_delay)
+        state = _waiting("ImagePullBackOff", back_off)
+        yield Frame(state, restarts=context.restarts, phase=phase, duration=backoff * context.scale)
         backoff = min(2 * backoff, LONGEST_BACKOFF)
 
 
-def _held_up(reason: str, message: str) -> Callable[[Life], Iterator[Frame]]:
-    """The kubelet cannot create the container, and says why; `{image}` stands for its image."""
+def _not_created(reason: str, message: str) -> Callable[[BehaviourContext], Iterator[Frame]]:
+    """The kubelet cannot create the container, and reports why. `{image}` in the message is replaced by the image."""
 
-    def frames(life: Life) -> Iterator[Frame]:
-        state = _waiting(reason, message.replace("{image}", life.image))
-        yield Frame(state, restarts=life.restarts, phase="Running" if life.ran else "Pending")
+    def frames(context: BehaviourContext) -> Iterator[Frame]:
+        state = _waiting(reason, message.replace("{image}", context.image))
+        yield Frame(state, restarts=context.restarts, phase="Running" if context.ran else "Pending")
 
     return frames
 
 
-def _unrunnable(life: Life) -> Iterator[Frame]:
-    """The runtime cannot start its process: RunContainerError at each try, CrashLoopBackOff in between."""
+def _unrunnable(context: BehaviourContext) -> Iterator[Frame]:
+    """The container runtime cannot start the process: RunContainerError at each attempt, CrashLoopBackOff between attempts."""
     message = 'failed to create containerd task: exec: "serve": executable file not found in $PATH'
-    restarts, backoff, last = life.restarts, FIRST_BACKOFF, Object()
+    restarts, backoff, last = context.restarts, FIRST_BACKOFF, Object()
     while True:
-        yield Frame(_waiting("RunContainerError", message), restarts=restarts, last=last, hold=life.blink)
+        yield Frame(_waiting("RunContainerError", message), restarts=restarts, last=last, duration=context.short_delay)
         last = _terminated(128, "StartError")
         last["terminated"]["message"] = message
-        text = f"back-off {_go_duration(backoff)} restarting failed container={life.container} pod={life.name}"
-        yield Frame(_waiting("CrashLoopBackOff", text), restarts=restarts, last=last, hold=backoff * life.scale)
+        text = f"back-off {_go_duration(backoff)} restarting failed container={context.container} pod={context.name}"
+        yield Frame(_waiting("CrashLoopBackOff", text), restarts=restarts, last=last, duration=backoff * context.scale)
         backoff, restarts = min(2 * backoff, LONGEST_BACKOFF), restarts + 1
 
 
-def _creating(life: Life) -> Iterator[Frame]:
-    """Its volumes or its network do not come: the kubelet says no more than that."""
+def _creating(context: BehaviourContext) -> Iterator[Frame]:
+    """The volumes or the network of the pod are never ready. The kubelet reports no more than ContainerCreating."""
     yield Frame({"waiting": {"reason": "ContainerCreating"}}, phase="Pending", sandbox=False)
 
 
-def _initializing(life: Life) -> Iterator[Frame]:
-    """Its first init container runs and does not end."""
+def _initializing(context: BehaviourContext) -> Iterator[Frame]:
+    """The first init container runs for ever."""
     waiting: Object = {"waiting": {"reason": "PodInitializing"}}
     yield Frame(waiting, phase="Pending", initialized=False, initial=_running())
 
 
-def _config(life: Life) -> Iterator[Frame]:
-    state = _waiting("CreateContainerConfigError", f'configmap "{life.container}" not found')
-    yield Frame(state, restarts=life.restarts, phase="Running" if life.ran else "Pending")
+def _config(context: BehaviourContext) -> Iterator[Frame]:
+    state = _waiting("CreateContainerConfigError", f'configmap "{context.container}" not found')
+    yield Frame(state, restarts=context.restarts, phase="Running" if context.ran else "Pending")
 
 
-def _complete(life: Life) -> Iterator[Frame]:
-    yield Frame(_terminated(0, "Completed"), restarts=life.restarts, phase="Succeeded")
+def _complete(context: BehaviourContext) -> Iterator[Frame]:
+    yield Frame(_terminated(0, "Completed"), restarts=context.restarts, phase="Succeeded")
 
 
-def _fail(life: Life) -> Iterator[Frame]:
-    yield Frame(_terminated(1, "Error"), restarts=life.restarts, phase="Failed")
+def _fail(context: BehaviourContext) -> Iterator[Frame]:
+    yield Frame(_terminated(1, "Error"), restarts=context.restarts, phase="Failed")
 
 
-def _evicted(life: Life) -> Iterator[Frame]:
+def _evicted(context: BehaviourContext) -> Iterator[Frame]:
     message = (
         "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. "
-        f"Container {life.container} was using 2Gi, request is 0, has larger consumption of memory. "
+        f"Container {context.container} was using 2Gi, request is 0, has larger consumption of memory. "
     )
     killed = _terminated(137, "Error")
-    yield Frame(killed, restarts=life.restarts, phase="Failed", reason="Evicted", message=message)
+    yield Frame(killed, restarts=context.restarts, phase="Failed", reason="Evicted", message=message)
 
 
-BEHAVIOURS: dict[str, Callable[[Life], Iterator[Frame]] | None] = {
+BEHAVIOURS: dict[str, Callable[[BehaviourContext], Iterator[Frame]] | None] = {
     "ok": _fine,
     "complete": _complete,
-    "slow": _fine,  # ready and well, as far as the kubelet can see; stand-in model servers heed the annotation
+    "slow": _fine,  # ready for the kubelet; the model servers of the tests read the annotation and answer slowly
     "refuse-to-terminate": _fine,
     "hang": _hang,
     "crash": _crash,
@@ -229,16 +229,16 @@ BEHAVIOURS: dict[str, Callable[[Life], Iterator[Frame]] | None] = {
     "evicted": _evicted,
     "creating": _creating,
     "initializing": _initializing,
-    "create-error": _held_up("CreateContainerError", "context deadline exceeded"),
+    "create-error": _not_created("CreateContainerError", "context deadline exceeded"),
     "run-error": _unrunnable,
-    "invalid-image": _held_up(
+    "invalid-image": _not_created(
         "InvalidImageName",
         'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": invalid reference format',
     ),
-    "never-pull": _held_up("ErrImageNeverPull", 'Container image "{image}" is not present with pull policy of Never'),
-    "unschedulable": _fine,  # heeded by the scheduler; a pod that is placed already is past it
-    "manual": None,  # the kubelet writes no status: whoever tells the pod so does
+    "never-pull": _not_created("ErrImageNeverPull", 'Container image "{image}" is not present with pull policy of Never'),
+    "unschedulable": _fine,  # the scheduler reads this; a pod that already has a node runs
+    "manual": None,  # the kubelet writes no status; the test does
 }
 
 POD_WIDE = frozenset({"complete", "fail", "evicted", "creating", "initializing"})
-"""What a pod does as a whole: all its containers do it."""
+"""The behaviours that all containers of a pod share."""

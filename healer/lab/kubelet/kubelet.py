@@ -1,6 +1,6 @@
-"""The hollow kubelet: starts pods, lets their containers behave as they are told, and confirms their deletion.
+"""The simulated kubelet. It starts pods, runs the behaviours of their containers, and confirms the deletion of pods.
 
-It is the kubelet of every node. Of a node that is lost nothing is heard: neither do statuses change, nor do deleted pods end.
+One object is the kubelet of all nodes. For a lost node it does nothing: statuses do not change, and deleted pods stay.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.controllers.nodes import is_lost
 from healer.lab.kinds import NODE, POD
-from healer.lab.kubelet.behaviour import BEHAVIOURS, Frame, Life, addresses_of, behaviour_of, behaviours_of, restarted
+from healer.lab.kubelet.behaviour import BEHAVIOURS, BehaviourContext, Frame, addresses_of, behaviour_of, behaviours_of, restarted
 from healer.lab.kubelet.podstatus import write
 from healer.lab.objects import Object
 
 
 @dataclass(slots=True)
-class _Course:
-    """What one container does: its states to come, when the next is due (the event loop's time), and the present one."""
+class _ContainerRun:
+    """One container's future states, the time of the next one (event loop clock, seconds), and its present state."""
 
     frames: Iterator[Frame]
     due: float
@@ -30,25 +30,28 @@ class _Course:
 
 
 @dataclass(slots=True)
-class _Resident:
-    """A pod on one of the nodes, with the courses of its containers and sidecars by name; `ends` is when it will be gone."""
+class _RunningPod:
+    """A pod on a node, with the runs of its containers and sidecars by name.
+
+    `ends` is the time at which a deleted pod is removed (event loop clock, seconds).
+    """
 
     uid: str
     behaviours: dict[str, str]
-    courses: dict[str, _Course]
+    runs: dict[str, _ContainerRun]
     ip: str
     ends: float | None = None
 
     @property
     def due(self) -> float:
-        return min((course.due for course in self.courses.values()), default=float("inf"))
+        return min((run.due for run in self.runs.values()), default=float("inf"))
 
 
 class Kubelet(Controller):
     """Keys are pods.
 
-    start_delay: seconds from placing a pod to its containers running; termination_delay: seconds from the mark of
-    deletion to its end; time_scale: factor on the kubelet's own times (back-offs).
+    start_delay: seconds from binding a pod to a node until its containers run; termination_delay: seconds from its
+    deletionTimestamp until it is removed; time_scale: factor on the kubelet's back-off times.
     """
 
     def __init__(self, api: ObjectApi, start_delay: float, termination_delay: float, time_scale: float) -> None:
@@ -56,89 +59,93 @@ class Kubelet(Controller):
         self._start_delay = start_delay
         self._termination_delay = termination_delay
         self._time_scale = time_scale
-        self._residents: dict[Key, _Resident] = {}
-        self._unheard: set[Key] = set()
-        """Pods whose node has changed, so that they may be marked: each is reported anew when its node answers."""
+        self._running: dict[Key, _RunningPod] = {}
+        self._to_report: set[Key] = set()
+        """Pods whose node has changed. A node controller may have changed their status, so each is reported again when its node
+        answers."""
         self._addresses = 0
 
     def observe(self, collection: str, change: StoreEvent) -> None:
         if collection == NODE.stored_in and change.type == "MODIFIED":
             for pod in self._on(change.key[1]):
                 key = (pod["metadata"]["namespace"], pod["metadata"]["name"])
-                self._unheard.add(key)
+                self._to_report.add(key)
                 self.enqueue(key)
         if collection != POD.stored_in:
             return
         if change.type == "DELETED":
-            self._residents.pop(change.key, None)
-            self._unheard.discard(change.key)
+            self._running.pop(change.key, None)
+            self._to_report.discard(change.key)
         elif change.now.object["spec"].get("nodeName"):
             self.enqueue(change.key)
 
     def reboot(self, node: str) -> None:
-        """Restart every container on a node once, as its reboot does: all run again at once, and count one restart more."""
+        """Restart every running container of a node once, as a reboot of the node does. All run again at once."""
         for pod in self._on(node):
             key = (pod["metadata"]["namespace"], pod["metadata"]["name"])
-            resident = self._residents.get(key)
-            if resident is None or pod["status"].get("phase") in ("Succeeded", "Failed"):
+            running = self._running.get(key)
+            if running is None or pod["status"].get("phase") in ("Succeeded", "Failed"):
                 continue
-            for course in resident.courses.values():
-                if course.frame is not None and "running" in course.frame.state:
-                    course.frame = restarted(course.frame)
-            self._report(key, resident)
+            for run in running.runs.values():
+                if run.frame is not None and "running" in run.frame.state:
+                    run.frame = restarted(run.frame)
+            self._report(key, running)
 
     def reconcile(self, key: Key) -> float | None:
         pod = self.api.store.get(POD.stored_in, key)
-        node = "" if pod is None else pod["spec"].get("nodeName", "")  # a pod that has just taken the name is on none yet
+        node = "" if pod is None else pod["spec"].get("nodeName", "")  # a new pod of this name has no node yet
         if pod is None or not node or is_lost(self.api, node):
             return None
         now = asyncio.get_running_loop().time()
-        resident = self._resident(key, pod, now)
+        running = self._running_pod(key, pod, now)
         if "deletionTimestamp" in pod["metadata"]:
-            return self._end(key, pod, resident, now)
+            return self._end(key, pod, running, now)
         moved = False
-        for course in resident.courses.values():
-            while course.due <= now:
-                frame = next(course.frames, None)
+        for run in running.runs.values():
+            while run.due <= now:
+                frame = next(run.frames, None)
                 if frame is not None:
-                    course.frame, moved = frame, True
-                course.due = float("inf") if frame is None or frame.hold is None else now + frame.hold
-        if moved or key in self._unheard:
-            self._unheard.discard(key)
-            self._report(key, resident)
-        return None if resident.due == float("inf") else max(resident.due - now, 0.0)
+                    run.frame, moved = frame, True
+                run.due = float("inf") if frame is None or frame.duration is None else now + frame.duration
+        if moved or key in self._to_report:
+            self._to_report.discard(key)
+            self._report(key, running)
+        return None if running.due == float("inf") else max(running.due - now, 0.0)
 
     def _on(self, node: str) -> list[Object]:
         return [pod for pod in self.api.objects(POD) if pod["spec"].get("nodeName") == node]
 
-    def _resident(self, key: Key, pod: Object, now: float) -> _Resident:
+    def _running_pod(self, key: Key, pod: Object, now: float) -> _RunningPod:
         behaviours, uid = behaviours_of(pod), pod["metadata"]["uid"]
-        resident = self._residents.get(key)
-        if resident is not None and (resident.uid, resident.behaviours) == (uid, behaviours):
-            return resident
-        if resident is None or resident.uid != uid:
+        running = self._running.get(key)
+        if running is not None and (running.uid, running.behaviours) == (uid, behaviours):
+            return running
+        if running is None or running.uid != uid:
             address = pod["status"].get("podIP") or self._address(pod)
             due = now + (0 if pod["status"].get("containerStatuses") else self._start_delay)
-            courses = {name: _Course(self._frames(pod, name, told), due) for name, told in behaviours.items()}
-            resident = _Resident(uid, behaviours, courses, address)
+            runs = {name: _ContainerRun(self._frames(pod, name, behaviour), due) for name, behaviour in behaviours.items()}
+            running = _RunningPod(uid, behaviours, runs, address)
         else:
-            known = resident.courses
-            kept = {name: known[name] for name, told in behaviours.items() if resident.behaviours.get(name) == told}
-            others = {name: told for name, told in behaviours.items() if name not in kept}
-            fresh = {name: self._other(pod, name, told, known[name], now) for name, told in others.items()}
-            resident = _Resident(uid, behaviours, kept | fresh, resident.ip, resident.ends)
-        self._residents[key] = resident
-        return resident
+            known = running.runs
+            unchanged = {name: known[name] for name, behaviour in behaviours.items() if running.behaviours.get(name) == behaviour}
+            others = {name: behaviour for name, behaviour in behaviours.items() if name not in unchanged}
+            fresh = {name: self._switched(pod, name, behaviour, known[name], now) for name, behaviour in others.items()}
+            running = _RunningPod(uid, behaviours, unchanged | fresh, running.ip, running.ends)
+        self._running[key] = running
+        return running
 
-    def _other(self, pod: Object, name: str, behaviour: str, known: _Course, now: float) -> _Course:
-        """What a container does that is told something else; of one that is told `manual` the kubelet says nothing more."""
+    def _switched(self, pod: Object, name: str, behaviour: str, known: _ContainerRun, now: float) -> _ContainerRun:
+        """The run of a container whose behaviour has changed. The kubelet reports nothing more for `manual`."""
         frame = known.frame if BEHAVIOURS.get(behaviour) else None
-        return _Course(self._frames(pod, name, behaviour), now, frame)
+        return _ContainerRun(self._frames(pod, name, behaviour), now, frame)
 
     def _address(self, pod: Object) -> str:
-        """One of the addresses that the pod may have, the one that fewest pods have; else the next free one."""
+        """The IP address of a new pod: of the addresses that it may get, the one that the fewest pods have.
+
+        A pod that may get any address gets the next free one.
+        """
         if allowed := addresses_of(pod):
-            taken = Counter(resident.ip for resident in self._residents.values())
+            taken = Counter(running.ip for running in self._running.values())
             return min(allowed, key=lambda address: taken[address])
         self._addresses += 1
         return f"10.1.{self._addresses // 250 % 250}.{self._addresses % 250 + 1}"
@@ -154,32 +161,32 @@ class Kubelet(Controller):
         ran = bool(known.get("restartCount") or known.get("started") or known.get("lastState"))
         restarts = known.get("restartCount", 0)
         if ran and not (known.get("state") or {}).get("running") and behaviour in ("ok", "slow", "hang"):
-            restarts += 1  # it stood still: running again is a restart
-        life = Life(
+            restarts += 1  # the container had stopped: running again is a restart
+        context = BehaviourContext(
             name=f"{pod['metadata']['name']}_{pod['metadata']['namespace']}({pod['metadata']['uid']})",
             container=container["name"],
             image=container["image"],
-            probed="readinessProbe" in container,
+            has_readiness_probe="readinessProbe" in container,
             ran=ran,
             restarts=restarts,
-            blink=self._start_delay,
+            short_delay=self._start_delay,
             scale=self._time_scale,
             ends=spec.get("restartPolicy") == "Never",
         )
-        return make(life)
+        return make(context)
 
-    def _end(self, key: Key, pod: Object, resident: _Resident, now: float) -> float | None:
+    def _end(self, key: Key, pod: Object, running: _RunningPod, now: float) -> float | None:
         if behaviour_of(pod) == "refuse-to-terminate":
-            resident.ends = None
+            running.ends = None
             return None
-        if resident.ends is None:
-            resident.ends = now + self._termination_delay
-        if now < resident.ends:
-            return resident.ends - now
-        self.api.delete(POD, *key, DeleteOptions(uid=resident.uid, grace=0))
+        if running.ends is None:
+            running.ends = now + self._termination_delay
+        if now < running.ends:
+            return running.ends - now
+        self.api.delete(POD, *key, DeleteOptions(uid=running.uid, grace=0))
         return None
 
-    def _report(self, key: Key, resident: _Resident) -> None:
-        frames = {name: course.frame for name, course in resident.courses.items() if course.frame is not None}
-        if len(frames) == len(resident.courses):
-            self.api.modify(POD, *key, lambda pod: write(pod, resident.ip, frames), subresource="status")
+    def _report(self, key: Key, running: _RunningPod) -> None:
+        frames = {name: run.frame for name, run in running.runs.items() if run.frame is not None}
+        if len(frames) == len(running.runs):
+            self.api.modify(POD, *key, lambda pod: write(pod, running.ip, frames), subresource="status")

@@ -1,4 +1,4 @@
-"""What the kubelet writes of a pod: the frames of its containers in the form of a pod's status.
+"""The status that the kubelet writes to a pod, made from the frames of its containers.
 
 Source: pkg/kubelet/kubelet_pods.go (getPhase, generateAPIPodStatus) and status/generate.go of Kubernetes 1.36, and the recorded
 pods of tests/contract/kubernetes-1.36.
@@ -13,16 +13,16 @@ from healer.lab.objects import Object, condition, timestamp
 
 
 def write(pod: Object, ip: str, frames: Mapping[str, Frame]) -> None:
-    """Bring the status up to the frames, by the names of the containers; the first one's says what becomes of the whole pod."""
+    """Update the pod's status from the frames, which are by container name. The first container's frame sets the pod's phase."""
     status, spec = pod["status"], pod["spec"]
     main = frames[spec["containers"][0]["name"]]
     phase = main.phase
     if phase == "Running" and any(frame.phase == "Pending" for frame in frames.values()):
-        phase = "Pending"  # one has never run yet
-    over = phase in ("Failed", "Succeeded")
-    unready = [name for name, frame in frames.items() if over or not frame.ready]
+        phase = "Pending"  # a container has never run
+    finished = phase in ("Failed", "Succeeded")
+    unready = [name for name, frame in frames.items() if finished or not frame.ready]
     trouble = {"reason": "ContainersNotReady", "message": f"containers with unready status: [{' '.join(unready)}]"}
-    if over:
+    if finished:
         trouble = {"reason": "PodFailed" if phase == "Failed" else "PodCompleted"}
     waiting = [each["name"] for each in spec.get("initContainers") or []]
     incomplete = {"reason": "ContainersNotInitialized", "message": f"containers with incomplete status: [{' '.join(waiting)}]"}
@@ -30,7 +30,7 @@ def write(pod: Object, ip: str, frames: Mapping[str, Frame]) -> None:
     status |= {
         "phase": phase,
         "conditions": [
-            _condition(since, "PodReadyToStartContainers", main.sandbox and not over),
+            _condition(since, "PodReadyToStartContainers", main.sandbox and not finished),
             _condition(since, "Initialized", main.initialized, incomplete),
             _condition(since, "Ready", not unready, trouble),
             _condition(since, "ContainersReady", not unready, trouble),
@@ -53,7 +53,7 @@ def write(pod: Object, ip: str, frames: Mapping[str, Frame]) -> None:
 
 
 def _initial(containers: list[Object], frames: Mapping[str, Frame], main: Frame, known: Mapping[str, Object]) -> list[Object]:
-    """Init containers: done, but for sidecars, which have frames of their own, and for the one that a pod waits for."""
+    """The statuses of the init containers. All have completed, except sidecars and the one that the pod waits for."""
     written = []
     for number, container in enumerate(containers):
         name = container["name"]
@@ -85,7 +85,7 @@ def _container(container: Object, frame: Frame) -> Object:
 
 
 def _condition(since: Mapping[str, Object], kind: str, true: bool, trouble: Object | None = None) -> Object:
-    """A pod condition; its time moves only when its status does."""
+    """A pod condition. lastTransitionTime changes only when the status of the condition changes."""
     word = "True" if true else "False"
     before = since.get(kind)
     changed = timestamp() if before is None or before["status"] != word else before["lastTransitionTime"]
