@@ -9,6 +9,7 @@ from healer.model.action import ActionSpec, Outcome
 from healer.model.effects import Act
 from healer.model.incident import Incident, Reason
 from healer.model.kube import Pod
+from healer.model.temporary import TemporaryChange
 from healer.model.view import View
 from healer.model.workload import Workload
 
@@ -91,6 +92,26 @@ class Undoable(Protocol):
 
         Raises NotUndone, ClusterError, ValueError for a note that the action did not write.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What a temporary change is looked at and taken back with."""
+
+    api: Api
+
+
+@runtime_checkable
+class Temporary(Protocol):
+    """An action whose changes healer takes back by itself. Its notes (`Call.keep`) are texts of `TemporaryChange`, by what was
+    changed."""
+
+    async def reversal(self, clients: Clients, incident: Incident, key: str, change: TemporaryChange) -> Reversal:
+        """The way back of one change, as it stands now. Raises NotUndone when there is none, ClusterError, ValueError."""
+
+    def hold(self, incident: Incident, change: TemporaryChange, view: View, beside: Sequence[Incident]) -> Reason | None:
+        """Why a change that is due is not taken back yet; None when it may be. `beside` are the other incidents on the workload
+        for which something is sick. What nobody waits for is asked again later."""
 
 
 def specs(actions: Mapping[str, Action]) -> dict[str, ActionSpec]:

@@ -7,9 +7,19 @@ from healer.actions.pin_model_version import PinModelVersion
 from healer.actions.restart import Restart
 from healer.actions.rollback import Rollback
 from healer.actions.rollout_restart import RolloutRestart
+from healer.actions.scale import ScaleWorkload
 from healer.actions.shift_traffic import ShiftTraffic
 
 ACTIONS: dict[str, Action] = {
     action.spec.name: action
-    for action in (Evict(), Restart(), Page(), Rollback(), RolloutRestart(), PinModelVersion(), ShiftTraffic())
+    for action in (
+        Evict(),
+        Restart(),
+        Page(),
+        Rollback(),
+        RolloutRestart(),
+        PinModelVersion(),
+        ShiftTraffic(),
+        ScaleWorkload(),
+    )
 }

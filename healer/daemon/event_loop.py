@@ -15,6 +15,7 @@ from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
 from healer.engine.engine import Engine
 from healer.engine.incidents.approval import is_undone, undone
+from healer.engine.incidents.opening import noted
 from healer.engine.incidents.trust import Sifted
 from healer.engine.safety.wide import ENDED_ALERTS
 from healer.journal.base import Journal, JournalError, Unkept
@@ -30,6 +31,7 @@ from healer.model.effects import (
     Loss,
     Record,
     Remember,
+    TakenBack,
     Tick,
     Together,
     Undone,
@@ -165,6 +167,22 @@ class EventLoop:
         kept = next((incident for incident in self._journal.incidents() if incident.id == incident_id), None)
         if kept is not None and (after := undone(kept, by, self._clock())) is not kept:
             self._recorder.record(Record(after, after.history[-1]))
+
+    def taken_back(self, incident: Incident, reason: Reason) -> None:
+        """A temporary change of an incident has ended. A closed incident gets the line as well."""
+        if self._engine.incident(incident.id) is not None:
+            self._feed(TakenBack(incident.id, reason))
+            return
+        after = noted(incident, reason, self._clock())
+        self._recorder.record(Record(after, after.history[-1]))
+
+    def stopped(self, incident: Incident) -> Reason | None:
+        """Why nothing is changed for an incident now (`Engine.stopped`)."""
+        return self._engine.stopped(incident, self._view, self._clock())
+
+    def beside(self, incident: Incident) -> list[Incident]:
+        """See `Engine.beside`."""
+        return self._engine.beside(incident)
 
     def incident(self, incident_id: str) -> Incident | None:
         """An incident that is not closed, by id."""

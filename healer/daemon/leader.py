@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from healer.actions.base import specs
+from healer.actions.base import Clients, specs
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.cluster.errors import Backoff
@@ -18,6 +18,7 @@ from healer.daemon.executor import Executor
 from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
 from healer.daemon.scheduled_probes import ScheduledProbes
+from healer.daemon.taking_back import TakingBack
 from healer.engine.engine import Engine
 from healer.engine.matching.firing import UNKNOWN
 from healer.engine.safety.wide import ENDED_ALERTS
@@ -92,6 +93,7 @@ class Leader:
         )
         self._probes.use(rulebook)
         self._executor = self._new_executor(settings, view)
+        self._taking_back = self._new_taking_back(settings, view)
 
     def _new_executor(self, settings: Settings, view: View) -> Executor:
         return Executor(
@@ -107,6 +109,19 @@ class Leader:
             at_once=settings.engine.actions_at_once,
             timeout=settings.engine.action_timeout,
             reaches_people=self._sinks.reach_people,
+        )
+
+    def _new_taking_back(self, settings: Settings, view: View) -> TakingBack:
+        return TakingBack(
+            clients=Clients(self._api),
+            view=view,
+            actions=ACTIONS,
+            journal=self._journal,
+            event_loop=self.event_loop,
+            metrics=self._metrics,
+            is_leader=self._is_leader,
+            every=settings.engine.retry,
+            timeout=settings.engine.action_timeout,
         )
 
     def use(self, rulebook: Rulebook) -> None:
@@ -158,6 +173,7 @@ class Leader:
             await self.event_loop.accepting.wait()
             self._on_started()
             group.create_task(self._probes.run(), name="probes")
+            group.create_task(self._taking_back.run(), name="taking back")
             if isinstance(self._journal, KubeJournal):
                 group.create_task(self._watch_approvals(self._journal), name="approvals")
 

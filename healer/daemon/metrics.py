@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from healer.actions.base import Temporary
 from healer.actions.registry import ACTIONS
 from healer.cluster.contact import Contact
 from healer.daemon.rulefiles import RuleFiles
@@ -17,6 +19,7 @@ from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Decision
 from healer.model.incident import Incident, State
 from healer.model.signal import Signal
+from healer.model.temporary import End
 from healer.model.verdict import VerdictKind
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import Mode
@@ -45,6 +48,14 @@ class Metrics:
         for action in ACTIONS:
             for outcome in (*OutcomeKind, _DRY_RUN):
                 self._actions.labels(action, outcome)
+        self._taken_back = counter(
+            "healer_taken_back",
+            "Temporary changes that healer took back or left alone, and tries that failed.",
+            ["action", "result"],
+        )
+        for action in (name for name, each in ACTIONS.items() if isinstance(each, Temporary)):
+            for result in (*End, "failed"):
+                self._taken_back.labels(action, result)
         self._decisions = counter(
             "healer_decisions", "Decisions of the engine, refusals included.", ["rule", "decision", "reason"]
         )
@@ -148,6 +159,10 @@ class Metrics:
     def outcome(self, action: str, outcome: Outcome, *, dry_run: bool = False) -> None:
         """An attempt to act came back; what was tried on nothing is neither done nor refused."""
         self._actions.labels(action, _DRY_RUN if dry_run else outcome.kind).inc()
+
+    def taken_back(self, action: str, result: End | Literal["failed"]) -> None:
+        """A temporary change was taken back or left alone, or that failed."""
+        self._taken_back.labels(action, result).inc()
 
     def reaction(self, seconds: float) -> None:
         """An action was sent so long after its signal was seen."""

@@ -13,6 +13,7 @@ from healer.engine.parts import assemble
 from healer.engine.pipeline import Pipeline
 from healer.engine.safety.guards.question import Guards
 from healer.engine.safety.guards.registry import GUARDS
+from healer.engine.safety.guards.stops import pause
 from healer.engine.safety.set_aside import SetAsideIncident
 from healer.engine.tuning import Tuning
 from healer.engine.turn import Turn
@@ -25,6 +26,7 @@ from healer.model.signal import Signal
 from healer.model.view import View
 from healer.model.workload import Workload
 from healer.rules.rulebook import Rulebook
+from healer.rules.schema import Mode
 from healer.rules.triggers import TRIGGERS
 
 
@@ -78,6 +80,19 @@ class Engine:
         if case is None:
             return Reason("Overtaken", "the incident went on meanwhile: nothing was done")
         return self._parts.standing.unwanted(case, act.target, Turn(view, now), fresh)
+
+    def stopped(self, incident: Incident, view: View, now: float) -> Reason | None:
+        """Why healer changes nothing for an incident, nor takes anything back: a pause, or the breaker of the cluster."""
+        workload = view.workload(incident.workload.uid)
+        veto = pause(view, incident.workload.namespace, [] if workload is None else [workload], now)
+        if veto is None and (opened := self._parts.guard_state.cluster_breaker.incident) is not None:
+            return Reason("ClusterBreaker", f"healer acts nowhere for now: see {opened.id}")
+        return None if veto is None else veto.reason
+
+    def beside(self, incident: Incident) -> list[Incident]:
+        """The other incidents on its workload that may act, and for which something is sick."""
+        others = [case.incident for case in self._cases.on(incident.workload.uid) if case.incident.id != incident.id]
+        return [each for each in others if each.any_sick and each.mode != Mode.OBSERVE]
 
     @property
     def goes_on(self) -> bool:

@@ -22,7 +22,7 @@ from healer.engine.parts import Parts
 from healer.engine.turn import Turn
 from healer.engine.waiting_signals import WaitingSignals
 from healer.model.duration import about
-from healer.model.effects import Acted, Approval, Dropped, Input, Tick, Together, Undone, Verb, WorkloadChanged
+from healer.model.effects import Acted, Approval, Dropped, Input, TakenBack, Tick, Together, Undone, Verb, WorkloadChanged
 from healer.model.incident import Incident, Reason
 from healer.model.signal import Answered, Signal, Unanswered
 from healer.model.target import Target
@@ -74,6 +74,8 @@ class Pipeline:
                 self._people.approved(event, turn)
             case Undone():
                 self._people.undone(event, turn)
+            case TakenBack():
+                self._people.taken_back(event, turn)
             case Dropped():
                 self._dropped(event, turn)
             case Tick():

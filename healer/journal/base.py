@@ -1,11 +1,15 @@
 """The interface of a journal, what can go wrong with one, and which closed incidents it drops."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from healer.engine.safety.wide import ENDED_ALERTS
 from healer.model.incident import Incident, State
+from healer.model.temporary import any_standing
+
+Notices = Mapping[str, Mapping[str, str]]
+"""What is kept beside an incident: of each sink and action what it must know after a restart."""
 
 
 class JournalError(Exception):
@@ -113,12 +117,16 @@ class Journal(Protocol):
         """Let go of the closed incidents that are too old or too many, oldest first; `now` in seconds since the epoch."""
 
 
-def outworn(incidents: Iterable[Incident], keep: int, keep_for: float, now: float) -> list[Incident]:
+def outworn(
+    incidents: Iterable[Incident], keep: int, keep_for: float, now: float, notices: Callable[[str], Notices]
+) -> list[Incident]:
     """The closed incidents beyond the newest `keep`, and those that ended more than `keep_for` seconds before `now`.
 
-    Oldest first. `now` in seconds since the epoch. What is open is never among them, nor is what healer keeps for itself.
+    Oldest first. `now` in seconds since the epoch; `notices` gives what is kept beside an incident (`Journal.recall`). What is
+    open is never among them, nor is what healer keeps for itself, nor one of which healer has a change to take back still.
     """
-    closed = sorted((each for each in incidents if each.state is State.CLOSED and each.rule != ENDED_ALERTS), key=_ended)
+    closed = [each for each in incidents if each.state is State.CLOSED and each.rule != ENDED_ALERTS]
+    closed = sorted((each for each in closed if not any_standing(notices(each.id))), key=_ended)
     surplus = len(closed) - keep
     return [incident for index, incident in enumerate(closed) if index < surplus or now - _ended(incident) > keep_for]
 

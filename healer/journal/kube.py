@@ -214,7 +214,7 @@ class KubeJournal:
 
     async def prune(self, now: float) -> None:
         """See `Journal`. What cannot be deleted now stays for the next time."""
-        for incident in outworn(self.incidents(), self._keep, self._keep_for, now):
+        for incident in outworn(self.incidents(), self._keep, self._keep_for, now, self.recall):
             kept = self._kept[incident.id]
             if kept.unwritten:
                 continue

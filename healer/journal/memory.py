@@ -39,7 +39,7 @@ class MemoryJournal:
         """Keep a snapshot."""
         self._incidents[incident.id] = incident
         if incident.state is State.CLOSED:
-            self._drop(outworn(self._incidents.values(), self._keep, math.inf, incident.changed_at))
+            self._drop(outworn(self._incidents.values(), self._keep, math.inf, incident.changed_at, self.recall))
 
     async def claim(self, incident: Incident) -> None:
         """Keep the intent to act."""
@@ -75,7 +75,7 @@ class MemoryJournal:
 
     async def prune(self, now: float) -> None:
         """Let go of closed incidents by age and by number."""
-        self._drop(outworn(self._incidents.values(), self._keep, self._keep_for, now))
+        self._drop(outworn(self._incidents.values(), self._keep, self._keep_for, now, self.recall))
 
     def _drop(self, incidents: Iterable[Incident]) -> None:
         for incident in incidents:

@@ -65,6 +65,9 @@ class ActionSpec:
     diverts: bool = False
     """It takes traffic off the workload: what must be well afterwards is the side that serves instead, not the workload. What it
     keeps beside the incident are notes of the routes that it changed (`healer.routes.note`)."""
+    adds: bool = False
+    """It adds units for a time. What it has added need not get ready for the step to have helped; when it does not, a human is
+    asked, and no stronger step is taken for that alone."""
     meaning: str = ""
     """What it does, for docs/rules.md."""
 

@@ -119,7 +119,15 @@ class Undone:
     by: str
 
 
-Input = Signal | Together | Answered | Unanswered | Dropped | Tick | WorkloadChanged | Acted | Approval | Undone
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """A temporary change of an incident has ended: healer took it back, or leaves it alone; `reason` says which."""
+
+    incident: str
+    reason: Reason
+
+
+Input = Signal | Together | Answered | Unanswered | Dropped | Tick | WorkloadChanged | Acted | Approval | Undone | TakenBack
 
 # effects
 

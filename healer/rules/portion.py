@@ -17,6 +17,11 @@ def exceeded(portion: int | str, number: int, of: int) -> bool:
     return number * 100 > int(portion.removesuffix("%")) * of
 
 
+def part_of(portion: int | str, of: int) -> int:
+    """So much of `of`, rounded up: at least one."""
+    return portion if isinstance(portion, int) else max(1, -(-of * int(portion.removesuffix("%")) // 100))
+
+
 class InReplicas:
     """Marks a field that holds a portion, for code that walks the models (the reference in docs/rules.md)."""
 
@@ -37,3 +42,14 @@ def _portion(value: Any) -> Any:
 
 
 Portion = Annotated[int | str, BeforeValidator(_portion), InReplicas()]
+
+
+def _more(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+        hint = "write how many more: at least 1, or a percentage"
+        raise PydanticCustomError("rule", "{value} is too few", {"value": value, "hint": hint})
+    return _portion(value)
+
+
+More = Annotated[int | str, BeforeValidator(_more), InReplicas()]
+"""So many replicas more: a whole number, or a percentage of those that there are."""

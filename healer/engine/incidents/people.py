@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from healer.engine.incidents.approval import granted, undone, waits
+from healer.engine.incidents.opening import noted
 from healer.engine.parts import Parts
 from healer.engine.turn import Turn
-from healer.model.effects import Approval, Undone, Verb
+from healer.model.effects import Approval, TakenBack, Undone, Verb
 from healer.model.incident import Incident, Reason
 
 
@@ -46,3 +47,9 @@ class People:
         case = self._cases.get(said.incident)
         if case is not None and (after := undone(case.incident, said.by, turn.now)) is not case.incident:
             self._progress.record(case, after, turn)
+
+    def taken_back(self, said: TakenBack, turn: Turn) -> None:
+        """Note in the incident what became of a temporary change of its."""
+        if (case := self._cases.get(said.incident)) is not None:
+            self._progress.record(case, noted(case.incident, said.reason, turn.now), turn)
+            self._advance(said.incident, turn)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from healer.engine.incidents.climbing import climb, observe_on
+from healer.engine.incidents.climbing import climb, escalate, observe_on
 from healer.engine.incidents.deciding import find_candidate, storm_veto
 from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.observing import OBSERVES_ON, is_observing, recovered, still_sick
@@ -46,6 +46,9 @@ def _not_well_in_time(
         return defer(incident, incident.workload, storm_veto(incident, facts), facts)
     if candidate is not None and veto is not None and veto.unlimited:
         return defer(incident, candidate.target, veto, facts)
+    if facts.action(incident).adds and not incident.any_sick:
+        text = f"no signal is left, but what healer has added is not all ready, a human is needed: {wrong.text}"
+        return escalate(incident, facts, Reason(wrong.code, text))
     return climb(incident, facts, wrong)
 
 

@@ -1,0 +1,206 @@
+"""Give a workload more replicas for a time: by its scale subresource, or by the minimum of the autoscaler that sets them.
+
+Where a HorizontalPodAutoscaler targets the workload, it alone sets the replicas, and healer raises its `minReplicas`. The change
+is taken back when the incident is healed (`healer.daemon.taking_back`), if the number is still the one that healer has set.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, NoReturn
+
+from pydantic import Field
+
+from healer.actions.base import Call, Clients, Reversal, Stopped
+from healer.actions.shared.paused import paused
+from healer.actions.shared.refusal import unread
+from healer.actions.shared.rolling import read_whole, rung
+from healer.actions.shared.temporary import TemporaryPatch, send, standing
+from healer.actions.undo_scale import AUTOSCALERS, REPLICAS, Autoscalers, Scale, ScalingAutoscaler, Sized, reversal, scale_path
+from healer.cluster.api import Api, ApiError, ClusterError
+from healer.cluster.managed import WrittenMeta, gitops_of, operator_of
+from healer.model.action import ActionSpec, Outcome, OutcomeKind, Permissions, permissions, union
+from healer.model.duration import Duration
+from healer.model.incident import Incident, Reason
+from healer.model.target import ActsOn
+from healer.model.temporary import TemporaryChange, changes
+from healer.model.view import View
+from healer.rules.form import Model, Whole
+from healer.rules.portion import More, part_of
+from healer.workloads.base import Rollable
+from healer.workloads.registry import WORKLOADS, allowed
+
+_MOST = 1000
+"""Replicas that a rule may ask for."""
+
+
+class ScaleParams(Model):
+    """How many more, and the bound."""
+
+    by: More = 1
+    """So many replicas more than there are: a whole number, or a percentage of those that there are ("25%"), rounded up."""
+    max: Annotated[Whole, Field(ge=2, le=_MOST)]
+    """The most replicas that the workload may have by this action."""
+    keep_for: Annotated[Duration, Field(ge=0)] = 600.0
+    """How long the replicas stay after the incident is healed: what they were added for may come back when they go."""
+    even_if_managed: bool = False
+    """Scale also when a GitOps controller manages the number, which restores its own sooner or later."""
+
+
+def _needs(_: ScaleParams) -> Permissions:
+    kinds = [kind.resource for kind in WORKLOADS.values()]
+    scales = union(permissions(each.api_group, f"{each.plural}/scale", "get patch") for each in kinds)
+    return allowed("get") | scales | permissions("autoscaling", "horizontalpodautoscalers", "get list patch")
+
+
+class ScaleWorkload:
+    """The action `scale`."""
+
+    spec = ActionSpec(
+        name="scale",
+        params=ScaleParams,
+        targets=frozenset({ActsOn.WORKLOAD}),
+        disrupts=False,
+        verb="scale",
+        in_rollout=True,  # it takes no pod, and a rollout that is short of pods is no reason to give it none
+        adds=True,
+        needs=_needs,
+        meaning=(
+            "gives the workload more replicas, by its scale or by the `minReplicas` of the HorizontalPodAutoscaler that sets it; "
+            "taken back when the incident is healed"
+        ),
+    )
+
+    async def run(self, call: Call) -> Outcome:
+        """Read the workload and what sets its replicas, journal the number, and raise it."""
+        params = call.act.params
+        assert isinstance(params, ScaleParams)
+        whole = await read_whole(call)
+        if isinstance(whole, Outcome):
+            return whole
+        if (stopped := paused(call, whole.workload())) is not None:
+            return stopped
+        try:
+            wish = await _wish(call, params, whole)
+        except Stopped as stop:
+            return stop.outcome
+        except ClusterError as error:
+            return unread(error, f"read the scale of {call.act.target}")
+        return await _raise(call, params, whole, wish)
+
+    async def reversal(self, clients: Clients, incident: Incident, key: str, change: TemporaryChange) -> Reversal:
+        """See `Temporary`."""
+        return await reversal(clients.api, incident, key, change)
+
+    async def reversals(self, api: Api, incident: Incident, namespace: str, kept: Mapping[str, str]) -> Sequence[Reversal]:
+        """See `Undoable`."""
+        return await standing(self, api, incident, kept)
+
+    def hold(self, incident: Incident, change: TemporaryChange, view: View, beside: Sequence[Incident]) -> Reason | None:
+        """See `Temporary`. Replicas are taken away only from a workload that can spare them."""
+        if beside:
+            return Reason("OtherIncident", f"{beside[0].id} ({beside[0].rule}) is open on {incident.workload}")
+        workload = view.workload(incident.workload.uid)
+        if workload is None:
+            return None
+        if not workload.observed or workload.existing > workload.updated:
+            return Reason("RolloutInProgress", f"a rollout of {incident.workload} is in progress")
+        if workload.ready < int(change.before):
+            return Reason("NotEnoughReady", f"{workload.ready} of the {change.before} replicas from before are ready")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """The number as it is, and as it should be. `running`: how many replicas the workload is to have now."""
+
+    now: Sized
+    running: int
+    wanted: int
+    most: int
+    """What bounds it: the rule, or the autoscaler's own maximum."""
+
+
+async def _wish(call: Call, params: ScaleParams, whole: Rollable) -> _Wish:
+    """What is to be set. Raises Stopped, ClusterError."""
+    target = call.act.target
+    if (owner := operator_of(whole.metadata)) is not None:
+        _refuse("Managed", f"{target} belongs to {owner}, which sets its replicas: scale it there")
+    scaling = await _autoscalers(call)
+    if len(scaling) > 1:
+        names = ", ".join(sorted(each.metadata.name for each in scaling))
+        _refuse("TwoAutoscalers", f"{len(scaling)} HorizontalPodAutoscalers scale {target} ({names}): delete all but one of them")
+    scale = await _scale(call)
+    if scale.spec.replicas < 1:
+        _refuse("ScaledToZero", f"{target} is scaled to 0: somebody has switched it off, and healer does not switch it on")
+    if scaling:
+        return _by_autoscaler(params, scaling[0], scale.spec.replicas, call)
+    _managed(params, whole.metadata, target.kind, "f:replicas", f"{target}")
+    now = Sized(target, REPLICAS, scale.spec.replicas, scale.metadata.resource_version)
+    return _Wish(now, now.number, min(now.number + part_of(params.by, now.number), params.max), params.max)
+
+
+async def _autoscalers(call: Call) -> list[ScalingAutoscaler]:
+    """Those that set the replicas of the workload; a cluster may serve none at all."""
+    target = call.act.target
+    try:
+        found = await call.api.get(AUTOSCALERS.format(target.namespace), Autoscalers)
+    except ApiError as error:
+        if not error.is_not_found:
+            raise
+        return []
+    return [each for each in found.items if each.scales(target)]
+
+
+async def _scale(call: Call) -> Scale:
+    target = call.act.target
+    try:
+        return await call.api.get(scale_path(target), Scale)
+    except ApiError as error:
+        if error.is_not_found:  # the workload itself was just read
+            _refuse("NoScale", f"a {target.kind} has no scale: the replicas of {target} cannot be set")
+        raise
+
+
+def _by_autoscaler(params: ScaleParams, scaling: ScalingAutoscaler, running: int, call: Call) -> _Wish:
+    if (owner := operator_of(scaling.metadata)) is not None:
+        _refuse("Managed", f"{scaling.key} belongs to {owner}, which sets its bounds: raise them there")
+    _managed(params, scaling.metadata, "HorizontalPodAutoscaler", "f:minReplicas", scaling.key)
+    now = Sized(call.act.target, scaling.key, scaling.spec.min_replicas, scaling.metadata.resource_version)
+    if now.number < 1:
+        _refuse("ScaledToZero", f"{scaling.key} may scale {call.act.target} to 0: healer leaves its bounds alone")
+    most = min(params.max, scaling.spec.max_replicas)
+    return _Wish(now, running, min(running + part_of(params.by, running), most), most)
+
+
+def _managed(params: ScaleParams, metadata: WrittenMeta, kind: str, field: str, name: str) -> None:
+    manager = None if params.even_if_managed else gitops_of(metadata, kind, ("f:spec", field))
+    if manager is not None:
+        text = f"{name} is managed by {manager}, which would restore its own number: scale it at its source, or write "
+        _refuse("Managed", text + "evenIfManaged: true")
+
+
+def _refuse(reason: str, text: str) -> NoReturn:
+    raise Stopped(Outcome(OutcomeKind.REFUSED, reason, text))
+
+
+async def _raise(call: Call, params: ScaleParams, whole: Rollable, wish: _Wish) -> Outcome:
+    target, now = call.act.target, wish.now
+    try:
+        kept = changes(call.kept).get(now.key)
+    except ValueError as error:
+        return Outcome(OutcomeKind.REFUSED, "NoteUnreadable", f"what was kept of an earlier try cannot be read: {error}")
+    stands = kept is not None and kept.ended is None and kept.after == str(now.number)
+    if kept is not None and stands and kept.step == rung(call):
+        return Outcome(OutcomeKind.DONE, "FoundDone", f"{now}: {now.number} already, by an earlier attempt")
+    if wish.wanted <= max(wish.running, now.number):
+        text = f"{target} has {wish.running} replicas, and may have {wish.most}: no more are added"
+        return Outcome(OutcomeKind.REFUSED, "AtMaximum", text)
+    before = kept.before if kept is not None and stands else str(now.number)
+    change = TemporaryChange(before, str(wish.wanted), rung(call), lasts=params.keep_for)
+    patch = TemporaryPatch(now.path, now.set(wish.wanted), now.key, change, f"scale {target}")
+    if (failed := await send(call, patch, whole.workload())) is not None:
+        return failed
+    way = f"{now}: {now.number} -> {wish.wanted}"
+    if call.act.dry_run:
+        return Outcome(OutcomeKind.DONE, "WouldScale", f"{way}: would be set (observe: dry run, nothing was done)")
+    return Outcome(OutcomeKind.DONE, "Scaled", f"{way}; taken back when the incident is healed")

@@ -1,0 +1,27 @@
+"""When a temporary change of an incident is taken back."""
+
+from healer.model.incident import Incident, State
+from healer.model.temporary import TemporaryChange
+
+
+def due_at(change: TemporaryChange, incident: Incident) -> float | None:
+    """When a change is to be taken back, in seconds since the epoch; None while nobody knows.
+
+    The incident ends for it also when it waits for a human and none of its signals is left: what is not well then may be what
+    healer has added. While an attempt is under way nothing is taken back: that attempt may make the change anew.
+    """
+    if change.ended is not None or incident.state is State.ACTING:
+        return None
+    times = [] if change.until is None else [change.until]
+    if change.with_incident and (ended := _ended_at(incident)) is not None:
+        times.append(ended + change.lasts)
+    return min(times, default=None)
+
+
+def _ended_at(incident: Incident) -> float | None:
+    """Since when nothing is left to heal."""
+    if incident.state.settled:
+        return next((entry.at for entry in incident.history if entry.state.settled), incident.changed_at)
+    if incident.state is State.ESCALATED and not incident.any_sick:
+        return incident.changed_at
+    return None

@@ -1,0 +1,75 @@
+"""More replicas for a time, the real process against the lab: taken back when the incident is healed, or left alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+from healer.lab import Lab
+from healer.lab.kinds import DEPLOYMENT
+from tests.integration.conftest import Run
+from tests.integration.test_rollback import NAME, deployment
+from tests.integration.world import CHANNEL, NAMESPACE, Floor, rule, ruleset, serve, serves, told
+from tests.support.healer import alert
+from tests.support.processes import PATIENCE
+from tests.support.slack import FakeSlack
+
+SLOW = alert("HighLatency", deployment=NAME)
+RESOLVED = SLOW | {"status": "resolved", "endsAt": SLOW["startsAt"]}
+
+
+def busy(**params: Any) -> str:
+    """The rule: two replicas more while it is slow."""
+    step = {"scale": {"by": 2, "max": 5, "keepFor": "0s"} | params, "verify": {"within": "30s", "stable": "300ms"}}
+    return ruleset(rule("busy", when={"alert": ["HighLatency"]}, heal=[step]))
+
+
+def change(lab: Lab, **spec: Any) -> None:
+    """Somebody else changes the Deployment."""
+    lab.api.modify(DEPLOYMENT, NAMESPACE, NAME, lambda obj: obj["spec"].update(spec))
+
+
+def says(text: str) -> Callable[[FakeSlack], bool]:
+    """Whether a thread of the channel has a line with that text."""
+    return lambda slack: any(text in line for thread in slack.threads(CHANNEL) for line in thread)
+
+
+def history(lab: Lab) -> list[str]:
+    """The reasons of the one incident, in their order."""
+    (incident,) = lab.objects("incidents.healer.dev", NAMESPACE)
+    return [entry["reason"]["code"] for entry in incident["status"]["history"]]
+
+
+async def test_replicas_are_added_and_taken_back_when_the_incident_is_healed(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """The replicas come, the alert ends, and the workload has what it had before."""
+    await serve(lab)
+    healer, floor = await run(busy()), Floor(lab)
+    await healer.post(SLOW)
+    await lab.wait_for(serves(5), PATIENCE)
+    await healer.post(RESOLVED)
+
+    await healer.says("incident healed", rule="test/busy")
+    await lab.wait_for(serves(3), PATIENCE)
+    await slack.wait_for(
+        lambda s: any("taken back: replicas of" in line for thread in s.threads(CHANNEL) for line in thread), PATIENCE
+    )
+
+    assert history(lab)[-1] == "TakenBack"
+    assert floor.lowest == 3
+    metrics = await healer.metrics()
+    assert metrics["healer_taken_back_total{action=scale,result=TakenBack}"] == 1
+    assert metrics["healer_taken_back_total{action=scale,result=failed}"] == 0
+
+
+async def test_a_number_that_somebody_has_changed_since_is_left_alone_and_said(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """Four replicas are somebody's decision: healer takes none of them."""
+    await serve(lab)
+    healer = await run(busy())
+    await healer.post(SLOW)
+    await lab.wait_for(serves(5), PATIENCE)
+    change(lab, replicas=4)
+    await lab.wait_for(serves(4), PATIENCE)
+    await healer.post(RESOLVED)
+
+    await slack.wait_for(told("healed"), PATIENCE)
+    await slack.wait_for(says("somebody has changed them since"), PATIENCE)
+    assert history(lab)[-1] == "LeftAlone"
+    assert deployment(lab)["spec"]["replicas"] == 4
