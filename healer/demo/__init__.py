@@ -1,4 +1,4 @@
-"""The demo: the lab, the real daemon connected to it over HTTP, and a timeline of what happens."""
+"""The demo: the lab, the real daemon connected to it over HTTP, and a timeline of the events."""
 
 from healer.demo.show import show
 

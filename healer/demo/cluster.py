@@ -1,4 +1,4 @@
-"""The cluster of the show: a model served in one version, and later in a second, on trial behind a canary Ingress."""
+"""The cluster of the demo: a model served in one version, and later also in a canary version behind a canary Ingress."""
 
 from healer.lab import Lab, serving
 from healer.lab.canary import APP, CANARY, ROUTE, STABLE, ingresses
@@ -21,24 +21,24 @@ __all__ = [
 
 NAMESPACE = "production"
 REPLICAS = 3
-"""Of the stable version; the canary has one."""
+"""Replicas of the stable version. The canary has one."""
 WEIGHT = 20
-"""Percent of the requests that the canary gets."""
+"""The canary's share of the requests in percent."""
 
 
 def stable() -> list[Object]:
-    """What there is from the beginning: the stable version, with a PDB."""
+    """The manifests that exist from the start: the stable version with a PDB."""
     main, _ = ingresses(NAMESPACE)
     return [*serving(STABLE, NAMESPACE, replicas=REPLICAS, app=APP), main]
 
 
 def canary() -> list[Object]:
-    """What comes with the second version."""
+    """The manifests of the canary version."""
     return serving(CANARY, NAMESPACE, replicas=1, min_available=None, app=APP, version="v2")
 
 
 def split() -> Object:
-    """What gives it requests."""
+    """The Ingress that sends requests to the canary."""
     _, second = ingresses(NAMESPACE, weight=WEIGHT)
     return second
 
@@ -51,11 +51,11 @@ def ready_pods(lab: Lab, deployment: str) -> list[str]:
 
 
 def is_gone(lab: Lab, pod: str) -> bool:
-    """Whether no pod has that name any more."""
+    """Whether no pod of that name exists."""
     return all(found["metadata"]["name"] != pod for found in lab.objects("pods", NAMESPACE))
 
 
 def weight(lab: Lab) -> int:
-    """Percent of the requests that the canary's Ingress gives to it now; none before there is one."""
+    """The share of the requests in percent that the canary's Ingress sends to it now. 0 without that Ingress."""
     found = [ingress["metadata"] for ingress in lab.objects("ingresses", NAMESPACE) if ingress["metadata"]["name"] == ROUTE]
     return sum(int(metadata["annotations"]["nginx.ingress.kubernetes.io/canary-weight"]) for metadata in found)

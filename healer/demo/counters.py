@@ -1,4 +1,4 @@
-"""What TensorFlow Serving counts of the requests it answers: the names, labels, units and buckets are its own.
+"""TensorFlow Serving's metrics of the requests that it answers, with its names, labels, units and buckets.
 
 Source: tensorflow_serving/servables/tensorflow/util.cc (request_count, request_latency) and util/prometheus_exporter.cc.
 """
@@ -16,7 +16,7 @@ EDGES = tuple(10 * 1.8**k for k in range(33))
 
 
 class CounterSample(NamedTuple):
-    """One series at one moment."""
+    """The value of one series at one time."""
 
     name: str
     labels: dict[str, str]
@@ -24,7 +24,7 @@ class CounterSample(NamedTuple):
 
 
 class Counters:
-    """The counters of one server, from 0. A status that never came has no series, and neither has the latency of no success."""
+    """The counters of one server, from 0. A status without requests has no series; without a success, latency has none."""
 
     def __init__(self, model: str = "model") -> None:
         self._model = model
@@ -33,7 +33,7 @@ class Counters:
         self._microseconds = 0.0
 
     def count(self, status: str, seconds: float, times: int = 1) -> None:
-        """Requests answered with that status after so many seconds, which are recorded of those that succeeded only."""
+        """Count `times` requests answered with a status after `seconds`. Only successful requests count in the latency."""
         if times == 0:
             return
         self._requests[status] += times
@@ -42,7 +42,7 @@ class Counters:
             self._microseconds += seconds * 1e6 * times
 
     def samples(self) -> Iterator[CounterSample]:
-        """Every series."""
+        """The current value of every series."""
         for status, requests in self._requests.items():
             yield CounterSample(REQUESTS, {"model_name": self._model, "status": status}, requests)
         if succeeded := self._requests["OK"]:

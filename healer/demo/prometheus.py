@@ -1,6 +1,6 @@
-"""A stand-in for Prometheus: it answers queries of the HTTP API from counters of this process.
+"""A substitute for Prometheus. It answers queries of the HTTP API from counters of this process.
 
-It knows as much of PromQL as the demo asks: a selector of series, and count_over_time of one. It refuses everything else.
+It supports the part of PromQL that the demo uses: a series selector, and count_over_time of one. It refuses the rest.
 """
 
 import re
@@ -27,13 +27,13 @@ _TESTS: Mapping[str, Callable[[str, str], bool]] = {
 
 
 class Unsupported(ValueError):
-    """An expression that is something else."""
+    """An expression outside the supported part of PromQL."""
 
 
 def select(expression: str, samples: Iterable[CounterSample]) -> list[CounterSample]:
-    """The samples that a selector selects. Raises Unsupported.
+    """The samples that a selector selects. Raises Unsupported for other expressions.
 
-    Of `count_over_time` of one they are 1: each series has a sample at any time.
+    For `count_over_time` each value is 1, because each series has one sample at any time.
     """
     if (counted := _COUNTED.fullmatch(expression.strip())) is not None:
         return [sample._replace(value=1.0) for sample in select(counted["selector"], samples)]
@@ -46,7 +46,7 @@ def select(expression: str, samples: Iterable[CounterSample]) -> list[CounterSam
 
 
 def _matchers(where: str) -> Iterator[tuple[str, Callable[[str, str], bool], str]]:
-    """Label, test and what it is tested against, of each matcher."""
+    """The label, the comparison and the expected value of each matcher."""
     at = 0
     while at < len(where):
         matcher = _MATCHER.match(where, at)
@@ -58,9 +58,9 @@ def _matchers(where: str) -> Iterator[tuple[str, Callable[[str, str], bool], str
 
 
 class StandIn:
-    """Listens on a port of loopback from entry to exit. `samples` gives all series at a time, in seconds since the epoch.
+    """A server on loopback, an async context manager. `samples` returns all series at a time (seconds since the epoch).
 
-    It says of ranges of time that it has none.
+    The answer to a range query is empty.
     """
 
     def __init__(self, samples: Callable[[float], Iterable[CounterSample]]) -> None:

@@ -1,4 +1,4 @@
-"""What happens to the demo's cluster: two scenarios, and the stage that they are played on."""
+"""The demo's two scenarios: failing pods, and a failing canary."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _PATIENCE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`webhook` is the daemon's URL for Alertmanager."""
+    """The objects that a scenario acts on. `webhook` is the daemon's URL for Alertmanager."""
 
     lab: Lab
     traffic: Traffic
@@ -25,12 +25,12 @@ class Stage:
     webhook: str
 
     async def until(self, predicate: Callable[[Lab], bool]) -> None:
-        """Return when that holds of the cluster. Raises TimeoutError when it does not come to it."""
+        """Return when the predicate holds for the cluster. Raises TimeoutError if it does not in time."""
         await self.lab.wait_for(predicate, timeout=_PATIENCE)
 
 
 async def play(stage: Stage) -> None:
-    """The scenario. Raises TimeoutError when the cluster does not get where a healing would bring it."""
+    """Run the scenario of failing pods. Raises TimeoutError if the cluster is not healed in time."""
     crashing, slow, gone = ready_pods(stage.lab, STABLE)
     await stage.lab.behave(NAMESPACE, crashing, "crash")
     stage.timeline.say("lab", f"pod {crashing} begins to crash")
@@ -44,7 +44,7 @@ async def play(stage: Stage) -> None:
 
 
 async def _alert(stage: Stage, name: str, pod: str, status: str, summary: str) -> None:
-    """Post what Alertmanager would post."""
+    """Post an alert to the daemon as Alertmanager does."""
     stage.timeline.say("lab", f"Alertmanager: {name} is {status} for pod {pod}")
     labels = {"alertname": name, "namespace": NAMESPACE, "pod": pod}
     now = datetime.now(UTC).isoformat()
@@ -61,27 +61,27 @@ async def _alert(stage: Stage, name: str, pod: str, status: str, summary: str) -
 
 
 async def _delete(stage: Stage, pod: str) -> None:
-    """What a colleague would do with kubectl."""
+    """Delete a pod as a user of kubectl does."""
     stage.timeline.say("lab", f"someone deletes pod {pod} by hand")
     async with stage.http.delete(f"{stage.lab.url}/api/v1/namespaces/{NAMESPACE}/pods/{pod}") as response:
         response.raise_for_status()
 
 
 FAILING = 0.2
-"""The share of its requests that the canary fails in the end."""
+"""The share of its requests that the canary fails at the end, from 0 to 1."""
 _GOOD = 25_000
-"""Requests that it answers before: enough to be found good."""
+"""Requests that the canary answers without errors first: enough for the verdict that it is good."""
 _BEFORE = 30_000
-"""Requests that stable gets alone: so that all is scraped when the canary comes."""
+"""Requests that only stable gets first, so that its series are scraped when the canary starts."""
 
 
 async def trial(stage: Stage) -> None:
-    """The scenario. Raises TimeoutError when the canary does not start, or does not lose its traffic."""
+    """Run the scenario of a failing canary. Raises TimeoutError if the canary does not start or keeps its traffic."""
     await stage.lab.apply(canary())
     await stage.until(lambda lab: bool(ready_pods(lab, CANARY)))
     async with stage.traffic as traffic:
         await traffic.until(STABLE, _BEFORE)
-        stage.timeline.say("lab", f"an Ingress gives {WEIGHT} % of the requests to {CANARY}, {STABLE} keeps the others")
+        stage.timeline.say("lab", f"an Ingress gives {WEIGHT} % of the requests to {CANARY}, {STABLE} gets the rest")
         await stage.lab.apply(split())
         await traffic.until(CANARY, _GOOD)
         stage.timeline.say("lab", f"{CANARY} begins to fail {100 * FAILING:.0f} % of its requests")

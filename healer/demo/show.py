@@ -1,4 +1,4 @@
-"""Runs the show: lab and daemon up, the scenario, a summary, everything down again."""
+"""Run the demo: start the lab and the daemon, run the scenarios, print a summary, stop everything."""
 
 import asyncio
 import contextlib
@@ -28,15 +28,15 @@ from healer.settings.sections import Alerts, HttpSettings, LeaderSettings, Log, 
 from healer.sources.alertmanager.webhook import PATH
 
 SPEED = 60
-"""How much faster than in production the rules' times run."""
+"""The factor by which the rules' times are shorter than in production."""
 _START_DELAY = 1.5
 _LONGEST = 50.0
 
 
 async def show(rules: Sequence[Path], definition: str, svg: Path | None) -> bool:
-    """Play the demo; returns whether everything healed.
+    """Run the demo. Returns whether everything healed.
 
-    `definition` is the manifest that defines incidents in a cluster, as YAML. Raises RulesError when the rules cannot be used.
+    `definition` is the YAML manifest of the incidents' definition. Raises RulesError if the rules are invalid.
     """
     rulebook = scaled(RuleFiles(rules, vocabulary()).load(), 1 / SPEED)
     timeline = Timeline()
@@ -67,12 +67,12 @@ async def show(rules: Sequence[Path], definition: str, svg: Path | None) -> bool
 def _preface(cluster: str, rules: Sequence[Path]) -> Iterator[str]:
     yield f"A cluster in this process serves the Kubernetes API at {cluster}: {REPLICAS} replicas of {STABLE}."
     read = " and ".join(map(str, rules))
-    yield f"The real daemon connects to it, with the rules in {read}: {SPEED} times as fast, for the show."
+    yield f"The real daemon connects to it, with the rules in {read}: {SPEED} times as fast as in production."
     yield "Alerts and requests to the models are simulated; a stand-in for Prometheus counts the requests."
 
 
 async def _perform(lab: Lab, traffic: Traffic, daemon: Daemon, timeline: Timeline) -> bool:
-    """Returns whether the scenario came to its end, and every incident to its own."""
+    """Run the scenarios. Returns whether they completed and every incident ended."""
     with tempfile.TemporaryDirectory() as folder:
         kubeconfig = Path(folder) / "kubeconfig"
         lab.write_kubeconfig(kubeconfig)
@@ -95,7 +95,7 @@ async def _perform(lab: Lab, traffic: Traffic, daemon: Daemon, timeline: Timelin
 
 
 async def _get_incidents(lab: Lab) -> list[str]:
-    """What kubectl prints: the table that the API server makes by the definition's columns."""
+    """The lines that kubectl prints: the API server's table with the columns of the definition."""
     accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
     async with (
         aiohttp.ClientSession() as http,
@@ -111,12 +111,12 @@ async def _get_incidents(lab: Lab) -> list[str]:
 
 
 def _settings(prometheus: str) -> Settings:
-    """What the demo needs, and nothing of the operator's environment: no Slack, no other Prometheus, no other namespace."""
+    """The demo's settings. The operator's environment is ignored: no Slack, no other Prometheus, no other namespace."""
     return Isolated(
         http=HttpSettings(host="127.0.0.1", port=0),
         pods=PodsSettings(settle=60 / SPEED, restarts_within=600 / SPEED),
         engine=EngineSettings(retry=15 / SPEED, recheck=15 / SPEED, max_wait=1800 / SPEED),
-        alerts=Alerts(freshness=600),  # nobody can be asked whether the show's alerts still fire
+        alerts=Alerts(freshness=600),  # there is no Alertmanager to confirm that an alert still fires
         prometheus=PrometheusSettings(url=prometheus),
         log=Log(level="error"),
         leader=LeaderSettings(namespace="default"),

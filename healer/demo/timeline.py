@@ -1,4 +1,4 @@
-"""The timeline: one line for each thing that happens, printed as it happens."""
+"""The timeline: it prints one line for each event of the demo at once."""
 
 import asyncio
 import io
@@ -40,7 +40,7 @@ _WIDTH = 170
 
 
 def _line(cells: Sequence[Text]) -> Table:
-    """A line of the picture, whose text goes on below itself where it is too long."""
+    """A line of the SVG picture. Long text wraps within its own column."""
     grid = Table.grid()
     for cell in cells[:-1]:
         grid.add_column(no_wrap=True, min_width=cell.cell_len)
@@ -49,7 +49,7 @@ def _line(cells: Sequence[Text]) -> Table:
 
 
 class Timeline:
-    """A sink and an ear for decisions. Colour on terminals only; `save` makes a picture of it."""
+    """A sink of incidents that also prints decisions. Colour on terminals only; `save` writes an SVG picture."""
 
     name = "timeline"
 
@@ -63,7 +63,7 @@ class Timeline:
         self._changed = asyncio.Event()
 
     def say(self, who: str, text: str, rule: str = "") -> None:
-        """Print one line; `who` is one of the kinds that have a style."""
+        """Print one line. `who` is a key of _STYLES."""
         cells = (
             Text(f"{time.monotonic() - self._began:6.1f} s  ", "dim"),
             Text(f"{who:<7}", _STYLES[who]),
@@ -79,7 +79,7 @@ class Timeline:
             console.print(text, style="bold", soft_wrap=console is self._screen)
 
     def lines(self, lines: list[str]) -> None:
-        """Print text as it is."""
+        """Print lines unchanged."""
         for console in (self._screen, self._record):
             console.print("\n".join(lines), soft_wrap=console is self._screen)
 
@@ -89,12 +89,12 @@ class Timeline:
             console.print(table)
 
     def save(self, path: Path) -> None:
-        """Write all that was printed as an SVG picture."""
-        local = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)  # no font from elsewhere
+        """Write everything printed so far to an SVG picture."""
+        local = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)  # no font from the network
         self._record.save_svg(str(path), title="healer demo", code_format=local)
 
     def decided(self, decision: Decision) -> None:
-        """Show a decision that no incident's history will tell, or that is a guard's."""
+        """Print a decision that no incident's history contains, or that a guard made."""
         rule = decision.rule.rpartition("/")[2]
         match decision.verb:
             case Verb.PEND if (rule, decision.target.uid) not in self._pending:
@@ -120,25 +120,25 @@ class Timeline:
                 self.say(_STATES[entry.state], entry.reason.text, incident.rule.rpartition("/")[2])
 
     def resume(self, incident: Incident) -> None:
-        """A lab starts empty; should it not, what went before is part of the story."""
+        """Print the history of an incident that exists at the start, if the lab has one."""
         self.tell(incident)
 
     def reset(self) -> None:
-        """Nothing to forget: what is printed stays."""
+        """Do nothing: printed lines stay."""
 
     async def until(self, predicate: Callable[[list[Incident]], bool]) -> None:
-        """Return once the predicate holds of the incidents told so far."""
+        """Return when the predicate holds for the incidents so far."""
         while not predicate(list(self._incidents.values())):
             self._changed.clear()
             await self._changed.wait()
 
     async def run(self) -> None:
-        """Nothing to do: a line is printed at once."""
+        """Do nothing: lines are printed at once."""
 
     async def check(self, channels: Collection[str]) -> list[str]:
-        """A screen takes all."""
+        """Report no problems: the screen shows every message."""
         return []
 
     async def flush(self, timeout: float) -> bool:  # noqa: ASYNC109 - the interface of a sink
-        """All is told already."""
+        """Return True: everything is printed already."""
         return True

@@ -1,4 +1,4 @@
-"""Simulated traffic to two versions of a model, split as the canary Ingress says at that moment."""
+"""Simulated traffic to two versions of a model, split by the current weight of the canary Ingress."""
 
 import asyncio
 import time
@@ -12,16 +12,16 @@ from healer.demo.counters import Counters, CounterSample
 from healer.lab import Lab
 
 BATCH, PERIOD = 3000, 0.1
-"""Requests that come together, and seconds from one such lot to the next."""
+"""Requests in a batch, and seconds between batches."""
 _MOST_SCRAPES = 100
-"""Scrapes."""
+"""The number of scrapes kept."""
 _USUAL = 0.01
-"""The share of requests that the stable version fails at its best. The canary is better, at first."""
+"""The share of requests, 0 to 1, that the stable version fails. The canary fails none at first."""
 _SECONDS = (0.02, 0.025, 0.03, 0.04, 0.06)
 
 
 class VersionTraffic:
-    """The requests to a version, whose pods of now take turns; `failing` is the share, 0 to 1, that is answered with an error."""
+    """The requests to a version. Its present pods take turns. `failing` is the share of errors, 0 to 1."""
 
     def __init__(self, lab: Lab, deployment: str, failing: float) -> None:
         self.failing = failing
@@ -31,7 +31,7 @@ class VersionTraffic:
         self._failures_due = 0.0
 
     def answer_request(self) -> None:
-        """Answer a request."""
+        """Count one request as answered."""
         self._failures_due += self.failing
         fails = self._failures_due >= 1
         self._failures_due -= fails
@@ -40,7 +40,7 @@ class VersionTraffic:
         counters.count("INTERNAL" if fails else "OK", _SECONDS[self.requests % len(_SECONDS)])
 
     def samples(self) -> Iterator[CounterSample]:
-        """Its series, with the labels that Prometheus gives to what it scrapes from a pod."""
+        """The series of the version, with the labels that Prometheus adds when it scrapes a pod."""
         for pod, counters in self._pods:
             labels = {"namespace": NAMESPACE, "deployment": self._deployment, "pod": pod}
             for sample in counters.samples():
@@ -48,14 +48,14 @@ class VersionTraffic:
 
 
 class Traffic:
-    """Requests from entry to exit, to the pods that both versions have at entry; before them, one to each to see that it answers.
+    """Sends requests from entry to exit to the pods that both versions have at entry. Each version gets one request first.
 
-    What the servers have counted is kept for a while, as Prometheus has it that scrapes them after each lot of requests.
+    The servers' counters are recorded after each batch, as if Prometheus scraped them. The last _MOST_SCRAPES are kept.
     """
 
     def __init__(self, lab: Lab) -> None:
         self.versions: dict[str, VersionTraffic] = {}
-        """By Deployment; none before entry."""
+        """The traffic by Deployment. Empty before entry."""
         self._lab = lab
         self._credit = 0
         self._scrapes: deque[tuple[float, list[CounterSample]]] = deque(maxlen=_MOST_SCRAPES)
@@ -74,14 +74,14 @@ class Traffic:
         self._running.cancel()
         await asyncio.wait([self._running])
         if not self._running.cancelled():
-            self._running.result()  # raises what ended it
+            self._running.result()  # raises the exception that ended the task
 
     def samples(self, at: float) -> list[CounterSample]:
-        """The series of both versions as they were scraped last before a time, in seconds since the epoch."""
+        """The series of both versions at the last scrape before `at`, in seconds since the epoch."""
         return next((samples for scraped, samples in reversed(self._scrapes) if scraped <= at), [])
 
     async def until(self, deployment: str, requests: int) -> None:
-        """Return when a version has answered so many requests."""
+        """Return when a version has answered at least `requests` requests."""
         while self.versions[deployment].requests < requests:
             self._sent.clear()
             await self._sent.wait()

@@ -1,9 +1,9 @@
 """The lab: an embedded Kubernetes cluster for the demo, tests and simulations.
 
-Why not kmock: it is a fine recorder of what a client sends, and its emulator keeps objects over HTTP. But (kmock 0.8) it
-gives objects no resourceVersion and knows no conflicts, selectors, pages, bookmarks, 410, subresources, preconditions
-or Status bodies of the real texts, and its patches merge lists as plain JSON. healer's promises hang on exactly these,
-so the lab serves them itself and is held to recorded answers of a real API server (tests/contract).
+Why not kmock: kmock 0.8 records the requests of a client and emulates stored objects over HTTP. But its objects have no
+resourceVersion; it has no conflicts, selectors, pages, bookmarks, 410, subresources, preconditions or real Status bodies; and
+its patches merge lists as plain JSON. healer's promises depend on these, so the lab implements them. tests/contract compares
+the lab with recorded answers of a real API server.
 """
 
 from healer.lab.faults import Fault, Faults, Requests, SeenRequest

@@ -1,4 +1,4 @@
-"""`python -m healer.lab`: a lab alone, until SIGTERM or SIGINT. Prints its URL, and its kubeconfig if any, as a line of JSON."""
+"""`python -m healer.lab`: run a lab until SIGTERM or SIGINT. Prints its URL, and the path of its kubeconfig if any, as JSON."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from healer.lab.lab import Lab
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m healer.lab", description="Serve an in-memory Kubernetes API.")
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes any free one")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 picks a free one")
     parser.add_argument("--token", help="bearer token that clients must send; none by default")
     parser.add_argument("--nodes", type=int, default=3)
-    parser.add_argument("--start-delay", type=float, default=0.05, help="seconds until a placed pod runs")
-    parser.add_argument("--termination-delay", type=float, default=0.05, help="seconds until a deleted pod is gone")
+    parser.add_argument("--start-delay", type=float, default=0.05, help="seconds from binding a pod to a node until it runs")
+    parser.add_argument("--termination-delay", type=float, default=0.05, help="seconds until a deleted pod is removed")
     parser.add_argument("--time-scale", type=float, default=1.0, help="factor on Kubernetes' own times")
-    parser.add_argument("--apply", type=Path, action="append", default=[], help="YAML file of objects to begin with")
-    parser.add_argument("--kubeconfig", type=Path, help="file to write, whose current context is the lab")
+    parser.add_argument("--apply", type=Path, action="append", default=[], help="YAML file of objects to create at the start")
+    parser.add_argument("--kubeconfig", type=Path, help="kubeconfig file to write; its current context is the lab")
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
-"""A stable version and its canary as manifests: two workloads, and the route between them by each of three routers.
+"""Manifests of a stable version and its canary: two workloads, and the route between them for each of three routers.
 
-The names are those of the article: Deployments `tensorflow-serving-v1` and `-v2` of one application, each behind a Service of
-its own name. Weights are percentages for the canary. HTTPRoute and VirtualService need their definitions in the cluster.
+The Deployments `tensorflow-serving-v1` and `-v2` are two versions of one application. Each has a Service of the same name.
+Weights are the canary's share in percent. HTTPRoute and VirtualService need their definitions in the cluster.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def versions(
     ports: tuple[int, int] = (8501, 8501),
     addresses: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> list[Object]:
-    """The two Deployments with a Service each. The pairs are for stable and canary.
+    """The two Deployments, each with its Service. Each pair is (stable, canary).
 
-    ports: where their pods listen, and their Services; addresses: the IP addresses that their pods may have.
+    ports: the ports of their pods and Services; addresses: the IP addresses that their pods may get, empty for any.
     """
     return [
         manifest
@@ -52,7 +52,7 @@ def versions(
 
 
 def ingresses(namespace: str = "production", *, weight: int = 10, ports: tuple[int, int] = (8501, 8501)) -> list[Object]:
-    """ingress-nginx: the main Ingress to stable, and the one that its annotations make the canary's."""
+    """ingress-nginx: the main Ingress for stable, and the Ingress whose annotations make it the canary's."""
     annotations = {f"{_NGINX}/canary": "true", f"{_NGINX}/canary-weight": str(weight)}
     return [
         _ingress(MAIN, namespace, STABLE, ports[0], {}),

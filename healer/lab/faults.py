@@ -1,4 +1,4 @@
-"""Faults on order: what a test tells the lab to do wrong with the next requests that match."""
+"""Fault injection: a test registers faults, and the lab applies them to the next requests that match."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class SeenRequest:
-    """One request as RBAC sees it. `resource` and `subresource` are empty for paths like /version."""
+    """One request in RBAC's terms. `resource` and `subresource` are empty for paths like /version."""
 
     method: str
     path: str
-    """The path with names replaced: /api/v1/namespaces/{namespace}/pods/{name}/eviction."""
+    """The path with placeholders for the names: /api/v1/namespaces/{namespace}/pods/{name}/eviction."""
     verb: str
     """get, list, watch, create, update, patch, delete or deletecollection."""
     group: str = ""
@@ -31,12 +31,12 @@ class SeenRequest:
 
     @property
     def permission(self) -> str:
-        """`pods` or `pods/eviction`, as RBAC rules name it."""
+        """The resource as RBAC rules name it: `pods` or `pods/eviction`."""
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
 class FaultKind(Enum):
-    """What a fault does."""
+    """The effect of a fault."""
 
     ANSWER = "answer"
     DROP = "drop"
@@ -48,7 +48,7 @@ class FaultKind(Enum):
 
 @dataclass(eq=False, slots=True)
 class Fault:
-    """One fault: which requests it meets, and how often. `hits` counts; `await used()` waits for the first."""
+    """One fault: which requests it applies to, and how often. `hits` counts them; `await used()` waits for the first one."""
 
     kind: FaultKind
     match: Callable[[SeenRequest], bool]
@@ -61,7 +61,7 @@ class Fault:
     _used: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def used(self) -> None:
-        """Return once a request has met this fault."""
+        """Return when the fault has applied to a request."""
         await self._used.wait()
 
     def count_hit(self) -> None:
@@ -76,11 +76,11 @@ _IN_STREAM = (FaultKind.CUT_WATCH, FaultKind.STALL_WATCH)
 
 
 class Faults:
-    """The faults on order, oldest first.
+    """The registered faults, oldest first.
 
-    Every method takes the same filters, all optional: `verb` (as RBAC has it: "watch", "list", "get", "create", ...),
-    `resource` ("pods" or "pods/eviction"), `name`, `match` (any test of the request), and `times`: how many requests
-    it meets, None for all until `clear()` or `remove(fault)`.
+    Every method takes the same optional filters: `verb` (RBAC's: "watch", "list", "get", "create", ...), `resource` ("pods"
+    or "pods/eviction"), `name`, `match` (any predicate of the request), and `times`: the number of requests that the fault
+    applies to (1 by default), None for all until `clear()` or `remove(fault)`.
     """
 
     def __init__(self) -> None:
@@ -88,62 +88,62 @@ class Faults:
         self._wakers: set[asyncio.Event] = set()
 
     def answer(self, code: int, *, headers: Mapping[str, str] | None = None, body: Any = None, **filters: Any) -> Fault:
-        """Answer with this status code. Without a body, a Status object that says the code."""
+        """Answer with this status code. The default body is a Status object with the code."""
         return self._add(Fault(FaultKind.ANSWER, **_filters(filters), code=code, headers=headers or {}, body=body))
 
     def drop(self, **filters: Any) -> Fault:
-        """Close the connection without any answer. Some clients then repeat a GET by themselves: see `times`."""
+        """Close the connection without an answer. Some clients then retry a GET themselves: see `times`."""
         return self._add(Fault(FaultKind.DROP, **_filters(filters)))
 
     def delay(self, seconds: float, **filters: Any) -> Fault:
-        """Wait so many seconds before the request is treated as usual."""
+        """Wait for `seconds` before the request is handled normally."""
         return self._add(Fault(FaultKind.DELAY, **_filters(filters), seconds=seconds))
 
     def cut_watch(self, **filters: Any) -> Fault:
-        """Send half of a watch's next event, then close the connection. Meets open watches as well."""
+        """Send half of a watch's next event, then close the connection. Applies to open watches too."""
         return self._add(Fault(FaultKind.CUT_WATCH, **_filters(filters)))
 
     def stall_watch(self, **filters: Any) -> Fault:
-        """Let a watch fall silent at its next event, the connection staying open. Meets open watches as well."""
+        """Stop sending on a watch at its next event, and keep the connection open. Applies to open watches too."""
         return self._add(Fault(FaultKind.STALL_WATCH, **_filters(filters)))
 
     def end_watch(self, **filters: Any) -> Fault:
-        """End a watch cleanly, at once. Meets open watches as well."""
+        """End a watch cleanly and immediately. Applies to open watches too."""
         fault = self._add(Fault(FaultKind.END_WATCH, **_filters(filters)))
         self.wake()
         return fault
 
     def wake(self) -> None:
-        """Have all open watches look whether they are to end."""
+        """Wake all open watches, so that they check whether to end."""
         for waker in self._wakers:
             waker.set()
 
     def remove(self, fault: Fault) -> None:
-        """Take one fault back."""
+        """Remove a fault."""
         self._faults = [other for other in self._faults if other is not fault]
 
     def clear(self) -> None:
-        """Take all faults back. A stalled watch stays stalled, as a dead connection does."""
+        """Remove all faults. A stalled watch stays stalled, like a dead connection."""
         self._faults.clear()
 
     def at_request(self, seen: SeenRequest) -> Fault | None:
-        """The fault that this request meets as it arrives, if any."""
+        """The fault that applies to a new request, if any."""
         return self._next(seen, (FaultKind.ANSWER, FaultKind.DROP, FaultKind.DELAY))
 
     def in_stream(self, seen: SeenRequest) -> Fault | None:
-        """The fault that a watch meets at its next event, if any."""
+        """The fault that applies to a watch at its next event, if any."""
         return self._next(seen, _IN_STREAM) if self._faults else None
 
     def ends(self, seen: SeenRequest) -> bool:
-        """Is this watch to end now?"""
+        """Whether a fault ends this watch now."""
         return bool(self._faults) and self._next(seen, (FaultKind.END_WATCH,)) is not None
 
     def register(self, waker: asyncio.Event) -> None:
-        """An open watch, to be woken when a fault concerns it before its next event."""
+        """Register an open watch. `waker` is set when a fault may apply before the watch's next event."""
         self._wakers.add(waker)
 
     def unregister(self, waker: asyncio.Event) -> None:
-        """A watch that is over."""
+        """Unregister a watch that has ended."""
         self._wakers.discard(waker)
 
     def _add(self, fault: Fault) -> Fault:
@@ -161,7 +161,7 @@ class Faults:
 
 
 def _filters(filters: dict[str, Any]) -> dict[str, Any]:
-    """The constructor arguments of a Fault from the filters that a test gave."""
+    """Turn the filters of a test into constructor arguments of Fault. Raises TypeError for an unknown filter."""
     times: int | None = filters.pop("times", 1)
     extra: Callable[[SeenRequest], bool] | None = filters.pop("match", None)
     if unknown := filters.keys() - {"verb", "resource", "name"}:
@@ -175,7 +175,7 @@ def _filters(filters: dict[str, Any]) -> dict[str, Any]:
 
 
 class Requests:
-    """The last requests seen, oldest first, at most `limit` of them."""
+    """The last `limit` requests, oldest first."""
 
     def __init__(self, limit: int = 10_000) -> None:
         self._seen: deque[SeenRequest] = deque(maxlen=limit)
@@ -187,13 +187,13 @@ class Requests:
         return len(self._seen)
 
     def add(self, seen: SeenRequest) -> None:
-        """Remember a request."""
+        """Record a request."""
         self._seen.append(seen)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all recorded requests."""
         self._seen.clear()
 
     def permissions(self) -> set[tuple[str, str, str]]:
-        """The (API group, resource or resource/subresource, verb) of all requests, to compare with RBAC."""
+        """The (API group, resource or resource/subresource, verb) of all requests, for a comparison with RBAC rules."""
         return {(seen.group, seen.permission, seen.verb) for seen in self._seen if seen.resource}

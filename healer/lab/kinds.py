@@ -1,4 +1,4 @@
-"""The kinds that the lab serves, one row each, and those that CustomResourceDefinitions add."""
+"""The kinds that the lab serves: a table of built-in kinds, and the kinds that CustomResourceDefinitions add."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _EVENT_FIELDS: dict[str, tuple[str, ...]] = (
 
 
 def same(obj: Object) -> Object:
-    """The object as it is."""
+    """Return the object unchanged."""
     return obj
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One kind of object: its names, its subresources, and the rules of its writes."""
+    """One kind of object: its names, its subresources, and the rules for writing it."""
 
     group: str = ""
     version: str = "v1"
@@ -61,31 +61,31 @@ class Kind:
     check: validation.Check = validation.nothing
     check_update: validation.UpdateCheck = validation.no_change_rule
     collection: str = ""
-    """Where it is stored, when not under its own name: two kinds may show the same objects."""
+    """The name of the store's collection; empty for the kind's own. Two kinds may show the same stored objects."""
     show: Callable[[Object], Object] = same
     accept: Callable[[Object], Object] = same
     bookmark: Mapping[str, object] = field(default_factory=dict)
-    """What an empty object of this kind carries besides metadata, as bookmarks show it."""
+    """The fields besides metadata that a bookmark of this kind has."""
     schema: Object = field(default_factory=lambda: shapes.OPEN)
-    """Which fields there are, as a structural schema; that of a built-in kind may be open."""
+    """The fields of the kind as a structural schema. The schema of a built-in kind may be open."""
     custom: bool = False
-    """Does a CustomResourceDefinition define it?"""
+    """Whether a CustomResourceDefinition defines the kind."""
     columns: tuple[tuple[str, str, str, int], ...] = ()
     """Name, type, JSON path and priority of the additional printer columns of a custom resource."""
 
     @property
     def api_version(self) -> str:
-        """As objects carry it: `v1`, `apps/v1`."""
+        """The apiVersion of objects: `v1`, `apps/v1`."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def resource(self) -> str:
-        """As messages name it: `pods`, `deployments.apps`."""
+        """The resource name in messages: `pods`, `deployments.apps`."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
     def qualified_kind(self) -> str:
-        """As validation errors name it: `Pod`, `Deployment.apps`."""
+        """The kind in validation errors: `Pod`, `Deployment.apps`."""
         return f"{self.kind}.{self.group}" if self.group else self.kind
 
     @property
@@ -95,7 +95,7 @@ class Kind:
 
     @property
     def head(self) -> Object:
-        """kind and apiVersion, which stored objects do not carry."""
+        """The fields kind and apiVersion, which stored objects do not have."""
         return {"kind": self.kind, "apiVersion": self.api_version}
 
 
@@ -317,7 +317,7 @@ BUILT_IN = (
 
 
 class Kinds:
-    """The registry: built-in kinds, and custom ones as their definitions come and go."""
+    """The registry of kinds: the built-in ones, and those of the definitions that exist now."""
 
     def __init__(self) -> None:
         self._kinds = {(kind.group, kind.version, kind.plural): kind for kind in BUILT_IN}
@@ -326,26 +326,26 @@ class Kinds:
         return iter(list(self._kinds.values()))
 
     def find(self, group: str, version: str, plural: str) -> Kind | None:
-        """The kind behind a URL."""
+        """The kind that a URL names, if it is served."""
         return self._kinds.get((group, version, plural))
 
     def of(self, api_version: str, kind: str) -> Kind | None:
-        """The kind that a manifest names."""
+        """The kind that a manifest names, if it is served."""
         return next((row for row in self if row.api_version == api_version and row.kind == kind), None)
 
     def named(self, resource: str) -> Kind:
-        """The kind by resource name, `pods` or `deployments.apps` or just `deployments`. KeyError if unknown."""
+        """The kind with the resource name `pods`, `deployments.apps` or `deployments`. Raises KeyError if unknown."""
         for row in self:
             if resource in (row.resource, row.plural):
                 return row
         raise KeyError(f"the lab serves no resource {resource!r}")
 
     def serves(self, group: str, version: str) -> bool:
-        """Is there any kind in that group and version?"""
+        """Whether any kind of the group and version is served."""
         return any((row.group, row.version) == (group, version) for row in self)
 
     def builds_in(self, group: str) -> bool:
-        """Is any kind of that group built in, whatever its version?"""
+        """Whether the group has a built-in kind in any version."""
         return any(row.group == group for row in self if not row.custom)
 
     def define(self, definition: Object) -> None:
@@ -354,7 +354,7 @@ class Kinds:
             self._kinds[(kind.group, kind.version, kind.plural)] = kind
 
     def undefine(self, definition: Object) -> None:
-        """Serve them no longer."""
+        """Stop serving the kinds of a CustomResourceDefinition."""
         for kind in _custom_kinds(definition):
             self._kinds.pop((kind.group, kind.version, kind.plural), None)
 

@@ -1,4 +1,4 @@
-"""The lab: an in-memory Kubernetes cluster that answers over HTTP on loopback."""
+"""The lab: an in-memory Kubernetes cluster that serves its API over HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 class Lab:
     """An API server, controllers, a scheduler and kubelets in this process; an async context manager.
 
-    port: where to listen on 127.0.0.1, 0 for any; token: the bearer token that clients must send, None for none;
-    start_delay, termination_delay: seconds from a pod's placement to Running, and from its mark of deletion to its end;
-    time_scale: factor on Kubernetes' own times (crash back-off, progressDeadlineSeconds, the two minutes of a PDB's
-    disruptedPods): 0.1 is ten times quicker; nodes: how many; tls: a server context, for https;
-    controllers: False serves the bare API, as a kube-apiserver does that runs alone; history: how many changes a kind
-    remembers for watches.
+    port: the port on 127.0.0.1, 0 for a free one; token: the bearer token that clients must send, None for none;
+    start_delay: seconds from binding a pod to a node until it is Running; termination_delay: seconds from its
+    deletionTimestamp until it is removed; time_scale: factor on Kubernetes' own times (crash back-off,
+    progressDeadlineSeconds, the two minutes of a PDB's disruptedPods), so 0.1 is ten times as fast; nodes: the number of
+    nodes; tls: a server context for https; controllers: False serves the API only, like a kube-apiserver without
+    controllers; history: the number of changes of a kind that watches can start from.
     """
 
     def __init__(
@@ -133,8 +133,10 @@ class Lab:
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
 
     async def apply(self, manifest: Object | Sequence[Object]) -> None:
-        """Create the objects, and their namespaces where missing. Raises ApiError as the API would, KeyError for a
-        kind that the lab does not serve."""
+        """Create the objects, and their namespaces if missing.
+
+        Raises ApiRefusal if the API refuses one, KeyError for a kind that the lab does not serve.
+        """
         for obj in [manifest] if isinstance(manifest, dict) else manifest:
             kind = self.api.kinds.of(obj["apiVersion"], obj["kind"])
             if kind is None:
@@ -143,16 +145,16 @@ class Lab:
             if namespace and self.store.get(NAMESPACE.stored_in, ("", namespace)) is None:
                 self.api.create(NAMESPACE, "", {"metadata": {"name": namespace}})
             self.api.create(kind, namespace, decode(kind, obj)[0])
-            await asyncio.sleep(0)  # a definition is served before its first object comes
+            await asyncio.sleep(0)  # serve a definition's kinds before an object of them is created
 
     async def apply_yaml(self, text: str) -> None:
         """Create the objects of a YAML stream."""
         await self.apply([document for document in yaml.safe_load_all(text) if document])
 
     async def behave(self, namespace: str, pod: str, behaviour: str, container: str = "") -> None:
-        """Tell a pod, or one container or sidecar of it, what to do from now on: one of behaviour.BEHAVIOURS.
+        """Set the behaviour of a pod, or of one container or sidecar of it, to one of behaviour.BEHAVIOURS.
 
-        Raises ValueError for another.
+        Raises ValueError for an unknown behaviour.
         """
         if behaviour not in BEHAVIOURS:
             raise ValueError(f"unknown behaviour {behaviour!r}; use one of {', '.join(sorted(BEHAVIOURS))}")
@@ -164,15 +166,15 @@ class Lab:
         self.api.modify(POD, namespace, pod, change)
 
     def lose_node(self, name: str) -> None:
-        """A node falls silent: it is tainted, its pods are not ready, and those that are deleted stay."""
+        """Make a node lost: it gets a taint, its pods become not ready, and deleted pods stay."""
         nodes.lose(self.api, name)
 
     def recover_node(self, name: str) -> None:
-        """A node that was lost answers again: its pods are reported anew, and those that were deleted end."""
+        """Make a lost node answer again: the kubelet reports its pods, and removes the deleted ones."""
         nodes.recover(self.api, name)
 
     def reboot_node(self, name: str) -> None:
-        """Every container on a node restarts once, and runs again at once. Raises RuntimeError where there are no kubelets."""
+        """Restart every container of a node once. All run again at once. Raises RuntimeError if the lab has no controllers."""
         if self._kubelet is None:
             raise RuntimeError("this lab has no kubelets: controllers=False")
         self._kubelet.reboot(name)
@@ -184,7 +186,7 @@ class Lab:
         return sorted(found, key=lambda obj: (obj["metadata"].get("namespace", ""), obj["metadata"]["name"]))
 
     async def wait_for(self, predicate: Callable[[Lab], bool], timeout: float = 10) -> None:  # noqa: ASYNC109 - the interface that tests want
-        """Return once the predicate holds; it is asked again after each change. Raises TimeoutError after seconds."""
+        """Return when the predicate holds; it is checked after each change. Raises TimeoutError after `timeout` seconds."""
         changed = asyncio.Event()
 
         def on_change(collection: str, change: StoreEvent) -> None:
@@ -200,7 +202,7 @@ class Lab:
             self.store.listeners.remove(on_change)
 
     def compact(self) -> None:
-        """Forget the past: older resourceVersions and continue tokens answer 410 from here on."""
+        """Compact the history: requests with older resourceVersions and continue tokens answer 410 from now on."""
         self.store.compact()
 
     def forbid(self, verb: str, resource: str) -> None:
@@ -208,17 +210,17 @@ class Lab:
         self._server.forbid(verb, resource)
 
     def allow(self, verb: str, resource: str) -> None:
-        """Take a `forbid` back."""
+        """Remove a `forbid`."""
         self._server.allow(verb, resource)
 
     @property
     def admission(self) -> Admission:
-        """Denials on order: what a webhook or a policy of the cluster refuses, to clients and controllers alike."""
+        """The registered denials: the requests of clients and controllers that a webhook or a policy refuses."""
         return self.api.admission
 
     @property
     def bookmark_every(self) -> float:
-        """Seconds between the bookmarks of a watch that asked for them."""
+        """Seconds between the bookmarks of a watch that requests them."""
         return self._server.bookmark_every
 
     @bookmark_every.setter

@@ -1,4 +1,4 @@
-"""Small helpers over Kubernetes objects as plain dicts: copies, names, times, labels, owners."""
+"""Helpers for Kubernetes objects as plain dicts: copies, names, times, labels, owners."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, TypeVar, cast
 Object = dict[str, Any]
 T = TypeVar("T")
 _WITHOUT_REFERENCES = 2
-"""The version of marshal's format in which what stands at two places is written twice, and so is not shared by the copy."""
+"""The version of marshal's format without references: it writes a shared value twice, so the copy shares nothing."""
 
 # Kubernetes leaves out vowels and look-alikes (k8s.io/apimachinery/pkg/util/rand).
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 def clone(value: T) -> T:
-    """A deep copy of JSON-like data, many times quicker than copy.deepcopy. Raises ValueError for anything else."""
+    """A deep copy of JSON-like data, much faster than copy.deepcopy. Raises ValueError for other data."""
     return cast(T, marshal.loads(marshal.dumps(cast(Any, value), _WITHOUT_REFERENCES)))
 
 
@@ -27,12 +27,12 @@ def suffix() -> str:
 
 
 def timestamp(ahead: float = 0) -> str:
-    """Now, or `ahead` seconds from now, as metav1.Time writes it (UTC, whole seconds)."""
+    """The time `ahead` seconds from now, in the format of metav1.Time (UTC, whole seconds)."""
     return (datetime.now(UTC) + timedelta(seconds=ahead)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def seconds_since(stamp: str) -> float:
-    """Seconds between a metav1.Time and now."""
+    """Seconds from a metav1.Time until now."""
     return (datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()
 
 
@@ -75,12 +75,12 @@ def condition(obj: Object, kind: str) -> Object | None:
 
 
 def is_ready(pod: Object) -> bool:
-    """Is the pod's condition Ready True? (Kubernetes' IsPodReady: nothing else counts.)"""
+    """Whether the pod's condition Ready is True (Kubernetes' IsPodReady)."""
     ready = condition(pod, "Ready")
     return ready is not None and ready["status"] == "True"
 
 
 def is_active(pod: Object) -> bool:
-    """Does the pod count for its ReplicaSet: neither finished nor terminating?"""
+    """Whether the pod counts for its ReplicaSet: it is neither finished nor terminating."""
     finished = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
     return not finished and "deletionTimestamp" not in pod["metadata"]

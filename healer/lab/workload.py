@@ -1,4 +1,4 @@
-"""A model-serving workload as manifests: a TensorFlow-Serving-like Deployment with its Service and PDB."""
+"""Manifests of a model-serving workload: a Deployment like TensorFlow Serving's, with its Service and PDB."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def serving(
 ) -> list[Object]:
     """The manifests of one workload: Deployment, Service and, unless `min_available` is None, a PDB.
 
-    unhealthy_eviction: the PDB's unhealthyPodEvictionPolicy; behaviour: what all its pods do; app: one of several versions of
-    this application, told apart by the label `version`; port: where its pods listen; addresses: the IP addresses that they may
-    have, any when there are none.
+    unhealthy_eviction: the PDB's unhealthyPodEvictionPolicy; behaviour: the behaviour of all its pods; app: the application
+    that this workload is one version of (the label `version` selects the version); port: the port of its pods; addresses: the
+    IP addresses that its pods may get, empty for any.
     """
     labels = {"app": app or name, "version": version}
     selector = labels if app else {"app": name}

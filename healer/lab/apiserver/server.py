@@ -70,7 +70,7 @@ class LabServer:
         self._requests.add(seen)
         fault = self._faults.at_request(seen)
         if fault is not None and fault.kind is FaultKind.ANSWER:
-            body = fault.body if fault.body is not None else status.ApiRefusal(fault.code, "", "a fault on order").body
+            body = fault.body if fault.body is not None else status.ApiRefusal(fault.code, "", "an injected fault").body
             return _json(body, fault.code, fault.headers)
         if fault is not None and fault.kind is FaultKind.DROP:
             if request.transport is not None:
