@@ -1,6 +1,6 @@
-"""Where the cluster is and who we are there: the one place that touches kubernetes.aio (configuration, TLS, tokens, session)."""
+"""The configuration, credentials and HTTP session for the API server. The only file that uses kubernetes.aio."""
 # mypy: disable-error-code="no-untyped-call"
-# (kubernetes.aio says that it is typed, and the functions used here are not.)
+# (kubernetes.aio is marked as typed, but the functions that are used here have no types.)
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,9 +20,10 @@ from healer.clock import Clock
 from healer.cluster.errors import ClusterConfigError
 
 REFRESH = 60.0
-"""Seconds after which credentials of a kubeconfig are read again, for token files rotate; the in-cluster loader does the same."""
+"""Seconds after which the credentials of a kubeconfig are read again, because token files rotate. The in-cluster loader does the
+same."""
 
-# The loaders check little of what they read: a kubeconfig of a wrong shape ends in any of these.
+# The loaders validate little. A kubeconfig of a wrong shape raises any of these.
 _BROKEN = (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError)
 
 
@@ -33,23 +34,23 @@ _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 
 class Access:
-    """A way to one API server: base URL, credentials kept fresh, and an HTTP session with its TLS."""
+    """The connection to one API server: its base URL, credentials that are refreshed, and an HTTP session with TLS."""
 
     def __init__(self, configuration: Configuration, load: _Load, origin: str = "") -> None:
         self.origin = origin
-        """Where the way was found: the pod's service account, or which context of which kubeconfig."""
+        """Where the configuration comes from: the pod's service account, or a context of a kubeconfig."""
         self._configuration = configuration
         self._load = load
         if _is_loopback(str(configuration.host)):
-            # A proxy of the environment is never for loopback, as Go's http.ProxyFromEnvironment has it, and so kubectl.
+            # No proxy of the environment for loopback. Go's http.ProxyFromEnvironment, and so kubectl, does the same.
             configuration.client_session_kwargs = {"trust_env": False}
         self._rest = RESTClientObject(configuration)
 
     @classmethod
     async def find(cls, *, context: str | None = None, kubeconfig: str | None = None, clock: Clock) -> "Access":
-        """The service account of a pod, else the kubeconfig; a `context` or `kubeconfig` asks for the latter.
+        """Use the service account inside a pod, and otherwise the kubeconfig. With `context` or `kubeconfig`, use the kubeconfig.
 
-        Raises ClusterConfigError when there is neither, or when what there is cannot be used.
+        Raises ClusterConfigError when there is neither, or when the configuration cannot be used.
         """
         origin, load = _choose(context, kubeconfig, clock)
         configuration = Configuration()
@@ -65,7 +66,7 @@ class Access:
         return str(self._configuration.host)
 
     async def authorization(self) -> str | None:
-        """The Authorization header to send now; reads the credentials again when that is due."""
+        """The Authorization header to send now. Reads the credentials again when REFRESH has passed."""
         try:
             token = await self._configuration.get_api_key_with_prefix("BearerToken")
         except _BROKEN as error:
@@ -73,7 +74,7 @@ class Access:
         return token.strip() if token else None  # a token file may end with a newline
 
     async def renew(self) -> None:
-        """Read the credentials again at once: the server has refused the present ones."""
+        """Read the credentials again at once, because the server has refused the current ones."""
         try:
             await self._load(self._configuration)
         except _BROKEN as error:
@@ -82,7 +83,7 @@ class Access:
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: object, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        """Send a request; returns when the headers of the answer are there. Raises what aiohttp raises."""
+        """Send a request. Returns when the headers of the response have arrived. Raises what aiohttp raises."""
         answer = await self._rest.request(method, url, headers=dict(headers), body=body, _request_timeout=limits)
         return cast(aiohttp.ClientResponse, answer.response)
 
@@ -109,7 +110,7 @@ def _choose(context: str | None, kubeconfig: str | None, clock: Clock) -> tuple[
 
 
 async def _load_service_account(configuration: Configuration) -> None:
-    """Sets a hook as well, by which the configuration reads the token file again each minute."""
+    """Load the service account. The loader also sets a hook that reads the token file again each minute."""
     InClusterConfigLoader(incluster_config.SERVICE_TOKEN_FILENAME, incluster_config.SERVICE_CERT_FILENAME).load_and_set(
         configuration
     )
@@ -123,7 +124,7 @@ def _kubeconfig_loader(paths: str, context: str | None, clock: Clock) -> _Load:
         )
 
     async def load(configuration: Configuration) -> None:
-        # persist_config: rewriting the user's file is not ours to do.
+        # No persist_config: healer does not write to the user's file.
         loader = await load_kube_config(paths, context, configuration, persist_config=False)
         read_at = clock.steady()
 
@@ -131,7 +132,7 @@ def _kubeconfig_loader(paths: str, context: str | None, clock: Clock) -> _Load:
             nonlocal read_at
             if clock.steady() - read_at >= REFRESH:
                 read_at = clock.steady()
-                await loader.load_and_set(current)  # token files anew; exec and OIDC tokens when they expire
+                await loader.load_and_set(current)  # reads token files again, and exec and OIDC tokens when they expire
 
         configuration.refresh_api_key_hook = refresh  # type: ignore[assignment]  # declared None, awaited when set
 
@@ -139,7 +140,7 @@ def _kubeconfig_loader(paths: str, context: str | None, clock: Clock) -> _Load:
 
 
 def own_namespace() -> str:
-    """The namespace of the pod that this process runs in; "default" outside of a cluster, as kubectl has it."""
+    """The namespace of the pod that this process runs in. Outside a cluster it is "default", as for kubectl."""
     try:
         return _NAMESPACE_FILE.read_text("utf-8").strip() or "default"
     except OSError:

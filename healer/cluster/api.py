@@ -1,4 +1,4 @@
-"""The client: one request and its answer, a stream of lines, or a list page by page."""
+"""The client of the API server: single requests, watch streams, and paged lists."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Mapping
@@ -20,23 +20,23 @@ __all__ = ["Api", "ApiError", "ApiUnavailable", "ClusterConfigError", "ClusterEr
 T = TypeVar("T")
 
 _LARGEST = 256 * 1024 * 1024
-"""Bytes of one answer, unpacked: a page of a list holds far less."""
+"""Bytes. The largest response body that is accepted, after decompression. A page of a list is far smaller."""
 
 
 class Api:
-    """Requests to one API server, each with a timeout. A 401 reads the credentials again and asks once more.
+    """Requests to one API server, each with a timeout. A 401 reads the credentials again and repeats the request once.
 
-    Every method raises ApiError when the server says no, ApiUnavailable when it says nothing (in time), ClusterConfigError
-    when the credentials cannot be read any more; all three are ClusterErrors. Times are in seconds.
+    Every method raises ApiError when the server refuses the request, ApiUnavailable when it does not answer in time, and
+    ClusterConfigError when the credentials cannot be read. All three are ClusterErrors. Times are in seconds.
     """
 
     def __init__(
         self, access: Access, *, request_timeout: float = 10.0, connect_timeout: float = 5.0, clock: Clock = SYSTEM
     ) -> None:
         self.contact = Contact(f"{access.url} ({access.origin})" if access.origin else access.url, clock.steady)
-        """How the server answers: shared by all who ask it through this client."""
+        """The health of the connection. All users of this client share it."""
         self.clock = clock
-        """What time it is for all who ask the server through this client."""
+        """The clock that all users of this client share."""
         self._access = access
         self._request_timeout = aiohttp.ClientTimeout(total=request_timeout, sock_connect=connect_timeout)
         self._connect_timeout = connect_timeout
@@ -52,7 +52,7 @@ class Api:
         connect_timeout: float = 5.0,
         clock: Clock = SYSTEM,
     ) -> "Api":
-        """Find the cluster as Access.find says; sends nothing yet. Raises ClusterConfigError."""
+        """Find the cluster as `Access.find` does, without sending a request. Raises ClusterConfigError."""
         access = await Access.find(context=context, kubeconfig=kubeconfig, clock=clock)
         return cls(access, request_timeout=request_timeout, connect_timeout=connect_timeout, clock=clock)
 
@@ -71,7 +71,7 @@ class Api:
         content_type: str = "application/json",
         within: float | None = None,
     ) -> bytes:
-        """The body of a 2xx answer. `body` is anything that msgspec can turn into JSON; `within` (s) shortens the timeout."""
+        """The body of a 2xx response. msgspec encodes `body` as JSON. `within` (seconds) shortens the timeout."""
         content = None if body is None else msgspec.to_builtins(body)
         with self._recorded(rbac_request(method, path, query)):
             try:
@@ -82,7 +82,7 @@ class Api:
                 raise _unavailable(f"{method} {path}", error) from error
 
     async def get(self, path: str, type: type[T], query: Mapping[str, str] | None = None) -> T:
-        """GET, decoded into `type`. Raises Unreadable when the answer does not have that shape."""
+        """The response to a GET, decoded into `type`. Raises Unreadable when it does not have that shape."""
         body = await self.request("GET", path, query=query)
         try:
             return msgspec.json.decode(body, type=type)
@@ -93,9 +93,9 @@ class Api:
     async def stream(
         self, path: str, query: Mapping[str, str], *, read_timeout: float
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
-        """A 2xx answer, still open: its `content` is for the caller to read, and raises aiohttp's errors.
+        """A 2xx response whose body is still open. The caller reads its `content`, which raises aiohttp's errors.
 
-        `read_timeout` is the longest silence allowed, before the headers and between any two reads.
+        `read_timeout` is the longest wait, in seconds, for the headers and between two reads.
         """
         limits = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=read_timeout)
         with self._recorded(rbac_request("GET", path, query)):
@@ -120,7 +120,7 @@ class Api:
         *,
         compressed: bool = True,
     ) -> aiohttp.ClientResponse:
-        """A 2xx answer whose body has not been read yet; credentials that are refused are renewed once."""
+        """A 2xx response whose body has not been read yet. Credentials that the server refuses are renewed once."""
         request = f"{method} {path}"
         url = f"{self._access.url}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "healer"}
@@ -144,7 +144,7 @@ class Api:
 
     @contextmanager
     def _recorded(self, what: RbacRequest) -> Generator[None]:
-        """Tells the contact how a request went."""
+        """Record the result of a request in the contact."""
         try:
             yield
         except ClusterError as error:
@@ -153,7 +153,7 @@ class Api:
         self.contact.answered(what)
 
     async def _read_refusal(self, response: aiohttp.ClientResponse) -> bytes:
-        """What the server says of it; a stream's timeout is for silence, so the whole gets a limit here."""
+        """The body of a refusal. A stream's timeout limits only single reads, so this limits the whole body."""
         async with asyncio.timeout(self._request_timeout.total):
             try:
                 return await response.read()
@@ -162,12 +162,12 @@ class Api:
 
     async def _renew(self, refused: str | None) -> None:
         async with self._renewal:
-            if await self._access.authorization() == refused:  # else another request has renewed it meanwhile
+            if await self._access.authorization() == refused:  # otherwise another request has renewed it meanwhile
                 await self._access.renew()
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> bytes:
-    """The body. Raises Unreadable when it is longer than any answer may be."""
+    """The body of a response. Raises Unreadable when it is longer than `_LARGEST`."""
     try:
         body = bytearray()
         async for chunk in response.content.iter_any():
@@ -184,16 +184,16 @@ def _unavailable(request: str, error: Exception) -> ApiUnavailable:
 
 
 _MOST_OBJECTS = 200_000
-"""Objects of one list. Kubernetes is tested with 150,000 pods."""
+"""The largest number of objects in one list. Kubernetes is tested with 150,000 pods."""
 
 
 async def pages(
     api: Api, path: str, *, page: int, query: Mapping[str, str] | None = None, most: int = _MOST_OBJECTS
 ) -> AsyncGenerator[ListPage, None]:
-    """Every page, from the first to the one without a continue token; `page` is their size in objects.
+    """Yield every page, from the first to the one without a continue token. `page` is the number of objects on a page.
 
-    Raises Unreadable when the list has no end: a token that repeats, a page that is empty and not the last, twice as many objects
-    as the first page said there are (which is an estimate, of a snapshot), or more than `most`. Raises ClusterError.
+    Raises Unreadable when the list does not end: a token repeats, a page is empty and is not the last, or there are more objects
+    than `most` or twice as many as the first page estimated. Raises ClusterError.
     """
     parameters = {"limit": str(page), **(query or {})}
     tokens: set[str] = set()

@@ -1,4 +1,4 @@
-"""How the API server answers: counted, and what is wrong with it said once and then seldom, in one line for all who ask it."""
+"""The health of the connection to the API server: it counts requests, and logs a problem once for all users of the client."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -12,17 +12,17 @@ log = structlog.get_logger("healer.cluster")
 
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
 CODES = ("2xx", "401", "403", "404", "409", "410", "422", "429", "4xx", "5xx", "none")
-"""Codes as they are counted; `none` is no answer."""
+"""The codes by which requests are counted. `none` means no response."""
 _PATIENCE = 5.0
-"""Seconds for which a server that has answered before may fail before it is said: one lost request is no trouble."""
+"""Seconds for which a server that has answered before may fail before this is logged. One lost request is not a problem."""
 _FIRST, _SELDOM = 60.0, 3600.0
-"""Seconds between two lines about the same trouble: doubled from the one to the other."""
+"""Seconds between two log lines about the same problem. The interval doubles from the first value to the second."""
 _WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 @dataclass(frozen=True, slots=True)
 class RbacRequest:
-    """A request in the words of RBAC; `resource` may be `pods/eviction`, `namespace` is empty for cluster-wide ones."""
+    """A request in RBAC's terms. `resource` may be `pods/eviction`; `namespace` is empty for a cluster-wide request."""
 
     verb: str
     group: str
@@ -36,7 +36,7 @@ class RbacRequest:
 
 
 def rbac_request(method: str, path: str, query: Mapping[str, str] | None = None) -> RbacRequest:
-    """What a request asks for."""
+    """The RBAC verb, group, resource and namespace of an HTTP request."""
     group, _, rest = path.removeprefix("/apis/").partition("/") if path.startswith("/apis/") else ("", "", path[len("/api/") :])
     parts = rest.split("/")[1:]  # after the version
     namespace = ""
@@ -51,9 +51,9 @@ def rbac_request(method: str, path: str, query: Mapping[str, str] | None = None)
 
 
 class Contact:
-    """What is known of one API server by its answers. `where` says which cluster that is; `clock` is monotonic, in seconds.
+    """The health of one API server, by its responses. `where` names the cluster; `clock` is monotonic, in seconds.
 
-    An answer is good when the server knows what it says: 2xx, and every refusal but 401, 429 and 5xx.
+    A response is good when it is 2xx or a refusal other than 401, 429 and 5xx.
     """
 
     def __init__(self, where: str, clock: Callable[[], float]) -> None:
@@ -69,17 +69,17 @@ class Contact:
         self._pause = _FIRST
         self._missing: dict[RbacRequest, str] = {}
 
-    # what the client tells
+    # called by the client
 
     def answered(self, what: RbacRequest) -> None:
-        """A request came back with 2xx."""
+        """Record a 2xx response."""
         self.counts[what.verb, "2xx"] += 1
         if self._missing.pop(what, None) is not None:
             log.info("a permission that was missing is granted now", permission=str(what))
         self._record_success()
 
     def failed(self, what: RbacRequest, error: ClusterError) -> None:
-        """A request came back with a refusal, or did not."""
+        """Record a refusal or a missing response."""
         status = error.status if isinstance(error, ApiError) else None
         self.counts[what.verb, _code(status)] += 1
         if is_servers(error) or isinstance(error, ClusterConfigError):
@@ -88,37 +88,37 @@ class Contact:
             self._record_refusal(what, error)
             self._record_success()
 
-    # what others ask
+    # read by others
 
     @property
     def heard(self) -> bool:
-        """Whether the server has ever given a good answer."""
+        """Whether the server has ever given a good response."""
         return self._good is not None
 
     @property
     def trouble(self) -> str:
-        """Why the server cannot be used at present; empty when it can."""
+        """Why the server cannot be used now; empty when it can."""
         if self._failing is None or (self.heard and self._clock() - self._failing < _PATIENCE):
             return ""
         return self._failure
 
     @property
     def missing(self) -> tuple[RbacRequest, ...]:
-        """What was refused for want of a permission, and not granted since."""
+        """The requests that were refused because a permission is missing, and have not been granted since."""
         return tuple(self._missing)
 
     def silence(self) -> float:
-        """Seconds since the last good answer; since the beginning when there was none."""
+        """Seconds since the last good response, or since the start when there was none."""
         return max(0.0, self._clock() - (self._begun if self._good is None else self._good))
 
     def summary(self) -> str:
-        """How it stands, in a sentence."""
+        """The health of the connection in one sentence."""
         last = f"last good answer {self.silence():.0f} s ago" if self.heard else f"never heard, for {self.silence():.0f} s"
         why = f"; {self.trouble}" if self.trouble else ""
         return f"{self.where}: {last}{why}" + "".join(f"; may not {each}" for each in list(self._missing)[:5])
 
     def numbers(self) -> Iterator[tuple[str, str, int]]:
-        """Verb, code and count, for each pair, also those that did not come yet."""
+        """The verb, code and count of every pair of verb and code, zeros included."""
         for verb in VERBS:
             for code in CODES:
                 yield verb, code, self.counts[verb, code]

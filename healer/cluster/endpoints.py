@@ -1,4 +1,4 @@
-"""The addresses behind a Service, as its EndpointSlices have them: whom a replica of healer may take for another."""
+"""The addresses behind a Service, from its EndpointSlices. healer uses them to recognise its other replicas."""
 
 import msgspec
 
@@ -21,7 +21,7 @@ class _ServiceSlice(msgspec.Struct):
 
 
 class ServiceEndpoints:
-    """Reads them when asked, at most every `fresh` seconds."""
+    """The endpoints of one Service. They are read on demand, at most once in `fresh` seconds."""
 
     def __init__(self, api: Api, namespace: str, service: str, *, fresh: float = 2.0) -> None:
         self._api = api
@@ -33,7 +33,7 @@ class ServiceEndpoints:
         self._read: float | None = None
 
     async def addresses(self) -> frozenset[str]:
-        """Each as "host:port", of endpoints that are ready and of those that are not. Raises ClusterError."""
+        """The addresses as "host:port", of all endpoints, ready or not. Raises ClusterError."""
         if self._read is None or self._clock() - self._read >= self._fresh:
             self._known = frozenset(await self._list())
             self._read = self._clock()
@@ -54,5 +54,5 @@ class ServiceEndpoints:
 
 
 def joined(host: str, port: int) -> str:
-    """host:port, with the brackets that an IPv6 address needs."""
+    """host:port, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

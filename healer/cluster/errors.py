@@ -1,4 +1,4 @@
-"""What can go wrong between healer and the API server, as exceptions, and how long to wait before the next attempt."""
+"""The exceptions of requests to the API server, and the backoff between attempts."""
 
 from collections.abc import Callable
 
@@ -7,23 +7,23 @@ import msgspec
 from healer.model.text import body_text
 
 LONGEST_WAIT = 300.0
-"""Seconds: a longer Retry-After is not believed. Whoever sends it would keep healer from its work for days."""
+"""Seconds. A longer Retry-After is cut to this, because it could stop healer for days."""
 
 
 class ClusterError(Exception):
-    """Base of everything that access to the cluster raises."""
+    """The base class of all errors of access to the cluster."""
 
 
 class ClusterConfigError(ClusterError):
-    """No usable way to the cluster: no configuration, a broken one, or credentials that cannot be read."""
+    """The configuration for the cluster is missing or broken, or the credentials cannot be read."""
 
 
 class ApiUnavailable(ClusterError):
-    """No answer: refused, cut, or timed out. The request may or may not have had an effect."""
+    """The server did not answer: the connection was refused or cut, or timed out. The request may have had an effect."""
 
 
 class Unreadable(ClusterError):
-    """An answer that is not what the Kubernetes API promises."""
+    """The response does not have the form that the Kubernetes API specifies."""
 
 
 class _StatusCause(msgspec.Struct):
@@ -46,10 +46,10 @@ class ApiStatus(msgspec.Struct):
 
 
 class ApiError(ClusterError):
-    """The API server answered, and the answer is no.
+    """The API server refused a request.
 
-    `retry_after` is in seconds, at most LONGEST_WAIT; `causes` holds the `reason` of each of the answer's causes
-    ("DisruptionBudget", ...), `detail` what the causes say in words, or else the message.
+    `retry_after` is in seconds, at most LONGEST_WAIT. `causes` holds the `reason` of each cause in the response
+    ("DisruptionBudget", ...). `detail` holds the messages of the causes, or the message of the response when they have none.
     """
 
     def __init__(
@@ -73,22 +73,22 @@ class ApiError(ClusterError):
 
     @classmethod
     def of_body(cls, status: int, body: bytes, *, retry_after: str | None = None, request: str = "") -> "ApiError":
-        """From an HTTP answer: its status, its body, its Retry-After header."""
+        """The error for an HTTP response: its status, its body, its Retry-After header."""
         try:
-            said = msgspec.json.decode(body, type=ApiStatus)
-        except (msgspec.DecodeError, UnicodeDecodeError):  # the server's filters and proxies answer in plain text
-            said = ApiStatus(message=body_text(body, 500))
-        said.code = status
-        return cls.of_status(said, retry_after=_seconds(retry_after), request=request)
+            decoded = msgspec.json.decode(body, type=ApiStatus)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # the server's filters, and proxies, answer in plain text
+            decoded = ApiStatus(message=body_text(body, 500))
+        decoded.code = status
+        return cls.of_status(decoded, retry_after=_seconds(retry_after), request=request)
 
     @classmethod
-    def of_status(cls, said: ApiStatus, *, retry_after: float | None = None, request: str = "") -> "ApiError":
-        """From a Status object; `retry_after` (s) wins over the one in its details."""
-        details = said.details or _Details()
+    def of_status(cls, status: ApiStatus, *, retry_after: float | None = None, request: str = "") -> "ApiError":
+        """The error for a Status object. `retry_after` (seconds) takes precedence over the one in its details."""
+        details = status.details or _Details()
         return cls(
-            said.code,
-            said.reason,
-            said.message,
+            status.code,
+            status.reason,
+            status.message,
             causes=tuple(cause.reason for cause in details.causes or ()),
             retry_after=retry_after if retry_after is not None else details.retry_after_seconds or None,
             request=request,
@@ -97,27 +97,27 @@ class ApiError(ClusterError):
 
     @property
     def is_unauthorized(self) -> bool:
-        """The token is not accepted (any more)."""
+        """The server does not accept the token, or does so no longer."""
         return self.status == 401
 
     @property
     def is_forbidden(self) -> bool:
-        """RBAC, or an admission plugin, says no."""
+        """RBAC or an admission plugin refuses the request."""
         return self.status == 403
 
     @property
     def is_missing_permission(self) -> bool:
-        """The authorizer says no: its words name the user and the verb, which those of an admission plugin do not."""
+        """The authorizer refuses the request. Its message names the user and the verb; that of an admission plugin does not."""
         return self.is_forbidden and '" cannot ' in self.message
 
     @property
     def is_not_found(self) -> bool:
-        """There is no such object."""
+        """The object does not exist."""
         return self.status == 404
 
     @property
     def is_conflict(self) -> bool:
-        """A precondition (uid or resourceVersion) does not hold."""
+        """A precondition (uid or resourceVersion) does not hold, or the object exists already."""
         return self.status == 409
 
     @property
@@ -132,7 +132,7 @@ class ApiError(ClusterError):
 
 
 def is_servers(error: ClusterError) -> bool:
-    """Whether the server as a whole does not answer as it should: no answer, 5xx, or credentials that it does not know."""
+    """Whether the server as a whole cannot be used: no response, 5xx, or credentials that it does not accept."""
     return isinstance(error, ApiUnavailable) or (isinstance(error, ApiError) and (error.status == 401 or error.status >= 500))
 
 
@@ -145,7 +145,7 @@ def _seconds(header: str | None) -> float | None:
 
 
 class Backoff:
-    """Waits in seconds; forgets its failures after `reset` seconds without one."""
+    """Exponential backoff with jitter, in seconds. The count of failures is reset after `reset` seconds without one."""
 
     def __init__(self, first: float, cap: float, reset: float, clock: Callable[[], float], random: Callable[[], float]) -> None:
         self._first = first
@@ -158,7 +158,7 @@ class Backoff:
         """Failures in a row."""
 
     def next(self) -> float:
-        """Count a failure; returns how long to wait, in seconds."""
+        """Count a failure. Returns the seconds to wait."""
         now = self._clock()
         if now - self._last >= self._reset:
             self.failures = 0

@@ -1,10 +1,10 @@
-"""The lease that lets one replica act at a time: campaigned for, renewed, given up in time, released on a clean exit.
+"""Leader election: the Lease that lets one replica act at a time.
 
-The protocol is that of client-go's tools/leaderelection on a coordination.k8s.io/v1 Lease: every write is a compare-and-swap
-on its resourceVersion, and no clock is compared with that of another machine. Why two never act at once: a leader acts until
-`deadline` after it *sent* the last renewal that was accepted; a rival waits `duration`, which is longer, after it first *saw*
-that renewal, which is later, and a renewal that comes in between makes its write fail. What this cannot fence is a request
-that is already on its way when the deadline passes: that is what the compare-and-swap of the journal is for.
+The protocol is that of client-go's tools/leaderelection on a coordination.k8s.io/v1 Lease. Every write is a compare-and-swap
+on its resourceVersion. No clock is compared with the clock of another machine. Two replicas never act at once, because a leader
+acts until `deadline` after it *sent* the last renewal that was accepted. A rival waits `duration`, which is longer, after it
+first *saw* that renewal, which is later; a renewal in between makes the rival's write fail. The Lease cannot stop a request that
+is already sent when the deadline passes. The compare-and-swap of the journal covers that case.
 """
 
 import asyncio
@@ -25,25 +25,25 @@ T = TypeVar("T")
 
 _NEVER = -math.inf
 LABELS = {"app.kubernetes.io/name": "healer"}
-"""By which people's verbs find the Lease, whatever its name and namespace."""
+"""The labels by which the CLI finds the Lease, whatever its name and namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseSettings:
-    """The knobs of the lease; times in seconds. Raises ValueError when they do not go together."""
+    """The settings of the Lease; times in seconds. Raises ValueError when they contradict each other."""
 
     namespace: str
     name: str = "healer"
     duration: float = 10.0
-    """A rival takes over when it has seen no renewal for so long; written to the Lease in whole seconds, rounded up."""
+    """A rival takes over when it has seen no renewal for this long. The Lease has it in whole seconds, rounded up."""
     deadline: float = 7.0
-    """A leader stops acting when so long has passed since it sent the last renewal that was accepted."""
+    """A leader stops acting when this long has passed since it sent the last renewal that was accepted."""
     renew: float = 2.0
-    """A leader renews so often."""
+    """The interval at which a leader renews."""
     retry: float = 1.0
-    """A follower looks so often; a leader tries again after so long when a renewal fails."""
+    """The interval at which a follower reads the Lease, and after which a leader repeats a renewal that failed."""
     request_timeout: float = 0.9
-    """The longest wait for one answer. An API server that always takes longer has no leader."""
+    """The longest wait for one response. With an API server that always takes longer, no replica leads."""
 
     def __post_init__(self) -> None:
         for field in ("duration", "deadline", "renew", "retry", "request_timeout"):
@@ -61,7 +61,7 @@ class LeaseSettings:
 
 
 class _ElectionSpec(msgspec.Struct, rename="camel", frozen=True):
-    """What we read of a Lease's spec; times in RFC 3339 with microseconds, as they stand."""
+    """The fields of a Lease's spec. Times are RFC 3339 with microseconds, not decoded."""
 
     holder_identity: str | None = None
     lease_duration_seconds: int | None = None
@@ -82,8 +82,8 @@ class _LeaseBody(msgspec.Struct):
 class Lease:
     """One replica's part in the election. `identity` must differ between processes.
 
-    `on_annotations` is given the annotations of the Lease object each time that it is read, also before a term begins. What it
-    raises ends `run`. The steady clock of `api` must go on while the process is stopped (CLOCK_MONOTONIC does).
+    `on_annotations` is called with the Lease's annotations each time that it is read, also before a term begins. Its
+    exceptions end `run`. The steady clock of `api` must continue while the process is stopped (CLOCK_MONOTONIC does).
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class Lease:
         if not identity:
             raise ValueError("lease: the identity is empty; give each replica one of its own")
         self.holder: str | None = None
-        """The identity of whom we last saw hold it, maybe ours; None when nobody was seen to."""
+        """The identity of the holder at the last read, which may be ours; None when there was none."""
         self.epoch = -1
-        """spec.leaseTransitions of our last term; each term, of whichever replica, has a higher one than the terms before it."""
+        """spec.leaseTransitions of our last term. Each term, of any replica, has a higher number than all earlier terms."""
         self._api = api
         self._settings = settings
         self._identity = identity
@@ -107,38 +107,38 @@ class Lease:
         self._on_annotations = on_annotations
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{settings.namespace}/leases"
         self._path = f"{self._collection}/{settings.name}"
-        self._until = _NEVER  # by our clock: when we stop acting unless we renew
-        self._object: dict[str, Any] | None = None  # the Lease as last read, whole, to be written back as it was found
+        self._until = _NEVER  # by our clock: we stop acting then unless we renew
+        self._object: dict[str, Any] | None = None  # the whole Lease as last read, so that a write keeps its other fields
         self._spec: _ElectionSpec | None = None  # the same, typed
         self._since = _NEVER  # by our clock: when we first saw this spec
         self._highest = -1  # of the leaseTransitions seen
         self._acquisition: tuple[str, str] | None = None  # holder and acquireTime of our last attempt to take it
-        self._stale = False  # a write of ours was refused or not answered: read before the next
+        self._stale = False  # our last write was refused or not answered: read before the next one
         self._last_error = ""
 
     def is_leader(self) -> bool:
-        """May we act, at this moment? To be asked right before every change of the cluster."""
+        """Whether we may act now. Callers ask this right before every change to the cluster."""
         return self._clock() < self._until
 
     @property
     def trouble(self) -> str:
-        """What the last request about the Lease failed with; empty when it did not."""
+        """The error of the last request about the Lease; empty when it succeeded."""
         return self._last_error
 
     def leader(self) -> str | None:
-        """The identity of whom we may take for the leader: we, while we hold it; another, until their Lease has expired."""
+        """The identity of the leader: ours while we lead, another one until its Lease has expired, None when nobody leads."""
         if self._is_ours():
             return self._identity if self.is_leader() else None
         return None if self._is_free() else self.holder
 
     async def run(self, term: Callable[[], Awaitable[None]]) -> None:
-        """Campaign for ever; while we lead, run `term()` as a task.
+        """Campaign for ever. While we lead, run `term()` as a task.
 
-        When the lease is lost or the deadline passes, the term is cancelled and awaited, and the campaign begins again. When the
-        term ends or raises by itself, the lease is released and `run` ends or raises the same. When `run` is cancelled, the
-        term is cancelled first and awaited, the lease being renewed while it winds down, and then the lease is released, so
-        that a follower need not wait for it to expire; cancelled again, `run` cancels the term again. Neither a server that
-        is away nor its refusals end `run`.
+        When the lease is lost or the deadline passes, the term is cancelled and awaited, and the campaign starts again. When the
+        term returns or raises by itself, the lease is released, and `run` returns or raises the same. When `run` is cancelled, it
+        first cancels and awaits the term, and renews the lease meanwhile. It then releases the lease, so that a follower does
+        not wait for it to expire. A second cancellation of `run` cancels the term again. An API server that does not answer or
+        refuses requests does not end `run`.
         """
         try:
             ended = False
@@ -151,7 +151,7 @@ class Lease:
             await self._release()
 
     async def _campaign(self) -> None:
-        """Until we hold the lease."""
+        """Try to acquire the lease until we hold it."""
         while True:
             try:
                 await self._read()
@@ -164,13 +164,13 @@ class Lease:
             await asyncio.sleep(self._settings.retry)
 
     async def _lead(self, term: Callable[[], Awaitable[None]]) -> bool:
-        """One term. Returns whether it ended by itself, and raises what it raised."""
+        """Run one term. Returns whether it ended by itself, and raises what it raised."""
         async with _owned(self._renew()) as renewing, _owned(term()) as acting:
             await asyncio.wait((renewing, acting), return_when=asyncio.FIRST_COMPLETED)
             return acting.done()
 
     async def _renew(self) -> None:
-        """Until the lease is lost."""
+        """Renew the lease until it is lost."""
         pause = self._settings.renew
         while True:
             await asyncio.sleep(min(pause, self._until - self._clock()))
@@ -184,14 +184,14 @@ class Lease:
                 pause = self._settings.renew
             except ClusterError as error:
                 self._log_failure(error)
-                # Most often somebody has annotated the Lease: read it and renew at once, unless that is what we just did.
+                # Usually somebody has annotated the Lease: read it and renew at once, unless this was such an attempt.
                 changed = isinstance(error, ApiError) and error.is_conflict and not stale
                 pause = 0 if changed else self._settings.retry
         lost = "not renewed in time" if self._is_ours() else f"held by {self.holder or 'nobody'} now"
         log.warning("lease lost", lease=self._path, identity=self._identity, epoch=self.epoch, reason=lost)
 
     async def _release(self) -> None:
-        """Let a follower take over at once, if the lease is ours and the server answers soon."""
+        """Release the lease, if it is ours and the server answers soon, so that a follower can take over at once."""
         try:
             async with asyncio.timeout(self._settings.request_timeout):
                 while self._stale or self._is_ours():
@@ -210,23 +210,23 @@ class Lease:
             )
 
     def _is_ours(self) -> bool:
-        """Is what we last read what we last took? A record with our name that another process wrote is not."""
+        """Whether the Lease as last read is the one that we acquired. One that another process wrote with our name is not."""
         spec = self._spec
         return spec is not None and (spec.holder_identity, spec.acquire_time) == self._acquisition
 
     def _is_free(self) -> bool:
-        """May we try to take what we last read? That nobody renews in between is for the compare-and-swap to see.
+        """Whether we may try to acquire the Lease as last read. The compare-and-swap fails when somebody renews in between.
 
-        A Lease that was there and is gone (somebody deleted it) may still have a leader, who has not noticed yet.
+        When somebody has deleted the Lease, its leader may not have noticed yet, so that it still counts until it expires.
         """
         spec = self._spec
         if spec is not None and (not spec.holder_identity or self._is_ours()):
-            return True  # released; or taken by us in a request that was not answered, or in a term that has ended
+            return True  # released; or acquired by us in a request that was not answered, or in an earlier term
         duration = (spec and spec.lease_duration_seconds) or self._settings.duration
         return self._clock() - self._since >= duration
 
     async def _acquire(self) -> None:
-        """Begin a term. Its number is new also when we follow ourselves: what a term before has claimed is not of this one."""
+        """Begin a term. Its number is new even after a term of our own, so that claims of an earlier term are recognised."""
         moment = self._timestamp()
         self._acquisition = (self._identity, moment)
         epoch = self._highest + 1
@@ -253,7 +253,7 @@ class Lease:
             self._apply(body)
 
     async def _write(self, spec: Mapping[str, object]) -> None:
-        """Create the Lease, or replace what we last read, unless it has changed. Raises ClusterError."""
+        """Create the Lease, or replace it if it has not changed since we read it. Raises ClusterError."""
         sent = self._clock()
         self._stale = True
         if self._object is None:
@@ -268,18 +268,18 @@ class Lease:
             self._until = sent + self._settings.deadline
 
     async def _request(self, method: str, path: str, body: object | None = None) -> bytes:
-        """One request, never beyond our own deadline. Raises ClusterError."""
+        """Send one request, which times out at our own deadline at the latest. Raises ClusterError."""
         limit = self._settings.request_timeout
         if self.is_leader():
             limit = min(limit, self._until - self._clock())
         return await self._api.request(method, path, body=body, within=limit)
 
     def _apply(self, body: bytes | None) -> None:
-        """Take note of the Lease as it is, None for missing. Raises Unreadable."""
+        """Store the Lease as read; None when it does not exist. Raises Unreadable."""
         found = None if body is None else _decoded(body, dict[str, Any], self._path)
         lease = None if body is None else _decoded(body, _LeaseBody, self._path)
         spec = None if lease is None else lease.spec
-        if spec != self._spec:  # and not when merely an annotation has changed
+        if spec != self._spec:  # not when only an annotation has changed
             self._since = self._clock()
         self._object, self._spec, self._stale, self._last_error = found, spec, False, ""
         self.holder = None if spec is None else spec.holder_identity or None
@@ -291,25 +291,25 @@ class Lease:
             self._on_annotations(lease.metadata.annotations or {})
 
     def _timestamp(self) -> str:
-        """The wall time as metav1.MicroTime, for humans: nobody compares it but for being another one."""
+        """The wall time as metav1.MicroTime. People read it; healer only checks whether it has changed."""
         return self._api.clock.stamp("microseconds")
 
     def _log_failure(self, error: ClusterError) -> None:
-        """Log what went wrong, once for as long as it stays the same."""
+        """Log a failed request, once while the error stays the same."""
         text = str(error)
         if isinstance(error, ApiError) and error.is_conflict:
             log.debug("lease has changed meanwhile", lease=self._path, error=text)
         elif text != self._last_error:
-            log_it = log.debug if self._api.contact.trouble else log.warning  # the contact says for all that there is no answer
+            log_it = log.debug if self._api.contact.trouble else log.warning  # the contact logs that the server does not answer
             log_it("lease request failed, trying again", lease=self._path, identity=self._identity, error=text)
             self._last_error = text
 
 
 @asynccontextmanager
 async def _owned(work: Awaitable[None]) -> AsyncGenerator["asyncio.Future[None]", None]:
-    """A task for the length of a block: cancelled and awaited at its end, where what it raised is raised.
+    """Run a task for the length of a block. At the end it is cancelled and awaited, and its exception is raised.
 
-    A cancellation that comes while it is awaited is passed on to it, and raised when it has ended.
+    A cancellation that arrives meanwhile is passed on to the task, and raised when the task has ended.
     """
     task = asyncio.ensure_future(work)
     try:

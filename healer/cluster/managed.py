@@ -1,8 +1,8 @@
-"""Who else writes an object and would put its own content back: a GitOps controller, or the operator that owns it.
+"""The other manager of an object, which would revert a change of healer's: a GitOps controller, or the operator that owns it.
 
 Sources: Argo CD's user guide, "Resource Tracking"; Flux's kustomize-controller and helm-controller. The label
-app.kubernetes.io/instance says nothing: Argo CD before 3.0 tracks by it, and half of all Helm charts set it, too. There the API
-server's own note of who set the template (managedFields) tells them apart.
+app.kubernetes.io/instance is not used: Argo CD before 3.0 tracks by it, but many Helm charts set it as well. In that case
+managedFields, in which the API server records who set the template, shows which one it is.
 """
 
 from typing import Any
@@ -20,18 +20,18 @@ _WRITERS = {
 _KUSTOMIZE, _HELM = "kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io"
 
 Part = tuple[str, ...]
-"""The way to a part of an object, as managedFields has it."""
+"""The path to a part of an object, as in managedFields."""
 
 
 class ManagerMarks(Annotations, frozen=True):
-    """Annotations that say what a GitOps controller is to leave alone."""
+    """Annotations that tell a GitOps controller what not to change."""
 
     flux_reconcile: str = msgspec.field(default="", name="kustomize.toolkit.fluxcd.io/reconcile")
     flux_ssa: str = msgspec.field(default="", name="kustomize.toolkit.fluxcd.io/ssa")
 
 
 class ManagedFields(msgspec.Struct, rename="camel", frozen=True):
-    """Which fields a writer last set, as the API server has noted it (metav1.ManagedFieldsEntry)."""
+    """The fields that one writer last set, as the API server records them (metav1.ManagedFieldsEntry)."""
 
     manager: str = ""
     subresource: str = ""
@@ -39,33 +39,33 @@ class ManagedFields(msgspec.Struct, rename="camel", frozen=True):
 
 
 class WrittenMeta(Meta, frozen=True):
-    """Metadata with who wrote what."""
+    """Metadata with managedFields."""
 
     annotations: ManagerMarks = ManagerMarks()
     managed_fields: tuple[ManagedFields, ...] = ()
 
 
 def manager_of(metadata: WrittenMeta, *, kind: str, part: Part = ("f:spec", "f:template")) -> str | None:
-    """Who manages an object of that kind, in words; None when nobody is known to.
+    """A description of the manager of an object of that kind; None when no manager is known.
 
-    `part` is what is about to be changed: a GitOps controller that has set it manages it.
+    `part` is the part that is about to be changed. A GitOps controller that has set it manages the object.
     """
     return gitops_of(metadata, kind, part) or operator_of(metadata)
 
 
 def gitops_of(metadata: WrittenMeta, kind: str, part: Part) -> str | None:
-    """The same, of GitOps controllers alone."""
+    """A description of the GitOps controller that manages the object; None when no such controller is known."""
     return _argo(metadata, kind) or _flux(metadata) or _writer(metadata, part)
 
 
 def operator_of(metadata: WrittenMeta) -> str | None:
-    """The same, of the operator that owns it."""
+    """A description of the operator that owns the object; None when it has no owner."""
     owner = metadata.controller
     return None if owner is None else f"the controller of {owner.kind.lower()}/{owner.name}, which owns it"
 
 
 def writers_of(metadata: WrittenMeta, part: Part) -> set[str]:
-    """Who has set a part of an object, by the names that they go by in managedFields."""
+    """The managers, as managedFields names them, that have set a part of an object."""
     return {entry.manager for entry in metadata.managed_fields if _sets(entry, part)}
 
 
@@ -75,8 +75,10 @@ def _argo(metadata: WrittenMeta, kind: str) -> str | None:
 
 
 def _tracked(metadata: WrittenMeta, of: str) -> str | None:
-    """The Application of a tracking id, APPLICATION:GROUP/KIND:NAMESPACE/NAME. One that names another object was copied from it,
-    and Argo CD does not take this one for its own."""
+    """The Application of a tracking id, APPLICATION:GROUP/KIND:NAMESPACE/NAME.
+
+    None when the id names another object: the annotation was copied from it, and Argo CD does not manage the copy.
+    """
     application, _, rest = metadata.annotations.argocd.partition(":")
     kind, _, named = rest.partition(":")
     if rest and (kind.rpartition("/")[2], named) != (of, f"{metadata.namespace}/{metadata.name}"):
@@ -87,21 +89,21 @@ def _tracked(metadata: WrittenMeta, of: str) -> str | None:
 def _flux(metadata: WrittenMeta) -> str | None:
     for group, kind in ((_KUSTOMIZE, "Kustomization"), (_HELM, "HelmRelease")):
         name = metadata.labels.get(f"{group}/name")
-        if name and not (group == _KUSTOMIZE and _let_go(metadata)):
+        if name and not (group == _KUSTOMIZE and _is_excluded(metadata)):
             return f"Flux ({kind} {metadata.labels.get(f'{group}/namespace', '')}/{name})"
     return None
 
 
-def _let_go(metadata: WrittenMeta) -> bool:
-    """Whether kustomize-controller was told to leave the object as it is."""
+def _is_excluded(metadata: WrittenMeta) -> bool:
+    """Whether the annotations tell kustomize-controller not to change the object."""
     marks = metadata.annotations
     return marks.flux_reconcile.lower() == "disabled" or marks.flux_ssa.lower() in ("ignore", "ifnotpresent")
 
 
 def _writer(metadata: WrittenMeta, part: Part) -> str | None:
-    """A GitOps controller that has set what is about to be changed, labels or not."""
+    """The GitOps controller that has set the part that is about to be changed, whatever the labels are."""
     writers = writers_of(metadata, part) & _WRITERS.keys()
-    if _let_go(metadata):
+    if _is_excluded(metadata):
         writers.discard("kustomize-controller")
     return _WRITERS[min(writers)] if writers else None
 

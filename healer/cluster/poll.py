@@ -1,7 +1,7 @@
-"""Namespaces read by name, for a healer whose rights end at its namespaces: to list and watch them needs a ClusterRole.
+"""Reads Namespaces by name, for a healer that is confined to namespaces: to list and watch them needs a ClusterRole.
 
-A Role may allow `get` on `namespaces` in the very namespace that is read: RBAC takes a Namespace for an object of itself.
-Without that right the annotation `healer.dev/paused` on a Namespace is not seen. That is said once, and holds up nothing.
+A Role in a namespace can allow `get` on that Namespace, because RBAC treats a Namespace as an object inside itself. Without this
+permission healer does not see the annotation `healer.dev/paused` on the Namespace. It logs that once and goes on.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 class NamespacePoll:
     """Keeps one Namespace of `view` up to date by reading it every `every` seconds.
 
-    A read that fails leaves what is known: a pause that was seen stands until somebody is seen to have taken it back.
+    A read that fails changes nothing in the view: a pause stays in force until a read shows that it was removed.
     """
 
     resource = RESOURCES[Namespace]
@@ -30,11 +30,11 @@ class NamespacePoll:
     def __init__(self, api: Api, view: View, namespace: str, *, every: float) -> None:
         self.namespace = namespace
         self.synced = asyncio.Event()
-        """Set when the server has answered for the first time, be it with a refusal."""
+        """Set when the server has answered for the first time, also with a refusal."""
         self.trouble = ""
-        """Why the last read failed; empty when it did not."""
+        """Why the last read failed; empty when it succeeded."""
         self.refused = False
-        """Whether we may not read it: then nobody can pause healer by an annotation on it."""
+        """Whether the permission to read it is missing. Then an annotation on it cannot pause healer."""
         self._api = api
         self._view = view
         self._every = every
@@ -45,7 +45,7 @@ class NamespacePoll:
         self._tried = self._begun
 
     def age(self, now: float) -> float:
-        """Seconds at `now` since the server last answered; since the beginning when it never did."""
+        """Seconds at `now` since the server last answered, or since the start when it never did."""
         return max(0.0, now - (self._begun if self._heard is None else self._heard))
 
     @property
@@ -54,11 +54,11 @@ class NamespacePoll:
         return self._heard is not None
 
     def idle(self, now: float) -> float:
-        """Seconds at `now` since anything was tried: a loop that works tries again and again."""
+        """Seconds at `now` since the last attempt. A large value shows that the loop hangs."""
         return max(0.0, now - self._tried)
 
     async def run(self) -> NoReturn:
-        """Read until cancelled."""
+        """Read the Namespace again and again until cancelled."""
         while True:
             await self._read()
             await asyncio.sleep(self._every)

@@ -1,4 +1,4 @@
-"""Where the API server serves a kind, and the kinds that healer watches besides workloads."""
+"""The path at which the API server serves a kind, and the kinds that healer watches besides workloads."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from healer.model.kube import KubeObject, Namespace, Pod, PodDisruptionBudget, R
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind: its struct, the path of its API group, its plural."""
+    """One kind: its struct, the path of its API group, and its plural."""
 
     kind: type[KubeObject]
     group: str
@@ -21,11 +21,11 @@ class Resource:
 
     @property
     def api_group(self) -> str:
-        """The API group without its version, as RBAC has it; "" for the core group."""
+        """The API group without its version, as in RBAC rules; "" for the core group."""
         return self.group.split("/")[2] if self.group.startswith("/apis/") else ""
 
     def path(self, namespace: str = "", name: str = "") -> str:
-        """The path of the collection (of one namespace, when given), or of one object."""
+        """The path of the collection, in one namespace when `namespace` is given, or of one object when `name` is given."""
         scope = f"/namespaces/{namespace}" if namespace else ""
         return f"{self.group}{scope}/{self.plural}" + (f"/{name}" if name else "")
 

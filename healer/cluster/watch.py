@@ -1,8 +1,8 @@
-"""The list-watch loop: keeps one kind of a view as the API server has it, through every fault.
+"""The list-watch loop: keeps the objects of one kind in a view equal to those of the API server, whatever faults occur.
 
-Small loops, one in the other, as in kopf's watching.py: for ever (`run`), one attempt that survives its faults (`_attempt`), one
-stream (`_stream`). What is heard is a whole event: bytes that drip, empty lines and a stream that says nothing new are not.
-The protocol is that of client-go's Reflector; what is done about each fault is listed at `_recover`.
+The loops are nested, as in kopf's watching.py: `run` repeats for ever, `_attempt` handles the faults of one attempt, `_stream`
+reads one stream. Only a complete event counts as contact: single bytes and empty lines do not. The protocol is that of
+client-go's Reflector. `_recover` lists what follows from each fault.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 class ObjectChange(msgspec.Struct, frozen=True, gc=False):
-    """One change of the view: `obj` is the object as it is now, or as it was last; `before` is what the view held of it."""
+    """One change of the view. `obj` is the current state of the object, or its last one; `before` is the earlier one."""
 
     kind: type[KubeObject]
     verb: Literal["put", "drop"]
@@ -39,34 +39,34 @@ class ObjectChange(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """The knobs of the loop; times in seconds, sizes in bytes."""
+    """The settings of the loop. Times are in seconds, sizes in bytes."""
 
     page: int = 500
-    """Objects a page of a list."""
+    """The number of objects on a page of a list."""
     timeout: tuple[int, int] = (300, 600)
-    """Between these the server is asked to end a stream, at random, so that many do not end at once."""
+    """The server is asked to end a stream after a random time in this range, so that not all streams end at once."""
     read_timeout: float = 70.0
-    """The longest wait for the next whole event: bookmarks come about every 60 s."""
+    """The longest wait for the next complete event. The server sends a bookmark about every 60 s."""
     backoff_first: float = 0.8
     backoff_cap: float = 30.0
     backoff_reset: float = 120.0
-    """Failures are forgotten after so long without one."""
+    """The count of failures is reset after this long without one."""
     brief: float = 1.0
-    """A stream that ends sooner counts as a failure when it brought nothing; when it did, the next waits until then."""
+    """A stream that ends sooner is a failure if it brought no change; otherwise the next stream waits until then."""
     patience: float = 5.0
-    """A server that does not answer is logged when it has not for so long ..."""
+    """A server that does not answer is logged after this long."""
     again: float = 600.0
-    """... and a failure that stays the same so often."""
+    """A failure that stays the same is logged again at this interval."""
     distrust: int = 5
-    """After so many failures in a row the resourceVersion is dropped: the server may have been restored from a backup."""
+    """After this many failures in a row the resourceVersion is dropped: the server may have been restored from a backup."""
     line_limit: int = 16 * 1024 * 1024
     slice: float = 0.01
-    """In a burst, other tasks get a turn so often."""
+    """In a burst of events, other tasks run at this interval."""
 
 
 @dataclass(slots=True)
 class WatchCounts:
-    """What one reflector has done since it was made."""
+    """The counts of one reflector since its creation."""
 
     lists: int = 0
     streams: int = 0
@@ -78,7 +78,7 @@ class WatchCounts:
 
 
 class _Turns:
-    """Gives the other tasks a turn, every `slice` seconds of work."""
+    """Lets the other tasks run after every `slice` seconds of work."""
 
     def __init__(self, slice: float, clock: Callable[[], float]) -> None:
         self._slice = slice
@@ -92,14 +92,15 @@ class _Turns:
 
 
 class _ReadTimeout(Exception):
-    """Nothing was heard for the read timeout."""
+    """No complete event arrived within the read timeout."""
 
 
 class Reflector:
-    """Keeps one kind of `view` (of one namespace, or of all) up to date and calls `listener` once for each change.
+    """Keeps one kind of `view`, in one namespace or all, up to date and calls `listener` once for each change.
 
-    The listener is called after the view was changed. After a relist the view is changed at once and the changes are told then,
-    drops first; objects whose resourceVersion is the same are no change. What the listener raises ends `run`.
+    The listener is called after the view has changed. After a relist, all changes are applied to the view first. Then the
+    listener is called for each of them, deletions first. An object with an unchanged resourceVersion is not a change. An
+    exception from the listener ends `run`.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Reflector:
         self.resource = resource
         self.namespace = namespace
         self.synced = asyncio.Event()
-        """Set when the first complete list has been applied and told."""
+        """Set when the first complete list has been applied and the listener has been called for it."""
         self.counts = WatchCounts()
         self._api = api
         self._view = view
@@ -128,10 +129,10 @@ class Reflector:
         self._events = event_decoder(resource.kind)
         self._items: msgspec.json.Decoder[KubeObject] = msgspec.json.Decoder(resource.kind)
         self._backoff = Backoff(settings.backoff_first, settings.backoff_cap, settings.backoff_reset, clock, self._rng.random)
-        self._version: str | None = None  # where the next stream begins; None: list first
+        self._version: str | None = None  # the next stream starts there; None: list first
         self.trouble = ""
-        """Why the last attempt failed; empty while all is well."""
-        self._last_logged = ("", 0.0)  # the last trouble that was logged, and when
+        """Why the last attempt failed; empty while there is no failure."""
+        self._last_logged = ("", 0.0)  # the last error that was logged, and when
         self._alive: float | None = None
         self._failing = self._tried = self._begun = clock()
 
@@ -141,14 +142,14 @@ class Reflector:
         return self._alive is not None
 
     def age(self, now: float) -> float:
-        """Seconds at `now`, by the reflector's clock, since the server was last heard: list, accepted watch, event, bookmark.
+        """Seconds at `now`, by the reflector's clock, since the last contact: a list, an accepted watch, an event, a bookmark.
 
-        Since the beginning when it was never heard.
+        Without any contact, since the start.
         """
         return max(0.0, now - (self._begun if self._alive is None else self._alive))
 
     def idle(self, now: float) -> float:
-        """Seconds at `now` since anything was heard or tried: a loop that works tries again and again."""
+        """Seconds at `now` since the last contact or attempt. A large value shows that the loop hangs."""
         return max(0.0, now - max(self._tried, self._alive or self._tried))
 
     async def run(self) -> NoReturn:
@@ -168,10 +169,11 @@ class Reflector:
             await self._recover(error)
 
     async def _recover(self, error: ClusterError) -> None:
-        """Wait as the fault asks, and drop the resourceVersion when it cannot be trusted any more.
+        """Wait, and drop the resourceVersion when it is no longer valid.
 
-        Expired (410 as a status, as an ERROR event, or of a continue token), unreadable, or refused for another reason than load,
-        authorization or a fault of the server: list again. Everything else: go on from where the last stream ended.
+        List again when the version has expired (410 as a status, as an ERROR event, or for a continue token), when a response is
+        unreadable, and when the request was refused for another reason than load, authorization or a fault of the server. After
+        any other fault, continue where the last stream ended.
         """
         self.counts.failures += 1
         self._tried = self._clock()
@@ -197,7 +199,7 @@ class Reflector:
         await asyncio.sleep(delay)
 
     def _should_log(self, error: ClusterError) -> bool:
-        """Once for as long as it stays the same. The contact says for all that the server, or a permission, is missing."""
+        """Whether to log an error: once while it stays the same. The contact logs a missing server or permission."""
         now, what = self._clock(), str(error)
         logged, at = self._last_logged
         again = what == logged and now - at < self._settings.again
@@ -209,7 +211,7 @@ class Reflector:
         return True
 
     async def _list(self) -> str:
-        """Read all pages and replace what the view holds; returns the list's resourceVersion."""
+        """Read all pages and replace the objects of the view. Returns the list's resourceVersion."""
         found: dict[str, KubeObject] = {}
         unreadable: set[str] = set()
         version = ""
@@ -232,7 +234,7 @@ class Reflector:
         return version
 
     def _replace(self, found: dict[str, KubeObject], unreadable: set[str]) -> list[ObjectChange]:
-        """Make the view hold `found`, and what it held of `unreadable`; returns the changes, drops first."""
+        """Replace the objects of the view by `found`, but keep those in `unreadable`. Returns the changes, deletions first."""
         kind = self.resource.kind
         changes: list[ObjectChange] = []
         for uid in self._view.uids(kind, self.namespace) - found.keys() - unreadable:
@@ -244,7 +246,7 @@ class Reflector:
         return changes
 
     def _log_undecodable(self, raw: msgspec.Raw, error: Exception) -> str:
-        """Say which object of a list cannot be read; returns its uid, so that what is held of it is kept."""
+        """Log which object of a list cannot be decoded. Returns its uid, so that its last state stays in the view."""
         self.counts.unreadable += 1
         try:
             meta = msgspec.json.decode(raw, type=LooseObject).metadata
@@ -282,7 +284,7 @@ class Reflector:
         await self._pace(begun, brought=self.counts.changes > changes)
 
     async def _pace(self, begun: float, *, brought: bool) -> None:
-        """Of a stream that has ended: let the next one wait when this one was brief, lest the loop spin."""
+        """Delay the next stream when this one was brief, so that the loop does not spin."""
         left = self._settings.brief - (self._clock() - begun)
         if left > 0 and not brought:
             raise ApiUnavailable(f"WATCH {self._path}: the stream ended at once")
@@ -290,7 +292,7 @@ class Reflector:
             await asyncio.sleep(left)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """The next bytes of a stream, b"" at its end."""
+        """The next bytes of a stream; b"" at its end."""
         try:
             return await response.content.readany()
         except aiohttp.SocketTimeoutError as error:
@@ -299,7 +301,7 @@ class Reflector:
             raise ApiUnavailable(f"WATCH {self._path}: {error or type(error).__name__}") from error
 
     def _apply(self, line: bytes) -> None:
-        """Apply one event, tell of it, and advance."""
+        """Apply one event to the view, call the listener, and store the new resourceVersion."""
         try:
             event = self._events.decode(line)
         except _UNDECODABLE as error:

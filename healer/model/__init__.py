@@ -1,1 +1,1 @@
-"""Value objects that every layer speaks in; imports nothing of ours."""
+"""Value objects that all layers share. This package imports no other package of healer."""

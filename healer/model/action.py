@@ -1,4 +1,4 @@
-"""What an action is to the rest of healer: its declaration, the permissions that it needs, and the outcome of an attempt."""
+"""The declaration of an action, the permissions that it needs, and the outcome of an attempt."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from healer.model.target import ActsOn
 
 
 class Permission(NamedTuple):
-    """One thing that RBAC can allow. The core group is an empty string; a resource may be `pods` or `pods/eviction`."""
+    """One permission of RBAC. The core group is an empty string. A resource may be `pods` or `pods/eviction`."""
 
     group: str
     resource: str
@@ -22,12 +22,12 @@ Permissions = frozenset[Permission]
 
 
 def permissions(group: str, resource: str, verbs: str) -> Permissions:
-    """Those of one resource: `permissions("apps", "deployments", "get patch")`."""
+    """The permissions for several verbs on one resource: `permissions("apps", "deployments", "get patch")`."""
     return frozenset(Permission(group, resource, verb) for verb in verbs.split())
 
 
 def union(parts: Iterable[Permissions]) -> Permissions:
-    """All of them."""
+    """The union of several sets of permissions."""
     return frozenset[Permission]().union(*parts)
 
 
@@ -35,8 +35,8 @@ def union(parts: Iterable[Permissions]) -> Permissions:
 class ActionSpec:
     """The declaration of an action.
 
-    `params` validates what a rule writes below the action's name. `targets`: pods or workloads. `disrupts` says that it
-    takes a pod down, so that the floor and the one-disruption guard apply.
+    `params` validates the parameters that a rule gives the action. `targets` are pods or workloads. `disrupts` means that the
+    action takes a pod down, so that the floor and the one-disruption guard apply.
     """
 
     name: str
@@ -44,32 +44,32 @@ class ActionSpec:
     targets: frozenset[ActsOn]
     disrupts: bool
     verb: str
-    """How a message says it: "evict"."""
+    """The verb for messages: "evict"."""
     changes: bool = True
-    """Whether it changes anything in the cluster. What does not spends no budget, and waits for no rollout."""
+    """Whether it changes anything in the cluster. An action that does not spends no budget and waits for no rollout."""
     in_rollout: bool = False
-    """Whether it may be taken while a rollout is in progress: to roll it back, or to take traffic off it."""
+    """Whether it is allowed during a rollout: it rolls the rollout back, or takes traffic off the new revision."""
     complete: Callable[[Any, Any], BaseModel] | None = None
-    """Fills in what the parameters leave to the rule's trigger, when rules are read. Raises ValueError: what is missing.
+    """Completes the parameters from the rule's trigger, when rules are read. Raises ValueError that says what is missing.
 
     It is called with the parameters and the rule's `healer.rules.schema.When`.
     """
     needs: Callable[[Any], Permissions] = lambda _: frozenset()
-    """What it asks the API server for, with these parameters."""
+    """The permissions that it needs with given parameters."""
     apart: Callable[[Any], Mapping[str, Permissions]] = lambda _: {}
-    """The part of `needs` that is for objects in other namespaces than the target's, by namespace."""
+    """The part of `needs` for objects outside the target's namespace, by namespace."""
     evicts: bool = False
-    """It asks for an eviction, which may be denied: by a PodDisruptionBudget, an admission policy, missing rights."""
+    """It requests an eviction, which a PodDisruptionBudget, an admission policy or missing permissions can deny."""
     deletes: bool = False
-    """It takes a pod by a DELETE, about which nobody is asked: never after an eviction was denied."""
+    """It deletes a pod, which no PodDisruptionBudget can deny. It is never used after an eviction was denied."""
     diverts: bool = False
-    """It takes traffic off the workload: what must be well afterwards is the side that serves instead, not the workload. What it
-    keeps beside the incident are notes of the routes that it changed (`healer.routes.note`)."""
+    """It takes traffic off the workload. The verification then checks the workload that serves instead. The action stores
+    notes of the routes that it changed with the incident (`healer.routes.note`)."""
     adds: bool = False
-    """It adds units for a time. What it has added need not get ready for the step to have helped; when it does not, a human is
-    asked, and no stronger step is taken for that alone."""
+    """It adds units for a time. The step can help even when the new units do not get ready. In that case a human is asked, and no
+    stronger step follows from it alone."""
     meaning: str = ""
-    """What it does, for docs/rules.md."""
+    """The description for docs/rules.md."""
 
 
 class OutcomeKind(StrEnum):
@@ -78,23 +78,23 @@ class OutcomeKind(StrEnum):
     DONE = "done"
     """The cluster accepted it."""
     GONE = "gone"
-    """The target was gone, or another object has its name: nothing was done, nothing is left to do to it."""
+    """The target no longer exists, or another object has its name. Nothing was done, and nothing remains to be done."""
     RECOVERED = "recovered"
-    """The fresh read showed it no longer sick: nothing was done."""
+    """A fresh read showed that the target is no longer sick. Nothing was done."""
     DEFERRED = "deferred"
-    """Not now (a PDB's 429, API throttling): ask again later."""
+    """Not possible now (a PDB's 429, API throttling): retry later."""
     REFUSED = "refused"
-    """Never, as things stand (403, two PDBs over one pod): the step cannot help."""
+    """Not possible at all (403, two PDBs for one pod): the step cannot help."""
     FAILED = "failed"
-    """It may or may not have happened (time-out, 500): look, then try again."""
+    """The action may or may not have taken effect (timeout, 500): check, then retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of an attempt; `reason` is one CamelCase word for metrics, `text` says it in words.
+    """The outcome of an attempt. `reason` is one CamelCase word for metrics; `text` explains it.
 
-    `retry_after` is in seconds, when the server named one. `denied`: an eviction was asked for, and not granted, for whatever
-    reason, or nobody answered. `ready`: the pod that was taken was ready at the last look.
+    `retry_after` is in seconds; None when the server gave none. `denied`: an eviction was requested and was not granted, or the
+    server did not answer. `ready`: the pod that was taken down was ready when it was last read.
     """
 
     kind: OutcomeKind

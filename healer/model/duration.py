@@ -1,4 +1,4 @@
-"""Durations as rules write them ("90s", "1h30m"), held as seconds."""
+"""Durations: parsed from the form that rules use ("90s", "1h30m") into seconds, and formatted."""
 
 import re
 from typing import Annotated, Any
@@ -7,19 +7,19 @@ from pydantic import BeforeValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 LONGEST = 30 * 86400.0
-"""The longest duration that is accepted, in seconds: windows are kept in memory."""
+"""The longest duration that is accepted, in seconds. Windows are held in memory."""
 
 _SHOWN = 40
-"""Characters of a wrong text that a message shows."""
+"""The number of characters of an invalid text that a message shows."""
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII)
 _HINT = "write a number with a unit: 500ms, 90s, 2m, 1h30m, 1d"
 
 
 def parse(text: str, longest: float = LONGEST) -> float:
-    """The seconds of a duration: whole numbers, each with a unit of d, h, m, s, ms, the larger unit first.
+    """The seconds of a duration. It has whole numbers, each with a unit (d, h, m, s, ms), the larger unit first.
 
-    Raises ValueError when `text` is none, or is longer than `longest` seconds.
+    Raises ValueError when `text` is not a duration, or is longer than `longest` seconds.
     """
     match = _DURATION.fullmatch(text)
     shown = repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
@@ -33,7 +33,7 @@ def parse(text: str, longest: float = LONGEST) -> float:
 
 
 def say(seconds: float) -> str:
-    """The shortest way to write a duration, to the millisecond: what `parse` reads back."""
+    """The shortest form of a duration, rounded to milliseconds, which `parse` accepts."""
     left = round(seconds * 1000)
     parts: list[str] = []
     for unit, size in _UNITS.items():
@@ -44,11 +44,11 @@ def say(seconds: float) -> str:
 
 
 class InSeconds:
-    """Marks a field that holds a duration, for whoever walks the models (scaling, the reference in docs/rules.md)."""
+    """Marks a field that holds a duration, for code that walks the models (scaling, the reference in docs/rules.md)."""
 
 
 def _duration(value: Any, info: ValidationInfo) -> Any:
-    """A file must name the unit; code speaks in seconds."""
+    """Validate a duration. A file must give a unit; code uses seconds."""
     if isinstance(value, str):
         try:
             return parse(value)
@@ -65,7 +65,7 @@ Duration = Annotated[float, BeforeValidator(_duration), InSeconds()]
 
 
 def about(seconds: float) -> str:
-    """A duration for people to read, by its two largest units: "300 ms", "12 s", "2 m 30 s", "1 h 5 m"."""
+    """A duration for people, in its two largest units: "300 ms", "12 s", "2 m 30 s", "1 h 5 m"."""
     if 0 < seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     left, parts = max(0, round(seconds)), []

@@ -1,4 +1,4 @@
-"""What goes into the engine and what comes out of it: inputs, decisions and effects."""
+"""The inputs of the engine, and its decisions and effects."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,14 +12,14 @@ from healer.model.target import Target
 
 
 class Verb(StrEnum):
-    """What was decided."""
+    """The kind of a decision."""
 
     OPEN = "open"
     JOIN = "join"
-    """A further signal of an incident that is open already."""
+    """Another signal joins an open incident."""
     IGNORE = "ignore"
     PEND = "pend"
-    """Matched, but not yet for long enough or often enough."""
+    """A rule matches, but not yet for long enough or often enough."""
     ALLOW = "allow"
     DEFER = "defer"
     REFUSE = "refuse"
@@ -28,14 +28,14 @@ class Verb(StrEnum):
     ESCALATE = "escalate"
     CLOSE = "close"
     JUDGE = "judge"
-    """The canary judge has come to another verdict."""
+    """The canary judge has changed its verdict."""
     APPROVE = "approve"
-    """A human has approved a step, or lets healer continue."""
+    """A human has approved a step, or has allowed healer to continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One decision. `rule` and `incident` are empty where none is concerned; `at` in seconds since the epoch."""
+    """One decision. `rule` and `incident` are empty when it concerns none. `at` is in seconds since the epoch."""
 
     at: float
     verb: Verb
@@ -55,7 +55,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadChanged:
-    """The view of a workload changed: the workload itself, or the one pod whose uid is given."""
+    """The view of a workload changed: the workload itself, or the pod whose uid is given."""
 
     uid: str
     pod: str = ""
@@ -63,7 +63,7 @@ class WorkloadChanged:
 
 @dataclass(frozen=True, slots=True)
 class Acted:
-    """An action came back. `incident`, `step` and `attempt` are those of the Act that it answers."""
+    """An action has ended. `incident`, `step` and `attempt` are those of its Act."""
 
     incident: str
     step: int
@@ -73,7 +73,7 @@ class Acted:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A human approves what an incident waits with, or lets healer continue after the cluster-wide breaker; `by` says who."""
+    """The user `by` approves the next step of an incident, or allows healer to continue after the cluster-wide breaker."""
 
     incident: str
     by: str
@@ -81,10 +81,10 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Signals that arrive together: of one delivery, of one answer, of changes that were seen at once.
+    """Signals that arrive together: in one delivery, in one response, or from changes that were observed at once.
 
-    All of them are known before any incident goes on. `whole` is False for a part that further parts follow: until the last one
-    no incident goes on, so that a large delivery can be told in parts, with other inputs between them.
+    The engine takes in all of them before any incident continues. `whole` is False when further parts follow. No incident
+    continues before the last part, so that a large delivery can be split, with other inputs between the parts.
     """
 
     signals: tuple[Signal, ...]
@@ -92,19 +92,19 @@ class Together:
 
 
 class Loss(StrEnum):
-    """What became of the object that an incident is kept in."""
+    """What happened to the Kubernetes object that stores an incident."""
 
     EDITED = "edited"
-    """Somebody else has written its status."""
+    """Another client has written its status."""
     DELETED = "deleted"
-    """It is gone."""
+    """It was deleted."""
     HOMELESS = "homeless"
-    """Its namespace is ending: there can be none."""
+    """Its namespace is being deleted, so that the object cannot be created again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Nothing is kept of an incident any more: `why` says what became of its object."""
+    """An incident is no longer stored. `why` says what happened to its object."""
 
     incident: str
     why: str
@@ -113,7 +113,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """A human has taken back what healer did for an incident; `by` says who."""
+    """A human has undone what healer did for an incident. `by` is the user."""
 
     incident: str
     by: str
@@ -134,10 +134,10 @@ Input = Signal | Together | Answered | Unanswered | Dropped | Tick | WorkloadCha
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Do this. The incident is the one to claim in the journal first; with `dry_run` nothing may change in the cluster.
+    """Execute an action. The incident must be claimed in the journal first. With `dry_run` nothing changes in the cluster.
 
-    `min_ready` is the rule's floor. `alone`: no other ready pod is down. `seen_at` is when the signal that led to it
-    was seen, in seconds since the epoch (healer_reaction_seconds).
+    `min_ready` is the rule's floor. `alone`: no other ready pod is down. `seen_at` is the time at which the signal was observed,
+    in seconds since the epoch (healer_reaction_seconds).
     """
 
     incident: Incident
@@ -154,7 +154,7 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An incident changed: journal it, log it, count it, tell people. `entry` is the new line of its history, if there is one."""
+    """An incident changed: journal it, log it, count it, notify people. `entry` is the new line of its history, if any."""
 
     incident: Incident
     entry: Entry | None
@@ -162,14 +162,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Remember:
-    """Journal this incident of healer's own, and nothing else: it holds what healer must know after a restart."""
+    """Write an incident of healer's own to the journal, and nothing else. It stores what healer needs after a restart."""
 
     incident: Incident
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A decision was made. `again`: the incident's history says so already; it is counted, and nobody is told."""
+    """A decision was made. `again`: the incident's history has it already, so that it is counted, but nobody is notified."""
 
     decision: Decision
     again: bool = False

@@ -1,6 +1,6 @@
-"""One rule's open case on one workload, with all its sick targets: a state machine with a history.
+"""The incident: one rule's open case on one workload, with all its sick targets. It is a state machine with a history.
 
-Incidents are immutable: each transition makes a new one, so whoever holds one (a sink, the journal) holds a snapshot.
+Incidents are immutable. Each transition makes a new one, so that a sink or the journal has a snapshot.
 """
 
 from collections.abc import Mapping
@@ -12,22 +12,22 @@ from healer.model.text import free_text
 
 
 class State(StrEnum):
-    """Where an incident stands."""
+    """The state of an incident."""
 
     OPEN = "open"
-    """Matched; nothing decided yet."""
+    """The rule matched; nothing is decided yet."""
     WAITING = "waiting"
     """A guard deferred the next action."""
     ACTING = "acting"
-    """An action was claimed and sent; its outcome is awaited."""
+    """An action was claimed in the journal and sent; its outcome is pending."""
     VERIFYING = "verifying"
-    """The action was accepted; whether it helped is being watched."""
+    """The action was accepted; healer checks whether it helped."""
     HEALED = "healed"
-    """Verified healthy after an action of healer's; the cooldown runs."""
+    """Verified healthy after an action of healer; the cooldown runs."""
     ESCALATED = "escalated"
-    """The ladder is spent; a human is needed. Stays until the signals are gone."""
+    """No step of the ladder is left; a human is needed. The state lasts until the signals have resolved."""
     CLOSED = "closed"
-    """Over: the cooldown passed, or the signals went away."""
+    """The cooldown has passed, or the signals have resolved."""
 
     @property
     def settled(self) -> bool:
@@ -37,9 +37,9 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why: `code` is one CamelCase word of a bounded set (metrics, columns), `text` says it in words with the figures.
+    """The reason of a decision. `code` is a CamelCase word of a bounded set (metrics, columns); `text` explains it with figures.
 
-    Whoever makes one may put in what others have said: it is made safe here (`free_text`).
+    The text may contain messages of others: it is sanitised here (`free_text`).
     """
 
     code: str
@@ -51,7 +51,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of an incident's history. `at` in seconds since the epoch; `step` of the ladder from 0, None where about none."""
+    """One line of an incident's history. `at` is in seconds since the epoch. `step` counts from 0; None for no step."""
 
     at: float
     state: State
@@ -61,7 +61,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """What is kept of a firing signal, enough to know it again after a restart."""
+    """The stored part of a firing signal, from which it is recognised after a restart."""
 
     source: str
     name: str
@@ -71,13 +71,13 @@ class Symptom:
 
 @dataclass(frozen=True, slots=True)
 class SickTarget:
-    """A target of an incident and the signals that fire for it, by key; none firing means no longer sick."""
+    """A target of an incident and the signals that fire for it, by key. Without a firing signal it is no longer sick."""
 
     target: Target
     signals: Mapping[str, Symptom]
     since: float
     what: str
-    """The condition's name and message, for people; made safe here (`free_text`)."""
+    """The condition's name and message, for people. It is sanitised here (`free_text`)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "what", free_text(self.what))
@@ -85,10 +85,10 @@ class SickTarget:
 
 @dataclass(frozen=True, slots=True)
 class Disruption:
-    """A pod that healer took down, until that is made good: a replacement is ready, or the workload has all it wants.
+    """A pod that healer took down, until a replacement is ready or the workload has all units that it wants.
 
-    `known` are the uids that the workload's pods had then: a ready pod that is not among them is the replacement. To take a pod
-    that was not `ready` takes nothing from the workload: there is nothing to be made good.
+    `known` are the uids of the workload's pods at that time. A ready pod that is not among them is the replacement. A pod that
+    was not `ready` needs no replacement, because the workload lost nothing.
     """
 
     target: Target
@@ -100,7 +100,7 @@ class Disruption:
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """A human's word that a step may be taken. `at` in seconds since the epoch; `storm`: the rule's onStorm is meant."""
+    """A human's approval of a step. `at` is in seconds since the epoch. `storm`: the approval is for the rule's onStorm."""
 
     step: int
     by: str
@@ -110,7 +110,7 @@ class Approved:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A case. Times are seconds since the epoch; `id` is a valid Kubernetes object name, `rule` is "ruleset/rule"."""
+    """An incident. Times are in seconds since the epoch. `id` is a valid Kubernetes object name; `rule` is "ruleset/rule"."""
 
     id: str
     rule: str
@@ -126,58 +126,58 @@ class Incident:
     steps: tuple[str, ...]
     """The actions of the ladder, by name."""
     revision: str = ""
-    """The workload's revision when it opened, as its controller says: attempts on another one are counted anew."""
+    """The workload's revision when it opened, as its controller reports it. Attempts on another revision are counted from 0."""
     ruled: str = ""
-    """The digest of its rule as it was when the incident opened; "" in what a healer wrote that kept none."""
+    """The digest of its rule when the incident opened; "" when the incident was written by a version without digests."""
     healthy: str = ""
-    """The revision of the workload that healer last saw well for a while, when it opened; "" when it has seen none."""
+    """The last revision of the workload that had been healthy for a while when the incident opened; "" when none is known."""
     step: int = 0
     attempt: int = 0
-    """Actions sent on this step."""
+    """The number of actions sent on this step."""
     failures: int = 0
-    """How many of them failed in a row."""
+    """The number of these that failed in a row."""
     acting_on: Target | None = None
-    """The target of the action that is under way."""
+    """The target of the action in progress."""
     treated: frozenset[str] = frozenset()
-    """Uids of the targets that this step has acted on."""
+    """The uids of the targets that this step has acted on."""
     known: frozenset[str] = frozenset()
-    """Uids of the workload's pods when this step first acted: a sick pod born later shows that the step did not help."""
+    """The uids of the workload's pods when this step first acted. A newer pod that is sick shows that the step did not help."""
     disruption: Disruption | None = None
-    """The pod that was taken down last, or may have been."""
+    """The last pod that was taken down, or may have been."""
     down: tuple[Disruption, ...] = ()
-    """The ready pods that it has taken down and that were not made good when it last took one."""
+    """The ready pods that it has taken down and that had no replacement when it last took one down."""
     waiting_since: float | None = None
-    """Since when this step has been put off."""
+    """The time since which guards have deferred this step."""
     not_before: float | None = None
-    """The cluster asked for that much patience before the next try."""
+    """The cluster asked not to retry before this time."""
     deadline: float | None = None
-    """When the verification of this step gives up."""
+    """The time at which the verification of this step fails."""
     stable_since: float | None = None
-    """Since when all has been well, while verifying."""
+    """The time since which the workload has been healthy, while verifying."""
     unknown_since: float | None = None
-    """Since when it has not been known whether its signals still fire: nothing is done meanwhile, and no time limit runs."""
+    """The time since which it is unknown whether its signals still fire. Meanwhile nothing is done and no time limit runs."""
     wake_at: float | None = None
-    """When the engine wants to look again, whatever happens."""
+    """The time at which the engine evaluates it again, without any other input."""
     denied: Mapping[str, str] = field(default_factory=dict)
-    """The pods (by uid) whose eviction was asked for and not granted, and the answer: none of them is deleted instead."""
+    """The pods, by uid, whose eviction was denied, and the response. None of them is deleted instead."""
     acted_at: tuple[float, ...] = ()
-    """When actions were accepted: budgets and cooldowns count these."""
+    """The times at which actions were accepted. Budgets and cooldowns count these."""
     ended_at: float | None = None
     storm: bool = False
-    """It has taken over its workload: too many pods are sick at once for them to be treated one by one."""
+    """Whether it has taken over its workload, because too many pods are sick to be treated one by one."""
     storming: bool = False
-    """The step under way is the rule's onStorm, not the one of the ladder that `step` counts."""
+    """Whether the current step is the rule's onStorm, not the step of the ladder that `step` counts."""
     stormed: bool = False
-    """onStorm was taken or given up: it runs once."""
+    """Whether onStorm has run or was abandoned. It runs once."""
     left_step: int | None = None
-    """The step of the ladder that it has left for one that takes no pods while the storm lasts, and has not acted with yet."""
+    """The step of the ladder that it skipped, before acting, for a step that takes no pods during the storm."""
     paged: tuple[str, ...] | None = None
-    """The channels that an action `page` asked for help in besides `notify`; None: nobody was paged."""
+    """The channels, besides `notify`, to which an action `page` wrote; None when nobody was paged."""
     asked_at: float | None = None
-    """Since when this step waits for a human's approval."""
+    """The time since which this step has waited for a human's approval."""
     approvals: tuple[Approved, ...] = ()
     ended: Mapping[str, float] = field(default_factory=dict)
-    """Its alerts that have ended, by key, and when, the newest last: what a slower Alertmanager still says of them is no news."""
+    """The end times of its alerts, by key, the newest last. Late reports of them from a slower Alertmanager are ignored."""
     history: tuple[Entry, ...] = field(default_factory=tuple)
 
     @property
@@ -187,5 +187,5 @@ class Incident:
 
     @property
     def sick(self) -> list[SickTarget]:
-        """The targets for which a signal still fires, those sick longest first."""
+        """The targets for which a signal still fires, those that have been sick longest first."""
         return sorted((t for t in self.targets.values() if t.signals), key=lambda t: t.since)

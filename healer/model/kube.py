@@ -1,6 +1,6 @@
-"""The fields of Kubernetes objects that healer reads, as msgspec structs: everything else in an object is skipped undecoded.
+"""The fields of Kubernetes objects that healer reads, as msgspec structs. The decoder skips all other fields.
 
-Shapes are those of Kubernetes 1.30 to 1.36 (core/v1, apps/v1, policy/v1); absent fields take the API's documented defaults.
+The structs are those of Kubernetes 1.30 to 1.36 (core/v1, apps/v1, policy/v1). Absent fields take the API's documented defaults.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,14 @@ from healer.model.annotations import APPROVED_BY, PAUSED, PAUSED_BY, PAUSED_REAS
 
 
 class KubeStruct(msgspec.Struct, rename="camel", frozen=True, gc=False):
-    """Base of all structs of objects: immutable. No cycles can form, so that the garbage collector need not look."""
+    """The base class of all structs of objects. They are immutable and form no cycles, so that garbage collection skips them."""
 
 
 def ends(until: str) -> float:
-    """When a pause ends (RFC 3339), in seconds since the epoch; infinity without a time, and for what is none: a pause that
-    cannot be read goes on."""
+    """The end of a pause, parsed from RFC 3339 to seconds since the epoch.
+
+    Infinity without a time, and for an invalid one: such a pause does not end by itself.
+    """
     try:
         at = datetime.fromisoformat(until) if until else None
     except ValueError:
@@ -27,7 +29,7 @@ def ends(until: str) -> float:
 
 
 class Annotations(KubeStruct, frozen=True):
-    """The annotations that healer heeds; others (last-applied-configuration is large) are not kept."""
+    """The annotations that healer reads. Others are not decoded, because last-applied-configuration is large."""
 
     paused: str = msgspec.field(default="", name=PAUSED)
     paused_by: str = msgspec.field(default="", name=PAUSED_BY)
@@ -39,7 +41,7 @@ class Annotations(KubeStruct, frozen=True):
     undone_by: str = msgspec.field(default="", name=UNDONE_BY)
 
     def pauses(self, now: float) -> bool:
-        """Whether they pause healer at that time, in seconds since the epoch."""
+        """Whether the annotations pause healer at `now`, in seconds since the epoch."""
         return self.paused == "true" and not ends(self.paused_until) <= now
 
 
@@ -65,14 +67,14 @@ class Meta(KubeStruct, frozen=True):
     @property
     def controller(self) -> OwnerReference | None:
         """The owner that manages this object (ownerReference with controller: true), if any."""
-        for owner in self.owner_references:  # no generator: this is asked several times an event
+        for owner in self.owner_references:  # no generator: this runs several times for each event
             if owner.controller:
                 return owner
         return None
 
 
 class KubeObject(KubeStruct, frozen=True):
-    """An object that the API server keeps."""
+    """An object that the API server stores."""
 
     metadata: Meta
 
@@ -117,7 +119,7 @@ class Condition(KubeStruct, frozen=True):
 
 
 class InitContainer(KubeStruct, frozen=True):
-    """An init container of the spec; with restartPolicy Always it is a sidecar (1.29 and later)."""
+    """An init container of the spec. With restartPolicy Always it is a sidecar (1.29 and later)."""
 
     name: str
     restart_policy: str = ""
@@ -144,20 +146,20 @@ class Pod(KubeObject, frozen=True):
 
     @property
     def terminating(self) -> bool:
-        """Whether a deletion has been accepted for it."""
+        """Whether the API server has accepted its deletion."""
         return self.metadata.deletion_timestamp is not None
 
     @property
     def finished(self) -> bool:
-        """Whether it has ended for good (phase Failed or Succeeded): no container of it runs again, what is left is a record.
+        """Whether it has ended for good (phase Failed or Succeeded). None of its containers runs again.
 
-        Its conditions and container statuses are those of its last moment, and may say anything (a Ready that is still True).
+        Its conditions and container statuses are no longer updated: Ready may still be True.
         """
         return self.status.phase in ("Failed", "Succeeded")
 
     @property
     def ready(self) -> bool:
-        """Whether it serves: condition Ready is True, it has not finished, and no deletion is under way."""
+        """Whether it serves: the condition Ready is True, it has not finished, and it is not being deleted."""
         for condition in self.status.conditions:
             if condition.type == "Ready":
                 return condition.status == "True" and not self.terminating and not self.finished
@@ -170,7 +172,7 @@ class Pod(KubeObject, frozen=True):
 
     @property
     def restarts(self) -> int:
-        """Restarts of all its containers over its life, init containers included."""
+        """The restarts of all its containers since its creation, init containers included."""
         restarts = 0
         for container in self.status.container_statuses:
             restarts += container.restart_count
@@ -180,12 +182,12 @@ class Pod(KubeObject, frozen=True):
 
     @property
     def max_restarts(self) -> int:
-        """Restarts of its most restarted container over its life, init containers included."""
+        """The restarts of its most restarted container since its creation, init containers included."""
         return max((container.restart_count for container in self.containers), default=0)
 
 
 class ReplicaSet(KubeObject, frozen=True):
-    """Stands between a workload and its pods; it keeps one revision of the workload."""
+    """The controller between a workload and its pods. It stores one revision of the workload."""
 
 
 class LabelRequirement(KubeStruct, frozen=True):
@@ -195,14 +197,14 @@ class LabelRequirement(KubeStruct, frozen=True):
 
 
 class LabelSelector(KubeStruct, frozen=True):
-    """metav1.LabelSelector: all of matchLabels and all of matchExpressions; an empty one selects everything."""
+    """metav1.LabelSelector: all of matchLabels and matchExpressions must match. An empty selector selects everything."""
 
     match_labels: dict[str, str] = {}
     match_expressions: tuple[LabelRequirement, ...] = ()
 
 
 class BudgetSpec(KubeStruct, frozen=True):
-    """Spec of a PodDisruptionBudget. In policy/v1 a null selector selects nothing and an empty one every pod."""
+    """The spec of a PodDisruptionBudget. In policy/v1 a null selector selects no pod and an empty one every pod."""
 
     selector: LabelSelector | None = None
 
@@ -212,15 +214,15 @@ class PodDisruptionBudget(KubeObject, frozen=True):
 
 
 class Namespace(KubeObject, frozen=True):
-    """A namespace; healer can be paused in it."""
+    """A namespace, in which healer can be paused."""
 
 
 class Incident(KubeObject, frozen=True):
-    """The object in which an incident is kept (healer.dev/v1alpha1): of it, what a person may write on it."""
+    """The object that stores an incident (healer.dev/v1alpha1). Only the annotations that people write are decoded."""
 
 
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
-    """Whether `labels` satisfy every requirement of `selector`; an empty selector matches all.
+    """Whether `labels` satisfy every requirement of `selector`. An empty selector matches all.
 
     Raises ValueError on an operator that Kubernetes does not have.
     """

@@ -1,9 +1,9 @@
-"""Personal data and secrets are cut out of every free text before it leaves healer (promise 12).
+"""Removes personal data and secrets from every free text before it leaves healer (promise 12).
 
-Every pattern runs in time linear in the text: a look-behind lets a match start only at the edge of a run, so no run is scanned
-twice, and repetitions are possessive or bounded. A pattern is tried only where one of its signs stands, for a sign costs a
-hundredth of a pattern. What operators need stays: names of Kubernetes objects, uids, IP addresses, image digests, times, plain
-numbers.
+Every pattern takes time linear in the length of the text. A look-behind lets a match start only at the edge of a run, so that no
+run is scanned twice, and repetitions are possessive or bounded. A pattern is tried only when the text contains one of its signs,
+because the search for a sign takes a hundredth of the time. Names of Kubernetes objects, uids, IP addresses, image digests, times
+and plain numbers stay.
 """
 
 import re
@@ -16,24 +16,23 @@ from healer.model.redact_numbers import redact_numbers
 
 SECRET = "[secret]"
 SLACK = 1000
-"""Characters beyond a cut that are looked at too, and of those at the end of what is looked at, that are not shown: a secret that
-is cut in two is not known as one."""
+"""The characters that are redacted beyond a cut, and then dropped: half a secret would not be recognised."""
 _SHORT = 128
-"""Characters of a text that is likely to be a name, and to come again."""
+"""The length, in characters, up to which a text is probably a name that recurs. Such texts are cached."""
 _LOGGED = 16_384
-"""Characters of one text in a log event."""
+"""The most characters of one text in a log event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What is cut out and what stands in its place. It is tried where one of `signs` (lower case) stands in the text."""
+    """A pattern and its replacement. It is tried when the text contains one of `signs` (lower case)."""
 
     signs: tuple[str, ...]
     pattern: re.Pattern[str]
     replacement: str | Callable[[re.Match[str]], str]
 
     def apply(self, text: str, low: str) -> str:
-        """The text without it; `low` is the text in lower case."""
+        """The text with all matches replaced. `low` is the text in lower case."""
         for sign in self.signs:
             if sign in low:
                 return self.pattern.sub(self.replacement, text)
@@ -44,15 +43,15 @@ _SEPARATOR = (
     r"(?:\\{0,3}['\"]\s{0,3}[:=：]\s{0,3}|\s{0,1}=\s{0,1}|\s{0,1}[:：]\s{1,12}(?:[|>][+-]?\s{1,12})?|[:：](?=[^\s/:])"
     r"|\s(?:is|was)\s{0,1}:?\s{1,2}(?=\S{0,100}\d))"
 )
-"""Between a key and its value, the quotes of a key included: those of JSON in a string are escaped, and in YAML a value may begin
-on the next line."""
+"""The text between a key and its value, with the closing quote of the key. The quotes of JSON inside a string are escaped. In
+YAML a value may begin on the next line."""
 _VALUE = r"(?:\\{1,3}\"(?:(?!\\{1,3}\").){1,500}+\\{1,3}\"|'[^']{1,500}+'|\"(?:[^\"\\]|\\.){1,500}+\"|[^\s'\",;&\\]{1,500}+)"
 _KEYS = (
     r"(?:pass(?:word|wd|phrase|code)|(?<![a-z])(?:pwd|pass(?==))|secret|token|credentials?|x-amz-signature|[?&]sig|session[_-]?id"
     r"|(?:api|access|account|auth|private|secret|shared|signing|encryption|master|license)[ _-]?key)"
 )
 _REDACTED = re.compile(r"\[[a-z ]{1,20}\]")
-"""What stands where something was cut out."""
+"""A replacement that stands for redacted text."""
 _KEY_SIGNS = ("pass", "pwd", "secret", "token", "credential", "signature", "sig=", "session", "key")
 _ORDINARY_WORD = re.compile(
     r"(?i)a|an|and|are|bad|been|cannot|context|could|denied|does|due|eof|empty|end|error|expected|"
@@ -61,11 +60,11 @@ _ORDINARY_WORD = re.compile(
     r"required|revoked|rotated|rotation|signature|stale|that|the|this|timed|to|too|true|unable|"
     r"unauthorized|unexpected|unknown|unset|unsupported|was|were|will|with|wrong"
 )
-"""What a message says of a password or a token, and is none."""
+"""Words that a message uses after the name of a password or a token, and that are not its value."""
 
 
 def _keyed(found: re.Match[str]) -> str:
-    """A value with the key that names it; a word of a sentence, a count, or a working directory is no secret."""
+    """Redact the value of a key. An ordinary word, a count or a working directory is not a secret."""
     key, value = found[1], found[2]
     bare = value.rstrip(".)")
     if _ORDINARY_WORD.fullmatch(bare) or _REDACTED.match(value) or not any(map(str.isalnum, bare)):
@@ -79,7 +78,7 @@ def _keyed(found: re.Match[str]) -> str:
 
 
 def _redact_header(found: re.Match[str]) -> str:
-    """What follows a header's name, unless it is a word of a sentence about it."""
+    """Redact the value of a header, unless it is an ordinary word."""
     return found[0] if _ORDINARY_WORD.fullmatch(found[2].rstrip(".)")) or _REDACTED.match(found[2]) else found[1] + SECRET
 
 
@@ -98,7 +97,7 @@ _OTHERS = (
     r"|eyJrIjoi[\w=]{16,}+"
 )
 _INTERNAL_DOMAIN = r"(?:svc|local|internal|cluster|localdomain|lan|intranet|consul|pod|nodes?)"
-"""Last labels of host names that no mail goes to: `rabbit@host.svc` is a node of RabbitMQ."""
+"""The last labels of host names that are not mail domains: `rabbit@host.svc` is a node of RabbitMQ."""
 
 _PATTERNS = (
     Pattern(
@@ -170,12 +169,12 @@ _AWS_SECRET = re.compile(
     r"(?<![\w/+=-])(?![0-9A-Fa-f]{40}(?!\w))(?=[a-z0-9/+]{0,39}[A-Z])(?=[A-Z0-9/+]{0,39}[a-z])(?=[A-Za-z/+]{0,39}\d)"
     r"[A-Za-z0-9/+]{40}(?![\w/+=-])"
 )
-"""As much as 40 characters of base64 are; a digest is hexadecimal, in whatever case."""
+"""40 characters of base64. A digest is hexadecimal, in upper or lower case, and does not match."""
 _NAMES_SECRET = re.compile(rf"(?i){_KEYS}\Z|\A(?:authorization|(?:set-)?cookie)\Z")
 
 
 def redact(text: str) -> str:
-    """The text without personal data and secrets; each is replaced by its kind in brackets."""
+    """The text without personal data and secrets. Each is replaced by its kind in brackets."""
     low = text.lower()
     for each in _PATTERNS:
         text = each.apply(text, low)
@@ -190,24 +189,24 @@ def _redact_short(text: str) -> str:
 
 
 def redact_most(text: str, most: int) -> str:
-    """The text redacted; of one that is longer than `most` characters, the end may be left out."""
+    """The redacted text. The end of a text that is longer than `most` characters may be missing."""
     if len(text) <= most + 2 * SLACK:
         return redact(text)
     return redact(text[: most + 2 * SLACK])[:-SLACK] + "…"
 
 
 def names_secret(key: str) -> bool:
-    """Whether what a key names is a secret: `password`, `X-API-Key`, `aws_secret_access_key`."""
+    """Whether a key names a secret: `password`, `X-API-Key`, `aws_secret_access_key`."""
     return _NAMES_SECRET.search(key) is not None
 
 
 def redact_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor: every string of a log event is redacted, and what a key names as a secret is left out."""
+    """A structlog processor that redacts every string of a log event, and the whole value of a key that names a secret."""
     return {key: SECRET if isinstance(value, str) and names_secret(key) else _redacted(value) for key, value in event.items()}
 
 
 def _redacted(value: Any) -> Any:
-    """The value, every string in it redacted: a rendered traceback is a list of dictionaries."""
+    """The value with every string in it redacted. A rendered traceback is a list of dictionaries."""
     match value:
         case str():
             return _redact_short(value) if len(value) <= _SHORT else redact_most(value, _LOGGED)

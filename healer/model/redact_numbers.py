@@ -1,20 +1,20 @@
-"""Numbers that are about a person: cards, accounts, identity cards, telephones. Check digits tell them from plain numbers."""
+"""Redacts the numbers of cards, accounts, identity cards and telephones. Check digits distinguish them from plain numbers."""
 
 import re
 from datetime import date
 
 _DIGITS = re.compile("\\d[\\d ().+\u2010\u2011-]{6}")
 _ACCOUNT = re.compile(r"(?i)[A-Z]{2}\d\d[ -]?[A-Z\d]{4}")
-"""Without one of these there is none of these numbers."""
+"""A text without a match of `_DIGITS` or `_ACCOUNT` contains none of these numbers."""
 _BEFORE = r"(?<![\w.+-])"
 _END = r"(?!\w|[.-]\w)"
-"""Ends a number that belongs to no longer word or number: a full stop may follow, ".5" or "-x" may not."""
+"""The end of a number that is not part of a longer word or number. A full stop may follow; ".5" or "-x" may not."""
 _UNIT = r"(?!\s?(?:[kmgt]i?b|bytes?|[mun]?s|seconds?|requests?|rows|tokens?|samples?|items|events|of|pods)\b)"
 
 _IDENTITY = re.compile(rf"(?<![\w.-])\d{{17}}[\dXx]{_END}")
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _GAP = "[ \u2010\u2011-]{0,2}"
-"""Between the groups of a card's digits: hyphens of more than one kind."""
+"""The separator between the groups of a card's digits: a space, or hyphens of several kinds."""
 _CARD = re.compile(
     rf"(?<![\w.-])(?:\d{{4}}{_GAP}\d{{4}}{_GAP}\d{{4}}{_GAP}\d{{4}}(?:{_GAP}\d{{3}})?|\d{{4}}{_GAP}\d{{6}}{_GAP}\d{{4,5}}"
     rf"|4\d{{3}}(?:{_GAP}\d{{3}}){{3}}{_UNIT}){_END}",
@@ -23,7 +23,7 @@ _CARD = re.compile(
 _ISSUERS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|3(?:0[0-5]|[68]\d)\d{11}|35\d{14}|6(?:011|2|4[4-9]|5)\d{10,17}"
 )
-"""The first digits and lengths of cards. What begins with 1, as times in milliseconds do, is none."""
+"""The first digits and lengths of cards. No card begins with 1, as times in milliseconds do."""
 _IBAN = re.compile(r"(?i)(?<![\w-])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{1,4}){3,8}")
 _COUNTRIES = {
     15: frozenset({"NO"}),
@@ -43,10 +43,10 @@ _COUNTRIES = {
     30: frozenset({"JO", "KW", "MU"}),
     31: frozenset({"MT"}),
 }
-"""By the length of their account numbers (the IBAN registry): it tells one in lower case or with hyphens from a name."""
+"""The countries by the length of their IBAN (IBAN registry). It distinguishes one in lower case or with hyphens from a name."""
 _SSN = re.compile(rf"(?<![\w.-])\d{{3}}-\d{{2}}-\d{{4}}{_END}")
 _MOBILE = re.compile(rf"(?<![\w.-])(?:(?:\+|00)?86[- ]?)?1[3-9]\d(?:[- ]?\d{{4}}){{2}}{_END}{_UNIT}", re.I)
-"""Of mainland China."""
+"""Mobile telephone numbers of mainland China."""
 _INTERNATIONAL = re.compile(rf"(?<![\w+])\+\d(?:[ ().-]{{0,2}}\d){{7,14}}{_END}")
 _AMERICAN = re.compile(
     rf"(?<![\w.-])(?<!\d )(?:1[-. ])?(?:\([2-9]\d{{2}}\) ?|[2-9]\d{{2}}[-. ])[2-9]\d{{2}}[-. ]\d{{4}}{_END}{_UNIT}", re.I
@@ -70,7 +70,7 @@ def redact_numbers(text: str) -> str:
 
 
 def _is_identity(number: str) -> bool:
-    """Whether it is a resident identity number of China (GB 11643-1999): a date of birth, and a check digit."""
+    """Whether it is a resident identity number of China (GB 11643-1999), by its date of birth and check digit."""
     try:
         born = date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
     except ValueError:
@@ -80,7 +80,7 @@ def _is_identity(number: str) -> bool:
 
 
 def _is_card(written: str) -> bool:
-    """Whether the digits are those of a card, and their sum fits (Luhn)."""
+    """Whether the digits are those of a card, with a valid Luhn checksum."""
     digits = [int(digit) for digit in written if digit.isdecimal()]
     if not _ISSUERS.fullmatch("".join(map(str, digits))):
         return False
@@ -89,7 +89,7 @@ def _is_card(written: str) -> bool:
 
 
 def _without_iban(found: re.Match[str]) -> str:
-    """An account number (ISO 13616) at the beginning of what was found, which may go on with other words, is cut out."""
+    """Redact the account number (ISO 13616) at the start of a match. The match may include words that follow it."""
     written = found[0]
     for end in range(len(written), 14, -1):
         number = re.sub("[ -]", "", written[:end])
@@ -106,5 +106,5 @@ def _remainder(number: str) -> int:
 
 
 def _is_bytes(written: str) -> bool:
-    """Whether a number of eleven digits is rather one of bytes: 16 GiB look like a telephone."""
+    """Whether a number is probably a count of bytes: 16 GiB has the form of a telephone number."""
     return written.isdecimal() and int(written) % _MEBIBYTE == 0

@@ -1,4 +1,4 @@
-"""One observation: a named condition of one target at one time, firing or resolved; and why a receiver does not take it."""
+"""Signals, the other reports of a source, and the errors with which a receiver refuses a delivery."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,15 +14,15 @@ REPLICA_LABELS = ("prometheus_replica", "replica", "__replica__", "prometheus")
 class Signal:
     """What a source observed. `source` is the name of its trigger (`healer.rules.triggers`).
 
-    `key` identifies the condition over its whole life, so that the end is matched with the beginning: a pod's uid and the name of
-    the condition, an alert's fingerprint. `occurrence` identifies one time that the condition happened: Alertmanager repeats an
-    occurrence, and so does a watch that lists again. `at` is in seconds since the epoch. `rule` is the full name of the only rule
-    that the signal concerns, because the source asked for it; "" when it may concern any rule. `message` is made safe here
-    (`free_text`). `changed`: the message has another meaning than before, and an incident that has the signal tells it.
+    `key` identifies the condition from beginning to end: a pod's uid with the name of the condition, or an alert's fingerprint.
+    `occurrence` identifies one occurrence of the condition. Alertmanager repeats an occurrence, and so does a watch after a
+    relist. `at` is in seconds since the epoch. `rule` is the full name of the only rule that the signal concerns; "" when it may
+    concern any rule. `message` is sanitised here (`free_text`). `changed`: the message has another meaning than before, and is
+    added to the history of an incident that has the signal.
 
-    Of an alert: `began` and `ended` are its startsAt and endsAt by the clock of its sender, in seconds since the epoch, None when
-    they are not known. `suppressed` says why healer does nothing about it although it fires, for example that it is silenced.
-    `trouble` identifies what several replicas of one Prometheus report; "" when `key` identifies it.
+    For an alert, `began` and `ended` are startsAt and endsAt by the clock of its sender, in seconds since the epoch; None when
+    unknown. `suppressed` says why healer ignores it although it fires, for example because it is silenced. `trouble` identifies
+    what several replicas of one Prometheus report; "" when `key` identifies it.
     """
 
     source: str
@@ -49,7 +49,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A source has answered in full what a rule asks for: of the rule's signals only those with these keys can still fire."""
+    """A complete answer of a source for a rule. Only the rule's signals with these keys can still fire."""
 
     rule: str
     keys: frozenset[str]
@@ -57,10 +57,10 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """It is not known whether signals of a rule still fire: there is no answer, or none that may be believed.
+    """It is unknown whether signals of a rule still fire, because there is no answer or none that can be trusted.
 
-    Such a signal is neither bad nor over until its source reports it again. `keys`: which signals; None: all of the rule, for the
-    source does not answer at all. `why` is for people.
+    Such a signal counts neither as firing nor as resolved until its source reports it again. `keys` are the signals; None means
+    all signals of the rule, because the source does not answer. `why` is for people.
     """
 
     rule: str
@@ -72,13 +72,13 @@ class Unanswered:
 
 
 Report = Signal | Answered | Unanswered
-"""What a source has to say."""
+"""What a source reports."""
 
 
 class WebhookError(Exception):
-    """The sender's fault: nothing of the body was taken, and sending it again will not help.
+    """A delivery that is invalid. Nothing of the body was accepted, and sending it again does not help.
 
-    `status` is the HTTP status (4xx), `message` says what and where, `hint` what to do.
+    `status` is the HTTP status (4xx). `message` says what is wrong and where; `hint` says what to do.
     """
 
     def __init__(self, status: int, message: str, hint: str) -> None:
@@ -93,7 +93,7 @@ PERHAPS = "it is taken, in part at least, and not kept yet: send it again later;
 
 
 class QueueFull(Exception):
-    """Ours: send it again after `retry_after` seconds. `hint` says so, and whether anything was taken: NOTHING or PERHAPS."""
+    """The queue is full: the sender is to retry after `retry_after` seconds. `hint` is NOTHING or PERHAPS."""
 
     def __init__(self, message: str = "the queue of signals is full", retry_after: float = 5.0, *, hint: str = NOTHING) -> None:
         super().__init__(message)

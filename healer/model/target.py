@@ -1,11 +1,11 @@
-"""A Kubernetes object that healer speaks about, identified by uid because names recur."""
+"""Targets: references to Kubernetes objects. The uid identifies the object, because names are reused."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class ActsOn(StrEnum):
-    """What an action acts on, and what a trigger can hand to it."""
+    """The kind of target that an action acts on, and that a trigger provides."""
 
     POD = "pod"
     WORKLOAD = "workload"
@@ -15,7 +15,7 @@ class ActsOn(StrEnum):
 class Target:
     """An object by kind, namespace, name and uid.
 
-    The uid is empty when something names an object that the cluster does not hold (an alert on a pod that is gone).
+    The uid is empty for an object that is not in the cluster, for example when an alert names a pod that was deleted.
     """
 
     kind: str
@@ -28,10 +28,10 @@ class Target:
 
     @property
     def is_pod(self) -> bool:
-        """Whether it is a pod, and no workload or node."""
+        """Whether it is a pod, not a workload or a node."""
         return self.kind == "Pod"
 
     @property
     def exists(self) -> bool:
-        """Whether the cluster held the object when the target was made."""
+        """Whether the object was in the cluster when the target was created."""
         return bool(self.uid)

@@ -1,7 +1,7 @@
-"""Free text: what sources, servers and people say. It is made safe once, where it enters the model, and stays so.
+"""Free text from sources, servers and people. It is sanitised once, where it enters the model.
 
-One line, so that nobody can forge another one; without control characters and without those that are not seen or that turn the
-direction of writing; without personal data and secrets; not without end.
+Sanitised text is one line, so that nobody can forge another line. It has no control characters, no invisible ones and none that
+change the direction of writing. Personal data and secrets are redacted, and its length is limited.
 """
 
 import re
@@ -11,46 +11,46 @@ from functools import lru_cache
 from healer.model.redact import SLACK, redact_most
 
 MOST = 1000
-"""Characters of a free text; the definition of incidents allows no more."""
+"""The most characters of a free text. The definition of incidents allows no more."""
 _MARGIN = 4 * SLACK
-"""Bytes of an answer that are looked at beyond what is shown: a character takes up to four."""
+"""The bytes of a body that are decoded beyond the part that is shown. A character takes up to four bytes."""
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0")
-"""Letters and marks that are not seen, beside all of the category "format"."""
+"""Invisible letters and marks, besides the characters of the category "format"."""
 _SUSPECT = re.compile("[" + "".join(sorted(_UNSEEN)) + "]")
 
 _FIGURES = re.compile(r"(?<![\w./:-])\d+(?:[.,]\d+)*(?![\w/:-])")
-"""Numbers that stand by themselves: counts, durations. Those in names tell one object from another."""
+"""Numbers on their own: counts and durations. Numbers inside names distinguish objects and do not match."""
 
 
 def without_figures(text: str) -> str:
-    """The text with all its figures made 0: two that are the same so say the same."""
+    """The text with each number replaced by 0. Two texts with the same result have the same meaning."""
     return _FIGURES.sub("0", text)
 
 
 def free_text(text: str, most: int = MOST) -> str:
-    """The text as it may be kept and shown, of at most `most` characters."""
+    """The sanitised text, of at most `most` characters."""
     return _made_safe(text[: most + 3 * SLACK], most)
 
 
-@lru_cache(2048)  # what a target has stands in its incident, in a line of it, and in that of its node
+@lru_cache(2048)  # the text of a target recurs in its incident, in the history, and in the incident of its node
 def _made_safe(text: str, most: int) -> str:
     return cut(redact_most(one_line(text), most), most)
 
 
 def body_text(body: bytes, most: int) -> str:
-    """What an answer that cannot be read says, as text that may be shown."""
+    """The sanitised text of a response body that cannot be decoded."""
     return free_text(body[: _MARGIN + most].decode(errors="replace").strip(), most)
 
 
 def one_line(text: str) -> str:
-    """The text on one line, without characters that are not seen."""
+    """The text on one line, without invisible characters."""
     if text.isprintable() and not _SUSPECT.search(text):
         return text
     return "".join(map(_shown, text)).strip()
 
 
 def cut(text: str, most: int) -> str:
-    """The text, cut to so many characters."""
+    """The text, cut to `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

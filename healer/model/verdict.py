@@ -1,30 +1,30 @@
-"""The canary judge's word: which of four, and the figures that it rests on."""
+"""The verdict of the canary judge, and the figures that it is based on."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class VerdictKind(StrEnum):
-    """What is known of a canary."""
+    """The four verdicts on a canary."""
 
     GOOD = "GOOD"
-    """As good as it has to be, on evidence."""
+    """There is evidence that it is good enough."""
     BAD = "BAD"
-    """Worse than it may be: the chance to say so of a good canary is at most alpha, however often one looks."""
+    """Worse than allowed. A good canary gets this verdict with a probability of at most alpha, however often it is judged."""
     INSUFFICIENT = "INSUFFICIENT"
-    """Judged, and not decided yet: more requests are needed."""
+    """Judged, but not decided yet: more requests are needed."""
     UNKNOWN = "UNKNOWN"
-    """Not to be judged: no data, or data that cannot be trusted. Never bad, never good."""
+    """Cannot be judged: there is no data, or the data cannot be trusted."""
 
     @property
     def code(self) -> str:
-        """As the reason of a decision: "Good"."""
+        """The code for the reason of a decision: "Good"."""
         return self.value.capitalize()
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Requests of one side, and how many of them were bad. Whole numbers, but for what a PromQL `increase` extrapolates."""
+    """The requests of one side, and the bad ones among them. PromQL's `increase` extrapolates to fractions."""
 
     requests: float = 0.0
     bad: float = 0.0
@@ -40,9 +40,11 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class MeasureFinding:
-    """What one measure says. `stable` is None when there is nothing to compare with; `evidence` is the larger of the e-values
-    and `needed` what it must reach for BAD; `phi` the over-dispersion by which it was tempered,
-    where something is known of bursts."""
+    """The result of one measure.
+
+    `stable` is None when there is nothing to compare with. `evidence` is the larger of the e-values; it must reach `needed` for
+    BAD. `phi` is the over-dispersion by which the evidence was reduced, when bursts are known.
+    """
 
     measure: str
     kind: VerdictKind
@@ -53,17 +55,17 @@ class MeasureFinding:
     needed: float
     phi: float
     favour: float = 0.0
-    """The e-value for it, which must reach `praise` for GOOD."""
+    """The e-value in favour of the canary. It must reach `praise` for GOOD."""
     praise: float = 0.0
     limit: float = 0.0
-    """The bad share, 0 to 1, that it must be better than to be GOOD."""
+    """The bad share, 0 to 1, that the canary must stay below for GOOD."""
     lacking: float | None = 0.0
-    """About how many more requests of the canary GOOD takes if as many of them are bad as so far; None if it cannot become so."""
+    """The estimated number of further requests for GOOD at the same bad share; None when GOOD is not reachable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The judgement of all measures together; `text` says it in words with the figures."""
+    """The judgement of all measures together. `text` explains it with figures."""
 
     kind: VerdictKind
     text: str

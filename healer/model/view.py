@@ -1,4 +1,4 @@
-"""What healer knows of the cluster at a moment: filled by `cluster`, read by everyone else."""
+"""The view: the state of the cluster as healer knows it. `cluster` writes it; all others read it."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -10,11 +10,11 @@ from healer.model.workload import Workload, WorkloadObject
 
 
 class View:
-    """The objects, keyed by kind and uid, with indices by name and by controller.
+    """The objects by kind and uid, with indices by name, controller and node.
 
-    All look-ups are O(1) or proportional to the answer. Owners are followed by uid, never by parsing names.
+    All lookups are O(1) or proportional to the result. Owners are found by uid, never by parsing names.
 
-    `supported_kinds`: the kinds of workloads whose health healer can judge, and which it acts on.
+    `supported_kinds` are the kinds of workloads whose health healer can judge, and on which it acts.
     """
 
     def __init__(self, supported_kinds: Collection[str]) -> None:
@@ -26,18 +26,18 @@ class View:
         self._budgets: dict[str, dict[str, PodDisruptionBudget]] = defaultdict(dict)  # namespace -> budgets by uid
         self._by_node: dict[str, set[str]] = defaultdict(set)  # node's name -> uids of the living pods on it
         self.paused_everywhere = ""
-        """Who has paused healer as a whole, and why; "" when nobody has. Written by the daemon, from the Lease's annotations."""
+        """Who has paused healer everywhere, and why; "" when nobody has. The daemon writes it, from the Lease's annotations."""
 
     # writing: by `cluster` only
 
     def put(self, obj: KubeObject) -> KubeObject | None:
-        """Add or replace an object; returns what was held of it before."""
+        """Add or replace an object. Returns its earlier state."""
         meta = obj.metadata
         uid = meta.uid
         objects = self._objects[type(obj)]
         before = objects.get(uid)
         objects[uid] = obj
-        if before is None:  # an object keeps its name; by now a successor may have taken it
+        if before is None:  # a name never changes; later a successor may have it
             self._uid_by_name[type(obj).__name__, meta.namespace, meta.name] = uid
         if before is None or before.metadata.owner_references != meta.owner_references:
             self._index_owner(obj, before)
@@ -50,13 +50,13 @@ class View:
         return before
 
     def drop(self, kind: type[KubeObject], uid: str) -> KubeObject | None:
-        """Remove an object; returns what was held of it."""
+        """Remove an object. Returns its last state."""
         obj = self._objects[kind].pop(uid, None)
         if obj is None:
             return None
         meta = obj.metadata
         name = (kind.__name__, meta.namespace, meta.name)
-        if self._uid_by_name.get(name) == uid:  # a successor may have taken the name already
+        if self._uid_by_name.get(name) == uid:  # a successor may already have the name
             del self._uid_by_name[name]
         if (controller := meta.controller) is not None:
             self._unindex_owner(controller.uid, uid)
@@ -68,7 +68,7 @@ class View:
         return obj
 
     def _index_node(self, uid: str, pod: Pod | None, before: Pod | None) -> None:
-        """Note the node that a pod is on, and was on before; one that is not scheduled or has finished is on none."""
+        """Update the index by node for a pod. A pod that is not scheduled or has finished is on no node."""
         node, old = _node_of(pod), _node_of(before)
         if node == old:
             return
@@ -81,7 +81,7 @@ class View:
             self._by_node[node].add(uid)
 
     def _index_owner(self, obj: KubeObject, before: KubeObject | None) -> None:
-        """Note whose an object is, and is no longer."""
+        """Update the index by controller for an object."""
         uid, controller = obj.metadata.uid, obj.metadata.controller
         old = None if before is None else before.metadata.controller
         if old is not None and (controller is None or controller.uid != old.uid):
@@ -97,31 +97,31 @@ class View:
                 del self._owned[owner]
 
     def uids(self, kind: type[KubeObject], namespace: str = "") -> set[str]:
-        """The uids held of a kind (of one namespace, when given)."""
+        """The uids of a kind, in one namespace when given."""
         return {uid for uid, obj in self._objects[kind].items() if not namespace or obj.metadata.namespace == namespace}
 
     # reading
 
     def count(self, kind: type[KubeObject]) -> int:
-        """How many objects of a kind are held."""
+        """The number of objects of a kind."""
         return len(self._objects[kind])
 
     def pod(self, uid: str) -> Pod | None:
-        """The pod of that uid."""
+        """The pod with that uid."""
         pod = self._objects[Pod].get(uid)
         return pod if isinstance(pod, Pod) else None
 
     def pod_named(self, namespace: str, name: str) -> Pod | None:
-        """The pod that has that name now."""
+        """The pod that has that name now, if any."""
         return self.pod(self._uid_by_name.get(("Pod", namespace, name), ""))
 
     def living(self, uid: str) -> Pod | None:
-        """The pod of that uid, unless it has finished: only the living are counted."""
+        """The pod with that uid, unless it has finished. Only such pods are counted."""
         pod = self.pod(uid)
         return None if pod is None or pod.finished else pod
 
     def finished(self, uid: str) -> bool:
-        """Whether the pod of that uid has finished, so that only its record is left. False for one that is not held."""
+        """Whether the pod with that uid has finished. False for an unknown pod."""
         pod = self.pod(uid)
         return pod is not None and pod.finished
 
@@ -130,53 +130,53 @@ class View:
         return (pod for pod in self._objects[Pod].values() if isinstance(pod, Pod))
 
     def objects(self, kind: type[KubeObject]) -> Iterable[KubeObject]:
-        """Every object of a kind, as it was decoded."""
+        """Every object of a kind, as decoded."""
         return self._objects[kind].values()
 
     def workloads(self) -> Iterable[Workload]:
-        """Every workload of a kind that is watched."""
+        """Every workload of the watched kinds."""
         return self._workloads.values()
 
     def names(self, kind: type[KubeObject]) -> set[str]:
-        """The names held of a kind."""
+        """The names of the objects of a kind."""
         return {obj.metadata.name for obj in self._objects[kind].values()}
 
     def count_on(self, node: str) -> int:
-        """How many pods are on a node, the records of finished ones not counted."""
+        """The number of pods on a node that have not finished."""
         return len(self._by_node.get(node, ()))
 
     def workload(self, uid: str) -> Workload | None:
-        """The workload of that uid."""
+        """The workload with that uid."""
         return self._workloads.get(uid)
 
     def workload_named(self, kind: str, namespace: str, name: str) -> Workload | None:
-        """The workload that has that kind and name now."""
+        """The workload that has that kind and name now, if any."""
         return self._workloads.get(self._uid_by_name.get((kind, namespace, name), ""))
 
     def find(self, target: Target) -> Pod | Workload | None:
-        """The object that a target names, by its uid; None when it is not held."""
+        """The object of a target, by its uid; None when it is unknown."""
         return self.pod(target.uid) if target.kind == "Pod" else self.workload(target.uid)
 
     def find_by_name(self, kind: str, namespace: str, name: str) -> Pod | Workload | None:
-        """The pod or the workload that has that name now."""
+        """The pod or the workload that has that name now, if any."""
         return self.pod_named(namespace, name) if kind == "Pod" else self.workload_named(kind, namespace, name)
 
     def namespace(self, name: str) -> Namespace | None:
-        """The namespace of that name."""
+        """The namespace with that name."""
         namespace = self._objects[Namespace].get(self._uid_by_name.get(("Namespace", "", name), ""))
         return namespace if isinstance(namespace, Namespace) else None
 
     def workload_of(self, pod: Pod) -> Target | None:
-        """The top controller of a pod: what controls its ReplicaSet where it has one, else its controller itself.
+        """The top controller of a pod: the controller of its ReplicaSet if it has one, otherwise its own controller.
 
-        None for a bare pod, and for one whose ReplicaSet is not known yet: a guess would be worse than waiting. None for one that
-        names an owner in another namespace, too: anybody may write that, and no controller owns across namespaces.
+        None for a bare pod, and for a pod whose ReplicaSet is not known yet. None also for a pod that names an owner in another
+        namespace: anybody can write such a reference, and no controller owns objects in other namespaces.
         """
         top = self._top(pod)
         return None if top is None else Target(top.kind, pod.metadata.namespace, top.name, top.uid)
 
     def workload_uid(self, pod: Pod) -> str:
-        """The uid of `workload_of`, "" for none: asked at every event, so that nothing is made for it."""
+        """The uid of `workload_of`; "" for none. It runs for every event, and so creates no Target."""
         top = self._top(pod)
         return "" if top is None else top.uid
 
@@ -190,11 +190,11 @@ class View:
         workload = None if owner is None else self._workloads.get(owner.uid)
         if owner is None or workload is None:
             return owner
-        meta = workload.metadata  # the reference may say what it likes; only the uid cannot be made up
+        meta = workload.metadata  # a reference can have any kind and name; only the uid is hard to forge
         return owner if (owner.kind, owner.name, namespace) == (workload.kind, meta.name, meta.namespace) else None
 
     def pods_of(self, workload: Target) -> list[Pod]:
-        """All pods of a workload, of every revision: terminating ones and the records of finished ones included."""
+        """All pods of a workload, of every revision, including terminating and finished ones."""
         owners = [workload.uid, *(uid for uid, kind in self._owned.get(workload.uid, {}).items() if kind is ReplicaSet)]
         uids = [uid for owner in owners for uid, kind in self._owned.get(owner, {}).items() if kind is Pod]
         pods = [pod for pod in map(self.pod, uids) if pod is not None]
@@ -202,11 +202,11 @@ class View:
 
     def replica_sets_of(self, workload: Target) -> list[ReplicaSet]:
         """The ReplicaSets of a workload, of every revision."""
-        held = (self._objects[ReplicaSet].get(uid) for uid in self._owned.get(workload.uid, {}))
-        return [each for each in held if isinstance(each, ReplicaSet)]
+        owned = (self._objects[ReplicaSet].get(uid) for uid in self._owned.get(workload.uid, {}))
+        return [each for each in owned if isinstance(each, ReplicaSet)]
 
     def budgets_matching(self, pod: Pod) -> list[PodDisruptionBudget]:
-        """The PodDisruptionBudgets whose selector matches the pod; more than one is a configuration error."""
+        """The PodDisruptionBudgets whose selector matches the pod. More than one is a configuration error."""
         return [
             budget
             for budget in self._budgets.get(pod.metadata.namespace, {}).values()
@@ -219,7 +219,7 @@ def _node_of(pod: Pod | None) -> str:
 
 
 def target_of(obj: Pod | Workload) -> Target:
-    """The target that names an object."""
+    """The target for an object."""
     meta = obj.metadata
     return Target("Pod" if isinstance(obj, Pod) else obj.kind, meta.namespace, meta.name, meta.uid)
 

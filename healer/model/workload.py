@@ -1,4 +1,4 @@
-"""The top controller of pods as healer sees it, whichever kind it is: `workloads` makes it from the decoded object."""
+"""The workload, independent of its kind. The package `workloads` creates it from the decoded object."""
 
 from dataclasses import dataclass
 
@@ -7,58 +7,58 @@ from healer.model.kube import KubeObject, Meta
 from healer.model.target import Target
 
 STUCK = "RolloutStuck"
-"""The code of a rollout whose controller says that it makes no progress. A rollout that takes its time has another code."""
+"""The reason code of a rollout whose controller reports that it makes no progress. A slow rollout has another code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Roll:
-    """What a rollout of a workload would take."""
+    """The effect of a rollout on a workload's units."""
 
     gradual: bool
     """Whether new pods start before all old ones are gone."""
     takes: int
-    """How many of its ready units a gradual rollout may take at once."""
+    """The number of ready units that a gradual rollout may take down at once."""
     strategy: str
-    """The strategy in the words of its kind: "Recreate", "maxUnavailable 25%"."""
+    """The strategy in the terms of the kind: "Recreate", "maxUnavailable 25%"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A workload at one moment. Counts are of its units: pods, or groups of pods that start and end together."""
+    """A workload at one moment. Its counts are in units: pods, or groups of pods that start and end together."""
 
     kind: str
     metadata: Meta
     desired: int
-    """The units that it is to have."""
+    """The desired number of units."""
     existing: int
-    """The units that it has, of every revision."""
+    """The number of units, of every revision."""
     updated: int
-    """The units of the current revision."""
+    """The number of units of the current revision."""
     ready: int
-    """The units that are ready, as its controller counts them."""
+    """The number of ready units, as its controller counts them."""
     revision: str
-    """The current revision; "" where its controller has not said one."""
+    """The current revision; "" when its controller has not set one."""
     paused: bool
-    """Whether somebody has paused its rollouts. A pause of healer's is an annotation (`metadata.annotations.pauses`)."""
+    """Whether its rollouts are paused. A pause of healer is an annotation instead (`metadata.annotations.pauses`)."""
     observed: bool
     """Whether its controller has seen the newest spec."""
     rollout: Reason | None
-    """Why it is not settled on its current revision; None when it is."""
+    """Why its rollout to the current revision is not complete; None when it is."""
     failure: str
-    """What keeps it from having its units, in the words of its controller; "" for nothing."""
+    """Why it cannot have its desired units, in its controller's words; "" without such a failure."""
     overdue: str
-    """What its controller says of a rollout that is past its deadline; "" for any other."""
+    """The controller's message about a rollout that is past its deadline; "" for any other rollout."""
     roll: Roll
 
     @property
     def target(self) -> Target:
-        """The target that names it."""
+        """The target for this workload."""
         return Target(self.kind, self.metadata.namespace, self.metadata.name, self.metadata.uid)
 
 
 class WorkloadObject(KubeObject, frozen=True):
-    """A decoded object that is a workload."""
+    """The base class of the decoded objects of workload kinds."""
 
     def workload(self) -> Workload:
-        """What healer needs of it."""
+        """The workload that healer makes of the object."""
         raise NotImplementedError
