@@ -15,7 +15,7 @@ BATCH, PERIOD = 3000, 0.1
 """Requests in a batch, and seconds between batches."""
 _MOST_SCRAPES = 100
 """The number of scrapes kept."""
-_USUAL = 0.01
+_STABLE_FAILING = 0.01
 """The share of requests, 0 to 1, that the stable version fails. The canary fails none at first."""
 _SECONDS = (0.02, 0.025, 0.03, 0.04, 0.06)
 
@@ -63,7 +63,10 @@ class Traffic:
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self.versions = {STABLE: VersionTraffic(self._lab, STABLE, _USUAL), CANARY: VersionTraffic(self._lab, CANARY, 0.0)}
+        self.versions = {
+            STABLE: VersionTraffic(self._lab, STABLE, _STABLE_FAILING),
+            CANARY: VersionTraffic(self._lab, CANARY, 0.0),
+        }
         for version in self.versions.values():
             version.answer_request()
         self._running = asyncio.create_task(self._run(), name="traffic")

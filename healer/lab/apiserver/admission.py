@@ -1,7 +1,7 @@
-"""Admission: what the API server asks before it stores or deletes, beside its own rules.
+"""Admission control: the checks before a write or a deletion that are not rules of the API server itself.
 
-A test has the lab deny requests as a webhook or a ValidatingAdmissionPolicy does; `quota` counts what ResourceQuotas allow. The
-lab's own controllers are refused like any client.
+A test registers denials, which answer as a webhook or a ValidatingAdmissionPolicy does. They apply to the lab's controllers
+too. ResourceQuotas are checked in `quota`.
 
 Sources: apiserver/pkg/admission/plugin/webhook/errors/statuserror.go and plugin/policy/validating/dispatcher.go, Kubernetes 1.36.
 """
@@ -17,12 +17,12 @@ from healer.lab.kinds import Kind
 from healer.lab.objects import Object
 
 _CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
-"""The reasons that a validation of a policy may have."""
+"""The reasons that a policy's validation may give, with their status codes."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionRequest:
-    """One request for admission. `resource` is `pods` or `pods/eviction`; `obj` is what is to be written, evicted or deleted."""
+    """One admission request. `resource` is `pods` or `pods/eviction`; `obj` is the object to write, evict or delete."""
 
     verb: str
     """create, update or delete."""
@@ -35,7 +35,7 @@ class AdmissionRequest:
 
 @dataclass(eq=False, slots=True)
 class Denial:
-    """What is denied, and how often still; None: until it is taken back. `hits` counts; `await met(3)` waits for the third."""
+    """Which requests to deny, and how many more; None: until `allow`. `hits` counts them; `await met(3)` waits for the third."""
 
     match: Callable[[AdmissionRequest], bool]
     error: Callable[[AdmissionRequest], status.ApiRefusal]
@@ -44,13 +44,13 @@ class Denial:
     _hit: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def met(self, hits: int = 1) -> None:
-        """Return once it has denied so many requests."""
+        """Return when at least `hits` requests have been denied."""
         while self.hits < hits:
             self._hit.clear()
             await self._hit.wait()
 
     def deny(self, asked: AdmissionRequest) -> status.ApiRefusal:
-        """Count one request; returns the answer to it."""
+        """Count one request. Returns the refusal to answer with."""
         self.hits += 1
         self.left = None if self.left is None else self.left - 1
         self._hit.set()
@@ -58,9 +58,9 @@ class Denial:
 
 
 class Admission:
-    """The denials on order.
+    """The registered denials.
 
-    All filters are optional: `verb`, `resource`, `name`, `match` (any test of what is asked), `times`.
+    All filters are optional: `verb`, `resource`, `name`, `match` (any predicate of the request), `times`.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Admission:
         match: Callable[[AdmissionRequest], bool] = lambda _: True,
         times: int | None = None,
     ) -> Denial:
-        """Deny as a validating webhook does. A webhook that gives no code answers 400, and no reason."""
+        """Deny as a validating webhook does. Without a code of the webhook the answer is 400 without a reason."""
         explanation = f": {message or reason}" if message or reason else " without explanation"
         text = f'admission webhook "{webhook}" denied the request{explanation}'
         return self._add(lambda _: status.ApiRefusal(max(code, 400), reason, text), verb, resource, name, match, times)
@@ -106,11 +106,11 @@ class Admission:
         return self._add(error, verb, resource, name, match, times)
 
     def allow(self, denial: Denial) -> None:
-        """Take a denial back."""
+        """Remove a denial."""
         self._denials.remove(denial)
 
     def check(self, asked: AdmissionRequest) -> None:
-        """Raises ApiError when it is denied."""
+        """Raises ApiRefusal if a denial matches the request."""
         for denial in self._denials:
             if denial.left != 0 and denial.match(asked):
                 raise denial.deny(asked)

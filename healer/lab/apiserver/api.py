@@ -1,6 +1,6 @@
-"""Writing and reading single objects by the rules of the API server, without HTTP.
+"""Reads and writes of single objects by the rules of the API server, without HTTP.
 
-The server and the lab's own controllers both write through this, so a controller cannot do what a client could not.
+The HTTP server and the lab's controllers both use this, so the rules for clients apply to controllers too.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from healer.lab.kinds import DEPLOYMENT, NAMESPACE, POD, RESOURCE_QUOTA, Kind, K
 from healer.lab.objects import Object, clone, suffix, timestamp
 
 _LONGEST_PREFIX = 58
-"""Of a generated name: what is longer is cut, so that five random characters make a DNS label of it (names/generate.go)."""
+"""The longest prefix of a generated name. A longer one is cut: five more characters make a DNS label (names/generate.go)."""
 _SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """meta/v1 DeleteOptions. `grace` in seconds; None leaves it to the object."""
+    """meta/v1 DeleteOptions. `grace` in seconds; None: the grace period of the object."""
 
     uid: str | None = None
     resource_version: str | None = None
@@ -34,7 +34,7 @@ class DeleteOptions:
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> DeleteOptions:
-        """From a request's body."""
+        """Parse the body of a request."""
         preconditions = body.get("preconditions") or {}
         return cls(
             uid=preconditions.get("uid"),
@@ -46,7 +46,7 @@ class DeleteOptions:
 
 
 class ObjectApi:
-    """Create, read, update and delete. Every method raises ApiError as the API server would answer."""
+    """Create, read, update and delete. Every method raises ApiRefusal where the API server answers with an error."""
 
     def __init__(self, store: Store, kinds: Kinds) -> None:
         self.store = store
@@ -54,19 +54,19 @@ class ObjectApi:
         self.admission = Admission()
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object:
-        """The stored object, not to be changed in place."""
+        """The stored object. Do not change it in place."""
         found = self.store.get(kind.stored_in, (namespace, name))
         if found is None:
             raise status.not_found(kind, name)
         return found
 
     def objects(self, kind: Kind, namespace: str | None = None) -> list[Object]:
-        """All stored objects of a kind, not to be changed in place."""
+        """All stored objects of a kind. Do not change them in place."""
         stored = self.store.collection(kind.stored_in).objects
         return [item.object for key, item in stored.items() if namespace is None or key[0] == namespace]
 
     def shown(self, kind: Kind, obj: Object) -> Object:
-        """A stored object as the API shows it."""
+        """A stored object in the form of an API answer."""
         return kind.head | kind.show(obj)
 
     def create(self, kind: Kind, namespace: str, body: Object, *, dry_run: bool = False) -> Object:
@@ -105,7 +105,7 @@ class ObjectApi:
         subresource: str = "",
         dry_run: bool = False,
     ) -> tuple[Object, bool]:
-        """Replace an object, or its status. Returns what is stored, and whether it was created."""
+        """Replace an object or its status. Returns the stored object, and whether it was created."""
         old = self.store.get(kind.stored_in, (namespace, name))
         if old is None and kind.create_on_update and not subresource:
             return self.create(kind, namespace, body, dry_run=dry_run), True
@@ -125,13 +125,13 @@ class ObjectApi:
         return stored, False
 
     def modify(self, kind: Kind, namespace: str, name: str, change: Callable[[Object], None], *, subresource: str = "") -> Object:
-        """Read, let `change` edit a copy, write it back. For the lab's own parts: nothing can come in between."""
+        """Read an object, let `change` edit a copy, and write it. No other write can come between, so there is no conflict."""
         obj = clone(self.get(kind, namespace, name))
         change(obj)
         return self.update(kind, namespace, name, obj, subresource=subresource)[0]
 
     def bind(self, namespace: str, name: str, node: str, change: Callable[[Object], None]) -> Object:
-        """Put a pod on a node, as the binding subresource does: the one change of its spec that is free."""
+        """Bind a pod to a node, as the binding subresource does. Pod updates may not change nodeName."""
         pod = clone(self.get(POD, namespace, name))
         pod["spec"]["nodeName"] = node
         change(pod)
@@ -140,9 +140,9 @@ class ObjectApi:
     def delete(
         self, kind: Kind, namespace: str, name: str, options: DeleteOptions = DeleteOptions(), *, admitted: bool = False
     ) -> Object:
-        """Delete, or mark for deletion. Returns the body of the answer: the object or a Status.
+        """Delete an object, or set its deletionTimestamp. Returns the body of the answer: the object or a Status.
 
-        `admitted`: admission was asked already, as for an eviction.
+        `admitted`: admission control has passed already, as for an eviction.
         """
         obj = self.get(kind, namespace, name)
         self.check_preconditions(kind, obj, options)
@@ -162,7 +162,7 @@ class ObjectApi:
         return self.shown(kind, last)
 
     def check_preconditions(self, kind: Kind, obj: Object, options: DeleteOptions) -> None:
-        """Raises ApiError 409 unless uid and resourceVersion are those asked for."""
+        """Raises ApiRefusal 409 unless uid and resourceVersion match the preconditions."""
         metadata = obj["metadata"]
         if options.uid and options.uid != metadata["uid"]:
             why = (
@@ -178,7 +178,7 @@ class ObjectApi:
             raise status.failed_precondition(kind, metadata["name"], why)
 
     def _free_name(self, kind: Kind, namespace: str, prefix: str) -> str:
-        """A generated name; a taken one is tried again, eight times in all (the feature RetryGenerateName)."""
+        """A generated name. Retries a taken name, up to eight attempts (the feature RetryGenerateName)."""
         names = [prefix[:_LONGEST_PREFIX] + suffix() for _ in range(8)]
         taken = self.store.collection(kind.stored_in).objects
         return next((name for name in names if (namespace, name) not in taken), names[-1])
@@ -246,7 +246,7 @@ class ObjectApi:
         return stored
 
     def _shorten_grace(self, kind: Kind, obj: Object, grace: int, options: DeleteOptions) -> Object:
-        """A second delete: a shorter grace period counts, and none at all ends the object."""
+        """Delete a terminating object again. A shorter grace period replaces the present one; with 0 the object is removed."""
         pending = obj["metadata"].get("deletionGracePeriodSeconds") or 0
         if options.grace is None or grace >= pending or options.dry_run:
             return obj
@@ -258,7 +258,7 @@ class ObjectApi:
         return stored
 
     def _finish(self, kind: Kind, obj: Object) -> None:
-        """Remove an object that was marked and that nothing holds any longer."""
+        """Remove a terminating object without grace period and finalizers."""
         metadata = obj["metadata"]
         waiting = metadata.get("deletionGracePeriodSeconds") or metadata.get("finalizers") or kind is NAMESPACE
         if "deletionTimestamp" in metadata and not waiting:
@@ -279,14 +279,14 @@ def _key(obj: Object) -> Key:
 
 
 def _accepted(kind: Kind, body: Object) -> Object:
-    """A copy of the body in the stored form: without kind and apiVersion, with metadata."""
+    """A copy of the body in the stored form: with metadata, without kind and apiVersion."""
     obj = kind.accept({key: clone(value) for key, value in body.items() if key not in ("kind", "apiVersion")})
     obj.setdefault("metadata", {}).pop("managedFields", None)
     return obj
 
 
 def _merged(kind: Kind, new: Object, old: Object, subresource: str) -> Object:
-    """What a write to the object or to its status may change; the rest comes from what is stored."""
+    """The stored object with the fields that a write to the object or to its status may change."""
     if subresource == "status":
         changed = ("status",) if kind.custom else tuple(key for key in new if key != "spec")
         base = {key: value for key, value in old.items() if key not in changed}
@@ -312,14 +312,16 @@ def _count_generation(kind: Kind, new: Object, old: Object, subresource: str) ->
         return
     apart = ("metadata", "status")
     changed = {k: v for k, v in new.items() if k not in apart} != {k: v for k, v in old.items() if k not in apart}
-    if kind is DEPLOYMENT:  # its strategy counts annotations as well (pkg/registry/apps/deployment/strategy.go)
+    if (
+        kind is DEPLOYMENT
+    ):  # a Deployment's generation also counts changes of annotations (pkg/registry/apps/deployment/strategy.go)
         changed |= new["metadata"].get("annotations") != old["metadata"].get("annotations")
     if changed:
         new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
 
 
 def _grace(kind: Kind, obj: Object, options: DeleteOptions) -> int:
-    """Seconds that the object keeps before it goes; only pods have any (pkg/registry/core/pod/strategy.go)."""
+    """The grace period in seconds. It is 0 for all kinds but pods (pkg/registry/core/pod/strategy.go)."""
     if kind is not POD or not obj["spec"].get("nodeName"):
         return 0
     if (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):

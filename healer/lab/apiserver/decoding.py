@@ -1,6 +1,6 @@
-"""From a request's body to an object of its kind: types are checked, unknown fields dropped and reported.
+"""Decode the body of a request: check the types, drop unknown fields and report them.
 
-A built-in kind refuses wrong types here, as Go's decoder does; a custom resource leaves them to validation.
+Wrong types of a built-in kind are refused here, as by Go's decoder. Those of a custom resource are refused by validation.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 def decode(kind: Kind, body: Object, *, patched: bool = False) -> tuple[Object, list[str]]:
-    """The object in the form in which it is stored, and the paths of the fields that were dropped.
+    """The object in its stored form, and the paths of the dropped fields. Raises ApiRefusal 400 for a wrong type.
 
-    patched: the body is the result of a patch, whose type errors answer 422 instead of 400.
+    patched: the body is the result of a patch, so a wrong type raises 422 instead.
     """
     obj = kind.accept({key: clone(value) for key, value in body.items() if key not in ("kind", "apiVersion")})
     if obj.get("metadata") is None:
@@ -38,7 +38,7 @@ def decode(kind: Kind, body: Object, *, patched: bool = False) -> tuple[Object, 
 
 
 def _without_nulls(value: T) -> T:
-    """To Go's decoder, null is the same as absent."""
+    """Remove null values: Go's decoder treats null as absent."""
     if isinstance(value, dict):
         return cast(T, {key: _without_nulls(item) for key, item in value.items() if item is not None})
     if isinstance(value, list):
@@ -47,7 +47,7 @@ def _without_nulls(value: T) -> T:
 
 
 def _with_whole_numbers(value: T) -> T:
-    """Go writes a float without a fraction as an integer: 1.0 is 1."""
+    """Turn floats without a fraction into integers, as Go writes them: 1.0 is 1."""
     if isinstance(value, dict):
         return cast(T, {key: _with_whole_numbers(item) for key, item in value.items()})
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What the API server fills in when an object is written: the defaults of the kinds that the lab serves."""
+"""The defaults that the API server sets in a written object, for the kinds that the lab serves."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _probe(probe: Object) -> None:
 
 
 def pod(obj: Object) -> None:
-    """Pod: its spec, tolerations of node loss, and the status of one that nobody has seen yet."""
+    """Pod: its spec, tolerations of node loss, and the status of a new pod."""
     spec = obj.setdefault("spec", {})
     pod_spec(spec)
     spec.setdefault("serviceAccountName", "default")
@@ -59,7 +59,7 @@ def pod(obj: Object) -> None:
 
 
 def deployment(obj: Object) -> None:
-    """Deployment: one replica, a rolling update by quarters."""
+    """Deployment: one replica, a rolling update with 25 % surge and 25 % unavailable."""
     spec = _with_template(obj)
     strategy = spec.setdefault("strategy", {})
     strategy.setdefault("type", "RollingUpdate")
@@ -79,7 +79,7 @@ def replicaset(obj: Object) -> None:
 
 
 def statefulset(obj: Object) -> None:
-    """StatefulSet: one replica, in order, a rolling update of all."""
+    """StatefulSet: one replica, ordered pods, a rolling update without partition."""
     spec = _with_template(obj)
     spec.setdefault("podManagementPolicy", "OrderedReady")
     strategy = spec.setdefault("updateStrategy", {})
@@ -109,11 +109,11 @@ def daemonset(obj: Object) -> None:
 
 
 def job(obj: Object) -> None:
-    """Job: one completion, six retries; its selector and the labels of its pods are generated (pkg/registry/batch/job)."""
+    """Job: one completion, six retries, a generated selector and generated labels of its pods (pkg/registry/batch/job)."""
     spec: Object = obj.setdefault("spec", {})
     template = spec.setdefault("template", {})
     template.setdefault("metadata", {})
-    pod_spec(template.setdefault("spec", {}))  # it restarts always, unless the template says otherwise: that is then refused
+    pod_spec(template.setdefault("spec", {}))  # the default restartPolicy is Always, which validation refuses for a Job
     if spec.get("completions") is None and spec.get("parallelism") is None:
         spec["completions"] = spec["parallelism"] = 1
     spec.setdefault("parallelism", 1)
@@ -136,20 +136,20 @@ def _with_template(obj: Object) -> Object:
 
 
 def disruption_budget(obj: Object) -> None:
-    """PodDisruptionBudget: a status that allows nothing until the controller has counted."""
+    """PodDisruptionBudget: a status that allows no disruptions until the controller has counted the pods."""
     obj.setdefault("spec", {})
     zero = {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}
     obj.setdefault("status", zero)
 
 
 def resource_quota(obj: Object) -> None:
-    """ResourceQuota: nothing counted yet."""
+    """ResourceQuota: an empty status."""
     obj.setdefault("spec", {})
     obj.setdefault("status", {})
 
 
 def namespace(obj: Object) -> None:
-    """Namespace: active, with its name as a label."""
+    """Namespace: the phase Active, and its name as a label."""
     name = obj["metadata"]["name"]
     obj["metadata"]["labels"] = labels_of(obj) | {"kubernetes.io/metadata.name": name}
     obj.setdefault("spec", {"finalizers": ["kubernetes"]})
@@ -157,7 +157,7 @@ def namespace(obj: Object) -> None:
 
 
 def custom_resource_definition(obj: Object) -> None:
-    """CustomResourceDefinition: names, and the status that the server has not filled yet."""
+    """CustomResourceDefinition: names, and a status without conditions."""
     spec = obj.setdefault("spec", {})
     names = spec.get("names") or {}
     names.setdefault("singular", str(names.get("kind", "")).lower())
@@ -171,7 +171,7 @@ def custom_resource_definition(obj: Object) -> None:
 
 
 def nothing(obj: Object) -> None:
-    """A kind without defaults: writes are stored as they come."""
+    """A kind without defaults."""
 
 
 # core/v1 and events.k8s.io/v1 serve the same stored events under different field names (pkg/apis/core/v1/conversion).
@@ -188,7 +188,7 @@ _CORE_NAMES = {new: old for old, new in _EVENT_NAMES.items()}
 
 
 def event(obj: Object) -> None:
-    """Event: what is always shown, under the names of core/v1, which is how the lab stores it."""
+    """Event: the fields that are always shown. The lab stores events under the field names of core/v1."""
     obj.setdefault("source", {})
     for stamp in ("firstTimestamp", "lastTimestamp", "eventTime"):
         obj.setdefault(stamp, None)
@@ -197,12 +197,12 @@ def event(obj: Object) -> None:
 
 
 def new_event(obj: Object) -> Object:
-    """A stored event as events.k8s.io/v1 shows it."""
+    """Convert a stored event to events.k8s.io/v1."""
     return _renamed(obj, _EVENT_NAMES)
 
 
 def core_event(obj: Object) -> Object:
-    """An event of events.k8s.io/v1 as it is stored."""
+    """Convert an event of events.k8s.io/v1 to the stored form."""
     return _renamed(obj, _CORE_NAMES)
 
 

@@ -1,4 +1,4 @@
-"""The paths by which clients find out what a server is and serves: /version, /api, /apis and their lists."""
+"""The discovery paths, which tell clients the version and the resources of the server: /version, /api, /apis and their lists."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "updat
 
 
 def discover(path: str, kinds: Kinds) -> Object | None:
-    """The answer to a discovery path, None when it is none."""
+    """The answer to a discovery path. None for any other path."""
     parts = path.strip("/").split("/")
     if parts == ["version"]:
         return _VERSION

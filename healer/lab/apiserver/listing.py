@@ -18,14 +18,14 @@ from healer.lab.kinds import Kind, same
 from healer.lab.objects import Object, labels_of
 
 _FRESHNESS_TIMEOUT = 3.0
-"""Seconds that a read waits for a resourceVersion that is not there yet (the watch cache's blockTimeout)."""
+"""Seconds that a read waits for a future resourceVersion (the watch cache's blockTimeout)."""
 
 Selector = Callable[[Object], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class ListOptions:
-    """The query of a LIST or WATCH, parsed. Raises ApiError 400 or 422 when it makes no sense."""
+    """The parsed query of a LIST or WATCH."""
 
     namespace: str | None
     selector: Selector | None
@@ -38,7 +38,7 @@ class ListOptions:
 
     @classmethod
     def read(cls, kind: Kind, namespace: str | None, query: Mapping[str, str]) -> ListOptions:
-        """From a request's query parameters."""
+        """Parse the query parameters of a request. Raises ApiRefusal 400 or 422 for invalid ones."""
         labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
         selector: Selector | None = None
         if labels or fields:
@@ -60,7 +60,7 @@ class ListOptions:
         )
 
     def selects(self, key: Key, obj: Object) -> bool:
-        """Does the object belong to what was asked for?"""
+        """Whether the namespace and the selectors select the object."""
         return (self.namespace is None or key[0] == self.namespace) and (self.selector is None or self.selector(obj))
 
 
@@ -73,12 +73,12 @@ def _number(text: str) -> int:
 
 
 def head_of(kind: Kind) -> bytes:
-    """The opening of an object's JSON, with kind and apiVersion."""
+    """The start of an object's JSON, with kind and apiVersion."""
     return msgspec.json.encode(kind.head)[:-1] + b","
 
 
 def encode(kind: Kind, stored: StoredObject, *, head: bytes) -> bytes:
-    """A stored object's JSON as this kind shows it. `head` is `{` or head_of(kind)."""
+    """The JSON of a stored object in the form of this kind. `head` is `{` or head_of(kind)."""
     if kind.show is same:
         return head + stored.tail
     return head + msgspec.json.encode(kind.show(stored.object))[1:]
@@ -145,7 +145,7 @@ async def _fresh(store: Store, kind: Kind, options: ListOptions) -> tuple[Mappin
 
 
 def parse_revision(text: str) -> int:
-    """A resourceVersion as the number that it is inside; empty and "0" are 0. ApiError 400 otherwise."""
+    """The number of a resourceVersion; 0 for "" and "0". Raises ApiRefusal 400 if it is not a number."""
     if not text:
         return 0
     if not text.isdecimal():

@@ -1,7 +1,7 @@
-"""Services, Ingresses and EndpointSlices: what the API server fills in, and what it refuses.
+"""Defaults and validation of Services, Ingresses and EndpointSlices.
 
 Texts and order are those of kube-apiserver 1.36 (pkg/apis/core/validation, networking/validation, discovery/validation),
-for the fields that a route to a model needs. The cluster addresses of the lab's Services are never reached.
+for the fields of a route to a model. Nothing listens on the cluster addresses of the lab's Services.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _HEADLESS = "None"
 
 
 def service(obj: Object) -> None:
-    """Service: of type ClusterIP, with an address that follows from its name, so that no write moves it."""
+    """Service: type ClusterIP, and an address computed from its name, so that no write changes it."""
     spec = obj.setdefault("spec", {})
     spec.setdefault("type", "ClusterIP")
     spec.setdefault("sessionAffinity", "None")
@@ -72,7 +72,7 @@ def endpoint_slice(obj: Object) -> None:
 
 
 def check_service(obj: Object) -> list[Cause]:
-    """Service: ports that are there, in range, named when there are several, and distinct."""
+    """Service: it has ports; they are in range and distinct, and have names if there are several."""
     spec = obj["spec"]
     ports = spec.get("ports") or []
     causes = []
@@ -82,7 +82,7 @@ def check_service(obj: Object) -> list[Cause]:
         causes.append(_unsupported("spec.type", spec["type"], _SERVICE_TYPES))
     for at, port in enumerate(ports):
         causes += _service_port(port, f"spec.ports[{at}]", alone=len(ports) == 1)
-    causes += _twice((port.get("name") for port in ports), "spec.ports", ".name")
+    causes += _duplicates((port.get("name") for port in ports), "spec.ports", ".name")
     for at, port in enumerate(ports):
         if (port.get("port"), port["protocol"]) in [(other.get("port"), other["protocol"]) for other in ports[:at]]:
             shown = {"Name": "", "Protocol": port["protocol"], "AppProtocol": None, "Port": port["port"]}
@@ -107,7 +107,7 @@ def _service_port(port: Object, path: str, *, alone: bool) -> Iterator[Cause]:
 
 
 def check_service_update(new: Object, old: Object) -> list[Cause]:
-    """Service: its address stays."""
+    """Service: its cluster address may not change."""
     if "clusterIP" not in old["spec"] or new["spec"].get("clusterIP") == old["spec"]["clusterIP"]:
         return []
     shown = json.dumps([new["spec"].get("clusterIP")])
@@ -183,7 +183,7 @@ def _backend(backend: Object, path: str) -> Iterator[Cause]:
 
 
 def check_endpoint_slice(obj: Object) -> list[Cause]:
-    """EndpointSlice: addresses of the type that it says, ports with distinct names."""
+    """EndpointSlice: addresses of its addressType, ports with distinct names."""
     form = obj.get("addressType")
     causes = []
     if not form:
@@ -199,11 +199,11 @@ def check_endpoint_slice(obj: Object) -> list[Cause]:
             causes += _label(port["name"], f"ports[{at}].name")
         if port["protocol"] not in _PROTOCOLS:
             causes.append(_unsupported(f"ports[{at}].protocol", port["protocol"], _PROTOCOLS))
-    return causes + _twice((port["name"] for port in ports), "ports", ".name", empty=True)
+    return causes + _duplicates((port["name"] for port in ports), "ports", ".name", empty=True)
 
 
 def check_endpoint_slice_update(new: Object, old: Object) -> list[Cause]:
-    """EndpointSlice: its addressType stays; endpoints and ports may change."""
+    """EndpointSlice: its addressType may not change."""
     if new["addressType"] == old["addressType"]:
         return []
     return [invalid_value("addressType", quoted(new["addressType"]), "field is immutable")]
@@ -234,7 +234,7 @@ def _number(value: int, path: str) -> list[Cause]:
 
 
 def _port_name(value: str, path: str) -> Iterator[Cause]:
-    """IsValidPortName of k8s.io/apimachinery."""
+    """Check a port name as IsValidPortName of k8s.io/apimachinery does."""
     if len(value) > 15:
         yield invalid_value(path, quoted(value), "must be no more than 15 characters")
     if not re.fullmatch(r"[-a-z0-9]+", value):
@@ -252,8 +252,8 @@ def _unsupported(path: str, value: Any, allowed: tuple[str, ...]) -> Cause:
     return Cause(path, f'Unsupported value: "{value}": supported values: {listed}', "FieldValueNotSupported")
 
 
-def _twice(names: Iterable[str | None], path: str, field: str, *, empty: bool = False) -> list[Cause]:
-    """One cause for each name that an earlier item has as well; empty: an empty name counts too."""
+def _duplicates(names: Iterable[str | None], path: str, field: str, *, empty: bool = False) -> list[Cause]:
+    """One cause for each name that an earlier item has too. empty: an empty name counts as a name."""
     seen: set[str] = set()
     causes = []
     for at, name in enumerate(names):

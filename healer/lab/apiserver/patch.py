@@ -1,4 +1,4 @@
-"""The three patches of the API: JSON merge patch, JSON patch, and the strategic merge patch of built-in kinds."""
+"""The three patch types of the API: JSON merge patch, JSON patch, and the strategic merge patch of built-in kinds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from healer.lab.apiserver.status import ApiRefusal, bad_request, patch_failed
 from healer.lab.objects import clone
 
 # The keys by which strategic merge patch matches the items of a list (the patchMergeKey tags of k8s.io/api).
-# Where two kinds disagree on a field's name, the first key that the items carry counts.
+# Where kinds have different keys for a field of one name, the first key that the items have is used.
 _MERGE_KEYS: dict[str, tuple[str, ...]] = {
     "containers": ("name",),
     "initContainers": ("name",),
@@ -31,7 +31,7 @@ _DIRECTIVES = ("$setElementOrder/", "$retainKeys", _DELETE_PRIMITIVES, "$patch")
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """RFC 7396: null removes, objects merge, everything else replaces."""
+    """RFC 7396: null removes a field, objects are merged, other values replace."""
     if not isinstance(patch, dict):
         return clone(patch)
     merged = dict(target) if isinstance(target, dict) else {}
@@ -44,9 +44,9 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def strategic_patch(target: Any, patch: Any) -> Any:
-    """Merge patch, but with lists of known fields merged by key, and with `$patch` directives.
+    """A merge patch that also merges the lists of known fields by key and follows `$patch` directives.
 
-    Lists at the top of an object are replaced: the one kind that has any, EndpointSlice, has them atomic.
+    Top-level lists are replaced. Only EndpointSlice has any, and they are atomic.
     """
     merged = _merge(target, patch)
     if isinstance(patch, dict):
@@ -97,8 +97,10 @@ def _merge_list(field: str, target: list[Any], patch: list[Any]) -> list[Any]:
 
 
 def _in_order(left: list[Any], patched: list[Any], before: list[Any], merge_key: str) -> list[Any]:
-    """Patched items in the patch's order; those it left alone before what they stood before (mergeSortedSlice of
-    k8s.io/apimachinery/pkg/util/strategicpatch)."""
+    """The merged list. Patched items have the order of the patch; each other item stays before the items that it preceded.
+
+    Source: mergeSortedSlice of k8s.io/apimachinery/pkg/util/strategicpatch.
+    """
     merged, waiting = [], list(left)
     for item in patched:
         if item[merge_key] in before:
@@ -117,7 +119,7 @@ def _merge_key(field: str, patch: list[Any]) -> str | None:
 
 
 def json_patch(target: Any, patch: Any) -> Any:
-    """RFC 6902. Raises ApiError 400 for what is no patch, 422 for one that cannot be applied."""
+    """RFC 6902. Raises ApiRefusal 400 for a malformed patch, 422 for one that cannot be applied."""
     if not isinstance(patch, list) or not all(isinstance(step, dict) for step in patch):
         raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp")
     document = {"": clone(target)}
@@ -161,13 +163,13 @@ def _find(document: Any, path: list[str]) -> Any:
 
 
 def _found(document: Any, path: list[str]) -> Any:
-    """What a test compares with: a field that is not there is null, as the API server's library has it."""
+    """The value for a `test`. A missing field is null, as in the API server's library."""
     parent = _find(document, path[:-1])
     return parent.get(path[-1]) if isinstance(parent, dict) else _find(parent, path[-1:])
 
 
 def _index(part: str, last: int) -> int:
-    """A place in a list whose last is `last`; counted from the end when negative, as the API server's library does."""
+    """A list index of at most `last`. A negative one counts from the end, as in the API server's library."""
     if not part.removeprefix("-").isdecimal() or not -last - 1 <= int(part) <= last:
         raise patch_failed()
     return int(part) % (last + 1)
@@ -184,7 +186,7 @@ def _add(document: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def _replace(document: dict[str, Any], path: list[str], value: Any) -> None:
-    """Against RFC 6902, a field that is not there is added, as the API server's library (evanphx/json-patch 4) does."""
+    """Replace a value. Unlike RFC 6902, a missing field is added, as in the API server's library (evanphx/json-patch 4)."""
     parent, last = _find(document, path[:-1]), path[-1]
     if isinstance(parent, list):
         parent[_index(last, len(parent) - 1)] = value

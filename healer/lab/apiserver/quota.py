@@ -1,4 +1,4 @@
-"""ResourceQuotas: what a namespace uses, and the refusal of a pod that would use too much.
+"""ResourceQuotas: the usage of a namespace, and the refusal of a pod that would exceed a quota.
 
 Sources: plugin/pkg/admission/resourcequota/controller.go and pkg/quota/v1/evaluator/core/pods.go of Kubernetes 1.36.
 """
@@ -21,29 +21,31 @@ _SUFFIXES = {
     **{f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", 1)},
 }
 _BARE = ("cpu", "memory", "ephemeral-storage")
-"""Resources whose bare name in a quota means their requests."""
+"""Resources whose name without a prefix means their requests in a quota."""
 
 
 def used(pods: list[Object], resource: str) -> Decimal:
-    """What the living pods of a namespace use of a resource as a quota names it."""
+    """The usage of a quota's resource by the pods of a namespace that have not finished."""
     return sum((_usage(pod, resource) for pod in pods if is_active(pod) or _terminating(pod)), Decimal(0))
 
 
 def refuse(kind: Kind, pod: Object, quotas: list[Object], pods: list[Object]) -> None:
-    """Raises ApiError 403 when a quota of its namespace does not allow one pod more."""
+    """Raises ApiRefusal 403 if a quota of the namespace does not allow this pod."""
     name = pod["metadata"]["name"]
     for quota in quotas:
         hard = {resource: limit for resource, limit in (quota["spec"].get("hard") or {}).items() if counted(resource)}
-        called = quota["metadata"]["name"]
+        quota_name = quota["metadata"]["name"]
         unspecified = [f"{resource} for: {','.join(missing)}" for resource in hard if (missing := _unspecified(pod, resource))]
         if unspecified:
-            raise status.forbidden_because(kind, name, f"failed quota: {called}: must specify {'; '.join(sorted(unspecified))}")
+            raise status.forbidden_because(
+                kind, name, f"failed quota: {quota_name}: must specify {'; '.join(sorted(unspecified))}"
+            )
         exceeded = [r for r, limit in hard.items() if used(pods, r) + _usage(pod, r) > quantity(limit) and _usage(pod, r)]
         if exceeded:
             requested = _listed({resource: _usage(pod, resource) for resource in exceeded})
             spent = _listed({resource: used(pods, resource) for resource in exceeded})
             limited = _listed({resource: quantity(hard[resource]) for resource in exceeded})
-            why = f"exceeded quota: {called}, requested: {requested}, used: {spent}, limited: {limited}"
+            why = f"exceeded quota: {quota_name}, requested: {requested}, used: {spent}, limited: {limited}"
             raise status.forbidden_because(kind, name, why)
 
 
@@ -52,7 +54,7 @@ def _listed(amounts: dict[str, Decimal]) -> str:
 
 
 def quantity(written: str | int) -> Decimal:
-    """A resource.Quantity as a number. Raises ValueError for one that is none."""
+    """The number of a resource.Quantity. Raises ValueError if it is invalid."""
     text = str(written)
     number = text.rstrip("mkMGTPEKi")
     suffix = text[len(number) :]
@@ -62,7 +64,7 @@ def quantity(written: str | int) -> Decimal:
 
 
 def shown(resource: str, value: Decimal) -> str:
-    """A quantity in its canonical form: cpu in thousandths where it must be, memory in powers of 1024 where it can be."""
+    """A quantity in its canonical form: cpu in thousandths if not whole, memory in the largest exact power of 1024."""
     if value != value.to_integral_value():
         return f"{int(value * 1000)}m"
     whole = int(value)
@@ -74,7 +76,7 @@ def shown(resource: str, value: Decimal) -> str:
 
 
 def counted(resource: str) -> bool:
-    """Whether it is one of the resources that the lab counts: those of pods."""
+    """Whether the lab counts the resource: only resources of pods."""
     return resource in ("pods", "count/pods", *_BARE) or resource.startswith(("requests.", "limits."))
 
 
@@ -87,7 +89,7 @@ def _usage(pod: Object, resource: str) -> Decimal:
 
 
 def _unspecified(pod: Object, resource: str) -> list[str]:
-    """The containers that do not say how much they want of a resource that the quota counts; extended ones may be unspecified."""
+    """The containers without a value for a quota's resource. Extended resources need no value."""
     section, key = _container_field(resource)
     if resource in ("pods", "count/pods") or key not in _BARE:
         return []

@@ -1,4 +1,4 @@
-"""From a URL of the Kubernetes API to the kind, namespace, name and subresource that it means."""
+"""Parse a URL of the Kubernetes API into kind, namespace, name and subresource."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _NAMESPACE_SUBRESOURCES = ("status", "finalize")
 
 @dataclass(frozen=True, slots=True)
 class ResourceRoute:
-    """What a URL names. `kind` is None for a path that is no resource, or none that is served."""
+    """The parts of a URL. `kind` is None if the path is not a resource that the lab serves."""
 
     group: str = ""
     version: str = ""
     plural: str = ""
     kind: Kind | None = None
     namespace: str | None = None
-    """None for a list over all namespaces."""
+    """None for a list of all namespaces."""
     name: str = ""
     subresource: str = ""
 
 
 def route(path: str, kinds: Kinds) -> ResourceRoute:
-    """Take a path apart."""
+    """Parse a path."""
     parts = path.strip("/").split("/")
     if parts[0] == "api" and len(parts) >= 2:
         group, version, rest = "", parts[1], parts[2:]
@@ -48,7 +48,7 @@ def route(path: str, kinds: Kinds) -> ResourceRoute:
 
 
 def seen(method: str, path: str, query: Mapping[str, str], user_agent: str, to: ResourceRoute) -> SeenRequest:
-    """The request as RBAC sees it."""
+    """The request in RBAC's terms."""
     if not to.plural:
         return SeenRequest(method=method, path=path, verb=method.lower(), user_agent=user_agent)
     if method in ("GET", "HEAD"):

@@ -1,9 +1,9 @@
 """Structural schemas of custom resources: pruning of unknown fields, defaults, and validation.
 
-Covered: type, the format int32, properties, additionalProperties, items, required, enum, pattern, minimum, maximum,
+Supported: type, the format int32, properties, additionalProperties, items, required, enum, pattern, minimum, maximum,
 minLength, maxLength, minItems, maxItems, nullable, default, x-kubernetes-preserve-unknown-fields,
-x-kubernetes-int-or-string. Not covered: CEL rules (x-kubernetes-validations), other formats, oneOf and the like;
-healer's own resources use none of them.
+x-kubernetes-int-or-string. Not supported: CEL rules (x-kubernetes-validations), other formats, oneOf and similar.
+healer's own resources use none of these.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _JSON_NAMES: dict[type, str] = {
 
 
 def whole(schema: Object) -> Object:
-    """A schema with the fields that every object has."""
+    """A schema extended by the fields that every object has."""
     known = {"apiVersion": shapes.STRING, "kind": shapes.STRING, "metadata": shapes.METADATA}
     return schema | {"properties": {**(schema.get("properties") or {}), **known}}
 
 
 def prune(obj: Object, schema: Object) -> list[str]:
-    """Remove the fields that the schema does not know, and return their paths."""
+    """Remove the fields that the schema does not have, and return their paths."""
     return _prune(obj, schema, "")
 
 
@@ -68,7 +68,7 @@ def _prune(value: Any, schema: Object, path: str) -> list[str]:
 
 
 def fill(value: Any, schema: Object) -> None:
-    """Put in the schema's defaults."""
+    """Set the defaults of the schema in place."""
     if isinstance(value, dict):
         for key, sub in (schema.get("properties") or {}).items():
             if "default" in sub and (key not in value or (value[key] is None and not sub.get("nullable"))):
@@ -81,7 +81,7 @@ def fill(value: Any, schema: Object) -> None:
 
 
 def validate(value: Any, schema: Object, path: str = "") -> Iterator[Cause]:
-    """All that is wrong with `value`, in the order of the schema."""
+    """All violations of the schema, in the order of the schema."""
     if value is None and schema.get("nullable"):
         return
     if not _has_type(value, schema):

@@ -1,4 +1,4 @@
-"""Label and field selectors, in the syntax of the API's query parameters and in that of LabelSelector objects."""
+"""Label and field selectors, as query parameters of the API and as LabelSelector objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SPECIAL = ("==", "!=", "=", "!", ",", "(", ")", ">", "<", "")
 
 
 class _Tokens:
-    """The tokens of a selector, read from the left; the empty one is the end."""
+    """The tokens of a selector, read from left to right. An empty token is the end."""
 
     def __init__(self, text: str) -> None:
         self._tokens = [match.group(1) for match in _TOKEN.finditer(text.strip())]
@@ -31,9 +31,9 @@ class _Tokens:
 
 
 def parse_labels(text: str) -> LabelTest:
-    """A test for labels from `a=b,c in (d,e),!f`. Raises ApiError 400 when it cannot be parsed.
+    """A predicate of labels from `a=b,c in (d,e),!f`. Raises ApiRefusal 400 for invalid syntax.
 
-    The grammar and its complaints are those of k8s.io/apimachinery/pkg/labels/selector.go.
+    The grammar and the error texts are those of k8s.io/apimachinery/pkg/labels/selector.go.
     """
     tokens = _Tokens(text)
     tests: list[LabelTest] = []
@@ -103,7 +103,7 @@ def _values(tokens: _Tokens) -> frozenset[str]:
 
 
 def label_selector(selector: Mapping[str, Any] | None) -> LabelTest:
-    """A test for labels from a LabelSelector object; none selects nothing, an empty one everything."""
+    """A predicate of labels from a LabelSelector object. None selects nothing; an empty selector selects everything."""
     if selector is None:
         return lambda labels: False
     equal: dict[str, str] = selector.get("matchLabels") or {}
@@ -124,14 +124,14 @@ def _expression(expression: Mapping[str, Any]) -> LabelTest:
 
 
 def format_selector(selector: Mapping[str, Any] | None) -> str:
-    """A LabelSelector's matchLabels in the query syntax, as Scale objects carry it."""
+    """The matchLabels of a LabelSelector in query syntax, as in Scale objects."""
     return ",".join(f"{key}={value}" for key, value in sorted(((selector or {}).get("matchLabels") or {}).items()))
 
 
 def parse_fields(text: str, known: Mapping[str, tuple[str, ...]]) -> FieldTest:
-    """A test for objects from `metadata.name=x,status.phase!=Running`.
+    """A predicate of objects from `metadata.name=x,status.phase!=Running`.
 
-    known: the fields that the kind supports, with their paths. Raises ApiError 400 for others.
+    known: the supported fields of the kind, with their paths. Raises ApiRefusal 400 for other fields.
     """
     tests: list[FieldTest] = []
     for term in filter(None, text.split(",")):

@@ -1,4 +1,4 @@
-"""The lab's HTTP side: one handler that authenticates, applies faults, and turns URLs into calls of the Api."""
+"""The HTTP server of the lab. One handler authenticates, applies faults, and turns requests into calls of ObjectApi."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _READ_ONLY = "the body of the request was in an unknown format - accepted media 
 _CUSTOM_PATCHES = _READ_ONLY + "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
 _BODY_TYPES = _READ_ONLY + "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 _WARNINGS = web.RequestKey("warnings", list[str])
-"""What a request is warned of, whether it is refused in the end or not."""
+"""The warnings in the answer to a request, also if the request is refused."""
 _MOST_SHOWN = 30
-"""How many characters of a body a message shows."""
+"""The number of characters of a body in a message."""
 _LARGEST_BODY = 3 * 1024 * 1024
-"""Bytes; the API server's own limit."""
+"""The largest request body in bytes: the API server's limit."""
 
 
 class LabServer:
-    """Answers HTTP requests from an Api.
+    """Answers HTTP requests with an ObjectApi.
 
-    token: the bearer token that requests must carry; None lets everybody in.
+    token: the bearer token that requests must have; None: no authentication.
     """
 
     def __init__(self, api: ObjectApi, faults: Faults, requests: Requests, token: str | None) -> None:
@@ -54,7 +54,7 @@ class LabServer:
         self._forbidden.add((verb, resource))
 
     def allow(self, verb: str, resource: str) -> None:
-        """Take a `forbid` back."""
+        """Remove a `forbid`."""
         self._forbidden.discard((verb, resource))
 
     def app(self) -> web.Application:
@@ -94,7 +94,7 @@ class LabServer:
         if to.kind is None:
             if to.plural and self._api.kinds.builds_in(to.group):
                 raise status.no_such_endpoint()
-            return _no_page()
+            return _plain_not_found()
         if (seen.verb, seen.permission) in self._forbidden:
             namespace = to.namespace or ""
             raise status.forbidden(to.kind, to.name, namespace, seen.verb, seen.permission, self.user)
@@ -125,7 +125,7 @@ class _ResourceRequest:
         subresource = self._to.subresource
         misplaced = bool(self._to.name) and self._to.namespace is None
         if misplaced and self._kind.custom:
-            return _no_page()
+            return _plain_not_found()
         if misplaced or (subresource and subresource not in self._kind.subresources):
             raise status.no_such_endpoint()
         verb = self._seen.verb
@@ -186,20 +186,20 @@ class _ResourceRequest:
         return _json(self._shown(stored), 201 if created else 200, warnings=unknown)
 
     def _decoded(self, body: Object, *, patched: bool = False) -> tuple[Object, list[str]]:
-        """The body as an object, and the unknown fields in it, which a client may want to be refused or ignored."""
+        """The decoded body, and the paths of the unknown fields to warn about. Raises ApiRefusal if fieldValidation is Strict."""
         obj, unknown = decoding.decode(self._kind, body, patched=patched)
-        wish = self._request.query.get("fieldValidation", "Warn")
-        if unknown and wish == "Strict":
+        field_validation = self._request.query.get("fieldValidation", "Warn")
+        if unknown and field_validation == "Strict":
             fields = ", ".join(f'unknown field "{path}"' for path in unknown)
             if patched:
                 raise status.invalid_patch(f"strict decoding error: {fields}")
             kind = self._kind
             message = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
             raise status.bad_request(f"{message}: strict decoding error: {fields}")
-        return obj, unknown if wish == "Warn" else []
+        return obj, unknown if field_validation == "Warn" else []
 
     async def _patched(self) -> Object:
-        """The object as it would be after the patch, still to be written."""
+        """The result of the patch. It is not stored yet."""
         form = self._request.content_type
         if self._kind.custom and form not in (_MERGE, _JSON):
             raise status.unsupported_media_type(_CUSTOM_PATCHES, plain=True)
@@ -221,7 +221,7 @@ class _ResourceRequest:
         return new
 
     async def _object(self, kind: str, api_version: str) -> Object:
-        """The body of a write, checked to be an object of that kind."""
+        """The body of a write. Raises ApiRefusal if it is not an object of the kind."""
         if self._request.content_type not in ("application/json", "application/octet-stream"):
             raise status.unsupported_media_type(_BODY_TYPES, plain=True)
         raw = await self._request.read()
@@ -284,8 +284,8 @@ class _ResourceRequest:
         return web.Response(body=listed, content_type="application/json")
 
 
-def _no_page() -> web.Response:
-    """The answer to a path that no handler has: among custom resources, and where nothing is served."""
+def _plain_not_found() -> web.Response:
+    """The plain 404 answer to a path without a handler."""
     return web.Response(status=404, text="404 page not found\n")
 
 

@@ -1,7 +1,7 @@
-"""The shapes of built-in kinds: which fields there are and of which type, where a client of the lab writes them.
+"""The schemas of built-in kinds: the fields and types that clients of the lab write.
 
-They are structural schemas like those of custom resources, and are applied alike: unknown fields are dropped with a
-warning, wrong types are refused. Parts that nobody here writes are left open.
+They are structural schemas like those of custom resources: unknown fields are dropped with a warning, and wrong types are
+refused. Parts that no client of the lab writes are open.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _object(**fields: Object) -> Object:
 
 
 def _open_object(**fields: Object) -> Object:
-    """Fields that are checked among others that are not."""
+    """An object whose `fields` are checked, and whose other fields are not."""
     return {"type": "object", "nullable": True, "properties": fields, "x-kubernetes-preserve-unknown-fields": True}
 
 
@@ -153,4 +153,4 @@ EVENT = _object(
     reportingComponent=STRING,
     reportingInstance=STRING,
 )
-"""Under the names of core/v1, as events are stored."""
+"""The stored form of events, which has the field names of core/v1."""

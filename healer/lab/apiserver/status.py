@@ -1,6 +1,6 @@
-"""The errors of the Kubernetes API, as the `Status` objects that a kube-apiserver 1.36 answers with.
+"""The errors of the Kubernetes API as `Status` objects of kube-apiserver 1.36.
 
-Texts, reasons, details and causes are those recorded in tests/contract/kubernetes-1.36.
+Their texts, reasons, details and causes are recorded in tests/contract/kubernetes-1.36.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ RETRY_LATER = "please apply your changes to the latest version and try again"
 
 
 class NamedKind(Protocol):
-    """What an error says of a kind of objects; `healer.lab.kinds.Kind` is one."""
+    """The part of `healer.lab.kinds.Kind` that errors use."""
 
     @property
     def group(self) -> str: ...
@@ -29,7 +29,7 @@ class NamedKind(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One thing wrong with an object: which field, why, and the API's word for the reason."""
+    """One invalid field of an object: its path, the message, and the API's reason."""
 
     field: str
     message: str
@@ -37,7 +37,7 @@ class Cause:
 
 
 class ApiRefusal(Exception):
-    """A request that the API refuses; `body` is its Status object, `headers` go with the answer."""
+    """The API refuses a request. `body` is the Status object, `headers` are those of the answer."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ def _details(kind: NamedKind, name: str, word: str) -> dict[str, Any]:
 
 
 def success(details: Mapping[str, Any] | None = None, code: int | None = None) -> dict[str, Any]:
-    """The Status of a deletion (which has details) or an eviction (which has a code)."""
+    """The Status of success of a deletion (with details) or an eviction (with a code)."""
     body: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
     if details is not None:
         body["details"] = dict(details)
@@ -84,36 +84,36 @@ def success(details: Mapping[str, Any] | None = None, code: int | None = None) -
 
 
 def not_found(kind: NamedKind, name: str) -> ApiRefusal:
-    """No object of that name."""
+    """No object of the name exists."""
     message = f'{kind.resource} "{name}" not found'
     return ApiRefusal(404, "NotFound", message, details=_details(kind, name, kind.plural))
 
 
 def no_such_endpoint() -> ApiRefusal:
-    """A path inside a known group and version that names no resource."""
+    """The path is in a served group and version, but its resource does not exist."""
     return ApiRefusal(404, "NotFound", "the server could not find the requested resource", details={})
 
 
 def already_exists(kind: NamedKind, name: str) -> ApiRefusal:
-    """Create of a name that is taken."""
+    """An object of the name exists already."""
     message = f'{kind.resource} "{name}" already exists'
     return ApiRefusal(409, "AlreadyExists", message, details=_details(kind, name, kind.plural))
 
 
 def conflict(kind: NamedKind, name: str, why: str = f"the object has been modified; {RETRY_LATER}") -> ApiRefusal:
-    """A write based on an old resourceVersion."""
+    """The write is based on an old resourceVersion."""
     message = f'Operation cannot be fulfilled on {kind.resource} "{name}": {why}'
     return ApiRefusal(409, "Conflict", message, details=_details(kind, name, kind.plural))
 
 
 def failed_precondition(kind: NamedKind, name: str, why: str) -> ApiRefusal:
-    """A deletion whose preconditions do not hold; named by kind, not by resource, as recorded."""
+    """The preconditions of a deletion do not hold. As recorded, the message has the kind instead of the resource."""
     message = f'Operation cannot be fulfilled on {kind.qualified_kind} "{name}": {why}'
     return ApiRefusal(409, "Conflict", message, details=_details(kind, name, kind.kind))
 
 
 def _because(subject: str, details: Mapping[str, Any], causes: Sequence[Cause]) -> ApiRefusal:
-    """The 422 of all kinds: each distinct line once in the message, every cause in the details."""
+    """The 422 of all kinds. The message has each distinct line once, the details have every cause."""
     lines = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
     text = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
     listed = [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes]
@@ -121,48 +121,48 @@ def _because(subject: str, details: Mapping[str, Any], causes: Sequence[Cause]) 
 
 
 def invalid(kind: NamedKind, name: str, causes: Sequence[Cause]) -> ApiRefusal:
-    """An object that fails validation, with one cause a field."""
+    """The object fails validation, with one cause for each invalid field."""
     return _because(f'{kind.qualified_kind} "{name}"', _details(kind, name, kind.kind), causes)
 
 
 def invalid_update(kind: NamedKind, name: str, cause: Cause) -> ApiRefusal:
-    """An update that lacks its resourceVersion; named by resource, unlike other invalid objects."""
+    """The update lacks a resourceVersion. Unlike in other 422 answers, the message has the resource instead of the kind."""
     return _because(f'{kind.resource} "{name}"', _details(kind, name, kind.plural), [cause])
 
 
 def invalid_scale(name: str, cause: Cause) -> ApiRefusal:
-    """A Scale that fails validation."""
+    """The Scale fails validation."""
     return _because(f'Scale.autoscaling "{name}"', {"name": name, "group": "autoscaling", "kind": "Scale"}, [cause])
 
 
 def invalid_patch(why: str) -> ApiRefusal:
-    """A patch whose result is no object of its kind. (The API server shows the whole object as well.)"""
+    """The result of the patch is not an object of the kind. (The API server's message also contains the object.)"""
     return _because(' ""', {}, [Cause("patch", f"Invalid value: {why}")])
 
 
 def invalid_options(causes: Sequence[Cause]) -> ApiRefusal:
-    """List or watch options that contradict each other."""
+    """The list or watch options contradict each other."""
     return _because('ListOptions.meta.k8s.io ""', {"group": "meta.k8s.io", "kind": "ListOptions"}, causes)
 
 
 def patch_failed() -> ApiRefusal:
-    """A JSON patch that cannot be applied: a failed test or a missing path."""
+    """The JSON patch cannot be applied: a test fails or a path is missing."""
     message = "the server rejected our request due to an error in our request"
     return ApiRefusal(422, "Invalid", message, details={})
 
 
 def bad_request(message: str) -> ApiRefusal:
-    """A request that cannot be understood."""
+    """The request is malformed."""
     return ApiRefusal(400, "BadRequest", message)
 
 
 def unauthorized() -> ApiRefusal:
-    """No token, or a wrong one."""
+    """The token is missing or wrong."""
     return ApiRefusal(401, "Unauthorized", "Unauthorized")
 
 
 def forbidden(kind: NamedKind, name: str, namespace: str, verb: str, resource: str, user: str) -> ApiRefusal:
-    """Refused by RBAC. `resource` may carry a subresource, as in `pods/eviction`."""
+    """RBAC refuses the request. `resource` may have a subresource, as in `pods/eviction`."""
     subject = f'{kind.resource} "{name}"' if name else kind.resource
     where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
     message = f'{subject} is forbidden: User "{user}" cannot {verb} resource "{resource}" in API group "{kind.group}" {where}'
@@ -170,7 +170,7 @@ def forbidden(kind: NamedKind, name: str, namespace: str, verb: str, resource: s
 
 
 def forbidden_because(kind: NamedKind, name: str, why: str, causes: Sequence[Cause] = ()) -> ApiRefusal:
-    """Refused by the server's own rules, not by RBAC."""
+    """The server's own rules, not RBAC, refuse the request."""
     message = f'{kind.resource} "{name}" is forbidden: {why}'
     details = _details(kind, name, kind.plural)
     if causes:
@@ -179,29 +179,29 @@ def forbidden_because(kind: NamedKind, name: str, why: str, causes: Sequence[Cau
 
 
 def denied_by_policy(kind: NamedKind, name: str, why: str, code: int, reason: str) -> ApiRefusal:
-    """Denied by a ValidatingAdmissionPolicy: worded as forbidden, whatever its code and reason."""
+    """A ValidatingAdmissionPolicy denies the request. The message says "forbidden" for every code and reason."""
     details = _details(kind, name, kind.plural) | {"causes": [{"message": why}]}
     return ApiRefusal(code, reason, f'{kind.resource} "{name}" is forbidden: {why}', details=details)
 
 
 def method_not_allowed() -> ApiRefusal:
-    """A method that the resource does not have."""
+    """The resource does not have the method."""
     message = "the server does not allow this method on the requested resource"
     return ApiRefusal(405, "MethodNotAllowed", message, details={})
 
 
 def unsupported_media_type(message: str = "415: Unsupported Media Type", *, plain: bool = False) -> ApiRefusal:
-    """A body in a content type that the endpoint does not read; `plain` answers carry no details."""
+    """The endpoint does not read the content type. A `plain` answer has no details."""
     return ApiRefusal(415, "UnsupportedMediaType", message, details=None if plain else {})
 
 
 def expired(requested: int, oldest: int) -> ApiRefusal:
-    """A watch or list from a resourceVersion that was compacted away."""
+    """The resourceVersion of the watch or list is compacted."""
     return ApiRefusal(410, "Expired", f"too old resource version: {requested} ({oldest})")
 
 
 def expired_continue(token: str) -> ApiRefusal:
-    """A continue token whose snapshot was compacted away; `token` continues with what is there now."""
+    """The snapshot of the continue token is compacted. `token` continues with the present objects."""
     message = (
         "The provided continue parameter is too old to display a consistent list result. You can start a new list "
         "without the continue parameter, or use the continue token in this response to retrieve the remainder of "
@@ -212,7 +212,7 @@ def expired_continue(token: str) -> ApiRefusal:
 
 
 def too_large_resource_version(requested: int, current: int) -> ApiRefusal:
-    """A read that wants to be newer than the store is."""
+    """The resourceVersion of the read is newer than the store."""
     details = {
         "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
         "retryAfterSeconds": 1,
@@ -222,7 +222,7 @@ def too_large_resource_version(requested: int, current: int) -> ApiRefusal:
 
 
 def budget_refuses(cause: str, retry_after: int = 0) -> ApiRefusal:
-    """An eviction that a PodDisruptionBudget refuses. `retry_after` in seconds; 0 sends no Retry-After."""
+    """A PodDisruptionBudget refuses the eviction. `retry_after` in seconds; 0 sends no Retry-After."""
     details: dict[str, Any] = {"causes": [{"reason": "DisruptionBudget", "message": cause}]}
     if retry_after:
         details["retryAfterSeconds"] = retry_after
@@ -231,6 +231,6 @@ def budget_refuses(cause: str, retry_after: int = 0) -> ApiRefusal:
 
 
 def two_budgets() -> ApiRefusal:
-    """An eviction of a pod that two PodDisruptionBudgets cover; recorded without a reason."""
+    """Two PodDisruptionBudgets cover the pod to evict. As recorded, the Status has no reason."""
     message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
     return ApiRefusal(500, "", message)

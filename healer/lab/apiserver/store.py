@@ -1,7 +1,7 @@
-"""The lab's etcd: objects by kind, one resourceVersion for all, and a log of changes that watches read.
+"""The lab's etcd: objects by kind, one resourceVersion for all kinds, and a log of changes for watches.
 
-A watch is a cursor in the log of its collection, so a slow watcher costs nothing and one serialisation of an object
-serves every list and watch. Stored objects are never changed in place: a write stores a new dict.
+A watch is a cursor in the log of its collection, so a slow watch needs no buffer. Each object is serialised once for all
+lists and watches. Stored objects are never changed in place: a write stores a new dict.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Key = tuple[str, str]
 
 
 class StoredObject:
-    """An object as stored, and its JSON, made once when first asked for."""
+    """A stored object, and its JSON, which is made at the first use."""
 
     __slots__ = ("_tail", "object")
 
@@ -31,7 +31,7 @@ class StoredObject:
 
     @property
     def tail(self) -> bytes:
-        """The object's JSON without its opening brace, so that kind and apiVersion can be put in front."""
+        """The object's JSON without its opening brace, so that kind and apiVersion can be prepended."""
         if self._tail is None:
             self._tail = msgspec.json.encode(self.object)[1:]
         return self._tail
@@ -50,16 +50,16 @@ class StoreEvent:
 
 @dataclass(slots=True)
 class Collection:
-    """All objects of one kind, the log of their changes, and the watches to wake."""
+    """All objects of one kind, the log of their changes, and the events that wake their watches."""
 
     objects: dict[Key, StoredObject] = field(default_factory=dict)
     owned: dict[str, set[Key]] = field(default_factory=dict)
-    """The keys of the objects that a controller owns, by the controller's uid; under "" those that none owns."""
+    """The keys of the objects by the uid of their controller; "" for objects without a controller."""
     log: list[StoreEvent] = field(default_factory=list)
     floor: int = 0
-    """The oldest resourceVersion that a request may still start from."""
+    """The oldest resourceVersion that a request may start from."""
     lost: int = 0
-    """The newest resourceVersion that the log itself no longer holds."""
+    """The newest resourceVersion that is no longer in the log."""
     wakers: set[asyncio.Event] = field(default_factory=set)
 
     def since(self, revision: int) -> list[StoreEvent]:
@@ -67,7 +67,7 @@ class Collection:
         return self.log[bisect_right(self.log, revision, key=attrgetter("revision")) :]
 
     def at(self, revision: int) -> dict[Key, StoredObject]:
-        """The objects as they were at a resourceVersion: today's, with later changes undone."""
+        """The objects at a resourceVersion: the present objects with later changes undone."""
         objects = dict(self.objects)
         for change in reversed(self.since(revision)):
             if change.before is None:
@@ -81,9 +81,9 @@ Listener = Callable[[str, StoreEvent], None]
 
 
 class Store:
-    """Collections by name (`pods`, `deployments.apps`), under one resourceVersion.
+    """Collections by name (`pods`, `deployments.apps`), with one common resourceVersion.
 
-    history: how many changes a collection remembers for watches; older ones are compacted away.
+    history: the number of changes in the log of a collection; older ones are compacted.
     """
 
     def __init__(self, history: int = 20_000) -> None:
@@ -94,7 +94,7 @@ class Store:
         self._collections: dict[str, Collection] = {}
 
     def collection(self, name: str) -> Collection:
-        """The collection of that name, made when first asked for."""
+        """The collection of a name, created at the first use."""
         return self._collections.setdefault(name, Collection(floor=self.compacted))
 
     def names(self) -> Iterator[str]:
@@ -102,17 +102,17 @@ class Store:
         return iter(list(self._collections))
 
     def owned(self, name: str, uid: str) -> list[Object]:
-        """The objects whose controller has that uid, sorted by key; with "" those without a controller."""
+        """The objects whose controller has the uid, sorted by key. "" means without a controller."""
         collection = self.collection(name)
         return [collection.objects[key].object for key in sorted(collection.owned.get(uid, ()))]
 
     def get(self, name: str, key: Key) -> Object | None:
-        """The stored object, not to be changed in place."""
+        """The stored object, None if there is none. Do not change it in place."""
         stored = self.collection(name).objects.get(key)
         return None if stored is None else stored.object
 
     def put(self, name: str, key: Key, obj: Object) -> Object:
-        """Store `obj` (which from now on belongs to the store) under a new resourceVersion."""
+        """Store `obj` under a new resourceVersion. The store owns `obj` from now on."""
         collection = self.collection(name)
         before = collection.objects.get(key)
         stored = self._stamp(obj)
@@ -122,7 +122,7 @@ class Store:
         return obj
 
     def remove(self, name: str, key: Key) -> Object:
-        """Remove the object; the DELETED event carries its last state under a new resourceVersion."""
+        """Remove the object. The DELETED event has its last state with a new resourceVersion."""
         before = self.collection(name).objects.pop(key)
         last = dict(before.object)
         last["metadata"] = dict(last["metadata"])
@@ -131,9 +131,9 @@ class Store:
         return last
 
     def compact(self) -> None:
-        """Let no request start from any resourceVersion handed out so far: they answer 410 from here on.
+        """Compact all history: requests that start from an earlier resourceVersion answer 410 from now on.
 
-        Open watches go on, as those of an API server do, whose cache has long read what etcd compacts.
+        Open watches continue, as in an API server, whose watch cache has already read what etcd compacts.
         """
         self.revision += 1
         self.compacted = self.revision

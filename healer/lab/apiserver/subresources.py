@@ -1,8 +1,7 @@
-"""The subresources that are more than a part of an object: the eviction of a pod, and a workload's scale.
+"""The subresources with logic of their own: the eviction of a pod, and the scale of a workload.
 
-An eviction is decided as pkg/registry/core/pod/storage/eviction.go of Kubernetes does. The budget is spent *before* the pod is
-deleted, so an eviction that then fails its precondition has spent it. A dry run checks the budget and the preconditions, and
-writes nothing.
+Eviction follows pkg/registry/core/pod/storage/eviction.go of Kubernetes. The budget is spent *before* the pod is deleted, so an
+eviction whose precondition then fails has spent it. A dry run checks the budget and the preconditions, and writes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _MAX_DISRUPTED_PODS = 2000
 
 
 def evict(api: ObjectApi, namespace: str, name: str, eviction: Object, *, dry_run: bool = False) -> Object:
-    """Evict a pod. Returns the Status of success; raises ApiError 404, 409, 429, 403 or 500."""
+    """Evict a pod. Returns the Status of success. Raises ApiRefusal 404, 409, 429, 403 or 500."""
     named = (eviction.get("metadata") or {}).get("name")
     if named != name:
         raise status.bad_request("name in URL does not match name in Eviction object")
@@ -35,7 +34,7 @@ def evict(api: ObjectApi, namespace: str, name: str, eviction: Object, *, dry_ru
 
 
 def allowed_condition(budget: Object) -> None:
-    """Set the condition DisruptionAllowed from the counts; its time moves only when its status does."""
+    """Set the condition DisruptionAllowed from the counts. lastTransitionTime changes only when the status changes."""
     allowed = budget["status"]["disruptionsAllowed"] > 0
     word = "True" if allowed else "False"
     before = condition(budget, "DisruptionAllowed")
@@ -64,12 +63,12 @@ def _check_budget(api: ObjectApi, pod: Object, options: DeleteOptions) -> None:
     ]
     if len(budgets) > 1:
         raise status.two_budgets()
-    if budgets and not _unhealthy_may_go(pod, budgets[0]):
+    if budgets and not _may_evict_unready(pod, budgets[0]):
         _spend(api, budgets[0], pod["metadata"]["name"], options)
 
 
-def _unhealthy_may_go(pod: Object, budget: Object) -> bool:
-    """A pod that is not ready does not count as healthy, so taking it may cost the budget nothing."""
+def _may_evict_unready(pod: Object, budget: Object) -> bool:
+    """Whether the pod is not ready and may be evicted without spending the budget."""
     if is_ready(pod):
         return False
     if budget["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
@@ -112,7 +111,7 @@ def _delete(api: ObjectApi, pod: Object, options: DeleteOptions) -> None:
 
 
 def _add_disruption_target(pod: Object) -> None:
-    """Add the condition DisruptionTarget, which tells everybody why the pod goes."""
+    """Add the condition DisruptionTarget, which says why the pod is deleted."""
     counts = pod.setdefault("status", {})
     others = [item for item in counts.get("conditions") or [] if item["type"] != "DisruptionTarget"]
     known = condition(pod, "DisruptionTarget")
@@ -144,7 +143,7 @@ def scale_of(workload: Object) -> Object:
 
 
 def scaled(workload: Object, scale: Object) -> Object:
-    """The workload with the replicas of a written Scale. Raises ApiError 422 for a number below zero."""
+    """The workload with the replicas of a written Scale. Raises ApiRefusal 422 for a negative number."""
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     name = workload["metadata"]["name"]
     if not isinstance(replicas, int) or isinstance(replicas, bool):

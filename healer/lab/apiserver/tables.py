@@ -1,4 +1,4 @@
-"""Lists as Tables (`Accept: application/json;as=Table`), as kubectl asks for them."""
+"""Lists as Tables (`Accept: application/json;as=Table`), the form that kubectl requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME = (
 
 
 def table(kind: Kind, listed: Object) -> Object:
-    """A decoded list as a Table: the name, then a custom resource's printer columns, else the age."""
+    """A decoded list as a Table. Columns: the name, then the printer columns of a custom resource, or the age of other kinds."""
     columns = kind.columns or (("Age", "date", ".metadata.creationTimestamp", 0),)
     definitions = [{"name": "Name", "type": "string", "format": "name", "description": _NAME, "priority": 0}] + [
         {
@@ -46,7 +46,7 @@ def table(kind: Kind, listed: Object) -> Object:
 
 
 def _cell(item: Object, form: str, path: str) -> Any:
-    """A value; of a date, how long ago it was, in the words of apimachinery's HumanDuration up to days."""
+    """The value of a cell. A date becomes its age, in the format of apimachinery's HumanDuration up to days."""
     value = _look_up(item, path)
     if form != "date" or not isinstance(value, str):
         return value

@@ -1,4 +1,4 @@
-"""What the API server refuses to store: names, required fields, ranges, and what may not change."""
+"""Validation by the API server: names, required fields, ranges, and fields that may not change."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ _POD_UPDATE_RULE = (
 
 
 def invalid_value(field: str, value: str, why: str) -> Cause:
-    """A field with a value that is not allowed."""
+    """A field has an invalid value."""
     return Cause(field, f"Invalid value: {value}: {why}")
 
 
 def required(field: str, why: str = "") -> Cause:
-    """A field that must be there."""
+    """A required field is missing."""
     return Cause(field, f"Required value: {why}" if why else "Required value", "FieldValueRequired")
 
 
@@ -114,7 +114,7 @@ def _pod_spec(spec: Object, path: str) -> list[Cause]:
 
 
 def pod_update(new: Object, old: Object) -> list[Cause]:
-    """Pod: hardly anything of the spec may change."""
+    """Pod: only a few fields of the spec may change."""
     return [] if _fixed(new) == _fixed(old) else [Cause("spec", _POD_UPDATE_RULE, "FieldValueForbidden")]
 
 
@@ -152,7 +152,7 @@ def workload_update(new: Object, old: Object) -> list[Cause]:
 
 
 def job(obj: Object) -> list[Cause]:
-    """Job: counts that are not negative, and pods that may end."""
+    """Job: counts that are not negative, and a restartPolicy with which pods can finish."""
     spec = obj["spec"]
     causes = [cause for field in ("parallelism", "completions", "backoffLimit") for cause in _not_negative(spec, field, "spec")]
     policy = spec["template"]["spec"].get("restartPolicy")
@@ -164,7 +164,7 @@ def job(obj: Object) -> list[Cause]:
 
 
 def job_update(new: Object, old: Object) -> list[Cause]:
-    """Job: neither its template nor its completions change."""
+    """Job: its template and its completions may not change."""
     fixed = ("template", "completions")
     return [
         Cause(f"spec.{field}", f"Invalid value: {json.dumps(new['spec'].get(field))}: field is immutable")
@@ -181,7 +181,7 @@ def _not_negative(spec: Object, field: str, path: str) -> list[Cause]:
 
 
 def config_map(obj: Object) -> list[Cause]:
-    """ConfigMap: keys that can be names of files, each in one of its two maps."""
+    """ConfigMap: keys that are valid file names, each in only one of its two maps."""
     texts, others = obj.get("data") or {}, obj.get("binaryData") or {}
     causes = [
         invalid_value(f"{field}[{key}]", f'"{key}"', _FILE_RULE)
@@ -194,7 +194,7 @@ def config_map(obj: Object) -> list[Cause]:
 
 
 def config_map_update(new: Object, old: Object) -> list[Cause]:
-    """ConfigMap: one that was made immutable stays as it is."""
+    """ConfigMap: an immutable one may not change."""
     if not old.get("immutable"):
         return []
     fields = [field for field in ("immutable", "data", "binaryData") if new.get(field) != old.get(field)]
@@ -222,7 +222,7 @@ def _percentage(spec: Object, field: str) -> list[Cause]:
 
 
 def event(obj: Object) -> list[Cause]:
-    """Event of core/v1 (legacyValidateEvent of pkg/apis/core/validation): old style, or new with an eventTime."""
+    """Event of core/v1 (legacyValidateEvent of pkg/apis/core/validation). An eventTime makes it an event of the new style."""
     namespace = obj["metadata"].get("namespace") or ""
     about = (obj.get("involvedObject") or {}).get("namespace") or ""
     if not obj.get("eventTime"):
@@ -241,7 +241,7 @@ def event(obj: Object) -> list[Cause]:
 
 
 def new_event(obj: Object) -> list[Cause]:
-    """Event of events.k8s.io/v1 (ValidateEventCreate): all of the above, and nothing of the old style."""
+    """Event of events.k8s.io/v1 (ValidateEventCreate): the rules of core/v1, and no fields of the old style."""
     shown = {"reportingComponent": "reportingController"}
     causes = [replace(cause, field=shown.get(cause.field, cause.field)) for cause in event(obj)]
     if not obj.get("eventTime"):
@@ -262,17 +262,17 @@ def _wrong_namespace(namespace: str) -> Cause:
 
 
 def nothing(obj: Object) -> list[Cause]:
-    """A kind whose content is not checked."""
+    """A kind without validation."""
     return []
 
 
 def no_change_rule(new: Object, old: Object) -> list[Cause]:
-    """A kind whose every field may change."""
+    """A kind of which every field may change."""
     return []
 
 
 def quoted(value: Any) -> str:
-    """A value as Go's field errors print it."""
+    """A value in the format of Go's field errors."""
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, bool):

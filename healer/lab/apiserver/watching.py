@@ -1,4 +1,4 @@
-"""WATCH: a stream of JSON lines, read from the store's log by a cursor of its own."""
+"""WATCH: a stream of JSON lines. Each watch reads the store's log with its own cursor."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from healer.lab.kinds import Kind
 from healer.lab.objects import Object
 
 _BATCH = 500
-"""Events written at once, so that a watch of everything does not starve the others."""
+"""Events per write, so that one large watch does not block the others."""
 
 
 @dataclass(slots=True)
 class WatchRequest:
-    """One watch: what it selects, and how far in the log it has read."""
+    """One watch: its selection, and its position in the log."""
 
     store: Store
     kind: Kind
     options: ListOptions
     bookmarks: bool
     initial_end: bool
-    """Send the bookmark that ends the initial events."""
+    """Whether to send the bookmark that ends the initial events."""
     bookmark_every: float
     timeout: float | None
     cursor: int = 0
@@ -38,11 +38,11 @@ class WatchRequest:
     def read(
         cls, store: Store, kind: Kind, namespace: str | None, query: Mapping[str, str], bookmark_every: float
     ) -> WatchRequest:
-        """From a request's query parameters. Raises ApiError 400 or 422."""
+        """Parse the query parameters of a request. Raises ApiRefusal 400, 422 or 500."""
         options = ListOptions.read(kind, namespace, query)
         initial = query.get("sendInitialEvents") in ("true", "1")
         problem = ""
-        if options.revision and not options.revision.isdecimal():  # a list answers 400, a watch 500
+        if options.revision and not options.revision.isdecimal():  # a list answers 400 here, a watch 500
             text = options.revision
             why = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
             raise status.ApiRefusal(500, "", why)
@@ -65,7 +65,7 @@ class WatchRequest:
         )
 
     def opening(self) -> Iterator[bytes]:
-        """The lines that a watch begins with: all objects, unless it starts from a resourceVersion."""
+        """The first lines of a watch: all objects, or none if it starts from a resourceVersion."""
         revision = parse_revision(self.options.revision)
         if revision and not self.initial_end:
             floor = self.store.collection(self.kind.stored_in).floor
@@ -82,7 +82,7 @@ class WatchRequest:
             yield self.bookmark({"k8s.io/initial-events-end": "true"})
 
     def news(self) -> list[bytes]:
-        """The lines of the changes since the last call. Raises ApiError 410 when the log no longer holds them."""
+        """The lines of the changes since the last call. Raises ApiRefusal 410 if they are no longer in the log."""
         collection = self.store.collection(self.kind.stored_in)
         if self.cursor < collection.lost:
             raise status.expired(self.cursor, collection.lost)
@@ -94,7 +94,7 @@ class WatchRequest:
         return [line for change in changes if (line := self._event(change, head))]
 
     def bookmark(self, annotations: Mapping[str, str] | None = None) -> bytes:
-        """A BOOKMARK line: nothing but the resourceVersion up to which the client has seen everything."""
+        """A BOOKMARK line. It has only the resourceVersion up to which the client has received all changes."""
         if not self.store.collection(self.kind.stored_in).since(self.cursor):
             self.cursor = max(self.cursor, self.store.revision)
         metadata: Object = {"resourceVersion": str(self.cursor)}
@@ -104,7 +104,7 @@ class WatchRequest:
         return _line("BOOKMARK", msgspec.json.encode(body))
 
     def _event(self, change: StoreEvent, head: bytes) -> bytes | None:
-        """A change as this watch sees it: what leaves the selection is DELETED, what enters it is ADDED."""
+        """The line of a change, None outside the selection. Objects that leave the selection are DELETED, new ones ADDED."""
         before = change.before is not None and self.options.selects(change.key, change.before.object)
         after = change.type != "DELETED" and self.options.selects(change.key, change.now.object)
         if change.type == "DELETED":
@@ -112,7 +112,7 @@ class WatchRequest:
         if after:
             return _line("MODIFIED" if before else "ADDED", encode(self.kind, change.now, head=head))
         if before and change.before is not None:
-            # As recorded: the object as it was when it last matched, with the resourceVersion of the change.
+            # As recorded: the last state of the object that matched, with the resourceVersion of the change.
             last = dict(change.before.object)
             last["metadata"] = dict(last["metadata"]) | {"resourceVersion": str(change.revision)}
             return _line("DELETED", encode(self.kind, StoredObject(last), head=head))
@@ -124,7 +124,7 @@ def _line(kind: str, body: bytes) -> bytes:
 
 
 class WatchStream:
-    """Writes one watch to one connection until it times out, fails, is cut or the client goes away."""
+    """Writes a watch to a connection until a timeout, a failure, a fault or the client ends it."""
 
     def __init__(self, watch: WatchRequest, faults: Faults, seen: SeenRequest, closing: asyncio.Event) -> None:
         self._watch = watch
@@ -145,7 +145,7 @@ class WatchStream:
             async with asyncio.timeout(self._watch.timeout):
                 await self._stream(request, response)
         except (TimeoutError, ConnectionError):
-            return response  # it has had its time, or its client has gone
+            return response  # the watch has timed out, or the client has disconnected
         finally:
             wakers.discard(self._woken)
             self._faults.unregister(self._woken)
@@ -169,14 +169,14 @@ class WatchStream:
             await self._write(request, response, [_line("ERROR", msgspec.json.encode(error.body))])
 
     def _next_bookmark(self, now: float, deadline: float | None) -> float:
-        """Every so often, and once two seconds before the end (cacher.go, nextBookmarkTime)."""
+        """The time of the next bookmark: one interval later, or two seconds before the end (cacher.go, nextBookmarkTime)."""
         if not self._watch.bookmarks:
             return float("inf")
         regular = now + self._watch.bookmark_every
         return min(regular, deadline - 2) if deadline is not None and deadline - 2 > now else regular
 
     async def _idle(self, seconds: float) -> bool:
-        """Wait for a change. True when it is time for a bookmark instead."""
+        """Wait for a change. Returns True if the next bookmark is due first."""
         try:
             async with asyncio.timeout(None if seconds == float("inf") else max(seconds, 0)):
                 await self._woken.wait()
@@ -185,7 +185,7 @@ class WatchStream:
         return False
 
     async def _write(self, request: web.Request, response: web.StreamResponse, lines: list[bytes]) -> bool:
-        """Write the lines. False when a fault has ended the connection."""
+        """Write the lines. Returns False if a fault has ended the connection."""
         fault = self._faults.in_stream(self._seen)
         if fault is None:
             await response.write(b"".join(lines))
