@@ -13,6 +13,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +35,7 @@ from healer.operate.undo import undo
 from tests.crash.gate import Gate, Point
 from tests.crash.matrix import Matrix
 from tests.crash.world import Scenario, all_healed, incidents_of, state, states
-from tests.integration.world import NAMESPACE, Rule, rule, serves, told
+from tests.integration.world import CHANNEL, NAMESPACE, Rule, rule, serves, told
 from tests.support.canary import route
 from tests.support.healer import Healer, alert
 from tests.support.processes import PATIENCE
@@ -292,6 +293,43 @@ class RolloutRestart(OnTemplate):
         assert "kubectl.kubernetes.io/restartedAt" in after["metadata"]["annotations"]
 
 
+class Scale(OnWorkload):
+    """A replica more is added, and taken back when the incident is healed."""
+
+    action = "scale"
+    must = ("patch deployments/scale",)
+    watched = "deployments"
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        await self.lab.apply(serving(replicas=2, min_available=None))
+        await self.lab.wait_for(serves(2), PATIENCE)
+
+    def object(self) -> Object:
+        return self.named("deployments", _NAME)
+
+    def ladder(self) -> list[dict[str, Any]]:
+        return [self.step(by=1, max=3, keepFor="0s")]
+
+    def matters(self, point: Point) -> bool:
+        return super().matters(point) or (point[0] == _JOURNAL and point[2] == "before" and self._stands())
+
+    async def heal(self, healer: Healer, gate: Gate) -> None:
+        await super().heal(healer, gate)
+        await self.lab.wait_for(lambda _: '"ended"' in str(self.notice), PATIENCE)
+        await self.slack.wait_for(lambda s: any("aken back" in line for each in s.threads(CHANNEL) for line in each), PATIENCE)
+
+    def _stands(self) -> bool:
+        """Whether the incident is healed, and the change is not taken back."""
+        return '"ended"' not in str(self.notice) and any(state(each) == "healed" for each in incidents_of(self.lab))
+
+    async def verify(self) -> None:
+        assert [number for number, _ in groupby(each["spec"]["replicas"] for each in self.seen)] == [2, 3, 2]
+        scaled = [kept for seen, kept in zip(self.seen[1:], self.kept, strict=True) if seen["spec"]["replicas"] == 3]
+        for kept in (*scaled, self.notice):  # journaled before it was scaled, and to the end
+            note = msgspec.json.decode(kept["replicas"])
+            assert (note["before"], note["after"]) == ("2", "3")
+
+
 class PinModelVersion(OnWorkload):
     """Version 42 is served, and 41 is to be: it is loaded beside the other first, and alone only when it is there."""
 
@@ -350,7 +388,7 @@ def _settled(revision: str) -> Callable[[Lab], bool]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("scenario", [ShiftTraffic, ShiftBySteps, Rollback, RolloutRestart, PinModelVersion])
+@pytest.mark.parametrize("scenario", [ShiftTraffic, ShiftBySteps, Rollback, RolloutRestart, Scale, PinModelVersion])
 async def test_a_daemon_killed_while_it_changes_a_workload_does_it_once(
     scenario: Callable[[Lab, FakeSlack, Path], OnWorkload], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

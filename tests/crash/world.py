@@ -117,7 +117,7 @@ class World:
         assert len(half_opened) <= self._cut_short, incidents
         (healed,) = [incident for incident in incidents if ending(incident) == "healed"]
         assert states(healed)[0] == "open", "the incident that is healed is the one that was opened"
-        assert states(healed).count("healed") == 1, healed
+        assert [entry["reason"]["code"] for entry in healed["status"]["history"]].count("Healed") == 1, healed
         assert len(healed["status"]["actedAt"]) == len(healed["spec"]["steps"]), (
             "one action is counted for each step of its ladder"
         )
