@@ -4,17 +4,20 @@ It does what `kubectl rollout undo` does, and first checks the revision, the own
 of the workload record it: healer.dev/rolled-back-from (a revision) and healer.dev/rolled-back-by (an incident).
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
 
-from healer.actions.base import Call
+from healer.actions.base import Call, Reversal
 from healer.actions.shared.refusal import unread
-from healer.actions.shared.rolling import TemplatePatch, kind_of, not_now, patch, read_whole, rung, unsafe
-from healer.cluster.api import ClusterError
+from healer.actions.shared.rolling import TemplatePatch, kind_of, not_now, patch, read_whole, rung, to_revision, unsafe
+from healer.actions.undo_rollback import reversals
+from healer.cluster.api import Api, ClusterError
 from healer.cluster.managed import manager_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, union
 from healer.model.annotations import ROLLED_BACK_BY, ROLLED_BACK_FROM
+from healer.model.incident import Incident
 from healer.model.target import ActsOn
 from healer.rules.form import Model, Whole
 from healer.workloads.base import Rollable
@@ -45,6 +48,10 @@ class Rollback:
         needs=lambda _: allowed("get patch") | union(kind.reads for kind in WORKLOADS.values()),
         meaning="goes to the revision that healer last saw well for ten minutes, else to the previous one",
     )
+
+    async def reversals(self, api: Api, incident: Incident, namespace: str, kept: Mapping[str, str]) -> Sequence[Reversal]:
+        """See `Undoable`."""
+        return await reversals(api, incident, kept)
 
     async def run(self, call: Call) -> Outcome:
         """Read the workload, choose the revision, and patch the template once."""
@@ -116,21 +123,8 @@ def _moved_on(call: Call, whole: Rollable, history: History) -> Outcome | None:
 
 
 def _change(call: Call, whole: Rollable, history: History, goal: Revision) -> TemplatePatch:
-    def note(name: str, value: str) -> dict[str, object]:
-        return {"op": "add", "path": f"/metadata/annotations/{name.replace('/', '~1')}", "value": value}
-
-    metadata = whole.metadata
-    steps: list[dict[str, object]] = [
-        {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version},
-        {"op": "replace", "path": "/spec/template", "value": goal.template},
-        note(ROLLED_BACK_FROM, str(history.current)),
-        note(ROLLED_BACK_BY, call.act.incident.id),
-    ]
-    if goal.cause:  # the change-cause goes with the template, as with kubectl: rollout history shows it
-        steps.append(note("kubernetes.io/change-cause", goal.cause))
-    elif metadata.annotations.change_cause:
-        steps.append({"op": "remove", "path": "/metadata/annotations/kubernetes.io~1change-cause"})
-    return TemplatePatch(steps, "application/json-patch+json")
+    marks = {ROLLED_BACK_FROM: str(history.current), ROLLED_BACK_BY: call.act.incident.id}
+    return to_revision(whole, goal, marks)
 
 
 def _done(call: Call, history: History, goal: Revision) -> Outcome:

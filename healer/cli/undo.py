@@ -25,11 +25,11 @@ def undo_incident(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Undo what healer did for an incident: restore the weights that a route had before its traffic was shifted.
+    """Undo what healer did for an incident: restore the weights of a route, the replicas, the revision from before.
 
     It shows what will be done and, on a terminal, asks first. Exit code 1 when nothing is undone: healer took no action that can
-    be undone, the note is about another workload, somebody else has changed the weights since, the canary has no ready endpoints,
-    the answer is no. Exit code 2 when there is no such incident.
+    be undone, the note is about another workload, somebody else has made a change since, the canary has no ready endpoints, the
+    answer is no. Exit code 2 when there is no such incident.
     """
     me = who(context)
 

@@ -11,6 +11,7 @@ from healer.model.action import Outcome, OutcomeKind
 from healer.model.workload import Workload
 from healer.workloads.base import Rollable, WorkloadKind
 from healer.workloads.registry import WORKLOADS
+from healer.workloads.revisions import Revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,25 @@ class TemplatePatch:
 
     body: object
     content_type: str
+
+
+def to_revision(whole: Rollable, goal: Revision, marks: Mapping[str, str]) -> TemplatePatch:
+    """The patch that gives a workload the template of that revision, and these annotations."""
+
+    def note(name: str, value: str) -> dict[str, object]:
+        return {"op": "add", "path": f"/metadata/annotations/{name.replace('/', '~1')}", "value": value}
+
+    metadata = whole.metadata
+    steps: list[dict[str, object]] = [
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version},
+        {"op": "replace", "path": "/spec/template", "value": goal.template},
+        *(note(name, value) for name, value in marks.items()),
+    ]
+    if goal.cause:  # the change-cause goes with the template, as with kubectl: rollout history shows it
+        steps.append(note("kubernetes.io/change-cause", goal.cause))
+    elif metadata.annotations.change_cause:
+        steps.append({"op": "remove", "path": "/metadata/annotations/kubernetes.io~1change-cause"})
+    return TemplatePatch(steps, "application/json-patch+json")
 
 
 def kind_of(call: Call) -> WorkloadKind:

@@ -1,6 +1,6 @@
 """A lab with a serving workload of three, a client of it, and attempts on its first pod."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
-from healer.actions.base import Call
+from healer.actions.base import Call, Reversal, Undoable
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.engine.incidents.opening import opened
@@ -18,7 +18,7 @@ from healer.lab.kinds import DEPLOYMENT, POD
 from healer.lab.objects import Object, is_ready
 from healer.model.action import Outcome
 from healer.model.effects import Act
-from healer.model.incident import Reason
+from healer.model.incident import Incident, Reason
 from healer.model.kube import Namespace, Pod, PodDisruptionBudget, ReplicaSet
 from healer.model.signal import Signal
 from healer.model.target import Target
@@ -54,6 +54,18 @@ class Bench:
     unkept: Outcome | None = None
     """When set, nothing can be kept, and why."""
 
+    def incident(self, **facts: Any) -> Incident:
+        """The incident of the attempts, with these fields."""
+        signal = Signal("pod", "CrashLoopBackOff", self.target, firing=True, at=0.0, key="k")
+        (bound,) = rulebook(rule()).rules
+        return replace(opened(bound, self.workload, signal, 0.0, 1), **facts)
+
+    async def ways_back(self, action: str) -> Sequence[Reversal]:
+        """What `healer undo` finds of an action for what was kept."""
+        does = ACTIONS[action]
+        assert isinstance(does, Undoable)
+        return await does.reversals(self.api, self.incident(), NAMESPACE, self.kept)
+
     async def attempt(
         self,
         action: str = "evict",
@@ -73,10 +85,8 @@ class Bench:
 
         `facts` are fields of the incident.
         """
-        signal = Signal("pod", "CrashLoopBackOff", self.target, firing=True, at=0.0, key="k")
-        (bound,) = rulebook(rule()).rules
         act = Act(
-            incident=replace(opened(bound, self.workload, signal, 0.0, 1), **facts),
+            incident=self.incident(**facts),
             step=step,
             attempt=1,
             action=action,
