@@ -15,12 +15,12 @@ from healer.cli.logs import logs
 from healer.cluster.api import Api
 from healer.daemon.rulefiles import RulesError, load_rules, vocabulary
 from healer.model.verdict import VerdictKind
-from healer.operate.canary.chosen import chosen
+from healer.operate.canary.chosen import choose_rule
 from healer.operate.canary.compare import compare
 from healer.operate.canary.gate import Gated, GateProgress, gate, plain_gated, show_gated
 from healer.operate.canary.report import Report, plain_report, show_report
 from healer.operate.explain.show import clean, console
-from healer.operate.objects import ObjectRef, OperateError, named
+from healer.operate.objects import ObjectRef, OperateError, parse_ref
 from healer.operate.who import who
 from healer.rules.probe import DEPLOYMENT
 from healer.rules.rulebook import BoundRule
@@ -165,8 +165,8 @@ def _with_prometheus(
     try:
         settings = load_settings()
         logs(Log(level="error"))
-        place = named(what, namespace or who(context).namespace, (DEPLOYMENT,))
-        judging = chosen(load_rules([file], vocabulary()).rules, place, rule)
+        place = parse_ref(what, namespace or who(context).namespace, (DEPLOYMENT,))
+        judging = choose_rule(load_rules([file], vocabulary()).rules, place, rule)
         ask = settings.prometheus
         address = _url(url or ask.url)
     except (SettingsError, RulesError, OperateError) as error:

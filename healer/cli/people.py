@@ -22,8 +22,8 @@ from healer.operate.approve import ApprovalRequest, NotWaiting, approve, plain_r
 from healer.operate.explain.facts import facts
 from healer.operate.explain.show import clean, console, plain_facts, show_facts
 from healer.operate.leases import find_lease
-from healer.operate.objects import EVERYTHING, LEASE, ObjectRef, named, valid
-from healer.operate.pause import PauseResult, pause, pause_lines, place_of, plain_result, resume
+from healer.operate.objects import EVERYTHING, LEASE, ObjectRef, parse_ref, valid
+from healer.operate.pause import PauseResult, parse_pause_ref, pause, pause_lines, plain_result, resume
 from healer.operate.who import who
 from healer.workloads.registry import WORKLOADS
 
@@ -81,7 +81,7 @@ def resume_verb(
 async def _pausable(api: Api, what: str, namespace: str, healer_namespace: str, lease: str, *, make: bool = False) -> ObjectRef:
     """What is to be paused or resumed; with `make`, a Lease need not be there."""
     own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
-    return await find_lease(api, own, name, make=make) if what == EVERYTHING else place_of(what, namespace, own)
+    return await find_lease(api, own, name, make=make) if what == EVERYTHING else parse_pause_ref(what, namespace, own)
 
 
 def _print_pause(done: PauseResult, output: str) -> None:
@@ -112,7 +112,7 @@ def approve_verb(
             raise NotWaiting(f"nothing was approved: incident {asked.incident.id} waits on")
 
     async def work(api: Api) -> ApprovalRequest:
-        place = named(what if "/" in what else f"incident/{what}", namespace or me.namespace, ("Incident",))
+        place = parse_ref(what if "/" in what else f"incident/{what}", namespace or me.namespace, ("Incident",))
         return await approve(api, place.namespace, place.name, me.user if by is None else by, show)
 
     try:
@@ -143,7 +143,7 @@ def explain(
     me = who(context)
 
     async def work(api: Api) -> bool:
-        place = named(what, namespace or me.namespace, ("Pod", *WORKLOADS, "Incident"))
+        place = parse_ref(what, namespace or me.namespace, ("Pod", *WORKLOADS, "Incident"))
         own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
         found = await facts(api, place, own, url, api.clock.wall(), name)
         if output == "json":

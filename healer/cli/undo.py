@@ -8,7 +8,7 @@ from healer.actions.base import NotUndone
 from healer.cli.common import EXIT_PROBLEMS, Context, InNamespace, Output, Yes, agreed, print_json, with_cluster
 from healer.cluster.api import Api
 from healer.operate.explain.show import clean
-from healer.operate.objects import named
+from healer.operate.objects import parse_ref
 from healer.operate.undo import Undoing, plain, undo
 from healer.operate.who import who
 
@@ -38,7 +38,7 @@ def undo_incident(
             raise NotUndone("nothing was undone: the answer was no, and all stays as it is")
 
     async def work(api: Api) -> Undoing:
-        place = named(what if "/" in what else f"incident/{what}", namespace or me.namespace, ("Incident",))
+        place = parse_ref(what if "/" in what else f"incident/{what}", namespace or me.namespace, ("Incident",))
         return await undo(api, place.namespace, place.name, me.user if by is None else by, show, force=force)
 
     try:

@@ -11,7 +11,7 @@ from healer.journal.stored import IncidentObject
 from healer.model.annotations import APPROVED_BY
 from healer.model.incident import Incident
 from healer.operate.explain.words import current_target, needs_human, step, step_done
-from healer.operate.objects import ObjectRef, OperateError, SeenObject, annotate, at, decoded, get, valid
+from healer.operate.objects import ObjectRef, OperateError, SeenObject, annotate, decoded, get, object_ref, valid
 
 _TRIES = 5
 
@@ -25,7 +25,7 @@ class ApprovalRequest:
     """What an incident waits with."""
 
     incident: Incident
-    place: ObjectRef
+    ref: ObjectRef
     seen: SeenObject
 
     @property
@@ -83,20 +83,20 @@ async def approve(api: Api, namespace: str, name: str, by: str, show: Callable[[
 
 
 async def _ask(api: Api, namespace: str, name: str) -> ApprovalRequest:
-    place = at("Incident", valid(namespace, "a namespace"), valid(name, "the name of an incident"))
-    body = await get(api, place)
+    ref = object_ref("Incident", valid(namespace, "a namespace"), valid(name, "the name of an incident"))
+    body = await get(api, ref)
     if body is None:
-        raise OperateError(f"there is no {place}: kubectl get incidents -n {namespace}")
+        raise OperateError(f"there is no {ref}: kubectl get incidents -n {namespace}")
     try:
         incident = decode(body)
     except Undecodable as error:
-        raise OperateError(f"{place} cannot be read: {error}") from error
+        raise OperateError(f"{ref} cannot be read: {error}") from error
     if not needs_human(incident):
         raise NotWaiting(f"incident {name} does not wait for approval: it is {incident.state}: {incident.reason.text}")
-    if not decoded(body, IncidentObject, place).signed:
+    if not decoded(body, IncidentObject, ref).signed:
         text = "healer did not make this object itself: it is a copy, or by people, or by an earlier version of healer"
         raise NotWaiting(f"no approval counts on incident {name}: {text}. Approve the one that healer opens after it")
-    return ApprovalRequest(incident, place, decoded(body, SeenObject, place))
+    return ApprovalRequest(incident, ref, decoded(body, SeenObject, ref))
 
 
 async def _sign(api: Api, asked: ApprovalRequest, by: str) -> ApprovalRequest:
@@ -105,10 +105,10 @@ async def _sign(api: Api, asked: ApprovalRequest, by: str) -> ApprovalRequest:
     for value in (None, by) if asked.approver else (by,):
         if seen is not None:
             version = seen.metadata.resource_version
-            seen = await annotate(api, asked.place, {APPROVED_BY: value}, resource_version=version)
+            seen = await annotate(api, asked.ref, {APPROVED_BY: value}, resource_version=version)
     if seen is None:
         raise NotWaiting(f"incident {asked.incident.id} is gone: nothing was approved")
-    return ApprovalRequest(asked.incident, asked.place, seen)
+    return ApprovalRequest(asked.incident, asked.ref, seen)
 
 
 def _what(asked: ApprovalRequest) -> tuple[object, ...]:

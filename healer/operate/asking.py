@@ -22,12 +22,12 @@ T = TypeVar("T")
 _SERVICE = "healer"
 _PORT = "8080"
 """As in deploy/healer/service.yaml."""
-_UNHEARD = (ApiError, ApiUnavailable, aiohttp.ClientError, TimeoutError, OSError, ValueError)
-_PATIENCE = aiohttp.ClientTimeout(total=5.0)
+_NO_ANSWER = (ApiError, ApiUnavailable, aiohttp.ClientError, TimeoutError, OSError, ValueError)
+_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class DaemonClient:
     """The way to the daemon: `url`, where one is given, else the API server's proxy to the `leader` in healer's namespace."""
 
     api: Api
@@ -36,41 +36,41 @@ class Door:
     url: str | None
 
     async def get(self, path: str, query: dict[str, str]) -> bytes:
-        """The body of a GET. Raises what `_asked` names."""
+        """The body of a GET. Raises what `_ask` names."""
         if self.url:
             return await _direct(f"{self.url.rstrip('/')}{path}", query)
         return await _proxied(self.api, self.healer_namespace, self.leader, path, query)
 
 
-async def recent(door: Door, namespace: str) -> list[Decision] | str:
+async def recent_decisions(daemon: DaemonClient, namespace: str) -> list[Decision] | str:
     """The recent decisions on objects of a namespace, oldest first; or in words why they cannot be had."""
-    return await _asked(door, DECISIONS_PATH, {"namespace": namespace}, read_decisions)
+    return await _ask(daemon, DECISIONS_PATH, {"namespace": namespace}, read_decisions)
 
 
-async def rules(door: Door) -> list[RuleRow] | str:
+async def rules(daemon: DaemonClient) -> list[RuleRow] | str:
     """The rules in force; or in words why they cannot be had."""
-    return await _asked(door, RULES_PATH, {}, read_rules)
+    return await _ask(daemon, RULES_PATH, {}, read_rules)
 
 
-async def is_alone(door: Door) -> bool:
+async def acts_without_election(daemon: DaemonClient) -> bool:
     """Whether a daemon answers that acts without an election, and so holds no Lease."""
     try:
-        return without_election(await door.get("/readyz", {}))
-    except _UNHEARD:
+        return without_election(await daemon.get("/readyz", {}))
+    except _NO_ANSWER:
         return False
 
 
-async def _asked(door: Door, path: str, query: dict[str, str], read: Callable[[bytes], list[T]]) -> list[T] | str:
+async def _ask(daemon: DaemonClient, path: str, query: dict[str, str], read: Callable[[bytes], list[T]]) -> list[T] | str:
     try:
-        return read(await door.get(path, query))
-    except _UNHEARD as error:
-        said = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        way = "" if door.url else "; --url names where it answers"
-        return f"the daemon cannot be reached, so this is from the journal alone: {' '.join(said.split())}{way}"
+        return read(await daemon.get(path, query))
+    except _NO_ANSWER as error:
+        reason = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        way = "" if daemon.url else "; --url names where it answers"
+        return f"the daemon cannot be reached, so this is from the journal alone: {' '.join(reason.split())}{way}"
 
 
 async def _direct(url: str, query: dict[str, str]) -> bytes:
-    async with aiohttp.ClientSession(timeout=_PATIENCE) as session, session.get(url, params=query) as answer:
+    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session, session.get(url, params=query) as answer:
         body = await answer.read()
         if answer.status != 200:
             raise ValueError(f"GET {answer.url}: {answer.status} {body_text(body, 300)}")
@@ -81,7 +81,7 @@ async def _proxied(api: Api, healer_namespace: str, leader: str, path: str, quer
     """The leader decides, so its pod is asked first; else the Service, behind which any replica may answer."""
     base = f"/api/v1/namespaces/{healer_namespace}"
     pod, port = _pod_of(leader)
-    async with asyncio.timeout(_PATIENCE.total):
+    async with asyncio.timeout(_TIMEOUT.total):
         if is_name(pod):
             with suppress(ApiError):  # the identity may be no pod's, or only the Service may be asked
                 return await api.request("GET", f"{base}/pods/http:{pod}:{port}/proxy{path}", query=query)

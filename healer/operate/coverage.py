@@ -22,11 +22,11 @@ async def coverage(api: Api, rules: list[BoundRule]) -> tuple[list[Coverage], li
     view, notes = View(WORKLOADS), list[str]()
     everywhere = any(ANYWHERE in bound.scope.namespaces for bound in rules)
     namespaces = [""] if everywhere else sorted({space for bound in rules for space in bound.scope.namespaces})
-    await _put(api, view, RESOURCES[Namespace], "", notes)
+    await _load(api, view, RESOURCES[Namespace], "", notes)
     kinds = [*(kind.resource for kind in WORKLOADS.values()), RESOURCES[ReplicaSet], RESOURCES[Pod]]
     for namespace in namespaces:
         for resource in kinds:
-            await _put(api, view, resource, namespace, notes)
+            await _load(api, view, resource, namespace, notes)
     covering = Covering(view)
     found = [covering.of(bound) for bound in rules]
     routes = [await missing_route(api, bound) for bound in rules]
@@ -35,7 +35,7 @@ async def coverage(api: Api, rules: list[BoundRule]) -> tuple[list[Coverage], li
     ], notes
 
 
-async def _put(api: Api, view: View, resource: Resource, namespace: str, notes: list[str]) -> None:
+async def _load(api: Api, view: View, resource: Resource, namespace: str, notes: list[str]) -> None:
     try:
         for raw in await listed(api, resource.path(namespace)):
             view.put(msgspec.json.decode(raw, type=resource.kind))

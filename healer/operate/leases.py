@@ -9,7 +9,7 @@ import msgspec
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.operate.objects import LEASE, ObjectRef, OperateError, get, lease
+from healer.operate.objects import LEASE, ObjectRef, OperateError, get, lease_ref
 from healer.operate.workload import listed
 
 _LEASES = "/apis/coordination.k8s.io/v1/leases"
@@ -41,12 +41,12 @@ class _ListedLease(msgspec.Struct):
 class Leases:
     """Where healer's Lease may be: in one place, in several, or in none. `doubt`: why it is not surely in one, in words."""
 
-    places: tuple[ObjectRef, ...]
+    refs: tuple[ObjectRef, ...]
     doubt: str = ""
 
     def namespace(self, otherwise: str) -> str:
         """The namespace that healer runs in, where that is known."""
-        return self.places[0].namespace if len(self.places) == 1 else otherwise
+        return self.refs[0].namespace if len(self.refs) == 1 else otherwise
 
 
 async def find_lease(api: Api, namespace: str = NAMESPACE, name: str = LEASE, *, make: bool = False) -> ObjectRef:
@@ -55,11 +55,11 @@ async def find_lease(api: Api, namespace: str = NAMESPACE, name: str = LEASE, *,
     Raises OperateError when there are several, or none that can be found, ClusterError.
     """
     found = await leases(api, namespace, name)
-    if make and not found.places:
-        return lease(namespace, name)
+    if make and not found.refs:
+        return lease_ref(namespace, name)
     if found.doubt:
         raise OperateError(found.doubt)
-    return found.places[0]
+    return found.refs[0]
 
 
 async def leases(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Leases:
@@ -67,38 +67,38 @@ async def leases(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Lea
 
     A name that somebody gave is believed, whether it is there or not. Raises ClusterError other than a refusal.
     """
-    place = lease(namespace, name)
+    ref = lease_ref(namespace, name)
     if (namespace, name) != (NAMESPACE, LEASE):
-        return Leases((place,))
+        return Leases((ref,))
     try:
-        if await get(api, place) is not None:
-            return Leases((place,))
+        if await get(api, ref) is not None:
+            return Leases((ref,))
     except ApiError:  # whoever reads it for what it says hears of the same refusal
-        return Leases((place,))
+        return Leases((ref,))
     missing = f"there is no Lease {name!r} in namespace {namespace!r}"
     hint = "name healer's own by --healer-namespace and --lease (its HEALER_LEADER__NAMESPACE and HEALER_LEADER__NAME)"
     try:
         found = await _leases(api, labelSelector=_LABEL)
         found = found or [each for each in await _leases(api) if _IDENTITY.fullmatch(each.spec.holder_identity or "")]
     except ApiError as error:
-        return Leases((place,), f"{missing}, and others cannot be looked for ({error}): {hint}")
-    places = tuple(lease(each.metadata.namespace, each.metadata.name) for each in found)
-    if not places:
+        return Leases((ref,), f"{missing}, and others cannot be looked for ({error}): {hint}")
+    refs = tuple(lease_ref(each.metadata.namespace, each.metadata.name) for each in found)
+    if not refs:
         return Leases((), f"{missing}, and none elsewhere, and so no healer that could be told: {hint}")
-    several = ", or ".join(f"--healer-namespace {each.namespace} --lease {each.name}" for each in places)
-    return Leases(places, f"{missing}, and several healers elsewhere: say which one: {several}" if len(places) > 1 else "")
+    several = ", or ".join(f"--healer-namespace {each.namespace} --lease {each.name}" for each in refs)
+    return Leases(refs, f"{missing}, and several healers elsewhere: say which one: {several}" if len(refs) > 1 else "")
 
 
 async def _leases(api: Api, **query: str) -> list[_ListedLease]:
     return [msgspec.json.decode(raw, type=_ListedLease) for raw in await listed(api, _LEASES, **query)]
 
 
-async def create_lease(api: Api, place: ObjectRef, annotations: Mapping[str, str | None]) -> bytes:
+async def create_lease(api: Api, ref: ObjectRef, annotations: Mapping[str, str | None]) -> bytes:
     """Make the Lease, with these annotations, for a healer that will read it. Raises ClusterError."""
     standing = {key: value for key, value in annotations.items() if value is not None}
-    metadata = {"name": place.name, "labels": {"app.kubernetes.io/name": "healer"}, "annotations": standing}
+    metadata = {"name": ref.name, "labels": {"app.kubernetes.io/name": "healer"}, "annotations": standing}
     body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
-    return await api.request("POST", place.path.rpartition("/")[0], body=body)
+    return await api.request("POST", ref.path.rpartition("/")[0], body=body)
 
 
 def why_unread(body: bytes, now: float) -> str:

@@ -153,7 +153,7 @@ async def _changed(
         configured = document.find(model)
         decided = decide(configured, document, status)
         if status.available is None:
-            _settled(document, configured, decided, api.clock.now())
+            _check_settled(document, configured, decided, api.clock.now())
         return decided
 
     try:
@@ -163,7 +163,7 @@ async def _changed(
     return _done(where, model, written, fleet, status, dry_run=dry_run)
 
 
-def _settled(document: VersionsDocument, configured: ConfiguredModel, change: ModelChange, now: datetime) -> None:
+def _check_settled(document: VersionsDocument, configured: ConfiguredModel, change: ModelChange, now: datetime) -> None:
     """Where the servers do not answer: refuse to move a label to a version that they may not have read of. Raises PlanRefused."""
     for label, version in change.labels.items():
         if configured.labels.get(label) in (None, version):

@@ -69,26 +69,26 @@ class SeenObject(msgspec.Struct):
         return self.metadata.annotations or {}
 
 
-def at(kind: str, namespace: str, name: str) -> ObjectRef:
+def object_ref(kind: str, namespace: str, name: str) -> ObjectRef:
     """The place of a Pod, ReplicaSet, Namespace, Incident, or a workload."""
     resource = WORKLOADS[kind].resource if kind in WORKLOADS else _RESOURCES[kind]
     namespace = namespace if resource.namespaced else ""
     return ObjectRef(kind, namespace, name, resource.path(namespace, name))
 
 
-def lease(namespace: str, name: str = LEASE) -> ObjectRef:
+def lease_ref(namespace: str, name: str = LEASE) -> ObjectRef:
     """The Lease of the healer that runs in that namespace."""
     return ObjectRef("Lease", namespace, name, f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
 
 
-def named(text: str, namespace: str, kinds: Collection[str]) -> ObjectRef:
+def parse_ref(text: str, namespace: str, kinds: Collection[str]) -> ObjectRef:
     """The place that `kind/name` means; `kinds` are those that make sense here. Raises OperateError."""
     word, slash, name = text.partition("/")
     kind = next((kind for kind in kinds if word.lower() in _words(kind)), None)
     if not slash or kind is None:
         raise OperateError(f"{text!r} is not understood: write {' or '.join(f'{kind.lower()}/NAME' for kind in kinds)}")
     valid(name, f"the name of a {kind.lower()}")
-    return at(kind, valid(namespace, "a namespace"), name)
+    return object_ref(kind, valid(namespace, "a namespace"), name)
 
 
 def _words(kind: str) -> Collection[str]:
@@ -107,20 +107,20 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-async def get(api: Api, place: ObjectRef) -> bytes | None:
+async def get(api: Api, ref: ObjectRef) -> bytes | None:
     """An object as it is now; None when there is none. Raises OperateError where the kind is not served, ClusterError."""
     try:
-        return await api.request("GET", place.path)
+        return await api.request("GET", ref.path)
     except ApiError as error:
         if not error.is_not_found:
             raise
-        if place.kind == "Incident" and error.reason != "NotFound":
+        if ref.kind == "Incident" and error.reason != "NotFound":
             raise OperateError(MISSING) from error
         return None
 
 
 async def annotate(
-    api: Api, place: ObjectRef, annotations: Mapping[str, str | None], *, resource_version: str | None = None
+    api: Api, ref: ObjectRef, annotations: Mapping[str, str | None], *, resource_version: str | None = None
 ) -> SeenObject | None:
     """Write annotations, remove those that are None; returns the object as it is then, None when there is none.
 
@@ -129,17 +129,17 @@ async def annotate(
     condition = {} if resource_version is None else {"resourceVersion": resource_version}
     body = {"metadata": {"annotations": dict(annotations), **condition}}
     try:
-        answer = await api.request("PATCH", place.path, body=body, content_type="application/merge-patch+json")
+        answer = await api.request("PATCH", ref.path, body=body, content_type="application/merge-patch+json")
     except ApiError as error:
         if error.is_not_found:
             return None
         raise
-    return decoded(answer, SeenObject, place)
+    return decoded(answer, SeenObject, ref)
 
 
-def decoded(body: bytes, type: type[T], place: ObjectRef) -> T:
+def decoded(body: bytes, type: type[T], ref: ObjectRef) -> T:
     """An answer, as an object of that type. Raises Unreadable."""
     try:
         return msgspec.json.decode(body, type=type)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{place.path}: the answer is no {place.kind}: {error}") from error
+        raise Unreadable(f"{ref.path}: the answer is no {ref.kind}: {error}") from error

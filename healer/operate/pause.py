@@ -17,11 +17,11 @@ from healer.operate.objects import (
     OperateError,
     SeenObject,
     annotate,
-    at,
     decoded,
     get,
-    lease,
-    named,
+    lease_ref,
+    object_ref,
+    parse_ref,
 )
 from healer.workloads.registry import WORKLOADS
 
@@ -33,21 +33,21 @@ class Pause:
     `by`, `reason` and `until` may be empty: the annotation alone is enough.
     """
 
-    place: ObjectRef
+    ref: ObjectRef
     by: str
     reason: str
     until: str = ""
 
     def __str__(self) -> str:
         by, until = (f" by {self.by}" if self.by else ""), (f" until {self.until}" if self.until else "")
-        return f"{self.place}{by}{until}" + (f" ({self.reason})" if self.reason else "")
+        return f"{self.ref}{by}{until}" + (f" ({self.reason})" if self.reason else "")
 
 
 @dataclass(frozen=True, slots=True)
 class PauseResult:
     """What a pause or a resume came to: how it stands now, how it stood before, and what else still pauses healer there."""
 
-    place: ObjectRef
+    ref: ObjectRef
     now: Pause | None
     before: Pause | None
     others: tuple[Pause, ...]
@@ -55,19 +55,19 @@ class PauseResult:
     """Why nobody may hear of it, in words."""
 
 
-def place_of(text: str, namespace: str, healer_namespace: str) -> ObjectRef:
+def parse_pause_ref(text: str, namespace: str, healer_namespace: str) -> ObjectRef:
     """What `deployment/NAME`, `namespace/NAME` or `everything` means. Raises OperateError."""
     if text == EVERYTHING:
-        return lease(healer_namespace)
+        return lease_ref(healer_namespace)
     try:
-        return named(text, namespace, (*WORKLOADS, "Namespace"))
+        return parse_ref(text, namespace, (*WORKLOADS, "Namespace"))
     except OperateError as error:
         raise OperateError(f"{error}" + ("" if "/" in text else f" or {EVERYTHING}")) from error
 
 
 async def pause(
     api: Api,
-    place: ObjectRef,
+    ref: ObjectRef,
     by: str,
     reason: str,
     healer_namespace: str,
@@ -82,9 +82,9 @@ async def pause(
     Raises OperateError when there is no such object, ClusterError.
     """
     end = None if until is None else datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return await _put(
+    return await _write(
         api,
-        place,
+        ref,
         {PAUSED: "true", PAUSED_BY: by, PAUSED_REASON: reason or None, PAUSED_UNTIL: end},
         healer_namespace,
         lease,
@@ -92,84 +92,89 @@ async def pause(
     )
 
 
-async def resume(api: Api, place: ObjectRef, healer_namespace: str, *, lease: str = LEASE) -> PauseResult:
+async def resume(api: Api, ref: ObjectRef, healer_namespace: str, *, lease: str = LEASE) -> PauseResult:
     """Take the pause back, with who and why. Raises OperateError when there is no such object, ClusterError."""
-    return await _put(
-        api, place, {PAUSED: None, PAUSED_BY: None, PAUSED_REASON: None, PAUSED_UNTIL: None}, healer_namespace, lease
+    return await _write(
+        api, ref, {PAUSED: None, PAUSED_BY: None, PAUSED_REASON: None, PAUSED_UNTIL: None}, healer_namespace, lease
     )
 
 
-async def _put(
-    api: Api, place: ObjectRef, annotations: Mapping[str, str | None], healer_namespace: str, lease: str, *, make: bool = False
+async def _write(
+    api: Api, ref: ObjectRef, annotations: Mapping[str, str | None], healer_namespace: str, lease: str, *, make: bool = False
 ) -> PauseResult:
-    body = await get(api, place)
-    if body is None and place.kind == "Lease" and make:
-        body = await create_lease(api, place, annotations)
+    body = await get(api, ref)
+    if body is None and ref.kind == "Lease" and make:
+        body = await create_lease(api, ref, annotations)
         now = api.clock.wall()
-        return PauseResult(place, pause_of(place, decoded(body, SeenObject, place), now), None, (), why_unread(body, now))
-    after = None if body is None else await annotate(api, place, annotations)
+        return PauseResult(ref, pause_of(ref, decoded(body, SeenObject, ref), now), None, (), why_unread(body, now))
+    after = None if body is None else await annotate(api, ref, annotations)
     if body is None or after is None:
-        raise OperateError(_missing(place))
+        raise OperateError(_missing(ref))
     now = api.clock.wall()
-    doubt = why_unread(body, now) if place.kind == "Lease" else ""
-    home = await leases(api, healer_namespace, lease)
-    around, _ = await active_pauses(api, [other for other in above(place, home) if other != place])
+    doubt = why_unread(body, now) if ref.kind == "Lease" else ""
+    lease_refs = await leases(api, healer_namespace, lease)
+    around, _ = await active_pauses(api, [other for other in pause_refs(ref, lease_refs) if other != ref])
     return PauseResult(
-        place,
-        pause_of(place, after, now),
-        pause_of(place, decoded(body, SeenObject, place), now),
+        ref,
+        pause_of(ref, after, now),
+        pause_of(ref, decoded(body, SeenObject, ref), now),
         tuple(around),
         doubt,
     )
 
 
-def _missing(place: ObjectRef) -> str:
-    if place.kind != "Lease":
-        return f"there is no {place}"
+def _missing(ref: ObjectRef) -> str:
+    if ref.kind != "Lease":
+        return f"there is no {ref}"
     return (
-        f"there is no {_named(place)}, and so no healer that could be told: "
+        f"there is no {_describe(ref)}, and so no healer that could be told: "
         "name the namespace that it runs in by --healer-namespace"
     )
 
 
-def _named(place: ObjectRef) -> str:
-    return f"Lease {place.name!r} in namespace {place.namespace!r}" if place.kind == "Lease" else str(place)
+def _describe(ref: ObjectRef) -> str:
+    return f"Lease {ref.name!r} in namespace {ref.namespace!r}" if ref.kind == "Lease" else str(ref)
 
 
-def above(place: ObjectRef, home: Leases) -> list[ObjectRef]:
+def pause_refs(ref: ObjectRef, lease_refs: Leases) -> list[ObjectRef]:
     """Where a pause of that place may stand: on itself, on its namespace, on the Lease; on each that may be healer's."""
-    own = [] if place.kind in ("Namespace", "Lease") else [place]
-    namespace = {"Namespace": place.name, "Lease": ""}.get(place.kind, place.namespace)
-    return [*own, *([at("Namespace", "", namespace)] if namespace else []), *home.places]
+    own = [] if ref.kind in ("Namespace", "Lease") else [ref]
+    namespace = {"Namespace": ref.name, "Lease": ""}.get(ref.kind, ref.namespace)
+    return [*own, *([object_ref("Namespace", "", namespace)] if namespace else []), *lease_refs.refs]
 
 
-async def active_pauses(api: Api, places: Iterable[ObjectRef]) -> tuple[list[Pause], list[str]]:
+async def active_pauses(api: Api, refs: Iterable[ObjectRef]) -> tuple[list[Pause], list[str]]:
     """The pauses that stand on these, and in words what of them may not be read. Raises ClusterError."""
     found: list[Pause] = []
     unread: list[str] = []
-    for place in places:
+    for ref in refs:
         try:
-            body = await get(api, place)
+            body = await get(api, ref)
         except ApiError as error:
-            unread.append(f"whether healer is paused on {place} is not known: {error}")
+            unread.append(f"whether healer is paused on {ref} is not known: {error}")
             continue
-        if body is not None and (pause := pause_of(place, decoded(body, SeenObject, place), api.clock.wall())) is not None:
+        if body is not None and (pause := pause_of(ref, decoded(body, SeenObject, ref), api.clock.wall())) is not None:
             found.append(pause)
     return found, unread
 
 
-def pause_of(place: ObjectRef, seen: SeenObject, now: float) -> Pause | None:
+def pause_of(ref: ObjectRef, seen: SeenObject, now: float) -> Pause | None:
     """The pause that stands on an object; only "true" is one, and only until it ends. `now` in seconds since the epoch."""
-    said = seen.annotations
-    if said.get(PAUSED) != "true" or ends(said.get(PAUSED_UNTIL, "")) <= now:
+    annotations = seen.annotations
+    if annotations.get(PAUSED) != "true" or ends(annotations.get(PAUSED_UNTIL, "")) <= now:
         return None
-    return Pause(place, one_line(said.get(PAUSED_BY, "")), one_line(said.get(PAUSED_REASON, "")), said.get(PAUSED_UNTIL, ""))
+    return Pause(
+        ref,
+        one_line(annotations.get(PAUSED_BY, "")),
+        one_line(annotations.get(PAUSED_REASON, "")),
+        annotations.get(PAUSED_UNTIL, ""),
+    )
 
 
 def pause_lines(done: PauseResult) -> list[str]:
     """In words: what was done, when it takes effect, what still stands."""
-    place, was = done.place, done.before
-    where = "everywhere" if place.kind == "Lease" else f"for {place}"
+    ref, was = done.ref, done.before
+    where = "everywhere" if ref.kind == "Lease" else f"for {ref}"
     if done.now is not None:
         until = f" until {done.now.until}" if done.now.until else ""
         lines = [f"healer is paused {where}{until}" + (f"; it was before: {was}" if was else "")]
@@ -178,16 +183,16 @@ def pause_lines(done: PauseResult) -> list[str]:
     if done.now is not None or was is not None:
         lines.append(effect(done))
     if done.doubt:
-        lines.append(f"{_named(done.place)}: {done.doubt}")
+        lines.append(f"{_describe(done.ref)}: {done.doubt}")
     return lines + [f"still paused: {other}" for other in done.others]
 
 
 def effect(done: PauseResult) -> str:
     """When it takes effect."""
-    when = "at once" if done.place.kind != "Lease" else "when the leader next renews its Lease (every 2 s by default)"
+    when = "at once" if done.ref.kind != "Lease" else "when the leader next renews its Lease (every 2 s by default)"
     if done.now is not None:
         return f"takes effect {when}: no further action is sent; one that was sent already is still verified"
-    if done.place.kind in WORKLOADS:
+    if done.ref.kind in WORKLOADS:
         return "takes effect at once: what waits is asked again"
     return f"takes effect {when}: what waits is asked again at its next look, every 15 s by default"
 
@@ -198,7 +203,7 @@ def plain_pause(pause: Pause | None) -> dict[str, object] | None:
         None
         if pause is None
         else {
-            "on": _plain_place(pause.place),
+            "on": _plain_ref(pause.ref),
             "by": pause.by,
             "reason": pause.reason,
             "until": pause.until,
@@ -209,7 +214,7 @@ def plain_pause(pause: Pause | None) -> dict[str, object] | None:
 def plain_result(done: PauseResult) -> dict[str, object]:
     """The same as `pause_lines`, for programs."""
     return {
-        "target": _plain_place(done.place),
+        "target": _plain_ref(done.ref),
         "paused": done.now is not None,
         "by": done.now.by if done.now else "",
         "reason": done.now.reason if done.now else "",
@@ -221,5 +226,5 @@ def plain_result(done: PauseResult) -> dict[str, object]:
     }
 
 
-def _plain_place(place: ObjectRef) -> dict[str, str]:
-    return {"kind": place.kind, "namespace": place.namespace, "name": place.name}
+def _plain_ref(ref: ObjectRef) -> dict[str, str]:
+    return {"kind": ref.kind, "namespace": ref.namespace, "name": ref.name}

@@ -92,11 +92,11 @@ def manifests(
         return [account, *_bound("ClusterRole", _rules(needs), "", subjects), *_bound("Role", own, namespace, subjects)]
     everywhere, inside = _split(needs)
     granted = dict(routes or {}) | dict.fromkeys(within, inside)
-    home = granted.pop(namespace, frozenset()) | JOURNAL  # at home are the incidents of nodes and of the cluster
+    own_namespace = granted.pop(namespace, frozenset()) | JOURNAL  # at home are the incidents of nodes and of the cluster
     roles = [role for each, may in granted.items() for role in _bound("Role", _rules(may), each, subjects)]
-    at_home = _rules(home)
+    own_rules = _rules(own_namespace)
     cluster = _bound("ClusterRole", _rules(everywhere), "", subjects) if everywhere else []
-    return [account, *cluster, *roles, *_bound("Role", [*at_home, *own], namespace, subjects)]
+    return [account, *cluster, *roles, *_bound("Role", [*own_rules, *own], namespace, subjects)]
 
 
 def _split(needs: Permissions) -> tuple[Permissions, Permissions]:

@@ -17,12 +17,12 @@ from healer.journal.codec import decode
 from healer.journal.stored import INCIDENTS, MISSING
 from healer.model.duration import about
 from healer.model.incident import Incident, State
-from healer.operate.asking import Door, is_alone, rules
-from healer.operate.explain.facts import LeaseHolder, leading
+from healer.operate.asking import DaemonClient, acts_without_election, rules
+from healer.operate.explain.facts import LeaseHolder, lease_holder
 from healer.operate.explain.show import cells, clean, table, title
 from healer.operate.explain.words import step, when
 from healer.operate.leases import Leases, leases
-from healer.operate.objects import LEASE, ObjectRef, SeenObject, at, get
+from healer.operate.objects import LEASE, ObjectRef, SeenObject, get, object_ref
 from healer.operate.pause import Pause, active_pauses, pause_of, plain_pause
 from healer.operate.workload import listed
 from healer.workloads.registry import WORKLOADS
@@ -63,33 +63,33 @@ async def status(
     `lease`: the Lease's name. Raises ClusterError.
     """
     notes: list[str] = []
-    home = await leases(api, healer_namespace, lease)
-    leader = await leading(api, home, notes)
-    door = Door(api, home.namespace(healer_namespace), leader.holder if leader else "", url)
-    rows = await rules(door)
+    lease_refs = await leases(api, healer_namespace, lease)
+    leader = await lease_holder(api, lease_refs, notes)
+    daemon = DaemonClient(api, lease_refs.namespace(healer_namespace), leader.holder if leader else "", url)
+    rows = await rules(daemon)
     if isinstance(rows, str):
         notes.append(f"the rules are not known: {rows}")
     return HealerStatus(
         leader=leader,
         rules=None if isinstance(rows, str) else tuple(rows),
-        pauses=tuple(await _pauses(api, namespace, home, notes)),
+        pauses=tuple(await _pauses(api, namespace, lease_refs, notes)),
         incidents=await _incidents(api, namespace, notes),
         notes=tuple(notes),
         at=now,
-        alone=not (leader and leader.holder) and not isinstance(rows, str) and await is_alone(door),
+        alone=not (leader and leader.holder) and not isinstance(rows, str) and await acts_without_election(daemon),
     )
 
 
 async def _incidents(api: Api, namespace: str, notes: list[str]) -> tuple[Incident, ...] | None:
     """Those that are not closed, oldest first."""
     try:
-        kept = await listed(api, INCIDENTS.path(namespace))
+        objects = await listed(api, INCIDENTS.path(namespace))
     except ApiError as error:
         notes.append(f"incidents are not shown: {MISSING if error.is_not_found else error}")
         return None
     found: list[Incident] = []
     unreadable = 0
-    for raw in kept:
+    for raw in objects:
         try:
             found.append(decode(bytes(raw)))
         except Undecodable:
@@ -100,38 +100,38 @@ async def _incidents(api: Api, namespace: str, notes: list[str]) -> tuple[Incide
     return tuple(sorted(open_, key=lambda incident: (incident.opened_at, incident.id)))
 
 
-async def _pauses(api: Api, namespace: str, home: Leases, notes: list[str]) -> list[Pause]:
+async def _pauses(api: Api, namespace: str, lease_refs: Leases, notes: list[str]) -> list[Pause]:
     """Of everything, of namespaces, of Deployments."""
-    found, unread = await active_pauses(api, home.places)
+    found, unread = await active_pauses(api, lease_refs.refs)
     notes += unread
     for kind in ("Namespace", *WORKLOADS):
         try:
             if kind == "Namespace" and namespace:
-                place = at("Namespace", "", namespace)
-                found += _paused(place, await get(api, place), api.clock.wall())
+                ref = object_ref("Namespace", "", namespace)
+                found += _paused(ref, await get(api, ref), api.clock.wall())
                 continue
-            path = at(kind, namespace, "").path.rstrip("/")
+            path = object_ref(kind, namespace, "").path.rstrip("/")
             for raw in await listed(api, path):
-                seen = msgspec.json.decode(raw, type=_NamedObject)
-                found += _paused(at(kind, seen.metadata.namespace, seen.metadata.name), bytes(raw), api.clock.wall())
+                seen = msgspec.json.decode(raw, type=_ListItem)
+                found += _paused(object_ref(kind, seen.metadata.namespace, seen.metadata.name), bytes(raw), api.clock.wall())
         except (ApiError, msgspec.MsgspecError) as error:
             notes.append(f"which {kind.lower()}s are paused is not known: {error}")
     return found
 
 
-class _NamedMeta(msgspec.Struct):
+class _ListItemMeta(msgspec.Struct):
     name: str
     namespace: str = ""
 
 
-class _NamedObject(msgspec.Struct):
-    metadata: _NamedMeta
+class _ListItem(msgspec.Struct):
+    metadata: _ListItemMeta
 
 
-def _paused(place: ObjectRef, body: bytes | None, now: float) -> Iterable[Pause]:
+def _paused(ref: ObjectRef, body: bytes | None, now: float) -> Iterable[Pause]:
     if body is None:
         return []
-    pause = pause_of(place, msgspec.json.decode(body, type=SeenObject), now)
+    pause = pause_of(ref, msgspec.json.decode(body, type=SeenObject), now)
     return [] if pause is None else [pause]
 
 

@@ -12,7 +12,7 @@ from healer.journal.base import Undecodable
 from healer.journal.stored import IncidentObject
 from healer.model.annotations import UNDONE_BY
 from healer.model.incident import Incident
-from healer.operate.objects import ObjectRef, OperateError, SeenObject, annotate, at, decoded, get, valid
+from healer.operate.objects import ObjectRef, OperateError, SeenObject, annotate, decoded, get, object_ref, valid
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Undoing:
     """The changes that healer made for an incident, and how they stand."""
 
     incident: Incident
-    place: ObjectRef
+    ref: ObjectRef
     reversals: Sequence[Reversal]
     by: str = ""
     """Who undid them last; "" when nobody has."""
@@ -34,7 +34,7 @@ class Undoing:
 
     def __str__(self) -> str:
         incident = self.incident
-        lines = [f"incident {incident.id} ({incident.rule}, {incident.state}) on {incident.workload} in {self.place.namespace}"]
+        lines = [f"incident {incident.id} ({incident.rule}, {incident.state}) on {incident.workload} in {self.ref.namespace}"]
         lines += [f"  {reversal}" for reversal in self.reversals]
         if self.needed and not incident.state.settled:
             lines.append(
@@ -53,7 +53,7 @@ def plain(undoing: Undoing, *, undone: bool) -> dict[str, Any]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for reversal in undoing.reversals:
         groups.setdefault(reversal.group, []).append(reversal.plain())
-    head = {"incident": undoing.incident.id, "namespace": undoing.place.namespace, "undone": undone, "by": undoing.by}
+    head = {"incident": undoing.incident.id, "namespace": undoing.ref.namespace, "undone": undone, "by": undoing.by}
     return {**head, **groups}
 
 
@@ -78,27 +78,27 @@ async def undo(api: Api, namespace: str, name: str, by: str, show: Callable[[Und
 
 
 async def _read(api: Api, namespace: str, name: str) -> Undoing:
-    place = at("Incident", valid(namespace, "a namespace"), valid(name, "the name of an incident"))
-    body = await get(api, place)
+    ref = object_ref("Incident", valid(namespace, "a namespace"), valid(name, "the name of an incident"))
+    body = await get(api, ref)
     if body is None:
-        raise OperateError(f"there is no {place}: kubectl get incidents -n {namespace}")
+        raise OperateError(f"there is no {ref}: kubectl get incidents -n {namespace}")
     reversals: list[Reversal] = []
     try:
         incident = codec.decode(body)
-        found = decoded(body, IncidentObject, place)
-        for action, kept in codec.notices(found.status).items():
-            if isinstance(does := ACTIONS.get(action), Undoable):
-                reversals += await does.reversals(api, incident, place.namespace, kept)
+        found = decoded(body, IncidentObject, ref)
+        for action, notice in codec.notices(found.status).items():
+            if isinstance(handler := ACTIONS.get(action), Undoable):
+                reversals += await handler.reversals(api, incident, ref.namespace, notice)
     except (Undecodable, ValueError) as error:
-        raise OperateError(f"{place} cannot be read: {error}") from error
+        raise OperateError(f"{ref} cannot be read: {error}") from error
     if not reversals:
         can = ", ".join(name for name, action in ACTIONS.items() if isinstance(action, Undoable))
-        raise NotUndone(f"nothing to undo: healer has taken no action for {place} that can be undone (it can undo {can})")
-    by = decoded(body, SeenObject, place).annotations.get(UNDONE_BY, "")
-    return Undoing(incident, place, reversals, by, found.signed)
+        raise NotUndone(f"nothing to undo: healer has taken no action for {ref} that can be undone (it can undo {can})")
+    by = decoded(body, SeenObject, ref).annotations.get(UNDONE_BY, "")
+    return Undoing(incident, ref, reversals, by, found.signed)
 
 
 async def _sign(api: Api, undoing: Undoing, by: str) -> Undoing:
-    if await annotate(api, undoing.place, {UNDONE_BY: by}) is None:
-        raise OperateError(f"it was undone, but {undoing.place} is gone: who did it cannot be noted there")
+    if await annotate(api, undoing.ref, {UNDONE_BY: by}) is None:
+        raise OperateError(f"it was undone, but {undoing.ref} is gone: who did it cannot be noted there")
     return replace(undoing, by=by)

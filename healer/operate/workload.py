@@ -19,23 +19,23 @@ class _SelectorSpec(msgspec.Struct):
     selector: LabelSelector
 
 
-class _Selecting(msgspec.Struct):
+class _SelectorObject(msgspec.Struct):
     spec: _SelectorSpec
 
 
-async def put_pods(api: Api, place: ObjectRef, body: bytes, view: View) -> None:
+async def put_pods(api: Api, ref: ObjectRef, body: bytes, view: View) -> None:
     """Put the ReplicaSets and pods into the view that the workload at that place, read as `body`, selects.
 
     Raises ClusterError: some may be in the view then.
     """
-    selector = _written(decoded(body, _Selecting, place).spec.selector)
+    selector = _selector_query(decoded(body, _SelectorObject, ref).spec.selector)
     kinds: tuple[type[ReplicaSet] | type[Pod], ...] = (ReplicaSet, Pod)
     try:
         for kind in kinds:
-            for raw in await listed(api, RESOURCES[kind].path(place.namespace), labelSelector=selector):
+            for raw in await listed(api, RESOURCES[kind].path(ref.namespace), labelSelector=selector):
                 view.put(msgspec.json.decode(raw, type=kind))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{place.path}: one of its pods cannot be read: {error}") from error
+        raise Unreadable(f"{ref.path}: one of its pods cannot be read: {error}") from error
 
 
 async def listed(api: Api, path: str, **query: str) -> list[msgspec.Raw]:
@@ -52,7 +52,7 @@ async def listed(api: Api, path: str, **query: str) -> list[msgspec.Raw]:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _written(selector: LabelSelector) -> str:
+def _selector_query(selector: LabelSelector) -> str:
     """A selector as a query has it."""
     operators: Mapping[str, str] = {"In": "{0} in ({1})", "NotIn": "{0} notin ({1})", "Exists": "{0}", "DoesNotExist": "!{0}"}
     labels = [f"{key}={value}" for key, value in selector.match_labels.items()]

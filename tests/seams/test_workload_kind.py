@@ -10,7 +10,7 @@ from healer.lab import Lab, serving
 from healer.lab.kinds import STATEFULSET
 from healer.lab.objects import Object
 from healer.model.incident import State
-from healer.operate.objects import named
+from healer.operate.objects import parse_ref
 from healer.workloads.registry import WORKLOADS, allowed, core_resources
 from tests.integration.world import NAMESPACE, evictions, pods, rule, serves
 from tests.seams.house import house
@@ -76,5 +76,5 @@ def test_rbac_and_the_command_line_follow() -> None:
     assert ("apps", "statefulsets", "patch") in allowed("get patch")
     rollback = ACTIONS["rollback"].spec
     assert ("apps", "controllerrevisions", "list") in rollback.needs(rollback.params())
-    place = named(f"sts/{NAME}", NAMESPACE, tuple(WORKLOADS))
+    place = parse_ref(f"sts/{NAME}", NAMESPACE, tuple(WORKLOADS))
     assert place.path == f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{NAME}"

@@ -6,7 +6,7 @@ from healer.cluster.api import Api
 from healer.model.verdict import Counts, MeasureFinding, VerdictKind
 from healer.model.view import View
 from healer.model.workload import Workload
-from healer.operate.objects import ObjectRef, OperateError, at, decoded, get
+from healer.operate.objects import ObjectRef, OperateError, decoded, get, object_ref
 from healer.operate.workload import put_pods
 from healer.rules.probe import DEPLOYMENT, Canary
 from healer.rules.rulebook import BoundRule
@@ -22,7 +22,7 @@ STYLES: Mapping[VerdictKind, str] = {
 """How a verdict is shown on a terminal."""
 
 
-def chosen(rules: Sequence[BoundRule], place: ObjectRef, name: str | None) -> BoundRule:
+def choose_rule(rules: Sequence[BoundRule], ref: ObjectRef, name: str | None) -> BoundRule:
     """The rule by which the canary at that place is judged: the one of that name, where one is given (in full, or without its
     rule set); else the only one. Raises OperateError.
 
@@ -35,12 +35,12 @@ def chosen(rules: Sequence[BoundRule], place: ObjectRef, name: str | None) -> Bo
         judging = [rule for rule in judging if name in (rule.name, rule.rule.name)]
         if not judging:
             raise OperateError(f"no rule on a canary is called {name!r}: {_listed(rules)}")
-    fitting = [rule for rule in judging if canary_of(rule).canary.deployment == place.name]
+    fitting = [rule for rule in judging if canary_of(rule).canary.deployment == ref.name]
     if not fitting:
-        raise OperateError(f"deployment/{place.name} is not the canary of {_asked(name)}: {_listed(judging)}")
-    nearest = [rule for rule in fitting if rule.scope.covers(place.namespace)] or fitting
+        raise OperateError(f"deployment/{ref.name} is not the canary of {_asked(name)}: {_listed(judging)}")
+    nearest = [rule for rule in fitting if rule.scope.covers(ref.namespace)] or fitting
     if len(nearest) > 1:
-        raise OperateError(f"several rules judge deployment/{place.name}: choose one by --rule: {_listed(nearest)}")
+        raise OperateError(f"several rules judge deployment/{ref.name}: choose one by --rule: {_listed(nearest)}")
     return nearest[0]
 
 
@@ -64,28 +64,28 @@ def _listed(rules: Sequence[BoundRule]) -> str:
     )
 
 
-async def both(api: Api, canary: Canary, namespace: str) -> View:
+async def read_deployments(api: Api, canary: Canary, namespace: str) -> View:
     """The two Deployments with their ReplicaSets and pods, read afresh. One that does not exist is not in the view.
 
     Raises ClusterError.
     """
     view = View(WORKLOADS)
     for name in (canary.canary.deployment, canary.stable.deployment):
-        place = at(DEPLOYMENT, namespace, name)
-        body = await get(api, place)
+        ref = object_ref(DEPLOYMENT, namespace, name)
+        body = await get(api, ref)
         if body is not None:
-            view.put(decoded(body, WORKLOADS[DEPLOYMENT].struct, place))
-            await put_pods(api, place, body, view)
+            view.put(decoded(body, WORKLOADS[DEPLOYMENT].struct, ref))
+            await put_pods(api, ref, body, view)
     return view
 
 
-def there(view: View, place: ObjectRef, rule: BoundRule) -> Workload:
+def require_workload(view: View, ref: ObjectRef, rule: BoundRule) -> Workload:
     """The canary's workload. Raises OperateError when there is none."""
-    workload = view.workload_named(place.kind, place.namespace, place.name)
+    workload = view.workload_named(ref.kind, ref.namespace, ref.name)
     if workload is None:
-        covered = rule.scope.covers(place.namespace)
+        covered = rule.scope.covers(ref.namespace)
         hint = "" if covered else f": name its namespace by -n (the rule is for {', '.join(rule.scope.namespaces)})"
-        raise OperateError(f"there is no {place}{hint}")
+        raise OperateError(f"there is no {ref}{hint}")
     return workload
 
 

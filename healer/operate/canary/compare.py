@@ -14,7 +14,7 @@ from healer.model.kube import ReplicaSet
 from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.model.view import View
 from healer.model.workload import Workload
-from healer.operate.canary.chosen import both, canary_of, there
+from healer.operate.canary.chosen import canary_of, read_deployments, require_workload
 from healer.operate.canary.figures import Quantile, quantile
 from healer.operate.canary.past import Past
 from healer.operate.canary.report import SHARES, Column, MeasureRow, Report
@@ -28,11 +28,11 @@ from healer.sources.canary.readings import Key, Reading, Tally, edge_above, slow
 from healer.sources.canary.sides import ObservedSide, Sides, filled
 from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample, Series
 
-_MOST = 240
+_MAX_WINDOWS = 240
 """Windows of a report: over a long time they are the longer."""
 _LAG = 1.0
 """Seconds after which what was scraped is surely stored."""
-_LONGEST = 58
+_MAX_PREFIX = 58
 """Characters of a pod's name before its random end."""
 _SCALE = {"s": 1.0, "ms": 1e3, "us": 1e6}
 _WEIGHTS = (
@@ -41,15 +41,15 @@ _WEIGHTS = (
 )
 
 
-class _GridLook(NamedTuple):
+class _Evaluation(NamedTuple):
     """A look at a point of the grid."""
 
     at: float
-    look: LookResult
+    result: LookResult
 
 
 async def compare(
-    api: Api, prometheus: QueryApi, rule: BoundRule, place: ObjectRef, *, since: float, now: float, history: int = 720
+    api: Api, prometheus: QueryApi, rule: BoundRule, ref: ObjectRef, *, since: float, now: float, history: int = 720
 ) -> Report:
     """The report on the last `since` seconds before `now` (since the epoch). `history`: windows of stable before that, from
     which the judge learns how bursty its errors are.
@@ -57,24 +57,24 @@ async def compare(
     Raises OperateError when it cannot be made, and ClusterError.
     """
     canary = canary_of(rule)
-    step = canary.every * max(1, ceil(since / canary.every / _MOST))
+    step = canary.every * max(1, ceil(since / canary.every / _MAX_WINDOWS))
     windows = floor(since / step)
     if windows < 2:
         raise OperateError(f"{about(since)} is too short: the rule looks every {about(canary.every)}, and two looks are needed")
-    view = await both(api, canary, place.namespace)
-    workload = there(view, place, rule)
+    view = await read_deployments(api, canary, ref.namespace)
+    workload = require_workload(view, ref, rule)
     end = floor((now - _LAG) / step) * step
     past = Past(prometheus, end - windows * step, end, step)
-    replay = _Replay(canary.model_copy(update={"every": step}), place.namespace, past, _sides(view, canary, workload))
+    replay = _Replay(canary.model_copy(update={"every": step}), ref.namespace, past, _sides(view, canary, workload))
     try:
-        looks = await replay.looks(history)
-        verdict, at = _verdict(looks)
-        rows = [await replay.row(measure, looks, verdict) for measure in canary.measures]
+        evaluations = await replay.evaluate(history)
+        verdict, at = _verdict(evaluations)
+        rows = [await replay.row(measure, evaluations, verdict) for measure in canary.measures]
     except QueryFailed as error:
         raise OperateError(str(error)) from error
-    share, unknown = await _share_now(api, canary, place.namespace)
+    share, unknown = await _share_now(api, canary, ref.namespace)
     return Report(
-        place=place,
+        ref=ref,
         stable=canary.stable.deployment,
         rule=rule.name,
         since=past.points[0],
@@ -106,7 +106,7 @@ def _sides(view: View, canary: Canary, workload: Workload) -> Sides:
 
 def _pods_of(replica_sets: Sequence[ReplicaSet]) -> list[str]:
     """Patterns for the names of their pods, which are cut before the random end (apiserver, names.SimpleNameGenerator)."""
-    return sorted(f"{f'{each.metadata.name}-'[:_LONGEST]}[a-z0-9]+" for each in replica_sets)
+    return sorted(f"{f'{each.metadata.name}-'[:_MAX_PREFIX]}[a-z0-9]+" for each in replica_sets)
 
 
 def _any_pod(deployment: str) -> str:
@@ -123,7 +123,7 @@ class _Replay:
     past: Past
     sides: Sides
 
-    async def looks(self, history: int) -> list[_GridLook]:
+    async def evaluate(self, history: int) -> list[_Evaluation]:
         """One at each point. Raises QueryFailed."""
 
         async def share() -> float:
@@ -134,19 +134,23 @@ class _Replay:
 
         # A time without requests is one, however long: for a time without scrapes there are no points.
         canary_look = CanaryLook(self.canary, self.namespace, self.past, share=share, sides=sides, history=history, standing=True)
-        seen: list[_GridLook] = []
+        evaluated: list[_Evaluation] = []
         for at in self.past.points:
-            seen.append(_GridLook(at, await canary_look.look(at + self.past.step / 2)))
+            evaluated.append(_Evaluation(at, await canary_look.look(at + self.past.step / 2)))
             if self.past.failure is not None:
                 raise self.past.failure
-        return seen
+        return evaluated
 
-    async def row(self, measure: Measure, looks: Sequence[_GridLook], verdict: Verdict) -> MeasureRow:
+    async def row(self, measure: Measure, evaluations: Sequence[_Evaluation], verdict: Verdict) -> MeasureRow:
         """The figures of all windows of a measure that could be read; at the first look there are only counters to count from.
 
         Raises QueryFailed.
         """
-        windows = [(seen.at, seen.look.windows[measure.name]) for seen in looks if measure.name in seen.look.windows]
+        windows = [
+            (evaluation.at, evaluation.result.windows[measure.name])
+            for evaluation in evaluations
+            if measure.name in evaluation.result.windows
+        ]
         begun = next((number for number, (_, window) in enumerate(windows) if isinstance(window, Window)), -1)
         read = [window for _, window in windows[begun + 1 :] if isinstance(window, Window)]
         missing = [window.why for _, window in windows[begun:] if isinstance(window, Missing)]
@@ -222,11 +226,15 @@ def _edge(bucket: Series) -> float:
         return float("nan")
 
 
-def _verdict(looks: Sequence[_GridLook]) -> tuple[Verdict, float | None]:
+def _verdict(evaluations: Sequence[_Evaluation]) -> tuple[Verdict, float | None]:
     """The last verdict that rests on a window, and since when it is of that kind; without any the last, and None."""
-    judged = [(seen.at, seen.look.verdict) for seen in looks if seen.look.verdict is not None and _compared(seen.look)]
+    judged = [
+        (evaluation.at, evaluation.result.verdict)
+        for evaluation in evaluations
+        if evaluation.result.verdict is not None and _has_window(evaluation.result)
+    ]
     if not judged:
-        last = looks[-1].look
+        last = evaluations[-1].result
         return last.verdict or Verdict(VerdictKind.UNKNOWN, last.why), None
     at, verdict = judged[-1]
     for earlier, before in reversed(judged):
@@ -236,7 +244,7 @@ def _verdict(looks: Sequence[_GridLook]) -> tuple[Verdict, float | None]:
     return verdict, at
 
 
-def _compared(look: LookResult) -> bool:
+def _has_window(look: LookResult) -> bool:
     return look.judged and any(isinstance(window, Window) for window in look.windows.values())
 
 

@@ -15,7 +15,7 @@ from healer.model.duration import about
 from healer.model.verdict import MeasureFinding, Verdict, VerdictKind
 from healer.model.view import View
 from healer.model.workload import Workload
-from healer.operate.canary.chosen import STYLES, both, canary_of, plain_finding, there
+from healer.operate.canary.chosen import STYLES, canary_of, plain_finding, read_deployments, require_workload
 from healer.operate.explain.show import clean
 from healer.operate.objects import ObjectRef, OperateError
 from healer.routes.base import RouteError
@@ -27,9 +27,9 @@ from healer.sources.canary.route import RouteLook
 from healer.sources.prometheus.client import QueryApi, QueryFailed
 from healer.workloads.registry import WORKLOADS
 
-_ROLLOUT = 2.0
+_ROLLOUT_INTERVAL = 2.0
 """Seconds between two looks at a rollout, at the most."""
-_AFTER = 0.2
+_GRID_OFFSET = 0.2
 """Of the interval, after each point of its grid: the look is then about the time up to that point."""
 
 
@@ -56,7 +56,7 @@ class GateProgress:
 class Gated:
     """What came of it, after so many looks and seconds. `timed_out`: neither GOOD nor BAD in time."""
 
-    place: ObjectRef
+    ref: ObjectRef
     rule: str
     kind: VerdictKind
     text: str
@@ -70,7 +70,7 @@ async def gate(
     api: Api,
     prometheus: QueryApi,
     rule: BoundRule,
-    place: ObjectRef,
+    ref: ObjectRef,
     *,
     within: float,
     every: float | None = None,
@@ -84,12 +84,12 @@ async def gate(
     what waiting does not mend: no such Deployment or route, no access, no Prometheus at the start.
     """
     canary = canary_of(rule) if every is None else canary_of(rule).model_copy(update={"every": every})
-    waiting = _Gate(api, prometheus, rule, canary, place, history, tell)
+    waiting = _Gate(api, prometheus, rule, canary, ref, history, tell)
     began = api.clock.steady()
     try:
         async with asyncio.timeout(within) as limit:
-            await waiting.checked()
-            await waiting.decided()
+            await waiting.check()
+            await waiting.wait()
     except TimeoutError:
         if not limit.expired():
             raise
@@ -99,7 +99,7 @@ async def gate(
         text = f"timed out after {about(within)}: {text}" + (f". {last.advice}" if last.advice else "")
     seconds = api.clock.steady() - began
     kind = last.kind or VerdictKind.UNKNOWN
-    return Gated(place, rule.name, kind, text, last.findings, waiting.looks, seconds, not last.final)
+    return Gated(ref, rule.name, kind, text, last.findings, waiting.looks, seconds, not last.final)
 
 
 class _Gate:
@@ -109,7 +109,7 @@ class _Gate:
         prometheus: QueryApi,
         rule: BoundRule,
         canary: Canary,
-        place: ObjectRef,
+        ref: ObjectRef,
         history: int,
         tell: Callable[[GateProgress], None],
     ) -> None:
@@ -119,35 +119,35 @@ class _Gate:
         self._prometheus = prometheus
         self._rule = rule
         self._canary = canary
-        self._place = place
+        self._ref = ref
         self._tell = tell
         self._clock = api.clock.wall
         self._view = View(WORKLOADS)
         self._rolled_out = False
-        route = place_of(self._canary, place.namespace)
+        route = place_of(self._canary, ref.namespace)
         reading = RouteLook(api, route)
         self._share = reading.share
         self._route = route
         self._look = CanaryLook(
             self._canary,
-            place.namespace,
+            ref.namespace,
             prometheus,
             share=self._share,
-            sides=lambda: sides_of(self._view, self._canary, place.namespace),
+            sides=lambda: sides_of(self._view, self._canary, ref.namespace),
             besides=reading.besides,
             history=history,
         )
 
-    async def checked(self) -> None:
+    async def check(self) -> None:
         """All that is needed is there. Raises OperateError, ClusterError."""
-        there(await both(self._api, self._canary, self._place.namespace), self._place, self._rule)
+        require_workload(await read_deployments(self._api, self._canary, self._ref.namespace), self._ref, self._rule)
         try:
             await self._share()
             await self._prometheus.query("vector(1)", self._clock())
         except (RouteError, QueryFailed) as error:
             raise OperateError(str(error)) from error
 
-    async def decided(self) -> None:
+    async def wait(self) -> None:
         """Look until the last word is final."""
         while True:
             self.last = await self._round()
@@ -160,22 +160,22 @@ class _Gate:
         """Seconds to the next round: looks are at the same place in each interval, so that none falls between two."""
         every = self._canary.every
         if not self._rolled_out:
-            return min(_ROLLOUT, every)
-        return every - (self._clock() - _AFTER * every) % every
+            return min(_ROLLOUT_INTERVAL, every)
+        return every - (self._clock() - _GRID_OFFSET * every) % every
 
     async def _round(self) -> GateProgress:
         try:
-            self._view = await both(self._api, self._canary, self._place.namespace)
+            self._view = await read_deployments(self._api, self._canary, self._ref.namespace)
         except ClusterError as error:
-            if not _passing(error):
+            if not _is_transient(error):
                 raise
             return GateProgress(VerdictKind.UNKNOWN, f"the cluster cannot be read: {error}")
-        workload = there(self._view, self._place, self._rule)
+        workload = require_workload(self._view, self._ref, self._rule)
         if failed := workload.overdue:
             return GateProgress(VerdictKind.BAD, f"its rollout failed: {failed}")
         unwell = self._unwell(workload)
         if unwell and not self._rolled_out:
-            advice = f"kubectl describe {self._place.kind.lower()}/{self._place.name} -n {self._place.namespace} tells more"
+            advice = f"kubectl describe {self._ref.kind.lower()}/{self._ref.name} -n {self._ref.namespace} tells more"
             return GateProgress(None, unwell, advice=advice)
         self._rolled_out = True
         progress = self._judged(await self._look.look(self._clock()))
@@ -194,7 +194,7 @@ class _Gate:
 
     def _judged(self, look: LookResult) -> GateProgress:
         if look.verdict is None:
-            advice = f"Give deployment/{self._place.name} weight on {self._route}, or wait longer (--timeout)"
+            advice = f"Give deployment/{self._ref.name} weight on {self._route}, or wait longer (--timeout)"
             return GateProgress(VerdictKind.INSUFFICIENT, look.why, advice=advice)
         self.looks += look.fresh
         verdict = look.verdict
@@ -216,7 +216,7 @@ def _advice(look: LookResult, verdict: Verdict, seconds: float) -> str:
     return f"{advice}: at its traffic so far GOOD takes about {about(more)} more" if more else advice
 
 
-def _passing(error: ClusterError) -> bool:
+def _is_transient(error: ClusterError) -> bool:
     """Whether the same question may be answered later."""
     return isinstance(error, ApiUnavailable) or (isinstance(error, ApiError) and (error.status == 429 or error.status >= 500))
 
@@ -224,7 +224,7 @@ def _passing(error: ClusterError) -> bool:
 def show_gated(gated: Gated, screen: Console) -> None:
     """Print the result."""
     looks = f"{gated.looks} look{'' if gated.looks == 1 else 's'}"
-    head = clean(f": {gated.place}, after {looks} in {about(gated.seconds)}")
+    head = clean(f": {gated.ref}, after {looks} in {about(gated.seconds)}")
     screen.print(Text.assemble((str(gated.kind), STYLES[gated.kind]), head))
     screen.print(clean(f"  {gated.text}"))
 
@@ -232,7 +232,7 @@ def show_gated(gated: Gated, screen: Console) -> None:
 def plain_gated(gated: Gated) -> dict[str, object]:
     """The same for programs."""
     return {
-        "target": {"kind": gated.place.kind, "namespace": gated.place.namespace, "name": gated.place.name},
+        "target": {"kind": gated.ref.kind, "namespace": gated.ref.namespace, "name": gated.ref.name},
         "rule": gated.rule,
         "verdict": gated.kind,
         "text": gated.text,

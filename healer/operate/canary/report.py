@@ -47,7 +47,7 @@ class MeasureRow:
 class Report:
     """Stable and canary from `since` to `until` (seconds since the epoch), in windows of `step` seconds."""
 
-    place: ObjectRef
+    ref: ObjectRef
     stable: str
     rule: str
     since: float
@@ -67,11 +67,11 @@ class Report:
 
 def show_report(report: Report, screen: Console) -> None:
     """Print it: what is compared, the figures side by side, the verdict, what to know about it."""
-    place, now = report.place, report.until
-    screen.print(clean(f"{place} beside deployment/{report.stable}, {span(report)}"), style="bold")
+    ref, now = report.ref, report.until
+    screen.print(clean(f"{ref} beside deployment/{report.stable}, {span(report)}"), style="bold")
     table = Table(box=None, pad_edge=True, padding=(0, 2), header_style="dim")
     table.add_column("")
-    for name in (f"stable: {report.stable}", f"canary: {place.name}"):
+    for name in (f"stable: {report.stable}", f"canary: {ref.name}"):
         table.add_column(Text(clean(name)), justify="right", overflow="fold")
     for row in report.rows:
         table.add_row(Text(clean(row.measure), style="bold"), "", "")
@@ -96,8 +96,8 @@ def span(report: Report) -> str:
 def _lines(row: MeasureRow) -> Iterable[tuple[str, str, str]]:
     """Title, stable and canary."""
 
-    def line(title: str, told: Callable[[Column], str]) -> tuple[str, str, str]:
-        return title, "-" if row.stable is None else told(row.stable), told(row.canary)
+    def line(title: str, figure: Callable[[Column], str]) -> tuple[str, str, str]:
+        return title, "-" if row.stable is None else figure(row.stable), figure(row.canary)
 
     yield line("requests", lambda column: f"{column.counts.requests:,.0f}")
     yield line(row.bad, lambda column: f"{column.counts.bad:,.0f}")
@@ -137,9 +137,9 @@ def _figure(value: float) -> str:
 
 def plain_report(report: Report) -> dict[str, object]:
     """The same as JSON has it. Shares are from 0 to 1, durations in seconds, times RFC 3339."""
-    place = report.place
+    ref = report.ref
     return {
-        "target": {"kind": place.kind, "namespace": place.namespace, "name": place.name},
+        "target": {"kind": ref.kind, "namespace": ref.namespace, "name": ref.name},
         "stable": report.stable,
         "rule": report.rule,
         "since": _moment(report.since),

@@ -20,10 +20,10 @@ from healer.model.incident import Incident, State
 from healer.model.kube import Pod, ReplicaSet
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.operate.asking import Door, recent, rules
+from healer.operate.asking import DaemonClient, recent_decisions, rules
 from healer.operate.leases import Leases, leases
-from healer.operate.objects import LEASE, ObjectRef, at, decoded, get
-from healer.operate.pause import Pause, above, active_pauses
+from healer.operate.objects import LEASE, ObjectRef, decoded, get, object_ref
+from healer.operate.pause import Pause, active_pauses, pause_refs
 from healer.operate.workload import listed, put_pods
 from healer.rules.scope import Scope
 from healer.workloads.registry import WORKLOADS
@@ -101,42 +101,40 @@ class _LeaseSpec(msgspec.Struct, rename="camel"):
     renew_time: str | None = None
 
 
-class _HeldLease(msgspec.Struct):
+class _LeaseObject(msgspec.Struct):
     spec: _LeaseSpec = msgspec.field(default_factory=_LeaseSpec)
 
 
-async def facts(
-    api: Api, place: ObjectRef, healer_namespace: str, url: str | None, now: float, lease: str = LEASE
-) -> SubjectFacts:
+async def facts(api: Api, ref: ObjectRef, healer_namespace: str, url: str | None, now: float, lease: str = LEASE) -> SubjectFacts:
     """All that is known of a pod, a workload or an incident. `now` in seconds since the epoch; `lease`: the Lease's name.
 
     What may not be read, and a daemon that does not answer, become notes. Raises OperateError, ClusterError.
     """
     notes: list[str] = []
-    kept = await _journal(api, place.namespace, notes)
-    subject = await _subject(api, place, kept or [], notes)
-    about = tuple(incident for incident in kept or () if _concerns(incident, subject))
-    home = await leases(api, healer_namespace, lease)
-    leader = await leading(api, home, notes)
-    door = Door(api, home.namespace(healer_namespace), leader.holder if leader else "", url)
-    heard = await recent(door, place.namespace)
+    incidents = await _journal(api, ref.namespace, notes)
+    subject = await _subject(api, ref, incidents or [], notes)
+    about = tuple(incident for incident in incidents or () if _concerns(incident, subject))
+    lease_refs = await leases(api, healer_namespace, lease)
+    leader = await lease_holder(api, lease_refs, notes)
+    daemon = DaemonClient(api, lease_refs.namespace(healer_namespace), leader.holder if leader else "", url)
+    decisions = await recent_decisions(daemon, ref.namespace)
     guards = None
-    if isinstance(heard, str):
-        notes.append(heard)
+    if isinstance(decisions, str):
+        notes.append(decisions)
     elif subject.labels is not None:
-        guards = await _guards(door, subject.target.namespace, subject.labels, notes)
-    places = above(place, home)
-    if subject.workload is not None and subject.workload.kind in WORKLOADS and place.kind != subject.workload.kind:
-        places.insert(0, at(subject.workload.kind, place.namespace, subject.workload.name))
-    pauses, unread = await active_pauses(api, [each for each in places if each.kind != "Incident"])
+        guards = await _guards(daemon, subject.target.namespace, subject.labels, notes)
+    refs = pause_refs(ref, lease_refs)
+    if subject.workload is not None and subject.workload.kind in WORKLOADS and ref.kind != subject.workload.kind:
+        refs.insert(0, object_ref(subject.workload.kind, ref.namespace, subject.workload.name))
+    pauses, unread = await active_pauses(api, [each for each in refs if each.kind != "Incident"])
     return SubjectFacts(
         subject=subject.target,
         found=subject.found,
         condition=subject.condition,
         workload=subject.workload,
         incidents=about,
-        journal=kept is not None,
-        decisions=None if isinstance(heard, str) else _related(heard, subject, about),
+        journal=incidents is not None,
+        decisions=None if isinstance(decisions, str) else _related(decisions, subject, about),
         pauses=tuple(pauses),
         leader=leader,
         notes=tuple(notes + unread),
@@ -145,9 +143,11 @@ async def facts(
     )
 
 
-async def _guards(door: Door, namespace: str, labels: Mapping[str, str], notes: list[str]) -> tuple[Guarding, ...] | None:
+async def _guards(
+    daemon: DaemonClient, namespace: str, labels: Mapping[str, str], notes: list[str]
+) -> tuple[Guarding, ...] | None:
     """The rules in force and what they make of an object with these labels; None when they are not known."""
-    rows = await rules(door)
+    rows = await rules(daemon)
     if isinstance(rows, str):
         notes.append(f"which rules are about it is not known: {rows}")
         return None
@@ -165,11 +165,11 @@ async def _journal(api: Api, namespace: str, notes: list[str]) -> list[Incident]
     """The incidents of a namespace, oldest first; None when they cannot be read."""
     found: list[Incident] = []
     try:
-        kept = await listed(api, INCIDENTS.path(namespace))
+        objects = await listed(api, INCIDENTS.path(namespace))
     except ApiError as error:
         notes.append(f"the journal is not shown: {MISSING if error.is_not_found else error}")
         return None
-    for raw in kept:
+    for raw in objects:
         try:
             found.append(decode(bytes(raw)))
         except Undecodable as error:
@@ -217,17 +217,17 @@ def _related(decisions: list[Decision], subject: _Subject, incidents: tuple[Inci
 # the cluster
 
 
-async def _subject(api: Api, place: ObjectRef, incidents: list[Incident], notes: list[str]) -> _Subject:
-    if place.kind == "Incident":
-        kept = next((incident for incident in incidents if incident.id == place.name), None)
-        target = Target("Incident", place.namespace, place.name, "")
-        return _Subject(target, kept is not None, "", kept.workload if kept else None, frozenset())
-    body = await get(api, place)
+async def _subject(api: Api, ref: ObjectRef, incidents: list[Incident], notes: list[str]) -> _Subject:
+    if ref.kind == "Incident":
+        incident = next((each for each in incidents if each.id == ref.name), None)
+        target = Target("Incident", ref.namespace, ref.name, "")
+        return _Subject(target, incident is not None, "", incident.workload if incident else None, frozenset())
+    body = await get(api, ref)
     if body is None:
-        return _Subject(Target(place.kind, place.namespace, place.name, ""), False, "", None, frozenset())
-    if place.kind in WORKLOADS:
-        return await _workload(api, place, body, notes)
-    pod = decoded(body, Pod, place)
+        return _Subject(Target(ref.kind, ref.namespace, ref.name, ""), False, "", None, frozenset())
+    if ref.kind in WORKLOADS:
+        return await _workload(api, ref, body, notes)
+    pod = decoded(body, Pod, ref)
     target, workload = target_of(pod), await _owner(api, pod, notes)
     uids = frozenset(each.uid for each in (target, workload) if each is not None)
     return _Subject(target, True, _health(pod), workload, uids, pod.metadata.labels)
@@ -238,22 +238,22 @@ async def _owner(api: Api, pod: Pod, notes: list[str]) -> Target | None:
     owner = pod.metadata.controller
     view = View(WORKLOADS)
     if owner is not None and owner.kind == "ReplicaSet":
-        place = at("ReplicaSet", pod.metadata.namespace, owner.name)
+        ref = object_ref("ReplicaSet", pod.metadata.namespace, owner.name)
         try:
-            body = await get(api, place)
+            body = await get(api, ref)
         except ApiError as error:
             notes.append(f"what owns {target_of(pod)} is not known: {error}")
             return None
         if body is not None:  # a successor of its name has another uid: the view does not find it
-            view.put(decoded(body, ReplicaSet, place))
+            view.put(decoded(body, ReplicaSet, ref))
     return view.workload_of(pod)
 
 
-async def _workload(api: Api, place: ObjectRef, body: bytes, notes: list[str]) -> _Subject:
-    workload = decoded(body, WORKLOADS[place.kind].struct, place).workload()
+async def _workload(api: Api, ref: ObjectRef, body: bytes, notes: list[str]) -> _Subject:
+    workload = decoded(body, WORKLOADS[ref.kind].struct, ref).workload()
     target, view = workload.target, View(WORKLOADS)
     try:
-        await put_pods(api, place, body, view)
+        await put_pods(api, ref, body, view)
     except ApiError as error:
         notes.append(f"what was decided on the pods of {target} is not all shown: {error}")
     uids = frozenset({target.uid, *(pod.metadata.uid for pod in view.pods_of(target))})
@@ -268,20 +268,20 @@ def _health(pod: Pod) -> str:
     return f"{pod.status.phase}, {state}" + (f" ({', '.join(why)})" if why else "") + f", {pod.restarts} restarts"
 
 
-async def leading(api: Api, home: Leases, notes: list[str]) -> LeaseHolder | None:
+async def lease_holder(api: Api, lease_refs: Leases, notes: list[str]) -> LeaseHolder | None:
     """Who holds the Lease; None where there is none, or it may not be read, or it may be another: then a note says so."""
-    if not home.places:
+    if not lease_refs.refs:
         return None
-    if home.doubt:
-        notes.append(f"who leads is not known: {home.doubt}")
+    if lease_refs.doubt:
+        notes.append(f"who leads is not known: {lease_refs.doubt}")
         return None
-    (place,) = home.places
+    (ref,) = lease_refs.refs
     try:
-        body = await get(api, place)
+        body = await get(api, ref)
     except ApiError as error:
         notes.append(f"who leads is not known: {error}")
         return None
     if body is None:
         return None
-    spec = decoded(body, _HeldLease, place).spec
+    spec = decoded(body, _LeaseObject, ref).spec
     return LeaseHolder(spec.holder_identity or "", spec.renew_time or "")

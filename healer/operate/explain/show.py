@@ -12,7 +12,7 @@ from healer.journal.codec import encode
 from healer.model.effects import Decision
 from healer.model.incident import Incident, State
 from healer.operate.explain.facts import Guarding, SubjectFacts
-from healer.operate.explain.story import considered, next_of, next_steps, verdict
+from healer.operate.explain.story import last_by_rule, next_of, next_steps, verdict
 from healer.operate.explain.words import clock, step, when
 from healer.operate.pause import plain_pause
 
@@ -48,9 +48,9 @@ def clean(text: str) -> str:
 
 def show_facts(facts: SubjectFacts, screen: Console) -> None:
     """Print it: the verdict, the incidents with their history, the decisions, what happens next."""
-    said = verdict(facts)
+    explanation = verdict(facts)
     screen.print(_head(facts))
-    screen.print(clean(said.text), style=_STYLES[said.code])
+    screen.print(clean(explanation.text), style=_STYLES[explanation.code])
     for note in facts.notes:
         screen.print(clean(f"note: {note}"), style="yellow")
     for pause in facts.pauses:
@@ -103,7 +103,7 @@ def _guards(screen: Console, guards: tuple[Guarding, ...]) -> None:
 def _decisions(screen: Console, decisions: tuple[Decision, ...], now: float) -> None:
     title(screen, "rules considered")
     rows = table("rule", "at last", "why")
-    for last in considered(decisions):
+    for last in last_by_rule(decisions):
         rows.add_row(*cells(last.rule or "(none)", last.verb, last.reason.text))
     screen.print(rows)
     title(screen, "decisions")
@@ -138,16 +138,16 @@ def cells(*texts: str) -> list[Text]:
 
 def plain_facts(facts: SubjectFacts) -> dict[str, Any]:
     """The same as JSON has it. Incidents have the keys of their objects' spec and status; times are RFC 3339."""
-    said = verdict(facts)
+    explanation = verdict(facts)
     return {
         "target": facts.subject,
         "found": facts.found,
         "condition": facts.condition,
         "workload": facts.workload,
-        "verdict": {"code": said.code, "text": said.text},
+        "verdict": {"code": explanation.code, "text": explanation.text},
         "pauses": [plain_pause(pause) for pause in facts.pauses],
         "incidents": [_plain_incident(incident, facts.at) for incident in facts.incidents],
-        "rules": [plain_decision(last) for last in considered(facts.decisions or ())],
+        "rules": [plain_decision(last) for last in last_by_rule(facts.decisions or ())],
         "decisions": None if facts.decisions is None else [plain_decision(decision) for decision in facts.decisions],
         "guards": None if facts.guards is None else [_plain_guard(guard) for guard in facts.guards],
         "next": next_steps(facts),

@@ -7,7 +7,7 @@ from healer.model.duration import about
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
 from healer.operate.explain.facts import SubjectFacts
-from healer.operate.explain.words import asks, needs_human, next_step, step, step_done, stops_all, when
+from healer.operate.explain.words import needs_human, next_step, step, step_done, stops_all, waits_for_approval, when
 from healer.rules.schema import Mode
 
 LATE = 60.0
@@ -32,20 +32,20 @@ def verdict(facts: SubjectFacts) -> Explanation:
         return Explanation("unknown", f"{gone}nothing is known about {facts.subject}")
     of_the_workload = [incident for incident in facts.incidents if incident.state is not State.CLOSED]
     if of_the_workload:
-        said = _standing(min(of_the_workload, key=lambda incident: _URGENCY.index(incident.state)), facts.at)
+        explanation = _open_verdict(min(of_the_workload, key=lambda incident: _URGENCY.index(incident.state)), facts.at)
     else:
-        said = _quiet(facts)
+        explanation = _closed_verdict(facts)
     gone = "" if facts.found else f"{facts.subject} is gone; "
     paused = f"paused on {facts.pauses[0]}; " if facts.pauses else ""
-    return Explanation(said.code, gone + paused + said.text)
+    return Explanation(explanation.code, gone + paused + explanation.text)
 
 
-def _standing(incident: Incident, now: float) -> Explanation:
+def _open_verdict(incident: Incident, now: float) -> Explanation:
     """Of an incident that is not closed."""
     observed = "; mode observe: nothing is changed" if incident.mode == Mode.OBSERVE else ""
     why = incident.reason.text
     match incident.state:
-        case State.WAITING if asks(incident):
+        case State.WAITING if waits_for_approval(incident):
             return Explanation("approval", f"waiting for a human to approve {step(incident)}: {why}")
         case State.WAITING:
             until = f"until {when(incident.wake_at, now)}, " if incident.wake_at is not None and incident.wake_at > now else ""
@@ -65,9 +65,9 @@ def _standing(incident: Incident, now: float) -> Explanation:
             return Explanation("open", f"open: {why}{observed}")
 
 
-def _quiet(facts: SubjectFacts) -> Explanation:
+def _closed_verdict(facts: SubjectFacts) -> Explanation:
     """Where no incident is open: what was seen and not acted upon, else the last incident, else nothing."""
-    news = [last for last in considered(facts.decisions or ()) if last.verb in (Verb.PEND, Verb.IGNORE)]
+    news = [last for last in last_by_rule(facts.decisions or ()) if last.verb in (Verb.PEND, Verb.IGNORE)]
     closed = facts.incidents[-1] if facts.incidents else None
     if news and (closed is None or news[-1].at > closed.changed_at):
         last = news[-1]
@@ -80,7 +80,7 @@ def _quiet(facts: SubjectFacts) -> Explanation:
     return Explanation("well", f"nothing is wrong that a rule is about{unheard}")
 
 
-def considered(decisions: Iterable[Decision]) -> list[Decision]:
+def last_by_rule(decisions: Iterable[Decision]) -> list[Decision]:
     """The last decision of each rule, oldest first. That no rule is about a signal counts as one of its own."""
     return sorted({decision.rule: decision for decision in decisions}.values(), key=lambda decision: decision.at)
 
@@ -115,10 +115,10 @@ def next_of(incident: Incident, now: float) -> str:
         case State.ESCALATED if stops_all(incident):
             return f"{incident.id}: healer acts again after a quiet time, or when somebody says so: {ask}"
         case State.WAITING if needs_human(incident):
-            expiry = f", before it expires {_look(incident.wake_at, now)}" if asks(incident) else ""
+            expiry = f", before it expires {_when_next(incident.wake_at, now)}" if waits_for_approval(incident) else ""
             return f"{incident.id}: somebody approves to {step_done(incident)}{expiry}: {ask}"
         case State.OPEN | State.WAITING:
-            asked = f"{_look(incident.wake_at, now)} the guards are asked again"
+            asked = f"{_when_next(incident.wake_at, now)} the guards are asked again"
             return f"{incident.id}: {asked}; if none objects, healer {would} {step_done(incident)}"
         case State.ACTING:
             return f"{incident.id}: the answer to {step_done(incident)}, then whether it helped; if not, {otherwise}"
@@ -126,17 +126,17 @@ def next_of(incident: Incident, now: float) -> str:
             return f"{incident.id}: closed once all is well for long enough; healer only observes, and asks nobody"
         case State.VERIFYING:
             well = f" (well since {when(incident.stable_since, now)})" if incident.stable_since is not None else ""
-            by = _look(incident.deadline, now)
+            by = _when_next(incident.deadline, now)
             return f"{incident.id}: healed once all is well for long enough{well}; if not, {otherwise} {by}"
         case State.ESCALATED:
             return f"{incident.id}: a human acts; healer does no more, and closes it when its signals are gone"
         case State.HEALED:
-            return f"{incident.id}: closed when its cooldown ends {_look(incident.wake_at, now)}"
+            return f"{incident.id}: closed when its cooldown ends {_when_next(incident.wake_at, now)}"
         case _:
             return ""
 
 
-def _look(at: float | None, now: float) -> str:
+def _when_next(at: float | None, now: float) -> str:
     return "at its next look" if at is None or at <= now else when(at, now)
 
 

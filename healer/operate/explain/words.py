@@ -11,7 +11,7 @@ from healer.model.target import Target
 _GUARD = "NeedsApproval"
 
 
-def asks(incident: Incident) -> bool:
+def waits_for_approval(incident: Incident) -> bool:
     """Whether a human's word is all that it waits for."""
     return incident.state is State.WAITING and incident.reason.code == _GUARD
 

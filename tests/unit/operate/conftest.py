@@ -28,7 +28,7 @@ from healer.lab.objects import Object, is_ready
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.target import Target
-from healer.operate.objects import at, get
+from healer.operate.objects import get, object_ref
 from healer.settings.sections import HttpSettings
 from tests.support.processes import PATIENCE
 
@@ -146,7 +146,7 @@ class Place:
     async def keep(self, *incidents: Incident, signed: bool = True) -> None:
         """Journal them, new or not; without `signed` as others than healer write them."""
         for incident in incidents:
-            place = at("Incident", SPACE, incident.id)
+            place = object_ref("Incident", SPACE, incident.id)
             spec, status = encode(incident)
             head = {"apiVersion": "healer.dev/v1alpha1", "kind": "Incident"}
             if await get(self.api, place) is None:

@@ -21,7 +21,7 @@ from healer.model.verdict import Verdict, VerdictKind
 from healer.operate.canary.compare import compare
 from healer.operate.canary.figures import Quantile
 from healer.operate.canary.report import Report, plain_report, show_report, span
-from healer.operate.objects import OperateError, at
+from healer.operate.objects import OperateError, object_ref
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule
 from healer.sources.prometheus.client import Prometheus, QueryApi, QueryFailed, Sample, Series
@@ -118,7 +118,7 @@ class Site:
         return report
 
 
-PLACE = at("Deployment", SPACE, CANARY)
+PLACE = object_ref("Deployment", SPACE, CANARY)
 
 
 def judging(*measures: Mapping[str, Any]) -> BoundRule:

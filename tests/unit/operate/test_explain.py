@@ -18,7 +18,7 @@ from healer.model.target import Target
 from healer.operate.explain.facts import SubjectFacts, facts
 from healer.operate.explain.show import plain_facts, show_facts
 from healer.operate.explain.story import next_steps, verdict
-from healer.operate.objects import named
+from healer.operate.objects import parse_ref
 from tests.unit.operate.conftest import NAME, RULE, SERVICE, SPACE, Place
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ INCIDENT = "incident/crash-loop-1"
 
 async def known(place: Place, what: str = "", url: str | None = None) -> SubjectFacts:
     what = what or str(place.pod)
-    return await facts(place.api, named(what, SPACE, KINDS), "healer", url, place.now)
+    return await facts(place.api, parse_ref(what, SPACE, KINDS), "healer", url, place.now)
 
 
 def screen(found: SubjectFacts) -> str:
@@ -314,7 +314,7 @@ async def test_every_pause_that_concerns_it_is_named(place: Place, what: str) ->
     )
     found = await known(place, what)
     own = [] if what else ["Pod"]
-    assert sorted(pause.place.kind for pause in found.pauses) == sorted([*own, "Deployment", "Namespace", "Lease"])
+    assert sorted(pause.ref.kind for pause in found.pauses) == sorted([*own, "Deployment", "Namespace", "Lease"])
     assert "paused on " in verdict(found).text
     assert next_steps(found)[0].startswith("nothing, until healer goes on: it is paused on ")
 

@@ -18,9 +18,9 @@ from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses, versions
 from healer.lab.objects import is_ready
 from healer.model.verdict import VerdictKind
-from healer.operate.canary.chosen import chosen
+from healer.operate.canary.chosen import choose_rule
 from healer.operate.canary.gate import Gated, GateProgress, gate, plain_gated, show_gated
-from healer.operate.objects import OperateError, at
+from healer.operate.objects import OperateError, object_ref
 from healer.rules.loading import load_all
 from healer.rules.rulebook import BoundRule
 from healer.sources.prometheus.client import Sample, Series
@@ -31,7 +31,7 @@ from tests.support.processes import PATIENCE
 pytestmark = pytest.mark.slow
 
 SPACE = "production"
-PLACE = at("Deployment", SPACE, CANARY)
+PLACE = object_ref("Deployment", SPACE, CANARY)
 GOOD, INSUFFICIENT, UNKNOWN = VerdictKind.GOOD, VerdictKind.INSUFFICIENT, VerdictKind.UNKNOWN
 
 
@@ -213,22 +213,22 @@ def test_the_result_in_words_and_for_programs() -> None:
 
 def test_the_only_rule_on_that_deployment_is_meant() -> None:
     found = rules(judging("bad-canary"), judging("other", deployment=STABLE, file="else"))
-    assert chosen(found, PLACE, None).name == "test/bad-canary"
-    assert chosen(found, at("Deployment", SPACE, STABLE), None).name == "else/other"
+    assert choose_rule(found, PLACE, None).name == "test/bad-canary"
+    assert choose_rule(found, object_ref("Deployment", SPACE, STABLE), None).name == "else/other"
 
 
 def test_a_rule_is_named_in_full_or_without_its_rule_set() -> None:
     found = rules(judging("one", "two"))
-    assert chosen(found, PLACE, "two").name == chosen(found, PLACE, "test/two").name == "test/two"
+    assert choose_rule(found, PLACE, "two").name == choose_rule(found, PLACE, "test/two").name == "test/two"
 
 
 def test_a_rule_for_that_namespace_goes_before_one_for_another() -> None:
     found = rules(judging("here"), judging("there", space="staging", file="else"))
-    assert chosen(found, PLACE, None).name == "test/here"
-    assert chosen(found, at("Deployment", "staging", CANARY), None).name == "else/there"
+    assert choose_rule(found, PLACE, None).name == "test/here"
+    assert choose_rule(found, object_ref("Deployment", "staging", CANARY), None).name == "else/there"
     with pytest.raises(OperateError, match="several rules judge"):
-        chosen(found, at("Deployment", "testing", CANARY), None)
-    assert chosen(rules(judging("there", space="staging")), PLACE, None).name == "test/there", "it was asked for here"
+        choose_rule(found, object_ref("Deployment", "testing", CANARY), None)
+    assert choose_rule(rules(judging("there", space="staging")), PLACE, None).name == "test/there", "it was asked for here"
 
 
 @pytest.mark.parametrize(
@@ -248,4 +248,4 @@ def test_a_rule_for_that_namespace_goes_before_one_for_another() -> None:
 )
 def test_what_cannot_be_meant_is_told(files: list[str], deployment: str, name: str | None, said: str) -> None:
     with pytest.raises(OperateError, match=said):
-        chosen(rules(*files), at("Deployment", SPACE, deployment), name)
+        choose_rule(rules(*files), object_ref("Deployment", SPACE, deployment), name)

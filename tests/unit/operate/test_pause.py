@@ -10,7 +10,7 @@ from healer.cluster.lease import Lease, LeaseSettings
 from healer.lab.kinds import NAMESPACE
 from healer.operate.leases import find_lease
 from healer.operate.objects import OperateError
-from healer.operate.pause import PauseResult, pause, pause_lines, place_of, plain_result, resume
+from healer.operate.pause import PauseResult, parse_pause_ref, pause, pause_lines, plain_result, resume
 from tests.support.lease import QUICK
 from tests.support.processes import PATIENCE
 from tests.unit.operate.conftest import NAME, SPACE, Place
@@ -20,11 +20,11 @@ DEPLOYMENT = f"deployment/{NAME}"
 
 
 async def paused(place: Place, what: str, by: str = "alice", reason: str = "a migration") -> PauseResult:
-    return await pause(place.api, place_of(what, SPACE, "healer"), by, reason, "healer")
+    return await pause(place.api, parse_pause_ref(what, SPACE, "healer"), by, reason, "healer")
 
 
 async def resumed(place: Place, what: str) -> PauseResult:
-    return await resume(place.api, place_of(what, SPACE, "healer"), "healer")
+    return await resume(place.api, parse_pause_ref(what, SPACE, "healer"), "healer")
 
 
 def ours(annotations: dict[str, str]) -> dict[str, str]:
@@ -113,7 +113,7 @@ async def test_what_is_not_there_cannot_be_paused(place: Place) -> None:
 )
 def test_what_cannot_be_meant_is_an_error(what: str) -> None:
     with pytest.raises(OperateError, match=r"deployment/NAME or namespace/NAME|cannot be the name"):
-        place_of(what, SPACE, "healer")
+        parse_pause_ref(what, SPACE, "healer")
 
 
 async def test_a_resume_says_what_else_still_pauses_it(place: Place) -> None:
@@ -214,9 +214,9 @@ async def test_a_resume_finds_the_pause_of_everything_on_the_lease_that_healer_h
     await pause(place.api, await find_lease(place.api), "alice", "a migration", "healer")
     still = ["still paused: everything (Lease our-healer in ml-platform) by alice (a migration)"]
     assert pause_lines(await resumed(place, f"namespace/{SPACE}"))[-1:] == still
-    named = await resume(place.api, place_of(DEPLOYMENT, SPACE, "healer"), "ml-platform", lease="our-healer")
+    named = await resume(place.api, parse_pause_ref(DEPLOYMENT, SPACE, "healer"), "ml-platform", lease="our-healer")
     assert pause_lines(named)[-1:] == still
-    other = await resume(place.api, place_of(DEPLOYMENT, SPACE, "healer"), "elsewhere")
+    other = await resume(place.api, parse_pause_ref(DEPLOYMENT, SPACE, "healer"), "elsewhere")
     assert other.others == (), "the one that is named is believed"
 
 

@@ -16,7 +16,7 @@ from healer.lab import Lab
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.objects import Object
 from healer.model.incident import State
-from healer.operate.objects import OperateError, at
+from healer.operate.objects import OperateError, object_ref
 from healer.operate.undo import Undoing, undo
 from healer.routes.base import CanaryRoute, Weights
 from healer.routes.note import Note
@@ -73,7 +73,7 @@ class Shifted:
         await self.status(status)
 
     async def status(self, status: Object) -> None:
-        path = f"{at('Incident', SPACE, ID).path}/status"
+        path = f"{object_ref('Incident', SPACE, ID).path}/status"
         await self.api.request("PATCH", path, body={"status": status}, content_type="application/merge-patch+json")
 
     def set(self, *weights: Pair, name: str = "model") -> None:
