@@ -1,4 +1,4 @@
-"""The verbs: what a person, a container or a pipeline types. A group of verbs is a file."""
+"""The command line: verbs for people, containers and pipelines. Each file has a group of verbs."""
 
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -10,7 +10,7 @@ import typer
 from healer.cli import canary, check, daemon, models, people, status, undo
 
 VERBS = (daemon, check, status, people, canary, undo, models)
-"""The files with verbs, in the order of `healer --help`; each has its commands in `app`."""
+"""The files with verbs, in the order of `healer --help`. Each has its commands in `app`."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -28,7 +28,7 @@ def healer(
 
 
 def program(verbs: Iterable[ModuleType]) -> typer.Typer:
-    """healer with these verbs."""
+    """The command line with these verbs."""
     whole = typer.Typer(
         help="Keeps model-serving workloads in Kubernetes healthy: sees a sick pod, heals it, verifies, and says so.",
         no_args_is_help=True,

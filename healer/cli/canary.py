@@ -1,4 +1,4 @@
-"""The verbs about canaries, for people and for pipelines: gate, compare."""
+"""The verbs for canaries, for people and pipelines: gate, compare."""
 
 import contextlib
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, InNamespace, Output, duration, print_json, with_cluster
-from healer.cli.logs import logs
+from healer.cli.logs import configure_logging
 from healer.cluster.api import Api
 from healer.daemon.rulefiles import RulesError, load_rules, vocabulary
 from healer.model.verdict import VerdictKind
@@ -33,10 +33,10 @@ T = TypeVar("T")
 app = typer.Typer()
 
 _EXITS = {VerdictKind.GOOD: 0, VerdictKind.BAD: EXIT_PROBLEMS}
-_SERIES = 10_000
-"""The largest number of series of an answer. A person waits for it, no event loop of a daemon."""
-_SHORTEST, _LONGEST = 1.0, 3600.0
-"""Seconds between two looks, as in rules."""
+_MAX_SERIES = 10_000
+"""The largest number of series in an answer. It may be large, because no event loop of a daemon waits for it."""
+_MIN_INTERVAL, _MAX_INTERVAL = 1.0, 3600.0
+"""The limits of the interval between two evaluations, in seconds, as in rules."""
 
 
 What = Annotated[str, typer.Argument(metavar="deployment/NAME", help="The canary's Deployment.")]
@@ -62,18 +62,18 @@ def gate_verb(
     rule: RuleName = None,
     prometheus: PrometheusUrl = None,
     timeout: Annotated[str, typer.Option(metavar="TIME", help="How long to wait.")] = "30m",
-    every: Annotated[str | None, typer.Option(metavar="TIME", help="Time between two looks; else as the rule says.")] = None,
+    every: Annotated[str | None, typer.Option(metavar="TIME", help="Time between evaluations; by default the rule's.")] = None,
     output: Output = "text",
     context: Context = None,
 ) -> None:
     """Wait until a canary is rolled out and judged, for pipelines. Changes nothing in the cluster.
 
-    Judged as the daemon does, by the requests that the route sends to it from now on. Progress on standard error, the result on
-    standard output. Exit code 0 GOOD; 1 BAD, or the rollout failed; 2 neither in time, or it could not be judged: unknown,
-    no traffic, no such Deployment or rule, no Prometheus; 130 interrupted.
+    It is judged as by the daemon, from the requests that the route sends to it from now on. The progress is on standard error,
+    the result on standard output. Exit code 0: GOOD. 1: BAD, or the rollout failed. 2: no verdict in time, or it cannot be
+    judged: unknown, no traffic, no such Deployment or rule, no Prometheus. 130: interrupted.
     """
     within = duration(timeout, "--timeout")
-    between = None if every is None else duration(every, "--every", _SHORTEST, _LONGEST)
+    between = None if every is None else duration(every, "--every", _MIN_INTERVAL, _MAX_INTERVAL)
 
     async def work(api: Api, client: Prometheus, judging: BoundRule, place: ObjectRef, ask: PrometheusSettings) -> Gated:
         with _ProgressPrinter(console(error=True)) as tell:
@@ -107,9 +107,9 @@ def compare_verb(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Stable and canary side by side: requests, bad share, latency, evidence, verdict.
+    """Compare stable and canary: requests, bad share, latency, evidence, verdict.
 
-    Exit code 0 when the report could be made, whatever the verdict; 2 when not.
+    Exit code 0 when the report could be made, whatever the verdict. 2 when it could not.
     """
     back = duration(since, "--since")
 
@@ -124,7 +124,7 @@ def compare_verb(
 
 
 class _ProgressPrinter:
-    """Tells how it stands: on a terminal in one line that is kept up to date, elsewhere a line when it has changed."""
+    """Prints the progress: on a terminal in one line that is updated, otherwise as a new line for each change."""
 
     def __init__(self, screen: Console) -> None:
         self._screen = screen
@@ -161,10 +161,10 @@ def _with_prometheus(
     url: str | None,
     context: str | None,
 ) -> T:
-    """Do it with connections to the cluster and to Prometheus; what cannot be done is said, and ends with exit code 2."""
+    """Run `work` with connections to the cluster and to Prometheus. An error is printed and ends the program with exit code 2."""
     try:
         settings = load_settings()
-        logs(Log(level="error"))
+        configure_logging(Log(level="error"))
         place = parse_ref(what, namespace or who(context).namespace, (DEPLOYMENT,))
         judging = choose_rule(load_rules([file], vocabulary()).rules, place, rule)
         ask = settings.prometheus
@@ -174,7 +174,7 @@ def _with_prometheus(
         raise typer.Exit(EXIT_SETUP) from error
 
     async def connected(api: Api) -> T:
-        client = connect(ask, url=address, series=_SERIES)
+        client = connect(ask, url=address, series=_MAX_SERIES)
         async with contextlib.aclosing(client):
             return await work(api, client, judging, place, ask)
 

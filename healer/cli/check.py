@@ -24,14 +24,14 @@ STDIN = Path("-")
 def check(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Rule files, folders of them, or - for standard input.")],
     cluster: Annotated[
-        bool, typer.Option("--cluster", help="Also say what each rule would guard in the cluster as it is.")
+        bool, typer.Option("--cluster", help="Also show which workloads in the cluster each rule covers now.")
     ] = False,
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Check rule files: every error with file:line:column and a hint; and what is no error but may surprise.
+    """Check rule files. Print every error with file:line:column and a hint, and remarks about rules that may surprise.
 
-    The result is on standard output. Exit code 1 when there is an error, 2 when the files, or with --cluster the cluster, cannot
+    The result is on standard output. Exit code 1 when there is an error. 2 when the files, or with --cluster the cluster, cannot
     be read.
     """
     named = [path for path in paths if path != STDIN]
@@ -43,15 +43,15 @@ def check(
     if STDIN in paths:
         texts["<stdin>"] = _stdin()
     rules, problems = load_all(texts, vocabulary())
-    said = [*passed_over(named), *remarks(rules)]
+    notes = [*passed_over(named), *remarks(rules)]
     covered: list[Coverage] = []
     if cluster and not problems:
-        covered, notes = with_cluster(lambda api: coverage(api, rules), context)
-        said += notes
+        covered, doubts = with_cluster(lambda api: coverage(api, rules), context)
+        notes += doubts
     if output == "json":
-        print_json(_plain(texts, rules, problems, said, covered))
+        print_json(_plain(texts, rules, problems, notes, covered))
     else:
-        _show(texts, rules, problems, said, covered)
+        _show(texts, rules, problems, notes, covered)
     if problems:
         raise typer.Exit(EXIT_PROBLEMS)
 
@@ -65,12 +65,12 @@ def _stdin() -> str:
 
 
 def _show(
-    texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], said: list[str], covered: list[Coverage]
+    texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], notes: list[str], covered: list[Coverage]
 ) -> None:
     screen = console()
     for problem in problems:
         screen.print(clean(str(problem)), style="red")
-    for remark in said:
+    for remark in notes:
         screen.print(clean(f"remark: {remark}"), style="yellow")
     for each in covered:
         screen.print(clean(str(each)), style="" if each.pods else "yellow")
@@ -79,7 +79,7 @@ def _show(
     if problems:
         screen.print(f"{counted(len(problems), 'problem')} in {counted(len(texts), 'file')}", style="bold red")
         return
-    doubts = len(said) + sum(len(each.doubts) for each in covered)
+    doubts = len(notes) + sum(len(each.doubts) for each in covered)
     found = f"no errors, {counted(doubts, 'remark')}" if doubts else "no problems"
     screen.print(
         f"{counted(len(rules), 'rule')} in {counted(len(texts), 'file')}: {found}", style="yellow" if doubts else "green"
@@ -87,7 +87,7 @@ def _show(
 
 
 def _plain(
-    texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], said: list[str], covered: list[Coverage]
+    texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], notes: list[str], covered: list[Coverage]
 ) -> dict[str, object]:
     return {
         "files": list(texts),
@@ -103,7 +103,7 @@ def _plain(
             }
             for problem in problems
         ],
-        "remarks": said,
+        "remarks": notes,
         "coverage": [
             {
                 "rule": each.rule,

@@ -1,4 +1,4 @@
-"""What the verbs share: exit codes, options, the connection, how things are printed."""
+"""Shared by the verbs: exit codes, options, the connection to the cluster, and output."""
 
 import asyncio
 import contextlib
@@ -42,9 +42,9 @@ T = TypeVar("T")
 
 
 def with_cluster(work: Callable[[Api], Awaitable[T]], context: str | None) -> T:
-    """Do it with a connection; what cannot be done is said, and ends the program with exit code 2."""
+    """Run `work` with a connection to the cluster. An error is printed and ends the program with exit code 2."""
 
-    # A verb says itself what it cannot do: the lines of the log about the cluster are the daemon's.
+    # A verb prints its own errors. The log lines about the cluster are for the daemon only.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
     async def connected() -> T:
@@ -58,11 +58,11 @@ def with_cluster(work: Callable[[Api], Awaitable[T]], context: str | None) -> T:
         raise typer.Exit(EXIT_SETUP) from error
 
 
-def agreed(shown: str, question: str, *, yes: bool, output: str) -> bool:
-    """Show what will be done, and ask; returns whether a person says yes.
+def confirmed(shown: str, question: str, *, yes: bool, output: str) -> bool:
+    """Show what will be done, and ask for confirmation. Returns whether to go on.
 
-    Who passed --yes, and a program (standard input is no terminal), is not asked. With -o json, it is shown only with a question,
-    on standard error.
+    With --yes, and when standard input is not a terminal, it does not ask. With -o json, it shows what will be done only when it
+    asks, on standard error.
     """
     asks = not yes and sys.stdin.isatty()
     if asks or output == "text":
@@ -71,7 +71,7 @@ def agreed(shown: str, question: str, *, yes: bool, output: str) -> bool:
 
 
 def duration(text: str, option: str, shortest: float = 0.001, longest: float = LONGEST) -> float:
-    """A duration of the command line, in seconds. Raises typer.BadParameter."""
+    """Parse a duration of the command line to seconds. Raises typer.BadParameter."""
     try:
         seconds = parse(text)
     except ValueError as error:

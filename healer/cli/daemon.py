@@ -1,4 +1,4 @@
-"""The verbs around the daemon itself: run, rbac, demo."""
+"""The verbs for the daemon itself: run, rbac, demo."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ import yaml
 
 from healer.actions.registry import ACTIONS
 from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, HealerNamespace, LeaseName, RulePaths
-from healer.cli.logs import logs
+from healer.cli.logs import configure_logging
 from healer.cli.stream import LogStream
 from healer.cluster.api import Api, ClusterConfigError
 from healer.daemon import Daemon, RuleFiles, RulesError
@@ -34,12 +34,12 @@ from healer.sources.prometheus.client import unserved
 
 app = typer.Typer()
 
-_LAST_WORDS = 1.0
-"""Seconds for the last lines of the log to be taken."""
+_DRAIN_TIMEOUT = 1.0
+"""Seconds to wait until the last log lines are written."""
 
 
 class JournalKind(StrEnum):
-    """As settings.journal.kind."""
+    """The values of the setting journal.kind."""
 
     KUBERNETES = "kubernetes"
     MEMORY = "memory"
@@ -48,15 +48,15 @@ class JournalKind(StrEnum):
 @app.command()
 def run(
     rules: RulePaths,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML; the environment wins over it.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML; the environment overrides them.")] = None,
     context: Context = None,
-    observe: Annotated[bool, typer.Option("--observe", help="No rule changes anything; wins over HEALER_MODE.")] = False,
-    journal: Annotated[JournalKind | None, typer.Option(help="Where incidents are kept; wins over HEALER_JOURNAL__KIND.")] = None,
+    observe: Annotated[bool, typer.Option("--observe", help="No rule changes anything; overrides HEALER_MODE.")] = False,
+    journal: Annotated[JournalKind | None, typer.Option(help="Where incidents are; overrides HEALER_JOURNAL__KIND.")] = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
-    It finds the cluster like kubectl: the service account inside a pod, else KUBECONFIG or ~/.kube/config. Every setting is in
-    docs/settings.md. A rule without `mode: enforce` only observes.
+    It finds the cluster like kubectl: by the service account inside a pod, otherwise by KUBECONFIG or ~/.kube/config. All
+    settings are in docs/settings.md. A rule without `mode: enforce` only observes.
     """
     stream: LogStream | None = None
     try:
@@ -65,7 +65,7 @@ def run(
             settings = settings.model_copy(update={"journal": settings.journal.model_copy(update={"kind": journal.value})})
         if observe:
             settings = settings.model_copy(update={"mode": Mode.OBSERVE.value})
-        stream = logs(settings.log)
+        stream = configure_logging(settings.log)
         most = Mode(settings.mode)
         if most is not Mode.ENFORCE:
             structlog.get_logger("healer").warning("no rule goes further than this mode, whatever it says", mode=most.value)
@@ -82,15 +82,16 @@ def run(
         raise typer.Exit(EXIT_FAILED) from group
     finally:
         if stream is not None:
-            stream.drain(_LAST_WORDS)
+            stream.drain(_DRAIN_TIMEOUT)
 
 
 async def _run(settings: Settings, rulebook: Rulebook, files: RuleFiles, context: str | None, stream: LogStream) -> None:
-    # The objects that a watch makes are not tracked (msgspec), and what is loaded by now stays: rare collections find as much.
-    # With the defaults, full ones pause the loop for some 30 ms at 10,000 pods (measured).
+    # msgspec's objects are not tracked by the garbage collector, and the objects loaded so far stay, so that rare collections are
+    # enough. With the defaults, a full collection stops the event loop for about 30 ms at 10,000 pods (measured).
     gc.freeze()
     gc.set_threshold(10_000, 50, 200)
-    # Threads that parse what Prometheus answers take turns with the loop: 5 ms each by default, a pod event's delay.
+    # Threads that parse the answers of Prometheus share the interpreter with the event loop. With the default of 5 ms they would
+    # delay pod events by as much.
     sys.setswitchinterval(0.001)
     api = await Api.connect(context=context, request_timeout=settings.cluster.request_timeout)
     daemon = Daemon(settings, rulebook, files=files, watchers=Watchers(lines_dropped=lambda: stream.dropped))
@@ -116,11 +117,11 @@ def rbac(
     ] = None,
     lease: LeaseName = DEFAULT_NAME,
 ) -> None:
-    """Print the manifests that grant healer exactly what these rules need of the cluster, and nothing else.
+    """Print the manifests that grant healer exactly the permissions that these rules need.
 
     For `kubectl apply -f -`: the service account, a ClusterRole, and a Role for the lease, all named healer, with their
-    bindings. With --namespace there are Roles in these namespaces instead, and a ClusterRole only where a rule needs what
-    lives in no namespace. deploy/healer has them for the rules in rules/. Exit code 2 when the rules cannot be used.
+    bindings. With --namespace there are Roles in these namespaces instead, and a ClusterRole only when a rule needs objects
+    outside all namespaces. deploy/healer has the manifests for the rules in rules/. Exit code 2 when the rules cannot be used.
     """
     try:
         rulebook = load_rules(paths, vocabulary())
@@ -136,7 +137,7 @@ def rbac(
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """Without anchors: what two manifests share is written twice, for people to read."""
+    """Writes YAML without anchors: parts that two manifests share are repeated, so that people can read them."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -144,20 +145,20 @@ class _PlainDumper(yaml.SafeDumper):
 
 @app.command()
 def demo(
-    rules: RulePaths = [Path("rules"), Path("rules/canary")],  # noqa: B006 - typer reads it, and hands out a copy
+    rules: RulePaths = [Path("rules"), Path("rules/canary")],  # noqa: B006 - typer reads it and passes a copy
     definition: Annotated[Path, typer.Option(metavar="FILE", help="The manifest that defines incidents in a cluster.")] = Path(
         "deploy/healer/crd.yaml"
     ),
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Also save the timeline as a picture.")] = None,
 ) -> None:
-    """Show a healing from beginning to end, in less than a minute, with nothing but this machine.
+    """Show how healer heals, from beginning to end, in less than a minute and without a cluster.
 
-    An embedded cluster serves the Kubernetes API on loopback and the real daemon connects to it. Exit code 1 when anything
-    did not heal.
+    An embedded cluster serves the Kubernetes API on loopback, and the real daemon connects to it. Exit code 1 when a workload
+    does not heal.
     """
-    from healer.demo import show  # the other verbs do without the lab
+    from healer.demo import show  # the other verbs do not need the lab
 
-    logs(Log(level="error"))
+    configure_logging(Log(level="error"))
     try:
         healed = asyncio.run(show(rules, definition.read_text("utf-8"), svg))
     except (RulesError, ClusterConfigError, OSError) as error:

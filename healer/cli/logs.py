@@ -1,4 +1,4 @@
-"""The log: one form for healer's own lines and for those of libraries, redacted, on standard error."""
+"""Logging: the lines of healer and of libraries in one format, redacted, on standard error."""
 
 import logging
 import os
@@ -12,13 +12,13 @@ from healer.model.redact import redact_event
 from healer.settings.sections import Log
 
 
-def logs(log: Log) -> LogStream:
-    """Structured logs on standard error: for people on a terminal, JSON lines elsewhere. Returns where the lines go.
+def configure_logging(log: Log) -> LogStream:
+    """Configure structured logs on standard error: text on a terminal, otherwise JSON lines. Returns the stream of the lines.
 
-    Lines of libraries (aiohttp, asyncio, slack_sdk, apscheduler, urllib3) take the same way; of these, warnings and worse.
+    Warnings and errors of libraries (aiohttp, asyncio, slack_sdk, apscheduler, urllib3) are logged in the same way.
     """
     if sys.stderr is None:
-        os.open(os.devnull, os.O_WRONLY)  # else the next socket would get its number, and whatever writes there
+        os.open(os.devnull, os.O_WRONLY)  # otherwise the next socket would get number 2, and receive what is written to it
     stream = LogStream(None if sys.stderr is None else sys.stderr.fileno())
     level = logging.getLevelNamesMapping()[log.level.upper()]
     pretty = log.format == "console" or (log.format == "auto" and stream.isatty())
@@ -42,12 +42,12 @@ def logs(log: Log) -> LogStream:
     )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
     logging.captureWarnings(True)
-    logging.raiseExceptions = False  # a line that cannot be formatted ends there
+    logging.raiseExceptions = False  # a line that cannot be formatted is dropped
     return stream
 
 
 def _renderers(stream: LogStream, *, pretty: bool) -> list[structlog.types.Processor]:
-    """From an event to a line; redaction comes after tracebacks were rendered, which hold what was said."""
+    """The processors that turn an event into a line. Tracebacks are rendered before redaction, because they contain messages."""
     clock = structlog.processors.TimeStamper(fmt="iso", utc=True)
     if pretty:
         colours = stream.isatty() and "NO_COLOR" not in os.environ
@@ -57,6 +57,6 @@ def _renderers(stream: LogStream, *, pretty: bool) -> list[structlog.types.Proce
 
 
 def _add_logger_name(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    """Which library a line is from."""
+    """Add the name of the library's logger to an event."""
     event["logger"] = event["_record"].name
     return event

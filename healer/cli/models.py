@@ -1,4 +1,4 @@
-"""The verbs for the versions of models: healer models list, add, promote, rollback."""
+"""The verbs for model versions: healer models list, add, promote, rollback."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ from healer.operate.who import who
 from healer.rules.vocabulary import DEFAULT_SERVER
 
 _LAST = 5
-"""The most changes of a model on the screen; JSON has all that are kept."""
+"""The most changes of a model in the text output. JSON has all that are stored."""
 
 _FILES = {name: server.file for name, server in SERVERS.items() if server.file is not None}
-"""The servers whose versions can be changed."""
+"""The model servers whose versions can be changed."""
 
 group = typer.Typer(
     no_args_is_help=True,
-    help="Which versions of a model the servers load, and which of them are stable and canary: a file in a ConfigMap. Every "
-    "change is kept there, with who and why.",
+    help="Manage the versions of a model that the servers load, and their labels stable and canary, in a file in a ConfigMap. "
+    "The ConfigMap also stores the history of changes: who and why.",
     epilog=" ".join(
         [
             *(file.about for file in _FILES.values()),
-            "Exit codes: 0 done, or nothing to do; 1 refused, or something is left to do; 2 what is named is not there or not "
+            "Exit codes: 0 done, or nothing to do; 1 refused, or something is left to do; 2 an object does not exist or is not "
             "usable.",
         ]
     ),
@@ -41,8 +41,8 @@ app = typer.Typer()
 app.add_typer(group, name="models")
 
 
-def _own(value: Callable[[str], object]) -> str:
-    """The default of an option that each server has its own default for, as the help shows it."""
+def _defaults(value: Callable[[str], object]) -> str:
+    """The help text for the default of an option that differs between servers."""
     return ", ".join(f"{value(name)}" if len(_FILES) == 1 else f"{name}: {value(name)}" for name in _FILES)
 
 
@@ -50,15 +50,16 @@ Model = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.")]
 ConfigMap = Annotated[str, typer.Option("--config-map", metavar="MAP", help="The ConfigMap that holds the file.")]
 Server = Annotated[str, typer.Option(metavar="SERVER", help=f"The model server: {', '.join(_FILES)}.")]
 Key = Annotated[
-    str | None, typer.Option(metavar="KEY", help="The key of the file in it.", show_default=_own(lambda name: _FILES[name].key))
+    str | None,
+    typer.Option(metavar="KEY", help="The file's key in it.", show_default=_defaults(lambda each: _FILES[each].key)),
 ]
 Port = Annotated[
     int | None,
     typer.Option(
         min=1,
         max=65535,
-        help="The port of the servers, asked through the API server.",
-        show_default=_own(lambda name: SERVERS[name].port),
+        help="The port of the servers. Requests go through the API server.",
+        show_default=_defaults(lambda name: SERVERS[name].port),
     ),
 ]
 Why = Annotated[str, typer.Option(help="Why, for the history.")]
@@ -91,7 +92,7 @@ class _ModelsRequest:
 
 
 def _change(work: Callable[[Api, Where, Author], Awaitable[ModelChangeResult]], asked: _ModelsRequest) -> None:
-    """Make the change, print the result, and exit with the code that says whether all of it was made."""
+    """Make the change, print the result, and exit with code 1 when it was refused or something is left to do."""
     me = who(asked.context)
 
     async def connected(api: Api) -> ModelChangeResult:
@@ -169,7 +170,7 @@ def add(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Load a version beside the others. A label that exists moves to it once the servers have it AVAILABLE: run it again then."""
+    """Load a version besides the others. An existing label moves only when the servers have it AVAILABLE: then run it again."""
     _change(
         lambda api, where, by: models.add(api, where, name, version, label, by, dry_run=dry_run),
         _ModelsRequest("add", server, namespace, config_map, key, port, why, output, context),
@@ -183,7 +184,7 @@ def promote(
     version: Annotated[
         int | None, typer.Argument(metavar="[VERSION]", parser=_version, help="By default that of label canary.")
     ] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Unload all that is not, or was not just now, labelled.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Unload versions that neither have nor had a label.")] = False,
     namespace: InNamespace = None,
     server: Server = DEFAULT_SERVER,
     key: Key = None,
@@ -193,7 +194,7 @@ def promote(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Make the canary's version stable, or another one. The version before stays loaded, for a rollback."""
+    """Make the canary's version, or another one, stable. The earlier version stays loaded, for a rollback."""
     _change(
         lambda api, where, by: models.promote(api, where, name, version, by, prune=prune, dry_run=dry_run),
         _ModelsRequest("promote", server, namespace, config_map, key, port, why, output, context),
@@ -213,7 +214,7 @@ def rollback(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Move label stable back to the version that had it before, according to the history."""
+    """Move the label stable back to the version that had it before, according to the history."""
     _change(
         lambda api, where, by: models.rollback(api, where, name, by, dry_run=dry_run),
         _ModelsRequest("rollback", server, namespace, config_map, key, port, why, output, context),

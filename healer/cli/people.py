@@ -12,7 +12,7 @@ from healer.cli.common import (
     LeaseName,
     Output,
     Yes,
-    agreed,
+    confirmed,
     duration,
     print_json,
     with_cluster,
@@ -36,7 +36,7 @@ Pausable = Annotated[str, typer.Argument(metavar="WHAT", help="deployment/NAME, 
 def pause_verb(
     what: Pausable,
     namespace: InNamespace = None,
-    reason: Annotated[str, typer.Option(help="Why, for whoever finds it paused.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; others can read it.")] = "",
     for_: Annotated[str | None, typer.Option("--for", metavar="TIME", help="For how long: 2h; by default until resumed.")] = None,
     healer_namespace: HealerNamespace = "healer",
     lease: LeaseName = LEASE,
@@ -45,8 +45,8 @@ def pause_verb(
 ) -> None:
     """Keep healer from acting on a Deployment, in a namespace, or anywhere, until it is resumed or the time is up.
 
-    It goes on watching, deciding and telling. Kept in the cluster, as the annotation healer.dev/paused. Exit code 2 when what
-    is named is not there.
+    healer continues to watch, decide and notify. The pause is the annotation healer.dev/paused in the cluster. Exit code 2 when
+    the object does not exist.
     """
     me = who(context)
     lasts = None if for_ is None else duration(for_, "--for")
@@ -68,7 +68,7 @@ def resume_verb(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Take a pause back. Says what else still pauses healer there. Exit code 2 when what is named is not there."""
+    """Remove a pause. Says what else still pauses healer there. Exit code 2 when the object does not exist."""
     me = who(context)
 
     async def work(api: Api) -> PauseResult:
@@ -79,7 +79,7 @@ def resume_verb(
 
 
 async def _pausable(api: Api, what: str, namespace: str, healer_namespace: str, lease: str, *, make: bool = False) -> ObjectRef:
-    """What is to be paused or resumed; with `make`, a Lease need not be there."""
+    """The object to pause or resume. With `make`, the Lease need not exist."""
     own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
     return await find_lease(api, own, name, make=make) if what == EVERYTHING else parse_pause_ref(what, namespace, own)
 
@@ -101,14 +101,14 @@ def approve_verb(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Approve the action that an incident waits with; shows what will be done and, on a terminal, asks first.
+    """Approve the action of an incident that waits for approval. Shows what will be done and, on a terminal, asks first.
 
-    Exit code 1 when it does not wait for approval or the answer is no, 2 when there is no such incident.
+    Exit code 1 when it does not wait for approval or the answer is no. 2 when there is no such incident.
     """
     me = who(context)
 
     def show(asked: ApprovalRequest) -> None:
-        if not agreed(str(asked), "Approve?", yes=yes, output=output):
+        if not confirmed(str(asked), "Approve?", yes=yes, output=output):
             raise NotWaiting(f"nothing was approved: incident {asked.incident.id} waits on")
 
     async def work(api: Api) -> ApprovalRequest:
@@ -136,9 +136,9 @@ def explain(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Say what healer makes of a pod, a Deployment or an incident: rules, decisions with their reasons, what happens next.
+    """Explain a pod, a Deployment or an incident: which rules apply, what healer decided and why, and what happens next.
 
-    From the cluster, the journal and the daemon's recent decisions, read afresh. Exit code 1 when nothing is known of it.
+    It reads the cluster, the journal and the daemon's recent decisions. Exit code 1 when nothing is known about the object.
     """
     me = who(context)
 

@@ -1,4 +1,4 @@
-"""The verb that says how healer itself stands: status."""
+"""The verb that shows the status of healer itself: status."""
 
 from typing import Annotated
 
@@ -25,9 +25,9 @@ def status_verb(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Say who leads, which rules are in force and what they cover, what is paused, and which incidents are open.
+    """Show which replica leads, which rules are in force and what they cover, what is paused, and which incidents are open.
 
-    Exit code 1 when nobody leads: healer acts nowhere then. 2 when the cluster cannot be reached.
+    Exit code 1 when no replica leads, so that healer does not act. 2 when the cluster cannot be reached.
     """
 
     async def work(api: Api) -> HealerStatus:

@@ -1,39 +1,39 @@
-"""Standard error as a place for log lines that never stops who writes: it may be closed, full, or a pipe that nobody reads."""
+"""A log stream on standard error that never blocks the writer, even when it is closed, full, or a pipe that nobody reads."""
 
 import os
 import select
 import threading
 from collections import deque
 
-_MOST = 4 * 1024 * 1024
-"""Bytes that wait for a slow reader; lines beyond are dropped and counted."""
-_PIECE = 4096
-"""Bytes that a pipe which is ready takes without waiting (POSIX: PIPE_BUF is at least 512, 4,096 on Linux)."""
+_MAX_WAITING = 4 * 1024 * 1024
+"""The most bytes that wait for a slow reader. Further lines are dropped and counted."""
+_CHUNK = 4096
+"""The bytes that a ready pipe accepts without blocking (POSIX: PIPE_BUF is at least 512, on Linux 4,096)."""
 
 
 class LogStream:
-    """Text goes to a file descriptor at once while that takes it; else it waits, and a thread writes it.
+    """A file-like object for loggers. It writes at once while the descriptor accepts data; otherwise a thread writes later.
 
-    A file-like object for loggers. What the descriptor refuses (EPIPE, ENOSPC) is dropped; `dropped` counts the lines.
+    Data that the descriptor refuses (EPIPE, ENOSPC) is dropped; `dropped` counts the lines.
     """
 
-    def __init__(self, fd: int | None, most: int = _MOST) -> None:
-        """fd: None where there is no such stream: everything is dropped."""
+    def __init__(self, fd: int | None, max_waiting: int = _MAX_WAITING) -> None:
+        """`fd` is None when there is no such stream. Then everything is dropped."""
         self.dropped = 0
         self._fd = fd
-        self._most = most
+        self._max_waiting = max_waiting
         self._waiting: deque[bytes] = deque()
         self._size = 0
-        self._some = threading.Condition()
+        self._condition = threading.Condition()
         self._drainer: threading.Thread | None = None
         self._ready = select.poll()
         if fd is not None:
             self._ready.register(fd, select.POLLOUT)
 
     def write(self, text: str) -> int:
-        """Write, or have written, a text of whole lines; never blocks, never raises OSError."""
+        """Write a text of whole lines, now or later. Never blocks, never raises OSError."""
         data = text.encode("utf-8", "backslashreplace")
-        with self._some:
+        with self._condition:
             if not self._waiting and self._fd is not None:
                 data = self._write_ready(data, self._fd)
             if data:
@@ -41,22 +41,22 @@ class LogStream:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is buffered that could be written now."""
+        """Does nothing: the stream holds back no data that can be written now."""
 
     def isatty(self) -> bool:
-        """Whether people read it on a terminal."""
+        """Whether the stream is a terminal."""
         return self._fd is not None and os.isatty(self._fd)
 
     def drain(self, within: float) -> bool:
-        """Wait until what waits is written, at most `within` seconds; returns whether it is."""
-        with self._some:
-            return self._some.wait_for(lambda: not self._waiting, within)
+        """Wait at most `within` seconds until all waiting data is written. Returns whether it is."""
+        with self._condition:
+            return self._condition.wait_for(lambda: not self._waiting, within)
 
     def _write_ready(self, data: bytes, fd: int) -> bytes:
-        """Write as much as can be written without waiting; returns the rest."""
+        """Write as much as is possible without blocking. Returns the rest."""
         while data and self._is_ready():
             try:
-                data = data[os.write(fd, data[:_PIECE]) :]
+                data = data[os.write(fd, data[:_CHUNK]) :]
             except BlockingIOError:
                 break
             except OSError:
@@ -65,32 +65,32 @@ class LogStream:
         return data
 
     def _is_ready(self) -> bool:
-        """Whether a write would end at once, be it with an error."""
+        """Whether a write would return at once, also with an error."""
         return bool(self._ready.poll(0))
 
     def _enqueue(self, data: bytes) -> None:
-        if self._fd is None or self._size + len(data) > self._most:
+        if self._fd is None or self._size + len(data) > self._max_waiting:
             self.dropped += data.count(b"\n")
             return
         self._waiting.append(data)
         self._size += len(data)
-        self._some.notify_all()
+        self._condition.notify_all()
         if self._drainer is None:
-            # No task: a log has no loop of its own. A daemon's: whoever reads the pipe must not keep the process from ending.
+            # A thread, because a log has no event loop. A daemon thread, so that a slow reader cannot keep the process alive.
             self._drainer = threading.Thread(target=self._drain, name="log", daemon=True)
             self._drainer.start()
 
     def _drain(self) -> None:
         while True:
-            with self._some:
-                self._some.wait_for(lambda: self._waiting)
+            with self._condition:
+                self._condition.wait_for(lambda: self._waiting)
                 data = self._waiting[0]
-            self._ready.poll()  # until it is ready, or broken
-            with self._some:
+            self._ready.poll()  # until it is ready or broken
+            with self._condition:
                 rest = self._write_ready(data, self._fd if self._fd is not None else -1)
                 self._size -= len(data) - len(rest)
                 if rest:
                     self._waiting[0] = rest
                 else:
                     self._waiting.popleft()
-                self._some.notify_all()
+                self._condition.notify_all()

@@ -1,4 +1,4 @@
-"""A log event as people read it on a terminal: when, what it is about, the words, and the rest dimmed; one line an event."""
+"""Renders log events for a terminal, one line each: the time, the level or state, the message, and other fields dimmed."""
 
 from collections.abc import Iterator, MutableMapping
 from typing import Any
@@ -21,17 +21,17 @@ _STYLES = {
 _DIM = "2"
 _WORDS = {"info": "", "warning": "warn"}
 _INCIDENT = ("rule", "workload", "namespace", "text", "incident", "state", "step", "reason", "at")
-"""What an incident's line says in its words, or leaves to `healer explain`."""
+"""The fields that an incident's line has in its message, or leaves to `healer explain`."""
 
 
 class TerminalRenderer:
-    """The last processor of structlog's chain: an event becomes a line. `colours`: whether the terminal shows them."""
+    """The last processor of structlog's chain, which renders an event. `colours`: whether the terminal shows colours."""
 
     def __init__(self, *, colours: bool) -> None:
         self._colours = colours
 
     def __call__(self, _: object, __: str, event: MutableMapping[str, Any]) -> str:
-        """The line; a traceback follows on lines of its own."""
+        """The line of an event. A traceback follows on lines of its own."""
         clock = str(event.pop("timestamp", ""))[11:19]
         level = str(event.pop("level", "info"))
         trace = event.pop("exception", None)
@@ -44,7 +44,7 @@ class TerminalRenderer:
         else:
             kind, rest = _WORDS.get(level, level), dict(event)
         style = _STYLES.get(kind) or _STYLES.get(level, "")
-        line = f"{self._styled(clock, _DIM)}  {self._styled(f'{kind:<9}', style)}  {_flat(words)}"
+        line = f"{self._styled(clock, _DIM)}  {self._styled(f'{kind:<9}', style)}  {_one_line(words)}"
         if rest:
             line += "  " + self._styled("  ".join(_pairs(rest)), _DIM)
         return line if trace is None else f"{line}\n{trace}"
@@ -56,9 +56,9 @@ class TerminalRenderer:
 def _pairs(rest: MutableMapping[str, Any]) -> Iterator[str]:
     for key, value in rest.items():
         if value is not None and value != "":
-            yield f"{key}={_flat(str(value))}"
+            yield f"{key}={_one_line(str(value))}"
 
 
-def _flat(text: str) -> str:
-    """The text on one line, without what could steer the terminal."""
+def _one_line(text: str) -> str:
+    """The text on one line, without control characters."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

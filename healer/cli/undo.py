@@ -1,11 +1,11 @@
-"""The verb that undoes what healer did for an incident: undo."""
+"""The verb that reverts what healer did for an incident: undo."""
 
 from typing import Annotated
 
 import typer
 
 from healer.actions.base import NotUndone
-from healer.cli.common import EXIT_PROBLEMS, Context, InNamespace, Output, Yes, agreed, print_json, with_cluster
+from healer.cli.common import EXIT_PROBLEMS, Context, InNamespace, Output, Yes, confirmed, print_json, with_cluster
 from healer.cluster.api import Api
 from healer.operate.explain.show import clean
 from healer.operate.objects import parse_ref
@@ -20,7 +20,7 @@ def undo_incident(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="incident/NAME, or the name alone.")],
     namespace: InNamespace = None,
     by: Annotated[str | None, typer.Option(help="Who undoes it; by default the kubeconfig's user, or $USER.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also when somebody else has changed it since.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Undo also when somebody else has changed it since.")] = False,
     yes: Yes = False,
     output: Output = "text",
     context: Context = None,
@@ -34,7 +34,7 @@ def undo_incident(
     me = who(context)
 
     def show(found: Undoing) -> None:
-        if not agreed(str(found), "Put this back?", yes=yes or not found.needed, output=output):
+        if not confirmed(str(found), "Put this back?", yes=yes or not found.needed, output=output):
             raise NotUndone("nothing was undone: the answer was no, and all stays as it is")
 
     async def work(api: Api) -> Undoing:
@@ -49,5 +49,5 @@ def undo_incident(
     if output == "json":
         print_json(plain(found, undone=found.needed))
     else:
-        said = f"undone by {found.by}" if found.needed else f"nothing was left to do: undone by {found.by}"
-        typer.echo(clean(said))
+        message = f"undone by {found.by}" if found.needed else f"nothing was left to do: undone by {found.by}"
+        typer.echo(clean(message))

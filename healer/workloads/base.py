@@ -1,4 +1,4 @@
-"""What a kind of workload is to the rest of healer: where it is served, how it is read, how its revisions are found."""
+"""The interface of a kind of workload: where the API server serves it, how it is read, and how its revisions are found."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from healer.workloads.template import Template
 
 
 class RolloutMarks(ManagerMarks, frozen=True):
-    """Annotations of a workload, or of what keeps its revisions, that matter to a change of its template."""
+    """Annotations, of a workload or of the objects that store its revisions, that a change of its template needs."""
 
     history: str = msgspec.field(default="", name="deployment.kubernetes.io/revision-history")
     change_cause: str = msgspec.field(default="", name="kubernetes.io/change-cause")
@@ -25,13 +25,13 @@ class RolloutMarks(ManagerMarks, frozen=True):
 
 
 class WholeMeta(WrittenMeta, frozen=True):
-    """Metadata with who wrote what."""
+    """Metadata with managedFields and the annotations of rollouts."""
 
     annotations: RolloutMarks = RolloutMarks()
 
 
 class Rollable(WorkloadObject, frozen=True):
-    """A workload as it was read, whole enough to change its template, which stands at `spec.template`."""
+    """A workload with all fields that a change of its template needs. The template is at `spec.template`."""
 
     metadata: WholeMeta
 
@@ -45,18 +45,18 @@ class Rollable(WorkloadObject, frozen=True):
 class WorkloadKind:
     """One kind of workload.
 
-    `history` reads the earlier revisions of a workload, and raises ClusterError; `reads` is what that asks RBAC for.
+    `history` reads the earlier revisions of a workload, and raises ClusterError. `reads` are the permissions that it needs.
     """
 
     struct: type[WorkloadObject]
-    """As what it is watched."""
+    """The struct for watches."""
     group: str
     """The path of its API group."""
     plural: str
     words: tuple[str, ...]
-    """The names by which people call it on the command line, as kubectl takes them; the first is used in messages."""
+    """The names of the kind on the command line, as for kubectl. Messages use the first."""
     whole: type[Rollable]
-    """As what it is read before its template is changed."""
+    """The struct for reads before a change of the template."""
     history: Callable[[Api, Rollable], Awaitable[History]]
     reads: Permissions
 

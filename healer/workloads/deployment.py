@@ -1,7 +1,7 @@
-"""A Deployment of apps/v1: how it stands, and its revisions, which its ReplicaSets keep.
+"""The kind Deployment of apps/v1: its status, and its revisions, which its ReplicaSets store.
 
 Sources: kubectl's rollout status and rollout undo (polymorphichelpers/rollout_status.go, rollback.go), and the Deployment
-controller. It gives a ReplicaSet whose template comes back a new number, and notes the old ones in
+controller. When a template is used again, the controller gives its ReplicaSet a new revision number and records the old ones in
 deployment.kubernetes.io/revision-history.
 """
 
@@ -39,7 +39,7 @@ class Strategy(KubeStruct, frozen=True):
 
 
 class DeploymentSpec(KubeStruct, frozen=True):
-    """What it is to be."""
+    """The desired state of a Deployment, without its template."""
 
     replicas: int = 1
     paused: bool = False
@@ -47,7 +47,7 @@ class DeploymentSpec(KubeStruct, frozen=True):
 
 
 class DeploymentStatus(KubeStruct, frozen=True):
-    """What its controller has seen."""
+    """The observed state of a Deployment, as its controller reports it."""
 
     observed_generation: int = 0
     replicas: int = 0
@@ -57,13 +57,13 @@ class DeploymentStatus(KubeStruct, frozen=True):
 
 
 class Deployment(WorkloadObject, frozen=True):
-    """A Deployment as it is watched."""
+    """A Deployment as healer watches it, without its template."""
 
     spec: DeploymentSpec = DeploymentSpec()
     status: DeploymentStatus = DeploymentStatus()
 
     def workload(self) -> Workload:
-        """How it stands."""
+        """The state of the Deployment."""
         return _workload(self.metadata, self.spec, self.status)
 
 
@@ -86,27 +86,27 @@ class WholeDeployment(Rollable, frozen=True, kw_only=True):
         return self.spec.template
 
     def workload(self) -> Workload:
-        """How it stands."""
+        """The state of the Deployment."""
         return _workload(self.metadata, self.spec, self.status)
 
 
 class RevisionSpec(KubeStruct, frozen=True):
-    """Of a ReplicaSet's spec, the template."""
+    """The template in a ReplicaSet's spec."""
 
     template: Template
 
 
-class Holder(ReplicaSet, frozen=True, kw_only=True):
-    """A ReplicaSet with the template that it keeps."""
+class RevisionReplicaSet(ReplicaSet, frozen=True, kw_only=True):
+    """A ReplicaSet with the template of its revision."""
 
     metadata: WholeMeta
     spec: RevisionSpec
 
 
-class Holders(msgspec.Struct):
+class RevisionReplicaSets(msgspec.Struct):
     """A list of ReplicaSets."""
 
-    items: list[Holder] = []
+    items: list[RevisionReplicaSet] = []
 
 
 def _workload(metadata: Meta, spec: DeploymentSpec, status: DeploymentStatus) -> Workload:
@@ -130,7 +130,7 @@ def _workload(metadata: Meta, spec: DeploymentSpec, status: DeploymentStatus) ->
 
 
 def _rollout(name: str, spec: DeploymentSpec, status: DeploymentStatus, observed: bool, failure: str) -> Reason | None:
-    """Why it is not settled on its current revision, if it is not; in its own words where it says that it makes no progress."""
+    """Why the rollout to the current revision is not complete, with the controller's own message when it reports no progress."""
     if spec.paused:
         return Reason("RolloutPaused", "its rollout is paused (spec.paused)")
     if not observed:
@@ -147,7 +147,7 @@ def _rollout(name: str, spec: DeploymentSpec, status: DeploymentStatus, observed
 
 
 def _failure(status: DeploymentStatus) -> str:
-    """What keeps it from having its replicas, as it says itself: a quota, admission, its progress deadline.
+    """Why the Deployment cannot have its replicas, by its conditions: a quota, admission, the progress deadline.
 
     The controller copies a ReplicaSet's ReplicaFailure into the Deployment's conditions (getReplicaFailures).
     """
@@ -159,7 +159,7 @@ def _failure(status: DeploymentStatus) -> str:
 
 
 def _overdue(status: DeploymentStatus) -> str:
-    """What its controller says of a rollout past its progress deadline."""
+    """The controller's message about a rollout that is past its progress deadline; "" for any other."""
     for condition in status.conditions:
         if (condition.type, condition.reason) == ("Progressing", "ProgressDeadlineExceeded"):
             return f"{condition.message} ({condition.reason})"
@@ -167,10 +167,10 @@ def _overdue(status: DeploymentStatus) -> str:
 
 
 def _roll(spec: DeploymentSpec) -> Roll:
-    """How many of its replicas a rolling update may take at once.
+    """The number of replicas that a rolling update may take down at once.
 
-    Source: deploymentutil.MaxUnavailable and ResolveFenceposts: a surge is rounded up, what is unavailable down, and when both
-    come to nothing one may be unavailable, because else nothing would ever move.
+    Source: deploymentutil.MaxUnavailable and ResolveFenceposts. maxSurge is rounded up and maxUnavailable down. When both are 0,
+    one replica may be unavailable, because otherwise the rollout would never progress.
     """
     rolling = spec.strategy.rolling_update
     taken = _share(rolling.max_unavailable, spec.replicas, up=False)
@@ -189,19 +189,20 @@ def _share(amount: Amount, whole: int, *, up: bool) -> int:
 
 
 async def read_history(api: Api, deployment: Rollable) -> History:
-    """The history that the ReplicaSets of a Deployment keep. Raises ClusterError, and TypeError for another kind."""
+    """Read the history of a Deployment from its ReplicaSets. Raises ClusterError, and TypeError for another kind."""
     if not isinstance(deployment, WholeDeployment):
         raise TypeError(f"{deployment.metadata.name} is no Deployment")
     labels = ",".join(f"{key}={value}" for key, value in sorted(deployment.spec.selector.match_labels.items()))
     query = {"labelSelector": labels} if labels else None
-    found = await api.get(RESOURCES[ReplicaSet].path(deployment.metadata.namespace), Holders, query)
+    found = await api.get(RESOURCES[ReplicaSet].path(deployment.metadata.namespace), RevisionReplicaSets, query)
     return history(deployment, found.items)
 
 
-def history(deployment: WholeDeployment, replica_sets: Sequence[Holder]) -> History:
-    """The history that ReplicaSets keep: those of this very Deployment that name a revision.
+def history(deployment: WholeDeployment, replica_sets: Sequence[RevisionReplicaSet]) -> History:
+    """The history in the ReplicaSets that this Deployment controls and that have a revision number.
 
-    A mark on the Deployment is copied to the ReplicaSets that it makes or takes back, so that they remember older ones.
+    The Deployment controller copies the annotations of the Deployment to a ReplicaSet that it creates or scales up again. The
+    ReplicaSets so have older annotations as last_healthy.
     """
     uid = deployment.metadata.uid
     owned = [r for r in replica_sets if r.metadata.controller is not None and r.metadata.controller.uid == uid]
@@ -210,11 +211,11 @@ def history(deployment: WholeDeployment, replica_sets: Sequence[Holder]) -> Hist
         current=number(deployment.metadata.annotations.revision),
         template=deployment.spec.template,
         revisions=tuple(revision for revision in map(_revision, owned) if revision.number),
-        condemned=frozenset(filter(None, (number(mark.rolled_back_from) for mark in marks))),
+        rejected=frozenset(filter(None, (number(mark.rolled_back_from) for mark in marks))),
     )
 
 
-def _revision(replica_set: Holder) -> Revision:
+def _revision(replica_set: RevisionReplicaSet) -> Revision:
     marks = replica_set.metadata.annotations
     template = dict(replica_set.spec.template)
     metadata = dict(template.get("metadata") or {})

@@ -1,16 +1,16 @@
-"""The revisions that a workload had, and the one that a rollback goes to."""
+"""The revisions of a workload, and the choice of the revision for a rollback."""
 
 from dataclasses import dataclass
 
 from healer.model.action import Outcome, OutcomeKind
-from healer.workloads.template import Template, alike
+from healer.workloads.template import Template, same_pods
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One template that the workload had. `number` is its newest number, `former` are those that it had before.
+    """One template of the workload. `number` is its newest revision number; `former` are its earlier ones.
 
-    `holder` names the object that keeps it: a ReplicaSet, for a Deployment.
+    `holder` is the name of the object that stores it: a ReplicaSet, for a Deployment.
     """
 
     number: int
@@ -18,62 +18,63 @@ class Revision:
     holder: str
     template: Template
     cause: str
-    """Why it was rolled out, where somebody wrote that down (kubernetes.io/change-cause)."""
+    """Why it was rolled out (kubernetes.io/change-cause); "" when nobody recorded a cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the workload is now, and what it was before. `condemned`: the revisions that healer rolled back from."""
+    """The current template of a workload and its revisions. `rejected` are the revisions that healer rolled back from."""
 
     current: int
     template: Template
     revisions: tuple[Revision, ...]
-    condemned: frozenset[int]
+    rejected: frozenset[int]
 
     def numbered(self, wanted: int) -> Revision | None:
-        """The revision that has this number, or had it once."""
+        """The revision that has this number, or had it before."""
         by_number = (r for r in self.revisions if r.number == wanted)
         return next(by_number, None) or next((r for r in self.revisions if wanted in r.former), None)
 
     def of_holder(self, holder: str) -> Revision | None:
-        """The revision that the object of that name keeps."""
+        """The revision that the object with that name stores."""
         return next((r for r in self.revisions if r.holder == holder), None)
 
     def is_current(self, revision: Revision | None) -> bool:
-        """Whether the workload has this template now, restarts apart."""
-        return revision is not None and alike(revision.template, self.template)
+        """Whether the workload has this template now, apart from restarts."""
+        return revision is not None and same_pods(revision.template, self.template)
 
 
 def number(text: str) -> int:
-    """A revision's number; 0 for what is none."""
+    """A revision number from its text; 0 for an invalid one."""
     return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def choose(history: History, wanted: int | None, healthy: int) -> Revision | Outcome:
-    """The revision to go to: the wanted one, else the last seen healthy (0: none known), else the one before; or why to none.
+    """The revision for a rollback, or an outcome that says why there is none.
 
-    A template that healer has rolled back from is not gone to, nor rolled back from again: that would be to fight with
-    whoever puts it back, for ever. Unless it has been seen healthy since.
+    It is the wanted revision, otherwise the last one that was healthy (0: none known), otherwise the one before. healer neither
+    rolls back to a template that it has rolled back from, nor away from it again, unless it has been healthy since. Otherwise
+    healer and whoever restores the template would undo each other's changes for ever.
     """
     target = _default(history, healthy) if wanted is None else _wanted(history, wanted)
     if isinstance(target, Outcome):
         return target
-    for condemned in sorted(history.condemned):
-        if (veto := _condemned(history, condemned, target, healthy)) is not None:
+    for rejected in sorted(history.rejected):
+        if (veto := _rejection(history, rejected, target, healthy)) is not None:
             return veto
     return target
 
 
-def _condemned(history: History, number: int, target: Revision, healthy: int) -> Outcome | None:
-    """Why not, when it is the template of a revision that healer rolled back from."""
-    condemned = history.numbered(number)
+def _rejection(history: History, number: int, target: Revision, healthy: int) -> Outcome | None:
+    """Why a rollback is refused because of a revision that healer has rolled back from; None when it is not."""
+    rejected = history.numbered(number)
     proven = history.numbered(healthy) if healthy > number else None
-    if condemned is None or (proven is not None and alike(proven.template, condemned.template)):
+    if rejected is None or (proven is not None and same_pods(proven.template, rejected.template)):
         return None
-    if history.is_current(condemned):
+    if history.is_current(rejected):
         text = f"healer rolled back from revision {number} before, and it was put back (as {history.current}): left to people"
         return Outcome(OutcomeKind.REFUSED, "PutBack", text)
-    if alike(target.template, condemned.template):
+    if same_pods(target.template, rejected.template):
         now = "" if target.number == number else f" (now {target.number})"
         text = f"healer rolled back from revision {number}{now} before: no going to and fro"
         return Outcome(OutcomeKind.REFUSED, "PingPong", text)
@@ -83,7 +84,7 @@ def _condemned(history: History, number: int, target: Revision, healthy: int) ->
 def _wanted(history: History, wanted: int) -> Revision | Outcome:
     target = history.numbered(wanted)
     if target is None:
-        return _gone(history, f"the wanted revision {wanted}")
+        return _revision_gone(history, f"the wanted revision {wanted}")
     if history.is_current(target):
         text = f"revision {wanted} has the template of the current revision {history.current}: nothing would change"
         return Outcome(OutcomeKind.REFUSED, "AlreadyCurrent", text)
@@ -91,11 +92,11 @@ def _wanted(history: History, wanted: int) -> Revision | Outcome:
 
 
 def _default(history: History, healthy: int) -> Revision | Outcome:
-    well = history.numbered(healthy) if healthy else None
-    if healthy and healthy != history.current and well is None:
-        return _gone(history, f"revision {healthy}, the last that was seen healthy,")
-    if well is not None and not history.is_current(well):
-        return well
+    last_healthy = history.numbered(healthy) if healthy else None
+    if healthy and healthy != history.current and last_healthy is None:
+        return _revision_gone(history, f"revision {healthy}, the last that was seen healthy,")
+    if last_healthy is not None and not history.is_current(last_healthy):
+        return last_healthy
     earlier = [r for r in history.revisions if r.number < history.current and not history.is_current(r)]
     if earlier:
         return max(earlier, key=lambda revision: revision.number)
@@ -103,7 +104,7 @@ def _default(history: History, healthy: int) -> Revision | Outcome:
     return Outcome(OutcomeKind.REFUSED, "NoEarlierRevision", text)
 
 
-def _gone(history: History, what: str) -> Outcome:
+def _revision_gone(history: History, what: str) -> Outcome:
     known = ", ".join(str(n) for n in sorted(r.number for r in history.revisions)) or "none"
     text = f"{what} is not kept any more (revisionHistoryLimit); kept: {known}"
     return Outcome(OutcomeKind.REFUSED, "RevisionGone", text)

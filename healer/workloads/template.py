@@ -1,24 +1,24 @@
-"""Two pod templates side by side: whether they differ by more than a restart, and in what, in words."""
+"""The comparison of two pod templates: whether they make the same pods, and a description of their differences."""
 
 from typing import Any
 
 from healer.model.annotations import RESTARTED_BY
 
 Template = dict[str, Any]
-"""A PodTemplateSpec, whole and undecoded: what goes back into the cluster must be exactly what came out of it."""
+"""A complete PodTemplateSpec as plain JSON, so that healer writes back exactly what it has read."""
 
 HASH = "pod-template-hash"
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
-_LONGEST = 160
-"""Characters of a change that is still told in full."""
+_MAX_SHOWN = 160
+"""The most characters of a change that is shown in full."""
 
 
-def alike(one: Template, other: Template) -> bool:
-    """Whether both make the same pods, whenever those were last restarted."""
-    return _essence(one) == _essence(other)
+def same_pods(one: Template, other: Template) -> bool:
+    """Whether both templates make the same pods, apart from the time of the last restart."""
+    return _comparable(one) == _comparable(other)
 
 
-def _essence(template: Template) -> Template:
+def _comparable(template: Template) -> Template:
     metadata = template.get("metadata") or {}
     labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != HASH}
     annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k not in (RESTARTED_AT, RESTARTED_BY)}
@@ -26,14 +26,14 @@ def _essence(template: Template) -> Template:
 
 
 def differences(before: Template, after: Template) -> str:
-    """What changes from one to the other: images and arguments in full where that is short, anything else by the field's name.
+    """A description of the differences. Short changes of images and arguments are shown in full, others by the field's name.
 
-    Values of other fields are not shown: an environment may hold secrets.
+    Values of other fields are not shown, because an environment may contain secrets.
     """
     found: list[str] = []
     for kind in ("initContainers", "containers"):
         found += _container_differences(_containers(before, kind), _containers(after, kind))
-    one, other = (_essence(template) for template in (before, after))
+    one, other = (_comparable(template) for template in (before, after))
     found += [field for field in ("labels", "annotations") if one[field] != other[field]]
     specs = [{k: v for k, v in (t["spec"] or {}).items() if k not in ("initContainers", "containers")} for t in (one, other)]
     found += _changed(specs[0], specs[1])
@@ -67,4 +67,4 @@ def _values(field: str, before: Any, after: Any) -> str:
         text = f" {gone or 'none'} -> {come or 'none'}"
     else:
         return ""
-    return text if len(text) <= _LONGEST else ""
+    return text if len(text) <= _MAX_SHOWN else ""

@@ -74,7 +74,7 @@ class WholeStatefulSet(Rollable, frozen=True, kw_only=True):
 
 
 async def _history(_: Api, whole: Rollable) -> History:
-    return History(current=0, template=whole.template, revisions=(), condemned=frozenset())
+    return History(current=0, template=whole.template, revisions=(), rejected=frozenset())
 
 
 STATEFUL_SET = WorkloadKind(

@@ -140,8 +140,8 @@ def test_a_traceback_in_the_log_shows_no_locals() -> None:
     code = """
 import structlog
 from healer.settings.sections import Log
-from healer.cli.logs import logs
-logs(Log(format="{format}"))
+from healer.cli.logs import configure_logging
+configure_logging(Log(format="{format}"))
 def ask() -> None:
     headers = {{"Authorization": "Bearer " + "hunter2" * 3}}
     raise ValueError(len(headers))

@@ -18,8 +18,8 @@ PRELUDE = """
 import asyncio, logging, sys, warnings
 import structlog
 from healer.settings.sections import Log
-from healer.cli.logs import logs
-stream = logs(Log(format="json"))
+from healer.cli.logs import configure_logging
+stream = configure_logging(Log(format="json"))
 """
 
 
@@ -85,7 +85,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 def test_a_pipe_that_nobody_reads_holds_up_nobody_and_loses_only_what_is_too_much(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
-    stream = LogStream(writing, most=1_000_000)
+    stream = LogStream(writing, max_waiting=1_000_000)
     lines = [f"{number:08} {'x' * 90}\n" for number in range(20_000)]
     for line in lines:
         stream.write(line)

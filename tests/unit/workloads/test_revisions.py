@@ -9,9 +9,9 @@ def revision(at: int, image: str, *former: int) -> Revision:
     return Revision(at, frozenset(former), f"model-{at}", {"spec": {"containers": [{"name": "c", "image": image}]}}, "")
 
 
-def history(*revisions: Revision, current: int, condemned: int = 0) -> History:
+def history(*revisions: Revision, current: int, rejected: int = 0) -> History:
     (now,) = [r for r in revisions if r.number == current]
-    return History(current, now.template, revisions, frozenset({condemned} - {0}))
+    return History(current, now.template, revisions, frozenset({rejected} - {0}))
 
 
 @pytest.mark.parametrize(
@@ -22,9 +22,9 @@ def history(*revisions: Revision, current: int, condemned: int = 0) -> History:
         (history(revision(5, "b"), revision(6, "c"), revision(7, "d"), current=6), None, 0, 5),
         (history(revision(5, "b"), revision(6, "a", 3), revision(7, "c"), current=7), None, 3, 6),
         (history(revision(5, "b"), revision(6, "a", 3), current=6), None, 3, 5),
-        (history(revision(4, "a"), revision(5, "b"), revision(6, "c"), current=6, condemned=3), None, 0, 5),
-        (history(revision(4, "a"), revision(5, "b"), revision(6, "c"), current=6, condemned=5), None, 4, 4),
-        (history(revision(4, "b"), revision(5, "b"), revision(6, "c"), current=6, condemned=4), None, 5, 5),
+        (history(revision(4, "a"), revision(5, "b"), revision(6, "c"), current=6, rejected=3), None, 0, 5),
+        (history(revision(4, "a"), revision(5, "b"), revision(6, "c"), current=6, rejected=5), None, 4, 4),
+        (history(revision(4, "b"), revision(5, "b"), revision(6, "c"), current=6, rejected=4), None, 5, 5),
         (history(revision(4, "a"), revision(5, "b"), revision(6, "c"), current=6), 4, 5, 4),
     ],
 )

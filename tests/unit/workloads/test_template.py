@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from healer.workloads.template import alike, differences
+from healer.workloads.template import differences, same_pods
 
 
 def template(*containers: dict[str, Any], annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
@@ -47,8 +47,8 @@ def test_differences(before: dict[str, Any], after: dict[str, Any], said: str) -
 
 def test_alike_but_for_a_restart() -> None:
     restarted = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z", "healer.dev/restarted-by": "me"}
-    assert alike(template(serving()), template(serving(), annotations=restarted))
-    assert not alike(template(serving()), template(serving(), annotations={"checksum": "1"}))
+    assert same_pods(template(serving()), template(serving(), annotations=restarted))
+    assert not same_pods(template(serving()), template(serving(), annotations={"checksum": "1"}))
     hashed = template(serving())
     hashed["metadata"] = {"labels": {"app": "model", "pod-template-hash": "x"}, "creationTimestamp": None}
-    assert alike(template(serving()), hashed)
+    assert same_pods(template(serving()), hashed)
