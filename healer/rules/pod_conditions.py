@@ -120,7 +120,7 @@ POD_CONDITIONS: dict[str, PodCondition] = {
             "StuckTerminating",
             PodState.TERMINATING,
             pod_detectors.stuck_terminating,
-            "its deletion was accepted, and it should be gone by now",
+            "its deletion was accepted, and it still exists well after its grace period",
         ),
         PodCondition("Evicted", PodState.FINISHED, pod_detectors.evicted, "the record of a pod that its node evicted", "Evicted"),
         PodCondition("Failed", PodState.FINISHED, pod_detectors.failed, "the record of a pod that failed, not by eviction"),
