@@ -6,7 +6,7 @@ is taken back when the incident is healed (`healer.daemon.taking_back`), if the 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 from pydantic import Field
 
@@ -124,14 +124,16 @@ async def _wish(call: Call, params: ScaleParams, whole: Rollable) -> _Wish:
     """What is to be set. Raises Stopped, ClusterError."""
     target = call.act.target
     if (owner := operator_of(whole.metadata)) is not None:
-        _refuse("Managed", f"{target} belongs to {owner}, which sets its replicas: scale it there")
+        raise _refusal(Reason("Managed", f"{target} belongs to {owner}, which sets its replicas: scale it there"))
     scaling = await _autoscalers(call)
     if len(scaling) > 1:
         names = ", ".join(sorted(each.metadata.name for each in scaling))
-        _refuse("TwoAutoscalers", f"{len(scaling)} HorizontalPodAutoscalers scale {target} ({names}): delete all but one of them")
+        text = f"{len(scaling)} HorizontalPodAutoscalers scale {target} ({names}): delete all but one of them"
+        raise _refusal(Reason("TwoAutoscalers", text))
     scale = await _scale(call)
     if scale.spec.replicas < 1:
-        _refuse("ScaledToZero", f"{target} is scaled to 0: somebody has switched it off, and healer does not switch it on")
+        text = f"{target} is scaled to 0: somebody has switched it off, and healer does not switch it on"
+        raise _refusal(Reason("ScaledToZero", text))
     if scaling:
         return _by_autoscaler(params, scaling[0], scale.spec.replicas, call)
     _managed(params, whole.metadata, target.kind, "f:replicas", f"{target}")
@@ -157,17 +159,18 @@ async def _scale(call: Call) -> Scale:
         return await call.api.get(scale_path(target), Scale)
     except ApiError as error:
         if error.is_not_found:  # the workload itself was just read
-            _refuse("NoScale", f"a {target.kind} has no scale: the replicas of {target} cannot be set")
+            text = f"a {target.kind} has no scale: the replicas of {target} cannot be set"
+            raise _refusal(Reason("NoScale", text)) from error
         raise
 
 
 def _by_autoscaler(params: ScaleParams, scaling: ScalingAutoscaler, running: int, call: Call) -> _Wish:
     if (owner := operator_of(scaling.metadata)) is not None:
-        _refuse("Managed", f"{scaling.key} belongs to {owner}, which sets its bounds: raise them there")
+        raise _refusal(Reason("Managed", f"{scaling.key} belongs to {owner}, which sets its bounds: raise them there"))
     _managed(params, scaling.metadata, "HorizontalPodAutoscaler", "f:minReplicas", scaling.key)
     now = Sized(call.act.target, scaling.key, scaling.spec.min_replicas, scaling.metadata.resource_version)
     if now.number < 1:
-        _refuse("ScaledToZero", f"{scaling.key} may scale {call.act.target} to 0: healer leaves its bounds alone")
+        raise _refusal(Reason("ScaledToZero", f"{scaling.key} may scale {call.act.target} to 0: healer leaves its bounds alone"))
     most = min(params.max, scaling.spec.max_replicas)
     return _Wish(now, running, min(running + part_of(params.by, running), most), most)
 
@@ -176,11 +179,11 @@ def _managed(params: ScaleParams, metadata: WrittenMeta, kind: str, field: str, 
     manager = None if params.even_if_managed else gitops_of(metadata, kind, ("f:spec", field))
     if manager is not None:
         text = f"{name} is managed by {manager}, which would restore its own number: scale it at its source, or write "
-        _refuse("Managed", text + "evenIfManaged: true")
+        raise _refusal(Reason("Managed", text + "evenIfManaged: true"))
 
 
-def _refuse(reason: str, text: str) -> NoReturn:
-    raise Stopped(Outcome(OutcomeKind.REFUSED, reason, text))
+def _refusal(reason: Reason) -> Stopped:
+    return Stopped(Outcome(OutcomeKind.REFUSED, reason.code, reason.text))
 
 
 async def _raise(call: Call, params: ScaleParams, whole: Rollable, wish: _Wish) -> Outcome:

@@ -160,7 +160,7 @@ class TakingBack:
         self._note(standing, replace(standing.change, begun=True, ended=end))
         self._metrics.taken_back(standing.name, end)
         newest = next(each for each in self._journal.incidents() if each.id == standing.incident.id)
-        self._event_loop.taken_back(newest, Reason(end.value, text))
+        self._event_loop.taken_back(newest, Reason("TakenBack" if end is End.TAKEN_BACK else "LeftAlone", text))
         return ""
 
     def _log_once(self, place: tuple[str, str, str], why: str, what: str) -> None:

@@ -255,7 +255,7 @@ def failed(seen: ObservedPod, before: bool) -> Finding | None:
 
 
 def stuck_terminating(seen: ObservedPod, before: bool) -> Finding | None:
-    """The pod still exists after its grace period, and the grace of the settings. deletionTimestamp is the end of the grace period."""
+    """The pod still exists some time after its grace period, whose end is its deletionTimestamp."""
     gone_by = epoch(seen.pod.metadata.deletion_timestamp)
     if gone_by is None:
         return None
