@@ -344,7 +344,7 @@ class Kinds:
         """Whether any kind of the group and version is served."""
         return any((row.group, row.version) == (group, version) for row in self)
 
-    def builds_in(self, group: str) -> bool:
+    def has_built_in(self, group: str) -> bool:
         """Whether the group has a built-in kind in any version."""
         return any(row.group == group for row in self if not row.custom)
 

@@ -93,7 +93,7 @@ class Lab:
                 GarbageCollector(self.api),
                 NamespaceController(self.api),
             ]
-        self._furnish(nodes if controllers else 0)
+        self._create_base_objects(nodes if controllers else 0)
 
     async def __aenter__(self) -> Self:
         self._group = asyncio.TaskGroup()
@@ -227,7 +227,7 @@ class Lab:
     def bookmark_every(self, seconds: float) -> None:
         self._server.bookmark_every = seconds
 
-    def _furnish(self, nodes: int) -> None:
+    def _create_base_objects(self, nodes: int) -> None:
         for name in _NAMESPACES:
             self.api.create(NAMESPACE, "", {"metadata": {"name": name}})
         for number in range(nodes):

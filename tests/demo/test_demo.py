@@ -1,4 +1,4 @@
-"""The demo as a person runs it: it ends by itself, shows a healing, and its exit code tells whether everything healed."""
+"""The demo as a user runs it: it ends without input, shows a healing, and its exit code says whether everything healed."""
 
 import os
 import re
@@ -19,7 +19,7 @@ OPERATORS = {
     "HTTP_PROXY": "http://127.0.0.1:1",
     "http_proxy": "http://127.0.0.1:1",
 }
-"""What stands in the environment of somebody who operates healer: another cluster, another Slack. The demo must not touch it."""
+"""The environment of an operator of healer, with another cluster and another Slack. The demo must not use it."""
 
 
 def demo(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -27,7 +27,7 @@ def demo(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, env=os.environ | environ)
 
 
-def test_it_heals_and_says_so_whatever_the_environment_of_an_operator_holds(tmp_path: Path) -> None:
+def test_it_heals_and_ignores_the_environment_of_an_operator(tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
     done = demo("--rules", str(RULES), "--rules", str(RULES / "canary"), "--svg", str(picture), **OPERATORS)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -45,7 +45,7 @@ def test_it_heals_and_says_so_whatever_the_environment_of_an_operator_holds(tmp_
     assert picture.read_text().startswith("<svg")
 
 
-def test_rules_that_only_observe_heal_nothing_and_the_exit_code_tells(tmp_path: Path) -> None:
+def test_rules_that_only_observe_heal_nothing_and_the_exit_code_is_1(tmp_path: Path) -> None:
     pack = (RULES / "tensorflow-serving.yaml").read_text()
     (tmp_path / "observe.yaml").write_text(pack.replace("mode: enforce", "mode: observe"))
     done = demo("--rules", str(tmp_path))
@@ -54,7 +54,7 @@ def test_rules_that_only_observe_heal_nothing_and_the_exit_code_tells(tmp_path: 
     assert "did not heal" in done.stdout
 
 
-def test_rules_that_are_wrong_are_named(tmp_path: Path) -> None:
+def test_the_message_names_invalid_rules(tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text("kind: RuleSet\n")
     done = demo("--rules", str(tmp_path))
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""The demo's stand-in for Prometheus answers what the demo's rules ask as a real Prometheus does that has scraped the same."""
+"""The demo's substitute for Prometheus answers the queries of the demo's rules like a real Prometheus with the same samples."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ NAMESPACE, PODS = "production", ("v1-a", "v1-b", "v2-a")
 
 
 def samples() -> list[CounterSample]:
-    """What three pods have counted: the third answers errors as well, and nothing slow."""
+    """The counters of three pods. The third pod also answers errors, and has no slow answers."""
     found = []
     for number, pod in enumerate(PODS):
         counters = Counters()
@@ -36,7 +36,7 @@ def samples() -> list[CounterSample]:
 
 
 def queries() -> list[str]:
-    """What the rule asks of either side."""
+    """The queries of the rule for both versions."""
     (document,) = yaml.safe_load_all(RULE.read_text("utf-8"))
     (rule,) = document["spec"]["rules"]
     sides = [{"namespace": NAMESPACE, "pods": pods} for pods in ("v1-a|v1-b", "v2-a")]
@@ -63,14 +63,14 @@ async def scraped(tmp_path: Path) -> AsyncIterator[str]:
     job = {"job_name": "models", "metrics_path": METRICS, "static_configs": [{"targets": [f"{host}:{port}"]}]}
     config = {"global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"}, "scrape_configs": [job]}
     async with prometheus(tmp_path, config) as real:
-        for _ in range(2):  # the second scrape comes when the first is stored
+        for _ in range(2):  # the second scrape starts when the first one is stored
             await scrapes.acquire()
         yield f"http://{real.address}"
     await runner.cleanup()
 
 
 async def ask(url: str, queries: Iterable[str]) -> list[list[tuple[dict[str, str], float]]]:
-    """The answers: labels and value of each series, but for what Prometheus says of the scrape itself."""
+    """The answers: labels and value of each series, without the labels of the scrape itself."""
     async with aclosing(Prometheus(url)) as client:
         found = [await client.query(query, time.time()) for query in queries]
     told = [[({k: v for k, v in s.labels.items() if k not in ("job", "instance")}, s.value) for s in each] for each in found]
@@ -85,8 +85,8 @@ async def test_it_answers_the_rules_queries_as_prometheus_does(scraped: str) -> 
     assert [len(answer) for answer in answers] == [2, 2, 0, 1, 68, 34], "totals, bad ones, buckets, each of stable and canary"
 
 
-async def test_each_series_has_had_a_sample_of_late() -> None:
-    """What the daemon asks where counters stand still: whether anything new is scraped."""
+async def test_each_series_has_a_recent_sample() -> None:
+    """The daemon's query for stale counters, which asks whether anything new has been scraped."""
     async with StandIn(lambda _: samples()) as stand_in, aclosing(Prometheus(stand_in.url)) as client:
         for query in queries()[:1]:
             counted = await client.query(f"count_over_time({query}[999ms])", time.time())
@@ -94,7 +94,7 @@ async def test_each_series_has_had_a_sample_of_late() -> None:
             assert counted
 
 
-async def test_what_it_does_not_know_it_refuses() -> None:
+async def test_it_refuses_unsupported_queries() -> None:
     async with StandIn(lambda _: samples()) as stand_in, aclosing(Prometheus(stand_in.url)) as client:
         for query in ("rate(x[5m])", 'x{pod~"a"}', "x + y"):
             with pytest.raises(QueryFailed, match="HTTP 400: the demo's stand-in"):

@@ -310,8 +310,8 @@ def _merged(kind: Kind, new: Object, old: Object, subresource: str) -> Object:
 def _count_generation(kind: Kind, new: Object, old: Object, subresource: str) -> None:
     if not kind.counts_generation or subresource == "status":
         return
-    apart = ("metadata", "status")
-    changed = {k: v for k, v in new.items() if k not in apart} != {k: v for k, v in old.items() if k not in apart}
+    uncounted = ("metadata", "status")
+    changed = {k: v for k, v in new.items() if k not in uncounted} != {k: v for k, v in old.items() if k not in uncounted}
     if (
         kind is DEPLOYMENT
     ):  # a Deployment's generation also counts changes of annotations (pkg/registry/apps/deployment/strategy.go)

@@ -147,17 +147,17 @@ def _paths(http: Object, path: str) -> Iterator[Cause]:
     if not http.get("paths"):
         yield required(path)
     for at, item in enumerate(http.get("paths") or []):
-        place, form, route = f"{path}[{at}]", item.get("pathType"), item.get("path") or ""
+        item_path, form, route = f"{path}[{at}]", item.get("pathType"), item.get("path") or ""
         if form is None:
-            yield required(f"{place}.pathType", "pathType must be specified")
+            yield required(f"{item_path}.pathType", "pathType must be specified")
         elif form not in _PATH_TYPES:
-            yield _unsupported(f"{place}.pathType", form, _PATH_TYPES)
+            yield _unsupported(f"{item_path}.pathType", form, _PATH_TYPES)
         elif form != "ImplementationSpecific" or route:
             if not route.startswith("/"):
-                yield invalid_value(f"{place}.path", quoted(route), "must be an absolute path")
+                yield invalid_value(f"{item_path}.path", quoted(route), "must be an absolute path")
             if form != "ImplementationSpecific" and "//" in route:
-                yield invalid_value(f"{place}.path", quoted(route), "must not contain '//'")
-        yield from _backend(item.get("backend") or {}, f"{place}.backend")
+                yield invalid_value(f"{item_path}.path", quoted(route), "must not contain '//'")
+        yield from _backend(item.get("backend") or {}, f"{item_path}.backend")
 
 
 def _backend(backend: Object, path: str) -> Iterator[Cause]:

@@ -92,7 +92,7 @@ class LabServer:
         if found is not None and request.method == "GET":
             return _json(found)
         if to.kind is None:
-            if to.plural and self._api.kinds.builds_in(to.group):
+            if to.plural and self._api.kinds.has_built_in(to.group):
                 raise status.no_such_endpoint()
             return _plain_not_found()
         if (seen.verb, seen.permission) in self._forbidden:
@@ -247,10 +247,10 @@ class _ResourceRequest:
         given_kind, given_version = body.get("kind") or kind, body.get("apiVersion") or ("" if self._kind.custom else api_version)
         if given_kind != kind:
             version = given_version.rpartition("/")[2]
-            ours = f"{self._kind.group.partition('.')[0] or 'core'}.{kind}"
+            served = f"{self._kind.group.partition('.')[0] or 'core'}.{kind}"
             message = (
                 f'{given_kind} in version "{version}" cannot be handled as a {kind}: '
-                f"converting ({version}.{given_kind}) to ({ours}): unknown conversion"
+                f"converting ({version}.{given_kind}) to ({served}): unknown conversion"
             )
             raise status.bad_request(message)
         if given_version != api_version and (kind, given_version) != ("Eviction", "policy/v1beta1"):
@@ -276,11 +276,11 @@ class _ResourceRequest:
 
     async def _delete_all(self) -> web.Response:
         options = ListOptions.read(self._kind, self._to.namespace, self._request.query)
-        doomed = await self._delete_options()
+        delete_options = await self._delete_options()
         listed = await list_objects(self._api.store, self._kind, options)
         for item in msgspec.json.decode(listed)["items"]:
             metadata = item["metadata"]
-            self._api.delete(self._kind, metadata.get("namespace") or "", metadata["name"], doomed)
+            self._api.delete(self._kind, metadata.get("namespace") or "", metadata["name"], delete_options)
         return web.Response(body=listed, content_type="application/json")
 
 

@@ -68,9 +68,9 @@ class ApiRefusal(Exception):
         self.headers: dict[str, str] = {"Retry-After": str(seconds)} if seconds else {}
 
 
-def _details(kind: NamedKind, name: str, word: str) -> dict[str, Any]:
+def _details(kind: NamedKind, name: str, kind_name: str) -> dict[str, Any]:
     named = {"name": name} if name else {}
-    return named | ({"group": kind.group} if kind.group else {}) | {"kind": word}
+    return named | ({"group": kind.group} if kind.group else {}) | {"kind": kind_name}
 
 
 def success(details: Mapping[str, Any] | None = None, code: int | None = None) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def failed_precondition(kind: NamedKind, name: str, why: str) -> ApiRefusal:
     return ApiRefusal(409, "Conflict", message, details=_details(kind, name, kind.kind))
 
 
-def _because(subject: str, details: Mapping[str, Any], causes: Sequence[Cause]) -> ApiRefusal:
+def _unprocessable(subject: str, details: Mapping[str, Any], causes: Sequence[Cause]) -> ApiRefusal:
     """The 422 of all kinds. The message has each distinct line once, the details have every cause."""
     lines = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
     text = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
@@ -122,27 +122,27 @@ def _because(subject: str, details: Mapping[str, Any], causes: Sequence[Cause]) 
 
 def invalid(kind: NamedKind, name: str, causes: Sequence[Cause]) -> ApiRefusal:
     """The object fails validation, with one cause for each invalid field."""
-    return _because(f'{kind.qualified_kind} "{name}"', _details(kind, name, kind.kind), causes)
+    return _unprocessable(f'{kind.qualified_kind} "{name}"', _details(kind, name, kind.kind), causes)
 
 
 def invalid_update(kind: NamedKind, name: str, cause: Cause) -> ApiRefusal:
     """The update lacks a resourceVersion. Unlike in other 422 answers, the message has the resource instead of the kind."""
-    return _because(f'{kind.resource} "{name}"', _details(kind, name, kind.plural), [cause])
+    return _unprocessable(f'{kind.resource} "{name}"', _details(kind, name, kind.plural), [cause])
 
 
 def invalid_scale(name: str, cause: Cause) -> ApiRefusal:
     """The Scale fails validation."""
-    return _because(f'Scale.autoscaling "{name}"', {"name": name, "group": "autoscaling", "kind": "Scale"}, [cause])
+    return _unprocessable(f'Scale.autoscaling "{name}"', {"name": name, "group": "autoscaling", "kind": "Scale"}, [cause])
 
 
 def invalid_patch(why: str) -> ApiRefusal:
     """The result of the patch is not an object of the kind. (The API server's message also contains the object.)"""
-    return _because(' ""', {}, [Cause("patch", f"Invalid value: {why}")])
+    return _unprocessable(' ""', {}, [Cause("patch", f"Invalid value: {why}")])
 
 
 def invalid_options(causes: Sequence[Cause]) -> ApiRefusal:
     """The list or watch options contradict each other."""
-    return _because('ListOptions.meta.k8s.io ""', {"group": "meta.k8s.io", "kind": "ListOptions"}, causes)
+    return _unprocessable('ListOptions.meta.k8s.io ""', {"group": "meta.k8s.io", "kind": "ListOptions"}, causes)
 
 
 def patch_failed() -> ApiRefusal:

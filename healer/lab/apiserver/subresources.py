@@ -36,13 +36,13 @@ def evict(api: ObjectApi, namespace: str, name: str, eviction: Object, *, dry_ru
 def allowed_condition(budget: Object) -> None:
     """Set the condition DisruptionAllowed from the counts. lastTransitionTime changes only when the status changes."""
     allowed = budget["status"]["disruptionsAllowed"] > 0
-    word = "True" if allowed else "False"
+    value = "True" if allowed else "False"
     before = condition(budget, "DisruptionAllowed")
-    since = before["lastTransitionTime"] if before and before["status"] == word else timestamp()
+    since = before["lastTransitionTime"] if before and before["status"] == value else timestamp()
     budget["status"]["conditions"] = [
         {
             "type": "DisruptionAllowed",
-            "status": word,
+            "status": value,
             "observedGeneration": budget["status"].get("observedGeneration", 0),
             "lastTransitionTime": since,
             "reason": "SufficientPods" if allowed else "InsufficientPods",

@@ -54,38 +54,38 @@ class DaemonSetController(PodsController):
                 self._create_pod(
                     owner,
                     {REVISION_LABEL: digest, "pod-template-generation": "1"},
-                    _only_on(owner, node),
+                    _node_binding(owner, node),
                     generateName=f"{key[1]}-",
                 )
         self._roll(owner, list(by_node.values()), digest)
-        self._conclude(key, owner, nodes, digest)
+        self._update_status(key, owner, nodes, digest)
         return None
 
     def _roll(self, owner: Object, pods: list[Object], digest: str) -> None:
         strategy = owner["spec"]["updateStrategy"]
         if strategy["type"] != "RollingUpdate":
             return
-        most = int(strategy.get("rollingUpdate", {}).get("maxUnavailable", 1))
+        max_unavailable = int(strategy.get("rollingUpdate", {}).get("maxUnavailable", 1))
         old = [pod for pod in pods if revision_of(pod) != digest]
         missing = sum(not is_ready(pod) or is_terminating(pod) for pod in pods)
         for pod in sorted(old, key=is_ready):  # pods that are not ready are deleted first
             if not is_ready(pod):
                 self._delete_pod(pod)
-            elif missing < most:
+            elif missing < max_unavailable:
                 self._delete_pod(pod)
                 missing += 1
 
-    def _conclude(self, key: Key, owner: Object, nodes: list[str], digest: str) -> None:
+    def _update_status(self, key: Key, owner: Object, nodes: list[str], digest: str) -> None:
         pods = [pod for pod in self._pods(owner) if not finished(pod) and not is_terminating(pod)]
         ready = sum(map(is_ready, pods))
-        there = len({_node_of(pod) for pod in pods} & set(nodes))
+        scheduled = len({_node_of(pod) for pod in pods} & set(nodes))
         counts = {
             "updatedNumberScheduled": sum(revision_of(pod) == digest for pod in pods),
             "numberAvailable": ready,
             "numberUnavailable": len(nodes) - ready,
         }
         status = {
-            "currentNumberScheduled": there,
+            "currentNumberScheduled": scheduled,
             "numberMisscheduled": 0,
             "desiredNumberScheduled": len(nodes),
             "numberReady": ready,
@@ -95,7 +95,7 @@ class DaemonSetController(PodsController):
         self._write(key, status)
 
 
-def _only_on(owner: Object, node: str) -> Object:
+def _node_binding(owner: Object, node: str) -> Object:
     """The part of a pod's spec that binds the pod to one node: a node affinity and tolerations."""
     field = {"key": "metadata.name", "operator": "In", "values": [node]}
     terms = {"nodeSelectorTerms": [{"matchFields": [field]}]}
@@ -106,7 +106,7 @@ def _only_on(owner: Object, node: str) -> Object:
     }
 
 
-def bound_to(pod: Object) -> str:
+def bound_node(pod: Object) -> str:
     """The node that the affinity of a DaemonSet's pod names. Empty for other pods."""
     affinity = ((pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}).get(
         "requiredDuringSchedulingIgnoredDuringExecution"
@@ -119,4 +119,4 @@ def bound_to(pod: Object) -> str:
 
 
 def _node_of(pod: Object) -> str:
-    return pod["spec"].get("nodeName") or bound_to(pod)
+    return pod["spec"].get("nodeName") or bound_node(pod)

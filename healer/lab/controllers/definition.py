@@ -29,12 +29,12 @@ class DefinitionController(Controller):
 
 
 def _establish(definition: Object) -> None:
-    said = (
+    conditions = (
         ("NamesAccepted", "NoConflicts", "no conflicts found"),
         ("Established", "InitialNamesAccepted", "the initial names have been accepted"),
     )
     definition["status"]["acceptedNames"] = definition["spec"]["names"]
     definition["status"]["conditions"] = [
         {"type": kind, "status": "True", "lastTransitionTime": timestamp(), "reason": reason, "message": message}
-        for kind, reason, message in said
+        for kind, reason, message in conditions
     ]

@@ -29,9 +29,9 @@ from healer.lab.objects import (
 REVISION = "deployment.kubernetes.io/revision"
 _HISTORY = "deployment.kubernetes.io/revision-history"
 _DESIRED = "deployment.kubernetes.io/desired-replicas"
-_MOST = "deployment.kubernetes.io/max-replicas"
+_MAX_REPLICAS = "deployment.kubernetes.io/max-replicas"
 _HASH = "pod-template-hash"
-_NOT_COPIED = (REVISION, _HISTORY, _DESIRED, _MOST, "kubectl.kubernetes.io/last-applied-configuration")
+_NOT_COPIED = (REVISION, _HISTORY, _DESIRED, _MAX_REPLICAS, "kubectl.kubernetes.io/last-applied-configuration")
 
 
 class DeploymentController(Controller):
@@ -70,7 +70,7 @@ class DeploymentController(Controller):
         if current is None and not paused:
             current, created = self._create(deployment, owned), True
         elif current is not None and not paused:
-            current = self._renew(deployment, current, owned)
+            current = self._give_new_revision(deployment, current, owned)
         old = [item for item in owned if current is None or item["metadata"]["uid"] != current["metadata"]["uid"]]
         if paused or self._was_scaled(deployment, owned):
             self._scale_all(deployment, current, old)
@@ -78,7 +78,7 @@ class DeploymentController(Controller):
             self._recreate(deployment, current, old)
         elif current is not None:
             self._roll(deployment, current, old)
-        return self._conclude(deployment, created)
+        return self._update_status(deployment, created)
 
     def _owned(self, deployment: Object) -> list[Object]:
         """The ReplicaSets of the Deployment, oldest first."""
@@ -97,12 +97,12 @@ class DeploymentController(Controller):
         template["metadata"]["labels"] = labels_of(template) | {_HASH: digest}
         selector = clone(spec["selector"])
         selector["matchLabels"] = (selector.get("matchLabels") or {}) | {_HASH: digest}
-        replicas = self._room(deployment, owned, 0)
+        replicas = self._allowed_replicas(deployment, owned, 0)
         replicaset = {
             "metadata": {
                 "name": f"{metadata['name']}-{digest}",
                 "labels": template["metadata"]["labels"],
-                "annotations": _copied(deployment) | self._notes(deployment) | {REVISION: _next_revision(owned)},
+                "annotations": _copied(deployment) | self._scale_annotations(deployment) | {REVISION: _next_revision(owned)},
                 "ownerReferences": [owner_reference("apps/v1", "Deployment", deployment)],
             },
             "spec": {"replicas": replicas, "selector": selector, "template": template},
@@ -126,7 +126,7 @@ class DeploymentController(Controller):
             DEPLOYMENT, deployment["metadata"]["namespace"], deployment["metadata"]["name"], change, subresource="status"
         )
 
-    def _renew(self, deployment: Object, current: Object, owned: list[Object]) -> Object:
+    def _give_new_revision(self, deployment: Object, current: Object, owned: list[Object]) -> Object:
         """Give a new revision to a ReplicaSet whose template is in use again, as after a rollback."""
         newest = max((_revision(item) for item in owned if item is not current), default=0)
         known = annotations_of(current)
@@ -143,8 +143,8 @@ class DeploymentController(Controller):
     def _scale_all(self, deployment: Object, current: Object | None, old: list[Object]) -> None:
         """Scale the ReplicaSets to a new number of replicas. During a rollout each gets its proportional share."""
         replicas = deployment["spec"]["replicas"]
-        everyone = [*old, *([current] if current else [])]
-        active = [item for item in everyone if item["spec"]["replicas"] > 0]
+        replicasets = [*old, *([current] if current else [])]
+        active = [item for item in replicasets if item["spec"]["replicas"] > 0]
         if len(active) <= 1:
             only = active[0] if active else current
             if only is not None:
@@ -152,10 +152,10 @@ class DeploymentController(Controller):
             return
         total = sum(item["spec"]["replicas"] for item in active)
         missing = (replicas + self._surge(deployment) if replicas else 0) - total
-        most = int(annotations_of(active[-1]).get(_MOST, total)) or total
+        max_replicas = int(annotations_of(active[-1]).get(_MAX_REPLICAS, total)) or total
         left = missing
         for item in sorted(active, key=lambda one: -one["spec"]["replicas"]):
-            share = round(item["spec"]["replicas"] * (total + missing) / most) - item["spec"]["replicas"]
+            share = round(item["spec"]["replicas"] * (total + missing) / max_replicas) - item["spec"]["replicas"]
             share = max(min(share, left), 0) if missing > 0 else min(max(share, left), 0)
             left -= share
             self._scale(deployment, item, max(item["spec"]["replicas"] + share, 0))
@@ -170,20 +170,20 @@ class DeploymentController(Controller):
         if current["spec"]["replicas"] > replicas:
             self._scale(deployment, current, replicas)
             return
-        room = self._room(deployment, [*old, current], current["spec"]["replicas"])
-        if room > current["spec"]["replicas"]:
-            self._scale(deployment, current, room)
+        allowed = self._allowed_replicas(deployment, [*old, current], current["spec"]["replicas"])
+        if allowed > current["spec"]["replicas"]:
+            self._scale(deployment, current, allowed)
             return
-        self._note(deployment, current)
+        self._annotate(deployment, current)
         running = [item for item in old if item["spec"]["replicas"] > 0]
         if running:
             self._shrink(deployment, current, running)
 
     def _shrink(self, deployment: Object, current: Object, old: list[Object]) -> None:
-        least = deployment["spec"]["replicas"] - self._unavailable(deployment)
+        min_available = deployment["spec"]["replicas"] - self._unavailable(deployment)
         total = sum(item["spec"]["replicas"] for item in [*old, current])
         new_missing = current["spec"]["replicas"] - current["status"].get("availableReplicas", 0)
-        spare = total - least - new_missing
+        spare = total - min_available - new_missing
         for item in old:  # unhealthy pods first (cleanupUnhealthyReplicas)
             broken = item["spec"]["replicas"] - item["status"].get("availableReplicas", 0)
             removed = max(min(broken, spare), 0)
@@ -192,7 +192,7 @@ class DeploymentController(Controller):
                 self._scale(deployment, item, item["spec"]["replicas"] - removed)
         fresh = [self.api.get(REPLICASET, item["metadata"]["namespace"], item["metadata"]["name"]) for item in old]
         available = sum(item["status"].get("availableReplicas", 0) for item in [*fresh, current])
-        spare = available - least
+        spare = available - min_available
         for item in fresh:
             removed = max(min(item["spec"]["replicas"], spare), 0)
             if removed:
@@ -211,15 +211,15 @@ class DeploymentController(Controller):
         if not remaining:
             self._scale(deployment, current, deployment["spec"]["replicas"])
 
-    def _room(self, deployment: Object, everyone: list[Object], current: int) -> int:
+    def _allowed_replicas(self, deployment: Object, replicasets: list[Object], current: int) -> int:
         """The number of replicas that the new ReplicaSet may have now (NewRSNewReplicas)."""
         replicas: int = deployment["spec"]["replicas"]
         if deployment["spec"]["strategy"]["type"] == "Recreate":
-            return replicas if not everyone else current
-        total = sum(item["spec"]["replicas"] for item in everyone)
-        room = replicas + self._surge(deployment) - total
-        grown: int = current + max(min(room, replicas - current), 0)
-        return grown
+            return replicas if not replicasets else current
+        total = sum(item["spec"]["replicas"] for item in replicasets)
+        allowed = replicas + self._surge(deployment) - total
+        scaled: int = current + max(min(allowed, replicas - current), 0)
+        return scaled
 
     def _surge(self, deployment: Object) -> int:
         strategy = deployment["spec"]["strategy"]
@@ -234,15 +234,15 @@ class DeploymentController(Controller):
             share if share or self._surge(deployment) else 1
         )  # with both at zero the rollout would make no progress (ResolveFenceposts)
 
-    def _notes(self, deployment: Object) -> dict[str, str]:
+    def _scale_annotations(self, deployment: Object) -> dict[str, str]:
         replicas = deployment["spec"]["replicas"]
-        return {_DESIRED: str(replicas), _MOST: str(replicas + self._surge(deployment))}
+        return {_DESIRED: str(replicas), _MAX_REPLICAS: str(replicas + self._surge(deployment))}
 
-    def _note(self, deployment: Object, replicaset: Object) -> None:
+    def _annotate(self, deployment: Object, replicaset: Object) -> None:
         self._scale(deployment, replicaset, replicaset["spec"]["replicas"])
 
     def _scale(self, deployment: Object, replicaset: Object, replicas: int) -> None:
-        self._write(replicaset, replicas, annotations_of(replicaset) | self._notes(deployment))
+        self._write(replicaset, replicas, annotations_of(replicaset) | self._scale_annotations(deployment))
 
     def _write(self, replicaset: Object, replicas: int, annotations: dict[str, str]) -> Object:
         def change(obj: Object) -> None:
@@ -252,7 +252,7 @@ class DeploymentController(Controller):
         metadata = replicaset["metadata"]
         return self.api.modify(REPLICASET, metadata["namespace"], metadata["name"], change)
 
-    def _conclude(self, deployment: Object, created: bool) -> float | None:
+    def _update_status(self, deployment: Object, created: bool) -> float | None:
         """Write the status and delete ReplicaSets beyond the history limit. Returns the seconds until the progress deadline."""
         namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
         owned = self._owned(deployment)
@@ -273,10 +273,10 @@ class DeploymentController(Controller):
 
         stored = self.api.modify(DEPLOYMENT, namespace, name, change, subresource="status")
         if view.complete:
-            self._forget(deployment, owned, current)
+            self._delete_old(deployment, owned, current)
         return overdue_in(stored, self._time_scale)
 
-    def _forget(self, deployment: Object, owned: list[Object], current: Object | None) -> None:
+    def _delete_old(self, deployment: Object, owned: list[Object], current: Object | None) -> None:
         old = [item for item in owned if item is not current and not item["spec"]["replicas"]]
         idle = [item for item in old if not item["status"].get("replicas")]
         for item in sorted(idle, key=_revision)[: max(len(idle) - deployment["spec"]["revisionHistoryLimit"], 0)]:
@@ -292,9 +292,9 @@ def template_hash(template: Object) -> str:
 
 
 def _comparable(template: Object) -> Object:
-    bare = clone(template)
-    bare["metadata"] = {key: value for key, value in bare["metadata"].items() if value and key != "creationTimestamp"}
-    return bare
+    stripped = clone(template)
+    stripped["metadata"] = {key: value for key, value in stripped["metadata"].items() if value and key != "creationTimestamp"}
+    return stripped
 
 
 def _bare_template(replicaset: Object) -> Object:

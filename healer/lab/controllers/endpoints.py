@@ -36,29 +36,29 @@ class EndpointSliceController(Controller):
         if service is None or not service["spec"].get("selector"):
             return None
         owned = self.api.store.owned(ENDPOINT_SLICE.stored_in, service["metadata"]["uid"])
-        wanted = self._wanted(service)
+        desired = self._desired(service)
         if not owned:
             owner = owner_reference("v1", "Service", service)
             metadata = {"generateName": f"{key[1]}-", "ownerReferences": [owner], "labels": _labels(service)}
             metadata["annotations"] = {_TRIGGERED: timestamp()}
-            self.api.create(ENDPOINT_SLICE, key[0], {"metadata": metadata, "addressType": "IPv4", **wanted})
+            self.api.create(ENDPOINT_SLICE, key[0], {"metadata": metadata, "addressType": "IPv4", **desired})
             return None
         slice_ = owned[0]
-        known = {field: slice_.get(field) for field in wanted}
-        if known != wanted or labels_of(slice_) != _labels(service):
-            self._write(slice_, wanted, _labels(service))
+        known = {field: slice_.get(field) for field in desired}
+        if known != desired or labels_of(slice_) != _labels(service):
+            self._write(slice_, desired, _labels(service))
         return None
 
-    def _wanted(self, service: Object) -> Object:
+    def _desired(self, service: Object) -> Object:
         namespace = service["metadata"]["namespace"]
         pods = [pod for pod in self.api.objects(POD, namespace) if _selects(service, pod) and _has_endpoint(pod)]
         early = bool(service["spec"].get("publishNotReadyAddresses"))
         endpoints = [_endpoint(pod, early) for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))]
         return {"endpoints": endpoints or None, "ports": _ports(service, pods[0]) or None if pods else None}
 
-    def _write(self, slice_: Object, wanted: Object, labels: dict[str, str]) -> None:
+    def _write(self, slice_: Object, desired: Object, labels: dict[str, str]) -> None:
         def change(obj: Object) -> None:
-            obj |= wanted
+            obj |= desired
             obj["metadata"]["labels"] = labels
             obj["metadata"]["annotations"] = {_TRIGGERED: timestamp()}
 
@@ -82,11 +82,11 @@ def _has_endpoint(pod: Object) -> bool:
 
 def _endpoint(pod: Object, early: bool) -> Object:
     """The endpoint of a pod. early: the Service publishes the addresses of pods that are not ready."""
-    metadata, ready, leaving = pod["metadata"], is_ready(pod), "deletionTimestamp" in pod["metadata"]
+    metadata, ready, terminating = pod["metadata"], is_ready(pod), "deletionTimestamp" in pod["metadata"]
     node = {"nodeName": pod["spec"]["nodeName"]} if pod["spec"].get("nodeName") else {}
     return {
         "addresses": [pod["status"]["podIP"]],
-        "conditions": {"ready": early or (ready and not leaving), "serving": ready, "terminating": leaving},
+        "conditions": {"ready": early or (ready and not terminating), "serving": ready, "terminating": terminating},
         "targetRef": {"kind": "Pod", "namespace": metadata["namespace"], "name": metadata["name"], "uid": metadata["uid"]},
         **node,
     }

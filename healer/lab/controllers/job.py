@@ -42,7 +42,7 @@ class JobController(PodsController):
             for pod in active:
                 self._delete_pod(pod)
             active = []
-            _conclude(status, *verdict)
+            _add_end_conditions(status, *verdict)
         else:
             wait = self._fill(job, status, active)
             active = [pod for pod in self._pods(job) if not finished(pod) and not is_terminating(pod)]
@@ -122,7 +122,7 @@ def _verdict(job: Object, status: Object) -> tuple[str, str, str] | None:
     return None
 
 
-def _conclude(status: Object, kind: str, reason: str, message: str) -> None:
+def _add_end_conditions(status: Object, kind: str, reason: str, message: str) -> None:
     """Set the two conditions of a Job that ends: the one for the coming end, and the final one."""
     first = "SuccessCriteriaMet" if kind == "Complete" else "FailureTarget"
     now = timestamp()

@@ -42,7 +42,7 @@ class DisruptionController(Controller):
         covers = label_selector(budget["spec"].get("selector"))
         pods = [pod for pod in self.api.objects(POD, key[0]) if covers(labels_of(pod))]
         disrupted = self._still_disrupted(budget, pods)
-        expected, desired = self._wanted(budget, pods)
+        expected, desired = self._desired(budget, pods)
         healthy = sum(
             is_ready(pod) and "deletionTimestamp" not in pod["metadata"] and pod["metadata"]["name"] not in disrupted
             for pod in pods
@@ -73,25 +73,25 @@ class DisruptionController(Controller):
             and seconds_since(known[pod["metadata"]["name"]]) < self._timeout
         }
 
-    def _wanted(self, budget: Object, pods: list[Object]) -> tuple[int, int]:
+    def _desired(self, budget: Object, pods: list[Object]) -> tuple[int, int]:
         """The expected number of pods, and how many of them have to be healthy."""
         spec = budget["spec"]
         if "maxUnavailable" in spec:
             expected = self._scale(pods)
             return expected, max(expected - _share(spec["maxUnavailable"], expected), 0)
-        least = spec.get("minAvailable", 1)
-        expected = self._scale(pods) if isinstance(least, str) else len(pods)
-        return expected, _share(least, expected)
+        min_available = spec.get("minAvailable", 1)
+        expected = self._scale(pods) if isinstance(min_available, str) else len(pods)
+        return expected, _share(min_available, expected)
 
     def _scale(self, pods: list[Object]) -> int:
         """The sum of the replicas of the pods' controllers. A pod without a controller counts as one."""
         asked: dict[str, int] = {}
         for pod in pods:
-            uid, replicas = self._top(pod)
+            uid, replicas = self._top_owner(pod)
             asked[uid] = replicas
         return sum(asked.values())
 
-    def _top(self, pod: Object) -> tuple[str, int]:
+    def _top_owner(self, pod: Object) -> tuple[str, int]:
         namespace = pod["metadata"]["namespace"]
         top, replicas = pod, 1
         for kind in (REPLICASET, DEPLOYMENT):

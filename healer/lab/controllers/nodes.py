@@ -75,8 +75,8 @@ def recover(api: ObjectApi, node: str) -> None:
     _set_ready(api, node, "True", "KubeletReady", "kubelet is posting ready status")
 
 
-def _set_ready(api: ObjectApi, node: str, word: str, reason: str, message: str) -> None:
-    ready = {"type": "Ready", "status": word, "lastTransitionTime": timestamp(), "reason": reason, "message": message}
+def _set_ready(api: ObjectApi, node: str, status: str, reason: str, message: str) -> None:
+    ready = {"type": "Ready", "status": status, "lastTransitionTime": timestamp(), "reason": reason, "message": message}
 
     def change(obj: Object) -> None:
         others = [item for item in obj["status"].get("conditions") or [] if item["type"] != "Ready"]
@@ -96,8 +96,8 @@ def _lost_since(api: ObjectApi, node: str) -> str | None:
 def _tolerated(pod: Object) -> float | None:
     """Seconds that a pod tolerates a lost node. None: for ever; 0: not at all."""
     for toleration in pod["spec"].get("tolerations") or []:
-        meant = toleration.get("key") in (None, "", UNREACHABLE) and toleration.get("effect") in (None, "", "NoExecute")
-        if meant and toleration.get("operator") == "Exists":
+        applies = toleration.get("key") in (None, "", UNREACHABLE) and toleration.get("effect") in (None, "", "NoExecute")
+        if applies and toleration.get("operator") == "Exists":
             seconds = toleration.get("tolerationSeconds")
             return None if seconds is None else float(seconds)
     return 0.0

@@ -149,15 +149,15 @@ def _overdue(view: RolloutView, before: Object) -> bool:
     return seconds_since(before["lastUpdateTime"]) > deadline
 
 
-def _condition(view: RolloutView, kind: str, word: str, reason: str, message: str, *, moved: bool = False) -> Object:
+def _condition(view: RolloutView, kind: str, value: str, reason: str, message: str, *, moved: bool = False) -> Object:
     before = condition(view.deployment, kind)
-    if before is not None and not moved and (before["status"], before["reason"]) == (word, reason):
+    if before is not None and not moved and (before["status"], before["reason"]) == (value, reason):
         return before if before["message"] == message else before | {"message": message}
     now = timestamp()
-    since = before["lastTransitionTime"] if before is not None and before["status"] == word else now
+    since = before["lastTransitionTime"] if before is not None and before["status"] == value else now
     return {
         "type": kind,
-        "status": word,
+        "status": value,
         "lastUpdateTime": now,
         "lastTransitionTime": since,
         "reason": reason,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
-from healer.lab.controllers.daemonset import bound_to
+from healer.lab.controllers.daemonset import bound_node
 from healer.lab.kinds import NODE, POD
 from healer.lab.kubelet.behaviour import behaviour_of
 from healer.lab.objects import Object, condition, timestamp
@@ -23,9 +23,9 @@ class Scheduler(Controller):
         pod = self.api.store.get(POD.stored_in, key)
         if pod is None or pod["spec"].get("nodeName") or "deletionTimestamp" in pod["metadata"]:
             return None
-        only = bound_to(pod)
+        required = bound_node(pod)
         free = [node for node in self.api.objects(NODE) if not node["spec"].get("unschedulable") and not _repels(node, pod)]
-        nodes = [name for node in free if (name := node["metadata"]["name"]) == (only or name)]
+        nodes = [name for node in free if (name := node["metadata"]["name"]) == (required or name)]
         if not nodes or behaviour_of(pod) == "unschedulable":
             total = len(nodes)
             why = f"0/{total} nodes are available: {total} Insufficient cpu. preemption: 0/{total} nodes are available."

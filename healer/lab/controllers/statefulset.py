@@ -27,31 +27,31 @@ class StatefulSetController(PodsController):
         pods = {_ordinal(pod): pod for pod in self._pods(owner)}
         if self._reconcile_pods(owner, pods, current, update):
             self._roll(owner, pods, update)
-        self._conclude(key, owner, current, update)
+        self._update_status(key, owner, current, update)
         return None
 
     def _reconcile_pods(self, owner: Object, pods: dict[int, Object], current: str, update: str) -> bool:
         """Create missing pods and delete surplus ones, in order. Returns whether exactly the desired pods exist, all ready."""
-        wanted, in_order = owner["spec"]["replicas"], owner["spec"]["podManagementPolicy"] == "OrderedReady"
-        settled = True
-        for ordinal in range(wanted):
+        desired, in_order = owner["spec"]["replicas"], owner["spec"]["podManagementPolicy"] == "OrderedReady"
+        complete = True
+        for ordinal in range(desired):
             pod = pods.get(ordinal)
             if pod is None:
                 self._create(owner, ordinal, current, update)
-                settled = False
+                complete = False
             elif finished(pod):  # a finished pod still has the name
                 self._delete_pod(pod)
-                settled = False
+                complete = False
             elif is_terminating(pod) or not is_ready(pod):
-                settled = False
-            if in_order and not settled:
+                complete = False
+            if in_order and not complete:
                 return False
-        for ordinal in sorted((number for number in pods if number >= wanted), reverse=True):
+        for ordinal in sorted((number for number in pods if number >= desired), reverse=True):
             self._delete_pod(pods[ordinal])
-            settled = False
+            complete = False
             if in_order:
                 return False
-        return settled
+        return complete
 
     def _create(self, owner: Object, ordinal: int, current: str, update: str) -> None:
         name = f"{owner['metadata']['name']}-{ordinal}"
@@ -73,7 +73,7 @@ class StatefulSetController(PodsController):
                 self._delete_pod(pods[ordinal])
                 return
 
-    def _conclude(self, key: Key, owner: Object, current: str, update: str) -> None:
+    def _update_status(self, key: Key, owner: Object, current: str, update: str) -> None:
         pods = [pod for pod in self._pods(owner) if not finished(pod)]
         living = [pod for pod in pods if not is_terminating(pod)]
         ready = sum(map(is_ready, pods))

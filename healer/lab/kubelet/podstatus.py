@@ -21,9 +21,9 @@ def write(pod: Object, ip: str, frames: Mapping[str, Frame]) -> None:
         phase = "Pending"  # a container has never run
     finished = phase in ("Failed", "Succeeded")
     unready = [name for name, frame in frames.items() if finished or not frame.ready]
-    trouble = {"reason": "ContainersNotReady", "message": f"containers with unready status: [{' '.join(unready)}]"}
+    details = {"reason": "ContainersNotReady", "message": f"containers with unready status: [{' '.join(unready)}]"}
     if finished:
-        trouble = {"reason": "PodFailed" if phase == "Failed" else "PodCompleted"}
+        details = {"reason": "PodFailed" if phase == "Failed" else "PodCompleted"}
     waiting = [each["name"] for each in spec.get("initContainers") or []]
     incomplete = {"reason": "ContainersNotInitialized", "message": f"containers with incomplete status: [{' '.join(waiting)}]"}
     since = {item["type"]: item for item in status.get("conditions") or []}
@@ -32,8 +32,8 @@ def write(pod: Object, ip: str, frames: Mapping[str, Frame]) -> None:
         "conditions": [
             _condition(since, "PodReadyToStartContainers", main.sandbox and not finished),
             _condition(since, "Initialized", main.initialized, incomplete),
-            _condition(since, "Ready", not unready, trouble),
-            _condition(since, "ContainersReady", not unready, trouble),
+            _condition(since, "Ready", not unready, details),
+            _condition(since, "ContainersReady", not unready, details),
             since.get("PodScheduled") or _condition(since, "PodScheduled", True),
             *([target] if (target := condition(pod, "DisruptionTarget")) else []),
         ],
@@ -84,10 +84,10 @@ def _container(container: Object, frame: Frame) -> Object:
     }
 
 
-def _condition(since: Mapping[str, Object], kind: str, true: bool, trouble: Object | None = None) -> Object:
+def _condition(since: Mapping[str, Object], kind: str, true: bool, details: Object | None = None) -> Object:
     """A pod condition. lastTransitionTime changes only when the status of the condition changes."""
-    word = "True" if true else "False"
+    value = "True" if true else "False"
     before = since.get(kind)
-    changed = timestamp() if before is None or before["status"] != word else before["lastTransitionTime"]
-    fresh = {"type": kind, "status": word, "lastProbeTime": None, "lastTransitionTime": changed}
-    return fresh if true or trouble is None else fresh | trouble
+    changed = timestamp() if before is None or before["status"] != value else before["lastTransitionTime"]
+    fresh = {"type": kind, "status": value, "lastProbeTime": None, "lastTransitionTime": changed}
+    return fresh if true or details is None else fresh | details

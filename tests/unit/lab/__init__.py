@@ -1,1 +1,1 @@
-"""The lab's own parts, where the contract does not reach them."""
+"""Tests of the parts of the lab that the contract does not cover."""

@@ -1,4 +1,4 @@
-"""Denials on order, as webhooks and policies word them; and controllers that go on when the API refuses what they want."""
+"""Registered denials answer as webhooks and policies do, and controllers continue after a refusal of the API."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def _evict(lab: Lab, name: str) -> tuple[int, Object]:
         (400, "", "", " without explanation"),
     ],
 )
-async def test_a_webhook_denies_in_its_own_code_and_words(code: int, reason: str, message: str, told: str) -> None:
+async def test_a_webhook_denies_with_its_own_code_and_message(code: int, reason: str, message: str, told: str) -> None:
     async with Lab() as lab:
         await lab.apply(serving(min_available=None))
         await lab.wait_for(ready(3))
@@ -68,8 +68,8 @@ async def test_a_policy_denies_as_forbidden_whatever_its_code(reason: str, code:
     assert body["details"] == {"name": name, "kind": "pods", "causes": [{"message": why}]}
 
 
-async def test_an_eviction_that_is_admitted_is_no_deletion_to_admission() -> None:
-    """The server deletes the pod of an eviction by itself: only the eviction is asked about."""
+async def test_admission_checks_an_eviction_and_not_its_deletion() -> None:
+    """The server itself deletes the pod of an eviction, so admission control checks only the eviction."""
     async with Lab(start_delay=0.01) as lab:
         await lab.apply(serving(min_available=None))
         await lab.wait_for(ready(3))
@@ -79,8 +79,8 @@ async def test_an_eviction_that_is_admitted_is_no_deletion_to_admission() -> Non
 
 
 @pytest.mark.parametrize("verb", ["create", "delete"])
-async def test_controllers_outlive_a_refusal_and_try_again(verb: str) -> None:
-    """A pod that may not be created, or whose end the kubelet may not confirm, holds up nothing else."""
+async def test_controllers_retry_after_a_refusal(verb: str) -> None:
+    """A pod that may not be created, or whose deletion the kubelet may not confirm, does not block anything else."""
     async with Lab(start_delay=0.01, termination_delay=0.01) as lab:
         await lab.apply(serving("one", min_available=None))
         await lab.wait_for(ready(3, app="one"))
@@ -95,7 +95,7 @@ async def test_controllers_outlive_a_refusal_and_try_again(verb: str) -> None:
         await lab.wait_for(lambda it: ready(3, app="one")(it) and first not in str(it.objects("pods", "production")))
 
 
-async def test_a_replicaset_that_may_not_be_made_is_told_by_its_deployment() -> None:
+async def test_a_deployment_reports_a_replicaset_that_is_refused() -> None:
     async with Lab() as lab:
         denial = lab.admission.webhook("no more", webhook="guard.acme.io", verb="create", resource="replicasets")
         await lab.apply(serving("one", min_available=None))

@@ -1,4 +1,4 @@
-"""The canary's setup in a running lab: two versions, where their pods are, and the Services' EndpointSlices."""
+"""The canary's manifests in a running lab: two versions, the addresses of their pods, and the Services' EndpointSlices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMESPACE = "production"
 
 
 def _endpoints(lab: Lab, service: str) -> list[Object]:
-    """The endpoints of a Service, as its slices have them."""
+    """The endpoints in the slices of a Service."""
     slices = [
         item for item in lab.objects("endpointslices", NAMESPACE) if labels_of(item)["kubernetes.io/service-name"] == service
     ]
@@ -38,8 +38,8 @@ async def test_two_versions_behind_two_services() -> None:
     assert len(set(everywhere)) == 4
 
 
-async def test_pods_have_the_addresses_where_stand_ins_listen() -> None:
-    """Also while one version's pods are more than its addresses, and after all of them have been replaced."""
+async def test_pods_get_the_addresses_of_the_test_servers() -> None:
+    """This holds too when a version has more pods than addresses, and after all pods have been replaced."""
     at = ("127.0.0.2", "127.0.0.3"), ("127.0.0.4",)
     async with Lab(start_delay=0, termination_delay=0) as lab:
         await lab.apply(canary.versions(NAMESPACE, replicas=(4, 1), addresses=at))
@@ -66,7 +66,7 @@ async def _say_v2(request: web.Request) -> web.Response:
     return web.Response(text="v2")
 
 
-async def test_a_stand_in_is_reached_by_the_slice() -> None:
+async def test_the_slice_has_the_address_of_a_test_server() -> None:
     app = web.Application()
     app.router.add_get("/", _say_v2)
     runner = web.AppRunner(app)

@@ -1,4 +1,4 @@
-"""Faults on order, seen from a plain HTTP client."""
+"""Injected faults as a plain HTTP client sees them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_an_answer_with_headers(lab: Lab, http: aiohttp.ClientSession) -> 
     assert fault.hits == 1
 
 
-async def test_faults_last_as_often_as_told(lab: Lab, http: aiohttp.ClientSession) -> None:
+async def test_a_fault_applies_as_often_as_its_times(lab: Lab, http: aiohttp.ClientSession) -> None:
     lab.faults.answer(500, times=2)
     forever = lab.faults.answer(503, times=None)
     codes = []
@@ -57,7 +57,7 @@ async def test_faults_last_as_often_as_told(lab: Lab, http: aiohttp.ClientSessio
 
 
 async def test_a_dropped_connection(lab: Lab, http: aiohttp.ClientSession) -> None:
-    fault = lab.faults.drop(times=None)  # aiohttp's client repeats a GET once by itself
+    fault = lab.faults.drop(times=None)  # aiohttp's client retries a GET once
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await http.get(PODS)
     await asyncio.wait_for(fault.used(), 5)

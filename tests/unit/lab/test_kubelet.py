@@ -1,4 +1,4 @@
-"""The hollow kubelet: each behaviour as a pod's status shows it."""
+"""The simulated kubelet: the pod status of each behaviour."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Object = dict[str, Any]
 
 @pytest.fixture
 async def lab() -> AsyncIterator[Lab]:
-    """A lab whose back-offs are a hundred times quicker."""
+    """A lab with back-offs a hundred times shorter."""
     async with Lab(start_delay=0.01, termination_delay=0.01, time_scale=0.01) as lab:
         yield lab
 
@@ -41,7 +41,7 @@ def _waiting(lab: Lab) -> str:
 
 
 async def _one(lab: Lab, behaviour: str | None = None) -> str:
-    """One pod, well unless told otherwise from its start."""
+    """Create one pod with a behaviour, a ready one by default. Returns its name."""
     await lab.apply(serving(replicas=1, min_available=None, behaviour=behaviour))
     await lab.wait_for(lambda it: bool(it.objects("pods")))
     if behaviour is None:
@@ -102,7 +102,7 @@ async def test_hanging_is_running_and_not_ready(lab: Lab) -> None:
     assert ready["reason"] == "ContainersNotReady"
 
 
-async def test_slow_is_ready_and_says_so_by_its_annotation(lab: Lab) -> None:
+async def test_a_slow_pod_is_ready_and_has_the_annotation(lab: Lab) -> None:
     name = await _one(lab)
     await lab.behave("production", name, "slow")
     assert is_ready(_pod(lab))
@@ -131,14 +131,14 @@ async def test_a_pod_that_refuses_to_terminate(lab: Lab) -> None:
     name = await _one(lab, "refuse-to-terminate")
     await lab.wait_for(lambda it: is_ready(_pod(it)))
     lab.api.delete(lab.api.kinds.named("pods"), "production", name)
-    await lab.wait_for(lambda it: sum(map(is_ready, it.objects("pods"))) == 2)  # its replacement is long there
+    await lab.wait_for(lambda it: sum(map(is_ready, it.objects("pods"))) == 2)  # its replacement exists already
     stuck = next(pod for pod in lab.objects("pods") if pod["metadata"]["name"] == name)
     assert stuck["metadata"]["deletionGracePeriodSeconds"] == 30
     await lab.behave("production", name, "ok")
     await lab.wait_for(lambda it: name not in [pod["metadata"]["name"] for pod in it.objects("pods")])
 
 
-async def test_a_crashing_pod_told_to_be_well_recovers_with_a_restart(lab: Lab) -> None:
+async def test_a_crashing_pod_recovers_with_a_restart_when_its_behaviour_changes(lab: Lab) -> None:
     name = await _one(lab, "crash")
     await lab.wait_for(lambda it: _waiting(it) == "CrashLoopBackOff")
     restarts = _container(lab)["restartCount"]
@@ -193,7 +193,7 @@ async def _of_three(lab: Lab, **spec: Any) -> str:
 
 
 def _states(lab: Lab) -> dict[str, tuple[str, bool, int]]:
-    """Of each container: its state, whether it is ready, how often it restarted."""
+    """The state, readiness and restart count of each container."""
     found = _pod(lab)["status"]["containerStatuses"]
     return {item["name"]: (next(iter(item["state"])), item["ready"], item["restartCount"]) for item in found}
 
@@ -240,7 +240,7 @@ async def test_a_node_that_reboots_restarts_every_container_once(lab: Lab) -> No
     assert {(end["exitCode"], end["reason"]) for end in ends} == {(255, "Unknown")}
 
 
-# pods that do not get to run
+# pods that cannot run
 
 
 @pytest.mark.parametrize(
@@ -277,11 +277,11 @@ async def test_a_pod_that_never_restarts_fails_when_it_dies(lab: Lab, policy: st
     await lab.wait_for(lambda it: _pod(it)["status"].get("phase") == phase and _container(it)["restartCount"] >= restarts)
 
 
-# nodes that are lost
+# lost nodes
 
 
-async def test_the_pods_of_a_lost_node_are_not_ready_and_in_the_end_deleted(lab: Lab) -> None:
-    """Nobody confirms the deletion until the node answers again; their replacement is elsewhere."""
+async def test_the_pods_of_a_lost_node_become_not_ready_and_are_deleted_later(lab: Lab) -> None:
+    """The deletion is confirmed only when the node answers again. The replacement runs on another node."""
     name = await _one(lab)
     node = _pod(lab)["spec"]["nodeName"]
     lab.lose_node(node)
@@ -296,7 +296,7 @@ async def test_the_pods_of_a_lost_node_are_not_ready_and_in_the_end_deleted(lab:
         pods = it.objects("pods", "production")
         return len(pods) == 2 and sum(map(is_ready, pods)) == 1
 
-    await lab.wait_for(replaced)  # tolerated for 300 s, a hundred times quicker here
+    await lab.wait_for(replaced)  # pods tolerate the taint for 300 s, which is 3 s here
     old = next(pod for pod in lab.objects("pods", "production") if pod["metadata"]["name"] == name)
     new = next(pod for pod in lab.objects("pods", "production") if pod["metadata"]["name"] != name)
     target = condition(old, "DisruptionTarget")
@@ -316,8 +316,8 @@ async def test_a_node_that_answers_soon_has_its_pods_ready_again(lab: Lab) -> No
     assert _pod(lab)["metadata"]["name"] == name
 
 
-async def test_a_pod_that_takes_the_name_of_one_before_it_is_on_no_node_yet(lab: Lab) -> None:
-    """Pods of a StatefulSet keep their names: the kubelet may come to such a name before the scheduler does."""
+async def test_a_new_pod_with_the_name_of_a_deleted_one_has_no_node_yet(lab: Lab) -> None:
+    """Pods of a StatefulSet reuse names, so the kubelet may reconcile such a name before the scheduler has bound the new pod."""
     name = await _one(lab)
     key, next_one = ("production", name), clone(_pod(lab))
     lab.api.modify(POD, *key, lambda pod: pod["metadata"].update(annotations={ANNOTATION: "hang"}))

@@ -28,7 +28,7 @@ async def test_the_official_client_understands_it(tmp_path: Path) -> None:
         await lab.apply(serving())
         await lab.wait_for(lambda it: it.objects("poddisruptionbudgets")[0]["status"]["disruptionsAllowed"] == 1)
         configuration = client.Configuration()
-        await config.load_kube_config(str(path), client_configuration=configuration)  # type: ignore[no-untyped-call]  # theirs
+        await config.load_kube_config(str(path), client_configuration=configuration)  # type: ignore[no-untyped-call]  # untyped upstream
         async with client.ApiClient(configuration) as api:
             pods = await client.CoreV1Api(api).list_namespaced_pod("production")
             name = lab.objects("pods")[0]["metadata"]["name"]
@@ -86,7 +86,7 @@ async def test_waiting_ends_with_a_timeout() -> None:
         assert lab.store.listeners
 
 
-async def test_bookmarks_come_as_often_as_told() -> None:
+async def test_bookmarks_come_at_the_configured_interval() -> None:
     async with Lab() as lab, aiohttp.ClientSession() as session:
         lab.bookmark_every = 0.01
         path = f"/api/v1/pods?watch=1&allowWatchBookmarks=true&resourceVersion={lab.store.revision}"

@@ -1,4 +1,4 @@
-"""Copies of objects: a copy shares nothing with what it was made of, nor within itself."""
+"""Copies of objects: a copy shares no value with its original, and no value occurs twice in it."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from healer.lab.objects import Object, clone
 
 
 def test_a_copy_shares_nothing() -> None:
-    """Not even what stands at two places: a change of the one is none of the other."""
+    """A value that occurs twice in the original is two values in the copy."""
     labels = {"app": "serving"}
     value: Object = {"selector": labels, "labels": labels, "ports": [8501, None, 0.5, True]}
     copied = clone(value)

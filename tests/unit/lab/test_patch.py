@@ -1,4 +1,4 @@
-"""The three patches, by the examples of their specifications."""
+"""The three patch types, tested with the examples of their specifications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store: one resourceVersion, a log to read back, and a past that can be lost."""
+"""The store: one resourceVersion for all kinds, a readable log, and compaction."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WRITES = st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=30
 
 
 @given(_WRITES)
-def test_the_past_can_be_read_back(writes: list[tuple[str, bool]]) -> None:
+def test_earlier_states_can_be_read(writes: list[tuple[str, bool]]) -> None:
     store = Store()
     history: dict[int, dict[tuple[str, str], Any]] = {}
     for number, (name, keep) in enumerate(writes):
