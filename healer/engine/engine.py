@@ -79,7 +79,7 @@ class Engine:
         case = self._cases.acting(act.incident.id, act.step, act.attempt)
         if case is None:
             return Reason("Overtaken", "the incident went on meanwhile: nothing was done")
-        return self._parts.standing.unwanted(case, act.target, Turn(view, now), fresh)
+        return self._parts.validity.unwanted(case, act.target, Turn(view, now), fresh)
 
     def stopped(self, incident: Incident, view: View, now: float) -> Reason | None:
         """Why healer changes nothing for an incident, nor takes anything back: a pause, or the breaker of the cluster."""

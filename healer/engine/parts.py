@@ -8,7 +8,7 @@ from healer.engine.incidents.cases import Case, Cases
 from healer.engine.incidents.facts import ever_changes
 from healer.engine.incidents.neighbours import Neighbours
 from healer.engine.incidents.progress import Progress
-from healer.engine.incidents.standing import Standing
+from healer.engine.incidents.validity import Validity
 from healer.engine.matching.firing import Firing, Weight
 from healer.engine.matching.matcher import Matcher
 from healer.engine.safety.cluster_breaker import ClusterBreaker, counts
@@ -37,7 +37,7 @@ class Parts:
     guard_state: GuardState
     matcher: Matcher
     cases: Cases
-    standing: Standing
+    validity: Validity
     neighbours: Neighbours
     progress: Progress
     healthy: Healthy
@@ -65,8 +65,8 @@ def assemble(rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuni
     state = GuardState(tuning, ledger, NodeStorms(), RuleBreakers(), ClusterBreaker(tuning, number))
     matcher = Matcher(rulebook, ledger.took_down, lambda rule: ever_changes(rule, actions), tuning.alert_freshness)
     cases = Cases()
-    standing = Standing(matcher, ledger.took_down, tuning.alert_freshness)
-    neighbours = Neighbours(cases, standing, matcher.sick_counts, actions)
-    progress = Progress(cases, standing, neighbours, actions, guards, state)
+    validity = Validity(matcher, ledger.took_down, tuning.alert_freshness)
+    neighbours = Neighbours(cases, validity, matcher.sick_counts, actions)
+    progress = Progress(cases, validity, neighbours, actions, guards, state)
     healthy = Healthy(tuning.engine.healthy_after)
-    return Parts(tuning, actions, number, state, matcher, cases, standing, neighbours, progress, healthy)
+    return Parts(tuning, actions, number, state, matcher, cases, validity, neighbours, progress, healthy)

@@ -164,7 +164,7 @@ class Pipeline:
         case = self._cases.of_rule(rule.name, match.workload.uid)
         if self._nodes.takes(match, None if case is None else case.incident, turn):
             return
-        if case is None and (why := self._cases.why_homeless(rule.name, match.workload.uid)):
+        if case is None and (why := self._cases.why_unstorable(rule.name, match.workload.uid)):
             text = f"{why}: no further incident of {match.workload} is opened"
             turn.decide(Verb.IGNORE, Reason("NotKept", text), signal.target, rule.name)
             return
@@ -203,7 +203,7 @@ class Pipeline:
         with self._progress.batch(turn):
             for firing in firings:
                 for case in filter(None, map(self._cases.get, list(firing.incidents))):
-                    reason = self._parts.standing.misfit(case, firing, turn)
+                    reason = self._parts.validity.misfit(case, firing, turn)
                     if reason is not None and reason.code in FOREIGN:
                         self._matcher.drop(firing, case.rule.name, case.incident.id, turn)
                         self._record(case, leave(case.incident, {firing.signal.key}, turn.now, reason), turn)

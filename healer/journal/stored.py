@@ -159,9 +159,9 @@ class IncidentStore:
         """Whether a refusal is worth another look: a conflict, or an object that is gone. Everything else is raised."""
         gone = error.is_not_found and error.reason == "NotFound"
         if "NamespaceTerminating" in error.causes:
-            self.lose(f"namespace {self.namespace} is being deleted, incidents in it cannot be kept", Loss.HOMELESS)
+            self.lose(f"namespace {self.namespace} is being deleted, incidents in it cannot be kept", Loss.NO_NAMESPACE)
         elif gone and not self._uid:
-            self.lose(f"namespace {self.namespace} is gone, incidents in it cannot be kept", Loss.HOMELESS)
+            self.lose(f"namespace {self.namespace} is gone, incidents in it cannot be kept", Loss.NO_NAMESPACE)
         elif error.is_not_found and not gone:
             raise JournalMissing(MISSING) from error
         elif not gone and not error.is_conflict:

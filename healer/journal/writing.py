@@ -215,7 +215,7 @@ class IncidentWriter:
         kept.reported_lost = True
         self._counts.lost += 1
         self._log.warning("incident lost", incident=kept.incident.id, reason=str(error))
-        if kept.store.loss is Loss.HOMELESS:
+        if kept.store.loss is Loss.NO_NAMESPACE:
             self._counts.refused += 1
         if kept.store.loss is not None:
             self._on_lost(kept.incident.id, kept.store.lost, kept.store.loss)

@@ -98,7 +98,7 @@ class Loss(StrEnum):
     """Another client has written its status."""
     DELETED = "deleted"
     """It was deleted."""
-    HOMELESS = "homeless"
+    NO_NAMESPACE = "no-namespace"
     """Its namespace is being deleted, so that the object cannot be created again."""
 
 

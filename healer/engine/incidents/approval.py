@@ -1,4 +1,4 @@
-"""A human's word before a step of a rule in mode approve: who waits for it, how it is asked for, and what it changes."""
+"""Approval by a human for the steps of a rule in mode approve: which incidents wait for it, how it is given, and its effect."""
 
 from dataclasses import replace
 
@@ -9,20 +9,20 @@ from healer.rules.schema import Mode
 
 
 def is_approved(incident: Incident) -> bool:
-    """Whether the step that is next may be taken, for all a human must say to it."""
+    """Whether the next step has the approval that it needs, if any."""
     return incident.mode != Mode.APPROVE or any(
         (approved.step, approved.storm) == (incident.step, incident.storming) for approved in incident.approvals
     )
 
 
 def waits(incident: Incident) -> bool:
-    """Whether it has asked for approval of its step, and has none."""
+    """Whether the incident has asked for approval of its step and waits for it."""
     open_ = not incident.state.settled and incident.state is not State.ESCALATED
     return open_ and incident.asked_at is not None and not is_approved(incident)
 
 
 def how(incident: Incident) -> str:
-    """The commands that approve."""
+    """The commands that approve the step."""
     place = f"{incident.id} -n {incident.workload.namespace}"
     return f'"healer approve incident/{place}" or "kubectl annotate incident {place} {APPROVED_BY}=YOU"'
 
@@ -35,14 +35,14 @@ def granted(incident: Incident, by: str, now: float) -> Incident:
 
 
 def rule_changed(incident: Incident, when: str = "") -> Reason:
-    """Why an incident of another rule than the one in force is closed, and what became of the approval that it had."""
+    """Why an incident closes when its rule was changed or removed, and what happens to its approvals."""
     named = ", ".join(dict.fromkeys(approved.by for approved in incident.approvals))
     void = f"; the approval by {named} was for the rule as it was, and counts for nothing any more" if named else ""
     return Reason("RuleChanged", f"its rule was changed or removed{when}; healer acts no further on it{void}")
 
 
 def undone(incident: Incident, by: str, now: float) -> Incident:
-    """The incident with a line that a human has taken back what healer did for it; the same object when it has that line."""
+    """The incident with a line that a human has undone what healer did for it; the same object when it has the line already."""
     reason = Reason("Undone", f"{by} has taken back what healer did for it (healer undo)")
     if any(entry.reason == reason for entry in incident.history):
         return incident
@@ -50,5 +50,5 @@ def undone(incident: Incident, by: str, now: float) -> Incident:
 
 
 def is_undone(incident: Incident) -> bool:
-    """Whether a human has taken back what healer did for it."""
+    """Whether a human has undone what healer did for it."""
     return any(entry.reason.code == "Undone" for entry in incident.history)

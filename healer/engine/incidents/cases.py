@@ -1,4 +1,4 @@
-"""The open incidents: found by id, rule or workload, and woken when they asked for it."""
+"""The open incidents, with lookups by id, rule and workload, and a queue of the times at which they are evaluated again."""
 
 import heapq
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from healer.model.effects import Loss
 from healer.model.incident import Incident, Reason, State
 from healer.rules.rulebook import BoundRule
 
-_MOST_HOMELESS = 1000
-"""Rules and workloads of namespaces that are being deleted, that are remembered; beyond, the oldest are forgotten."""
+_MAX_UNSTORABLE = 1000
+"""The most pairs of rule and workload, in namespaces that are being deleted, that are remembered. The oldest are dropped."""
 
 
 @dataclass(slots=True)
@@ -24,25 +24,25 @@ class Case:
     counted: bool = False
     """Whether the cluster-wide breaker has counted its opening."""
     lost: Reason | None = None
-    """Why the object that it is kept in is not healer's any more."""
+    """Why the incident can no longer be stored in its object."""
     loss: Loss | None = None
-    """What became of that object."""
+    """What happened to that object."""
 
 
 class Cases:
-    """Times in seconds since the epoch."""
+    """All open incidents. Times are in seconds since the epoch."""
 
     def __init__(self) -> None:
         self._cases: dict[str, Case] = {}
         self._open: dict[tuple[str, str], str] = {}  # (rule, workload's uid) -> incident
         self._by_workload: dict[str, dict[str, None]] = {}  # workload's uid -> incidents, oldest first
-        self._homeless: dict[tuple[str, str], str] = {}  # (rule, workload's uid) -> what becomes of the namespace
+        self._unstorable: dict[tuple[str, str], str] = {}  # (rule, workload's uid) -> why its incident cannot be stored
         self._wakes: list[tuple[float, str]] = []  # when, incident
 
     # finding
 
     def all(self) -> list[Case]:
-        """All of them, oldest first."""
+        """All cases, oldest first."""
         return list(self._cases.values())
 
     def get(self, incident_id: str) -> Case | None:
@@ -61,22 +61,22 @@ class Cases:
             return None
         return case if (case.incident.step, case.incident.attempt) == (step, attempt) else None
 
-    def why_homeless(self, rule: str, workload: str) -> str:
-        """Why no incident of a rule on a workload (by uid) can be kept; "" when one can."""
-        return self._homeless.get((rule, workload), "")
+    def why_unstorable(self, rule: str, workload: str) -> str:
+        """Why no incident of a rule on a workload (by uid) can be stored; "" when one can."""
+        return self._unstorable.get((rule, workload), "")
 
     def on(self, workload: str) -> list[Case]:
         """The cases on a workload (by uid), oldest first."""
         return [self._cases[each] for each in self._by_workload.get(workload, ())]
 
     def concerns(self, workload: str) -> bool:
-        """Whether there are any."""
+        """Whether there are cases on a workload (by uid)."""
         return workload in self._by_workload
 
     # changing
 
     def admit(self, case: Case) -> None:
-        """Take in a new one."""
+        """Add a new case."""
         incident = case.incident
         self._cases[incident.id] = case
         if not incident.state.settled:
@@ -85,25 +85,25 @@ class Cases:
         self._queue(case)
 
     def count_opening(self, case: Case) -> None:
-        """Note that its opening is counted."""
+        """Record that the cluster-wide breaker has counted the opening."""
         case.counted = True
 
     def lose(self, incident_id: str, why: str, how: Loss) -> None:
-        """Nothing can be kept of an incident any more: what is under way is awaited, and without that nothing may be done."""
+        """An incident can no longer be stored. An action in progress is awaited; no other action is taken."""
         if (case := self._cases.get(incident_id)) is None:
             return
-        if how is Loss.HOMELESS:
-            self._homeless[case.rule.name, case.incident.workload.uid] = why
-            self._homeless = dict(list(self._homeless.items())[-_MOST_HOMELESS:])
+        if how is Loss.NO_NAMESPACE:
+            self._unstorable[case.rule.name, case.incident.workload.uid] = why
+            self._unstorable = dict(list(self._unstorable.items())[-_MAX_UNSTORABLE:])
         code = "JournalLost" if how is Loss.EDITED else "NotKept"
         case.lost, case.loss = Reason(code, f"{why}: healer acts no further on it"), how
 
     def note(self, case: Case, after: Incident) -> None:
-        """The incident is this one now, and what it is found by has not changed."""
+        """Replace an incident without a change of its state or its wake time."""
         case.incident = after
 
     def put(self, case: Case, after: Incident) -> None:
-        """The incident is this one now; a closed one is forgotten."""
+        """Replace an incident. A closed one is removed."""
         case.incident = after
         if after.state.settled and self._open.get((after.rule, after.workload.uid)) == after.id:
             del self._open[after.rule, after.workload.uid]  # a successor may have opened meanwhile: it stays
@@ -122,11 +122,11 @@ class Cases:
     # waking
 
     def next_wake(self) -> float | None:
-        """When one of them wants to be looked at, whatever happens."""
+        """The next time at which a case is to be evaluated, without any other input."""
         return self._wakes[0][0] if self._wakes else None
 
     def take_due(self, now: float) -> str | None:
-        """One that wants to be looked at by now."""
+        """Remove and return an incident that is to be evaluated by now; None when there is none."""
         if not self._wakes or self._wakes[0][0] > now:
             return None
         _, incident_id = heapq.heappop(self._wakes)

@@ -1,6 +1,6 @@
-"""When alerts ended, kept for a restart: with the incident that had them, else in one of healer's own.
+"""Stores when alerts ended, for a restart: in the incident that had them, otherwise in an incident of healer's own.
 
-That one is closed from the start, and nobody is told of it.
+That incident is closed from the start, and nobody is notified of it.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from healer.rules.schema import Severity
 
 
 class EndedAlerts:
-    """Times in seconds since the epoch, by the clock of whoever sent the alerts."""
+    """The end times of alerts, in seconds since the epoch, by the clock of the sender."""
 
     def __init__(self, parts: Parts) -> None:
         self._ended = parts.matcher.ended
@@ -28,7 +28,7 @@ class EndedAlerts:
         self._incident: Incident | None = None
 
     def incidents_of(self, key: str) -> list[str]:
-        """The incident of healer's own that has the end of that alert."""
+        """The incident of healer's own that stores the end of that alert."""
         return [] if self._incident is None or key not in self._incident.ended else [self._incident.id]
 
     def alone(self, signal: Signal, target: Target, workload: str, turn: Turn) -> Mapping[str, float]:
@@ -45,7 +45,7 @@ class EndedAlerts:
         return ends
 
     def keep(self, ends: Mapping[str, float], turn: Turn) -> None:
-        """Keep the ends that no other incident has."""
+        """Store the ends that no other incident has."""
         if not ends:
             return
         since = turn.now - self._tuning.alert_expiry
@@ -55,21 +55,21 @@ class EndedAlerts:
             turn.effects.append(Remember(after))
 
     def begin_anew(self, lost: str, how: Loss, turn: Turn) -> None:
-        """Keep them in another incident when somebody deleted or edited the one that has them."""
+        """Store the ends in a new incident when somebody deleted or edited the one that has them."""
         if self._incident is not None and self._incident.id == lost:
             ends, self._incident = self._incident.ended, None
-            if how is not Loss.HOMELESS:
+            if how is not Loss.NO_NAMESPACE:
                 self.keep(ends, turn)
 
     def restore(self, incident: Incident) -> None:
-        """A journal has the incident."""
+        """Take over the incident from the journal."""
         self._incident = incident
 
 
 def _kept(before: Incident | None, ends: Mapping[str, float], since: float, home: str, now: float, number: int) -> Incident:
-    """The one incident that keeps when alerts ended that are in no other, by their keys; `before` where it says so already.
+    """The incident that stores the ends of alerts that no other incident has; `before` itself when it has them already.
 
-    Ends before `since` are forgotten: an alert that was last heard of so long ago is not acted on.
+    Ends before `since` are dropped, because healer does not act on an alert that was last reported so long ago.
     """
     known = {} if before is None else before.ended
     if before is not None and all(known.get(key, 0.0) >= at for key, at in ends.items()):

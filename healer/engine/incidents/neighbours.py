@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from healer.engine.incidents.cases import Case, Cases
 from healer.engine.incidents.facts import ever_changes, step_of
-from healer.engine.incidents.standing import Standing
+from healer.engine.incidents.validity import Validity
 from healer.engine.matching.firing import Weight
 from healer.engine.safety.guards.one_ladder import competes
 from healer.engine.safety.sick_counts import SickCounts
@@ -19,15 +19,15 @@ from healer.rules.schema import Mode
 class Neighbours:
     """Questions only; workloads are given by uid."""
 
-    def __init__(self, cases: Cases, standing: Standing, sick_counts: SickCounts, actions: Mapping[str, ActionSpec]) -> None:
+    def __init__(self, cases: Cases, validity: Validity, sick_counts: SickCounts, actions: Mapping[str, ActionSpec]) -> None:
         self._cases = cases
-        self._standing = standing
+        self._validity = validity
         self._sick_counts = sick_counts
         self._actions = actions
 
     def takers(self, workload: str) -> set[str]:
         """The incidents that have taken over the workload; "" where one waits for a storm that nobody speaks for."""
-        known = [case.incident for case in self._cases.on(workload) if self._standing.in_force(case)]
+        known = [case.incident for case in self._cases.on(workload) if self._validity.in_force(case)]
         waits = any(each.state is State.WAITING and each.reason.code == "Storm" for each in known)
         return {each.id for each in known if each.storm} or ({""} if waits else set())
 
@@ -44,9 +44,9 @@ class Neighbours:
         sick = view.workload(workload) if self._sick_counts.sick_in(workload) >= FEWEST else None
         if sick is None:
             return None
-        speaking = [case for case in self._cases.on(workload) if self._standing.in_force(case) and not _of_records(case, view)]
+        speaking = [case for case in self._cases.on(workload) if self._validity.in_force(case) and not _of_records(case, view)]
         for weight in (Weight.FULL, Weight.CAUTION):
-            heard = [case for case in speaking if self._standing.weighs(case.incident, weight)]
+            heard = [case for case in speaking if self._validity.weighs(case.incident, weight)]
             storm = self._storm(heard, sick, observing=observing, known=weight is Weight.FULL)
             if storm is not None:
                 return storm

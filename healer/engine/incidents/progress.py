@@ -8,7 +8,7 @@ from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.ladder import abandon, absorb, following
 from healer.engine.incidents.neighbours import Neighbours
 from healer.engine.incidents.outcomes import acted
-from healer.engine.incidents.standing import Standing
+from healer.engine.incidents.validity import Validity
 from healer.engine.safety.counting import count
 from healer.engine.safety.guards.question import Guards, GuardState
 from healer.engine.turn import Turn
@@ -24,14 +24,14 @@ class Progress:
     def __init__(
         self,
         cases: Cases,
-        standing: Standing,
+        validity: Validity,
         neighbours: Neighbours,
         actions: Mapping[str, ActionSpec],
         guards: Guards,
         guard_state: GuardState,
     ) -> None:
         self._cases = cases
-        self._standing = standing
+        self._validity = validity
         self._neighbours = neighbours
         self._actions = actions
         self._guards = guards
@@ -86,7 +86,7 @@ class Progress:
         if case is None:
             return
         before = before or case.incident
-        if self.in_batch and self._standing.in_force(case):
+        if self.in_batch and self._validity.in_force(case):
             self._to_go_on.setdefault(incident_id, before)
             return
         facts = self._facts(case, turn)
@@ -158,7 +158,7 @@ class Progress:
         observing = case.incident.mode == Mode.OBSERVE
         return IncidentFacts(
             rule=case.rule,
-            in_force=self._standing.in_force(case),
+            in_force=self._validity.in_force(case),
             view=turn.view,
             now=turn.now,
             actions=self._actions,
@@ -166,6 +166,6 @@ class Progress:
             guard_state=self._guard_state,
             competing=self._neighbours.competing(case, turn.view),
             storm=self._neighbours.storm(case.incident.workload.uid, turn.view, observing=observing),
-            unfit=lambda target: self._standing.unwanted(case, target, turn),
-            unknown=self._standing.unknown(case.incident),
+            unfit=lambda target: self._validity.unwanted(case, target, turn),
+            unknown=self._validity.unknown(case.incident),
         )

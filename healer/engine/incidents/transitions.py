@@ -126,7 +126,7 @@ def move(incident: Incident, facts: IncidentFacts, state: State, reason: Reason,
     onStorm is no step of the ladder, and its lines name none; `stormed`: it is what has just ended.
     """
     moved = replace(incident, state=state, reason=reason)
-    if state not in _ENDS and _is_said(incident, reason):  # nobody needs to read it again
+    if state not in _ENDS and _is_repeated(incident, reason):  # nobody needs to read it again
         return moved, (Record(moved, None),)
     moved = noted(moved, reason, facts.now, step=None if incident.storming or stormed else incident.step)
     return moved, (Record(moved, moved.history[-1]),)
@@ -134,11 +134,11 @@ def move(incident: Incident, facts: IncidentFacts, state: State, reason: Reason,
 
 def decided(incident: Incident, facts: IncidentFacts, verb: Verb, reason: Reason, target: Target) -> Decided:
     """A decision about an incident, as it is before what is decided changes it."""
-    return Decided(Decision(facts.now, verb, reason, target, incident.rule, incident.id), again=_is_said(incident, reason))
+    return Decided(Decision(facts.now, verb, reason, target, incident.rule, incident.id), again=_is_repeated(incident, reason))
 
 
-def _is_said(incident: Incident, reason: Reason) -> bool:
-    """Whether the history has the reason, but for its figures, in a line since the present step began."""
+def _is_repeated(incident: Incident, reason: Reason) -> bool:
+    """Whether a line of the history since the current step began has the same reason, apart from its figures."""
     words = without_figures(reason.text)
     for entry in reversed(incident.history):
         if entry.step is not None and entry.step != incident.step:

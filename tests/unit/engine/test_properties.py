@@ -282,7 +282,7 @@ class Promises:
         assert {i.id for i in incidents if i.state is State.ACTING} == set(acts)
         parts = d.engine._parts
         storming = [case for case in parts.cases.all() if case.incident.storm and case.incident.mode != "observe"]
-        enforcing = [case for case in storming if parts.standing.in_force(case)]
+        enforcing = [case for case in storming if parts.validity.in_force(case)]
         assert len(enforcing) <= 1, "one incident takes over"
         if sum(at > d.now - TUNING.limits.breaker_window for at in self.openings) > TUNING.limits.breaker_incidents:
             assert any(i.rule == "healer/breaker" for i in incidents), "too many incidents at once stop everything"

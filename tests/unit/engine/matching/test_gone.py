@@ -181,7 +181,7 @@ def test_where_incidents_cannot_be_kept_one_is_told_and_no_other_is_opened() -> 
     d.world.pause("deployment")
     d.alert("serving-1")
     (first,) = d.incidents
-    d.feed(Dropped(first, "namespace production is being deleted", Loss.HOMELESS))
+    d.feed(Dropped(first, "namespace production is being deleted", Loss.NO_NAMESPACE))
     for _ in range(3):
         d.alert("serving-1")
         d.alert("serving-2")

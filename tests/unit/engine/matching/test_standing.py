@@ -241,7 +241,7 @@ def test_what_healer_keeps_of_ends_is_kept_anew_when_somebody_deletes_it(how: Lo
     d.feed(Dropped(first.id, "somebody has deleted it", how))
     second = kept(d)[-1]
     assert (second.id != first.id, second.ended) == (True, first.ended)
-    d.feed(Dropped(second.id, "its namespace is ending", Loss.HOMELESS))
+    d.feed(Dropped(second.id, "its namespace is ending", Loss.NO_NAMESPACE))
     assert kept(d) == [first, second], "where nothing can be kept, nothing is tried for ever"
     d.feed(said(d, "serving-2", firing=False, ended=d.now))
     assert kept(d)[-1].ended == {"serving-2": d.now}

@@ -1,4 +1,4 @@
-"""Whether what fires for an incident still stands: is known, is the business of its rule, and its rule is in force."""
+"""Whether an incident is still valid: its rule is in force, its signals are known, and the rule still covers their targets."""
 
 from healer.engine.incidents.cases import Case
 from healer.engine.matching.firing import UNKNOWN, Firing, Weight, not_known
@@ -12,8 +12,8 @@ from healer.model.workload import Workload
 from healer.rules.probe import UNKNOWN_VERDICT
 
 
-class Standing:
-    """`freshness`: seconds for which an alert that was reported counts as firing when healer acts."""
+class Validity:
+    """`freshness`: the seconds for which a reported alert counts as firing when healer acts."""
 
     def __init__(self, matcher: Matcher, took_down: TookDown, freshness: float) -> None:
         self._matcher = matcher
@@ -21,14 +21,14 @@ class Standing:
         self._freshness = freshness
 
     def in_force(self, case: Case) -> bool:
-        """Whether its rule is still loaded, unchanged: since the case is known here, and since the incident opened."""
+        """Whether its rule is still loaded and has not changed since the incident opened."""
         rule = self._matcher.rulebook.get(case.rule.name)
         if rule is None or case.incident.ruled != rule.digest:
             return False
         return rule is case.rule or rule.rule == case.rule.rule
 
     def misfit(self, case: Case, firing: Firing, turn: Turn, fresh: Pod | Workload | None = None) -> Reason | None:
-        """Why a signal is not the business of the case's rule any more; None when it is. `fresh` is its target, just read."""
+        """Why the case's rule no longer covers a signal; None when it does. `fresh` is the signal's target, just read."""
         target = firing.signal.target
         if (sick := case.incident.targets.get(target.uid)) is None or firing.signal.key not in sick.signals:
             return Reason("OtherTarget", f"its source says that {firing.signal.name} is about {target}")
@@ -36,9 +36,9 @@ class Standing:
         return None if reason is not None and reason.code in UNREAD and not firing.confirmed else reason
 
     def unwanted(self, case: Case, target: Target, turn: Turn, fresh: Pod | Workload | None = None) -> Reason | None:
-        """Why nothing is to be done to a target of a case now; None when something is.
+        """Why healer must not act on a target of a case now; None when it may.
 
-        One sick target that its rule covers is reason enough to act on the workload. `fresh` is the target as it was just read.
+        One sick target that the rule covers is enough to act on the workload. `fresh` is the target, just read.
         """
         incident, itself = case.incident, target == case.incident.workload
         why = Reason("Resolved", f"{target} is no longer sick: nothing was done")
@@ -54,28 +54,28 @@ class Standing:
         return why
 
     def unknown(self, incident: Incident) -> Reason | None:
-        """Why it is not known whether the incident's signals still fire; None when one is known to, or all are resolved."""
+        """Why it is unknown whether the incident's signals still fire; None when one is known to fire, or all are resolved."""
         keys = [key for sick in incident.sick for key in sick.signals]
         firings = [firing for key in keys if (firing := self._matcher.get(key)) is not None]
         if firings:
             judged = [firing for firing in firings if firing.signal.name != UNKNOWN_VERDICT]
             if any(not firing.unknown for firing in judged) or not (judged or incident.state is State.VERIFYING):
-                return None  # before healer acts, the guard `known_verdict` speaks of a canary that cannot be judged
+                return None  # before healer acts, the guard `known_verdict` handles a canary that cannot be judged
             return not_known(firings[0])
         silent = self._matcher.silent(incident.rule)
         return Reason(UNKNOWN, f"whether it is well is not known: {silent}") if silent else None
 
     def weighs(self, incident: Incident, least: Weight) -> bool:
-        """Whether some signal of an incident counts for that much, where any fires for it."""
+        """Whether a signal of an incident has at least that weight. True when no signal fires for it."""
         fires = False
         for key in (key for sick in incident.targets.values() for key in sick.signals):
             if (firing := self._matcher.get(key)) is not None:
                 fires = True
                 if firing.weight >= least:
-                    return True  # as a rule the first one: of a storm there are many
+                    return True  # usually the first one; a storm has many
         return not fires
 
 
 def _same(fresh: Pod | Workload | None, target: Target) -> Pod | Workload | None:
-    """What was just read, where it is that target."""
+    """The object that was just read, if it is that target."""
     return fresh if fresh is not None and fresh.metadata.uid == target.uid else None
