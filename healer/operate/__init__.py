@@ -1,1 +1,1 @@
-"""What people do to a running healer, and ask of it, through the cluster: pause, approve, explain."""
+"""The verbs by which people operate a running healer through the cluster: pause, approve, explain and others."""

@@ -1,4 +1,4 @@
-"""Approving the action that an incident waits with: what would be done is shown, and exactly that is approved."""
+"""Approves the action for which an incident waits, after it is shown. The approval is valid for that action only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ _TRIES = 5
 
 
 class NotWaiting(Exception):
-    """The incident does not wait for approval (any more); the message says how it stands."""
+    """The incident does not wait for approval, or no longer. The message says its state."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequest:
-    """What an incident waits with."""
+    """An incident that waits for approval, as it was read."""
 
     incident: Incident
     ref: ObjectRef
@@ -30,7 +30,7 @@ class ApprovalRequest:
 
     @property
     def approver(self) -> str:
-        """Who has approved it last; empty when nobody has."""
+        """Who approved it last; "" if nobody has."""
         return self.seen.annotations.get(APPROVED_BY, "")
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class ApprovalRequest:
 
 
 def plain_request(asked: ApprovalRequest) -> dict[str, object]:
-    """The same for programs."""
+    """Return the JSON form."""
     incident = asked.incident
     target = current_target(incident)
     return {
@@ -60,10 +60,10 @@ def plain_request(asked: ApprovalRequest) -> dict[str, object]:
 
 
 async def approve(api: Api, namespace: str, name: str, by: str, show: Callable[[ApprovalRequest], None]) -> ApprovalRequest:
-    """Show what will be done, and approve it. Raises NotWaiting, OperateError when there is no such incident, ClusterError.
+    """Show the action and approve it. Raises NotWaiting, OperateError if there is no such incident, and ClusterError.
 
-    What was shown is what is approved: the write holds only for the incident as it was read. One that changed meanwhile and
-    still waits with the same step for the same target is approved as it is then; any other is not.
+    Only the action that was shown is approved: the write is conditional on the resource version. If the incident changed in the
+    meantime, it is approved only if it still waits for the same step on the same target.
     """
     if not by.strip():
         raise OperateError("who approves? name somebody by --by")
@@ -100,7 +100,7 @@ async def _ask(api: Api, namespace: str, name: str) -> ApprovalRequest:
 
 
 async def _sign(api: Api, asked: ApprovalRequest, by: str) -> ApprovalRequest:
-    """Write the annotation. One that stands is removed first: healer hears of an approval only when the annotation changes."""
+    """Write the annotation. An existing one is removed first, because healer sees an approval only if the annotation changes."""
     seen: SeenObject | None = asked.seen
     for value in (None, by) if asked.approver else (by,):
         if seen is not None:
@@ -112,6 +112,6 @@ async def _sign(api: Api, asked: ApprovalRequest, by: str) -> ApprovalRequest:
 
 
 def _what(asked: ApprovalRequest) -> tuple[object, ...]:
-    """What is approved: which incident's step, on what."""
+    """Return the identity of what is approved: the incident, its step and its target."""
     incident = asked.incident
     return asked.seen.metadata.uid, incident.step, incident.storming, incident.attempt, current_target(incident)

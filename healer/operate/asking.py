@@ -1,4 +1,4 @@
-"""Asking the running daemon for its recent decisions and its rules: at a URL, else through the API server's proxy."""
+"""Reads the running daemon's recent decisions and rules, at a URL or through the API server's proxy."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 _SERVICE = "healer"
 _PORT = "8080"
-"""As in deploy/healer/service.yaml."""
+"""The same as in deploy/healer/service.yaml."""
 _NO_ANSWER = (ApiError, ApiUnavailable, aiohttp.ClientError, TimeoutError, OSError, ValueError)
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonClient:
-    """The way to the daemon: `url`, where one is given, else the API server's proxy to the `leader` in healer's namespace."""
+    """Reads from the daemon at `url`, or through the API server's proxy from the `leader` in healer's namespace."""
 
     api: Api
     healer_namespace: str
@@ -36,24 +36,24 @@ class DaemonClient:
     url: str | None
 
     async def get(self, path: str, query: dict[str, str]) -> bytes:
-        """The body of a GET. Raises what `_ask` names."""
+        """Return the body of a GET. Raises the errors of `_NO_ANSWER`."""
         if self.url:
             return await _direct(f"{self.url.rstrip('/')}{path}", query)
         return await _proxied(self.api, self.healer_namespace, self.leader, path, query)
 
 
 async def recent_decisions(daemon: DaemonClient, namespace: str) -> list[Decision] | str:
-    """The recent decisions on objects of a namespace, oldest first; or in words why they cannot be had."""
+    """Return the recent decisions on objects of a namespace, oldest first, or a message that says why they are not available."""
     return await _ask(daemon, DECISIONS_PATH, {"namespace": namespace}, read_decisions)
 
 
 async def rules(daemon: DaemonClient) -> list[RuleRow] | str:
-    """The rules in force; or in words why they cannot be had."""
+    """Return the loaded rules, or a message that says why they are not available."""
     return await _ask(daemon, RULES_PATH, {}, read_rules)
 
 
 async def acts_without_election(daemon: DaemonClient) -> bool:
-    """Whether a daemon answers that acts without an election, and so holds no Lease."""
+    """Whether the daemon answers and runs without leader election, so that it holds no Lease."""
     try:
         return without_election(await daemon.get("/readyz", {}))
     except _NO_ANSWER:
@@ -78,18 +78,18 @@ async def _direct(url: str, query: dict[str, str]) -> bytes:
 
 
 async def _proxied(api: Api, healer_namespace: str, leader: str, path: str, query: dict[str, str]) -> bytes:
-    """The leader decides, so its pod is asked first; else the Service, behind which any replica may answer."""
+    """Read from the leader's pod, because the leader decides. If that fails, read from the Service: any replica may answer."""
     base = f"/api/v1/namespaces/{healer_namespace}"
     pod, port = _pod_of(leader)
     async with asyncio.timeout(_TIMEOUT.total):
         if is_name(pod):
-            with suppress(ApiError):  # the identity may be no pod's, or only the Service may be asked
+            with suppress(ApiError):  # the identity may not be a pod's, or RBAC may allow only the Service
                 return await api.request("GET", f"{base}/pods/http:{pod}:{port}/proxy{path}", query=query)
         return await api.request("GET", f"{base}/services/http:{_SERVICE}:{_PORT}/proxy{path}", query=query)
 
 
 def _pod_of(identity: str) -> tuple[str, str]:
-    """A replica's pod and port, from its identity in the Lease: "pod-pid@host:port", as the daemon makes it."""
+    """Return a replica's pod and port, from its identity in the Lease: "pod-pid@host:port"."""
     process, _, address = identity.partition("@")
     port = address.rpartition(":")[2]
     return process.rpartition("-")[0], port if port.isdecimal() else _PORT

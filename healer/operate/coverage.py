@@ -1,4 +1,4 @@
-"""What rule files would guard in a cluster as it is now: the same look as the daemon's, before it has them."""
+"""Computes what rule files would guard in the present cluster, by the daemon's code, before the daemon has the rules."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from healer.workloads.registry import WORKLOADS
 
 
 async def coverage(api: Api, rules: list[BoundRule]) -> tuple[list[Coverage], list[str]]:
-    """What each rule covers, and in words what may not be read. Raises ClusterError."""
+    """Return what each rule covers, and a note on each list that healer may not read. Raises ClusterError."""
     view, notes = View(WORKLOADS), list[str]()
     everywhere = any(ANYWHERE in bound.scope.namespaces for bound in rules)
     namespaces = [""] if everywhere else sorted({space for bound in rules for space in bound.scope.namespaces})

@@ -1,4 +1,4 @@
-"""Finds healer's Lease for every verb, whatever its name and namespace, and tells whether a replica reads it."""
+"""Finds healer's Lease for every verb, under any name and namespace, and checks whether a replica reads it."""
 
 import re
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from healer.operate.workload import listed
 
 _LEASES = "/apis/coordination.k8s.io/v1/leases"
 _LABEL = "app.kubernetes.io/name=healer"
-"""On each Lease that a healer has made."""
+"""The label of each Lease that healer creates."""
 _IDENTITY = re.compile(r"\S+-[0-9]+@\S+:[0-9]+")
-"""Of a healer that leads: known also where somebody else has made the Lease."""
+"""The form of a leader's identity. It identifies healer's Lease also when somebody else created it without the label."""
 _RENEWED = 60.0
-"""Seconds: a Lease that was not renewed for longer has no leader."""
+"""Seconds. A Lease that was not renewed for longer has no leader."""
 NAMESPACE = "healer"
 
 
@@ -39,20 +39,20 @@ class _ListedLease(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Leases:
-    """Where healer's Lease may be: in one place, in several, or in none. `doubt`: why it is not surely in one, in words."""
+    """The Leases that may be healer's: one, several, or none. `doubt` says why it is unclear which one is; "" if it is clear."""
 
     refs: tuple[ObjectRef, ...]
     doubt: str = ""
 
     def namespace(self, otherwise: str) -> str:
-        """The namespace that healer runs in, where that is known."""
+        """Return the namespace of the only Lease, or `otherwise` if there is not exactly one."""
         return self.refs[0].namespace if len(self.refs) == 1 else otherwise
 
 
 async def find_lease(api: Api, namespace: str = NAMESPACE, name: str = LEASE, *, make: bool = False) -> ObjectRef:
-    """The one Lease that `leases` finds; with `make`, where no healer has one yet, the place of that name, for the first to read.
+    """Return the only Lease that `leases` finds. With `make`, return the Lease to create if healer has none yet.
 
-    Raises OperateError when there are several, or none that can be found, ClusterError.
+    Raises OperateError if there are several or none, and ClusterError.
     """
     found = await leases(api, namespace, name)
     if make and not found.refs:
@@ -63,9 +63,9 @@ async def find_lease(api: Api, namespace: str = NAMESPACE, name: str = LEASE, *,
 
 
 async def leases(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Leases:
-    """The Lease of that name and namespace; with the usual names, when it is not there, those that healers have elsewhere.
+    """Return the Lease of that name and namespace. If the default one does not exist, return the Leases of other healers.
 
-    A name that somebody gave is believed, whether it is there or not. Raises ClusterError other than a refusal.
+    A name other than the default is returned without a check. Raises ClusterError, except for a refused request.
     """
     ref = lease_ref(namespace, name)
     if (namespace, name) != (NAMESPACE, LEASE):
@@ -73,7 +73,7 @@ async def leases(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Lea
     try:
         if await get(api, ref) is not None:
             return Leases((ref,))
-    except ApiError:  # whoever reads it for what it says hears of the same refusal
+    except ApiError:  # the caller gets the same error when it reads the Lease
         return Leases((ref,))
     missing = f"there is no Lease {name!r} in namespace {namespace!r}"
     hint = "name healer's own by --healer-namespace and --lease (its HEALER_LEADER__NAMESPACE and HEALER_LEADER__NAME)"
@@ -94,15 +94,15 @@ async def _leases(api: Api, **query: str) -> list[_ListedLease]:
 
 
 async def create_lease(api: Api, ref: ObjectRef, annotations: Mapping[str, str | None]) -> bytes:
-    """Make the Lease, with these annotations, for a healer that will read it. Raises ClusterError."""
-    standing = {key: value for key, value in annotations.items() if value is not None}
-    metadata = {"name": ref.name, "labels": {"app.kubernetes.io/name": "healer"}, "annotations": standing}
+    """Create the Lease with these annotations, for a healer that starts later. Raises ClusterError."""
+    present = {key: value for key, value in annotations.items() if value is not None}
+    metadata = {"name": ref.name, "labels": {"app.kubernetes.io/name": "healer"}, "annotations": present}
     body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
     return await api.request("POST", ref.path.rpartition("/")[0], body=body)
 
 
 def why_unread(body: bytes, now: float) -> str:
-    """In words, that nobody may be reading this Lease; "" when a leader does. `now` in seconds since the epoch."""
+    """Return why possibly no replica reads this Lease; "" if a leader does. `now` in seconds since the epoch."""
     spec = msgspec.json.decode(body, type=_ListedLease).spec
     if not spec.holder_identity or spec.renew_time is None:
         return "no replica holds it: only a healer that runs without an election, or that begins with this Lease, reads it"

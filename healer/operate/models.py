@@ -1,4 +1,4 @@
-"""The verbs on the versions of models, for people and pipelines: list the file in a ConfigMap, and change it."""
+"""Lists and changes the versions of models in a ConfigMap, for people and pipelines."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,13 +20,12 @@ from healer.operate.objects import OperateError, valid
 from healer.workloads.base import WholeMeta
 
 _SETTLE = timedelta(minutes=3)
-"""The time by which kubelets have copied a ConfigMap (syncFrequency and cache, 1 to 2 min), and servers that poll have read it.
-"""
+"""The time until kubelets copy a ConfigMap (syncFrequency and cache, 1 to 2 min) and polling servers read it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The file, and the port at which the servers that read it are asked."""
+    """The file, and the port at which its servers report their status."""
 
     server: ModelServer
     ref: FileRef
@@ -34,7 +33,7 @@ class Where:
 
     @classmethod
     def of(cls, server: str, namespace: str, config_map: str, key: str | None, port: int | None) -> "Where":
-        """The file of a server; its own key and port where none is given. Raises OperateError."""
+        """Return the file of a server. Key and port default to the server's. Raises OperateError."""
         valid(namespace, "a namespace")
         valid(config_map, "the name of a ConfigMap")
         found = SERVERS.get(server)
@@ -45,7 +44,7 @@ class Where:
 
     @property
     def file(self) -> VersionsFile:
-        """How the file is read and changed."""
+        """The format by which the file is read and changed."""
         return self.ref.format
 
 
@@ -73,7 +72,7 @@ def _brief(one: VersionStatus) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelChangeResult:
-    """The result of a change. `left`: the part that has to wait, "" for none. `notes` are for people."""
+    """The result of a change. `left` is the part that has to wait, "" if there is none. `notes` are for people."""
 
     where: Where
     before: ConfiguredModel
@@ -85,12 +84,12 @@ class ModelChangeResult:
 
     @property
     def changed(self) -> bool:
-        """Whether anything was, or would be, written."""
+        """Whether the change was written, or would be written without the dry run."""
         return self.change.differs(self.before)
 
 
 async def listed(api: Api, where: Where) -> list[ModelReport]:
-    """The models of the file. Raises OperateError when there is no such file or it is unusable, ClusterError."""
+    """Return the models of the file. Raises OperateError if there is no such file or it is unusable, and ClusterError."""
     try:
         document = await load_document(api, where.ref)
         models, history = document.models, document.history
@@ -108,7 +107,7 @@ async def listed(api: Api, where: Where) -> list[ModelReport]:
 
 
 async def add(api: Api, where: Where, model: str, version: int, label: str, by: Author, *, dry_run: bool) -> ModelChangeResult:
-    """Load a version beside the others, with that label ("" for none). Raises PlanRefused, OperateError, ClusterError."""
+    """Add a version to those that are served, with that label ("" for none). Raises PlanRefused, OperateError, ClusterError."""
     any_label = (await fleet_of(api, where.ref)).takes_any_label
 
     def added(configured: ConfiguredModel, _: VersionsDocument, fleet: FleetStatus) -> ModelChange:
@@ -120,7 +119,7 @@ async def add(api: Api, where: Where, model: str, version: int, label: str, by: 
 async def promote(
     api: Api, where: Where, model: str, version: int | None, by: Author, *, prune: bool, dry_run: bool
 ) -> ModelChangeResult:
-    """Move label stable to the canary's version, or to that one. Raises PlanRefused, OperateError, ClusterError."""
+    """Move label stable to `version`, by default the canary's. Raises PlanRefused, OperateError, ClusterError."""
 
     def promoted(configured: ConfiguredModel, _: VersionsDocument, fleet: FleetStatus) -> ModelChange:
         return where.file.promote(configured, version, fleet.available, prune=prune)
@@ -129,7 +128,7 @@ async def promote(
 
 
 async def rollback(api: Api, where: Where, model: str, by: Author, *, dry_run: bool) -> ModelChangeResult:
-    """Move label stable back to the version before, as the history has it. Raises PlanRefused, OperateError, ClusterError."""
+    """Move label stable to its previous version in the history. Raises PlanRefused, OperateError, ClusterError."""
 
     def back(configured: ConfiguredModel, document: VersionsDocument, fleet: FleetStatus) -> ModelChange:
         return where.file.rollback(configured, stables(document.history, model, where.ref.key), fleet.available)
@@ -164,7 +163,7 @@ async def _changed(
 
 
 def _check_settled(document: VersionsDocument, configured: ConfiguredModel, change: ModelChange, now: datetime) -> None:
-    """Where the servers do not answer: refuse to move a label to a version that they may not have read of. Raises PlanRefused."""
+    """Refuse to move a label to a version that servers without an answer may not have loaded yet. Raises PlanRefused."""
     for label, version in change.labels.items():
         if configured.labels.get(label) in (None, version):
             continue
@@ -216,15 +215,15 @@ def _done(where: Where, model: str, written: Written, fleet: Fleet, status: Flee
 
 
 def author(who: str, why: str, verb: str, at: str) -> Author:
-    """The author of a change for the history; `at` in RFC 3339."""
+    """Return the author of a change for the history; `at` in RFC 3339."""
     return Author(who, why, f"models {verb}", at)
 
 
-# in words
+# for people
 
 
 def lines(done: ModelChangeResult) -> list[str]:
-    """The result in lines of text."""
+    """Return the lines to print."""
     name = f"model {done.before.name}"
     if not done.changed:
         text = [f"{name}: nothing to change ({_state(done.before.policy, done.before.labels)})"]
@@ -256,7 +255,7 @@ def _differences(before: ConfiguredModel, change: ModelChange) -> list[str]:
 
 
 def plain_result(done: ModelChangeResult) -> dict[str, object]:
-    """The result for programs."""
+    """Return the JSON form of the result."""
     return {
         "model": done.before.name,
         "changed": done.changed,
@@ -270,7 +269,7 @@ def plain_result(done: ModelChangeResult) -> dict[str, object]:
 
 
 def plain_report(found: ModelReport) -> dict[str, object]:
-    """The report for programs."""
+    """Return the JSON form of the report."""
     model = found.model
     return {
         "name": model.name,

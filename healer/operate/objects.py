@@ -1,4 +1,4 @@
-"""The objects that people name on the command line: where the API server has them, and how they are read and annotated."""
+"""Parses the objects named on the command line, and reads and annotates them through the API server."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 EVERYTHING = "everything"
 LEASE = "healer"
-"""The name of the Lease that the replicas of healer share. It stands for everything that they heal."""
+"""The default name of the Lease that healer's replicas share. A pause on this Lease pauses everything."""
 
 _RESOURCES = {kind.__name__: RESOURCES[kind] for kind in (Pod, ReplicaSet, Namespace)} | {"Incident": INCIDENTS}
 _WORDS = {
@@ -30,7 +30,7 @@ _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 class OperateError(Exception):
-    """What was asked for cannot be done; the message says what, where, and what to do."""
+    """The verb cannot be carried out. The message says what, where, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class ObjectRef:
 
 
 class ObjectMeta(msgspec.Struct, rename="camel"):
-    """What is read of any object."""
+    """The metadata that is read of any object."""
 
     name: str
     uid: str
@@ -65,24 +65,24 @@ class SeenObject(msgspec.Struct):
 
     @property
     def annotations(self) -> Mapping[str, str]:
-        """Its annotations, none where the API leaves them out."""
+        """Its annotations; empty if the API omits them."""
         return self.metadata.annotations or {}
 
 
 def object_ref(kind: str, namespace: str, name: str) -> ObjectRef:
-    """The place of a Pod, ReplicaSet, Namespace, Incident, or a workload."""
+    """Return the reference to a Pod, ReplicaSet, Namespace, Incident, or workload."""
     resource = WORKLOADS[kind].resource if kind in WORKLOADS else _RESOURCES[kind]
     namespace = namespace if resource.namespaced else ""
     return ObjectRef(kind, namespace, name, resource.path(namespace, name))
 
 
 def lease_ref(namespace: str, name: str = LEASE) -> ObjectRef:
-    """The Lease of the healer that runs in that namespace."""
+    """Return the reference to the Lease of the healer that runs in that namespace."""
     return ObjectRef("Lease", namespace, name, f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
 
 
 def parse_ref(text: str, namespace: str, kinds: Collection[str]) -> ObjectRef:
-    """The place that `kind/name` means; `kinds` are those that make sense here. Raises OperateError."""
+    """Parse `kind/name`. `kinds` are the kinds that the verb accepts. Raises OperateError."""
     word, slash, name = text.partition("/")
     kind = next((kind for kind in kinds if word.lower() in _words(kind)), None)
     if not slash or kind is None:
@@ -96,19 +96,19 @@ def _words(kind: str) -> Collection[str]:
 
 
 def valid(name: str, what: str) -> str:
-    """The name, if it can be one: it becomes part of a path. Raises OperateError."""
+    """Return the name if it is valid: it becomes part of a path. Raises OperateError."""
     if not is_name(name):
         raise OperateError(f"{name!r} cannot be {what}: it has lower-case letters, digits, '-' and '.'")
     return name
 
 
 def is_name(text: str) -> bool:
-    """Whether an object can have that name."""
+    """Whether the text is a valid name of an object."""
     return _NAME.fullmatch(text) is not None
 
 
 async def get(api: Api, ref: ObjectRef) -> bytes | None:
-    """An object as it is now; None when there is none. Raises OperateError where the kind is not served, ClusterError."""
+    """Read an object; None if it does not exist. Raises OperateError if the kind is not served, and ClusterError."""
     try:
         return await api.request("GET", ref.path)
     except ApiError as error:
@@ -122,9 +122,9 @@ async def get(api: Api, ref: ObjectRef) -> bytes | None:
 async def annotate(
     api: Api, ref: ObjectRef, annotations: Mapping[str, str | None], *, resource_version: str | None = None
 ) -> SeenObject | None:
-    """Write annotations, remove those that are None; returns the object as it is then, None when there is none.
+    """Write annotations and remove those that are None. Returns the object after the write; None if it does not exist.
 
-    With `resource_version`, only if it has not changed since: else ApiError with status 409. Raises ClusterError.
+    With `resource_version`, an object that has changed since is not written: ApiError with status 409. Raises ClusterError.
     """
     condition = {} if resource_version is None else {"resourceVersion": resource_version}
     body = {"metadata": {"annotations": dict(annotations), **condition}}
@@ -138,7 +138,7 @@ async def annotate(
 
 
 def decoded(body: bytes, type: type[T], ref: ObjectRef) -> T:
-    """An answer, as an object of that type. Raises Unreadable."""
+    """Decode an answer of the API server to that type. Raises Unreadable."""
     try:
         return msgspec.json.decode(body, type=type)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

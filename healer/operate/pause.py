@@ -1,4 +1,4 @@
-"""Pausing healer for a workload, a namespace or everything: an annotation on the object, so that the cluster remembers it."""
+"""Pauses healer for a workload, a namespace or everything, by an annotation on the object."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ from healer.workloads.registry import WORKLOADS
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Somebody has paused healer, here, until a time (RFC 3339) where there is one.
+    """A pause of healer on an object, optionally until a time (RFC 3339).
 
-    `by`, `reason` and `until` may be empty: the annotation alone is enough.
+    `by`, `reason` and `until` may be "": only the annotation PAUSED is required.
     """
 
     ref: ObjectRef
@@ -45,18 +45,18 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class PauseResult:
-    """What a pause or a resume came to: how it stands now, how it stood before, and what else still pauses healer there."""
+    """The result of a pause or a resume: the pause now, the pause before, and other pauses that still apply to the object."""
 
     ref: ObjectRef
     now: Pause | None
     before: Pause | None
     others: tuple[Pause, ...]
     doubt: str = ""
-    """Why nobody may hear of it, in words."""
+    """Why possibly no replica reads the pause; "" if a leader does."""
 
 
 def parse_pause_ref(text: str, namespace: str, healer_namespace: str) -> ObjectRef:
-    """What `deployment/NAME`, `namespace/NAME` or `everything` means. Raises OperateError."""
+    """Parse `deployment/NAME`, `namespace/NAME` or `everything`. Raises OperateError."""
     if text == EVERYTHING:
         return lease_ref(healer_namespace)
     try:
@@ -76,10 +76,10 @@ async def pause(
     make: bool = False,
     lease: str = LEASE,
 ) -> PauseResult:
-    """Pause healer there, until somebody resumes it or that time (seconds since the epoch) has come.
+    """Pause healer on an object, until somebody resumes it or until a time (seconds since the epoch).
 
-    A pause that stands is replaced. `make`: a Lease that is missing is made, for a healer that will read it. `lease`: its name.
-    Raises OperateError when there is no such object, ClusterError.
+    An existing pause is replaced. `make`: create the Lease if it does not exist. `lease`: the name of healer's Lease.
+    Raises OperateError if there is no such object, and ClusterError.
     """
     end = None if until is None else datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return await _write(
@@ -93,7 +93,7 @@ async def pause(
 
 
 async def resume(api: Api, ref: ObjectRef, healer_namespace: str, *, lease: str = LEASE) -> PauseResult:
-    """Take the pause back, with who and why. Raises OperateError when there is no such object, ClusterError."""
+    """Remove the pause with its annotations. Raises OperateError if there is no such object, and ClusterError."""
     return await _write(
         api, ref, {PAUSED: None, PAUSED_BY: None, PAUSED_REASON: None, PAUSED_UNTIL: None}, healer_namespace, lease
     )
@@ -137,14 +137,14 @@ def _describe(ref: ObjectRef) -> str:
 
 
 def pause_refs(ref: ObjectRef, lease_refs: Leases) -> list[ObjectRef]:
-    """Where a pause of that place may stand: on itself, on its namespace, on the Lease; on each that may be healer's."""
+    """Return the objects whose pause applies to an object: itself, its namespace, and each Lease that may be healer's."""
     own = [] if ref.kind in ("Namespace", "Lease") else [ref]
     namespace = {"Namespace": ref.name, "Lease": ""}.get(ref.kind, ref.namespace)
     return [*own, *([object_ref("Namespace", "", namespace)] if namespace else []), *lease_refs.refs]
 
 
 async def active_pauses(api: Api, refs: Iterable[ObjectRef]) -> tuple[list[Pause], list[str]]:
-    """The pauses that stand on these, and in words what of them may not be read. Raises ClusterError."""
+    """Return the pauses on these objects, and a note on each object that may not be read. Raises ClusterError."""
     found: list[Pause] = []
     unread: list[str] = []
     for ref in refs:
@@ -159,7 +159,7 @@ async def active_pauses(api: Api, refs: Iterable[ObjectRef]) -> tuple[list[Pause
 
 
 def pause_of(ref: ObjectRef, seen: SeenObject, now: float) -> Pause | None:
-    """The pause that stands on an object; only "true" is one, and only until it ends. `now` in seconds since the epoch."""
+    """Return the pause on an object; None without the value "true" or after its end. `now` in seconds since the epoch."""
     annotations = seen.annotations
     if annotations.get(PAUSED) != "true" or ends(annotations.get(PAUSED_UNTIL, "")) <= now:
         return None
@@ -172,7 +172,7 @@ def pause_of(ref: ObjectRef, seen: SeenObject, now: float) -> Pause | None:
 
 
 def pause_lines(done: PauseResult) -> list[str]:
-    """In words: what was done, when it takes effect, what still stands."""
+    """Return the lines to print: what was done, when it takes effect, and which other pauses apply."""
     ref, was = done.ref, done.before
     where = "everywhere" if ref.kind == "Lease" else f"for {ref}"
     if done.now is not None:
@@ -188,7 +188,7 @@ def pause_lines(done: PauseResult) -> list[str]:
 
 
 def effect(done: PauseResult) -> str:
-    """When it takes effect."""
+    """Return when the pause or the resume takes effect, as text."""
     when = "at once" if done.ref.kind != "Lease" else "when the leader next renews its Lease (every 2 s by default)"
     if done.now is not None:
         return f"takes effect {when}: no further action is sent; one that was sent already is still verified"
@@ -198,7 +198,7 @@ def effect(done: PauseResult) -> str:
 
 
 def plain_pause(pause: Pause | None) -> dict[str, object] | None:
-    """A pause for programs."""
+    """Return the JSON form of a pause."""
     return (
         None
         if pause is None
@@ -212,7 +212,7 @@ def plain_pause(pause: Pause | None) -> dict[str, object] | None:
 
 
 def plain_result(done: PauseResult) -> dict[str, object]:
-    """The same as `pause_lines`, for programs."""
+    """Return the JSON form of the result."""
     return {
         "target": _plain_ref(done.ref),
         "paused": done.now is not None,

@@ -1,7 +1,7 @@
 """The manifests that grant healer exactly the permissions that the loaded rules need.
 
-Watching, the journal and the lease need the same for all rules; beyond them a rule needs what its trigger and its steps need.
-With namespaces named, Roles in them grant everything, and a ClusterRole is printed only for resources that are in no namespace.
+Watches, the journal and the lease need the same permissions for all rules. A rule adds those of its trigger and of its steps.
+If healer is confined to namespaces, Roles in them grant everything, and a ClusterRole grants only cluster-scoped resources.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ Manifest = dict[str, Any]
 
 
 def observed() -> Permissions:
-    """The permissions to watch pods, their owners, their budgets, and who has paused healer."""
+    """Return the permissions to watch pods, their owners, their disruption budgets, and the objects that can be paused."""
     return union(permissions(each.api_group, each.plural, "list watch") for each in watched_resources())
 
 
@@ -33,14 +33,14 @@ LEASE = permissions("coordination.k8s.io", "leases", "get create update") | perm
 )
 """To elect a leader and to find the addresses of the other replicas, in healer's own namespace."""
 OWN_NAMESPACE = permissions("", "namespaces", "get")
-"""To read who has paused healer in a namespace, where Namespaces cannot be listed: a Role in that namespace allows it."""
+"""To read the pause of a namespace without the permission to list Namespaces. A Role in that namespace grants it."""
 
 _CLUSTER_WIDE = frozenset({("", "namespaces"), ("", "nodes"), ("apiextensions.k8s.io", "customresourcedefinitions")})
-"""Resources that are in no namespace. A Role grants nothing on them, except `get` on its own Namespace."""
+"""Cluster-scoped resources. A Role grants nothing on them, except `get` on its own Namespace."""
 
 
 def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
-    """All permissions that a healer with these rules needs, except those for the lease."""
+    """Return all permissions that a healer with these rules needs, except those for the lease."""
     return union([observed(), JOURNAL, *(_of_rule(rule, actions) for rule in rulebook.rules)])
 
 
@@ -50,7 +50,7 @@ def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:
 
 
 def apart(rulebook: Rulebook, actions: Mapping[str, Action]) -> dict[str, Permissions]:
-    """The permissions that rules need in the namespaces of their routes, by namespace."""
+    """Return the permissions that rules need in the namespaces of their routes, by namespace."""
     needs: dict[str, Permissions] = defaultdict(frozenset)
     for bound in rulebook.rules:
         route = _route(bound)
@@ -63,7 +63,7 @@ def apart(rulebook: Rulebook, actions: Mapping[str, Action]) -> dict[str, Permis
 
 
 def _route(bound: BoundRule) -> RouteRef | None:
-    """The route that the rule's trigger reads."""
+    """Return the route that the rule's trigger reads; None if it reads none."""
     canary = bound.rule.when.get(CANARY)
     return None if canary is None else canary.route
 
@@ -80,7 +80,7 @@ def manifests(
     lease: str = DEFAULT_NAME,
     routes: Mapping[str, Permissions] | None = None,
 ) -> list[Manifest]:
-    """The service account with its roles. `namespace` is healer's own, `lease` the name of its Lease.
+    """Return the service account with its roles. `namespace` is healer's own, `lease` is the name of its Lease.
 
     `within`: the namespaces that healer is confined to (HEALER_CLUSTER__NAMESPACES); empty for the whole cluster. `routes`:
     further permissions for routes in other namespaces (`apart`).
@@ -92,7 +92,8 @@ def manifests(
         return [account, *_bound("ClusterRole", _rules(needs), "", subjects), *_bound("Role", own, namespace, subjects)]
     everywhere, inside = _split(needs)
     granted = dict(routes or {}) | dict.fromkeys(within, inside)
-    own_namespace = granted.pop(namespace, frozenset()) | JOURNAL  # at home are the incidents of nodes and of the cluster
+    # healer's namespace holds the incidents of nodes and of the cluster
+    own_namespace = granted.pop(namespace, frozenset()) | JOURNAL
     roles = [role for each, may in granted.items() for role in _bound("Role", _rules(may), each, subjects)]
     own_rules = _rules(own_namespace)
     cluster = _bound("ClusterRole", _rules(everywhere), "", subjects) if everywhere else []
@@ -100,7 +101,7 @@ def manifests(
 
 
 def _split(needs: Permissions) -> tuple[Permissions, Permissions]:
-    """The permissions that only a ClusterRole can grant, and those that a Role grants: each Namespace is read by its name."""
+    """Split off the permissions that only a ClusterRole can grant. A Role grants `get` on its own Namespace."""
     everywhere = frozenset(
         each for each in needs if (each.group, each.resource) in _CLUSTER_WIDE and each.resource != "namespaces"
     )
@@ -109,7 +110,7 @@ def _split(needs: Permissions) -> tuple[Permissions, Permissions]:
 
 
 def _lease_rules(lease: str) -> list[Manifest]:
-    """The rules for the Lease. To create it needs a rule of its own, because a create request has no name for RBAC."""
+    """Return the rules for the Lease. `create` needs a separate rule, because a create request has no name for RBAC."""
     group = "coordination.k8s.io"
     return [
         {"apiGroups": [group], "resources": ["leases"], "resourceNames": [lease], "verbs": ["get", "update"]},
@@ -139,7 +140,7 @@ def _meta(namespace: str) -> Manifest:
 
 
 def _rules(needs: Permissions) -> list[Manifest]:
-    """RBAC rules: one for all resources of a group that need the same verbs."""
+    """Return RBAC rules: one for all resources of a group that need the same verbs."""
     verbs: dict[tuple[str, str], list[str]] = defaultdict(list)
     for group, resource, verb in sorted(needs, key=_order):
         verbs[group, resource].append(verb)

@@ -1,4 +1,4 @@
-"""How healer itself stands: who leads, which rules are in force and what they guard, what is paused, which incidents are open."""
+"""Reads and prints the state of healer: the leader, the loaded rules and what they guard, the pauses, the open incidents."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,12 +28,15 @@ from healer.operate.workload import listed
 from healer.workloads.registry import WORKLOADS
 
 STALE = 60.0
-"""Seconds after which a Lease that nobody has renewed has no holder any more, whatever it says."""
+"""Seconds after its renewal until a Lease counts as held by nobody."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealerStatus:
-    """`rules` and `incidents` are None where they cannot be known; `notes` say why. `at` in seconds since the epoch."""
+    """The state of healer at `at` (seconds since the epoch).
+
+    `rules` and `incidents` are None if they cannot be read; `notes` say why.
+    """
 
     leader: LeaseHolder | None
     rules: tuple[RuleRow, ...] | None
@@ -42,11 +45,11 @@ class HealerStatus:
     notes: tuple[str, ...]
     at: float
     alone: bool = False
-    """A daemon runs without an election: nobody has to lead."""
+    """A daemon runs without leader election, so it needs no leader."""
 
     @property
     def led(self) -> bool:
-        """Whether somebody leads: holds the Lease, and has renewed it lately; or acts alone."""
+        """Whether a replica leads (it holds the Lease and renewed it lately), or a daemon acts without leader election."""
         if self.alone:
             return True
         if self.leader is None or not self.leader.holder:
@@ -58,7 +61,7 @@ class HealerStatus:
 async def status(
     api: Api, namespace: str, healer_namespace: str, url: str | None, now: float, lease: str = LEASE
 ) -> HealerStatus:
-    """How it stands now; of one namespace, or of all when it is empty. What may not be read becomes a note.
+    """Read the state of healer for one namespace, or for all if it is "". What may not be read becomes a note.
 
     `lease`: the Lease's name. Raises ClusterError.
     """
@@ -81,7 +84,7 @@ async def status(
 
 
 async def _incidents(api: Api, namespace: str, notes: list[str]) -> tuple[Incident, ...] | None:
-    """Those that are not closed, oldest first."""
+    """Return the incidents that are not closed, oldest first."""
     try:
         objects = await listed(api, INCIDENTS.path(namespace))
     except ApiError as error:
@@ -101,7 +104,7 @@ async def _incidents(api: Api, namespace: str, notes: list[str]) -> tuple[Incide
 
 
 async def _pauses(api: Api, namespace: str, lease_refs: Leases, notes: list[str]) -> list[Pause]:
-    """Of everything, of namespaces, of Deployments."""
+    """Return the pauses on the Leases, on namespaces and on workloads."""
     found, unread = await active_pauses(api, lease_refs.refs)
     notes += unread
     for kind in ("Namespace", *WORKLOADS):
@@ -139,7 +142,7 @@ def _paused(ref: ObjectRef, body: bytes | None, now: float) -> Iterable[Pause]:
 
 
 def show_status(found: HealerStatus, screen: Console) -> None:
-    """Print it."""
+    """Print the state of healer."""
     screen.print(clean(_led(found)), style="bold green" if found.led else "bold red")
     for note in found.notes:
         screen.print(clean(f"note: {note}"), style="yellow")
@@ -182,7 +185,7 @@ def _led(found: HealerStatus) -> str:
 
 
 def plain_status(found: HealerStatus) -> dict[str, Any]:
-    """The same as JSON has it; times are RFC 3339."""
+    """Return the JSON form; times are RFC 3339."""
     incidents = None
     if found.incidents is not None:
         incidents = [

@@ -1,4 +1,4 @@
-"""Undo what healer did for an incident, as far as its actions can be undone."""
+"""Undoes the changes that healer made for an incident, as far as its actions can be undone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,15 +17,15 @@ from healer.operate.objects import ObjectRef, OperateError, SeenObject, annotate
 
 @dataclass(frozen=True, slots=True)
 class Undoing:
-    """The changes that healer made for an incident, and how they stand."""
+    """The changes that healer made for an incident, and their present state."""
 
     incident: Incident
     ref: ObjectRef
     reversals: Sequence[Reversal]
     by: str = ""
-    """Who undid them last; "" when nobody has."""
+    """Who undid them last; "" if nobody has."""
     trusted: bool = True
-    """Whether healer made the incident's object itself. If not, it ignores what people write on it."""
+    """Whether healer created the incident's object. If not, healer ignores the annotations on it."""
 
     @property
     def needed(self) -> bool:
@@ -49,7 +49,7 @@ class Undoing:
 
 
 def plain(undoing: Undoing, *, undone: bool) -> dict[str, Any]:
-    """For programs. `undone`: whether this call undid a change."""
+    """Return the JSON form. `undone` says whether this call undid a change."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for reversal in undoing.reversals:
         groups.setdefault(reversal.group, []).append(reversal.plain())
@@ -58,11 +58,11 @@ def plain(undoing: Undoing, *, undone: bool) -> dict[str, Any]:
 
 
 async def undo(api: Api, namespace: str, name: str, by: str, show: Callable[[Undoing], None], *, force: bool = False) -> Undoing:
-    """Show what will be done, undo the changes, and write who did it on the incident. Idempotent.
+    """Show what will be done, undo the changes, and record on the incident who undid them. Idempotent.
 
-    `show` may raise NotUndone to stop it. A value that is neither healer's nor the one from before is somebody else's, and stays
-    unless `force`. Raises NotUndone, OperateError when there is no such incident, ClusterError: then some changes may have been
-    undone, and a second call does the rest.
+    `show` may raise NotUndone to stop the undo. Without `force`, a value that neither healer nor the state before it set is left
+    alone. Raises NotUndone, OperateError if there is no such incident, and ClusterError. After ClusterError some changes may be
+    undone; a second call undoes the rest.
     """
     if not by.strip():
         raise OperateError("who undoes it? name somebody by --by")

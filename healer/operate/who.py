@@ -1,4 +1,4 @@
-"""Who asks, and in which namespace they work: what the kubeconfig says of them, as kubectl reads it."""
+"""Reads the user and the namespace from the kubeconfig, as kubectl does."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -11,17 +11,17 @@ import yaml
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """`user`: the kubeconfig's user, else $USER, else "unknown"; `namespace`: the context's, else "default"."""
+    """`user` is the kubeconfig's user, or $USER, or "unknown". `namespace` is the context's, or "default"."""
 
     user: str
     namespace: str
 
 
 def who(context: str | None = None) -> Who:
-    """Who asks, by a context of the kubeconfig, by default the current one.
+    """Return the user and the namespace of a context of the kubeconfig, by default the current one.
 
-    Of several files the first to name a thing wins, as in kubectl. A file that cannot be read says nothing here: whether the
-    cluster can be reached with it is for `Access` to find out, and to say.
+    If several files define the same context, the first file wins, as in kubectl. This function skips a file that cannot be read;
+    `Access` reports such a file when it connects to the cluster.
     """
     files = list(_files())
     wanted = context or next((name for name in (file.get("current-context") for file in files) if name), None)
@@ -42,7 +42,7 @@ def _files() -> Iterator[Mapping[str, Any]]:
 
 
 def _contexts(file: Mapping[str, Any], name: str | None) -> Iterator[Mapping[str, Any]]:
-    """The contexts of that name."""
+    """Yield the contexts of that name."""
     for entry in file.get("contexts") or ():
         if isinstance(entry, dict) and entry.get("name") == name and isinstance(entry.get("context"), dict):
             yield entry["context"]

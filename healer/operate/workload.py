@@ -1,4 +1,4 @@
-"""A workload with its ReplicaSets and pods, read afresh."""
+"""Reads a workload's ReplicaSets and pods from the API server."""
 
 from collections.abc import Mapping
 
@@ -24,9 +24,9 @@ class _SelectorObject(msgspec.Struct):
 
 
 async def put_pods(api: Api, ref: ObjectRef, body: bytes, view: View) -> None:
-    """Put the ReplicaSets and pods into the view that the workload at that place, read as `body`, selects.
+    """Put the ReplicaSets and pods that a workload selects into the view. `body` is the workload as it was read.
 
-    Raises ClusterError: some may be in the view then.
+    Raises ClusterError; some objects may be in the view then.
     """
     selector = _selector_query(decoded(body, _SelectorObject, ref).spec.selector)
     kinds: tuple[type[ReplicaSet] | type[Pod], ...] = (ReplicaSet, Pod)
@@ -39,7 +39,7 @@ async def put_pods(api: Api, ref: ObjectRef, body: bytes, view: View) -> None:
 
 
 async def listed(api: Api, path: str, **query: str) -> list[msgspec.Raw]:
-    """The objects of a list, page by page; one whose continue token has expired is read from its beginning.
+    """Return the objects of a list, read page by page. If the continue token expires, the list is read again from its beginning.
 
     Raises ClusterError.
     """
@@ -53,7 +53,7 @@ async def listed(api: Api, path: str, **query: str) -> list[msgspec.Raw]:
 
 
 def _selector_query(selector: LabelSelector) -> str:
-    """A selector as a query has it."""
+    """Return a selector as a query parameter."""
     operators: Mapping[str, str] = {"In": "{0} in ({1})", "NotIn": "{0} notin ({1})", "Exists": "{0}", "DoesNotExist": "!{0}"}
     labels = [f"{key}={value}" for key, value in selector.match_labels.items()]
     return ",".join(labels + [operators[e.operator].format(e.key, ",".join(e.values)) for e in selector.match_expressions])

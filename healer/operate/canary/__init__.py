@@ -1,1 +1,1 @@
-"""What people and pipelines ask about a canary: gate and compare."""
+"""The verbs on a canary, for people and pipelines: gate and compare."""

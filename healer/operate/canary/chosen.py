@@ -1,4 +1,4 @@
-"""The canary that a person or a pipeline asks about: which rule judges it, and how its two Deployments stand."""
+"""Finds the rule that judges a canary, and reads the canary's two Deployments."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,14 +19,14 @@ STYLES: Mapping[VerdictKind, str] = {
     VerdictKind.INSUFFICIENT: "bold yellow",
     VerdictKind.UNKNOWN: "bold magenta",
 }
-"""How a verdict is shown on a terminal."""
+"""The style of each verdict on a terminal."""
 
 
 def choose_rule(rules: Sequence[BoundRule], ref: ObjectRef, name: str | None) -> BoundRule:
-    """The rule by which the canary at that place is judged: the one of that name, where one is given (in full, or without its
-    rule set); else the only one. Raises OperateError.
+    """Return the rule that judges a canary: the rule `name` (with or without its rule set), by default the only one.
 
-    The scopes of the rules decide between several, and exclude none: who asks has named the namespace.
+    If several rules match, those whose scope has the namespace are preferred. A rule with another scope is still accepted,
+    because the user chose the namespace. Raises OperateError.
     """
     judging = [rule for rule in rules if rule.rule.when.trigger is CANARY]
     if not judging:
@@ -45,7 +45,7 @@ def choose_rule(rules: Sequence[BoundRule], ref: ObjectRef, name: str | None) ->
 
 
 def canary_of(rule: BoundRule) -> Canary:
-    """What a rule on a canary says of it. Raises ValueError for another rule."""
+    """Return the canary trigger of a rule. Raises ValueError for a rule with another trigger."""
     canary = rule.rule.when.get(CANARY)
     if canary is None:
         raise ValueError(f"rule {rule.name} is about no canary")
@@ -65,7 +65,7 @@ def _listed(rules: Sequence[BoundRule]) -> str:
 
 
 async def read_deployments(api: Api, canary: Canary, namespace: str) -> View:
-    """The two Deployments with their ReplicaSets and pods, read afresh. One that does not exist is not in the view.
+    """Read the two Deployments with their ReplicaSets and pods. A Deployment that does not exist is not in the view.
 
     Raises ClusterError.
     """
@@ -80,7 +80,7 @@ async def read_deployments(api: Api, canary: Canary, namespace: str) -> View:
 
 
 def require_workload(view: View, ref: ObjectRef, rule: BoundRule) -> Workload:
-    """The canary's workload. Raises OperateError when there is none."""
+    """Return the canary's workload. Raises OperateError if it does not exist."""
     workload = view.workload_named(ref.kind, ref.namespace, ref.name)
     if workload is None:
         covered = rule.scope.covers(ref.namespace)
@@ -90,7 +90,7 @@ def require_workload(view: View, ref: ObjectRef, rule: BoundRule) -> Workload:
 
 
 def plain_finding(finding: MeasureFinding) -> dict[str, object]:
-    """A finding for programs. Evidence is an e-value."""
+    """Return the JSON form of a finding. Evidence is an e-value."""
     return {
         "measure": finding.measure,
         "verdict": finding.kind,
@@ -108,5 +108,5 @@ def plain_finding(finding: MeasureFinding) -> dict[str, object]:
 
 
 def plain_counts(counts: Counts) -> dict[str, float]:
-    """Counts for programs."""
+    """Return the JSON form of counts."""
     return {"requests": counts.requests, "bad": counts.bad}

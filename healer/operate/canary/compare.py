@@ -1,5 +1,4 @@
-"""Comparing a canary with its stable version over a time that has passed: the looks of that time are repeated, by the very code
-by which the daemon looks."""
+"""Compares a canary with its stable version over a past time, by the code with which the daemon evaluates a canary."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -29,11 +28,11 @@ from healer.sources.canary.sides import ObservedSide, Sides, filled
 from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample, Series
 
 _MAX_WINDOWS = 240
-"""Windows of a report: over a long time they are the longer."""
+"""The maximum number of windows of a report. A longer time has longer windows."""
 _LAG = 1.0
-"""Seconds after which what was scraped is surely stored."""
+"""Seconds after a scrape until Prometheus has stored its samples."""
 _MAX_PREFIX = 58
-"""Characters of a pod's name before its random end."""
+"""The maximum number of characters of a pod's name before its random suffix."""
 _SCALE = {"s": 1.0, "ms": 1e3, "us": 1e6}
 _WEIGHTS = (
     "the weights of that time are not known, and need not be: the test asks whether the canary has more of the bad requests "
@@ -42,7 +41,7 @@ _WEIGHTS = (
 
 
 class _Evaluation(NamedTuple):
-    """A look at a point of the grid."""
+    """The result of evaluating the canary at a point of the grid. `at` in seconds since the epoch."""
 
     at: float
     result: LookResult
@@ -51,10 +50,10 @@ class _Evaluation(NamedTuple):
 async def compare(
     api: Api, prometheus: QueryApi, rule: BoundRule, ref: ObjectRef, *, since: float, now: float, history: int = 720
 ) -> Report:
-    """The report on the last `since` seconds before `now` (since the epoch). `history`: windows of stable before that, from
-    which the judge learns how bursty its errors are.
+    """Return the report on the last `since` seconds before `now` (seconds since the epoch).
 
-    Raises OperateError when it cannot be made, and ClusterError.
+    `history`: the number of earlier windows of stable from which the judge learns how bursty its errors are.
+    Raises OperateError if the report cannot be made, and ClusterError.
     """
     canary = canary_of(rule)
     step = canary.every * max(1, ceil(since / canary.every / _MAX_WINDOWS))
@@ -89,10 +88,10 @@ async def compare(
 
 
 def _sides(view: View, canary: Canary, workload: Workload) -> Sides:
-    """The Deployments with all pods that they had in that time: those that are gone have counted requests as well.
+    """Return the Deployments with all pods that they had in that time, because deleted pods have counted requests as well.
 
-    Their names are not known any more, so patterns stand for them: for the canary's, the pods of its present revision, lest an
-    earlier one is judged with it; for stable's, those of every revision.
+    The names of deleted pods are unknown, so patterns match them. The canary's patterns match only its present revision, so that
+    no earlier revision is judged. Stable's patterns match every revision.
     """
     now = sides_of(view, canary, workload.metadata.namespace)
     name, revision = workload.metadata.name, workload.revision
@@ -105,18 +104,18 @@ def _sides(view: View, canary: Canary, workload: Workload) -> Sides:
 
 
 def _pods_of(replica_sets: Sequence[ReplicaSet]) -> list[str]:
-    """Patterns for the names of their pods, which are cut before the random end (apiserver, names.SimpleNameGenerator)."""
+    """Return patterns for the names of their pods, truncated before the random suffix (apiserver, names.SimpleNameGenerator)."""
     return sorted(f"{f'{each.metadata.name}-'[:_MAX_PREFIX]}[a-z0-9]+" for each in replica_sets)
 
 
 def _any_pod(deployment: str) -> str:
-    """A Deployment's pods, by name: the hash of their template and five characters (apimachinery's rand.SafeEncodeString)."""
+    """Return a pattern for all pods of a Deployment: template hash and five characters (apimachinery's rand.SafeEncodeString)."""
     return f"{deployment}-[a-z0-9]{{1,10}}-[a-z0-9]{{5}}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Replay:
-    """The looks of a time, repeated; the canary's `every` is the step of the past."""
+    """Repeats the evaluations of a past time. The canary's `every` is the step of `past`."""
 
     canary: Canary
     namespace: str
@@ -124,15 +123,15 @@ class _Replay:
     sides: Sides
 
     async def evaluate(self, history: int) -> list[_Evaluation]:
-        """One at each point. Raises QueryFailed."""
+        """Evaluate the canary at each point of the grid. Raises QueryFailed."""
 
         async def share() -> float:
-            return 1.0  # any but 0: the weights of that time are not known
+            return 1.0  # any value but 0: the weights of that time are unknown
 
         def sides() -> Sides:
             return self.sides
 
-        # A time without requests is one, however long: for a time without scrapes there are no points.
+        # A long time without requests counts as one window, because a time without scrapes has no points.
         canary_look = CanaryLook(self.canary, self.namespace, self.past, share=share, sides=sides, history=history, standing=True)
         evaluated: list[_Evaluation] = []
         for at in self.past.points:
@@ -142,7 +141,7 @@ class _Replay:
         return evaluated
 
     async def row(self, measure: Measure, evaluations: Sequence[_Evaluation], verdict: Verdict) -> MeasureRow:
-        """The figures of all windows of a measure that could be read; at the first look there are only counters to count from.
+        """Return the figures of all readable windows of a measure. The first evaluation only provides the counters' start.
 
         Raises QueryFailed.
         """
@@ -169,7 +168,7 @@ class _Replay:
         )
 
     async def _histograms(self, measure: Measure) -> list[list[Series]]:
-        """The buckets of canary and stable, as the looks have asked for them; none for a measure of another kind."""
+        """Return the buckets of canary and stable by the queries of the evaluations; [] for a measure without a histogram."""
         if measure.histogram is None:
             return []
         sides = ((self.canary.canary.deployment, self.sides.canary), (self.canary.stable.deployment, self.sides.stable))
@@ -181,12 +180,12 @@ class _Replay:
 
 
 def _capped(counts: Counts) -> Counts:
-    """As the judge does it: PromQL's extrapolation may put a few more bad requests than requests into a window."""
+    """Cap bad requests as the judge does: by extrapolation PromQL may return more bad requests than requests."""
     return Counts(counts.requests, min(counts.bad, counts.requests))
 
 
 def _bad(measure: Measure, histograms: Sequence[Sequence[Series]]) -> str:
-    """What is bad, in words."""
+    """Return a description of the requests that count as bad."""
     if measure.slower_than is None:
         return "bad"
     sides = [[Sample(each.labels, 0.0) for each in side] for side in histograms]
@@ -197,7 +196,7 @@ def _bad(measure: Measure, histograms: Sequence[Sequence[Series]]) -> str:
 def _times(
     histogram: Sequence[Series], measure: Measure, windows: Sequence[tuple[float, Window | Missing]]
 ) -> Mapping[str, Quantile | None]:
-    """How long one side's requests took, over the windows that could be read: each bucket is counted as the judge counts."""
+    """Return the quantiles of one side's response times over the readable windows. Each bucket is counted as the judge counts."""
     by_edge: dict[float, dict[Key, Mapping[float, float]]] = defaultdict(dict)
     for each in histogram:
         edge = _edge(each)
@@ -219,7 +218,7 @@ def _times(
 
 
 def _edge(bucket: Series) -> float:
-    """NaN when it has none."""
+    """Return the upper bound of a bucket; NaN if it has none."""
     try:
         return float(bucket.labels.get("le", "nan"))
     except ValueError:
@@ -227,7 +226,7 @@ def _edge(bucket: Series) -> float:
 
 
 def _verdict(evaluations: Sequence[_Evaluation]) -> tuple[Verdict, float | None]:
-    """The last verdict that rests on a window, and since when it is of that kind; without any the last, and None."""
+    """Return the last verdict based on a window, and since when it has this kind. Without one, return the last and None."""
     judged = [
         (evaluation.at, evaluation.result.verdict)
         for evaluation in evaluations
@@ -249,7 +248,7 @@ def _has_window(look: LookResult) -> bool:
 
 
 async def _share_now(api: Api, canary: Canary, namespace: str) -> tuple[float | None, list[str]]:
-    """The canary's share of the traffic; None, and why, where the route cannot be read. Raises ClusterError."""
+    """Return the canary's share of the traffic, or None and the reason if the route cannot be read. Raises ClusterError."""
     try:
         return await share_of(api, place_of(canary, namespace)), []
     except RouteError as error:
@@ -257,7 +256,7 @@ async def _share_now(api: Api, canary: Canary, namespace: str) -> tuple[float | 
 
 
 def _notes(view: View, canary: Canary, workload: Workload, rows: Sequence[MeasureRow], verdict: Verdict) -> list[str]:
-    """What one should know to read the figures."""
+    """Return the notes that a reader of the figures needs."""
     notes = []
     if (rollout := workload.rollout) is not None:
         notes.append(f"a rollout of the canary is under way ({rollout.text}): only the pods of its newest revision are counted")

@@ -1,16 +1,16 @@
-"""Figures for the report on a canary: the interval around a share, a quantile out of a histogram's buckets."""
+"""Statistics for the report on a canary: the interval of a share, and a quantile from a histogram's buckets."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 _Z = 1.959964
-"""The normal distribution's quantile for 95 %, both sides."""
+"""The two-sided 95 % quantile of the normal distribution."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Two shares, 0 to 1."""
+    """The bounds of an interval of shares, each 0 to 1."""
 
     low: float
     high: float
@@ -18,19 +18,19 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Quantile:
-    """A time in seconds. `beyond`: the true one is above it, for it lies past the histogram's last finite edge."""
+    """A time in seconds. `beyond`: the true quantile is greater, because it exceeds the histogram's last finite bound."""
 
     seconds: float
     beyond: bool = False
 
 
 def interval(requests: float, bad: float) -> Interval:
-    """The 95 % interval of a bad share; all from 0 to 1 without requests.
+    """Return the 95 % interval of the share of bad requests; 0 to 1 without requests.
 
     Wilson's score interval: centre (p + z²/2n) / (1 + z²/n), half width z/(1 + z²/n) sqrt(p(1 - p)/n + z²/4n²) (E. B. Wilson,
-    Probable inference, the law of succession, and statistical inference, JASA 22, 1927). It holds for small counts and for
-    shares near 0, where the textbook's p ± 2 s does not. It takes requests for independent: bad ones in bursts make it wider
-    in truth.
+    Probable inference, the law of succession, and statistical inference, JASA 22, 1927). It is valid for small counts and for
+    shares near 0, where p ± 2 s is not. It assumes independent requests: if bad requests come in bursts, the true interval is
+    wider.
     """
     if requests <= 0:
         return Interval(0.0, 1.0)
@@ -41,12 +41,11 @@ def interval(requests: float, bad: float) -> Interval:
 
 
 def quantile(buckets: Mapping[float, float], share: float) -> Quantile | None:
-    """The time below which a share (0 to 1) of the requests are; None without requests, or without the bucket +Inf.
+    """Return the time within which a share (0 to 1) of the requests finish; None without requests or without the bucket +Inf.
 
-    `buckets`: the requests at most as slow as each edge, in seconds, as a histogram's `le` has them; one is infinite. As
-    PromQL's histogram_quantile: the requests of a bucket are taken to be spread evenly over it, the lowest begins at 0, and
-    buckets that were read while they grew are made to rise (promql/quantile.go, bucketQuantile). Unlike it, a quantile beyond
-    the last finite edge says so.
+    `buckets`: cumulative requests by upper bound (`le`) in seconds; one bound is infinite. The algorithm is PromQL's
+    histogram_quantile (promql/quantile.go, bucketQuantile): it interpolates linearly inside a bucket, starts the lowest bucket
+    at 0, and makes the counts monotonic. In addition, a quantile above the last finite bound has `beyond` set.
     """
     edges = sorted(buckets)
     if len(edges) < 2 or edges[-1] != math.inf or buckets[math.inf] <= 0:

@@ -1,4 +1,4 @@
-"""A gate for pipelines: wait until a canary is rolled out and judged. Nothing in the cluster is changed."""
+"""A gate for pipelines: waits until a canary is rolled out and judged. It changes nothing in the cluster."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,24 +28,24 @@ from healer.sources.prometheus.client import QueryApi, QueryFailed
 from healer.workloads.registry import WORKLOADS
 
 _ROLLOUT_INTERVAL = 2.0
-"""Seconds between two looks at a rollout, at the most."""
+"""The maximum number of seconds between two checks of a rollout."""
 _GRID_OFFSET = 0.2
-"""Of the interval, after each point of its grid: the look is then about the time up to that point."""
+"""The delay of an evaluation after its point of the grid, as a share of the interval. It covers the time up to that point."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateProgress:
-    """How it stands. Without a `kind` the rollout is waited for."""
+    """The present state. `kind` is None while the rollout is in progress."""
 
     kind: VerdictKind | None
     text: str
     findings: tuple[MeasureFinding, ...] = ()
     advice: str = ""
-    """What to do when it stays so."""
+    """What to do if the state does not change."""
 
     @property
     def final(self) -> bool:
-        """Whether there is nothing more to wait for."""
+        """Whether the verdict is GOOD or BAD, which ends the wait."""
         return self.kind in (VerdictKind.GOOD, VerdictKind.BAD)
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class GateProgress:
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """What came of it, after so many looks and seconds. `timed_out`: neither GOOD nor BAD in time."""
+    """The result after a number of evaluations (`looks`) and seconds. `timed_out`: neither GOOD nor BAD in time."""
 
     ref: ObjectRef
     rule: str
@@ -77,11 +77,11 @@ async def gate(
     history: int = 720,
     tell: Callable[[GateProgress], None],
 ) -> Gated:
-    """Wait until the rollout is done, then look until the verdict is GOOD or BAD, for `within` seconds at the most.
+    """Wait for the rollout, then evaluate the canary until it is GOOD or BAD, for at most `within` seconds.
 
-    `every`: seconds between two looks; by default as the rule says. `history`: windows of stable's past to learn from. `tell` is
-    called at each look. A rollout that fails is BAD. Raises OperateError and ClusterError for
-    what waiting does not mend: no such Deployment or route, no access, no Prometheus at the start.
+    `every`: seconds between two evaluations, by default the rule's. `history`: how many past windows of stable to learn from.
+    `tell` is called after each evaluation. A failed rollout is BAD. Raises OperateError and ClusterError for errors that waiting
+    does not resolve: no such Deployment or route, no access, no Prometheus at the start.
     """
     canary = canary_of(rule) if every is None else canary_of(rule).model_copy(update={"every": every})
     waiting = _Gate(api, prometheus, rule, canary, ref, history, tell)
@@ -139,7 +139,7 @@ class _Gate:
         )
 
     async def check(self) -> None:
-        """All that is needed is there. Raises OperateError, ClusterError."""
+        """Check that the canary, the route and Prometheus can be read. Raises OperateError, ClusterError."""
         require_workload(await read_deployments(self._api, self._canary, self._ref.namespace), self._ref, self._rule)
         try:
             await self._share()
@@ -148,7 +148,7 @@ class _Gate:
             raise OperateError(str(error)) from error
 
     async def wait(self) -> None:
-        """Look until the last word is final."""
+        """Evaluate the canary until the verdict is final."""
         while True:
             self.last = await self._round()
             self._tell(self.last)
@@ -157,7 +157,7 @@ class _Gate:
             await asyncio.sleep(self._pause())
 
     def _pause(self) -> float:
-        """Seconds to the next round: looks are at the same place in each interval, so that none falls between two."""
+        """Return the seconds to the next round. Evaluations have a fixed offset in each interval, so none is skipped."""
         every = self._canary.every
         if not self._rolled_out:
             return min(_ROLLOUT_INTERVAL, every)
@@ -186,7 +186,7 @@ class _Gate:
         return progress
 
     def _unwell(self, workload: Workload) -> str:
-        """Why it is not rolled out and ready, in words; "" when it is."""
+        """Return why it is not rolled out and ready; "" if it is."""
         if not workload.desired:
             return "it is scaled to 0 replicas"
         reason = unhealthy(self._view, workload.target)
@@ -202,7 +202,7 @@ class _Gate:
 
 
 def _advice(look: LookResult, verdict: Verdict, seconds: float) -> str:
-    """What to do when it stays so after so many seconds of looks."""
+    """Return what to do if the verdict does not change. `seconds`: the time evaluated so far."""
     kind, findings = verdict.kind, verdict.findings
     if not look.routed or any(isinstance(window, Window) and window.doubt for window in look.windows.values()):
         return ""
@@ -217,7 +217,7 @@ def _advice(look: LookResult, verdict: Verdict, seconds: float) -> str:
 
 
 def _is_transient(error: ClusterError) -> bool:
-    """Whether the same question may be answered later."""
+    """Whether the same request may succeed later."""
     return isinstance(error, ApiUnavailable) or (isinstance(error, ApiError) and (error.status == 429 or error.status >= 500))
 
 
@@ -230,7 +230,7 @@ def show_gated(gated: Gated, screen: Console) -> None:
 
 
 def plain_gated(gated: Gated) -> dict[str, object]:
-    """The same for programs."""
+    """Return the JSON form of the result."""
     return {
         "target": {"kind": gated.ref.kind, "namespace": gated.ref.namespace, "name": gated.ref.name},
         "rule": gated.rule,

@@ -1,4 +1,4 @@
-"""The A/B report on a canary: what it holds, on the screen, and as JSON."""
+"""The A/B report on a canary: its fields, its printed form and its JSON form."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ SHARES: Mapping[str, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One side's figures of one measure. `times`: by the names of SHARES; empty for a measure without a histogram."""
+    """One side's figures of one measure. `times` has the keys of SHARES; it is empty for a measure without a histogram."""
 
     counts: Counts
     times: Mapping[str, Quantile | None]
@@ -29,7 +29,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class MeasureRow:
-    """One measure. `bad` says in words what is counted as bad; `stable` is None when there was nothing to compare with."""
+    """One measure. `bad` describes the requests that count as bad. `stable` is None if there was nothing to compare with."""
 
     measure: str
     bad: str
@@ -40,7 +40,7 @@ class MeasureRow:
     """Windows that could be read."""
     unread: int
     why: str
-    """Why not the others: of the last of them."""
+    """Why the last unread window could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Report:
     rows: tuple[MeasureRow, ...]
     verdict: Verdict
     verdict_at: float | None
-    """Since when the verdict is of that kind; None without one."""
+    """Since when the verdict has this kind, in seconds since the epoch; None without a verdict."""
     notes: tuple[str, ...]
 
 
@@ -66,7 +66,7 @@ class Report:
 
 
 def show_report(report: Report, screen: Console) -> None:
-    """Print it: what is compared, the figures side by side, the verdict, what to know about it."""
+    """Print what is compared, the figures side by side, the verdict and the notes."""
     ref, now = report.ref, report.until
     screen.print(clean(f"{ref} beside deployment/{report.stable}, {span(report)}"), style="bold")
     table = Table(box=None, pad_edge=True, padding=(0, 2), header_style="dim")
@@ -86,15 +86,15 @@ def show_report(report: Report, screen: Console) -> None:
 
 
 def span(report: Report) -> str:
-    """The whole time that was looked at, from the first look to the last, in words; with its date, for whoever reads it later."""
+    """Return the time from the first evaluation to the last as text, with its date."""
     first, last = report.since, report.until
-    looks = round((last - first) / report.step) + 1
+    evaluations = round((last - first) / report.step) + 1
     times = f"{datetime.fromtimestamp(first, UTC):%Y-%m-%d %H:%M:%SZ} to {clock(last, first)}"
-    return f"{times} ({about(last - first)}: {looks} looks, windows of {about(report.step)})"
+    return f"{times} ({about(last - first)}: {evaluations} looks, windows of {about(report.step)})"
 
 
 def _lines(row: MeasureRow) -> Iterable[tuple[str, str, str]]:
-    """Title, stable and canary."""
+    """Yield the title, stable's text and the canary's text of each line."""
 
     def line(title: str, figure: Callable[[Column], str]) -> tuple[str, str, str]:
         return title, "-" if row.stable is None else figure(row.stable), figure(row.canary)
@@ -136,7 +136,7 @@ def _figure(value: float) -> str:
 
 
 def plain_report(report: Report) -> dict[str, object]:
-    """The same as JSON has it. Shares are from 0 to 1, durations in seconds, times RFC 3339."""
+    """Return the JSON form. Shares are from 0 to 1, durations in seconds, times RFC 3339."""
     ref = report.ref
     return {
         "target": {"kind": ref.kind, "namespace": ref.namespace, "name": ref.name},

@@ -1,1 +1,1 @@
-"""`healer explain`: what is known of an object, what it comes to, and how it is shown."""
+"""`healer explain`: reads the facts about an object, derives a verdict, and prints both."""

@@ -1,4 +1,4 @@
-"""What is known of an object: the cluster, the journal and the daemon are asked, afresh."""
+"""Reads all facts about an object from the cluster, the journal and the daemon."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,13 +31,13 @@ from healer.workloads.registry import WORKLOADS
 
 @dataclass(frozen=True, slots=True)
 class LeaseHolder:
-    """The Lease: who holds it, and when it was renewed last, by that replica's clock (RFC 3339); empty when nobody does."""
+    """The holder of the Lease, and when it last renewed the Lease by its own clock (RFC 3339). Both "" if nobody holds it."""
 
     holder: str
     renewed: str
 
     def age(self, now: float) -> float | None:
-        """Seconds since it was renewed; None when the time cannot be read."""
+        """Return the seconds since the renewal; None if the time cannot be parsed."""
         try:
             return now - datetime.fromisoformat(self.renewed).timestamp()
         except ValueError:
@@ -46,7 +46,7 @@ class LeaseHolder:
 
 @dataclass(frozen=True, slots=True)
 class Guarding:
-    """A rule in force, and in words what keeps the subject out of its scope; "" when it is in it."""
+    """A loaded rule, and why the subject is out of its scope; "" if it is in scope."""
 
     rule: RuleRow
     differs: str
@@ -54,11 +54,11 @@ class Guarding:
 
 @dataclass(frozen=True, slots=True)
 class SubjectFacts:
-    """What is known of `subject`. `at` in seconds since the epoch.
+    """The facts about `subject`. `at` in seconds since the epoch.
 
-    `found`: whether the cluster has it; `condition`: how it is, in words; `incidents`: oldest first, of a pod also those that
-    are open on its workload; `journal`: whether that could be read; `decisions`: oldest first, None when the daemon could not be
-    asked; `notes`: what is not known, and why.
+    `found`: whether the cluster has the subject. `condition`: its health as text. `incidents`: oldest first; for a pod they
+    include the open ones of its workload. `journal`: whether the journal could be read. `decisions`: oldest first; None if the
+    daemon did not answer. `notes`: what could not be read, and why.
     """
 
     subject: Target
@@ -73,19 +73,19 @@ class SubjectFacts:
     notes: tuple[str, ...]
     at: float
     guards: tuple[Guarding, ...] | None = None
-    """What each rule in force makes of a pod or a workload by its scope; None when the daemon could not be asked."""
+    """For each loaded rule whether its scope has the pod or the workload; None if the daemon did not answer."""
 
     @property
     def known(self) -> bool:
-        """Whether there is anything to tell."""
+        """Whether any fact about the subject was found."""
         return bool(self.incidents or self.decisions) or (self.found and (self.journal or self.decisions is not None))
 
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """The object itself: what it is, what owns it, and the uids that stand for it (its own, its workload's, its pods').
+    """The object, its workload, and the uids of the objects whose decisions concern it (itself, its workload, its pods).
 
-    `labels` are None for what has none that a rule could select by: an incident, and what is gone.
+    `labels` is None for an incident and for an object that does not exist: no rule can select them.
     """
 
     target: Target
@@ -106,9 +106,9 @@ class _LeaseObject(msgspec.Struct):
 
 
 async def facts(api: Api, ref: ObjectRef, healer_namespace: str, url: str | None, now: float, lease: str = LEASE) -> SubjectFacts:
-    """All that is known of a pod, a workload or an incident. `now` in seconds since the epoch; `lease`: the Lease's name.
+    """Read the facts about a pod, a workload or an incident. `now` in seconds since the epoch; `lease` is the Lease's name.
 
-    What may not be read, and a daemon that does not answer, become notes. Raises OperateError, ClusterError.
+    An object that healer may not read and a daemon that does not answer become notes. Raises OperateError, ClusterError.
     """
     notes: list[str] = []
     incidents = await _journal(api, ref.namespace, notes)
@@ -146,7 +146,7 @@ async def facts(api: Api, ref: ObjectRef, healer_namespace: str, url: str | None
 async def _guards(
     daemon: DaemonClient, namespace: str, labels: Mapping[str, str], notes: list[str]
 ) -> tuple[Guarding, ...] | None:
-    """The rules in force and what they make of an object with these labels; None when they are not known."""
+    """Return for each loaded rule whether its scope has an object with these labels; None if the rules cannot be read."""
     rows = await rules(daemon)
     if isinstance(rows, str):
         notes.append(f"which rules are about it is not known: {rows}")
@@ -162,7 +162,7 @@ async def _guards(
 
 
 async def _journal(api: Api, namespace: str, notes: list[str]) -> list[Incident] | None:
-    """The incidents of a namespace, oldest first; None when they cannot be read."""
+    """Return the incidents of a namespace, oldest first; None if they cannot be read."""
     found: list[Incident] = []
     try:
         objects = await listed(api, INCIDENTS.path(namespace))
@@ -179,7 +179,7 @@ async def _journal(api: Api, namespace: str, notes: list[str]) -> list[Incident]
 
 
 def _concerns(incident: Incident, subject: _Subject) -> bool:
-    """Whether an incident is about the subject; one open on a pod's workload is, for it keeps others off the pod."""
+    """Whether an incident is about the subject. An open one on a pod's workload is, because it blocks other incidents there."""
     target, workload = subject.target, subject.workload
     if target.kind == "Incident":
         return incident.id == target.name
@@ -192,23 +192,23 @@ def _concerns(incident: Incident, subject: _Subject) -> bool:
 
 
 def _targets(incident: Incident) -> list[Target]:
-    """Every object that an incident names."""
-    named = [incident.workload, *(sick.target for sick in incident.targets.values())]
+    """Return every object that an incident refers to."""
+    targets = [incident.workload, *(sick.target for sick in incident.targets.values())]
     if incident.acting_on is not None:
-        named.append(incident.acting_on)
+        targets.append(incident.acting_on)
     if incident.disruption is not None:
-        named.append(incident.disruption.target)
-    return named
+        targets.append(incident.disruption.target)
+    return targets
 
 
 def _related(decisions: list[Decision], subject: _Subject, incidents: tuple[Incident, ...]) -> tuple[Decision, ...]:
-    """The decisions on the subject, what it belongs to and what belongs to it, and on its incidents."""
+    """Return the decisions on the subject, on its workload or its pods, and on its incidents."""
     ids = {incident.id for incident in incidents} | ({subject.target.name} if subject.target.kind == "Incident" else set())
     name = (subject.target.kind, subject.target.name)
 
     def fits(decision: Decision) -> bool:
         target = decision.target
-        nameless = not (target.uid and subject.target.uid)  # one of the two is gone: the name is all there is
+        nameless = not (target.uid and subject.target.uid)  # one of the two no longer exists: only the name is left to compare
         return decision.incident in ids or target.uid in subject.uids or (nameless and (target.kind, target.name) == name)
 
     return tuple(decision for decision in decisions if fits(decision))
@@ -234,7 +234,7 @@ async def _subject(api: Api, ref: ObjectRef, incidents: list[Incident], notes: l
 
 
 async def _owner(api: Api, pod: Pod, notes: list[str]) -> Target | None:
-    """The pod's workload: its ReplicaSet is read by name, and found by the uid that the pod knows."""
+    """Return the pod's workload. Its ReplicaSet is read by name, and counts only if it has the uid in the owner reference."""
     owner = pod.metadata.controller
     view = View(WORKLOADS)
     if owner is not None and owner.kind == "ReplicaSet":
@@ -244,7 +244,7 @@ async def _owner(api: Api, pod: Pod, notes: list[str]) -> Target | None:
         except ApiError as error:
             notes.append(f"what owns {target_of(pod)} is not known: {error}")
             return None
-        if body is not None:  # a successor of its name has another uid: the view does not find it
+        if body is not None:  # a new ReplicaSet of the same name has another uid: the view does not find it
             view.put(decoded(body, ReplicaSet, ref))
     return view.workload_of(pod)
 
@@ -269,7 +269,7 @@ def _health(pod: Pod) -> str:
 
 
 async def lease_holder(api: Api, lease_refs: Leases, notes: list[str]) -> LeaseHolder | None:
-    """Who holds the Lease; None where there is none, or it may not be read, or it may be another: then a note says so."""
+    """Return the holder of the Lease; None if there is no Lease. A Lease that is unreadable or ambiguous becomes a note."""
     if not lease_refs.refs:
         return None
     if lease_refs.doubt:

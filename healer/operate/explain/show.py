@@ -1,4 +1,4 @@
-"""An explanation on the screen, and the same as JSON."""
+"""Prints an explanation, and makes its JSON form."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,7 @@ from healer.operate.explain.words import clock, step, when
 from healer.operate.pause import plain_pause
 
 _DECISIONS = 30
-"""Decisions on the screen; JSON has all."""
+"""The number of decisions that are printed. JSON has all."""
 _STYLES = {
     "well": "bold green",
     "healed": "bold green",
@@ -30,24 +30,24 @@ _STYLES = {
     "unknown": "bold red",
 }
 _RULES = 10
-"""Rules on the screen that are not about it; JSON has all."""
+"""The number of rules out of scope that are printed. JSON has all."""
 _WIDE = 10_000
 
 
 def console(*, error: bool = False) -> Console:
-    """Where to print: coloured and wrapped on a terminal; elsewhere plain, one thing a line."""
+    """Return the console to print on: coloured and wrapped on a terminal, otherwise plain and without wrapped lines."""
     how: dict[str, Any] = {"stderr": error, "highlight": False, "markup": False, "emoji": False}
     screen = Console(**how)
     return screen if screen.is_terminal else Console(**how, width=_WIDE)
 
 
 def clean(text: str) -> str:
-    """The text without what could steer a terminal: reasons quote containers and people."""
+    """Replace control characters by spaces: a reason may quote the output of a container, which could control the terminal."""
     return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
 
 
 def show_facts(facts: SubjectFacts, screen: Console) -> None:
-    """Print it: the verdict, the incidents with their history, the decisions, what happens next."""
+    """Print the verdict, the incidents with their history, the decisions, and what happens next."""
     explanation = verdict(facts)
     screen.print(_head(facts))
     screen.print(clean(explanation.text), style=_STYLES[explanation.code])
@@ -88,7 +88,7 @@ def _incident(screen: Console, incident: Incident, now: float, *, whole: bool) -
 
 
 def _guards(screen: Console, guards: tuple[Guarding, ...]) -> None:
-    """Which rules are about it; when none is, what keeps it out of each."""
+    """Print the rules whose scope has the subject. If there are none, print for each rule why not."""
     inside = [guard.rule for guard in guards if not guard.differs]
     title(screen, "rules about it")
     for rule in inside:
@@ -116,12 +116,12 @@ def _decisions(screen: Console, decisions: tuple[Decision, ...], now: float) -> 
 
 
 def title(screen: Console, text: str) -> None:
-    """A heading."""
+    """Print a heading."""
     screen.print(clean(f"\n{text}"), style="bold")
 
 
 def table(*columns: str) -> Table:
-    """A table without lines."""
+    """Return a table without borders."""
     rows = Table(box=None, pad_edge=True, padding=(0, 2), header_style="dim")
     for column in columns:
         rows.add_column(column, overflow="fold")
@@ -129,7 +129,7 @@ def table(*columns: str) -> Table:
 
 
 def cells(*texts: str) -> list[Text]:
-    """Cells whose text is taken as it is."""
+    """Return cells whose text is printed without markup."""
     return [Text(clean(text)) for text in texts]
 
 
@@ -137,7 +137,7 @@ def cells(*texts: str) -> list[Text]:
 
 
 def plain_facts(facts: SubjectFacts) -> dict[str, Any]:
-    """The same as JSON has it. Incidents have the keys of their objects' spec and status; times are RFC 3339."""
+    """Return the JSON form. Incidents have the keys of their objects' spec and status; times are RFC 3339."""
     explanation = verdict(facts)
     return {
         "target": facts.subject,

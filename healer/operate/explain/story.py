@@ -1,4 +1,4 @@
-"""What the facts come to: the verdict in a line, what each rule made of it, what happens next. No I/O, no clock."""
+"""Derives from the facts a verdict in one line, the last decision of each rule, and what happens next. No I/O, no clock."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,22 +11,25 @@ from healer.operate.explain.words import needs_human, next_step, step, step_done
 from healer.rules.schema import Mode
 
 LATE = 60.0
-"""Seconds by which a look may be overdue before somebody should see to healer itself."""
+"""Seconds by which a recheck may be overdue before the explanation asks whether healer runs."""
 
 _URGENCY = (State.ACTING, State.VERIFYING, State.WAITING, State.OPEN, State.ESCALATED, State.HEALED)
-"""Of several open incidents, the one whose state comes first here speaks for all."""
+"""Of several open incidents, the verdict is about the one whose state comes first here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`code` is one of unknown, well, seen, healed, escalated, open, approval, waiting, healing; `text` says it in words."""
+    """A verdict. `code` is one of unknown, well, seen, healed, escalated, open, approval, waiting, healing, observed.
+
+    `text` says the same for people.
+    """
 
     code: str
     text: str
 
 
 def verdict(facts: SubjectFacts) -> Explanation:
-    """How things stand, in short."""
+    """Return the verdict on the subject."""
     if not facts.known:
         gone = "" if facts.found else f"there is no {facts.subject} in {facts.subject.namespace}, and "
         return Explanation("unknown", f"{gone}nothing is known about {facts.subject}")
@@ -41,7 +44,7 @@ def verdict(facts: SubjectFacts) -> Explanation:
 
 
 def _open_verdict(incident: Incident, now: float) -> Explanation:
-    """Of an incident that is not closed."""
+    """Return the verdict on an incident that is not closed."""
     observed = "; mode observe: nothing is changed" if incident.mode == Mode.OBSERVE else ""
     why = incident.reason.text
     match incident.state:
@@ -66,7 +69,7 @@ def _open_verdict(incident: Incident, now: float) -> Explanation:
 
 
 def _closed_verdict(facts: SubjectFacts) -> Explanation:
-    """Where no incident is open: what was seen and not acted upon, else the last incident, else nothing."""
+    """Return the verdict if no incident is open: on the last ignored or pending signal, or on the last incident."""
     news = [last for last in last_by_rule(facts.decisions or ()) if last.verb in (Verb.PEND, Verb.IGNORE)]
     closed = facts.incidents[-1] if facts.incidents else None
     if news and (closed is None or news[-1].at > closed.changed_at):
@@ -81,12 +84,12 @@ def _closed_verdict(facts: SubjectFacts) -> Explanation:
 
 
 def last_by_rule(decisions: Iterable[Decision]) -> list[Decision]:
-    """The last decision of each rule, oldest first. That no rule is about a signal counts as one of its own."""
+    """Return the last decision of each rule, oldest first. Decisions without a rule form one group."""
     return sorted({decision.rule: decision for decision in decisions}.values(), key=lambda decision: decision.at)
 
 
 def next_steps(facts: SubjectFacts) -> list[str]:
-    """What happens next, in the order of its concern: pauses, then the incidents that are not closed, then the daemon."""
+    """Return what happens next: first for pauses, then for the incidents that are not closed, then for the daemon."""
     lines = [f"nothing, until healer goes on: it is paused on {pause}" for pause in facts.pauses]
     lines += [line for incident in facts.incidents if (line := next_of(incident, facts.at))]
     overdue = max((_overdue(incident, facts.at) for incident in facts.incidents), default=0.0)
@@ -97,7 +100,7 @@ def next_steps(facts: SubjectFacts) -> list[str]:
 
 
 def _running(facts: SubjectFacts) -> bool:
-    """Whether healer is seen to run: it answered, or the Lease was renewed lately. Its looks are not all in the journal."""
+    """Whether healer runs: it answered, or it renewed the Lease lately. The journal does not record every recheck."""
     if facts.decisions is not None:
         return True
     if facts.leader is None or not facts.leader.holder:
@@ -107,7 +110,7 @@ def _running(facts: SubjectFacts) -> bool:
 
 
 def next_of(incident: Incident, now: float) -> str:
-    """What happens next to one incident; empty when it is closed."""
+    """Return what happens next to one incident; "" if it is closed."""
     otherwise = next_step(incident)
     would = "would" if incident.mode == Mode.OBSERVE else "will"
     ask = f"healer approve incident/{incident.id} -n {incident.workload.namespace}"
@@ -141,7 +144,7 @@ def _when_next(at: float | None, now: float) -> str:
 
 
 def _overdue(incident: Incident, now: float) -> float:
-    """Seconds by which healer should have looked at it already."""
+    """Return the seconds since the recheck of the incident was due; negative before it, 0 if none is due."""
     if incident.wake_at is None or incident.state not in (State.WAITING, State.VERIFYING):
         return 0.0
     return now - incident.wake_at

@@ -1,4 +1,4 @@
-"""How an incident's step, its patient and its times are put into words."""
+"""Formats an incident's step, its target and its times as text."""
 
 from datetime import UTC, datetime
 
@@ -12,35 +12,35 @@ _GUARD = "NeedsApproval"
 
 
 def waits_for_approval(incident: Incident) -> bool:
-    """Whether a human's word is all that it waits for."""
+    """Whether the incident waits for approval and for nothing else."""
     return incident.state is State.WAITING and incident.reason.code == _GUARD
 
 
 def stops_all(incident: Incident) -> bool:
-    """Whether it says that healer acts nowhere, until somebody lets it go on."""
+    """Whether the incident is the open circuit breaker, which stops all actions until somebody approves or it is quiet."""
     return incident.rule == BREAKER and incident.state is not State.CLOSED
 
 
 def needs_human(incident: Incident) -> bool:
-    """Whether a human's word would change anything: its step was asked for and is not approved, or it stops everything."""
+    """Whether an approval has an effect: the step waits for approval, or the incident stops all actions."""
     return waits(incident) or stops_all(incident)
 
 
 def current_target(incident: Incident) -> Target:
-    """The target that its step is about: that of the action under way, else the one sick longest that is not treated yet."""
+    """Return the target of the present step: that of the action in progress, or the longest sick target without an action yet."""
     untreated = (sick.target for sick in incident.sick if sick.target.uid not in incident.treated)
     return incident.acting_on or next(untreated, incident.workload)
 
 
 def step(incident: Incident) -> str:
-    """The step that it is at: "step 1 of 2 (evict)"."""
+    """Return the present step: "step 1 of 2 (evict)"."""
     if not incident.steps:
         return "no ladder"
     return "its onStorm step" if incident.storming else _step(incident, incident.step)
 
 
 def step_done(incident: Incident) -> str:
-    """What that step does: "evict pod/x"."""
+    """Return what the present step does: "evict pod/x"."""
     if stops_all(incident):
         return "let healer act again, everywhere"
     if incident.storming or not incident.steps:
@@ -49,7 +49,7 @@ def step_done(incident: Incident) -> str:
 
 
 def next_step(incident: Incident) -> str:
-    """What comes when the step does not help."""
+    """Return what follows if the step does not help."""
     following = incident.step if incident.storming else incident.step + 1
     return _step(incident, following) if following < len(incident.steps) else "a human is asked"
 
@@ -59,11 +59,11 @@ def _step(incident: Incident, index: int) -> str:
 
 
 def clock(at: float, now: float) -> str:
-    """A time of day in UTC, with its date when that is not the one of `now`. Both in seconds since the epoch."""
+    """Format a time of day in UTC, with its date if that is not the date of `now`. Both in seconds since the epoch."""
     moment, today = datetime.fromtimestamp(at, UTC), datetime.fromtimestamp(now, UTC)
     return moment.strftime("%H:%M:%SZ" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%SZ")
 
 
 def when(at: float, now: float) -> str:
-    """The same, and how far away that is: "14:05:09Z (in 12 s)"."""
+    """Format a time as `clock` does, with its distance from `now`: "14:05:09Z (in 12 s)"."""
     return f"{clock(at, now)} ({f'in {about(at - now)}' if at > now else f'{about(now - at)} ago'})"
