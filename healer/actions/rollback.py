@@ -22,7 +22,7 @@ from healer.model.target import ActsOn
 from healer.rules.form import Model, Whole
 from healer.workloads.base import Rollable
 from healer.workloads.registry import WORKLOADS, allowed
-from healer.workloads.revisions import History, Revision, choose, number
+from healer.workloads.revisions import History, Revision, choose
 from healer.workloads.template import differences
 
 
@@ -69,12 +69,12 @@ class Rollback:
         if veto is not None:
             return veto
         params = RollbackParams.model_validate(call.act.params)
-        goal = choose(history, params.to_revision, number(call.act.incident.healthy))
+        goal = choose(history, params.to_revision, history.number_of(call.act.incident.healthy))
         if isinstance(goal, Outcome):
             return goal
         if (veto := unsafe(call, workload)) is not None:
             return veto
-        keep = {"step": rung(call), "from": str(history.current), "to": str(goal.number), "replicaSet": goal.holder}
+        keep = {"step": rung(call), "from": history.note, "to": str(goal.number), "replicaSet": goal.holder}
         change = _change(call, whole, history, goal)
         failed = await patch(call, workload, change, keep, f"roll {call.act.target} back to revision {goal.number}")
         return failed or _done(call, history, goal)
@@ -109,7 +109,7 @@ def _moved_on(call: Call, whole: Rollable, history: History) -> Outcome | None:
 
     A revision that healer made itself since (by a restart or an earlier rollback) does not count.
     """
-    opened = number(call.act.incident.revision)
+    opened = history.number_of(call.act.incident.revision)
     if opened in (0, history.current) or history.is_current(history.numbered(opened)):
         return None
     own = whole.metadata.annotations.rolled_back_by == call.act.incident.id
@@ -123,13 +123,13 @@ def _moved_on(call: Call, whole: Rollable, history: History) -> Outcome | None:
 
 
 def _change(call: Call, whole: Rollable, history: History, goal: Revision) -> TemplatePatch:
-    marks = {ROLLED_BACK_FROM: str(history.current), ROLLED_BACK_BY: call.act.incident.id}
+    marks = {ROLLED_BACK_FROM: history.note, ROLLED_BACK_BY: call.act.incident.id}
     return to_revision(whole, goal, marks)
 
 
 def _done(call: Call, history: History, goal: Revision) -> Outcome:
     target, changes = call.act.target, differences(history.template, goal.template)
-    proven = ", last seen healthy" if goal is history.numbered(number(call.act.incident.healthy)) else ""
+    proven = ", last seen healthy" if goal is history.numbered(history.number_of(call.act.incident.healthy)) else ""
     way = f"rolled back from revision {history.current} to revision {goal.number}{proven} ({changes})"
     if call.act.dry_run:
         text = f"{target} would be {way} (observe: dry run, nothing was done)"

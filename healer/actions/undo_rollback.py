@@ -28,7 +28,7 @@ class RollbackReversal:
     incident: str
     whole: Rollable
     history: History
-    left: int
+    left: str
     """The number of the revision that healer rolled back from."""
     holder: str
     """What keeps the revision that healer rolled back to."""
@@ -42,7 +42,7 @@ class RollbackReversal:
     @property
     def done(self) -> bool:
         """Whether it has the template from before."""
-        return self.history.is_current(self.history.numbered(self.left))
+        return self.history.is_current(self.history.noted(self.left))
 
     def __str__(self) -> str:
         if self.done:
@@ -52,7 +52,7 @@ class RollbackReversal:
     def plain(self) -> dict[str, Any]:
         """See `Reversal`."""
         name = {"kind": self.target.kind, "name": self.target.name}
-        return {**name, "found": self.history.current, "setByHealer": self.to, "before": self.left}
+        return {**name, "found": self.history.current, "setByHealer": self.to, "before": number(self.left) or self.left}
 
     def check(self, *, force: bool) -> None:
         """See `Reversal`."""
@@ -77,7 +77,7 @@ class RollbackReversal:
 
     def _goal(self, force: bool) -> Revision:
         """The revision to go back to. Raises NotUndone."""
-        goal = self.history.numbered(self.left)
+        goal = self.history.noted(self.left)
         if goal is None:
             text = f"nothing was undone: revision {self.left} of {self.target} is not kept any more (revisionHistoryLimit)"
             raise NotUndone(f"{text}: roll it out from its source")
@@ -90,19 +90,19 @@ class RollbackReversal:
     def _unchanged(self) -> bool:
         """Whether it is as healer left it: its template, and the marks of this very rollback."""
         marks = self.whole.metadata.annotations
-        mine = (marks.rolled_back_by, number(marks.rolled_back_from)) == (self.incident, self.left)
+        mine = (marks.rolled_back_by, marks.rolled_back_from) == (self.incident, self.left)
         return mine and self.history.is_current(self.history.of_holder(self.holder))
 
 
 async def reversals(api: Api, incident: Incident, kept: Mapping[str, str]) -> Sequence[RollbackReversal]:
     """The rollback that an incident has noted, as its workload stands now. Raises NotUndone, ClusterError, ValueError."""
-    left, holder = number(kept.get("from", "")), kept.get("replicaSet", "")
+    left, holder = kept.get("from", ""), kept.get("replicaSet", "")
     if not left or not holder:
         raise ValueError(f"{dict(kept)} is no note of a rollback")
     return [await _read(api, incident.workload, incident.id, left, holder, kept.get("to", ""))]
 
 
-async def _read(api: Api, target: Target, incident: str, left: int, holder: str, to: str) -> RollbackReversal:
+async def _read(api: Api, target: Target, incident: str, left: str, holder: str, to: str) -> RollbackReversal:
     if target.kind not in WORKLOADS:
         raise NotUndone(f"nothing was undone: healer does not act on a {target.kind}")
     kind = WORKLOADS[target.kind]

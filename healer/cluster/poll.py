@@ -32,7 +32,9 @@ class NamespacePoll:
         self.synced = asyncio.Event()
         """Set when the server has answered for the first time, also with a refusal."""
         self.trouble = ""
-        """Why the last read failed; empty when it succeeded."""
+        """Why the last read failed; empty when it did not."""
+        self.absent = ""
+        """Empty: every cluster has Namespaces."""
         self.refused = False
         """Whether the permission to read it is missing. Then an annotation on it cannot pause healer."""
         self._api = api

@@ -13,6 +13,8 @@ class Resource:
     group: str
     plural: str
     namespaced: bool = True
+    optional: bool = False
+    """Whether a cluster may not have it: it comes with a CustomResourceDefinition that somebody else installs."""
 
     @property
     def name(self) -> str:

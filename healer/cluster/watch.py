@@ -25,6 +25,8 @@ from healer.model.view import View
 
 log = structlog.get_logger()
 
+_TICK = 10.0
+"""Seconds. A loop that waits for long notes so often that it works."""
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
 
@@ -58,7 +60,9 @@ class WatchSettings:
     again: float = 600.0
     """A failure that stays the same is logged again at this interval."""
     distrust: int = 5
-    """After this many failures in a row the resourceVersion is dropped: the server may have been restored from a backup."""
+    """After so many failures in a row the resourceVersion is dropped: the server may have been restored from a backup."""
+    absent: float = 60.0
+    """A kind that the cluster need not have (`Resource.optional`) is looked for again so often."""
     line_limit: int = 16 * 1024 * 1024
     slice: float = 0.01
     """In a burst of events, other tasks run at this interval."""
@@ -131,8 +135,10 @@ class Reflector:
         self._backoff = Backoff(settings.backoff_first, settings.backoff_cap, settings.backoff_reset, clock, self._rng.random)
         self._version: str | None = None  # the next stream starts there; None: list first
         self.trouble = ""
-        """Why the last attempt failed; empty while there is no failure."""
-        self._last_logged = ("", 0.0)  # the last error that was logged, and when
+        """Why the last attempt failed; empty while all is well."""
+        self.absent = ""
+        """Why an optional kind is not watched, in the words of the server; empty while it is."""
+        self._last_logged = ("", 0.0)  # the last trouble that was logged, and when
         self._alive: float | None = None
         self._failing = self._tried = self._begun = clock()
 
@@ -166,7 +172,33 @@ class Reflector:
             self._tried = self._clock()
             log.debug("watch is silent, reconnecting", kind=self.resource.name, namespace=self.namespace)
         except ClusterError as error:
-            await self._recover(error)
+            if not await self._absent(error):
+                await self._recover(error)
+
+    async def _absent(self, error: ClusterError) -> bool:
+        """Whether the cluster does not have an optional kind, or does not let healer read it: then healer looks again later.
+
+        Nothing is held of it meanwhile, and the watch counts as synced: that it is absent is all there is to know.
+        """
+        if not self.resource.optional or not isinstance(error, ApiError):
+            return False
+        if not (error.status == 404 or error.is_missing_permission):
+            return False
+        self._version = None
+        for change in self._replace({}, set()):
+            self._listener(change)
+        if self.absent != str(error):
+            log.info(
+                "the cluster has no such kind: healer watches it when it appears", kind=self.resource.name, answer=str(error)
+            )
+        self.absent = str(error)
+        self._record_contact()
+        self.synced.set()
+        until = self._clock() + self._settings.absent
+        while (left := until - self._clock()) > 0:
+            self._tried = self._clock()
+            await asyncio.sleep(min(left, _TICK))
+        return True
 
     async def _recover(self, error: ClusterError) -> None:
         """Wait, and drop the resourceVersion when it is no longer valid.
@@ -227,6 +259,7 @@ class Reflector:
                     unreadable.add(self._log_undecodable(raw, error))
                 await turns.offer()
         self.counts.lists += 1
+        self.absent = ""
         for change in self._replace(found, unreadable):
             self._listener(change)
             await turns.offer()

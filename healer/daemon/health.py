@@ -77,6 +77,8 @@ class HealthChecks:
 
 def _synced(watcher: Watcher) -> Check:
     done = watcher.synced.is_set()
+    if watcher.absent:
+        return Check(f"{_named(watcher)} synced", done, f"not watched, for the cluster has none: {watcher.absent}")
     why = f": {watcher.trouble}" if watcher.trouble else ""
     return Check(f"{_named(watcher)} synced", done, f"listed{why}" if done else f"not listed yet{why}")
 

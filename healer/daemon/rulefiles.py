@@ -17,6 +17,7 @@ from healer.rules.rulebook import Rulebook, capped
 from healer.rules.schema import Mode
 from healer.rules.vocabulary import Vocabulary
 from healer.sinks.registry import SINKS
+from healer.workloads.registry import WORKLOADS
 
 _NAMED = 5
 """Folders that a message names."""
@@ -70,6 +71,7 @@ def vocabulary() -> Vocabulary:
         {kind: router.spec for kind, router in ROUTERS.items()},
         {name: server.spec for name, server in SERVERS.items()},
         {sink.addresses.kind: sink.addresses for sink in SINKS.values() if sink.addresses is not None},
+        {name: kind.spec for name, kind in WORKLOADS.items()},
     )
 
 

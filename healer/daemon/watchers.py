@@ -42,6 +42,10 @@ class Watcher(Protocol):
     def trouble(self) -> str:
         """Why the last attempt failed; empty while all is well."""
 
+    @property
+    def absent(self) -> str:
+        """Why a kind that the cluster need not have is not watched; empty while it is."""
+
     def age(self, now: float) -> float:
         """Since the server was last heard."""
 
@@ -61,7 +65,14 @@ def watchers(api: Api, view: View, changed: Callable[[ObjectChange], None], sett
             found += [NamespacePoll(api, view, name, every=settings.namespace_poll) for name in namespaces]
             continue
         found += [
-            Reflector(api, resource, view, changed, namespace=name, settings=WatchSettings(page=settings.page))
+            Reflector(
+                api,
+                resource,
+                view,
+                changed,
+                namespace=name,
+                settings=WatchSettings(page=settings.page, absent=settings.absent_poll),
+            )
             for name in namespaces or ("",)
         ]
     return found

@@ -34,7 +34,7 @@ class Incidents:
         self._ears = {"approved_by": approved} | ({} if undone is None else {"undone_by": undone})
         self._uid_of = uid_of
         self._standing: dict[tuple[str, str, str], str] = {}  # (name, uid, annotation) -> who
-        view = View(())
+        view = View({})
         self.reflectors = [
             Reflector(api, INCIDENTS, view, self._changed, namespace=namespace, settings=settings or WatchSettings(page=PAGE))
             for namespace in namespaces or ("",)

@@ -36,6 +36,7 @@ class Annotations(KubeStruct, frozen=True):
     paused_reason: str = msgspec.field(default="", name=PAUSED_REASON)
     paused_until: str = msgspec.field(default="", name=PAUSED_UNTIL)
     revision: str = msgspec.field(default="", name="deployment.kubernetes.io/revision")
+    template_generation: str = msgspec.field(default="", name="deprecated.daemonset.template.generation")
     argocd: str = msgspec.field(default="", name="argocd.argoproj.io/tracking-id")
     approved_by: str = msgspec.field(default="", name=APPROVED_BY)
     undone_by: str = msgspec.field(default="", name=UNDONE_BY)

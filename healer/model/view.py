@@ -1,12 +1,12 @@
 """The view: the state of the cluster as healer knows it. `cluster` writes it; all others read it."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from healer.model.kube import KubeObject, Namespace, OwnerReference, Pod, PodDisruptionBudget, ReplicaSet, matches
 from healer.model.target import Target
-from healer.model.workload import Workload, WorkloadObject
+from healer.model.workload import SupportedKind, Workload, WorkloadObject
 
 
 class View:
@@ -17,7 +17,7 @@ class View:
     `supported_kinds` are the kinds of workloads whose health healer can judge, and on which it acts.
     """
 
-    def __init__(self, supported_kinds: Collection[str]) -> None:
+    def __init__(self, supported_kinds: Mapping[str, SupportedKind]) -> None:
         self.supported_kinds = supported_kinds
         self._objects: dict[type[KubeObject], dict[str, KubeObject]] = defaultdict(dict)
         self._workloads: dict[str, Workload] = {}  # by uid

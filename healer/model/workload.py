@@ -1,6 +1,7 @@
 """The workload, independent of its kind. The package `workloads` creates it from the decoded object."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from healer.model.incident import Reason
 from healer.model.kube import KubeObject, Meta
@@ -8,6 +9,14 @@ from healer.model.target import Target
 
 STUCK = "RolloutStuck"
 """The reason code of a rollout whose controller reports that it makes no progress. A slow rollout has another code."""
+
+
+class SupportedKind(Protocol):
+    """A kind of workload whose health healer can judge, and which it acts on."""
+
+    @property
+    def only_named(self) -> bool:
+        """Whether a rule covers it only when its scope names the kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +28,9 @@ class Roll:
     takes: int
     """The number of ready units that a gradual rollout may take down at once."""
     strategy: str
-    """The strategy in the terms of the kind: "Recreate", "maxUnavailable 25%"."""
+    """The strategy in the words of its kind: "Recreate", "maxUnavailable 25%"."""
+    idle: str = ""
+    """Why a new template would take no pod at all; "" when it takes them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ def tables(known: Vocabulary) -> dict[str, str]:
         "variables": _variables(),
         "conditions": _conditions(),
         "routers": _routers(known),
+        "workloads": _workloads(known),
         "servers": _servers(known),
         "actions": _actions(known),
         "addresses": _addresses(known),
@@ -171,6 +172,14 @@ def _routers(known: Vocabulary) -> str:
             yield f"`{router.kind}`", router.meaning, ", ".join(backends), where
 
     return _table(("kind", "object", "backends", "namespace"), rows())
+
+
+def _workloads(known: Vocabulary) -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for kind in known.workloads.values():
+            yield f"`{kind.kind}`", kind.meaning, "only when `scope.kinds` names it" if kind.only_named else "yes"
+
+    return _table(("kind", "what is special", "covered"), rows())
 
 
 def _servers(known: Vocabulary) -> str:

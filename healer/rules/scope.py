@@ -7,7 +7,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from healer.model.kube import LabelRequirement, LabelSelector
+from healer.model.workload import SupportedKind
 from healer.rules.form import ANYWHERE, LabelKey, LabelValue, Listed, Model, Namespace, fault
+from healer.rules.vocabulary import WorkloadKindName
 
 
 class Requirement(Model):
@@ -73,6 +75,8 @@ class Scope(Model):
 
     namespaces: Annotated[tuple[Namespace, ...], Field(min_length=1), Listed]
     """Namespaces, by name; every namespace only when written as `["*"]`."""
+    kinds: Annotated[tuple[WorkloadKindName, ...], Listed] = ()
+    """Kinds of workloads, any of the [workload kinds](#workload-kinds). By default all but those that must be named."""
     selector: Selector | None = None
     """Selects by the labels of the pod; by those of the workload when a signal is about a workload. By default every pod of the
     namespaces."""
@@ -82,6 +86,17 @@ class Scope(Model):
         if ANYWHERE in self.namespaces and len(self.namespaces) > 1:
             raise fault('"*" is every namespace, the others add nothing', "keep one or the other", ("namespaces",))
         return self
+
+    def covers_kind(self, kind: str, kinds: Mapping[str, SupportedKind]) -> bool:
+        """Whether a workload of that kind is in the scope. `kinds` are those that healer can treat; it only watches others."""
+        if self.kinds:
+            return kind in self.kinds
+        return kind not in kinds or not kinds[kind].only_named
+
+    @property
+    def kinds_phrase(self) -> str:
+        """What it says of kinds, as the end of a sentence."""
+        return f"is for the kinds {', '.join(self.kinds)}" if self.kinds else "does not name its kind: list it in `scope.kinds`"
 
     def covers(self, namespace: str) -> bool:
         """Whether the namespace is in the scope."""

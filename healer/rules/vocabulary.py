@@ -89,6 +89,18 @@ class AddressSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkloadSpec:
+    """The declaration of a kind of workload."""
+
+    kind: str
+    """The kind as the API spells it."""
+    only_named: bool
+    """Whether a rule covers it only when its scope names the kind."""
+    meaning: str
+    """What it is, for docs/rules.md."""
+
+
+@dataclass(frozen=True, slots=True)
 class Vocabulary:
     """What the registries hold, by the names that rules use."""
 
@@ -96,6 +108,7 @@ class Vocabulary:
     routers: Mapping[str, RouterSpec]
     servers: Mapping[str, ServerSpec]
     addresses: Mapping[str, AddressSpec]
+    workloads: Mapping[str, WorkloadSpec]
 
 
 def one_of(value: str, known: Iterable[str]) -> str:
@@ -108,6 +121,10 @@ def one_of(value: str, known: Iterable[str]) -> str:
 
 def _router(value: str, info: ValidationInfo) -> str:
     return value if info.context is None else one_of(value, info.context.routers)
+
+
+def _workload(value: str, info: ValidationInfo) -> str:
+    return value if info.context is None else one_of(value, info.context.workloads)
 
 
 def _server(value: str, info: ValidationInfo) -> str:
@@ -145,6 +162,7 @@ DEFAULT_SERVER = "tensorflow"
 """The model server of a rule that names none."""
 
 RouterKind = Annotated[str, BeforeValidator(_router)]
+WorkloadKindName = Annotated[str, BeforeValidator(_workload)]
 ServerName = Annotated[str, BeforeValidator(_server)]
 ModelCondition = Annotated[str, AfterValidator(_condition)]
 """A condition of the server that the field `server` of the same model names."""

@@ -49,6 +49,8 @@ class Cluster(Section):
     namespaces: tuple[Annotated[str, Field(pattern=OBJECT_NAME)], ...] = ()
     """Namespaces to watch; empty means all of them, which needs a ClusterRole. For Roles in these namespaces alone see
     `healer rbac --namespace`."""
+    absent_poll: Seconds = Field(60.0, gt=0)
+    """Seconds between two looks for a kind that the cluster need not have (an Argo Rollout, say), while it has none."""
     namespace_poll: Seconds = Field(5.0, gt=0)
     """Seconds between two looks at whether a Namespace is paused, when `namespaces` names them (without it they are watched)."""
     request_timeout: Seconds = Field(10.0, gt=0)

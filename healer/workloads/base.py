@@ -11,6 +11,7 @@ from healer.cluster.resources import Resource
 from healer.model.action import Permissions
 from healer.model.annotations import ROLLED_BACK_BY, ROLLED_BACK_FROM
 from healer.model.workload import WorkloadObject
+from healer.rules.vocabulary import WorkloadSpec
 from healer.workloads.revisions import History
 from healer.workloads.template import Template
 
@@ -59,6 +60,12 @@ class WorkloadKind:
     """The struct for reads before a change of the template."""
     history: Callable[[Api, Rollable], Awaitable[History]]
     reads: Permissions
+    meaning: str = ""
+    """What it is, for docs/rules.md."""
+    optional: bool = False
+    """Whether a cluster may not have the kind: see `Resource.optional`."""
+    only_named: bool = False
+    """Whether healer acts on it only by rules whose scope names the kind."""
 
     @property
     def name(self) -> str:
@@ -66,6 +73,11 @@ class WorkloadKind:
         return self.struct.__name__
 
     @property
+    def spec(self) -> WorkloadSpec:
+        """Its declaration, which rules are checked against."""
+        return WorkloadSpec(self.name, self.only_named, self.meaning)
+
+    @property
     def resource(self) -> Resource:
         """Where the API server serves it."""
-        return Resource(self.struct, self.group, self.plural)
+        return Resource(self.struct, self.group, self.plural, optional=self.optional)

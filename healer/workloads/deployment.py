@@ -173,15 +173,16 @@ def _roll(spec: DeploymentSpec) -> Roll:
     one replica may be unavailable, because otherwise the rollout would never progress.
     """
     rolling = spec.strategy.rolling_update
-    taken = _share(rolling.max_unavailable, spec.replicas, up=False)
-    if not taken and not _share(rolling.max_surge, spec.replicas, up=True):
+    taken = share(rolling.max_unavailable, spec.replicas, up=False)
+    if not taken and not share(rolling.max_surge, spec.replicas, up=True):
         taken = 1
     gradual = spec.strategy.type == "RollingUpdate"
     strategy = f"maxUnavailable {rolling.max_unavailable}" if gradual else spec.strategy.type
     return Roll(gradual, min(taken, spec.replicas), strategy)
 
 
-def _share(amount: Amount, whole: int, *, up: bool) -> int:
+def share(amount: Amount, whole: int, *, up: bool) -> int:
+    """How many of `whole` an amount is: a number, or a percentage, which is rounded up or down."""
     if isinstance(amount, int):
         return amount
     share = whole * int(amount.removesuffix("%"))
@@ -233,5 +234,6 @@ DEPLOYMENT = WorkloadKind(
     whole=WholeDeployment,
     history=read_history,
     reads=permissions("apps", "replicasets", "list"),
+    meaning="its revisions are ReplicaSets",
 )
 """The kind Deployment."""

@@ -1,6 +1,7 @@
 """The revisions of a workload, and the choice of the revision for a rollback."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from healer.model.action import Outcome, OutcomeKind
 from healer.workloads.template import Template, same_pods
@@ -29,6 +30,26 @@ class History:
     template: Template
     revisions: tuple[Revision, ...]
     rejected: frozenset[int]
+    ids: Mapping[str, int] = field(default_factory=dict)
+    """What the workload's status calls its revisions, where it does not call them by their numbers."""
+    noted_by_holder: bool = False
+    """Whether a note names a revision by the object that keeps it, because its number does not last."""
+
+    @property
+    def note(self) -> str:
+        """The current revision, as a note names it."""
+        if not self.noted_by_holder:
+            return str(self.current)
+        found = self.numbered(self.current)
+        return "" if found is None else found.holder
+
+    def noted(self, note: str) -> Revision | None:
+        """The revision that a note names."""
+        return self.of_holder(note) if self.noted_by_holder else self.numbered(number(note))
+
+    def number_of(self, text: str) -> int:
+        """The number of the revision that the workload's status calls so; 0 when none is known."""
+        return self.ids.get(text, 0) or number(text)
 
     def numbered(self, wanted: int) -> Revision | None:
         """The revision that has this number, or had it before."""

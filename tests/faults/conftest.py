@@ -136,11 +136,17 @@ Watching = Callable[..., AbstractAsyncContextManager[Watched]]
 
 @pytest.fixture
 def watching(server: Server, kubeconfig: str) -> Watching:
-    """Starts reflectors; keyword arguments change WatchSettings, `namespace` the scope, `view` what is filled."""
+    """Starts reflectors; keyword arguments change WatchSettings, `namespace` the scope, `view` what is filled,
+    `optional` whether the cluster need not have the kind."""
 
     @asynccontextmanager
     async def start(
-        *, namespace: str = "", view: View | None = None, clock: Callable[[], float] = time.monotonic, **settings: Any
+        *,
+        namespace: str = "",
+        view: View | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        optional: bool = False,
+        **settings: Any,
     ) -> AsyncIterator[Watched]:
         api = await Api.connect(kubeconfig=kubeconfig, clock=Clock(steady=clock))
 
@@ -148,7 +154,7 @@ def watching(server: Server, kubeconfig: str) -> Watching:
         view = View(WORKLOADS) if view is None else view
         reflector = Reflector(
             api,
-            RESOURCES[Pod],
+            replace(RESOURCES[Pod], optional=optional),
             view,
             lambda change: watched.listen(change),
             namespace=namespace,

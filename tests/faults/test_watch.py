@@ -542,3 +542,41 @@ async def test_a_retry_after_of_years_is_not_believed(server: Server, watching: 
         async with watching() as watched:
             await watched.failed(1)
     assert [entry["delay"] for entry in logs if entry["event"] == "watch failed"] == [300.0]
+
+
+FORBIDDEN = 'rollouts is forbidden: User "healer" cannot list resource "rollouts"'
+
+
+@pytest.mark.parametrize("answer", [status(404, "NotFound", "the server could not find it"), status(403, "Forbidden", FORBIDDEN)])
+async def test_a_kind_that_the_cluster_need_not_have_holds_nothing_up_and_is_looked_for_again(
+    server: Server, watching: Watching, answer: Answer
+) -> None:
+    server.put("a")
+    server.faults["list"].extend([answer, answer])
+    async with watching(optional=True, absent=0.05) as watched:
+        await watched.reflector.synced.wait()
+        assert watched.reflector.absent
+        assert watched.held == {}
+        await watched.settled()
+        assert not watched.reflector.absent
+    assert watched.reflector.counts.failures == 0
+
+
+async def test_a_kind_whose_definition_is_deleted_is_dropped_and_found_again(server: Server, watching: Watching) -> None:
+    server.put("a")
+    async with watching(optional=True, absent=0.05) as watched:
+        await watched.settled()
+        gone = status(404, "NotFound", "the server could not find it")
+        server.faults["list"].append(gone)
+        server.faults["watch"].append(gone)
+        server.end()
+        await watched.until(lambda: ("drop", "uid-1", "101") in watched.told)
+        await watched.settled()
+
+
+async def test_a_404_of_a_kind_that_every_cluster_has_is_a_failure(server: Server, watching: Watching) -> None:
+    server.faults["list"].append(status(404, "NotFound", "the server could not find it"))
+    async with watching() as watched:
+        await watched.failed(1)
+        assert not watched.reflector.absent
+        await watched.settled()

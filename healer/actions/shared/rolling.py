@@ -73,6 +73,9 @@ def not_now(call: Call, workload: Workload) -> Outcome | None:
     if not workload.observed:
         text = f"the {workload.kind} controller has not seen the newest spec of {target} yet, so its revision is not known"
         return Outcome(OutcomeKind.DEFERRED, "RolloutInProgress", text)
+    if workload.roll.idle:
+        text = f"a new template of {target} would change no pod: {workload.roll.idle}"
+        return Outcome(OutcomeKind.REFUSED, "TakesNoPod", text)
     return None
 
 

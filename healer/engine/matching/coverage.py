@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from healer.engine.matching.fit import pages
 from healer.model.kube import LabelRequirement, LabelSelector, Namespace, Pod, matches
 from healer.model.view import View
-from healer.model.workload import Workload
+from healer.model.workload import SupportedKind, Workload
 from healer.rules.form import ANYWHERE
 from healer.rules.rulebook import BoundRule
 from healer.rules.scope import Scope
@@ -99,17 +99,24 @@ class Covering:
         pods, kinds = 0, dict[str, str]()
         for namespace in self._spaces(bound.scope):
             for pod in self._pods.get(namespace, ()):
-                if selector is None or matches(selector, pod.metadata.labels):
+                if self._selects(bound, selector, pod):
                     uid = self._view.workload_uid(pod) or pod.metadata.uid
                     if uid not in kinds:
                         kinds[uid] = self._owner(pod)
                     pods += all_of_it or kinds[uid] in self._view.supported_kinds
             for workload in self._workloads.get(namespace, ()):
+                if not bound.scope.covers_kind(workload.kind, self._view.supported_kinds):
+                    continue
                 if selector is None or matches(selector, workload.metadata.labels):
                     kinds[workload.metadata.uid] = workload.kind
         if not all_of_it:
             untreated |= {uid: kind for uid, kind in kinds.items() if kind not in self._view.supported_kinds}
         return pods, len(kinds) - len(untreated)
+
+    def _selects(self, bound: BoundRule, selector: LabelSelector | None, pod: Pod) -> bool:
+        """Whether the scope of a rule covers a pod by its labels, and the kind of its workload."""
+        covered = bound.scope.covers_kind(self._owner(pod), self._view.supported_kinds)
+        return covered and (selector is None or matches(selector, pod.metadata.labels))
 
     def _owner(self, pod: Pod) -> str:
         """The kind of the pod's workload; "" when nobody owns it. Where its ReplicaSet is not known, one that healer treats is
@@ -165,10 +172,17 @@ class Covering:
         yield from unmet or [f"no pod in {_where(scope)} meets all of the selector, though each of its parts is met by some"]
 
 
-def differs(scope: Scope, namespace: str, labels: Mapping[str, str]) -> str:
-    """What keeps an object of that namespace with these labels out of a scope, in words; empty when it is in it."""
+def differs(
+    scope: Scope, namespace: str, labels: Mapping[str, str], kind: str, supported_kinds: Mapping[str, SupportedKind]
+) -> str:
+    """What keeps an object of that namespace with these labels out of a scope, in words; empty when it is in it.
+
+    `kind` is that of its workload; "" where it is not known.
+    """
     if not scope.covers(namespace):
         return f"its namespace is {namespace}, and the scope is {_some(scope.namespaces)}"
+    if kind and not scope.covers_kind(kind, supported_kinds):
+        return f"its workload is a {kind}, and the scope {scope.kinds_phrase}"
     if scope.selector is None:
         return ""
     selector = scope.selector.struct
@@ -184,7 +198,7 @@ def differs(scope: Scope, namespace: str, labels: Mapping[str, str]) -> str:
 
 def _none_treated(kinds: Iterable[str], treated: Iterable[str]) -> str:
     named = sorted({kind or "pods that nobody owns" for kind in kinds})
-    acts_on = " and ".join(f"{kind}s" for kind in treated)
+    acts_on = ", ".join(f"{kind}s" for kind in treated)
     return f"all that is in its scope is only watched: healer acts on {acts_on}, and there are {', '.join(named)}"
 
 

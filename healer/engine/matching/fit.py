@@ -63,6 +63,8 @@ def fit(rule: BoundRule, signal: Signal, took_down: TookDown, turn: Turn, fresh:
     workload = _owner(obj, turn.view)
     if workload is None or (workload.kind == "Pod" and not pages(rule)):
         return Fit(None, Reason("NoWorkload", f"no known controller owns {target}"))
+    if not rule.scope.covers_kind(workload.kind, turn.view.supported_kinds):
+        return Fit(None, Reason("OutOfScope", f"{workload} is outside the rule's scope, which {rule.scope.kinds_phrase}"))
     for label, value in when.labels.items():
         if signal.labels.get(label) != value:
             return Fit(workload, Reason("LabelsDiffer", f"the {signal.source}'s label {label} is not {value!r}"))

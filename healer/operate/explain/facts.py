@@ -122,7 +122,7 @@ async def facts(api: Api, ref: ObjectRef, healer_namespace: str, url: str | None
     if isinstance(decisions, str):
         notes.append(decisions)
     elif subject.labels is not None:
-        guards = await _guards(daemon, subject.target.namespace, subject.labels, notes)
+        guards = await _guards(daemon, subject, subject.labels, notes)
     refs = pause_refs(ref, lease_refs)
     if subject.workload is not None and subject.workload.kind in WORKLOADS and ref.kind != subject.workload.kind:
         refs.insert(0, object_ref(subject.workload.kind, ref.namespace, subject.workload.name))
@@ -144,18 +144,22 @@ async def facts(api: Api, ref: ObjectRef, healer_namespace: str, url: str | None
 
 
 async def _guards(
-    daemon: DaemonClient, namespace: str, labels: Mapping[str, str], notes: list[str]
+    daemon: DaemonClient, subject: _Subject, labels: Mapping[str, str], notes: list[str]
 ) -> tuple[Guarding, ...] | None:
     """Return for each loaded rule whether its scope has an object with these labels; None if the rules cannot be read."""
     rows = await rules(daemon)
     if isinstance(rows, str):
         notes.append(f"which rules are about it is not known: {rows}")
         return None
+    namespace, kind = subject.target.namespace, subject.workload.kind if subject.workload is not None else ""
     try:
-        return tuple(Guarding(row, differs(Scope.model_validate(row.scope), namespace, labels)) for row in rows)
+        scopes = [Scope.model_validate(row.scope) for row in rows]
     except ValidationError as error:
         notes.append(f"which rules are about it is not known: the daemon's rules cannot be read: {error.errors()[0]['msg']}")
         return None
+    return tuple(
+        Guarding(row, differs(scope, namespace, labels, kind, WORKLOADS)) for row, scope in zip(rows, scopes, strict=True)
+    )
 
 
 # the journal

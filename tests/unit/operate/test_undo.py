@@ -283,12 +283,12 @@ async def test_a_service_that_is_gone_leaves_it_unknown_whose_traffic_it_is(shif
 
 
 async def test_a_note_of_a_workload_of_another_kind_is_not_believed(shifted: Shifted) -> None:
-    """Only Deployments can be looked at: whether the Service leads to what an incident calls a StatefulSet is not known."""
+    """Only Deployments can be looked at: whether the Service leads to what an incident calls a Job is not known."""
     incident = shifted.place.incident(State.HEALED, rule="canaries/bad")
     shifted.lab.store.remove(shifted.lab.api.kinds.named("incidents").stored_in, (SPACE, ID))
-    await shifted.place.keep(replace(incident, workload=replace(incident.workload, kind="StatefulSet")))
+    await shifted.place.keep(replace(incident, workload=replace(incident.workload, kind="Job")))
     await shifted.status({"notices": {KEPT_BY: {ROUTE.key: str(NOTE)}}})
-    with pytest.raises(NotUndone, match="is not known, because healer does not act on a StatefulSet"):
+    with pytest.raises(NotUndone, match="is not known, because healer does not act on a Job"):
         await shifted.undo()
     assert shifted.patched == []
 

@@ -15,7 +15,7 @@ def can_act_on(q: Question) -> Veto | None:
         text = f"{q.action.name} acts on a {wanted}, and the signal names {q.target}"
         return Veto(Reason("WrongTarget", text), refused=True, of_target=True)
     if q.incident.workload.kind not in q.view.supported_kinds:
-        acts_on = " and ".join(f"{kind}s" for kind in q.view.supported_kinds)
+        acts_on = ", ".join(f"{kind}s" for kind in q.view.supported_kinds)
         text = f"{q.target} belongs to {q.incident.workload}; healer acts on {acts_on} only"
         return Veto(Reason("UnsupportedWorkload", text), refused=True)
     return None

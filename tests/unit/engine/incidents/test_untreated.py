@@ -12,7 +12,7 @@ from tests.unit.engine.incidents.test_restart import restarted
 
 INFO = {"alert": ["CPUThrottlingHigh"]}
 PAGE = {"page": {"channels": ["#sre"]}, "verify": {"within": "5m", "stable": "1m"}}
-KINDS = ["Job", "StatefulSet", "CloneSet", "Rollout", "DaemonSet"]
+KINDS = ["Job", "ReplicationController", "PyTorchJob"]
 
 
 def drill(*more: object, replicas: int = 4, **tuning: int) -> Drill:

@@ -80,8 +80,8 @@ def test_a_scope_that_holds_nothing_says_what_is_wrong_with_it(scope: str, doubt
 
 
 def foreign(view: View) -> View:
-    """With two pods of a StatefulSet, and one that nobody owns, besides."""
-    for name, owner in (("db-0", owned_by("StatefulSet", "db")), ("db-1", owned_by("StatefulSet", "db")), ("solo", ())):
+    """With two pods of a Job, and one that nobody owns, besides."""
+    for name, owner in (("db-0", owned_by("Job", "db")), ("db-1", owned_by("Job", "db")), ("solo", ())):
         view.put(Pod(Metadata(name, f"uid-{name}", "production", labels={"app": "db"}, owner_references=owner)))
     return view
 
@@ -127,7 +127,8 @@ def test_a_scope_of_which_nothing_can_be_treated_is_a_doubt() -> None:
         VOCABULARY,
     )
     assert Covering(foreign(cluster())).of(bound).doubts == (
-        "all that is in its scope is only watched: healer acts on Deployments, and there are StatefulSet, pods that nobody owns",
+        "all that is in its scope is only watched: healer acts on Deployments, StatefulSets, DaemonSets, "
+        "and there are Job, pods that nobody owns",
     )
 
 
@@ -171,4 +172,4 @@ def test_a_query_whose_deployment_is_not_there_is_said() -> None:
     ],
 )
 def test_what_keeps_an_object_out_of_a_scope(scope: dict[str, object], said: str) -> None:
-    assert differs(Scope.model_validate(scope), "production", {"app": "tf"}) == said
+    assert differs(Scope.model_validate(scope), "production", {"app": "tf"}, "Deployment", WORKLOADS) == said

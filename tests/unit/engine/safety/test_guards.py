@@ -621,7 +621,7 @@ def test_an_action_that_does_not_fit_the_target_is_refused_and_the_next_step_tri
 
 
 def test_a_workload_of_another_kind_is_a_human_s_matter() -> None:
-    d = Drill(rulebook(rule()), World(owner="StatefulSet"))
+    d = Drill(rulebook(rule()), World(owner="Job"))
     d.world.crash("serving-1")
     assert d.acts == []
     assert codes(d.effects, Verb.REFUSE) == ["UnsupportedWorkload"]
