@@ -1,10 +1,11 @@
 """The interface of an action, and the context that an attempt is given."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from healer.cluster.api import Api
+from healer.engine.tuning import LimitSettings
 from healer.model.action import ActionSpec, Outcome
 from healer.model.effects import Act
 from healer.model.incident import Incident, Reason
@@ -39,6 +40,8 @@ class Call:
     earlier: Sequence[Mapping[str, str]] = ()
     reaches_people: bool = True
     """Whether a sink is configured that reaches people."""
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    """What bounds healer as a whole."""
 
 
 Recheck = Callable[[Act], Awaitable[Outcome | None]]

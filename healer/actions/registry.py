@@ -1,6 +1,7 @@
 """The actions that rules may name: a new one is a new file and one line here."""
 
 from healer.actions.base import Action
+from healer.actions.cordon import Cordon
 from healer.actions.evict import Evict
 from healer.actions.page import Page
 from healer.actions.pin_model_version import PinModelVersion
@@ -21,5 +22,6 @@ ACTIONS: dict[str, Action] = {
         PinModelVersion(),
         ShiftTraffic(),
         ScaleWorkload(),
+        Cordon(),
     )
 }

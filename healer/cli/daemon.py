@@ -22,6 +22,7 @@ from healer.cluster.api import Api, ClusterConfigError
 from healer.daemon import Daemon, RuleFiles, RulesError
 from healer.daemon.daemon import Watchers
 from healer.daemon.rulefiles import load_rules, passed_over, vocabulary
+from healer.daemon.unusable import unusable
 from healer.journal.base import JournalMissing
 from healer.operate.objects import OperateError, valid
 from healer.operate.rbac import DEFAULT_NAME, apart, manifests, needed
@@ -30,7 +31,6 @@ from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
 from healer.settings import Settings, SettingsError, load_settings
 from healer.settings.sections import Log
-from healer.sources.prometheus.client import unserved
 
 app = typer.Typer()
 
@@ -69,7 +69,7 @@ def run(
         most = Mode(settings.mode)
         if most is not Mode.ENFORCE:
             structlog.get_logger("healer").warning("no rule goes further than this mode, whatever it says", mode=most.value)
-        files = RuleFiles(rules, vocabulary(), partial(unserved, url=settings.prometheus.url), most)
+        files = RuleFiles(rules, vocabulary(), partial(unusable, settings=settings), most)
         rulebook = files.load()
         for remark in [*passed_over(rules), *remarks(rulebook.rules)]:
             structlog.get_logger("healer.rules").info(remark)

@@ -1,6 +1,7 @@
 """Executes the actions that the engine decides on: it claims them in the journal, runs them, and reports their outcomes."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ from healer.actions.base import Action, Call, Recheck
 from healer.cluster.api import Api
 from healer.daemon.metrics import Metrics
 from healer.engine.incidents.approval import is_undone
+from healer.engine.tuning import LimitSettings
 from healer.journal.base import ClaimLost, Journal, JournalError
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
@@ -44,6 +46,7 @@ class Executor:
         at_once: int,
         timeout: float,
         reaches_people: bool = True,
+        limits: LimitSettings | None = None,
     ) -> None:
         self._api = api
         self._view = view
@@ -57,6 +60,8 @@ class Executor:
         self._slots = asyncio.Semaphore(at_once)
         self._timeout = timeout
         self._reaches_people = reaches_people
+        self._limits = LimitSettings() if limits is None else limits
+        self._turns = {name: asyncio.Lock() for name, action in actions.items() if action.spec.one_by_one}
         self._under_way: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("healer.executor")
 
@@ -104,13 +109,15 @@ class Executor:
             keep=partial(self._keep, act),
             earlier=self._earlier(act),
             reaches_people=self._reaches_people,
+            limits=self._limits,
         )
         try:
             async with asyncio.timeout(self._timeout):
                 for recheck in self._rechecks:
                     if (outcome := await recheck(act)) is not None:
                         return outcome
-                outcome = await self._actions[act.action].run(call)
+                async with self._turns.get(act.action) or contextlib.nullcontext():
+                    outcome = await self._actions[act.action].run(call)
         except TimeoutError:
             outcome = Outcome(OutcomeKind.FAILED, "TimedOut", f"{act.action} {act.target}: no end after {self._timeout:g} s")
         except ClaimLost:

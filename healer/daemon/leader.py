@@ -109,6 +109,7 @@ class Leader:
             at_once=settings.engine.actions_at_once,
             timeout=settings.engine.action_timeout,
             reaches_people=self._sinks.reach_people,
+            limits=settings.limits,
         )
 
     def _new_taking_back(self, settings: Settings, view: View) -> TakingBack:

@@ -131,7 +131,8 @@ class TakingBack:
         try:
             reversal = await standing.action.reversal(self._clients, incident, standing.key, change)
             if reversal.done:
-                return self._end(standing, End.TAKEN_BACK, f"nothing is left to take back: {reversal}")
+                how = "taken back" if change.begun else "nothing is left to take back"
+                return self._end(standing, End.TAKEN_BACK, f"{how}: {reversal}")
             reversal.check(force=False)
             if not change.begun:
                 await self._keep(standing, replace(change, begun=True))

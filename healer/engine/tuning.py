@@ -45,6 +45,12 @@ class LimitSettings(Section):
     """Seconds."""
     breaker_quiet: Seconds = Field(600.0, gt=0)
     """Seconds without a further incident after which actions go on by themselves."""
+    cordon: bool = False
+    """Whether healer may cordon nodes. Without it, a rule with the action `cordon` is an error."""
+    cordon_nodes: int = Field(1, ge=1)
+    """Nodes that healer may have cordoned at the same time."""
+    cordon_share: int = Field(25, ge=1, le=100)
+    """Percent of all nodes that may be cordoned, by whomever, when healer cordons one more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,7 @@ NAMESPACE = Kind(
 NODE = Kind(
     plural="nodes",
     kind="Node",
+    fields=_NAMES | {"spec.unschedulable": ("spec", "unschedulable")},
     short_names=("no",),
     namespaced=False,
     subresources=("status",),

@@ -65,6 +65,10 @@ class ActionSpec:
     diverts: bool = False
     """It takes traffic off the workload. The verification then checks the workload that serves instead. The action stores
     notes of the routes that it changed with the incident (`healer.routes.note`)."""
+    one_by_one: bool = False
+    """Attempts of it are made one after the other: what bounds it is counted in the cluster."""
+    requires: str = ""
+    """The setting that must be set for rules to use it: "alerts.url"; "" for none."""
     adds: bool = False
     """It adds units for a time. The step can help even when the new units do not get ready. In that case a human is asked, and no
     stronger step follows from it alone."""

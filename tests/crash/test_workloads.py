@@ -79,6 +79,8 @@ class OnWorkload(Scenario):
     """The states of the incident in which it dies at writes to the journal."""
     watched: ClassVar[str]
     """The resource that the action changes."""
+    space: ClassVar[str] = NAMESPACE
+    """Its namespace."""
 
     async def begin(self, stack: AsyncExitStack) -> Rule:
         self._alert = alert("HighErrors", deployment=self.deployment)
@@ -161,7 +163,7 @@ class OnWorkload(Scenario):
         return next((dict(each) for each in kept if each), {})
 
     def _look(self, collection: str, change: StoreEvent) -> None:
-        if collection == self._kind.stored_in and change.key == (NAMESPACE, self.seen[0]["metadata"]["name"]):
+        if collection == self._kind.stored_in and change.key == (self.space, self.seen[0]["metadata"]["name"]):
             self.seen.append(clone(self.object()))
             self.kept.append(self.notice)
 
@@ -293,7 +295,55 @@ class RolloutRestart(OnTemplate):
         assert "kubectl.kubernetes.io/restartedAt" in after["metadata"]["annotations"]
 
 
-class Scale(OnWorkload):
+class ForATime(OnWorkload):
+    """A change that is taken back when the incident is healed."""
+
+    def matters(self, point: Point) -> bool:
+        return super().matters(point) or (point[0] == _JOURNAL and point[2] == "before" and self._stands())
+
+    async def heal(self, healer: Healer, gate: Gate) -> None:
+        await super().heal(healer, gate)
+        await self.lab.wait_for(lambda _: '"ended"' in str(self.notice), PATIENCE)
+        await self.slack.wait_for(lambda s: any("aken back" in line for each in s.threads(CHANNEL) for line in each), PATIENCE)
+
+    def _stands(self) -> bool:
+        """Whether the incident is healed, and the change is not taken back."""
+        return '"ended"' not in str(self.notice) and any(state(each) == "healed" for each in incidents_of(self.lab))
+
+
+class Cordon(ForATime):
+    """The node of a pod is cordoned, and takes pods again when the incident is healed."""
+
+    action = "cordon"
+    must = ("patch nodes",)
+    watched = "nodes"
+    space = ""
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        await self.lab.apply(serving(replicas=2, min_available=None))
+        await self.lab.wait_for(serves(2), PATIENCE)
+        pod = self.lab.objects("pods", NAMESPACE)[0]
+        self._node = pod["spec"]["nodeName"]
+        self._alert = alert("HighErrors", pod=pod["metadata"]["name"])
+
+    def object(self) -> Object:
+        (found,) = [each for each in self.lab.objects("nodes") if each["metadata"]["name"] == self._node]
+        return found
+
+    def ladder(self) -> list[dict[str, Any]]:
+        return [self.step(keepFor="0s")]
+
+    async def verify(self) -> None:
+        assert [cordoned for cordoned, _ in groupby(bool(each["spec"].get("unschedulable")) for each in self.seen)] == [
+            False,
+            True,
+            False,
+        ]
+        assert "healer.dev/cordoned-by" not in (self.object()["metadata"].get("annotations") or {})
+        assert all('"after"' in str(kept) for kept in (*self.kept, self.notice))  # journaled before it was cordoned
+
+
+class Scale(ForATime):
     """A replica more is added, and taken back when the incident is healed."""
 
     action = "scale"
@@ -309,18 +359,6 @@ class Scale(OnWorkload):
 
     def ladder(self) -> list[dict[str, Any]]:
         return [self.step(by=1, max=3, keepFor="0s")]
-
-    def matters(self, point: Point) -> bool:
-        return super().matters(point) or (point[0] == _JOURNAL and point[2] == "before" and self._stands())
-
-    async def heal(self, healer: Healer, gate: Gate) -> None:
-        await super().heal(healer, gate)
-        await self.lab.wait_for(lambda _: '"ended"' in str(self.notice), PATIENCE)
-        await self.slack.wait_for(lambda s: any("aken back" in line for each in s.threads(CHANNEL) for line in each), PATIENCE)
-
-    def _stands(self) -> bool:
-        """Whether the incident is healed, and the change is not taken back."""
-        return '"ended"' not in str(self.notice) and any(state(each) == "healed" for each in incidents_of(self.lab))
 
     async def verify(self) -> None:
         assert [number for number, _ in groupby(each["spec"]["replicas"] for each in self.seen)] == [2, 3, 2]
@@ -388,7 +426,7 @@ def _settled(revision: str) -> Callable[[Lab], bool]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("scenario", [ShiftTraffic, ShiftBySteps, Rollback, RolloutRestart, Scale, PinModelVersion])
+@pytest.mark.parametrize("scenario", [ShiftTraffic, ShiftBySteps, Rollback, RolloutRestart, Scale, Cordon, PinModelVersion])
 async def test_a_daemon_killed_while_it_changes_a_workload_does_it_once(
     scenario: Callable[[Lab, FakeSlack, Path], OnWorkload], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -4,6 +4,8 @@ Why again, when the guards have just allowed it: the view may be stale, and an e
 already spent the PodDisruptionBudget (measured).
 """
 
+from collections.abc import Awaitable, Callable
+
 from healer.actions.base import Call
 from healer.actions.shared.paused import paused
 from healer.actions.shared.refusal import refusal, unread
@@ -23,6 +25,14 @@ def rechecked() -> Permissions:
 
 async def recheck(call: Call) -> Pod | Outcome:
     """The pod as it is now when it may be taken, else the outcome of not acting."""
+    return await look(call, _unsafe)
+
+
+async def look(call: Call, further: Callable[[Call, Pod], Awaitable[Outcome | None]] | None = None) -> Pod | Outcome:
+    """The pod as it is now when it is the same, sick and covered by the rule, else the outcome of not acting.
+
+    `further` is asked about it, too, and may raise ClusterError.
+    """
     target = call.act.target
     try:
         pod = await call.api.get(RESOURCES[Pod].path(target.namespace, target.name), Pod)
@@ -32,7 +42,7 @@ async def recheck(call: Call) -> Pod | Outcome:
             return Outcome(
                 OutcomeKind.RECOVERED, "Recovered", f"{target} was read afresh and is no longer sick: nothing was done"
             )
-        if (veto := await _unsafe(call, pod)) is not None:
+        if further is not None and (veto := await further(call, pod)) is not None:
             return veto
     except ApiError as error:
         if error.is_not_found:

@@ -55,7 +55,7 @@ def act(incident: Incident, candidate: SickTarget, facts: IncidentFacts) -> Tran
 
 def _disruption(incident: Incident, target: Target, facts: IncidentFacts) -> Disruption | None:
     """What the action takes down, where that is a pod; else what was taken down last."""
-    if not target.is_pod or not facts.takes_pods(incident):
+    if not target.is_pod or not facts.action(incident).disrupts:
         return incident.disruption
     pod = facts.view.pod(target.uid)
     pods = frozenset(pod.metadata.uid for pod in facts.view.pods_of(incident.workload))

@@ -147,11 +147,17 @@ def parse_fields(text: str, known: Mapping[str, tuple[str, ...]]) -> FieldTest:
     return lambda obj: all(test(obj) for test in tests)
 
 
+_BOOLEANS = frozenset({("spec", "unschedulable")})
+"""Fields that are false where they are absent."""
+
+
 def _field_test(path: tuple[str, ...], value: str, *, equal: bool) -> FieldTest:
     def test(obj: Object) -> bool:
         found: Any = obj
         for step in path:
             found = found.get(step) if isinstance(found, dict) else None
+        if path in _BOOLEANS:
+            found = "true" if found else "false"
         return (str(found if found is not None else "") == value) is equal
 
     return test
