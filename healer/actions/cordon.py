@@ -60,7 +60,7 @@ class Cordon:
         needs=lambda _: permissions("", "pods", "get") | permissions("", "nodes", "get list patch"),
         meaning=(
             "has no new pod placed on the node of the sick pod, and takes no pod: that is for the next step. Off unless "
-            "`limits.cordon` is set; taken back some time after the incident is healed"
+            "`HEALER_LIMITS__CORDON` is set; taken back some time after the incident is healed"
         ),
     )
 
@@ -73,7 +73,7 @@ class Cordon:
         if (stopped := paused(call, pod, *([] if workload is None else [workload]))) is not None:
             return stopped
         if not call.limits.cordon:
-            text = "healer may cordon no node: the setting limits.cordon (HEALER_LIMITS__CORDON) is off"
+            text = "healer may cordon no node: the setting HEALER_LIMITS__CORDON is off"
             return Outcome(OutcomeKind.REFUSED, "CordonOff", text)
         if not pod.spec.node_name:
             return Outcome(OutcomeKind.REFUSED, "NoNode", f"{call.act.target} is on no node")
@@ -129,12 +129,14 @@ async def _bounded(call: Call, node: CordonedNode) -> Outcome | None:
     total = len(first.items or ()) + (first.metadata.remaining_item_count or 0)
     ours = sorted(each.metadata.name for each in found.items if each.cordoned_by)
     if len(ours) >= call.limits.cordon_nodes:
-        text = f"healer has cordoned {', '.join(ours[:3])}, and may cordon {call.limits.cordon_nodes} (limits.cordon_nodes)"
+        text = (
+            f"healer has cordoned {', '.join(ours[:3])}, and may cordon {call.limits.cordon_nodes} (HEALER_LIMITS__CORDON_NODES)"
+        )
         return Outcome(OutcomeKind.REFUSED, "CordonLimit", text)
     if (len(found.items) + 1) * 100 > call.limits.cordon_share * total:
         text = (
             f"{len(found.items)} of {total} nodes are cordoned; one more would be beyond {call.limits.cordon_share} % of them "
-            "(limits.cordon_share)"
+            "(HEALER_LIMITS__CORDON_SHARE)"
         )
         return Outcome(OutcomeKind.REFUSED, "CordonLimit", text)
     return None

@@ -19,7 +19,8 @@ def unusable(rulebook: Rulebook, settings: Settings, actions: Mapping[str, Actio
         required = {step.action: actions[step.action].spec.requires for step in bound.rule.steps}
         for action, setting in required.items():
             if setting and not reduce(getattr, setting.split("."), settings):
-                what = f"rule {bound.name} uses the action {action}, which needs the setting {setting}"
-                hint = f"set {setting} ({PREFIX}{setting.replace('.', '__').upper()})"
+                name = f"{PREFIX}{setting.replace('.', '__').upper()}"
+                what = f"rule {bound.name} uses the action {action}, which needs the setting {name}"
+                hint = f"set {name}, or {setting} in the settings file"
                 problems.append(Problem(bound.where or "rules", 0, 0, "", what, hint))
     return problems

@@ -13,6 +13,7 @@ from healer.actions.base import Call, Reversal, Undoable
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.engine.incidents.opening import opened
+from healer.engine.tuning import LimitSettings
 from healer.lab import Lab, serving
 from healer.lab.kinds import DEPLOYMENT, POD
 from healer.lab.objects import Object, is_ready
@@ -51,6 +52,8 @@ class Bench:
     """What the attempts have kept beside the incident."""
     earlier: list[dict[str, str]] = field(default_factory=list)
     """What was kept beside earlier incidents."""
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    """What bounds healer as a whole."""
     unkept: Outcome | None = None
     """When set, nothing can be kept, and why."""
 
@@ -117,6 +120,7 @@ class Bench:
             kept=self.kept,
             keep=keep,
             earlier=self.earlier,
+            limits=self.limits,
         )
         self.lab.requests.clear()
         return await ACTIONS[action].run(call)
