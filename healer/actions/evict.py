@@ -83,6 +83,6 @@ async def _refused(call: Call, error: ApiError) -> Outcome:
         budgets = ", ".join(
             sorted(b.metadata.name for pod in [call.view.pod(target.uid)] if pod for b in call.view.budgets_matching(pod))
         )
-        text = f"{error.message} Delete all but one of them ({budgets}), or make their selectors disjoint."
+        text = f"{error.message.removesuffix('.')}: delete all but one of them ({budgets}), or make their selectors disjoint"
         return Outcome(OutcomeKind.REFUSED, "TwoBudgets", text)
     return refusal(error, f"evict {target}")

@@ -166,7 +166,7 @@ class _Pin:
             text += ": create it there, or write the name of the one that holds the models in configMap"
             return Outcome(OutcomeKind.REFUSED, "NoConfigMap", text)
         if error.is_conflict:
-            text = f"{doing}: others write it all the time: looking again ({error.message})"
+            text = f"{doing}: others write it all the time: healer looks again ({error.message})"
             return Outcome(OutcomeKind.DEFERRED, "Contended", text, error.retry_after)
         return refusal(error, doing) if self.sent else unread(error, doing)
 

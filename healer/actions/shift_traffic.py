@@ -1,6 +1,6 @@
 """Shift traffic from a canary to its stable version, by the weights of their route: never towards the canary.
 
-Requests that no weight rules (by a header, a cookie, a rule of the canary's own) are left as they are, and the outcome names
+Requests that no weight controls (by a header, a cookie, a rule of the canary's own) are left as they are, and the outcome names
 them. The traffic that weights rule is shifted all the same.
 
 Somebody else may set the weights as well (`healer.routes.keeper`). Weights that another controller sets by design are left alone,
@@ -317,7 +317,7 @@ class _Shift:
                 return Outcome(OutcomeKind.DONE, "FoundDone", text + self._besides(after) + self._kept_by())
             text = f"{of} {share} already: nothing was done{self._besides(after)}"
             return _unwanted(self.call, self.workload) or Outcome(OutcomeKind.DONE, "AlreadyShifted", text)
-        rest = "the rest" if after.share else "all that the weights rule" if after.besides else "all"
+        rest = "the rest" if after.share else "all that weights control" if after.besides else "all"
         text = f"{of} canary {before.percent} -> {after.percent}, {rest} to {self.route.stable}"
         text += self._each(change) + self._besides(after) + ("; it was set before, and put back" if self.back else "")
         text += self._kept_by()
@@ -345,4 +345,4 @@ class _Shift:
     def _besides(self, weights: Weights) -> str:
         if not weights.besides:
             return ""
-        return f"; {self.route.canary} still gets what weights do not rule: {'; '.join(weights.besides)}"
+        return f"; {self.route.canary} still gets what weights do not control: {'; '.join(weights.besides)}"

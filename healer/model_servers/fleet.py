@@ -87,7 +87,7 @@ def _runs(pod: Mapping[str, Any]) -> bool:
 async def status_of(api: Api, fleet: Fleet, server: ModelServer, model: str, port: int) -> FleetStatus:
     """The status of a model on the servers of a fleet."""
     if fleet.why or len(fleet.pods) > _MOST:
-        return FleetStatus({}, fleet.why or f"{len(fleet.pods)} pods are more than are asked")
+        return FleetStatus({}, fleet.why or f"there are {len(fleet.pods)} pods, and healer does not ask so many")
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def one(pod: str) -> ModelStatus | str:

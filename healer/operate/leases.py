@@ -84,7 +84,7 @@ async def leases(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Lea
         return Leases((ref,), f"{missing}, and others cannot be looked for ({error}): {hint}")
     refs = tuple(lease_ref(each.metadata.namespace, each.metadata.name) for each in found)
     if not refs:
-        return Leases((), f"{missing}, and none elsewhere, and so no healer that could be told: {hint}")
+        return Leases((), f"{missing}, and there is none elsewhere, so no healer can be told: {hint}")
     several = ", or ".join(f"--healer-namespace {each.namespace} --lease {each.name}" for each in refs)
     return Leases(refs, f"{missing}, and several healers elsewhere: say which one: {several}" if len(refs) > 1 else "")
 

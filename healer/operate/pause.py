@@ -126,10 +126,7 @@ async def _write(
 def _missing(ref: ObjectRef) -> str:
     if ref.kind != "Lease":
         return f"there is no {ref}"
-    return (
-        f"there is no {_describe(ref)}, and so no healer that could be told: "
-        "name the namespace that it runs in by --healer-namespace"
-    )
+    return f"there is no {_describe(ref)}, so no healer can be told: name the namespace that it runs in by --healer-namespace"
 
 
 def _describe(ref: ObjectRef) -> str:

@@ -67,7 +67,7 @@ class _VirtualService(msgspec.Struct):
 
 
 async def find(api: Api, route: CanaryRoute) -> ReadRoute:
-    """See `Find`: splits of HTTP. Routes of TCP or TLS to the canary are listed as requests that weights do not rule."""
+    """See `Find`: splits of HTTP. Routes of TCP or TLS to the canary are listed as requests that weights do not control."""
     path, service = await _get(api, route)
     rules = [
         each.rule(route, f"{kind} route {number + 1}{named(each.name)}", f"/spec/http/{number}/route" if kind == "http" else "")

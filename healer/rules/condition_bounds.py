@@ -50,7 +50,7 @@ def check(expression: str) -> None:
         elif found[0].endswith("("):
             opened.append(found["macro"] is not None)
             if sum(opened) > DEEPEST:
-                hint = "a label or an annotation is had by its name: pod.labels.app"
+                hint = "read a label or an annotation by its name: pod.labels.app"
                 raise TooCostly(f"macros are nested deeper than {DEEPEST}: {found['macro']}()", hint, found.start())
         elif found[0] == ")":
             opened = opened[:-1]

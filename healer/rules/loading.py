@@ -189,7 +189,7 @@ def _trigger_faults(rule: dict[str, Any], path: Path, document: Document, file: 
             if spec is not None and not spec.targets & trigger.targets:
                 where = (*path, "heal", index, name)
                 acts_on = " or a ".join(sorted(spec.targets))
-                message = f"{name} acts on a {acts_on}, and a rule on {trigger.name!r} has none to give it"
+                message = f"{name} acts on a {acts_on}, and a rule on {trigger.name!r} names none"
                 fit = sorted(other.name for other in known.actions.values() if other.targets & trigger.targets)
                 yield Problem(file, *document.at_key(where), dotted(where), message, f"actions that fit: {', '.join(fit)}")
 

@@ -89,7 +89,8 @@ def _unknown(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
         hint = nearest(key, known) or (f"it takes {', '.join(sorted(known))}" if known else "it takes none: write {}")
         return f"the action {path[-2]!r} has no parameter {key!r}", hint
     if key in LATER.get(model.__name__, ()):
-        return f"{key!r} is not in this version of healer", "the rule language is to have it later; this version refuses it"
+        hint = "a later version of the language will have it; this one refuses it"
+        return f"{key!r} is not in this version of healer", hint
     if model is Step:
         hint = nearest(key, actions) or f"the actions are {', '.join(sorted(actions))}"
         return f"there is no action {key!r}", hint

@@ -67,7 +67,7 @@ POD_CONDITIONS: dict[str, PodCondition] = {
             "OOMKilled",
             PodState.LIVING,
             pod_detectors.oom_killed,
-            "a container was killed for want of memory, and has not run well for a while since",
+            "a container was killed because it used too much memory, and has not run well for a while since",
             in_containers=True,
             settles=True,
         ),

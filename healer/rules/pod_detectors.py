@@ -96,7 +96,7 @@ def _crashed(status: ContainerStatus, until: float | None = None) -> Finding:
 
 
 def oom_killed(seen: ObservedPod, before: bool) -> Finding | None:
-    """A container was killed for want of memory, and has not recovered yet."""
+    """A container was killed because it used too much memory, and has not recovered yet."""
     for status in containers(seen.pod):
         ended = status.state.terminated or status.last_state.terminated
         if ended is None or ended.reason != "OOMKilled":
@@ -168,7 +168,7 @@ def _stuck_starting(seen: ObservedPod) -> Finding | None:
         return None
     if any(status.state.waiting.reason in _NAMED_APART for status in waiting if status.state.waiting is not None):
         return None
-    text = f"nothing has gone forward for {about(seen.now - progress)}: {_what_is_awaited(pod, waiting)}"
+    text = f"no progress for {about(seen.now - progress)}: {_what_is_awaited(pod, waiting)}"
     return Finding(text, since=progress + seen.settings.starting)
 
 

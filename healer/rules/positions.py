@@ -250,7 +250,7 @@ class _DocumentReader:
         self.problems.append(Problem(self.file, *_position(node), dotted(path), message, hint))
 
 
-_TOO_DEEP = "the file is nested too deeply, or its aliases blow it up"
+_TOO_DEEP = "the file is nested too deeply, or its aliases make it too large"
 
 
 def _too_deep(file: str, position: Position, path: Path) -> Problem:

@@ -290,7 +290,7 @@ def _of_constant(value: float, written: str, query: Query) -> Iterator[str]:
     instead = "write the expr without it: where Prometheus answers and no series is left, what fired has ended"
     if (query.above is not None and value > query.above) or (query.below is not None and value < query.below):
         limit = f"above {query.above:g}" if query.above is not None else f"below {query.below:g}"
-        yield f"{said}, which is {limit} whenever nothing else is there: that is no sickness; {instead}"
+        yield f"{said}, which is {limit} whenever nothing else is there: that is no fault; {instead}"
     elif query.deployment is None:
         yield f"{said}: that series has no labels and names no target; {instead}"
 

@@ -98,7 +98,8 @@ def named_by(labels: Mapping[str, str], names: TargetLabels, view: View) -> Name
         missing = f"{names.pod!r} or {names.deployment!r}" if namespace else repr(names.namespace)
         return Nameless("NoLabel", f"it has no label {missing}")
     if not all(_NAME.fullmatch(name) for name in (namespace, pod or namespace, deployment or namespace)):
-        return Nameless("NoObject", "a label holds what no object can be named: lower-case letters, digits, '-' and '.' can be")
+        text = "the text of a label is no name of an object: names have lower-case letters, digits, '-' and '.'"
+        return Nameless("NoObject", text)
     # Prometheus renames a label of the metric that clashes with one of the scraped target to exported_<label>. Then the plain
     # one names the exporter (kube-state-metrics, say), and acting on it would hit a bystander.
     for used in (names.namespace, names.pod if pod else names.deployment):

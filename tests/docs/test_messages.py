@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.docs.messages import MANNERED, Message, messages, page
 
 
@@ -13,7 +15,7 @@ def wrong(message: Message) -> str:
         return "mannered"
     if message.kind == "help":
         return ""
-    if "  " in message.text:
+    if "  " in message.text.strip():
         return "two spaces"
     if message.kind in ("reason", "outcome") and message.text.endswith("."):
         return "a full stop: it goes on in a line of a history"
@@ -34,6 +36,23 @@ def test_a_message_of_another_form_would_be_found() -> None:
     assert [bool(wrong(Message("x.py:1", "reason", *each))) for each in said] == [True] * 4
 
 
-def test_a_text_that_is_given_a_name_first_is_found(tmp_path: Path) -> None:
-    (tmp_path / "file.py").write_text("text = f'{pod} is gone'\nReason('PodGone', text)\n", "utf-8")
-    assert [each[1:] for each in messages(tmp_path)] == [("text", "", "{pod} is gone")]
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("text = f'{pod} is gone'\nReason('PodGone', text)", ("reason", "PodGone", "{pod} is gone")),
+        ("def f():\n  text = 'it ends.'\n  return Outcome(kind, 'Ended', text)", ("outcome", "Ended", "it ends.")),
+        ("fault('no name', 'give it one')", ("hint", "", "give it one")),
+        ("HINTS = {'is_archived': 'name another channel'}", ("text", "", "name another channel")),
+        ("def f():\n  return [f'Slack is not in {channel}']", ("text", "", "Slack is not in {channel}")),
+        ("SlackRefusal(code, 'invite the app')", ("text", "", "invite the app")),
+    ],
+)
+def test_a_message_is_found_wherever_it_stands(tmp_path: Path, code: str, found: tuple[str, str, str]) -> None:
+    """Under a name, in a table, in a list, and given by position."""
+    (tmp_path / "file.py").write_text(code + "\n", "utf-8")
+    assert found in [each[1:] for each in messages(tmp_path)]
+
+
+def test_a_docstring_is_no_message(tmp_path: Path) -> None:
+    (tmp_path / "file.py").write_text('X = 1\n"""The number of pods."""\n', "utf-8")
+    assert list(messages(tmp_path)) == []

@@ -74,7 +74,7 @@ def _storm_step_failed(incident: Incident, facts: IncidentFacts, why: Reason) ->
     waiting = replace(fresh_try(incident), storming=False, stormed=True)
     if not waiting.storm:
         return resume_ladder(waiting, facts, Reason(why.code, f"onStorm ({action}) is over: {why.text}"))
-    text = f"onStorm ({action}) did not help: {why.text}; holding until the storm is over, a human is needed"
+    text = f"onStorm ({action}) did not help: {why.text}; holding until the storm has passed, a human is needed"
     return decide_to(incident, facts, Verb.DEFER, Reason("Storm", text), waiting, State.WAITING)
 
 

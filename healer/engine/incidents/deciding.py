@@ -71,7 +71,7 @@ def storm_veto(incident: Incident, facts: IncidentFacts) -> Veto:
     """Why an incident waits for the end of the storm on its workload."""
     storm = facts.storm
     who = f"{storm.taker} has taken over" if storm is not None and storm.has_another(incident) else "healer holds"
-    return Veto(Reason("Storm", f"{storm}: {who} until it is over"), unlimited=True)
+    return Veto(Reason("Storm", f"{storm}: {who} until the storm has passed"), unlimited=True)
 
 
 def find_candidate(incident: Incident, facts: IncidentFacts) -> tuple[SickTarget | None, Veto | None]:

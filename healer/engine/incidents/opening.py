@@ -86,7 +86,7 @@ def leave(
     rest = "no signal is left" if left == 0 else f"{left} sick target{'s' if left > 1 else ''} left"
     if why is not None:
         return noted(calm, Reason(why.code, f"{why.text}: healer leaves it alone; {rest}"), now)
-    said = f"{resolved[0]} is over" if len(resolved) == 1 else f"{len(resolved)} signals are over: {_some(resolved)}"
+    said = f"{resolved[0]} is resolved" if len(resolved) == 1 else f"{len(resolved)} signals are resolved: {_some(resolved)}"
     return noted(calm, Reason("Resolved", f"{said}; {rest}"), now)
 
 

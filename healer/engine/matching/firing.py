@@ -94,7 +94,7 @@ class Firing:
         age = now - signal.at
         if not self.trigger.fades or -_SET_BACK <= age < freshness:
             return None
-        ago = f"{about(age)} ago" if age >= 0 else f"{about(-age)} ahead of now, for the clock was set back"
+        ago = f"{about(age)} ago" if age >= 0 else f"{about(-age)} ahead of now, because the clock was set back"
         text = f"{signal.name} was last reported {ago}, and a report counts for {about(freshness)}"
         return Reason("NotRepeated", f"{text}: healer waits until {self.trigger.repeated_by} says again that it fires")
 

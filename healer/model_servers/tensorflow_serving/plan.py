@@ -60,7 +60,7 @@ def add(
     if at is None and not any_label and available is not None and version not in available:
         left = (
             f"label {label} is not set: version {version} is not AVAILABLE on every server, and no container is told "
-            "--allow_version_labels_for_unavailable_models, so that the servers would refuse the whole file; say the same again "
+            "--allow_version_labels_for_unavailable_models, so that the servers would refuse the whole file; repeat the command "
             "when it is AVAILABLE"
         )
         return ModelChange(loaded.policy, model.labels, (), left)
@@ -70,7 +70,7 @@ def add(
     if model.policy.loads(version) is False or (available is not None and version not in available):
         left = (
             f"label {label} stays at version {at}: TensorFlow Serving refuses a file that moves a label to a version that is not "
-            f"AVAILABLE, and would not load {version} either; say the same again when it is AVAILABLE"
+            f"AVAILABLE, and would not load {version} either; repeat the command when it is AVAILABLE"
         )
         return ModelChange(loaded.policy, model.labels, (), left)
     return ModelChange(loaded.policy, {**model.labels, label: version})

@@ -252,7 +252,7 @@ async def _share_now(api: Api, canary: Canary, namespace: str) -> tuple[float | 
     try:
         return await share_of(api, place_of(canary, namespace)), []
     except RouteError as error:
-        return None, [f"the weights of now are not known: {error}"]
+        return None, [f"the present weights are not known: {error}"]
 
 
 def _notes(view: View, canary: Canary, workload: Workload, rows: Sequence[MeasureRow], verdict: Verdict) -> list[str]:

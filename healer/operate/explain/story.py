@@ -80,7 +80,7 @@ def _closed_verdict(facts: SubjectFacts) -> Explanation:
     if closed is not None:
         text = f"no incident is open{unheard}; the last one, {closed.id}, closed {when(closed.changed_at, facts.at)}"
         return Explanation("well", f"{text}: {closed.reason.text}")
-    return Explanation("well", f"nothing is wrong that a rule is about{unheard}")
+    return Explanation("well", f"no rule finds anything wrong{unheard}")
 
 
 def last_by_rule(decisions: Iterable[Decision]) -> list[Decision]:

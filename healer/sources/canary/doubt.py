@@ -172,7 +172,7 @@ async def doubt(total: str, bad: str, sides: Sequence[Filled], ask: Ask, others:
 
 def _never(bad: str, why: str) -> str:
     shown = bad if len(bad) <= _SHOWN else f"{bad[:_SHOWN]}..."
-    return f"the expression `{shown}` has never matched a series, and {why}: check it, for so nothing can be bad"
+    return f"the expression `{shown}` has never matched a series, and {why}: check it, because nothing can be bad by it"
 
 
 async def _strange(total: str, labels: Iterable[str], sides: Sequence[Filled], ask: Ask) -> str:

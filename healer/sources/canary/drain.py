@@ -138,7 +138,7 @@ def _still(served: ServedRequests, because: str, besides: Sequence[str], *, cert
         return Verdict(VerdictKind.INSUFFICIENT, f"{text}, some of them perhaps before it was")
     hint = "open connections outlive a weight, or another rule or a client sends them"
     if besides:
-        hint = f"most likely they are what no weight rules: {'; '.join(besides)}. Else {hint}"
+        hint = f"most likely they are requests that no weight controls: {'; '.join(besides)}. Else {hint}"
     return Verdict(VerdictKind.BAD, f"{text}: {hint}")
 
 

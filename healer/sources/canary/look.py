@@ -155,7 +155,7 @@ class CanaryLook:
         besides = "; ".join(self._besides())
         if not besides:
             return _NO_TRAFFIC
-        return f"the canary gets no traffic by weight, and what no weight rules is not judged: {besides}"
+        return f"the canary gets no traffic by weight, and what no weight controls is not judged: {besides}"
 
     def _line(self, now: float) -> float:
         """The last line of the grid before now."""

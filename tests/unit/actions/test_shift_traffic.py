@@ -215,7 +215,7 @@ async def test_what_weights_do_not_rule_is_said_and_not_claimed(scene: Scene) ->
     scene.bench.lab.api.modify(scene.kind, NAMESPACE, ROUTE.name, own_rule)
     for _ in range(2):
         outcome = await scene.shift(to=0)
-        assert f"; {NAME} still gets what weights do not rule: rule 2 sends to {NAME}" in outcome.text
+        assert f"; {NAME} still gets what weights do not control: rule 2 sends to {NAME}" in outcome.text
         assert "all to" not in outcome.text
 
 

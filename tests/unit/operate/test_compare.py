@@ -355,4 +355,4 @@ async def test_a_route_that_is_gone_is_no_hindrance(site: Site) -> None:
         await api.request("DELETE", f"/apis/networking.k8s.io/v1/namespaces/{SPACE}/ingresses/{ROUTE}")
     report = await site.report(Pod(site.pod(STABLE, "aaaaa"), 99, 1), Pod(site.pod(CANARY, "ccccc"), 99, 1))
     assert report.share is None
-    assert f"the weights of now are not known: there is no ingress/{ROUTE} in {SPACE}" in report.notes
+    assert f"the present weights are not known: there is no ingress/{ROUTE} in {SPACE}" in report.notes

@@ -46,7 +46,7 @@ def screen(found: SubjectFacts) -> str:
 async def test_a_healthy_pod(place: Place) -> None:
     found = await known(place)
     assert found.known
-    assert verdict(found).text == "nothing is wrong that a rule is about"
+    assert verdict(found).text == "no rule finds anything wrong"
     assert (found.workload, found.condition) == (place.workload, "Running, ready, 0 restarts")
     assert next_steps(found) == ["nothing, until a signal fires"]
     assert found.notes == ()

@@ -185,7 +185,7 @@ async def test_what_reaches_a_canary_at_weight_0_is_named(lab: Lab, tmp_path: Pa
     lab.api.modify(kind, SPACE, ROUTE, lambda obj: obj["metadata"]["annotations"].update(annotations))
     async with going(lab, tmp_path) as under_way:
         progress = await under_way.until(lambda progress: "no traffic" in progress.text)
-    by_weight = "the canary gets no traffic by weight, and what no weight rules is not judged: "
+    by_weight = "the canary gets no traffic by weight, and what no weight controls is not judged: "
     assert progress.text == f"{by_weight}requests with the header x-canary: always go to the canary"
 
 

@@ -96,7 +96,7 @@ CASES = {
     "a tolerance that asks for more": (CANARY, "slo: 1%", "tolerance: 0.5", 17, "at least 1", ""),
     "an alpha beyond reason": (CANARY, "          measures:", "          alpha: 0.5\n          measures:", 13, "at most 0.2", ""),
     "for": (CANARY, "      heal:", "        for: 1m\n      heal:", 22, "for is not for a canary", "delete it"),
-    "an action on pods": (CANARY, "shiftTraffic: {to: 0}", "evict: {}", 23, "a rule on 'canary' has none", "shiftTraffic"),
+    "an action on pods": (CANARY, "shiftTraffic: {to: 0}", "evict: {}", 23, "a rule on 'canary' names none", "shiftTraffic"),
     "neither to nor by": (CANARY, "{to: 0}", "{}", 23, "exactly one of to, by", "to: 0"),
     "a shift without a route": (QUERY, "evict: {}", "shiftTraffic: {to: 0}", 11, "route", ""),
     "no threshold": (QUERY, ", above: 0.5", "", 9, "exactly one of above, below", "the value"),

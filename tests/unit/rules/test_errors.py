@@ -65,7 +65,7 @@ CASES = {
     ),
     "field by its Python name": ("for: 2m", "held_for: 2m", 10, 9, "unknown key 'held_for'", "the keys here are "),
     "merge key": ("for: 2m", "<<: {for: 2m}", 10, 9, "merge keys (<<) are not supported", "write the keys out"),
-    "trigger of later": ("for: 2m", "event: [BackOff]", 10, 9, "'event' is not in this version", "is to have it later"),
+    "trigger of later": ("for: 2m", "event: [BackOff]", 10, 9, "'event' is not in this version", "language will have it"),
     "a portion without its sign": (
         "      heal:",
         "      limits: {maxUnhealthy: 0.4}\n      heal:",
@@ -162,7 +162,7 @@ CASES = {
         "'sre' is not a channel",
         'write "#sre", in quotes',
     ),
-    "action of later": ("evict", "quarantine", 12, 11, "'quarantine' is not in this version", "is to have it later"),
+    "action of later": ("evict", "quarantine", 12, 11, "'quarantine' is not in this version", "language will have it"),
     "unknown mode": (
         "      heal:",
         "      mode: enforced\n      heal:",
@@ -227,7 +227,7 @@ CASES = {
         CANARY,
         11,
         11,
-        "evict acts on a pod, and a rule on 'canary' has none to give it",
+        "evict acts on a pod, and a rule on 'canary' names none",
         "actions that fit: page, scale",
     ),
     "no steps": ("heal:\n        - evict: {}", "heal: []", 11, 13, "heal must not be empty", "at least one entry"),

@@ -388,7 +388,7 @@ async def test_a_metric_that_neither_side_has_proves_nothing(tmp_path: Path) -> 
         kind, text = await bench.verdict(5)
         assert (kind, text.partition(", and ")[2]) == (
             INSUFFICIENT,
-            "neither side has a series of failures: check it, for so nothing can be bad",
+            "neither side has a series of failures: check it, because nothing can be bad by it",
         )
 
 
@@ -550,7 +550,7 @@ async def test_what_no_weight_rules_is_no_absence_of_traffic(tmp_path: Path) -> 
         bench.share = 0.0
         assert (await bench.look()) == LookResult(
             None,
-            "the canary gets no traffic by weight, and what no weight rules is not judged: "
+            "the canary gets no traffic by weight, and what no weight controls is not judged: "
             "rule 1 sends to web-canary; rule 2 mirrors to web-canary",
         )
 

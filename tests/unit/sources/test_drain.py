@@ -221,7 +221,7 @@ async def test_what_no_weight_rules_is_named_as_the_sender(tmp_path: Path) -> No
     async with remembering(tmp_path, STEADY | requests("v2-a", 25, 25)) as prometheus:
         *_, (kind, text) = await drained(Bench(prometheus, besides=(rule,)), 3)
     assert kind is BAD
-    assert text.endswith(f": most likely they are what no weight rules: {rule}. Else {SURE}")
+    assert text.endswith(f": most likely they are requests that no weight controls: {rule}. Else {SURE}")
 
 
 # what is signalled

@@ -381,20 +381,20 @@ NO_SANDBOX = (
 @pytest.mark.parametrize(
     ("starting", "message"),
     [
-        (on_a_node(CREATING), "nothing has gone forward for 10 m: container main: ContainerCreating"),
+        (on_a_node(CREATING), "no progress for 10 m: container main: ContainerCreating"),
         (
             on_a_node(CREATING, conditions=NO_SANDBOX),
-            "nothing has gone forward for 10 m: container main: ContainerCreating"
+            "no progress for 10 m: container main: ContainerCreating"
             " (its volumes, network or sandbox are not ready: see its events)",
         ),
-        (on_a_node(INITIALIZING), "nothing has gone forward for 10 m: container main: PodInitializing"),
+        (on_a_node(INITIALIZING), "no progress for 10 m: container main: PodInitializing"),
         (
             on_a_node(INITIALIZING, init=(container(fresh(NOW), name="fetch", ready=False),)),
-            "nothing has gone forward for 10 m: init container fetch runs and does not end",
+            "no progress for 10 m: init container fetch runs and does not end",
         ),
         (
             on_a_node(INITIALIZING, init=(container(fresh(NOW), name="mesh", ready=False),), sidecars=("mesh",)),
-            "nothing has gone forward for 10 m: sidecar container mesh runs and is not started: its startup probe fails",
+            "no progress for 10 m: sidecar container mesh runs and is not started: its startup probe fails",
         ),
     ],
 )

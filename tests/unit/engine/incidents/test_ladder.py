@@ -486,5 +486,5 @@ def test_a_long_history_keeps_its_beginning_and_its_end() -> None:
         d.world.mend("serving-2")
     assert len(d.history) == MAX_HISTORY
     assert d.history[0].reason.text.startswith("pod/serving-1 is sick")
-    assert d.history[-1].reason.text.endswith("is over; 1 sick target left")
+    assert d.history[-1].reason.text.endswith("is resolved; 1 sick target left")
     assert d.history[1].at > d.history[0].at

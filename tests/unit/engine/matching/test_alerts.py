@@ -73,7 +73,7 @@ def test_that_a_signal_is_over_is_recorded() -> None:
     assert effect.entry == effect.incident.history[-1]
     assert (
         effect.incident.history[-1].reason.text
-        == "pod/serving-1: HighLatency: HighLatency on serving-1 is over; 1 sick target left"
+        == "pod/serving-1: HighLatency: HighLatency on serving-1 is resolved; 1 sick target left"
     )
 
 

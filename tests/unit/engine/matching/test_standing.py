@@ -84,7 +84,7 @@ def test_a_report_from_before_the_clock_was_set_back_is_not_fresh() -> None:
     [act] = d.acts
     reason = d.engine.unwanted(act, d.world.view, d.now - 3600)
     assert reason is not None
-    assert (reason.code, "1 h ahead of now, for the clock was set back" in reason.text) == ("NotRepeated", True)
+    assert (reason.code, "1 h ahead of now, because the clock was set back" in reason.text) == ("NotRepeated", True)
 
 
 def test_a_silenced_alert_is_left_to_people_until_the_silence_ends() -> None:

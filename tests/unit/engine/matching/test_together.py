@@ -53,7 +53,7 @@ def test_those_that_end_together_are_one_line() -> None:
     d.answer()
     d.together(*all_of(d, 1, 2, firing=False))
     text = next(entry.reason.text for entry in d.history if entry.reason.code == "Resolved")
-    assert text.startswith("2 signals are over: pod/serving-1: HighLatency")
+    assert text.startswith("2 signals are resolved: pod/serving-1: HighLatency")
     assert text.endswith("; 1 sick target left")
 
 
