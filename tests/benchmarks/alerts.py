@@ -64,7 +64,7 @@ def reaction(cores: Cores, runs: int) -> list[Figure]:
         ),
         Figure("alert posted to eviction requested, worst", "ms", tuple(times[-1] * 1e3 for times in found)),
         Figure(f"signals lost, of {SAMPLES}", "", tuple(map(float, lost)), ("=", 0)),
-        Figure("the daemon could run, and other processes had its core", "% of the time", tuple(robbed)),
+        Figure("the daemon was ready to run, but other processes used its core", "% of the time", tuple(robbed)),
         Figure(f"CPU at {BACKGROUND:,} pod events/s alone", "% of a core", tuple(busy)),
     ]
 

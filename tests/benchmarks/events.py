@@ -31,7 +31,7 @@ def throughput(cores: Cores, runs: int) -> list[Figure]:
         Figure("healer: watched pods of 6 kB, socket to engine", "events/s", tuple(ours), (">=", 20_000)),
         Figure("kubernetes.aio.watch: the same, socket to V1Pod", "events/s", tuple(theirs)),
         Figure("ratio, run by run", "x", tuple(our / their for our, their in zip(ours, theirs, strict=True)), (">=", 15)),
-        Figure("healer could run, and other processes had its core", "% of the time", tuple(robbed)),
+        Figure("healer was ready to run, but other processes used its core", "% of the time", tuple(robbed)),
     ]
 
 

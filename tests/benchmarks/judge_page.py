@@ -28,26 +28,29 @@ PLOT = "canary.svg"
 BEGIN = "<!-- figures: made by `python -m tests.benchmarks.judge --write`; do not edit -->"
 END = "<!-- end of the figures -->"
 
+CAUGHT = "The median; in brackets the share of trials in which the canary was caught, if not all. Without a median: that share."
 METHOD = f"""\
-Simulated traffic, {HORIZON} windows a trial (50 minutes of 30 s), alpha {100 * ALPHA:g} %, tolerance {TOLERANCE}. Requests arrive
-as a Poisson process and are split at random. Bad requests are independent, or come in bursts: on each side, {BURST} requests in a
-row are bad, within a window or over many, with random gaps between, to the same share in the long run. Stable runs alone for
-{HISTORY} windows before (six hours), from which healer learns phi; what fewer do is said below. The others look at the same
-traffic, after every window too:
+The traffic is simulated: {HORIZON} windows a trial (50 minutes of 30 s), alpha {100 * ALPHA:g} %, tolerance {TOLERANCE}.
+Requests arrive as a Poisson process and are split at random. Bad requests are independent, or come in bursts: on each side,
+{BURST} requests in a row are bad, in one window or over many. The gaps between bursts are random and give the same bad share
+in the long run. Before the trial stable runs alone for {HISTORY} windows (six hours), from which healer learns phi; the
+tables below also show fewer windows. The other judges see the same traffic, and also judge after every window:
 
-- **threshold**, as Flagger: a window with more than {TOLERANCE} times stable's true share bad (at least 1 %) is a failed check,
-  five of them condemn, and passes never take one back. Windows without a canary request, failed checks in Flagger, pass here.
-- **Mann-Whitney** at 98 %, as Kayenta: the bad shares of all windows so far; the interval of the shift must lie above a quarter
-  of it.
+- **threshold**, as in Flagger: a window in which more than {TOLERANCE} times stable's true share is bad (at least 1 %) is a
+  failed check. Five failed checks condemn; a passed check removes none of them. A window without a request to the canary
+  passes here; in Flagger it is a failed check.
+- **Mann-Whitney** at 98 %, as in Kayenta: it compares the bad shares of all windows so far. The interval of the shift must
+  lie above a quarter of it.
 - **z-test** of two proportions on all requests so far, one-sided at 1 %.
-- **sequence**: the asymptotic confidence sequence of Waudby-Smith et al. (arXiv:2103.06476), one-sided at 1 %, on the canary's
-  bad requests less {TOLERANCE} times its part of stable's, a window: the best general method, which may be looked at after every
-  window too. It learns the bursts from the trial itself, and from nothing else.
+- **sequence**: the asymptotic confidence sequence of Waudby-Smith et al. (arXiv:2103.06476), one-sided at 1 %. In each window
+  it takes the canary's bad requests, less {TOLERANCE} times the number that it would have at stable's bad
+  share. It is the best general method whose result may be read after every window. It learns the bursts from the trial alone.
 
-Mann-Whitney and the z-test tolerate nothing: a canary twice as bad is twice as bad to them, and a third worse than tolerated to
-healer.
+Mann-Whitney and the z-test have no tolerance: they ask whether the canary is worse than stable. healer asks whether it is
+worse than tolerated, and a canary twice as bad is only a third worse than that.
 
-A false alarm is BAD within the trial for a canary that is exactly as good as stable. Intervals are Wilson's, 95 %.
+A false alarm is the verdict BAD, within the trial, on a canary that is exactly as good as stable. Intervals are Wilson's, at
+95 %.
 """
 
 
@@ -91,10 +94,10 @@ def worst(outcomes: Iterable[Caught]) -> Caught:
 def _said(results: Results) -> str:
     calm, bursty = held(results, 1), held(results, BURST)
     return f"""\
-{results.runs[0]:,} trials of every kind of traffic with a good canary, {results.runs[1]:,} with a bad one. healer's false alarms
-are at most alpha in {calm[0]} of {calm[1]} independent cells, and at most 2 alpha in {bursty[0]} of {bursty[1]} bursty ones. Its
-formulas run in numpy here; {results.checked:,} of the trials were judged by the real judge as well, with another outcome in
-{results.differed or "none"} of them.
+Every kind of traffic has {results.runs[0]:,} trials with a good canary and {results.runs[1]:,} with a bad one. healer's false
+alarms are at most alpha in {calm[0]} of {calm[1]} independent cells, and at most 2 alpha in {bursty[0]} of {bursty[1]} bursty
+cells. The benchmark computes healer's formulas with numpy. The real judge also judged {results.checked:,} of the trials; its
+outcome differed in {results.differed or "none"} of them.
 """
 
 
@@ -113,19 +116,19 @@ def _summary(results: Results) -> str:
             window = median(outcome.window for outcome in bad[-1])
             rows[-1].append(f"{window:g}" if window <= HORIZON else "–")
     text = f"""\
-Caught: how many canaries 2, 5 or 10 times as bad as stable are BAD within {HORIZON} windows, mean of all cells; and the window by
-which half of them are in half of the cells.
+"Caught" is the share of canaries 2, 5 or 10 times as bad as stable that are BAD within {HORIZON} windows, as the mean of all
+cells. The last column is the median, over the cells, of the window by which half of the canaries are BAD.
 """
     return "\n".join([*_table(head, rows), "", text])
 
 
 def _picture() -> str:
     return f"""\
-![False alarms against windows until caught, a point a cell and judge]({PLOT})
+![False alarms against windows until caught, one point for each cell and judge]({PLOT})
 
-A point is one cell (stable's bad share and the canary's weight): across, the windows until a canary {RATIO:g} times as bad is
-caught; up, the false alarms in the same cell. Left and low is good. A judge far up catches early because it condemns everybody.
-The dashed line is what is allowed: alpha, and twice that in bursts.
+A point is one cell (stable's bad share and the canary's weight). The horizontal axis has the windows until a canary {RATIO:g}
+times as bad is caught, the vertical axis the false alarms in the same cell. Left and low is good. A judge far up catches
+early because it condemns every canary. The dashed line is the limit: alpha, and twice alpha in bursts.
 """
 
 
@@ -135,12 +138,13 @@ def _outside(results: Results) -> str:
         rows.append([scene.name, *(_with_interval(worst(outcomes[name])) for name in TEMPERED)])
     text = """\
 ### Beyond the grid
-False alarms of healer in its worst cell, when the world is otherwise than the grid has it, what they would be with the textbook's
-phi (variance over mean of the windows before the trial), or with none; and those of the sequence.
+The table has the false alarms in the worst cell, for traffic that the grid does not have: of healer; of healer with the
+textbook's phi (the variance over the mean of the windows before the trial); of healer without phi ("untempered"); and of the
+sequence.
 """
     after = """
-The last line is a matter of opinion: a canary whose errors come in bursts the like of which stable never shows, though no more of
-them, is condemned more often than alpha. Bursts of 200 are more than phi allows for: it is 100 at the most.
+The last row is a matter of opinion: the canary has no more errors than stable, but they come in bursts, and stable's never
+do. healer condemns such a canary more often than alpha. Bursts of 200 are more than phi allows for: phi is at most 100.
 """
     return "\n".join([text, *_table(["", *TEMPERED], rows), after])
 
@@ -159,9 +163,9 @@ def _without(results: Results) -> str:
     head = ["", "traffic", "false alarms, worst cell", "false alarms, mean", *(f"{ratio} caught" for ratio in ratios)]
     text = """\
 ### Nothing learnt before
-A Prometheus that has just begun, a stable version that has: then the trial must show how bad requests come. healer condemns when
-the sequence does, in its first windows and where stable has few requests only if the bets agree; or when even bursts of 200
-could not explain what was seen.
+When Prometheus or the stable version is new, only the trial can show how bad requests are grouped. healer condemns when the
+sequence does; in the first windows, and where stable has few requests, only if the bets agree. It also condemns when not even
+bursts of 200 could explain the bad requests.
 """
     return "\n".join([text, *_table(head, rows), "", _no_worse(results)])
 
@@ -182,15 +186,16 @@ def _no_worse(results: Results) -> str:
         [*_place(cell), f"bursts of {cell.burst}", *(_with_interval(both[cell][name]) for name in UNLEARNT)] for cell in above
     ]
     text = f"""\
-healer's false alarms are at most alpha, or no more than the sequence's, in {alarms} of {len(both)} cells. Of a hundred bad
-canaries in any cell the sequence catches at most {theirs:.1f} more, and healer at most {ours:.1f}.
+healer's false alarms are at most alpha, or at most those of the sequence, in {alarms} of {len(both)} cells. Of a hundred bad
+canaries in a cell, the sequence catches at most {theirs:.1f} more than healer, and healer at most {ours:.1f} more than the
+sequence.
 """
     if not above:
         return text
     why = """\
-The cells above alpha, or twice that in bursts, are those of little traffic: one burst of 20 is all that the canary has in many
-windows, and it looks like a canary that fails in each of them. Whoever sees only the trial cannot tell the two apart; to condemn
-neither is to catch no canary that fails at that traffic.
+The cells above alpha, or above twice alpha in bursts, have little traffic. There one burst of 20 takes all of the canary's
+requests in many windows, and looks like a canary that fails in each of them. The trial alone cannot tell the two apart. A
+judge that condemns neither catches no canary that fails at that traffic.
 """
     return "\n".join([text, *_table(["requests", "stable bad", "weight", "", *UNLEARNT], rows), "", why])
 
@@ -206,14 +211,14 @@ def _praise(results: Results) -> str:
         rows.append([scene.name, _with_interval(most), _percent(_mean(outcomes)), *asked])
     text = f"""\
 ### GOOD
-How often a canary is GOOD at any of the {HORIZON} windows, at all weights; the bad ones at {_listed(TRAFFICS)} requests a
-window, those just tolerated at 300 and 3,000. Those that are as good as stable at 300 a window have as many windows as
-{LONG:,} requests of the canary's take, at weights from 10 % on. For them: the window by which half are GOOD, and how many
-requests of the canary's that takes, each the median of the cells.
+The table says how often a canary is GOOD at any of the {HORIZON} windows, at all weights. The bad canaries are judged at
+{_listed(TRAFFICS)} requests a window, those just tolerated at 300 and 3,000. Those that are as good as stable at 300 a window
+run until the canary has had {LONG:,} requests, at weights from 10 % on. For these the table also has the window by which half
+are GOOD, and how many requests the canary has had by then; each is the median of the cells.
 """
     after = f"""
-GOOD takes about 10,640 requests of the canary's at least, for that many are seldom good in a row when {100 * HARM:g} % are bad in
-runs of {RUN}. A canary that has longer runs, or fewer, may be GOOD between two of them.
+GOOD takes at least about 10,640 requests to the canary, because so many are seldom good in a row when {100 * HARM:g} % are
+bad in runs of {RUN}. A canary with longer runs, or with fewer of them, may be GOOD between two runs.
 """
     head = ["canary", "GOOD, worst cell", "GOOD, mean", "windows", "requests of the canary"]
     return "\n".join([text, *_table(head, rows), after])
@@ -224,7 +229,7 @@ def _details(results: Results) -> str:
     for burst, kind in ((1, "Independent"), (BURST, f"Bursts of {BURST}")):
         lines += [f"#### {kind}: false alarms", "", *_alarms(results, burst), ""]
         lines += [f"#### {kind}: windows until caught", ""]
-        lines += ["The median; and the share of trials in which it was caught at all, where that is not all of them.", ""]
+        lines += [CAUGHT, ""]
         lines += [*_windows(results, burst), ""]
     return "\n".join(lines)
 

@@ -44,7 +44,10 @@ def delays(cores: Cores, runs: int) -> list[Figure]:
             _quantile(loaded, 0.99) - _quantile(calm, 0.99) for loaded, calm in zip(found[way], found["no queries"], strict=True)
         ]
         figures.append(Figure(f"added by {QUERIES} queries {way}, p99", "ms", tuple(added), ("<", 5)))
-    return [*figures, Figure("the loop could run, and another thread or process had its core", "% of the time", tuple(robbed))]
+    return [
+        *figures,
+        Figure("the loop was ready to run, but another thread or process used its core", "% of the time", tuple(robbed)),
+    ]
 
 
 def _measured(cores: Cores, every: float | None) -> tuple[list[float], float]:

@@ -14,10 +14,10 @@ HOW = """\
     make bench                                    # all of it, some minutes
     .venv/bin/python -m tests.benchmarks --help   # one part, more runs, JSON, this page anew
 
-The measured process has one core to itself, the API server and the load have others. Everything is real but the API server: it
-costs next to nothing, so that what is measured is its client. It speaks plain HTTP on loopback, in the chunks that Kubernetes
-sends. The measured daemon is `healer run` with the rule pack in rules/, its log written to a file. Figures depend on the machine
-and on what else runs there: compare ratios."""
+The measured process has a core of its own; the API server and the load run on the other cores. Everything is real except the
+API server. It costs next to nothing, so that the figures are those of its client. It speaks plain HTTP on loopback, in chunks
+as Kubernetes sends them. The measured daemon is `healer run` with the rules in rules/; it writes its log to a file. The figures
+depend on the machine and on what else runs on it, so compare ratios. "met in" says in how many of the runs a goal was met."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def storm(cores: Cores, runs: int) -> list[Figure]:
         Figure("memory grown by them", "MB", each("grown"), ("<", 50)),
         Figure("POSTs not answered 200", "", each("refused"), ("=", 0)),
         Figure("leases lost", "", each("leases"), ("=", 0)),
-        Figure("the daemon could run, and other processes had its core", "% of the time", each("robbed")),
+        Figure("the daemon was ready to run, but other processes used its core", "% of the time", each("robbed")),
     ]
 
 
