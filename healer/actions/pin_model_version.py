@@ -20,7 +20,8 @@ from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.managed import manager_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model.target import ActsOn
-from healer.model_servers.base import VersionsFile, ask_each
+from healer.model_servers.asking import ask_each
+from healer.model_servers.base import VersionsFile
 from healer.model_servers.history import Author, PolicyState
 from healer.model_servers.mount import mounts
 from healer.model_servers.registry import SERVERS

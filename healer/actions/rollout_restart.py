@@ -29,6 +29,7 @@ class RolloutRestart:
         params=RolloutRestartParams,
         targets=frozenset({ActsOn.WORKLOAD}),
         disrupts=False,
+        restarts=True,
         verb="restart the rollout of",
         needs=lambda _: allowed("get patch"),
         meaning="makes all pods anew, as `kubectl rollout restart` does, by the rollout's own rules",

@@ -58,6 +58,8 @@ class ActionSpec:
     """The permissions that it needs with given parameters."""
     apart: Callable[[Any], Mapping[str, Permissions]] = lambda _: {}
     """The part of `needs` for objects outside the target's namespace, by namespace."""
+    restarts: bool = False
+    """It replaces the workload's pods by others of the same revision, at the pace of a rollout."""
     evicts: bool = False
     """It requests an eviction, which a PodDisruptionBudget, an admission policy or missing permissions can deny."""
     deletes: bool = False

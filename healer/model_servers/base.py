@@ -1,18 +1,13 @@
 """The interface of a model server: how the status of its models is read, and how their versions are pinned, if they can be."""
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import aiohttp
-
-from healer.model_servers.status import ModelStatus, StatusCondition, StatusError
+from healer.model_servers.heartbeat import Heartbeat
+from healer.model_servers.status import ModelStatus, StatusCondition
 from healer.model_servers.versions import ConfiguredModel, ModelChange
 from healer.rules.vocabulary import ServerSpec
-
-_LONGEST = 1 << 20
-"""The longest answer, in bytes."""
 
 
 class VersionsFile(Protocol):
@@ -85,46 +80,14 @@ class ModelServer:
     method: str = "GET"
     timeout: float = 3.0
     """Seconds that an answer may take."""
+    loading: float = 300.0
+    """Seconds that a version may load, unless a rule says otherwise."""
+    heartbeat: Heartbeat | None = None
+    """How its engines are seen to move; None for a server that has none, and so no condition of theirs."""
     file: VersionsFile | None = None
     """The file by which versions are pinned; None for a server whose versions cannot be pinned."""
 
     @property
     def spec(self) -> ServerSpec:
         """Its declaration, which rules are checked against."""
-        return ServerSpec(self.name, self.title, f"{self.method} {self.path('NAME')}", self.port, self.conditions)
-
-
-async def ask(session: aiohttp.ClientSession, server: ModelServer, host: str, port: int, model: str) -> ModelStatus:
-    """Ask one server, within its `timeout`. Raises StatusError."""
-    address = f"[{host}]" if ":" in host else host
-    limit = aiohttp.ClientTimeout(total=server.timeout)
-    url = f"http://{address}:{port}{server.path(model)}"
-    try:
-        async with session.request(server.method, url, timeout=limit, allow_redirects=False) as answer:
-            body = b""
-            async for piece in answer.content.iter_any():
-                body += piece
-                if len(body) > _LONGEST:
-                    raise StatusError(f"its answer is longer than {_LONGEST} bytes")
-            return server.parse(model, answer.status, body)
-    except TimeoutError as error:
-        raise StatusError(f"no answer within {server.timeout:g} s") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise StatusError(f"no answer: {error or type(error).__name__}") from error
-
-
-async def ask_each(
-    server: ModelServer, hosts: Mapping[str, str], port: int, model: str, *, limit: asyncio.Semaphore
-) -> dict[str, ModelStatus | StatusError]:
-    """Ask the servers at these hosts, as many at once as `limit` allows: their answers, or why there is none, by name."""
-
-    async def one(session: aiohttp.ClientSession, host: str) -> ModelStatus | StatusError:
-        async with limit:
-            try:
-                return await ask(session, server, host, port, model)
-            except StatusError as error:
-                return error
-
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-        asked = {name: group.create_task(one(session, host)) for name, host in hosts.items()}
-    return {name: task.result() for name, task in asked.items()}
+        return ServerSpec(self.name, self.title, f"{self.method} {self.path('NAME')}", self.port, self.conditions, self.loading)

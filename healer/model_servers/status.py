@@ -83,6 +83,27 @@ class ModelStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Unclear:
+    """It cannot be decided whether a model has a condition. `why` is for people."""
+
+    why: str
+    expected: bool = False
+    """Whether the next looks will decide it, so that nobody has to be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSeen:
+    """One engine of a server, as several looks have shown it."""
+
+    busy: bool
+    """Whether it has requests in work, and is not asleep."""
+    still: float
+    """For how long (s) it has done nothing, at every look."""
+    moved: bool
+    """Whether it was seen to move in the server's present process."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """The facts from which a condition is decided."""
 
@@ -91,10 +112,16 @@ class Observation:
     status: ModelStatus
     loading: Mapping[int, float]
     """For how long (s) each version has been on its way in the server's present process."""
+    unready: float = 0.0
+    """For how long (s) it has not been ready, at every look."""
+    served: bool = False
+    """Whether it was ready before, in the server's present process, at a look of healer's."""
+    engines: Mapping[str, EngineSeen] | str = ""
+    """The engines by name; or in words why nothing is known of them."""
 
 
-Detect = Callable[[Observation], str | None]
-"""Whether the model has a condition: the reason in words, or None. Pure."""
+Detect = Callable[[Observation], str | Unclear | None]
+"""Whether the model has a condition: the reason in words, or None; Unclear when that cannot be said. Pure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +146,14 @@ def _stuck_loading(seen: Observation) -> str | None:
     return f"version {longest} has been {one and one.state} for {about(stuck[longest])} ({seen.status})"
 
 
+def _version_failed(seen: Observation) -> str | None:
+    failed = [one for one in seen.status.versions if one.failed]
+    available = seen.status.available
+    if not failed or not available or failed[-1].version < max(available):
+        return None
+    return f"version {failed[-1].version} did not load, and version {max(available)} serves in its place ({seen.status})"
+
+
 def _version_missing(seen: Observation) -> str | None:
     wanted = seen.asked.version
     return None if wanted is None or wanted in seen.status.available else f"version {wanted} is not AVAILABLE ({seen.status})"
@@ -129,6 +164,12 @@ VERSIONED: Mapping[str, StatusCondition] = {
     "ModelStuckLoading": StatusCondition("a version is on its way for longer than `loading`", detect=_stuck_loading),
     "ModelVersionMissing": StatusCondition(
         "the version of the rule is not AVAILABLE", usual=False, of_version=True, detect=_version_missing
+    ),
+    "ModelVersionFailed": StatusCondition(
+        "a newer version than the one that is AVAILABLE did not load: pin the version that serves, and tell people",
+        usual=False,
+        serves=True,
+        detect=_version_failed,
     ),
 }
 """The conditions of a model on a server that reports versions."""

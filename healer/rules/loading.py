@@ -14,7 +14,7 @@ from healer.rules.promql import promql_fault
 from healer.rules.reach import unreachable
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import API_VERSION, Rule, RuleSet, Step
-from healer.rules.triggers import QUERY, TRIGGERS, Trigger
+from healer.rules.triggers import MODEL, QUERY, TRIGGERS, Trigger
 from healer.rules.vocabulary import Vocabulary
 
 
@@ -75,6 +75,7 @@ def _bound(ruleset: RuleSet, document: Document, file: str, known: Vocabulary) -
             continue  # reported by _document_faults
         line, _ = document.at(path)
         faults += _ambiguous(rule, path, document, file)
+        faults += _harmful(rule, path, document, file, known)
         try:
             condition = None if rule.when.condition is None else CelCondition(rule.when.condition, rule.when.trigger)
         except ConditionError:
@@ -115,6 +116,22 @@ def _ambiguous(rule: Rule, path: Path, document: Document, file: str) -> Iterato
     hint = "give the rule a scope of its own with one namespace, or have the series carry namespace and pod"
     message = f"deployment names {query.deployment!r}, and the rule's scope is {which}: in which of them?"
     yield Problem(file, *document.at_key(where), dotted(where), message, hint)
+
+
+def _harmful(rule: Rule, path: Path, document: Document, file: str, known: Vocabulary) -> Iterator[Problem]:
+    """Steps that take down a pod that serves: a new process may not have the version that the old one serves."""
+    model = rule.when.get(MODEL)
+    conditions = {} if model is None else known.servers[model.server].conditions
+    serving = [name for name in rule.when.names if name in conditions and conditions[name].serves]
+    steps = [((*path, "heal", number), step) for number, step in enumerate(rule.heal)]
+    steps += [] if rule.on_storm is None else [((*path, "onStorm"), rule.on_storm)]
+    for place, step in steps:
+        spec = known.actions[step.action]
+        if serving and (spec.disrupts or spec.restarts):
+            where = (*place, step.action)
+            message = f"{step.action} takes down pods that serve: {serving[0]} says that an older version serves"
+            hint = f"pin the version that serves, or page; give {serving[0]} a rule of its own"
+            yield Problem(file, *document.at_key(where), dotted(where), message, hint)
 
 
 def _scoped(rule: Rule, ruleset: RuleSet) -> Rule:

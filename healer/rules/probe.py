@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from healer.model.duration import Duration
+from healer.model.duration import Duration, say
 from healer.rules.form import Listed, Model, Name, Number, Text, Whole, fault
 from healer.rules.vocabulary import DEFAULT_SERVER, ModelCondition, RouterKind, RouterSpec, ServerName, Vocabulary
 
@@ -305,18 +305,22 @@ class ServedModel(Model):
     every: Every = 30.0
     """Time between two requests to a pod."""
     loading: Annotated[Duration, Field(gt=0)] = 300.0
-    """ModelStuckLoading: a version that is loading for longer."""
+    """ModelStuckLoading, EngineStuckStarting: it is loading for longer. The default is that of the server `tensorflow`."""
+    stalled: Annotated[Duration, Field(gt=0)] = 120.0
+    """EngineStalled, EngineUnhealthy: the engine does nothing for longer, at two looks or more."""
 
     @model_validator(mode="before")
     @classmethod
     def _as_its_server(cls, data: Any, info: ValidationInfo) -> Any:
-        """Fill in the port and the conditions of the server that the rule names, unless the rule writes them."""
+        """Fill in what the server that the rule names has as its default, unless the rule writes it."""
         known: Vocabulary | None = info.context
         if known is None or not isinstance(data, dict):
             return data
         name = data.get("server", DEFAULT_SERVER)
         server = known.servers.get(name) if isinstance(name, str) else None
-        return data if server is None else {"port": server.port, "conditions": list(server.usual), **data}
+        if server is None:
+            return data
+        return {"port": server.port, "conditions": list(server.usual), "loading": say(server.loading), **data}
 
     @model_validator(mode="after")
     def _wanted(self, info: ValidationInfo) -> Self:
@@ -326,6 +330,8 @@ class ServedModel(Model):
         server = known.servers[self.server]
         if self.version is not None and not server.of_version:
             raise fault(f"server {self.server} reports no versions", "delete the line", ("version",))
+        if "stalled" in self.model_fields_set and not server.has_heartbeat:
+            raise fault(f"the engine of server {self.server} cannot be seen to stand still", "delete the line", ("stalled",))
         if any(name in self.conditions for name in server.of_version) != (self.version is not None):
             names = " or ".join(server.of_version)
             raise fault(f"{names} and version belong together", "give both, or neither", ("version",))

@@ -42,6 +42,10 @@ class ConditionSpec:
     """Whether a rule looks for it that names no conditions."""
     of_version: bool = False
     """Whether it is about the version that the rule names in `version`."""
+    serves: bool = False
+    """Whether the pod serves nevertheless, so that no action is for it that takes the pod down."""
+    by_heartbeat: bool = False
+    """Whether it needs the heartbeat of the server's engines, and so the key `stalled` has a meaning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,13 @@ class ServerSpec:
     """The port that is asked where a rule names none."""
     conditions: Mapping[str, ConditionSpec]
     """What can be wrong with a model there, by the name of the signal."""
+    loading: float = 300.0
+    """Seconds that a version may load, where a rule says nothing."""
+
+    @property
+    def has_heartbeat(self) -> bool:
+        """Whether its engines can be seen to stand still."""
+        return any(condition.by_heartbeat for condition in self.conditions.values())
 
     @property
     def usual(self) -> tuple[str, ...]:

@@ -13,9 +13,11 @@ from healer.model.kube import Pod
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.model_servers.base import ModelServer, ask_each
+from healer.model_servers.asking import Look, look_each
+from healer.model_servers.base import ModelServer
+from healer.model_servers.heartbeat import Beats, Standstill, followed
 from healer.model_servers.registry import SERVERS
-from healer.model_servers.status import LOADING, ModelStatus, Observation, StatusError
+from healer.model_servers.status import LOADING, EngineSeen, ModelStatus, Observation, StatusError, Unclear
 from healer.rules.probe import ServedModel
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import MODEL
@@ -26,19 +28,59 @@ _PODS_AT_ONCE = 500
 
 
 @dataclass(slots=True)
+class _SeenProcess:
+    """What the looks at one process of a server have shown. Times are in seconds since the epoch."""
+
+    restarts: int
+    """The restarts of the pod: another number is another process, of which nothing is known."""
+    loading: dict[int, float] = field(default_factory=dict)
+    """Since when a version is on its way, by version."""
+    unready: float | None = None
+    """Since when it is not ready."""
+    served: bool = False
+    """Whether it was ready before."""
+    engines: dict[str, Standstill] = field(default_factory=dict)
+    """Since when its engines are as they are."""
+
+    def observed(self, model: ServedModel, status: ModelStatus, beats: Beats | str, now: float) -> Observation:
+        """The facts after one more look; `beats` may be the words why there are none."""
+        loading = [one.version for one in status.versions if one.state in LOADING]
+        self.loading = {version: self.loading.get(version, now) for version in loading}
+        self.unready = None if status.ready else now if self.unready is None else self.unready
+        self.served = self.served or status.ready
+        if not isinstance(beats, str):
+            self.engines = followed(self.engines, beats, now)
+        return Observation(
+            model,
+            status,
+            {version: now - since for version, since in self.loading.items()},
+            0.0 if self.unready is None else now - self.unready,
+            self.served,
+            beats if isinstance(beats, str) else {name: _seen(engine, now) for name, engine in self.engines.items()},
+        )
+
+
+def _seen(engine: Standstill, now: float) -> EngineSeen:
+    return EngineSeen(engine.beat.busy, now - engine.since, engine.moved)
+
+
+@dataclass(slots=True)
 class _SeenServer:
     """What the source remembers of a pod, for one rule."""
 
     target: Target
     firing: dict[str, str] = field(default_factory=dict)
     """The occurrence of each condition that it has."""
-    loading: dict[tuple[int, int], float] = field(default_factory=dict)
-    """Since when (epoch, s) a version is on its way, by version and the pod's restarts: a new process begins anew."""
+    unclear: dict[str, Unclear] = field(default_factory=dict)
+    """The conditions of which the last answer does not say whether it has them."""
+    process: "_SeenProcess" = field(default_factory=lambda: _SeenProcess(0))
     silent: bool = False
     """Whether it was logged already that the server does not answer."""
-    answered: bool = False
-    """Whether it has answered before. The first answer also reports the conditions that the model does not have, because a
-    condition may have fired before healer was restarted."""
+    doubted: bool = False
+    """Whether it was logged already that its answers leave a condition open."""
+    decided: set[str] = field(default_factory=set)
+    """The conditions that were decided before. The first decision also reports a condition that the model does not have, because
+    it may have fired before healer was restarted."""
 
 
 class ModelMemory:
@@ -53,22 +95,40 @@ class ModelMemory:
         self.model = model
         self._pods: dict[str, _SeenServer] = {}
 
-    def answered(self, pod: Pod, status: ModelStatus, now: float) -> list[Signal]:
-        """The signals of a server's answer: each condition that it has, every time; one that it has no longer, once."""
+    def answered(self, pod: Pod, status: ModelStatus, now: float, beats: Beats | str = "nobody asked for it") -> list[Signal]:
+        """The signals of a server's answer: each condition that it has, every time; one that it has no longer, once.
+
+        `doubts` has the conditions of which it does not say whether it has them. `beats`: those of its engines, or why not.
+        """
         seen = self._of(pod)
         seen.silent = False
-        observation = self._observation(pod, seen, status, now)
+        if seen.process.restarts != pod.restarts:
+            seen.process = _SeenProcess(pod.restarts)
+        observation = seen.process.observed(self.model, status, beats, now)
+        found = {name: self._server.conditions[name].detect(observation) for name in self.model.conditions}
+        seen.unclear = {name: said for name, said in found.items() if isinstance(said, Unclear)}
         signals = []
-        for condition in self.model.conditions:
-            if (reason := self._server.conditions[condition].detect(observation)) is not None:
+        for condition, reason in found.items():
+            if isinstance(reason, Unclear):
+                continue
+            if reason is not None:
                 seen.firing.setdefault(condition, f"{now:.3f}")
                 signals.append(self._signal(seen, condition, now, f"model {self.model.name}: {reason}"))
-            elif condition in seen.firing or not seen.answered:
+            elif condition in seen.firing or condition not in seen.decided:
                 text = f"model {self.model.name}: {condition} no longer ({status})"
                 signals.append(self._signal(seen, condition, now, text, firing=False))
                 seen.firing.pop(condition, None)
-        seen.answered = True
+            seen.decided.add(condition)
         return signals
+
+    def doubts(self, pod: Pod) -> tuple[list[Unanswered], str]:
+        """The conditions that the last answer of a pod leaves open; and why, in words, when that is news for people."""
+        seen = self._of(pod)
+        uid = pod.metadata.uid
+        open_ = [Unanswered(self._rule, said.why, frozenset({self._key(uid, name)})) for name, said in seen.unclear.items()]
+        why = next((said.why for said in seen.unclear.values() if not said.expected), "")
+        news, seen.doubted = bool(why) and not seen.doubted, bool(why)
+        return open_, why if news else ""
 
     def unanswered(self, pod: Pod) -> bool:
         """Note that there is no usable answer; returns whether the one before was usable."""
@@ -95,11 +155,6 @@ class ModelMemory:
 
     def _of(self, pod: Pod) -> _SeenServer:
         return self._pods.setdefault(pod.metadata.uid, _SeenServer(target_of(pod)))
-
-    def _observation(self, pod: Pod, seen: _SeenServer, status: ModelStatus, now: float) -> Observation:
-        loading = [(one.version, pod.restarts) for one in status.versions if one.state in LOADING]
-        seen.loading = {key: seen.loading.get(key, now) for key in loading}
-        return Observation(self.model, status, {version: now - since for (version, _), since in seen.loading.items()})
 
     def _signal(self, seen: _SeenServer, condition: str, now: float, message: str, *, firing: bool = True) -> Signal:
         key = self._key(seen.target.uid, condition)
@@ -133,7 +188,7 @@ class ModelProbe:
         covered = await self._covered()
         asked = [pod for pod in covered.values() if pod.status.phase == "Running" and pod.status.pod_ip and not pod.terminating]
         hosts = {pod.metadata.uid: pod.status.pod_ip for pod in asked}
-        answers = await ask_each(self._server, hosts, self._model.port, self._model.name, limit=self._limit)
+        answers = await self._look(hosts)
         reports: list[Report] = [*self._memory.gone(self._memory.uids - covered.keys(), now)]
         for uid, pod in covered.items():
             if uid not in hosts and not pod.terminating:
@@ -141,15 +196,26 @@ class ModelProbe:
                 reports.append(Unanswered(self._rule.name, why, self._memory.keys(uid)))
         for pod in asked:
             answer = answers[pod.metadata.uid]
-            if not isinstance(answer, StatusError):
-                reports += self._memory.answered(pod, answer, now)
+            if isinstance(answer, StatusError):
+                reports.append(Unanswered(self._rule.name, str(answer), self._memory.keys(pod.metadata.uid)))
+                if self._memory.unanswered(pod):
+                    self._say(pod, str(answer))
                 continue
-            reports.append(Unanswered(self._rule.name, str(answer), self._memory.keys(pod.metadata.uid)))
-            if self._memory.unanswered(pod):
-                name = pod.metadata.name
-                self._log.warning("the status is not known", namespace=pod.metadata.namespace, pod=name, why=str(answer))
+            reports += self._memory.answered(pod, answer.status, now, answer.beats or "")
+            doubts, news = self._memory.doubts(pod)
+            reports += doubts
+            if news:
+                self._say(pod, news)
         reports.append(Answered(self._rule.name, frozenset().union(*map(self._memory.keys, covered))))
         return reports
+
+    async def _look(self, hosts: dict[str, str]) -> dict[str, Look | StatusError]:
+        model, conditions = self._model, self._server.conditions
+        beats = any(conditions[name].by_heartbeat for name in model.conditions)
+        return await look_each(self._server, hosts, model.port, model.name, beats=beats, limit=self._limit)
+
+    def _say(self, pod: Pod, why: str) -> None:
+        self._log.warning("the status is not known", namespace=pod.metadata.namespace, pod=pod.metadata.name, why=why)
 
     async def _covered(self) -> dict[str, Pod]:
         """The pods in the rule's scope, by uid. It yields to the loop on the way, because a cluster has many pods."""

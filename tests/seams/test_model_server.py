@@ -10,7 +10,7 @@ from aiohttp import web
 from healer.daemon.rulefiles import vocabulary
 from healer.lab import Lab
 from healer.model.incident import State
-from healer.model_servers.base import ask
+from healer.model_servers.asking import ask
 from healer.model_servers.registry import SERVERS
 from healer.model_servers.status import ModelStatus, Observation
 from healer.rules.loading import load

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from healer.model_servers.base import ask, ask_each
+from healer.model_servers.asking import ask, ask_each
 from healer.model_servers.status import ModelStatus, StatusError, VersionState, VersionStatus
 from healer.model_servers.tensorflow_serving.server import TENSORFLOW_SERVING
 from healer.model_servers.tensorflow_serving.status import parse

@@ -129,6 +129,31 @@ CASES = {
         "conditions 'ServerUnhealthy' is not known",
         "one of ModelNotAvailable, ModelStuckLoading, ModelVersionMissing",
     ),
+    "a pod that serves is taken": (
+        MODEL,
+        "name: ranker",
+        "name: ranker, conditions: [ModelVersionFailed]",
+        11,
+        "evict takes down pods that serve",
+        "a rule of its own",
+    ),
+    "its workload is restarted": (
+        MODEL.replace("name: ranker", "name: ranker, server: triton, conditions: [ModelNotAvailable, ModelVersionFailed]"),
+        "evict: {}",
+        "rolloutRestart: {}",
+        11,
+        "rolloutRestart takes down pods that serve",
+        "pin the version",
+    ),
+    "no heartbeat": (MODEL, "name: ranker", "name: ranker, stalled: 5m", 9, "cannot be seen to stand still", "delete the line"),
+    "no version": (
+        MODEL,
+        "name: ranker",
+        "name: ranker, server: vllm, version: 3",
+        9,
+        "server vllm reports no versions",
+        "delete the line",
+    ),
     "which version to pin": (MODEL, "evict: {}", "pinModelVersion: {configMap: m, model: r}", 11, "version, label", "stable"),
 }
 

@@ -1,0 +1,191 @@
+"""Each model server with the real daemon: what is sick is evicted and made good; what only looks sick is left alone."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from healer.lab import Lab
+from healer.model.incident import State
+from tests.integration.world import evictions, pods, rule, serve
+from tests.seams.house import house
+from tests.support.model_servers import MODEL, Engine, Readiness, Repository, Servers, model_servers
+
+ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+
+
+@pytest.fixture
+async def servers() -> AsyncIterator[Servers]:
+    async with model_servers(*ADDRESSES) as found:
+        yield found
+
+
+def when(servers: Servers, server: str, **more: Any) -> dict[str, Any]:
+    return {"model": {"name": MODEL, "server": server, "port": servers.port, "every": "1s"} | more}
+
+
+async def serving(lab: Lab, servers: Servers, well: Callable[[], Callable[[web.Request], web.StreamResponse]]) -> tuple[str, str]:
+    """Have three servers that are well; returns the name and the address of one of their pods."""
+    await serve(lab, addresses=ADDRESSES, min_available=None)
+    for address in ADDRESSES:
+        servers.says[address] = well()
+    name = min(pods(lab))
+    return name, pods(lab)[name]["status"]["podIP"]
+
+
+def replaced(sick: str) -> Callable[[Lab], bool]:
+    return lambda lab: sick not in pods(lab)
+
+
+def working(server: str) -> Callable[[], Callable[[web.Request], web.StreamResponse]]:
+    def engine() -> Callable[[web.Request], web.StreamResponse]:
+        made = Engine()
+        made.running, made.waiting = 3, 40
+        found: Callable[[web.Request], web.StreamResponse] = getattr(made, server)
+        return found
+
+    return engine
+
+
+@pytest.mark.parametrize("server", ["vllm", "sglang"])
+async def test_an_engine_that_hangs_is_evicted_although_its_health_check_passes(
+    lab: Lab, servers: Servers, tmp_path: Path, server: str
+) -> None:
+    """The others are as busy, and move: they are left alone."""
+    sick, address = await serving(lab, servers, working(server))
+    hung = Engine()
+    hung.running, hung.moves, hung.steps = 3, False, 5
+    servers.says[address] = getattr(hung, server)
+    async with house(lab, tmp_path, rule("hang", when=when(servers, server, stalled="1s"))) as healer:
+        await lab.wait_for(replaced(sick))
+        servers.says[address] = working(server)()  # the new process moves
+        healed = await healer.told.until(State.HEALED)
+    assert evictions(lab) == [sick]
+    assert any("EngineStalled" in e.reason.text and "has made no step for" in e.reason.text for e in healed.history)
+
+
+@pytest.mark.parametrize("server", ["vllm", "sglang"])
+async def test_an_engine_that_works_sleeps_or_cannot_be_seen_is_left_alone(
+    lab: Lab, servers: Servers, tmp_path: Path, server: str
+) -> None:
+    """One prefills a long prompt: no step of it has an output. One is paused, and of one the metrics cannot be read. Then the
+    first hangs, and only it is evicted."""
+    sick, address = await serving(lab, servers, working(server))
+    paused, unread = sorted({*ADDRESSES} - {address})
+    engines = {each: Engine() for each in ADDRESSES}
+    for each, engine in engines.items():
+        engine.running, engine.waiting, engine.outputs = 3, 40, False
+        engine.moves = each == address
+        servers.says[each] = getattr(engine, server)
+    engines[paused].paused = True
+    engines[unread].metrics = web.Response(text="<html>not here</html>", status=404)
+    async with house(lab, tmp_path, rule("hang", when=when(servers, server, stalled="1s"))) as healer:
+        for each in ADDRESSES:
+            await servers.looks(4, "/metrics", each)
+        assert evictions(lab) == []
+        engines[address].moves = False
+        await lab.wait_for(replaced(sick))
+        servers.says[address] = working(server)()
+        await healer.told.until(State.HEALED)
+    assert evictions(lab) == [sick]
+
+
+async def test_a_dead_engine_of_vllm_is_evicted_and_a_proxy_without_a_server_is_not(
+    lab: Lab, servers: Servers, tmp_path: Path
+) -> None:
+    """A sidecar answers 503 with a text while the server starts; vLLM's own 503 has none."""
+    sick, address = await serving(lab, servers, working("vllm"))
+    starting, asleep = sorted({*ADDRESSES} - {address})
+    servers.says[starting] = lambda _: web.Response(status=503, text="upstream connect error: connection refused")
+    sleeper = Engine()
+    sleeper.running, sleeper.moves, sleeper.awake = 2, False, False
+    servers.says[asleep] = sleeper.vllm
+    async with house(lab, tmp_path, rule("dead", when=when(servers, "vllm", stalled="1s"))) as healer:
+        for each in (starting, asleep):
+            await servers.looks(4, "/health", each)
+        assert evictions(lab) == []
+        dead = Engine()
+        dead.health = 503
+        servers.says[address] = dead.vllm
+        await lab.wait_for(replaced(sick))
+        servers.says[address] = working("vllm")()
+        healed = await healer.told.until(State.HEALED)
+    assert evictions(lab) == [sick]
+    assert any("EngineDead: model ranker: the engine is dead" in entry.reason.text for entry in healed.history)
+
+
+async def test_an_sglang_server_that_generates_nothing_is_evicted_and_one_that_starts_is_not(
+    lab: Lab, servers: Servers, tmp_path: Path
+) -> None:
+    """It hangs without a request in work: only its health check, which generates a token, finds that. One that was never ready
+    is starting, and one whose engine moves is only slow."""
+    sick, address = await serving(lab, servers, working("sglang"))
+    starting, slow = sorted({*ADDRESSES} - {address})
+    engines = {each: Engine() for each in ADDRESSES}
+    engines[starting].health = 503
+    engines[slow].running = 3
+    for each, engine in engines.items():
+        servers.says[each] = engine.sglang
+    async with house(lab, tmp_path, rule("sick", when=when(servers, "sglang", stalled="1s"))) as healer:
+        await servers.looks(2, "/health", address)
+        await servers.looks(1, "/health", slow)
+        engines[slow].health = 503
+        for each in (starting, slow):
+            await servers.looks(4, "/health", each)
+        assert evictions(lab) == []
+        engines[address].health = 503
+        await lab.wait_for(replaced(sick))
+        servers.says[address] = working("sglang")()
+        engines[starting].health = engines[slow].health = 200
+        healed = await healer.told.until(State.HEALED)
+    assert evictions(lab) == [sick]
+    assert any("EngineUnhealthy" in entry.reason.text for entry in healed.history)
+
+
+async def test_a_model_that_triton_has_not_is_healed_and_a_failed_newer_version_only_told(
+    lab: Lab, servers: Servers, tmp_path: Path
+) -> None:
+    """A pod that serves version 1 is never taken down because version 2 does not load."""
+    sick, address = await serving(lab, servers, lambda: Repository(("1", "READY", ""), ("2", "LOADING", "")).triton)
+    failed = min({*ADDRESSES} - {address})
+    repository = Repository(("1", "READY", ""), ("2", "UNAVAILABLE", "Internal: failed to load 'ranker'"))
+    servers.says[failed] = repository.triton
+    page = [{"page": {}, "verify": {"within": "30s", "stable": "300ms"}}]
+    rules = (
+        rule("gone", when=when(servers, "triton")),
+        rule("failed", when=when(servers, "triton", conditions=["ModelVersionFailed"]), heal=page),
+    )
+    async with house(lab, tmp_path, *rules) as healer:
+        told = await healer.told.until(State.VERIFYING)
+        assert "version 2 did not load, and version 1 serves in its place" in str(told.history)
+        await servers.looks(3, "/v2/repository/index", failed)
+        assert evictions(lab) == []
+        servers.says[address] = Repository(("1", "UNAVAILABLE", "unloaded")).triton
+        await lab.wait_for(replaced(sick))
+        servers.says[address] = servers.says[failed] = Repository(("2", "READY", "")).triton
+        await healer.told.until(State.HEALED)
+    assert evictions(lab) == [sick]
+
+
+@pytest.mark.parametrize("server", ["kserve", "mlserver"])
+async def test_a_model_that_is_no_longer_ready_is_evicted_and_one_that_loads_is_not(
+    lab: Lab, servers: Servers, tmp_path: Path, server: str
+) -> None:
+    """One that was never ready since healer looks is loading; a proxy's own 503 says nothing of the model."""
+    sick, address = await serving(lab, servers, lambda: getattr(Readiness(), server))
+    loading, proxied = sorted({*ADDRESSES} - {address})
+    servers.says[loading] = getattr(Readiness(ready=False), server)
+    async with house(lab, tmp_path, rule("unready", when=when(servers, "v2"))) as healer:
+        await servers.looks(2, f"/v2/models/{MODEL}/ready", proxied)
+        servers.says[proxied] = lambda _: web.Response(status=503, text="no healthy upstream")
+        for each in (loading, proxied):
+            await servers.looks(3, f"/v2/models/{MODEL}/ready", each)
+        assert evictions(lab) == []
+        servers.says[address] = getattr(Readiness(ready=False), server)
+        await lab.wait_for(replaced(sick))
+        for each in ADDRESSES:
+            servers.says[each] = getattr(Readiness(), server)
+        await healer.told.until(State.HEALED)
+    assert evictions(lab) == [sick]
