@@ -140,8 +140,8 @@ class ShiftTraffic:
                 OutcomeKind.REFUSED, "NoRoute", "the rule says nothing of a route: route, stable and canary are needed"
             )
         target = call.act.target
-        if target.name != params.canary.deployment:
-            text = f"{target} is not the canary {params.canary.deployment}: traffic is only taken off what is sick"
+        if (target.kind, target.name) != (params.canary.workload.kind, params.canary.workload.name):
+            text = f"{target} is not the canary {params.canary.workload}: traffic is only taken off what is sick"
             return Outcome(OutcomeKind.REFUSED, "NotTheCanary", text)
         whole = await read_whole(call)
         if isinstance(whole, Outcome):

@@ -35,7 +35,7 @@ class _CanarySpec(msgspec.Struct):
     template: _Template = msgspec.field(default_factory=_Template)
 
 
-class _CanaryDeployment(msgspec.Struct):
+class _CanaryWorkload(msgspec.Struct):
     spec: _CanarySpec = msgspec.field(default_factory=_CanarySpec)
 
 
@@ -139,20 +139,21 @@ async def _stranger(api: Api, route: CanaryRoute, incident: Incident) -> str | N
     """
     workload = incident.workload
     _, counted = route.counted_by
-    if counted or route.canary == workload.name:
-        named = counted or route.canary
-        return None if named == workload.name else f"its canary is deployment/{named}"
+    if counted is not None:
+        return None if (counted.kind, counted.name) == (workload.kind, workload.name) else f"its canary is {counted}"
+    if route.canary == workload.name:
+        return None
     unknown = f"whether its canary service/{route.canary} leads to {workload} is not known"
     if workload.kind not in WORKLOADS:
         return f"{unknown}, because healer does not act on a {workload.kind}"
     try:
         service = await api.get(f"/api/v1/namespaces/{route.namespace}/services/{route.canary}", _CanaryService)
-        deployment = await api.get(WORKLOADS[workload.kind].resource.path(workload.namespace, workload.name), _CanaryDeployment)
+        made = await api.get(WORKLOADS[workload.kind].resource.path(workload.namespace, workload.name), _CanaryWorkload)
     except ApiError as error:
         if not error.is_not_found:
             raise
         return f"{unknown}, because one of them is gone"
-    selector, labels = service.spec.selector, deployment.spec.template.metadata.labels
+    selector, labels = service.spec.selector, made.spec.template.metadata.labels
     if selector and selector.items() <= labels.items():
         return None
     return f"its canary service/{route.canary} does not lead to the pods of {workload}"

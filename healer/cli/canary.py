@@ -22,11 +22,11 @@ from healer.operate.canary.report import Report, plain_report, show_report
 from healer.operate.explain.show import clean, console
 from healer.operate.objects import ObjectRef, OperateError, parse_ref
 from healer.operate.who import who
-from healer.rules.probe import DEPLOYMENT
 from healer.rules.rulebook import BoundRule
 from healer.settings import SettingsError, load_settings
 from healer.settings.sections import Log, PrometheusSettings
 from healer.sources.prometheus.client import Prometheus, connect
+from healer.workloads.registry import WORKLOADS
 
 T = TypeVar("T")
 
@@ -39,12 +39,12 @@ _MIN_INTERVAL, _MAX_INTERVAL = 1.0, 3600.0
 """The limits of the interval between two evaluations, in seconds, as in rules."""
 
 
-What = Annotated[str, typer.Argument(metavar="deployment/NAME", help="The canary's Deployment.")]
+What = Annotated[str, typer.Argument(metavar="deployment/NAME", help="The canary; or statefulset/NAME, and so on.")]
 RuleFile = Annotated[
     Path, typer.Option("--canary", metavar="RULEFILE", help="The rule file with the rule that judges it (when: {canary: ...}).")
 ]
 RuleName = Annotated[
-    str | None, typer.Option("--rule", metavar="NAME", help="Which rule, where several of the file judge that Deployment.")
+    str | None, typer.Option("--rule", metavar="NAME", help="Which rule, where several of the file judge that workload.")
 ]
 PrometheusUrl = Annotated[
     str | None,
@@ -70,7 +70,7 @@ def gate_verb(
 
     It is judged as by the daemon, from the requests that the route sends to it from now on. The progress is on standard error,
     the result on standard output. Exit code 0: GOOD. 1: BAD, or the rollout failed. 2: no verdict in time, or it cannot be
-    judged: unknown, no traffic, no such Deployment or rule, no Prometheus. 130: interrupted.
+    judged: unknown, no traffic, no such workload or rule, no Prometheus. 130: interrupted.
     """
     within = duration(timeout, "--timeout")
     between = None if every is None else duration(every, "--every", _MIN_INTERVAL, _MAX_INTERVAL)
@@ -165,7 +165,7 @@ def _with_prometheus(
     try:
         settings = load_settings()
         configure_logging(Log(level="error"))
-        place = parse_ref(what, namespace or who(context).namespace, (DEPLOYMENT,))
+        place = parse_ref(what, namespace or who(context).namespace, WORKLOADS)
         judging = choose_rule(load_rules([file], vocabulary()).rules, place, rule)
         ask = settings.prometheus
         address = _url(url or ask.url)

@@ -200,6 +200,11 @@ class View:
         pods = [pod for pod in map(self.pod, uids) if pod is not None]
         return [pod for pod in pods if pod.metadata.namespace == workload.namespace and self.workload_uid(pod) == workload.uid]
 
+    def replica_set(self, uid: str) -> ReplicaSet | None:
+        """The ReplicaSet of that uid."""
+        found = self._objects[ReplicaSet].get(uid)
+        return found if isinstance(found, ReplicaSet) else None
+
     def replica_sets_of(self, workload: Target) -> list[ReplicaSet]:
         """The ReplicaSets of a workload, of every revision."""
         owned = (self._objects[ReplicaSet].get(uid) for uid in self._owned.get(workload.uid, {}))

@@ -113,13 +113,13 @@ async def find(api: Api, route: CanaryRoute) -> ReadRoute:
 
 async def _served(api: Api, route: CanaryRoute, before: Weights, after: Weights) -> None:
     """No side gets more weight than it has unless it has ready pods. Raises NoReadyEndpoints."""
-    for side, (backend, deployment) in enumerate(zip((route.stable, route.canary), route.counted_by, strict=True)):
+    for side, (backend, workload) in enumerate(zip((route.stable, route.canary), route.counted_by, strict=True)):
         if not any(new[side] > old[side] for old, new in zip(before.pairs, after.pairs, strict=True)):
             continue
-        if deployment and not await ready_pods(api, route.namespace, deployment):
-            text = f"deployment/{deployment} behind {backend} has no ready pods: {route} sends it no more traffic"
+        if workload is not None and not await ready_pods(api, route.namespace, workload):
+            text = f"{workload} behind {backend} has no ready pods: {route} sends it no more traffic"
             raise NoReadyEndpoints(text)
-        if not deployment and not await ready(api, route.namespace, backend):
+        if workload is None and not await ready(api, route.namespace, backend):
             raise NoReadyEndpoints(f"service/{backend} has no ready endpoints: {route} sends it no more traffic")
 
 

@@ -9,7 +9,7 @@ import msgspec
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.model.target import Target
-from healer.rules.probe import DEPLOYMENT
+from healer.rules.named_workload import NamedWorkload
 from healer.workloads.registry import read_workload
 
 
@@ -44,10 +44,10 @@ async def ready(api: Api, namespace: str, service: str) -> int:
     )
 
 
-async def ready_pods(api: Api, namespace: str, deployment: str) -> int:
-    """How many pods of a Deployment are ready; 0 where there is no such Deployment. Raises ClusterError."""
+async def ready_pods(api: Api, namespace: str, workload: NamedWorkload) -> int:
+    """How many pods of a workload are ready; 0 where there is no such workload. Raises ClusterError."""
     try:
-        found = await read_workload(api, Target(DEPLOYMENT, namespace, deployment, ""))
+        found = await read_workload(api, Target(workload.kind, namespace, workload.name, ""))
     except ApiError as error:
         if not error.is_not_found:
             raise

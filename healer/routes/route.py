@@ -8,6 +8,7 @@ from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.cluster.managed import Part
 from healer.model.action import Permissions
+from healer.rules.named_workload import DEPLOYMENT, NamedWorkload
 from healer.rules.probe import RouteRef, Side
 from healer.rules.vocabulary import RouterSpec
 
@@ -65,12 +66,12 @@ class CanaryRoute:
     stable: str
     canary: str
     apart: str = ""
-    counted_by: tuple[str, str] = ("", "")
+    counted_by: tuple[NamedWorkload | None, NamedWorkload | None] = (None, None)
     """See `Side.counted_by`: that of stable and that of the canary."""
 
     @classmethod
     def between(cls, namespace: str, ref: RouteRef, stable: Side, canary: Side) -> Self:
-        """The route that a rule names, for Deployments in `namespace`."""
+        """The route that a rule names, for workloads in `namespace`."""
         counted_by = (stable.counted_by, canary.counted_by)
         return cls(namespace, ref.kind, ref.name, stable.backend, canary.backend, ref.apart(namespace), counted_by)
 
@@ -87,7 +88,7 @@ class CanaryRoute:
         """All of it as one text, for the journal; `parse` reads it."""
         key = "/".join((self.namespace, self.kind, self.name, self.stable, self.canary))
         key = f"{key}@{self.apart}" if self.apart else key
-        return f"{key}#{'/'.join(self.counted_by)}" if any(self.counted_by) else key
+        return f"{key}#{'/'.join(map(_counted, self.counted_by))}" if any(self.counted_by) else key
 
     @classmethod
     def parse(cls, key: str) -> Self:
@@ -99,7 +100,20 @@ class CanaryRoute:
             raise ValueError(f"{key!r} is no namespace/kind/name/stable/canary")
         namespace, kind, name, stable, canary = parts
         of_stable, _, of_canary = counted.partition("/")
-        return cls(namespace, kind, name, stable, canary, apart, (of_stable, of_canary))
+        return cls(namespace, kind, name, stable, canary, apart, (_counting(of_stable), _counting(of_canary)))
+
+
+def _counted(workload: NamedWorkload | None) -> str:
+    """A workload in a key: a Deployment by its name, another as "Kind:name"."""
+    if workload is None:
+        return ""
+    return workload.name if workload.kind == DEPLOYMENT else f"{workload.kind}:{workload.name}"
+
+
+def _counting(text: str) -> NamedWorkload | None:
+    """The workload of such a text. Raises ValueError."""
+    kind, _, name = text.rpartition(":")
+    return NamedWorkload(name, kind or DEPLOYMENT) if text else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def _bound(ruleset: RuleSet, document: Document, file: str, known: Vocabulary) -
         if rule.scope is None:
             continue  # reported by _document_faults
         line, _ = document.at(path)
-        faults += _ambiguous(rule, path, document, file)
+        faults += _ambiguous(rule, path, document, file, known)
         faults += _harmful(rule, path, document, file, known)
         try:
             condition = None if rule.when.condition is None else CelCondition(rule.when.condition, rule.when.trigger)
@@ -103,18 +103,19 @@ def _completed(rule: Rule, path: Path, document: Document, file: str, known: Voc
     return rule.model_copy(update={"heal": heal, "on_storm": on_storm})
 
 
-def _ambiguous(rule: Rule, path: Path, document: Document, file: str) -> Iterator[Problem]:
-    """A query that names a Deployment is ambiguous unless the scope is one namespace."""
+def _ambiguous(rule: Rule, path: Path, document: Document, file: str, known: Vocabulary) -> Iterator[Problem]:
+    """A query that names a workload is ambiguous unless the scope is one namespace."""
     query = rule.when.get(QUERY)
-    if query is None or query.deployment is None or rule.scope is None:
+    if query is None or query.workload is None or rule.scope is None:
         return
     namespaces = rule.scope.namespaces
     if len(namespaces) == 1 and namespaces[0] != ANYWHERE:
         return
-    where = (*path, "when", "query", "deployment")
+    word = next(word for word, kind in known.words.items() if kind == query.workload.kind)
+    where = (*path, "when", "query", word)
     which = "every namespace" if ANYWHERE in namespaces else f"{len(namespaces)} namespaces"
     hint = "give the rule a scope of its own with one namespace, or have the series carry namespace and pod"
-    message = f"deployment names {query.deployment!r}, and the rule's scope is {which}: in which of them?"
+    message = f"{word} names {query.workload.name!r}, and the rule's scope is {which}: in which of them?"
     yield Problem(file, *document.at_key(where), dotted(where), message, hint)
 
 

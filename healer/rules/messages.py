@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from healer.model.duration import say
 from healer.rules.form import Model
+from healer.rules.named_workload import DEPLOYMENT, KEY
 from healer.rules.positions import Document, Path, Problem, dotted
 from healer.rules.schema import Step, models_by_path
 from healer.rules.vocabulary import Vocabulary
@@ -37,7 +38,7 @@ def worded(
 ) -> Iterator[Problem]:
     """The problems of pydantic's errors. `around` is the path that their locations are relative to."""
     for error in errors:
-        path: Path = (*around, *error["loc"])
+        path = _as_written((*around, *error["loc"]), error["type"], document, known)
         context = error.get("ctx", {})
         at_key = path[-1:] == ("[key]",)
         if at_key:
@@ -49,7 +50,7 @@ def worded(
             case "extra_forbidden" | "unknown_action":
                 at_key = True
                 message, hint = _unknown(path, known)
-            case "missing" if _misspelt(path, document):
+            case "missing" if _misspelt(path, document, known):
                 continue  # reported as an unknown key
             case "missing":
                 message, hint = _missing(path, known)
@@ -62,7 +63,7 @@ def worded(
             case "too_short" if document.holds_entries(path):
                 continue  # pydantic counts the valid entries; the errors of the others are reported
             case _:
-                message, hint = _wrong_value(error, path, document)
+                message, hint = _wrong_value(error, path, document, known)
         yield Problem(file, *(_home(document, path) if at_key else document.at(path)), dotted(path), message, hint)
 
 
@@ -83,7 +84,7 @@ def _unknown(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
     model = _model_at(path[:-1])
     if model is None:  # below an action: its parameters
         spec = actions.get(str(path[-2])) if len(path) > 1 else None
-        known = _keys_of(spec.params) if spec else []
+        known = _keys_of(spec.params, vocabulary) if spec else []
         if key == "verify":
             return f"the action {path[-2]!r} has no parameter 'verify'", f"verify stands beside {path[-2]}, not below it"
         hint = nearest(key, known) or (f"it takes {', '.join(sorted(known))}" if known else "it takes none: write {}")
@@ -94,7 +95,7 @@ def _unknown(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
     if model is Step:
         hint = nearest(key, actions) or f"the actions are {', '.join(sorted(actions))}"
         return f"there is no action {key!r}", hint
-    known = _keys_of(model)
+    known = _keys_of(model, vocabulary)
     if key == "<<":
         return "merge keys (<<) are not supported", "write the keys out"
     return f"unknown key {key!r}", nearest(key, known) or f"the keys here are {', '.join(known)}"
@@ -104,18 +105,30 @@ def _model_at(path: Path) -> type[Model] | None:
     return dict(models_by_path()).get(tuple("*" if isinstance(part, int) else part for part in path))
 
 
-def _keys_of(model: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
+def _keys_of(model: type[BaseModel], known: Vocabulary) -> list[str]:
+    keys = [[*known.words] if name == KEY else [field.alias or name] for name, field in model.model_fields.items()]
+    return [key for some in keys for key in some]
 
 
-def _misspelt(path: Path, document: Document) -> bool:
+def _as_written(path: Path, kind: str, document: Document, known: Vocabulary) -> Path:
+    """The path of an error of that kind, with the word that the file has in place of the field that holds a workload."""
+    if path[-2:] == (KEY, "name"):
+        path = path[:-1]
+    elif path[-1:] != (KEY,) or kind != "missing":
+        return path
+    written = (word for word in known.words if (*path[:-1], word) in document.keys)
+    return (*path[:-1], next(written, DEPLOYMENT.lower()))
+
+
+def _misspelt(path: Path, document: Document, vocabulary: Vocabulary) -> bool:
     """Whether the missing key is there under a name that is nearly the same."""
     model = _model_at(path[:-1])
     if model is None:
         return False
-    known = _keys_of(model)
+    known = _keys_of(model, vocabulary)
     others = [str(other[-1]) for other in document.keys if other[:-1] == path[:-1] and other[-1] not in known]
-    return any(nearest(other, known) == f"did you mean {path[-1]}?" for other in others)
+    meant = vocabulary.words if path[-1] in vocabulary.words and KEY in model.model_fields else (path[-1],)
+    return any(nearest(other, known) == f"did you mean {word}?" for other in others for word in meant)
 
 
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
@@ -128,6 +141,7 @@ def _missing(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
         return f"the key {key!r} is missing", "; ".join(f"{each.kind}: {each.meaning}" for each in vocabulary.routers.values())
     model = _model_at(path[:-1])
     fields = {} if model is None else {field.alias or name: field for name, field in model.model_fields.items()}
+    fields |= dict.fromkeys(vocabulary.words, fields[KEY]) if KEY in fields else {}
     meaning = re.sub(r"\s+", " ", fields[key].description or "") if key in fields else ""
     meaning = _LINK.sub(r"\1", meaning)
     return f"the key {key!r} is missing", (
@@ -135,7 +149,7 @@ def _missing(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
     )
 
 
-def _wrong_value(error: Mapping[str, Any], path: Path, document: Document) -> tuple[str, str]:
+def _wrong_value(error: Mapping[str, Any], path: Path, document: Document, vocabulary: Vocabulary) -> tuple[str, str]:
     kind, context = error["type"], error.get("ctx", {})
     key = next((part for part in reversed(path) if isinstance(part, str)), "")
     written = document.written(path)
@@ -169,7 +183,7 @@ def _wrong_value(error: Mapping[str, Any], path: Path, document: Document) -> tu
             return f"{key} must be a list, not a {_type(error['input'])}", f"write {key}: [{entry}]"
         case "model_type" | "model_attributes_type" | "mapping_type" | "dict_type":
             model = _model_at(path)
-            hint = f"its keys are {', '.join(_keys_of(model))}" if model and model is not Step else ""
+            hint = f"its keys are {', '.join(_keys_of(model, vocabulary))}" if model and model is not Step else ""
             if model is Step and written:
                 hint = f"an action is a key with its parameters below it: write {written}: {{}}"
             if model is Step and key == "onStorm":

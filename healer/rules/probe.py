@@ -9,14 +9,12 @@ from pydantic_core import PydanticCustomError
 
 from healer.model.duration import Duration, say
 from healer.rules.form import Listed, Model, Name, Number, Text, Whole, fault
+from healer.rules.named_workload import DEPLOYMENT, NamedWorkload, NamesWorkload
 from healer.rules.vocabulary import DEFAULT_SERVER, ModelCondition, RouterKind, RouterSpec, ServerName, Vocabulary
 
-DEPLOYMENT = "Deployment"
-"""The kind of workload that a key `deployment` names."""
-
-PLACEHOLDERS = ("deployment", "namespace", "pods", "window")
-"""The placeholders of a PromQL template: the Deployment, its namespace, its pods as a regular expression, the time between
-looks."""
+PLACEHOLDERS = ("workload", "deployment", "namespace", "pods", "window")
+"""The placeholders of a PromQL template: the workload, the same where it is a Deployment, its namespace, its pods as a regular
+expression, the time between looks."""
 
 QUERY_SIGNAL = "QueryPassed"
 """The signal of a query that passes its threshold."""
@@ -76,7 +74,7 @@ class RouteRef(Model):
     name: Name
     """Its name."""
     namespace: Name | None = None
-    """Its namespace, if it is not that of the Deployments."""
+    """Its namespace, if it is not that of the workloads."""
 
     @model_validator(mode="after")
     def _at_home(self, info: ValidationInfo) -> Self:
@@ -87,17 +85,17 @@ class RouteRef(Model):
         return self
 
     def apart(self, namespace: str) -> str:
-        """Its namespace if it is not that of the Deployments; else ""."""
+        """Its namespace if it is not that of the workloads; else ""."""
         return "" if self.namespace in (None, namespace) else str(self.namespace)
 
 
-class Side(Model):
+class Side(NamesWorkload):
     """One side of the split."""
 
-    deployment: Name
-    """The Deployment."""
+    workload: NamedWorkload
+    """The Deployment. The word of another of the [workload kinds](#workload-kinds) names a workload of that kind in its place."""
     service: Name | None = None
-    """The Service in front of it, as the route names it; by default it has the Deployment's name."""
+    """The Service in front of it, as the route names it; by default it has the workload's name."""
     subset: Name | None = None
     """VirtualService only: the subset of that Service, as the destination names it. Both sides may be subsets of one Service."""
     pool: Name | None = None
@@ -114,13 +112,13 @@ class Side(Model):
         """What the route names, in words: "models", "models (subset v1)" or "InferencePool models"."""
         if self.pool is not None:
             return pool_words(self.pool)
-        service = self.service or self.deployment
+        service = self.service or self.workload.name
         return service if self.subset is None else f"{service} ({subset_words(self.subset)})"
 
     @property
-    def counted_by(self) -> str:
-        """The Deployment whose ready pods count, when no Service has them as its endpoints; else ""."""
-        return "" if self.subset is None and self.pool is None else self.deployment
+    def counted_by(self) -> NamedWorkload | None:
+        """The workload whose ready pods count, when no Service has them as its endpoints; else None."""
+        return None if self.subset is None and self.pool is None else self.workload
 
 
 def subset_words(subset: str) -> str:
@@ -141,14 +139,14 @@ def unfit(route: RouteRef, stable: Side, canary: Side, routers: Mapping[str, Rou
     router = None if routers is None else routers[route.kind]
     if router is not None and routers is not None and (wrong := _unfit_side(router, routers, stable, canary)) is not None:
         return wrong
-    if stable.deployment == canary.deployment:
-        hint = "a canary is a Deployment of its own"
-        return fault("stable and canary are the same Deployment", hint, ("canary", "deployment"))
+    if stable.workload == canary.workload:
+        kind = canary.workload.kind
+        return fault(f"stable and canary are the same {kind}", f"a canary is a {kind} of its own", ("canary", kind.lower()))
     if stable.pool is not None and stable.pool == canary.pool:
         return fault("stable and canary have the same InferencePool", "each needs its own", ("canary", "pool"))
     if (stable.pool, canary.pool) != (None, None):
         return None
-    if (stable.service or stable.deployment) != (canary.service or canary.deployment):
+    if (stable.service or stable.workload.name) != (canary.service or canary.workload.name):
         return None
     if stable.subset == canary.subset:
         hint = "each needs its own" + ("; or name a subset for each" if router is not None and router.subsets else "")
@@ -221,8 +219,8 @@ class Measure(Model):
         if None not in counters and timing != (None, None):
             raise fault("a measure is either total and bad, or histogram and slowerThan", "delete the keys of one of the two")
         for key, template in self.promql():
-            if not named(template) & {"deployment", "pods"}:
-                hint = 'name the Deployment: pod=~"{{ pods }}", or {{ deployment }}'
+            if not named(template) & {"workload", "deployment", "pods"}:
+                hint = 'name the workload: pod=~"{{ pods }}", or {{ workload }}'
                 raise fault("both sides would be counted together", hint, (key,))
         if self.total and self.bad and self.windowed != ("window" in named(self.bad)):
             raise fault("one of total and bad has {{ window }}, the other has not", "counters both, or increases both", ("bad",))
@@ -262,14 +260,20 @@ class Canary(Model):
         names = [measure.name for measure in self.measures]
         if len(set(names)) < len(names):
             raise fault("two measures have the same name", "rename one", ("measures",))
+        if (other := next((side for side in (self.stable, self.canary) if side.workload.kind != DEPLOYMENT), None)) is not None:
+            for number, measure in enumerate(self.measures):
+                for key, template in measure.promql():
+                    if "deployment" in named(template):
+                        message = f"{{{{ deployment }}}} is the name of a Deployment, and {other.workload} is none"
+                        raise fault(message, "write {{ workload }}", ("measures", number, key))
         known: Vocabulary | None = info.context
         if (wrong := unfit(self.route, self.stable, self.canary, None if known is None else known.routers)) is not None:
             raise wrong
         return self
 
 
-class Query(Model):
-    """A PromQL expression with a threshold. Each series of the answer is about the pod or Deployment that its labels name."""
+class Query(NamesWorkload):
+    """A PromQL expression with a threshold. Each series of the answer is about the pod or workload that its labels name."""
 
     expr: Text
     """The expression; labels as in the settings `alerts` name the target."""
@@ -279,8 +283,9 @@ class Query(Model):
     """... or smaller than this. One of the two."""
     every: Every = 30.0
     """Time between two queries."""
-    deployment: Name | None = None
-    """The Deployment that a series without such labels is about; it needs a scope of one namespace."""
+    workload: NamedWorkload | None = None
+    """The Deployment that a series without such labels is about; it needs a scope of one namespace. The word of another of the
+    [workload kinds](#workload-kinds) names a workload of that kind in its place."""
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:

@@ -88,11 +88,11 @@ def surprises(query: Query) -> Iterator[str]:
     if (always := _constant_besides(read.tree)) is not None:
         yield from _of_constant(*always, query)
     labels = _labels(read.tree)
-    if labels is not None and query.deployment is None and not _name_a_target(labels):
+    if labels is not None and query.workload is None and not _name_a_target(labels):
         kept = f"only {', '.join(sorted(labels))}" if labels else "no labels"
         yield (
             f"has an expr whose series keep {kept}, so that they name no target: write by (namespace, pod) or "
-            "by (namespace, deployment), or as the settings `alerts` name these labels; or say query.deployment"
+            "by (namespace, deployment), or as the settings `alerts` name these labels; or name the workload, as query.deployment"
         )
 
 
@@ -291,7 +291,7 @@ def _of_constant(value: float, written: str, query: Query) -> Iterator[str]:
     if (query.above is not None and value > query.above) or (query.below is not None and value < query.below):
         limit = f"above {query.above:g}" if query.above is not None else f"below {query.below:g}"
         yield f"{said}, which is {limit} whenever nothing else is there: that is no fault; {instead}"
-    elif query.deployment is None:
+    elif query.workload is None:
         yield f"{said}: that series has no labels and names no target; {instead}"
 
 

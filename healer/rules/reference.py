@@ -14,6 +14,7 @@ from healer.model.duration import InSeconds, say
 from healer.model.target import ActsOn
 from healer.rules.condition import variables
 from healer.rules.form import Model
+from healer.rules.named_workload import DEPLOYMENT, KEY, NamedWorkload
 from healer.rules.pod_conditions import POD_CONDITIONS, PodConditionName
 from healer.rules.pod_detectors import PodState
 from healer.rules.portion import InReplicas
@@ -53,7 +54,8 @@ def _key_rows(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
         if model is Step and name in ("action", "params"):
             continue
         meaning = re.sub(r"\s+", " ", field.description or "")
-        yield f"`{field.alias or name}`", _type(field.annotation, field.metadata) + _bounds(field), _default(field), meaning
+        key = DEPLOYMENT.lower() if name == KEY else field.alias or name
+        yield f"`{key}`", _type(field.annotation, field.metadata) + _bounds(field), _default(field), meaning
     if model is Step:
         yield "an action's name", "mapping", "**needed**", "What to do, and the action's parameters; `{}` when it has none."
 
@@ -67,6 +69,8 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
         return "percentage"
     if any(isinstance(mark, InReplicas) for mark in metadata):
         return "percentage or whole number"
+    if annotation is NamedWorkload:
+        return "text"
     if hasattr(annotation, "__metadata__"):
         return _type(annotation.__origin__, list(annotation.__metadata__))
     arguments = [argument for argument in get_args(annotation) if argument not in (type(None), ...)]
@@ -177,9 +181,9 @@ def _routers(known: Vocabulary) -> str:
 def _workloads(known: Vocabulary) -> str:
     def rows() -> Iterator[tuple[str, ...]]:
         for kind in known.workloads.values():
-            yield f"`{kind.kind}`", kind.meaning, "only when `scope.kinds` names it" if kind.only_named else "yes"
+            yield f"`{kind.kind}`", f"`{kind.word}`", kind.meaning, "only when `scope.kinds` names it" if kind.only_named else "yes"
 
-    return _table(("kind", "what is special", "covered"), rows())
+    return _table(("kind", "word", "what is special", "covered"), rows())
 
 
 def _servers(known: Vocabulary) -> str:

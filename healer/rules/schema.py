@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from healer.model.duration import Duration
 from healer.rules.form import Listed, Model, Name, Text, Whole, fault
+from healer.rules.named_workload import NamedWorkload
 from healer.rules.pod_conditions import POD_CONDITIONS
 from healer.rules.portion import Portion
 from healer.rules.scope import Scope
@@ -121,8 +122,8 @@ class When(Model):
         return self.trigger.names(self.value)
 
     @property
-    def workloads(self) -> tuple[tuple[str, str], ...]:
-        """The kinds and names of the workloads that the trigger names."""
+    def workloads(self) -> tuple[NamedWorkload, ...]:
+        """The workloads that the trigger names."""
         return self.trigger.workloads(self.value)
 
 

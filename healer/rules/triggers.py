@@ -17,9 +17,10 @@ from pydantic import Field
 from healer.model.signal import Signal
 from healer.model.target import ActsOn
 from healer.rules.form import Listed, Text
+from healer.rules.named_workload import NamedWorkload
 from healer.rules.pod_conditions import PodConditionName
 from healer.rules.positions import Path
-from healer.rules.probe import BAD_CANARY, DEPLOYMENT, QUERY_SIGNAL, UNKNOWN_VERDICT, Canary, Query, ServedModel
+from healer.rules.probe import BAD_CANARY, QUERY_SIGNAL, UNKNOWN_VERDICT, Canary, Query, ServedModel
 from healer.rules.promql import surprises, unfamiliar
 
 V = TypeVar("V")
@@ -85,8 +86,8 @@ class Trigger(Generic[V]):
     """What to write in place of these keys."""
     variables: Mapping[str, Variable] = field(default_factory=dict)
     """The CEL variables that only its rules have."""
-    workloads: Callable[[V], tuple[tuple[str, str], ...]] = lambda value: ()
-    """The kinds and names of the workloads that a rule names."""
+    workloads: Callable[[V], tuple[NamedWorkload, ...]] = lambda value: ()
+    """The workloads that a rule names."""
     expressions: Callable[[Any], Iterable[tuple[Path, bool]]] = lambda value: ()
     """Where PromQL may stand below the key, in the plain data of a file; and whether as a template."""
     remarks: Callable[[V], Iterable[str]] = lambda value: ()
@@ -184,7 +185,7 @@ QUERY: Trigger[Query] = Trigger(
     ends=Ending.ABSENT,
     needs=PROMETHEUS,
     variables={"query.labels": Variable(LABELS, "all labels of the series", lambda signal: dict(signal.labels))},
-    workloads=lambda query: ((DEPLOYMENT, query.deployment),) if query.deployment else (),
+    workloads=lambda query: () if query.workload is None else (query.workload,),
     expressions=lambda written: [(("expr",), False)],
     remarks=surprises,
 )
@@ -209,7 +210,7 @@ CANARY: Trigger[Canary] = Trigger(
     needs=PROMETHEUS,
     judged_by="a canary, whose judge weighs all its evidence",
     instead="alpha, measures and every say when a canary is bad",
-    workloads=lambda canary: ((DEPLOYMENT, canary.stable.deployment), (DEPLOYMENT, canary.canary.deployment)),
+    workloads=lambda canary: (canary.stable.workload, canary.canary.workload),
     expressions=_of_measures,
     remarks=lambda canary: (phrase for measure in canary.measures for phrase in unfamiliar(measure)),
 )

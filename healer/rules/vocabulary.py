@@ -105,6 +105,8 @@ class WorkloadSpec:
 
     kind: str
     """The kind as the API spells it."""
+    word: str
+    """Its name as a key of rules, and as the label of alerts and series that names one."""
     only_named: bool
     """Whether a rule covers it only when its scope names the kind."""
     meaning: str
@@ -120,6 +122,11 @@ class Vocabulary:
     servers: Mapping[str, ServerSpec]
     addresses: Mapping[str, AddressSpec]
     workloads: Mapping[str, WorkloadSpec]
+
+    @property
+    def words(self) -> dict[str, str]:
+        """The kinds of workloads by their words."""
+        return {spec.word: kind for kind, spec in self.workloads.items()}
 
 
 def one_of(value: str, known: Iterable[str]) -> str:

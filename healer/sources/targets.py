@@ -7,24 +7,25 @@ its node.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from healer.model.kube import Pod
 from healer.model.view import View
 from healer.model.workload import Workload
-from healer.rules.probe import DEPLOYMENT
+from healer.rules.named_workload import DEPLOYMENT
 from healer.settings.sections import Alerts
+from healer.workloads.registry import WORKLOADS
 
+REPLICA_SET = "replicaset"
+"""The label that names what stands between a pod and its workload."""
 OWNERS: Mapping[str, str] = {
-    "replicaset": "ReplicaSet",
-    "statefulset": "StatefulSet",
-    "daemonset": "DaemonSet",
+    REPLICA_SET: "ReplicaSet",
     "job_name": "Job",
     "replicationcontroller": "ReplicationController",
 }
-"""The labels of kube-state-metrics that name owners of pods. The label for Deployments is a setting."""
+"""The labels of kube-state-metrics that name owners of pods, besides workloads (`TargetLabels.workloads`)."""
 NODE = "node"
 """The label that names a node: the pod's own, or the one that the metric is about."""
 STRANGERS = (
@@ -49,10 +50,6 @@ caller's with reporter="source", a waypoint's or a ztunnel's in ambient mode. ht
 
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 """The name of an object (RFC 1123)."""
-_LONGEST, _RANDOM = 63, 5
-"""Characters of the longest name that Kubernetes generates, and of its random end."""
-_HASH = re.compile(r"[a-z0-9]{1,10}-")
-"""The hash of the revision, between the name of the Deployment and the random end in a pod's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +59,12 @@ class TargetLabels:
     namespace: str = "namespace"
     pod: str = "pod"
     deployment: str = "deployment"
+    """The label that names a Deployment. Those of other kinds are the kinds' own words."""
+
+    @property
+    def workloads(self) -> Mapping[str, str]:
+        """The labels that name workloads, and the kind of each."""
+        return {self.deployment if kind == DEPLOYMENT else each.word: kind for kind, each in WORKLOADS.items()}
 
     @classmethod
     def of(cls, alerts: Alerts) -> Self:
@@ -92,43 +95,53 @@ class Nameless:
 
 
 def named_by(labels: Mapping[str, str], names: TargetLabels, view: View) -> Named | Nameless:
-    """The target of these labels: the pod when all other labels fit it, else the Deployment when they name one."""
-    namespace, pod, deployment = (labels.get(name, "") for name in (names.namespace, names.pod, names.deployment))
-    if not namespace or not (pod or deployment):
-        missing = f"{names.pod!r} or {names.deployment!r}" if namespace else repr(names.namespace)
+    """The target of these labels: the pod when all other labels fit it, else the workload when they name one."""
+    namespace, pod = labels.get(names.namespace, ""), labels.get(names.pod, "")
+    kinds = names.workloads
+    given = [label for label in kinds if labels.get(label)]
+    if not namespace or not (pod or given):
+        missing = " or ".join(map(repr, (names.pod, *kinds))) if namespace else repr(names.namespace)
         return Nameless("NoLabel", f"it has no label {missing}")
-    if not all(_NAME.fullmatch(name) for name in (namespace, pod or namespace, deployment or namespace)):
+    if not all(_NAME.fullmatch(name) for name in (namespace, pod or namespace, *(labels[label] for label in given))):
         text = "the text of a label is no name of an object: names have lower-case letters, digits, '-' and '.'"
         return Nameless("NoObject", text)
     # Prometheus renames a label of the metric that clashes with one of the scraped target to exported_<label>. Then the plain
     # one names the exporter (kube-state-metrics, say), and acting on it would hit a bystander.
-    for used in (names.namespace, names.pod if pod else names.deployment):
+    for used in (names.namespace, names.pod if pod else given[0]):
         if labels.get(f"exported_{used}", labels[used]) != labels[used]:
             hint = "set honor_labels on the scrape, or healer's target labels"
             return Nameless("Ambiguous", f"labels {used!r} and 'exported_{used}' differ: {hint}")
     if not pod:
-        return _workload(labels, names, "") or Named(DEPLOYMENT, namespace, deployment)
+        return _workload(labels, names, given, "")
     misfit = _misfit(labels, names, view)
     if not misfit:
         return Named("Pod", namespace, pod)
-    if deployment and not _seems_of(pod, deployment) and view.workload_named(DEPLOYMENT, namespace, deployment) is not None:
-        return _workload(labels, names, misfit) or Named(DEPLOYMENT, namespace, deployment)
+    if given and _is_of_another(pod, Named(kinds[given[0]], namespace, labels[given[0]]), view):
+        return _workload(labels, names, given, misfit)
     return _ambiguous(misfit)
 
 
-def _workload(labels: Mapping[str, str], names: TargetLabels, misfit: str) -> Nameless | None:
-    """Why the Deployment is not the target: the labels name another workload, or the Deployment by another name; None when it
-    is."""
-    exported, plain = f"exported_{names.deployment}", labels[names.deployment]
+def _is_of_another(pod: str, workload: Named, view: View) -> bool:
+    """Whether the workload is there, and a pod of that name was never one of its own.
+
+    Owners are never found by names. But an alert fires for a while after its pod was replaced, and healer must not treat the
+    workload for that: a name that fits keeps the alert with the pod, which is gone.
+    """
+    return not WORKLOADS[workload.kind].pods.fit(pod, workload.name) and workload.find(view) is not None
+
+
+def _workload(labels: Mapping[str, str], names: TargetLabels, given: Sequence[str], misfit: str) -> Named | Nameless:
+    """The workload that the first of the `given` labels names; or why it is not the target: other labels name another one, or
+    the same by another name."""
+    label, *others = [*given, *(other for other in OWNERS if other != REPLICA_SET and labels.get(other))]
+    namespace, plain, exported = labels[names.namespace], labels[label], f"exported_{label}"
     if labels.get(exported, plain) != plain:
-        return _ambiguous(f"labels {names.deployment!r} and {exported!r} differ")
-    proxied, where = labels.get(_PROXIED, plain), labels.get(_PROXIED_IN, labels[names.namespace])
-    if (proxied, where) != (plain, labels[names.namespace]):
-        return _ambiguous(f"labels {names.deployment!r} and {_PROXIED!r} name two workloads")
-    other = next((label for label in OWNERS if label != "replicaset" and labels.get(label)), None)
-    if other is None:
-        return None
-    return _ambiguous(misfit or f"labels {names.deployment!r} and {other!r} name two workloads")
+        return _ambiguous(f"labels {label!r} and {exported!r} differ")
+    if (labels.get(_PROXIED, plain), labels.get(_PROXIED_IN, namespace)) != (plain, namespace):
+        return _ambiguous(f"labels {label!r} and {_PROXIED!r} name two workloads")
+    if others:
+        return _ambiguous(misfit or f"labels {label!r} and {others[0]!r} name two workloads")
+    return Named(names.workloads[label], namespace, plain)
 
 
 def _ambiguous(why: str) -> Nameless:
@@ -139,7 +152,7 @@ def _misfit(labels: Mapping[str, str], names: TargetLabels, view: View) -> str:
     """Why the pod that the labels name is not the target, in words; "" when all labels fit it."""
     namespace, name = labels[names.namespace], labels[names.pod]
     pod = view.pod_named(namespace, name)
-    for label, kind in ((names.deployment, DEPLOYMENT), *OWNERS.items()):
+    for label, kind in (*names.workloads.items(), *OWNERS.items()):
         owner = labels.get(label)
         if owner and not _owned(name, pod, kind, owner, view):
             return f"pod {name!r} is not one of {kind} {owner!r}, which label {label!r} names"
@@ -167,26 +180,13 @@ def _went_to(labels: Mapping[str, str], namespace: str, name: str, pod: Pod | No
 def _owned(name: str, pod: Pod | None, kind: str, owner: str, view: View) -> bool:
     """Whether the object of that kind and name controls the pod, directly or by its ReplicaSet; for a pod that is gone, whether
     it may have."""
-    if kind == DEPLOYMENT:
+    if kind in WORKLOADS:
         top = None if pod is None else view.workload_of(pod)
         if pod is None or top is None:  # a ReplicaSet that is not known yet: no rule takes down its pod until it is
-            return _seems_of(name, owner)
+            return WORKLOADS[kind].pods.fit(name, owner)
         workload = view.workload_named(kind, pod.metadata.namespace, owner)
-        return workload is not None and top == workload.target
+        return top == workload.target if workload is not None else (top.kind, top.name) == (kind, owner)
     if pod is None:
         return name.startswith(f"{owner}-")
     controller = pod.metadata.controller
     return controller is not None and (controller.kind, controller.name) == (kind, owner)
-
-
-def _seems_of(pod: str, deployment: str) -> bool:
-    """Whether a pod's name has the form of the names of that Deployment's pods.
-
-    Owners are never found by names. But an alert fires for a while after its pod was replaced, and healer must not treat the
-    Deployment for that: a name of that form keeps the alert with the pod, which is gone. Generated names are cut to 63
-    characters.
-    """
-    stem, whole = pod[:-_RANDOM], f"{deployment}-"
-    cut = len(pod) == _LONGEST
-    revision = stem.removeprefix(whole).removesuffix("-" if cut else "") + ("-" if cut else "")
-    return (cut and whole.startswith(stem)) or (stem.startswith(whole) and _HASH.fullmatch(revision) is not None)

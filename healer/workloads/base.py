@@ -10,8 +10,11 @@ from healer.cluster.managed import ManagerMarks, WrittenMeta
 from healer.cluster.resources import Resource
 from healer.model.action import Permissions
 from healer.model.annotations import ROLLED_BACK_BY, ROLLED_BACK_FROM
+from healer.model.kube import Pod
+from healer.model.view import View
 from healer.model.workload import WorkloadObject
 from healer.rules.vocabulary import WorkloadSpec
+from healer.workloads.pod_names import GENERATED, PodNames
 from healer.workloads.revisions import History
 from healer.workloads.template import Template
 
@@ -42,6 +45,11 @@ class Rollable(WorkloadObject, frozen=True):
         raise NotImplementedError
 
 
+def by_revision_label(view: View, pod: Pod) -> str:
+    """The name of the ControllerRevision that a pod was made of, as the label that its controller gives it says."""
+    return pod.metadata.labels.get("controller-revision-hash", "")
+
+
 @dataclass(frozen=True, slots=True)
 class WorkloadKind:
     """One kind of workload.
@@ -66,6 +74,10 @@ class WorkloadKind:
     """Whether a cluster may not have the kind: see `Resource.optional`."""
     only_named: bool = False
     """Whether healer acts on it only by rules whose scope names the kind."""
+    pods: PodNames = GENERATED
+    """How its pods are named."""
+    pod_revision: Callable[[View, Pod], str] = by_revision_label
+    """The revision of a pod, as `Workload.revision` has it; "" where it is not known."""
 
     @property
     def name(self) -> str:
@@ -75,7 +87,12 @@ class WorkloadKind:
     @property
     def spec(self) -> WorkloadSpec:
         """Its declaration, which rules are checked against."""
-        return WorkloadSpec(self.name, self.only_named, self.meaning)
+        return WorkloadSpec(self.name, self.word, self.only_named, self.meaning)
+
+    @property
+    def word(self) -> str:
+        """Its name in rules and as the label of alerts and series (kube-state-metrics): "deployment"."""
+        return self.words[0]
 
     @property
     def resource(self) -> Resource:

@@ -7,7 +7,8 @@ templates does.
 
 from healer.cluster.api import Api
 from healer.model.incident import Reason
-from healer.model.kube import KubeStruct, LabelSelector, Meta
+from healer.model.kube import KubeStruct, LabelSelector, Meta, Pod
+from healer.model.view import View
 from healer.model.workload import Roll, Workload, WorkloadObject
 from healer.workloads.base import Rollable, WorkloadKind
 from healer.workloads.controller_revisions import READS, ControllerRevision, history_of, owned_revisions
@@ -137,6 +138,10 @@ async def _history(api: Api, whole: Rollable) -> History:
     return history_of(whole, kept, "", _id_of)
 
 
+def _pod_revision(view: View, pod: Pod) -> str:
+    return _generation(pod.metadata.labels.get("pod-template-generation", ""))
+
+
 DAEMON_SET = WorkloadKind(
     struct=DaemonSet,
     group="/apis/apps/v1",
@@ -145,6 +150,7 @@ DAEMON_SET = WorkloadKind(
     whole=WholeDaemonSet,
     history=_history,
     reads=READS,
+    pod_revision=_pod_revision,
     meaning="one pod a node: a pod that is taken comes back on the same node",
     only_named=True,
 )

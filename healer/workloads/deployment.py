@@ -15,9 +15,11 @@ from healer.cluster.api import Api
 from healer.cluster.resources import RESOURCES
 from healer.model.action import permissions
 from healer.model.incident import Reason
-from healer.model.kube import Condition, KubeStruct, LabelSelector, Meta, ReplicaSet
+from healer.model.kube import Condition, KubeStruct, LabelSelector, Meta, Pod, ReplicaSet
+from healer.model.view import View
 from healer.model.workload import STUCK, Roll, Workload, WorkloadObject
 from healer.workloads.base import Rollable, WholeMeta, WorkloadKind
+from healer.workloads.pod_names import PodNames
 from healer.workloads.revisions import History, Revision, number
 from healer.workloads.template import HASH, Template
 
@@ -226,6 +228,13 @@ def _revision(replica_set: RevisionReplicaSet) -> Revision:
     return Revision(number(marks.revision), former, replica_set.metadata.name, template, marks.change_cause)
 
 
+def _pod_revision(view: View, pod: Pod) -> str:
+    """That of its ReplicaSet."""
+    owner = pod.metadata.controller
+    replica_set = None if owner is None else view.replica_set(owner.uid)
+    return "" if replica_set is None else replica_set.metadata.annotations.revision
+
+
 DEPLOYMENT = WorkloadKind(
     struct=Deployment,
     group="/apis/apps/v1",
@@ -235,5 +244,7 @@ DEPLOYMENT = WorkloadKind(
     history=read_history,
     reads=permissions("apps", "replicasets", "list"),
     meaning="its revisions are ReplicaSets",
+    pod_revision=_pod_revision,
+    pods=PodNames(between="[a-z0-9]{1,10}-"),  # the hash of the template
 )
 """The kind Deployment."""

@@ -12,6 +12,7 @@ from healer.model.workload import Roll, Workload, WorkloadObject
 from healer.workloads.base import Rollable, WorkloadKind
 from healer.workloads.controller_revisions import READS, history_of, owned_revisions
 from healer.workloads.deployment import Amount, share
+from healer.workloads.pod_names import PodNames
 from healer.workloads.revisions import History
 from healer.workloads.template import Template
 
@@ -146,6 +147,7 @@ STATEFUL_SET = WorkloadKind(
     whole=WholeStatefulSet,
     history=_history,
     reads=READS,
+    pods=PodNames(between="[0-9]+", generated=False),
     meaning="keeps the names of its pods; its revisions are ControllerRevisions",
 )
 """The kind StatefulSet."""

@@ -11,7 +11,7 @@ from healer.model.effects import Effect
 from healer.model.incident import Incident, Reason
 from healer.model.target import ActsOn, Target
 from healer.model.view import View
-from healer.rules.probe import DEPLOYMENT, diverted_to
+from healer.rules.probe import diverted_to
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import Rule, Step
 
@@ -72,7 +72,7 @@ class IncidentFacts:
         other = diverted_to(self.step(incident).params) if self.action(incident).diverts else None
         if other is None:
             return incident.workload
-        serving = self.view.workload_named(DEPLOYMENT, incident.workload.namespace, other.deployment)
+        serving = self.view.workload_named(other.workload.kind, incident.workload.namespace, other.workload.name)
         return incident.workload if serving is None else serving.target
 
 

@@ -14,6 +14,7 @@ from healer.model.kube import LabelRequirement, LabelSelector, Namespace, Pod, m
 from healer.model.view import View
 from healer.model.workload import SupportedKind, Workload
 from healer.rules.form import ANYWHERE
+from healer.rules.named_workload import NamedWorkload
 from healer.rules.rulebook import BoundRule
 from healer.rules.scope import Scope
 
@@ -21,7 +22,6 @@ _NAMED = 3
 """Values of a label that a text names."""
 
 
-_Name = tuple[str, str]
 """The kind and the name of a workload."""
 
 
@@ -126,13 +126,13 @@ class Covering:
             return top.kind
         return "" if pod.metadata.controller is None else next(iter(self._view.supported_kinds), "")
 
-    def _canary(self, bound: BoundRule, named: Collection[_Name]) -> tuple[int, int]:
+    def _canary(self, bound: BoundRule, named: Collection[NamedWorkload]) -> tuple[int, int]:
         """The pods of the canary and of stable."""
         uids = {
             workload.metadata.uid
             for namespace in self._spaces(bound.scope)
             for workload in self._workloads.get(namespace, ())
-            if (workload.kind, workload.metadata.name) in named
+            if NamedWorkload(workload.metadata.name, workload.kind) in named
         }
         pods = sum(
             self._view.workload_uid(pod) in uids for space in self._spaces(bound.scope) for pod in self._pods.get(space, ())
@@ -151,14 +151,14 @@ class Covering:
             elif existing and namespace not in existing:
                 yield f"there is no namespace {namespace!r}{_meant(namespace, existing)}"
 
-    def _absent(self, scope: Scope, named: Iterable[_Name]) -> Iterator[str]:
+    def _absent(self, scope: Scope, named: Iterable[NamedWorkload]) -> Iterator[str]:
         """Workloads that the rule names and that are not there."""
         spaces = self._spaces(scope)
         there = {(each.kind, each.metadata.name) for namespace in spaces for each in self._workloads.get(namespace, ())}
-        for kind, name in named:
-            if (kind, name) not in there:
-                near = _meant(name, [other for of, other in there if of == kind])
-                yield f"there is no {kind.lower()} {name!r} in {_where(scope)}{near}"
+        for each in named:
+            if (each.kind, each.name) not in there:
+                near = _meant(each.name, [other for of, other in there if of == each.kind])
+                yield f"there is no {each.kind.lower()} {each.name!r} in {_where(scope)}{near}"
 
     def _selector(self, scope: Scope) -> Iterator[str]:
         """Which requirement no pod meets; where each is met by some, that no pod meets all."""

@@ -1,4 +1,4 @@
-"""Finds the rule that judges a canary, and reads the canary's two Deployments."""
+"""Finds the rule that judges a canary, and reads the canary's two workloads."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,8 @@ from healer.model.view import View
 from healer.model.workload import Workload
 from healer.operate.objects import ObjectRef, OperateError, decoded, get, object_ref
 from healer.operate.workload import put_pods
-from healer.rules.probe import DEPLOYMENT, Canary
+from healer.rules.named_workload import NamedWorkload
+from healer.rules.probe import Canary
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import CANARY
 from healer.workloads.registry import WORKLOADS
@@ -35,12 +36,12 @@ def choose_rule(rules: Sequence[BoundRule], ref: ObjectRef, name: str | None) ->
         judging = [rule for rule in judging if name in (rule.name, rule.rule.name)]
         if not judging:
             raise OperateError(f"no rule on a canary is called {name!r}: {_listed(rules)}")
-    fitting = [rule for rule in judging if canary_of(rule).canary.deployment == ref.name]
+    fitting = [rule for rule in judging if canary_of(rule).canary.workload == NamedWorkload(ref.name, ref.kind)]
     if not fitting:
-        raise OperateError(f"deployment/{ref.name} is not the canary of {_asked(name)}: {_listed(judging)}")
+        raise OperateError(f"{_word(ref)} is not the canary of {_asked(name)}: {_listed(judging)}")
     nearest = [rule for rule in fitting if rule.scope.covers(ref.namespace)] or fitting
     if len(nearest) > 1:
-        raise OperateError(f"several rules judge deployment/{ref.name}: choose one by --rule: {_listed(nearest)}")
+        raise OperateError(f"several rules judge {_word(ref)}: choose one by --rule: {_listed(nearest)}")
     return nearest[0]
 
 
@@ -52,29 +53,33 @@ def canary_of(rule: BoundRule) -> Canary:
     return canary
 
 
+def _word(ref: ObjectRef) -> str:
+    return f"{ref.kind.lower()}/{ref.name}"
+
+
 def _asked(name: str | None) -> str:
     return "any rule of the file" if name is None else f"rule {name}"
 
 
 def _listed(rules: Sequence[BoundRule]) -> str:
     return "; ".join(
-        f"{rule.name} judges deployment/{canary.canary.deployment} beside deployment/{canary.stable.deployment}"
+        f"{rule.name} judges {canary.canary.workload} beside {canary.stable.workload}"
         for rule in rules
         if (canary := rule.rule.when.get(CANARY)) is not None
     )
 
 
-async def read_deployments(api: Api, canary: Canary, namespace: str) -> View:
-    """Read the two Deployments with their ReplicaSets and pods. A Deployment that does not exist is not in the view.
+async def read_workloads(api: Api, canary: Canary, namespace: str) -> View:
+    """Read the two workloads with their ReplicaSets and pods. A workload that does not exist is not in the view.
 
     Raises ClusterError.
     """
     view = View(WORKLOADS)
-    for name in (canary.canary.deployment, canary.stable.deployment):
-        ref = object_ref(DEPLOYMENT, namespace, name)
+    for named in (canary.canary.workload, canary.stable.workload):
+        ref = object_ref(named.kind, namespace, named.name)
         body = await get(api, ref)
         if body is not None:
-            view.put(decoded(body, WORKLOADS[DEPLOYMENT].struct, ref))
+            view.put(decoded(body, WORKLOADS[named.kind].struct, ref))
             await put_pods(api, ref, body, view)
     return view
 

@@ -13,19 +13,21 @@ from healer.model.kube import ReplicaSet
 from healer.model.verdict import Counts, Verdict, VerdictKind
 from healer.model.view import View
 from healer.model.workload import Workload
-from healer.operate.canary.chosen import canary_of, read_deployments, require_workload
+from healer.operate.canary.chosen import canary_of, read_workloads, require_workload
 from healer.operate.canary.figures import Quantile, quantile
 from healer.operate.canary.past import Past
 from healer.operate.canary.report import SHARES, Column, MeasureRow, Report
 from healer.operate.objects import ObjectRef, OperateError
 from healer.routes.base import RouteError
-from healer.rules.probe import DEPLOYMENT, Canary, Measure
+from healer.rules.named_workload import NamedWorkload
+from healer.rules.probe import Canary, Measure
 from healer.rules.rulebook import BoundRule
-from healer.sources.canary.canary import place_of, revisions_of, share_of, sides_of
+from healer.sources.canary.canary import place_of, share_of, sides_of
 from healer.sources.canary.look import CanaryLook, LookResult
 from healer.sources.canary.readings import Key, Reading, Tally, edge_above, slower, within
 from healer.sources.canary.sides import ObservedSide, Sides, filled
 from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample, Series
+from healer.workloads.registry import WORKLOADS
 
 _MAX_WINDOWS = 240
 """The maximum number of windows of a report. A longer time has longer windows."""
@@ -60,7 +62,7 @@ async def compare(
     windows = floor(since / step)
     if windows < 2:
         raise OperateError(f"{about(since)} is too short: the rule looks every {about(canary.every)}, and two looks are needed")
-    view = await read_deployments(api, canary, ref.namespace)
+    view = await read_workloads(api, canary, ref.namespace)
     workload = require_workload(view, ref, rule)
     end = floor((now - _LAG) / step) * step
     past = Past(prometheus, end - windows * step, end, step)
@@ -74,7 +76,7 @@ async def compare(
     share, unknown = await _share_now(api, canary, ref.namespace)
     return Report(
         ref=ref,
-        stable=canary.stable.deployment,
+        stable=canary.stable.workload,
         rule=rule.name,
         since=past.points[0],
         until=end,
@@ -88,17 +90,18 @@ async def compare(
 
 
 def _sides(view: View, canary: Canary, workload: Workload) -> Sides:
-    """Return the Deployments with all pods that they had in that time, because deleted pods have counted requests as well.
+    """Return the workloads with all pods that they had in that time, because deleted pods have counted requests as well.
 
     The names of deleted pods are unknown, so patterns match them. The canary's patterns match only its present revision, so that
     no earlier revision is judged. Stable's patterns match every revision.
     """
     now = sides_of(view, canary, workload.metadata.namespace)
-    name, revision = workload.metadata.name, workload.revision
-    ours = _pods_of(revisions_of(view, workload)) or [_any_pod(name)]
-    stable = view.workload_named(DEPLOYMENT, workload.metadata.namespace, canary.stable.deployment)
+    revision = workload.revision
+    current = [each for each in view.replica_sets_of(workload.target) if each.metadata.annotations.revision == revision]
+    ours = _pods_of(current) or [_any_pod(canary.canary.workload)]
+    stable = _stable(view, canary, workload)
     known = [] if stable is None else view.replica_sets_of(stable.target)
-    theirs = sorted({_any_pod(canary.stable.deployment), *_pods_of(known)})
+    theirs = sorted({_any_pod(canary.stable.workload), *_pods_of(known)})
     other = None if now.stable is None else ObservedSide(theirs, now.stable.ready, now.stable.revision)
     return Sides(ObservedSide(ours, workload.ready, revision), other)
 
@@ -108,9 +111,15 @@ def _pods_of(replica_sets: Sequence[ReplicaSet]) -> list[str]:
     return sorted(f"{f'{each.metadata.name}-'[:_MAX_PREFIX]}[a-z0-9]+" for each in replica_sets)
 
 
-def _any_pod(deployment: str) -> str:
-    """Return a pattern for all pods of a Deployment: template hash and five characters (apimachinery's rand.SafeEncodeString)."""
-    return f"{deployment}-[a-z0-9]{{1,10}}-[a-z0-9]{{5}}"
+def _any_pod(workload: NamedWorkload) -> str:
+    """Return a pattern for the names of all pods that a workload may have had."""
+    return WORKLOADS[workload.kind].pods.pattern(workload.name)
+
+
+def _stable(view: View, canary: Canary, workload: Workload) -> Workload | None:
+    """Return stable beside the canary `workload`, or None when there is none."""
+    stable = canary.stable.workload
+    return view.workload_named(stable.kind, workload.metadata.namespace, stable.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +180,11 @@ class _Replay:
         """Return the buckets of canary and stable by the queries of the evaluations; [] for a measure without a histogram."""
         if measure.histogram is None:
             return []
-        sides = ((self.canary.canary.deployment, self.sides.canary), (self.canary.stable.deployment, self.sides.stable))
+        sides = ((self.canary.canary.workload.name, self.sides.canary), (self.canary.stable.workload.name, self.sides.stable))
         every = self.canary.every
         return [
-            [] if side is None else await self.past.series(filled(measure.histogram, self.namespace, deployment, side, every))
-            for deployment, side in sides
+            [] if side is None else await self.past.series(filled(measure.histogram, self.namespace, name, side, every))
+            for name, side in sides
         ]
 
 
@@ -260,9 +269,12 @@ def _notes(view: View, canary: Canary, workload: Workload, rows: Sequence[Measur
     notes = []
     if (rollout := workload.rollout) is not None:
         notes.append(f"a rollout of the canary is under way ({rollout.text}): only the pods of its newest revision are counted")
-    stable = view.workload_named(DEPLOYMENT, workload.metadata.namespace, canary.stable.deployment)
+    stable = _stable(view, canary, workload)
     if stable is None or not stable.ready:
-        notes.append(f"deployment/{canary.stable.deployment} has no ready pods: the canary is compared with nothing but its slo")
+        notes.append(f"{canary.stable.workload} has no ready pods: the canary is compared with nothing but its slo")
+    for side in (canary.canary.workload, canary.stable.workload):
+        if not WORKLOADS[side.kind].pods.generated:
+            notes.append(f"the pods of {side} keep their names: requests to its earlier revisions in that time are counted too")
     for row in rows:
         if row.unread:
             notes.append(f"{row.measure}: {row.unread} of {row.read + row.unread} windows could not be read, at last: {row.why}")

@@ -15,7 +15,7 @@ from healer.model.duration import about
 from healer.model.verdict import MeasureFinding, Verdict, VerdictKind
 from healer.model.view import View
 from healer.model.workload import Workload
-from healer.operate.canary.chosen import STYLES, canary_of, plain_finding, read_deployments, require_workload
+from healer.operate.canary.chosen import STYLES, canary_of, plain_finding, read_workloads, require_workload
 from healer.operate.explain.show import clean
 from healer.operate.objects import ObjectRef, OperateError
 from healer.routes.base import RouteError
@@ -81,7 +81,7 @@ async def gate(
 
     `every`: seconds between two evaluations, by default the rule's. `history`: how many past windows of stable to learn from.
     `tell` is called after each evaluation. A failed rollout is BAD. Raises OperateError and ClusterError for errors that waiting
-    does not resolve: no such Deployment or route, no access, no Prometheus at the start.
+    does not resolve: no such workload or route, no access, no Prometheus at the start.
     """
     canary = canary_of(rule) if every is None else canary_of(rule).model_copy(update={"every": every})
     waiting = _Gate(api, prometheus, rule, canary, ref, history, tell)
@@ -140,7 +140,7 @@ class _Gate:
 
     async def check(self) -> None:
         """Check that the canary, the route and Prometheus can be read. Raises OperateError, ClusterError."""
-        require_workload(await read_deployments(self._api, self._canary, self._ref.namespace), self._ref, self._rule)
+        require_workload(await read_workloads(self._api, self._canary, self._ref.namespace), self._ref, self._rule)
         try:
             await self._share()
             await self._prometheus.query("vector(1)", self._clock())
@@ -165,7 +165,7 @@ class _Gate:
 
     async def _round(self) -> GateProgress:
         try:
-            self._view = await read_deployments(self._api, self._canary, self._ref.namespace)
+            self._view = await read_workloads(self._api, self._canary, self._ref.namespace)
         except ClusterError as error:
             if not _is_transient(error):
                 raise
@@ -194,7 +194,7 @@ class _Gate:
 
     def _judged(self, look: LookResult) -> GateProgress:
         if look.verdict is None:
-            advice = f"Give deployment/{self._ref.name} weight on {self._route}, or wait longer (--timeout)"
+            advice = f"Give {self._ref.kind.lower()}/{self._ref.name} weight on {self._route}, or wait longer (--timeout)"
             return GateProgress(VerdictKind.INSUFFICIENT, look.why, advice=advice)
         self.looks += look.fresh
         verdict = look.verdict
@@ -207,7 +207,7 @@ def _advice(look: LookResult, verdict: Verdict, seconds: float) -> str:
     if not look.routed or any(isinstance(window, Window) and window.doubt for window in look.windows.values()):
         return ""
     if kind is VerdictKind.UNKNOWN:
-        return "See that Prometheus has the series that the rule's measures ask for, of both Deployments"
+        return "See that Prometheus has the series that the rule's measures ask for, of both workloads"
     if not any(finding.canary.requests for finding in findings):
         return "See that there is traffic, and that the rule's measures count it"
     advice = "Give the canary more traffic, or wait longer (--timeout)"

@@ -15,6 +15,7 @@ from healer.operate.canary.figures import Quantile, interval
 from healer.operate.explain.show import clean
 from healer.operate.explain.words import clock
 from healer.operate.objects import ObjectRef
+from healer.rules.named_workload import NamedWorkload
 
 SHARES: Mapping[str, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -48,7 +49,7 @@ class Report:
     """Stable and canary from `since` to `until` (seconds since the epoch), in windows of `step` seconds."""
 
     ref: ObjectRef
-    stable: str
+    stable: NamedWorkload
     rule: str
     since: float
     until: float
@@ -68,10 +69,10 @@ class Report:
 def show_report(report: Report, screen: Console) -> None:
     """Print what is compared, the figures side by side, the verdict and the notes."""
     ref, now = report.ref, report.until
-    screen.print(clean(f"{ref} beside deployment/{report.stable}, {span(report)}"), style="bold")
+    screen.print(clean(f"{ref} beside {report.stable}, {span(report)}"), style="bold")
     table = Table(box=None, pad_edge=True, padding=(0, 2), header_style="dim")
     table.add_column("")
-    for name in (f"stable: {report.stable}", f"canary: {ref.name}"):
+    for name in (f"stable: {report.stable.name}", f"canary: {ref.name}"):
         table.add_column(Text(clean(name)), justify="right", overflow="fold")
     for row in report.rows:
         table.add_row(Text(clean(row.measure), style="bold"), "", "")
@@ -140,7 +141,7 @@ def plain_report(report: Report) -> dict[str, object]:
     ref = report.ref
     return {
         "target": {"kind": ref.kind, "namespace": ref.namespace, "name": ref.name},
-        "stable": report.stable,
+        "stable": report.stable.name,
         "rule": report.rule,
         "since": _moment(report.since),
         "until": _moment(report.until),

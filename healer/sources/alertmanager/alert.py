@@ -18,14 +18,13 @@ from healer.model.view import View, target_of
 from healer.model.workload import Workload
 from healer.rules.triggers import ALERT
 from healer.sources.targets import Nameless, TargetLabels, named_by
+from healer.workloads.registry import WORKLOADS
 
 LINGERS = timedelta(minutes=15)
 """An alert that began before an object was made is about that object when it still fires so long after. Until then it may be
 about a predecessor of the same name: `rate()`, `keep_firing_for` and `group_interval` keep an alert firing that long."""
 SKEW = timedelta(minutes=1)
 """By how much the clock of Prometheus may be behind that of the API server."""
-_GENERATED = frozenset({"ReplicaSet", "Job", "DaemonSet"})
-"""The kinds whose pods have names with a random end: no two of their pods have the same name."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 LONGEST_NAME = 1024
 """Characters of an alert's name."""
@@ -165,9 +164,14 @@ def _target(alert: Alert, view: View, labels: TargetLabels, now: float) -> Targe
 def _predates(alert: Alert, found: Pod | Workload, now: datetime) -> bool:
     """Whether an alert is about an earlier object of that name: healer must not act on a healthy successor."""
     created, owner = found.metadata.creation_timestamp, found.metadata.controller
-    if created is None or (isinstance(found, Pod) and owner is not None and owner.kind in _GENERATED):
+    if created is None or (isinstance(found, Pod) and owner is not None and _names_once(owner.kind)):
         return False
     return created - alert.starts_at > SKEW and now < created + LINGERS
+
+
+def _names_once(owner: str) -> bool:
+    """Whether no two pods of that kind of controller have the same name, because Kubernetes generates it."""
+    return owner in ("ReplicaSet", "Job") or (owner in WORKLOADS and WORKLOADS[owner].pods.generated)
 
 
 def _digest(of: object) -> str:

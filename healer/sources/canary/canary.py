@@ -5,7 +5,6 @@ import asyncio
 import structlog
 
 from healer.cluster.api import Api, ClusterError
-from healer.model.kube import ReplicaSet
 from healer.model.signal import Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.verdict import VerdictKind
@@ -14,7 +13,8 @@ from healer.model.workload import Workload
 from healer.routes.base import CanaryRoute, RouteError, read
 from healer.routes.registry import ROUTERS
 from healer.rules.form import ANYWHERE
-from healer.rules.probe import BAD_CANARY, DEPLOYMENT, UNKNOWN_VERDICT, Canary
+from healer.rules.named_workload import NamedWorkload
+from healer.rules.probe import BAD_CANARY, UNKNOWN_VERDICT, Canary
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import CANARY
 from healer.sources.base import Asked, Judged, Occurrence, Probe, Shifts, SourceContext
@@ -22,13 +22,14 @@ from healer.sources.canary.look import CanaryLook, LookResult
 from healer.sources.canary.route import RouteLook
 from healer.sources.canary.sides import ObservedSide, Sides
 from healer.sources.prometheus.client import QueryApi
+from healer.workloads.registry import WORKLOADS
 
 _DOUBTS = 2
 """Looks in a row that could not judge before UnknownVerdict fires: one alone is no reason."""
 
 
 class CanaryProbe:
-    """Looks at the canary of one rule in every namespace of its scope that has the canary's Deployment."""
+    """Looks at the canary of one rule in every namespace of its scope that has the canary's workload."""
 
     def __init__(
         self,
@@ -69,13 +70,13 @@ class CanaryProbe:
         return reports + [report for look in looks for report in look.result()]
 
     def _workloads(self) -> list[Workload]:
-        name, scope = self._canary.canary.deployment, self._rule.scope
+        named, scope = self._canary.canary.workload, self._rule.scope
         if ANYWHERE in scope.namespaces:
-            named_so = [each for each in self._view.workloads() if (each.kind, each.metadata.name) == (DEPLOYMENT, name)]
+            named_so = [each for each in self._view.workloads() if (each.metadata.name, each.kind) == (named.name, named.kind)]
             held = sorted(named_so, key=lambda each: each.metadata.uid)
         else:
-            named = (self._view.workload_named(DEPLOYMENT, namespace, name) for namespace in scope.namespaces)
-            held = [each for each in named if each is not None]
+            found = (self._view.workload_named(named.kind, namespace, named.name) for namespace in scope.namespaces)
+            held = [each for each in found if each is not None]
         return [each for each in held if self._rule.scope_covers(each.metadata.namespace, each.metadata.labels)]
 
     def _trial(self, workload: Workload) -> "_Trial":
@@ -278,28 +279,21 @@ async def share_of(api: Api, place: CanaryRoute) -> float:
 
 def sides_of(view: View, canary: Canary, namespace: str) -> Sides:
     """The two sides as the view has them."""
-    return Sides(_side(view, namespace, canary.canary.deployment), _side(view, namespace, canary.stable.deployment))
+    return Sides(_side(view, namespace, canary.canary.workload), _side(view, namespace, canary.stable.workload))
 
 
-def revisions_of(view: View, workload: Workload) -> list[ReplicaSet]:
-    """The ReplicaSets of a workload's current revision: one, or none while the view does not have it yet."""
-    held = view.replica_sets_of(workload.target)
-    return [each for each in held if each.metadata.annotations.revision == workload.revision]
-
-
-def _side(view: View, namespace: str, name: str) -> ObservedSide | None:
+def _side(view: View, namespace: str, named: NamedWorkload) -> ObservedSide | None:
     """Leaves out pods of earlier revisions: they may serve for many minutes after a rollout, while they terminate."""
-    workload = view.workload_named(DEPLOYMENT, namespace, name)
+    workload = view.workload_named(named.kind, namespace, named.name)
     if workload is None:
         return None
-    current = {each.metadata.uid for each in revisions_of(view, workload)}
-    rolling = workload.updated < workload.existing or not current
-    pods = view.pods_of(workload.target)
-    if not rolling:
-        pods = [pod for pod in pods if (owner := pod.metadata.controller) is not None and owner.uid in current]
+    pods, kind = view.pods_of(workload.target), WORKLOADS[workload.kind]
+    current = [pod for pod in pods if kind.pod_revision(view, pod) == workload.revision]
+    rolling = workload.updated < workload.existing or (bool(pods) and not current)
+    counted = pods if rolling else current
     return ObservedSide(
-        pods=tuple(pod.metadata.name for pod in pods),
-        ready=sum(pod.ready for pod in pods),
+        pods=tuple(pod.metadata.name for pod in counted),
+        ready=sum(pod.ready for pod in counted),
         revision=workload.revision,
         rolling=rolling,
         wanted=workload.desired,

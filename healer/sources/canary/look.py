@@ -97,7 +97,7 @@ class CanaryLook:
         self._besides = besides
         self._history = history
         self._standing = standing
-        self._log = structlog.get_logger("healer.canary").bind(namespace=namespace, canary=canary.canary.deployment)
+        self._log = structlog.get_logger("healer.canary").bind(namespace=namespace, canary=canary.canary.workload.name)
         self._under: tuple[str, float] | None = None
         self._at = 0.0
         self._unrouted: float | None = None
@@ -123,7 +123,7 @@ class CanaryLook:
         """
         sides = self._sides()
         if sides.canary is None:
-            return self._idle(f"deployment/{self._canary.canary.deployment} does not exist")
+            return self._idle(f"{self._canary.canary.workload} does not exist")
         try:
             share = await self._share()
         except RouteMissing as error:
@@ -172,7 +172,7 @@ class CanaryLook:
         if now - self._unrouted < self._canary.hold or not (canary.wanted or canary.pods):
             return self._idle(why)
         self._under = None
-        text = f"{why}: deployment/{self._canary.canary.deployment} is not guarded"
+        text = f"{why}: {self._canary.canary.workload} is not guarded"
         return self._found(LookResult(Verdict(VerdictKind.UNKNOWN, text), revision=canary.revision, routed=False))
 
     async def _drained(self, now: float, canary: ObservedSide, stable: ObservedSide | None, because: str = ZERO) -> LookResult:
@@ -186,7 +186,7 @@ class CanaryLook:
         at = self._line(now)
         if at <= self._drain.at:
             return replace(self._last, fresh=False)
-        asks = [partial(self._ask, deployment=name, side=side, at=at) for name, side in self._present(canary, serving(stable))]
+        asks = [partial(self._ask, workload=name, side=side, at=at) for name, side in self._present(canary, serving(stable))]
         found = await self._drain.look(at, len(canary.pods), *asks, because=because, besides=self._besides())
         if isinstance(found, str):
             return self._idle(found)
@@ -279,7 +279,7 @@ class CanaryLook:
             self._counting.add(measure.name)
         if measure.name in self._counting:
             return ""
-        filling = [partial(self._filled, deployment=deployment, side=side) for deployment, side in sides]
+        filling = [partial(self._filled, workload=workload, side=side) for workload, side in sides]
         others = [each.bad for each in self._canary.measures if each is not measure and each.bad is not None]
         return await doubt(measure.total, measure.bad, filling, lambda expr: self._prometheus.query(expr, at), others)
 
@@ -317,14 +317,14 @@ class CanaryLook:
         return [timed(buckets, edge) for buckets in sides]
 
     def _present(self, canary: ObservedSide, stable: ObservedSide | None) -> list[tuple[str, ObservedSide]]:
-        sides = [(self._canary.canary.deployment, canary)]
-        return sides if stable is None else [*sides, (self._canary.stable.deployment, stable)]
+        sides = [(self._canary.canary.workload.name, canary)]
+        return sides if stable is None else [*sides, (self._canary.stable.workload.name, stable)]
 
-    async def _ask(self, template: str, deployment: str, side: ObservedSide, at: float) -> list[Sample]:
-        return await self._prometheus.query(self._filled(template, deployment, side), at)
+    async def _ask(self, template: str, workload: str, side: ObservedSide, at: float) -> list[Sample]:
+        return await self._prometheus.query(self._filled(template, workload, side), at)
 
-    def _filled(self, template: str, deployment: str, side: ObservedSide) -> str:
-        return filled(template, self._namespace, deployment, side, self._canary.every)
+    def _filled(self, template: str, workload: str, side: ObservedSide) -> str:
+        return filled(template, self._namespace, workload, side, self._canary.every)
 
     # stable's past
 
@@ -347,7 +347,7 @@ class CanaryLook:
         start = at - windows * every
 
         def stables(template: str) -> str:
-            return self._filled(template, self._canary.stable.deployment, stable)
+            return self._filled(template, self._canary.stable.workload.name, stable)
 
         async def read(template: str) -> list[Series]:
             return await long_range(self._prometheus, stables(template), start, at, every)

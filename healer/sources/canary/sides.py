@@ -9,7 +9,7 @@ from healer.rules.probe import fill, named
 
 @dataclass(frozen=True, slots=True)
 class ObservedSide:
-    """What is known of a side's Deployment: the names of its pods of the present revision, terminating ones too, and how many
+    """What is known of a side's workload: the names of its pods of the present revision, terminating ones too, and how many
     are ready.
 
     `rolling`: pods of more than one revision serve, or will soon; `pods` are those of all of them then. `wanted`: the replicas
@@ -24,7 +24,7 @@ class ObservedSide:
 
 
 class Sides(NamedTuple):
-    """Both; None for a Deployment that does not exist."""
+    """Both; None for a workload that does not exist."""
 
     canary: ObservedSide | None
     stable: ObservedSide | None
@@ -35,10 +35,11 @@ def serving(side: ObservedSide | None) -> ObservedSide | None:
     return side if side is not None and side.ready > 0 else None
 
 
-def filled(template: str, namespace: str, deployment: str, side: ObservedSide, every: float) -> str:
+def filled(template: str, namespace: str, workload: str, side: ObservedSide, every: float) -> str:
     """The expression of a template for one side; `every`: seconds that its {{ window }} is long."""
     values = {
-        "deployment": deployment,
+        "workload": workload,
+        "deployment": workload,
         "namespace": namespace,
         "pods": "|".join(pod.replace(".", "[.]") for pod in sorted(side.pods)) or "no pods",
         "window": f"{every:.0f}s" if every == int(every) else f"{every * 1e3:.0f}ms",

@@ -12,7 +12,7 @@ from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.model.workload import Workload
-from healer.rules.probe import DEPLOYMENT, QUERY_SIGNAL, Query
+from healer.rules.probe import QUERY_SIGNAL, Query
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import QUERY
 from healer.sources.base import Asked, Probe, SourceContext
@@ -138,8 +138,8 @@ class QueryProbe:
         named = named_by(sample.labels, self._names, self._view)
         if isinstance(named, Named) or sample.odd:
             return named
-        if named.code == "NoLabel" and self._query.deployment is not None:
-            return Named(DEPLOYMENT, self._rule.scope.namespaces[0], self._query.deployment)
+        if named.code == "NoLabel" and (workload := self._query.workload) is not None:
+            return Named(workload.kind, self._rule.scope.namespaces[0], workload.name)
         hint = self._hint if named.code == "NoLabel" else ""
         self._complain(named.code, "a series of the query names no target", sample, reason=named.reason, hint=hint)
         return named
@@ -149,7 +149,7 @@ class QueryProbe:
         names = self._names
         return (
             f"keep the labels that name it: sum by ({names.namespace}, {names.pod}) (...) or by ({names.namespace}, "
-            f"{names.deployment}); or say query.deployment in the rule"
+            f"{names.deployment}); or name the workload in the rule, as query.deployment"
         )
 
     def _target(self, named: Named) -> Target | None:

@@ -14,6 +14,7 @@ from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
 from healer.routes.base import CanaryRoute
+from healer.rules.named_workload import NamedWorkload
 from healer.rules.probe import RouteRef, Side
 from healer.rules.schema import When
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
@@ -26,9 +27,14 @@ ROUTE = RouteRef(kind="HTTPRoute", name="model")
 PATCH = ["patch httproutes"]
 
 
+def side(name: str, **more: Any) -> Side:
+    """A side that is a Deployment."""
+    return Side(workload=NamedWorkload(name), **more)
+
+
 def params(**how: Any) -> ShiftTrafficParams:
     """The canary is the bench's Deployment."""
-    sides = {"route": ROUTE, "stable": Side(deployment=STABLE), "canary": Side(deployment=NAME)}
+    sides = {"route": ROUTE, "stable": side(STABLE), "canary": side(NAME)}
     return ShiftTrafficParams.model_validate(sides | (how or {"to": 0}))
 
 
@@ -287,14 +293,14 @@ async def test_another_deployment_of_that_name(scene: Scene) -> None:
 
 async def test_a_deployment_that_is_gone(scene: Scene) -> None:
     scene.bench.workload = replace(scene.bench.workload, name="gone")
-    given = params().model_copy(update={"canary": Side(deployment="gone", service=NAME)})
+    given = params().model_copy(update={"canary": side("gone", service=NAME)})
     outcome = await scene.shift(params=given)
     assert (outcome.kind, outcome.reason, scene.bench.writes) == (OutcomeKind.GONE, "AlreadyGone", [])
 
 
 async def test_what_is_sick_must_be_the_canary(scene: Scene) -> None:
     """Or a crash loop of the stable version would send it the rest of the traffic."""
-    given = params().model_copy(update={"stable": Side(deployment=NAME), "canary": Side(deployment=STABLE)})
+    given = params().model_copy(update={"stable": side(NAME), "canary": side(STABLE)})
     outcome = await scene.shift(params=given)
     assert (outcome.kind, outcome.reason, list(scene.bench.lab.requests)) == (OutcomeKind.REFUSED, "NotTheCanary", [])
 
@@ -306,7 +312,7 @@ async def test_a_route_that_is_missing(scene: Scene) -> None:
     given = params().model_copy(update={"route": RouteRef(kind="VirtualService", name="model")})
     outcome = await scene.shift(params=given)
     assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "KindMissing")
-    given = params().model_copy(update={"stable": Side(deployment=STABLE, service="typo")})
+    given = params().model_copy(update={"stable": side(STABLE, service="typo")})
     outcome = await scene.shift(params=given)
     assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "BackendMissing")
     assert scene.weights == [(80, 20)]
@@ -505,12 +511,16 @@ def test_the_trigger_says_what_the_action_leaves_out() -> None:
     assert filled.to == 0
     assert (filled.route, filled.stable, filled.canary) == (
         RouteRef(kind="Ingress", name="r"),
-        Side(deployment="v1"),
-        Side(deployment="v2"),
+        side("v1"),
+        side("v2"),
     )
-    own = ShiftTrafficParams(by=1, route=ROUTE, stable=Side(deployment="v0"))
+    own = ShiftTrafficParams(by=1, route=ROUTE, stable=side("v0"))
     filled = complete(own, a_when())
-    assert (filled.route, filled.stable, filled.canary) == (ROUTE, Side(deployment="v0"), Side(deployment="v2"))
+    assert (filled.route, filled.stable, filled.canary) == (
+        ROUTE,
+        side("v0"),
+        side("v2"),
+    )
 
 
 def test_without_a_canary_the_action_must_say_it() -> None:
@@ -519,9 +529,9 @@ def test_without_a_canary_the_action_must_say_it() -> None:
     with pytest.raises(ValueError, match="route and stable and canary must be written here"):
         complete(ShiftTrafficParams(to=0), when)
     with pytest.raises(ValueError, match=r"^stable must be written here"):
-        complete(ShiftTrafficParams(to=0, route=ROUTE, canary=Side(deployment="v2")), when)
+        complete(ShiftTrafficParams(to=0, route=ROUTE, canary=side("v2")), when)
     with pytest.raises(ValueError, match="are the same Deployment: a canary is"):
-        complete(ShiftTrafficParams(to=0, stable=Side(deployment="v2")), a_when())
+        complete(ShiftTrafficParams(to=0, stable=side("v2")), a_when())
 
 
 @pytest.mark.parametrize(

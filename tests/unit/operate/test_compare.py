@@ -18,11 +18,12 @@ from healer.daemon.rulefiles import vocabulary
 from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses, versions
 from healer.model.verdict import Verdict, VerdictKind
-from healer.operate.canary.compare import compare
+from healer.operate.canary.compare import _any_pod, compare
 from healer.operate.canary.figures import Quantile
 from healer.operate.canary.report import Report, plain_report, show_report, span
 from healer.operate.objects import OperateError, object_ref
 from healer.rules.loading import load
+from healer.rules.named_workload import NamedWorkload
 from healer.rules.rulebook import BoundRule
 from healer.sources.prometheus.client import Prometheus, QueryApi, QueryFailed, Sample, Series
 from tests.integration.world import rule, ruleset, serves
@@ -322,6 +323,12 @@ async def test_people_and_programs_get_the_same_figures(site: Site) -> None:
     assert errors["windows"] == {"read": 20, "unread": 0, "why": ""}
 
 
+def test_pods_that_are_gone_are_found_by_the_form_of_their_kinds_names() -> None:
+    """Those of a Deployment have the hash of their template, those of a StatefulSet a number, which recurs."""
+    patterns = [_any_pod(NamedWorkload("m", kind)) for kind in ("Deployment", "StatefulSet", "DaemonSet")]
+    assert patterns == ["m-[a-z0-9]{1,10}-[a-z0-9]{5}", "m-[0-9]+", "m-[a-z0-9]{5}"]
+
+
 @pytest.mark.parametrize(
     ("ago", "said"),
     [
@@ -334,7 +341,7 @@ async def test_the_whole_time_is_named_from_the_first_look_to_the_last(ago: floa
     """In words with its date, and for programs."""
     until = datetime(2026, 8, 1, 9, tzinfo=UTC).timestamp()
     verdict = Verdict(VerdictKind.INSUFFICIENT, "too few requests")
-    report = Report(PLACE, STABLE, "test/bad-canary", until - ago, until, 30.0, None, (), verdict, None, ())
+    report = Report(PLACE, NamedWorkload(STABLE), "test/bad-canary", until - ago, until, 30.0, None, (), verdict, None, ())
     assert span(report) == said
     told = plain_report(report)
     first, last = (datetime.fromisoformat(str(told[name])) for name in ("since", "until"))

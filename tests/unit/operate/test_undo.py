@@ -20,6 +20,7 @@ from healer.operate.objects import OperateError, object_ref
 from healer.operate.undo import Undoing, undo
 from healer.routes.base import CanaryRoute, Weights
 from healer.routes.note import Note
+from healer.rules.named_workload import NamedWorkload
 from tests.support.healer import HEALER, environment, verb
 from tests.support.processes import PATIENCE
 from tests.unit.operate.conftest import NAME, SPACE, Place
@@ -267,7 +268,7 @@ async def test_a_note_for_a_service_of_another_workload_is_not_believed(
 
 async def test_a_note_for_a_subset_of_another_workload_is_not_believed(shifted: Shifted) -> None:
     """A subset is told apart by its Deployment, which the note names."""
-    key = replace(ROUTE, counted_by=("stable", "other")).key
+    key = replace(ROUTE, counted_by=(NamedWorkload("stable"), NamedWorkload("other"))).key
     await shifted.status({"notices": {KEPT_BY: {ROUTE.key: None, key: str(NOTE)}}})
     with pytest.raises(NotUndone, match="its canary is deployment/other"):
         await shifted.undo()

@@ -61,9 +61,9 @@ async def test_everything_is_paused_on_the_lease_of_the_namespace_that_is_named(
     ("arguments", "said"),
     [
         (("pause", "deployment/typo"), "there is no deployment/typo in production"),
-        (("resume", "pod/x"), "write deployment/NAME or namespace/NAME"),
+        (("resume", "pod/x"), "or daemonset/NAME or namespace/NAME"),
         (("approve", "typo"), "there is no incident/typo in production"),
-        (("explain", "node/x"), "write pod/NAME or deployment/NAME or incident/NAME"),
+        (("explain", "node/x"), "write pod/NAME or deployment/NAME or statefulset/NAME or daemonset/NAME"),
         (("explain", "pod/x", "--context", "away"), "127.0.0.1:1"),
         (("pause", "everything", "--context", "nowhere"), "nowhere"),
     ],

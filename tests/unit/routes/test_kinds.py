@@ -19,10 +19,16 @@ from healer.routes.base import (
     Weights,
     read,
 )
+from healer.rules.named_workload import NamedWorkload
 from healer.rules.probe import RouteRef, Side
 from tests.unit.routes.conftest import NAMESPACE, Roads, definition, gateway, istio, route, slice_of
 
 NGINX = "nginx.ingress.kubernetes.io"
+
+
+def side(name: str, **more: Any) -> Side:
+    """A side that is a Deployment."""
+    return Side(workload=NamedWorkload(name), **more)
 
 
 def annotated(**annotations: str | None) -> Callable[[Object], None]:
@@ -320,8 +326,8 @@ def pool(name: str, weight: int, group: str) -> Object:
 POOLS = CanaryRoute.between(
     NAMESPACE,
     RouteRef(kind="HTTPRoute", name=ROUTE),
-    Side(deployment=STABLE, pool="pool-1"),
-    Side(deployment=CANARY, pool="pool-2"),
+    side(STABLE, pool="pool-1"),
+    side(CANARY, pool="pool-2"),
 )
 
 
@@ -393,7 +399,7 @@ async def test_istio_subsets_that_the_rule_does_not_name_are_left_alone(roads: R
 
 def subsets(stable: str = "v1", canary: str = "v2") -> CanaryRoute:
     """The two sides as subsets of one host."""
-    sides = [Side(deployment=name, service="models", subset=subset) for name, subset in ((STABLE, stable), (CANARY, canary))]
+    sides = [side(name, service="models", subset=subset) for name, subset in ((STABLE, stable), (CANARY, canary))]
     return CanaryRoute.between(NAMESPACE, RouteRef(kind="VirtualService", name=ROUTE), *sides)
 
 

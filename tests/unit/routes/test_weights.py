@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from healer.routes.base import CanaryRoute, Weights
 from healer.routes.note import Note, notes
+from healer.rules.named_workload import NamedWorkload
 from healer.rules.probe import RouteRef, Side
 
 pairs = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 10_000)), min_size=1, max_size=5).map(tuple)
@@ -52,9 +53,10 @@ def test_other_texts_are_no_weights(text: str) -> None:
 def test_a_place_is_kept_as_one_text() -> None:
     place = CanaryRoute("production", "HTTPRoute", "model", "v1", "v2")
     assert CanaryRoute.parse(place.key) == place
-    stable, canary = Side(deployment="d1", service="m", subset="v1"), Side(deployment="d2", pool="p")
+    stable, canary = Side(workload=NamedWorkload("d1"), service="m", subset="v1"), Side(workload=NamedWorkload("d2"), pool="p")
     place = CanaryRoute.between("a", RouteRef(kind="HTTPRoute", name="r", namespace="infra"), stable, canary)
-    assert (place.stable, place.canary, place.counted_by) == ("m (subset v1)", "InferencePool p", ("d1", "d2"))
+    assert (place.stable, place.canary) == ("m (subset v1)", "InferencePool p")
+    assert place.counted_by == (NamedWorkload("d1"), NamedWorkload("d2"))
     assert CanaryRoute.parse(place.key) == place
     for text in ("", "a/b/c/d", "a/b/c/d/e/f", "a/b//d/e"):
         with pytest.raises(ValueError, match="namespace/kind/name/stable/canary"):

@@ -38,6 +38,7 @@ SUBSETS = (
     .replace("{deployment: v1}", "{deployment: v1, service: m, subset: a}")
     .replace("{deployment: v2}", "{deployment: v2, service: m, subset: b}")
 )
+KINDS = CANARY.replace("deployment: v2", "statefulset: v2").replace("deployment: v1", "daemonset: v1")
 POOLS = CANARY.replace("Ingress", "HTTPRoute").replace("v1}", "v1, pool: a}").replace("v2}", "v2, pool: b}")
 QUERY = CANARY[: CANARY.index("        canary:")] + "        query: {expr: up, above: 0.5}\n      heal:\n        - evict: {}\n"
 MODEL = QUERY.replace("query: {expr: up, above: 0.5}", "model: {name: ranker}")
@@ -48,7 +49,9 @@ def problems(text: str) -> list[Problem]:
     return load(text, "f.yaml", vocabulary())[1]
 
 
-@pytest.mark.parametrize("text", [CANARY, SUBSETS, POOLS, QUERY, MODEL], ids=["canary", "subsets", "pools", "query", "model"])
+@pytest.mark.parametrize(
+    "text", [CANARY, KINDS, SUBSETS, POOLS, QUERY, MODEL], ids=["canary", "other kinds", "subsets", "pools", "query", "model"]
+)
 def test_what_the_errors_are_made_from_is_right(text: str) -> None:
     assert problems(text) == []
 
@@ -57,6 +60,50 @@ CASES = {
     # in, replaced, by what, line, message, hint
     "a kind of route": (CANARY, "Ingress", "Gateway", 10, "Gateway", "Ingress"),
     "the same Deployment": (CANARY, "{deployment: v2}", "{deployment: v1}", 12, "the same Deployment", "a Deployment of its own"),
+    "the same StatefulSet": (
+        KINDS,
+        "daemonset: v1",
+        "statefulset: v2",
+        12,
+        "the same StatefulSet",
+        "a StatefulSet of its own",
+    ),
+    "no side": (CANARY, "{deployment: v1}", "{service: v1}", 11, "the key 'deployment' is missing", "word of another of the"),
+    "a kind that is none": (
+        CANARY,
+        "deployment: v1",
+        "statefulst: v1",
+        11,
+        "unknown key 'statefulst'",
+        "did you mean statefulset?",
+    ),
+    "two kinds": (
+        CANARY,
+        "deployment: v1",
+        "deployment: v1, statefulset: v3",
+        11,
+        "deployment and statefulset are",
+        "delete the other",
+    ),
+    "the field of the model": (
+        CANARY,
+        "deployment: v1",
+        "workload: {name: v1}",
+        11,
+        "unknown key 'workload'",
+        "deployment, statefulset",
+    ),
+    "no name of a StatefulSet": (KINDS, "statefulset: v2", "statefulset: V2", 12, "'V2' is not a valid name", "lower-case"),
+    "a number": (KINDS, "statefulset: v2", "statefulset: 2", 12, "2 is not a text", "in quotes"),
+    "the Deployment of a StatefulSet": (
+        KINDS,
+        'a{pod=~"{{ pods }}"}',
+        "a{{ deployment }}",
+        15,
+        "{{ deployment }} is the name of a Deployment, and daemonset/v1 is none",
+        "write {{ workload }}",
+    ),
+    "a query's kind": (QUERY, "above: 0.5", "above: 0.5, statefulse: x", 9, "unknown key", "did you mean statefulset?"),
     "the same Service": (CANARY, "deployment: v2", "deployment: v2, service: v1", 12, "the same Service", "its own"),
     "a subset of an Ingress": (CANARY, "deployment: v1", "deployment: v1, subset: a", 11, "VirtualService has them", "delete"),
     "a pool of an Ingress": (CANARY, "deployment: v1", "deployment: v1, pool: a", 11, "HTTPRoute does", "write service"),

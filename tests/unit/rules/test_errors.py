@@ -661,14 +661,16 @@ def test_error(old: str, new: str, line: int, column: int, message: str, hint: s
     assert problem.path or problem.message.startswith("not valid YAML")
 
 
+@pytest.mark.parametrize("word", ["deployment", "statefulset"])
 @pytest.mark.parametrize("namespaces", ['"*"', "production, staging"])
-def test_a_query_that_names_a_deployment_needs_one_namespace(namespaces: str) -> None:
-    """The first of several would be taken, and perhaps the wrong Deployment restarted."""
-    query = "query: {expr: up, above: 1, deployment: tf}"
+def test_a_query_that_names_a_workload_needs_one_namespace(namespaces: str, word: str) -> None:
+    """The first of several would be taken, and perhaps the wrong one restarted."""
+    query = f"query: {{expr: up, above: 1, {word}: tf}}"
     text = GOOD.replace("pod: [CrashLoopBackOff]", query).replace("evict", "page")
     assert load(text, "f.yaml", VOCABULARY)[1] == []
     problem = only(text.replace("[production]", f"[{namespaces}]"))
-    assert (problem.line, problem.path) == (9, "spec.rules[0].when.query.deployment")
+    assert (problem.line, problem.path) == (9, f"spec.rules[0].when.query.{word}")
+    assert problem.message.startswith(f"{word} names 'tf'")
     assert "in which of them?" in problem.message
     assert "a scope of its own with one namespace" in problem.hint
 

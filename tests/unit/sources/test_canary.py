@@ -19,15 +19,18 @@ from healer.model.kube import Meta, OwnerReference, Pod, ReplicaSet
 from healer.model.signal import Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.verdict import Counts, Verdict, VerdictKind
+from healer.model.view import View
 from healer.routes.base import BackendMissing, RouteMissing
 from healer.rules.probe import BAD_CANARY, UNKNOWN_VERDICT, Canary
 from healer.rules.triggers import TRIGGERS
 from healer.sources.canary.canary import CanaryProbe, CanaryStanding, sides_of
 from healer.sources.canary.doubt import _speaks_of_failure
 from healer.sources.canary.look import CanaryLook, LookResult
-from healer.sources.canary.sides import ObservedSide, Sides
+from healer.sources.canary.sides import ObservedSide, Sides, filled
 from healer.sources.prometheus.client import Prometheus, QueryApi, QueryFailed, Sample, Series
 from healer.workloads.deployment import Deployment
+from healer.workloads.registry import WORKLOADS
+from healer.workloads.statefulset import StatefulSet, StatefulSetSpec, StatefulSetStatus
 from tests.support.canary import LATENCY, when
 from tests.support.world import NAMESPACE, World, rule, rulebook
 from tests.unit.cluster.conftest import kubeconfig
@@ -755,6 +758,29 @@ def test_pods_of_an_earlier_revision_are_not_the_canary_however_long_they_termin
     blind = sides_of(world.view, canary, NAMESPACE).canary
     assert blind is not None
     assert blind.rolling, "the watch has not brought the ReplicaSet yet: whose pods are on trial is not known"
+
+
+def test_a_canary_of_another_kind_has_the_pods_that_its_controller_says_are_of_the_newest_revision() -> None:
+    """A StatefulSet has no ReplicaSets: a label of its pods tells their revision."""
+    view, sides = View(WORKLOADS), {"stable": {"deployment": STABLE}, "canary": {"statefulset": CANARY}}
+    asked = rule("bad-canary", when={"canary": when("Ingress", COUNTERS)["canary"] | sides}, heal=[{"page": {}}])
+    canary = rulebook(asked).rules[0].rule.when.get(TRIGGERS["canary"])
+    assert isinstance(canary, Canary)
+    status = StatefulSetStatus(observed_generation=1, replicas=2, updated_replicas=2, update_revision="v2-b")
+    meta = Meta(name=CANARY, uid="sts", namespace=NAMESPACE, generation=1)
+    view.put(StatefulSet(meta, StatefulSetSpec(2), status))
+    owner = (OwnerReference("StatefulSet", CANARY, "sts", controller=True),)
+    for number, revision in enumerate(("v2-a", "v2-b")):
+        labels = {"controller-revision-hash": revision}
+        name = f"{CANARY}-{number}"
+        view.put(Pod(Meta(name=name, uid=name, namespace=NAMESPACE, labels=labels, owner_references=owner)))
+    seen = sides_of(view, canary, NAMESPACE)
+    assert seen.stable is None
+    assert seen.canary is not None
+    assert (seen.canary.pods, seen.canary.revision, seen.canary.rolling) == ((f"{CANARY}-1",), "v2-b", False)
+    assert filled('x{sts="{{ workload }}",pod=~"{{ pods }}"}', NAMESPACE, CANARY, seen.canary, EVERY) == (
+        f'x{{sts="{CANARY}",pod=~"{CANARY}-1"}}'
+    )
 
 
 async def test_canaries_of_all_namespaces_are_asked_in_the_order_of_their_uids(tmp_path: Path) -> None:

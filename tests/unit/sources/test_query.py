@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import structlog.testing
 
+from healer.model.kube import Meta
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.sources.prometheus.client import Prometheus
 from healer.sources.prometheus.query import QueryProbe
 from healer.sources.targets import TargetLabels
+from healer.workloads.statefulset import StatefulSet
 from tests.support.world import APP, NAMESPACE, World, rule, rulebook
 from tests.unit.sources.conftest import Answer, Imposter, closing, remembering, saying
 
@@ -264,6 +266,16 @@ async def test_a_series_without_labels_is_about_the_deployment_of_the_rule(impos
     imposter.answer = saying({"data": {"result": [NOW, "0.3"]}})
     [signal] = await Bench(prometheus, above=0.2, deployment=APP).look()
     assert (signal.target.kind, signal.target.name, signal.firing) == ("Deployment", APP, True)
+
+
+async def test_a_series_is_about_the_stateful_set_that_it_or_the_rule_names(imposter: Imposter, prometheus: Prometheus) -> None:
+    """Each kind has the label and the key that are its own word."""
+    bench = Bench(prometheus, above=0.2, statefulset="store")
+    bench.world.view.put(StatefulSet(Meta(name="store", uid="uid-store", namespace=NAMESPACE)))
+    for answer in (saying({"data": {"result": [NOW, "0.3"]}}), series(("statefulset=store", 0.3))):
+        imposter.answer = answer
+        [signal] = [each for each in await bench.look() if each.firing]
+        assert (signal.target.kind, signal.target.uid) == ("StatefulSet", "uid-store")
 
 
 async def test_the_exporters_pod_beside_a_deployment_is_not_what_a_series_is_about(

@@ -2,11 +2,13 @@
 
 import pytest
 
-from healer.model.kube import Meta, OwnerReference, Pod, PodSpec, ReplicaSet
+from healer.model.kube import KubeObject, Meta, OwnerReference, Pod, PodSpec, ReplicaSet
 from healer.model.view import View
 from healer.sources.targets import Named, Nameless, TargetLabels, named_by
+from healer.workloads.daemonset import DaemonSet
 from healer.workloads.deployment import Deployment
 from healer.workloads.registry import WORKLOADS
+from healer.workloads.statefulset import StatefulSet
 
 EXPORTER = "kube-state-metrics-bf559f9d-nt69m"
 POD = "gateway-7b5b8c9d4-x2c4v"
@@ -108,9 +110,40 @@ def test_a_node_that_the_pod_is_not_on_is_what_the_metric_is_about(view: View) -
     assert about(view, "monitoring", pod=EXPORTER, node="node-1") == f"Pod/monitoring/{EXPORTER}"
 
 
+@pytest.mark.parametrize(("label", "kind"), [("statefulset", StatefulSet), ("daemonset", DaemonSet)])
+def test_a_workload_of_another_kind_by_its_own_label(view: View, label: str, kind: type[KubeObject]) -> None:
+    """Beside the exporter's pod too: kube-state-metrics names each kind by a label of its own."""
+    name = kind.__name__
+    assert about(view, **{label: "store"}) == f"{name}/production/store"
+    assert about(view, pod=EXPORTER, **{label: "store"}) == "Ambiguous", "the cluster has no such workload"
+    view.put(kind(Meta(name="store", uid="store", namespace="production")))
+    assert about(view, pod=EXPORTER, **{label: "store"}) == f"{name}/production/store"
+    assert about(view, **{label: "store", f"exported_{label}": "other"}) == "Ambiguous"
+    assert about(view, destination_workload="other", **{label: "store"}) == "Ambiguous"
+    assert about(view, **{label: "Store"}) == "NoObject"
+
+
+def test_a_stateful_set_that_was_made_anew_does_not_own_the_pods_of_the_one_before(view: View) -> None:
+    """Its pods have the same names: only the uid tells whose they are."""
+    view.put(StatefulSet(Meta(name="db", uid="db", namespace="production")))
+    assert about(view, statefulset="db", pod="db-0") == "Pod/production/db-0"
+    view.drop(StatefulSet, "db")
+    view.put(StatefulSet(Meta(name="db", uid="made-anew", namespace="production")))
+    assert about(view, statefulset="db", pod="db-0") == "Ambiguous"
+
+
+def test_a_pod_that_a_stateful_set_no_longer_has_keeps_its_alert(view: View) -> None:
+    """It was scaled down: the StatefulSet is not treated for what is gone."""
+    view.put(StatefulSet(Meta(name="db", uid="db", namespace="production")))
+    assert about(view, statefulset="db", pod="db-7") == "Pod/production/db-7"
+    assert about(view, statefulset="db", pod="db-exporter-0") == "StatefulSet/production/db"
+
+
 def test_two_workloads_are_ambiguous(view: View) -> None:
     """One of the two labels comes from the scrape; which one cannot be known."""
     assert about(view, deployment="gateway", statefulset="db") == "Ambiguous"
+    assert about(view, daemonset="agent", statefulset="db") == "Ambiguous"
+    assert about(view, statefulset="db", job_name="train") == "Ambiguous"
     assert about(view, "monitoring", deployment="gateway", statefulset="db", pod=EXPORTER) == "Ambiguous"
     assert about(view, deployment="gateway", exported_deployment="other") == "Ambiguous"
     assert about(view, "monitoring", deployment="gateway", exported_deployment="other", pod=EXPORTER) == "Ambiguous"
@@ -162,3 +195,11 @@ def test_the_labels_can_be_others(view: View) -> None:
     names = TargetLabels(namespace="ns", pod="kubernetes_pod", deployment="app")
     labels = {"ns": "monitoring", "kubernetes_pod": EXPORTER, "app": "gateway", "namespace": "x", "pod": "y", "deployment": "z"}
     assert named_by(labels, names, view) == Named("Deployment", "monitoring", "gateway")
+    labels = {"ns": "monitoring", "statefulset": "gateway", "deployment": "z"}
+    assert named_by(labels, names, view) == Named("StatefulSet", "monitoring", "gateway")
+
+
+def test_what_no_label_names_is_said_with_all_labels_that_would(view: View) -> None:
+    named = named_by({"namespace": "production", "job": "x"}, TargetLabels(deployment="app"), view)
+    assert isinstance(named, Nameless)
+    assert named.reason.startswith("it has no label 'pod' or 'app' or 'statefulset' or 'daemonset'")
