@@ -181,7 +181,8 @@ def _routers(known: Vocabulary) -> str:
 def _workloads(known: Vocabulary) -> str:
     def rows() -> Iterator[tuple[str, ...]]:
         for kind in known.workloads.values():
-            yield f"`{kind.kind}`", f"`{kind.word}`", kind.meaning, "only when `scope.kinds` names it" if kind.only_named else "yes"
+            covered = "only when `scope.kinds` names it" if kind.only_named else "yes"
+            yield f"`{kind.kind}`", f"`{kind.word}`", kind.meaning, covered
 
     return _table(("kind", "word", "what is special", "covered"), rows())
 
