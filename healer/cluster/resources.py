@@ -1,7 +1,8 @@
-"""The path at which the API server serves a kind, and the kinds that healer watches besides workloads."""
+"""The path at which the API server serves a kind, the kinds always watched besides workloads, and those some rules need."""
 
 from dataclasses import dataclass
 
+from healer.model.autoscaler import HorizontalPodAutoscaler
 from healer.model.kube import KubeObject, Namespace, Pod, PodDisruptionBudget, ReplicaSet
 
 
@@ -42,3 +43,5 @@ RESOURCES: dict[type[KubeObject], Resource] = {
     )
 }
 """Owners come before what they own."""
+
+AUTOSCALERS = Resource(HorizontalPodAutoscaler, "/apis/autoscaling/v2", "horizontalpodautoscalers")

@@ -28,7 +28,7 @@ from healer.daemon.peers import Peers
 from healer.daemon.reach import Reach
 from healer.daemon.recorder import Recorder
 from healer.daemon.rulefiles import RuleFiles
-from healer.daemon.watchers import Watcher, oldest, synced, watchers
+from healer.daemon.watchers import Watching
 from healer.engine.safety.wide import ENDED_ALERTS
 from healer.http.forward import SUFFIX, Forward
 from healer.http.server import Server
@@ -107,6 +107,7 @@ class Daemon:
         self._decisions: deque[Decision] = deque(maxlen=1000)
         self._observers = tuple(ErrorBoundary("observer", meters).around(observe) for observe in watchers.decisions)
         self._leader: Leader | None = None
+        self._watching: Watching | None = None
         self._home = settings.leader.namespace or own_namespace()
         self._role = asyncio.Event()
         """Set when we lead, or know who does."""
@@ -129,18 +130,19 @@ class Daemon:
         Raises SettingsError when the HTTP port cannot be had, JournalMissing when the cluster does not know incidents.
         """
         await self._check_journal(api)
-        watched = watchers(api, self._view, self._changed, self._settings.cluster)
+        watching = self._watching = Watching(
+            api, self._view, self._changed, self._settings.cluster, self._clock, self._measure_watch
+        )
+        watching.use(self._rulebook.rules)
         kept_in = next(iter(self._journaled_namespaces()), "")
         definition = DefinitionCheck(self._home, kept_in, needed=self._settings.journal.kind == "kubernetes")
         stale = self._settings.cluster.watch_stale
-        vitals = HealthChecks(watched, stale, api.contact, self._leadership.check, definition.check, self._clock)
+        vitals = HealthChecks(watching, stale, api.contact, self._leadership.check, definition.check, self._clock)
         self._metrics.contact(api.contact)
         if self._files is not None:
             self._metrics.rules(self._files)
         self._metrics.journal(self._counts, lambda: len(self._journal.incidents()))
         self._metrics.leads(lambda: self._leader is not None and self._leadership.is_leader())
-        for kind in dict.fromkeys(each.resource.name for each in watched):
-            self._metrics.watch(kind, partial(oldest, [each for each in watched if each.resource.name == kind], self._clock))
         peers = self._peers(api)
         async with aiohttp.ClientSession() as session:
             server = Server(
@@ -155,11 +157,11 @@ class Daemon:
             async with _listening(server), asyncio.TaskGroup() as group:
                 self.port = server.port
                 self._log.info("healer listens", host=self._settings.http.host, port=self.port)
-                tasks = [group.create_task(_for_ever(each.run()), name=f"watch {each.resource.plural}") for each in watched]
+                tasks = [group.create_task(_for_ever(watching.run()), name="watches")]
                 tasks.append(group.create_task(self._sinks.run(), name="sinks"))
                 tasks.append(group.create_task(vitals.beat(), name="heartbeat"))
                 tasks.append(group.create_task(_for_ever(self._reach.run()), name="reach"))
-                whole = group.create_task(_whole(api, watched, definition), name="sync")
+                whole = group.create_task(_whole(api, watching, definition), name="sync")
                 await self._serve(api, whole, vitals, peers, group)
                 for task in tasks:
                     task.cancel()
@@ -223,6 +225,10 @@ class Daemon:
             # Its objects refer to each other, and the collector runs rarely. Not at once: the caller still refers to them.
             asyncio.get_running_loop().call_later(_COLLECTED_AFTER, gc.collect)
 
+    def _measure_watch(self, kind: str) -> None:
+        if self._watching is not None:
+            self._metrics.watch(kind, partial(self._watching.oldest, kind))
+
     def _changed(self, change: ObjectChange) -> None:
         if self._leader is not None:
             self._leader.event_loop.changed(change)
@@ -232,6 +238,8 @@ class Daemon:
         self._rulebook = rulebook
         self._reach.use(rulebook)
         self._coverage.use(rulebook)
+        if self._watching is not None:
+            self._watching.use(rulebook.rules)
         if self._leader is not None:
             self._leader.use(rulebook)
 
@@ -343,9 +351,9 @@ async def _listening(server: Server) -> AsyncIterator[None]:
         yield
 
 
-async def _whole(api: Api, watched: list[Watcher], definition: DefinitionCheck) -> None:
+async def _whole(api: Api, watching: Watching, definition: DefinitionCheck) -> None:
     """Return when the view is whole and incidents can be kept."""
-    await synced(watched)
+    await watching.synced()
     await definition.wait(api)
 
 

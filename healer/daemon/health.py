@@ -5,7 +5,7 @@ that is tried again and again is alive. What is wrong there is said in the body 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
@@ -14,7 +14,7 @@ from healer.clock import Clock
 from healer.cluster.api import Api
 from healer.cluster.contact import Contact
 from healer.cluster.errors import ClusterError
-from healer.daemon.watchers import Watcher
+from healer.daemon.watchers import Watcher, Watching
 from healer.http.health import Check, Health
 from healer.journal.definition import flaw
 
@@ -27,14 +27,14 @@ class HealthChecks:
 
     def __init__(
         self,
-        watched: Sequence[Watcher],
+        watching: Watching,
         stale: float,
         contact: Contact,
         leadership: Callable[[], Check],
         incidents: Callable[[], Check],
         clock: Clock,
     ) -> None:
-        self._watched = watched
+        self._watching = watching
         self._stale = stale
         self._contact = contact
         self._leadership = leadership
@@ -55,8 +55,8 @@ class HealthChecks:
         now = self._clock.steady()
         lag = max(0.0, now - self._beaten - _BEAT)
         loop = Check("loop", lag < _STALLED, f"the event loop lags {lag:.1f} s")
-        watches = [self._watch(watcher, now) for watcher in self._watched]
-        synced = [_synced(watcher) for watcher in self._watched]
+        watches = [self._watch(watcher, now) for watcher in self._watching.all]
+        synced = [replace(_synced(watcher), informative=self.ready) for watcher in self._watching.all]
         taking = Check("taking signals", self.ready, "yes" if self.ready else "starting or stopping")
         told = [self._cluster(), replace(self._leadership(), informative=True)]
         return Health(live=[loop, *watches, *told], ready=[*synced, self._incidents(), taking, *told])

@@ -33,6 +33,7 @@ from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings
 from healer.sinks.group import Sinks
+from healer.sources.base import WatchContext
 from healer.sources.watched import WatchedSources
 
 
@@ -60,6 +61,7 @@ class Leader:
         on_started: Callable[[], None],
     ) -> None:
         self._settings = settings
+        self._rulebook = rulebook
         self._journal = journal
         self._metrics = metrics
         self._sinks = sinks
@@ -72,7 +74,7 @@ class Leader:
         self.event_loop = EventLoop(
             engine=Engine(rulebook, specs(ACTIONS), _tuning(settings, home)),
             view=view,
-            sources=WatchedSources.of(settings),
+            sources=WatchedSources.of(WatchContext(settings, view, lambda: self._rulebook)),
             recorder=recorder,
             journal=journal,
             metrics=metrics,
@@ -127,6 +129,7 @@ class Leader:
 
     def use(self, rulebook: Rulebook) -> None:
         """Put other rules in force."""
+        self._rulebook = rulebook
         self.event_loop.use(rulebook)
         self._probes.use(rulebook)
 

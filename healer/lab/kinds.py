@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from healer.lab.apiserver import defaults, networking, shapes, validation
+from healer.lab.apiserver import autoscaling, defaults, networking, shapes, validation
 from healer.lab.objects import Object
 
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -258,6 +258,16 @@ ENDPOINT_SLICE = Kind(
     check=networking.check_endpoint_slice,
     check_update=networking.check_endpoint_slice_update,
 )
+AUTOSCALER = Kind(
+    group="autoscaling",
+    version="v2",
+    plural="horizontalpodautoscalers",
+    kind="HorizontalPodAutoscaler",
+    short_names=("hpa",),
+    subresources=("status",),
+    fill=autoscaling.autoscaler,
+    check=autoscaling.check_autoscaler,
+)
 RESOURCE_QUOTA = Kind(
     plural="resourcequotas",
     kind="ResourceQuota",
@@ -282,6 +292,7 @@ BUILT_IN = (
     SERVICE,
     ENDPOINT_SLICE,
     INGRESS,
+    AUTOSCALER,
     RESOURCE_QUOTA,
     Kind(plural="endpoints", kind="Endpoints", short_names=("ep",), create_on_update=True),
     Kind(

@@ -130,8 +130,8 @@ class View:
         return (pod for pod in self._objects[Pod].values() if isinstance(pod, Pod))
 
     def objects(self, kind: type[KubeObject]) -> Iterable[KubeObject]:
-        """Every object of a kind, as decoded."""
-        return self._objects[kind].values()
+        """Every object of a kind, or of all kinds with that base class, as decoded."""
+        return (obj for held, objects in self._objects.items() if issubclass(held, kind) for obj in objects.values())
 
     def workloads(self) -> Iterable[Workload]:
         """Every workload of the watched kinds."""

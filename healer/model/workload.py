@@ -60,6 +60,10 @@ class Workload:
     overdue: str
     """The controller's message about a rollout that is past its deadline; "" for any other rollout."""
     roll: Roll
+    refusal: str = ""
+    """What its controller says of pods that it cannot create (a quota, admission); "" for nothing."""
+    unavailable: str = ""
+    """What its controller says where too few replicas are available; "" for nothing."""
 
     @property
     def target(self) -> Target:

@@ -1,11 +1,11 @@
 """The manifests that grant healer exactly the permissions that the loaded rules need.
 
-Watches, the journal and the lease need the same permissions for all rules. A rule adds those of its trigger and of its steps.
+The journal, the lease and most watches use the same permissions for all rules. A rule adds those of its trigger and of its steps.
 If healer is confined to namespaces, Roles in them grant everything, and a ClusterRole grants only cluster-scoped resources.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from healer.actions.base import Action
@@ -19,9 +19,9 @@ from healer.sources.base import source_of, watched_resources
 Manifest = dict[str, Any]
 
 
-def observed() -> Permissions:
-    """Return the permissions to watch pods, their owners, their disruption budgets, and the objects that can be paused."""
-    return union(permissions(each.api_group, each.plural, "list watch") for each in watched_resources())
+def observed(rules: Iterable[BoundRule] = ()) -> Permissions:
+    """Return the permissions to watch pods, their owners, their budgets, what can be paused, and what these rules need."""
+    return union(permissions(each.api_group, each.plural, "list watch") for each in watched_resources(rules))
 
 
 JOURNAL = permissions("healer.dev", "incidents", "list watch get create delete") | permissions(
@@ -40,8 +40,8 @@ _CLUSTER_WIDE = frozenset({("", "namespaces"), ("", "nodes"), ("apiextensions.k8
 
 
 def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
-    """Return all permissions that a healer with these rules needs, except those for the lease."""
-    return union([observed(), JOURNAL, *(_of_rule(rule, actions) for rule in rulebook.rules)])
+    """All permissions that a healer with these rules needs, except those for the lease."""
+    return union([observed(rulebook.rules), JOURNAL, *(_of_rule(rule, actions) for rule in rulebook.rules)])
 
 
 def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:

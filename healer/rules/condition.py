@@ -44,7 +44,9 @@ COMMON: dict[str, tuple[cel.Type, str]] = {
     "signal.name": (cel.Type.STRING, "the condition or the alert that was seen"),
     "signal.message": (cel.Type.STRING, "what the source said about it"),
 }
-"""The variables of every rule: name -> type, meaning. A trigger has further ones of its own."""
+"""The variables of every rule: name -> type, meaning. A trigger has further ones of its own, and none of a pod where it is about
+no pods."""
+_OF_POD = "pod."
 
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*?)(?=\n |\nERROR:| \[INVALID_ARGUMENT\]|$)", re.DOTALL)
 _EXPECTING = re.compile(r" expecting \{.*\}", re.DOTALL)
@@ -111,7 +113,8 @@ class CelCondition:
 
 def variables(trigger: Trigger[Any]) -> dict[str, tuple[cel.Type, str]]:
     """What an expression in a rule with that trigger may speak of: name -> type, meaning."""
-    return COMMON | {name: (variable.kind, variable.meaning) for name, variable in trigger.variables.items()}
+    common = {name: said for name, said in COMMON.items() if trigger.of_pods or not name.startswith(_OF_POD)}
+    return common | {name: (variable.kind, variable.meaning) for name, variable in trigger.variables.items()}
 
 
 @cache
@@ -220,6 +223,8 @@ def _mismatch(operator: str, types: str) -> tuple[str, str]:
 
 
 def _meant(name: str, trigger: Trigger[Any]) -> str:
+    if name.startswith(_OF_POD) and not trigger.of_pods:
+        return f"a rule on {trigger.name!r} is about workloads, and not about one pod: ask for workload.ready or workload.labels"
     for other in TRIGGERS.values():
         if other is not trigger and any(name == known or name.startswith(f"{known}.") for known in other.variables):
             return f"{name} is for rules with the trigger `{other.name}`"

@@ -22,6 +22,7 @@ from healer.rules.probe import InShares
 from healer.rules.schema import Step, models_by_path
 from healer.rules.triggers import TRIGGERS
 from healer.rules.vocabulary import Vocabulary
+from healer.rules.workload_conditions import WORKLOAD_CONDITIONS, WorkloadConditionName
 
 
 def tables(known: Vocabulary) -> dict[str, str]:
@@ -31,6 +32,7 @@ def tables(known: Vocabulary) -> dict[str, str]:
         "triggers": _triggers(),
         "variables": _variables(),
         "conditions": _conditions(),
+        "workload_conditions": _workload_conditions(),
         "routers": _routers(known),
         "workloads": _workloads(known),
         "servers": _servers(known),
@@ -63,6 +65,8 @@ def _key_rows(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
 def _type(annotation: Any, metadata: list[Any]) -> str:
     if annotation == PodConditionName:
         return "[condition](#conditions-of-pods)"
+    if annotation == WorkloadConditionName:
+        return "[condition](#conditions-of-workloads)"
     if any(isinstance(mark, InSeconds) for mark in metadata):
         return "duration"
     if any(isinstance(mark, InShares) for mark in metadata):
@@ -156,6 +160,15 @@ def _conditions() -> str:
             yield f"`{condition.name}`", ", ".join(living + others), condition.meaning
 
     return _table(("condition", "of pods that are", "meaning"), rows())
+
+
+def _workload_conditions() -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for condition in WORKLOAD_CONDITIONS.values():
+            read = "its HorizontalPodAutoscaler" if condition.of_autoscaler else "the workload"
+            yield f"`{condition.name}`", read, condition.meaning
+
+    return _table(("condition", "read off", "meaning"), rows())
 
 
 _STATES = {

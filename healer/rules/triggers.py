@@ -22,6 +22,7 @@ from healer.rules.pod_conditions import PodConditionName
 from healer.rules.positions import Path
 from healer.rules.probe import BAD_CANARY, QUERY_SIGNAL, UNKNOWN_VERDICT, Canary, Query, ServedModel
 from healer.rules.promql import surprises, unfamiliar
+from healer.rules.workload_conditions import WorkloadConditionName
 
 V = TypeVar("V")
 
@@ -156,6 +157,16 @@ POD: Trigger[tuple[str, ...]] = Trigger(
     origin=Origin.WATCHED,
     ends=Ending.OBJECT,
 )
+WORKLOAD: Trigger[tuple[str, ...]] = Trigger(
+    "workload",
+    Annotated[tuple[WorkloadConditionName, ...], Field(min_length=1), Listed],
+    "any of these conditions of a workload.",
+    names=lambda names: names,
+    source="healer.sources.workloads:SOURCE",
+    origin=Origin.WATCHED,
+    ends=Ending.OBJECT,
+    targets=frozenset({ActsOn.WORKLOAD}),
+)
 ALERT: Trigger[tuple[str, ...]] = Trigger(
     "alert",
     Annotated[tuple[Text, ...], Field(min_length=1), Listed],
@@ -215,5 +226,5 @@ CANARY: Trigger[Canary] = Trigger(
     remarks=lambda canary: (phrase for measure in canary.measures for phrase in unfamiliar(measure)),
 )
 
-TRIGGERS: dict[str, Trigger[Any]] = {trigger.name: trigger for trigger in (POD, ALERT, QUERY, MODEL, CANARY)}
+TRIGGERS: dict[str, Trigger[Any]] = {trigger.name: trigger for trigger in (POD, WORKLOAD, ALERT, QUERY, MODEL, CANARY)}
 """The table, in the order of docs and messages."""

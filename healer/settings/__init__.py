@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from healer.engine.tuning import EngineSettings, LimitSettings
 from healer.model.redact import redact
 from healer.rules.pod_detectors import PodsSettings
+from healer.rules.workload_detectors import WorkloadsSettings
 from healer.section import PREFIX, Seconds, Section
 from healer.settings.sections import (
     Alerts,
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     alerts: Alerts = Alerts()
     prometheus: PrometheusSettings = PrometheusSettings()
     pods: PodsSettings = PodsSettings()
+    workloads: WorkloadsSettings = WorkloadsSettings()
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
     log: Log = Log()

@@ -4,7 +4,7 @@ The file of a source has its declaration, `SOURCE`. The table of triggers (`heal
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, Protocol, TypeVar
@@ -19,7 +19,7 @@ from healer.model.signal import Report, Signal
 from healer.model.target import Target
 from healer.model.verdict import Verdict
 from healer.model.view import View
-from healer.rules.rulebook import BoundRule
+from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.triggers import TRIGGERS, Trigger
 from healer.settings import Settings
 from healer.sources.prometheus.client import Prometheus
@@ -91,11 +91,21 @@ class WebhookContext:
     metrics: CollectorRegistry
 
 
+@dataclass(frozen=True, slots=True)
+class WatchContext:
+    """What a watched source may use, for one term of leadership."""
+
+    settings: Settings
+    view: View
+    rulebook: Callable[[], Rulebook]
+    """The rules in force."""
+
+
 K = TypeVar("K", bound=KubeObject, contravariant=True)
 
 
 class WatchedSource(Protocol[K]):
-    """Turns the changes of watched objects of one kind into signals. Times are in seconds since the epoch."""
+    """Turns the changes of watched objects into signals. Times are in seconds since the epoch."""
 
     def put(self, obj: K, before: K | None, now: float) -> list[Signal]:
         """The signals of an object as it is now; `before` is how it was known."""
@@ -112,8 +122,8 @@ class WatchedSource(Protocol[K]):
     def next_due(self) -> float | None:
         """When `due` has to be called next; None: not before the next change."""
 
-    def still(self, obj: K, name: str, now: float) -> bool:
-        """Whether an object that was just read still has the signal of that name."""
+    def still(self, obj: Any, name: str, now: float) -> bool:
+        """Whether an object that was just read (a pod, or a `Workload`) still has the signal of that name."""
 
 
 def _nothing(value: object) -> Permissions:
@@ -122,10 +132,13 @@ def _nothing(value: object) -> Permissions:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A source that reads its signals off the objects of a kind, which healer watches for it."""
+    """A source that reads its signals off objects, which healer watches for it."""
 
-    resource: Resource
-    make: Callable[[Settings], WatchedSource[Any]]
+    kinds: tuple[type[KubeObject], ...]
+    """The kinds of objects whose changes it is given; a base class stands for all its kinds."""
+    resources: Callable[[Any], Sequence[Resource]]
+    """What healer watches for a rule, by what the rule writes below the trigger's key."""
+    make: Callable[[WatchContext], WatchedSource[Any]]
     permissions: Callable[[Any], Permissions] = _nothing
     """What a rule asks the API server for by what it writes below the trigger's key, besides the objects that healer watches."""
 
@@ -167,9 +180,11 @@ def sources() -> dict[str, Source]:
     return {name: source_of(trigger) for name, trigger in TRIGGERS.items()}
 
 
-def watched_resources() -> list[Resource]:
-    """All that healer watches, owners before what they own: what every rule needs, and what the watched sources read besides."""
-    needed = core_resources()
-    kinds = {each.kind for each in needed}
-    further = (source.resource for source in sources().values() if isinstance(source, Watched))
-    return needed + [each for each in dict.fromkeys(further) if each.kind not in kinds]
+def watched_resources(rules: Iterable[BoundRule]) -> list[Resource]:
+    """All that healer watches with these rules, owners before what they own: what every rule needs, then what some need."""
+    needed = {each.kind: each for each in core_resources()}
+    for bound in rules:
+        source = source_of(bound.rule.when.trigger)
+        if isinstance(source, Watched):
+            needed |= {each.kind: each for each in source.resources(bound.rule.when.value) if each.kind not in needed}
+    return list(needed.values())

@@ -13,7 +13,7 @@ from healer.rules.pod_conditions import POD_CONDITIONS, conditions
 from healer.rules.pod_detectors import Finding, ObservedPod, PodsSettings, PodState, containers
 from healer.rules.triggers import POD
 from healer.settings import Settings
-from healer.sources.base import Watched
+from healer.sources.base import WatchContext, Watched
 
 _RESTARTING = "Restarting"
 """The condition that needs the restarts that were seen before: one state of a pod does not show it."""
@@ -175,8 +175,9 @@ def _signal(pod: Pod, name: str, finding: Finding, now: float, *, firing: bool) 
     )
 
 
-def _pods(settings: Settings) -> PodSource:
+def _pods(context: WatchContext) -> PodSource:
+    settings: Settings = context.settings
     return PodSource(settings.pods)
 
 
-SOURCE = Watched(RESOURCES[Pod], _pods)
+SOURCE = Watched((Pod,), lambda _: (RESOURCES[Pod],), _pods)

@@ -1,4 +1,4 @@
-"""All watched sources as one: what the watches report goes to the sources of its kind, and comes back as signals."""
+"""All watched sources as one: what the watches report goes to the sources that read its kind, and comes back as signals."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,27 +9,27 @@ from healer.model.incident import Incident, Symptom
 from healer.model.kube import KubeObject
 from healer.model.signal import Signal
 from healer.model.view import View
-from healer.settings import Settings
-from healer.sources.base import Watched, WatchedSource, sources
+from healer.model.workload import Workload, WorkloadObject
+from healer.sources.base import WatchContext, Watched, WatchedSource, sources
 
 
 class WatchedSources:
-    """The watched sources by the names of their triggers, each with the kind that it watches. Times are in seconds (epoch)."""
+    """The watched sources by the names of their triggers, each with the kinds that it reads. Times are in seconds (epoch)."""
 
-    def __init__(self, watched: Mapping[str, tuple[type[KubeObject], WatchedSource[Any]]]) -> None:
+    def __init__(self, watched: Mapping[str, tuple[tuple[type[KubeObject], ...], WatchedSource[Any]]]) -> None:
         self._watched = watched
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, context: WatchContext) -> Self:
         """Those of the table of triggers."""
         found = {name: source for name, source in sources().items() if isinstance(source, Watched)}
-        return cls({name: (source.resource.kind, source.make(settings)) for name, source in found.items()})
+        return cls({name: (source.kinds, source.make(context)) for name, source in found.items()})
 
     def changed(self, change: ObjectChange, now: float) -> list[Signal]:
         """The signals of a change of an object."""
         signals: list[Signal] = []
-        for kind, source in self._watched.values():
-            if isinstance(change.obj, kind):
+        for kinds, source in self._watched.values():
+            if isinstance(change.obj, kinds):
                 put = change.verb == "put"
                 signals += source.put(change.obj, change.before, now) if put else source.drop(change.obj, now)
         return signals
@@ -37,9 +37,9 @@ class WatchedSources:
     def current(self, view: View, incidents: Sequence[Incident], now: float) -> list[Signal]:
         """What fires for the objects of the view now; `incidents` are those of the journal."""
         signals: list[Signal] = []
-        for name, (kind, source) in self._watched.items():
+        for name, (kinds, source) in self._watched.items():
             known = _known(incidents, name)
-            for obj in view.objects(kind):
+            for obj in (each for kind in kinds for each in view.objects(kind)):
                 had = known.get(obj.metadata.uid)
                 signals += source.resume(obj, had, now) if had else source.put(obj, None, now)
         return signals
@@ -52,11 +52,12 @@ class WatchedSources:
         """When to call `due` next; None: not before the next change."""
         return min((at for _, source in self._watched.values() if (at := source.next_due()) is not None), default=None)
 
-    def still(self, obj: KubeObject, symptom: Symptom, now: float) -> bool:
+    def still(self, obj: KubeObject | Workload, symptom: Symptom, now: float) -> bool:
         """Whether a freshly read object still has a symptom. What is reported
         by another source, or read off objects of another kind, cannot be read off this one."""
-        kind, source = self._watched.get(symptom.source, (None, None))
-        return kind is None or source is None or not isinstance(obj, kind) or source.still(obj, symptom.name, now)
+        kinds, source = self._watched.get(symptom.source, ((), None))
+        read = any(issubclass(WorkloadObject, kind) for kind in kinds) if isinstance(obj, Workload) else isinstance(obj, kinds)
+        return source is None or not read or source.still(obj, symptom.name, now)
 
 
 def _known(incidents: Sequence[Incident], trigger: str) -> dict[str, set[str]]:

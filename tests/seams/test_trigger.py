@@ -119,7 +119,7 @@ def _marked(pod: Pod, mark: str, now: float, *, firing: bool) -> Signal:
     return Signal(MARK.name, mark, target_of(pod), firing, now, key, key, "somebody has marked it")
 
 
-MARKED_PODS = Watched(RESOURCES[Pod], lambda settings: MarkedPods())
+MARKED_PODS = Watched((Pod,), lambda marks: (RESOURCES[Pod],), lambda context: MarkedPods())
 MARK: Trigger[tuple[str, ...]] = Trigger(
     "mark",
     Annotated[tuple[Text, ...], Field(min_length=1)],
@@ -174,7 +174,8 @@ def test_a_new_trigger_is_known_to_the_language() -> None:
     assert problems == []
     assert ("example.com", "thermometers", "get") in needed(Rulebook(rules), ACTIONS)
     (problem,) = load(ruleset(rule("none", when={"for": "1m"})), "rules.yaml", vocabulary())[1]
-    assert problem.message == "exactly one of pod, alert, query, model, canary, temperature, mark is needed, none is given"
+    every = "pod, workload, alert, query, model, canary, temperature, mark"
+    assert problem.message == f"exactly one of {every} is needed, none is given"
     elsewhere = rule("crash-loop", when={"pod": ["CrashLoopBackOff"], "if": "temperature.celsius > 90.0"})
     (problem,) = load(ruleset(elsewhere), "rules.yaml", vocabulary())[1]
     assert problem.hint == "temperature.celsius is for rules with the trigger `temperature`"

@@ -74,14 +74,15 @@ class Covering:
         """What a rule covers. Costs a look at each pod of its namespaces, once for all rules of the same scope."""
         when = bound.rule.when
         named = when.workloads
-        key = f"{bound.scope!r} {named} {pages(bound)}"
+        key = f"{bound.scope!r} {named} {pages(bound)} {when.trigger.of_pods}"
         if key not in self._known:
             untreated = dict[str, str]()
-            pods, workloads = self._canary(bound, named) if not when.trigger.of_pods else self._in(bound, untreated)
+            of_pods = when.trigger.of_pods
+            pods, workloads = self._in(bound, untreated) if of_pods else self._of_workloads(bound.scope, named)
             doubts = [*self._namespaces(bound.scope), *self._absent(bound.scope, named)]
-            if not doubts and not workloads and when.trigger.of_pods:
+            if not doubts and not workloads and not (named and not of_pods):
                 none = [_none_treated(untreated.values(), self._view.supported_kinds)] if untreated else []
-                doubts = none or list(self._selector(bound.scope))
+                doubts = none or list(self._selector(bound.scope, self._labels(bound.scope, of_pods), of_pods))
             self._known[key] = Coverage("", pods, workloads, tuple(doubts), len(untreated))
         return replace(self._known[key], rule=bound.name)
 
@@ -95,28 +96,26 @@ class Covering:
 
         Those that the rule's steps cannot act on go to `untreated`, by uid, with the kind of their owner.
         """
-        selector, all_of_it = None if bound.scope.selector is None else bound.scope.selector.struct, pages(bound)
+        all_of_it = pages(bound)
         pods, kinds = 0, dict[str, str]()
         for namespace in self._spaces(bound.scope):
             for pod in self._pods.get(namespace, ()):
-                if self._selects(bound, selector, pod):
+                if self._selects(bound.scope, self._owner(pod), pod.metadata.labels):
                     uid = self._view.workload_uid(pod) or pod.metadata.uid
                     if uid not in kinds:
                         kinds[uid] = self._owner(pod)
                     pods += all_of_it or kinds[uid] in self._view.supported_kinds
             for workload in self._workloads.get(namespace, ()):
-                if not bound.scope.covers_kind(workload.kind, self._view.supported_kinds):
-                    continue
-                if selector is None or matches(selector, workload.metadata.labels):
+                if self._selects(bound.scope, workload.kind, workload.metadata.labels):
                     kinds[workload.metadata.uid] = workload.kind
         if not all_of_it:
             untreated |= {uid: kind for uid, kind in kinds.items() if kind not in self._view.supported_kinds}
         return pods, len(kinds) - len(untreated)
 
-    def _selects(self, bound: BoundRule, selector: LabelSelector | None, pod: Pod) -> bool:
-        """Whether the scope of a rule covers a pod by its labels, and the kind of its workload."""
-        covered = bound.scope.covers_kind(self._owner(pod), self._view.supported_kinds)
-        return covered and (selector is None or matches(selector, pod.metadata.labels))
+    def _selects(self, scope: Scope, kind: str, labels: Mapping[str, str]) -> bool:
+        """Whether a scope covers an object with these labels, whose workload is of that kind."""
+        covered = scope.covers_kind(kind, self._view.supported_kinds)
+        return covered and (scope.selector is None or matches(scope.selector.struct, labels))
 
     def _owner(self, pod: Pod) -> str:
         """The kind of the pod's workload; "" when nobody owns it. Where its ReplicaSet is not known, one that healer treats is
@@ -126,18 +125,25 @@ class Covering:
             return top.kind
         return "" if pod.metadata.controller is None else next(iter(self._view.supported_kinds), "")
 
-    def _canary(self, bound: BoundRule, named: Collection[NamedWorkload]) -> tuple[int, int]:
-        """The pods of the canary and of stable."""
+    def _of_workloads(self, scope: Scope, named: Collection[NamedWorkload]) -> tuple[int, int]:
+        """The pods of the workloads that the rule names (a canary and its stable), else of those that its scope selects."""
         uids = {
             workload.metadata.uid
-            for namespace in self._spaces(bound.scope)
+            for namespace in self._spaces(scope)
             for workload in self._workloads.get(namespace, ())
-            if NamedWorkload(workload.metadata.name, workload.kind) in named
+            if (
+                NamedWorkload(workload.metadata.name, workload.kind) in named
+                if named
+                else self._selects(scope, workload.kind, workload.metadata.labels)
+            )
         }
-        pods = sum(
-            self._view.workload_uid(pod) in uids for space in self._spaces(bound.scope) for pod in self._pods.get(space, ())
-        )
+        pods = sum(self._view.workload_uid(pod) in uids for space in self._spaces(scope) for pod in self._pods.get(space, ()))
         return pods, len(uids)
+
+    def _labels(self, scope: Scope, of_pods: bool) -> list[Mapping[str, str]]:
+        """The labels of all pods, or workloads, in the namespaces of a scope."""
+        held: Mapping[str, Sequence[Pod | Workload]] = self._pods if of_pods else self._workloads
+        return [each.metadata.labels for namespace in self._spaces(scope) for each in held.get(namespace, ())]
 
     # what is wrong
 
@@ -160,16 +166,16 @@ class Covering:
                 near = _meant(each.name, [other for of, other in there if of == each.kind])
                 yield f"there is no {each.kind.lower()} {each.name!r} in {_where(scope)}{near}"
 
-    def _selector(self, scope: Scope) -> Iterator[str]:
-        """Which requirement no pod meets; where each is met by some, that no pod meets all."""
-        pods = [pod.metadata.labels for namespace in self._spaces(scope) for pod in self._pods.get(namespace, ())]
-        if not pods:
-            yield f"there is no pod in {_where(scope)}"
+    def _selector(self, scope: Scope, labels: Sequence[Mapping[str, str]], of_pods: bool) -> Iterator[str]:
+        """Which requirement none of these pods, or workloads, meets; where each is met by some, that none meets all."""
+        what = "pod" if of_pods else "workload"
+        if not labels:
+            yield f"there is no {what} in {_where(scope)}"
             return
         if scope.selector is None:
             return
-        unmet = list(_unmet(scope.selector.struct, pods, _where(scope)))
-        yield from unmet or [f"no pod in {_where(scope)} meets all of the selector, though each of its parts is met by some"]
+        unmet = list(_unmet(scope.selector.struct, labels, what, _where(scope)))
+        yield from unmet or [f"no {what} in {_where(scope)} meets all of the selector, though each of its parts is met by some"]
 
 
 def differs(
@@ -202,17 +208,17 @@ def _none_treated(kinds: Iterable[str], treated: Iterable[str]) -> str:
     return f"all that is in its scope is only watched: healer acts on {acts_on}, and there are {', '.join(named)}"
 
 
-def _unmet(selector: LabelSelector, pods: Sequence[Mapping[str, str]], where: str) -> Iterator[str]:
-    keys = {key for labels in pods for key in labels}
+def _unmet(selector: LabelSelector, found: Sequence[Mapping[str, str]], what: str, where: str) -> Iterator[str]:
+    keys = {key for labels in found for key in labels}
     for key, value in selector.match_labels.items():
-        values = sorted({labels[key] for labels in pods if key in labels})
+        values = sorted({labels[key] for labels in found if key in labels})
         if not values:
-            yield f"no pod in {where} has a label {key!r}{_meant(key, keys)}"
+            yield f"no {what} in {where} has a label {key!r}{_meant(key, keys)}"
         elif value not in values:
-            yield f"no pod in {where} has {key}={value}{_meant(value, values)}; there are {_some(values)}"
+            yield f"no {what} in {where} has {key}={value}{_meant(value, values)}; there are {_some(values)}"
     for requirement in selector.match_expressions:
-        if not any(matches(LabelSelector({}, (requirement,)), labels) for labels in pods):
-            yield f"no pod in {where} meets {_written(requirement)}"
+        if not any(matches(LabelSelector({}, (requirement,)), labels) for labels in found):
+            yield f"no {what} in {where} meets {_written(requirement)}"
 
 
 def _written(requirement: LabelRequirement) -> str:

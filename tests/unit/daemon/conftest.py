@@ -194,7 +194,7 @@ def _furnished(
     event_loop = EventLoop(
         engine=Engine(rules, specs(actions), tuned(retry=0.05, recheck=0.05)),
         view=view,
-        sources=WatchedSources({POD.name: (Pod, PodSource(PodsSettings(settle=0.0)))}),
+        sources=WatchedSources({POD.name: ((Pod,), PodSource(PodsSettings(settle=0.0)))}),
         recorder=Recorder(journal, metrics, lambda incident: news.set(), deque(), (decided,)),
         journal=journal,
         metrics=metrics,
