@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from healer.model.duration import say
 from healer.rules.form import Model
-from healer.rules.named_workload import DEPLOYMENT, KEY
+from healer.rules.named_workload import DEPLOYMENT, KEY, NamesWorkload
 from healer.rules.positions import Document, Path, Problem, dotted
 from healer.rules.schema import Step, models_by_path
 from healer.rules.vocabulary import Vocabulary
@@ -106,7 +106,8 @@ def _model_at(path: Path) -> type[Model] | None:
 
 
 def _keys_of(model: type[BaseModel], known: Vocabulary) -> list[str]:
-    keys = [[*known.words] if name == KEY else [field.alias or name] for name, field in model.model_fields.items()]
+    words = list(known.words) if issubclass(model, NamesWorkload) else []
+    keys = [words if words and name == KEY else [field.alias or name] for name, field in model.model_fields.items()]
     return [key for some in keys for key in some]
 
 
@@ -127,7 +128,7 @@ def _misspelt(path: Path, document: Document, vocabulary: Vocabulary) -> bool:
         return False
     known = _keys_of(model, vocabulary)
     others = [str(other[-1]) for other in document.keys if other[:-1] == path[:-1] and other[-1] not in known]
-    meant = vocabulary.words if path[-1] in vocabulary.words and KEY in model.model_fields else (path[-1],)
+    meant = vocabulary.words if path[-1] in vocabulary.words and issubclass(model, NamesWorkload) else (path[-1],)
     return any(nearest(other, known) == f"did you mean {word}?" for other in others for word in meant)
 
 
@@ -141,7 +142,8 @@ def _missing(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
         return f"the key {key!r} is missing", "; ".join(f"{each.kind}: {each.meaning}" for each in vocabulary.routers.values())
     model = _model_at(path[:-1])
     fields = {} if model is None else {field.alias or name: field for name, field in model.model_fields.items()}
-    fields |= dict.fromkeys(vocabulary.words, fields[KEY]) if KEY in fields else {}
+    if model is not None and issubclass(model, NamesWorkload):
+        fields |= dict.fromkeys(vocabulary.words, fields[KEY])
     meaning = re.sub(r"\s+", " ", fields[key].description or "") if key in fields else ""
     meaning = _LINK.sub(r"\1", meaning)
     return f"the key {key!r} is missing", (

@@ -14,7 +14,7 @@ from healer.model.duration import InSeconds, say
 from healer.model.target import ActsOn
 from healer.rules.condition import variables
 from healer.rules.form import Model
-from healer.rules.named_workload import DEPLOYMENT, KEY, NamedWorkload
+from healer.rules.named_workload import DEPLOYMENT, KEY, NamedWorkload, NamesWorkload
 from healer.rules.pod_conditions import POD_CONDITIONS, PodConditionName
 from healer.rules.pod_detectors import PodState
 from healer.rules.portion import InReplicas
@@ -56,7 +56,7 @@ def _key_rows(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
         if model is Step and name in ("action", "params"):
             continue
         meaning = re.sub(r"\s+", " ", field.description or "")
-        key = DEPLOYMENT.lower() if name == KEY else field.alias or name
+        key = DEPLOYMENT.lower() if name == KEY and issubclass(model, NamesWorkload) else field.alias or name
         yield f"`{key}`", _type(field.annotation, field.metadata) + _bounds(field), _default(field), meaning
     if model is Step:
         yield "an action's name", "mapping", "**needed**", "What to do, and the action's parameters; `{}` when it has none."
