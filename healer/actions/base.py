@@ -10,6 +10,7 @@ from healer.model.action import ActionSpec, Outcome
 from healer.model.effects import Act
 from healer.model.incident import Incident, Reason
 from healer.model.kube import Pod
+from healer.model.silence import Silences
 from healer.model.temporary import TemporaryChange
 from healer.model.view import View
 from healer.model.workload import Workload
@@ -40,6 +41,8 @@ class Call:
     earlier: Sequence[Mapping[str, str]] = ()
     reaches_people: bool = True
     """Whether a sink is configured that reaches people."""
+    silences: Silences | None = None
+    """The silences of Alertmanager; None where the settings name none."""
     limits: LimitSettings = field(default_factory=LimitSettings)
     """What bounds healer as a whole."""
 
@@ -102,6 +105,7 @@ class Clients:
     """What a temporary change is looked at and taken back with."""
 
     api: Api
+    silences: Silences | None = None
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from healer.actions.rollback import Rollback
 from healer.actions.rollout_restart import RolloutRestart
 from healer.actions.scale import ScaleWorkload
 from healer.actions.shift_traffic import ShiftTraffic
+from healer.actions.silence import SilenceAlerts
 
 ACTIONS: dict[str, Action] = {
     action.spec.name: action
@@ -23,5 +24,6 @@ ACTIONS: dict[str, Action] = {
         ShiftTraffic(),
         ScaleWorkload(),
         Cordon(),
+        SilenceAlerts(),
     )
 }

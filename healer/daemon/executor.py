@@ -18,6 +18,7 @@ from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.incident import Reason
 from healer.model.kube import Pod
+from healer.model.silence import Silences
 from healer.model.view import View
 from healer.model.workload import Workload
 
@@ -46,6 +47,7 @@ class Executor:
         at_once: int,
         timeout: float,
         reaches_people: bool = True,
+        silences: Silences | None = None,
         limits: LimitSettings | None = None,
     ) -> None:
         self._api = api
@@ -60,6 +62,7 @@ class Executor:
         self._slots = asyncio.Semaphore(at_once)
         self._timeout = timeout
         self._reaches_people = reaches_people
+        self._silences = silences
         self._limits = LimitSettings() if limits is None else limits
         self._turns = {name: asyncio.Lock() for name, action in actions.items() if action.spec.one_by_one}
         self._under_way: set[asyncio.Task[None]] = set()
@@ -109,6 +112,7 @@ class Executor:
             keep=partial(self._keep, act),
             earlier=self._earlier(act),
             reaches_people=self._reaches_people,
+            silences=self._silences,
             limits=self._limits,
         )
         try:

@@ -4,6 +4,7 @@ A follower has none of it: it watches, so that its view is up to date, and waits
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Mapping
 
@@ -11,6 +12,8 @@ import structlog
 
 from healer.actions.base import Clients, specs
 from healer.actions.registry import ACTIONS
+from healer.actions.silence import SilenceAlerts
+from healer.actions.undo_silence import marked
 from healer.cluster.api import Api
 from healer.cluster.errors import Backoff
 from healer.daemon.event_loop import EventLoop
@@ -29,10 +32,13 @@ from healer.journal.watch import Incidents
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.incident import Incident
+from healer.model.silence import AUTHOR
+from healer.model.temporary import any_standing
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings
 from healer.sinks.group import Sinks
+from healer.sources.alertmanager.silences import own_silences
 from healer.sources.base import WatchContext
 from healer.sources.watched import WatchedSources
 
@@ -71,6 +77,7 @@ class Leader:
         self._on_started = on_started
         self._log = structlog.get_logger("healer")
         self._clock = api.clock.unset()
+        self._silences = own_silences(settings.alerts, api.clock)
         self.event_loop = EventLoop(
             engine=Engine(rulebook, specs(ACTIONS), _tuning(settings, home)),
             view=view,
@@ -92,6 +99,7 @@ class Leader:
             firing=self.event_loop.alerts,
             shifts=self._shifts,
             occurrence=self.event_loop.occurrence,
+            own_silence=self._own_silence,
         )
         self._probes.use(rulebook)
         self._executor = self._new_executor(settings, view)
@@ -111,12 +119,13 @@ class Leader:
             at_once=settings.engine.actions_at_once,
             timeout=settings.engine.action_timeout,
             reaches_people=self._sinks.reach_people,
+            silences=self._silences,
             limits=settings.limits,
         )
 
     def _new_taking_back(self, settings: Settings, view: View) -> TakingBack:
         return TakingBack(
-            clients=Clients(self._api),
+            clients=Clients(self._api, self._silences),
             view=view,
             actions=ACTIONS,
             journal=self._journal,
@@ -156,6 +165,11 @@ class Leader:
         known = [each for each in notes if each is not None]
         return {name: note for each in known for name, note in each.items()} if known else None
 
+    def _own_silence(self, author: str, comment: str) -> bool:
+        """Whether a silence is healer's own, of an incident for which the journal has it standing."""
+        kept = self._journal.recall(marked(comment)).get(SilenceAlerts.spec.name, {})
+        return author == AUTHOR and any_standing({SilenceAlerts.spec.name: kept})
+
     async def _ask_source_again(self, act: Act) -> Outcome | None:
         """Ask the source again right before acting, for only it knows (a `Recheck`)."""
         await self._probes.again(act.incident.rule)
@@ -171,7 +185,9 @@ class Leader:
             if incident.rule != ENDED_ALERTS:
                 self._sinks.resume(incident)
             await asyncio.sleep(0)
-        async with asyncio.TaskGroup() as group:
+        async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            if self._silences is not None:
+                await stack.enter_async_context(contextlib.aclosing(self._silences))
             group.create_task(self._journal.run(), name="journal")
             group.create_task(self.event_loop.run(self._executor, incidents, aside), name="event loop")
             await self.event_loop.accepting.wait()

@@ -32,7 +32,7 @@ _RULES_NAMED = 5
 class ScheduledProbes:
     """Runs the probes and the confirmers of the sources. `report` takes their reports, `decided` the judge's verdicts.
 
-    Both are called on the loop. `firing`, `shifts` and `occurrence` see `healer.sources.base.SourceContext`.
+    Both are called on the loop. `firing`, `shifts`, `occurrence` and `own_silence`: see `healer.sources.base.SourceContext`.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class ScheduledProbes:
         firing: Callable[[], Sequence[Signal]],
         shifts: Shifts,
         occurrence: Occurrence,
+        own_silence: Callable[[str, str], bool],
     ) -> None:
         self._settings = settings
         self._metrics = metrics
@@ -67,6 +68,7 @@ class ScheduledProbes:
             firing=firing,
             shifts=shifts,
             occurrence=occurrence,
+            own_silence=own_silence,
             judged=self._judged,
             unanswered=self._unanswered,
             confirmed=metrics.alertmanager,

@@ -33,6 +33,8 @@ class TemporaryChange(msgspec.Struct, frozen=True, omit_defaults=True, tag_field
     until: float | None = None
     with_incident: bool = True
     lasts: float = 0.0
+    while_acting: bool = False
+    """It is also taken back as soon as healer leaves the incident to a human."""
     begun: bool = False
     """Whether healer has begun to take it back: the intent is journaled before the request."""
     ended: End | None = None

@@ -58,6 +58,8 @@ class SourceContext:
     """The signals that fire, that some rule looks for, and that fade unless they are repeated."""
     shifts: Shifts
     occurrence: Occurrence
+    own_silence: Callable[[str, str], bool]
+    """Whether a silence, by its author and its comment, is healer's own, of an incident that it treats now."""
     judged: Judged
     unanswered: Callable[[str, str], None]
     """Counts a probe of a rule (its full name) that has no answer, and why; "" for one that has."""

@@ -39,6 +39,7 @@ from tests.integration.world import CHANNEL, NAMESPACE, Rule, rule, serves, told
 from tests.support.canary import route
 from tests.support.healer import Healer, alert
 from tests.support.processes import PATIENCE
+from tests.support.prometheus import alertmanager
 from tests.support.slack import FakeSlack
 from tests.support.tensorflow_serving import StatusServers, status_servers
 
@@ -296,7 +297,9 @@ class RolloutRestart(OnTemplate):
 
 
 class ForATime(OnWorkload):
-    """A change that is taken back when the incident is healed."""
+    """A change that is taken back when the incident is healed. How it is claimed is as with all others, and tried there."""
+
+    phases = frozenset()
 
     def matters(self, point: Point) -> bool:
         return super().matters(point) or (point[0] == _JOURNAL and point[2] == "before" and self._stands())
@@ -318,6 +321,9 @@ class Cordon(ForATime):
     must = ("patch nodes",)
     watched = "nodes"
     space = ""
+
+    def matters(self, point: Point) -> bool:
+        return point[0] in self.must
 
     async def prepare(self, stack: AsyncExitStack) -> None:
         await self.lab.apply(serving(replicas=2, min_available=None))
@@ -341,6 +347,49 @@ class Cordon(ForATime):
         ]
         assert "healer.dev/cordoned-by" not in (self.object()["metadata"].get("annotations") or {})
         assert all('"after"' in str(kept) for kept in (*self.kept, self.notice))  # journaled before it was cordoned
+
+
+class Silence(ForATime):
+    """The alert is silenced in a real Alertmanager, which the gate does not stand before: a daemon dies at its journal."""
+
+    action = "silence"
+    must = (_JOURNAL,)
+    watched = "deployments"
+
+    async def begin(self, stack: AsyncExitStack) -> Rule:
+        config = {"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]}
+        self._monitor = await stack.enter_async_context(alertmanager(self.folder / "alertmanager", config))
+        self.settings = {"HEALER_ALERTS__URL": f"http://{self._monitor.address}"}
+        return await super().begin(stack)
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        await self.lab.apply(serving(replicas=2, min_available=None))
+        await self.lab.wait_for(serves(2), PATIENCE)
+        sent = {"labels": self._alert["labels"], "startsAt": self._alert["startsAt"]}
+        await self._ask("POST", "alerts", [sent])
+        (listed,) = await self._ask("GET", "alerts")
+        self._alert["fingerprint"] = listed["fingerprint"]
+
+    def object(self) -> Object:
+        return self.named("deployments", _NAME)
+
+    def ladder(self) -> list[dict[str, Any]]:
+        return [self.step()]
+
+    def matters(self, point: Point) -> bool:
+        acting = point[2] == "before" and any(state(each) == "acting" for each in incidents_of(self.lab))
+        return point[0] == _JOURNAL and (acting or self._stands())
+
+    async def verify(self) -> None:
+        (made,) = await self._ask("GET", "silences")
+        assert made["status"]["state"] == "expired"
+        assert made["createdBy"] == "healer"
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        url = f"http://{self._monitor.address}/api/v2/{path}"
+        async with aiohttp.ClientSession() as session, session.request(method, url, json=body) as answer:
+            assert answer.ok, await answer.text()
+            return await answer.json() if answer.content_type == "application/json" else None
 
 
 class Scale(ForATime):
@@ -426,7 +475,9 @@ def _settled(revision: str) -> Callable[[Lab], bool]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("scenario", [ShiftTraffic, ShiftBySteps, Rollback, RolloutRestart, Scale, Cordon, PinModelVersion])
+@pytest.mark.parametrize(
+    "scenario", [ShiftTraffic, ShiftBySteps, Rollback, RolloutRestart, Scale, Cordon, Silence, PinModelVersion]
+)
 async def test_a_daemon_killed_while_it_changes_a_workload_does_it_once(
     scenario: Callable[[Lab, FakeSlack, Path], OnWorkload], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

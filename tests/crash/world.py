@@ -44,6 +44,8 @@ class Scenario(ABC):
         self.lab = lab
         self.slack = slack
         self.folder = folder
+        self.settings: dict[str, str | Path] = {}
+        """Settings of the daemons besides those of all."""
 
     @abstractmethod
     async def begin(self, stack: AsyncExitStack) -> Rule:
@@ -145,7 +147,7 @@ class World:
             "HEALER_SLACK__TOKEN_FILE": token,
             "HEALER_SLACK__BASE_URL": self._slack.url,
         }
-        return Healer(["--rules", str(rules)], environment(self._folder, settings))
+        return Healer(["--rules", str(rules)], environment(self._folder, settings | self._scenario.settings))
 
     def _write_kubeconfig(self, url: str) -> None:
         path = self._folder / "kubeconfig"

@@ -28,12 +28,13 @@ class TemporaryPatch:
     """It in words: "scale deployment/x"."""
 
 
-async def keep(call: Call, key: str, change: TemporaryChange) -> Outcome | None:
-    """Journal a change before it is made; an outcome forbids to make it."""
-    if len(str(change).encode()) > MOST_BYTES:
+async def keep(call: Call, made: Mapping[str, TemporaryChange]) -> Outcome | None:
+    """Journal changes, by what is changed, before they are made; an outcome forbids to make them."""
+    texts = {key: str(change) for key, change in made.items()}
+    for key in (key for key, text in texts.items() if len(text.encode()) > MOST_BYTES):
         text = f"{key}: what it was before is too long to be kept, so it is left alone"
         return Outcome(OutcomeKind.REFUSED, "NoteTooLong", text)
-    return await call.keep({**call.kept, key: str(change)})
+    return await call.keep({**call.kept, **texts})
 
 
 async def send(call: Call, patch: TemporaryPatch, fresh: Pod | Workload) -> Outcome | None:
@@ -42,7 +43,7 @@ async def send(call: Call, patch: TemporaryPatch, fresh: Pod | Workload) -> Outc
     `fresh` is the incident's target as it was just read. A dry run journals nothing, because there is nothing to take back.
     """
     dry_run = call.act.dry_run
-    if not dry_run and (unkept := await keep(call, patch.key, patch.change)) is not None:
+    if not dry_run and (unkept := await keep(call, {patch.key: patch.change})) is not None:
         return unkept
     if (unwanted := call.still_wanted(call.act, fresh)) is not None:
         return Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)

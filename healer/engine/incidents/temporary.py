@@ -15,6 +15,8 @@ def due_at(change: TemporaryChange, incident: Incident) -> float | None:
     times = [] if change.until is None else [change.until]
     if change.with_incident and (ended := _ended_at(incident)) is not None:
         times.append(ended + change.lasts)
+    if change.while_acting and incident.state is State.ESCALATED:
+        times.append(incident.changed_at)
     return min(times, default=None)
 
 

@@ -2,7 +2,7 @@
 
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
@@ -50,9 +50,18 @@ class Listed(msgspec.Struct, rename="camel"):
         return Alert("firing", self.labels, self.starts_at, self.annotations, self.fingerprint)
 
 
-class _Silence(msgspec.Struct, rename="camel"):
+class MadeSilence(msgspec.Struct, rename="camel"):
+    """Who has made a silence, and why."""
+
     created_by: str = ""
     comment: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.created_by} ({self.comment})"
+
+
+Own = Callable[[MadeSilence], bool]
+"""Whether a silence is healer's own, of an incident that it treats now."""
 
 
 class Alertmanagers:
@@ -69,7 +78,7 @@ class Alertmanagers:
         self._ca_file = ca_file
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._session: aiohttp.ClientSession | None = None
-        self._silences: dict[str, str] = {}
+        self._silences: dict[str, MadeSilence] = {}
 
     async def aclose(self) -> None:
         """Send no further request."""
@@ -85,36 +94,45 @@ class Alertmanagers:
         found = await self._get(url, "/api/v2/alerts", params, list[Listed])
         return {each.alert.key: each for each in found}
 
-    async def suppression(self, url: str, status: AlertStatus) -> str:
-        """Why Alertmanager notifies nobody of a firing alert; "" when it does."""
+    async def suppression(self, url: str, status: AlertStatus, own: Own = lambda _: False) -> str:
+        """Why Alertmanager notifies nobody of a firing alert; "" when it does, and when that is for a silence of healer's `own`
+        alone."""
         if status.state != "suppressed":
             return ""
-        if status.silenced_by:
-            return f"it is silenced by {await self._silence(url, status.silenced_by[0])}"
+        for each in status.silenced_by:
+            silence = await self._silence(url, each)
+            if not own(silence):
+                return f"it is silenced by {silence}"
         if status.inhibited_by:
             return "it is inhibited by another alert"
+        if status.silenced_by and not status.muted_by:
+            return ""
         return f"it is muted by {', '.join(status.muted_by[:3]) or 'Alertmanager'}"
 
-    async def _silence(self, url: str, silence: str) -> str:
+    async def _silence(self, url: str, silence: str) -> MadeSilence:
         """The author and the comment of a silence, as far as Alertmanager has them."""
         if silence not in self._silences:
             if len(self._silences) >= _MOST_SILENCES:
                 self._silences.clear()
-            found = await self._get(url, f"/api/v2/silence/{quote(silence, safe='')}", [], _Silence)
-            self._silences[silence] = f"{found.created_by} ({found.comment})"
+            self._silences[silence] = await self._get(url, f"/api/v2/silence/{quote(silence, safe='')}", [], MadeSilence)
         return self._silences[silence]
 
     async def _get(self, url: str, path: str, params: list[tuple[str, str]], kind: type[T]) -> T:
+        return decoded(url, await self.request("GET", url, path, params=params), kind)
+
+    async def request(
+        self, method: str, url: str, path: str, *, params: Sequence[tuple[str, str]] = (), content: object = None
+    ) -> bytes:
+        """The body of the answer to a request; `content` is sent as JSON."""
         try:
             headers = {} if self._token is None else {"Authorization": f"Bearer {self._token.read()}"}
-            asked = self._opened().get(url + path, params=params, headers=headers, allow_redirects=False)
+            asked = self._opened().request(
+                method, url + path, params=list(params), headers=headers, json=content, allow_redirects=False
+            )
             async with asked as answer:
                 if answer.status != 200:
                     raise NoAnswer(f"Alertmanager at {_address(url)} answers {answer.status} {answer.reason}")
-                body = await _whole(answer)
-            return msgspec.json.decode(body, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise NoAnswer(f"the answer from {_address(url)} is not one of Alertmanager's API, version 2") from error
+                return await _whole(answer)
         except SecretError as error:
             raise NoAnswer(f"Alertmanager is not asked: {error}") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -126,6 +144,14 @@ class Alertmanagers:
             trusted = True if self._ca_file is None else ssl.create_default_context(cafile=str(self._ca_file))
             self._session = aiohttp.ClientSession(timeout=self._timeout, connector=aiohttp.TCPConnector(ssl=trusted))
         return self._session
+
+
+def decoded(url: str, body: bytes, kind: type[T]) -> T:
+    """An answer from an Alertmanager at that URL. Raises NoAnswer for one that does not have that shape."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NoAnswer(f"the answer from {_address(url)} is not one of Alertmanager's API, version 2") from error
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes:

@@ -14,7 +14,8 @@ import structlog
 from healer.model.signal import Signal
 from healer.model.view import View
 from healer.sources.alertmanager.alert import read
-from healer.sources.alertmanager.api import Alertmanagers, Listed, NoAnswer
+from healer.sources.alertmanager.api import Alertmanagers, Listed, NoAnswer, Own
+from healer.sources.alertmanager.silences import of_settings
 from healer.sources.base import SourceContext
 from healer.sources.targets import TargetLabels
 
@@ -30,7 +31,8 @@ class StandingAlerts:
 
     An alert that is missing is suppressed at once, and has ended when it has been missing for `absent` seconds: an Alertmanager
     that has just started knows only what Prometheus has sent it since. Of several Alertmanagers, one that suppresses an alert is
-    enough; an alert is missing only when all have answered. `answered` is given whether all have. Times are in seconds.
+    enough; an alert is missing only when all have answered. `answered` is given whether all have. What only a silence of healer's
+    `own` suppresses counts as firing. Times are in seconds.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class StandingAlerts:
         clock: Callable[[], float],
         every: float,
         absent: float,
+        own: Own = lambda _: False,
     ) -> None:
         self._alertmanagers = alertmanagers
         self._view = view
@@ -57,6 +60,7 @@ class StandingAlerts:
         self._clock = clock
         self._every = every
         self._absent = absent
+        self._own = own
         self._missing: dict[str, float] = {}  # key -> since when
         self._why = ""
         self._log = structlog.get_logger("healer.alertmanager")
@@ -105,7 +109,7 @@ class StandingAlerts:
 
     async def _suppression(self, url: str, listed: Listed) -> str:
         try:
-            return await self._alertmanagers.suppression(url, listed.status)
+            return await self._alertmanagers.suppression(url, listed.status, self._own)
         except NoAnswer:
             return "it is silenced"
 
@@ -134,9 +138,8 @@ def standing_alerts(context: SourceContext) -> StandingAlerts | None:
     alerts = context.settings.alerts
     if not alerts.url:
         return None
-    urls = [url.strip() for url in alerts.url.split(",")]
     return StandingAlerts(
-        Alertmanagers(urls, token_file=alerts.token_file, ca_file=alerts.ca_file, timeout=alerts.timeout),
+        of_settings(alerts),
         view=context.view,
         labels=TargetLabels.of(alerts),
         replicas=alerts.replica_labels,
@@ -146,4 +149,5 @@ def standing_alerts(context: SourceContext) -> StandingAlerts | None:
         clock=context.clock,
         every=alerts.freshness / _REQUESTS_PER_REPORT,
         absent=alerts.absent,
+        own=lambda silence: context.own_silence(silence.created_by, silence.comment),
     )

@@ -22,6 +22,7 @@ from healer.model.effects import Act
 from healer.model.incident import Incident, Reason
 from healer.model.kube import Namespace, Pod, PodDisruptionBudget, ReplicaSet
 from healer.model.signal import Signal
+from healer.model.silence import Silences
 from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.workloads.deployment import Deployment
@@ -52,6 +53,8 @@ class Bench:
     """What the attempts have kept beside the incident."""
     earlier: list[dict[str, str]] = field(default_factory=list)
     """What was kept beside earlier incidents."""
+    silences: Silences | None = None
+    """The silences of an Alertmanager."""
     limits: LimitSettings = field(default_factory=LimitSettings)
     """What bounds healer as a whole."""
     unkept: Outcome | None = None
@@ -120,6 +123,7 @@ class Bench:
             kept=self.kept,
             keep=keep,
             earlier=self.earlier,
+            silences=self.silences,
             limits=self.limits,
         )
         self.lab.requests.clear()
