@@ -15,6 +15,7 @@ from healer.rules.probe import RouteRef
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.triggers import CANARY
 from healer.sources.base import source_of, watched_resources
+from healer.workloads.registry import WORKLOADS
 
 Manifest = dict[str, Any]
 
@@ -46,7 +47,20 @@ def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
 
 def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:
     trigger = source_of(bound.rule.when.trigger).permissions(bound.rule.when.value)
-    return union([trigger, *(actions[step.action].spec.needs(step.params) for step in bound.rule.steps)])
+    steps = union(actions[step.action].spec.needs(step.params) for step in bound.rule.steps)
+    return trigger | _within_scope(bound, steps)
+
+
+def _within_scope(bound: BoundRule, needs: Permissions) -> Permissions:
+    """Return the permissions without those on kinds of workloads that the rule's scope does not cover."""
+    covered = {name for name in WORKLOADS if bound.scope.covers_kind(name, WORKLOADS)}
+    mine, others = (
+        union(kind.reads for name, kind in WORKLOADS.items() if (name in covered) is wanted) for wanted in (True, False)
+    )
+    alien = {(kind.resource.api_group, kind.plural) for name, kind in WORKLOADS.items() if name not in covered}
+    return frozenset(
+        each for each in needs if (each.group, each.resource.partition("/")[0]) not in alien and each not in others - mine
+    )
 
 
 def apart(rulebook: Rulebook, actions: Mapping[str, Action]) -> dict[str, Permissions]:

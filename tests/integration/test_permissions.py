@@ -16,10 +16,12 @@ from tests.support.healer import alert
 from tests.support.processes import PATIENCE
 from tests.support.rbac import Authorizer
 
+DEPLOYMENTS = {"namespaces": [NAMESPACE], "kinds": ["Deployment"]}
+
 
 async def test_exactly_what_evict_and_restart_need_is_granted(lab: Lab, run: Run) -> None:
     first, second, *_ = await serve(lab, min_available=None)
-    brief = {"limits": {"cooldown": "1s"}}
+    brief = {"limits": {"cooldown": "1s"}, "scope": DEPLOYMENTS}
     slow, restart = SLOW | brief, CRASH_LOOP | brief | {"heal": [{"restart": {}, "verify": {"within": "30s", "stable": "0s"}}]}
     healer = await run(
         ruleset(slow, restart),
@@ -54,7 +56,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "Back": {"rollback": {}},
 }
 ON_WORKLOADS = [
-    rule(name.lower(), when={"alert": [name]}, heal=[step | {"verify": {"within": "30s", "stable": "300ms"}}])
+    rule(name.lower(), when={"alert": [name]}, scope=DEPLOYMENTS, heal=[step | {"verify": {"within": "30s", "stable": "300ms"}}])
     for name, step in STEPS.items()
 ]
 

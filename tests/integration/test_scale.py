@@ -12,8 +12,16 @@ from tests.support.healer import alert
 from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
 
-SLOW = alert("HighLatency", deployment=NAME)
-RESOLVED = SLOW | {"status": "resolved", "endsAt": SLOW["startsAt"]}
+
+def slow() -> dict[str, Any]:
+    """The alert, beginning now: one that began before the Deployment was made is not about it."""
+    firing: dict[str, Any] = alert("HighLatency", deployment=NAME)
+    return firing
+
+
+def resolved(firing: dict[str, Any]) -> dict[str, Any]:
+    """Its end."""
+    return {**firing, "status": "resolved", "endsAt": firing["startsAt"]}
 
 
 def busy(**params: Any) -> str:
@@ -42,9 +50,10 @@ async def test_replicas_are_added_and_taken_back_when_the_incident_is_healed(lab
     """The replicas come, the alert ends, and the workload has what it had before."""
     await serve(lab)
     healer, floor = await run(busy()), Floor(lab)
-    await healer.post(SLOW)
+    firing = slow()
+    await healer.post(firing)
     await lab.wait_for(serves(5), PATIENCE)
-    await healer.post(RESOLVED)
+    await healer.post(resolved(firing))
 
     await healer.says("incident healed", rule="test/busy")
     await lab.wait_for(serves(3), PATIENCE)
@@ -63,11 +72,12 @@ async def test_a_number_that_somebody_has_changed_since_is_left_alone_and_said(l
     """Four replicas are somebody's decision: healer takes none of them."""
     await serve(lab)
     healer = await run(busy())
-    await healer.post(SLOW)
+    firing = slow()
+    await healer.post(firing)
     await lab.wait_for(serves(5), PATIENCE)
     change(lab, replicas=4)
     await lab.wait_for(serves(4), PATIENCE)
-    await healer.post(RESOLVED)
+    await healer.post(resolved(firing))
 
     await slack.wait_for(told("healed"), PATIENCE)
     await slack.wait_for(says("somebody has changed them since"), PATIENCE)
