@@ -6,42 +6,11 @@ from typing import Any
 
 import pytest
 
-from healer.lab.kubelet.behaviour import ANNOTATION
 from tests.contract.client import Client, Object
+from tests.contract.owners import names, owner, statefulset, whole
 from tests.contract.rollout import kubelet, pods
 
 BATCH = "/apis/batch/v1"
-
-
-def owner(name: str, spec: Object, **pod: Any) -> Object:
-    """An object with a pod template whose pods the lab's own kubelet leaves alone."""
-    labels = {"app": name}
-    template = {
-        "metadata": {"labels": labels, "annotations": {ANNOTATION: "manual"}},
-        "spec": {
-            "nodeName": "node-0",
-            "automountServiceAccountToken": False,
-            "containers": [{"name": "c", "image": "serving:1"}],
-            **pod,
-        },
-    }
-    return {"metadata": {"name": name}, "spec": {"selector": {"matchLabels": labels}, "template": template, **spec}}
-
-
-def statefulset(**spec: Any) -> Object:
-    return owner("db", {"replicas": 3, "serviceName": "db", **spec})
-
-
-def names(found: list[Object]) -> list[str]:
-    return [item["metadata"]["name"] for item in found]
-
-
-def whole(replicas: int, **status: Any) -> Any:
-    def so(found: list[Object]) -> bool:
-        counts = found[0]["status"] if found else {}
-        return counts.get("readyReplicas") == replicas and status.items() <= counts.items()
-
-    return so
 
 
 async def test_a_statefulset_makes_its_pods_in_order(managed: Client) -> None:

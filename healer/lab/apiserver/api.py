@@ -14,11 +14,13 @@ from healer.lab.apiserver import quota, schema, status
 from healer.lab.apiserver.admission import Admission, AdmissionRequest
 from healer.lab.apiserver.store import Key, Store
 from healer.lab.apiserver.validation import check_metadata
-from healer.lab.kinds import DEPLOYMENT, NAMESPACE, POD, RESOURCE_QUOTA, Kind, Kinds
+from healer.lab.kinds import DAEMONSET, DEPLOYMENT, NAMESPACE, POD, RESOURCE_QUOTA, Kind, Kinds
 from healer.lab.objects import Object, clone, suffix, timestamp
 
 _LONGEST_PREFIX = 58
 """The longest prefix of a generated name. A longer one is cut: five more characters make a DNS label (names/generate.go)."""
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+"""The annotation of a DaemonSet in which the server counts its templates."""
 _SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -93,6 +95,7 @@ class ObjectApi:
         metadata["creationTimestamp"] = timestamp()
         if kind.counts_generation:
             metadata["generation"] = 1
+        _count_templates(kind, obj, None)
         return obj if dry_run else self.store.put(kind.stored_in, key, obj)
 
     def update(
@@ -116,6 +119,7 @@ class ObjectApi:
         new = _merged(kind, new, old, subresource)
         self._check(kind, new, old)
         _count_generation(kind, new, old, subresource)
+        _count_templates(kind, new, old)
         resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
         self.admission.check(AdmissionRequest("update", kind, resource, namespace, name, new))
         if new == old or dry_run:
@@ -318,6 +322,17 @@ def _count_generation(kind: Kind, new: Object, old: Object, subresource: str) ->
         changed |= new["metadata"].get("annotations") != old["metadata"].get("annotations")
     if changed:
         new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
+
+
+def _count_templates(kind: Kind, new: Object, old: Object | None) -> None:
+    """Count the templates of a DaemonSet in an annotation of the server's own (pkg/registry/apps/daemonset/strategy.go)."""
+    if kind is not DAEMONSET:
+        return
+    count = 1
+    if old is not None:
+        changed = new["spec"]["template"] != old["spec"]["template"]
+        count = int(old["metadata"]["annotations"][TEMPLATE_GENERATION]) + changed
+    new["metadata"]["annotations"] = {**(new["metadata"].get("annotations") or {}), TEMPLATE_GENERATION: str(count)}
 
 
 def _grace(kind: Kind, obj: Object, options: DeleteOptions) -> int:

@@ -6,7 +6,9 @@ DaemonSet tolerate the loss of a node.
 
 from __future__ import annotations
 
-from healer.lab.apiserver.api import ObjectApi
+import math
+
+from healer.lab.apiserver.api import TEMPLATE_GENERATION, ObjectApi
 from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.owned import REVISION_LABEL, PodsController, finished, is_terminating, revision_of
 from healer.lab.kinds import DAEMONSET, NODE
@@ -53,7 +55,7 @@ class DaemonSetController(PodsController):
             if node not in by_node:
                 self._create_pod(
                     owner,
-                    {REVISION_LABEL: digest, "pod-template-generation": "1"},
+                    {REVISION_LABEL: digest, "pod-template-generation": owner["metadata"]["annotations"][TEMPLATE_GENERATION]},
                     _node_binding(owner, node),
                     generateName=f"{key[1]}-",
                 )
@@ -65,7 +67,7 @@ class DaemonSetController(PodsController):
         strategy = owner["spec"]["updateStrategy"]
         if strategy["type"] != "RollingUpdate":
             return
-        max_unavailable = int(strategy.get("rollingUpdate", {}).get("maxUnavailable", 1))
+        max_unavailable = _count(strategy.get("rollingUpdate", {}).get("maxUnavailable", 1), len(pods))
         old = [pod for pod in pods if revision_of(pod) != digest]
         missing = sum(not is_ready(pod) or is_terminating(pod) for pod in pods)
         for pod in sorted(old, key=is_ready):  # pods that are not ready are deleted first
@@ -93,6 +95,11 @@ class DaemonSetController(PodsController):
             **{name: count for name, count in counts.items() if count},
         }
         self._write(key, status)
+
+
+def _count(amount: int | str, whole: int) -> int:
+    """A number, or a percentage of `whole`, rounded up."""
+    return amount if isinstance(amount, int) else math.ceil(whole * int(amount.removesuffix("%")) / 100)
 
 
 def _node_binding(owner: Object, node: str) -> Object:

@@ -10,7 +10,7 @@ from healer.lab.apiserver.selectors import label_selector
 from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.apiserver.subresources import allowed_condition
 from healer.lab.controllers.base import Controller
-from healer.lab.kinds import DEPLOYMENT, DISRUPTION_BUDGET, POD, REPLICASET, RESOURCE_QUOTA
+from healer.lab.kinds import DEPLOYMENT, DISRUPTION_BUDGET, POD, REPLICASET, RESOURCE_QUOTA, STATEFULSET
 from healer.lab.objects import Object, clone, controller_of, is_ready, labels_of, seconds_since
 
 DELETION_TIMEOUT = 120.0
@@ -31,7 +31,7 @@ class DisruptionController(Controller):
             for budget in self.api.objects(DISRUPTION_BUDGET, change.key[0]):
                 if any(_covers(budget, state.object) for state in (change.before, change.now) if state is not None):
                     self.enqueue((change.key[0], budget["metadata"]["name"]))
-        elif collection in (DEPLOYMENT.stored_in, REPLICASET.stored_in):
+        elif collection in (DEPLOYMENT.stored_in, REPLICASET.stored_in, STATEFULSET.stored_in):
             for budget in self.api.objects(DISRUPTION_BUDGET, change.key[0]):
                 self.enqueue((change.key[0], budget["metadata"]["name"]))
 
@@ -94,10 +94,13 @@ class DisruptionController(Controller):
     def _top_owner(self, pod: Object) -> tuple[str, int]:
         namespace = pod["metadata"]["namespace"]
         top, replicas = pod, 1
-        for kind in (REPLICASET, DEPLOYMENT):
+        for kinds in ({"ReplicaSet": REPLICASET, "StatefulSet": STATEFULSET}, {"Deployment": DEPLOYMENT}):
             owner = controller_of(top)
-            found = self.api.store.get(kind.stored_in, (namespace, owner["name"])) if owner else None
-            if owner is None or found is None or found["metadata"]["uid"] != owner["uid"]:
+            kind = None if owner is None else kinds.get(owner["kind"])
+            if owner is None or kind is None:
+                break
+            found = self.api.store.get(kind.stored_in, (namespace, owner["name"]))
+            if found is None or found["metadata"]["uid"] != owner["uid"]:
                 break
             top, replicas = found, found["spec"]["replicas"]
         return top["metadata"]["uid"], replicas

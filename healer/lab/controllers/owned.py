@@ -66,6 +66,7 @@ class PodsController(Controller):
                 "metadata": {
                     "name": name,
                     "labels": labels_of(owner["spec"]["template"]) | {hashed: digest},
+                    "annotations": dict(owner["metadata"].get("annotations") or {}),
                     "ownerReferences": [owner_reference(self._kind.api_version, self._kind.kind, owner)],
                 },
                 "data": {"spec": {"template": clone(owner["spec"]["template"]) | {"$patch": "replace"}}},

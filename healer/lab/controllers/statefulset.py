@@ -25,7 +25,8 @@ class StatefulSetController(PodsController):
         update = self._revision(owner)
         current = (owner["status"] or {}).get("currentRevision") or update
         pods = {_ordinal(pod): pod for pod in self._pods(owner)}
-        if self._reconcile_pods(owner, pods, current, update):
+        complete = self._reconcile_pods(owner, pods, current, update)
+        if complete or owner["spec"]["podManagementPolicy"] == "Parallel":
             self._roll(owner, pods, update)
         self._update_status(key, owner, current, update)
         return None
@@ -66,11 +67,14 @@ class StatefulSetController(PodsController):
 
     def _roll(self, owner: Object, pods: dict[int, Object], update: str) -> None:
         """Delete the last pod that is not of the newest revision. The next one follows when the new pod is ready."""
-        if owner["spec"]["updateStrategy"]["type"] != "RollingUpdate":
+        if not _is_rolling(owner):
             return
-        for ordinal in sorted(pods, reverse=True):
-            if ordinal >= _partition(owner) and revision_of(pods[ordinal]) != update:
-                self._delete_pod(pods[ordinal])
+        for ordinal in reversed(range(_partition(owner), owner["spec"]["replicas"])):
+            pod = pods.get(ordinal)
+            if pod is not None and revision_of(pod) != update and not is_terminating(pod):
+                self._delete_pod(pod)
+                return
+            if pod is None or is_terminating(pod) or not is_ready(pod):
                 return
 
     def _update_status(self, key: Key, owner: Object, current: str, update: str) -> None:
@@ -78,7 +82,7 @@ class StatefulSetController(PodsController):
         living = [pod for pod in pods if not is_terminating(pod)]
         ready = sum(map(is_ready, pods))
         updated = sum(revision_of(pod) == update for pod in living)
-        if updated == len(pods) == owner["spec"]["replicas"] and ready == updated:
+        if _is_rolling(owner) and updated == len(pods) == owner["spec"]["replicas"] and ready == updated:
             current = update
         counts = {
             "readyReplicas": ready,
@@ -99,6 +103,10 @@ class StatefulSetController(PodsController):
 
 def _ordinal(pod: Object) -> int:
     return int(pod["metadata"]["name"].rpartition("-")[2])
+
+
+def _is_rolling(owner: Object) -> bool:
+    return bool(owner["spec"]["updateStrategy"]["type"] == "RollingUpdate")
 
 
 def _partition(owner: Object) -> int:
