@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from healer.model.duration import Duration, say
 from healer.rules.form import Listed, Model, Name, Number, Text, Whole, fault
-from healer.rules.named_workload import DEPLOYMENT, NamedWorkload, NamesWorkload
+from healer.rules.named_workload import DEPLOYMENT, NamedWorkload, NamesWorkload, words
 from healer.rules.vocabulary import DEFAULT_SERVER, ModelCondition, RouterKind, RouterSpec, ServerName, Vocabulary
 
 PLACEHOLDERS = ("workload", "deployment", "namespace", "pods", "window")
@@ -272,6 +272,18 @@ class Canary(Model):
         return self
 
 
+class Outliers(Model):
+    """How far a pod's value must be from those of the other pods of its workload and revision, besides passing the threshold."""
+
+    difference: Annotated[Number, Field(gt=0)]
+    """It is further from their median than this, in the unit of the expression. Needed, because pods that are all alike have no
+    deviation."""
+    deviations: Annotated[Number, Field(ge=3, le=100)] = 5.0
+    """And further than so many standard deviations (1.4826 times the median absolute deviation)."""
+    peers: Annotated[Whole, Field(ge=3, le=1000)] = 4
+    """At least so many other ready pods have a value."""
+
+
 class Query(NamesWorkload):
     """A PromQL expression with a threshold. Each series of the answer is about the pod or workload that its labels name."""
 
@@ -286,6 +298,15 @@ class Query(NamesWorkload):
     workload: NamedWorkload | None = None
     """The Deployment that a series without such labels is about; it needs a scope of one namespace. The word of another of the
     [workload kinds](#workload-kinds) names a workload of that kind in its place."""
+    outliers: Outliers | None = None
+    """It fires only for a pod that is also an [outlier](#outliers) among the pods of its workload."""
+
+    @model_validator(mode="after")
+    def _of_pods(self, info: ValidationInfo) -> Self:
+        if self.outliers is not None and self.workload is not None:
+            word = next(word for word, kind in words(info.context).items() if kind == self.workload.kind)
+            raise fault(f"outliers compares pods, and {word} names no pod", "delete the line", (word,))
+        return self
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import structlog
@@ -11,12 +11,12 @@ from healer.model.kube import Pod
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.model.workload import Workload
 from healer.rules.probe import QUERY_SIGNAL, Query
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import QUERY
 from healer.sources.base import Asked, Probe, SourceContext
 from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample
+from healer.sources.prometheus.outliers import PodValue, judged
 from healer.sources.targets import Named, Nameless, TargetLabels, named_by
 
 _MOST_LABELS = 300
@@ -37,12 +37,14 @@ class _SeenSeries:
 class _QueryAnswer:
     """An answer as it was read: the series that have a number, and why others have none, both by key.
 
-    `lost`: why a series that the answer lacks may still fire; "" when it does not.
+    `lost`: why a series that the answer lacks may still fire; "" when it does not. `held`: why a pod that passes the threshold
+    cannot be compared with others; "" when all can.
     """
 
     found: Mapping[str, _SeenSeries]
     doubtful: Mapping[str, str]
     lost: str
+    held: str
 
 
 class QueryProbe:
@@ -102,6 +104,7 @@ class QueryProbe:
         found: dict[str, _SeenSeries] = {}
         doubtful: dict[str, str] = {}
         lost, nameless = "", ""
+        compared: dict[str, PodValue] = {}
         for sample in samples:
             if sample.odd:
                 self._complain(sample.odd, "a series of the query cannot be used", sample)
@@ -111,22 +114,49 @@ class QueryProbe:
                 if not isfinite(sample.value) or self._passes(sample.value):  # else it is not sick, whatever its target is
                     nameless = nameless or named.reason
                 continue
-            target = self._target(named)
-            if target is None:
+            obj = named.find(self._view) if self._rule.scope.covers(named.namespace) else None
+            if obj is None:
                 continue
+            target = target_of(obj)
             key = self._key(target, sample.labels)
             if not isfinite(sample.value):
                 doubtful[key] = sample.odd or f"the value is {sample.value:+}, which is no number"
                 self._complain("not finite", f"a value of the query is {sample.value:+}: is something divided by 0?", sample)
                 continue
-            before = self._known.get(key)
-            since = None
-            if self._passes(sample.value):
-                since = now if before is None or before.since is None else before.since
-            found[key] = _SeenSeries(target, sample.labels, since, self._message(sample.value))
+            passes = self._passes(sample.value)
+            if self._query.outliers is not None and isinstance(obj, Pod):
+                compared[key] = PodValue(obj, sample.value, passes)
+            elif self._query.outliers is not None:
+                doubtful[key] = f"it is about {target}, and only pods can be outliers: sum by (namespace, pod) (...)"
+                continue
+            found[key] = self._seen(key, target, sample, now, passes)
+        undecided, held = self._compare(compared, found)
+        doubtful = undecided | doubtful
         if nameless and not found and not doubtful:
             lost = lost or f"no series of the query names a target: {nameless}"
-        return _QueryAnswer(found, doubtful, lost)
+        return _QueryAnswer(found, doubtful, lost, held)
+
+    def _seen(self, key: str, target: Target, sample: Sample, now: float, fires: bool) -> _SeenSeries:
+        before = self._known.get(key)
+        since = None if not fires else now if before is None or before.since is None else before.since
+        return _SeenSeries(target, sample.labels, since, self._message(sample.value))
+
+    def _compare(self, compared: Mapping[str, PodValue], found: dict[str, _SeenSeries]) -> tuple[dict[str, str], str]:
+        """Let only outliers fire. Returns why it is not known whether others fire, by key; and what of that to say."""
+        if self._query.outliers is None:
+            return {}, ""
+        fired = {key for key, seen in self._known.items() if seen.since is not None}
+        doubtful = dict.fromkeys(fired - found.keys(), "the answer has no value of it, so that it cannot be compared")
+        held = ""
+        for key, verdict in judged(compared, self._query, self._view).items():
+            if verdict.fires is None:
+                seen = found.pop(key)
+                held = held or (f"{seen.target}: {verdict.why}" if verdict.told else "")
+                doubtful[key] = verdict.why
+            elif verdict.why:
+                since = found[key].since if verdict.fires else None
+                found[key] = replace(found[key], since=since, message=f"{found[key].message}, {verdict.why}")
+        return doubtful, held
 
     def _key(self, target: Target, labels: Mapping[str, str]) -> str:
         written = _written(labels)
@@ -151,10 +181,6 @@ class QueryProbe:
             f"keep the labels that name it: sum by ({names.namespace}, {names.pod}) (...) or by ({names.namespace}, "
             f"{names.deployment}); or name the workload in the rule, as query.deployment"
         )
-
-    def _target(self, named: Named) -> Target | None:
-        found: Pod | Workload | None = named.find(self._view) if self._rule.scope.covers(named.namespace) else None
-        return None if found is None else target_of(found)
 
     def _complain(self, what: str, event: str, sample: Sample, **more: str) -> None:
         """Log something once."""
@@ -207,6 +233,8 @@ class QueryProbe:
         """Why something is not known, in words; "" when everything is."""
         if read.lost:
             return read.lost
+        if read.held:
+            return read.held
         if doubtful:
             targets = ", ".join(sorted({str(self._known[key].target) for key in doubtful}))
             return f"it fired, and has no finite value any more: {targets}"

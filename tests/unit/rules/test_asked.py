@@ -176,6 +176,16 @@ CASES = {
         "conditions 'ServerUnhealthy' is not known",
         "one of ModelNotAvailable, ModelStuckLoading, ModelVersionMissing",
     ),
+    "outliers of a Deployment": (
+        QUERY,
+        "above: 0.5",
+        "above: 0.5, deployment: v1, outliers: {difference: 1}",
+        9,
+        "outliers compares pods, and deployment names no pod",
+        "delete the line",
+    ),
+    "outliers without a floor": (QUERY, "above: 0.5", "above: 0.5, outliers: {peers: 4}", 9, "difference", ""),
+    "too few peers": (QUERY, "above: 0.5", "above: 0.5, outliers: {difference: 1, peers: 2}", 9, "peers must be at least 3", ""),
     "a pod that serves is taken": (
         MODEL,
         "name: ranker",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog.testing
 
-from healer.model.kube import Meta
+from healer.model.kube import Meta, OwnerReference, ReplicaSet
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.sources.prometheus.client import Prometheus
 from healer.sources.prometheus.query import QueryProbe
@@ -37,11 +37,15 @@ class Bench:
     def __init__(self, prometheus: Prometheus, **query: Any) -> None:
         self.world = World()
         self.said: list[str] = []
-        (bound,) = rulebook(
+        (self._rule,) = rulebook(
             rule("slow", when={"query": {"expr": "latency"} | (query or {"above": 0.2})}, heal=[{"page": {}}])
         ).rules
         self.now = NOW
-        self._probe = QueryProbe(bound, prometheus, self.world.view, NAMES, lambda _, why: self.said.append(why))
+        self._probe = self.probe(prometheus)
+
+    def probe(self, prometheus: Prometheus) -> QueryProbe:
+        """The rule's probe, over the world of now."""
+        return QueryProbe(self._rule, prometheus, self.world.view, NAMES, lambda _, why: self.said.append(why))
 
     async def reports(self) -> list[Report]:
         """What one more look has to say, 30 s after the last."""
@@ -337,3 +341,115 @@ async def test_with_a_real_prometheus(tmp_path: Path) -> None:
         ("serving-1", False, "value 0.2 not above 0.3"),
         ("serving-2", True, "value 0.4 above 0.3"),
     ]
+
+
+# outliers
+
+
+OUTLIERS = {"above": 0.2, "outliers": {"difference": 0.1, "peers": 4}}
+
+
+class Peers(Bench):
+    """A rule that compares the pods of a workload, over so many of them."""
+
+    def __init__(self, prometheus: Prometheus, replicas: int = 6) -> None:
+        super().__init__(prometheus, **OUTLIERS)
+        self.world = World(replicas)
+        self._probe = self.probe(prometheus)
+
+    async def said_of(self, imposter: Imposter, *rows: tuple[str, object]) -> dict[str, object]:
+        """Of one look: whether pods fire, or in words why that is not known, by the pod's name."""
+        imposter.answer = series(*rows)
+        found: dict[str, object] = {}
+        for report in await self.reports():
+            if isinstance(report, Signal):
+                found[report.target.name] = report.firing
+            elif isinstance(report, Unanswered):
+                found |= {key.split("/")[3].replace("pod", "serving"): report.why for key in report.keys or ()}
+        return found
+
+
+def alike(count: int, value: float = 0.01) -> list[tuple[str, object]]:
+    return [(f"serving-{number}", value) for number in range(1, count + 1)]
+
+
+async def test_only_an_outlier_fires_and_it_ends_when_it_is_near(imposter: Imposter, prometheus: Prometheus) -> None:
+    bench = Peers(prometheus)
+    first = await bench.said_of(imposter, *alike(5), ("serving-6", 0.9))
+    assert first == {f"serving-{number}": number == 6 for number in range(1, 7)}
+    imposter.answer = series(*alike(5), ("serving-6", 0.9))
+    (signal,) = await bench.look()
+    assert signal.message == "value 0.9 above 0.2, far from the median 0.01 of 6 pods (more than 0.1 is far)"
+    assert await bench.said_of(imposter, *alike(6)) == {"serving-6": False}
+
+
+async def test_what_is_bad_and_not_alone_is_neither_sick_nor_healed(imposter: Imposter, prometheus: Prometheus) -> None:
+    bench = Peers(prometheus)
+    await bench.said_of(imposter, *alike(5), ("serving-6", 0.9))
+    found = await bench.said_of(imposter, *alike(6, 0.9))
+    assert "it passes the threshold, but is near the median 0.9 of 6 pods" in str(found["serving-6"])
+    assert True not in found.values()
+    assert False not in found.values()
+
+
+@pytest.mark.parametrize(
+    ("rows", "of", "why"),
+    [
+        ([*alike(3), ("serving-4", 0.9)], "serving-4", "other pods with a value: 3; 4 are needed"),
+        ([*alike(3), ("serving-4", 0.9), ("serving-5", 0.9)], "serving-5", "2 of 6 pods are far from the others and 1 have no"),
+        ([*alike(4), ("serving-5", "NaN"), ("serving-6", 0.9)], "serving-5", "the value is +nan, which is no number"),
+        ([*alike(5), ("deployment=serving", 0.9)], "", "only pods can be outliers"),
+    ],
+)
+async def test_what_cannot_be_compared_is_unknown(
+    imposter: Imposter, prometheus: Prometheus, rows: list[tuple[str, object]], of: str, why: str
+) -> None:
+    found = await Peers(prometheus).said_of(imposter, *rows)
+    assert why in str(found.get(of, found)), found
+
+
+async def test_pods_with_several_series_cannot_be_compared(imposter: Imposter, prometheus: Prometheus) -> None:
+    bench = Peers(prometheus)
+    result = [
+        {"metric": {"namespace": NAMESPACE, "pod": f"serving-{number}", "api": api}, "value": [NOW, "0.9"]}
+        for number, api in [(1, "rest"), (1, "grpc"), *((number, "rest") for number in range(2, 7))]
+    ]
+    imposter.answer = saying({"data": {"result": result}})
+    doubts = [report.why for report in await bench.reports() if isinstance(report, Unanswered)]
+    assert any("several series each (2)" in why for why in doubts), doubts
+
+
+async def test_an_outlier_that_has_no_value_any_more_is_unknown(imposter: Imposter, prometheus: Prometheus) -> None:
+    bench = Peers(prometheus)
+    await bench.said_of(imposter, *alike(5), ("serving-6", 0.9))
+    assert "has no value of it" in str((await bench.said_of(imposter, *alike(5)))["serving-6"])
+    assert await bench.said_of(imposter, *alike(6)) == {"serving-6": False}
+
+
+async def test_a_pod_that_is_not_ready_is_no_outlier_and_no_peer(imposter: Imposter, prometheus: Prometheus) -> None:
+    bench = Peers(prometheus)
+    bench.world.unready("serving-6")
+    assert "not ready" in str((await bench.said_of(imposter, *alike(5), ("serving-6", 0.9)))["serving-6"])
+    bench.world.unready("serving-5")
+    held = await bench.said_of(imposter, *alike(3), ("serving-4", 0.9), ("serving-5", 0.01))
+    assert held["serving-4"] == "other pods with a value: 3; 4 are needed"
+
+
+async def test_pods_of_another_revision_are_no_peers(imposter: Imposter, prometheus: Prometheus) -> None:
+    """A new revision may be slower: that is for its rollout, or a canary, to judge."""
+    bench = Peers(prometheus)
+    of = OwnerReference("Deployment", APP, bench.world.workload.uid, controller=True)
+    bench.world.view.put(ReplicaSet(Meta("serving-9", "rs-9", NAMESPACE, owner_references=(of,))))
+    other = OwnerReference("ReplicaSet", "serving-9", "rs-9", controller=True)
+    for name in ("serving-5", "serving-6"):
+        bench.world.own(name, other)
+    found = await bench.said_of(imposter, *alike(5), ("serving-6", 0.9))
+    assert found["serving-6"] == "other pods with a value: 1; 4 are needed"
+
+
+async def test_that_it_is_held_is_said(imposter: Imposter, prometheus: Prometheus) -> None:
+    bench = Peers(prometheus)
+    with structlog.testing.capture_logs() as logged:
+        await bench.said_of(imposter, *alike(3), ("serving-5", 0.9), ("serving-6", 0.9))
+    assert "2 of 6 pods are far from the others" in bench.said[-1]
+    assert [line["log_level"] for line in logged] == ["warning"]
