@@ -33,7 +33,7 @@ class Reach:
         """Check now and at each change, until cancelled."""
         while True:
             self._changed.clear()
-            problems = [*unheard(self._rulebook.rules, self._sections, reach_people=self._sinks.reach_people)]
+            problems = [*delivery_problems(self._rulebook.rules, self._sections, reach_people=self._sinks.reach_people)]
             problems += await self._sinks.check(sorted(addresses(self._rulebook.rules)))
             for problem in problems:
                 if problem not in self._said:
@@ -47,7 +47,7 @@ def addresses(rules: Iterable[BoundRule]) -> set[str]:
     return {address for bound in rules for address in (*bound.rule.notify, *bound.rule.paged)}
 
 
-def unheard(rules: Iterable[BoundRule], sections: Mapping[str, SinkSettings], *, reach_people: bool) -> Iterator[str]:
+def delivery_problems(rules: Iterable[BoundRule], sections: Mapping[str, SinkSettings], *, reach_people: bool) -> Iterator[str]:
     """What the settings lack to tell people, a sentence each; `reach_people`: whether any sink but the log is set up."""
     yield from (section.incomplete for section in sections.values() if section.incomplete)
     named = sorted(addresses(rules))

@@ -33,7 +33,7 @@ PROMETHEUS = "Prometheus"
 class Origin(StrEnum):
     """How the signals of a trigger come."""
 
-    WATCHED = "read off the objects that healer watches"
+    WATCHED = "read from the objects that healer watches"
     PUSHED = "sent to healer"
     """Under whatever names their sender gives them."""
     ASKED = "asked for by healer, for one rule"
@@ -44,7 +44,7 @@ class Ending(StrEnum):
 
     OBJECT = "when its target no longer shows it"
     RESOLVED = "when its sender says so"
-    ABSENT = "when a whole answer has it no longer"
+    ABSENT = "when a complete answer no longer has it"
     JUDGED = "when the evidence of several answers says so"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from healer.daemon.reach import unheard
+from healer.daemon.reach import delivery_problems
 from healer.daemon.rulefiles import vocabulary
 from healer.lab import Lab
 from healer.model.incident import State
@@ -120,4 +120,4 @@ def test_a_rule_that_names_a_sink_which_is_not_set_up_is_said() -> None:
     rules, problems = load(ruleset(rule("slow", when={"alert": ["Slow"]}, notify=["letter:ml-team"])), "f.yaml", vocabulary())
     assert problems == []
     said = "rules name letter:ml-team, and the sink letter is not set up: nobody is told there; set HEALER_LETTER__FOLDER"
-    assert list(unheard(rules, load_settings().sinks, reach_people=True)) == [said]
+    assert list(delivery_problems(rules, load_settings().sinks, reach_people=True)) == [said]

@@ -97,7 +97,7 @@ class Progress:
             if case.loss is Loss.DELETED:
                 self._outdated.append(after)  # what still fires of it opens another one
             return
-        self._climb(case, before, facts, turn)
+        self._follow_transitions(case, before, facts, turn)
 
     def acted(self, case: Case, outcome: Outcome, turn: Turn) -> None:
         """An action came back."""
@@ -112,7 +112,7 @@ class Progress:
 
     def end(self, case: Case, turn: Turn) -> None:
         """Close a case that has done nothing, and that has nothing sick left, in a batch too."""
-        self._climb(case, case.incident, self._facts(case, turn), turn)
+        self._follow_transitions(case, case.incident, self._facts(case, turn), turn)
 
     def absorb(self, case: Case, into: Incident, turn: Turn) -> None:
         """Close a case that has done nothing, because a wider incident is about its pods as well."""
@@ -125,7 +125,7 @@ class Progress:
         outdated, self._outdated = self._outdated, []
         return outdated
 
-    def _climb(self, case: Case, before: Incident, facts: IncidentFacts, turn: Turn) -> None:
+    def _follow_transitions(self, case: Case, before: Incident, facts: IncidentFacts, turn: Turn) -> None:
         while True:
             incident = case.incident
             after = self._carry_out(case, following(incident, facts), facts, turn)

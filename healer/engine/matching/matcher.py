@@ -261,7 +261,7 @@ class Matcher:
             if again and firing.verdicts.get(rule.name) == "":
                 continue
             self._unmatched.pop(signal.key, None)
-            match = self._judge(rule, firing, turn)
+            match = self._match(rule, firing, turn)
             code = "" if match.reason is None else match.reason.code
             news = firing.verdicts.get(rule.name) != code
             firing.verdicts[rule.name] = code
@@ -273,7 +273,7 @@ class Matcher:
             self._count(firing, turn)
             yield Match(rule, firing, match.workload, match.reason, match.pending, match.wake_at, news)
 
-    def _judge(self, rule: BoundRule, firing: Firing, turn: Turn) -> Match:
+    def _match(self, rule: BoundRule, firing: Firing, turn: Turn) -> Match:
         found = fit(rule, firing.signal, self._took_down, turn)
         if found.workload is None or found.reason is not None:
             return Match(rule, firing, found.workload, found.reason)

@@ -141,7 +141,7 @@ class _Replay:
             return self.sides
 
         # A long time without requests counts as one window, because a time without scrapes has no points.
-        canary_look = CanaryLook(self.canary, self.namespace, self.past, share=share, sides=sides, history=history, standing=True)
+        canary_look = CanaryLook(self.canary, self.namespace, self.past, share=share, sides=sides, history=history, warm=True)
         evaluated: list[_Evaluation] = []
         for at in self.past.points:
             evaluated.append(_Evaluation(at, await canary_look.look(at + self.past.step / 2)))

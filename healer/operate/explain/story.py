@@ -76,11 +76,11 @@ def _closed_verdict(facts: SubjectFacts) -> Explanation:
         last = news[-1]
         which = f"{last.rule}: " if last.rule else ""
         return Explanation("seen", f"no incident is open; last seen, {when(last.at, facts.at)}: {which}{last.reason.text}")
-    unheard = "" if facts.decisions is not None else " (as far as the journal tells)"
+    caveat = "" if facts.decisions is not None else " (as far as the journal tells)"
     if closed is not None:
-        text = f"no incident is open{unheard}; the last one, {closed.id}, closed {when(closed.changed_at, facts.at)}"
+        text = f"no incident is open{caveat}; the last one, {closed.id}, closed {when(closed.changed_at, facts.at)}"
         return Explanation("well", f"{text}: {closed.reason.text}")
-    return Explanation("well", f"no rule finds anything wrong{unheard}")
+    return Explanation("well", f"no rule finds anything wrong{caveat}")
 
 
 def last_by_rule(decisions: Iterable[Decision]) -> list[Decision]:

@@ -94,7 +94,7 @@ async def call(
     except SecretError as error:
         raise SlackRefusal("no_token") from error
     except SlackClientError as error:
-        raise _judge(getattr(error, "response", None)) from error
+        raise _failure_of(getattr(error, "response", None)) from error
     except aiohttp.ClientConnectorError as error:
         raise RetryLater(f"{type(error).__name__}: {error}", doubtful=False) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -104,7 +104,7 @@ async def call(
         raise RetryLater(f"the answer is not Slack's ({type(error).__name__})") from error
 
 
-def _judge(response: object) -> RetryLater | SlackRefusal:
+def _failure_of(response: object) -> RetryLater | SlackRefusal:
     """The error that an answer other than ok stands for."""
     if not isinstance(response, AsyncSlackResponse):
         return RetryLater("the answer is not JSON")

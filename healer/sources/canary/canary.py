@@ -91,8 +91,8 @@ class CanaryProbe:
             besides=route.besides,
             history=self._history,
         )
-        standing = CanaryStanding(self._rule.name, workload.target)
-        return _Trial(look, route, standing, self._judged, self._shifts, self._occurrence)
+        signals = CanarySignals(self._rule.name, workload.target)
+        return _Trial(look, route, signals, self._judged, self._shifts, self._occurrence)
 
 
 class _Trial:
@@ -102,43 +102,43 @@ class _Trial:
         self,
         look: CanaryLook,
         route: RouteLook,
-        standing: "CanaryStanding",
+        signals: "CanarySignals",
         judged: Judged,
         shifts: Shifts,
         occurrence: Occurrence,
     ) -> None:
         self._look = look
         self._route = route
-        self._standing = standing
+        self._signals = signals
         self._judged = judged
         self._shifts = shifts
         self._occurrence = occurrence
         self._kind: VerdictKind | None = None
         self._why = ""
-        self._log = structlog.get_logger("healer.canary").bind(rule=standing.rule, namespace=standing.target.namespace)
+        self._log = structlog.get_logger("healer.canary").bind(rule=signals.rule, namespace=signals.target.namespace)
 
     async def look(self, now: float) -> list[Report]:
-        kept = self._shifts(self._standing.key)
+        kept = self._shifts(self._signals.key)
         if kept is not None:
-            self._standing.resume(self._occurrence(self._standing.key))
-        look = await self._look.look(now, wary=self._standing.bad)
+            self._signals.resume(self._occurrence(self._signals.key))
+        look = await self._look.look(now, wary=self._signals.bad)
         if not look.fresh:
             return []
         if look.verdict is None:
             self._kind = None
             if look.why != self._why:
-                self._log.info("nothing to judge", canary=self._standing.target.name, reason=look.why)
+                self._log.info("nothing to judge", canary=self._signals.target.name, reason=look.why)
         else:
             news, self._kind = look.verdict.kind is not self._kind, look.verdict.kind
-            self._judged(self._standing.rule, self._standing.target, look.verdict, news)
+            self._judged(self._signals.rule, self._signals.target, look.verdict, news)
         self._why = look.why
-        return self._standing.after(look, now, self._route.put_back(kept or {}))
+        return self._signals.after(look, now, self._route.put_back(kept or {}))
 
     def gone(self, now: float) -> list[Signal]:
-        return self._standing.over(now, f"{self._standing.target} is gone")
+        return self._signals.over(now, f"{self._signals.target} is gone")
 
 
-class CanaryStanding:
+class CanarySignals:
     """The signals of one canary, from one look to the next. No I/O.
 
     BadCanary fires at a verdict BAD. It ends when the canary gets no traffic, by its weight and by its own counters, when there

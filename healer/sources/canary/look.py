@@ -73,7 +73,7 @@ class CanaryLook:
 
     `share` reads the canary's share of the traffic, and may raise RouteError or ClusterError. `sides` gives the two sides.
     `besides` says in words which requests the route sends to the canary whatever the weights are, as it was read last. `history`
-    windows of stable's past are read at the beginning, to learn how bursty its errors are. `standing`: the canary has served
+    windows of stable's past are read at the beginning, to learn how bursty its errors are. `warm`: the canary has served
     before the first look, so that its servers are warm.
     """
 
@@ -87,7 +87,7 @@ class CanaryLook:
         sides: Callable[[], Sides],
         besides: Callable[[], Sequence[str]] = tuple,
         history: int = 720,
-        standing: bool = False,
+        warm: bool = False,
     ) -> None:
         self._canary = canary
         self._namespace = namespace
@@ -96,7 +96,7 @@ class CanaryLook:
         self._sides = sides
         self._besides = besides
         self._history = history
-        self._standing = standing
+        self._warm = warm
         self._log = structlog.get_logger("healer.canary").bind(namespace=namespace, canary=canary.canary.workload.name)
         self._under: tuple[str, float] | None = None
         self._at = 0.0
@@ -285,7 +285,7 @@ class CanaryLook:
 
     def _cold(self, measure: Measure) -> BothWarmths:
         """The warmth at the beginning of a trial: the canary's servers are cold, stable's are not."""
-        return Warmth(self._warmup(measure), standing=self._standing), Warmth(self._warmup(measure), standing=True)
+        return Warmth(self._warmup(measure), warm=self._warm), Warmth(self._warmup(measure), warm=True)
 
     def _warmup(self, measure: Measure) -> Warmup:
         """The rule's warm-up; by default the first answers of a server are slow, and not wrong."""

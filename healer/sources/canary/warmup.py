@@ -48,16 +48,16 @@ class Warmth:
     A server is a pod when all series name their pod; else the whole side is one server.
     """
 
-    def __init__(self, warmup: Warmup, *, standing: bool = False) -> None:
-        """`standing`: the servers of the first reading have served before the trial, and are warm."""
+    def __init__(self, warmup: Warmup, *, warm: bool = False) -> None:
+        """`warm`: the servers of the first reading served before the trial, so that they are warm from the beginning."""
         self._warmup = warmup
-        self._standing = standing
+        self._warm = warm
         self._began: dict[str, float] = {}
         self._served: dict[str, float] = {}
 
     def first(self, reading: Reading) -> None:
         """Note the servers of the first reading. Those that have served nothing yet are cold."""
-        if self._standing and not self._began:
+        if self._warm and not self._began:
             servers = _servers(reading)
             for server in {servers[key] for key, requests in reading.total.items() if requests > 0}:
                 self._began[server], self._served[server] = -inf, inf

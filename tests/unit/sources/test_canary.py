@@ -23,7 +23,7 @@ from healer.model.view import View
 from healer.routes.base import BackendMissing, RouteMissing
 from healer.rules.probe import BAD_CANARY, UNKNOWN_VERDICT, Canary
 from healer.rules.triggers import TRIGGERS
-from healer.sources.canary.canary import CanaryProbe, CanaryStanding, sides_of
+from healer.sources.canary.canary import CanaryProbe, CanarySignals, sides_of
 from healer.sources.canary.doubt import _speaks_of_failure
 from healer.sources.canary.look import CanaryLook, LookResult
 from healer.sources.canary.sides import ObservedSide, Sides, filled
@@ -629,13 +629,13 @@ def found(
 
 
 class Told:
-    """What a standing signals, look after look: "+bad" fires, "-bad" is over, "?bad" is not known."""
+    """What the signals of a canary say, look after look: "+bad" fires, "-bad" is over, "?bad" is not known."""
 
     def __init__(self) -> None:
-        self.standing = CanaryStanding("test/bad-canary", TARGET)
+        self.signals = CanarySignals("test/bad-canary", TARGET)
 
     def __call__(self, *looks: LookResult) -> list[str]:
-        return [self._word(report) for look in looks for report in self.standing.after(look, 5.0)]
+        return [self._word(report) for look in looks for report in self.signals.after(look, 5.0)]
 
     def _word(self, report: Report) -> str:
         if isinstance(report, Unanswered):
@@ -646,8 +646,8 @@ class Told:
 
 
 def test_what_a_signal_says() -> None:
-    standing = CanaryStanding("test/bad-canary", TARGET)
-    assert standing.after(found(BAD, share=1 / 3), 5.0) == [
+    signals = CanarySignals("test/bad-canary", TARGET)
+    assert signals.after(found(BAD, share=1 / 3), 5.0) == [
         Signal(
             source="canary",
             name=BAD_CANARY,

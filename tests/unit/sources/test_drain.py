@@ -14,7 +14,7 @@ from healer.model.signal import Signal, Unanswered
 from healer.model.verdict import Verdict, VerdictKind
 from healer.routes.base import CanaryRoute, RouteMissing
 from healer.routes.note import Note
-from healer.sources.canary.canary import CanaryProbe, CanaryStanding
+from healer.sources.canary.canary import CanaryProbe, CanarySignals
 from healer.sources.canary.drain import ServedRequests
 from healer.sources.canary.look import LookResult
 from healer.sources.canary.sides import ObservedSide, Sides
@@ -227,9 +227,9 @@ async def test_what_no_weight_rules_is_named_as_the_sender(tmp_path: Path) -> No
 # what is signalled
 
 
-def bad(standing: CanaryStanding, look: LookResult, put_back: str = "") -> list[tuple[bool, str, bool]]:
+def bad(signals: CanarySignals, look: LookResult, put_back: str = "") -> list[tuple[bool, str, bool]]:
     """What is said of BadCanary: whether it fires, the message, and whether that is news."""
-    reports = [report for report in standing.after(look, 5.0, put_back) if isinstance(report, Signal)]
+    reports = [report for report in signals.after(look, 5.0, put_back) if isinstance(report, Signal)]
     return [(report.firing, report.message, report.changed) for report in reports if report.name == "BadCanary"]
 
 
@@ -237,58 +237,58 @@ SERVED = LookResult(Verdict(BAD, "still answered"), revision="7", judged=True)
 
 
 def test_that_requests_still_come_is_news_once() -> None:
-    standing = CanaryStanding("test/bad-canary", TARGET)
-    assert bad(standing, found(BAD)) == [(True, "it is BAD", False)]
-    assert bad(standing, SERVED) == [(True, "still answered", True)]
-    assert bad(standing, SERVED) == [(True, "still answered", False)]
-    assert bad(standing, found(None)) == [(False, "no traffic", False)]
-    assert not standing.bad
+    signals = CanarySignals("test/bad-canary", TARGET)
+    assert bad(signals, found(BAD)) == [(True, "it is BAD", False)]
+    assert bad(signals, SERVED) == [(True, "still answered", True)]
+    assert bad(signals, SERVED) == [(True, "still answered", False)]
+    assert bad(signals, found(None)) == [(False, "no traffic", False)]
+    assert not signals.bad
 
 
 def test_a_weight_that_is_put_back_is_news_once_and_what_fires_fires_on() -> None:
-    standing = CanaryStanding("test/bad-canary", TARGET)
-    bad(standing, found(BAD))
+    signals = CanarySignals("test/bad-canary", TARGET)
+    bad(signals, found(BAD))
     again = "set to 0 %, now 20 % again"
-    assert bad(standing, found(INSUFFICIENT), again) == [(True, again, True)]
-    assert bad(standing, found(BAD), again) == [(True, again, False)]
-    assert bad(standing, found(GOOD), again) == [(False, "it is GOOD", False)]
-    assert bad(standing, found(INSUFFICIENT), again) == [], "what is over does not begin by that"
+    assert bad(signals, found(INSUFFICIENT), again) == [(True, again, True)]
+    assert bad(signals, found(BAD), again) == [(True, again, False)]
+    assert bad(signals, found(GOOD), again) == [(False, "it is GOOD", False)]
+    assert bad(signals, found(INSUFFICIENT), again) == [], "what is over does not begin by that"
 
 
 def test_while_it_is_not_known_nothing_is_said_of_the_weight() -> None:
-    standing = CanaryStanding("test/bad-canary", TARGET)
-    bad(standing, found(BAD))
-    reports = standing.after(found(UNKNOWN), 5.0, "now 20 % again")
+    signals = CanarySignals("test/bad-canary", TARGET)
+    bad(signals, found(BAD))
+    reports = signals.after(found(UNKNOWN), 5.0, "now 20 % again")
     assert [type(report) for report in reports] == [Unanswered]
 
 
 def test_an_incident_of_before_a_restart_is_as_good_as_a_verdict() -> None:
     """It fires on, at whatever revision it was, until it is known to be over."""
-    standing = CanaryStanding("test/bad-canary", TARGET)
-    standing.resume()
-    assert standing.bad
-    assert bad(standing, LookResult(Verdict(INSUFFICIENT, "counted from here on"), revision="7")) == []
-    assert bad(standing, SERVED) == [(True, "still answered", True)]
-    assert bad(standing, found(INSUFFICIENT, revision="8"))[0][0] is False
+    signals = CanarySignals("test/bad-canary", TARGET)
+    signals.resume()
+    assert signals.bad
+    assert bad(signals, LookResult(Verdict(INSUFFICIENT, "counted from here on"), revision="7")) == []
+    assert bad(signals, SERVED) == [(True, "still answered", True)]
+    assert bad(signals, found(INSUFFICIENT, revision="8"))[0][0] is False
 
 
 def test_an_incident_of_before_a_restart_says_of_which_revision_it_is() -> None:
     """Another one was rolled out while healer was away: that one was never found bad."""
-    standing = CanaryStanding("test/bad-canary", TARGET)
-    standing.resume("7/20")
-    assert bad(standing, found(INSUFFICIENT, revision="8"), "now 20 % again")[0][0] is False
-    assert not standing.bad
+    signals = CanarySignals("test/bad-canary", TARGET)
+    signals.resume("7/20")
+    assert bad(signals, found(INSUFFICIENT, revision="8"), "now 20 % again")[0][0] is False
+    assert not signals.bad
 
 
 def test_what_only_an_incident_says_is_no_reason_to_shift_again() -> None:
     """Anybody may have written it: the weight that was put back is said, and nothing fires before a look has found it bad."""
-    standing = CanaryStanding("test/bad-canary", TARGET)
-    standing.resume("7/20")
-    reports = standing.after(found(INSUFFICIENT, revision="7"), 5.0, "now 20 % again")
+    signals = CanarySignals("test/bad-canary", TARGET)
+    signals.resume("7/20")
+    reports = signals.after(found(INSUFFICIENT, revision="7"), 5.0, "now 20 % again")
     (report,) = [each for each in reports if isinstance(each, Unanswered)]
     assert not any(isinstance(each, Signal) and each.firing for each in reports)
     assert report.why.startswith("now 20 % again; no look has found it bad")
-    assert bad(standing, found(BAD, revision="7"), "now 20 % again")[0][0] is True
+    assert bad(signals, found(BAD, revision="7"), "now 20 % again")[0][0] is True
 
 
 # with what an incident knows
