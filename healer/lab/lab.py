@@ -165,6 +165,15 @@ class Lab:
 
         self.api.modify(POD, namespace, pod, change)
 
+    def device(self, namespace: str, pod: str, health: str, resource: str = "nvidia.com/gpu", device: str = "GPU-0") -> None:
+        """Say how the device is that the first container of a pod has: Healthy, Unhealthy or Unknown."""
+
+        def change(obj: Object) -> None:
+            said = [{"name": resource, "resources": [{"resourceID": device, "health": health}]}]
+            obj["status"]["containerStatuses"][0]["allocatedResourcesStatus"] = said
+
+        self.api.modify(POD, namespace, pod, change, subresource="status")
+
     def lose_node(self, name: str) -> None:
         """Make a node lost: it gets a taint, its pods become not ready, and deleted pods stay."""
         nodes.lose(self.api, name)

@@ -102,6 +102,20 @@ class ContainerState(KubeStruct, frozen=True):
     terminated: Terminated | None = None
 
 
+class DeviceHealth(KubeStruct, frozen=True):
+    """core/v1 ResourceHealth: Healthy, Unhealthy or Unknown, as the device plugin or the DRA driver says."""
+
+    resource_id: str = msgspec.field(default="", name="resourceID")
+    health: str = ""
+
+
+class AllocatedResource(KubeStruct, frozen=True):
+    """core/v1 ResourceStatus: the devices of one resource that a container has (KEP-4680, beta in 1.36)."""
+
+    name: str
+    resources: tuple[DeviceHealth, ...] = ()
+
+
 class ContainerStatus(KubeStruct, frozen=True):
     name: str
     ready: bool = False
@@ -109,6 +123,7 @@ class ContainerStatus(KubeStruct, frozen=True):
     state: ContainerState = ContainerState()
     last_state: ContainerState = ContainerState()
     started: bool = False
+    allocated_resources_status: tuple[AllocatedResource, ...] = ()
 
 
 class Condition(KubeStruct, frozen=True):

@@ -115,6 +115,13 @@ POD_CONDITIONS: dict[str, PodCondition] = {
             "a container restarts often: a rate, never the lifetime count",
             in_containers=True,
         ),
+        # The kubelet shows it of pods that are ready, too: a model server may not notice at once.
+        PodCondition(
+            "DeviceUnhealthy",
+            PodState.LIVING,
+            pod_detectors.device_unhealthy,
+            "a device that a container has (a GPU) is unhealthy, as its plugin says",
+        ),
         PodCondition("Unschedulable", PodState.PENDING, pod_detectors.unschedulable, "the scheduler finds no node for it"),
         PodCondition(
             "StuckTerminating",

@@ -238,6 +238,18 @@ def unschedulable(seen: ObservedPod, before: bool) -> Finding | None:
     return None
 
 
+def device_unhealthy(seen: ObservedPod, before: bool) -> Finding | None:
+    """A device that a container has is ill, as its plugin or driver says. One of which nothing is known is not ill."""
+    for status in seen.pod.status.init_container_statuses + seen.pod.status.container_statuses:
+        for allocated in status.allocated_resources_status:
+            for device in allocated.resources:
+                if device.health == "Unhealthy":
+                    return Finding(
+                        f"{_named(status)}: device {device.resource_id} ({allocated.name}) is unhealthy", device.resource_id
+                    )
+    return None
+
+
 def evicted(seen: ObservedPod, before: bool) -> Finding | None:
     """The kubelet evicted the pod; only its record is left."""
     pod = seen.pod

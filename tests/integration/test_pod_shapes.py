@@ -85,3 +85,16 @@ async def test_a_replacement_that_admission_refuses_is_told_in_its_words(lab: La
     told = await healer.says("incident escalated", rule="test/slow")
     assert "2 of 3 replicas are of the current revision" in told["text"]
     assert 'ReplicaFailure=True (FailedCreate): admission webhook "signed.acme.io" denied the request' in told["text"]
+
+
+async def test_a_pod_whose_device_is_ill_is_evicted_and_one_of_which_nothing_is_known_is_not(lab: Lab, run: Run) -> None:
+    """It is ready, and no probe of its own has noticed."""
+    sick, doubtful, _ = await serve(lab, min_available=None)
+    healer = await run(ruleset(rule("device", when={"pod": ["DeviceUnhealthy"]})))
+    lab.device(NAMESPACE, doubtful, "Unknown")
+    lab.device(NAMESPACE, sick, "Unhealthy")
+    opened = await healer.says("open", rule="test/device")
+    assert "device GPU-0 (nvidia.com/gpu) is unhealthy" in opened["text"]
+    await healer.says("incident healed", rule="test/device")
+    assert evictions(lab) == [sick]
+    assert len(healer.find("open")) == 1

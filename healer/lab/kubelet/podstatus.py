@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from healer.lab.kubelet.behaviour import Frame
 from healer.lab.objects import Object, condition, timestamp
 
+_DEVICES = "allocatedResourcesStatus"
+"""The devices of a container. A test says how they are, and the status has it until the pod is gone."""
+
 
 def write(pod: Object, ip: str, frames: Mapping[str, Frame]) -> None:
     """Update the pod's status from the frames, which are by container name. The first container's frame sets the pod's phase."""
@@ -27,6 +30,7 @@ def write(pod: Object, ip: str, frames: Mapping[str, Frame]) -> None:
     waiting = [each["name"] for each in spec.get("initContainers") or []]
     incomplete = {"reason": "ContainersNotInitialized", "message": f"containers with incomplete status: [{' '.join(waiting)}]"}
     since = {item["type"]: item for item in status.get("conditions") or []}
+    devices = {item["name"]: item.get(_DEVICES) for item in status.get("containerStatuses") or []}
     status |= {
         "phase": phase,
         "conditions": [
@@ -41,7 +45,10 @@ def write(pod: Object, ip: str, frames: Mapping[str, Frame]) -> None:
         "podIP": ip,
         "podIPs": [{"ip": ip}],
         "startTime": status.get("startTime") or timestamp(),
-        "containerStatuses": [_container(each, frames[each["name"]]) for each in spec["containers"]],
+        "containerStatuses": [
+            _container(each, frames[each["name"]]) | ({_DEVICES: had} if (had := devices.get(each["name"])) else {})
+            for each in spec["containers"]
+        ],
     }
     if spec.get("initContainers"):
         known = {item["name"]: item for item in status.get("initContainerStatuses") or []}

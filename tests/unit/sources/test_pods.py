@@ -10,9 +10,11 @@ import msgspec
 import pytest
 
 from healer.model.kube import (
+    AllocatedResource,
     Condition,
     ContainerState,
     ContainerStatus,
+    DeviceHealth,
     InitContainer,
     Meta,
     Pod,
@@ -330,6 +332,25 @@ def test_what_alternates_holds_together_after_a_restart_too() -> None:
     names = {signal.name for signal in source.resume(backing_off, {"ErrImagePull"}, NOW)}
     assert names == {"ErrImagePull", "ImagePullBackOff"}
     assert source.still(backing_off, "ErrImagePull", NOW)
+
+
+# devices
+
+
+def _with_device(health: str) -> Pod:
+    """A ready pod whose container has one device, which is so."""
+    has = (AllocatedResource("nvidia.com/gpu", (DeviceHealth("GPU-0", "Healthy"), DeviceHealth("GPU-1", health))),)
+    ready = container(Running(moment(NOW - 900)), ready=True)
+    return pod(msgspec.structs.replace(ready, allocated_resources_status=has))
+
+
+@pytest.mark.parametrize(("health", "begins"), [("Unhealthy", ["+DeviceUnhealthy"]), ("Unknown", []), ("Healthy", [])])
+def test_an_ill_device_of_a_pod_that_is_ready_is_seen(health: str, begins: list[str]) -> None:
+    """What is not known of a device is no illness of it."""
+    watch = Watch()
+    assert watch.put(_with_device("Healthy")) == []
+    assert watch.put(_with_device(health)) == begins
+    assert watch.put(_with_device("Healthy")) == ["-DeviceUnhealthy"] * len(begins)
 
 
 # not starting
