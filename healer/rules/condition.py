@@ -260,7 +260,8 @@ def facts(signal: Signal, view: View, now: float, fresh: Pod | Workload | None =
     `fresh` is the signal's target as it was just read; by default it is the one of the view.
     """
     known: dict[str, object] = {"signal.name": signal.name, "signal.message": signal.message}
-    known |= {name: variable.value(signal) for name, variable in TRIGGERS[signal.source].variables.items()}
+    own = {name: variable.value(signal) for name, variable in TRIGGERS[signal.source].variables.items()}
+    known |= {name: value for name, value in own.items() if value is not None}
     target = fresh or view.find(signal.target)
     if isinstance(target, Pod):
         known |= _of_pod(target, now)

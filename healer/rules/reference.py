@@ -23,6 +23,7 @@ from healer.rules.schema import Step, models_by_path
 from healer.rules.triggers import TRIGGERS
 from healer.rules.vocabulary import Vocabulary
 from healer.rules.workload_conditions import WORKLOAD_CONDITIONS, WorkloadConditionName
+from healer.rules.xid import XIDS
 
 
 def tables(known: Vocabulary) -> dict[str, str]:
@@ -33,6 +34,7 @@ def tables(known: Vocabulary) -> dict[str, str]:
         "variables": _variables(),
         "conditions": _conditions(),
         "workload_conditions": _workload_conditions(),
+        "xids": _xids(),
         "routers": _routers(known),
         "workloads": _workloads(known),
         "servers": _servers(known),
@@ -160,6 +162,11 @@ def _conditions() -> str:
             yield f"`{condition.name}`", ", ".join(living + others), condition.meaning
 
     return _table(("condition", "of pods that are", "meaning"), rows())
+
+
+def _xids() -> str:
+    rows = ((str(number), kind, meaning) for number, (kind, meaning) in sorted(XIDS.items()))
+    return _table(("Xid", "class", "meaning"), rows)
 
 
 def _workload_conditions() -> str:

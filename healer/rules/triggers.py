@@ -23,6 +23,7 @@ from healer.rules.positions import Path
 from healer.rules.probe import BAD_CANARY, QUERY_SIGNAL, UNKNOWN_VERDICT, Canary, Query, ServedModel
 from healer.rules.promql import surprises, unfamiliar
 from healer.rules.workload_conditions import WorkloadConditionName
+from healer.rules.xid import xid_class, xid_of
 
 V = TypeVar("V")
 
@@ -50,7 +51,7 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A CEL variable of a trigger's own: its type, its meaning for people, and its value of a signal."""
+    """A CEL variable of a trigger's own: its type, its meaning for people, and its value of a signal; None: it has none."""
 
     kind: cel.Type
     meaning: str
@@ -182,6 +183,12 @@ ALERT: Trigger[tuple[str, ...]] = Trigger(
         "alert.labels": Variable(LABELS, "all its labels", lambda signal: dict(signal.labels)),
         "alert.annotations": Variable(
             LABELS, "its annotations; of a text, the first 2,048 characters", lambda signal: dict(signal.annotations)
+        ),
+        "alert.xid": Variable(
+            cel.Type.INT, "the number of the Xid error of a GPU, from the label or the annotation `xid` or `err_code`", xid_of
+        ),
+        "alert.xidClass": Variable(
+            cel.Type.STRING, "application, device or unknown, by [the number of the Xid error](#xid-errors-of-gpus)", xid_class
         ),
     },
     remarks=_patterns,

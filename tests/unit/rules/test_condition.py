@@ -84,7 +84,7 @@ def test_what_an_alert_rule_may_ask() -> None:
 
 
 def test_every_variable_has_a_fact_of_its_type() -> None:
-    known = facts(signal("alert"), view(), NOW)
+    known = facts(signal("alert", labels={"xid": "31"}), view(), NOW)
     assert known.keys() == variables(ALERT).keys()
     for name in variables(ALERT):
         assert CelCondition(f"{name} == {name}", ALERT).holds(known)
