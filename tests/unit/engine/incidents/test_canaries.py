@@ -39,7 +39,7 @@ def test_a_bad_canary_loses_its_traffic_and_is_healed_when_its_signal_is_gone() 
     d.judged("BadCanary", d.world.workload)
     (act,) = d.waiting
     assert (act.action, act.target) == ("divert", d.world.workload)
-    assert act.params.model_dump()["stable"]["deployment"] == "stable"
+    assert act.params.model_dump()["stable"]["workload"]["name"] == "stable"
     d.answer()
     d.wait(5)
     assert state(d) is State.VERIFYING
