@@ -103,6 +103,7 @@ def _row(bound: BoundRule, covered: Coverage | None) -> RuleRow:
         workloads=None if covered is None else covered.workloads,
         watched=None if covered is None else covered.watched,
         doubts=[] if covered is None else list(covered.doubts),
+        description=bound.rule.description or "",
     )
 
 

@@ -22,6 +22,7 @@ class RuleRow(msgspec.Struct, frozen=True, rename="camel"):
     workloads: int | None = None
     doubts: list[str] = []
     watched: int | None = None
+    description: str = ""
 
 
 class Rules:

@@ -244,6 +244,8 @@ class Rule(Model):
 
     name: Name
     """Unique in its rule set; the rule's full name is "ruleset/rule"."""
+    description: Text | None = None
+    """For people: why this is the right answer, and when it is the wrong one. `healer explain` shows it."""
     when: When
     """What to look for."""
     scope: Scope | None = None

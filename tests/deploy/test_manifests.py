@@ -130,8 +130,9 @@ def test_webhooks_need_a_token_that_is_mounted(manifests: list[Manifest], settin
     assert not settings.http.allow_anonymous
 
 
-def test_the_config_map_holds_every_rule_file(manifests: list[Manifest]) -> None:
-    assert _one(manifests, "ConfigMap")["data"].keys() == {path.name for path in (ROOT / "rules").glob("*.yaml")}
+def test_the_config_map_holds_the_rules_of_every_pack(manifests: list[Manifest]) -> None:
+    packs = {f"{path.parent.name}.yaml": path.read_text() for path in (ROOT / "rules").glob("*/rules.yaml")}
+    assert _one(manifests, "ConfigMap")["data"] == packs
 
 
 def test_the_image_is_of_this_version(manifests: list[Manifest]) -> None:

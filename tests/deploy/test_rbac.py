@@ -92,7 +92,7 @@ def test_what_is_printed_grants_what_is_needed() -> None:
     assert {"get", "list", "watch"} < {verb for _, _, verb in needs}
     assert {each["metadata"].get("namespace") for each in printed} == {"elsewhere", None}
     assert Permission("networking.k8s.io", "ingresses", "patch") in needs
-    assert Permission("apps", "deployments", "patch") not in needs
+    assert Permission("", "pods", "delete") not in needs
 
 
 def test_a_canary_that_people_are_only_paged_about_is_read_and_not_written() -> None:
@@ -112,10 +112,14 @@ def test_each_action_says_what_it_needs() -> None:
     assert unsaid == []
 
 
-def test_healer_may_change_nothing_but_the_pods_it_heals_and_its_own_incidents() -> None:
+def test_healer_may_change_nothing_but_what_it_heals_and_its_own_incidents() -> None:
+    """Pods by eviction, workloads by the rollbacks of the packs; no Secret, no ConfigMap, no pod by DELETE."""
     changes = {each for each in granted(read(ROOT / "deploy/healer")) if each.verb not in ("get", "list", "watch")}
     assert changes == {
         Permission("", "pods/eviction", "create"),
+        Permission("apps", "daemonsets", "patch"),
+        Permission("apps", "deployments", "patch"),
+        Permission("apps", "statefulsets", "patch"),
         Permission("healer.dev", "incidents", "create"),
         Permission("healer.dev", "incidents", "delete"),
         Permission("healer.dev", "incidents/status", "update"),

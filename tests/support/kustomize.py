@@ -58,10 +58,11 @@ def _resource(path: Path) -> Iterator[Manifest]:
 
 def _config_map(folder: Path, generator: Manifest) -> Manifest:
     data = {}
-    for name in generator["files"]:
+    for entry in generator["files"]:
+        key, _, name = entry.rpartition("=")
         if not (folder / name).resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{folder / name}: kustomize reads no file outside the kustomization's own folder")
-        data[Path(name).name] = (folder / name).read_text()
+        data[key or Path(name).name] = (folder / name).read_text()
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": generator["name"]}, "data": data}
 
 

@@ -16,6 +16,7 @@ from tests.support.healer import HEALER, Verb
 pytestmark = pytest.mark.slow
 
 RULES = Path(__file__).parents[2] / "rules"
+PACK = RULES / "tensorflow-serving" / "rules.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,15 @@ def healer(*arguments: str, stdin: str = "", **environ: str) -> Done:
     return Done(*asyncio.run(Verb.warm.run([HEALER, *arguments], env, stdin)))
 
 
-def test_check_accepts_the_rule_pack() -> None:
+def test_check_accepts_the_rule_packs() -> None:
     done = healer("check", str(RULES))
     assert done.returncode == 0, done.stderr
-    assert "no errors, 1 remark" in done.stdout  # the folder in it, of canary rules, is not read
+    assert "no errors, 1 remark" in done.stdout  # the folder of canary rules, in which names are to be filled in, is no pack
+    assert f"{RULES / 'canary'}: " in done.stdout
 
 
 def test_check_names_every_problem_with_its_place_and_exits_1(tmp_path: Path) -> None:
-    wrong = (RULES / "tensorflow-serving.yaml").read_text().replace("evict:", "evikt:", 1).replace("cooldown:", "cooldwon:", 1)
+    wrong = (PACK).read_text().replace("evict:", "evikt:", 1).replace("cooldown:", "cooldwon:", 1)
     (tmp_path / "wrong.yaml").write_text(wrong)
     done = healer("check", str(tmp_path))
     assert done.returncode == 1
@@ -58,7 +60,7 @@ def test_check_of_nothing_exits_2(tmp_path: Path) -> None:
 def test_check_of_a_folder_of_folders_names_those_with_rules(tmp_path: Path) -> None:
     """Folders below a folder are not read; whoever names it is told which to name."""
     (tmp_path / "team").mkdir()
-    shutil.copy(RULES / "tensorflow-serving.yaml", tmp_path / "team")
+    shutil.copy(PACK, tmp_path / "team" / "serving.yaml")
     (tmp_path / "empty").mkdir()
     done = healer("check", str(tmp_path))
     assert done.returncode == 2
@@ -66,15 +68,32 @@ def test_check_of_a_folder_of_folders_names_those_with_rules(tmp_path: Path) -> 
     assert f"hint: name them: {tmp_path / 'team'}\n" in done.stderr
 
 
+def test_check_of_a_folder_of_packs_reads_their_rules(tmp_path: Path) -> None:
+    """A folder with rule files of its own is no folder of packs: nothing that was not read before is read because of one."""
+    for name in ("serving", ".hidden"):
+        (tmp_path / name).mkdir()
+        shutil.copy(PACK, tmp_path / name / "rules.yaml")
+    (tmp_path / "serving" / "more.yaml").write_text("kind: Other")
+    (tmp_path / "canary").mkdir()
+    (tmp_path / "canary" / "serving.yaml").write_text("kind: Other")
+    done = json.loads(healer("check", str(tmp_path), "-o", "json").stdout)
+    assert done["files"] == [str(tmp_path / "serving" / "rules.yaml")]
+    assert [remark.partition(": ")[0] for remark in done["remarks"]] == [str(tmp_path / "canary")]
+    (tmp_path / "own.yaml").write_text("kind: Own")
+    done = json.loads(healer("check", str(tmp_path), "-o", "json").stdout)
+    assert done["files"] == [str(tmp_path / "own.yaml")]
+    assert len(done["remarks"]) == 2
+
+
 def test_check_reads_a_pipe() -> None:
     """As a shell's <(command) names one."""
-    done = healer("check", "/dev/stdin", stdin=(RULES / "tensorflow-serving.yaml").read_text())
+    done = healer("check", "/dev/stdin", stdin=(PACK).read_text())
     assert (done.returncode, done.stderr) == (0, "")
     assert "in 1 file: no problems" in done.stdout
 
 
 def test_check_reads_standard_input_and_answers_programs() -> None:
-    text = (RULES / "tensorflow-serving.yaml").read_text()
+    text = (PACK).read_text()
     done = healer("check", "-", "-o", "json", stdin=text.replace("evict:", "evikt:", 1))
     assert done.returncode == 1
     (problem,) = json.loads(done.stdout)["problems"]
@@ -86,9 +105,9 @@ def test_check_reads_standard_input_and_answers_programs() -> None:
 
 def test_check_says_what_of_a_folder_it_passes_over(tmp_path: Path) -> None:
     """A rule file that is not read guards nothing."""
-    shutil.copy(RULES / "tensorflow-serving.yaml", tmp_path)
+    shutil.copy(PACK, tmp_path / "serving.yaml")
     (tmp_path / "team").mkdir()
-    shutil.copy(RULES / "tensorflow-serving.yaml", tmp_path / "team")
+    shutil.copy(PACK, tmp_path / "team" / "serving.yaml")
     (tmp_path / "odd.yaml").mkdir()
     done = healer("check", str(tmp_path))
     assert done.returncode == 0
@@ -97,7 +116,7 @@ def test_check_says_what_of_a_folder_it_passes_over(tmp_path: Path) -> None:
 
 
 def test_check_says_that_a_link_leads_nowhere(tmp_path: Path) -> None:
-    shutil.copy(RULES / "tensorflow-serving.yaml", tmp_path)
+    shutil.copy(PACK, tmp_path / "serving.yaml")
     (tmp_path / "more.yaml").symlink_to("gone.yaml")
     done = healer("check", str(tmp_path))
     assert done.returncode == 2

@@ -93,6 +93,8 @@ def _guards(screen: Console, guards: tuple[Guarding, ...]) -> None:
     title(screen, "rules about it")
     for rule in inside:
         screen.print(clean(f"  {rule.name} ({rule.mode}): {rule.trigger} {', '.join(rule.names)}"))
+        if rule.description:
+            screen.print(Text(clean(f"    {' '.join(rule.description.split())}"), style="dim"))
     if inside:
         return
     screen.print("  none: no rule in force is about it" if guards else "  none: healer has no rules", style="yellow")
@@ -159,7 +161,13 @@ def plain_facts(facts: SubjectFacts) -> dict[str, Any]:
 
 def _plain_guard(guard: Guarding) -> dict[str, Any]:
     rule = guard.rule
-    return {"rule": rule.name, "mode": rule.mode, "inScope": not guard.differs, "differs": guard.differs}
+    return {
+        "rule": rule.name,
+        "mode": rule.mode,
+        "inScope": not guard.differs,
+        "differs": guard.differs,
+        "description": rule.description,
+    }
 
 
 def _plain_incident(incident: Incident, now: float) -> dict[str, Any]:

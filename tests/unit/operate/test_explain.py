@@ -407,23 +407,30 @@ async def test_the_screen_has_verdict_history_rules_decisions_and_next(place: Pl
         assert part in text
 
 
-def rule_on(app: str, namespace: str = SPACE) -> RuleRow:
+def rule_on(app: str, namespace: str = SPACE, description: str = "") -> RuleRow:
     scope = {"namespaces": [namespace], "selector": {"matchLabels": {"app": app}}}
-    return RuleRow(f"serving/{app}", "enforce", "pod", ["CrashLoopBackOff"], scope)
+    return RuleRow(f"serving/{app}", "enforce", "pod", ["CrashLoopBackOff"], scope, description=description)
 
 
 async def test_the_rules_that_are_about_it_are_named(place: Place) -> None:
-    place.rules[:] = [rule_on(NAME), rule_on("another")]
+    place.rules[:] = [rule_on(NAME, description="A new pod may get\na better node.\n"), rule_on("another")]
     text = screen(await known(place))
-    assert f"  serving/{NAME} (enforce): pod CrashLoopBackOff" in text
+    assert f"  serving/{NAME} (enforce): pod CrashLoopBackOff\n    A new pod may get a better node.\n" in text
     assert "another" not in text
     assert plain_facts(await known(place))["guards"] == [
-        {"rule": f"serving/{NAME}", "mode": "enforce", "inScope": True, "differs": ""},
+        {
+            "rule": f"serving/{NAME}",
+            "mode": "enforce",
+            "inScope": True,
+            "differs": "",
+            "description": "A new pod may get\na better node.\n",
+        },
         {
             "rule": "serving/another",
             "mode": "enforce",
             "inScope": False,
             "differs": f"its label 'app' is '{NAME}', and the selector wants 'another'",
+            "description": "",
         },
     ]
 

@@ -1,18 +1,13 @@
 """What a right rule file means: values, defaults, scopes, several documents."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from healer.model.action import ActionSpec
-from healer.model.duration import parse
 from healer.model.target import ActsOn
 from healer.rules.loading import load, load_all, remarks
 from healer.rules.schema import Breaker, Budget, Count, Limits, Mode, PageParams, Severity, Verify
-from healer.rules.triggers import ALERT
 from tests.unit.rules.actions import VOCABULARY, Scaling
 from tests.unit.rules.test_errors import GOOD
-
-PACK = Path(__file__).parents[3] / "rules"
 
 FULL = """\
 apiVersion: healer.dev/v1alpha1
@@ -147,38 +142,6 @@ def test_anchors_may_be_used() -> None:
     (bound,), problems = load(text, "f.yaml", VOCABULARY)
     assert problems == []
     assert bound.rule.heal[0].verify.within == 120.0
-
-
-def test_the_rule_pack_is_right() -> None:
-    files = {file.name: file.read_text(encoding="utf-8") for file in PACK.glob("*.yaml")}
-    rules, problems = load_all(files, VOCABULARY)
-    assert [str(problem) for problem in problems] == []
-    assert remarks(rules) == []
-    assert {rule.name.partition("/")[0] for rule in rules} == {"tensorflow-serving"}
-
-
-def test_the_rule_pack_acts_only_on_the_pods_of_tensorflow_serving_in_production() -> None:
-    rules, _ = load((PACK / "tensorflow-serving.yaml").read_text(encoding="utf-8"), "pack", VOCABULARY)
-    for rule in rules:
-        assert rule.scope_covers("production", {"app": "tensorflow-serving", "version": "v1"})
-        assert not rule.scope_covers("production", {"app": "database"})
-        assert not rule.scope_covers("kube-system", {"app": "tensorflow-serving"})
-        assert {step.action for step in rule.rule.heal} <= {"evict", "restart"}
-
-
-def test_the_rule_pack_never_acts_on_what_a_fresh_pod_cannot_cure() -> None:
-    rules, _ = load((PACK / "tensorflow-serving.yaml").read_text(encoding="utf-8"), "pack", VOCABULARY)
-    acting = {name for rule in rules if rule.rule.mode is Mode.ENFORCE for name in rule.rule.when.names}
-    assert "CrashLoopBackOff" in acting
-    assert not acting & {"OOMKilled", "CreateContainerConfigError", "Unschedulable", "StuckTerminating", "Evicted", "Failed"}
-
-
-def test_an_alert_has_time_to_end_before_the_next_step() -> None:
-    """A rate over five minutes, and five more of Alertmanager's group_interval."""
-    rules, _ = load((PACK / "tensorflow-serving.yaml").read_text(encoding="utf-8"), "pack", VOCABULARY)
-    within = [step.verify.within for rule in rules if rule.rule.when.trigger is ALERT for step in rule.rule.heal]
-    assert within
-    assert min(within) > parse("10m")
 
 
 def test_a_step_pages_by_its_parameters_and_not_by_the_name_of_its_action() -> None:

@@ -1,0 +1,132 @@
+"""deploy/alerts feeds the rule packs: Prometheus and Alertmanager accept it, and each alert is tried and leads somewhere."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from healer.daemon.rulefiles import load_rules, vocabulary
+from healer.rules.rulebook import BoundRule
+from healer.rules.triggers import ALERT
+from tests.support.processes import program
+
+ROOT = Path(__file__).parents[2]
+ALERTS = ROOT / "deploy" / "alerts"
+RUNBOOKS = "docs/runbooks.md"
+TESTS = sorted((ALERTS / "tests").glob("*.yaml"))
+OTHERS = {"owners", "alertmanager"}
+"""Files that hold no alerts."""
+FILES = sorted(path for path in ALERTS.glob("*.yaml") if path.stem not in OTHERS)
+PEOPLE = "people"
+"""The value of the label `to` of alerts that no rule waits for."""
+
+Yaml = dict[str, Any]
+
+
+def _run(package: str, tool: str, *arguments: str) -> str:
+    done = subprocess.run([program(package, tool), *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text("utf-8"))
+
+
+def _alerts() -> Iterator[Yaml]:
+    for path in FILES:
+        for group in _read(path)["groups"]:
+            yield from group["rules"]
+
+
+def _cases() -> Iterator[tuple[str, list[Yaml]]]:
+    """Of each case the alert, and with which labels it is to fire."""
+    for path in TESTS:
+        for test in _read(path)["tests"]:
+            yield from ((case["alertname"], case["exp_alerts"]) for case in test["alert_rule_test"])
+
+
+def _waiting() -> dict[str, list[BoundRule]]:
+    """The shipped rules that wait for alerts, by the alerts' names."""
+    waiting: dict[str, list[BoundRule]] = {}
+    for bound in load_rules([ROOT / "rules"], vocabulary()).rules:
+        for name in bound.rule.when.get(ALERT) or ():
+            waiting.setdefault(name, []).append(bound)
+    return waiting
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_each_alert_fires_in_its_trouble_and_in_no_other(path: Path) -> None:
+    """As the real Prometheus evaluates it."""
+    _run("prometheus", "promtool", "test", "rules", str(path))
+
+
+def test_each_file_of_alerts_is_tried() -> None:
+    assert [path.stem for path in TESTS] == [path.stem for path in FILES]
+
+
+def test_each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+    cases = list(_cases())
+    for fires in (True, False):
+        assert {alert["alert"] for alert in _alerts()} == {name for name, expected in cases if bool(expected) is fires}
+
+
+def test_no_two_alerts_have_one_name() -> None:
+    names = [alert["alert"] for alert in _alerts()]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_no_rule_waits_for_an_alert_that_nothing_ships() -> None:
+    assert _waiting().keys() <= {alert["alert"] for alert in _alerts()}
+
+
+def test_an_alert_that_no_rule_waits_for_is_named_for_people() -> None:
+    """And only such an one: Alertmanager does not send it to healer."""
+    waiting = _waiting()
+    for alert in _alerts():
+        assert (alert["labels"].get("to") == PEOPLE) is (alert["alert"] not in waiting), alert["alert"]
+
+
+def test_what_an_alert_gives_names_a_target_that_its_rules_act_on() -> None:
+    """A pod, or a Deployment; a rule that evicts needs the pod."""
+    waiting = _waiting()
+    for name, expected in _cases():
+        for labels in (each["exp_labels"] for each in expected):
+            named = labels.keys() & {"pod", "deployment"}
+            assert labels.get("namespace"), (name, labels)
+            assert len(named) == 1, (name, labels)
+            for bound in waiting.get(name, ()):
+                acts_on = {bound_to for step in bound.rule.heal[:1] for bound_to in vocabulary().actions[step.action].targets}
+                assert "pod" in named or "workload" in acts_on, f"{bound.name} acts on pods, and {name} names none"
+
+
+def test_each_alert_has_a_runbook() -> None:
+    """A section of its own, which says how to look and what to do."""
+    sections = re.findall(r"^## (\w+)$", (ROOT / RUNBOOKS).read_text("utf-8"), re.MULTILINE)
+    assert sorted(sections) == sorted(alert["alert"] for alert in _alerts())
+    for alert in _alerts():
+        assert alert["annotations"]["runbook_url"] == f"{RUNBOOKS}#{alert['alert'].lower()}"
+        assert alert["annotations"]["summary"]
+
+
+def test_alertmanager_accepts_its_configuration() -> None:
+    _run("prometheus-alertmanager", "amtool", "check-config", str(ALERTS / "alertmanager.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "receivers"),
+    [
+        ({"namespace": "production", "pod": "a"}, "healer,people"),
+        ({"namespace": "production", "deployment": "tf"}, "healer,people"),
+        ({"namespace": "production", "pod": "a", "to": PEOPLE}, "people"),
+        ({"alertname": "Watchdog"}, "people"),
+    ],
+)
+def test_healer_gets_what_names_a_target_and_people_get_everything(labels: dict[str, str], receivers: str) -> None:
+    config = f"--config.file={ALERTS / 'alertmanager.yaml'}"
+    pairs = [f"{name}={value}" for name, value in labels.items()]
+    assert _run("prometheus-alertmanager", "amtool", "config", "routes", "test", config, *pairs).strip() == receivers

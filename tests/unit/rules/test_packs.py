@@ -1,0 +1,80 @@
+"""The rule packs in rules/ as a whole: what they may do, and that each rule says why. tests/packs drives each rule."""
+
+from pathlib import Path
+
+import pytest
+
+from healer.daemon.rulefiles import load_rules, vocabulary
+from healer.model.duration import parse
+from healer.rules.loading import remarks
+from healer.rules.rulebook import BoundRule
+from healer.rules.schema import Mode
+from healer.rules.triggers import ALERT
+
+RULES = Path(__file__).parents[3] / "rules"
+PACKED = load_rules([RULES], vocabulary()).rules
+"""The rules of the packs, which work as they are."""
+FILES = sorted(RULES.glob("*/*.yaml"))
+EVERY = load_rules(FILES, vocabulary()).rules
+"""All that is shipped, with those in which names are to be filled in."""
+ON_WORKLOADS = {"rollback", "rolloutRestart", "pinModelVersion", "scale"}
+
+
+def test_each_pack_has_a_rule_set_of_its_name_and_no_surprises() -> None:
+    assert remarks(EVERY) == []
+    assert sorted({bound.ruleset for bound in PACKED}) == sorted(path.parent.name for path in FILES if path.name == "rules.yaml")
+
+
+@pytest.mark.parametrize("bound", EVERY, ids=lambda bound: bound.name)
+def test_each_rule_says_why_and_when_it_is_wrong(bound: BoundRule) -> None:
+    """In sentences, and longer than a name."""
+    said = bound.rule.description
+    assert said is not None
+    assert len(said) > 80
+    assert said.endswith(".")
+
+
+def test_each_rule_has_a_mode_a_severity_and_somebody_to_tell() -> None:
+    for bound in EVERY:
+        assert {"mode", "severity", "notify"} <= bound.rule.model_fields_set, bound.name
+
+
+def test_the_packs_cover_only_pods_of_their_own_in_production() -> None:
+    for bound in PACKED:
+        assert bound.scope.namespaces == ("production",)
+        assert not bound.scope_covers("production", {"app": "database"}), bound.name
+
+
+def test_the_packs_change_whole_workloads_only_when_a_human_approves() -> None:
+    """A storm may page, and nothing else."""
+    for bound in PACKED:
+        if bound.rule.mode is Mode.ENFORCE:
+            assert not {step.action for step in bound.rule.heal} & ON_WORKLOADS, bound.name
+        assert bound.rule.on_storm is None or bound.rule.on_storm.action == "page"
+
+
+def test_the_packs_never_act_on_what_a_new_pod_does_not_cure() -> None:
+    acting = {name for bound in PACKED if bound.rule.mode is Mode.ENFORCE for name in bound.rule.when.names}
+    assert "CrashLoopBackOff" in acting
+    assert not acting & {"OOMKilled", "CreateContainerConfigError", "Unschedulable", "StuckTerminating", "Evicted", "Failed"}
+
+
+def test_a_model_may_take_sixteen_minutes_to_load_before_the_next_step() -> None:
+    """Every step after which new pods have to load."""
+    for bound in EVERY:
+        for step in bound.rule.heal:
+            if bound.rule.mode is not Mode.OBSERVE and step.action in {"evict", "restart", "rollback", "rolloutRestart", "scale"}:
+                assert step.verify.within >= parse("20m"), (bound.name, step.action)
+
+
+def test_an_alert_has_time_to_end_before_the_next_step() -> None:
+    """A rate over five minutes, and five more of Alertmanager's group_interval."""
+    waits = [
+        step.verify.within
+        for bound in PACKED
+        if bound.rule.when.trigger is ALERT
+        for step in bound.rule.heal
+        if step.pages is None
+    ]
+    assert waits
+    assert min(waits) > parse("10m")
