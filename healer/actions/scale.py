@@ -13,7 +13,7 @@ from pydantic import Field
 from healer.actions.base import Call, Clients, Reversal, Stopped
 from healer.actions.shared.paused import paused
 from healer.actions.shared.refusal import unread
-from healer.actions.shared.rolling import read_whole, rung
+from healer.actions.shared.rolling import kind_of, read_whole, rung
 from healer.actions.shared.temporary import TemporaryPatch, send, standing
 from healer.actions.undo_scale import AUTOSCALERS, REPLICAS, Autoscalers, Scale, ScalingAutoscaler, Sized, reversal, scale_path
 from healer.cluster.api import Api, ApiError, ClusterError
@@ -47,7 +47,7 @@ class ScaleParams(Model):
 
 
 def _needs(_: ScaleParams) -> Permissions:
-    kinds = [kind.resource for kind in WORKLOADS.values()]
+    kinds = [kind.resource for kind in WORKLOADS.values() if kind.scales]
     scales = union(permissions(each.api_group, f"{each.plural}/scale", "get patch") for each in kinds)
     return allowed("get") | scales | permissions("autoscaling", "horizontalpodautoscalers", "get list patch")
 
@@ -125,12 +125,14 @@ async def _wish(call: Call, params: ScaleParams, whole: Rollable) -> _Wish:
     target = call.act.target
     if (owner := operator_of(whole.metadata)) is not None:
         raise _refusal(Reason("Managed", f"{target} belongs to {owner}, which sets its replicas: scale it there"))
+    if not kind_of(call).scales:
+        raise _refusal(Reason("NoScale", f"a {target.kind} has no scale: the replicas of {target} cannot be set"))
     scaling = await _autoscalers(call)
     if len(scaling) > 1:
         names = ", ".join(sorted(each.metadata.name for each in scaling))
         text = f"{len(scaling)} HorizontalPodAutoscalers scale {target} ({names}): delete all but one of them"
         raise _refusal(Reason("TwoAutoscalers", text))
-    scale = await _scale(call)
+    scale = await call.api.get(scale_path(target), Scale)
     if scale.spec.replicas < 1:
         text = f"{target} is scaled to 0: somebody has switched it off, and healer does not switch it on"
         raise _refusal(Reason("ScaledToZero", text))
@@ -151,17 +153,6 @@ async def _autoscalers(call: Call) -> list[ScalingAutoscaler]:
             raise
         return []
     return [each for each in found.items if each.scales(target)]
-
-
-async def _scale(call: Call) -> Scale:
-    target = call.act.target
-    try:
-        return await call.api.get(scale_path(target), Scale)
-    except ApiError as error:
-        if error.is_not_found:  # the workload itself was just read
-            text = f"a {target.kind} has no scale: the replicas of {target} cannot be set"
-            raise _refusal(Reason("NoScale", text)) from error
-        raise
 
 
 def _by_autoscaler(params: ScaleParams, scaling: ScalingAutoscaler, running: int, call: Call) -> _Wish:

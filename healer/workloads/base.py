@@ -72,6 +72,8 @@ class WorkloadKind:
     """What it is, for docs/rules.md."""
     optional: bool = False
     """Whether a cluster may not have the kind: see `Resource.optional`."""
+    scales: bool = True
+    """Whether it has a scale subresource."""
     only_named: bool = False
     """Whether healer acts on it only by rules whose scope names the kind."""
     pods: PodNames = GENERATED

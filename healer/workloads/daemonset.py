@@ -152,6 +152,7 @@ DAEMON_SET = WorkloadKind(
     reads=READS,
     pod_revision=_pod_revision,
     meaning="one pod a node: a pod that is taken comes back on the same node",
+    scales=False,
     only_named=True,
 )
 """The kind DaemonSet."""

@@ -64,7 +64,7 @@ class AlertmanagerSilences:
 
     def identifies(self, labels: Mapping[str, str]) -> bool:
         """See `Silences`."""
-        named = any(labels.get(name) for name in (self._labels.pod, self._labels.deployment))
+        named = any(labels.get(name) for name in (self._labels.pod, *self._labels.workloads))
         return bool(labels.get("alertname") and labels.get(self._labels.namespace) and named)
 
     async def made(self, mark: str) -> list[AlertSilence]:
