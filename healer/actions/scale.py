@@ -183,14 +183,15 @@ async def _raise(call: Call, params: ScaleParams, whole: Rollable, wish: _Wish) 
         kept = changes(call.kept).get(now.key)
     except ValueError as error:
         return Outcome(OutcomeKind.REFUSED, "NoteUnreadable", f"what was kept of an earlier try cannot be read: {error}")
-    stands = kept is not None and kept.ended is None and kept.after == str(now.number)
-    if kept is not None and stands and kept.step == rung(call):
+    stands = kept is not None and kept.ended is None and str(now.number) in (kept.after, kept.base)
+    if kept is not None and stands and (kept.step, kept.after) == (rung(call), str(now.number)):
         return Outcome(OutcomeKind.DONE, "FoundDone", f"{now}: {now.number} already, by an earlier attempt")
     if wish.wanted <= max(wish.running, now.number):
         text = f"{target} has {wish.running} replicas, and may have {wish.most}: no more are added"
         return Outcome(OutcomeKind.REFUSED, "AtMaximum", text)
     before = kept.before if kept is not None and stands else str(now.number)
-    change = TemporaryChange(before, str(wish.wanted), rung(call), lasts=params.keep_for)
+    base = str(now.number) if before != str(now.number) else ""
+    change = TemporaryChange(before, str(wish.wanted), rung(call), base=base, lasts=params.keep_for)
     patch = TemporaryPatch(now.path, now.set(wish.wanted), now.key, change, f"scale {target}")
     if (failed := await send(call, patch, whole.workload())) is not None:
         return failed

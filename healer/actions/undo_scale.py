@@ -123,6 +123,8 @@ class ReplicasReversal:
 
     now: Sized
     set: int
+    base: int
+    """What an earlier step had set, where the last one perhaps did not come to it."""
     before: int
 
     @property
@@ -167,7 +169,7 @@ class ReplicasReversal:
             now = await read_sized(api, now.target, now.key)
 
     def _allowed(self, now: Sized, force: bool) -> None:
-        if now.number not in (self.set, self.before) and not force:
+        if now.number not in (self.set, self.base, self.before) and not force:
             text = f"{now} are {now.number}, and healer set {self.set}: somebody has changed them since"
             raise NotUndone(f"nothing was undone: {text}. --force puts {self.before} back anyway")
 
@@ -176,8 +178,9 @@ async def reversal(api: Api, incident: Incident, key: str, change: TemporaryChan
     """The way back of a change of the incident's workload. Raises NotUndone, ClusterError, ValueError for a note that healer did
     not write: it never gives a workload less than one replica, nor takes any."""
     before, after = int(change.before), int(change.after)
-    if not 1 <= before < after:
+    base = int(change.base or change.before)
+    if not 1 <= before <= base < after:
         raise ValueError(f"from {before} to {after} replicas is nothing that healer does")
     if incident.workload.kind not in WORKLOADS:
         raise NotUndone(f"nothing was undone: healer does not act on a {incident.workload.kind}")
-    return ReplicasReversal(await read_sized(api, incident.workload, key), after, before)
+    return ReplicasReversal(await read_sized(api, incident.workload, key), after, base, before)

@@ -30,6 +30,8 @@ class TemporaryChange(msgspec.Struct, frozen=True, omit_defaults=True, tag_field
     after: str
     step: str
     """The step of the incident that made it (`healer.actions.shared.rolling.rung`)."""
+    base: str = ""
+    """What it was when the last step of the incident changed it, where an earlier step had changed it already."""
     until: float | None = None
     with_incident: bool = True
     lasts: float = 0.0

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from healer.lab import Lab
-from healer.lab.kinds import DEPLOYMENT
+from healer.lab import Lab, serving
+from healer.lab.apiserver.store import StoreEvent
+from healer.lab.kinds import AUTOSCALER, DEPLOYMENT, NODE
 from tests.integration.conftest import Run
 from tests.integration.test_rollback import NAME, deployment
-from tests.integration.world import CHANNEL, NAMESPACE, Floor, rule, ruleset, serve, serves, told
+from tests.integration.world import CHANNEL, NAMESPACE, Floor, pods, rule, ruleset, serve, serves, told
 from tests.support.healer import alert
 from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
@@ -83,3 +84,72 @@ async def test_a_number_that_somebody_has_changed_since_is_left_alone_and_said(l
     await slack.wait_for(says("somebody has changed them since"), PATIENCE)
     assert history(lab)[-1] == "LeftAlone"
     assert deployment(lab)["spec"]["replicas"] == 4
+
+
+async def test_with_an_autoscaler_its_minimum_is_raised_and_put_back(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """The autoscaler adds the replicas, and takes them: healer never writes the Deployment's."""
+    await serve(lab)
+    scaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "serving", "namespace": NAMESPACE},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME},
+            "minReplicas": 3,
+            "maxReplicas": 9,
+        },
+    }
+    await lab.apply(scaler)
+
+    def follow(collection: str, _: StoreEvent) -> None:
+        """What the autoscaler's controller does with its minimum."""
+        (found,) = lab.objects("horizontalpodautoscalers", NAMESPACE)
+        if collection == AUTOSCALER.stored_in and deployment(lab)["spec"]["replicas"] != found["spec"]["minReplicas"]:
+            change(lab, replicas=found["spec"]["minReplicas"])
+
+    lab.store.listeners.append(follow)
+    healer = await run(busy())
+    await healer.post(SLOW)
+    await lab.wait_for(serves(5), PATIENCE)
+    await healer.post(RESOLVED)
+    await lab.wait_for(serves(3), PATIENCE)
+    await slack.wait_for(says("taken back: minReplicas of horizontalpodautoscaler/serving: 5 -"), PATIENCE)
+    written = [seen.permission for seen in lab.requests if seen.verb == "patch"]
+    assert written == ["horizontalpodautoscalers", "horizontalpodautoscalers"]
+
+
+async def test_what_finds_no_room_is_told_and_taken_back_and_nothing_stronger_is_done(
+    lab: Lab, run: Run, slack: FakeSlack
+) -> None:
+    """The alert is over, and only what healer has added is not ready: that is no reason to roll back."""
+    await serve(lab)
+    for node in lab.objects("nodes"):
+        lab.api.modify(NODE, "", node["metadata"]["name"], lambda obj: obj["spec"].update(unschedulable=True))
+    step = {"scale": {"by": 2, "max": 5, "keepFor": "0s"}, "verify": {"within": "1s", "stable": "300ms"}}
+    worse = {"rolloutRestart": {}, "verify": {"within": "5s", "stable": "300ms"}}
+    healer = await run(ruleset(rule("busy", when={"alert": ["HighLatency"]}, heal=[step, worse])))
+    await healer.post(SLOW)
+    await lab.wait_for(lambda lab: len(pods(lab)) == 5, PATIENCE)
+    await healer.post(RESOLVED)
+
+    await slack.wait_for(says("what healer has added is not all ready, a human is needed"), PATIENCE)
+    await lab.wait_for(serves(3), PATIENCE)
+    await slack.wait_for(told("closed"), PATIENCE)
+    assert history(lab)[-2:] == ["TakenBack", "Recovered"]
+    assert "RolloutRestarted" not in history(lab)
+
+
+async def test_a_statefulset_is_scaled_by_its_scale_too(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """And gets back to what it had."""
+    deployment_, *_ = serving()
+    spec = {key: deployment_["spec"][key] for key in ("selector", "template")}
+    head = {"apiVersion": "apps/v1", "metadata": {"name": "ranker", "namespace": NAMESPACE, "labels": {"app": NAME}}}
+    await lab.apply([head | {"kind": "StatefulSet", "spec": spec | {"replicas": 2, "serviceName": "ranker"}}])
+    await lab.wait_for(serves(2), PATIENCE)
+    healer = await run(busy(by=1))
+    slow = alert("HighLatency", statefulset="ranker")
+    await healer.post(slow)
+    await lab.wait_for(serves(3), PATIENCE)
+    await healer.post(slow | {"status": "resolved", "endsAt": slow["startsAt"]})
+    await lab.wait_for(serves(2), PATIENCE)
+    await slack.wait_for(says("taken back: replicas of statefulset/ranker: 3 -"), PATIENCE)

@@ -1,5 +1,6 @@
 """`scale` over HTTP against the lab: how far, by whom the number is set, and the way back."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from healer.actions.base import Clients, NotUndone, Reversal
 from healer.actions.registry import ACTIONS
 from healer.actions.scale import ScaleParams, ScaleWorkload
 from healer.daemon.rulefiles import vocabulary
+from healer.lab import Lab
 from healer.lab.kinds import AUTOSCALER, DEPLOYMENT
 from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind, Permission
@@ -61,6 +63,18 @@ async def autoscaler(bench: Bench, least: int = 2, most: int = 6, name: str = "s
     )
 
 
+def has(count: int) -> Callable[[Lab], bool]:
+    """Whether so many pods are ready, and the Deployment has nothing left to write."""
+
+    def holds(lab: Lab) -> bool:
+        obj = deployment(lab)
+        status = obj["status"]
+        counts = [status.get(key) for key in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")]
+        return status.get("observedGeneration") == obj["metadata"]["generation"] and counts == [count] * 4
+
+    return holds
+
+
 def least(bench: Bench) -> int:
     """The minimum of the autoscaler."""
     (found,) = bench.lab.objects("horizontalpodautoscalers", NAMESPACE)
@@ -104,10 +118,15 @@ async def test_a_try_whose_answer_was_lost_is_found_done(bench: Bench) -> None:
 
 
 async def test_a_further_step_goes_on_top_and_all_of_it_comes_back(bench: Bench) -> None:
-    """What was there before the first step is what comes back."""
+    """What was there before the first step is what comes back: also when somebody came between the second and its request."""
     await scale(bench, 1)
-    await scale(bench, 1, step=1)
-    assert changes(bench.kept)[REPLICAS].before == "3"
+    await bench.lab.wait_for(has(4))
+    touched = lambda: bench.change("deployment", note="x")  # noqa: E731 - said where it happens
+    assert verdict(await scale(bench, 1, step=1, meanwhile=touched)) == (OutcomeKind.DEFERRED, "Changed")
+    assert changes(bench.kept)[REPLICAS] == TemporaryChange("3", "5", "1", base="4", lasts=600.0)
+    (await back(bench)).check(force=False)
+    assert verdict(await scale(bench, 1, step=1)) == (OutcomeKind.DONE, "Scaled")
+    assert changes(bench.kept)[REPLICAS] == TemporaryChange("3", "5", "1", base="4", lasts=600.0)
     await (await back(bench)).put_back(bench.api, force=False)
     assert replicas(bench) == 3
 
@@ -116,6 +135,7 @@ async def test_what_somebody_set_between_two_steps_is_what_comes_back(bench: Ben
     """Their number, and not the one from before it."""
     await scale(bench, 1)
     change(bench, replicas=6)
+    await bench.lab.wait_for(has(6))
     await scale(bench, 1, 9, step=1)
     assert (changes(bench.kept)[REPLICAS].before, replicas(bench)) == ("6", 7)
 
