@@ -109,9 +109,10 @@ async def test_with_an_autoscaler_its_minimum_is_raised_and_put_back(lab: Lab, r
 
     lab.store.listeners.append(follow)
     healer = await run(busy())
-    await healer.post(SLOW)
+    firing = slow()
+    await healer.post(firing)
     await lab.wait_for(serves(5), PATIENCE)
-    await healer.post(RESOLVED)
+    await healer.post(resolved(firing))
     await lab.wait_for(serves(3), PATIENCE)
     await slack.wait_for(says("taken back: minReplicas of horizontalpodautoscaler/serving: 5 -"), PATIENCE)
     written = [seen.permission for seen in lab.requests if seen.verb == "patch"]
@@ -128,9 +129,10 @@ async def test_what_finds_no_room_is_told_and_taken_back_and_nothing_stronger_is
     step = {"scale": {"by": 2, "max": 5, "keepFor": "0s"}, "verify": {"within": "1s", "stable": "300ms"}}
     worse = {"rolloutRestart": {}, "verify": {"within": "5s", "stable": "300ms"}}
     healer = await run(ruleset(rule("busy", when={"alert": ["HighLatency"]}, heal=[step, worse])))
-    await healer.post(SLOW)
+    firing = slow()
+    await healer.post(firing)
     await lab.wait_for(lambda lab: len(pods(lab)) == 5, PATIENCE)
-    await healer.post(RESOLVED)
+    await healer.post(resolved(firing))
 
     await slack.wait_for(says("what healer has added is not all ready, a human is needed"), PATIENCE)
     await lab.wait_for(serves(3), PATIENCE)
@@ -147,9 +149,9 @@ async def test_a_statefulset_is_scaled_by_its_scale_too(lab: Lab, run: Run, slac
     await lab.apply([head | {"kind": "StatefulSet", "spec": spec | {"replicas": 2, "serviceName": "ranker"}}])
     await lab.wait_for(serves(2), PATIENCE)
     healer = await run(busy(by=1))
-    slow = alert("HighLatency", statefulset="ranker")
-    await healer.post(slow)
+    firing = alert("HighLatency", statefulset="ranker")
+    await healer.post(firing)
     await lab.wait_for(serves(3), PATIENCE)
-    await healer.post(slow | {"status": "resolved", "endsAt": slow["startsAt"]})
+    await healer.post(resolved(firing))
     await lab.wait_for(serves(2), PATIENCE)
     await slack.wait_for(says("taken back: replicas of statefulset/ranker: 3 -"), PATIENCE)
