@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 from healer.model.kube import Pod
 from healer.rules import pod_detectors
 from healer.rules.pod_detectors import Detector, Finding, ObservedPod, PodState
-from healer.rules.vocabulary import one_of
+from healer.rules.vocabulary import KnownNames, one_of
 
 PodStatus = tuple[str, bool, str]
 """What an `if` can ask of a pod's status: phase, ready, reason."""
@@ -135,7 +135,9 @@ POD_CONDITIONS: dict[str, PodCondition] = {
 }
 """The table, by name, in the order of docs."""
 
-PodConditionName = Annotated[str, BeforeValidator(lambda name: one_of(name, POD_CONDITIONS))]
+PodConditionName = Annotated[
+    str, BeforeValidator(lambda name: one_of(name, POD_CONDITIONS)), KnownNames(lambda _: POD_CONDITIONS)
+]
 
 
 def of_living(name: str) -> bool:

@@ -129,6 +129,13 @@ class Vocabulary:
         return {spec.word: kind for kind, spec in self.workloads.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class KnownNames:
+    """Marks a text that is one of the names of a table, for code that walks the models (the JSON Schema)."""
+
+    of: Callable[[Vocabulary], Iterable[str]]
+
+
 def one_of(value: str, known: Iterable[str]) -> str:
     """The value, when it is one of these names. Raises the error that pydantic raises for a Literal."""
     names = list(known)
@@ -179,10 +186,14 @@ def _address(text: str, info: ValidationInfo) -> str:
 DEFAULT_SERVER = "tensorflow"
 """The model server of a rule that names none."""
 
-RouterKind = Annotated[str, BeforeValidator(_router)]
-WorkloadKindName = Annotated[str, BeforeValidator(_workload)]
-ServerName = Annotated[str, BeforeValidator(_server)]
-ModelCondition = Annotated[str, AfterValidator(_condition)]
+RouterKind = Annotated[str, BeforeValidator(_router), KnownNames(lambda known: known.routers)]
+WorkloadKindName = Annotated[str, BeforeValidator(_workload), KnownNames(lambda known: known.workloads)]
+ServerName = Annotated[str, BeforeValidator(_server), KnownNames(lambda known: known.servers)]
+ModelCondition = Annotated[
+    str,
+    AfterValidator(_condition),
+    KnownNames(lambda known: [name for server in known.servers.values() for name in server.conditions]),
+]
 """A condition of the server that the field `server` of the same model names."""
 Address = Annotated[str, AfterValidator(_address)]
 """Where people are told: `"#ml-oncall"`, or `kind:address`."""

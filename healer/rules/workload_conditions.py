@@ -7,7 +7,7 @@ from pydantic import BeforeValidator
 
 from healer.rules import workload_detectors
 from healer.rules.pod_detectors import Finding
-from healer.rules.vocabulary import one_of
+from healer.rules.vocabulary import KnownNames, one_of
 from healer.rules.workload_detectors import ObservedWorkload, WorkloadDetector
 
 
@@ -58,7 +58,9 @@ WORKLOAD_CONDITIONS: dict[str, WorkloadCondition] = {
 }
 """The table, by name, in the order of docs."""
 
-WorkloadConditionName = Annotated[str, BeforeValidator(lambda name: one_of(name, WORKLOAD_CONDITIONS))]
+WorkloadConditionName = Annotated[
+    str, BeforeValidator(lambda name: one_of(name, WORKLOAD_CONDITIONS)), KnownNames(lambda _: WORKLOAD_CONDITIONS)
+]
 
 
 def workload_findings(seen: ObservedWorkload) -> tuple[dict[str, Finding], float | None]:
