@@ -19,6 +19,7 @@ from healer.model.action import ActionSpec, Outcome, OutcomeKind, union
 from healer.model.annotations import ROLLED_BACK_BY, ROLLED_BACK_FROM
 from healer.model.incident import Incident
 from healer.model.target import ActsOn
+from healer.model.workload import Workload
 from healer.rules.form import Model, Whole
 from healer.workloads.base import Rollable
 from healer.workloads.registry import WORKLOADS, allowed
@@ -77,7 +78,7 @@ class Rollback:
         keep = {"step": rung(call), "from": history.note, "to": str(goal.number), "replicaSet": goal.holder}
         change = _change(call, whole, history, goal)
         failed = await patch(call, workload, change, keep, f"roll {call.act.target} back to revision {goal.number}")
-        return failed or _done(call, history, goal)
+        return failed or _done(call, workload, history, goal)
 
 
 def _found(call: Call, whole: Rollable, history: History) -> Outcome | None:
@@ -127,11 +128,19 @@ def _change(call: Call, whole: Rollable, history: History, goal: Revision) -> Te
     return to_revision(whole, goal, marks)
 
 
-def _done(call: Call, history: History, goal: Revision) -> Outcome:
+def _done(call: Call, workload: Workload, history: History, goal: Revision) -> Outcome:
     target, changes = call.act.target, differences(history.template, goal.template)
     proven = ", last seen healthy" if goal is history.numbered(history.number_of(call.act.incident.healthy)) else ""
     way = f"rolled back from revision {history.current} to revision {goal.number}{proven} ({changes})"
     if call.act.dry_run:
         text = f"{target} would be {way} (observe: dry run, nothing was done)"
         return Outcome(OutcomeKind.DONE, "WouldRollBack", text)
-    return Outcome(OutcomeKind.DONE, "RolledBack", f"{target} is {way}; waiting for its pods")
+    return Outcome(OutcomeKind.DONE, "RolledBack", f"{target} is {way}; {_follows(workload)}")
+
+
+def _follows(workload: Workload) -> str:
+    """What happens to its pods after that."""
+    if not workload.roll.waits or workload.ready >= workload.desired:
+        return "waiting for its pods"
+    text = "so that its pods that are not ready stay as they are until they are taken: the next step is to evict"
+    return f"{workload.roll.waits}, {text}"

@@ -29,6 +29,8 @@ class Roll:
     """The number of ready units that a gradual rollout may take down at once."""
     strategy: str
     """The strategy in the words of its kind: "Recreate", "maxUnavailable 25%"."""
+    waits: str = ""
+    """Why it stops at a pod that is not ready, whatever that pod's revision is; "" when it replaces such a pod."""
     idle: str = ""
     """Why a new template would take no pod at all; "" when it takes them."""
 

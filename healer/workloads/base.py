@@ -28,10 +28,18 @@ class RolloutMarks(ManagerMarks, frozen=True):
     rolled_back_by: str = msgspec.field(default="", name=ROLLED_BACK_BY)
 
 
+_NO_ANNOTATIONS = RolloutMarks()
+
+
 class WholeMeta(WrittenMeta, frozen=True):
     """Metadata with managedFields and the annotations of rollouts."""
 
-    annotations: RolloutMarks = RolloutMarks()
+    annotations: RolloutMarks = _NO_ANNOTATIONS
+
+    @property
+    def annotated(self) -> bool:
+        """Whether the object has annotations at all: a JSON patch can add one only to annotations that are there."""
+        return self.annotations is not _NO_ANNOTATIONS
 
 
 class Rollable(WorkloadObject, frozen=True):

@@ -60,10 +60,13 @@ def history_of(
 ) -> History:
     """The history of a workload. `current`: what its status calls its newest revision. `id_of`: what it calls each."""
     ids = {name: each.revision for each in kept if (name := id_of(each))}
+    newest = max((each.revision for each in kept), default=0)
+    if current:  # a template that came back has a new name in the status, and its object has the old one
+        ids.setdefault(current, newest)
     marks = [workload.metadata.annotations, *(each.metadata.annotations for each in kept)]
     rejected = (next((r.revision for r in kept if r.metadata.name == mark.rolled_back_from), 0) for mark in marks)
     return History(
-        current=ids.get(current, max((each.revision for each in kept), default=0)),
+        current=ids.get(current, newest),
         template=workload.template,
         revisions=tuple(map(_revision, kept)),
         rejected=frozenset(filter(None, rejected)),

@@ -116,7 +116,7 @@ def _roll(spec: DaemonSetSpec, nodes: int) -> Roll:
     """How many pods a rolling update takes at once: a percentage is rounded up (util.UnavailableCount)."""
     strategy = spec.update_strategy
     if strategy.type != "RollingUpdate":
-        return Roll(True, 0, strategy.type, "updateStrategy is OnDelete: no pod is replaced until somebody deletes it")
+        return Roll(True, 0, strategy.type, idle="updateStrategy is OnDelete: no pod is replaced until somebody deletes it")
     taken = strategy.rolling_update.max_unavailable
     return Roll(True, min(share(taken, nodes, up=True), nodes), f"maxUnavailable {taken}")
 
@@ -135,7 +135,7 @@ async def _history(api: Api, whole: Rollable) -> History:
     if not isinstance(whole, WholeDaemonSet):
         raise TypeError(f"{whole.metadata.name} is no DaemonSet")
     kept = await owned_revisions(api, whole, whole.spec.selector)
-    return history_of(whole, kept, "", _id_of)
+    return history_of(whole, kept, _generation(whole.metadata.annotations.template_generation), _id_of)
 
 
 def _pod_revision(view: View, pod: Pod) -> str:

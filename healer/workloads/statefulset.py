@@ -36,6 +36,7 @@ class StatefulSetSpec(KubeStruct, frozen=True):
 
     replicas: int = 1
     update_strategy: StatefulStrategy = StatefulStrategy()
+    pod_management_policy: str = "OrderedReady"
 
 
 class StatefulSetStatus(KubeStruct, frozen=True):
@@ -122,13 +123,14 @@ def _roll(spec: StatefulSetSpec) -> Roll:
     """How many pods a rolling update takes at once: `maxUnavailable`, which is 1 unless the feature is on and says more."""
     strategy = spec.update_strategy
     if strategy.type != "RollingUpdate":
-        return Roll(True, 0, strategy.type, "updateStrategy is OnDelete: no pod is replaced until somebody deletes it")
+        return Roll(True, 0, strategy.type, idle="updateStrategy is OnDelete: no pod is replaced until somebody deletes it")
     rolling = strategy.rolling_update
     if spec.replicas and rolling.partition >= spec.replicas:
         idle = f"its partition ({rolling.partition}) keeps all {spec.replicas} replicas at the revision that they have"
-        return Roll(True, 0, f"partition {rolling.partition}", idle)
+        return Roll(True, 0, f"partition {rolling.partition}", idle=idle)
     takes = max(1, share(rolling.max_unavailable, spec.replicas, up=True))
-    return Roll(True, min(takes, spec.replicas), f"maxUnavailable {rolling.max_unavailable}")
+    waits = "podManagementPolicy is OrderedReady" if spec.pod_management_policy == "OrderedReady" else ""
+    return Roll(True, min(takes, spec.replicas), f"maxUnavailable {rolling.max_unavailable}", waits)
 
 
 async def _history(api: Api, whole: Rollable) -> History:

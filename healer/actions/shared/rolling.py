@@ -30,9 +30,11 @@ def to_revision(whole: Rollable, goal: Revision, marks: Mapping[str, str]) -> Te
         return {"op": "add", "path": f"/metadata/annotations/{name.replace('/', '~1')}", "value": value}
 
     metadata = whole.metadata
+    missing: list[dict[str, object]] = [{"op": "add", "path": "/metadata/annotations", "value": {}}]
     steps: list[dict[str, object]] = [
         {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version},
         {"op": "replace", "path": "/spec/template", "value": goal.template},
+        *([] if metadata.annotated else missing),
         *(note(name, value) for name, value in marks.items()),
     ]
     if goal.cause:  # the change-cause goes with the template, as with kubectl: rollout history shows it
