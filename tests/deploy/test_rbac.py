@@ -113,13 +113,15 @@ def test_each_action_says_what_it_needs() -> None:
 
 
 def test_healer_may_change_nothing_but_what_it_heals_and_its_own_incidents() -> None:
-    """Pods by eviction, workloads by the rollbacks of the packs; no Secret, no ConfigMap, no pod by DELETE."""
+    """Pods by eviction, workloads by the rollbacks and replicas of the packs; no Secret, no ConfigMap, no pod by DELETE."""
     changes = {each for each in granted(read(ROOT / "deploy/healer")) if each.verb not in ("get", "list", "watch")}
     assert changes == {
         Permission("", "pods/eviction", "create"),
-        Permission("apps", "daemonsets", "patch"),
         Permission("apps", "deployments", "patch"),
         Permission("apps", "statefulsets", "patch"),
+        Permission("apps", "deployments/scale", "patch"),
+        Permission("apps", "statefulsets/scale", "patch"),
+        Permission("autoscaling", "horizontalpodautoscalers", "patch"),
         Permission("healer.dev", "incidents", "create"),
         Permission("healer.dev", "incidents", "delete"),
         Permission("healer.dev", "incidents/status", "update"),
