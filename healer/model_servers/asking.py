@@ -13,7 +13,7 @@ from healer.model_servers.status import ModelStatus, StatusError
 
 _LONGEST = 1 << 20
 """The longest answer about a model, in bytes."""
-_LONGEST_METRICS = 8 << 20
+_LONGEST_METRICS = 4 << 20
 """The longest answer with metrics, in bytes."""
 _METRICS_TIMEOUT = 5.0
 """Seconds that metrics may take."""

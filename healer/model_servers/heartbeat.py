@@ -5,8 +5,9 @@ A server answers its health check from another process than the engine's, so tha
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from math import isfinite
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,7 +18,8 @@ from healer.model_servers.status import StatusError
 
 _MOST_SAMPLES = 20_000
 """The most samples of an answer that are read."""
-_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LONGEST_LINE = 16_384
+"""The most bytes of such a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +76,22 @@ def followed(before: Mapping[str, Standstill], beats: Beats, now: float) -> dict
     return after
 
 
-def _needed(body: bytes, names: frozenset[str]) -> list[str]:
-    """The lines of the samples with these names: the other thousands need no parser."""
-    found = []
-    for line in body.decode("utf-8").split("\n"):
-        name = _NAME.match(line)
-        if name is not None and name[0] in names:
-            found.append(line)
-            if len(found) > _MOST_SAMPLES:
-                raise StatusError(f"its metrics have more than {_MOST_SAMPLES} samples of its engines")
-    return found
+def _needed(body: bytes, names: frozenset[str]) -> Iterator[str]:
+    """The lines of the samples with these names: the other thousands need no parser. Line by line, so that no single call into C
+    holds the interpreter for long."""
+    wanted = tuple(name.encode() for name in names)
+    count = 0
+    for line in BytesIO(body):
+        if not line.startswith(wanted):
+            continue
+        count += 1
+        if count > _MOST_SAMPLES:
+            raise StatusError(f"its metrics have more than {_MOST_SAMPLES} samples of its engines")
+        if len(line) > _LONGEST_LINE:
+            raise StatusError(f"its metrics have a line longer than {_LONGEST_LINE} bytes")
+        text = line.decode("utf-8")
+        if re.split(r"[{\s]", text, maxsplit=1)[0] in names:
+            yield text
 
 
 def samples(status: int, body: bytes, names: frozenset[str]) -> list[Sample]:
@@ -91,8 +99,7 @@ def samples(status: int, body: bytes, names: frozenset[str]) -> list[Sample]:
     if status != 200:
         raise StatusError(f"its metrics cannot be read: it answers {status}: {_shown(body)}")
     try:
-        lines = _needed(body, names)
-        families = text_string_to_metric_families("\n".join(lines) + "\n")
+        families = text_string_to_metric_families("".join(_needed(body, names)))
         return [sample for family in families for sample in family.samples]
     except (ValueError, KeyError, IndexError, TypeError) as error:  # what prometheus_client raises for a line that is no sample
         raise StatusError(f"its metrics are not in Prometheus' text format ({error}): {_shown(body)}") from error

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from healer.lab import Lab
+from healer.lab import Lab, serving
 from healer.model.incident import State
-from tests.integration.world import evictions, pods, rule, serve
+from healer.model_servers.tensorflow_serving.config import find
+from tests.integration.world import NAMESPACE, evictions, pods, rule, serve, serves
 from tests.seams.house import house
-from tests.support.model_servers import MODEL, Engine, Readiness, Repository, Servers, model_servers
+from tests.support.model_servers import MODEL, Answer, Engine, Readiness, Repository, Servers, model_servers
+from tests.support.tensorflow_serving import status_servers
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
@@ -26,7 +28,7 @@ def when(servers: Servers, server: str, **more: Any) -> dict[str, Any]:
     return {"model": {"name": MODEL, "server": server, "port": servers.port, "every": "1s"} | more}
 
 
-async def serving(lab: Lab, servers: Servers, well: Callable[[], Callable[[web.Request], web.StreamResponse]]) -> tuple[str, str]:
+async def well_pods(lab: Lab, servers: Servers, well: Callable[[], Answer]) -> tuple[str, str]:
     """Have three servers that are well; returns the name and the address of one of their pods."""
     await serve(lab, addresses=ADDRESSES, min_available=None)
     for address in ADDRESSES:
@@ -39,11 +41,11 @@ def replaced(sick: str) -> Callable[[Lab], bool]:
     return lambda lab: sick not in pods(lab)
 
 
-def working(server: str) -> Callable[[], Callable[[web.Request], web.StreamResponse]]:
-    def engine() -> Callable[[web.Request], web.StreamResponse]:
+def working(server: str) -> Callable[[], Answer]:
+    def engine() -> Answer:
         made = Engine()
         made.running, made.waiting = 3, 40
-        found: Callable[[web.Request], web.StreamResponse] = getattr(made, server)
+        found: Answer = getattr(made, server)
         return found
 
     return engine
@@ -54,7 +56,7 @@ async def test_an_engine_that_hangs_is_evicted_although_its_health_check_passes(
     lab: Lab, servers: Servers, tmp_path: Path, server: str
 ) -> None:
     """The others are as busy, and move: they are left alone."""
-    sick, address = await serving(lab, servers, working(server))
+    sick, address = await well_pods(lab, servers, working(server))
     hung = Engine()
     hung.running, hung.moves, hung.steps = 3, False, 5
     servers.says[address] = getattr(hung, server)
@@ -72,7 +74,7 @@ async def test_an_engine_that_works_sleeps_or_cannot_be_seen_is_left_alone(
 ) -> None:
     """One prefills a long prompt: no step of it has an output. One is paused, and of one the metrics cannot be read. Then the
     first hangs, and only it is evicted."""
-    sick, address = await serving(lab, servers, working(server))
+    sick, address = await well_pods(lab, servers, working(server))
     paused, unread = sorted({*ADDRESSES} - {address})
     engines = {each: Engine() for each in ADDRESSES}
     for each, engine in engines.items():
@@ -82,8 +84,7 @@ async def test_an_engine_that_works_sleeps_or_cannot_be_seen_is_left_alone(
     engines[paused].paused = True
     engines[unread].metrics = web.Response(text="<html>not here</html>", status=404)
     async with house(lab, tmp_path, rule("hang", when=when(servers, server, stalled="1s"))) as healer:
-        for each in ADDRESSES:
-            await servers.looks(4, "/metrics", each)
+        await servers.looks(4, "/metrics", *ADDRESSES)
         assert evictions(lab) == []
         engines[address].moves = False
         await lab.wait_for(replaced(sick))
@@ -96,15 +97,14 @@ async def test_a_dead_engine_of_vllm_is_evicted_and_a_proxy_without_a_server_is_
     lab: Lab, servers: Servers, tmp_path: Path
 ) -> None:
     """A sidecar answers 503 with a text while the server starts; vLLM's own 503 has none."""
-    sick, address = await serving(lab, servers, working("vllm"))
+    sick, address = await well_pods(lab, servers, working("vllm"))
     starting, asleep = sorted({*ADDRESSES} - {address})
     servers.says[starting] = lambda _: web.Response(status=503, text="upstream connect error: connection refused")
     sleeper = Engine()
     sleeper.running, sleeper.moves, sleeper.awake = 2, False, False
     servers.says[asleep] = sleeper.vllm
     async with house(lab, tmp_path, rule("dead", when=when(servers, "vllm", stalled="1s"))) as healer:
-        for each in (starting, asleep):
-            await servers.looks(4, "/health", each)
+        await servers.looks(4, "/health", starting, asleep)
         assert evictions(lab) == []
         dead = Engine()
         dead.health = 503
@@ -121,7 +121,7 @@ async def test_an_sglang_server_that_generates_nothing_is_evicted_and_one_that_s
 ) -> None:
     """It hangs without a request in work: only its health check, which generates a token, finds that. One that was never ready
     is starting, and one whose engine moves is only slow."""
-    sick, address = await serving(lab, servers, working("sglang"))
+    sick, address = await well_pods(lab, servers, working("sglang"))
     starting, slow = sorted({*ADDRESSES} - {address})
     engines = {each: Engine() for each in ADDRESSES}
     engines[starting].health = 503
@@ -129,11 +129,9 @@ async def test_an_sglang_server_that_generates_nothing_is_evicted_and_one_that_s
     for each, engine in engines.items():
         servers.says[each] = engine.sglang
     async with house(lab, tmp_path, rule("sick", when=when(servers, "sglang", stalled="1s"))) as healer:
-        await servers.looks(2, "/health", address)
-        await servers.looks(1, "/health", slow)
+        await servers.looks(2, "/health", address, slow)
         engines[slow].health = 503
-        for each in (starting, slow):
-            await servers.looks(4, "/health", each)
+        await servers.looks(4, "/health", starting, slow)
         assert evictions(lab) == []
         engines[address].health = 503
         await lab.wait_for(replaced(sick))
@@ -148,7 +146,7 @@ async def test_a_model_that_triton_has_not_is_healed_and_a_failed_newer_version_
     lab: Lab, servers: Servers, tmp_path: Path
 ) -> None:
     """A pod that serves version 1 is never taken down because version 2 does not load."""
-    sick, address = await serving(lab, servers, lambda: Repository(("1", "READY", ""), ("2", "LOADING", "")).triton)
+    sick, address = await well_pods(lab, servers, lambda: Repository(("1", "READY", ""), ("2", "LOADING", "")).triton)
     failed = min({*ADDRESSES} - {address})
     repository = Repository(("1", "READY", ""), ("2", "UNAVAILABLE", "Internal: failed to load 'ranker'"))
     servers.says[failed] = repository.triton
@@ -174,14 +172,13 @@ async def test_a_model_that_is_no_longer_ready_is_evicted_and_one_that_loads_is_
     lab: Lab, servers: Servers, tmp_path: Path, server: str
 ) -> None:
     """One that was never ready since healer looks is loading; a proxy's own 503 says nothing of the model."""
-    sick, address = await serving(lab, servers, lambda: getattr(Readiness(), server))
+    sick, address = await well_pods(lab, servers, lambda: getattr(Readiness(), server))
     loading, proxied = sorted({*ADDRESSES} - {address})
     servers.says[loading] = getattr(Readiness(ready=False), server)
     async with house(lab, tmp_path, rule("unready", when=when(servers, "v2"))) as healer:
         await servers.looks(2, f"/v2/models/{MODEL}/ready", proxied)
         servers.says[proxied] = lambda _: web.Response(status=503, text="no healthy upstream")
-        for each in (loading, proxied):
-            await servers.looks(3, f"/v2/models/{MODEL}/ready", each)
+        await servers.looks(3, f"/v2/models/{MODEL}/ready", loading, proxied)
         assert evictions(lab) == []
         servers.says[address] = getattr(Readiness(ready=False), server)
         await lab.wait_for(replaced(sick))
@@ -189,3 +186,62 @@ async def test_a_model_that_is_no_longer_ready_is_evicted_and_one_that_loads_is_
             servers.says[each] = getattr(Readiness(), server)
         await healer.told.until(State.HEALED)
     assert evictions(lab) == [sick]
+
+
+@pytest.mark.parametrize(
+    ("server", "condition", "loading", "ready"),
+    [
+        ("triton", "ModelStuckLoading", Repository(("1", "LOADING", "")).triton, Repository(("1", "READY", "")).triton),
+        ("v2", "ModelStuckLoading", Readiness(ready=False).kserve, Readiness().kserve),
+        ("sglang", "EngineStuckStarting", lambda _: web.Response(status=503), lambda _: web.Response(status=200)),
+    ],
+)
+async def test_a_server_that_does_not_come_up_is_evicted_after_that_long_and_not_before(
+    lab: Lab, servers: Servers, tmp_path: Path, server: str, condition: str, loading: Answer, ready: Answer
+) -> None:
+    """The same three seconds are too long for the one rule, and no time for the other, which only tells."""
+    sick, address = await well_pods(lab, servers, lambda: ready)
+    servers.says[address] = loading
+    rules = (
+        rule("late", when=when(servers, server, conditions=[condition], loading="3s")),
+        rule("in-time", when=when(servers, server, conditions=[condition], loading="20m"), heal=[{"page": {}}]),
+    )
+    async with house(lab, tmp_path, *rules) as healer:
+        await lab.wait_for(replaced(sick))
+        servers.says[address] = ready
+        healed = await healer.told.until(State.HEALED)
+    assert evictions(lab) == [sick]
+    assert healed.rule == "test/late"
+    assert {incident.rule for incident in healer.told.incidents.values()} == {"test/late"}
+
+
+async def test_a_version_of_tensorflow_serving_that_fails_is_pinned_away_and_no_pod_is_taken(lab: Lab, tmp_path: Path) -> None:
+    """The right answer: the servers keep the version that serves, by their models.config, and people are told."""
+    config = """model_config_list { config { name: "ranker" base_path: "/models/ranker"
+        model_version_policy { specific { versions: 1 versions: 2 } } version_labels { key: "stable" value: 1 } } }"""
+    metadata = {"name": "models", "namespace": NAMESPACE}
+    models = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"models.config": config}}
+    objects = serving(min_available=None, addresses=ADDRESSES)
+    objects[0]["spec"]["template"]["spec"]["volumes"] = [{"name": "config", "configMap": {"name": "models"}}]
+    async with status_servers(*ADDRESSES) as servers:
+
+        def follow(*_: object) -> None:
+            """The servers have what the file says; version 2 does not load."""
+            (found,) = [each for each in lab.objects("configmaps", NAMESPACE) if each["metadata"]["name"] == "models"]
+            versions = find(found["data"]["models.config"], MODEL).policy.versions
+            failed = [(2, "END", "NOT_FOUND", "no such file")] if 2 in versions else []
+            for address in ADDRESSES:
+                servers.say(address, (1, "AVAILABLE"), *failed)
+
+        await lab.apply([models, *objects])
+        await lab.wait_for(serves(3))
+        follow()
+        lab.store.listeners.append(follow)
+        looked = {"name": MODEL, "conditions": ["ModelVersionFailed"], "port": servers.port, "every": "1s"}
+        pin = {"configMap": "models", "model": MODEL, "label": "stable", "port": servers.port}
+        heal = [{"pinModelVersion": pin, "verify": {"within": "30s", "stable": "300ms"}}]
+        async with house(lab, tmp_path, rule("failed", when={"model": looked}, heal=heal)) as healer:
+            healed = await healer.told.until(State.HEALED)
+        lab.store.listeners.remove(follow)
+    assert "version 2 did not load, and version 1 serves in its place" in str(healed.history)
+    assert evictions(lab) == []

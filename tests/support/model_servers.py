@@ -8,6 +8,8 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from tests.support.processes import PATIENCE
+
 MODEL = "ranker"
 
 Answer = Callable[[web.Request], web.StreamResponse]
@@ -31,11 +33,13 @@ class Servers:
         said = self.says.get(address)
         return web.Response(status=404) if said is None else said(request)
 
-    async def looks(self, times: int, path: str, address: str) -> None:
-        """Return when that address was asked for the path so often, from now on."""
-        before = self._count(path, address)
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._count(path, address) >= before + times)
+    async def looks(self, times: int, path: str, *addresses: str) -> None:
+        """Return when each of these addresses was asked for the path so often, from now on."""
+        before = {address: self._count(path, address) for address in addresses}
+        async with asyncio.timeout(PATIENCE), self._changed:
+            await self._changed.wait_for(
+                lambda: all(self._count(path, address) >= count + times for address, count in before.items())
+            )
 
     def _count(self, path: str, address: str) -> int:
         return sum(asked.split()[1:] == [path, address] for asked in self.asked)

@@ -103,7 +103,7 @@ class QueryProbe:
         """The series of the answer whose targets exist and are in the rule's scope."""
         found: dict[str, _SeenSeries] = {}
         doubtful: dict[str, str] = {}
-        lost, nameless = "", ""
+        lost, nameless, odd = "", "", ""
         compared: dict[str, PodValue] = {}
         for sample in samples:
             if sample.odd:
@@ -127,14 +127,14 @@ class QueryProbe:
             if self._query.outliers is not None and isinstance(obj, Pod):
                 compared[key] = PodValue(obj, sample.value, passes)
             elif self._query.outliers is not None:
-                doubtful[key] = f"it is about {target}, and only pods can be outliers: sum by (namespace, pod) (...)"
+                odd = doubtful[key] = f"a series is about {target}, and only pods can be outliers: sum by (namespace, pod) (...)"
                 continue
             found[key] = self._seen(key, target, sample, now, passes)
         undecided, held = self._compare(compared, found)
         doubtful = undecided | doubtful
         if nameless and not found and not doubtful:
             lost = lost or f"no series of the query names a target: {nameless}"
-        return _QueryAnswer(found, doubtful, lost, held)
+        return _QueryAnswer(found, doubtful, lost, held or odd)
 
     def _seen(self, key: str, target: Target, sample: Sample, now: float, fires: bool) -> _SeenSeries:
         before = self._known.get(key)

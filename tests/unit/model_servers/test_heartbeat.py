@@ -198,7 +198,7 @@ def test_metrics_that_do_not_say_it(text: str, why: str) -> None:
 
 @pytest.mark.parametrize(
     ("status", "body", "why"),
-    [(302, b"", "it answers 302"), (200, b"\xff\xfe", "text format"), (404, b"<html>no</html>", "404: <html>no</html>")],
+    [(302, b"", "it answers 302"), (200, b"x \xff\xfe", "text format"), (404, b"<html>no</html>", "404: <html>no</html>")],
 )
 def test_an_answer_that_is_no_metrics(status: int, body: bytes, why: str) -> None:
     with pytest.raises(StatusError, match=why):
@@ -209,6 +209,8 @@ def test_only_what_is_needed_is_parsed_and_no_more_than_a_bound() -> None:
     assert [one.name for one in samples(200, b"a_b 1\na 2\nb{ no metrics\n# a 3\n", frozenset({"a"}))] == ["a"]
     with pytest.raises(StatusError, match="more than 20000 samples"):
         samples(200, b"a 1\n" * 20_001, frozenset({"a"}))
+    with pytest.raises(StatusError, match="a line longer than 16384 bytes"):
+        samples(200, b'a{b="' + b"x" * 16_384 + b'"} 1\n', frozenset({"a"}))
 
 
 async def test_what_prometheus_client_writes_is_read() -> None:

@@ -106,12 +106,12 @@ async def test_redirects_and_huge_answers_are_no_answers() -> None:
 
 async def test_metrics_that_are_too_long_leave_the_status_known() -> None:
     engine = Engine()
-    engine.metrics = web.Response(body=b"x" * ((8 << 20) + 1))
+    engine.metrics = web.Response(body=b"x" * ((4 << 20) + 1))
     async with model_servers("127.0.0.1") as servers:
         servers.says["127.0.0.1"] = engine.vllm
         found = await look_each(SERVERS["vllm"], {"a": "127.0.0.1"}, servers.port, MODEL, beats=True, limit=asyncio.Semaphore(1))
     assert found == {
-        "a": Look(ModelStatus(ready=True, text="GET /health answers 200"), "its answer is longer than 8388608 bytes")
+        "a": Look(ModelStatus(ready=True, text="GET /health answers 200"), "its answer is longer than 4194304 bytes")
     }
 
 

@@ -404,8 +404,10 @@ async def test_what_is_bad_and_not_alone_is_neither_sick_nor_healed(imposter: Im
 async def test_what_cannot_be_compared_is_unknown(
     imposter: Imposter, prometheus: Prometheus, rows: list[tuple[str, object]], of: str, why: str
 ) -> None:
-    found = await Peers(prometheus).said_of(imposter, *rows)
+    bench = Peers(prometheus)
+    found = await bench.said_of(imposter, *rows)
     assert why in str(found.get(of, found)), found
+    assert of or why in bench.said[-1], "else nobody would know"
 
 
 async def test_pods_with_several_series_cannot_be_compared(imposter: Imposter, prometheus: Prometheus) -> None:
