@@ -6,19 +6,22 @@ the others are unloaded only when every ready server says that it is AVAILABLE.
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 import msgspec
 from pydantic import Field, model_validator
 
-from healer.actions.base import Call, Stopped
+from healer.actions.base import Call, Reversal, Stopped
 from healer.actions.shared.paused import paused
 from healer.actions.shared.refusal import refusal, unread
 from healer.actions.shared.rolling import read_whole
-from healer.cluster.api import ApiError, ClusterError
+from healer.actions.undo_pin import author_of, reversals
+from healer.cluster.api import Api, ApiError, ClusterError
 from healer.cluster.managed import manager_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
+from healer.model.incident import Incident
 from healer.model.target import ActsOn
 from healer.model_servers.asking import ask_each
 from healer.model_servers.base import VersionsFile
@@ -104,6 +107,10 @@ class PinModelVersion:
         meaning="has the model servers load that version of the model, by the file that their ConfigMap holds",
     )
 
+    async def reversals(self, api: Api, incident: Incident, namespace: str, kept: Mapping[str, str]) -> Sequence[Reversal]:
+        """See `Undoable`."""
+        return await reversals(api, incident, kept)
+
     async def run(self, call: Call) -> Outcome:
         """Recheck, then read the file, journal its old policy and labels, and pin."""
         params = call.act.params
@@ -145,7 +152,7 @@ class _Pin:
         call, params = self.call, self.params
         doing = f"pin model {params.model} in configmap/{params.config_map}"
         incident = call.act.incident
-        author = Author(f"healer ({incident.id})", incident.reason.text, PinModelVersion.spec.name, self.call.api.clock.stamp())
+        author = Author(author_of(incident.id), incident.reason.text, PinModelVersion.spec.name, self.call.api.clock.stamp())
         ref = FileRef(call.act.target.namespace, params.config_map, params.key, self.file)
         try:
             written = await write(
@@ -240,10 +247,11 @@ class _Pin:
             "model": configured.name,
             "version": str(self.version),
         }
+        asked = {"server": self.params.server, "port": str(self.params.port)}
         kept = self.call.kept
         first = kept.get("from") if {key: kept.get(key) for key in note} == note else None
         state = msgspec.json.encode(PolicyState.of(configured.policy, configured.labels)).decode()
-        if (unkept := await self.call.keep({**note, "from": first or state})) is not None:
+        if (unkept := await self.call.keep({**note, **asked, "from": first or state})) is not None:
             raise Stopped(unkept)
 
     def _sending(self) -> None:

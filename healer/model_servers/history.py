@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from healer.model.annotations import MODEL_HISTORY
-from healer.model_servers.versions import STABLE, ConfigError, ConfiguredModel, ModelChange, Policy
+from healer.model_servers.versions import STABLE, ConfigError, ConfiguredModel, ModelChange, Policy, specific
 
 ENTRIES = 50
 ANNOTATIONS = 256 * 1024
@@ -31,6 +31,18 @@ class PolicyState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __str__(self) -> str:
         return self.policy + "".join(f", {label} {version}" for label, version in sorted(self.labels.items()))
+
+
+def policy_of(state: PolicyState) -> Policy:
+    """The policy of a state. Raises ValueError for one that healer does not write."""
+    choice, _, count = state.policy.partition(" ")
+    if choice == "specific" and state.versions:
+        return specific(state.versions)
+    if state.policy == "all":
+        return Policy("all")
+    if choice == "latest" and count.isdecimal():
+        return Policy("latest", int(count))
+    raise ValueError(f"{state.policy!r} is no policy")
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
