@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from healer.model.autoscaler import HorizontalPodAutoscaler
+from healer.model.event import Event
 from healer.model.kube import KubeObject, Namespace, Pod, PodDisruptionBudget, ReplicaSet
 
 
@@ -16,6 +17,8 @@ class Resource:
     namespaced: bool = True
     optional: bool = False
     """Whether a cluster may not have it: it comes with a CustomResourceDefinition that somebody else installs."""
+    kept: bool = True
+    """Whether the view holds its objects. Else each is told once, and what there was before the watch began is not told."""
 
     @property
     def name(self) -> str:
@@ -45,3 +48,4 @@ RESOURCES: dict[type[KubeObject], Resource] = {
 """Owners come before what they own."""
 
 AUTOSCALERS = Resource(HorizontalPodAutoscaler, "/apis/autoscaling/v2", "horizontalpodautoscalers")
+EVENTS = Resource(Event, "/apis/events.k8s.io/v1", "events", kept=False)

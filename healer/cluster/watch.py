@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from healer.cluster.api import Api, pages
-from healer.cluster.decode import Bookmark, Drop, LooseObject, Put, Splitter, event_decoder
+from healer.cluster.decode import Bookmark, Drop, ListPage, LooseObject, Put, Splitter, event_decoder
 from healer.cluster.errors import ApiError, ApiUnavailable, Backoff, ClusterError, Unreadable, is_servers
 from healer.cluster.resources import Resource
 from healer.model.kube import KubeObject
@@ -244,6 +244,8 @@ class Reflector:
 
     async def _list(self) -> str:
         """Read all pages and replace the objects of the view. Returns the list's resourceVersion."""
+        if not self.resource.kept:
+            return await self._begin_now()
         found: dict[str, KubeObject] = {}
         unreadable: set[str] = set()
         version = ""
@@ -265,6 +267,15 @@ class Reflector:
             await turns.offer()
         self.synced.set()
         return version
+
+    async def _begin_now(self) -> str:
+        """Read the resourceVersion from which a watch tells what happens from now on, and none of the objects."""
+        page = await self._api.get(self._path, ListPage, {"limit": "1"})
+        self._record_contact()
+        self.counts.lists += 1
+        self.absent = ""
+        self.synced.set()
+        return page.metadata.resource_version
 
     def _replace(self, found: dict[str, KubeObject], unreadable: set[str]) -> list[ObjectChange]:
         """Replace the objects of the view by `found`, but keep those in `unreadable`. Returns the changes, deletions first."""
@@ -357,6 +368,8 @@ class Reflector:
         self._version = version
 
     def _put(self, obj: KubeObject) -> ObjectChange | None:
+        if not self.resource.kept:
+            return ObjectChange(self.resource.kind, "put", obj, None)
         before = self._view.put(obj)
         if before is not None and before.metadata.resource_version == obj.metadata.resource_version:
             return None

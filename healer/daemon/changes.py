@@ -36,7 +36,8 @@ class ClusterChanges:
                 self._changed[workload, obj.metadata.uid] = None
         elif isinstance(obj, WorkloadObject):
             self._changed[obj.metadata.uid, ""] = None
-        self.pending.set()
+        if self._signals or self._changed:  # nobody looks for most Events
+            self.pending.set()
 
     def take(self) -> tuple[list[Signal], list[tuple[str, str]]]:
         """The signals, and what changed: the uids of the workload and of the pod, or "" for the workload itself."""

@@ -256,4 +256,5 @@ class Leader:
 
 
 def _tuning(settings: Settings, home: str) -> Tuning:
-    return Tuning(settings.engine, settings.limits, settings.alerts.expiry, settings.alerts.freshness, home)
+    alerts, fade = settings.alerts, settings.events.fade
+    return Tuning(settings.engine, settings.limits, alerts.expiry, alerts.freshness, home, fade)

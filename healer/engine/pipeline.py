@@ -277,7 +277,7 @@ class Pipeline:
             self._people.resume(Reason("Quiet", text), turn)
         self._wake(turn)
         if self._waiting.take_all(turn.now):
-            expired = self._matcher.expired(turn.now - self._tuning.alert_expiry)
+            expired = self._matcher.expired(turn.now, self._tuning)
             self._arrive([replace(firing.signal, firing=False) for firing in expired], turn)
             self.ask_again(self._matcher.unmatched(), turn)
             self._waiting.forget(turn)

@@ -65,3 +65,5 @@ class Tuning:
     """Nothing is done about an alert that was last reported so long ago: it may have ended without a word."""
     home: str
     """The namespace in which incidents of no namespace are kept: those of a node, and of the cluster."""
+    event_fade: float = 300.0
+    """An Event counts as going on for so long after it last happened."""

@@ -161,6 +161,11 @@ class View:
         """The pod or the workload that has that name now, if any."""
         return self.pod_named(namespace, name) if kind == "Pod" else self.workload_named(kind, namespace, name)
 
+    def workload_of_replica_set(self, uid: str) -> Workload | None:
+        """The workload that controls the ReplicaSet of that uid."""
+        owner = None if (held := self._objects[ReplicaSet].get(uid)) is None else held.metadata.controller
+        return None if owner is None else self._workloads.get(owner.uid)
+
     def namespace(self, name: str) -> Namespace | None:
         """The namespace with that name."""
         namespace = self._objects[Namespace].get(self._uid_by_name.get(("Namespace", "", name), ""))

@@ -15,7 +15,6 @@ from healer.rules.schema import Step, models_by_path
 from healer.rules.vocabulary import Vocabulary
 
 LATER = {
-    "When": {"event", "deployment"},
     "Step": {"quarantine"},
 }
 """Keys that a later version of the language has."""

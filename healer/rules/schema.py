@@ -85,6 +85,9 @@ class When(Model):
             )
         if self.count is not None and self.held_for > 0:
             raise fault("for and count exclude each other", "held without a break is `for`, seen often is `count`", ("count",))
+        if self.trigger.momentary and self.held_for > 0:
+            what = f"for is not for a rule on {self.trigger.name!r}: what it looks for is a moment, and does not last"
+            raise fault(what, "how often it must have happened is `count`: count: {atLeast: 3, within: 10m}", ("for",))
         if self.trigger.judged_by:
             for key, written in (
                 ("if", self.condition is not None),

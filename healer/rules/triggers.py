@@ -17,6 +17,7 @@ from pydantic import Field
 from healer.model.signal import Signal
 from healer.model.target import ActsOn
 from healer.rules.form import Listed, Text
+from healer.rules.happening import Happening, odd_reasons, signal_names
 from healer.rules.named_workload import NamedWorkload
 from healer.rules.pod_conditions import PodConditionName
 from healer.rules.positions import Path
@@ -46,6 +47,7 @@ class Ending(StrEnum):
     OBJECT = "when its target no longer shows it"
     RESOLVED = "when its sender says so"
     ABSENT = "when a complete answer no longer has it"
+    FADES = "some minutes after it last happened"
     JUDGED = "when the evidence of several answers says so"
 
 
@@ -111,6 +113,11 @@ class Trigger(Generic[V]):
         return bool(self.repeated_by)
 
     @property
+    def momentary(self) -> bool:
+        """Whether its signals are moments, and no states that last."""
+        return self.ends is Ending.FADES
+
+    @property
     def read_off_target(self) -> bool:
         """Whether its signals are conditions of the target itself, not what somebody else says about it."""
         return self.ends is Ending.OBJECT
@@ -167,6 +174,26 @@ WORKLOAD: Trigger[tuple[str, ...]] = Trigger(
     origin=Origin.WATCHED,
     ends=Ending.OBJECT,
     targets=frozenset({ActsOn.WORKLOAD}),
+)
+EVENT: Trigger[Happening] = Trigger(
+    "event",
+    Happening,
+    "an Event of Kubernetes about a pod or a workload.",
+    names=signal_names,
+    source="healer.sources.events:SOURCE",
+    origin=Origin.WATCHED,
+    ends=Ending.FADES,
+    variables={
+        "event.reason": Variable(cel.Type.STRING, "the event's reason", lambda signal: signal.labels.get("reason")),
+        "event.type": Variable(cel.Type.STRING, "Warning or Normal", lambda signal: signal.labels.get("type")),
+        "event.message": Variable(cel.Type.STRING, "its note", lambda signal: signal.message),
+        "event.count": Variable(
+            cel.Type.INT,
+            "how often this event has happened in all, as its reporter counts",
+            lambda signal: int(signal.labels["count"]) if "count" in signal.labels else None,
+        ),
+    },
+    remarks=odd_reasons,
 )
 ALERT: Trigger[tuple[str, ...]] = Trigger(
     "alert",
@@ -233,5 +260,5 @@ CANARY: Trigger[Canary] = Trigger(
     remarks=lambda canary: (phrase for measure in canary.measures for phrase in unfamiliar(measure)),
 )
 
-TRIGGERS: dict[str, Trigger[Any]] = {trigger.name: trigger for trigger in (POD, WORKLOAD, ALERT, QUERY, MODEL, CANARY)}
+TRIGGERS: dict[str, Trigger[Any]] = {trigger.name: trigger for trigger in (POD, WORKLOAD, EVENT, ALERT, QUERY, MODEL, CANARY)}
 """The table, in the order of docs and messages."""

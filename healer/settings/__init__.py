@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from healer.engine.tuning import EngineSettings, LimitSettings
 from healer.model.redact import redact
+from healer.rules.happening import EventsSettings
 from healer.rules.pod_detectors import PodsSettings
 from healer.rules.workload_detectors import WorkloadsSettings
 from healer.section import PREFIX, Seconds, Section
@@ -77,6 +78,7 @@ class Settings(BaseSettings):
     prometheus: PrometheusSettings = PrometheusSettings()
     pods: PodsSettings = PodsSettings()
     workloads: WorkloadsSettings = WorkloadsSettings()
+    events: EventsSettings = EventsSettings()
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
     log: Log = Log()

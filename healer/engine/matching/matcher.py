@@ -10,6 +10,7 @@ from healer.engine.matching.firing import UNNAMED, Firing, Weight, not_known
 from healer.engine.matching.fit import TookDown, fit, workload_of
 from healer.engine.matching.timing import Timing
 from healer.engine.safety.sick_counts import SickCounts, SickPlace
+from healer.engine.tuning import Tuning
 from healer.engine.turn import Turn
 from healer.model.incident import Reason
 from healer.model.signal import Signal
@@ -88,15 +89,21 @@ class Matcher:
 
     def waits(self) -> bool:
         """Whether time alone may change something: a rule has not matched yet, a signal may expire, a count is remembered."""
-        return self._timing.counts or any(f.trigger.fades or any(f.verdicts.values()) for f in self._firings.values())
+        ends = any(f.trigger.fades or f.trigger.momentary or any(f.verdicts.values()) for f in self._firings.values())
+        return self._timing.counts or ends
 
     def forget(self, now: float) -> None:
         """Drop the counts of workloads for which nothing fires, once all occurrences are outside the window."""
         self._timing.forget(self._rulebook, self._by_workload, now)
 
-    def expired(self, before: float) -> list[Firing]:
-        """The signals that fade, and that were last reported before that time."""
-        return [f for f in self._firings.values() if f.trigger.fades and f.signal.at < before]
+    def expired(self, now: float, tuning: Tuning) -> list[Firing]:
+        """The signals that end by themselves: they were not repeated for so long, or are moments that have passed."""
+        alerts, moments = now - tuning.alert_expiry, now - tuning.event_fade
+        return [
+            f
+            for f in self._firings.values()
+            if (f.trigger.fades and f.signal.at < alerts) or (f.trigger.momentary and f.signal.at < moments)
+        ]
 
     def supersedes(self, signal: Signal) -> bool:
         """Whether a firing signal is another occurrence of a known one, on another object: the end of the first was not

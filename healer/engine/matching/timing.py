@@ -122,7 +122,7 @@ class Timing:
         seen = self._occurrences.setdefault((rule.name, workload.uid), deque(maxlen=most))
         occurrence = self._occurrence(signal)
         if occurrence and all(occurrence != counted for _, counted in seen):
-            seen.append((signal.at, occurrence))
+            seen.extend([(signal.at, occurrence)] * min(signal.times, most))
         recent = sum(1 for at, _ in seen if at > now - count.within)
         if recent >= count.at_least:
             return None

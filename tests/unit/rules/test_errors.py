@@ -61,11 +61,18 @@ CASES = {
         10,
         9,
         "unknown key 'zzz'",
-        "the keys here are pod, workload, alert, query, model, canary, labels, if, for, count",
+        "the keys here are pod, workload, event, alert, query, model, canary, labels, if, for, count",
     ),
     "field by its Python name": ("for: 2m", "held_for: 2m", 10, 9, "unknown key 'held_for'", "the keys here are "),
     "merge key": ("for: 2m", "<<: {for: 2m}", 10, 9, "merge keys (<<) are not supported", "write the keys out"),
-    "trigger of later": ("for: 2m", "event: [BackOff]", 10, 9, "'event' is not in this version", "language will have it"),
+    "an event that lasts": (
+        "pod: [CrashLoopBackOff]",
+        "event: {reasons: [BackOff]}",
+        10,
+        14,
+        "for is not for a rule on 'event': what it looks for is a moment, and does not last",
+        "how often it must have happened is `count`",
+    ),
     "a portion without its sign": (
         "      heal:",
         "      limits: {maxUnhealthy: 0.4}\n      heal:",
@@ -269,7 +276,7 @@ CASES = {
         "",
         8,
         7,
-        "exactly one of pod, workload, alert, query, model, canary is needed, none is given",
+        "exactly one of pod, workload, event, alert, query, model, canary is needed, none is given",
         "one trigger a rule",
     ),
     "both triggers": (
@@ -277,7 +284,7 @@ CASES = {
         "alert: [A]",
         8,
         7,
-        "exactly one of pod, workload, alert, query, model, canary is needed, pod and alert are given",
+        "exactly one of pod, workload, event, alert, query, model, canary is needed, pod and alert are given",
         "write a second rule for the other",
     ),
     "labels of a pod trigger": (
