@@ -90,9 +90,13 @@ def crash_looping(seen: ObservedPod, before: bool) -> Finding | None:
 
 def _crashed(status: ContainerStatus, until: float | None = None) -> Finding:
     times = "once" if _ends(status) == 1 else f"{_ends(status)} times"
+    return Finding(f"{_named(status)} crashed {times}{_last_exit(status)}", str(_ends(status)), until)
+
+
+def _last_exit(status: ContainerStatus) -> str:
+    """How a container ended last, to go on a sentence."""
     ended = status.state.terminated or status.last_state.terminated
-    last = "" if ended is None else f", last exit {ended.exit_code} ({ended.reason or 'no reason given'})"
-    return Finding(f"{_named(status)} crashed {times}{last}", str(_ends(status)), until)
+    return "" if ended is None else f", last exit {ended.exit_code} ({ended.reason or 'no reason given'})"
 
 
 def oom_killed(seen: ObservedPod, before: bool) -> Finding | None:
@@ -225,9 +229,9 @@ def restarting(seen: ObservedPod, before: bool) -> Finding | None:
     most = max(times, key=times.__getitem__, default="")
     if times.get(most, 0) < seen.settings.restarts:
         return None
-    count = next((status.restart_count for status in seen.pod.containers if status.name == most), 0)
-    text = f"container {most}: {times[most]} restarts within {seen.settings.restarts_within:.0f} s"
-    return Finding(text, f"{most}/{count}")
+    status = next((status for status in seen.pod.containers if status.name == most), ContainerStatus(most))
+    text = f"container {most}: {times[most]} restarts within {seen.settings.restarts_within:.0f} s{_last_exit(status)}"
+    return Finding(text, f"{most}/{status.restart_count}")
 
 
 def unschedulable(seen: ObservedPod, before: bool) -> Finding | None:

@@ -227,6 +227,10 @@ class World:
         """It runs, and its probe fails."""
         self._status(name, _status(self.now, ready=False, restarts=self.pod(name).restarts))
 
+    def show(self, name: str, status: PodStatus) -> None:
+        """It has this status."""
+        self._status(name, status)
+
     def mend(self, name: str) -> None:
         """It runs and is ready (again)."""
         self._status(name, _status(self.now, ready=True, restarts=self.pod(name).restarts))

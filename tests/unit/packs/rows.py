@@ -1,0 +1,159 @@
+"""The table: for each shipped rule the trouble in which it heals, and what looks like it and must be left alone."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tests.support.world import Drill
+from tests.unit.packs.troubles import (
+    RESTARTING,
+    TERMINATING,
+    UNREADY,
+    UNSCHEDULABLE,
+    Trouble,
+    alerted,
+    alerted_down,
+    alerted_workload,
+    crashing,
+    judged,
+    of_workload,
+    out_of_memory,
+    recorded,
+    waiting,
+)
+
+PODS = ("serving-1", "serving-2", "serving-3")
+"""So many of the four pods are a storm for every rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What is tempting: how it comes about, given the rule's `for` in seconds, and the code of why healer holds back."""
+
+    name: str
+    begin: Callable[[Drill, Trouble, float], None]
+    reason: str
+    replicas: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A rule by its full name, its trouble, the action of its first step, and what it must leave alone."""
+
+    rule: str
+    trouble: Trouble
+    action: str
+    holds: tuple[Hold, ...]
+
+
+def _many(d: Drill, trouble: Trouble, held: float) -> None:
+    d.world.pause("deployment")  # until all are sick: they fall ill at once
+    for name in PODS:
+        trouble.begin(d, name)
+    d.world.pause("deployment", "")
+    d.wait(held + 60)
+
+
+def _short(d: Drill, trouble: Trouble, held: float) -> None:
+    trouble.begin(d, PODS[0])
+    d.wait(held - 90)
+    trouble.end(d, PODS[0])
+    d.wait(3600)
+
+
+def _long(d: Drill, trouble: Trouble, held: float) -> None:
+    trouble.begin(d, PODS[0])
+    d.wait(held + 4000)
+
+
+def _rolling(d: Drill, trouble: Trouble, held: float) -> None:
+    d.world.respecify(paused=True)
+    trouble.begin(d, PODS[0])
+    d.wait(held + 600)
+
+
+STORM = Hold("three of four pods", _many, "Storm")
+SHORT = Hold("over before `for`", _short, "NotLongEnough")
+LAST = Hold("the last ready pod", _long, "BelowFloor", replicas=1)
+UNASKED = Hold("nobody approves", _long, "ApprovalExpired")
+OBSERVED = Hold("for more than an hour", _long, "")
+"""An observing rule changes nothing, however long it lasts: the code is that of no decision in particular."""
+UNKNOWN = Hold("no verdict", lambda d, _, held: _long(d, judged("canary/bad-canary", "UnknownVerdict"), held), "")
+ROLLOUT = Hold("a rollout is under way", _rolling, "RolloutInProgress")
+
+
+def instead(name: str, other: Trouble, reason: str) -> Hold:
+    """Another trouble that looks like it."""
+
+    def begin(d: Drill, _: Trouble, held: float) -> None:
+        other.begin(d, PODS[0])
+        d.wait(held + 3600)
+
+    return Hold(name, begin, reason)
+
+
+def brief(other: Trouble) -> Hold:
+    """A trouble that is over before `for`."""
+    return Hold(SHORT.name, lambda d, _, held: _short(d, other, held), SHORT.reason)
+
+
+def evicts(rule: str, trouble: Trouble, *holds: Hold) -> Row:
+    """A rule that takes the pod."""
+    return Row(rule, trouble, "evict", (*holds, ROLLOUT))
+
+
+def asks(rule: str, trouble: Trouble, action: str, *holds: Hold) -> Row:
+    """A rule that changes the workload when a human approves."""
+    return Row(rule, trouble, action, (UNASKED, *holds))
+
+
+def watches(rule: str, trouble: Trouble, *holds: Hold) -> Row:
+    """A rule that only says what it would have done."""
+    return Row(rule, trouble, "evict", (OBSERVED, *holds))
+
+
+READY = "Kubernetes calls the pod ready"
+UNMET = "ConditionUnmet"
+ONCE = instead("killed once", out_of_memory(1), "NotOftenEnough")
+
+
+def _tensorflow_serving() -> Iterator[Row]:
+    pack = "tensorflow-serving"
+    yield evicts(f"{pack}/crash-loop", crashing(), STORM, brief(crashing(1)))
+    yield evicts(f"{pack}/restarting", RESTARTING, STORM, LAST, instead("out of memory", out_of_memory(3), UNMET))
+    yield evicts(f"{pack}/not-ready", UNREADY, STORM, SHORT)
+    yield evicts(f"{pack}/image-pull", waiting("ImagePullBackOff"), STORM, SHORT)
+    yield evicts(f"{pack}/slow", alerted("TFServingLatencyHigh"), STORM, LAST)
+    yield evicts(f"{pack}/failing", alerted("TFServingErrorsHigh"), STORM, LAST)
+    yield evicts(f"{pack}/down", alerted_down("TFServingDown"), STORM, instead(READY, alerted("TFServingDown"), UNMET))
+    yield asks(f"{pack}/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
+    yield asks(f"{pack}/version-failing", alerted_workload("TFServingVersionFailing"), "rollback")
+    yield asks(f"{pack}/oom-killed", out_of_memory(3), "rollback", ONCE)
+    yield watches(f"{pack}/config-error", waiting("CreateContainerConfigError"), SHORT)
+    yield watches(f"{pack}/not-starting", waiting("CreateContainerError"), SHORT)
+    yield watches(f"{pack}/unschedulable", UNSCHEDULABLE, SHORT)
+    yield watches(f"{pack}/stuck-terminating", TERMINATING)
+    yield watches(f"{pack}/node-pressure", recorded(3), instead("two records", recorded(2), "NotOftenEnough"))
+
+
+def _vllm() -> Iterator[Row]:
+    once = instead("its first exit", crashing(1), UNMET)
+    yield evicts("vllm/engine-stalled", alerted("VllmEngineStalled"), STORM, LAST)
+    yield evicts("vllm/failing", alerted("VllmErrorsHigh"), STORM, LAST)
+    yield evicts("vllm/engine-dead", crashing(), STORM, SHORT, once)
+    yield evicts("vllm/down", alerted_down("VllmDown"), STORM, instead(READY, alerted("VllmDown"), UNMET))
+    yield evicts("vllm/weights-stuck", waiting("CreateContainerError"), STORM, SHORT)
+    yield evicts("vllm/not-ready", UNREADY, STORM, SHORT)
+    yield evicts("vllm/image-pull", waiting("ErrImagePull"), STORM, SHORT)
+    yield asks("vllm/saturated", alerted_workload("VllmSaturated"), "scale")
+    yield asks("vllm/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
+    yield asks("vllm/version-failing", alerted_workload("VllmVersionFailing"), "rollback")
+    yield watches("vllm/oom-killed", out_of_memory(2), ONCE)
+    yield watches("vllm/config-error", waiting("CreateContainerConfigError"), SHORT)
+    yield watches("vllm/unschedulable", UNSCHEDULABLE, SHORT)
+
+
+def _canary() -> Iterator[Row]:
+    yield Row("canary/bad-canary", judged("canary/bad-canary", "BadCanary"), "shiftTraffic", (UNKNOWN,))
+
+
+ROWS = (*_tensorflow_serving(), *_vllm(), *_canary())
