@@ -19,7 +19,6 @@ from healer.actions.shared.temporary import TemporaryPatch, send, standing
 from healer.actions.undo_cordon import NODES, CordonedNode, name_of, path_of, reversal
 from healer.cluster.api import Api, ApiError, ClusterError
 from healer.cluster.decode import ListPage
-from healer.cluster.remediators import remediator_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model.annotations import CORDONED_BY
 from healer.model.duration import Duration
@@ -29,6 +28,7 @@ from healer.model.target import ActsOn
 from healer.model.temporary import TemporaryChange
 from healer.model.view import View
 from healer.rules.form import Model
+from healer.rules.node_remediators import remediator_of
 
 _MOST_NAMED = 10
 """Incidents that one node is cordoned for."""
@@ -104,8 +104,9 @@ class Cordon:
 def _left_alone(call: Call, node: CordonedNode) -> Outcome | None:
     """Why a node is left as it is; None when it may be cordoned."""
     mine = name_of(call.act.incident)
-    if (whose := remediator_of(node.metadata.labels, node.metadata.annotations, node.spec.taints)) is not None:
-        text = f"{node.key} is treated by {whose}: healer leaves it alone"
+    keys = (*node.metadata.labels, *node.metadata.annotations, *(taint.key for taint in node.spec.taints))
+    if (found := remediator_of(keys)) is not None:
+        text = f"{node.key} is treated by {found[0].name} ({found[1]}): healer leaves it alone"
         return Outcome(OutcomeKind.REFUSED, "NodeRemediated", text)
     if not node.spec.unschedulable:
         return None

@@ -9,9 +9,9 @@ from healer.actions.base import NotUndone
 from healer.actions.shared.temporary import TRIES
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.cluster.remediators import NodeTaint
 from healer.model.annotations import CORDONED_BY
 from healer.model.incident import Incident
+from healer.model.node import Taint
 from healer.model.temporary import TemporaryChange
 
 NODES = "/api/v1/nodes"
@@ -28,7 +28,7 @@ class _NodeMeta(msgspec.Struct, rename="camel"):
 
 class _NodeSpec(msgspec.Struct):
     unschedulable: bool = False
-    taints: list[NodeTaint] = []
+    taints: list[Taint] = []
 
 
 class CordonedNode(msgspec.Struct):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from healer.model.autoscaler import HorizontalPodAutoscaler
 from healer.model.event import Event
 from healer.model.kube import KubeObject, Namespace, Pod, PodDisruptionBudget, ReplicaSet
+from healer.model.node import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +50,4 @@ RESOURCES: dict[type[KubeObject], Resource] = {
 
 AUTOSCALERS = Resource(HorizontalPodAutoscaler, "/apis/autoscaling/v2", "horizontalpodautoscalers")
 EVENTS = Resource(Event, "/apis/events.k8s.io/v1", "events", kept=False)
+NODES = Resource(Node, "/api/v1", "nodes", namespaced=False)

@@ -174,6 +174,15 @@ class Lab:
 
         self.api.modify(POD, namespace, pod, change, subresource="status")
 
+    def node_condition(self, name: str, kind: str, status: str, reason: str = "", message: str = "") -> None:
+        """Say what an agent says of a node: a condition of that type, as node-problem-detector or a cloud's agent sets it."""
+        nodes.set_condition(self.api, name, kind, status, reason, message)
+
+    def taint_node(self, name: str, *keys: str, effect: str = "NoSchedule") -> None:
+        """Give a node these taints, and no others, as a node remediator does; none takes them away."""
+        taints = [{"key": key, "effect": effect, "timeAdded": timestamp()} for key in keys]
+        self.api.modify(NODE, "", name, lambda obj: obj["spec"].update(taints=taints))
+
     def lose_node(self, name: str) -> None:
         """Make a node lost: it gets a taint, its pods become not ready, and deleted pods stay."""
         nodes.lose(self.api, name)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from healer.model.kube import KubeObject, Namespace, OwnerReference, Pod, PodDisruptionBudget, ReplicaSet, matches
+from healer.model.node import Node
 from healer.model.target import Target
 from healer.model.workload import SupportedKind, Workload, WorkloadObject
 
@@ -144,6 +145,15 @@ class View:
     def count_on(self, node: str) -> int:
         """The number of pods on a node that have not finished."""
         return len(self._by_node.get(node, ()))
+
+    def node(self, name: str) -> Node | None:
+        """The node of that name; None where nodes are not watched."""
+        node = self._objects[Node].get(self._uid_by_name.get(("Node", "", name), ""))
+        return node if isinstance(node, Node) else None
+
+    def pods_on(self, node: str) -> list[Pod]:
+        """The pods on a node, the records of finished ones left out."""
+        return [pod for uid in sorted(self._by_node.get(node, ())) if (pod := self.pod(uid)) is not None]
 
     def workload(self, uid: str) -> Workload | None:
         """The workload with that uid."""

@@ -15,6 +15,7 @@ from healer.model.target import ActsOn
 from healer.rules.condition import variables
 from healer.rules.form import Model
 from healer.rules.named_workload import DEPLOYMENT, KEY, NamedWorkload, NamesWorkload
+from healer.rules.node_remediators import KUBERNETES, REMEDIATORS
 from healer.rules.pod_conditions import POD_CONDITIONS, PodConditionName
 from healer.rules.pod_detectors import PodState
 from healer.rules.portion import InReplicas
@@ -35,6 +36,7 @@ def tables(known: Vocabulary) -> dict[str, str]:
         "conditions": _conditions(),
         "workload_conditions": _workload_conditions(),
         "xids": _xids(),
+        "remediators": _remediators(),
         "routers": _routers(known),
         "workloads": _workloads(known),
         "servers": _servers(known),
@@ -162,6 +164,11 @@ def _conditions() -> str:
             yield f"`{condition.name}`", ", ".join(living + others), condition.meaning
 
     return _table(("condition", "of pods that are", "meaning"), rows())
+
+
+def _remediators() -> str:
+    keys = ((each, ", ".join(f"`{key}`" for key in each.keys)) for each in (*REMEDIATORS, KUBERNETES))
+    return _table(("who", "marks", "what it does"), ((each.name, marks, each.meaning) for each, marks in keys))
 
 
 def _xids() -> str:

@@ -19,6 +19,7 @@ from healer.model.target import ActsOn
 from healer.rules.form import Listed, Text
 from healer.rules.happening import Happening, odd_reasons, signal_names
 from healer.rules.named_workload import NamedWorkload
+from healer.rules.node_conditions import NodeConditionText
 from healer.rules.pod_conditions import PodConditionName
 from healer.rules.positions import Path
 from healer.rules.probe import BAD_CANARY, QUERY_SIGNAL, UNKNOWN_VERDICT, Canary, Query, ServedModel
@@ -195,6 +196,15 @@ EVENT: Trigger[Happening] = Trigger(
     },
     remarks=odd_reasons,
 )
+NODE: Trigger[tuple[str, ...]] = Trigger(
+    "node",
+    Annotated[tuple[NodeConditionText, ...], Field(min_length=1), Listed],
+    "any of these conditions or taints of the node that a pod is on.",
+    names=lambda names: names,
+    source="healer.sources.nodes:SOURCE",
+    origin=Origin.WATCHED,
+    ends=Ending.OBJECT,
+)
 ALERT: Trigger[tuple[str, ...]] = Trigger(
     "alert",
     Annotated[tuple[Text, ...], Field(min_length=1), Listed],
@@ -260,5 +270,7 @@ CANARY: Trigger[Canary] = Trigger(
     remarks=lambda canary: (phrase for measure in canary.measures for phrase in unfamiliar(measure)),
 )
 
-TRIGGERS: dict[str, Trigger[Any]] = {trigger.name: trigger for trigger in (POD, WORKLOAD, EVENT, ALERT, QUERY, MODEL, CANARY)}
+TRIGGERS: dict[str, Trigger[Any]] = {
+    trigger.name: trigger for trigger in (POD, WORKLOAD, EVENT, NODE, ALERT, QUERY, MODEL, CANARY)
+}
 """The table, in the order of docs and messages."""

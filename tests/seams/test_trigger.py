@@ -174,7 +174,7 @@ def test_a_new_trigger_is_known_to_the_language() -> None:
     assert problems == []
     assert ("example.com", "thermometers", "get") in needed(Rulebook(rules), ACTIONS)
     (problem,) = load(ruleset(rule("none", when={"for": "1m"})), "rules.yaml", vocabulary())[1]
-    every = "pod, workload, event, alert, query, model, canary, temperature, mark"
+    every = "pod, workload, event, node, alert, query, model, canary, temperature, mark"
     assert problem.message == f"exactly one of {every} is needed, none is given"
     elsewhere = rule("crash-loop", when={"pod": ["CrashLoopBackOff"], "if": "temperature.celsius > 90.0"})
     (problem,) = load(ruleset(elsewhere), "rules.yaml", vocabulary())[1]

@@ -62,7 +62,7 @@ def lose(api: ObjectApi, node: str) -> None:
         obj["spec"]["taints"] = [*(obj["spec"].get("taints") or []), *taints]
 
     api.modify(NODE, "", node, change)
-    _set_ready(api, node, "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
+    set_condition(api, node, "Ready", "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
 
 
 def recover(api: ObjectApi, node: str) -> None:
@@ -72,15 +72,16 @@ def recover(api: ObjectApi, node: str) -> None:
         obj["spec"]["taints"] = [taint for taint in obj["spec"].get("taints") or [] if taint["key"] != UNREACHABLE]
 
     api.modify(NODE, "", node, change)
-    _set_ready(api, node, "True", "KubeletReady", "kubelet is posting ready status")
+    set_condition(api, node, "Ready", "True", "KubeletReady", "kubelet is posting ready status")
 
 
-def _set_ready(api: ObjectApi, node: str, status: str, reason: str, message: str) -> None:
-    ready = {"type": "Ready", "status": status, "lastTransitionTime": timestamp(), "reason": reason, "message": message}
+def set_condition(api: ObjectApi, node: str, kind: str, status: str, reason: str, message: str) -> None:
+    """Set a condition of a node, as the kubelet or another agent does."""
+    said = {"type": kind, "status": status, "lastTransitionTime": timestamp(), "reason": reason, "message": message}
 
     def change(obj: Object) -> None:
-        others = [item for item in obj["status"].get("conditions") or [] if item["type"] != "Ready"]
-        obj["status"]["conditions"] = [*others, ready]
+        others = [item for item in obj["status"].get("conditions") or [] if item["type"] != kind]
+        obj["status"]["conditions"] = [*others, said]
 
     api.modify(NODE, "", node, change, subresource="status")
 

@@ -61,7 +61,7 @@ CASES = {
         10,
         9,
         "unknown key 'zzz'",
-        "the keys here are pod, workload, event, alert, query, model, canary, labels, if, for, count",
+        "the keys here are pod, workload, event, node, alert, query, model, canary, labels, if, for, count",
     ),
     "field by its Python name": ("for: 2m", "held_for: 2m", 10, 9, "unknown key 'held_for'", "the keys here are "),
     "merge key": ("for: 2m", "<<: {for: 2m}", 10, 9, "merge keys (<<) are not supported", "write the keys out"),
@@ -276,7 +276,7 @@ CASES = {
         "",
         8,
         7,
-        "exactly one of pod, workload, event, alert, query, model, canary is needed, none is given",
+        "exactly one of pod, workload, event, node, alert, query, model, canary is needed, none is given",
         "one trigger a rule",
     ),
     "both triggers": (
@@ -284,7 +284,7 @@ CASES = {
         "alert: [A]",
         8,
         7,
-        "exactly one of pod, workload, event, alert, query, model, canary is needed, pod and alert are given",
+        "exactly one of pod, workload, event, node, alert, query, model, canary is needed, pod and alert are given",
         "write a second rule for the other",
     ),
     "labels of a pod trigger": (

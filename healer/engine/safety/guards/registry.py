@@ -1,6 +1,7 @@
 """All guards, in the order in which they are asked: a new one is a new file and one line here."""
 
 from healer.engine.safety.guards.limits import cooled_down, within_budget, within_caps
+from healer.engine.safety.guards.nodes import no_node_remediation
 from healer.engine.safety.guards.one_ladder import one_ladder
 from healer.engine.safety.guards.question import Guards
 from healer.engine.safety.guards.replicas import InNumbers, above_floor, no_rollout, one_disruption, workload_exists
@@ -23,6 +24,7 @@ GUARDS = Guards(
         covered,
         no_storm,
         no_node_storm,
+        no_node_remediation,
         not_denied,
         cluster_breaker,
         rule_breaker,

@@ -1,0 +1,57 @@
+"""The fields of a Node that healer watches, and no others: conditions, taints, and the marks of whoever else treats nodes."""
+
+import msgspec
+
+from healer.model.annotations import CORDONED_BY
+from healer.model.kube import Annotations, Condition, KubeObject, KubeStruct, Meta
+
+
+class NodeLabels(KubeStruct, frozen=True):
+    """The labels that say that somebody is at work on the node; the others, dozens, are not kept."""
+
+    nvsentinel: str = msgspec.field(default="", name="dgxc.nvidia.com/nvsentinel-state")
+
+
+class NodeAnnotations(Annotations, frozen=True):
+    """The annotations that say so."""
+
+    cordoned_by: str = msgspec.field(default="", name=CORDONED_BY)
+    quarantined: str = msgspec.field(default="", name="quarantineHealthEvent")
+    rebooting: str = msgspec.field(default="", name="weave.works/kured-reboot-in-progress")
+    rebooting_now: str = msgspec.field(default="", name="kured.dev/reboot-in-progress")
+
+
+class WatchedNodeMeta(Meta, frozen=True):
+    """The metadata of a node. Its labels are read into `marks`."""
+
+    labels: dict[str, str] = msgspec.field(default_factory=dict, name="-")
+    annotations: NodeAnnotations = NodeAnnotations()
+    marks: NodeLabels = msgspec.field(default=NodeLabels(), name="labels")
+
+
+class Taint(KubeStruct, frozen=True):
+    """core/v1 Taint."""
+
+    key: str = ""
+    effect: str = ""
+
+
+class WatchedNodeSpec(KubeStruct, frozen=True):
+    """Whether it takes pods."""
+
+    unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
+
+
+class WatchedNodeStatus(KubeStruct, frozen=True):
+    """What the kubelet, the node controller and other agents say of it."""
+
+    conditions: tuple[Condition, ...] = ()
+
+
+class Node(KubeObject, frozen=True):
+    """A node as it is watched."""
+
+    metadata: WatchedNodeMeta
+    spec: WatchedNodeSpec = WatchedNodeSpec()
+    status: WatchedNodeStatus = WatchedNodeStatus()

@@ -1,0 +1,77 @@
+"""Rules on the nodes of pods, the real process against the lab: moved away, left to who treats the node, or to a human."""
+
+import pytest
+
+from healer.lab import Lab
+from healer.lab.kinds import NODE
+from tests.integration.conftest import Run
+from tests.integration.world import NAMESPACE, evictions, pods, rule, ruleset, serve
+
+BROKEN = rule("broken", when={"node": ["KernelDeadlock"]})
+
+
+def place(lab: Lab, pod: str) -> str:
+    """The node that a pod is on."""
+    return str(pods(lab)[pod]["spec"]["nodeName"])
+
+
+async def test_the_pod_on_a_broken_node_is_evicted(lab: Lab, run: Run) -> None:
+    """Its node alone is at fault: the pods on the others stay."""
+    sick, *_ = await serve(lab, min_available=None)
+    healer = await run(ruleset(BROKEN))
+    node = place(lab, sick)
+    lab.node_condition(node, "ReadonlyFilesystem", "True")
+    lab.node_condition(node, "KernelDeadlock", "True", "DockerHung", "task docker:1 blocked for more than 120 seconds")
+    opened = await healer.says("open", rule="test/broken")
+    assert f"node/{node}: KernelDeadlock=True (DockerHung): task docker:1 blocked" in opened["text"]
+    await healer.says("incident verifying", rule="test/broken")
+    lab.node_condition(node, "KernelDeadlock", "False")
+    await healer.says("incident healed", rule="test/broken")
+    assert evictions(lab)[0] == sick
+    assert len(healer.find("open")) == 1
+
+
+@pytest.mark.parametrize(
+    ("taint", "whose"),
+    [("karpenter.sh/disrupted", "Karpenter is at work"), ("node.kubernetes.io/not-ready", "Kubernetes is at work")],
+)
+async def test_a_node_that_somebody_else_treats_is_left_to_them_until_they_are_done(
+    lab: Lab, run: Run, taint: str, whose: str
+) -> None:
+    """Also by a rule that asks for nothing but the pod itself."""
+    sick, *_ = await serve(lab, min_available=None)
+    node = place(lab, sick)
+    lab.taint_node(node, taint)
+    healer = await run(ruleset(BROKEN, rule("crash-loop", when={"pod": ["CrashLoopBackOff"]})))
+    await lab.behave(NAMESPACE, sick, "crash")
+    waits = await healer.says("incident waiting", rule="test/crash-loop", reason="NodeRemediated")
+    assert f"pod/{sick} is on node/{node}, where {whose} (taint {taint})" in waits["text"].replace(
+        f"({taint})", f"(taint {taint})"
+    )
+    assert evictions(lab) == []
+    lab.taint_node(node)
+    await healer.says("incident healed", rule="test/crash-loop")
+    assert evictions(lab) == [sick]
+
+
+async def test_many_sick_pods_of_one_node_are_one_incident_of_the_node(lab: Lab, run: Run) -> None:
+    """Of two workloads: none of their pods is taken, and a human is told once."""
+    for number in range(3):
+        lab.api.modify(NODE, "", f"node-{number}", lambda obj, n=number: obj["spec"].update(unschedulable=n > 0))  # type: ignore[misc]
+    await serve(lab, replicas=6, min_available=None)
+    for number in range(1, 3):
+        lab.api.modify(NODE, "", f"node-{number}", lambda obj: obj["spec"].pop("unschedulable"))
+    assert {place(lab, pod) for pod in pods(lab)} == {"node-0"}
+    healer = await run(ruleset(BROKEN))
+    lab.node_condition("node-0", "KernelDeadlock", "True", "DockerHung", "blocked")
+    opened = await healer.says("open", rule="healer/node-storm")
+    assert "6 of 6 pods on node/node-0 are sick at once" in opened["text"]
+    lab.node_condition("node-0", "KernelDeadlock", "False")
+    await healer.says("close", rule="healer/node-storm")
+    assert evictions(lab) == []
+
+
+async def test_nodes_are_watched_only_where_a_rule_is_about_them(lab: Lab, run: Run) -> None:
+    await serve(lab, min_available=None)
+    await run(ruleset(rule("crash-loop", when={"pod": ["CrashLoopBackOff"]})))
+    assert ("", "nodes", "list") not in lab.requests.permissions()
