@@ -7,12 +7,14 @@ from pydantic import BaseModel, ConfigDict
 
 from healer.actions.base import Call
 from healer.actions.shared.recheck import look_again, recheck, rechecked
-from healer.actions.shared.refusal import refusal
+from healer.actions.shared.refusal import refusal, unread
 from healer.cluster.api import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model.kube import Pod
 from healer.model.target import ActsOn
+from healer.model.unit import Unit
+from healer.model.view import target_of
 
 _TWO_BUDGETS = "more than one PodDisruptionBudget"
 
@@ -46,27 +48,62 @@ class Evict:
 
 
 async def _evict(call: Call, pod: Pod) -> Outcome:
-    target = call.act.target
-    options: dict[str, object] = {"preconditions": {"uid": pod.metadata.uid}}
-    if call.act.dry_run:
-        options["dryRun"] = ["All"]
-    eviction = {
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": {"name": target.name, "namespace": target.namespace},
-        "deleteOptions": options,
-    }
+    target, unit = call.act.target, call.view.unit_of(pod).seen(pod)
+    along = unit.going_along(pod.metadata.uid)
+    if (refused := await _group_protected(call, pod, unit)) is not None:
+        return refused
     if (forbidden := call.sending()) is not None:
         return forbidden
     try:
-        await call.api.request("POST", RESOURCES[Pod].path(target.namespace, target.name) + "/eviction", body=eviction)
+        await _request(call, pod, dry_run=call.act.dry_run)
     except ApiError as error:
         return await _refused(call, error)
     except ClusterError as error:
         return refusal(error, f"evict {target}")
+    also = f"; {along}" if along else ""
     if call.act.dry_run:
-        return Outcome(OutcomeKind.DONE, "WouldEvict", f"{target} would be evicted (observe: dry run, nothing was done)")
-    return Outcome(OutcomeKind.DONE, "Evicted", f"{target} is evicted; waiting for its replacement", ready=pod.ready)
+        return Outcome(OutcomeKind.DONE, "WouldEvict", f"{target} would be evicted{also} (observe: dry run, nothing was done)")
+    return Outcome(OutcomeKind.DONE, "Evicted", f"{target} is evicted; waiting for its replacement{also}", ready=unit.ready)
+
+
+async def _request(call: Call, pod: Pod, *, dry_run: bool) -> None:
+    """Ask for the eviction of a pod. Raises ClusterError."""
+    meta = pod.metadata
+    options: dict[str, object] = {"preconditions": {"uid": meta.uid}}
+    if dry_run:
+        options["dryRun"] = ["All"]
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": meta.name, "namespace": meta.namespace},
+        "deleteOptions": options,
+    }
+    await call.api.request("POST", RESOURCES[Pod].path(meta.namespace, meta.name) + "/eviction", body=eviction)
+
+
+async def _group_protected(call: Call, pod: Pod, unit: Unit) -> Outcome | None:
+    """The outcome when a PodDisruptionBudget of a pod that goes along refuses; None when none does.
+
+    The API server asks the budgets of the evicted pod only, and the pods of its group are then deleted whatever theirs say. A
+    budget over the leaders alone would protect no group. A dry run asks for one pod of each further budget.
+    """
+    asked = {budget.metadata.uid for budget in call.view.budgets_matching(pod)}
+    for other in unit.replaced_with(pod.metadata.uid):
+        budgets = {budget.metadata.uid: budget.metadata.name for budget in call.view.budgets_matching(other)}
+        if other.terminating or budgets.keys() <= asked:
+            continue
+        asked |= budgets.keys()
+        try:
+            await _request(call, other, dry_run=True)
+        except ApiError as error:
+            if error.is_throttled and "DisruptionBudget" in error.causes:
+                text = f"a PodDisruptionBudget of {target_of(other)}, which goes with {call.act.target}, refuses: {error.detail}"
+                return Outcome(OutcomeKind.DEFERRED, "BudgetRefused", text, error.retry_after)
+            if not error.is_not_found and not error.is_conflict:
+                return unread(error, f"ask whether {target_of(other)} may be evicted")
+        except ClusterError as error:
+            return unread(error, f"ask whether {target_of(other)} may be evicted")
+    return None
 
 
 async def _refused(call: Call, error: ApiError) -> Outcome:

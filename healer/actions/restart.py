@@ -15,6 +15,7 @@ from healer.cluster.resources import RESOURCES
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model.kube import Pod, PodDisruptionBudget, matches
 from healer.model.target import ActsOn
+from healer.model.unit import Unit
 
 
 class RestartParams(BaseModel):
@@ -54,17 +55,25 @@ class Restart:
             budgets = await call.api.get(RESOURCES[PodDisruptionBudget].path(target.namespace), _Budgets)
         except ClusterError as error:
             return unread(error, f"read the PodDisruptionBudgets of {target.namespace}")
-        covering = [b.metadata.name for b in budgets.items if b.spec.selector and matches(b.spec.selector, pod.metadata.labels)]
+        unit = call.view.unit_of(pod).seen(pod)
+        gone = (pod, *unit.replaced_with(pod.metadata.uid))
+        covering = [
+            budget.metadata.name
+            for budget in budgets.items
+            if budget.spec.selector and any(matches(budget.spec.selector, each.metadata.labels) for each in gone)
+        ]
         if covering:
-            text = f"PodDisruptionBudget {', '.join(sorted(covering))} covers {target}: use evict, which honours it"
+            whom = target if len(gone) <= 2 else f"{target} or what goes with it"
+            text = f"PodDisruptionBudget {', '.join(sorted(covering))} covers {whom}: use evict, which honours it"
             return Outcome(OutcomeKind.REFUSED, "UnderBudget", text)
         if (unwanted := call.still_wanted(call.act, pod)) is not None:  # time has passed since the recheck
             return Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
-        return await _delete(call, pod)
+        return await _delete(call, pod, unit)
 
 
-async def _delete(call: Call, pod: Pod) -> Outcome:
-    target = call.act.target
+async def _delete(call: Call, pod: Pod, unit: Unit) -> Outcome:
+    target, along = call.act.target, unit.going_along(pod.metadata.uid)
+    also = f"; {along}" if along else ""
     options: dict[str, object] = {
         "apiVersion": "v1",
         "kind": "DeleteOptions",
@@ -86,8 +95,10 @@ async def _delete(call: Call, pod: Pod) -> Outcome:
     except ClusterError as error:
         return refusal(error, f"restart {target}")
     if call.act.dry_run:
-        return Outcome(OutcomeKind.DONE, "WouldRestart", f"{target} would be restarted (observe: dry run, nothing was done)")
-    return Outcome(OutcomeKind.DONE, "Restarted", f"{target} is deleted; waiting for its replacement", ready=pod.ready)
+        return Outcome(
+            OutcomeKind.DONE, "WouldRestart", f"{target} would be restarted{also} (observe: dry run, nothing was done)"
+        )
+    return Outcome(OutcomeKind.DONE, "Restarted", f"{target} is deleted; waiting for its replacement{also}", ready=unit.ready)
 
 
 async def _conflict(call: Call, error: ApiError) -> Outcome:

@@ -88,7 +88,7 @@ class Disruption:
     """A pod that healer took down, until a replacement is ready or the workload has all units that it wants.
 
     `known` are the uids of the workload's pods at that time. A ready pod that is not among them is the replacement. A pod that
-    was not `ready` needs no replacement, because the workload lost nothing.
+    was not `ready` needs no replacement, because the workload lost nothing; of a group, `ready` is whether the group was.
     """
 
     target: Target
@@ -96,6 +96,8 @@ class Disruption:
     known: frozenset[str]
     at: float
     ready: bool = True
+    along: frozenset[str] = frozenset()
+    """The uids of the other pods that are replaced with it: those of its group."""
 
 
 @dataclass(frozen=True, slots=True)

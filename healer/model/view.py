@@ -2,12 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from healer.model.kube import KubeObject, Namespace, OwnerReference, Pod, PodDisruptionBudget, ReplicaSet, matches
 from healer.model.node import Node
 from healer.model.target import Target
+from healer.model.unit import Unit
 from healer.model.workload import SupportedKind, Workload, WorkloadObject
+
+_MOST_OWNERS = 8
+"""The most owners between a pod and its workload. References can be written in a circle."""
 
 
 class View:
@@ -181,21 +186,22 @@ class View:
         namespace = self._objects[Namespace].get(self._uid_by_name.get(("Namespace", "", name), ""))
         return namespace if isinstance(namespace, Namespace) else None
 
-    def workload_of(self, pod: Pod) -> Target | None:
-        """The top controller of a pod: the controller of its ReplicaSet if it has one, otherwise its own controller.
+    def workload_of(self, obj: Pod | Workload) -> Target | None:
+        """The top controller of a pod, or of a workload that another workload owns; a workload that none owns is its own.
 
-        None for a bare pod, and for a pod whose ReplicaSet is not known yet. None also for a pod that names an owner in another
-        namespace: anybody can write such a reference, and no controller owns objects in other namespaces.
+        From owner to owner by uid: a pod's ReplicaSet or StatefulSet, the leader pod that owns that StatefulSet, and so on. None
+        for a bare pod, and where an owner between is not known yet. None also where an owner is in another namespace: anybody can
+        write such a reference, and no controller owns objects in other namespaces.
         """
-        top = self._top(pod)
-        return None if top is None else Target(top.kind, pod.metadata.namespace, top.name, top.uid)
+        top = self._top(obj) if isinstance(obj, Pod) else self._above(_reference(obj), obj)
+        return None if top is None else Target(top.kind, obj.metadata.namespace, top.name, top.uid)
 
     def workload_uid(self, pod: Pod) -> str:
         """The uid of `workload_of`; "" for none. It runs for every event, and so creates no Target."""
         top = self._top(pod)
         return "" if top is None else top.uid
 
-    def _top(self, pod: Pod) -> OwnerReference | None:
+    def _top(self, pod: Pod, most: int = _MOST_OWNERS) -> OwnerReference | None:
         owner, namespace = pod.metadata.controller, pod.metadata.namespace
         if owner is not None and owner.kind == "ReplicaSet":
             replica_set = self._objects[ReplicaSet].get(owner.uid)
@@ -205,15 +211,87 @@ class View:
         workload = None if owner is None else self._workloads.get(owner.uid)
         if owner is None or workload is None:
             return owner
-        meta = workload.metadata  # a reference can have any kind and name; only the uid is hard to forge
-        return owner if (owner.kind, owner.name, namespace) == (workload.kind, meta.name, meta.namespace) else None
+        return self._above(owner, workload, most) if _refers(owner, namespace, workload) else None
+
+    def _above(self, owner: OwnerReference, workload: Workload, most: int = _MOST_OWNERS) -> OwnerReference | None:
+        """The top controller above a workload that `owner` names: the workload itself unless healer knows what owns it."""
+        higher, namespace = workload.metadata.controller, workload.metadata.namespace
+        if higher is None or (higher.kind != "Pod" and higher.kind not in self.supported_kinds):
+            return owner
+        if not most:
+            return None
+        if higher.kind == "Pod":
+            leader = self.pod(higher.uid)
+            if leader is None or (leader.metadata.namespace, leader.metadata.name) != (namespace, higher.name):
+                return None
+            top = self._top(leader, most - 1)
+            return top if top is None or self._is_grouped(top.uid) else owner
+        above = self._workloads.get(higher.uid)
+        return self._above(higher, above, most - 1) if above is not None and _refers(higher, namespace, above) else None
+
+    def _is_grouped(self, workload: str) -> bool:
+        known = self._workloads.get(workload)
+        return known is not None and known.group is not None
 
     def pods_of(self, workload: Target) -> list[Pod]:
         """All pods of a workload, of every revision, including terminating and finished ones."""
-        owners = [workload.uid, *(uid for uid, kind in self._owned.get(workload.uid, {}).items() if kind is ReplicaSet)]
-        uids = [uid for owner in owners for uid, kind in self._owned.get(owner, {}).items() if kind is Pod]
-        pods = [pod for pod in map(self.pod, uids) if pod is not None]
-        return [pod for pod in pods if pod.metadata.namespace == workload.namespace and self.workload_uid(pod) == workload.uid]
+        below: dict[str, type[KubeObject]] = {}
+        owners = [workload.uid]
+        while owners:
+            owned = [each for owner in owners for each in self._owned.get(owner, {}).items() if each[0] not in below]
+            below |= owned
+            owners = [uid for uid, _ in owned]
+        known = [pod for pod in map(self.pod, below) if pod is not None]
+        return [pod for pod in known if pod.metadata.namespace == workload.namespace and self.workload_uid(pod) == workload.uid]
+
+    def units_of(self, workload: Target) -> list[Unit]:
+        """The units of a workload, of every revision, with all pods that `pods_of` has."""
+        pods = self.pods_of(workload)
+        if not self._is_grouped(workload.uid):
+            return [Unit(pod.metadata.uid, (pod,)) for pod in pods]
+        members: dict[str, list[Pod]] = {}
+        for pod in pods:
+            members.setdefault(self.unit_uid(pod), []).append(pod)
+        return [self._unit(uid, each, workload.uid) for uid, each in members.items()]
+
+    def unit_of(self, pod: Pod) -> Unit:
+        """The unit of a pod; the pod alone while its workload is not known."""
+        uid = self.workload_uid(pod)
+        if not self._is_grouped(uid):
+            return Unit(pod.metadata.uid, (pod,))
+        leader = self.unit_uid(pod)
+        owned = [leader, *(each for owned in self._owned.get(leader, {}) for each in self._owned.get(owned, {}))]
+        pods = [found for found in map(self.pod, owned) if found is not None and self.workload_uid(found) == uid]
+        return self._unit(leader, pods, uid)
+
+    def _unit(self, leader: str, pods: list[Pod], workload: str) -> Unit:
+        """A group, with the size that it has: while a workload is rolled out, its groups may differ."""
+        group = self._workloads[workload].group
+        workers = [each.desired for each in map(self._workloads.get, self._owned.get(leader, {})) if each is not None]
+        if group is not None and workers:
+            group = replace(group, size=1 + sum(workers))
+        return Unit(leader, tuple(sorted(pods, key=lambda pod: pod.metadata.uid != leader)), group)
+
+    def replaced_with(self, target: Target) -> tuple[str, ...]:
+        """The uids of the pods that are replaced when a pod is deleted, that pod first; of another target, its own uid."""
+        pod = self.pod(target.uid)
+        others = () if pod is None else self.unit_of(pod).replaced_with(target.uid)
+        return (target.uid, *(each.metadata.uid for each in others if each.metadata.uid != target.uid))
+
+    def going_along(self, target: Target) -> str:
+        """What else goes when a pod is deleted, for people; "" for nothing, and for a target that is no pod."""
+        pod = self.pod(target.uid)
+        return "" if pod is None else self.unit_of(pod).going_along(target.uid)
+
+    def unit_uid(self, pod: Pod) -> str:
+        """The uid of the unit of a pod: the pod's own, or that of the leader of its group, also of a leader that is gone."""
+        owner = pod.metadata.controller
+        workers = None if owner is None else self._workloads.get(owner.uid)
+        higher = None if workers is None else workers.metadata.controller
+        if higher is None or higher.kind != "Pod":
+            return pod.metadata.uid
+        leader = self.pod(higher.uid)
+        return higher.uid if leader is None or self._is_grouped(self.workload_uid(leader)) else pod.metadata.uid
 
     def replica_set(self, uid: str) -> ReplicaSet | None:
         """The ReplicaSet of that uid."""
@@ -232,6 +310,16 @@ class View:
             for budget in self._budgets.get(pod.metadata.namespace, {}).values()
             if budget.spec.selector is not None and matches(budget.spec.selector, pod.metadata.labels)
         ]
+
+
+def _reference(workload: Workload) -> OwnerReference:
+    return OwnerReference(workload.kind, workload.metadata.name, workload.metadata.uid, controller=True)
+
+
+def _refers(owner: OwnerReference, namespace: str, workload: Workload) -> bool:
+    """Whether the reference is to that workload: it can have any kind and name; only the uid is hard to forge."""
+    meta = workload.metadata
+    return (owner.kind, owner.name, namespace) == (workload.kind, meta.name, meta.namespace)
 
 
 def _node_of(pod: Pod | None) -> str:

@@ -6,6 +6,7 @@ from typing import Protocol
 from healer.model.incident import Reason
 from healer.model.kube import KubeObject, Meta
 from healer.model.target import Target
+from healer.model.unit import PodGroup
 
 STUCK = "RolloutStuck"
 """The reason code of a rollout whose controller reports that it makes no progress. A slow rollout has another code."""
@@ -66,6 +67,13 @@ class Workload:
     """What its controller says of pods that it cannot create (a quota, admission); "" for nothing."""
     unavailable: str = ""
     """What its controller says where too few replicas are available; "" for nothing."""
+    group: PodGroup | None = None
+    """Its groups, where its unit is a group of pods; None where its unit is a pod."""
+
+    @property
+    def units(self) -> str:
+        """What its counts count, for people."""
+        return "pods" if self.group is None else "groups"
 
     @property
     def target(self) -> Target:

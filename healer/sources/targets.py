@@ -81,8 +81,10 @@ class Named:
     name: str
 
     def find(self, view: View) -> Pod | Workload | None:
-        """The object that has that name now."""
-        return view.find_by_name(self.kind, self.namespace, self.name)
+        """The object that has that name now; for a workload that another one owns, that one."""
+        found = view.find_by_name(self.kind, self.namespace, self.name)
+        top = view.workload_of(found) if isinstance(found, Workload) else None
+        return found if top is None else view.workload(top.uid) or found
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,9 @@ def _owned(name: str, pod: Pod | None, kind: str, owner: str, view: View) -> boo
         top = None if pod is None else view.workload_of(pod)
         if pod is None or top is None:  # a ReplicaSet that is not known yet: no rule takes down its pod until it is
             return WORKLOADS[kind].pods.fit(name, owner)
-        workload = view.workload_named(kind, pod.metadata.namespace, owner)
+        workload, controller = view.workload_named(kind, pod.metadata.namespace, owner), pod.metadata.controller
+        if workload is not None and controller is not None and workload.metadata.uid == controller.uid:
+            return True  # a part of the pod's workload, which has it under its own name
         return top == workload.target if workload is not None else (top.kind, top.name) == (kind, owner)
     if pod is None:
         return name.startswith(f"{owner}-")

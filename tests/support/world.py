@@ -46,6 +46,7 @@ from healer.model.kube import (
 from healer.model.signal import Signal
 from healer.model.target import ActsOn, Target
 from healer.model.view import View, target_of
+from healer.model.workload import WorkloadObject
 from healer.rules.form import Model
 from healer.rules.loading import load
 from healer.rules.pod_detectors import PodsSettings
@@ -214,18 +215,18 @@ class World:
             labels={"app": APP},
             owner_references=(self._owner,),
         )
-        self._put(Pod(meta, PodSpec(node), _status(self.now, ready=ready)))
+        self._put(Pod(meta, PodSpec(node), status_of(self.now, ready=ready)))
         return meta.name
 
     def crash(self, name: str, restarts: int = 5) -> None:
         """It waits in CrashLoopBackOff."""
         state = ContainerState(waiting=Waiting("CrashLoopBackOff", "back-off 5m0s restarting failed container"))
         last = ContainerState(terminated=Terminated(1, "Error", moment(self.now)))
-        self._status(name, _status(self.now, ready=False, state=state, last=last, restarts=restarts))
+        self._status(name, status_of(self.now, ready=False, state=state, last=last, restarts=restarts))
 
     def unready(self, name: str) -> None:
         """It runs, and its probe fails."""
-        self._status(name, _status(self.now, ready=False, restarts=self.pod(name).restarts))
+        self._status(name, status_of(self.now, ready=False, restarts=self.pod(name).restarts))
 
     def show(self, name: str, status: PodStatus) -> None:
         """It has this status."""
@@ -233,7 +234,7 @@ class World:
 
     def mend(self, name: str) -> None:
         """It runs and is ready (again)."""
-        self._status(name, _status(self.now, ready=True, restarts=self.pod(name).restarts))
+        self._status(name, status_of(self.now, ready=True, restarts=self.pod(name).restarts))
 
     def relabel(self, name: str, **labels: str) -> None:
         """It has these labels, and no others."""
@@ -313,7 +314,7 @@ class World:
         targets: list[Target] = []
         for number, node in enumerate(names, 1):
             meta = Meta(f"{name}-{number}", f"{name}-pod-{number}", namespace, owner_references=(owner,))
-            pod = Pod(meta, PodSpec(node), _status(self.now, ready=True))
+            pod = Pod(meta, PodSpec(node), status_of(self.now, ready=True))
             self.view.put(pod)
             targets.append(target_of(pod))
         return targets
@@ -387,7 +388,7 @@ class World:
             listener(obj, before, held)
 
 
-def _status(
+def status_of(
     now: float,
     *,
     ready: bool,
@@ -514,7 +515,7 @@ class Drill:
             for workload in dict.fromkeys(owners):
                 if workload and self.engine.concerns(workload):
                     self.feed(WorkloadChanged(workload, obj.metadata.uid))
-        elif isinstance(obj, Deployment):
+        elif isinstance(obj, WorkloadObject):
             self.feed(WorkloadChanged(obj.metadata.uid))
 
     def _collect(self, event: Input, effects: list[Effect]) -> list[Effect]:

@@ -90,15 +90,16 @@ async def _unsafe(call: Call, pod: Pod) -> Outcome | None:
         return Outcome(OutcomeKind.REFUSED, "WorkloadReplaced", f"{workload} is now another object: healer leaves it alone")
     if (held := paused(call, pod, fresh)) is not None:
         return held
-    others = [other for other in call.view.pods_of(workload) if other.metadata.uid != pod.metadata.uid]
+    own = call.view.unit_of(pod).seen(pod)
+    others = [unit for unit in call.view.units_of(workload) if unit.uid != own.uid]
     fresh_numbers = Replicas(
         target=call.act.target,
         rollout=fresh.rollout,
         takes_one=not pod.finished,
-        target_ready=pod.ready,
-        down="" if call.act.alone else "another pod",
+        target_ready=own.ready,
+        down="" if call.act.alone else "another one",
         in_flight=0,
-        count_ready=lambda: min(sum(other.ready for other in others) + pod.ready, fresh.ready),
+        count_ready=lambda: min(sum(other.ready for other in others) + own.ready, fresh.ready),
         desired=fresh.desired,
         min_ready=call.act.min_ready,
         fresh=True,

@@ -1,6 +1,7 @@
 """Incidents on one workload: the storm that they see together, which of them takes over, and which keep the others off it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from healer.engine.incidents.cases import Case, Cases
 from healer.engine.incidents.facts import ever_changes, step_of
@@ -49,7 +50,7 @@ class Neighbours:
             heard = [case for case in speaking if self._validity.weighs(case.incident, weight)]
             storm = self._storm(heard, sick, observing=observing, known=weight is Weight.FULL)
             if storm is not None:
-                return storm
+                return replace(storm, units=sick.units)
         return None
 
     def _storm(self, speaking: list[Case], sick: Workload, *, observing: bool, known: bool) -> Storm | None:

@@ -113,7 +113,9 @@ def _treated(incident: Incident, target: Target) -> Incident:
     """The incident after its step was taken on a target; onStorm is no step of the ladder, and runs once."""
     if incident.storming:
         return replace(incident, failures=0, stormed=True)
-    return replace(incident, treated=incident.treated | {target.uid}, failures=0)
+    taken = incident.disruption
+    along = taken.along if taken is not None and taken.target == target else frozenset()
+    return replace(incident, treated=incident.treated | {target.uid} | along, failures=0)
 
 
 def _denied(incident: Incident, target: Target, answer: str) -> Incident:

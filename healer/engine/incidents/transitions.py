@@ -23,7 +23,8 @@ def act(incident: Incident, candidate: SickTarget, facts: IncidentFacts) -> Tran
     step, action, target = facts.step(incident), facts.action(incident), candidate.target
     dry_run = facts.rule.rule.mode is Mode.OBSERVE
     doing = f"{'would (observe)' if dry_run else 'will'} {action.verb}"
-    reason = Reason("Allowed", f"no guard objects: {doing} {target} ({candidate.what})")
+    along = facts.view.going_along(target) if action.disrupts else ""
+    reason = Reason("Allowed", f"no guard objects: {doing} {target} ({candidate.what})" + (f"; {along}" if along else ""))
     acting, effects = move(
         replace(
             incident,
@@ -59,7 +60,11 @@ def _disruption(incident: Incident, target: Target, facts: IncidentFacts) -> Dis
         return incident.disruption
     pod = facts.view.pod(target.uid)
     pods = frozenset(pod.metadata.uid for pod in facts.view.pods_of(incident.workload))
-    return Disruption(target, incident.workload, pods, facts.now, pod is not None and pod.ready)
+    if pod is None:
+        return Disruption(target, incident.workload, pods, facts.now, ready=False)
+    unit = facts.view.unit_of(pod)
+    along = frozenset(each.metadata.uid for each in unit.replaced_with(target.uid)) - {target.uid}
+    return Disruption(target, incident.workload, pods, facts.now, unit.ready, along)
 
 
 def defer(incident: Incident, target: Target, veto: Veto, facts: IncidentFacts) -> Transition:

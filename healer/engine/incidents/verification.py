@@ -15,10 +15,10 @@ def unhealthy(view: View, workload: Target) -> Reason | None:
         return Reason("WorkloadGone", f"{workload} is gone")
     if now.rollout is not None:
         return now.rollout
-    ready = min(sum(pod.ready for pod in view.pods_of(workload)), now.ready)
+    ready = min(sum(unit.ready for unit in view.units_of(workload)), now.ready)
     if ready < now.desired:
-        failure = f"; {now.failure}" if now.failure else ""
-        return Reason("NotEnoughReady", f"{ready} of {now.desired} replicas are ready{failure}")
+        units, failure = "replicas" if now.group is None else now.units, f"; {now.failure}" if now.failure else ""
+        return Reason("NotEnoughReady", f"{ready} of {now.desired} {units} are ready{failure}")
     return None
 
 

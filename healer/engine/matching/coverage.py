@@ -67,6 +67,8 @@ class Covering:
             if not pod.finished:
                 self._pods[pod.metadata.namespace].append(pod)
         for workload in view.workloads():
+            if view.workload_of(workload) != workload.target:
+                continue  # a part of another one
             self._workloads[workload.metadata.namespace].append(workload)
         self._known: dict[str, Coverage] = {}
 

@@ -61,6 +61,8 @@ def fit(rule: BoundRule, signal: Signal, took_down: TookDown, turn: Turn, fresh:
     if not rule.scope_covers(target.namespace, obj.metadata.labels):
         return Fit(None, Reason("OutOfScope", f"{target} is outside the rule's scope"))
     workload = _owner(obj, turn.view)
+    if isinstance(obj, Workload) and workload is not None and workload.uid != obj.metadata.uid:
+        return Fit(None, Reason("OutOfScope", f"{target} is part of {workload}: healer looks at that, and at its pods"))
     if workload is None or (workload.kind == "Pod" and not pages(rule)):
         return Fit(None, Reason("NoWorkload", f"no known controller owns {target}"))
     if not rule.scope.covers_kind(workload.kind, turn.view.supported_kinds):
@@ -95,7 +97,8 @@ def misfit(
 def workload_of(target: Target, view: View) -> Target | None:
     """The workload that a target belongs to; a workload is its own, and so is a pod that nobody owns."""
     if target.kind in view.supported_kinds:
-        return target if target.exists else None
+        workload = view.workload(target.uid)
+        return view.workload_of(workload) if workload is not None else target if target.exists else None
     pod = view.pod(target.uid)
     return None if pod is None else _owner(pod, view)
 
@@ -112,5 +115,5 @@ def _named(target: Target, view: View) -> bool:
 
 def _owner(obj: Pod | Workload, view: View) -> Target | None:
     if isinstance(obj, Workload):
-        return obj.target
+        return view.workload_of(obj)
     return view.workload_of(obj) if obj.metadata.controller is not None else target_of(obj)

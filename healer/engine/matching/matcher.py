@@ -303,9 +303,8 @@ class Matcher:
         if changing and target.kind == "Pod" and not replaced and (pod := turn.view.living(target.uid)) is not None:
             acts = turn.view.workload(firing.workload) is not None and any(map(self._may_act, changing))
             seen = firing.confirmed or UNNAMED in firing.live_rules  # a symptom that only a journal has says nothing of the node
-            sick_place = SickPlace(
-                firing.workload, pod.spec.node_name if seen else "", target.uid, acts, firing.weight is Weight.FULL
-            )
+            node, unit = pod.spec.node_name if seen else "", turn.view.unit_uid(pod)
+            sick_place = SickPlace(firing.workload, unit, node, target.uid, acts, firing.weight is Weight.FULL)
         if sick_place != firing.sick_place:
             if firing.sick_place is not None:
                 self.sick_counts.remove(firing.sick_place, firing.signal.key)

@@ -99,7 +99,7 @@ class Ledger:
 
     def disrupted(self, disruption: Disruption) -> None:
         """A pod was taken down."""
-        self._taken[disruption.target.uid] = None
+        self._taken |= dict.fromkeys((disruption.target.uid, *disruption.along))
         self._disruptions.setdefault(disruption.workload.uid, []).append(disruption)
 
     def took_down(self, pod: str) -> bool:
@@ -159,8 +159,8 @@ def _kept(since: float, times: dict[K, list[float]]) -> dict[K, list[float]]:
 def made_good(disruption: Disruption, view: View) -> bool:
     """Whether nothing is missing any more for which a pod was taken down.
 
-    The pod is gone or going, and one that was not there then is ready, or the workload has all it wants without one. How long
-    the pod takes to go does not matter: on a node that is lost, for ever.
+    The pod is gone or going, and a unit with a pod that was not there then is ready, or the workload has all it wants without
+    one. How long the pod takes to go does not matter: on a node that is lost, for ever.
     """
     pod = view.pod(disruption.target.uid)
     if pod is not None and not pod.terminating:
@@ -168,6 +168,6 @@ def made_good(disruption: Disruption, view: View) -> bool:
     workload = view.workload(disruption.workload.uid)
     if workload is None or not disruption.ready:
         return True
-    ready = [pod for pod in view.pods_of(disruption.workload) if pod.ready]
-    replaced = any(pod.metadata.uid not in disruption.known for pod in ready)
+    ready = [unit for unit in view.units_of(disruption.workload) if unit.ready]
+    replaced = any(pod.metadata.uid not in disruption.known for unit in ready for pod in unit.pods)
     return replaced or len(ready) >= workload.desired

@@ -24,6 +24,8 @@ class Storm:
     limit: int | str
     taker: str
     known: bool = True
+    units: str = "pods"
+    """What is counted, for people: pods, or groups of pods."""
 
     def has_another(self, incident: Incident) -> bool:
         """Whether another incident speaks for the workload."""
@@ -31,8 +33,10 @@ class Storm:
 
     def __str__(self) -> str:
         if self.known:
-            return f"{self.sick} of {self.desired} pods are sick at once, more than {self.limit}"
-        return f"{self.sick} of {self.desired} pods may be sick at once, more than {self.limit}: of some it is not known now"
+            return f"{self.sick} of {self.desired} {self.units} are sick at once, more than {self.limit}"
+        return (
+            f"{self.sick} of {self.desired} {self.units} may be sick at once, more than {self.limit}: of some it is not known now"
+        )
 
 
 def storm_on(sick: int, desired: int, cases: Iterable[tuple[Incident, Rule]], *, known: bool = True) -> Storm | None:

@@ -15,20 +15,24 @@ from healer.model.workload import STUCK
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """A target and its workload in numbers. `fresh`: just read, after the guards have allowed the action."""
+    """A target and its workload in numbers, which count units: pods, or groups of pods.
+
+    `fresh`: just read, after the guards have allowed the action.
+    """
 
     target: Target
     rollout: Reason | None
     """Why the workload is not settled on its current revision, where the action may not be taken before."""
     takes_one: bool
-    """Whether the workload has one pod less afterwards; to delete the record of a finished pod takes nothing from it."""
+    """Whether the workload has one unit less afterwards; to delete the record of a finished pod takes nothing from it."""
     target_ready: bool
+    """Whether the target's unit is ready."""
     down: str
-    """What was taken down and is not replaced by a ready pod yet; "" for nothing."""
+    """What was taken down and is not replaced by a ready unit yet; "" for nothing."""
     in_flight: int
-    """How many ready pods were taken down and are not seen to go yet."""
+    """How many ready units were taken down and are not seen to go yet."""
     count_ready: Callable[[], int]
-    """How many of its pods are ready: counted only when a guard wants to know."""
+    """How many of its units are ready: counted only when a guard wants to know."""
     desired: int
     min_ready: int
     fresh: bool = False
@@ -100,10 +104,10 @@ def _in_view(q: Question) -> Replicas:
         target=q.target,
         rollout=None if workload is None or _may_interrupt(q) else workload.rollout,
         takes_one=takes_one,
-        target_ready=_ready(q.view, q.target),
+        target_ready=_ready_unit(q.view, q.target),
         down=next((str(disruption.target) for disruption in going if disruption.ready), ""),
-        in_flight=sum(_ready(q.view, disruption.target) for disruption in going),
-        count_ready=lambda: sum(pod.ready for pod in q.view.pods_of(q.incident.workload)),
+        in_flight=sum(_ready_unit(q.view, disruption.target) for disruption in going),
+        count_ready=lambda: sum(unit.ready for unit in q.view.units_of(q.incident.workload)),
         desired=0 if workload is None else workload.desired,
         min_ready=q.limits.min_ready,
     )
@@ -120,6 +124,6 @@ def _may_interrupt(q: Question) -> bool:
     return not q.action.changes or q.action.in_rollout
 
 
-def _ready(view: View, target: Target) -> bool:
+def _ready_unit(view: View, target: Target) -> bool:
     pod = view.pod(target.uid)
-    return pod is not None and pod.ready
+    return pod is not None and view.unit_of(pod).ready

@@ -18,7 +18,8 @@ from healer.rules.probe import UNKNOWN_VERDICT
 def not_paused(q: Question) -> Veto | None:
     """Pausing all of healer, or `healer.dev/paused: "true"` on the pod, the workload or the namespace, stops everything."""
     workload = q.incident.workload
-    seen = [obj for obj in (q.view.pod(q.target.uid), q.view.workload(workload.uid)) if obj is not None]
+    taken = q.view.replaced_with(q.target) if q.action.disrupts else (q.target.uid,)
+    seen = [obj for obj in (*map(q.view.pod, taken), q.view.workload(workload.uid)) if obj is not None]
     return pause(q.view, workload.namespace, seen, q.now)
 
 
@@ -73,10 +74,13 @@ def no_storm(q: Question) -> Veto | None:
 
 def no_node_storm(q: Question) -> Veto | None:
     """Pods on a node that is sick itself are left alone."""
-    storm = q.state.node_storms.storm_of(q.target.uid, q.view) if q.target.is_pod else None
+    taken = q.view.replaced_with(q.target) if q.target.is_pod else ()
+    storms = (q.state.node_storms.storm_of(uid, q.view) for uid in taken)
+    storm = next((each for each in storms if each is not None), None)
     if storm is None:
         return None
-    text = f"{q.target} is on {storm.workload}, where many pods are sick at once: see {storm.id}"
+    who = q.target if len(taken) == 1 else f"the group of {q.target}"
+    text = f"{who} is on {storm.workload}, where many pods are sick at once: see {storm.id}"
     return Veto(Reason("NodeStorm", text), unlimited=True, of_target=True)
 
 

@@ -33,7 +33,8 @@ def not_denied(q: Question) -> Veto | None:
     """No pod is deleted whose eviction was denied, by whichever incident; nor any other in an incident that was told no."""
     if not q.action.deletes:
         return None
-    answer = q.state.ledger.denial(q.target.uid)
+    denials = map(q.state.ledger.denial, q.view.replaced_with(q.target))
+    answer = next((each for each in denials if each is not None), None)
     own = answer is not None
     if answer is None and (answer := next(iter(q.incident.denied.values()), None)) is None:
         return None

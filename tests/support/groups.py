@@ -1,0 +1,147 @@
+"""A LeaderWorkerSet for drills of the engine: groups of a leader and its workers, as their controllers make and replace them."""
+
+import msgspec
+
+from healer.model.kube import KubeObject, Meta, Namespace, OwnerReference, Pod, PodSpec
+from healer.model.target import Target
+from healer.model.view import View
+from healer.workloads.leaderworkerset import (
+    LEADER_WORKER_SET,
+    GroupTemplate,
+    LeaderWorkerSet,
+    LeaderWorkerSetSpec,
+    LeaderWorkerSetStatus,
+)
+from healer.workloads.registry import WORKLOADS
+from healer.workloads.statefulset import StatefulSet, StatefulSetSpec, StatefulSetStatus
+from tests.support.world import NAMESPACE, START, World, moment, status_of
+
+NAME = "vllm"
+
+
+def reference(obj: KubeObject) -> OwnerReference:
+    """What an object that this one controls says of it."""
+    return OwnerReference(type(obj).__name__, obj.metadata.name, obj.metadata.uid, controller=True)
+
+
+class Groups(World):
+    """A namespace with one LeaderWorkerSet of so many ready groups: vllm-0 leads vllm-0-1, vllm-0-2 and so on."""
+
+    def __init__(self, groups: int = 4, size: int = 3, restart_policy: str = "RecreateGroupOnPodRestart") -> None:
+        self.view = View({**WORKLOADS, LEADER_WORKER_SET.name: LEADER_WORKER_SET})
+        self.listeners = []
+        self.now = START
+        self._born = 0
+        self.view.put(Namespace(Meta(NAMESPACE, "ns-1")))
+        template = GroupTemplate(size, restart_policy)
+        self.lws = LeaderWorkerSet(
+            Meta(NAME, "lws-1", NAMESPACE, generation=1), LeaderWorkerSetSpec(groups, template), LeaderWorkerSetStatus(1)
+        )
+        self.view.put(self.lws)
+        self._leaders = StatefulSet(
+            Meta(NAME, "leaders", NAMESPACE, owner_references=(reference(self.lws),)), StatefulSetSpec(groups)
+        )
+        self.view.put(self._leaders)
+        for index in range(groups):
+            self.begin(index, ready=True)
+
+    @property
+    def workload(self) -> Target:
+        return self.lws.workload().target
+
+    @property
+    def pods(self) -> list[Pod]:
+        return sorted(self.view.pods(), key=lambda pod: int(pod.metadata.uid.removeprefix("pod-")))
+
+    def members(self, index: int) -> list[str]:
+        """The names of the pods of a group, the leader first."""
+        leader = f"{NAME}-{index}"
+        size = self.lws.spec.leader_worker_template.size
+        return [leader, *(f"{leader}-{worker}" for worker in range(1, size))]
+
+    def begin(self, index: int, *, ready: bool = False) -> None:
+        """The controllers make a group."""
+        leader, *workers = self.members(index)
+        leading = self._pod(leader, reference(self._leaders), ready=ready)
+        owned = StatefulSet(
+            Meta(leader, f"workers-{self._born}", NAMESPACE, owner_references=(reference(leading),)),
+            StatefulSetSpec(len(workers)),
+            StatefulSetStatus(),
+        )
+        self.view.put(owned)
+        for worker in workers:
+            self._pod(worker, reference(owned), ready=ready)
+
+    def replace_worker(self, name: str) -> None:
+        """The StatefulSet of a group makes one of its workers anew."""
+        owner = self.pod(name).metadata.controller
+        if not self.pod(name).terminating:
+            self.terminate(name)
+        self.remove(name)
+        assert owner is not None
+        self._pod(name, owner, ready=True)
+
+    def end(self, index: int) -> None:
+        """The controllers take a group away: its leader, then the StatefulSet of the leader, then the workers."""
+        self.go(index)
+        self.orphan(index)
+        for worker in self.members(index)[1:]:
+            self.remove(worker)
+
+    def orphan(self, index: int) -> None:
+        """The leader of a group is gone, and so is the StatefulSet of its workers, which are not gone yet."""
+        owned = self.view.workload_named("StatefulSet", NAMESPACE, self.members(index)[0])
+        assert owned is not None
+        self.remove(self.members(index)[0])
+        self.view.drop(StatefulSet, owned.metadata.uid)
+
+    def go(self, index: int) -> None:
+        """The deletion of all pods of a group was accepted."""
+        for name in reversed(self.members(index)):
+            if not self.pod(name).terminating:
+                self.terminate(name)
+
+    def restart(self, index: int) -> None:
+        """A group is replaced as a whole, and the new one gets ready, the leader first."""
+        self.end(index)
+        self.begin(index)
+        for name in self.members(index):
+            self.mend(name)
+
+    def _pod(self, name: str, owner: OwnerReference, *, ready: bool) -> Pod:
+        self._born += 1
+        meta = Meta(
+            name,
+            f"pod-{self._born}",
+            NAMESPACE,
+            creation_timestamp=moment(self.now),
+            labels={"app": NAME},
+            owner_references=(owner,),
+        )
+        pod = Pod(meta, PodSpec(f"node-{self._born}"), status_of(self.now, ready=ready))
+        self._put(pod)
+        return pod
+
+    def _put(self, obj: KubeObject) -> None:
+        before, was = self.view.put(obj), self.lws
+        self._sync()
+        self._tell(obj, before, held=True)
+        self._tell_group(was)
+
+    def remove(self, name: str) -> None:
+        pod, was = self.pod(name), self.lws
+        self.view.drop(Pod, pod.metadata.uid)
+        self._sync()
+        self._tell(pod, pod, held=False)
+        self._tell_group(was)
+
+    def _sync(self, **override: object) -> None:
+        ready = sum(unit.ready for unit in self.view.units_of(self.workload))
+        wanted = self.lws.spec.replicas
+        status = LeaderWorkerSetStatus(1, wanted, wanted, ready)
+        self.lws = msgspec.structs.replace(self.lws, status=status)
+        self.view.put(self.lws)
+
+    def _tell_group(self, was: LeaderWorkerSet) -> None:
+        if self.lws != was:
+            self._tell(self.lws, was, held=True)
