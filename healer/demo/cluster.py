@@ -1,4 +1,6 @@
-"""The cluster of the demo: a model served in one version, and later also in a canary version behind a canary Ingress."""
+"""The cluster of the demo: a model served in one version, later also in a canary version, and a language model in vLLM."""
+
+from collections.abc import Mapping, Sequence
 
 from healer.lab import Lab, serving
 from healer.lab.canary import APP, CANARY, ROUTE, STABLE, ingresses
@@ -7,12 +9,14 @@ from healer.lab.objects import Object, is_active, is_ready
 __all__ = [
     "APP",
     "CANARY",
+    "LLM",
     "NAMESPACE",
     "REPLICAS",
     "STABLE",
     "WEIGHT",
     "canary",
     "is_gone",
+    "llm",
     "ready_pods",
     "split",
     "stable",
@@ -22,6 +26,8 @@ __all__ = [
 NAMESPACE = "production"
 REPLICAS = 3
 """Replicas of the stable version. The canary has one."""
+LLM = "llm"
+"""The Deployment of the language model, with as many replicas."""
 WEIGHT = 20
 """The canary's share of the requests in percent."""
 
@@ -35,6 +41,18 @@ def stable() -> list[Object]:
 def canary() -> list[Object]:
     """The manifests of the canary version."""
     return serving(CANARY, NAMESPACE, replicas=1, min_available=None, app=APP, version="v2")
+
+
+def llm(labels: Mapping[str, str], addresses: Sequence[str]) -> list[Object]:
+    """The manifests of the language model. `labels` are further labels of its pods; `addresses` those that they get."""
+    deployment, *rest = serving(
+        LLM, NAMESPACE, replicas=REPLICAS, image="vllm/vllm-openai:v0.33.0", port=8000, addresses=addresses
+    )
+    template = deployment["spec"]["template"]
+    template["metadata"]["labels"] |= labels
+    (container,) = template["spec"]["containers"]
+    container |= {"name": "vllm", "readinessProbe": {"httpGet": {"path": "/health", "port": 8000}}}
+    return [deployment, *rest]
 
 
 def split() -> Object:

@@ -1,12 +1,14 @@
-"""The demo's two scenarios: failing pods, and a failing canary."""
+"""The demo's scenarios: failing pods, an engine that hangs beside one that is saturated, and a failing canary."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import aiohttp
 
-from healer.demo.cluster import CANARY, NAMESPACE, REPLICAS, STABLE, WEIGHT, canary, is_gone, ready_pods, split, weight
+from healer.demo.cluster import CANARY, LLM, NAMESPACE, REPLICAS, STABLE, WEIGHT, canary, is_gone, ready_pods, split, weight
+from healer.demo.engines import Engines
 from healer.demo.timeline import Timeline
 from healer.demo.traffic import Traffic
 from healer.lab import Lab
@@ -65,6 +67,19 @@ async def _delete(stage: Stage, pod: str) -> None:
     stage.timeline.say("lab", f"someone deletes pod {pod} by hand")
     async with stage.http.delete(f"{stage.lab.url}/api/v1/namespaces/{NAMESPACE}/pods/{pod}") as response:
         response.raise_for_status()
+
+
+async def hang(stage: Stage, engines: Engines) -> str:
+    """Run the scenario of a hanging engine. Returns the pod that is only saturated. Raises TimeoutError if nothing is healed."""
+    hanging, saturated, _ = ready_pods(stage.lab, LLM)
+    busy = engines.of(saturated)
+    busy.running, busy.waiting, busy.cache = 64, 212, 0.98
+    stage.timeline.say("lab", f"pod {saturated} is saturated: its KV cache is 98 % full, 212 requests wait, and its engine works")
+    engine = engines.of(hanging)
+    engine.hung_at = time.monotonic()
+    stage.timeline.say("lab", f"the engine of pod {hanging} hangs with 8 requests in work; /health still answers 200")
+    await stage.until(lambda lab: is_gone(lab, hanging) and len(ready_pods(lab, LLM)) == REPLICAS)
+    return saturated
 
 
 FAILING = 0.2

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -12,17 +14,21 @@ from rich.table import Column, Table
 from healer.cluster.api import Api
 from healer.daemon import Daemon, RuleFiles, Watchers
 from healer.daemon.rulefiles import vocabulary
-from healer.demo.cluster import APP, NAMESPACE, REPLICAS, STABLE, ready_pods, stable
+from healer.demo.cluster import APP, LLM, NAMESPACE, REPLICAS, STABLE, llm, ready_pods, stable
+from healer.demo.engines import ADDRESSES, Engines
 from healer.demo.prometheus import StandIn
-from healer.demo.scenario import Stage, play, trial
+from healer.demo.scenario import Stage, hang, play, trial
 from healer.demo.timeline import Timeline
 from healer.demo.traffic import Traffic
 from healer.engine.tuning import EngineSettings
 from healer.lab import Lab
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
+from healer.model_servers.vllm import VLLM
 from healer.rules.pod_detectors import PodsSettings
-from healer.rules.rulebook import scaled
+from healer.rules.probe import ServedModel
+from healer.rules.rulebook import BoundRule, Rulebook, scaled
+from healer.rules.triggers import MODEL
 from healer.settings import Isolated, Settings
 from healer.settings.sections import Alerts, HttpSettings, LeaderSettings, Log, PrometheusSettings
 from healer.sources.alertmanager.webhook import PATH
@@ -30,7 +36,7 @@ from healer.sources.alertmanager.webhook import PATH
 SPEED = 60
 """The factor by which the rules' times are shorter than in production."""
 _START_DELAY = 1.5
-_LONGEST = 50.0
+_LONGEST = 60.0
 
 
 async def show(rules: Sequence[Path], definition: str, svg: Path | None) -> bool:
@@ -42,22 +48,26 @@ async def show(rules: Sequence[Path], definition: str, svg: Path | None) -> bool
     timeline = Timeline()
     ignored: list[Decision] = []
     watchers = Watchers(sinks=[timeline], decisions=(timeline.decided, ignored.append))
-    async with Lab(start_delay=_START_DELAY, time_scale=1 / SPEED) as lab:
+    async with Lab(start_delay=_START_DELAY, time_scale=1 / SPEED) as lab, AsyncExitStack() as stack:
         await lab.apply_yaml(definition)
         await lab.apply(stable())
+        engines, rulebook = await _engines(lab, stack, rulebook, timeline)
         await lab.wait_for(lambda lab: len(ready_pods(lab, STABLE)) == REPLICAS)
         traffic = Traffic(lab)
-        async with StandIn(traffic.samples) as prometheus:
-            for line in _preface(lab.url, rules):
-                timeline.title(line)
-            daemon = Daemon(_settings(prometheus.url), rulebook, watchers=watchers)
-            completed = await _perform(lab, traffic, daemon, timeline)
+        prometheus = await stack.enter_async_context(StandIn(traffic.samples))
+        for line in _preface(lab.url, rules):
+            timeline.title(line)
+        daemon = Daemon(_settings(prometheus.url), rulebook, watchers=watchers)
+        ending = await _perform(lab, traffic, daemon, timeline, engines)
+        left_alone = [pod for pod in ready_pods(lab, LLM) if pod == ending.saturated]
         journaled = await _get_incidents(lab)
     gone = [d for d in ignored if d.verb is Verb.IGNORE and d.reason.code == "TargetGone"]
-    timeline.table(_summary(daemon.incidents, gone))
+    timeline.table(_summary(daemon.incidents, gone, left_alone))
     timeline.title(f"$ kubectl get incidents -n {NAMESPACE}")
     timeline.lines(journaled)
-    healed = completed and len(daemon.incidents) == 3 and len(gone) == 1 and all(_healed(i) for i in daemon.incidents)
+    expected = 3 if engines is None else 4
+    healed = ending.completed and len(daemon.incidents) == expected and len(gone) == 1 and all(map(_healed, daemon.incidents))
+    healed = healed and (engines is None or bool(left_alone))
     timeline.title("Everything healed." if healed else "Something did not heal: see the timeline.")
     if svg is not None:
         timeline.save(svg)
@@ -71,8 +81,50 @@ def _preface(cluster: str, rules: Sequence[Path]) -> Iterator[str]:
     yield "Alerts and requests to the models are simulated; a stand-in for Prometheus counts the requests."
 
 
-async def _perform(lab: Lab, traffic: Traffic, daemon: Daemon, timeline: Timeline) -> bool:
-    """Run the scenarios. Returns whether they completed and every incident ended."""
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    completed: bool
+    """Whether the scenarios completed, and every incident ended."""
+    saturated: str = ""
+    """The pod whose engine is only saturated."""
+
+
+def _of_vllm(bound: BoundRule) -> ServedModel | None:
+    """What a rule that asks vLLM for its model's status writes about it; None for any other rule."""
+    served = bound.rule.when.get(MODEL)
+    return served if served is not None and served.server == VLLM.name else None
+
+
+async def _engines(lab: Lab, stack: AsyncExitStack, rulebook: Rulebook, timeline: Timeline) -> tuple[Engines | None, Rulebook]:
+    """Start the language model and its stand-ins when a rule asks vLLM; returns them, and the rules with their port."""
+    found = next(((bound, served) for bound in rulebook.rules if (served := _of_vllm(bound)) is not None), None)
+    if found is None:
+        return None, rulebook
+    bound, served = found
+    try:
+        engines = await stack.enter_async_context(Engines(lab, served.name))
+    except OSError as error:
+        timeline.title(
+            f"The scenario of an engine that hangs is left out: this machine has not {', '.join(ADDRESSES)} ({error})."
+        )
+        return None, rulebook
+    selector = bound.scope.selector
+    await lab.apply(llm({} if selector is None else selector.match_labels, ADDRESSES))
+    await lab.wait_for(lambda lab: len(ready_pods(lab, LLM)) == REPLICAS)
+
+    def with_port(each: BoundRule) -> BoundRule:
+        asked = _of_vllm(each)
+        if asked is None:
+            return each
+        when = each.rule.when.model_copy(update={MODEL.name: asked.model_copy(update={"port": engines.port})})
+        return replace(each, rule=each.rule.model_copy(update={"when": when}))
+
+    return engines, Rulebook(map(with_port, rulebook.rules))
+
+
+async def _perform(lab: Lab, traffic: Traffic, daemon: Daemon, timeline: Timeline, engines: Engines | None) -> _Ending:
+    """Run the scenarios."""
+    saturated = ""
     with tempfile.TemporaryDirectory() as folder:
         kubeconfig = Path(folder) / "kubeconfig"
         lab.write_kubeconfig(kubeconfig)
@@ -84,14 +136,16 @@ async def _perform(lab: Lab, traffic: Traffic, daemon: Daemon, timeline: Timelin
                 await daemon.ready.wait()
                 stage = Stage(lab, traffic, timeline, http, f"http://127.0.0.1:{daemon.port}{PATH}")
                 await play(stage)
+                if engines is not None:
+                    saturated = await hang(stage, engines)
                 await trial(stage)
                 await timeline.until(lambda incidents: all(incident.ended_at for incident in incidents))
         except TimeoutError:
-            return False
+            return _Ending(completed=False, saturated=saturated)
         finally:
             daemon.stop()
             await running
-    return True
+    return _Ending(completed=True, saturated=saturated)
 
 
 async def _get_incidents(lab: Lab) -> list[str]:
@@ -127,7 +181,7 @@ def _healed(incident: Incident) -> bool:
     return any(entry.state is State.HEALED for entry in incident.history)
 
 
-def _summary(incidents: list[Incident], gone: list[Decision]) -> Table:
+def _summary(incidents: list[Incident], gone: list[Decision], left_alone: list[str]) -> Table:
     table = Table(
         Column("incident", overflow="fold"), "steps", "outcome", "took", title=f"What healer did to {APP} in {NAMESPACE}"
     )
@@ -139,4 +193,6 @@ def _summary(incidents: list[Incident], gone: list[Decision]) -> Table:
         table.add_row(incident.id, steps, outcome, took)
     for decision in gone:
         table.add_row(f"(none: {decision.rule.rpartition('/')[2]})", "none", "[green]already gone[/]", "-")
+    for pod in left_alone:
+        table.add_row(f"(none: {pod} is saturated)", "none", "[green]left alone[/]", "-")
     return table
