@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from healer.cluster.api import Api
 from healer.daemon import Daemon, RuleFiles, Watchers
 from healer.daemon.rulefiles import vocabulary
-from healer.demo.cluster import APP, LLM, NAMESPACE, REPLICAS, STABLE, llm, ready_pods, stable
+from healer.demo.cluster import LLM, NAMESPACE, REPLICAS, STABLE, llm, ready_pods, stable
 from healer.demo.engines import ADDRESSES, Engines
 from healer.demo.prometheus import StandIn
 from healer.demo.scenario import Stage, hang, play, trial
@@ -183,7 +183,7 @@ def _healed(incident: Incident) -> bool:
 
 def _summary(incidents: list[Incident], gone: list[Decision], left_alone: list[str]) -> Table:
     table = Table(
-        Column("incident", overflow="fold"), "steps", "outcome", "took", title=f"What healer did to {APP} in {NAMESPACE}"
+        Column("incident", overflow="fold"), "steps", "outcome", "took", title=f"What healer did in {NAMESPACE}"
     )
     for incident in incidents:
         healed = _healed(incident)

@@ -67,7 +67,7 @@ class Timeline:
         cells = (
             Text(f"{time.monotonic() - self._began:6.1f} s  ", "dim"),
             Text(f"{who:<7}", _STYLES[who]),
-            Text(f"{rule:<12}", "dim"),
+            Text(f"{rule:<15}", "dim"),
             Text(_POD.sub(r"\1-…\2", text)),
         )
         self._screen.print(Text.assemble(*cells), soft_wrap=True)
