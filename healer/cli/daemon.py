@@ -145,7 +145,7 @@ class _PlainDumper(yaml.SafeDumper):
 
 @app.command()
 def demo(
-    rules: RulePaths = [Path("rules"), Path("rules/canary")],  # noqa: B006 - typer reads it and passes a copy
+    rules: RulePaths = [Path("rules"), Path("rules/models"), Path("rules/canary")],  # noqa: B006 - typer reads it and passes a copy
     definition: Annotated[Path, typer.Option(metavar="FILE", help="The manifest that defines incidents in a cluster.")] = Path(
         "deploy/healer/crd.yaml"
     ),

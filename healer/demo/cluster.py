@@ -45,14 +45,17 @@ def canary() -> list[Object]:
 
 def llm(labels: Mapping[str, str], addresses: Sequence[str]) -> list[Object]:
     """The manifests of the language model. `labels` are further labels of its pods; `addresses` those that they get."""
-    deployment, *rest = serving(
-        LLM, NAMESPACE, replicas=REPLICAS, image="vllm/vllm-openai:v0.33.0", port=8000, addresses=addresses
-    )
+    image = "vllm/vllm-openai:v0.33.0"
+    objects = serving(LLM, NAMESPACE, replicas=REPLICAS, image=image, port=8000, addresses=addresses)
+    deployment, service, budget = objects
+    selector = {"app": LLM} | dict(labels)
     template = deployment["spec"]["template"]
-    template["metadata"]["labels"] |= labels
+    template["metadata"]["labels"] |= selector
     (container,) = template["spec"]["containers"]
     container |= {"name": "vllm", "readinessProbe": {"httpGet": {"path": "/health", "port": 8000}}}
-    return [deployment, *rest]
+    deployment["spec"]["selector"] = budget["spec"]["selector"] = {"matchLabels": selector}
+    service["spec"]["selector"] = selector
+    return objects
 
 
 def split() -> Object:

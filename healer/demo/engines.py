@@ -28,7 +28,7 @@ vllm:iteration_tokens_total_count{{{labels}}} {steps}
 
 
 @dataclass(slots=True)
-class Engine:
+class EngineState:
     """The engine of one pod. It hangs from `hung_at` on (seconds, monotonic)."""
 
     began: float = field(default_factory=time.monotonic)
@@ -51,7 +51,7 @@ class Engines:
         self.port = 0
         self._lab = lab
         self._model = model
-        self._engines: dict[str, Engine] = {}  # by the pod's uid: a new pod has a new engine
+        self._engines: dict[str, EngineState] = {}  # by the pod's uid: a new pod has a new engine
         app = web.Application()
         app.router.add_get("/health", self._health)
         app.router.add_get("/is_paused", self._is_paused)
@@ -72,15 +72,15 @@ class Engines:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._runner.cleanup()
 
-    def of(self, pod: str) -> Engine:
+    def of(self, pod: str) -> EngineState:
         """The engine of a pod, by the pod's name. Raises ValueError when there is none."""
         for found in self._lab.objects("pods", NAMESPACE):
             if found["metadata"]["name"] == pod:
                 return self._engine(found["metadata"]["uid"])
         raise ValueError(f"there is no pod {pod}")
 
-    def _engine(self, uid: str) -> Engine:
-        return self._engines.setdefault(uid, Engine())
+    def _engine(self, uid: str) -> EngineState:
+        return self._engines.setdefault(uid, EngineState())
 
     async def _health(self, _: web.Request) -> web.Response:
         """It passes, whether the engine hangs or not: vLLM answers 503 for a dead engine only."""

@@ -82,7 +82,7 @@ def _preface(cluster: str, rules: Sequence[Path]) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ending:
+class _ShowResult:
     completed: bool
     """Whether the scenarios completed, and every incident ended."""
     saturated: str = ""
@@ -122,7 +122,7 @@ async def _engines(lab: Lab, stack: AsyncExitStack, rulebook: Rulebook, timeline
     return engines, Rulebook(map(with_port, rulebook.rules))
 
 
-async def _perform(lab: Lab, traffic: Traffic, daemon: Daemon, timeline: Timeline, engines: Engines | None) -> _Ending:
+async def _perform(lab: Lab, traffic: Traffic, daemon: Daemon, timeline: Timeline, engines: Engines | None) -> _ShowResult:
     """Run the scenarios."""
     saturated = ""
     with tempfile.TemporaryDirectory() as folder:
@@ -141,11 +141,11 @@ async def _perform(lab: Lab, traffic: Traffic, daemon: Daemon, timeline: Timelin
                 await trial(stage)
                 await timeline.until(lambda incidents: all(incident.ended_at for incident in incidents))
         except TimeoutError:
-            return _Ending(completed=False, saturated=saturated)
+            return _ShowResult(completed=False, saturated=saturated)
         finally:
             daemon.stop()
             await running
-    return _Ending(completed=True, saturated=saturated)
+    return _ShowResult(completed=True, saturated=saturated)
 
 
 async def _get_incidents(lab: Lab) -> list[str]:
@@ -182,9 +182,7 @@ def _healed(incident: Incident) -> bool:
 
 
 def _summary(incidents: list[Incident], gone: list[Decision], left_alone: list[str]) -> Table:
-    table = Table(
-        Column("incident", overflow="fold"), "steps", "outcome", "took", title=f"What healer did in {NAMESPACE}"
-    )
+    table = Table(Column("incident", overflow="fold"), "steps", "outcome", "took", title=f"What healer did in {NAMESPACE}")
     for incident in incidents:
         healed = _healed(incident)
         steps = ", ".join(incident.steps[: incident.step + 1])

@@ -29,7 +29,17 @@ def demo(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 def test_it_heals_and_ignores_the_environment_of_an_operator(tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
-    done = demo("--rules", str(RULES), "--rules", str(RULES / "canary"), "--svg", str(picture), **OPERATORS)
+    done = demo(
+        "--rules",
+        str(RULES),
+        "--rules",
+        str(RULES / "models"),
+        "--rules",
+        str(RULES / "canary"),
+        "--svg",
+        str(picture),
+        **OPERATORS,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Everything healed." in done.stdout
     for shown in ("begins to crash", "is evicted", "not now:", "nothing to heal", "healed", "60 times as fast"):
@@ -41,6 +51,11 @@ def test_it_heals_and_ignores_the_environment_of_an_operator(tmp_path: Path) -> 
         done.stdout,
     )
     assert "canary 20 % -> 0 %" in done.stdout
+    (hung,) = re.findall(r"the engine of pod (\S+) hangs", done.stdout)
+    (saturated,) = re.findall(r"pod (\S+) is saturated: its KV cache", done.stdout)
+    assert re.findall(r"pod/(llm-\S+) is evicted", done.stdout) == [hung], "the engine that hangs, and no other"
+    assert saturated != hung
+    assert "left alone" in done.stdout
     assert "\x1b[" not in done.stdout
     assert picture.read_text().startswith("<svg")
 
