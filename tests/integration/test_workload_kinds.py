@@ -7,11 +7,13 @@ import pytest
 
 from healer.lab import Lab, serving
 from healer.lab.kinds import DAEMONSET, STATEFULSET, Kind
+from healer.lab.kubelet.behaviour import ANNOTATION
 from healer.lab.objects import Object
 from tests.integration.conftest import Run
-from tests.integration.world import NAMESPACE, evictions, pods, rule, ruleset, serves, uid
+from tests.integration.world import CHANNEL, NAMESPACE, evictions, pods, rule, ruleset, serves, uid
 from tests.support.healer import alert
 from tests.support.processes import PATIENCE
+from tests.support.slack import FakeSlack
 
 NAME = "tensorflow-serving"
 OLD, BAD = "tensorflow/serving:2.16.1", "tensorflow/serving:bad"
@@ -161,3 +163,33 @@ async def test_a_bad_revision_of_a_daemonset_is_rolled_back(lab: Lab, run: Run) 
     await healer.says("incident healed", rule="test/no-image")
     assert found(lab, DAEMONSET)["spec"]["template"] == template
     assert images(lab) == [OLD] * 3
+
+
+# what is told and left alone
+
+
+async def test_a_job_and_a_pod_that_nobody_owns_are_told_once_and_left_alone(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """The workload beside them is healed all the same."""
+    await have(lab, STATEFULSET, podManagementPolicy="Parallel")
+    (container,) = found(lab, STATEFULSET)["spec"]["template"]["spec"]["containers"]
+    metadata: Object = {"labels": {"app": NAME}, "annotations": {ANNOTATION: "crash"}}
+    template = {"metadata": metadata, "spec": {"restartPolicy": "OnFailure", "containers": [container]}}
+    job: Object = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "train"}, "spec": {"template": template}}
+    bare: Object = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata | {"name": "solo"},
+        "spec": {"containers": [container]},
+    }
+    healer = await run(ruleset(CRASH_LOOP))
+    await lab.apply([each | {"metadata": each["metadata"] | {"namespace": NAMESPACE}} for each in (job, bare)])
+    told: dict[str, Any] = {}
+    for workload in ("job/train", "pod/solo"):
+        told[workload] = await healer.says("incident escalated", workload=workload)
+    assert "see to the Job itself" in told["job/train"]["text"]
+    assert "delete it by hand" in told["pod/solo"]["text"]
+    await slack.wait_for(lambda slack: len(slack.threads(CHANNEL)) == 2, PATIENCE)
+    await lab.behave(NAMESPACE, f"{NAME}-1", "crash")
+    await healer.says("incident healed", workload=f"statefulset/{NAME}")
+    assert evictions(lab) == [f"{NAME}-1"]
+    assert len(healer.find("incident open")) == 3

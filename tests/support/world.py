@@ -245,7 +245,9 @@ class World:
         """It has another controller; None: it was released, as by `kubectl label` off its ReplicaSet's selector."""
         pod = self.pod(name)
         owners = () if owner is None else (owner,)
-        self._put(msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, owner_references=owners)))
+        labels = pod.metadata.labels | {"pod-template-hash": "rs"}  # which the ReplicaSet has given it
+        meta = msgspec.structs.replace(pod.metadata, owner_references=owners, labels=labels)
+        self._put(msgspec.structs.replace(pod, metadata=meta))
 
     def terminate(self, name: str) -> None:
         """Its deletion was accepted."""

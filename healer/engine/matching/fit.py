@@ -63,8 +63,10 @@ def fit(rule: BoundRule, signal: Signal, took_down: TookDown, turn: Turn, fresh:
     workload = _owner(obj, turn.view)
     if isinstance(obj, Workload) and workload is not None and workload.uid != obj.metadata.uid:
         return Fit(None, Reason("OutOfScope", f"{target} is part of {workload}: healer looks at that, and at its pods"))
-    if workload is None or (workload.kind == "Pod" and not pages(rule)):
-        return Fit(None, Reason("NoWorkload", f"no known controller owns {target}"))
+    if workload is None:
+        return Fit(None, Reason("NoWorkload", f"the controller of {target} is not known yet"))
+    if workload.kind == "Pod" and _released(obj) and not pages(rule):
+        return Fit(None, Reason("NoWorkload", f"{target} was released by its controller, and nobody owns it now"))
     if not rule.scope.covers_kind(workload.kind, turn.view.supported_kinds):
         return Fit(None, Reason("OutOfScope", f"{workload} is outside the rule's scope, which {rule.scope.kinds_phrase}"))
     for label, value in when.labels.items():
@@ -111,6 +113,11 @@ def pages(rule: BoundRule) -> bool:
 def _named(target: Target, view: View) -> bool:
     """Whether the cluster has an object of that name."""
     return view.find_by_name(target.kind, target.namespace, target.name) is not None
+
+
+def _released(obj: Pod | Workload) -> bool:
+    """Whether a controller has made it: people release a pod to keep it for a look, and a new one serves in its place."""
+    return bool(obj.metadata.labels.keys() & {"pod-template-hash", "controller-revision-hash"})
 
 
 def _owner(obj: Pod | Workload, view: View) -> Target | None:

@@ -15,10 +15,23 @@ def can_act_on(q: Question) -> Veto | None:
         text = f"{q.action.name} acts on a {wanted}, and the signal names {q.target}"
         return Veto(Reason("WrongTarget", text), refused=True, of_target=True)
     if q.incident.workload.kind not in q.view.supported_kinds:
-        acts_on = ", ".join(f"{kind}s" for kind in q.view.supported_kinds)
-        text = f"{q.target} belongs to {q.incident.workload}; healer acts on {acts_on} only"
-        return Veto(Reason("UnsupportedWorkload", text), refused=True)
+        return Veto(Reason("UnsupportedWorkload", _unsupported(q)), refused=True)
     return None
+
+
+def _unsupported(q: Question) -> str:
+    """Why healer leaves a target alone that belongs to no workload of its kinds, and what to do."""
+    acts_on = ", ".join(f"{kind}s" for kind in q.view.supported_kinds)
+    if q.incident.workload.kind == "Pod":
+        return (
+            f"nobody owns {q.target}, so that nothing would replace it, and healer leaves it alone: delete it by hand, or let "
+            f"one of {acts_on} run it"
+        )
+    owner = q.incident.workload
+    return (
+        f"{q.target} belongs to {owner}, and healer acts on {acts_on} only: see to the {owner.kind} itself, or list in "
+        "`scope.kinds` what the rule is for"
+    )
 
 
 def covered(q: Question) -> Veto | None:

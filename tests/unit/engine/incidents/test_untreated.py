@@ -93,8 +93,36 @@ def test_other_steps_on_it_are_refused_in_words_and_the_page_follows(kind: str) 
     assert len(codes(d.effects, Verb.REFUSE)) == 2
 
 
-def test_a_pod_that_nobody_owns_is_no_case_for_a_rule_that_pages_nobody() -> None:
+@pytest.mark.parametrize(("kind", "advice"), [("Job", "see to the Job itself"), ("", "delete it by hand")])
+def test_what_healer_leaves_alone_is_told_once_with_what_to_do(kind: str, advice: str) -> None:
+    """A rule that pages nobody has an incident too; for the same pod no other one follows."""
     d = drill(rule("slow", when={"alert": ["HighLatency"]}))
-    d.alert(foreign(d, "", 1), "HighLatency")
+    pod = foreign(d, kind, 1)
+    for _ in range(3):
+        d.alert(pod, "HighLatency")
+        d.wait(60)
+    assert d.acts == []
+    assert (state(d), d.incident.reason.code) == (State.ESCALATED, "UnsupportedWorkload")
+    assert advice in d.incident.reason.text
+    d.alert(pod, "HighLatency", firing=False)
+    assert state(d) is State.CLOSED
+
+
+def test_many_pods_that_nobody_owns_are_no_storm() -> None:
+    """Each is a case of its own, and none keeps healer from what it can treat."""
+    d = drill(rule("slow", when={"alert": ["HighLatency"]}), node_storm_pods=3)
+    d.together(*[d.alarm(foreign(d, "", number), "HighLatency") for number in range(8)])
+    d.world.crash("serving-1")
+    assert d.acted_on == ["serving-1"]
+    assert all("storm" not in incident.rule for incident in d.engine.incidents())
+
+
+@pytest.mark.parametrize("label", ["pod-template-hash", "controller-revision-hash"])
+def test_a_pod_that_its_controller_has_released_is_no_case(label: str) -> None:
+    """Somebody keeps it for a look, and another one serves in its place."""
+    d = drill(rule("slow", when={"alert": ["HighLatency"]}))
+    foreign(d, "", 1)
+    d.world.relabel("bare-1", **{label: "7b5b8c9d4"})
+    d.alert("bare-1", "HighLatency")
     assert d.engine.incidents() == []
     assert codes(d.effects, Verb.IGNORE) == ["NoWorkload"]

@@ -124,7 +124,7 @@ def test_what_acts_on_the_workload_asks_its_pods() -> None:
     ("change", "code"),
     [
         ({"labels": {"app": "quarantined"}}, "OutOfScope"),
-        ({"owner_references": ()}, "NoWorkload"),
+        ({"owner_references": (), "labels": {"app": "serving", "pod-template-hash": "1"}}, "NoWorkload"),
         ({"owner_references": (OwnerReference("StatefulSet", "other", "sts-1", controller=True),)}, "OtherWorkload"),
     ],
 )
