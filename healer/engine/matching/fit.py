@@ -61,12 +61,10 @@ def fit(rule: BoundRule, signal: Signal, took_down: TookDown, turn: Turn, fresh:
     if not rule.scope_covers(target.namespace, obj.metadata.labels):
         return Fit(None, Reason("OutOfScope", f"{target} is outside the rule's scope"))
     workload = _owner(obj, turn.view)
-    if isinstance(obj, Workload) and workload is not None and workload.uid != obj.metadata.uid:
-        return Fit(None, Reason("OutOfScope", f"{target} is part of {workload}: healer looks at that, and at its pods"))
     if workload is None:
         return Fit(None, Reason("NoWorkload", f"the controller of {target} is not known yet"))
-    if workload.kind == "Pod" and _released(obj) and not pages(rule):
-        return Fit(None, Reason("NoWorkload", f"{target} was released by its controller, and nobody owns it now"))
+    if (stranger := _left_out(rule, obj, target, workload)) is not None:
+        return Fit(None, stranger)
     if not rule.scope.covers_kind(workload.kind, turn.view.supported_kinds):
         return Fit(None, Reason("OutOfScope", f"{workload} is outside the rule's scope, which {rule.scope.kinds_phrase}"))
     for label, value in when.labels.items():
@@ -113,6 +111,15 @@ def pages(rule: BoundRule) -> bool:
 def _named(target: Target, view: View) -> bool:
     """Whether the cluster has an object of that name."""
     return view.find_by_name(target.kind, target.namespace, target.name) is not None
+
+
+def _left_out(rule: BoundRule, obj: Pod | Workload, target: Target, workload: Target) -> Reason | None:
+    """Why the target is no case of its own: it is a part of something else, or nobody's any more. None when it is one."""
+    if isinstance(obj, Workload) and workload.uid != obj.metadata.uid:
+        return Reason("OutOfScope", f"{target} is part of {workload}: healer looks at that, and at its pods")
+    if workload.kind == "Pod" and _released(obj) and not pages(rule):
+        return Reason("NoWorkload", f"{target} was released by its controller, and nobody owns it now")
+    return None
 
 
 def _released(obj: Pod | Workload) -> bool:
