@@ -28,7 +28,7 @@ _AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True)
 class StandingChange:
-    """A change that has not ended."""
+    """A change that an incident has noted."""
 
     incident: Incident
     name: str
@@ -91,6 +91,8 @@ class TakingBack:
         return min(later, default=None)
 
     def _standing(self, incident: Incident) -> Iterator[StandingChange]:
+        if self._journal.made_as(incident.id) is None:
+            return  # not written yet, or not by healer
         notices = self._journal.recall(incident.id)
         for name in self._actions.keys() & notices.keys():
             for key, text in list(notices[name].items()):
@@ -99,8 +101,7 @@ class TakingBack:
                 except ValueError as error:
                     self._log_once((incident.id, name, key), f"its note cannot be read: {error}", "a change is not taken back")
                     continue
-                if change.ended is None:
-                    yield StandingChange(incident, name, self._actions[name], key, change)
+                yield StandingChange(incident, name, self._actions[name], key, change)
 
     async def _contained(self, standing: StandingChange) -> None:
         """Take one change back; what fails is tried again at the next look, and harms no other."""

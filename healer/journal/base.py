@@ -76,6 +76,9 @@ class Journal(Protocol):
     def uid_of(self, incident_id: str) -> str | None:
         """The uid of the object that an incident is kept in; None when it is in none (yet)."""
 
+    def made_as(self, incident_id: str) -> str | None:
+        """The same if healer made that object itself, else None: what others wrote or copied has healer change nothing."""
+
     def note(self, incident: Incident) -> None:
         """Keep a snapshot; never blocks. Only the newest of an incident is written, those that wait longest first."""
 

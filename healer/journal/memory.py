@@ -35,6 +35,10 @@ class MemoryJournal:
         """Its id: nobody else writes here."""
         return incident_id if incident_id in self._incidents else None
 
+    def made_as(self, incident_id: str) -> str | None:
+        """The same."""
+        return self.uid_of(incident_id)
+
     def note(self, incident: Incident) -> None:
         """Keep a snapshot."""
         self._incidents[incident.id] = incident

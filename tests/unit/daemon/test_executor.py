@@ -66,6 +66,37 @@ async def test_a_fault_of_an_action_ends_its_attempt_and_nothing_else(tmp_path: 
         await h.until(lambda: any(incident.failures for incident in h.journal.incidents()) or h.evictions > 0)
 
 
+class OneByOne(Evict):
+    """An action that counts in the cluster: each attempt waits until all that may be under way are."""
+
+    spec = replace(Evict.spec, one_by_one=True)
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.most = 0
+
+    async def run(self, call: Call) -> Outcome:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        outcome = await super().run(call)
+        self.under_way -= 1
+        return outcome
+
+
+async def test_what_counts_in_the_cluster_is_attempted_one_by_one(tmp_path: Path) -> None:
+    """Else two attempts would both find room for one."""
+    counting = OneByOne()
+    watch = rule("watch", when={"alert": ["HighLatency"]}, heal=[{"evict": {}}], mode="observe")
+    async with house(tmp_path, watch, SLOW, at_once=2, actions={**ACTIONS, "evict": counting}) as h:
+        await h.start()
+        h.journal.kept.clear()
+        await h.event_loop.intake([h.alert(0)])
+        await h.journal.asked.wait()
+        h.journal.kept.set()
+        await h.until(lambda: State.ACTING not in h.states)
+        assert (h.journal.most, counting.most) == (2, 1)
+
+
 @pytest.mark.parametrize("at_once", [1, 2])
 async def test_so_many_at_once_and_the_others_in_turn(tmp_path: Path, at_once: int) -> None:
     """Two incidents on one workload never act at once, unless one only observes."""

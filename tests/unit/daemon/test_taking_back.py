@@ -21,7 +21,7 @@ from healer.model.temporary import End, TemporaryChange, changes
 from healer.model.view import View
 from healer.rules.schema import Mode
 from tests.support.world import rule
-from tests.unit.daemon.conftest import NAMESPACE, House, house
+from tests.unit.daemon.conftest import NAMESPACE, HeldJournal, House, house
 from tests.unit.journal.incidents import incident, then
 
 pytestmark = pytest.mark.slow
@@ -221,6 +221,22 @@ async def test_a_note_that_cannot_be_read_harms_no_other(tmp_path: Path) -> None
         h.journal.remember("slow-1", "evict", {"odd": "{", "hall": str(STRONGER)})
         await room.taking_back().look()
         assert room.lamps.switched == ["hall"]
+
+
+async def test_an_incident_that_healer_did_not_make_changes_nothing(tmp_path: Path) -> None:
+    """As one that somebody has restored from a backup."""
+
+    class Copied(HeldJournal):
+        def made_as(self, incident_id: str) -> str | None:
+            return None
+
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        h.journal = Copied()
+        room = Room(h, Lamps())
+        room.put(healed(), hall=STRONGER)
+        await room.taking_back().look()
+        assert room.lamps.switched == []
 
 
 async def test_it_waits_for_what_the_action_waits_for_and_for_the_lease(tmp_path: Path) -> None:

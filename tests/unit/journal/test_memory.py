@@ -7,6 +7,7 @@ from healer.engine.safety.wide import ENDED_ALERTS
 from healer.journal.base import Journal
 from healer.journal.memory import MemoryJournal
 from healer.model.incident import State
+from healer.model.temporary import End, TemporaryChange
 from tests.unit.journal.conftest import PATIENCE
 from tests.unit.journal.incidents import NOW, incident, then
 
@@ -47,3 +48,18 @@ async def test_closed_ones_go_by_number_at_once_and_by_age_when_pruned() -> None
     await journal.prune(NOW + 103.5)
     assert [each.id for each in journal.incidents()] == ["own", "i-0", "i-3"], "what healer keeps for itself stays"
     assert journal.recall("i-2") == {}
+
+
+async def test_one_of_which_a_change_is_to_be_taken_back_stays_until_that_has_ended() -> None:
+    """However old it is, and however many there are."""
+    journal = MemoryJournal(1, keep_for=100)
+    journal.note(incident("first"))
+    journal.remember("first", "scale", {"replicas": str(TemporaryChange("3", "5", "0"))})
+    journal.note(then(incident("first"), State.CLOSED))
+    for number in range(3):
+        journal.note(then(incident(f"i-{number}", opened_at=NOW + number), State.CLOSED))
+    await journal.prune(NOW + 10_000)
+    assert [each.id for each in journal.incidents()] == ["first"]
+    journal.remember("first", "scale", {"replicas": str(TemporaryChange("3", "5", "0", ended=End.TAKEN_BACK))})
+    await journal.prune(NOW + 10_000)
+    assert journal.incidents() == []

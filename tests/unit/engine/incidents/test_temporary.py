@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from healer.engine.incidents.temporary import due_at
-from healer.model.incident import State
+from healer.model.effects import TakenBack
+from healer.model.incident import Reason, State
 from healer.model.temporary import End, TemporaryChange
+from tests.support.world import Drill, rule, rulebook, state, tuned
 from tests.unit.journal.incidents import NOW, incident, then
 
 CHANGE = TemporaryChange("3", "5", "0", lasts=60.0)
@@ -56,3 +58,85 @@ def test_what_has_ended_is_not_due() -> None:
 def replace_until(at: float) -> TemporaryChange:
     """The change with an expiry."""
     return TemporaryChange("3", "5", "0", lasts=60.0, until=at)
+
+
+def test_one_that_is_for_the_time_in_which_healer_acts_is_due_when_a_human_is_asked() -> None:
+    """However sick it is still."""
+    change = TemporaryChange("", "x", "0", while_acting=True)
+    escalated = then(OPEN, State.ESCALATED)
+    assert due_at(change, escalated) == escalated.changed_at
+    assert due_at(change, then(OPEN, State.VERIFYING)) is None
+
+
+# the engine
+
+SCALE = {"scale": {"by": 2, "max": 5}, "verify": {"within": "5m", "stable": "1m"}}
+NUDGE = {"nudge": {}, "verify": {"within": "5m", "stable": "1m"}}
+EVICT = {"evict": {}, "verify": {"within": "5m", "stable": "1m"}}
+SLOW = {"when": {"alert": ["HighLatency"]}}
+
+
+def scaled() -> Drill:
+    """Two replicas were added for an alert that is over since, and they are not ready."""
+    d = Drill(rulebook(rule("slow", **SLOW, heal=[SCALE, NUDGE])))
+    d.alert(d.world.workload)
+    d.answer()
+    d.world.respecify(replicas=5)
+    d.alert(d.world.workload, firing=False)
+    return d
+
+
+def test_what_was_added_and_does_not_get_ready_asks_a_human_and_climbs_no_further() -> None:
+    """The signals are gone: a stronger step would treat what healer itself has made."""
+    d = scaled()
+    d.wait(301)
+    assert state(d) is State.ESCALATED
+    assert [act.action for act in d.acts] == ["scale"]
+    assert "no signal is left, but what healer has added is not all ready" in d.incident.reason.text
+    d.world.respecify(replicas=3)  # taken back
+    assert state(d) is State.CLOSED
+
+
+def test_while_the_alert_fires_the_ladder_goes_on() -> None:
+    """More replicas did not help."""
+    d = Drill(rulebook(rule("slow", **SLOW, heal=[SCALE, NUDGE])))
+    d.alert(d.world.workload)
+    d.answer()
+    d.wait(301)
+    assert [act.action for act in d.acts] == ["scale", "nudge"]
+
+
+def test_what_became_of_a_change_is_a_line_in_its_incident() -> None:
+    """And for an incident that nobody knows it is nothing."""
+    d = scaled()
+    d.feed(TakenBack(d.incident.id, Reason("TakenBack", "taken back: 5 -> 3")))
+    assert (d.history[-1].reason.code, d.history[-1].reason.text) == ("TakenBack", "taken back: 5 -> 3")
+    assert d.feed(TakenBack("nobody", Reason("TakenBack", "x"))) == []
+
+
+def test_nothing_is_taken_back_during_a_pause_or_while_the_breaker_is_open() -> None:
+    """Of the workload, of everything, of the cluster."""
+    d = Drill(rulebook(rule("slow", **SLOW, heal=[SCALE]), rule("bad")), tuning=tuned(breaker_incidents=1))
+    d.alert(d.world.workload)
+
+    def stopped() -> str:
+        why = d.engine.stopped(d.incidents[next(iter(d.incidents))], d.world.view, d.now)
+        return "" if why is None else why.code
+
+    assert stopped() == ""
+    d.world.pause("deployment")
+    assert stopped() == "Paused"
+    d.world.pause("deployment", "false")
+    assert stopped() == ""
+    d.world.crash("serving-2")
+    assert stopped() == "ClusterBreaker"
+
+
+def test_a_step_on_a_pod_that_takes_none_leaves_the_next_step_free() -> None:
+    """A pod whose node was cordoned is not one that was taken down."""
+    d = Drill(rulebook(rule(heal=[NUDGE, EVICT])))
+    d.world.crash("serving-2")
+    d.answer()
+    d.wait(301)
+    assert [(act.action, act.alone) for act in d.acts] == [("nudge", True), ("evict", True)]
+    assert d.acts[0].incident.disruption is None
