@@ -1,10 +1,11 @@
 """The table: for each shipped rule the trouble in which it heals, and what looks like it and must be left alone."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.support.world import Drill
 from tests.unit.packs.troubles import (
+    DEVICE_UNHEALTHY,
     RESTARTING,
     TERMINATING,
     UNREADY,
@@ -33,6 +34,8 @@ class Hold:
     begin: Callable[[Drill, Trouble, float], None]
     reason: str
     replicas: int = 4
+    for_another: bool = False
+    """Whether another rule is right to act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,11 @@ def watches(rule: str, trouble: Trouble, *holds: Hold) -> Row:
     return Row(rule, trouble, "evict", (OBSERVED, *holds))
 
 
+def pages(rule: str, trouble: Trouble, *holds: Hold) -> Row:
+    """A rule that only tells people."""
+    return Row(rule, trouble, "page", holds)
+
+
 READY = "Kubernetes calls the pod ready"
 UNMET = "ConditionUnmet"
 ONCE = instead("killed once", out_of_memory(1), "NotOftenEnough")
@@ -152,8 +160,45 @@ def _vllm() -> Iterator[Row]:
     yield watches("vllm/unschedulable", UNSCHEDULABLE, SHORT)
 
 
+def _triton() -> Iterator[Row]:
+    yield evicts("triton/failing", alerted("TritonFailuresHigh"), STORM, LAST)
+    yield evicts("triton/crash-loop", crashing(), STORM, SHORT, instead("out of memory", out_of_memory(3), UNMET))
+    yield evicts("triton/down", alerted_down("TritonDown"), STORM, instead(READY, alerted("TritonDown"), UNMET))
+    yield evicts("triton/repository-stuck", waiting("CreateContainerError"), STORM, SHORT)
+    yield evicts("triton/not-ready", UNREADY, STORM, SHORT)
+    yield evicts("triton/image-pull", waiting("ImagePullBackOff"), STORM, SHORT)
+    yield asks("triton/saturated", alerted_workload("TritonSaturated"), "scale")
+    yield asks("triton/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
+    yield asks("triton/version-failing", alerted_workload("TritonVersionFailing"), "rollback")
+    yield watches("triton/oom-killed", out_of_memory(2), ONCE)
+    yield watches("triton/config-error", waiting("CreateContainerConfigError"), SHORT)
+    yield watches("triton/unschedulable", UNSCHEDULABLE, SHORT)
+
+
+def _kserve() -> Iterator[Row]:
+    one = replace(instead("one of its pods fails", alerted("KServeErrorsHigh"), ""), for_another=True)
+    yield evicts("kserve/failing", alerted("KServeErrorsHigh"), STORM, LAST)
+    yield evicts("kserve/crash-loop", crashing(), STORM, SHORT, instead("out of memory", out_of_memory(3), UNMET))
+    yield evicts("kserve/storage-stuck", waiting("CreateContainerError"), STORM, SHORT)
+    yield evicts("kserve/not-ready", UNREADY, STORM, SHORT)
+    yield evicts("kserve/image-pull", waiting("ImagePullBackOff"), STORM, SHORT)
+    yield pages("kserve/bad-rollout", of_workload("ProgressDeadlineExceeded"), SHORT)
+    yield pages("kserve/version-failing", alerted_workload("KServeVersionFailing"), one)
+    yield watches("kserve/oom-killed", out_of_memory(2), ONCE)
+    yield watches("kserve/config-error", waiting("CreateContainerConfigError"), SHORT)
+    yield watches("kserve/unschedulable", UNSCHEDULABLE, SHORT)
+
+
+def _gpu() -> Iterator[Row]:
+    application, device, unknown = (alerted("GpuXidError", xid=number) for number in ("31", "79", "999"))
+    yield evicts("gpu/device-unhealthy", DEVICE_UNHEALTHY, STORM, SHORT)
+    yield evicts("gpu/xid-application", application, STORM, LAST, instead("the device is at fault", device, UNMET))
+    yield pages("gpu/xid-device", device, instead("a number that nobody knows", unknown, UNMET))
+    yield pages("gpu/xid-unknown", unknown, instead("the device is at fault", device, UNMET))
+
+
 def _canary() -> Iterator[Row]:
     yield Row("canary/bad-canary", judged("canary/bad-canary", "BadCanary"), "shiftTraffic", (UNKNOWN,))
 
 
-ROWS = (*_tensorflow_serving(), *_vllm(), *_canary())
+ROWS = (*_tensorflow_serving(), *_vllm(), *_triton(), *_kserve(), *_gpu(), *_canary())

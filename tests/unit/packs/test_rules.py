@@ -67,6 +67,8 @@ def test_it_holds_back(row: Row, hold: Hold) -> None:
     rule = rules_of(ruleset).by_name[row.rule].rule
     d = new_drill(ruleset, hold.replicas)
     hold.begin(d, row.trouble, rule.when.held_for)
-    assert [act for act in d.acts if act.action != "page" and not act.dry_run] == []
+    changes = [act for act in d.acts if act.action != "page" and not act.dry_run]
+    assert [act for act in changes if act.incident.rule == row.rule or not hold.for_another] == []
+    assert row.action != "page" or [act for act in d.acts if act.incident.rule == row.rule] == []
     if hold.reason:
         assert hold.reason in {decision.reason.code for decision in d.decisions if decision.rule == row.rule}
