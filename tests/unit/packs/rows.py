@@ -19,6 +19,7 @@ from tests.unit.packs.troubles import (
     of_workload,
     out_of_memory,
     recorded,
+    reported,
     waiting,
 )
 
@@ -197,8 +198,13 @@ def _gpu() -> Iterator[Row]:
     yield pages("gpu/xid-unknown", unknown, instead("the device is at fault", device, UNMET))
 
 
+def _models() -> Iterator[Row]:
+    hangs = "models-vllm/engine-hangs"
+    yield evicts(hangs, reported(hangs, "EngineStalled"), STORM, LAST)
+
+
 def _canary() -> Iterator[Row]:
     yield Row("canary/bad-canary", judged("canary/bad-canary", "BadCanary"), "shiftTraffic", (UNKNOWN,))
 
 
-ROWS = (*_tensorflow_serving(), *_vllm(), *_triton(), *_kserve(), *_gpu(), *_canary())
+ROWS = (*_tensorflow_serving(), *_vllm(), *_triton(), *_kserve(), *_gpu(), *_models(), *_canary())

@@ -210,6 +210,16 @@ def asked(rule: str, condition: str) -> Trouble:
     return Trouble(lambda d, name: tell(d, name, True), lambda d, name: tell(d, name, False))
 
 
+def reported(rule: str, condition: str) -> Trouble:
+    """The model server of the pod shows that condition to healer, which asks it for the rule."""
+
+    def say(d: Drill, name: str, firing: bool) -> None:
+        target = d.world.target(name)
+        d.feed(Signal("model", condition, target, firing, d.now, f"{rule}/{target.uid}", "1", condition, rule=rule))
+
+    return Trouble(lambda d, name: say(d, name, True), lambda d, name: say(d, name, False))
+
+
 def judged(rule: str, verdict: str) -> Trouble:
     """The judge says that of the Deployment, as the canary."""
     return Trouble(lambda d, _: _say(d, rule, verdict, True), lambda d, _: _say(d, rule, verdict, False), of_workload=True)
