@@ -80,6 +80,29 @@ async def test_exactly_what_actions_on_workloads_need_is_granted(lab: Lab, run: 
     assert needs(*ON_WORKLOADS) - used(lab) == needs() - used(lab), "nobody needs this"
 
 
+AUTOSCALERS = {("autoscaling", "horizontalpodautoscalers", verb) for verb in ("get", "patch")}
+"""Of these there are none to change."""
+
+
+async def test_exactly_what_temporary_changes_need_is_granted(lab: Lab, run: Run) -> None:
+    """To make them, and to take them back: nodes by name, and only where a rule cordons."""
+    first, *_ = await serve(lab, min_available=None)
+    verify = {"within": "30s", "stable": "0s"}
+    when, scope = {"alert": ["HighLatency"]}, DEPLOYMENTS
+    busy = rule("busy", when=when, scope=scope, heal=[{"scale": {"max": 4, "keepFor": "0s"}, "verify": verify}])
+    sick = rule("sick", when={"alert": ["BadNode"]}, scope=scope, heal=[{"cordon": {"keepFor": "0s"}, "verify": verify}])
+    healer = await run(ruleset(busy, sick), HEALER_LIMITS__CORDON="true", HEALER_LIMITS__CORDON_SHARE="50")
+    for firing in (alert("HighLatency", deployment="tensorflow-serving"), alert("BadNode", pod=first)):
+        await healer.post(firing)
+        await healer.says("incident verifying", reason="Scaled" if "deployment" in firing["labels"] else "Cordoned")
+        await healer.post(firing | {"status": "resolved"})
+    for each in ("busy", "sick"):
+        await healer.says("incident healed", rule=f"test/{each}", reason="TakenBack")
+    assert used(lab) - needs(busy, sick) - LEASE == set(), "healer asks for what nobody granted it"
+    assert needs(busy, sick) - used(lab) - (needs() - used(lab)) == AUTOSCALERS, "nobody needs this"
+    assert not [each for each in needs(busy) if each.resource == "nodes"]
+
+
 CONFINED: dict[str, Any] = {"HEALER_CLUSTER__NAMESPACES": f'["{NAMESPACE}"]', "HEALER_LEADER__NAMESPACE": "default"}
 
 
