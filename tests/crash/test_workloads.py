@@ -1,7 +1,7 @@
 """What healer does to workloads, with the daemon killed at the requests that differ from those of an eviction.
 
-An alert of Alertmanager names a Deployment, and is over when healer looks whether its action has helped. From the claim on, until
-the outcome is journaled, a daemon dies before and after the write to the route, the Deployment or the file, and before each to
+An alert of Alertmanager names a workload, and is over when healer looks whether its action has helped. From the claim on, until
+the outcome is journaled, a daemon dies before and after the write to the route, the workload or the file, and before each to
 the journal. After one of these the cluster is as it is before what follows, and before or after a read as it was before that.
 
 Coarser than the matrix of an eviction, so that all of them are quick together. How a daemon begins, opens an incident and tells
@@ -25,7 +25,7 @@ from healer.cluster.api import Api
 from healer.lab import Lab, serving
 from healer.lab.apiserver.store import StoreEvent
 from healer.lab.canary import CANARY, ROUTE, STABLE, versions
-from healer.lab.kinds import DEPLOYMENT
+from healer.lab.kinds import DEPLOYMENT, STATEFULSET
 from healer.lab.objects import Object, clone
 from healer.model.annotations import MODEL_HISTORY
 from healer.model_servers.history import PolicyState, load
@@ -296,6 +296,83 @@ class RolloutRestart(OnTemplate):
         assert "kubectl.kubernetes.io/restartedAt" in after["metadata"]["annotations"]
 
 
+class RollbackStateful(OnWorkload):
+    """As of a Deployment, but its revisions are ControllerRevisions, and a note names one by its name."""
+
+    action = "rollback"
+    must = ("patch statefulsets",)
+    watched = "statefulsets"
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        self._alert = alert("HighErrors", statefulset=_NAME)
+        await self.lab.apply(_stateful())
+        await self.lab.wait_for(_rolled_out(1), PATIENCE)
+        self._good = clone(self.object()["spec"]["template"])
+
+        def ship(obj: Object) -> None:
+            obj["spec"]["template"]["spec"]["containers"][0]["image"] = "tensorflow/serving:2.17.0"
+
+        self.lab.api.modify(STATEFULSET, NAMESPACE, _NAME, ship)
+        await self.lab.wait_for(_rolled_out(2), PATIENCE)
+        self._bad = self.object()["status"]["updateRevision"]
+
+    def object(self) -> Object:
+        return self.named("statefulsets", _NAME)
+
+    async def verify(self) -> None:
+        templates = [template for template, _ in groupby(each["spec"]["template"] for each in self.seen)]
+        assert templates[1:] == [self._good]
+        assert self.object()["metadata"]["annotations"]["healer.dev/rolled-back-from"] == self._bad
+        assert _rolled_out(3)(self.lab)
+
+
+class EvictStateful(OnWorkload):
+    """A pod of a StatefulSet is evicted, and the one that gets its name is not."""
+
+    action = "evict"
+    must = ("create pods/eviction",)
+    watched = "statefulsets"
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        self.born: set[str] = set()
+        self.lab.store.listeners.append(self._note)
+        self._alert = alert("HighErrors", pod=f"{_NAME}-1")
+        await self.lab.apply(_stateful())
+        await self.lab.wait_for(serves(2), PATIENCE)
+
+    def object(self) -> Object:
+        return self.named("statefulsets", _NAME)
+
+    def _note(self, collection: str, change: StoreEvent) -> None:
+        if collection == "pods":
+            self.born.update(f"{pod['metadata']['name']}/{pod['metadata']['uid']}" for pod in self.lab.objects("pods", NAMESPACE))
+
+    async def verify(self) -> None:
+        names = sorted(each.partition("/")[0] for each in self.born)
+        assert names == [f"{_NAME}-0", f"{_NAME}-1", f"{_NAME}-1"]
+        assert serves(2)(self.lab)
+
+
+def _stateful() -> list[Object]:
+    """The serving workload of the lab with two replicas, as a StatefulSet."""
+    manifests = serving(replicas=2, min_available=None)
+    keys = ("replicas", "selector", "template")
+    manifests[0] |= {"kind": "StatefulSet", "spec": {key: manifests[0]["spec"][key] for key in keys} | {"serviceName": _NAME}}
+    return manifests
+
+
+def _rolled_out(number: int) -> Callable[[Lab], bool]:
+    """Whether the StatefulSet is at the revision of that number, and its two pods are of it."""
+
+    def holds(lab: Lab) -> bool:
+        status = lab.objects("statefulsets", NAMESPACE)[0]["status"]
+        names = [each["metadata"]["name"] for each in lab.objects("controllerrevisions", NAMESPACE) if each["revision"] == number]
+        current = names == [status.get("currentRevision")] == [status.get("updateRevision")]
+        return current and status.get("updatedReplicas") == 2 and serves(2)(lab)
+
+    return holds
+
+
 class ForATime(OnWorkload):
     """A change that is taken back when the incident is healed. How it is claimed is as with all others, and tried there."""
 
@@ -476,7 +553,19 @@ def _settled(revision: str) -> Callable[[Lab], bool]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "scenario", [ShiftTraffic, ShiftBySteps, Rollback, RolloutRestart, Scale, Cordon, Silence, PinModelVersion]
+    "scenario",
+    [
+        ShiftTraffic,
+        ShiftBySteps,
+        Rollback,
+        RollbackStateful,
+        EvictStateful,
+        RolloutRestart,
+        Scale,
+        Cordon,
+        Silence,
+        PinModelVersion,
+    ],
 )
 async def test_a_daemon_killed_while_it_changes_a_workload_does_it_once(
     scenario: Callable[[Lab, FakeSlack, Path], OnWorkload], tmp_path: Path, record_property: Callable[[str, object], None]
