@@ -66,7 +66,7 @@ class Rollback:
         if (done := _found(call, whole, history)) is not None:
             return done
         workload = whole.workload()
-        veto = not_now(call, workload) or _managed(call, whole) or _moved_on(call, whole, history)
+        veto = _instead(call, whole) or not_now(call, workload) or _managed(call, whole) or _moved_on(call, whole, history)
         if veto is not None:
             return veto
         params = RollbackParams.model_validate(call.act.params)
@@ -91,6 +91,11 @@ def _found(call: Call, whole: Rollable, history: History) -> Outcome | None:
         return None
     text = f"{call.act.target} was rolled back from revision {was} to {kept.get('to')} already, by an earlier attempt"
     return Outcome(OutcomeKind.DONE, "FoundDone", text)
+
+
+def _instead(call: Call, whole: Rollable) -> Outcome | None:
+    reason = kind_of(call).instead(whole)
+    return None if reason is None else Outcome(OutcomeKind.REFUSED, reason.code, reason.text)
 
 
 def _managed(call: Call, whole: Rollable) -> Outcome | None:

@@ -5,16 +5,16 @@ annotation, which its three-way diff does not see; Flux's server-side apply keep
 manager named kubectl (so its FAQ), and healer's requests are noted as healer's (seen with a 1.36 API server).
 """
 
+from dataclasses import replace
+
 from healer.actions.base import Call
 from healer.actions.shared.refusal import under_way
-from healer.actions.shared.rolling import TemplatePatch, not_now, patch, read_whole, rung, unsafe
+from healer.actions.shared.rolling import TemplatePatch, kind_of, not_now, patch, read_whole, rung, unsafe
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
-from healer.model.annotations import RESTARTED_BY
 from healer.model.target import ActsOn
 from healer.rules.form import Model
 from healer.workloads.base import Rollable
 from healer.workloads.registry import allowed
-from healer.workloads.template import RESTARTED_AT
 
 
 class RolloutRestartParams(Model):
@@ -47,9 +47,13 @@ class RolloutRestart:
             return veto
         if workload.rollout is not None:
             return under_way(workload.rollout)
-        if (veto := unsafe(call, workload)) is not None:
+        if idle := kind_of(call).restart.idle(whole):
+            return Outcome(OutcomeKind.REFUSED, "TakesNoPod", f"a restart of {target} would change no pod: {idle}")
+        mark = kind_of(call).restart
+        roll = replace(workload.roll, takes=max(workload.roll.takes, mark.takes))
+        if (veto := unsafe(call, replace(workload, roll=roll))) is not None:
             return veto
-        at = call.api.clock.stamp("microseconds")
+        at = call.api.clock.stamp(mark.timespec)
         keep = {"step": rung(call), "at": at}
         failed = await patch(call, workload, _change(call, whole, at), keep, f"restart the rollout of {target}")
         if failed is not None:
@@ -62,18 +66,15 @@ class RolloutRestart:
 
 def _found(call: Call, whole: Rollable) -> Outcome | None:
     """The outcome when an earlier attempt of this step was accepted and its answer was lost; None when not."""
-    noted = (whole.template.get("metadata") or {}).get("annotations") or {}
-    mine = (call.act.incident.id, call.kept.get("at"))
-    if call.kept.get("step") != rung(call) or (noted.get(RESTARTED_BY), noted.get(RESTARTED_AT)) != mine:
+    at = call.kept.get("at", "")
+    mine = at and kind_of(call).restart.found(whole) == (at, call.act.incident.id)
+    if call.kept.get("step") != rung(call) or not mine:
         return None
-    text = f"the rollout of {call.act.target} was restarted at {mine[1]} already, by an earlier attempt"
+    text = f"the rollout of {call.act.target} was restarted at {at} already, by an earlier attempt"
     return Outcome(OutcomeKind.DONE, "FoundDone", text)
 
 
 def _change(call: Call, whole: Rollable, at: str) -> TemplatePatch:
-    annotations = {RESTARTED_AT: at, RESTARTED_BY: call.act.incident.id}
-    body = {
-        "metadata": {"resourceVersion": whole.metadata.resource_version},
-        "spec": {"template": {"metadata": {"annotations": annotations}}},
-    }
-    return TemplatePatch(body, "application/merge-patch+json")
+    body = kind_of(call).restart.patch(at, call.act.incident.id)
+    metadata = body.get("metadata", {}) | {"resourceVersion": whole.metadata.resource_version}
+    return TemplatePatch(body | {"metadata": metadata}, "application/merge-patch+json")

@@ -18,6 +18,7 @@ from healer.lab.apiserver.server import LabServer
 from healer.lab.apiserver.store import Store, StoreEvent
 from healer.lab.controllers import nodes
 from healer.lab.controllers.base import Controller
+from healer.lab.controllers.cloneset import CloneSetController
 from healer.lab.controllers.daemonset import DaemonSetController
 from healer.lab.controllers.definition import DefinitionController
 from healer.lab.controllers.deployment import DeploymentController
@@ -27,6 +28,7 @@ from healer.lab.controllers.job import JobController
 from healer.lab.controllers.limits import DisruptionController, QuotaController
 from healer.lab.controllers.nodes import NodeLifecycle
 from healer.lab.controllers.replicaset import ReplicaSetController
+from healer.lab.controllers.rollout import RolloutController
 from healer.lab.controllers.scheduler import Scheduler
 from healer.lab.controllers.statefulset import StatefulSetController
 from healer.lab.faults import Faults, Requests
@@ -86,6 +88,8 @@ class Lab:
                 DeploymentController(self.api, time_scale),
                 StatefulSetController(self.api),
                 DaemonSetController(self.api),
+                RolloutController(self.api, time_scale),
+                CloneSetController(self.api),
                 JobController(self.api, time_scale),
                 DisruptionController(self.api, time_scale),
                 EndpointSliceController(self.api),

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -9,14 +10,15 @@ from healer.cluster.api import Api
 from healer.cluster.managed import ManagerMarks, WrittenMeta
 from healer.cluster.resources import Resource
 from healer.model.action import Permissions
-from healer.model.annotations import ROLLED_BACK_BY, ROLLED_BACK_FROM
+from healer.model.annotations import RESTARTED_BY, ROLLED_BACK_BY, ROLLED_BACK_FROM
+from healer.model.incident import Reason
 from healer.model.kube import Pod
 from healer.model.view import View
 from healer.model.workload import WorkloadObject
 from healer.rules.vocabulary import WorkloadSpec
 from healer.workloads.pod_names import GENERATED, PodNames
 from healer.workloads.revisions import History
-from healer.workloads.template import Template
+from healer.workloads.template import RESTARTED_AT, Template
 
 
 class RolloutMarks(ManagerMarks, frozen=True):
@@ -26,6 +28,7 @@ class RolloutMarks(ManagerMarks, frozen=True):
     change_cause: str = msgspec.field(default="", name="kubernetes.io/change-cause")
     rolled_back_from: str = msgspec.field(default="", name=ROLLED_BACK_FROM)
     rolled_back_by: str = msgspec.field(default="", name=ROLLED_BACK_BY)
+    restarted_by: str = msgspec.field(default="", name=RESTARTED_BY)
 
 
 _NO_ANNOTATIONS = RolloutMarks()
@@ -59,6 +62,35 @@ def by_revision_label(view: View, pod: Pod) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartMark:
+    """How a kind is told to make all of its pods anew: by a time, and by whom."""
+
+    patch: Callable[[str, str], dict[str, Any]]
+    """The merge patch for a time (RFC 3339) and an incident, without a resourceVersion."""
+    found: Callable[[Rollable], tuple[str, str]]
+    """The time and the incident that the object has; empty without them."""
+    idle: Callable[[Rollable], str] = lambda _: ""
+    """Why such a mark would restart no pod; "" when it restarts them."""
+    timespec: str = "microseconds"
+    """To which part of a second the time is written."""
+    takes: int = 0
+    """How many pods a restart takes at once at least, whatever the workload's rollouts take."""
+
+
+def _mark_template(at: str, by: str) -> dict[str, Any]:
+    return {"spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: at, RESTARTED_BY: by}}}}}
+
+
+def _template_mark(whole: Rollable) -> tuple[str, str]:
+    noted = (whole.template.get("metadata") or {}).get("annotations") or {}
+    return noted.get(RESTARTED_AT, ""), noted.get(RESTARTED_BY, "")
+
+
+BY_TEMPLATE = RestartMark(_mark_template, _template_mark)
+"""By annotations of the template, as `kubectl rollout restart` does."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkloadKind:
     """One kind of workload.
 
@@ -78,6 +110,10 @@ class WorkloadKind:
     reads: Permissions
     meaning: str = ""
     """What it is, for docs/rules.md."""
+    restart: RestartMark = BY_TEMPLATE
+    """How its pods are made anew."""
+    instead: Callable[[Rollable], Reason | None] = lambda _: None
+    """Why a rollback is not to change its template now, with what to do instead; None when it may."""
     optional: bool = False
     """Whether a cluster may not have the kind: see `Resource.optional`."""
     scales: bool = True

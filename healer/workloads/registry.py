@@ -6,11 +6,13 @@ from healer.model.action import Permissions, permissions, union
 from healer.model.target import Target
 from healer.model.workload import Workload
 from healer.workloads.base import WorkloadKind
+from healer.workloads.cloneset import CLONE_SET
 from healer.workloads.daemonset import DAEMON_SET
 from healer.workloads.deployment import DEPLOYMENT
+from healer.workloads.rollout import ROLLOUT
 from healer.workloads.statefulset import STATEFUL_SET
 
-WORKLOADS: dict[str, WorkloadKind] = {kind.name: kind for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET)}
+WORKLOADS: dict[str, WorkloadKind] = {kind.name: kind for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, ROLLOUT, CLONE_SET)}
 
 
 def core_resources() -> list[Resource]:
