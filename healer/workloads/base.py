@@ -31,18 +31,15 @@ class RolloutMarks(ManagerMarks, frozen=True):
     restarted_by: str = msgspec.field(default="", name=RESTARTED_BY)
 
 
-_NO_ANNOTATIONS = RolloutMarks()
-
-
 class WholeMeta(WrittenMeta, frozen=True):
     """Metadata with managedFields and the annotations of rollouts."""
 
-    annotations: RolloutMarks = _NO_ANNOTATIONS
+    annotations: RolloutMarks = RolloutMarks()
 
     @property
     def annotated(self) -> bool:
         """Whether the object has annotations at all: a JSON patch can add one only to annotations that are there."""
-        return self.annotations is not _NO_ANNOTATIONS
+        return not any(self.annotations is default for default in self.__struct_defaults__)
 
 
 class Rollable(WorkloadObject, frozen=True):

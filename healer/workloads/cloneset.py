@@ -7,11 +7,12 @@ keeps the pod, its name and its uid; a change of annotations alone restarts noth
 
 from healer.cluster.api import Api
 from healer.model.incident import Reason
-from healer.model.kube import Condition, KubeStruct, LabelSelector, Meta
+from healer.model.kube import Condition, KubeStruct, LabelSelector, Meta, Pod
+from healer.model.view import View
 from healer.model.workload import STUCK, Roll, Workload, WorkloadObject
-from healer.workloads.base import BY_TEMPLATE, RestartMark, Rollable, WorkloadKind
+from healer.workloads.base import BY_TEMPLATE, RestartMark, Rollable, WorkloadKind, by_revision_label
 from healer.workloads.controller_revisions import READS, history_of, owned_revisions
-from healer.workloads.deployment import Amount, share
+from healer.workloads.deployment import Amount, said, share
 from healer.workloads.revisions import History
 from healer.workloads.template import Template
 
@@ -82,7 +83,8 @@ class WholeCloneSet(Rollable, frozen=True, kw_only=True):
 
 def _workload(metadata: Meta, spec: CloneSetSpec, status: CloneSetStatus) -> Workload:
     observed = 0 < metadata.generation <= status.observed_generation
-    failure = _condition(status, ("FailedScale", "True"), ("FailedUpdate", "True"), ("Progressing", "False"))
+    refusal, late = said(status.conditions, "FailedScale", "True"), said(status.conditions, "Progressing", "False")
+    failure = refusal or said(status.conditions, "FailedUpdate", "True") or late
     return Workload(
         kind=CLONE_SET.name,
         metadata=metadata,
@@ -95,8 +97,9 @@ def _workload(metadata: Meta, spec: CloneSetSpec, status: CloneSetStatus) -> Wor
         observed=observed,
         rollout=_rollout(metadata.name, spec, status, observed, failure),
         failure=failure,
-        overdue=_condition(status, ("Progressing", "False")) if observed else "",
+        overdue=late if observed else "",
         roll=_roll(spec),
+        refusal=refusal,
     )
 
 
@@ -117,15 +120,6 @@ def _rollout(name: str, spec: CloneSetSpec, status: CloneSetStatus, observed: bo
     if failure:
         return Reason(STUCK, f"{found}, and {name} makes no progress: {failure}")
     return Reason("RolloutInProgress", found)
-
-
-def _condition(status: CloneSetStatus, *wanted: tuple[str, str]) -> str:
-    """The first of these conditions that it has, in its controller's words; "" for none."""
-    for kind, holds in wanted:
-        for condition in status.conditions:
-            if (condition.type, condition.status) == (kind, holds):
-                return f"{kind}={holds} ({condition.reason}): {condition.message}"
-    return ""
 
 
 def _roll(spec: CloneSetSpec) -> Roll:
@@ -156,6 +150,12 @@ def _idle(whole: Rollable) -> str:
     return f"its updateStrategy is {kind}, which writes an annotation into running pods and restarts none: evict them instead"
 
 
+def _pod_revision(view: View, pod: Pod) -> str:
+    """The label has the whole name of the ControllerRevision, or its hash alone (the feature CloneSetShortHash)."""
+    named, owner = by_revision_label(view, pod), pod.metadata.controller
+    return named if "-" in named or not named or owner is None else f"{owner.name}-{named}"
+
+
 CLONE_SET = WorkloadKind(
     struct=CloneSet,
     group="/apis/apps.kruise.io/v1alpha1",
@@ -167,5 +167,6 @@ CLONE_SET = WorkloadKind(
     meaning="of OpenKruise; owns its pods directly; an update in place restarts containers and keeps the pod",
     restart=RestartMark(BY_TEMPLATE.patch, BY_TEMPLATE.found, _idle),
     optional=True,
+    pod_revision=_pod_revision,
 )
 """The kind CloneSet."""

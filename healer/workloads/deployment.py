@@ -128,8 +128,8 @@ def _workload(metadata: Meta, spec: DeploymentSpec, status: DeploymentStatus) ->
         failure=failure,
         overdue=_overdue(status) if observed else "",
         roll=_roll(spec),
-        refusal=_said(status, "ReplicaFailure", "True"),
-        unavailable=_said(status, "Available", "False"),
+        refusal=said(status.conditions, "ReplicaFailure", "True"),
+        unavailable=said(status.conditions, "Available", "False"),
     )
 
 
@@ -155,12 +155,12 @@ def _failure(status: DeploymentStatus) -> str:
 
     The controller copies a ReplicaSet's ReplicaFailure into the Deployment's conditions (getReplicaFailures).
     """
-    return _said(status, "ReplicaFailure", "True") or _said(status, "Progressing", "False")
+    return said(status.conditions, "ReplicaFailure", "True") or said(status.conditions, "Progressing", "False")
 
 
-def _said(status: DeploymentStatus, kind: str, holds: str) -> str:
-    """What its controller says in the condition of that type, where the condition has that status; "" where not."""
-    for condition in status.conditions:
+def said(conditions: tuple[Condition, ...], kind: str, holds: str) -> str:
+    """What a controller says in the condition of that type, where the condition has that status; "" where not."""
+    for condition in conditions:
         if (condition.type, condition.status) == (kind, holds):
             return f"{kind}={holds} ({condition.reason}): {condition.message}"
     return ""

@@ -17,7 +17,7 @@ from healer.model.incident import Reason
 from healer.model.kube import Condition, KubeStruct, LabelSelector, Meta, ReplicaSet
 from healer.model.workload import STUCK, Roll, Workload, WorkloadObject
 from healer.workloads.base import RestartMark, Rollable, RolloutMarks, WholeMeta, WorkloadKind
-from healer.workloads.deployment import Amount, RevisionSpec, share
+from healer.workloads.deployment import DEPLOYMENT, Amount, RevisionSpec, said, share
 from healer.workloads.revisions import History, Revision, number
 from healer.workloads.template import Template
 
@@ -25,19 +25,22 @@ _HASH = "rollouts-pod-template-hash"
 _ABORTED = "RolloutAborted"
 
 
+class TrafficRouting(KubeStruct, frozen=True):
+    """The router of a canary; whichever it is, its weights are the controller's."""
+
+
 class CanaryStrategy(KubeStruct, frozen=True):
     """Of the strategy of a canary, what bounds its pods, and whether a router splits the traffic."""
 
     max_surge: Amount = "25%"
     max_unavailable: Amount = "25%"
-    traffic_routing: msgspec.Raw | None = None
+    traffic_routing: TrafficRouting | None = None
 
 
 class ArgoStrategy(KubeStruct, frozen=True):
-    """The strategy: a canary, or blue-green, where all new pods start before the traffic is switched."""
+    """The strategy: a canary, or without one blue-green, where all new pods start before the traffic is switched."""
 
     canary: CanaryStrategy | None = None
-    blue_green: msgspec.Raw | None = None
 
 
 class WorkloadRef(KubeStruct, frozen=True):
@@ -158,6 +161,8 @@ def _workload(metadata: Meta, spec: RolloutSpec, status: RolloutStatus) -> Workl
         failure=failure,
         overdue=_overdue(status) if observed else "",
         roll=_roll(spec),
+        refusal=said(status.conditions, "ReplicaFailure", "True"),
+        unavailable=said(status.conditions, "Available", "False"),
     )
 
 
@@ -203,11 +208,9 @@ def _under_way(spec: RolloutSpec, status: RolloutStatus) -> str:
 
 def _failure(status: RolloutStatus) -> str:
     """Why it cannot have its replicas, by its conditions. An abort is somebody's decision, and no failure."""
-    for kind, holds in (("InvalidSpec", "True"), ("ReplicaFailure", "True"), ("Progressing", "False")):
-        for condition in status.conditions:
-            if (condition.type, condition.status) == (kind, holds) and condition.reason != _ABORTED:
-                return f"{kind}={holds} ({condition.reason}): {condition.message}"
-    return ""
+    kept = tuple(each for each in status.conditions if each.reason != _ABORTED)
+    found = (said(kept, *each) for each in (("InvalidSpec", "True"), ("ReplicaFailure", "True"), ("Progressing", "False")))
+    return next(filter(None, found), "")
 
 
 def _overdue(status: RolloutStatus) -> str:
@@ -317,5 +320,7 @@ ROLLOUT = WorkloadKind(
     restart=RestartMark(_restart, _restarted, timespec="seconds", takes=1),
     instead=_instead,
     optional=True,
+    pod_revision=lambda view, pod: pod.metadata.labels.get(_HASH, ""),
+    pods=DEPLOYMENT.pods,
 )
 """The kind Rollout."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from healer.lab.apiserver.selectors import format_selector
-from healer.lab.controllers.canary_steps import Canary, seconds_of
+from healer.lab.controllers.canary_steps import CanaryMoment, seconds_of
 from healer.lab.objects import Object, annotations_of, condition, seconds_since, timestamp
 
 _SOON = 0.05
 
 
-def canary_status(rollout: Object, canary: Canary, time_scale: float) -> Object:
+def canary_status(rollout: Object, canary: CanaryMoment, time_scale: float) -> Object:
     """The whole status as the controller writes it."""
     owned = list(canary.replicasets.values())
     status = dict(canary.status)
@@ -43,7 +43,7 @@ def canary_status(rollout: Object, canary: Canary, time_scale: float) -> Object:
     return status
 
 
-def step_due_in(canary: Canary, time_scale: float) -> float | None:
+def step_due_in(canary: CanaryMoment, time_scale: float) -> float | None:
     """Seconds until the end of the current pause, or of the time in which a rollout is to make progress; None without either."""
     held, at = canary.status.get("pauseConditions") or [], canary.status.get("currentStepIndex", 0)
     if held and at < len(canary.steps):
@@ -58,7 +58,7 @@ def _total(replicasets: list[Object], field: str) -> int:
     return sum((each.get("status") or {}).get(field, 0) for each in replicasets)
 
 
-def _conditions(rollout: Object, canary: Canary, status: Object, time_scale: float) -> list[Object]:
+def _conditions(rollout: Object, canary: CanaryMoment, status: Object, time_scale: float) -> list[Object]:
     held = bool(canary.paused or status.get("pauseConditions"))
     enough = status.get("availableReplicas", 0) >= canary.replicas - canary.unavailable
     text = "Rollout has minimum availability" if enough else "Rollout does not have minimum availability"
@@ -69,7 +69,7 @@ def _conditions(rollout: Object, canary: Canary, status: Object, time_scale: flo
     ]
 
 
-def _progressing(rollout: Object, canary: Canary, status: Object, held: bool, time_scale: float) -> Object:
+def _progressing(rollout: Object, canary: CanaryMoment, status: Object, held: bool, time_scale: float) -> Object:
     number = annotations_of(canary.replicasets[canary.current]).get("rollout.argoproj.io/revision", "")
     name = canary.replicasets[canary.current]["metadata"]["name"]
     if canary.aborted:
@@ -91,7 +91,7 @@ def _progressing(rollout: Object, canary: Canary, status: Object, held: bool, ti
     return _condition(rollout, "Progressing", "True", "ReplicaSetUpdated", text, moved=moved)
 
 
-def _phase(rollout: Object, canary: Canary, status: Object) -> tuple[str, str]:
+def _phase(rollout: Object, canary: CanaryMoment, status: Object) -> tuple[str, str]:
     for each in status["conditions"]:
         if each["reason"] in ("RolloutAborted", "ProgressDeadlineExceeded"):
             return "Degraded", f"{each['reason']}: {each['message']}"

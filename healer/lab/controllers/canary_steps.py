@@ -15,7 +15,7 @@ _PAUSE = "CanaryPauseStep"
 
 
 @dataclass(slots=True)
-class Canary:
+class CanaryMoment:
     """`current` and `stable` are hashes of templates; `replicasets` are by hash; `status` is the next status, being made."""
 
     replicas: int
@@ -149,7 +149,7 @@ class Canary:
         return True
 
 
-def desired_counts(canary: Canary) -> dict[str, int]:
+def desired_counts(canary: CanaryMoment) -> dict[str, int]:
     """The next counts of the ReplicaSets, by hash: up within the surge, then down as far as pods are available."""
     wanted = canary.wanted
     now = {digest: int(each["spec"]["replicas"]) for digest, each in canary.replicasets.items()}

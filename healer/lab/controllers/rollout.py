@@ -15,7 +15,7 @@ from healer.lab.apiserver.status import ApiRefusal
 from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.controllers.canary_status import canary_status, step_due_in
-from healer.lab.controllers.canary_steps import Canary, desired_counts
+from healer.lab.controllers.canary_steps import CanaryMoment, desired_counts
 from healer.lab.controllers.deployment import template_hash
 from healer.lab.custom import ROLLOUT
 from healer.lab.kinds import POD, REPLICASET
@@ -56,7 +56,7 @@ class RolloutController(Controller):
             return None
         owned = self._owned(rollout)
         current = self._current(rollout, owned)
-        canary = Canary.of(rollout, pod_hash(current), {pod_hash(each): each for each in [*owned, current]})
+        canary = CanaryMoment.of(rollout, pod_hash(current), {pod_hash(each): each for each in [*owned, current]})
         due = self._restart(rollout, canary)
         scaled = not canary.halted and self._scale(canary)
         self._route(rollout, canary)
@@ -110,7 +110,7 @@ class RolloutController(Controller):
     def _modified(self, replicaset: Object, change: Any) -> Object:
         return self.api.modify(REPLICASET, replicaset["metadata"]["namespace"], replicaset["metadata"]["name"], change)
 
-    def _scale(self, canary: Canary) -> bool:
+    def _scale(self, canary: CanaryMoment) -> bool:
         """Scale the ReplicaSets towards their counts. Returns whether one was scaled."""
         scaled = False
         for digest, count in desired_counts(canary).items():
@@ -120,7 +120,7 @@ class RolloutController(Controller):
                 scaled = True
         return scaled
 
-    def _restart(self, rollout: Object, canary: Canary) -> float | None:
+    def _restart(self, rollout: Object, canary: CanaryMoment) -> float | None:
         """Evict the pods that are older than spec.restartAt, as many at once as may be unavailable, at least one."""
         at = rollout["spec"].get("restartAt")
         if not at or at == canary.status.get("restartedAt"):
@@ -142,7 +142,7 @@ class RolloutController(Controller):
                 self.refused = error
         return _RETRY
 
-    def _route(self, rollout: Object, canary: Canary) -> None:
+    def _route(self, rollout: Object, canary: CanaryMoment) -> None:
         """Set the weights of the HTTPRoute, and note them in the status."""
         name, namespace = _route(rollout), rollout["metadata"]["namespace"]
         if not name:
@@ -171,7 +171,7 @@ class RolloutController(Controller):
             )
         }
 
-    def _write_status(self, key: Key, rollout: Object, canary: Canary) -> None:
+    def _write_status(self, key: Key, rollout: Object, canary: CanaryMoment) -> None:
         status = canary_status(rollout, canary, self._time_scale)
         if status != rollout.get("status"):
             self.api.modify(ROLLOUT, *key, lambda obj: obj.update(status=status), subresource="status")

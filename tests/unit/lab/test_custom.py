@@ -121,10 +121,8 @@ async def test_a_cloneset_updates_its_pods(lab: Lab, kind: str) -> None:
     """By new pods, or in place: then the pod stays, and its container has restarted."""
     await lab.apply(as_cloneset(serving(replicas=2)[0], type=kind))
     await lab.wait_for(has("clonesets", readyReplicas=2, updatedReplicas=2))
-    first, before = (
-        one(lab, "clonesets")["status"]["updateRevision"],
-        {p["metadata"]["uid"] for p in lab.objects("pods", NAMESPACE)},
-    )
+    first = one(lab, "clonesets")["status"]["updateRevision"]
+    before = {pod["metadata"]["uid"] for pod in lab.objects("pods", NAMESPACE)}
     ship(lab, CLONESET)
     await lab.wait_for(lambda lab: images(lab) == [NEW] * 2 and has("clonesets", readyReplicas=2, updatedReplicas=2)(lab))
     status, pods = one(lab, "clonesets")["status"], lab.objects("pods", NAMESPACE)

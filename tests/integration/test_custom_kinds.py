@@ -1,0 +1,143 @@
+"""Rollouts of Argo and CloneSets of OpenKruise, the real process against the lab: healed, or left to their own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from healer.lab import Lab, serving
+from healer.lab.custom import CLONESET, ROLLOUT, as_cloneset, as_rollout, definition
+from healer.lab.kinds import Kind
+from healer.lab.kubelet.behaviour import ANNOTATION
+from healer.lab.objects import Object
+from tests.integration.conftest import Run
+from tests.integration.test_rollback import CRASHING, NAME, NEW, OLD, VERIFY
+from tests.integration.world import CHANNEL, CRASH_LOOP, NAMESPACE, Floor, evictions, pods, rule, ruleset, serves, told, uid
+from tests.support.healer import alert
+from tests.support.processes import PATIENCE
+from tests.support.slack import FakeSlack
+
+BOTH = pytest.mark.parametrize("kind", [ROLLOUT, CLONESET], ids=lambda kind: kind.kind)
+
+
+async def serve(lab: Lab, kind: Kind, **how: Any) -> None:
+    """Have a workload of that kind serve with three pods."""
+    deployment, *_ = serving(replicas=3)
+    made = as_rollout(deployment, **how) if kind is ROLLOUT else as_cloneset(deployment, **how)
+    await lab.apply([definition(kind), made])
+    await lab.wait_for(lambda lab: serves(3)(lab) and settled(lab, kind), PATIENCE)
+
+
+def one(lab: Lab, kind: Kind) -> Object:
+    """The only workload of that kind."""
+    (found,) = lab.objects(kind.resource, NAMESPACE)
+    return found
+
+
+def settled(lab: Lab, kind: Kind) -> bool:
+    """Whether all of its pods are of its newest revision, which is stable."""
+    found = one(lab, kind)
+    status = found.get("status") or {}
+    observed = str(status.get("observedGeneration")) == str(found["metadata"]["generation"])
+    promoted = status.get("stableRS") == status.get("currentPodHash") and not status.get("abort")
+    return observed and promoted and status.get("updatedReplicas") == 3
+
+
+def ship(lab: Lab, kind: Kind, *, crashing: bool = False) -> None:
+    """Somebody rolls the NEW image out."""
+
+    def change(obj: Object) -> None:
+        template = obj["spec"]["template"]
+        template["spec"]["containers"][0]["image"] = NEW
+        if crashing:
+            template["metadata"]["annotations"] = {ANNOTATION: "crash"}
+
+    lab.api.modify(kind, NAMESPACE, NAME, change)
+
+
+def images(lab: Lab) -> set[str]:
+    """Those of all pods."""
+    return {pod["spec"]["containers"][0]["image"] for pod in pods(lab).values()}
+
+
+def says(text: str) -> Callable[[FakeSlack], bool]:
+    """Whether a thread of the channel has a line with that text."""
+    return lambda slack: any(text in line for thread in slack.threads(CHANNEL) for line in thread)
+
+
+def heal(action: str, **params: Any) -> list[dict[str, Any]]:
+    """A ladder of one step."""
+    return [{action: params, "verify": VERIFY}]
+
+
+@BOTH
+async def test_a_crashing_pod_is_evicted(lab: Lab, run: Run, slack: FakeSlack, kind: Kind) -> None:
+    await serve(lab, kind)
+    healer, (sick, *_) = await run(ruleset(CRASH_LOOP)), pods(lab)
+    was = uid(lab, sick)
+    await lab.behave(NAMESPACE, sick, "crash")
+    await lab.wait_for(serves(3, without=was), PATIENCE)
+    await slack.wait_for(told("healed"), PATIENCE)
+    assert evictions(lab) == [sick]
+    assert {each["workload"] for each in healer.find("incident healed")} == {f"{kind.kind.lower()}/{NAME}"}
+
+
+@BOTH
+async def test_a_bad_revision_is_rolled_back(lab: Lab, run: Run, slack: FakeSlack, kind: Kind) -> None:
+    """By the template of the revision before. A Rollout is promoted already: its canary is over."""
+    await serve(lab, kind)
+    before, good = one(lab, kind)["spec"]["template"], set(pods(lab))
+    ship(lab, kind)
+    await lab.wait_for(lambda lab: settled(lab, kind) and serves(3)(lab) and not good & set(pods(lab)), PATIENCE)
+    healer = await run(ruleset(rule("errors", when={"alert": ["HighErrors"]}, heal=heal("rollback"))))
+    floor, bad = Floor(lab), alert("HighErrors", pod=next(iter(pods(lab))))
+    await healer.post(bad)
+    await lab.wait_for(lambda lab: settled(lab, kind) and images(lab) == {OLD}, PATIENCE)
+    await healer.post(bad | {"status": "resolved", "endsAt": bad["startsAt"]})
+    await slack.wait_for(told("healed"), PATIENCE)
+    after = one(lab, kind)["spec"]["template"]
+    assert after["spec"]["containers"][0]["image"] == before["spec"]["containers"][0]["image"]
+    assert after["metadata"]["labels"] == before["metadata"]["labels"]
+    assert says(f"image {NEW} -&gt; {OLD}")(slack)
+    assert floor.lowest >= 2
+    assert one(lab, kind)["metadata"]["annotations"]["healer.dev/rolled-back-by"]
+
+
+async def test_a_canary_in_progress_is_not_rolled_back(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """Its pods crash, nothing is evicted during the rollout, and the refusal names its own abort."""
+    await serve(lab, ROLLOUT, steps=[{"setWeight": 34}, {"pause": {}}])
+    await run(ruleset(rule("crash-loop", when=CRASHING, heal=heal("rollback"))))
+    ship(lab, ROLLOUT, crashing=True)
+    await slack.wait_for(says("kubectl argo rollouts abort"), PATIENCE)
+    assert one(lab, ROLLOUT)["spec"]["template"]["spec"]["containers"][0]["image"] == NEW
+    assert evictions(lab) == []
+
+
+async def test_a_rollout_is_restarted_by_its_own_field(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """spec.restartAt: its template, and so its revision, stays; its controller evicts one pod at a time."""
+    await serve(lab, ROLLOUT)
+    for pod in pods(lab).values():  # the controller compares whole seconds, and these were made within this one
+        pod["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+        lab.store.put("pods", (NAMESPACE, pod["metadata"]["name"]), pod)
+    before, old = one(lab, ROLLOUT), set(pods(lab))
+    healer = await run(ruleset(rule("slow", when={"alert": ["Slow"]}, heal=heal("rolloutRestart"))))
+    floor, slow = Floor(lab), alert("Slow", pod=min(old))
+    await healer.post(slow)
+    await lab.wait_for(lambda lab: not old & set(pods(lab)) and serves(3)(lab), PATIENCE)
+    await healer.post(slow | {"status": "resolved", "endsAt": slow["startsAt"]})
+    await slack.wait_for(told("healed"), PATIENCE)
+    after = one(lab, ROLLOUT)
+    assert after["spec"]["template"] == before["spec"]["template"]
+    assert after["status"]["restartedAt"] == after["spec"]["restartAt"]
+    assert after["metadata"]["annotations"]["healer.dev/restarted-by"]
+    assert floor.lowest == 2
+
+
+async def test_a_restart_that_would_restart_nothing_is_refused(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """A CloneSet that updates in place writes the annotation into running pods."""
+    await serve(lab, CLONESET, type="InPlaceIfPossible")
+    before = one(lab, CLONESET)["spec"]
+    healer = await run(ruleset(rule("slow", when={"alert": ["Slow"]}, heal=heal("rolloutRestart"))))
+    await healer.post(alert("Slow", pod=next(iter(pods(lab)))))
+    await slack.wait_for(says("InPlaceIfPossible, which writes an annotation into running pods"), PATIENCE)
+    assert one(lab, CLONESET)["spec"] == before
