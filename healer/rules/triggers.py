@@ -134,6 +134,11 @@ class Trigger(Generic[V]):
         return self.ends is Ending.JUDGED
 
     @property
+    def of_workload_itself(self) -> bool:
+        """Whether its signals are conditions of workloads, so that none of its rules takes pods."""
+        return self.read_off_target and not self.of_pods
+
+    @property
     def of_pods(self) -> bool:
         """Whether a pod can be the target of what it triggers."""
         return ActsOn.POD in self.targets

@@ -155,7 +155,9 @@ class Progress:
                     self.advance(other.incident.id, turn)
 
     def _facts(self, case: Case, turn: Turn) -> IncidentFacts:
-        observing = case.incident.mode == Mode.OBSERVE
+        observing, workload = case.incident.mode == Mode.OBSERVE, case.incident.workload.uid
+        # a storm is of pods: what the workload itself shows (a rollout that is stuck) may be its cause, and is treated meanwhile
+        aside = case.rule.rule.when.trigger.of_workload_itself
         return IncidentFacts(
             rule=case.rule,
             in_force=self._validity.in_force(case),
@@ -165,7 +167,7 @@ class Progress:
             guards=self._guards,
             guard_state=self._guard_state,
             competing=self._neighbours.competing(case, turn.view),
-            storm=self._neighbours.storm(case.incident.workload.uid, turn.view, observing=observing),
+            storm=None if aside else self._neighbours.storm(workload, turn.view, observing=observing),
             unfit=lambda target: self._validity.unwanted(case, target, turn),
             unknown=self._validity.unknown(case.incident),
         )
