@@ -8,7 +8,7 @@ from healer.model.incident import Incident, Symptom
 from healer.model.kube import KubeObject, Pod
 from healer.model.signal import Signal
 from healer.model.view import View
-from healer.model.workload import WorkloadObject
+from healer.model.workload import Workload, WorkloadObject
 from healer.sources.watched import WatchedSources
 
 
@@ -58,7 +58,7 @@ class ClusterChanges:
         """When `due` has to be asked next, in seconds since the epoch; None: not before the next change."""
         return self._sources.next_due()
 
-    def still(self, obj: KubeObject, symptom: Symptom) -> bool:
+    def still(self, obj: KubeObject | Workload, symptom: Symptom) -> bool:
         """Whether a freshly read object still has the symptom. What another source reports cannot be read off the object."""
         return self._sources.still(obj, symptom, self._clock())
 

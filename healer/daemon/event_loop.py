@@ -235,7 +235,17 @@ class EventLoop:
         """Why the attempt is not wanted any more; None when it is. `fresh` is its target as just read, if it was read."""
         if self.stopping:
             return Reason("Stopping", "healer is stopping: nothing was done")
-        return self._engine.unwanted(act, self._view, self._clock(), fresh)
+        unwanted = self._engine.unwanted(act, self._view, self._clock(), fresh)
+        return unwanted or (self._recovered(fresh, act) if isinstance(fresh, Workload) else None)
+
+    def _recovered(self, fresh: Workload, act: Act) -> Reason | None:
+        """Why nothing is done to a freshly read workload: it no longer shows what it was sick of, and nothing else is sick."""
+        incident = self._engine.incident(act.incident.id)
+        sick = [] if incident is None else incident.sick
+        itself = [symptom for each in sick if each.target == fresh.target for symptom in each.signals.values()]
+        if len(sick) != 1 or not itself or any(self._changes.still(fresh, symptom) for symptom in itself):
+            return None
+        return Reason("Recovered", f"{fresh.target} was read afresh and is no longer sick: nothing was done")
 
     # running
 

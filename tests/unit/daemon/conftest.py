@@ -27,11 +27,14 @@ from healer.model.incident import Incident, State
 from healer.model.kube import Pod
 from healer.model.signal import Signal
 from healer.model.view import View, target_of
+from healer.model.workload import WorkloadObject
 from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import Rulebook
-from healer.rules.triggers import POD
+from healer.rules.triggers import POD, WORKLOAD
+from healer.rules.workload_detectors import WorkloadsSettings
 from healer.sources.pods import PodSource
 from healer.sources.watched import WatchedSources
+from healer.sources.workloads import WorkloadSource
 from healer.workloads.registry import WORKLOADS, core_resources
 from tests.support.world import Yaml, rulebook, tuned
 
@@ -194,7 +197,12 @@ def _furnished(
     event_loop = EventLoop(
         engine=Engine(rules, specs(actions), tuned(retry=0.05, recheck=0.05)),
         view=view,
-        sources=WatchedSources({POD.name: ((Pod,), PodSource(PodsSettings(settle=0.0)))}),
+        sources=WatchedSources(
+            {
+                POD.name: ((Pod,), PodSource(PodsSettings(settle=0.0))),
+                WORKLOAD.name: ((WorkloadObject,), WorkloadSource(WorkloadsSettings(unavailable=0.0), view)),
+            }
+        ),
         recorder=Recorder(journal, metrics, lambda incident: news.set(), deque(), (decided,)),
         journal=journal,
         metrics=metrics,

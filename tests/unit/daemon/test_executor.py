@@ -16,7 +16,7 @@ from healer.model.incident import State
 from healer.model.kube import Pod
 from healer.workloads.registry import core_resources
 from tests.support.world import rule
-from tests.unit.daemon.conftest import NAMESPACE, House, house
+from tests.unit.daemon.conftest import NAMESPACE, House, house, ready
 
 pytestmark = pytest.mark.slow
 
@@ -151,6 +151,25 @@ async def test_a_pod_that_leaves_the_selector_while_the_intent_is_written_is_lef
         h.journal.kept.set()
         await h.until(lambda: "OutOfScope" in [decision.reason.code for decision in h.decisions])
         assert h.evictions == 0
+
+
+@pytest.mark.parametrize("mended", [True, False])
+async def test_a_workload_that_recovers_while_the_intent_is_written_is_left_alone(tmp_path: Path, mended: bool) -> None:
+    """It is read afresh right before it is changed: the view has not seen yet that it is well."""
+    step = {"rolloutRestart": {}, "verify": {"within": "1m", "stable": "0s"}}
+    async with house(tmp_path, rule("short", when={"workload": ["Unavailable"]}, heal=[step]), sick=True) as h:
+        h.journal.kept.clear()
+        await h.start()
+        await h.journal.asked.wait()
+        for watch in h.tasks[: len(core_resources())]:
+            watch.cancel()
+        if mended:
+            for pod in h.lab.objects("pods", NAMESPACE):
+                await h.lab.behave(NAMESPACE, pod["metadata"]["name"], "ok")
+            await h.lab.wait_for(ready(3))
+        h.journal.kept.set()
+        await h.until(lambda: h.states == [State.VERIFYING] or "Recovered" in [each.reason.code for each in h.decisions])
+        assert restarts(h) == (0 if mended else 1)
 
 
 RESTART = rule("slow", when={"alert": ["HighLatency"]}, heal=[{"rolloutRestart": {}, "verify": {"within": "1m", "stable": "0s"}}])
