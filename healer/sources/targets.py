@@ -9,6 +9,7 @@ its node.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Self
 
 from healer.model.kube import Pod
@@ -47,6 +48,10 @@ STRANGERS = (
 _PROXIED, _PROXIED_IN = "destination_workload", "destination_workload_namespace"
 """The labels by which Istio names the workload that a request went to. `pod` is then the pod whose proxy reports the request: the
 caller's with reporter="source", a waypoint's or a ztunnel's in ambient mode. https://istio.io/latest/docs/reference/config/metrics/"""
+
+LINGERS = timedelta(minutes=15)
+"""What fired before an object was made is about that object when it still fires so long after. Until then it may be about a
+predecessor of the same name: `rate()`, `keep_firing_for` and `group_interval` keep a series or an alert firing that long."""
 
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 """The name of an object (RFC 1123)."""

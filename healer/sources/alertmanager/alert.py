@@ -17,12 +17,9 @@ from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.model.workload import Workload
 from healer.rules.triggers import ALERT
-from healer.sources.targets import Nameless, TargetLabels, named_by
+from healer.sources.targets import LINGERS, Nameless, TargetLabels, named_by
 from healer.workloads.registry import WORKLOADS
 
-LINGERS = timedelta(minutes=15)
-"""An alert that began before an object was made is about that object when it still fires so long after. Until then it may be
-about a predecessor of the same name: `rate()`, `keep_firing_for` and `group_interval` keep an alert firing that long."""
 SKEW = timedelta(minutes=1)
 """By how much the clock of Prometheus may be behind that of the API server."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")

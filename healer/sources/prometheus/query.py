@@ -16,6 +16,7 @@ from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import QUERY
 from healer.sources.base import Asked, Probe, SourceContext
 from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample
+from healer.sources.prometheus.lingering import Lingering
 from healer.sources.prometheus.outliers import PodValue, judged
 from healer.sources.targets import Named, Nameless, TargetLabels, named_by
 
@@ -69,6 +70,7 @@ class QueryProbe:
         self._unanswered = unanswered
         self._why = ""
         self._known: dict[str, _SeenSeries] = {}
+        self._lingering = Lingering()
         self._log = structlog.get_logger("healer.query").bind(rule=rule.name)
         self._complained: set[str] = set()
 
@@ -79,6 +81,9 @@ class QueryProbe:
         except QueryFailed as error:
             self._say(str(error))
             return [*self._gone(now), Unanswered(self._rule.name, str(error))]
+        for seen in self._known.values():
+            if seen.since is not None and not self._exists(seen.target):
+                self._lingering.note(_written(seen.labels), now)
         read = self._read(samples, now)
         reports: list[Report] = [
             self._signal(key, seen, now) for key, seen in read.found.items() if seen.since is not None or self._was_not_over(key)
@@ -124,6 +129,10 @@ class QueryProbe:
                 self._complain("not finite", f"a value of the query is {sample.value:+}: is something divided by 0?", sample)
                 continue
             passes = self._passes(sample.value)
+            if passes and key not in self._known and self._lingering.holds(_written(sample.labels), now):
+                doubtful[key] = f"{target} has the name of one that the series fired for, and the expression may look back"
+                self._complain("lingering", "a series may be about a pod that is gone: nothing is done for its successor", sample)
+                continue
             if self._query.outliers is not None and isinstance(obj, Pod):
                 compared[key] = PodValue(obj, sample.value, passes)
             elif self._query.outliers is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog.testing
 
-from healer.model.kube import Meta, OwnerReference, ReplicaSet
+from healer.model.kube import Meta, OwnerReference, Pod, ReplicaSet
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.sources.prometheus.client import Prometheus
 from healer.sources.prometheus.query import QueryProbe
@@ -280,6 +280,23 @@ async def test_a_series_is_about_the_stateful_set_that_it_or_the_rule_names(impo
         imposter.answer = answer
         [signal] = [each for each in await bench.look() if each.firing]
         assert (signal.target.kind, signal.target.uid) == ("StatefulSet", "uid-store")
+
+
+async def test_a_pod_that_gets_the_name_of_a_sick_one_is_not_sick_for_it(imposter: Imposter, prometheus: Prometheus) -> None:
+    """Pods of a StatefulSet keep their names, and rate() looks back: what it tells is about the pod that is gone."""
+    bench = Bench(prometheus)
+    view, owner = bench.world.view, (OwnerReference("StatefulSet", "store", "sts", controller=True),)
+    view.put(Pod(Meta(name="store-0", uid="first", namespace=NAMESPACE, owner_references=owner)))
+    imposter.answer = series(("store-0", 0.3))
+    assert await bench.fires() == {"store-0": True}
+    view.drop(Pod, "first")
+    view.put(Pod(Meta(name="store-0", uid="second", namespace=NAMESPACE, owner_references=owner)))
+    assert await bench.fires() == {"store-0": False}
+    for _ in range(28):
+        assert await bench.look() == []
+    bench.now += 60
+    [late] = await bench.look()
+    assert (late.firing, late.target.uid) == (True, "second"), "what fires for so long is about the one that has the name now"
 
 
 async def test_the_exporters_pod_beside_a_deployment_is_not_what_a_series_is_about(
