@@ -110,13 +110,13 @@ async def _alerts(call: Call, silences: Silences) -> dict[str, Labels] | Outcome
     """The labels of the incident's alerts that fire, by the key of the note; or why none is silenced. Raises SilenceFailed."""
     symptoms = {key: each for sick in call.act.incident.sick for key, each in sick.signals.items() if each.source == ALERT.name}
     firing = await silences.firing({each.name for each in symptoms.values()})
-    found = {f"alert/{symptom.name[:100]}/{key}": firing[key] for key, symptom in symptoms.items() if key in firing}
+    found = {f"alert/{key}": firing[key] for key in symptoms if key in firing}
     if not found:
         text = f"Alertmanager has none of the alerts of {call.act.target} (any more): nothing was done"
         return Outcome(OutcomeKind.RECOVERED, "NotFiring", text)
-    vague = [key for key, labels in found.items() if not silences.identifies(labels)]
+    vague = [labels.get("alertname", "") for labels in found.values() if not silences.identifies(labels)]
     if vague:
-        text = f"the labels of {vague[0]} name no target: a silence of them would silence alerts of others, too"
+        text = f"the labels of alert {vague[0]!r} name no target: a silence of them would silence alerts of others, too"
         return Outcome(OutcomeKind.REFUSED, "NotIdentified", text)
     if len(found) > _MOST:
         text = f"{len(found)} alerts fire for {call.act.target}, and healer silences at most {_MOST}: a human should hear of them"
@@ -138,5 +138,5 @@ async def _silence(call: Call, silences: Silences, alerts: Mapping[str, Labels])
 
 
 def _named(alerts: Mapping[str, Labels]) -> str:
-    names = sorted({key.split("/")[1] for key in alerts})
+    names = sorted({labels["alertname"] for labels in alerts.values()})
     return f"alert {names[0]}" if len(alerts) == 1 else f"each of {len(alerts)} alerts ({', '.join(names[:3])})"

@@ -25,7 +25,7 @@ def undo_incident(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Undo what healer did for an incident: restore the weights of a route, the replicas, the revision from before.
+    """Undo what healer did for an incident: restore weights, replicas, a revision, a model's versions; uncordon a node.
 
     It shows what will be done and, on a terminal, asks first. Exit code 1 when nothing is undone: healer took no action that can
     be undone, the note is about another workload, somebody else has made a change since, the canary has no ready endpoints, the
