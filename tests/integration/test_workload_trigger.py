@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from healer.lab import Lab
-from healer.lab.kinds import AUTOSCALER, DEPLOYMENT
+from healer.lab.kinds import AUTOSCALER, DEPLOYMENT, STATEFULSET
 from healer.lab.objects import Object
 from tests.integration.conftest import Run
 from tests.integration.test_rollback import NAME, deployment, revision, settled, ship
+from tests.integration.test_workload_kinds import have
 from tests.integration.world import NAMESPACE, evictions, rule, ruleset, serve
 from tests.support.processes import PATIENCE
 
@@ -121,3 +122,36 @@ async def test_a_rule_that_comes_later_begins_the_watch_that_it_needs(lab: Lab, 
     assert status == 200
     assert "watch horizontalpodautoscalers" not in health["checks"]
     assert deployment(lab)["status"]["readyReplicas"] == 3
+
+
+async def test_a_kind_without_a_condition_of_its_own_is_unavailable_by_its_counts(lab: Lab, run: Run) -> None:
+    """A StatefulSet's controller says nothing of availability; a pod that is back before the time is up is no reason."""
+    await have(lab, STATEFULSET)
+    rules = ruleset(rule("short", when={"workload": ["Unavailable"]}, heal=[{"page": {}, "verify": VERIFY}]))
+    healer = await run(rules, HEALER_WORKLOADS__UNAVAILABLE="0.5")
+    await lab.behave(NAMESPACE, f"{NAME}-1", "hang")
+    opened = await healer.says("open", rule="test/short")
+    assert opened["target"] == f"statefulset/{NAME}"
+    assert "2 of 3 replicas are ready, for" in opened["text"]
+    await healer.says("incident verifying", rule="test/short", reason="Paged")
+    await lab.behave(NAMESPACE, f"{NAME}-1", "ok")
+    await healer.says("incident closed", rule="test/short")
+    assert evictions(lab) == []
+
+
+async def test_a_rule_that_comes_later_and_may_not_watch_says_so_and_stops_nothing(lab: Lab, run: Run, rules_folder: Any) -> None:
+    """The other rules go on, and healer stays ready; when the permission is granted the rule sees what there is."""
+    sick, *_ = await serve(lab, min_available=None)
+    lab.forbid("list", "nodes")
+    crash = rule("crash-loop", when={"pod": ["CrashLoopBackOff"]})
+    healer = await run(ruleset(crash))
+    broken = rule("broken", when={"node": ["KernelDeadlock"]}, heal=[{"page": {}}])
+    (rules_folder / "0.yaml").write_text(ruleset(crash, broken), "utf-8")
+    await healer.says("a permission is missing", permission="list nodes")
+    assert (await healer.get("/readyz"))[0] == 200
+    await lab.behave(NAMESPACE, sick, "crash")
+    await healer.says("incident healed", rule="test/crash-loop")
+    for node in lab.objects("nodes"):
+        lab.node_condition(node["metadata"]["name"], "KernelDeadlock", "True", "DockerHung")
+    lab.allow("list", "nodes")
+    await healer.says("open", rule="test/broken")
