@@ -34,6 +34,8 @@ from healer.settings.sections import Log
 
 app = typer.Typer()
 
+_SHOWN = (Path("rules"), Path("rules/models/vllm.yaml"), Path("rules/canary/tensorflow-serving.yaml"))
+"""The rules of the demo: all packs, and the files whose names are those of its workloads."""
 _DRAIN_TIMEOUT = 1.0
 """Seconds to wait until the last log lines are written."""
 
@@ -145,7 +147,7 @@ class _PlainDumper(yaml.SafeDumper):
 
 @app.command()
 def demo(
-    rules: RulePaths = [Path("rules"), Path("rules/models"), Path("rules/canary")],  # noqa: B006 - typer reads it and passes a copy
+    rules: RulePaths = [*_SHOWN],  # noqa: B006 - typer reads it and passes a copy
     definition: Annotated[Path, typer.Option(metavar="FILE", help="The manifest that defines incidents in a cluster.")] = Path(
         "deploy/healer/crd.yaml"
     ),

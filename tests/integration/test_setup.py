@@ -130,7 +130,7 @@ async def test_settings_from_a_file(good: Path, tmp_path: Path) -> None:
 
 
 async def test_rules_that_need_prometheus_are_refused_without_one(tmp_path: Path) -> None:
-    code, printed = await verb("run", "--rules", ROOT / "rules/canary", home=tmp_path)
+    code, printed = await verb("run", "--rules", ROOT / "rules/canary/tensorflow-serving.yaml", home=tmp_path)
     assert code == 2, printed
     assert "canary/bad-canary asks Prometheus, and the settings name none" in printed
     assert "HEALER_PROMETHEUS__URL" in printed

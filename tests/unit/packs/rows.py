@@ -14,12 +14,12 @@ from tests.unit.packs.troubles import (
     alerted,
     alerted_down,
     alerted_workload,
+    asked,
     crashing,
     judged,
     of_workload,
     out_of_memory,
     recorded,
-    reported,
     waiting,
 )
 
@@ -81,7 +81,6 @@ LAST = Hold("the last ready pod", _long, "BelowFloor", replicas=1)
 UNASKED = Hold("nobody approves", _long, "ApprovalExpired")
 OBSERVED = Hold("for more than an hour", _long, "")
 """An observing rule changes nothing, however long it lasts: the code is that of no decision in particular."""
-UNKNOWN = Hold("no verdict", lambda d, _, held: _long(d, judged("canary/bad-canary", "UnknownVerdict"), held), "")
 ROLLOUT = Hold("a rollout is under way", _rolling, "RolloutInProgress")
 
 
@@ -199,12 +198,33 @@ def _gpu() -> Iterator[Row]:
 
 
 def _models() -> Iterator[Row]:
-    hangs = "models-vllm/engine-hangs"
-    yield evicts(hangs, reported(hangs, "EngineStalled"), STORM, LAST)
+    for pack, loads in (("models-tensorflow-serving", "stuck-loading"), ("models-triton", "stuck-loading")):
+        rule = f"{pack}/{loads}"
+        serves = instead("it still serves another version", asked(rule, "ModelStuckLoading"), UNMET)
+        yield evicts(rule, asked(rule, "ModelStuckLoading", ready=False), STORM, serves)
+        rule = f"{pack}/not-available"
+        yield evicts(rule, asked(rule, "ModelNotAvailable"), STORM, SHORT, LAST)
+    for rule, condition in (("version-failed", "ModelVersionFailed"), ("version-missing", "ModelVersionMissing")):
+        rule = f"models-tensorflow-serving/{rule}"
+        yield asks(rule, asked(rule, condition), "pinModelVersion", SHORT)
+    rule = "models-triton/version-failed"
+    yield pages(rule, asked(rule, "ModelVersionFailed"), SHORT)
+    for rule, condition, *more in (
+        ("models-kserve/model-not-ready", "ModelNotReady", SHORT),
+        ("models-kserve/stuck-loading", "ModelStuckLoading"),
+        ("models-vllm/engine-hangs", "EngineStalled"),
+        ("models-vllm/engine-dead", "EngineDead", SHORT),
+        ("models-sglang/engine-hangs", "EngineStalled"),
+        ("models-sglang/engine-unhealthy", "EngineUnhealthy"),
+    ):
+        yield evicts(rule, asked(rule, condition), STORM, LAST, *more)
 
 
 def _canary() -> Iterator[Row]:
-    yield Row("canary/bad-canary", judged("canary/bad-canary", "BadCanary"), "shiftTraffic", (UNKNOWN,))
+    for ruleset in ("canary", "canary-vllm", "canary-sglang", "canary-triton", "canary-kserve"):
+        rule = f"{ruleset}/bad-canary"
+        unknown = instead("no verdict", judged(rule, "UnknownVerdict"), "UnknownVerdict")
+        yield Row(rule, judged(rule, "BadCanary"), "shiftTraffic", (unknown,))
 
 
 ROWS = (*_tensorflow_serving(), *_vllm(), *_triton(), *_kserve(), *_gpu(), *_models(), *_canary())

@@ -199,25 +199,20 @@ def of_workload(condition: str) -> Trouble:
     return Trouble(lambda d, _: _workload(d, condition, True), lambda d, _: _workload(d, condition, False), of_workload=True)
 
 
-def asked(rule: str, condition: str) -> Trouble:
-    """The model server of the pod has that condition, as that rule's look finds."""
+def asked(rule: str, condition: str, *, ready: bool = True) -> Trouble:
+    """The model server of the pod has that condition, as that rule's look finds; Kubernetes calls the pod ready or not."""
 
     def tell(d: Drill, name: str, firing: bool) -> None:
         target = d.world.target(name)
         key = f"model/{rule}/{target.uid}/{condition}"
         d.feed(Signal("model", condition, target, firing, d.now, key, "1", f"{condition}: said the server", rule=rule))
 
-    return Trouble(lambda d, name: tell(d, name, True), lambda d, name: tell(d, name, False))
+    def begin(d: Drill, name: str) -> None:
+        if not ready:
+            d.world.unready(name)
+        tell(d, name, True)
 
-
-def reported(rule: str, condition: str) -> Trouble:
-    """The model server of the pod shows that condition to healer, which asks it for the rule."""
-
-    def say(d: Drill, name: str, firing: bool) -> None:
-        target = d.world.target(name)
-        d.feed(Signal("model", condition, target, firing, d.now, f"{rule}/{target.uid}", "1", condition, rule=rule))
-
-    return Trouble(lambda d, name: say(d, name, True), lambda d, name: say(d, name, False))
+    return Trouble(begin, lambda d, name: tell(d, name, False))
 
 
 def judged(rule: str, verdict: str) -> Trouble:
