@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from healer.daemon.rulefiles import vocabulary
 from healer.lab import Lab
 from healer.model.effects import Decision
 from healer.model.incident import Incident, State
+from healer.rules.rulebook import Rulebook
 from healer.settings import Settings
 from healer.settings.sections import HttpSettings, JournalSettings, LeaderSettings
 from healer.sources.alertmanager.webhook import PATH
@@ -72,10 +73,31 @@ class Told:
         return True
 
 
+class Decisions(list[Decision]):
+    """What a daemon has decided, for a test that waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._news = asyncio.Event()
+
+    def note(self, decision: Decision) -> None:
+        """Keep it, and wake who waits."""
+        self.append(decision)
+        self._news.set()
+
+    async def until(self, fits: Callable[[Decision], bool]) -> Decision:
+        """The first decision that fits, past or to come."""
+        async with asyncio.timeout(PATIENCE):
+            while not any(map(fits, self)):
+                self._news.clear()
+                await self._news.wait()
+        return next(filter(fits, self))
+
+
 class House:
     """A daemon that runs, what it told, and what it decided."""
 
-    def __init__(self, daemon: Daemon, told: Told, decisions: list[Decision]) -> None:
+    def __init__(self, daemon: Daemon, told: Told, decisions: Decisions) -> None:
         self.daemon = daemon
         self.told = told
         self.decisions = decisions
@@ -89,18 +111,24 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(lab: Lab, folder: Path, *rules: dict[str, Any], **settings: Any) -> AsyncIterator[House]:
-    """A daemon with these rules, for the namespace `production` of the lab; it leads at once and keeps incidents in memory."""
-    (folder / "rules.yaml").write_text(ruleset(*rules), encoding="utf-8")
+async def house(
+    lab: Lab, folder: Path, *rules: dict[str, Any], rulebook: Rulebook | None = None, **settings: Any
+) -> AsyncIterator[House]:
+    """A daemon with these rules, for the namespace `production` of the lab; it leads at once and keeps incidents in memory.
+
+    `rulebook`: rules to use in place of these.
+    """
+    if rulebook is None:
+        (folder / "rules.yaml").write_text(ruleset(*rules), encoding="utf-8")
+        rulebook = RuleFiles([folder / "rules.yaml"], vocabulary()).load()
     lab.write_kubeconfig(folder / "kubeconfig")
     chosen = {
         "http": HttpSettings(host="127.0.0.1", port=0),
         "journal": JournalSettings(kind="memory"),
         "leader": LeaderSettings(enabled=False),
     }
-    told, decisions = Told(), list[Decision]()
-    rulebook = RuleFiles([folder / "rules.yaml"], vocabulary()).load()
-    daemon = Daemon(Settings(**(chosen | settings)), rulebook, watchers=Watchers([told], (decisions.append,)))
+    told, decisions = Told(), Decisions()
+    daemon = Daemon(Settings(**(chosen | settings)), rulebook, watchers=Watchers([told], (decisions.note,)))
     async with contextlib.aclosing(await Api.connect(kubeconfig=str(folder / "kubeconfig"))) as api:
         running = asyncio.create_task(daemon.run(api))
         try:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ async def test_a_healed_incident_is_told_where_the_rule_says_and_nowhere_else(
     token.write_text(TOKEN, "utf-8")
     await serve(lab)
     told = rule("crash-loop", when={"pod": ["CrashLoopBackOff"], "for": "300ms"}, notify=notify)
-    options = {"letter": {"folder": post}, "slack": {"token_file": token, "channel": HOME, "base_url": slack.url}}
+    options: dict[str, Any] = {"letter": {"folder": post}, "slack": {"token_file": token, "channel": HOME, "base_url": slack.url}}
     async with house(lab, tmp_path, told, **options) as healer:
         await lab.behave("production", min(pods(lab)), "crash")
         healed = await healer.told.until(State.HEALED)

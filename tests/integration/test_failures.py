@@ -1,0 +1,189 @@
+"""The failures that operators of model servers know, with the shipped packs and the real daemon: each with its right answer, and
+with the wrong one close at hand.
+
+Each test begins with what is tempting, goes on with what must be done, and looks at the end that nothing else was done. The times
+of the rules run 600 times as fast as in production.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from healer.daemon.rulefiles import load_rules, vocabulary
+from healer.engine.tuning import EngineSettings
+from healer.lab import Lab, serving
+from healer.lab.objects import Object
+from healer.model.effects import Verb
+from healer.model.incident import State
+from healer.rules.pod_detectors import PodsSettings
+from healer.rules.rulebook import BoundRule, Rulebook, scaled
+from healer.rules.triggers import MODEL
+from tests.integration.world import evictions, pods, serve, serves
+from tests.seams.house import House, house
+from tests.support.healer import alert
+from tests.support.model_servers import Engine, Servers, model_servers
+from tests.support.processes import PATIENCE
+
+pytestmark = pytest.mark.slow
+
+RULES = Path(__file__).parents[2] / "rules"
+SPEED = 600
+ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+MODEL_NAME = "my-model"
+"""The name that the shipped rules have for the model."""
+
+
+def pack(*files: str, port: int = 0) -> Rulebook:
+    """Shipped rules at their speed; those that ask model servers ask them at that port, and more often."""
+    rulebook = scaled(load_rules([RULES / file for file in files], vocabulary()), 1 / SPEED)
+    return Rulebook(_asked_at(bound, port) for bound in rulebook.rules)
+
+
+def _asked_at(bound: BoundRule, port: int) -> BoundRule:
+    served = bound.rule.when.get(MODEL)
+    if served is None:
+        return bound
+    when = bound.rule.when.model_copy(update={"model": served.model_copy(update={"port": port, "every": 0.1})})
+    return replace(bound, rule=bound.rule.model_copy(update={"when": when}))
+
+
+def daemon(lab: Lab, folder: Path, rulebook: Rulebook) -> AbstractAsyncContextManager[House]:
+    """The real daemon with these rules, its own times as fast as theirs."""
+    return house(
+        lab,
+        folder,
+        rulebook=rulebook,
+        pods=PodsSettings(settle=0.5, starting=1.0, restarts_within=60),
+        engine=EngineSettings(retry=0.1, recheck=0.1, max_wait=60),
+    )
+
+
+@asynccontextmanager
+async def engines(lab: Lab) -> AsyncIterator[tuple[Servers, dict[str, Engine]]]:
+    """Three pods of vLLM whose engines work; the engines by the pods' names."""
+    async with model_servers(*ADDRESSES) as servers:
+        await serve(lab, name="vllm", addresses=ADDRESSES, min_available=None)
+        made = {}
+        for name, pod in pods(lab).items():
+            made[name] = Engine(MODEL_NAME)
+            made[name].running = 8
+            servers.says[pod["status"]["podIP"]] = made[name].vllm
+        yield servers, made
+
+
+async def restarted(lab: Lab, pod: str) -> None:
+    """Wait until its container has been restarted once."""
+
+    def once(lab: Lab) -> bool:
+        (status,) = pods(lab)[pod]["status"]["containerStatuses"]
+        return int(status["restartCount"]) >= 1
+
+    await lab.wait_for(once, PATIENCE)
+
+
+async def test_a_dead_engine_is_left_to_the_kubelet_until_it_dies_again_and_again(lab: Lab, tmp_path: Path) -> None:
+    """vLLM ends its process when its engine is dead: at the first exit the kubelet is the better answer."""
+    once, again, _ = await serve(lab, name="vllm", min_available=None)
+    async with daemon(lab, tmp_path, pack("vllm")) as healer:
+        await lab.behave("production", once, "crash")
+        await restarted(lab, once)
+        await lab.behave("production", once, "ok")
+        await lab.wait_for(serves(3), PATIENCE)
+        await lab.behave("production", again, "crash")
+        healed = await healer.told.until(State.HEALED)
+    assert healed.rule == "vllm/engine-dead"
+    assert evictions(lab) == [again]
+
+
+async def test_an_engine_that_hangs_is_taken_and_a_saturated_one_is_not(lab: Lab, tmp_path: Path) -> None:
+    """Both answer 200 at /health. One makes steps with a full cache and a long queue, the other makes none."""
+    async with engines(lab) as (servers, made):
+        hangs, full, _ = made
+        made[full].running, made[full].waiting, made[full].cache = 64, 300, 0.99
+        async with daemon(lab, tmp_path, pack("models/vllm.yaml", port=servers.port)) as healer:
+            await servers.looks(4, "/metrics", pods(lab)[full]["status"]["podIP"])
+            made[hangs].moves = False
+            await lab.wait_for(lambda lab: hangs not in pods(lab), PATIENCE)
+            fresh = Engine(MODEL_NAME)
+            fresh.running = 8
+            for name, pod in pods(lab).items():
+                servers.says[pod["status"].get("podIP", "")] = made.setdefault(name, fresh).vllm
+            await healer.told.until(State.HEALED)
+    assert evictions(lab) == [hangs]
+
+
+async def test_a_saturated_workload_waits_for_a_human_and_loses_no_pod(lab: Lab, tmp_path: Path) -> None:
+    """More replicas are the answer, and cost a GPU. A pod less would give its load to the others."""
+    names = await serve(lab, name="vllm", min_available=None)
+    async with daemon(lab, tmp_path, pack("vllm")) as healer:
+        await healer.post(alert("VllmSaturated", deployment="vllm"))
+        waiting = await healer.told.until(State.WAITING)
+    assert waiting.reason.code == "NeedsApproval"
+    assert (evictions(lab), list(pods(lab))) == ([], names)
+
+
+async def test_an_xid_of_the_process_takes_the_pod_and_one_of_the_device_calls_people(lab: Lab, tmp_path: Path) -> None:
+    """A GPU that fell off the bus (79) is not cured by a new pod on the same node: its node is the remediator's."""
+    device, process, _ = await serve(lab, name="vllm", min_available=None)
+    async with daemon(lab, tmp_path, pack("gpu")) as healer:
+        await healer.post(alert("GpuXidError", pod=device, xid="79"))
+        paged = await healer.told.until(State.ESCALATED)
+        await healer.post(alert("GpuXidError", pod=process, xid="31"))
+        healed = await healer.told.until(State.HEALED)
+    assert (paged.rule, healed.rule) == ("gpu/xid-device", "gpu/xid-application")
+    assert evictions(lab) == [process]
+
+
+async def test_a_download_that_is_stuck_is_tried_once_on_another_node(lab: Lab, tmp_path: Path) -> None:
+    """A download that is only slow ends by itself, and its pod keeps what it has."""
+    await lab.apply(serving("vllm", min_available=None, behaviour="initializing"))
+    await lab.wait_for(_initializing(3), PATIENCE)
+    fast, slow, stuck = pods(lab)
+    await lab.behave("production", fast, "ok")
+    async with daemon(lab, tmp_path, pack("vllm")) as healer:
+        await healer.decisions.until(lambda each: (each.verb, each.target.name) == (Verb.PEND, slow))
+        await lab.behave("production", slow, "ok")
+        await lab.wait_for(lambda lab: stuck not in pods(lab) and _initializing(1)(lab), PATIENCE)
+        (fresh,) = set(pods(lab)) - {fast, slow}
+        await lab.behave("production", fresh, "ok")
+        healed = await healer.told.until(State.HEALED)
+    assert healed.rule == "vllm/weights-stuck"
+    assert evictions(lab) == [stuck]
+
+
+def _initializing(wanted: int) -> Callable[[Lab], bool]:
+    """Whether so many pods are on their way, and run no container yet."""
+    return lambda lab: (
+        sum(pod["status"].get("phase") == "Pending" and "podIP" in pod["status"] for pod in pods(lab).values()) == wanted
+    )
+
+
+async def test_a_cuda_fault_of_one_pod_takes_it_and_one_of_all_pods_takes_none(lab: Lab, tmp_path: Path) -> None:
+    """Triton stays ready after a CUDA fault. When all pods fail, the model or the image is at fault."""
+    names = await serve(lab, name="triton", min_available=None)
+    async with daemon(lab, tmp_path, pack("triton")) as healer:
+        await healer.post(*(alert("TritonFailuresHigh", pod=name) for name in names))
+        await healer.decisions.until(lambda each: each.reason.code == "Storm")
+        assert evictions(lab) == []
+        await healer.post(*(alert("TritonFailuresHigh", pod=name, resolved=True) for name in names))
+        await healer.told.until(State.CLOSED)
+        await healer.post(alert("TritonFailuresHigh", pod=names[0]))
+        await lab.wait_for(lambda lab: names[0] not in pods(lab), PATIENCE)
+    assert evictions(lab) == [names[0]]
+
+
+async def test_a_retired_rank_is_its_orchestrators_business(lab: Lab, tmp_path: Path) -> None:
+    """It answers 503 to all but /health. What healer cannot read is unknown, and not bad."""
+    async with engines(lab) as (servers, made):
+        retired, hangs, _ = made
+        address = pods(lab)[retired]["status"]["podIP"]
+        servers.says[address] = lambda request: web.Response(status=200 if request.path == "/health" else 503)
+        async with daemon(lab, tmp_path, pack("models/vllm.yaml", port=servers.port)):
+            await servers.looks(6, "/metrics", address)
+            made[hangs].moves = False
+            await lab.wait_for(lambda lab: hangs not in pods(lab), PATIENCE)
+    assert evictions(lab) == [hangs]
