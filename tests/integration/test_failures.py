@@ -16,7 +16,6 @@ from aiohttp import web
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.engine.tuning import EngineSettings
 from healer.lab import Lab, serving
-from healer.lab.objects import Object
 from healer.model.effects import Verb
 from healer.model.incident import State
 from healer.rules.pod_detectors import PodsSettings
