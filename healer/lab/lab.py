@@ -25,6 +25,7 @@ from healer.lab.controllers.deployment import DeploymentController
 from healer.lab.controllers.endpoints import EndpointSliceController
 from healer.lab.controllers.garbage import GarbageCollector, NamespaceController
 from healer.lab.controllers.job import JobController
+from healer.lab.controllers.leaderworkerset import LeaderWorkerSetController
 from healer.lab.controllers.limits import DisruptionController, QuotaController
 from healer.lab.controllers.nodes import NodeLifecycle
 from healer.lab.controllers.replicaset import ReplicaSetController
@@ -90,6 +91,7 @@ class Lab:
                 DaemonSetController(self.api),
                 RolloutController(self.api, time_scale),
                 CloneSetController(self.api),
+                LeaderWorkerSetController(self.api),
                 JobController(self.api, time_scale),
                 DisruptionController(self.api, time_scale),
                 EndpointSliceController(self.api),

@@ -5,17 +5,20 @@ LeaderWorkerSet owns the leaders, and each leader owns the StatefulSet of its wo
 is replaced counts as not updated for a while, so that only the condition UpdateInProgress tells a rollout from that.
 """
 
+from typing import Any
+
 from healer.cluster.api import Api
 from healer.model.action import Permissions
+from healer.model.annotations import RESTARTED_BY
 from healer.model.incident import Reason
 from healer.model.kube import Condition, KubeStruct, Meta
 from healer.model.unit import PodGroup
 from healer.model.workload import Roll, Workload, WorkloadObject
-from healer.workloads.base import Rollable, WorkloadKind
+from healer.workloads.base import BY_TEMPLATE, RestartMark, Rollable, WorkloadKind
 from healer.workloads.deployment import Amount, share
 from healer.workloads.pod_names import PodNames
 from healer.workloads.revisions import History
-from healer.workloads.template import Template
+from healer.workloads.template import RESTARTED_AT, Template
 
 _REPLACED_PER_POD = "None"
 """The restartPolicy with which each pod is replaced for itself. With the others (RecreateGroupOnPodRestart, the default, and
@@ -73,16 +76,28 @@ class LeaderWorkerSet(WorkloadObject, frozen=True):
         return _workload(self.metadata, self.spec, self.status)
 
 
-class WholeLeaderWorkerSet(Rollable, frozen=True, kw_only=True):
-    """A LeaderWorkerSet as it is read before a change."""
+class WholeGroupTemplate(GroupTemplate, frozen=True, kw_only=True):
+    """The LeaderWorkerTemplate with the template of the workers."""
 
-    spec: LeaderWorkerSetSpec = LeaderWorkerSetSpec()
+    worker_template: Template
+
+
+class WholeLeaderWorkerSetSpec(LeaderWorkerSetSpec, frozen=True, kw_only=True):
+    """A LeaderWorkerSet's spec with the template of the workers."""
+
+    leader_worker_template: WholeGroupTemplate
+
+
+class WholeLeaderWorkerSet(Rollable, frozen=True, kw_only=True):
+    """A LeaderWorkerSet with the template of its workers."""
+
+    spec: WholeLeaderWorkerSetSpec
     status: LeaderWorkerSetStatus = LeaderWorkerSetStatus()
 
     @property
     def template(self) -> Template:
-        """It has two templates, for the leader and for the workers, and healer changes neither."""
-        return {}
+        """The template of its workers, and of its leaders unless they have one of their own."""
+        return self.spec.leader_worker_template.worker_template
 
     def workload(self) -> Workload:
         """The state of the LeaderWorkerSet."""
@@ -128,11 +143,25 @@ def _roll(spec: LeaderWorkerSetSpec) -> Roll:
     update, replicas = spec.rollout_strategy.rolling_update_configuration, spec.replicas
     if replicas and update.partition >= replicas:
         idle = f"its partition ({update.partition}) keeps all {replicas} groups at the revision that they have"
-        return Roll(True, 0, f"partition {update.partition}", idle)
+        return Roll(True, 0, f"partition {update.partition}", idle=idle)
     takes = share(update.max_unavailable, replicas, up=False)
     if not takes and not share(update.max_surge, replicas, up=True):
         takes = 1
     return Roll(True, min(takes, replicas), f"maxUnavailable {update.max_unavailable}")
+
+
+def _no_rollback(whole: Rollable) -> Reason | None:
+    text = (
+        f"healer does not roll leaderworkerset/{whole.metadata.name} back: its controller deletes the earlier revisions when a "
+        "rollout is complete, and a LeaderWorkerSet has no undo: apply the earlier manifest"
+    )
+    return Reason("NoEarlierRevision", text)
+
+
+def _mark_workers(at: str, by: str) -> dict[str, Any]:
+    """A change of the workers' template alone is a new revision, and each group is replaced as a whole for it."""
+    marked = {"metadata": {"annotations": {RESTARTED_AT: at, RESTARTED_BY: by}}}
+    return {"spec": {"leaderWorkerTemplate": {"workerTemplate": marked}}}
 
 
 async def _history(api: Api, whole: Rollable) -> History:
@@ -149,6 +178,8 @@ LEADER_WORKER_SET = WorkloadKind(
     history=_history,
     reads=Permissions(),
     meaning="its unit is a group of pods, a leader and its workers: counts and limits count groups",
+    restart=RestartMark(_mark_workers, BY_TEMPLATE.found),
+    instead=_no_rollback,
     optional=True,
     pods=PodNames(r"\d+(-\d+)?", generated=False),
     pod_revision=lambda view, pod: "",

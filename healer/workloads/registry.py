@@ -9,10 +9,13 @@ from healer.workloads.base import WorkloadKind
 from healer.workloads.cloneset import CLONE_SET
 from healer.workloads.daemonset import DAEMON_SET
 from healer.workloads.deployment import DEPLOYMENT
+from healer.workloads.leaderworkerset import LEADER_WORKER_SET
 from healer.workloads.rollout import ROLLOUT
 from healer.workloads.statefulset import STATEFUL_SET
 
-WORKLOADS: dict[str, WorkloadKind] = {kind.name: kind for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, ROLLOUT, CLONE_SET)}
+WORKLOADS: dict[str, WorkloadKind] = {
+    kind.name: kind for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, ROLLOUT, CLONE_SET, LEADER_WORKER_SET)
+}
 
 
 def core_resources() -> list[Resource]:

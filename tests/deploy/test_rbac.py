@@ -112,15 +112,22 @@ def test_each_action_says_what_it_needs() -> None:
     assert unsaid == []
 
 
+_HEALED = (
+    ("apps", "deployments"),
+    ("apps", "statefulsets"),
+    ("argoproj.io", "rollouts"),
+    ("apps.kruise.io", "clonesets"),
+    ("leaderworkerset.x-k8s.io", "leaderworkersets"),
+)
+"""The workloads that a rule covers unless it names others."""
+
+
 def test_healer_may_change_nothing_but_what_it_heals_and_its_own_incidents() -> None:
     """Pods by eviction, workloads by the rollbacks and replicas of the packs; no Secret, no ConfigMap, no pod by DELETE."""
     changes = {each for each in granted(read(ROOT / "deploy/healer")) if each.verb not in ("get", "list", "watch")}
     assert changes == {
         Permission("", "pods/eviction", "create"),
-        Permission("apps", "deployments", "patch"),
-        Permission("apps", "statefulsets", "patch"),
-        Permission("apps", "deployments/scale", "patch"),
-        Permission("apps", "statefulsets/scale", "patch"),
+        *(Permission(group, name, "patch") for group, kind in _HEALED for name in (kind, f"{kind}/scale")),
         Permission("autoscaling", "horizontalpodautoscalers", "patch"),
         Permission("healer.dev", "incidents", "create"),
         Permission("healer.dev", "incidents", "delete"),

@@ -6,7 +6,6 @@ from healer.model.kube import KubeObject, Meta, Namespace, OwnerReference, Pod, 
 from healer.model.target import Target
 from healer.model.view import View
 from healer.workloads.leaderworkerset import (
-    LEADER_WORKER_SET,
     GroupTemplate,
     LeaderWorkerSet,
     LeaderWorkerSetSpec,
@@ -28,7 +27,7 @@ class Groups(World):
     """A namespace with one LeaderWorkerSet of so many ready groups: vllm-0 leads vllm-0-1, vllm-0-2 and so on."""
 
     def __init__(self, groups: int = 4, size: int = 3, restart_policy: str = "RecreateGroupOnPodRestart") -> None:
-        self.view = View({**WORKLOADS, LEADER_WORKER_SET.name: LEADER_WORKER_SET})
+        self.view = View(WORKLOADS)
         self.listeners = []
         self.now = START
         self._born = 0

@@ -33,9 +33,9 @@ class StatefulSetController(PodsController):
 
     def _reconcile_pods(self, owner: Object, pods: dict[int, Object], current: str, update: str) -> bool:
         """Create missing pods and delete surplus ones, in order. Returns whether exactly the desired pods exist, all ready."""
-        desired, in_order = owner["spec"]["replicas"], owner["spec"]["podManagementPolicy"] == "OrderedReady"
+        wanted, in_order = _ordinals(owner), owner["spec"]["podManagementPolicy"] == "OrderedReady"
         complete = True
-        for ordinal in range(desired):
+        for ordinal in wanted:
             pod = pods.get(ordinal)
             if pod is None:
                 self._create(owner, ordinal, current, update)
@@ -47,7 +47,7 @@ class StatefulSetController(PodsController):
                 complete = False
             if in_order and not complete:
                 return False
-        for ordinal in sorted((number for number in pods if number >= desired), reverse=True):
+        for ordinal in sorted((number for number in pods if number not in wanted), reverse=True):
             self._delete_pod(pods[ordinal])
             complete = False
             if in_order:
@@ -69,7 +69,7 @@ class StatefulSetController(PodsController):
         """Delete the last pod that is not of the newest revision. The next one follows when the new pod is ready."""
         if not _is_rolling(owner):
             return
-        for ordinal in reversed(range(_partition(owner), owner["spec"]["replicas"])):
+        for ordinal in (each for each in reversed(_ordinals(owner)) if each >= _partition(owner)):
             pod = pods.get(ordinal)
             if pod is not None and revision_of(pod) != update and not is_terminating(pod):
                 self._delete_pod(pod)
@@ -99,6 +99,12 @@ class StatefulSetController(PodsController):
             "availableReplicas": ready,
         }
         self._write(key, status)
+
+
+def _ordinals(owner: Object) -> range:
+    """The ordinals of its pods."""
+    start = (owner["spec"].get("ordinals") or {}).get("start", 0)
+    return range(start, start + owner["spec"]["replicas"])
 
 
 def _ordinal(pod: Object) -> int:

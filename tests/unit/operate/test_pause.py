@@ -112,7 +112,7 @@ async def test_what_is_not_there_cannot_be_paused(place: Place) -> None:
     "what", ["everythin", "pod/x", "replicaset/x", "deployment/", "deployment/../../leases", "deployment/A b"]
 )
 def test_what_cannot_be_meant_is_an_error(what: str) -> None:
-    with pytest.raises(OperateError, match=r"cloneset/NAME or namespace/NAME|cannot be the name"):
+    with pytest.raises(OperateError, match=r"leaderworkerset/NAME or namespace/NAME|cannot be the name"):
         parse_pause_ref(what, SPACE, "healer")
 
 

@@ -61,7 +61,7 @@ async def test_everything_is_paused_on_the_lease_of_the_namespace_that_is_named(
     ("arguments", "said"),
     [
         (("pause", "deployment/typo"), "there is no deployment/typo in production"),
-        (("resume", "pod/x"), "or cloneset/NAME or namespace/NAME"),
+        (("resume", "pod/x"), "or leaderworkerset/NAME or namespace/NAME"),
         (("approve", "typo"), "there is no incident/typo in production"),
         (("explain", "node/x"), "write pod/NAME or deployment/NAME or statefulset/NAME or daemonset/NAME"),
         (("explain", "pod/x", "--context", "away"), "127.0.0.1:1"),
