@@ -126,10 +126,10 @@ def _roll(spec: CloneSetSpec) -> Roll:
     """How many pods an update takes at once. A percentage is rounded up; with a surge down (calculateDiffsWithExpectation)."""
     strategy = spec.update_strategy
     if strategy.type == "OnDelete":
-        return Roll(True, 0, strategy.type, "updateStrategy is OnDelete: no pod is replaced until somebody deletes it")
+        return Roll(True, 0, strategy.type, idle="updateStrategy is OnDelete: no pod is replaced until somebody deletes it")
     if spec.replicas and share(strategy.partition, spec.replicas, up=True) >= spec.replicas:
         idle = f"its partition ({strategy.partition}) keeps all {spec.replicas} replicas at the revision that they have"
-        return Roll(True, 0, f"partition {strategy.partition}", idle)
+        return Roll(True, 0, f"partition {strategy.partition}", idle=idle)
     surge = share(strategy.max_surge, spec.replicas, up=True)
     takes = share(strategy.max_unavailable, spec.replicas, up=not surge)
     return Roll(True, min(takes, spec.replicas), f"maxUnavailable {strategy.max_unavailable}")

@@ -229,11 +229,11 @@ def _roll(spec: RolloutSpec) -> Roll:
         idle = f"its pods are made from the template of {named} (spec.workloadRef)"
     canary = spec.strategy.canary
     if canary is None:
-        return Roll(True, 0, "blueGreen", idle)
+        return Roll(True, 0, "blueGreen", idle=idle)
     taken = share(canary.max_unavailable, spec.replicas, up=False)
     if not taken and not share(canary.max_surge, spec.replicas, up=True):
         taken = 1
-    return Roll(True, min(taken, spec.replicas), f"maxUnavailable {canary.max_unavailable}", idle)
+    return Roll(True, min(taken, spec.replicas), f"maxUnavailable {canary.max_unavailable}", idle=idle)
 
 
 async def _history(api: Api, whole: Rollable) -> History:
