@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
-from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from healer.model.duration import Duration, say
@@ -300,12 +300,23 @@ class Query(NamesWorkload):
     [workload kinds](#workload-kinds) names a workload of that kind in its place."""
     outliers: Outliers | None = None
     """It fires only for a pod that is also an [outlier](#outliers) among the pods of its workload."""
+    _words: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
     def _of_pods(self, info: ValidationInfo) -> Self:
         if self.outliers is not None and self.workload is not None:
             word = next(word for word, kind in words(info.context).items() if kind == self.workload.kind)
             raise fault(f"outliers compares pods, and {word} names no pod", "delete the line", (word,))
+        return self
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The labels that name workloads, as far as the settings give them no other names."""
+        return self._words
+
+    @model_validator(mode="after")
+    def _with_words(self, info: ValidationInfo) -> Self:
+        self._words = tuple(words(info.context))
         return self
 
     @model_validator(mode="after")

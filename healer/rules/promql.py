@@ -88,7 +88,7 @@ def surprises(query: Query) -> Iterator[str]:
     if (always := _constant_besides(read.tree)) is not None:
         yield from _of_constant(*always, query)
     labels = _labels(read.tree)
-    if labels is not None and query.workload is None and not _name_a_target(labels):
+    if labels is not None and query.workload is None and not _name_a_target(labels, query):
         kept = f"only {', '.join(sorted(labels))}" if labels else "no labels"
         yield (
             f"has an expr whose series keep {kept}, so that they name no target: write by (namespace, pod) or "
@@ -322,8 +322,8 @@ def _number(tree: promql_parser.Expr) -> float | None:
     return None
 
 
-def _name_a_target(labels: frozenset[str]) -> bool:
-    return "namespace" in labels and bool(labels & {"pod", "deployment"})
+def _name_a_target(labels: frozenset[str], query: Query) -> bool:
+    return "namespace" in labels and bool(labels & {"pod", *query.words})
 
 
 def _labels(tree: promql_parser.Expr) -> frozenset[str] | None:

@@ -12,6 +12,7 @@ import yaml
 
 from healer.lab.canary import CANARY, ROUTE, STABLE
 from tests.contract.client import MERGE, Client, Object
+from tests.contract.owners import statefulset, whole
 from tests.contract.rollout import kubelet, workload
 from tests.contract.routers import DEFINITIONS, HTTP_ROUTE, INGRESS, Router, define
 from tests.support.healer import Healer, alert, environment
@@ -154,3 +155,23 @@ async def test_it_rolls_a_bad_revision_back(cluster: Client, tmp_path: Path) -> 
     assert image_of(found) == good
     assert found["metadata"]["annotations"]["healer.dev/rolled-back-from"] == "2"
     assert (await incident(cluster))["status"]["state"] == "healed"
+
+
+async def test_it_rolls_a_bad_revision_of_a_statefulset_back(cluster: Client, tmp_path: Path) -> None:
+    """One that has no annotations, to which a note is added all the same."""
+    sets = f"{cluster.apps}/statefulsets"
+    await cluster.make(sets, statefulset(podManagementPolicy="Parallel"))
+    await cluster.until(sets, whole(3, updatedReplicas=3))
+    await cluster.patch(f"{sets}/db", {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "serving:bad"}]}}}})
+    [bad] = await cluster.until(sets, whole(2, updatedReplicas=1))
+    async with healer(cluster, {"rollback": {}}, tmp_path) as daemon:
+        firing = alert("HighErrors", namespace=cluster.namespace, statefulset="db")
+        await daemon.post(firing)
+        await daemon.says("incident verifying", reason="RolledBack")
+        await cluster.until(sets, whole(3, updatedReplicas=3))
+        await daemon.post(firing | {"status": "resolved"})
+        await daemon.says("incident healed")
+    found = (await cluster.get(f"{sets}/db")).body
+    assert image_of(found) == "serving:1"
+    assert found["status"]["updateRevision"] == bad["status"]["currentRevision"]
+    assert found["metadata"]["annotations"]["healer.dev/rolled-back-from"] == bad["status"]["updateRevision"]

@@ -214,6 +214,7 @@ def test_an_aggregation_that_drops_the_target_is_a_remark(expr: str) -> None:
         "rate(x[5m])",
         "sum by (namespace, pod) (x) / 3",
         "1 - max by (deployment, namespace) (x)",
+        "sum by (namespace, statefulset) (x)",
         "sum without (container) (x)",
         "sum by (namespace, pod, le) (x) * on (namespace, pod) group_left (node) y",
         "label_replace(sum by (namespace, p) (x), 'pod', '$1', 'p', '(.*)')",
