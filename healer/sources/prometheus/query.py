@@ -1,6 +1,8 @@
 """The probe of a query rule: each series of the answer whose value passes the threshold is a signal."""
 
+import asyncio
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -20,6 +22,8 @@ from healer.sources.prometheus.lingering import Lingering
 from healer.sources.prometheus.outliers import PodValue, judged
 from healer.sources.targets import Named, Nameless, TargetLabels, named_by
 
+_SERIES_AT_ONCE = 200
+"""Series that are read before the loop is yielded: about ten milliseconds."""
 _MOST_LABELS = 300
 """Characters of a series' labels in the key of its signal; longer labels are replaced by their hash."""
 
@@ -84,10 +88,13 @@ class QueryProbe:
         for seen in self._known.values():
             if seen.since is not None and not self._exists(seen.target):
                 self._lingering.note(_written(seen.labels), now)
-        read = self._read(samples, now)
-        reports: list[Report] = [
-            self._signal(key, seen, now) for key, seen in read.found.items() if seen.since is not None or self._was_not_over(key)
-        ]
+        read = await self._read(samples, now)
+        reports: list[Report] = []
+        for number, (key, seen) in enumerate(read.found.items(), 1):
+            if not number % _SERIES_AT_ONCE:
+                await asyncio.sleep(0)
+            if seen.since is not None or self._was_not_over(key):
+                reports.append(self._signal(key, seen, now))
         fired = {key: seen for key, seen in self._known.items() if seen.since is not None and key not in read.found}
         doubtful = dict(read.doubtful)
         if read.lost:
@@ -96,21 +103,21 @@ class QueryProbe:
         reports += [self._signal(key, fired[key], now, over="the query has no such series any more") for key in over]
         self._known = {**read.found, **{key: seen for key, seen in fired.items() if key not in over}}
         reports += self._gone(now)
-        for why in dict.fromkeys(doubtful.values()):
-            keys = frozenset(key for key, doubt in doubtful.items() if doubt == why)
-            reports.append(Unanswered(self._rule.name, why, keys))
+        reports += _unanswered(self._rule.name, doubtful)
         if not read.lost:
             reports.append(Answered(self._rule.name, frozenset({*read.found, *doubtful})))
         self._say(self._doubt(read, doubtful.keys() & self._known.keys()))
         return reports
 
-    def _read(self, samples: list[Sample], now: float) -> _QueryAnswer:
-        """The series of the answer whose targets exist and are in the rule's scope."""
+    async def _read(self, samples: list[Sample], now: float) -> _QueryAnswer:
+        """The series of the answer whose targets exist and are in the rule's scope. It yields to the loop on the way."""
         found: dict[str, _SeenSeries] = {}
         doubtful: dict[str, str] = {}
         lost, nameless, odd = "", "", ""
         compared: dict[str, PodValue] = {}
-        for sample in samples:
+        for number, sample in enumerate(samples, 1):
+            if not number % _SERIES_AT_ONCE:
+                await asyncio.sleep(0)
             if sample.odd:
                 self._complain(sample.odd, "a series of the query cannot be used", sample)
             named = self._named(sample)
@@ -139,7 +146,7 @@ class QueryProbe:
                 odd = doubtful[key] = f"a series is about {target}, and only pods can be outliers: sum by (namespace, pod) (...)"
                 continue
             found[key] = self._seen(key, target, sample, now, passes)
-        undecided, held = self._compare(compared, found)
+        undecided, held = await self._compare(compared, found)
         doubtful = undecided | doubtful
         if nameless and not found and not doubtful:
             lost = lost or f"no series of the query names a target: {nameless}"
@@ -150,14 +157,14 @@ class QueryProbe:
         since = None if not fires else now if before is None or before.since is None else before.since
         return _SeenSeries(target, sample.labels, since, self._message(sample.value))
 
-    def _compare(self, compared: Mapping[str, PodValue], found: dict[str, _SeenSeries]) -> tuple[dict[str, str], str]:
+    async def _compare(self, compared: Mapping[str, PodValue], found: dict[str, _SeenSeries]) -> tuple[dict[str, str], str]:
         """Let only outliers fire. Returns why it is not known whether others fire, by key; and what of that to say."""
         if self._query.outliers is None:
             return {}, ""
         fired = {key for key, seen in self._known.items() if seen.since is not None}
         doubtful = dict.fromkeys(fired - found.keys(), "the answer has no value of it, so that it cannot be compared")
         held = ""
-        for key, verdict in judged(compared, self._query, self._view).items():
+        for key, verdict in (await judged(compared, self._query, self._view)).items():
             if verdict.fires is None:
                 seen = found.pop(key)
                 held = held or (f"{seen.target}: {verdict.why}" if verdict.told else "")
@@ -258,6 +265,14 @@ class QueryProbe:
             else:
                 self._log.info("a query rule can be judged again")
         self._why = why
+
+
+def _unanswered(rule: str, doubtful: Mapping[str, str]) -> list[Unanswered]:
+    """One report for each reason. `doubtful`: the reasons, by key."""
+    keys: dict[str, set[str]] = defaultdict(set)
+    for key, why in doubtful.items():
+        keys[why].add(key)
+    return [Unanswered(rule, why, frozenset(found)) for why, found in keys.items()]
 
 
 def _written(labels: Mapping[str, str]) -> str:

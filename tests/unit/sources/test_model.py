@@ -94,6 +94,23 @@ def test_a_model_that_the_server_does_not_know() -> None:
     assert signals[0].message == "model ranker: no version is AVAILABLE, and none on its way (the server knows no version of it)"
 
 
+@pytest.mark.parametrize(
+    ("said", "fires"),
+    [
+        ([(1, AVAILABLE), (2, END, "NOT_FOUND", "no such file")], True),
+        ([(1, END, "INTERNAL"), (2, AVAILABLE)], False),
+        ([(1, AVAILABLE), (2, END)], False),
+        ([(1, END), (2, END, "INTERNAL")], False),
+        ([(1, AVAILABLE), (2, LOADING)], False),
+        ([(1, AVAILABLE), (2, END, "INTERNAL"), (3, AVAILABLE)], False),
+    ],
+)
+def test_a_version_failed_when_a_newer_one_than_that_which_serves_has_an_error(said: list[tuple[Any, ...]], fires: bool) -> None:
+    """An older version with an error is past; without one that serves it is no version's fault alone."""
+    looks = memory(conditions=["ModelVersionFailed"], version=None)
+    assert brief(looks.answered(a_pod(), versions(*said), START)) == [f"{'+' if fires else '-'}ModelVersionFailed"]
+
+
 def test_stuck_loading_after_that_long_and_not_before() -> None:
     looks = memory(conditions=["ModelStuckLoading"], version=None)
     told = [

@@ -442,6 +442,7 @@ async def test_an_outlier_that_has_no_value_any_more_is_unknown(imposter: Impost
     bench = Peers(prometheus)
     await bench.said_of(imposter, *alike(5), ("serving-6", 0.9))
     assert "has no value of it" in str((await bench.said_of(imposter, *alike(5)))["serving-6"])
+    assert "is no number" in str((await bench.said_of(imposter, *alike(5), ("serving-6", "NaN")))["serving-6"])
     assert await bench.said_of(imposter, *alike(6)) == {"serving-6": False}
 
 
@@ -464,6 +465,14 @@ async def test_pods_of_another_revision_are_no_peers(imposter: Imposter, prometh
         bench.world.own(name, other)
     found = await bench.said_of(imposter, *alike(5), ("serving-6", 0.9))
     assert found["serving-6"] == "other pods with a value: 1; 4 are needed"
+
+
+async def test_the_revision_of_a_controller_with_several_is_that_of_the_label(imposter: Imposter, prometheus: Prometheus) -> None:
+    """The pods of a StatefulSet have one controller."""
+    bench = Peers(prometheus)
+    bench.world.relabel("serving-6", **{"controller-revision-hash": "serving-2"})
+    found = await bench.said_of(imposter, *alike(5), ("serving-6", 0.9))
+    assert found["serving-6"] == "other pods with a value: 0; 4 are needed"
 
 
 async def test_that_it_is_held_is_said(imposter: Imposter, prometheus: Prometheus) -> None:
