@@ -89,7 +89,13 @@ def complete(params: ShiftTrafficParams, when: When) -> ShiftTrafficParams:
     routers = {kind: router.spec for kind, router in ROUTERS.items()}
     if (wrong := unfit(params.route, params.stable, params.canary, routers)) is not None:
         raise ValueError(f"{wrong.message()}: {(wrong.context or {})['hint']}")
+    if routers[params.route.kind].all_or_nothing and params.to != 0:
+        raise ValueError(f"a route of kind {params.route.kind} can only take all traffic off the canary: write to: 0")
     return params
+
+
+def _place(namespace: str, route: RouteRef, stable: Side, canary: Side) -> CanaryRoute:
+    return CanaryRoute.between(namespace, route, stable, canary, of_owner=ROUTERS[route.kind].spec.of_owner)
 
 
 def _apart(params: ShiftTrafficParams) -> dict[str, Permissions]:
@@ -123,7 +129,8 @@ class ShiftTraffic:
         diverts=True,
         meaning=(
             "shifts traffic from the canary to stable by the weights of the route; never the other way. Refused where "
-            "Flagger, Argo Rollouts or KServe set those weights"
+            "Flagger, Argo Rollouts or KServe set those weights: a route of kind Rollout, InferenceService or "
+            "LLMInferenceService is their own field"
         ),
     )
 
@@ -149,7 +156,7 @@ class ShiftTraffic:
         workload = whole.workload()
         if (stopped := paused(call, workload)) is not None:
             return stopped
-        route = CanaryRoute.between(target.namespace, params.route, params.stable, params.canary)
+        route = _place(target.namespace, params.route, params.stable, params.canary)
         try:
             shift = _Shift(call, params, route, workload, notes(call.kept))
         except ValueError as error:

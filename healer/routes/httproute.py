@@ -58,29 +58,36 @@ class _RouteRule(msgspec.Struct, rename="camel"):
         return any(ref.backend(route).service == route.canary for ref in refs)
 
 
-class _HTTPRouteSpec(msgspec.Struct):
+class HTTPRouteSpec(msgspec.Struct):
+    """The rules of an HTTPRoute."""
+
     rules: list[_RouteRule] | None = None
 
 
 class _HTTPRoute(msgspec.Struct):
     metadata: Metadata
-    spec: _HTTPRouteSpec
+    spec: HTTPRouteSpec
 
 
 async def find(api: Api, route: CanaryRoute) -> ReadRoute:
     """See `Find`."""
     path = f"/apis/{GROUP}/v1/namespaces/{route.home}/httproutes/{route.name}"
     found_route = await fetched(api, path, _HTTPRoute, route, GROUP)
-    rules = [
+    rules = lists_of(route, found_route.spec, "/spec/rules")
+    return found(route, path, found_route.metadata, rules, ("f:spec", "f:rules"))
+
+
+def lists_of(route: CanaryRoute, spec: HTTPRouteSpec, where: str) -> list[BackendList]:
+    """The rules of a spec as lists of backends; `where` is the JSON pointer of the rules."""
+    return [
         BackendList(
             words=f"rule {number + 1}{named(rule.name)}",
-            where=f"/spec/rules/{number}/backendRefs",
+            where=f"{where}/{number}/backendRefs",
             backends=[ref.backend(route) for ref in rule.backend_refs or ()],
             mirrors=rule.mirrors(route),
         )
-        for number, rule in enumerate(found_route.spec.rules or ())
+        for number, rule in enumerate(spec.rules or ())
     ]
-    return found(route, path, found_route.metadata, rules, ("f:spec", "f:rules"))
 
 
 ROUTER = Router(

@@ -67,7 +67,7 @@ def keeper_of(route: CanaryRoute, found: ReadRoute) -> WeightOwner | None:
     metadata = _metadata(found)
     if metadata is None:
         return None
-    for by_design in (_flagger, _argo_rollouts, _kserve):
+    for by_design in () if found.of_owner else (_flagger, _argo_rollouts, _kserve):
         if (keeper := by_design(metadata, found)) is not None:
             return keeper
     if gitops := gitops_of(metadata, route.kind, found.weighed):

@@ -1,6 +1,7 @@
 """The router kinds that rules may name: a new one is a new file and one line here."""
 
-from healer.routes import httproute, ingress, virtualservice
+from healer.routes import httproute, inferenceservice, ingress, llminferenceservice, rollout, virtualservice
 from healer.routes.route import Router
 
-ROUTERS: dict[str, Router] = {router.spec.kind: router for router in (ingress.ROUTER, httproute.ROUTER, virtualservice.ROUTER)}
+_FILES = (ingress, httproute, virtualservice, rollout, inferenceservice, llminferenceservice)
+ROUTERS: dict[str, Router] = {each.ROUTER.spec.kind: each.ROUTER for each in _FILES}

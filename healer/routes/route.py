@@ -70,9 +70,10 @@ class CanaryRoute:
     """See `Side.counted_by`: that of stable and that of the canary."""
 
     @classmethod
-    def between(cls, namespace: str, ref: RouteRef, stable: Side, canary: Side) -> Self:
-        """The route that a rule names, for workloads in `namespace`."""
-        counted_by = (stable.counted_by, canary.counted_by)
+    def between(cls, namespace: str, ref: RouteRef, stable: Side, canary: Side, *, of_owner: bool = False) -> Self:
+        """The route that a rule names, for workloads in `namespace`. `of_owner`: see `RouterSpec`."""
+        owned = (stable.workload, canary.workload)
+        counted_by = owned if of_owner else (stable.counted_by, canary.counted_by)
         return cls(namespace, ref.kind, ref.name, stable.backend, canary.backend, ref.apart(namespace), counted_by)
 
     @property
@@ -195,6 +196,8 @@ class ReadRoute:
     """Its metadata: who made it and who writes it."""
     weighed: Part = ()
     """The path of the weights in managedFields."""
+    of_owner: bool = False
+    """Whether the object is that of the controller which sets the weights by design: its own field is the right place."""
 
 
 Find = Callable[[Api, CanaryRoute], Awaitable[ReadRoute]]

@@ -139,6 +139,12 @@ def unfit(route: RouteRef, stable: Side, canary: Side, routers: Mapping[str, Rou
     router = None if routers is None else routers[route.kind]
     if router is not None and routers is not None and (wrong := _unfit_side(router, routers, stable, canary)) is not None:
         return wrong
+    if router is not None and router.revisions:
+        named = NamedWorkload(route.name, route.kind)
+        if (stable.workload, canary.workload) == (named, named):
+            return None
+        message = f"both sides of a route of kind {route.kind} are revisions of {named}"
+        return fault(message, f"write {route.kind.lower()}: {route.name} in both", ("canary",))
     if stable.workload == canary.workload:
         kind = canary.workload.kind
         return fault(f"stable and canary are the same {kind}", f"a canary is a {kind} of its own", ("canary", kind.lower()))

@@ -197,9 +197,10 @@ _STATES = {
 def _routers(known: Vocabulary) -> str:
     def rows() -> Iterator[tuple[str, ...]]:
         for router in known.routers.values():
-            backends = ["Services", *(["subsets of Services"] if router.subsets else [])]
+            whole = "the workloads" if router.of_owner and not router.pools else "Services"
+            backends = [whole, *(["subsets of Services"] if router.subsets else [])]
             backends += ["InferencePools"] if router.pools else []
-            where = "its own or another namespace" if router.other_namespace else "the namespace of the Deployments"
+            where = "its own or another namespace" if router.other_namespace else "the namespace of the workloads"
             yield f"`{router.kind}`", router.meaning, ", ".join(backends), where
 
     return _table(("kind", "object", "backends", "namespace"), rows())

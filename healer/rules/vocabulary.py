@@ -29,7 +29,13 @@ class RouterSpec:
     pools: bool = False
     """Whether its backends may be InferencePools."""
     other_namespace: bool = True
-    """Whether it may be in another namespace than the Deployments."""
+    """Whether it may be in another namespace than the workloads."""
+    of_owner: bool = False
+    """Whether it is the object of an operator, whose own field shifts the traffic. Its sides are counted by their workloads."""
+    revisions: bool = False
+    """Whether both sides are revisions of one workload, which is the object itself."""
+    all_or_nothing: bool = False
+    """Whether the canary can only lose all of its traffic."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,20 @@
 """Rollouts of Argo and CloneSets of OpenKruise, the real process against the lab: healed, or left to their own."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from healer.cluster.api import Api
 from healer.lab import Lab, serving
-from healer.lab.custom import CLONESET, ROLLOUT, as_cloneset, as_rollout, definition
+from healer.lab.canary import CANARY, ROUTE, STABLE, http_route, versions
+from healer.lab.custom import CLONESET, INFERENCE_SERVICE, ROLLOUT, as_cloneset, as_rollout, definition
 from healer.lab.kinds import Kind
 from healer.lab.kubelet.behaviour import ANNOTATION
 from healer.lab.objects import Object
-from tests.integration.conftest import Run
+from healer.operate.undo import undo
+from tests.integration.conftest import ROOT, Run
 from tests.integration.test_rollback import CRASHING, NAME, NEW, OLD, VERIFY
 from tests.integration.world import CHANNEL, CRASH_LOOP, NAMESPACE, Floor, evictions, pods, rule, ruleset, serves, told, uid
 from tests.support.healer import alert
@@ -141,3 +145,86 @@ async def test_a_restart_that_would_restart_nothing_is_refused(lab: Lab, run: Ru
     await healer.post(alert("Slow", pod=next(iter(pods(lab)))))
     await slack.wait_for(says("InPlaceIfPossible, which writes an annotation into running pods"), PATIENCE)
     assert one(lab, CLONESET)["spec"] == before
+
+
+ERRORS = {"alert": ["HighErrors"]}
+
+
+def argo(kind: str = "Rollout", name: str = NAME) -> list[dict[str, Any]]:
+    """The ladder: its traffic is taken off by its own abort."""
+    side = {"rollout": NAME}
+    return heal("shiftTraffic", to=0, route={"kind": kind, "name": name}, stable=side, canary=side)
+
+
+async def test_a_bad_canary_is_aborted(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """By status.abort: its controller takes the pods of the canary away, and the stable revision serves as before."""
+    await serve(lab, ROLLOUT, steps=[{"setWeight": 34}, {"pause": {}}])
+    healer, floor = await run(ruleset(rule("errors", when=ERRORS, heal=argo()))), Floor(lab)
+    ship(lab, ROLLOUT)
+    await lab.wait_for(lambda lab: one(lab, ROLLOUT)["status"].get("phase") == "Paused", PATIENCE)
+    spec = one(lab, ROLLOUT)["spec"]
+    canary = next(name for name, pod in pods(lab).items() if pod["spec"]["containers"][0]["image"] == NEW)
+    bad = alert("HighErrors", pod=canary)
+    await healer.post(bad)
+    await lab.wait_for(lambda lab: images(lab) == {OLD} and serves(3)(lab), PATIENCE)
+    await healer.post(bad | {"status": "resolved", "endsAt": bad["startsAt"]})
+    await slack.wait_for(told("healed"), PATIENCE)
+    assert one(lab, ROLLOUT)["status"]["abort"] is True
+    assert one(lab, ROLLOUT)["spec"] == spec, "nothing that a GitOps controller would revert"
+    assert floor.lowest >= 2
+    assert says(f"traffic of rollout/{NAME}: canary 34 % -&gt; 0 %, all to {NAME}")(slack)
+    assert evictions(lab) == []
+
+
+async def test_the_canary_of_an_inference_service_gets_no_traffic(lab: Lab, run: Run, slack: FakeSlack, tmp_path: Path) -> None:
+    """By canaryTrafficPercent; `healer undo` puts the number from before back."""
+    service: Object = {
+        "apiVersion": INFERENCE_SERVICE.api_version,
+        "kind": INFERENCE_SERVICE.kind,
+        "metadata": {"name": "ranker", "namespace": NAMESPACE},
+        "spec": {"predictor": {"canaryTrafficPercent": 20, "model": {"storageUri": "s3://models/ranker"}}},
+    }
+    revisions = {"latestReadyRevision": "ranker-2", "latestRolledoutRevision": "ranker-1"}
+    await lab.apply([definition(INFERENCE_SERVICE), *versions(NAMESPACE, replicas=(1, 1)), service])
+    status = {"deploymentMode": "Serverless", "components": {"predictor": revisions}}
+    lab.api.modify(INFERENCE_SERVICE, NAMESPACE, "ranker", lambda obj: obj.update(status=status), subresource="status")
+    await lab.wait_for(serves(2), PATIENCE)
+    sides = {"stable": {"deployment": STABLE}, "canary": {"deployment": CANARY}}
+    step = heal("shiftTraffic", to=0, route={"kind": "InferenceService", "name": "ranker"}, **sides)
+    healer, bad = await run(ruleset(rule("errors", when=ERRORS, heal=step))), alert("HighErrors", deployment=CANARY)
+
+    await healer.post(bad)
+    await lab.wait_for(lambda lab: one(lab, INFERENCE_SERVICE)["spec"]["predictor"]["canaryTrafficPercent"] == 0, PATIENCE)
+    await healer.post(bad | {"status": "resolved", "endsAt": bad["startsAt"]})
+    healed = await healer.says("incident healed", rule="test/errors")
+    await slack.wait_for(says("traffic of inferenceservice/ranker: canary 20 % -&gt; 0 %"), PATIENCE)
+
+    api = await Api.connect(kubeconfig=str(tmp_path / "kubeconfig"))
+    try:
+        await undo(api, NAMESPACE, healed["incident"], "ann", lambda _: None)
+    finally:
+        await api.aclose()
+    assert one(lab, INFERENCE_SERVICE)["spec"]["predictor"] == service["spec"]["predictor"]
+
+
+async def test_a_route_that_a_rollout_sets_is_left_to_it(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """Its controller would set its own weights again at once: the refusal names the abort."""
+    await lab.apply_yaml((ROOT / "tests/contract/crds/httproutes.yaml").read_text("utf-8"))
+    routing = {"plugins": {"argoproj-labs/gatewayAPI": {"httpRoute": ROUTE, "namespace": NAMESPACE}}}
+    services = {"stableService": STABLE, "canaryService": CANARY, "trafficRouting": routing}
+    await lab.apply(http_route(NAMESPACE, weight=0))
+    await serve(lab, ROLLOUT, steps=[{"setWeight": 20}, {"pause": {}}], **services)
+    sides = {"stable": {"deployment": STABLE}, "canary": {"rollout": NAME, "service": CANARY}}
+    step = heal("shiftTraffic", to=0, route={"kind": "HTTPRoute", "name": ROUTE}, **sides)
+    healer = await run(ruleset(rule("errors", when=ERRORS, heal=step)))
+    ship(lab, ROLLOUT)
+    await lab.wait_for(lambda lab: _weights(lab) == [80, 20], PATIENCE)
+    await healer.post(alert("HighErrors", pod=next(iter(pods(lab)))))
+    await slack.wait_for(says("kubectl argo rollouts abort"), PATIENCE)
+    assert _weights(lab) == [80, 20]
+    assert ("patch", "httproutes") not in [(seen.verb, seen.resource) for seen in lab.requests]
+
+
+def _weights(lab: Lab) -> list[int]:
+    (found,) = lab.objects("httproutes", NAMESPACE)
+    return [backend["weight"] for backend in found["spec"]["rules"][0]["backendRefs"]]

@@ -253,7 +253,8 @@ class CanarySignals:
 
 def place_of(canary: Canary, namespace: str) -> CanaryRoute:
     """The route that has the weights of the two sides."""
-    return CanaryRoute.between(namespace, canary.route, canary.stable, canary.canary)
+    of_owner = ROUTERS[canary.route.kind].spec.of_owner
+    return CanaryRoute.between(namespace, canary.route, canary.stable, canary.canary, of_owner=of_owner)
 
 
 async def missing_route(api: Api, bound: BoundRule) -> str:
