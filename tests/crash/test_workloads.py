@@ -454,7 +454,8 @@ class Silence(ForATime):
         return [self.step()]
 
     def matters(self, point: Point) -> bool:
-        acting = point[2] == "before" and any(state(each) == "acting" for each in incidents_of(self.lab))
+        noted = point[2] == "before" and bool(self.notice)
+        acting = noted and any(state(each) == "acting" for each in incidents_of(self.lab))
         return point[0] == _JOURNAL and (acting or self._stands())
 
     async def verify(self) -> None:
