@@ -1,6 +1,7 @@
 """The actions that rules may name: a new one is a new file and one line here."""
 
 from healer.actions.base import Action
+from healer.actions.collect import Collect
 from healer.actions.cordon import Cordon
 from healer.actions.evict import Evict
 from healer.actions.page import Page
@@ -18,6 +19,7 @@ ACTIONS: dict[str, Action] = {
         Evict(),
         Restart(),
         Page(),
+        Collect(),
         Rollback(),
         RolloutRestart(),
         PinModelVersion(),

@@ -171,6 +171,11 @@ class Lab:
 
         self.api.modify(POD, namespace, pod, change)
 
+    def log(self, namespace: str, pod: str, text: str, container: str = "") -> None:
+        """Have each run of a container write this to its log; without a name it is the first container of the pod."""
+        found = self.api.get(POD, namespace, pod)
+        self._server.logs.write(found["metadata"]["uid"], container or found["spec"]["containers"][0]["name"], text)
+
     def device(self, namespace: str, pod: str, health: str, resource: str = "nvidia.com/gpu", device: str = "GPU-0") -> None:
         """Say how the device is that the first container of a pod has: Healthy, Unhealthy or Unknown."""
 

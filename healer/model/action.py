@@ -47,6 +47,8 @@ class ActionSpec:
     """The verb for messages: "evict"."""
     changes: bool = True
     """Whether it changes anything in the cluster. An action that does not spends no budget and waits for no rollout."""
+    heals: bool = True
+    """Whether anything can be healed by it. After one that only looks, the ladder goes on at once."""
     in_rollout: bool = False
     """Whether it is allowed during a rollout: it rolls the rollout back, or takes traffic off the new revision."""
     complete: Callable[[Any, Any], BaseModel] | None = None

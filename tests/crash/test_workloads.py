@@ -373,6 +373,23 @@ def _rolled_out(number: int) -> Callable[[Lab], bool]:
     return holds
 
 
+class CollectFirst(RolloutRestart):
+    """What the pods say is kept once, before they are replaced."""
+
+    must = ("create configmaps",)
+    phases = frozenset()
+    looking = 1
+
+    def ladder(self) -> list[dict[str, Any]]:
+        return [{"collect": {}}, *super().ladder()]
+
+    async def verify(self) -> None:
+        await super().verify()
+        (kept,) = self.lab.objects("configmaps", NAMESPACE)
+        healed = next(each for each in incidents_of(self.lab) if "healed" in states(each))
+        assert kept["metadata"]["annotations"] == {"healer.dev/collected-for": healed["metadata"]["name"]}
+
+
 class ForATime(OnWorkload):
     """A change that is taken back when the incident is healed. How it is claimed is as with all others, and tried there."""
 
@@ -562,6 +579,7 @@ def _settled(revision: str) -> Callable[[Lab], bool]:
         RollbackStateful,
         EvictStateful,
         RolloutRestart,
+        CollectFirst,
         Scale,
         Cordon,
         Silence,

@@ -18,14 +18,29 @@ def climb(incident: Incident, facts: IncidentFacts, why: Reason) -> Transition:
         return _would_climb(incident, facts, why)
     if incident.storming:
         return _storm_step_failed(incident, facts, why)
-    done, following = incident.steps[incident.step], incident.step + 1
-    if facts.storm is not None and facts.storm.known and facts.storm.taker == incident.id:
-        without = facts.next_without_pods(following)
-        following = following if without is None else without
+    done, following = incident.steps[incident.step], _following(incident, facts)
     if following < len(incident.steps):
         text = f"step {following} ({done}) did not help: {why.text}; next is {incident.steps[following]}"
         return _next_step(incident, facts, following, Reason(why.code, text))
     return escalate(incident, facts, Reason(why.code, f"the ladder is spent, a human is needed: {done}: {why.text}"))
+
+
+def go_on(incident: Incident, facts: IncidentFacts, done: Reason) -> Transition | None:
+    """Go on at once after a step that is done and can heal nothing; None for the last step, and for onStorm."""
+    following = _following(incident, facts)
+    if incident.storming or not facts.in_force or following >= len(incident.steps):
+        return None
+    text = f"step {incident.step + 1} is done: {done.text}; next is {incident.steps[following]}"
+    return _next_step(incident, facts, following, Reason(done.code, text))
+
+
+def _following(incident: Incident, facts: IncidentFacts) -> int:
+    """The number of the next step: in a storm the next one that takes no single pods, where there is one."""
+    following = incident.step + 1
+    if facts.storm is not None and facts.storm.known and facts.storm.taker == incident.id:
+        without = facts.next_without_pods(following)
+        following = following if without is None else without
+    return following
 
 
 def _next_step(incident: Incident, facts: IncidentFacts, following: int, reason: Reason) -> Transition:

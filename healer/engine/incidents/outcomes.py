@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from healer.engine.incidents.climbing import climb
+from healer.engine.incidents.climbing import climb, go_on
 from healer.engine.incidents.facts import IncidentFacts, Transition
 from healer.engine.incidents.transitions import decided, retry, verify
 from healer.engine.safety.ledger import made_good
@@ -53,6 +53,8 @@ def acted(incident: Incident, outcome: Outcome, facts: IncidentFacts) -> Transit
 
 def _accepted(incident: Incident, target: Target, reason: Reason, facts: IncidentFacts) -> Transition:
     step, action, disruption = facts.step(incident), facts.action(incident), incident.disruption
+    if not action.heals and (next_step := go_on(incident, facts, reason)) is not None:
+        return next_step
     incident = _treated(incident, target)
     taken = disruption if disruption is not None and disruption.target == target else None
     if taken is not None:

@@ -65,6 +65,8 @@ def _rows(kind: Kind) -> list[Object]:
         row = {"name": f"{kind.plural}/{subresource}", **base, "singularName": ""}
         if subresource == "eviction":
             row |= {"group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]}
+        elif subresource == "log":
+            row |= {"verbs": ["get"]}
         elif subresource == "scale":
             row |= {"group": "autoscaling", "version": "v1", "kind": "Scale", "verbs": ["get", "patch", "update"]}
         else:

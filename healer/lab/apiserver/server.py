@@ -12,7 +12,9 @@ from aiohttp import web
 from healer.lab.apiserver import decoding, discovery, patch, routing, status, subresources, tables
 from healer.lab.apiserver.api import DeleteOptions, ObjectApi
 from healer.lab.apiserver.listing import ListOptions, list_objects
+from healer.lab.apiserver.logs import Logs
 from healer.lab.apiserver.watching import WatchRequest, WatchStream
+from healer.lab.controllers.nodes import is_lost
 from healer.lab.faults import FaultKind, Faults, Requests, SeenRequest
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object
@@ -46,6 +48,7 @@ class LabServer:
         self._token = token
         self._forbidden: set[tuple[str, str]] = set()
         self.user = "system:serviceaccount:healer:healer"
+        self.logs = Logs()
         self.bookmark_every = 60.0
         self.closing = asyncio.Event()
 
@@ -135,6 +138,8 @@ class _ResourceRequest:
             body = await self._object("Eviction", "policy/v1")
             done = subresources.evict(self._api, self._namespace, self._to.name, body, dry_run=self._dry_run)
             return _json(done, 201)
+        if subresource == "log":
+            return self._log()
         if verb == "watch":
             return await self._server.stream(self._request, self._kind, self._to.namespace, self._seen)
         if verb == "list":
@@ -153,6 +158,14 @@ class _ResourceRequest:
         if verb == "deletecollection" and self._to.namespace is not None:
             return await self._delete_all()
         raise status.method_not_allowed()
+
+    def _log(self) -> web.Response:
+        if self._seen.verb != "get":
+            raise status.method_not_allowed()
+        pod = self._api.get(self._kind, self._namespace, self._to.name)
+        node = pod["spec"].get("nodeName", "")
+        lost = bool(node) and is_lost(self._api, node)
+        return web.Response(text=self._server.logs.read(pod, self._request.query, lost=lost))
 
     def _written_kind(self) -> tuple[str, str]:
         if self._to.subresource == "scale":

@@ -488,3 +488,26 @@ def test_a_long_history_keeps_its_beginning_and_its_end() -> None:
     assert d.history[0].reason.text.startswith("pod/serving-1 is sick")
     assert d.history[-1].reason.text.endswith("is resolved; 1 sick target left")
     assert d.history[1].at > d.history[0].at
+
+
+LOOK = {"collect": {}, "verify": {"within": "1h"}}
+
+
+def test_after_a_step_that_only_looks_the_next_follows_at_once() -> None:
+    """It is no action that counts, and nobody waits for its verification."""
+    d = Drill(rulebook(rule(heal=[LOOK, {"evict": {}}])), World(3))
+    d.world.crash("serving-1")
+    d.answer(reason="Collected")
+    assert [(act.action, act.step) for act in d.acts] == [("collect", 0), ("evict", 1)]
+    assert d.incident.acted_at == ()
+    assert "step 1 is done: " in next(entry for entry in d.incident.history if entry.reason.code == "Collected").reason.text
+
+
+def test_as_the_last_step_it_is_followed_by_its_verification() -> None:
+    """Nothing would follow but a human, and the pod may get well by itself."""
+    d = Drill(rulebook(rule(heal=[LOOK])), World(3))
+    d.world.crash("serving-1")
+    d.answer()
+    assert state(d) is State.VERIFYING
+    d.wait(3601)
+    assert state(d) is State.ESCALATED
