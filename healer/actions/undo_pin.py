@@ -130,11 +130,15 @@ def _state(model: ConfiguredModel) -> PolicyState:
     return PolicyState.of(model.policy, model.labels)
 
 
+_NOTED = frozenset({"configMap", "key", "model", "from"})
+"""The keys of a note of a pinned version."""
+
+
 async def reversals(api: Api, incident: Incident, kept: Mapping[str, str]) -> Sequence[PinReversal]:
     """The pin that an incident has noted, as its file stands now. Raises NotUndone, ClusterError, ValueError."""
     name, target = kept.get("server", DEFAULT_SERVER), incident.workload
     server = SERVERS.get(name)
-    if server is None or server.file is None or not kept.keys() >= {"configMap", "key", "model", "from"}:
+    if server is None or server.file is None or not kept.keys() >= _NOTED:
         raise ValueError(f"{dict(kept)} is no note of a pinned version")
     before = msgspec.json.decode(kept["from"], type=PolicyState)
     policy_of(before)
