@@ -54,6 +54,8 @@ class RolloutController(Controller):
         rollout = self.api.store.get(ROLLOUT.stored_in, key)
         if rollout is None or "deletionTimestamp" in rollout["metadata"]:
             return None
+        if not rollout["spec"].get("template"):
+            return None  # its definition lets such a one through, and the controller rolls nothing out (InvalidSpec)
         owned = self._owned(rollout)
         current = self._current(rollout, owned)
         canary = CanaryMoment.of(rollout, pod_hash(current), {pod_hash(each): each for each in [*owned, current]})

@@ -146,3 +146,13 @@ def test_the_definitions_are_whole() -> None:
         made = yaml.safe_load(yaml.safe_dump(definition(kind)))
         assert made["metadata"]["name"] == f"{kind.plural}.{kind.group}"
         assert made["spec"]["versions"][0]["subresources"].keys() == {"status", "scale"}
+
+
+async def test_a_rollout_without_a_template_stops_no_other(lab: Lab) -> None:
+    """Its definition in a cluster may check nothing; the controller rolls nothing out for it."""
+    bare = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "bare", "namespace": "other"}}
+    await lab.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}})
+    await lab.apply(bare | {"spec": {"replicas": 2}})
+    await lab.apply(as_rollout(serving(replicas=1)[0], steps=[]))
+    await lab.wait_for(has("rollouts", phase="Healthy", readyReplicas=1))
+    assert lab.objects("replicasets", "other") == []
