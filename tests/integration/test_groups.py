@@ -112,3 +112,41 @@ async def test_a_budget_over_the_leaders_protects_their_groups(lab: Lab, run: Ru
     await slack.wait_for(lambda s: "a PodDisruptionBudget of pod/vllm-1" in str(s.threads(CHANNEL)), PATIENCE)
     assert members(lab, 1) == before
     assert uid(lab, "vllm-1") == before["vllm-1"]
+
+
+async def test_a_restart_is_refused_where_a_budget_covers_what_goes_along(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    await have(lab, protect_leaders=1)
+    heal = [{"restart": {}, "verify": {"within": "30s", "stable": "300ms"}}]
+    healer, before = await run(groups_rules(HANG | {"heal": heal})), members(lab, 1)
+    await healer.post(alert("Hang", pod="vllm-1-1"))
+    await slack.wait_for(lambda s: "covers pod/vllm-1-1 or what goes with it" in str(s.threads(CHANNEL)), PATIENCE)
+    assert members(lab, 1) == before
+
+
+async def test_a_dry_run_says_what_would_go_along(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    await have(lab)
+    healer, before = await run(groups_rules(HANG | {"mode": "observe"})), members(lab, 1)
+    await healer.post(alert("Hang", pod="vllm-1-1"))
+    said = "pod/vllm-1-1 would be evicted; its group, that of leader pod/vllm-1, is replaced as a whole (2 pods)"
+    await slack.wait_for(lambda s: said in str(s.threads(CHANNEL)), PATIENCE)
+    assert members(lab, 1) == before
+
+
+async def test_a_rollout_restart_replaces_every_group(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    await have(lab)
+    heal = [{"rolloutRestart": {}, "verify": {"within": "30s", "stable": "300ms"}}]
+    healer, before = await run(groups_rules(HANG | {"heal": heal})), [members(lab, group) for group in (0, 1)]
+    hung = alert("Hang", leaderworkerset="vllm")
+    await healer.post(hung)
+    await lab.wait_for(lambda lab: all(replaced(group, was)(lab) for group, was in enumerate(before)), PATIENCE)
+    await healer.post(hung | {"status": "resolved", "endsAt": hung["startsAt"]})
+    await slack.wait_for(told("healed"), PATIENCE)
+    assert evictions(lab) == []
+
+
+async def test_a_rollback_is_refused_with_what_to_do(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    await have(lab)
+    heal = [{"rollback": {}, "verify": {"within": "30s", "stable": "300ms"}}]
+    healer = await run(groups_rules(HANG | {"heal": heal}))
+    await healer.post(alert("Hang", leaderworkerset="vllm"))
+    await slack.wait_for(lambda s: "apply the earlier manifest" in str(s.threads(CHANNEL)), PATIENCE)

@@ -84,7 +84,7 @@ def not_now(call: Call, workload: Workload) -> Outcome | None:
 def unsafe(call: Call, workload: Workload) -> Outcome | None:
     """Why a rollout could take the last ready replica; None when it cannot. Without a ready replica nothing can be lost."""
     target, roll, desired = call.act.target, workload.roll, workload.desired
-    seen = sum(pod.ready for pod in call.view.pods_of(target))
+    seen = sum(unit.ready for unit in call.view.units_of(target))
     ready = max(seen, workload.ready)  # either may lag; the larger of them is what may be lost
     if not ready:
         return None

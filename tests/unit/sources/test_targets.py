@@ -4,11 +4,14 @@ import pytest
 
 from healer.model.kube import KubeObject, Meta, OwnerReference, Pod, PodSpec, ReplicaSet
 from healer.model.view import View
+from healer.model.workload import Workload
 from healer.sources.targets import Named, Nameless, TargetLabels, named_by
 from healer.workloads.daemonset import DaemonSet
 from healer.workloads.deployment import Deployment
 from healer.workloads.registry import WORKLOADS
 from healer.workloads.statefulset import StatefulSet
+from tests.support.groups import Groups
+from tests.support.world import NAMESPACE
 
 EXPORTER = "kube-state-metrics-bf559f9d-nt69m"
 POD = "gateway-7b5b8c9d4-x2c4v"
@@ -203,3 +206,25 @@ def test_what_no_label_names_is_said_with_all_labels_that_would(view: View) -> N
     named = named_by({"namespace": "production", "job": "x"}, TargetLabels(deployment="app"), view)
     assert isinstance(named, Nameless)
     assert named.reason.startswith("it has no label 'pod' or 'app' or 'statefulset' or 'daemonset'")
+
+
+def test_the_stateful_set_of_a_group_leads_to_the_leader_worker_set() -> None:
+    """kube-state-metrics names the StatefulSet of the workers: it is a part of the LeaderWorkerSet."""
+    world = Groups(2, 3)
+    labels = {"namespace": NAMESPACE, "statefulset": "vllm-1"}
+    named = named_by(labels, TargetLabels(), world.view)
+    assert isinstance(named, Named)
+    found = named.find(world.view)
+    assert isinstance(found, Workload)
+    assert found.target == world.workload
+
+
+@pytest.mark.parametrize("owner", [{"statefulset": "vllm-1"}, {"leaderworkerset": "vllm"}])
+def test_a_worker_is_believed_with_the_name_of_what_owns_it(owner: dict[str, str]) -> None:
+    labels = {"namespace": NAMESPACE, "pod": "vllm-1-2"} | owner
+    assert named_by(labels, TargetLabels(), Groups(2, 3).view) == Named("Pod", NAMESPACE, "vllm-1-2")
+
+
+def test_a_worker_of_another_group_gives_way_to_the_group_that_is_named() -> None:
+    labels = {"namespace": NAMESPACE, "pod": "vllm-1-2", "statefulset": "vllm-0"}
+    assert named_by(labels, TargetLabels(), Groups(2, 3).view) == Named("StatefulSet", NAMESPACE, "vllm-0")
