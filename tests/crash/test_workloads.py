@@ -25,6 +25,7 @@ from healer.cluster.api import Api
 from healer.lab import Lab, serving
 from healer.lab.apiserver.store import StoreEvent
 from healer.lab.canary import CANARY, ROUTE, STABLE, versions
+from healer.lab.custom import INFERENCE_SERVICE, definition
 from healer.lab.kinds import DEPLOYMENT, STATEFULSET
 from healer.lab.objects import Object, clone
 from healer.model.annotations import MODEL_HISTORY
@@ -223,6 +224,40 @@ class ShiftBySteps(ShiftTraffic):
 
     def ladder(self) -> list[dict[str, Any]]:
         return [self.step("200ms", by=10, **_ROUTE), self.step(by=5, **_ROUTE)]
+
+
+class ShiftByOwner(OnWorkload):
+    """All traffic is taken off the canary of an InferenceService, by its own field."""
+
+    deployment = CANARY
+    action = "shiftTraffic"
+    must = ("patch inferenceservices",)
+    watched = "inferenceservices"
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        service = {
+            "apiVersion": INFERENCE_SERVICE.api_version,
+            "kind": INFERENCE_SERVICE.kind,
+            "metadata": {"name": "ranker", "namespace": NAMESPACE},
+            "spec": {"predictor": {"canaryTrafficPercent": 20}},
+        }
+        revisions = {"latestReadyRevision": "ranker-2", "latestRolledoutRevision": "ranker-1"}
+        status = {"components": {"predictor": revisions}}
+        await self.lab.apply([definition(INFERENCE_SERVICE), *versions(NAMESPACE, replicas=(1, 1)), service])
+        self.lab.api.modify(INFERENCE_SERVICE, NAMESPACE, "ranker", lambda obj: obj.update(status=status), subresource="status")
+        await self.lab.wait_for(serves(2), PATIENCE)
+
+    def object(self) -> Object:
+        return self.named("inferenceservices", "ranker")
+
+    def ladder(self) -> list[dict[str, Any]]:
+        return [self.step(to=0, **_ROUTE | {"route": {"kind": "InferenceService", "name": "ranker"}})]
+
+    async def verify(self) -> None:
+        assert [each["spec"]["predictor"]["canaryTrafficPercent"] for each in self.seen] == [20, 0]
+        for kept in (*self.kept, self.notice):  # journaled before it was patched, and to the end
+            (note,) = kept.values()
+            assert msgspec.json.decode(note)["before"] == "80:20"
 
 
 def _weight(ingress: Object) -> str:
@@ -575,6 +610,7 @@ def _settled(revision: str) -> Callable[[Lab], bool]:
     [
         ShiftTraffic,
         ShiftBySteps,
+        ShiftByOwner,
         Rollback,
         RollbackStateful,
         EvictStateful,
