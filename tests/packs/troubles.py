@@ -24,7 +24,7 @@ from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.scope import Scope
 from tests.support.world import APP, NAMESPACE, VOCABULARY, Drill, World, moment
 
-RULES = Path(__file__).parents[3] / "rules"
+RULES = Path(__file__).parents[2] / "rules"
 FILES = sorted(RULES.glob("*/*.yaml"))
 """All rule files that are shipped: those of the packs, and those in which names are to be filled in."""
 

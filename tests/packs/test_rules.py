@@ -6,9 +6,9 @@ from healer.daemon.rulefiles import load_rules
 from healer.model.effects import Approval
 from healer.model.incident import State
 from healer.rules.schema import Mode
+from tests.packs.rows import PODS, ROWS, Hold, Row
+from tests.packs.troubles import FILES, new_drill, rules_of
 from tests.support.world import APP, VOCABULARY, Drill
-from tests.unit.packs.rows import PODS, ROWS, Hold, Row
-from tests.unit.packs.troubles import FILES, new_drill, rules_of
 
 HOLDS = [(row, hold) for row in ROWS for hold in row.holds]
 

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from tests.support.world import Drill
-from tests.unit.packs.troubles import (
+from tests.packs.troubles import (
     DEVICE_UNHEALTHY,
     RESTARTING,
     TERMINATING,
@@ -22,6 +21,7 @@ from tests.unit.packs.troubles import (
     recorded,
     waiting,
 )
+from tests.support.world import Drill
 
 PODS = ("serving-1", "serving-2", "serving-3")
 """So many of the four pods are a storm for every rule."""

@@ -11,7 +11,7 @@ from healer.rules.rulebook import BoundRule
 from healer.rules.schema import Mode
 from healer.rules.triggers import ALERT
 
-RULES = Path(__file__).parents[3] / "rules"
+RULES = Path(__file__).parents[2] / "rules"
 PACKED = load_rules([RULES], vocabulary()).rules
 """The rules of the packs, which work as they are."""
 FILES = sorted(RULES.glob("*/*.yaml"))
