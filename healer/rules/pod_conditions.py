@@ -105,7 +105,7 @@ POD_CONDITIONS: dict[str, PodCondition] = {
             "NotReady",
             _NOT_READY,
             pod_detectors.not_ready,
-            "it runs and is not ready, does not start, or its node no longer reports it",
+            "it runs and is not ready (a Ray worker may be so), does not start, or its node no longer reports it",
             lasts_with="CrashLoopBackOff",
         ),
         PodCondition(

@@ -215,11 +215,19 @@ def not_ready(seen: ObservedPod, before: bool) -> Finding | None:
         return Finding(_said(pod.status.reason or "its node no longer reports it", pod.status.message))
     if pod.status.phase != "Running":
         return not_starting(seen, before)
+    if _waits_for_work(pod):
+        return None
     for condition in pod.status.conditions:
         if condition.type == "Ready" and condition.status != "True":
             since = epoch(condition.last_transition_time)
             return Finding(condition.message or condition.reason or "not ready", f"{since}")
     return None
+
+
+def _waits_for_work(pod: Pod) -> bool:
+    """Whether it is a worker of a Ray cluster: KubeRay keeps it unready while it has no replica of Ray Serve (ray #51095)."""
+    owner = pod.metadata.controller
+    return owner is not None and owner.kind == "RayCluster" and pod.metadata.labels.get("ray.io/node-type") == "worker"
 
 
 def restarting(seen: ObservedPod, before: bool) -> Finding | None:
