@@ -26,6 +26,7 @@ from healer.lab import Lab, serving
 from healer.lab.apiserver.store import StoreEvent
 from healer.lab.canary import CANARY, ROUTE, STABLE, versions
 from healer.lab.custom import INFERENCE_SERVICE, definition
+from healer.lab.groups import serving_groups
 from healer.lab.kinds import DEPLOYMENT, STATEFULSET
 from healer.lab.objects import Object, clone
 from healer.model.annotations import MODEL_HISTORY
@@ -388,6 +389,24 @@ class EvictStateful(OnWorkload):
         assert serves(2)(self.lab)
 
 
+class EvictGroup(EvictStateful):
+    """A worker of a LeaderWorkerSet is evicted, and its group is replaced once."""
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        self.born = set()
+        self.lab.store.listeners.append(self._note)
+        self._alert = alert("HighErrors", pod=f"{_NAME}-1-1")
+        await self.lab.apply(serving_groups(_NAME, NAMESPACE))
+        await self.lab.wait_for(serves(4), PATIENCE)
+
+    async def verify(self) -> None:
+        names = sorted(each.partition("/")[0] for each in self.born)
+        leaders = [name for name in names if name.count("-") == _NAME.count("-") + 1]
+        assert leaders == [f"{_NAME}-0", f"{_NAME}-1", f"{_NAME}-1"]
+        assert names.count(f"{_NAME}-0-1") == 1  # the old group's workers may come once more before they go with their leader
+        assert serves(4)(self.lab)
+
+
 def _stateful() -> list[Object]:
     """The serving workload of the lab with two replicas, as a StatefulSet."""
     manifests = serving(replicas=2, min_available=None)
@@ -614,6 +633,7 @@ def _settled(revision: str) -> Callable[[Lab], bool]:
         Rollback,
         RollbackStateful,
         EvictStateful,
+        EvictGroup,
         RolloutRestart,
         CollectFirst,
         Scale,
