@@ -4,6 +4,7 @@ from healer.actions.base import Action
 from healer.actions.collect import Collect
 from healer.actions.cordon import Cordon
 from healer.actions.evict import Evict
+from healer.actions.job import RunJob
 from healer.actions.page import Page
 from healer.actions.pin_model_version import PinModelVersion
 from healer.actions.restart import Restart
@@ -20,6 +21,7 @@ ACTIONS: dict[str, Action] = {
         Restart(),
         Page(),
         Collect(),
+        RunJob(),
         Rollback(),
         RolloutRestart(),
         PinModelVersion(),

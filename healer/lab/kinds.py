@@ -295,6 +295,7 @@ BUILT_IN = (
     AUTOSCALER,
     RESOURCE_QUOTA,
     Kind(plural="endpoints", kind="Endpoints", short_names=("ep",), create_on_update=True),
+    Kind(group="batch", plural="cronjobs", kind="CronJob", short_names=("cj",), subresources=("status",)),
     Kind(
         plural="configmaps",
         kind="ConfigMap",

@@ -111,3 +111,5 @@ class Outcome:
     retry_after: float | None = None
     denied: bool = False
     ready: bool = False
+    begun: bool = False
+    """With DEFERRED: something was done, and is not over. Should the signals end meanwhile, it counts as done."""

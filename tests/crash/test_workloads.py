@@ -28,7 +28,7 @@ from healer.lab.canary import CANARY, ROUTE, STABLE, versions
 from healer.lab.custom import INFERENCE_SERVICE, definition
 from healer.lab.groups import serving_groups
 from healer.lab.kinds import DEPLOYMENT, STATEFULSET
-from healer.lab.objects import Object, clone
+from healer.lab.objects import Object, clone, condition
 from healer.model.annotations import MODEL_HISTORY
 from healer.model_servers.history import PolicyState, load
 from healer.model_servers.tensorflow_serving.config import find
@@ -37,6 +37,7 @@ from healer.operate.undo import undo
 from tests.crash.gate import Gate, Point
 from tests.crash.matrix import Matrix
 from tests.crash.world import Scenario, all_healed, incidents_of, state, states
+from tests.integration.test_job import template
 from tests.integration.world import CHANNEL, NAMESPACE, Rule, rule, serves, told
 from tests.support.canary import route
 from tests.support.healer import Healer, alert
@@ -444,6 +445,29 @@ class CollectFirst(RolloutRestart):
         assert kept["metadata"]["annotations"] == {"healer.dev/collected-for": healed["metadata"]["name"]}
 
 
+class RunJob(OnWorkload):
+    """A Job of the team's own is run once, whoever made it and whoever waits for its end."""
+
+    action = "job"
+    must = ("create jobs",)
+    watched = "deployments"
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        await self.lab.apply([*serving(replicas=2, min_available=None), template()])
+        await self.lab.wait_for(serves(2), PATIENCE)
+
+    def object(self) -> Object:
+        return self.named("deployments", _NAME)
+
+    def ladder(self) -> list[dict[str, Any]]:
+        return [self.step(template="mend")]
+
+    async def verify(self) -> None:
+        (job,) = self.lab.objects("jobs", NAMESPACE)
+        assert condition(job, "Complete") is not None
+        assert self.notice in ({}, {"made": job["metadata"]["name"]})  # none of one that is found by its name
+
+
 class ForATime(OnWorkload):
     """A change that is taken back when the incident is healed. How it is claimed is as with all others, and tried there."""
 
@@ -636,6 +660,7 @@ def _settled(revision: str) -> Callable[[Lab], bool]:
         EvictGroup,
         RolloutRestart,
         CollectFirst,
+        RunJob,
         Scale,
         Cordon,
         Silence,

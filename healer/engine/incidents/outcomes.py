@@ -46,7 +46,9 @@ def acted(incident: Incident, outcome: Outcome, facts: IncidentFacts) -> Transit
         case OutcomeKind.FAILED:
             return _failed(incident, target, outcome, facts)
         case OutcomeKind.DEFERRED:
-            if not incident.failures:
+            if outcome.begun:
+                incident = replace(incident, failures=max(incident.failures, 1))
+            elif not incident.failures:
                 incident = _undone(incident)
             return retry(incident, target, reason, outcome.retry_after or facts.tuning.engine.retry, facts)
 
