@@ -75,6 +75,9 @@ class Workload:
         """What its counts count, for people."""
         return "pods" if self.group is None else "groups"
 
+    stable: str = ""
+    """The revision that serves while another one may be tried beside it; "" for a kind without canaries of its own."""
+
     @property
     def target(self) -> Target:
         """The target for this workload."""

@@ -275,6 +275,12 @@ class Canary(Model):
         known: Vocabulary | None = info.context
         if (wrong := unfit(self.route, self.stable, self.canary, None if known is None else known.routers)) is not None:
             raise wrong
+        if known is not None and known.routers[self.route.kind].revisions:
+            for number, measure in enumerate(self.measures):
+                for key, template in measure.promql():
+                    if "pods" not in named(template):
+                        message = "both sides are revisions of one workload, and only their pods tell them apart"
+                        raise fault(message, 'select by pod=~"{{ pods }}"', ("measures", number, key))
         return self
 
 

@@ -162,6 +162,7 @@ def _workload(metadata: Meta, spec: RolloutSpec, status: RolloutStatus) -> Workl
         overdue=_overdue(status) if observed else "",
         roll=_roll(spec),
         refusal=said(status.conditions, "ReplicaFailure", "True"),
+        stable=status.stable_hash,
         unavailable=said(status.conditions, "Available", "False"),
     )
 

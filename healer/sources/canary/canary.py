@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from healer.cluster.api import Api, ClusterError
+from healer.model.kube import Pod
 from healer.model.signal import Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.verdict import VerdictKind
@@ -279,8 +280,25 @@ async def share_of(api: Api, place: CanaryRoute) -> float:
 
 
 def sides_of(view: View, canary: Canary, namespace: str) -> Sides:
-    """The two sides as the view has them."""
+    """The two sides as the view has them. Two revisions of one workload are told apart by their pods."""
+    if canary.canary.workload == canary.stable.workload:
+        return _revisions(view, namespace, canary.canary.workload)
     return Sides(_side(view, namespace, canary.canary.workload), _side(view, namespace, canary.stable.workload))
+
+
+def _revisions(view: View, namespace: str, named: NamedWorkload) -> Sides:
+    """Stable are the pods of the stable revision, the canary all others; without others no canary is wanted."""
+    workload = view.workload_named(named.kind, namespace, named.name)
+    if workload is None:
+        return Sides(None, None)
+    sides: dict[bool, list[Pod]] = {True: [], False: []}
+    for pod in view.pods_of(workload.target):
+        sides[WORKLOADS[workload.kind].pod_revision(view, pod) == workload.stable].append(pod)
+    tried, stable = (
+        ObservedSide(tuple(pod.metadata.name for pod in pods), sum(pod.ready for pod in pods), revision, wanted=len(pods))
+        for pods, revision in ((sides[False], workload.revision), (sides[True], workload.stable))
+    )
+    return Sides(tried, stable)
 
 
 def _side(view: View, namespace: str, named: NamedWorkload) -> ObservedSide | None:
