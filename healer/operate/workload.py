@@ -1,4 +1,4 @@
-"""Reads a workload's ReplicaSets and pods from the API server."""
+"""Reads a workload's pods, and what owns them below it, from the API server."""
 
 from collections.abc import Mapping
 
@@ -10,13 +10,15 @@ from healer.cluster.resources import RESOURCES
 from healer.model.kube import LabelSelector, Pod, ReplicaSet
 from healer.model.view import View
 from healer.operate.objects import ObjectRef, decoded
+from healer.workloads.registry import WORKLOADS
+from healer.workloads.statefulset import STATEFUL_SET
 
 _PAGE = 500
 _TRIES = 5
 
 
 class _SelectorSpec(msgspec.Struct):
-    selector: LabelSelector
+    selector: LabelSelector | None = None
 
 
 class _SelectorObject(msgspec.Struct):
@@ -24,16 +26,22 @@ class _SelectorObject(msgspec.Struct):
 
 
 async def put_pods(api: Api, ref: ObjectRef, body: bytes, view: View) -> None:
-    """Put the ReplicaSets and pods that a workload selects into the view. `body` is the workload as it was read.
+    """Put the pods of a workload, and their ReplicaSets, into the view. `body` is the workload as it was read.
+
+    Without a selector, as a LeaderWorkerSet, the workload itself and its StatefulSets are put as well: they lead to its pods.
 
     Raises ClusterError; some objects may be in the view then.
     """
-    selector = _selector_query(decoded(body, _SelectorObject, ref).spec.selector)
-    kinds: tuple[type[ReplicaSet] | type[Pod], ...] = (ReplicaSet, Pod)
+    selects = decoded(body, _SelectorObject, ref).spec.selector
+    resources, selector = [RESOURCES[ReplicaSet], RESOURCES[Pod]], "" if selects is None else _selector_query(selects)
+    if selects is None:
+        kind = WORKLOADS[ref.kind]
+        view.put(decoded(body, kind.struct, ref))
+        resources, selector = [STATEFUL_SET.resource, RESOURCES[Pod]], f"{kind.name_label}={ref.name}"
     try:
-        for kind in kinds:
-            for raw in await listed(api, RESOURCES[kind].path(ref.namespace), labelSelector=selector):
-                view.put(msgspec.json.decode(raw, type=kind))
+        for resource in resources:
+            for raw in await listed(api, resource.path(ref.namespace), labelSelector=selector):
+                view.put(msgspec.json.decode(raw, type=resource.kind))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unreadable(f"{ref.path}: one of its pods cannot be read: {error}") from error
 

@@ -117,6 +117,8 @@ class WorkloadKind:
     """Whether it has a scale subresource."""
     only_named: bool = False
     """Whether healer acts on it only by rules whose scope names the kind."""
+    name_label: str = ""
+    """The label with which its pods and what owns them name it, for a kind without a selector."""
     pods: PodNames = GENERATED
     """How its pods are named."""
     pod_revision: Callable[[View, Pod], str] = by_revision_label

@@ -181,6 +181,7 @@ LEADER_WORKER_SET = WorkloadKind(
     restart=RestartMark(_mark_workers, BY_TEMPLATE.found),
     instead=_no_rollback,
     optional=True,
+    name_label="leaderworkerset.sigs.k8s.io/name",
     pods=PodNames(r"\d+(-\d+)?", generated=False),
     pod_revision=lambda view, pod: "",
 )
