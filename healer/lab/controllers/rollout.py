@@ -131,7 +131,7 @@ class RolloutController(Controller):
         owned = [pod for uid in uids for pod in self.api.store.owned(POD.stored_in, uid)]
         old = [pod for pod in owned if pod["metadata"]["creationTimestamp"] < at]
         if not old:
-            canary.status["restartedAt"] = at
+            canary.status["restartedAt"] = f"{at[:19]}Z"  # a metav1.Time has whole seconds
             return None
         total = max(canary.replicas, sum(each["spec"]["replicas"] for each in canary.replicasets.values()))
         available = sum(is_ready(pod) and "deletionTimestamp" not in pod["metadata"] for pod in owned)
