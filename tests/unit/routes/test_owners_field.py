@@ -1,6 +1,7 @@
 """Traffic that an operator splits, by its own field: Rollout, InferenceService and LLMInferenceService over the lab's API."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,4 +182,8 @@ async def test_blue_green_has_no_weights(lab: Lab, api: Api) -> None:
 async def test_the_owners_own_field_is_not_kept_from_healer(lab: Lab, api: Api) -> None:
     """The controller writes the status itself: that is no reason to refuse."""
     await rollout(lab)
-    assert keeper_of(ARGO, await ROUTERS["Rollout"].find(api, ARGO)) is None
+    found = await ROUTERS["Rollout"].find(api, ARGO)
+    written = {"manager": "rollouts-controller", "fieldsV1": {"f:status": {"f:abort": {}}}}
+    marked = replace(found, metadata=found.metadata | {"managedFields": [written]})
+    assert keeper_of(ARGO, marked) is None
+    assert keeper_of(ARGO, replace(marked, of_owner=False)) is not None
