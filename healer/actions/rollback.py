@@ -14,7 +14,7 @@ from healer.actions.shared.refusal import unread
 from healer.actions.shared.rolling import TemplatePatch, kind_of, not_now, patch, read_whole, rung, to_revision, unsafe
 from healer.actions.undo_rollback import reversals
 from healer.cluster.api import Api, ClusterError
-from healer.cluster.managed import manager_of
+from healer.cluster.managed import manager_of, operator_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, union
 from healer.model.annotations import ROLLED_BACK_BY, ROLLED_BACK_FROM
 from healer.model.incident import Incident
@@ -103,10 +103,9 @@ def _managed(call: Call, whole: Rollable) -> Outcome | None:
     manager = None if params.even_if_managed else manager_of(whole.metadata, kind=call.act.target.kind)
     if manager is None:
         return None
-    text = (
-        f"{call.act.target} is managed by {manager}, which would revert a rollback: roll back at its source, "
-        "or write evenIfManaged: true"
-    )
+    operator = operator_of(whole.metadata)
+    way = operator.instead if operator is not None and operator.name == manager else "roll back at its source"
+    text = f"{call.act.target} is managed by {manager}, which would revert a rollback: {way}, or write evenIfManaged: true"
     return Outcome(OutcomeKind.REFUSED, "Managed", text)
 
 

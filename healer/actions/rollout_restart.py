@@ -1,8 +1,8 @@
 """Restart all pods of a workload by a rolling update: its template gets the annotation that `kubectl rollout restart` sets.
 
-GitOps controllers leave it alone, so that a managed workload is no reason to refuse: Argo CD's own restart sets the same
-annotation, which its three-way diff does not see; Flux's server-side apply keeps fields that others own, but for those set by a
-manager named kubectl (so its FAQ), and healer's requests are noted as healer's (seen with a 1.36 API server).
+GitOps controllers leave it alone, so that what they manage is no reason to refuse: Argo CD's own restart sets it, and its
+three-way diff does not see it; Flux's server-side apply keeps fields that others own, but for those set by a manager named
+kubectl (so its FAQ), and healer's requests are noted as healer's (seen with a 1.36 API server).
 """
 
 from dataclasses import replace
@@ -10,6 +10,7 @@ from dataclasses import replace
 from healer.actions.base import Call
 from healer.actions.shared.refusal import under_way
 from healer.actions.shared.rolling import TemplatePatch, kind_of, not_now, patch, read_whole, rung, unsafe
+from healer.cluster.managed import operator_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.target import ActsOn
 from healer.rules.form import Model
@@ -18,7 +19,10 @@ from healer.workloads.registry import allowed
 
 
 class RolloutRestartParams(Model):
-    """No parameters: the workload's own strategy applies."""
+    """The workload's own strategy applies."""
+
+    even_if_managed: bool = False
+    """Restart also when an operator owns the workload, which may restore its own template and so roll out a second time."""
 
 
 class RolloutRestart:
@@ -43,7 +47,7 @@ class RolloutRestart:
         target, workload = call.act.target, whole.workload()
         if (done := _found(call, whole)) is not None:
             return done
-        if (veto := not_now(call, workload)) is not None:
+        if (veto := _owned(call, whole) or not_now(call, workload)) is not None:
             return veto
         if workload.rollout is not None:
             return under_way(workload.rollout)
@@ -62,6 +66,16 @@ class RolloutRestart:
             text = f"the pods of {target} would be restarted by a rollout (observe: dry run, nothing was done)"
             return Outcome(OutcomeKind.DONE, "WouldRestartRollout", text)
         return Outcome(OutcomeKind.DONE, "RolloutRestarted", f"the pods of {target} are restarted by a rollout; waiting for them")
+
+
+def _owned(call: Call, whole: Rollable) -> Outcome | None:
+    """Why not, when an operator owns the workload: it would take the annotation away, which is a second rollout."""
+    params = RolloutRestartParams.model_validate(call.act.params)
+    operator = None if params.even_if_managed else operator_of(whole.metadata)
+    if operator is None:
+        return None
+    text = f"{call.act.target} belongs to {operator}, which would restore its template: {operator.instead}, or write"
+    return Outcome(OutcomeKind.REFUSED, "Managed", f"{text} evenIfManaged: true")
 
 
 def _found(call: Call, whole: Rollable) -> Outcome | None:

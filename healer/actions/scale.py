@@ -124,7 +124,7 @@ async def _wish(call: Call, params: ScaleParams, whole: Rollable) -> _Wish:
     """What is to be set. Raises Stopped, ClusterError."""
     target = call.act.target
     if (owner := operator_of(whole.metadata)) is not None:
-        raise _refusal(Reason("Managed", f"{target} belongs to {owner}, which sets its replicas: scale it there"))
+        raise _refusal(Reason("Managed", f"{target} belongs to {owner}, which sets its replicas: {owner.instead}"))
     if not kind_of(call).scales:
         raise _refusal(Reason("NoScale", f"a {target.kind} has no scale: the replicas of {target} cannot be set"))
     scaling = await _autoscalers(call)
@@ -157,7 +157,7 @@ async def _autoscalers(call: Call) -> list[ScalingAutoscaler]:
 
 def _by_autoscaler(params: ScaleParams, scaling: ScalingAutoscaler, running: int, call: Call) -> _Wish:
     if (owner := operator_of(scaling.metadata)) is not None:
-        raise _refusal(Reason("Managed", f"{scaling.key} belongs to {owner}, which sets its bounds: raise them there"))
+        raise _refusal(Reason("Managed", f"{scaling.key} belongs to {owner}, which sets its bounds: {owner.instead}"))
     _managed(params, scaling.metadata, "HorizontalPodAutoscaler", "f:minReplicas", scaling.key)
     now = Sized(call.act.target, scaling.key, scaling.spec.min_replicas, scaling.metadata.resource_version)
     if now.number < 1:

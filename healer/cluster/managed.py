@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from healer.model.kube import Annotations, Meta
+from healer.model.kube import Annotations, Meta, OwnerReference
+from healer.model.operators import OwningOperator, owning
 
 _WRITERS = {
     "argocd-controller": "Argo CD",
@@ -38,9 +39,25 @@ class ManagedFields(msgspec.Struct, rename="camel", frozen=True):
     fields: dict[str, Any] = msgspec.field(default_factory=dict, name="fieldsV1")
 
 
+class OwnedBy(OwnerReference, frozen=True, kw_only=True):
+    """An owner reference with the API group of the owner."""
+
+    api_version: str = ""
+
+    @property
+    def group(self) -> str:
+        """The API group; "" for the core group."""
+        return self.api_version.rpartition("/")[0]
+
+    def is_a(self, kind: str, group: str) -> bool:
+        """Whether the owner is of that kind."""
+        return (self.kind, self.group) == (kind, group)
+
+
 class WrittenMeta(Meta, frozen=True):
     """Metadata with managedFields."""
 
+    owner_references: tuple[OwnedBy, ...] = ()
     annotations: ManagerMarks = ManagerMarks()
     managed_fields: tuple[ManagedFields, ...] = ()
 
@@ -50,7 +67,8 @@ def manager_of(metadata: WrittenMeta, *, kind: str, part: Part = ("f:spec", "f:t
 
     `part` is the part that is about to be changed. A GitOps controller that has set it manages the object.
     """
-    return gitops_of(metadata, kind, part) or operator_of(metadata)
+    operator = operator_of(metadata)
+    return gitops_of(metadata, kind, part) or (None if operator is None else operator.name)
 
 
 def gitops_of(metadata: WrittenMeta, kind: str, part: Part) -> str | None:
@@ -58,10 +76,10 @@ def gitops_of(metadata: WrittenMeta, kind: str, part: Part) -> str | None:
     return _argo(metadata, kind) or _flux(metadata) or _writer(metadata, part)
 
 
-def operator_of(metadata: WrittenMeta) -> str | None:
-    """A description of the operator that owns the object; None when it has no owner."""
-    owner = metadata.controller
-    return None if owner is None else f"the controller of {owner.kind.lower()}/{owner.name}, which owns it"
+def operator_of(metadata: WrittenMeta) -> OwningOperator | None:
+    """The operator that owns the object; None when it has no owner."""
+    owner = next((each for each in metadata.owner_references if each.controller), None)
+    return None if owner is None else owning(owner.kind, owner.name, owner.group)
 
 
 def writers_of(metadata: WrittenMeta, part: Part) -> set[str]:

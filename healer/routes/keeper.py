@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import msgspec
 
 from healer.cluster.managed import ManagerMarks, WrittenMeta, gitops_of, operator_of, writers_of
-from healer.model.kube import OwnerReference
 from healer.routes.route import CanaryRoute, ReadRoute
 
 _ROLLOUTS = "rollouts-controller"
@@ -45,13 +44,6 @@ class WeightOwner:
         return f"{self.name} {self.does}" + (f": {self.way}" if self.way else "")
 
 
-class _Owner(OwnerReference, frozen=True, kw_only=True):
-    api_version: str = ""
-
-    def is_a(self, kind: str, group: str) -> bool:
-        return (self.kind, self.api_version.partition("/")[0]) == (kind, group)
-
-
 class _OwnerStatus(ManagerMarks, frozen=True):
     rollouts: str = msgspec.field(default="", name="argo-rollouts.argoproj.io/managed-by-rollouts")
     active: str = msgspec.field(default="", name="rollouts.argoproj.io/gatewayapi-active-rollouts")
@@ -59,7 +51,6 @@ class _OwnerStatus(ManagerMarks, frozen=True):
 
 class _OwnerMeta(WrittenMeta, frozen=True):
     annotations: _OwnerStatus = _OwnerStatus()
-    owner_references: tuple[_Owner, ...] = ()
 
 
 def keeper_of(route: CanaryRoute, found: ReadRoute) -> WeightOwner | None:
@@ -73,7 +64,7 @@ def keeper_of(route: CanaryRoute, found: ReadRoute) -> WeightOwner | None:
     if gitops := gitops_of(metadata, route.kind, found.weighed):
         return WeightOwner(gitops, f"manages {route} and puts its own weights back", "pause its sync, or commit the weights")
     if operator := operator_of(metadata):
-        return WeightOwner(operator, "may put its own weights back", "set the weights at their source")
+        return WeightOwner(operator.name, "may put its own weights back", "set the weights at their source")
     return None
 
 

@@ -12,7 +12,7 @@ from healer.lab.canary import CANARY, ROUTE, STABLE, http_route, versions
 from healer.lab.custom import CLONESET, INFERENCE_SERVICE, ROLLOUT, as_cloneset, as_rollout, definition
 from healer.lab.kinds import Kind
 from healer.lab.kubelet.behaviour import ANNOTATION
-from healer.lab.objects import Object
+from healer.lab.objects import Object, owner_reference
 from healer.operate.undo import undo
 from tests.integration.conftest import ROOT, Run
 from tests.integration.test_rollback import CRASHING, NAME, NEW, OLD, VERIFY
@@ -228,3 +228,45 @@ async def test_a_route_that_a_rollout_sets_is_left_to_it(lab: Lab, run: Run, sla
 def _weights(lab: Lab) -> list[int]:
     (found,) = lab.objects("httproutes", NAMESPACE)
     return [backend["weight"] for backend in found["spec"]["rules"][0]["backendRefs"]]
+
+
+async def owned(lab: Lab) -> None:
+    """A Deployment that an InferenceService owns."""
+    service = {
+        "apiVersion": INFERENCE_SERVICE.api_version,
+        "kind": INFERENCE_SERVICE.kind,
+        "metadata": {"name": "ranker", "namespace": NAMESPACE},
+        "spec": {"predictor": {}},
+    }
+    await lab.apply([definition(INFERENCE_SERVICE), service])
+    deployment, *_ = serving(replicas=3)
+    owner = owner_reference(INFERENCE_SERVICE.api_version, INFERENCE_SERVICE.kind, one(lab, INFERENCE_SERVICE))
+    deployment["metadata"]["ownerReferences"] = [owner]
+    await lab.apply(deployment)
+    await lab.wait_for(serves(3), PATIENCE)
+
+
+async def test_pods_of_an_operators_deployment_are_evicted(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """What owns the Deployment makes no difference to its pods."""
+    await owned(lab)
+    await run(ruleset(CRASH_LOOP))
+    sick, *_ = pods(lab)
+    was = uid(lab, sick)
+    await lab.behave(NAMESPACE, sick, "crash")
+    await lab.wait_for(serves(3, without=was), PATIENCE)
+    await slack.wait_for(told("healed"), PATIENCE)
+    assert evictions(lab) == [sick]
+
+
+@pytest.mark.parametrize("action", ["rollback", "rolloutRestart", "scale"])
+async def test_an_operators_deployment_is_not_changed(lab: Lab, run: Run, slack: FakeSlack, action: str) -> None:
+    """The refusal names the operator and its own field."""
+    await owned(lab)
+    (before,) = lab.objects("deployments", NAMESPACE)
+    params = {"max": 5} if action == "scale" else {}
+    healer = await run(ruleset(rule("errors", when=ERRORS, heal=heal(action, **params))))
+    await healer.post(alert("HighErrors", deployment=NAME))
+    await slack.wait_for(says("KServe (InferenceService ranker)"), PATIENCE)
+    assert says("change spec.predictor of inferenceservice/ranker")(slack)
+    (after,) = lab.objects("deployments", NAMESPACE)
+    assert (after["spec"], after["metadata"]["generation"]) == (before["spec"], before["metadata"]["generation"])

@@ -97,4 +97,6 @@ def test_who_has_set_something_else_only() -> None:
 def test_an_operator() -> None:
     owner = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "name": "bert", "uid": "o"}
     assert managed(ownerReferences=[owner]) is None
-    assert managed(ownerReferences=[owner | {"controller": True}]) == "the controller of inferenceservice/bert, which owns it"
+    assert managed(ownerReferences=[owner | {"controller": True}]) == "KServe (InferenceService bert)"
+    foreign = owner | {"apiVersion": "example.com/v1", "controller": True}
+    assert managed(ownerReferences=[foreign]) == "the controller of inferenceservice/bert, which owns it"

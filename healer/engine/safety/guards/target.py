@@ -3,6 +3,7 @@
 from healer.engine.matching.firing import NOT_REPEATED
 from healer.engine.safety.guards.question import Question, Veto
 from healer.model.incident import Reason
+from healer.model.operators import is_known, owning
 from healer.model.target import ActsOn
 
 
@@ -28,9 +29,9 @@ def _unsupported(q: Question) -> str:
             f"one of {acts_on} run it"
         )
     owner = q.incident.workload
+    way = owning(owner.kind, owner.name).instead if is_known(owner.kind) else f"see to the {owner.kind} itself"
     return (
-        f"{q.target} belongs to {owner}, and healer acts on {acts_on} only: see to the {owner.kind} itself, or list in "
-        "`scope.kinds` what the rule is for"
+        f"{q.target} belongs to {owner}, and healer acts on {acts_on} only: {way}, or list in `scope.kinds` what the rule is for"
     )
 
 
