@@ -17,6 +17,7 @@ from tests.packs.troubles import (
     crashing,
     judged,
     of_workload,
+    on_node,
     out_of_memory,
     recorded,
     waiting,
@@ -194,6 +195,7 @@ def _gpu() -> Iterator[Row]:
     yield evicts("gpu/device-unhealthy", DEVICE_UNHEALTHY, STORM, SHORT)
     yield evicts("gpu/xid-application", application, STORM, LAST, instead("the device is at fault", device, UNMET))
     yield pages("gpu/xid-device", device, instead("a number that nobody knows", unknown, UNMET))
+    yield pages("nodes-gpu/node-broken", on_node("AcceleratedHardwareReady"), SHORT)
     yield pages("gpu/xid-unknown", unknown, instead("the device is at fault", device, UNMET))
 
 

@@ -215,6 +215,20 @@ def asked(rule: str, condition: str, *, ready: bool = True) -> Trouble:
     return Trouble(begin, lambda d, name: tell(d, name, False))
 
 
+def on_node(condition: str) -> Trouble:
+    """The node of the pod has that condition."""
+
+    def tell(d: Drill, name: str, firing: bool) -> None:
+        target = d.world.target(name)
+        d.feed(
+            Signal(
+                "node", condition, target, firing, d.now, f"node/{target.uid}/{condition}", "1", f"{condition}: said its agent"
+            )
+        )
+
+    return Trouble(lambda d, name: tell(d, name, True), lambda d, name: tell(d, name, False))
+
+
 def judged(rule: str, verdict: str) -> Trouble:
     """The judge says that of the Deployment, as the canary."""
     return Trouble(lambda d, _: _say(d, rule, verdict, True), lambda d, _: _say(d, rule, verdict, False), of_workload=True)
