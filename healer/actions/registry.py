@@ -7,6 +7,7 @@ from healer.actions.evict import Evict
 from healer.actions.job import RunJob
 from healer.actions.page import Page
 from healer.actions.pin_model_version import PinModelVersion
+from healer.actions.quarantine import Quarantine
 from healer.actions.restart import Restart
 from healer.actions.rollback import Rollback
 from healer.actions.rollout_restart import RolloutRestart
@@ -22,6 +23,7 @@ ACTIONS: dict[str, Action] = {
         Page(),
         Collect(),
         RunJob(),
+        Quarantine(),
         Rollback(),
         RolloutRestart(),
         PinModelVersion(),

@@ -19,7 +19,8 @@ from healer.cluster.api import Api, pages
 from healer.cluster.decode import Bookmark, Drop, ListPage, LooseObject, Put, Splitter, event_decoder
 from healer.cluster.errors import ApiError, ApiUnavailable, Backoff, ClusterError, Unreadable, is_servers
 from healer.cluster.resources import Resource
-from healer.model.kube import KubeObject
+from healer.model.annotations import QUARANTINED
+from healer.model.kube import KubeObject, Pod
 from healer.model.text import body_text
 from healer.model.view import View
 
@@ -370,6 +371,8 @@ class Reflector:
     def _put(self, obj: KubeObject) -> ObjectChange | None:
         if not self.resource.kept:
             return ObjectChange(self.resource.kind, "put", obj, None)
+        if isinstance(obj, Pod) and QUARANTINED in obj.metadata.labels:  # it serves nobody, and is no patient
+            return self._drop(obj)
         before = self._view.put(obj)
         if before is not None and before.metadata.resource_version == obj.metadata.resource_version:
             return None

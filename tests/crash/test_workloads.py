@@ -468,6 +468,29 @@ class RunJob(OnWorkload):
         assert self.notice in ({}, {"made": job["metadata"]["name"]})  # none of one that is found by its name
 
 
+class Quarantine(OnWorkload):
+    """A pod is put in quarantine once, and one takes its place."""
+
+    action = "quarantine"
+    must = ("patch pods",)
+    watched = "deployments"
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        await self.lab.apply(serving(replicas=3, min_available=None))
+        await self.lab.wait_for(serves(3), PATIENCE)
+        self._alert = alert("HighErrors", pod=self.lab.objects("pods", NAMESPACE)[0]["metadata"]["name"])
+
+    def object(self) -> Object:
+        return self.named("deployments", _NAME)
+
+    async def verify(self) -> None:
+        found = self.lab.objects("pods", NAMESPACE)
+        (kept,) = [each for each in found if "healer.dev/quarantined" in each["metadata"]["labels"]]
+        assert len(found) == 4
+        assert self._alert["labels"]["pod"] == kept["metadata"]["name"]
+        assert list(self.notice) == [f"pod/{kept['metadata']['name']}"]
+
+
 class ForATime(OnWorkload):
     """A change that is taken back when the incident is healed. How it is claimed is as with all others, and tried there."""
 
@@ -661,6 +684,7 @@ def _settled(revision: str) -> Callable[[Lab], bool]:
         RolloutRestart,
         CollectFirst,
         RunJob,
+        Quarantine,
         Scale,
         Cordon,
         Silence,

@@ -1,0 +1,97 @@
+"""`quarantine` over HTTP against the lab: one patch, bounded, and the two ways out."""
+
+from typing import Any
+
+import pytest
+
+from healer.actions.base import Clients
+from healer.actions.quarantine import Quarantine, QuarantineParams
+from healer.lab.kinds import POD
+from healer.lab.objects import Object, controller_of
+from healer.model.action import Outcome, OutcomeKind
+from healer.model.temporary import changes
+from tests.unit.actions.conftest import NAMESPACE, Bench
+
+LABEL = "healer.dev/quarantined"
+
+
+async def attempt(bench: Bench, **how: Any) -> Outcome:
+    return await bench.attempt("quarantine", params=QuarantineParams(), **how)
+
+
+def verdict(outcome: Outcome) -> tuple[OutcomeKind, str]:
+    return outcome.kind, outcome.reason
+
+
+def labels(bench: Bench) -> dict[str, str]:
+    pod = bench.pod()
+    assert pod is not None
+    return dict(pod["metadata"]["labels"])
+
+
+async def released(bench: Bench) -> None:
+    """The ReplicaSet has let it go."""
+    await bench.lab.wait_for(lambda _: controller_of(bench.pod() or {"metadata": {}}) is None)
+
+
+async def test_it_takes_the_labels_of_its_owner_and_its_services_and_no_others(bench: Bench) -> None:
+    """The ReplicaSet lets go of it, and a person gets it back as it was."""
+    bench.lab.api.modify(POD, NAMESPACE, bench.target.name, lambda obj: obj["metadata"]["labels"].update(team="search"))
+    before = labels(bench)
+    assert verdict(await attempt(bench)) == (OutcomeKind.DONE, "Quarantined")
+    assert bench.writes == ["patch pods"]
+    await released(bench)
+    assert labels(bench) == {
+        "team": "search",
+        "version": "v1",
+        LABEL: bench.incident().id,
+        "healer.dev/quarantined-from": bench.workload.uid,
+    }
+    (back,) = await bench.ways_back("quarantine")
+    assert not back.done
+    await back.put_back(bench.api, force=False)
+    assert labels(bench) == before
+    (back,) = await bench.ways_back("quarantine")
+    assert back.done
+
+
+async def test_at_its_expiry_that_pod_is_deleted(bench: Bench) -> None:
+    await attempt(bench)
+    await released(bench)
+    ((key, change),) = changes(bench.kept).items()
+    assert not change.with_incident
+    end = await Quarantine().reversal(Clients(bench.api), bench.incident(), key, change)
+    await end.put_back(bench.api, force=False)
+    await bench.lab.wait_for(lambda _: bench.pod() is None)
+
+
+async def test_no_more_than_one_of_a_workload(bench: Bench) -> None:
+    (other,) = [pod for pod in bench.view.pods() if pod.metadata.uid != bench.target.uid][:1]
+
+    def mark(obj: Object) -> None:
+        obj["metadata"]["labels"] = {LABEL: "earlier", "healer.dev/quarantined-from": bench.workload.uid}
+
+    bench.lab.api.modify(POD, NAMESPACE, other.metadata.name, mark)
+    assert verdict(await attempt(bench, min_ready=0)) == (OutcomeKind.REFUSED, "QuarantineLimit")
+    assert bench.writes == []
+
+
+@pytest.mark.parametrize("bench", [3], indirect=True)
+async def test_a_budget_that_allows_none_is_not_gone_around(bench: Bench) -> None:
+    assert verdict(await attempt(bench)) == (OutcomeKind.DEFERRED, "BudgetRefused")
+    assert bench.writes == []
+
+
+async def test_only_a_replica_set_replaces_a_pod_that_is_kept(bench: Bench) -> None:
+    """The name of a StatefulSet's pod would be taken."""
+    owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "x", "uid": "x", "controller": True}
+    bench.lab.api.modify(POD, NAMESPACE, bench.target.name, lambda obj: obj["metadata"].update(ownerReferences=[owner]))
+    assert verdict(await attempt(bench)) == (OutcomeKind.REFUSED, "NotReplaced")
+    assert bench.writes == []
+
+
+async def test_a_dry_run_changes_and_keeps_nothing(bench: Bench) -> None:
+    before = labels(bench)
+    assert verdict(await attempt(bench, dry_run=True)) == (OutcomeKind.DONE, "WouldQuarantine")
+    assert labels(bench) == before
+    assert bench.kept == {}
