@@ -217,8 +217,8 @@ async def _quarantine(call: Call, params: QuarantineParams, pod: Pod, removed: M
     try:
         await call.api.request("PATCH", path, query=query, body={"metadata": metadata}, content_type=form)
     except ApiError as error:
-        if error.is_not_found:
-            now = await look_again(call, "a 404")
+        if error.is_not_found or error.status == 422:  # 422: the uid is another
+            now = await look_again(call, f"a {error.status}")
             return now if isinstance(now, Outcome) else refusal(error, f"quarantine {target}")
         if error.is_conflict:
             return Outcome(OutcomeKind.DEFERRED, "Changed", f"{target} changed meanwhile: looking again ({error.message})")

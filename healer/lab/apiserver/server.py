@@ -164,8 +164,8 @@ class _ResourceRequest:
             raise status.method_not_allowed()
         pod = self._api.get(self._kind, self._namespace, self._to.name)
         node = pod["spec"].get("nodeName", "")
-        lost = bool(node) and is_lost(self._api, node)
-        return web.Response(text=self._server.logs.read(pod, self._request.query, lost=lost))
+        said = self._server.logs.read(pod, self._request.query, lost=bool(node) and is_lost(self._api, node))
+        return web.Response(text=said) if node else web.Response(status=204)
 
     def _written_kind(self) -> tuple[str, str]:
         if self._to.subresource == "scale":
