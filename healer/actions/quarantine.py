@@ -41,20 +41,20 @@ class QuarantineParams(Model):
     """How long the pod is kept. Then healer deletes it. It keeps its resources until then, a GPU as well."""
 
 
-class _ReplicaSetSpec(KubeStruct, frozen=True):
+class _SelectingReplicaSetSpec(KubeStruct, frozen=True):
     selector: LabelSelector
 
 
 class _SelectingReplicaSet(KubeObject, frozen=True, kw_only=True):
-    spec: _ReplicaSetSpec
+    spec: _SelectingReplicaSetSpec
 
 
-class _ServiceSpec(KubeStruct, frozen=True):
+class _SelectingServiceSpec(KubeStruct, frozen=True):
     selector: dict[str, str] | None = None
 
 
 class _SelectingService(KubeObject, frozen=True, kw_only=True):
-    spec: _ServiceSpec = _ServiceSpec()
+    spec: _SelectingServiceSpec = _SelectingServiceSpec()
 
 
 class _SelectingServices(msgspec.Struct):

@@ -144,6 +144,17 @@ async def test_a_kubelet_that_does_not_answer_is_said_and_the_rest_is_kept(bench
     assert condition(yaml.safe_load(found["data"][f"{bench.target.name}.pod.yaml"]), "Ready") is not None
 
 
+async def test_a_request_without_an_answer_is_not_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is kept, and the ladder goes on."""
+    monkeypatch.setattr("healer.actions.shared.evidence._EACH", 0.1)
+    bench.lab.faults.delay(3600, resource="pods/log")
+    outcome = await collect(bench)
+    (found,) = kept(bench)
+    assert verdict(outcome) == (OutcomeKind.DONE, "Collected")
+    assert "timed out" in found["data"]["not-read.txt"]
+    assert f"{bench.target.name}.events.txt" in found["data"]
+
+
 async def test_what_cannot_be_kept_holds_nothing_up(bench: Bench) -> None:
     """DONE, so that the next step follows."""
     bench.lab.forbid("create", "configmaps")
