@@ -20,7 +20,7 @@ RUN /opt/healer/bin/python -c 'import healer.cli, healer.daemon'
 FROM base
 ENV PATH=/opt/healer/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 COPY --from=build /opt/healer /opt/healer
-COPY rules /etc/healer/rules
+COPY rules/*.yaml /etc/healer/rules/
 USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT ["healer"]

@@ -22,10 +22,7 @@ EXIT_SETUP = 2
 EXIT_FAILED = 3
 
 RulePaths = Annotated[
-    list[Path],
-    typer.Option(
-        "--rules", metavar="DIR|FILE", help="A rule file, a folder of them, or a folder of packs. May be given several times."
-    ),
+    list[Path], typer.Option("--rules", metavar="DIR|FILE", help="A rule file, or a folder of them. May be given several times.")
 ]
 
 

@@ -19,8 +19,6 @@ from healer.rules.vocabulary import Vocabulary
 from healer.sinks.registry import SINKS
 from healer.workloads.registry import WORKLOADS
 
-PACK = "rules.yaml"
-"""The file that makes a folder a rule pack. Of a folder of packs, these files are read."""
 _NAMED = 5
 """Folders that a message names."""
 
@@ -34,15 +32,14 @@ class RulesError(Exception):
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
-    """The rule files: each file as given, also a pipe; of a folder every *.yaml and *.yml; of a folder of packs their rules.
+    """The rule files: each file as given, also a pipe, and of a folder every *.yaml and *.yml.
 
-    A folder of packs has no *.yaml and no *.yml itself: rules that were not read are not read because of a folder beside them.
     Raises RulesError when there are none.
     """
     files: list[Path] = []
     problems: list[Problem] = []
     for path in paths:
-        found = sorted(_in_folder(path) or _packs(path)) if path.is_dir() else [path] if path.exists() else []
+        found = sorted(_in_folder(path)) if path.is_dir() else [path] if path.exists() else []
         dangling = [file for file in (found if path.is_dir() else [path]) if file.is_symlink() and not file.exists()]
         for link in dangling:
             what = f"is a link to {link.readlink()}, which does not exist"
@@ -63,7 +60,7 @@ def _nothing(path: Path) -> Problem:
     if not inner:
         return Problem(str(path), 0, 0, "", "holds no *.yaml files", "name a rule file, or a folder of them")
     more = f", and {len(inner) - _NAMED} more" if len(inner) > _NAMED else ""
-    what = f"holds no *.yaml files itself, and the folders in it are not read: none of them is a pack, with a file {PACK}"
+    what = "holds no *.yaml files itself, and the folders in it are not read"
     return Problem(str(path), 0, 0, "", what, f"name them: {', '.join(inner[:_NAMED])}{more}")
 
 
@@ -82,9 +79,8 @@ def passed_over(paths: Iterable[Path]) -> list[str]:
     """What lies in the folders and may hold rules, and is not read; a sentence each."""
     said: list[str] = []
     for folder in (path for path in paths if path.is_dir()):
-        packs = [] if _in_folder(folder) else _packs(folder)
         for entry in sorted(folder.iterdir()):
-            if entry.name.startswith(".") or not entry.is_dir() or entry / PACK in packs:
+            if entry.name.startswith(".") or not entry.is_dir():
                 continue
             if _is_yaml(entry):
                 said.append(f"{entry}: is a folder and not a file, so it is passed over")
@@ -123,16 +119,6 @@ def _is_yaml(path: Path) -> bool:
 def _in_folder(folder: Path) -> list[Path]:
     """Its rule files; a link to nothing is one of them, so that it is not lost in silence."""
     return [path for path in folder.iterdir() if _is_yaml(path) and not path.is_dir()]
-
-
-def _packs(folder: Path) -> list[Path]:
-    """The rules of the packs in a folder."""
-    return [path for each in folder.iterdir() if not each.name.startswith(".") and _is_file(path := each / PACK)]
-
-
-def _is_file(path: Path) -> bool:
-    """Whether it is a file, or a link to nothing."""
-    return path.is_file() or path.is_symlink()
 
 
 def _none(_: Rulebook) -> list[Problem]:

@@ -61,7 +61,7 @@ def test_it_heals_and_ignores_the_environment_of_an_operator(tmp_path: Path) -> 
 
 
 def test_rules_that_only_observe_heal_nothing_and_the_exit_code_is_1(tmp_path: Path) -> None:
-    pack = (RULES / "tensorflow-serving" / "rules.yaml").read_text()
+    pack = (RULES / "tensorflow-serving.yaml").read_text()
     (tmp_path / "observe.yaml").write_text(pack.replace("mode: enforce", "mode: observe"))
     done = demo("--rules", str(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr

@@ -81,7 +81,7 @@ def test_it_runs_the_daemon_with_the_rules_it_carries(stages: list[list[Instruct
     (command,) = map(json.loads, _rests(last, "CMD"))
     assert entrypoint[0] in scripts
     assert command[:2] == ["run", "--rules"]
-    assert f"rules {command[2]}" in _rests(last, "COPY")
+    assert f"rules/*.yaml {command[2]}/" in _rests(last, "COPY")
 
 
 def test_nothing_is_written_when_it_runs(stages: list[list[Instruction]]) -> None:

@@ -131,7 +131,7 @@ def test_webhooks_need_a_token_that_is_mounted(manifests: list[Manifest], settin
 
 
 def test_the_config_map_holds_the_rules_of_every_pack(manifests: list[Manifest]) -> None:
-    packs = {f"{path.parent.name}.yaml": path.read_text() for path in (ROOT / "rules").glob("*/rules.yaml")}
+    packs = {path.name: path.read_text() for path in (ROOT / "rules").glob("*.yaml")}
     assert _one(manifests, "ConfigMap")["data"] == packs
 
 

@@ -87,7 +87,7 @@ async def restarted(lab: Lab, pod: str) -> None:
 async def test_a_dead_engine_is_left_to_the_kubelet_until_it_dies_again_and_again(lab: Lab, tmp_path: Path) -> None:
     """vLLM ends its process when its engine is dead: at the first exit the kubelet is the better answer."""
     once, again, _ = await serve(lab, name="vllm", min_available=None)
-    async with daemon(lab, tmp_path, pack("vllm")) as healer:
+    async with daemon(lab, tmp_path, pack("vllm.yaml")) as healer:
         await lab.behave("production", once, "crash")
         await restarted(lab, once)
         await lab.behave("production", once, "ok")
@@ -118,7 +118,7 @@ async def test_an_engine_that_hangs_is_taken_and_a_saturated_one_is_not(lab: Lab
 async def test_a_saturated_workload_waits_for_a_human_and_loses_no_pod(lab: Lab, tmp_path: Path) -> None:
     """More replicas are the answer, and cost a GPU. A pod less would give its load to the others."""
     names = await serve(lab, name="vllm", min_available=None)
-    async with daemon(lab, tmp_path, pack("vllm")) as healer:
+    async with daemon(lab, tmp_path, pack("vllm.yaml")) as healer:
         await healer.post(alert("VllmSaturated", deployment="vllm"))
         waiting = await healer.told.until(State.WAITING)
     assert waiting.reason.code == "NeedsApproval"
@@ -128,7 +128,7 @@ async def test_a_saturated_workload_waits_for_a_human_and_loses_no_pod(lab: Lab,
 async def test_an_xid_of_the_process_takes_the_pod_and_one_of_the_device_calls_people(lab: Lab, tmp_path: Path) -> None:
     """A GPU that fell off the bus (79) is not cured by a new pod on the same node: its node is the remediator's."""
     device, process, _ = await serve(lab, name="vllm", min_available=None)
-    async with daemon(lab, tmp_path, pack("gpu")) as healer:
+    async with daemon(lab, tmp_path, pack("gpu.yaml")) as healer:
         await healer.post(alert("GpuXidError", pod=device, xid="79"))
         paged = await healer.told.until(State.ESCALATED)
         await healer.post(alert("GpuXidError", pod=process, xid="31"))
@@ -143,7 +143,7 @@ async def test_a_download_that_is_stuck_is_tried_once_on_another_node(lab: Lab, 
     await lab.wait_for(_initializing(3), PATIENCE)
     fast, slow, stuck = pods(lab)
     await lab.behave("production", fast, "ok")
-    async with daemon(lab, tmp_path, pack("vllm")) as healer:
+    async with daemon(lab, tmp_path, pack("vllm.yaml")) as healer:
         await healer.decisions.until(lambda each: (each.verb, each.target.name) == (Verb.PEND, slow))
         await lab.behave("production", slow, "ok")
         await lab.wait_for(lambda lab: stuck not in pods(lab) and _initializing(1)(lab), PATIENCE)
@@ -164,7 +164,7 @@ def _initializing(wanted: int) -> Callable[[Lab], bool]:
 async def test_a_cuda_fault_of_one_pod_takes_it_and_one_of_all_pods_takes_none(lab: Lab, tmp_path: Path) -> None:
     """Triton stays ready after a CUDA fault. When all pods fail, the model or the image is at fault."""
     names = await serve(lab, name="triton", min_available=None)
-    async with daemon(lab, tmp_path, pack("triton")) as healer:
+    async with daemon(lab, tmp_path, pack("triton.yaml")) as healer:
         await healer.post(*(alert("TritonFailuresHigh", pod=name) for name in names))
         await healer.decisions.until(lambda each: each.reason.code == "Storm")
         assert evictions(lab) == []

@@ -31,7 +31,7 @@ def _line(text: str, of: str) -> int:
 
 
 async def test_check_finds_nothing_in_the_rule_pack(tmp_path: Path) -> None:
-    code, printed = await verb("check", ROOT / "rules" / "tensorflow-serving", home=tmp_path)
+    code, printed = await verb("check", ROOT / "rules" / "tensorflow-serving.yaml", home=tmp_path)
     assert code == 0, printed
     assert "no problems" in printed
 

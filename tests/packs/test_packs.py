@@ -14,7 +14,7 @@ from healer.rules.triggers import ALERT
 RULES = Path(__file__).parents[2] / "rules"
 PACKED = load_rules([RULES], vocabulary()).rules
 """The rules of the packs, which work as they are."""
-FILES = sorted(RULES.glob("*/*.yaml"))
+FILES = sorted(RULES.rglob("*.yaml"))
 EVERY = load_rules(FILES, vocabulary()).rules
 """All that is shipped, with those in which names are to be filled in."""
 ON_WORKLOADS = {"rollback", "rolloutRestart", "pinModelVersion", "scale"}
@@ -22,7 +22,7 @@ ON_WORKLOADS = {"rollback", "rolloutRestart", "pinModelVersion", "scale"}
 
 def test_each_pack_has_a_rule_set_of_its_name_and_no_surprises() -> None:
     assert remarks(EVERY) == []
-    assert sorted({bound.ruleset for bound in PACKED}) == sorted(path.parent.name for path in FILES if path.name == "rules.yaml")
+    assert sorted({bound.ruleset for bound in PACKED}) == sorted(path.stem for path in RULES.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("bound", EVERY, ids=lambda bound: bound.name)

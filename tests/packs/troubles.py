@@ -25,7 +25,7 @@ from healer.rules.scope import Scope
 from tests.support.world import APP, NAMESPACE, VOCABULARY, Drill, World, moment
 
 RULES = Path(__file__).parents[2] / "rules"
-FILES = sorted(RULES.glob("*/*.yaml"))
+FILES = sorted(RULES.rglob("*.yaml"))
 """All rule files that are shipped: those of the packs, and those in which names are to be filled in."""
 
 

@@ -58,11 +58,10 @@ def _resource(path: Path) -> Iterator[Manifest]:
 
 def _config_map(folder: Path, generator: Manifest) -> Manifest:
     data = {}
-    for entry in generator["files"]:
-        key, _, name = entry.rpartition("=")
+    for name in generator["files"]:
         if not (folder / name).resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{folder / name}: kustomize reads no file outside the kustomization's own folder")
-        data[key or Path(name).name] = (folder / name).read_text()
+        data[Path(name).name] = (folder / name).read_text()
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": generator["name"]}, "data": data}
 
 

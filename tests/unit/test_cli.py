@@ -16,7 +16,7 @@ from tests.support.healer import HEALER, Verb
 pytestmark = pytest.mark.slow
 
 RULES = Path(__file__).parents[2] / "rules"
-PACK = RULES / "tensorflow-serving" / "rules.yaml"
+PACK = RULES / "tensorflow-serving.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +67,6 @@ def test_check_of_a_folder_of_folders_names_those_with_rules(tmp_path: Path) -> 
     assert done.returncode == 2
     assert "holds no *.yaml files itself, and the folders in it are not read" in done.stderr
     assert f"hint: name them: {tmp_path / 'team'}\n" in done.stderr
-
-
-def test_check_of_a_folder_of_packs_reads_their_rules(tmp_path: Path) -> None:
-    """A folder with rule files of its own is no folder of packs: nothing that was not read before is read because of one."""
-    for name in ("serving", ".hidden"):
-        (tmp_path / name).mkdir()
-        shutil.copy(PACK, tmp_path / name / "rules.yaml")
-    (tmp_path / "serving" / "more.yaml").write_text("kind: Other")
-    (tmp_path / "canary").mkdir()
-    (tmp_path / "canary" / "serving.yaml").write_text("kind: Other")
-    done = json.loads(healer("check", str(tmp_path), "-o", "json").stdout)
-    assert done["files"] == [str(tmp_path / "serving" / "rules.yaml")]
-    assert [remark.partition(": ")[0] for remark in done["remarks"]] == [str(tmp_path / "canary")]
-    (tmp_path / "own.yaml").write_text("kind: Own")
-    done = json.loads(healer("check", str(tmp_path), "-o", "json").stdout)
-    assert done["files"] == [str(tmp_path / "own.yaml")]
-    assert len(done["remarks"]) == 2
 
 
 def test_check_reads_a_pipe() -> None:
