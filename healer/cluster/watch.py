@@ -26,8 +26,6 @@ from healer.model.view import View
 
 log = structlog.get_logger()
 
-_TICK = 10.0
-"""Seconds. A loop that waits for long notes so often that it works."""
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
 
@@ -195,10 +193,8 @@ class Reflector:
         self.absent = str(error)
         self._record_contact()
         self.synced.set()
-        until = self._clock() + self._settings.absent
-        while (left := until - self._clock()) > 0:
-            self._tried = self._clock()
-            await asyncio.sleep(min(left, _TICK))
+        self._tried = self._clock() + self._settings.absent  # it is not idle while it waits on purpose
+        await asyncio.sleep(self._settings.absent)
         return True
 
     async def _recover(self, error: ClusterError) -> None:

@@ -106,7 +106,14 @@ CASES = {
     "a query's kind": (QUERY, "above: 0.5", "above: 0.5, statefulse: x", 9, "unknown key", "did you mean statefulset?"),
     "the same Service": (CANARY, "deployment: v2", "deployment: v2, service: v1", 12, "the same Service", "its own"),
     "a subset of an Ingress": (CANARY, "deployment: v1", "deployment: v1, subset: a", 11, "VirtualService has them", "delete"),
-    "a pool of an Ingress": (CANARY, "deployment: v1", "deployment: v1, pool: a", 11, "HTTPRoute does", "write service"),
+    "a pool of an Ingress": (
+        CANARY,
+        "deployment: v1",
+        "deployment: v1, pool: a",
+        11,
+        "HTTPRoute or LLMInferenceService does",
+        "write service",
+    ),
     "a pool and a Service": (
         CANARY,
         "deployment: v1",

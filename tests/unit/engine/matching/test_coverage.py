@@ -126,9 +126,9 @@ def test_a_scope_of_which_nothing_can_be_treated_is_a_doubt() -> None:
         "f.yaml",
         VOCABULARY,
     )
+    treated = ", ".join(f"{kind}s" for kind in WORKLOADS)
     assert Covering(foreign(cluster())).of(bound).doubts == (
-        "all that is in its scope is only watched: healer acts on Deployments, StatefulSets, DaemonSets, "
-        "and there are Job, pods that nobody owns",
+        f"all that is in its scope is only watched: healer acts on {treated}, and there are Job, pods that nobody owns",
     )
 
 
