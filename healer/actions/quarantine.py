@@ -146,7 +146,7 @@ class Quarantine:
 
     async def reversals(self, api: Api, incident: Incident, namespace: str, kept: Mapping[str, str]) -> Sequence[Reversal]:
         """See `Undoable`: a person releases it."""
-        return await releases(api, namespace, kept)
+        return await releases(api, incident, namespace, kept)
 
     def hold(self, incident: Incident, change: TemporaryChange, view: View, beside: Sequence[Incident]) -> Reason | None:
         """See `Temporary`. The pod serves nobody."""

@@ -25,6 +25,8 @@ class QuarantinedPod:
 
     pod: Pod
     change: TemporaryChange
+    incident: str
+    """The incident that has noted it: a note of another one leads to nothing."""
     releases: bool
     """Whether its way out is to get its labels back; else it is deleted."""
     group: str = field(default="pods")
@@ -37,7 +39,8 @@ class QuarantinedPod:
     @property
     def done(self) -> bool:
         """Whether it is not in quarantine (any more)."""
-        return self.pod.metadata.uid != self.change.after or QUARANTINED not in self.pod.metadata.labels or self.pod.terminating
+        meta = self.pod.metadata
+        return meta.uid != self.change.after or meta.labels.get(QUARANTINED) != self.incident or self.pod.terminating
 
     def __str__(self) -> str:
         if self.done:
@@ -74,16 +77,19 @@ class QuarantinedPod:
 
 async def deletion(api: Api, incident: Incident, key: str, change: TemporaryChange) -> QuarantinedPod:
     """The end of a quarantine that has expired. Raises ClusterError, ValueError."""
-    return QuarantinedPod(await _read(api, incident.workload.namespace, key), change, releases=False)
+    return QuarantinedPod(await _read(api, incident.workload.namespace, key), change, incident.id, releases=False)
 
 
-async def releases(api: Api, namespace: str, kept: Mapping[str, str]) -> Sequence[Reversal]:
-    """The releases of the pods that are in quarantine still. Raises NotUndone, ClusterError, ValueError."""
+async def releases(api: Api, incident: Incident, namespace: str, kept: Mapping[str, str]) -> Sequence[Reversal]:
+    """The releases of the pods that an incident has put in quarantine and that are in it still.
+
+    Raises NotUndone, ClusterError, ValueError.
+    """
     found: list[Reversal] = []
     for key, change in changes(kept).items():
         if change.ended is None:
             try:
-                found.append(QuarantinedPod(await _read(api, namespace, key), change, releases=True))
+                found.append(QuarantinedPod(await _read(api, namespace, key), change, incident.id, releases=True))
             except ApiError as error:
                 if not error.is_not_found:
                     raise

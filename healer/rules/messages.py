@@ -14,11 +14,6 @@ from healer.rules.positions import Document, Path, Problem, dotted
 from healer.rules.schema import Step, models_by_path
 from healer.rules.vocabulary import Vocabulary
 
-LATER = {
-    "Step": {"quarantine"},
-}
-"""Keys that a later version of the language has."""
-
 _HINTS = {
     "minReady": "healer never takes the last ready replica",
     "atLeast": "seen once is what a rule without count asks for",
@@ -88,9 +83,6 @@ def _unknown(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
             return f"the action {path[-2]!r} has no parameter 'verify'", f"verify stands beside {path[-2]}, not below it"
         hint = nearest(key, known) or (f"it takes {', '.join(sorted(known))}" if known else "it takes none: write {}")
         return f"the action {path[-2]!r} has no parameter {key!r}", hint
-    if key in LATER.get(model.__name__, ()):
-        hint = "a later version of the language will have it; this one refuses it"
-        return f"{key!r} is not in this version of healer", hint
     if model is Step:
         hint = nearest(key, actions) or f"the actions are {', '.join(sorted(actions))}"
         return f"there is no action {key!r}", hint

@@ -122,6 +122,8 @@ def test_alertmanager_accepts_its_configuration() -> None:
     [
         ({"namespace": "production", "pod": "a"}, "healer,people"),
         ({"namespace": "production", "deployment": "tf"}, "healer,people"),
+        ({"namespace": "production", "statefulset": "tf"}, "healer,people"),
+        ({"namespace": "production", "daemonset": "tf"}, "healer,people"),
         ({"namespace": "production", "pod": "a", "to": PEOPLE}, "people"),
         ({"alertname": "Watchdog"}, "people"),
     ],

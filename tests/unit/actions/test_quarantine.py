@@ -1,5 +1,6 @@
 """`quarantine` over HTTP against the lab: one patch, bounded, and the two ways out."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,6 +64,20 @@ async def test_at_its_expiry_that_pod_is_deleted(bench: Bench) -> None:
     end = await Quarantine().reversal(Clients(bench.api), bench.incident(), key, change)
     await end.put_back(bench.api, force=False)
     await bench.lab.wait_for(lambda _: bench.pod() is None)
+
+
+async def test_the_note_of_another_incident_lets_no_pod_go(bench: Bench) -> None:
+    """Anybody may copy an incident: a note leads only to a pod that names the incident itself."""
+    await attempt(bench)
+    await released(bench)
+    ((key, change),) = changes(bench.kept).items()
+    before, copied = labels(bench), replace(bench.incident(), id="copied")
+    end = await Quarantine().reversal(Clients(bench.api), copied, key, change)
+    (back,) = await Quarantine().reversals(bench.api, copied, NAMESPACE, bench.kept)
+    for each in (end, back):
+        assert each.done
+        await each.put_back(bench.api, force=True)
+    assert labels(bench) == before
 
 
 async def test_no_more_than_one_of_a_workload(bench: Bench) -> None:

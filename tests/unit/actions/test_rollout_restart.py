@@ -167,8 +167,9 @@ async def test_a_look_that_fails_is_no_try(bench: Bench) -> None:
     assert bench.writes == []
 
 
-def test_there_is_nothing_to_write_in_a_rule() -> None:
+def test_only_what_it_knows_can_be_written_in_a_rule() -> None:
     assert ACTIONS["rolloutRestart"].spec.params is RolloutRestartParams
+    assert RolloutRestartParams.model_validate({"evenIfManaged": True}).even_if_managed
     with pytest.raises(ValidationError):
-        RolloutRestartParams.model_validate({"evenIfManaged": True})
+        RolloutRestartParams.model_validate({"toRevision": 3})
     assert not ACTIONS["rolloutRestart"].spec.in_rollout

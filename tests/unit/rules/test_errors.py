@@ -169,7 +169,6 @@ CASES = {
         "'sre' is not a channel",
         'write "#sre", in quotes',
     ),
-    "action of later": ("evict", "quarantine", 12, 11, "'quarantine' is not in this version", "language will have it"),
     "unknown mode": (
         "      heal:",
         "      mode: enforced\n      heal:",
