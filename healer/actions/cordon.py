@@ -104,8 +104,7 @@ class Cordon:
 def _left_alone(call: Call, node: CordonedNode) -> Outcome | None:
     """Why a node is left as it is; None when it may be cordoned."""
     mine = name_of(call.act.incident)
-    keys = (*node.metadata.labels, *node.metadata.annotations, *(taint.key for taint in node.spec.taints))
-    if (found := remediator_of(keys)) is not None:
+    if (found := remediator_of(node.keys)) is not None:
         text = f"{node.key} is treated by {found[0].name} ({found[1]}): healer leaves it alone"
         return Outcome(OutcomeKind.REFUSED, "NodeRemediated", text)
     if not node.spec.unschedulable:

@@ -6,6 +6,7 @@ the outcome of the action.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from healer.rules.form import Model, Name
 _POLL = 2.0
 """Seconds between two looks at a Job that runs."""
 _KEPT = 86_400
+_LEAST_KEPT = 3_600
 """Seconds for which a finished Job stays, where its template does not say."""
 _MOST_PODS = 20
 """Sick pods that a Job is told of."""
@@ -159,7 +161,8 @@ def _body(call: Call, params: JobParams, name: str, template: _JobTemplate) -> O
     spec = dict(template.spec)
     limit = spec.get("activeDeadlineSeconds")
     spec["activeDeadlineSeconds"] = min(int(params.within), limit) if isinstance(limit, int) else int(params.within)
-    spec.setdefault("ttlSecondsAfterFinished", _KEPT)
+    ttl = spec.get("ttlSecondsAfterFinished")
+    spec["ttlSecondsAfterFinished"] = max(ttl, _LEAST_KEPT) if isinstance(ttl, int) else _KEPT  # its end must be seen
     labels = template.metadata.get("labels") or {}
     metadata = {"name": name, "labels": labels, "annotations": {RAN_FOR: incident.id}}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": _with_variables(spec, told)}
@@ -190,5 +193,6 @@ async def _make(call: Call, path: str, name: str, body: Obj) -> Outcome:
         return refusal(error, doing)
     if call.act.dry_run:
         return Outcome(OutcomeKind.DONE, "WouldRunJob", f"job/{name} would be run (observe: dry run, nothing was done)")
-    unkept = await call.keep({"made": name})
-    return unkept or Outcome(OutcomeKind.DEFERRED, "JobRunning", f"job/{name} is made: waiting for its end", _POLL, begun=True)
+    if (unkept := await call.keep({"made": name})) is not None:
+        return replace(unkept, begun=True)
+    return Outcome(OutcomeKind.DEFERRED, "JobRunning", f"job/{name} is made: waiting for its end", _POLL, begun=True)

@@ -106,6 +106,9 @@ class ScaleWorkload:
             return Reason("RolloutInProgress", f"a rollout of {incident.workload} is in progress")
         if workload.ready < int(change.before):
             return Reason("NotEnoughReady", f"{workload.ready} of the {change.before} replicas from before are ready")
+        if WORKLOADS[workload.kind].by_ordinal and workload.ready < workload.existing:
+            text = f"{workload.existing - workload.ready} replicas are not ready, and those with the highest numbers would go"
+            return Reason("NotEnoughReady", text)
         return None
 
 

@@ -13,6 +13,7 @@ from healer.model.annotations import CORDONED_BY
 from healer.model.incident import Incident
 from healer.model.node import Taint
 from healer.model.temporary import TemporaryChange
+from healer.rules.node_remediators import remediator_of
 
 NODES = "/api/v1/nodes"
 _KEY = "node/"
@@ -41,6 +42,11 @@ class CordonedNode(msgspec.Struct):
     def key(self) -> str:
         """The key of its note."""
         return f"{_KEY}{self.metadata.name}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of its labels, annotations and taints, by which a remediator shows that it treats the node."""
+        return (*self.metadata.labels, *self.metadata.annotations, *(taint.key for taint in self.spec.taints))
 
     @property
     def cordoned_by(self) -> list[str]:
@@ -98,6 +104,9 @@ class CordonReversal:
 
     def check(self, *, force: bool) -> None:
         """See `Reversal`."""
+        if not self.done and not force and (found := remediator_of(self.node.keys)) is not None:
+            text = f"{self.node.key} is treated by {found[0].name} ({found[1]}), and stays cordoned"
+            raise NotUndone(f"nothing was undone: {text}. `healer undo` it when that has ended")
         if not self.done and not force and self.mine not in self.node.cordoned_by:
             text = f"{self.node.key} is cordoned, and its annotation {CORDONED_BY} does not name {self.mine}"
             text += ": somebody else wants it so"

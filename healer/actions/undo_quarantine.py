@@ -63,7 +63,7 @@ class QuarantinedPod:
         meta = self.pod.metadata
         path = RESOURCES[Pod].path(meta.namespace, meta.name)
         if not self.releases:
-            await api.request("DELETE", path, body={"preconditions": {"uid": meta.uid}})
+            await api.request("DELETE", path, body={"preconditions": {"uid": meta.uid, "resourceVersion": meta.resource_version}})
             return
         labels = msgspec.json.decode(self.change.before, type=dict[str, str]) | {QUARANTINED: None, QUARANTINED_FROM: None}
         metadata = {

@@ -26,6 +26,8 @@ from healer.model.view import View
 
 log = structlog.get_logger()
 
+_CERTAIN, _SOON = 3, 5.0
+"""So many answers in a row, so many seconds apart, say for certain that a kind which was there is gone."""
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
 
@@ -137,6 +139,7 @@ class Reflector:
         """Why the last attempt failed; empty while all is well."""
         self.absent = ""
         """Why an optional kind is not watched, in the words of the server; empty while it is."""
+        self._not_found = 0  # answers in a row that there is no such kind
         self._last_logged = ("", 0.0)  # the last trouble that was logged, and when
         self._alive: float | None = None
         self._failing = self._tried = self._begun = clock()
@@ -177,13 +180,19 @@ class Reflector:
     async def _absent(self, error: ClusterError) -> bool:
         """Whether the cluster does not have an optional kind, or does not let healer read it: then healer looks again later.
 
-        Nothing is held of it meanwhile, and the watch counts as synced: that it is absent is all there is to know.
+        Nothing is held of it meanwhile, and the watch counts as synced: that it is absent is all there is to know. A missing
+        permission makes nothing forgotten, and one 404 neither: an API server that starts may answer so for a moment.
         """
         if not self.resource.optional or not isinstance(error, ApiError):
             return False
-        if not (error.status == 404 or error.is_missing_permission):
+        holds = bool(self._view.uids(self.resource.kind, self.namespace))
+        if not (error.status == 404 or (error.is_missing_permission and not holds)):
             return False
         self._version = None
+        self._not_found += 1
+        if holds and self._not_found < _CERTAIN:
+            await asyncio.sleep(min(self._settings.absent, _SOON))
+            return True
         for change in self._replace({}, set()):
             self._listener(change)
         if self.absent != str(error):
@@ -258,7 +267,7 @@ class Reflector:
                     unreadable.add(self._log_undecodable(raw, error))
                 await turns.offer()
         self.counts.lists += 1
-        self.absent = ""
+        self.absent, self._not_found = "", 0
         for change in self._replace(found, unreadable):
             self._listener(change)
             await turns.offer()

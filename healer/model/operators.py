@@ -1,8 +1,8 @@
 """The operators that own workloads and pods, and what people change in place of what they own. A new one is one line here.
 
 What an operator owns it makes again from its own object, so that healer does not change it: it names the owner's own field or
-command. The pods of a workload that it owns are healed as usual. Owners are recognised by the controller's owner reference; one that
-is not listed is named by its kind.
+command. The pods of a workload that it owns are healed as usual. Owners are recognised by the controller's owner reference. One
+that is not listed is named by its kind.
 """
 
 from dataclasses import dataclass

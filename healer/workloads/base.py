@@ -115,6 +115,8 @@ class WorkloadKind:
     """Whether a cluster may not have the kind: see `Resource.optional`."""
     scales: bool = True
     """Whether it has a scale subresource."""
+    by_ordinal: bool = False
+    """Whether fewer replicas take the units with the highest numbers, ready or not."""
     only_named: bool = False
     """Whether healer acts on it only by rules whose scope names the kind."""
     name_label: str = ""

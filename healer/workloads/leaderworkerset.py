@@ -177,6 +177,7 @@ LEADER_WORKER_SET = WorkloadKind(
     whole=WholeLeaderWorkerSet,
     history=_history,
     reads=Permissions(),
+    by_ordinal=True,
     meaning="its unit is a group of pods, a leader and its workers: counts and limits count groups",
     restart=RestartMark(_mark_workers, BY_TEMPLATE.found),
     instead=_no_rollback,

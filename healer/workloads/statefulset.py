@@ -150,6 +150,7 @@ STATEFUL_SET = WorkloadKind(
     history=_history,
     reads=READS,
     pods=PodNames(between="[0-9]+", generated=False),
+    by_ordinal=True,
     meaning="keeps the names of its pods; its revisions are ControllerRevisions",
 )
 """The kind StatefulSet."""

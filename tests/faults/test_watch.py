@@ -567,11 +567,26 @@ async def test_a_kind_whose_definition_is_deleted_is_dropped_and_found_again(ser
     async with watching(optional=True, absent=0.05) as watched:
         await watched.settled()
         gone = status(404, "NotFound", "the server could not find it")
-        server.faults["list"].append(gone)
+        server.faults["list"].extend([gone, gone])
         server.faults["watch"].append(gone)
         server.end()
         await watched.until(lambda: ("drop", "uid-1", "101") in watched.told)
         await watched.settled()
+
+
+@pytest.mark.parametrize("answer", [status(404, "NotFound", "no such kind"), status(403, "Forbidden", FORBIDDEN)])
+async def test_one_refusal_of_an_optional_kind_makes_nothing_forgotten(
+    server: Server, watching: Watching, answer: Answer
+) -> None:
+    """An API server that starts does not serve custom resources for a moment, and rights are edited."""
+    server.put("a")
+    async with watching(optional=True, absent=0.05) as watched:
+        await watched.settled()
+        server.faults["watch"].append(answer)
+        server.end()
+        server.put("b")
+        await watched.settled()
+    assert [verb for verb, *_ in watched.told] == ["put", "put"]
 
 
 async def test_a_404_of_a_kind_that_every_cluster_has_is_a_failure(server: Server, watching: Watching) -> None:

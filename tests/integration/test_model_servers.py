@@ -245,3 +245,41 @@ async def test_a_version_of_tensorflow_serving_that_fails_is_pinned_away_and_no_
         lab.store.listeners.remove(follow)
     assert "version 2 did not load, and version 1 serves in its place" in str(healed.history)
     assert evictions(lab) == []
+
+
+async def test_a_version_of_tensorflow_serving_that_never_loads_costs_one_pod_and_is_pinned_away(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """First another node may help. If the next pod is stuck as well, the version is at fault, and the old one is pinned."""
+    config = """model_config_list { config { name: "ranker" base_path: "/models/ranker"
+        model_version_policy { specific { versions: 1 versions: 2 } } version_labels { key: "stable" value: 1 } } }"""
+    metadata = {"name": "models", "namespace": NAMESPACE}
+    models = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"models.config": config}}
+    objects = serving(min_available=None, addresses=ADDRESSES)
+    objects[0]["spec"]["template"]["spec"]["volumes"] = [{"name": "config", "configMap": {"name": "models"}}]
+    async with status_servers(*ADDRESSES) as servers:
+
+        def follow(*_: object) -> None:
+            """The servers have what the file says; at one address version 2 is on its way for ever."""
+            (found,) = [each for each in lab.objects("configmaps", NAMESPACE) if each["metadata"]["name"] == "models"]
+            versions = find(found["data"]["models.config"], MODEL).policy.versions
+            for address in ADDRESSES:
+                state = "LOADING" if address == ADDRESSES[0] else "AVAILABLE"
+                servers.say(address, (1, "AVAILABLE"), *([(2, state)] if 2 in versions else []))
+
+        await lab.apply([models, *objects])
+        await lab.wait_for(serves(3))
+        (stuck,) = [name for name, pod in pods(lab).items() if pod["status"]["podIP"] == ADDRESSES[0]]
+        follow()
+        lab.store.listeners.append(follow)
+        looked = {"name": MODEL, "conditions": ["ModelStuckLoading"], "port": servers.port, "every": "1s", "loading": "1s"}
+        pin = {"configMap": "models", "model": MODEL, "label": "stable", "port": servers.port}
+        heal = [
+            {"evict": {}, "verify": {"within": "12s", "stable": "4s"}},  # stable for longer than `loading`: a new pod loads anew
+            {"pinModelVersion": pin, "verify": {"within": "30s", "stable": "300ms"}},
+        ]
+        async with house(lab, tmp_path, rule("stuck", when={"model": looked}, heal=heal)) as healer:
+            healed = await healer.told.until(State.HEALED)
+        lab.store.listeners.remove(follow)
+    assert evictions(lab) == [stuck], "one pod, and none of those that serve"
+    assert "version" in str(healed.history[-3:]), "the second step ended it"

@@ -181,6 +181,20 @@ async def test_who_takes_healers_note_away_has_the_node_for_himself(bench: Bench
     assert "unschedulable" not in node(bench)["spec"]
 
 
+async def test_a_node_that_a_remediator_treats_by_now_stays_cordoned(bench: Bench) -> None:
+    """kured drains it: to let it take pods again would be to work against that."""
+    await cordon(bench)
+
+    def reboot(obj: Object) -> None:
+        obj["metadata"]["annotations"]["weave.works/kured-reboot-in-progress"] = "now"
+
+    bench.lab.api.modify(NODE, "", node(bench)["metadata"]["name"], reboot)
+    way = await back(bench)
+    with pytest.raises(NotUndone, match=r"is treated by kured .* and stays cordoned"):
+        await way.put_back(bench.api, force=False)
+    assert node(bench)["spec"]["unschedulable"] is True
+
+
 async def test_a_node_that_was_made_anew_is_another_one(bench: Bench) -> None:
     """Its name alone says nothing."""
     await cordon(bench)

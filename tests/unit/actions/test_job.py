@@ -32,6 +32,7 @@ async def test_it_is_made_once_and_its_end_is_waited_for(bench: Bench) -> None:
     assert second.begun
     assert bench.writes == []
     assert bench.kept == {"made": job(bench)["metadata"]["name"]}
+    assert job(bench)["spec"]["ttlSecondsAfterFinished"] >= 3600, "its end must be seen before it is deleted"
 
 
 async def test_one_that_was_made_and_is_gone_is_not_made_again(bench: Bench) -> None:

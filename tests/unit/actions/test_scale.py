@@ -1,6 +1,7 @@
 """`scale` over HTTP against the lab: how far, by whom the number is set, and the way back."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,11 +16,13 @@ from healer.lab.kinds import AUTOSCALER, DEPLOYMENT
 from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind, Permission
 from healer.model.incident import Incident, Reason
+from healer.model.kube import Meta
 from healer.model.target import Target
 from healer.model.temporary import TemporaryChange, changes
 from healer.model.view import View
 from healer.rules.loading import load
 from healer.workloads.registry import WORKLOADS
+from healer.workloads.statefulset import StatefulSet, StatefulSetSpec, StatefulSetStatus
 from tests.integration.world import ruleset
 from tests.support.world import rule
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
@@ -313,3 +316,14 @@ def test_the_error_of_a_rule_says_what_to_write() -> None:
     """With its line, and a hint."""
     _, (problem,) = load(ruleset(rule(heal=[{"scale": {"by": 0, "max": 5}}])), "f.yaml", vocabulary())
     assert (problem.message, problem.hint) == ("0 is too few", "write how many more: at least 1, or a percentage")
+
+
+@pytest.mark.parametrize(("ready", "held"), [(3, True), (5, False)])
+async def test_replicas_with_numbers_are_taken_back_only_when_all_are_ready(bench: Bench, ready: int, held: bool) -> None:
+    """A StatefulSet loses those with the highest numbers, which may be the only ones that are ready."""
+    status = StatefulSetStatus(replicas=5, updated_replicas=5, ready_replicas=ready, current_revision="a", update_revision="a")
+    view = View(WORKLOADS)
+    view.put(StatefulSet(Meta("db", "db", NAMESPACE), StatefulSetSpec(replicas=5), status))
+    incident = replace(bench.incident(), workload=Target("StatefulSet", NAMESPACE, "db", "db"))
+    found = ScaleWorkload().hold(incident, TemporaryChange("3", "5", "0"), view, ())
+    assert (found is not None and found.code == "NotEnoughReady") is held
