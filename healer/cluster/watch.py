@@ -180,13 +180,11 @@ class Reflector:
     async def _absent(self, error: ClusterError) -> bool:
         """Whether the cluster does not have an optional kind, or does not let healer read it: then healer looks again later.
 
-        Nothing is held of it meanwhile, and the watch counts as synced: that it is absent is all there is to know. A missing
-        permission makes nothing forgotten, and one 404 neither: an API server that starts may answer so for a moment.
+        Then nothing is held of it. One 404, or a missing permission, is no proof: a server that starts may answer so.
         """
-        if not self.resource.optional or not isinstance(error, ApiError):
-            return False
         holds = bool(self._view.uids(self.resource.kind, self.namespace))
-        if not (error.status == 404 or (error.is_missing_permission and not holds)):
+        refused = isinstance(error, ApiError) and (error.status == 404 or (error.is_missing_permission and not holds))
+        if not (self.resource.optional and refused):
             return False
         self._version = None
         self._not_found += 1
@@ -196,9 +194,7 @@ class Reflector:
         for change in self._replace({}, set()):
             self._listener(change)
         if self.absent != str(error):
-            log.info(
-                "the cluster has no such kind: healer watches it when it appears", kind=self.resource.name, answer=str(error)
-            )
+            log.info("a kind is absent: healer watches it when it appears", kind=self.resource.name, answer=str(error))
         self.absent = str(error)
         self._record_contact()
         self.synced.set()
