@@ -7,6 +7,7 @@ import pytest
 
 from healer.actions.base import Clients
 from healer.actions.quarantine import Quarantine, QuarantineParams
+from healer.cluster.api import ApiError
 from healer.lab.kinds import POD
 from healer.lab.objects import Object, controller_of
 from healer.model.action import Outcome, OutcomeKind
@@ -78,6 +79,18 @@ async def test_the_note_of_another_incident_lets_no_pod_go(bench: Bench) -> None
         assert each.done
         await each.put_back(bench.api, force=True)
     assert labels(bench) == before
+
+
+async def test_a_pod_that_a_person_releases_meanwhile_is_not_deleted(bench: Bench) -> None:
+    """Its ReplicaSet may have adopted it, and it may serve: what was read is no longer so."""
+    await attempt(bench)
+    await released(bench)
+    ((key, change),) = changes(bench.kept).items()
+    end = await Quarantine().reversal(Clients(bench.api), bench.incident(), key, change)
+    bench.lab.api.modify(POD, NAMESPACE, bench.target.name, lambda obj: obj["metadata"]["labels"].pop(LABEL))
+    with pytest.raises(ApiError, match="409"):
+        await end.put_back(bench.api, force=False)
+    assert bench.pod() is not None
 
 
 async def test_no_more_than_one_of_a_workload(bench: Bench) -> None:
