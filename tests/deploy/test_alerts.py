@@ -1,6 +1,8 @@
 """deploy/alerts feeds the rule packs: Prometheus and Alertmanager accept it, and each alert is tried and leads somewhere."""
 
 import re
+import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,15 +14,17 @@ import yaml
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import ALERT
+from tests.support.kustomize import read
 from tests.support.processes import program
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "deploy" / "alerts"
 RUNBOOKS = "docs/runbooks.md"
 TESTS = sorted((ALERTS / "tests").glob("*.yaml"))
-OTHERS = {"owners", "alertmanager"}
+OTHERS = {"owners", "alertmanager", "kustomization"}
 """Files that hold no alerts."""
 FILES = sorted(path for path in ALERTS.glob("*.yaml") if path.stem not in OTHERS)
+OBJECTS = sorted([*FILES, ALERTS / "owners.yaml"])
 PEOPLE = "people"
 """The value of the label `to` of alerts that no rule waits for."""
 
@@ -39,7 +43,7 @@ def _read(path: Path) -> Any:
 
 def _alerts() -> Iterator[Yaml]:
     for path in FILES:
-        for group in _read(path)["groups"]:
+        for group in _read(path)["spec"]["groups"]:
             yield from group["rules"]
 
 
@@ -59,10 +63,39 @@ def _waiting() -> dict[str, list[BoundRule]]:
     return waiting
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of plain rule files, made of the objects by the command of README.md, with the cases beside them."""
+    (command,) = re.findall(r"do (sed .*) > \S+; done$", (ALERTS / "README.md").read_text("utf-8"), re.MULTILINE)
+    folder = tmp_path_factory.mktemp("alerts")
+    for path in OBJECTS:
+        arguments = shlex.split(command.replace("deploy/alerts/$name.yaml", str(path)))
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
+        (folder / path.name).write_text(done.stdout, "utf-8")
+    shutil.copytree(ALERTS / "tests", folder / "tests")
+    return folder
+
+
+def test_a_plain_rule_file_is_what_its_object_says(plain: Path) -> None:
+    """Those who run no operator load the same alerts."""
+    for path in OBJECTS:
+        assert _read(plain / path.name) == _read(path)["spec"]
+
+
+def test_the_kustomization_gives_each_file_as_one_object() -> None:
+    """Which the Prometheus Operator takes; the configuration of Alertmanager is none."""
+    found = read(ALERTS)
+    assert found == [_read(path) for path in OBJECTS]
+    for path, manifest in zip(OBJECTS, found, strict=True):
+        assert manifest.keys() == {"apiVersion", "kind", "metadata", "spec"}
+        assert (manifest["apiVersion"], manifest["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+        assert (manifest["metadata"], manifest["spec"].keys()) == ({"name": f"healer-{path.stem}"}, {"groups"})
+
+
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
-def test_each_alert_fires_in_its_trouble_and_in_no_other(path: Path) -> None:
+def test_each_alert_fires_in_its_trouble_and_in_no_other(plain: Path, path: Path) -> None:
     """As the real Prometheus evaluates it."""
-    _run("prometheus", "promtool", "test", "rules", str(path))
+    _run("prometheus", "promtool", "test", "rules", str(plain / "tests" / path.name))
 
 
 def test_each_file_of_alerts_is_tried() -> None:
