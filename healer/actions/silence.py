@@ -2,7 +2,7 @@
 
 A silenced alert reaches nobody, neither people nor healer's webhook. So healer asks Alertmanager's API whether it still fires
 (`healer.sources.alertmanager.standing`), and there its own silence does not count. The silence ends with the incident, or as
-soon as healer leaves it to a human.
+soon as healer does not go on with it by itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,8 @@ class SilenceAlerts:
         needs=lambda _: allowed("get"),
         meaning=(
             "silences the incident's alerts in Alertmanager, exactly by their labels. The silence ends with the incident, when "
-            "healer leaves it to a human, and after `for`. Needs `HEALER_ALERTS__URL`"
+            "healer does not go on with it by itself (a human, an approval, a storm, a breaker, a pause), and after `for`. Needs "
+            "`HEALER_ALERTS__URL`"
         ),
     )
 

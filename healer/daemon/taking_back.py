@@ -83,11 +83,12 @@ class TakingBack:
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
             for standing in self._standing(incident):
-                due, now = due_at(standing.change, incident), self._clients.api.clock.wall()
+                stopped = self._event_loop.stopped(incident)
+                due, now = due_at(standing.change, incident, stopped=stopped is not None), self._clients.api.clock.wall()
                 if due is not None and due > now:
                     later.append(due)
                 elif due is not None:
-                    await self._contained(standing)
+                    await self._contained(standing, None if standing.change.while_acting else stopped)
         return min(later, default=None)
 
     def _standing(self, incident: Incident) -> Iterator[StandingChange]:
@@ -103,12 +104,16 @@ class TakingBack:
                     continue
                 yield StandingChange(incident, name, self._actions[name], key, change)
 
-    async def _contained(self, standing: StandingChange) -> None:
-        """Take one change back; what fails is tried again at the next look, and harms no other."""
+    async def _contained(self, standing: StandingChange, stopped: Reason | None) -> None:
+        """Take one change back, unless healer is `stopped`; what fails is tried again at the next look, and harms no other.
+
+        A cluster or a journal that fails, and no end in time, are expected. Whatever else is raised is an error in the code of an
+        action, and is logged with its traceback. A cancellation is none of these: it ends the daemon's task.
+        """
         place = standing.incident.id, standing.name, standing.key
         try:
             async with asyncio.timeout(self._timeout):
-                why = await self._take_back(standing)
+                why = await self._take_back(standing) if stopped is None else stopped.text
         except (ClusterError, JournalError, TimeoutError) as error:
             why = f"{error or 'no end in time'}"
             self._metrics.taken_back(standing.name, "failed")
@@ -124,9 +129,7 @@ class TakingBack:
     async def _take_back(self, standing: StandingChange) -> str:
         """Returns why the change stands still; "" when it has ended."""
         incident, change = standing.incident, standing.change
-        hold = self._event_loop.stopped(incident) or standing.action.hold(
-            incident, change, self._view, self._event_loop.beside(incident)
-        )
+        hold = standing.action.hold(incident, change, self._view, self._event_loop.beside(incident))
         if hold is not None:
             return hold.text
         try:
@@ -158,10 +161,13 @@ class TakingBack:
         self._journal.remember(standing.incident.id, standing.name, {**kept, standing.key: str(change)})
 
     def _end(self, standing: StandingChange, end: End, text: str) -> str:
-        """The change has ended: note it, and say it in the incident."""
-        self._note(standing, replace(standing.change, begun=True, ended=end))
+        """The change has ended: note it, and say it in the incident. Of an incident that is gone by now only the log says it."""
         self._metrics.taken_back(standing.name, end)
-        newest = next(each for each in self._journal.incidents() if each.id == standing.incident.id)
+        newest = next((each for each in self._journal.incidents() if each.id == standing.incident.id), None)
+        if newest is None:
+            self._log.warning("a change of an incident that is gone has ended", change=str(standing), end=str(end), reason=text)
+            return ""
+        self._note(standing, replace(standing.change, begun=True, ended=end))
         self._event_loop.taken_back(newest, Reason("TakenBack" if end is End.TAKEN_BACK else "LeftAlone", text))
         return ""
 

@@ -36,7 +36,8 @@ class TemporaryChange(msgspec.Struct, frozen=True, omit_defaults=True, tag_field
     with_incident: bool = True
     lasts: float = 0.0
     while_acting: bool = False
-    """It is also taken back as soon as healer leaves the incident to a human."""
+    """It is also taken back as soon as healer does not go on with it by itself: when it is left to a human, waits without a
+    limit (an approval, a storm, a breaker), or while healer is paused."""
     begun: bool = False
     """Whether healer has begun to take it back: the intent is journaled before the request."""
     ended: End | None = None

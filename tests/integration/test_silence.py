@@ -14,7 +14,7 @@ from healer.lab import Lab
 from tests.integration.conftest import Run
 from tests.integration.test_alertmanager import post
 from tests.integration.test_scale import history, says
-from tests.integration.world import NAMESPACE, rule, ruleset, serve, serves, told
+from tests.integration.world import NAMESPACE, patch, rule, ruleset, serve, serves, told
 from tests.support.healer import Healer, verb
 from tests.support.processes import PATIENCE
 from tests.support.prometheus import Monitor, alertmanager
@@ -127,6 +127,18 @@ async def test_a_human_hears_of_it_as_soon_as_healer_gives_up(lab: Lab, run: Run
         await until(monitor, lambda found: not found)
         await slack.wait_for(says("taken back: alert/"), PATIENCE)
         assert history(lab)[-1] == "TakenBack"
+
+
+async def test_a_pause_ends_the_silence(lab: Lab, run: Run, slack: FakeSlack, tmp_path: Path) -> None:
+    """Nobody works at the incident then: the alert must reach people."""
+    await serve(lab)
+    async with pair(run, tmp_path, quietly(SCALE, within="10m")) as (_, monitor):
+        await fire(monitor, datetime.now(UTC))
+        await until(monitor, bool)
+        await patch(lab, f"/api/v1/namespaces/{NAMESPACE}", {"metadata": {"annotations": {"healer.dev/paused": "true"}}})
+        await until(monitor, lambda found: not found)
+        await slack.wait_for(says("taken back: alert/"), PATIENCE)
+        assert serves(3)(lab)
 
 
 async def test_without_alertmanager_the_rule_is_an_error_that_names_the_setting(

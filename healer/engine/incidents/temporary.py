@@ -4,8 +4,10 @@ from healer.model.incident import Incident, State
 from healer.model.temporary import TemporaryChange
 
 
-def due_at(change: TemporaryChange, incident: Incident) -> float | None:
+def due_at(change: TemporaryChange, incident: Incident, *, stopped: bool = False) -> float | None:
     """When a change is to be taken back, in seconds since the epoch; None while nobody knows.
+
+    `stopped`: whether a pause or the breaker of the cluster keeps healer from working at the incident (`Engine.stopped`).
 
     The incident ends for it also when it waits for a human and none of its signals is left: what is not well then may be what
     healer has added. While an attempt is under way nothing is taken back: that attempt may make the change anew.
@@ -15,7 +17,7 @@ def due_at(change: TemporaryChange, incident: Incident) -> float | None:
     times = [] if change.until is None else [change.until]
     if change.with_incident and (ended := _ended_at(incident)) is not None:
         times.append(ended + change.lasts)
-    if change.while_acting and incident.state is State.ESCALATED:
+    if change.while_acting and (stopped or _left_to_others(incident)):
         times.append(incident.changed_at)
     return min(times, default=None)
 
@@ -27,3 +29,13 @@ def _ended_at(incident: Incident) -> float | None:
     if incident.state is State.ESCALATED and not incident.any_sick:
         return incident.changed_at
     return None
+
+
+def _left_to_others(incident: Incident) -> bool:
+    """Whether healer does not go on by itself: it waits for a human, for the end of a storm, or for an answer.
+
+    A wait that uses up the time of its step (`waiting_since`) is none of these: it ends within `engine.max_wait`.
+    """
+    if incident.state is State.WAITING:
+        return incident.waiting_since is None or incident.unknown_since is not None
+    return incident.state is State.ESCALATED

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from healer.actions.base import Clients, NotUndone
 from healer.actions.evict import Evict
@@ -276,6 +277,38 @@ async def test_nothing_is_taken_back_while_healer_is_paused_for_the_workload(tmp
         await h.until(lambda: h.event_loop.stopped(room.house.journal.incidents()[0]) is None)
         await taking_back.look()
         assert room.lamps.switched == ["hall"]
+
+
+async def test_what_is_for_the_time_in_which_healer_acts_is_taken_back_as_soon_as_it_is_paused(tmp_path: Path) -> None:
+    """An alert that is silenced while nobody works at it reaches nobody."""
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        (workload,) = h.view.workloads()
+        room = Room(h, Lamps())
+        verifying = then(replace(incident("slow-1"), workload=workload.target), State.VERIFYING)
+        room.put(verifying, hall=STRONGER, stairs=TemporaryChange("off", "on", "0", while_acting=True))
+        taking_back = room.taking_back()
+        await taking_back.look()
+        assert room.lamps.switched == []
+        pause = {PAUSED: "true"}
+        h.lab.api.modify(DEPLOYMENT, NAMESPACE, workload.metadata.name, lambda obj: obj["metadata"].update(annotations=pause))
+        await h.until(lambda: h.event_loop.stopped(verifying) is not None)
+        await taking_back.look()
+        assert room.lamps.switched == ["stairs"]
+
+
+async def test_an_incident_that_is_gone_when_its_change_has_ended_harms_nothing(tmp_path: Path) -> None:
+    """Somebody deletes it while the request is under way."""
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        room = Room(h, Lamps())
+        room.put(healed("old"), hall=STRONGER)
+        room.put(healed("new", 1_790_000_100.0), stairs=STRONGER)
+        room.lamps.before = lambda: h.journal.set_aside(["new"])
+        with capture_logs() as logged:
+            await room.taking_back().look()
+        assert room.lamps.switched == ["stairs", "hall"]
+        assert [each["event"] for each in logged] == ["a change of an incident that is gone has ended"]
 
 
 async def test_it_is_told_which_other_incidents_on_the_workload_have_something_sick(tmp_path: Path) -> None:

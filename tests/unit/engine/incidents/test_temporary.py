@@ -60,12 +60,31 @@ def replace_until(at: float) -> TemporaryChange:
     return TemporaryChange("3", "5", "0", lasts=60.0, until=at)
 
 
+WHILE_ACTING = TemporaryChange("", "x", "0", while_acting=True)
+
+
 def test_one_that_is_for_the_time_in_which_healer_acts_is_due_when_a_human_is_asked() -> None:
     """However sick it is still."""
-    change = TemporaryChange("", "x", "0", while_acting=True)
     escalated = then(OPEN, State.ESCALATED)
-    assert due_at(change, escalated) == escalated.changed_at
-    assert due_at(change, then(OPEN, State.VERIFYING)) is None
+    assert due_at(WHILE_ACTING, escalated) == escalated.changed_at
+    assert due_at(WHILE_ACTING, then(OPEN, State.VERIFYING)) is None
+
+
+def test_it_is_due_when_the_incident_waits_without_a_limit_and_not_when_its_step_does() -> None:
+    """An approval, a storm or a breaker lasts for as long as it lasts; a step that waits is tried soon, or given up."""
+    waiting = then(OPEN, State.WAITING)
+    assert due_at(WHILE_ACTING, waiting) == waiting.changed_at
+    assert due_at(WHILE_ACTING, replace(waiting, waiting_since=NOW)) is None
+    assert due_at(WHILE_ACTING, replace(waiting, waiting_since=NOW, unknown_since=NOW)) == waiting.changed_at
+    assert due_at(CHANGE, waiting) is None
+
+
+def test_it_is_due_while_healer_is_stopped_unless_an_attempt_is_under_way() -> None:
+    """A pause, or the breaker of the cluster; any other change stays then."""
+    verifying = then(OPEN, State.VERIFYING)
+    assert due_at(WHILE_ACTING, verifying, stopped=True) == verifying.changed_at
+    assert due_at(WHILE_ACTING, then(OPEN, State.ACTING), stopped=True) is None
+    assert due_at(CHANGE, verifying, stopped=True) is None
 
 
 # the engine
@@ -140,3 +159,31 @@ def test_a_step_on_a_pod_that_takes_none_leaves_the_next_step_free() -> None:
     d.wait(301)
     assert [(act.action, act.alone) for act in d.acts] == [("nudge", True), ("evict", True)]
     assert d.acts[0].incident.disruption is None
+
+
+@pytest.mark.parametrize(
+    ("event", "code"), [("approval", "NeedsApproval"), ("storm", "Storm"), ("breaker", "ClusterBreaker"), ("pause", "Paused")]
+)
+def test_what_healer_waits_for_without_a_limit_leaves_the_incident_to_people(event: str, code: str) -> None:
+    """What is for the time in which healer acts is due then."""
+    more = {"mode": "approve"} if event == "approval" else {}
+    d = Drill(rulebook(rule("slow", **SLOW, heal=[EVICT], **more), rule("bad")), tuning=tuned(breaker_incidents=1))
+    if event == "pause":
+        d.world.pause("deployment")
+    if event == "breaker":
+        d.world.crash("serving-1")
+    sick = ("serving-1", "serving-2", "serving-3") if event == "storm" else ("serving-1",)
+    d.together(*(d.alarm(name) for name in sick))
+    (found,) = [each for each in d.incidents.values() if each.rule == "test/slow"]
+    assert (found.state, found.reason.code) == (State.WAITING, code)
+    assert due_at(WHILE_ACTING, found) == found.changed_at
+
+
+def test_a_step_that_other_pods_hold_up_is_healers_own() -> None:
+    """It waits for at most `engine.max_wait`."""
+    d = Drill(rulebook(rule("slow", **SLOW, heal=[EVICT])))
+    d.world.unready("serving-2")
+    d.world.unready("serving-3")
+    d.alert("serving-1")
+    assert (state(d), d.incident.reason.code) == (State.WAITING, "BelowFloor")
+    assert due_at(WHILE_ACTING, d.incident) is None
