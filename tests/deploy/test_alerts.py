@@ -14,6 +14,7 @@ import yaml
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import ALERT
+from healer.workloads.registry import WORKLOADS
 from tests.support.kustomize import read
 from tests.support.processes import program
 
@@ -44,7 +45,7 @@ def _read(path: Path) -> Any:
 def _alerts() -> Iterator[Yaml]:
     for path in FILES:
         for group in _read(path)["spec"]["groups"]:
-            yield from group["rules"]
+            yield from (rule for rule in group["rules"] if "alert" in rule)
 
 
 def _cases() -> Iterator[tuple[str, list[Yaml]]]:
@@ -98,8 +99,8 @@ def test_each_alert_fires_in_its_trouble_and_in_no_other(plain: Path, path: Path
     _run("prometheus", "promtool", "test", "rules", str(plain / "tests" / path.name))
 
 
-def test_each_file_of_alerts_is_tried() -> None:
-    assert [path.stem for path in TESTS] == [path.stem for path in FILES]
+def test_each_file_is_tried() -> None:
+    assert [path.stem for path in TESTS] == [path.stem for path in OBJECTS]
 
 
 def test_each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
@@ -125,16 +126,23 @@ def test_an_alert_that_no_rule_waits_for_is_named_for_people() -> None:
 
 
 def test_what_an_alert_gives_names_a_target_that_its_rules_act_on() -> None:
-    """A pod, or a Deployment; a rule that evicts needs the pod."""
+    """A pod, or a workload by the label of its kind; a rule that evicts needs the pod."""
     waiting = _waiting()
+    kinds = {kind.word for kind in WORKLOADS.values()}
     for name, expected in _cases():
         for labels in (each["exp_labels"] for each in expected):
-            named = labels.keys() & {"pod", "deployment"}
+            named = labels.keys() & {"pod", *kinds}
             assert labels.get("namespace"), (name, labels)
             assert len(named) == 1, (name, labels)
             for bound in waiting.get(name, ()):
                 acts_on = {bound_to for step in bound.rule.heal[:1] for bound_to in vocabulary().actions[step.action].targets}
                 assert "pod" in named or "workload" in acts_on, f"{bound.name} acts on pods, and {name} names none"
+
+
+def test_alerts_on_whole_workloads_are_tried_for_each_kind() -> None:
+    """Each kind that healer heals has a case in which the alert names it by the label that healer reads."""
+    named = {label for _, expected in _cases() for each in expected for label in each["exp_labels"]}
+    assert {kind.word for kind in WORKLOADS.values()} <= named
 
 
 def test_each_alert_has_a_runbook() -> None:
@@ -154,9 +162,7 @@ def test_alertmanager_accepts_its_configuration() -> None:
     ("labels", "receivers"),
     [
         ({"namespace": "production", "pod": "a"}, "healer,people"),
-        ({"namespace": "production", "deployment": "tf"}, "healer,people"),
-        ({"namespace": "production", "statefulset": "tf"}, "healer,people"),
-        ({"namespace": "production", "daemonset": "tf"}, "healer,people"),
+        *(({"namespace": "production", kind.word: "tf"}, "healer,people") for kind in WORKLOADS.values()),
         ({"namespace": "production", "pod": "a", "to": PEOPLE}, "people"),
         ({"alertname": "Watchdog"}, "people"),
     ],
