@@ -55,6 +55,34 @@ LLM_INFERENCE_SERVICE = Kind(
     unconditional=False,
     custom=True,
 )
+REVISION = Kind(
+    group="serving.knative.dev",
+    plural="revisions",
+    kind="Revision",
+    short_names=("rev",),
+    subresources=("status",),
+    counts_generation=True,
+    unconditional=False,
+    custom=True,
+)
+RAY_SERVICE = Kind(
+    group="ray.io",
+    plural="rayservices",
+    kind="RayService",
+    subresources=("status",),
+    counts_generation=True,
+    unconditional=False,
+    custom=True,
+)
+RAY_CLUSTER = Kind(
+    group="ray.io",
+    plural="rayclusters",
+    kind="RayCluster",
+    subresources=("status",),
+    counts_generation=True,
+    unconditional=False,
+    custom=True,
+)
 
 
 def definition(kind: Kind) -> Object:

@@ -189,7 +189,7 @@ def _last_progress(pod: Pod) -> float | None:
 def _what_is_awaited(pod: Pod, waiting: list[ContainerStatus]) -> str:
     for status in pod.status.init_container_statuses:
         if status.state.running is not None and not _is_sidecar(pod, status.name):
-            return f"init {_named(status)} runs and does not end"
+            return f"init {_named(status)} runs and does not end{_last_exit(status)}"
         if status.state.running is not None and not status.started:
             return f"sidecar {_named(status)} runs and is not started: its startup probe fails"
     if not waiting or waiting[0].state.waiting is None:

@@ -21,10 +21,12 @@ from healer.model.incident import State
 from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
 from healer.rules.triggers import MODEL
+from tests.integration.test_groups import have, members, replaced
 from tests.integration.world import evictions, pods, serve, serves
 from tests.seams.house import House, house
 from tests.support.healer import alert
 from tests.support.model_servers import Engine, Servers, model_servers
+from tests.support.operators import predictor
 from tests.support.processes import PATIENCE
 
 pytestmark = pytest.mark.slow
@@ -173,6 +175,93 @@ async def test_a_cuda_fault_of_one_pod_takes_it_and_one_of_all_pods_takes_none(l
         await healer.post(alert("TritonFailuresHigh", pod=names[0]))
         await lab.wait_for(lambda lab: names[0] not in pods(lab), PATIENCE)
     assert evictions(lab) == [names[0]]
+
+
+GROUP_HANG = "VllmEngineStalled"
+
+
+async def test_a_hang_on_all_ranks_restarts_their_group_once_and_one_of_two_groups_none(lab: Lab, tmp_path: Path) -> None:
+    """Collectives (NCCL) hang on every rank, and rank after rank would take their group down again and again. Two groups of three
+    are the network's fault, or the model's."""
+    await have(lab, groups=3, size=3)
+    ranks = {group: members(lab, group) for group in range(3)}
+    async with daemon(lab, tmp_path, pack("vllm.yaml")) as healer:
+        await healer.post(*(alert(GROUP_HANG, pod=name) for group in (0, 2) for name in ranks[group]))
+        await healer.decisions.until(lambda each: each.reason.code == "Storm")
+        assert evictions(lab) == []
+        await healer.post(*(alert(GROUP_HANG, pod=name, resolved=True) for group in (0, 2) for name in ranks[group]))
+        await healer.told.until(State.CLOSED)
+        hung = [alert(GROUP_HANG, pod=name) for name in ranks[1]]
+        await healer.post(*hung)
+        await healer.told.until(State.VERIFYING)
+        await healer.post(*hung)  # while the group goes: they are about pods that healer has taken
+        await lab.wait_for(replaced(1, ranks[1]), PATIENCE)
+        await healer.post(*hung)
+        await healer.post(*(each | {"status": "resolved", "endsAt": each["startsAt"]} for each in hung))
+        await healer.told.until(State.HEALED)
+    (evicted,) = evictions(lab)
+    assert evicted in ranks[1]
+    assert (members(lab, 0), members(lab, 2)) == (ranks[0], ranks[2])
+
+
+async def test_a_storage_initializer_that_runs_out_of_memory_is_a_matter_of_people(lab: Lab, tmp_path: Path) -> None:
+    """A new pod has the same limit, and begins the same download. To evict it, as in a crash loop, looks like the cure."""
+    await predictor(lab, behaviour="init-oom")
+    await lab.wait_for(_restarted(3), PATIENCE)
+    sick, *others = pods(lab)
+    for name in others:
+        await lab.behave("production", name, "ok")
+    async with daemon(lab, tmp_path, pack("kserve.yaml")) as healer:
+        paged = await healer.told.until(State.ESCALATED)
+        await lab.wait_for(_restarted(1, times=4), PATIENCE)
+        assert (paged.rule, len(healer.told.incidents)) == ("kserve/oom-killed", 1)
+        await lab.behave("production", sick, "ok")  # people have raised the limit
+        await healer.told.until(State.CLOSED)
+    assert evictions(lab) == []
+    assert sick in pods(lab)
+
+
+def _restarted(count: int, times: int = 1) -> Callable[[Lab], bool]:
+    """Whether the init containers of so many pods were restarted so often."""
+
+    def holds(lab: Lab) -> bool:
+        statuses = [status for pod in pods(lab).values() for status in pod["status"].get("initContainerStatuses") or ()]
+        return sum(int(status["restartCount"]) >= times for status in statuses) >= count
+
+    return holds
+
+
+@pytest.mark.parametrize("knative", [False, True], ids=["RawDeployment", "Serverless"])
+async def test_a_cuda_fault_under_kserve_takes_the_pod_and_changes_nothing_that_kserve_owns(
+    lab: Lab, tmp_path: Path, knative: bool
+) -> None:
+    """Its readiness is always true. The same fault is seen as 5xx and as an Xid, and costs one pod. All pods at once, or an Xid
+    of the device, cost none."""
+    await predictor(lab, knative=knative)
+    await lab.wait_for(serves(3), PATIENCE)
+    faulty, device, _ = names = list(pods(lab))
+    owned = _specs(lab)
+    async with daemon(lab, tmp_path, pack("kserve.yaml", "gpu.yaml")) as healer:
+        await healer.post(*(alert("KServeErrorsHigh", pod=name) for name in names))
+        await healer.decisions.until(lambda each: each.reason.code == "Storm")
+        assert evictions(lab) == []
+        await healer.post(*(alert("KServeErrorsHigh", pod=name, resolved=True) for name in names))
+        await healer.told.until(State.CLOSED)
+        await healer.post(alert("GpuXidError", pod=device, xid="79"))
+        await healer.told.until(State.ESCALATED)
+        both = [alert("KServeErrorsHigh", pod=faulty), alert("GpuXidError", pod=faulty, xid="31")]
+        await healer.post(*both)
+        await lab.wait_for(lambda lab: faulty not in pods(lab), PATIENCE)
+        await healer.post(*(each | {"status": "resolved", "endsAt": each["startsAt"]} for each in both))
+        await healer.told.until(State.HEALED)
+    assert evictions(lab) == [faulty]
+    assert _specs(lab) == owned
+
+
+def _specs(lab: Lab) -> list[object]:
+    """What KServe owns: its own objects and the Deployments."""
+    found = [each for kind in ("inferenceservices", "deployments") for each in lab.objects(kind, "production")]
+    return [(each["metadata"]["name"], each["metadata"]["generation"], each["spec"]) for each in found]
 
 
 async def test_a_retired_rank_is_its_orchestrators_business(lab: Lab, tmp_path: Path) -> None:

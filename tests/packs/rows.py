@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from tests.packs.troubles import (
     DEVICE_UNHEALTHY,
+    FETCHING_AGAIN,
     RESTARTING,
     TERMINATING,
     UNREADY,
@@ -123,6 +124,7 @@ def pages(rule: str, trouble: Trouble, *holds: Hold) -> Row:
 READY = "Kubernetes calls the pod ready"
 UNMET = "ConditionUnmet"
 ONCE = instead("killed once", out_of_memory(1), "NotOftenEnough")
+REFETCHING = instead("its download was killed out of memory before", FETCHING_AGAIN, UNMET)
 
 
 def _tensorflow_serving() -> Iterator[Row]:
@@ -150,13 +152,13 @@ def _vllm() -> Iterator[Row]:
     yield evicts("vllm/failing", alerted("VllmErrorsHigh"), STORM, LAST)
     yield evicts("vllm/engine-dead", crashing(), STORM, SHORT, once)
     yield evicts("vllm/down", alerted_down("VllmDown"), STORM, instead(READY, alerted("VllmDown"), UNMET))
-    yield evicts("vllm/weights-stuck", waiting("CreateContainerError"), STORM, SHORT)
+    yield evicts("vllm/weights-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING)
     yield evicts("vllm/not-ready", UNREADY, STORM, SHORT)
     yield evicts("vllm/image-pull", waiting("ErrImagePull"), STORM, SHORT)
     yield asks("vllm/saturated", alerted_workload("VllmSaturated"), "scale")
     yield asks("vllm/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks("vllm/version-failing", alerted_workload("VllmVersionFailing"), "rollback")
-    yield watches("vllm/oom-killed", out_of_memory(2), ONCE)
+    yield pages("vllm/oom-killed", out_of_memory(2), ONCE)
     yield watches("vllm/config-error", waiting("CreateContainerConfigError"), SHORT)
     yield watches("vllm/unschedulable", UNSCHEDULABLE, SHORT)
 
@@ -165,13 +167,13 @@ def _triton() -> Iterator[Row]:
     yield evicts("triton/failing", alerted("TritonFailuresHigh"), STORM, LAST)
     yield evicts("triton/crash-loop", crashing(), STORM, SHORT, instead("out of memory", out_of_memory(3), UNMET))
     yield evicts("triton/down", alerted_down("TritonDown"), STORM, instead(READY, alerted("TritonDown"), UNMET))
-    yield evicts("triton/repository-stuck", waiting("CreateContainerError"), STORM, SHORT)
+    yield evicts("triton/repository-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING)
     yield evicts("triton/not-ready", UNREADY, STORM, SHORT)
     yield evicts("triton/image-pull", waiting("ImagePullBackOff"), STORM, SHORT)
     yield asks("triton/saturated", alerted_workload("TritonSaturated"), "scale")
     yield asks("triton/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks("triton/version-failing", alerted_workload("TritonVersionFailing"), "rollback")
-    yield watches("triton/oom-killed", out_of_memory(2), ONCE)
+    yield pages("triton/oom-killed", out_of_memory(2), ONCE)
     yield watches("triton/config-error", waiting("CreateContainerConfigError"), SHORT)
     yield watches("triton/unschedulable", UNSCHEDULABLE, SHORT)
 
@@ -180,12 +182,12 @@ def _kserve() -> Iterator[Row]:
     one = replace(instead("one of its pods fails", alerted("KServeErrorsHigh"), ""), for_another=True)
     yield evicts("kserve/failing", alerted("KServeErrorsHigh"), STORM, LAST)
     yield evicts("kserve/crash-loop", crashing(), STORM, SHORT, instead("out of memory", out_of_memory(3), UNMET))
-    yield evicts("kserve/storage-stuck", waiting("CreateContainerError"), STORM, SHORT)
+    yield evicts("kserve/storage-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING)
     yield evicts("kserve/not-ready", UNREADY, STORM, SHORT)
     yield evicts("kserve/image-pull", waiting("ImagePullBackOff"), STORM, SHORT)
     yield pages("kserve/bad-rollout", of_workload("ProgressDeadlineExceeded"), SHORT)
     yield pages("kserve/version-failing", alerted_workload("KServeVersionFailing"), one)
-    yield watches("kserve/oom-killed", out_of_memory(2), ONCE)
+    yield pages("kserve/oom-killed", out_of_memory(2), ONCE)
     yield watches("kserve/config-error", waiting("CreateContainerConfigError"), SHORT)
     yield watches("kserve/unschedulable", UNSCHEDULABLE, SHORT)
 

@@ -82,6 +82,18 @@ def waiting(reason: str) -> Trouble:
     return _shown(lambda now: _pending(ContainerState(waiting=Waiting(reason, f"{reason}: said the kubelet")), now))
 
 
+def _fetching(now: float) -> PodStatus:
+    killed = ContainerState(terminated=Terminated(137, "OOMKilled", moment(now)))
+    fetches = ContainerStatus("fetch", False, 1, ContainerState(running=Running(moment(now))), killed)
+    waits = _container(ContainerState(waiting=Waiting("PodInitializing")))
+    placed = Condition("PodScheduled", "True", "", "", moment(now))
+    return PodStatus("Pending", conditions=(placed,), init_container_statuses=(fetches,), container_statuses=(waits,))
+
+
+FETCHING_AGAIN = _shown(_fetching)
+"""Its init container was killed out of memory, and downloads the model from the beginning for more than an hour."""
+
+
 UNREADY = Trouble(lambda d, name: d.world.unready(name), _mended)
 """It runs, and its probe fails."""
 

@@ -32,7 +32,7 @@ class Frame:
     sandbox: bool = True
     """Whether the pod has its network and its volumes."""
     initialized: bool = True
-    initial: Object = field(default_factory=dict)
+    initial: Frame | None = None
     """The state of the first init container. Only used while the pod is not initialized."""
     phase: str = "Running"
     reason: str = ""
@@ -59,6 +59,8 @@ class BehaviourContext:
     """Factor on the kubelet's back-off times."""
     ends: bool = False
     """Whether the container is not restarted when it exits (restartPolicy Never)."""
+    initial: str = ""
+    """The name of the first init container; "" without one."""
 
 
 def behaviour_of(pod: Object) -> str:
@@ -189,8 +191,19 @@ def _creating(context: BehaviourContext) -> Iterator[Frame]:
 
 def _initializing(context: BehaviourContext) -> Iterator[Frame]:
     """The first init container runs for ever."""
+    yield _initial(Frame(_running(), started=True))
+
+
+def _init_oom(context: BehaviourContext) -> Iterator[Frame]:
+    """The first init container, which fetches the model, is killed out of memory each time (`Init:OOMKilled`)."""
+    for frame in _oom(replace(context, container=context.initial, ran=False, restarts=0)):
+        yield _initial(replace(frame, ready=False))
+
+
+def _initial(frame: Frame) -> Frame:
+    """The container waits while the first init container is in that state."""
     waiting: Object = {"waiting": {"reason": "PodInitializing"}}
-    yield Frame(waiting, phase="Pending", initialized=False, initial=_running())
+    return Frame(waiting, phase="Pending", initialized=False, initial=frame, duration=frame.duration)
 
 
 def _config(context: BehaviourContext) -> Iterator[Frame]:
@@ -229,6 +242,7 @@ BEHAVIOURS: dict[str, Callable[[BehaviourContext], Iterator[Frame]] | None] = {
     "evicted": _evicted,
     "creating": _creating,
     "initializing": _initializing,
+    "init-oom": _init_oom,
     "create-error": _not_created("CreateContainerError", "context deadline exceeded"),
     "run-error": _unrunnable,
     "invalid-image": _not_created(
@@ -240,5 +254,5 @@ BEHAVIOURS: dict[str, Callable[[BehaviourContext], Iterator[Frame]] | None] = {
     "manual": None,  # the kubelet writes no status; the test does
 }
 
-POD_WIDE = frozenset({"complete", "fail", "evicted", "creating", "initializing"})
+POD_WIDE = frozenset({"complete", "fail", "evicted", "creating", "initializing", "init-oom"})
 """The behaviours that all containers of a pod share."""

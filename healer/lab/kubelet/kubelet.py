@@ -172,6 +172,7 @@ class Kubelet(Controller):
             short_delay=self._start_delay,
             scale=self._time_scale,
             ends=spec.get("restartPolicy") == "Never",
+            initial=next((each["name"] for each in spec.get("initContainers") or []), ""),
         )
         return make(context)
 

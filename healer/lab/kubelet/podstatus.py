@@ -67,15 +67,22 @@ def _initial(containers: list[Object], frames: Mapping[str, Frame], main: Frame,
         if name in frames:
             written.append(_container(container, frames[name]))
         elif not main.initialized:
-            state = main.initial if number == 0 and main.initial else {"waiting": {"reason": "PodInitializing"}}
-            written.append(_container(container, Frame(state, started="running" in state)))
-        elif "terminated" in (known.get(name) or {}).get("state", {}):
-            written.append(known[name])
+            first = main.initial if number == 0 else None
+            written.append(_container(container, first or Frame({"waiting": {"reason": "PodInitializing"}})))
         else:
-            now = timestamp()
-            done = {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}}
-            written.append(_container(container, Frame(done, ready=True)))
+            written.append(_completed(container, known.get(name) or {}))
     return written
+
+
+def _completed(container: Object, known: Object) -> Object:
+    """The status of an init container that has done its work, also where it had failed before."""
+    ended = (known.get("state") or {}).get("terminated")
+    if ended is not None and ended["exitCode"] == 0:
+        return known
+    now = timestamp()
+    done = {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}}
+    last = known.get("lastState") or {} if ended is None else {"terminated": ended}
+    return _container(container, Frame(done, ready=True, restarts=known.get("restartCount", 0), last=last))
 
 
 def _container(container: Object, frame: Frame) -> Object:

@@ -269,6 +269,29 @@ async def test_a_pod_that_does_not_get_to_run(lab: Lab, behaviour: str, reason: 
     await lab.wait_for(lambda it: is_ready(_pod(it)))
 
 
+async def test_an_init_container_that_is_killed_out_of_memory_again_and_again(lab: Lab) -> None:
+    """The pod stays Pending, as recorded by `kubectl get pods`: Init:OOMKilled, Init:CrashLoopBackOff. When it ends, it has
+    completed, and the server starts."""
+    [deployment, *_] = serving(replicas=1, min_available=None, behaviour="init-oom")
+    deployment["spec"]["template"]["spec"]["initContainers"] = [{"name": "fetch", "image": "fetch:1"}]
+    await lab.apply(deployment)
+
+    def fetch(it: Lab) -> Object:
+        [found] = _pod(it)["status"].get("initContainerStatuses") or [{"state": {}, "lastState": {}, "restartCount": 0}]
+        shown: Object = found
+        return shown
+
+    await lab.wait_for(lambda it: fetch(it)["restartCount"] >= 2 and "waiting" in fetch(it)["state"])
+    pod, status = _pod(lab), fetch(lab)
+    assert (pod["status"]["phase"], _waiting(lab)) == ("Pending", "PodInitializing")
+    assert status["lastState"]["terminated"]["reason"] == "OOMKilled"
+    assert "restarting failed container=fetch" in status["state"]["waiting"]["message"]
+    await lab.behave("production", pod["metadata"]["name"], "ok")
+    await lab.wait_for(lambda it: is_ready(_pod(it)))
+    assert fetch(lab)["state"]["terminated"]["reason"] == "Completed"
+    assert fetch(lab)["restartCount"] == status["restartCount"]
+
+
 @pytest.mark.parametrize(("policy", "phase", "restarts"), [("Never", "Failed", 0), ("OnFailure", "Running", 2)])
 async def test_a_pod_that_never_restarts_fails_when_it_dies(lab: Lab, policy: str, phase: str, restarts: int) -> None:
     template = {"containers": [{"name": "train", "image": "train:1"}], "restartPolicy": policy}
