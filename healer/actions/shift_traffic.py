@@ -47,7 +47,7 @@ from healer.rules.form import Model, Whole, fault
 from healer.rules.probe import RouteRef, Side, unfit
 from healer.rules.schema import When
 from healer.rules.triggers import CANARY
-from healer.workloads.registry import allowed
+from healer.workloads.registry import WORKLOADS, allowed
 
 _SET_AGAIN = 1
 """How often weights are set again that somebody has put back."""
@@ -172,6 +172,16 @@ def _unwanted(call: Call, workload: Workload) -> Outcome | None:
     return None if unwanted is None else Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
 
 
+def _sick_revisions(call: Call) -> set[str]:
+    """The revisions of what is sick: of the pods as they are labelled, of the workload as it was when the incident opened."""
+    incident, kind = call.act.incident, WORKLOADS[call.act.target.kind]
+    pods = [pod for sick in incident.sick if (pod := call.view.pod(sick.target.uid)) is not None]
+    found = {kind.pod_revision(call.view, pod) for pod in pods}
+    if any(sick.target == incident.workload for sick in incident.sick):
+        found.add(incident.revision)
+    return found - {""}
+
+
 def _unrouted(error: RouteError, doing: str) -> Outcome:
     """The outcome of an error of the route: what only a person can mend is refused, what others may change meanwhile is tried
     again."""
@@ -235,7 +245,8 @@ class _Shift:
         return self._done(change)
 
     def _seen(self, found: ReadRoute) -> None:
-        """Before anything is sent: check who owns the weights, and whether they were put back too often. Raises Stopped."""
+        """Before anything is sent: check who owns the weights, that they are those of the revision that is sick, and whether they
+        were put back too often. Raises Stopped."""
         self.found, self.back = found, self._put_back(found.weights)
         if self._lowered(found.weights) == found.weights:
             return
@@ -243,6 +254,10 @@ class _Shift:
         if keeper is not None and keeper.by_design and not self.params.even_if_managed:
             text = f"{self.route}: {keeper}; or write evenIfManaged: true. Nothing was done"
             raise Stopped(Outcome(OutcomeKind.REFUSED, "Managed", text))
+        if found.tried and found.tried not in (sick := _sick_revisions(self.call)):
+            about = f"about {', '.join(sorted(sick))}" if sick else "about pods that are gone"
+            text = f"{self.route} tries revision {found.tried} now, and the incident is {about}: its traffic is left alone"
+            raise Stopped(Outcome(OutcomeKind.DEFERRED, "NewRevision", text))
         if self.back > _SET_AGAIN:
             text = f"the weight of {self.route} was set, and set again, now it is {found.weights.percent} once more"
             text = f"{text}: {who_sets(self.route, found)}. healer does not set it another time"

@@ -25,6 +25,7 @@ _NGINX = "nginx.ingress.kubernetes.io"
 def versions(
     namespace: str = "production",
     *,
+    names: tuple[str, str] = (STABLE, CANARY),
     replicas: tuple[int, int] = (3, 1),
     images: tuple[str, str] = ("tensorflow/serving:2.16.1", "tensorflow/serving:2.17.0"),
     ports: tuple[int, int] = (8501, 8501),
@@ -36,7 +37,7 @@ def versions(
     """
     return [
         manifest
-        for at, name in enumerate((STABLE, CANARY))
+        for at, name in enumerate(names)
         for manifest in serving(
             name,
             namespace,

@@ -138,7 +138,10 @@ async def _patch(api: Api, found: ReadRoute, weights: Weights, *, dry_run: bool)
 
 async def _taken(api: Api, route: CanaryRoute, wanted: Weights) -> Weights:
     """The weights, read back after the patch. Raises NotTaken."""
-    found = await find(api, route)
+    try:
+        found = await find(api, route)
+    except RouteError as error:
+        raise NotTaken(f"{route} was set to {wanted} (stable:canary), and cannot be read back: {error}") from error
     if found.weights != wanted:
         text = f"{route} was set to {wanted} (stable:canary), and read back it has {found.weights}"
         raise NotTaken(f"{text}: {who_sets(route, found)}")

@@ -2,22 +2,27 @@
 
 Source: serving.kserve.io/v1beta1, ksvc_reconciler.go and PropagateStatus. Knative splits the traffic between the newest revision
 and the one that was rolled out before; without the field the newest gets all. The mode Standard (RawDeployment) ignores it.
-The sides are the Deployments of the two revisions.
+The sides are the Deployments of the two revisions. Knative makes their names (kmeta.ChildName), and they change with each
+revision: a rule that names the Deployments of other revisions says nothing of the two between which the field splits.
 """
 
 from collections.abc import Iterable
+from hashlib import md5
 
 import msgspec
 
 from healer.cluster.api import Api
 from healer.model.action import permissions
 from healer.routes.route import BackendMissing, CanaryRoute, Edit, Metadata, ReadRoute, Router, RouteUnreadable, Weights, fetched
+from healer.rules.named_workload import NamedWorkload
 from healer.rules.vocabulary import RouterSpec
 
 GROUP = "serving.kserve.io"
 _MODE = "serving.kserve.io/deploymentMode"
 _SPLITS = ("", "Serverless", "Knative")
 """The modes in which Knative splits the traffic; the first is the default."""
+_LONGEST_NAME = 63
+_DIGEST = 32
 
 
 class _RevisionTraffic(msgspec.Struct, rename="camel"):
@@ -72,6 +77,7 @@ async def find(api: Api, route: CanaryRoute) -> ReadRoute:
     status, percent = found.status.components.predictor, found.spec.predictor.canary_traffic_percent
     if not status.earlier:
         raise BackendMissing(f"{route} has no earlier revision that could serve in place of {status.latest_ready_revision}")
+    _check_sides(route, status)
     percent = 100 if percent is None else percent
 
     def edits(weights: Weights) -> Iterable[Edit]:
@@ -81,6 +87,23 @@ async def find(api: Api, route: CanaryRoute) -> ReadRoute:
     weights = Weights(((100 - percent, percent),), _besides(status, percent))
     version, part = str(found.metadata.get("resourceVersion", "")), ("f:spec", "f:predictor", "f:canaryTrafficPercent")
     return ReadRoute(path, version, weights, edits, found.metadata, part, of_owner=True)
+
+
+def _check_sides(route: CanaryRoute, status: _PredictorStatus) -> None:
+    """Raises BackendMissing where a side of the rule is not the Deployment of the revision that has its place now."""
+    revisions = {"stable": status.earlier, "canary": status.latest_ready_revision}
+    for (side, revision), workload in zip(revisions.items(), route.counted_by, strict=True):
+        if workload != (expected := NamedWorkload(child_name(revision, "-deployment"))):
+            named = workload or "no workload"
+            text = f"the {side} side of {route} is {expected} now (revision {revision}), and the rule names {named}"
+            raise BackendMissing(f"{text}: its traffic is left alone; write deployment: {expected.name} in {side}")
+
+
+def child_name(parent: str, suffix: str) -> str:
+    """The name that Knative and KServe give what they make of `parent` (kmeta.ChildName): a long one ends in its digest."""
+    if len(parent) > _LONGEST_NAME - len(suffix):
+        parent = parent[: _LONGEST_NAME - _DIGEST - len(suffix)] + md5(parent.encode(), usedforsecurity=False).hexdigest()
+    return parent + suffix
 
 
 def _besides(status: _PredictorStatus, percent: int) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ import msgspec
 
 from healer.cluster.api import Api
 from healer.model.action import permissions
-from healer.routes.route import CanaryRoute, Edit, Metadata, ReadRoute, Router, RouteUnreadable, Weights, fetched
+from healer.routes.route import CanaryRoute, Edit, Metadata, ReadRoute, RouteContended, Router, RouteUnreadable, Weights, fetched
 from healer.rules.vocabulary import RouterSpec
+from healer.workloads.rollout import observed
 
 GROUP = "argoproj.io"
 
@@ -32,6 +33,7 @@ class _CanaryStatus(msgspec.Struct):
 
 
 class _AbortStatus(msgspec.Struct, rename="camel"):
+    observed_generation: str = ""
     abort: bool = False
     current_pod_hash: str = ""
     stable_hash: str = msgspec.field(default="", name="stableRS")
@@ -75,11 +77,16 @@ async def find(api: Api, route: CanaryRoute) -> ReadRoute:
         if weights.share:
             text = f"{route} has no weights that can be set: an aborted canary begins anew from its first step by"
             raise RouteUnreadable(f"{text} kubectl argo rollouts retry rollout {route.name} -n {route.home}")
+        if not observed(found.metadata.get("generation", 0), found.status.observed_generation):
+            raise RouteContended(
+                f"the Rollout controller has not seen the newest spec of {route} yet, so its revision is not known"
+            )
         yield {"op": "add", "path": "/status/abort", "value": True}
 
     percent = found.status.percent
     weights, version = Weights(((100 - percent, percent),)), str(found.metadata.get("resourceVersion", ""))
-    return ReadRoute(f"{path}/status", version, weights, edits, found.metadata, ("f:status", "f:abort"), of_owner=True)
+    part, tried = ("f:status", "f:abort"), found.status.current_pod_hash
+    return ReadRoute(f"{path}/status", version, weights, edits, found.metadata, part, of_owner=True, tried=tried)
 
 
 ROUTER = Router(

@@ -198,6 +198,8 @@ class ReadRoute:
     """The path of the weights in managedFields."""
     of_owner: bool = False
     """Whether the object is that of the controller which sets the weights by design: its own field is the right place."""
+    tried: str = ""
+    """The revision that loses the traffic, where both sides are revisions of one workload, as `Workload.revision` has it."""
 
 
 Find = Callable[[Api, CanaryRoute], Awaitable[ReadRoute]]

@@ -144,7 +144,7 @@ class ArgoReplicaSets(msgspec.Struct):
 
 
 def _workload(metadata: Meta, spec: RolloutSpec, status: RolloutStatus) -> Workload:
-    observed = _observed(metadata.generation, status.observed_generation)
+    seen = observed(metadata.generation, status.observed_generation)
     failure = _failure(status)
     aborted = status.abort and status.stable_hash != ""
     return Workload(
@@ -156,10 +156,10 @@ def _workload(metadata: Meta, spec: RolloutSpec, status: RolloutStatus) -> Workl
         ready=status.ready_replicas,
         revision=status.stable_hash if aborted else status.current_pod_hash,
         paused=spec.paused,
-        observed=observed,
-        rollout=_rollout(metadata.name, spec, status, observed, failure),
+        observed=seen,
+        rollout=_rollout(metadata.name, spec, status, seen, failure),
         failure=failure,
-        overdue=_overdue(status) if observed else "",
+        overdue=_overdue(status) if seen else "",
         roll=_roll(spec),
         refusal=said(status.conditions, "ReplicaFailure", "True"),
         stable=status.stable_hash,
@@ -167,7 +167,7 @@ def _workload(metadata: Meta, spec: RolloutSpec, status: RolloutStatus) -> Workl
     )
 
 
-def _observed(generation: int, seen: str) -> bool:
+def observed(generation: int, seen: str) -> bool:
     """Whether the controller has seen the newest spec. Before version 0.10 the text was a hash (isGenerationObserved)."""
     return seen != "" and (not (seen.isascii() and seen.isdecimal()) or int(seen) >= generation)
 

@@ -11,12 +11,19 @@ import pytest
 from healer.cluster.api import Api
 from healer.lab.custom import INFERENCE_SERVICE, ROLLOUT, definition
 from healer.lab.kinds import Kind
-from healer.routes.base import CanaryRoute, Weights, write
+from healer.routes.base import CanaryRoute, RouteContended, Weights, find, write
 from healer.rules.named_workload import NamedWorkload
 from tests.contract.client import Client, Object
 from tests.contract.routers import DEFINITIONS, WITHIN
 
-_CANARY = {"currentPodHash": "b", "stableRS": "a", "replicas": 2, "updatedReplicas": 1, "readyReplicas": 2}
+_CANARY = {
+    "observedGeneration": "1",
+    "currentPodHash": "b",
+    "stableRS": "a",
+    "replicas": 2,
+    "updatedReplicas": 1,
+    "readyReplicas": 2,
+}
 _REVISIONS = {"latestReadyRevision": "m-2", "latestRolledoutRevision": "m-1"}
 
 
@@ -62,12 +69,24 @@ async def test_an_abort_goes_through_the_status(api: Client, access: Api) -> Non
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
 
 
+async def test_a_rollout_is_left_alone_until_its_controller_has_seen_its_spec(api: Client, access: Api) -> None:
+    """The revision in its status may be the one before."""
+    path = await _made(api, ROLLOUT, {"replicas": 2, "strategy": {"canary": {}}}, _CANARY)
+    await api.patch(path, {"spec": {"template": {"metadata": {"labels": {"version": "c"}}}}})
+    named = NamedWorkload("m", ROLLOUT.kind)
+    with pytest.raises(RouteContended, match="has not seen the newest spec"):
+        await _off(access, CanaryRoute(api.namespace, ROLLOUT.kind, "m", "m", "m", "", (named, named)))
+    assert "abort" not in (await api.get(path)).body["status"]
+
+
 async def test_a_field_of_the_spec_is_replaced(api: Client, access: Api) -> None:
     """Nothing else of the spec changes."""
     spec = {"predictor": {"canaryTrafficPercent": 20, "model": {"storageUri": "s3://m"}}}
     path = await _made(api, INFERENCE_SERVICE, spec, {"components": {"predictor": _REVISIONS}})
     await _made(api, ROLLOUT, {"replicas": 2, "strategy": {"canary": {}}}, _CANARY)
-    named = NamedWorkload("m", ROLLOUT.kind)  # a workload of that name with ready pods
-    place = CanaryRoute(api.namespace, INFERENCE_SERVICE.kind, "m", "m", "m", "", (named, named))
-    assert await _off(access, place) == "80:20 -> 100:0"
+    sides = NamedWorkload("m-1-deployment"), NamedWorkload("m-2-deployment")
+    found = await find(access, CanaryRoute(api.namespace, INFERENCE_SERVICE.kind, "m", sides[0].name, sides[1].name, "", sides))
+    assert str(found.weights) == "80:20"
+    edits = list(found.edits(Weights(((100, 0),))))
+    await access.request("PATCH", found.path, body=edits, content_type="application/json-patch+json")
     assert (await api.get(path)).body["spec"] == {"predictor": spec["predictor"] | {"canaryTrafficPercent": 0}}

@@ -231,7 +231,8 @@ class ShiftBySteps(ShiftTraffic):
 class ShiftByOwner(OnWorkload):
     """All traffic is taken off the canary of an InferenceService, by its own field."""
 
-    deployment = CANARY
+    sides = ("ranker-1-deployment", "ranker-2-deployment")
+    deployment = sides[1]
     action = "shiftTraffic"
     must = ("patch inferenceservices",)
     watched = "inferenceservices"
@@ -245,7 +246,8 @@ class ShiftByOwner(OnWorkload):
         }
         revisions = {"latestReadyRevision": "ranker-2", "latestRolledoutRevision": "ranker-1"}
         status = {"components": {"predictor": revisions}}
-        await self.lab.apply([definition(INFERENCE_SERVICE), *versions(NAMESPACE, replicas=(1, 1)), service])
+        made = versions(NAMESPACE, names=self.sides, replicas=(1, 1))
+        await self.lab.apply([definition(INFERENCE_SERVICE), *made, service])
         self.lab.api.modify(INFERENCE_SERVICE, NAMESPACE, "ranker", lambda obj: obj.update(status=status), subresource="status")
         await self.lab.wait_for(serves(2), PATIENCE)
 
@@ -253,7 +255,8 @@ class ShiftByOwner(OnWorkload):
         return self.named("inferenceservices", "ranker")
 
     def ladder(self) -> list[dict[str, Any]]:
-        return [self.step(to=0, **_ROUTE | {"route": {"kind": "InferenceService", "name": "ranker"}})]
+        stable, canary = ({"deployment": each} for each in self.sides)
+        return [self.step(to=0, route={"kind": "InferenceService", "name": "ranker"}, stable=stable, canary=canary)]
 
     async def verify(self) -> None:
         assert [each["spec"]["predictor"]["canaryTrafficPercent"] for each in self.seen] == [20, 0]

@@ -176,6 +176,41 @@ async def test_a_bad_canary_is_aborted(lab: Lab, run: Run, slack: FakeSlack) -> 
     assert evictions(lab) == []
 
 
+async def test_a_canary_is_not_aborted_for_a_pod_of_the_stable_revision(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """What the canary tries may be the cure."""
+    await serve(lab, ROLLOUT, steps=[{"setWeight": 34}, {"pause": {}}])
+    healer = await run(ruleset(rule("errors", when=ERRORS, heal=argo())))
+    ship(lab, ROLLOUT)
+    await lab.wait_for(lambda lab: one(lab, ROLLOUT)["status"].get("phase") == "Paused", PATIENCE)
+    stable = next(name for name, pod in pods(lab).items() if pod["spec"]["containers"][0]["image"] == OLD)
+    await healer.post(alert("HighErrors", pod=stable))
+    tried = one(lab, ROLLOUT)["status"]["currentPodHash"]
+    await slack.wait_for(says(f"tries revision {tried} now, and the incident is about"), PATIENCE)
+    assert not one(lab, ROLLOUT)["status"].get("abort")
+
+
+async def test_a_new_revision_of_an_inference_service_keeps_its_traffic(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """The rule names the Deployment of the revision before."""
+    service = {
+        "apiVersion": INFERENCE_SERVICE.api_version,
+        "kind": INFERENCE_SERVICE.kind,
+        "metadata": {"name": "ranker", "namespace": NAMESPACE},
+        "spec": {"predictor": {"canaryTrafficPercent": 20}},
+    }
+    stable, canary = names = ("ranker-1-deployment", "ranker-2-deployment")
+    await lab.apply([definition(INFERENCE_SERVICE), *versions(NAMESPACE, names=names, replicas=(1, 1)), service])
+    revisions = {"latestReadyRevision": "ranker-3", "latestRolledoutRevision": "ranker-1"}
+    status = {"components": {"predictor": revisions}}
+    lab.api.modify(INFERENCE_SERVICE, NAMESPACE, "ranker", lambda obj: obj.update(status=status), subresource="status")
+    await lab.wait_for(serves(2), PATIENCE)
+    sides = {"stable": {"deployment": stable}, "canary": {"deployment": canary}}
+    step = heal("shiftTraffic", to=0, route={"kind": "InferenceService", "name": "ranker"}, **sides)
+    healer = await run(ruleset(rule("errors", when=ERRORS, heal=step)))
+    await healer.post(alert("HighErrors", deployment=canary))
+    await slack.wait_for(says("is deployment/ranker-3-deployment now"), PATIENCE)
+    assert one(lab, INFERENCE_SERVICE)["spec"] == service["spec"]
+
+
 async def test_the_canary_of_an_inference_service_gets_no_traffic(lab: Lab, run: Run, slack: FakeSlack, tmp_path: Path) -> None:
     """By canaryTrafficPercent; `healer undo` puts the number from before back."""
     service: Object = {
@@ -185,13 +220,14 @@ async def test_the_canary_of_an_inference_service_gets_no_traffic(lab: Lab, run:
         "spec": {"predictor": {"canaryTrafficPercent": 20, "model": {"storageUri": "s3://models/ranker"}}},
     }
     revisions = {"latestReadyRevision": "ranker-2", "latestRolledoutRevision": "ranker-1"}
-    await lab.apply([definition(INFERENCE_SERVICE), *versions(NAMESPACE, replicas=(1, 1)), service])
+    stable, canary = names = ("ranker-1-deployment", "ranker-2-deployment")
+    await lab.apply([definition(INFERENCE_SERVICE), *versions(NAMESPACE, names=names, replicas=(1, 1)), service])
     status = {"deploymentMode": "Serverless", "components": {"predictor": revisions}}
     lab.api.modify(INFERENCE_SERVICE, NAMESPACE, "ranker", lambda obj: obj.update(status=status), subresource="status")
     await lab.wait_for(serves(2), PATIENCE)
-    sides = {"stable": {"deployment": STABLE}, "canary": {"deployment": CANARY}}
+    sides = {"stable": {"deployment": stable}, "canary": {"deployment": canary}}
     step = heal("shiftTraffic", to=0, route={"kind": "InferenceService", "name": "ranker"}, **sides)
-    healer, bad = await run(ruleset(rule("errors", when=ERRORS, heal=step))), alert("HighErrors", deployment=CANARY)
+    healer, bad = await run(ruleset(rule("errors", when=ERRORS, heal=step))), alert("HighErrors", deployment=canary)
 
     await healer.post(bad)
     await lab.wait_for(lambda lab: one(lab, INFERENCE_SERVICE)["spec"]["predictor"]["canaryTrafficPercent"] == 0, PATIENCE)

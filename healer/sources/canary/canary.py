@@ -1,6 +1,8 @@
 """The probe of a canary rule: signals that a canary is bad, or that it cannot be judged."""
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
 
 import structlog
 
@@ -287,18 +289,28 @@ def sides_of(view: View, canary: Canary, namespace: str) -> Sides:
 
 
 def _revisions(view: View, namespace: str, named: NamedWorkload) -> Sides:
-    """Stable are the pods of the stable revision, the canary all others; without others no canary is wanted."""
+    """Stable are the pods of the stable revision. The canary are those of the newest one, and after an abort all others.
+
+    While pods of an earlier canary serve beside it, it is rolling: their requests must not be held against the newest one.
+    Without others no canary is wanted.
+    """
     workload = view.workload_named(named.kind, namespace, named.name)
     if workload is None:
         return Sides(None, None)
-    sides: dict[bool, list[Pod]] = {True: [], False: []}
+    by_revision = defaultdict(list)
     for pod in view.pods_of(workload.target):
-        sides[WORKLOADS[workload.kind].pod_revision(view, pod) == workload.stable].append(pod)
-    tried, stable = (
-        ObservedSide(tuple(pod.metadata.name for pod in pods), sum(pod.ready for pod in pods), revision, wanted=len(pods))
-        for pods, revision in ((sides[False], workload.revision), (sides[True], workload.stable))
-    )
-    return Sides(tried, stable)
+        by_revision[WORKLOADS[workload.kind].pod_revision(view, pod)].append(pod)
+    stable, newest = by_revision.pop(workload.stable, []), by_revision.get(workload.revision, [])
+    others = [pod for pods in by_revision.values() for pod in pods]
+    aborted = workload.revision == workload.stable
+    rolling = not aborted and any(not pod.terminating for pod in others if pod not in newest)
+    tried = others if aborted or rolling else newest
+    return Sides(_of_revision(tried, workload.revision, rolling=rolling), _of_revision(stable, workload.stable))
+
+
+def _of_revision(pods: Sequence[Pod], revision: str, *, rolling: bool = False) -> ObservedSide:
+    names, ready = tuple(pod.metadata.name for pod in pods), sum(pod.ready for pod in pods)
+    return ObservedSide(names, ready, revision, rolling, wanted=len(pods))
 
 
 def _side(view: View, namespace: str, named: NamedWorkload) -> ObservedSide | None:

@@ -1,7 +1,8 @@
 """Traffic that an operator splits, by its own field: Rollout, InferenceService and LLMInferenceService over the lab's API."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from healer.lab.custom import INFERENCE_SERVICE, LLM_INFERENCE_SERVICE, ROLLOUT,
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object
 from healer.routes.base import BackendMissing, CanaryRoute, RouteError, RouteUnreadable, Weights, read, write
+from healer.routes.inferenceservice import child_name
 from healer.routes.keeper import keeper_of
 from healer.routes.registry import ROUTERS
 from healer.rules.named_workload import NamedWorkload
@@ -23,7 +25,10 @@ pytestmark = pytest.mark.slow
 NAMESPACE = "production"
 NAME = "tensorflow-serving"
 SIDES = (NamedWorkload(STABLE), NamedWorkload(CANARY))
-ISVC = CanaryRoute(NAMESPACE, "InferenceService", "ranker", STABLE, CANARY, "", SIDES)
+REVISIONS = ("ranker-1-deployment", "ranker-2-deployment")
+ISVC = CanaryRoute(
+    NAMESPACE, "InferenceService", "ranker", *REVISIONS, "", (NamedWorkload(REVISIONS[0]), NamedWorkload(REVISIONS[1]))
+)
 LLM = CanaryRoute(NAMESPACE, "LLMInferenceService", "chat", STABLE, CANARY, "", SIDES)
 ARGO = CanaryRoute(NAMESPACE, "Rollout", NAME, NAME, NAME, "", (NamedWorkload(NAME, "Rollout"),) * 2)
 
@@ -52,7 +57,8 @@ def stored(lab: Lab, kind: Kind) -> Object:
 async def serve(lab: Lab, kind: Kind, name: str, spec: Object, status: Object) -> None:
     """Two versions that serve, and the operator's object for them."""
     made = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
-    await lab.apply([*versions(NAMESPACE, replicas=(1, 1)), made])
+    names = REVISIONS if kind is INFERENCE_SERVICE else (STABLE, CANARY)
+    await lab.apply([*versions(NAMESPACE, names=names, replicas=(1, 1)), made])
     lab.api.modify(kind, NAMESPACE, name, lambda obj: obj.update(status=status), subresource="status")
     await lab.wait_for(lambda lab: all(d["status"].get("readyReplicas") for d in lab.objects("deployments", NAMESPACE)))
 
@@ -68,11 +74,18 @@ async def serve_model(lab: Lab, percent: int | None = 20, mode: str = "Serverles
     await serve(lab, INFERENCE_SERVICE, "ranker", spec, {"deploymentMode": mode, "components": {"predictor": known}})
 
 
-async def lower(api: Api, route: CanaryRoute, percent: int = 0, *, dry_run: bool = False) -> str:
-    """Lower the canary's share; returns the weights before and after."""
+async def lower(
+    api: Api,
+    route: CanaryRoute,
+    percent: int = 0,
+    *,
+    dry_run: bool = False,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> str:
+    """Lower the canary's share; returns the weights before and after. `meanwhile` happens between the read and the patch."""
 
     async def sending(before: Weights, after: Weights) -> None:
-        """Nothing forbids it."""
+        meanwhile()
 
     change = await write(api, route, lambda now: now.at_most(percent), sending=sending, dry_run=dry_run)
     return f"{change.before} -> {change.after}"
@@ -107,6 +120,48 @@ async def test_kserve_without_an_earlier_revision_is_left_alone(lab: Lab, api: A
         await read(api, ISVC)
 
 
+@pytest.mark.parametrize(
+    ("side", "names", "now"),
+    [
+        ("stable", ("ranker-0-deployment", REVISIONS[1]), "ranker-1"),
+        ("canary", (REVISIONS[0], "ranker-3-deployment"), "ranker-2"),
+        ("canary", (REVISIONS[0], CANARY), "ranker-2"),
+    ],
+)
+async def test_kserve_splits_between_the_revisions_that_it_has_now(
+    lab: Lab, api: Api, side: str, names: tuple[str, str], now: str
+) -> None:
+    """A rule that names other Deployments is about other traffic: the refusal says what to write."""
+    await serve_model(lab)
+    counted = (NamedWorkload(names[0]), NamedWorkload(names[1]))
+    with pytest.raises(BackendMissing) as refused:
+        await lower(api, replace(ISVC, stable=names[0], canary=names[1], counted_by=counted))
+    assert f"the {side} side of inferenceservice/ranker is deployment/{now}-deployment now" in str(refused.value)
+    assert f"write deployment: {now}-deployment in {side}" in str(refused.value)
+    assert stored(lab, INFERENCE_SERVICE)["spec"]["predictor"]["canaryTrafficPercent"] == 20
+
+
+async def test_a_newer_revision_of_kserve_keeps_its_traffic(lab: Lab, api: Api) -> None:
+    """It becomes ready between the read and the patch: the number would be its own."""
+    await serve_model(lab)
+
+    def newer() -> None:
+        def edit(obj: Object) -> None:
+            obj["status"]["components"]["predictor"]["latestReadyRevision"] = "ranker-3"
+
+        lab.api.modify(INFERENCE_SERVICE, NAMESPACE, "ranker", edit, subresource="status")
+
+    with pytest.raises(BackendMissing, match="revision ranker-3"):
+        await lower(api, ISVC, meanwhile=newer)
+    assert stored(lab, INFERENCE_SERVICE)["spec"]["predictor"]["canaryTrafficPercent"] == 20
+
+
+def test_long_names_end_in_a_digest() -> None:
+    """As kmeta.ChildName makes them."""
+    assert child_name("r" * 52, "-deployment") == f"{'r' * 52}-deployment"
+    assert child_name("r" * 53, "-deployment") == f"{'r' * 20}{md5(b'r' * 53).hexdigest()}-deployment"
+
+
 async def test_kserve_without_knative_splits_nothing(lab: Lab, api: Api) -> None:
     await serve_model(lab, mode="RawDeployment")
     with pytest.raises(RouteUnreadable, match="of the mode RawDeployment"):
@@ -123,6 +178,35 @@ async def test_an_llm_service_is_told_by_the_weights_of_its_route(lab: Lab, api:
         {key: value for key, value in each.items() if key != "weight"} for each in rules[0]["backendRefs"]
     ]
     assert [each["weight"] for each in backends] == [90, 10]
+
+
+@pytest.mark.parametrize(
+    ("backend", "workload", "fits"),
+    [
+        ("b-kserve-workload-svc", "b-kserve", True),
+        ("InferencePool b-inference-pool", "b-kserve-mn", True),
+        ("b-kserve-workload-svc", "a-kserve", False),
+        ("InferencePool b-inference-pool", "b", False),
+        ("of-our-own", "b-kserve", True),
+    ],
+)
+async def test_a_backend_that_kserve_has_named_leads_to_its_workload(
+    lab: Lab, api: Api, backend: str, workload: str, fits: bool
+) -> None:
+    """Otherwise the traffic of one service would be taken for what another one does."""
+    name = backend.rpartition(" ")[2]
+    pool = {"group": "inference.networking.k8s.io", "kind": "InferencePool"} if " " in backend else {}
+    refs = [{"name": "a-kserve-workload-svc", "weight": 80}, {"name": name, "weight": 20} | pool]
+    await serve(
+        lab, LLM_INFERENCE_SERVICE, "chat", {"router": {"route": {"http": {"spec": {"rules": [{"backendRefs": refs}]}}}}}, {}
+    )
+    counted = (NamedWorkload("a-kserve"), NamedWorkload(workload))
+    route = replace(LLM, stable="a-kserve-workload-svc", canary=backend, counted_by=counted)
+    if fits:
+        assert str(await read(api, route)) == "80:20"
+    else:
+        with pytest.raises(BackendMissing, match=f"{backend} on the canary side .* does not lead to deployment/{workload},"):
+            await read(api, route)
 
 
 async def rollout(lab: Lab, percent: int = 50) -> None:

@@ -26,8 +26,8 @@ def canary(total: str = 'a{pod=~"{{ pods }}"}') -> tuple[Canary | None, list[str
     return (bound[0].rule.when.value if bound else None), [problem.message for problem in problems]
 
 
-def view(stable: str, **status: Any) -> View:
-    """A Rollout with pods of the revisions a and b."""
+def view(stable: str, *more: str, **status: Any) -> View:
+    """A Rollout with pods of the revisions a and b, and a pod of each that is given."""
     seen = View(WORKLOADS)
 
     def put(kind: type[KubeObject], name: str, owner: dict[str, Any] | None = None, **more: Any) -> None:
@@ -37,7 +37,7 @@ def view(stable: str, **status: Any) -> View:
 
     counts = {"observedGeneration": "0", "replicas": 3, "updatedReplicas": 1, "currentPodHash": "b", "stableRS": stable}
     put(Rollout, "tf", status=counts | status)
-    for digest, pods in (("a", 2), ("b", 1)):
+    for digest, pods in (("a", 2), ("b", 1), *((each, 1) for each in more)):
         put(ReplicaSet, f"tf-{digest}", {"kind": "Rollout", "name": "tf", "uid": "tf"})
         for number in range(pods):
             labels = {"rollouts-pod-template-hash": digest}
@@ -56,6 +56,19 @@ def test_each_side_has_the_pods_of_its_revision() -> None:
         assert tried is not None
         assert stable is not None
         assert (tried.pods, stable.pods) == (("tf-b-0",), ("tf-a-0", "tf-a-1"))
+
+
+def test_the_pods_of_an_earlier_canary_are_not_held_against_the_newest() -> None:
+    """While both serve it is rolling, and nothing is judged."""
+    trigger, _ = canary()
+    assert trigger is not None
+    tried, stable = sides_of(view("a", "c", currentPodHash="c"), trigger, "production")
+    assert tried is not None
+    assert stable is not None
+    assert (tried.revision, tried.rolling, stable.rolling) == ("c", True, False)
+    tried, _ = sides_of(view("a"), trigger, "production")
+    assert tried is not None
+    assert not tried.rolling
 
 
 def test_measures_must_tell_the_sides_apart() -> None:
