@@ -104,6 +104,7 @@ def _row(bound: BoundRule, covered: Coverage | None) -> RuleRow:
         watched=None if covered is None else covered.watched,
         doubts=[] if covered is None else list(covered.doubts),
         description=bound.rule.description or "",
+        written=bound.written or "",
     )
 
 

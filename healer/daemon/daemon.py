@@ -42,6 +42,7 @@ from healer.model.kube import Pod
 from healer.model.signal import QueueFull, Signal
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
+from healer.rules.schema import Mode
 from healer.secret import SecretFile
 from healer.section import PREFIX
 from healer.settings import Settings, SettingsError
@@ -94,6 +95,7 @@ class Daemon:
         self._view = View(WORKLOADS)
         self._metrics = Metrics()
         self._metrics.use(rulebook.by_name)
+        self._metrics.cap(Mode(settings.mode))
         if watchers.lines_dropped is not None:
             self._metrics.lines_dropped(watchers.lines_dropped)
         self._journal: Journal = MemoryJournal(settings.journal.keep)

@@ -36,6 +36,7 @@ from healer.model.silence import AUTHOR
 from healer.model.temporary import any_standing
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
+from healer.rules.schema import Mode
 from healer.settings import Settings
 from healer.sinks.group import Sinks
 from healer.sources.alertmanager.silences import own_silences
@@ -134,6 +135,7 @@ class Leader:
             is_leader=self._is_leader,
             every=settings.engine.retry,
             timeout=settings.engine.action_timeout,
+            observes=Mode(settings.mode) is Mode.OBSERVE,
         )
 
     def use(self, rulebook: Rulebook) -> None:

@@ -97,6 +97,16 @@ class Metrics:
         )
         self._states: dict[str, State] = {}
 
+    def cap(self, most: Mode) -> None:
+        """No rule goes further than this mode."""
+        mode = Gauge(
+            "healer_mode",
+            "Always 1; the label is the most that any rule may do (the setting `mode`).",
+            ["mode"],
+            registry=self.registry,
+        )
+        mode.labels(most).set(1)
+
     def use(self, rules: Mapping[str, BoundRule]) -> None:
         """These rules, by name, are in force. What is of none that ever was (somebody else wrote it) is counted as "other".
 

@@ -3,6 +3,8 @@
 The notes of the journal say what is to be taken back, also after a restart or a change of leader. The intent is journaled before
 the request, by compare-and-swap on the incident's object, so that of two leaders one takes a change back. Who stops between the
 request and the note of its end leaves a note of the intent: the next leader looks whether the change still stands.
+
+A healer that only observes (the setting `mode`) takes nothing back: it says which changes stand, and how people take them back.
 """
 
 import asyncio
@@ -42,7 +44,10 @@ class StandingChange:
 
 
 class TakingBack:
-    """Looks at every temporary change of the journal every so many seconds; `timeout` (s) is for one change."""
+    """Looks at every temporary change of the journal every so many seconds; `timeout` (s) is for one change.
+
+    `observes`: no rule changes anything, so that what is due stands, and is logged once.
+    """
 
     def __init__(
         self,
@@ -56,6 +61,7 @@ class TakingBack:
         is_leader: Callable[[], bool],
         every: float,
         timeout: float,
+        observes: bool = False,
     ) -> None:
         self._clients = clients
         self._view = view
@@ -66,6 +72,7 @@ class TakingBack:
         self._is_leader = is_leader
         self._every = every
         self._timeout = timeout
+        self._observes = observes
         self._said: dict[tuple[str, str, str], str] = {}  # what keeps a change from being taken back, as it was logged last
         self._log = structlog.get_logger("healer.taking_back")
 
@@ -129,6 +136,9 @@ class TakingBack:
     async def _take_back(self, standing: StandingChange) -> str:
         """Returns why the change stands still; "" when it has ended."""
         incident, change = standing.incident, standing.change
+        if self._observes:
+            undo = f"`healer undo incident/{incident.id} -n {incident.workload.namespace}`"
+            return f"healer only observes (HEALER_MODE), so the change stands: {undo} takes it back, or a healer that may act"
         hold = standing.action.hold(incident, change, self._view, self._event_loop.beside(incident))
         if hold is not None:
             return hold.text

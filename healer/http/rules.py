@@ -11,7 +11,8 @@ RULES_PATH = "/rules"
 
 class RuleRow(msgspec.Struct, frozen=True, rename="camel"):
     """One rule in force. `scope` is as in a rule file. `pods` and `workloads` count what its steps could treat, `watched` the
-    workloads that are only watched; they are None until its scope was counted."""
+    workloads that are only watched; they are None until its scope was counted. `written` is the mode that its file says, where
+    healer's own setting caps it, else ""."""
 
     name: str
     mode: str
@@ -23,6 +24,7 @@ class RuleRow(msgspec.Struct, frozen=True, rename="camel"):
     doubts: list[str] = []
     watched: int | None = None
     description: str = ""
+    written: str = ""
 
 
 class Rules:

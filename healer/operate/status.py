@@ -155,7 +155,8 @@ def show_status(found: HealerStatus, screen: Console) -> None:
         rows = table("rule", "mode", "trigger", "pods", "workloads", "only watched", "guards less than it says")
         for rule in found.rules:
             counts = ("?" if number is None else str(number) for number in (rule.pods, rule.workloads, rule.watched))
-            rows.add_row(*cells(rule.name, rule.mode, rule.trigger, *counts, "; ".join(rule.doubts)))
+            mode = f"{rule.mode} (its file says {rule.written}; healer's setting `mode` caps it)" if rule.written else rule.mode
+            rows.add_row(*cells(rule.name, mode, rule.trigger, *counts, "; ".join(rule.doubts)))
         screen.print(rows)
     if found.incidents is not None:
         title(screen, f"{counted(len(found.incidents), 'incident')} not closed" if found.incidents else "no incident is open")

@@ -35,6 +35,8 @@ class BoundRule:
     condition: CelCondition | None = None
     where: str = ""
     """ "file:line" of its definition, for people."""
+    written: Mode | None = None
+    """The mode that its file says, where the setting `mode` caps it; None where it does not."""
 
     def __post_init__(self) -> None:
         if self.rule.scope is None:
@@ -115,7 +117,9 @@ def capped(rulebook: Rulebook, most: Mode) -> Rulebook:
 
     def cap(bound: BoundRule) -> BoundRule:
         mode = min(bound.rule.mode, most, key=careful.index)
-        return bound if mode is bound.rule.mode else replace(bound, rule=bound.rule.model_copy(update={"mode": mode}))
+        if mode is bound.rule.mode:
+            return bound
+        return replace(bound, rule=bound.rule.model_copy(update={"mode": mode}), written=bound.rule.mode)
 
     return Rulebook(map(cap, rulebook.rules))
 

@@ -1,6 +1,8 @@
 """More replicas for a time, the real process against the lab: taken back when the incident is healed, or left alone."""
 
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from healer.lab import Lab, serving
@@ -9,7 +11,7 @@ from healer.lab.kinds import AUTOSCALER, DEPLOYMENT, NODE
 from tests.integration.conftest import Run
 from tests.integration.test_rollback import NAME, deployment
 from tests.integration.world import CHANNEL, NAMESPACE, Floor, pods, rule, ruleset, serve, serves, told
-from tests.support.healer import alert
+from tests.support.healer import alert, verb
 from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
 
@@ -67,6 +69,38 @@ async def test_replicas_are_added_and_taken_back_when_the_incident_is_healed(lab
     metrics = await healer.metrics()
     assert metrics["healer_taken_back_total{action=scale,result=TakenBack}"] == 1
     assert metrics["healer_taken_back_total{action=scale,result=failed}"] == 0
+
+
+async def test_a_healer_that_is_told_to_observe_writes_nothing_not_even_its_own_changes_back(
+    lab: Lab, run: Run, tmp_path: Path, settings: dict[str, str | Path]
+) -> None:
+    """It says which change stands and how a human takes it back; `healer status` says that the rules are capped."""
+    await serve(lab)
+    acting = await run(busy())
+    firing = slow()
+    await acting.post(firing)
+    await lab.wait_for(serves(5), PATIENCE)
+    acting.send(signal.SIGTERM)
+    assert await acting.ended() == 0
+    lab.requests.clear()
+    observing = await run(busy(), HEALER_MODE="observe")
+    await observing.post(resolved(firing))
+    said = await observing.says("a change is not taken back yet", action="scale")
+    undo = f"healer undo incident/{said['incident']} -n {NAMESPACE}"
+    assert f"`{undo}`" in said["reason"]
+    assert (await observing.metrics())["healer_mode{mode=observe}"] == 1
+    kubeconfig = {"KUBECONFIG": settings["KUBECONFIG"]}
+    code, printed = await verb(
+        "status", "--url", await observing.listens(), "--healer-namespace", "default", COLUMNS="400", home=tmp_path, **kubeconfig
+    )
+    assert code == 0, printed
+    assert "observe (its file says enforce; healer's setting `mode` caps it)" in printed
+    changed = {seen.permission for seen in lab.requests if seen.verb not in ("get", "list", "watch")}
+    assert changed <= {"incidents", "incidents/status", "leases"}
+    assert serves(5)(lab)
+    code, printed = await verb(*undo.split()[1:], "--yes", home=tmp_path, **kubeconfig)
+    assert code == 0, printed
+    await lab.wait_for(serves(3), PATIENCE)
 
 
 async def test_a_number_that_somebody_has_changed_since_is_left_alone_and_said(lab: Lab, run: Run, slack: FakeSlack) -> None:

@@ -84,7 +84,7 @@ class Room:
     lamps: Lamps
     leads: bool = True
 
-    def taking_back(self) -> TakingBack:
+    def taking_back(self, observes: bool = False) -> TakingBack:
         """A new one, as after a change of leader."""
         house = self.house
         return TakingBack(
@@ -97,6 +97,7 @@ class Room:
             is_leader=lambda: self.leads,
             every=15.0,
             timeout=5.0,
+            observes=observes,
         )
 
     def put(self, ended: Incident, **notes: TemporaryChange) -> None:
@@ -133,6 +134,26 @@ async def test_each_change_is_taken_back_once_and_said(tmp_path: Path) -> None:
         assert sorted(room.lamps.switched) == ["hall", "stairs"]
         assert {change.ended for change in room.notes("slow-1").values()} == {End.TAKEN_BACK}
         assert ("TakenBack", "taken back: hall on -> off") in room.lines("slow-1")
+
+
+async def test_who_only_observes_takes_nothing_back_and_says_once_what_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is noted either: a healer that acts finds the change as it was, and takes it back."""
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        room = Room(h, Lamps())
+        room.put(healed(), hall=STRONGER)
+        observer = room.taking_back(observes=True)
+        await observer.look()
+        await observer.look()
+        assert (room.lamps.switched, room.notes("slow-1")) == ([], {"hall": STRONGER})
+        printed = capsys.readouterr()
+        said = [line for line in (printed.out + printed.err).splitlines() if "a change is not taken back yet" in line]
+        assert len(said) == 1
+        assert f"`healer undo incident/slow-1 -n {NAMESPACE}`" in said[0]
+        await room.taking_back().look()
+        assert room.lamps.switched == ["hall"]
 
 
 async def test_the_newest_change_is_taken_back_first(tmp_path: Path) -> None:
