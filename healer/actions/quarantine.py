@@ -1,4 +1,4 @@
-"""Take a sick pod out of its Services and away from its ReplicaSet by its labels: another starts, and it stays to be examined.
+"""Take a sick pod away from all that selects it, by its labels: another starts in its place, and it stays to be examined.
 
 It is a disruption like an eviction, and honours PodDisruptionBudgets by itself, because no API does it here. healer does not see
 a pod with the label any more (`healer.cluster.watch`). It is deleted at its expiry; `healer undo` gives it its labels back.
@@ -14,6 +14,7 @@ from healer.actions.base import Call, Clients, Reversal
 from healer.actions.shared.recheck import look_again, recheck, rechecked
 from healer.actions.shared.refusal import refusal, unread
 from healer.actions.shared.rolling import rung
+from healer.actions.shared.selecting import READS, Selecting, StillSelected, leaving, selecting
 from healer.actions.shared.temporary import keep
 from healer.actions.undo_quarantine import QUARANTINED_UNTIL, deletion, releases
 from healer.cluster.api import Api, ApiError, ClusterError
@@ -39,26 +40,6 @@ class QuarantineParams(Model):
     """So many pods of one workload may be in quarantine at the same time; of a namespace, 5."""
     keep_for: Annotated[Duration, Field(ge=60, le=7 * 86400)] = 86400.0
     """How long the pod is kept. Then healer deletes it. It keeps its resources until then, a GPU as well."""
-
-
-class _SelectingReplicaSetSpec(KubeStruct, frozen=True):
-    selector: LabelSelector
-
-
-class _SelectingReplicaSet(KubeObject, frozen=True, kw_only=True):
-    spec: _SelectingReplicaSetSpec
-
-
-class _SelectingServiceSpec(KubeStruct, frozen=True):
-    selector: dict[str, str] | None = None
-
-
-class _SelectingService(KubeObject, frozen=True, kw_only=True):
-    spec: _SelectingServiceSpec = _SelectingServiceSpec()
-
-
-class _SelectingServices(msgspec.Struct):
-    items: list[_SelectingService] = []
 
 
 class _CountedBudgetSpec(KubeStruct, frozen=True):
@@ -106,16 +87,11 @@ class Quarantine:
         verb="quarantine",
         deletes=True,  # no budget can deny it, so that it is never used after an eviction was denied
         one_by_one=True,
-        needs=lambda _: (
-            rechecked()
-            | permissions("", "pods", "list patch delete")
-            | permissions("", "services", "list")
-            | permissions("apps", "replicasets", "get")
-            | permissions("policy", "poddisruptionbudgets", "list")
-        ),
+        needs=lambda _: rechecked() | permissions("", "pods", "list patch delete") | READS,
         meaning=(
-            "takes a pod of a ReplicaSet out of its Services and away from its owner, so that another starts, and keeps it to be "
-            "examined; refused where a PodDisruptionBudget allows no disruption. Deleted after `keepFor`"
+            "takes a pod of a ReplicaSet away from its owner and out of its Services, InferencePools and budgets, so that "
+            "another starts, and keeps it to be examined; refused where a PodDisruptionBudget allows no disruption, and where "
+            "something would select it still. Deleted after `keepFor`"
         ),
     )
 
@@ -132,12 +108,21 @@ class Quarantine:
             text = f"{call.act.target} belongs to {whose}: only a ReplicaSet starts another pod beside one that is kept"
             return Outcome(OutcomeKind.REFUSED, "NotReplaced", text)
         try:
-            refused = await _bounded(call, params) or await _budgeted(call, pod)
-            removed = {} if refused is not None else await _selecting(call.api, pod, owner.name)
+            if (refused := await _bounded(call, params)) is not None:
+                return refused
+            budgets = await _budgets(call.api, pod.metadata.namespace)
+            if (refused := _budgeted(call, pod, budgets)) is not None:
+                return refused
+            found = [*await selecting(call.api, pod, owner.name), *(what for what, _ in budgets)]
+            removed = leaving(pod.metadata.labels, _marks(call.act.incident), found)
         except ClusterError as error:
             return unread(error, f"read what selects {call.act.target}")
-        if refused is not None:
-            return refused
+        except StillSelected as still:
+            text = (
+                f"{still} would select {call.act.target} still, whatever labels it loses: nothing was done. Have its selector "
+                "ask for a label (matchLabels, In or Exists)"
+            )
+            return Outcome(OutcomeKind.REFUSED, "StillSelected", text)
         return await _quarantine(call, params, pod, removed)
 
     async def reversal(self, clients: Clients, incident: Incident, key: str, change: TemporaryChange) -> Reversal:
@@ -165,10 +150,19 @@ async def _bounded(call: Call, params: QuarantineParams) -> Outcome | None:
     return Outcome(OutcomeKind.REFUSED, "QuarantineLimit", text)
 
 
-async def _budgeted(call: Call, pod: Pod) -> Outcome | None:
-    """Why the PodDisruptionBudgets do not allow it now; None when they do. Raises ClusterError."""
-    found = await call.api.get(f"/apis/policy/v1/namespaces/{pod.metadata.namespace}/poddisruptionbudgets", _CountedBudgets)
-    mine = [each for each in found.items if each.spec.selector is not None and matches(each.spec.selector, pod.metadata.labels)]
+async def _budgets(api: Api, namespace: str) -> list[tuple[Selecting, _CountedBudget]]:
+    """The PodDisruptionBudgets of a namespace, without those that select no pods (a null selector). Raises ClusterError."""
+    found = await api.get(f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets", _CountedBudgets)
+    return [
+        (Selecting(f"PodDisruptionBudget {each.metadata.name}", each.spec.selector), each)
+        for each in found.items
+        if each.spec.selector is not None
+    ]
+
+
+def _budgeted(call: Call, pod: Pod, budgets: Sequence[tuple[Selecting, _CountedBudget]]) -> Outcome | None:
+    """Why the PodDisruptionBudgets do not allow it now; None when they do."""
+    mine = [budget for what, budget in budgets if matches(what.selector, pod.metadata.labels)]
     names = ", ".join(sorted(each.metadata.name for each in mine))
     if len(mine) > 1:
         text = f"more than one PodDisruptionBudget covers {call.act.target}: delete all but one of them ({names})"
@@ -180,18 +174,9 @@ async def _budgeted(call: Call, pod: Pod) -> Outcome | None:
     return None
 
 
-async def _selecting(api: Api, pod: Pod, owner: str) -> dict[str, str]:
-    """The labels by which its ReplicaSet and its Services select a pod. Raises ClusterError."""
-    meta = pod.metadata
-    replica_set = await api.get(f"/apis/apps/v1/namespaces/{meta.namespace}/replicasets/{owner}", _SelectingReplicaSet)
-    services = await api.get(f"/api/v1/namespaces/{meta.namespace}/services", _SelectingServices)
-    selector = replica_set.spec.selector
-    keys = {*selector.match_labels, *(each.key for each in selector.match_expressions)}
-    for service in services.items:
-        wanted = service.spec.selector or {}
-        if wanted and all(meta.labels.get(key) == value for key, value in wanted.items()):
-            keys |= wanted.keys()
-    return {key: value for key, value in meta.labels.items() if key in keys}
+def _marks(incident: Incident) -> dict[str, str]:
+    """The labels of a pod in quarantine."""
+    return {QUARANTINED: incident.id, QUARANTINED_FROM: incident.workload.uid}
 
 
 async def _quarantine(call: Call, params: QuarantineParams, pod: Pod, removed: Mapping[str, str]) -> Outcome:
@@ -203,7 +188,7 @@ async def _quarantine(call: Call, params: QuarantineParams, pod: Pod, removed: M
         return unkept
     if (unwanted := call.still_wanted(call.act, pod)) is not None:
         return Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
-    labels = dict.fromkeys(removed) | {QUARANTINED: incident.id, QUARANTINED_FROM: incident.workload.uid}
+    labels = dict.fromkeys(removed) | _marks(incident)
     metadata = {
         "uid": pod.metadata.uid,
         "resourceVersion": pod.metadata.resource_version,

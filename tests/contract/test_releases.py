@@ -35,3 +35,27 @@ async def test_a_replicaset_lets_go_of_a_pod_and_adopts_it_again(managed: Client
         ),
     )
     assert all(pod["metadata"]["labels"] == {"app": "serving"} for pod in left)
+
+
+async def test_a_budget_counts_a_pod_by_its_labels_whoever_owns_it(managed: Client) -> None:
+    """A pod that its ReplicaSet has let go counts until it loses the label that the budget asks for, and another pod changes."""
+    serving = owner("serving", {"replicas": 2})
+    serving["spec"]["template"]["metadata"]["labels"] = {"app": "serving", "team": "search"}
+    await managed.make(f"{managed.apps}/replicasets", serving)
+    first, second = await managed.until(f"{managed.core}/pods", lambda found: len(found) == 2)
+    budget = {"metadata": {"name": "team"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"team": "search"}}}}
+    await managed.make(f"{managed.policy}/poddisruptionbudgets", budget)
+
+    async def counts(pods: int) -> None:
+        def so(found: list[Object]) -> bool:
+            return bool(found) and found[0]["status"].get("expectedPods") == pods
+
+        await managed.until(f"{managed.policy}/poddisruptionbudgets", so)
+
+    await counts(2)
+    path = f"{managed.core}/pods/{first['metadata']['name']}"
+    await managed.patch(path, {"metadata": {"labels": {"app": None}}})
+    await counts(3)
+    await managed.patch(path, {"metadata": {"labels": {"team": None}}})
+    await managed.patch(f"{managed.core}/pods/{second['metadata']['name']}", {"metadata": {"labels": {"touched": "true"}}})
+    await counts(2)

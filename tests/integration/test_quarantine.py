@@ -28,8 +28,10 @@ def quarantined(lab: Lab) -> list[str]:
 async def test_another_pod_takes_its_place_and_the_sick_one_is_kept_and_released(
     lab: Lab, run: Run, slack: FakeSlack, settings: dict[str, Any]
 ) -> None:
-    """It is no patient any more although it still crashes; `healer undo` gives it back to its ReplicaSet."""
-    sick, *_ = await serve(lab)
+    """It is no patient any more although it still crashes, and no budget counts it; `healer undo` gives it back to its owner."""
+    sick, *_ = await serve(lab, min_available=None)
+    await lab.apply([budget("of-the-version", {"matchLabels": {"version": "v1"}})])  # its ReplicaSet asks for no version
+    await lab.wait_for(lambda lab: counts(lab, "of-the-version") == 3, PATIENCE)
     was, labels = uid(lab, sick), pods(lab)[sick]["metadata"]["labels"]
     await run(kept_apart())
     await lab.behave(NAMESPACE, sick, "crash")
@@ -44,6 +46,8 @@ async def test_another_pod_takes_its_place_and_the_sick_one_is_kept_and_released
     addressed = {each["targetRef"]["name"] for found in slices for each in found.get("endpoints") or []}
     assert sick not in addressed
 
+    assert counts(lab, "of-the-version") == 3
+
     api = await Api.connect(kubeconfig=str(settings["KUBECONFIG"]))
     try:
         await undo(api, NAMESPACE, incident["metadata"]["name"], "alice", lambda _: None)
@@ -53,6 +57,30 @@ async def test_another_pod_takes_its_place_and_the_sick_one_is_kept_and_released
     assert quarantined(lab) == []
     if sick in pods(lab):
         assert pods(lab)[sick]["metadata"]["labels"] == labels
+
+
+def budget(name: str, selector: dict[str, Any]) -> dict[str, Any]:
+    """A PodDisruptionBudget that allows everything."""
+    about = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": name, "namespace": NAMESPACE}}
+    return about | {"spec": {"minAvailable": 0, "selector": selector}}
+
+
+def counts(lab: Lab, name: str) -> int:
+    """How many pods a budget expects, as its controller has counted them."""
+    (found,) = [each for each in lab.objects("poddisruptionbudgets", NAMESPACE) if each["metadata"]["name"] == name]
+    return int((found.get("status") or {}).get("expectedPods", 0))
+
+
+async def test_a_budget_of_all_pods_cannot_be_left(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    """Whatever labels the pod loses, the budget counts it as one of those that serve."""
+    sick, *_ = await serve(lab, min_available=None)
+    await lab.apply([budget("of-all", {})])
+    await lab.wait_for(lambda lab: counts(lab, "of-all") == 3, PATIENCE)
+    await run(kept_apart())
+    await lab.behave(NAMESPACE, sick, "crash")
+    await slack.wait_for(says("PodDisruptionBudget of-all would select"), PATIENCE)
+    assert "StillSelected" in history(lab)
+    assert quarantined(lab) == []
 
 
 async def test_it_does_not_go_around_a_budget(lab: Lab, run: Run, slack: FakeSlack) -> None:

@@ -28,8 +28,10 @@ class DisruptionController(Controller):
         if collection == DISRUPTION_BUDGET.stored_in:
             self.enqueue(change.key)
         elif collection == POD.stored_in:
+            # As the real controller: a pod that loses the labels of a budget is counted until another pod of the budget changes.
+            state = change.now or change.before
             for budget in self.api.objects(DISRUPTION_BUDGET, change.key[0]):
-                if any(_covers(budget, state.object) for state in (change.before, change.now) if state is not None):
+                if state is not None and _covers(budget, state.object):
                     self.enqueue((change.key[0], budget["metadata"]["name"]))
         elif collection in (DEPLOYMENT.stored_in, REPLICASET.stored_in, STATEFULSET.stored_in):
             for budget in self.api.objects(DISRUPTION_BUDGET, change.key[0]):

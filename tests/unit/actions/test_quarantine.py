@@ -8,7 +8,9 @@ import pytest
 from healer.actions.base import Clients
 from healer.actions.quarantine import Quarantine, QuarantineParams
 from healer.cluster.api import ApiError
-from healer.lab.kinds import POD
+from healer.lab import Lab
+from healer.lab.custom import definition
+from healer.lab.kinds import POD, Kind
 from healer.lab.objects import Object, controller_of
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.temporary import changes
@@ -107,6 +109,78 @@ async def test_no_more_than_one_of_a_workload(bench: Bench) -> None:
 @pytest.mark.parametrize("bench", [3], indirect=True)
 async def test_a_budget_that_allows_none_is_not_gone_around(bench: Bench) -> None:
     assert verdict(await attempt(bench)) == (OutcomeKind.DEFERRED, "BudgetRefused")
+    assert bench.writes == []
+
+
+async def give(bench: Bench, **more: str) -> None:
+    """Further labels of the pod."""
+    bench.lab.api.modify(POD, NAMESPACE, bench.target.name, lambda obj: obj["metadata"]["labels"].update(more))
+
+
+async def select(bench: Bench, selector: Object) -> None:
+    """A PodDisruptionBudget with that selector, as its controller has counted it."""
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "wide", "namespace": NAMESPACE}}
+    await bench.lab.apply([budget | {"spec": {"minAvailable": 0, "selector": selector}}])
+    await bench.lab.wait_for(lambda lab: counted(lab)["disruptionsAllowed"] > 0)
+
+
+def counted(lab: Lab) -> Object:
+    (budget,) = lab.objects("poddisruptionbudgets", NAMESPACE)
+    return {"disruptionsAllowed": 0} | dict(budget.get("status") or {})
+
+
+async def test_it_leaves_a_budget_that_selects_it_by_a_label_of_its_own(bench: Bench) -> None:
+    """Else the budget counts a pod in quarantine as one that serves; a release brings it back."""
+    await give(bench, team="search", tier="gold")
+    selector = {"matchLabels": {"team": "search"}, "matchExpressions": [{"key": "tier", "operator": "Exists"}]}
+    await select(
+        bench, selector | {"matchExpressions": [*selector["matchExpressions"], {"key": "no", "operator": "DoesNotExist"}]}
+    )
+    before = labels(bench)
+    assert verdict(await attempt(bench)) == (OutcomeKind.DONE, "Quarantined")
+    assert not {"team", "tier"} & labels(bench).keys()
+    (back,) = await bench.ways_back("quarantine")
+    await back.put_back(bench.api, force=False)
+    assert labels(bench) == before
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {},
+        {"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]},
+        {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["other"]}]},
+    ],
+    ids=["empty", "what it lacks", "what it is not"],
+)
+async def test_a_budget_that_no_change_of_labels_leaves_is_a_refusal(bench: Bench, selector: Object) -> None:
+    await select(bench, selector)
+    outcome = await attempt(bench)
+    assert verdict(outcome) == (OutcomeKind.REFUSED, "StillSelected")
+    assert outcome.text.startswith("PodDisruptionBudget wide would select")
+    assert bench.writes == []
+
+
+NEWER = Kind(group="inference.networking.k8s.io", plural="inferencepools", kind="InferencePool", custom=True)
+OLDER = replace(NEWER, group="inference.networking.x-k8s.io", version="v1alpha2")
+
+
+@pytest.mark.parametrize(("kind", "selector"), [(OLDER, {"pool": "llm"}), (NEWER, {"matchLabels": {"pool": "llm"}})])
+async def test_it_leaves_an_inference_pool_of_either_api(bench: Bench, kind: Kind, selector: Object) -> None:
+    """The pool's endpoint picker sends requests to every pod that it selects, whoever owns it."""
+    await give(bench, pool="llm")
+    pool = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": "llm", "namespace": NAMESPACE}}
+    await bench.lab.apply([definition(kind), pool | {"spec": {"selector": selector}}])
+    assert verdict(await attempt(bench)) == (OutcomeKind.DONE, "Quarantined")
+    assert "pool" not in labels(bench)
+
+
+async def test_an_inference_pool_that_may_not_be_read_holds_it_back(bench: Bench) -> None:
+    """A pod that still gets requests is not in quarantine."""
+    await bench.lab.apply([definition(NEWER)])
+    bench.lab.forbid("list", "inferencepools")
+    outcome = await attempt(bench)
+    assert verdict(outcome) == (OutcomeKind.REFUSED, "Forbidden")
     assert bench.writes == []
 
 
