@@ -68,6 +68,10 @@ class NotUndone(Exception):
     """Nothing is undone; the message says why, and what to do."""
 
 
+class NotYet(NotUndone):
+    """The same for now: later it may be."""
+
+
 class Reversal(Protocol):
     """One change that an action made for an incident, and its way back; as text it says both."""
 
@@ -83,7 +87,8 @@ class Reversal(Protocol):
         """For programs."""
 
     def check(self, *, force: bool) -> None:
-        """Raises NotUndone when the change cannot be taken back, or, without `force`, when somebody has made another since."""
+        """Raises NotUndone when the change cannot be taken back, or, without `force`, when somebody has made another since, or
+        (NotYet) when what was changed cannot spare it now."""
 
     async def put_back(self, api: Api, *, force: bool) -> None:
         """Take the change back, unless somebody makes another meanwhile. Raises NotUndone, ClusterError."""

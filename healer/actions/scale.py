@@ -15,8 +15,8 @@ from healer.actions.shared.paused import paused
 from healer.actions.shared.refusal import unread
 from healer.actions.shared.rolling import kind_of, read_whole, rung
 from healer.actions.shared.temporary import TemporaryPatch, send, standing
-from healer.actions.undo_scale import AUTOSCALERS, REPLICAS, Autoscalers, Scale, ScalingAutoscaler, Sized, reversal, scale_path
-from healer.cluster.api import Api, ApiError, ClusterError
+from healer.actions.undo_scale import REPLICAS, Scale, ScalingAutoscaler, Sized, autoscalers, reversal, scale_path, short
+from healer.cluster.api import Api, ClusterError
 from healer.cluster.managed import WrittenMeta, gitops_of, operator_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, Permissions, permissions, union
 from healer.model.duration import Duration
@@ -100,16 +100,7 @@ class ScaleWorkload:
         if beside:
             return Reason("OtherIncident", f"{beside[0].id} ({beside[0].rule}) is open on {incident.workload}")
         workload = view.workload(incident.workload.uid)
-        if workload is None:
-            return None
-        if not workload.observed or workload.existing > workload.updated:
-            return Reason("RolloutInProgress", f"a rollout of {incident.workload} is in progress")
-        if workload.ready < int(change.before):
-            return Reason("NotEnoughReady", f"{workload.ready} of the {change.before} replicas from before are ready")
-        if WORKLOADS[workload.kind].by_ordinal and workload.ready < workload.existing:
-            text = f"{workload.existing - workload.ready} replicas are not ready, and those with the highest numbers would go"
-            return Reason("NotEnoughReady", text)
-        return None
+        return None if workload is None else short(workload, int(change.before))  # the way back reads it afresh in any case
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +121,14 @@ async def _wish(call: Call, params: ScaleParams, whole: Rollable) -> _Wish:
         raise _refusal(Reason("Managed", f"{target} belongs to {owner}, which sets its replicas: {owner.instead}"))
     if not kind_of(call).scales:
         raise _refusal(Reason("NoScale", f"a {target.kind} has no scale: the replicas of {target} cannot be set"))
-    scaling = await _autoscalers(call)
+    scaling = await autoscalers(call.api, target)
     if len(scaling) > 1:
         names = ", ".join(sorted(each.metadata.name for each in scaling))
         text = f"{len(scaling)} HorizontalPodAutoscalers scale {target} ({names}): delete all but one of them"
         raise _refusal(Reason("TwoAutoscalers", text))
     scale = await call.api.get(scale_path(target), Scale)
+    if scale.metadata.uid != target.uid:
+        raise _refusal(Reason("WorkloadReplaced", f"{target} is now another object: healer leaves it alone"))
     if scale.spec.replicas < 1:
         text = f"{target} is scaled to 0: somebody has switched it off, and healer does not switch it on"
         raise _refusal(Reason("ScaledToZero", text))
@@ -144,18 +137,6 @@ async def _wish(call: Call, params: ScaleParams, whole: Rollable) -> _Wish:
     _managed(params, whole.metadata, target.kind, "f:replicas", f"{target}")
     now = Sized(target, REPLICAS, scale.spec.replicas, scale.metadata.resource_version)
     return _Wish(now, now.number, min(now.number + part_of(params.by, now.number), params.max), params.max)
-
-
-async def _autoscalers(call: Call) -> list[ScalingAutoscaler]:
-    """Those that set the replicas of the workload; a cluster may serve none at all."""
-    target = call.act.target
-    try:
-        found = await call.api.get(AUTOSCALERS.format(target.namespace), Autoscalers)
-    except ApiError as error:
-        if not error.is_not_found:
-            raise
-        return []
-    return [each for each in found.items if each.scales(target)]
 
 
 def _by_autoscaler(params: ScaleParams, scaling: ScalingAutoscaler, running: int, call: Call) -> _Wish:
@@ -189,6 +170,9 @@ async def _raise(call: Call, params: ScaleParams, whole: Rollable, wish: _Wish) 
     stands = kept is not None and kept.ended is None and str(now.number) in (kept.after, kept.base)
     if kept is not None and stands and (kept.step, kept.after) == (rung(call), str(now.number)):
         return Outcome(OutcomeKind.DONE, "FoundDone", f"{now}: {now.number} already, by an earlier attempt")
+    if kept is not None and kept.ended is None and not stands and _set_by_another(call, now):
+        text = f"{now} are {now.number} for another incident, on top of what this one has added: they are taken back first"
+        return Outcome(OutcomeKind.DEFERRED, "OtherIncident", text)
     if wish.wanted <= max(wish.running, now.number):
         text = f"{target} has {wish.running} replicas, and may have {wish.most}: no more are added"
         return Outcome(OutcomeKind.REFUSED, "AtMaximum", text)
@@ -202,3 +186,13 @@ async def _raise(call: Call, params: ScaleParams, whole: Rollable, wish: _Wish) 
     if call.act.dry_run:
         return Outcome(OutcomeKind.DONE, "WouldScale", f"{way}: would be set (observe: dry run, nothing was done)")
     return Outcome(OutcomeKind.DONE, "Scaled", f"{way}; taken back when the incident is healed")
+
+
+def _set_by_another(call: Call, now: Sized) -> bool:
+    """Whether the number is the one that healer has set for another incident, whose change still stands."""
+    noted = [text for kept in call.earlier if (text := kept.get(now.key)) is not None]
+    try:
+        others = [TemporaryChange.parse(text) for text in noted]
+    except ValueError:
+        return False  # it says nothing of what was set
+    return any(each.ended is None and each.after == str(now.number) for each in others)

@@ -5,15 +5,16 @@ from typing import Any
 
 import msgspec
 
-from healer.actions.base import NotUndone
+from healer.actions.base import NotUndone, NotYet
 from healer.actions.shared.temporary import TRIES
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.cluster.managed import WrittenMeta
-from healer.model.incident import Incident
+from healer.model.incident import Incident, Reason
 from healer.model.target import Target
 from healer.model.temporary import TemporaryChange
-from healer.workloads.registry import WORKLOADS
+from healer.model.workload import Workload
+from healer.workloads.registry import WORKLOADS, read_workload
 
 AUTOSCALERS = "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers"
 REPLICAS = "replicas"
@@ -76,6 +77,32 @@ def scale_path(target: Target) -> str:
     return WORKLOADS[target.kind].resource.path(target.namespace, target.name) + "/scale"
 
 
+async def autoscalers(api: Api, target: Target) -> list[ScalingAutoscaler]:
+    """Those that set the replicas of a workload; a cluster may serve none at all. Raises ClusterError."""
+    try:
+        found = await api.get(AUTOSCALERS.format(target.namespace), Autoscalers)
+    except ApiError as error:
+        if not error.is_not_found:
+            raise
+        return []
+    return [each for each in found.items if each.scales(target)]
+
+
+def short(workload: Workload, before: int) -> Reason | None:
+    """Why a workload cannot spare the replicas beyond those from `before` now; None when it can.
+
+    Replicas of an older revision that its own strategy keeps (a partition) are no rollout.
+    """
+    if not workload.observed or (workload.existing > workload.updated and workload.rollout is not None):
+        return Reason("RolloutInProgress", f"a rollout of {workload.target} is in progress")
+    if workload.ready < before:
+        return Reason("NotEnoughReady", f"{workload.ready} of the {before} replicas from before are ready")
+    if WORKLOADS[workload.kind].by_ordinal and workload.ready < workload.existing:
+        text = f"{workload.existing - workload.ready} replicas are not ready, and those with the highest numbers would go"
+        return Reason("NotEnoughReady", text)
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Sized:
     """The number that sets a workload's replicas: its own, or the minimum of its autoscaler."""
@@ -108,6 +135,8 @@ async def read_sized(api: Api, target: Target, key: str) -> Sized:
         scale = await api.get(scale_path(target), Scale)
         if scale.metadata.uid != target.uid:
             raise NotUndone(f"nothing was undone: {target} is now another object")
+        if scaling := await autoscalers(api, target):
+            raise NotUndone(f"nothing was undone: {scaling[0].key} sets the replicas of {target} now")
         return Sized(target, key, scale.spec.replicas, scale.metadata.resource_version)
     if not key.startswith(_AUTOSCALER):
         raise ValueError(f"{key} is nothing that healer scales")
@@ -126,6 +155,8 @@ class ReplicasReversal:
     base: int
     """What an earlier step had set, where the last one perhaps did not come to it."""
     before: int
+    short: Reason | None = None
+    """Why the workload cannot spare the replicas now."""
 
     @property
     def group(self) -> str:
@@ -151,6 +182,8 @@ class ReplicasReversal:
     def check(self, *, force: bool) -> None:
         """See `Reversal`."""
         self._allowed(self.now, force)
+        if self.short is not None and not force and not self.done:
+            raise NotYet(f"nothing was undone: {self.short.text}. --force puts {self.before} back anyway")
 
     async def put_back(self, api: Api, *, force: bool) -> None:
         """Set the number from before, unless somebody changes it meanwhile. Raises NotUndone, ClusterError."""
@@ -183,4 +216,5 @@ async def reversal(api: Api, incident: Incident, key: str, change: TemporaryChan
         raise ValueError(f"from {before} to {after} replicas is nothing that healer does")
     if incident.workload.kind not in WORKLOADS:
         raise NotUndone(f"nothing was undone: healer does not act on a {incident.workload.kind}")
-    return ReplicasReversal(await read_sized(api, incident.workload, key), after, base, before)
+    now = await read_sized(api, incident.workload, key)
+    return ReplicasReversal(now, after, base, before, short(await read_workload(api, incident.workload), before))

@@ -4,17 +4,21 @@ The notes of the journal say what is to be taken back, also after a restart or a
 the request, by compare-and-swap on the incident's object, so that of two leaders one takes a change back. Who stops between the
 request and the note of its end leaves a note of the intent: the next leader looks whether the change still stands.
 
+Two incidents may change one thing, the later one on top of the earlier one: what was changed last is taken back first, so that
+neither takes away what the other has added, nor restores it.
+
 A healer that only observes (the setting `mode`) takes nothing back: it says which changes stand, and how people take them back.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 from msgspec.structs import replace
 
-from healer.actions.base import Action, Clients, NotUndone, Temporary
+from healer.actions.base import Action, Clients, NotUndone, NotYet, Temporary
 from healer.cluster.errors import ApiError, ClusterError
 from healer.daemon.event_loop import EventLoop
 from healer.daemon.metrics import Metrics
@@ -41,6 +45,18 @@ class StandingChange:
 
     def __str__(self) -> str:
         return f"{self.name} of {self.key} for {self.incident.id}"
+
+    @property
+    def thing(self) -> tuple[str, str, str]:
+        """What it changes, and by which action."""
+        return self.name, self.incident.workload.uid, self.key
+
+    def carries(self, other: "StandingChange") -> bool:
+        """Whether the change of another incident was made on top of this one."""
+        if other.incident.id == self.incident.id or other.change.ended is not None:
+            return False
+        same = (other.change.before, other.change.after) == (self.change.before, self.change.after)
+        return other.change.is_on_top_of(self.change) or (same and other.incident.opened_at > self.incident.opened_at)
 
 
 class TakingBack:
@@ -86,6 +102,7 @@ class TakingBack:
     async def look(self) -> float | None:
         """Take back what is due now; returns when the next one is, in seconds since the epoch, as far as it is known."""
         later: list[float] = []
+        shared = await self._shared()
         for number, incident in enumerate(reversed(self._journal.incidents()), 1):  # the newest change goes first
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -95,8 +112,26 @@ class TakingBack:
                 if due is not None and due > now:
                     later.append(due)
                 elif due is not None:
-                    await self._contained(standing, None if standing.change.while_acting else stopped)
+                    held = None if standing.change.while_acting else stopped
+                    await self._contained(standing, held or self._carried(standing, shared.get(standing.thing, ())))
         return min(later, default=None)
+
+    async def _shared(self) -> Mapping[tuple[str, str, str], Sequence[Incident]]:
+        """The incidents that have changed the same thing, by the thing: several for each."""
+        found: dict[tuple[str, str, str], list[Incident]] = defaultdict(list)
+        for number, incident in enumerate(self._journal.incidents(), 1):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+            for standing in self._standing(incident):
+                if standing.change.before:  # one that takes nothing from anybody needs no order
+                    found[standing.thing].append(incident)
+        return {thing: incidents for thing, incidents in found.items() if len(incidents) > 1}
+
+    def _carried(self, standing: StandingChange, incidents: Sequence[Incident]) -> Reason | None:
+        """That the change of another incident stands on top of this one, by the notes as they are now."""
+        others = (each for incident in incidents for each in self._standing(incident) if each.thing == standing.thing)
+        on_top = next(filter(standing.carries, others), None)
+        return None if on_top is None else Reason("OtherIncident", f"{on_top} was made on top of it, and is taken back first")
 
     def _standing(self, incident: Incident) -> Iterator[StandingChange]:
         if self._journal.made_as(incident.id) is None:
@@ -153,6 +188,8 @@ class TakingBack:
             if not self._is_leader():
                 raise NotLeading("another healer leads: nothing was taken back")
             await reversal.put_back(self._clients.api, force=False)
+        except NotYet as error:
+            return f"{error}"
         except NotUndone as error:
             return self._end(standing, End.LEFT_ALONE, f"{error}")
         except ApiError as error:

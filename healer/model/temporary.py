@@ -42,6 +42,10 @@ class TemporaryChange(msgspec.Struct, frozen=True, omit_defaults=True, tag_field
     """Whether healer has begun to take it back: the intent is journaled before the request."""
     ended: End | None = None
 
+    def is_on_top_of(self, other: "TemporaryChange") -> bool:
+        """Whether this change of the same thing began where the other one had left it."""
+        return self.before in {other.after, other.base} - {""}
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """A note from its text. Raises ValueError for a text that healer did not write."""

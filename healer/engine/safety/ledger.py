@@ -129,8 +129,11 @@ class Ledger:
         return bool(self._actions or self._ended or self._disruptions or self._taken or self._denied)
 
     def forget(self, before: float, view: View) -> None:
-        """Drop what is older than any limit looks back, and the disruptions that are made good."""
+        """Drop what is older than any limit looks back, and the disruptions that are made good. Those of a workload that is not
+        in the view, because it was deleted or is no longer watched, are dropped when they are so old."""
         for workload in list(self._disruptions):
+            if view.workload(workload) is None:
+                self._disruptions[workload] = [each for each in self._disruptions[workload] if each.at >= before]
             self.drop_made_good(workload, view)
         self._taken = {pod: None for pod in self._taken if view.pod(pod) is not None}
         self._denied = {pod: answer for pod, answer in self._denied.items() if view.pod(pod) is not None}
@@ -160,14 +163,16 @@ def made_good(disruption: Disruption, view: View) -> bool:
     """Whether nothing is missing any more for which a pod was taken down.
 
     The pod is gone or going, and a unit with a pod that was not there then is ready, or the workload has all it wants without
-    one. How long the pod takes to go does not matter: on a node that is lost, for ever.
+    one. How long the pod takes to go does not matter: on a node that is lost, for ever. Of a workload that is not in the view
+    nothing is known, so that nothing is made good; `Ledger.forget` ends that.
     """
     pod = view.pod(disruption.target.uid)
     if pod is not None and not pod.terminating:
         return False
-    workload = view.workload(disruption.workload.uid)
-    if workload is None or not disruption.ready:
+    if not disruption.ready:
         return True
+    if (workload := view.workload(disruption.workload.uid)) is None:
+        return False
     ready = [unit for unit in view.units_of(disruption.workload) if unit.ready]
     replaced = any(pod.metadata.uid not in disruption.known for unit in ready for pod in unit.pods)
     return replaced or len(ready) >= workload.desired

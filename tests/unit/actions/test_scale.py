@@ -1,5 +1,6 @@
 """`scale` over HTTP against the lab: how far, by whom the number is set, and the way back."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from healer.actions.base import Clients, NotUndone, Reversal
+from healer.actions.base import Clients, NotUndone, NotYet, Reversal
 from healer.actions.registry import ACTIONS
 from healer.actions.scale import ScaleParams, ScaleWorkload
 from healer.daemon.rulefiles import vocabulary
@@ -18,11 +19,11 @@ from healer.model.action import Outcome, OutcomeKind, Permission
 from healer.model.incident import Incident, Reason
 from healer.model.kube import Meta
 from healer.model.target import Target
-from healer.model.temporary import TemporaryChange, changes
+from healer.model.temporary import End, TemporaryChange, changes
 from healer.model.view import View
 from healer.rules.loading import load
 from healer.workloads.registry import WORKLOADS
-from healer.workloads.statefulset import StatefulSet, StatefulSetSpec, StatefulSetStatus
+from healer.workloads.statefulset import StatefulRollingUpdate, StatefulSet, StatefulSetSpec, StatefulSetStatus, StatefulStrategy
 from tests.integration.world import ruleset
 from tests.support.world import rule
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
@@ -148,6 +149,56 @@ async def test_during_a_rollout_that_hangs_it_is_scaled_all_the_same(bench: Benc
     await ship(bench, BAD)
     assert verdict(await scale(bench)) == (OutcomeKind.DONE, "Scaled")
     assert ACTIONS["scale"].spec.in_rollout
+
+
+async def test_a_step_waits_for_what_another_incident_has_added_on_top_of_it(bench: Bench) -> None:
+    """Or its note would say that there were 6 before it, and 3 never came back."""
+    await scale(bench, 1)
+    change(bench, replicas=6)
+    await bench.lab.wait_for(has(6))
+    bench.earlier = [{REPLICAS: str(TemporaryChange("4", "6", "0"))}]
+    assert verdict(await scale(bench, 1, 9, step=1)) == (OutcomeKind.DEFERRED, "OtherIncident")
+    assert (changes(bench.kept)[REPLICAS].before, replicas(bench)) == ("3", 6)
+    bench.earlier = [{REPLICAS: str(TemporaryChange("4", "6", "0", ended=End.LEFT_ALONE))}, {REPLICAS: "{"}]
+    assert verdict(await scale(bench, 1, 9, step=1)) == (OutcomeKind.DONE, "Scaled")
+
+
+async def test_another_object_of_the_same_name_is_not_scaled(bench: Bench) -> None:
+    """It comes between the look at the workload and the look at its scale."""
+    held = bench.lab.faults.delay(0.1, verb="get", resource="deployments/scale")
+    attempt = asyncio.create_task(scale(bench))
+    await held.used()
+    other = deployment(bench.lab)
+    other["metadata"]["uid"] = "another"
+    bench.lab.store.put(DEPLOYMENT.stored_in, (NAMESPACE, NAME), other)
+    assert verdict(await attempt) == (OutcomeKind.REFUSED, "WorkloadReplaced")
+    assert (replicas(bench), bench.writes) == (3, [])
+
+
+async def test_what_an_autoscaler_sets_by_now_is_left_to_it(bench: Bench) -> None:
+    """It came after healer had raised the replicas, and another incident may have raised its minimum since."""
+    await scale(bench)
+    first, bench.kept = bench.kept, {}
+    await autoscaler(bench)
+    await scale(bench, most=9)
+    second, bench.kept = bench.kept, first
+    with pytest.raises(NotUndone, match=f"{HPA} sets the replicas of deployment/{NAME} now"):
+        await back(bench)
+    bench.kept = second
+    await (await back(bench)).put_back(bench.api, force=False)
+    assert (least(bench), replicas(bench)) == (2, 5)
+
+
+async def test_the_way_back_looks_afresh_whether_the_workload_can_spare_them(bench: Bench) -> None:
+    """The view may not have it (yet). A person may insist."""
+    await scale(bench)
+    await bench.lab.wait_for(has(5))
+    for pod in bench.lab.objects("pods", NAMESPACE)[:3]:
+        await bench.lab.behave(NAMESPACE, pod["metadata"]["name"], "hang")
+    await bench.lab.wait_for(lambda lab: deployment(lab)["status"].get("readyReplicas") == 2)
+    with pytest.raises(NotYet, match="2 of the 3 replicas from before are ready"):
+        (await back(bench)).check(force=False)
+    (await back(bench)).check(force=True)
 
 
 async def test_with_an_autoscaler_only_its_minimum_is_raised(bench: Bench) -> None:
@@ -316,6 +367,18 @@ def test_the_error_of_a_rule_says_what_to_write() -> None:
     """With its line, and a hint."""
     _, (problem,) = load(ruleset(rule(heal=[{"scale": {"by": 0, "max": 5}}])), "f.yaml", vocabulary())
     assert (problem.message, problem.hint) == ("0 is too few", "write how many more: at least 1, or a percentage")
+
+
+@pytest.mark.parametrize(("partition", "updated", "held"), [(3, 2, False), (2, 2, True)])
+async def test_a_partition_is_no_rollout(bench: Bench, partition: int, updated: int, held: bool) -> None:
+    """It keeps replicas of the older revision for good; below it they are still to be replaced."""
+    status = StatefulSetStatus(replicas=5, updated_replicas=updated, ready_replicas=5, current_revision="a", update_revision="b")
+    strategy = StatefulStrategy(rolling_update=StatefulRollingUpdate(partition=partition))
+    view = View(WORKLOADS)
+    view.put(StatefulSet(Meta("db", "db", NAMESPACE), StatefulSetSpec(replicas=5, update_strategy=strategy), status))
+    incident = replace(bench.incident(), workload=Target("StatefulSet", NAMESPACE, "db", "db"))
+    found = ScaleWorkload().hold(incident, TemporaryChange("3", "5", "0"), view, ())
+    assert (found is not None and found.code == "RolloutInProgress") is held
 
 
 @pytest.mark.parametrize(("ready", "held"), [(3, True), (5, False)])

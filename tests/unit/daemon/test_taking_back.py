@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from healer.actions.base import Clients, NotUndone
+from healer.actions.base import Action, Clients, NotUndone, NotYet
 from healer.actions.evict import Evict
+from healer.actions.scale import ScaleWorkload
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiUnavailable
 from healer.daemon.metrics import Metrics
@@ -84,13 +85,13 @@ class Room:
     lamps: Lamps
     leads: bool = True
 
-    def taking_back(self, observes: bool = False) -> TakingBack:
+    def taking_back(self, observes: bool = False, **actions: Action) -> TakingBack:
         """A new one, as after a change of leader."""
         house = self.house
         return TakingBack(
             clients=Clients(house.api),
             view=house.view,
-            actions={"evict": self.lamps},
+            actions={"evict": self.lamps, **actions},
             journal=house.journal,
             event_loop=house.event_loop,
             metrics=Metrics(),
@@ -357,3 +358,70 @@ async def test_it_wakes_when_the_next_change_is_due(tmp_path: Path) -> None:
 def replace_until(at: float) -> TemporaryChange:
     """A change with an expiry, whatever becomes of its incident."""
     return TemporaryChange("off", "on", "0", with_incident=False, until=at)
+
+
+@pytest.mark.parametrize("first", ["old", "new"])
+async def test_two_incidents_that_scale_one_workload_take_back_each_its_own(tmp_path: Path, first: str) -> None:
+    """Whichever is due first: from 3 to 5, and from there to 7; the replicas of the other one stay until it is due as well."""
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        (workload,) = h.view.workloads()
+        h.lab.api.modify(DEPLOYMENT, NAMESPACE, workload.metadata.name, lambda obj: obj["spec"].update(replicas=7))
+        await h.until(lambda: (seen := h.view.workload(workload.metadata.uid)) is not None and seen.ready == 7)
+        taking_back = Room(h, Lamps()).taking_back(scale=ScaleWorkload())
+        for name, at, before, after in (("old", 1_790_000_000.0, "3", "5"), ("new", 1_790_000_100.0, "5", "7")):
+            h.journal.note(replace(healed(name, at), workload=workload.target))
+            lasts = 0.0 if name == first else 1e9
+            h.journal.remember(name, "scale", {"replicas": str(TemporaryChange(before, after, "0", lasts=lasts))})
+
+        def replicas() -> int:
+            return int(h.lab.objects("deployments", NAMESPACE)[0]["spec"]["replicas"])
+
+        await taking_back.look()
+        assert replicas() == (5 if first == "new" else 7)
+        second, note = ("old", "new")[first == "old"], {"old": ("3", "5"), "new": ("5", "7")}
+        h.journal.remember(second, "scale", {"replicas": str(TemporaryChange(*note[second], "0"))})
+        await h.until(lambda: (seen := h.view.workload(workload.metadata.uid)) is not None and seen.ready == replicas())
+        await taking_back.look()
+        assert replicas() == 3
+
+
+async def test_the_same_change_is_taken_back_with_the_later_incident(tmp_path: Path) -> None:
+    """Somebody had taken the first one back by hand."""
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        (workload,) = h.view.workloads()
+        room = Room(h, Lamps())
+        room.put(replace(healed("old"), workload=workload.target), hall=STRONGER)
+        later = TemporaryChange("off", "on", "0", lasts=1e9)
+        room.put(replace(healed("new", 1_790_000_100.0), workload=workload.target), hall=later)
+        await room.taking_back().look()
+        assert room.lamps.switched == []
+        h.journal.remember("new", "evict", {"hall": str(STRONGER)})
+        await room.taking_back().look()
+        assert room.lamps.switched == ["hall"]
+        assert {room.notes(name)["hall"].ended for name in ("old", "new")} == {End.TAKEN_BACK}
+
+
+async def test_what_cannot_be_spared_yet_is_taken_back_later(tmp_path: Path) -> None:
+    """The way back may see more than the view: it is no reason to leave the change alone for good."""
+
+    class Needed(Lamps):
+        needed = True
+
+        async def reversal(self, clients: Clients, incident: Incident, key: str, change: TemporaryChange) -> LampReversal:
+            if self.needed:
+                raise NotYet("the hall is full")
+            return await super().reversal(clients, incident, key, change)
+
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        lamps = Needed()
+        room = Room(h, lamps)
+        room.put(healed(), hall=STRONGER)
+        taking_back = room.taking_back()
+        await taking_back.look()
+        assert room.notes("slow-1")["hall"].ended is None
+        lamps.needed = False
+        await taking_back.look()
+        assert room.lamps.switched == ["hall"]

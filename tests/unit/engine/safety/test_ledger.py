@@ -10,6 +10,7 @@ from healer.engine.safety.guards.question import GuardState
 from healer.engine.safety.ledger import Ledger, key_of
 from healer.model.incident import Disruption, Incident, Reason, State
 from healer.model.target import Target
+from healer.workloads.deployment import Deployment
 from tests.support.world import ACTIONS, START, Drill, World, rule, rulebook
 
 EVICT = ACTIONS["evict"]
@@ -74,6 +75,21 @@ def test_what_is_made_good_at_a_recheck_stays_so_whatever_happens_to_the_success
     d.wait(2 * d.tuning.engine.recheck)
     d.world.unready(new)
     assert ledger.in_flight("deploy-1", d.world.view) == []
+
+
+def test_of_a_workload_that_is_not_seen_nothing_is_made_good_until_no_limit_looks_back_so_far() -> None:
+    """It may be back, as after a watch that lost it: what was taken of it still counts then."""
+    world, ledger = World(3), Ledger()
+    ledger.disrupted(disruption(world, "serving-1"))
+    world.remove("serving-1")
+    deployment = world.view.drop(Deployment, "deploy-1")
+    assert deployment is not None
+    ledger.forget(START - 1, world.view)
+    world.view.put(deployment)
+    assert len(ledger.in_flight("deploy-1", world.view)) == 1
+    world.view.drop(Deployment, "deploy-1")
+    ledger.forget(START + 1, world.view)
+    assert vars(ledger)["_disruptions"] == {}
 
 
 def test_an_action_that_was_accepted_is_counted_once() -> None:
