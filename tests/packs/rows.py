@@ -163,6 +163,23 @@ def _vllm() -> Iterator[Row]:
     yield watches("vllm/unschedulable", UNSCHEDULABLE, SHORT)
 
 
+def _sglang() -> Iterator[Row]:
+    once = instead("its first exit", crashing(1), UNMET)
+    yield evicts("sglang/engine-stalled", alerted("SglangEngineStalled"), STORM, LAST)
+    yield evicts("sglang/failing", alerted("SglangErrorsHigh"), STORM, LAST)
+    yield evicts("sglang/engine-dead", crashing(), STORM, SHORT, once)
+    yield evicts("sglang/down", alerted_down("SglangDown"), STORM, instead(READY, alerted("SglangDown"), UNMET))
+    yield evicts("sglang/weights-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING)
+    yield evicts("sglang/not-ready", UNREADY, STORM, SHORT)
+    yield evicts("sglang/image-pull", waiting("ErrImagePull"), STORM, SHORT)
+    yield asks("sglang/saturated", alerted_workload("SglangSaturated"), "scale")
+    yield asks("sglang/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
+    yield asks("sglang/version-failing", alerted_workload("SglangVersionFailing"), "rollback")
+    yield pages("sglang/oom-killed", out_of_memory(2), ONCE)
+    yield watches("sglang/config-error", waiting("CreateContainerConfigError"), SHORT)
+    yield watches("sglang/unschedulable", UNSCHEDULABLE, SHORT)
+
+
 def _triton() -> Iterator[Row]:
     yield evicts("triton/failing", alerted("TritonFailuresHigh"), STORM, LAST)
     yield evicts("triton/crash-loop", crashing(), STORM, SHORT, instead("out of memory", out_of_memory(3), UNMET))
@@ -231,4 +248,4 @@ def _canary() -> Iterator[Row]:
         yield Row(rule, judged(rule, "BadCanary"), "shiftTraffic", (unknown,))
 
 
-ROWS = (*_tensorflow_serving(), *_vllm(), *_triton(), *_kserve(), *_gpu(), *_models(), *_canary())
+ROWS = (*_tensorflow_serving(), *_vllm(), *_sglang(), *_triton(), *_kserve(), *_gpu(), *_models(), *_canary())
