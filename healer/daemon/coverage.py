@@ -8,10 +8,14 @@ from dataclasses import replace
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
+from healer.actions.registry import ACTIONS
 from healer.engine.matching.coverage import Coverage, Covering, counted
 from healer.http.rules import RuleRow
+from healer.model.node import Node
 from healer.model.view import View
 from healer.rules.rulebook import BoundRule, Rulebook
+from healer.rules.schema import Mode
+from healer.sources.base import watched_resources
 
 Missing = Callable[[BoundRule], Awaitable[str]]
 """What is wrong with the route that a rule names, in words; "" when nothing is."""
@@ -62,8 +66,19 @@ class RuleCoverage:
         found = await self._look(rulebook, missing)
         if rulebook is not self._said:
             self._log.info("rules in force", summary=summary(rulebook, found), rules=len(rulebook.rules))
+            self._warn_of_unseen_nodes(rulebook)
             self._said = rulebook
         self._doubt(found)
+
+    def _warn_of_unseen_nodes(self, rulebook: Rulebook) -> None:
+        blind = blind_to_nodes(rulebook)
+        if blind:
+            self._log.warning(
+                "pods may be taken from a node that somebody else treats: no rule has healer watch nodes",
+                rules=blind[:_NAMED],
+                hint="add rules/nodes/gpu.yaml and grant what `healer rbac` prints for it (a ClusterRole): healer then waits for "
+                "whoever drains or mends a node",
+            )
 
     async def _look(self, rulebook: Rulebook, missing: Missing) -> list[Coverage]:
         """Others get their turn on the loop after each rule: a rule costs a look at each pod of its namespaces."""
@@ -89,6 +104,14 @@ class RuleCoverage:
         for rule in {key.partition(":")[0] for key in self._doubted} - {rule for rule, _ in doubts.values()}:
             self._log.info("a rule guards what it says", rule=rule)
         self._doubted = set(doubts)
+
+
+def blind_to_nodes(rulebook: Rulebook) -> list[str]:
+    """The names of the rules that take pods, where no rule has healer watch nodes: it does not see who else treats a node."""
+    if any(resource.kind is Node for resource in watched_resources(rulebook.rules)):
+        return []
+    acting = (bound for bound in rulebook.rules if bound.rule.mode is not Mode.OBSERVE)
+    return [bound.name for bound in acting if any(ACTIONS[step.action].spec.disrupts for step in bound.rule.steps)]
 
 
 def _row(bound: BoundRule, covered: Coverage | None) -> RuleRow:

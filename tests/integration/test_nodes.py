@@ -6,6 +6,7 @@ from healer.lab import Lab
 from healer.lab.kinds import NODE
 from tests.integration.conftest import Run
 from tests.integration.world import NAMESPACE, evictions, pods, rule, ruleset, serve
+from tests.support.processes import PATIENCE
 
 BROKEN = rule("broken", when={"node": ["KernelDeadlock"]})
 
@@ -70,6 +71,12 @@ async def test_many_sick_pods_of_one_node_are_one_incident_of_the_node(lab: Lab,
 
 
 async def test_nodes_are_watched_only_where_a_rule_is_about_them(lab: Lab, run: Run) -> None:
-    await serve(lab, min_available=None)
-    await run(ruleset(rule("crash-loop", when={"pod": ["CrashLoopBackOff"]})))
+    """Else healer says that it does not see who treats a node, and heals."""
+    sick, *_ = await serve(lab, min_available=None)
+    lab.taint_node(place(lab, sick), "karpenter.sh/disrupted")
+    healer = await run(ruleset(rule("crash-loop", when={"pod": ["CrashLoopBackOff"]})))
+    warned = await healer.says("pods may be taken from a node that somebody else treats: no rule has healer watch nodes")
+    assert (warned["rules"], "rules/nodes/gpu.yaml" in warned["hint"]) == (["test/crash-loop"], True)
+    await lab.behave(NAMESPACE, sick, "crash")
+    await lab.wait_for(lambda lab: evictions(lab) == [sick], PATIENCE)
     assert ("", "nodes", "list") not in lab.requests.permissions()

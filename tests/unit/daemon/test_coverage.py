@@ -1,5 +1,6 @@
 """The line that says what the rules guard, and the metric."""
 
+import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -30,6 +31,34 @@ async def test_a_route_that_is_not_there_is_said_at_the_start() -> None:
         await coverage.look(missing)
     assert logs[-1]["reason"] == "there is no ingress/split in production"
     assert coverage.rows()[0].doubts == ["there is no ingress/split in production"]
+
+
+UNSEEN = "pods may be taken from a node that somebody else treats: no rule has healer watch nodes"
+NODE_RULE = """\
+    - name: broken
+      when: {node: [KernelDeadlock]}
+      heal: [{page: {}}]
+"""
+ENFORCED = GOOD.replace("    - name: crash\n", "    - name: crash\n      mode: enforce\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (ENFORCED, ["serving/crash"]),
+        (ENFORCED + NODE_RULE, []),
+        (ENFORCED.replace("- evict: {}", "- page: {}"), []),
+        (GOOD, []),
+    ],
+    ids=["takes pods", "watches nodes", "pages", "observes"],
+)
+async def test_rules_that_take_pods_without_seeing_nodes_are_said(text: str, said: list[str]) -> None:
+    """Where nodes are not watched, healer does not wait for a node remediator."""
+    coverage = RuleCoverage(cluster(), rulebook(text), (), CollectorRegistry())
+    with capture_logs() as logs:
+        await coverage.look(no_route)
+        await coverage.look(no_route)
+    assert [each["rules"] for each in logs if each["event"] == UNSEEN] == ([said] if said else [])
 
 
 async def test_what_rules_guard_is_said_at_the_start_and_when_they_change() -> None:
