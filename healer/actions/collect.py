@@ -14,9 +14,9 @@ import msgspec
 from pydantic import Field
 
 from healer.actions.base import Call
-from healer.actions.shared.evidence import LogBounds, Part, fitted, last_lines, of_pod, of_workload
+from healer.actions.shared.evidence import LogBounds, Part, fitted, last_lines, of_pod, of_workload, redacted
 from healer.actions.shared.rolling import rung
-from healer.cluster.api import Api, ApiError, ClusterError
+from healer.cluster.api import METADATA_LIST, Api, ApiError, ClusterError
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model.annotations import COLLECTED_FOR
 from healer.model.duration import Duration
@@ -118,7 +118,7 @@ async def _read(call: Call, pods: Sequence[Pod], params: CollectParams) -> list[
     asked = [of_pod(call.api, pod, bounds) for pod in pods]
     if (kind := WORKLOADS.get(workload.kind)) is not None:
         asked.append(of_workload(call.api, kind.resource.path(workload.namespace, workload.name)))
-    return [part for parts in await asyncio.gather(*asked) for part in parts]
+    return await redacted([part for parts in await asyncio.gather(*asked) for part in parts], _MOST_BYTES)
 
 
 def _what(pods: Sequence[Pod], parts: Sequence[Part]) -> str:
@@ -187,7 +187,7 @@ async def _store(call: Call, params: CollectParams, texts: dict[str, str]) -> st
 
 async def _make_room(api: Api, path: str, params: CollectParams, name: str) -> None:
     """Delete what healer has collected before, as far as it is too old or too much. Raises ClusterError."""
-    found = await api.get(path, _CollectedMaps, {"labelSelector": f"{_LABEL}=true"})
+    found = await api.get(path, _CollectedMaps, {"labelSelector": f"{_LABEL}=true"}, accept=METADATA_LIST)
     mine = [
         each.metadata
         for each in found.items

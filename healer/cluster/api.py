@@ -15,10 +15,13 @@ from healer.cluster.contact import Contact, RbacRequest, rbac_request
 from healer.cluster.decode import ListPage
 from healer.cluster.errors import ApiError, ApiUnavailable, ClusterConfigError, ClusterError, Unreadable
 
-__all__ = ["Api", "ApiError", "ApiUnavailable", "ClusterConfigError", "ClusterError", "Unreadable"]
+__all__ = ["METADATA_LIST", "Api", "ApiError", "ApiUnavailable", "ClusterConfigError", "ClusterError", "Unreadable"]
 
 T = TypeVar("T")
 
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""Accept a list of the metadata alone, where the objects themselves are large."""
+_JSON = "application/json"
 _LARGEST = 256 * 1024 * 1024
 """Bytes. The largest response body that is accepted, after decompression. A page of a list is far smaller."""
 
@@ -68,22 +71,23 @@ class Api:
         *,
         query: Mapping[str, str] | None = None,
         body: object | None = None,
-        content_type: str = "application/json",
+        content_type: str = _JSON,
         within: float | None = None,
+        accept: str = _JSON,
     ) -> bytes:
         """The body of a 2xx response. msgspec encodes `body` as JSON. `within` (seconds) shortens the timeout."""
         content = None if body is None else msgspec.to_builtins(body)
         with self._recorded(rbac_request(method, path, query)):
             try:
                 async with asyncio.timeout(within):
-                    response = await self._send(method, path, query, content, content_type, self._request_timeout)
+                    response = await self._send(method, path, query, content, content_type, self._request_timeout, accept=accept)
                     return await _read_body(response)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise _unavailable(f"{method} {path}", error) from error
 
-    async def get(self, path: str, type: type[T], query: Mapping[str, str] | None = None) -> T:
+    async def get(self, path: str, type: type[T], query: Mapping[str, str] | None = None, *, accept: str = _JSON) -> T:
         """The response to a GET, decoded into `type`. Raises Unreadable when it does not have that shape."""
-        body = await self.request("GET", path, query=query)
+        body = await self.request("GET", path, query=query, accept=accept)
         try:
             return msgspec.json.decode(body, type=type)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -99,7 +103,7 @@ class Api:
         """
         limits = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=read_timeout)
         with self._recorded(rbac_request("GET", path, query)):
-            response = await self._send("GET", path, query, None, "application/json", limits, compressed=False)
+            response = await self._send("GET", path, query, None, _JSON, limits, compressed=False)
         try:
             yield response
         finally:
@@ -119,11 +123,12 @@ class Api:
         limits: aiohttp.ClientTimeout,
         *,
         compressed: bool = True,
+        accept: str = _JSON,
     ) -> aiohttp.ClientResponse:
         """A 2xx response whose body has not been read yet. Credentials that the server refuses are renewed once."""
         request = f"{method} {path}"
         url = f"{self._access.url}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "healer"}
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "healer"}
         if not compressed:
             headers["Accept-Encoding"] = "identity"
         for renewed in (False, True):

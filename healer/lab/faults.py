@@ -26,6 +26,8 @@ class SeenRequest:
     namespace: str = ""
     name: str = ""
     user_agent: str = ""
+    accept: str = ""
+    """The form that the answer shall have, as the header says."""
     at: float = field(default_factory=time.time)
     """Unix time in seconds."""
 

@@ -26,6 +26,22 @@ async def test_a_list_names_its_kind_and_its_items_do_not(api: Client) -> None:
     assert not any("kind" in item or "apiVersion" in item for item in body["items"])
 
 
+async def test_a_list_of_the_metadata_alone(api: Client) -> None:
+    """Where the objects are large, and only their names and owners matter."""
+    path = f"{api.core}/configmaps"
+    for name in ("a", "b"):
+        await api.make(path, {"metadata": {"name": name, "labels": {"mine": name}}, "data": {"log": "long"}})
+    form = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
+    body = (await api.get(f"{path}?labelSelector=mine=b", headers=form)).body
+    assert (body["kind"], body["apiVersion"]) == ("PartialObjectMetadataList", "meta.k8s.io/v1")
+    assert body["metadata"].keys() == {"resourceVersion"}
+    (item,) = body["items"]
+    assert item.keys() == {"kind", "apiVersion", "metadata"}
+    assert (item["kind"], item["apiVersion"]) == ("PartialObjectMetadata", "meta.k8s.io/v1")
+    whole = (await api.get(f"{path}/b")).body["metadata"]
+    assert item["metadata"] | {"managedFields": None} == whole | {"managedFields": None}
+
+
 async def test_pages_are_of_one_snapshot(api: Client) -> None:
     await _three_pods(api)
     first = (await api.get(f"{api.core}/pods?limit=2")).body

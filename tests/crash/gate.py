@@ -92,7 +92,7 @@ class Gate:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         assert self._session is not None
         to = route(request.path, self._kinds)
-        what = seen(request.method, request.path, request.query, "", to)
+        what = seen(request.method, request.path, request.query, request.headers, to)
         name = f"{what.verb} {what.permission}"
         if what.resource == "incidents" and "dryRun" in request.query:
             name += " (dry run)"  # the look at their definition, which is no opening of an incident

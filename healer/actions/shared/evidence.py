@@ -1,12 +1,13 @@
 """What `collect` reads of pods that are sick: the logs of their containers, their events, what they, their node and workload say.
 
-Each part is asked for by itself. One that is not answered is said in the summary, and keeps no other from being read.
+Each part is asked for by itself. One that is not answered is said in the summary, and keeps no other from being read. Only what
+there is room for is redacted, a piece at a time: a search keeps the event loop waiting, in another thread as well.
 """
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ import yaml
 from healer.cluster.api import Api, ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.model.kube import ContainerStatus, Pod
-from healer.model.redact import redact
+from healer.model.redact import redact, redact_in_pieces
 from healer.model.text import one_line
 
 _EACH = 4.0
@@ -33,9 +34,15 @@ Obj = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One text, redacted, by the name under which it is kept; or why there is none."""
+    """One text by the name under which it is kept; or why there is none. It is empty until it is `redacted`."""
 
     name: str
+    raw: bytes = b""
+    """As it was read, with secrets."""
+    fields: str = ""
+    """The fields that are kept, where it is an object in JSON."""
+    cut: bool = False
+    """Whether its beginning is left out already."""
     text: str = ""
     missing: str = ""
 
@@ -49,7 +56,7 @@ class LogBounds:
 
 
 async def of_pod(api: Api, pod: Pod, bounds: LogBounds) -> list[Part]:
-    """The logs, the events and the summary of a pod; asked for at once, and each within seconds. Does not raise."""
+    """The logs, the events and the state of a pod; asked for at once, and each within seconds. Not redacted. Does not raise."""
     namespace, name, short = pod.metadata.namespace, pod.metadata.name, pod.metadata.name[:120]
     path = RESOURCES[Pod].path(namespace, name)
     asked = [_events(api, f"{short}.events.txt", namespace, pod.metadata.uid), _object(api, f"{short}.pod.yaml", path, _POD)]
@@ -63,21 +70,45 @@ async def of_pod(api: Api, pod: Pod, bounds: LogBounds) -> list[Part]:
 
 
 async def of_workload(api: Api, path: str) -> list[Part]:
-    """What the workload says of itself. Does not raise."""
+    """What the workload says of itself, not redacted. Does not raise."""
     return [await _object(api, "workload.yaml", path, _WORKLOAD)]
+
+
+async def redacted(parts: Sequence[Part], most: int) -> list[Part]:
+    """The parts with their texts, redacted; of those that are too long for so many bytes in all only the ends."""
+    shares = _shares({part.name: len(part.raw) for part in parts}, most)
+    return [part if part.missing else await _redacted(part, shares[part.name]) for part in parts]
+
+
+async def _redacted(part: Part, share: int) -> Part:
+    try:
+        text = await asyncio.to_thread(_described, part.raw, part.fields) if part.fields else _tail(part, share)
+    except msgspec.DecodeError as error:
+        return Part(part.name, missing=f"the answer is no object: {error}")
+    pieces = redact_in_pieces(text)
+    found: list[str] = []
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        found.append(piece)
+    return replace(part, raw=b"", text="".join(found))
 
 
 def fitted(parts: Sequence[Part], most: int) -> dict[str, str]:
     """The texts by name, of so many bytes in all: of those that are too long the ends. With a list of what could not be read."""
     missing = "".join(f"{part.name}: {part.missing}\n" for part in parts if part.missing)
     texts = ({"not-read.txt": missing} if missing else {}) | {part.name: part.text for part in parts if not part.missing}
-    fitted: dict[str, str] = {}
-    room, left = most, len(texts)
-    for name, text in sorted(texts.items(), key=lambda item: len(item[1])):
-        share = room // left
-        fitted[name] = text.encode()[-share:].decode(errors="ignore")
-        room, left = room - len(fitted[name].encode()), left - 1
-    return fitted
+    encoded = {name: text.encode() for name, text in texts.items()}
+    shares = _shares({name: len(text) for name, text in encoded.items()}, most)
+    return {name: text[len(text) - shares[name] :].decode(errors="ignore") for name, text in encoded.items()}
+
+
+def _shares(sizes: Mapping[str, int], most: int) -> dict[str, int]:
+    """How much of each there is room for: the short ones are whole, and the long ones share what is left."""
+    shares: dict[str, int] = {}
+    room, left = most, len(sizes)
+    for name, size in sorted(sizes.items(), key=lambda item: item[1]):
+        shares[name] = min(size, room // left)
+        room, left = room - shares[name], left - 1
+    return shares
 
 
 def last_lines(parts: Iterable[Part], most: int) -> str:
@@ -101,18 +132,19 @@ async def _log(api: Api, label: str, path: str, container: str, bounds: LogBound
         body = await api.request("GET", f"{path}/log", query=query | ({"previous": "true"} if previous else {}), within=_EACH)
     except ClusterError as error:
         return Part(label, missing=_said(error))
-    return Part(label, await asyncio.to_thread(_tail, body, bounds.bytes))
+    return Part(label, body[-bounds.bytes :], cut=len(body) > bounds.bytes)
 
 
-def _tail(body: bytes, most: int) -> str:
-    """The last bytes of a log, redacted: whole lines, and no part of a key whose beginning was cut off."""
-    text, cut = body[-most:].decode(errors="replace"), len(body) > most
+def _tail(part: Part, most: int) -> str:
+    """The last bytes of a text: whole lines, and no part of a key whose beginning was cut off."""
+    cut = part.cut or len(part.raw) > most
+    text = part.raw[len(part.raw) - most :].decode(errors="replace")
     if cut:
         text = text.partition("\n")[2]
     end = _KEY_END.search(text)
     if end is not None and "-----BEGIN" not in text[: end.start()]:
         text, cut = text[end.end() :], True
-    return (_CUT if cut else "") + redact(text)
+    return (_CUT if cut else "") + text
 
 
 class _ReportedEvent(msgspec.Struct, rename="camel"):
@@ -144,7 +176,7 @@ async def _events(api: Api, label: str, namespace: str, uid: str) -> Part:
         f"{each.at or '-'} {each.type or '-'} {each.reason or '-'} x{each.count or 1}: {one_line(each.message or '')}\n"
         for each in sorted(found.items, key=lambda each: each.at)
     ]
-    return Part(label, await asyncio.to_thread(redact, "".join(lines) or "no events\n"))
+    return Part(label, ("".join(lines) or "no events\n").encode())
 
 
 _POD = (
@@ -165,19 +197,17 @@ _WORKLOAD = (
 
 async def _object(api: Api, label: str, path: str, fields: str) -> Part:
     try:
-        body = msgspec.json.decode(await api.request("GET", path, within=_EACH), type=Obj)
+        return Part(label, await api.request("GET", path, within=_EACH), fields)
     except ClusterError as error:
         return Part(label, missing=_said(error))
-    except msgspec.DecodeError as error:
-        return Part(label, missing=f"the answer is no object: {error}")
-    return Part(label, await asyncio.to_thread(_described, body, fields))
 
 
-def _described(body: Obj, fields: str) -> str:
-    kept: Any = None
+def _described(raw: bytes, fields: str) -> str:
+    """Some fields of an object. Raises msgspec.DecodeError."""
+    body, kept = msgspec.json.decode(raw, type=Obj), None
     for field in fields.split():
         kept = _merged(kept, _picked(body, field.split(".")))
-    return redact(yaml.safe_dump(kept, sort_keys=False, width=130, allow_unicode=True))
+    return yaml.safe_dump(kept, sort_keys=False, width=130, allow_unicode=True)
 
 
 def _picked(value: Any, keys: Sequence[str]) -> Any:

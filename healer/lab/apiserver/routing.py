@@ -47,10 +47,11 @@ def route(path: str, kinds: Kinds) -> ResourceRoute:
     return ResourceRoute(group, version, rest[0], kind, namespace, name, "/".join(rest[2:]))
 
 
-def seen(method: str, path: str, query: Mapping[str, str], user_agent: str, to: ResourceRoute) -> SeenRequest:
+def seen(method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], to: ResourceRoute) -> SeenRequest:
     """The request in RBAC's terms."""
+    user_agent, accept = headers.get("User-Agent", ""), headers.get("Accept", "")
     if not to.plural:
-        return SeenRequest(method=method, path=path, verb=method.lower(), user_agent=user_agent)
+        return SeenRequest(method=method, path=path, verb=method.lower(), user_agent=user_agent, accept=accept)
     if method in ("GET", "HEAD"):
         watching = query.get("watch") in ("1", "true") and not to.name
         verb = "watch" if watching else "get" if to.name else "list"
@@ -68,6 +69,7 @@ def seen(method: str, path: str, query: Mapping[str, str], user_agent: str, to: 
         namespace=to.namespace or "",
         name=to.name,
         user_agent=user_agent,
+        accept=accept,
     )
 
 

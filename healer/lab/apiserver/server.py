@@ -68,8 +68,7 @@ class LabServer:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         to = routing.route(request.path, self._api.kinds)
-        agent = request.headers.get("User-Agent", "")
-        seen = routing.seen(request.method, request.path, request.query, agent, to)
+        seen = routing.seen(request.method, request.path, request.query, request.headers, to)
         self._requests.add(seen)
         fault = self._faults.at_request(seen)
         if fault is not None and fault.kind is FaultKind.ANSWER:
@@ -178,8 +177,11 @@ class _ResourceRequest:
     async def _list(self) -> web.Response:
         options = ListOptions.read(self._kind, self._to.namespace, self._request.query)
         body = await list_objects(self._api.store, self._kind, options)
-        if "as=Table" in self._request.headers.get("Accept", ""):
+        form = self._request.headers.get("Accept", "")
+        if "as=Table" in form:
             return _json(tables.table(self._kind, msgspec.json.decode(body)))
+        if "as=PartialObjectMetadataList" in form:
+            return _json(tables.metadata_list(msgspec.json.decode(body)))
         return web.Response(body=body, content_type="application/json")
 
     def _create(self, body: Object) -> web.Response:

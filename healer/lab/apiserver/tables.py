@@ -1,4 +1,4 @@
-"""Lists as Tables (`Accept: application/json;as=Table`), the form that kubectl requests."""
+"""Lists in the other forms that a client may accept: as Tables, the form that kubectl requests, and as metadata alone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def table(kind: Kind, listed: Object) -> Object:
     rows = [
         {
             "cells": [item["metadata"]["name"], *(_cell(item, form, path) for _, form, path, _ in columns)],
-            "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]},
+            "object": _metadata_of(item),
         }
         for item in listed["items"]
     ]
@@ -43,6 +43,17 @@ def table(kind: Kind, listed: Object) -> Object:
         "columnDefinitions": definitions,
         "rows": rows,
     }
+
+
+def metadata_list(listed: Object) -> Object:
+    """A decoded list with the metadata of its items alone."""
+    items = [_metadata_of(item) for item in listed["items"]]
+    head = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
+    return {**head, "metadata": listed["metadata"], "items": items}
+
+
+def _metadata_of(item: Object) -> Object:
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]}
 
 
 def _cell(item: Object, form: str, path: str) -> Any:

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from healer.actions.collect import CollectParams
-from healer.actions.shared.evidence import LogBounds, Part, fitted, of_pod
+from healer.actions.shared.evidence import LogBounds, Part, fitted, of_pod, redacted
+from healer.cluster.api import METADATA_LIST
 from healer.lab.kinds import DEPLOYMENT, POD
 from healer.lab.objects import Object, condition, is_ready
 from healer.model.action import Outcome, OutcomeKind
@@ -177,6 +178,8 @@ async def test_the_oldest_go_and_nothing_of_others(bench: Bench, incident: str) 
     await bench.lab.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": foreign})
     for step in range(3):
         await collect(bench, step=step, keep=2)
+    asked = [seen.accept for seen in bench.lab.requests if (seen.verb, seen.resource) == ("list", "configmaps")]
+    assert asked == [METADATA_LIST], "the logs in them are not read"
     assert bench.writes == ["delete configmaps", "create configmaps"]
     assert [each["metadata"]["name"].rpartition("-")[2] for each in kept(bench)] == ["1", "2", "own"]
 
@@ -184,10 +187,22 @@ async def test_the_oldest_go_and_nothing_of_others(bench: Bench, incident: str) 
 def test_more_than_fits_is_cut_to_fit() -> None:
     """The short texts are whole, and of the long ones the ends; what is missing is listed."""
     long = "x" * 600_000 + "the end"
-    texts = fitted([Part("a.log", long), Part("b.log", long), Part("c.yaml", "short"), Part("d.log", missing="gone")], 900_000)
+    parts = [Part("a.log", text=long), Part("b.log", text=long), Part("c.yaml", text="short"), Part("d.log", missing="gone")]
+    texts = fitted(parts, 900_000)
     assert 899_000 < sum(map(len, texts.values())) <= 900_000
     assert (texts["c.yaml"], texts["not-read.txt"]) == ("short", "d.log: gone\n")
     assert all(texts[name].endswith("the end") for name in ("a.log", "b.log"))
+
+
+async def test_no_more_is_redacted_than_there_is_room_for() -> None:
+    """However many pods and bytes a rule asks for; the end of each text stays."""
+    raw = b"started\n" * 100_000 + b"password=hunter2 the end"
+    logs = [Part("a.log", raw), Part("b.log", raw), Part("c.log", b"short"), Part("d.log", missing="gone")]
+    parts = await redacted(logs, 30_000)
+    assert [part.text[-33:] for part in parts[:2]] == ["started\npassword=[secret] the end"] * 2
+    assert [part.text for part in parts[2:]] == ["short", ""]
+    assert 29_000 < sum(len(part.text) for part in parts) <= 30_000 + 2 * len("[earlier lines are left out]\n")
+    assert not any(part.raw for part in parts)
 
 
 async def test_a_container_that_never_ran_is_not_asked_for_a_log(bench: Bench) -> None:
