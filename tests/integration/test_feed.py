@@ -1,0 +1,204 @@
+"""From a server's metrics to a healed pod, with what is shipped: the alerts of deploy/alerts in a real Prometheus, the
+configuration of a real Alertmanager, and the daemon with the pack. Only addresses are other ones, and times are shorter.
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from healer.lab import Lab
+from healer.lab.objects import Object
+from tests.integration.conftest import ROOT, Run
+from tests.integration.world import NAMESPACE, evictions, pods, serve
+from tests.support.healer import TOKEN, Healer
+from tests.support.processes import PATIENCE
+from tests.support.prometheus import alertmanager, prometheus
+
+pytestmark = pytest.mark.slow
+
+ALERTS = ROOT / "deploy" / "alerts"
+ALERTS_SPEED, RULES_SPEED = 200, 60
+"""How much faster than shipped the alerts and Alertmanager are, and the rules."""
+SCRAPE = "100ms"
+_UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
+_OF_ALERTS = re.compile(r"(?<=\[)(\d+)([smh])(?=])|(?:(?<=for: )|(?<=group_wait: )|(?<=group_interval: ))(\d+)([smh])\b")
+_OF_RULES = re.compile(r"(?:(?<=for: )|(?<=within: )|(?<=stable: )|(?<=cooldown: ))(\d+)([smh])\b")
+
+
+def faster(text: str, times: re.Pattern[str], speed: int) -> str:
+    """The text with each of these times so many times shorter."""
+
+    def shorter(match: re.Match[str]) -> str:
+        number, unit = (each for each in match.groups() if each)
+        return f"{int(number) * _UNITS[unit] // speed}ms"
+
+    return times.sub(shorter, text)
+
+
+class Exposition:
+    """What three vLLMs and kube-state-metrics would show of the lab, at one address: a pod that is gone shows nothing."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._steps: dict[str, int] = {}
+        self.hangs = ""
+        """The uid of the pod whose engine makes no step."""
+        self.waiting = 0
+        """Requests that wait at each pod. While some do, the KV cache is full."""
+
+    async def answer(self, _: web.Request) -> web.Response:
+        """One scrape. Engines make steps between two of them."""
+        lines = [line for pod in pods(self._lab).values() for line in (*self._vllm(pod), *_owner("pod", pod))]
+        lines += [line for each in self._lab.objects("replicasets", NAMESPACE) for line in _owner("replicaset", each)]
+        return web.Response(text="".join(f"{line}\n" for line in lines))
+
+    def _vllm(self, pod: Object) -> list[str]:
+        uid = pod["metadata"]["uid"]
+        self._steps[uid] = self._steps.get(uid, 0) + (0 if uid == self.hangs else 90)
+        labels = f'{{namespace="{NAMESPACE}",pod="{pod["metadata"]["name"]}",engine="0",model_name="m"}}'
+        cache = 0.99 if self.waiting else 0.5
+        return [
+            f"vllm:num_requests_running{labels} 8",
+            f"vllm:num_requests_waiting{labels} {self.waiting}",
+            f"vllm:kv_cache_usage_perc{labels} {cache}",
+            f"vllm:iteration_tokens_total_count{labels} {self._steps[uid]}",
+        ]
+
+
+def _owner(kind: str, obj: Object) -> list[str]:
+    name = f'namespace="{NAMESPACE}",{kind}="{obj["metadata"]["name"]}"'
+    return [
+        f'kube_{kind}_owner{{{name},owner_kind="{owner["kind"]}",owner_name="{owner["name"]}",owner_is_controller="true"}} 1'
+        for owner in obj["metadata"].get("ownerReferences", ())
+    ]
+
+
+class People:
+    """Who gets all alerts: what they were told, as (alert, status)."""
+
+    def __init__(self) -> None:
+        self.told: set[tuple[str, str]] = set()
+        self._news = asyncio.Condition()
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """One message of Alertmanager."""
+        said = await request.json()
+        async with self._news:
+            self.told |= {(each["labels"]["alertname"], each["status"]) for each in said["alerts"]}
+            self._news.notify_all()
+        return web.Response()
+
+    async def until(self, alert: str, status: str) -> None:
+        """Wait until they are told that."""
+        async with asyncio.timeout(PATIENCE), self._news:
+            await self._news.wait_for(lambda: (alert, status) in self.told)
+
+
+@asynccontextmanager
+async def _local(exposition: Exposition, people: People) -> AsyncIterator[str]:
+    """Both on a free port; its address."""
+    app = web.Application()
+    app.router.add_get("/metrics", exposition.answer)
+    app.router.add_post("/people", people.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield f"{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+def _rule_files(folder: Path) -> list[str]:
+    """All that deploy/alerts ships, as plain rule files in a hurry."""
+    folder.mkdir()
+    for name in yaml.safe_load((ALERTS / "kustomization.yaml").read_text("utf-8"))["resources"]:
+        shipped = yaml.safe_load(faster((ALERTS / name).read_text("utf-8"), _OF_ALERTS, ALERTS_SPEED))
+        (folder / name).write_text(yaml.safe_dump(shipped["spec"]), "utf-8")
+    return [str(folder / "*.yaml")]
+
+
+def _routes(port: int, local: str, token: Path) -> Any:
+    """The shipped configuration of Alertmanager, with the addresses of this test."""
+    text = faster((ALERTS / "alertmanager.yaml").read_text("utf-8"), _OF_ALERTS, ALERTS_SPEED)
+    for shipped, here in (
+        ("http://healer.healer.svc:8080", f"http://127.0.0.1:{port}"),
+        ("http://people.example/alerts", f"http://{local}/people"),
+        ("/etc/alertmanager/healer-token", str(token)),
+    ):
+        assert shipped in text
+        text = text.replace(shipped, here)
+    return yaml.safe_load(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """All of it, at work."""
+
+    healer: Healer
+    exposition: Exposition
+    people: People
+
+
+@pytest.fixture
+async def feed(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[Feed]:
+    await serve(lab, name="vllm", min_available=None)
+    exposition, people, token = Exposition(lab), People(), tmp_path / "webhook-token"
+    token.write_text(TOKEN)
+    with socket.create_server(("127.0.0.1", 0)) as place:  # healer and Alertmanager must know each other's address
+        port = place.getsockname()[1]
+    async with AsyncExitStack() as stack:
+        local = await stack.enter_async_context(_local(exposition, people))
+        monitor = await stack.enter_async_context(alertmanager(tmp_path / "alertmanager", _routes(port, local, token)))
+        healer = await run(
+            faster((ROOT / "rules" / "vllm.yaml").read_text("utf-8"), _OF_RULES, RULES_SPEED),
+            HEALER_HTTP__PORT=str(port),
+            HEALER_HTTP__WEBHOOK_TOKEN_FILE=token,
+            HEALER_ALERTS__URL=f"http://{monitor.address}",
+            HEALER_ALERTS__FRESHNESS="1",
+            HEALER_ALERTS__ABSENT="500ms",
+        )
+        targets = [{"targets": [local]}]
+        config = {
+            "global": {"scrape_interval": SCRAPE, "scrape_timeout": SCRAPE, "evaluation_interval": SCRAPE},
+            "rule_files": _rule_files(tmp_path / "alerts"),
+            "scrape_configs": [{"job_name": "all", "honor_labels": True, "static_configs": targets}],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [monitor.address]}]}]},
+        }
+        await stack.enter_async_context(prometheus(tmp_path / "prometheus", config))
+        yield Feed(healer, exposition, people)
+
+
+async def test_a_hang_is_seen_in_the_metrics_and_healed_until_the_alert_is_resolved(lab: Lab, feed: Feed) -> None:
+    """One of three engines makes no step: its pod goes, its series end, and so does the alert."""
+    sick, *_ = pods(lab)
+    feed.exposition.hangs = pods(lab)[sick]["metadata"]["uid"]
+    await feed.healer.says("incident healed", rule="vllm/engine-stalled")
+    await feed.people.until("VllmEngineStalled", "resolved")
+    assert evictions(lab) == [sick]
+    assert feed.people.told == {("VllmEngineStalled", "firing"), ("VllmEngineStalled", "resolved")}
+    counted = await feed.healer.metrics()
+    assert not any(count for name, count in counted.items() if name.startswith("healer_alerts_untargeted_total"))
+
+
+async def test_a_saturated_workload_is_seen_in_the_metrics_and_keeps_its_pods(lab: Lab, feed: Feed) -> None:
+    """The caches are full, and requests wait: healer asks a human for a replica, takes no pod, and waits until the alert ends."""
+    names = list(pods(lab))
+    feed.exposition.waiting = 20
+    waiting = await feed.healer.says("incident waiting", rule="vllm/saturated")
+    assert waiting["reason"] == "NeedsApproval"
+    feed.exposition.waiting = 0
+    await feed.healer.says("incident closed", rule="vllm/saturated")
+    assert (evictions(lab), list(pods(lab))) == ([], names)
+    assert {name for name, _ in feed.people.told} == {"VllmSaturated"}
