@@ -1,19 +1,30 @@
 """deploy/serving: each overlay renders, is what Kubernetes 1.30 to 1.36 take, and holds together."""
 
+import json
+from typing import Any
+
 import pytest
 
 from tests.deploy.rendered import OVERLAYS, overlay
 from tests.support.manifest_checks import faults
-from tests.support.schemas import all_faults
+from tests.support.schemas import VERSIONS, all_faults
 
-GIVEN = {"monitoring": {"secret/healer-webhook"}, "keda": {"secret/healer-webhook"}, "nginx-secured": {"secret/models-basic-auth"}}
+WEBHOOK = "secret/healer-webhook"
+GIVEN = {"monitoring": {WEBHOOK}, "keda": {WEBHOOK}, "nginx-secured": {"secret/models-basic-auth"}}
 """What an overlay expects in the cluster, and does not bring: Secrets are nobody's to commit."""
+LOADING = 16 * 60
+"""Seconds that the slowest model loads, by healer's packs."""
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_every_object_is_valid_in_each_version_of_kubernetes(name: str) -> None:
+def _distinct() -> list[dict[str, Any]]:
+    """The objects of all overlays; one that several have once."""
+    return [json.loads(text) for text in sorted({json.dumps(each) for name in OVERLAYS for each in overlay(name)})]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_is_valid_in_each_version_of_kubernetes(version: str) -> None:
     """With unknown fields as faults; custom resources by their definitions."""
-    assert list(all_faults(overlay(name))) == []
+    assert list(all_faults(_distinct(), [version])) == []
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -22,5 +33,38 @@ def test_the_checks_of_kube_score_and_polaris_find_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_everything_that_has_a_namespace_is_in_one(name: str) -> None:
+def test_everything_that_has_a_namespace_is_in_the_packs_namespace(name: str) -> None:
     assert {manifest["metadata"].get("namespace") for manifest in overlay(name)} == {"production"}
+
+
+def _containers(name: str) -> list[dict[str, Any]]:
+    deployments = [each for each in overlay(name) if each["kind"] == "Deployment"]
+    return [container for each in deployments for container in each["spec"]["template"]["spec"]["containers"]]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_no_probe_and_no_deadline_ends_a_load(name: str) -> None:
+    """Before the startup probe has passed no other one runs; the rollout waits for longer than that."""
+    for container in _containers(name):
+        startup = container["startupProbe"]
+        assert startup["periodSeconds"] * startup["failureThreshold"] > LOADING + 120
+        liveness = container["livenessProbe"]
+        assert liveness["periodSeconds"] * liveness["failureThreshold"] >= 120
+    for deployment in (each for each in overlay(name) if each["kind"] == "Deployment"):
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        startup = container["startupProbe"]
+        assert deployment["spec"]["progressDeadlineSeconds"] > startup["periodSeconds"] * startup["failureThreshold"]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_pod_that_ends_answers_what_it_has_begun(name: str) -> None:
+    """The sleep is longer than a request may take, and shorter than the time that the pod has."""
+    for deployment in (each for each in overlay(name) if each["kind"] == "Deployment"):
+        pod = deployment["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert sleep < pod["terminationGracePeriodSeconds"]
+        for argument in container["args"]:
+            if argument.startswith("--rest_api_timeout_in_ms="):
+                assert sleep * 1000 > int(argument.partition("=")[2])
+        assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0

@@ -95,9 +95,9 @@ def _strict(schema: dict[str, Any], *, root: bool = True) -> dict[str, Any]:
     return made
 
 
-def all_faults(manifests: Iterable[Manifest]) -> Iterator[str]:
-    """The faults of all these objects in all versions, with where they are."""
+def all_faults(manifests: Iterable[Manifest], versions: Iterable[str] = VERSIONS) -> Iterator[str]:
+    """The faults of all these objects in these versions, with where they are."""
     for manifest in manifests:
-        for version in VERSIONS:
+        for version in versions:
             for fault in faults(manifest, version):
                 yield f"{manifest['kind']}/{manifest['metadata']['name']} in Kubernetes {version}: {fault}"
