@@ -33,7 +33,11 @@ COVERAGE := $(VENV)/coverage.json
 # The tests of sources run the detectors of pod conditions, those of docs the tables of the rule language.
 DECIDES := engine judge rules
 
-BUILDER ?= $(firstword $(foreach each,docker podman,$(if $(shell command -v $(each)),$(each))))
+# The first one that works here: docker is often installed without its service.
+BUILDER ?= $(shell for each in docker podman buildah; do $$each info >/dev/null 2>&1 && echo $$each && break; done)
+# Another base image, best by its digest: make image BASE=NAME@sha256:...
+BASE ?=
+BUILD_FLAGS ?=
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= healer:$(VERSION)
 
@@ -115,10 +119,10 @@ docs: $(VENV)/development ## Write the generated parts of docs/ anew
 	@$(BIN)/python -m tests.docs
 
 .PHONY: image
-image: ## Build the container image healer:VERSION with docker or podman (IMAGE=NAME:TAG: under another name)
-	@[[ -n '$(BUILDER)' ]] || { echo 'there is neither docker nor podman here: install one of them, and run make image again' >&2; exit 1; }
-	@$(BUILDER) info >/dev/null 2>&1 || { echo '$(BUILDER) is installed, but "$(BUILDER) info" fails: start its service, and run make image again' >&2; exit 1; }
-	@$(BUILDER) build --tag $(IMAGE) .
+image: ## Build the container image healer:VERSION with docker, podman or buildah (IMAGE=NAME:TAG, BASE=NAME@DIGEST)
+	@[[ -n '$(BUILDER)' ]] || { echo 'no docker, podman or buildah works here ("docker info" fails): install one or start its service,' \
+		'and run make image again' >&2; exit 1; }
+	@$(BUILDER) build $(BUILD_FLAGS) $(if $(BASE),--build-arg BASE=$(BASE)) --tag $(IMAGE) .
 
 .PHONY: lab
 lab: $(VENV)/development ## Serve a lab cluster until Ctrl-C, and print its URL and the kubeconfig for kubectl and healer

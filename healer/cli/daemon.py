@@ -14,6 +14,7 @@ import structlog
 import typer
 import yaml
 
+from healer import shipped
 from healer.actions.registry import ACTIONS
 from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, HealerNamespace, LeaseName, RulePaths
 from healer.cli.logs import configure_logging
@@ -34,7 +35,7 @@ from healer.settings.sections import Log
 
 app = typer.Typer()
 
-_SHOWN = (Path("rules"), Path("rules/models/vllm.yaml"), Path("rules/canary/tensorflow-serving.yaml"))
+_SHOWN = (shipped.RULES, shipped.RULES / "models" / "vllm.yaml", shipped.RULES / "canary" / "tensorflow-serving.yaml")
 """The rules of the demo: all packs, and the files whose names are those of its workloads."""
 _DRAIN_TIMEOUT = 1.0
 """Seconds to wait until the last log lines are written."""
@@ -145,12 +146,21 @@ class _PlainDumper(yaml.SafeDumper):
         return True
 
 
+@app.command("crd")
+def crd_verb() -> None:
+    """Print the manifest that defines incidents in a cluster, in the version that this healer needs.
+
+    For `healer crd | kubectl apply --server-side -f -`, before the first start and at every upgrade.
+    """
+    typer.echo(shipped.DEFINITION.read_text("utf-8"), nl=False)
+
+
 @app.command()
 def demo(
     rules: RulePaths = [*_SHOWN],  # noqa: B006 - typer reads it and passes a copy
-    definition: Annotated[Path, typer.Option(metavar="FILE", help="The manifest that defines incidents in a cluster.")] = Path(
-        "deploy/healer/crd.yaml"
-    ),
+    definition: Annotated[
+        Path, typer.Option(metavar="FILE", help="The manifest that defines incidents in a cluster.")
+    ] = shipped.DEFINITION,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Also save the timeline as a picture.")] = None,
 ) -> None:
     """Show how healer heals, from beginning to end, in less than a minute and without a cluster.

@@ -77,16 +77,25 @@ def test_a_workflow_is_bounded_pinned_and_runs_what_there_is(path: Path) -> None
     workflow = read(path)
     assert workflow["permissions"] == {"contents": "read"}
     for job in workflow["jobs"].values():
+        if "uses" in job:
+            assert (ROOT / job["uses"]).is_file(), "a workflow of this repository"
+            continue
         assert 0 < job["timeout-minutes"] <= 90
         used = [step["uses"] for step in job["steps"] if "uses" in step]
         assert [each for each in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", each)] == []
-        scripts = [word for step in job["steps"] for word in step.get("run", "").split() if word.startswith(".ci/")]
-        assert scripts
-        assert [script for script in scripts if not (ROOT / script).is_file()] == []
+        words = [word for step in job["steps"] for word in step.get("run", "").split()]
+        assert [word for word in words if word.startswith(".ci/") and not (ROOT / word).is_file()] == []
+
+
+def test_ci_runs_its_script_and_a_release_waits_for_it() -> None:
+    ci, release = map(read, WORKFLOWS)
+    assert any("bash .ci/run" in step.get("run", "") for step in ci["jobs"]["test"]["steps"])
+    assert release["jobs"]["release"]["needs"] == "test"
+    assert release["jobs"]["test"]["uses"] == "./.github/workflows/ci.yml"
 
 
 def test_there_is_a_workflow() -> None:
-    assert [path.name for path in WORKFLOWS] == ["ci.yml"]
+    assert [path.name for path in WORKFLOWS] == ["ci.yml", "release.yml"]
 
 
 def hooks() -> Iterator[dict[str, Any]]:
