@@ -12,6 +12,7 @@ from pydantic import Field
 from healer.actions.base import Call, Reversal
 from healer.actions.shared.refusal import unread
 from healer.actions.shared.rolling import TemplatePatch, kind_of, not_now, patch, read_whole, rung, to_revision, unsafe
+from healer.actions.shared.sick import sick_revisions
 from healer.actions.undo_rollback import reversals
 from healer.cluster.api import Api, ClusterError
 from healer.cluster.managed import manager_of, operator_of
@@ -66,8 +67,8 @@ class Rollback:
         if (done := _found(call, whole, history)) is not None:
             return done
         workload = whole.workload()
-        veto = _instead(call, whole) or not_now(call, workload) or _managed(call, whole) or _moved_on(call, whole, history)
-        if veto is not None:
+        veto = _instead(call, whole) or not_now(call, workload) or _managed(call, whole)
+        if (veto := veto or _moved_on(call, whole, history) or _another_is_sick(call, workload)) is not None:
             return veto
         params = RollbackParams.model_validate(call.act.params)
         goal = choose(history, params.to_revision, history.number_of(call.act.incident.healthy))
@@ -125,6 +126,16 @@ def _moved_on(call: Call, whole: Rollable, history: History) -> Outcome | None:
         "what was rolled out since is not undone"
     )
     return Outcome(OutcomeKind.DEFERRED, "NewRevision", text)
+
+
+def _another_is_sick(call: Call, workload: Workload) -> Outcome | None:
+    """Why not, when only pods of other revisions than the current one are sick: it may be the cure."""
+    incident, sick = call.act.incident, sick_revisions(call)
+    itself = any(each.target == incident.workload for each in incident.sick)  # then `_moved_on` has compared
+    if itself or not sick or workload.revision in sick:
+        return None
+    text = f"{call.act.target} is at revision {workload.revision}, and what is sick is of {', '.join(sorted(sick))}"
+    return Outcome(OutcomeKind.DEFERRED, "NewRevision", f"{text}: its current revision is not rolled back for that")
 
 
 def _change(call: Call, whole: Rollable, history: History, goal: Revision) -> TemplatePatch:

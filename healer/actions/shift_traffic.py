@@ -18,6 +18,7 @@ from healer.actions.base import Call, Reversal, Stopped
 from healer.actions.shared.paused import paused
 from healer.actions.shared.refusal import refusal, unread
 from healer.actions.shared.rolling import read_whole, rung
+from healer.actions.shared.sick import sick_revisions
 from healer.actions.undo_shift import reversals
 from healer.cluster.api import Api, ClusterError
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, Permissions, permissions, union
@@ -47,7 +48,7 @@ from healer.rules.form import Model, Whole, fault
 from healer.rules.probe import RouteRef, Side, unfit
 from healer.rules.schema import When
 from healer.rules.triggers import CANARY
-from healer.workloads.registry import WORKLOADS, allowed
+from healer.workloads.registry import allowed
 
 _SET_AGAIN = 1
 """How often weights are set again that somebody has put back."""
@@ -172,16 +173,6 @@ def _unwanted(call: Call, workload: Workload) -> Outcome | None:
     return None if unwanted is None else Outcome(OutcomeKind.RECOVERED, unwanted.code, unwanted.text)
 
 
-def _sick_revisions(call: Call) -> set[str]:
-    """The revisions of what is sick: of the pods as they are labelled, of the workload as it was when the incident opened."""
-    incident, kind = call.act.incident, WORKLOADS[call.act.target.kind]
-    pods = [pod for sick in incident.sick if (pod := call.view.pod(sick.target.uid)) is not None]
-    found = {kind.pod_revision(call.view, pod) for pod in pods}
-    if any(sick.target == incident.workload for sick in incident.sick):
-        found.add(incident.revision)
-    return found - {""}
-
-
 def _unrouted(error: RouteError, doing: str) -> Outcome:
     """The outcome of an error of the route: what only a person can mend is refused, what others may change meanwhile is tried
     again."""
@@ -254,7 +245,7 @@ class _Shift:
         if keeper is not None and keeper.by_design and not self.params.even_if_managed:
             text = f"{self.route}: {keeper}; or write evenIfManaged: true. Nothing was done"
             raise Stopped(Outcome(OutcomeKind.REFUSED, "Managed", text))
-        if found.tried and found.tried not in (sick := _sick_revisions(self.call)):
+        if found.tried and found.tried not in (sick := sick_revisions(self.call)):
             about = f"about {', '.join(sorted(sick))}" if sick else "about pods that are gone"
             text = f"{self.route} tries revision {found.tried} now, and the incident is {about}: its traffic is left alone"
             raise Stopped(Outcome(OutcomeKind.DEFERRED, "NewRevision", text))

@@ -156,9 +156,24 @@ class PodStatus(KubeStruct, frozen=True):
     pod_ip: str = msgspec.field(default="", name="podIP")
 
 
+TEMPLATE_LABELS = (
+    "pod-template-hash",
+    "rollouts-pod-template-hash",
+    "leaderworkerset.sigs.k8s.io/template-revision-hash",
+    "controller-revision-hash",
+)
+"""The labels by which controllers tell the templates of their pods apart. The pods of a LeaderWorkerSet have the last one too,
+from the StatefulSet between them."""
+
+
 class Pod(KubeObject, frozen=True):
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
+
+    @property
+    def template(self) -> str:
+        """Which of its workload's templates it was made of, as its controller labels it; "" where no label says so."""
+        return next(filter(None, map(self.metadata.labels.get, TEMPLATE_LABELS)), "")
 
     @property
     def terminating(self) -> bool:

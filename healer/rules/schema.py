@@ -57,6 +57,8 @@ class Count(Model):
     """How many distinct occurrences are needed. A rule without `count` needs one."""
     within: Annotated[Duration, Field(gt=0)]
     """The sliding window in which occurrences are counted."""
+    same_revision: bool = False
+    """Count only occurrences at the same revision of the workload: pods of another revision count for themselves."""
 
 
 class When(Model):

@@ -20,6 +20,7 @@ from tests.packs.troubles import (
     of_workload,
     on_node,
     out_of_memory,
+    out_of_memory_at_two_revisions,
     recorded,
     waiting,
 )
@@ -138,7 +139,8 @@ def _tensorflow_serving() -> Iterator[Row]:
     yield evicts(f"{pack}/down", alerted_down("TFServingDown"), STORM, instead(READY, alerted("TFServingDown"), UNMET))
     yield asks(f"{pack}/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks(f"{pack}/version-failing", alerted_workload("TFServingVersionFailing"), "rollback")
-    yield asks(f"{pack}/oom-killed", out_of_memory(3), "rollback", ONCE)
+    two = instead("at two revisions", out_of_memory_at_two_revisions(), "NotOftenEnough")
+    yield asks(f"{pack}/oom-killed", out_of_memory(3), "rollback", ONCE, two)
     yield watches(f"{pack}/config-error", waiting("CreateContainerConfigError"), SHORT)
     yield watches(f"{pack}/not-starting", waiting("CreateContainerError"), SHORT)
     yield watches(f"{pack}/unschedulable", UNSCHEDULABLE, SHORT)

@@ -70,5 +70,7 @@ def test_it_holds_back(row: Row, hold: Hold) -> None:
     changes = [act for act in d.acts if act.action != "page" and not act.dry_run]
     assert [act for act in changes if act.incident.rule == row.rule or not hold.for_another] == []
     assert row.action != "page" or [act for act in d.acts if act.incident.rule == row.rule] == []
+    if hold.reason == "NotOftenEnough":  # the rule has not matched at all: nobody is asked either
+        assert [each for each in d.incidents.values() if each.rule == row.rule] == []
     if hold.reason:
         assert hold.reason in {decision.reason.code for decision in d.decisions if decision.rule == row.rule}

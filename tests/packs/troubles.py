@@ -147,6 +147,18 @@ def out_of_memory(times: int) -> Trouble:
     return Trouble(lambda d, name: _killed(d, name, times), _mended)
 
 
+def out_of_memory_at_two_revisions() -> Trouble:
+    """Two kills at the revision before, and two at the newest."""
+
+    def begin(d: Drill, _: str) -> None:
+        for pod, revision in zip(d.world.pods, ("old", "new"), strict=False):
+            name = pod.metadata.name
+            d.world.relabel(name, **pod.metadata.labels | {"pod-template-hash": revision})
+            _killed(d, name, 2)
+
+    return Trouble(begin, _mended)
+
+
 def _device_status(now: float) -> PodStatus:
     device = AllocatedResource("nvidia.com/gpu", (DeviceHealth("GPU-1", "Unhealthy"),))
     running = ContainerStatus(APP, True, 0, ContainerState(running=Running(moment(now))), allocated_resources_status=(device,))

@@ -286,7 +286,8 @@ class Matcher:
             return Match(rule, firing, found.workload, found.reason)
         if firing.unknown:
             return Match(rule, firing, found.workload, not_known(firing), pending=True)
-        reason, wake_at = self._timing.check(rule, firing.signal, found.workload, turn.now)
+        revision = _revision(rule, firing.signal.target, found.workload, turn)
+        reason, wake_at = self._timing.check(rule, firing.signal, found.workload, turn.now, revision)
         return Match(rule, firing, found.workload, reason, pending=reason is not None, wake_at=wake_at)
 
     def _count(self, firing: Firing, turn: Turn) -> None:
@@ -345,3 +346,14 @@ def _stays(known: Firing, target: Target) -> bool:
     """Whether the target of the first report stays. A target from the journal stays only when the source reports its name."""
     was = known.signal.target
     return was.exists and (known.confirmed or (was.kind, was.namespace, was.name) == (target.kind, target.namespace, target.name))
+
+
+def _revision(rule: BoundRule, target: Target, workload: Target, turn: Turn) -> str:
+    """Which revision of its workload a signal is about, where the rule counts each one by itself; else ""."""
+    count = rule.rule.when.count
+    if count is None or not count.same_revision:
+        return ""
+    if (pod := turn.view.pod(target.uid)) is not None:
+        return pod.template
+    there = turn.view.workload(workload.uid)
+    return "" if there is None or target.uid != workload.uid else there.revision

@@ -43,7 +43,7 @@ class Timing:
     def __init__(self, ended: Ended) -> None:
         self._ended = ended
         self._spells: dict[tuple[str, str], _Spell] = {}  # (rule, target's uid)
-        self._occurrences: dict[tuple[str, str], deque[tuple[float, str]]] = {}  # (rule, workload's uid) -> when, occurrence
+        self._occurrences: dict[tuple[str, str, str], deque[tuple[float, str]]] = {}  # (rule, workload's uid, revision) -> each
         self._troubles: dict[str, _Trouble] = {}
 
     @property
@@ -58,11 +58,11 @@ class Timing:
 
     def forget(self, rulebook: Rulebook, sick: Container[str], now: float) -> None:
         """Drop the occurrences of workloads that are not `sick` (uids), once all of them are outside their window."""
-        for (rule, workload), seen in list(self._occurrences.items()):
+        for (rule, workload, revision), seen in list(self._occurrences.items()):
             bound = rulebook.get(rule)
             count = None if bound is None else bound.rule.when.count
             if count is None or (workload not in sick and seen[-1][0] <= now - count.within):
-                del self._occurrences[rule, workload]
+                del self._occurrences[rule, workload, revision]
 
     def begins(self, signal: Signal) -> None:
         """Note that a signal begins to fire."""
@@ -95,17 +95,20 @@ class Timing:
             if all(each.unknown for each in known):
                 spell.stopped = max((each.signal.at for each in known), default=spell.since)
 
-    def check(self, rule: BoundRule, signal: Signal, workload: Target, now: float) -> tuple[Reason | None, float | None]:
+    def check(
+        self, rule: BoundRule, signal: Signal, workload: Target, now: float, revision: str = ""
+    ) -> tuple[Reason | None, float | None]:
         """Why a signal has not lasted long enough, or not come often enough, for a rule; None when it has.
 
-        The second value is when it will have lasted long enough.
+        The second value is when it will have lasted long enough. `revision` is that of the signal's target, for a rule that
+        counts each one by itself.
         """
         spell = self._spells.setdefault((rule.name, signal.target.uid), _Spell(now))
         spell.keys.add(signal.key)
         if spell.stopped is not None:
             spell.since += now - spell.stopped
             spell.stopped = None
-        if (rare := self._not_often_enough(rule, signal, workload, now)) is not None:
+        if (rare := self._not_often_enough(rule, signal, (rule.name, workload.uid, revision), now)) is not None:
             return rare, None
         held_for = rule.rule.when.held_for
         until = spell.since + held_for
@@ -114,12 +117,12 @@ class Timing:
             return Reason("NotLongEnough", text), until
         return None, None
 
-    def _not_often_enough(self, rule: BoundRule, signal: Signal, workload: Target, now: float) -> Reason | None:
+    def _not_often_enough(self, rule: BoundRule, signal: Signal, key: tuple[str, str, str], now: float) -> Reason | None:
         count = rule.rule.when.count
         if count is None:
             return None
         most = max(count.at_least * 4, _MOST_OCCURRENCES)
-        seen = self._occurrences.setdefault((rule.name, workload.uid), deque(maxlen=most))
+        seen = self._occurrences.setdefault(key, deque(maxlen=most))
         occurrence = self._occurrence(signal)
         if occurrence and all(occurrence != counted for _, counted in seen):
             seen.extend([(signal.at, occurrence)] * min(signal.times, most))
@@ -127,6 +130,7 @@ class Timing:
         if recent >= count.at_least:
             return None
         text = f"{signal.name} seen {recent} of {count.at_least} times within {about(count.within)}"
+        text += " at its revision" if count.same_revision else ""
         return Reason("NotOftenEnough", text)
 
     def _occurrence(self, signal: Signal) -> str:

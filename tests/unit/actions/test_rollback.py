@@ -15,6 +15,7 @@ from healer.lab.objects import Object
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.incident import Reason
 from healer.model.target import ActsOn
+from healer.model.view import target_of
 from healer.rules.loading import load
 from tests.support.world import rule
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
@@ -88,10 +89,20 @@ async def test_only_the_template_and_the_notes_change(bench: Bench) -> None:
 async def test_a_bad_rollout_is_rolled_back_while_it_is_in_progress(bench: Bench) -> None:
     """That is the point of it: the old pods serve, the new one cannot start."""
     await ship(bench, BAD)
+    bench.target = next(target_of(pod) for pod in bench.view.pods() if not pod.ready)
     outcome = await roll_back(bench)
     assert verdict(outcome) == (OutcomeKind.DONE, "RolledBack")
     await bench.lab.wait_for(settled)
     assert image(bench.lab) == FIRST
+
+
+async def test_a_sick_pod_of_an_older_revision_rolls_nothing_back(bench: Bench) -> None:
+    """What is being rolled out may be the cure."""
+    await ship(bench, BAD)
+    outcome = await roll_back(bench)
+    assert verdict(outcome) == (OutcomeKind.DEFERRED, "NewRevision")
+    assert "is at revision 2, and what is sick is of 1: " in outcome.text
+    assert (image(bench.lab), bench.writes) == (BAD, [])
 
 
 async def test_to_the_last_revision_that_was_seen_healthy(bench: Bench) -> None:
@@ -225,6 +236,7 @@ async def test_a_restart_is_no_earlier_revision(bench: Bench) -> None:
     """Revision 2 is a restart of 1: to go back to it would restart the pods and change nothing."""
     await bench.attempt("rolloutRestart", target=bench.workload)
     await bench.lab.wait_for(settled)
+    bench.look()
     assert annotations(bench.lab)[REVISION] == "2"
     assert verdict(await roll_back(bench)) == (OutcomeKind.REFUSED, "NoEarlierRevision")
     assert verdict(await roll_back(bench, to=1)) == (OutcomeKind.REFUSED, "AlreadyCurrent")

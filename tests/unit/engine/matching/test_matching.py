@@ -5,7 +5,7 @@ from typing import Any
 from healer.model.effects import Verb
 from healer.model.incident import State
 from healer.model.signal import Signal
-from tests.support.world import NAMESPACE, Drill, World, codes, decisions, rule, rulebook, state
+from tests.support.world import APP, NAMESPACE, Drill, World, codes, decisions, rule, rulebook, state
 
 LATENCY = {"alert": ["HighLatency"]}
 
@@ -148,6 +148,20 @@ def test_the_window_of_count_slides() -> None:
     d.wait(1)
     d.world.crash("serving-1", 6)
     assert d.acted_on == ["serving-1"]
+
+
+def test_count_of_one_revision_adds_up_no_two() -> None:
+    """Two of the revision before, and one of the newest, are no three; three pods of the newest are."""
+    d = drill(12, when={"pod": ["CrashLoopBackOff"], "count": {"atLeast": 3, "within": "10m", "sameRevision": True}})
+    for number in range(1, 6):
+        d.world.relabel(f"serving-{number}", **{"app": APP, "pod-template-hash": "old" if number < 3 else "new"})
+    for number in (1, 2, 3, 4):
+        d.world.crash(f"serving-{number}")
+    assert d.acts == []
+    pending = decisions(d.effects, Verb.PEND)[-1].reason.text
+    assert pending == "CrashLoopBackOff seen 2 of 3 times within 10 m at its revision"
+    d.world.crash("serving-5")
+    assert len(d.acts) == 1
 
 
 def test_count_is_of_the_workload_whichever_pod() -> None:
