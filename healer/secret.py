@@ -1,4 +1,4 @@
-"""A secret in a file, read again when the file changes: mounted Secrets rotate under a running process."""
+"""Secrets in files, read again when the files change: mounted Secrets rotate under a running process."""
 
 from pathlib import Path
 
@@ -33,3 +33,36 @@ class SecretFile:
         if not self._secret:
             raise SecretError(f"the secret file {self.path} is empty")
         return self._secret
+
+
+class TokenFiles:
+    """Several tokens: a file with one a line, or a folder of such files. While one rotates, both are there.
+
+    Each `read` costs one stat a file. Names that begin with a dot are left out: kubelet's AtomicWriter keeps its own there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: tuple[tuple[str, int, int, int], ...] | None = None
+        self._tokens: tuple[str, ...] = ()
+
+    def read(self) -> tuple[str, ...]:
+        """The tokens now, at least one. Raises SecretError when one of the files cannot be read, or there is no token in them."""
+        try:
+            files = self._files()
+            seen = tuple((file.name, stat.st_mtime_ns, stat.st_size, stat.st_ino) for file in files for stat in [file.stat()])
+            if seen != self._seen:
+                lines = [line.strip() for file in files for line in file.read_text("utf-8").splitlines()]
+                self._tokens = tuple(dict.fromkeys(line for line in lines if line))
+                self._seen = seen
+        except (OSError, UnicodeDecodeError) as error:
+            self._seen = None
+            raise SecretError(f"the tokens in {self.path} cannot be read: {type(error).__name__}") from error
+        if not self._tokens:
+            raise SecretError(f"there is no token in {self.path}")
+        return self._tokens
+
+    def _files(self) -> list[Path]:
+        if not self.path.is_dir():
+            return [self.path]
+        return sorted(file for file in self.path.iterdir() if not file.name.startswith(".") and file.is_file())

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,8 +30,11 @@ from healer.daemon.recorder import Recorder
 from healer.daemon.rulefiles import RuleFiles
 from healer.daemon.watchers import Watching
 from healer.engine.safety.wide import ENDED_ALERTS
-from healer.http.forward import SUFFIX, Forward
+from healer.http.access import takes_tokens
+from healer.http.forward import Relay
+from healer.http.reviews import Reviewer
 from healer.http.server import Server
+from healer.http.tls import TlsError, peer_tls
 from healer.http.webhook import Receiver
 from healer.journal.base import Journal, JournalCounts, JournalError, JournalMissing
 from healer.journal.kube import KubeJournal
@@ -147,15 +150,7 @@ class Daemon:
         self._metrics.leads(lambda: self._leader is not None and self._leadership.is_leader())
         peers = self._peers(api)
         async with aiohttp.ClientSession() as session:
-            server = Server(
-                settings=self._settings.http,
-                webhooks=self._webhooks(session, peers),
-                health=vitals.health,
-                registry=self._metrics.registry,
-                decisions=lambda: list(self._decisions),
-                rules=self._coverage.rows,
-                clock=self._clock,
-            )
+            server = self._server(api, session, peers, vitals)
             async with _listening(server), asyncio.TaskGroup() as group:
                 self.port = server.port
                 self._log.info("healer listens", host=self._settings.http.host, port=self.port)
@@ -254,31 +249,49 @@ class Daemon:
 
     # parts
 
+    def _server(self, api: Api, session: aiohttp.ClientSession, peers: Peers, vitals: HealthChecks) -> Server:
+        http = self._settings.http
+        reviewer = None
+        if http.token_review:
+            reviewer = Reviewer(api, http.token_review_audience, http.token_review_cache, self._clock.steady)
+        try:
+            return Server(
+                settings=http,
+                webhooks=self._webhooks(),
+                health=vitals.health,
+                registry=self._metrics.registry,
+                decisions=lambda: list(self._decisions),
+                rules=self._coverage.rows,
+                relay=self._relay(session, peers),
+                reviewer=reviewer,
+                clock=self._clock,
+            )
+        except TlsError as error:
+            raise SettingsError(str(error)) from error
+
     def _peers(self, api: Api) -> Peers:
         leader = self._settings.leader
         service = ServiceEndpoints(api, self._home, leader.service) if leader.enabled and leader.service else None
-        secret = self._settings.http.webhook_token_file is not None
+        secret = takes_tokens(self._settings.http, "webhook")
         return Peers(service, leader.peers, own=lambda: self._leadership.address, secret=secret)
 
-    def _webhooks(self, session: aiohttp.ClientSession, peers: Peers) -> dict[str, Receiver]:
-        """What takes the posts of each pushed source, by path; a follower passes them on to the leader."""
-        http = self._settings.http
-        context = WebhookContext(self._settings, self._view, self._clock.wall, self._intake, self._metrics.registry)
+    def _relay(self, session: aiohttp.ClientSession, peers: Peers) -> Relay:
+        http, leader = self._settings.http, self._settings.leader
 
-        async def leader() -> str:
+        async def address() -> str:
             return await peers.checked(self._leadership.leader())
 
-        async def receive(own: Receiver, forward: Receiver, body: bytes) -> Mapping[str, int]:
-            leads = self._leader is not None or not self._leadership.elected or not self.ready.is_set()
-            return await (own if leads else forward)(body)
+        def elsewhere() -> bool:
+            return self._leader is None and self._leadership.elected and self.ready.is_set()
 
-        receivers: dict[str, Receiver] = {}
-        for source in sources().values():
-            if isinstance(source, Pushed):
-                own = source.receiver(context)
-                forward = Forward(session, leader, source.path, http.webhook_token_file, http.accept_timeout)
-                receivers |= {source.path: partial(receive, own, forward), source.path + SUFFIX: own}
-        return receivers
+        tls = peer_tls(http, leader.ca_file, self._clock.steady)
+        name = leader.server_name or f"{leader.service}.{self._home}.svc"
+        return Relay(session, elsewhere, address, http.accept_timeout, tls, name)
+
+    def _webhooks(self) -> dict[str, Receiver]:
+        """What takes the posts of each pushed source, by path."""
+        context = WebhookContext(self._settings, self._view, self._clock.wall, self._intake, self._metrics.registry)
+        return {source.path: source.receiver(context) for source in sources().values() if isinstance(source, Pushed)}
 
     def _new_journal(self, api: Api, is_leader: Callable[[], bool]) -> Journal:
         journal = self._settings.journal

@@ -30,7 +30,8 @@ from healer.rules.probe import ServedModel
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
 from healer.rules.triggers import MODEL
 from healer.settings import Isolated, Settings
-from healer.settings.sections import Alerts, HttpSettings, LeaderSettings, Log, PrometheusSettings
+from healer.settings.http import HttpSettings
+from healer.settings.sections import Alerts, LeaderSettings, Log, PrometheusSettings
 from healer.sources.alertmanager.webhook import PATH
 
 SPEED = 60

@@ -1,65 +1,165 @@
-"""Who may post to a webhook: whoever sends the token; without a token, loopback only."""
+"""Who may use the endpoints of one kind: a client's network, rate, certificate and token are checked, in this order."""
 
 import hmac
+import math
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from pathlib import Path
 
 import structlog
 from aiohttp import web
 
-from healer.http.answer import Refused
-from healer.secret import SecretError, SecretFile
-from healer.settings.sections import HttpSettings
+from healer.http.answer import Handler, Refused
+from healer.http.certificate import names
+from healer.http.clients import client, from_loopback, one_client, within
+from healer.http.forward import SUFFIX
+from healer.http.rate import Rates
+from healer.http.refusals import Objection
+from healer.http.reviews import Reviewer, ReviewError
+from healer.secret import SecretError, TokenFiles
+from healer.settings.http import Guarded, HttpSettings
 
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
-# Not all of 127.0.0.0/8: behind a mesh's sidecar every peer has the address 127.0.0.6 (Istio's inbound passthrough).
-_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+TOKEN_HEADER = "X-Healer-Token"
+"""For clients behind the API server's proxy, which takes Authorization for itself and forwards the other headers."""
+_LONGEST_TOKEN = 8192
+"""Characters; a header is not longer either."""
 
 
-class WebhookGate:
-    """Checks every post to a webhook. It fails closed: while the configured token cannot be read, every post is refused."""
+class Door:
+    """What guards the endpoints of one kind. It fails closed: while configured tokens cannot be read, nobody comes in by them."""
 
-    def __init__(self, settings: HttpSettings) -> None:
-        self._token = SecretFile(settings.webhook_token_file) if settings.webhook_token_file is not None else None
-        self._anonymous = settings.allow_anonymous
+    def __init__(self, kind: Guarded, settings: HttpSettings, rates: Rates, reviewer: Reviewer | None) -> None:
+        """`reviewer` is needed where the settings have tokens of Kubernetes reviewed."""
+        self._kind = kind
+        self._reviewer = reviewer if kind in settings.token_review else None
+        self._settings = settings
+        self._rates = rates
+        path = _token_file(settings, kind)
+        self._tokens = None if path is None else TokenFiles(path)
+        self._certificate = settings.tls_client_ca_file is not None and kind in settings.tls_client_for
+        self._open = kind == "metrics" or (kind == "webhook" and settings.allow_anonymous)
         self._log = structlog.get_logger("healer.http")
 
-    def check(self, request: web.Request) -> None:
-        """Raises Refused (401, 403, or 503 when our own token cannot be read) unless the request is allowed."""
-        if self._token is not None:
-            self._check_token(request, self._token)
-        elif not self._anonymous and not _from_loopback(request):
+    async def check(self, request: web.Request) -> None:
+        """Raises Refused unless the request is allowed."""
+        self._check_client(request)
+        if self._certificate:
+            self._check_certificate(request)
+        if self._tokens is not None or self._reviewer is not None:
+            await self._check_token(request)
+        elif not self._certificate and not self._open and not from_loopback(request):
             raise Refused(
                 HTTPStatus.FORBIDDEN,
-                "this webhook answers only loopback, because no token is configured",
-                "set HEALER_HTTP__WEBHOOK_TOKEN_FILE and send the token (http_config.authorization in Alertmanager)",
+                "only loopback is answered here, because no token is configured",
+                f"set HEALER_HTTP__{self._kind.upper()}_TOKEN_FILE and send a token (Alertmanager: http_config.authorization)",
+                objection=Objection(self._kind, "loopback"),
             )
 
-    def _check_token(self, request: web.Request, file: SecretFile) -> None:
+    def _check_client(self, request: web.Request) -> None:
+        address = client(request, self._settings.trusted_proxies)
+        if self._settings.networks and not within(address, self._settings.networks):
+            raise Refused(
+                HTTPStatus.FORBIDDEN,
+                f"{address} is in none of the networks that are answered",
+                "HEALER_HTTP__NETWORKS names them; a follower passes webhooks on, so healer's own pods must be among them",
+                objection=Objection(self._kind, "network"),
+            )
+        wait = self._rates.wait(one_client(address))
+        if wait:
+            # Alertmanager sends again at once after 5xx alone: its notify/webhook names no other RetryCodes.
+            again = HTTPStatus.SERVICE_UNAVAILABLE if self._kind == "webhook" else HTTPStatus.TOO_MANY_REQUESTS
+            raise Refused(
+                again,
+                "too many requests",
+                "send fewer (group alerts by fewer labels), or raise HEALER_HTTP__RATE_PER_MINUTE",
+                {"Retry-After": str(math.ceil(wait))},
+                objection=Objection(self._kind, "rate"),
+            )
+
+    def _check_certificate(self, request: web.Request) -> None:
+        shown = request.transport.get_extra_info("peercert") if request.transport is not None else None
+        allowed = self._settings.tls_client_names
+        if not shown or (allowed and not set(names(shown)) & set(allowed)):
+            known = ", ".join(names(shown)) if shown else "none"
+            raise Refused(
+                HTTPStatus.FORBIDDEN,
+                f"the client has shown no certificate that is allowed here: {known}",
+                "set tls_config.cert_file and key_file of the client, or add its name to HEALER_HTTP__TLS_CLIENT_NAMES",
+                objection=Objection(self._kind, "certificate"),
+            )
+
+    async def _check_token(self, request: web.Request) -> None:
+        given = given_token(request)
+        unknown: SecretError | ReviewError | None = None
         try:
-            token = file.read()
+            if self._tokens is not None and _is_one_of(given, self._tokens.read()):
+                return
         except SecretError as error:
-            self._log.error("webhooks are refused: no token to compare with", error=str(error))
-            # 5xx, so that Alertmanager sends again: it drops the notification at a 4xx.
-            raise Refused(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "healer cannot read its webhook token",
-                "mount the secret that HEALER_HTTP__WEBHOOK_TOKEN_FILE names",
-                {"Retry-After": "30"},
-                logged=True,
-            ) from error
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        # Bytes, because compare_digest takes only ASCII strings, and a header can contain anything.
-        same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
-        if scheme.lower() != "bearer" or not same:
-            raise Refused(
-                HTTPStatus.UNAUTHORIZED,
-                "the bearer token is missing or wrong",
-                "set http_config.authorization.credentials_file of the webhook to healer's token",
-                {"WWW-Authenticate": 'Bearer realm="healer"'},
-            )
+            self._log.error("requests are refused: no token to compare with", endpoint=self._kind, error=str(error))
+            unknown = error
+        try:
+            if self._reviewer is not None and given and await self._reviewer.allows(given, *_asked_for(request)):
+                return
+        except ReviewError as error:
+            self._log.error("a token of Kubernetes is refused: it cannot be reviewed", endpoint=self._kind, error=str(error))
+            unknown = error
+        if unknown is None:
+            raise self._unauthorized()
+        # 5xx, so that Alertmanager sends again: it drops the notification at a 4xx.
+        raise Refused(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"healer cannot read its {self._kind} token, or has no answer of the API server about this one",
+            f"mount the secret that HEALER_HTTP__{self._kind.upper()}_TOKEN_FILE names; see the log of healer",
+            {"Retry-After": "30"},
+            logged=True,
+            objection=Objection(self._kind, "unavailable"),
+        ) from unknown
+
+    def _unauthorized(self) -> Refused:
+        return Refused(
+            HTTPStatus.UNAUTHORIZED,
+            "the bearer token is missing or wrong",
+            "set http_config.authorization.credentials_file of the webhook to healer's token",
+            {"WWW-Authenticate": 'Bearer realm="healer"'},
+            objection=Objection(self._kind, "token"),
+        )
 
 
-def _from_loopback(request: web.Request) -> bool:
-    """Whether the request was made on this host. A proxy on this host forwards the requests of others."""
-    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-    return peer is not None and peer[0] in _LOOPBACK and not any(name in request.headers for name in _FORWARDED)
+def _is_one_of(given: str, tokens: Sequence[str]) -> bool:
+    """Whether a token is one of ours. All are compared, so that the time does not tell which one it was."""
+    # Bytes, because compare_digest takes only ASCII strings, and a header can contain anything.
+    sent = given.encode("utf-8", "surrogateescape")
+    same = [hmac.compare_digest(sent, token.encode()) for token in tokens]
+    return any(same)
+
+
+def _asked_for(request: web.Request) -> tuple[str, str]:
+    """The verb and the path that RBAC knows a request by; the path of what a follower passes on is that of the webhook."""
+    return request.method.lower(), request.path.removesuffix(SUFFIX)
+
+
+def takes_tokens(settings: HttpSettings, kind: Guarded) -> bool:
+    """Whether clients of these endpoints send a token."""
+    return _token_file(settings, kind) is not None or kind in settings.token_review
+
+
+def _token_file(settings: HttpSettings, kind: Guarded) -> Path | None:
+    files = {"webhook": settings.webhook_token_file, "read": settings.read_token_file, "metrics": settings.metrics_token_file}
+    return files[kind]
+
+
+def behind(door: Door, handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
+    """The handler, for those whom the door lets in."""
+
+    async def guarded(request: web.Request) -> web.Response:
+        await door.check(request)
+        return await handler(request)
+
+    return guarded
+
+
+def given_token(request: web.Request) -> str:
+    """The bearer token of a request, "" without one."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    token = given.strip() if scheme.lower() == "bearer" else request.headers.get(TOKEN_HEADER, "").strip()
+    return token[:_LONGEST_TOKEN]

@@ -5,23 +5,34 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from healer.http.refusals import Refusals
+from healer.http.refusals import Objection, Refusals
+
+_SILENT = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+"""Whoever is not let in does not learn how it would be: the log says it to those who run healer."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Refused(Exception):
-    """A request is refused; it becomes the JSON answer. `logged`: the reason is in the log already."""
+    """A request is refused; it becomes the JSON answer. `logged`: the reason is in the log already. `objection`: a door's."""
 
     def __init__(
-        self, status: int, error: str, hint: str, headers: Mapping[str, str] | None = None, *, logged: bool = False
+        self,
+        status: int,
+        error: str,
+        hint: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        logged: bool = False,
+        objection: Objection | None = None,
     ) -> None:
         super().__init__(error)
-        self.status = status
+        self.status = int(status)
         self.error = error
         self.hint = hint
         self.headers = headers or {}
         self.logged = logged
+        self.objection = objection
 
 
 class ErrorsAsJson:
@@ -44,7 +55,11 @@ class ErrorsAsJson:
 
     def _error(self, request: web.Request, refused: Refused) -> web.Response:
         self._refusals.note(request, refused.status, refused.error, refused.hint, log=not refused.logged)
+        if refused.objection is not None:
+            self._refusals.deny(refused.objection)
         body = {"error": refused.error, "hint": refused.hint}
+        if refused.status in _SILENT:
+            body = {"error": HTTPStatus(refused.status).phrase, "hint": "the log of healer says why"}
         return web.json_response(body, status=refused.status, headers=refused.headers)
 
 

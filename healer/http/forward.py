@@ -1,53 +1,65 @@
 """A follower's webhook: forwards a body to the leader, so that a Service may send to any replica."""
 
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 
 import aiohttp
 import msgspec
 
+from healer.http.tls import Reloaded
 from healer.model.signal import NOTHING, PERHAPS, QueueFull, WebhookError
-from healer.secret import SecretError, SecretFile
 
 SUFFIX = "/forwarded"
 """The suffix of the path to which a follower forwards; what is posted there is not forwarded again."""
 
 
-class Forward:
-    """A receiver. `leader` returns the leader's "host:port", checked to be healer's, or raises QueueFull. `path` is the
-    webhook's; `timeout` is in seconds."""
+class Relay:
+    """Passes webhooks on to the leader, with the sender's token: a token that is rotated is then the same for both replicas.
+
+    `elsewhere` says whether another replica decides; `leader` returns its "host:port", checked to be healer's, or raises
+    QueueFull. `tls` and `server_name` are for a leader that speaks https; `timeout` is in seconds.
+    """
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
+        elsewhere: Callable[[], bool],
         leader: Callable[[], Awaitable[str]],
-        path: str,
-        token_file: Path | None,
         timeout: float,
+        tls: Reloaded[ssl.SSLContext] | None = None,
+        server_name: str = "",
     ) -> None:
         self._session = session
+        self.elsewhere = elsewhere
         self._leader = leader
-        self._path = path + SUFFIX
-        self._token = None if token_file is None else SecretFile(token_file)
         self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._tls = tls
+        self._server_name = server_name
 
-    async def __call__(self, body: bytes) -> Mapping[str, int]:
-        """The leader's answer. Raises WebhookError when the leader refuses the body, and QueueFull when no leader answers."""
+    async def send(self, path: str, body: bytes, token: str) -> Mapping[str, int]:
+        """The leader's answer to what was posted to a path, with this token unless it is "".
+
+        Raises WebhookError when the leader refuses the body, and QueueFull when no leader answers.
+        """
         leader = await self._leader()
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        url = f"http{'s' if self._tls else ''}://{leader}{path}{SUFFIX}"
         try:
-            headers = {"Content-Type": "application/json"}
-            if self._token is not None:
-                headers["Authorization"] = f"Bearer {self._token.read()}"
             async with self._session.post(
-                f"http://{leader}{self._path}", data=body, headers=headers, timeout=self._timeout, allow_redirects=False
+                url,
+                data=body,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+                ssl=True if self._tls is None else self._tls.get(),
+                server_hostname=None if self._tls is None else self._server_name,
             ) as response:
                 return _answer(response.status, await response.read())
-        except (TimeoutError, aiohttp.ClientError, SecretError, msgspec.DecodeError) as error:
-            connected = not isinstance(error, aiohttp.ClientConnectorError | SecretError)
+        except (TimeoutError, aiohttp.ClientError, msgspec.DecodeError) as error:
             raise QueueFull(
                 f"the leader at {leader} cannot be asked: {error or type(error).__name__}",
                 retry_after=2,
-                hint=PERHAPS if connected else NOTHING,
+                hint=NOTHING if isinstance(error, aiohttp.ClientConnectorError) else PERHAPS,
             ) from error
 
 

@@ -8,21 +8,24 @@ from typing import Self
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from healer.clock import SYSTEM, Clock
-from healer.http.access import WebhookGate
+from healer.http.access import Door, behind
 from healer.http.answer import ErrorsAsJson
 from healer.http.connections import Connections
 from healer.http.decisions import DECISIONS_PATH, Decisions
+from healer.http.forward import SUFFIX, Relay
 from healer.http.health import Check, Health, plain_checks
+from healer.http.protocol import SERVER
+from healer.http.rate import Rates
 from healer.http.refusals import Refusals
+from healer.http.reviews import Reviewer
 from healer.http.rules import RULES_PATH, RuleRow, Rules
+from healer.http.tls import TlsMetrics, server_tls
 from healer.http.webhook import Receiver, Webhook
 from healer.model.effects import Decision
-from healer.settings.sections import HttpSettings
-
-LINGER = 1.0
-"""Seconds for which the rest of a refused body is read and dropped, so that its sender receives the answer."""
+from healer.settings.http import HttpSettings
 
 _BACKLOG = 128
 
@@ -31,7 +34,8 @@ class Server:
     """An async context manager: serves from entry to exit; at exit, requests under way get `shutdown_timeout` (s) to finish.
 
     `webhooks` maps a path to the receiver of the bodies that are posted there; `decisions` returns the recent decisions, oldest
-    first; `rules` returns the rules in force. Entry raises OSError when the port is not available.
+    first; `rules` returns the rules in force; `relay` passes on what another replica decides; `reviewer` reviews tokens of
+    Kubernetes. Raises TlsError when the TLS files cannot be used; entry raises OSError when the port is not available.
     """
 
     def __init__(
@@ -43,33 +47,35 @@ class Server:
         registry: CollectorRegistry,
         decisions: Callable[[], Sequence[Decision]] = tuple,
         rules: Callable[[], Sequence[RuleRow]] = tuple,
+        relay: Relay | None = None,
+        reviewer: Reviewer | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         self._settings = settings
         self._health = health
         self._registry = registry
-        # The limit on bodies is Webhook's, which stops reading; aiohttp's own bounds only request.read().
-        self._connections = Connections(settings.max_connections)
         self._listening: asyncio.Server | None = None
         self._refusals = Refusals(clock.steady)
+        tls = server_tls(settings, clock.steady)
+        self._shown: list[Collector] = [self._refusals] + ([] if tls is None else [TlsMetrics(tls)])
+        self._connections = Connections(settings, tls, self._refusals)
+        # The limit on bodies is Webhook's, which stops reading; aiohttp's own bounds only request.read().
         app = web.Application(middlewares=[self._connections.track, ErrorsAsJson(self._refusals).handle])
-        access = WebhookGate(settings)
+        app.on_response_prepare.append(_without_version)
+        rates = Rates(settings.rate_per_minute, settings.rate_burst, clock.steady)
+        door = Door("webhook", settings, rates, reviewer)
         bodies = asyncio.Semaphore(settings.max_bodies)
         for path, receiver in webhooks.items():
-            app.router.add_post(path, Webhook(receiver, access, settings, bodies).handle)
+            app.router.add_post(path, Webhook(receiver, door, settings, bodies, relay).handle)
+            if relay is not None:
+                app.router.add_post(path + SUFFIX, Webhook(receiver, door, settings, bodies).handle)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get(DECISIONS_PATH, Decisions(decisions).handle)
-        app.router.add_get(RULES_PATH, Rules(rules).handle)
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            auto_decompress=False,  # a small body must not become a large one
-            keepalive_timeout=settings.idle_timeout,  # also closes a connection that sends no request
-            lingering_time=LINGER,
-            shutdown_timeout=settings.shutdown_timeout,
-        )
+        app.router.add_get("/metrics", behind(Door("metrics", settings, rates, reviewer), self._metrics))
+        reading = Door("read", settings, rates, reviewer)
+        app.router.add_get(DECISIONS_PATH, behind(reading, Decisions(decisions).handle))
+        app.router.add_get(RULES_PATH, behind(reading, Rules(rules).handle))
+        self._runner = web.AppRunner(app, shutdown_timeout=settings.shutdown_timeout)
 
     @property
     def port(self) -> int:
@@ -90,13 +96,16 @@ class Server:
         except OSError:
             await self._runner.cleanup()
             raise
-        self._registry.register(self._refusals)
+        for each in self._shown:
+            self._registry.register(each)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._registry.unregister(self._refusals)
+        for each in self._shown:
+            self._registry.unregister(each)
         if self._listening is not None:
             self._listening.close()
+        await self._connections.aclose()
         await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
@@ -108,6 +117,10 @@ class Server:
     async def _metrics(self, request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+
+
+async def _without_version(_: web.Request, answer: web.StreamResponse) -> None:
+    answer.headers["Server"] = SERVER
 
 
 def _checks(checks: Sequence[Check]) -> web.Response:

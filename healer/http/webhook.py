@@ -7,10 +7,11 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from healer.http.access import WebhookGate
+from healer.http.access import Door, given_token
 from healer.http.answer import Refused
+from healer.http.forward import Relay
 from healer.model.signal import NOTHING, PERHAPS, QueueFull, WebhookError
-from healer.settings.sections import HttpSettings
+from healer.settings.http import HttpSettings
 
 Receiver = Callable[[bytes], Awaitable[Mapping[str, int]]]
 """Takes a body; returns counts by outcome once all of it is decided. When it raises WebhookError, nothing was taken; the `hint`
@@ -20,24 +21,30 @@ of QueueFull says whether something was."""
 class Webhook:
     """One webhook's route.
 
-    The order matters: the sender is checked before any of the body is read, and at most `max_body` bytes of it are read.
+    The order matters: the sender is checked before any of the body is read, and at most `max_body` bytes of it are read. `relay`
+    takes what another replica decides, with the sender's token.
     """
 
-    def __init__(self, receiver: Receiver, access: WebhookGate, settings: HttpSettings, bodies: asyncio.Semaphore) -> None:
+    def __init__(
+        self, receiver: Receiver, door: Door, settings: HttpSettings, bodies: asyncio.Semaphore, relay: Relay | None = None
+    ) -> None:
         self._receiver = receiver
-        self._access = access
+        self._door = door
+        self._relay = relay
         self._settings = settings
         self._bodies = bodies
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answers 200 when all is decided, 4xx when sending it again does not help, 503 when it does."""
-        self._access.check(request)
+        await self._door.check(request)
         _check_head(request, self._settings.max_body)
         if self._bodies.locked():
             raise _retry_later("too many webhook bodies at once", 1, NOTHING)
         async with self._bodies:
             body = await self._read(request)
-            return web.json_response(dict(await self._decide(body)))
+            if self._relay is not None and self._relay.elsewhere():
+                return await self._answer(self._relay.send(request.path, body, given_token(request)))
+            return await self._answer(self._receiver(body))
 
     async def _read(self, request: web.Request) -> bytes:
         body = bytearray()
@@ -58,10 +65,10 @@ class Webhook:
             raise Refused(HTTPStatus.BAD_REQUEST, "the body broke off", "send it whole", {"Connection": "close"}) from error
         return bytes(body)
 
-    async def _decide(self, body: bytes) -> Mapping[str, int]:
+    async def _answer(self, deciding: Awaitable[Mapping[str, int]]) -> web.Response:
         try:
             async with asyncio.timeout(self._settings.accept_timeout):
-                return await self._receiver(body)
+                return web.json_response(dict(await deciding))
         except WebhookError as error:
             raise Refused(error.status, error.message, error.hint) from error
         except QueueFull as error:

@@ -22,10 +22,10 @@ from healer.rules.happening import EventsSettings
 from healer.rules.pod_detectors import PodsSettings
 from healer.rules.workload_detectors import WorkloadsSettings
 from healer.section import PREFIX, Seconds, Section
+from healer.settings.http import HttpSettings
 from healer.settings.sections import (
     Alerts,
     Cluster,
-    HttpSettings,
     JournalSettings,
     LeaderSettings,
     Log,

@@ -15,34 +15,6 @@ HeaderValue = Annotated[str, Field(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e
 """The value of an HTTP header: one line of ASCII."""
 
 
-class HttpSettings(Section):
-    """The HTTP server: webhooks, probes, metrics."""
-
-    host: str = "0.0.0.0"
-    """The address to listen on."""
-    port: int = Field(8080, ge=0, le=65535)
-    """The port; 0 lets the system choose."""
-    webhook_token_file: Path | None = None
-    """A file with the bearer token that webhooks must carry. Without one, only loopback is answered."""
-    allow_anonymous: bool = False
-    """Answer webhooks of everyone when no token is configured. Whoever reaches the port can then have pods evicted."""
-    max_body: int = Field(1024 * 1024, gt=0)
-    """The largest webhook body, in bytes."""
-    max_bodies: int = Field(32, gt=0)
-    """Webhook bodies held at once; one more is answered 503. Bounds the memory together with max_body."""
-    max_connections: int = Field(256, gt=0)
-    """Connections held at once, and no more than a quarter of the files that the process may open (`ulimit -n`). One more closes
-    the one that is idle for longest."""
-    read_timeout: Seconds = Field(10.0, gt=0)
-    """Seconds for a request's body to arrive."""
-    idle_timeout: Seconds = Field(30.0, gt=0)
-    """Seconds for a request's head to arrive, and for the next request on a connection."""
-    accept_timeout: Seconds = Field(5.0, gt=0)
-    """Seconds for the signals of a webhook to be decided; then 503."""
-    shutdown_timeout: Seconds = Field(5.0, gt=0)
-    """Seconds for requests under way to finish when the server stops."""
-
-
 class Cluster(Section):
     """Access to the Kubernetes API."""
 
@@ -184,6 +156,11 @@ class LeaderSettings(Section):
     that is an endpoint of it; empty: only to `peers`."""
     peers: tuple[str, ...] = ()
     """Further addresses (host:port) that a follower may pass webhooks on to: for replicas outside of a cluster."""
+    ca_file: Path | None = None
+    """A file with the certificates to trust when a follower passes a webhook on over TLS; empty: the system's. Also for
+    `healer status` and `healer explain`."""
+    server_name: str = Field("", pattern=OBJECT_NAME_OR_NONE)
+    """The name that the certificate of the other replicas must have then; empty: SERVICE.NAMESPACE.svc of healer's Service."""
     duration: Seconds = Field(10.0, gt=0)
     """A follower takes over when the lease was not renewed for so many seconds."""
     deadline: Seconds = Field(7.0, gt=0)

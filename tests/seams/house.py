@@ -17,7 +17,8 @@ from healer.model.effects import Decision
 from healer.model.incident import Incident, State
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings
-from healer.settings.sections import HttpSettings, JournalSettings, LeaderSettings
+from healer.settings.http import HttpSettings
+from healer.settings.sections import JournalSettings, LeaderSettings
 from healer.sources.alertmanager.webhook import PATH
 from tests.integration.world import ruleset
 from tests.support.healer import Json

@@ -16,7 +16,7 @@ from healer.http.server import Server
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Reason
 from healer.model.target import Target
-from healer.settings.sections import HttpSettings
+from healer.settings.http import HttpSettings
 
 AT = 1_790_000_000.25
 
@@ -112,7 +112,7 @@ async def test_names_of_what_the_cluster_does_not_hold_are_redacted() -> None:
     assert second["name"] == "serving-49-151"
 
 
-async def test_no_token_is_asked_for_and_nothing_can_be_posted(tmp_path: Path) -> None:
+async def test_the_token_of_webhooks_is_not_asked_for_and_nothing_can_be_posted(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("a-token")
     async with serving([decision()], webhook_token_file=tmp_path / "token") as session:
         assert await names(session) == ["serving-0"]

@@ -21,7 +21,7 @@ from healer.http.server import Server
 from healer.model.kube import Meta, Pod
 from healer.model.signal import QueueFull, Signal
 from healer.model.view import View
-from healer.settings.sections import HttpSettings
+from healer.settings.http import HttpSettings
 from healer.sources.alertmanager.webhook import PATH, AlertmanagerWebhook
 from healer.sources.targets import TargetLabels
 from healer.workloads.registry import WORKLOADS
@@ -364,8 +364,7 @@ async def test_without_the_token_nobody_is_let_in_not_even_from_loopback(
         status, answer, answered = await client.post(group("firing"), headers)
     assert status == 401
     assert answered["WWW-Authenticate"] == 'Bearer realm="healer"'
-    assert "token" in answer["error"]
-    assert "tökén" not in str(answer)
+    assert answer == {"error": "Unauthorized", "hint": "the log of healer says why"}
     assert daemon.decided == []
 
 
@@ -389,7 +388,7 @@ async def test_tokens_are_compared_in_constant_time(daemon: Daemon, token_file: 
         for headers in (JSON, bearer("x"), bearer("s3cret-tökén", "Basic"), bearer("s3cret-tökén")):
             await client.post(group("firing"), headers)
     token = "s3cret-tökén".encode()
-    assert compared == [(b"", token), (b"x", token), (token, token), (token, token)]
+    assert compared == [(b"", token), (b"x", token), (b"", token), (token, token)]
 
 
 async def test_a_rotated_token_is_taken_at_once(daemon: Daemon, token_file: Path) -> None:
@@ -434,11 +433,13 @@ async def from_elsewhere(port: int) -> AsyncIterator[aiohttp.ClientSession]:
 async def test_without_a_token_only_loopback_itself_is_answered(daemon: Daemon) -> None:
     async with daemon.serving() as client:
         assert (await client.post(group("firing")))[0] == 200
-        async with from_elsewhere(client.port) as session:
-            status, answer, _ = await Client(session, client.port).post(group("firing"))
+        with capture_logs() as logs:
+            async with from_elsewhere(client.port) as session:
+                status, answer, _ = await Client(session, client.port).post(group("firing"))
         assert status == 403
-        assert "only loopback" in answer["error"]
-        assert "WEBHOOK_TOKEN_FILE" in answer["hint"]
+        assert answer == {"error": "Forbidden", "hint": "the log of healer says why"}
+        assert "only loopback" in logs[0]["error"]
+        assert "WEBHOOK_TOKEN_FILE" in logs[0]["hint"]
         for header in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"):
             assert (await client.post(group("firing"), JSON | {header: "127.0.0.1"}))[0] == 403
     assert len(daemon.decided) == 1

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from healer.http.health import Health
 from healer.http.refusals import LOG_INTERVAL, Refusals
 from healer.http.server import Server
-from healer.settings.sections import HttpSettings
+from healer.settings.http import HttpSettings
 
 
 class Sender:
@@ -26,7 +26,7 @@ def test_one_line_a_minute_and_status_says_how_many_there_were() -> None:
         refusals.note(Sender(), 401, "no token", "send one")  # type: ignore[arg-type]
     assert [(line["status"], line["more_since_the_last_line"]) for line in logs] == [(413, 0), (413, 2), (401, 0)]
     assert (logs[0]["sender"], logs[0]["error"], logs[0]["hint"]) == ("10.0.0.7", "too large", "group by more labels")
-    [family] = refusals.collect()
+    family, *_ = refusals.collect()
     counts = {sample.labels["status"]: sample.value for sample in family.samples}
     assert (counts["413"], counts["401"], counts["503"]) == (4, 1, 0)
 

@@ -29,7 +29,7 @@ from healer.model.effects import Decision, Verb
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.target import Target
 from healer.operate.objects import get, object_ref
-from healer.settings.sections import HttpSettings
+from healer.settings.http import HttpSettings
 from tests.support.processes import PATIENCE
 
 SPACE = "production"

@@ -1,0 +1,31 @@
+"""How many requests each client may make: a token bucket a client, for a bounded number of clients."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+_CLIENTS = 4096
+"""Clients that are remembered. One that is forgotten begins with a full bucket, as after a pause."""
+
+
+class Rates:
+    """Buckets that hold `burst` requests and fill by `per_minute`; 0 a minute: any number is allowed. `clock` is in seconds."""
+
+    def __init__(self, per_minute: int, burst: int, clock: Callable[[], float], *, clients: int = _CLIENTS) -> None:
+        self._per_second = per_minute / 60
+        self._burst = float(burst)
+        self._clock = clock
+        self._clients = clients
+        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()  # client -> requests left, when; oldest first
+
+    def wait(self, client: Hashable) -> float:
+        """Count a request: 0 when it is allowed, otherwise the seconds until the next one is."""
+        if not self._per_second:
+            return 0.0
+        now = self._clock()
+        left, at = self._buckets.pop(client, (self._burst, now))
+        left = min(self._burst, left + (now - at) * self._per_second)
+        allowed = left >= 1
+        self._buckets[client] = (left - allowed, now)
+        if len(self._buckets) > self._clients:
+            self._buckets.popitem(last=False)
+        return 0.0 if allowed else (1 - left) / self._per_second
