@@ -21,7 +21,7 @@ from healer.rules.pod_detectors import PodState
 from healer.rules.portion import InReplicas
 from healer.rules.probe import InShares
 from healer.rules.schema import Step, models_by_path
-from healer.rules.triggers import TRIGGERS
+from healer.rules.triggers import TRIGGERS, WORKLOAD
 from healer.rules.vocabulary import Vocabulary
 from healer.rules.workload_conditions import WORKLOAD_CONDITIONS, WorkloadConditionName
 from healer.rules.xid import XIDS
@@ -40,6 +40,8 @@ def tables(known: Vocabulary) -> dict[str, str]:
         "routers": _routers(known),
         "workloads": _workloads(known),
         "servers": _servers(known),
+        "server_conditions": _server_conditions(known),
+        "workload_actions": _workload_actions(known),
         "actions": _actions(known),
         "addresses": _addresses(known),
         "parameters": _parameters(known),
@@ -216,13 +218,20 @@ def _workloads(known: Vocabulary) -> str:
 
 
 def _servers(known: Vocabulary) -> str:
-    def rows() -> Iterator[tuple[str, ...]]:
-        for server in known.servers.values():
-            asked = (f"`{server.name}`", server.title, f"`{server.request}`", str(server.port))
-            for name, condition in server.conditions.items():
-                yield *asked, f"`{name}`", "yes" if condition.usual else "no", condition.meaning
+    rows = (
+        (f"`{each.name}`", each.title, f"`{each.request}`", str(each.port), f"`{say(each.loading)}`")
+        for each in known.servers.values()
+    )
+    return _table(("server", "name", "request", "default of `port`", "default of `loading`"), rows)
 
-    return _table(("server", "name", "request", "port", "condition", "by default", "meaning"), rows())
+
+def _server_conditions(known: Vocabulary) -> str:
+    rows = (
+        (f"`{server.name}`", f"`{name}`", "yes" if condition.usual else "no", condition.meaning)
+        for server in known.servers.values()
+        for name, condition in server.conditions.items()
+    )
+    return _table(("server", "condition", "by default", "meaning"), rows)
 
 
 def _triggers() -> str:
@@ -242,6 +251,11 @@ def _addresses(known: Vocabulary) -> str:
 def _actions(known: Vocabulary) -> str:
     rows = ((f"`{spec.name}`", _on(spec.targets), _fed_by(spec), spec.meaning) for spec in known.actions.values())
     return _table(("action", "acts on", "in rules on", "what it does"), rows)
+
+
+def _workload_actions(known: Vocabulary) -> str:
+    named = [f"`{spec.name}`" for spec in known.actions.values() if WORKLOAD.targets & spec.targets]
+    return f"A rule on `workload` acts on the workload, and never on its pods, by one of these actions: {', '.join(named)}."
 
 
 def _on(targets: Collection[ActsOn]) -> str:
