@@ -1,6 +1,6 @@
 """The table: for each shipped rule the trouble in which it heals, and what looks like it and must be left alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tests.packs.troubles import (
@@ -24,20 +24,25 @@ from tests.packs.troubles import (
     recorded,
     waiting,
 )
-from tests.support.world import Drill
-
-PODS = ("serving-1", "serving-2", "serving-3")
-"""So many of the four pods are a storm for every rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What is tempting: how it comes about, given the rule's `for` in seconds, and the code of why healer holds back."""
+    """What is tempting, and the code of why healer holds back; "" where a rule observes, and changes nothing ever."""
 
     name: str
-    begin: Callable[[Drill, Trouble, float], None]
     reason: str
+    trouble: Trouble | None = None
+    """Another one, which looks like the rule's."""
+    sick: int = 1
+    """So many pods fall ill at once, of `replicas`."""
     replicas: int = 4
+    brief: bool = False
+    """It is over before the rule's `for`."""
+    rollout: bool = False
+    """A rollout of the workload is under way, and halts."""
+    lasts: float = 4000
+    """Seconds beyond the rule's `for`, in the engine."""
     for_another: bool = False
     """Whether another rule is right to act."""
 
@@ -52,54 +57,22 @@ class Row:
     holds: tuple[Hold, ...]
 
 
-def _many(d: Drill, trouble: Trouble, held: float) -> None:
-    d.world.pause("deployment")  # until all are sick: they fall ill at once
-    for name in PODS:
-        trouble.begin(d, name)
-    d.world.pause("deployment", "")
-    d.wait(held + 60)
-
-
-def _short(d: Drill, trouble: Trouble, held: float) -> None:
-    trouble.begin(d, PODS[0])
-    d.wait(held - 90)
-    trouble.end(d, PODS[0])
-    d.wait(3600)
-
-
-def _long(d: Drill, trouble: Trouble, held: float) -> None:
-    trouble.begin(d, PODS[0])
-    d.wait(held + 4000)
-
-
-def _rolling(d: Drill, trouble: Trouble, held: float) -> None:
-    d.world.respecify(paused=True)
-    trouble.begin(d, PODS[0])
-    d.wait(held + 600)
-
-
-STORM = Hold("three of four pods", _many, "Storm")
-SHORT = Hold("over before `for`", _short, "NotLongEnough")
-LAST = Hold("the last ready pod", _long, "BelowFloor", replicas=1)
-UNASKED = Hold("nobody approves", _long, "ApprovalExpired")
-OBSERVED = Hold("for more than an hour", _long, "")
-"""An observing rule changes nothing, however long it lasts: the code is that of no decision in particular."""
-ROLLOUT = Hold("a rollout is under way", _rolling, "RolloutInProgress")
+STORM = Hold("three of four pods", "Storm", sick=3, lasts=60)
+SHORT = Hold("over before `for`", "NotLongEnough", brief=True)
+LAST = Hold("the last ready pod", "BelowFloor", replicas=1)
+UNASKED = Hold("nobody approves", "ApprovalExpired")
+OBSERVED = Hold("for more than an hour", "")
+ROLLOUT = Hold("a rollout is under way", "RolloutInProgress", rollout=True, lasts=600)
 
 
 def instead(name: str, other: Trouble, reason: str) -> Hold:
     """Another trouble that looks like it."""
-
-    def begin(d: Drill, _: Trouble, held: float) -> None:
-        other.begin(d, PODS[0])
-        d.wait(held + 3600)
-
-    return Hold(name, begin, reason)
+    return Hold(name, reason, other)
 
 
 def brief(other: Trouble) -> Hold:
     """A trouble that is over before `for`."""
-    return Hold(SHORT.name, lambda d, _, held: _short(d, other, held), SHORT.reason)
+    return replace(SHORT, trouble=other)
 
 
 def evicts(rule: str, trouble: Trouble, *holds: Hold) -> Row:
@@ -223,15 +196,15 @@ def _gpu() -> Iterator[Row]:
 def _models() -> Iterator[Row]:
     for pack, loads in (("models-tensorflow-serving", "stuck-loading"), ("models-triton", "stuck-loading")):
         rule = f"{pack}/{loads}"
-        serves = instead("it still serves another version", asked(rule, "ModelStuckLoading"), UNMET)
-        yield evicts(rule, asked(rule, "ModelStuckLoading", ready=False), STORM, serves)
+        serves = instead("it still serves another version", asked("ModelStuckLoading"), UNMET)
+        yield evicts(rule, asked("ModelStuckLoading", ready=False), STORM, serves)
         rule = f"{pack}/not-available"
-        yield evicts(rule, asked(rule, "ModelNotAvailable"), STORM, SHORT, LAST)
+        yield evicts(rule, asked("ModelNotAvailable"), STORM, SHORT, LAST)
     for rule, condition in (("version-failed", "ModelVersionFailed"), ("version-missing", "ModelVersionMissing")):
         rule = f"models-tensorflow-serving/{rule}"
-        yield asks(rule, asked(rule, condition), "pinModelVersion", SHORT)
+        yield asks(rule, asked(condition), "pinModelVersion", SHORT)
     rule = "models-triton/version-failed"
-    yield pages(rule, asked(rule, "ModelVersionFailed"), SHORT)
+    yield pages(rule, asked("ModelVersionFailed"), SHORT)
     for rule, condition, *more in (
         ("models-kserve/model-not-ready", "ModelNotReady", SHORT),
         ("models-kserve/stuck-loading", "ModelStuckLoading"),
@@ -240,14 +213,14 @@ def _models() -> Iterator[Row]:
         ("models-sglang/engine-hangs", "EngineStalled"),
         ("models-sglang/engine-unhealthy", "EngineUnhealthy"),
     ):
-        yield evicts(rule, asked(rule, condition), STORM, LAST, *more)
+        yield evicts(rule, asked(condition), STORM, LAST, *more)
 
 
 def _canary() -> Iterator[Row]:
     for ruleset in ("canary", "canary-vllm", "canary-sglang", "canary-triton", "canary-kserve"):
         rule = f"{ruleset}/bad-canary"
-        unknown = instead("no verdict", judged(rule, "UnknownVerdict"), "UnknownVerdict")
-        yield Row(rule, judged(rule, "BadCanary"), "shiftTraffic", (unknown,))
+        unknown = instead("no verdict", judged("UnknownVerdict"), "UnknownVerdict")
+        yield Row(rule, judged("BadCanary"), "shiftTraffic", (unknown,))
 
 
 ROWS = (*_tensorflow_serving(), *_vllm(), *_sglang(), *_triton(), *_kserve(), *_gpu(), *_models(), *_canary())

@@ -6,10 +6,11 @@ from healer.daemon.rulefiles import load_rules
 from healer.model.effects import Approval
 from healer.model.incident import State
 from healer.rules.schema import Mode
-from tests.packs.rows import PODS, ROWS, Hold, Row
-from tests.packs.troubles import FILES, new_drill, rules_of
+from tests.packs.drills import FILES, begin, end, new_drill, rules_of
+from tests.packs.rows import ROWS, Hold, Row
 from tests.support.world import APP, VOCABULARY, Drill
 
+PODS = ("serving-1", "serving-2", "serving-3")
 HOLDS = [(row, hold) for row in ROWS for hold in row.holds]
 
 
@@ -22,7 +23,7 @@ def _started(row: Row) -> tuple[Drill, Mode]:
     ruleset = row.rule.partition("/")[0]
     rule = rules_of(ruleset).by_name[row.rule].rule
     d = new_drill(ruleset, 4)
-    row.trouble.begin(d, "" if row.trouble.of_workload else PODS[0])
+    begin(d, row.trouble, row.rule, PODS[0])
     d.wait(rule.when.held_for + 700)
     return d, rule.mode
 
@@ -53,11 +54,22 @@ def _cure(d: Drill, row: Row, *, gone: bool) -> None:
     """What the action brings about: another pod, or a workload that is well."""
     if gone and row.action == "evict":
         d.world.replace(d.acts[0].target.name)
-    elif row.trouble.of_workload:
-        row.trouble.end(d, "")
     else:
         for pod in list(d.world.pods):
-            row.trouble.end(d, pod.metadata.name)
+            end(d, row.trouble, row.rule, pod.metadata.name)
+
+
+def _tempt(d: Drill, row: Row, hold: Hold, held: float) -> None:
+    trouble = hold.trouble or row.trouble
+    d.world.respecify(paused=hold.rollout)
+    d.world.pause("deployment")  # until all are sick: they fall ill at once
+    for pod in PODS[: hold.sick]:
+        begin(d, trouble, row.rule, pod)
+    d.world.pause("deployment", "")
+    if hold.brief:
+        d.wait(held - 90)
+        end(d, trouble, row.rule, PODS[0])
+    d.wait(held + hold.lasts)
 
 
 @pytest.mark.parametrize(("row", "hold"), HOLDS, ids=[f"{row.rule}: {hold.name}" for row, hold in HOLDS])
@@ -66,7 +78,7 @@ def test_it_holds_back(row: Row, hold: Hold) -> None:
     ruleset = row.rule.partition("/")[0]
     rule = rules_of(ruleset).by_name[row.rule].rule
     d = new_drill(ruleset, hold.replicas)
-    hold.begin(d, row.trouble, rule.when.held_for)
+    _tempt(d, row, hold, rule.when.held_for)
     changes = [act for act in d.acts if act.action != "page" and not act.dry_run]
     assert [act for act in changes if act.incident.rule == row.rule or not hold.for_another] == []
     assert row.action != "page" or [act for act in d.acts if act.incident.rule == row.rule] == []

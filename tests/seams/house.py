@@ -48,11 +48,12 @@ class Told:
         async with self._news:
             self._news.notify_all()
 
-    async def until(self, state: State) -> Incident:
-        """The first incident that came to that state, past or to come."""
+    async def until(self, state: State, fits: Callable[[Incident], bool] = lambda _: True) -> Incident:
+        """The first incident that fits and came to that state, past or to come."""
 
         def found() -> list[Incident]:
-            return [i for i in self.incidents.values() if any(entry.state is state for entry in i.history)]
+            came = (i for i in self.incidents.values() if any(entry.state is state for entry in i.history))
+            return [incident for incident in came if fits(incident)]
 
         async with asyncio.timeout(PATIENCE), self._news:
             await self._news.wait_for(found)
@@ -88,11 +89,15 @@ class Decisions(list[Decision]):
 
     async def until(self, fits: Callable[[Decision], bool]) -> Decision:
         """The first decision that fits, past or to come."""
+        seen = 0
         async with asyncio.timeout(PATIENCE):
-            while not any(map(fits, self)):
+            while True:
+                for decision in self[seen:]:
+                    if fits(decision):
+                        return decision
+                seen = len(self)
                 self._news.clear()
                 await self._news.wait()
-        return next(filter(fits, self))
 
 
 class House:

@@ -1,0 +1,118 @@
+"""How a trouble shows in the lab: what a kubelet, a controller, an agent, Alertmanager or a model server says of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from healer.lab.apiserver.api import DeleteOptions
+from healer.lab.kinds import POD
+from healer.lab.objects import Object, condition, timestamp
+from tests.packs.lab.scene import Scene
+from tests.packs.troubles import Symptom, Trouble
+from tests.support.healer import alert
+from tests.support.processes import PATIENCE
+
+_WAITING = {
+    "ImagePullBackOff": "image",
+    "ErrImagePull": "image",
+    "CreateContainerError": "create-error",
+    "CreateContainerConfigError": "config",
+}
+_BORN = {Symptom.UNSCHEDULABLE: "unschedulable", Symptom.FETCHING: "initializing"}
+_BEHAVIOURS = {Symptom.CRASHING: "crash", Symptom.OUT_OF_MEMORY: "oom", Symptom.UNREADY: "hang"}
+_FIRST = {Symptom.CRASHING: "Error", Symptom.OUT_OF_MEMORY: "OOMKilled"}
+"""How a container ends whose first end is all that happens."""
+NEW = "tensorflow/serving:2.17.0"
+
+
+def born_with(trouble: Trouble) -> str:
+    """The behaviour with which sick pods begin; "" when they were well before."""
+    return _WAITING[trouble.name] if trouble.symptom is Symptom.WAITING else _BORN.get(trouble.symptom, "")
+
+
+async def begin(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
+    """It begins with these pods at once, or with the workload."""
+    lab, symptom = scene.stage.lab, trouble.symptom
+    if symptom in _FIRST and trouble.times == 1:
+        for pod in pods:
+            await _end_once(scene, pod, _FIRST[symptom])
+    elif symptom in _BEHAVIOURS or (symptom in (Symptom.ALERT, Symptom.STATUS) and not (trouble.ready or trouble.of_workload)):
+        for pod in pods:
+            await scene.behave(pod, _BEHAVIOURS.get(symptom, "hang"))
+    if symptom is Symptom.ALERT:
+        await _alert(scene, trouble, pods, firing=True)
+    elif symptom is Symptom.CONDITION:
+        assert trouble.name == "ProgressDeadlineExceeded", trouble
+        scene.ship(NEW, "hang")
+    elif symptom is Symptom.RESTARTING:
+        for pod in pods:
+            for _ in range(trouble.times):
+                lab.reboot_node(scene.pods()[pod]["spec"]["nodeName"])
+    elif symptom is Symptom.TERMINATING:
+        for pod in pods:
+            await scene.behave(pod, "refuse-to-terminate")
+            lab.api.delete(POD, scene.namespace, pod, DeleteOptions(grace=1))
+    elif symptom is Symptom.RECORDED:
+        for pod in sorted(scene.pods())[: trouble.times]:
+            await scene.behave(pod, "evicted")
+    elif symptom is Symptom.DEVICE:
+        for pod in pods:
+            lab.device(scene.namespace, pod, "Unhealthy")
+    elif symptom is Symptom.FETCHING:
+        for pod in pods:
+            await _fetch_again(scene, pod)
+
+
+async def end(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
+    """It ends where the pods stay; with alerts also where they are gone."""
+    if trouble.symptom is Symptom.ALERT:
+        await _alert(scene, trouble, pods, firing=False)
+    elif trouble.symptom is Symptom.CONDITION:
+        scene.ship("tensorflow/serving:2.16.1")
+    elif trouble.symptom is Symptom.RECORDED:
+        for pod, found in scene.pods().items():
+            if found["status"].get("phase") == "Failed":
+                scene.stage.lab.api.delete(POD, scene.namespace, pod)
+    for pod in {*pods} & scene.pods().keys():
+        if trouble.symptom is Symptom.DEVICE:
+            scene.stage.lab.device(scene.namespace, pod, "Healthy")
+        else:
+            await scene.behave(pod, "ok")
+
+
+async def _alert(scene: Scene, trouble: Trouble, pods: Sequence[str], *, firing: bool) -> None:
+    about = [("deployment", scene.workload)] if trouble.of_workload else [("pod", pod) for pod in pods]
+    labels: list[dict[str, Any]] = [{"namespace": scene.namespace, kind: name, **trouble.labels} for kind, name in about]
+    await scene.stage.healer.post(*(alert(trouble.name, resolved=not firing, **each) for each in labels))
+
+
+async def _end_once(scene: Scene, pod: str, reason: str) -> None:
+    """A container ends once, and the kubelet backs off before it starts it again."""
+    await scene.behave(pod, "manual")
+    code = 137 if reason == "OOMKilled" else 1
+    ended = {"exitCode": code, "reason": reason, "startedAt": timestamp(), "finishedAt": timestamp()}
+    waiting = {"reason": "CrashLoopBackOff", "message": f"back-off 10s restarting failed container pod={pod}"}
+
+    def change(obj: Object) -> None:
+        state = {"waiting": waiting} if reason == "Error" else {"terminated": ended}
+        obj["status"]["containerStatuses"][0] |= {
+            "ready": False,
+            "restartCount": 1,
+            "state": state,
+            "lastState": {"terminated": ended},
+        }
+        ready = condition(obj, "Ready")
+        assert ready is not None
+        ready |= {"status": "False", "lastTransitionTime": timestamp(), "reason": "ContainersNotReady"}
+
+    scene.stage.lab.api.modify(POD, scene.namespace, pod, change, subresource="status")
+
+
+async def _fetch_again(scene: Scene, pod: str) -> None:
+    """The init container that runs is the second: the first was killed."""
+    await scene.stage.lab.wait_for(lambda _: "initContainerStatuses" in scene.pods()[pod]["status"], PATIENCE)
+    killed = {"exitCode": 137, "reason": "OOMKilled", "startedAt": timestamp(), "finishedAt": timestamp()}
+
+    def change(obj: Object) -> None:
+        obj["status"]["initContainerStatuses"][0] |= {"restartCount": 1, "lastState": {"terminated": killed}}
+
+    scene.stage.lab.api.modify(POD, scene.namespace, pod, change, subresource="status")

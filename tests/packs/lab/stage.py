@@ -1,0 +1,122 @@
+"""A stage: one lab and one daemon with the rules of a file, for all scenes of that file at the same time."""
+
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from healer.cluster.api import Api
+from healer.daemon.rulefiles import load_rules, vocabulary
+from healer.engine.tuning import EngineSettings, LimitSettings
+from healer.lab import Lab
+from healer.lab.apiserver.store import StoreEvent
+from healer.lab.kinds import POD
+from healer.lab.objects import Object, condition, labels_of
+from healer.rules.pod_detectors import PodsSettings
+from healer.rules.rulebook import BoundRule, Rulebook, scaled
+from healer.rules.triggers import MODEL
+from healer.settings.sections import JournalSettings
+from tests.packs.drills import RULES
+from tests.seams.house import House, house
+from tests.support.model_servers import Servers, model_servers
+
+SPEED = 600
+"""The rules run so many times as fast as in production."""
+UNHURRIED = "unhurried"
+"""The namespace in which they run at their own speed, under another name: nothing there can last as long as their `for`."""
+NODES = 500
+"""No two pods share a node, so that the pods of several scenes make no storm of a node."""
+CRD = RULES.parent / "deploy" / "healer" / "crd.yaml"
+WORKLOAD = "version"
+"""The label of pods that has the name of their workload."""
+
+_WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+_OWN = {"incidents", "events"}
+
+
+class Stage:
+    """What the scenes of a file share. `servers` answer at the addresses that pods have, where the rules ask model servers."""
+
+    healer: House
+    api: Api
+
+    def __init__(self, lab: Lab, rules: Rulebook, servers: Servers) -> None:
+        self.lab = lab
+        self.rules = rules
+        self.servers = servers
+        self.pods: dict[str, dict[str, Object]] = defaultdict(dict)
+        """The pods of each workload by name, as they are stored: not to be changed."""
+        self._evicted: list[str] = []
+        lab.store.listeners.append(self._changed)
+
+    def _changed(self, collection: str, change: StoreEvent) -> None:
+        if collection != POD.stored_in:
+            return
+        pod, name = change.now.object, change.key[1]
+        pods = self.pods[labels_of(pod)[WORKLOAD]]
+        if change.type == "DELETED":
+            del pods[name]
+            return
+        pods[name] = pod
+        target = condition(pod, "DisruptionTarget")
+        if target is not None and target["reason"] == "EvictionByEvictionAPI" and name not in self._evicted:
+            self._evicted.append(name)
+
+    @contextlib.asynccontextmanager
+    async def daemon(self, folder: Path) -> AsyncIterator[None]:
+        """The daemon runs. What bounds healer as a whole is out of its way: the workloads of the scenes are not one team's."""
+        running = house(
+            self.lab,
+            folder,
+            rulebook=self.rules,
+            journal=JournalSettings(),
+            pods=PodsSettings(settle=0.5, starting=1.0, restarts_within=60, terminating_grace=0.1),
+            engine=EngineSettings(retry=0.2, recheck=0.2, max_wait=60, healthy_after=1.0),
+            limits=LimitSettings(breaker_incidents=1000, budget_namespace=1000, budget_cluster=1000),
+        )
+        async with (
+            running as self.healer,
+            contextlib.aclosing(await Api.connect(kubeconfig=str(folder / "kubeconfig"))) as self.api,
+        ):
+            yield
+
+    def changes(self, workload: str) -> list[tuple[str, str]]:
+        """What healer has changed of a workload and its pods: the permission for it, and the name. A dry run changes nothing."""
+        evicted = [("pods/eviction", pod) for pod in self._evicted]
+        asked = [(seen.permission, seen.name) for seen in self.lab.requests if seen.verb in _WRITES and seen.resource not in _OWN]
+        written = [(permission, name) for permission, name in asked if permission != "pods/eviction"]
+        return [(what, name) for what, name in [*evicted, *written] if name == workload or name.startswith(f"{workload}-")]
+
+
+@contextlib.asynccontextmanager
+async def stage(file: str, addresses: Sequence[str]) -> AsyncIterator[Stage]:
+    """The rules of a shipped file, and a cluster without a healer."""
+    async with model_servers(*addresses) as servers, Lab(time_scale=0.02, nodes=NODES) as lab:
+        await lab.apply_yaml(CRD.read_text("utf-8"))
+        yield Stage(lab, rulebook(file, servers.port), servers)
+
+
+def rulebook(file: str, port: int) -> Rulebook:
+    """The rules of a file twice: in a hurry, and unhurried. Those that ask model servers ask them at that port, and often."""
+    shipped = Rulebook(load_rules([RULES / file], vocabulary()).rules)
+    return Rulebook(_asked_at(bound, port) for bound in (*scaled(shipped, 1 / SPEED).rules, *map(_unhurried, shipped.rules)))
+
+
+def unhurried(rule: str) -> str:
+    """The name under which a rule, by its full name, runs at its own speed."""
+    return f"{UNHURRIED}-{rule}"
+
+
+def _unhurried(bound: BoundRule) -> BoundRule:
+    scope = bound.scope.model_copy(update={"namespaces": (UNHURRIED,)})
+    rule = bound.rule.model_copy(update={"scope": scope})
+    return replace(bound, ruleset=unhurried(bound.ruleset), rule=rule)
+
+
+def _asked_at(bound: BoundRule, port: int) -> BoundRule:
+    served = bound.rule.when.get(MODEL)
+    if served is None:
+        return bound
+    when = bound.rule.when.model_copy(update={"model": served.model_copy(update={"port": port, "every": 0.5})})
+    return replace(bound, rule=bound.rule.model_copy(update={"when": when}))

@@ -1,0 +1,160 @@
+"""Each shipped rule with the real daemon against the lab, at its own table of rows: it heals, and it holds back.
+
+All scenes of a file run at the same time: one lab, one daemon with the file's rules, a workload for each scene.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from healer.daemon.rulefiles import load_rules, vocabulary
+from healer.model.incident import State
+from healer.rules.schema import Mode
+from tests.packs.drills import FILES, RULES
+from tests.packs.lab.scene import Scene
+from tests.packs.lab.showing import begin, born_with, end
+from tests.packs.lab.stage import stage
+from tests.packs.rows import ROWS, Hold, Row
+from tests.packs.troubles import Trouble
+
+pytestmark = pytest.mark.slow
+
+PLAYED = ("kserve.yaml",)
+LATER = {
+    "canary/kserve.yaml",
+    "canary/sglang.yaml",
+    "canary/tensorflow-serving.yaml",
+    "canary/triton.yaml",
+    "canary/vllm.yaml",
+    "gpu.yaml",
+    "models/kserve.yaml",
+    "models/sglang.yaml",
+    "models/tensorflow-serving.yaml",
+    "models/triton.yaml",
+    "models/vllm.yaml",
+    "nodes/gpu.yaml",
+    "sglang.yaml",
+    "tensorflow-serving.yaml",
+    "triton.yaml",
+    "vllm.yaml",
+}
+"""The files whose scenes are not written yet."""
+REPLICAS = 4
+WRITES = {"evict": "pods/eviction", "rollback": "deployments", "page": "", "scale": "deployments/scale"}
+"""What an action writes, as a permission."""
+
+
+def test_every_shipped_file_is_played() -> None:
+    assert sorted({*PLAYED, *LATER}) == [str(path.relative_to(RULES)) for path in FILES]
+    assert LATER.isdisjoint(PLAYED)
+
+
+@dataclass(frozen=True)
+class Play:
+    """A rule's row in a scene: it heals, or it holds back where `hold` is given."""
+
+    row: Row
+    hold: Hold | None
+    scene: Scene
+
+    def __str__(self) -> str:
+        return f"{self.row.rule}: {self.hold.name if self.hold else 'heals'}"
+
+    @property
+    def trouble(self) -> Trouble:
+        return (self.hold and self.hold.trouble) or self.row.trouble
+
+    async def run(self, pods: Sequence[str]) -> list[tuple[str, str]]:
+        """Play it with these pods, the sick ones first. Returns what healer has to have changed in the end."""
+        if self.hold:
+            return await holds_back(self.scene, self.trouble, self.hold, pods)
+        return await heals(self.scene, self.row, pods)
+
+
+@pytest.mark.parametrize("file", PLAYED)
+async def test_the_rules_of_a_file_heal_and_hold_back(file: str, tmp_path: Path) -> None:
+    names = {bound.name for bound in load_rules([RULES / file], vocabulary()).rules}
+    rows = [row for row in ROWS if row.rule in names]
+    assert {row.rule for row in rows if row.holds} == names
+    async with stage(file, []) as on:
+        cases = [(row, hold) for row in rows for hold in (None, *row.holds)]
+        plays = [
+            Play(row, hold, Scene(on, number, row.rule, hurried=hold is None or not hold.brief))
+            for number, (row, hold) in enumerate(cases)
+        ]
+        served = await asyncio.gather(*map(serve, plays))
+        async with on.daemon(tmp_path):
+            ended = await asyncio.gather(
+                *(play.run(pods) for play, pods in zip(plays, served, strict=True)), return_exceptions=True
+            )
+        failed: list[Exception] = []
+        for play, outcome in zip(plays, ended, strict=True):
+            if isinstance(outcome, Exception):
+                outcome.add_note(str(play))
+                failed.append(outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            elif outcome != play.scene.changes():
+                failed.append(AssertionError(f"{play}: healer has changed {play.scene.changes()}, and not {outcome}"))
+        if failed:
+            raise ExceptionGroup(file, failed)
+
+
+async def serve(play: Play) -> list[str]:
+    """Have its workload run; returns its pods, the sick ones first."""
+    sick, replicas = (play.hold.sick, play.hold.replicas) if play.hold else (1, REPLICAS)
+    return await play.scene.serve(replicas, born=born_with(play.trouble), sick=sick)
+
+
+async def heals(scene: Scene, row: Row, pods: Sequence[str]) -> list[tuple[str, str]]:
+    """The trouble of one pod, or of the workload: the first step of the rule is taken, and helps. Returns what it changes."""
+    sick = pods[:1]
+    mode = scene.ruling.mode
+    scene.pause(False)
+    await begin(scene, row.trouble, sick)
+    if row.action == "page":
+        await scene.came(State.ESCALATED)
+        await end(scene, row.trouble, sick)
+        await scene.came(State.CLOSED)
+        return []
+    if mode is Mode.OBSERVE:
+        await scene.noted("WouldEvict")
+        await end(scene, row.trouble, sick)
+        await scene.came(State.CLOSED)
+        return []
+    if mode is Mode.APPROVE:
+        waiting = await scene.came(State.WAITING)
+        assert (waiting.reason.code, scene.changes()) == ("NeedsApproval", [])
+        await scene.approve(waiting)
+    await scene.gone(sick[0])
+    await end(scene, row.trouble, sick)
+    for pod in scene.pods().keys() - {*pods}:
+        await scene.behave(pod, "ok")
+    await scene.came(State.HEALED)
+    return [(WRITES[row.action], sick[0])]
+
+
+async def holds_back(scene: Scene, trouble: Trouble, hold: Hold, pods: Sequence[str]) -> list[tuple[str, str]]:
+    """What is tempting: the rule says why it holds back, and changes nothing until the last scene of the file is over."""
+    sick = pods[: hold.sick]
+    if hold.rollout:
+        scene.halt()
+    if hold.sick == 1:
+        scene.pause(False)
+    await begin(scene, trouble, sick)
+    if hold.for_another:
+        await scene.gone(sick[0])
+        assert scene.incidents() == []
+        return [(WRITES["evict"], sick[0])]
+    if hold.sick > 1:
+        for pod in sick:
+            await scene.decided(of=pod)
+        scene.pause(False)
+    await (scene.decided(hold.reason) if hold.reason else scene.noted("WouldEvict"))
+    if hold.brief:
+        await end(scene, trouble, sick)
+        await scene.ready(hold.replicas)
+    return []
