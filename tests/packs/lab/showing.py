@@ -29,6 +29,13 @@ def born_with(trouble: Trouble) -> str:
     return _WAITING[trouble.name] if trouble.symptom is Symptom.WAITING else _BORN.get(trouble.symptom, "")
 
 
+async def prepare(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
+    """What has happened to the sick pods before healer starts."""
+    if trouble.symptom is Symptom.FETCHING:
+        for pod in pods:
+            await _fetch_again(scene, pod)
+
+
 async def begin(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
     """It begins with these pods at once, or with the workload."""
     lab, symptom = scene.stage.lab, trouble.symptom
@@ -57,9 +64,6 @@ async def begin(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
     elif symptom is Symptom.DEVICE:
         for pod in pods:
             lab.device(scene.namespace, pod, "Unhealthy")
-    elif symptom is Symptom.FETCHING:
-        for pod in pods:
-            await _fetch_again(scene, pod)
 
 
 async def end(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:

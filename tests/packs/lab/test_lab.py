@@ -15,7 +15,7 @@ from healer.model.incident import State
 from healer.rules.schema import Mode
 from tests.packs.drills import FILES, RULES
 from tests.packs.lab.scene import Scene
-from tests.packs.lab.showing import begin, born_with, end
+from tests.packs.lab.showing import begin, born_with, end, prepare
 from tests.packs.lab.stage import stage
 from tests.packs.rows import ROWS, Hold, Row
 from tests.packs.troubles import Trouble
@@ -106,7 +106,9 @@ async def test_the_rules_of_a_file_heal_and_hold_back(file: str, tmp_path: Path)
 async def serve(play: Play) -> list[str]:
     """Have its workload run; returns its pods, the sick ones first."""
     sick, replicas = (play.hold.sick, play.hold.replicas) if play.hold else (1, REPLICAS)
-    return await play.scene.serve(replicas, born=born_with(play.trouble), sick=sick)
+    pods = await play.scene.serve(replicas, born=born_with(play.trouble), sick=sick)
+    await prepare(play.scene, play.trouble, pods[:sick])
+    return pods
 
 
 async def heals(scene: Scene, row: Row, pods: Sequence[str]) -> list[tuple[str, str]]:
