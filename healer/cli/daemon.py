@@ -26,7 +26,7 @@ from healer.daemon.rulefiles import load_rules, passed_over, vocabulary
 from healer.daemon.unusable import unusable
 from healer.journal.base import JournalMissing
 from healer.operate.objects import OperateError, valid
-from healer.operate.rbac import DEFAULT_NAME, apart, manifests, needed
+from healer.operate.rbac import DEFAULT_NAME, RULES_NAME, apart, manifests, needed, rule_roles
 from healer.rules.loading import remarks
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
@@ -119,23 +119,31 @@ def rbac(
         ),
     ] = None,
     lease: LeaseName = DEFAULT_NAME,
+    name: Annotated[str, typer.Option(help="The name of the roles that the rules need; roles of two names add up.")] = RULES_NAME,
+    roles_only: Annotated[
+        bool, typer.Option("--roles-only", help="Print only those roles: deploy/healer has installed the others.")
+    ] = False,
 ) -> None:
     """Print the manifests that grant healer exactly the permissions that these rules need.
 
-    For `kubectl apply -f -`: the service account, a ClusterRole, and a Role for the lease, all named healer, with their
-    bindings. With --namespace there are Roles in these namespaces instead, and a ClusterRole only when a rule needs objects
-    outside all namespaces. deploy/healer has the manifests for the rules in rules/. Exit code 2 when the rules cannot be used.
+    For `kubectl apply -f -`: the service account; a ClusterRole healer-rules, which is added to the ClusterRole healer; and a
+    Role for the lease, with their bindings. With --namespace there are Roles in these namespaces instead, and a ClusterRole only
+    when a rule needs objects outside all namespaces. deploy/healer has the manifests for the rules in rules/, under the name
+    healer-packs: it takes nothing back of what you apply here. Exit code 2 when the rules cannot be used.
     """
     try:
         rulebook = load_rules(paths, vocabulary())
         namespace = valid(healer_namespace, "a namespace")
         confined = [valid(each, "a namespace") for each in within or ()]
-        name = valid(lease, "the name of a Lease")
+        lease, name = valid(lease, "the name of a Lease"), valid(name, "the name of a role")
     except (RulesError, OperateError) as error:
         typer.echo(f"healer: {error}", err=True)
         raise typer.Exit(EXIT_SETUP) from error
     needs, routes = needed(rulebook, ACTIONS), apart(rulebook, ACTIONS)
-    printed = manifests(needs, namespace, within=confined, lease=name, routes=routes)
+    if roles_only:
+        printed = rule_roles(needs, namespace, within=confined, routes=routes, name=name)
+    else:
+        printed = manifests(needs, namespace, within=confined, lease=lease, routes=routes, name=name)
     typer.echo(yaml.dump_all(printed, Dumper=_PlainDumper, sort_keys=False), nl=False)
 
 

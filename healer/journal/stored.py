@@ -205,7 +205,7 @@ def journal_error(error: Exception) -> JournalError:
         if error.is_not_found:
             return JournalMissing(MISSING)
         if error.is_forbidden:
-            return JournalError(f"{error}: the permissions for incidents are in deploy/healer/rbac.yaml")
+            return JournalError(f"{error}: `healer rbac` prints the permissions for incidents")
         if "strict decoding error" in error.message:
             return JournalError(f"{error}: the definition is older than this healer: kubectl apply -f deploy/healer/crd.yaml")
     return JournalError(f"the journal cannot be asked: {error}")

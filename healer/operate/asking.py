@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 _SERVICE = "healer"
 _PORT = "8080"
-"""The same as in deploy/healer/service.yaml."""
+"""The same as in deploy/healer/base/service.yaml."""
 _NO_ANSWER = (ApiError, ApiUnavailable, aiohttp.ClientError, TimeoutError, OSError, ValueError)
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 

@@ -2,6 +2,9 @@
 
 The journal, the lease and most watches use the same permissions for all rules. A rule adds those of its trigger and of its steps.
 If healer is confined to namespaces, Roles in them grant everything, and a ClusterRole grants only cluster-scoped resources.
+
+The ClusterRole `healer` is the sum of all ClusterRoles with a label, so that those of deploy/healer and those of one's own rules
+have names of their own, and nobody who applies one takes back another.
 """
 
 from collections import defaultdict
@@ -83,7 +86,11 @@ def _route(bound: BoundRule) -> RouteRef | None:
 
 
 DEFAULT_NAME = "healer"
-"""The name of the service account, the roles and their bindings; and the default name of the Lease."""
+"""The name of the service account, of its own roles and their bindings; and the default name of the Lease."""
+RULES_NAME = "healer-rules"
+"""The default name of the roles that rules need. In deploy/healer those of the packs are named healer-packs: both add up."""
+AGGREGATED = {"rbac.healer.dev/aggregate-to-healer": "true"}
+"""The label of the ClusterRoles that the ClusterRole `healer` is the sum of."""
 
 
 def manifests(
@@ -93,25 +100,64 @@ def manifests(
     within: Sequence[str] = (),
     lease: str = DEFAULT_NAME,
     routes: Mapping[str, Permissions] | None = None,
+    name: str = RULES_NAME,
 ) -> list[Manifest]:
     """Return the service account with its roles. `namespace` is healer's own, `lease` is the name of its Lease.
+
+    `within`, `routes` and `name` are those of `rule_roles`.
+    """
+    roles = rule_roles(needs, namespace, within=within, routes=routes, name=name)
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(DEFAULT_NAME, namespace)}
+    return [account, *_sum_of_roles(roles, namespace), *_role(DEFAULT_NAME, _lease_rules(lease), namespace, namespace), *roles]
+
+
+def rule_roles(
+    needs: Permissions,
+    namespace: str,
+    *,
+    within: Sequence[str] = (),
+    routes: Mapping[str, Permissions] | None = None,
+    name: str = RULES_NAME,
+) -> list[Manifest]:
+    """Return the roles that rules need, with this name, for the service account of a healer that deploy/ has installed.
 
     `within`: the namespaces that healer is confined to (HEALER_CLUSTER__NAMESPACES); empty for the whole cluster. `routes`:
     further permissions for routes in other namespaces (`apart`).
     """
-    subjects = [{"kind": "ServiceAccount", "name": DEFAULT_NAME, "namespace": namespace}]
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(namespace)}
-    own = _lease_rules(lease)
     if not within:
-        return [account, *_bound("ClusterRole", _rules(needs), "", subjects), *_bound("Role", own, namespace, subjects)]
+        return [_cluster_role(name, _rules(needs))]
     everywhere, inside = _split(needs)
     granted = dict(routes or {}) | dict.fromkeys(within, inside)
     # healer's namespace holds the incidents of nodes and of the cluster
-    own_namespace = granted.pop(namespace, frozenset()) | JOURNAL
-    roles = [role for each, may in granted.items() for role in _bound("Role", _rules(may), each, subjects)]
-    own_rules = _rules(own_namespace)
-    cluster = _bound("ClusterRole", _rules(everywhere), "", subjects) if everywhere else []
-    return [account, *cluster, *roles, *_bound("Role", [*own_rules, *own], namespace, subjects)]
+    granted[namespace] = granted.get(namespace, frozenset()) | JOURNAL
+    cluster = [_cluster_role(name, _rules(everywhere))] if everywhere else []
+    return cluster + [role for each, may in granted.items() for role in _role(name, _rules(may), each, namespace)]
+
+
+def _cluster_role(name: str, rules: list[Manifest]) -> Manifest:
+    """Return a ClusterRole that is a part of the ClusterRole `healer`."""
+    meta = _meta(name)
+    return _RBAC | {"kind": "ClusterRole", "metadata": meta | {"labels": meta["labels"] | AGGREGATED}, "rules": rules}
+
+
+def _sum_of_roles(roles: Sequence[Manifest], namespace: str) -> list[Manifest]:
+    """Return the ClusterRole that is the sum of the others, with its binding; nothing where there are none to add up.
+
+    It has no `rules`: the control plane fills them in.
+    """
+    if not any(role["kind"] == "ClusterRole" for role in roles):
+        return []
+    head = _RBAC | {"kind": "ClusterRole", "metadata": _meta(DEFAULT_NAME)}
+    return [
+        head | {"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": AGGREGATED}]}},
+        _binding("ClusterRole", DEFAULT_NAME, "", namespace),
+    ]
+
+
+def _role(name: str, rules: list[Manifest], inside: str, namespace: str) -> list[Manifest]:
+    """Return a Role inside a namespace, with its binding to the service account in healer's `namespace`."""
+    role = _RBAC | {"kind": "Role", "metadata": _meta(name, inside), "rules": rules}
+    return [role, _binding("Role", name, inside, namespace)]
 
 
 def _split(needs: Permissions) -> tuple[Permissions, Permissions]:
@@ -133,23 +179,18 @@ def _lease_rules(lease: str) -> list[Manifest]:
     ]
 
 
-def _bound(kind: str, rules: list[Manifest], namespace: str, subjects: list[dict[str, str]]) -> list[Manifest]:
-    group = "rbac.authorization.k8s.io"
-    head = {"apiVersion": f"{group}/v1"}
-    return [
-        {**head, "kind": kind, "metadata": _meta(namespace), "rules": rules},
-        {
-            **head,
-            "kind": f"{kind}Binding",
-            "metadata": _meta(namespace),
-            "roleRef": {"apiGroup": group, "kind": kind, "name": DEFAULT_NAME},
-            "subjects": subjects,
-        },
-    ]
+_GROUP = "rbac.authorization.k8s.io"
+_RBAC: Manifest = {"apiVersion": f"{_GROUP}/v1"}
 
 
-def _meta(namespace: str) -> Manifest:
-    meta: Manifest = {"name": DEFAULT_NAME, "labels": {"app.kubernetes.io/name": DEFAULT_NAME}}
+def _binding(kind: str, name: str, inside: str, namespace: str) -> Manifest:
+    subject = {"kind": "ServiceAccount", "name": DEFAULT_NAME, "namespace": namespace}
+    ref = {"apiGroup": _GROUP, "kind": kind, "name": name}
+    return _RBAC | {"kind": f"{kind}Binding", "metadata": _meta(name, inside), "roleRef": ref, "subjects": [subject]}
+
+
+def _meta(name: str, namespace: str = "") -> Manifest:
+    meta: Manifest = {"name": name, "labels": {"app.kubernetes.io/name": DEFAULT_NAME}}
     return meta | ({"namespace": namespace} if namespace else {})
 
 

@@ -148,7 +148,7 @@ def _controller_manager(assets: Path, folder: Path, url: str) -> Iterator[None]:
     path = folder / "kubeconfig"
     path.write_text(json.dumps(config), encoding="utf-8")
     workloads = ("deployment", "replicaset", "statefulset", "daemonset", "job")
-    names = (*workloads, "disruption", "endpointslice", "garbage-collector", "namespace", "resourcequota")
+    others = ("clusterrole-aggregation", "disruption", "endpointslice", "garbage-collector", "namespace", "resourcequota")
     command = [
         str(assets / "kube-controller-manager"),
         f"--kubeconfig={path}",
@@ -156,7 +156,7 @@ def _controller_manager(assets: Path, folder: Path, url: str) -> Iterator[None]:
         f"--secure-port={_free_port()}",
         f"--cert-dir={folder / 'kcm'}",
         "--leader-elect=false",
-        f"--controllers={','.join(f'{name}-controller' for name in names)}",
+        f"--controllers={','.join(f'{name}-controller' for name in (*workloads, *others))}",
     ]
     with _process(command, folder / "kube-controller-manager.log"):
         yield

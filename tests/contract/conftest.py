@@ -1,7 +1,8 @@
 """The servers under contract: a lab always, and a real kube-apiserver when KUBEBUILDER_ASSETS names one.
 
 `api` is a bare API server (nothing reacts to what is written: tests write statuses themselves), `uncached` one whose
-past can be compacted, and `managed` one with controllers but without kubelets. `real` is a bare one that is never the lab.
+past can be compacted, and `managed` one with controllers but without kubelets. `real` is a bare one and `whole` one with
+controllers, which are never the lab.
 """
 
 from __future__ import annotations
@@ -18,8 +19,14 @@ from tests.contract.apiserver import ADMIN, NOBODY, ApiServer, binaries, serve
 from tests.contract.client import Client
 
 LAB, REAL = "lab", "kube-apiserver"
-_SERVERS = {"api": "plain_server", "uncached": "uncached_server", "managed": "managed_server", "real": "plain_server"}
-_NEVER_THE_LAB = "real"
+_SERVERS = {
+    "api": "plain_server",
+    "uncached": "uncached_server",
+    "managed": "managed_server",
+    "real": "plain_server",
+    "whole": "managed_server",
+}
+_NEVER_THE_LAB = {"real", "whole"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -27,7 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for name in _SERVERS:
         if name in metafunc.fixturenames:
             real = [pytest.param(REAL, marks=pytest.mark.xdist_group(f"{REAL}-{name}"))] if binaries() else []
-            metafunc.parametrize(name, real if name == _NEVER_THE_LAB else [LAB, *real], indirect=True)
+            metafunc.parametrize(name, real if name in _NEVER_THE_LAB else [LAB, *real], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +77,13 @@ async def api(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
 async def real(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
     """A bare kube-apiserver, for what a lab does not have."""
     async with _client(request, "real", controllers=False) as client:
+        yield client
+
+
+@pytest.fixture
+async def whole(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    """A kube-apiserver with controllers, for what a lab does not have."""
+    async with _client(request, "whole", controllers=True) as client:
         yield client
 
 

@@ -10,7 +10,7 @@ import pytest
 from cel_expr_python import cel
 
 from healer.model.annotations import APPROVED_BY, UNDONE_BY
-from tests.support.kustomize import Manifest, read
+from tests.support.kustomize import Manifest, built
 
 FOLDER = Path(__file__).parents[2] / "deploy/healer"
 HEALER = "system:serviceaccount:healer:healer"
@@ -23,7 +23,7 @@ INCIDENT: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def manifests() -> list[Manifest]:
-    return read(FOLDER)
+    return built(FOLDER)
 
 
 def _policy(manifests: list[Manifest]) -> Manifest:

@@ -15,7 +15,7 @@ from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import ALERT
 from healer.workloads.registry import WORKLOADS
-from tests.support.kustomize import read
+from tests.support.kustomize import built
 from tests.support.processes import program
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +85,7 @@ def test_a_plain_rule_file_is_what_its_object_says(plain: Path) -> None:
 
 def test_the_kustomization_gives_each_file_as_one_object() -> None:
     """Which the Prometheus Operator takes; the configuration of Alertmanager is none."""
-    found = read(ALERTS)
+    found = built(ALERTS)
     assert found == [_read(path) for path in OBJECTS]
     for path, manifest in zip(OBJECTS, found, strict=True):
         assert manifest.keys() == {"apiVersion", "kind", "metadata", "spec"}

@@ -15,7 +15,7 @@ from healer.model.action import Permission
 from healer.operate.rbac import LEASE, apart, manifests, needed
 from healer.rules.loading import load_all
 from healer.rules.rulebook import Rulebook
-from tests.support.kustomize import read
+from tests.support.kustomize import built
 from tests.support.rbac import Authorizer, Manifest, granted
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ def test_a_role_that_nothing_binds_and_a_binding_of_nothing_are_refused() -> Non
 
 def test_deploy_grants_what_the_shipped_rules_need_and_nothing_else() -> None:
     needs = needed(load_rules([ROOT / "rules"], vocabulary()), ACTIONS)
-    assert granted(read(ROOT / "deploy/healer")) == needs | LEASE
+    assert granted(built(ROOT / "deploy/healer")) == needs | LEASE
 
 
 def test_what_is_printed_grants_what_is_needed() -> None:
@@ -124,7 +124,7 @@ _HEALED = (
 
 def test_healer_may_change_nothing_but_what_it_heals_and_its_own_incidents() -> None:
     """Pods by eviction, workloads by the rollbacks and replicas of the packs; no Secret, no ConfigMap, no pod by DELETE."""
-    changes = {each for each in granted(read(ROOT / "deploy/healer")) if each.verb not in ("get", "list", "watch")}
+    changes = {each for each in granted(built(ROOT / "deploy/healer")) if each.verb not in ("get", "list", "watch")}
     assert changes == {
         Permission("", "pods/eviction", "create"),
         *(Permission(group, name, "patch") for group, kind in _HEALED for name in (kind, f"{kind}/scale")),
@@ -195,7 +195,7 @@ def test_at_home_a_confined_healer_has_its_lease_and_the_incidents_of_nodes() ->
     assert not allows(_asked("list", "pods", "healer"))
 
 
-@pytest.mark.parametrize(("printed", "lease"), [(read(ROOT / "deploy/healer"), "healer"), (_confined(), "mine")])
+@pytest.mark.parametrize(("printed", "lease"), [(built(ROOT / "deploy/healer"), "healer"), (_confined(), "mine")])
 def test_of_leases_healer_may_write_its_own(printed: list[Manifest], lease: str) -> None:
     """Whoever may write any Lease may take the leadership of any controller in that namespace."""
     allows = Authorizer(printed).allows

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from healer.daemon.rulefiles import vocabulary
 from healer.rules import reference
-from tests.docs import house, metrics, settings
+from tests.docs import house, metrics, roles, settings
 
 ROOT = Path(__file__).parents[2]
 
-WHOLE: Mapping[str, Callable[[], str]] = {"docs/settings.md": settings.page, "docs/files.md": house.files}
-"""The pages that are made as they are."""
+WHOLE: Mapping[str, Callable[[], str]] = {"docs/settings.md": settings.page, "docs/files.md": house.files} | roles.PAGES
+"""The pages, and the manifests, that are made as they are."""
 
 PARTS: Mapping[str, Callable[[], Mapping[str, str]]] = {
     "docs/architecture.md": lambda: {"imports": house.drawing(), "rooms": house.table()},

@@ -86,8 +86,11 @@ def test_no_metric_is_declared_twice() -> None:
     assert len(names) == len(set(names)) > 25
 
 
-def test_every_metric_that_an_alert_asks_for_is_in_the_table() -> None:
-    asked = set(re.findall(r"healer_\w+", (ROOT / "deploy" / "healer" / "alerts.yaml").read_text("utf-8")))
+def test_every_metric_that_an_alert_or_the_dashboard_asks_for_is_in_the_table() -> None:
+    folder = ROOT / "deploy" / "healer" / "components" / "prometheus-operator"
+    asked = set(
+        re.findall(r"healer_\w+", (folder / "alerts.yaml").read_text("utf-8") + (folder / "dashboard.json").read_text("utf-8"))
+    )
     suffixes = {f"{each.name}{end}" for each in metrics.declared() for end in ("", "_bucket", "_sum", "_count")}
     assert asked
     assert asked <= suffixes

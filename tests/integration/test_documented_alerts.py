@@ -4,27 +4,32 @@ A second of a test is a minute of the alerts: a scrape follows the next as soon 
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
-import yaml
 from aiohttp import web
 from prometheus_client import generate_latest
 
 from healer.daemon.metrics import Metrics
+from healer.engine.safety.wide import BREAKER
 from healer.lab import Lab
 from healer.lab.canary import CANARY, STABLE, ingresses, versions
+from healer.model.incident import State
 from tests.integration.conftest import ROOT, Run
 from tests.integration.world import CHANNEL, NAMESPACE, rule, ruleset, serve, serves
 from tests.support.healer import Healer, alert
 from tests.support.processes import PATIENCE
-from tests.support.promtool import Scrape, firing, scraped
+from tests.support.promtool import Scrape, documented, firing, scraped
 from tests.support.slack import FakeSlack
+from tests.unit.journal.incidents import incident, then
 
-ALERTS = ROOT / "deploy" / "healer" / "alerts.yaml"
+ALERTS = ROOT / "deploy" / "healer" / "components" / "prometheus-operator" / "alerts.yaml"
+RUNBOOKS = "docs/healer-alerts.md"
 QUIET = 20
 """Scrapes before the trouble: as many minutes."""
 LONG = 12
@@ -210,12 +215,29 @@ async def test_an_alert_on_signals_that_wait(tmp_path: Path) -> None:
     assert "HealerQueueFills" in await firing(ALERTS, scrapes, tmp_path)
 
 
-def test_each_documented_alert_is_tried_here() -> None:
-    """By its name."""
+async def test_an_alert_on_the_breaker(tmp_path: Path) -> None:
+    """Its incident is as the engine opens it; when it is closed the alert ends."""
+    metrics = Metrics()
+    breaker = then(replace(incident("breaker-1"), rule=BREAKER), State.ESCALATED)
+    calm = scraped(generate_latest(metrics.registry).decode())
+    metrics.incident(breaker)
+    open_ = scraped(generate_latest(metrics.registry).decode())
+    assert "HealerBreakerOpen" not in await firing(ALERTS, [calm] * 3, tmp_path)
+    assert "HealerBreakerOpen" in await firing(ALERTS, [calm, open_], tmp_path)
+    metrics.incident(then(breaker, State.CLOSED))
+    assert "HealerBreakerOpen" not in await firing(
+        ALERTS, [calm, open_, scraped(generate_latest(metrics.registry).decode())], tmp_path
+    )
+
+
+def test_each_documented_alert_is_tried_here_and_has_a_runbook() -> None:
+    """By its name; the runbook is a section of its own."""
     here = Path(__file__).read_text("utf-8")
-    rules = [each for group in yaml.safe_load(ALERTS.read_text("utf-8"))["groups"] for each in group["rules"]]
     page = (ROOT / "docs" / "operating.md").read_text("utf-8")
-    for each in rules:
+    sections = re.findall(r"^## (\w+)$", (ROOT / RUNBOOKS).read_text("utf-8"), re.MULTILINE)
+    assert sections == [each["alert"] for each in documented(ALERTS)]
+    for each in documented(ALERTS):
         assert f'"{each["alert"]}"' in here
         assert f"`{each['alert']}`" in page
         assert each["annotations"]["summary"]
+        assert each["annotations"]["runbook_url"] == f"{RUNBOOKS}#{each['alert'].lower()}"

@@ -6,6 +6,7 @@ import re
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -27,13 +28,19 @@ def scraped(exposition: str, scale: float = 1.0) -> Scrape:
     return found
 
 
-def documented(rules: Path) -> list[str]:
-    """The alerts of a rule file of Prometheus."""
-    return [rule["alert"] for group in yaml.safe_load(rules.read_text("utf-8"))["groups"] for rule in group["rules"]]
+def plain(rules: Path) -> dict[str, Any]:
+    """What a rule file of Prometheus has: the spec of a PrometheusRule."""
+    spec: dict[str, Any] = yaml.safe_load(rules.read_text("utf-8"))["spec"]
+    return spec
+
+
+def documented(rules: Path) -> list[dict[str, Any]]:
+    """The alerts of a PrometheusRule."""
+    return [rule for group in plain(rules)["groups"] for rule in group["rules"]]
 
 
 async def firing(rules: Path, scrapes: Sequence[Scrape], folder: Path) -> set[str]:
-    """The alerts that fire at the last of these scrapes, which are a minute apart.
+    """The alerts of a PrometheusRule that fire at the last of these scrapes, which are a minute apart.
 
     Expected is that none does: those that do are what promtool objects to.
     """
@@ -41,12 +48,13 @@ async def firing(rules: Path, scrapes: Sequence[Scrape], folder: Path) -> set[st
     inputs = [{"series": 'up{job="healer"}', "values": " ".join("0" if scrape is None else "1" for scrape in scrapes)}]
     inputs += [{"series": name, "values": " ".join(_value(scrape, name) for scrape in scrapes)} for name in series]
     expected = [
-        {"expr": f"group(ALERTS{{alertname='{name}', alertstate='firing'}})", "eval_time": f"{len(scrapes) - 1}m"}
-        for name in documented(rules)
+        {"expr": f"group(ALERTS{{alertname='{each['alert']}', alertstate='firing'}})", "eval_time": f"{len(scrapes) - 1}m"}
+        for each in documented(rules)
     ]
     test = {"interval": "1m", "input_series": inputs, "promql_expr_test": [each | {"exp_samples": []} for each in expected]}
     file = folder / "test.json"  # which is YAML
-    file.write_text(json.dumps({"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [test]}), "utf-8")
+    (folder / "rules.json").write_text(json.dumps(plain(rules)), "utf-8")
+    file.write_text(json.dumps({"rule_files": ["rules.json"], "evaluation_interval": "1m", "tests": [test]}), "utf-8")
     made = await asyncio.create_subprocess_exec(
         program("prometheus", "promtool"), "test", "rules", str(file), stdout=PIPE, stderr=STDOUT
     )

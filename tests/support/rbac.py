@@ -45,6 +45,8 @@ class Authorizer:
 
 
 def _roles(manifests: list[Manifest]) -> list[Manifest]:
+    """The roles that are bound; one that is the sum of others has their rules, as the control plane fills them in."""
+    manifests = list(_summed(manifests))
     roles = {_role_key(each["kind"], each): each for each in manifests if each["kind"] in ("Role", "ClusterRole")}
     bound = {_bound_role(each) for each in manifests if each["kind"] in ("RoleBinding", "ClusterRoleBinding")}
     if bound != roles.keys():
@@ -52,6 +54,22 @@ def _roles(manifests: list[Manifest]) -> list[Manifest]:
             f"bound but not given: {sorted(bound - roles.keys())}; given but not bound: {sorted(roles.keys() - bound)}"
         )
     return list(roles.values())
+
+
+def _summed(manifests: list[Manifest]) -> Iterator[Manifest]:
+    sums = [each for each in manifests if "aggregationRule" in each]
+    parts = {each["metadata"]["name"]: [part for part in manifests if _is_part(part, each)] for each in sums}
+    for each in manifests:
+        if each in sums:
+            yield {**each, "rules": [rule for part in parts[each["metadata"]["name"]] for rule in part["rules"]]}
+        elif not any(each in found for found in parts.values()):
+            yield each
+
+
+def _is_part(part: Manifest, whole: Manifest) -> bool:
+    labels = part["metadata"].get("labels", {}).items()
+    selectors = [selector["matchLabels"].items() for selector in whole["aggregationRule"]["clusterRoleSelectors"]]
+    return part["kind"] == "ClusterRole" and part is not whole and any(selector <= labels for selector in selectors)
 
 
 def _role_key(kind: str, manifest: Manifest) -> tuple[str, str, str]:

@@ -1,0 +1,186 @@
+"""The overlays and examples of deploy/healer: valid, whole, and each different from the base in what it is for."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from healer.actions.registry import ACTIONS
+from healer.daemon.rulefiles import load_rules, vocabulary
+from healer.operate.rbac import LEASE, apart, manifests, needed
+from healer.rules.loading import load_all
+from healer.rules.rulebook import Rulebook
+from healer.settings import Settings, load_settings
+from tests.support.kustomize import Manifest, built
+from tests.support.manifest_checks import faults
+from tests.support.rbac import granted
+from tests.support.schemas import all_faults
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "healer"
+ALL = sorted(
+    path.parent.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("kustomization.yaml") if "components" not in path.parts
+)
+WITHOUT = {"cpu-limit"}
+"""A leader whose CPU is throttled renews its lease late, and another healer takes over."""
+CLUSTER = {"ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+
+
+def one(objects: list[Manifest], kind: str, name: str = "healer") -> Manifest:
+    """The object of that kind and name."""
+    (found,) = [each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def changed(name: str) -> set[tuple[str, str]]:
+    """Which objects are not as in the base, by kind and name."""
+    before, after = (
+        {(each["kind"], each["metadata"]["name"]): each for each in built(place)} for place in (FOLDER, FOLDER / name)
+    )
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+
+def settings(objects: list[Manifest], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """As the daemon reads them from the environment of the container."""
+    (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    for entry in container["env"]:
+        if "value" in entry:
+            monkeypatch.setenv(entry["name"], entry["value"])
+    return load_settings()
+
+
+def rules(objects: list[Manifest]) -> Rulebook:
+    """Those of the ConfigMap that healer mounts."""
+    bound, problems = load_all(one(objects, "ConfigMap", "healer-rules")["data"], vocabulary())
+    assert problems == []
+    return Rulebook(bound)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_object_is_valid_in_each_version_of_kubernetes(name: str) -> None:
+    """With unknown fields as faults; custom resources by their definitions."""
+    assert list(all_faults(built(FOLDER / name))) == []
+
+
+@pytest.mark.parametrize("name", ["namespace.yaml", "crd.yaml"])
+def test_what_comes_first_is_valid_in_each_version_of_kubernetes(name: str) -> None:
+    assert list(all_faults([yaml.safe_load((FOLDER / name).read_text("utf-8"))])) == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_checks_of_kube_score_and_polaris_find_nothing(name: str) -> None:
+    assert faults(built(FOLDER / name), without=WITHOUT) == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_deleted_with_it_can_be_made_anew(name: str) -> None:
+    """`kubectl delete -k` takes neither the definition, and all incidents with it, nor the namespace with people's Secret."""
+    assert not {each["kind"] for each in built(FOLDER / name)} & {"CustomResourceDefinition", "Namespace", "Secret"}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_objects_of_the_cluster_have_no_namespace_and_all_others_have_one(name: str) -> None:
+    for each in built(FOLDER / name):
+        assert ("namespace" in each["metadata"]) is (each["kind"] not in CLUSTER), each["kind"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_its_rules_can_be_used_with_its_settings_and_its_permissions(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The roles grant what these rules need, and only what the packs need besides."""
+    objects = built(FOLDER / name)
+    namespaces = settings(objects, monkeypatch).cluster.namespaces
+    book = rules(objects)
+    own = manifests(needed(book, ACTIONS), "healer", within=namespaces, routes=apart(book, ACTIONS))
+    packs = needed(load_rules([ROOT / "rules"], vocabulary()), ACTIONS)
+    assert granted(own) <= granted(objects) <= granted(own) | packs | LEASE
+
+
+def test_the_observing_healer_acts_nowhere_and_is_otherwise_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert changed("overlays/observe") == {("Deployment", "healer")}
+    assert settings(built(FOLDER / "overlays/observe"), monkeypatch).mode == "observe"
+
+
+def test_by_default_the_rules_say_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings(built(FOLDER), monkeypatch).mode == "enforce"
+
+
+def test_in_production_the_replicas_are_on_two_nodes_and_reach_only_what_they_need() -> None:
+    assert changed("overlays/production") == {("Deployment", "healer"), ("NetworkPolicy", "healer")}
+    objects = built(FOLDER / "overlays/production")
+    spread = one(objects, "Deployment")["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert [(each["topologyKey"], each["whenUnsatisfiable"]) for each in spread] == [
+        ("kubernetes.io/hostname", "DoNotSchedule"),
+        ("topology.kubernetes.io/zone", "ScheduleAnyway"),
+    ]
+    egress = one(objects, "NetworkPolicy")["spec"]["egress"]
+    assert {port["port"] for rule in egress for port in rule["ports"]} == {53, 443, 6443, 8080, 9090, 9093}
+
+
+def test_the_namespaced_healer_has_nothing_outside_of_its_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = built(FOLDER / "overlays/namespaced")
+    assert settings(objects, monkeypatch).cluster.namespaces == ("production",)
+    assert not {each["kind"] for each in objects} & CLUSTER
+    assert {each["metadata"]["namespace"] for each in objects} == {"healer", "production"}
+    assert {each["kind"] for each in objects if each["metadata"]["namespace"] == "production"} == {"Role", "RoleBinding"}
+
+
+def test_with_the_operator_healer_is_scraped_as_its_alerts_ask_for_it() -> None:
+    objects = built(FOLDER / "overlays/prometheus-operator")
+    monitor, service = one(objects, "ServiceMonitor"), one(objects, "Service")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert {each["port"] for each in monitor["spec"]["endpoints"]} <= {port["name"] for port in service["spec"]["ports"]}
+    assert service["metadata"]["name"] == "healer", "the job that the alerts name"
+    dashboard = one(objects, "ConfigMap", "healer-dashboard")
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_a_rule_file_of_ones_own_is_one_line() -> None:
+    """It stands beside the packs, in the same ConfigMap, whose name is the same."""
+    assert changed("examples/own-rules") - changed("overlays/production") == {("ConfigMap", "healer-rules")}
+    data = one(built(FOLDER / "examples/own-rules"), "ConfigMap", "healer-rules")["data"]
+    assert data.keys() == one(built(FOLDER), "ConfigMap", "healer-rules")["data"].keys() | {"own.yaml"}
+    kustomization = (FOLDER / "examples/own-rules/kustomization.yaml").read_text("utf-8")
+    assert sum("own.yaml" in line for line in kustomization.splitlines() if not line.startswith("#")) == 1
+
+
+def test_the_example_of_slack_is_one_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert changed("examples/slack") == changed("overlays/production")
+    objects = built(FOLDER / "examples/slack")
+    (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    slack = settings(objects, monkeypatch).sinks["slack"]
+    assert slack.secret is not None
+    assert slack.secret.parent == Path(mounts["secrets"])
+
+
+def test_the_example_of_prometheus_is_one_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert changed("examples/prometheus") == changed("overlays/production")
+    found = settings(built(FOLDER / "examples/prometheus"), monkeypatch)
+    assert (found.prometheus.url, found.alerts.url) == (
+        "http://prometheus.monitoring:9090",
+        "http://alertmanager.monitoring:9093",
+    )
+
+
+def test_the_example_of_a_canary_is_a_rule_file_and_what_it_may_do() -> None:
+    """The rule is the shipped one, in which names are to be filled in."""
+    assert changed("examples/canary") - changed("examples/prometheus") == {
+        ("ConfigMap", "healer-rules"),
+        ("ClusterRole", "healer-canary"),
+    }
+    data = one(built(FOLDER / "examples/canary"), "ConfigMap", "healer-rules")["data"]
+    assert data["canary.yaml"] == (ROOT / "rules/canary/tensorflow-serving.yaml").read_text("utf-8")
+
+
+def test_no_file_is_left_over() -> None:
+    """Each manifest is of some kustomization, or comes first."""
+    named = set()
+    for path in FOLDER.rglob("kustomization.yaml"):
+        said = yaml.safe_load(path.read_text("utf-8"))
+        files = [*said.get("resources", ()), *(each["path"] for each in said.get("patches", ()))]
+        files += [name.partition("=")[2] or name for each in said.get("configMapGenerator", ()) for name in each["files"]]
+        named |= {(path.parent / name).resolve() for name in files}
+    kept = {FOLDER / "namespace.yaml", FOLDER / "crd.yaml"}
+    assert {path for path in FOLDER.rglob("*.*") if path.name not in ("kustomization.yaml", "README.md")} == kept | {
+        path for path in named if path.is_file() and path.is_relative_to(FOLDER)
+    }
