@@ -81,12 +81,12 @@ async def leases(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Lea
         found = await _leases(api, labelSelector=_LABEL)
         found = found or [each for each in await _leases(api) if _IDENTITY.fullmatch(each.spec.holder_identity or "")]
     except ApiError as error:
-        return Leases((ref,), f"{missing}, and others cannot be looked for ({error}): {hint}")
+        return Leases((ref,), f"{missing}, and the Leases of other namespaces cannot be listed ({error}): {hint}")
     refs = tuple(lease_ref(each.metadata.namespace, each.metadata.name) for each in found)
     if not refs:
-        return Leases((), f"{missing}, and there is none elsewhere, so no healer can be told: {hint}")
+        return Leases((), f"{missing}, and no other namespace has a Lease of healer: {hint}")
     several = ", or ".join(f"--healer-namespace {each.namespace} --lease {each.name}" for each in refs)
-    return Leases(refs, f"{missing}, and several healers elsewhere: say which one: {several}" if len(refs) > 1 else "")
+    return Leases(refs, f"{missing}, and several other healers have one: name one of them: {several}" if len(refs) > 1 else "")
 
 
 async def _leases(api: Api, **query: str) -> list[_ListedLease]:

@@ -126,7 +126,8 @@ async def _write(
 def _missing(ref: ObjectRef) -> str:
     if ref.kind != "Lease":
         return f"there is no {ref}"
-    return f"there is no {_describe(ref)}, so no healer can be told: name the namespace that it runs in by --healer-namespace"
+    way = "name the namespace that healer runs in by --healer-namespace"
+    return f"there is no {_describe(ref)}, and healer reads a pause from its Lease: {way}"
 
 
 def _describe(ref: ObjectRef) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -42,15 +42,31 @@ class WholeMeta(WrittenMeta, frozen=True):
         return not any(self.annotations is default for default in self.__struct_defaults__)
 
 
+class HasTemplate(Protocol):
+    """A spec with the template of the pods."""
+
+    @property
+    def template(self) -> Template:
+        """The template."""
+
+
 class Rollable(WorkloadObject, frozen=True):
-    """A workload with all fields that a change of its template needs. The template is at `spec.template`."""
+    """A workload with all fields that a change of its template needs. The template is at `spec.template`.
+
+    A kind adds it to its struct for watches, as in `class WholeDeployment(Deployment, Rollable)`, with the whole spec.
+    """
 
     metadata: WholeMeta
 
     @property
+    def spec(self) -> HasTemplate:
+        """The spec, with the template."""
+        raise NotImplementedError
+
+    @property
     def template(self) -> Template:
         """The template of its pods."""
-        raise NotImplementedError
+        return self.spec.template
 
 
 def by_revision_label(view: View, pod: Pod) -> str:

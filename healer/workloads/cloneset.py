@@ -65,20 +65,10 @@ class WholeCloneSetSpec(CloneSetSpec, frozen=True, kw_only=True):
     template: Template
 
 
-class WholeCloneSet(Rollable, frozen=True, kw_only=True):
+class WholeCloneSet(CloneSet, Rollable, frozen=True, kw_only=True):
     """A CloneSet with its template."""
 
     spec: WholeCloneSetSpec
-    status: CloneSetStatus = CloneSetStatus()
-
-    @property
-    def template(self) -> Template:
-        """The template of its pods."""
-        return self.spec.template
-
-    def workload(self) -> Workload:
-        """The state of the CloneSet."""
-        return _workload(self.metadata, self.spec, self.status)
 
 
 def _workload(metadata: Meta, spec: CloneSetSpec, status: CloneSetStatus) -> Workload:

@@ -64,20 +64,10 @@ class WholeDaemonSetSpec(DaemonSetSpec, frozen=True, kw_only=True):
     template: Template
 
 
-class WholeDaemonSet(Rollable, frozen=True, kw_only=True):
+class WholeDaemonSet(DaemonSet, Rollable, frozen=True, kw_only=True):
     """A DaemonSet with its template."""
 
     spec: WholeDaemonSetSpec
-    status: DaemonSetStatus = DaemonSetStatus()
-
-    @property
-    def template(self) -> Template:
-        """The template of its pods."""
-        return self.spec.template
-
-    def workload(self) -> Workload:
-        """How it stands."""
-        return _workload(self.metadata, self.spec, self.status)
 
 
 def _workload(metadata: Meta, spec: DaemonSetSpec, status: DaemonSetStatus) -> Workload:

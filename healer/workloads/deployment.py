@@ -76,20 +76,11 @@ class WholeSpec(DeploymentSpec, frozen=True, kw_only=True):
     template: Template
 
 
-class WholeDeployment(Rollable, frozen=True, kw_only=True):
+class WholeDeployment(Deployment, Rollable, frozen=True, kw_only=True):
     """A Deployment with its template."""
 
+    metadata: WholeMeta
     spec: WholeSpec
-    status: DeploymentStatus = DeploymentStatus()
-
-    @property
-    def template(self) -> Template:
-        """The template of its pods."""
-        return self.spec.template
-
-    def workload(self) -> Workload:
-        """The state of the Deployment."""
-        return _workload(self.metadata, self.spec, self.status)
 
 
 class RevisionSpec(KubeStruct, frozen=True):

@@ -87,21 +87,16 @@ class WholeLeaderWorkerSetSpec(LeaderWorkerSetSpec, frozen=True, kw_only=True):
 
     leader_worker_template: WholeGroupTemplate
 
-
-class WholeLeaderWorkerSet(Rollable, frozen=True, kw_only=True):
-    """A LeaderWorkerSet with the template of its workers."""
-
-    spec: WholeLeaderWorkerSetSpec
-    status: LeaderWorkerSetStatus = LeaderWorkerSetStatus()
-
     @property
     def template(self) -> Template:
         """The template of its workers, and of its leaders unless they have one of their own."""
-        return self.spec.leader_worker_template.worker_template
+        return self.leader_worker_template.worker_template
 
-    def workload(self) -> Workload:
-        """The state of the LeaderWorkerSet."""
-        return _workload(self.metadata, self.spec, self.status)
+
+class WholeLeaderWorkerSet(LeaderWorkerSet, Rollable, frozen=True, kw_only=True):
+    """A LeaderWorkerSet with the template of its workers."""
+
+    spec: WholeLeaderWorkerSetSpec
 
 
 def _workload(metadata: Meta, spec: LeaderWorkerSetSpec, status: LeaderWorkerSetStatus) -> Workload:

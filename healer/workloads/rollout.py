@@ -108,21 +108,11 @@ class ArgoMeta(WholeMeta, frozen=True):
     annotations: ArgoMarks = ArgoMarks()
 
 
-class WholeRollout(Rollable, frozen=True, kw_only=True):
+class WholeRollout(Rollout, Rollable, frozen=True, kw_only=True):
     """A Rollout with its template."""
 
     metadata: ArgoMeta
     spec: WholeRolloutSpec
-    status: RolloutStatus = RolloutStatus()
-
-    @property
-    def template(self) -> Template:
-        """The template of its pods."""
-        return self.spec.template
-
-    def workload(self) -> Workload:
-        """The state of the Rollout."""
-        return _workload(self.metadata, self.spec, self.status)
 
 
 class ArgoReplicaSet(ReplicaSet, frozen=True, kw_only=True):

@@ -68,20 +68,10 @@ class WholeStatefulSetSpec(StatefulSetSpec, frozen=True, kw_only=True):
     template: Template
 
 
-class WholeStatefulSet(Rollable, frozen=True, kw_only=True):
+class WholeStatefulSet(StatefulSet, Rollable, frozen=True, kw_only=True):
     """A StatefulSet with its template."""
 
     spec: WholeStatefulSetSpec
-    status: StatefulSetStatus = StatefulSetStatus()
-
-    @property
-    def template(self) -> Template:
-        """The template of its pods."""
-        return self.spec.template
-
-    def workload(self) -> Workload:
-        """How it stands."""
-        return _workload(self.metadata, self.spec, self.status)
 
 
 def _workload(metadata: Meta, spec: StatefulSetSpec, status: StatefulSetStatus) -> Workload:

@@ -188,7 +188,7 @@ async def test_of_several_healers_the_one_must_be_named(place: Place) -> None:
 
 async def test_who_may_not_look_for_leases_is_told_what_to_name(place: Place) -> None:
     place.lab.forbid("list", "leases")
-    with pytest.raises(OperateError, match=r"cannot be looked for .* by --healer-namespace and --lease"):
+    with pytest.raises(OperateError, match=r"cannot be listed .* by --healer-namespace and --lease"):
         await find_lease(place.api)
 
 
