@@ -22,14 +22,13 @@ from tests.packs.troubles import Trouble
 
 pytestmark = pytest.mark.slow
 
-PLAYED = ("kserve.yaml",)
+PLAYED = ("gpu.yaml", "kserve.yaml")
 LATER = {
     "canary/kserve.yaml",
     "canary/sglang.yaml",
     "canary/tensorflow-serving.yaml",
     "canary/triton.yaml",
     "canary/vllm.yaml",
-    "gpu.yaml",
     "models/kserve.yaml",
     "models/sglang.yaml",
     "models/tensorflow-serving.yaml",
