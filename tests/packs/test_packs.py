@@ -1,5 +1,6 @@
 """The rule packs in rules/ as a whole: what they may do, and that each rule says why. test_rules.py drives each rule."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def test_each_rule_says_why_and_when_it_is_wrong(bound: BoundRule) -> None:
     said = bound.rule.description
     assert said is not None
     assert len(said) > 80
+    assert re.search(r"\bwrong\b", said, re.IGNORECASE)
     assert said.endswith(".")
 
 
