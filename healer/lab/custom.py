@@ -10,79 +10,28 @@ from typing import Any
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object, clone
 
-_SUBRESOURCES = ("status", "scale")
-ROLLOUT = Kind(
-    group="argoproj.io",
-    version="v1alpha1",
-    plural="rollouts",
-    kind="Rollout",
-    short_names=("ro",),
-    subresources=_SUBRESOURCES,
-    counts_generation=True,
-    unconditional=False,
-    custom=True,
-)
-CLONESET = Kind(
-    group="apps.kruise.io",
-    version="v1alpha1",
-    plural="clonesets",
-    kind="CloneSet",
-    short_names=("clone",),
-    subresources=_SUBRESOURCES,
-    counts_generation=True,
-    unconditional=False,
-    custom=True,
-)
-INFERENCE_SERVICE = Kind(
-    group="serving.kserve.io",
-    version="v1beta1",
-    plural="inferenceservices",
-    kind="InferenceService",
-    short_names=("isvc",),
-    subresources=("status",),
-    counts_generation=True,
-    unconditional=False,
-    custom=True,
-)
-LLM_INFERENCE_SERVICE = Kind(
-    group="serving.kserve.io",
-    version="v1alpha1",
-    plural="llminferenceservices",
-    kind="LLMInferenceService",
-    short_names=("llmisvc",),
-    subresources=("status",),
-    counts_generation=True,
-    unconditional=False,
-    custom=True,
-)
-REVISION = Kind(
-    group="serving.knative.dev",
-    plural="revisions",
-    kind="Revision",
-    short_names=("rev",),
-    subresources=("status",),
-    counts_generation=True,
-    unconditional=False,
-    custom=True,
-)
-RAY_SERVICE = Kind(
-    group="ray.io",
-    plural="rayservices",
-    kind="RayService",
-    subresources=("status",),
-    counts_generation=True,
-    unconditional=False,
-    custom=True,
-)
-RAY_CLUSTER = Kind(
-    group="ray.io",
-    plural="rayclusters",
-    kind="RayCluster",
-    subresources=("status",),
-    counts_generation=True,
-    unconditional=False,
-    custom=True,
-)
+
+def _custom(group: str, version: str, kind: str, *short_names: str, scales: bool = False) -> Kind:
+    return Kind(
+        group=group,
+        version=version,
+        plural=f"{kind.lower()}s",
+        kind=kind,
+        short_names=short_names,
+        subresources=("status", "scale") if scales else ("status",),
+        counts_generation=True,
+        unconditional=False,
+        custom=True,
+    )
+
+
+ROLLOUT = _custom("argoproj.io", "v1alpha1", "Rollout", "ro", scales=True)
+CLONESET = _custom("apps.kruise.io", "v1alpha1", "CloneSet", "clone", scales=True)
+INFERENCE_SERVICE = _custom("serving.kserve.io", "v1beta1", "InferenceService", "isvc")
+LLM_INFERENCE_SERVICE = _custom("serving.kserve.io", "v1alpha1", "LLMInferenceService", "llmisvc")
+REVISION = _custom("serving.knative.dev", "v1", "Revision", "rev")
+RAY_SERVICE = _custom("ray.io", "v1", "RayService")
+RAY_CLUSTER = _custom("ray.io", "v1", "RayCluster")
 
 
 def definition(kind: Kind) -> Object:

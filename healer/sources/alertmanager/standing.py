@@ -22,17 +22,24 @@ from healer.sources.targets import TargetLabels
 ABSENT = "Alertmanager does not have it (any more)"
 _REQUESTS_PER_REPORT = 3
 """How often Alertmanager is asked while a report of an alert is fresh: one answer may be lost."""
-_Answers = list[tuple[str, Mapping[str, Listed]]]
-"""The URLs that answered, and the alerts that each has, by key."""
+_Answers = Mapping[str, Mapping[str, Listed]]
+"""The alerts of each Alertmanager that answered, by its URL and by their keys."""
 
 
 class StandingAlerts:
-    """Asks about the alerts of `known`, those that fire as far as is known, every `every` seconds; `report` takes the answers.
+    """Asks every Alertmanager about the alerts that fire as far as is known.
 
-    An alert that is missing is suppressed at once, and has ended when it has been missing for `absent` seconds: an Alertmanager
-    that has just started knows only what Prometheus has sent it since. Of several Alertmanagers, one that suppresses an alert is
-    enough; an alert is missing only when all have answered. `answered` is given whether all have. What only a silence of healer's
-    `own` suppresses counts as firing. Times are in seconds.
+    What follows for an alert, from all answers together:
+
+    - It is in one of them: it fires as that one says. It is suppressed when any of them suppresses it; a silence that healer
+      itself has made does not count.
+    - It is in none, and all have answered: it is suppressed at once, and has ended when it has been missing for a while. An
+      Alertmanager that has just started knows only what Prometheus has sent it since.
+    - It is in none, and not all have answered: nothing is known, and nothing is reported.
+
+    `known` gives the alerts that fire as far as is known, and `report` takes their signals after each round, one every `every`
+    seconds. `answered` is told whether all Alertmanagers have answered. A missing alert has ended after `absent` seconds. `own`
+    says whether a silence is healer's; `clock` gives seconds since the epoch.
     """
 
     def __init__(
@@ -75,45 +82,51 @@ class StandingAlerts:
 
     async def ask(self, known: Sequence[Signal]) -> list[Signal]:
         """The signals of these alerts as Alertmanager has them now; none of an alert whose state is not known."""
-        names = {signal.name for signal in known}
-        asked = [self._ask(url, names) for url in self._alertmanagers.urls]
-        answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
-        whole = len(answers) == len(self._alertmanagers.urls)
-        self._answered(whole)
-        if whole:
+        answers = await self._answers({signal.name for signal in known})
+        all_answered = len(answers) == len(self._alertmanagers.urls)
+        self._answered(all_answered)
+        if all_answered:
             self._log_change("")
         keys = {signal.key for signal in known}
         self._missing = {key: since for key, since in self._missing.items() if key in keys}
-        reports = [await self._report_of(signal, answers, whole) for signal in known]
+        reports = [await self._report_of(signal, answers, all_answered) for signal in known]
         return [signal for signal in reports if signal is not None]
 
-    async def _ask(self, url: str, names: set[str]) -> tuple[str, Mapping[str, Listed]] | None:
-        try:
-            return url, await self._alertmanagers.listed(url, names)
-        except NoAnswer as error:
-            self._log_change(str(error))
-            return None
+    async def _answers(self, names: set[str]) -> _Answers:
+        async def ask(url: str) -> Mapping[str, Listed] | None:
+            try:
+                return await self._alertmanagers.listed(url, names)
+            except NoAnswer as error:
+                self._log_change(str(error))
+                return None
 
-    async def _report_of(self, signal: Signal, answers: _Answers, whole: bool) -> Signal | None:
+        urls = self._alertmanagers.urls
+        found = await asyncio.gather(*map(ask, urls))
+        return {url: listed for url, listed in zip(urls, found, strict=True) if listed is not None}
+
+    async def _report_of(self, signal: Signal, answers: _Answers, all_answered: bool) -> Signal | None:
         """The signal of one alert; None when its state is not known."""
         now = self._clock()
-        having = [(url, found[signal.key]) for url, found in answers if signal.key in found]
+        having = {url: found[signal.key] for url, found in answers.items() if signal.key in found}
         if not having:
-            return self._missing_now(signal, now) if whole else None
+            return self._missing_since(signal, now) if all_answered else None
         self._missing.pop(signal.key, None)
-        suppressed = ""
-        for url, listed in having:
-            suppressed = suppressed or await self._suppression(url, listed)
-        answered = read(having[0][1].alert, self._view, self._labels, self._replicas, now, suppressed)
-        return answered if isinstance(answered, Signal) else None
+        first = next(iter(having.values()))
+        fires = read(first.alert, self._view, self._labels, self._replicas, now, await self._suppression(having))
+        return fires if isinstance(fires, Signal) else None
 
-    async def _suppression(self, url: str, listed: Listed) -> str:
-        try:
-            return await self._alertmanagers.suppression(url, listed.status, self._own)
-        except NoAnswer:
-            return "it is silenced"
+    async def _suppression(self, having: Mapping[str, Listed]) -> str:
+        """Why an Alertmanager suppresses the alert, in words; "" when none does."""
+        for url, listed in having.items():
+            try:
+                why = await self._alertmanagers.suppression(url, listed.status, self._own)
+            except NoAnswer:
+                why = "it is silenced"
+            if why:
+                return why
+        return ""
 
-    def _missing_now(self, signal: Signal, now: float) -> Signal:
+    def _missing_since(self, signal: Signal, now: float) -> Signal:
         """The signal of an alert that no Alertmanager has: suppressed, and ended after a while."""
         since = self._missing.setdefault(signal.key, now)
         if now < since + self._absent:
