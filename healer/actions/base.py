@@ -18,7 +18,7 @@ from healer.model.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One attempt.
+    """What an action is called with for one attempt: the step and its target, the cluster, and what the attempt may ask healer.
 
     The action calls `sending` right before the request that changes something; an outcome that `sending` returns forbids the
     request. `still_sick` says whether a freshly read pod still has the conditions of the incident. `still_wanted` says why the
