@@ -29,6 +29,8 @@ class Scene:
     shipped: str
     hurried: bool = True
     addresses: list[str] = field(default_factory=list)
+    ill: set[str] = field(default_factory=set)
+    """The pods whose model servers are ill, by name."""
 
     @property
     def rule(self) -> str:

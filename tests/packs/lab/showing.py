@@ -7,6 +7,7 @@ from healer.lab.apiserver.api import DeleteOptions
 from healer.lab.kinds import POD
 from healer.lab.objects import Object, condition, timestamp
 from tests.packs.lab.scene import Scene
+from tests.packs.lab.servers import install, looked_at
 from tests.packs.troubles import Symptom, Trouble
 from tests.support.healer import alert
 from tests.support.processes import PATIENCE
@@ -31,6 +32,7 @@ def born_with(trouble: Trouble) -> str:
 
 async def prepare(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
     """What has happened to the sick pods before healer starts."""
+    install(scene, trouble)
     if trouble.symptom is Symptom.FETCHING:
         for pod in pods:
             await _fetch_again(scene, pod)
@@ -47,6 +49,11 @@ async def begin(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
             await scene.behave(pod, _BEHAVIOURS.get(symptom, "hang"))
     if symptom is Symptom.ALERT:
         await _alert(scene, trouble, pods, firing=True)
+    elif symptom is Symptom.STATUS:
+        await looked_at(scene)
+        scene.ill.update(pods)
+    elif symptom is Symptom.NODE:
+        _say_of_nodes(scene, trouble, pods, "False")
     elif symptom is Symptom.CONDITION:
         assert trouble.name == "ProgressDeadlineExceeded", trouble
         scene.ship(NEW, "hang")
@@ -70,6 +77,10 @@ async def end(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
     """It ends where the pods stay; with alerts also where they are gone."""
     if trouble.symptom is Symptom.ALERT:
         await _alert(scene, trouble, pods, firing=False)
+    elif trouble.symptom is Symptom.STATUS:
+        scene.ill.difference_update(pods)
+    elif trouble.symptom is Symptom.NODE:
+        _say_of_nodes(scene, trouble, pods, "True")
     elif trouble.symptom is Symptom.CONDITION:
         scene.ship("tensorflow/serving:2.16.1")
     elif trouble.symptom is Symptom.RECORDED:
@@ -81,6 +92,12 @@ async def end(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
             scene.stage.lab.device(scene.namespace, pod, "Healthy")
         else:
             await scene.behave(pod, "ok")
+
+
+def _say_of_nodes(scene: Scene, trouble: Trouble, pods: Sequence[str], status: str) -> None:
+    assert trouble.name.endswith("Ready"), f"{trouble.name} is bad when it is True"
+    for pod in pods:
+        scene.stage.lab.node_condition(scene.pods()[pod]["spec"]["nodeName"], trouble.name, status)
 
 
 async def _alert(scene: Scene, trouble: Trouble, pods: Sequence[str], *, firing: bool) -> None:

@@ -6,6 +6,7 @@ All scenes of a file run at the same time: one lab, one daemon with the file's r
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from healer.model.incident import State
 from healer.rules.schema import Mode
 from tests.packs.drills import FILES, RULES
 from tests.packs.lab.scene import Scene
+from tests.packs.lab.servers import addresses
 from tests.packs.lab.showing import begin, born_with, end, prepare
 from tests.packs.lab.stage import stage
 from tests.packs.rows import ROWS, Hold, Row
@@ -22,7 +24,7 @@ from tests.packs.troubles import Trouble
 
 pytestmark = pytest.mark.slow
 
-PLAYED = ("gpu.yaml", "kserve.yaml")
+PLAYED = ("gpu.yaml", "kserve.yaml", "models/sglang.yaml", "models/triton.yaml", "models/vllm.yaml", "nodes/gpu.yaml")
 LATER = {
     "canary/kserve.yaml",
     "canary/sglang.yaml",
@@ -30,11 +32,7 @@ LATER = {
     "canary/triton.yaml",
     "canary/vllm.yaml",
     "models/kserve.yaml",
-    "models/sglang.yaml",
     "models/tensorflow-serving.yaml",
-    "models/triton.yaml",
-    "models/vllm.yaml",
-    "nodes/gpu.yaml",
     "sglang.yaml",
     "tensorflow-serving.yaml",
     "triton.yaml",
@@ -78,10 +76,11 @@ async def test_the_rules_of_a_file_heal_and_hold_back(file: str, tmp_path: Path)
     names = {bound.name for bound in load_rules([RULES / file], vocabulary()).rules}
     rows = [row for row in ROWS if row.rule in names]
     assert {row.rule for row in rows if row.holds} == names
-    async with stage(file, []) as on:
-        cases = [(row, hold) for row in rows for hold in (None, *row.holds)]
+    cases = [(row, hold) for row in rows for hold in (None, *row.holds)]
+    servers = [addresses(number, REPLICAS) if file.startswith("models/") else [] for number in range(len(cases))]
+    async with stage(file, list(chain(*servers))) as on:
         plays = [
-            Play(row, hold, Scene(on, number, row.rule, hurried=hold is None or not hold.brief))
+            Play(row, hold, Scene(on, number, row.rule, hurried=hold is None or not hold.brief, addresses=servers[number]))
             for number, (row, hold) in enumerate(cases)
         ]
         served = await asyncio.gather(*map(serve, plays))

@@ -1,0 +1,74 @@
+"""The model servers of a scene: what the server in each of its pods answers, well or ill."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from aiohttp import web
+
+from healer.rules.triggers import MODEL
+from tests.packs.lab.scene import Scene
+from tests.packs.troubles import Trouble
+from tests.support.model_servers import Answer, Engine, Repository
+
+LOOKED_AT = {"vllm": "/metrics", "sglang": "/health", "triton": "/v2/repository/index"}
+"""A path of each server that healer asks for at every look."""
+
+
+def _engine(server: str, *, running: int = 8, moves: bool = True, health: int = 200) -> Callable[[str], Answer]:
+    def made(model: str) -> Answer:
+        engine = Engine(model)
+        engine.running, engine.moves, engine.health = running, moves, health
+        answer: Answer = getattr(engine, server)
+        return answer
+
+    return made
+
+
+def _repository(*versions: tuple[str, str, str]) -> Callable[[str], Answer]:
+    return lambda model: Repository(*versions, model=model).triton
+
+
+_SERVES = ("1", "READY", "")
+_WELL: Mapping[str, Callable[[str], Answer]] = {
+    "vllm": _engine("vllm"),
+    "sglang": _engine("sglang"),
+    "triton": _repository(_SERVES),
+}
+_ILL: Mapping[tuple[str, str], Callable[[str], Answer]] = {
+    ("vllm", "EngineStalled"): _engine("vllm", moves=False),
+    ("vllm", "EngineDead"): _engine("vllm", health=503),
+    ("sglang", "EngineStalled"): _engine("sglang", moves=False),
+    ("sglang", "EngineUnhealthy"): _engine("sglang", running=0, health=503),
+    ("triton", "ModelStuckLoading"): _repository(("1", "LOADING", "")),
+    ("triton", "ModelNotAvailable"): _repository(("1", "UNAVAILABLE", "unloaded")),
+    ("triton", "ModelVersionFailed"): _repository(_SERVES, ("2", "UNAVAILABLE", "Internal: failed to load")),
+}
+"""By the server and the condition."""
+
+
+def addresses(number: int, replicas: int) -> list[str]:
+    """Those of the pods of a scene, and as many for the pods that replace them."""
+    return [f"127.0.{number + 1}.{each + 1}" for each in range(2 * replicas)]
+
+
+def install(scene: Scene, trouble: Trouble) -> None:
+    """Servers at all addresses of the scene; that of a pod is ill while `scene.ill` has the pod."""
+    served = scene.ruling.when.get(MODEL)
+    if served is None:
+        return
+    well, ill = _WELL[served.server], _ILL[served.server, trouble.name]
+    for address in scene.addresses:
+        scene.stage.servers.says[address] = partial(_answer, scene, address, well(served.name), ill(served.name))
+
+
+def _answer(scene: Scene, address: str, well: Answer, ill: Answer, request: web.Request) -> web.StreamResponse:
+    here = {name for name, pod in scene.pods().items() if pod["status"].get("podIP") == address}
+    return (ill if here & scene.ill else well)(request)
+
+
+async def looked_at(scene: Scene) -> None:
+    """Return when healer has seen each server well: what has never been is starting."""
+    served = scene.ruling.when.get(MODEL)
+    if served is not None:
+        found = [str(pod["status"]["podIP"]) for pod in scene.pods().values()]
+        await scene.stage.servers.looks(2, LOOKED_AT[served.server], *found)
