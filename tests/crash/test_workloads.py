@@ -36,7 +36,7 @@ from healer.model_servers.versions import specific
 from healer.operate.undo import undo
 from tests.crash.gate import Gate, Point
 from tests.crash.matrix import Matrix
-from tests.crash.world import Scenario, all_healed, incidents_of, state, states
+from tests.crash.world import Scenario, World, all_healed, incidents_of, state, states
 from tests.integration.test_job import template
 from tests.integration.world import CHANNEL, NAMESPACE, Rule, rule, serves, told
 from tests.support.canary import route
@@ -488,10 +488,87 @@ class Quarantine(OnWorkload):
 
     async def verify(self) -> None:
         found = self.lab.objects("pods", NAMESPACE)
-        (kept,) = [each for each in found if "healer.dev/quarantined" in each["metadata"]["labels"]]
+        (kept,) = filter(_quarantined, found)
         assert len(found) == 4
         assert self._alert["labels"]["pod"] == kept["metadata"]["name"]
         assert list(self.notice) == [f"pod/{kept['metadata']['name']}"]
+
+
+class QuarantineExpires(Quarantine):
+    """A pod whose time in quarantine is over is deleted once, and no other.
+
+    The shortest time is a minute: the first daemon heals and lives, and then its note is made as old as that.
+    """
+
+    must = ("delete pods",)
+    phases = frozenset()
+    _over = False
+
+    async def begin(self, stack: AsyncExitStack) -> Rule:
+        quarantine = await super().begin(stack)
+        await World(self.lab, self.slack, self.folder, self).live(quarantine, lambda _: False)
+        self.left = {pod["metadata"]["uid"] for pod in self.lab.objects("pods", NAMESPACE) if not _quarantined(pod)}
+        (healed,) = incidents_of(self.lab)
+        kind = self.lab.api.kinds.named("incidents.healer.dev")
+        self.lab.api.modify(kind, NAMESPACE, healed["metadata"]["name"], self._expire, subresource="status")
+        self._over = True
+        return quarantine
+
+    def matters(self, point: Point) -> bool:
+        standing = point[0] == _JOURNAL and point[2] == "before" and '"ended"' not in str(self.notice)
+        return point[0] in self.must or standing
+
+    async def heal(self, healer: Healer, gate: Gate) -> None:
+        if not self._over:
+            await super().heal(healer, gate)
+            return
+        await self.lab.wait_for(lambda _: '"ended"' in str(self.notice), PATIENCE)
+        pod = f"pod/{self._alert['labels']['pod']}"
+        ends = (f"taken back: {pod}", f"nothing is left to take back: {pod}", f"{pod} is gone")
+        await self.slack.wait_for(lambda s: any(end in line for end in ends for t in s.threads(CHANNEL) for line in t), PATIENCE)
+
+    def _expire(self, incident: Object) -> None:
+        for key, text in incident["status"]["notices"][self.action].items():
+            note = msgspec.json.decode(text)
+            incident["status"]["notices"][self.action][key] = msgspec.json.encode(
+                note | {"until": note["until"] - 86400}
+            ).decode()
+
+    async def verify(self) -> None:
+        await self.lab.wait_for(serves(3), PATIENCE)
+        assert {pod["metadata"]["uid"] for pod in self.lab.objects("pods", NAMESPACE)} == self.left
+
+
+def _quarantined(pod: Object) -> bool:
+    return "healer.dev/quarantined" in pod["metadata"]["labels"]
+
+
+class RestartPod(OnWorkload):
+    """A pod is deleted once, and one takes its place."""
+
+    action = "restart"
+    must = ("delete pods",)
+    watched = "deployments"
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        self.born: set[str] = set()
+        self.lab.store.listeners.append(self._note)
+        await self.lab.apply(serving(replicas=3, min_available=None))
+        await self.lab.wait_for(serves(3), PATIENCE)
+        pod = self.lab.objects("pods", NAMESPACE)[0]
+        self.sick = pod["metadata"]["uid"]
+        self._alert = alert("HighErrors", pod=pod["metadata"]["name"])
+
+    def object(self) -> Object:
+        return self.named("deployments", _NAME)
+
+    def _note(self, collection: str, change: StoreEvent) -> None:
+        if collection == "pods":
+            self.born.update(pod["metadata"]["uid"] for pod in self.lab.objects("pods", NAMESPACE))
+
+    async def verify(self) -> None:
+        assert len(self.born) == 4
+        assert serves(3, without=self.sick)(self.lab)
 
 
 class ForATime(OnWorkload):
@@ -688,6 +765,8 @@ def _settled(revision: str) -> Callable[[Lab], bool]:
         CollectFirst,
         RunJob,
         Quarantine,
+        QuarantineExpires,
+        RestartPod,
         Scale,
         Cordon,
         Silence,
