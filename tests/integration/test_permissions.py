@@ -1,6 +1,9 @@
 """Least privilege: what `healer rbac` grants is what a healer at work uses, no more and no less."""
 
+from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from healer.actions.registry import ACTIONS
 from healer.daemon.rulefiles import vocabulary
@@ -12,7 +15,9 @@ from healer.rules.loading import load_all
 from healer.rules.rulebook import Rulebook
 from healer.workloads.registry import core_resources
 from tests.integration.conftest import Run
-from tests.integration.world import CRASH_LOOP, NAMESPACE, SLOW, patch, rule, ruleset, serve, serves, uid
+from tests.integration.test_events import report
+from tests.integration.test_workload_trigger import scaler
+from tests.integration.world import CRASH_LOOP, NAMESPACE, SLOW, patch, pods, rule, ruleset, serve, serves, uid
 from tests.support.healer import alert
 from tests.support.processes import PATIENCE
 from tests.support.rbac import Authorizer
@@ -103,6 +108,56 @@ async def test_exactly_what_temporary_changes_need_is_granted(lab: Lab, run: Run
     assert used(lab) - needs(busy, sick) - LEASE == set(), "healer asks for what nobody granted it"
     assert needs(busy, sick) - used(lab) - (needs() - used(lab)) == AUTOSCALERS, "nobody needs this"
     assert not [each for each in needs(busy) if each.resource == "nodes"]
+
+
+def _mount_fails(lab: Lab, pod: str) -> None:
+    report(lab, pod)
+
+
+def _kernel_hangs(lab: Lab, pod: str) -> None:
+    lab.node_condition(pods(lab)[pod]["spec"]["nodeName"], "KernelDeadlock", "True")
+
+
+def _at_its_maximum(lab: Lab, pod: str) -> None:
+    scaler(lab, use=95)
+
+
+OBSERVED: dict[str, tuple[dict[str, Any], str, Callable[[Lab, str], None]]] = {
+    "event": ({"event": {"reasons": ["FailedMount"]}}, "events.events.k8s.io", _mount_fails),
+    "node": ({"node": ["KernelDeadlock"]}, "nodes", _kernel_hangs),
+    "workload": ({"workload": ["HpaAtMaximum"]}, "horizontalpodautoscalers.autoscaling", _at_its_maximum),
+}
+"""What a rule looks for, the resource that it has healer watch, and how it comes about."""
+WATCHER = rule("watcher", when={"alert": ["HighLatency"]}, scope=DEPLOYMENTS, heal=[{"page": {}}])
+
+
+@pytest.mark.parametrize("trigger", OBSERVED)
+async def test_exactly_what_a_trigger_needs_is_granted(lab: Lab, run: Run, trigger: str) -> None:
+    """The lab refuses what is not granted; a rule on alerts is granted less by just this one resource."""
+    when, resource, happens = OBSERVED[trigger]
+    observer = WATCHER | {"name": trigger, "when": when}
+    more = {f"{each.resource}{f'.{each.group}' if each.group else ''}" for each in needs(observer) - needs(WATCHER)}
+    assert more == {resource}
+    sick, *_ = await serve(lab, min_available=None)
+    allows = Authorizer(manifests(needs(observer), "default")).allows
+    refused = lab.faults.answer(403, match=lambda seen: seen.user_agent == "healer" and not allows(seen), times=None)
+    healer = await run(ruleset(observer))
+    happens(lab, sick)
+    await healer.says("open", rule=f"test/{trigger}")
+    assert refused.hits == 0
+    assert needs(observer) - needs(WATCHER) <= used(lab), "nobody needs this"
+
+
+@pytest.mark.parametrize("verb", ["list", "watch"])
+@pytest.mark.parametrize("trigger", OBSERVED)
+async def test_a_trigger_without_a_permission_is_told(lab: Lab, run: Run, trigger: str, verb: str) -> None:
+    """By its name, and how it is granted."""
+    when, resource, _ = OBSERVED[trigger]
+    await serve(lab, min_available=None)
+    lab.forbid(verb, resource.partition(".")[0])
+    healer = await run(ruleset(WATCHER | {"name": trigger, "when": when}), ready=False)
+    missing = await healer.says("a permission is missing", permission=f"{verb} {resource}")
+    assert "healer rbac" in missing["hint"]
 
 
 CONFINED: dict[str, Any] = {"HEALER_CLUSTER__NAMESPACES": f'["{NAMESPACE}"]', "HEALER_LEADER__NAMESPACE": "default"}
