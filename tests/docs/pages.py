@@ -7,11 +7,13 @@ from pathlib import Path
 
 from healer.daemon.rulefiles import vocabulary
 from healer.rules import reference
-from tests.docs import house, metrics, roles, settings
+from tests.docs import chart, house, metrics, roles, settings
 
 ROOT = Path(__file__).parents[2]
 
-WHOLE: Mapping[str, Callable[[], str]] = {"docs/settings.md": settings.page, "docs/files.md": house.files} | roles.PAGES
+WHOLE: Mapping[str, Callable[[], str]] = (
+    {"docs/settings.md": settings.page, "docs/files.md": house.files} | roles.PAGES | chart.PAGES
+)
 """The pages, and the manifests, that are made as they are."""
 
 PARTS: Mapping[str, Callable[[], Mapping[str, str]]] = {

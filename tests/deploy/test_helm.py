@@ -1,0 +1,173 @@
+"""The Helm chart: the same objects as the kustomizations for the same options, values that are checked, notes that are true."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import pytest
+import yaml
+
+from tests.deploy.test_healer import FOLDER, WITHOUT, one, rules, settings
+from tests.docs.chart import rows
+from tests.support.helm import CHART, notes, rendered, values
+from tests.support.kustomize import Manifest, built
+from tests.support.manifest_checks import faults
+from tests.support.schemas import all_faults
+
+SLACK: dict[str, Any] = {"slack": {"channel": "#ml-oncall"}}
+PROMETHEUS = {
+    "prometheus": {"url": "http://prometheus.monitoring:9090"},
+    "alertmanager": {"url": "http://alertmanager.monitoring:9093"},
+}
+OWN = {"rules": {"own.yaml": (FOLDER / "examples/own-rules/own.yaml").read_text("utf-8")}}
+SAME: dict[str, dict[str, Any]] = {
+    ".": values(),
+    "overlays/observe": values("observe"),
+    "overlays/production": values("production"),
+    "overlays/namespaced": values("namespaced"),
+    "overlays/prometheus-operator": values("production", "prometheus-operator"),
+    "examples/slack": values("production", **SLACK),
+    "examples/prometheus": values("production", **PROMETHEUS),
+    "examples/own-rules": values("production", **OWN),
+}
+"""For each kustomization the values with which the chart is the same."""
+EVERYTHING = values(
+    "observe",
+    "production",
+    "prometheus-operator",
+    **SLACK,
+    **PROMETHEUS,
+    **OWN,
+    image={"repository": "registry.example.com/ml/healer", "tag": "0.1.0"},
+    imagePullSecrets=[{"name": "registry"}],
+    settings={"HEALER_LOG__LEVEL": "debug", "HEALER_LIMITS__CORDON": True},
+    podLabels={"team": "ml"},
+    podAnnotations={"note": "x"},
+    nodeSelector={"pool": "system"},
+    tolerations=[{"key": "system", "operator": "Exists"}],
+    priorityClassName="important",
+)
+
+
+def by_name(objects: list[Manifest]) -> dict[tuple[str, str, str], Manifest]:
+    """The objects by kind, namespace and name; the order of variables means nothing."""
+    for each in objects:
+        if each["kind"] == "Deployment":
+            for container in each["spec"]["template"]["spec"]["containers"]:
+                container["env"].sort(key=lambda entry: entry["name"])
+    return {(each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"]): each for each in objects}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_objects_are_those_of_the_kustomization(name: str) -> None:
+    """kustomize lists what may be reached for different reasons apart, the chart in one list."""
+    helm, kustomize = by_name(rendered(SAME[name])), by_name(built(FOLDER / name))
+    assert helm.keys() == kustomize.keys()
+    for key, each in kustomize.items():
+        if key[0] == "NetworkPolicy":
+            assert _reached(helm.pop(key)) == _reached(each)
+        else:
+            assert helm.pop(key) == each, key
+
+
+def _reached(policy: Manifest) -> set[tuple[str, str, int]]:
+    spec = policy["spec"]
+    assert spec["ingress"] == [{"ports": [{"protocol": "TCP", "port": "http"}]}]
+    return {
+        (json.dumps(rule.get("to")), port["protocol"], port["port"]) for rule in spec["egress"] for port in rule.get("ports", ())
+    }
+
+
+def test_the_overlays_have_values_of_their_own() -> None:
+    """Each overlay has a file in values/, and the chart has the definition that kustomize users apply."""
+    assert {path.stem for path in (CHART / "values").glob("*.yaml")} == {path.name for path in (FOLDER / "overlays").iterdir()}
+    assert (CHART / "crds/crd.yaml").read_text("utf-8") == (FOLDER / "crd.yaml").read_text("utf-8")
+
+
+def test_helm_has_nothing_to_object() -> None:
+    for given in (values(), EVERYTHING):
+        report = helm_python.lint(str(CHART), given, strict=True)
+        assert report["errors"] == []
+        assert [each for each in report["messages"] if each["error"] != "icon is recommended"] == []
+
+
+def test_with_every_value_set_the_objects_are_valid_and_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = rendered(EVERYTHING)
+    assert list(all_faults(objects)) == []
+    assert faults(objects, without=WITHOUT) == []
+    found = settings(objects, monkeypatch)
+    assert (found.mode, found.log.level, found.limits.cordon) == ("observe", "debug", True)
+    assert found.prometheus.url == PROMETHEUS["prometheus"]["url"]
+    assert "own/image-pull" in rules(objects).by_name
+    pod = one(objects, "Deployment")["spec"]["template"]
+    assert pod["metadata"]["labels"] == {"app.kubernetes.io/name": "healer", "team": "ml"}
+    assert pod["metadata"]["annotations"] == {"note": "x"}
+    spec = pod["spec"]
+    assert spec["containers"][0]["image"] == "registry.example.com/ml/healer:0.1.0"
+    assert (spec["nodeSelector"], spec["priorityClassName"]) == ({"pool": "system"}, "important")
+    assert spec["tolerations"] == [{"key": "system", "operator": "Exists"}]
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+
+
+@pytest.mark.parametrize("given", [values(), values("namespaced"), EVERYTHING], ids=["plain", "namespaced", "everything"])
+def test_in_another_namespace_nothing_is_left_of_the_usual_one(given: dict[str, Any]) -> None:
+    """Bindings, the policy's account and the objects themselves."""
+    text = json.dumps(rendered(given, namespace="ml-platform"))
+    assert "serviceaccount:healer:healer" not in text
+    assert '"namespace": "healer"' not in text
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"mode": "act"}, "mode"),
+        ({"replica": 3}, "replica"),
+        ({"replicas": 0}, "replicas"),
+        ({"settings": {"LOG_LEVEL": "debug"}}, "LOG_LEVEL"),
+        ({"prometheus": {"url": "prometheus:9090"}}, "prometheus"),
+        ({"rules": {"own.txt": ""}}, "own.txt"),
+        ({"namespaces": ["Production"]}, "namespaces"),
+        ({"networkPolicy": {"egressPorts": ["https"]}}, "egressPorts"),
+        ({"spread": {"node": "DoNotSchedule"}}, "node"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(given: dict[str, Any], what: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=what):
+        rendered(given)
+
+
+def test_each_value_is_described_and_has_a_default() -> None:
+    """And each that has a default is one: a misspelt default would be set for ever."""
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+
+    def names(given: dict[str, Any], inside: dict[str, Any], prefix: str = "") -> set[str]:
+        found: set[str] = set()
+        for key, value in given.items():
+            deeper = inside.get(key, {}).get("properties")
+            found |= names(value, deeper, f"{prefix}{key}.") if deeper else {f"{prefix}{key}"}
+        return found
+
+    assert {name for name, *_ in rows(schema, defaults)} == names(defaults, schema["properties"])
+    assert all(meaning.endswith(".") for *_, meaning in rows(schema, defaults))
+
+
+def test_the_notes_say_what_was_installed() -> None:
+    assert "It only observes" in notes(values("observe"))
+    assert "healer pause everything" in notes(values())
+    assert "--healer-namespace ml-platform" in notes(values(), namespace="ml-platform")
+    confined = notes(values("namespaced", **OWN))
+    assert "It is confined to production." in confined
+    assert "healer rbac RULES... --namespace production | kubectl apply -f -" in confined
+
+
+def test_the_packaged_chart_is_whole(tmp_path: Path) -> None:
+    """The links are files in it, and what is not for the chart is left out."""
+    package = helm_python.package(str(CHART), destination=str(tmp_path))
+    listed = subprocess.run(["tar", "-tzf", str(package)], capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    packs = {path.name for path in (FOLDER.parents[1] / "rules").glob("*.yaml")}
+    assert {f"healer/files/rules/{name}" for name in packs} | {"healer/crds/crd.yaml", "healer/README.md"} <= set(listed)
+    assert not [name for name in listed if "/canary/" in name or "/nodes/" in name]
+    assert by_name(rendered({}, chart=Path(package))) == by_name(rendered({}))
