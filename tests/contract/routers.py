@@ -18,7 +18,7 @@ WITHIN = 20.0
 
 
 def definition(plural: str) -> Object:
-    """The CustomResourceDefinition of `httproutes` or `virtualservices`."""
+    """The CustomResourceDefinition of a kind that `crds` has: `httproutes`, `virtualservices`."""
     text = (Path(__file__).parent / "crds" / f"{plural}.yaml").read_text(encoding="utf-8")
     found: Object = yaml.safe_load(text)
     return found
@@ -29,7 +29,8 @@ async def define(api: Client, plural: str) -> None:
     body = definition(plural)
     answer = await api.post(DEFINITIONS, body)
     assert answer.code in (201, 409), answer
-    path = f"/apis/{body['spec']['group']}/v1/namespaces/{api.namespace}/{plural}"
+    version = body["spec"]["versions"][0]["name"]
+    path = f"/apis/{body['spec']['group']}/{version}/namespaces/{api.namespace}/{plural}"
     async with asyncio.timeout(WITHIN):
         while (await api.get(path)).code != 200:  # noqa: ASYNC110 - the server offers nothing to wait on
             await asyncio.sleep(0.05)

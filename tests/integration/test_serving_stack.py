@@ -110,10 +110,10 @@ async def test_the_rendered_canary_keeps_its_traffic_until_it_fails(
         )
         assert traffic.weights() == {STABLE: 100, CANARY: 0}, "an apply gives the canary nothing"
         lab.api.modify(routes, NAMESPACE, ROUTE, share(kind, 20))
-        await look(healer, traffic, 4)
+        await look(healer, traffic, 2)
         assert traffic.weights() == {STABLE: 80, CANARY: 20}, "a canary that is as good as stable is left alone"
 
-        canary.behave(failing=0.3)
+        canary.behave(failing=0.6)
         healed = await healer.says("incident healed", rule=RULE)
         assert traffic.weights() == {STABLE: 100, CANARY: 0}
         (route,) = [each for each in lab.objects(routes.plural, NAMESPACE) if each["metadata"]["name"] == ROUTE]

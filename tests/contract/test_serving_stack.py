@@ -1,0 +1,87 @@
+"""What deploy/serving has, on a real API server: it takes every object, and says what a later apply would take back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from asyncio.subprocess import PIPE, STDOUT
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.contract.client import Client, Object
+from tests.contract.routers import define, definition
+from tests.deploy.rendered import OVERLAYS, overlay
+from tests.support.kustomize import KUBECTL
+from tests.support.schemas import DEFINITIONS
+
+_NAMESPACE = "production"
+_CUSTOM = sorted(path.stem for path in DEFINITIONS.glob("*.yaml"))
+
+
+@pytest.fixture
+async def ready(real: Client) -> Client:
+    """A server with the definitions of all custom resources, and the packs' namespace."""
+    for plural in _CUSTOM:
+        await define(real, plural)
+    made = await real.post("/api/v1/namespaces", {"metadata": {"name": _NAMESPACE}})
+    assert made.code in (201, 409), made.body
+    return real
+
+
+async def _collection(api: Client, manifest: Object, plurals: dict[str, str]) -> str:
+    """Where objects of this kind are, as the server itself lists its kinds."""
+    version, kind = manifest["apiVersion"], manifest["kind"]
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    if f"{version} {kind}" not in plurals:
+        for each in (await api.get(root)).body["resources"]:
+            if "/" not in each["name"]:
+                plurals[f"{version} {each['kind']}"] = each["name"]
+    return f"{root}/namespaces/{_NAMESPACE}/{plurals[f'{version} {kind}']}"
+
+
+async def test_a_server_would_create_every_object(ready: Client) -> None:
+    """With unknown fields as errors, and without a warning."""
+    plurals: dict[str, str] = {}
+    objects = {json.dumps(each): each for name in OVERLAYS for each in overlay(name)}
+    for manifest in objects.values():
+        path = f"{await _collection(ready, manifest, plurals)}?dryRun=All&fieldValidation=Strict"
+        answer = await ready.post(path, manifest)
+        assert answer.code == 201, (manifest["kind"], manifest["metadata"]["name"], answer.body)
+        assert answer.warnings == []
+
+
+@pytest.mark.parametrize("plural", _CUSTOM)
+async def test_a_definition_is_one_that_a_server_takes(plural: str, real: Client) -> None:
+    body = definition(plural)
+    answer = await real.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions?dryRun=All&fieldValidation=Strict", body)
+    assert answer.code in (201, 409), answer.body
+    assert answer.warnings == []
+
+
+async def _apply(api: Client, objects: list[Object], home: Path) -> tuple[int | None, str]:
+    """As README.md says to apply: the exit code, and what kubectl prints."""
+    api.write_kubeconfig(home / "kubeconfig")
+    arguments = ("apply", "--server-side", "--validate=false", "-f", "-")
+    command = [str(KUBECTL), "--kubeconfig", str(home / "kubeconfig"), *arguments]
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=STDOUT)
+    said, _ = await process.communicate(yaml.safe_dump_all(objects).encode())
+    return process.returncode, said.decode()
+
+
+async def test_an_apply_does_not_silently_take_back_a_pin(ready: Client, tmp_path: Path) -> None:
+    """Who has applied with --server-side owns what was applied; healer owns what it has changed since."""
+    models = [each for each in overlay("httproute") if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "models"]
+    assert (await _apply(ready, models, tmp_path))[0] == 0
+    path = f"/api/v1/namespaces/{_NAMESPACE}/configmaps/models"
+    pinned = models[0]["data"]["models.config"].replace("versions: 7", "versions: 6")
+    try:
+        changed = await ready.patch(f"{path}?fieldManager=healer", {"data": {"models.config": pinned}})
+        assert changed.code == 200
+        code, said = await _apply(ready, models, tmp_path)
+        assert code != 0
+        assert 'conflict with "healer"' in said
+        assert (await ready.get(path)).body["data"]["models.config"] == pinned
+    finally:
+        await ready.delete(path)
