@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from healer.lab import serving
+from healer.lab import Lab, serving
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.kubelet.behaviour import ANNOTATION
 from healer.lab.objects import Object, annotations_of, is_ready
@@ -113,7 +113,7 @@ class Scene:
         """Roll out another image, whose pods behave so; none of the old pods goes before a new one is ready."""
 
         def change(obj: Object) -> None:
-            obj["spec"] |= {"progressDeadlineSeconds": 11, "minReadySeconds": 0}
+            obj["spec"]["progressDeadlineSeconds"] = 11
             obj["spec"]["strategy"] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}
             template = obj["spec"]["template"]
             template["spec"]["containers"][0]["image"] = image
@@ -121,6 +121,12 @@ class Scene:
             template["metadata"]["annotations"] = others | ({ANNOTATION: behaviour} if behaviour else {})
 
         self.stage.lab.api.modify(DEPLOYMENT, self.namespace, self.workload, change)
+
+    @property
+    def image(self) -> str:
+        """What its template has."""
+        found = self.stage.lab.api.get(DEPLOYMENT, self.namespace, self.workload)
+        return str(found["spec"]["template"]["spec"]["containers"][0]["image"])
 
     async def gone(self, pod: str) -> None:
         """Return when the pod is gone."""
@@ -136,6 +142,10 @@ class Scene:
             return about and decision.rule == self.rule and code in ("", decision.reason.code)
 
         return await self.stage.healer.decisions.until(fits)
+
+    async def seen_by_another_rule(self, pod: str) -> None:
+        """Return when another rule has decided something on the pod."""
+        await self.stage.healer.decisions.until(lambda each: each.target.name == pod and each.rule not in ("", self.rule))
 
     async def came(self, state: State) -> Incident:
         """The first incident of the rule on the workload that came to that state."""
@@ -156,7 +166,13 @@ class Scene:
         return await self.stage.healer.told.until(State.OPEN, fits)
 
     async def approve(self, incident: Incident) -> None:
-        """A human approves, as with `healer approve`."""
+        """A human approves, as with `healer approve`, when `kubectl get incidents` shows that it waits."""
+
+        def shown(lab: Lab) -> bool:
+            stored = lab.store.get("incidents.healer.dev", (self.namespace, incident.id))
+            return stored is not None and stored.get("status", {}).get("state") == State.WAITING
+
+        await self.stage.lab.wait_for(shown, PATIENCE)
         await approve(self.stage.api, self.namespace, incident.id, "ann", lambda _: None)
 
     def changes(self) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from healer.lab.apiserver.api import DeleteOptions
 from healer.lab.kinds import POD
-from healer.lab.objects import Object, condition, timestamp
+from healer.lab.objects import Object, condition, labels_of, timestamp
 from tests.packs.lab.scene import Scene
 from tests.packs.lab.servers import install, looked_at
 from tests.packs.troubles import Symptom, Trouble
@@ -36,14 +36,18 @@ async def prepare(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
     if trouble.symptom is Symptom.FETCHING:
         for pod in pods:
             await _fetch_again(scene, pod)
+    elif trouble.revisions > 1:
+        await _halfway(scene)
 
 
 async def begin(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
     """It begins with these pods at once, or with the workload."""
     lab, symptom = scene.stage.lab, trouble.symptom
-    if symptom in _FIRST and trouble.times == 1:
+    if trouble.revisions > 1:
+        await _killed_at_each(scene, trouble)
+    elif symptom in _FIRST and trouble.times == 1:
         for pod in pods:
-            await _end_once(scene, pod, _FIRST[symptom])
+            await _end(scene, pod, _FIRST[symptom])
     elif symptom in _BEHAVIOURS or (symptom in (Symptom.ALERT, Symptom.STATUS) and not (trouble.ready or trouble.of_workload)):
         for pod in pods:
             await scene.behave(pod, _BEHAVIOURS.get(symptom, "hang"))
@@ -84,7 +88,7 @@ async def end(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
     elif trouble.symptom is Symptom.CONDITION:
         scene.ship("tensorflow/serving:2.16.1")
     elif trouble.symptom is Symptom.RECORDED:
-        for pod, found in scene.pods().items():
+        for pod, found in list(scene.pods().items()):
             if found["status"].get("phase") == "Failed":
                 scene.stage.lab.api.delete(POD, scene.namespace, pod)
     for pod in {*pods} & scene.pods().keys():
@@ -106,24 +110,42 @@ async def _alert(scene: Scene, trouble: Trouble, pods: Sequence[str], *, firing:
     await scene.stage.healer.post(*(alert(trouble.name, resolved=not firing, **each) for each in labels))
 
 
-async def _end_once(scene: Scene, pod: str, reason: str) -> None:
-    """A container ends once, and the kubelet backs off before it starts it again."""
+async def _halfway(scene: Scene) -> None:
+    """A rollout halts when there are as many ready pods of the new revision as of the old one."""
+    old = {*scene.pods()}
+    scene.ship(NEW, "hang")
+    await scene.stage.lab.wait_for(lambda _: len(scene.pods()) == 2 * len(old), PATIENCE)
+    scene.halt()
+    for pod in {*scene.pods()} - old:
+        await scene.behave(pod, "ok")
+    await scene.ready(2 * len(old))
+
+
+async def _killed_at_each(scene: Scene, trouble: Trouble) -> None:
+    """Two kills of a pod of each revision, and healer has seen both: at the second one the kubelet backs off."""
+    of_each = {labels_of(pod)["pod-template-hash"]: name for name, pod in scene.pods().items()}
+    assert (len(of_each), trouble.times) == (trouble.revisions, 2)
+    for pod in of_each.values():
+        await _end(scene, pod, "OOMKilled")
+        await scene.decided("NotOftenEnough", of=pod)
+        await _end(scene, pod, "OOMKilled", times=2)
+        await scene.seen_by_another_rule(pod)
+
+
+async def _end(scene: Scene, pod: str, reason: str, times: int = 1) -> None:
+    """A container has ended so often. The kubelet backs off before it starts it again; out of memory once, it runs already."""
     await scene.behave(pod, "manual")
-    code = 137 if reason == "OOMKilled" else 1
-    ended = {"exitCode": code, "reason": reason, "startedAt": timestamp(), "finishedAt": timestamp()}
+    runs = reason == "OOMKilled" and times == 1
+    ended = {"exitCode": 1 if reason == "Error" else 137, "reason": reason, "startedAt": timestamp(), "finishedAt": timestamp()}
     waiting = {"reason": "CrashLoopBackOff", "message": f"back-off 10s restarting failed container pod={pod}"}
+    state = {"running": {"startedAt": timestamp()}} if runs else {"waiting": waiting}
 
     def change(obj: Object) -> None:
-        state = {"waiting": waiting} if reason == "Error" else {"terminated": ended}
-        obj["status"]["containerStatuses"][0] |= {
-            "ready": False,
-            "restartCount": 1,
-            "state": state,
-            "lastState": {"terminated": ended},
-        }
+        status = {"ready": runs, "restartCount": times, "state": state, "lastState": {"terminated": ended}}
+        obj["status"]["containerStatuses"][0] |= status
         ready = condition(obj, "Ready")
         assert ready is not None
-        ready |= {"status": "False", "lastTransitionTime": timestamp(), "reason": "ContainersNotReady"}
+        ready |= {"status": str(runs), "lastTransitionTime": timestamp()}
 
     scene.stage.lab.api.modify(POD, scene.namespace, pod, change, subresource="status")
 

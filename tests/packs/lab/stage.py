@@ -71,7 +71,7 @@ class Stage:
             folder,
             rulebook=self.rules,
             journal=JournalSettings(),
-            pods=PodsSettings(settle=0.5, starting=1.0, restarts_within=60, terminating_grace=0.1),
+            pods=PodsSettings(settle=1.5, starting=1.0, restarts_within=60, terminating_grace=0.1),
             engine=EngineSettings(retry=0.2, recheck=0.2, max_wait=60, healthy_after=1.0),
             limits=LimitSettings(breaker_incidents=1000, budget_namespace=1000, budget_cluster=1000),
         )

@@ -17,14 +17,23 @@ from healer.rules.schema import Mode
 from tests.packs.drills import FILES, RULES
 from tests.packs.lab.scene import Scene
 from tests.packs.lab.servers import addresses
-from tests.packs.lab.showing import begin, born_with, end, prepare
+from tests.packs.lab.showing import NEW, begin, born_with, end, prepare
 from tests.packs.lab.stage import stage
 from tests.packs.rows import ROWS, Hold, Row
-from tests.packs.troubles import Trouble
+from tests.packs.troubles import Symptom, Trouble
+from tests.support.processes import PATIENCE
 
 pytestmark = pytest.mark.slow
 
-PLAYED = ("gpu.yaml", "kserve.yaml", "models/sglang.yaml", "models/triton.yaml", "models/vllm.yaml", "nodes/gpu.yaml")
+PLAYED = (
+    "gpu.yaml",
+    "kserve.yaml",
+    "models/sglang.yaml",
+    "models/triton.yaml",
+    "models/vllm.yaml",
+    "nodes/gpu.yaml",
+    "tensorflow-serving.yaml",
+)
 LATER = {
     "canary/kserve.yaml",
     "canary/sglang.yaml",
@@ -34,7 +43,6 @@ LATER = {
     "models/kserve.yaml",
     "models/tensorflow-serving.yaml",
     "sglang.yaml",
-    "tensorflow-serving.yaml",
     "triton.yaml",
     "vllm.yaml",
 }
@@ -105,6 +113,11 @@ async def serve(play: Play) -> list[str]:
     """Have its workload run; returns its pods, the sick ones first."""
     sick, replicas = (play.hold.sick, play.hold.replicas) if play.hold else (1, REPLICAS)
     pods = await play.scene.serve(replicas, born=born_with(play.trouble), sick=sick)
+    if play.hold is None and play.row.action == "rollback" and play.trouble.symptom is not Symptom.CONDITION:
+        play.scene.ship(NEW)
+        for pod in pods:
+            await play.scene.gone(pod)
+        pods = sorted(play.scene.pods())
     await prepare(play.scene, play.trouble, pods[:sick])
     return pods
 
@@ -121,7 +134,7 @@ async def heals(scene: Scene, row: Row, pods: Sequence[str]) -> list[tuple[str, 
         await scene.came(State.CLOSED)
         return []
     if mode is Mode.OBSERVE:
-        await scene.noted("WouldEvict")
+        await scene.came(State.VERIFYING)
         await end(scene, row.trouble, sick)
         await scene.came(State.CLOSED)
         return []
@@ -129,12 +142,15 @@ async def heals(scene: Scene, row: Row, pods: Sequence[str]) -> list[tuple[str, 
         waiting = await scene.came(State.WAITING)
         assert (waiting.reason.code, scene.changes()) == ("NeedsApproval", [])
         await scene.approve(waiting)
-    await scene.gone(sick[0])
+    if row.action == "rollback":
+        await scene.stage.lab.wait_for(lambda _: scene.image != NEW, PATIENCE)
+    else:
+        await scene.gone(sick[0])
     await end(scene, row.trouble, sick)
     for pod in scene.pods().keys() - {*pods}:
         await scene.behave(pod, "ok")
     await scene.came(State.HEALED)
-    return [(WRITES[row.action], sick[0])]
+    return [(WRITES[row.action], sick[0] if row.action == "evict" else scene.workload)]
 
 
 async def holds_back(scene: Scene, trouble: Trouble, hold: Hold, pods: Sequence[str]) -> list[tuple[str, str]]:
@@ -153,7 +169,7 @@ async def holds_back(scene: Scene, trouble: Trouble, hold: Hold, pods: Sequence[
         for pod in sick:
             await scene.decided(of=pod)
         scene.pause(False)
-    await (scene.decided(hold.reason) if hold.reason else scene.noted("WouldEvict"))
+    await (scene.decided(hold.reason) if hold.reason else scene.noted("StillSick"))
     if hold.brief:
         await end(scene, trouble, sick)
         await scene.ready(hold.replicas)
