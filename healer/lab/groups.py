@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from healer.lab.custom import definition
 from healer.lab.kinds import Kind
+from healer.lab.kubelet.behaviour import ADDRESSES
 from healer.lab.objects import Object
 
 PREFIX = "leaderworkerset.sigs.k8s.io"
@@ -28,15 +31,17 @@ def serving_groups(
     size: int = 2,
     restart_policy: str = "RecreateGroupOnPodRestart",
     protect_leaders: int | None = None,
+    addresses: Sequence[str] = (),
 ) -> list[Object]:
     """The definition of the kind, a LeaderWorkerSet, and a PDB over its leaders when `protect_leaders`, its minAvailable, is
-    given."""
+    given. `addresses`: the IP addresses that its pods may get, empty for any."""
     container = {
         "name": "vllm",
         "image": "vllm/vllm-openai:v0.11.0",
         "readinessProbe": {"httpGet": {"path": "/health", "port": 8000}},
     }
-    template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}}
+    annotations = {"annotations": {ADDRESSES: ",".join(addresses)}} if addresses else {}
+    template = {"metadata": {"labels": {"app": name}, **annotations}, "spec": {"containers": [container]}}
     lws = {
         "apiVersion": LEADER_WORKER_SET.api_version,
         "kind": LEADER_WORKER_SET.kind,

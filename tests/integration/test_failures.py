@@ -8,6 +8,7 @@ of the rules run 600 times as fast as in production.
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,33 @@ async def test_a_hang_on_all_ranks_restarts_their_group_once_and_one_of_two_grou
     (evicted,) = evictions(lab)
     assert evicted in ranks[1]
     assert (members(lab, 0), members(lab, 2)) == (ranks[0], ranks[2])
+
+
+async def test_a_group_whose_leader_makes_no_step_is_restarted_once(lab: Lab, tmp_path: Path) -> None:
+    """Only the leaders answer: a worker has no server, which is not known to be bad. No Prometheus is needed."""
+    places = [f"127.0.0.{number}" for number in range(1, 9)]
+    async with model_servers(*places) as servers:
+        await have(lab, groups=2, size=2, addresses=places)
+        before = {group: members(lab, group) for group in range(2)}
+        well, hung = Engine(MODEL_NAME), Engine(MODEL_NAME)
+        well.running = hung.running = 8
+
+        def answer(address: str, request: web.Request) -> web.StreamResponse:
+            (pod,) = [pod["metadata"] for pod in pods(lab).values() if pod["status"].get("podIP") == address]
+            if pod["name"] not in ("vllm-0", "vllm-1"):
+                return web.Response(status=404)
+            return (hung if pod["uid"] == before[1]["vllm-1"] else well).vllm(request)
+
+        servers.says |= {place: partial(answer, place) for place in places}
+        async with daemon(lab, tmp_path, pack("models/vllm.yaml", port=servers.port)) as healer:
+            await servers.looks(3, "/health", *(pod["status"]["podIP"] for pod in pods(lab).values()))
+            assert evictions(lab) == []
+            hung.moves = False
+            await lab.wait_for(replaced(1, before[1]), PATIENCE)
+            healed = await healer.told.until(State.HEALED)
+    assert healed.rule == "models-vllm/engine-hangs"
+    assert evictions(lab) == ["vllm-1"]
+    assert members(lab, 0) == before[0]
 
 
 async def test_a_storage_initializer_that_runs_out_of_memory_is_a_matter_of_people(lab: Lab, tmp_path: Path) -> None:
