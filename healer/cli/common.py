@@ -38,6 +38,21 @@ LeaseName = Annotated[str, typer.Option(metavar="NAME", envvar="HEALER_LEADER__N
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
 Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="For people or for programs.")]
 
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        envvar="HEALER_HTTP__READ_TOKEN_FILE",
+        help="A file with the token that the daemon asks for (HEALER_HTTP__READ_TOKEN_FILE); the first line is sent.",
+    ),
+]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca", metavar="FILE", envvar="HEALER_LEADER__CA_FILE", help="The certificates to trust, where --url begins with https."
+    ),
+]
+
 T = TypeVar("T")
 
 

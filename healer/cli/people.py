@@ -6,11 +6,13 @@ import typer
 
 from healer.cli.common import (
     EXIT_PROBLEMS,
+    CaFile,
     Context,
     HealerNamespace,
     InNamespace,
     LeaseName,
     Output,
+    TokenFile,
     Yes,
     confirmed,
     duration,
@@ -19,6 +21,7 @@ from healer.cli.common import (
 )
 from healer.cluster.api import Api
 from healer.operate.approve import ApprovalRequest, NotWaiting, approve, plain_request
+from healer.operate.asking import DaemonCredentials
 from healer.operate.explain.facts import facts
 from healer.operate.explain.show import clean, console, plain_facts, show_facts
 from healer.operate.leases import find_lease
@@ -131,6 +134,8 @@ def explain(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="pod/NAME, deployment/NAME or incident/NAME.")],
     namespace: InNamespace = None,
     url: Annotated[str | None, typer.Option(help="Where the daemon answers, when not through the API server's proxy.")] = None,
+    token_file: TokenFile = None,
+    ca: CaFile = None,
     healer_namespace: HealerNamespace = "healer",
     lease: LeaseName = LEASE,
     output: Output = "text",
@@ -145,7 +150,7 @@ def explain(
     async def work(api: Api) -> bool:
         place = parse_ref(what, namespace or me.namespace, ("Pod", *WORKLOADS, "Incident"))
         own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
-        found = await facts(api, place, own, url, api.clock.wall(), name)
+        found = await facts(api, place, own, url, api.clock.wall(), name, DaemonCredentials(token_file, ca))
         if output == "json":
             print_json(plain_facts(found))
         else:

@@ -4,8 +4,19 @@ from typing import Annotated
 
 import typer
 
-from healer.cli.common import EXIT_PROBLEMS, Context, HealerNamespace, LeaseName, Output, print_json, with_cluster
+from healer.cli.common import (
+    EXIT_PROBLEMS,
+    CaFile,
+    Context,
+    HealerNamespace,
+    LeaseName,
+    Output,
+    TokenFile,
+    print_json,
+    with_cluster,
+)
 from healer.cluster.api import Api
+from healer.operate.asking import DaemonCredentials
 from healer.operate.explain.show import console
 from healer.operate.objects import LEASE, valid
 from healer.operate.status import HealerStatus, plain_status, show_status, status
@@ -20,6 +31,8 @@ def status_verb(
         typer.Option("--namespace", "-n", metavar="NS", help="Pauses and incidents of one namespace; by default of all."),
     ] = None,
     url: Annotated[str | None, typer.Option(help="Where the daemon answers, when not through the API server's proxy.")] = None,
+    token_file: TokenFile = None,
+    ca: CaFile = None,
     healer_namespace: HealerNamespace = "healer",
     lease: LeaseName = LEASE,
     output: Output = "text",
@@ -33,7 +46,7 @@ def status_verb(
     async def work(api: Api) -> HealerStatus:
         space = "" if namespace is None else valid(namespace, "a namespace")
         own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
-        return await status(api, space, own, url, api.clock.wall(), name)
+        return await status(api, space, own, url, api.clock.wall(), name, DaemonCredentials(token_file, ca))
 
     found = with_cluster(work, context)
     if output == "json":

@@ -74,13 +74,17 @@ class Api:
         content_type: str = _JSON,
         within: float | None = None,
         accept: str = _JSON,
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        """The body of a 2xx response. msgspec encodes `body` as JSON. `within` (seconds) shortens the timeout."""
+        """The body of a 2xx response. msgspec encodes `body` as JSON. `within` (seconds) shortens the timeout; `headers` are sent
+        as well."""
         content = None if body is None else msgspec.to_builtins(body)
         with self._recorded(rbac_request(method, path, query)):
             try:
                 async with asyncio.timeout(within):
-                    response = await self._send(method, path, query, content, content_type, self._request_timeout, accept=accept)
+                    response = await self._send(
+                        method, path, query, content, content_type, self._request_timeout, accept=accept, more=headers
+                    )
                     return await _read_body(response)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise _unavailable(f"{method} {path}", error) from error
@@ -124,11 +128,12 @@ class Api:
         *,
         compressed: bool = True,
         accept: str = _JSON,
+        more: Mapping[str, str] | None = None,
     ) -> aiohttp.ClientResponse:
         """A 2xx response whose body has not been read yet. Credentials that the server refuses are renewed once."""
         request = f"{method} {path}"
         url = f"{self._access.url}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "healer"}
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "healer", **(more or {})}
         if not compressed:
             headers["Accept-Encoding"] = "identity"
         for renewed in (False, True):

@@ -14,6 +14,7 @@ from aiohttp import web
 from healer.lab.apiserver.admission import Admission
 from healer.lab.apiserver.api import ObjectApi
 from healer.lab.apiserver.decoding import decode
+from healer.lab.apiserver.reviews import Reviews
 from healer.lab.apiserver.server import LabServer
 from healer.lab.apiserver.store import Store, StoreEvent
 from healer.lab.controllers import nodes
@@ -241,6 +242,11 @@ class Lab:
     def allow(self, verb: str, resource: str) -> None:
         """Remove a `forbid`."""
         self._server.allow(verb, resource)
+
+    @property
+    def reviews(self) -> Reviews:
+        """The tokens that a TokenReview knows, and what a SubjectAccessReview grants."""
+        return self._server.reviews
 
     @property
     def admission(self) -> Admission:

@@ -2,28 +2,46 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import aiohttp
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ApiUnavailable
+from healer.http.access import TOKEN_HEADER
 from healer.http.decisions import DECISIONS_PATH, read_decisions
 from healer.http.health import without_election
 from healer.http.rules import RULES_PATH, RuleRow, read_rules
+from healer.http.tls import client_context
 from healer.model.effects import Decision
 from healer.model.text import body_text
 from healer.operate.objects import is_name
+from healer.secret import SecretError, TokenFiles
 
 T = TypeVar("T")
 
 _SERVICE = "healer"
 _PORT = "8080"
 """The same as in deploy/healer/base/service.yaml."""
-_NO_ANSWER = (ApiError, ApiUnavailable, aiohttp.ClientError, TimeoutError, OSError, ValueError)
+_NOT_LET_IN = (401, 403)
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonCredentials:
+    """What the daemon is shown: a token of HEALER_HTTP__READ_TOKEN_FILE, the first in `token_file`; and what it is trusted by."""
+
+    token_file: Path | None = None
+    ca_file: Path | None = None
+
+    def token(self) -> str:
+        """The token, "" without one. Raises SecretError."""
+        return "" if self.token_file is None else TokenFiles(self.token_file).read()[0]
+
+
+NO_CREDENTIALS = DaemonCredentials()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +52,28 @@ class DaemonClient:
     healer_namespace: str
     leader: str
     url: str | None
+    credentials: DaemonCredentials = NO_CREDENTIALS
 
     async def get(self, path: str, query: dict[str, str]) -> bytes:
         """Return the body of a GET. Raises the errors of `_NO_ANSWER`."""
+        token = self.credentials.token()
         if self.url:
-            return await _direct(f"{self.url.rstrip('/')}{path}", query)
-        return await _proxied(self.api, self.healer_namespace, self.leader, path, query)
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            return await _direct(f"{self.url.rstrip('/')}{path}", query, headers, self.credentials.ca_file)
+        # The proxy takes Authorization for itself and forwards the other headers.
+        headers = {TOKEN_HEADER: token} if token else {}
+        return await _proxied(self.api, self.healer_namespace, self.leader, path, query, headers)
+
+
+class _DaemonRefusal(Exception):
+    """The daemon itself answers with an error."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status = status
+
+
+_NO_ANSWER = (ApiError, ApiUnavailable, _DaemonRefusal, SecretError, aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 
 async def recent_decisions(daemon: DaemonClient, namespace: str) -> list[Decision] | str:
@@ -65,27 +99,45 @@ async def _ask(daemon: DaemonClient, path: str, query: dict[str, str], read: Cal
         return read(await daemon.get(path, query))
     except _NO_ANSWER as error:
         reason = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        way = "" if daemon.url else "; --url names where it answers"
+        if isinstance(error, ApiError | _DaemonRefusal) and error.status in _NOT_LET_IN:
+            way = "; --token-file names a file with a token of HEALER_HTTP__READ_TOKEN_FILE"
+        else:
+            way = "" if daemon.url else "; --url names where it answers"
         return f"the daemon cannot be reached, so this is from the journal alone: {' '.join(reason.split())}{way}"
 
 
-async def _direct(url: str, query: dict[str, str]) -> bytes:
-    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session, session.get(url, params=query) as answer:
+async def _direct(url: str, query: dict[str, str], headers: dict[str, str], ca_file: Path | None) -> bytes:
+    trusted = client_context(ca_file) if url.startswith("https:") else True
+    async with (
+        aiohttp.ClientSession(timeout=_TIMEOUT, headers=headers) as session,
+        session.get(url, params=query, ssl=trusted, allow_redirects=False) as answer,
+    ):
         body = await answer.read()
         if answer.status != 200:
-            raise ValueError(f"GET {answer.url}: {answer.status} {body_text(body, 300)}")
+            raise _DaemonRefusal(answer.status, f"GET {answer.url}: {answer.status} {body_text(body, 300)}")
         return body
 
 
-async def _proxied(api: Api, healer_namespace: str, leader: str, path: str, query: dict[str, str]) -> bytes:
-    """Read from the leader's pod, because the leader decides. If that fails, read from the Service: any replica may answer."""
+async def _proxied(
+    api: Api, healer_namespace: str, leader: str, path: str, query: dict[str, str], headers: dict[str, str]
+) -> bytes:
+    """Read from the leader's pod, because the leader decides. If that fails, read from the Service: any replica may answer.
+
+    Whether the port speaks https shows only when it is asked. The first error is raised when no way leads to an answer.
+    """
     base = f"/api/v1/namespaces/{healer_namespace}"
     pod, port = _pod_of(leader)
+    places = [f"pods/{{}}:{pod}:{port}"] if is_name(pod) else []  # the identity may not be a pod's
+    places.append(f"services/{{}}:{_SERVICE}:{_PORT}")  # RBAC may allow only this one
+    errors: list[ApiError] = []
     async with asyncio.timeout(_TIMEOUT.total):
-        if is_name(pod):
-            with suppress(ApiError):  # the identity may not be a pod's, or RBAC may allow only the Service
-                return await api.request("GET", f"{base}/pods/http:{pod}:{port}/proxy{path}", query=query)
-        return await api.request("GET", f"{base}/services/http:{_SERVICE}:{_PORT}/proxy{path}", query=query)
+        for scheme in ("http", "https"):
+            for place in places:
+                try:
+                    return await api.request("GET", f"{base}/{place.format(scheme)}/proxy{path}", query=query, headers=headers)
+                except ApiError as error:
+                    errors.append(error)
+    raise next((error for error in errors if error.status in _NOT_LET_IN), errors[-1])
 
 
 def _pod_of(identity: str) -> tuple[str, str]:

@@ -36,10 +36,22 @@ LEASE = permissions("coordination.k8s.io", "leases", "get create update") | perm
     "discovery.k8s.io", "endpointslices", "list"
 )
 """To elect a leader and to find the addresses of the other replicas, in healer's own namespace."""
+REVIEWS = permissions("authentication.k8s.io", "tokenreviews", "create") | permissions(
+    "authorization.k8s.io", "subjectaccessreviews", "create"
+)
+"""To have tokens of Kubernetes reviewed (HEALER_HTTP__TOKEN_REVIEW)."""
 OWN_NAMESPACE = permissions("", "namespaces", "get")
 """To read the pause of a namespace without the permission to list Namespaces. A Role in that namespace grants it."""
 
-_CLUSTER_WIDE = frozenset({("", "namespaces"), ("", "nodes"), ("apiextensions.k8s.io", "customresourcedefinitions")})
+_CLUSTER_WIDE = frozenset(
+    {
+        ("", "namespaces"),
+        ("", "nodes"),
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("authentication.k8s.io", "tokenreviews"),
+        ("authorization.k8s.io", "subjectaccessreviews"),
+    }
+)
 """Cluster-scoped resources. A Role grants nothing on them, except `get` on its own Namespace."""
 
 

@@ -17,7 +17,7 @@ from healer.journal.codec import decode
 from healer.journal.stored import INCIDENTS, MISSING
 from healer.model.duration import about
 from healer.model.incident import Incident, State
-from healer.operate.asking import DaemonClient, acts_without_election, rules
+from healer.operate.asking import NO_CREDENTIALS, DaemonClient, DaemonCredentials, acts_without_election, rules
 from healer.operate.explain.facts import LeaseHolder, lease_holder
 from healer.operate.explain.show import cells, clean, table, title
 from healer.operate.explain.words import step, when
@@ -59,7 +59,13 @@ class HealerStatus:
 
 
 async def status(
-    api: Api, namespace: str, healer_namespace: str, url: str | None, now: float, lease: str = LEASE
+    api: Api,
+    namespace: str,
+    healer_namespace: str,
+    url: str | None,
+    now: float,
+    lease: str = LEASE,
+    credentials: DaemonCredentials = NO_CREDENTIALS,
 ) -> HealerStatus:
     """Read the state of healer for one namespace, or for all if it is "". What may not be read becomes a note.
 
@@ -68,7 +74,7 @@ async def status(
     notes: list[str] = []
     lease_refs = await leases(api, healer_namespace, lease)
     leader = await lease_holder(api, lease_refs, notes)
-    daemon = DaemonClient(api, lease_refs.namespace(healer_namespace), leader.holder if leader else "", url)
+    daemon = DaemonClient(api, lease_refs.namespace(healer_namespace), leader.holder if leader else "", url, credentials)
     rows = await rules(daemon)
     if isinstance(rows, str):
         notes.append(f"the rules are not known: {rows}")

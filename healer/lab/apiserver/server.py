@@ -13,6 +13,7 @@ from healer.lab.apiserver import decoding, discovery, patch, routing, status, su
 from healer.lab.apiserver.api import DeleteOptions, ObjectApi
 from healer.lab.apiserver.listing import ListOptions, list_objects
 from healer.lab.apiserver.logs import Logs
+from healer.lab.apiserver.reviews import Reviews
 from healer.lab.apiserver.watching import WatchRequest, WatchStream
 from healer.lab.controllers.nodes import is_lost
 from healer.lab.faults import FaultKind, Faults, Requests, SeenRequest
@@ -49,6 +50,9 @@ class LabServer:
         self._forbidden: set[tuple[str, str]] = set()
         self.user = "system:serviceaccount:healer:healer"
         self.logs = Logs()
+        self.reviews = Reviews()
+        if token is not None:
+            self.reviews.add_token(token, self.user)
         self.bookmark_every = 60.0
         self.closing = asyncio.Event()
 
@@ -93,6 +97,9 @@ class LabServer:
         found = discovery.discover(request.path, self._api.kinds)
         if found is not None and request.method == "GET":
             return _json(found)
+        review = self.reviews.kind(to.group, to.version, to.plural)
+        if review is not None:
+            return await self._review(request, review, seen)
         if to.kind is None:
             if to.plural and self._api.kinds.has_built_in(to.group):
                 raise status.no_such_endpoint()
@@ -101,6 +108,13 @@ class LabServer:
             namespace = to.namespace or ""
             raise status.forbidden(to.kind, to.name, namespace, seen.verb, seen.permission, self.user)
         return await _ResourceRequest(self, self._api, request, to, to.kind, seen).answer()
+
+    async def _review(self, request: web.Request, kind: Kind, seen: SeenRequest) -> web.Response:
+        if (seen.verb, seen.permission) in self._forbidden:
+            raise status.forbidden(kind, "", "", seen.verb, seen.permission, self.user)
+        if seen.verb != "create":
+            raise status.method_not_allowed()
+        return _json(self.reviews.review(kind, msgspec.json.decode(await request.read(), type=dict[str, Any])), 201)
 
     async def stream(self, request: web.Request, kind: Kind, namespace: str | None, seen: SeenRequest) -> web.StreamResponse:
         """Answer a WATCH."""

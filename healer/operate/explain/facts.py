@@ -20,7 +20,7 @@ from healer.model.incident import Incident, State
 from healer.model.kube import Pod, ReplicaSet
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.operate.asking import DaemonClient, recent_decisions, rules
+from healer.operate.asking import NO_CREDENTIALS, DaemonClient, DaemonCredentials, recent_decisions, rules
 from healer.operate.leases import Leases, leases
 from healer.operate.objects import LEASE, ObjectRef, decoded, get, object_ref
 from healer.operate.pause import Pause, active_pauses, pause_refs
@@ -105,7 +105,15 @@ class _LeaseObject(msgspec.Struct):
     spec: _LeaseSpec = msgspec.field(default_factory=_LeaseSpec)
 
 
-async def facts(api: Api, ref: ObjectRef, healer_namespace: str, url: str | None, now: float, lease: str = LEASE) -> SubjectFacts:
+async def facts(
+    api: Api,
+    ref: ObjectRef,
+    healer_namespace: str,
+    url: str | None,
+    now: float,
+    lease: str = LEASE,
+    credentials: DaemonCredentials = NO_CREDENTIALS,
+) -> SubjectFacts:
     """Read the facts about a pod, a workload or an incident. `now` in seconds since the epoch; `lease` is the Lease's name.
 
     An object that healer may not read and a daemon that does not answer become notes. Raises OperateError, ClusterError.
@@ -116,7 +124,7 @@ async def facts(api: Api, ref: ObjectRef, healer_namespace: str, url: str | None
     about = tuple(incident for incident in incidents or () if _concerns(incident, subject))
     lease_refs = await leases(api, healer_namespace, lease)
     leader = await lease_holder(api, lease_refs, notes)
-    daemon = DaemonClient(api, lease_refs.namespace(healer_namespace), leader.holder if leader else "", url)
+    daemon = DaemonClient(api, lease_refs.namespace(healer_namespace), leader.holder if leader else "", url, credentials)
     decisions = await recent_decisions(daemon, ref.namespace)
     guards = None
     if isinstance(decisions, str):

@@ -1,0 +1,82 @@
+"""TokenReview and SubjectAccessReview: whose a token is, and whether its user may request a path that is no resource.
+
+Source: pkg/registry/authentication/tokenreview/storage.go, pkg/apis/authorization/validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from healer.lab.apiserver import status
+from healer.lab.kinds import Kind
+from healer.lab.objects import Object
+
+API_SERVER = "https://kubernetes.default.svc"
+"""The audience of tokens for the API server itself; a review that names no audience means this one."""
+TOKEN_REVIEW = Kind(group="authentication.k8s.io", plural="tokenreviews", kind="TokenReview", namespaced=False)
+ACCESS_REVIEW = Kind(group="authorization.k8s.io", plural="subjectaccessreviews", kind="SubjectAccessReview", namespaced=False)
+_KINDS = {(kind.group, kind.plural): kind for kind in (TOKEN_REVIEW, ACCESS_REVIEW)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    user: str
+    audiences: tuple[str, ...]
+
+
+class Reviews:
+    """The tokens that the lab knows, and what their users may request."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, _Known] = {}
+        self._grants: set[tuple[str, str, str]] = set()
+
+    def add_token(self, token: str, user: str, *audiences: str) -> None:
+        """Know a token of a user, for these audiences, by default for the API server."""
+        self._tokens[token] = _Known(user, audiences or (API_SERVER,))
+
+    def grant(self, user: str, verb: str, path: str) -> None:
+        """Let a user request a path, as a ClusterRole with nonResourceURLs does."""
+        self._grants.add((user, verb, path))
+
+    def revoke(self, user: str, verb: str, path: str) -> None:
+        """Remove a `grant`."""
+        self._grants.discard((user, verb, path))
+
+    def kind(self, group: str, version: str, plural: str) -> Kind | None:
+        """The kind of review at this place of the API."""
+        return _KINDS.get((group, plural)) if version == "v1" else None
+
+    def review(self, kind: Kind, body: Mapping[str, Any]) -> Object:
+        """The answer to a POST. Raises ApiRefusal."""
+        spec = body.get("spec") or {}
+        found = self._token(spec) if kind is TOKEN_REVIEW else self._access(spec)
+        return kind.head | {"metadata": {}, "spec": spec, "status": found}
+
+    def _token(self, spec: Mapping[str, Any]) -> Object:
+        if not spec.get("token"):
+            raise status.bad_request("token is required for TokenReview in authentication")
+        known = self._tokens.get(spec["token"])
+        asked = spec.get("audiences") or [API_SERVER]
+        audiences = [each for each in asked if known is not None and each in known.audiences]
+        if known is None or not audiences:
+            return {"user": {}, "error": "invalid bearer token"}
+        user = {"username": known.user, "uid": known.user, "groups": ["system:authenticated"]}
+        return {"authenticated": True, "user": user, "audiences": audiences}
+
+    def _access(self, spec: Mapping[str, Any]) -> Object:
+        asked = spec.get("nonResourceAttributes")
+        if not asked:
+            raise _invalid("spec.resourceAttributes", "null", "exactly one of nonResourceAttributes or resourceAttributes")
+        if not spec.get("user") and not spec.get("groups"):
+            raise _invalid("spec.user", '""', "at least one of user or group")
+        return {"allowed": (spec.get("user", ""), asked.get("verb", ""), asked.get("path", "")) in self._grants}
+
+
+def _invalid(field: str, value: str, needed: str) -> status.ApiRefusal:
+    message = f"Invalid value: {value}: {needed} must be specified"
+    cause = {"reason": "FieldValueInvalid", "message": message, "field": field}
+    details = {"group": ACCESS_REVIEW.group, "causes": [cause]}
+    return status.ApiRefusal(422, "Invalid", f'.authorization.k8s.io "" is invalid: {field}: {message}', details=details)
