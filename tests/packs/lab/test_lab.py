@@ -32,7 +32,10 @@ PLAYED = (
     "models/triton.yaml",
     "models/vllm.yaml",
     "nodes/gpu.yaml",
+    "sglang.yaml",
     "tensorflow-serving.yaml",
+    "triton.yaml",
+    "vllm.yaml",
 )
 LATER = {
     "canary/kserve.yaml",
@@ -42,9 +45,6 @@ LATER = {
     "canary/vllm.yaml",
     "models/kserve.yaml",
     "models/tensorflow-serving.yaml",
-    "sglang.yaml",
-    "triton.yaml",
-    "vllm.yaml",
 }
 """The files whose scenes are not written yet."""
 REPLICAS = 4
@@ -144,13 +144,19 @@ async def heals(scene: Scene, row: Row, pods: Sequence[str]) -> list[tuple[str, 
         await scene.approve(waiting)
     if row.action == "rollback":
         await scene.stage.lab.wait_for(lambda _: scene.image != NEW, PATIENCE)
+    elif row.action == "scale":
+        await scene.ready(len(pods) + 1)
     else:
         await scene.gone(sick[0])
     await end(scene, row.trouble, sick)
     for pod in scene.pods().keys() - {*pods}:
         await scene.behave(pod, "ok")
     await scene.came(State.HEALED)
-    return [(WRITES[row.action], sick[0] if row.action == "evict" else scene.workload)]
+    change = (WRITES[row.action], sick[0] if row.action == "evict" else scene.workload)
+    if row.action != "scale":
+        return [change]
+    await scene.stage.lab.wait_for(lambda _: len(scene.pods()) == len(pods), PATIENCE)
+    return [change, change]  # the replica is taken back
 
 
 async def holds_back(scene: Scene, trouble: Trouble, hold: Hold, pods: Sequence[str]) -> list[tuple[str, str]]:
