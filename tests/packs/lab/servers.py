@@ -8,9 +8,10 @@ from aiohttp import web
 from healer.rules.triggers import MODEL
 from tests.packs.lab.scene import Scene
 from tests.packs.troubles import Trouble
-from tests.support.model_servers import Answer, Engine, Repository
+from tests.support.model_servers import MODEL as RANKER
+from tests.support.model_servers import Answer, Engine, Readiness, Repository
 
-LOOKED_AT = {"vllm": "/metrics", "sglang": "/health", "triton": "/v2/repository/index"}
+LOOKED_AT = {"v2": f"/v2/models/{RANKER}/ready", "vllm": "/metrics", "sglang": "/health", "triton": "/v2/repository/index"}
 """A path of each server that healer asks for at every look."""
 
 
@@ -28,11 +29,16 @@ def _repository(*versions: tuple[str, str, str]) -> Callable[[str], Answer]:
     return lambda model: Repository(*versions, model=model).triton
 
 
+def _readiness(*, ready: bool) -> Callable[[str], Answer]:
+    return lambda model: Readiness(ready=ready, model=model).kserve
+
+
 _SERVES = ("1", "READY", "")
 _WELL: Mapping[str, Callable[[str], Answer]] = {
     "vllm": _engine("vllm"),
     "sglang": _engine("sglang"),
     "triton": _repository(_SERVES),
+    "v2": _readiness(ready=True),
 }
 _ILL: Mapping[tuple[str, str], Callable[[str], Answer]] = {
     ("vllm", "EngineStalled"): _engine("vllm", moves=False),
@@ -42,6 +48,8 @@ _ILL: Mapping[tuple[str, str], Callable[[str], Answer]] = {
     ("triton", "ModelStuckLoading"): _repository(("1", "LOADING", "")),
     ("triton", "ModelNotAvailable"): _repository(("1", "UNAVAILABLE", "unloaded")),
     ("triton", "ModelVersionFailed"): _repository(_SERVES, ("2", "UNAVAILABLE", "Internal: failed to load")),
+    ("v2", "ModelNotReady"): _readiness(ready=False),
+    ("v2", "ModelStuckLoading"): _readiness(ready=False),
 }
 """By the server and the condition."""
 

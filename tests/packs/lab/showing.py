@@ -38,6 +38,8 @@ async def prepare(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
             await _fetch_again(scene, pod)
     elif trouble.revisions > 1:
         await _halfway(scene)
+    elif trouble.name == "ModelStuckLoading":  # what has been ready in its process does not load any more
+        scene.ill.update(pods)
 
 
 async def begin(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:

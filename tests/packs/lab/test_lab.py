@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 PLAYED = (
     "gpu.yaml",
     "kserve.yaml",
+    "models/kserve.yaml",
     "models/sglang.yaml",
     "models/triton.yaml",
     "models/vllm.yaml",
@@ -43,7 +44,6 @@ LATER = {
     "canary/tensorflow-serving.yaml",
     "canary/triton.yaml",
     "canary/vllm.yaml",
-    "models/kserve.yaml",
     "models/tensorflow-serving.yaml",
 }
 """The files whose scenes are not written yet."""
