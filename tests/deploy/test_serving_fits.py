@@ -114,6 +114,18 @@ def test_a_canary_has_a_file_of_its_own() -> None:
     assert maps[0].isdisjoint(maps[1])
 
 
+@pytest.mark.parametrize("name", ["httproute", "object-store"])
+def test_whichever_side_the_route_chooses_has_the_label_that_clients_ask_for(name: str) -> None:
+    """And versions of its own."""
+    file = TENSORFLOW_SERVING.file
+    assert file is not None
+    stable, canary = (
+        file.find(_one(name, "ConfigMap", each)["data"][file.key], "ranker") for each in ("models", "models-canary")
+    )
+    assert stable.labels.keys() == canary.labels.keys() == {"stable"}
+    assert {*stable.labels.values()}.isdisjoint(canary.labels.values())
+
+
 # -- what the servers expose -------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from healer.daemon.rulefiles import vocabulary
 from healer.rules import reference
-from tests.docs import chart, house, metrics, roles, settings
+from tests.docs import chart, house, manifests, metrics, roles, settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,6 +18,7 @@ WHOLE: Mapping[str, Callable[[], str]] = (
 
 PARTS: Mapping[str, Callable[[], Mapping[str, str]]] = {
     "docs/architecture.md": lambda: {"imports": house.drawing(), "rooms": house.table()},
+    "docs/manifests.md": manifests.tables,
     "docs/operating.md": lambda: {"metrics": metrics.table(metrics.declared())},
     "docs/rules.md": lambda: reference.tables(vocabulary()),
 }
