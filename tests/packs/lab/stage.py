@@ -2,24 +2,29 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.engine.tuning import EngineSettings, LimitSettings
 from healer.lab import Lab
 from healer.lab.apiserver.store import StoreEvent
+from healer.lab.faults import SeenRequest
 from healer.lab.kinds import POD
 from healer.lab.objects import Object, condition, labels_of
+from healer.operate.rbac import needed, rule_roles
 from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
 from healer.rules.triggers import MODEL
-from healer.settings.sections import JournalSettings
+from healer.settings.sections import JournalSettings, LeaderSettings
 from tests.packs.drills import RULES
 from tests.seams.house import House, house
+from tests.support.kustomize import Manifest, built
 from tests.support.model_servers import Servers, model_servers
+from tests.support.rbac import Authorizer
 
 SPEED = 600
 """The rules run so many times as fast as in production."""
@@ -27,7 +32,20 @@ UNHURRIED = "unhurried"
 """The namespace in which they run at their own speed, under another name: nothing there can last as long as their `for`."""
 NODES = 500
 """No two pods share a node, so that the pods of several scenes make no storm of a node."""
-CRD = RULES.parent / "deploy" / "healer" / "crd.yaml"
+DEPLOY = RULES.parent / "deploy" / "healer"
+HOME = "healer"
+"""The namespace of healer itself."""
+_PEOPLE: list[Manifest] = [
+    {
+        "kind": "ClusterRole",
+        "metadata": {"name": "people"},
+        "rules": [{"apiGroups": ["healer.dev"], "resources": ["incidents"], "verbs": ["patch"]}],
+    },
+    {"kind": "ClusterRoleBinding", "metadata": {"name": "people"}, "roleRef": {"kind": "ClusterRole", "name": "people"}},
+]
+"""Who approves in a scene is a client of the same name."""
+Allows = Callable[[SeenRequest], bool]
+"""Whether a request is allowed."""
 WORKLOAD = "version"
 """The label of pods that has the name of their workload."""
 
@@ -41,8 +59,9 @@ class Stage:
     healer: House
     api: Api
 
-    def __init__(self, lab: Lab, rules: Rulebook, servers: Servers) -> None:
+    def __init__(self, lab: Lab, rules: Rulebook, servers: Servers, allows: Allows) -> None:
         self.lab = lab
+        self._allows = allows
         self.rules = rules
         self.servers = servers
         self.pods: dict[str, dict[str, Object]] = defaultdict(dict)
@@ -65,7 +84,11 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def daemon(self, folder: Path) -> AsyncIterator[None]:
-        """The daemon runs. What bounds healer as a whole is out of its way: the workloads of the scenes are not one team's."""
+        """The daemon runs, and may do what its roles allow.
+
+        What bounds healer as a whole is out of its way: the workloads of the scenes are not one team's.
+        """
+        self.lab.faults.answer(403, match=lambda seen: seen.user_agent == "healer" and not self._allows(seen), times=None)
         running = house(
             self.lab,
             folder,
@@ -74,6 +97,7 @@ class Stage:
             pods=PodsSettings(settle=1.5, starting=1.0, restarts_within=60, terminating_grace=0.1),
             engine=EngineSettings(retry=0.2, recheck=0.2, max_wait=60, healthy_after=1.0),
             limits=LimitSettings(breaker_incidents=1000, budget_namespace=1000, budget_cluster=1000),
+            leader=LeaderSettings(enabled=False, namespace=HOME),
         )
         async with (
             running as self.healer,
@@ -93,8 +117,17 @@ class Stage:
 async def stage(file: str, addresses: Sequence[str]) -> AsyncIterator[Stage]:
     """The rules of a shipped file, and a cluster without a healer."""
     async with model_servers(*addresses) as servers, Lab(time_scale=0.02, nodes=NODES) as lab:
-        await lab.apply_yaml(CRD.read_text("utf-8"))
-        yield Stage(lab, rulebook(file, servers.port), servers)
+        for name in ("namespace.yaml", "crd.yaml"):
+            await lab.apply_yaml((DEPLOY / name).read_text("utf-8"))
+        yield Stage(lab, rulebook(file, servers.port), servers, permitted(file))
+
+
+def permitted(file: str) -> Allows:
+    """What the roles of deploy/healer allow; for a file that is no pack also what `healer rbac` prints for it."""
+    roles = built(DEPLOY)
+    if "/" in file:
+        roles += rule_roles(needed(load_rules([RULES / file], vocabulary()), ACTIONS), HOME)
+    return Authorizer([*roles, *_PEOPLE]).allows
 
 
 def rulebook(file: str, port: int) -> Rulebook:
