@@ -31,6 +31,7 @@ from healer.rules.loading import remarks
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
 from healer.settings import Settings, SettingsError, load_settings
+from healer.settings.exposed import exposed
 from healer.settings.sections import Log
 
 app = typer.Typer()
@@ -69,6 +70,8 @@ def run(
         if observe:
             settings = settings.model_copy(update={"mode": Mode.OBSERVE.value})
         stream = configure_logging(settings.log)
+        for remark in exposed(settings):
+            structlog.get_logger("healer").warning(remark)
         most = Mode(settings.mode)
         if most is not Mode.ENFORCE:
             structlog.get_logger("healer").warning("no rule goes further than this mode, whatever it says", mode=most.value)
@@ -130,8 +133,8 @@ def rbac(
     For `kubectl apply -f -`: the service account; a ClusterRole healer-rules, which is added to the ClusterRole healer; and a
     Role for the lease, with their bindings. With --namespace there are Roles in these namespaces instead, and a ClusterRole only
     when a rule needs objects outside all namespaces. deploy/healer has the manifests for the rules in rules/, under the name
-    healer-packs: it takes nothing back of what you apply here. With the setting http.token_review, the
-    reviews of tokens are granted as well. Exit code 2 when the rules or the settings cannot be used.
+    healer-packs: it takes nothing back of what you apply here. With the setting http.token_review, the reviews of tokens are
+    granted as well. Exit code 2 when the rules or the settings cannot be used.
     """
     try:
         rulebook = load_rules(paths, vocabulary())

@@ -38,9 +38,8 @@ _FILTERS: Mapping[str, Callable[[Decision], str]] = {
 class Decisions:
     """The route: recent decisions, newest last, at most MOST. A parameter of the query selects those with exactly its value.
 
-    It needs no token, like /metrics and unlike a webhook: it only reads, texts are redacted, and the names that are left are also
-    shown by `kubectl get events`. `healer explain` reads it through the API server's proxy, which does not forward a token of
-    healer's; there RBAC decides (get on pods/proxy or services/proxy).
+    Whoever reads them sees names of all namespaces, so that only loopback and whoever has a token is answered. `healer explain`
+    reads it through the API server's proxy, which forwards the token in a header of its own.
     """
 
     def __init__(self, recent: Callable[[], Sequence[Decision]]) -> None:

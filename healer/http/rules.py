@@ -28,7 +28,7 @@ class RuleRow(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Rules:
-    """The route. It needs no token, like /decisions: it shows nothing but names of rules, namespaces and labels."""
+    """The route. It shows names of rules, namespaces and labels to whom /decisions is shown as well."""
 
     def __init__(self, rows: Callable[[], Sequence[RuleRow]]) -> None:
         self._rows = rows

@@ -100,7 +100,7 @@ async def _ask(daemon: DaemonClient, path: str, query: dict[str, str], read: Cal
     except _NO_ANSWER as error:
         reason = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
         if isinstance(error, ApiError | _DaemonRefusal) and error.status in _NOT_LET_IN:
-            way = "; --token-file names a file with a token of HEALER_HTTP__READ_TOKEN_FILE"
+            way = "; --token-file names a token of HEALER_HTTP__READ_TOKEN_FILE; `kubectl port-forward` and --url need none"
         else:
             way = "" if daemon.url else "; --url names where it answers"
         return f"the daemon cannot be reached, so this is from the journal alone: {' '.join(reason.split())}{way}"

@@ -45,6 +45,8 @@ class Alerts(Section):
     """The label that names the Deployment."""
     queue: int = Field(1000, gt=0)
     """Signals that may wait to be decided; beyond, the webhook answers 503 and Alertmanager sends them again."""
+    max_alerts: int = Field(5000, gt=0)
+    """Alerts that one webhook may have; one with more is answered 413, and nothing of it is taken."""
     expiry: Seconds = Field(43_200.0, gt=0)
     """Seconds after which an alert that was not repeated counts as over. Must exceed Alertmanager's repeat_interval."""
     freshness: Seconds = Field(10.0, gt=0)

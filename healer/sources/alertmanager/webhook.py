@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter
 from healer.model.signal import REPLICA_LABELS, Signal, WebhookError
 from healer.model.text import free_text
 from healer.model.view import View
+from healer.settings.sections import Alerts
 from healer.sources.alertmanager.alert import LONGEST_NAME, UNTARGETED, Alert, Untargeted, key_of, read
 from healer.sources.alertmanager.standing import standing_alerts
 from healer.sources.base import Pushed, WebhookContext
@@ -189,8 +190,10 @@ class AlertmanagerWebhook:
         clock: Callable[[], float],
         registry: CollectorRegistry,
         replicas: Sequence[str] = REPLICA_LABELS,
+        max_alerts: int = Alerts().max_alerts,
     ) -> None:
         self._view = view
+        self._max_alerts = max_alerts
         self._replicas = replicas
         self._labels = labels
         self._intake = intake
@@ -208,6 +211,13 @@ class AlertmanagerWebhook:
     async def __call__(self, body: bytes) -> Mapping[str, int]:
         """Take one body; returns what became of its alerts. Raises WebhookError (nothing was taken) or QueueFull."""
         notification = parse(body)
+        count = len(notification.alerts) + len(notification.ill_formed)
+        if count > self._max_alerts:
+            raise WebhookError(
+                413,
+                f"there are {count} alerts, and at most {self._max_alerts} are taken at once",
+                "group by more labels, set max_alerts of the webhook_config, or raise HEALER_ALERTS__MAX_ALERTS",
+            )
         found: list[Signal] = []
         lost = list(notification.ill_formed)
         for start in range(0, len(notification.alerts), _AT_ONCE):
@@ -246,6 +256,7 @@ def _receiver(context: WebhookContext) -> AlertmanagerWebhook:
         intake=context.intake,
         clock=context.clock,
         registry=context.metrics,
+        max_alerts=alerts.max_alerts,
     )
 
 

@@ -193,6 +193,36 @@ async def test_what_is_refused_is_refused_in_json_and_nothing_is_taken(
     assert daemon.decided == []
 
 
+async def test_a_group_of_too_many_alerts_is_refused_and_none_is_taken(daemon: Daemon) -> None:
+    daemon.webhook = AlertmanagerWebhook(
+        view=daemon.view,
+        labels=TargetLabels(),
+        intake=daemon.intake,
+        clock=lambda: NOW,
+        registry=CollectorRegistry(),
+        max_alerts=2,
+    )
+    async with daemon.serving() as client:
+        assert (await client.post(group("firing", "firing")))[0] == 200
+        status, answer, _ = await client.post(group("firing", "firing", "firing"))
+    assert (status, "max_alerts" in answer["hint"]) == (413, True)
+    assert len(daemon.decided) == 2
+
+
+async def test_a_head_that_comes_drop_by_drop_is_not_waited_for(daemon: Daemon) -> None:
+    """Each byte that comes is no reason to wait for longer."""
+    async with daemon.serving(local(idle_timeout=0.3)) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nX: ")
+        answer = asyncio.ensure_future(reader.read())
+        async with asyncio.timeout(20):
+            while not answer.done():
+                writer.write(b"y")
+                await asyncio.sleep(0.02)  # the sender's pace
+        assert answer.exception() is not None or answer.result() == b""
+        writer.close()
+
+
 async def test_unknown_paths_and_methods_are_json_too(daemon: Daemon) -> None:
     async with daemon.serving() as client:
         status, answer, _ = await client.post(b"{}", path="/webhook")
