@@ -75,6 +75,19 @@ def test_the_canary_rule_names_what_there_is(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), ROUTES.items())
+def test_a_route_matches_every_path_of_the_server_and_not_its_metrics(name: str, kind: str) -> None:
+    """A prefix ends at a slash, and the path goes on with NAME:predict: one with the model's name would match none."""
+    spec = _one(name, kind, "model-ab-testing")["spec"]
+    if kind == "Ingress":
+        found = [path["path"] for rule in spec["rules"] for path in rule["http"]["paths"]]
+    elif kind == "HTTPRoute":
+        found = [match["path"]["value"] for rule in spec["rules"] for match in rule["matches"]]
+    else:
+        found = [match["uri"]["prefix"] for rule in spec["http"] for match in rule["match"]]
+    assert found == ["/v1/models", "/tensorflow.serving.PredictionService"][: 1 if kind == "Ingress" else 2]
+
+
+@pytest.mark.parametrize(("name", "kind"), ROUTES.items())
 def test_an_apply_gives_the_canary_no_traffic(name: str, kind: str) -> None:
     """Else each one would take back what healer has shifted away."""
     route = _one(name, kind, "model-ab-testing")
