@@ -99,7 +99,7 @@ async def _ask(daemon: DaemonClient, path: str, query: dict[str, str], read: Cal
         return read(await daemon.get(path, query))
     except _NO_ANSWER as error:
         reason = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        if isinstance(error, ApiError | _DaemonRefusal) and error.status in _NOT_LET_IN:
+        if _is_daemons(error):
             way = "; --token-file names a token of HEALER_HTTP__READ_TOKEN_FILE; `kubectl port-forward` and --url need none"
         else:
             way = "" if daemon.url else "; --url names where it answers"
@@ -137,7 +137,14 @@ async def _proxied(
                     return await api.request("GET", f"{base}/{place.format(scheme)}/proxy{path}", query=query, headers=headers)
                 except ApiError as error:
                     errors.append(error)
-    raise next((error for error in errors if error.status in _NOT_LET_IN), errors[-1])
+    raise next(filter(_is_daemons, errors), errors[-1])
+
+
+def _is_daemons(error: Exception) -> bool:
+    """Whether the daemon itself does not let us in. What the API server refuses has a reason in Kubernetes' words."""
+    if isinstance(error, ApiError):
+        return error.status in _NOT_LET_IN and not error.reason
+    return isinstance(error, _DaemonRefusal) and error.status in _NOT_LET_IN
 
 
 def _pod_of(identity: str) -> tuple[str, str]:
