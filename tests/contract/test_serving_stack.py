@@ -72,18 +72,27 @@ async def _apply(api: Client, objects: list[Object], home: Path) -> tuple[int | 
     return process.returncode, said.decode()
 
 
-async def test_an_apply_does_not_silently_take_back_a_pin(ready: Client, tmp_path: Path) -> None:
+async def test_an_apply_does_not_silently_take_back_what_healer_has_changed(ready: Client, tmp_path: Path) -> None:
     """Who has applied with --server-side owns what was applied; healer owns what it has changed since."""
-    models = [each for each in overlay("httproute") if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "models"]
-    assert (await _apply(ready, models, tmp_path))[0] == 0
-    path = f"/api/v1/namespaces/{_NAMESPACE}/configmaps/models"
-    pinned = models[0]["data"]["models.config"].replace("versions: 7", "versions: 6")
+    objects = overlay("httproute")
+    base = f"/namespaces/{_NAMESPACE}"
+    models = f"/api/v1{base}/configmaps/models"
+    route = f"/apis/gateway.networking.k8s.io/v1{base}/httproutes/model-ab-testing"
+    pinned = "model_config_list {}"
     try:
-        changed = await ready.patch(f"{path}?fieldManager=healer", {"data": {"models.config": pinned}})
-        assert changed.code == 200
-        code, said = await _apply(ready, models, tmp_path)
+        for _ in range(2):
+            code, said = await _apply(ready, objects, tmp_path)
+            assert code == 0, said
+            assert "Warning" not in said
+        assert (await ready.patch(models, {"data": {"models.config": pinned}}, headers={"User-Agent": "healer"})).code == 200
+        split = (await ready.get(route)).body["spec"]
+        split["rules"][0]["backendRefs"][1]["weight"] = 10
+        assert (await ready.patch(route, {"spec": split}, headers={"User-Agent": "healer"})).code == 200
+        code, said = await _apply(ready, objects, tmp_path)
         assert code != 0
-        assert 'conflict with "healer"' in said
-        assert (await ready.get(path)).body["data"]["models.config"] == pinned
+        assert said.count('with "healer"') == 2, said
+        assert (await ready.get(models)).body["data"]["models.config"] == pinned
     finally:
-        await ready.delete(path)
+        plurals: dict[str, str] = {}
+        for manifest in objects:
+            await ready.delete(f"{await _collection(ready, manifest, plurals)}/{manifest['metadata']['name']}")

@@ -7,6 +7,7 @@ import yaml
 
 from healer.actions.registry import ACTIONS
 from healer.daemon.rulefiles import load_rules, vocabulary
+from healer.model_servers.registry import SERVERS
 from healer.operate.rbac import LEASE, apart, manifests, needed
 from healer.rules.loading import load_all
 from healer.rules.rulebook import Rulebook
@@ -113,7 +114,8 @@ def test_in_production_the_replicas_are_on_two_nodes_and_reach_only_what_they_ne
         ("topology.kubernetes.io/zone", "ScheduleAnyway"),
     ]
     egress = one(objects, "NetworkPolicy")["spec"]["egress"]
-    assert {port["port"] for rule in egress for port in rule["ports"]} == {53, 443, 6443, 8080, 9090, 9093}
+    servers = {server.port for server in SERVERS.values()}
+    assert {port["port"] for rule in egress for port in rule["ports"]} == {53, 443, 6443, 8080, 9090, 9093} | servers
 
 
 def test_the_namespaced_healer_has_nothing_outside_of_its_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tests.deploy.rendered import overlay
 from tests.support.kustomize import Manifest
 from tests.support.manifest_checks import CHECKS, faults
+from tests.support.schemas import VERSIONS
 from tests.support.schemas import faults as faults_of
 
 Objects = list[Manifest]
@@ -157,6 +158,13 @@ def test_a_misspelt_field_is_a_fault_at_every_depth(objects: Objects, kind: str)
     depth = manifest["spec"]["template"]["spec"]["containers"][0] if kind == "Deployment" else manifest["spec"]["rules"][0]
     depth["readinesProbe"] = {}
     assert "readinesProbe" in "".join(faults_of(manifest, "1.30"))
+
+
+def test_a_field_of_a_later_version_is_a_fault_in_an_earlier_one(objects: Objects) -> None:
+    """Resources of a whole pod came with 1.32."""
+    manifest = _one(objects, "Deployment", STABLE)
+    manifest["spec"]["template"]["spec"]["resources"] = {"limits": {"cpu": "4"}}
+    assert [version for version in VERSIONS if faults_of(manifest, version)] == ["1.30", "1.31"]
 
 
 def test_a_kind_that_nothing_defines_is_an_error() -> None:
