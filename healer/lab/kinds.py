@@ -6,28 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from healer.lab.apiserver import autoscaling, defaults, networking, shapes, validation
+from healer.lab.apiserver.fields import EVENT_FIELDS, NAMES, POD_FIELDS
 from healer.lab.objects import Object
-
-_NAMES: dict[str, tuple[str, ...]] = {
-    "metadata.name": ("metadata", "name"),
-    "metadata.namespace": ("metadata", "namespace"),
-}
-_POD_FIELDS: dict[str, tuple[str, ...]] = _NAMES | {
-    "status.phase": ("status", "phase"),
-    "status.podIP": ("status", "podIP"),
-    "spec.nodeName": ("spec", "nodeName"),
-    "spec.restartPolicy": ("spec", "restartPolicy"),
-    "spec.schedulerName": ("spec", "schedulerName"),
-    "spec.serviceAccountName": ("spec", "serviceAccountName"),
-}
-_EVENT_FIELDS: dict[str, tuple[str, ...]] = (
-    _NAMES
-    | {name: (name,) for name in ("reason", "type", "reportingComponent")}
-    | {
-        f"involvedObject.{name}": ("involvedObject", name)
-        for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-    }
-)
 
 
 def same(obj: Object) -> Object:
@@ -56,7 +36,7 @@ class Kind:
     """DELETE answers with the object, not with a Status."""
     created_with_status: bool = False
     """POST keeps the status although it has a subresource of its own: kubelets register nodes so."""
-    fields: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NAMES)
+    fields: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NAMES)
     fill: Callable[[Object], None] = defaults.nothing
     check: validation.Check = validation.nothing
     check_update: validation.UpdateCheck = validation.no_change_rule
@@ -107,7 +87,7 @@ POD = Kind(
     subresources=("status", "eviction", "log"),
     counts_generation=True,
     returns_deleted=True,
-    fields=_POD_FIELDS,
+    fields=POD_FIELDS,
     fill=defaults.pod,
     check=validation.pod,
     check_update=validation.pod_update,
@@ -120,14 +100,14 @@ NAMESPACE = Kind(
     namespaced=False,
     subresources=("status",),
     returns_deleted=True,
-    fields={**_NAMES, "status.phase": ("status", "phase")},
+    fields={**NAMES, "status.phase": ("status", "phase")},
     fill=defaults.namespace,
     bookmark={"spec": {}, "status": {}},
 )
 NODE = Kind(
     plural="nodes",
     kind="Node",
-    fields=_NAMES | {"spec.unschedulable": ("spec", "unschedulable")},
+    fields=NAMES | {"spec.unschedulable": ("spec", "unschedulable")},
     short_names=("no",),
     namespaced=False,
     subresources=("status",),
@@ -139,7 +119,7 @@ EVENT = Kind(
     kind="Event",
     short_names=("ev",),
     create_on_update=True,
-    fields=_EVENT_FIELDS,
+    fields=EVENT_FIELDS,
     fill=defaults.event,
     check=validation.event,
 )
@@ -163,7 +143,7 @@ REPLICASET = Kind(
     short_names=("rs",),
     subresources=("status", "scale"),
     counts_generation=True,
-    fields={**_NAMES, "status.replicas": ("status", "replicas")},
+    fields={**NAMES, "status.replicas": ("status", "replicas")},
     fill=defaults.replicaset,
     check=validation.workload,
     check_update=validation.workload_update,
@@ -276,6 +256,21 @@ RESOURCE_QUOTA = Kind(
     returns_deleted=True,
     fill=defaults.resource_quota,
 )
+_STORED = (
+    ("", "serviceaccounts", "ServiceAccount", "sa"),
+    ("", "secrets", "Secret", ""),
+    ("networking.k8s.io", "networkpolicies", "NetworkPolicy", "netpol"),
+    ("rbac.authorization.k8s.io", "roles", "Role", ""),
+    ("rbac.authorization.k8s.io", "rolebindings", "RoleBinding", ""),
+)
+"""Group, plural, kind and short name of what the lab stores and does nothing with."""
+_STORED_FOR_ALL = (
+    ("rbac.authorization.k8s.io", "clusterroles", "ClusterRole"),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", "ClusterRoleBinding"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies", "ValidatingAdmissionPolicy"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding"),
+)
+"""The same, of no namespace."""
 BUILT_IN = (
     POD,
     NAMESPACE,
@@ -294,6 +289,8 @@ BUILT_IN = (
     INGRESS,
     AUTOSCALER,
     RESOURCE_QUOTA,
+    *(Kind(group=g, plural=p, kind=k, short_names=(s,) if s else ()) for g, p, k, s in _STORED),
+    *(Kind(group=g, plural=p, kind=k, namespaced=False) for g, p, k in _STORED_FOR_ALL),
     Kind(plural="endpoints", kind="Endpoints", short_names=("ep",), create_on_update=True),
     Kind(group="batch", plural="cronjobs", kind="CronJob", short_names=("cj",), subresources=("status",)),
     Kind(
