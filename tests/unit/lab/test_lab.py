@@ -67,8 +67,8 @@ async def test_apply_makes_namespaces_and_refuses_what_the_api_refuses() -> None
         assert "other" in [item["metadata"]["name"] for item in lab.objects("namespaces")]
         with pytest.raises(ApiRefusal, match="already exists"):
             await lab.apply(serving(namespace="other"))
-        with pytest.raises(KeyError, match="v1 Secret"):
-            await lab.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}})
+        with pytest.raises(KeyError, match="v1 PersistentVolume"):
+            await lab.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "x"}})
 
 
 async def test_objects_are_copies() -> None:
