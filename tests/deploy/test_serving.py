@@ -1,11 +1,14 @@
 """deploy/serving: each overlay renders, is what Kubernetes 1.30 to 1.36 take, and holds together."""
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.rendered import OVERLAYS, overlay
+from tests.deploy.rendered import OVERLAYS, SERVING, overlay
+from tests.support.kustomize import built
 from tests.support.manifest_checks import faults
 from tests.support.schemas import VERSIONS, all_faults
 
@@ -68,3 +71,33 @@ def test_a_pod_that_ends_answers_what_it_has_begun(name: str) -> None:
             if argument.startswith("--rest_api_timeout_in_ms="):
                 assert sleep * 1000 > int(argument.partition("=")[2])
         assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+@pytest.mark.parametrize(
+    ("base", "components"),
+    [
+        ("httproute", ["auth-envoy", "gpu", "object-store", "monitoring", "external-metric"]),
+        ("istio", ["auth-istio", "gpu", "object-store", "monitoring", "keda"]),
+        ("nginx-canary", ["keda", "monitoring", "object-store", "gpu", "auth-nginx"]),
+    ],
+)
+def test_components_go_together(base: str, components: list[str], tmp_path: Path) -> None:
+    """In an overlay of one's own, outside of this repository, in any order."""
+    here = Path(os.path.relpath(SERVING, tmp_path.resolve()))
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "production",
+        "resources": [str(here / "overlays" / base)],
+        "components": [str(here / "components" / name) for name in components],
+    }
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(kustomization), "utf-8")
+    objects = built(tmp_path)
+    assert list(all_faults(objects, VERSIONS[:1])) == []
+    assert faults(objects, given={WEBHOOK, "secret/models-basic-auth"}) == []
+    servers = [each for each in objects if each["kind"] == "Deployment"]
+    assert len(servers) == 2
+    for server in servers:
+        (container,) = server["spec"]["template"]["spec"]["containers"]
+        assert container["image"].endswith("-gpu")
+        assert "/models" not in {mount["mountPath"] for mount in container["volumeMounts"]}
