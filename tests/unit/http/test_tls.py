@@ -212,7 +212,7 @@ async def test_a_handshake_that_does_not_come_is_not_waited_for(port: Port) -> N
 
 
 async def test_clients_that_only_connect_keep_nobody_out(port: Port) -> None:
-    async with port.serving(max_connections=3):
+    async with port.serving(max_connections=3, read_timeout=600):
         silent = [await asyncio.open_connection("127.0.0.1", port.port) for _ in range(8)]
         assert (await port.request("GET", "/healthz"))[0] == 200
         assert await asyncio.wait_for(silent[0][0].read(), 30) == b"", "the oldest had to go"
@@ -221,7 +221,7 @@ async def test_clients_that_only_connect_keep_nobody_out(port: Port) -> None:
 
 
 async def test_a_server_that_stops_ends_handshakes_under_way(port: Port) -> None:
-    async with port.serving():
+    async with asyncio.timeout(30), port.serving(read_timeout=600):
         reader, writer = await asyncio.open_connection("127.0.0.1", port.port)
         await port.request("GET", "/healthz")  # by then the first connection was accepted
     assert await asyncio.wait_for(reader.read(), 30) == b""
