@@ -81,7 +81,7 @@ async def status(
     return HealerStatus(
         leader=leader,
         rules=None if isinstance(rows, str) else tuple(rows),
-        pauses=tuple(await _pauses(api, namespace, lease_refs, notes)),
+        pauses=tuple(await all_pauses(api, namespace, lease_refs, notes)),
         incidents=await _incidents(api, namespace, notes),
         notes=tuple(notes),
         at=now,
@@ -109,8 +109,8 @@ async def _incidents(api: Api, namespace: str, notes: list[str]) -> tuple[Incide
     return tuple(sorted(open_, key=lambda incident: (incident.opened_at, incident.id)))
 
 
-async def _pauses(api: Api, namespace: str, lease_refs: Leases, notes: list[str]) -> list[Pause]:
-    """Return the pauses on the Leases, on namespaces and on workloads."""
+async def all_pauses(api: Api, namespace: str, lease_refs: Leases, notes: list[str]) -> list[Pause]:
+    """Return the pauses on the Leases, on namespaces and on workloads. What may not be read becomes a note."""
     found, unread = await active_pauses(api, lease_refs.refs)
     notes += unread
     for kind in ("Namespace", *WORKLOADS):

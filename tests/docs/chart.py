@@ -45,6 +45,7 @@ Helm installs the definition of incidents once, and never upgrades it. So upgrad
 ## Uninstall
 
     helm uninstall healer -n healer
+    healer retire
 
 The definition, all incidents, the namespace and your Secret stay. [deploy/healer/README.md](../../healer/README.md#uninstall)
 says what else stays, and how it is taken back.
