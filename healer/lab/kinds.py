@@ -258,6 +258,7 @@ RESOURCE_QUOTA = Kind(
 )
 _STORED = (
     ("", "serviceaccounts", "ServiceAccount", "sa"),
+    ("", "persistentvolumeclaims", "PersistentVolumeClaim", "pvc"),
     ("", "secrets", "Secret", ""),
     ("networking.k8s.io", "networkpolicies", "NetworkPolicy", "netpol"),
     ("rbac.authorization.k8s.io", "roles", "Role", ""),

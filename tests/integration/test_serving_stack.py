@@ -25,8 +25,6 @@ from tests.support.prometheus import prometheus
 from tests.support.traffic import Traffic, serving
 
 RULE = "canary/bad-canary"
-NOT_SERVED = {"ServiceAccount", "PersistentVolumeClaim", "NetworkPolicy"}
-"""Kinds that the lab has not: nothing of it, and nothing of healer, looks at them."""
 REPLICAS = 3
 """The autoscaler's minimum, which nothing of the lab sets."""
 NGINX = "nginx.ingress.kubernetes.io/canary-weight"
@@ -93,7 +91,7 @@ async def test_the_rendered_canary_keeps_its_traffic_until_it_fails(
 ) -> None:
     if kind == "HTTPRoute":
         await lab.apply_yaml((ROOT / "tests/contract/crds/httproutes.yaml").read_text("utf-8"))
-    objects = [each for each in overlay(name) if each["kind"] not in NOT_SERVED]
+    objects = overlay(name)
     await apply(objects, tmp_path)
     lab.api.modify(lab.api.kinds.named("deployments"), NAMESPACE, STABLE, lambda each: each["spec"].update(replicas=REPLICAS))
     await lab.wait_for(serves(REPLICAS + 2), PATIENCE)
