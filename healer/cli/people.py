@@ -27,7 +27,7 @@ from healer.operate.explain.show import clean, console, plain_facts, show_facts
 from healer.operate.leases import find_lease
 from healer.operate.objects import EVERYTHING, LEASE, ObjectRef, parse_ref, valid
 from healer.operate.pause import PauseResult, parse_pause_ref, pause, pause_lines, plain_result, resume
-from healer.operate.who import who
+from healer.operate.who import signature, who
 from healer.workloads.registry import WORKLOADS
 
 app = typer.Typer()
@@ -99,7 +99,7 @@ def _print_pause(done: PauseResult, output: str) -> None:
 def approve_verb(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="incident/NAME; the name alone will do.")],
     namespace: InNamespace = None,
-    by: Annotated[str | None, typer.Option(help="Who approves; by default the kubeconfig's user, or $USER.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who approves; by default your name in the cluster.")] = None,
     yes: Yes = False,
     output: Output = "text",
     context: Context = None,
@@ -116,7 +116,7 @@ def approve_verb(
 
     async def work(api: Api) -> ApprovalRequest:
         place = parse_ref(what if "/" in what else f"incident/{what}", namespace or me.namespace, ("Incident",))
-        return await approve(api, place.namespace, place.name, me.user if by is None else by, show)
+        return await approve(api, place.namespace, place.name, await signature(api, me) if by is None else by, show)
 
     try:
         asked = with_cluster(work, context)

@@ -10,7 +10,7 @@ from healer.cluster.api import Api
 from healer.operate.explain.show import clean
 from healer.operate.objects import parse_ref
 from healer.operate.undo import Undoing, plain, undo
-from healer.operate.who import who
+from healer.operate.who import signature, who
 
 app = typer.Typer()
 
@@ -19,7 +19,7 @@ app = typer.Typer()
 def undo_incident(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="incident/NAME, or the name alone.")],
     namespace: InNamespace = None,
-    by: Annotated[str | None, typer.Option(help="Who undoes it; by default the kubeconfig's user, or $USER.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who undoes it; by default your name in the cluster.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Undo also when somebody else has changed it since.")] = False,
     yes: Yes = False,
     output: Output = "text",
@@ -39,7 +39,7 @@ def undo_incident(
 
     async def work(api: Api) -> Undoing:
         place = parse_ref(what if "/" in what else f"incident/{what}", namespace or me.namespace, ("Incident",))
-        return await undo(api, place.namespace, place.name, me.user if by is None else by, show, force=force)
+        return await undo(api, place.namespace, place.name, await signature(api, me) if by is None else by, show, force=force)
 
     try:
         found = with_cluster(work, context)

@@ -1,4 +1,4 @@
-"""Asks the API server whose a token is, and whether its user may make a request: TokenReview and SubjectAccessReview."""
+"""Asks the API server who somebody is, and what they may do: TokenReview, SelfSubjectReview and SubjectAccessReview."""
 
 from typing import Any, TypeVar
 
@@ -7,6 +7,7 @@ import msgspec
 from healer.cluster.api import Api, Unreadable
 
 _TOKENS = "/apis/authentication.k8s.io/v1/tokenreviews"
+_SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _ACCESS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 T = TypeVar("T")
@@ -31,6 +32,14 @@ class _TokenReview(msgspec.Struct):
     status: _TokenStatus = msgspec.field(default_factory=_TokenStatus)
 
 
+class _SelfStatus(msgspec.Struct, rename="camel"):
+    user_info: ReviewedUser = ReviewedUser()
+
+
+class _SelfReview(msgspec.Struct):
+    status: _SelfStatus = msgspec.field(default_factory=_SelfStatus)
+
+
 class _AccessStatus(msgspec.Struct):
     allowed: bool = False
     denied: bool = False
@@ -46,11 +55,17 @@ async def user_of(api: Api, token: str, audience: str, *, within: float) -> Revi
     An authenticator that knows no audiences names none in its answer: such a token is for any audience, and is not taken.
     """
     spec = {"token": token, "audiences": [audience]}
-    review = await _asked(api, _TOKENS, "authentication.k8s.io/v1", "TokenReview", spec, _TokenReview, within)
+    review = await _asked(api, _TOKENS, "authentication.k8s.io/v1", "TokenReview", {"spec": spec}, _TokenReview, within)
     status = review.status
     if not status.authenticated or status.user is None or not status.user.username:
         return None
     return status.user if audience in (status.audiences or ()) else None
+
+
+async def own_name(api: Api) -> str:
+    """The name by which the API server knows the user of this connection (Kubernetes 1.28 and later). Raises ClusterError."""
+    review = await _asked(api, _SELF, "authentication.k8s.io/v1", "SelfSubjectReview", {}, _SelfReview, None)
+    return review.status.user_info.username
 
 
 async def may(api: Api, user: ReviewedUser, verb: str, path: str, *, within: float) -> bool:
@@ -63,12 +78,12 @@ async def may(api: Api, user: ReviewedUser, verb: str, path: str, *, within: flo
         "nonResourceAttributes": {"path": path, "verb": verb},
     }
     kind = "SubjectAccessReview"
-    status = (await _asked(api, _ACCESS, "authorization.k8s.io/v1", kind, spec, _AccessReview, within)).status
+    status = (await _asked(api, _ACCESS, "authorization.k8s.io/v1", kind, {"spec": spec}, _AccessReview, within)).status
     return status.allowed and not status.denied
 
 
-async def _asked(api: Api, path: str, version: str, kind: str, spec: dict[str, Any], answer: type[T], within: float) -> T:
-    body = await api.request("POST", path, body={"apiVersion": version, "kind": kind, "spec": spec}, within=within)
+async def _asked(api: Api, path: str, version: str, kind: str, asked: dict[str, Any], answer: type[T], within: float | None) -> T:
+    body = await api.request("POST", path, body={"apiVersion": version, "kind": kind} | asked, within=within)
     try:
         return msgspec.json.decode(body, type=answer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -12,6 +12,7 @@ from healer.model.annotations import APPROVED_BY
 from healer.model.incident import Incident
 from healer.operate.explain.words import current_target, needs_human, step, step_done
 from healer.operate.objects import ObjectRef, OperateError, SeenObject, annotate, decoded, get, object_ref, valid
+from healer.operate.who import explained
 
 _TRIES = 5
 
@@ -60,18 +61,25 @@ def plain_request(asked: ApprovalRequest) -> dict[str, object]:
 
 
 async def approve(api: Api, namespace: str, name: str, by: str, show: Callable[[ApprovalRequest], None]) -> ApprovalRequest:
-    """Show the action and approve it. Raises NotWaiting, OperateError if there is no such incident, and ClusterError.
+    """Show the action and approve it.
+
+    Raises NotWaiting, OperateError if there is no such incident or the API server refuses the approval, and ClusterError.
 
     Only the action that was shown is approved: the write is conditional on the resource version. If the incident changed in the
     meantime, it is approved only if it still waits for the same step on the same target.
     """
     if not by.strip():
         raise OperateError("who approves? name somebody by --by")
+    with explained("approve", name, namespace):
+        return await _approve(api, namespace, name, by.strip(), show)
+
+
+async def _approve(api: Api, namespace: str, name: str, by: str, show: Callable[[ApprovalRequest], None]) -> ApprovalRequest:
     asked = await _ask(api, namespace, name)
     show(asked)
     for _ in range(_TRIES):
         try:
-            return await _sign(api, asked, by.strip())
+            return await _sign(api, asked, by)
         except ApiError as error:
             if not error.is_conflict:
                 raise

@@ -120,16 +120,23 @@ async def get(api: Api, ref: ObjectRef) -> bytes | None:
 
 
 async def annotate(
-    api: Api, ref: ObjectRef, annotations: Mapping[str, str | None], *, resource_version: str | None = None
+    api: Api,
+    ref: ObjectRef,
+    annotations: Mapping[str, str | None],
+    *,
+    resource_version: str | None = None,
+    dry_run: bool = False,
 ) -> SeenObject | None:
     """Write annotations and remove those that are None. Returns the object after the write; None if it does not exist.
 
-    With `resource_version`, an object that has changed since is not written: ApiError with status 409. Raises ClusterError.
+    With `resource_version`, an object that has changed since is not written: ApiError with status 409. With `dry_run`, the API
+    server judges the write and stores nothing. Raises ClusterError.
     """
     condition = {} if resource_version is None else {"resourceVersion": resource_version}
     body = {"metadata": {"annotations": dict(annotations), **condition}}
     try:
-        answer = await api.request("PATCH", ref.path, body=body, content_type="application/merge-patch+json")
+        query = {"dryRun": "All"} if dry_run else None
+        answer = await api.request("PATCH", ref.path, query=query, body=body, content_type="application/merge-patch+json")
     except ApiError as error:
         if error.is_not_found:
             return None

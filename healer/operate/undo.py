@@ -13,6 +13,7 @@ from healer.journal.stored import IncidentObject
 from healer.model.annotations import UNDONE_BY
 from healer.model.incident import Incident
 from healer.operate.objects import ObjectRef, OperateError, SeenObject, annotate, decoded, get, object_ref, valid
+from healer.operate.who import explained
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +62,24 @@ async def undo(api: Api, namespace: str, name: str, by: str, show: Callable[[Und
     """Show what will be done, undo the changes, and record on the incident who undid them. Idempotent.
 
     `show` may raise NotUndone to stop the undo. Without `force`, a value that neither healer nor the state before it set is left
-    alone. Raises NotUndone, OperateError if there is no such incident, and ClusterError. After ClusterError some changes may be
-    undone; a second call undoes the rest.
+    alone. Raises NotUndone, OperateError if there is no such incident or the API server refuses the record, and ClusterError.
+    After ClusterError some changes may be undone; a second call undoes the rest.
     """
     if not by.strip():
         raise OperateError("who undoes it? name somebody by --by")
-    undoing = await _read(api, namespace, name)
+    with explained("undo", name, namespace):
+        undoing = await _read(api, namespace, name)
     show(undoing)
     for reversal in undoing.reversals:
         reversal.check(force=force)
+    if undoing.needed:  # whoever may not say so on the incident changes nothing: healer would do it again
+        with explained("undo", name, namespace):
+            await _sign(api, undoing, by.strip(), dry_run=True)
     for reversal in undoing.reversals:
         await reversal.put_back(api, force=force)
     if undoing.needed or not undoing.by:
-        undoing = await _sign(api, undoing, by.strip())
+        with explained("undo", name, namespace):
+            undoing = await _sign(api, undoing, by.strip())
     return undoing
 
 
@@ -98,7 +104,8 @@ async def _read(api: Api, namespace: str, name: str) -> Undoing:
     return Undoing(incident, ref, reversals, by, found.signed)
 
 
-async def _sign(api: Api, undoing: Undoing, by: str) -> Undoing:
-    if await annotate(api, undoing.ref, {UNDONE_BY: by}) is None:
-        raise OperateError(f"it was undone, but {undoing.ref} is gone: who did it cannot be noted there")
+async def _sign(api: Api, undoing: Undoing, by: str, *, dry_run: bool = False) -> Undoing:
+    if await annotate(api, undoing.ref, {UNDONE_BY: by}, dry_run=dry_run) is None:
+        done = "nothing was undone" if dry_run else "it was undone, but who did it cannot be noted there"
+        raise OperateError(f"{undoing.ref} is gone: {done}")
     return replace(undoing, by=by)

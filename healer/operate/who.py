@@ -1,12 +1,18 @@
-"""Reads the user and the namespace from the kubeconfig, as kubectl does."""
+"""Who uses a verb: as the kubeconfig says it, as the API server knows it, and what to ask for if it refuses."""
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from healer.cluster.api import Api
+from healer.cluster.errors import ApiError
+from healer.cluster.reviews import own_name
+from healer.operate.objects import OperateError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,35 @@ def who(context: str | None = None) -> Who:
     return Who(
         user=str(found.get("user") or os.environ.get("USER") or "unknown"), namespace=str(found.get("namespace") or "default")
     )
+
+
+async def signature(api: Api, me: Who) -> str:
+    """Return the name to approve and undo in: that of the user as the API server knows it. Raises ClusterError.
+
+    It is the one that the admission policy takes. A server before Kubernetes 1.28 does not say it, and some let nobody ask: then
+    it is the kubeconfig's.
+    """
+    try:
+        return await own_name(api) or me.user
+    except ApiError as error:
+        if not (error.is_not_found or error.is_forbidden):
+            raise
+        return me.user
+
+
+@contextmanager
+def explained(verb: str, name: str, namespace: str) -> Iterator[None]:
+    """Raise OperateError where the API server forbids `verb` (approve, undo) on an incident: who may, and what to ask for."""
+    try:
+        yield
+    except ApiError as error:
+        if not error.is_forbidden:
+            raise
+        raise OperateError(
+            f"you cannot {verb} incident {name} in {namespace}: {error.message}. Those can {verb} who are"
+            " bound to the ClusterRole healer-approver, each in the own name, without --by. Ask an administrator to bind you:"
+            f" kubectl create rolebinding NAME --clusterrole=healer-approver --user=YOU --namespace={namespace}"
+        ) from error
 
 
 def _files() -> Iterator[Mapping[str, Any]]:

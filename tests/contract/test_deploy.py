@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,22 @@ import yaml
 
 from healer.actions.registry import ACTIONS
 from healer.daemon.rulefiles import load_rules, vocabulary
-from healer.model.annotations import APPROVED_BY
+from healer.journal.stored import SIGNATURE
+from healer.model.annotations import APPROVED_BY, UNDONE_BY
 from healer.operate.rbac import manifests, needed
+from tests.contract.apiserver import NOBODY
 from tests.contract.client import Answer, Client, Object
+from tests.support.healer import verb
 from tests.support.kustomize import KUBECTL
 
 _ROOT = Path(__file__).parents[2]
 _FOLDER = _ROOT / "deploy/healer"
 _FIRST = ("-f", _FOLDER / "namespace.yaml", "-f", _FOLDER / "crd.yaml")
-_HEALER = "system:serviceaccount:healer:healer"
+_ACCOUNT = "system:serviceaccount:healer:healer"
+_HEALER = {"Impersonate-User": _ACCOUNT}
 _PEOPLE = {"Impersonate-User": "ann", "Impersonate-Group": "system:masters"}
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
+_PATCH = {"apiGroups": ["healer.dev"], "resources": ["incidents"], "verbs": ["patch"]}
 _TRIES = 300
 
 
@@ -111,24 +118,113 @@ async def _refused(api: Client, body: Object) -> Answer:
     pytest.fail("the policy never refused people's incidents")
 
 
-async def test_only_healer_writes_incidents_and_people_approve(deployed: Client) -> None:
+async def _opened(api: Client) -> str:
+    """The path of an incident that waits for approval, as healer writes it."""
+    made = await api.post(_incidents(api), _incident(api.namespace), headers=_HEALER)
+    assert made.code == 201, made.body
+    path = f"{_incidents(api)}/crash-loop-1"
+    at, reason = "2026-01-01T00:00:01Z", {"code": "NeedsApproval", "text": "a human decides"}
+    status = {"state": "waiting", "reason": reason, "changedAt": at, "askedAt": at, "targets": {}}
+    signed = {"status": status | {SIGNATURE: made.body["metadata"]["uid"]}}
+    written = await api.put(f"{path}/status", made.body | signed, headers=_HEALER)
+    assert written.code == 200, written.body
+    return path
+
+
+async def _bind(api: Client, namespace: str, role: str, *users: str) -> None:
+    subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user} for user in users]
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+    body = {"metadata": {"generateName": "people-"}, "roleRef": ref, "subjects": subjects}
+    await api.make(f"{_RBAC}/namespaces/{namespace}/rolebindings", body)
+
+
+async def test_only_healer_writes_incidents(deployed: Client) -> None:
+    """Of them people write who approves and undoes, and nothing else."""
     body = _incident(deployed.namespace)
     answer = await _refused(deployed, body)
     assert "incidents are opened by healer alone" in answer.body["message"]
-    healer = {"Impersonate-User": _HEALER}
-    made = await deployed.post(_incidents(deployed), body, headers=healer)
-    assert made.code == 201, made.body
-    path = f"{_incidents(deployed)}/crash-loop-1"
+    path = await _opened(deployed)
     reason = {"code": "Healed", "text": "all is well"}
     status = {"status": {"state": "healed", "reason": reason, "changedAt": "2026-01-01T00:00:01Z", "targets": {}}}
     assert (await deployed.patch(f"{path}/status", status, headers=_PEOPLE)).code == 403
     assert (await deployed.patch(path, {"metadata": {"labels": {"team": "ours"}}}, headers=_PEOPLE)).code == 403
     assert (await deployed.patch(path, {"metadata": {"annotations": {"healer.dev/uid": "x"}}}, headers=_PEOPLE)).code == 403
-    written = await deployed.put(f"{path}/status", made.body | status, headers=healer)
-    assert written.code == 200, written.body["message"]
-    approved = await deployed.patch(path, {"metadata": {"annotations": {APPROVED_BY: "ann"}}}, headers=_PEOPLE)
-    assert approved.code == 200, approved.body["message"]
-    assert (await deployed.delete(path, headers=healer)).code == 200
+    assert (await deployed.delete(path, headers=_HEALER)).code == 200
+
+
+async def test_those_with_the_verb_approve_and_undo_each_in_the_own_name(deployed: Client) -> None:
+    """ann has the shipped role in this namespace, bob may patch incidents and no more, eve has the role in another namespace."""
+    await _refused(deployed, _incident(deployed.namespace))
+    path = await _opened(deployed)
+    await _bind(deployed, deployed.namespace, "healer-approver", "ann")
+    await deployed.make(f"{_RBAC}/clusterroles", {"metadata": {"name": "patches"}, "rules": [_PATCH]})
+    await _bind(deployed, deployed.namespace, "patches", "bob", "eve")
+    await _bind(deployed, "default", "healer-approver", "eve")
+
+    async def writes(user: str, name: str | None) -> Answer:
+        annotation = {"metadata": {"annotations": {key: name}}}
+        return await deployed.patch(path, annotation, headers={"Impersonate-User": user})
+
+    for word, key in (("approve", APPROVED_BY), ("undo", UNDONE_BY)):
+        for user in ("bob", "eve"):
+            refused = await writes(user, user)
+            assert (refused.code, f"takes the verb {word} on incidents" in refused.body["message"]) == (403, True), refused.body
+        refused = await writes("ann", "bob")
+        assert (refused.code, f"{key} can only become ann" in refused.body["message"]) == (403, True), refused.body
+        written = await writes("ann", "ann")
+        assert (written.code, written.body["metadata"]["annotations"]) == (200, {key: "ann"}), written.body
+        assert (await writes("bob", None)).code == 403
+        assert (await writes("ann", None)).code == 200
+    await deployed.delete(f"{_RBAC}/clusterroles/patches")
+    await deployed.delete(f"{_RBAC}/namespaces/default/rolebindings")
+    await deployed.delete(path, headers=_HEALER)
+
+
+async def test_an_approval_by_kubectl_gets_the_name_of_its_writer(deployed: Client, kubectl: Kubectl) -> None:
+    """By components/approver-name, which needs Kubernetes 1.36; to take the annotation away stays possible."""
+    policies = _FOLDER / "components/approver-name/policy.yaml"
+    await kubectl("apply", "-f", policies)
+    path = await _opened(deployed)
+    await _bind(deployed, deployed.namespace, "healer-approver", "ann")
+    for key in (APPROVED_BY, UNDONE_BY):
+        for _ in range(_TRIES):
+            body = {"metadata": {"annotations": {key: "x"}}}
+            answer = await deployed.patch(f"{path}?dryRun=All", body, headers={"Impersonate-User": "ann"})
+            if answer.code == 200 and answer.body["metadata"]["annotations"] == {key: "ann"}:
+                break
+            await asyncio.sleep(0.2)
+        else:
+            pytest.fail(f"the name was never written: {answer.body}")
+        for name, stored in (("bob", {key: "ann"}), ("ann", {key: "ann"}), (None, None)):
+            given: Object = {"metadata": {"annotations": {key: name}}}
+            answer = await deployed.patch(path, given, headers={"Impersonate-User": "ann"})
+            assert (answer.code, answer.body["metadata"].get("annotations")) == (200, stored), answer.body
+    await kubectl("delete", "-f", policies)
+    await deployed.delete(path, headers=_HEALER)
+
+
+async def test_healer_approve_signs_with_the_name_that_the_server_knows(deployed: Client, tmp_path: Path) -> None:
+    """Whatever the kubeconfig calls its user; to those who may not it says what to ask for."""
+    await _refused(deployed, _incident(deployed.namespace))
+    path = await _opened(deployed)
+    deployed.write_kubeconfig(tmp_path / "admin")
+    replace(deployed, headers={"Authorization": f"Bearer {NOBODY}"}).write_kubeconfig(tmp_path / "mallory")
+    what = ("approve", "crash-loop-1", "-n", deployed.namespace)
+    code, said = await verb(*what, "--by", "ann", home=tmp_path, KUBECONFIG=tmp_path / "admin")
+    assert (code, "can only become admin" in said, "without --by" in said) == (2, True, True), said
+    role = {"metadata": {"name": "patches"}, "rules": [{**_PATCH, "verbs": ["get", "patch"]}]}
+    await deployed.make(f"{_RBAC}/clusterroles", role)
+    for bound in ("", "patches"):
+        if bound:
+            await _bind(deployed, deployed.namespace, bound, "mallory")
+        code, said = await verb(*what, home=tmp_path, KUBECONFIG=tmp_path / "mallory")
+        assert (code, f"--clusterrole=healer-approver --user=YOU --namespace={deployed.namespace}" in said) == (2, True), said
+    assert "takes the verb approve" in said
+    code, said = await verb(*what, home=tmp_path, KUBECONFIG=tmp_path / "admin")
+    assert (code, "approved by admin" in said) == (0, True), said
+    assert (await deployed.get(path)).body["metadata"]["annotations"] == {APPROVED_BY: "admin"}
+    await deployed.delete(f"{_RBAC}/clusterroles/patches")
+    await deployed.delete(path, headers=_HEALER)
 
 
 async def test_an_upgrade_takes_back_nothing_that_healer_rbac_has_granted(deployed: Client, kubectl: Kubectl) -> None:
@@ -141,7 +237,7 @@ async def test_an_upgrade_takes_back_nothing_that_healer_rbac_has_granted(deploy
     assert "clusterrole.rbac.authorization.k8s.io/healer unchanged" in said
     after = await _role(deployed, bool)
     assert (after["rules"], after["metadata"]["resourceVersion"]) == (before["rules"], before["metadata"]["resourceVersion"])
-    review = {"spec": {"user": _HEALER, "resourceAttributes": {"verb": "list", "resource": "nodes"}}}
+    review = {"spec": {"user": _ACCOUNT, "resourceAttributes": {"verb": "list", "resource": "nodes"}}}
     answer = await deployed.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
     assert answer.body["status"]["allowed"] is True
     await kubectl("delete", "clusterrole", "healer-rules")
@@ -149,7 +245,7 @@ async def test_an_upgrade_takes_back_nothing_that_healer_rbac_has_granted(deploy
 
 async def test_what_is_deleted_leaves_the_incidents_and_the_namespace(deployed: Client, kubectl: Kubectl) -> None:
     """With them the budgets, the notes of what can be undone, the Secret, and a pause of everything."""
-    made = await deployed.post(_incidents(deployed), _incident(deployed.namespace), headers={"Impersonate-User": _HEALER})
+    made = await deployed.post(_incidents(deployed), _incident(deployed.namespace), headers=_HEALER)
     assert made.code == 201, made.body
     await kubectl("-n", "healer", "create", "secret", "generic", "healer", "--from-literal=webhook-token=t")
     await kubectl("delete", "-k", _FOLDER)

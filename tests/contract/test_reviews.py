@@ -10,6 +10,7 @@ from tests.contract.apiserver import ADMIN
 from tests.contract.client import Answer, Client
 
 _TOKENS = "/apis/authentication.k8s.io/v1/tokenreviews"
+_SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _ACCESS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 API_SERVER = "https://kubernetes.default.svc"
 
@@ -46,6 +47,16 @@ async def test_a_review_without_a_token_is_a_bad_request(api: Client) -> None:
     answer = await token_review(api, "")
     assert (answer.code, answer.body["reason"]) == (400, "BadRequest")
     assert answer.body["message"] == "token is required for TokenReview in authentication"
+
+
+async def test_whoever_is_known_is_told_by_which_name(api: Client) -> None:
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    answer = await api.post(_SELF, body)
+    assert (answer.code, answer.body["kind"]) == (201, "SelfSubjectReview")
+    found = answer.body["status"]["userInfo"]
+    assert found["username"] == (await token_review(api, ADMIN)).body["status"]["user"]["username"]
+    assert "system:authenticated" in found["groups"]
+    assert (await api.get(_SELF)).code == 405
 
 
 async def test_a_path_is_not_allowed_unless_it_is_granted(api: Client) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cel_expr_python import cel
 
 from healer.model.annotations import APPROVED_BY, UNDONE_BY
 from tests.support.kustomize import Manifest, built
+from tests.support.schemas import faults
 
 FOLDER = Path(__file__).parents[2] / "deploy/healer"
 HEALER = "system:serviceaccount:healer:healer"
@@ -31,11 +34,23 @@ def _policy(manifests: list[Manifest]) -> Manifest:
     return policy
 
 
-def _evaluate(expression: str, facts: dict[str, Any]) -> bool:
-    env = cel.NewEnv(variables=dict.fromkeys(("object", "oldObject", "request"), cel.Type.DYN))
-    answer = env.compile(expression).eval(data=facts)
-    assert answer.type() == cel.Type.BOOL, f"{expression}: {answer.value()}"
-    return bool(answer.value())
+def _authorizer(may: Collection[str]) -> list[cel.FunctionDecl]:
+    """The functions of the API server's authorizer, for a user who may what is named: GROUP/RESOURCE/NAMESPACE/NAME/VERB."""
+    text = cel.Type.STRING
+
+    def member(name: str, returns: cel.Type, arguments: int, impl: Callable[..., object]) -> cel.FunctionDecl:
+        return cel.FunctionDecl(name, [cel.Overload(name, returns, [text] * (1 + arguments), True, impl)])
+
+    builders = ("group", "resource", "namespace", "name", "check")
+    chain = [member(name, text, 1, lambda asked, word: f"{asked}/{word}".removeprefix("/")) for name in builders]
+    return [*chain, member("allowed", cel.Type.BOOL, 0, lambda asked: asked in may)]
+
+
+def _evaluate(expression: str, facts: dict[str, Any], may: Collection[str] = ()) -> Any:
+    types = dict.fromkeys(("object", "oldObject", "request"), cel.Type.DYN) | {"authorizer": cel.Type.STRING}
+    answer = cel.NewEnv(variables=types, functions=_authorizer(may)).compile(expression).eval(data=facts | {"authorizer": ""})
+    assert answer.type() in (cel.Type.BOOL, cel.Type.STRING), f"{expression}: {answer.value()}"
+    return answer.value()
 
 
 class Review:
@@ -44,7 +59,7 @@ class Review:
     def __init__(self, manifests: list[Manifest]) -> None:
         spec = _policy(manifests)["spec"]
         self._conditions = [each["expression"] for each in spec["matchConditions"]]
-        self._validations = [(each["expression"], each["message"]) for each in spec["validations"]]
+        self._validations = spec["validations"]
         self._variables = {f"variables.{each['name']}": f"({each['expression']})" for each in spec["variables"]}
 
     def denied(
@@ -55,19 +70,24 @@ class Review:
         new: dict[str, Any] | None = None,
         groups: tuple[str, ...] = (),
         subresource: str = "",
+        old: dict[str, Any] = INCIDENT,
+        may: Collection[str] = (),
     ) -> list[str]:
-        """The messages of what refuses it; empty when it is let through."""
+        """The messages of what refuses it; empty when it is let through. `may`: the verbs that the user has on the incident."""
         info = {"username": user, "groups": [*groups, "system:authenticated"]}
-        request = {"operation": operation, "userInfo": info} | ({"subResource": subresource} if subresource else {})
-        old = None if operation == "CREATE" else INCIDENT
-        facts = {"request": request, "object": new, "oldObject": old}
+        place = {"namespace": INCIDENT["metadata"]["namespace"], "name": INCIDENT["metadata"]["name"]}
+        request = {"operation": operation, "userInfo": info} | place | ({"subResource": subresource} if subresource else {})
+        granted = {f"healer.dev/incidents/{place['namespace']}/{place['name']}/{verb}" for verb in may}
+        facts = {"request": request, "object": new, "oldObject": None if operation == "CREATE" else old}
         if not all(_evaluate(expression, facts) for expression in self._conditions):
             return []
-        return [message for expression, message in self._validations if not _evaluate(self._whole(expression), facts)]
+        failed = [each for each in self._validations if not _evaluate(self._whole(each["expression"]), facts, granted)]
+        said = [each.get("messageExpression") or repr(each["message"]) for each in failed]
+        return [_evaluate(self._whole(expression), facts) for expression in said]
 
     def _whole(self, expression: str) -> str:
-        """With the variables written out."""
-        for name, written in self._variables.items():
+        """With the variables written out; a variable has only those before it in it."""
+        for name, written in reversed(self._variables.items()):
             expression = expression.replace(name, written)
         return expression
 
@@ -109,9 +129,36 @@ def test_a_namesake_is_not_healer(review: Review, user: str) -> None:
     assert review.denied("CREATE", user, new=INCIDENT)
 
 
-@pytest.mark.parametrize("key", [APPROVED_BY, UNDONE_BY])
-def test_people_approve_and_undo(review: Review, key: str) -> None:
-    assert review.denied("UPDATE", new=changed(f"metadata annotations {key}", "ann")) == []
+VERBS = pytest.mark.parametrize(("key", "verb"), [(APPROVED_BY, "approve"), (UNDONE_BY, "undo")])
+
+
+@VERBS
+def test_those_with_the_verb_approve_and_undo_in_their_own_name(review: Review, key: str, verb: str) -> None:
+    """They take the place of whoever did before them, too."""
+    before = changed(f"metadata annotations {key}", "bob")
+    for old in (INCIDENT, before):
+        new = changed(f"metadata annotations {key}", "ann")
+        assert review.denied("UPDATE", "ann", new=new, old=old, may=(verb,)) == []
+    assert review.denied("UPDATE", "ann", new=INCIDENT, old=before, may=(verb,)) == []
+
+
+@VERBS
+def test_without_the_verb_a_name_is_neither_written_nor_taken_away(review: Review, key: str, verb: str) -> None:
+    """Not by those who may the other, either."""
+    before, other = changed(f"metadata annotations {key}", "bob"), {"approve": "undo", "undo": "approve"}[verb]
+    for new in (changed(f"metadata annotations {key}", "ann"), INCIDENT):
+        (said,) = review.denied("UPDATE", "ann", new=new, old=before, may=(other,))
+        assert f"takes the verb {verb} on incidents.healer.dev" in said
+
+
+@VERBS
+def test_nobody_writes_the_name_of_another(review: Review, key: str, verb: str) -> None:
+    """Not even administrators; what stands there may stay."""
+    new = changed(f"metadata annotations {key}", "bob")
+    for groups in ((), ("system:masters",)):
+        (said,) = review.denied("UPDATE", "ann", new=new, may=("approve", "undo"), groups=groups)
+        assert f"people {verb} in their own name: {key} can only become ann" in said
+    assert review.denied("UPDATE", "ann", new=new, old=new) == []
 
 
 @pytest.mark.parametrize(
@@ -133,12 +180,12 @@ def test_people_change_nothing_else(review: Review, new: dict[str, Any]) -> None
     approved = copy.deepcopy(new)
     approved["metadata"].setdefault("annotations", {})[APPROVED_BY] = "ann"
     assert review.denied("UPDATE", new=new)
-    assert review.denied("UPDATE", new=approved), "an approval excuses nothing else"
+    assert review.denied("UPDATE", "ann", new=approved, may=("approve",)), "an approval excuses nothing else"
 
 
 def test_incidents_without_annotations_can_be_approved_too(review: Review, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(INCIDENT["metadata"], "annotations")
-    assert review.denied("UPDATE", new=changed(f"metadata annotations {APPROVED_BY}", "ann")) == []
+    assert review.denied("UPDATE", "ann", new=changed(f"metadata annotations {APPROVED_BY}", "ann"), may=("approve",)) == []
 
 
 def test_namespaces_can_end_and_administrators_tidy_up(review: Review) -> None:
@@ -156,6 +203,17 @@ def test_it_is_bound_denies_and_fails_closed(manifests: list[Manifest]) -> None:
     (rules,) = policy["spec"]["matchConstraints"]["resourceRules"]
     assert set(rules["operations"]) == {"CREATE", "UPDATE", "DELETE"}
     assert set(rules["resources"]) == {"incidents", "incidents/status"}
+
+
+def test_the_policy_that_writes_names_is_one_of_kubernetes_1_36() -> None:
+    """tests/contract has it judge; it leaves out the same account, and heeds the annotations that this policy guards."""
+    text = (FOLDER / "components/approver-name/policy.yaml").read_text("utf-8")
+    policy, binding = yaml.safe_load_all(text)
+    assert faults(policy, "1.36") == faults(binding, "1.36") == []
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    (condition,) = policy["spec"]["matchConditions"]
+    assert condition["expression"] == f"request.userInfo.username != '{HEALER}'"
+    assert [APPROVED_BY in text, UNDONE_BY in text] == [True, True]
 
 
 def test_it_knows_the_account_that_the_pod_has(manifests: list[Manifest]) -> None:

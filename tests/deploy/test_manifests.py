@@ -50,6 +50,7 @@ def test_it_is_whole(manifests: list[Manifest]) -> None:
     assert sorted(manifest["kind"] for manifest in manifests) == [
         "ClusterRole",
         "ClusterRole",
+        "ClusterRole",
         "ClusterRoleBinding",
         "ConfigMap",
         "Deployment",

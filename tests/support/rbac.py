@@ -10,6 +10,8 @@ from healer.model.action import Permission
 
 Manifest = Mapping[str, Any]
 
+_COMPONENT = "app.kubernetes.io/component"
+
 
 def granted(manifests: Iterable[Manifest]) -> set[Permission]:
     """Everything that the roles among the manifests allow.
@@ -45,8 +47,11 @@ class Authorizer:
 
 
 def _roles(manifests: list[Manifest]) -> list[Manifest]:
-    """The roles that are bound; one that is the sum of others has their rules, as the control plane fills them in."""
-    manifests = list(_summed(manifests))
+    """The roles that are bound; one that is the sum of others has their rules, as the control plane fills them in.
+
+    Roles for people are none of healer's, and bound by whoever installs it.
+    """
+    manifests = [each for each in _summed(manifests) if each["metadata"].get("labels", {}).get(_COMPONENT) != "people"]
     roles = {_role_key(each["kind"], each): each for each in manifests if each["kind"] in ("Role", "ClusterRole")}
     bound = {_bound_role(each) for each in manifests if each["kind"] in ("RoleBinding", "ClusterRoleBinding")}
     if bound != roles.keys():

@@ -1,4 +1,4 @@
-"""TokenReview and SubjectAccessReview: whose a token is, and whether its user may request a path that is no resource.
+"""TokenReview, SelfSubjectReview and SubjectAccessReview: whose a token is, and whether its user may request a path.
 
 Source: pkg/registry/authentication/tokenreview/storage.go, pkg/apis/authorization/validation.
 """
@@ -16,8 +16,9 @@ from healer.lab.objects import Object
 API_SERVER = "https://kubernetes.default.svc"
 """The audience of tokens for the API server itself; a review that names no audience means this one."""
 TOKEN_REVIEW = Kind(group="authentication.k8s.io", plural="tokenreviews", kind="TokenReview", namespaced=False)
+SELF_REVIEW = Kind(group="authentication.k8s.io", plural="selfsubjectreviews", kind="SelfSubjectReview", namespaced=False)
 ACCESS_REVIEW = Kind(group="authorization.k8s.io", plural="subjectaccessreviews", kind="SubjectAccessReview", namespaced=False)
-_KINDS = {(kind.group, kind.plural): kind for kind in (TOKEN_REVIEW, ACCESS_REVIEW)}
+_KINDS = {(kind.group, kind.plural): kind for kind in (TOKEN_REVIEW, SELF_REVIEW, ACCESS_REVIEW)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,10 @@ class Reviews:
         """The kind of review at this place of the API."""
         return _KINDS.get((group, plural)) if version == "v1" else None
 
-    def review(self, kind: Kind, body: Mapping[str, Any]) -> Object:
-        """The answer to a POST. Raises ApiRefusal."""
+    def review(self, kind: Kind, body: Mapping[str, Any], authorization: str) -> Object:
+        """The answer to a POST with that Authorization header. Raises ApiRefusal."""
+        if kind is SELF_REVIEW:
+            return kind.head | {"metadata": {}, "status": {"userInfo": self._self(authorization.removeprefix("Bearer "))}}
         spec = body.get("spec") or {}
         found = self._token(spec) if kind is TOKEN_REVIEW else self._access(spec)
         return kind.head | {"metadata": {}, "spec": spec, "status": found}
@@ -63,8 +66,13 @@ class Reviews:
         audiences = [each for each in asked if known is not None and each in known.audiences]
         if known is None or not audiences:
             return {"user": {}, "error": "invalid bearer token"}
-        user = {"username": known.user, "uid": known.user, "groups": ["system:authenticated"]}
-        return {"authenticated": True, "user": user, "audiences": audiences}
+        return {"authenticated": True, "user": _user_info(known), "audiences": audiences}
+
+    def _self(self, token: str) -> Object:
+        known = self._tokens.get(token)
+        if known is None:  # anonymous: RBAC lets those ask whom the server knows (ClusterRole system:basic-user)
+            raise status.forbidden(SELF_REVIEW, "", "", "create", SELF_REVIEW.plural, "system:anonymous")
+        return _user_info(known)
 
     def _access(self, spec: Mapping[str, Any]) -> Object:
         asked = spec.get("nonResourceAttributes")
@@ -73,6 +81,10 @@ class Reviews:
         if not spec.get("user") and not spec.get("groups"):
             raise _invalid("spec.user", '""', "at least one of user or group")
         return {"allowed": (spec.get("user", ""), asked.get("verb", ""), asked.get("path", "")) in self._grants}
+
+
+def _user_info(known: _Known) -> Object:
+    return {"username": known.user, "uid": known.user, "groups": ["system:authenticated"]}
 
 
 def _invalid(field: str, value: str, needed: str) -> status.ApiRefusal:

@@ -114,7 +114,8 @@ class LabServer:
             raise status.forbidden(kind, "", "", seen.verb, seen.permission, self.user)
         if seen.verb != "create":
             raise status.method_not_allowed()
-        return _json(self.reviews.review(kind, msgspec.json.decode(await request.read(), type=dict[str, Any])), 201)
+        body = msgspec.json.decode(await request.read(), type=dict[str, Any])
+        return _json(self.reviews.review(kind, body, request.headers.get("Authorization", "")), 201)
 
     async def stream(self, request: web.Request, kind: Kind, namespace: str | None, seen: SeenRequest) -> web.StreamResponse:
         """Answer a WATCH."""

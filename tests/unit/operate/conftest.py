@@ -58,7 +58,7 @@ class Front:
         for prefix, url in self.proxied.items():
             if request.path.startswith(prefix):
                 base, path = url, path.removeprefix(prefix)
-        headers = {name: request.headers[name] for name in ("Content-Type", "Accept") if name in request.headers}
+        headers = {name: request.headers[name] for name in ("Content-Type", "Accept", "Authorization") if name in request.headers}
         async with self.session.request(request.method, base + path, data=await request.read(), headers=headers) as heard:
             return web.Response(body=await heard.read(), status=heard.status, content_type=heard.content_type)
 
@@ -85,6 +85,13 @@ class Place:
     @property
     def kubeconfig(self) -> str:
         return str(self.home / "kubeconfig")
+
+    def known_as(self, name: str) -> None:
+        """Have the API server know the kubeconfig's user, alice, by that name."""
+        self.lab.reviews.add_token("a-token", name)
+        content = yaml.safe_load((self.home / "kubeconfig").read_text("utf-8"))
+        content["users"][0]["user"]["token"] = "a-token"
+        (self.home / "kubeconfig").write_text(yaml.safe_dump(content))
 
     def annotations(self, kind: str = "deployments", name: str = NAME) -> dict[str, str]:
         """Those of an object, as the cluster has them."""

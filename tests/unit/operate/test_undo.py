@@ -161,7 +161,8 @@ async def test_a_second_time_there_is_nothing_left_to_do(shifted: Shifted) -> No
 
 
 async def test_one_that_was_cut_off_before_it_was_signed_is_signed(shifted: Shifted) -> None:
-    shifted.lab.faults.answer(500, verb="patch", resource="incidents")
+    dry_run = iter([True, False])
+    shifted.lab.faults.answer(500, verb="patch", resource="incidents", match=lambda _: not next(dry_run))
     with pytest.raises(Exception, match="500"):
         await shifted.undo()
     assert shifted.weights() == [(80, 20)]
@@ -369,3 +370,17 @@ async def test_on_a_terminal_yes_is_not_asked(shifted: Shifted) -> None:
     ended, said = await shifted.type_on_a_terminal("n", f"incident/{ID}", "--yes")
     assert (ended, shifted.weights()) == (0, [(80, 20)])
     assert "Put this" not in said
+
+
+async def test_who_may_not_say_so_on_the_incident_undoes_nothing(shifted: Shifted) -> None:
+    """The server is asked first: healer would shift again after a change that it did not hear of."""
+    shifted.lab.admission.policy("to undo takes the verb undo", reason="Forbidden", resource="incidents")
+    code, said = await shifted.type(f"incident/{ID}")
+    assert (code, "to undo takes the verb undo" in said, "--clusterrole=healer-approver" in said) == (2, True, True), said
+    assert (shifted.weights(), shifted.signed) == ([(100, 0)], {})
+
+
+async def test_the_name_is_the_one_that_the_server_knows(shifted: Shifted) -> None:
+    shifted.place.known_as("oidc:alice")
+    assert (await shifted.type(f"incident/{ID}"))[0] == 0
+    assert (shifted.weights(), shifted.signed) == ([(80, 20)], {"healer.dev/undone-by": "oidc:alice"})

@@ -87,6 +87,29 @@ async def test_approve_shows_what_will_be_done_and_says_who_approved(place: Plac
     assert place.annotations("incidents", "crash-loop-1") == {"healer.dev/approved-by": "alice"}
 
 
+async def test_approve_and_undo_sign_with_the_name_that_the_server_knows(place: Place) -> None:
+    """The admission policy takes no other. A name by --by stands as it is given."""
+    place.known_as("oidc:alice@example.com")
+    await place.keep(place.incident(State.WAITING, "NeedsApproval", mode="approve", asked_at=place.now - 10))
+    for by, name in (((), "oidc:alice@example.com"), (("--by", "bob"), "bob")):
+        code, said = await healer(place, "approve", "crash-loop-1", *by)
+        assert (code, place.annotations("incidents", "crash-loop-1")) == (0, {"healer.dev/approved-by": name}), said
+
+
+async def test_approve_says_who_may_when_the_server_refuses(place: Place) -> None:
+    """By RBAC or by the admission policy; nothing is approved."""
+    await place.keep(place.incident(State.WAITING, "NeedsApproval", mode="approve", asked_at=place.now - 10))
+    policy = place.lab.admission.policy("to approve takes the verb approve", reason="Forbidden", resource="incidents")
+    ask = "--clusterrole=healer-approver --user=YOU --namespace=production"
+    code, said = await healer(place, "approve", "crash-loop-1")
+    assert (code, "to approve takes the verb approve" in said, ask in said) == (2, True, True), said
+    place.lab.admission.allow(policy)
+    place.lab.forbid("patch", "incidents")
+    code, said = await healer(place, "approve", "crash-loop-1")
+    assert (code, "forbidden" in said, ask in said) == (2, True, True), said
+    assert place.annotations("incidents", "crash-loop-1") == {}
+
+
 async def test_approve_exits_1_when_nothing_waits(place: Place) -> None:
     await place.keep(place.incident(State.VERIFYING))
     code, said = await healer(place, "approve", "crash-loop-1", "--by", "bob")
