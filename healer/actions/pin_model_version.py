@@ -277,7 +277,7 @@ class _Pin:
             text = "; ".join([text, *self._caveats(change)])
             if self.call.act.dry_run:
                 return Outcome(OutcomeKind.DONE, "WouldPin", f"would pin {name} to version {self.version}; {text}{dry}")
-            return Outcome(OutcomeKind.DEFERRED, "Loading", text)
+            return Outcome(OutcomeKind.DEFERRED, "Loading", text, begun=True)
         notes = [f"it was {before.policy}", *change.notes, *written.before.remarks]
         notes += self._caveats(change)
         text = f"{name} {'would be' if dry else 'is'} pinned to version {self.version}: {'; '.join(notes)}{dry}"

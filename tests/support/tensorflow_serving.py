@@ -39,12 +39,17 @@ class StatusServers:
             said = self._says.get(request.transport.get_extra_info("sockname")[0])
             if isinstance(said, web.Response):
                 return web.Response(body=said.body, status=said.status, headers=said.headers)
-            if not said:
-                name = request.path.rpartition("/")[2]
-                return web.json_response({"error": f"Could not find any versions of model {name}"}, status=404)
-            return web.json_response({"model_version_status": [_entry(*one) for one in said]})
+            return status(request, *said or ())
         finally:
             self.at_once -= 1
+
+
+def status(request: web.Request, *versions: tuple[Any, ...]) -> web.Response:
+    """The answer of a server that has these versions: (version, state[, code[, message]])."""
+    name = request.path.rpartition("/")[2]
+    if not versions:
+        return web.json_response({"error": f"Could not find any versions of model {name}"}, status=404)
+    return web.json_response({"model_version_status": [_entry(*one) for one in versions]})
 
 
 def _entry(version: int, state: str, code: str = "OK", message: str = "") -> dict[str, Any]:

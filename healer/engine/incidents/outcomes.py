@@ -39,7 +39,8 @@ def acted(incident: Incident, outcome: Outcome, facts: IncidentFacts) -> Transit
             return verify(_treated(_undone(incident), target), facts, reason)
         case OutcomeKind.RECOVERED:
             # nothing was done to it, so that it may still be treated in this step, should it stay sick
-            return retry(_undone(incident), target, reason, facts.tuning.engine.retry, facts)
+            begun = incident.failures and not facts.takes_pods(incident)  # perhaps that is why: see `perhaps_done`
+            return retry(incident if begun else _undone(incident), target, reason, facts.tuning.engine.retry, facts)
         case OutcomeKind.REFUSED:
             after, effects = climb(_undone(incident), facts, reason)
             return after, (decided(incident, facts, Verb.REFUSE, reason, target), *effects)
@@ -96,13 +97,13 @@ def done_after_all(incident: Incident, facts: IncidentFacts) -> Transition | Non
 
 
 def perhaps_done(incident: Incident, facts: IncidentFacts) -> Transition | None:
-    """What follows when all signals are gone, and the answer to the last try on the workload was lost: perhaps that is why.
+    """What follows when all signals are gone, and a try on the workload is not over, or its answer was lost: perhaps that is why.
 
     None when there was no such try. What an action on a pod came to, the pod itself shows.
     """
     if not incident.failures or facts.takes_pods(incident):
         return None
-    text = "all signals are gone, and no answer to the last try came: it is counted as done"
+    text = "all signals are gone, and an earlier try may have taken effect: it is counted as done"
     return _accepted(incident, incident.workload, Reason("AnswerLost", text), facts)
 
 

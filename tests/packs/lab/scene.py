@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from healer.actions.pin_model_version import PinModelVersionParams
 from healer.lab import Lab, serving
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.kubelet.behaviour import ANNOTATION
@@ -12,8 +13,8 @@ from healer.model.incident import Incident, State
 from healer.model.target import Target
 from healer.operate.approve import approve
 from healer.rules.schema import Rule
-from tests.integration.world import NAMESPACE
-from tests.packs.lab.stage import UNHURRIED, Stage, unhurried
+from tests.packs.lab.models_file import ModelsFile
+from tests.packs.lab.stage import Stage, place, unhurried
 from tests.support.processes import PATIENCE
 
 
@@ -49,7 +50,14 @@ class Scene:
 
     @property
     def namespace(self) -> str:
-        return NAMESPACE if self.hurried else UNHURRIED
+        """The namespace, which nothing else is in."""
+        return place(self.number, hurried=self.hurried)
+
+    @property
+    def file(self) -> ModelsFile | None:
+        """The file that the rule pins versions in."""
+        pins = [step.params for step in self.ruling.heal if isinstance(step.params, PinModelVersionParams)]
+        return ModelsFile(self.stage.lab, self.namespace, pins[0]) if pins else None
 
     # the cluster
 
@@ -74,6 +82,9 @@ class Scene:
             part["metadata"]["labels"] = part["metadata"]["labels"] | labels
         deployment["metadata"]["annotations"] = {PAUSED: "true"}
         deployment["spec"]["template"]["spec"]["initContainers"] = [{"name": "fetch", "image": "fetch:1"}]
+        if self.file is not None:
+            manifests.append(self.file.manifest())
+            deployment["spec"]["template"]["spec"]["volumes"] = [self.file.volume()]
         await self.stage.lab.apply(manifests)
         await self.stage.lab.wait_for(lambda _: len(self.pods()) == replicas, PATIENCE)
         names = sorted(self.pods())
@@ -177,7 +188,7 @@ class Scene:
 
     def changes(self) -> list[tuple[str, str]]:
         """What healer has changed of the workload."""
-        return self.stage.changes(self.workload)
+        return self.stage.changes(self.namespace)
 
     def _mine(self, incident: Incident) -> bool:
         return incident.rule == self.rule and self._is(incident.workload)

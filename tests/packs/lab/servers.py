@@ -2,16 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 
 from healer.rules.triggers import MODEL
+from tests.packs.lab.models_file import BROKEN, WANTED
 from tests.packs.lab.scene import Scene
 from tests.packs.troubles import Trouble
 from tests.support.model_servers import MODEL as RANKER
 from tests.support.model_servers import Answer, Engine, Readiness, Repository
+from tests.support.tensorflow_serving import status
 
-LOOKED_AT = {"v2": f"/v2/models/{RANKER}/ready", "vllm": "/metrics", "sglang": "/health", "triton": "/v2/repository/index"}
+LOOKED_AT = {
+    "tensorflow": f"/v1/models/{RANKER}",
+    "v2": f"/v2/models/{RANKER}/ready",
+    "vllm": "/metrics",
+    "sglang": "/health",
+    "triton": "/v2/repository/index",
+}
 """A path of each server that healer asks for at every look."""
 
 
@@ -33,14 +42,21 @@ def _readiness(*, ready: bool) -> Callable[[str], Answer]:
     return lambda model: Readiness(ready=ready, model=model).kserve
 
 
+def _versions(*versions: tuple[Any, ...]) -> Callable[[str], Answer]:
+    return lambda _: lambda request: status(request, *versions)
+
+
 _SERVES = ("1", "READY", "")
 _WELL: Mapping[str, Callable[[str], Answer]] = {
+    "tensorflow": _versions((1, "AVAILABLE"), (WANTED, "AVAILABLE")),
     "vllm": _engine("vllm"),
     "sglang": _engine("sglang"),
     "triton": _repository(_SERVES),
     "v2": _readiness(ready=True),
 }
 _ILL: Mapping[tuple[str, str], Callable[[str], Answer]] = {
+    ("tensorflow", "ModelStuckLoading"): _versions((WANTED, "LOADING")),
+    ("tensorflow", "ModelNotAvailable"): _versions((WANTED, "END")),
     ("vllm", "EngineStalled"): _engine("vllm", moves=False),
     ("vllm", "EngineDead"): _engine("vllm", health=503),
     ("sglang", "EngineStalled"): _engine("sglang", moves=False),
@@ -52,6 +68,8 @@ _ILL: Mapping[tuple[str, str], Callable[[str], Answer]] = {
     ("v2", "ModelStuckLoading"): _readiness(ready=False),
 }
 """By the server and the condition."""
+_OF_FILE = {"ModelVersionFailed", "ModelVersionMissing"}
+"""What TensorFlow Serving has because of its file."""
 
 
 def addresses(number: int, replicas: int) -> list[str]:
@@ -64,9 +82,17 @@ def install(scene: Scene, trouble: Trouble) -> None:
     served = scene.ruling.when.get(MODEL)
     if served is None:
         return
-    well, ill = _WELL[served.server], _ILL[served.server, trouble.name]
+    well = _WELL[served.server]
+    ill = partial(_of_file, scene) if trouble.name in _OF_FILE else _ILL[served.server, trouble.name](served.name)
     for address in scene.addresses:
-        scene.stage.servers.says[address] = partial(_answer, scene, address, well(served.name), ill(served.name))
+        scene.stage.servers.says[address] = partial(_answer, scene, address, well(served.name), ill)
+
+
+def _of_file(scene: Scene, request: web.Request) -> web.StreamResponse:
+    """The server has what the file says; the version that is BROKEN does not load."""
+    assert scene.file is not None
+    failed = ("END", "NOT_FOUND", "no such file")
+    return status(request, *((each, *(failed if each == BROKEN else ("AVAILABLE",))) for each in scene.file.versions()))
 
 
 def _answer(scene: Scene, address: str, well: Answer, ill: Answer, request: web.Request) -> web.StreamResponse:

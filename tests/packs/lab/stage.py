@@ -18,8 +18,10 @@ from healer.lab.objects import Object, condition, labels_of
 from healer.operate.rbac import needed, rule_roles
 from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
+from healer.rules.schema import Step
 from healer.rules.triggers import MODEL
 from healer.settings.sections import JournalSettings, LeaderSettings
+from tests.integration.world import NAMESPACE
 from tests.packs.drills import RULES
 from tests.seams.house import House, house
 from tests.support.kustomize import Manifest, built
@@ -29,7 +31,8 @@ from tests.support.rbac import Authorizer
 SPEED = 600
 """The rules run so many times as fast as in production."""
 UNHURRIED = "unhurried"
-"""The namespace in which they run at their own speed, under another name: nothing there can last as long as their `for`."""
+"""Before the names of rules that run at their own speed, and of the namespaces where: nothing there can last as long as their
+`for`."""
 NODES = 500
 """No two pods share a node, so that the pods of several scenes make no storm of a node."""
 DEPLOY = RULES.parent / "deploy" / "healer"
@@ -66,21 +69,21 @@ class Stage:
         self.servers = servers
         self.pods: dict[str, dict[str, Object]] = defaultdict(dict)
         """The pods of each workload by name, as they are stored: not to be changed."""
-        self._evicted: list[str] = []
+        self._evicted: list[tuple[str, str]] = []
         lab.store.listeners.append(self._changed)
 
     def _changed(self, collection: str, change: StoreEvent) -> None:
         if collection != POD.stored_in:
             return
-        pod, name = change.now.object, change.key[1]
+        pod, (namespace, name) = change.now.object, change.key
         pods = self.pods[labels_of(pod)[WORKLOAD]]
         if change.type == "DELETED":
             del pods[name]
             return
         pods[name] = pod
         target = condition(pod, "DisruptionTarget")
-        if target is not None and target["reason"] == "EvictionByEvictionAPI" and name not in self._evicted:
-            self._evicted.append(name)
+        if target is not None and target["reason"] == "EvictionByEvictionAPI" and (namespace, name) not in self._evicted:
+            self._evicted.append((namespace, name))
 
     @contextlib.asynccontextmanager
     async def daemon(self, folder: Path) -> AsyncIterator[None]:
@@ -105,21 +108,21 @@ class Stage:
         ):
             yield
 
-    def changes(self, workload: str) -> list[tuple[str, str]]:
-        """What healer has changed of a workload and its pods: the permission for it, and the name. A dry run changes nothing."""
-        evicted = [("pods/eviction", pod) for pod in self._evicted]
-        asked = [(seen.permission, seen.name) for seen in self.lab.requests if seen.verb in _WRITES and seen.resource not in _OWN]
-        written = [(permission, name) for permission, name in asked if permission != "pods/eviction"]
-        return [(what, name) for what, name in [*evicted, *written] if name == workload or name.startswith(f"{workload}-")]
+    def changes(self, namespace: str) -> list[tuple[str, str]]:
+        """What healer has changed in a namespace: the permission for it, and the name. A dry run changes nothing."""
+        evicted = [("pods/eviction", pod) for where, pod in self._evicted if where == namespace]
+        asked = [seen for seen in self.lab.requests if seen.namespace == namespace and seen.verb in _WRITES]
+        written = [(seen.permission, seen.name) for seen in asked if seen.resource not in _OWN]
+        return evicted + [change for change in written if change[0] != "pods/eviction"]
 
 
 @contextlib.asynccontextmanager
-async def stage(file: str, addresses: Sequence[str]) -> AsyncIterator[Stage]:
-    """The rules of a shipped file, and a cluster without a healer."""
+async def stage(file: str, scenes: int, addresses: Sequence[str]) -> AsyncIterator[Stage]:
+    """The rules of a shipped file, and a cluster without a healer, for so many scenes."""
     async with model_servers(*addresses) as servers, Lab(time_scale=0.02, nodes=NODES) as lab:
         for name in ("namespace.yaml", "crd.yaml"):
             await lab.apply_yaml((DEPLOY / name).read_text("utf-8"))
-        yield Stage(lab, rulebook(file, servers.port), servers, permitted(file))
+        yield Stage(lab, rulebook(file, scenes, servers.port), servers, permitted(file))
 
 
 def permitted(file: str) -> Allows:
@@ -130,10 +133,18 @@ def permitted(file: str) -> Allows:
     return Authorizer([*roles, *_PEOPLE]).allows
 
 
-def rulebook(file: str, port: int) -> Rulebook:
+def rulebook(file: str, scenes: int, port: int) -> Rulebook:
     """The rules of a file twice: in a hurry, and unhurried. Those that ask model servers ask them at that port, and often."""
     shipped = Rulebook(load_rules([RULES / file], vocabulary()).rules)
-    return Rulebook(_asked_at(bound, port) for bound in (*scaled(shipped, 1 / SPEED).rules, *map(_unhurried, shipped.rules)))
+    hurried = [_within(bound, *(place(number) for number in range(scenes))) for bound in scaled(shipped, 1 / SPEED).rules]
+    places = [place(number, hurried=False) for number in range(scenes)]
+    slow = [_within(replace(bound, ruleset=unhurried(bound.ruleset)), *places) for bound in shipped.rules]
+    return Rulebook(_asked_at(bound, port) for bound in (*hurried, *slow))
+
+
+def place(scene: int, *, hurried: bool = True) -> str:
+    """The namespace of a scene: each has one of its own, because rules name what is there (a ConfigMap, a route)."""
+    return f"{NAMESPACE if hurried else UNHURRIED}-{scene}"
 
 
 def unhurried(rule: str) -> str:
@@ -141,10 +152,9 @@ def unhurried(rule: str) -> str:
     return f"{UNHURRIED}-{rule}"
 
 
-def _unhurried(bound: BoundRule) -> BoundRule:
-    scope = bound.scope.model_copy(update={"namespaces": (UNHURRIED,)})
-    rule = bound.rule.model_copy(update={"scope": scope})
-    return replace(bound, ruleset=unhurried(bound.ruleset), rule=rule)
+def _within(bound: BoundRule, *namespaces: str) -> BoundRule:
+    scope = bound.scope.model_copy(update={"namespaces": namespaces})
+    return replace(bound, rule=bound.rule.model_copy(update={"scope": scope}))
 
 
 def _asked_at(bound: BoundRule, port: int) -> BoundRule:
@@ -152,4 +162,9 @@ def _asked_at(bound: BoundRule, port: int) -> BoundRule:
     if served is None:
         return bound
     when = bound.rule.when.model_copy(update={"model": served.model_copy(update={"port": port, "every": 0.5})})
-    return replace(bound, rule=bound.rule.model_copy(update={"when": when}))
+    heal = tuple(_pinned_at(step, port) if step.action == "pinModelVersion" else step for step in bound.rule.heal)
+    return replace(bound, rule=bound.rule.model_copy(update={"when": when, "heal": heal}))
+
+
+def _pinned_at(step: Step, port: int) -> Step:
+    return step.model_copy(update={"params": step.params.model_copy(update={"port": port})})

@@ -15,6 +15,7 @@ from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.model.incident import State
 from healer.rules.schema import Mode
 from tests.packs.drills import FILES, RULES
+from tests.packs.lab.models_file import STABLE, WANTED
 from tests.packs.lab.scene import Scene
 from tests.packs.lab.servers import addresses
 from tests.packs.lab.showing import NEW, begin, born_with, end, prepare
@@ -30,6 +31,7 @@ PLAYED = (
     "kserve.yaml",
     "models/kserve.yaml",
     "models/sglang.yaml",
+    "models/tensorflow-serving.yaml",
     "models/triton.yaml",
     "models/vllm.yaml",
     "nodes/gpu.yaml",
@@ -44,11 +46,10 @@ LATER = {
     "canary/tensorflow-serving.yaml",
     "canary/triton.yaml",
     "canary/vllm.yaml",
-    "models/tensorflow-serving.yaml",
 }
 """The files whose scenes are not written yet."""
 REPLICAS = 4
-WRITES = {"evict": "pods/eviction", "rollback": "deployments", "page": "", "scale": "deployments/scale"}
+WRITES = {"evict": "pods/eviction", "rollback": "deployments", "scale": "deployments/scale", "pinModelVersion": "configmaps"}
 """What an action writes, as a permission."""
 
 
@@ -86,7 +87,7 @@ async def test_the_rules_of_a_file_heal_and_hold_back(file: str, tmp_path: Path)
     assert {row.rule for row in rows if row.holds} == names
     cases = [(row, hold) for row in rows for hold in (None, *row.holds)]
     servers = [addresses(number, REPLICAS) if file.startswith("models/") else [] for number in range(len(cases))]
-    async with stage(file, list(chain(*servers))) as on:
+    async with stage(file, len(cases), list(chain(*servers))) as on:
         plays = [
             Play(row, hold, Scene(on, number, row.rule, hurried=hold is None or not hold.brief, addresses=servers[number]))
             for number, (row, hold) in enumerate(cases)
@@ -146,17 +147,32 @@ async def heals(scene: Scene, row: Row, pods: Sequence[str]) -> list[tuple[str, 
         await scene.stage.lab.wait_for(lambda _: scene.image != NEW, PATIENCE)
     elif row.action == "scale":
         await scene.ready(len(pods) + 1)
+    elif row.action == "pinModelVersion":
+        await scene.came(State.VERIFYING)
     else:
         await scene.gone(sick[0])
     await end(scene, row.trouble, sick)
     for pod in scene.pods().keys() - {*pods}:
         await scene.behave(pod, "ok")
     await scene.came(State.HEALED)
+    if row.action == "pinModelVersion":
+        return [(WRITES[row.action], "models")] * writes(scene)
     change = (WRITES[row.action], sick[0] if row.action == "evict" else scene.workload)
     if row.action != "scale":
         return [change]
     await scene.stage.lab.wait_for(lambda _: len(scene.pods()) == len(pods), PATIENCE)
     return [change, change]  # the replica is taken back
+
+
+def writes(scene: Scene) -> int:
+    """How often the file was written. A version that the servers lack is loaded beside the other one first; the trouble is over
+    then, perhaps before the second write, which pins it."""
+    assert scene.file is not None
+    if scene.file.pin.version is None:
+        assert scene.file.versions() == (STABLE,)
+        return 1
+    assert WANTED in scene.file.versions()
+    return 1 if STABLE in scene.file.versions() else 2
 
 
 async def holds_back(scene: Scene, trouble: Trouble, hold: Hold, pods: Sequence[str]) -> list[tuple[str, str]]:
