@@ -11,7 +11,8 @@ class EngineSettings(Section):
     """The decisions, apart from what rules say."""
 
     max_wait: Seconds = Field(1800.0, gt=0)
-    """Seconds for which guards may put off a step before it is given up for the next."""
+    """Seconds for which guards may put off a step before it is given up. The next one follows if this one was tried, else people
+    are told."""
     retry: Seconds = Field(15.0, gt=0)
     """Seconds until a refusal that names no time (a PodDisruptionBudget's 429) is tried again."""
     attempts: int = Field(3, ge=1)

@@ -62,7 +62,7 @@ SHORT = Hold("over before `for`", "NotLongEnough", brief=True)
 LAST = Hold("the last ready pod", "BelowFloor", replicas=1)
 UNASKED = Hold("nobody approves", "ApprovalExpired")
 OBSERVED = Hold("for more than an hour", "")
-ROLLOUT = Hold("a rollout is under way", "RolloutInProgress", rollout=True, lasts=600)
+ROLLOUT = Hold("a rollout is under way", "RolloutInProgress", rollout=True)
 
 
 def instead(name: str, other: Trouble, reason: str) -> Hold:
@@ -117,8 +117,8 @@ def _tensorflow_serving() -> Iterator[Row]:
     yield watches(f"{pack}/config-error", waiting("CreateContainerConfigError"), SHORT)
     yield watches(f"{pack}/not-starting", waiting("CreateContainerError"), SHORT)
     yield watches(f"{pack}/unschedulable", UNSCHEDULABLE, SHORT)
-    yield watches(f"{pack}/stuck-terminating", TERMINATING)
-    yield watches(f"{pack}/node-pressure", recorded(3), instead("two records", recorded(2), "NotOftenEnough"))
+    yield pages(f"{pack}/stuck-terminating", TERMINATING, SHORT)
+    yield pages(f"{pack}/node-pressure", recorded(3), instead("two records", recorded(2), "NotOftenEnough"))
 
 
 def _vllm() -> Iterator[Row]:

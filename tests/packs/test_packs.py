@@ -64,6 +64,13 @@ def test_the_packs_never_act_on_what_a_new_pod_does_not_cure() -> None:
     assert not acting & {"OOMKilled", "CreateContainerConfigError", "Unschedulable", "StuckTerminating", "Evicted", "Failed"}
 
 
+def test_no_pack_would_evict_what_has_ended_or_is_going() -> None:
+    """An eviction of it is no answer, not even in words: people are told."""
+    told = [bound.rule for bound in EVERY if {*bound.rule.when.names} & {"StuckTerminating", "Evicted", "Failed"}]
+    assert told
+    assert {step.action for rule in told for step in rule.steps} == {"page"}
+
+
 def test_a_model_may_take_sixteen_minutes_to_load_before_the_next_step() -> None:
     """Every step after which new pods have to load."""
     for bound in EVERY:

@@ -8,6 +8,7 @@ from healer.engine.incidents.observing import OBSERVES_ON, is_observing
 from healer.engine.incidents.transitions import close, decide_to, fresh_step, fresh_try, move, verify
 from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason, State
+from healer.rules.schema import Mode
 
 
 def climb(incident: Incident, facts: IncidentFacts, why: Reason) -> Transition:
@@ -15,7 +16,7 @@ def climb(incident: Incident, facts: IncidentFacts, why: Reason) -> Transition:
     if not facts.in_force:
         return close(incident, facts, rule_changed(incident))
     if is_observing(incident):
-        return _would_climb(incident, facts, why)
+        return _would_climb(incident, facts, why, _next_of(incident))
     if incident.storming:
         return _storm_step_failed(incident, facts, why)
     done, following = incident.steps[incident.step], _following(incident, facts)
@@ -23,6 +24,24 @@ def climb(incident: Incident, facts: IncidentFacts, why: Reason) -> Transition:
         text = f"step {following} ({done}) did not help: {why.text}; next is {incident.steps[following]}"
         return _next_step(incident, facts, following, Reason(why.code, text))
     return escalate(incident, facts, Reason(why.code, f"the ladder is spent, a human is needed: {done}: {why.text}"))
+
+
+def give_up(incident: Incident, facts: IncidentFacts, why: Reason) -> Transition:
+    """Go on from a step that had to wait for too long.
+
+    One that was never tried has not failed to help, and is no reason for a stronger one: what follows it only tells people, or
+    waits for their approval. Where nothing does, a human is asked.
+    """
+    if incident.attempt or incident.storming or facts.rule.rule.mode is Mode.APPROVE or not facts.in_force:
+        return climb(incident, facts, why)
+    following = facts.next_without_changes(incident.step + 1)
+    if is_observing(incident):
+        return _would_climb(incident, facts, why, following)
+    untried = f"{incident.steps[incident.step]} was never tried: {why.text}; healer takes no stronger step in its place"
+    if following is None:
+        return escalate(incident, facts, Reason(why.code, f"{untried}: a human is needed"))
+    text = f"step {incident.step + 1}: {untried}; next is {incident.steps[following]}"
+    return _next_step(incident, facts, following, Reason(why.code, text))
 
 
 def go_on(incident: Incident, facts: IncidentFacts, done: Reason) -> Transition | None:
@@ -63,13 +82,17 @@ def to_human(incident: Incident, facts: IncidentFacts, reason: Reason) -> Transi
 # observing
 
 
-def _would_climb(incident: Incident, facts: IncidentFacts, why: Reason) -> Transition:
+def _next_of(incident: Incident) -> int | None:
+    return incident.step + 1 if incident.step + 1 < len(incident.steps) else None
+
+
+def _would_climb(incident: Incident, facts: IncidentFacts, why: Reason, following: int | None) -> Transition:
     """The step would not have been taken, so that the next one would have been tried. Whether one would have helped is not
     known, and none is said to have failed."""
-    action, following = facts.step(incident).action, incident.step + 1
-    if incident.storming or incident.treated or following >= len(incident.steps):
+    action = facts.step(incident).action
+    if incident.storming or incident.treated or following is None:
         return observe_on(incident, facts, Reason(why.code, f"{action} would not have been taken: {why.text}; {OBSERVES_ON}"))
-    text = f"step {following} ({action}) would not have been taken: {why.text}; next would be {incident.steps[following]}"
+    text = f"step {incident.step + 1} ({action}) would not have been taken: {why.text}; next would be {incident.steps[following]}"
     return _next_step(incident, facts, following, Reason(why.code, text))
 
 

@@ -1,7 +1,7 @@
 """Open or waiting: whether the step is taken now, on what, and what follows when it is not."""
 
 from healer.engine.incidents.approval import rule_changed
-from healer.engine.incidents.climbing import climb, escalate, observe_on
+from healer.engine.incidents.climbing import climb, escalate, give_up, observe_on
 from healer.engine.incidents.facts import IncidentFacts, Transition, on_pods
 from healer.engine.incidents.observing import OBSERVES_ON, is_observing, recovered
 from healer.engine.incidents.outcomes import done_after_all, perhaps_done
@@ -25,7 +25,7 @@ def decide(incident: Incident, facts: IncidentFacts) -> Transition:
         return defer(incident, incident.workload, storm_veto(incident, facts), facts)
     if incident.waiting_since is not None and facts.now >= incident.waiting_since + facts.tuning.engine.max_wait:
         waited = about(facts.now - incident.waiting_since)
-        return climb(incident, facts, Reason("WaitedTooLong", f"waited {waited}, most recently because {incident.reason.text}"))
+        return give_up(incident, facts, Reason("WaitedTooLong", f"waited {waited}, most recently because {incident.reason.text}"))
     if incident.not_before is not None and facts.now < incident.not_before:
         return incident, ()
     return _take_step(incident, facts)

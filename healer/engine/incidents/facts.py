@@ -62,6 +62,11 @@ class IncidentFacts:
         steps = self.rule.rule.heal
         return next((n for n in range(begin, len(steps)) if not on_pods(self.actions[steps[n].action])), None)
 
+    def next_without_changes(self, begin: int) -> int | None:
+        """The first step of the ladder from `begin` on whose action changes nothing in the cluster."""
+        steps = self.rule.rule.heal
+        return next((n for n in range(begin, len(steps)) if not self.actions[steps[n].action].changes), None)
+
     def serving(self, incident: Incident) -> Target | None:
         """The workload that must be well for the step to have helped: the other one, when traffic was taken off this one.
 

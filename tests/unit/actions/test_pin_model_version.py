@@ -181,7 +181,7 @@ async def test_what_somebody_else_pinned_is_done_already(stand: Stand) -> None:
 async def test_a_version_that_is_not_loaded_is_loaded_beside_the_others_first(stand: Stand) -> None:
     stand.all_say((42, "AVAILABLE"), (41, "END"))
     first = await stand.pin("free")
-    assert (first.kind, first.reason) == (OutcomeKind.DEFERRED, "Loading")
+    assert (first.kind, first.reason, first.begun) == (OutcomeKind.DEFERRED, "Loading", True)
     assert "41 END" in first.text
     assert "latest 1 -> specific 41, 42" in first.text
     assert stand.served("free").policy == specific([41, 42])

@@ -154,6 +154,19 @@ def test_recovered_at_the_last_look_closes_when_the_view_says_so_too() -> None:
     assert d.incident.acted_at == ()
 
 
+def test_what_was_begun_and_is_no_longer_needed_is_verified_as_done() -> None:
+    """A version that was loaded beside the others ended the trouble, before it was pinned."""
+    d = Drill(rulebook(rule(when={"alert": ["HighLatency"]}, heal=[{"rolloutRestart": {}, "verify": {"stable": "1m"}}])))
+    d.alert(d.world.workload)
+    d.feed(Acted(d.incident.id, 0, 1, Outcome(OutcomeKind.DEFERRED, "Loading", "loaded beside the others", begun=True)))
+    d.wait(15)
+    d.alert(d.world.workload, firing=False)
+    d.feed(Acted(d.incident.id, 0, 2, Outcome(OutcomeKind.RECOVERED, "Resolved", "no longer sick")))
+    assert (state(d), d.incident.acted_at) == (State.VERIFYING, (d.now,))
+    d.wait(60)
+    assert state(d) is State.HEALED
+
+
 def test_recovered_and_sick_again_is_treated_in_the_same_step() -> None:
     """Nothing was done to the pod, so nothing is known against the step: no stronger one."""
     d = sick(EVICT, NUDGE)
