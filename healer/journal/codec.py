@@ -17,6 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from healer.journal.base import Undecodable
+from healer.journal.conditions import conditions
 from healer.model.incident import Entry, Incident, Reason, SickTarget, State
 from healer.model.text import cut
 from healer.rules.triggers import TRIGGERS
@@ -110,7 +111,7 @@ def encode(incident: Incident) -> tuple[Object, Object]:
         if len(msgspec.json.encode(status)) <= MOST_BYTES:
             break
         _shorten(status, length)
-    return spec, status | {"doing": _doing(incident)}
+    return spec, status | {"doing": _doing(incident), "conditions": conditions(incident)}
 
 
 def decode(obj: bytes | Mapping[str, Any], closed_lines: int = MOST_LINES) -> Incident:

@@ -20,6 +20,7 @@ from healer.journal.stored import INCIDENTS, MISSING, SIGNATURE
 Object = dict[str, Any]
 
 WANTED = "kubectl apply -f deploy/healer/crd.yaml of this version of healer"
+_CONDITION = {"type": "X", "status": "True", "reason": "X", "message": "x", "lastTransitionTime": "2026-01-01T00:00:00Z"}
 _DRY_RUN = {"dryRun": "All", "fieldValidation": "Strict"}
 _MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -28,6 +29,9 @@ def sample() -> Object:
     """An incident, as an object, in which every field is set."""
     spec = _sample(codec.SPEC) | {"severity": "warning", "mode": "observe"}
     status = _sample(codec.STATUS) | codec.extras({"x": {"x": "x"}}, "x") | {"doing": "x", SIGNATURE: "x"}
+    status["conditions"] = [
+        dict.fromkeys(("type", "reason", "message"), "x") | {"status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    ]
     return {"spec": spec, "status": status}
 
 

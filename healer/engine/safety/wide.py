@@ -49,6 +49,11 @@ def closed(incident: Incident, reason: Reason, now: float) -> Incident:
     return noted(replace(incident, state=State.CLOSED, reason=reason, ended_at=now), reason, now)
 
 
+def stops_all(incident: Incident) -> bool:
+    """Whether the incident is the open circuit breaker, which stops all actions until somebody approves or it is quiet."""
+    return incident.rule == BREAKER and incident.state is not State.CLOSED
+
+
 def open_wide(incident: Incident, turn: Turn) -> None:
     """Say that it opens."""
     turn.decide(Verb.OPEN, incident.reason, incident.workload, incident.rule, incident.id)

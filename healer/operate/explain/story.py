@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from healer.engine.safety.wide import stops_all
 from healer.model.duration import about
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
 from healer.operate.explain.facts import SubjectFacts
-from healer.operate.explain.words import needs_human, next_step, step, step_done, stops_all, waits_for_approval, when
+from healer.operate.explain.words import needs_human, next_step, step, step_done, waits_for_approval, when
 from healer.rules.schema import Mode
 
 LATE = 60.0

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from healer.engine.incidents.approval import waits
-from healer.engine.safety.wide import BREAKER
+from healer.engine.safety.wide import stops_all
 from healer.model.duration import about
 from healer.model.incident import Incident, State
 from healer.model.target import Target
@@ -14,11 +14,6 @@ _GUARD = "NeedsApproval"
 def waits_for_approval(incident: Incident) -> bool:
     """Whether the incident waits for approval and for nothing else."""
     return incident.state is State.WAITING and incident.reason.code == _GUARD
-
-
-def stops_all(incident: Incident) -> bool:
-    """Whether the incident is the open circuit breaker, which stops all actions until somebody approves or it is quiet."""
-    return incident.rule == BREAKER and incident.state is not State.CLOSED
 
 
 def needs_human(incident: Incident) -> bool:

@@ -94,7 +94,7 @@ def test_each_field_has_its_place() -> None:
     assert spec | status == {field.name for field in dataclasses.fields(Incident)} - {"id"}
 
 
-BESIDE = {"doing", "claim", "notices", "uid"}
+BESIDE = {"doing", "conditions", "claim", "notices", "uid"}
 """What a status has besides the incident."""
 
 

@@ -1,0 +1,80 @@
+"""The conditions in the status of an incident: what `kubectl wait` waits for."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from healer.journal.codec import encode
+from healer.model.incident import Entry, Incident, Reason, State
+from healer.model.target import Target
+
+WHY = Reason("Why", "because")
+WORKLOAD = Target("Deployment", "production", "tfs", "u1")
+
+
+def incident(*states: State, **fields: Any) -> Incident:
+    """An incident that went through these states, one a second."""
+    history = tuple(Entry(float(at), state, WHY) for at, state in enumerate(states, start=1))
+    fixed: dict[str, Any] = {"mode": "enforce", "rule": "pack/rule", "steps": ("evict",), "changed_at": float(len(states))}
+    return Incident(
+        id="x",
+        workload=WORKLOAD,
+        severity="warning",
+        notify=(),
+        opened_at=1.0,
+        state=states[-1],
+        reason=WHY,
+        targets={},
+        history=history,
+        **fixed | fields,
+    )
+
+
+def shown(each: Incident) -> dict[str, tuple[str, str]]:
+    """Of each condition the status and the time, in seconds of the first minute of 1970."""
+    _, status = encode(each)
+    return {one["type"]: (one["status"], one["lastTransitionTime"][17:19]) for one in status["conditions"]}
+
+
+def test_one_in_progress_is_neither_healed_nor_closed() -> None:
+    now = incident(State.OPEN, State.ACTING, State.VERIFYING)
+    assert shown(now) == {"Healed": ("False", "01"), "NeedsHuman": ("False", "03"), "Closed": ("False", "01")}
+
+
+def test_a_healed_one_stays_healed_when_it_closes() -> None:
+    """Who waits for the condition must not miss it because the cooldown was over."""
+    healed = incident(State.ACTING, State.VERIFYING, State.HEALED)
+    closed = incident(State.ACTING, State.VERIFYING, State.HEALED, State.CLOSED)
+    assert shown(healed)["Healed"] == ("True", "03")
+    assert shown(closed)["Healed"] == ("True", "03")
+    assert shown(closed)["Closed"] == ("True", "04")
+
+
+@pytest.mark.parametrize("before", [State.OPEN, State.WAITING, State.VERIFYING, State.ESCALATED])
+def test_one_that_closed_without_a_healing_is_not_healed(before: State) -> None:
+    assert shown(incident(before, State.CLOSED))["Healed"] == ("False", "01")
+
+
+def test_one_that_fell_sick_again_is_no_longer_healed() -> None:
+    assert shown(incident(State.HEALED, State.ACTING))["Healed"] == ("False", "02")
+
+
+def test_an_escalated_one_needs_a_human_since_it_escalated() -> None:
+    assert shown(incident(State.ACTING, State.ESCALATED, State.ESCALATED))["NeedsHuman"] == ("True", "02")
+
+
+def test_one_that_waits_for_approval_needs_a_human_since_it_asked() -> None:
+    waiting = incident(State.OPEN, State.WAITING, State.WAITING, mode="approve", asked_at=2.0)
+    assert shown(waiting)["NeedsHuman"] == ("True", "02")
+
+
+def test_the_breaker_needs_a_human_until_it_closes() -> None:
+    breaker = incident(State.ESCALATED, rule="healer/breaker", steps=())
+    assert shown(breaker)["NeedsHuman"] == ("True", "01")
+    assert shown(replace(breaker, state=State.CLOSED))["NeedsHuman"][0] == "False"
+
+
+def test_a_condition_says_why() -> None:
+    (healed, *_) = encode(incident(State.HEALED))[1]["conditions"]
+    assert (healed["reason"], healed["message"]) == ("Why", "because")
