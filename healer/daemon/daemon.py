@@ -211,6 +211,7 @@ class Daemon:
             sinks=self._sinks,
             recorder=Recorder(self._journal, self._metrics, self._sinks.tell, self._decisions, self._observers),
             is_leader=is_leader,
+            replica=self._leadership.identity.partition("@")[0],
             on_started=self._role.set,
         )
         self._leadership.serving = True

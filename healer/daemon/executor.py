@@ -10,6 +10,7 @@ import structlog
 
 from healer.actions.base import Action, Call, Recheck
 from healer.cluster.api import Api
+from healer.daemon.audit import Standing, standing
 from healer.daemon.metrics import Metrics
 from healer.engine.incidents.approval import is_undone
 from healer.engine.tuning import LimitSettings
@@ -30,6 +31,7 @@ class Executor:
     """Runs attempts as tasks, at most `at_once` at a time. An incident has at most one under way, which bounds the tasks.
 
     `rechecks` are asked in their order before the action runs; the first outcome counts. `timeout` is in seconds.
+    `ended` is called with each attempt, its outcome, and what it found and left.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Executor:
         reaches_people: bool = True,
         silences: Silences | None = None,
         limits: LimitSettings | None = None,
+        ended: Callable[[Act, Outcome, Standing, Standing], None] = lambda _act, _outcome, _before, _after: None,
     ) -> None:
         self._api = api
         self._view = view
@@ -64,6 +67,7 @@ class Executor:
         self._reaches_people = reaches_people
         self._silences = silences
         self._limits = LimitSettings() if limits is None else limits
+        self._ended = ended
         self._turns = {name: asyncio.Lock() for name, action in actions.items() if action.spec.one_by_one}
         self._under_way: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("healer.executor")
@@ -83,9 +87,14 @@ class Executor:
 
     async def _execute(self, act: Act, report: Callable[[Act, Outcome], None]) -> None:
         async with self._slots:
+            before = self._standing(act)
             outcome = await self._claim_and_run(act)
         self._metrics.outcome(act.action, outcome, dry_run=act.dry_run)
+        self._ended(act, outcome, before, self._standing(act))
         report(act, outcome)
+
+    def _standing(self, act: Act) -> Standing:
+        return standing(act, self._view, self._journal.recall(act.incident.id).get(act.action, {}))
 
     async def _claim_and_run(self, act: Act) -> Outcome:
         """Write the intent, then act. Nothing is done for an incident that somebody else has written."""

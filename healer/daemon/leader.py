@@ -16,9 +16,11 @@ from healer.actions.silence import SilenceAlerts
 from healer.actions.undo_silence import marked
 from healer.cluster.api import Api
 from healer.cluster.errors import Backoff
+from healer.daemon.audit import Audit, Standing, why
 from healer.daemon.event_loop import EventLoop
 from healer.daemon.executor import Executor
 from healer.daemon.metrics import Metrics
+from healer.daemon.object_events import ObjectEvents
 from healer.daemon.recorder import Recorder
 from healer.daemon.scheduled_probes import ScheduledProbes
 from healer.daemon.taking_back import TakingBack
@@ -65,6 +67,7 @@ class Leader:
         sinks: Sinks,
         recorder: Recorder,
         is_leader: Callable[[], bool],
+        replica: str,
         on_started: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -78,6 +81,8 @@ class Leader:
         self._on_started = on_started
         self._log = structlog.get_logger("healer")
         self._clock = api.clock.unset()
+        self._audit = Audit(replica, on=settings.log.audit)
+        self._object_events = ObjectEvents(api, metrics, replica) if settings.events.post else None
         self._silences = own_silences(settings.alerts, api.clock)
         self.event_loop = EventLoop(
             engine=Engine(rulebook, specs(ACTIONS), _tuning(settings, home)),
@@ -122,7 +127,14 @@ class Leader:
             reaches_people=self._sinks.reach_people,
             silences=self._silences,
             limits=settings.limits,
+            ended=self._ended,
         )
+
+    def _ended(self, act: Act, outcome: Outcome, before: Standing, after: Standing) -> None:
+        """An attempt to act has ended: write it down, and say it on the objects."""
+        self._audit.acted(act, outcome, before, after)
+        if self._object_events is not None:
+            self._object_events.acted(act, outcome, why(act))
 
     def _new_taking_back(self, settings: Settings, view: View) -> TakingBack:
         return TakingBack(
@@ -135,6 +147,7 @@ class Leader:
             is_leader=self._is_leader,
             every=settings.engine.retry,
             timeout=settings.engine.action_timeout,
+            ended=self._audit.taken_back,
             observes=Mode(settings.mode) is Mode.OBSERVE,
         )
 
@@ -196,6 +209,8 @@ class Leader:
             self._on_started()
             group.create_task(self._probes.run(), name="probes")
             group.create_task(self._taking_back.run(), name="taking back")
+            if self._object_events is not None:
+                group.create_task(self._object_events.run(), name="events on objects")
             if isinstance(self._journal, KubeJournal):
                 group.create_task(self._watch_approvals(self._journal), name="approvals")
 
@@ -243,8 +258,16 @@ class Leader:
                 self._log.debug("an approval from before is not taken for a new one", incident=incident_id, by=by)
                 return
             self.event_loop.approved(incident_id, by)
+            if incident is not None:
+                self._audit.approved(incident, by, self.event_loop.incident(incident_id))
 
-        watch = Incidents(self._api, approved, uid_of=journal.made_as, undone=self.event_loop.undone, namespaces=self._journaled)
+        def undone(incident_id: str, by: str) -> None:
+            incident = self.event_loop.incident(incident_id)
+            self.event_loop.undone(incident_id, by)
+            if incident is not None and self.event_loop.incident(incident_id) is not incident:
+                self._audit.undone(incident, by)
+
+        watch = Incidents(self._api, approved, uid_of=journal.made_as, undone=undone, namespaces=self._journaled)
         await watch.run()
 
     async def _wind_down(self) -> None:

@@ -42,20 +42,7 @@ class Metrics:
         histogram = partial(Histogram, registry=registry)
         self._signals = counter("healer_signals", "Signals that the engine took.", ["source", "name"])
         self._incidents = gauge("healer_incidents", "Incidents, by state.", ["rule", "mode", "state"])
-        self._actions = counter(
-            "healer_actions", "Actions that were attempted, by outcome; a dry run is `dry-run`.", ["action", "outcome"]
-        )
-        for action in ACTIONS:
-            for outcome in (*OutcomeKind, _DRY_RUN):
-                self._actions.labels(action, outcome)
-        self._taken_back = counter(
-            "healer_taken_back",
-            "Temporary changes that healer took back or left alone, and tries that failed.",
-            ["action", "result"],
-        )
-        for action in (name for name, each in ACTIONS.items() if isinstance(each, Temporary)):
-            for result in (*End, "failed"):
-                self._taken_back.labels(action, result)
+        self._of_actions(counter)
         self._decisions = counter(
             "healer_decisions", "Decisions of the engine, refusals included.", ["rule", "decision", "reason"]
         )
@@ -96,6 +83,30 @@ class Metrics:
             ["reason"],
         )
         self._states: dict[str, State] = {}
+
+    def _of_actions(self, counter: Callable[..., Counter]) -> None:
+        """What becomes of actions and of the changes that they made."""
+        self._actions = counter(
+            "healer_actions", "Actions that were attempted, by outcome; a dry run is `dry-run`.", ["action", "outcome"]
+        )
+        for action in ACTIONS:
+            for outcome in (*OutcomeKind, _DRY_RUN):
+                self._actions.labels(action, outcome)
+        self._taken_back = counter(
+            "healer_taken_back",
+            "Temporary changes that healer took back or left alone, and tries that failed.",
+            ["action", "result"],
+        )
+        for action in (name for name, each in ACTIONS.items() if isinstance(each, Temporary)):
+            for result in (*End, "failed"):
+                self._taken_back.labels(action, result)
+        self._object_events = counter(
+            "healer_object_events",
+            "Events about its actions that healer posted on objects, could not post, or dropped because there were too many.",
+            ["outcome"],
+        )
+        for outcome in ("posted", "failed", "dropped"):
+            self._object_events.labels(outcome)
 
     def cap(self, most: Mode) -> None:
         """No rule goes further than this mode."""
@@ -173,6 +184,10 @@ class Metrics:
     def taken_back(self, action: str, result: End | Literal["failed"]) -> None:
         """A temporary change was taken back or left alone, or that failed."""
         self._taken_back.labels(action, result).inc()
+
+    def object_event(self, outcome: Literal["posted", "failed", "dropped"]) -> None:
+        """An Event about an action was posted, was refused, or was one too many."""
+        self._object_events.labels(outcome).inc()
 
     def reaction(self, seconds: float) -> None:
         """An action was sent so long after its signal was seen."""

@@ -63,6 +63,7 @@ class TakingBack:
     """Looks at every temporary change of the journal every so many seconds; `timeout` (s) is for one change.
 
     `observes`: no rule changes anything, so that what is due stands, and is logged once.
+    `ended` is called when a change has ended: with its incident, its action, how, and a text.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class TakingBack:
         every: float,
         timeout: float,
         observes: bool = False,
+        ended: Callable[[Incident, str, End, str], None] = lambda _incident, _action, _end, _text: None,
     ) -> None:
         self._clients = clients
         self._view = view
@@ -89,6 +91,7 @@ class TakingBack:
         self._every = every
         self._timeout = timeout
         self._observes = observes
+        self._ended = ended
         self._said: dict[tuple[str, str, str], str] = {}  # what keeps a change from being taken back, as it was logged last
         self._log = structlog.get_logger("healer.taking_back")
 
@@ -210,6 +213,7 @@ class TakingBack:
     def _end(self, standing: StandingChange, end: End, text: str) -> str:
         """The change has ended: note it, and say it in the incident. Of an incident that is gone by now only the log says it."""
         self._metrics.taken_back(standing.name, end)
+        self._ended(standing.incident, standing.name, end, text)
         newest = next((each for each in self._journal.incidents() if each.id == standing.incident.id), None)
         if newest is None:
             self._log.warning("a change of an incident that is gone has ended", change=str(standing), end=str(end), reason=text)

@@ -173,7 +173,7 @@ def _settings(prometheus: str) -> Settings:
         engine=EngineSettings(retry=15 / SPEED, recheck=15 / SPEED, max_wait=1800 / SPEED),
         alerts=Alerts(freshness=600),  # there is no Alertmanager to confirm that an alert still fires
         prometheus=PrometheusSettings(url=prometheus),
-        log=Log(level="error"),
+        log=Log(level="error", audit=False),
         leader=LeaderSettings(namespace="default"),
     )
 

@@ -4,6 +4,9 @@ from datetime import datetime
 
 from healer.model.kube import KubeObject, KubeStruct
 
+REPORTER = "healer.dev/healer"
+"""The reportingController of the events that healer itself posts."""
+
 
 class Regarding(KubeStruct, frozen=True):
     """core/v1 ObjectReference: what an event is about. The uid is empty where its reporter knew none."""
@@ -29,6 +32,7 @@ class Event(KubeObject, frozen=True):
     regarding: Regarding = Regarding()
     series: EventSeries | None = None
     deprecated_count: int | None = None
+    reporting_controller: str = ""
 
     @property
     def count(self) -> int:

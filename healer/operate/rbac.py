@@ -32,6 +32,8 @@ JOURNAL = permissions("healer.dev", "incidents", "list watch get create delete")
     "healer.dev", "incidents/status", "update"
 )
 """To open incidents, read them after a conflict, watch them for approvals, and delete old ones."""
+SAID_ON_OBJECTS = permissions("events.k8s.io", "events", "create")
+"""To say on pods and workloads, as Events, what was done to them."""
 LEASE = permissions("coordination.k8s.io", "leases", "get create update") | permissions(
     "discovery.k8s.io", "endpointslices", "list"
 )
@@ -57,7 +59,7 @@ _CLUSTER_WIDE = frozenset(
 
 def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
     """All permissions that a healer with these rules needs, except those for the lease."""
-    return union([observed(rulebook.rules), JOURNAL, *(_of_rule(rule, actions) for rule in rulebook.rules)])
+    return union([observed(rulebook.rules), JOURNAL, SAID_ON_OBJECTS, *(_of_rule(rule, actions) for rule in rulebook.rules)])
 
 
 def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:

@@ -15,8 +15,10 @@ _REASON = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 
 
 class EventsSettings(Section):
-    """How long Events count."""
+    """How long Events of Kubernetes count, and whether healer posts its own."""
 
+    post: bool = True
+    """Post an Event on the target and on its workload for what healer did (`kubectl describe`)."""
     fade: Seconds = Field(300.0, gt=0)
     """An event is a moment: it counts as going on for so many seconds after it last happened. Reporters write a repeated event
     every five minutes or less often."""

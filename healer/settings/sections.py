@@ -127,6 +127,9 @@ class Log(Section):
     """debug, info, warning or error: lines below it are left out."""
     format: Literal["auto", "json", "console"] = "auto"
     """auto: coloured lines on a terminal, JSON elsewhere."""
+    audit: bool = True
+    """Write a line of JSON for each action and approval too, whatever the level and the format: who, what, why, before, after and
+    outcome. Their `logger` is "healer.audit"."""
 
 
 class JournalSettings(Section):

@@ -7,7 +7,7 @@ the same one going on, so that it fires no second time; how often it has happene
 from collections import OrderedDict
 
 from healer.cluster.resources import EVENTS
-from healer.model.event import Event
+from healer.model.event import REPORTER, Event
 from healer.model.kube import KubeObject, Pod
 from healer.model.signal import Signal
 from healer.model.target import Target
@@ -59,6 +59,8 @@ class EventSource:
         return True
 
     def _happened(self, event: Event, now: float) -> list[Signal]:
+        if event.reporting_controller == REPORTER:
+            return []  # what healer says of its own actions must cause none
         name, rulebook = signal_name(event.reason, event.type), self._rulebook()
         if (EVENT.name, name) not in rulebook.names or not event.regarding.uid:
             return []  # nearly every event

@@ -123,10 +123,11 @@ _HEALED = (
 
 
 def test_healer_may_change_nothing_but_what_it_heals_and_its_own_incidents() -> None:
-    """Pods by eviction, workloads by the rollbacks and replicas of the packs; no Secret, no ConfigMap, no pod by DELETE."""
+    """Pods by eviction, workloads by rollback and replicas, Events to say so; no Secret, no ConfigMap, no pod by DELETE."""
     changes = {each for each in granted(built(ROOT / "deploy/healer")) if each.verb not in ("get", "list", "watch")}
     assert changes == {
         Permission("", "pods/eviction", "create"),
+        Permission("events.k8s.io", "events", "create"),
         *(Permission(group, name, "patch") for group, kind in _HEALED for name in (kind, f"{kind}/scale")),
         Permission("autoscaling", "horizontalpodautoscalers", "patch"),
         Permission("healer.dev", "incidents", "create"),

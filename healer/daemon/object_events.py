@@ -1,0 +1,118 @@
+"""Says on the objects in the cluster what healer did to them: an Event on the target and one on its workload.
+
+`kubectl describe pod` and `kubectl get events` show them. They are for people: nothing waits for them, and one that cannot be
+posted is counted and no more. They say what was done, refused or failed, and nothing of dry runs or of what is tried again.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from healer.cluster.api import Api, ClusterError
+from healer.cluster.resources import EVENTS
+from healer.daemon.metrics import Metrics
+from healer.http.rate import Rates
+from healer.model.action import Outcome, OutcomeKind
+from healer.model.effects import Act
+from healer.model.event import REPORTER
+from healer.model.target import Target
+from healer.model.text import cut
+from healer.workloads.registry import WORKLOADS
+
+_WORDS = 1024
+"""Characters of a note at most (ValidateEventCreate)."""
+_SAID = frozenset({OutcomeKind.DONE, OutcomeKind.REFUSED, OutcomeKind.FAILED})
+_PER_MINUTE, _BURST = 6, 6
+"""Events about one object: as client-go's spam filter, a little more at once and then a few a minute."""
+_WAITING = 200
+"""Events that wait to be posted; beyond, the newest are dropped."""
+_ELSEWHERE = "default"
+"""The namespace of events about objects that have none (ValidateEventCreate)."""
+
+
+class ObjectEvents:
+    """A bounded queue of Events, and the task that posts them. `instance` is this replica's name."""
+
+    def __init__(self, api: Api, metrics: Metrics, instance: str) -> None:
+        self._api = api
+        self._metrics = metrics
+        self._instance = cut(instance or "healer", 128)
+        self._rates = Rates(_PER_MINUTE, _BURST, api.clock.steady)
+        self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_WAITING)
+        self._log = structlog.get_logger("healer.events")
+        self._said = ""
+
+    def acted(self, act: Act, outcome: Outcome, why: str) -> None:
+        """Queue the Events about an attempt that has ended."""
+        if act.dry_run or outcome.kind not in _SAID:
+            return
+        for target in _about(act):
+            if self._rates.wait((target.uid, outcome.reason)) or self._queue.full():
+                self._metrics.object_event("dropped")
+            else:
+                self._queue.put_nowait(self._event(target, act, outcome, why))
+
+    async def run(self) -> None:
+        """Post what is queued, until cancelled."""
+        while True:
+            event = await self._queue.get()
+            try:
+                await self._api.request("POST", EVENTS.path(event["metadata"]["namespace"]), body=event)
+            except ClusterError as error:
+                self._metrics.object_event("failed")
+                if str(error) != self._said:
+                    self._log.warning("an Event cannot be posted: healer goes on without", error=str(error))
+                self._said = str(error)
+            else:
+                self._metrics.object_event("posted")
+
+    def _event(self, target: Target, act: Act, outcome: Outcome, why: str) -> dict[str, Any]:
+        """The Event (events.k8s.io/v1)."""
+        incident = act.incident
+        now = datetime.fromtimestamp(self._api.clock.wall(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        note = f"healer: {outcome.text}, because {why} (rule {incident.rule}, incident {incident.id})"
+        return {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{cut(target.name, 200)}.{uuid.uuid4().hex[:16]}",
+                "namespace": target.namespace or _ELSEWHERE,
+            },
+            "eventTime": now,
+            "type": "Normal" if outcome.kind is OutcomeKind.DONE else "Warning",
+            "reason": cut(outcome.reason, 128),
+            "action": cut(act.action, 128),
+            "note": cut(note, _WORDS),
+            "regarding": {
+                "apiVersion": _api_version(target.kind),
+                "kind": target.kind,
+                "namespace": target.namespace,
+                "name": target.name,
+                "uid": target.uid,
+            },
+            "related": {
+                "apiVersion": "healer.dev/v1alpha1",
+                "kind": "Incident",
+                "namespace": incident.workload.namespace,
+                "name": incident.id,
+            },
+            "reportingController": REPORTER,
+            "reportingInstance": self._instance,
+        }
+
+
+def _api_version(kind: str) -> str:
+    """Of a workload's kind its group and version; pods and nodes are of the core group."""
+    group = WORKLOADS[kind].resource.group if kind in WORKLOADS else "/api/v1"
+    return group.removeprefix("/apis/").removeprefix("/api/")
+
+
+def _about(act: Act) -> Iterator[Target]:
+    """The objects that were acted on: the target, and its workload, each once."""
+    yield act.target
+    if act.incident.workload.uid != act.target.uid:
+        yield act.incident.workload
