@@ -63,10 +63,14 @@ class BehaviourContext:
     """The name of the first init container; "" without one."""
 
 
+def _is_bad(container: Object) -> bool:
+    """Whether the image of a container has the tag `bad`, with or without a digest: it cannot be pulled."""
+    return str(container.get("image") or "").partition("@")[0].endswith(":bad")
+
+
 def behaviour_of(pod: Object) -> str:
     """The behaviour that the pod's annotation names. Without one: `image` if an image has the tag `bad`, `ok` if none has."""
-    images = [container.get("image") or "" for container in pod["spec"]["containers"]]
-    default = "image" if any(image.endswith(":bad") for image in images) else "ok"
+    default = "image" if any(map(_is_bad, pod["spec"]["containers"])) else "ok"
     return annotations_of(pod).get(ANNOTATION, default)
 
 
@@ -82,7 +86,7 @@ def behaviours_of(pod: Object) -> dict[str, str]:
         return {container["name"]: whole_pod for container in containers}
     found: dict[str, str] = {}
     for number, container in enumerate(containers):
-        default = "image" if (container.get("image") or "").endswith(":bad") else "ok"
+        default = "image" if _is_bad(container) else "ok"
         whole = notes.get(ANNOTATION) if number == 0 else None
         found[container["name"]] = notes.get(f"{ANNOTATION}.{container['name']}") or whole or default
     return found
