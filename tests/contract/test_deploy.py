@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import helm_python
 import pytest
 import yaml
+from aiohttp import web
 
 from healer.actions.registry import ACTIONS
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.journal.stored import SIGNATURE
+from healer.lab.apiserver.discovery import OPENAPI, OPENAPI_PATH, OPENAPI_TYPE
 from healer.model.annotations import APPROVED_BY, UNDONE_BY
-from healer.operate.rbac import manifests, needed
+from healer.operate.rbac import needed, rule_roles
 from tests.contract.apiserver import NOBODY
 from tests.contract.client import Answer, Client, Object
 from tests.support.healer import verb
+from tests.support.helm import CHART, values
 from tests.support.kustomize import KUBECTL
 
 _ROOT = Path(__file__).parents[2]
@@ -83,6 +90,12 @@ async def _role(api: Client, holds: Callable[[list[Any]], object]) -> Any:
 
 def _grants(rules: list[Any], resource: str) -> bool:
     return any(resource in rule["resources"] for rule in rules)
+
+
+async def _rbac(kubectl: Kubectl) -> None:
+    """Grant what rules of one's own need, as `healer rbac rules/nodes --roles-only | kubectl apply -f -` does."""
+    own = load_rules([_ROOT / "rules/nodes"], vocabulary())
+    await kubectl("apply", "-f", "-", given=yaml.safe_dump_all(rule_roles(needed(own, ACTIONS), "healer")))
 
 
 def _incidents(api: Client) -> str:
@@ -229,9 +242,7 @@ async def test_healer_approve_signs_with_the_name_that_the_server_knows(deployed
 
 async def test_an_upgrade_takes_back_nothing_that_healer_rbac_has_granted(deployed: Client, kubectl: Kubectl) -> None:
     """The role is the sum of those of the packs and of one's own rules; to apply it again does not even write it."""
-    own = load_rules([_ROOT / "rules/nodes"], vocabulary())
-    printed = yaml.safe_dump_all(manifests(needed(own, ACTIONS), "healer"))
-    await kubectl("apply", "-f", "-", given=printed)
+    await _rbac(kubectl)
     before = await _role(deployed, lambda rules: _grants(rules, "nodes") and _grants(rules, "pods/eviction"))
     said = await kubectl("apply", *_FIRST) + await kubectl("apply", "-k", _FOLDER)
     assert "clusterrole.rbac.authorization.k8s.io/healer unchanged" in said
@@ -254,3 +265,54 @@ async def test_what_is_deleted_leaves_the_incidents_and_the_namespace(deployed: 
     assert (await deployed.get("/api/v1/namespaces/healer/secrets/healer")).code == 200
     await kubectl("apply", "-k", _FOLDER)
     assert (await deployed.get("/apis/apps/v1/namespaces/healer/deployments/healer")).code == 200
+
+
+@asynccontextmanager
+async def _with_openapi(api: Client) -> AsyncIterator[str]:
+    """The URL of the server with an OpenAPI document: without one Helm applies nothing, and some builds have none in protobuf."""
+
+    async def forward(request: web.Request) -> web.Response:
+        if request.path == OPENAPI_PATH:
+            return web.Response(body=OPENAPI, content_type=OPENAPI_TYPE)
+        headers = {name: value for name, value in request.headers.items() if name in ("Accept", "Content-Type")}
+        url, body = f"{api.url}{request.path_qs}", await request.read()
+        async with api.session.request(request.method, url, data=body or None, headers=headers | api.headers) as answer:
+            return web.Response(
+                status=answer.status, body=await answer.read(), headers={"Content-Type": answer.headers["Content-Type"]}
+            )
+
+    app = web.Application(client_max_size=2**24)
+    app.router.add_route("*", "/{path:.*}", forward)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_helm_installs_upgrades_and_uninstalls_the_same(whole: Client, kubectl: Kubectl, tmp_path: Path) -> None:
+    """As the chart's README has it: it takes back nothing that `healer rbac` has granted, and leaves the incidents."""
+    chart = Path(shutil.copytree(CHART, tmp_path / "chart"))
+    said = (chart / "Chart.yaml").read_text("utf-8")
+    (chart / "Chart.yaml").write_text(re.sub(r"kubeVersion:.*\n", "", said), "utf-8")  # some builds of the server have no version
+    await kubectl("apply", "-f", _FOLDER / "namespace.yaml")
+    async with _with_openapi(whole) as url:
+        with helm_python.Config(kube_apiserver=url, namespace="healer") as helm:
+            await asyncio.to_thread(helm.install, str(chart), "healer", values("observe"), namespace="healer")
+            await _role(whole, lambda rules: _grants(rules, "incidents"))
+            await _rbac(kubectl)
+            await _role(whole, lambda rules: _grants(rules, "nodes"))
+            made = await whole.post(_incidents(whole), _incident(whole.namespace), headers={"Impersonate-User": _HEALER})
+            assert made.code == 201, made.body
+            await asyncio.to_thread(helm.upgrade, str(chart), "healer", values("production"), namespace="healer")
+            assert _grants((await _role(whole, bool))["rules"], "nodes")
+            deployment = (await whole.get("/apis/apps/v1/namespaces/healer/deployments/healer")).body
+            (container,) = deployment["spec"]["template"]["spec"]["containers"]
+            assert "HEALER_MODE" not in {entry["name"] for entry in container["env"]}
+            await asyncio.to_thread(helm.uninstall, "healer")
+    assert (await whole.get("/apis/apps/v1/namespaces/healer/deployments/healer")).code == 404
+    assert (await whole.get(f"{_incidents(whole)}/crash-loop-1")).code == 200
+    await kubectl("delete", "clusterrole,clusterrolebinding", "-l", "app.kubernetes.io/name=healer")
+    await kubectl("delete", *_FIRST)

@@ -160,7 +160,7 @@ def test_the_notes_say_what_was_installed() -> None:
     assert "--healer-namespace ml-platform" in notes(values(), namespace="ml-platform")
     confined = notes(values("namespaced", **OWN))
     assert "It is confined to production." in confined
-    assert "healer rbac RULES... --namespace production | kubectl apply -f -" in confined
+    assert "healer rbac RULES... --roles-only --namespace production | kubectl apply -f -" in confined
 
 
 def test_the_packaged_chart_is_whole(tmp_path: Path) -> None:

@@ -113,6 +113,8 @@ def test_webhooks_need_a_token_that_is_mounted(manifests: list[Manifest], settin
     mounts = {mount["name"]: mount["mountPath"] for mount in _container(manifests)["volumeMounts"]}
     assert settings.http.webhook_token_file is not None
     assert settings.http.webhook_token_file.parent == Path(mounts["secrets"])
+    assert settings.http.read_token_file is not None
+    assert settings.http.read_token_file.parent == Path(mounts["secrets"])
     assert not settings.http.allow_anonymous
 
 

@@ -31,7 +31,7 @@ with `namespaces` of its own.
 
 ## Permissions of your own rules
 
-    healer rbac RULES... | kubectl apply -f -       # --healer-namespace NS where healer is in another namespace
+    healer rbac RULES... --roles-only | kubectl apply -f -       # --healer-namespace NS where healer is in another namespace
 
 That adds a ClusterRole to those that the ClusterRole `healer` is the sum of. No upgrade takes it back.
 

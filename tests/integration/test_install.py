@@ -22,12 +22,6 @@ from tests.support.rbac import Authorizer
 HOME = "healer"
 _LONGEST = 12
 """Lines of "Run it on a cluster" that are commands."""
-_WRAPPER = """\
-#!/bin/sh
-# The lab publishes no schema that kubectl could validate by.
-[ "$1" = apply ] && set -- "$@" --validate=false
-exec {kubectl} "$@"
-"""
 _ROLES = ("clusterroles", "clusterrolebindings", "roles", "rolebindings")
 
 
@@ -49,8 +43,7 @@ class People:
         shutil.copytree(ROOT / "rules", self._clone / "rules")
         programs = folder / "bin"
         programs.mkdir()
-        (programs / "kubectl").write_text(_WRAPPER.format(kubectl=KUBECTL))
-        (programs / "kubectl").chmod(0o755)
+        (programs / "kubectl").symlink_to(KUBECTL)
         path = f"{programs}:{os.environ['PATH']}"
         self._environ = environment(folder, {"KUBECONFIG": folder / "kubeconfig", "PATH": path})
 
@@ -90,9 +83,8 @@ def deployed(lab: Lab) -> Manifest:
 
 def settings(lab: Lab, folder: Path) -> dict[str, str | Path]:
     """The environment of a daemon as that of a pod of the Deployment, but where it listens and how it finds the cluster."""
-    (container,) = deployed(lab)["spec"]["template"]["spec"]["containers"]
-    said = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
-    assert "$(POD_IP)" in said.pop("HEALER_LEADER__ADDRESS")
+    said: dict[str, str | Path] = {**_variables(lab)}
+    assert "$(POD_IP)" in str(said.pop("HEALER_LEADER__ADDRESS"))
     here = {"HEALER_HTTP__HOST": "127.0.0.1", "HEALER_HTTP__PORT": "0", "HEALER_LEADER__NAMESPACE": HOME}
     return said | here | {"KUBECONFIG": folder / "kubeconfig", "HEALER_LOG__FORMAT": "json"}
 
@@ -158,6 +150,12 @@ async def test_an_upgrade_and_the_end_leave_what_must_outlive_a_healer(cluster: 
     await people.run(gone)
     with pytest.raises(KeyError):
         cluster.objects("incidents.healer.dev", NAMESPACE)
+
+
+def _variables(lab: Lab) -> dict[str, str]:
+    """Those of healer's container that have a value."""
+    (container,) = deployed(lab)["spec"]["template"]["spec"]["containers"]
+    return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
 
 
 def _typed(lab: Lab, resource: str) -> list[Manifest]:

@@ -20,6 +20,11 @@ _VERSION: Object = {
     "compiler": "gc",
     "platform": "linux/amd64",
 }
+OPENAPI_PATH = "/openapi/v2"
+OPENAPI_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+OPENAPI = b"\x0a\x032.0\x12\x0a\x0a\x03lab\x12\x031.0\x42\x00"
+"""An OpenAPI document in protobuf (swagger "2.0", the title and version of info, no paths): kubectl and Helm ask for nothing else
+before they apply, and validate nothing that it does not describe."""
 _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 
 

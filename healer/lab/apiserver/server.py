@@ -94,6 +94,8 @@ class LabServer:
             return web.Response(text="ok")
         if self._token is not None and request.headers.get("Authorization") != f"Bearer {self._token}":
             raise status.unauthorized()
+        if request.path == discovery.OPENAPI_PATH:
+            return web.Response(body=discovery.OPENAPI, content_type=discovery.OPENAPI_TYPE)
         found = discovery.discover(request.path, self._api.kinds)
         if found is not None and request.method == "GET":
             return _json(found)
