@@ -304,7 +304,7 @@ async def test_helm_installs_upgrades_and_uninstalls_the_same(whole: Client, kub
             await _role(whole, lambda rules: _grants(rules, "incidents"))
             await _rbac(kubectl)
             await _role(whole, lambda rules: _grants(rules, "nodes"))
-            made = await whole.post(_incidents(whole), _incident(whole.namespace), headers={"Impersonate-User": _HEALER})
+            made = await whole.post(_incidents(whole), _incident(whole.namespace), headers=_HEALER)
             assert made.code == 201, made.body
             await asyncio.to_thread(helm.upgrade, str(chart), "healer", values("production"), namespace="healer")
             assert _grants((await _role(whole, bool))["rules"], "nodes")
