@@ -25,6 +25,8 @@ from healer.workloads.registry import WORKLOADS
 
 _WORDS = 1024
 """Characters of a note at most (ValidateEventCreate)."""
+_NAME = 200
+"""Characters of the object's name in the Event's, which may have 253 in all."""
 _SAID = frozenset({OutcomeKind.DONE, OutcomeKind.REFUSED, OutcomeKind.FAILED})
 _PER_MINUTE, _BURST = 6, 6
 """Events about one object: as client-go's spam filter, a little more at once and then a few a minute."""
@@ -79,7 +81,7 @@ class ObjectEvents:
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{cut(target.name, 200)}.{uuid.uuid4().hex[:16]}",
+                "name": f"{target.name[:_NAME].rstrip('.-')}.{uuid.uuid4().hex[:16]}",
                 "namespace": target.namespace or _ELSEWHERE,
             },
             "eventTime": now,
