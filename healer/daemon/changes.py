@@ -62,6 +62,10 @@ class ClusterChanges:
         """Whether a freshly read object still has the symptom. What another source reports cannot be read off the object."""
         return self._sources.still(obj, symptom, self._clock())
 
+    def says(self, obj: KubeObject | Workload, signal: Signal) -> str:
+        """What a signal says of a freshly read object; "" when that cannot be read off it."""
+        return self._sources.says(obj, signal, self._clock())
+
     def _workloads_of(self, pod: Pod, before: KubeObject | None) -> list[str]:
         """The uids of the workload that a pod belongs to, and of the one that has just released it."""
         workload = self._view.workload_uid(pod) if pod.metadata.controller is not None else pod.metadata.uid  # nobody's: its own

@@ -17,6 +17,7 @@ from healer.engine.engine import Engine
 from healer.engine.incidents.approval import is_undone, undone
 from healer.engine.incidents.opening import noted
 from healer.engine.incidents.trust import Sifted
+from healer.engine.incidents.validity import Reread
 from healer.engine.safety.wide import ENDED_ALERTS
 from healer.journal.base import Journal, JournalError, Unkept
 from healer.model.action import Outcome
@@ -235,7 +236,8 @@ class EventLoop:
         """Why the attempt is not wanted any more; None when it is. `fresh` is its target as just read, if it was read."""
         if self.stopping:
             return Reason("Stopping", "healer is stopping: nothing was done")
-        unwanted = self._engine.unwanted(act, self._view, self._clock(), fresh)
+        read = None if fresh is None else Reread(fresh, partial(self._changes.says, fresh))
+        unwanted = self._engine.unwanted(act, self._view, self._clock(), read)
         return unwanted or (self._recovered(fresh, act) if isinstance(fresh, Workload) else None)
 
     def _recovered(self, fresh: Workload, act: Act) -> Reason | None:

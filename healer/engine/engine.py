@@ -9,6 +9,7 @@ from healer.engine.incidents.ended_alerts import EndedAlerts
 from healer.engine.incidents.restoring import SIGNALS_AT_ONCE, Restoring, slices
 from healer.engine.incidents.resumption import CASES_AT_ONCE
 from healer.engine.incidents.trust import Sifted, sift
+from healer.engine.incidents.validity import Reread
 from healer.engine.parts import assemble
 from healer.engine.pipeline import Pipeline
 from healer.engine.safety.guards.question import Guards
@@ -21,10 +22,8 @@ from healer.engine.waiting_signals import WaitingSignals
 from healer.model.action import ActionSpec
 from healer.model.effects import Act, Effect, Input
 from healer.model.incident import Incident, Reason
-from healer.model.kube import Pod
 from healer.model.signal import Signal
 from healer.model.view import View
-from healer.model.workload import Workload
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
 from healer.rules.triggers import TRIGGERS
@@ -74,7 +73,7 @@ class Engine:
         """Whether a change of that workload (by uid) can matter to any decision."""
         return self._cases.concerns(workload) or self._matcher.concerns(workload)
 
-    def unwanted(self, act: Act, view: View, now: float, fresh: Pod | Workload | None = None) -> Reason | None:
+    def unwanted(self, act: Act, view: View, now: float, fresh: Reread | None = None) -> Reason | None:
         """Why an attempt is not to be made any more; None when it is. `fresh` is its target as it was just read."""
         case = self._cases.acting(act.incident.id, act.step, act.attempt)
         if case is None:

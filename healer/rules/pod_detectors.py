@@ -12,6 +12,7 @@ from pydantic import Field
 
 from healer.model.duration import about
 from healer.model.kube import Condition, ContainerStatus, Pod
+from healer.model.text import without_figures
 from healer.model.view import epoch
 from healer.section import Seconds, Section
 
@@ -60,6 +61,11 @@ class Finding:
     until: float | None = None
     since: float = 0.0
     at: float | None = None
+
+    def is_news(self, before: "Finding") -> bool:
+        """Whether it is told again after what was found before: it has happened again, or its message has changed, for which a
+        rule's `if` may look. Figures alone, which run on, are no news."""
+        return self.occurrence != before.occurrence or without_figures(self.message) != without_figures(before.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +179,8 @@ def _stuck_starting(seen: ObservedPod) -> Finding | None:
     if any(status.state.waiting.reason in _NAMED_APART for status in waiting if status.state.waiting is not None):
         return None
     text = f"no progress for {about(seen.now - progress)}: {_what_is_awaited(pod, waiting)}"
-    return Finding(text, since=progress + seen.settings.starting)
+    begun = [f"{init.name}/{init.restart_count}" for init in pod.status.init_container_statuses if init.restart_count]
+    return Finding(text, " ".join(begun), since=progress + seen.settings.starting)
 
 
 def _last_progress(pod: Pod) -> float | None:

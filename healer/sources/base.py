@@ -127,6 +127,9 @@ class WatchedSource(Protocol[K]):
     def still(self, obj: Any, name: str, now: float) -> bool:
         """Whether an object that was just read (a pod, or a `Workload`) still has the signal of that name."""
 
+    def says(self, obj: Any, name: str, now: float) -> str:
+        """What that signal says of such an object; "" when it has none, or when that cannot be read off it."""
+
 
 def _nothing(value: object) -> Permissions:
     return frozenset()

@@ -58,6 +58,10 @@ class EventSource:
         """Whether it has happened cannot be read off an object."""
         return True
 
+    def says(self, obj: object, name: str, now: float) -> str:
+        """Nor what was said of it."""
+        return ""
+
     def _happened(self, event: Event, now: float) -> list[Signal]:
         if event.reporting_controller == REPORTER:
             return []  # what healer says of its own actions must cause none

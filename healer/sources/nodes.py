@@ -58,6 +58,10 @@ class NodeSource:
         node = self._view.node(pod.spec.node_name) if isinstance(pod, Pod) else None
         return not isinstance(pod, Pod) or (node is not None and node_finding(node, name) is not None)
 
+    def says(self, pod: object, name: str, now: float) -> str:
+        """What a node says is watched, and told at once; it cannot be read off a pod."""
+        return ""
+
     def _look(self, node: Node, now: float) -> list[Signal]:
         rulebook = self._rulebook()
         if self._read_for is not rulebook:

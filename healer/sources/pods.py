@@ -96,10 +96,18 @@ class PodSource:
 
     def still(self, pod: Pod, condition: str, now: float) -> bool:
         """Whether a freshly read pod still has a condition that it had."""
+        return condition in self._read(pod, condition, now)
+
+    def says(self, pod: Pod, condition: str, now: float) -> str:
+        """What such a condition says of a freshly read pod."""
+        found = self._read(pod, condition, now).get(condition)
+        return "" if found is None else found.message
+
+    def _read(self, pod: Pod, condition: str, now: float) -> dict[str, Finding]:
         seen = self._seen.get(pod.metadata.uid)
         restarts, findings = ({}, {}) if seen is None else (seen.restarts, seen.findings)
         observed = ObservedPod(pod, now, self._settings, restarts)
-        return condition in conditions(observed, {condition: None, **findings})[0]
+        return conditions(observed, {condition: None, **findings})[0]
 
     def _is_well(self, pod: Pod, now: float) -> bool:
         """A quick check that is right for nearly every event: it is ready, and no container is anything but running."""
@@ -134,7 +142,7 @@ class PodSource:
         began = [
             _signal(seen.pod, name, finding, now, firing=True)
             for name, finding in findings.items()
-            if name not in before or before[name].occurrence != finding.occurrence
+            if name not in before or finding.is_news(before[name])
         ]
         ended = [_signal(seen.pod, name, f, now, firing=False) for name, f in before.items() if name not in findings]
         return began + ended

@@ -55,9 +55,19 @@ class WatchedSources:
     def still(self, obj: KubeObject | Workload, symptom: Symptom, now: float) -> bool:
         """Whether a freshly read object still has a symptom. What is reported
         by another source, or read off objects of another kind, cannot be read off this one."""
-        kinds, source = self._watched.get(symptom.source, ((), None))
+        source = self._reader(obj, symptom.source)
+        return source is None or source.still(obj, symptom.name, now)
+
+    def says(self, obj: KubeObject | Workload, signal: Signal, now: float) -> str:
+        """What a signal says of a freshly read object; "" when that cannot be read off it."""
+        source = self._reader(obj, signal.source)
+        return "" if source is None else source.says(obj, signal.name, now)
+
+    def _reader(self, obj: KubeObject | Workload, trigger: str) -> WatchedSource[Any] | None:
+        """The source of a trigger, if it reads such objects."""
+        kinds, source = self._watched.get(trigger, ((), None))
         read = any(issubclass(WorkloadObject, kind) for kind in kinds) if isinstance(obj, Workload) else isinstance(obj, kinds)
-        return source is None or not read or source.still(obj, symptom.name, now)
+        return source if read else None
 
 
 def _known(incidents: Sequence[Incident], trigger: str) -> dict[str, set[str]]:

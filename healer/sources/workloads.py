@@ -80,11 +80,17 @@ class WorkloadSource:
     def still(self, workload: Workload, name: str, now: float) -> bool:
         """Whether a freshly read workload still has a condition. What its autoscaler showed cannot be read off it."""
         known = WORKLOAD_CONDITIONS.get(name)
-        if known is None or known.of_autoscaler:
-            return True
+        return known is None or known.of_autoscaler or name in self._read(workload, now)
+
+    def says(self, workload: Workload, name: str, now: float) -> str:
+        """What such a condition says of a freshly read workload."""
+        found = self._read(workload, now).get(name)
+        return "" if found is None else found.message
+
+    def _read(self, workload: Workload, now: float) -> dict[str, Finding]:
         seen = self._seen.get(workload.metadata.uid)
         since = None if seen is None or workload.ready >= workload.desired else seen.short_since
-        return name in workload_findings(ObservedWorkload(workload, since, (), now, self._thresholds))[0]
+        return workload_findings(ObservedWorkload(workload, since, (), now, self._thresholds))[0]
 
     def _put_scaler(self, scaler: HorizontalPodAutoscaler, now: float) -> list[Signal]:
         uid, scales = scaler.metadata.uid, scaler.spec.scale_target_ref
@@ -127,7 +133,7 @@ class WorkloadSource:
         began = [
             _signal(workload, name, each, now, firing=True)
             for name, each in findings.items()
-            if name not in before or before[name].occurrence != each.occurrence
+            if name not in before or each.is_news(before[name])
         ]
         return began + [_ended(workload, name, each, now) for name, each in before.items() if name not in findings]
 

@@ -106,6 +106,9 @@ class MarkedPods:
     def next_due(self) -> float | None:
         return None
 
+    def says(self, pod: Pod, name: str, now: float) -> str:
+        return ""
+
     def still(self, pod: Pod, name: str, now: float) -> bool:
         return name in _marks(pod)
 

@@ -1,5 +1,8 @@
 """Whether an incident is still valid: its rule is in force, its signals are known, and the rule still covers their targets."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
 from healer.engine.incidents.cases import Case
 from healer.engine.matching.firing import UNKNOWN, Firing, Weight, not_known
 from healer.engine.matching.fit import UNREAD, TookDown, misfit
@@ -7,9 +10,23 @@ from healer.engine.matching.matcher import Matcher
 from healer.engine.turn import Turn
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Pod
+from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.workload import Workload
 from healer.rules.probe import UNKNOWN_VERDICT
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """A target as it was just read. `says`: what a signal says of it now; "" when that cannot be read off it."""
+
+    obj: Pod | Workload
+    says: Callable[[Signal], str] = lambda _: ""
+
+    def of(self, signal: Signal) -> Signal:
+        """The signal as it would be told of the object now: what a rule's `if` reads."""
+        said = self.says(signal)
+        return replace(signal, message=said) if said else signal
 
 
 class Validity:
@@ -27,15 +44,16 @@ class Validity:
             return False
         return rule is case.rule or rule.rule == case.rule.rule
 
-    def misfit(self, case: Case, firing: Firing, turn: Turn, fresh: Pod | Workload | None = None) -> Reason | None:
+    def misfit(self, case: Case, firing: Firing, turn: Turn, fresh: Reread | None = None) -> Reason | None:
         """Why the case's rule no longer covers a signal; None when it does. `fresh` is the signal's target, just read."""
         target = firing.signal.target
         if (sick := case.incident.targets.get(target.uid)) is None or firing.signal.key not in sick.signals:
             return Reason("OtherTarget", f"its source says that {firing.signal.name} is about {target}")
-        reason = misfit(case.rule, firing.signal, case.incident.workload, self._took_down, turn, fresh)
+        signal, obj = (firing.signal, None) if fresh is None else (fresh.of(firing.signal), fresh.obj)
+        reason = misfit(case.rule, signal, case.incident.workload, self._took_down, turn, obj)
         return None if reason is not None and reason.code in UNREAD and not firing.confirmed else reason
 
-    def unwanted(self, case: Case, target: Target, turn: Turn, fresh: Pod | Workload | None = None) -> Reason | None:
+    def unwanted(self, case: Case, target: Target, turn: Turn, fresh: Reread | None = None) -> Reason | None:
         """Why healer must not act on a target of a case now; None when it may.
 
         One sick target that the rule covers is enough to act on the workload. `fresh` is the target, just read.
@@ -76,6 +94,6 @@ class Validity:
         return not fires
 
 
-def _same(fresh: Pod | Workload | None, target: Target) -> Pod | Workload | None:
+def _same(fresh: Reread | None, target: Target) -> Reread | None:
     """The object that was just read, if it is that target."""
-    return fresh if fresh is not None and fresh.metadata.uid == target.uid else None
+    return fresh if fresh is not None and fresh.obj.metadata.uid == target.uid else None

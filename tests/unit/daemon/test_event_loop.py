@@ -10,6 +10,8 @@ import pytest
 
 from healer.cluster.watch import ObjectChange
 from healer.engine.incidents.opening import opened
+from healer.lab.kinds import POD
+from healer.lab.objects import Object, is_ready
 from healer.model.effects import Act, Loss, Verb
 from healer.model.incident import Incident, State
 from healer.model.kube import Condition, Pod
@@ -340,6 +342,27 @@ async def test_a_pod_that_recovers_between_the_claim_and_the_act_is_left_alone(t
         await h.lab.wait_for(ready(3))
         h.journal.kept.set()
         await h.until(lambda: h.states == [State.CLOSED])
+        assert h.evictions == 0
+
+
+async def test_the_condition_of_a_rule_is_asked_about_what_the_pod_says_right_before_the_act(tmp_path: Path) -> None:
+    """The view does not follow in this test, so that only the fresh look can know."""
+    unless = HUNG | {"when": {"pod": ["NotReady"], "if": "!signal.message.contains('download')"}}
+    async with house(tmp_path, unless, sick=True) as h:
+        h.journal.kept.clear()
+        await h.start()
+        await h.journal.asked.wait()
+        for watching in h.tasks[:-1]:
+            watching.cancel()
+        (sick,) = [pod for pod in h.lab.objects("pods", NAMESPACE) if not is_ready(pod)]
+
+        def change(pod: Object) -> None:
+            for each in pod["status"]["conditions"]:
+                each["message"] = "the download goes on"
+
+        h.lab.api.modify(POD, NAMESPACE, sick["metadata"]["name"], change, subresource="status")
+        h.journal.kept.set()
+        await h.until(lambda: "ConditionUnmet" in [decision.reason.code for decision in h.decisions] or h.evictions > 0)
         assert h.evictions == 0
 
 

@@ -803,3 +803,48 @@ def test_a_record_says_when_its_pod_ended(reason: str) -> None:
     old = (Condition("Ready", "False", last_transition_time=moment(NOW - week - 1)),)
     (signal,) = PodSource(SETTINGS).put(pod(ended, phase="Failed", reason=reason, conditions=old), None, NOW)
     assert signal.at == NOW - week
+
+
+# what is said of a condition that goes on
+
+
+def unable(message: str) -> Pod:
+    """The kubelet cannot create its container, and says why."""
+    return pod(container(Waiting("CreateContainerError", message)), phase="Pending")
+
+
+def test_a_condition_that_goes_on_is_told_again_when_it_says_something_else() -> None:
+    """A rule's `if` may look for it; the occurrence is the same, so that nothing is counted twice."""
+    source = PodSource(SETTINGS)
+    first = {signal.name: signal for signal in source.put(unable("no runtime"), None, NOW)}
+    again = {signal.name: signal for signal in source.put(unable("no space left"), unable("no runtime"), NOW + 60)}
+    assert first.keys() == again.keys() == {"NotStarting", "NotReady"}
+    for name, signal in again.items():
+        assert signal.firing
+        assert signal.message == "container main: CreateContainerError: no space left"
+        assert (signal.key, signal.occurrence) == (first[name].key, first[name].occurrence)
+
+
+def test_figures_that_run_on_are_no_news() -> None:
+    watch = Watch()
+    watch.put(unable("failed 3 times"))
+    assert watch.put(unable("failed 4 times")) == []
+
+
+def test_a_download_that_begins_anew_and_gets_stuck_is_another_occurrence() -> None:
+    """It was killed out of memory long ago, and that is seen only now."""
+    source, killed = PodSource(SETTINGS), Terminated(137, "OOMKilled", moment(NOW - 5000))
+    begun = on_a_node(INITIALIZING, init=(container(fresh(NOW - 5000), name="fetch", ready=False),))
+    anew = on_a_node(INITIALIZING, init=(container(fresh(NOW - 5000), name="fetch", ready=False, restarts=1, last=killed),))
+    first, *_ = source.put(begun, None, NOW + 1000)
+    second, *_ = source.put(anew, begun, NOW + 1060)
+    assert (first.name, second.name) == ("NotStarting", "NotStarting")
+    assert "last exit 137 (OOMKilled)" in second.message
+    assert first.occurrence != second.occurrence
+
+
+def test_what_a_freshly_read_pod_says_is_read_off_it() -> None:
+    source = PodSource(SETTINGS)
+    source.put(unable("no runtime"), None, NOW)
+    assert source.says(unable("no space left"), "NotStarting", NOW) == "container main: CreateContainerError: no space left"
+    assert source.says(pod(container()), "NotStarting", NOW) == ""

@@ -113,3 +113,13 @@ def test_nothing_is_remembered_of_workloads_that_are_well() -> None:
     assert seen.source._seen == {}
     assert not seen.source._scalers
     assert not seen.source._scaled
+
+
+def test_a_condition_of_a_workload_that_goes_on_is_told_again_when_it_says_something_else() -> None:
+    seen, other = Seen(), msgspec.structs.replace(REFUSED, message="the quota of GPUs is used up")
+    seen.put(deployment(REFUSED))
+    (again,) = seen.source.put(deployment(other), seen.view.put(deployment(other)), NOW)
+    assert (again.name, again.firing) == ("ReplicaFailure", True)
+    assert "the quota of GPUs is used up" in again.message
+    assert "the quota of GPUs is used up" in seen.source.says(deployment(other).workload(), "ReplicaFailure", NOW)
+    assert seen.source.says(deployment().workload(), "ReplicaFailure", NOW) == ""

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from healer.engine.incidents.validity import Reread
 from healer.model.action import OutcomeKind
 from healer.model.incident import State
 from healer.model.kube import Meta, OwnerReference, ReplicaSet
@@ -133,9 +134,9 @@ def test_the_view_lags_behind_and_the_fresh_look_does_not(change: dict[str, obje
     d.world.crash("serving-1")
     (act,) = d.acts
     pod = d.world.pod("serving-1")
-    assert d.engine.unwanted(act, d.world.view, d.now, pod) is None
+    assert d.engine.unwanted(act, d.world.view, d.now, Reread(pod)) is None
     fresh = msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, **change))
-    reason = d.engine.unwanted(act, d.world.view, d.now, fresh)
+    reason = d.engine.unwanted(act, d.world.view, d.now, Reread(fresh))
     assert reason is not None
     assert reason.code == code
     d.answer(OutcomeKind.RECOVERED, code)
@@ -150,10 +151,22 @@ def test_the_fresh_look_asks_the_condition() -> None:
     unready = d.world.pod("serving-1")
     d.world.listeners.clear()
     d.world.mend("serving-1")
-    reason = d.engine.unwanted(act, d.world.view, d.now, d.world.pod("serving-1"))
+    reason = d.engine.unwanted(act, d.world.view, d.now, Reread(d.world.pod("serving-1")))
     assert reason is not None
     assert reason.code == "ConditionUnmet"
-    assert d.engine.unwanted(act, d.world.view, d.now, unready) is None
+    assert d.engine.unwanted(act, d.world.view, d.now, Reread(unready)) is None
+
+
+def test_the_fresh_look_asks_the_condition_what_the_object_says_now() -> None:
+    """The download was killed out of memory since the rule matched: a new pod would begin it again."""
+    d = Drill(rulebook(rule(when={"pod": ["CrashLoopBackOff"], "if": "!signal.message.contains('OOMKilled')"})))
+    d.world.crash("serving-1")
+    (act,) = d.acts
+    pod = d.world.pod("serving-1")
+    assert d.engine.unwanted(act, d.world.view, d.now, Reread(pod, lambda _: "crashed once, last exit 1 (Error)")) is None
+    reason = d.engine.unwanted(act, d.world.view, d.now, Reread(pod, lambda _: "crashed twice, last exit 137 (OOMKilled)"))
+    assert reason is not None
+    assert reason.code == "ConditionUnmet"
 
 
 # owners across namespaces
