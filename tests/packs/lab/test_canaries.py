@@ -1,0 +1,66 @@
+"""Each shipped rule on a canary with the real daemon and a real Prometheus: it holds the weight, and takes it away."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from healer.lab import Lab
+from healer.model.incident import State
+from healer.settings.sections import PrometheusSettings
+from tests.integration.conftest import ROOT
+from tests.packs.lab.canaries import BAD, WEIGHT, CanaryScene, exporting, rules
+from tests.seams.house import House, house
+from tests.support.processes import PATIENCE
+from tests.support.prometheus import prometheus
+
+pytestmark = pytest.mark.slow
+
+CRDS = (ROOT / "deploy" / "healer" / "crd.yaml", ROOT / "tests" / "contract" / "crds" / "httproutes.yaml")
+
+
+async def test_each_holds_the_weight_of_a_canary_that_nothing_is_known_of_or_that_is_good_and_shifts_a_bad_one(
+    tmp_path: Path,
+) -> None:
+    """All at the same time. First no server shows anything; then canaries are as good as stable; then they fail requests."""
+    rulebook = rules()
+    async with Lab(time_scale=0.02) as lab:
+        for path in CRDS:
+            await lab.apply_yaml(path.read_text("utf-8"))
+        canaries = [CanaryScene(lab, bound) for bound in rulebook.rules]
+        for canary in canaries:
+            await lab.apply(canary.manifests())
+        async with exporting(canaries) as exporter, prometheus(tmp_path / "prometheus", exporter.scraping()) as monitor:
+            asks = PrometheusSettings(url=f"http://{monitor.address}")
+            async with house(lab, tmp_path, rulebook=rulebook, prometheus=asks) as healer:
+                await asyncio.gather(*(held(healer, canary) for canary in canaries))
+                exporter.open = True
+                await asyncio.gather(*(known(healer, canary) for canary in canaries))
+                for canary in canaries:
+                    canary.failing = BAD
+                await asyncio.gather(*(shifted(healer, canary) for canary in canaries))
+        written = [(seen.permission, seen.name) for seen in lab.requests if seen.verb in ("patch", "update")]
+    routes = [canary.route for canary in canaries]
+    assert sorted(name for what, name in written if "incidents" not in what) == sorted(routes), "each is changed once"
+
+
+async def held(healer: House, canary: CanaryScene) -> None:
+    """The series are missing: there is no verdict, and the weight stays."""
+    await healer.decisions.until(
+        lambda each: each.rule == canary.rule and each.reason.code == "UnknownVerdict" and each.verb == "defer"
+    )
+    assert canary.weight == WEIGHT
+
+
+async def known(healer: House, canary: CanaryScene) -> None:
+    """It is as good as the stable version: what was not known is over, and the weight stays."""
+    ended = await healer.told.until(State.CLOSED, lambda incident: incident.rule == canary.rule)
+    assert (ended.acted_at, canary.weight) == ((), WEIGHT)
+
+
+async def shifted(healer: House, canary: CanaryScene) -> None:
+    """It fails requests: it loses its traffic, answers none, and the incident is healed."""
+    await canary.lab.wait_for(lambda _: canary.weight == 0, PATIENCE)
+    healed = await healer.told.until(State.HEALED, lambda incident: incident.rule == canary.rule)
+    assert healed.workload.name == canary.sides[1]
+    assert f"canary {WEIGHT} % -> 0 %" in str(healed.history)
