@@ -177,9 +177,13 @@ class View:
         return self.pod_named(namespace, name) if kind == "Pod" else self.workload_named(kind, namespace, name)
 
     def workload_of_replica_set(self, uid: str) -> Workload | None:
-        """The workload that controls the ReplicaSet of that uid."""
-        owner = None if (held := self._objects[ReplicaSet].get(uid)) is None else held.metadata.controller
-        return None if owner is None else self._workloads.get(owner.uid)
+        """The workload that controls the ReplicaSet of that uid. No workload controls one in another namespace."""
+        held = self._objects[ReplicaSet].get(uid)
+        owner = None if held is None else held.metadata.controller
+        workload = None if owner is None else self._workloads.get(owner.uid)
+        if held is None or owner is None or workload is None:
+            return None
+        return workload if _refers(owner, held.metadata.namespace, workload) else None
 
     def namespace(self, name: str) -> Namespace | None:
         """The namespace with that name."""
@@ -301,7 +305,7 @@ class View:
     def replica_sets_of(self, workload: Target) -> list[ReplicaSet]:
         """The ReplicaSets of a workload, of every revision."""
         owned = (self._objects[ReplicaSet].get(uid) for uid in self._owned.get(workload.uid, {}))
-        return [each for each in owned if isinstance(each, ReplicaSet)]
+        return [each for each in owned if isinstance(each, ReplicaSet) and each.metadata.namespace == workload.namespace]
 
     def budgets_matching(self, pod: Pod) -> list[PodDisruptionBudget]:
         """The PodDisruptionBudgets whose selector matches the pod. More than one is a configuration error."""

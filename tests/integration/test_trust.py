@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from healer.lab import Lab, SeenRequest, serving
+from healer.lab.kinds import EVENT
 from healer.lab.objects import Object
 from tests.integration.conftest import Run
 from tests.integration.world import (
@@ -121,6 +122,21 @@ async def test_an_incident_in_one_namespace_is_no_order_about_a_pod_in_another(l
     await heals(lab, victim)
     assert victim not in evictions(lab)
     assert read(lab, incident) == stands, "it is left as it is"
+
+
+async def test_an_event_in_one_namespace_is_no_order_about_a_pod_in_another(lab: Lab, run: Run) -> None:
+    """Whoever may create Events writes the uid of a pod that is not theirs; the kubelet's own event is heard after it."""
+    victim, sick, *_ = await serve(lab, replicas=_REPLICAS)
+    await lab.apply(serving("mine", ELSEWHERE, replicas=1))
+    scope = {"namespaces": [NAMESPACE, ELSEWHERE]}
+    healer = await run(ruleset(rule("mount", when={"event": {"reasons": ["FailedMount"]}}, scope=scope)))
+    for namespace, pod in ((ELSEWHERE, victim), (NAMESPACE, sick)):
+        about = {"kind": "Pod", "namespace": namespace, "name": pod, "uid": uid(lab, pod), "apiVersion": "v1"}
+        said = {"reason": "FailedMount", "type": "Warning", "message": "it does not mount", "source": {"component": "kubelet"}}
+        lab.api.create(EVENT, namespace, {"metadata": {"name": "e", "namespace": namespace}, "involvedObject": about} | said)
+    await healer.says("incident healed", rule="test/mount")
+    assert evictions(lab) == [sick]
+    assert [each["target"] for each in healer.find("open")] == [f"pod/{sick}"]
 
 
 async def test_an_alert_that_only_the_journal_tells_of_is_waited_for(lab: Lab, run: Run) -> None:

@@ -107,6 +107,15 @@ def test_a_reference_that_names_another_object_than_its_uid_is_no_owner(kind: st
     assert view.workload_of(pod) is None
 
 
+def test_a_replica_set_of_another_namespace_belongs_to_no_workload() -> None:
+    """Anybody can write such a reference."""
+    forged = ReplicaSet(meta("forged", owner=DEPLOYMENT, namespace="theirs"))
+    view = filled(DEPLOYMENT, OLD, forged)
+    assert view.replica_sets_of(WORKLOAD) == [OLD]
+    assert view.workload_of_replica_set(OLD.metadata.uid) == DEPLOYMENT.workload()
+    assert view.workload_of_replica_set(forged.metadata.uid) is None
+
+
 def test_a_pod_that_changes_hands() -> None:
     """A ReplicaSet releases a pod whose labels were changed; another may adopt it."""
     view = filled(DEPLOYMENT, OLD, NEW, Pod(meta("a", owner=OLD)))

@@ -60,6 +60,18 @@ def test_what_no_rule_looks_for_is_dropped() -> None:
     assert not seen.source._counts
 
 
+def test_an_event_about_an_object_of_another_namespace_is_no_signal() -> None:
+    """Whoever may create Events in one namespace can write any uid into them, also that of a pod of another one."""
+    seen = Seen()
+    seen.rules = rulebook(rule("events", when=MOUNT, scope={"namespaces": ["production", "elsewhere"]}))
+    seen.world.other("victim", namespace="elsewhere", nodes=["node-1"])
+    for uid in ("victim-pod-1", "victim-uid", "victim-rs-uid"):
+        assert seen.put(event(about=uid, uid=uid)) == []
+    early = event(about="pod-4", namespace="elsewhere")
+    assert seen.put(early) == []
+    assert seen.source.put(seen.world.pod(seen.world.add()), None, START + 1) == []
+
+
 def test_an_event_of_type_normal_is_for_rules_that_say_so() -> None:
     seen = Seen({"event": {"reasons": ["FailedMount"], "type": "Normal"}})
     assert seen.put(event()) == []
