@@ -139,6 +139,24 @@ async def test_an_event_in_one_namespace_is_no_order_about_a_pod_in_another(lab:
     assert [each["target"] for each in healer.find("open")] == [f"pod/{sick}"]
 
 
+async def test_pauses_hold_in_the_namespace_of_whoever_writes_them(lab: Lab, run: Run) -> None:
+    """On a Lease with healer's name, and on a workload, of another namespace: there alone healer waits."""
+    sick, *_ = await serve(lab, replicas=_REPLICAS)
+    paused = {"annotations": {"healer.dev/paused": "true"}}
+    mine = serving("mine", ELSEWHERE, replicas=_REPLICAS)
+    await lab.apply([{**each, "metadata": each["metadata"] | paused} if each["kind"] == "Deployment" else each for each in mine])
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {"holderIdentity": "mallory"}}
+    await lab.apply(lease | {"metadata": {"name": "healer", "namespace": ELSEWHERE, **paused}})
+    await lab.wait_for(lambda lab: len(lab.objects("pods", ELSEWHERE)) == _REPLICAS, PATIENCE)
+    theirs = lab.objects("pods", ELSEWHERE)[0]["metadata"]["name"]
+    healer = await run(ruleset(CRASH_LOOP | {"scope": {"namespaces": [NAMESPACE, ELSEWHERE]}}))
+    await lab.behave(ELSEWHERE, theirs, "crash")
+    await lab.behave(NAMESPACE, sick, "crash")
+    await healer.says("incident waiting", namespace=ELSEWHERE, reason="Paused")
+    await healer.says("incident healed", namespace=NAMESPACE)
+    assert evictions(lab) == [sick]
+
+
 async def test_an_alert_that_only_the_journal_tells_of_is_waited_for(lab: Lab, run: Run) -> None:
     victim, *_ = await serve(lab, replicas=_REPLICAS)
     await write(lab, forged(lab, victim))

@@ -14,6 +14,10 @@ async def attempt(bench: Bench, **how: Any) -> Outcome:
     return await bench.attempt("job", params=JobParams(template="mend"), target=bench.workload, **how)
 
 
+def in_namespace(obj: Object, namespace: str) -> Object:
+    return {**obj, "metadata": {**obj["metadata"], "namespace": namespace}}
+
+
 def verdict(outcome: Outcome) -> tuple[OutcomeKind, str]:
     return outcome.kind, outcome.reason
 
@@ -55,6 +59,13 @@ async def test_without_a_template_that_allows_it_nothing_runs(bench: Bench) -> N
     await bench.lab.apply(template(label="yes"))
     assert verdict(await attempt(bench)) == (OutcomeKind.REFUSED, "TemplateNotAllowed")
     assert bench.writes == []
+
+
+async def test_a_template_of_another_namespace_is_not_run(bench: Bench) -> None:
+    """Whoever may write a CronJob runs pods in its namespace, and in no other by way of healer."""
+    await bench.lab.apply(in_namespace(template(), "theirs"))
+    assert verdict(await attempt(bench)) == (OutcomeKind.REFUSED, "NoTemplate")
+    assert bench.lab.objects("jobs") == []
 
 
 async def test_a_dry_run_makes_none(bench: Bench) -> None:

@@ -223,6 +223,13 @@ async def test_never_beyond_the_autoscalers_own_maximum(bench: Bench) -> None:
     assert verdict(await scale(bench, most=9)) == (OutcomeKind.REFUSED, "AtMaximum")
 
 
+async def test_an_autoscaler_of_another_namespace_is_none_of_the_workload(bench: Bench) -> None:
+    """Its target is named without a namespace."""
+    await autoscaler(bench, namespace="theirs")
+    assert verdict(await scale(bench)) == (OutcomeKind.DONE, "Scaled")
+    assert bench.writes == ["patch deployments/scale"]
+
+
 async def test_two_autoscalers_are_left_to_people(bench: Bench) -> None:
     """Nobody knows which of them wins."""
     await autoscaler(bench)
