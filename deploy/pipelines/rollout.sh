@@ -39,7 +39,8 @@ Environment: HEALER and KUBECTL are the commands (split at spaces), by default h
 Exit codes:
   0         promoted: stable has the image and gets all requests
   1         rolled back: healer found the canary bad, or a rollout failed. Stable has its old image and gets all requests
-  2         not judged in time: the canary keeps its share, and healer's rule goes on guarding it. Run again to go on
+  2         not judged in time: the canary keeps its share, and healer's rule goes on guarding it. Run again to go on. (With
+            --unjudged rollback stable has its old image and gets all requests.)
   3         not finished: a rollout takes longer, somebody else changed something, or the canary could not be judged or guarded
   64        wrong options; nothing was done
   130, 143  interrupted: the canary keeps the share that is printed. Run again to go on
@@ -123,7 +124,7 @@ give() {
   # shellcheck disable=SC2016
   patch=$(of_route '[shift($to | tonumber), (select($image != "") | note("\($to) \($image)"))] | tojson' \
     --arg to "$1" --arg image "${2:-}" <<<"$read")
-  kube patch "$route" --type json --patch "$patch" >/dev/null \
+  kube patch "$route" --field-manager healer-rollout --type json --patch "$patch" >/dev/null \
     || end $UNFINISHED "the weights of $route were not changed (the error is above). $canary had $now %. Run again to go on"
   if [[ $now -eq $1 ]]; then now='as before'; else now="instead of $now %"; fi
   say "weight: $canary gets $1 % of the requests on $route, $now"
@@ -137,7 +138,7 @@ put() {
   # shellcheck disable=SC2016
   patch=$(jq --null-input --arg name "$container" --arg image "$1" --arg note "$REPLACED" --arg old "${3:-}" \
     '{spec: {template: {spec: {containers: [{$name, $image}]}}}} + if $old == "" then {} else {metadata: {annotations: {($note): $old}}} end')
-  kube patch "deployment/$2" --patch "$patch" >/dev/null
+  kube patch "deployment/$2" --field-manager healer-rollout --patch "$patch" >/dev/null
   say "image: $2 gets $1"
 }
 
@@ -164,8 +165,8 @@ follow() {
 interrupted() {
   local running
   trap '' INT TERM
-  running=$(jobs -p)
-  [[ -z $running ]] || kill -TERM $running 2>/dev/null || true
+  mapfile -t running < <(jobs -p)
+  [[ ${#running[@]} -eq 0 ]] || kill -TERM "${running[@]}" 2>/dev/null || true
   wait
   exit "$1"
 }

@@ -94,6 +94,26 @@ def test_ci_runs_its_script_and_a_release_waits_for_it() -> None:
     assert release["jobs"]["test"]["uses"] == "./.github/workflows/ci.yml"
 
 
+def test_the_image_is_built_on_a_pull_request() -> None:
+    """And runs the demo, before anything is merged: the workflow runs the script, the script that of the image."""
+    ci = read(ROOT / ".github" / "workflows" / "ci.yml")
+    assert "pull_request" in ci[True], "YAML 1.1 reads `on` as true"
+    assert "\n.ci/image\n" in (ROOT / ".ci" / "run").read_text("utf-8")
+    assert "\nrun healer demo\n" in (ROOT / ".ci" / "image").read_text("utf-8")
+
+
+def test_a_release_has_what_its_users_apply() -> None:
+    (build,) = [
+        step["run"]
+        for step in read(WORKFLOWS[1])["jobs"]["release"]["steps"]
+        if step.get("name") == "Build what else is released"
+    ]
+    archived = re.search(r"git archive .* HEAD ((?:\S+ ?)+)", build)
+    assert archived
+    assert all((ROOT / name).exists() for name in archived[1].split())
+    assert "deploy" in archived[1].split()
+
+
 def test_there_is_a_workflow() -> None:
     assert [path.name for path in WORKFLOWS] == ["ci.yml", "release.yml"]
 
