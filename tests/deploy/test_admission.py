@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from cel_expr_python import cel
 
 from healer.model.annotations import APPROVED_BY, UNDONE_BY
@@ -208,7 +207,7 @@ def test_it_is_bound_denies_and_fails_closed(manifests: list[Manifest]) -> None:
 def test_the_policy_that_writes_names_is_one_of_kubernetes_1_36() -> None:
     """tests/contract has it judge; it leaves out the same account, and heeds the annotations that this policy guards."""
     text = (FOLDER / "components/approver-name/policy.yaml").read_text("utf-8")
-    policy, binding = yaml.safe_load_all(text)
+    policy, binding = built(FOLDER / "components/approver-name")
     assert faults(policy, "1.36") == faults(binding, "1.36") == []
     assert binding["spec"]["policyName"] == policy["metadata"]["name"]
     (condition,) = policy["spec"]["matchConditions"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from healer.cluster.api import Api
+from healer.cluster.api import Api, ClusterError
 from healer.engine.safety.wide import BREAKER
 from healer.journal.watch import Incidents
 from healer.lab.objects import Object
@@ -15,6 +15,7 @@ from healer.model.incident import Approved, Incident, State
 from healer.model.target import Target
 from healer.operate.approve import ApprovalRequest, NotWaiting, approve
 from healer.operate.objects import OperateError
+from healer.operate.who import Who, signature
 from tests.support.processes import PATIENCE
 from tests.unit.operate.conftest import SPACE, Place
 
@@ -168,6 +169,17 @@ async def test_what_is_not_there_cannot_be_approved(place: Place) -> None:
     await place.keep(waiting(place))
     with pytest.raises(OperateError, match="--by"):
         await approved(place, " ")
+
+
+async def test_who_signs_is_the_kubeconfig_s_user_only_where_the_server_does_not_say(place: Place) -> None:
+    """Before Kubernetes 1.28, or without the right to ask. No answer at all is an error: the name might be refused later."""
+    me = Who("alice", SPACE)
+    for code in (403, 404):
+        place.lab.faults.answer(code, verb="create", resource="selfsubjectreviews")
+        assert await signature(place.api, me) == "alice"
+    place.lab.faults.answer(503, verb="create", resource="selfsubjectreviews", times=None)
+    with pytest.raises(ClusterError, match="503"):
+        await signature(place.api, me)
 
 
 async def test_a_cluster_without_the_definition_says_what_to_apply(place: Place) -> None:
