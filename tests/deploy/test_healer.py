@@ -8,7 +8,7 @@ import yaml
 from healer.actions.registry import ACTIONS
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.model_servers.registry import SERVERS
-from healer.operate.rbac import LEASE, apart, manifests, needed
+from healer.operate.rbac import LEASE, REVIEWS, apart, manifests, needed
 from healer.rules.loading import load_all
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings, load_settings
@@ -89,9 +89,10 @@ def test_objects_of_the_cluster_have_no_namespace_and_all_others_have_one(name: 
 def test_its_rules_can_be_used_with_its_settings_and_its_permissions(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The roles grant what these rules need, and only what the packs need besides."""
     objects = built(FOLDER / name)
-    namespaces = settings(objects, monkeypatch).cluster.namespaces
+    given = settings(objects, monkeypatch)
     book = rules(objects)
-    own = manifests(needed(book, ACTIONS), "healer", within=namespaces, routes=apart(book, ACTIONS))
+    needs = needed(book, ACTIONS) | (REVIEWS if given.http.token_review else frozenset())
+    own = manifests(needs, "healer", within=given.cluster.namespaces, routes=apart(book, ACTIONS))
     packs = needed(load_rules([ROOT / "rules"], vocabulary()), ACTIONS)
     assert granted(own) <= granted(objects) <= granted(own) | packs | LEASE
 
@@ -172,6 +173,55 @@ def test_the_example_of_a_canary_is_a_rule_file_and_what_it_may_do() -> None:
     }
     data = one(built(FOLDER / "examples/canary"), "ConfigMap", "healer-rules")["data"]
     assert data["canary.yaml"] == (ROOT / "rules/canary/tensorflow-serving.yaml").read_text("utf-8")
+
+
+def test_with_tls_the_port_speaks_https_to_the_kubelet_prometheus_and_the_other_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else is different; the certificate's files are where the settings look for them."""
+    added = {("Issuer", "healer-self-signed"), ("Issuer", "healer-ca"), ("Certificate", "healer-ca"), ("Certificate", "healer")}
+    differs = {("Deployment", "healer"), ("ServiceMonitor", "healer")}
+    assert (
+        changed("examples/tls") - changed("overlays/production")
+        == changed("overlays/prometheus-operator") - changed("overlays/production") | added
+    )
+    objects, before = built(FOLDER / "examples/tls"), built(FOLDER / "overlays/prometheus-operator")
+    assert {(each["kind"], each["metadata"]["name"]) for each in objects if each not in before} == added | differs
+    pod, certificate = one(objects, "Deployment")["spec"]["template"]["spec"], one(objects, "Certificate")["spec"]
+    (container,) = pod["containers"]
+    volumes = {each["name"]: each.get("secret", {}).get("secretName") for each in pod["volumes"]}
+    (mount,) = [each["mountPath"] for each in container["volumeMounts"] if volumes[each["name"]] == certificate["secretName"]]
+    found = settings(objects, monkeypatch)
+    files = (found.http.tls_cert_file, found.http.tls_key_file, found.leader.ca_file)
+    assert files == tuple(Path(mount, name) for name in ("tls.crt", "tls.key", "ca.crt"))
+    probes = [container[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")]
+    assert [each["scheme"] for each in probes] == ["HTTPS"] * 3
+    (endpoint,) = one(objects, "ServiceMonitor")["spec"]["endpoints"]
+    trusted = {"secret": {"name": certificate["secretName"], "key": "ca.crt"}}
+    assert (endpoint["scheme"], endpoint["tlsConfig"]["ca"]) == ("https", trusted)
+    assert {endpoint["tlsConfig"]["serverName"], "healer"} == {*certificate["dnsNames"]}
+    assert {"server auth", "client auth"} <= {*certificate["usages"]}
+    authority = one(objects, "Certificate", "healer-ca")["spec"]
+    assert (one(objects, "Issuer", "healer-ca")["spec"]["ca"]["secretName"], authority["isCA"]) == (authority["secretName"], True)
+
+
+def test_the_guarded_port_takes_certificates_and_tokens_by_one_component_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Secret that people make has the tokens. The reviews take a role of the cluster, and the sender's is bound to nobody."""
+    objects, before = built(FOLDER / "examples/guarded"), built(FOLDER / "examples/tls")
+    roles = {
+        ("ClusterRole", "healer-token-review"),
+        ("ClusterRoleBinding", "healer-token-review"),
+        ("ClusterRole", "healer-webhook"),
+    }
+    differs = {(each["kind"], each["metadata"]["name"]) for each in objects if each not in before}
+    assert differs == roles | {("Deployment", "healer")}
+    http = settings(objects, monkeypatch).http
+    assert http.tls_client_ca_file == Path("/etc/healer/tls/ca.crt")
+    assert {*one(objects, "Certificate")["spec"]["dnsNames"]} & {*http.tls_client_names}, "followers pass webhooks on"
+    assert http.webhook_token_file is not None
+    assert http.read_token_file == http.webhook_token_file.with_name("read-token")
+    assert http.token_review == ("webhook",)
+    assert granted(objects) - granted(before) == REVIEWS
+    bound = {each["roleRef"]["name"] for each in objects if each["kind"] == "ClusterRoleBinding"}
+    assert bound == {"healer", "healer-token-review"}
 
 
 def test_no_file_is_left_over() -> None:

@@ -22,6 +22,11 @@ PROMETHEUS = {
     "alertmanager": {"url": "http://alertmanager.monitoring:9093"},
 }
 OWN = {"rules": {"own.yaml": (FOLDER / "examples/own-rules/own.yaml").read_text("utf-8")}}
+TLS: dict[str, Any] = {"tls": {"enabled": True}}
+GUARDED: dict[str, Any] = {
+    "tls": {"enabled": True, "clientNames": ["alertmanager.monitoring.svc"]},
+    "tokenReview": True,
+}
 SAME: dict[str, dict[str, Any]] = {
     ".": values(),
     "overlays/observe": values("observe"),
@@ -31,6 +36,8 @@ SAME: dict[str, dict[str, Any]] = {
     "examples/slack": values("production", **SLACK),
     "examples/prometheus": values("production", **PROMETHEUS),
     "examples/own-rules": values("production", **OWN),
+    "examples/tls": values("production", "prometheus-operator", **TLS),
+    "examples/guarded": values("production", "prometheus-operator", **GUARDED),
 }
 """For each kustomization the values with which the chart is the same."""
 EVERYTHING = values(
@@ -40,6 +47,7 @@ EVERYTHING = values(
     **SLACK,
     **PROMETHEUS,
     **OWN,
+    **GUARDED,
     image={"repository": "registry.example.com/ml/healer", "tag": "0.1.0"},
     imagePullSecrets=[{"name": "registry"}],
     settings={"HEALER_LOG__LEVEL": "debug", "HEALER_LIMITS__CORDON": True},
@@ -117,6 +125,21 @@ def test_in_another_namespace_nothing_is_left_of_the_usual_one(given: dict[str, 
     text = json.dumps(rendered(given, namespace="ml-platform"))
     assert "serviceaccount:healer:healer" not in text
     assert '"namespace": "healer"' not in text
+    assert "healer.healer.svc" not in text
+
+
+def test_an_issuer_of_ones_own_signs_alone_and_a_secret_of_ones_own_needs_none() -> None:
+    """Of cert-manager's objects only the certificate is left, then none; the Secret is mounted and trusted by its name."""
+    of = {"kind": "ClusterIssuer", "name": "company"}
+    signed = rendered({"tls": {"enabled": True, "secret": "mine", "issuer": of}})
+    (certificate,) = [each for each in signed if each["apiVersion"].startswith("cert-manager.io")]
+    assert (certificate["spec"]["issuerRef"], certificate["spec"]["secretName"]) == (of | {"group": "cert-manager.io"}, "mine")
+    given = values("prometheus-operator", tls={"enabled": True, "secret": "mine", "certificate": False})
+    objects = rendered(given)
+    assert not [each for each in objects if each["apiVersion"].startswith("cert-manager.io")]
+    assert faults(objects, without=WITHOUT, given={"secret/mine"}) == []
+    (endpoint,) = one(objects, "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["tlsConfig"]["ca"]["secret"]["name"] == "mine"
 
 
 @pytest.mark.parametrize(
@@ -131,6 +154,7 @@ def test_in_another_namespace_nothing_is_left_of_the_usual_one(given: dict[str, 
         ({"namespaces": ["Production"]}, "namespaces"),
         ({"networkPolicy": {"egressPorts": ["https"]}}, "egressPorts"),
         ({"spread": {"node": "DoNotSchedule"}}, "node"),
+        ({"tls": {"issuer": {"kind": "Certificate"}}}, "kind"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(given: dict[str, Any], what: str) -> None:

@@ -67,7 +67,9 @@ class Installation:
         return [each for each in self.objects if each["kind"] in kinds]
 
     def has(self, kind: str, name: str) -> bool:
-        """Whether there is an object of that kind and name, or others put it there."""
+        """Whether there is an object of that kind and name, or others put it there: cert-manager, a Certificate's Secret."""
+        if kind == "Secret" and any(each["spec"]["secretName"] == name for each in self.of("Certificate")):
+            return True
         return f"{kind.lower()}/{name}" in self.given or any(each["metadata"]["name"] == name for each in self.of(kind))
 
     def selected(self, by: Manifest, selector: Mapping[str, Any] | None) -> list[Workload]:

@@ -11,6 +11,8 @@ from tests.support.manifest_links import Installation, Workload, selects
 
 SECRET = re.compile(r"password|passwd|secret|token|api_?key|private_?key|credential", re.IGNORECASE)
 """Polaris' words for what is no business of an environment variable or a ConfigMap."""
+_NO_SECRETS = ("_FILE", "_URL", "_TOKEN_REVIEW")
+"""Endings of variables that say where a secret is, or who reviews it."""
 _LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LOWEST_USER = 10_000
 """Below it are users of the node (kube-score)."""
@@ -138,7 +140,7 @@ def variables(_: Workload, container: Manifest) -> Iterator[str]:
     names = [each["name"] for each in container.get("env", ())]
     yield from (f"the variable {name} is set twice" for name in sorted(names) if names.count(name) > 1)
     for each in container.get("env", ()):
-        if SECRET.search(each["name"]) and "value" in each and not each["name"].endswith(("_FILE", "_URL")):
+        if SECRET.search(each["name"]) and "value" in each and not each["name"].endswith(_NO_SECRETS):
             yield f"the variable {each['name']} has its value in the manifest"
 
 

@@ -11,6 +11,8 @@ from healer.model.action import Permission
 Manifest = Mapping[str, Any]
 
 _COMPONENT = "app.kubernetes.io/component"
+_OTHERS = ("people", "senders")
+"""Those components whose roles are none of healer's, and are bound by whoever installs it."""
 
 
 def granted(manifests: Iterable[Manifest]) -> set[Permission]:
@@ -49,9 +51,9 @@ class Authorizer:
 def _roles(manifests: list[Manifest]) -> list[Manifest]:
     """The roles that are bound; one that is the sum of others has their rules, as the control plane fills them in.
 
-    Roles for people are none of healer's, and bound by whoever installs it.
+    Roles for people and for senders of alerts are none of healer's.
     """
-    manifests = [each for each in _summed(manifests) if each["metadata"].get("labels", {}).get(_COMPONENT) != "people"]
+    manifests = [each for each in _summed(manifests) if each["metadata"].get("labels", {}).get(_COMPONENT) not in _OTHERS]
     roles = {_role_key(each["kind"], each): each for each in manifests if each["kind"] in ("Role", "ClusterRole")}
     bound = {_bound_role(each) for each in manifests if each["kind"] in ("RoleBinding", "ClusterRoleBinding")}
     if bound != roles.keys():

@@ -9,3 +9,8 @@ app.kubernetes.io/name: healer
   name: healer
   namespace: {{ .Release.Namespace }}
 {{- end }}
+
+{{/* The name of healer's Service in the cluster. */}}
+{{- define "healer.host" -}}
+healer.{{ .Release.Namespace }}.svc
+{{- end }}
