@@ -62,8 +62,9 @@ async def show(rules: Sequence[Path], definition: str, svg: Path | None) -> bool
         ending = await _perform(lab, traffic, daemon, timeline, engines)
         left_alone = [pod for pod in ready_pods(lab, LLM) if pod == ending.saturated]
         journaled = await _get_incidents(lab)
-    gone = [d for d in ignored if d.verb is Verb.IGNORE and d.reason.code == "TargetGone"]
-    timeline.table(_summary(daemon.incidents, gone, left_alone))
+    # one alert, of which several packs have a rule
+    gone = {d.target: d for d in ignored if d.verb is Verb.IGNORE and d.reason.code == "TargetGone"}
+    timeline.table(_summary(daemon.incidents, list(gone.values()), left_alone))
     timeline.title(f"$ kubectl get incidents -n {NAMESPACE}")
     timeline.lines(journaled)
     expected = 3 if engines is None else 4
