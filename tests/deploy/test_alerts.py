@@ -158,6 +158,19 @@ def test_alertmanager_accepts_its_configuration() -> None:
     _run("prometheus-alertmanager", "amtool", "check-config", str(ALERTS / "alertmanager.yaml"))
 
 
+def test_alertmanager_accepts_it_with_tls_too(tmp_path: Path) -> None:
+    """The lines that are comments, and https; the rest stays."""
+    text = (ALERTS / "alertmanager.yaml").read_text("utf-8").replace("# tls: ", "").replace("http://healer.", "https://healer.")
+    (tmp_path / "alertmanager.yaml").write_text(text, "utf-8")
+    _run("prometheus-alertmanager", "amtool", "check-config", str(tmp_path / "alertmanager.yaml"))
+    before, after = _read(ALERTS / "alertmanager.yaml"), _read(tmp_path / "alertmanager.yaml")
+    (webhook,) = after["receivers"][0]["webhook_configs"]
+    assert webhook["url"].startswith("https://")
+    assert webhook["http_config"].pop("tls_config").keys() == {"ca_file", "cert_file", "key_file"}
+    webhook["url"] = webhook["url"].replace("https://", "http://")
+    assert after == before
+
+
 @pytest.mark.parametrize(
     ("labels", "receivers"),
     [

@@ -12,12 +12,14 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from healer.model_servers.tensorflow_serving.server import TENSORFLOW_SERVING
+from healer.workloads.registry import WORKLOADS
 from tests.deploy.rendered import ROOT, SERVING, overlay
 from tests.docs.metrics import declared
 from tests.support.kustomize import Manifest
 from tests.support.manifest_links import backends, selects
 from tests.support.processes import program
 from tests.support.promql import selected
+from tests.support.schemas import all_faults
 
 Yaml = dict[str, Any]
 PAGE = Path(__file__).parent / "expositions" / "tensorflow-serving.prom"
@@ -269,11 +271,38 @@ def _snake(value: Any) -> Any:
     return {re.sub("([A-Z])", lambda found: "_" + found[1].lower(), name): _snake(each) for name, each in value.items()}
 
 
+def test_both_ways_of_an_alert_have_the_same_routes() -> None:
+    """With the operator and without it: the same groups and times; what is for people, then a pod, and each kind of workload."""
+    with_operator = _snake(_one("monitoring", "AlertmanagerConfig")["spec"]["route"])
+    without = yaml.safe_load((ROOT / "deploy/alerts/alertmanager.yaml").read_text("utf-8"))["route"]
+
+    def matchers(route: Any) -> list[list[str]]:
+        return [
+            [each.replace("=~", "=").replace('"', "") for each in one["matchers"]] for one in route["routes"] if "matchers" in one
+        ]
+
+    assert matchers(with_operator) == matchers(without)
+    assert {kind.word for kind in WORKLOADS.values()} == {first.partition("!")[0] for first, *more in matchers(without) if more}
+    for key in ("group_by", "group_wait", "group_interval", "repeat_interval"):
+        assert with_operator[key] == without[key], key
+
+
+def test_the_operator_takes_it_with_tls_too() -> None:
+    """The lines that are comments, and https."""
+    path = ROOT / "deploy/serving/components/monitoring/alertmanagerconfig.yaml"
+    text = path.read_text("utf-8").replace("# tls: ", "").replace("http://healer.", "https://healer.")
+    manifest = yaml.safe_load(text)
+    assert list(all_faults([manifest])) == []
+    (webhook,) = manifest["spec"]["receivers"][1]["webhookConfigs"]
+    assert webhook["url"].startswith("https://")
+    assert webhook["httpConfig"].keys() == {"authorization", "tlsConfig"}
+
+
 @pytest.mark.parametrize(
     ("labels", "receiver"),
     [
         ({"pod": "a"}, "healer"),
-        ({"deployment": "tf"}, "healer"),
+        *(({kind.word: "tf"}, "healer") for kind in WORKLOADS.values()),
         ({"pod": "a", "to": "people"}, "nobody"),
         ({"alertname": "Watchdog"}, "nobody"),
     ],

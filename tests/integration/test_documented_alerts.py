@@ -17,11 +17,13 @@ from prometheus_client import generate_latest
 
 from healer.daemon.metrics import Metrics
 from healer.engine.safety.wide import BREAKER
+from healer.http.tls import client_context
 from healer.lab import Lab
 from healer.lab.canary import CANARY, STABLE, ingresses, versions
 from healer.model.incident import State
 from tests.integration.conftest import ROOT, Run
 from tests.integration.world import CHANNEL, NAMESPACE, rule, ruleset, serve, serves
+from tests.support.certificates import Authority, rotate
 from tests.support.healer import Healer, alert
 from tests.support.processes import PATIENCE
 from tests.support.promtool import Scrape, documented, firing, scraped
@@ -202,6 +204,42 @@ async def test_alerts_on_the_api_server(lab: Lab, run: Run, tmp_path: Path) -> N
     scrapes += [None] * LONG
     assert "HealerDown" in await firing(ALERTS, scrapes, tmp_path)
     lab.faults.clear()
+
+
+async def test_alerts_on_the_certificate_and_the_clients_of_the_port(run: Run, tmp_path: Path) -> None:
+    """The certificate ends in two days, the next one is no pair with its key, and somebody has the wrong token."""
+    ca, volume, tokens = Authority.make(tmp_path / "pki"), tmp_path / "volume", tmp_path / "tokens"
+    lasting = ca.pair_for("healer")
+    rotate(volume, tls_crt=lasting.cert, tls_key=lasting.key)
+    tokens.write_text("right\n")
+    healer = await run(
+        ruleset(EVICTED),
+        HEALER_HTTP__TLS_CERT_FILE=volume / "tls.crt",
+        HEALER_HTTP__TLS_KEY_FILE=volume / "tls.key",
+        HEALER_HTTP__READ_TOKEN_FILE=tokens,
+    )
+    port, ends = (await healer.says("healer listens"))["port"], "healer_tls_certificate_ends_timestamp_seconds"
+    async with aiohttp.ClientSession(f"https://localhost:{port}", headers={"Authorization": "Bearer wrong"}) as session:
+
+        async def now() -> Scrape:
+            async with session.get("/metrics", ssl=client_context(ca.file, None)) as answer:
+                return scraped(await answer.text())
+
+        calm = await now()
+        far = {name: value + 6 * 86400 * name.startswith(ends) for name, value in (calm or {}).items()}
+        assert await firing(ALERTS, [far] * QUIET, tmp_path) == set()
+        assert await firing(ALERTS, [calm] * QUIET, tmp_path) == {"HealerCertificateEnds"}
+
+        other = ca.pair_for("other")
+        rotate(volume, tls_crt=lasting.cert, tls_key=other.key)
+        scrapes: list[Scrape] = [far] * QUIET
+        for _ in range(LONG):
+            async with session.get("/decisions", ssl=client_context(ca.file, None)) as answer:
+                assert answer.status == 401
+            scrapes.append(await now())
+        assert total(scrapes[-1], "healer_tls_files_usable") == 0
+        found = await firing(ALERTS, scrapes, tmp_path)
+    assert found >= {"HealerTlsFilesUnusable", "HealerCertificateEnds", "HealerDeniesClient"}
 
 
 async def test_an_alert_on_signals_that_wait(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,13 +19,18 @@ Scrape = Mapping[str, float] | None
 
 
 def scraped(exposition: str, scale: float = 1.0) -> Scrape:
-    """What Prometheus stores of an exposition. Ages are in seconds; `scale`: how many seconds of the alerts one of them is."""
+    """What Prometheus stores of an exposition. Ages are in seconds; `scale`: how many seconds of the alerts one of them is.
+
+    promtool's time begins with the epoch: times to come are told from now on.
+    """
+    now = time.time()
     found: dict[str, float] = {}
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
             aged = sample.name.endswith(("_age_seconds", "_silence_seconds"))
             labels = ",".join(f"{name}={json.dumps(value)}" for name, value in sorted({**sample.labels, "job": "healer"}.items()))
-            found[f"{sample.name}{{{labels}}}"] = sample.value * (scale if aged else 1.0)
+            value = sample.value - now if sample.name.endswith("_ends_timestamp_seconds") else sample.value
+            found[f"{sample.name}{{{labels}}}"] = value * (scale if aged else 1.0)
     return found
 
 
