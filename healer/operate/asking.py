@@ -53,10 +53,17 @@ class DaemonClient:
     leader: str
     url: str | None
     credentials: DaemonCredentials = NO_CREDENTIALS
+    named: bool = True
+    """Whether its namespace was named, and not found by a Lease, which anybody may have written: then it is shown no token."""
+
+    @property
+    def withholds(self) -> bool:
+        """Whether there is a token that it is not shown."""
+        return not (self.named or self.url) and self.credentials.token_file is not None
 
     async def get(self, path: str, query: dict[str, str]) -> bytes:
         """Return the body of a GET. Raises the errors of `_NO_ANSWER`."""
-        token = self.credentials.token()
+        token = "" if self.withholds else self.credentials.token()
         if self.url:
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             return await _direct(f"{self.url.rstrip('/')}{path}", query, headers, self.credentials.ca_file)
@@ -99,7 +106,9 @@ async def _ask(daemon: DaemonClient, path: str, query: dict[str, str], read: Cal
         return read(await daemon.get(path, query))
     except _NO_ANSWER as error:
         reason = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        if _is_daemons(error):
+        if _is_daemons(error) and daemon.withholds:
+            way = f"; to show it the token, name its namespace, if it is yours: --healer-namespace {daemon.healer_namespace}"
+        elif _is_daemons(error):
             way = "; --token-file names a token of HEALER_HTTP__READ_TOKEN_FILE; `kubectl port-forward` and --url need none"
         else:
             way = "" if daemon.url else "; --url names where it answers"

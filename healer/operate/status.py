@@ -74,7 +74,8 @@ async def status(
     notes: list[str] = []
     lease_refs = await leases(api, healer_namespace, lease)
     leader = await lease_holder(api, lease_refs, notes)
-    daemon = DaemonClient(api, lease_refs.namespace(healer_namespace), leader.holder if leader else "", url, credentials)
+    home = lease_refs.namespace(healer_namespace)
+    daemon = DaemonClient(api, home, leader.holder if leader else "", url, credentials, named=home == healer_namespace)
     rows = await rules(daemon)
     if isinstance(rows, str):
         notes.append(f"the rules are not known: {rows}")

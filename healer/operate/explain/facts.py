@@ -124,7 +124,8 @@ async def facts(
     about = tuple(incident for incident in incidents or () if _concerns(incident, subject))
     lease_refs = await leases(api, healer_namespace, lease)
     leader = await lease_holder(api, lease_refs, notes)
-    daemon = DaemonClient(api, lease_refs.namespace(healer_namespace), leader.holder if leader else "", url, credentials)
+    home = lease_refs.namespace(healer_namespace)
+    daemon = DaemonClient(api, home, leader.holder if leader else "", url, credentials, named=home == healer_namespace)
     decisions = await recent_decisions(daemon, ref.namespace)
     guards = None
     if isinstance(decisions, str):

@@ -17,6 +17,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from healer.cluster.api import Api
+from healer.http.access import TOKEN_HEADER
 from healer.http.health import Check, Health
 from healer.http.rules import RuleRow
 from healer.http.server import Server
@@ -50,11 +51,14 @@ class Front:
     """Prefix of a path -> base URL."""
     asked: list[str] = field(default_factory=list)
     """The paths that went through the proxy."""
+    tokens: list[str] = field(default_factory=list)
+    """The tokens that went through it."""
 
     async def handle(self, request: web.Request) -> web.Response:
         base, path = self.lab.url, request.path_qs
         if "/proxy/" in request.path:
             self.asked.append(request.path)
+            self.tokens += request.headers.getall(TOKEN_HEADER, [])
         for prefix, url in self.proxied.items():
             if request.path.startswith(prefix):
                 base, path = url, path.removeprefix(prefix)

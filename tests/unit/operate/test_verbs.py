@@ -139,6 +139,21 @@ async def test_a_pause_for_a_time_says_when_it_ends(place: Place) -> None:
     assert "healer.dev/paused-until" not in place.annotations()
 
 
+async def test_a_healer_that_was_only_found_is_shown_no_token(place: Place) -> None:
+    """A Lease with healer's label in another namespace may be anybody's, and the pod that it names too."""
+    theirs = f"/api/v1/namespaces/theirs/pods/http:evil:{place.server.rpartition(':')[2]}/proxy"
+    place.front.proxied[theirs] = place.server
+    spec = {"holderIdentity": f"evil-1@evil:{place.server.rpartition(':')[2]}"}
+    meta = {"name": "healer", "namespace": "theirs", "labels": {"app.kubernetes.io/name": "healer"}}
+    await place.lab.apply({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec})
+    token = place.home / "token"
+    token.write_text("secret")
+    _, said = await healer(place, "status", "--token-file", str(token))
+    assert (place.front.asked != [], place.front.tokens) == (True, []), said
+    _, said = await healer(place, "status", "--token-file", str(token), "--healer-namespace", "theirs")
+    assert set(place.front.tokens) == {"secret"}, said
+
+
 async def test_status_names_the_leader_the_rules_the_pauses_and_the_open_incidents(place: Place) -> None:
     await place.lead("healer-abc-1@healer-abc:8080")
     place.renew()
