@@ -5,7 +5,7 @@ All of it runs on the asyncio loop and is synchronous between two awaits, so the
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from healer.cluster.watch import ObjectChange
@@ -45,9 +45,13 @@ from healer.model.view import View
 from healer.model.workload import Workload
 from healer.rules.rulebook import Rulebook
 from healer.sources.watched import WatchedSources
+from healer.turns import in_turns
 
 _SIGNALS_A_TURN = 25
 """Signals that the engine takes in one turn: about 10 ms, so that a large delivery does not block the loop."""
+
+_LOOKED_UP_A_TURN = 1000
+"""Signals whose incidents are looked up in one turn: about a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,17 +291,19 @@ class EventLoop:
     async def _process_inbox(self) -> None:
         while True:
             batch = await self._inbox.get()
-            concerned = self._concerned(batch.signals)  # a resolved signal is no part of an incident afterwards
-            for begin in range(0, len(batch.signals), _SIGNALS_A_TURN):
-                self._in_parts = begin + _SIGNALS_A_TURN < len(batch.signals)
-                self._feed_signals(batch.signals[begin : begin + _SIGNALS_A_TURN])
+            concerned = await self._concerned(batch.signals)  # a resolved signal is no part of an incident afterwards
+            signals = [*batch.signals, *await self._ends(batch)]
+            for begin in range(0, len(signals), _SIGNALS_A_TURN):
+                self._in_parts = begin + _SIGNALS_A_TURN < len(signals)
+                self._feed_signals(signals[begin : begin + _SIGNALS_A_TURN])
                 await asyncio.sleep(0)
             for report in batch.then:
                 self._feed(report)
+                await asyncio.sleep(0)
             while self._engine.goes_on:
                 await asyncio.sleep(0)
                 self._feed(Tick())
-            concerned |= self._concerned(batch.signals)
+            concerned |= await self._concerned(batch.signals)
             self._queued -= len(batch.signals)
             if not batch.decided.done():  # its sender may have given up
                 batch.decided.set_result(concerned)
@@ -333,9 +339,19 @@ class EventLoop:
         if signals:
             self._handle(Together(tuple(signals), whole))
 
-    def _concerned(self, signals: list[Signal]) -> set[str]:
+    async def _ends(self, batch: _Batch) -> list[Signal]:
+        """The ends of what an answer does not have, and does not report itself: of what healer knows from its journal alone."""
+        ends: list[Signal] = []
+        said = {signal.key for signal in batch.signals}
+        for report in batch.then:
+            if isinstance(report, Answered):
+                left_out = self._engine.ends(replace(report, keys=report.keys | said))
+                ends += [end async for end in in_turns(left_out, _SIGNALS_A_TURN)]
+        return ends
+
+    async def _concerned(self, signals: list[Signal]) -> set[str]:
         """The ids of the incidents that these signals are part of."""
-        return {incident for signal in signals for incident in self._engine.incidents_of(signal.key)}
+        return {each async for signal in in_turns(signals, _LOOKED_UP_A_TURN) for each in self._engine.incidents_of(signal.key)}
 
     def _feed(self, event: Input) -> None:
         if self._postponed is not None:

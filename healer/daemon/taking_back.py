@@ -27,6 +27,7 @@ from healer.journal.base import Journal, JournalError, NotLeading
 from healer.model.incident import Incident, Reason
 from healer.model.temporary import End, TemporaryChange
 from healer.model.view import View
+from healer.turns import in_turns
 
 _AT_ONCE = 200
 """Incidents that are looked through before others get the loop."""
@@ -106,9 +107,8 @@ class TakingBack:
         """Take back what is due now; returns when the next one is, in seconds since the epoch, as far as it is known."""
         later: list[float] = []
         shared = await self._shared()
-        for number, incident in enumerate(reversed(self._journal.incidents()), 1):  # the newest change goes first
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)
+        newest_first = reversed(self._journal.incidents())
+        async for incident in in_turns(newest_first, _AT_ONCE):
             for standing in self._standing(incident):
                 stopped = self._event_loop.stopped(incident)
                 due, now = due_at(standing.change, incident, stopped=stopped is not None), self._clients.api.clock.wall()
@@ -122,9 +122,7 @@ class TakingBack:
     async def _shared(self) -> Mapping[tuple[str, str, str], Sequence[Incident]]:
         """The incidents that have changed the same thing, by the thing: several for each."""
         found: dict[tuple[str, str, str], list[Incident]] = defaultdict(list)
-        for number, incident in enumerate(self._journal.incidents(), 1):
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)
+        async for incident in in_turns(self._journal.incidents(), _AT_ONCE):
             for standing in self._standing(incident):
                 if standing.change.before:  # one that takes nothing from anybody needs no order
                     found[standing.thing].append(incident)

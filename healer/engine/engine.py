@@ -6,8 +6,8 @@ It reads the cluster only through a `View`, and the time only from its arguments
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from healer.engine.incidents.ended_alerts import EndedAlerts
-from healer.engine.incidents.restoring import SIGNALS_AT_ONCE, Restoring, slices
-from healer.engine.incidents.resumption import CASES_AT_ONCE
+from healer.engine.incidents.restoring import Restoring, slices
+from healer.engine.incidents.resumption import CASES_AT_ONCE, SIGNALS_AT_ONCE
 from healer.engine.incidents.trust import Sifted, sift
 from healer.engine.incidents.validity import Reread
 from healer.engine.parts import assemble
@@ -22,7 +22,7 @@ from healer.engine.waiting_signals import WaitingSignals
 from healer.model.action import ActionSpec
 from healer.model.effects import Act, Effect, Input
 from healer.model.incident import Incident, Reason
-from healer.model.signal import Signal
+from healer.model.signal import Answered, Signal
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
@@ -93,6 +93,10 @@ class Engine:
         others = [case.incident for case in self._cases.on(incident.workload.uid) if case.incident.id != incident.id]
         return [each for each in others if each.any_sick and each.mode != Mode.OBSERVE]
 
+    def ends(self, answer: Answered) -> Iterator[Signal]:
+        """The ends of the signals that a whole answer does not have. A shell may feed many in parts, before the answer."""
+        return self._matcher.ends(answer.rule, answer.keys)
+
     @property
     def goes_on(self) -> bool:
         """Whether not all that waited has gone on yet: each Tick lets a part of it go on."""
@@ -117,7 +121,7 @@ class Engine:
         self._matcher.use(rulebook, turn)
         for case in self._cases.all():
             self._pipeline.advance(case.incident.id, turn)
-        self._pipeline.ask_again(self._matcher.all(), turn)
+        self._pipeline.resumption.ask(self._matcher.all(), turn)
         self._progress.take_outdated()  # what still fires of theirs has just been asked about
         if not paused:
             self._pipeline.resumption.go_on(turn)

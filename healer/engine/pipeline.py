@@ -14,7 +14,7 @@ from healer.engine.incidents.ended_alerts import EndedAlerts
 from healer.engine.incidents.nodes import Nodes
 from healer.engine.incidents.opening import has, join, leave, opened
 from healer.engine.incidents.people import People
-from healer.engine.incidents.resumption import Resumption
+from healer.engine.incidents.resumption import CASES_AT_ONCE, SIGNALS_AT_ONCE, Resumption
 from healer.engine.matching.firing import Firing
 from healer.engine.matching.fit import FOREIGN
 from healer.engine.matching.matcher import Match
@@ -43,7 +43,7 @@ class Pipeline:
         self._find = find
         self._people = People(parts, find, self.advance)
         self._nodes = Nodes(parts, self.ask_again)
-        self.resumption = Resumption(parts, self._nodes)
+        self.resumption = Resumption(parts, self._nodes, self.ask_again)
         self._waiting = waiting
 
     def next_wake(self) -> float | None:
@@ -61,10 +61,11 @@ class Pipeline:
             case Together(signals, whole):
                 self._arrive(signals, turn, whole=whole)
             case Answered(rule, keys):
-                self._arrive(self._matcher.answered(rule, keys), turn)
+                self._matcher.answered(rule)
+                self._arrive(list(self._matcher.ends(rule, keys)), turn)
                 self._advance_of(rule, turn)
             case Unanswered(rule, why, keys):
-                self.ask_again(self._matcher.unanswered(rule, why, keys), turn)
+                self.resumption.ask(self._matcher.unanswered(rule, why, keys), turn)
                 self._advance_of(rule, turn)
             case WorkloadChanged(uid, pod):
                 self._workload_changed(uid, pod, turn)
@@ -222,9 +223,8 @@ class Pipeline:
 
     def _advance_of(self, rule: str, turn: Turn) -> None:
         """Let the incidents of a rule go on, of which it is known now whether its source answers."""
-        for case in self._cases.all():
-            if case.incident.rule == rule:
-                self.advance(case.incident.id, turn)
+        self.resumption.advance([case for case in self._cases.all() if case.incident.rule == rule], turn)
+        self._waiting.schedule(turn.now)
 
     def follow_up(self, turn: Turn) -> None:
         """What the input has changed for others than those that it is about."""
@@ -278,13 +278,16 @@ class Pipeline:
         self._wake(turn)
         if self._waiting.take_all(turn.now):
             expired = self._matcher.expired(turn.now, self._tuning)
-            self._arrive([replace(firing.signal, firing=False) for firing in expired], turn)
-            self.ask_again(self._matcher.unmatched(), turn)
+            self._arrive([replace(firing.signal, firing=False) for firing in expired[:SIGNALS_AT_ONCE]], turn)
+            if len(expired) > SIGNALS_AT_ONCE:
+                self._waiting.take_all_again(turn.now)
+                return
+            self.resumption.ask(self._matcher.unmatched(), turn)
             self._waiting.forget(turn)
 
     def _wake(self, turn: Turn) -> None:
-        """Look at what wanted to be looked at by now, in the order of the times asked for."""
-        while True:
+        """Look at what wanted to be looked at by now, in the order of the times asked for: a part at each Tick."""
+        for _ in range(CASES_AT_ONCE):
             match, incident = self._waiting.match_due, self._cases.next_wake()
             if match is not None and match <= turn.now and (incident is None or match <= incident):
                 firing = self._matcher.get(self._waiting.take_match())

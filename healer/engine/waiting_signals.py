@@ -46,6 +46,10 @@ class WaitingSignals:
             self._all_at = None
         return due
 
+    def take_all_again(self, now: float) -> None:
+        """Look at all once more at the next Tick, which is due at once: only a part was looked at."""
+        self._all_at = now
+
     def forget(self, turn: Turn) -> None:
         """Forget what no limit looks back at."""
         matcher, ledger = self._parts.matcher, self._parts.guard_state.ledger

@@ -1,6 +1,5 @@
 """Recent decisions as JSON: the answer of GET /decisions, and how it is read."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from healer.model.effects import Decision, Verb
 from healer.model.incident import Reason
 from healer.model.target import Target
 from healer.model.text import free_text
+from healer.turns import in_turns
 
 DECISIONS_PATH = "/decisions"
 MOST = 1000
@@ -51,9 +51,7 @@ class Decisions:
         fits = (d for d in reversed(self._recent()) if all(_FILTERS[name](d) == value for name, value in wanted.items()))
         newest = list(islice(fits, MOST))
         rows: list[msgspec.Raw] = []
-        for index, decision in enumerate(reversed(newest)):
-            if index and not index % _AT_ONCE:
-                await asyncio.sleep(0)
+        async for decision in in_turns(reversed(newest), _AT_ONCE):
             rows.append(_row(decision))
         return web.Response(body=msgspec.json.encode({"decisions": rows}), content_type="application/json")
 

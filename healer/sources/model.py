@@ -22,6 +22,7 @@ from healer.rules.probe import ServedModel
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import MODEL
 from healer.sources.base import Asked, Probe, SourceContext
+from healer.turns import in_turns
 
 _PODS_AT_ONCE = 500
 """Pods whose scope is compared before the loop is yielded: about half a millisecond."""
@@ -220,11 +221,9 @@ class ModelProbe:
     async def _covered(self) -> dict[str, Pod]:
         """The pods in the rule's scope, by uid. It yields to the loop on the way, because a cluster has many pods."""
         covered: dict[str, Pod] = {}
-        for number, pod in enumerate(list(self._view.pods()), 1):
+        async for pod in in_turns(list(self._view.pods()), _PODS_AT_ONCE):
             if self._rule.scope_covers(pod.metadata.namespace, pod.metadata.labels):
                 covered[pod.metadata.uid] = pod
-            if not number % _PODS_AT_ONCE:
-                await asyncio.sleep(0)
         return covered
 
 

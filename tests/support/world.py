@@ -439,8 +439,11 @@ class Drill:
         return self._collect(event, self.engine.handle(event, self.world.view, self.now))
 
     def use(self, rules: Rulebook) -> list[Effect]:
-        """Other rules, now."""
-        return self._collect(Tick(), self.engine.use(rules, self.world.view, self.now))
+        """Other rules, now; what goes on in parts goes on to its end, as the daemon lets it."""
+        effects = self._collect(Tick(), self.engine.use(rules, self.world.view, self.now))
+        while self.engine.goes_on:
+            effects = [*effects, *self.feed(Tick())]
+        return effects
 
     def restore(self, incidents: list[Incident], sick_now: set[str], aside: Sequence[str] = ()) -> list[Effect]:
         """What a journal holds, now; `aside` is not believed."""

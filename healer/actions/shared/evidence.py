@@ -23,6 +23,8 @@ _EACH = 4.0
 """Seconds for one request: a kubelet that does not answer is not waited for longer."""
 _MOST_READ = 1024 * 1024
 """Bytes of a log that are read. The server counts them from the first of the lines, so that far more is read than is kept."""
+_LOGS_AT_ONCE = 2
+"""Logs of one pod that are read at the same time, for each is held whole; a kubelet that hangs delays no other pod."""
 _MOST_EVENTS = 100
 _MOST_CONTAINERS = 8
 """Containers of a pod whose logs are read; those that are not ready come first."""
@@ -62,10 +64,11 @@ async def of_pod(api: Api, pod: Pod, bounds: LogBounds) -> list[Part]:
     asked = [_events(api, f"{short}.events.txt", namespace, pod.metadata.uid), _object(api, f"{short}.pod.yaml", path, _POD)]
     if pod.spec.node_name:
         asked.append(_object(api, f"{short}.node.yaml", f"/api/v1/nodes/{pod.spec.node_name}", _NODE))
+    slots = asyncio.Semaphore(_LOGS_AT_ONCE)
     for container in sorted(pod.containers, key=lambda each: each.ready)[:_MOST_CONTAINERS]:
         for previous in _runs(container):
             label = f"{short}.{container.name}.{'previous.' if previous else ''}log"
-            asked.append(_log(api, label, path, container.name, bounds, previous=previous))
+            asked.append(_log(api, label, f"{path}/log", container.name, bounds, slots, previous=previous))
     return list(await asyncio.gather(*asked))
 
 
@@ -126,11 +129,15 @@ def _runs(container: ContainerStatus) -> Sequence[bool]:
     return (True, False) if ended else (False,)
 
 
-async def _log(api: Api, label: str, path: str, container: str, bounds: LogBounds, *, previous: bool) -> Part:
+async def _log(
+    api: Api, label: str, path: str, container: str, bounds: LogBounds, slots: asyncio.Semaphore, *, previous: bool
+) -> Part:
     query = {"container": container, "tailLines": str(bounds.lines), "limitBytes": str(_MOST_READ), "timestamps": "true"}
+    query |= {"previous": "true"} if previous else {}
     try:
-        body = await api.request("GET", f"{path}/log", query=query | ({"previous": "true"} if previous else {}), within=_EACH)
-    except ClusterError as error:
+        async with asyncio.timeout(_EACH), slots:  # who waits for a slot that long is not read
+            body = await api.request("GET", path, query=query)
+    except (ClusterError, TimeoutError) as error:
         return Part(label, missing=_said(error))
     return Part(label, body[-bounds.bytes :], cut=len(body) > bounds.bytes)
 

@@ -9,6 +9,7 @@ from healer.engine.incidents.cases import Case
 from healer.engine.incidents.ended_alerts import EndedAlerts
 from healer.engine.incidents.opening import noted
 from healer.engine.incidents.outcomes import paged
+from healer.engine.incidents.resumption import SIGNALS_AT_ONCE
 from healer.engine.incidents.trust import counts_for, openings
 from healer.engine.matching.firing import UNNAMED
 from healer.engine.parts import Parts
@@ -24,9 +25,6 @@ from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import TRIGGERS
 
 T = TypeVar("T")
-
-SIGNALS_AT_ONCE = 100
-"""What one step takes up of them: about 10 ms of work."""
 
 
 class Restoring:

@@ -1,25 +1,34 @@
 """When incidents go on that wait until all that fires is known.
 
-They wait while parts of a delivery are to come, and until the first Tick after a restart; then a part goes on at each Tick.
+They wait while parts of a delivery are to come, while rules are asked about many signals, and until the first Tick after a
+restart; then a part goes on at each Tick.
 """
 
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+from healer.engine.incidents.cases import Case
 from healer.engine.incidents.nodes import Nodes
+from healer.engine.matching.firing import Firing
 from healer.engine.parts import Parts
 from healer.engine.turn import Turn
 
-_NODES_AT_ONCE = 10
+_NODES_AT_ONCE = 3
 CASES_AT_ONCE = 25
+SIGNALS_AT_ONCE = 100
 """What one input takes up of each: about 10 ms of work."""
 
 
 class Resumption:
-    """Times in seconds since the epoch."""
+    """`ask_again` asks the rules about signals. Times in seconds since the epoch."""
 
-    def __init__(self, parts: Parts, nodes: Nodes) -> None:
+    def __init__(self, parts: Parts, nodes: Nodes, ask_again: Callable[[Iterable[Firing], Turn], None]) -> None:
         self._matcher = parts.matcher
         self._progress = parts.progress
         self._node_storms = parts.guard_state.node_storms
         self._nodes = nodes
+        self._ask_again = ask_again
+        self._to_ask: dict[str, None] = {}  # keys of signals about which rules are asked before the incidents go on
         self._parts_to_come = False
         self._restored_at: float | None = None
         self._since: float | None = None  # since when those that waited go on; None when nothing does
@@ -51,6 +60,32 @@ class Resumption:
         if self._progress.paused and not self._parts_to_come and self._restored_at is None:
             self.go_on(turn)
 
+    def ask(self, firings: Sequence[Firing], turn: Turn) -> None:
+        """Ask the rules about signals; of many a part at a time, and no incident goes on before the last."""
+        if len(firings) <= SIGNALS_AT_ONCE:
+            self._ask_again(firings, turn)
+            return
+        self._to_ask |= dict.fromkeys(firing.signal.key for firing in firings)
+        self._begin(turn)
+
+    def advance(self, cases: Sequence[Case], turn: Turn) -> None:
+        """Let incidents go on; of many a part at a time."""
+        if len(cases) > CASES_AT_ONCE:
+            self._begin(turn)
+        for case in cases:
+            self._progress.advance(case.incident.id, turn)
+
+    def _begin(self, turn: Turn) -> None:
+        """Let the incidents wait; the first part goes on at the next Tick, which is due at once."""
+        if not self._progress.paused:
+            self._progress.pause()
+            self._start(turn)
+
+    def _start(self, turn: Turn) -> None:
+        if self._since is None:
+            self._since = turn.now
+            self._nodes_left = dict.fromkeys(storm.workload.name for storm in self._node_storms.all())
+
     def restored(self, now: float) -> None:
         """What a journal holds is known; what fires now is not."""
         self._restored_at = now
@@ -65,9 +100,13 @@ class Resumption:
 
     def go_on(self, turn: Turn) -> None:
         """All that fires is known: let a part go on."""
-        if self._since is None:
-            self._since = turn.now
-            self._nodes_left = dict.fromkeys(storm.workload.name for storm in self._node_storms.all())
+        self._start(turn)
+        asked = list(islice(self._to_ask, SIGNALS_AT_ONCE))
+        for key in asked:
+            del self._to_ask[key]
+        self._ask_again([firing for key in asked if (firing := self._matcher.get(key)) is not None], turn)
+        if self._to_ask:
+            return
         self._nodes_left |= dict.fromkeys(self._matcher.sick_counts.changed_nodes())
         part = list(self._nodes_left)[:_NODES_AT_ONCE]
         for node in part:

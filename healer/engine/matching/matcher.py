@@ -160,21 +160,28 @@ class Matcher:
 
     # what is not known
 
-    def answered(self, rule: str, keys: Container[str]) -> list[Signal]:
-        """Note that the source of a rule has answered in full. Returns the ends of those of its signals that have other keys."""
+    def ends(self, rule: str, keys: Container[str]) -> Iterator[Signal]:
+        """The ends of the signals of a rule that have other keys than a whole answer."""
+        return (replace(f.signal, firing=False) for f in self._of_rule(rule) if f.signal.key not in keys)
+
+    def answered(self, rule: str) -> None:
+        """Note that the source of a rule has answered in full."""
         self._silent.pop(rule, None)
-        return [replace(f.signal, firing=False) for f in self._of_rule(rule) if f.signal.key not in keys]
 
     def unanswered(self, rule: str, why: str, keys: Container[str] | None) -> list[Firing]:
-        """Note that it is not known whether the signals with these keys (None: all of the rule) still fire. Returns those."""
+        """Note that it is not known whether the signals with these keys (None: all of the rule) still fire.
+
+        Returns those of which it was known before.
+        """
         if keys is None:
             self._silent[rule] = why
         firings = [firing for firing in self._of_rule(rule) if keys is None or firing.signal.key in keys]
+        known = [firing for firing in firings if not firing.unknown]
         for firing in firings:
             firing.unknown = why
-        for firing in firings:
+        for firing in known:
             self._timing.stop(firing, self._firings)
-        return firings
+        return known
 
     def silent(self, rule: str) -> str:
         """Why the source of a rule does not answer; "" when it answers, or was not asked yet."""

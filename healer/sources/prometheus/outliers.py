@@ -9,6 +9,7 @@ from healer.judge.outliers import Comparison, OutlierLimits, compare
 from healer.model.kube import Pod
 from healer.model.view import View
 from healer.rules.probe import Query
+from healer.turns import in_turns
 
 _REVISION = "controller-revision-hash"
 """The label of the revision, where one controller has pods of several (StatefulSet, DaemonSet)."""
@@ -49,9 +50,7 @@ async def judged(series: Mapping[str, PodValue], query: Query, view: View) -> di
     limits = OutlierLimits(query.above is not None, written.deviations, written.difference, written.peers)
     groups: dict[_Peers, dict[str, PodValue]] = defaultdict(dict)
     found: dict[str, PodVerdict] = {}
-    for number, (key, one) in enumerate(series.items(), 1):
-        if not number % _SERIES_AT_ONCE:
-            await asyncio.sleep(0)
+    async for key, one in in_turns(series.items(), _SERIES_AT_ONCE):
         peers = _peers(one.pod, view)
         if not one.passes:
             found[key] = PodVerdict(False)

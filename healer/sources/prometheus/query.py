@@ -1,6 +1,5 @@
 """The probe of a query rule: each series of the answer whose value passes the threshold is a signal."""
 
-import asyncio
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from healer.sources.prometheus.client import QueryApi, QueryFailed, Sample
 from healer.sources.prometheus.lingering import Lingering
 from healer.sources.prometheus.outliers import PodValue, judged
 from healer.sources.targets import Named, Nameless, TargetLabels, named_by
+from healer.turns import in_turns
 
 _SERIES_AT_ONCE = 200
 """Series that are read before the loop is yielded: about ten milliseconds."""
@@ -84,30 +84,42 @@ class QueryProbe:
             samples = await self._prometheus.query(self._query.expr, now)
         except QueryFailed as error:
             self._say(str(error))
-            return [*self._gone(now), Unanswered(self._rule.name, str(error))]
-        for seen in self._known.values():
+            return [*await self._gone(now), Unanswered(self._rule.name, str(error))]
+        async for seen in in_turns(self._known.values(), _SERIES_AT_ONCE):
             if seen.since is not None and not self._exists(seen.target):
                 self._lingering.note(_written(seen.labels), now)
         read = await self._read(samples, now)
         reports: list[Report] = []
-        for number, (key, seen) in enumerate(read.found.items(), 1):
-            if not number % _SERIES_AT_ONCE:
-                await asyncio.sleep(0)
+        async for key, seen in in_turns(read.found.items(), _SERIES_AT_ONCE):
             if seen.since is not None or self._was_not_over(key):
                 reports.append(self._signal(key, seen, now))
-        fired = {key: seen for key, seen in self._known.items() if seen.since is not None and key not in read.found}
         doubtful = dict(read.doubtful)
-        if read.lost:
-            doubtful |= {key: read.lost for key in fired if key not in doubtful}
-        over = [key for key in fired if key not in doubtful and self._exists(fired[key].target)]
-        reports += [self._signal(key, fired[key], now, over="the query has no such series any more") for key in over]
-        self._known = {**read.found, **{key: seen for key, seen in fired.items() if key not in over}}
-        reports += self._gone(now)
+        reports += await self._left_out(read, doubtful, now)
+        reports += await self._gone(now)
         reports += _unanswered(self._rule.name, doubtful)
         if not read.lost:
             reports.append(Answered(self._rule.name, frozenset({*read.found, *doubtful})))
         self._say(self._doubt(read, doubtful.keys() & self._known.keys()))
         return reports
+
+    async def _left_out(self, read: _QueryAnswer, doubtful: dict[str, str], now: float) -> list[Signal]:
+        """The ends of the series that fired and that the answer does not have; where it may lack them, they are `doubtful`.
+
+        What is known afterwards is the answer, and what fires still.
+        """
+        over: list[Signal] = []
+        known = dict(read.found)
+        async for key, seen in in_turns(self._known.items(), _SERIES_AT_ONCE):
+            if seen.since is None or key in read.found:
+                continue
+            if read.lost:
+                doubtful.setdefault(key, read.lost)
+            if key not in doubtful and self._exists(seen.target):
+                over.append(self._signal(key, seen, now, over="the query has no such series any more"))
+            else:
+                known[key] = seen
+        self._known = known
+        return over
 
     async def _read(self, samples: list[Sample], now: float) -> _QueryAnswer:
         """The series of the answer whose targets exist and are in the rule's scope. It yields to the loop on the way."""
@@ -115,9 +127,7 @@ class QueryProbe:
         doubtful: dict[str, str] = {}
         lost, nameless, odd = "", "", ""
         compared: dict[str, PodValue] = {}
-        for number, sample in enumerate(samples, 1):
-            if not number % _SERIES_AT_ONCE:
-                await asyncio.sleep(0)
+        async for sample in in_turns(samples, _SERIES_AT_ONCE):
             if sample.odd:
                 self._complain(sample.odd, "a series of the query cannot be used", sample)
             named = self._named(sample)
@@ -219,14 +229,17 @@ class QueryProbe:
         before = self._known.get(key)
         return before is None or before.since is not None
 
-    def _gone(self, now: float) -> list[Signal]:
+    async def _gone(self, now: float) -> list[Signal]:
         """The ends of the signals whose targets are gone from the cluster."""
-        gone = {key: seen for key, seen in self._known.items() if not self._exists(seen.target)}
-        for key in gone:
-            del self._known[key]
-        return [
-            self._signal(key, seen, now, over=f"{seen.target} is gone") for key, seen in gone.items() if seen.since is not None
-        ]
+        ends: list[Signal] = []
+        left: dict[str, _SeenSeries] = {}
+        async for key, seen in in_turns(self._known.items(), _SERIES_AT_ONCE):
+            if self._exists(seen.target):
+                left[key] = seen
+            elif seen.since is not None:
+                ends.append(self._signal(key, seen, now, over=f"{seen.target} is gone"))
+        self._known = left
+        return ends
 
     def _exists(self, target: Target) -> bool:
         return self._view.find(target) is not None

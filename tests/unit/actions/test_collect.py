@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from healer.actions.collect import CollectParams
 from healer.actions.shared.evidence import LogBounds, Part, fitted, of_pod, redacted
@@ -152,7 +153,7 @@ async def test_a_request_without_an_answer_is_not_waited_for(bench: Bench, monke
     outcome = await collect(bench)
     (found,) = kept(bench)
     assert verdict(outcome) == (OutcomeKind.DONE, "Collected")
-    assert "timed out" in found["data"]["not-read.txt"]
+    assert "no answer in time" in found["data"]["not-read.txt"]
     assert f"{bench.target.name}.events.txt" in found["data"]
 
 
@@ -215,3 +216,16 @@ async def test_a_container_that_never_ran_is_not_asked_for_a_log(bench: Bench) -
     parts = await of_pod(bench.api, pod, LogBounds(10, 1024))
     assert sorted(part.name.rpartition(".")[2] for part in parts) == ["txt", "yaml", "yaml"]
     assert not [part for part in parts if part.missing]
+
+
+async def test_few_logs_of_a_pod_are_read_at_the_same_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may be a mebibyte: while those that are read do not come, no other is asked for."""
+    monkeypatch.setattr("healer.actions.shared.evidence._EACH", 0.3)
+    bench.lab.faults.delay(3600, resource="pods/log")
+    bench.look()
+    pod = next(iter(bench.view.pods()))
+    many = replace(pod, status=replace(pod.status, container_statuses=6 * pod.status.container_statuses))
+    parts = await of_pod(bench.api, many, LogBounds(10, 1024))
+    missing = [part.missing for part in parts if part.name.endswith(".log")]
+    assert missing == ["no answer in time"] * 6
+    assert sum(seen.permission == "pods/log" for seen in bench.lab.requests) == 2

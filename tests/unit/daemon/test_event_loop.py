@@ -15,7 +15,7 @@ from healer.lab.objects import Object, is_ready
 from healer.model.effects import Act, Loss, Verb
 from healer.model.incident import Incident, State
 from healer.model.kube import Condition, Pod
-from healer.model.signal import QueueFull
+from healer.model.signal import Answered, QueueFull
 from tests.support.world import rule, rulebook
 from tests.unit.daemon.conftest import NAMESPACE, PATIENCE, House, house, ready
 
@@ -117,6 +117,21 @@ async def test_a_large_delivery_is_told_in_parts_and_acted_on_as_a_whole(tmp_pat
         (incident,) = h.journal.incidents()
         assert (incident.state, incident.reason.code) == (State.WAITING, "Storm")
         assert Verb.ALLOW not in [decision.verb for decision in h.decisions]
+
+
+async def test_what_an_answer_leaves_out_ends_in_parts(tmp_path: Path) -> None:
+    """After a restart a probe does not know what fired, and reports no end of it; the loop gets turns in between."""
+    looked = rule("looked", when={"query": {"expr": "x", "above": 1}, "for": "1h"}, heal=[{"evict": {}}])
+    async with house(tmp_path, looked) as h:
+        await h.start()
+        fires = replace(h.alert(0), source="query", name="QueryPassed", rule="test/looked")
+        signals = [replace(fires, key=f"series-{number}") for number in range(500)]
+        await h.event_loop.observed(signals)
+        ending, turns = h.event_loop.observed([Answered("test/looked", frozenset())]), 0
+        while not ending.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns > 2 * 500 / 25, "for the ends to be found, and for them to be fed"
 
 
 async def test_what_the_watches_bring_in_one_turn_is_decided_together(tmp_path: Path) -> None:

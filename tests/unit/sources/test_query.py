@@ -1,5 +1,6 @@
 """Query rules: which series fires for what, when it is over, and what is held while nothing is known."""
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ import structlog.testing
 
 from healer.model.kube import Meta, OwnerReference, Pod, ReplicaSet
 from healer.model.signal import Answered, Report, Signal, Unanswered
-from healer.sources.prometheus.client import Prometheus
+from healer.sources.prometheus.client import Prometheus, QueryApi, Sample, Series
 from healer.sources.prometheus.query import QueryProbe
 from healer.sources.targets import TargetLabels
 from healer.workloads.statefulset import StatefulSet
@@ -34,7 +35,7 @@ def series(*rows: tuple[str, object], **labels: str) -> Answer:
 class Bench:
     """A rule over a world of three pods, its looks, and what was said of not knowing."""
 
-    def __init__(self, prometheus: Prometheus, **query: Any) -> None:
+    def __init__(self, prometheus: QueryApi, **query: Any) -> None:
         self.world = World()
         self.said: list[str] = []
         (self._rule,) = rulebook(
@@ -43,7 +44,7 @@ class Bench:
         self.now = NOW
         self._probe = self.probe(prometheus)
 
-    def probe(self, prometheus: Prometheus) -> QueryProbe:
+    def probe(self, prometheus: QueryApi) -> QueryProbe:
         """The rule's probe, over the world of now."""
         return QueryProbe(self._rule, prometheus, self.world.view, NAMES, lambda _, why: self.said.append(why))
 
@@ -342,6 +343,52 @@ async def test_a_series_without_the_labels_says_what_to_write(imposter: Imposter
     [line] = [line for line in logs if line["event"] == "a series of the query names no target"]
     assert "'pod' or 'deployment'" in line["reason"]
     assert "sum by (namespace, pod)" in line["hint"]
+
+
+class Table:
+    """Answers at once, with what it holds."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+
+    async def query(self, expr: str, at: float) -> list[Sample]:
+        """What it holds."""
+        return self.samples
+
+    async def range(self, expr: str, start: float, end: float, step: float) -> list[Series]:
+        """Nothing: a probe asks for no range."""
+        raise AssertionError("no range is asked for")
+
+
+@pytest.mark.parametrize(("after", "passes"), [([], 2), ([math.nan], 4), ([0.1], 5)], ids=["gone", "no number", "well"])
+async def test_a_large_answer_leaves_the_loop_to_others_on_the_way(after: list[float], passes: int) -> None:
+    """Each of the passes over what fired and over what the answer has is made in parts of 200."""
+    table = Table()
+    bench = Bench(table)
+
+    def holds(*values: float) -> list[Sample]:
+        return [
+            Sample({"namespace": NAMESPACE, "pod": "serving-1", "n": str(number)}, value)
+            for value in values
+            for number in range(2000)
+        ]
+
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    table.samples = holds(0.3)
+    assert len(await bench.look()) == 2000
+    table.samples = holds(*after)
+    running = asyncio.create_task(other())
+    reports = await bench.reports()
+    running.cancel()
+    assert any(isinstance(report, Answered) for report in reports)
+    assert turns >= passes * 2000 // 200
 
 
 async def test_with_a_real_prometheus(tmp_path: Path) -> None:
