@@ -221,7 +221,7 @@ async def test_a_container_that_never_ran_is_not_asked_for_a_log(bench: Bench) -
 async def test_few_logs_of_a_pod_are_read_at_the_same_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each may be a mebibyte: while those that are read do not come, no other is asked for."""
     monkeypatch.setattr("healer.actions.shared.evidence._EACH", 0.3)
-    bench.lab.faults.delay(3600, resource="pods/log")
+    bench.lab.faults.delay(3600, resource="pods/log", times=6)
     bench.look()
     pod = next(iter(bench.view.pods()))
     many = replace(pod, status=replace(pod.status, container_statuses=6 * pod.status.container_statuses))
