@@ -20,12 +20,14 @@ from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
 from healer.rules.schema import Step
 from healer.rules.triggers import MODEL
+from healer.settings.http import HttpSettings
 from healer.settings.sections import JournalSettings, LeaderSettings
 from tests.integration.world import NAMESPACE
 from tests.packs.drills import RULES
 from tests.seams.house import House, house
 from tests.support.kustomize import Manifest, built
 from tests.support.model_servers import Servers, model_servers
+from tests.support.processes import PATIENCE
 from tests.support.rbac import Authorizer
 
 SPEED = 600
@@ -89,7 +91,8 @@ class Stage:
     async def daemon(self, folder: Path) -> AsyncIterator[None]:
         """The daemon runs, and may do what its roles allow.
 
-        What bounds healer as a whole is out of its way: the workloads of the scenes are not one team's.
+        What bounds healer as a whole is out of its way: the workloads of the scenes are not one team's. It has time to answer a
+        delivery, because the cluster and all scenes share its event loop.
         """
         self.lab.faults.answer(403, match=lambda seen: seen.user_agent == "healer" and not self._allows(seen), times=None)
         running = house(
@@ -101,6 +104,7 @@ class Stage:
             engine=EngineSettings(retry=0.2, recheck=0.2, max_wait=60, healthy_after=1.0),
             limits=LimitSettings(breaker_incidents=1000, budget_namespace=1000, budget_cluster=1000),
             leader=LeaderSettings(enabled=False, namespace=HOME),
+            http=HttpSettings(host="127.0.0.1", port=0, accept_timeout=PATIENCE),
         )
         async with (
             running as self.healer,
