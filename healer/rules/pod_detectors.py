@@ -12,7 +12,7 @@ from pydantic import Field
 
 from healer.model.duration import about
 from healer.model.kube import Condition, ContainerStatus, Pod
-from healer.model.text import without_figures
+from healer.model.text import says_more
 from healer.model.view import epoch
 from healer.section import Seconds, Section
 
@@ -65,7 +65,7 @@ class Finding:
     def is_news(self, before: "Finding") -> bool:
         """Whether it is told again after what was found before: it has happened again, or its message has changed, for which a
         rule's `if` may look. Figures alone, which run on, are no news."""
-        return self.occurrence != before.occurrence or without_figures(self.message) != without_figures(before.message)
+        return self.occurrence != before.occurrence or says_more(self.message, before.message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from healer.model.incident import Incident, Reason, State
 from healer.model.kube import Pod
 from healer.model.signal import Signal
 from healer.model.target import Target
+from healer.model.text import says_more
 from healer.model.workload import Workload
 from healer.rules.probe import UNKNOWN_VERDICT
 
@@ -26,7 +27,7 @@ class Reread:
     def of(self, signal: Signal) -> Signal:
         """The signal as it would be told of the object now: what a rule's `if` reads."""
         said = self.says(signal)
-        return replace(signal, message=said) if said else signal
+        return replace(signal, message=said) if says_more(said, signal.message) else signal
 
 
 class Validity:

@@ -825,6 +825,13 @@ def test_a_condition_that_goes_on_is_told_again_when_it_says_something_else() ->
         assert (signal.key, signal.occurrence) == (first[name].key, first[name].occurrence)
 
 
+def test_a_message_that_only_leaves_something_out_is_no_news() -> None:
+    """The kubelet has cleared away the dead container: that it was killed out of memory is as true as before."""
+    watch = Watch()
+    assert "+CrashLoopBackOff" in watch.put(pod(container(BACK_OFF, restarts=4, last=OOM)))
+    assert "+CrashLoopBackOff" not in watch.put(pod(container(BACK_OFF, restarts=4)))
+
+
 def test_figures_that_run_on_are_no_news() -> None:
     watch = Watch()
     watch.put(unable("failed 3 times"))

@@ -169,6 +169,16 @@ def test_the_fresh_look_asks_the_condition_what_the_object_says_now() -> None:
     assert reason.code == "ConditionUnmet"
 
 
+def test_the_fresh_look_does_not_forget_what_the_object_no_longer_shows() -> None:
+    """A kubelet that has cleared away the dead container does not say any more that it was killed out of memory."""
+    d = Drill(rulebook(rule(when={"pod": ["CrashLoopBackOff"], "if": "signal.message.contains('last exit')"})))
+    d.world.crash("serving-1")
+    (act,) = d.acts
+    less, _, left_out = d.incident.sick[0].what.removeprefix("CrashLoopBackOff: ").partition(", last exit")
+    assert left_out
+    assert d.engine.unwanted(act, d.world.view, d.now, Reread(d.world.pod("serving-1"), lambda _: less)) is None
+
+
 # owners across namespaces
 
 
