@@ -101,10 +101,10 @@ readonly LIBRARY='
 
 of_route() { jq --raw-output --arg stable "$stable" --arg canary "$canary" --arg given "$GIVEN" "${@:2}" "$LIBRARY $1"; }
 
-# look: read what there is into `share` (percent), `given` (the share that this script gave), `given_to` (which image),
+# look: read what there is into `objects`, `share` (percent), `given` (the share that this script gave), `given_to` (which image),
 # `stable_image` and `canary_image`. Returns 1 when it cannot be read.
 look() {
-  local objects facts
+  local facts
   objects=$(kube get "$route" "deployment/$stable" "deployment/$canary" --output json) || return 1
   # shellcheck disable=SC2016
   facts=$(of_route '
@@ -115,19 +115,24 @@ look() {
   { read -r share; read -r given given_to; read -r stable_image; read -r canary_image; } <<<"$facts"
 }
 
-# give PERCENT [IMAGE]: in one write, with the note that this image was given it; only from the weights that were read.
+# give PERCENT [IMAGE]: in one write, with the note that this image was given it; only from the weights that `look` has read. What
+# somebody has changed since is read anew to take traffic, and never to give it.
 give() {
-  local read now patch
-  read=$(kube get "$route" --output json)
-  now=$(of_route share <<<"$read")
-  [[ $now -ne $1 || -n ${2:-} ]] || { say "weight: $canary has $1 % of the requests on $route"; return 0; }
-  # shellcheck disable=SC2016
-  patch=$(of_route '[shift($to | tonumber), (select($image != "") | note("\($to) \($image)"))] | tojson' \
-    --arg to "$1" --arg image "${2:-}" <<<"$read")
-  kube patch "$route" --field-manager healer-rollout --type json --patch "$patch" >/dev/null \
-    || end $UNFINISHED "the weights of $route were not changed (the error is above). $canary had $now %. Run again to go on"
-  if [[ $now -eq $1 ]]; then now='as before'; else now="instead of $now %"; fi
-  say "weight: $canary gets $1 % of the requests on $route, $now"
+  local patch tries=3 before="instead of $share %"
+  [[ $share -ne $1 || -n ${2:-} ]] || { say "weight: $canary has $1 % of the requests on $route"; return 0; }
+  [[ $share -ne $1 ]] || before='as before'
+  while :; do
+    # shellcheck disable=SC2016
+    patch=$(of_route '.items[0] | [shift($to | tonumber), (select($image != "") | note("\($to) \($image)"))] | tojson' \
+      --arg to "$1" --arg image "${2:-}" <<<"$objects")
+    ! kube patch "$route" --field-manager healer-rollout --type json --patch "$patch" >/dev/null || break
+    tries=$((tries - 1))
+    [[ $1 -eq 0 && $tries -gt 0 ]] \
+      || end $UNFINISHED "the weights of $route were not changed (the error is above). $canary had $share %. Run again to go on"
+    look
+  done
+  share=$1
+  say "weight: $canary gets $1 % of the requests on $route, $before"
 }
 
 # -- the Deployments ---------------------------------------------------------------------------------------------------
@@ -228,6 +233,7 @@ step_canary() {
     put "$image" "$canary"
   fi
   roll_out "$canary"
+  look
   case $rolled_out in
     failed) give 0; end $ROLLED_BACK "rolled back: the rollout of $canary failed. $stable has $stable_image and gets all requests" ;;
     late) late "$canary" "$share" ;;
