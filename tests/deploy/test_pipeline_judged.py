@@ -113,7 +113,7 @@ async def test_a_good_image_that_was_not_judged_in_time_keeps_its_share_and_is_p
 async def test_a_bad_image_is_rolled_back_whoever_sees_it_first(site: Site) -> None:
     """The gate or the daemon; either takes all of its traffic."""
     async with site.rollout() as rollout:
-        await rollout.until(lambda: any(line.startswith("UNKNOWN: ") for line in rollout.lines), "a first look")
+        await rollout.until(lambda: any("gets 50 %" in line for line in rollout.lines), "the share of the canary")
         stable, canary, traffic = await site.serve()
         stable.behave(failing=0.01)
         canary.behave(failing=0.5)
