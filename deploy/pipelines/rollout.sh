@@ -113,6 +113,8 @@ look() {
     (.items[0] | share, (annotation($given) // "-")), (.items[1, 2] | image)' \
     --arg container "$container" <<<"$objects") || return 1
   { read -r share; read -r given given_to; read -r stable_image; read -r canary_image; } <<<"$facts"
+  # Others may write annotations, and bash evaluates what stands in an arithmetic comparison.
+  [[ $given =~ ^[0-9]{1,3}$ ]] || { given=- given_to=""; }
 }
 
 # give PERCENT [IMAGE]: in one write, with the note that this image was given it; only from the weights that `look` has read. What
@@ -260,6 +262,7 @@ step_judge() {
     elif look && was_taken; then
       kill -TERM "$gate" 2>/dev/null || true
       wait "$gate" || true
+      code=1  # not the exit code of the pause: whoever gives the traffic back meanwhile has not judged
       break
     fi
   done

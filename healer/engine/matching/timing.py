@@ -61,7 +61,7 @@ class Timing:
         for (rule, workload, revision), seen in list(self._occurrences.items()):
             bound = rulebook.get(rule)
             count = None if bound is None else bound.rule.when.count
-            if count is None or (workload not in sick and seen[-1][0] <= now - count.within):
+            if count is None or (workload not in sick and (not seen or seen[-1][0] <= now - count.within)):
                 del self._occurrences[rule, workload, revision]
 
     def begins(self, signal: Signal) -> None:
