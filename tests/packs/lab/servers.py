@@ -68,7 +68,7 @@ _ILL: Mapping[tuple[str, str], Callable[[str], Answer]] = {
     ("v2", "ModelStuckLoading"): _readiness(ready=False),
 }
 """By the server and the condition."""
-_OF_FILE = {"ModelVersionFailed", "ModelVersionMissing"}
+_OF_FILE = {("tensorflow", "ModelVersionFailed"), ("tensorflow", "ModelVersionMissing")}
 """What TensorFlow Serving has because of its file."""
 
 
@@ -83,7 +83,8 @@ def install(scene: Scene, trouble: Trouble) -> None:
     if served is None:
         return
     well = _WELL[served.server]
-    ill = partial(_of_file, scene) if trouble.name in _OF_FILE else _ILL[served.server, trouble.name](served.name)
+    of_file = (served.server, trouble.name) in _OF_FILE
+    ill = partial(_of_file, scene) if of_file else _ILL[served.server, trouble.name](served.name)
     for address in scene.addresses:
         scene.stage.servers.says[address] = partial(_answer, scene, address, well(served.name), ill)
 

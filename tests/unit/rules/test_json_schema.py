@@ -70,7 +70,9 @@ def wrong(document: Any) -> list[str]:
 
 def test_every_rule_that_is_shipped_is_valid() -> None:
     found = {
-        path: [wrong(document) for document in documents(path.read_text("utf-8"))] for path in SHIPPED if "rule" in str(path) and "templates" not in path.parts
+        path: [wrong(document) for document in documents(path.read_text("utf-8"))]
+        for path in SHIPPED
+        if "rule" in str(path) and "templates" not in path.parts
     }
     assert sum(map(len, found.values())) >= 2
     assert {str(path): said for path, said in found.items() if any(said)} == {}
