@@ -23,8 +23,8 @@ from healer.model.target import Target
 from healer.model.text import cut
 from healer.workloads.registry import WORKLOADS
 
-_WORDS = 1024
-"""Characters of a note at most (ValidateEventCreate)."""
+_NOTE = 1024
+"""Bytes of a note at most (ValidateEventCreate)."""
 _NAME = 200
 """Characters of the object's name in the Event's, which may have 253 in all."""
 _SAID = frozenset({OutcomeKind.DONE, OutcomeKind.REFUSED, OutcomeKind.FAILED})
@@ -88,7 +88,7 @@ class ObjectEvents:
             "type": "Normal" if outcome.kind is OutcomeKind.DONE else "Warning",
             "reason": cut(outcome.reason, 128),
             "action": cut(act.action, 128),
-            "note": cut(note, _WORDS),
+            "note": _within(note, _NOTE),
             "regarding": {
                 "apiVersion": _api_version(target.kind),
                 "kind": target.kind,
@@ -105,6 +105,12 @@ class ObjectEvents:
             "reportingController": REPORTER,
             "reportingInstance": self._instance,
         }
+
+
+def _within(text: str, most: int) -> str:
+    """The text in at most so many bytes of UTF-8, which the API counts."""
+    whole = text.encode()
+    return text if len(whole) <= most else whole[: most - 3].decode("utf-8", "ignore") + "…"
 
 
 def _api_version(kind: str) -> str:

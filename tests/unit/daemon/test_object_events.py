@@ -104,6 +104,7 @@ async def test_one_that_is_refused_is_counted_and_the_next_is_posted(posting: Po
 
 async def test_a_long_name_makes_a_valid_event(posting: Posting) -> None:
     """An object's name may have 253 characters, and so may an Event's."""
-    posting.events.acted(replace(ACT, target=replace(POD, name="a" * 253)), DONE, "b" * 2000)
+    posting.events.acted(replace(ACT, target=replace(POD, name="a" * 253)), DONE, "é" * 2000)
     await posting.lab.wait_for(lambda lab: len(lab.objects("events")) == 2, PATIENCE)
     assert posting.counted("failed") == 0
+    assert {len(event["message"].encode()) for event in posting.lab.objects("events")} <= {1023, 1024}, "the API counts bytes"
