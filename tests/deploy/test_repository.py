@@ -90,8 +90,51 @@ def test_a_workflow_is_bounded_pinned_and_runs_what_there_is(path: Path) -> None
 def test_ci_runs_its_script_and_a_release_waits_for_it() -> None:
     ci, release = map(read, WORKFLOWS)
     assert any("bash .ci/run" in step.get("run", "") for step in ci["jobs"]["test"]["steps"])
-    assert release["jobs"]["release"]["needs"] == "test"
+    assert release["jobs"]["image"]["needs"] == "test"
     assert release["jobs"]["test"]["uses"] == "./.github/workflows/ci.yml"
+
+
+def test_a_release_names_the_image_after_it_ran_and_all_else_was_built() -> None:
+    """Before, it has only its digest: no `--tag`, and what gives it its name waits for the other jobs."""
+    jobs = read(WORKFLOWS[1])["jobs"]
+    runs = {name: [step.get("run", "") for step in job.get("steps", [])] for name, job in jobs.items()}
+    assert [name for name, texts in runs.items() if any("--tag " in text for text in texts)] == ["publish"]
+    pushed, ran = (
+        next(at for at, text in enumerate(runs["image"]) if word in text) for word in ("push=true", '"$REFERENCE" demo')
+    )
+    assert pushed < ran
+    assert "push-by-digest=true" in runs["image"][pushed]
+    assert {*jobs["publish"]["needs"]} == {"image", "files"}
+    assert jobs["files"]["needs"] == "image"
+
+
+def test_who_may_write_runs_nothing_of_this_repository() -> None:
+    """Its build runs programs of others; a job with `contents: write` or a token in its environment would lend them both."""
+    for path in WORKFLOWS:
+        workflow = read(path)
+        assert "TOKEN" not in str(workflow.get("env", {}))
+        for job in workflow["jobs"].values():
+            assert "TOKEN" not in str(job.get("env", {}))
+            if job.get("permissions", {}).get("contents") == "write":
+                assert not [step for step in job["steps"] if "checkout" in step.get("uses", "")]
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, ROOT / "deploy/pipelines/rollout.yml"], ids=lambda path: path.name)
+def test_a_token_goes_only_to_a_step_that_uses_it(path: Path) -> None:
+    """And no text of others, as the name of a branch, is part of a command: it reaches the shell as a variable."""
+    workflow = read(path)
+    for step in [step for job in workflow["jobs"].values() for step in job.get("steps", [])]:
+        run = step.get("run", "")
+        assert "${{" not in run
+        for name, value in step.get("env", {}).items():
+            if "token" in value or "secrets" in value:
+                uses = f"${name}" in run or (name == "GH_TOKEN" and run.startswith("gh "))
+                assert uses, f"{step['name']} has {name} and does not use it"
+    outside = {key: value for key, value in workflow.items() if key not in ("jobs", True)}
+    assert "github.token" not in str(outside)
+    for job in workflow["jobs"].values():
+        assert "github.token" not in str(job.get("env", {}))
+        assert "secrets." not in str(job.get("env", {}))
 
 
 def test_the_image_is_built_on_a_pull_request() -> None:
@@ -104,9 +147,7 @@ def test_the_image_is_built_on_a_pull_request() -> None:
 
 def test_a_release_has_what_its_users_apply() -> None:
     (build,) = [
-        step["run"]
-        for step in read(WORKFLOWS[1])["jobs"]["release"]["steps"]
-        if step.get("name") == "Build what else is released"
+        step["run"] for step in read(WORKFLOWS[1])["jobs"]["files"]["steps"] if step.get("name") == "Build what else is released"
     ]
     archived = re.search(r"git archive .* HEAD ((?:\S+ ?)+)", build)
     assert archived
