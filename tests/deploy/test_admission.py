@@ -71,12 +71,18 @@ class Review:
         subresource: str = "",
         old: dict[str, Any] = INCIDENT,
         may: Collection[str] = (),
+        admin: bool = False,
     ) -> list[str]:
-        """The messages of what refuses it; empty when it is let through. `may`: the verbs that the user has on the incident."""
+        """The messages of what refuses it; empty when it is let through.
+
+        `may`: the verbs that the user has on the incident; `admin`: whether the user is bound to the ClusterRole cluster-admin.
+        """
         info = {"username": user, "groups": [*groups, "system:authenticated"]}
         place = {"namespace": INCIDENT["metadata"]["namespace"], "name": INCIDENT["metadata"]["name"]}
         request = {"operation": operation, "userInfo": info} | place | ({"subResource": subresource} if subresource else {})
-        granted = {f"healer.dev/incidents/{place['namespace']}/{place['name']}/{verb}" for verb in may}
+        granted = {f"healer.dev/incidents/{place['namespace']}/{place['name']}/{verb}" for verb in may} | (
+            {"*/*/*"} if admin else set()
+        )
         facts = {"request": request, "object": new, "oldObject": None if operation == "CREATE" else old}
         if not all(_evaluate(expression, facts) for expression in self._conditions):
             return []
@@ -187,10 +193,46 @@ def test_incidents_without_annotations_can_be_approved_too(review: Review, monke
     assert review.denied("UPDATE", "ann", new=changed(f"metadata annotations {APPROVED_BY}", "ann"), may=("approve",)) == []
 
 
-def test_namespaces_can_end_and_administrators_tidy_up(review: Review) -> None:
-    assert review.denied("DELETE")
-    assert review.denied("DELETE", "system:serviceaccount:kube-system:namespace-controller") == []
-    assert review.denied("DELETE", "root", groups=("system:masters",)) == []
+TIDY: list[dict[str, Any]] = [
+    {"user": "system:serviceaccount:kube-system:generic-garbage-collector"},
+    {"user": "system:serviceaccount:kube-system:namespace-controller"},
+    {"user": "system:kube-controller-manager"},
+    {"user": "root", "groups": ("system:masters",)},
+    {"user": "root", "admin": True},
+]
+
+
+@pytest.mark.parametrize("who", TIDY, ids=["garbage", "namespaces", "controllers", "masters", "cluster-admin"])
+def test_namespaces_can_end_and_administrators_tidy_up(review: Review, who: dict[str, Any]) -> None:
+    """With a finalizer too, which a deletion with --cascade=foreground or =orphan sets, and the garbage collector takes away."""
+    held = changed("metadata finalizers", ["foregroundDeletion"])
+    assert review.denied("DELETE", **who) == []
+    assert review.denied("UPDATE", old=held, new=INCIDENT, **who) == []
+    assert review.denied("UPDATE", old=held, new=changed("metadata finalizers", []), **who) == []
+    owned = changed("metadata ownerReferences", [{"kind": "Pod", "name": "a", "uid": "u", "apiVersion": "v1"}])
+    assert review.denied("UPDATE", old=owned, new=INCIDENT, **who) == []
+    forged = [
+        changed("spec rule", "serving/other"),
+        changed("metadata labels team", "x"),
+        changed("metadata annotations note", "x"),
+    ]
+    for new in (*forged, changed("spec", None), changed(f"metadata annotations {APPROVED_BY}", "a")):
+        assert review.denied("UPDATE", new=new, **who), "who tidies up neither writes what healer decides nor approves"
+    assert review.denied("UPDATE", new=changed("status state", "healed"), subresource="status", **who)
+    assert review.denied("CREATE", new=INCIDENT, **who)
+
+
+def test_others_neither_delete_an_incident_nor_let_one_go(review: Review) -> None:
+    held = changed("metadata finalizers", ["foregroundDeletion"])
+    assert review.denied("DELETE", may=("approve", "undo"))
+    assert review.denied("UPDATE", old=held, new=INCIDENT, may=("approve", "undo"))
+
+
+def test_what_touches_neither_spec_nor_marks_passes(review: Review) -> None:
+    """A new resourceVersion, other managed fields, a time of deletion: the API server writes those itself."""
+    new = changed("metadata managedFields", [{"manager": "kubectl", "operation": "Update"}])
+    new["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert review.denied("UPDATE", new=new) == []
 
 
 def test_it_is_bound_denies_and_fails_closed(manifests: list[Manifest]) -> None:
