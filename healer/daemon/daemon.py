@@ -343,7 +343,7 @@ class Daemon:
 
 def _sinks(settings: Settings, meters: SinkMeters, further: list[Sink], memory: Memory) -> Sinks:
     try:
-        return build(wanted(settings.sinks), meters, further, memory)
+        return build(wanted(settings.sinks), meters, further, memory, settings.site)
     except ValueError as error:
         raise SettingsError(str(error)) from error
 

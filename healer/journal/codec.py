@@ -24,7 +24,7 @@ from healer.rules.triggers import TRIGGERS
 
 Object = dict[str, Any]
 
-FIXED = ("rule", "workload", "severity", "mode", "notify", "steps", "opened_at")
+FIXED = ("rule", "workload", "severity", "mode", "notify", "steps", "opened_at", "background")
 """The fields that never change after opening: the spec. All others but the id, which is the object's name, are the status."""
 MOST_LINES = 200
 """Lines of history in an object; beyond, the oldest but the first are left out. That of the engine is no longer."""

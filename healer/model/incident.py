@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from healer.model.link import safe_links
 from healer.model.target import Target
 from healer.model.text import free_text
 
@@ -111,6 +112,24 @@ class Approved:
 
 
 @dataclass(frozen=True, slots=True)
+class Background:
+    """What people want to know beside the course of an incident. It is fixed when the incident opens, and sanitised here.
+
+    `description` is the rule's. `asks` is what the rule asks of Prometheus, with its thresholds; "" for another trigger. `links`
+    are addresses by what they lead to: "runbook", "dashboard", "alert".
+    """
+
+    description: str = ""
+    asks: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "description", free_text(self.description))
+        object.__setattr__(self, "asks", free_text(self.asks))
+        object.__setattr__(self, "links", safe_links(self.links))
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """An incident. Times are in seconds since the epoch. `id` is a valid Kubernetes object name; `rule` is "ruleset/rule"."""
 
@@ -127,6 +146,7 @@ class Incident:
     targets: Mapping[str, SickTarget]
     steps: tuple[str, ...]
     """The actions of the ladder, by name."""
+    background: Background = Background()
     revision: str = ""
     """The workload's revision when it opened, as its controller reports it. Attempts on another revision are counted from 0."""
     ruled: str = ""

@@ -18,7 +18,8 @@ class Signal:
     `occurrence` identifies one occurrence of the condition. Alertmanager repeats an occurrence, and so does a watch after a
     relist. `at` is in seconds since the epoch. `rule` is the full name of the only rule that the signal concerns; "" when it may
     concern any rule. `message` is sanitised here (`free_text`). `changed`: the message has another meaning than before, and is
-    added to the history of an incident that has the signal. `times`: how often it has happened since the last report.
+    added to the history of an incident that has the signal. `links`: where people read on, by what it is. `times`: how often
+    it has happened since the last report.
 
     For an alert, `began` and `ended` are startsAt and endsAt by the clock of its sender, in seconds since the epoch; None when
     unknown. `suppressed` says why healer ignores it although it fires, for example because it is silenced. `trouble` identifies
@@ -41,6 +42,7 @@ class Signal:
     suppressed: str = ""
     trouble: str = ""
     changed: bool = False
+    links: Mapping[str, str] = field(default_factory=dict)
     times: int = 1
 
     def __post_init__(self) -> None:

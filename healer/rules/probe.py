@@ -305,6 +305,8 @@ class Query(NamesWorkload):
     """It fires while the value is larger ..."""
     below: Number | None = None
     """... or smaller than this. One of the two."""
+    unit: Text | None = None
+    """The unit of its value, for people: ms, requests/s."""
     every: Every = 30.0
     """Time between two queries."""
     workload: NamedWorkload | None = None

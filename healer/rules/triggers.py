@@ -16,6 +16,7 @@ from pydantic import Field
 
 from healer.model.signal import Signal
 from healer.model.target import ActsOn
+from healer.rules.asks import asked_by_canary, asked_by_query
 from healer.rules.form import Listed, Text
 from healer.rules.happening import Happening, odd_reasons, signal_names
 from healer.rules.named_workload import NamedWorkload
@@ -95,6 +96,8 @@ class Trigger(Generic[V]):
     """The workloads that a rule names."""
     expressions: Callable[[Any], Iterable[tuple[Path, bool]]] = lambda value: ()
     """Where PromQL may stand below the key, in the plain data of a file; and whether as a template."""
+    asks: Callable[[V], str] = lambda value: ""
+    """What a rule asks of Prometheus, with its thresholds, for people."""
     remarks: Callable[[V], Iterable[str]] = lambda value: ()
     """What may surprise in a rule: phrases that go on after its name."""
 
@@ -247,6 +250,7 @@ QUERY: Trigger[Query] = Trigger(
     variables={"query.labels": Variable(LABELS, "all labels of the series", lambda signal: dict(signal.labels))},
     workloads=lambda query: () if query.workload is None else (query.workload,),
     expressions=lambda written: [(("expr",), False)],
+    asks=asked_by_query,
     remarks=surprises,
 )
 MODEL: Trigger[ServedModel] = Trigger(
@@ -272,6 +276,7 @@ CANARY: Trigger[Canary] = Trigger(
     instead="alpha, measures and every say when a canary is bad",
     workloads=lambda canary: (canary.stable.workload, canary.canary.workload),
     expressions=_of_measures,
+    asks=asked_by_canary,
     remarks=lambda canary: (phrase for measure in canary.measures for phrase in unfamiliar(measure)),
 )
 

@@ -33,6 +33,7 @@ from healer.settings.sections import (
 )
 from healer.sinks.base import SinkSettings
 from healer.sinks.registry import SINKS
+from healer.sinks.site import Site
 
 _SERVICE_LINK = re.compile(r"HEALER_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
 """What the kubelet injects into pods beside a Service named healer (enableServiceLinks)."""
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     events: EventsSettings = EventsSettings()
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
+    site: Site = Site()
     log: Log = Log()
     journal: JournalSettings = JournalSettings()
     leader: LeaderSettings = LeaderSettings()

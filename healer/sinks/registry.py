@@ -9,6 +9,7 @@ from healer.sinks.base import Sink, SinkMeters, SinkSettings
 from healer.sinks.group import Member, Sinks
 from healer.sinks.log import LogSettings, LogSink
 from healer.sinks.memory import Memory, ProcessMemory
+from healer.sinks.site import Site
 from healer.sinks.slack.settings import CHANNEL, SlackSettings
 from healer.sinks.slack.sink import SlackSink
 
@@ -20,18 +21,18 @@ class SinkKind(Generic[S]):
     """A kind of sink: what can be set, how one is made, and how rules address it."""
 
     settings: type[S]
-    make: Callable[[S, SinkMeters, Memory], Sink]
+    make: Callable[[S, Site, SinkMeters, Memory], Sink]
     addresses: AddressSpec | None = None
     """None: it has no addresses, and every incident is told there."""
 
-    def build(self, options: Mapping[str, object], meters: SinkMeters, memory: Memory) -> Member:
+    def build(self, options: Mapping[str, object], site: Site, meters: SinkMeters, memory: Memory) -> Member:
         """A sink. Raises pydantic.ValidationError, which says where, on an unknown or wrong option."""
-        sink = self.make(self.settings.model_validate(dict(options)), meters, memory)
+        sink = self.make(self.settings.model_validate(dict(options)), site, meters, memory)
         return Member(sink, None if self.addresses is None else self.addresses.kind)
 
 
 SINKS: dict[str, SinkKind[Any]] = {
-    "log": SinkKind(LogSettings, lambda settings, meters, _: LogSink(settings, meters)),
+    "log": SinkKind(LogSettings, lambda settings, site, meters, memory: LogSink(settings, meters)),
     "slack": SinkKind(SlackSettings, SlackSink, CHANNEL),
 }
 
@@ -52,15 +53,20 @@ def missing(sections: Mapping[str, SinkSettings], addresses: Sequence[str]) -> I
 
 
 def build(
-    wanted: Mapping[str, Mapping[str, object]], meters: SinkMeters, further: Sequence[Sink] = (), memory: Memory | None = None
+    wanted: Mapping[str, Mapping[str, object]],
+    meters: SinkMeters,
+    further: Sequence[Sink] = (),
+    memory: Memory | None = None,
+    site: Site | None = None,
 ) -> Sinks:
     """The sinks named in `wanted`, with their options, and `further` ready ones. Raises ValueError on an unknown name.
 
-    memory: what lets a sink go on where another process stopped; without one, it is this process's.
+    memory: what lets a sink go on where another process stopped; without one, it is this process's. site: where healer runs;
+    without one, nothing is known of it.
     """
     unknown = sorted(set(wanted) - set(SINKS))
     if unknown:
         raise ValueError(f"there is no sink {unknown[0]!r}; there are {', '.join(sorted(SINKS))}")
     kept = ProcessMemory() if memory is None else memory
-    built = [SINKS[name].build(options, meters, kept) for name, options in wanted.items()]
+    built = [SINKS[name].build(options, site or Site(), meters, kept) for name, options in wanted.items()]
     return Sinks([*built, *map(Member, further)], meters)

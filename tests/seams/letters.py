@@ -11,6 +11,7 @@ from healer.rules.vocabulary import AddressSpec
 from healer.sinks.base import SinkMeters, SinkSettings
 from healer.sinks.memory import Memory
 from healer.sinks.registry import SinkKind
+from healer.sinks.site import Site
 
 NAME = re.compile(r"[a-z-]+")
 
@@ -34,7 +35,7 @@ class LetterSink:
 
     name = "letter"
 
-    def __init__(self, settings: LetterSettings, meters: SinkMeters, memory: Memory) -> None:
+    def __init__(self, settings: LetterSettings, site: Site, meters: SinkMeters, memory: Memory) -> None:
         assert settings.folder is not None
         self._folder = settings.folder
         self._sent = meters.notifications.labels(self.name, "sent")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
+from healer.model.incident import Background, Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.text import free_text, without_figures
@@ -38,11 +38,18 @@ def opened(
         reason=reason,
         targets={signal.target.uid: SickTarget(signal.target, {signal.key: symptom_of(signal)}, now, what)},
         steps=tuple(step.action for step in rule.rule.heal),
+        background=background(rule, signal),
         revision=revision,
         ruled=rule.digest,
         healthy=healthy,
         history=(Entry(now, State.OPEN, reason),),
     )
+
+
+def background(rule: BoundRule, signal: Signal) -> Background:
+    """What a rule and the first signal say beside the course of the incident."""
+    when = rule.rule.when
+    return Background(" ".join((rule.rule.description or "").split()), when.trigger.asks(when.value), signal.links)
 
 
 def join(incident: Incident, signals: Sequence[Signal], now: float) -> Incident:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from healer.model.incident import Entry, Incident, State
+from healer.sinks.site import Site, site_links
 
 HEADER, FIELD, NOW, LIST, LINE, TEXT = 150, 500, 1500, 2500, 300, 3000
 """Characters in a header, a field, the reason, a list of lines, a line's free text, the text of a message."""
@@ -37,17 +38,25 @@ class Message:
     blocks: tuple[Block, ...] = ()
 
 
-def render(incident: Incident, note: str = "") -> Message:
+_NO_SITE = Site()
+
+
+def render(incident: Incident, note: str = "", site: Site = _NO_SITE) -> Message:
     """The incident's one message, as it stands now; `note` says why it is in this channel; it may be empty."""
     head = f"{_emoji(incident)} {incident.workload}: {incident.rule.rpartition('/')[2]}, {incident.state}"
     fields = {
         "Workload": f"{incident.workload.namespace}/{incident.workload}",
+        **({"Cluster": site.cluster} if site.cluster else {}),
         "Rule": incident.rule,
         "Severity": incident.severity,
         "Mode": incident.mode if incident.mode == "enforce" else f"{incident.mode} (healer changes nothing by itself)",
     }
+    background = incident.background
+    links = [f"<{link.replace('&', '&amp;')}|{name}>" for name, link in site_links(site, incident).items()]
     sections = [
         f"*Now* {clip(incident.reason.text, NOW)}",
+        f"*Why this answer* {clip(background.description, NOW)}" if background.description else "",
+        f"*Asked* `{clip(background.asks.replace('`', ' '), NOW)}`" if background.asks else "",
         _titled("Steps", _fit(f"{_mark(incident, index)} {clip(step, LINE)}" for index, step in enumerate(incident.steps))),
         _titled("Targets", _fit(_targets(incident))),
         _titled("History", _fit(reply(entry, incident) for entry in incident.history[: -LINES - 1 : -1])[::-1]),
@@ -57,6 +66,7 @@ def render(incident: Incident, note: str = "") -> Message:
         {"type": "section", "fields": [_mrkdwn(f"*{name}*\n{clip(value, FIELD)}") for name, value in fields.items()]},
         *({"type": "section", "text": _mrkdwn(text)} for text in sections if text),
         {"type": "context", "elements": [_mrkdwn(f"{clip(incident.id, FIELD)}, opened {_time(incident.opened_at)}")]},
+        *([{"type": "context", "elements": [_mrkdwn(" · ".join(links))]}] if links else []),
         *([{"type": "context", "elements": [_mrkdwn(clip(note, NOW))]}] if note else []),
     ]
     ending = f" ({note})" if note else ""

@@ -21,6 +21,7 @@ from healer.secret import SecretFile
 from healer.section import PREFIX
 from healer.sinks.base import SinkMeters
 from healer.sinks.memory import Memory
+from healer.sinks.site import Site
 from healer.sinks.slack.access_check import access_problems
 from healer.sinks.slack.call import EDIT_ERRORS, FORM_ERRORS, TOKEN_ERRORS, WORKSPACE_ERRORS, RetryLater, SlackRefusal, call
 from healer.sinks.slack.channels import Channels
@@ -48,6 +49,7 @@ class SlackSink:
     def __init__(
         self,
         settings: SlackSettings,
+        site: Site,
         meters: SinkMeters,
         memory: Memory,
         *,
@@ -65,7 +67,7 @@ class SlackSink:
             raise ValueError(f"{PREFIX}SLACK__CHANNEL: not given; incidents of rules without `notify` need a channel to go to")
         self._token = SecretFile(settings.token_file)
         self._channels = Channels(self.name, settings.channel, meters.usable)
-        self._threads = Threads(self.name, settings, self._channels, memory, meters, clock)
+        self._threads = Threads(self.name, settings, site, self._channels, memory, meters, clock)
         self._served = asyncio.Event()
         """Set after each turn, and after a reset."""
         self._turn_limit: asyncio.Timeout | None = None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from healer.model.incident import Entry, Incident
 from healer.sinks.base import HistoryProgress, LineMark
+from healer.sinks.site import Site
 from healer.sinks.slack.message import Message, render, replies
 
 EVENT = "healer_incident"
@@ -70,6 +71,7 @@ class Thread:
 
     channel: str
     incident: Incident
+    site: Site
     note: str = ""
     """Why it is told in this channel, when the rule names another."""
     channel_id: str = ""
@@ -155,7 +157,7 @@ class Thread:
         self.intent, self.doubt = None, False
 
     def _message(self) -> Message:
-        message = render(self.incident, self.note)
+        message = render(self.incident, self.note, self.site)
         return Message(message.text) if self.plain_text else message
 
     # what outlives the process

@@ -8,6 +8,7 @@ import structlog
 from healer.model.incident import Incident, State
 from healer.sinks.base import SinkMeters
 from healer.sinks.memory import Memory, NotKept, TimedMemory
+from healer.sinks.site import Site
 from healer.sinks.slack.channels import Channels
 from healer.sinks.slack.settings import SlackSettings
 from healer.sinks.slack.thread import Thread
@@ -24,6 +25,7 @@ class Threads:
         self,
         sink: str,
         settings: SlackSettings,
+        site: Site,
         channels: Channels,
         memory: Memory,
         meters: SinkMeters,
@@ -31,6 +33,7 @@ class Threads:
     ) -> None:
         self._sink = sink
         self._settings = settings
+        self._site = site
         self._channels = channels
         self._memory = TimedMemory(memory)
         self._dropped = meters.notifications.labels(sink, "dropped")
@@ -52,7 +55,7 @@ class Threads:
     def resume(self, incident: Incident) -> None:
         """Note an incident of the journal, unless it is closed and there is nothing left to tell, or nobody was told of it."""
         for channel in self._channels_of(incident):
-            if incident.state is not State.CLOSED or not self._nothing_to_resume(Thread(channel, incident)):
+            if incident.state is not State.CLOSED or not self._nothing_to_resume(Thread(channel, incident, self._site)):
                 self._put(incident, channel)
 
     def clear(self) -> None:
@@ -128,7 +131,7 @@ class Threads:
         thread = self.known.get((incident.id, channel))
         if thread is None:
             self._evict_one()
-            thread = self.known[incident.id, channel] = Thread(channel, incident)
+            thread = self.known[incident.id, channel] = Thread(channel, incident, self._site)
         elif incident.changed_at < thread.incident.changed_at:
             return
         thread.incident = incident

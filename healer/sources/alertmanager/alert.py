@@ -42,6 +42,10 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
     fingerprint: str = ""
     ends_at: Any = None
     """A time, or anything else: see `ended`."""
+    generator_url: Any = msgspec.field(name="generatorURL", default="")
+    """Where Prometheus, or Grafana, shows the alert's expression; anything that is no text is no link."""
+    dashboard_url: Any = msgspec.field(name="dashboardURL", default="")
+    """Grafana's own."""
 
     @property
     def key(self) -> str:
@@ -70,6 +74,17 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
         """Its summary for people, else its description, else its name."""
         said = self.annotations or {}
         return said.get("summary") or said.get("description") or self.name
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Where people read on, by what it is; `healer.model.link` says which are shown."""
+        said = self.annotations or {}
+        found = {
+            "runbook": said.get("runbook_url") or said.get("runbook"),
+            "dashboard": said.get("dashboard_url") or said.get("dashboard") or self.dashboard_url,
+            "alert": self.generator_url,
+        }
+        return {name: link for name, link in found.items() if isinstance(link, str) and link}
 
     def ended(self, now: float) -> float:
         """When it ended, in seconds since the epoch: its endsAt, but not later than `now` and not before it began."""
@@ -118,6 +133,7 @@ def read(
         began=alert.starts_at.timestamp(),
         ended=None if firing else alert.ended(now),
         suppressed=suppressed,
+        links=alert.links,
         trouble=_trouble(alert.labels, replicas),
     )
 

@@ -1,7 +1,7 @@
 """Turns the body of Alertmanager's webhook, version 4, or of Grafana's, version 1, into signals. Both have the same shape.
 
-The shape is that of Alertmanager's notify/webhook.Message and template.Data. Fields that healer does not use (generatorURL,
-groupLabels, Grafana's values and URLs, fields of later versions) may be absent and are not read. Labels and annotations are
+The shape is that of Alertmanager's notify/webhook.Message and template.Data. Fields that healer does not use (groupLabels,
+Grafana's values, fields of later versions) may be absent and are not read. Labels and annotations are
 strings.
 """
 

@@ -12,6 +12,7 @@ from healer.model.kube import Pod
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View, target_of
+from healer.rules.asks import with_unit
 from healer.rules.probe import QUERY_SIGNAL, Query
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import QUERY
@@ -219,11 +220,11 @@ class QueryProbe:
         return (above is not None and value > above) or (below is not None and value < below)
 
     def _message(self, value: float) -> str:
-        above, below = self._query.above, self._query.below
+        above, below, unit = self._query.above, self._query.below, self._query.unit
         if above is not None:
-            return f"value {value:.6g} {'above' if value > above else 'not above'} {above:.6g}"
+            return with_unit(f"value {value:.6g} {'above' if value > above else 'not above'} {above:.6g}", unit)
         assert below is not None  # the rule's model has checked that one of the two is given
-        return f"value {value:.6g} {'below' if value < below else 'not below'} {below:.6g}"
+        return with_unit(f"value {value:.6g} {'below' if value < below else 'not below'} {below:.6g}", unit)
 
     def _was_not_over(self, key: str) -> bool:
         before = self._known.get(key)

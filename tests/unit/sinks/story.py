@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from healer.model.incident import Incident, State
 from healer.sinks.base import SinkMeters
 from healer.sinks.memory import Memory, ProcessMemory
+from healer.sinks.site import Site
 from healer.sinks.slack.settings import SlackSettings
 from healer.sinks.slack.sink import SlackSink
 from tests.support.slack import FakeSlack
@@ -48,7 +49,7 @@ class Bench:
         options = {"channel": "#default", "backoff": 0.01, "backoff_most": 0.02, "reconsider": 0.02, "settle": 0.0} | settings
         known = SlackSettings.model_validate({"token_file": token_file, "base_url": slack.url, **options})
         further = {} if clock is None else {"clock": clock}
-        self.sink = SlackSink(known, SinkMeters(self.registry), memory or ProcessMemory(), sleep=sleep, **further)
+        self.sink = SlackSink(known, Site(), SinkMeters(self.registry), memory or ProcessMemory(), sleep=sleep, **further)
 
     def count(self, outcome: str) -> float:
         return self.registry.get_sample_value("healer_notifications_total", {"sink": "slack", "outcome": outcome}) or 0.0

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from healer.model.incident import Entry, Incident, Reason, SickTarget, State, Symptom
+from healer.model.incident import Background, Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.target import Target
+from healer.sinks.site import Site
 from healer.sinks.slack.message import Message, clip, render, reply
 from tests.support.slack import _problem
 from tests.unit.sinks.incidents import incident, then
@@ -114,3 +115,18 @@ def test_slack_takes_whatever_an_incident_says(reason: str, what: str, name: str
 )
 def test_clipping_never_cuts_an_escape(text: str, limit: int, clipped: str) -> None:
     assert clip(text, limit) == clipped
+
+
+def test_the_message_says_what_the_rule_asked_and_where_to_read_on() -> None:
+    """Links are those of the alert and of the settings; in mrkdwn an & of a link is escaped."""
+    background = Background(
+        "Evict: a hung engine never recovers.", "rate(x[5m]) < 1", {"alert": "http://prometheus:9090/graph?a=1&b=2"}
+    )
+    site = Site(cluster="prod-eu-1", page="https://healer.example.com")
+    said = "\n".join(texts(render(replace(incident("slow-1"), background=background), "", site)))
+    assert "*Cluster*\nprod-eu-1" in said
+    assert "*Why this answer* Evict: a hung engine never recovers." in said
+    assert "*Asked* `rate(x[5m]) &lt; 1`" in said
+    assert "<http://prometheus:9090/graph?a=1&amp;b=2|alert>" in said
+    assert "<https://healer.example.com/#/incidents/production/slow-1|page>" in said
+    assert "Why this answer" not in "\n".join(texts(render(incident())))

@@ -24,6 +24,9 @@ BORN = datetime(2026, 8, 1, 9, 0, tzinfo=UTC)
 DEFAULT = TargetLabels()
 
 
+GENERATOR = "http://prometheus:9090/graph?g0.expr=histogram_quantile&g0.tab=1"
+
+
 def alert(pod: str = "tensorflow-serving-7b5b8c9d4-abcde", **changes: Any) -> dict[str, Any]:
     """One alert as Alertmanager 0.27 sends it; a change to None leaves the key out."""
     sent = {
@@ -39,7 +42,7 @@ def alert(pod: str = "tensorflow-serving-7b5b8c9d4-abcde", **changes: Any) -> di
         "annotations": {"description": "p99 is 812 ms, the objective is 250 ms", "summary": f"{pod} is slow"},
         "startsAt": "2026-08-01T10:00:00.123456789Z",
         "endsAt": "0001-01-01T00:00:00Z",
-        "generatorURL": "http://prometheus:9090/graph?g0.expr=histogram_quantile&g0.tab=1",
+        "generatorURL": GENERATOR,
         "fingerprint": "c6eadffa33fcdf37",
     }
     return {key: value for key, value in (sent | changes).items() if value is not None}
@@ -78,6 +81,27 @@ def only(view: View, sent: dict[str, Any], labels: TargetLabels = DEFAULT) -> Ta
     found, lost = signals(parse(body(sent)), view, labels, NOW)
     assert len(found) + len(lost) == 1
     return found[0].target if found else lost[0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "links"),
+    [
+        ({}, {"alert": GENERATOR}),
+        (
+            {"annotations": {"runbook_url": "https://r.example.com", "dashboard": "https://d.example.com"}},
+            {"runbook": "https://r.example.com", "dashboard": "https://d.example.com", "alert": GENERATOR},
+        ),
+        (
+            {"dashboardURL": "https://grafana.example.com/d/x"},
+            {"dashboard": "https://grafana.example.com/d/x", "alert": GENERATOR},
+        ),
+        ({"generatorURL": 7, "dashboardURL": None}, {}),
+    ],
+)
+def test_where_people_read_on_comes_with_the_alert(view: View, sent: dict[str, Any], links: dict[str, str]) -> None:
+    """What is no text is no link, and no reason to refuse the alert."""
+    (signal,), _ = signals(parse(body(alert(**sent))), view, DEFAULT, NOW)
+    assert signal.links == links
 
 
 def test_an_alert_becomes_a_signal(view: View) -> None:

@@ -95,6 +95,12 @@ async def test_a_series_above_the_threshold_is_a_signal(imposter: Imposter, prom
     assert (well.firing, well.target.name, well.message) == (False, "serving-2", "value 0.2 not above 0.2")
 
 
+async def test_the_value_is_told_with_its_unit(imposter: Imposter, prometheus: Prometheus) -> None:
+    bench = Bench(prometheus, above=0.2, unit="ms")
+    imposter.answer = series(("serving-1", 0.31))
+    assert [signal.message for signal in await bench.look()] == ["value 0.31 above 0.2 ms"]
+
+
 async def test_below(imposter: Imposter, prometheus: Prometheus) -> None:
     bench = Bench(prometheus, below=5)
     imposter.answer = series(("serving-1", 4), ("serving-2", 5), ("serving-3", "-Inf"))
