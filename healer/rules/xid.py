@@ -39,8 +39,8 @@ XIDS: dict[int, tuple[XidClass, str]] = {
 """The class of each number, and what it stands for."""
 
 _LABELS = ("xid", "err_code", "XID")
-"""The labels, and then the annotations, that may carry the number: that of the alert's own expression or of
-DCGM_EXP_XID_ERRORS_COUNT, that of DCGM_FI_DEV_XID_ERRORS, and an annotation `xid: "{{ $value }}"`."""
+"""The labels that may carry the number: that of deploy/alerts and of DCGM_EXP_XID_ERRORS_COUNT and _TOTAL, and that of
+DCGM_FI_DEV_XID_ERRORS. Alerts of others may carry it in an annotation of such a name: `xid: "{{ $value }}"`."""
 _NUMBER = re.compile(r"([0-9]{1,4})(?:\.0+)?", re.ASCII)
 
 

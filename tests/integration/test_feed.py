@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
@@ -21,7 +22,7 @@ from tests.integration.conftest import ROOT, Run
 from tests.integration.world import NAMESPACE, evictions, pods, serve
 from tests.support.healer import TOKEN, Healer
 from tests.support.processes import PATIENCE
-from tests.support.prometheus import alertmanager, prometheus
+from tests.support.prometheus import Monitor, alertmanager, prometheus
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +31,7 @@ ALERTS_SPEED, RULES_SPEED = 200, 60
 """How much faster than shipped the alerts and Alertmanager are, and the rules."""
 SCRAPE = "100ms"
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
-_OF_ALERTS = re.compile(r"(?<=\[)(\d+)([smh])(?=])|(?:(?<=for: )|(?<=group_wait: )|(?<=group_interval: ))(\d+)([smh])\b")
+_OF_ALERTS = re.compile(r"(?<=\[)(\d+)([smh])(?=])|(?:(?<=for: )|(?<=offset )|(?<=group_wait: )|(?<=interval: ))(\d+)([smh])\b")
 _OF_RULES = re.compile(r"(?:(?<=for: )|(?<=within: )|(?<=stable: )|(?<=cooldown: ))(\d+)([smh])\b")
 
 
@@ -44,20 +45,57 @@ def faster(text: str, times: re.Pattern[str], speed: int) -> str:
     return times.sub(shorter, text)
 
 
+class Gpus:
+    """What the exporter of DCGM shows of three GPUs: a pod that comes gets the one of the pod that has gone."""
+
+    def __init__(self) -> None:
+        self._holders: dict[int, str] = {}
+        self._xids = [0] * 3
+        self._totals: dict[tuple[int, int], int] = {}
+
+    def of(self, pod: str) -> int:
+        """The GPU that the pod has."""
+        return next(gpu for gpu, holder in self._holders.items() if holder == pod)
+
+    def fails(self, gpu: int, xid: int) -> None:
+        """The driver reports an error of it once. The gauge keeps the last number."""
+        self._xids[gpu] = xid
+        self._totals[gpu, xid] = self._totals.get((gpu, xid), 0) + 1
+
+    def lines(self, names: list[str]) -> list[str]:
+        """One scrape, while these pods exist."""
+        self._holders = {gpu: pod for gpu, pod in self._holders.items() if pod in names}
+        free = [gpu for gpu in range(len(self._xids)) if gpu not in self._holders]
+        self._holders |= dict(zip(free, (name for name in names if name not in self._holders.values()), strict=False))
+        shown = [
+            f'DCGM_FI_DEV_XID_ERRORS{{{self._labels(gpu)},err_code="{xid}",err_msg="x"}} {xid}'
+            for gpu, xid in enumerate(self._xids)
+        ]
+        return shown + [
+            f'DCGM_EXP_XID_ERRORS_TOTAL{{{self._labels(gpu)},xid="{xid}"}} {times}' for (gpu, xid), times in self._totals.items()
+        ]
+
+    def _labels(self, gpu: int) -> str:
+        pod = f'namespace="{NAMESPACE}",pod="{self._holders[gpu]}",container="main",' if gpu in self._holders else ""
+        return f'{pod}gpu="{gpu}",UUID="GPU-{gpu}",device="nvidia{gpu}",Hostname="node-1"'
+
+
 class Exposition:
-    """What three vLLMs and kube-state-metrics would show of the lab, at one address: a pod that is gone shows nothing."""
+    """What three vLLMs, their GPUs and kube-state-metrics show of the lab at one address: a pod that is gone shows nothing."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._steps: dict[str, int] = {}
         self.hangs = ""
         """The uid of the pod whose engine makes no step."""
+        self.gpus = Gpus()
         self.waiting = 0
         """Requests that wait at each pod. While some do, the KV cache is full."""
 
     async def answer(self, _: web.Request) -> web.Response:
         """One scrape. Engines make steps between two of them."""
         lines = [line for pod in pods(self._lab).values() for line in (*self._vllm(pod), *_owner("pod", pod))]
+        lines += self.gpus.lines(list(pods(self._lab)))
         lines += [line for each in self._lab.objects("replicasets", NAMESPACE) for line in _owner("replicaset", each)]
         return web.Response(text="".join(f"{line}\n" for line in lines))
 
@@ -149,6 +187,17 @@ class Feed:
     healer: Healer
     exposition: Exposition
     people: People
+    prometheus: Monitor
+
+    async def recorded(self, expr: str) -> None:
+        """Wait until that expression has a value."""
+        async with asyncio.timeout(PATIENCE):
+            while not await self._value(expr):  # noqa: ASYNC110 - Prometheus tells nobody when it has evaluated its rules
+                await asyncio.sleep(0.1)
+
+    async def _value(self, expr: str) -> list[object]:
+        found: list[object] = (await self.prometheus.get(f"/api/v1/query?query={quote(expr)}"))["data"]["result"]
+        return found
 
 
 @pytest.fixture
@@ -162,7 +211,7 @@ async def feed(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[Feed]:
         local = await stack.enter_async_context(_local(exposition, people))
         monitor = await stack.enter_async_context(alertmanager(tmp_path / "alertmanager", _routes(port, local, token)))
         healer = await run(
-            faster((ROOT / "rules" / "vllm.yaml").read_text("utf-8"), _OF_RULES, RULES_SPEED),
+            *(faster((ROOT / "rules" / f"{pack}.yaml").read_text("utf-8"), _OF_RULES, RULES_SPEED) for pack in ("vllm", "gpu")),
             HEALER_HTTP__PORT=str(port),
             HEALER_HTTP__WEBHOOK_TOKEN_FILE=token,
             HEALER_ALERTS__URL=f"http://{monitor.address}",
@@ -176,8 +225,8 @@ async def feed(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[Feed]:
             "scrape_configs": [{"job_name": "all", "honor_labels": True, "static_configs": targets}],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [monitor.address]}]}]},
         }
-        await stack.enter_async_context(prometheus(tmp_path / "prometheus", config))
-        yield Feed(healer, exposition, people)
+        server = await stack.enter_async_context(prometheus(tmp_path / "prometheus", config))
+        yield Feed(healer, exposition, people, server)
 
 
 async def test_a_hang_is_seen_in_the_metrics_and_healed_until_the_alert_is_resolved(lab: Lab, feed: Feed) -> None:
@@ -202,3 +251,24 @@ async def test_a_saturated_workload_is_seen_in_the_metrics_and_keeps_its_pods(la
     await feed.healer.says("incident closed", rule="vllm/saturated")
     assert (evictions(lab), list(pods(lab))) == ([], names)
     assert {name for name, _ in feed.people.told} == {"VllmSaturated"}
+
+
+async def test_an_xid_costs_its_pod_alone_until_it_happens_again(lab: Lab, feed: Feed) -> None:
+    """The gauge keeps the number, and shows it with the pod that gets the GPU then. The same error again is counted."""
+    gpus, healer = feed.exposition.gpus, feed.healer
+    await feed.recorded("pod_gpu_xid:dcgm_xid_errors:count offset 1s")
+    before = set(pods(lab))
+    sick, *_ = before
+    gpu = gpus.of(sick)
+    gpus.fails(gpu, 31)
+    first = await healer.says("incident healed", rule="gpu/xid-application")
+    await feed.people.until("GpuXidError", "resolved")
+    (successor,) = pods(lab).keys() - before
+    assert (gpus.of(successor), evictions(lab)) == (gpu, [sick])
+    assert not [line for line in healer.lines_of(first["incident"]) if successor in line["text"]]
+    gpus.fails(gpu, 31)
+    await healer.until(
+        lambda: any(line["incident"] != first["incident"] for line in healer.find("incident open", rule="gpu/xid-application")),
+        "an incident of the successor",
+    )
+    assert {name for name, _ in feed.people.told} == {"GpuXidError"}
