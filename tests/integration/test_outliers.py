@@ -71,6 +71,7 @@ async def test_the_one_pod_that_is_far_from_its_peers_is_evicted_and_three_of_se
         return sick not in pods(lab)
 
     async with prometheus(tmp_path / "prometheus", shares.config()) as monitor:
+        await monitor.until("count(error_share) == 7")
         healer = await run(ruleset(OUTLIER), HEALER_PROMETHEUS__URL=f"http://{monitor.address}")
         held = await healer.says("a query rule cannot be judged: healer does nothing for it, and resolves nothing")
         assert "3 of 7 pods are far from the others: more than a third is no outlier" in str(held)

@@ -1,6 +1,5 @@
 """The guarded port of a real daemon: real Alertmanager and Prometheus, tokens of Kubernetes, a follower, verbs that read."""
 
-import asyncio
 import json
 import socket
 from datetime import UTC, datetime, timedelta
@@ -129,12 +128,8 @@ async def test_prometheus_scrapes_over_tls_with_a_token(run: Run, site: Site, tm
     healer = await run(ruleset(SLOW), **site.settings)
     target = {"job_name": "healer", "scheme": "https", "scrape_interval": "200ms", "scrape_timeout": "200ms"}
     target |= site.client_config() | {"static_configs": [{"targets": [f"localhost:{await port_of(healer)}"]}]}
-    async with prometheus(tmp_path / "prometheus", {"scrape_configs": [target]}) as monitor, asyncio.timeout(PATIENCE):
-        found: list[Any] = []
-        while not found:
-            answer = await monitor.get("/api/v1/query?query=healer_tls_files_usable")
-            found = answer["data"]["result"]
-            await asyncio.sleep(0.05)  # Prometheus tells nobody when it has scraped
+    async with prometheus(tmp_path / "prometheus", {"scrape_configs": [target]}) as monitor:
+        found = await monitor.until("healer_tls_files_usable")
     assert found[0]["value"][1] == "1"
 
 

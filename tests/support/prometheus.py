@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -33,6 +34,13 @@ class Monitor:
         async with aiohttp.ClientSession() as session, session.get(f"http://{self.address}{path}") as answer:
             assert answer.ok, await answer.text()
             return await answer.json()
+
+    async def until(self, expression: str) -> list[Any]:
+        """The result of a PromQL expression, once it has one. Prometheus tells nobody when it has scraped: it is asked."""
+        async with asyncio.timeout(PATIENCE):
+            while not (found := (await self.get(f"/api/v1/query?query={quote(expression)}"))["data"]["result"]):  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK)
+        return list(found)
 
 
 @asynccontextmanager
