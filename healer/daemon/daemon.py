@@ -254,7 +254,8 @@ class Daemon:
         http = self._settings.http
         reviewer = None
         if http.token_review:
-            reviewer = Reviewer(api, http.token_review_audience, http.token_review_cache, self._clock.steady)
+            places = max(1, http.max_connections // 2)  # so that who needs no review still finds a connection
+            reviewer = Reviewer(api, http.token_review_audience, http.token_review_cache, places, self._clock.steady)
         try:
             return Server(
                 settings=http,

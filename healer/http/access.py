@@ -1,8 +1,9 @@
-"""Who may use the endpoints of one kind: a client's network, rate, certificate and token are checked, in this order."""
+"""Who may use the endpoints of one kind: a client's network, certificate, token and rate are checked, in this order."""
 
+import hashlib
 import hmac
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from aiohttp import web
 
 from healer.http.answer import Handler, Refused
 from healer.http.certificate import names
-from healer.http.clients import client, from_loopback, one_client, within
+from healer.http.clients import Address, client, from_loopback, one_client, within
 from healer.http.forward import SUFFIX
-from healer.http.rate import Rates
+from healer.http.rate import ClientRates, Rates
 from healer.http.refusals import Objection
 from healer.http.reviews import Reviewer, ReviewError
 from healer.secret import SecretError, TokenFiles
@@ -23,12 +24,13 @@ TOKEN_HEADER = "X-Healer-Token"
 """For clients behind the API server's proxy, which takes Authorization for itself and forwards the other headers."""
 _LONGEST_TOKEN = 8192
 """Characters; a header is not longer either."""
+_NOT_LET_IN = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 class Door:
     """What guards the endpoints of one kind. It fails closed: while configured tokens cannot be read, nobody comes in by them."""
 
-    def __init__(self, kind: Guarded, settings: HttpSettings, rates: Rates, reviewer: Reviewer | None) -> None:
+    def __init__(self, kind: Guarded, settings: HttpSettings, rates: ClientRates, reviewer: Reviewer | None) -> None:
         """`reviewer` is needed where the settings have tokens of Kubernetes reviewed."""
         self._kind = kind
         self._reviewer = reviewer if kind in settings.token_review else None
@@ -42,21 +44,31 @@ class Door:
 
     async def check(self, request: web.Request) -> None:
         """Raises Refused unless the request is allowed."""
-        self._check_client(request)
-        if self._certificate:
-            self._check_certificate(request)
+        address = client(request, self._settings.trusted_proxies)
+        self._check_network(address)
+        try:
+            who = await self._who(request, address)
+        except Refused as refused:
+            if refused.status in _NOT_LET_IN:
+                self._count(self._rates.refused, one_client(address))
+            raise
+        self._count(self._rates.let_in, who)
+
+    async def _who(self, request: web.Request, address: Address) -> Hashable:
+        """Who a request is from: the certificate and the token, or the address of a client that needs none. Raises Refused."""
+        shown = self._check_certificate(request) if self._certificate else ()
         if self._tokens is not None or self._reviewer is not None:
-            await self._check_token(request)
-        elif not self._certificate and not self._open and not from_loopback(request):
+            return shown, await self._check_token(request, one_client(address))
+        if not self._certificate and not self._open and not from_loopback(request):
             raise Refused(
                 HTTPStatus.FORBIDDEN,
                 "only loopback is answered here, because no token is configured",
                 f"set HEALER_HTTP__{self._kind.upper()}_TOKEN_FILE and send a token (Alertmanager: http_config.authorization)",
                 objection=Objection(self._kind, "loopback"),
             )
+        return shown or one_client(address)
 
-    def _check_client(self, request: web.Request) -> None:
-        address = client(request, self._settings.trusted_proxies)
+    def _check_network(self, address: Address) -> None:
         if self._settings.networks and not within(address, self._settings.networks):
             raise Refused(
                 HTTPStatus.FORBIDDEN,
@@ -64,7 +76,9 @@ class Door:
                 "HEALER_HTTP__NETWORKS names them; a follower passes webhooks on, so healer's own pods must be among them",
                 objection=Objection(self._kind, "network"),
             )
-        wait = self._rates.wait(one_client(address))
+
+    def _count(self, rates: Rates, who: Hashable) -> None:
+        wait = rates.wait(who)
         if wait:
             # Alertmanager sends again at once after 5xx alone: its notify/webhook names no other RetryCodes.
             again = HTTPStatus.SERVICE_UNAVAILABLE if self._kind == "webhook" else HTTPStatus.TOO_MANY_REQUESTS
@@ -76,30 +90,34 @@ class Door:
                 objection=Objection(self._kind, "rate"),
             )
 
-    def _check_certificate(self, request: web.Request) -> None:
+    def _check_certificate(self, request: web.Request) -> Hashable:
+        """The names of the client's certificate."""
         shown = request.transport.get_extra_info("peercert") if request.transport is not None else None
         allowed = self._settings.tls_client_names
-        if not shown or (allowed and not set(names(shown)) & set(allowed)):
-            known = ", ".join(names(shown)) if shown else "none"
+        named = tuple(names(shown)) if shown else ()
+        if not shown or (allowed and not set(named) & set(allowed)):
+            known = ", ".join(named) if shown else "none"
             raise Refused(
                 HTTPStatus.FORBIDDEN,
                 f"the client has shown no certificate that is allowed here: {known}",
                 "set tls_config.cert_file and key_file of the client, or add its name to HEALER_HTTP__TLS_CLIENT_NAMES",
                 objection=Objection(self._kind, "certificate"),
             )
+        return named or "a certificate without a name"
 
-    async def _check_token(self, request: web.Request) -> None:
+    async def _check_token(self, request: web.Request, source: Hashable) -> Hashable:
+        """Who the token belongs to: the user of Kubernetes, or the digest of a token of ours."""
         given = given_token(request)
         unknown: SecretError | ReviewError | None = None
         try:
             if self._tokens is not None and _is_one_of(given, self._tokens.read()):
-                return
+                return hashlib.sha256(given.encode("utf-8", "surrogateescape")).digest()
         except SecretError as error:
             self._log.error("requests are refused: no token to compare with", endpoint=self._kind, error=str(error))
             unknown = error
         try:
-            if self._reviewer is not None and given and await self._reviewer.allows(given, *_asked_for(request)):
-                return
+            if self._reviewer is not None and given and (user := await self._reviewer.user(given, *_asked_for(request), source)):
+                return user
         except ReviewError as error:
             self._log.error("a token of Kubernetes is refused: it cannot be reviewed", endpoint=self._kind, error=str(error))
             unknown = error

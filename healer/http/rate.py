@@ -29,3 +29,14 @@ class Rates:
         if len(self._buckets) > self._clients:
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1 - left) / self._per_second
+
+
+class ClientRates:
+    """The two kinds of rates of the port: of whoever is let in, by who it is, and of whoever is not, by address.
+
+    They are apart, so that a client without a token does not use up what belongs to the others behind its address.
+    """
+
+    def __init__(self, per_minute: int, burst: int, clock: Callable[[], float]) -> None:
+        self.let_in = Rates(per_minute, burst, clock)
+        self.refused = Rates(per_minute, burst, clock)

@@ -18,7 +18,7 @@ from healer.http.decisions import DECISIONS_PATH, Decisions
 from healer.http.forward import SUFFIX, Relay
 from healer.http.health import Check, Health, plain_checks
 from healer.http.protocol import SERVER
-from healer.http.rate import Rates
+from healer.http.rate import ClientRates
 from healer.http.refusals import Refusals
 from healer.http.reviews import Reviewer
 from healer.http.rules import RULES_PATH, RuleRow, Rules
@@ -54,6 +54,7 @@ class Server:
         self._settings = settings
         self._health = health
         self._registry = registry
+        self._reviewer = reviewer
         self._listening: asyncio.Server | None = None
         self._refusals = Refusals(clock.steady)
         tls = server_tls(settings, clock.steady)
@@ -62,7 +63,7 @@ class Server:
         # The limit on bodies is Webhook's, which stops reading; aiohttp's own bounds only request.read().
         app = web.Application(middlewares=[self._connections.track, ErrorsAsJson(self._refusals).handle])
         app.on_response_prepare.append(_without_version)
-        rates = Rates(settings.rate_per_minute, settings.rate_burst, clock.steady)
+        rates = ClientRates(settings.rate_per_minute, settings.rate_burst, clock.steady)
         door = Door("webhook", settings, rates, reviewer)
         bodies = asyncio.Semaphore(settings.max_bodies)
         for path, receiver in webhooks.items():
@@ -107,6 +108,8 @@ class Server:
             self._listening.close()
         await self._connections.aclose()
         await self._runner.cleanup()
+        if self._reviewer is not None:
+            await self._reviewer.aclose()
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return _checks(self._health().live)

@@ -68,8 +68,9 @@ class HttpSettings(Section):
     trusted_proxies: Networks = ()
     """The networks of proxies whose X-Forwarded-For says who the client is. Of others it is not believed."""
     rate_per_minute: int = Field(6000, ge=0)
-    """Requests a minute of one client, and of one /64 network with IPv6; 0: any number. Beyond, a webhook answers 503, for
-    Alertmanager sends again after 5xx alone, and the others 429. Probes are not counted."""
+    """Requests a minute of one client: a token, a certificate, a user of Kubernetes, or, where none is needed, an address (a /64
+    network with IPv6); 0: any number. What is not let in is counted apart, by address. Beyond, a webhook answers 503, for
+    Alertmanager sends again at once after 5xx alone, and the others 429. Probes are not counted."""
     rate_burst: int = Field(1000, ge=1)
     """Requests that a client may make at once after a pause."""
     max_body: int = Field(1024 * 1024, gt=0)

@@ -188,6 +188,21 @@ async def test_a_client_that_sends_too_much_is_put_off_and_others_are_not() -> N
         assert (await port.send("GET", "/healthz"))[0] == 200
 
 
+async def test_whoever_is_not_let_in_uses_up_nothing_of_whoever_is_behind_the_same_address(tokens: Path) -> None:
+    async with serving(rate_per_minute=1, rate_burst=2, webhook_token_file=tokens) as port:
+        assert [await port.status("webhook", token="wrong") for _ in range(2)] == [401, 401]
+        assert [await port.status("webhook"), await port.status("webhook", token="wrong")] == [503, 503]
+        assert (port.denied("webhook", "token"), port.denied("webhook", "rate")) == (2, 2)
+        assert [await port.status("webhook", token="old") for _ in range(3)] == [200, 200, 503]
+        assert await port.status("webhook", token="new") == 200, "another client"
+        assert await port.status("metrics") == 200, "whoever needs no token either"
+
+
+async def test_a_client_with_a_token_is_the_same_one_at_all_its_addresses(tokens: Path) -> None:
+    async with serving(rate_per_minute=1, rate_burst=1, webhook_token_file=tokens) as port, from_elsewhere(port.port) as other:
+        assert [await port.status("webhook", token="new", session=each) for each in (None, other)] == [200, 503]
+
+
 def test_a_bucket_fills_at_its_rate_and_no_more_than_its_burst() -> None:
     now = 0.0
     rates = Rates(60, 3, lambda: now)
