@@ -10,25 +10,11 @@ import pytest
 import structlog
 
 from healer.daemon.audit import Audit
-from healer.model.incident import Incident, Reason, State
-from healer.model.target import Target
+from healer.model.incident import State
 from healer.model.temporary import End
+from tests.support.incidents import bare
 
-WORKLOAD = Target("Deployment", "production", "tfs", "u1")
-INCIDENT = Incident(
-    id="x",
-    rule="pack/rule",
-    workload=WORKLOAD,
-    severity="warning",
-    mode="approve",
-    notify=(),
-    opened_at=1.0,
-    changed_at=1.0,
-    state=State.WAITING,
-    reason=Reason("NeedsApproval", "asks"),
-    targets={},
-    steps=("evict",),
-)
+INCIDENT = bare(State.WAITING, mode="approve")
 
 
 @pytest.fixture

@@ -15,27 +15,14 @@ from healer.daemon.object_events import ObjectEvents
 from healer.lab import Lab
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
-from healer.model.incident import Incident, Reason, State
+from healer.model.incident import State
 from healer.model.target import Target
+from tests.support.incidents import WORKLOAD, bare
 
 pytestmark = pytest.mark.slow
 
 POD = Target("Pod", "production", "tfs-1", "p1")
-WORKLOAD = Target("Deployment", "production", "tfs", "u1")
-INCIDENT = Incident(
-    id="x",
-    rule="pack/rule",
-    workload=WORKLOAD,
-    severity="warning",
-    mode="enforce",
-    notify=(),
-    opened_at=1.0,
-    changed_at=1.0,
-    state=State.ACTING,
-    reason=Reason("Allowed", "may"),
-    targets={},
-    steps=("evict",),
-)
+INCIDENT = bare(State.ACTING)
 ACT = Act(INCIDENT, 0, 1, "evict", Evict.spec.params(), POD, dry_run=False, min_ready=0, seen_at=1.0)
 DONE = Outcome(OutcomeKind.DONE, "Evicted", "pod/tfs-1 is evicted")
 PATIENCE = 20.0

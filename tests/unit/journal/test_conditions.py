@@ -7,28 +7,13 @@ import pytest
 
 from healer.journal.codec import encode
 from healer.model.incident import Entry, Incident, Reason, State
-from healer.model.target import Target
-
-WHY = Reason("Why", "because")
-WORKLOAD = Target("Deployment", "production", "tfs", "u1")
+from tests.support.incidents import bare
 
 
 def incident(*states: State, **fields: Any) -> Incident:
     """An incident that went through these states, one a second."""
-    history = tuple(Entry(float(at), state, WHY) for at, state in enumerate(states, start=1))
-    fixed: dict[str, Any] = {"mode": "enforce", "rule": "pack/rule", "steps": ("evict",), "changed_at": float(len(states))}
-    return Incident(
-        id="x",
-        workload=WORKLOAD,
-        severity="warning",
-        notify=(),
-        opened_at=1.0,
-        state=states[-1],
-        reason=WHY,
-        targets={},
-        history=history,
-        **fixed | fields,
-    )
+    history = tuple(Entry(float(at), state, Reason("Why", "because")) for at, state in enumerate(states, start=1))
+    return bare(states[-1], **{"changed_at": float(len(states)), "history": history} | fields)
 
 
 def shown(each: Incident) -> dict[str, tuple[str, str]]:
