@@ -32,6 +32,9 @@ SERVED = {"Deployment", "Service", "HTTPRoute", "VirtualService", "Ingress"}
 """The kinds of the overlays that the lab has, and that a roll-out is about."""
 KINDS = {"httproute": "httproutes", "istio": "virtualservices", "nginx-canary": "ingresses"}
 ROUTES = {"httproute": "httproute", "istio": "virtualservice", "nginx-canary": "ingress"}
+ROW = {"name": "canary/bad-canary", "mode": "enforce", "scope": {"namespaces": [NAMESPACE]}, "workloads": 2}
+GUARDED = {"rules": [ROW], "pauses": [], "notes": []}
+"""What `healer status` answers where the canary's rule is in force."""
 STAND_IN = """#!/usr/bin/env bash
 # Stands in for healer: each verb prints what the file of its name says, and ends with the code of its first line.
 verb=$1 home=$(dirname "$0")
@@ -148,7 +151,7 @@ class Open:
         environ = {"PATH": os.environ["PATH"], "HOME": str(self._home), "KUBECONFIG": str(self._home / "kubeconfig")}
         site = Site(lab, self._home, name, environ | {"KUBECTL": str(KUBECTL), "HEALER": str(self._home / "healer")})
         site.says("compare", 0, {"rule": "canary/bad-canary"})
-        site.says("status", 0, {"rules": [{"name": "canary/bad-canary", "mode": "enforce"}]})
+        site.says("status", 0, GUARDED)
         return site
 
 
