@@ -26,7 +26,7 @@ from healer.daemon.rulefiles import load_rules, passed_over, vocabulary
 from healer.daemon.unusable import unusable
 from healer.journal.base import JournalMissing
 from healer.operate.objects import OperateError, valid
-from healer.operate.rbac import DEFAULT_NAME, REVIEWS, RULES_NAME, apart, manifests, needed, rule_roles
+from healer.operate.rbac import DEFAULT_NAME, RULES_NAME, apart, asked_for, manifests, needed, rule_roles
 from healer.rules.loading import remarks
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
@@ -133,19 +133,19 @@ def rbac(
     For `kubectl apply -f -`: the service account; a ClusterRole healer-rules, which is added to the ClusterRole healer; and a
     Role for the lease, with their bindings. With --namespace there are Roles in these namespaces instead, and a ClusterRole only
     when a rule needs objects outside all namespaces. deploy/healer has the manifests for the rules in rules/, under the name
-    healer-packs: it takes nothing back of what you apply here. With the setting http.token_review, the reviews of tokens are
-    granted as well. Exit code 2 when the rules or the settings cannot be used.
+    healer-packs: it takes nothing back of what you apply here. The settings http.token_review and cluster.nodes add the
+    reviews of tokens and the watch of nodes. Exit code 2 when the rules or the settings cannot be used.
     """
     try:
         rulebook = load_rules(paths, vocabulary())
-        reviewing = bool(load_settings(config).http.token_review)
+        settings = load_settings(config)
         namespace = valid(healer_namespace, "a namespace")
         confined = [valid(each, "a namespace") for each in within or ()]
         lease, name = valid(lease, "the name of a Lease"), valid(name, "the name of a role")
     except (RulesError, OperateError, SettingsError) as error:
         typer.echo(f"healer: {error}", err=True)
         raise typer.Exit(EXIT_SETUP) from error
-    needs, routes = needed(rulebook, ACTIONS) | (REVIEWS if reviewing else frozenset()), apart(rulebook, ACTIONS)
+    needs, routes = needed(rulebook, ACTIONS) | asked_for(settings), apart(rulebook, ACTIONS)
     if roles_only:
         printed = rule_roles(needs, namespace, within=confined, routes=routes, name=name)
     else:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -15,6 +15,7 @@ from healer.model.node import Node
 from healer.model.view import View
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import Mode
+from healer.settings.sections import Cluster
 from healer.sources.base import watched_resources
 
 Missing = Callable[[BoundRule], Awaitable[str]]
@@ -27,9 +28,9 @@ _NAMED = 10
 
 
 class RuleCoverage:
-    """`watched`: the namespaces that healer watches, empty for all."""
+    """`watched`: what healer watches."""
 
-    def __init__(self, view: View, rulebook: Rulebook, watched: Collection[str], registry: CollectorRegistry) -> None:
+    def __init__(self, view: View, rulebook: Rulebook, watched: Cluster, registry: CollectorRegistry) -> None:
         self._view = view
         self._rulebook = rulebook
         self._watched = watched
@@ -71,18 +72,19 @@ class RuleCoverage:
         self._doubt(found)
 
     def _warn_of_unseen_nodes(self, rulebook: Rulebook) -> None:
-        blind = blind_to_nodes(rulebook)
+        blind = [] if self._watched.nodes else blind_to_nodes(rulebook)
         if blind:
             self._log.warning(
-                "pods may be taken from a node that somebody else treats: no rule has healer watch nodes",
+                "pods may be taken from a node that somebody else treats: healer does not watch nodes",
                 rules=blind[:_NAMED],
-                hint="add rules/nodes/gpu.yaml and grant what `healer rbac` prints for it (a ClusterRole): healer then waits for "
-                "whoever drains or mends a node",
+                hint="set HEALER_CLUSTER__NODES and grant what `healer rbac` prints with it, a ClusterRole "
+                "(deploy/healer/components/nodes and the chart's value `nodes` have both): healer then waits for whoever drains "
+                "or mends a node",
             )
 
     async def _look(self, rulebook: Rulebook, missing: Missing) -> list[Coverage]:
         """Others get their turn on the loop after each rule: a rule costs a look at each pod of its namespaces."""
-        covering = Covering(self._view, self._watched)
+        covering = Covering(self._view, self._watched.namespaces)
         found: list[Coverage] = []
         for bound in rulebook.rules:
             await asyncio.sleep(0)

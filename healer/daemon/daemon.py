@@ -107,7 +107,7 @@ class Daemon:
         secrets = [SecretFile(section.secret) for section in settings.sinks.values() if section.secret is not None]
         memory = SinkMemory(lambda: self._journal, lambda: self._leadership.is_leader(), next(iter(secrets), None))
         self._sinks = _sinks(settings, meters, watchers.sinks, memory)
-        self._coverage = RuleCoverage(self._view, rulebook, settings.cluster.namespaces, self._metrics.registry)
+        self._coverage = RuleCoverage(self._view, rulebook, settings.cluster, self._metrics.registry)
         self._reach = Reach(self._sinks, settings.sinks, rulebook)
         self._decisions: deque[Decision] = deque(maxlen=1000)
         self._observers = tuple(ErrorBoundary("observer", meters).around(observe) for observe in watchers.decisions)

@@ -94,7 +94,7 @@ class Watching:
 
     def use(self, rules: Iterable[BoundRule]) -> None:
         """Watch what these rules need from now on. What is not needed any more is forgotten, as if it were deleted."""
-        wanted = watched_resources(rules)
+        wanted = watched_resources(rules, nodes=self._settings.nodes)
         for resource in [each for each in self._watchers if each not in wanted]:
             self._end(resource)
         for resource in wanted:

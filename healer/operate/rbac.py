@@ -17,6 +17,7 @@ from healer.routes.registry import ROUTERS
 from healer.rules.probe import RouteRef
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.triggers import CANARY
+from healer.settings import Settings
 from healer.sources.base import source_of, watched_resources
 from healer.workloads.registry import WORKLOADS
 
@@ -38,6 +39,8 @@ LEASE = permissions("coordination.k8s.io", "leases", "get create update") | perm
     "discovery.k8s.io", "endpointslices", "list"
 )
 """To elect a leader and to find the addresses of the other replicas, in healer's own namespace."""
+NODES_WATCHED = permissions("", "nodes", "list watch")
+"""To watch nodes whatever the rules (HEALER_CLUSTER__NODES)."""
 REVIEWS = permissions("authentication.k8s.io", "tokenreviews", "create") | permissions(
     "authorization.k8s.io", "subjectaccessreviews", "create"
 )
@@ -60,6 +63,11 @@ _CLUSTER_WIDE = frozenset(
 def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
     """All permissions that a healer with these rules needs, except those for the lease."""
     return union([observed(rulebook.rules), JOURNAL, SAID_ON_OBJECTS, *(_of_rule(rule, actions) for rule in rulebook.rules)])
+
+
+def asked_for(settings: Settings) -> Permissions:
+    """The permissions that these settings need, whatever the rules."""
+    return (REVIEWS if settings.http.token_review else frozenset()) | (NODES_WATCHED if settings.cluster.nodes else frozenset())
 
 
 def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:

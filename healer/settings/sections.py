@@ -21,6 +21,9 @@ class Cluster(Section):
     namespaces: tuple[Annotated[str, Field(pattern=OBJECT_NAME)], ...] = ()
     """Namespaces to watch; empty means all of them, which needs a ClusterRole. For Roles in these namespaces alone see
     `healer rbac --namespace`."""
+    nodes: bool = False
+    """Watch nodes whatever the rules: no rule takes a pod from a node that somebody else drains or mends. It needs a ClusterRole
+    (`deploy/healer/components/nodes`), also where `namespaces` confines healer. A rule on `node` has nodes watched without it."""
     absent_poll: Seconds = Field(60.0, gt=0)
     """Seconds between two looks for a kind that the cluster need not have (an Argo Rollout, say), while it has none."""
     namespace_poll: Seconds = Field(5.0, gt=0)

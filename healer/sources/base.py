@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from prometheus_client import CollectorRegistry
 
 from healer.cluster.api import Api
-from healer.cluster.resources import Resource
+from healer.cluster.resources import NODES, Resource
 from healer.model.action import Permissions
 from healer.model.kube import KubeObject
 from healer.model.signal import Report, Signal
@@ -185,9 +185,12 @@ def sources() -> dict[str, Source]:
     return {name: source_of(trigger) for name, trigger in TRIGGERS.items()}
 
 
-def watched_resources(rules: Iterable[BoundRule]) -> list[Resource]:
-    """All that healer watches with these rules, owners before what they own: what every rule needs, then what some need."""
-    needed = {each.kind: each for each in core_resources()}
+def watched_resources(rules: Iterable[BoundRule], *, nodes: bool = False) -> list[Resource]:
+    """All that healer watches with these rules, owners before what they own: what every rule needs, then what some need.
+
+    `nodes`: nodes as well, whatever the rules (HEALER_CLUSTER__NODES).
+    """
+    needed = {each.kind: each for each in core_resources()} | ({NODES.kind: NODES} if nodes else {})
     for bound in rules:
         source = source_of(bound.rule.when.trigger)
         if isinstance(source, Watched):

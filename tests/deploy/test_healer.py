@@ -8,7 +8,7 @@ import yaml
 from healer.actions.registry import ACTIONS
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.model_servers.registry import SERVERS
-from healer.operate.rbac import LEASE, REVIEWS, apart, manifests, needed
+from healer.operate.rbac import LEASE, NODES_WATCHED, REVIEWS, apart, asked_for, manifests, needed
 from healer.rules.loading import load_all
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings, load_settings
@@ -24,6 +24,8 @@ ALL = sorted(
 )
 WITHOUT = {"cpu-limit"}
 """A leader whose CPU is throttled renews its lease late, and another healer takes over."""
+NODES = {("ClusterRole", "healer-nodes"), ("ClusterRoleBinding", "healer-nodes"), ("ConfigMap", "healer-rules")}
+"""What components/nodes changes beside the Deployment."""
 CLUSTER = {"ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 
 
@@ -91,7 +93,7 @@ def test_its_rules_can_be_used_with_its_settings_and_its_permissions(name: str, 
     objects = built(FOLDER / name)
     given = settings(objects, monkeypatch)
     book = rules(objects)
-    needs = needed(book, ACTIONS) | (REVIEWS if given.http.token_review else frozenset())
+    needs = needed(book, ACTIONS) | asked_for(given)
     own = manifests(needs, "healer", within=given.cluster.namespaces, routes=apart(book, ACTIONS))
     packs = needed(load_rules([ROOT / "rules"], vocabulary()), ACTIONS)
     assert granted(own) <= granted(objects) <= granted(own) | packs | LEASE
@@ -107,7 +109,7 @@ def test_by_default_the_rules_say_what_is_done(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_in_production_the_replicas_are_on_two_nodes_and_reach_only_what_they_need() -> None:
-    assert changed("overlays/production") == {("Deployment", "healer"), ("NetworkPolicy", "healer")}
+    assert changed("overlays/production") - NODES == {("Deployment", "healer"), ("NetworkPolicy", "healer")}
     objects = built(FOLDER / "overlays/production")
     spread = one(objects, "Deployment")["spec"]["template"]["spec"]["topologySpreadConstraints"]
     assert [(each["topologyKey"], each["whenUnsatisfiable"]) for each in spread] == [
@@ -117,6 +119,16 @@ def test_in_production_the_replicas_are_on_two_nodes_and_reach_only_what_they_ne
     egress = one(objects, "NetworkPolicy")["spec"]["egress"]
     servers = {server.port for server in SERVERS.values()}
     assert {port["port"] for rule in egress for port in rule["ports"]} == {53, 443, 6443, 8080, 9090, 9093} | servers
+
+
+def test_in_production_healer_sees_nodes_and_changes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the component, which has the rule on them as well, beside the packs."""
+    objects, before = built(FOLDER / "overlays/production"), built(FOLDER)
+    assert changed("overlays/production") >= NODES
+    assert settings(objects, monkeypatch).cluster.nodes
+    assert granted(objects) - granted(before) == NODES_WATCHED
+    data, packs = (one(each, "ConfigMap", "healer-rules")["data"] for each in (objects, before))
+    assert data == packs | {"nodes-gpu.yaml": (ROOT / "rules/nodes/gpu.yaml").read_text("utf-8")}
 
 
 def test_the_namespaced_healer_has_nothing_outside_of_its_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,9 +151,11 @@ def test_with_the_operator_healer_is_scraped_as_its_alerts_ask_for_it() -> None:
 
 def test_a_rule_file_of_ones_own_is_one_line() -> None:
     """It stands beside the packs, in the same ConfigMap, whose name is the same."""
-    assert changed("examples/own-rules") - changed("overlays/production") == {("ConfigMap", "healer-rules")}
-    data = one(built(FOLDER / "examples/own-rules"), "ConfigMap", "healer-rules")["data"]
-    assert data.keys() == one(built(FOLDER), "ConfigMap", "healer-rules")["data"].keys() | {"own.yaml"}
+    assert changed("examples/own-rules") == changed("overlays/production")
+    data, without = (
+        one(built(FOLDER / each), "ConfigMap", "healer-rules")["data"] for each in ("examples/own-rules", "overlays/production")
+    )
+    assert data == without | {"own.yaml": (FOLDER / "examples/own-rules/own.yaml").read_text("utf-8")}
     kustomization = (FOLDER / "examples/own-rules/kustomization.yaml").read_text("utf-8")
     assert sum("own.yaml" in line for line in kustomization.splitlines() if not line.startswith("#")) == 1
 
@@ -167,10 +181,7 @@ def test_the_example_of_prometheus_is_one_patch(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_example_of_a_canary_is_a_rule_file_and_what_it_may_do() -> None:
     """The rule is the shipped one, in which names are to be filled in."""
-    assert changed("examples/canary") - changed("examples/prometheus") == {
-        ("ConfigMap", "healer-rules"),
-        ("ClusterRole", "healer-canary"),
-    }
+    assert changed("examples/canary") - changed("examples/prometheus") == {("ClusterRole", "healer-canary")}
     data = one(built(FOLDER / "examples/canary"), "ConfigMap", "healer-rules")["data"]
     assert data["canary.yaml"] == (ROOT / "rules/canary/tensorflow-serving.yaml").read_text("utf-8")
 
@@ -221,7 +232,7 @@ def test_the_guarded_port_takes_certificates_and_tokens_by_one_component_each(mo
     assert http.token_review == ("webhook",)
     assert granted(objects) - granted(before) == REVIEWS
     bound = {each["roleRef"]["name"] for each in objects if each["kind"] == "ClusterRoleBinding"}
-    assert bound == {"healer", "healer-token-review"}
+    assert bound == {"healer", "healer-nodes", "healer-token-review"}
 
 
 def test_no_file_is_left_over() -> None:

@@ -191,7 +191,8 @@ def test_the_packaged_chart_is_whole(tmp_path: Path) -> None:
     """The links are files in it, and what is not for the chart is left out."""
     package = helm_python.package(str(CHART), destination=str(tmp_path))
     listed = subprocess.run(["tar", "-tzf", str(package)], capture_output=True, text=True, check=True, timeout=60).stdout.split()
-    packs = {path.name for path in (FOLDER.parents[1] / "rules").glob("*.yaml")}
+    packs = {path.name for path in (FOLDER.parents[1] / "rules").glob("*.yaml")} | {"nodes/gpu.yaml"}
     assert {f"healer/files/rules/{name}" for name in packs} | {"healer/crds/crd.yaml", "healer/README.md"} <= set(listed)
-    assert not [name for name in listed if "/canary/" in name or "/nodes/" in name]
-    assert by_name(rendered({}, chart=Path(package))) == by_name(rendered({}))
+    assert not [name for name in listed if "/canary/" in name or "/models/" in name]
+    for given in ({}, values("production")):
+        assert by_name(rendered(given, chart=Path(package))) == by_name(rendered(given))

@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 from healer.daemon.coverage import RuleCoverage
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule, Rulebook
+from healer.settings.sections import Cluster
 from tests.unit.engine.matching.test_coverage import cluster
 from tests.unit.rules.actions import VOCABULARY
 from tests.unit.rules.test_errors import GOOD
@@ -26,14 +27,14 @@ async def test_a_route_that_is_not_there_is_said_at_the_start() -> None:
     async def missing(_: BoundRule) -> str:
         return "there is no ingress/split in production"
 
-    coverage = RuleCoverage(cluster(), rulebook(), (), CollectorRegistry())
+    coverage = RuleCoverage(cluster(), rulebook(), Cluster(), CollectorRegistry())
     with capture_logs() as logs:
         await coverage.look(missing)
     assert logs[-1]["reason"] == "there is no ingress/split in production"
     assert coverage.rows()[0].doubts == ["there is no ingress/split in production"]
 
 
-UNSEEN = "pods may be taken from a node that somebody else treats: no rule has healer watch nodes"
+UNSEEN = "pods may be taken from a node that somebody else treats: healer does not watch nodes"
 NODE_RULE = """\
     - name: broken
       when: {node: [KernelDeadlock]}
@@ -43,18 +44,19 @@ ENFORCED = GOOD.replace("    - name: crash\n", "    - name: crash\n      mode: e
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "nodes", "said"),
     [
-        (ENFORCED, ["serving/crash"]),
-        (ENFORCED + NODE_RULE, []),
-        (ENFORCED.replace("- evict: {}", "- page: {}"), []),
-        (GOOD, []),
+        (ENFORCED, False, ["serving/crash"]),
+        (ENFORCED, True, []),
+        (ENFORCED + NODE_RULE, False, []),
+        (ENFORCED.replace("- evict: {}", "- page: {}"), False, []),
+        (GOOD, False, []),
     ],
-    ids=["takes pods", "watches nodes", "pages", "observes"],
+    ids=["takes pods", "the settings watch nodes", "a rule watches nodes", "pages", "observes"],
 )
-async def test_rules_that_take_pods_without_seeing_nodes_are_said(text: str, said: list[str]) -> None:
+async def test_rules_that_take_pods_without_seeing_nodes_are_said(text: str, nodes: bool, said: list[str]) -> None:
     """Where nodes are not watched, healer does not wait for a node remediator."""
-    coverage = RuleCoverage(cluster(), rulebook(text), (), CollectorRegistry())
+    coverage = RuleCoverage(cluster(), rulebook(text), Cluster(nodes=nodes), CollectorRegistry())
     with capture_logs() as logs:
         await coverage.look(no_route)
         await coverage.look(no_route)
@@ -63,7 +65,7 @@ async def test_rules_that_take_pods_without_seeing_nodes_are_said(text: str, sai
 
 async def test_what_rules_guard_is_said_at_the_start_and_when_they_change() -> None:
     registry = CollectorRegistry()
-    coverage = RuleCoverage(cluster(), rulebook(), (), registry)
+    coverage = RuleCoverage(cluster(), rulebook(), Cluster(), registry)
     with capture_logs() as logs:
         await coverage.look(no_route)
         assert coverage.rows()[0].pods == 2
