@@ -123,7 +123,7 @@ class Door:
             unknown = error
         if unknown is None:
             raise self._unauthorized()
-        # 5xx, so that Alertmanager sends again: it drops the notification at a 4xx.
+        # 5xx, so that Alertmanager sends again at once: after 4xx it waits for its group_interval.
         raise Refused(
             HTTPStatus.SERVICE_UNAVAILABLE,
             f"healer cannot read its {self._kind} token, or has no answer of the API server about this one",

@@ -56,7 +56,7 @@ class Server:
         self._registry = registry
         self._reviewer = reviewer
         self._listening: asyncio.Server | None = None
-        self._refusals = Refusals(clock.steady)
+        self._refusals = Refusals(clock.steady, [path + end for path in webhooks for end in ("", SUFFIX)])
         tls = server_tls(settings, clock.steady)
         self._shown: list[Collector] = [self._refusals] + ([] if tls is None else [TlsMetrics(tls)])
         self._connections = Connections(settings, tls, self._refusals)
@@ -112,10 +112,10 @@ class Server:
             await self._reviewer.aclose()
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return _checks(self._health().live)
+        return _checks([*self._health().live, self._refusals.check()])
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return _checks(self._health().ready)
+        return _checks([*self._health().ready, self._refusals.check()])
 
     async def _metrics(self, request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))

@@ -35,7 +35,10 @@ class Webhook:
         self._bodies = bodies
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answers 200 when all is decided, 4xx when sending it again does not help, 503 when it does."""
+        """Answers 200 when all is decided, 503 when sending it again helps, 4xx when it does not.
+
+        Alertmanager sends again within seconds after 503, and at each `group_interval` of the group after 4xx.
+        """
         await self._door.check(request)
         _check_head(request, self._settings.max_body)
         if self._bodies.locked():
@@ -55,14 +58,10 @@ class Webhook:
                         raise _too_large(self._settings.max_body)
                     body += chunk
         except TimeoutError as error:
-            raise Refused(
-                HTTPStatus.REQUEST_TIMEOUT,
-                f"the body did not arrive within {self._settings.read_timeout:g} s",
-                "send it faster",
-                {"Connection": "close"},
-            ) from error
+            hint = "see what slows the network down, or raise HEALER_HTTP__READ_TIMEOUT"
+            raise _broken(f"the body did not arrive within {self._settings.read_timeout:g} s", hint) from error
         except (web.RequestPayloadError, ConnectionError) as error:
-            raise Refused(HTTPStatus.BAD_REQUEST, "the body broke off", "send it whole", {"Connection": "close"}) from error
+            raise _broken("the body broke off", "send it whole") from error
         return bytes(body)
 
     async def _answer(self, deciding: Awaitable[Mapping[str, int]]) -> web.Response:
@@ -95,6 +94,11 @@ def _too_large(limit: int) -> Refused:
         "set max_alerts of the webhook_config, group by more labels, or raise HEALER_HTTP__MAX_BODY",
         {"Connection": "close"},
     )
+
+
+def _broken(error: str, hint: str) -> Refused:
+    """The body did not come: 503, although it is the sender's fault, because it may come the next time."""
+    return Refused(HTTPStatus.SERVICE_UNAVAILABLE, error, hint, {"Connection": "close", "Retry-After": "1"})
 
 
 def _retry_later(error: str, seconds: float, hint: str) -> Refused:

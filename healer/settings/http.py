@@ -74,7 +74,7 @@ class HttpSettings(Section):
     rate_burst: int = Field(1000, ge=1)
     """Requests that a client may make at once after a pause."""
     max_body: int = Field(1024 * 1024, gt=0)
-    """The largest webhook body, in bytes."""
+    """The largest webhook body, in bytes. A larger one is answered 413, and nothing of it is taken."""
     max_bodies: int = Field(32, gt=0)
     """Webhook bodies held at once; one more is answered 503. Bounds the memory together with max_body."""
     max_connections: int = Field(256, gt=0)

@@ -136,3 +136,32 @@ async def test_an_end_that_was_taken_is_known_to_the_next_healer(lab: Lab, run: 
     ours = [each for each in successor.events if each["event"] == "open"]
     assert [each["rule"] for each in ours] == ["test/slow"], "the first firing opened nothing"
     assert "ended while no incident had them" not in str(slack.messages)
+
+
+async def test_a_group_that_is_too_large_is_sent_again_until_a_healer_takes_it(lab: Lab, run: Run, tmp_path: Path) -> None:
+    """Alertmanager repeats after 413 as well, at its group_interval: meanwhile healer says what it does not see."""
+    pods = await serve(lab, min_available=None)
+    with socket.create_server(("127.0.0.1", 0)) as place:
+        port = str(place.getsockname()[1])
+    hurry = {"group_wait": "100ms", "group_interval": "500ms", "repeat_interval": "4h"}
+    webhook = {"url": f"http://127.0.0.1:{port}/webhooks/alertmanager"}
+    route = {"receiver": "healer", "group_by": ["alertname"], **hurry}
+    config = {"route": route, "receivers": [{"name": "healer", "webhook_configs": [webhook]}]}
+    healer = await run(ruleset(HELD), HEALER_HTTP__PORT=port, HEALER_ALERTS__MAX_ALERTS="1")
+    async with alertmanager(tmp_path / "alertmanager", config) as monitor:
+        began = datetime.now(UTC)
+        times = {"startsAt": began.isoformat(), "endsAt": (began + _AFTER).isoformat()}
+        await post(monitor, "alerts", [{"labels": about(pod), **times} for pod in pods[:2]])
+        refused = await healer.says("a request was refused", status=413)
+        assert "there are 2 alerts" in refused["error"]
+        while (await healer.metrics())["healer_http_refused_total{status=413}"] < 2:
+            pass
+        code, told = await healer.get("/healthz")
+        assert (code, told["checks"]["alerts"]["ok"]) == (200, False)
+        assert "HEALER_ALERTS__MAX_ALERTS" in told["checks"]["alerts"]["reason"]
+        healer.send(signal.SIGTERM)
+        assert await healer.ended() == 0
+        successor = await run(ruleset(HELD), HEALER_HTTP__PORT=port)
+        for pod in pods[:2]:
+            await successor.says("pend", target=f"pod/{pod}")
+        assert (await successor.get("/healthz"))[1]["checks"]["alerts"]["ok"]

@@ -163,13 +163,13 @@ async def test_alerts_on_what_healer_asks_tells_and_does(
     }
 
     servers.slow.set()
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(f"{await healer.listens()}/webhooks/alertmanager", data="no") as no,
-    ):
-        assert no.status in (400, 415)
-    scrapes.append(await after(healer, scrapes[-1], "healer_looks_late_total", "healer_http_refused_total"))
-    assert {"HealerLooksLate", "HealerRefusesSender"} <= await firing(ALERTS, scrapes, tmp_path)
+    cut = {"version": "4", "alerts": [alert("Nameless")], "truncatedAlerts": 2}
+    async with aiohttp.ClientSession(await healer.listens()) as session:
+        assert (await session.post("/webhooks/alertmanager", data="no")).status in (400, 415)
+        assert (await session.post("/webhooks/alertmanager", json=cut)).status == 200
+    counted = ("healer_looks_late_total", "healer_http_refused_total", "healer_alerts_truncated_total")
+    scrapes.append(await after(healer, scrapes[-1], *counted))
+    assert {"HealerLooksLate", "HealerRefusesSender", "HealerAlertsCut"} <= await firing(ALERTS, scrapes, tmp_path)
 
 
 async def test_alerts_on_the_api_server(lab: Lab, run: Run, tmp_path: Path) -> None:

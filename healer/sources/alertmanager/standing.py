@@ -1,7 +1,7 @@
 """Asks Alertmanager whether alerts still fire, while there are alerts that a rule looks for.
 
-Alertmanager sends its receivers nothing about an alert that is silenced, inhibited or muted, not even its end; a 413 or a restart
-loses an end too. An answer of its API counts as if Alertmanager had sent it.
+Alertmanager sends its receivers nothing about an alert that is silenced, inhibited or muted, not even its end; a restart
+loses an end too, and a 413 keeps it back. An answer of its API counts as if Alertmanager had sent it.
 """
 
 import asyncio

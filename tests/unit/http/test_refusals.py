@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from healer.http.health import Health
-from healer.http.refusals import LOG_INTERVAL, Refusals
+from healer.http.refusals import LATELY, LOG_INTERVAL, Refusals
 from healer.http.server import Server
 from healer.settings.http import HttpSettings
 
@@ -29,6 +29,26 @@ def test_one_line_a_minute_and_status_says_how_many_there_were() -> None:
     family, *_ = refusals.collect()
     counts = {sample.labels["status"]: sample.value for sample in family.samples}
     assert (counts["413"], counts["401"], counts["503"]) == (4, 1, 0)
+
+
+def test_the_status_says_for_a_while_that_alerts_were_not_taken() -> None:
+    now = 0.0
+    refusals = Refusals(lambda: now, [Sender.path])
+    for status in (401, 403, 429, 503):
+        refusals.note(Sender(), status, "not now", "later")  # type: ignore[arg-type]
+    assert refusals.check().ok, "they may be anybody's, or are sent again at once"
+    refusals.note(Sender(), 413, "too large", "group by more labels")  # type: ignore[arg-type]
+    now = 60.0
+    assert "60 s ago, with 413: group by more labels" in refusals.check().reason
+    assert not refusals.check().ok
+    now = LATELY
+    assert refusals.check().ok
+
+
+def test_what_is_posted_elsewhere_is_no_alert() -> None:
+    refusals = Refusals(lambda: 0.0, ["/another"])
+    refusals.note(Sender(), 413, "too large", "group by more labels")  # type: ignore[arg-type]
+    assert refusals.check().ok
 
 
 @pytest.mark.parametrize(
