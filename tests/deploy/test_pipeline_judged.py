@@ -120,3 +120,13 @@ async def test_a_bad_image_is_rolled_back_whoever_sees_it_first(site: Site) -> N
         assert await rollout.ended() == 1
     assert "rolled back: " in rollout.printed
     assert (site.image(STABLE), traffic.weights()) == (OLD, {STABLE: 100, CANARY: 0})
+
+
+async def test_a_canary_on_which_healer_is_paused_gets_no_requests(site: Site) -> None:
+    """`healer status` says it as the script reads it."""
+    kind = site.lab.api.kinds.named("namespaces")
+    site.lab.api.modify(kind, "", NAMESPACE, lambda each: each["metadata"].update(annotations={"healer.dev/paused": "true"}))
+    async with site.rollout() as rollout:
+        assert await rollout.ended() == 3
+    assert f"healer is paused on namespace/{NAMESPACE}, so that nobody would guard {CANARY}" in rollout.lines[-1]
+    assert site.image(STABLE) == OLD
