@@ -22,8 +22,9 @@ from healer.cli.common import (
 from healer.cluster.api import Api
 from healer.operate.approve import ApprovalRequest, NotWaiting, approve, plain_request
 from healer.operate.asking import DaemonCredentials
+from healer.operate.explain.document import document
 from healer.operate.explain.facts import facts
-from healer.operate.explain.show import clean, console, plain_facts, show_facts
+from healer.operate.explain.show import clean, console, show_facts
 from healer.operate.leases import find_lease
 from healer.operate.objects import EVERYTHING, LEASE, ObjectRef, parse_ref, valid
 from healer.operate.pause import PauseResult, parse_pause_ref, pause, pause_lines, plain_result, resume
@@ -152,7 +153,7 @@ def explain(
         own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
         found = await facts(api, place, own, url, api.clock.wall(), name, DaemonCredentials(token_file, ca))
         if output == "json":
-            print_json(plain_facts(found))
+            print_json(document(found))
         else:
             show_facts(found, console())
         return found.known

@@ -1,17 +1,36 @@
-"""The verb that prints the JSON Schema of rule files, for editors: schema."""
+"""The verb that prints JSON Schemas, for editors and programs: schema."""
+
+from enum import StrEnum
+from typing import Annotated
 
 import typer
 
+from healer.cli.common import print_json
 from healer.daemon.rulefiles import vocabulary
+from healer.operate.explain.document import explanation_schema
 from healer.rules.json_schema import written
 
 app = typer.Typer()
 
 
-@app.command("schema")
-def schema_verb() -> None:
-    """Print the JSON Schema of rule files, by which editors complete and check them.
+class Described(StrEnum):
+    """What has a schema."""
 
-    `healer check` checks more: conditions, PromQL, and whether the parts of a rule fit together.
+    RULES = "rules"
+    EXPLANATION = "explanation"
+
+
+@app.command("schema")
+def schema_verb(
+    of: Annotated[
+        Described, typer.Argument(metavar="[rules|explanation]", help="Rule files, or what `healer explain -o json` prints.")
+    ] = Described.RULES,
+) -> None:
+    """Print the JSON Schema of rule files, by which editors complete and check them, or that of an explanation, for programs.
+
+    `healer check` checks more of a rule file: conditions, PromQL, and whether the parts of a rule fit together.
     """
-    typer.echo(written(vocabulary()))
+    if of is Described.RULES:
+        typer.echo(written(vocabulary()))
+    else:
+        print_json(explanation_schema())

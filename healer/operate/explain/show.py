@@ -1,20 +1,16 @@
 """Prints an explanation, and makes its JSON form."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from healer.http.decisions import plain_decision
-from healer.journal.codec import encode
 from healer.model.effects import Decision
 from healer.model.incident import Incident, State
 from healer.operate.explain.facts import Guarding, SubjectFacts
-from healer.operate.explain.story import last_by_rule, next_of, next_steps, verdict
+from healer.operate.explain.story import last_by_rule, next_steps, verdict
 from healer.operate.explain.words import clock, step, when
-from healer.operate.pause import plain_pause
 
 _DECISIONS = 30
 """The number of decisions that are printed. JSON has all."""
@@ -133,43 +129,3 @@ def table(*columns: str) -> Table:
 def cells(*texts: str) -> list[Text]:
     """Return cells whose text is printed without markup."""
     return [Text(clean(text)) for text in texts]
-
-
-# for programs
-
-
-def plain_facts(facts: SubjectFacts) -> dict[str, Any]:
-    """Return the JSON form. Incidents have the keys of their objects' spec and status; times are RFC 3339."""
-    explanation = verdict(facts)
-    return {
-        "target": facts.subject,
-        "found": facts.found,
-        "condition": facts.condition,
-        "workload": facts.workload,
-        "verdict": {"code": explanation.code, "text": explanation.text},
-        "pauses": [plain_pause(pause) for pause in facts.pauses],
-        "incidents": [_plain_incident(incident, facts.at) for incident in facts.incidents],
-        "rules": [plain_decision(last) for last in last_by_rule(facts.decisions or ())],
-        "decisions": None if facts.decisions is None else [plain_decision(decision) for decision in facts.decisions],
-        "guards": None if facts.guards is None else [_plain_guard(guard) for guard in facts.guards],
-        "next": next_steps(facts),
-        "leader": facts.leader,
-        "notes": facts.notes,
-        "at": datetime.fromtimestamp(facts.at, UTC).isoformat().replace("+00:00", "Z"),
-    }
-
-
-def _plain_guard(guard: Guarding) -> dict[str, Any]:
-    rule = guard.rule
-    return {
-        "rule": rule.name,
-        "mode": rule.mode,
-        "inScope": not guard.differs,
-        "differs": guard.differs,
-        "description": rule.description,
-    }
-
-
-def _plain_incident(incident: Incident, now: float) -> dict[str, Any]:
-    spec, status = encode(incident)
-    return {"name": incident.id, **spec, **status, "next": next_of(incident, now)}

@@ -6,58 +6,23 @@ import dataclasses
 import types
 from collections.abc import Mapping
 from datetime import datetime
-from enum import Enum
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from healer.journal import codec
 from healer.journal.base import Undecodable
 from healer.lab.apiserver import schema
-from healer.model.incident import Incident, State, Symptom
+from healer.model.incident import Background, Incident, State
 from healer.rules.schema import MOST_CHANNELS, MOST_STEPS, Mode, Severity
-from healer.rules.triggers import TRIGGERS
 from tests.contract.client import Object
 from tests.unit.journal.conftest import definition
 from tests.unit.journal.incidents import incident, then
+from tests.unit.journal.values import values
 
 pytestmark = pytest.mark.slow
-
-TIMES = st.floats(0, 4e9).map(lambda seconds: round(seconds, 6))
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
-
-
-def values(hint: Any) -> st.SearchStrategy[Any]:
-    """Any value of a type of the model: so a field that is added is tried without a change here."""
-    if hint is float:
-        return TIMES
-    if hint is str:
-        return TEXTS
-    if hint is bool:
-        return st.booleans()
-    if hint is int:
-        return st.integers(0, 1_000)
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return st.sampled_from(hint)
-    if hint is Symptom:
-        return st.builds(Symptom, st.sampled_from(sorted(TRIGGERS)), TEXTS, TEXTS, TIMES)
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return st.builds(hint, **{name: values(inner) for name, inner in get_type_hints(hint).items()})
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return st.sampled_from(arguments)
-    if isinstance(hint, types.UnionType):
-        return st.one_of(*(st.none() if each is types.NoneType else values(each) for each in arguments))
-    if origin is Mapping:
-        return st.dictionaries(values(arguments[0]), values(arguments[1]), max_size=3)
-    if origin is frozenset:
-        return st.frozensets(values(arguments[0]), max_size=3)
-    if origin is tuple and arguments[1:] == (...,):
-        return st.lists(values(arguments[0]), max_size=3).map(tuple)
-    raise TypeError(f"no values of {hint} are known here")
 
 
 def obj(incident: Incident) -> Object:
@@ -204,14 +169,17 @@ def test_every_free_text_is_redacted() -> None:
     assert "hunter22" not in str(told)
     strings = [(part.__name__, name) for part in parts(Incident) for name, hint in get_type_hints(part).items() if hint is str]
     free = {f"{part}.{name}" for part, name in strings if name not in IDENTIFIERS.get(part, ())}
-    assert free == {"Reason.text", "SickTarget.what"}, "a new text: make it safe where it enters (free_text)"
+    assert free == {"Reason.text", "SickTarget.what", "Background.description", "Background.asks"}, (
+        "a new text: make it safe where it enters (free_text)"
+    )
 
 
 def full_of(text: str) -> Incident:
     """An incident with that text wherever one can stand."""
     before = then(incident(), State.WAITING, text)
     targets = {uid: dataclasses.replace(sick, what=text) for uid, sick in before.targets.items()}
-    return dataclasses.replace(before, targets=targets)
+    background = Background(text, text, {"runbook": f"https://example.com/?{text}"})
+    return dataclasses.replace(before, targets=targets, background=background)
 
 
 def test_it_is_never_too_large() -> None:

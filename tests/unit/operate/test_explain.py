@@ -4,7 +4,9 @@ import io
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 from rich.console import Console
 
 from healer.engine.safety.wide import BREAKER
@@ -13,12 +15,15 @@ from healer.lab import serving
 from healer.lab.kinds import NAMESPACE, POD
 from healer.lab.objects import clone
 from healer.model.effects import Verb
-from healer.model.incident import SickTarget, State
+from healer.model.incident import Incident, SickTarget, State
 from healer.model.target import Target
+from healer.operate.explain.document import document, explanation_schema
 from healer.operate.explain.facts import SubjectFacts, facts
-from healer.operate.explain.show import plain_facts, show_facts
+from healer.operate.explain.show import show_facts
 from healer.operate.explain.story import next_steps, verdict
 from healer.operate.objects import parse_ref
+from healer.operate.pause import parse_pause_ref, pause
+from tests.unit.journal.values import example
 from tests.unit.operate.conftest import NAME, RULE, SERVICE, SPACE, Place
 
 pytestmark = pytest.mark.slow
@@ -417,7 +422,7 @@ async def test_the_rules_that_are_about_it_are_named(place: Place) -> None:
     text = screen(await known(place))
     assert f"  serving/{NAME} (enforce): pod CrashLoopBackOff\n    A new pod may get a better node.\n" in text
     assert "another" not in text
-    assert plain_facts(await known(place))["guards"] == [
+    assert document(await known(place))["guards"] == [
         {
             "rule": f"serving/{NAME}",
             "mode": "enforce",
@@ -452,7 +457,7 @@ async def test_the_newest_decisions_are_on_the_screen(place: Place) -> None:
     assert "look 9." not in text
     assert "look 10." in text
     assert "look 39." in text
-    assert len(plain_facts(await known(place))["decisions"]) == 40
+    assert len(document(await known(place))["decisions"]) == 40
 
 
 async def test_nothing_that_is_quoted_steers_the_terminal(place: Place) -> None:
@@ -465,12 +470,51 @@ async def test_nothing_that_is_quoted_steers_the_terminal(place: Place) -> None:
     assert "[bold]still not[/]" in text
 
 
+def closed(schema: Any) -> Any:
+    """The schema with no further keys anywhere: a key that is printed and not in the schema is found."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    more = {"additionalProperties": False} if isinstance(schema.get("properties"), dict) else {}
+    return {key: closed(value) for key, value in schema.items()} | more
+
+
+def as_json(made: dict[str, Any]) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(made))
+
+
+SCHEMA = Draft202012Validator(closed(explanation_schema()))
+
+
+async def test_what_programs_get_has_the_published_schema(place: Place) -> None:
+    """With nothing known, and with something of all that there is."""
+    SCHEMA.validate(as_json(document(await known(place))))
+    await place.lead("healer-abc-1@healer-abc:8080")
+    place.rules[:] = [rule_on(NAME)]
+    await place.keep(place.incident(State.WAITING))
+    place.decided(Verb.DEFER, "Paused", "paused", incident="crash-loop-1")
+    await pause(place.api, parse_pause_ref(DEPLOYMENT, SPACE, "healer"), "jane", "a look", "healer")
+    made = document(await known(place))
+    SCHEMA.validate(as_json(made))
+    assert all(made[key] for key in ("incidents", "decisions", "rules", "guards", "pauses", "leader", "workload", "next"))
+
+
+def test_all_that_an_incident_can_hold_has_the_published_schema() -> None:
+    incident = example(Incident)
+    assert isinstance(incident, Incident)
+    facts = SubjectFacts(incident.workload, True, "", None, (incident,), True, None, (), None, (), 1e9)
+    SCHEMA.validate(as_json(document(facts)))
+
+
 async def test_programs_get_the_same_with_stable_keys(place: Place) -> None:
     await place.lead("healer-abc-1@healer-abc:8080")
     await place.keep(place.incident(State.WAITING))
     place.decided(Verb.DEFER, "Paused", "paused", incident="crash-loop-1")
-    made = plain_facts(await known(place))
+    made = document(await known(place))
     assert list(made) == [
+        "apiVersion",
+        "kind",
         "target",
         "found",
         "condition",
