@@ -1,5 +1,8 @@
 """The verb for the end of a healer: retire."""
 
+from dataclasses import replace
+from typing import Annotated
+
 import typer
 
 from healer.actions.base import NotUndone
@@ -26,23 +29,31 @@ app = typer.Typer()
 def retire_verb(
     healer_namespace: HealerNamespace = "healer",
     lease: LeaseName = LEASE,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", metavar="NS", help="Only what is in this namespace; by default in all.")
+    ] = None,
+    unmarked: Annotated[
+        bool, typer.Option("--unmarked", help="Take back also what does not say which healer it is of; takes that none leads.")
+    ] = False,
     yes: Yes = False,
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Take back what a healer that was deleted has left: temporary changes that still stand, and every pause.
+    """Take back what a healer that was deleted has left: temporary changes that still stand, and the pauses set for it.
 
-    It shows what will be done and, on a terminal, asks first. What somebody has changed since is left alone, and named. Exit code
-    1 when something is left alone or the answer is no, 2 while a healer leads.
+    Which healer it is the options name: what others have changed is left to them. It shows what will be done and, on a terminal,
+    asks first. What somebody has changed since is left alone, and named. Exit code 1 when something is left, or the answer is no;
+    2 while the healer leads, or when that is not known.
     """
 
     def show(left: Retirement) -> None:
-        if not confirmed(str(left), "Take this back?", yes=yes or left.empty, output=output):
+        if not confirmed("\n".join(left.lines()), "Take this back?", yes=yes or left.empty, output=output):
             raise NotUndone("nothing was taken back: the answer was no, and all stays as it is")
 
     async def work(api: Api) -> Retirement:
         own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
-        return await retire(api, own, name, show)
+        place = valid(namespace, "a namespace") if namespace else ""
+        return await retire(api, own, name, show, namespace=place, unmarked=unmarked)
 
     try:
         left = with_cluster(work, context)
@@ -51,7 +62,7 @@ def retire_verb(
         raise typer.Exit(EXIT_PROBLEMS) from error
     if output == "json":
         print_json(plain(left))
-    elif not left.empty:
-        typer.echo("taken back")
-    if any(each.way is None for each in left.changes):
+    elif left.changes or left.pauses:
+        typer.echo(clean("\n".join(replace(left, notes=[]).lines("taken back", "ended the pause"))))
+    if not left.complete:
         raise typer.Exit(EXIT_PROBLEMS)

@@ -306,6 +306,7 @@ class Daemon:
             namespaces=self._journaled_namespaces(),
             is_leader=is_leader,
             home=self._home,
+            healer=f"{self._home}/{self._settings.leader.name}",
             counts=self._counts,
             on_lost=self._lost,
         )

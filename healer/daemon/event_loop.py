@@ -169,7 +169,7 @@ class EventLoop:
         if self._engine.incident(incident_id) is not None:
             self._feed(Undone(incident_id, by))
             return
-        kept = next((incident for incident in self._journal.incidents() if incident.id == incident_id), None)
+        kept = self._journal.incident(incident_id)
         if kept is not None and (after := undone(kept, by, self._clock())) is not kept:
             self._recorder.record(Record(after, after.history[-1]))
 

@@ -13,12 +13,12 @@ A healer that only observes (the setting `mode`) takes nothing back: it says whi
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import structlog
 from msgspec.structs import replace
 
 from healer.actions.base import Action, Clients, NotUndone, NotYet, Temporary
+from healer.actions.shared.standing import StandingChange
 from healer.cluster.errors import ApiError, ClusterError
 from healer.daemon.event_loop import EventLoop
 from healer.daemon.metrics import Metrics
@@ -31,33 +31,6 @@ from healer.turns import in_turns
 
 _AT_ONCE = 200
 """Incidents that are looked through before others get the loop."""
-
-
-@dataclass(frozen=True, slots=True)
-class StandingChange:
-    """A change that an incident has noted."""
-
-    incident: Incident
-    name: str
-    """The action that made it."""
-    action: Temporary
-    key: str
-    change: TemporaryChange
-
-    def __str__(self) -> str:
-        return f"{self.name} of {self.key} for {self.incident.id}"
-
-    @property
-    def thing(self) -> tuple[str, str, str]:
-        """What it changes, and by which action."""
-        return self.name, self.incident.workload.uid, self.key
-
-    def carries(self, other: "StandingChange") -> bool:
-        """Whether the change of another incident was made on top of this one."""
-        if other.incident.id == self.incident.id or other.change.ended is not None:
-            return False
-        same = (other.change.before, other.change.after) == (self.change.before, self.change.after)
-        return other.change.is_on_top_of(self.change) or (same and other.incident.opened_at > self.incident.opened_at)
 
 
 class TakingBack:
@@ -212,7 +185,7 @@ class TakingBack:
         """The change has ended: note it, and say it in the incident. Of an incident that is gone by now only the log says it."""
         self._metrics.taken_back(standing.name, end)
         self._ended(standing.incident, standing.name, end, text)
-        newest = next((each for each in self._journal.incidents() if each.id == standing.incident.id), None)
+        newest = self._journal.incident(standing.incident.id)
         if newest is None:
             self._log.warning("a change of an incident that is gone has ended", change=str(standing), end=str(end), reason=text)
             return ""

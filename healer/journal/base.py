@@ -104,6 +104,9 @@ class Journal(Protocol):
     def incidents(self) -> list[Incident]:
         """The newest snapshot of each incident, oldest first."""
 
+    def incident(self, incident_id: str) -> Incident | None:
+        """The newest snapshot of one incident; None when it is not kept."""
+
     def remember(self, incident_id: str, sink: str, state: Mapping[str, str]) -> None:
         """Keep what a sink must know of an incident after a restart, in place of what it knew; never blocks.
 

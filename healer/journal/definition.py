@@ -15,7 +15,7 @@ from healer.cluster.api import Api
 from healer.cluster.decode import ListPage
 from healer.cluster.errors import ApiError
 from healer.journal import codec
-from healer.journal.stored import INCIDENTS, MISSING, SIGNATURE
+from healer.journal.stored import HEALER, INCIDENTS, MISSING, SIGNATURE
 
 Object = dict[str, Any]
 
@@ -28,7 +28,7 @@ _MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 def sample() -> Object:
     """An incident, as an object, in which every field is set."""
     spec = _sample(codec.SPEC) | {"severity": "warning", "mode": "observe"}
-    status = _sample(codec.STATUS) | codec.extras({"x": {"x": "x"}}, "x") | {"doing": "x", SIGNATURE: "x"}
+    status = _sample(codec.STATUS) | codec.extras({"x": {"x": "x"}}, "x") | {"doing": "x", SIGNATURE: "x", HEALER: "x/x"}
     status["conditions"] = [
         dict.fromkeys(("type", "reason", "message"), "x") | {"status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     ]

@@ -24,7 +24,8 @@ class KubeJournal:
 
     keep, keep_for: how many closed incidents stay, and for how many seconds; namespaces: where incidents are looked for, empty
     for everywhere; is_leader: whether this replica leads, asked right before each write; home: the namespace for incidents of
-    workloads that have none; at_once, on_lost: see `IncidentWriter`.
+    workloads that have none; healer: the Lease of this healer (NAMESPACE/NAME), which each incident names that it writes;
+    at_once, on_lost: see `IncidentWriter`.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class KubeJournal:
         namespaces: tuple[str, ...] = (),
         is_leader: Callable[[], bool] = lambda: True,
         home: str = "healer",
+        healer: str = "",
         on_lost: Callable[[str, str, Loss], None] = lambda *_: None,
         at_once: int = 8,
         backoff: Backoff | None = None,
@@ -47,6 +49,7 @@ class KubeJournal:
         self._namespaces = namespaces or ("",)
         self._is_leader = is_leader
         self._home = home
+        self._healer = healer
         self._kept: dict[str, KeptIncident] = {}
         self._log = structlog.get_logger("healer.journal")
         self.counts = counts or JournalCounts()
@@ -123,6 +126,11 @@ class KubeJournal:
         """See `Journal`."""
         return sorted((kept.incident for kept in self._kept.values()), key=lambda incident: (incident.opened_at, incident.id))
 
+    def incident(self, incident_id: str) -> Incident | None:
+        """See `Journal`."""
+        kept = self._kept.get(incident_id)
+        return None if kept is None else kept.incident
+
     def uid_of(self, incident_id: str) -> str | None:
         """See `Journal`. Another object of its name is not it."""
         kept = self._kept.get(incident_id)
@@ -190,7 +198,7 @@ class KubeJournal:
         return kept
 
     def _store_of(self, incident: Incident) -> IncidentStore:
-        return IncidentStore(self._api, self._is_leader, incident.workload.namespace or self._home, incident.id)
+        return IncidentStore(self._api, self._is_leader, incident.workload.namespace or self._home, incident.id, self._healer)
 
     # writing
 

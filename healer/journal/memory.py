@@ -65,6 +65,10 @@ class MemoryJournal:
         """All that is kept, oldest first."""
         return sorted(self._incidents.values(), key=lambda incident: incident.opened_at)
 
+    def incident(self, incident_id: str) -> Incident | None:
+        """The newest snapshot of one."""
+        return self._incidents.get(incident_id)
+
     def remember(self, incident_id: str, sink: str, state: Mapping[str, str]) -> None:
         """Keep what a sink wants to know."""
         if incident_id in self._incidents:

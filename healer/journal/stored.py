@@ -25,6 +25,8 @@ PAGE = 25
 """Incidents of a list's page: each may have half a megabyte."""
 SIGNATURE = "uid"
 """The field of the status that holds the uid of the object that healer made: a copy under the same name has another uid."""
+HEALER = "healer"
+"""The field of the status that names the healer that wrote it last, by its Lease: NAMESPACE/NAME."""
 _TRIES = 8
 """Writes of others, between our reading and our writing, that one write bears with."""
 
@@ -50,11 +52,19 @@ class IncidentObject(msgspec.Struct):
         """Whether healer made this very object: the uid stands in the status that it wrote."""
         return (self.status or {}).get(SIGNATURE) == self.metadata.uid
 
+    @property
+    def healer(self) -> str:
+        """The healer that wrote it last, NAMESPACE/NAME of its Lease; "" of one by an earlier version of healer."""
+        return str((self.status or {}).get(HEALER, ""))
+
 
 class IncidentStore:
-    """The object of one incident. `is_leader` is asked right before each write: who does not lead writes nothing."""
+    """The object of one incident. `is_leader` is asked right before each write: who does not lead writes nothing.
 
-    def __init__(self, api: Api, is_leader: Callable[[], bool], namespace: str, name: str) -> None:
+    `healer` names the healer that writes; with "" the object names none.
+    """
+
+    def __init__(self, api: Api, is_leader: Callable[[], bool], namespace: str, name: str, healer: str = "") -> None:
         self.namespace = namespace
         self.name = name
         self.lost = ""
@@ -66,6 +76,7 @@ class IncidentStore:
         self.lock = asyncio.Lock()
         """To be held over a write or a removal."""
         self._api = api
+        self._healer = healer
         self._is_leader = is_leader
         self._path = INCIDENTS.path(namespace, name)
         self._uid = ""
@@ -89,6 +100,8 @@ class IncidentStore:
         Raises ClaimLost when the object is not ours, NotLeading, JournalMissing, ClusterError.
         """
         doubted = False
+        if self._healer:
+            status = status | {HEALER: self._healer}
         for _ in range(_TRIES):
             self._check()
             try:

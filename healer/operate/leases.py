@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from healer.cluster.api import Api
-from healer.cluster.errors import ApiError
+from healer.cluster.errors import ApiError, ClusterError
 from healer.operate.objects import LEASE, ObjectRef, OperateError, get, lease_ref
 from healer.operate.workload import listed
 
@@ -20,6 +20,7 @@ _IDENTITY = re.compile(r"\S+-[0-9]+@\S+:[0-9]+")
 _RENEWED = 60.0
 """Seconds. A Lease that was not renewed for longer has no leader."""
 NAMESPACE = "healer"
+_DELETE_FIRST = "Delete it first, and wait a minute if it was killed; or use `healer undo`"
 
 
 class _ListedMeta(msgspec.Struct):
@@ -30,6 +31,17 @@ class _ListedMeta(msgspec.Struct):
 class _ListedSpec(msgspec.Struct, rename="camel"):
     holder_identity: str | None = None
     renew_time: datetime | None = None
+    lease_duration_seconds: float = 0.0
+
+    def why_led(self, now: float) -> str:
+        """Return who leads by this Lease, and when it was renewed; "" if nobody leads. `now`: seconds since the epoch."""
+        if not self.holder_identity:
+            return ""
+        if self.renew_time is None:
+            return f"{self.holder_identity} holds it, and it does not say since when"
+        age = now - self.renew_time.timestamp()
+        lasts = max(_RENEWED, self.lease_duration_seconds)
+        return f"{self.holder_identity} holds it, and renewed it {max(0.0, age):.0f} s ago" if age < lasts else ""
 
 
 class _ListedLease(msgspec.Struct):
@@ -43,6 +55,11 @@ class Leases:
 
     refs: tuple[ObjectRef, ...]
     doubt: str = ""
+
+    @property
+    def healer(self) -> str:
+        """Return the healer as incidents and pauses name it, NAMESPACE/NAME of its Lease; "" if it is unclear which one it is."""
+        return f"{self.refs[0].namespace}/{self.refs[0].name}" if len(self.refs) == 1 and not self.doubt else ""
 
     def namespace(self, otherwise: str) -> str:
         """Return the namespace of the only Lease, or `otherwise` if there is not exactly one."""
@@ -91,6 +108,38 @@ async def leases(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Lea
 
 async def _leases(api: Api, **query: str) -> list[_ListedLease]:
     return [msgspec.json.decode(raw, type=_ListedLease) for raw in await listed(api, _LEASES, **query)]
+
+
+async def refuse_if_led(api: Api, ref: ObjectRef) -> None:
+    """Raise OperateError while a healer leads by this Lease, or while that is not known. A Lease that is gone leads nobody."""
+    where = f"Lease {ref.name} in namespace {ref.namespace}"
+    try:
+        body = await get(api, ref)
+        spec = _ListedSpec() if body is None else msgspec.json.decode(body, type=_ListedLease).spec
+    except (ClusterError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        way = "nothing is taken back while it cannot be read; it takes `get` on leases in that namespace"
+        raise OperateError(f"whether a healer leads is not known: {where}: {error}: {way}") from error
+    if why := spec.why_led(api.clock.wall()):
+        raise OperateError(f"a healer leads, and takes its changes back by itself: {where}: {why}. {_DELETE_FIRST}")
+
+
+async def refuse_if_any_leads(api: Api) -> None:
+    """Raise OperateError while any healer of the cluster leads, or while that is not known."""
+    try:
+        every = await _leases(api)
+        labelled = {(each.metadata.namespace, each.metadata.name) for each in await _leases(api, labelSelector=_LABEL)}
+    except (ClusterError, msgspec.MsgspecError) as error:
+        raise OperateError(
+            f"whether any healer leads is not known, for which --unmarked takes `list` on leases: {error}"
+        ) from error
+    for each in every:
+        place = (each.metadata.namespace, each.metadata.name)
+        ours = place in labelled or _IDENTITY.fullmatch(each.spec.holder_identity or "")
+        if ours and (why := each.spec.why_led(api.clock.wall())):
+            raise OperateError(
+                f"another healer leads (Lease {place[1]} in namespace {place[0]}: {why}), and what is unmarked may be of it:"
+                " --unmarked takes it back only while no healer of the cluster leads"
+            )
 
 
 async def create_lease(api: Api, ref: ObjectRef, annotations: Mapping[str, str | None]) -> bytes:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.model.annotations import PAUSED, PAUSED_BY, PAUSED_REASON, PAUSED_UNTIL
+from healer.model.annotations import PAUSED, PAUSED_BY, PAUSED_HEALER, PAUSED_REASON, PAUSED_UNTIL
 from healer.model.kube import ends
 from healer.model.text import one_line
 from healer.operate.leases import Leases, create_lease, leases, why_unread
@@ -25,6 +25,9 @@ from healer.operate.objects import (
 )
 from healer.workloads.registry import WORKLOADS
 
+NO_PAUSE: Mapping[str, None] = dict.fromkeys((PAUSED, PAUSED_BY, PAUSED_REASON, PAUSED_UNTIL, PAUSED_HEALER))
+"""The annotations by which a pause ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pause:
@@ -37,6 +40,8 @@ class Pause:
     by: str
     reason: str
     until: str = ""
+    healer: str = ""
+    """The healer for which it was set: NAMESPACE/NAME of its Lease. It may be "": people annotate by hand, too."""
 
     def __str__(self) -> str:
         by, until = (f" by {self.by}" if self.by else ""), (f" until {self.until}" if self.until else "")
@@ -94,15 +99,16 @@ async def pause(
 
 async def resume(api: Api, ref: ObjectRef, healer_namespace: str, *, lease: str = LEASE) -> PauseResult:
     """Remove the pause with its annotations. Raises OperateError if there is no such object, and ClusterError."""
-    return await _write(
-        api, ref, {PAUSED: None, PAUSED_BY: None, PAUSED_REASON: None, PAUSED_UNTIL: None}, healer_namespace, lease
-    )
+    return await _write(api, ref, NO_PAUSE, healer_namespace, lease)
 
 
 async def _write(
     api: Api, ref: ObjectRef, annotations: Mapping[str, str | None], healer_namespace: str, lease: str, *, make: bool = False
 ) -> PauseResult:
     body = await get(api, ref)
+    lease_refs = await leases(api, healer_namespace, lease)
+    if annotations[PAUSED] is not None and ref.kind != "Lease":
+        annotations = {**annotations, PAUSED_HEALER: lease_refs.healer or None}
     if body is None and ref.kind == "Lease" and make:
         body = await create_lease(api, ref, annotations)
         now = api.clock.wall()
@@ -112,7 +118,6 @@ async def _write(
         raise OperateError(_missing(ref))
     now = api.clock.wall()
     doubt = why_unread(body, now) if ref.kind == "Lease" else ""
-    lease_refs = await leases(api, healer_namespace, lease)
     around, _ = await active_pauses(api, [other for other in pause_refs(ref, lease_refs) if other != ref])
     return PauseResult(
         ref,
@@ -166,6 +171,7 @@ def pause_of(ref: ObjectRef, seen: SeenObject, now: float) -> Pause | None:
         one_line(annotations.get(PAUSED_BY, "")),
         one_line(annotations.get(PAUSED_REASON, "")),
         annotations.get(PAUSED_UNTIL, ""),
+        one_line(annotations.get(PAUSED_HEALER, "")),
     )
 
 
@@ -205,6 +211,7 @@ def plain_pause(pause: Pause | None) -> dict[str, object] | None:
             "by": pause.by,
             "reason": pause.reason,
             "until": pause.until,
+            "healer": pause.healer,
         }
     )
 

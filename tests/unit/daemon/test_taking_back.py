@@ -137,6 +137,28 @@ async def test_each_change_is_taken_back_once_and_said(tmp_path: Path) -> None:
         assert ("TakenBack", "taken back: hall on -> off") in room.lines("slow-1")
 
 
+@pytest.mark.parametrize("number", [1, 40])
+async def test_the_end_of_a_change_costs_the_same_however_many_incidents_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A look goes through the incidents twice, and not once more for each change that it takes back."""
+    async with house(tmp_path, SLOW) as h:
+        await h.start()
+        room = Room(h, Lamps())
+        for each in range(number):
+            room.put(healed(f"slow-{each}"), **{f"lamp-{each}": STRONGER})
+        walk, walks = h.journal.incidents, 0
+
+        def counted() -> list[Incident]:
+            nonlocal walks
+            walks += 1
+            return walk()
+
+        monkeypatch.setattr(h.journal, "incidents", counted)
+        await room.taking_back().look()
+        assert (len(room.lamps.switched), walks) == (number, 2)
+
+
 async def test_who_only_observes_takes_nothing_back_and_says_once_what_stands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,7 +59,7 @@ def test_each_field_has_its_place() -> None:
     assert spec | status == {field.name for field in dataclasses.fields(Incident)} - {"id"}
 
 
-BESIDE = {"doing", "conditions", "claim", "notices", "uid"}
+BESIDE = {"doing", "conditions", "claim", "notices", "uid", "healer"}
 """What a status has besides the incident."""
 
 

@@ -16,6 +16,8 @@ from tests.support.processes import PATIENCE
 from tests.unit.operate.conftest import NAME, SPACE, Place
 
 ALL = {"healer.dev/paused": "true", "healer.dev/paused-by": "alice", "healer.dev/paused-reason": "a migration"}
+FOR = {"healer.dev/paused-healer": "healer/healer"}
+"""On anything but a Lease: the healer for which it was paused."""
 DEPLOYMENT = f"deployment/{NAME}"
 
 
@@ -35,13 +37,13 @@ def ours(annotations: dict[str, str]) -> dict[str, str]:
     ("what", "kind", "name"),
     [(DEPLOYMENT, "deployments", NAME), (f"namespace/{SPACE}", "namespaces", SPACE), ("everything", "leases", "healer")],
 )
-async def test_a_pause_is_three_annotations_and_a_resume_removes_them_and_no_others(
+async def test_a_pause_is_annotations_and_a_resume_removes_them_and_no_others(
     place: Place, what: str, kind: str, name: str
 ) -> None:
     await place.lead()
     before = place.annotations(kind, name)
     done = await paused(place, what)
-    assert place.annotations(kind, name) == before | ALL
+    assert place.annotations(kind, name) == before | ALL | ({} if kind == "leases" else FOR)
     assert (done.now is not None, done.before) == (True, None)
     done = await resumed(place, what)
     assert place.annotations(kind, name) == before
@@ -150,7 +152,7 @@ async def test_a_refusal_is_not_taken_for_an_absence(place: Place) -> None:
 async def test_who_may_not_read_the_lease_may_pause_all_the_same(place: Place) -> None:
     place.lab.forbid("get", "leases")
     assert (await paused(place, DEPLOYMENT)).others == ()
-    assert ours(place.annotations()) == ALL
+    assert ours(place.annotations()) == ALL | FOR
 
 
 async def _leads(place: Place, namespace: str, name: str, **labels: str) -> None:
