@@ -17,6 +17,11 @@ _PATIENCE = 5.0
 """Seconds for which a server that has answered before may fail before this is logged. One lost request is not a problem."""
 _FIRST, _SELDOM = 60.0, 3600.0
 """Seconds between two log lines about the same problem. The interval doubles from the first value to the second."""
+_GRANT = (
+    "`healer rbac RULES...` prints what the rules need, for kubectl apply (--namespace NS: as Roles); if it is granted already, "
+    "`kubectl get clusterrole healer -o yaml` shows whether Kubernetes has filled it in: it is the sum of the ClusterRoles with "
+    'the label rbac.healer.dev/aggregate-to-healer: "true". healer goes on by itself as soon as it may'
+)
 _WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -156,7 +161,7 @@ class Contact:
             permission=str(what),
             cluster=self.where,
             error=str(error),
-            hint="`healer rbac RULES...` prints what the rules need, for kubectl apply (--namespace NS: as Roles)",
+            hint=_GRANT,
         )
 
 

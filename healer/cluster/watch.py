@@ -178,17 +178,14 @@ class Reflector:
                 await self._recover(error)
 
     async def _absent(self, error: ClusterError) -> bool:
-        """Whether the cluster does not have an optional kind, or does not let healer read it: then healer looks again later.
-
-        Then nothing is held of it. One 404, or a missing permission, is no proof: a server that starts may answer so.
-        """
+        """Whether an optional kind is absent, or may not be read: nothing is held of it then, and healer looks again later."""
         holds = bool(self._view.uids(self.resource.kind, self.namespace))
-        refused = isinstance(error, ApiError) and (error.status == 404 or (error.is_missing_permission and not holds))
-        if not (self.resource.optional and refused):
+        refused = isinstance(error, ApiError) and error.is_missing_permission and not holds
+        if not self.resource.optional or not (refused or (isinstance(error, ApiError) and error.status == 404)):
             return False
         self._version = None
         self._not_found += 1
-        if holds and self._not_found < _CERTAIN:
+        if holds and self._not_found < _CERTAIN:  # one such answer is no proof: a server that starts may give it
             await asyncio.sleep(min(self._settings.absent, _SOON))
             return True
         for change in self._replace({}, set()):
@@ -198,8 +195,9 @@ class Reflector:
         self.absent = str(error)
         self._record_contact()
         self.synced.set()
-        self._tried = self._clock() + self._settings.absent  # it is not idle while it waits on purpose
-        await asyncio.sleep(self._settings.absent)
+        pause = min(self._settings.absent, _SOON) if refused else self._settings.absent  # rights may come at any moment
+        self._tried = self._clock() + pause  # it is not idle while it waits on purpose
+        await asyncio.sleep(pause)
         return True
 
     async def _recover(self, error: ClusterError) -> None:

@@ -562,6 +562,19 @@ async def test_a_kind_that_the_cluster_need_not_have_holds_nothing_up_and_is_loo
     assert watched.reflector.counts.failures == 0
 
 
+async def test_a_kind_that_may_be_read_from_now_on_is_watched_soon(
+    server: Server, watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sum of ClusterRoles is empty until the control plane has filled it in, and the kind was there all along."""
+    monkeypatch.setattr("healer.cluster.watch._SOON", 0.05)
+    server.put("a")
+    server.faults["list"].append(status(403, "Forbidden", FORBIDDEN))
+    async with watching(optional=True, absent=3600) as watched:
+        await watched.reflector.synced.wait()
+        await watched.settled()
+        assert not watched.reflector.absent
+
+
 async def test_a_kind_whose_definition_is_deleted_is_dropped_and_found_again(server: Server, watching: Watching) -> None:
     server.put("a")
     async with watching(optional=True, absent=0.05) as watched:

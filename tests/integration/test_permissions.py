@@ -17,7 +17,7 @@ from healer.workloads.registry import core_resources
 from tests.integration.conftest import Run
 from tests.integration.test_events import report
 from tests.integration.test_workload_trigger import scaler
-from tests.integration.world import CRASH_LOOP, NAMESPACE, SLOW, patch, pods, rule, ruleset, serve, serves, uid
+from tests.integration.world import CRASH_LOOP, NAMESPACE, SLOW, evictions, patch, pods, rule, ruleset, serve, serves, uid
 from tests.support.healer import alert
 from tests.support.processes import PATIENCE
 from tests.support.rbac import Authorizer
@@ -221,3 +221,45 @@ def needs(*rules: dict[str, Any]) -> Permissions:
     bound, problems = load_all({"rules.yaml": ruleset(*rules)} if rules else {}, vocabulary())
     assert not problems
     return needed(Rulebook(bound), ACTIONS)
+
+
+async def test_rights_that_come_late_are_used_without_a_restart(lab: Lab, run: Run) -> None:
+    """The control plane has not filled the sum of ClusterRoles in yet: healer has the Role for its lease alone."""
+    sick, *_ = await serve(lab, min_available=None)
+    before = uid(lab, sick)
+    await lab.behave(NAMESPACE, sick, "crash")
+    empty = lab.faults.answer(403, match=_by_the_sum, times=None, body=_forbidden("pods"))
+    healer = await run(ruleset(CRASH_LOOP), ready=False)
+    missing = await healer.says("a permission is missing", permission="list pods")
+    assert 'the label rbac.healer.dev/aggregate-to-healer: "true"' in missing["hint"]
+    assert (await healer.get("/healthz"))[0] == 200, "a restart helps nobody"
+    code, told = await healer.get("/readyz")
+    assert (code, told["checks"]["pods synced"]["ok"]) == (503, False)
+    assert "may not list namespaces" in told["checks"]["cluster"]["reason"]
+    lab.faults.remove(empty)
+    await healer.says("healer is ready")
+    await healer.says("incident healed", rule="test/crash-loop")
+    await lab.wait_for(serves(3, without=before), PATIENCE)
+
+
+async def test_rights_that_go_for_a_while_make_nothing_refused_for_ever(lab: Lab, run: Run) -> None:
+    """The sum of ClusterRoles is applied anew, and empty until the control plane has filled it in."""
+    sick, *_ = await serve(lab, min_available=None)
+    healer = await run(ruleset(SLOW))
+    empty = lab.faults.answer(403, match=_by_the_sum, times=None, body=_forbidden("pods"))
+    assert (await healer.post(alert("HighLatency", pod=sick)))[0] == 503
+    await healer.says("a permission is missing", permission=f"create incidents.healer.dev in namespace {NAMESPACE}")
+    assert evictions(lab) == []
+    lab.faults.remove(empty)
+    await healer.says("incident verifying", reason="Evicted")
+    assert evictions(lab) == [sick]
+
+
+def _by_the_sum(seen: Any) -> bool:
+    """A request of healer's that a ClusterRole, not the Role of its own namespace, allows."""
+    return seen.user_agent == "healer" and bool(seen.resource) and seen.resource != "leases"
+
+
+def _forbidden(resource: str) -> dict[str, Any]:
+    message = f'{resource} is forbidden: User "system:serviceaccount:healer:healer" cannot do this at the cluster scope'
+    return {"kind": "Status", "status": "Failure", "reason": "Forbidden", "message": message, "code": 403}
