@@ -3,8 +3,6 @@
 Source: policy/v1 Eviction and the recorded answers of a 1.36 API server.
 """
 
-from pydantic import BaseModel, ConfigDict
-
 from healer.actions.base import Call
 from healer.actions.shared.recheck import look_again, recheck, rechecked
 from healer.actions.shared.refusal import refusal, unread
@@ -15,14 +13,17 @@ from healer.model.kube import Pod
 from healer.model.target import ActsOn
 from healer.model.unit import Unit
 from healer.model.view import target_of
+from healer.rules.form import Model
 
 _TWO_BUDGETS = "more than one PodDisruptionBudget"
 
 
-class EvictParams(BaseModel):
-    """No parameters: the pod's own grace period applies."""
+class EvictParams(Model):
+    """Under which condition. The pod's own grace period applies."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    elsewhere: bool = False
+    """Only when the node takes no such pod: it is cordoned, or has a taint that the pod does not tolerate. Until then the step
+    waits, because its replacement could come back to what is broken there. Needs `HEALER_CLUSTER__NODES` or a rule on `node`."""
 
 
 class Evict:
@@ -35,6 +36,7 @@ class Evict:
         disrupts=True,
         verb="evict",
         evicts=True,
+        elsewhere=lambda params: params.elsewhere,
         needs=lambda _: rechecked() | permissions("", "pods/eviction", "create"),
         meaning="asks the Eviction API, which honours PodDisruptionBudgets",
     )

@@ -64,6 +64,8 @@ class ActionSpec:
     """It replaces the workload's pods by others of the same revision, at the pace of a rollout."""
     evicts: bool = False
     """It requests an eviction, which a PodDisruptionBudget, an admission policy or missing permissions can deny."""
+    elsewhere: Callable[[Any], bool] = lambda _: False
+    """Whether it is taken, with given parameters, only where a replacement of the pod cannot come to the same node."""
     deletes: bool = False
     """It deletes a pod, which no PodDisruptionBudget can deny. It is never used after an eviction was denied."""
     diverts: bool = False

@@ -141,9 +141,19 @@ class InitContainer(KubeStruct, frozen=True):
     restart_policy: str = ""
 
 
+class Toleration(KubeStruct, frozen=True):
+    """core/v1 Toleration."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+
 class PodSpec(KubeStruct, frozen=True):
     node_name: str = ""
     init_containers: tuple[InitContainer, ...] = ()
+    tolerations: tuple[Toleration, ...] = ()
 
 
 class PodStatus(KubeStruct, frozen=True):

@@ -3,7 +3,7 @@
 import msgspec
 
 from healer.model.annotations import CORDONED_BY
-from healer.model.kube import Annotations, Condition, KubeObject, KubeStruct, Meta
+from healer.model.kube import Annotations, Condition, KubeObject, KubeStruct, Meta, Pod, Toleration
 
 
 class NodeLabels(KubeStruct, frozen=True):
@@ -34,6 +34,13 @@ class Taint(KubeStruct, frozen=True):
 
     key: str = ""
     effect: str = ""
+    value: str = ""
+
+    def tolerated_by(self, toleration: Toleration) -> bool:
+        """Whether a pod with that toleration may come all the same. One of an operator that is not known here tolerates."""
+        if toleration.effect not in ("", self.effect) or toleration.key not in ("", self.key):
+            return False
+        return toleration.operator != "Equal" or toleration.value == self.value
 
 
 class WatchedNodeSpec(KubeStruct, frozen=True):
@@ -49,9 +56,18 @@ class WatchedNodeStatus(KubeStruct, frozen=True):
     conditions: tuple[Condition, ...] = ()
 
 
+_CORDONED = Taint("node.kubernetes.io/unschedulable", "NoSchedule")
+_REPELLING = ("NoSchedule", "NoExecute")
+
+
 class Node(KubeObject, frozen=True):
     """A node as it is watched."""
 
     metadata: WatchedNodeMeta
     spec: WatchedNodeSpec = WatchedNodeSpec()
     status: WatchedNodeStatus = WatchedNodeStatus()
+
+    def repels(self, pod: Pod) -> bool:
+        """Whether no pod like this one is placed here: the node is cordoned, or has a taint that such a pod does not tolerate."""
+        taints = [taint for taint in self.spec.taints if taint.effect in _REPELLING] + [_CORDONED] * self.spec.unschedulable
+        return not all(any(taint.tolerated_by(each) for each in pod.spec.tolerations) for taint in taints)

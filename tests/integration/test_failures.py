@@ -22,6 +22,7 @@ from healer.model.incident import State
 from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
 from healer.rules.triggers import MODEL
+from healer.settings.sections import Cluster
 from tests.integration.test_groups import have, members, replaced
 from tests.integration.world import evictions, pods, serve, serves
 from tests.seams.house import House, house
@@ -53,12 +54,13 @@ def _asked_at(bound: BoundRule, port: int) -> BoundRule:
     return replace(bound, rule=bound.rule.model_copy(update={"when": when}))
 
 
-def daemon(lab: Lab, folder: Path, rulebook: Rulebook) -> AbstractAsyncContextManager[House]:
+def daemon(lab: Lab, folder: Path, rulebook: Rulebook, *, nodes: bool = False) -> AbstractAsyncContextManager[House]:
     """The real daemon with these rules, its own times as fast as theirs."""
     return house(
         lab,
         folder,
         rulebook=rulebook,
+        cluster=Cluster(nodes=nodes),
         pods=PodsSettings(settle=0.5, starting=1.0, restarts_within=60),
         engine=EngineSettings(retry=0.1, recheck=0.1, max_wait=60),
     )
@@ -129,15 +131,38 @@ async def test_a_saturated_workload_waits_for_a_human_and_loses_no_pod(lab: Lab,
 
 
 async def test_an_xid_of_the_process_takes_the_pod_and_one_of_the_device_calls_people(lab: Lab, tmp_path: Path) -> None:
-    """A GPU that fell off the bus (79) is not cured by a new pod on the same node: its node is the remediator's."""
+    """A GPU that fell off the bus (79) is not cured by a new pod on the same node, and healer does not see nodes here."""
     device, process, _ = await serve(lab, name="vllm", min_available=None)
     async with daemon(lab, tmp_path, pack("gpu.yaml")) as healer:
         await healer.post(alert("GpuXidError", pod=device, xid="79"))
         paged = await healer.told.until(State.ESCALATED)
         await healer.post(alert("GpuXidError", pod=process, xid="31"))
         healed = await healer.told.until(State.HEALED)
-    assert (paged.rule, healed.rule) == ("gpu/xid-device", "gpu/xid-application")
+    assert (paged.rule, paged.reason.code) == ("gpu/xid-device", "NodeUnseen")
+    assert healed.rule == "gpu/xid-application"
     assert evictions(lab) == [process]
+
+
+async def test_an_ill_gpu_loses_its_pod_only_when_no_pod_can_come_to_it_any_more(lab: Lab, tmp_path: Path) -> None:
+    """People are paged at once. While a remediator is at work, or the node takes a replacement as well, the pod stays."""
+    treated, ill, _ = await serve(lab, name="vllm", min_available=None)
+    node, other = (str(pods(lab)[pod]["spec"]["nodeName"]) for pod in (ill, treated))
+    lab.taint_node(other, "dgxc.nvidia.com/nvsentinel-state")
+    async with daemon(lab, tmp_path, pack("gpu.yaml"), nodes=True) as healer:
+        draining = alert("GpuXidError", pod=treated, xid="95")
+        await healer.post(draining)
+        await healer.decisions.until(lambda each: each.reason.code == "NodeRemediated")
+        await healer.post(draining | {"status": "resolved", "endsAt": draining["startsAt"]})
+        await healer.told.until(State.CLOSED)
+        lab.taint_node(other)
+        await healer.post(alert("GpuXidError", pod=ill, xid="79"))
+        await healer.decisions.until(lambda each: each.reason.code == "SameNode")
+        assert evictions(lab) == []
+        lab.taint_node(node, "example.com/gpu-broken")
+        healed = await healer.told.until(State.HEALED)
+    assert [entry.reason.code for entry in healed.history if entry.reason.code in ("Paged", "Evicted")] == ["Paged", "Evicted"]
+    assert evictions(lab) == [ill]
+    assert node not in {pod["spec"]["nodeName"] for name, pod in pods(lab).items() if name != treated}
 
 
 async def test_a_download_that_is_stuck_is_tried_once_on_another_node(lab: Lab, tmp_path: Path) -> None:

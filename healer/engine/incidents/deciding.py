@@ -123,6 +123,7 @@ def _ask_guards(incident: Incident, candidate: SickTarget, facts: IncidentFacts)
             competing=facts.competing,
             judged_within=0.0 if canary is None else canary.hold,
             now=facts.now,
+            elsewhere=facts.action(incident).elsewhere(facts.step(incident).params),
             unfit=facts.unfit,
         )
     )

@@ -27,6 +27,29 @@ def no_node_remediation(q: Question) -> Veto | None:
     return Veto(Reason("NodeRemediated", text), of_target=q.target.is_pod)
 
 
+def placed_elsewhere(q: Question) -> Veto | None:
+    """What is broken on a node is there for the replacement as well, as long as the node takes such pods.
+
+    It waits for a cordon or a taint, which whoever mends nodes sets. A node that is gone takes no pod.
+    """
+    pod = q.view.pod(q.target.uid) if q.elsewhere else None
+    if pod is None:
+        return None
+    node = q.view.node(pod.spec.node_name)
+    if node is None:
+        if any(True for _ in q.view.objects(Node)):
+            return None
+        text = (
+            f"healer does not see the node of {q.target}, so that a replacement might come to the same one: set "
+            "HEALER_CLUSTER__NODES to have nodes watched"
+        )
+        return Veto(Reason("NodeUnseen", text), refused=True, of_target=True)
+    if node.repels(pod):
+        return None
+    text = f"node/{node.metadata.name} takes a replacement of {q.target} as well: healer waits until it is cordoned or tainted"
+    return Veto(Reason("SameNode", text), of_target=True)
+
+
 def _remediation(q: Question, target: Target) -> tuple[Target, Node, Remediator, str] | None:
     pod = q.view.pod(target.uid)
     node = q.view.node(pod.spec.node_name) if isinstance(pod, Pod) else None

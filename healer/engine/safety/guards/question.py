@@ -63,6 +63,8 @@ class Question:
     judged_within: float
     """Seconds for which a canary that cannot be judged is left as it is, before a human is asked."""
     now: float
+    elsewhere: bool
+    """Whether a replacement must not come to the same node."""
     unfit: Callable[[Target], Reason | None]
     """Why nothing is to be done to a target: its rule does not cover it any more, or its condition is not met now."""
 

@@ -1,7 +1,7 @@
 """All guards, in the order in which they are asked: a new one is a new file and one line here."""
 
 from healer.engine.safety.guards.limits import cooled_down, within_budget, within_caps
-from healer.engine.safety.guards.nodes import no_node_remediation
+from healer.engine.safety.guards.nodes import no_node_remediation, placed_elsewhere
 from healer.engine.safety.guards.one_ladder import one_ladder
 from healer.engine.safety.guards.question import Guards
 from healer.engine.safety.guards.replicas import InNumbers, above_floor, no_rollout, one_disruption, workload_exists
@@ -25,6 +25,7 @@ GUARDS = Guards(
         no_storm,
         no_node_storm,
         no_node_remediation,
+        placed_elsewhere,
         not_denied,
         cluster_breaker,
         rule_breaker,

@@ -16,6 +16,7 @@ from healer.model.kube import Condition
 from healer.workloads.deployment import DeploymentSpec
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state, tuned
 from tests.unit.engine.incidents.test_restart import restarted
+from tests.unit.rules.test_nodes import node
 
 GENEROUS = {"budget": {"actions": 50, "per": "1h"}}
 
@@ -810,3 +811,33 @@ def test_the_limit_of_a_rule_that_only_tells_people_holds_back_no_other() -> Non
     d.world.crash("serving-3")
     assert d.acts[-1].action == "evict"
     assert not [incident for incident in d.engine.incidents() if incident.storm]
+
+
+# the node of the replacement
+
+
+def test_what_is_to_be_placed_elsewhere_waits_until_its_node_takes_no_such_pod() -> None:
+    """The replacement could come back to what is broken there."""
+    d = drill(rule(heal=[{"evict": {"elsewhere": True}}]))
+    d.world.view.put(node())
+    d.world.crash("serving-1")
+    assert codes(d.effects, Verb.DEFER) == ["SameNode"]
+    d.wait(300)
+    assert d.acted_on == []
+    d.world.view.put(node(taints=("example.com/broken",)))
+    d.wait(60)
+    assert d.acted_on == ["serving-1"]
+
+
+def test_what_is_to_be_placed_elsewhere_stays_where_nodes_are_not_seen() -> None:
+    d = drill(rule(heal=[{"evict": {"elsewhere": True}}, {"page": {}}]))
+    d.world.crash("serving-1")
+    assert codes(d.effects, Verb.REFUSE) == ["NodeUnseen"]
+    assert [act.action for act in d.acts] == ["page"]
+
+
+def test_the_node_is_of_no_matter_to_an_eviction_that_does_not_ask_for_it() -> None:
+    d = drill()
+    d.world.view.put(node())
+    d.world.crash("serving-1")
+    assert d.acted_on == ["serving-1"]
