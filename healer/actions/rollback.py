@@ -37,6 +37,13 @@ class RollbackParams(Model):
     """Roll back also when a GitOps controller or an operator owns the workload, which restores its own template."""
 
 
+_NEEDS = (
+    allowed("get")
+    | allowed("patch", [kind for kind in WORKLOADS.values() if kind.rolls_back])
+    | union(kind.reads for kind in WORKLOADS.values())
+)
+
+
 class Rollback:
     """The action `rollback`."""
 
@@ -47,7 +54,7 @@ class Rollback:
         disrupts=False,
         verb="roll back",
         in_rollout=True,
-        needs=lambda _: allowed("get patch") | union(kind.reads for kind in WORKLOADS.values()),
+        needs=lambda _: _NEEDS,
         meaning="goes to the revision that healer last saw well for ten minutes, else to the previous one",
     )
 

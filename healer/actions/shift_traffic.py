@@ -48,7 +48,7 @@ from healer.rules.form import Model, Whole, fault
 from healer.rules.probe import RouteRef, Side, unfit
 from healer.rules.schema import When
 from healer.rules.triggers import CANARY
-from healer.workloads.registry import allowed
+from healer.workloads.registry import WORKLOADS, allowed
 
 _SET_AGAIN = 1
 """How often weights are set again that somebody has put back."""
@@ -108,9 +108,10 @@ def _apart(params: ShiftTrafficParams) -> dict[str, Permissions]:
 
 
 def _needs(params: ShiftTrafficParams) -> Permissions:
-    """The permissions to read the workload and the endpoints, and to change the route; any kind of route where none is named."""
+    """The permissions to read both sides and the endpoints, and to change the route; of any kind where none is named."""
     kinds = list(ROUTERS) if params.route is None else [params.route.kind]
-    looks = allowed("get") | permissions("discovery.k8s.io", "endpointslices", "list")
+    sides = {side.workload.kind for side in (params.stable, params.canary) if side is not None} or WORKLOADS
+    looks = allowed("get", [WORKLOADS[name] for name in sides]) | permissions("discovery.k8s.io", "endpointslices", "list")
     return looks | union(ROUTERS[kind].reads | ROUTERS[kind].writes for kind in kinds)
 
 

@@ -33,7 +33,7 @@ from healer.lab.controllers.replicaset import ReplicaSetController
 from healer.lab.controllers.rollout import RolloutController
 from healer.lab.controllers.scheduler import Scheduler
 from healer.lab.controllers.statefulset import StatefulSetController
-from healer.lab.faults import Faults, Requests
+from healer.lab.faults import Faults, Requests, SeenRequest
 from healer.lab.kinds import NAMESPACE, NODE, POD, Kinds
 from healer.lab.kubelet.behaviour import ANNOTATION, BEHAVIOURS
 from healer.lab.kubelet.kubelet import Kubelet
@@ -242,6 +242,10 @@ class Lab:
     def allow(self, verb: str, resource: str) -> None:
         """Remove a `forbid`."""
         self._server.allow(verb, resource)
+
+    def authorize(self, allows: Callable[[SeenRequest], bool]) -> None:
+        """Answer 403 to each request for a resource that this does not allow, as RBAC would; a later call replaces it."""
+        self._server.authorize(allows)
 
     @property
     def reviews(self) -> Reviews:

@@ -127,6 +127,8 @@ class WorkloadKind:
     """How its pods are made anew."""
     instead: Callable[[Rollable], Reason | None] = lambda _: None
     """Why a rollback is not to change its template now, with what to do instead; None when it may."""
+    rolls_back: bool = True
+    """Whether its earlier revisions are kept, so that a rollback can ever change its template."""
     optional: bool = False
     """Whether a cluster may not have the kind: see `Resource.optional`."""
     scales: bool = True

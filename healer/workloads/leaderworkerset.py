@@ -176,6 +176,7 @@ LEADER_WORKER_SET = WorkloadKind(
     meaning="its unit is a group of pods, a leader and its workers: counts and limits count groups",
     restart=RestartMark(_mark_workers, BY_TEMPLATE.found),
     instead=_no_rollback,
+    rolls_back=False,
     optional=True,
     name_label="leaderworkerset.sigs.k8s.io/name",
     pods=PodNames(r"\d+(-\d+)?", generated=False),

@@ -1,5 +1,7 @@
 """The kinds of workloads that healer heals. A new kind is a new file and one line here."""
 
+from collections.abc import Iterable
+
 from healer.cluster.api import Api
 from healer.cluster.resources import RESOURCES, Resource
 from healer.model.action import Permissions, permissions, union
@@ -24,9 +26,9 @@ def core_resources() -> list[Resource]:
     return [namespaces, *(kind.resource for kind in WORKLOADS.values()), *further]
 
 
-def allowed(verbs: str) -> Permissions:
-    """The permissions for these verbs on workloads of every kind."""
-    return union(permissions(kind.resource.api_group, kind.resource.plural, verbs) for kind in WORKLOADS.values())
+def allowed(verbs: str, kinds: Iterable[WorkloadKind] = WORKLOADS.values()) -> Permissions:
+    """The permissions for these verbs on workloads of these kinds, by default of every kind."""
+    return union(permissions(kind.resource.api_group, kind.resource.plural, verbs) for kind in kinds)
 
 
 async def read_workload(api: Api, target: Target) -> Workload:

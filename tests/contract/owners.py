@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from healer.lab.kubelet.behaviour import ANNOTATION
-from tests.contract.client import Object
+from tests.contract.client import Client, Object
 
 
 def owner(name: str, spec: Object, **pod: Any) -> Object:
@@ -25,6 +25,17 @@ def owner(name: str, spec: Object, **pod: Any) -> Object:
 
 def statefulset(**spec: Any) -> Object:
     return owner("db", {"replicas": 3, "serviceName": "db", **spec})
+
+
+async def free_nodes(cluster: Client) -> list[str]:
+    """The nodes, at least one, without the taint that each has until its kubelet is ready: here none ever reports."""
+    nodes: list[Object] = (await cluster.get("/api/v1/nodes")).body["items"]
+    if not nodes:
+        nodes = [await cluster.make("/api/v1/nodes", {"metadata": {"name": "only"}})]
+    for node in nodes:
+        if node["spec"].get("taints"):
+            await cluster.patch(f"/api/v1/nodes/{node['metadata']['name']}", {"spec": {"taints": None}})
+    return names(nodes)
 
 
 def names(found: list[Object]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.contract.client import Client, Object
-from tests.contract.owners import names, owner, statefulset, whole
+from tests.contract.owners import free_nodes, names, owner, statefulset, whole
 from tests.contract.rollout import kubelet, pods
 
 HASH = "controller-revision-hash"
@@ -140,11 +140,7 @@ async def test_in_parallel_the_pod_of_a_bad_rollout_is_replaced_when_the_templat
 
 async def daemonset(managed: Client, **spec: Any) -> int:
     """Make one, and return on how many nodes it is to be."""
-    nodes = names((await managed.get("/api/v1/nodes")).body["items"])
-    if not nodes:
-        nodes = ["only"]
-        await managed.make("/api/v1/nodes", {"metadata": {"name": "only"}})
-        await managed.patch("/api/v1/nodes/only", {"spec": {"taints": None}})  # a new node is tainted until its kubelet is ready
+    nodes = await free_nodes(managed)
     body = owner("agent", spec)
     del body["spec"]["template"]["spec"]["nodeName"]
     await managed.make(f"{managed.apps}/daemonsets", body)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.contract.client import Client, Object
-from tests.contract.owners import names, owner, statefulset, whole
+from tests.contract.owners import free_nodes, names, owner, statefulset, whole
 from tests.contract.rollout import kubelet, pods
 
 BATCH = "/apis/batch/v1"
@@ -79,11 +79,7 @@ async def test_a_statefulset_that_is_scaled_down_loses_its_last_pods(managed: Cl
 
 async def test_a_daemonset_has_a_pod_for_each_node(managed: Client) -> None:
     """Each is bound to its node by an affinity, which a scheduler reads; there is none here."""
-    nodes = names((await managed.get("/api/v1/nodes")).body["items"])
-    if not nodes:
-        nodes = ["only"]
-        await managed.make("/api/v1/nodes", {"metadata": {"name": "only"}})
-        await managed.patch("/api/v1/nodes/only", {"spec": {"taints": None}})  # a new node is tainted until its kubelet is ready
+    nodes = await free_nodes(managed)
     body = owner("agent", {})
     del body["spec"]["template"]["spec"]["nodeName"]
     await managed.make(f"{managed.apps}/daemonsets", body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -48,6 +48,7 @@ class LabServer:
         self._requests = requests
         self._token = token
         self._forbidden: set[tuple[str, str]] = set()
+        self._allows: Callable[[SeenRequest], bool] = lambda _: True
         self.user = "system:serviceaccount:healer:healer"
         self.logs = Logs()
         self.reviews = Reviews()
@@ -63,6 +64,13 @@ class LabServer:
     def allow(self, verb: str, resource: str) -> None:
         """Remove a `forbid`."""
         self._forbidden.discard((verb, resource))
+
+    def authorize(self, allows: Callable[[SeenRequest], bool]) -> None:
+        """Answer 403 to each request for a resource that this does not allow, as RBAC would."""
+        self._allows = allows
+
+    def _may(self, seen: SeenRequest) -> bool:
+        return (seen.verb, seen.permission) not in self._forbidden and self._allows(seen)
 
     def app(self) -> web.Application:
         """The aiohttp application."""
@@ -106,13 +114,13 @@ class LabServer:
             if to.plural and self._api.kinds.has_built_in(to.group):
                 raise status.no_such_endpoint()
             return _plain_not_found()
-        if (seen.verb, seen.permission) in self._forbidden:
+        if not self._may(seen):
             namespace = to.namespace or ""
             raise status.forbidden(to.kind, to.name, namespace, seen.verb, seen.permission, self.user)
         return await _ResourceRequest(self, self._api, request, to, to.kind, seen).answer()
 
     async def _review(self, request: web.Request, kind: Kind, seen: SeenRequest) -> web.Response:
-        if (seen.verb, seen.permission) in self._forbidden:
+        if not self._may(seen):
             raise status.forbidden(kind, "", "", seen.verb, seen.permission, self.user)
         if seen.verb != "create":
             raise status.method_not_allowed()

@@ -25,14 +25,20 @@ from healer.rules.rulebook import Rulebook
 from tests.integration.test_job import template
 from tests.integration.world import rule, ruleset
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
+from tests.unit.actions.rollouts import GOOD, roll_back, ship
 from tests.unit.actions.test_collect import incident
+from tests.unit.actions.test_pin_model_version import MAP, standing
 from tests.unit.actions.test_quarantine import NEWER, OLDER
+from tests.unit.actions.test_shift_traffic import STABLE, a_route
+from tests.unit.actions.test_shift_traffic import params as route_params
+from tests.unit.routes.conftest import gateway, slice_of
 
 __all__ = ["incident"]
 
 pytestmark = pytest.mark.slow
 
 Said = list[str]
+ON_ROUTE = {"kind": "HTTPRoute", "name": "model"}
 Attempts = Callable[[Bench], Awaitable[Said]]
 
 
@@ -95,6 +101,34 @@ async def silenced(bench: Bench) -> Said:
     return [outcome.text]
 
 
+async def evicted(bench: Bench) -> Said:
+    return [(await bench.attempt("evict")).text]
+
+
+async def restarted(bench: Bench) -> Said:
+    return [(await bench.attempt("restart")).text]
+
+
+async def rolled_back(bench: Bench) -> Said:
+    """After a rollout, which is not healer's."""
+    await ship(bench, GOOD)
+    return [(await roll_back(bench)).text]
+
+
+async def restarted_by_a_rollout(bench: Bench) -> Said:
+    return [(await bench.attempt("rolloutRestart", target=bench.workload)).text]
+
+
+async def shifted(bench: Bench) -> Said:
+    await bench.lab.apply([gateway(), slice_of(STABLE, True), a_route((80, 20))])
+    return [(await bench.attempt("shiftTraffic", params=route_params(), target=bench.workload)).text]
+
+
+async def pinned(bench: Bench) -> Said:
+    async with standing(bench) as stand:
+        return [(await stand.pin()).text]
+
+
 STEPS: dict[str, tuple[dict[str, Any], Sequence[Attempts]]] = {
     "collect": ({}, [collected]),
     "quarantine": ({}, [quarantined]),
@@ -102,6 +136,12 @@ STEPS: dict[str, tuple[dict[str, Any], Sequence[Attempts]]] = {
     "scale": ({"max": 5}, [scaled, scaled_by_its_autoscaler]),
     "job": ({"template": "mend"}, [ran_a_job]),
     "silence": ({}, [silenced]),
+    "evict": ({}, [evicted]),
+    "restart": ({}, [restarted]),
+    "rollback": ({}, [rolled_back]),
+    "rolloutRestart": ({}, [restarted_by_a_rollout]),
+    "shiftTraffic": ({"to": 0, "route": ON_ROUTE, "stable": {"deployment": STABLE}, "canary": {"deployment": NAME}}, [shifted]),
+    "pinModelVersion": ({"configMap": MAP, "model": "ranker", "version": 41}, [pinned]),
 }
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -84,8 +85,8 @@ class Stand:
         self.modify(DEPLOYMENT, NAME, lambda obj: change(obj["spec"]["template"]["spec"]))
 
 
-@pytest.fixture
-async def stand(bench: Bench) -> AsyncIterator[Stand]:
+@asynccontextmanager
+async def standing(bench: Bench) -> AsyncIterator[Stand]:
     """All servers have 41 and 42; the pods of the view have the servers' addresses."""
     await bench.lab.apply(
         {
@@ -106,6 +107,12 @@ async def stand(bench: Bench) -> AsyncIterator[Stand]:
         await bench.lab.wait_for(three_ready)
         place_pods(bench)
         stand.all_say((41, "AVAILABLE"), (42, "AVAILABLE"))
+        yield stand
+
+
+@pytest.fixture
+async def stand(bench: Bench) -> AsyncIterator[Stand]:
+    async with standing(bench) as stand:
         yield stand
 
 
