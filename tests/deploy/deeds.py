@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from healer.cluster.endpoints import ServiceEndpoints
 from healer.cluster.errors import Backoff
 from healer.cluster.lease import Lease, LeaseSettings
 from healer.cluster.poll import NamespacePoll
-from healer.cluster.resources import Resource
+from healer.cluster.resources import NODES, Resource
 from healer.cluster.watch import Reflector
 from healer.daemon.metrics import Metrics
 from healer.daemon.object_events import ObjectEvents
@@ -250,10 +250,10 @@ async def _knows_alertmanager(trial: Trial) -> str:
     trial.lab.reviews.add_token(TOKEN, "system:serviceaccount:monitoring:alertmanager", AUDIENCE)
     trial.lab.reviews.grant("system:serviceaccount:monitoring:alertmanager", *WEBHOOK)
     try:
-        allowed = await Reviewer(trial.api, AUDIENCE, 60.0, trial.api.clock.steady).allows(TOKEN, *WEBHOOK)
+        async with aclosing(Reviewer(trial.api, AUDIENCE, 60.0, 1, trial.api.clock.steady)) as reviewer:
+            return "" if await reviewer.user(TOKEN, *WEBHOOK, "here") else "Alertmanager is not let in"
     except ReviewError as error:
         return str(error)
-    return "" if allowed else "Alertmanager is not let in"
 
 
 # what it does
@@ -458,6 +458,7 @@ ALWAYS: tuple[Deed, ...] = (
     Deed("say on an object what was done", permissions("events.k8s.io", "events", "create"), _says_so_on_the_object),
 )
 """What healer does, whatever its rules are."""
+WATCH_NODES = _watches(NODES)
 POLL = Deed("poll a Namespace", permissions("", "namespaces", "get"), _polls)
 REVIEW = Deed(
     "know Alertmanager by its token",
