@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import alerts, events, judge, queries, rules, storm, watch
+from tests.benchmarks import alerts, events, happenings, judge, queries, rules, storm, watch
 from tests.benchmarks.machine import Cores, Unmeasurable, describe
 from tests.benchmarks.report import Figure, Report
 
@@ -17,6 +17,7 @@ PARTS: dict[str, tuple[str, Callable[[Cores, int], list[Figure]]]] = {
     "events": ("Pod events, socket to engine", events.throughput),
     "reaction": (f"Reaction, with {alerts.BACKGROUND:,} pod events/s in the background", alerts.reaction),
     "webhook": (f"Webhook, {alerts.CONNECTIONS} connections", alerts.intake),
+    "happenings": ("Events of Kubernetes in a flood", happenings.floods),
     "storm": ("What one POST can do", storm.storm),
     "pods": ("10,000 pods", events.tracking),
     "rules": ("1,000 rules against 10", rules.many),

@@ -8,6 +8,7 @@ The paths below /bench are for the benchmarks.
     GET  /bench/evictions   {"namespace/pod": seconds of the monotonic clock, which is one for all processes of a machine}
     POST /bench/burst       sends many pod events at once, then makes a pod of the namespace `bench` fail; answers when that pod's
                             eviction (or /bench/done) comes, with the seconds that it all took
+    POST /bench/happen      sends a flood of Events; the last one has a pod of the namespace `bench` evicted; answers like burst
     POST /bench/background  sends pod events at a steady rate, 0 for none
 """
 
@@ -20,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from tests.benchmarks.happenings import flood, happening
 from tests.benchmarks.objects import REPLICAS, Health, Object, Workload, pod
 
 _VERSIONS = 6
@@ -36,6 +38,7 @@ _KINDS = {
     "daemonsets": "/apis/apps/v1",
     "poddisruptionbudgets": "/apis/policy/v1",
     "pods": "/api/v1",
+    "events": "/apis/events.k8s.io/v1",
 }
 
 
@@ -48,13 +51,14 @@ def health(number: int, version: int) -> Health:
 
 @dataclass(slots=True)
 class State:
-    """What a LIST holds by plural, what a GET answers by plural/namespace/name, and who watches the pods."""
+    """What a LIST holds by plural, what a GET answers by plural/namespace/name, and who watches pods and Events."""
 
     workloads: list[Workload]
     sentinels: list[Workload]
     lists: dict[str, list[bytes]] = field(default_factory=dict)
     named: dict[str, bytes] = field(default_factory=dict)
     watchers: list[asyncio.StreamWriter] = field(default_factory=list)
+    hearers: list[asyncio.StreamWriter] = field(default_factory=list)
     watched: asyncio.Event = field(default_factory=asyncio.Event)
     kept: dict[str, Object] = field(default_factory=dict)
     evictions: dict[str, float] = field(default_factory=dict)
@@ -158,12 +162,16 @@ class Server:
     async def _watch(self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         pods = path.endswith("/pods")
+        if path.endswith("/events"):
+            self._state.hearers.append(writer)
         if pods:
             self._state.watchers.append(writer)
             self._state.watched.set()
         try:
             await reader.read()  # until the client closes
         finally:
+            if path.endswith("/events"):
+                self._state.hearers.remove(writer)
             if pods:
                 self._state.watchers.remove(writer)
                 if not self._state.watchers:
@@ -179,6 +187,8 @@ class Server:
             return "200 OK", b"{}"
         if path == "/bench/burst":
             return "200 OK", json.dumps(await self._burst(int(query["events"]))).encode()
+        if path == "/bench/happen":
+            return "200 OK", json.dumps(await self._happen(query["kind"])).encode()
         if path == "/bench/background":
             await self._steadily(float(query["rate"]))
             return "200 OK", b"{}"
@@ -188,7 +198,7 @@ class Server:
             if namespace == "bench":
                 state.done.set()
             return "201 Created", b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}'
-        if parts[-1] in _KINDS:
+        if method == "GET" and parts[-1] in _KINDS:
             return "200 OK", self._page(parts[-1], query)
         if "dryRun" in query:
             return "201 Created", msgspec.json.encode(
@@ -221,6 +231,23 @@ class Server:
             await self._send(_chunk(b"MODIFIED", failed))
             await state.done.wait()
         return {"seconds": time.monotonic() - begun, "events": sent + 1}
+
+    async def _happen(self, kind: str) -> dict[str, float]:
+        state = self._state
+        sentinel = state.sentinels[state.bursts]
+        state.bursts += 1
+        changes = [_chunk(verb.encode(), body) for verb, body in flood(kind, state.workloads)]
+        last = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        changes.append(_chunk(b"ADDED", happening(sentinel, 0, "last", "Last", last)))
+        state.done.clear()
+        async with asyncio.timeout(60):
+            begun = time.monotonic()
+            for at in range(0, len(changes), _BLOCK):
+                for hearer in list(state.hearers):
+                    hearer.write(b"".join(changes[at : at + _BLOCK]))
+                    await hearer.drain()
+            await state.done.wait()
+        return {"seconds": time.monotonic() - begun, "events": len(changes)}
 
     async def _steadily(self, rate: float) -> None:
         if self._state.background is not None:

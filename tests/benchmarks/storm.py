@@ -40,6 +40,7 @@ class _Run:
     nobodys: float = 0.0
     nobodys_hold: float = 0.0
     grown: float = 0.0
+    cpu: float = 0.0
     refused: int = 0
     leases: int = 0
     robbed: float = 0.0
@@ -55,6 +56,7 @@ def storm(cores: Cores, runs: int) -> list[Figure]:
     return [
         Figure(f"{PODS:,} alerts on one workload, one POST: answered after", "ms", each("answered"), ("<", 1000)),
         Figure("longest hold of the loop meanwhile and after", "ms", each("hold"), ("<", 50)),
+        Figure("CPU that they took, meanwhile and after", "ms", each("cpu")),
         Figure(f"{NOBODYS:,} alerts that no rule is about, {AT_ONCE:,} a POST: answered after", "ms", each("nobodys")),
         Figure("longest hold of the loop meanwhile and after", "ms", each("nobodys_hold"), ("<", 50)),
         Figure("memory grown by them", "MB", each("grown"), ("<", 50)),
@@ -72,7 +74,9 @@ def _measured(cores: Cores) -> _Run:
         waited, since = daemon.child.waited(), time.monotonic()
         run.nobodys, run.nobodys_hold = _watched(daemon, [_body(_nobodys(names, part)) for part in _parts()], run)
         run.grown = daemon.child.memory() - before
+        busy = daemon.child.cpu()
         run.answered, run.hold = _watched(daemon, [_body([alert("HighLatency", pod=name) for name in names])], run)
+        run.cpu = (daemon.child.cpu() - busy) * 1e3
         run.robbed = (daemon.child.waited() - waited) / (time.monotonic() - since) * 100
         run.leases = daemon.child.log.read_text("utf-8").count('"lease lost"')
     return run
