@@ -24,10 +24,11 @@ OTHER = "registry.example/other@sha256:" + "1" * 64
 NGINX = "nginx.ingress.kubernetes.io/"
 ALL, SOME = [[100, 0]] * 2, [[80, 20]] * 2
 BLOCKING = """#!/usr/bin/env bash
-# kubectl, but a command that the file `block` describes waits until that file is gone.
+# kubectl, but a command that the file `block` describes waits until that file is gone. A rollout does not end by itself.
 block=$(dirname "$0")/block
 if [[ -e $block && $* =~ $(<"$block") ]]; then
   echo "kubectl waits" >&2
+  [[ $* != *"rollout status"* ]] || exec sleep 600
   while [[ -e $block ]]; do kill -0 $PPID || exit; sleep 0.05; done
 fi
 exec REAL "$@"

@@ -27,6 +27,10 @@ from tests.support.traffic import METRICS, Traffic, Version, serving
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
+GATE = 2 * PATIENCE
+"""Seconds after which the gate of these tests gives up; a test waits longer, or it would give up first on a busy machine."""
+
+
 @dataclass
 class Site:
     """A cluster with deploy/serving, a healer with its canary rule, and a Prometheus that is told later what to scrape."""
@@ -39,7 +43,7 @@ class Site:
     def rollout(self, *arguments: str) -> Process:
         """The script, by the real commands."""
         given = ["--image", NEW, "--rules", str(self.home / "rules/canary.yaml"), "--prometheus", self.prometheus]
-        more = ["--weight", "50", "--watch", "1", "--timeout", "2m", *arguments]
+        more = ["--weight", "50", "--watch", "1", "--timeout", f"{GATE:g}s", *arguments]
         environ = {"PATH": os.environ["PATH"], "HOME": str(self.home), "KUBECONFIG": str(self.home / "kubeconfig")}
         return Process("rollout.sh", ["bash", str(SCRIPT), *given, *more], environ | {"KUBECTL": str(KUBECTL), "HEALER": HEALER})
 
@@ -105,7 +109,7 @@ async def test_a_good_image_that_was_not_judged_in_time_keeps_its_share_and_is_p
     canary.behave(times=50)
     await traffic.until(6000)  # stable shows that its bad requests come alone
     async with site.rollout() as second:
-        assert await second.ended() == 0
+        assert await second.ended(GATE + PATIENCE) == 0
     assert any(line.startswith("GOOD: ") for line in second.lines)
     assert (site.image(STABLE), traffic.weights()) == (NEW, {STABLE: 100, CANARY: 0})
 
@@ -117,7 +121,7 @@ async def test_a_bad_image_is_rolled_back_whoever_sees_it_first(site: Site) -> N
         stable, canary, traffic = await site.serve()
         stable.behave(failing=0.01)
         canary.behave(failing=0.5)
-        assert await rollout.ended() == 1
+        assert await rollout.ended(GATE + PATIENCE) == 1
     assert "rolled back: " in rollout.printed
     assert (site.image(STABLE), traffic.weights()) == (OLD, {STABLE: 100, CANARY: 0})
 
