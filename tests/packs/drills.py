@@ -104,7 +104,7 @@ def _terminated(d: Drill, trouble: Trouble, pod: str) -> None:
 
 def _recorded(d: Drill, trouble: Trouble, pod: str) -> None:
     for each in [each.metadata.name for each in d.world.pods][: trouble.times]:
-        d.world.finish(each)
+        d.world.finish(each, trouble.name)
 
 
 def _restarted(d: Drill, trouble: Trouble, pod: str) -> None:

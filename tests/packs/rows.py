@@ -55,6 +55,18 @@ class Row:
     trouble: Trouble
     action: str
     holds: tuple[Hold, ...]
+    also: tuple[Trouble, ...] = ()
+    """The troubles by its other names (another alert, another condition), to which it gives the same answer."""
+
+    @property
+    def ruleset(self) -> str:
+        """The rule set that the rule is of."""
+        return self.rule.partition("/")[0]
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """One for each name that the rule looks for."""
+        return (self.trouble, *self.also)
 
 
 STORM = Hold("three of four pods", "Storm", sick=3, lasts=60)
@@ -101,15 +113,21 @@ ONCE = instead("killed once", out_of_memory(1), "NotOftenEnough")
 REFETCHING = instead("its download was killed out of memory before", FETCHING_AGAIN, UNMET)
 
 
+def by(row: Row, *troubles: Trouble) -> Row:
+    """The rule looks for these, too."""
+    return replace(row, also=troubles)
+
+
 def _tensorflow_serving() -> Iterator[Row]:
     pack = "tensorflow-serving"
     yield evicts(f"{pack}/crash-loop", crashing(), STORM, brief(crashing(1)))
     yield evicts(f"{pack}/restarting", RESTARTING, STORM, LAST, instead("out of memory", out_of_memory(3), UNMET))
     yield evicts(f"{pack}/not-ready", UNREADY, STORM, SHORT)
-    yield evicts(f"{pack}/image-pull", waiting("ImagePullBackOff"), STORM, SHORT)
-    yield evicts(f"{pack}/slow", alerted("TFServingLatencyHigh"), STORM, LAST)
+    yield by(evicts(f"{pack}/image-pull", waiting("ImagePullBackOff"), STORM, SHORT), waiting("ErrImagePull"))
+    yield by(evicts(f"{pack}/slow", alerted("TFServingLatencyHigh"), STORM, LAST), alerted("HighLatency"))
     yield evicts(f"{pack}/failing", alerted("TFServingErrorsHigh"), STORM, LAST)
-    yield evicts(f"{pack}/down", alerted_down("TFServingDown"), STORM, instead(READY, alerted("TFServingDown"), UNMET))
+    down = evicts(f"{pack}/down", alerted_down("TFServingDown"), STORM, instead(READY, alerted("TFServingDown"), UNMET))
+    yield by(down, alerted_down("ModelServiceDown"))
     yield asks(f"{pack}/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks(f"{pack}/version-failing", alerted_workload("TFServingVersionFailing"), "rollback")
     two = instead("at two revisions", out_of_memory_at_two_revisions(), "NotOftenEnough")
@@ -118,7 +136,8 @@ def _tensorflow_serving() -> Iterator[Row]:
     yield watches(f"{pack}/not-starting", waiting("CreateContainerError"), SHORT)
     yield watches(f"{pack}/unschedulable", UNSCHEDULABLE, SHORT)
     yield pages(f"{pack}/stuck-terminating", TERMINATING, SHORT)
-    yield pages(f"{pack}/node-pressure", recorded(3), instead("two records", recorded(2), "NotOftenEnough"))
+    pressed = pages(f"{pack}/node-pressure", recorded(3), instead("two records", recorded(2), "NotOftenEnough"))
+    yield by(pressed, recorded(3, "Failed"))
 
 
 def _vllm() -> Iterator[Row]:
@@ -129,7 +148,7 @@ def _vllm() -> Iterator[Row]:
     yield evicts("vllm/down", alerted_down("VllmDown"), STORM, instead(READY, alerted("VllmDown"), UNMET))
     yield evicts("vllm/weights-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING)
     yield evicts("vllm/not-ready", UNREADY, STORM, SHORT)
-    yield evicts("vllm/image-pull", waiting("ErrImagePull"), STORM, SHORT)
+    yield by(evicts("vllm/image-pull", waiting("ErrImagePull"), STORM, SHORT), waiting("ImagePullBackOff"))
     yield asks("vllm/saturated", alerted_workload("VllmSaturated"), "scale")
     yield asks("vllm/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks("vllm/version-failing", alerted_workload("VllmVersionFailing"), "rollback")
@@ -146,7 +165,7 @@ def _sglang() -> Iterator[Row]:
     yield evicts("sglang/down", alerted_down("SglangDown"), STORM, instead(READY, alerted("SglangDown"), UNMET))
     yield evicts("sglang/weights-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING)
     yield evicts("sglang/not-ready", UNREADY, STORM, SHORT)
-    yield evicts("sglang/image-pull", waiting("ErrImagePull"), STORM, SHORT)
+    yield by(evicts("sglang/image-pull", waiting("ErrImagePull"), STORM, SHORT), waiting("ImagePullBackOff"))
     yield asks("sglang/saturated", alerted_workload("SglangSaturated"), "scale")
     yield asks("sglang/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks("sglang/version-failing", alerted_workload("SglangVersionFailing"), "rollback")
@@ -161,7 +180,7 @@ def _triton() -> Iterator[Row]:
     yield evicts("triton/down", alerted_down("TritonDown"), STORM, instead(READY, alerted("TritonDown"), UNMET))
     yield evicts("triton/repository-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING)
     yield evicts("triton/not-ready", UNREADY, STORM, SHORT)
-    yield evicts("triton/image-pull", waiting("ImagePullBackOff"), STORM, SHORT)
+    yield by(evicts("triton/image-pull", waiting("ImagePullBackOff"), STORM, SHORT), waiting("ErrImagePull"))
     yield asks("triton/saturated", alerted_workload("TritonSaturated"), "scale")
     yield asks("triton/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks("triton/version-failing", alerted_workload("TritonVersionFailing"), "rollback")
@@ -172,13 +191,16 @@ def _triton() -> Iterator[Row]:
 
 def _kserve() -> Iterator[Row]:
     one = replace(instead("one of its pods fails", alerted("KServeErrorsHigh"), ""), for_another=True)
-    yield evicts("kserve/failing", alerted("KServeErrorsHigh"), STORM, LAST)
+    failing = evicts("kserve/failing", alerted("KServeErrorsHigh"), STORM, LAST)
+    yield by(failing, *map(alerted, ("VllmErrorsHigh", "SglangErrorsHigh", "TritonFailuresHigh", "TFServingErrorsHigh")))
     yield evicts("kserve/crash-loop", crashing(), STORM, SHORT, instead("out of memory", out_of_memory(3), UNMET))
     yield evicts("kserve/storage-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING)
     yield evicts("kserve/not-ready", UNREADY, STORM, SHORT)
-    yield evicts("kserve/image-pull", waiting("ImagePullBackOff"), STORM, SHORT)
+    yield by(evicts("kserve/image-pull", waiting("ImagePullBackOff"), STORM, SHORT), waiting("ErrImagePull"))
     yield pages("kserve/bad-rollout", of_workload("ProgressDeadlineExceeded"), SHORT)
-    yield pages("kserve/version-failing", alerted_workload("KServeVersionFailing"), one)
+    version_failing = pages("kserve/version-failing", alerted_workload("KServeVersionFailing"), one)
+    inner = ("VllmVersionFailing", "SglangVersionFailing", "TritonVersionFailing", "TFServingVersionFailing")
+    yield by(version_failing, *map(alerted_workload, inner))
     yield pages("kserve/oom-killed", out_of_memory(2), ONCE)
     yield watches("kserve/config-error", waiting("CreateContainerConfigError"), SHORT)
     yield watches("kserve/unschedulable", UNSCHEDULABLE, SHORT)
@@ -189,7 +211,8 @@ def _gpu() -> Iterator[Row]:
     yield evicts("gpu/device-unhealthy", DEVICE_UNHEALTHY, STORM, SHORT)
     yield evicts("gpu/xid-application", application, STORM, LAST, instead("the device is at fault", device, UNMET))
     yield pages("gpu/xid-device", device, instead("a number that nobody knows", unknown, UNMET))
-    yield pages("nodes-gpu/node-broken", on_node("AcceleratedHardwareReady"), SHORT)
+    broken = pages("nodes-gpu/node-broken", on_node("AcceleratedHardwareReady"), SHORT)
+    yield by(broken, on_node("KernelDeadlock"), on_node("ReadonlyFilesystem"))
     yield pages("gpu/xid-unknown", unknown, instead("the device is at fault", device, UNMET))
 
 

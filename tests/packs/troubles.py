@@ -25,7 +25,7 @@ class Symptom(Enum):
     TERMINATING = auto()
     """The pod's deletion was accepted, its successor is ready, and it stays."""
     RECORDED = auto()
-    """Their nodes evict `times` pods, one after the other; their records stay."""
+    """`times` pods have finished for the reason `name`, one after the other; their records stay."""
     DEVICE = auto()
     """A device of the pod is ill."""
     ALERT = auto()
@@ -52,6 +52,9 @@ class Trouble:
     revisions: int = 1
     """It happens to one pod of each of so many revisions."""
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name or self.symptom.name
 
 
 FETCHING_AGAIN = Trouble(Symptom.FETCHING)
@@ -82,9 +85,9 @@ def waiting(reason: str) -> Trouble:
     return Trouble(Symptom.WAITING, reason)
 
 
-def recorded(times: int) -> Trouble:
-    """Its node evicts so many pods."""
-    return Trouble(Symptom.RECORDED, times=times)
+def recorded(times: int, reason: str = "Evicted") -> Trouble:
+    """Its node evicts so many pods, or they fail for another reason."""
+    return Trouble(Symptom.RECORDED, reason, times)
 
 
 def alerted(alert: str, **labels: str) -> Trouble:

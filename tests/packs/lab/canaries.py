@@ -12,7 +12,8 @@ from healer.lab import Lab, serving
 from healer.lab.canary import http_route, ingresses
 from healer.lab.objects import Object, annotations_of
 from healer.rules.probe import Canary
-from healer.rules.rulebook import BoundRule, Rulebook
+from healer.rules.rulebook import BoundRule
+from healer.rules.scope import Scope
 from healer.rules.triggers import CANARY
 from tests.integration.world import NAMESPACE
 from tests.packs.drills import RULES
@@ -21,7 +22,7 @@ FILES = tuple(str(path.relative_to(RULES)) for path in sorted((RULES / "canary")
 WEIGHT = 20
 """The canary's share of the traffic at the start, in percent."""
 USUAL, BAD = 0.01, 0.3
-"""Shares of the requests that fail."""
+"""Shares of the requests that are bad by one measure."""
 _REQUESTS = 500
 """Those that the servers of one rule answer between two scrapes."""
 _ROUTES = {"Ingress": "ingresses", "HTTPRoute": "httproutes.gateway.networking.k8s.io"}
@@ -59,26 +60,50 @@ _GOOD: Mapping[str, Sequence[Counted]] = {
     ),
 }
 """What the servers of each rule set count of a request that succeeds."""
-_FAILED: Mapping[str, Counted] = {
-    "canary": _counter(":tensorflow:serving:request_count", model_name="ranker", status="INTERNAL"),
-    "canary-vllm": _counter("http_requests_total", handler="/v1/chat/completions", method="POST", status="5xx"),
-    "canary-sglang": _counter("sglang:http_responses_total", endpoint="/v1/chat/completions", status_code="500"),
-    "canary-triton": _counter("nv_inference_request_failure", model="ranker", version="1", reason="BACKEND"),
-    "canary-kserve": _counter("kn_serving_invocation_duration_seconds_count", http_response_status_code="500"),
+_BAD: Mapping[str, Mapping[str, Sequence[Counted]]] = {
+    "canary": {
+        "errors": (_counter(":tensorflow:serving:request_count", model_name="ranker", status="INTERNAL"),),
+        "latency": (_GOOD["canary"][0], _GOOD["canary"][2]),
+    },
+    "canary-vllm": {
+        "errors": (_counter("http_requests_total", handler="/v1/chat/completions", method="POST", status="5xx"),),
+        "broken-off": (
+            _GOOD["canary-vllm"][0],
+            _counter("vllm:request_success_total", model_name="m", finished_reason="error"),
+            *_GOOD["canary-vllm"][2:],
+        ),
+        "first-token": (*_GOOD["canary-vllm"][:2], _GOOD["canary-vllm"][3]),
+    },
+    "canary-sglang": {
+        "errors": (_counter("sglang:http_responses_total", endpoint="/v1/chat/completions", status_code="500"),),
+        "first-token": (_GOOD["canary-sglang"][0], _GOOD["canary-sglang"][2]),
+    },
+    "canary-triton": {
+        "errors": (_counter("nv_inference_request_failure", model="ranker", version="1", reason="BACKEND"),),
+    },
+    "canary-kserve": {
+        "errors": (_counter("kn_serving_invocation_duration_seconds_count", http_response_status_code="500"),),
+        "latency": (_GOOD["canary-kserve"][0], _GOOD["canary-kserve"][2]),
+    },
 }
-"""And of one that fails."""
+"""And of one that is bad by a measure: it fails, or breaks off, or is slow."""
+MEASURES = [(ruleset, measure) for ruleset, measures in _BAD.items() for measure in measures]
+"""Each has a canary that is bad by this measure alone."""
 
 
-def rules() -> Rulebook:
-    """All shipped rules on canaries, which look every second; all else is as it is shipped."""
-    return Rulebook(map(_often, load_rules([RULES / file for file in FILES], vocabulary()).rules))
+def shipped() -> list[BoundRule]:
+    """All shipped rules on canaries."""
+    return list(load_rules([RULES / file for file in FILES], vocabulary()).rules)
 
 
-def _often(bound: BoundRule) -> BoundRule:
-    rule = bound.rule
+def in_scene(bound: BoundRule, measure: str) -> BoundRule:
+    """The rule in a namespace of its own, where it looks every second; all else is as it is shipped."""
+    ruleset = f"{bound.ruleset}-{measure}"
+    scope = Scope(namespaces=(f"{NAMESPACE}-{ruleset}",))
+    rule = bound.rule.model_copy(update={"scope": scope})
     when = rule.when.model_copy(update={"canary": asked(bound).model_copy(update={"every": 1.0})})
     heal = tuple(s.model_copy(update={"verify": s.verify.model_copy(update={"stable": 0.3})}) for s in rule.heal)
-    return replace(bound, rule=rule.model_copy(update={"when": when, "heal": heal}))
+    return replace(bound, ruleset=ruleset, rule=rule.model_copy(update={"when": when, "heal": heal}))
 
 
 def asked(bound: BoundRule) -> Canary:
@@ -90,10 +115,13 @@ def asked(bound: BoundRule) -> Canary:
 
 @dataclass
 class CanaryScene:
-    """The canary of a rule, beside its stable version. `failing`: the share of its requests that fails."""
+    """The canary of a rule, beside its stable version. `failing`: the share of its requests that is bad by the measure."""
 
     lab: Lab
     bound: BoundRule
+    shipped: str
+    """The rule set as it is shipped."""
+    measure: str
     failing: float = USUAL
     counts: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
 
@@ -109,6 +137,12 @@ class CanaryScene:
         return self.bound.name
 
     @property
+    def namespace(self) -> str:
+        """Where nothing else is."""
+        (namespace,) = self.bound.scope.namespaces
+        return namespace
+
+    @property
     def route(self) -> str:
         """The name of the route."""
         return asked(self.bound).route.name
@@ -118,12 +152,12 @@ class CanaryScene:
         made = [
             part
             for version, name in zip(("v1", "v2"), self.sides, strict=True)
-            for part in serving(name, NAMESPACE, replicas=2, min_available=None, app=self.sides[0][:-3], version=version)
+            for part in serving(name, self.namespace, replicas=2, min_available=None, app=self.sides[0][:-3], version=version)
         ]
         route = asked(self.bound).route
         if route.kind == "Ingress":
-            return [*made, *ingresses(NAMESPACE, weight=WEIGHT)]
-        found = http_route(NAMESPACE, weight=WEIGHT)
+            return [*made, *ingresses(self.namespace, weight=WEIGHT)]
+        found = http_route(self.namespace, weight=WEIGHT)
         found["metadata"]["name"] = route.name
         for backend, name in zip(found["spec"]["rules"][0]["backendRefs"], self.sides, strict=True):
             backend["name"] = name
@@ -133,26 +167,30 @@ class CanaryScene:
     def weight(self) -> int:
         """The canary's share of the traffic, as the route has it."""
         route = asked(self.bound).route
-        (found,) = [obj for obj in self.lab.objects(_ROUTES[route.kind], NAMESPACE) if obj["metadata"]["name"] == route.name]
+        every = self.lab.objects(_ROUTES[route.kind], self.namespace)
+        (found,) = [obj for obj in every if obj["metadata"]["name"] == route.name]
         if route.kind == "Ingress":
             return int(annotations_of(found)[_NGINX])
         return int(found["spec"]["rules"][0]["backendRefs"][1]["weight"])
 
     def answer(self) -> None:
         """Answer the requests until the next scrape, shared by the weights, and count them."""
-        ruleset, weight = self.bound.ruleset, self.weight
+        weight = self.weight
+        every = [pod["metadata"]["name"] for pod in self.lab.objects("pods", self.namespace)]
         for name, share, failing in zip(self.sides, (100 - weight, weight), (USUAL, self.failing), strict=True):
-            every = [pod["metadata"]["name"] for pod in self.lab.objects("pods", NAMESPACE)]
             pods = [pod for pod in every if pod.startswith(f"{name}-")]
             for pod in pods:
                 requests = _REQUESTS * share / 100 / len(pods)
-                for counted in _GOOD[ruleset]:
-                    self._count(counted, pod, requests * (1 - failing))
-                self._count(_FAILED[ruleset], pod, requests * failing)
+                bad = {measure: failing if measure == self.measure else USUAL for measure in _BAD[self.shipped]}
+                for counted in _GOOD[self.shipped]:
+                    self._count(counted, pod, requests * (1 - sum(bad.values())))
+                for measure, portion in bad.items():
+                    for counted in _BAD[self.shipped][measure]:
+                        self._count(counted, pod, requests * portion)
 
     def _count(self, counted: Counted, pod: str, times: float) -> None:
         name, labels = counted
-        series = name, tuple(sorted({**labels, "namespace": NAMESPACE, "pod": pod}.items()))
+        series = name, tuple(sorted({**labels, "namespace": self.namespace, "pod": pod}.items()))
         self.counts[series] = self.counts.get(series, 0.0) + times
 
     def lines(self) -> Iterator[str]:

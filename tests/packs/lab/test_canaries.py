@@ -7,9 +7,10 @@ import pytest
 
 from healer.lab import Lab
 from healer.model.incident import State
+from healer.rules.rulebook import Rulebook
 from healer.settings.sections import PrometheusSettings
 from tests.integration.conftest import ROOT
-from tests.packs.lab.canaries import BAD, WEIGHT, CanaryScene, exporting, rules
+from tests.packs.lab.canaries import BAD, MEASURES, WEIGHT, CanaryScene, asked, exporting, in_scene, shipped
 from tests.seams.house import House, house
 from tests.support.processes import PATIENCE
 from tests.support.prometheus import prometheus
@@ -19,29 +20,37 @@ pytestmark = pytest.mark.slow
 CRDS = (ROOT / "deploy" / "healer" / "crd.yaml", ROOT / "tests" / "contract" / "crds" / "httproutes.yaml")
 
 
+def test_each_measure_of_each_rule_has_a_canary_that_is_bad_by_it_alone() -> None:
+    """A measure that is added to a shipped rule needs one, and none has a measure that was taken away."""
+    measured = [(bound.ruleset, measure.name) for bound in shipped() for measure in asked(bound).measures]
+    assert sorted(measured) == sorted(MEASURES)
+
+
 async def test_each_holds_the_weight_of_a_canary_that_nothing_is_known_of_or_that_is_good_and_shifts_a_bad_one(
     tmp_path: Path,
 ) -> None:
-    """All at the same time. First no server shows anything; then canaries are as good as stable; then they fail requests."""
-    rulebook = rules()
+    """All at the same time. First no server shows anything; then canaries are as good as stable; then each is bad by one measure
+    of its rule, and good by the others."""
+    of_sets = {bound.ruleset: bound for bound in shipped()}
+    scenes = [(ruleset, measure, in_scene(of_sets[ruleset], measure)) for ruleset, measure in MEASURES]
     async with Lab(time_scale=0.02) as lab:
         for path in CRDS:
             await lab.apply_yaml(path.read_text("utf-8"))
-        canaries = [CanaryScene(lab, bound) for bound in rulebook.rules]
+        canaries = [CanaryScene(lab, bound, ruleset, measure) for ruleset, measure, bound in scenes]
         for canary in canaries:
             await lab.apply(canary.manifests())
         async with exporting(canaries) as exporter, prometheus(tmp_path / "prometheus", exporter.scraping()) as monitor:
             asks = PrometheusSettings(url=f"http://{monitor.address}")
-            async with house(lab, tmp_path, rulebook=rulebook, prometheus=asks) as healer:
+            async with house(lab, tmp_path, rulebook=Rulebook(bound for *_, bound in scenes), prometheus=asks) as healer:
                 await asyncio.gather(*(held(healer, canary) for canary in canaries))
                 exporter.open = True
                 await asyncio.gather(*(known(healer, canary) for canary in canaries))
                 for canary in canaries:
                     canary.failing = BAD
                 await asyncio.gather(*(shifted(healer, canary) for canary in canaries))
-        written = [(seen.permission, seen.name) for seen in lab.requests if seen.verb in ("patch", "update")]
-    routes = [canary.route for canary in canaries]
-    assert sorted(name for what, name in written if "incidents" not in what) == sorted(routes), "each is changed once"
+        written = [(seen.permission, seen.namespace, seen.name) for seen in lab.requests if seen.verb in ("patch", "update")]
+    routes = [(canary.namespace, canary.route) for canary in canaries]
+    assert sorted(where for what, *where in written if "incidents" not in what) == sorted(map(list, routes)), "each changes once"
 
 
 async def held(healer: House, canary: CanaryScene) -> None:
@@ -59,7 +68,7 @@ async def known(healer: House, canary: CanaryScene) -> None:
 
 
 async def shifted(healer: House, canary: CanaryScene) -> None:
-    """It fails requests: it loses its traffic, answers none, and the incident is healed."""
+    """It is bad: it loses its traffic, answers none, and the incident is healed."""
     await canary.lab.wait_for(lambda _: canary.weight == 0, PATIENCE)
     healed = await healer.told.until(State.HEALED, lambda incident: incident.rule == canary.rule)
     assert healed.workload.name == canary.sides[1]
