@@ -104,7 +104,7 @@ class Cordon:
 def _left_alone(call: Call, node: CordonedNode) -> Outcome | None:
     """Why a node is left as it is; None when it may be cordoned."""
     mine = name_of(call.act.incident)
-    if (found := remediator_of(node.keys)) is not None:
+    if (found := remediator_of(node.marks)) is not None:
         text = f"{node.key} is treated by {found[0].name} ({found[1]}): healer leaves it alone"
         return Outcome(OutcomeKind.REFUSED, "NodeRemediated", text)
     if not node.spec.unschedulable:

@@ -13,7 +13,7 @@ from healer.model.annotations import CORDONED_BY
 from healer.model.incident import Incident
 from healer.model.node import Taint
 from healer.model.temporary import TemporaryChange
-from healer.rules.node_remediators import remediator_of
+from healer.rules.node_remediators import marks_of, remediator_of
 
 NODES = "/api/v1/nodes"
 _KEY = "node/"
@@ -44,9 +44,10 @@ class CordonedNode(msgspec.Struct):
         return f"{_KEY}{self.metadata.name}"
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys of its labels, annotations and taints, by which a remediator shows that it treats the node."""
-        return (*self.metadata.labels, *self.metadata.annotations, *(taint.key for taint in self.spec.taints))
+    def marks(self) -> tuple[str, ...]:
+        """What its labels, annotations and taints show: a remediator says so that it treats the node."""
+        meta = self.metadata
+        return (*marks_of(meta.labels), *marks_of(meta.annotations), *(taint.key for taint in self.spec.taints))
 
     @property
     def cordoned_by(self) -> list[str]:
@@ -104,7 +105,7 @@ class CordonReversal:
 
     def check(self, *, force: bool) -> None:
         """See `Reversal`."""
-        if not self.done and not force and (found := remediator_of(self.node.keys)) is not None:
+        if not self.done and not force and (found := remediator_of(self.node.marks)) is not None:
             text = f"{self.node.key} is treated by {found[0].name} ({found[1]}), and stays cordoned"
             raise NotUndone(f"nothing was undone: {text}. `healer undo` it when that has ended")
         if not self.done and not force and self.mine not in self.node.cordoned_by:

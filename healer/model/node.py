@@ -10,6 +10,9 @@ class NodeLabels(KubeStruct, frozen=True):
     """The labels that say that somebody is at work on the node; the others, dozens, are not kept."""
 
     nvsentinel: str = msgspec.field(default="", name="dgxc.nvidia.com/nvsentinel-state")
+    driver_upgrade: str = msgspec.field(default="", name="nvidia.com/gpu-driver-upgrade-state")
+    mig: str = msgspec.field(default="", name="nvidia.com/mig.config.state")
+    gke_maintenance: str = msgspec.field(default="", name="cloud.google.com/active-node-maintenance")
 
 
 class NodeAnnotations(Annotations, frozen=True):

@@ -80,6 +80,22 @@ def who(found: Node) -> str:
         (node(taints=("karpenter.sh/disrupted",)), "Karpenter: karpenter.sh/disrupted"),
         (node(taints=("medik8s.io/remediation",)), "medik8s: medik8s.io/remediation"),
         (node(annotations={"weave.works/kured-reboot-in-progress": "now"}), "kured: weave.works/kured-reboot-in-progress"),
+        (node(labels={"nvidia.com/gpu-driver-upgrade-state": "upgrade-done", "nvidia.com/mig.config.state": "success"}), ""),
+        (node(labels={"nvidia.com/gpu-driver-upgrade-state": "upgrade-required"}), ""),
+        (
+            node(labels={"nvidia.com/gpu-driver-upgrade-state": "drain-required"}, cordoned=True),
+            "NVIDIA's GPU operator: nvidia.com/gpu-driver-upgrade-state=drain-required",
+        ),
+        (
+            node(labels={"nvidia.com/mig.config.state": "rebooting"}),
+            "NVIDIA's GPU operator: nvidia.com/mig.config.state=rebooting",
+        ),
+        (node(taints=("amd-gpu-unhealthy",)), "AMD's GPU operator: amd-gpu-unhealthy"),
+        (
+            node(labels={"cloud.google.com/active-node-maintenance": "ONGOING"}),
+            "GKE: cloud.google.com/active-node-maintenance=ONGOING",
+        ),
+        (node(labels={"cloud.google.com/active-node-maintenance": "PENDING"}), ""),
         (node(cordoned=True, taints=("node.kubernetes.io/unschedulable",)), "whoever has cordoned it: spec.unschedulable"),
         (node(taints=("node.kubernetes.io/not-ready",)), "Kubernetes: node.kubernetes.io/not-ready"),
         (
