@@ -94,7 +94,7 @@ class Executor:
         report(act, outcome)
 
     def _standing(self, act: Act) -> Standing:
-        return standing(act, self._view, self._journal.recall(act.incident.id).get(act.action, {}))
+        return standing(act.incident.workload, self._view, self._journal.recall(act.incident.id).get(act.action, {}))
 
     async def _claim_and_run(self, act: Act) -> Outcome:
         """Write the intent, then act. Nothing is done for an incident that somebody else has written."""

@@ -12,11 +12,12 @@ import structlog
 
 from healer.actions.base import Clients, specs
 from healer.actions.registry import ACTIONS
+from healer.actions.shared.standing import StandingChange
 from healer.actions.silence import SilenceAlerts
 from healer.actions.undo_silence import marked
 from healer.cluster.api import Api
 from healer.cluster.errors import Backoff
-from healer.daemon.audit import Audit, Standing, why
+from healer.daemon.audit import Audit, Standing, approves, standing, took_effect, why_over, why_sick
 from healer.daemon.event_loop import EventLoop
 from healer.daemon.executor import Executor
 from healer.daemon.metrics import Metrics
@@ -25,6 +26,7 @@ from healer.daemon.recorder import Recorder
 from healer.daemon.scheduled_probes import ScheduledProbes
 from healer.daemon.taking_back import TakingBack
 from healer.engine.engine import Engine
+from healer.engine.incidents.restoring import FOUND_DONE
 from healer.engine.matching.firing import UNKNOWN
 from healer.engine.safety.wide import ENDED_ALERTS
 from healer.engine.tuning import Tuning
@@ -33,9 +35,9 @@ from healer.journal.kube import KubeJournal
 from healer.journal.watch import Incidents
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
-from healer.model.incident import Incident
+from healer.model.incident import Incident, State
 from healer.model.silence import AUTHOR
-from healer.model.temporary import any_standing
+from healer.model.temporary import End, any_standing
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
@@ -94,6 +96,7 @@ class Leader:
             clock=self._clock,
             queue=settings.alerts.queue,
         )
+        self._view = view
         self._probes = ScheduledProbes(
             settings=settings,
             api=api,
@@ -134,7 +137,34 @@ class Leader:
         """An attempt to act has ended: write it down, and say it on the objects."""
         self._audit.acted(act, outcome, before, after)
         if self._object_events is not None:
-            self._object_events.acted(act, outcome, why(act))
+            self._object_events.acted(act, outcome, why_sick(act.incident, act.target))
+
+    def _found_done(self, restored: list[Incident]) -> None:
+        """The same of the actions of an earlier leadership that took effect, as the engine has found: nobody saw their end."""
+        for incident in restored:
+            now = self._journal.incident(incident.id) if incident.state is State.ACTING else None
+            lines = () if now is None else now.history
+            found = next((line for line in lines if line.reason.code == FOUND_DONE and line not in incident.history), None)
+            if found is None:
+                continue
+            action, target = incident.steps[incident.step], incident.acting_on or incident.workload
+            note = self._journal.recall(incident.id).get(action, {})
+            self._audit.found_done(incident, found.reason, standing(incident.workload, self._view, note))
+            if self._object_events is not None:
+                text = f"{found.reason.text}, because {why_sick(incident, target)}"
+                about = (target, incident.workload)
+                self._object_events.tell(incident, text, reason=FOUND_DONE, action=action, about=about)
+
+    def _change_ended(self, change: StandingChange, end: End, text: str) -> None:
+        """A temporary change has ended: the same."""
+        self._audit.taken_back(change, end, text)
+        if self._object_events is not None:
+            said, warns = f"{text}, because {why_over(change)}", end is End.LEFT_ALONE
+            self._object_events.tell(change.incident, said, reason=str(end), action=f"take back {change.name}", warns=warns)
+
+    def _by_person(self, incident: Incident, text: str, *, reason: str, action: str) -> None:
+        if self._object_events is not None:
+            self._object_events.tell(incident, text, reason=reason, action=action)
 
     def _new_taking_back(self, settings: Settings, view: View) -> TakingBack:
         return TakingBack(
@@ -147,7 +177,7 @@ class Leader:
             is_leader=self._is_leader,
             every=settings.engine.retry,
             timeout=settings.engine.action_timeout,
-            ended=self._audit.taken_back,
+            ended=self._change_ended,
             observes=Mode(settings.mode) is Mode.OBSERVE,
         )
 
@@ -206,6 +236,7 @@ class Leader:
             group.create_task(self._journal.run(), name="journal")
             group.create_task(self.event_loop.run(self._executor, incidents, aside), name="event loop")
             await self.event_loop.accepting.wait()
+            self._found_done(incidents)
             self._on_started()
             group.create_task(self._probes.run(), name="probes")
             group.create_task(self._taking_back.run(), name="taking back")
@@ -259,13 +290,20 @@ class Leader:
                 return
             self.event_loop.approved(incident_id, by)
             if incident is not None:
-                self._audit.approved(incident, by, self.event_loop.incident(incident_id))
+                after = self.event_loop.incident(incident_id)
+                self._audit.approved(incident, by, after)
+                if took_effect(incident, after):
+                    text = f"{by} approved {approves(incident)}, because {why_sick(incident)}"
+                    self._by_person(incident, text, reason="Approved", action="approve")
 
         def undone(incident_id: str, by: str) -> None:
-            incident = self.event_loop.incident(incident_id)
+            before = self._journal.incident(incident_id)
             self.event_loop.undone(incident_id, by)
-            if incident is not None and self.event_loop.incident(incident_id) is not incident:
-                self._audit.undone(incident, by)
+            after = self._journal.incident(incident_id)
+            if before is not None and after is not before:
+                self._audit.undone(before, by, after)
+                text = f"{by} has undone what healer did because {why_sick(before)}"
+                self._by_person(before, text, reason="Undone", action="undo")
 
         watch = Incidents(self._api, approved, uid_of=journal.made_as, undone=undone, namespaces=self._journaled)
         await watch.run()

@@ -1,12 +1,13 @@
 """Says on the objects in the cluster what healer did to them: an Event on the target and one on its workload.
 
+What people approve or undo, and what healer takes back, gets one on the workload.
 `kubectl describe pod` and `kubectl get events` show them. They are for people: nothing waits for them, and one that cannot be
 posted is counted and no more. They say what was done, refused or failed, and nothing of dry runs or of what is tried again.
 """
 
 import asyncio
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from healer.http.rate import Rates
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.event import REPORTER
+from healer.model.incident import Incident
 from healer.model.target import Target
 from healer.model.text import cut
 from healer.workloads.registry import WORKLOADS
@@ -52,11 +54,19 @@ class ObjectEvents:
         """Queue the Events about an attempt that has ended."""
         if act.dry_run or outcome.kind not in _SAID:
             return
-        for target in _about(act):
-            if self._rates.wait((target.uid, outcome.reason)) or self._queue.full():
+        warns = outcome.kind is not OutcomeKind.DONE
+        about, text = (act.target, act.incident.workload), f"{outcome.text}, because {why}"
+        self.tell(act.incident, text, reason=outcome.reason, action=act.action, about=about, warns=warns)
+
+    def tell(
+        self, incident: Incident, text: str, *, reason: str, action: str, about: Iterable[Target] = (), warns: bool = False
+    ) -> None:
+        """Queue an Event for each of the objects `about`, by default for the workload of the incident alone."""
+        for target in {each.uid: each for each in about or (incident.workload,)}.values():
+            if self._rates.wait((target.uid, reason)) or self._queue.full():
                 self._metrics.object_event("dropped")
             else:
-                self._queue.put_nowait(self._event(target, act, outcome, why))
+                self._queue.put_nowait(self._event(target, incident, text, reason, action, "Warning" if warns else "Normal"))
 
     async def run(self) -> None:
         """Post what is queued, until cancelled."""
@@ -72,11 +82,10 @@ class ObjectEvents:
             else:
                 self._metrics.object_event("posted")
 
-    def _event(self, target: Target, act: Act, outcome: Outcome, why: str) -> dict[str, Any]:
+    def _event(self, target: Target, incident: Incident, text: str, reason: str, action: str, kind: str) -> dict[str, Any]:
         """The Event (events.k8s.io/v1)."""
-        incident = act.incident
         now = datetime.fromtimestamp(self._api.clock.wall(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        note = f"healer: {outcome.text}, because {why} (rule {incident.rule}, incident {incident.id})"
+        note = f"healer: {text} (rule {incident.rule}, incident {incident.id})"
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
@@ -85,9 +94,9 @@ class ObjectEvents:
                 "namespace": target.namespace or _ELSEWHERE,
             },
             "eventTime": now,
-            "type": "Normal" if outcome.kind is OutcomeKind.DONE else "Warning",
-            "reason": cut(outcome.reason, 128),
-            "action": cut(act.action, 128),
+            "type": kind,
+            "reason": cut(reason, 128),
+            "action": cut(action, 128),
             "note": _within(note, _NOTE),
             "regarding": {
                 "apiVersion": _api_version(target.kind),
@@ -117,10 +126,3 @@ def _api_version(kind: str) -> str:
     """Of a workload's kind its group and version; pods and nodes are of the core group."""
     group = WORKLOADS[kind].resource.group if kind in WORKLOADS else "/api/v1"
     return group.removeprefix("/apis/").removeprefix("/api/")
-
-
-def _about(act: Act) -> Iterator[Target]:
-    """The objects that were acted on: the target, and its workload, each once."""
-    yield act.target
-    if act.incident.workload.uid != act.target.uid:
-        yield act.incident.workload

@@ -37,7 +37,7 @@ class TakingBack:
     """Looks at every temporary change of the journal every so many seconds; `timeout` (s) is for one change.
 
     `observes`: no rule changes anything, so that what is due stands, and is logged once.
-    `ended` is called when a change has ended: with its incident, its action, how, and a text.
+    `ended` is called when a change has ended: with the change, how, and a text.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TakingBack:
         every: float,
         timeout: float,
         observes: bool = False,
-        ended: Callable[[Incident, str, End, str], None] = lambda _incident, _action, _end, _text: None,
+        ended: Callable[[StandingChange, End, str], None] = lambda _standing, _end, _text: None,
     ) -> None:
         self._clients = clients
         self._view = view
@@ -184,7 +184,7 @@ class TakingBack:
     def _end(self, standing: StandingChange, end: End, text: str) -> str:
         """The change has ended: note it, and say it in the incident. Of an incident that is gone by now only the log says it."""
         self._metrics.taken_back(standing.name, end)
-        self._ended(standing.incident, standing.name, end, text)
+        self._ended(standing, end, text)
         newest = self._journal.incident(standing.incident.id)
         if newest is None:
             self._log.warning("a change of an incident that is gone has ended", change=str(standing), end=str(end), reason=text)

@@ -1,16 +1,21 @@
 """What healer leaves for those who ask later: lines of the audit, Events on the objects, and conditions to wait for."""
 
 import asyncio
+import signal
 from pathlib import Path
 from typing import Any
 
 from healer.lab import Lab
+from healer.lab.apiserver.api import DeleteOptions
+from healer.lab.kinds import POD
+from healer.model.annotations import UNDONE_BY
 from healer.model.event import REPORTER
 from healer.settings.sections import JournalSettings
 from tests.integration.conftest import Run
-from tests.integration.world import CRASH_LOOP, NAMESPACE, evictions, rule, ruleset, serve, uid
+from tests.integration.test_scale import resolved, slow
+from tests.integration.world import CRASH_LOOP, NAMESPACE, evictions, patch, rule, ruleset, serve, serves, uid
 from tests.seams.house import house
-from tests.support.healer import Healer, verb
+from tests.support.healer import Healer, environment, verb
 from tests.support.kustomize import KUBECTL
 from tests.support.processes import PATIENCE
 
@@ -26,6 +31,16 @@ def audited(healer: Healer, what: str) -> list[Object]:
 def events(lab: Lab) -> list[Object]:
     """The Events that healer has posted, as the API stores them."""
     return [each for each in lab.objects("events") if each.get("reportingComponent") == REPORTER]
+
+
+async def said(lab: Lab, reason: str, number: int = 1) -> list[Object]:
+    """Those of one reason, once there are so many."""
+
+    def found(lab: Lab) -> list[Object]:
+        return [each for each in events(lab) if each["reason"] == reason]
+
+    await lab.wait_for(lambda lab: len(found(lab)) >= number, PATIENCE)
+    return found(lab)
 
 
 def conditions(lab: Lab) -> dict[str, str]:
@@ -85,6 +100,60 @@ async def test_an_approval_leaves_a_line_with_the_person(
     await healer.says("incident healed")
     (line,) = audited(healer, "approve")
     assert (line["who"], line["approves"], line["outcome"], line["incident"]) == ("alice", "evict", "done", waiting["incident"])
+    assert (line["before"], line["after"] != "waiting", "CrashLoop" in line["why"]) == ("waiting", True, True)
+    (event,) = await said(lab, "Approved")
+    assert (event["involvedObject"]["kind"], event["type"]) == ("Deployment", "Normal")
+    assert event["message"].startswith("healer: alice approved evict, because CrashLoop")
+
+
+async def test_what_is_taken_back_and_an_undo_of_what_is_closed_leave_lines_and_events(lab: Lab, run: Run) -> None:
+    """The undo is what `healer undo` writes when it is done."""
+    await serve(lab)
+    step = {"scale": {"by": 2, "max": 5, "keepFor": "0s"}, "verify": {"within": "30s", "stable": "300ms"}}
+    brief = rule("busy", when={"alert": ["HighLatency"]}, heal=[step], limits={"cooldown": "1s"})
+    healer, firing = await run(ruleset(brief)), slow()
+    await healer.post(firing)
+    await lab.wait_for(serves(5), PATIENCE)
+    await healer.post(resolved(firing))
+    back = await healer.says("audit", what="take back scale")
+    (before,), (after,) = back["before"].values(), back["after"].values()
+    assert (before, after, back["outcome"], back["why"]) == ("5", "3", "TakenBack", "the incident is healed")
+    (event,) = await said(lab, "TakenBack")
+    assert "replicas of deployment/tensorflow-serving: 5 -> 3, because the incident is healed" in event["message"]
+
+    await healer.says("incident closed", incident=back["incident"])
+    place = f"/apis/healer.dev/v1alpha1/namespaces/{NAMESPACE}/incidents/{back['incident']}"
+    await patch(lab, place, {"metadata": {"annotations": {UNDONE_BY: "alice"}}})
+    line = await healer.says("audit", what="undo")
+    assert (line["who"], line["before"], line["after"], line["incident"]) == ("alice", "closed", "closed", back["incident"])
+    (event,) = await said(lab, "Undone")
+    assert event["message"].startswith("healer: alice has undone what healer did")
+
+
+async def test_an_action_whose_end_nobody_saw_leaves_its_line_after_the_restart(
+    lab: Lab, run: Run, tmp_path: Path, settings: dict[str, str | Path], rules_folder: Path
+) -> None:
+    """healer is killed while its eviction is under way; the pod is gone when the next one looks."""
+    sick, *_ = await serve(lab, min_available=None)
+    (rules_folder / "0.yaml").write_text(ruleset(CRASH_LOOP), "utf-8")
+    eviction = lab.faults.delay(600, verb="create", resource="pods/eviction")
+    async with Healer(["--rules", str(rules_folder)], environment(tmp_path, settings)) as killed:
+        await killed.says("healer is ready")
+        await lab.behave(NAMESPACE, sick, "crash")
+        await eviction.used()
+        lost = uid(lab, sick)
+        killed.send(signal.SIGKILL)
+        assert await killed.ended() == -signal.SIGKILL
+    lab.faults.clear()
+    lab.api.delete(POD, NAMESPACE, sick, DeleteOptions(uid=lost))
+    await lab.wait_for(serves(3, without=lost), PATIENCE)
+    next_one = await run(ruleset(CRASH_LOOP))
+    line = await next_one.says("audit", what="evict")
+    assert (line["outcome"], line["reason"], line["before"]) == ("done", "FoundDone", {})
+    assert line["target"] == {"kind": "Pod", "namespace": NAMESPACE, "name": sick, "uid": lost}
+    assert "CrashLoop" in line["why"]
+    kinds = {each["involvedObject"]["kind"] for each in await said(lab, "FoundDone", 2)}
+    assert kinds == {"Pod", "Deployment"}
 
 
 async def test_healers_own_events_are_no_signal(lab: Lab, run: Run) -> None:

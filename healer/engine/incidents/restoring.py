@@ -25,6 +25,8 @@ from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import TRIGGERS
 
 T = TypeVar("T")
+FOUND_DONE = "FoundDone"
+"""The code of an action of before that took effect, as the cluster shows."""
 
 
 class Restoring:
@@ -90,7 +92,7 @@ class Restoring:
         if incident.state is State.ACTING:
             if took_effect(incident, turn.view):
                 text = f"healer was away; {incident.acting_on} is gone or going: the action took effect"
-                self._progress.acted(case, Outcome(OutcomeKind.DONE, "FoundDone", text), turn)
+                self._progress.acted(case, Outcome(OutcomeKind.DONE, FOUND_DONE, text), turn)
             else:
                 self._progress.record(case, to_be_tried_again(incident, turn.now), turn)
         yield turn.effects
