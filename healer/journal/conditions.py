@@ -8,12 +8,14 @@ from collections.abc import Set
 from datetime import UTC, datetime
 
 from healer.engine.incidents.approval import waits
-from healer.engine.safety.wide import stops_all
+from healer.engine.safety.wide import BREAKER, stops_all
 from healer.model.incident import Incident, State
 
 _ALL = frozenset(State)
 _CLOSED = frozenset({State.CLOSED})
 _HEALED = frozenset({State.HEALED, State.CLOSED})
+_ENDS_ASKING = ("Approved", "ApprovalVoid", "Storm")
+"""The reasons of a wait after which no approval is waited for. Others, such as a pause, leave the question as it is."""
 
 
 def conditions(incident: Incident) -> list[dict[str, str]]:
@@ -38,12 +40,19 @@ def needs_human(incident: Incident) -> bool:
 
 
 def _asked(incident: Incident) -> float:
-    """Since when a human is needed, or is not."""
-    if waits(incident) and incident.asked_at is not None:
-        return incident.asked_at
-    if incident.state is State.ESCALATED:
-        return _since(incident, {State.ESCALATED})
-    return incident.opened_at if stops_all(incident) else incident.changed_at
+    """Since when a human is needed, or is not: the last line of the history that has changed it."""
+    needed, since = False, incident.opened_at
+    for entry in incident.history:
+        before = needed
+        if entry.state is not State.WAITING:
+            needed = entry.state is State.ESCALATED or (incident.rule == BREAKER and entry.state is not State.CLOSED)
+        elif entry.reason.code == "NeedsApproval" or entry.reason.code in _ENDS_ASKING:
+            needed = entry.reason.code == "NeedsApproval"
+        if needed != before:
+            since = entry.at
+    if needed == needs_human(incident):
+        return since
+    return incident.asked_at or incident.changed_at
 
 
 def _since(incident: Incident, states: Set[State]) -> float:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from healer.journal.conditions import conditions
 from healer.model.action import OutcomeKind
 from healer.model.effects import Act, Approval, Decided, Effect, Input, Record
 from healer.model.incident import Incident, State
@@ -233,6 +234,9 @@ class Promises:
             assert (before.rule, before.workload, before.opened_at) == (incident.rule, incident.workload, incident.opened_at)
             assert before.state is not State.CLOSED, "closed is closed: ids are unique"
             assert before.step <= incident.step
+            for was, is_now in zip(conditions(before), conditions(incident), strict=True):
+                if was["status"] == is_now["status"]:
+                    assert was["lastTransitionTime"] == is_now["lastTransitionTime"], f"{was['type']} has not changed"
         times = [entry.at for entry in incident.history]
         assert times == sorted(times)
         assert times[-1] == incident.changed_at

@@ -11,7 +11,7 @@ from healer.journal import codec
 from healer.model.effects import Dropped, Loss, Remember, Verb
 from healer.model.incident import Incident, State
 from healer.model.signal import Signal
-from tests.support.world import START, Drill, World, codes, rule, rulebook, state, tuned
+from tests.support.world import START, Drill, World, codes, decisions, rule, rulebook, state, tuned
 
 SLOW: dict[str, Any] = {"when": {"alert": ["HighLatency"]}}
 WAITING: dict[str, Any] = {"when": {"alert": ["HighLatency"], "for": "1m"}}
@@ -328,6 +328,17 @@ def test_the_first_replica_may_end_before_the_second() -> None:
         d.wait(20)
         d.feed(said(d, key="b", began=START + 5, trouble="t"))
     assert d.incidents == {}
+
+
+def test_a_late_report_alone_leaves_a_count_of_nothing_which_is_forgotten() -> None:
+    """The end from one replica of a Prometheus, then both reports of another: none of them is an occurrence."""
+    d = drill(**COUNTED)
+    d.feed(said(d, key="a", firing=False, ended=d.now + 10, trouble="t"))
+    d.feed(said(d, key="b", began=START + 5, trouble="t"))
+    assert "seen 0 of 3 times" in decisions(d.effects, Verb.PEND)[-1].reason.text
+    d.feed(said(d, key="b", firing=False, began=START + 5, ended=d.now + 10, trouble="t"))
+    d.wait(1200)
+    assert not d.engine._parts.matcher.waits()
 
 
 def test_two_troubles_count_twice() -> None:
