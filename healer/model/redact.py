@@ -1,9 +1,10 @@
 """Removes personal data and secrets from every free text before it leaves healer (promise 12).
 
 Every pattern takes time linear in the length of the text. A look-behind lets a match start only at the edge of a run, so that no
-run is scanned twice, and repetitions are possessive or bounded. A pattern is tried only when the text contains one of its signs,
-because the search for a sign takes a hundredth of the time. Names of Kubernetes objects, uids, IP addresses, image digests, times
-and plain numbers stay.
+run is scanned twice, and repetitions are possessive or bounded. A possessive one repeats a single character or a set, never a
+group: before Python 3.11.5 a possessive group that can backtrack matches wrongly (cpython issue 106052). A pattern is tried only
+when the text contains one of its signs, because the search for a sign takes a hundredth of the time. Names of Kubernetes objects,
+uids, IP addresses, image digests, times and plain numbers stay.
 """
 
 import re
@@ -20,7 +21,7 @@ SLACK = 1000
 _SHORT = 128
 """The length, in characters, up to which a text is probably a name that recurs. Such texts are cached."""
 PIECE = 16_384
-"""The most characters that are redacted in one piece (`redact_in_pieces`): some 20 ms, of which no pattern takes more than 8."""
+"""The characters of a piece of a long text (`redact_in_pieces`): some 20 ms, of which no pattern takes more than 8."""
 _LOGGED = 16_384
 """The most characters of one text in a log event."""
 
@@ -47,7 +48,11 @@ _SEPARATOR = (
 )
 """The text between a key and its value, with the closing quote of the key. The quotes of JSON inside a string are escaped. In
 YAML a value may begin on the next line."""
-_VALUE = r"(?:\\{1,3}\"(?:(?!\\{1,3}\").){1,500}+\\{1,3}\"|'[^']{1,500}+'|\"(?:[^\"\\]|\\.){1,500}+\"|[^\s'\",;&\\]{1,500}+)"
+_VALUE = (
+    r"(?:\\{1,3}\"(?s:(?!\\{1,3}\").){1,500}\\{1,3}\"|'[^']{1,500}+'|\"(?s:[^\"\\]|\\.){1,500}\""
+    r"|(?:\\{0,3}['\"])?[^\s'\",;&\\]++)"
+)
+"""The value of a key: in quotes, or up to a space. Of one in quotes that is longer, or has no second quote, up to a space."""
 _KEYS = (
     r"(?:pass(?:word|wd|phrase|code)|(?<![a-z])(?:pwd|pass(?==))|secret|token|credentials?|x-amz-signature|[?&]sig|session[_-]?id"
     r"|(?:api|access|account|auth|private|secret|shared|signing|encryption|master|license)[ _-]?key)"
@@ -127,7 +132,7 @@ _PATTERNS = (
         re.compile(
             r"(?i)((?<![a-z])(?:set-)?cookie\\{0,3}['\"]?\s{0,3}[:=：]\s{0,3}\\{0,3}['\"]?)"
             r"([\w.$%-]{1,200}+=(?:\"[^\"]{0,500}\"|[^\s;,'\"\\]{1,4000}+)"
-            r"(?:;\s?[\w.$%-]{1,200}+(?:=(?:\"[^\"]{0,500}\"|[^\s;,'\"\\]{0,4000}+))?){0,50}|[\w.$%+/-]{5,400}+)"
+            r"(?:;[ \t]?[\w.$%-]{1,200}+(?:=(?:\"[^\"]{0,500}\"|[^\s;,'\"\\]{0,4000}+))?){0,50}|[\w.$%+/-]{5,400}+)"
         ),
         _redact_header,
     ),
@@ -198,30 +203,60 @@ def redact_most(text: str, most: int) -> str:
     return redact(text[: most + 2 * SLACK])[:-SLACK] + "…"
 
 
-_GOES_ON = re.compile(r"[\s:=：|>+-]\Z")
-"""The end of a line whose value may stand on the next one."""
-
-
 def redact_in_pieces(text: str) -> Iterator[str]:
-    """The redacted text in pieces of whole lines, each made when it is asked for, from at most `PIECE` characters.
+    """The redacted text in pieces of whole lines, of at most `PIECE` characters, each made when it is asked for.
 
-    A pattern keeps all other threads waiting for as long as it searches, so that a long text is not searched at once. Of a line
-    that is longer than a piece the end is left out. A key in several lines is looked for in the whole text, which is quick.
+    A pattern keeps all other threads waiting for as long as it searches, so that a long text is not searched at once. A key in
+    several lines is looked for in the whole text, which is quick. Other secrets in several lines are shorter than `_MARGIN`: a
+    piece ends where none of them goes on (`_safe_edge`). Of a line that is longer than a piece the end is left out.
     """
-    lines: list[str] = []
-    size = 0
-    for line in _PRIVATE_KEY.apply(text, text.lower()).split("\n"):
-        if lines and size + len(line) + 1 > PIECE:
-            carried = [lines.pop()] if len(lines) > 1 and _GOES_ON.search(lines[-1]) else []
-            yield _redact_lines(lines) + "\n"
-            lines, size = carried, sum(len(each) + 1 for each in carried)
-        lines.append(line)
-        size += len(line) + 1
-    yield _redact_lines(lines)
+    text = _PRIVATE_KEY.apply(text, text.lower())
+    at = 0
+    while len(text) - at > PIECE + _MARGIN:
+        window = text[at : at + PIECE + _MARGIN]
+        if "\n" in window[:-_MARGIN]:
+            safe = redact(window)
+            edge, rest = _safe_edge(window, safe)
+            if not edge:
+                yield _LEFT_OUT
+                return
+            yield safe[: len(safe) - rest]
+            at += edge
+        else:
+            yield redact_most(window, PIECE - 2 * SLACK) + "\n"
+            at = _after_long_line(text, at)
+    yield redact(text[at:])
 
 
-def _redact_lines(lines: list[str]) -> str:
-    return redact_most("\n".join(lines), PIECE - 2 * SLACK)
+_MARGIN = 2 * SLACK
+"""The most characters of a secret in several lines, but for a private key."""
+_TRIES = 16
+_LEFT_OUT = "[the rest is left out: secrets in several lines follow each other without an end]\n"
+
+
+def _safe_edge(window: str, safe: str) -> tuple[int, int]:
+    """Where lines begin to which no secret of the lines before goes on, and the length of these lines when they are redacted.
+
+    `safe` is the redacted window. It ends as the lines from there on do when they are redacted alone. (0, 0) when there is none.
+    """
+    edge, tried = len(window) - _MARGIN, 0
+    while tried < _TRIES and (edge := window.rfind("\n", 0, edge) + 1):
+        rest = redact(window[edge:])
+        if safe.endswith(rest):
+            return edge, len(rest)
+        tried += 1
+        edge -= 1 if tried < 4 else min(edge, SLACK // 4)
+    return 0, 0
+
+
+def _after_long_line(text: str, at: int) -> int:
+    """Where the first line begins, after that at `at`, to which no secret of the line before goes on."""
+    while end := text.find("\n", at) + 1:
+        before, after = text[max(at, end - _MARGIN) : end], text[end : end + _MARGIN]
+        if redact(before + after).endswith(redact(after)):
+            return end
+        at = end
+    return len(text)
 
 
 def names_secret(key: str) -> bool:
