@@ -1,7 +1,11 @@
 """When a temporary change of an incident is taken back."""
 
+from healer.engine.matching.firing import UNCONFIRMED
 from healer.model.incident import Incident, State
 from healer.model.temporary import TemporaryChange
+
+_HEARS_WITHIN = 120.0
+"""Seconds in which a healer that has just begun hears from its sources what still fires, or people are to hear it."""
 
 
 def due_at(change: TemporaryChange, incident: Incident, *, stopped: bool = False) -> float | None:
@@ -18,7 +22,8 @@ def due_at(change: TemporaryChange, incident: Incident, *, stopped: bool = False
     if change.with_incident and (ended := _ended_at(incident)) is not None:
         times.append(ended + change.lasts)
     if change.while_acting and (stopped or _left_to_others(incident)):
-        times.append(incident.changed_at)
+        hears = incident.state is State.WAITING and incident.reason.code == UNCONFIRMED and not stopped
+        times.append(incident.changed_at + (_HEARS_WITHIN if hears else 0.0))
     return min(times, default=None)
 
 

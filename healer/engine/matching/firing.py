@@ -17,6 +17,8 @@ UNNAMED = ""
 
 NOT_REPEATED = "NotRepeated"
 """The reason code of a signal that fades and that was not repeated in time: healer changes nothing for it."""
+UNCONFIRMED = "Unconfirmed"
+"""The reason code of a signal that a healer which has just begun knows from the journal alone."""
 
 
 class Weight(IntEnum):
@@ -88,7 +90,7 @@ class Firing:
             return not_known(self)
         if not self.confirmed:
             text = f"{signal.source} {signal.name} of {signal.target} is known from the journal alone"
-            return Reason("Unconfirmed", f"{text}: healer waits until its source says so, too")
+            return Reason(UNCONFIRMED, f"{text}: healer waits until its source says so, too")
         if signal.suppressed:
             return Reason("Suppressed", f"{signal.name}: {signal.suppressed}; healer does nothing about it until that ends")
         age = now - signal.at

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from healer.engine.incidents.temporary import due_at
+from healer.engine.matching.firing import UNCONFIRMED
 from healer.model.effects import TakenBack
 from healer.model.incident import Reason, State
 from healer.model.temporary import End, TemporaryChange
@@ -77,6 +78,17 @@ def test_it_is_due_when_the_incident_waits_without_a_limit_and_not_when_its_step
     assert due_at(WHILE_ACTING, replace(waiting, waiting_since=NOW)) is None
     assert due_at(WHILE_ACTING, replace(waiting, waiting_since=NOW, unknown_since=NOW)) == waiting.changed_at
     assert due_at(CHANGE, waiting) is None
+
+
+def test_a_healer_that_has_just_begun_has_some_time_to_hear_what_still_fires() -> None:
+    """To end a silence because nothing is known yet would have the next attempt make another."""
+    waiting = then(OPEN, State.WAITING)
+    unheard = replace(waiting, reason=Reason(UNCONFIRMED, "known from the journal alone"))
+    due = due_at(WHILE_ACTING, unheard)
+    assert due is not None
+    assert waiting.changed_at < due < waiting.changed_at + tuned().engine.max_wait, "it does not last: people are to hear of it"
+    assert due_at(WHILE_ACTING, unheard, stopped=True) == waiting.changed_at
+    assert due_at(WHILE_ACTING, replace(unheard, state=State.ESCALATED)) == waiting.changed_at
 
 
 def test_it_is_due_while_healer_is_stopped_unless_an_attempt_is_under_way() -> None:
