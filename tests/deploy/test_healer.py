@@ -24,6 +24,8 @@ ALL = sorted(
 )
 WITHOUT = {"cpu-limit"}
 """A leader whose CPU is throttled renews its lease late, and another healer takes over."""
+NAMES = (53, 5353)
+"""Where DNS answers: its Service's port, and that of its pods on OpenShift."""
 NODES = {("ClusterRole", "healer-nodes"), ("ClusterRoleBinding", "healer-nodes"), ("ConfigMap", "healer-rules")}
 """What components/nodes changes beside the Deployment."""
 CLUSTER = {"ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
@@ -118,7 +120,11 @@ def test_in_production_the_replicas_are_on_two_nodes_and_reach_only_what_they_ne
     ]
     egress = one(objects, "NetworkPolicy")["spec"]["egress"]
     servers = {server.port for server in SERVERS.values()}
-    assert {port["port"] for rule in egress for port in rule["ports"]} == {53, 443, 6443, 8080, 9090, 9093} | servers
+    assert {port["port"] for rule in egress for port in rule["ports"]} == {*NAMES, 443, 6443, 8080, 9090, 9093} | servers
+    (names,) = [
+        {(each["protocol"], each["port"]) for each in rule["ports"]} for rule in egress if rule["ports"][0]["port"] in NAMES
+    ]
+    assert names == {(protocol, port) for protocol in ("UDP", "TCP") for port in NAMES}
 
 
 def test_in_production_healer_sees_nodes_and_changes_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,43 +153,6 @@ def test_with_the_operator_healer_is_scraped_as_its_alerts_ask_for_it() -> None:
     assert service["metadata"]["name"] == "healer", "the job that the alerts name"
     dashboard = one(objects, "ConfigMap", "healer-dashboard")
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
-
-
-def test_a_rule_file_of_ones_own_is_one_line() -> None:
-    """It stands beside the packs, in the same ConfigMap, whose name is the same."""
-    assert changed("examples/own-rules") == changed("overlays/production")
-    data, without = (
-        one(built(FOLDER / each), "ConfigMap", "healer-rules")["data"] for each in ("examples/own-rules", "overlays/production")
-    )
-    assert data == without | {"own.yaml": (FOLDER / "examples/own-rules/own.yaml").read_text("utf-8")}
-    kustomization = (FOLDER / "examples/own-rules/kustomization.yaml").read_text("utf-8")
-    assert sum("own.yaml" in line for line in kustomization.splitlines() if not line.startswith("#")) == 1
-
-
-def test_the_example_of_slack_is_one_patch(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert changed("examples/slack") == changed("overlays/production")
-    objects = built(FOLDER / "examples/slack")
-    (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
-    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    slack = settings(objects, monkeypatch).sinks["slack"]
-    assert slack.secret is not None
-    assert slack.secret.parent == Path(mounts["secrets"])
-
-
-def test_the_example_of_prometheus_is_one_patch(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert changed("examples/prometheus") == changed("overlays/production")
-    found = settings(built(FOLDER / "examples/prometheus"), monkeypatch)
-    assert (found.prometheus.url, found.alerts.url) == (
-        "http://prometheus.monitoring:9090",
-        "http://alertmanager.monitoring:9093",
-    )
-
-
-def test_the_example_of_a_canary_is_a_rule_file_and_what_it_may_do() -> None:
-    """The rule is the shipped one, in which names are to be filled in."""
-    assert changed("examples/canary") - changed("examples/prometheus") == {("ClusterRole", "healer-canary")}
-    data = one(built(FOLDER / "examples/canary"), "ConfigMap", "healer-rules")["data"]
-    assert data["canary.yaml"] == (ROOT / "rules/canary/tensorflow-serving.yaml").read_text("utf-8")
 
 
 def test_with_tls_the_port_speaks_https_to_the_kubelet_prometheus_and_the_other_replica(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,16 @@ import helm_python
 import pytest
 import yaml
 
+from healer.actions.registry import ACTIONS
+from healer.daemon.rulefiles import load_rules, vocabulary
+from healer.model.action import Permission
+from healer.operate.rbac import needed, rule_roles
 from tests.deploy.test_healer import FOLDER, WITHOUT, one, rules, settings
 from tests.docs.chart import rows
 from tests.support.helm import CHART, notes, rendered, values
 from tests.support.kustomize import Manifest, built
 from tests.support.manifest_checks import faults
+from tests.support.rbac import granted
 from tests.support.schemas import all_faults
 
 SLACK: dict[str, Any] = {"slack": {"channel": "#ml-oncall"}}
@@ -21,7 +26,12 @@ PROMETHEUS = {
     "prometheus": {"url": "http://prometheus.monitoring:9090"},
     "alertmanager": {"url": "http://alertmanager.monitoring:9093"},
 }
-OWN = {"rules": {"own.yaml": (FOLDER / "examples/own-rules/own.yaml").read_text("utf-8")}}
+OWN = {"rules": {"own.yaml": (FOLDER / "components/own-rules/own.yaml").read_text("utf-8")}}
+CANARY: dict[str, Any] = {
+    "rules": {"canary.yaml": (FOLDER / "components/canary/canary.yaml").read_text("utf-8")},
+    "roles": (FOLDER / "components/canary-ingress/role.yaml").read_text("utf-8"),
+}
+EACH: dict[str, Any] = {**SLACK, **PROMETHEUS, **CANARY, "rules": OWN["rules"] | CANARY["rules"]}
 TLS: dict[str, Any] = {"tls": {"enabled": True}}
 GUARDED: dict[str, Any] = {
     "tls": {"enabled": True, "clientNames": ["alertmanager.monitoring.svc"]},
@@ -33,9 +43,11 @@ SAME: dict[str, dict[str, Any]] = {
     "overlays/production": values("production"),
     "overlays/namespaced": values("namespaced"),
     "overlays/prometheus-operator": values("production", "prometheus-operator"),
-    "examples/slack": values("production", **SLACK),
-    "examples/prometheus": values("production", **PROMETHEUS),
-    "examples/own-rules": values("production", **OWN),
+    "examples/slack": values("observe", **SLACK),
+    "examples/prometheus": values("observe", **PROMETHEUS),
+    "examples/own-rules": values("observe", **OWN),
+    "examples/canary": values("observe", **PROMETHEUS, **CANARY),
+    "examples/everything": values("production", **EACH),
     "examples/tls": values("production", "prometheus-operator", **TLS),
     "examples/guarded": values("production", "prometheus-operator", **GUARDED),
 }
@@ -48,6 +60,8 @@ EVERYTHING = values(
     **PROMETHEUS,
     **OWN,
     **GUARDED,
+    roles=CANARY["roles"],
+    runbooks={"baseUrl": "https://git.example.com/ml/healer/docs/"},
     image={"repository": "registry.example.com/ml/healer", "tag": "0.1.0"},
     imagePullSecrets=[{"name": "registry"}],
     settings={"HEALER_LOG__LEVEL": "debug", "HEALER_LIMITS__CORDON": True},
@@ -155,11 +169,58 @@ def test_an_issuer_of_ones_own_signs_alone_and_a_secret_of_ones_own_needs_none()
         ({"networkPolicy": {"egressPorts": ["https"]}}, "egressPorts"),
         ({"spread": {"node": "DoNotSchedule"}}, "node"),
         ({"tls": {"issuer": {"kind": "Certificate"}}}, "kind"),
+        ({"settings": {"HEALER_HTTP__TLS_CERT_FILE": "/tls.crt"}}, "HEALER_HTTP__TLS_CERT_FILE.*the value tls.enabled"),
+        ({"settings": {"HEALER_MODE": "enforce"}}, "HEALER_MODE.*the value mode"),
+        ({"runbooks": {"baseUrl": "docs"}}, "baseUrl"),
+        ({"roles": "kind: Secret"}, "roles: an object of kind Secret"),
+        ({"roles": "a: 1"}, "roles: an object of kind none"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(given: dict[str, Any], what: str) -> None:
     with pytest.raises(helm_python.HelmError, match=what):
         rendered(given)
+
+
+def test_what_the_chart_sets_is_refused_among_the_settings() -> None:
+    """A variable that is there twice has its last value: `settings` would end `observe`, or take the probes their port."""
+    containers = [
+        container
+        for given in (EVERYTHING, values("namespaced"))
+        for container in one(rendered({**given, "settings": {}}), "Deployment")["spec"]["template"]["spec"]["containers"]
+    ]
+    names = {entry["name"] for container in containers for entry in container["env"]} - {"POD_IP"}
+    assert {"HEALER_MODE", "HEALER_CLUSTER__NAMESPACES", "HEALER_HTTP__TLS_CLIENT_NAMES"} < names
+    for name in names:
+        with pytest.raises(helm_python.HelmError, match=f"{name}.*set by the (value|chart)"):
+            rendered({"settings": {name: "x"}})
+
+
+def test_the_writers_name_comes_by_a_value() -> None:
+    """The same objects as by the component, for the account of this release."""
+    added = yaml.safe_load_all((FOLDER / "components/approver-name/policy.yaml").read_text("utf-8"))
+    objects, before = rendered({"approverName": True}), rendered({})
+    assert [each for each in objects if each not in before] == list(added)
+    elsewhere = json.dumps(rendered({"approverName": True}, namespace="ml-platform"))
+    assert elsewhere.count("system:serviceaccount:ml-platform:healer") == 2
+    assert "serviceaccount:healer:healer" not in elsewhere
+
+
+def test_the_roles_of_ones_own_rules_are_what_healer_rbac_prints() -> None:
+    """A part of the ClusterRole healer, or Roles where healer is confined to namespaces."""
+    before = granted(rendered(values("observe")))
+    added = granted(rendered(values("observe", **PROMETHEUS, **CANARY))) - before
+    assert added == {Permission("networking.k8s.io", "ingresses", verb) for verb in ("list", "patch")}
+    needs = needed(load_rules([FOLDER / "components/canary/canary.yaml"], vocabulary()), ACTIONS)
+    confined = yaml.safe_dump_all(rule_roles(needs, "healer", within=("production",), name="healer-own"))
+    assert granted(rendered(values("namespaced", roles=confined))) - granted(rendered(values("namespaced"))) == added
+
+
+def test_each_alert_leads_to_the_page_at_the_address_that_is_given() -> None:
+    for base, expected in (("", "docs/"), ("https://git.example.com/docs", "https://git.example.com/docs/")):
+        given = values("prometheus-operator", runbooks={"baseUrl": base})
+        (group,) = one(rendered(given), "PrometheusRule")["spec"]["groups"]
+        for rule in group["rules"]:
+            assert rule["annotations"]["runbook_url"] == f"{expected}healer-alerts.md#{rule['alert'].lower()}"
 
 
 def test_each_value_is_described_and_has_a_default() -> None:
@@ -193,6 +254,6 @@ def test_the_packaged_chart_is_whole(tmp_path: Path) -> None:
     listed = subprocess.run(["tar", "-tzf", str(package)], capture_output=True, text=True, check=True, timeout=60).stdout.split()
     packs = {path.name for path in (FOLDER.parents[1] / "rules").glob("*.yaml")} | {"nodes/gpu.yaml"}
     assert {f"healer/files/rules/{name}" for name in packs} | {"healer/crds/crd.yaml", "healer/README.md"} <= set(listed)
-    assert not [name for name in listed if "/canary/" in name or "/models/" in name]
+    assert not [name for name in listed if "canary" in name or "/models/" in name]
     for given in ({}, values("production")):
         assert by_name(rendered(given, chart=Path(package))) == by_name(rendered(given))

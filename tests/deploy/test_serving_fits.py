@@ -252,9 +252,30 @@ def test_the_external_metric_is_one_that_the_adapter_serves() -> None:
 
 
 def test_keda_scales_instead_of_the_autoscaler_and_by_no_missing_number() -> None:
+    """By the same use of CPU and memory, and by the requests."""
     assert not [each for each in overlay("keda") if each["kind"] == "HorizontalPodAutoscaler"]
-    (trigger,) = [each for each in _one("keda", "ScaledObject")["spec"]["triggers"] if each["type"] == "prometheus"]
-    assert trigger["metadata"]["ignoreNullValues"] == "false"
+    triggers = {each["type"]: each for each in _one("keda", "ScaledObject")["spec"]["triggers"]}
+    assert triggers.pop("prometheus")["metadata"]["ignoreNullValues"] == "false"
+    (scaler,) = [each for each in overlay("httproute") if each["kind"] == "HorizontalPodAutoscaler"]
+    resources = {each["resource"]["name"]: each["resource"]["target"] for each in scaler["spec"]["metrics"]}
+    assert {name: (each["metricType"], int(each["metadata"]["value"])) for name, each in triggers.items()} == {
+        name: (target["type"], target["averageUtilization"]) for name, target in resources.items()
+    }
+    assert triggers.keys() == {"cpu", "memory"}
+
+
+def test_names_can_be_asked_for_on_openshift_too() -> None:
+    """There the pods of DNS have another namespace and another port, and a policy is about the pod's port."""
+    rules = [rule for each in overlay("httproute") if each["kind"] == "NetworkPolicy" for rule in each["spec"].get("egress", ())]
+    names = {
+        rule["to"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]: {
+            (port["protocol"], port["port"]) for port in rule["ports"]
+        }
+        for rule in rules
+        if rule.get("to")
+    }
+    for namespace, port in (("kube-system", 53), ("openshift-dns", 5353)):
+        assert names[namespace] == {("UDP", port), ("TCP", port)}
 
 
 # -- the way of an alert -----------------------------------------------------------------------------------------------

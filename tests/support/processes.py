@@ -127,7 +127,7 @@ def program(package: str, *names: str) -> str:
     for name in names:
         if (path := shutil.which(name)) is not None:
             return path
-    missing = f"{' or '.join(names)} is not installed: as root on Debian, `make packages` (or apt-get install {package})"
+    missing = f"{' or '.join(names)} is not installed: as root on Debian, `make setup` (or apt-get install {package})"
     if os.environ.get("CI") == "true":
         pytest.fail(f"{missing}; with CI=true nothing may skip")
     pytest.skip(missing)

@@ -1,0 +1,179 @@
+"""The components of deploy/healer: each sits on any overlay, and leaves to the overlay whether healer acts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from healer.actions.registry import ACTIONS
+from healer.daemon.rulefiles import vocabulary
+from healer.operate.rbac import needed
+from healer.rules.loading import load_all
+from healer.rules.rulebook import Rulebook
+from tests.deploy.test_healer import ALL, FOLDER, ROOT, WITHOUT, changed, one, rules, settings
+from tests.docs.roles import SPLITTERS
+from tests.support.kustomize import Manifest, built
+from tests.support.manifest_checks import faults
+from tests.support.rbac import granted
+from tests.support.schemas import VERSIONS, all_faults
+
+COMPONENTS = sorted(path.parent.name for path in FOLDER.glob("components/*/kustomization.yaml"))
+OVERLAYS = sorted(path.parent.name for path in FOLDER.glob("overlays/*/kustomization.yaml"))
+NEEDS = {"client-certificates": ["tls"], "runbooks": ["prometheus-operator"], "canary": ["prometheus"]}
+"""The components that a component builds on."""
+BRINGS = {"production": {"nodes"}, "prometheus-operator": {"nodes", "prometheus-operator"}}
+"""The components that an overlay has already: kustomize refuses an object that is there twice."""
+SINCE = {"approver-name": "1.36"}
+"""The first version of Kubernetes that has a component's kinds, where that is not the oldest."""
+CANARIES = [f"canary-{kind.lower()}" for kind in SPLITTERS]
+CLUSTER = {*CANARIES}
+"""Components with a part of the ClusterRole healer, which overlays/namespaced does without."""
+
+
+def with_components(overlay: str, names: list[str], home: Path) -> list[Manifest]:
+    """The objects of an overlay of one's own, outside of this repository, that has these components and what they need."""
+    wanted = [each for name in names for each in (*NEEDS.get(name, ()), name)]
+    kept = [name for name in dict.fromkeys(wanted) if name not in BRINGS.get(overlay, ())]
+    here = Path(os.path.relpath(FOLDER, home.resolve()))
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [str(here / "overlays" / overlay)],
+        "components": [str(here / "components" / name) for name in kept],
+    }
+    (home / "kustomization.yaml").write_text(json.dumps(kustomization), "utf-8")
+    return built(home)
+
+
+def _pairs() -> list[tuple[str, str]]:
+    return [(overlay, name) for overlay in OVERLAYS for name in COMPONENTS if overlay != "namespaced" or name not in CLUSTER]
+
+
+@pytest.mark.parametrize(("overlay", "name"), _pairs())
+def test_a_component_sits_on_any_overlay_and_leaves_the_mode_to_it(
+    overlay: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its objects are valid and good; the settings and the rules can be used, and the mode is the overlay's."""
+    objects = with_components(overlay, [name], tmp_path)
+    assert list(all_faults(objects, [each for each in VERSIONS if each >= SINCE.get(name, "")])) == []
+    assert faults(objects, without=WITHOUT) == []
+    assert settings(objects, monkeypatch).mode == ("observe" if overlay == "observe" else "enforce")
+    rules(objects)
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_no_component_names_the_mode(name: str) -> None:
+    for path in (FOLDER / "components" / name).iterdir():
+        lines = [line for line in path.read_text("utf-8").splitlines() if not line.lstrip().startswith("#")]
+        assert "HEALER_MODE" not in "\n".join(lines), path
+
+
+@pytest.mark.parametrize("overlay", ["observe", "production"])
+def test_all_components_go_together(overlay: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of their names, with what each needs before it."""
+    names = sorted(COMPONENTS, key=lambda name: (name != "prometheus-operator", name))
+    objects = with_components(overlay, names, tmp_path)
+    assert list(all_faults(objects, VERSIONS[-1:])) == []
+    assert faults(objects, without=WITHOUT) == []
+    found = settings(objects, monkeypatch)
+    assert found.mode == ("observe" if overlay == "observe" else "enforce")
+    assert (found.http.tls_client_ca_file is None, found.sinks["slack"].secret is None, found.cluster.nodes) == (
+        False,
+        False,
+        True,
+    )
+    assert {"own/image-pull", "canary/bad-canary"} <= rules(objects).by_name.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name.startswith("examples/")])
+def test_an_example_is_one_overlay_and_components_and_says_so(name: str) -> None:
+    """In its first words, and in the table of README.md."""
+    text = (FOLDER / name / "kustomization.yaml").read_text("utf-8")
+    said = yaml.safe_load(text)
+    assert said.keys() <= {"apiVersion", "kind", "resources", "components"}
+    (below,) = said["resources"]
+    overlay = below.removeprefix("../../")
+    assert re.match(r"overlays/[a-z-]+|\.\./tls$", overlay)
+    assert all(each.startswith("../../components/") for each in said["components"])
+    if overlay.startswith("overlays/"):
+        assert text.startswith(f"# {overlay}")
+        table = (FOLDER / "README.md").read_text("utf-8")
+        assert re.search(rf"^\| `{name}` \| `{overlay}`", table, re.MULTILINE), f"no row of README.md has {name}"
+
+
+def test_the_examples_of_the_first_days_change_nothing_in_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("slack", "prometheus", "own-rules", "canary"):
+        assert settings(built(FOLDER / "examples" / name), monkeypatch).mode == "observe", name
+        monkeypatch.delenv("HEALER_MODE")
+    assert settings(built(FOLDER / "examples/everything"), monkeypatch).mode == "enforce"
+
+
+def test_a_rule_file_of_ones_own_is_one_line() -> None:
+    """It stands beside the packs, in the same ConfigMap, whose name is the same."""
+    assert changed("examples/own-rules") - changed("overlays/observe") == {("ConfigMap", "healer-rules")}
+    data, without = (
+        one(built(FOLDER / each), "ConfigMap", "healer-rules")["data"] for each in ("examples/own-rules", "overlays/observe")
+    )
+    assert data == without | {"own.yaml": (FOLDER / "components/own-rules/own.yaml").read_text("utf-8")}
+    kustomization = (FOLDER / "components/own-rules/kustomization.yaml").read_text("utf-8")
+    assert sum("own.yaml" in line for line in kustomization.splitlines() if not line.startswith("#")) == 1
+
+
+def test_slack_is_one_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert changed("examples/slack") == changed("overlays/observe")
+    objects = built(FOLDER / "examples/slack")
+    (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    slack = settings(objects, monkeypatch).sinks["slack"]
+    assert slack.secret is not None
+    assert slack.secret.parent == Path(mounts["secrets"])
+
+
+def test_prometheus_is_one_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert changed("examples/prometheus") == changed("overlays/observe")
+    found = settings(built(FOLDER / "examples/prometheus"), monkeypatch)
+    assert (found.prometheus.url, found.alerts.url) == (
+        "http://prometheus.monitoring:9090",
+        "http://alertmanager.monitoring:9093",
+    )
+
+
+def test_a_canary_is_a_rule_file_and_what_it_may_do() -> None:
+    """The rule is the shipped one, in which names are to be filled in."""
+    added = {("ConfigMap", "healer-rules"), ("ClusterRole", "healer-canary-ingress")}
+    assert changed("examples/canary") - changed("examples/prometheus") == added
+    data = one(built(FOLDER / "examples/canary"), "ConfigMap", "healer-rules")["data"]
+    assert data["canary.yaml"] == (ROOT / "rules/canary/tensorflow-serving.yaml").read_text("utf-8")
+
+
+@pytest.mark.parametrize("kind", SPLITTERS)
+def test_a_canary_may_do_with_its_kind_of_route_what_healer_rbac_prints(kind: str, tmp_path: Path) -> None:
+    """And nothing with those of the other kinds."""
+    objects = with_components("observe", ["canary", f"canary-{kind.lower()}"], tmp_path)
+    data = one(objects, "ConfigMap", "healer-rules")["data"]
+    own = data | {"canary.yaml": data["canary.yaml"].replace("route: {kind: Ingress,", f"route: {{kind: {kind},")}
+    bound, problems = load_all(own, vocabulary())
+    assert problems == []
+    before = granted(built(FOLDER / "overlays/observe"))
+    added = granted(objects) - before
+    assert added == needed(Rulebook(bound), ACTIONS) - before
+    assert {each.resource for each in added} == {{"Ingress": "ingresses"}.get(kind, f"{kind.lower()}s")}
+    assert "patch" in {each.verb for each in added}
+
+
+def test_the_runbooks_of_the_alerts_have_an_address_of_ones_own(tmp_path: Path) -> None:
+    """Nothing else changes, and the ConfigMap with the address stays with kustomize."""
+    before = built(FOLDER / "overlays/prometheus-operator")
+    objects = with_components("prometheus-operator", ["runbooks"], tmp_path)
+    base = yaml.safe_load((FOLDER / "components/runbooks/base-url.yaml").read_text("utf-8"))["data"]["baseUrl"]
+    (group,) = one(before, "PrometheusRule")["spec"]["groups"]
+    for rule in group["rules"]:
+        path = rule["annotations"]["runbook_url"]
+        assert path.startswith("docs/")
+        rule["annotations"]["runbook_url"] = f"{base}/{path.removeprefix('docs/')}"
+    assert objects == before
