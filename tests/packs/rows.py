@@ -73,7 +73,6 @@ STORM = Hold("three of four pods", "Storm", sick=3, lasts=60)
 SHORT = Hold("over before `for`", "NotLongEnough", brief=True)
 LAST = Hold("the last ready pod", "BelowFloor", replicas=1)
 UNASKED = Hold("nobody approves", "ApprovalExpired")
-OBSERVED = Hold("for more than an hour", "")
 ROLLOUT = Hold("a rollout is under way", "RolloutInProgress", rollout=True)
 
 
@@ -95,11 +94,6 @@ def evicts(rule: str, trouble: Trouble, *holds: Hold) -> Row:
 def asks(rule: str, trouble: Trouble, action: str, *holds: Hold) -> Row:
     """A rule that changes the workload when a human approves."""
     return Row(rule, trouble, action, (UNASKED, *holds))
-
-
-def watches(rule: str, trouble: Trouble, *holds: Hold) -> Row:
-    """A rule that only says what it would have done."""
-    return Row(rule, trouble, "evict", (OBSERVED, *holds))
 
 
 def pages(rule: str, trouble: Trouble, *holds: Hold) -> Row:
@@ -132,9 +126,9 @@ def _tensorflow_serving() -> Iterator[Row]:
     yield asks(f"{pack}/version-failing", alerted_workload("TFServingVersionFailing"), "rollback")
     two = instead("at two revisions", out_of_memory_at_two_revisions(), "NotOftenEnough")
     yield asks(f"{pack}/oom-killed", out_of_memory(3), "rollback", ONCE, two)
-    yield watches(f"{pack}/config-error", waiting("CreateContainerConfigError"), SHORT)
-    yield watches(f"{pack}/not-starting", waiting("CreateContainerError"), SHORT)
-    yield watches(f"{pack}/unschedulable", UNSCHEDULABLE, SHORT)
+    yield pages(f"{pack}/config-error", waiting("CreateContainerConfigError"), SHORT)
+    yield pages(f"{pack}/not-starting", waiting("CreateContainerError"), SHORT)
+    yield pages(f"{pack}/unschedulable", UNSCHEDULABLE, SHORT)
     yield pages(f"{pack}/stuck-terminating", TERMINATING, SHORT)
     pressed = pages(f"{pack}/node-pressure", recorded(3), instead("two records", recorded(2), "NotOftenEnough"))
     yield by(pressed, recorded(3, "Failed"))
@@ -153,8 +147,8 @@ def _vllm() -> Iterator[Row]:
     yield asks("vllm/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks("vllm/version-failing", alerted_workload("VllmVersionFailing"), "rollback")
     yield pages("vllm/oom-killed", out_of_memory(2), ONCE)
-    yield watches("vllm/config-error", waiting("CreateContainerConfigError"), SHORT)
-    yield watches("vllm/unschedulable", UNSCHEDULABLE, SHORT)
+    yield pages("vllm/config-error", waiting("CreateContainerConfigError"), SHORT)
+    yield pages("vllm/unschedulable", UNSCHEDULABLE, SHORT)
 
 
 def _sglang() -> Iterator[Row]:
@@ -170,8 +164,8 @@ def _sglang() -> Iterator[Row]:
     yield asks("sglang/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks("sglang/version-failing", alerted_workload("SglangVersionFailing"), "rollback")
     yield pages("sglang/oom-killed", out_of_memory(2), ONCE)
-    yield watches("sglang/config-error", waiting("CreateContainerConfigError"), SHORT)
-    yield watches("sglang/unschedulable", UNSCHEDULABLE, SHORT)
+    yield pages("sglang/config-error", waiting("CreateContainerConfigError"), SHORT)
+    yield pages("sglang/unschedulable", UNSCHEDULABLE, SHORT)
 
 
 def _triton() -> Iterator[Row]:
@@ -185,8 +179,8 @@ def _triton() -> Iterator[Row]:
     yield asks("triton/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks("triton/version-failing", alerted_workload("TritonVersionFailing"), "rollback")
     yield pages("triton/oom-killed", out_of_memory(2), ONCE)
-    yield watches("triton/config-error", waiting("CreateContainerConfigError"), SHORT)
-    yield watches("triton/unschedulable", UNSCHEDULABLE, SHORT)
+    yield pages("triton/config-error", waiting("CreateContainerConfigError"), SHORT)
+    yield pages("triton/unschedulable", UNSCHEDULABLE, SHORT)
 
 
 def _kserve() -> Iterator[Row]:
@@ -202,8 +196,16 @@ def _kserve() -> Iterator[Row]:
     inner = ("VllmVersionFailing", "SglangVersionFailing", "TritonVersionFailing", "TFServingVersionFailing")
     yield by(version_failing, *map(alerted_workload, inner))
     yield pages("kserve/oom-killed", out_of_memory(2), ONCE)
-    yield watches("kserve/config-error", waiting("CreateContainerConfigError"), SHORT)
-    yield watches("kserve/unschedulable", UNSCHEDULABLE, SHORT)
+    yield pages("kserve/config-error", waiting("CreateContainerConfigError"), SHORT)
+    yield pages("kserve/unschedulable", UNSCHEDULABLE, SHORT)
+
+
+NODE_CONDITIONS = (
+    *("ContainerRuntimeReady", "KernelReady", "NetworkingReady", "StorageReady"),
+    *("KernelDeadlock", "ReadonlyFilesystem", "FilesystemCorruptionProblem"),
+    *("GPUMissing", "NVLinkStatusInactive", "UnhealthyNvidiaDevicePlugin", "XIDErrors"),
+)
+"""What agents say of nodes, beside AcceleratedHardwareReady."""
 
 
 def _gpu() -> Iterator[Row]:
@@ -212,7 +214,7 @@ def _gpu() -> Iterator[Row]:
     yield evicts("gpu/xid-application", application, STORM, LAST, instead("the device is at fault", device, UNMET))
     yield pages("gpu/xid-device", device, instead("a number that nobody knows", unknown, UNMET))
     broken = pages("nodes-gpu/node-broken", on_node("AcceleratedHardwareReady"), SHORT)
-    yield by(broken, on_node("KernelDeadlock"), on_node("ReadonlyFilesystem"))
+    yield by(broken, *map(on_node, NODE_CONDITIONS))
     yield pages("gpu/xid-unknown", unknown, instead("the device is at fault", device, UNMET))
 
 
