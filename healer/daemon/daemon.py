@@ -28,12 +28,14 @@ from healer.daemon.peers import Peers
 from healer.daemon.reach import Reach
 from healer.daemon.recorder import Recorder
 from healer.daemon.rulefiles import RuleFiles
+from healer.daemon.state import StateReport
 from healer.daemon.watchers import Watching
 from healer.engine.safety.wide import ENDED_ALERTS
 from healer.http.access import takes_tokens
 from healer.http.forward import Relay
 from healer.http.reviews import Reviewer
 from healer.http.server import Server
+from healer.http.state import StateRoutes
 from healer.http.tls import TlsError, peer_tls
 from healer.http.webhook import Receiver
 from healer.journal.base import Journal, JournalCounts, JournalError, JournalMissing
@@ -264,12 +266,27 @@ class Daemon:
                 registry=self._metrics.registry,
                 decisions=lambda: list(self._decisions),
                 rules=self._coverage.rows,
+                state=self._state(vitals),
                 relay=self._relay(session, peers),
                 reviewer=reviewer,
                 clock=self._clock,
             )
         except TlsError as error:
             raise SettingsError(str(error)) from error
+
+    def _state(self, vitals: HealthChecks) -> StateRoutes:
+        report = StateReport(
+            settings=self._settings,
+            view=self._view,
+            rulebook=lambda: self._rulebook,
+            incidents=lambda: self._journal.incidents(),
+            rows=self._coverage.rows,
+            health=vitals.health,
+            leader=lambda: self._leadership.holder,
+            sight=lambda: None if self._leader is None else self._leader.sight,
+            clock=self._clock.wall,
+        )
+        return StateRoutes(report.whole, report.incident)
 
     def _peers(self, api: Api) -> Peers:
         leader = self._settings.leader

@@ -24,6 +24,7 @@ from healer.daemon.metrics import Metrics
 from healer.daemon.object_events import ObjectEvents
 from healer.daemon.recorder import Recorder
 from healer.daemon.scheduled_probes import ScheduledProbes
+from healer.daemon.state import Sight
 from healer.daemon.taking_back import TakingBack
 from healer.engine.engine import Engine
 from healer.engine.incidents.restoring import FOUND_DONE
@@ -86,8 +87,9 @@ class Leader:
         self._audit = Audit(replica, on=settings.log.audit)
         self._object_events = ObjectEvents(api, metrics, replica) if settings.events.post else None
         self._silences = own_silences(settings.alerts, api.clock)
+        engine = Engine(rulebook, specs(ACTIONS), _tuning(settings, home))
         self.event_loop = EventLoop(
-            engine=Engine(rulebook, specs(ACTIONS), _tuning(settings, home)),
+            engine=engine,
             view=view,
             sources=WatchedSources.of(WatchContext(settings, view, lambda: self._rulebook)),
             recorder=recorder,
@@ -97,11 +99,19 @@ class Leader:
             queue=settings.alerts.queue,
         )
         self._view = view
-        self._probes = ScheduledProbes(
-            settings=settings,
-            api=api,
-            view=view,
-            metrics=metrics,
+        self._probes = self._new_probes(recorder)
+        self._probes.use(rulebook)
+        self.sight = Sight(engine, self._probes.canaries.rows)
+        """What people may see of its decisions."""
+        self._executor = self._new_executor(settings, view)
+        self._taking_back = self._new_taking_back(settings, view)
+
+    def _new_probes(self, recorder: Recorder) -> ScheduledProbes:
+        return ScheduledProbes(
+            settings=self._settings,
+            api=self._api,
+            view=self._view,
+            metrics=self._metrics,
             clock=self._clock,
             report=self.event_loop.observed,
             decided=recorder.decided,
@@ -110,9 +120,6 @@ class Leader:
             occurrence=self.event_loop.occurrence,
             own_silence=self._own_silence,
         )
-        self._probes.use(rulebook)
-        self._executor = self._new_executor(settings, view)
-        self._taking_back = self._new_taking_back(settings, view)
 
     def _new_executor(self, settings: Settings, view: View) -> Executor:
         return Executor(

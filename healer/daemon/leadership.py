@@ -71,6 +71,13 @@ class Leadership:
         """Whether this replica may act at this moment."""
         return not self.elected or (self._lease is not None and self._lease.is_leader())
 
+    @property
+    def holder(self) -> str:
+        """The identity of the replica that leads; "" when none does."""
+        if not self.elected:
+            return self.identity if self.serving else ""
+        return ("" if self._lease is None else self._lease.leader()) or ""
+
     def leader(self) -> str:
         """The address of another replica that leads. Raises QueueFull when there is none."""
         holder = None if self._lease is None else self._lease.leader()

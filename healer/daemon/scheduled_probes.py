@@ -8,18 +8,17 @@ from functools import partial
 import structlog
 
 from healer.cluster.api import Api
+from healer.daemon.canary_board import CanaryBoard
 from healer.daemon.metrics import Metrics
 from healer.model.duration import about
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Reason
 from healer.model.signal import Report, Signal
-from healer.model.target import Target
-from healer.model.verdict import Verdict
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
 from healer.settings import Settings
-from healer.sources.base import Asked, Occurrence, Pushed, Shifts, SourceContext, sources
+from healer.sources.base import Asked, Judgement, Occurrence, Pushed, Shifts, SourceContext, sources
 from healer.sources.probes import Probes
 from healer.sources.prometheus.client import connect
 
@@ -52,6 +51,8 @@ class ScheduledProbes:
     ) -> None:
         self._settings = settings
         self._metrics = metrics
+        self.canaries = CanaryBoard()
+        """What the looks at canaries have found."""
         self._clock = clock
         self._decided = decided
         self._prometheus = (
@@ -115,8 +116,10 @@ class ScheduledProbes:
         if why:
             self._metrics.unanswered(rule)
 
-    def _judged(self, rule: str, target: Target, verdict: Verdict, news: bool) -> None:
-        self._metrics.verdict(rule, verdict.kind)
-        if news:
+    def _judged(self, judgement: Judgement) -> None:
+        now, verdict = self._clock(), judgement.verdict
+        self._metrics.verdict(judgement.rule, verdict.kind)
+        self.canaries.judged(judgement, now)
+        if judgement.news:
             reason = Reason(verdict.kind.code, verdict.text)
-            self._decided(Decision(self._clock(), Verb.JUDGE, reason, target, rule))
+            self._decided(Decision(now, Verb.JUDGE, reason, judgement.target, judgement.rule))

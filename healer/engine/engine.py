@@ -12,6 +12,7 @@ from healer.engine.incidents.trust import Sifted, sift
 from healer.engine.incidents.validity import Reread
 from healer.engine.parts import assemble
 from healer.engine.pipeline import Pipeline
+from healer.engine.safety.gauges import LimitGauge, gauges
 from healer.engine.safety.guards.question import Guards
 from healer.engine.safety.guards.registry import GUARDS
 from healer.engine.safety.guards.stops import pause
@@ -96,6 +97,10 @@ class Engine:
     def ends(self, answer: Answered) -> Iterator[Signal]:
         """The ends of the signals that a whole answer does not have. A shell may feed many in parts, before the answer."""
         return self._matcher.ends(answer.rule, answer.keys)
+
+    def gauges(self, view: View, now: float) -> list[LimitGauge]:
+        """How much of the limits is used up."""
+        return list(gauges(self._parts.guard_state, self._matcher.rulebook.by_name, view, now))
 
     @property
     def goes_on(self) -> bool:

@@ -22,6 +22,7 @@ from healer.http.rate import ClientRates
 from healer.http.refusals import Refusals
 from healer.http.reviews import Reviewer
 from healer.http.rules import RULES_PATH, RuleRow, Rules
+from healer.http.state import INCIDENT_PATH, STATE_PATH, StateRoutes
 from healer.http.tls import TlsMetrics, server_tls
 from healer.http.webhook import Receiver, Webhook
 from healer.model.effects import Decision
@@ -34,8 +35,9 @@ class Server:
     """An async context manager: serves from entry to exit; at exit, requests under way get `shutdown_timeout` (s) to finish.
 
     `webhooks` maps a path to the receiver of the bodies that are posted there; `decisions` returns the recent decisions, oldest
-    first; `rules` returns the rules in force; `relay` passes on what another replica decides; `reviewer` reviews tokens of
-    Kubernetes. Raises TlsError when the TLS files cannot be used; entry raises OSError when the port is not available.
+    first; `rules` returns the rules in force; `state` gives the state of healer; `relay` passes on what another replica decides;
+    `reviewer` reviews tokens of Kubernetes. Raises TlsError when the TLS files cannot be used; entry raises OSError when the port
+    is not available.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Server:
         registry: CollectorRegistry,
         decisions: Callable[[], Sequence[Decision]] = tuple,
         rules: Callable[[], Sequence[RuleRow]] = tuple,
+        state: StateRoutes | None = None,
         relay: Relay | None = None,
         reviewer: Reviewer | None = None,
         clock: Clock = SYSTEM,
@@ -76,6 +79,9 @@ class Server:
         reading = Door("read", settings, rates, reviewer)
         app.router.add_get(DECISIONS_PATH, behind(reading, Decisions(decisions).handle))
         app.router.add_get(RULES_PATH, behind(reading, Rules(rules).handle))
+        if state is not None:
+            app.router.add_get(STATE_PATH, behind(reading, state.handle))
+            app.router.add_get(INCIDENT_PATH, behind(reading, state.one))
         self._runner = web.AppRunner(app, shutdown_timeout=settings.shutdown_timeout)
 
     @property

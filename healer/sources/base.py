@@ -28,8 +28,22 @@ from healer.workloads.registry import core_resources
 Probe = Callable[[float], Awaitable[Sequence[Report]]]
 """Asks for one rule, at a time in seconds since the epoch, and returns its reports. It handles the errors that it expects."""
 
-Judged = Callable[[str, Target, Verdict, bool], None]
-"""Is given a rule's full name, the target, the verdict of each look, and whether it is another one than before."""
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict of one look at a canary. `rule` is the rule's full name, `target` the canary's workload, `route` what splits
+    the traffic, `share` the canary's share of it (0 to 1). `news`: the verdict is another one than at the look before."""
+
+    rule: str
+    target: Target
+    route: str
+    share: float
+    verdict: Verdict
+    news: bool
+
+
+Judged = Callable[[Judgement], None]
+"""Is given the judgement of each look."""
 
 Shifts = Callable[[str], Mapping[str, str] | None]
 """Of the open incident that a firing signal is part of, by the signal's key: what is kept of its shifts that were accepted, as

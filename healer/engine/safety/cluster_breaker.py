@@ -40,6 +40,10 @@ class ClusterBreaker:
             return None
         return max(self._incident.opened_at, self._openings[-1] if self._openings else 0.0) + self._tuning.limits.breaker_quiet
 
+    def openings_since(self, since: float) -> int:
+        """How many incidents opened after `since`, of those that count."""
+        return sum(at > since for at in self._openings)
+
     def count_opening(self, turn: Turn) -> None:
         """An incident has opened: open the breaker when that was one too many."""
         self._openings.append(turn.now)

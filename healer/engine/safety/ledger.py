@@ -85,6 +85,18 @@ class Ledger:
         """The times of all actions in a namespace after `since`, oldest first."""
         return _after(since, self._by_namespace.get(namespace, []))
 
+    def namespaces(self, since: float, most: int) -> list[tuple[str, list[float]]]:
+        """The namespaces with actions after `since`, with these times, oldest first; the `most` that were acted in last."""
+        return _latest(since, self._by_namespace, most)
+
+    def workloads(self, since: float, most: int) -> list[tuple[str, list[float]]]:
+        """The same of workloads, by uid."""
+        return _latest(since, self._by_workload, most)
+
+    def attempted(self, most: int) -> list[Key]:
+        """What attempts are counted by, at most `most`: a rule, the uid of a workload, and its revision."""
+        return list(dict.fromkeys((*self._actions, *self._ended)))[-most:]
+
     def anywhere(self, since: float, most: int) -> list[float]:
         """The times of all actions after `since`, oldest first: of each namespace the latest `most`, its own budget.
 
@@ -151,6 +163,12 @@ def key_of(incident: Incident) -> Key:
 
 def _after(since: float, times: list[float]) -> list[float]:
     return times[bisect_right(times, since) :]
+
+
+def _latest(since: float, times: dict[K, list[float]], most: int) -> list[tuple[K, list[float]]]:
+    """Of each key the times after `since`; only the `most` keys with the latest ones."""
+    found = [(key, left) for key, each in times.items() if (left := _after(since, each))]
+    return sorted(found, key=lambda item: item[1][-1])[-most:]
 
 
 def _kept(since: float, times: dict[K, list[float]]) -> dict[K, list[float]]:

@@ -23,6 +23,10 @@ class RuleBreakers:
     def __init__(self) -> None:
         self._rows: dict[str, _FailureRow] = {}
 
+    def rows(self) -> Iterable[tuple[str, "_FailureRow"]]:
+        """The rules that have failed since they healed last, and at what."""
+        return self._rows.items()
+
     def failed(self, rule: str, at: float) -> None:
         """An incident in which healer acted has escalated."""
         row = self._rows.setdefault(rule, _FailureRow())

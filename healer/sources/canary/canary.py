@@ -20,7 +20,7 @@ from healer.rules.named_workload import NamedWorkload
 from healer.rules.probe import BAD_CANARY, UNKNOWN_VERDICT, Canary
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import CANARY
-from healer.sources.base import Asked, Judged, Occurrence, Probe, Shifts, SourceContext
+from healer.sources.base import Asked, Judged, Judgement, Occurrence, Probe, Shifts, SourceContext
 from healer.sources.canary.look import CanaryLook, LookResult
 from healer.sources.canary.route import RouteLook
 from healer.sources.canary.sides import ObservedSide, Sides
@@ -133,7 +133,8 @@ class _Trial:
                 self._log.info("nothing to judge", canary=self._signals.target.name, reason=look.why)
         else:
             news, self._kind = look.verdict.kind is not self._kind, look.verdict.kind
-            self._judged(self._signals.rule, self._signals.target, look.verdict, news)
+            place = str(self._route)
+            self._judged(Judgement(self._signals.rule, self._signals.target, place, look.share, look.verdict, news))
         self._why = look.why
         return self._signals.after(look, now, self._route.put_back(kept or {}))
 

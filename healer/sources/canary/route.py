@@ -15,6 +15,9 @@ class RouteLook:
         self._place = place
         self._found: ReadRoute | None = None
 
+    def __str__(self) -> str:
+        return str(self._place)
+
     async def share(self) -> float:
         """The canary's share of the traffic, 0 to 1. Raises RouteError, ClusterError."""
         self._found = None

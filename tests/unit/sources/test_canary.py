@@ -23,6 +23,7 @@ from healer.model.view import View
 from healer.routes.base import BackendMissing, RouteMissing
 from healer.rules.probe import BAD_CANARY, UNKNOWN_VERDICT, Canary
 from healer.rules.triggers import TRIGGERS
+from healer.sources.base import Judgement
 from healer.sources.canary.canary import CanaryProbe, CanarySignals, sides_of
 from healer.sources.canary.doubt import _speaks_of_failure
 from healer.sources.canary.look import CanaryLook, LookResult
@@ -814,10 +815,11 @@ async def test_a_rule_looks_at_the_canary_that_its_route_sends_traffic_to(tmp_pa
     (bound,) = rulebook(rule("bad-canary", when=asked, heal=[{"page": {}}])).rules
     told: list[VerdictKind] = []
 
-    def tell(name: str, target: Target, verdict: Verdict, news: bool) -> None:
-        assert (name, target.name) == ("test/bad-canary", CANARY)
-        if news:
-            told.append(verdict.kind)
+    def tell(judgement: Judgement) -> None:
+        assert (judgement.rule, judgement.target.name) == ("test/bad-canary", CANARY)
+        assert judgement.route == "ingress/model-ab-testing"
+        if judgement.news:
+            told.append(judgement.verdict.kind)
 
     async with remembering(tmp_path / "prometheus", series) as prometheus, Lab(controllers=False) as lab:
         api = await Api.connect(kubeconfig=kubeconfig(tmp_path, lab.url))

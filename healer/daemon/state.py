@@ -1,0 +1,206 @@
+"""Puts together the state of healer at one moment, for the page and for `healer top`: what it knows, decided and did."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from healer.engine.engine import Engine
+from healer.engine.incidents.approval import waits
+from healer.engine.safety.guards.stops import pause
+from healer.engine.safety.wide import ENDED_ALERTS, stops_all
+from healer.http.health import Health
+from healer.http.rules import RuleRow
+from healer.http.state import ActivityRow, CanaryRow, CheckRow, IncidentRow, LimitRow, StateBody, UnitRow, WorkloadRow
+from healer.journal.codec import encode
+from healer.journal.conditions import needs_human
+from healer.model.incident import Incident, State
+from healer.model.kube import matches
+from healer.model.redact import redact
+from healer.model.unit import Unit
+from healer.model.view import View
+from healer.model.workload import Workload
+from healer.rules.rulebook import BoundRule, Rulebook
+from healer.rules.schema import Mode
+from healer.rules.scope import Scope
+from healer.settings import Settings
+from healer.sinks.site import site_links
+from healer.turns import in_turns
+
+WEEK = 7 * 86400.0
+"""Seconds in which the actions of a rule are counted."""
+_MOST_INCIDENTS = 1000
+"""Incidents in an answer: those that are not closed first, then the newest."""
+_MOST_WORKLOADS = 1000
+_MOST_UNITS = 100
+"""Units of a workload that are shown one by one."""
+_AT_ONCE = 25
+"""Incidents or workloads that are put together before the loop is yielded: a few milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a leader has, for people: the engine, and the canaries that its looks have judged. A follower has neither."""
+
+    engine: Engine
+    canaries: Callable[[Iterable[str]], Iterator[CanaryRow]]
+
+
+class StateReport:
+    """`incidents` gives those that are kept, oldest first; `leader` who leads; `sight` is None while another replica does."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        view: View,
+        rulebook: Callable[[], Rulebook],
+        incidents: Callable[[], Sequence[Incident]],
+        rows: Callable[[], Sequence[RuleRow]],
+        health: Callable[[], Health],
+        leader: Callable[[], str],
+        sight: Callable[[], Sight | None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._view = view
+        self._rulebook = rulebook
+        self._incidents = incidents
+        self._rows = rows
+        self._health = health
+        self._leader = leader
+        self._sight = sight
+        self._clock = clock
+
+    async def whole(self) -> StateBody:
+        """The state of now."""
+        now, sight, rulebook = self._clock(), self._sight(), self._rulebook()
+        known = [incident for incident in self._incidents() if incident.rule != ENDED_ALERTS]
+        rows = [self._incident_row(incident) async for incident in in_turns(_foremost(known), _AT_ONCE)]
+        limits = [] if sight is None else sight.engine.gauges(self._view, now)
+        await asyncio.sleep(0)
+        return StateBody(
+            at=now,
+            version=version("healer"),
+            cluster=self._settings.site.cluster,
+            mode=self._settings.mode,
+            leads=sight is not None,
+            leader=self._leader(),
+            paused=self._view.paused_everywhere,
+            checks=self._checks(),
+            incidents=rows,
+            workloads=await self._workloads(rulebook, now),
+            canaries=[] if sight is None else list(sight.canaries(rulebook.by_name)),
+            limits=[
+                LimitRow(each.kind, each.used, each.most, each.open, each.rule, each.namespace, each.workload, each.until)
+                for each in limits
+            ],
+            rules=list(self._rows()),
+            activity=list(_activity(known, rulebook.by_name, now)),
+        )
+
+    def incident(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """One incident in plain values, as its object has it; None where there is none."""
+        found = next((each for each in self._incidents() if (each.workload.namespace, each.id) == (namespace, name)), None)
+        if found is None:
+            return None
+        spec, status = encode(found)
+        return {"name": found.id, **spec, **status, "links": site_links(self._settings.site, found), "command": _command(found)}
+
+    def _checks(self) -> list[CheckRow]:
+        health = self._health()
+        checks = {check.name: check for check in (*health.live, *health.ready)}
+        return [CheckRow(check.name, check.ok, redact(check.reason)) for check in checks.values()]
+
+    def _incident_row(self, incident: Incident) -> IncidentRow:
+        return IncidentRow(
+            name=incident.id,
+            namespace=incident.workload.namespace,
+            workload=incident.workload,
+            rule=incident.rule,
+            severity=incident.severity,
+            mode=incident.mode,
+            state=incident.state,
+            reason=incident.reason,
+            steps=list(incident.steps),
+            step=incident.step,
+            storm=incident.storm,
+            sick=len(incident.sick),
+            opened_at=incident.opened_at,
+            changed_at=incident.changed_at,
+            ended_at=incident.ended_at,
+            wake_at=incident.wake_at,
+            waits_for="" if not needs_human(incident) else "approval" if waits(incident) else "human",
+            command=_command(incident),
+            links=site_links(self._settings.site, incident),
+        )
+
+    async def _workloads(self, rulebook: Rulebook, now: float) -> list[WorkloadRow]:
+        scopes = list({repr(bound.scope): bound.scope for bound in rulebook.rules}.values())
+        rows: list[WorkloadRow] = []
+        async for workload in in_turns(list(self._view.workloads()), _AT_ONCE):
+            if len(rows) < _MOST_WORKLOADS and self._covered(workload, scopes):
+                rows.append(self._workload_row(workload, now))
+        return sorted(rows, key=lambda row: (row.target.namespace, row.target.kind, row.target.name))
+
+    def _covered(self, workload: Workload, scopes: Iterable[Scope]) -> bool:
+        """Whether a rule is about a workload: by its own labels, or by those of a pod."""
+        if self._view.workload_of(workload) != workload.target:
+            return False  # a part of another one
+        meta = workload.metadata
+        labels = [meta.labels, *(pod.metadata.labels for pod in self._view.pods_of(workload.target)[:1])]
+        return any(
+            scope.covers(meta.namespace)
+            and scope.covers_kind(workload.kind, self._view.supported_kinds)
+            and (scope.selector is None or any(matches(scope.selector.struct, each) for each in labels))
+            for scope in scopes
+        )
+
+    def _workload_row(self, workload: Workload, now: float) -> WorkloadRow:
+        units = self._view.units_of(workload.target)
+        veto = pause(self._view, workload.metadata.namespace, [workload], now)
+        return WorkloadRow(
+            target=workload.target,
+            desired=workload.desired,
+            ready=workload.ready,
+            rollout="" if workload.rollout is None else redact(workload.rollout.text),
+            paused="" if veto is None else redact(veto.reason.text),
+            units=[_unit_row(unit) for unit in units[:_MOST_UNITS]],
+            more=max(0, len(units) - _MOST_UNITS),
+        )
+
+
+def _unit_row(unit: Unit) -> UnitRow:
+    if unit.ready or not unit.pods:
+        return UnitRow(unit.pods[0].metadata.name if unit.pods else unit.uid, unit.ready)
+    pod = next((pod for pod in unit.pods if not pod.ready), unit.pods[0])
+    waiting = [each.state.waiting.reason for each in pod.status.container_statuses if each.state.waiting is not None]
+    why = "terminating" if pod.terminating else next(filter(None, waiting), "") or pod.status.reason or pod.status.phase
+    return UnitRow(unit.pods[0].metadata.name, False, redact(why))
+
+
+def _command(incident: Incident) -> str:
+    """What to type next about an incident."""
+    place = f"incident/{incident.id} -n {incident.workload.namespace}"
+    if waits(incident) or stops_all(incident):
+        return f"healer approve {place}"
+    return f"healer explain {place}"
+
+
+def _foremost(known: Sequence[Incident]) -> list[Incident]:
+    """The incidents that are shown: those that are not closed, then the newest closed ones."""
+    ranked = sorted(known, key=lambda incident: (incident.state is State.CLOSED, -incident.changed_at))
+    return ranked[:_MOST_INCIDENTS]
+
+
+def _activity(known: Sequence[Incident], rules: Mapping[str, BoundRule], now: float) -> Iterator[ActivityRow]:
+    """What each rule did, in the order of the rules."""
+    by_rule: dict[str, list[Incident]] = {}
+    for incident in known:
+        by_rule.setdefault(incident.rule, []).append(incident)
+    for rule in rules:
+        if found := by_rule.get(rule):
+            last = found[-1]
+            actions = sum(at > now - WEEK for incident in found for at in incident.acted_at)
+            yield ActivityRow(rule, last.opened_at, last.state, len(found), actions, last.mode == Mode.OBSERVE)
