@@ -58,7 +58,8 @@ def pause_verb(
     async def work(api: Api) -> PauseResult:
         place = await _pausable(api, what, namespace or me.namespace, healer_namespace, lease, make=True)
         until = None if lasts is None else api.clock.wall() + lasts
-        return await pause(api, place, me.user, reason, healer_namespace, until=until, make=what == EVERYTHING, lease=lease)
+        by = await signature(api, me)
+        return await pause(api, place, by, reason, healer_namespace, until=until, make=what == EVERYTHING, lease=lease)
 
     _print_pause(with_cluster(work, context), output)
 
@@ -77,7 +78,7 @@ def resume_verb(
 
     async def work(api: Api) -> PauseResult:
         place = await _pausable(api, what, namespace or me.namespace, healer_namespace, lease)
-        return await resume(api, place, healer_namespace, lease=lease)
+        return await resume(api, place, healer_namespace, by=await signature(api, me), lease=lease)
 
     _print_pause(with_cluster(work, context), output)
 

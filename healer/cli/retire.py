@@ -21,6 +21,7 @@ from healer.cluster.api import Api
 from healer.operate.explain.show import clean
 from healer.operate.objects import LEASE, valid
 from healer.operate.retire import Retirement, plain, retire
+from healer.operate.who import signature, who
 
 app = typer.Typer()
 
@@ -53,7 +54,8 @@ def retire_verb(
     async def work(api: Api) -> Retirement:
         own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
         place = valid(namespace, "a namespace") if namespace else ""
-        return await retire(api, own, name, show, namespace=place, unmarked=unmarked)
+        by = await signature(api, who(context))
+        return await retire(api, own, name, show, by=by, namespace=place, unmarked=unmarked)
 
     try:
         left = with_cluster(work, context)

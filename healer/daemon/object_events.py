@@ -6,36 +6,27 @@ posted is counted and no more. They say what was done, refused or failed, and no
 """
 
 import asyncio
-import uuid
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from healer.cluster.api import Api, ClusterError
+from healer.cluster.object_event import object_event
 from healer.cluster.resources import EVENTS
 from healer.daemon.metrics import Metrics
 from healer.http.rate import Rates
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
-from healer.model.event import REPORTER
 from healer.model.incident import Incident
 from healer.model.target import Target
-from healer.model.text import cut
 from healer.workloads.registry import WORKLOADS
 
-_NOTE = 1024
-"""Bytes of a note at most (ValidateEventCreate)."""
-_NAME = 200
-"""Characters of the object's name in the Event's, which may have 253 in all."""
 _SAID = frozenset({OutcomeKind.DONE, OutcomeKind.REFUSED, OutcomeKind.FAILED})
 _PER_MINUTE, _BURST = 6, 6
 """Events about one object: as client-go's spam filter, a little more at once and then a few a minute."""
 _WAITING = 200
 """Events that wait to be posted; beyond, the newest are dropped."""
-_ELSEWHERE = "default"
-"""The namespace of events about objects that have none (ValidateEventCreate)."""
 
 
 class ObjectEvents:
@@ -44,7 +35,7 @@ class ObjectEvents:
     def __init__(self, api: Api, metrics: Metrics, instance: str) -> None:
         self._api = api
         self._metrics = metrics
-        self._instance = cut(instance or "healer", 128)
+        self._instance = instance
         self._rates = Rates(_PER_MINUTE, _BURST, api.clock.steady)
         self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_WAITING)
         self._log = structlog.get_logger("healer.events")
@@ -83,43 +74,17 @@ class ObjectEvents:
                 self._metrics.object_event("posted")
 
     def _event(self, target: Target, incident: Incident, text: str, reason: str, action: str, kind: str) -> dict[str, Any]:
-        """The Event (events.k8s.io/v1)."""
-        now = datetime.fromtimestamp(self._api.clock.wall(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        """The Event, with the incident."""
         note = f"healer: {text} (rule {incident.rule}, incident {incident.id})"
-        return {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": {
-                "name": f"{target.name[:_NAME].rstrip('.-')}.{uuid.uuid4().hex[:16]}",
-                "namespace": target.namespace or _ELSEWHERE,
-            },
-            "eventTime": now,
-            "type": kind,
-            "reason": cut(reason, 128),
-            "action": cut(action, 128),
-            "note": _within(note, _NOTE),
-            "regarding": {
-                "apiVersion": _api_version(target.kind),
-                "kind": target.kind,
-                "namespace": target.namespace,
-                "name": target.name,
-                "uid": target.uid,
-            },
-            "related": {
-                "apiVersion": "healer.dev/v1alpha1",
-                "kind": "Incident",
-                "namespace": incident.workload.namespace,
-                "name": incident.id,
-            },
-            "reportingController": REPORTER,
-            "reportingInstance": self._instance,
+        version, now = _api_version(target.kind), self._api.clock.wall()
+        event = object_event(target, version, note, reason=reason, action=action, now=now, instance=self._instance, kind=kind)
+        event["related"] = {
+            "apiVersion": "healer.dev/v1alpha1",
+            "kind": "Incident",
+            "namespace": incident.workload.namespace,
+            "name": incident.id,
         }
-
-
-def _within(text: str, most: int) -> str:
-    """The text in at most so many bytes of UTF-8, which the API counts."""
-    whole = text.encode()
-    return text if len(whole) <= most else whole[: most - 3].decode("utf-8", "ignore") + "…"
+        return event
 
 
 def _api_version(kind: str) -> str:

@@ -23,6 +23,7 @@ from healer.operate.objects import (
     object_ref,
     parse_ref,
 )
+from healer.operate.said import say
 from healer.workloads.registry import WORKLOADS
 
 NO_PAUSE: Mapping[str, None] = dict.fromkeys((PAUSED, PAUSED_BY, PAUSED_REASON, PAUSED_UNTIL, PAUSED_HEALER))
@@ -58,6 +59,8 @@ class PauseResult:
     others: tuple[Pause, ...]
     doubt: str = ""
     """Why possibly no replica reads the pause; "" if a leader does."""
+    unsaid: str = ""
+    """Why no Event on the object says so; "" if one does."""
 
 
 def parse_pause_ref(text: str, namespace: str, healer_namespace: str) -> ObjectRef:
@@ -93,17 +96,25 @@ async def pause(
         {PAUSED: "true", PAUSED_BY: by, PAUSED_REASON: reason or None, PAUSED_UNTIL: end},
         healer_namespace,
         lease,
+        by=by,
         make=make,
     )
 
 
-async def resume(api: Api, ref: ObjectRef, healer_namespace: str, *, lease: str = LEASE) -> PauseResult:
+async def resume(api: Api, ref: ObjectRef, healer_namespace: str, *, by: str = "", lease: str = LEASE) -> PauseResult:
     """Remove the pause with its annotations. Raises OperateError if there is no such object, and ClusterError."""
-    return await _write(api, ref, NO_PAUSE, healer_namespace, lease)
+    return await _write(api, ref, NO_PAUSE, healer_namespace, lease, by=by)
 
 
 async def _write(
-    api: Api, ref: ObjectRef, annotations: Mapping[str, str | None], healer_namespace: str, lease: str, *, make: bool = False
+    api: Api,
+    ref: ObjectRef,
+    annotations: Mapping[str, str | None],
+    healer_namespace: str,
+    lease: str,
+    *,
+    by: str,
+    make: bool = False,
 ) -> PauseResult:
     body = await get(api, ref)
     lease_refs = await leases(api, healer_namespace, lease)
@@ -125,7 +136,17 @@ async def _write(
         pause_of(ref, decoded(body, SeenObject, ref), now),
         tuple(around),
         doubt,
+        await _say(api, ref, after, annotations, by),
     )
+
+
+async def _say(api: Api, ref: ObjectRef, seen: SeenObject, annotations: Mapping[str, str | None], by: str) -> str:
+    """Say by an Event on the object who has paused or resumed healer there, and why."""
+    who, why = f" by {by}" if by else "", annotations[PAUSED_REASON]
+    if annotations[PAUSED] is None:
+        return await say(api, ref, seen.metadata.uid, f"goes on{who}", reason="Resumed", action="resume")
+    note = f"paused{who}" + (f": {why}" if why else "")
+    return await say(api, ref, seen.metadata.uid, note, reason="Paused", action="pause")
 
 
 def _missing(ref: ObjectRef) -> str:
@@ -188,6 +209,8 @@ def pause_lines(done: PauseResult) -> list[str]:
         lines.append(effect(done))
     if done.doubt:
         lines.append(f"{_describe(done.ref)}: {done.doubt}")
+    if done.unsaid:
+        lines.append(f"note: {done.unsaid}")
     return lines + [f"still paused: {other}" for other in done.others]
 
 

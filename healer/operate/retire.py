@@ -18,10 +18,12 @@ from healer.model.incident import Incident
 from healer.model.temporary import changes
 from healer.operate.asking import NO_CREDENTIALS, DaemonClient, acts_without_election
 from healer.operate.leases import Leases, refuse_if_any_leads, refuse_if_led
-from healer.operate.objects import ObjectRef, OperateError, SeenObject, annotate, decoded, get, lease_ref, object_ref
-from healer.operate.pause import NO_PAUSE, Pause, pause_of, plain_pause
+from healer.operate.objects import ObjectRef, OperateError, SeenObject, decoded, get, lease_ref, object_ref
+from healer.operate.pause import Pause, pause_of, plain_pause, resume
+from healer.operate.said import say
 from healer.operate.status import all_pauses
 from healer.operate.workload import listed
+from healer.workloads.registry import WORKLOADS
 
 _UNMARKED = "it does not say which healer it is of; --unmarked takes it back too"
 
@@ -92,6 +94,8 @@ class Retiring:
     api: Api
     lease: ObjectRef
     """The Lease by which the healer led: it names the healer."""
+    by: str
+    """Who retires it."""
     namespace: str = ""
     unmarked: bool = False
     """Whether also what does not say which healer it is of is taken back."""
@@ -122,6 +126,7 @@ async def retire(
     lease: str,
     show: Callable[[Retirement], None],
     *,
+    by: str,
     namespace: str = "",
     unmarked: bool = False,
 ) -> Retirement:
@@ -130,7 +135,7 @@ async def retire(
     What cannot be taken back is left alone, with the reason, and keeps nothing else from being taken back. `show` may raise
     NotUndone to stop. Raises OperateError while the healer leads or that is not known, and ClusterError, before anything is done.
     """
-    ways = Retiring(api, lease_ref(healer_namespace, lease), namespace, unmarked)
+    ways = Retiring(api, lease_ref(healer_namespace, lease), by, namespace, unmarked)
     await ways.refuse_if_led()
     if await acts_without_election(DaemonClient(api, healer_namespace, "", None, NO_CREDENTIALS, named=True)):
         raise OperateError(f"a healer in {healer_namespace} acts, without an election: delete it first, or use `healer undo`")
@@ -241,6 +246,12 @@ async def _taken_back(ways: Retiring, each: LeftChange) -> LeftChange:
             await way.put_back(ways.api, force=False)
     except (NotUndone, OperateError, ClusterError, ValueError) as error:
         return replace(each, left_alone=f"{error}")
+    workload = each.standing.incident.workload
+    if workload.kind in WORKLOADS:
+        ref = object_ref(workload.kind, workload.namespace, workload.name)
+        note = f"{ways.by} has retired the healer {ways.healer}: taken back: {way}"
+        # what keeps the Event from being posted changes nothing of what was done, and whoever retires reads it on the screen
+        await say(ways.api, ref, workload.uid, note, reason="TakenBack", action="retire")
     return replace(each, text=f"{way}", taken_back=way.plain())
 
 
@@ -267,7 +278,7 @@ async def _ended(ways: Retiring, each: LeftPause) -> LeftPause:
         if now is not None and now != each.pause:
             return replace(each, left_alone=f"somebody has changed it meanwhile: {now}")
         if now is not None:
-            await annotate(ways.api, ref, NO_PAUSE)
+            await resume(ways.api, ref, ways.lease.namespace, by=ways.by, lease=ways.lease.name)
     except (OperateError, ClusterError) as error:
         return replace(each, left_alone=f"{error}")
     return each

@@ -13,7 +13,7 @@ from healer.model.event import REPORTER
 from healer.settings.sections import JournalSettings
 from tests.integration.conftest import Run
 from tests.integration.test_scale import resolved, slow
-from tests.integration.world import CRASH_LOOP, NAMESPACE, evictions, patch, rule, ruleset, serve, serves, uid
+from tests.integration.world import CRASH_LOOP, LAB_TOKEN, NAMESPACE, evictions, patch, rule, ruleset, serve, serves, uid
 from tests.seams.house import house
 from tests.support.healer import Healer, environment, verb
 from tests.support.kustomize import KUBECTL
@@ -192,3 +192,24 @@ async def kubectl(home: Path, *arguments: str) -> asyncio.subprocess.Process:
     """The kubectl that the lock pins, in the namespace of the workloads."""
     command = (str(KUBECTL), "--kubeconfig", str(home / "kubeconfig"), "--namespace", NAMESPACE, *arguments)
     return await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+
+
+async def test_a_pause_and_its_end_leave_events_that_name_the_user(
+    lab: Lab, tmp_path: Path, settings: dict[str, str | Path]
+) -> None:
+    """As the API server knows the user. Whoever may not create Events pauses all the same."""
+    await serve(lab)
+    lab.reviews.add_token(LAB_TOKEN, "oidc:alice@example.com")
+    on = ("deployment/tensorflow-serving", "-n", NAMESPACE)
+    for verb_, more in (("pause", ("--reason", "load test")), ("resume", ())):
+        code, printed = await verb(verb_, *on, *more, home=tmp_path, KUBECONFIG=settings["KUBECONFIG"])
+        assert (code, "note:" in printed) == (0, False), printed
+    notes = {each["reason"]: (each["involvedObject"]["kind"], each["message"]) for each in events(lab)}
+    by = "by oidc:alice@example.com"
+    assert notes == {
+        "Paused": ("Deployment", f"healer: paused {by}: load test"),
+        "Resumed": ("Deployment", f"healer: goes on {by}"),
+    }
+    lab.forbid("create", "events")
+    code, printed = await verb("pause", *on, home=tmp_path, KUBECONFIG=settings["KUBECONFIG"])
+    assert (code, "note: no Event says so on deployment/tensorflow-serving" in printed) == (0, True), printed

@@ -85,6 +85,10 @@ async def test_changes_that_stand_and_pauses_are_taken_back_when_no_healer_is_le
     assert "replicas of deployment/tensorflow-serving: 5 -> 3" in said
     await lab.wait_for(serves(3), PATIENCE)
     assert pauses(lab) == []
+    notes = [each["message"] for each in lab.objects("events") if each["reason"] == "TakenBack"]
+    assert notes
+    assert "has retired the healer default/healer: taken back: replicas of deployment/tensorflow-serving: 5 -> 3" in notes[0]
+    assert len([each for each in lab.objects("events") if each["reason"] == "Resumed"]) == 3
     code, said = await retire(*HOME, "-o", "json")
     assert (code, json.loads(said)) == (0, {"changes": [], "pauses": [], "notes": []})
 
