@@ -64,6 +64,9 @@ def end(d: Drill, trouble: Trouble, rule: str, pod: str) -> None:
     """It ends where the pod stays."""
     if trouble.symptom in _TOLD:
         _tell(d, trouble, rule, pod, firing=False)
+    elif trouble.symptom is Symptom.EVENT:
+        key, target = f"event/{pod}/{trouble.name}", d.world.target(pod)
+        d.feed(Signal("event", trouble.name, target, False, d.now, key, str(trouble.times), "it faded"))
     elif trouble.symptom is Symptom.TERMINATING:
         if d.world.pod(pod).terminating:
             d.world.remove(pod)
@@ -82,6 +85,13 @@ _TOLD = {
     Symptom.VERDICT: "canary",
 }
 """The sources of what is not read off the pods."""
+
+
+def _reported(d: Drill, trouble: Trouble, pod: str) -> None:
+    for number in range(1, trouble.times + 1):
+        target, text = d.world.target(pod), f"{trouble.name} of {pod}"
+        d.feed(Signal("event", trouble.name, target, True, d.now, f"event/{pod}/{trouble.name}", str(number), text))
+        d.wait(60)
 
 
 def _tell(d: Drill, trouble: Trouble, rule: str, pod: str, *, firing: bool) -> None:
@@ -143,6 +153,7 @@ _DONE: Mapping[Symptom, Callable[[Drill, Trouble, str], None]] = {
     Symptom.RECORDED: _recorded,
     Symptom.RESTARTING: _restarted,
     Symptom.OUT_OF_MEMORY: _killed_each,
+    Symptom.EVENT: _reported,
 }
 """What takes more than a status."""
 

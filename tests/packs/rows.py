@@ -22,6 +22,7 @@ from tests.packs.troubles import (
     out_of_memory,
     out_of_memory_at_two_revisions,
     recorded,
+    reported,
     waiting,
 )
 
@@ -218,6 +219,19 @@ def _gpu() -> Iterator[Row]:
     yield pages("gpu/xid-unknown", unknown, instead("the device is at fault", device, UNMET))
 
 
+def _workloads() -> Iterator[Row]:
+    for rule, condition in (
+        ("pods-refused", "ReplicaFailure"),
+        ("at-maximum", "HpaAtMaximum"),
+        ("scaling-blind", "HpaUnableToScale"),
+        ("unavailable", "Unavailable"),
+    ):
+        yield pages(f"workloads/{rule}", of_workload(condition), SHORT)
+    rarely = instead("two failures", reported("FailedMount", 2), "NotOftenEnough")
+    mount = pages("workloads/cannot-mount", reported("FailedMount"), rarely)
+    yield by(mount, reported("FailedAttachVolume"), reported("FailedCreatePodSandBox"))
+
+
 def _models() -> Iterator[Row]:
     for pack, loads in (("models-tensorflow-serving", "stuck-loading"), ("models-triton", "stuck-loading")):
         rule = f"{pack}/{loads}"
@@ -248,4 +262,4 @@ def _canary() -> Iterator[Row]:
         yield Row(rule, judged("BadCanary"), "shiftTraffic", (unknown,))
 
 
-ROWS = (*_tensorflow_serving(), *_vllm(), *_sglang(), *_triton(), *_kserve(), *_gpu(), *_models(), *_canary())
+ROWS = (*_tensorflow_serving(), *_vllm(), *_sglang(), *_triton(), *_kserve(), *_gpu(), *_workloads(), *_models(), *_canary())

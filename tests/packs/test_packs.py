@@ -44,9 +44,10 @@ def test_each_rule_has_a_mode_a_severity_and_somebody_to_tell() -> None:
 def test_the_packs_cover_only_pods_of_their_own_in_production() -> None:
     for bound in PACKED:
         assert bound.scope.namespaces == ("production",)
-        assert not bound.scope_covers("production", {"app": "database"}) or bound.ruleset == "gpu", bound.name
+        assert not bound.scope_covers("production", {"app": "database"}) or bound.ruleset in {"gpu", "workloads"}, bound.name
     of_gpus = {name for bound in PACKED if bound.ruleset == "gpu" for name in bound.rule.when.names}
     assert of_gpus == {"DeviceUnhealthy", "GpuXidError"}
+    assert {step.action for bound in PACKED if bound.ruleset == "workloads" for step in bound.rule.heal} == {"page"}
 
 
 def test_the_packs_change_whole_workloads_only_when_a_human_approves() -> None:

@@ -32,6 +32,8 @@ class Symptom(Enum):
     """Prometheus reports the alert `name`."""
     CONDITION = auto()
     """The workload's controller reports the condition `name`."""
+    EVENT = auto()
+    """The kubelet reports an event with the reason `name`, `times` times."""
     STATUS = auto()
     """The model server of the pod has the condition `name`."""
     NODE = auto()
@@ -108,6 +110,11 @@ def alerted_workload(alert: str) -> Trouble:
 def of_workload(condition: str) -> Trouble:
     """The Deployment has that condition."""
     return Trouble(Symptom.CONDITION, condition, of_workload=True)
+
+
+def reported(reason: str, times: int = 3) -> Trouble:
+    """The kubelet reports that of the pod so often."""
+    return Trouble(Symptom.EVENT, reason, times)
 
 
 def asked(condition: str, *, ready: bool = True) -> Trouble:

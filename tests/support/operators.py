@@ -8,13 +8,16 @@ from healer.lab.objects import Object, owner_reference
 NAMESPACE = "production"
 
 
-async def own(lab: Lab, kind: Kind, name: str, *owned: Object, spec: Object | None = None, **more: object) -> Object:
+async def own(
+    lab: Lab, kind: Kind, name: str, *owned: Object, spec: Object | None = None, namespace: str = NAMESPACE, **more: object
+) -> Object:
     """Make an operator's object, and what it controls; returns the reference to it. `more`: further metadata of it."""
-    metadata = {"name": name, "namespace": NAMESPACE} | more
-    await lab.apply(
-        [definition(kind), {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": spec or {}}]
-    )
-    (made,) = [each for each in lab.objects(kind.resource, NAMESPACE) if each["metadata"]["name"] == name]
+    metadata = {"name": name, "namespace": namespace} | more
+    defined = [each["metadata"]["name"] for each in lab.objects("customresourcedefinitions.apiextensions.k8s.io")]
+    if kind.resource not in defined:
+        await lab.apply([definition(kind)])
+    await lab.apply([{"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": spec or {}}])
+    (made,) = [each for each in lab.objects(kind.resource, namespace) if each["metadata"]["name"] == name]
     reference = owner_reference(kind.api_version, kind.kind, made)
     for each in owned:
         each["metadata"]["ownerReferences"] = [reference]

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from healer.actions.pin_model_version import PinModelVersionParams
 from healer.lab import Lab, serving
+from healer.lab.custom import INFERENCE_SERVICE
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.kubelet.behaviour import ANNOTATION
 from healer.lab.objects import Object, annotations_of, is_ready
@@ -15,7 +16,11 @@ from healer.operate.approve import approve
 from healer.rules.schema import Rule
 from tests.packs.lab.models_file import ModelsFile
 from tests.packs.lab.stage import Stage, place, unhurried
+from tests.support.operators import own
 from tests.support.processes import PATIENCE
+
+_OF_KSERVE = "serving.kserve.io/inferenceservice"
+"""The label of what KServe makes for an InferenceService. Without Knative (the mode Standard) that is a Deployment of its own."""
 
 
 @dataclass
@@ -82,6 +87,10 @@ class Scene:
             part["metadata"]["labels"] = part["metadata"]["labels"] | labels
         deployment["metadata"]["annotations"] = {PAUSED: "true"}
         deployment["spec"]["template"]["spec"]["initContainers"] = [{"name": "fetch", "image": "fetch:1"}]
+        if _OF_KSERVE in labels:
+            deployment["metadata"]["annotations"] |= {"serving.kserve.io/deploymentMode": "Standard"}
+            owner = await own(self.stage.lab, INFERENCE_SERVICE, self.workload, spec={"predictor": {}}, namespace=self.namespace)
+            deployment["metadata"]["ownerReferences"] = [owner]
         if self.file is not None:
             manifests.append(self.file.manifest())
             deployment["spec"]["template"]["spec"]["volumes"] = [self.file.volume()]

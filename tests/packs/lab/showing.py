@@ -6,6 +6,7 @@ from typing import Any
 from healer.lab.apiserver.api import DeleteOptions
 from healer.lab.kinds import POD
 from healer.lab.objects import Object, condition, labels_of, timestamp
+from tests.packs.lab.controllers import BEGIN, END, NEW, report
 from tests.packs.lab.scene import Scene
 from tests.packs.lab.servers import install, looked_at
 from tests.packs.troubles import Symptom, Trouble
@@ -22,7 +23,6 @@ _BORN = {Symptom.UNSCHEDULABLE: "unschedulable", Symptom.FETCHING: "initializing
 _BEHAVIOURS = {Symptom.CRASHING: "crash", Symptom.OUT_OF_MEMORY: "oom", Symptom.UNREADY: "hang"}
 _FIRST = {Symptom.CRASHING: "Error", Symptom.OUT_OF_MEMORY: "OOMKilled"}
 """How a container ends whose first end is all that happens."""
-NEW = "tensorflow/serving:2.17.0"
 
 
 def born_with(trouble: Trouble) -> str:
@@ -61,8 +61,10 @@ async def begin(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
     elif symptom is Symptom.NODE:
         _say_of_nodes(scene, trouble, pods, "False")
     elif symptom is Symptom.CONDITION:
-        assert trouble.name == "ProgressDeadlineExceeded", trouble
-        scene.ship(NEW, "hang")
+        await BEGIN[trouble.name](scene)
+    elif symptom is Symptom.EVENT:
+        for pod in pods:
+            report(scene, pod, trouble)
     elif symptom is Symptom.RESTARTING:
         for pod in pods:
             for _ in range(trouble.times):
@@ -88,7 +90,7 @@ async def end(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
     elif trouble.symptom is Symptom.NODE:
         _say_of_nodes(scene, trouble, pods, "True")
     elif trouble.symptom is Symptom.CONDITION:
-        scene.ship("tensorflow/serving:2.16.1")
+        await END[trouble.name](scene)
     elif trouble.symptom is Symptom.RECORDED:
         for pod, found in list(scene.pods().items()):
             if found["status"].get("phase") == "Failed":

@@ -12,10 +12,12 @@ from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.engine.tuning import EngineSettings, LimitSettings
 from healer.lab import Lab
 from healer.lab.apiserver.store import StoreEvent
+from healer.lab.custom import INFERENCE_SERVICE, definition
 from healer.lab.faults import SeenRequest
 from healer.lab.kinds import POD
 from healer.lab.objects import Object, condition, labels_of
 from healer.operate.rbac import needed, rule_roles
+from healer.rules.happening import EventsSettings
 from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
 from healer.rules.schema import Step
@@ -103,6 +105,7 @@ class Stage:
             pods=PodsSettings(settle=1.5, starting=1.0, restarts_within=60, terminating_grace=0.1),
             engine=EngineSettings(retry=0.2, recheck=0.2, max_wait=60, healthy_after=1.0),
             limits=LimitSettings(breaker_incidents=1000, budget_namespace=1000, budget_cluster=1000),
+            events=EventsSettings(fade=1.5),
             leader=LeaderSettings(enabled=False, namespace=HOME),
             http=HttpSettings(host="127.0.0.1", port=0, accept_timeout=PATIENCE),
         )
@@ -126,6 +129,7 @@ async def stage(file: str, scenes: int, addresses: Sequence[str]) -> AsyncIterat
     async with model_servers(*addresses) as servers, Lab(time_scale=0.02, nodes=NODES) as lab:
         for name in ("namespace.yaml", "crd.yaml"):
             await lab.apply_yaml((DEPLOY / name).read_text("utf-8"))
+        await lab.apply([definition(INFERENCE_SERVICE)])
         yield Stage(lab, rulebook(file, scenes, servers.port), servers, permitted(file))
 
 

@@ -16,10 +16,11 @@ from healer.model.incident import State
 from healer.rules.schema import Mode
 from tests.packs.drills import FILES, RULES
 from tests.packs.lab.canaries import FILES as CANARIES
+from tests.packs.lab.controllers import NEW
 from tests.packs.lab.models_file import STABLE, WANTED
 from tests.packs.lab.scene import Scene
 from tests.packs.lab.servers import addresses
-from tests.packs.lab.showing import NEW, begin, born_with, end, prepare
+from tests.packs.lab.showing import begin, born_with, end, prepare
 from tests.packs.lab.stage import stage
 from tests.packs.rows import ROWS, Hold, Row
 from tests.packs.troubles import Symptom, Trouble
@@ -40,6 +41,7 @@ PLAYED = (
     "tensorflow-serving.yaml",
     "triton.yaml",
     "vllm.yaml",
+    "workloads.yaml",
 )
 REPLICAS = 4
 WRITES = {"evict": "pods/eviction", "rollback": "deployments", "scale": "deployments/scale", "pinModelVersion": "configmaps"}
