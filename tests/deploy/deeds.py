@@ -27,7 +27,7 @@ from healer.cluster.endpoints import ServiceEndpoints
 from healer.cluster.errors import Backoff
 from healer.cluster.lease import Lease, LeaseSettings
 from healer.cluster.poll import NamespacePoll
-from healer.cluster.resources import NODES, Resource
+from healer.cluster.resources import AUTOSCALERS, EVENTS, NODES, Resource
 from healer.cluster.watch import Reflector
 from healer.daemon.metrics import Metrics
 from healer.daemon.object_events import ObjectEvents
@@ -482,6 +482,8 @@ PACKS: tuple[Deed, ...] = (
         _acts("scale", "Deployment", ScaleParams(max=5)),
         _has_an_autoscaler,
     ),
+    _watches(AUTOSCALERS),
+    _watches(EVENTS),
 )
 """What the shipped rules have it do."""
 SHIFT = Deed(
