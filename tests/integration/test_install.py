@@ -1,6 +1,7 @@
 """What README and deploy/healer/README.md tell people to run, run as it stands there, on a lab that enforces what was applied."""
 
 import asyncio
+import base64
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from tests.support.rbac import Authorizer
 HOME = "healer"
 _LONGEST = 12
 """Lines of "Run it on a cluster" that are commands."""
+_SECRETS = "/etc/healer/secrets/"
 _ROLES = ("clusterroles", "clusterrolebindings", "roles", "rolebindings")
 
 
@@ -59,8 +61,8 @@ class People:
         return said
 
     async def _healer(self, arguments: list[str]) -> str:
-        """The same for healer itself, which starts sooner so; it finds the rules of the clone."""
-        placed = [str(self._clone / each) if each == "rules" else each for each in arguments]
+        """The same for healer itself, which starts sooner so; it finds the files of the clone."""
+        placed = [str(self._clone / each) if (self._clone / each).exists() else each for each in arguments]
         code, said = await verb(*placed, home=self._folder, KUBECONFIG=self._folder / "kubeconfig")
         assert code == 0, f"healer {arguments}\n{said}"
         return said
@@ -85,6 +87,8 @@ def settings(lab: Lab, folder: Path) -> dict[str, str | Path]:
     """The environment of a daemon as that of a pod of the Deployment, but where it listens and how it finds the cluster."""
     said: dict[str, str | Path] = {**_variables(lab)}
     assert "$(POD_IP)" in str(said.pop("HEALER_LEADER__ADDRESS"))
+    mounted = _secrets(lab, folder / "secrets")
+    said = {name: mounted / Path(value).name if str(value).startswith(_SECRETS) else value for name, value in said.items()}
     here = {"HEALER_HTTP__HOST": "127.0.0.1", "HEALER_HTTP__PORT": "0", "HEALER_LEADER__NAMESPACE": HOME}
     return said | here | {"KUBECONFIG": folder / "kubeconfig", "HEALER_LOG__FORMAT": "json"}
 
@@ -98,15 +102,26 @@ def rules(lab: Lab, folder: Path) -> Path:
     return folder
 
 
+def _secrets(lab: Lab, folder: Path) -> Path:
+    """The folder with the Secret's keys as files, as the pod has them."""
+    (found,) = lab.objects("secrets", HOME)
+    folder.mkdir(exist_ok=True)
+    for name, value in found["data"].items():
+        (folder / name).write_bytes(base64.b64decode(value))
+    return folder
+
+
 async def test_readme_installs_a_healer_that_leads_and_is_refused_nothing(cluster: Lab, tmp_path: Path) -> None:
     """Followed to the letter, but for the image. The lab refuses the daemon whatever the applied roles do not allow."""
     said = commands("README.md", "Run it on a cluster")
     said = said[: next(number for number, line in enumerate(said) if "overlays/production" in line) + 1]
     assert len(said) <= _LONGEST
     people = People(tmp_path)
-    image, *said = [line.replace("REGISTRY", "registry.example.com/ml") for line in said]
-    assert image.startswith("docker build"), "there is no registry here"
-    first, status, last = said[: said.index("healer status")], "healer status", said[said.index("healer status") + 1 :]
+    setup, image, *said = [line.replace("REGISTRY", "registry.example.com/ml") for line in said]
+    assert setup.startswith("make setup"), "this very environment"
+    assert image.startswith("make image"), "there is no registry here"
+    (asked,) = [number for number, line in enumerate(said) if line.startswith("healer status")]
+    first, status, last = said[:asked], said[asked], said[asked + 1 :]
     for line in first:
         await people.run(line)
     (container,) = deployed(cluster)["spec"]["template"]["spec"]["containers"]
@@ -122,6 +137,9 @@ async def test_readme_installs_a_healer_that_leads_and_is_refused_nothing(cluste
         assert (refused.hits, healer.find("a permission is missing")) == (0, [])
         cluster.faults.remove(refused)
         assert " leads; its Lease was renewed " in await people.run(status)
+        told = await people.run(f"{status} --url {await healer.listens()}")
+        assert "not known" not in told, "the token file of the page opens the rules"
+        assert "not known" in await people.run(f"healer status --url {await healer.listens()}")
 
     for line in last:
         await people.run(line)
