@@ -15,13 +15,40 @@ def selected(text: str) -> Iterator[tuple[str, frozenset[str]]]:
     yield from _walk(promql_parser.parse(text))
 
 
+def grouped(text: str) -> Iterator[tuple[str, frozenset[str]]]:
+    """The metric of each selector that is aggregated `by` labels, and those labels, unless something else may give it them."""
+    yield from _grouped(promql_parser.parse(text), frozenset())
+
+
+def _grouped(tree: Any, labels: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    if isinstance(tree, promql_parser.VectorSelector):
+        yield _name(tree), labels
+    elif isinstance(tree, promql_parser.MatrixSelector):
+        yield from _grouped(tree.vector_selector, labels)
+    else:
+        gives = getattr(getattr(tree, "func", None), "name", "").startswith("label_") or "group_left" in str(tree)
+        if isinstance(tree, promql_parser.AggregateExpr) and "by" in str(tree.modifier).lower().split("(")[0]:
+            labels = frozenset(tree.modifier.labels)
+        for each in _inner(tree):
+            yield from _grouped(each, frozenset() if gives else labels)
+
+
+def _name(tree: Any) -> str:
+    """The metric; several where the name is matched, with | between them."""
+    return tree.name or "".join(each.value for each in tree.matchers.matchers if each.name == "__name__")
+
+
+def _inner(tree: Any) -> list[Any]:
+    inner = [getattr(tree, name) for name in _INNER if getattr(tree, name, None) is not None]
+    return [*inner, *getattr(tree, "args", ())]
+
+
 def _walk(tree: Any) -> Iterator[tuple[str, frozenset[str]]]:
     if isinstance(tree, promql_parser.VectorSelector):
         names = frozenset(each.name for each in tree.matchers.matchers)
-        yield tree.name or "", names - {"__name__"}
+        yield _name(tree), names - {"__name__"}
     elif isinstance(tree, promql_parser.MatrixSelector):
         yield from _walk(tree.vector_selector)
     else:
-        inner = [getattr(tree, name) for name in _INNER if getattr(tree, name, None) is not None]
-        for each in [*inner, *getattr(tree, "args", ())]:
+        for each in _inner(tree):
             yield from _walk(each)
