@@ -293,7 +293,7 @@ def _told(trouble: Trouble) -> Iterator[dict[str, str]]:
                 changed = trouble.anew and trouble.anew.keys() <= each.labels.keys()
                 yield _series(each.name, labels, f"{each.value}x4 stale" if changed else _values(each, trouble, sick))
                 if changed:
-                    yield _series(each.name, labels | trouble.anew, f"_x5 {trouble.shows}x{MINUTES}")
+                    yield _series(each.name, {**labels, **trouble.anew}, f"_x5 {trouble.shows}x{MINUTES}")
         for each in recorded(OWNERS):
             if "pod" in each.labels and each.name != "kube_pod_labels":
                 steps = trouble.owners if sick else ()
