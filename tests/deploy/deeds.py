@@ -37,7 +37,7 @@ from healer.journal.stored import INCIDENTS
 from healer.journal.watch import Incidents
 from healer.lab import Lab, serving
 from healer.lab.apiserver.admission import AdmissionRequest
-from healer.lab.canary import CANARY, ROUTE, STABLE, ingresses, versions
+from healer.lab.canary import CANARY, ROUTE, STABLE, versions
 from healer.lab.custom import CLONESET, as_cloneset, as_rollout, definition
 from healer.lab.custom import ROLLOUT as LAB_ROLLOUT
 from healer.lab.faults import SeenRequest
@@ -54,6 +54,7 @@ from healer.model.view import View, target_of
 from healer.operate.approve import approve
 from healer.operate.objects import annotate, object_ref
 from healer.operate.who import explained
+from healer.routes.registry import ROUTERS
 from healer.rules.named_workload import NamedWorkload
 from healer.rules.probe import RouteRef, Side
 from healer.workloads.registry import WORKLOADS, core_resources
@@ -61,6 +62,7 @@ from tests.deploy.test_admission import Review, changed
 from tests.support.kustomize import built
 from tests.unit.actions.conftest import NAMESPACE, Bench
 from tests.unit.journal.incidents import incident, then
+from tests.unit.routes.conftest import gateway, istio, route
 
 NAME, CURE = "serving", "2.17.0"
 HOME = "healer"
@@ -356,17 +358,24 @@ async def _has_an_autoscaler(trial: Trial) -> str:
     return await _has("Deployment")(trial)
 
 
-async def _has_a_canary(trial: Trial) -> str:
-    await trial.lab.apply([*versions(NAMESPACE), *ingresses(NAMESPACE, weight=20)])
-    await trial.lab.wait_for(_serves(4))
-    return ""
+def _has_a_canary(kind: str) -> Run:
+    async def prepare(trial: Trial) -> str:
+        await trial.lab.apply([gateway(), istio(), *versions(NAMESPACE), *route(kind)])
+        await trial.lab.wait_for(_serves(4))
+        return ""
+
+    return prepare
 
 
 def _side(name: str) -> Side:
     return Side(workload=NamedWorkload(name))
 
 
-_SHIFT = ShiftTrafficParams(to=0, route=RouteRef(kind="Ingress", name=ROUTE), stable=_side(STABLE), canary=_side(CANARY))
+def _shifts(kind: str) -> Deed:
+    params = ShiftTrafficParams(to=0, route=RouteRef(kind=kind, name=ROUTE), stable=_side(STABLE), canary=_side(CANARY))
+    reads = permissions("discovery.k8s.io", "endpointslices", "list") | _of("Deployment", "get")
+    asks = reads | ROUTERS[kind].reads | ROUTERS[kind].writes
+    return Deed(f"shift traffic by {kind}", asks, _acts("shiftTraffic", "Deployment", params, name=CANARY), _has_a_canary(kind))
 
 
 def _of(kind: str, verbs: str, subresource: str = "") -> Permissions:
@@ -486,11 +495,4 @@ PACKS: tuple[Deed, ...] = (
     _watches(EVENTS),
 )
 """What the shipped rules have it do."""
-SHIFT = Deed(
-    "shift traffic",
-    _of("Deployment", "get")
-    | permissions("networking.k8s.io", "ingresses", "list patch")
-    | permissions("discovery.k8s.io", "endpointslices", "list"),
-    _acts("shiftTraffic", "Deployment", _SHIFT, name=CANARY),
-    _has_a_canary,
-)
+SHIFTS = {kind: _shifts(kind) for kind in ("Ingress", "HTTPRoute", "VirtualService")}

@@ -31,7 +31,7 @@ from tests.deploy.deeds import (
     POLL,
     REVIEW,
     ROOT,
-    SHIFT,
+    SHIFTS,
     TOKEN,
     WATCH_NODES,
     WATCHES,
@@ -75,8 +75,14 @@ def _approvers() -> list[Manifest]:
     return [role, {"kind": "ClusterRoleBinding", "metadata": {"name": "approvers"}, "roleRef": ref}]
 
 
-def _reviewers() -> list[Manifest]:
-    return _only(list(yaml.safe_load_all((FOLDER / "components/token-review/roles.yaml").read_text("utf-8"))), SENDERS)
+def _beside(role: str) -> list[Manifest]:
+    """What a component adds, without what the packs have; the sum of roles is as the base has it."""
+    return [*_only(built(FOLDER), "healer-packs"), *yaml.safe_load_all((FOLDER / "components" / role).read_text("utf-8"))]
+
+
+def _apart(roles: str) -> list[Manifest]:
+    """What a component adds, with bindings of its own."""
+    return _only(list(yaml.safe_load_all((FOLDER / "components" / roles).read_text("utf-8"))), SENDERS)
 
 
 @dataclass(frozen=True)
@@ -111,9 +117,13 @@ _BASE = tuple(WATCHES.values()) + ALWAYS
 _CONFINED = (*(each for name, each in WATCHES.items() if name != "namespaces"), POLL, *ALWAYS)
 INSTALLATIONS = (
     Installation("base", _only(built(FOLDER)), _BASE + PACKS),
-    Installation("canary", _only(built(FOLDER / "examples/canary"), "healer-packs"), (*_BASE, WATCH_NODES, SHIFT)),
+    *(
+        Installation(f"canary-{kind.lower()}", _beside(f"canary-{kind.lower()}/role.yaml"), (*_BASE, shift))
+        for kind, shift in SHIFTS.items()
+    ),
+    Installation("nodes", _apart("nodes/roles.yaml"), (WATCH_NODES,)),
     Installation("namespaced", _only(built(FOLDER / "overlays/namespaced")), _CONFINED + PACKS, "production"),
-    Installation("token-review", _reviewers(), (REVIEW,)),
+    Installation("token-review", _apart("token-review/roles.yaml"), (REVIEW,)),
     Installation("approver", _approvers(), PEOPLE),
 )
 

@@ -27,8 +27,9 @@ def _grouped(tree: Any, labels: frozenset[str]) -> Iterator[tuple[str, frozenset
         yield from _grouped(tree.vector_selector, labels)
     else:
         gives = getattr(getattr(tree, "func", None), "name", "").startswith("label_") or "group_left" in str(tree)
-        if isinstance(tree, promql_parser.AggregateExpr) and "by" in str(tree.modifier).lower().split("(")[0]:
-            labels = frozenset(tree.modifier.labels)
+        modifier = tree.modifier if isinstance(tree, promql_parser.AggregateExpr) else None
+        if modifier is not None and str(modifier).startswith("by "):
+            labels = frozenset(modifier.labels)
         for each in _inner(tree):
             yield from _grouped(each, frozenset() if gives else labels)
 
