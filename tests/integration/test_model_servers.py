@@ -167,6 +167,26 @@ async def test_a_model_that_triton_has_not_is_healed_and_a_failed_newer_version_
     assert evictions(lab) == [sick]
 
 
+async def test_a_version_that_triton_has_not_is_healed_where_it_is_wanted_and_one_that_others_have_is_no_reason(
+    lab: Lab, servers: Servers, tmp_path: Path
+) -> None:
+    """The others have version 2 beside version 1; the rule that wants version 1 sees nothing."""
+    sick, address = await well_pods(lab, servers, lambda: Repository(("1", "READY", ""), ("2", "READY", "")).triton)
+    rules = (
+        rule("second", when=when(servers, "triton", version=2, conditions=["ModelVersionMissing"])),
+        rule("first", when=when(servers, "triton", version=1, conditions=["ModelVersionMissing"])),
+    )
+    async with house(lab, tmp_path, *rules) as healer:
+        await servers.looks(3, "/v2/repository/index", *ADDRESSES)
+        assert evictions(lab) == []
+        servers.says[address] = Repository(("1", "READY", "")).triton
+        await lab.wait_for(replaced(sick))
+        servers.says[address] = Repository(("1", "READY", ""), ("2", "READY", "")).triton
+        healed = await healer.told.until(State.HEALED)
+    assert evictions(lab) == [sick]
+    assert {incident.rule for incident in healer.told.incidents.values()} == {healed.rule} == {"test/second"}
+
+
 @pytest.mark.parametrize("server", ["kserve", "mlserver"])
 async def test_a_model_that_is_no_longer_ready_is_evicted_and_one_that_loads_is_not(
     lab: Lab, servers: Servers, tmp_path: Path, server: str
