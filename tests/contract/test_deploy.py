@@ -25,9 +25,13 @@ from healer.model.annotations import APPROVED_BY, UNDONE_BY
 from healer.operate.rbac import needed, rule_roles
 from tests.contract.apiserver import NOBODY
 from tests.contract.client import Answer, Client, Object
+from tests.contract.routers import define
+from tests.deploy.test_components import COMPONENTS, with_components
+from tests.deploy.test_healer import ALL
 from tests.support.healer import verb
 from tests.support.helm import CHART, values
-from tests.support.kustomize import KUBECTL
+from tests.support.kustomize import KUBECTL, built
+from tests.support.schemas import DEFINITIONS
 
 _ROOT = Path(__file__).parents[2]
 _FOLDER = _ROOT / "deploy/healer"
@@ -320,3 +324,29 @@ async def test_helm_installs_upgrades_and_uninstalls_the_same(whole: Client, kub
     assert (await whole.get(f"{_incidents(whole)}/crash-loop-1")).code == 200
     await kubectl("delete", "clusterrole,clusterrolebinding", "-l", "app.kubernetes.io/name=healer")
     await kubectl("delete", *_FIRST)
+
+
+@pytest.fixture
+async def defined(real: Client) -> Client:
+    """A server with the definitions of all custom resources, and the namespaces that the overlays name."""
+    for path in sorted(DEFINITIONS.glob("*.yaml")):
+        await define(real, path.stem)
+    for name in ("healer", "production"):
+        made = await real.post("/api/v1/namespaces", {"metadata": {"name": name}})
+        assert made.code in (201, 409), made.body
+    return real
+
+
+@pytest.mark.parametrize("name", [*ALL, "all components"])
+async def test_a_server_would_create_every_object(name: str, defined: Client, tmp_path: Path) -> None:
+    """Of each kustomization, examples/guarded among them, with unknown fields as errors and without a warning."""
+    objects = with_components("observe", COMPONENTS, tmp_path) if name == "all components" else built(_FOLDER / name)
+    for manifest in objects:
+        version, kind, namespace = manifest["apiVersion"], manifest["kind"], manifest["metadata"].get("namespace")
+        root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        listed = (await defined.get(root)).body["resources"]
+        (plural,) = [each["name"] for each in listed if each["kind"] == kind and "/" not in each["name"]]
+        within = f"/namespaces/{namespace}" if namespace else ""
+        answer = await defined.post(f"{root}{within}/{plural}?dryRun=All&fieldValidation=Strict", manifest)
+        assert answer.code == 201, (kind, manifest["metadata"]["name"], answer.body)
+        assert answer.warnings == []
