@@ -93,7 +93,7 @@ async def test_incidents_that_are_written_and_kept_are_counted(lab: Lab, run: Ru
 
 async def test_incidents_that_the_server_refuses_are_counted(lab: Lab, run: Run) -> None:
     slow, *_ = await serve(lab)
-    healer = await run(ruleset(ASKING), HEALER_HTTP__ACCEPT_TIMEOUT="1s")
+    healer = await run(ruleset(ASKING), HEALER_HTTP__ACCEPT_TIMEOUT="1s", HEALER_SHUTDOWN="1s")
     lab.faults.answer(422, verb="create", match=lambda seen: seen.permission.startswith("incidents"), times=None)
     await healer.post(alert("HighLatency", pod=slow))
     refused = await when(healer, lambda now: now["healer_journal_failures_total"] > 0)

@@ -97,7 +97,7 @@ async def test_an_incident_that_cannot_be_written_keeps_no_other_from_being_deci
     lab.faults.answer(
         403, body=said, verb="create", resource="incidents", match=lambda seen: seen.namespace == elsewhere, times=None
     )
-    healer = await run(ruleset(SLOW).replace(f"- {NAMESPACE}", "- '*'"))
+    healer = await run(ruleset(SLOW).replace(f"- {NAMESPACE}", "- '*'"), HEALER_SHUTDOWN="1s", HEALER_SLACK__PATIENCE="1s")
     firing = [alert("HighLatency", namespace=elsewhere, pod=other), alert("HighLatency", pod=sick)]
 
     assert (await healer.post(*firing))[0] == 200

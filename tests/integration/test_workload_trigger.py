@@ -112,7 +112,7 @@ async def test_a_rule_that_comes_later_begins_the_watch_that_it_needs(lab: Lab, 
     scaler(lab, use=95)
     healer = await run(ruleset(rule("stuck", when={"workload": ["ProgressDeadlineExceeded"]}, heal=BACK)))
     assert ("autoscaling", "horizontalpodautoscalers", "list") not in lab.requests.permissions()
-    full = ruleset(rule("full", when={"workload": ["HpaAtMaximum"]}, heal=[{"page": {}}]))
+    full = ruleset(rule("full", when={"workload": ["HpaAtMaximum"]}, heal=[{"page": {}, "verify": VERIFY}]))
     (rules_folder / "0.yaml").write_text(full, "utf-8")
     await healer.says("the rules need a further watch: it begins", kind="HorizontalPodAutoscaler")
     await healer.says("open", rule="test/full")

@@ -38,18 +38,17 @@ def crd_schema() -> Object:
     return found
 
 
-@settings(max_examples=200)
+SCHEMA = schema.whole(crd_schema())
+
+
+@settings(max_examples=100)
 @given(values(Incident))
 def test_nothing_is_lost(before: Incident) -> None:
-    assert codec.decode(obj(before)) == before
-    assert codec.decode(msgspec.json.encode(obj(before))) == before
-
-
-@settings(max_examples=50)
-@given(values(Incident))
-def test_the_definition_keeps_every_field(before: Incident) -> None:
+    """Neither to the codec nor to the definition: to make an incident costs more than to look at it."""
     kept = obj(before)
-    assert schema.prune(kept, schema.whole(crd_schema())) == []
+    assert codec.decode(kept) == before
+    assert codec.decode(msgspec.json.encode(kept)) == before
+    assert schema.prune(kept, SCHEMA) == []
 
 
 def test_each_field_has_its_place() -> None:
