@@ -1,7 +1,9 @@
 """What stands around the code, for those who carry on: make targets, the workflow, hooks and forms name what there is."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -141,8 +143,21 @@ def test_the_image_is_built_on_a_pull_request() -> None:
     """And runs the demo, before anything is merged: the workflow runs the script, the script that of the image."""
     ci = read(ROOT / ".github" / "workflows" / "ci.yml")
     assert "pull_request" in ci[True], "YAML 1.1 reads `on` as true"
-    assert "\n.ci/image\n" in (ROOT / ".ci" / "run").read_text("utf-8")
+    assert any("bash .ci/run" in step.get("run", "") for step in ci["jobs"]["test"]["steps"])
     assert "\nrun healer demo\n" in (ROOT / ".ci" / "image").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("image", "tests"), [(0, 0), (1, 0), (0, 1)])
+def test_what_integration_runs_fails_with_the_image_and_with_the_tests(image: int, tests: int, tmp_path: Path) -> None:
+    """The image is built while the tests run; what it prints is printed after them."""
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    for name, does in ((".ci/image", f"echo built; exit {image}"), ("make", f"[ $1 = setup ] || exit {tests}")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n", "utf-8")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    ended = subprocess.run(["bash", ".ci/run"], cwd=tmp_path, env={"PATH": path}, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode == 0) is (image == tests == 0)
+    assert ended.stdout == "built\n"
 
 
 def test_a_release_has_what_its_users_apply() -> None:
