@@ -241,6 +241,8 @@ def test_each_value_is_described_and_has_a_default() -> None:
 
 def test_the_notes_say_what_was_installed() -> None:
     assert "It only observes" in notes(values("observe"))
+    assert "--from-file=webhook-token --from-file=read-token --from-file=slack-token" in notes(values(**SLACK))
+    assert "--from-literal" not in notes(values()), "a token that is in no file cannot be typed later"
     assert "healer pause everything" in notes(values())
     assert "--healer-namespace ml-platform" in notes(values(), namespace="ml-platform")
     confined = notes(values("namespaced", **OWN))

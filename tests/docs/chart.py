@@ -33,7 +33,8 @@ with `namespaces` of its own.
 
     healer rbac RULES... --roles-only | kubectl apply -f -       # --healer-namespace NS where healer is in another namespace
 
-That adds a ClusterRole to those that the ClusterRole `healer` is the sum of. No upgrade takes it back.
+That adds a ClusterRole to those that the ClusterRole `healer` is the sum of. No upgrade takes it back. To have it
+in the release instead, write what it prints with `--name healer-own` into a file, and give it as `--set-file roles=FILE`.
 
 ## Upgrade
 
@@ -45,7 +46,7 @@ Helm installs the definition of incidents once, and never upgrades it. So upgrad
 ## Uninstall
 
     helm uninstall healer -n healer
-    healer retire
+    healer retire                                                # --healer-namespace NS where healer is in another namespace
 
 The definition, all incidents, the namespace and your Secret stay. [deploy/healer/README.md](../../healer/README.md#uninstall)
 says what else stays, and how it is taken back.
