@@ -14,6 +14,7 @@ from healer.http.access import TOKEN_HEADER
 from healer.http.decisions import DECISIONS_PATH, read_decisions
 from healer.http.health import without_election
 from healer.http.rules import RULES_PATH, RuleRow, read_rules
+from healer.http.state import STATE_PATH, StateBody, read_state
 from healer.http.tls import client_context
 from healer.model.effects import Decision
 from healer.model.text import body_text
@@ -93,6 +94,11 @@ async def rules(daemon: DaemonClient) -> list[RuleRow] | str:
     return await _ask(daemon, RULES_PATH, {}, read_rules)
 
 
+async def state(daemon: DaemonClient) -> StateBody | str:
+    """Return the state of healer, or a message that says why it is not available."""
+    return await _ask(daemon, STATE_PATH, {}, read_state)
+
+
 async def acts_without_election(daemon: DaemonClient) -> bool:
     """Whether the daemon answers and runs without leader election, so that it holds no Lease."""
     try:
@@ -101,7 +107,7 @@ async def acts_without_election(daemon: DaemonClient) -> bool:
         return False
 
 
-async def _ask(daemon: DaemonClient, path: str, query: dict[str, str], read: Callable[[bytes], list[T]]) -> list[T] | str:
+async def _ask(daemon: DaemonClient, path: str, query: dict[str, str], read: Callable[[bytes], T]) -> T | str:
     try:
         return read(await daemon.get(path, query))
     except _NO_ANSWER as error:

@@ -1,4 +1,4 @@
-"""Reads and prints the state of healer: the leader, the loaded rules and what they guard, the pauses, the open incidents."""
+"""Reads the state of healer: who leads, the rules in force, the pauses, the open incidents, and what only the daemon knows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,21 +6,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from rich.console import Console
+from msgspec.structs import replace
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.engine.matching.coverage import counted
 from healer.http.rules import RuleRow
+from healer.http.state import StateBody
 from healer.journal.base import Undecodable
 from healer.journal.codec import decode
 from healer.journal.stored import INCIDENTS, MISSING
-from healer.model.duration import about
 from healer.model.incident import Incident, State
-from healer.operate.asking import NO_CREDENTIALS, DaemonClient, DaemonCredentials, acts_without_election, rules
+from healer.operate.asking import NO_CREDENTIALS, DaemonClient, DaemonCredentials, acts_without_election, state
 from healer.operate.explain.facts import LeaseHolder, lease_holder
-from healer.operate.explain.show import cells, clean, table, title
-from healer.operate.explain.words import step, when
+from healer.operate.explain.words import step
 from healer.operate.leases import Leases, leases
 from healer.operate.objects import LEASE, ObjectRef, SeenObject, get, object_ref
 from healer.operate.pause import Pause, active_pauses, pause_of, plain_pause
@@ -35,7 +33,7 @@ STALE = 60.0
 class HealerStatus:
     """The state of healer at `at` (seconds since the epoch).
 
-    `rules` and `incidents` are None if they cannot be read; `notes` say why.
+    `rules` and `incidents` are None if they cannot be read, `daemon` if it cannot be asked; `notes` say why.
     """
 
     leader: LeaseHolder | None
@@ -44,6 +42,8 @@ class HealerStatus:
     incidents: tuple[Incident, ...] | None
     notes: tuple[str, ...]
     at: float
+    daemon: StateBody | None = None
+    """What the daemon says of workloads, canaries and limits."""
     alone: bool = False
     """A daemon runs without leader election, so it needs no leader."""
 
@@ -76,17 +76,30 @@ async def status(
     leader = await lease_holder(api, lease_refs, notes)
     home = lease_refs.namespace(healer_namespace)
     daemon = DaemonClient(api, home, leader.holder if leader else "", url, credentials, named=home == healer_namespace)
-    rows = await rules(daemon)
-    if isinstance(rows, str):
-        notes.append(f"the rules are not known: {rows}")
+    said = await state(daemon)
+    if isinstance(said, str):
+        notes.append(f"the rules, workloads, canaries and limits are not known: {said}")
     return HealerStatus(
         leader=leader,
-        rules=None if isinstance(rows, str) else tuple(rows),
+        rules=None if isinstance(said, str) else tuple(said.rules),
         pauses=tuple(await all_pauses(api, namespace, lease_refs, notes)),
         incidents=await _incidents(api, namespace, notes),
         notes=tuple(notes),
         at=now,
-        alone=not (leader and leader.holder) and not isinstance(rows, str) and await acts_without_election(daemon),
+        daemon=None if isinstance(said, str) else _within(said, namespace),
+        alone=not (leader and leader.holder) and not isinstance(said, str) and await acts_without_election(daemon),
+    )
+
+
+def _within(body: StateBody, namespace: str) -> StateBody:
+    """What the daemon says of one namespace; of all if it is ""."""
+    if not namespace:
+        return body
+    return replace(
+        body,
+        workloads=[row for row in body.workloads if row.target.namespace == namespace],
+        canaries=[row for row in body.canaries if row.workload.namespace == namespace],
+        limits=[row for row in body.limits if row.namespace in ("", namespace)],
     )
 
 
@@ -147,50 +160,6 @@ def _paused(ref: ObjectRef, body: bytes | None, now: float) -> Iterable[Pause]:
     return [] if pause is None else [pause]
 
 
-# for people
-
-
-def show_status(found: HealerStatus, screen: Console) -> None:
-    """Print the state of healer."""
-    screen.print(clean(_led(found)), style="bold green" if found.led else "bold red")
-    for note in found.notes:
-        screen.print(clean(f"note: {note}"), style="yellow")
-    for pause in found.pauses:
-        screen.print(clean(f"paused: {pause}"), style="magenta")
-    if found.rules is not None:
-        title(screen, f"{counted(len(found.rules), 'rule')} in force")
-        rows = table("rule", "mode", "trigger", "pods", "workloads", "only watched", "guards less than it says")
-        for rule in found.rules:
-            counts = ("?" if number is None else str(number) for number in (rule.pods, rule.workloads, rule.watched))
-            mode = f"{rule.mode} (its file says {rule.written}; healer's setting `mode` caps it)" if rule.written else rule.mode
-            rows.add_row(*cells(rule.name, mode, rule.trigger, *counts, "; ".join(rule.doubts)))
-        screen.print(rows)
-    if found.incidents is not None:
-        title(screen, f"{counted(len(found.incidents), 'incident')} not closed" if found.incidents else "no incident is open")
-        rows = table("namespace", "incident", "workload", "state", "step", "opened", "reason")
-        for incident in found.incidents:
-            opened = when(incident.opened_at, found.at)
-            target = incident.workload
-            rows.add_row(
-                *cells(target.namespace, incident.id, str(target), incident.state, step(incident), opened, incident.reason.text)
-            )
-        if found.incidents:
-            screen.print(rows)
-
-
-def _led(found: HealerStatus) -> str:
-    leader = found.leader
-    if found.alone:
-        return "healer acts alone, without an election"
-    if leader is None or not leader.holder:
-        return "nobody leads: healer acts nowhere, unless it runs without an election"
-    age = leader.age(found.at)
-    renewed = "at a time that cannot be read" if age is None else f"{about(age)} ago"
-    if found.led:
-        return f"{leader.holder} leads; its Lease was renewed {renewed}"
-    return f"nobody leads: {leader.holder} held the Lease and renewed it {renewed}"
-
-
 # for programs
 
 
@@ -217,6 +186,10 @@ def plain_status(found: HealerStatus) -> dict[str, Any]:
         "rules": found.rules,
         "pauses": [plain_pause(pause) for pause in found.pauses],
         "incidents": incidents,
+        "workloads": None if found.daemon is None else found.daemon.workloads,
+        "canaries": None if found.daemon is None else found.daemon.canaries,
+        "limits": None if found.daemon is None else found.daemon.limits,
+        "activity": None if found.daemon is None else found.daemon.activity,
         "notes": found.notes,
         "at": _moment(found.at),
     }

@@ -21,6 +21,7 @@ from healer.http.access import TOKEN_HEADER
 from healer.http.health import Check, Health
 from healer.http.rules import RuleRow
 from healer.http.server import Server
+from healer.http.state import StateBody, StateRoutes
 from healer.journal.codec import encode
 from healer.journal.stored import SIGNATURE
 from healer.lab import Lab, serving
@@ -85,6 +86,8 @@ class Place:
     """The daemon's own URL."""
     checks: list[Check] = field(default_factory=list)
     """What the daemon's probes say."""
+    shown: dict[str, Any] = field(default_factory=dict)
+    """What the daemon's state has, by its keys."""
 
     @property
     def kubeconfig(self) -> str:
@@ -182,12 +185,24 @@ def _up(lab: Lab) -> bool:
     return len(pods) == 3 and all(map(is_ready, pods)) and status.get("readyReplicas") == 3
 
 
+NOTHING: dict[str, Any] = {
+    name: False if name == "leads" else "" if name in ("version", "cluster", "mode", "leader", "paused") else []
+    for name in StateBody.__struct_fields__
+}
+"""The state of a daemon that knows of nothing."""
+
+
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     """Three replicas, nothing wrong, no Lease."""
     decisions: list[Decision] = []
     rules: list[RuleRow] = []
     checks: list[Check] = []
+    shown: dict[str, Any] = {}
+
+    async def state() -> StateBody:
+        return StateBody(**(NOTHING | {"at": time.time(), "rules": list(rules)} | shown))
+
     server = Server(
         settings=HttpSettings(host="127.0.0.1", port=0),
         webhooks={},
@@ -195,6 +210,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         registry=CollectorRegistry(),
         decisions=lambda: decisions,
         rules=lambda: rules,
+        state=StateRoutes(state, lambda namespace, name: None),
     )
     async with (
         Lab(start_delay=0.005, termination_delay=0.005) as lab,
@@ -230,6 +246,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
                 rules,
                 url,
                 checks,
+                shown,
             )
         finally:
             await api.aclose()
