@@ -107,6 +107,7 @@ async def test_a_good_image_that_was_not_judged_in_time_keeps_its_share_and_is_p
     assert (site.image(STABLE), traffic.weights()) == (OLD, {STABLE: 50, CANARY: 50})
     stable.behave(failing=0.01)
     canary.behave(times=50)
+    traffic.batch = 60
     await traffic.until(6000)  # stable shows that its bad requests come alone
     async with site.rollout() as second:
         assert await second.ended(GATE + PATIENCE) == 0

@@ -126,7 +126,8 @@ async def test_a_good_canary_passes_and_nothing_is_touched(site: Open) -> None:
     here.versions[0].behave(failing=USUAL, slow=USUAL)
     here.versions[1].behave(times=50)
     assert here.traffic is not None
-    await here.traffic.until(6000)  # half a minute, in which stable shows that its bad requests come alone
+    here.traffic.batch = 60
+    await here.traffic.until(6000)  # stable shows that its bad requests come alone
     here.lab.requests.clear()
     answer = await here.ask("gate", "-o", "json")
     assert answer.code == 0, answer

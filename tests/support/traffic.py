@@ -26,7 +26,7 @@ PREDICT = f"/v1/models/{MODEL}:predict"
 FAST, SLOW = 0.03, 0.9
 """Seconds that a request is recorded to have taken."""
 _BATCH, _PAUSE = 20, 0.1
-"""Requests that are under way at once, and seconds from one such batch to the next: at most 200 requests a second."""
+"""Requests that are under way at once, and seconds from one such batch to the next: 200 requests a second or fewer, as a rule."""
 
 
 class Share:
@@ -162,6 +162,8 @@ class Traffic:
         """Requests that were answered, by version."""
         self.open: Counter[str] = Counter()
         """Requests of each batch that come by connections which are open to that version, whatever the weights are by now."""
+        self.batch = _BATCH
+        """Requests that are under way at once: more, where a test needs many and no more looks at them."""
         self._lab = lab
         self._namespace = namespace
         self._kind, self._name = route
@@ -206,7 +208,7 @@ class Traffic:
             while True:
                 weights = self.weights()
                 kept = [self._versions[name] for name in self.open.elements()]
-                routed = [self._next(weights) for _ in range(_BATCH)]
+                routed = [self._next(weights) for _ in range(self.batch)]
                 await asyncio.gather(*(self._ask(session, version) for version in (*routed, *kept)))
                 self._answered.set()
                 await asyncio.sleep(_PAUSE)
