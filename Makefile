@@ -24,8 +24,8 @@ HEALER := $(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-i
 COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --no-cache --universal --python-version 3.11 \
 	--only-binary :all: --generate-hashes $(if $(UPGRADE),--upgrade)
 
-# Most of what the tests do is waiting, for leases and windows: three workers for each core.
-WORKERS = $(shell $(BIN)/python -c 'import os; print(3 * len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)))')
+# Half of what the tests do is waiting, for leases and windows: two workers for each core.
+WORKERS = $(shell $(BIN)/python -c 'import os; print(2 * len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)))')
 
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 COVERAGE := $(VENV)/coverage.json
