@@ -9,6 +9,7 @@ from healer.sinks.base import Sink, SinkMeters, SinkSettings
 from healer.sinks.group import Member, Sinks
 from healer.sinks.log import LogSettings, LogSink
 from healer.sinks.memory import Memory, ProcessMemory
+from healer.sinks.pagerduty import SERVICE, PagerDutySettings, PagerDutySink
 from healer.sinks.site import Site
 from healer.sinks.slack.settings import CHANNEL, SlackSettings
 from healer.sinks.slack.sink import SlackSink
@@ -34,6 +35,7 @@ class SinkKind(Generic[S]):
 SINKS: dict[str, SinkKind[Any]] = {
     "log": SinkKind(LogSettings, lambda settings, site, meters, memory: LogSink(settings, meters)),
     "slack": SinkKind(SlackSettings, SlackSink, CHANNEL),
+    "pagerduty": SinkKind(PagerDutySettings, PagerDutySink, SERVICE),
 }
 
 

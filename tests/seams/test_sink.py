@@ -22,6 +22,8 @@ from tests.support.slack import TOKEN, FakeSlack
 
 pytestmark = pytest.mark.slow
 
+ADDRESSES = [f"{sink.addresses.example} ({sink.addresses.meaning})" for sink in SINKS.values() if sink.addresses is not None]
+"""Those of the sinks of healer, as messages list them."""
 HOME = "#home"
 """Slack's default channel."""
 
@@ -78,7 +80,7 @@ async def test_a_healed_incident_is_told_where_the_rule_says_and_nowhere_else(
         (
             "nokind:x",
             "'nokind:x' is not an address: no sink has addresses of the kind 'nokind'",
-            'there are "#ml-oncall" (a Slack channel: its name, or its ID), letter:ml-team (who a letter is for)',
+            f"there are {', '.join(ADDRESSES)}, letter:ml-team (who a letter is for)",
         ),
         ("letter:ML", "'letter:ML' is not a name on a letter", "write small letters and '-': letter:ml-team"),
         ("ml", "'ml' is not a channel", 'write "#ml", in quotes (a bare # begins a comment), or a Slack ID such as C0123456789'),

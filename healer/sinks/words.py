@@ -1,0 +1,161 @@
+"""What an incident is, in words for people: its milestone, headline, cause, verdict, and the command to type next."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from healer.engine.incidents.approval import waits
+from healer.engine.safety.wide import stops_all
+from healer.model.duration import about
+from healer.model.incident import Incident, State
+from healer.sinks.site import Site, site_links
+
+SHORT = 300
+"""The most characters of a cause or a reason in a message."""
+LINES = 20
+"""The most lines of a history in a message, the newest."""
+
+_TAKEN_OFF = "shiftTraffic"
+"""The action that takes a canary's traffic off: the workload is well again, and the release has failed."""
+
+
+class Milestone(StrEnum):
+    """What people want to hear of: a sink that tells no single steps tells each change of it."""
+
+    OPENED = "opened"
+    """healer saw it, and deals with it."""
+    ASKS = "asks"
+    """healer waits for a human's approval."""
+    ESCALATED = "escalated"
+    """healer can do no more: a human is needed."""
+    HEALED = "healed"
+    """healer's action has helped."""
+    CLOSED = "closed"
+    """It has passed."""
+
+    @property
+    def needs_human(self) -> bool:
+        """Whether nothing goes on until a human does something."""
+        return self in (Milestone.ASKS, Milestone.ESCALATED)
+
+
+def milestone(incident: Incident) -> Milestone:
+    """The milestone that an incident has reached."""
+    match incident.state:
+        case State.HEALED:
+            return Milestone.HEALED
+        case State.CLOSED:
+            return Milestone.CLOSED
+    if waits(incident) or stops_all(incident):
+        return Milestone.ASKS
+    return Milestone.ESCALATED if incident.state is State.ESCALATED else Milestone.OPENED
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """An incident in words. All of them are sanitised, because an incident's texts are."""
+
+    headline: str
+    cause: str
+    """What healer saw first."""
+    verdict: str
+    """Whether it is over, and how it stands."""
+    reason: str
+    """Why it stands so."""
+    done: str
+    """What healer did, action by action; a sentence when it did nothing."""
+    command: str
+    """What to type next."""
+    lasted: str
+    """The time since it opened."""
+    links: dict[str, str]
+    """Where to read on, by what it is."""
+
+
+def words(incident: Incident, site: Site) -> Words:
+    """The incident as it stands, in words."""
+    cause, verdict = clip(_cause(incident)), _verdict(incident)
+    place = incident.workload.namespace or "the cluster"
+    cluster = f" ({site.cluster})" if site.cluster else ""
+    return Words(
+        headline=f"{incident.workload} in {place}{cluster}: {cause}: {verdict}",
+        cause=cause,
+        verdict=verdict,
+        reason=clip(incident.reason.text),
+        done=_done(incident),
+        command=next_command(incident),
+        lasted=about(incident.changed_at - incident.opened_at),
+        links=site_links(site, incident),
+    )
+
+
+def next_command(incident: Incident) -> str:
+    """What to type next about an incident."""
+    verb = "approve" if milestone(incident) is Milestone.ASKS else "explain"
+    return f"healer {verb} incident/{incident.id} -n {incident.workload.namespace}"
+
+
+def clip(text: str, most: int = SHORT) -> str:
+    """The text, cut to `most` characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def story(incident: Incident) -> list[str]:
+    """The newest lines of the history, oldest first, with their times in UTC."""
+    return [f"{_clock(entry.at)} {entry.state}: {clip(entry.reason.text)}" for entry in incident.history[-LINES:]]
+
+
+def _cause(incident: Incident) -> str:
+    """A storm takes its incident over, so that what was seen first is no longer what is wrong."""
+    if incident.storm:
+        return next((each.reason.text for each in incident.history if each.reason.code == "Storm"), incident.reason.text)
+    sick = incident.sick
+    if sick:
+        more = f" (and {len(sick) - 1} more)" if len(sick) > 1 else ""
+        return f"{sick[0].what} on {sick[0].target}{more}"
+    return incident.history[0].reason.text if incident.history else incident.reason.text
+
+
+def _verdict(incident: Incident) -> str:
+    released = _took_canary_off(incident)
+    match milestone(incident):
+        case Milestone.ASKS:
+            return "healer waits for your approval"
+        case Milestone.ESCALATED:
+            return "a human is needed"
+        case Milestone.HEALED:
+            return "taken off, the release failed" if released else "healed"
+        case Milestone.CLOSED if not incident.acted_at:
+            return "over, without an action of healer"
+        case Milestone.CLOSED:
+            return "over: taken off, the release failed" if released else "over"
+        case _:
+            return "healer only observes" if incident.mode == "observe" else "healer is on it"
+
+
+def _took_canary_off(incident: Incident) -> bool:
+    acted = bool(incident.acted_at) and incident.step < len(incident.steps)
+    return acted and incident.steps[incident.step] == _TAKEN_OFF
+
+
+def _done(incident: Incident) -> str:
+    """The lines of actions that were accepted or failed: those that follow a line of ACTING."""
+    results = [
+        after
+        for before, after in zip(incident.history, incident.history[1:], strict=False)
+        if before.state is State.ACTING and after.state is not State.ACTING
+    ]
+    if not results:
+        return "healer has changed nothing"
+    lines = [
+        f"{_clock(entry.at)} {_step_name(incident, entry.step)}{clip(entry.reason.text)}" for entry in results[-LINES // 2 :]
+    ]
+    return "; ".join(lines)
+
+
+def _step_name(incident: Incident, step: int | None) -> str:
+    return f"{incident.steps[step]}: " if step is not None and step < len(incident.steps) else ""
+
+
+def _clock(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%SZ}"
