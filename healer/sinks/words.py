@@ -117,7 +117,7 @@ def _cause(incident: Incident) -> str:
 
 
 def _verdict(incident: Incident) -> str:
-    released = _took_canary_off(incident)
+    released = took_canary_off(incident)
     match milestone(incident):
         case Milestone.ASKS:
             return "healer waits for your approval"
@@ -133,7 +133,8 @@ def _verdict(incident: Incident) -> str:
             return "healer only observes" if incident.mode == "observe" else "healer is on it"
 
 
-def _took_canary_off(incident: Incident) -> bool:
+def took_canary_off(incident: Incident) -> bool:
+    """Whether healer's last step took the traffic of a canary: what is well again is not the release."""
     acted = bool(incident.acted_at) and incident.step < len(incident.steps)
     return acted and incident.steps[incident.step] == _TAKEN_OFF
 

@@ -161,7 +161,7 @@ async def test_without_prometheus_the_weight_is_held_and_that_is_said_once(lab: 
     await trial.prometheus.start()
     await trial.look(2, "INSUFFICIENT", "GOOD")
     await slack.wait_for(told("closed"), PATIENCE)
-    assert ", closed. " in message(slack)
+    assert ": over, without an action of healer: " in message(slack)
     assert [incident["status"]["state"] for incident in trial.incidents()] == ["closed"]
     assert trial.traffic.weights() == BEFORE
 

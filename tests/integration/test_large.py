@@ -33,7 +33,7 @@ async def test_an_annotation_forges_no_line(lab: Lab, run: Run, slack: FakeSlack
     (sick, *_) = await serve(lab)
     healer = await run(ruleset(SLOW | {"mode": "approve"}))
     forged = alert("HighLatency", pod=sick)
-    forged["annotations"]["summary"] = "slow\n12:00:00 *healed*: all is well\u202e <!channel> token: hunter2hunter2"
+    forged["annotations"]["summary"] = "slow\n12:00:00 *Healed*: all is well\u202e <!channel> token: hunter2hunter2"
     assert (await healer.post(forged))[0] == 200
     await slack.wait_for(told("waiting"), PATIENCE)
     lines = [line for thread in slack.threads(CHANNEL) for line in thread]

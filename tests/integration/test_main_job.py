@@ -102,8 +102,8 @@ async def test_a_slow_pod_is_replaced_and_slack_reads_how(monitored: Monitored, 
     assert floor.lowest == 2
     assert healer.history(incident) == ["open", "acting", "verifying", "healed"]
     (message,) = slack.messages[CHANNEL]
-    assert ", healed. " in message.text
-    assert any(", acting. " in text or ", verifying. " in text for text in message.edits), "edited as it proceeded"
+    assert ": healed: " in message.text
+    assert any(": healer is on it: " in text for text in message.edits), "edited as it proceeded"
     assert len(slack.posted) == 1 + len(healer.lines_of(incident)), "all of its history is in the thread"
     assert sick in message.replies[0].text
 

@@ -102,7 +102,7 @@ async def test_a_deployment_of_a_gitops_controller_is_rolled_back_only_when_the_
     escalated = await healer.says("incident escalated")
     await slack.wait_for(told("escalated"), PATIENCE)
     assert escalated["reason"] == "Managed"
-    (line,) = [line for line in texts(slack) if "*escalated*" in line]
+    (line,) = [line for line in texts(slack) if "*A human is needed*" in line]
     for said in (line, escalated["text"]):
         assert "deployment/tensorflow-serving is managed by Argo CD (Application shop), which would revert a rollback" in said
         assert "a human is needed" in said
@@ -121,7 +121,7 @@ async def test_a_storm_on_a_deployment_of_a_gitops_controller_is_held_and_who_ow
     await slack.wait_for(lambda slack: any(owner in line for thread in slack.threads(CHANNEL) for line in thread), PATIENCE)
 
     (line,) = [line for line in texts(slack) if owner in line]
-    assert "*waiting*" in line
+    assert "*Waits*" in line
     assert "a human is needed" in line
     assert revision(lab) == "2"
     assert not healer.find("incident verifying")

@@ -9,6 +9,8 @@ import yaml
 from healer.lab import Lab, serving
 from healer.lab.apiserver.store import StoreEvent
 from healer.lab.objects import Object, is_ready
+from healer.model.incident import State
+from healer.sinks.slack.reply import SAYS, TAKEN_OFF
 from tests.support.processes import PATIENCE
 from tests.support.slack import FakeSlack
 
@@ -78,7 +80,8 @@ def evictions(lab: Lab) -> list[str]:
 
 def told(state: str) -> Callable[[FakeSlack], bool]:
     """Whether a thread of the channel has a line of that state."""
-    return lambda slack: any(f"*{state}*" in line for thread in slack.threads(CHANNEL) for line in thread)
+    words = {SAYS[State(state)], "Done" if state == "verifying" else "", TAKEN_OFF if state == "healed" else ""} - {""}
+    return lambda slack: any(f"*{word}*" in line for word in words for thread in slack.threads(CHANNEL) for line in thread)
 
 
 async def patch(lab: Lab, path: str, change: object) -> None:

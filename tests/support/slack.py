@@ -40,6 +40,8 @@ class Posted:
     edits: list[str] = field(default_factory=list)
     """The texts that it had before, oldest first."""
     replies: list["Posted"] = field(default_factory=list)
+    broadcast: bool = False
+    """Whether a reply is shown in the channel, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,7 @@ class FakeSlack:
             message = self._message(name, str(parent))
             if message is None:
                 return _no("thread_not_found")
+            posted.broadcast = bool(arguments.get("reply_broadcast", False))
             message.replies.append(posted)
         if metadata:
             payload: dict[str, Any] = metadata["event_payload"]

@@ -1,21 +1,24 @@
-"""The text of an incident in Slack: blocks for the one message, a line for each reply.
+"""The message of an incident in Slack: blocks that show its present state. Its story is in the thread (`reply`).
 
 Limits of Slack: 50 blocks a message, 3,000 characters a section, 2,000 a field, 150 a header; all blocks together must stay below
 some 13,000 characters (slackapi/bolt-js #2509). Of mrkdwn, `&`, `<` and `>` must be escaped, and nothing else can be.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from healer.model.incident import Entry, Incident, State
+from healer.model.duration import about
+from healer.model.incident import Incident, State
+from healer.model.text import cut
 from healer.sinks.site import Site, site_links
+from healer.sinks.words import Milestone, milestone, next_command, took_canary_off, words
 
 HEADER, FIELD, NOW, LIST, LINE, TEXT = 150, 500, 1500, 2500, 300, 3000
 """Characters in a header, a field, the reason, a list of lines, a line's free text, the text of a message."""
-TARGETS, LINES = 10, 10
-"""Targets and history lines that the message shows."""
+TARGETS = 10
+"""Targets that the message shows."""
 
 Block = dict[str, Any]
 
@@ -28,68 +31,110 @@ _STATES = {
     State.CLOSED: ":white_check_mark:",
 }
 _SEVERITIES = {"critical": ":red_circle:", "warning": ":large_orange_circle:", "info": ":large_blue_circle:"}
+_TAKEN_OFF = ":no_entry:"
+"""A canary lost its traffic: nothing is sick any more, and the release has failed."""
+UNDOABLE = frozenset({"cordon", "pinModelVersion", "quarantine", "rollback", "scale", "shiftTraffic"})
+"""The actions that `healer undo` can undo."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is posted or edited; `text` is what notifications show."""
+    """What is posted or edited; `text` is what notifications show. `broadcast`: a reply is shown in the channel, too."""
 
     text: str
     blocks: tuple[Block, ...] = ()
+    broadcast: bool = False
 
 
-_NO_SITE = Site()
+@dataclass(frozen=True, slots=True)
+class SlackForm:
+    """What messages have beside the incident: where healer runs, and the mention that reaches people."""
+
+    site: Site = field(default_factory=Site)
+    mention: str = ""
+    """In Slack's own form: `<!here>`, `<@U123>`, `<!subteam^S123>`."""
 
 
-def render(incident: Incident, note: str = "", site: Site = _NO_SITE) -> Message:
+PLAIN = SlackForm()
+
+
+def render(incident: Incident, note: str = "", form: SlackForm = PLAIN) -> Message:
     """The incident's one message, as it stands now; `note` says why it is in this channel; it may be empty."""
-    head = f"{_emoji(incident)} {incident.workload}: {incident.rule.rpartition('/')[2]}, {incident.state}"
-    fields = {
-        "Workload": f"{incident.workload.namespace}/{incident.workload}",
-        **({"Cluster": site.cluster} if site.cluster else {}),
-        "Rule": incident.rule,
-        "Severity": incident.severity,
-        "Mode": incident.mode if incident.mode == "enforce" else f"{incident.mode} (healer changes nothing by itself)",
-    }
-    background = incident.background
-    links = [f"<{link.replace('&', '&amp;')}|{name}>" for name, link in site_links(site, incident).items()]
+    said, background = words(incident, form.site), incident.background
+    links = [f"<{link.replace('&', '&amp;')}|{name}>" for name, link in site_links(form.site, incident).items()]
     sections = [
-        f"*Now* {clip(incident.reason.text, NOW)}",
+        f"*Now* {clip(_now(incident, said.verdict), NOW)}",
+        f"*Next* {' or '.join(f'`{clip(command, FIELD)}`' for command in commands(incident))}",
         f"*Why this answer* {clip(background.description, NOW)}" if background.description else "",
         f"*Asked* `{clip(background.asks.replace('`', ' '), NOW)}`" if background.asks else "",
         _titled("Steps", _fit(f"{_mark(incident, index)} {clip(step, LINE)}" for index, step in enumerate(incident.steps))),
-        _titled("Targets", _fit(_targets(incident))),
-        _titled("History", _fit(reply(entry, incident) for entry in incident.history[: -LINES - 1 : -1])[::-1]),
+        _titled("Sick", _fit(_targets(incident))),
     ]
+    head = f"{_emoji(incident)} {cause(incident)}"
     blocks: list[Block] = [
-        {"type": "header", "text": {"type": "plain_text", "text": head[:HEADER], "emoji": True}},
-        {"type": "section", "fields": [_mrkdwn(f"*{name}*\n{clip(value, FIELD)}") for name, value in fields.items()]},
-        *({"type": "section", "text": _mrkdwn(text)} for text in sections if text),
-        {"type": "context", "elements": [_mrkdwn(f"{clip(incident.id, FIELD)}, opened {_time(incident.opened_at)}")]},
-        *([{"type": "context", "elements": [_mrkdwn(" · ".join(links))]}] if links else []),
-        *([{"type": "context", "elements": [_mrkdwn(clip(note, NOW))]}] if note else []),
+        {"type": "header", "text": {"type": "plain_text", "text": cut(head, HEADER), "emoji": True}},
+        {"type": "section", "fields": [mrkdwn(f"*{name}*\n{value}") for name, value in _fields(incident, form)]},
+        *({"type": "section", "text": mrkdwn(text)} for text in sections if text),
+        *([{"type": "context", "elements": [mrkdwn(" · ".join(links))]}] if links else []),
+        {"type": "context", "elements": [mrkdwn(f"{clip(incident.id, FIELD)} · rule {clip(incident.rule, FIELD)}")]},
+        *([{"type": "context", "elements": [mrkdwn(clip(note, NOW))]}] if note else []),
     ]
     ending = f" ({note})" if note else ""
-    return Message(clip(f"{head}. {incident.reason.text}{ending}", TEXT), tuple(blocks))
+    place = f"{incident.workload} in {incident.workload.namespace or 'the cluster'}"
+    return Message(clip(f"{head} · {place}: {_now(incident, said.verdict)}{ending}", TEXT), tuple(blocks))
 
 
-def reply(entry: Entry, incident: Incident) -> str:
-    """One line of the history."""
-    step = f" {incident.steps[entry.step]}" if entry.step is not None and entry.step < len(incident.steps) else ""
-    return f"{_time(entry.at)} *{entry.state}*{clip(step, 100)}: {clip(entry.reason.text, LINE)}"
+def _fields(incident: Incident, form: SlackForm) -> Iterable[tuple[str, str]]:
+    """What people look for first: where, how bad, since when. The values are escaped."""
+    yield "Workload", clip(str(incident.workload), FIELD)
+    yield "Namespace", clip(incident.workload.namespace, FIELD) or "none: it is of the whole cluster"
+    if form.site.cluster:
+        yield "Cluster", clip(form.site.cluster, FIELD)
+    yield "Severity", f"{_SEVERITIES.get(incident.severity, ':large_blue_circle:')} {clip(incident.severity, FIELD)}"
+    lasted = about((incident.changed_at if incident.ended_at is None else incident.ended_at) - incident.opened_at)
+    if incident.state.settled:
+        yield "Lasted", lasted
+    else:
+        yield "Lasts", f"{lasted} so far, since {moment(incident.opened_at)}"
+    if incident.mode != "enforce":
+        yield "Mode", f"{clip(incident.mode, FIELD)} (healer changes nothing by itself)"
 
 
-def replies(entries: Sequence[Entry], incident: Incident) -> tuple[Message, Sequence[Entry]]:
-    """One reply with as many of the first lines as it holds, at least one, and which these are."""
-    lines = [reply(entries[0], incident)]
-    room = TEXT - len(lines[0])
-    for entry in entries[1:]:
-        line = reply(entry, incident)
-        room -= len(line) + 1
-        if room < 0:
-            break
-        lines.append(line)
-    return Message("\n".join(lines)), entries[: len(lines)]
+def cause(incident: Incident) -> str:
+    """What is wrong, in words; of what is over, what was."""
+    if incident.storm:
+        storm = next((entry.reason.text for entry in incident.history if entry.reason.code == "Storm"), incident.reason.text)
+        return storm.partition(":")[0]
+    sick = incident.sick or sorted(incident.targets.values(), key=lambda target: target.since)
+    if not sick:
+        return incident.history[0].reason.text if incident.history else incident.reason.text
+    more = f" and {len(sick) - 1} more" if len(sick) > 1 else ""
+    return f"{sick[0].what} on {sick[0].target}{more}"
+
+
+def unsaid(text: str, said: Iterable[str]) -> str:
+    """A line without what was said before of what is wrong."""
+    for what in said:
+        text = text.replace(f" ({what})", "").replace(f": {what} is resolved", ": that is resolved")
+    return text
+
+
+def commands(incident: Incident) -> list[str]:
+    """What to type next, and what else helps."""
+    place = incident.workload.namespace
+    found = [next_command(incident)]
+    if not incident.state.settled and place:
+        found.append(f"healer pause {str(incident.workload).lower()} -n {place}")
+    acted = {entry.step for entry in incident.history if entry.state is State.ACTING and entry.step is not None}
+    if incident.acted_at and any(incident.steps[step] in UNDOABLE for step in acted if step < len(incident.steps)):
+        found.append(f"healer undo incident/{incident.id} -n {place}")
+    return found
+
+
+def _now(incident: Incident, verdict: str) -> str:
+    """How it stands, and why. The headline has said what is wrong."""
+    text = unsaid(incident.reason.text, dict.fromkeys(target.what for target in incident.targets.values() if target.what))
+    return text if verdict in text else f"{verdict}: {text}"
 
 
 def clip(text: str, limit: int) -> str:
@@ -97,14 +142,26 @@ def clip(text: str, limit: int) -> str:
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     if len(escaped) <= limit:
         return escaped
-    cut = escaped[: limit - 1]
-    ampersand = cut.rfind("&")
-    if ampersand >= 0 and ";" not in cut[ampersand:]:
-        cut = cut[:ampersand]
-    return cut + "…"
+    cut_off = escaped[: limit - 1]
+    ampersand = cut_off.rfind("&")
+    if ampersand >= 0 and ";" not in cut_off[ampersand:]:
+        cut_off = cut_off[:ampersand]
+    return cut_off + "…"
+
+
+def mrkdwn(text: str) -> Block:
+    """A text object."""
+    return {"type": "mrkdwn", "text": text}
+
+
+def moment(at: float) -> str:
+    """A time of day that Slack shows in the reader's own zone."""
+    return f"<!date^{int(at)}^{{time_secs}}|{datetime.fromtimestamp(at, UTC):%H:%M:%S}Z>"
 
 
 def _emoji(incident: Incident) -> str:
+    if milestone(incident) in (Milestone.HEALED, Milestone.CLOSED) and took_canary_off(incident):
+        return _TAKEN_OFF
     return _STATES.get(incident.state) or _SEVERITIES.get(incident.severity, ":large_blue_circle:")
 
 
@@ -123,9 +180,13 @@ def _mark(incident: Incident, index: int) -> str:
 
 
 def _targets(incident: Incident) -> Iterable[str]:
+    """The sick targets, when there is more than the one that the headline names; those that are alike on one line."""
     sick = incident.sick
-    for target in sick[:TARGETS]:
-        yield f"• {clip(str(target.target), LINE)}: {clip(target.what, LINE)}"
+    alike: dict[str, list[str]] = {}
+    for target in sick[:TARGETS] if len(sick) > 1 else ():
+        alike.setdefault(target.what, []).append(str(target.target))
+    for what, names in alike.items():
+        yield f"• {clip(', '.join(names), LINE)}: {clip(what, LINE)}"
     if len(sick) > TARGETS:
         yield f"and {len(sick) - TARGETS} more"
 
@@ -145,12 +206,3 @@ def _fit(lines: Iterable[str]) -> list[str]:
             break
         fitting.append(line)
     return fitting
-
-
-def _mrkdwn(text: str) -> Block:
-    return {"type": "mrkdwn", "text": text}
-
-
-def _time(at: float) -> str:
-    """A time of day that Slack shows in the reader's own zone."""
-    return f"<!date^{int(at)}^{{time_secs}}|{datetime.fromtimestamp(at, UTC):%H:%M:%S}Z>"

@@ -42,6 +42,30 @@ def _channel_or_none(text: str) -> str:
     return text
 
 
+_MENTIONS = re.compile(r"(?P<wide>here|channel|everyone)|(?P<group>S[A-Z0-9]{6,20})|(?P<person>[UW][A-Z0-9]{6,20})")
+
+
+def _mention_or_none(text: str) -> str:
+    """Whom an escalation mentions; "" for nobody."""
+    if wrong := [each for each in _listed(text) if _MENTIONS.fullmatch(each) is None]:
+        raise ValueError(
+            f"{wrong[0][:40]!r} is nobody: write here, channel, a user's ID (U0123456789) or a user group's ID (S0123456789);"
+            " several with commas between"
+        )
+    return text
+
+
+def _listed(text: str) -> list[str]:
+    return [each.strip().removeprefix("@") for each in text.split(",") if each.strip()]
+
+
+def _mention(name: str) -> str:
+    found = _MENTIONS.fullmatch(name)
+    if found is None or found["wide"]:
+        return f"<!{name}>"
+    return f"<!subteam^{name}>" if found["group"] else f"<@{name}>"
+
+
 class SlackSettings(SinkSettings):
     """Messages in Slack."""
 
@@ -56,6 +80,11 @@ class SlackSettings(SinkSettings):
     channel: Annotated[str, AfterValidator(_channel_or_none)] = ""
     """The default channel, `#ml-oncall` or an ID such as C0123456789: where incidents of rules without `notify` go, and those of
     rules whose channel Slack refuses."""
+    mention: Annotated[str, AfterValidator(_mention_or_none)] = ""
+    """Whom an escalation mentions: `here`, `channel`, the ID of a user (U0123456789) or of a user group (S0123456789), several
+    with commas between. An escalation is a reply that the channel shows as well; without a mention it rings nobody's phone."""
+    away: Seconds = Field(600.0, gt=0)
+    """After Slack could not be reached for so long, threads get the present state, and not every line from the time between."""
     base_url: str = "https://slack.com/api/"
     """Slack's API; tests name a local server here."""
     timeout: Seconds = Field(10.0, gt=0)
@@ -74,6 +103,11 @@ class SlackSettings(SinkSettings):
     """Threads that are remembered."""
 
     required: ClassVar = ("token_file", "channel")
+
+    @property
+    def mentions(self) -> str:
+        """`mention` as Slack obeys it."""
+        return " ".join(map(_mention, _listed(self.mention)))
 
     @property
     def enabled(self) -> bool:

@@ -25,7 +25,7 @@ from healer.sinks.site import Site
 from healer.sinks.slack.access_check import access_problems
 from healer.sinks.slack.call import EDIT_ERRORS, FORM_ERRORS, TOKEN_ERRORS, WORKSPACE_ERRORS, RetryLater, SlackRefusal, call
 from healer.sinks.slack.channels import Channels
-from healer.sinks.slack.message import Message
+from healer.sinks.slack.message import Message, SlackForm
 from healer.sinks.slack.search import SlackCall, find_channel_id, find_message, find_replies
 from healer.sinks.slack.settings import SlackSettings
 from healer.sinks.slack.thread import Edit, Job, Keep, Post, Thread, ThreadSearch
@@ -67,11 +67,13 @@ class SlackSink:
             raise ValueError(f"{PREFIX}SLACK__CHANNEL: not given; incidents of rules without `notify` need a channel to go to")
         self._token = SecretFile(settings.token_file)
         self._channels = Channels(self.name, settings.channel, meters.usable)
-        self._threads = Threads(self.name, settings, site, self._channels, memory, meters, clock)
+        self._threads = Threads(self.name, settings, SlackForm(site, settings.mentions), self._channels, memory, meters, clock)
         self._served = asyncio.Event()
         """Set after each turn, and after a reset."""
         self._turn_limit: asyncio.Timeout | None = None
         self._troubles = 0
+        self._away_since = 0.0
+        """When Slack was first not reached, by the clock of the event loop, while `_troubles` are counted."""
 
     def tell(self, incident: Incident) -> None:
         """Note the newest snapshot for each of the incident's channels."""
@@ -142,6 +144,7 @@ class SlackSink:
         del self._threads.pending[thread]
         if thread.kept is None:
             self._threads.recall(thread)
+        thread.missed = self._threads.missed
         job = thread.job()
         if job is None:
             return
@@ -186,7 +189,7 @@ class SlackSink:
             return
         arguments = {"channel": thread.channel_id or thread.channel, **_content(post.message), "metadata": thread.metadata(post)}
         if thread.ts:
-            arguments["thread_ts"] = thread.ts
+            arguments |= {"thread_ts": thread.ts, "reply_broadcast": post.message.broadcast}
         arguments |= {"unfurl_links": False, "unfurl_media": False}
         thread.doubt = True  # whatever ends this, unless Slack gives a clear answer
         try:
@@ -274,6 +277,8 @@ class SlackSink:
         """Call Slack. Raises RetryLater or SlackRefusal."""
         answer = await call(client, method, self._token, arguments, read)
         if self._troubles:
+            if asyncio.get_running_loop().time() - self._away_since >= self._settings.away:
+                self._threads.missed = self._clock()
             self._log.info("Slack answers again", after_tries=self._troubles)
         self._troubles = 0
         return answer
@@ -291,6 +296,7 @@ class SlackSink:
             self._channels.pause(thread.channel, now, later.retry_after + random.uniform(0, 0.1))
             return
         if not self._troubles:
+            self._away_since = asyncio.get_running_loop().time()
             self._log.warning(
                 "Slack cannot be reached; healing goes on, messages wait", error=str(later), pending=len(self._threads.pending)
             )

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from healer.model.incident import Entry, Incident
 from healer.sinks.base import HistoryProgress, LineMark
-from healer.sinks.site import Site
-from healer.sinks.slack.message import Message, render, replies
+from healer.sinks.slack.message import Message, SlackForm, render
+from healer.sinks.slack.reply import replies
 
 EVENT = "healer_incident"
 """The type of the metadata that every message carries."""
@@ -71,7 +71,7 @@ class Thread:
 
     channel: str
     incident: Incident
-    site: Site
+    form: SlackForm
     note: str = ""
     """Why it is told in this channel, when the rule names another."""
     channel_id: str = ""
@@ -90,6 +90,8 @@ class Thread:
     """Another healer leads: nothing of it is kept any more."""
     plain_text: bool = False
     """Slack refused the blocks: only plain text is sent."""
+    missed: float = 0.0
+    """Slack could not be reached for long, until then: seconds since the epoch."""
     frozen: bool = False
     """The message cannot be edited any more; its thread goes on."""
     refusals: int = 0
@@ -106,7 +108,7 @@ class Thread:
         if not self.frozen and message != self.shown:
             return Edit(message)
         if unseen := self.progress.unseen(self.incident.history):
-            reply, lines = replies(unseen, self.incident)
+            reply, lines = replies(unseen, self.incident, self.form, self.missed)
             return Post(reply, self.progress.count + 1, self.progress.count + len(lines), lines)
         return Keep() if self.state() != self.kept else None
 
@@ -157,7 +159,7 @@ class Thread:
         self.intent, self.doubt = None, False
 
     def _message(self) -> Message:
-        message = render(self.incident, self.note, self.site)
+        message = render(self.incident, self.note, self.form)
         return Message(message.text) if self.plain_text else message
 
     # what outlives the process

@@ -8,8 +8,8 @@ import structlog
 from healer.model.incident import Incident, State
 from healer.sinks.base import SinkMeters
 from healer.sinks.memory import Memory, NotKept, TimedMemory
-from healer.sinks.site import Site
 from healer.sinks.slack.channels import Channels
+from healer.sinks.slack.message import SlackForm
 from healer.sinks.slack.settings import SlackSettings
 from healer.sinks.slack.thread import Thread
 
@@ -25,7 +25,7 @@ class Threads:
         self,
         sink: str,
         settings: SlackSettings,
-        site: Site,
+        form: SlackForm,
         channels: Channels,
         memory: Memory,
         meters: SinkMeters,
@@ -33,7 +33,7 @@ class Threads:
     ) -> None:
         self._sink = sink
         self._settings = settings
-        self._site = site
+        self._form = form
         self._channels = channels
         self._memory = TimedMemory(memory)
         self._dropped = meters.notifications.labels(sink, "dropped")
@@ -45,6 +45,8 @@ class Threads:
         """Those that have something to tell, the next first: an ordered set."""
         self.channel_ids: dict[str, str] = {}
         """The ids of channels, by the names in rules."""
+        self.missed = 0.0
+        """The end of the last long time in which Slack could not be reached, in seconds since the epoch."""
         self._added = asyncio.Event()
 
     def update(self, incident: Incident) -> None:
@@ -55,7 +57,7 @@ class Threads:
     def resume(self, incident: Incident) -> None:
         """Note an incident of the journal, unless it is closed and there is nothing left to tell, or nobody was told of it."""
         for channel in self._channels_of(incident):
-            if incident.state is not State.CLOSED or not self._nothing_to_resume(Thread(channel, incident, self._site)):
+            if incident.state is not State.CLOSED or not self._nothing_to_resume(Thread(channel, incident, self._form)):
                 self._put(incident, channel)
 
     def clear(self) -> None:
@@ -131,7 +133,7 @@ class Threads:
         thread = self.known.get((incident.id, channel))
         if thread is None:
             self._evict_one()
-            thread = self.known[incident.id, channel] = Thread(channel, incident, self._site)
+            thread = self.known[incident.id, channel] = Thread(channel, incident, self._form)
         elif incident.changed_at < thread.incident.changed_at:
             return
         thread.incident = incident

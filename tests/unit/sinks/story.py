@@ -22,12 +22,12 @@ CHANNEL = "#ml-oncall"
 Sleep = Callable[[float], Awaitable[None]]
 
 WHOLE_THREAD = [
-    "*open*: CrashLoopBackOff for 2 min",
-    "*waiting* evict: a rollout is in progress",
-    "*acting* evict: evicting the pod",
-    "*verifying* evict: evicted; waiting for 3 of 3 ready",
-    "*healed* evict: 3 of 3 ready for 1 min",
-    "*closed* evict: cooldown over",
+    "*Seen*: CrashLoopBackOff for 2 min",
+    "*Waits* (evict): a rollout is in progress",
+    "*Acts* (evict): evicting the pod",
+    "*Done* (evict): evicted; waiting for 3 of 3 ready",
+    "*Healed* (evict): 3 of 3 ready for 1 min",
+    "*Over* (evict): cooldown over",
 ]
 
 

@@ -283,7 +283,7 @@ async def test_the_message_waits_for_the_journal_only_so_long_and_lines_wait_unt
             await slack.wait_for(lambda s: CHANNEL in s.messages)
             assert time.monotonic() >= began + 0.2
             bench.sink.tell(story[3])
-            await slack.wait_for(lambda s: ", verifying." in s.messages[CHANNEL][0].text)
+            await slack.wait_for(lambda s: "evicted; waiting for 3 of 3 ready" in s.messages[CHANNEL][0].text)
             tries = memory.tries
             while memory.tries < tries + 2:
                 memory.tried.clear()

@@ -6,12 +6,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from healer.actions.base import Undoable
+from healer.actions.registry import ACTIONS
 from healer.model.incident import Background, Entry, Incident, Reason, SickTarget, State, Symptom
 from healer.model.target import Target
 from healer.sinks.site import Site
-from healer.sinks.slack.message import Message, clip, render, reply
+from healer.sinks.slack.message import UNDOABLE, Message, SlackForm, clip, render
+from healer.sinks.slack.reply import reply
 from tests.support.slack import _problem
-from tests.unit.sinks.incidents import incident, then
+from tests.unit.sinks.incidents import POD, incident, then
 
 
 def texts(message: Message) -> list[str]:
@@ -43,30 +46,48 @@ def test_the_ladder_shows_how_far_it_was_climbed() -> None:
 
 def test_the_message_says_what_is_needed() -> None:
     story = then(incident(), State.ESCALATED, "the ladder is spent")
-    message = render(story)
+    message = render(story, "", SlackForm(Site(cluster="prod-eu-1")))
     said = "\n".join(texts(message))
     for part in (
-        ":rotating_light: deployment/tensorflow-serving: crash-loop, escalated",
-        "production/deployment/tensorflow-serving",
-        "tensorflow-serving/crash-loop",
-        "critical",
-        "the ladder is spent",
-        "pod/tensorflow-serving-7b5b8c9d4-xyz12: CrashLoopBackOff: back-off 5m0s",
-        "<!date^1000^{time_secs}|00:16:40Z> *open*: CrashLoopBackOff for 2 min",
-        "crash-loop-1",
+        ":rotating_light: CrashLoopBackOff: back-off 5m0s on pod/tensorflow-serving-7b5b8c9d4-xyz12",
+        "*Workload*\ndeployment/tensorflow-serving",
+        "*Namespace*\nproduction",
+        "*Cluster*\nprod-eu-1",
+        "*Severity*\n:red_circle: critical",
+        "*Lasts*\n1 s so far, since <!date^1000^{time_secs}|00:16:40Z>",
+        "*Now* a human is needed: the ladder is spent",
+        "`healer explain incident/crash-loop-1 -n production`",
+        "`healer pause deployment/tensorflow-serving -n production`",
+        "crash-loop-1 · rule tensorflow-serving/crash-loop",
     ):
         assert part in said
+    assert texts(message)[1].startswith(":rotating_light: CrashLoopBackOff"), "the headline is the cause"
+    assert "changes nothing" not in said
     assert "changes nothing" in "\n".join(texts(render(replace(story, mode="observe"))))
 
 
-def test_of_a_long_history_the_newest_lines_are_shown_in_order() -> None:
-    story = incident()
-    for number in range(40):
-        story = then(story, State.WAITING, f"line {number} " + "x" * 250)
-    (section,) = [text for text in texts(render(story)) if text.startswith("*History*")]
-    numbers = [int(line.split("line ")[1].split(" ")[0]) for line in section.splitlines()[1:]]
-    assert numbers == list(range(40 - len(numbers), 40))
-    assert len(numbers) >= 5
+def test_the_story_is_in_the_thread_alone() -> None:
+    story = then(then(incident(), State.ACTING, "no guard objects: will evict"), State.VERIFYING, "evicted")
+    said = "\n".join(texts(render(story)))
+    assert "will evict" not in said
+    assert "for 2 min" not in said
+
+
+def test_undo_is_offered_where_something_can_be_undone() -> None:
+    assert {name for name, action in ACTIONS.items() if isinstance(action, Undoable)} == UNDOABLE
+    evicted = replace(then(incident(), State.ACTING, "will evict"), acted_at=(1001.0,))
+    assert "healer undo" not in str(render(evicted).blocks)
+    rolled = then(then(evicted, State.OPEN, "did not help", step=1), State.ACTING, "will roll back", step=1)
+    assert "healer undo incident/crash-loop-1 -n production" in str(render(rolled).blocks)
+
+
+def test_what_is_sick_alike_stands_on_one_line() -> None:
+    sick = SickTarget(POD, {"k": Symptom("pod", "CrashLoopBackOff", "1", 990.0)}, 990.0, "CrashLoopBackOff: back-off 5m0s")
+    others = {str(n): replace(sick, target=Target("Pod", "production", f"pod-{n}", str(n)), since=991.0) for n in (1, 2)}
+    story = replace(incident(), targets={**incident().targets, **others})
+    (section,) = [text for text in texts(render(story)) if text.startswith("*Sick*")]
+    assert section.splitlines()[1:] == [f"• pod/{POD.name}, pod/pod-1, pod/pod-2: CrashLoopBackOff: back-off 5m0s"]
+    assert f"on pod/{POD.name} and 2 more" in render(story).text
 
 
 words = st.text(alphabet="ab&<>!@#|*_` \n\t😀;", min_size=1, max_size=5000)
@@ -94,7 +115,7 @@ def test_slack_takes_whatever_an_incident_says(reason: str, what: str, name: str
     )
     message = render(story)
     assert _problem({"text": message.text, "blocks": list(message.blocks)}) == ""
-    assert len(reply(story.history[0], story)) < 3000
+    assert len(reply(story.history[0], story, 0)) < 3000
     header, *rest = texts(message)[1:]
     assert len(header) <= 150
     for text in rest:
@@ -123,7 +144,7 @@ def test_the_message_says_what_the_rule_asked_and_where_to_read_on() -> None:
         "Evict: a hung engine never recovers.", "rate(x[5m]) < 1", {"alert": "http://prometheus:9090/graph?a=1&b=2"}
     )
     site = Site(cluster="prod-eu-1", page="https://healer.example.com")
-    said = "\n".join(texts(render(replace(incident("slow-1"), background=background), "", site)))
+    said = "\n".join(texts(render(replace(incident("slow-1"), background=background), "", SlackForm(site))))
     assert "*Cluster*\nprod-eu-1" in said
     assert "*Why this answer* Evict: a hung engine never recovers." in said
     assert "*Asked* `rate(x[5m]) &lt; 1`" in said

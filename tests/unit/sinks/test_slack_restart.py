@@ -9,6 +9,8 @@ from structlog.testing import capture_logs
 
 from healer.model.incident import Incident, State
 from healer.sinks.memory import Memory, ProcessMemory
+from healer.sinks.slack.message import render
+from healer.sinks.slack.reply import reply
 from tests.support.slack import FakeSlack, Misbehaviour, Moment
 from tests.unit.sinks.incidents import incident, then
 from tests.unit.sinks.story import CHANNEL, Bench, healed, lines
@@ -98,8 +100,10 @@ def settled(slack: FakeSlack, story: Sequence[Incident]) -> None:
     """People see all of it, once."""
     assert slack.twice == []
     (message,) = slack.messages[CHANNEL]
-    assert f", {story[-1].state}. {story[-1].reason.text}" in message.text
-    assert [line.split("*")[1] for line in lines(slack.threads(CHANNEL)[0])] == [str(e.state) for e in story[-1].history]
+    assert message.text == render(story[-1]).text
+    assert lines(slack.threads(CHANNEL)[0]) == [
+        reply(entry, story[-1], index).partition("> ")[2] for index, entry in enumerate(story[-1].history)
+    ]
     assert sorted(line for _, _, line in slack.posted) == list(range(len(story[-1].history) + 1))
 
 
@@ -164,7 +168,7 @@ async def test_without_the_scope_to_look_no_line_is_told_twice_and_the_message_a
             with capture_logs() as logs:
                 await lives(slack, token_file, memory, Knife(), story[got - 1 :])
             message = slack.messages[CHANNEL][-1]
-            assert ", closed. cooldown over" in message.text
+            assert message.text == render(story[-1]).text
             assert {line for _, _, line in slack.twice} <= {0}
             said = [entry["event"] for entry in logs if entry["log_level"] == "warning"]
             if slack.twice:

@@ -32,8 +32,11 @@ async def test_one_message_edited_as_the_incident_proceeds_with_its_history_in_t
             assert lines(slack.threads(CHANNEL)[0]) == WHOLE_THREAD[:told]
     (message,) = slack.messages[CHANNEL]
     assert len(message.edits) == 5
-    assert message.text == ":white_check_mark: deployment/tensorflow-serving: crash-loop, closed. cooldown over"
-    assert [block["type"] for block in message.blocks] == ["header", *["section"] * 5, "context"]
+    assert message.text == (
+        ":white_check_mark: CrashLoopBackOff: back-off 5m0s on pod/tensorflow-serving-7b5b8c9d4-xyz12 · "
+        "deployment/tensorflow-serving in production: over, without an action of healer: cooldown over"
+    )
+    assert [block["type"] for block in message.blocks] == ["header", *["section"] * 4, "context"]
     assert list(slack.messages) == [CHANNEL]
     assert bench.count("sent") == 6 + 1 + 5
     assert bench.count("failed") == bench.count("retried") == 0
@@ -67,7 +70,7 @@ async def test_an_older_snapshot_does_not_undo_a_newer_one(slack: FakeSlack, tok
         for snapshot in (story[3], story[1]):
             bench.sink.tell(snapshot)
             assert await bench.sink.flush(10)
-    assert ", verifying." in slack.messages[CHANNEL][0].text
+    assert "evicted; waiting for 3 of 3 ready" in slack.messages[CHANNEL][0].text
     assert lines(slack.threads(CHANNEL)[0]) == WHOLE_THREAD[:4]
 
 

@@ -1,0 +1,102 @@
+"""The replies in the thread of an incident: its story in sentences, each said once."""
+
+from collections.abc import Sequence
+
+from healer.model.incident import Entry, Incident, State
+from healer.sinks.slack.message import LINE, PLAIN, TEXT, Message, SlackForm, clip, moment, unsaid
+from healer.sinks.words import milestone, next_command, took_canary_off
+
+SAYS = {
+    State.OPEN: "Seen",
+    State.WAITING: "Waits",
+    State.ACTING: "Acts",
+    State.VERIFYING: "Looks whether it helped",
+    State.HEALED: "Healed",
+    State.ESCALATED: "A human is needed",
+    State.CLOSED: "Over",
+}
+"""How a line of the history begins."""
+_GOES_ON = "Goes on"
+_DONE = "Done"
+_PEOPLE = {"Approved": "Approved", "Undone": "Undone"}
+"""Lines that a person caused, by their reason."""
+TAKEN_OFF = "Taken off, the release failed"
+_ASKS = "NeedsApproval"
+
+
+def replies(
+    entries: Sequence[Entry], incident: Incident, form: SlackForm = PLAIN, missed: float = 0.0
+) -> tuple[Message, Sequence[Entry]]:
+    """One reply with as many of the first lines as it holds, at least one, and which these are.
+
+    `entries` are the last lines of the history. A line that needs a human is a reply of its own. `missed`: until then nobody
+    could be told, for long: of what happened before only the end is told.
+    """
+    past = _past(entries, missed)
+    if past > 1:
+        until = entries[past - 1].at
+        text = (
+            f"While Slack could not be reached, from {moment(entries[0].at)} to {moment(until)}, {past} lines were added that are"
+            f" not repeated here: `{clip(_explain(incident), 200)}` has them."
+        )
+        return Message(text), entries[:past]
+    first = len(incident.history) - len(entries)
+    if _is_alarm(incident, first):
+        mention = f"{form.mention} " if form.mention else ""
+        broadcast = entries[0].state is State.ESCALATED
+        ending = f"\nNext: `{clip(next_command(incident), 500)}`" if broadcast else ""
+        return Message(f"{mention}{reply(entries[0], incident, first)}{ending}", broadcast=broadcast), entries[:1]
+    lines = [reply(entries[0], incident, first)]
+    room = TEXT - len(lines[0])
+    for index, entry in enumerate(entries[1:], first + 1):
+        line = reply(entry, incident, index)
+        room -= len(line) + 1
+        if room < 0 or _is_alarm(incident, index):
+            break
+        lines.append(line)
+    return Message("\n".join(lines)), entries[: len(lines)]
+
+
+def reply(entry: Entry, incident: Incident, index: int) -> str:
+    """A line of the history, the `index`-th, as a sentence."""
+    known = entry.step is not None and entry.step < len(incident.steps)
+    step = f" ({incident.steps[entry.step]})" if known and entry.step is not None else ""
+    return f"{moment(entry.at)} *{_says(entry, incident, index)}*{clip(step, 100)}: {clip(_news(entry, incident, index), LINE)}"
+
+
+def _says(entry: Entry, incident: Incident, index: int) -> str:
+    if entry.state.settled and took_canary_off(incident):
+        return TAKEN_OFF if entry.state is State.HEALED else SAYS[State.CLOSED]
+    if entry.reason.code in _PEOPLE:
+        return _PEOPLE[entry.reason.code]
+    if index == 0 or entry.state.settled or entry.state is State.ESCALATED:
+        return SAYS[entry.state]
+    if entry.step is None:
+        return SAYS[State.OPEN]
+    done = entry.state is State.VERIFYING and incident.history[index - 1].state is State.ACTING
+    return _DONE if done else _GOES_ON if entry.state is State.OPEN else SAYS[entry.state]
+
+
+def _news(entry: Entry, incident: Incident, index: int) -> str:
+    """The text without what earlier lines have said: what is wrong with a target is said when it is first seen."""
+    text = entry.reason.text
+    known = dict.fromkeys(target.what for target in incident.targets.values() if target.what and target.what in text)
+    return unsaid(text, (what for what in known if any(what in each.reason.text for each in incident.history[:index])))
+
+
+def _past(entries: Sequence[Entry], missed: float) -> int:
+    """How many of the first lines are from when nobody could be told; the last line of all is always told."""
+    return sum(entry.at <= missed for entry in entries[:-1])
+
+
+def _is_alarm(incident: Incident, index: int) -> bool:
+    """Whether a line needs a human, and does so still."""
+    entry, latest = incident.history[index], incident.history[-1]
+    before = incident.history[index - 1] if index else None
+    if entry.state is State.ESCALATED:
+        return incident.state is State.ESCALATED and (before is None or before.state is not State.ESCALATED)
+    return entry.reason.code == _ASKS and entry is latest and milestone(incident).needs_human
+
+
+def _explain(incident: Incident) -> str:
+    return f"healer explain incident/{incident.id} -n {incident.workload.namespace}"
