@@ -16,27 +16,25 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from healer.clock import SYSTEM, Clock
 from healer.cluster.access import own_namespace
 from healer.cluster.api import Api
-from healer.cluster.endpoints import ServiceEndpoints
 from healer.cluster.watch import ObjectChange
+from healer.daemon.commands import Commands, controls
 from healer.daemon.coverage import RuleCoverage
 from healer.daemon.health import DefinitionCheck, HealthChecks
 from healer.daemon.leader import Leader
 from healer.daemon.leadership import Leadership
 from healer.daemon.memory import SinkMemory
 from healer.daemon.metrics import Metrics
-from healer.daemon.peers import Peers
+from healer.daemon.peers import Peers, peers_of, relay_of
 from healer.daemon.reach import Reach
 from healer.daemon.recorder import Recorder
 from healer.daemon.rulefiles import RuleFiles
 from healer.daemon.state import StateReport
 from healer.daemon.watchers import Watching
 from healer.engine.safety.wide import ENDED_ALERTS
-from healer.http.access import takes_tokens
-from healer.http.forward import Relay
 from healer.http.reviews import Reviewer
 from healer.http.server import Server
 from healer.http.state import StateRoutes
-from healer.http.tls import TlsError, peer_tls
+from healer.http.tls import TlsError
 from healer.http.webhook import Receiver
 from healer.journal.base import Journal, JournalCounts, JournalError, JournalMissing
 from healer.journal.kube import KubeJournal
@@ -150,7 +148,7 @@ class Daemon:
             self._metrics.rules(self._files)
         self._metrics.journal(self._counts, lambda: len(self._journal.incidents()))
         self._metrics.leads(lambda: self._leader is not None and self._leadership.is_leader())
-        peers = self._peers(api)
+        peers = peers_of(self._settings, api, self._home, lambda: self._leadership.address)
         async with aiohttp.ClientSession() as session:
             server = self._server(api, session, peers, vitals)
             async with _listening(server), asyncio.TaskGroup() as group:
@@ -267,7 +265,8 @@ class Daemon:
                 decisions=lambda: list(self._decisions),
                 rules=self._coverage.rows,
                 state=self._state(vitals),
-                relay=self._relay(session, peers),
+                controls=controls(Commands(api, self._home, self._settings.leader.name)) if http.control else None,
+                relay=relay_of(self._settings, session, peers, self._leadership, self._follows, self._clock),
                 reviewer=reviewer,
                 clock=self._clock,
             )
@@ -288,24 +287,9 @@ class Daemon:
         )
         return StateRoutes(report.whole, report.incident)
 
-    def _peers(self, api: Api) -> Peers:
-        leader = self._settings.leader
-        service = ServiceEndpoints(api, self._home, leader.service) if leader.enabled and leader.service else None
-        secret = takes_tokens(self._settings.http, "webhook")
-        return Peers(service, leader.peers, own=lambda: self._leadership.address, secret=secret)
-
-    def _relay(self, session: aiohttp.ClientSession, peers: Peers) -> Relay:
-        http, leader = self._settings.http, self._settings.leader
-
-        async def address() -> str:
-            return await peers.checked(self._leadership.leader())
-
-        def elsewhere() -> bool:
-            return self._leader is None and self._leadership.elected and self.ready.is_set()
-
-        tls = peer_tls(http, leader.ca_file, self._clock.steady)
-        name = leader.server_name or f"{leader.service}.{self._home}.svc"
-        return Relay(session, elsewhere, address, http.accept_timeout, tls, name)
+    def _follows(self) -> bool:
+        """Whether another replica decides."""
+        return self._leader is None and self._leadership.elected and self.ready.is_set()
 
     def _webhooks(self) -> dict[str, Receiver]:
         """What takes the posts of each pushed source, by path."""

@@ -40,7 +40,7 @@ class Leadership:
         self, settings: LeaderSettings, home: str, view: View, port: Callable[[], int], settled: asyncio.Event, clock: Clock
     ) -> None:
         self._settings = settings
-        self._home = home
+        self.home = home
         self._view = view
         self._port = port
         self._settled = settled
@@ -91,7 +91,7 @@ class Leadership:
         if not self.elected:
             return Check(LEADERSHIP, self.serving, ALONE if self.serving else "not begun yet")
         holder = None if self._lease is None else self._lease.leader()
-        lease = f"lease {self._home}/{self._settings.name}"
+        lease = f"lease {self.home}/{self._settings.name}"
         if holder == self.identity:
             return Check(LEADERSHIP, True, f"leader: this replica, {self.identity} ({lease})")
         if holder:
@@ -114,7 +114,7 @@ class Leadership:
 
     @property
     def _path(self) -> str:
-        return f"/apis/coordination.k8s.io/v1/namespaces/{self._home}/leases/{self._settings.name}"
+        return f"/apis/coordination.k8s.io/v1/namespaces/{self.home}/leases/{self._settings.name}"
 
     def _annotated(self, annotations: Mapping[str, str]) -> None:
         """Note who leads, and whether somebody has paused everything, each time that the Lease is read."""
@@ -135,7 +135,7 @@ class Leadership:
     def _lease_settings(self) -> LeaseSettings:
         leader = self._settings
         return LeaseSettings(
-            namespace=self._home,
+            namespace=self.home,
             name=leader.name,
             duration=leader.duration,
             deadline=leader.deadline,

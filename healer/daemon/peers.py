@@ -7,11 +7,19 @@ would go to it. So the address is believed only where somebody else says so too.
 import ipaddress
 from collections.abc import Callable
 
+import aiohttp
 import structlog
 
+from healer.clock import Clock
+from healer.cluster.api import Api
 from healer.cluster.endpoints import ServiceEndpoints
 from healer.cluster.errors import ClusterError
+from healer.daemon.leadership import Leadership
+from healer.http.access import takes_tokens
+from healer.http.forward import Relay
+from healer.http.tls import peer_tls
 from healer.model.signal import QueueFull
+from healer.settings import Settings
 
 
 class Peers:
@@ -63,6 +71,33 @@ class Peers:
     def _on_this_host(self, address: str) -> bool:
         """Whether both are this host's own: where no token is sent, whoever listens there learns what this host knows."""
         return not self._secret and _is_loopback(address) and _is_loopback(self._own())
+
+
+def peers_of(settings: Settings, api: Api, home: str, own: Callable[[], str]) -> Peers:
+    """The peers of a healer with these settings. `home` is its namespace, `own` its address."""
+    leader = settings.leader
+    service = ServiceEndpoints(api, home, leader.service) if leader.enabled and leader.service else None
+    secret = any(takes_tokens(settings.http, kind) for kind in ("webhook", "read", "control"))
+    return Peers(service, leader.peers, own=own, secret=secret)
+
+
+def relay_of(
+    settings: Settings,
+    session: aiohttp.ClientSession,
+    peers: Peers,
+    leadership: Leadership,
+    follows: Callable[[], bool],
+    clock: Clock,
+) -> Relay:
+    """What passes on to the leader. `follows` says whether another replica decides."""
+    http, leader = settings.http, settings.leader
+
+    async def address() -> str:
+        return await peers.checked(leadership.leader())
+
+    tls = peer_tls(http, leader.ca_file, clock.steady)
+    name = leader.server_name or f"{leader.service}.{leadership.home}.svc"
+    return Relay(session, follows, address, http.accept_timeout, tls, name)
 
 
 def _is_loopback(address: str) -> bool:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from healer.actions.base import Undoable
+from healer.actions.registry import ACTIONS
 from healer.engine.engine import Engine
 from healer.engine.incidents.approval import waits
 from healer.engine.safety.guards.stops import pause
@@ -14,13 +16,14 @@ from healer.http.health import Health
 from healer.http.rules import RuleRow
 from healer.http.state import ActivityRow, CanaryRow, CheckRow, IncidentRow, LimitRow, StateBody, UnitRow, WorkloadRow
 from healer.journal.codec import encode
-from healer.journal.conditions import needs_human
+from healer.journal.conditions import healed, needs_human
 from healer.model.incident import Incident, State
 from healer.model.kube import matches
 from healer.model.redact import redact
 from healer.model.unit import Unit
 from healer.model.view import View
 from healer.model.workload import Workload
+from healer.operate.explain.story import next_of
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import Mode
 from healer.rules.scope import Scope
@@ -30,6 +33,8 @@ from healer.turns import in_turns
 
 WEEK = 7 * 86400.0
 """Seconds in which the actions of a rule are counted."""
+DRY = "Would"
+"""How the codes of outcomes begin that were only tried: "WouldEvict"."""
 _MOST_INCIDENTS = 1000
 """Incidents in an answer: those that are not closed first, then the newest."""
 _MOST_WORKLOADS = 1000
@@ -88,6 +93,7 @@ class StateReport:
             leads=sight is not None,
             leader=self._leader(),
             paused=self._view.paused_everywhere,
+            control=self._settings.http.control,
             checks=self._checks(),
             incidents=rows,
             workloads=await self._workloads(rulebook, now),
@@ -106,7 +112,13 @@ class StateReport:
         if found is None:
             return None
         spec, status = encode(found)
-        return {"name": found.id, **spec, **status, "links": site_links(self._settings.site, found), "command": _command(found)}
+        more = {
+            "links": site_links(self._settings.site, found),
+            "command": _command(found),
+            "next": next_of(found, self._clock()),
+            "undoable": any(isinstance(ACTIONS.get(step), Undoable) for step in found.steps[: found.step + 1]),
+        }
+        return {"name": found.id, **spec, **status, **more}
 
     def _checks(self) -> list[CheckRow]:
         health = self._health()
@@ -132,6 +144,7 @@ class StateReport:
             ended_at=incident.ended_at,
             wake_at=incident.wake_at,
             waits_for="" if not needs_human(incident) else "approval" if waits(incident) else "human",
+            healed=healed(incident),
             command=_command(incident),
             links=site_links(self._settings.site, incident),
         )
@@ -202,5 +215,13 @@ def _activity(known: Sequence[Incident], rules: Mapping[str, BoundRule], now: fl
     for rule in rules:
         if found := by_rule.get(rule):
             last = found[-1]
-            actions = sum(at > now - WEEK for incident in found for at in incident.acted_at)
+            actions = sum(at > now - WEEK for incident in found for at in _acted(incident))
             yield ActivityRow(rule, last.opened_at, last.state, len(found), actions, last.mode == Mode.OBSERVE)
+
+
+def _acted(incident: Incident) -> Iterator[float]:
+    """When it acted. In the mode observe, when it would have: no action was sent then, and its history alone says so."""
+    yield from incident.acted_at
+    for entry in incident.history:
+        if incident.mode == Mode.OBSERVE and entry.reason.code.startswith(DRY):
+            yield entry.at

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import math
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
@@ -38,12 +38,20 @@ class Door:
         self._rates = rates
         path = _token_file(settings, kind)
         self._tokens = None if path is None else TokenFiles(path)
+        above = settings.control_token_file if kind == "read" else None
+        self._stronger = None if above is None else TokenFiles(above)  # who may act may read
         self._certificate = settings.tls_client_ca_file is not None and kind in settings.tls_client_for
         self._open = kind == "metrics" or (kind == "webhook" and settings.allow_anonymous)
         self._log = structlog.get_logger("healer.http")
 
-    async def check(self, request: web.Request) -> None:
-        """Raises Refused unless the request is allowed."""
+    async def admit(self, request: web.Request) -> None:
+        """Raises Refused for a client whose network is not answered, or that asks too often: for what holds no data."""
+        address = client(request, self._settings.trusted_proxies)
+        self._check_network(address)
+        self._count(self._rates.let_in, one_client(address))
+
+    async def check(self, request: web.Request) -> str:
+        """The user of Kubernetes that a request is from, "" for others. Raises Refused unless the request is allowed."""
         address = client(request, self._settings.trusted_proxies)
         self._check_network(address)
         try:
@@ -53,20 +61,23 @@ class Door:
                 self._count(self._rates.refused, one_client(address))
             raise
         self._count(self._rates.let_in, who)
+        return who[1] if isinstance(who[1], str) else ""
 
-    async def _who(self, request: web.Request, address: Address) -> Hashable:
-        """Who a request is from: the certificate and the token, or the address of a client that needs none. Raises Refused."""
+    async def _who(self, request: web.Request, address: Address) -> tuple[Hashable, Hashable]:
+        """Who a request is from: the certificate, and the token or the address of a client that needs none. Raises Refused."""
         shown = self._check_certificate(request) if self._certificate else ()
+        if self._stronger is not None and (digest := self._ours(request, self._stronger)):
+            return shown, digest
         if self._tokens is not None or self._reviewer is not None:
             return shown, await self._check_token(request, one_client(address))
-        if not self._certificate and not self._open and not from_loopback(request):
+        if self._kind == "control" or not (self._certificate or self._open or from_loopback(request)):
             raise Refused(
                 HTTPStatus.FORBIDDEN,
-                "only loopback is answered here, because no token is configured",
+                f"{'nobody' if self._kind == 'control' else 'only loopback'} is answered here, because no token is configured",
                 f"set HEALER_HTTP__{self._kind.upper()}_TOKEN_FILE and send a token (Alertmanager: http_config.authorization)",
                 objection=Objection(self._kind, "loopback"),
             )
-        return shown or one_client(address)
+        return shown, () if shown else one_client(address)
 
     def _check_network(self, address: Address) -> None:
         if self._settings.networks and not within(address, self._settings.networks):
@@ -111,7 +122,7 @@ class Door:
         unknown: SecretError | ReviewError | None = None
         try:
             if self._tokens is not None and _is_one_of(given, self._tokens.read()):
-                return hashlib.sha256(given.encode("utf-8", "surrogateescape")).digest()
+                return _digest(given)
         except SecretError as error:
             self._log.error("requests are refused: no token to compare with", endpoint=self._kind, error=str(error))
             unknown = error
@@ -133,6 +144,15 @@ class Door:
             objection=Objection(self._kind, "unavailable"),
         ) from unknown
 
+    def _ours(self, request: web.Request, tokens: TokenFiles) -> bytes:
+        """The digest of the request's token, b"" when it is none of these."""
+        given = given_token(request)
+        try:
+            return _digest(given) if given and _is_one_of(given, tokens.read()) else b""
+        except SecretError as error:
+            self._log.error("tokens cannot be read: none of them counts", endpoint=self._kind, error=str(error))
+            return b""
+
     def _unauthorized(self) -> Refused:
         return Refused(
             HTTPStatus.UNAUTHORIZED,
@@ -141,6 +161,10 @@ class Door:
             {"WWW-Authenticate": 'Bearer realm="healer"'},
             objection=Objection(self._kind, "token"),
         )
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def _is_one_of(given: str, tokens: Sequence[str]) -> bool:
@@ -162,14 +186,19 @@ def takes_tokens(settings: HttpSettings, kind: Guarded) -> bool:
 
 
 def _token_file(settings: HttpSettings, kind: Guarded) -> Path | None:
-    files = {"webhook": settings.webhook_token_file, "read": settings.read_token_file, "metrics": settings.metrics_token_file}
+    files = {
+        "webhook": settings.webhook_token_file,
+        "read": settings.read_token_file,
+        "metrics": settings.metrics_token_file,
+        "control": settings.control_token_file,
+    }
     return files[kind]
 
 
-def behind(door: Door, handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
+def behind(door: Door, handler: Handler) -> Handler:
     """The handler, for those whom the door lets in."""
 
-    async def guarded(request: web.Request) -> web.Response:
+    async def guarded(request: web.Request) -> web.StreamResponse:
         await door.check(request)
         return await handler(request)
 

@@ -1,7 +1,8 @@
-"""A follower's webhook: forwards a body to the leader, so that a Service may send to any replica."""
+"""A follower forwards a webhook's body, and reads, to the leader, so that a Service may send to any replica."""
 
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 
 import aiohttp
 import msgspec
@@ -12,9 +13,12 @@ from healer.model.signal import NOTHING, PERHAPS, QueueFull, WebhookError
 SUFFIX = "/forwarded"
 """The suffix of the path to which a follower forwards; what is posted there is not forwarded again."""
 
+_SILENT = 60.0
+"""Seconds of silence after which the answer of a leader is given up; a stream of it says something more often."""
+
 
 class Relay:
-    """Passes webhooks on to the leader, with the sender's token: a token that is rotated is then the same for both replicas.
+    """Passes webhooks and reads on to the leader, with the sender's token: a rotated one is then the same for both replicas.
 
     `elsewhere` says whether another replica decides; `leader` returns its "host:port", checked to be healer's, or raises
     QueueFull. `tls` and `server_name` are for a leader that speaks https; `timeout` is in seconds.
@@ -33,6 +37,7 @@ class Relay:
         self.elsewhere = elsewhere
         self._leader = leader
         self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._reading = aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=_SILENT)
         self._tls = tls
         self._server_name = server_name
 
@@ -42,11 +47,10 @@ class Relay:
         Raises WebhookError when the leader refuses the body, and QueueFull when no leader answers.
         """
         leader = await self._leader()
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        url = f"http{'s' if self._tls else ''}://{leader}{path}{SUFFIX}"
+        headers = {"Content-Type": "application/json"} | _shown(token)
         try:
             async with self._session.post(
-                url,
+                self._url(leader, path),
                 data=body,
                 headers=headers,
                 timeout=self._timeout,
@@ -61,6 +65,30 @@ class Relay:
                 retry_after=2,
                 hint=NOTHING if isinstance(error, aiohttp.ClientConnectorError) else PERHAPS,
             ) from error
+
+    @asynccontextmanager
+    async def read(self, path: str, query: str, token: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The leader's answer to a GET of a path, whose body is still to be read. Raises QueueFull when it cannot be asked."""
+        leader = await self._leader()
+        try:
+            async with self._session.get(
+                self._url(leader, path) + (f"?{query}" if query else ""),
+                headers=_shown(token),
+                timeout=self._reading,
+                allow_redirects=False,
+                ssl=True if self._tls is None else self._tls.get(),
+                server_hostname=None if self._tls is None else self._server_name,
+            ) as response:
+                yield response
+        except (TimeoutError, aiohttp.ClientError) as error:
+            raise QueueFull(f"the leader at {leader} cannot be asked: {error or type(error).__name__}", retry_after=2) from error
+
+    def _url(self, leader: str, path: str) -> str:
+        return f"http{'s' if self._tls else ''}://{leader}{path}{SUFFIX}"
+
+
+def _shown(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 class _Refusal(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""The HTTP server: webhooks, probes, metrics, recent decisions."""
+"""The HTTP server: webhooks, probes, metrics, recent decisions, the page."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -12,17 +12,21 @@ from prometheus_client.registry import Collector
 
 from healer.clock import SYSTEM, Clock
 from healer.http.access import Door, behind
-from healer.http.answer import ErrorsAsJson
+from healer.http.answer import ErrorsAsJson, Handler
 from healer.http.connections import Connections
+from healer.http.control import CONTROL_PATH, ControlRoute, Controls
 from healer.http.decisions import DECISIONS_PATH, Decisions
 from healer.http.forward import SUFFIX, Relay
 from healer.http.health import Check, Health, plain_checks
+from healer.http.page import FILE_PATH, PAGE_PATH, PageFiles
+from healer.http.passing import Passing, say_why
 from healer.http.protocol import SERVER
 from healer.http.rate import ClientRates
 from healer.http.refusals import Refusals
 from healer.http.reviews import Reviewer
 from healer.http.rules import RULES_PATH, RuleRow, Rules
 from healer.http.state import INCIDENT_PATH, STATE_PATH, StateRoutes
+from healer.http.stream import STREAM_PATH, StateStream
 from healer.http.tls import TlsMetrics, server_tls
 from healer.http.webhook import Receiver, Webhook
 from healer.model.effects import Decision
@@ -35,9 +39,9 @@ class Server:
     """An async context manager: serves from entry to exit; at exit, requests under way get `shutdown_timeout` (s) to finish.
 
     `webhooks` maps a path to the receiver of the bodies that are posted there; `decisions` returns the recent decisions, oldest
-    first; `rules` returns the rules in force; `state` gives the state of healer; `relay` passes on what another replica decides;
-    `reviewer` reviews tokens of Kubernetes. Raises TlsError when the TLS files cannot be used; entry raises OSError when the port
-    is not available.
+    first; `rules` returns the rules in force; `state` gives the state of healer; `controls` does what people ask for; `relay`
+    passes on what another replica decides; `reviewer` reviews tokens of Kubernetes. Raises TlsError when the TLS files cannot be
+    used; entry raises OSError when the port is not available.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Server:
         decisions: Callable[[], Sequence[Decision]] = tuple,
         rules: Callable[[], Sequence[RuleRow]] = tuple,
         state: StateRoutes | None = None,
+        controls: Controls | None = None,
         relay: Relay | None = None,
         reviewer: Reviewer | None = None,
         clock: Clock = SYSTEM,
@@ -59,13 +64,14 @@ class Server:
         self._registry = registry
         self._reviewer = reviewer
         self._listening: asyncio.Server | None = None
+        self._stream: StateStream | None = None
         self._refusals = Refusals(clock.steady, [path + end for path in webhooks for end in ("", SUFFIX)])
         tls = server_tls(settings, clock.steady)
         self._shown: list[Collector] = [self._refusals] + ([] if tls is None else [TlsMetrics(tls)])
         self._connections = Connections(settings, tls, self._refusals)
         # The limit on bodies is Webhook's, which stops reading; aiohttp's own bounds only request.read().
         app = web.Application(middlewares=[self._connections.track, ErrorsAsJson(self._refusals).handle])
-        app.on_response_prepare.append(_without_version)
+        app.on_response_prepare.append(_head)
         rates = ClientRates(settings.rate_per_minute, settings.rate_burst, clock.steady)
         door = Door("webhook", settings, rates, reviewer)
         bodies = asyncio.Semaphore(settings.max_bodies)
@@ -77,11 +83,21 @@ class Server:
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", behind(Door("metrics", settings, rates, reviewer), self._metrics))
         reading = Door("read", settings, rates, reviewer)
-        app.router.add_get(DECISIONS_PATH, behind(reading, Decisions(decisions).handle))
+        read: dict[str, Handler] = {DECISIONS_PATH: Decisions(decisions).handle}
         app.router.add_get(RULES_PATH, behind(reading, Rules(rules).handle))
+        page = PageFiles(reading.admit)
+        app.router.add_get(PAGE_PATH, page.start)
+        app.router.add_get(FILE_PATH, page.file)
         if state is not None:
-            app.router.add_get(STATE_PATH, behind(reading, state.handle))
-            app.router.add_get(INCIDENT_PATH, behind(reading, state.one))
+            stream = self._stream = StateStream(state.whole, settings.streams)
+            read |= {STATE_PATH: state.handle, STREAM_PATH: stream.handle, INCIDENT_PATH: state.one}
+        if controls is not None:
+            app.router.add_post(CONTROL_PATH, ControlRoute(Door("control", settings, rates, reviewer), controls).handle)
+        passing = Passing(relay)
+        for path, handler in read.items():
+            app.router.add_get(path, behind(reading, passing.around(handler)))
+            if relay is not None:
+                app.router.add_get(path + SUFFIX, behind(reading, handler))
         self._runner = web.AppRunner(app, shutdown_timeout=settings.shutdown_timeout)
 
     @property
@@ -112,6 +128,8 @@ class Server:
             self._registry.unregister(each)
         if self._listening is not None:
             self._listening.close()
+        if self._stream is not None:
+            await self._stream.aclose()
         await self._connections.aclose()
         await self._runner.cleanup()
         if self._reviewer is not None:
@@ -128,8 +146,10 @@ class Server:
         return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
 
 
-async def _without_version(_: web.Request, answer: web.StreamResponse) -> None:
+async def _head(request: web.Request, answer: web.StreamResponse) -> None:
     answer.headers["Server"] = SERVER
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    say_why(request, answer)
 
 
 def _checks(checks: Sequence[Check]) -> web.Response:

@@ -30,7 +30,8 @@ class CheckRow(msgspec.Struct, frozen=True):
 class IncidentRow(msgspec.Struct, frozen=True, rename="camel"):
     """One incident in short. Times are in seconds since the epoch. `sick`: the targets for which a signal still fires.
 
-    `waits_for`: "approval", "human" or "". `command`: what to type next. `links`: where to read on, by what it is.
+    `waits_for`: "approval", "human" or "". `healed`: an action was verified to have helped. `command`: what to type next.
+    `links`: where to read on, by what it is.
     """
 
     name: str
@@ -50,6 +51,7 @@ class IncidentRow(msgspec.Struct, frozen=True, rename="camel"):
     ended_at: float | None
     wake_at: float | None
     waits_for: str
+    healed: bool
     command: str
     links: dict[str, str]
 
@@ -148,6 +150,8 @@ class StateBody(msgspec.Struct, frozen=True):
     leader: str
     paused: str
     """Why healer is paused everywhere; "" when it is not."""
+    control: bool
+    """Whether people may act on the page."""
     checks: list[CheckRow]
     incidents: list[IncidentRow]
     workloads: list[WorkloadRow]
@@ -168,12 +172,12 @@ class StateRoutes:
         whole: Callable[[], Awaitable[StateBody]],
         incident: Callable[[str, str], Mapping[str, Any] | None],
     ) -> None:
-        self._whole = whole
+        self.whole = whole
         self._incident = incident
 
     async def handle(self, _: web.Request) -> web.Response:
         """Answers 200."""
-        return web.Response(body=msgspec.json.encode(await self._whole()), content_type="application/json")
+        return web.Response(body=msgspec.json.encode(await self.whole()), content_type="application/json")
 
     async def one(self, request: web.Request) -> web.Response:
         """Answers 200, or 404."""

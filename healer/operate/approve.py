@@ -75,7 +75,7 @@ async def approve(api: Api, namespace: str, name: str, by: str, show: Callable[[
 
 
 async def _approve(api: Api, namespace: str, name: str, by: str, show: Callable[[ApprovalRequest], None]) -> ApprovalRequest:
-    asked = await _ask(api, namespace, name)
+    asked = await waiting(api, namespace, name)
     show(asked)
     for _ in range(_TRIES):
         try:
@@ -83,14 +83,15 @@ async def _approve(api: Api, namespace: str, name: str, by: str, show: Callable[
         except ApiError as error:
             if not error.is_conflict:
                 raise
-        again = await _ask(api, namespace, name)
+        again = await waiting(api, namespace, name)
         if _what(again) != _what(asked):
             raise NotWaiting(f"incident {name} changed meanwhile, nothing was approved: look again. It is now:\n{again}")
         asked = again
     raise OperateError(f"incident {name} is changed by others again and again: nothing was approved, try again")
 
 
-async def _ask(api: Api, namespace: str, name: str) -> ApprovalRequest:
+async def waiting(api: Api, namespace: str, name: str) -> ApprovalRequest:
+    """Read what an incident waits with. Raises NotWaiting, OperateError and ClusterError."""
     ref = object_ref("Incident", valid(namespace, "a namespace"), valid(name, "the name of an incident"))
     body = await get(api, ref)
     if body is None:

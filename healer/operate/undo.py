@@ -68,7 +68,7 @@ async def undo(api: Api, namespace: str, name: str, by: str, show: Callable[[Und
     if not by.strip():
         raise OperateError("who undoes it? name somebody by --by")
     with explained("undo", name, namespace):
-        undoing = await _read(api, namespace, name)
+        undoing = await changes(api, namespace, name)
     show(undoing)
     for reversal in undoing.reversals:
         reversal.check(force=force)
@@ -83,7 +83,8 @@ async def undo(api: Api, namespace: str, name: str, by: str, show: Callable[[Und
     return undoing
 
 
-async def _read(api: Api, namespace: str, name: str) -> Undoing:
+async def changes(api: Api, namespace: str, name: str) -> Undoing:
+    """Read what can be undone of an incident. Raises NotUndone, OperateError and ClusterError."""
     ref = object_ref("Incident", valid(namespace, "a namespace"), valid(name, "the name of an incident"))
     body = await get(api, ref)
     if body is None:

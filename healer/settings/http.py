@@ -8,8 +8,9 @@ from pydantic import Field, PlainValidator, model_validator
 
 from healer.section import PREFIX, Seconds, Section
 
-Guarded = Literal["webhook", "read", "metrics"]
-"""The kinds of endpoints that can be guarded: webhooks; /decisions and /rules; /metrics. Probes are never guarded."""
+Guarded = Literal["webhook", "read", "metrics", "control"]
+"""The kinds of endpoints that can be guarded: webhooks; /state, /decisions and /rules; /metrics; what acts for people. Probes are
+never guarded, nor the files of the page, which hold no data."""
 
 
 def _network(value: object) -> IPv4Network | IPv6Network:
@@ -40,8 +41,8 @@ class HttpSettings(Section):
     tls_client_ca_file: Path | None = None
     """A PEM file with the authorities of clients' certificates. With it the endpoints of tls_client_for need one."""
     tls_client_for: tuple[Guarded, ...] = ("webhook",)
-    """The endpoints that need a client's certificate: `webhook`, `read` (/decisions, /rules), `metrics`. Probes never do: the
-    kubelet has none."""
+    """The endpoints that need a client's certificate: `webhook`, `read` (/state, /decisions, /rules), `metrics`, `control`.
+    Probes never do: the kubelet has none."""
     tls_client_names: tuple[str, ...] = ()
     """The names (DNS name, URI or common name) that a client's certificate may have, healer's own among them, for followers
     pass webhooks on; empty: any certificate of these authorities."""
@@ -49,14 +50,17 @@ class HttpSettings(Section):
     """A file with the bearer tokens that webhooks may carry, one a line, or a folder of such files; read again when it changes.
     Without a token, a client's certificate or token_review, only loopback is answered."""
     read_token_file: Path | None = None
-    """The same for /decisions and /rules, which `healer status` and `healer explain` read; without one, only loopback is
-    answered (`kubectl port-forward` comes from there)."""
+    """The same for /state, /decisions and /rules, which the page, `healer status` and `healer explain` read; without one, only
+    loopback is answered (`kubectl port-forward` comes from there)."""
     metrics_token_file: Path | None = None
     """The same for /metrics; without one, everyone is answered."""
+    control_token_file: Path | None = None
+    """The same for what people do on the page: approve, pause, resume, undo. Without one, or a review of tokens, nobody can, from
+    loopback neither. Such a token also reads. `healer rbac` prints what healer needs for that."""
     token_review: tuple[Guarded, ...] = ()
-    """The endpoints (`webhook`, `read`, `metrics`) that take a token of Kubernetes as well. healer has the API server review it
-    (TokenReview), and asks whether its user may `post` or `get` the path (SubjectAccessReview). `healer rbac` prints what healer
-    needs for that."""
+    """The endpoints (`webhook`, `read`, `metrics`, `control`) that take a token of Kubernetes as well. healer has the API server
+    review it (TokenReview), and asks whether its user may `post` or `get` the path (SubjectAccessReview). `healer rbac` prints
+    what healer needs for that."""
     token_review_audience: str = Field("healer", min_length=1)
     """The audience that such a token must be for."""
     token_review_cache: Seconds = Field(60.0, gt=0, le=600)
@@ -80,6 +84,8 @@ class HttpSettings(Section):
     max_connections: int = Field(256, gt=0)
     """Connections held at once, and no more than a quarter of the files that the process may open (`ulimit -n`). One more closes
     the one that is idle for longest."""
+    streams: int = Field(32, gt=0)
+    """Pages that hear at once of what changes; one more is answered 503. Each has a connection of max_connections."""
     read_timeout: Seconds = Field(10.0, gt=0)
     """Seconds for a request's body to arrive, and for the handshake of TLS."""
     idle_timeout: Seconds = Field(30.0, gt=0)
@@ -88,6 +94,11 @@ class HttpSettings(Section):
     """Seconds for the signals of a webhook to be decided; then 503."""
     shutdown_timeout: Seconds = Field(5.0, gt=0)
     """Seconds for requests under way to finish when the server stops."""
+
+    @property
+    def control(self) -> bool:
+        """Whether people may act on the page."""
+        return self.control_token_file is not None or "control" in self.token_review
 
     @property
     def tls(self) -> bool:

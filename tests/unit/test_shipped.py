@@ -37,6 +37,10 @@ def test_a_wheel_holds_what_a_checkout_has(tmp_path: Path) -> None:
     rules, definition = map(Path, done.stdout.split())
     assert rules.is_relative_to(tmp_path), "the wheel's own files, not the checkout's"
     assert definition.read_bytes() == shipped.DEFINITION.read_bytes()
+    page = ROOT / "healer/http/static"
+    assert {path.name: path.read_bytes() for path in (tmp_path / "healer/http/static").iterdir()} == {
+        path.name: path.read_bytes() for path in page.iterdir()
+    }
     packs = sorted(path.relative_to(shipped.RULES) for path in shipped.RULES.rglob("*.yaml"))
     assert packs
     assert sorted(path.relative_to(rules) for path in rules.rglob("*.yaml")) == packs

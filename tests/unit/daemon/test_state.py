@@ -6,6 +6,7 @@ from healer.daemon.state import Sight, StateReport
 from healer.engine.safety.gauges import LimitKind
 from healer.http.health import Check, Health
 from healer.http.state import StateBody, read_state
+from healer.model.action import OutcomeKind
 from healer.model.incident import Incident, State
 from healer.rules.rulebook import Rulebook
 from healer.settings import Isolated
@@ -86,6 +87,14 @@ async def test_limits_and_what_rules_did_are_counted() -> None:
     assert {limit.kind for limit in state.limits} == set(LimitKind) - {LimitKind.RULE_BREAKER}
     (did,) = state.activity
     assert (did.rule, did.state, did.incidents, did.actions, did.dry) == ("test/crash-loop", State.HEALED, 1, 1, False)
+
+
+async def test_what_a_rule_would_have_done_is_counted() -> None:
+    d, book = drill(CRASH | {"mode": "observe"})
+    d.world.crash("serving-2")
+    d.answer(OutcomeKind.DONE, "WouldEvict")
+    (did,) = (await report(d, book).whole()).activity
+    assert (did.actions, did.dry) == (1, True)
 
 
 async def test_a_follower_has_no_limits_and_says_who_leads() -> None:
