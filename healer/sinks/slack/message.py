@@ -67,10 +67,10 @@ def render(incident: Incident, note: str = "", form: SlackForm = PLAIN) -> Messa
         f"*Next* {' or '.join(f'`{clip(command, FIELD)}`' for command in commands(incident))}",
         f"*Why this answer* {clip(background.description, NOW)}" if background.description else "",
         f"*Asked* `{clip(background.asks.replace('`', ' '), NOW)}`" if background.asks else "",
-        _titled("Steps", _fit(f"{_mark(incident, index)} {clip(step, LINE)}" for index, step in enumerate(incident.steps))),
-        _titled("Sick", _fit(_targets(incident))),
+        _titled("Steps", fit(f"{_mark(incident, index)} {clip(step, LINE)}" for index, step in enumerate(incident.steps))),
+        _titled("Sick", fit(_targets(incident))),
     ]
-    head = f"{_emoji(incident)} {cause(incident)}"
+    head = f"{emoji(incident)} {cause(incident)}"
     blocks: list[Block] = [
         {"type": "header", "text": {"type": "plain_text", "text": cut(head, HEADER), "emoji": True}},
         {"type": "section", "fields": [mrkdwn(f"*{name}*\n{value}") for name, value in _fields(incident, form)]},
@@ -159,7 +159,8 @@ def moment(at: float) -> str:
     return f"<!date^{int(at)}^{{time_secs}}|{datetime.fromtimestamp(at, UTC):%H:%M:%S}Z>"
 
 
-def _emoji(incident: Incident) -> str:
+def emoji(incident: Incident) -> str:
+    """The sign of its state."""
     if milestone(incident) in (Milestone.HEALED, Milestone.CLOSED) and took_canary_off(incident):
         return _TAKEN_OFF
     return _STATES.get(incident.state) or _SEVERITIES.get(incident.severity, ":large_blue_circle:")
@@ -196,7 +197,7 @@ def _titled(title: str, lines: Sequence[str]) -> str:
     return "\n".join((f"*{title}*", *lines)) if lines else ""
 
 
-def _fit(lines: Iterable[str]) -> list[str]:
+def fit(lines: Iterable[str]) -> list[str]:
     """As many of the first lines as a list holds."""
     fitting: list[str] = []
     room = LIST

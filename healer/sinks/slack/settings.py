@@ -85,6 +85,13 @@ class SlackSettings(SinkSettings):
     with commas between. An escalation is a reply that the channel shows as well; without a mention it rings nobody's phone."""
     away: Seconds = Field(600.0, gt=0)
     """After Slack could not be reached for so long, threads get the present state, and not every line from the time between."""
+    fold_after: int = Field(20, ge=0)
+    """So many incidents within `fold_within` have messages of their own in a channel. Further ones share a message that counts
+    and lists them, until one needs a human. 0: each has its own."""
+    fold_within: Seconds = Field(300.0, gt=0)
+    """See `fold_after`."""
+    fold_every: Seconds = Field(5.0, ge=0)
+    """The message that incidents share is edited at most so often."""
     base_url: str = "https://slack.com/api/"
     """Slack's API; tests name a local server here."""
     timeout: Seconds = Field(10.0, gt=0)

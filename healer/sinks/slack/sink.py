@@ -25,6 +25,7 @@ from healer.sinks.site import Site
 from healer.sinks.slack.access_check import access_problems
 from healer.sinks.slack.call import EDIT_ERRORS, FORM_ERRORS, TOKEN_ERRORS, WORKSPACE_ERRORS, RetryLater, SlackRefusal, call
 from healer.sinks.slack.channels import Channels
+from healer.sinks.slack.flood import Flood
 from healer.sinks.slack.message import Message, SlackForm
 from healer.sinks.slack.search import SlackCall, find_channel_id, find_message, find_replies
 from healer.sinks.slack.settings import SlackSettings
@@ -182,6 +183,8 @@ class SlackSink:
         await self._call(client, "chat.update", message | _content(edit.message), dict)
         thread.shown = edit.message
         self._sent(thread)
+        if isinstance(thread, Flood):  # others change before long, and Slack limits edits
+            thread.postpone(asyncio.get_running_loop().time() + self._settings.fold_every)
 
     async def _post(self, client: AsyncWebClient, thread: Thread, post: Post) -> None:
         """Keep the intent to post a message, post it, keep that it was posted."""
@@ -318,7 +321,8 @@ class SlackSink:
             thread.not_before = asyncio.get_running_loop().time() + rest
             if refused.code not in WORKSPACE_ERRORS:
                 self._channels.refused(thread.channel, refused.code)
-                self._threads.update(thread.incident)  # the fallback is one of its channels now
+                for incident in thread.told:
+                    self._threads.update(incident)  # the fallback is one of its channels now
         if refused.code not in thread.complaints:
             thread.complaints.add(refused.code)
             self._log.error(

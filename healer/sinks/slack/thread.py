@@ -8,7 +8,7 @@ message: each carries the incident and its lines as Slack metadata, which stays 
 (https://docs.slack.dev/messaging/message-metadata). Edits can be repeated and need none of this.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from healer.model.incident import Entry, Incident
@@ -97,6 +97,11 @@ class Thread:
     refusals: int = 0
     not_before: float = 0.0
     complaints: set[str] = field(default_factory=set)
+
+    @property
+    def told(self) -> Iterable[Incident]:
+        """What people read of in this thread."""
+        return (self.incident,)
 
     def job(self) -> Job | None:
         """The next job; None when all is told and kept."""

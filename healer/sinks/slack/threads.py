@@ -9,6 +9,7 @@ from healer.model.incident import Incident, State
 from healer.sinks.base import SinkMeters
 from healer.sinks.memory import Memory, NotKept, TimedMemory
 from healer.sinks.slack.channels import Channels
+from healer.sinks.slack.flood import Flood, Floods
 from healer.sinks.slack.message import SlackForm
 from healer.sinks.slack.settings import SlackSettings
 from healer.sinks.slack.thread import Thread
@@ -45,6 +46,7 @@ class Threads:
         """Those that have something to tell, the next first: an ordered set."""
         self.channel_ids: dict[str, str] = {}
         """The ids of channels, by the names in rules."""
+        self._floods = Floods(form, settings.fold_after, settings.fold_within, settings.capacity)
         self.missed = 0.0
         """The end of the last long time in which Slack could not be reached, in seconds since the epoch."""
         self._added = asyncio.Event()
@@ -64,6 +66,7 @@ class Threads:
         """Forget all threads."""
         for thread in self.known.values():
             thread.lost = True
+        self._floods.clear()
         self.known.clear()
         self.pending.clear()
 
@@ -107,6 +110,8 @@ class Threads:
     async def keep(self, thread: Thread) -> bool:
         """Write to the memory how far a thread is told; returns whether it is kept."""
         state = thread.state()
+        if isinstance(thread, Flood):
+            return not thread.lost
         if thread.lost or state == thread.kept:
             return not thread.lost
         try:
@@ -132,6 +137,8 @@ class Threads:
     def _put(self, incident: Incident, channel: str) -> None:
         thread = self.known.get((incident.id, channel))
         if thread is None:
+            if self._folded(incident, channel):
+                return
             self._evict_one()
             thread = self.known[incident.id, channel] = Thread(channel, incident, self._form)
         elif incident.changed_at < thread.incident.changed_at:
@@ -140,6 +147,19 @@ class Threads:
         thread.note = self._channels.fallback_note(channel, incident.notify)
         self.pending.setdefault(thread)
         self._added.set()
+
+    def _folded(self, incident: Incident, channel: str) -> bool:
+        """Whether an incident without a thread is told in a message that it shares with others."""
+        known = bool(self._memory.recall(incident.id, self._key(Thread(channel, incident, self._form))))
+        flood = self._floods.of(incident, channel, asyncio.get_running_loop().time(), known=known)
+        if flood is None:
+            return False
+        if (flood.incident.id, channel) not in self.known:
+            self._evict_one()
+            self.known[flood.incident.id, channel] = flood
+        self.pending.setdefault(flood)
+        self._added.set()
+        return True
 
     def _nothing_to_resume(self, thread: Thread) -> bool:
         self.recall(thread)
