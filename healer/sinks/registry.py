@@ -13,6 +13,8 @@ from healer.sinks.pagerduty import SERVICE, PagerDutySettings, PagerDutySink
 from healer.sinks.site import Site
 from healer.sinks.slack.settings import CHANNEL, SlackSettings
 from healer.sinks.slack.sink import SlackSink
+from healer.sinks.webhook.settings import WEBHOOK, WebhookSettings
+from healer.sinks.webhook.sink import WebhookSink
 
 S = TypeVar("S", bound=SinkSettings)
 
@@ -36,6 +38,7 @@ SINKS: dict[str, SinkKind[Any]] = {
     "log": SinkKind(LogSettings, lambda settings, site, meters, memory: LogSink(settings, meters)),
     "slack": SinkKind(SlackSettings, SlackSink, CHANNEL),
     "pagerduty": SinkKind(PagerDutySettings, PagerDutySink, SERVICE),
+    "webhook": SinkKind(WebhookSettings, WebhookSink, WEBHOOK),
 }
 
 

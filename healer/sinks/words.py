@@ -51,6 +51,25 @@ def milestone(incident: Incident) -> Milestone:
     return Milestone.ESCALATED if incident.state is State.ESCALATED else Milestone.OPENED
 
 
+class Tone(StrEnum):
+    """How a message is coloured."""
+
+    URGENT = "urgent"
+    WARNING = "warning"
+    GOOD = "good"
+    INFO = "info"
+
+
+def tone(incident: Incident) -> Tone:
+    """A canary that lost its traffic is over, and no success."""
+    reached = milestone(incident)
+    if reached.needs_human:
+        return Tone.URGENT
+    if reached in (Milestone.HEALED, Milestone.CLOSED):
+        return Tone.WARNING if took_canary_off(incident) else Tone.GOOD
+    return Tone.INFO if incident.severity == "info" else Tone.WARNING
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """An incident in words. All of them are sanitised, because an incident's texts are."""
@@ -72,16 +91,16 @@ class Words:
     """Where to read on, by what it is."""
 
 
-def words(incident: Incident, site: Site) -> Words:
-    """The incident as it stands, in words."""
-    cause, verdict = clip(_cause(incident)), _verdict(incident)
+def words(incident: Incident, site: Site, most: int = SHORT) -> Words:
+    """The incident as it stands, in words. `most`: the most characters of its free texts."""
+    cause, verdict = clip(_cause(incident), most), _verdict(incident)
     place = incident.workload.namespace or "the cluster"
     cluster = f" ({site.cluster})" if site.cluster else ""
     return Words(
         headline=f"{incident.workload} in {place}{cluster}: {cause}: {verdict}",
         cause=cause,
         verdict=verdict,
-        reason=clip(incident.reason.text),
+        reason=clip(incident.reason.text, most),
         done=_done(incident),
         command=next_command(incident),
         lasted=about(incident.changed_at - incident.opened_at),

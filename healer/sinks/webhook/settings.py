@@ -1,0 +1,80 @@
+"""The settings of the webhook sink, and how its targets are written in `notify`."""
+
+import re
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from healer.rules.vocabulary import AddressSpec
+from healer.section import PREFIX, Section
+from healer.sinks.delivery import NAME, DeliverySettings
+
+WEBHOOK = AddressSpec(
+    kind="webhook",
+    noun="webhook",
+    example="webhook:teams",
+    meaning="a webhook, by its name in the setting `webhook.targets`",
+    valid=lambda name: re.fullmatch(NAME, name) is not None,
+    hint=lambda _: "write small letters, digits and '-', as in the setting webhook.targets: webhook:teams",
+)
+
+
+class WebhookTarget(Section):
+    """One webhook."""
+
+    url: str = Field("", pattern=r"^(https?://[^\s?@]+)?$")
+    """Where to post. A URL that holds a secret, as those of most chats do, belongs into url_file."""
+    url_file: Path | None = None
+    """A file with the URL; read anew for each message."""
+    template: str = Field("json", min_length=1)
+    """`json`: the whole incident, for programs; `teams`, `mattermost`, `dingtalk`, `feishu`, `wecom`; or the path of a file."""
+    hmac_file: Path | None = None
+    """A file with the secret that signs messages."""
+    token_file: Path | None = None
+    """A file with a bearer token to send."""
+    ca_file: Path | None = None
+    """A file with the certificates to trust; empty: the system's."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if bool(self.url) is (self.url_file is not None):
+            raise ValueError("a webhook needs url or url_file: set one of them (a URL with a secret belongs into the file)")
+        return self
+
+
+class WebhookSettings(DeliverySettings):
+    """Webhooks: for programs, and for chats by a template."""
+
+    targets: dict[str, WebhookTarget] = {}  # noqa: RUF012 - pydantic copies it
+    """The webhooks by the names that rules use: `{"teams": {"url_file": "/etc/healer/secrets/teams-url", "template": "teams"}}`.
+    docs/people.md has the keys: url or url_file, template, hmac_file, token_file, ca_file. Without one, nothing is posted."""
+
+    required: ClassVar = ("targets",)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name in self.targets:
+            if not re.fullmatch(NAME, name):
+                raise ValueError(f"{PREFIX}WEBHOOK__TARGETS: {name!r} is no name: write small letters, digits and '-'")
+        if self.default and self.targets and self.default not in self.targets:
+            raise ValueError(f"{PREFIX}WEBHOOK__DEFAULT: {self.default!r} is none of the webhooks {', '.join(self.targets)}")
+        return self
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is a webhook."""
+        return bool(self.targets)
+
+    @property
+    def secret(self) -> Path | None:
+        """A secret of the first webhook that has one."""
+        found = (file for each in self.targets.values() for file in (each.hmac_file, each.token_file, each.url_file))
+        return next((file for file in found if file is not None), None)
+
+    @property
+    def incomplete(self) -> str:
+        """A default webhook alone tells nobody."""
+        if self.targets or not self.default:
+            return ""
+        return f"{PREFIX}WEBHOOK__DEFAULT is {self.default}, and there is no webhook: set {PREFIX}WEBHOOK__TARGETS"
