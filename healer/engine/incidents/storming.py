@@ -29,12 +29,15 @@ def storm_changes(incident: Incident, facts: IncidentFacts) -> Transition:
 def _take_over(incident: Incident, storm: Storm, facts: IncidentFacts) -> Transition:
     """The ladder takes no pods from here: onStorm is next, if there is one that has not run yet; else the steps that take none.
 
-    Without either the incident waits.
+    Without either the incident waits. A storm that is back before it is known whether onStorm helped finds it being verified: it
+    is given its time, and does not run again.
     """
     on_storm, following = facts.rule.rule.on_storm, facts.next_without_pods(incident.step)
     taking, state = replace(incident, storm=True), State.WAITING
     if on_storm is not None and not incident.stormed:
         text, taking = f"next is {on_storm.action}", replace(fresh_try(taking), storming=True)
+    elif incident.storming and incident.state is State.VERIFYING:
+        text, state = "what onStorm did is still being verified", State.VERIFYING
     elif following == incident.step and incident.state is not State.ESCALATED:
         text, state = f"{incident.steps[following]} acts on the workload, and goes on", incident.state
     elif following is not None and incident.state is not State.ESCALATED:
@@ -42,6 +45,8 @@ def _take_over(incident: Incident, storm: Storm, facts: IncidentFacts) -> Transi
         text, taking = f"next is {incident.steps[following]}", replace(fresh_step(taking), step=following, left_step=left)
     else:
         text, taking = f"holding until the storm has passed, no step acts on the workload: {asks(incident)}", fresh_try(taking)
+    if state is not State.VERIFYING and incident.stormed:
+        taking = replace(taking, storming=False)
     reason = Reason("Storm", f"{storm}: pods are not treated one by one; {text}")
     return decide_to(taking, facts, Verb.DEFER, reason, taking, state)
 

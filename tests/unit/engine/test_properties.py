@@ -169,7 +169,8 @@ class Promises:
         self.attempts.add(attempt)
         assert not d.world.view.paused_everywhere
         breakers = [other for other in self.known.values() if other.rule == "healer/breaker"]
-        assert all(other.state is State.CLOSED for other in breakers), "the cluster-wide breaker is open"
+        tells = act.action == "page"  # no breaker holds what only tells: test_storms says so of one alone
+        assert tells or all(other.state is State.CLOSED for other in breakers), "the cluster-wide breaker is open"
         self._breaker(d, act)
         namespace, pod = d.world.view.namespace(NAMESPACE), d.world.view.pod(act.target.uid)
         for obj in (pod, d.world.deployment, namespace):

@@ -471,6 +471,20 @@ def test_it_runs_once_an_incident() -> None:
     assert [act.action for act in d.acts] == ["page"]
 
 
+@pytest.mark.parametrize("heal", [[{"evict": {}}], [{"evict": {}}, {"restart": {}}]], ids=["pods alone", "then the workload"])
+def test_it_does_not_run_again_when_the_storm_is_back_while_it_is_verified(heal: list[Yaml]) -> None:
+    """Whether the ladder has a step that takes no pods or not: what onStorm did has its time first."""
+    d = stormy(heal=heal, onStorm=NUDGE)
+    d.answer()
+    d.world.mend("serving-3")
+    assert told(d, d.incident)[-1] == "StormOver"
+    d.world.crash("serving-3")
+    assert (d.incident.storm, d.incident.state) == (True, State.VERIFYING)
+    assert "what onStorm did is still being verified" in d.incident.history[-1].reason.text
+    d.wait(600)
+    assert [act.action for act in d.acts].count("nudge") == 1
+
+
 @pytest.mark.parametrize("kind", [OutcomeKind.REFUSED, OutcomeKind.FAILED])
 def test_when_it_cannot_be_done_the_incident_holds(kind: OutcomeKind) -> None:
     d = stormy(onStorm=NUDGE)
